@@ -1,0 +1,75 @@
+# Copyright (c) Tidegate maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What every action plugin of the collection shares.
+
+The options of an action are those that the module of the same name documents: the argument spec is
+read from its ``DOCUMENTATION``, so there is no second copy to keep in step.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+from importlib import import_module
+from typing import Any, ClassVar
+
+import yaml
+from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
+from ansible.plugins.action import ActionBase
+
+from .errors import TidegateError
+from .libs import require
+
+_COLLECTION = "ansible_collections.tidegate.release.plugins"
+
+
+def _spec(options: Mapping[str, Any]) -> dict[str, Any]:
+    keys = ("type", "required", "default", "choices", "elements", "no_log", "aliases")
+    spec: dict[str, Any] = {}
+    for name, option in options.items():
+        spec[name] = {key: option[key] for key in keys if key in option}
+        if "suboptions" in option:
+            spec[name]["options"] = _spec(option["suboptions"])
+    return spec
+
+
+@functools.cache
+def argument_spec(module: str) -> dict[str, Any]:
+    """The argument spec that the documentation of ``module`` (a name in this collection) describes."""
+    documentation = yaml.safe_load(import_module(f"{_COLLECTION}.modules.{module}").DOCUMENTATION)
+    options = dict(documentation.get("options", {}))
+    for fragment in documentation.get("extends_documentation_fragment", []):
+        namespace, _, name = fragment.rpartition(".")
+        if namespace == "tidegate.release":
+            part = import_module(f"{_COLLECTION}.doc_fragments.{name}").ModuleDocFragment.DOCUMENTATION
+            options = yaml.safe_load(part).get("options", {}) | options
+    return _spec(options)
+
+
+class TidegateAction(ActionBase):
+    """Base of the actions: validate, run :meth:`execute`, turn a :class:`TidegateError` into a failed task."""
+
+    module: ClassVar[str]
+    libraries: ClassVar[tuple[str, ...]] = ()
+
+    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+        self._supports_check_mode = True
+        self._supports_async = False
+        result: dict[str, Any] = super().run(tmp, task_vars)
+        try:
+            require(*self.libraries)
+            result.update(self.execute(self._options(), task_vars or {}))
+        except TidegateError as error:
+            result.update(failed=True, msg=str(error))
+        return result
+
+    def execute(self, options: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
+        """Do the work of the action with validated options; return the keys of the task's result."""
+        raise NotImplementedError
+
+    def _options(self) -> dict[str, Any]:
+        outcome = ArgumentSpecValidator(argument_spec(self.module)).validate(self._task.args)
+        if outcome.error_messages:
+            raise TidegateError(f"tidegate.release.{self.module}: " + "; ".join(outcome.error_messages))
+        return dict(outcome.validated_parameters)

@@ -1,0 +1,53 @@
+# Copyright (c) Tidegate maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The one exception family of the collection.
+
+The domain raises these; only a plugin's entry point turns them into a failed task.
+Every message is a sentence for a person: what is wrong, where, and what to do about it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+class TidegateError(Exception):
+    """Something a user can be told in one sentence."""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One fault of a document: ``where`` is ``file:line``, ``remedy`` says what to do."""
+
+    where: str
+    what: str
+    remedy: str
+
+    def __str__(self) -> str:
+        return f"{self.where}: {self.what}; {self.remedy}"
+
+
+class DocumentError(TidegateError):
+    """A release.yml, rfc.yml or policy.yml that can't be used; carries every problem found, in file order."""
+
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        self.problems = tuple(problems)
+        super().__init__("\n".join(str(problem) for problem in self.problems))
+
+
+class IntegrityError(TidegateError):
+    """Bytes that are not what their digest says, or a payload that must not be archived."""
+
+
+class NotFoundError(TidegateError):
+    """A release, CI or deployment that isn't there."""
+
+
+class ConflictError(TidegateError):
+    """Somebody else holds it, or it is already something else: locks, moved tags, lost compare-and-set."""
+
+
+class StateError(TidegateError):
+    """A transition that the state machine does not allow."""

@@ -1,0 +1,48 @@
+# Copyright (c) Tidegate maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Third-party libraries: which ones, since which version, and what to say when one is missing.
+
+Domain modules import a library under ``contextlib.suppress(ImportError)`` so that they can always be
+loaded; entry points call :func:`require` first, so that a user reads a sentence instead of a traceback.
+"""
+
+from __future__ import annotations
+
+import sys
+from importlib.metadata import PackageNotFoundError, version
+
+from .errors import TidegateError
+
+# distribution name -> oldest major version that the code was written for
+MINIMUM = {
+    "SQLAlchemy": 2,
+    "alembic": 1,
+    "jmespath": 1,
+    "jsonschema": 4,
+    "rich": 13,
+}
+
+
+class MissingLibraryError(TidegateError):
+    """A library that this step needs is not installed for the Python that runs Ansible."""
+
+
+def require(*distributions: str) -> None:
+    """Check that each distribution is installed in a usable version.
+
+    Raises :class:`MissingLibraryError` naming all that are not, and the command that helps.
+    """
+    lacking = []
+    for name in distributions:
+        try:
+            major = int(version(name).split(".", 1)[0])
+        except (PackageNotFoundError, ValueError):
+            major = -1
+        if major < MINIMUM[name]:
+            lacking.append(f"{name}>={MINIMUM[name]}")
+    if lacking:
+        raise MissingLibraryError(
+            f"{sys.executable} lacks {', '.join(lacking)}; install them into that Python with "
+            f"pip install {' '.join(repr(name) for name in lacking)}"
+        )

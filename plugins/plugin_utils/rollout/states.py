@@ -1,0 +1,107 @@
+# Copyright (c) Tidegate maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The state machines of a deployment, its waves and its hosts.
+
+Pure tables: what the journal may write. Everything that changes a state asks :func:`check` first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import TypeVar
+
+from ..errors import StateError
+
+
+class DeploymentState(StrEnum):
+    """Where a deployment stands. ``held`` waits for a person; the last three are final."""
+
+    PLANNED = "planned"
+    STAGING = "staging"
+    ACTIVATING = "activating"
+    HELD = "held"
+    BACKING_OUT = "backing_out"
+    COMPLETED = "completed"
+    BACKED_OUT = "backed_out"
+    CANCELLED = "cancelled"
+
+
+class WaveState(StrEnum):
+    """A wave is ``closed`` until the gate before it opens it, and ``decided`` by its own gate."""
+
+    CLOSED = "closed"
+    OPEN = "open"
+    DECIDED = "decided"
+
+
+class HostState(StrEnum):
+    """What a deployment has done to one host.
+
+    ``failed``: activation did not succeed and the host itself went back to what it ran before.
+    ``stuck``: activation did not succeed and neither did going back. ``lost``: the connection broke
+    while activating, its true state is unknown. ``owed``: it still has to be backed out.
+    """
+
+    PLANNED = "planned"
+    STAGED = "staged"
+    STAGE_FAILED = "stage_failed"
+    ACTIVATING = "activating"
+    ACTIVE = "active"
+    FAILED = "failed"
+    STUCK = "stuck"
+    LOST = "lost"
+    BACKING_OUT = "backing_out"
+    BACKED_OUT = "backed_out"
+    OWED = "owed"
+
+
+_D = DeploymentState
+DEPLOYMENT: Mapping[DeploymentState, frozenset[DeploymentState]] = {
+    _D.PLANNED: frozenset({_D.STAGING, _D.CANCELLED}),
+    _D.STAGING: frozenset({_D.ACTIVATING, _D.HELD, _D.CANCELLED}),
+    _D.ACTIVATING: frozenset({_D.COMPLETED, _D.HELD, _D.BACKING_OUT}),
+    _D.HELD: frozenset({_D.STAGING, _D.ACTIVATING, _D.BACKING_OUT, _D.CANCELLED}),
+    _D.BACKING_OUT: frozenset({_D.BACKED_OUT}),
+    _D.COMPLETED: frozenset({_D.BACKING_OUT}),
+    _D.BACKED_OUT: frozenset(),
+    _D.CANCELLED: frozenset(),
+}
+
+_W = WaveState
+WAVE: Mapping[WaveState, frozenset[WaveState]] = {
+    _W.CLOSED: frozenset({_W.OPEN}),
+    _W.OPEN: frozenset({_W.DECIDED}),
+    _W.DECIDED: frozenset(),
+}
+
+_H = HostState
+HOST: Mapping[HostState, frozenset[HostState]] = {
+    _H.PLANNED: frozenset({_H.STAGED, _H.STAGE_FAILED}),
+    _H.STAGE_FAILED: frozenset({_H.STAGED, _H.STAGE_FAILED}),
+    _H.STAGED: frozenset({_H.STAGED, _H.STAGE_FAILED, _H.ACTIVATING}),
+    _H.ACTIVATING: frozenset({_H.ACTIVATING, _H.ACTIVE, _H.FAILED, _H.STUCK, _H.LOST, _H.BACKING_OUT}),
+    _H.ACTIVE: frozenset({_H.ACTIVATING, _H.BACKING_OUT}),
+    _H.FAILED: frozenset({_H.ACTIVATING, _H.BACKING_OUT}),
+    _H.STUCK: frozenset({_H.ACTIVATING, _H.BACKING_OUT}),
+    _H.LOST: frozenset({_H.ACTIVATING, _H.BACKING_OUT}),
+    _H.BACKING_OUT: frozenset({_H.BACKING_OUT, _H.BACKED_OUT, _H.OWED}),
+    _H.OWED: frozenset({_H.BACKING_OUT}),
+    _H.BACKED_OUT: frozenset({_H.BACKING_OUT}),
+}
+
+# Hosts on which the deployment's release may be, or may have been, live: what a back-out has to visit.
+TOUCHED = frozenset({_H.ACTIVATING, _H.ACTIVE, _H.FAILED, _H.STUCK, _H.LOST, _H.BACKING_OUT, _H.OWED})
+
+# Deployments that hold their CIs against others.
+OPEN = frozenset({_D.PLANNED, _D.STAGING, _D.ACTIVATING, _D.HELD, _D.BACKING_OUT})
+
+_S = TypeVar("_S", bound=StrEnum)
+
+
+def check(table: Mapping[_S, frozenset[_S]], old: _S, new: _S, what: str) -> None:
+    """Raise :class:`StateError` unless ``table`` lets ``what`` go from ``old`` to ``new``."""
+    if new not in table[old]:
+        allowed = ", ".join(sorted(table[old])) or "nothing, it is final"
+        raise StateError(f"{what} is {old} and can't become {new}; from here it may become: {allowed}")

@@ -1,0 +1,37 @@
+# Copyright (c) Tidegate maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Where the homes are: the one adapter from options and environment to paths and URLs."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from .errors import TidegateError
+
+_WHAT = {
+    "dsl": "definitive software library (a directory)",
+    "cmdb": "CMDB (a file, or a database URL)",
+    "rfc": "request for change (a file)",
+}
+
+
+def home(options: Mapping[str, object], name: str) -> str:
+    """Return option ``name`` (``dsl``, ``cmdb`` or ``rfc``), else ``TIDEGATE_<NAME>``.
+
+    A leading ``~`` is expanded. Raises :class:`TidegateError` when neither is set.
+    """
+    value = optional_home(options, name)
+    if value is None:
+        raise TidegateError(f"no {_WHAT[name]} given; set tidegate_{name} or the environment variable TIDEGATE_{name.upper()}")
+    return value
+
+
+def optional_home(options: Mapping[str, object], name: str) -> str | None:
+    """Like :func:`home`, but ``None`` when it is not set: the policy has a shipped default."""
+    value = options.get(name) or os.environ.get(f"TIDEGATE_{name.upper()}")
+    if not value:
+        return None
+    return str(value) if "://" in str(value) else str(Path(str(value)).expanduser())
