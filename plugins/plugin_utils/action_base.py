@@ -40,10 +40,10 @@ def argument_spec(module: str) -> dict[str, Any]:
     documentation = yaml.safe_load(import_module(f"{_COLLECTION}.modules.{module}").DOCUMENTATION)
     options = dict(documentation.get("options", {}))
     for fragment in documentation.get("extends_documentation_fragment", []):
-        namespace, _, name = fragment.rpartition(".")
-        if namespace == "tidegate.release":
-            part = import_module(f"{_COLLECTION}.doc_fragments.{name}").ModuleDocFragment.DOCUMENTATION
-            options = yaml.safe_load(part).get("options", {}) | options
+        if fragment.startswith("tidegate.release."):
+            name, _, part = fragment.removeprefix("tidegate.release.").partition(".")
+            text = getattr(import_module(f"{_COLLECTION}.doc_fragments.{name}").ModuleDocFragment, part.upper() or "DOCUMENTATION")
+            options = yaml.safe_load(text).get("options", {}) | options
     return _spec(options)
 
 

@@ -1,0 +1,60 @@
+# Copyright (c) Tidegate maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The options that name the homes: where releases, CIs, RFC and policy are."""
+
+from __future__ import annotations
+
+
+class ModuleDocFragment:
+    DSL = r"""
+options:
+  dsl:
+    description:
+      - The definitive software library, a directory that holds an OCI image layout.
+      - Defaults to the environment variable E(TIDEGATE_DSL).
+    type: path
+"""
+
+    CMDB = r"""
+options:
+  cmdb:
+    description:
+      - The CMDB, the path of an SQLite file or an SQLAlchemy database URL such as V(postgresql+psycopg://cmdb@db/cmdb).
+      - Defaults to the environment variable E(TIDEGATE_CMDB).
+    type: str
+"""
+
+    RFC = r"""
+options:
+  rfc:
+    description:
+      - The file of the request for change.
+      - Defaults to the environment variable E(TIDEGATE_RFC).
+    type: path
+"""
+
+    POLICY = r"""
+options:
+  policy:
+    description:
+      - The file of the release policy.
+      - Defaults to the environment variable E(TIDEGATE_POLICY), and without that to the policy that comes with the collection.
+    type: path
+"""
+
+    LOCAL = r"""
+attributes:
+  check_mode:
+    description: Can run in check mode and say what it would do.
+    support: full
+  diff_mode:
+    description: Returns what changed when in diff mode.
+    support: none
+  platform:
+    description: Target platforms.
+    platforms: posix
+    support: full
+notes:
+  - Runs on the controller, whatever the connection of the host is.
+"""
