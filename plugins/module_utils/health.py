@@ -1,0 +1,130 @@
+# Copyright (c) Tidegate maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Health checks and hooks, each with a time limit that holds whatever the other side does."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import os
+import re
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from typing import Any
+from urllib.parse import urlsplit
+
+_PLACEHOLDER = re.compile(r"\$\{([a-z][a-z0-9_]*)\}")
+_INTERVAL = 0.2  # seconds between two attempts
+_BODY = 1 << 20  # bytes of an answer that are looked at
+_TAIL = 2000  # characters of a command's output that are reported
+
+
+class CheckError(Exception):
+    """A hook or a check that did not succeed; the message is for a person."""
+
+
+def fill(text: str, settings: Mapping[str, Any]) -> str:
+    """Put the settings in place of ``${name}``; the manifest's loader has made sure that each is declared."""
+    return _PLACEHOLDER.sub(lambda match: str(settings[match.group(1)]), text)
+
+
+def run_command(command: list[str], timeout: float, tree: str, environment: Mapping[str, str]) -> None:
+    """Run ``command`` in ``tree``; raise :class:`CheckError` unless it ends with 0 within ``timeout`` seconds.
+
+    The command is an argument list and no shell sees it. What it leaves in its process group when time is up is killed;
+    a daemon that it started in a session of its own lives on, and does not hold this call up: output goes to a file.
+    """
+    with tempfile.TemporaryFile() as output:
+        try:
+            process = subprocess.Popen(
+                command,
+                cwd=tree,
+                env={**os.environ, **environment},
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+            )
+        except OSError as error:
+            raise CheckError(f"{command[0]} can't be run: {error.strerror}") from error
+        try:
+            status = process.wait(timeout)
+        except subprocess.TimeoutExpired:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+            raise CheckError(f"{command[0]} did not end within {timeout:g} s{_tail(output)}") from None
+        if status != 0:
+            how = f"was ended by signal {-status}" if status < 0 else f"ended with status {status}"
+            raise CheckError(f"{command[0]} {how}{_tail(output)}")
+
+
+def _tail(output: Any) -> str:
+    size = output.seek(0, os.SEEK_END)
+    output.seek(max(0, size - _TAIL))
+    text = output.read().decode("utf-8", "replace").strip()
+    return f": {text}" if text else ""
+
+
+def wait_healthy(check: Mapping[str, Any], settings: Mapping[str, Any], tree: str, environment: Mapping[str, str]) -> None:
+    """Repeat ``check`` (an entry of the manifest's ``health``) until it passes.
+
+    Raises :class:`CheckError` with the last reason when its ``timeout`` (seconds, for all attempts together) is over.
+    """
+    deadline = time.monotonic() + check["timeout"]
+    while True:
+        left = deadline - time.monotonic()
+        try:
+            if "command" in check:
+                run_command(check["command"], max(left, 0.01), tree, environment)
+            else:
+                with _time_limit(max(left, 0.01)):
+                    _probe(check, settings, max(left, 0.01))
+            return
+        except (CheckError, OSError, http.client.HTTPException, ValueError) as error:
+            reason = str(error) or type(error).__name__
+        if time.monotonic() + _INTERVAL >= deadline:
+            raise CheckError(f"health check {check['name']!r} did not pass within {check['timeout']:g} s: {reason}")
+        time.sleep(_INTERVAL)
+
+
+@contextlib.contextmanager
+def _time_limit(seconds: float) -> Iterator[None]:
+    """A limit on the whole block: a socket's own timeout starts anew with every byte a slow server sends."""
+
+    def expire(_signum: int, _frame: object) -> None:
+        raise TimeoutError(f"no complete answer within {seconds:.1f} s")
+
+    before = signal.signal(signal.SIGALRM, expire)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def _probe(check: Mapping[str, Any], settings: Mapping[str, Any], timeout: float) -> None:
+    if "tcp" in check:
+        address = (fill(str(check["tcp"]["host"]), settings), int(fill(str(check["tcp"]["port"]), settings)))
+        socket.create_connection(address, timeout=timeout).close()
+        return
+    wanted = check["http"]
+    url = urlsplit(fill(wanted["url"], settings))
+    kind = http.client.HTTPSConnection if url.scheme == "https" else http.client.HTTPConnection
+    connection = kind(url.hostname or "", url.port, timeout=timeout)
+    try:
+        connection.request("GET", (url.path or "/") + (f"?{url.query}" if url.query else ""))
+        answer = connection.getresponse()
+        body = answer.read(_BODY)
+    finally:
+        connection.close()
+    if answer.status != wanted.get("status", 200):
+        raise CheckError(f"{url.geturl()} answered {answer.status}, not {wanted.get('status', 200)}")
+    if wanted.get("contains") and wanted["contains"] not in body.decode("utf-8", "replace"):
+        raise CheckError(f"{url.geturl()} answered without {wanted['contains']!r}")

@@ -1,0 +1,179 @@
+#!/usr/bin/python
+# Copyright (c) Tidegate maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The half of staging, activation and back-out that runs on the managed host."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: host_release
+short_description: Stage, activate or back out a release on this host
+version_added: 0.1.0
+description:
+  - What M(tidegate.release.stage), M(tidegate.release.activate) and M(tidegate.release.backout) run on the managed host.
+  - It takes its orders from their journal. Use those instead of calling it yourself.
+author:
+  - Tidegate maintainers (@tidegate)
+options:
+  operation:
+    description: What to do.
+    type: str
+    required: true
+    choices: [stage, activate, backout]
+  root:
+    description: Directory on the host that holds every release's home.
+    type: path
+    required: true
+  name:
+    description: Name of the release.
+    type: str
+    required: true
+  digest:
+    description: Digest of the package.
+    type: str
+    required: true
+  deployment:
+    description: Which deployment gives the order.
+    type: str
+    required: true
+  token:
+    description: Fencing token of the controller. A lower one than the host has seen is refused.
+    type: int
+    required: true
+  settings:
+    description: This host's values for the settings that the release declares.
+    type: dict
+    default: {}
+  previous:
+    description: Digest of the release to go back to; left out when there was none.
+    type: str
+  documents:
+    description: Manifest, config and file index of the package, each compressed with zlib and in base64; for O(operation=stage).
+    type: list
+    elements: str
+    default: []
+  pack:
+    description: A file on the host with the contents that it lacked when it was asked without; for O(operation=stage).
+    type: path
+  keep:
+    description: How many releases stay on the host; for O(operation=stage).
+    type: int
+    default: 3
+  protect:
+    description: Digests of releases that stay whatever O(keep) says; for O(operation=stage).
+    type: list
+    elements: str
+    default: []
+  patience:
+    description: Seconds to wait for an operation that is still under way on the host.
+    type: float
+    default: 120
+attributes:
+  check_mode:
+    description: Can run in check mode and say what it would do.
+    support: none
+  diff_mode:
+    description: Returns what changed when in diff mode.
+    support: none
+seealso:
+  - module: tidegate.release.stage
+  - module: tidegate.release.activate
+  - module: tidegate.release.backout
+"""
+
+EXAMPLES = r"""
+- name: Go back to the release before by hand, when no controller is left
+  tidegate.release.host_release:
+    operation: backout
+    root: /opt/tidegate
+    name: pypiserver
+    digest: sha256:53b9f6d9e1ad4f0a0d5dd0b3b7b3a4f7c6b1ee6d7b0b3a0a6c2e4d9c8a7f1e22
+    previous: sha256:0f343b0931126a20f133d67c2b018a3b5f4c1bd1f6a4c9f2e6d1f4c3b2a19087
+    deployment: by hand
+    token: 1
+"""
+
+RETURN = r"""
+state:
+  description: >-
+    V(lacking), V(staged), V(active), V(backed_out); V(failed) when the release did not come up and the host is back on what it had,
+    V(stuck) or V(owed) when that did not come up either.
+  type: str
+  returned: success
+  sample: active
+detail:
+  description: Why it did not succeed.
+  type: str
+  returned: when RV(state) is V(failed), V(stuck) or V(owed)
+  sample: "health check 'answers' did not pass within 20 s: connection refused"
+need:
+  description: The sha256s of the contents that the host lacks.
+  type: list
+  elements: str
+  returned: when RV(state) is V(lacking)
+live:
+  description: Version and digest of what was live when the release was staged; null when nothing was.
+  type: dict
+  returned: when O(operation=stage)
+version:
+  description: The version that is live now.
+  type: str
+  returned: when O(operation=activate) or O(operation=backout)
+"""
+
+import base64
+import zlib
+from pathlib import Path
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.tidegate.release.plugins.module_utils.activation import Order, activate, back_out
+from ansible_collections.tidegate.release.plugins.module_utils.release_home import HostError, ReleaseHome
+from ansible_collections.tidegate.release.plugins.module_utils.staging import stage
+
+
+def run(params: dict[str, Any]) -> dict[str, Any]:
+    home = ReleaseHome(params["root"], params["name"])
+    order = Order(params["deployment"], params["token"], params["settings"])
+    with home.locked(params["patience"]):
+        if params["operation"] == "stage":
+            manifest, config, index = (zlib.decompress(base64.b64decode(text)) for text in params["documents"])
+            pack = Path(params["pack"]) if params["pack"] else None
+            return stage(
+                home, params["digest"], (manifest, config, index), pack, params["keep"], params["protect"], order.token, order.deployment
+            )
+        if params["operation"] == "activate":
+            return activate(home, params["digest"], params["previous"], order)
+        return back_out(home, params["digest"], params["previous"], order)
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec=dict(
+            operation=dict(type="str", required=True, choices=["stage", "activate", "backout"]),
+            root=dict(type="path", required=True),
+            name=dict(type="str", required=True),
+            digest=dict(type="str", required=True),
+            deployment=dict(type="str", required=True),
+            token=dict(type="int", required=True, no_log=False),
+            settings=dict(type="dict", default={}),
+            previous=dict(type="str"),
+            documents=dict(type="list", elements="str", default=[]),
+            pack=dict(type="path"),
+            keep=dict(type="int", default=3),
+            protect=dict(type="list", elements="str", default=[]),
+            patience=dict(type="float", default=120),
+        ),
+    )
+    try:
+        result = run(module.params)
+    except HostError as error:
+        module.fail_json(msg=str(error))
+    except OSError as error:
+        module.fail_json(msg=f"{error.filename or module.params['root']}: {error.strerror}; check the permissions and the file system")
+    module.exit_json(**result)
+
+
+if __name__ == "__main__":
+    main()

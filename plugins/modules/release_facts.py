@@ -1,0 +1,112 @@
+#!/usr/bin/python
+# Copyright (c) Tidegate maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What is really live on a managed host."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: release_facts
+short_description: Report which releases are live on this host and whether they are what was released
+version_added: 0.1.0
+description:
+  - Reads every release's home on the host in one pass, compares each file of the live release with the package's file index, and
+    finds files that no release brought.
+author:
+  - Tidegate maintainers (@tidegate)
+options:
+  root:
+    description: Directory on the host that holds every release's home.
+    type: path
+    default: /opt/tidegate
+attributes:
+  check_mode:
+    description: Can run in check mode and say what it would do.
+    support: full
+  diff_mode:
+    description: Returns what changed when in diff mode.
+    support: none
+seealso:
+  - module: tidegate.release.audit
+"""
+
+EXAMPLES = r"""
+- name: See what is live
+  tidegate.release.release_facts:
+  register: found
+
+- name: Show the versions
+  ansible.builtin.debug:
+    msg: "{{ found.releases | items2dict(key_name='name', value_name='version') }}"
+"""
+
+RETURN = r"""
+releases:
+  description: One entry for each release's home, by name.
+  type: list
+  elements: dict
+  returned: success
+  contains:
+    name:
+      description: Name of the release.
+      type: str
+      sample: pypiserver
+    version:
+      description: Version that is live; null when none is.
+      type: str
+      sample: 2.3.2
+    digest:
+      description: Digest of the package that is live; null when none is.
+      type: str
+    staged:
+      description: Versions that are complete on the host.
+      type: list
+      elements: str
+    changed:
+      description: Files of the live release that are missing or are not what the package has.
+      type: list
+      elements: str
+    extra:
+      description: Files in the live release's tree that the package does not have.
+      type: list
+      elements: str
+    error:
+      description: Why the home could not be read.
+      type: str
+"""
+
+import os
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.tidegate.release.plugins.module_utils.release_home import HostError, ReleaseHome, changed_files, extra_files
+
+
+def look(root: str, name: str) -> dict[str, Any]:
+    found: dict[str, Any] = {"name": name, "version": None, "digest": None, "staged": [], "changed": [], "extra": []}
+    try:
+        home = ReleaseHome(root, name)
+        found["staged"] = sorted(release.version for release in home.all())
+        live = home.live()
+        if live is not None:
+            found.update(version=live.version, digest=live.digest, changed=changed_files(live), extra=extra_files(live))
+    except (HostError, OSError) as error:
+        found["error"] = str(error)
+    return found
+
+
+def main() -> None:
+    module = AnsibleModule(argument_spec=dict(root=dict(type="path", default="/opt/tidegate")), supports_check_mode=True)
+    root = module.params["root"]
+    try:
+        names = sorted(os.listdir(root))
+    except FileNotFoundError:
+        names = []
+    except OSError as error:
+        module.fail_json(msg=f"{root}: {error.strerror}; run this with become")
+    module.exit_json(changed=False, releases=[look(root, name) for name in names if os.path.isdir(os.path.join(root, name))])
+
+
+if __name__ == "__main__":
+    main()
