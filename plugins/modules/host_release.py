@@ -150,21 +150,21 @@ def run(params: dict[str, Any]) -> dict[str, Any]:
 
 def main() -> None:
     module = AnsibleModule(
-        argument_spec=dict(
-            operation=dict(type="str", required=True, choices=["stage", "activate", "backout"]),
-            root=dict(type="path", required=True),
-            name=dict(type="str", required=True),
-            digest=dict(type="str", required=True),
-            deployment=dict(type="str", required=True),
-            token=dict(type="int", required=True, no_log=False),
-            settings=dict(type="dict", default={}),
-            previous=dict(type="str"),
-            documents=dict(type="list", elements="str", default=[]),
-            pack=dict(type="path"),
-            keep=dict(type="int", default=3),
-            protect=dict(type="list", elements="str", default=[]),
-            patience=dict(type="float", default=120),
-        ),
+        argument_spec={
+            "operation": {"type": "str", "required": True, "choices": ["stage", "activate", "backout"]},
+            "root": {"type": "path", "required": True},
+            "name": {"type": "str", "required": True},
+            "digest": {"type": "str", "required": True},
+            "deployment": {"type": "str", "required": True},
+            "token": {"type": "int", "required": True, "no_log": False},
+            "settings": {"type": "dict", "default": {}},
+            "previous": {"type": "str"},
+            "documents": {"type": "list", "elements": "str", "default": []},
+            "pack": {"type": "path"},
+            "keep": {"type": "int", "default": 3},
+            "protect": {"type": "list", "elements": "str", "default": []},
+            "patience": {"type": "float", "default": 120},
+        },
     )
     try:
         result = run(module.params)

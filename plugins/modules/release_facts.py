@@ -97,7 +97,7 @@ def look(root: str, name: str) -> dict[str, Any]:
 
 
 def main() -> None:
-    module = AnsibleModule(argument_spec=dict(root=dict(type="path", default="/opt/tidegate")), supports_check_mode=True)
+    module = AnsibleModule(argument_spec={"root": {"type": "path", "default": "/opt/tidegate"}}, supports_check_mode=True)
     root = module.params["root"]
     try:
         names = sorted(os.listdir(root))
