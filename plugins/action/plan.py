@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from ansible_collections.tidegate.release.plugins.plugin_utils.action_base import TidegateAction
-from ansible_collections.tidegate.release.plugins.plugin_utils.planning import plan
+from ansible_collections.tidegate.release.plugins.plugin_utils.planning import order_backout, plan
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.journal import utc_now
 from ansible_collections.tidegate.release.plugins.plugin_utils.settings import home, optional_home
 
@@ -20,13 +20,15 @@ class ActionModule(TidegateAction):
     libraries = ("SQLAlchemy", "jmespath", "jsonschema")
 
     def execute(self, options: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
-        known = set(task_vars.get("groups", {}).get("all", []))
+        rfc, cmdb, write = home(options, "rfc"), home(options, "cmdb"), not self._task.check_mode
+        if options["backout"]:
+            return order_backout(rfc_path=rfc, cmdb_url=cmdb, reason=options["reason"], now=utc_now(), write=write)
         return plan(
-            rfc_path=home(options, "rfc"),
+            rfc_path=rfc,
             dsl=home(options, "dsl"),
-            cmdb_url=home(options, "cmdb"),
+            cmdb_url=cmdb,
             policy_path=optional_home(options, "policy"),
-            inventory=known,
+            inventory=set(task_vars.get("groups", {}).get("all", [])),
             now=utc_now(),
-            write=not self._task.check_mode,
+            write=write,
         )
