@@ -9,7 +9,7 @@ from typing import Any
 
 from ansible_collections.tidegate.release.plugins.plugin_utils.action_base import TidegateAction
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import Cmdb
-from ansible_collections.tidegate.release.plugins.plugin_utils.gating import decide_gate
+from ansible_collections.tidegate.release.plugins.plugin_utils.gating import decide_staging_gate, decide_wave_gate
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.journal import Journal, Run, utc_now
 from ansible_collections.tidegate.release.plugins.plugin_utils.settings import home
 
@@ -23,4 +23,6 @@ class ActionModule(TidegateAction):
     def execute(self, options: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
         run = Run(int(options["run"]["deployment"]), int(options["run"]["token"]))
         with Cmdb.open(home(options, "cmdb")) as cmdb:
-            return decide_gate(Journal(cmdb), run, home(options, "rfc"), utc_now())
+            if options["after"] == "staging":
+                return decide_staging_gate(Journal(cmdb), run, utc_now())
+            return decide_wave_gate(Journal(cmdb), run, home(options, "rfc"), utc_now())

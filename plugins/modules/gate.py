@@ -23,6 +23,12 @@ extends_documentation_fragment:
   - tidegate.release.homes.rfc
   - tidegate.release.homes.cmdb
   - tidegate.release.homes.local
+options:
+  after:
+    description: After which step it decides; V(staging) opens the first wave.
+    type: str
+    choices: [staging, wave]
+    default: wave
 seealso:
   - module: tidegate.release.activate
 """
