@@ -13,6 +13,7 @@ description:
   - Reads the journal and returns one list of host names for each wave that the step still has to visit, in its order.
   - Empty when the deployment is not at that step, so a play over it does nothing.
   - Use it for C(hosts) and C(serial) of a play. Both are evaluated when the play starts, so an earlier play can write the plan.
+  - Empty in check mode too, where no plan is written.
   - Hosts that are not in the inventory, or are outside C(--limit), are left out of both, so that the cut stays right.
 author:
   - Tidegate maintainers (@tidegate)
@@ -69,6 +70,8 @@ class LookupModule(LookupBase):
         self.set_options(var_options=variables, direct=kwargs)
         if len(terms) != 1 or terms[0] not in ("stage", "activate", "backout"):
             raise AnsibleLookupError("tidegate.release.waves takes one step: stage, activate or backout")
+        if (variables or {}).get("ansible_check_mode"):
+            return [[]]
         known = set((variables or {}).get("groups", {}).get("all", []))
         options = {"rfc": self.get_option("rfc"), "cmdb": self.get_option("cmdb")}
         try:
