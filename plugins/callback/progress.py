@@ -199,7 +199,8 @@ class CallbackModule(DefaultCallback):
         if not progress.good:
             reason = f": {progress.detail}" if progress.detail else ""
             self._print(f"  {one_line(name)} {words(progress.state)}{reason}", C.COLOR_ERROR)
-        self._draw(tally.first.name, sum(each.bad for each in self._tallies.values()))
+        label = next((each.first.name for wave, each in self._tallies.items() if wave is not None), progress.name)
+        self._draw(label, sum(each.bad for each in self._tallies.values()))
 
     def _gate(self, gate: Progress) -> None:
         color = C.COLOR_OK if gate.decision == "proceed" else C.COLOR_ERROR

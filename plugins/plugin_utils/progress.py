@@ -190,10 +190,11 @@ class Bar:
             self._live = rich.live.Live(console=console, auto_refresh=False, transient=True, redirect_stdout=False, redirect_stderr=False)
             self._live.start()
             console.show_cursor(True)  # a killed run must not leave the terminal without one
+        color = "red" if bad else "cyan"
         grid = rich.table.Table.grid(padding=(0, 1))
         grid.add_row(
             rich.text.Text(f"  {label}"),
-            rich.progress_bar.ProgressBar(total=max(total, done, 1), completed=done, width=30),
+            rich.progress_bar.ProgressBar(total=max(total, done, 1), completed=done, width=30, complete_style=color, finished_style=color),
             rich.text.Text(f"{done}/{max(total, done)} hosts"),
             rich.text.Text(f"{bad} failed", style="bold red" if bad else "dim"),
             rich.text.Text(f"{seconds:.1f} s", style="dim"),
