@@ -150,7 +150,7 @@ def schema() -> Schema:
             text("state", index=True),
             document("options"),
             text("holder"),
-            number("token"),
+            sa.Column("token", sa.BigInteger, nullable=False),
             at("lease_until", nullable=True),
             text("reason", default="", server_default=""),
             at("created"),

@@ -160,7 +160,9 @@ class Journal:
             self._refuse_locked(connection, [host for host, _number in hosts], None)
             token = self._next_token(connection, now)
             deployment_id = connection.execute(
-                t.deployment.insert().values(
+                t.deployment.insert()
+                .returning(t.deployment.c.id)
+                .values(
                     rfc=rfc,
                     release=package["name"],
                     version=package["version"],
@@ -172,7 +174,7 @@ class Journal:
                     lease_until=now + LEASE,
                     created=now,
                 )
-            ).inserted_primary_key[0]
+            ).scalar_one()
             connection.execute(
                 t.wave.insert(), [{"deployment_id": deployment_id, "number": n, "state": _W.CLOSED} for n in range(1, len(waves) + 1)]
             )
@@ -472,7 +474,10 @@ class Journal:
         self._finish(connection, self._load(connection, run.deployment), _D.COMPLETED, now)
 
     def _lock(self, connection: sa.Connection, deployment_id: int, hosts: Sequence[str]) -> None:
-        connection.execute(self._t.lock.insert(), [{"ci": host, "deployment_id": deployment_id} for host in hosts])
+        try:
+            connection.execute(self._t.lock.insert(), [{"ci": host, "deployment_id": deployment_id} for host in hosts])
+        except sa.exc.IntegrityError as error:
+            raise ConflictError("the CIs in scope changed in the CMDB while this was planned; run it again") from error
 
     def _refuse_locked(self, connection: sa.Connection, hosts: Sequence[str], mine: int | None) -> None:
         t = self._t

@@ -107,7 +107,7 @@ def _deployments() -> None:
         _text("state"),
         _document("options"),
         _text("holder"),
-        _number("token"),
+        sa.Column("token", sa.BigInteger, nullable=False),
         _at("lease_until", nullable=True),
         _text("reason", server_default=""),
         _at("created"),
