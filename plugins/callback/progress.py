@@ -137,6 +137,8 @@ class CallbackModule(DefaultCallback):
             super().v2_playbook_on_include(included_file)
 
     def v2_runner_on_ok(self, result: CallbackTaskResult) -> None:
+        if self._quiet and _in_our_role(result.task) and not _name(result.task) and not result.is_changed():
+            return  # a role of ours checked its options, say, on every host
         if not self._told(result):
             super().v2_runner_on_ok(result)
 
@@ -184,10 +186,12 @@ class CallbackModule(DefaultCallback):
 
     def _tell(self, progress: Progress, name: str, *, bad: bool) -> None:
         if progress.step in HOST_STEPS:
-            self._host(progress, name)
+            if progress.state:
+                self._host(progress, name)
         elif progress.step == "gate" and not bad:
-            self._gate(progress)
-        else:
+            if progress.decision:
+                self._gate(progress)
+        elif progress.state or progress.detail:
             self._flush()
             self._print(step_line(progress), C.COLOR_ERROR if bad else None)
 
@@ -251,6 +255,10 @@ def _name(task: Task) -> str:
     if action in _INCLUDES:
         action = str(task.args.get("name") or task.args.get("role") or "")
     return action.removeprefix(_OURS) if action.startswith(_OURS) else ""
+
+
+def _in_our_role(task: Task) -> bool:
+    return task._role is not None and task._role.get_name().startswith(_OURS)
 
 
 def _has_our_steps(play: Play) -> bool:

@@ -30,7 +30,7 @@ HOST_STEPS: Mapping[str, tuple[str, str, str, str]] = {
     "activate": ("active", "failed", "failed", "lost"),
     "backout": ("backed_out", "owed", "owed", "owed"),
 }
-STEPS = frozenset({*HOST_STEPS, "clear", "plan", "gate", "conclude"})
+STEPS = frozenset({*HOST_STEPS, "clear", "plan", "gate", "conclude", "report"})
 _WORDS = {"stage_failed": "failed", "backed_out": "backed out", "back_out": "back out", "backout": "back out"}
 
 
@@ -63,18 +63,19 @@ class Progress:
     def read(cls, result: Mapping[str, Any], action: str, *, failed: bool, unreachable: bool) -> Progress | None:
         """What ``result`` of ``action`` (its last name part) says; ``None`` when it is no step of a deployment.
 
-        A step that ended before it could report, such as an unreachable host, is told by its action and message.
+        A step that ended before it could report, such as an unreachable host, is told by its action and message; one that
+        had nothing to do says nothing: it has neither a state nor a decision, and perhaps a message.
         """
         told = result.get("progress")
         told = told if isinstance(told, Mapping) else {}
-        step = str(told.get("step") or (action if told or failed or unreachable else ""))
+        step = str(told.get("step") or action)
         if step not in STEPS:
             return None
         state = one_line(told.get("state") or "")
-        if step in HOST_STEPS and not state:
+        if step in HOST_STEPS and not state and (told or failed or unreachable):
             state = HOST_STEPS[step][3 if unreachable else 2 if failed else 0]
         detail = told.get("detail") or ""
-        if (failed or unreachable) and not detail:
+        if not told or ((failed or unreachable) and not detail):
             detail = result.get("msg") or ""
         return cls(
             step=step,
@@ -153,7 +154,8 @@ def step_line(progress: Progress) -> str:
         parts.append(hosts(progress.hosts))
     if progress.step == "gate":
         parts.append(verdict(progress))
-    parts += [part for part in (words(progress.state), progress.detail) if part]
+    else:
+        parts += [part for part in (words(progress.state), progress.detail) if part]
     if progress.seconds is not None:
         parts.append(f"{progress.seconds:.1f} s")
     return "  ".join(parts)

@@ -36,13 +36,17 @@ class ActionModule(ActionBase):
         result["progress"] = args
         return result
 """
+ROLE = """
+- name: Stage
+  tidegate.release.stage: {step: stage, state: staged}
+- name: Chat
+  ansible.builtin.debug: {msg: nothing new}
+"""
 PLAYBOOK = r"""
 - name: Stage the release
   hosts: all
   gather_facts: false
-  tasks:
-    - name: Stage
-      tidegate.release.stage: {step: stage, state: staged}
+  roles: [tidegate.release.stage]
 - name: Gate of staging
   hosts: localhost
   gather_facts: false
@@ -101,6 +105,10 @@ def project(tmp_path: Path) -> Path:
         (plugins / name).symlink_to(PLUGINS / name)
     for step in ("stage", "activate", "backout", "gate"):
         (plugins / "action" / f"{step}.py").write_text(STEP)
+    role = plugins.parent / "roles" / "stage"
+    for name, text in (("tasks/main.yml", ROLE), ("meta/argument_specs.yml", "argument_specs: {main: {options: {}}}")):
+        (role / name).parent.mkdir(parents=True)
+        (role / name).write_text(text)
     (tmp_path / "play.yml").write_text(PLAYBOOK)
     (tmp_path / "hosts.ini").write_text("".join(f"web{number} ansible_connection=local\n" for number in range(1, 7)) + "[nobody]\n")
     return tmp_path

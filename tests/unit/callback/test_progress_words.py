@@ -35,7 +35,7 @@ def test_any_result_is_read_without_an_error_and_told_in_one_harmless_line(
     read_ = read({"progress": told, "msg": msg}, action, failed, lost)
     if read_ is None:
         return
-    tally = Tally(read_, 0.0) if read_.step in progress.HOST_STEPS else None
+    tally = Tally(read_, 0.0) if read_.step in progress.HOST_STEPS and read_.state else None
     if tally:
         tally.add(read_, 1.0)
     for line in (step_line(read_), tally.line(read_) if tally else ""):
@@ -63,7 +63,12 @@ def test_results_of_other_actions_are_not_told() -> None:
     assert read({"changed": True}, "cmdb_ci") is None
     assert read({"msg": "no such CI"}, "cmdb_ci", failed=True) is None
     assert read({"progress": {"step": "dance"}}) is None
-    assert read({"changed": True}, "stage") is None
+
+
+def test_a_step_that_had_nothing_to_do_says_nothing_but_its_message() -> None:
+    assert read({"changed": False}, "stage") == Progress("stage")
+    assert read({"changed": False, "reason": "past staging"}, "gate") == Progress("gate")
+    assert read({"changed": False, "msg": "nothing to do"}, "plan") == Progress("plan", detail="nothing to do")
 
 
 def test_control_and_direction_characters_do_not_reach_the_terminal() -> None:
