@@ -33,7 +33,8 @@ def write_report(report: Mapping[str, Any], directory: Path, *, write: bool) -> 
 
     Each file is replaced whole. With ``write`` false nothing is written. Raises :class:`TidegateError` when it can't be.
     """
-    texts = {"report.json": json.dumps(report, indent=2, ensure_ascii=False) + "\n", "report.html": render(report)}
+    # The data last: it is what the next run compares with, so it must not be newer than the page.
+    texts = {"report.html": render(report), "report.json": json.dumps(report, indent=2, ensure_ascii=False) + "\n"}
     try:
         if _same(report, directory / "report.json") and (directory / "report.html").is_file():
             return []

@@ -18,16 +18,18 @@ from ..rollout.states import DeploymentState, HostState
 with contextlib.suppress(ImportError):
     import sqlalchemy as sa
 
-# Hosts that a person has to look at, and what to say of them.
+# Hosts that a person has to look at, and what to say of them; the most pressing first.
 _TROUBLE: Mapping[str, str] = {
-    HostState.OWED: "still has to be backed out",
-    HostState.STUCK: "could neither activate the release nor go back, and may run neither",
-    HostState.LOST: "was lost while activating; what it runs is not known",
-    HostState.ACTIVATING: "began to activate and did not finish",
-    HostState.BACKING_OUT: "began to go back and did not finish",
-    HostState.FAILED: "failed, and went back to what it ran before",
-    HostState.STAGE_FAILED: "could not be given the release",
+    HostState.OWED: "Still to be backed out",
+    HostState.STUCK: "Stuck, could neither activate the release nor go back",
+    HostState.LOST: "Lost while activating, what they run is not known",
+    HostState.ACTIVATING: "Began to activate and did not finish",
+    HostState.BACKING_OUT: "Began to go back and did not finish",
+    HostState.FAILED: "Failed, and went back to what they ran before",
+    HostState.STAGE_FAILED: "Could not be given the release",
 }
+# As many hosts are named in one sentence; the rest is counted.
+_NAMED = 20
 _UNDER_WAY = frozenset({HostState.ACTIVATING, HostState.BACKING_OUT})
 
 
@@ -100,12 +102,15 @@ def _attention(deployments: list[dict[str, Any]]) -> list[str]:
             for host, result in wave["results"].items():
                 if result["state"] not in (HostState.PLANNED, HostState.STAGED):
                     latest[deployment["release"], host] = (deployment, result)
-    for (_release, host), (deployment, result) in sorted(latest.items()):
-        said = _TROUBLE.get(result["state"])
-        running = deployment["finished"] is None and result["state"] in _UNDER_WAY
-        if said and not running:
-            detail = f" ({result['detail']})" if result["detail"] else ""
-            sentences.append(f"{host} {said}: {_label(deployment)}{detail}.")
+    alike: dict[tuple[str, str, str], list[str]] = defaultdict(list)
+    for (_release, host), (deployment, result) in sorted(latest.items(), key=lambda item: item[0]):
+        under_way = deployment["finished"] is None and result["state"] in _UNDER_WAY
+        if result["state"] in _TROUBLE and not under_way:
+            alike[result["state"], _label(deployment), result["detail"]].append(host)
+    order = list(_TROUBLE)
+    for (state, label, detail), hosts in sorted(alike.items(), key=lambda item: order.index(item[0][0])):
+        more = f" and {len(hosts) - _NAMED} more" if len(hosts) > _NAMED else ""
+        sentences.append(f"{_TROUBLE[state]}: {', '.join(hosts[:_NAMED])}{more} ({label}{': ' + detail if detail else ''}).")
     return sentences
 
 
