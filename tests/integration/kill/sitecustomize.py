@@ -13,6 +13,8 @@ import os
 import signal
 import sqlite3.dbapi2 as sqlite
 import threading
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 EVENT = os.environ.get("KILL_EVENT", "")
@@ -23,12 +25,29 @@ _connect = sqlite.connect
 _armed = False
 
 
+# Workers are forked and inherit it.
+LEADER = int(os.environ.setdefault("KILL_LEADER", str(os.getpid())))
+
+
 def kill() -> None:
-    """End the controller: its main process alone, so that workers are orphaned, or it and all its workers."""
-    if WHOM == "main":
-        os.kill(os.getsid(0), signal.SIGKILL)
-    else:
-        os.killpg(os.getsid(0), signal.SIGKILL)
+    """End the controller: its main process alone, so that workers are orphaned, or all that it has started too."""
+    for pid in [LEADER, *(descendants(LEADER) if WHOM == "group" else [])]:
+        if pid != os.getpid():
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+    if WHOM == "group":
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def descendants(leader: int) -> list[int]:
+    children: dict[int, list[int]] = {}
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):
+            children.setdefault(int(stat.read_text().rpartition(")")[2].split()[1]), []).append(int(stat.parent.name))
+    found = [leader]
+    for pid in found:
+        found += children.get(pid, [])
+    return found[1:]
 
 
 def watch(statement: str) -> None:
