@@ -35,7 +35,7 @@ def kill() -> None:
         if pid != os.getpid():
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-    if WHOM == "group":
+    if WHOM == "group" or os.getpid() == LEADER:
         os.kill(os.getpid(), signal.SIGKILL)
 
 
