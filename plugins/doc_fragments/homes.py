@@ -43,6 +43,49 @@ options:
     type: path
 """
 
+    RUN = r"""
+options:
+  run:
+    description:
+      - The right to drive a deployment, as M(tidegate.release.plan) returned it in the fact
+        RV(tidegate.release.plan#module:ansible_facts.tidegate_run).
+    type: dict
+    required: true
+    suboptions:
+      deployment:
+        description: Id of the deployment in the journal.
+        type: int
+        required: true
+      token:
+        description: Fencing token; a controller that was superseded has a lower one and is refused.
+        type: int
+        required: true
+"""
+
+    HOST = r"""
+options:
+  root:
+    description: Directory on the host that holds every release's home.
+    type: path
+    default: /opt/tidegate
+attributes:
+  check_mode:
+    description: Can run in check mode and say what it would do.
+    support: partial
+    details: A deployment has no plan in check mode, so no host is visited.
+  diff_mode:
+    description: Returns what changed when in diff mode.
+    support: none
+  platform:
+    description: Target platforms.
+    platforms: posix
+    support: full
+requirements:
+  - Python 3.9 on the host
+notes:
+  - Its outcome is in the journal before Ansible sees it, so a task that failed here needs no handling for the deployment's sake.
+"""
+
     LOCAL = r"""
 attributes:
   check_mode:

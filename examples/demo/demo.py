@@ -1,0 +1,269 @@
+# Copyright (c) Tidegate maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The demo: a service on eight hosts is installed, upgraded in waves, and saved from a broken release, while a client uses it.
+
+Run it with `make demo`. It ends with 0 only if everything that it promises was true.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+HERE = Path(__file__).resolve().parent
+BUILD = HERE.parent.parent / "build" / "demo"
+SITES = ("ams", "lon")
+HOSTS = {f"{site}{number}": site for site in SITES for number in range(1, 5)}
+PORT = 8080
+VERSIONS = {"2.2.0": "CHG0030001", "2.3.2": "CHG0030002", "2.4.2": "CHG0030003"}
+BROKEN = "2.4.2"
+
+
+def say(text: str) -> None:
+    print(f"\n== {text}", flush=True)
+
+
+def run(*command: str, status: tuple[int, ...] = (0,), **extra: str) -> int:
+    """Run a command in sight of the user; leave when it ends with another status than was expected."""
+    print("$ " + " ".join(command), flush=True)
+    ended = subprocess.run(command, cwd=HERE, env={**os.environ, **extra}, check=False).returncode
+    if ended not in status:
+        raise SystemExit(f"that ended with {ended}; the demo stops here")
+    return ended
+
+
+def playbook(name: str, *arguments: str, status: tuple[int, ...] = (0,)) -> int:
+    inventory = BUILD / "cmdb.yml"
+    return run(
+        "ansible-playbook",
+        name,
+        "-i",
+        str(inventory if inventory.exists() else BUILD / "lab" / "inventory.yml"),
+        *arguments,
+        status=status,
+        TIDEGATE_DSL=str(BUILD / "dsl"),
+        TIDEGATE_CMDB=str(BUILD / "cmdb.sqlite"),
+        TIDEGATE_POLICY=str(HERE / "policy.yml"),
+    )
+
+
+def lab(state: str) -> None:
+    hosts = [
+        {"name": name, "site": site, "tidegate_ci": {"name": name, "class": "server", "site": site, "environment": "live"}}
+        for name, site in HOSTS.items()
+    ]
+    variables = json.dumps({"lab_path": str(BUILD / "lab"), "lab_hosts": hosts, "lab_state": state})
+    run("ansible-playbook", "tidegate.release.lab", "-e", variables)
+
+
+def make_release(version: str) -> Path:
+    """Put a release's directory together as a team would: what pip installs, two hooks and a page of documentation."""
+    folder = BUILD / "releases" / version
+    payload = folder / "payload"
+    shutil.copytree(HERE / "pypiserver", folder, ignore=shutil.ignore_patterns("bin"))
+    shutil.copytree(HERE / "pypiserver" / "bin", payload / "bin")
+    run(
+        sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-compile",
+        "--target", str(payload / "lib"), "--constraint", str(HERE / "constraints.txt"), f"pypiserver=={version}",
+    )  # fmt: skip
+    start = '["bin/start", "--no-such-option"]' if version == BROKEN else '["bin/start"]'
+    manifest = folder / "release.yml"
+    text = manifest.read_text().replace("@VERSION@", version).replace("@START@", start)
+    manifest.write_text(text.replace("@PATIENCE@", "5" if version == BROKEN else "20"))
+    return folder
+
+
+def write_rfc(version: str, digest: str) -> Path:
+    now = datetime.now(UTC).replace(microsecond=0)
+    rfc = {
+        "schema": 1,
+        "number": VERSIONS[version],
+        "type": "normal",
+        "state": -2,
+        "risk": 3,
+        "impact": 3,
+        "short_description": f"pypiserver {version} on all index hosts",
+        "requested_by": "rita",
+        "start_date": (now - timedelta(minutes=5)).isoformat(),
+        "end_date": (now + timedelta(hours=2)).isoformat(),
+        "backout_plan": "Every host returns to the release it had; the gate does it by itself.",
+        "test_plan": "The health check of the release, on every host.",
+        "release": {"name": "pypiserver", "version": version, "digest": digest},
+        "scope": "[?class=='server' && environment=='live']",
+        "approvals": [
+            {"approver": "carl", "role": "change-manager", "state": "approved", "decided_at": (now - timedelta(hours=1)).isoformat()}
+        ],
+    }
+    path = BUILD / f"{rfc['number']}.yml"
+    path.write_text(yaml.safe_dump(rfc, sort_keys=False))
+    return path
+
+
+@dataclass
+class Client:
+    """Somebody who uses the service ten times a second, trying the next host when one does not answer."""
+
+    addresses: list[str]
+    requests: int = 0
+    retries: int = 0
+    failed: int = 0
+    _stop: threading.Event = field(default_factory=threading.Event)
+    _thread: threading.Thread | None = None
+
+    def start(self) -> None:
+        self._thread = threading.Thread(target=self._use, daemon=True)
+        self._thread.start()
+
+    def stop(self) -> dict[str, int]:
+        self._stop.set()
+        if self._thread is not None:
+            self._thread.join()
+        return {"requests": self.requests, "retries": self.retries, "failed": self.failed}
+
+    def _use(self) -> None:
+        while not self._stop.is_set():
+            began = time.monotonic()
+            first = self.requests % len(self.addresses)
+            self.requests += 1
+            for address in self.addresses[first:] + self.addresses[:first]:
+                if ask(address, "/health") is not None:
+                    break
+                self.retries += 1
+            else:
+                self.failed += 1
+            self._stop.wait(max(0.0, 0.1 - (time.monotonic() - began)))
+
+
+def ask(address: str, path: str) -> str | None:
+    connection = http.client.HTTPConnection(address, PORT, timeout=1)
+    try:
+        connection.request("GET", path)
+        answer = connection.getresponse()
+        return answer.read().decode() if answer.status == 200 else None
+    except (OSError, http.client.HTTPException):
+        return None
+    finally:
+        connection.close()
+
+
+def served_version(address: str) -> str | None:
+    """The version that the service itself says it is."""
+    found = re.search(r"running version ([0-9.]+)", ask(address, "/") or "")
+    return found.group(1) if found else None
+
+
+def demo() -> list[str]:
+    """Run it all; return what was promised and not kept."""
+    say("Bringing up eight lab hosts in two sites")
+    lab("present")
+    run(
+        "ansible-playbook",
+        str(HERE / "register.yml"),
+        "-i",
+        str(BUILD / "lab" / "inventory.yml"),
+        "-e",
+        f"tidegate_cmdb={BUILD}/cmdb.sqlite",
+    )
+    shutil.copy(HERE / "cmdb.yml", BUILD / "cmdb.yml")
+    hosts = yaml.safe_load((BUILD / "lab" / "inventory.yml").read_text())
+    addresses = {name: find_address(hosts, name) for name in HOSTS}
+
+    say("Archiving pypiserver 2.2.0, 2.3.2 and a broken 2.4.2 in the definitive software library")
+    rfcs = {}
+    for version in VERSIONS:
+        playbook("tidegate.release.archive", "-e", f"tidegate_release={make_release(version)}")
+        rfcs[version] = write_rfc(version, archived_digest(version))
+
+    say("Deploying 2.2.0 everywhere")
+    playbook("tidegate.release.deploy", "-e", f"tidegate_rfc={rfcs['2.2.0']}")
+    client = Client(list(addresses.values()))
+    client.start()
+    say("Upgrading to 2.3.2: a canary, then the rest, while a client asks ten times a second")
+    playbook("tidegate.release.deploy", "-e", f"tidegate_rfc={rfcs['2.3.2']}")
+    say("Trying 2.4.2, which does not start: the gate has to send it back")
+    playbook("tidegate.release.deploy", "-e", f"tidegate_rfc={rfcs[BROKEN]}", status=(2,))
+    say("Comparing hosts, CMDB and library")
+    playbook("tidegate.release.audit")
+    probe = client.stop()
+    say("Writing the report")
+    playbook("tidegate.release.report", "-e", json.dumps({"tidegate_report": str(BUILD), "report_extra": {"probe": probe}}))
+    return judge(json.loads((BUILD / "report.json").read_text()), addresses)
+
+
+def archived_digest(version: str) -> str:
+    index = json.loads((BUILD / "dsl" / "index.json").read_text())
+    reference = "org.opencontainers.image.ref.name"
+    return next(entry["digest"] for entry in index["manifests"] if entry["annotations"][reference] == f"pypiserver:{version}")
+
+
+def find_address(tree: dict[str, Any], name: str) -> str:
+    return str(
+        next(group["hosts"][name]["ansible_host"] for group in walk(tree) if name in group.get("hosts", {}) and group["hosts"][name])
+    )
+
+
+def walk(tree: dict[str, Any]) -> list[dict[str, Any]]:
+    groups = [group for group in tree.values() if isinstance(group, dict)]
+    return groups + [inner for group in groups for inner in walk(group.get("children") or {})]
+
+
+def judge(report: dict[str, Any], addresses: dict[str, str]) -> list[str]:
+    """Compare what happened with what was promised, and show it."""
+    say("What happened")
+    broken = []
+    for deployment, (version, number) in zip(report["deployments"], VERSIONS.items(), strict=True):
+        gates = ", ".join(f"{len(wave['hosts'])}: {wave['gate'] or 'not reached'}" for wave in deployment["waves"])
+        print(f"  {deployment['rfc']}  pypiserver {deployment['version']}  {deployment['state']:<11} waves {gates}")
+        wanted = "backed_out" if version == BROKEN else "completed"
+        if (deployment["rfc"], deployment["version"], deployment["state"]) != (number, version, wanted):
+            broken.append(f"{number} should be pypiserver {version}, {wanted}")
+    if report["deployments"][-1]["waves"][0]["gate"] != "back_out":
+        broken.append("the canary's gate should have said back_out")
+    served = {name: served_version(address) for name, address in addresses.items()}
+    print(f"  live now: {', '.join(f'{name} {version}' for name, version in served.items())}")
+    recorded = {host["name"]: host["version"] for host in report["hosts"]}
+    broken += [f"{name} should serve 2.3.2" for name in HOSTS if served[name] != "2.3.2"]
+    broken += [f"the report should say 2.3.2 for {name}" for name in HOSTS if recorded.get(name) != "2.3.2"]
+    probe = report["probe"]
+    print(f"  client: {probe['requests']} requests, {probe['retries']} retries on another host, {probe['failed']} failures")
+    if probe["failed"] or not probe["requests"]:
+        broken.append("no request of the client should have failed")
+    print(f"  report: {BUILD / 'report.html'}", flush=True)
+    return broken
+
+
+def main() -> None:
+    began = time.monotonic()
+    shutil.rmtree(BUILD / "releases", ignore_errors=True)
+    for leftover in ("cmdb.yml", "cmdb.sqlite", "cmdb.sqlite-wal", "cmdb.sqlite-shm", "report.json", "report.html"):
+        (BUILD / leftover).unlink(missing_ok=True)
+    shutil.rmtree(BUILD / "dsl", ignore_errors=True)
+    BUILD.mkdir(parents=True, exist_ok=True)
+    lab("absent")  # what an interrupted demo may have left
+    try:
+        broken = demo()
+    finally:
+        say("Taking the lab down")
+        lab("absent")
+    seconds = time.monotonic() - began
+    if broken:
+        raise SystemExit(f"\nThe demo took {seconds:.0f} s and did not keep its word:\n  " + "\n  ".join(broken))
+    print(f"\nEverything was as promised, in {seconds:.0f} s.")
+
+
+if __name__ == "__main__":
+    main()

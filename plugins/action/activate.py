@@ -1,0 +1,31 @@
+# Copyright (c) Tidegate maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Controller half of tidegate.release.activate."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ansible_collections.tidegate.release.plugins.plugin_utils.host_action import HostAction
+from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.journal import Deployment, Journal, utc_now
+from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.states import HostState
+
+
+class ActionModule(HostAction):
+    """Write ahead, flip the host, journal how it went."""
+
+    module = "activate"
+    step = "activate"
+
+    def visit(self, journal: Journal, deployment: Deployment) -> dict[str, Any]:
+        target = journal.activating(self._run, self._host, utc_now())
+        answer = self.call(deployment, previous=target.previous_digest, settings=self._options_["settings"])
+        # A host's half that fails has not touched anything: the host runs what it ran.
+        state = HostState.FAILED if answer.get("failed") else HostState(answer["state"])
+        detail = str(answer.get("msg", "") if answer.get("failed") else answer.get("detail", ""))
+        journal.activated(self._run, self._host, state, detail, utc_now())
+        return self.outcome(answer, state, detail, target.wave)
+
+    def lost(self, journal: Journal, detail: str) -> None:
+        journal.activated(self._run, self._host, HostState.LOST, detail, utc_now())

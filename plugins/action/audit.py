@@ -1,0 +1,34 @@
+# Copyright (c) Tidegate maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Controller side of tidegate.release.audit."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ansible_collections.tidegate.release.plugins.plugin_utils.action_base import TidegateAction
+from ansible_collections.tidegate.release.plugins.plugin_utils.auditing import compare
+from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import Cmdb
+from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.layout import OciLayout
+from ansible_collections.tidegate.release.plugins.plugin_utils.settings import home
+
+
+class ActionModule(TidegateAction):
+    """Gather the CMDB's and the DSL's side, compare, fail on a difference."""
+
+    module = "audit"
+    libraries = ("SQLAlchemy", "jmespath")
+
+    def execute(self, options: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
+        archived = {descriptor.digest for descriptor in OciLayout.open(home(options, "dsl")).tags().values()}
+        with Cmdb.open(home(options, "cmdb")) as cmdb:
+            recorded = cmdb.installations(sorted(options["found"]))
+        differences = compare(options["found"], recorded, archived)
+        result: dict[str, Any] = {"changed": False, "differences": differences}
+        if differences:
+            lines = [f"{difference['host']}: {difference['detail']}" for difference in differences]
+            result.update(failed=True, msg=f"{len(lines)} differences between hosts, CMDB and DSL:\n" + "\n".join(lines))
+        else:
+            result["msg"] = f"{len(options['found'])} hosts run what the CMDB says and the DSL holds"
+        return result

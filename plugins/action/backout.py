@@ -1,0 +1,30 @@
+# Copyright (c) Tidegate maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Controller half of tidegate.release.backout."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ansible_collections.tidegate.release.plugins.plugin_utils.host_action import HostAction
+from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.journal import Deployment, Journal, utc_now
+from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.states import HostState
+
+
+class ActionModule(HostAction):
+    """Write ahead, bring the host back, journal how it went."""
+
+    module = "backout"
+    step = "backout"
+
+    def visit(self, journal: Journal, deployment: Deployment) -> dict[str, Any]:
+        target = journal.backing_out(self._run, self._host, utc_now())
+        answer = self.call(deployment, previous=target.previous_digest, settings=self._options_["settings"])
+        state = HostState.OWED if answer.get("failed") else HostState(answer["state"])
+        detail = str(answer.get("msg", "") if answer.get("failed") else answer.get("detail", ""))
+        journal.backed_out(self._run, self._host, state, detail, utc_now())
+        return self.outcome(answer, state, detail, target.wave)
+
+    def lost(self, journal: Journal, detail: str) -> None:
+        journal.backed_out(self._run, self._host, HostState.OWED, detail, utc_now())

@@ -1,0 +1,26 @@
+# Copyright (c) Tidegate maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Controller side of tidegate.release.conclude."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ansible_collections.tidegate.release.plugins.plugin_utils.action_base import TidegateAction
+from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import Cmdb
+from ansible_collections.tidegate.release.plugins.plugin_utils.gating import conclude
+from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.journal import Journal, Run, utc_now
+from ansible_collections.tidegate.release.plugins.plugin_utils.settings import home
+
+
+class ActionModule(TidegateAction):
+    """Close the deployment and turn its state into the run's verdict."""
+
+    module = "conclude"
+    libraries = ("SQLAlchemy",)
+
+    def execute(self, options: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
+        run = Run(int(options["run"]["deployment"]), int(options["run"]["token"]))
+        with Cmdb.open(home(options, "cmdb")) as cmdb:
+            return conclude(Journal(cmdb), run, options["wanted"], utc_now())

@@ -1,0 +1,28 @@
+# Copyright (c) Tidegate maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Controller side of tidegate.release.gate."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ansible_collections.tidegate.release.plugins.plugin_utils.action_base import TidegateAction
+from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import Cmdb
+from ansible_collections.tidegate.release.plugins.plugin_utils.gating import decide_staging_gate, decide_wave_gate
+from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.journal import Journal, Run, utc_now
+from ansible_collections.tidegate.release.plugins.plugin_utils.settings import home
+
+
+class ActionModule(TidegateAction):
+    """Decide about the open wave, or about staging, by what the journal says."""
+
+    module = "gate"
+    libraries = ("SQLAlchemy", "jmespath", "jsonschema")
+
+    def execute(self, options: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
+        run = Run(int(options["run"]["deployment"]), int(options["run"]["token"]))
+        with Cmdb.open(home(options, "cmdb")) as cmdb:
+            if options["after"] == "staging":
+                return decide_staging_gate(Journal(cmdb), run, utc_now())
+            return decide_wave_gate(Journal(cmdb), run, home(options, "rfc"), utc_now())

@@ -1,0 +1,34 @@
+# Copyright (c) Tidegate maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Controller side of tidegate.release.plan."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ansible_collections.tidegate.release.plugins.plugin_utils.action_base import TidegateAction
+from ansible_collections.tidegate.release.plugins.plugin_utils.planning import order_backout, plan
+from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.journal import utc_now
+from ansible_collections.tidegate.release.plugins.plugin_utils.settings import home, optional_home
+
+
+class ActionModule(TidegateAction):
+    """Clear the RFC, then write its plan to the journal or take the deployment over where it stands."""
+
+    module = "plan"
+    libraries = ("SQLAlchemy", "jmespath", "jsonschema")
+
+    def execute(self, options: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
+        rfc, cmdb, write = home(options, "rfc"), home(options, "cmdb"), not self._task.check_mode
+        if options["backout"]:
+            return order_backout(rfc_path=rfc, cmdb_url=cmdb, reason=options["reason"], now=utc_now(), write=write)
+        return plan(
+            rfc_path=rfc,
+            dsl=home(options, "dsl"),
+            cmdb_url=cmdb,
+            policy_path=optional_home(options, "policy"),
+            inventory=set(task_vars.get("groups", {}).get("all", [])),
+            now=utc_now(),
+            write=write,
+        )

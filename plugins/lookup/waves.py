@@ -1,0 +1,84 @@
+# Copyright (c) Tidegate maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Which hosts a play has to visit now."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+name: waves
+short_description: The hosts that a step of a deployment has to visit now, wave by wave
+version_added: 0.1.0
+description:
+  - Reads the journal and returns one list of host names for each wave that the step still has to visit, in its order.
+  - Empty when the deployment is not at that step, so a play over it does nothing.
+  - Use it for C(hosts) and C(serial) of a play. Both are evaluated when the play starts, so an earlier play can write the plan.
+  - Empty in check mode too, where no plan is written.
+  - Hosts that are not in the inventory, or are outside C(--limit), are left out of both, so that the cut stays right.
+author:
+  - Tidegate maintainers (@tidegate)
+options:
+  _terms:
+    description: The step, one of V(stage), V(activate) and V(backout).
+    type: list
+    elements: str
+    required: true
+  rfc:
+    description: The file of the request for change. Defaults to the environment variable E(TIDEGATE_RFC).
+    type: str
+  cmdb:
+    description: The CMDB. Defaults to the environment variable E(TIDEGATE_CMDB).
+    type: str
+seealso:
+  - module: tidegate.release.plan
+"""
+
+EXAMPLES = r"""
+- name: Activate in waves
+  hosts: "{{ lookup('tidegate.release.waves', 'activate', rfc='rfc.yml', cmdb='cmdb.sqlite') | flatten }}"
+  serial: "{{ lookup('tidegate.release.waves', 'activate', rfc='rfc.yml', cmdb='cmdb.sqlite') | map('length') }}"
+  gather_facts: false
+  tasks:
+    - name: Say who is in this wave
+      ansible.builtin.debug:
+        var: ansible_play_batch
+"""
+
+RETURN = r"""
+_raw:
+  description: One list of host names for each wave.
+  type: list
+  elements: list
+"""
+
+from typing import Any
+
+from ansible.errors import AnsibleLookupError
+from ansible.plugins.lookup import LookupBase
+from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import Cmdb
+from ansible_collections.tidegate.release.plugins.plugin_utils.errors import TidegateError
+from ansible_collections.tidegate.release.plugins.plugin_utils.libs import require
+from ansible_collections.tidegate.release.plugins.plugin_utils.rfc.model import load_rfc
+from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.journal import Journal
+from ansible_collections.tidegate.release.plugins.plugin_utils.settings import home
+
+
+class LookupModule(LookupBase):
+    """Runs in the process that forks the workers, so what it imports they need not import again."""
+
+    def run(self, terms: list[str], variables: dict[str, Any] | None = None, **kwargs: Any) -> list[list[list[str]]]:
+        self.set_options(var_options=variables, direct=kwargs)
+        if len(terms) != 1 or terms[0] not in ("stage", "activate", "backout"):
+            raise AnsibleLookupError("tidegate.release.waves takes one step: stage, activate or backout")
+        if (variables or {}).get("ansible_check_mode"):
+            return [[]]
+        known = set((variables or {}).get("groups", {}).get("all", []))
+        options = {"rfc": self.get_option("rfc"), "cmdb": self.get_option("cmdb")}
+        try:
+            require("SQLAlchemy", "jsonschema", "jmespath")
+            with Cmdb.open(home(options, "cmdb")) as cmdb:
+                batches = Journal(cmdb).batches(load_rfc(home(options, "rfc")).number, terms[0])
+        except TidegateError as error:
+            raise AnsibleLookupError(str(error)) from error
+        kept = ([host for host in batch if host in known] for batch in batches)
+        return [[batch for batch in kept if batch]]

@@ -1,0 +1,56 @@
+#!/usr/bin/python
+# Copyright (c) Tidegate maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Activate a release on a host."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: activate
+short_description: Make a staged release the live one, or leave the host on what it had
+version_added: 0.1.0
+description:
+  - Refuses unless the journal has opened the host's wave.
+  - Writes ahead to the journal, runs the hooks, flips the link, waits for the health checks, all in one round trip.
+  - A host on which the release does not come up goes back to its previous release at once.
+author:
+  - Tidegate maintainers (@tidegate)
+extends_documentation_fragment:
+  - tidegate.release.homes.run
+  - tidegate.release.homes.cmdb
+  - tidegate.release.homes.host
+options:
+  settings:
+    description:
+      - This host's values for the settings that the release declares. Hooks get them as environment variables C(TIDEGATE_<NAME>).
+      - They are not secret; give a service its secrets in files.
+    type: dict
+    default: {}
+seealso:
+  - module: tidegate.release.plan
+  - module: tidegate.release.gate
+"""
+
+EXAMPLES = r"""
+- name: Activate the release
+  tidegate.release.activate:
+    run: "{{ hostvars['localhost'].tidegate_run }}"
+    cmdb: /srv/cmdb.sqlite
+    settings:
+      address: 192.0.2.10
+      port: 8080
+"""
+
+RETURN = r"""
+state:
+  description: V(active), V(failed) or V(stuck).
+  type: str
+  returned: always
+  sample: active
+
+progress:
+  description: What the progress display shows of this task.
+  type: dict
+  returned: always
+"""

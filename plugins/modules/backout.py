@@ -1,0 +1,56 @@
+#!/usr/bin/python
+# Copyright (c) Tidegate maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Back out a release on a host."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: backout
+short_description: Bring a host back to the release it had before a deployment
+version_added: 0.1.0
+description:
+  - Leaves the deployment's release and makes the previous one live: hooks, link, health checks.
+  - A host that was not touched, or is back already, is left alone.
+  - When it can't be reached or does not come up it is owed: run the same playbook again.
+author:
+  - Tidegate maintainers (@tidegate)
+extends_documentation_fragment:
+  - tidegate.release.homes.run
+  - tidegate.release.homes.cmdb
+  - tidegate.release.homes.host
+options:
+  settings:
+    description:
+      - This host's values for the settings that the release declares. Hooks get them as environment variables C(TIDEGATE_<NAME>).
+      - They are not secret; give a service its secrets in files.
+    type: dict
+    default: {}
+seealso:
+  - module: tidegate.release.plan
+  - module: tidegate.release.gate
+"""
+
+EXAMPLES = r"""
+- name: Back out the release
+  tidegate.release.backout:
+    run: "{{ hostvars['localhost'].tidegate_run }}"
+    cmdb: /srv/cmdb.sqlite
+    settings:
+      address: 192.0.2.10
+      port: 8080
+"""
+
+RETURN = r"""
+state:
+  description: V(backed_out) or V(owed).
+  type: str
+  returned: always
+  sample: backed_out
+
+progress:
+  description: What the progress display shows of this task.
+  type: dict
+  returned: always
+"""

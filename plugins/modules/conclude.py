@@ -1,0 +1,50 @@
+#!/usr/bin/python
+# Copyright (c) Tidegate maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Close a deployment, or say what it waits for."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: conclude
+short_description: Close a deployment and say in one sentence how it ended
+version_added: 0.1.0
+description:
+  - Closes a back-out that owes nothing and writes what the hosts run now to the CMDB.
+  - Fails with one sentence when the deployment was backed out, is held, or still owes hosts a back-out.
+author:
+  - Tidegate maintainers (@tidegate)
+extends_documentation_fragment:
+  - tidegate.release.homes.run
+  - tidegate.release.homes.cmdb
+  - tidegate.release.homes.local
+options:
+  wanted:
+    description: The state that counts as success.
+    type: str
+    choices: [completed, staged, backed_out]
+    default: completed
+seealso:
+  - module: tidegate.release.gate
+"""
+
+EXAMPLES = r"""
+- name: Conclude
+  tidegate.release.conclude:
+    run: "{{ tidegate_run }}"
+    cmdb: /srv/cmdb.sqlite
+"""
+
+RETURN = r"""
+state:
+  description: The state of the deployment.
+  type: str
+  returned: always
+  sample: completed
+
+progress:
+  description: What the progress display shows of this task.
+  type: dict
+  returned: always
+"""

@@ -1,0 +1,61 @@
+#!/usr/bin/python
+# Copyright (c) Tidegate maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Decide what comes after a wave."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: gate
+short_description: Decide after staging or after a wave whether to proceed, hold or back out
+version_added: 0.1.0
+description:
+  - Counts from the journal how the hosts of the open wave, or of staging, fared, and compares with the failure budgets of the
+    wave and of the whole deployment.
+  - Reads the RFC again. While its window is closed or it is on hold, no further wave is opened.
+  - Writes the decision, the wave's installations and what follows, the next wave opened or the back-out ordered, in one
+    transaction. What is not known holds.
+author:
+  - Tidegate maintainers (@tidegate)
+extends_documentation_fragment:
+  - tidegate.release.homes.run
+  - tidegate.release.homes.rfc
+  - tidegate.release.homes.cmdb
+  - tidegate.release.homes.local
+options:
+  after:
+    description: After which step it decides; V(staging) opens the first wave.
+    type: str
+    choices: [staging, wave]
+    default: wave
+seealso:
+  - module: tidegate.release.activate
+"""
+
+EXAMPLES = r"""
+- name: Decide about this wave
+  tidegate.release.gate:
+    run: "{{ hostvars['localhost'].tidegate_run }}"
+    rfc: /srv/rfcs/CHG0030001.yml
+    cmdb: /srv/cmdb.sqlite
+  run_once: true
+  delegate_to: localhost
+"""
+
+RETURN = r"""
+decision:
+  description: V(proceed), V(hold) or V(back_out).
+  type: str
+  returned: always
+  sample: proceed
+reason:
+  description: Why, in one sentence.
+  type: str
+  returned: always
+
+progress:
+  description: What the progress display shows of this task.
+  type: dict
+  returned: always
+"""

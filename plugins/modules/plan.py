@@ -1,0 +1,80 @@
+#!/usr/bin/python
+# Copyright (c) Tidegate maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Clear an RFC and write its plan."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: plan
+short_description: Clear an RFC, then plan its deployment or take it over
+version_added: 0.1.0
+description:
+  - Evaluates every control of the policy for the RFC, see M(tidegate.release.clear), and refuses unless the clearance is granted.
+  - Cuts the CIs in scope into waves, writes the plan to the journal and locks the CIs for this deployment.
+  - When this RFC's deployment is open already, because its controller was killed or because it is held, it is taken over where it stands.
+    One that is backing out goes on without clearance.
+author:
+  - Tidegate maintainers (@tidegate)
+extends_documentation_fragment:
+  - tidegate.release.homes.rfc
+  - tidegate.release.homes.dsl
+  - tidegate.release.homes.cmdb
+  - tidegate.release.homes.policy
+  - tidegate.release.homes.local
+options:
+  backout:
+    description: Instead of deploying, order the back-out of this RFC's deployment. Needs no clearance.
+    type: bool
+    default: false
+  reason:
+    description: Why it is backed out; for O(backout=true).
+    type: str
+    default: ordered by a person
+seealso:
+  - module: tidegate.release.clear
+  - module: tidegate.release.gate
+"""
+
+EXAMPLES = r"""
+- name: Clear and plan
+  tidegate.release.plan:
+    rfc: /srv/rfcs/CHG0030001.yml
+    dsl: /srv/dsl
+    cmdb: /srv/cmdb.sqlite
+"""
+
+RETURN = r"""
+waves:
+  description: The hosts of each wave.
+  type: list
+  elements: list
+  returned: when a new deployment is planned
+  sample: [[web1], [web2, web3]]
+controls:
+  description: Every control with its result, reason and remedy.
+  type: list
+  elements: dict
+  returned: when a new deployment is planned
+ansible_facts:
+  description: The fact C(tidegate_run), the right to drive the deployment.
+  type: dict
+  returned: always
+  contains:
+    tidegate_run:
+      description: Hand it to the steps that follow; left out in check mode.
+      type: dict
+      contains:
+        deployment:
+          description: Id of the deployment in the journal.
+          type: int
+        token:
+          description: Fencing token.
+          type: int
+
+progress:
+  description: What the progress display shows of this task.
+  type: dict
+  returned: always
+"""

@@ -1,0 +1,58 @@
+# Copyright (c) Tidegate maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What is live, what is recorded and what is archived: every difference, each named once. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from typing import Any
+
+_LISTED = 3  # file names that a sentence quotes
+
+
+def compare(
+    found: Mapping[str, list[dict[str, Any]] | None], recorded: Iterable[Mapping[str, Any]], archived: Collection[str]
+) -> list[dict[str, Any]]:
+    """Compare what hosts run with what the CMDB records and the DSL holds.
+
+    ``found``: host name to the list of ``release_facts`` (``None``: could not be read). ``recorded``: installations with
+    ``ci``, ``release``, ``version`` and ``digest``. ``archived``: package digests in the DSL. Returns ``host``, ``release``,
+    ``kind`` and ``detail`` of each difference, ordered by host.
+    """
+    wanted = {(str(row["ci"]), str(row["release"])): row for row in recorded}
+    differences: list[dict[str, Any]] = []
+
+    def differ(host: str, release: str | None, kind: str, detail: str) -> None:
+        differences.append({"host": host, "release": release, "kind": kind, "detail": detail})
+
+    for host in sorted(found):
+        releases = found[host]
+        if releases is None:
+            differ(host, None, "unreadable", "it could not be read, so nobody knows what it runs")
+            continue
+        live = {entry["name"]: entry for entry in releases}
+        for name, entry in sorted(live.items()):
+            if entry.get("error"):
+                differ(host, name, "unreadable", f"{name}: {entry['error']}")
+            elif entry["digest"] is not None:
+                _compare_live(host, entry, wanted.get((host, name)), archived, differ)
+        for (ci, name), row in sorted(wanted.items()):
+            if ci == host and (name not in live or (live[name]["digest"] is None and not live[name].get("error"))):
+                differ(host, name, "missing", f"the CMDB says {name} {row['version']}, but it is not live")
+    return differences
+
+
+def _compare_live(host: str, entry: Mapping[str, Any], row: Mapping[str, Any] | None, archived: Collection[str], differ: Any) -> None:
+    name, version = entry["name"], entry["version"]
+    if row is None:
+        differ(host, name, "uncontrolled", f"{name} {version} is live, but the CMDB does not know of it")
+    elif row["digest"] != entry["digest"]:
+        differ(host, name, "other_version", f"{name} {version} is live, but the CMDB says {row['version']}")
+    if entry["digest"] not in archived:
+        differ(host, name, "not_in_dsl", f"{name} {version} is live, but the DSL does not hold {entry['digest']}")
+    for kind, what in (("changed", "were changed or are missing"), ("extra", "were released by nobody")):
+        files = entry[kind]
+        if files:
+            named = ", ".join(files[:_LISTED]) + (" ..." if len(files) > _LISTED else "")
+            differ(host, name, f"{kind}_files", f"{len(files)} files of {name} {version} {what}: {named}")

@@ -1,0 +1,202 @@
+# Copyright (c) Tidegate maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The tables of the CMDB, as SQLAlchemy Core sees them.
+
+The migrations make these tables; a test holds the two together. ``history`` and ``journal`` are append-only:
+triggers, which only the migrations know, refuse everything but inserts.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+with contextlib.suppress(ImportError):
+    import sqlalchemy as sa
+
+if TYPE_CHECKING:
+    from sqlalchemy.types import TypeEngine
+
+# What the constraints and indexes are called, so that a later migration can name them.
+NAMING = {
+    "pk": "pk_%(table_name)s",
+    "fk": "fk_%(table_name)s_%(column_0_name)s",
+    "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+    "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+}
+
+
+@dataclass(frozen=True)
+class Schema:
+    """Every table, by the word the design uses for it. A CI's class is the column ``ci.c.class_``."""
+
+    metadata: sa.MetaData
+    ci: sa.Table
+    relation: sa.Table
+    installation: sa.Table
+    history: sa.Table
+    deployment: sa.Table
+    wave: sa.Table
+    deployment_host: sa.Table
+    journal: sa.Table
+    lock: sa.Table
+
+
+@functools.cache
+def moment() -> TypeEngine[datetime]:
+    """The type of a column that holds a moment: aware datetimes go in, UTC comes out; naive ones are refused."""
+
+    class Moment(sa.types.TypeDecorator[datetime]):
+        impl = sa.DateTime(timezone=True)
+        cache_ok = True
+
+        def process_bind_param(self, value: datetime | None, dialect: sa.Dialect) -> datetime | None:
+            if value is None:
+                return None
+            if value.tzinfo is None:
+                raise ValueError(f"{value.isoformat()} has no time zone; the CMDB keeps moments, not wall clocks")
+            utc = value.astimezone(UTC)
+            return utc.replace(tzinfo=None) if dialect.name == "sqlite" else utc
+
+        def process_result_value(self, value: datetime | None, dialect: sa.Dialect) -> datetime | None:
+            if value is None:
+                return None
+            return value.replace(tzinfo=UTC) if dialect.name == "sqlite" else value.astimezone(UTC)
+
+    return Moment()
+
+
+@functools.cache
+def schema() -> Schema:
+    """The tables; made once per process, when first asked for."""
+    metadata = sa.MetaData(naming_convention=NAMING)
+    when = moment()
+
+    def text(name: str, **options: Any) -> sa.Column[str]:
+        return sa.Column(name, sa.String, **({"nullable": False} | options))
+
+    def number(name: str, **options: Any) -> sa.Column[int]:
+        return sa.Column(name, sa.Integer, **({"nullable": False} | options))
+
+    def document(name: str) -> sa.Column[Any]:
+        return sa.Column(name, sa.JSON, nullable=False)
+
+    def at(name: str, **options: Any) -> sa.Column[datetime]:
+        return sa.Column(name, when, **({"nullable": False} | options))
+
+    def seq() -> sa.Column[int]:
+        return sa.Column("seq", sa.BigInteger().with_variant(sa.Integer, "sqlite"), primary_key=True, autoincrement=True)
+
+    def reference(name: str, target: str, **options: Any) -> sa.Column[int]:
+        cascade = options.pop("ondelete", None)
+        return sa.Column(name, sa.ForeignKey(target, ondelete=cascade), **({"nullable": False} | options))
+
+    return Schema(
+        metadata=metadata,
+        ci=sa.Table(
+            "ci",
+            metadata,
+            number("id", primary_key=True),
+            text("name", unique=True),
+            text("class", key="class_", nullable=True),
+            text("site", nullable=True),
+            text("environment", nullable=True),
+            document("attributes"),
+            at("created"),
+            at("updated"),
+        ),
+        relation=sa.Table(
+            "relation",
+            metadata,
+            reference("source_id", "ci.id", primary_key=True, ondelete="CASCADE"),
+            reference("target_id", "ci.id", primary_key=True, ondelete="CASCADE", index=True),
+            text("kind", primary_key=True),
+        ),
+        installation=sa.Table(
+            "installation",
+            metadata,
+            number("id", primary_key=True),
+            reference("ci_id", "ci.id"),
+            text("release", index=True),
+            text("version"),
+            text("digest"),
+            text("state"),
+            reference("deployment_id", "deployment.id", nullable=True),
+            at("since"),
+            sa.UniqueConstraint("ci_id", "release"),
+        ),
+        history=sa.Table(
+            "history",
+            metadata,
+            seq(),
+            at("at"),
+            text("actor"),
+            text("ci", nullable=True, index=True),
+            text("event"),
+            document("data"),
+        ),
+        deployment=sa.Table(
+            "deployment",
+            metadata,
+            number("id", primary_key=True),
+            text("rfc", index=True),
+            text("release"),
+            text("version"),
+            text("digest"),
+            text("state", index=True),
+            document("options"),
+            text("holder"),
+            sa.Column("token", sa.BigInteger, nullable=False),
+            at("lease_until", nullable=True),
+            text("reason", default="", server_default=""),
+            at("created"),
+            at("started", nullable=True),
+            at("finished", nullable=True),
+        ),
+        wave=sa.Table(
+            "wave",
+            metadata,
+            reference("deployment_id", "deployment.id", primary_key=True),
+            number("number", primary_key=True, autoincrement=False),
+            text("state"),
+            text("decision", nullable=True),
+            text("reason", default="", server_default=""),
+            at("opened", nullable=True),
+            at("decided", nullable=True),
+        ),
+        deployment_host=sa.Table(
+            "deployment_host",
+            metadata,
+            reference("deployment_id", "deployment.id", primary_key=True),
+            text("host", primary_key=True),
+            number("wave"),
+            number("position"),
+            text("state"),
+            text("previous_digest", nullable=True),
+            text("previous_version", nullable=True),
+            text("detail", default="", server_default=""),
+            at("updated"),
+            sa.Index(None, "deployment_id", "wave", "position"),
+        ),
+        journal=sa.Table(
+            "journal",
+            metadata,
+            seq(),
+            reference("deployment_id", "deployment.id", index=True),
+            at("at"),
+            text("event"),
+            text("host", nullable=True),
+            number("wave", nullable=True),
+            document("data"),
+        ),
+        lock=sa.Table(
+            "lock",
+            metadata,
+            sa.Column("ci", sa.ForeignKey("ci.name"), primary_key=True),
+            reference("deployment_id", "deployment.id", index=True),
+        ),
+    )

@@ -1,0 +1,150 @@
+# Copyright (c) Tidegate maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the gate is told and what follows from its decision: between the journal, the RFC and the pure rules of the gate."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Any
+
+from .errors import TidegateError
+from .rfc.model import load_rfc
+from .rollout import states
+from .rollout.gate import GateDecision, GateInputs, StageCounts, WaveCounts, decide, decide_staging
+from .rollout.journal import Deployment, Journal, Run, Target
+from .rollout.states import DeploymentState, HostState, WaveState
+
+_BAD = (HostState.FAILED, HostState.STUCK, HostState.STAGE_FAILED)
+
+
+def decide_staging_gate(journal: Journal, run: Run, now: datetime) -> dict[str, Any]:
+    """Open the first wave or hold; nothing to decide when the deployment is past staging."""
+    deployment = journal.deployment(run.deployment)
+    if deployment.state is not DeploymentState.STAGING:
+        return {"changed": False, "decision": "proceed", "reason": f"{deployment.label} is past staging: {deployment.state}"}
+    targets = journal.targets(run.deployment)
+    counts = []
+    for number in sorted({target.wave for target in targets}):
+        states_ = Counter(target.state for target in targets if target.wave == number)
+        counts.append(StageCounts(size=states_.total(), staged=states_[HostState.STAGED], failed=states_[HostState.STAGE_FAILED]))
+    decision = decide_staging(counts, deployment.rollout)
+    journal.decide_staging(run, decision, now)
+    return _result(decision, None, len(counts), len(targets))
+
+
+def decide_wave_gate(journal: Journal, run: Run, rfc_path: str, now: datetime) -> dict[str, Any]:
+    """Decide about the open wave; holds without writing when none is open, for then somebody else has decided."""
+    deployment = journal.deployment(run.deployment)
+    waves = journal.waves(run.deployment)
+    number = next((number for number, state, _decision in waves if state is WaveState.OPEN), None)
+    if deployment.state is not DeploymentState.ACTIVATING or number is None:
+        return {"changed": False, "decision": "hold", "reason": f"{deployment.label} is {deployment.state} and has no open wave"}
+    targets = journal.targets(run.deployment)
+    # A host that could not be staged never gets to its wave; staging's own gate has counted it, and the total still does.
+    wave = [target for target in targets if target.wave == number and target.state is not HostState.STAGE_FAILED]
+    counts = _count(wave)
+    window_open, on_hold = _read_rfc(rfc_path, deployment, now)
+    decision = decide(
+        GateInputs(
+            wave=number,
+            of=len(waves),
+            counts=counts,
+            bad_so_far=sum(target.state in (*_BAD, HostState.LOST) for target in targets),
+            total=len(targets),
+            rollout=deployment.rollout,
+            window_open=window_open,
+            on_hold=on_hold,
+            stuck=sum(target.state is HostState.STUCK for target in targets),
+        )
+    )
+    decision = GateDecision(decision.decision, decision.reason + _first_failure(wave))
+    journal.decide_wave(run, number, decision, now)
+    return _result(decision, number, len(waves), counts.size)
+
+
+def conclude(journal: Journal, run: Run, wanted: str, now: datetime) -> dict[str, Any]:
+    """Close the deployment; the result is failed, with one sentence, unless its state is ``wanted``.
+
+    ``wanted`` is ``completed``, ``staged`` or ``backed_out``; a back-out that had nothing to undo is a cancelled deployment.
+    """
+    deployment = journal.conclude(run, now)
+    targets = journal.targets(run.deployment)
+    success = {
+        "completed": deployment.state is DeploymentState.COMPLETED,
+        "staged": deployment.state is DeploymentState.STAGING and all(target.state is HostState.STAGED for target in targets),
+        "backed_out": deployment.state in (DeploymentState.BACKED_OUT, DeploymentState.CANCELLED),
+    }[wanted]
+    sentence = _verdict(deployment, targets)
+    return {
+        "changed": False,
+        "failed": not success,
+        "state": deployment.state,
+        "msg": sentence,
+        "progress": {"step": "conclude", "state": deployment.state, "detail": sentence},
+    }
+
+
+def _count(wave: list[Target]) -> WaveCounts:
+    counted = Counter(target.state for target in wave)
+    active, lost = counted[HostState.ACTIVE], counted[HostState.LOST]
+    failed = sum(counted[state] for state in _BAD)
+    return WaveCounts(size=len(wave), active=active, failed=failed, lost=lost, undone=len(wave) - active - failed - lost)
+
+
+def _read_rfc(path: str, deployment: Deployment, now: datetime) -> tuple[bool | None, bool | None]:
+    """Whether the window is open and whether the RFC is on hold; ``None`` when it can't be read or is about something else."""
+    try:
+        rfc = load_rfc(path)
+    except TidegateError:
+        return None, None
+    if (rfc.number, rfc.digest) != (deployment.rfc, deployment.digest):
+        return None, None
+    return rfc.start_date <= now < rfc.end_date, rfc.on_hold
+
+
+def _first_failure(wave: Iterable[Target]) -> str:
+    failed = next((target for target in wave if target.detail), None)
+    return f" ({failed.host}: {failed.detail})" if failed else ""
+
+
+def _verdict(deployment: Deployment, targets: list[Target]) -> str:
+    what = f"{deployment.rfc}: {deployment.release} {deployment.version}"
+    owed = [target.host for target in targets if target.state in states.TOUCHED]
+    if deployment.state is DeploymentState.COMPLETED:
+        active = sum(target.state is HostState.ACTIVE for target in targets)
+        return f"{what} is live on {active} of {len(targets)} hosts."
+    if deployment.state is DeploymentState.BACKED_OUT:
+        back = sum(target.state is HostState.BACKED_OUT for target in targets)
+        return f"{what} was backed out of all {back} hosts it had touched: {deployment.reason}."
+    if deployment.state is DeploymentState.CANCELLED:
+        return f"{what} was cancelled before it touched a host: {deployment.reason}."
+    if deployment.state is DeploymentState.BACKING_OUT:
+        return (
+            f"{what} is being backed out, but {len(owed)} hosts still owe it ({', '.join(owed[:5])}): {deployment.reason}. "
+            "Bring them back and run the same command again."
+        )
+    if deployment.state is DeploymentState.HELD:
+        return f"{what} is held: {deployment.reason}. Run deploy again to go on, or backout to undo it."
+    staged = sum(target.state is HostState.STAGED for target in targets)
+    return f"{what} is {deployment.state}: staged on {staged} of {len(targets)} hosts. Run deploy to go on, or backout to undo it."
+
+
+def _result(decision: GateDecision, wave: int | None, waves: int, hosts: int) -> dict[str, Any]:
+    return {
+        "changed": True,
+        "decision": decision.decision,
+        "reason": decision.reason,
+        "progress": {
+            "step": "gate",
+            "wave": wave,
+            "waves": waves,
+            "hosts": hosts,
+            "state": decision.decision,
+            "decision": decision.decision,
+            "reason": decision.reason,
+            "detail": decision.reason,
+        },
+    }

@@ -1,0 +1,76 @@
+# Copyright (c) Tidegate maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the per-host actions share: the journal they write to and the call to the host's half."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ansible.errors import AnsibleConnectionFailure
+
+from .action_base import TidegateAction
+from .cmdb.store import Cmdb
+from .rollout.journal import Deployment, Journal, Run
+from .settings import home
+
+
+class HostAction(TidegateAction):
+    """Base of stage, activate and backout: one task per host, write-ahead, the outcome to the journal.
+
+    ``step`` names the operation. The host's true state may be unknown after a lost connection, so that is journalled too
+    before Ansible marks the host unreachable.
+    """
+
+    libraries = ("SQLAlchemy", "jmespath", "jsonschema")
+    step: str
+
+    def execute(self, options: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
+        self._host = str(task_vars["inventory_hostname"])
+        self._run = Run(int(options["run"]["deployment"]), int(options["run"]["token"]))
+        self._task_vars = task_vars
+        self._options_ = options
+        with Cmdb.open(home(options, "cmdb")) as cmdb:
+            journal = Journal(cmdb)
+            deployment = journal.deployment(self._run.deployment)
+            try:
+                return self.visit(journal, deployment)
+            except AnsibleConnectionFailure as error:
+                self.lost(journal, f"the connection was lost: {error}")
+                raise
+
+    def visit(self, journal: Journal, deployment: Deployment) -> dict[str, Any]:
+        """Do the step on this host and journal how it went."""
+        raise NotImplementedError
+
+    def lost(self, journal: Journal, detail: str) -> None:
+        """Journal that the connection broke."""
+        raise NotImplementedError
+
+    def call(self, deployment: Deployment, **arguments: Any) -> dict[str, Any]:
+        """Run the host's half; the answer has ``failed`` and ``msg`` when it could not do its step."""
+        answer: dict[str, Any] = self._execute_module(
+            module_name="tidegate.release.host_release",
+            module_args={
+                "operation": self.step,
+                "root": self._options_["root"],
+                "name": deployment.release,
+                "digest": deployment.digest,
+                "deployment": deployment.label,
+                "token": self._run.token,
+                **arguments,
+            },
+            task_vars=self._task_vars,
+        )
+        return answer
+
+    def outcome(self, answer: dict[str, Any], state: str, detail: str, wave: int | None = None) -> dict[str, Any]:
+        """The task's result: failed with one sentence unless ``state`` is what the step is for."""
+        result = {
+            "changed": bool(answer.get("changed")),
+            "state": state,
+            "progress": {"step": self.step, "wave": wave, "state": state, "detail": detail},
+        }
+        if state not in ("staged", "active", "backed_out"):
+            result.update(failed=True, msg=f"{self._host}: {detail}")
+        return result

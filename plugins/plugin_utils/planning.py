@@ -1,0 +1,120 @@
+# Copyright (c) Tidegate maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""From a cleared RFC to a plan in the journal, or back to where an interrupted deployment stands."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from datetime import datetime
+from typing import Any
+
+from .clearing import clear
+from .cmdb.store import Cmdb
+from .errors import ConflictError, TidegateError
+from .rfc.model import load_rfc
+from .rollout import states
+from .rollout.holder import Holder
+from .rollout.journal import Deployment, Journal, Run
+from .rollout.planner import PlanHost, plan_waves
+from .rollout.states import DeploymentState
+
+
+def plan(
+    *,
+    rfc_path: str,
+    dsl: str,
+    cmdb_url: str,
+    policy_path: str | None,
+    inventory: Collection[str],
+    now: datetime,
+    write: bool,
+) -> dict[str, Any]:
+    """Clear the RFC and begin its deployment, or take over the one that is open; return the task's result.
+
+    A deployment that is backing out goes on without clearance: its window may be over, and hosts must not stay in between.
+    ``inventory`` are the hosts that Ansible knows. With ``write`` false nothing is written and the plan is only told.
+    Raises :class:`TidegateError` when the RFC is not cleared, its CIs are locked or not in the inventory, or the deployment of
+    this RFC has already failed.
+    """
+    with Cmdb.open(cmdb_url) as cmdb:
+        journal = Journal(cmdb)
+        number = load_rfc(rfc_path).number
+        current = journal.latest(number)
+        if current is not None and current.state is DeploymentState.BACKING_OUT:
+            return _resume(journal, current, now, write)
+        if current is not None and current.state is DeploymentState.BACKED_OUT:
+            raise ConflictError(f"{number} was backed out ({current.reason}); raise a new RFC for the next attempt")
+
+        clearing = clear(rfc_path, dsl, cmdb_url, policy_path, now)
+        if not clearing.clearance.granted or clearing.rfc is None or clearing.policy is None or clearing.manifest is None:
+            raise TidegateError(f"{clearing.clearance.sentence()}\n{clearing.clearance.text()}")
+        rfc = clearing.rfc
+        if current is not None and current.state is not DeploymentState.CANCELLED:
+            if current.digest != rfc.digest:
+                raise ConflictError(
+                    f"{number} now names {rfc.digest}, but {current.label} is {current.state} with {current.digest}; back that out first"
+                )
+            return _resume(journal, current, now, write)
+
+        missing = sorted(str(ci["name"]) for ci in clearing.cis if ci["name"] not in inventory)
+        if missing:
+            raise TidegateError(
+                f"{len(missing)} CIs in the scope of {number} are not in the inventory ({', '.join(missing[:5])}); "
+                "use the inventory of this CMDB, without --limit"
+            )
+        rollout = clearing.policy.rollout
+        hosts = [PlanHost(str(ci["name"]), _group(ci, rollout.order_by)) for ci in clearing.cis]
+        waves = plan_waves(hosts, rollout)
+        package = {"name": rfc.release, "version": rfc.version, "digest": rfc.digest}
+        run = journal.begin(number, package, waves, rollout, Holder.this_run(), now) if write else None
+        sentence = (
+            f"{number}: {rfc.release} {rfc.version} to {len(hosts)} hosts in {len(waves)} waves ({', '.join(str(len(w)) for w in waves)})"
+        )
+        return {
+            **_result(run, sentence, changed=True),
+            "waves": [list(wave) for wave in waves],
+            "controls": clearing.clearance.to_dict()["controls"],
+            "progress": {"step": "plan", "state": "planned", "detail": sentence, "hosts": len(hosts), "waves": len(waves)},
+        }
+
+
+def order_backout(*, rfc_path: str, cmdb_url: str, reason: str, now: datetime, write: bool) -> dict[str, Any]:
+    """A person wants the deployment of this RFC undone; take it over and say so in the journal."""
+    with Cmdb.open(cmdb_url) as cmdb:
+        journal = Journal(cmdb)
+        number = load_rfc(rfc_path).number
+        current = journal.latest(number)
+        if current is None:
+            raise TidegateError(f"{number} was never deployed, so there is nothing to back out; check the RFC")
+        if current.state in (DeploymentState.BACKED_OUT, DeploymentState.CANCELLED):
+            return _result(None, f"{current.label} is already {current.state}", changed=False)
+        if not write:
+            return _result(None, f"{current.label} would be backed out", changed=True)
+        run = journal.take_over(current.id, Holder.this_run(), now)
+        state = journal.order_backout(run, reason, now)
+        return _result(run, f"{current.label} is now {state}", changed=True)
+
+
+def _resume(journal: Journal, current: Deployment, now: datetime, write: bool) -> dict[str, Any]:
+    if current.state not in states.OPEN:
+        return {
+            **_result(Run(current.id, current.token), f"{current.label} is already {current.state}; nothing to do", changed=False),
+            "progress": {"step": "plan", "state": current.state, "detail": f"{current.label} is already {current.state}"},
+        }
+    sentence = f"{current.label} goes on where it stands: {current.state}"
+    run = journal.take_over(current.id, Holder.this_run(), now) if write else None
+    return {**_result(run, sentence, changed=True), "progress": {"step": "plan", "state": "resumed", "detail": sentence}}
+
+
+def _result(run: Run | None, sentence: str, changed: bool) -> dict[str, Any]:
+    facts = {} if run is None else {"tidegate_run": {"deployment": run.deployment, "token": run.token}}
+    return {"changed": changed, "msg": sentence, "ansible_facts": facts}
+
+
+def _group(ci: dict[str, Any], attribute: str | None) -> str | None:
+    """The value of the CI's field or attribute that orders the rollout."""
+    if attribute is None:
+        return None
+    value = ci.get(attribute, ci["attributes"].get(attribute))
+    return None if value is None else str(value)

@@ -1,0 +1,218 @@
+# Copyright (c) Tidegate maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""How a deployment's progress is told: what the actions report, in words for a terminal or a log.
+
+Pure but for :class:`Bar`, which draws with rich where rich is installed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import unicodedata
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, TextIO
+
+with contextlib.suppress(ImportError):
+    import rich.console
+    import rich.live
+    import rich.progress_bar
+    import rich.table
+    import rich.text
+
+# Steps that run on every host, and what each calls its result: the good state first, then the bad one that is always
+# counted, then what a host is when its result could not say (failed, unreachable).
+HOST_STEPS: Mapping[str, tuple[str, str, str, str]] = {
+    "stage": ("staged", "stage_failed", "stage_failed", "stage_failed"),
+    "activate": ("active", "failed", "failed", "lost"),
+    "backout": ("backed_out", "owed", "owed", "owed"),
+}
+STEPS = frozenset({*HOST_STEPS, "clear", "plan", "gate", "conclude", "report"})
+_WORDS = {"stage_failed": "failed", "backed_out": "backed out", "back_out": "back out", "backout": "back out"}
+
+
+def words(state: str) -> str:
+    """A state or step as a person reads it."""
+    return _WORDS.get(state, state.replace("_", " "))
+
+
+def one_line(text: object) -> str:
+    """Text from a host or a document, harmless on a terminal: one line, no control or formatting characters."""
+    line = " ".join(str(text).split())
+    return "".join("?" if unicodedata.category(char) in {"Cc", "Cf", "Cs", "Co"} else char for char in line)
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What one result of an action says under the key ``progress``; ``seconds`` is how long the step took."""
+
+    step: str
+    wave: int | None = None
+    waves: int | None = None
+    state: str = ""
+    detail: str = ""
+    hosts: int | None = None
+    decision: str = ""
+    reason: str = ""
+    seconds: float | None = None
+
+    @classmethod
+    def read(cls, result: Mapping[str, Any], action: str, *, failed: bool, unreachable: bool) -> Progress | None:
+        """What ``result`` of ``action`` (its last name part) says; ``None`` when it is no step of a deployment.
+
+        A step that ended before it could report, such as an unreachable host, is told by its action and message; one that
+        had nothing to do says nothing: it has neither a state nor a decision, and perhaps a message.
+        """
+        told = result.get("progress")
+        told = told if isinstance(told, Mapping) else {}
+        step = str(told.get("step") or action)
+        if step not in STEPS:
+            return None
+        state = one_line(told.get("state") or "")
+        if step in HOST_STEPS and not state and (told or failed or unreachable):
+            state = HOST_STEPS[step][3 if unreachable else 2 if failed else 0]
+        detail = told.get("detail") or ""
+        if not told or ((failed or unreachable) and not detail):
+            detail = result.get("msg") or ""
+        return cls(
+            step=step,
+            wave=_number(told.get("wave")),
+            waves=_number(told.get("waves")),
+            state=state,
+            detail=one_line(detail),
+            hosts=_number(told.get("hosts")),
+            decision=one_line(told.get("decision") or ""),
+            reason=one_line(told.get("reason") or ""),
+            seconds=_seconds(told.get("seconds")),
+        )
+
+    @property
+    def name(self) -> str:
+        """``stage``, ``wave 1/3``, ``back out wave 1/3``."""
+        if self.wave is None:
+            return words(self.step)
+        wave = f"wave {self.wave}/{self.waves}" if self.waves else f"wave {self.wave}"
+        return f"{words(self.step)} {wave}" if self.step == "backout" else wave
+
+    @property
+    def good(self) -> bool:
+        """Whether a host of this step is where it should be."""
+        return self.step in HOST_STEPS and self.state == HOST_STEPS[self.step][0]
+
+
+@dataclass
+class Tally:
+    """The hosts of one step, or of one wave of it, that have reported so far. ``started``: monotonic seconds."""
+
+    first: Progress
+    started: float
+    ended: float = 0.0
+    states: Counter[str] = field(default_factory=Counter)
+
+    def add(self, progress: Progress, now: float) -> None:
+        """Count the result of one host."""
+        self.states[progress.state] += 1
+        self.ended = now
+
+    def joined(self, other: Tally) -> Tally:
+        """Both together, told as this one."""
+        return Tally(self.first, min(self.started, other.started), max(self.ended, other.ended), self.states + other.states)
+
+    @property
+    def done(self) -> int:
+        """Hosts that have reported."""
+        return self.states.total()
+
+    @property
+    def bad(self) -> int:
+        """Hosts that have reported, and not what they should."""
+        return self.done - self.states[HOST_STEPS[self.first.step][0]]
+
+    def line(self, gate: Progress | None = None) -> str:
+        """The summary: ``wave 1/3  2 hosts  2 active  0 failed  1.8 s  gate: proceed``."""
+        good, bad = HOST_STEPS[self.first.step][:2]
+        name = self.first.name if gate is None or gate.wave is None else gate.name
+        parts = [name, hosts(self.done), f"{self.states[good]} {words(good)}", f"{self.states[bad]} {words(bad)}"]
+        parts += [f"{count} {words(state)}" for state, count in sorted(self.states.items()) if state not in (good, bad)]
+        parts.append(f"{max(0.0, self.ended - self.started):.1f} s")
+        return "  ".join(parts if gate is None else [*parts, verdict(gate)])
+
+
+def verdict(gate: Progress) -> str:
+    """What a gate said, with its reason unless it lets the rollout proceed."""
+    reason = f" ({gate.reason})" if gate.reason and gate.decision != "proceed" else ""
+    return f"gate: {words(gate.decision or 'undecided')}{reason}"
+
+
+def step_line(progress: Progress) -> str:
+    """The line of a step that runs once: plan, clear, conclude, or a gate whose hosts reported in an earlier run."""
+    parts = [progress.name]
+    if progress.hosts is not None:
+        parts.append(hosts(progress.hosts))
+    if progress.step == "gate":
+        parts.append(verdict(progress))
+    else:
+        parts += [part for part in (words(progress.state), progress.detail) if part]
+    if progress.seconds is not None:
+        parts.append(f"{progress.seconds:.1f} s")
+    return "  ".join(parts)
+
+
+def hosts(number: int) -> str:
+    """``1 host``, ``2 hosts``."""
+    return f"{number} host" if number == 1 else f"{number} hosts"
+
+
+def live(stream: TextIO, environment: Mapping[str, str] = os.environ) -> bool:
+    """Whether a bar can be drawn: a terminal that can move its cursor, nobody asked for plain text, rich is there."""
+    return (
+        "rich" in globals()
+        and stream.isatty()
+        and environment.get("TERM", "dumb") != "dumb"
+        and not any(environment.get(name) for name in ("NO_COLOR", "CI", "ANSIBLE_NOCOLOR"))
+    )
+
+
+class Bar:
+    """One line at the bottom of the terminal that follows a task; :meth:`clear` takes it away without a trace.
+
+    It is redrawn only when a host reports: a refreshing thread would not survive the forks that Ansible works with.
+    """
+
+    def __init__(self) -> None:
+        self._live: rich.live.Live | None = None
+
+    def draw(self, label: str, done: int, total: int, bad: int, seconds: float) -> None:
+        """Show the bar, or bring it up to date."""
+        if self._live is None:
+            console = rich.console.Console()
+            self._live = rich.live.Live(console=console, auto_refresh=False, transient=True, redirect_stdout=False, redirect_stderr=False)
+            self._live.start()
+            console.show_cursor(True)  # a killed run must not leave the terminal without one
+        color = "red" if bad else "cyan"
+        grid = rich.table.Table.grid(padding=(0, 1))
+        grid.add_row(
+            rich.text.Text(f"  {label}"),
+            rich.progress_bar.ProgressBar(total=max(total, done, 1), completed=done, width=30, complete_style=color, finished_style=color),
+            rich.text.Text(f"{done}/{max(total, done)} hosts"),
+            rich.text.Text(f"{bad} failed", style="bold red" if bad else "dim"),
+            rich.text.Text(f"{seconds:.1f} s", style="dim"),
+        )
+        self._live.update(grid, refresh=True)
+
+    def clear(self) -> None:
+        """Take the bar away, so that something else can be printed."""
+        if self._live is not None:
+            self._live.stop()
+            self._live = None
+
+
+def _number(value: object) -> int | None:
+    return int(value) if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def _seconds(value: object) -> float | None:
+    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None

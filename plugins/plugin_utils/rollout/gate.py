@@ -1,0 +1,171 @@
+# Copyright (c) Tidegate maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What happens after a wave: the gate's decision. Pure: it judges counts, and knows neither hosts nor clock.
+
+The order of the rules is their rank. A spent budget outranks everything, because what is known to be bad does not get better
+by waiting; after that anything unknown holds; only what is left may proceed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from .options import Rollout, Share
+
+Decision = Literal["proceed", "hold", "back_out"]
+
+
+@dataclass(frozen=True)
+class WaveCounts:
+    """How the hosts of one wave stand; every host is in exactly one of the four counts.
+
+    ``failed``: activation or staging failed, stuck hosts included. ``lost``: true state unknown. ``undone``: not tried to
+    the end yet (planned, staged, activating).
+    """
+
+    size: int
+    active: int
+    failed: int = 0
+    lost: int = 0
+    undone: int = 0
+
+    @property
+    def bad(self) -> int:
+        """Hosts that count against the failure budgets."""
+        return self.failed + self.lost
+
+
+@dataclass(frozen=True)
+class GateInputs:
+    """What the gate after ``wave`` (of ``of``, counted from 1) is told.
+
+    ``bad_so_far``: failed and lost hosts of every wave up to and including this one. ``total``: hosts of the whole
+    deployment. ``stuck``: how many of the failed hosts could not return to their previous release.
+    ``window_open`` and ``on_hold`` speak of the RFC at this moment; ``None`` means that it could not be found out.
+    """
+
+    wave: int
+    of: int
+    counts: WaveCounts
+    bad_so_far: int
+    total: int
+    rollout: Rollout
+    window_open: bool | None
+    on_hold: bool | None
+    stuck: int = 0
+
+
+@dataclass(frozen=True)
+class GateDecision:
+    """``reason`` is a sentence for the journal, the report and the person who reads them."""
+
+    decision: Decision
+    reason: str
+
+
+@dataclass(frozen=True)
+class StageCounts:
+    """How staging of one wave's hosts stands. ``staged``: the release is complete on the host, or further already."""
+
+    size: int
+    staged: int
+    failed: int = 0
+
+    @property
+    def undone(self) -> int:
+        """Hosts of which neither success nor failure is known."""
+        return self.size - self.staged - self.failed
+
+
+def decide(inputs: GateInputs) -> GateDecision:
+    """Decide the gate after a wave.
+
+    1. More bad hosts than the wave's or the deployment's budget: ``rollout.on_failure``.
+    2. Hosts not done, or counts that don't add up: hold.
+    3. No host of the wave is active: ``rollout.on_failure``, whatever the budget allows.
+    4. Unless it was the last wave, after which nothing starts: hold when the window is closed, the RFC is on hold, or
+       either could not be found out.
+    5. Otherwise proceed.
+    """
+    counts, rollout = inputs.counts, inputs.rollout
+    name = f"wave {inputs.wave} of {inputs.of}"
+    # The larger one: a total that is behind the wave it includes must not hide the wave's failures.
+    bad_so_far = max(inputs.bad_so_far, counts.bad)
+    spent = _over(counts.bad, counts.size, rollout.wave_budget, f"in {name}") or _over(
+        bad_so_far, inputs.total, rollout.total_budget, "in the deployment so far"
+    )
+    if spent:
+        return GateDecision(rollout.on_failure, f"{spent}{_needing_a_person(inputs.stuck)}")
+
+    known = (counts.active, counts.failed, counts.lost, counts.undone)
+    if counts.size <= 0 or min(known) < 0 or sum(known) != counts.size or inputs.total < counts.size:
+        return GateDecision("hold", f"the counts of {name} don't add up, so its outcome is not known")
+    if counts.undone:
+        return GateDecision("hold", f"{counts.undone} of {_hosts(counts.size)} in {name} not done, so its outcome is not known")
+    if not counts.active:
+        return GateDecision(
+            rollout.on_failure, f"none of {_hosts(counts.size)} in {name} runs the release{_needing_a_person(inputs.stuck)}"
+        )
+    if inputs.wave < inputs.of:
+        closed = _may_not_start(inputs.window_open, inputs.on_hold)
+        if closed:
+            return GateDecision("hold", f"{closed}; {_active(counts, name)}")
+    within = f", {counts.bad} failed or lost within the budget of {rollout.wave_budget}" if counts.bad else ""
+    return GateDecision("proceed", f"{_active(counts, name)}{within}{_needing_a_person(inputs.stuck)}")
+
+
+def decide_staging(waves: Sequence[StageCounts], rollout: Rollout) -> GateDecision:
+    """Decide whether the first wave may open: ``proceed`` or ``hold``, for nothing runs the release yet.
+
+    Hosts on which staging failed count against the budgets just as if activation had failed on them; a wave of which no
+    host is staged could only fail later.
+    """
+    total = sum(wave.size for wave in waves)
+    failed = sum(wave.failed for wave in waves)
+    undone = sum(wave.undone for wave in waves)
+    if not waves or any(min(wave.staged, wave.failed, wave.undone, wave.size - 1) < 0 for wave in waves):
+        return GateDecision("hold", "the counts of the staged hosts don't add up, so it is not known where staging stands")
+    if undone:
+        return GateDecision("hold", f"staging is not done on {undone} of {_hosts(total)}")
+    for number, wave in enumerate(waves, start=1):
+        spent = _over(wave.failed, wave.size, rollout.wave_budget, f"of wave {number} in staging")
+        if spent:
+            return GateDecision("hold", spent)
+        if not wave.staged:
+            return GateDecision("hold", f"none of {_hosts(wave.size)} of wave {number} has the release staged")
+    spent = _over(failed, total, rollout.total_budget, "of the deployment in staging")
+    if spent:
+        return GateDecision("hold", spent)
+    within = f", {failed} failed within the budget of {rollout.total_budget}" if failed else ""
+    return GateDecision("proceed", f"{total - failed} of {_hosts(total)} staged{within}")
+
+
+def _over(bad: int, of: int, budget: Share, where: str) -> str | None:
+    allowed = budget.at_most(of)
+    if bad <= allowed:
+        return None
+    tolerates = f", which tolerates {allowed}" if budget.percent else ""
+    return f"{bad} of {_hosts(of)} {where} failed or got lost, over the budget of {budget}{tolerates}"
+
+
+def _may_not_start(window_open: bool | None, on_hold: bool | None) -> str | None:
+    if on_hold is None or window_open is None:
+        return "it could not be found out whether the RFC still allows the next wave"
+    if on_hold:
+        return "the RFC is on hold"
+    return None if window_open else "the change window is closed"
+
+
+def _active(counts: WaveCounts, name: str) -> str:
+    return f"{counts.active} of {_hosts(counts.size)} in {name} active"
+
+
+def _needing_a_person(stuck: int) -> str:
+    return f"; {_hosts(stuck)} stuck between two releases and needing a person" if stuck > 0 else ""
+
+
+def _hosts(number: int) -> str:
+    return f"{number} host" if number == 1 else f"{number} hosts"

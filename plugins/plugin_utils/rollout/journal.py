@@ -1,0 +1,533 @@
+# Copyright (c) Tidegate maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The journal: the truth about where a deployment stands, in the CMDB's database.
+
+Every change is one transaction that checks the state machine, changes the state and appends the event. A controller writes
+under the fencing token that it got when it began the deployment or took it over; a lower one is refused, so a controller
+that was given up for dead can't write when it wakes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from ..cmdb.schema import schema
+from ..errors import ConflictError, NotFoundError, StateError
+from . import states
+from .gate import GateDecision
+from .holder import Holder
+from .options import Rollout, Share
+from .states import DeploymentState, HostState, WaveState
+
+with suppress(ImportError):
+    import sqlalchemy as sa
+
+if TYPE_CHECKING:
+    from ..cmdb.store import Cmdb
+
+LEASE = timedelta(minutes=10)
+_D, _H, _W = DeploymentState, HostState, WaveState
+
+
+@dataclass(frozen=True)
+class Run:
+    """A controller's right to drive a deployment."""
+
+    deployment: int
+    token: int
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """One row of the journal's deployments."""
+
+    id: int
+    rfc: str
+    release: str
+    version: str
+    digest: str
+    state: DeploymentState
+    token: int
+    reason: str
+    rollout: Rollout
+
+    @property
+    def label(self) -> str:
+        """How it is named on hosts and in messages."""
+        return f"{self.rfc}#{self.id}"
+
+
+@dataclass(frozen=True)
+class Target:
+    """A host of a deployment."""
+
+    host: str
+    wave: int
+    state: HostState
+    previous_digest: str | None
+    previous_version: str | None
+    detail: str
+
+
+def rollout_to_dict(rollout: Rollout) -> dict[str, Any]:
+    """A rollout as JSON can hold it."""
+    return asdict(rollout)
+
+
+def rollout_from_dict(data: Mapping[str, Any]) -> Rollout:
+    """What :func:`rollout_to_dict` made."""
+    shares = {name: Share(**data[name]) for name in ("canary", "wave_budget", "total_budget")}
+    return Rollout(**{**data, **shares, "steps": tuple(data["steps"])})
+
+
+class Journal:
+    """The deployments of one CMDB."""
+
+    def __init__(self, cmdb: Cmdb) -> None:
+        self._cmdb = cmdb
+        self._t = schema()
+
+    # -- reading -----------------------------------------------------------
+
+    def deployment(self, deployment_id: int) -> Deployment:
+        """The deployment with that id; raises :class:`NotFoundError`."""
+        with self._cmdb.read() as connection:
+            return self._load(connection, deployment_id)
+
+    def latest(self, rfc: str) -> Deployment | None:
+        """The newest deployment of an RFC, whatever its state."""
+        table = self._t.deployment
+        with self._cmdb.read() as connection:
+            found = connection.scalar(sa.select(sa.func.max(table.c.id)).where(table.c.rfc == rfc))
+            return None if found is None else self._load(connection, found)
+
+    def targets(self, deployment_id: int) -> list[Target]:
+        """Every host of a deployment in the order of the plan."""
+        with self._cmdb.read() as connection:
+            return self._targets(connection, deployment_id)
+
+    def waves(self, deployment_id: int) -> list[tuple[int, WaveState, str | None]]:
+        """Number, state and decision of each wave, in order."""
+        table = self._t.wave
+        with self._cmdb.read() as connection:
+            rows = connection.execute(sa.select(table).where(table.c.deployment_id == deployment_id).order_by(table.c.number))
+            return [(row.number, _W(row.state), row.decision) for row in rows]
+
+    def batches(self, rfc: str, step: str) -> list[list[str]]:
+        """The hosts that ``step`` (``stage``, ``activate``, ``backout``) still has to visit, wave by wave in its order.
+
+        Empty when the deployment is not at that step: the play that asks has nothing to do.
+        """
+        current = self.latest(rfc)
+        if current is None:
+            return []
+        targets = self.targets(current.id)
+        if step == "stage" and current.state is _D.STAGING:
+            hosts = [target.host for target in targets if target.state in (_H.PLANNED, _H.STAGE_FAILED)]
+            return [hosts] if hosts else []
+        if step == "activate" and current.state is _D.ACTIVATING:
+            undecided = [number for number, state, _decision in self.waves(current.id) if state is not _W.DECIDED]
+            batches = [
+                [target.host for target in targets if target.wave == number and target.state not in (_H.PLANNED, _H.STAGE_FAILED)]
+                for number in undecided
+            ]
+            return [batch for batch in batches if batch]
+        if step == "backout" and current.state is _D.BACKING_OUT:
+            numbers = sorted({target.wave for target in targets}, reverse=True)
+            batches = [
+                [target.host for target in targets if target.wave == number and target.state in states.TOUCHED] for number in numbers
+            ]
+            return [batch for batch in batches if batch]
+        return []
+
+    # -- beginning and taking over -----------------------------------------
+
+    def begin(
+        self, rfc: str, package: Mapping[str, str], waves: Sequence[Sequence[str]], rollout: Rollout, holder: Holder, now: datetime
+    ) -> Run:
+        """Write the plan of a new deployment and lock its CIs, all or nothing.
+
+        ``package`` has ``name``, ``version`` and ``digest``. Raises :class:`ConflictError` naming who holds a CI.
+        """
+        t = self._t
+        hosts = [(host, number) for number, wave in enumerate(waves, 1) for host in wave]
+        with self._cmdb.begin() as connection:
+            self._refuse_locked(connection, [host for host, _number in hosts], None)
+            token = self._next_token(connection, now)
+            deployment_id = connection.execute(
+                t.deployment.insert()
+                .returning(t.deployment.c.id)
+                .values(
+                    rfc=rfc,
+                    release=package["name"],
+                    version=package["version"],
+                    digest=package["digest"],
+                    state=_D.PLANNED,
+                    options=rollout_to_dict(rollout),
+                    holder=str(holder),
+                    token=token,
+                    lease_until=now + LEASE,
+                    created=now,
+                )
+            ).scalar_one()
+            connection.execute(
+                t.wave.insert(), [{"deployment_id": deployment_id, "number": n, "state": _W.CLOSED} for n in range(1, len(waves) + 1)]
+            )
+            connection.execute(
+                t.deployment_host.insert(),
+                [
+                    {
+                        "deployment_id": deployment_id,
+                        "host": host,
+                        "wave": number,
+                        "position": position,
+                        "state": _H.PLANNED,
+                        "updated": now,
+                    }
+                    for position, (host, number) in enumerate(hosts)
+                ],
+            )
+            self._lock(connection, deployment_id, [host for host, _number in hosts])
+            self._append(connection, deployment_id, now, "planned", data={"waves": [list(wave) for wave in waves], "holder": str(holder)})
+            self._move(connection, self._load(connection, deployment_id), _D.STAGING, now)
+        return Run(deployment_id, token)
+
+    def take_over(self, deployment_id: int, holder: Holder, now: datetime) -> Run:
+        """Continue an open deployment whose controller has ended, or that waits for a person.
+
+        Raises :class:`ConflictError` while another controller drives it.
+        """
+        t = self._t
+        with self._cmdb.begin() as connection:
+            deployment = self._load(connection, deployment_id)
+            row = connection.execute(sa.select(t.deployment).where(t.deployment.c.id == deployment_id)).one()
+            before = Holder.parse(row.holder)
+            gone = before is None or before == holder or before.is_dead()
+            if row.lease_until is not None and row.lease_until > now and not gone:
+                raise ConflictError(
+                    f"{deployment.label} is being driven by {row.holder}; wait for it to end, or until its lease ends at "
+                    f"{row.lease_until.isoformat(timespec='seconds')} if that process is gone"
+                )
+            token = self._next_token(connection, now)
+            connection.execute(
+                t.deployment.update()
+                .where(t.deployment.c.id == deployment_id)
+                .values(holder=str(holder), token=token, lease_until=now + LEASE)
+            )
+            self._append(connection, deployment_id, now, "taken_over", data={"holder": str(holder), "from": row.holder})
+            if deployment.state is _D.PLANNED:
+                self._move(connection, deployment, _D.STAGING, now)
+            elif deployment.state is _D.HELD:
+                opened = connection.scalar(
+                    sa.select(sa.func.count()).where(t.wave.c.deployment_id == deployment_id, t.wave.c.state != _W.CLOSED)
+                )
+                self._move(connection, deployment, _D.ACTIVATING if opened else _D.STAGING, now)
+        return Run(deployment_id, token)
+
+    def rest(self, run: Run, now: datetime) -> None:
+        """Give up the lease: this controller has ended its work, for now or for good."""
+        with self._writing(run, now) as (connection, _deployment):
+            connection.execute(self._t.deployment.update().where(self._t.deployment.c.id == run.deployment).values(lease_until=None))
+
+    # -- hosts -------------------------------------------------------------
+
+    def staged(self, run: Run, host: str, live: Mapping[str, str] | None, now: datetime) -> None:
+        """The release is complete on ``host``; ``live`` (version, digest) is what a back-out returns to."""
+        previous = {"previous_digest": live["digest"] if live else None, "previous_version": live["version"] if live else None}
+        with self._writing(run, now) as (connection, deployment):
+            if live is not None and live["digest"] == deployment.digest:
+                previous = {}  # already live, by an earlier run of this deployment: what was there before stands in the journal
+            self._move_host(connection, run, host, _H.STAGED, now, "", **previous)
+
+    def stage_failed(self, run: Run, host: str, detail: str, now: datetime) -> None:
+        """``host`` could not be staged."""
+        with self._writing(run, now) as (connection, _deployment):
+            self._move_host(connection, run, host, _H.STAGE_FAILED, now, detail)
+
+    def activating(self, run: Run, host: str, now: datetime) -> Target:
+        """Write ahead that ``host`` is about to change; raises :class:`StateError` unless its wave is open."""
+        with self._writing(run, now) as (connection, deployment):
+            target = self._target(connection, run.deployment, host)
+            state = connection.scalar(
+                sa.select(self._t.wave.c.state).where(self._t.wave.c.deployment_id == run.deployment, self._t.wave.c.number == target.wave)
+            )
+            if deployment.state is not _D.ACTIVATING or state != _W.OPEN:
+                raise StateError(f"wave {target.wave} of {deployment.label} is not open, so {host} must not change yet; run deploy again")
+            self._move_host(connection, run, host, _H.ACTIVATING, now, "")
+        return target
+
+    def activated(self, run: Run, host: str, state: HostState, detail: str, now: datetime) -> None:
+        """How activation ended: ``active``, ``failed``, ``stuck`` or ``lost``."""
+        with self._writing(run, now) as (connection, _deployment):
+            self._move_host(connection, run, host, state, now, detail)
+
+    def backing_out(self, run: Run, host: str, now: datetime) -> Target:
+        """Write ahead that ``host`` is about to go back."""
+        with self._writing(run, now) as (connection, deployment):
+            if deployment.state is not _D.BACKING_OUT:
+                raise StateError(f"{deployment.label} is {deployment.state}, not backing out, so {host} stays as it is; run backout first")
+            target = self._target(connection, run.deployment, host)
+            self._move_host(connection, run, host, _H.BACKING_OUT, now, "")
+        return target
+
+    def backed_out(self, run: Run, host: str, state: HostState, detail: str, now: datetime) -> None:
+        """How the back-out of ``host`` ended: ``backed_out`` or ``owed``."""
+        with self._writing(run, now) as (connection, _deployment):
+            self._move_host(connection, run, host, state, now, detail)
+
+    # -- decisions ---------------------------------------------------------
+
+    def decide_staging(self, run: Run, decision: GateDecision, now: datetime) -> None:
+        """Open the first wave, or hold."""
+        with self._writing(run, now) as (connection, deployment):
+            self._append(connection, run.deployment, now, "staging_decided", data=asdict(decision))
+            if decision.decision == "proceed":
+                self._move(connection, deployment, _D.ACTIVATING, now)
+                self._open_next(connection, run, 0, now)
+            else:
+                self._move(connection, deployment, _D.HELD, now, decision.reason)
+
+    def decide_wave(self, run: Run, number: int, decision: GateDecision, now: datetime) -> None:
+        """Write the gate's decision on an open wave and all that follows from it, in one transaction.
+
+        The wave's installations go to the CMDB; on ``proceed`` the next wave opens or the deployment completes. A ``hold``
+        leaves the wave open, so that its gate is asked again when a person has acted.
+        """
+        t = self._t
+        with self._writing(run, now) as (connection, deployment):
+            values: dict[str, Any] = {"decision": decision.decision, "reason": decision.reason}
+            if decision.decision != "hold":
+                values.update(state=_W.DECIDED, decided=now)
+            changed = connection.execute(
+                t.wave.update()
+                .where(t.wave.c.deployment_id == run.deployment, t.wave.c.number == number, t.wave.c.state == _W.OPEN)
+                .values(**values)
+            ).rowcount
+            if changed != 1:
+                raise ConflictError(
+                    f"the gate of wave {number} of {deployment.label} was already decided; run deploy again to go on from there"
+                )
+            self._append(connection, run.deployment, now, "decided", wave=number, data=asdict(decision))
+            active = [x for x in self._targets(connection, run.deployment) if x.wave == number and x.state is _H.ACTIVE]
+            self._install(connection, deployment, {x.host: (deployment.version, deployment.digest) for x in active}, now)
+            if decision.decision == "proceed":
+                self._open_next(connection, run, number, now)
+            else:
+                self._move(
+                    connection,
+                    deployment,
+                    _D.BACKING_OUT if decision.decision == "back_out" else _D.HELD,
+                    now,
+                    f"wave {number}: {decision.reason}",
+                )
+
+    def order_backout(self, run: Run, reason: str, now: datetime) -> DeploymentState:
+        """A person wants the deployment undone: it is now backing out, or cancelled when it had not touched any host.
+
+        A completed deployment can be backed out while it is still the last one on its CIs.
+        """
+        with self._writing(run, now) as (connection, deployment):
+            if deployment.state is _D.BACKING_OUT:
+                return deployment.state
+            targets = self._targets(connection, run.deployment)
+            if deployment.state is _D.COMPLETED:
+                self._refuse_superseded(connection, deployment)
+                hosts = [target.host for target in targets]
+                self._refuse_locked(connection, hosts, deployment.id)
+                self._lock(connection, deployment.id, hosts)
+            touched = any(target.state in states.TOUCHED for target in targets)
+            if deployment.state is _D.STAGING and touched:
+                raise StateError(f"{deployment.label} is staging but has touched hosts; this is a defect, please report it")
+            if deployment.state is _D.STAGING or (deployment.state is _D.HELD and not touched):
+                self._finish(connection, deployment, _D.CANCELLED, now, reason)
+                return _D.CANCELLED
+            self._move(connection, deployment, _D.BACKING_OUT, now, reason)
+            return _D.BACKING_OUT
+
+    def conclude(self, run: Run, now: datetime) -> Deployment:
+        """Close a back-out that owes nothing; write what the hosts run now to the CMDB; give up the lease."""
+        with self._writing(run, now) as (connection, deployment):
+            if deployment.state is _D.BACKING_OUT:
+                targets = self._targets(connection, run.deployment)
+                back = {
+                    target.host: (target.previous_version, target.previous_digest) for target in targets if target.state is _H.BACKED_OUT
+                }
+                self._install(connection, deployment, back, now)
+                if not any(target.state in states.TOUCHED for target in targets):
+                    self._finish(connection, deployment, _D.BACKED_OUT, now, deployment.reason)
+            connection.execute(self._t.deployment.update().where(self._t.deployment.c.id == run.deployment).values(lease_until=None))
+            return self._load(connection, run.deployment)
+
+    # -- inside a transaction ----------------------------------------------
+
+    @contextmanager
+    def _writing(self, run: Run, now: datetime) -> Iterator[tuple[sa.Connection, Deployment]]:
+        """A write transaction of the run that holds the deployment; renews its lease."""
+        table = self._t.deployment
+        with self._cmdb.begin() as connection:
+            renewed = connection.execute(
+                table.update().where(table.c.id == run.deployment, table.c.token == run.token).values(lease_until=now + LEASE)
+            ).rowcount
+            deployment = self._load(connection, run.deployment)
+            if renewed != 1:
+                raise ConflictError(f"another controller has taken {deployment.label} over; this run must not go on")
+            yield connection, deployment
+
+    def _load(self, connection: sa.Connection, deployment_id: int) -> Deployment:
+        row = connection.execute(sa.select(self._t.deployment).where(self._t.deployment.c.id == deployment_id)).one_or_none()
+        if row is None:
+            raise NotFoundError(f"the CMDB has no deployment {deployment_id}; check which CMDB this is")
+        return Deployment(
+            row.id,
+            row.rfc,
+            row.release,
+            row.version,
+            row.digest,
+            _D(row.state),
+            row.token,
+            row.reason,
+            rollout_from_dict(row.options),
+        )
+
+    def _targets(self, connection: sa.Connection, deployment_id: int) -> list[Target]:
+        table = self._t.deployment_host
+        rows = connection.execute(sa.select(table).where(table.c.deployment_id == deployment_id).order_by(table.c.position))
+        return [Target(row.host, row.wave, _H(row.state), row.previous_digest, row.previous_version, row.detail) for row in rows]
+
+    def _target(self, connection: sa.Connection, deployment_id: int, host: str) -> Target:
+        table = self._t.deployment_host
+        row = connection.execute(sa.select(table).where(table.c.deployment_id == deployment_id, table.c.host == host)).one_or_none()
+        if row is None:
+            raise NotFoundError(f"{host} is not part of deployment {deployment_id}; it is outside the RFC's scope")
+        return Target(row.host, row.wave, _H(row.state), row.previous_digest, row.previous_version, row.detail)
+
+    def _next_token(self, connection: sa.Connection, now: datetime) -> int:
+        """Higher than any before, in this CMDB and, as it follows the clock, in one that hosts knew before it."""
+        highest = connection.scalar(sa.select(sa.func.max(self._t.deployment.c.token))) or 0
+        return max(highest + 1, int(now.timestamp() * 1000))
+
+    def _append(
+        self,
+        connection: sa.Connection,
+        deployment_id: int,
+        now: datetime,
+        event: str,
+        host: str | None = None,
+        wave: int | None = None,
+        data: Mapping[str, Any] | None = None,
+    ) -> None:
+        connection.execute(
+            self._t.journal.insert().values(deployment_id=deployment_id, at=now, event=event, host=host, wave=wave, data=dict(data or {}))
+        )
+
+    def _move(self, connection: sa.Connection, deployment: Deployment, new: DeploymentState, now: datetime, reason: str = "") -> None:
+        states.check(states.DEPLOYMENT, deployment.state, new, f"deployment {deployment.label}")
+        table = self._t.deployment
+        values: dict[str, Any] = {"state": new, "reason": reason}
+        if new is _D.ACTIVATING:
+            values["started"] = sa.func.coalesce(table.c.started, sa.literal(now, table.c.started.type))
+        if new in (_D.COMPLETED, _D.BACKED_OUT, _D.CANCELLED):
+            values["finished"] = now
+        changed = connection.execute(
+            table.update().where(table.c.id == deployment.id, table.c.state == deployment.state).values(**values)
+        ).rowcount
+        if changed != 1:
+            raise ConflictError(f"deployment {deployment.label} has changed meanwhile; run this again")
+        self._append(connection, deployment.id, now, new, data={"from": deployment.state, "reason": reason})
+
+    def _finish(self, connection: sa.Connection, deployment: Deployment, new: DeploymentState, now: datetime, reason: str = "") -> None:
+        self._move(connection, deployment, new, now, reason)
+        connection.execute(self._t.lock.delete().where(self._t.lock.c.deployment_id == deployment.id))
+
+    def _move_host(self, connection: sa.Connection, run: Run, host: str, new: HostState, now: datetime, detail: str, **values: Any) -> None:
+        table = self._t.deployment_host
+        target = self._target(connection, run.deployment, host)
+        states.check(states.HOST, target.state, new, host)
+        connection.execute(
+            table.update()
+            .where(table.c.deployment_id == run.deployment, table.c.host == host)
+            .values(state=new, detail=detail, updated=now, **values)
+        )
+        self._append(connection, run.deployment, now, new, host, target.wave, {"detail": detail, **values})
+
+    def _open_next(self, connection: sa.Connection, run: Run, after: int, now: datetime) -> None:
+        """Open the first wave behind ``after`` that has a staged host; when there is none the deployment is complete."""
+        t = self._t
+        staged = {target.wave for target in self._targets(connection, run.deployment) if target.state is not _H.STAGE_FAILED}
+        numbers = connection.scalars(
+            sa.select(t.wave.c.number).where(t.wave.c.deployment_id == run.deployment, t.wave.c.number > after).order_by(t.wave.c.number)
+        ).all()
+        for number in numbers:
+            if number in staged:
+                connection.execute(
+                    t.wave.update()
+                    .where(t.wave.c.deployment_id == run.deployment, t.wave.c.number == number)
+                    .values(state=_W.OPEN, opened=now)
+                )
+                self._append(connection, run.deployment, now, "opened", wave=number)
+                return
+        self._finish(connection, self._load(connection, run.deployment), _D.COMPLETED, now)
+
+    def _lock(self, connection: sa.Connection, deployment_id: int, hosts: Sequence[str]) -> None:
+        try:
+            connection.execute(self._t.lock.insert(), [{"ci": host, "deployment_id": deployment_id} for host in hosts])
+        except sa.exc.IntegrityError as error:
+            raise ConflictError("the CIs in scope changed in the CMDB while this was planned; run it again") from error
+
+    def _refuse_locked(self, connection: sa.Connection, hosts: Sequence[str], mine: int | None) -> None:
+        t = self._t
+        rows = connection.execute(
+            sa.select(t.lock.c.ci, t.deployment.c.id, t.deployment.c.rfc, t.deployment.c.state, t.deployment.c.holder).join(
+                t.deployment, t.deployment.c.id == t.lock.c.deployment_id
+            )
+        )
+        wanted = set(hosts)
+        held = [row for row in rows if row.ci in wanted and row.id != mine]
+        if held:
+            first = held[0]
+            raise ConflictError(
+                f"{len(held)} of the CIs ({', '.join(sorted(row.ci for row in held)[:3])}) are locked by {first.rfc}#{first.id}, which is "
+                f"{first.state} under {first.holder}; let it end, or back it out, before deploying to them"
+            )
+
+    def _refuse_superseded(self, connection: sa.Connection, deployment: Deployment) -> None:
+        t = self._t
+        rows = connection.execute(
+            sa.select(t.ci.c.name, t.installation.c.version)
+            .join(t.installation, t.installation.c.ci_id == t.ci.c.id)
+            .where(
+                t.installation.c.release == deployment.release,
+                t.installation.c.deployment_id != deployment.id,
+                t.ci.c.name.in_(
+                    sa.select(t.deployment_host.c.host).where(
+                        t.deployment_host.c.deployment_id == deployment.id, t.deployment_host.c.state == _H.ACTIVE
+                    )
+                ),
+            )
+        ).all()
+        if rows:
+            raise ConflictError(
+                f"{rows[0].name} runs {deployment.release} {rows[0].version} by a later deployment than {deployment.label}; "
+                "back the later one out first"
+            )
+
+    def _install(
+        self, connection: sa.Connection, deployment: Deployment, live: Mapping[str, tuple[str | None, str | None]], now: datetime
+    ) -> None:
+        """Record what ``live`` says each host runs of this release: version and digest, or ``(None, None)`` for nothing."""
+        rows = [
+            {"ci": host, "release": deployment.release, "version": version, "digest": digest, "deployment_id": deployment.id}
+            for host, (version, digest) in live.items()
+        ]
+        if rows:
+            self._cmdb.record_installations(connection, rows, actor=deployment.label, at=now)
+
+
+def utc_now() -> datetime:
+    """The moment, for callers at the edge; the domain below takes time as a parameter."""
+    return datetime.now(UTC)

@@ -1,0 +1,224 @@
+# Copyright (c) Tidegate maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A fleet of lab hosts with a library, a CMDB and a small service to release: what the integration tests work on."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import shutil
+import sqlite3
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+HELLO = Path(__file__).parent / "hello"
+PORT = 8081
+HEALTH = {"name": "answers", "http": {"url": "http://${address}:${port}/health"}, "timeout": 15}
+
+
+@dataclass
+class Fleet:
+    """Hosts ``web1`` .. ``webN`` under ``path``; every method runs what a user would run."""
+
+    path: Path
+    count: int = 3
+    first: int = 101
+    policy: dict[str, Any] = field(default_factory=lambda: {"rollout": {"canary": 1, "steps": [100], "budget": {"wave": 0, "total": 0}}})
+
+    @property
+    def hosts(self) -> list[str]:
+        return [f"web{number}" for number in range(1, self.count + 1)]
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return {
+            **os.environ,
+            "TIDEGATE_DSL": str(self.path / "dsl"),
+            "TIDEGATE_CMDB": str(self.path / "cmdb.sqlite"),
+            "TIDEGATE_POLICY": str(self.path / "policy.yml"),
+            "ANSIBLE_NOCOLOR": "1",
+            "ANSIBLE_FORKS": "10",
+        }
+
+    def up(self) -> None:
+        """Bring the hosts up and enter them in the CMDB."""
+        self.lab("present")
+        self.write_policy(**self.policy)
+        cis = [{"name": name, "class": "server", "site": "ams", "environment": "live"} for name in self.hosts]
+        variables = self.hostvars()
+        for ci in cis:
+            ci["attributes"] = {
+                name: value for name, value in variables[str(ci["name"])].items() if name.startswith(("ansible_", "tidegate_"))
+            }
+        self.ad_hoc("cmdb_ci", {"cis": cis})
+        (self.path / "cmdb.yml").write_text(
+            yaml.safe_dump(
+                {
+                    "plugin": "tidegate.release.cmdb",
+                    "compose": {
+                        "tidegate_settings": f"{{'address': ansible_host, 'port': {PORT}, "
+                        "'python': ansible_python_interpreter | default('python3')}"
+                    },
+                }
+            )
+        )
+
+    def down(self) -> None:
+        self.lab("absent")
+
+    def lab(self, state: str) -> None:
+        variables = {
+            "lab_path": str(self.path / "lab"),
+            "lab_hosts": [{"name": name} for name in self.hosts],
+            "lab_first": self.first,
+            "lab_state": state,
+        }
+        self.play("tidegate.release.lab", variables, inventory="localhost,").check_returncode()
+
+    def hostvars(self) -> dict[str, dict[str, Any]]:
+        """What the lab says of each host: address, key, user."""
+        output = subprocess.run(
+            ["ansible-inventory", "-i", str(self.path / "lab" / "inventory.yml"), "--list"],
+            env=self.environment,
+            check=True,
+            capture_output=True,
+            text=True,
+        ).stdout
+        return dict(json.loads(output)["_meta"]["hostvars"])
+
+    def ad_hoc(self, module: str, arguments: Mapping[str, Any]) -> None:
+        subprocess.run(
+            ["ansible", "localhost", "-i", "localhost,", "-m", f"tidegate.release.{module}", "-a", json.dumps(arguments)],
+            env=self.environment,
+            check=True,
+            capture_output=True,
+            text=True,
+        )
+
+    def play(
+        self, name: str, variables: Mapping[str, Any] | None = None, *options: str, inventory: str | None = None
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a playbook of the collection; output is in ``stdout``."""
+        return subprocess.run(
+            self.command(name, variables, *options, inventory=inventory),
+            env=self.environment,
+            check=False,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=300,
+        )
+
+    def command(self, name: str, variables: Mapping[str, Any] | None = None, *options: str, inventory: str | None = None) -> list[str]:
+        where = inventory or str(self.path / "cmdb.yml")
+        return ["ansible-playbook", name, "-i", where, "-e", json.dumps(dict(variables or {})), *options]
+
+    def write_policy(self, **sections: Any) -> None:
+        (self.path / "policy.yml").write_text(yaml.safe_dump({"schema": 1, **sections}))
+
+    def release(self, version: str, **changes: Any) -> Path:
+        """A release directory of the hello service; ``changes`` replace keys of its manifest."""
+        folder = self.path / "releases" / version
+        shutil.rmtree(folder, ignore_errors=True)
+        shutil.copytree(HELLO, folder / "payload")
+        (folder / "payload" / "version").write_text(version)
+        (folder / "README.md").write_text("# hello\n")
+        manifest = {
+            "schema": 1,
+            "name": "hello",
+            "version": version,
+            "type": "minor",
+            "summary": "Says which version it is",
+            "payload": "payload",
+            "documentation": ["README.md"],
+            "settings": {"address": None, "port": PORT, "python": "python3"},
+            "hooks": {"stop": {"command": ["bin/stop"], "timeout": 10}, "start": {"command": ["bin/start"], "timeout": 20}},
+            "health": [HEALTH],
+            **changes,
+        }
+        (folder / "release.yml").write_text(yaml.safe_dump(manifest))
+        return folder
+
+    def archive(self, version: str, **changes: Any) -> str:
+        """Archive a release of the hello service; return its digest."""
+        self.play("tidegate.release.archive", {"tidegate_release": str(self.release(version, **changes))}).check_returncode()
+        index = json.loads((self.path / "dsl" / "index.json").read_text())
+        name = "org.opencontainers.image.ref.name"
+        return str(next(entry["digest"] for entry in index["manifests"] if entry["annotations"][name] == f"hello:{version}"))
+
+    def rfc(self, number: str, version: str, digest: str, **changes: Any) -> Path:
+        """An approved RFC for all hosts, its window open now; ``changes`` replace keys."""
+        now = datetime.now(UTC).replace(microsecond=0)
+        document = {
+            "schema": 1,
+            "number": number,
+            "type": "normal",
+            "state": -2,
+            "risk": 3,
+            "impact": 3,
+            "short_description": f"hello {version}",
+            "requested_by": "rita",
+            "start_date": (now - timedelta(minutes=5)).isoformat(),
+            "end_date": (now + timedelta(hours=1)).isoformat(),
+            "backout_plan": "Back to the release before.",
+            "test_plan": "Health checks.",
+            "release": {"name": "hello", "version": version, "digest": digest},
+            "scope": "[?class=='server']",
+            "approvals": [{"approver": "carl", "role": "change-manager", "state": "approved", "decided_at": now.isoformat()}],
+            **changes,
+        }
+        path = self.path / f"{number}.yml"
+        path.write_text(yaml.safe_dump(document))
+        return path
+
+    def deploy(self, number: str, version: str, **changes: Any) -> subprocess.CompletedProcess[str]:
+        """Archive a version and deploy it under a fresh RFC."""
+        rfc = self.rfc(number, version, self.archive(version, **changes))
+        return self.play("tidegate.release.deploy", {"tidegate_rfc": str(rfc)})
+
+    def served(self) -> dict[str, str | None]:
+        """The version that the service on each host itself says it is; ``None`` where it does not answer."""
+        variables = self.hostvars()
+        return {name: ask(str(variables[name]["ansible_host"])) for name in self.hosts}
+
+    def rows(self, query: str) -> list[tuple[Any, ...]]:
+        """Ask the CMDB's database."""
+        connection = sqlite3.connect(self.path / "cmdb.sqlite", timeout=30)
+        try:
+            return connection.execute(query).fetchall()
+        finally:
+            connection.close()
+
+    def installed(self) -> dict[str, str]:
+        """The version that the CMDB says is on each host."""
+        return dict(self.rows("select ci.name, i.version from installation i join ci on ci.id = i.ci_id"))
+
+    def host_states(self, number: str) -> dict[str, str]:
+        return dict(
+            self.rows(
+                f"select h.host, h.state from deployment_host h join deployment d on d.id = h.deployment_id where d.rfc = '{number}'"  # noqa: S608 - a test's own RFC number
+            )
+        )
+
+    def state(self, number: str) -> str | None:
+        rows = self.rows(f"select state from deployment where rfc = '{number}' order by id desc limit 1")  # noqa: S608 - a test's own RFC number
+        return str(rows[0][0]) if rows else None
+
+
+def ask(address: str, path: str = "/") -> str | None:
+    connection = http.client.HTTPConnection(address, PORT, timeout=2)
+    try:
+        connection.request("GET", path)
+        return connection.getresponse().read().decode()
+    except (OSError, http.client.HTTPException):
+        return None
+    finally:
+        connection.close()

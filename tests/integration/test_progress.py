@@ -1,0 +1,226 @@
+# Copyright (c) Tidegate maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The progress callback in a real ansible-playbook, on a terminal and without one.
+
+The steps are actions that only say what the real ones would, in a collection made for the test around the real callback.
+"""
+
+from __future__ import annotations
+
+import os
+import pty
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PLUGINS = Path(__file__).resolve().parents[2] / "plugins"
+STEP = """
+from ansible.plugins.action import ActionBase
+from ansible.errors import AnsibleConnectionFailure
+
+class ActionModule(ActionBase):
+    def run(self, tmp=None, task_vars=None):
+        result = super().run(tmp, task_vars)
+        host = task_vars["inventory_hostname"]
+        args = dict(self._task.args)
+        fate = args.pop("fates", {}).get(host)
+        if fate == "unreachable":
+            raise AnsibleConnectionFailure("no route to host")
+        if fate:
+            args["state"], args["detail"] = fate
+            result["failed"] = True
+        result["progress"] = args
+        return result
+"""
+ROLE = """
+- name: Stage
+  tidegate.release.stage: {step: stage, state: staged}
+- name: Chat
+  ansible.builtin.debug: {msg: nothing new}
+"""
+PLAYBOOK = r"""
+- name: Stage the release
+  hosts: all
+  gather_facts: false
+  roles: [tidegate.release.stage]
+- name: Gate of staging
+  hosts: localhost
+  gather_facts: false
+  tasks:
+    - name: Decide
+      tidegate.release.gate: {step: gate, hosts: 6, decision: proceed, reason: 6 of 6 hosts staged}
+- name: Activate
+  hosts: all
+  gather_facts: false
+  serial: [2, 4]
+  tasks:
+    - name: One wave
+      ignore_unreachable: true
+      block:
+        - name: Flip
+          tidegate.release.activate:
+            step: activate
+            state: active
+            wave: "{{ 1 if inventory_hostname in ['web1', 'web2'] else 2 }}"
+            waves: 2
+            fates: {web4: [failed, "GET http://web4/health answered 503\nnot 200 \e[2J"], web5: unreachable}
+      rescue:
+        - name: The journal knows
+          ansible.builtin.meta: noop
+    - name: Judge
+      run_once: true
+      delegate_to: localhost
+      tidegate.release.gate:
+        step: gate
+        wave: "{{ 1 if inventory_hostname == 'web1' else 2 }}"
+        waves: 2
+        decision: "{{ 'proceed' if inventory_hostname == 'web1' else 'back_out' }}"
+        reason: 2 of 4 hosts failed
+- name: Nobody has to go back
+  hosts: nobody
+  gather_facts: false
+  tasks:
+    - name: Return
+      tidegate.release.backout: {step: backout, state: backed_out}
+- name: Something of the user
+  hosts: web1
+  gather_facts: false
+  tasks:
+    - name: Ask
+      ansible.builtin.debug: {msg: an ordinary task}
+    - name: Break
+      ansible.builtin.fail: {msg: an ordinary failure}
+"""
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    plugins = tmp_path / "ansible_collections" / "tidegate" / "release" / "plugins"
+    (plugins / "action").mkdir(parents=True)
+    for name in ("callback", "plugin_utils"):
+        (plugins / name).symlink_to(PLUGINS / name)
+    for step in ("stage", "activate", "backout", "gate"):
+        (plugins / "action" / f"{step}.py").write_text(STEP)
+    role = plugins.parent / "roles" / "stage"
+    for name, text in (("tasks/main.yml", ROLE), ("meta/argument_specs.yml", "argument_specs: {main: {options: {}}}")):
+        (role / name).parent.mkdir(parents=True)
+        (role / name).write_text(text)
+    (tmp_path / "play.yml").write_text(PLAYBOOK)
+    (tmp_path / "hosts.ini").write_text("".join(f"web{number} ansible_connection=local\n" for number in range(1, 7)) + "[nobody]\n")
+    return tmp_path
+
+
+def command(project: Path) -> list[str]:
+    return [str(Path(sys.executable).with_name("ansible-playbook")), "-i", str(project / "hosts.ini"), str(project / "play.yml")]
+
+
+def environment(project: Path, **other: str) -> dict[str, str]:
+    kept = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
+    return kept | {
+        "ANSIBLE_COLLECTIONS_PATH": str(project),
+        "ANSIBLE_STDOUT_CALLBACK": "tidegate.release.progress",
+        "ANSIBLE_LOCAL_TEMP": str(project / "tmp"),
+        "ANSIBLE_LOCALHOST_WARNING": "false",
+        "LANG": "C.UTF-8",
+        **other,
+    }
+
+
+def plain(project: Path, *options: str, **other: str) -> str:
+    done = subprocess.run([*command(project), *options], env=environment(project, **other), capture_output=True, text=True, check=False)
+    assert "Traceback" not in done.stdout + done.stderr
+    assert done.returncode == 2, done.stdout + done.stderr  # the user's own failure
+    return done.stdout
+
+
+def on_a_terminal(project: Path, **other: str) -> str:
+    """The bytes that a terminal of 100 columns gets."""
+    leader, follower = pty.openpty()
+    process = subprocess.Popen(
+        command(project), env=environment(project, TERM="xterm-256color", COLUMNS="100", **other), stdin=follower, stdout=follower,
+        stderr=follower, close_fds=True,
+    )  # fmt: skip
+    os.close(follower)
+    heard = b""
+    while True:
+        try:
+            data = os.read(leader, 65536)
+        except OSError:  # how Linux says that nobody holds the other end any more
+            break
+        if not data:
+            break
+        heard += data
+    process.wait()
+    os.close(leader)
+    return heard.decode()
+
+
+def seconds_apart(text: str) -> list[str]:
+    return [re.sub(r"\d+\.\d s", "N s", line) for line in text.splitlines()]
+
+
+def test_without_a_terminal_each_wave_is_one_plain_line(project: Path) -> None:
+    out = plain(project)
+    lines = seconds_apart(out)
+    assert lines[:2] == [
+        "stage  6 hosts  6 staged  0 failed  N s  gate: proceed",
+        "wave 1/2  2 hosts  2 active  0 failed  N s  gate: proceed",
+    ]
+    assert sorted(lines[2:4]) == [
+        "  web4 failed: GET http://web4/health answered 503 not 200 ?[2J",
+        "  web5 lost: Task failed: no route to host",
+    ]
+    assert lines[4] == "wave 2/2  4 hosts  2 active  1 failed  1 lost  N s  gate: back out (2 of 4 hosts failed)"
+    assert "\x1b" not in out
+
+
+def test_an_ordinary_task_prints_as_ever_and_the_recap_names_its_host(project: Path) -> None:
+    out = plain(project)
+    for words in (
+        "PLAY [Something of the user] ***",
+        "TASK [Ask] ***",
+        '"msg": "an ordinary task"',
+        "fatal: [web1]: FAILED!",
+        "PLAY RECAP ***",
+    ):
+        assert words in out
+    recap = out.split("PLAY RECAP")[1]
+    assert re.search(r"^web1 +: ok=\d+", recap, re.MULTILINE)
+    assert "web4" in recap  # it had trouble
+    assert "web3" not in recap
+    for silent in ("PLAY [Activate]", "TASK [Flip]", "ok: [web3]", "skipping: no hosts matched", "Nobody has to go back"):
+        assert silent not in out
+
+
+def test_verbose_runs_hide_nothing(project: Path) -> None:
+    out = plain(project, "-v")
+    for words in (
+        "PLAY [Activate] ***",
+        "TASK [Flip] ***",
+        "ok: [web3] =>",
+        "fatal: [web4]: FAILED!",
+        "skipping: no hosts matched",
+        "wave 1/2  2 hosts",
+    ):
+        assert words in out
+
+
+def test_on_a_terminal_a_bar_follows_the_wave_and_leaves_the_summary(project: Path) -> None:
+    heard = on_a_terminal(project)
+    assert re.search(r"wave 2/2 .*━.* 4/4 hosts", heard)
+    assert "\x1b[2K" in heard  # the bar is wiped, not scrolled away
+    text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", heard)
+    assert re.search(r"^.*wave 1/2  2 hosts  2 active  0 failed  \d+\.\d s  gate: proceed", text, re.MULTILINE)
+    assert heard.rfind("\x1b[?25h") > heard.rfind("\x1b[?25l"), "the cursor is back"
+    assert "\x1b[2J" not in heard, "a host's message can't drive the terminal"
+
+
+@pytest.mark.parametrize("name", ["NO_COLOR", "CI"])
+def test_a_terminal_that_wants_plain_text_gets_plain_lines(project: Path, name: str) -> None:
+    heard = on_a_terminal(project, **{name: "1"})
+    assert "━" not in heard
+    assert "wave 1/2  2 hosts  2 active  0 failed" in heard

@@ -1,0 +1,98 @@
+# Copyright (c) Tidegate maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What an action's result says of its step, and in which words."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+import pytest
+from ansible_collections.tidegate.release.plugins.plugin_utils import progress
+from ansible_collections.tidegate.release.plugins.plugin_utils.progress import Progress, Tally, live, one_line, step_line
+from hypothesis import given
+from hypothesis import strategies as st
+
+ANYTHING = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=True) | st.text(),
+    lambda each: st.lists(each) | st.dictionaries(st.text(), each),
+)
+KEYS = st.sampled_from(["step", "wave", "waves", "state", "detail", "hosts", "decision", "reason", "seconds"])
+TOLD = st.dictionaries(KEYS, ANYTHING) | st.builds(
+    lambda told, step: told | {"step": step}, st.dictionaries(KEYS, ANYTHING), st.sampled_from(sorted(progress.STEPS))
+)
+
+
+def read(result: dict[str, Any], action: str = "activate", failed: bool = False, unreachable: bool = False) -> Progress | None:
+    return Progress.read(result, action, failed=failed, unreachable=unreachable)
+
+
+@given(ANYTHING | TOLD, ANYTHING, st.sampled_from(["activate", "gate", "cmdb_ci"]), st.booleans(), st.booleans())
+def test_any_result_is_read_without_an_error_and_told_in_one_harmless_line(
+    told: Any, msg: Any, action: str, failed: bool, lost: bool
+) -> None:
+    read_ = read({"progress": told, "msg": msg}, action, failed, lost)
+    if read_ is None:
+        return
+    tally = Tally(read_, 0.0) if read_.step in progress.HOST_STEPS and read_.state else None
+    if tally:
+        tally.add(read_, 1.0)
+    for line in (step_line(read_), tally.line(read_) if tally else ""):
+        assert line.isprintable() or all(char.isspace() or char.isprintable() or ord(char) > 127 for char in line)
+        assert "\n" not in line
+        assert "\x1b" not in line
+
+
+@pytest.mark.parametrize(
+    ("action", "failed", "unreachable", "state"),
+    [
+        ("activate", True, False, "failed"),
+        ("activate", False, True, "lost"),
+        ("stage", False, True, "stage_failed"),
+        ("backout", True, False, "owed"),
+    ],
+)
+def test_a_host_that_could_not_report_is_told_by_its_step_and_message(action: str, failed: bool, unreachable: bool, state: str) -> None:
+    told = read({"msg": "no route\nto host"}, action, failed, unreachable)
+    assert told is not None
+    assert (told.step, told.state, told.detail, told.good) == (action, state, "no route to host", False)
+
+
+def test_results_of_other_actions_are_not_told() -> None:
+    assert read({"changed": True}, "cmdb_ci") is None
+    assert read({"msg": "no such CI"}, "cmdb_ci", failed=True) is None
+    assert read({"progress": {"step": "dance"}}) is None
+
+
+def test_a_step_that_had_nothing_to_do_says_nothing_but_its_message() -> None:
+    assert read({"changed": False}, "stage") == Progress("stage")
+    assert read({"changed": False, "reason": "past staging"}, "gate") == Progress("gate")
+    assert read({"changed": False, "msg": "nothing to do"}, "plan") == Progress("plan", detail="nothing to do")
+
+
+def test_control_and_direction_characters_do_not_reach_the_terminal() -> None:
+    assert one_line("a\x1b[31mb\x07\u202ec\r\nd\x00") == "a?[31mb??c d?"
+
+
+def test_a_gate_that_stops_says_why_and_one_that_proceeds_does_not() -> None:
+    gate = {"step": "gate", "wave": 2, "waves": 3, "decision": "hold", "reason": "the change window is closed"}
+    assert step_line(read({"progress": gate}) or Progress("")) == "wave 2/3  gate: hold (the change window is closed)"
+    assert step_line(read({"progress": gate | {"decision": "proceed"}}) or Progress("")) == "wave 2/3  gate: proceed"
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_a_bar_needs_a_terminal_nobody_who_wants_plain_text_and_rich(monkeypatch: pytest.MonkeyPatch) -> None:
+    able = {"TERM": "xterm"}
+    assert live(Terminal(), able)
+    assert not live(io.StringIO(), able)
+    assert not live(Terminal(), {"TERM": "dumb"})
+    assert not live(Terminal(), {})
+    for name in ("NO_COLOR", "CI", "ANSIBLE_NOCOLOR"):
+        assert not live(Terminal(), able | {name: "1"})
+    monkeypatch.delattr(progress, "rich")
+    assert not live(Terminal(), able)

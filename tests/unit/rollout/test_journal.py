@@ -1,0 +1,254 @@
+# Copyright (c) Tidegate maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import Cmdb
+from ansible_collections.tidegate.release.plugins.plugin_utils.errors import ConflictError, NotFoundError, StateError
+from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.gate import GateDecision
+from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.holder import Holder
+from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.journal import LEASE, Journal, Run
+from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.options import Rollout, Share
+from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.states import DeploymentState, HostState
+
+NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
+OLD, NEW = "sha256:" + "a" * 64, "sha256:" + "b" * 64
+PACKAGE = {"name": "hello", "version": "2.0", "digest": NEW}
+ELSEWHERE = Holder("ann", "other-machine", 4711, 99, "feedbeef")
+PROCEED, BACK_OUT, HOLD = (GateDecision(word, "because") for word in ("proceed", "back_out", "hold"))  # type: ignore[arg-type]
+ROLLOUT = Rollout(canary=Share(10, True), steps=(50, 100), order_by="site")
+
+
+@pytest.fixture
+def cmdb(tmp_path: Path) -> Iterator[Cmdb]:
+    with Cmdb.open(str(tmp_path / "cmdb.sqlite"), create=True) as opened:
+        opened.put_cis([{"name": f"web{number}", "class": "server"} for number in range(1, 5)], actor="test")
+        yield opened
+
+
+@pytest.fixture
+def journal(cmdb: Cmdb) -> Journal:
+    return Journal(cmdb)
+
+
+def begin(journal: Journal, rfc: str = "CHG0001", waves: tuple[tuple[str, ...], ...] = (("web1",), ("web2", "web3"))) -> Run:
+    return journal.begin(rfc, PACKAGE, waves, ROLLOUT, ELSEWHERE, NOW)
+
+
+def stage_all(journal: Journal, run: Run) -> None:
+    for target in journal.targets(run.deployment):
+        journal.staged(run, target.host, {"version": "1.0", "digest": OLD}, NOW)
+    journal.decide_staging(run, PROCEED, NOW)
+
+
+def activate(journal: Journal, run: Run, host: str, state: HostState = HostState.ACTIVE) -> None:
+    journal.activating(run, host, NOW)
+    journal.activated(run, host, state, "", NOW)
+
+
+def test_a_rollout_comes_back_as_it_was_written(journal: Journal) -> None:
+    run = begin(journal)
+    assert journal.deployment(run.deployment).rollout == ROLLOUT
+
+
+def test_a_second_deployment_on_a_locked_ci_is_refused_and_names_the_holder(journal: Journal, cmdb: Cmdb) -> None:
+    begin(journal)
+    with pytest.raises(ConflictError, match=r"web3.*CHG0001#1.*ann@other-machine"):
+        begin(journal, "CHG0002", (("web3", "web4"),))
+    assert journal.latest("CHG0002") is None
+    begin(journal, "CHG0003", (("web4",),))
+
+
+def test_a_ci_that_the_cmdb_does_not_have_is_not_locked(journal: Journal) -> None:
+    with pytest.raises(ConflictError, match="changed in the CMDB"):
+        begin(journal, waves=(("web1", "nobody"),))
+    assert journal.latest("CHG0001") is None
+
+
+def test_a_wave_is_closed_until_its_gate_opens_it(journal: Journal) -> None:
+    run = begin(journal)
+    with pytest.raises(StateError, match="not open"):
+        journal.activating(run, "web1", NOW)
+    stage_all(journal, run)
+    with pytest.raises(StateError, match="wave 2 .* is not open"):
+        journal.activating(run, "web2", NOW)
+    activate(journal, run, "web1")
+    journal.decide_wave(run, 1, PROCEED, NOW)
+    activate(journal, run, "web2")
+
+
+def test_a_host_outside_the_plan_is_refused(journal: Journal) -> None:
+    run = begin(journal)
+    stage_all(journal, run)
+    with pytest.raises(NotFoundError, match="web4"):
+        journal.activating(run, "web4", NOW)
+
+
+def test_completing_releases_the_locks_and_records_the_installations(journal: Journal, cmdb: Cmdb) -> None:
+    run = begin(journal)
+    stage_all(journal, run)
+    activate(journal, run, "web1")
+    journal.decide_wave(run, 1, PROCEED, NOW)
+    assert [row["ci"] for row in cmdb.installations()] == ["web1"]
+    activate(journal, run, "web2")
+    activate(journal, run, "web3", HostState.FAILED)
+    journal.decide_wave(run, 2, PROCEED, NOW)
+    assert journal.deployment(run.deployment).state is DeploymentState.COMPLETED
+    assert [(row["ci"], row["version"]) for row in cmdb.installations()] == [("web1", "2.0"), ("web2", "2.0")]
+    begin(journal, "CHG0002")
+
+
+def test_a_gate_is_decided_once(journal: Journal) -> None:
+    run = begin(journal)
+    stage_all(journal, run)
+    activate(journal, run, "web1")
+    journal.decide_wave(run, 1, PROCEED, NOW)
+    with pytest.raises(ConflictError, match="already decided"):
+        journal.decide_wave(run, 1, BACK_OUT, NOW)
+    assert journal.deployment(run.deployment).state is DeploymentState.ACTIVATING
+
+
+def test_backing_out_visits_every_touched_host_in_reverse_wave_order(journal: Journal, cmdb: Cmdb) -> None:
+    run = begin(journal)
+    stage_all(journal, run)
+    activate(journal, run, "web1")
+    journal.decide_wave(run, 1, PROCEED, NOW)
+    activate(journal, run, "web2", HostState.LOST)
+    journal.decide_wave(run, 2, BACK_OUT, NOW)
+    assert journal.batches("CHG0001", "activate") == []
+    assert journal.batches("CHG0001", "backout") == [["web2"], ["web1"]]
+
+    journal.backing_out(run, "web2", NOW)
+    journal.backed_out(run, "web2", HostState.OWED, "unreachable", NOW)
+    assert journal.backing_out(run, "web1", NOW).previous_digest == OLD
+    journal.backed_out(run, "web1", HostState.BACKED_OUT, "", NOW)
+    assert journal.conclude(run, NOW).state is DeploymentState.BACKING_OUT
+    assert journal.batches("CHG0001", "backout") == [["web2"]]
+    with pytest.raises(ConflictError, match="locked"):
+        begin(journal, "CHG0002")
+
+    journal.backing_out(run, "web2", NOW)
+    journal.backed_out(run, "web2", HostState.BACKED_OUT, "", NOW)
+    assert journal.conclude(run, NOW).state is DeploymentState.BACKED_OUT
+    assert {(row["ci"], row["version"]) for row in cmdb.installations()} == {("web1", "1.0"), ("web2", "1.0")}
+    begin(journal, "CHG0002")
+
+
+def test_an_unopened_wave_is_not_backed_out(journal: Journal) -> None:
+    run = begin(journal)
+    stage_all(journal, run)
+    activate(journal, run, "web1", HostState.FAILED)
+    journal.decide_wave(run, 1, BACK_OUT, NOW)
+    assert journal.batches("CHG0001", "backout") == [["web1"]]
+
+
+def test_a_hold_leaves_the_wave_open_and_a_later_run_asks_its_gate_again(journal: Journal) -> None:
+    run = begin(journal)
+    stage_all(journal, run)
+    activate(journal, run, "web1")
+    journal.decide_wave(run, 1, HOLD, NOW)
+    assert journal.deployment(run.deployment).state is DeploymentState.HELD
+    assert journal.batches("CHG0001", "activate") == []
+    again = journal.take_over(run.deployment, ELSEWHERE, NOW)
+    assert journal.batches("CHG0001", "activate") == [["web1"], ["web2", "web3"]]
+    activate(journal, again, "web1")
+    journal.decide_wave(again, 1, PROCEED, NOW)
+    assert journal.batches("CHG0001", "activate") == [["web2", "web3"]]
+
+
+def test_a_living_controller_elsewhere_is_not_taken_over_before_its_lease_ends(journal: Journal) -> None:
+    run = begin(journal)
+    other = Holder("bob", "third-machine", 1, 1, "cafecafe")
+    with pytest.raises(ConflictError, match="ann@other-machine"):
+        journal.take_over(run.deployment, other, NOW + LEASE - timedelta(seconds=1))
+    assert journal.take_over(run.deployment, other, NOW + LEASE + timedelta(seconds=1)).token > run.token
+
+
+def test_a_dead_controller_on_this_machine_is_taken_over_at_once(journal: Journal) -> None:
+    here = Holder.this_run()
+    child = os.fork()
+    if child == 0:
+        os._exit(0)
+    os.waitpid(child, 0)
+    dead = Holder(here.user, here.machine, child, here.started + 1, here.boot)
+    run = journal.begin("CHG0001", PACKAGE, (("web1",),), ROLLOUT, dead, NOW)
+    assert journal.take_over(run.deployment, ELSEWHERE, NOW).token > run.token
+
+
+def test_this_process_is_seen_as_alive() -> None:
+    here = Holder.this_run()
+    assert not here.is_dead()
+    assert Holder.parse(str(here)) == here
+
+
+def test_a_controller_that_was_superseded_can_not_write(journal: Journal) -> None:
+    old = begin(journal)
+    stage_all(journal, old)
+    new = journal.take_over(old.deployment, ELSEWHERE, NOW)
+    for write in (
+        lambda: journal.activating(old, "web1", NOW),
+        lambda: journal.decide_wave(old, 1, PROCEED, NOW),
+        lambda: journal.order_backout(old, "x", NOW),
+        lambda: journal.conclude(old, NOW),
+    ):
+        with pytest.raises(ConflictError, match="taken"):
+            write()
+    activate(journal, new, "web1")
+
+
+def test_a_written_event_can_not_be_changed(journal: Journal, cmdb: Cmdb) -> None:
+    begin(journal)
+    for statement in ("update journal set event = 'x'", "delete from journal"):
+        with pytest.raises(Exception, match="append-only"), cmdb.begin() as connection:
+            connection.exec_driver_sql(statement)
+
+
+def test_a_wave_without_a_staged_host_is_passed_over(journal: Journal) -> None:
+    run = begin(journal, waves=(("web1",), ("web2",), ("web3",)))
+    journal.stage_failed(run, "web2", "disk full", NOW)
+    journal.staged(run, "web1", None, NOW)
+    journal.staged(run, "web3", None, NOW)
+    journal.decide_staging(run, PROCEED, NOW)
+    assert journal.batches("CHG0001", "activate") == [["web1"], ["web3"]]
+    activate(journal, run, "web1")
+    journal.decide_wave(run, 1, PROCEED, NOW)
+    activate(journal, run, "web3")
+    journal.decide_wave(run, 3, PROCEED, NOW)
+    assert journal.deployment(run.deployment).state is DeploymentState.COMPLETED
+
+
+def test_staging_that_is_repeated_by_a_resumed_run_keeps_the_way_back(journal: Journal) -> None:
+    run = begin(journal)
+    journal.staged(run, "web1", {"version": "1.0", "digest": OLD}, NOW)
+    journal.staged(run, "web1", {"version": "2.0", "digest": NEW}, NOW)
+    assert journal.targets(run.deployment)[0].previous_digest == OLD
+
+
+def test_a_deployment_that_touched_nothing_is_cancelled_by_a_back_out(journal: Journal) -> None:
+    run = begin(journal)
+    assert journal.order_backout(run, "changed our mind", NOW) is DeploymentState.CANCELLED
+    begin(journal, "CHG0002")
+
+
+def test_a_completed_deployment_is_backed_out_unless_a_later_one_followed(journal: Journal) -> None:
+    first = begin(journal, waves=(("web1",),))
+    stage_all(journal, first)
+    activate(journal, first, "web1")
+    journal.decide_wave(first, 1, PROCEED, NOW)
+    later = journal.begin("CHG0002", {**PACKAGE, "version": "3.0", "digest": "sha256:" + "c" * 64}, (("web1",),), ROLLOUT, ELSEWHERE, NOW)
+    stage_all(journal, later)
+    activate(journal, later, "web1")
+    journal.decide_wave(later, 1, PROCEED, NOW)
+
+    again = journal.take_over(first.deployment, ELSEWHERE, NOW)
+    with pytest.raises(ConflictError, match="later"):
+        journal.order_backout(again, "too late", NOW)
+    again = journal.take_over(later.deployment, ELSEWHERE, NOW)
+    assert journal.order_backout(again, "users complain", NOW) is DeploymentState.BACKING_OUT
+    assert journal.batches("CHG0002", "backout") == [["web1"]]
