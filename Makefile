@@ -6,19 +6,20 @@ PROFILES ?= lab test lint
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --retries 5 --timeout 60 install -qq --progress-bar off --constraint constraints.txt
+TREE := build/src/ansible_collections/tidegate/release
 SOURCES := $(shell find galaxy.yml meta plugins roles playbooks schemas inventories -not -path '*/__pycache__*' 2>/dev/null)
 
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export PYTHONDONTWRITEBYTECODE := 1
 
-.PHONY: help venv dev collection system demo test test-unit test-integration molecule lint constraints clean
+.PHONY: help venv dev collection system demo test test-unit test-integration molecule lint lint-python lint-ansible lint-docs sanity constraints clean
 .NOTPARALLEL:
 
 help:
 	@echo "make demo              two releases and a broken third on 8 lab hosts, in waves; report in build/demo"
 	@echo "make test              unit, integration and molecule tests"
 	@echo "make test-unit         one part of them; also test-integration, molecule"
-	@echo "make lint              every linter"
+	@echo "make lint              every linter; parts: lint-python, lint-ansible, lint-docs, sanity"
 	@echo "make venv              .venv with requirements.txt; PYTHON=/path/to/python3 picks the Python"
 	@echo "make collection        this checkout, installed into .venv"
 	@echo "make system            missing system packages; PROFILES=\"lab test lint\""
@@ -89,6 +90,37 @@ molecule: dev collection
 	@tools/system-packages lab
 	@echo "==> molecule scenarios"
 	@$(BIN)/molecule test --all
+
+# --- linting --------------------------------------------------------------------------------------------------------------------------
+
+lint: lint-python lint-ansible lint-docs sanity
+
+lint-python: dev build/src
+	@echo "==> ruff"
+	@$(BIN)/ruff check --quiet
+	@$(BIN)/ruff format --check --quiet
+	@echo "==> mypy"
+	@$(BIN)/mypy --no-error-summary $(TREE)/plugins/plugin_utils $(TREE)/plugins/module_utils
+
+lint-ansible: dev collection
+	@echo "==> ansible-lint"
+	@$(BIN)/ansible-lint -q
+
+lint-docs: dev collection
+	@echo "==> antsibull-docs"
+	@$(BIN)/antsibull-docs lint-collection-docs --plugin-docs --validate-collection-refs=all .
+	@echo "==> antsibull-changelog"
+	@$(BIN)/antsibull-changelog lint
+
+sanity: dev
+	@tools/system-packages lint
+	@echo "==> ansible-test sanity"
+	@$(BIN)/python tools/sanity.py
+
+# The checkout under the name that Python code imports it by, for mypy and editors.
+build/src:
+	@mkdir -p $(dir $(TREE))
+	@ln -sfn $(CURDIR) $(TREE)
 
 clean:
 	rm -rf $(VENV) build

@@ -3,8 +3,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Run ``ansible-test sanity`` on this checkout; arguments are passed on, such as ``--test validate-modules``.
 
-ansible-test wants to stand in ``ansible_collections/tidegate/release``, so what git knows or would add is copied there. It also downloads pip for
-the environments that its tests run in; here these get the pip that comes with Python, so that pip's registry stays the only thing needed.
+ansible-test wants to stand in ``ansible_collections/tidegate/release``, so what git knows or would add is copied there.
+It also downloads pip for the environments that its tests run in; here they get the pip that comes with Python, so that
+pip's registry stays the only thing needed.
 """
 
 from __future__ import annotations
@@ -53,8 +54,13 @@ def prepare_home() -> None:
 def main() -> int:
     copy_checkout()
     prepare_home()
-    command = ["ansible-test", "sanity", "--python", PYTHON, "--truncate", "0", *sys.argv[1:]]
-    return subprocess.run(command, cwd=COPY, env=os.environ | {"HOME": str(HOME)}, check=False).returncode
+    command = ["ansible-test", "sanity", "--lint", "--python", PYTHON, "--truncate", "0", *sys.argv[1:]]
+    log = BUILD / "log.txt"
+    with log.open("w") as stream:  # pip's chatter; what the tests found goes to standard output
+        status = subprocess.run(command, cwd=COPY, env=os.environ | {"HOME": str(HOME)}, stderr=stream, check=False).returncode
+    if status:
+        print(f"ansible-test sanity failed; {log.relative_to(ROOT)} ends with:", *log.read_text().splitlines()[-5:], sep="\n")
+    return status
 
 
 if __name__ == "__main__":
