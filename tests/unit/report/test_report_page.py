@@ -165,6 +165,25 @@ def test_a_write_that_fails_leaves_the_old_report_whole(tmp_path: Path, monkeypa
     assert sorted(os.listdir(tmp_path)) == ["report.html", "report.json"]
 
 
+def test_data_that_could_not_follow_the_page_is_written_the_next_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_report(report(), tmp_path, write=True)
+    replace = files._replace
+
+    def full_after_one(path: Path, text: str) -> None:
+        monkeypatch.setattr(files, "_replace", no_space)
+        replace(path, text)
+
+    def no_space(path: Path, text: str) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(files, "_replace", full_after_one)
+    with pytest.raises(TidegateError):
+        write_report(report("new"), tmp_path, write=True)
+    monkeypatch.undo()
+    assert write_report(report("new"), tmp_path, write=True)
+    assert "new" in (tmp_path / "report.html").read_text()
+
+
 def test_extra_keys_are_added_but_replace_nothing() -> None:
     assert merge(report(), {"probe": {"failed": 0}})["probe"] == {"failed": 0}
     with pytest.raises(TidegateError, match="extra has deployments, hosts"):
