@@ -18,7 +18,10 @@ def test_the_old_release_is_live(host: Host) -> None:
 
 def test_the_service_is_the_old_release(host: Host) -> None:
     address = host.ansible.get_variables()["ansible_host"]
-    assert host.check_output("python3 -c 'import urllib.request as u; print(u.urlopen(\"http://%s:8082/\").read().decode())'", address) == "1.0"
+    assert (
+        host.check_output("python3 -c 'import urllib.request as u; print(u.urlopen(\"http://%s:8082/\").read().decode())'", address)
+        == "1.0"
+    )
 
 
 def test_only_the_canary_was_touched(host: Host) -> None:

@@ -22,7 +22,10 @@ def test_the_new_release_is_live(host: Host) -> None:
 def test_the_service_is_the_new_release(host: Host) -> None:
     address = host.ansible.get_variables()["ansible_host"]
     assert host.socket(f"tcp://{address}:8082").is_listening
-    assert host.check_output("python3 -c 'import urllib.request as u; print(u.urlopen(\"http://%s:8082/\").read().decode())'", address) == "1.1"
+    assert (
+        host.check_output("python3 -c 'import urllib.request as u; print(u.urlopen(\"http://%s:8082/\").read().decode())'", address)
+        == "1.1"
+    )
 
 
 def test_the_release_before_is_kept_for_a_back_out(host: Host) -> None:

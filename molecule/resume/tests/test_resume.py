@@ -24,7 +24,10 @@ def test_the_last_good_release_is_live_and_whole(host: Host) -> None:
 
 def test_the_service_is_that_release(host: Host) -> None:
     address = host.ansible.get_variables()["ansible_host"]
-    assert host.check_output("python3 -c 'import urllib.request as u; print(u.urlopen(\"http://%s:8082/\").read().decode())'", address) == "1.3"
+    assert (
+        host.check_output("python3 -c 'import urllib.request as u; print(u.urlopen(\"http://%s:8082/\").read().decode())'", address)
+        == "1.3"
+    )
 
 
 def test_nothing_unfinished_is_left(host: Host) -> None:
