@@ -42,7 +42,8 @@ options:
       - name: TIDEGATE_CMDB
   query:
     description:
-      - JMESPath expression over the list of all CIs that gives CIs or their names. The CIs look like C(tidegate_ci) and have C(attributes) besides.
+      - JMESPath expression over the list of all CIs that gives CIs or their names.
+      - The CIs look like C(tidegate_ci) and have C(attributes) besides.
       - Without it every CI is a host.
     type: str
   strict:
@@ -137,19 +138,21 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
         inventory: Any = self.inventory
         strict, compose = self.get_option("strict"), self.get_option("compose")
         groups, keyed = self.get_option("groups"), self.get_option("keyed_groups")
-        for ci in cis:
-            name = ci["name"]
-            own = {key: value for key, value in ci.items() if key != "attributes"}
-            variables = ci["attributes"] | {"tidegate_ci": own}
-            inventory.add_host(name)
-            for key, value in variables.items():
-                inventory.set_variable(name, key, value)
-            if compose or groups or keyed:
-                self._set_composite_vars(compose, variables | {"inventory_hostname": name}, name, strict)
-                variables = inventory.hosts[name].get_vars()
-                self._add_host_to_composed_groups(groups, variables, name, strict, fetch_hostvars=False)
-                self._add_host_to_keyed_groups(keyed, variables, name, strict, fetch_hostvars=False)
-        if both := sorted(inventory.groups.keys() & inventory.hosts.keys()):
-            raise TidegateError(
-                f"{', '.join(both)} would be a host and a group, so that one host's name would select many; give the group another prefix"
-            )
+        try:
+            for ci in cis:
+                name = ci["name"]
+                own = {key: value for key, value in ci.items() if key != "attributes"}
+                variables = ci["attributes"] | {"tidegate_ci": own}
+                inventory.add_host(name)
+                for key, value in variables.items():
+                    inventory.set_variable(name, key, value)
+                if compose or groups or keyed:
+                    self._set_composite_vars(compose, variables | {"inventory_hostname": name}, name, strict)
+                    variables = inventory.hosts[name].get_vars()
+                    self._add_host_to_composed_groups(groups, variables, name, strict, fetch_hostvars=False)
+                    self._add_host_to_keyed_groups(keyed, variables, name, strict, fetch_hostvars=False)
+        finally:
+            if both := sorted(inventory.groups.keys() & inventory.hosts.keys()):
+                raise TidegateError(
+                    f"{', '.join(both)} would be a host and a group, so that one host's name would select many; give the group another prefix"
+                )

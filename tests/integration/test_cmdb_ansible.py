@@ -54,8 +54,8 @@ class Bench:
     def hosts(self, *arguments: str, **options: Any) -> list[str]:
         return sorted(self.inventory(*arguments, **options)["_meta"]["hostvars"])
 
-    def module(self, name: str, check: bool = False, diff: bool = False, **options: Any) -> dict[str, Any]:
-        play = {"hosts": "localhost", "gather_facts": False, "tasks": [{f"tidegate.release.{name}": options, "register": "said"}]}
+    def module(self, module: str, /, check: bool = False, diff: bool = False, **options: Any) -> dict[str, Any]:
+        play = {"hosts": "localhost", "gather_facts": False, "tasks": [{f"tidegate.release.{module}": options, "register": "said"}]}
         play["tasks"].append(
             {"ansible.builtin.copy": {"content": "{{ said | to_json }}", "dest": str(self.path / "said")}, "check_mode": False}
         )
@@ -130,7 +130,7 @@ def test_no_attribute_is_ever_templated(bench: Bench, value: object, cached: boo
     cache = {"cache": True, "cache_plugin": "ansible.builtin.jsonfile", "cache_connection": str(bench.path / "cache")} if cached else {}
     config = bench.config(keyed_groups=[{"key": "tidegate_ci.site"}], compose={"composed": "motd"}, **cache)
     for _ in range(2 if cached else 1):
-        message = "msg={{ motd }} {{ composed }} {{ tidegate_ci }}"
+        message = json.dumps({"msg": "{{ motd }} {{ composed }} {{ tidegate_ci }}"})
         done = bench.run("ansible", "web1", "-i", config, "-m", "ansible.builtin.debug", "-a", message)
         assert done.returncode == 0, done.stderr
         assert "touch hacked" in done.stdout
