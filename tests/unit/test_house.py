@@ -122,7 +122,7 @@ def test_every_role_specifies_its_arguments_and_is_used(role: Path) -> None:
     for name, spec in specs.items():
         assert spec["short_description"], name
         for option, details in spec.get("options", {}).items():
-            assert option.startswith("tidegate_"), f"{option} lacks the prefix tidegate_"
+            assert option.startswith(("tidegate_", f"{role.name}_")), f"{option} lacks the prefix tidegate_ or {role.name}_"
             assert details["description"], option
     assert re.search(rf"\b{re.escape(PREFIX + role.name)}\b", _text("playbooks", *TESTS))
 
