@@ -41,7 +41,7 @@ def _options(documentation: dict[str, Any]) -> set[str]:
     options = set(documentation.get("options", {}))
     for fragment in documentation.get("extends_documentation_fragment", []):
         if fragment.startswith(PREFIX):
-            name, _, part = fragment.removeprefix(PREFIX).partition(".")
+            name, part = (fragment.removeprefix(PREFIX) + ".").split(".")[:2]
             fragment_class = ast.parse((ROOT / "plugins" / "doc_fragments" / f"{name}.py").read_text())
             for node in ast.walk(fragment_class):
                 if isinstance(node, ast.Assign) and getattr(node.targets[0], "id", "") == (part or "documentation").upper():
