@@ -74,6 +74,8 @@ class Progress:
         state = one_line(told.get("state") or "")
         if step in HOST_STEPS and not state and (told or failed or unreachable):
             state = HOST_STEPS[step][3 if unreachable else 2 if failed else 0]
+        elif (failed or unreachable) and not state:
+            state = "failed"
         detail = told.get("detail") or ""
         if not told or ((failed or unreachable) and not detail):
             detail = result.get("msg") or ""
@@ -152,7 +154,7 @@ def step_line(progress: Progress) -> str:
     parts = [progress.name]
     if progress.hosts is not None:
         parts.append(hosts(progress.hosts))
-    if progress.step == "gate":
+    if progress.step == "gate" and progress.decision:
         parts.append(verdict(progress))
     else:
         parts += [part for part in (words(progress.state), progress.detail) if part]

@@ -1,0 +1,328 @@
+# Copyright (c) Tidegate maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The home of a definitive software library on a directory: an OCI image layout that only grows.
+
+A blob is complete and on disk before it gets its name, and a tag is set last, so whatever a crash leaves behind is
+invisible. Nothing here deletes, and a tag, once set, keeps its digest for ever.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import json
+import os
+import re
+import secrets
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from io import BufferedReader
+from pathlib import Path
+from typing import Any
+
+from ..errors import ConflictError, IntegrityError, NotFoundError, TidegateError
+
+MANIFEST = "application/vnd.oci.image.manifest.v1+json"
+REF_NAME = "org.opencontainers.image.ref.name"
+
+_DIGEST = re.compile(r"sha256:([0-9a-f]{64})")
+_REFERENCE = re.compile(r"[A-Za-z0-9]+(?:(?:[-._:@+/]|--)[A-Za-z0-9]+)*")  # the grammar of the OCI image specification
+_INDEX_LIMIT = 64 << 20  # bytes; some 200,000 tags
+
+
+@dataclass(frozen=True)
+class Descriptor:
+    """What an OCI document says of a blob; ``size`` in bytes."""
+
+    media_type: str
+    digest: str
+    size: int
+    annotations: dict[str, str] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """The descriptor as OCI writes it."""
+        document: dict[str, Any] = {"mediaType": self.media_type, "digest": self.digest, "size": self.size}
+        return document | ({"annotations": dict(self.annotations)} if self.annotations else {})
+
+    @classmethod
+    def from_json(cls, document: object, where: str) -> Descriptor:
+        """Read a descriptor out of the JSON found at ``where``; raises :class:`IntegrityError` when it is not one."""
+        if isinstance(document, dict):
+            media_type, digest, size = (document.get(key) for key in ("mediaType", "digest", "size"))
+            annotations = document.get("annotations", {})
+            if (
+                isinstance(media_type, str)
+                and isinstance(digest, str)
+                and _DIGEST.fullmatch(digest)
+                and type(size) is int
+                and size >= 0
+                and isinstance(annotations, dict)
+                and all(isinstance(value, str) for value in annotations.values())
+            ):
+                return cls(media_type, digest, size, annotations)
+        raise IntegrityError(f"{where} has a malformed entry for a blob; restore it from a copy of the DSL")
+
+
+def canonical(document: object) -> bytes:
+    """JSON that is the same bytes everywhere: sorted keys, compact, UTF-8."""
+    return json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
+
+
+def parse_json(content: bytes, where: str) -> dict[str, Any]:
+    """The JSON object in ``content``; raises :class:`IntegrityError` that names ``where``."""
+    try:
+        document = json.loads(content)
+    except (ValueError, RecursionError):
+        document = None
+    if not isinstance(document, dict):
+        raise IntegrityError(f"{where} is not a JSON object; restore it from a copy of the DSL")
+    return document
+
+
+def describe_blob(source: bytes | Iterable[bytes], media_type: str) -> Descriptor:
+    """The descriptor that :meth:`OciLayout.put_blob` would return, without writing anything."""
+    return Descriptor(media_type, *_pour(source, len))
+
+
+class OciLayout:
+    """An OCI image layout on a directory. Many processes may read and write it at once."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._blobs = path / "blobs" / "sha256"
+
+    @classmethod
+    def find(cls, path: str | Path) -> OciLayout | None:
+        """The layout at ``path``, or ``None`` where there is room for a new one: no directory, or an empty one.
+
+        Raises :class:`ConflictError` when something else is there and :class:`IntegrityError` when the layout is broken.
+        """
+        path = Path(path)
+        if (path / "oci-layout").exists():
+            return cls.open(path)
+        try:
+            # What a creation that was killed may have left, and what a new file system has.
+            taken = {entry.name for entry in path.iterdir() if not entry.name.startswith(".new-")}
+            taken -= {".lock", "index.json", "blobs", "lost+found"}
+            taken |= {entry.name for entry in path.glob("blobs/sha256/*")}
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise ConflictError(f"{path} can't be a DSL ({error.strerror}); name a directory that you can write to") from error
+        if taken:
+            raise ConflictError(
+                f"{path} is no DSL and not empty, {min(taken)!r} is in it; name the DSL's directory, or an empty one to make a DSL there"
+            )
+        return None
+
+    @classmethod
+    def create(cls, path: str | Path) -> OciLayout:
+        """Make the layout at ``path`` where there is none yet; raises like :meth:`find`."""
+        layout = cls(Path(path))
+        with _told(f"can't make a DSL at {path}"):
+            if cls.find(path) is not None:
+                return layout
+            layout.path.mkdir(parents=True, exist_ok=True)
+            with locked(layout.path / ".lock"):
+                if cls.find(path) is None:
+                    layout._blobs.mkdir(parents=True, exist_ok=True)
+                    layout._write_index({"schemaVersion": 2, "mediaType": "application/vnd.oci.image.index.v1+json", "manifests": []})
+                    # Last, because it is what makes this directory a layout.
+                    write_atomically(layout.path / "oci-layout", canonical({"imageLayoutVersion": "1.0.0"}))
+        return layout
+
+    @classmethod
+    def open(cls, path: str | Path) -> OciLayout:
+        """The layout at ``path``.
+
+        Raises :class:`NotFoundError` when there is none and :class:`IntegrityError` when it is broken.
+        """
+        layout = cls(Path(path))
+        marker = layout.path / "oci-layout"
+        try:
+            version = parse_json(marker.read_bytes(), str(marker)).get("imageLayoutVersion")
+        except (FileNotFoundError, NotADirectoryError) as error:
+            raise NotFoundError(f"there is no DSL at {path}; archive a release there first, or name another directory") from error
+        except OSError as error:
+            raise TidegateError(f"can't read {marker} ({error.strerror}); give this user the right to read the DSL") from error
+        if version != "1.0.0":
+            raise IntegrityError(f"{marker} says layout version {version!r}, not '1.0.0'; restore it from a copy of the DSL")
+        layout.tags()
+        return layout
+
+    def put_blob(self, source: bytes | Iterable[bytes], media_type: str) -> Descriptor:
+        """Store a blob, given whole or in chunks. A blob that is there already is kept.
+
+        One that is there but damaged is replaced, since the right bytes are at hand.
+        """
+        with _told(f"can't write to the DSL {self.path}"):
+            self._blobs.mkdir(parents=True, exist_ok=True)
+            temporary = self._blobs / f".new-{secrets.token_hex(8)}"
+            try:
+                descriptor = Descriptor(media_type, *_write(temporary, source, 0o444))
+                with contextlib.suppress(IntegrityError):
+                    self.verify_blob(descriptor)
+                    return descriptor
+                temporary.rename(self._path(descriptor.digest))
+                _flush(self._blobs)
+            finally:
+                temporary.unlink(missing_ok=True)
+        return descriptor
+
+    def read_blob(self, digest: str, limit: int) -> bytes:
+        """The content of a blob of at most ``limit`` bytes, checked against its digest.
+
+        Raises :class:`IntegrityError` when it is missing, longer or damaged.
+        """
+        with self.open_blob(digest) as stream:
+            content = stream.read(limit + 1)
+        if len(content) > limit:
+            raise IntegrityError(f"{digest} in {self._path(digest)} has more than {limit} bytes, so it is not what it should be")
+        if f"sha256:{hashlib.sha256(content).hexdigest()}" != digest:
+            raise self._damaged(digest)
+        return content
+
+    def verify_blob(self, descriptor: Descriptor) -> None:
+        """Raise :class:`IntegrityError` unless the blob is there and its bytes are what ``descriptor`` says."""
+        with self.open_blob(descriptor.digest) as stream:
+            intact = os.fstat(stream.fileno()).st_size == descriptor.size
+            if not intact or f"sha256:{hashlib.file_digest(stream, 'sha256').hexdigest()}" != descriptor.digest:
+                raise self._damaged(descriptor.digest)
+
+    def open_blob(self, digest: str) -> BufferedReader:
+        """A blob for random access; what is read from it is not checked, so the reader has to."""
+        path = self._path(digest)
+        try:
+            return path.open("rb")
+        except OSError as error:
+            raise IntegrityError(f"{digest} can't be read from {path} ({error.strerror}); restore it from a copy of the DSL") from error
+
+    def tags(self) -> dict[str, Descriptor]:
+        """Every tag with what it names."""
+        found: dict[str, Descriptor] = {}
+        for entry in self._read_index()["manifests"]:
+            descriptor = Descriptor.from_json(entry, str(self._index))
+            tag = descriptor.annotations.get(REF_NAME)
+            if tag is None:
+                continue
+            if found.setdefault(tag, descriptor).digest != descriptor.digest:
+                raise IntegrityError(f"{self._index} gives the tag {tag} to two packages; restore it from a copy of the DSL")
+        return found
+
+    def tag(self, reference: str, descriptor: Descriptor) -> bool:
+        """Give the blob that ``descriptor`` describes the tag ``reference``; false when it has it already.
+
+        Raises :class:`ConflictError` when the tag is another digest's and :class:`IntegrityError` when the blob is not here.
+        """
+        if not _REFERENCE.fullmatch(reference):
+            raise TidegateError(
+                f"{reference} can't be a tag of an OCI layout; use letters and digits, with single separators out of - . _ + between them"
+            )
+        self.verify_blob(descriptor)
+        with _told(f"can't write to the DSL {self.path}"), locked(self.path / ".lock"):
+            existing = self.tags().get(reference)
+            if existing is not None:
+                if existing.digest != descriptor.digest:
+                    raise moved(reference, existing.digest, descriptor.digest)
+                return False
+            index = self._read_index()
+            named = Descriptor(descriptor.media_type, descriptor.digest, descriptor.size, {**descriptor.annotations, REF_NAME: reference})
+            index["manifests"].append(named.to_json())
+            self._write_index(index)
+        return True
+
+    def resolve(self, name: str, version: str) -> str | None:
+        """The digest of the package of a release, or ``None`` when it was never archived here."""
+        descriptor = self.tags().get(f"{name}:{version}")
+        return descriptor.digest if descriptor else None
+
+    @property
+    def _index(self) -> Path:
+        return self.path / "index.json"
+
+    def _path(self, digest: str) -> Path:
+        match = _DIGEST.fullmatch(digest)
+        if match is None:
+            raise IntegrityError(f"{digest!r} is not a digest; one is sha256: and 64 hexadecimal digits")
+        return self._blobs / match[1]
+
+    def _damaged(self, digest: str) -> IntegrityError:
+        return IntegrityError(f"{digest} is damaged, {self._path(digest)} holds other bytes; restore it from a copy of the DSL")
+
+    def _read_index(self) -> dict[str, Any]:
+        try:
+            with self._index.open("rb") as stream:
+                content = stream.read(_INDEX_LIMIT + 1)
+        except OSError as error:
+            raise IntegrityError(f"{self._index} can't be read ({error.strerror}); restore it from a copy of the DSL") from error
+        index = parse_json(content, str(self._index))
+        if index.get("schemaVersion") != 2 or not isinstance(index.get("manifests"), list):
+            raise IntegrityError(f"{self._index} is not an OCI image index; restore it from a copy of the DSL")
+        return index
+
+    def _write_index(self, index: dict[str, Any]) -> None:
+        write_atomically(self._index, canonical(index))
+
+
+def moved(reference: str, old: str, new: str) -> ConflictError:
+    """The refusal to give a tag another digest."""
+    return ConflictError(f"{reference} is archived as {old}, this would be {new}, and tags never move; give the release a new version")
+
+
+@contextlib.contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold the lock file ``path`` exclusively; the kernel lets go of it when the process dies."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def write_atomically(path: Path, source: bytes | Iterable[bytes]) -> None:
+    """Write ``path`` whole or not at all, on disk before it has its name."""
+    temporary = path.with_name(f".new-{secrets.token_hex(8)}")
+    try:
+        _write(temporary, source, 0o666)
+        temporary.replace(path)
+        _flush(path.parent)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _write(path: Path, source: bytes | Iterable[bytes], mode: int) -> tuple[str, int]:
+    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode), "wb") as target:
+        written = _pour(source, target.write)
+        target.flush()
+        os.fsync(target.fileno())
+    return written
+
+
+def _pour(source: bytes | Iterable[bytes], write: Callable[[bytes], object]) -> tuple[str, int]:
+    """Write ``source``; return its digest and size."""
+    digest = hashlib.sha256()
+    size = 0
+    for chunk in [source] if isinstance(source, bytes) else source:
+        write(chunk)
+        digest.update(chunk)
+        size += len(chunk)
+    return f"sha256:{digest.hexdigest()}", size
+
+
+def _flush(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextlib.contextmanager
+def _told(what: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise TidegateError(f"{what} ({error.strerror or error}); make room or give this user the right, then run this again") from error

@@ -1,0 +1,297 @@
+# Copyright (c) Tidegate maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A release's payload: what may be in it, the tar that is the same bytes everywhere, and the file index.
+
+What is archived of a file is its path, its content and whether its owner may run it. Time, owner, group, umask, hard links and the
+order of the directory on disk leave no trace.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import io
+import os
+import re
+import stat
+import tarfile
+import unicodedata
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from ..errors import IntegrityError, Problem, TidegateError
+from .layout import canonical, parse_json
+
+_KEYS = {
+    "directory": {"path", "type", "mode"},
+    "file": {"path", "type", "mode", "size", "sha256", "offset"},
+    "link": {"path", "type", "target"},
+}
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+_CHUNK = 1 << 20
+_BLOCK = tarfile.BLOCKSIZE
+_LINK_LIMIT = 40  # as Linux has it
+
+
+@dataclass(frozen=True, slots=True)
+class FileEntry:
+    """One line of the file index. ``offset`` is where the file's bytes start inside the payload tar."""
+
+    path: str
+    type: Literal["file", "directory", "link"]
+    mode: int | None = None
+    size: int | None = None
+    sha256: str | None = None
+    target: str | None = None
+    offset: int | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """The entry with only the keys that apply to its type."""
+        return {key: value for key in self.__slots__ if (value := getattr(self, key)) is not None}
+
+
+def scan(root: Path, where: str) -> tuple[list[FileEntry], list[Problem]]:
+    """List what is in the directory ``root``, in path order, files without size and digest; and everything that must not be archived.
+
+    ``where`` names the directory in the problems. Raises :class:`TidegateError` when something can't be read.
+    """
+    entries: list[FileEntry] = []
+    problems: list[Problem] = []
+    unlinkable: set[str] = set()  # links that were refused already
+
+    def refuse(path: str, what: str, remedy: str) -> None:
+        problems.append(Problem(visible(f"{where}/{path}"), what, remedy))
+
+    def walk(folder: bytes, prefix: str) -> None:
+        siblings: dict[str, str] = {}
+        with os.scandir(folder) as found:
+            children = list(found)
+        for child in sorted(children, key=lambda child: child.name):
+            path = prefix + child.name.decode(errors="backslashreplace")
+            if fault := _text_fault(child.name):
+                refuse(path, f"its name {fault}", "rename it")
+            twin = siblings.setdefault(_folded(path), path)
+            if twin != path:
+                refuse(path, f"its name differs from {visible(twin)!r} only in case or Unicode form", "rename one of them")
+            info = child.stat(follow_symlinks=False)
+            if stat.S_ISDIR(info.st_mode):
+                entries.append(FileEntry(path, "directory", mode=0o755))
+                walk(child.path, path + "/")
+            elif stat.S_ISLNK(info.st_mode):
+                target = os.readlink(child.path)
+                entries.append(FileEntry(path, "link", target=target.decode(errors="backslashreplace")))
+                if fault := _text_fault(target):
+                    unlinkable.add(path)
+                    refuse(path, f"it is a link whose target {fault}", "rename the target")
+            elif stat.S_ISREG(info.st_mode):
+                entries.append(FileEntry(path, "file", mode=0o755 if info.st_mode & stat.S_IXUSR else 0o644))
+                if info.st_mode & (stat.S_ISUID | stat.S_ISGID | stat.S_ISVTX):
+                    refuse(path, "it is set-uid, set-gid or sticky", "clear that with chmod u-s,g-s,-t")
+            else:
+                refuse(path, "it is a device, a pipe or a socket", "remove it, for a payload holds files, directories and links")
+
+    try:
+        walk(os.fsencode(root), "")
+    except OSError as error:
+        raise _unreadable(Path(os.fsdecode(error.filename or root)), error) from error
+    entries.sort(key=lambda entry: entry.path)
+    tree = {entry.path: entry for entry in entries}
+    for entry in entries:
+        if entry.type == "link" and entry.path not in unlinkable and (fault := _link_fault(entry, tree)):
+            refuse(entry.path, f"it is a link that {fault}", "make it a relative link to something inside the payload")
+    if not any(entry.type == "file" for entry in entries):
+        problems.append(Problem(where, "there is no file in it", "put the release's files there"))
+    return entries, problems
+
+
+class PayloadTar:
+    """The payload as a tar, to be iterated over once in chunks; afterwards ``entries`` is the complete file index."""
+
+    def __init__(self, root: Path, scanned: Collection[FileEntry]) -> None:
+        self._root = root
+        self._scanned = scanned
+        self.entries: list[FileEntry] = []
+
+    def __iter__(self) -> Iterator[bytes]:
+        buffer = bytearray()
+        position = 0  # of the buffer's end in the tar
+        for entry in self._scanned:
+            if entry.type != "file":
+                header = _header(entry, 0)
+                buffer += header
+                position += len(header)
+                self.entries.append(entry)
+                continue
+            digest = hashlib.sha256()
+            with opened(self._root / entry.path) as (size, chunks):
+                header = _header(entry, size)
+                buffer += header
+                position += len(header)
+                for chunk in chunks:
+                    digest.update(chunk)
+                    buffer += chunk
+                    if len(buffer) >= _CHUNK:
+                        yield bytes(buffer)
+                        buffer.clear()
+            buffer += bytes(-size % _BLOCK)
+            self.entries.append(replace(entry, size=size, sha256=digest.hexdigest(), offset=position))
+            position += size + -size % _BLOCK
+        yield bytes(buffer) + bytes(2 * _BLOCK)
+
+
+@contextlib.contextmanager
+def opened(path: Path) -> Iterator[tuple[int, Iterator[bytes]]]:
+    """The size of a regular file, and its content in chunks that add up to just that.
+
+    Raises :class:`TidegateError` when it can't be read or changes meanwhile.
+    """
+    try:
+        with open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC), "rb", buffering=0) as stream:
+            info = os.fstat(stream.fileno())
+            if not stat.S_ISREG(info.st_mode):
+                raise TidegateError(f"{visible(str(path))} is not a regular file; put a copy of what it stands for there")
+            yield info.st_size, _exactly(stream, info.st_size, path)
+    except OSError as error:
+        raise _unreadable(path, error) from error
+
+
+def _exactly(stream: io.FileIO, size: int, path: Path) -> Iterator[bytes]:
+    left = size
+    while chunk := stream.read(min(left + 1, _CHUNK)):
+        left -= len(chunk)
+        if left < 0:
+            break
+        yield chunk
+    if left:
+        raise TidegateError(f"{visible(str(path))} changed while it was archived; archive again when nothing writes to it")
+
+
+def index_json(entries: Collection[FileEntry]) -> bytes:
+    """The file index as it is stored."""
+    return canonical({"schema": 1, "files": [entry.to_json() for entry in entries]})
+
+
+def parse_index(content: bytes) -> tuple[FileEntry, ...]:
+    """Read a file index that anybody may have written.
+
+    Raises :class:`IntegrityError` unless every path stays inside, is there once and has its directories listed before it.
+    """
+    document = parse_json(content, "the file index")
+    files = document.get("files")
+    if document.keys() != {"schema", "files"} or document["schema"] != 1 or not isinstance(files, list):
+        raise IntegrityError("the file index is not of schema 1; archive the release again, or use a newer tidegate.release")
+    tree: dict[str, FileEntry] = {}
+    sizes: dict[str, int] = {}
+    last = ""
+    for item in files:
+        entry = _parse_entry(item)
+        parent = entry.path.rpartition("/")[0]
+        if entry.path <= last or (parent and (parent not in tree or tree[parent].type != "directory")):
+            raise _bad_entry(entry.path)
+        if entry.sha256 is not None and entry.size is not None and sizes.setdefault(entry.sha256, entry.size) != entry.size:
+            raise _bad_entry(entry.path)
+        tree[entry.path] = entry
+        last = entry.path
+    for entry in tree.values():
+        if entry.type == "link" and _link_fault(entry, tree):
+            raise _bad_entry(entry.path)
+    return tuple(tree.values())
+
+
+def _parse_entry(item: object) -> FileEntry:
+    if not isinstance(item, dict) or item.get("type") not in _KEYS or item.keys() != _KEYS[item["type"]]:
+        raise _bad_entry(item)
+    path = item["path"]
+    if not isinstance(path, str) or _text_fault(path) or any(part in ("", ".", "..") for part in path.split("/")):
+        raise _bad_entry(path)
+    good = True
+    if item["type"] == "link":
+        good = isinstance(item["target"], str) and not _text_fault(item["target"])
+    elif item["type"] == "directory":
+        good = item["mode"] == 0o755
+    else:
+        numbers = [item["size"], item["offset"]]
+        good = (
+            item["mode"] in (0o644, 0o755)
+            and all(type(number) is int and 0 <= number < 1 << 63 for number in numbers)
+            and isinstance(item["sha256"], str)
+            and _SHA256.fullmatch(item["sha256"]) is not None
+        )
+    if not good:
+        raise _bad_entry(path)
+    return FileEntry(**item)
+
+
+def _bad_entry(what: object) -> IntegrityError:
+    return IntegrityError(f"the file index has a bad entry, {visible(str(what)[:200])!r}; archive the release again under a new version")
+
+
+def _header(entry: FileEntry, size: int) -> bytes:
+    info = tarfile.TarInfo(entry.path)
+    info.size = size
+    if entry.type == "directory":
+        info.type = tarfile.DIRTYPE
+    elif entry.type == "link":
+        info.type = tarfile.SYMTYPE
+        info.linkname = entry.target or ""
+    info.mode = 0o777 if entry.mode is None else entry.mode
+    return info.tobuf(tarfile.PAX_FORMAT, "utf-8", "strict")
+
+
+def _text_fault(text: bytes | str) -> str | None:
+    if isinstance(text, bytes):
+        try:
+            text = text.decode()
+        except UnicodeDecodeError:
+            return "is not UTF-8"
+    if not text.isprintable() or "\\" in text:
+        return "has a backslash or a character that can't be seen"
+    return None
+
+
+def _link_fault(entry: FileEntry, tree: Mapping[str, FileEntry]) -> str | None:
+    """Follow a link through ``tree`` as a kernel would, links on the way included; say where it goes wrong."""
+    rest: list[str] = []
+    here = entry.path.split("/")
+    link: FileEntry | None = entry
+    for _ in range(_LINK_LIMIT):
+        if link is None:
+            return None
+        target = link.target or ""
+        if target.startswith("/"):
+            return "leads outside the payload"
+        if not target:
+            return "leads nowhere"
+        here.pop()
+        rest += reversed(target.split("/"))
+        link = None
+        while rest and link is None:
+            part = rest.pop()
+            if part == ".." and not here:
+                return "leads outside the payload"
+            if part == "..":
+                here.pop()
+            elif part not in ("", "."):
+                here.append(part)
+                found = tree.get("/".join(here))
+                if found is None or (found.type == "file" and rest):
+                    return "leads nowhere"
+                if found.type == "link":
+                    link = found
+    return "leads in a circle"
+
+
+def _folded(path: str) -> str:
+    return unicodedata.normalize("NFD", unicodedata.normalize("NFD", path).casefold())
+
+
+def visible(text: str) -> str:
+    """``text`` on one line, with what can't be seen written as an escape."""
+    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
+
+
+def _unreadable(path: Path, error: OSError) -> TidegateError:
+    return TidegateError(f"can't read {visible(str(path))} ({error.strerror}); make it readable and archive again")
