@@ -89,7 +89,7 @@ def test_every_plugin_documents_itself(path: Path) -> None:
     assert documentation["author"]
     assert documentation["version_added"]
     if path.parent.name != "callback":
-        assert yaml.safe_load(constants.get("EXAMPLES", "")), "EXAMPLES is missing"
+        assert list(yaml.safe_load_all(constants.get("EXAMPLES", ""))), "EXAMPLES is missing"
     if path.parent.name in {"modules", "lookup", "filter"}:
         assert yaml.safe_load(constants.get("RETURN", "")), "RETURN is missing"
 
