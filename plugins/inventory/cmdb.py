@@ -15,7 +15,7 @@ description:
     release, each with C(version) and C(digest).
   - Attributes come from outside and are never templated, whatever they look like.
   - It is all or nothing. Where ansible-core would only warn about an inventory that can't be read and go on without its hosts, this
-    plugin ends the run, as the setting E(ANSIBLE_INVENTORY_ANY_UNPARSED_IS_FAILED) does.
+    plugin ends the run, whatever E(ANSIBLE_INVENTORY_ANY_UNPARSED_IS_FAILED) says.
   - The file's name has to end in C(cmdb.yml), C(cmdb.yaml), C(tidegate.yml) or C(tidegate.yaml).
   - With O(cache) what O(query) picked is kept until the CMDB changes, so a cached inventory is never an outdated one.
 author:
@@ -42,7 +42,8 @@ options:
       - name: TIDEGATE_CMDB
   query:
     description:
-      - JMESPath expression over the list of all CIs that gives CIs or their names. The CIs look like C(tidegate_ci) and have C(attributes) besides.
+      - JMESPath expression over the list of all CIs that gives CIs or their names.
+      - The CIs look like C(tidegate_ci) and have C(attributes) besides.
       - Without it every CI is a host.
     type: str
   strict:
@@ -74,11 +75,12 @@ plugin: tidegate.release.cmdb
 query: "[?environment=='production' && installations.pypiserver.version=='2.3.2']"
 """
 
+import json
+import traceback
 from pathlib import Path
 from typing import Any
 
-from ansible import constants
-from ansible.errors import AnsibleParserError
+from ansible.errors import AnsibleParserError, ExitCode
 from ansible.inventory.data import InventoryData
 from ansible.parsing.dataloader import DataLoader
 from ansible.plugins.inventory import BaseInventoryPlugin, Cacheable, Constructable
@@ -98,15 +100,19 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
 
     def parse(self, inventory: InventoryData, loader: DataLoader, path: str, cache: bool = True) -> None:
         super().parse(inventory, loader, path, cache)
-        config = self._read_config_data(path)
+        config = loader.load_from_file(path, cache="none")
+        if not isinstance(config, dict) or config.get("plugin") != self.NAME:
+            raise AnsibleParserError(f"{path} is not an inventory file of {self.NAME}")
         try:
+            self._read_config_data(path)
+            if unknown := sorted(config.keys() - self.option_definitions.keys()):
+                raise TidegateError(f"{', '.join(unknown)} is not an option of {self.NAME}; see ansible-doc -t inventory {self.NAME}")
             self._add(self._cis(path, given="cmdb" in config, cached=cache))
         except Exception as error:
-            # By default ansible-core goes on with the hosts of other sources, or with none; a deployment must not.
-            constants.INVENTORY_ANY_UNPARSED_IS_FAILED = True
-            if isinstance(error, TidegateError):
-                raise AnsibleParserError(str(error)) from error
-            raise
+            # Any other exception is a warning to ansible-core, which goes on with the hosts of other sources, or with some of ours.
+            self.display.vvv(traceback.format_exc())
+            self.display.error(f"The CMDB can't be the inventory, {path}: {error}", wrap_text=False)
+            raise SystemExit(ExitCode.PARSER_ERROR) from error
 
     def _cis(self, path: str, given: bool, cached: bool) -> list[dict[str, Any]]:
         """The CIs that become hosts; ``given``: the inventory file names the CMDB, ``cached``: Ansible allows to read the cache."""
@@ -118,31 +124,35 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
         with Cmdb.open(url) as cmdb, cmdb.read() as connection:
             if not self.get_option("cache"):
                 return cmdb.query(query, connection)
-            state = [cmdb.label, query, cmdb.marker(connection)]
+            # Both are JSON in a string: a cache plugin's own way of writing may give a hostile attribute a meaning when it reads it back.
+            state = json.dumps([cmdb.label, query, cmdb.marker(connection)])
             key = self.get_cache_key(path)
             kept = self.cache.get(key) if cached else None
             if kept is None or kept["state"] != state:
-                kept = {"state": state, "cis": cmdb.query(query, connection)}
+                kept = {"state": state, "cis": json.dumps(cmdb.query(query, connection))}
                 self.cache[key] = kept
-            cis: list[dict[str, Any]] = kept["cis"]
+            cis: list[dict[str, Any]] = json.loads(kept["cis"])
             return cis
 
     def _add(self, cis: list[dict[str, Any]]) -> None:
+        inventory: Any = self.inventory
         strict, compose = self.get_option("strict"), self.get_option("compose")
         groups, keyed = self.get_option("groups"), self.get_option("keyed_groups")
-        for ci in cis:
-            name = ci["name"]
-            own = {key: value for key, value in ci.items() if key != "attributes"}
-            variables = ci["attributes"] | {"tidegate_ci": own}
-            self.inventory.add_host(name)
-            for key, value in variables.items():
-                self.inventory.set_variable(name, key, value)
-            if compose or groups or keyed:
-                self._set_composite_vars(compose, variables | {"inventory_hostname": name}, name, strict)
-                variables = self.inventory.hosts[name].get_vars()
-                self._add_host_to_composed_groups(groups, variables, name, strict, fetch_hostvars=False)
-                self._add_host_to_keyed_groups(keyed, variables, name, strict, fetch_hostvars=False)
-        if both := sorted(self.inventory.groups.keys() & self.inventory.hosts.keys()):
-            raise TidegateError(
-                f"{', '.join(both)} would be a host and a group, so that one host's name would select many; give the group another prefix"
-            )
+        try:
+            for ci in cis:
+                name = ci["name"]
+                own = {key: value for key, value in ci.items() if key != "attributes"}
+                variables = ci["attributes"] | {"tidegate_ci": own}
+                inventory.add_host(name)
+                for key, value in variables.items():
+                    inventory.set_variable(name, key, value)
+                if compose or groups or keyed:
+                    self._set_composite_vars(compose, variables | {"inventory_hostname": name}, name, strict)
+                    variables = inventory.hosts[name].get_vars()
+                    self._add_host_to_composed_groups(groups, variables, name, strict, fetch_hostvars=False)
+                    self._add_host_to_keyed_groups(keyed, variables, name, strict, fetch_hostvars=False)
+        finally:
+            if both := sorted(inventory.groups.keys() & inventory.hosts.keys()):
+                raise TidegateError(
+                    f"{', '.join(both)} would be a host and a group, so that one host's name would select many; give the group another prefix"
+                )

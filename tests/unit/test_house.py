@@ -41,7 +41,7 @@ def _options(documentation: dict[str, Any]) -> set[str]:
     options = set(documentation.get("options", {}))
     for fragment in documentation.get("extends_documentation_fragment", []):
         if fragment.startswith(PREFIX):
-            name, _, part = fragment.removeprefix(PREFIX).partition(".")
+            name, part = (fragment.removeprefix(PREFIX) + ".").split(".")[:2]
             fragment_class = ast.parse((ROOT / "plugins" / "doc_fragments" / f"{name}.py").read_text())
             for node in ast.walk(fragment_class):
                 if isinstance(node, ast.Assign) and getattr(node.targets[0], "id", "") == (part or "documentation").upper():
@@ -89,7 +89,7 @@ def test_every_plugin_documents_itself(path: Path) -> None:
     assert documentation["author"]
     assert documentation["version_added"]
     if path.parent.name != "callback":
-        assert yaml.safe_load(constants.get("EXAMPLES", "")), "EXAMPLES is missing"
+        assert list(yaml.safe_load_all(constants.get("EXAMPLES", ""))), "EXAMPLES is missing"
     if path.parent.name in {"modules", "lookup", "filter"}:
         assert yaml.safe_load(constants.get("RETURN", "")), "RETURN is missing"
 
@@ -122,7 +122,7 @@ def test_every_role_specifies_its_arguments_and_is_used(role: Path) -> None:
     for name, spec in specs.items():
         assert spec["short_description"], name
         for option, details in spec.get("options", {}).items():
-            assert option.startswith("tidegate_"), f"{option} lacks the prefix tidegate_"
+            assert option.startswith(("tidegate_", f"{role.name}_")), f"{option} lacks the prefix tidegate_ or {role.name}_"
             assert details["description"], option
     assert re.search(rf"\b{re.escape(PREFIX + role.name)}\b", _text("playbooks", *TESTS))
 

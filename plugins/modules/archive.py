@@ -1,0 +1,73 @@
+#!/usr/bin/python
+# Copyright (c) Tidegate maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Archive a release in the DSL."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: archive
+short_description: Archive a release in the definitive software library
+version_added: 0.1.0
+description:
+  - Stores a release with its payload, its documentation and an index of its files as one package, an OCI image manifest in an OCI
+    image layout. One digest names all of it, and the tag C(<name>:<version>) finds it.
+  - The same release gives the same digest on every machine. Time, owner, group, umask and the order of files on disk leave no trace.
+  - The library only grows. A version that is archived can't be archived again with another content.
+  - Refuses a payload with links that lead nowhere or outside, devices, pipes, sockets, set-uid, set-gid or sticky files, or names that
+    are not the same on every system; all of it is said at once and nothing is written.
+author:
+  - Tidegate maintainers (@tidegate)
+extends_documentation_fragment:
+  - tidegate.release.homes.dsl
+  - tidegate.release.homes.local
+options:
+  path:
+    description:
+      - The release's directory, the one that has its C(release.yml).
+    type: path
+    required: true
+notes:
+  - Makes the library when O(dsl) does not exist or is an empty directory.
+"""
+
+EXAMPLES = r"""
+- name: Archive a release
+  tidegate.release.archive:
+    path: /home/rita/pypiserver
+    dsl: /srv/dsl
+  register: archived
+
+- name: Say what an RFC has to name
+  ansible.builtin.debug:
+    var: archived.digest
+"""
+
+RETURN = r"""
+digest:
+  description: What names the package, for the RFC to name it too.
+  type: str
+  returned: success
+  sample: sha256:53b9f6d9e1ad4f0a0d5dd0b3b7b3a4f7c6b1ee6d7b0b3a0a6c2e4d9c8a7f1e22
+name:
+  description: The release's name.
+  type: str
+  returned: success
+  sample: pypiserver
+version:
+  description: The release's version.
+  type: str
+  returned: success
+  sample: 2.3.2
+files:
+  description: How many files the payload has.
+  type: int
+  returned: success
+  sample: 61
+size:
+  description: Bytes of these files together.
+  type: int
+  returned: success
+  sample: 1048576
+"""
