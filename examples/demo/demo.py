@@ -25,7 +25,8 @@ from typing import Any
 import yaml
 
 HERE = Path(__file__).resolve().parent
-BUILD = HERE.parent.parent / "build" / "demo"
+ROOT = HERE.parent.parent
+BUILD = ROOT / "build" / "demo"
 SITES = ("ams", "lon")
 HOSTS = {f"{site}{number}": site for site in SITES for number in range(1, 5)}
 PORT = 8080
@@ -39,8 +40,8 @@ def say(text: str) -> None:
 
 def run(*command: str, status: tuple[int, ...] = (0,), **extra: str) -> int:
     """Run a command in sight of the user; leave when it ends with another status than was expected."""
-    print("$ " + " ".join(command), flush=True)
-    ended = subprocess.run(command, cwd=HERE, env={**os.environ, **extra}, check=False).returncode
+    print("$ " + " ".join(command).replace(f"{ROOT}/", ""), flush=True)
+    ended = subprocess.run(command, cwd=ROOT, env={**os.environ, **extra}, check=False).returncode
     if ended not in status:
         raise SystemExit(f"that ended with {ended}; the demo stops here")
     return ended
@@ -62,12 +63,10 @@ def playbook(name: str, *arguments: str, status: tuple[int, ...] = (0,)) -> int:
 
 
 def lab(state: str) -> None:
-    hosts = [
-        {"name": name, "site": site, "tidegate_ci": {"name": name, "class": "server", "site": site, "environment": "live"}}
-        for name, site in HOSTS.items()
-    ]
-    variables = json.dumps({"lab_path": str(BUILD / "lab"), "lab_hosts": hosts, "lab_state": state})
-    run("ansible-playbook", "tidegate.release.lab", "-e", variables)
+    hosts = [{"name": name, "site": site, "environment": "live"} for name, site in HOSTS.items()]
+    variables = {"lab_path": str(BUILD / "lab"), "lab_hosts": hosts, "lab_cmdb": str(BUILD / "cmdb.sqlite")}
+    (BUILD / "lab.json").write_text(json.dumps(variables))
+    run("ansible-playbook", "tidegate.release.lab", "-i", "localhost,", "-e", f"@{BUILD}/lab.json", "-e", f"lab_state={state}")
 
 
 def make_release(version: str) -> Path:
@@ -77,7 +76,7 @@ def make_release(version: str) -> Path:
     shutil.copytree(HERE / "pypiserver", folder, ignore=shutil.ignore_patterns("bin"))
     shutil.copytree(HERE / "pypiserver" / "bin", payload / "bin")
     run(
-        sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-compile",
+        sys.executable, "-m", "pip", "install", "-qqq", "--disable-pip-version-check", "--no-compile",
         "--target", str(payload / "lib"), "--constraint", str(HERE / "constraints.txt"), f"pypiserver=={version}",
     )  # fmt: skip
     start = '["bin/start", "--no-such-option"]' if version == BROKEN else '["bin/start"]'

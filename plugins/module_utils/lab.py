@@ -188,8 +188,7 @@ class Lab:
             self._make_keys(missing)
             for name in missing:
                 self.kill(name)
-                self._start(name, addresses[name], settings)
-            self._await(missing, addresses, settings)
+            self._await({name: self._start(name, addresses[name], settings) for name in missing}, addresses, settings)
             known = [self._known_host(name, addresses[name], settings.port) for name in names]
             (self.path / "known_hosts").write_text("".join(known), encoding="utf-8")
         if settings.mode == "local":
@@ -201,7 +200,7 @@ class Lab:
     def down(self) -> bool:
         """End every process of the lab and remove its directory's contents; return whether there was anything."""
         killed = self.kill()
-        there = [entry for entry in ("hosts", "key", "key.pub", "known_hosts", "inventory.yml", "init.sh") if (self.path / entry).exists()]
+        there = [entry for entry in ("hosts", "key", "key.pub", "known_hosts", "inventory.yml") if (self.path / entry).exists()]
         for entry in there:
             if (self.path / entry).is_dir():
                 shutil.rmtree(self.path / entry)
@@ -226,7 +225,7 @@ class Lab:
         kind, key = (self.path / "hosts" / name / "host_key.pub").read_text(encoding="utf-8").split()[:2]
         return f"[{address}]:{port} {kind} {key}\n"
 
-    def _start(self, name: str, address: str, settings: Settings) -> None:
+    def _start(self, name: str, address: str, settings: Settings) -> subprocess.Popen[bytes]:
         folder = self.path / "hosts" / name
         isolated = settings.mode == "isolated"
         config = _CONFIG.format(
@@ -238,17 +237,16 @@ class Lab:
             marker=f"{self.path}:{name}",
         )
         (folder / "sshd_config").write_text(config, encoding="utf-8")
-        (self.path / "init.sh").write_text(_INIT, encoding="utf-8")
         if isolated:
             (folder / "fs").mkdir(exist_ok=True)
-            command = ["unshare", "--mount", "--uts", "--pid", "--fork", "--kill-child", "/bin/sh", str(self.path / "init.sh")]
+            command = ["unshare", "--mount", "--uts", "--pid", "--fork", "--kill-child", "/bin/sh", "-c", _INIT, "lab-host"]
             command += [str(self.path), name, address, settings.disk, settings.user, _python_prefix()]
         else:
             self._root(name).mkdir(exist_ok=True)
             command = [_SSHD, "-D", "-e", "-f", str(folder / "sshd_config")]
         environment = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "TIDEGATE_LAB": f"{self.path}:{name}"}
         with (folder / "log").open("wb") as log:
-            subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, cwd="/")
+            return subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, cwd="/")
 
     def _answers(self, name: str, address: str, port: int) -> bool:
         """Whether this lab's own host answers there, not something else."""
@@ -260,11 +258,11 @@ class Lab:
         except OSError:
             return False
 
-    def _await(self, names: Iterable[str], addresses: dict[str, str], settings: Settings) -> None:
+    def _await(self, started: dict[str, subprocess.Popen[bytes]], addresses: dict[str, str], settings: Settings) -> None:
         deadline = time.monotonic() + _PATIENCE
-        for name in names:
+        for name, first in started.items():
             while not self._answers(name, addresses[name], settings.port):
-                if time.monotonic() > deadline or not self.processes(name):
+                if time.monotonic() > deadline or first.poll() is not None:
                     log = (self.path / "hosts" / name / "log").read_text(encoding="utf-8", errors="replace").strip().splitlines()
                     self.kill()
                     raise LabError(
