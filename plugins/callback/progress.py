@@ -151,7 +151,8 @@ class CallbackModule(DefaultCallback):
             super().v2_runner_on_unreachable(result)
 
     def v2_runner_on_skipped(self, result: CallbackTaskResult) -> None:
-        if _name(result.task) not in STEPS or self._plain.verbosity:
+        ours = _name(result.task) in STEPS or (self._quiet and _in_our_role(result.task))
+        if not ours or self._plain.verbosity:
             super().v2_runner_on_skipped(result)
 
     def v2_playbook_on_no_hosts_remaining(self) -> None:

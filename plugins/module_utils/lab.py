@@ -246,7 +246,9 @@ class Lab:
             command = [_SSHD, "-D", "-e", "-f", str(folder / "sshd_config")]
         environment = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "TIDEGATE_LAB": f"{self.path}:{name}"}
         with (folder / "log").open("wb") as log:
-            return subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, cwd="/")
+            return subprocess.Popen(
+                command, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, cwd="/"
+            )
 
     def _answers(self, name: str, address: str, port: int) -> bool:
         """Whether this lab's own host answers there, not something else."""
