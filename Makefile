@@ -7,7 +7,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --retries 5 --timeout 60 install -qq --progress-bar off --constraint constraints.txt
 TREE := build/src/ansible_collections/tidegate/release
-SOURCES := $(shell find galaxy.yml meta plugins roles playbooks schemas inventories -not -path '*/__pycache__*' 2>/dev/null)
+SOURCES := $(shell find galaxy.yml meta plugins roles playbooks inventories -not -path '*/__pycache__*' 2>/dev/null)
 
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export PYTHONDONTWRITEBYTECODE := 1

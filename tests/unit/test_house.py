@@ -59,7 +59,7 @@ PLUGINS = [path for kind in DOCUMENTED for path in _plugins(kind)]
 MODULES = _plugins("modules")
 ROLES = sorted(path for path in (ROOT / "roles").glob("*") if path.is_dir())
 PLAYBOOKS = sorted((ROOT / "playbooks").glob("*.yml"))
-SCHEMAS = sorted((ROOT / "schemas").glob("*.json"))
+SCHEMAS = sorted((ROOT / "plugins" / "plugin_utils" / "schemas").glob("*.json"))
 
 
 @cache

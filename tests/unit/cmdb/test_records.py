@@ -54,7 +54,7 @@ def test_every_fault_of_every_row_is_told_at_once() -> None:
         "'a-b'",
         "'tidegate_ci'",
         "'class' can't",
-        "number",
+        "has a number",
         "kind and a target",
         "'all'",
     ):
