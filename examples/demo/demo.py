@@ -79,10 +79,10 @@ def make_release(version: str) -> Path:
         sys.executable, "-m", "pip", "install", "-qqq", "--disable-pip-version-check", "--no-compile",
         "--target", str(payload / "lib"), "--constraint", str(HERE / "constraints.txt"), f"pypiserver=={version}",
     )  # fmt: skip
-    start = '["bin/start", "--no-such-option"]' if version == BROKEN else '["bin/start"]'
+    start = '"bin/start", "--no-such-option"' if version == BROKEN else '"bin/start"'
     manifest = folder / "release.yml"
-    text = manifest.read_text().replace("@VERSION@", version).replace("@START@", start)
-    manifest.write_text(text.replace("@PATIENCE@", "5" if version == BROKEN else "20"))
+    text = manifest.read_text().replace("@VERSION@", version).replace('"@START@"', start)
+    manifest.write_text(text.replace('"@PATIENCE@"', "5" if version == BROKEN else "20"))
     return folder
 
 

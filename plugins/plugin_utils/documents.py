@@ -47,8 +47,8 @@ class _Loader(yaml.SafeLoader):
 
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
         if self.check_event(yaml.AliasEvent):
-            event = self.peek_event()
-            raise yaml.composer.ComposerError(None, None, "an alias (*) is not allowed", event.start_mark)
+            mark = self.get_mark()
+            raise yaml.composer.ComposerError(None, None, "an alias (*) is not allowed", mark)
         return super().compose_node(parent, index)
 
 

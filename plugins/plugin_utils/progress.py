@@ -168,7 +168,7 @@ def hosts(number: int) -> str:
     return f"{number} host" if number == 1 else f"{number} hosts"
 
 
-def live(stream: TextIO, environment: Mapping[str, str] = os.environ) -> bool:
+def live(stream: TextIO, environment: Mapping[str, str]) -> bool:
     """Whether a bar can be drawn: a terminal that can move its cursor, nobody asked for plain text, rich is there."""
     return (
         "rich" in globals()

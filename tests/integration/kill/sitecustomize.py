@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 import signal
-import sqlite3.dbapi2 as sqlite
+import sqlite3
 import threading
 from contextlib import suppress
 from pathlib import Path
@@ -21,7 +21,7 @@ EVENT = os.environ.get("KILL_EVENT", "")
 HOST = os.environ.get("KILL_HOST", "")
 WHEN = os.environ.get("KILL_WHEN", "before")
 WHOM = os.environ.get("KILL_WHOM", "group")
-_connect = sqlite.connect
+_connect = sqlite3.connect
 _armed = False
 
 
@@ -61,11 +61,11 @@ def watch(statement: str) -> None:
         threading.Timer(float(WHEN), kill).start()
 
 
-def connect(*arguments: Any, **options: Any) -> sqlite.Connection:
+def connect(*arguments: Any, **options: Any) -> sqlite3.Connection:
     connection = _connect(*arguments, **options)
     connection.set_trace_callback(watch)
     return connection
 
 
 if EVENT:
-    sqlite.connect = connect  # type: ignore[assignment]
+    sqlite3.connect = connect  # type: ignore[assignment]
