@@ -178,7 +178,8 @@ def parse_index(content: bytes) -> tuple[FileEntry, ...]:
     """
     document = parse_json(content, "the file index")
     files = document.get("files")
-    if document.keys() != {"schema", "files"} or type(document["schema"]) is not int or document["schema"] != 1 or not isinstance(files, list):
+    schema = document.get("schema")
+    if document.keys() != {"schema", "files"} or type(schema) is not int or schema != 1 or not isinstance(files, list):
         raise IntegrityError("the file index is not of schema 1; archive the release again, or use a newer tidegate.release")
     tree: dict[str, FileEntry] = {}
     sizes: dict[str, int] = {}
