@@ -24,11 +24,8 @@ class ActionModule(TidegateAction):
         dsl = home(options, "dsl")
         library = OciLayout.find(dsl)
         source = read_release(Path(options["path"]))
-        if self._task.check_mode:
-            archived = source.preview(library)
-        else:
-            # The library is made only now, when nothing was found wrong.
-            archived = source.archive(library or OciLayout.create(dsl))
+        # The library is made last, when nothing was found wrong.
+        archived = source.preview(library) if self._task.check_mode else source.archive(library or OciLayout.create(dsl))
         return {
             "changed": archived.created,
             "digest": archived.digest,

@@ -1,0 +1,44 @@
+# Copyright (c) Tidegate maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Releases to archive, and ways to harm what was archived."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import yaml
+from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.layout import OciLayout
+
+
+def write_release(folder: Path, files: Mapping[str, bytes] | None = None, **changes: object) -> Path:
+    """A release's directory with these files as its payload; ``changes`` replace keys of its manifest."""
+    manifest = {
+        "schema": 1,
+        "name": "hello",
+        "version": "1.0",
+        "type": "minor",
+        "summary": "Says hello",
+        "payload": "payload",
+        "documentation": ["README.md"],
+        **changes,
+    }
+    (folder / "payload").mkdir(parents=True)
+    (folder / "release.yml").write_text(yaml.safe_dump(manifest))
+    (folder / "README.md").write_text("# Hello\n")
+    for name, content in ({"bin/hello": b"#!/bin/sh\necho hello\n", "lib/data": b"data"} if files is None else files).items():
+        path = folder / "payload" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+        path.chmod(0o755 if name.startswith("bin/") else 0o644)
+    return folder
+
+
+def spoil(home: OciLayout, digest: str, content: bytes | None = None) -> Path:
+    """Change a blob on disk behind the library's back: another content of the same length unless one is given."""
+    path = home.path / "blobs" / "sha256" / digest.removeprefix("sha256:")
+    old = path.read_bytes()
+    path.chmod(0o644)
+    path.write_bytes(bytes(255 - byte for byte in old) if content is None else content)
+    return path

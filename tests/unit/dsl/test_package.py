@@ -1,0 +1,290 @@
+# Copyright (c) Tidegate maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A package is the same everywhere, is there whole or not at all, and every damaged byte of it is found."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible_collections.tidegate.release.plugins.plugin_utils.dsl import package as subject
+from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.layout import Descriptor, OciLayout, canonical
+from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.package import archive, load_package, read_release, verify_package
+from ansible_collections.tidegate.release.plugins.plugin_utils.errors import ConflictError, DocumentError, IntegrityError, TidegateError
+from dsl_releases import spoil, write_release
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+MakeRelease = Callable[..., Path]
+
+
+def blobs(home: OciLayout) -> set[str]:
+    return {path.name for path in (home.path / "blobs" / "sha256").iterdir()}
+
+
+def document(home: OciLayout, digest: str) -> dict[str, Any]:
+    return dict(json.loads(home.read_blob(digest, 1 << 20)))
+
+
+def test_a_package_is_what_its_digest_names(home: OciLayout, release: Path) -> None:
+    archived = archive(release, home)
+    assert (archived.name, archived.version, archived.created, archived.files) == ("hello", "1.0", True, 2)
+    assert home.resolve("hello", "1.0") == archived.digest
+    found = document(home, archived.digest)
+    assert found["artifactType"] == "application/vnd.tidegate.release.v1+json"
+    assert found["annotations"] == {"org.opencontainers.image.title": "hello", "org.opencontainers.image.version": "1.0"}
+    assert [layer["mediaType"].removeprefix("application/vnd.") for layer in found["layers"]] == [
+        "oci.image.layer.v1.tar", "tidegate.release.documentation.v1", "tidegate.release.index.v1+json"
+    ]  # fmt: skip
+    package = load_package(home, archived.digest)
+    assert (package.manifest.name, package.manifest.version) == ("hello", "1.0")
+    assert [entry.path for entry in package.files] == ["bin", "bin/hello", "lib", "lib/data"]
+    assert sum(entry.size or 0 for entry in package.files) == archived.size
+    assert [part.annotations for part in package.documentation] == [{"org.opencontainers.image.title": "README.md"}]
+    assert home.read_blob(package.documentation[0].digest, 100) == b"# Hello\n"
+    verify_package(home, archived.digest)
+
+
+def test_the_payload_tar_of_this_tree_never_changes(home: OciLayout, make_release: MakeRelease) -> None:
+    """A new Python or a new release of the collection must not archive the same software as something else."""
+    release = make_release(files={"bin/hello": b"hello", "k\u00e4se/" + "long" * 50: b"", "plain": b"x" * 1000})
+    (release / "payload" / "link").symlink_to("bin/hello")
+    package = load_package(home, archive(release, home).digest)
+    assert package.payload.digest == "sha256:9d9689d0da40542cbde55a29ee4559e9dd5e258e66cb2cb362b88fc2ffaa5eef"
+    assert (
+        json.loads(package.manifest_bytes)["layers"][2]["digest"]
+        == "sha256:459bab8b68835c9744a56024485a72821f268948279d278a240b8d3f6451bd15"
+    )
+
+
+NAMES = st.text(st.sampled_from("abcé-. "), min_size=1, max_size=6).filter(lambda name: name not in (".", "..", ". "))
+TREES = st.dictionaries(NAMES, st.tuples(st.binary(max_size=2000), st.booleans()), min_size=1, max_size=6)
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    tree=TREES, order=st.randoms(use_true_random=False), umask=st.sampled_from([0o002, 0o022, 0o077]), when=st.integers(0, 2_000_000_000)
+)
+def test_the_same_input_gives_the_same_digest(tree: dict[str, tuple[bytes, bool]], order: Any, umask: int, when: int) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        results = []
+        for number in range(2):
+            release = write_release(Path(folder) / f"release{number}", {})
+            names = sorted(tree)
+            if number:
+                order.shuffle(names)
+            before = os.umask(umask if number else 0o022)
+            try:
+                for name in names:
+                    content, execute = tree[name]
+                    sub = release / "payload" / f"d{len(content) % 3}"
+                    sub.mkdir(exist_ok=True)
+                    (sub / name).write_bytes(content)
+                    if execute:
+                        (sub / name).chmod(0o700 if number else 0o755)
+                    if number:
+                        os.utime(sub / name, (when, when))
+                home = OciLayout.create(Path(folder) / f"dsl{number}")
+                results.append((read_release(release).preview(None), archive(release, home), sorted(blobs(home))))
+            finally:
+                os.umask(before)
+        assert results[0] == results[1]
+        assert results[0][0] == results[0][1]
+
+
+def test_archiving_again_changes_nothing(home: OciLayout, release: Path) -> None:
+    first = archive(release, home)
+    index = (home.path / "index.json").stat().st_ino
+    before = blobs(home)
+    again = archive(release, home)
+    assert (again.digest, again.created) == (first.digest, False)
+    assert blobs(home) == before
+    assert (home.path / "index.json").stat().st_ino == index
+
+
+@pytest.mark.parametrize("changed", ["payload/lib/data", "README.md", "release.yml"])
+def test_a_version_with_another_content_is_refused_and_nothing_is_written(home: OciLayout, release: Path, changed: str) -> None:
+    first = archive(release, home)
+    before = blobs(home)
+    with (release / changed).open("a") as stream:
+        stream.write("\nlicence: MIT\n" if changed == "release.yml" else "more")
+    with pytest.raises(ConflictError, match=r"hello:1\.0 is archived as .* give the release a new version"):
+        archive(release, home)
+    with pytest.raises(ConflictError, match="give the release a new version"):
+        read_release(release).preview(home)
+    assert home.resolve("hello", "1.0") == first.digest
+    assert blobs(home) == before
+
+
+def test_a_preview_says_what_archiving_will_say(home: OciLayout, release: Path) -> None:
+    expected = read_release(release).preview(home)
+    assert blobs(home) == set()
+    assert archive(release, home) == expected
+    assert read_release(release).preview(home).created is False
+
+
+def test_a_crash_before_the_tag_shows_nothing_and_is_made_good(home: OciLayout, release: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class PowerCutError(Exception):
+        pass
+
+    def cut(*arguments: object) -> None:
+        raise PowerCutError
+
+    with monkeypatch.context() as patched:
+        patched.setattr(OciLayout, "tag", cut)
+        with pytest.raises(PowerCutError):
+            archive(release, home)
+    assert home.tags() == {}
+    assert home.resolve("hello", "1.0") is None
+    archived = archive(release, home)
+    assert archived.created
+    verify_package(home, archived.digest)
+
+
+def test_faults_of_payload_and_documentation_are_told_together(make_release: MakeRelease) -> None:
+    release = make_release(documentation=["README.md", "missing.md", "link.md"])
+    (release / "link.md").symlink_to("/etc/passwd")
+    (release / "payload" / "out").symlink_to("/")
+    with pytest.raises(DocumentError) as caught:
+        read_release(release)
+    assert [problem.where for problem in caught.value.problems] == ["payload/out", "missing.md", "link.md"]
+
+
+def test_a_payload_outside_of_the_release_is_refused(make_release: MakeRelease, tmp_path: Path) -> None:
+    release = make_release()
+    (release / "payload").rename(tmp_path / "elsewhere")
+    (release / "payload").symlink_to("../elsewhere")
+    with pytest.raises(DocumentError, match="not a directory inside"):
+        read_release(release)
+
+
+def test_a_missing_payload_is_refused(make_release: MakeRelease) -> None:
+    release = make_release(files={})
+    (release / "payload").rmdir()
+    with pytest.raises(DocumentError, match="not a directory inside"):
+        read_release(release)
+
+
+def parts(home: OciLayout, digest: str) -> list[str]:
+    found = document(home, digest)
+    return [found["config"]["digest"], *(layer["digest"] for layer in found["layers"])]
+
+
+@pytest.mark.parametrize("number", range(4))
+def test_each_damaged_blob_is_found_and_named(home: OciLayout, release: Path, number: int) -> None:
+    digest = archive(release, home).digest
+    damaged = parts(home, digest)[number]
+    spoil(home, damaged)
+    with pytest.raises(IntegrityError, match=damaged):
+        verify_package(home, digest)
+    if number in (0, 3):  # the documents are checked whenever a package is used
+        with pytest.raises(IntegrityError, match=damaged):
+            load_package(home, digest)
+
+
+def test_all_damaged_and_missing_blobs_are_named_at_once(home: OciLayout, release: Path) -> None:
+    digest = archive(release, home).digest
+    names = parts(home, digest)
+    for damaged in names[:3]:
+        spoil(home, damaged)
+    (home.path / "blobs" / "sha256" / names[3].removeprefix("sha256:")).unlink()
+    with pytest.raises(IntegrityError) as caught:
+        verify_package(home, digest)
+    assert [name in str(caught.value) for name in names] == [True] * 4
+
+
+def test_a_damaged_manifest_is_named(home: OciLayout, release: Path) -> None:
+    digest = archive(release, home).digest
+    spoil(home, digest)
+    for check in (load_package, verify_package):
+        with pytest.raises(IntegrityError, match=digest):
+            check(home, digest)
+
+
+def without(key: str) -> Callable[[dict[str, Any]], object]:
+    return lambda found: found.pop(key)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda found: found.update(artifactType="application/vnd.example"),
+        lambda found: found.update(schemaVersion=1),
+        lambda found: found.update(config=found["layers"][0]),
+        lambda found: found["layers"].append(found["layers"][0]),
+        lambda found: found["layers"].append(found["config"]),
+        lambda found: found["layers"].append(found["layers"][1] | {"mediaType": "application/x-other"}),
+        lambda found: found["layers"].pop(),
+        lambda found: found["layers"].pop(0),
+        lambda found: found["layers"][2].update(size=1),
+        lambda found: found["layers"][2].update(size=found["layers"][2]["size"] + 1),
+        lambda found: found["layers"][0].update(size=600),
+        lambda found: found["layers"][0].update(digest="sha256:../../../etc/passwd"),
+        lambda found: found["layers"][1].update(annotations={"a": 1}),
+        lambda found: found.update(layers="x"),
+        without("artifactType"),
+        without("config"),
+        without("layers"),
+    ],
+)
+def test_a_package_of_another_shape_is_refused(home: OciLayout, release: Path, change: Callable[[dict[str, Any]], object]) -> None:
+    found = document(home, archive(release, home).digest)
+    change(found)
+    forged = home.put_blob(canonical(found), "application/vnd.oci.image.manifest.v1+json")
+    with pytest.raises(IntegrityError):
+        load_package(home, forged.digest)
+
+
+def archive_in_a_process(release: Path, dsl: Path, start: Any, results: Any) -> None:
+    start.wait()
+    try:
+        results.put(archive(release, OciLayout.create(dsl)))
+    except TidegateError as error:
+        results.put(type(error).__name__)
+
+
+@pytest.mark.parametrize("same", ["version", "release", "nothing"])
+def test_archiving_at_once(make_release: MakeRelease, tmp_path: Path, same: str) -> None:
+    versions = [f"1.{0 if same in ('version', 'release') else number}" for number in range(4)]
+    releases = [
+        make_release(f"r{number}", {"data": os.urandom(300_000) if same == "version" else b"x" * 300_000}, version=version)
+        for number, version in enumerate(versions)
+    ]
+    context = multiprocessing.get_context("fork")
+    start, results = context.Event(), context.Queue()
+    workers = [context.Process(target=archive_in_a_process, args=(release, tmp_path / "dsl", start, results)) for release in releases]
+    for worker in workers:
+        worker.start()
+    start.set()
+    outcomes = [results.get(timeout=60) for _ in workers]
+    for worker in workers:
+        worker.join(60)
+    archived = [outcome for outcome in outcomes if not isinstance(outcome, str)]
+    assert len(archived) == (1 if same == "version" else 4)
+    assert outcomes.count("ConflictError") == (3 if same == "version" else 0)
+    assert sum(outcome.created for outcome in archived) == (4 if same == "nothing" else 1)
+    home = OciLayout.open(tmp_path / "dsl")
+    assert home.tags().keys() == {f"hello:{version}" for version in versions}
+    for descriptor in home.tags().values():
+        verify_package(home, descriptor.digest)
+
+
+def test_nothing_but_a_tag_is_written_after_the_manifest(home: OciLayout, release: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    order: list[str] = []
+    put, tag = OciLayout.put_blob, OciLayout.tag
+    monkeypatch.setattr(OciLayout, "put_blob", lambda self, source, kind: (put(self, source, kind), order.append(kind))[0])
+
+    def note(self: OciLayout, reference: str, descriptor: Descriptor) -> bool:
+        order.append(reference)
+        return tag(self, reference, descriptor)
+
+    monkeypatch.setattr(OciLayout, "tag", note)
+    archive(release, home)
+    assert order[-2:] == [subject.MANIFEST, "hello:1.0"]

@@ -1,0 +1,281 @@
+# Copyright (c) Tidegate maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a payload may hold, the tar that is the same everywhere, and file indexes that others wrote."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import socket
+import tarfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.payload import (
+    FileEntry,
+    PayloadTar,
+    _header,
+    index_json,
+    opened,
+    parse_index,
+    scan,
+)
+from ansible_collections.tidegate.release.plugins.plugin_utils.errors import IntegrityError, TidegateError
+from hypothesis import given
+from hypothesis import strategies as st
+
+SHA = hashlib.sha256(b"").hexdigest()
+
+
+def problems(root: Path) -> list[str]:
+    return [str(problem) for problem in scan(root, "payload")[1]]
+
+
+def put(path: Path, content: str = "", mode: int = 0o644) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(content)
+    path.chmod(mode)
+
+
+def link(target: str) -> Callable[[Path], None]:
+    return lambda root: (root / "link").symlink_to(target)
+
+
+def make_socket(root: Path) -> None:
+    directory = os.open(root, os.O_RDONLY)
+    try:
+        with socket.socket(socket.AF_UNIX) as bound:
+            bound.bind(f"/proc/self/fd/{directory}/link")
+    finally:
+        os.close(directory)
+
+
+def via_link(root: Path) -> None:
+    (root / "sub" / "deep").mkdir(parents=True)
+    (root / "in").symlink_to("sub/deep")
+    (root / "link").symlink_to("in/../../../outside")  # by its text alone it would stay inside
+
+
+def circle(root: Path) -> None:
+    (root / "link").symlink_to("other")
+    (root / "other").symlink_to("link")
+
+
+TRICKS: dict[str, tuple[Callable[[Path], Any], str]] = {
+    "absolute link": (link("/etc/passwd"), "leads outside the payload"),
+    "absolute link to nothing": (link("/no/such/file"), "leads outside the payload"),
+    "link that leads outside": (link("../secret"), "leads outside the payload"),
+    "link out and in again": (link("../payload/file"), "leads outside the payload"),
+    "link that leads outside through another": (via_link, "leads outside the payload"),
+    "dangling link": (link("missing"), "leads nowhere"),
+    "link through a file": (link("file/../file"), "leads nowhere"),
+    "circle": (circle, "leads in a circle"),
+    "link to itself": (link("link"), "leads in a circle"),
+    "link with a newline": (link("a\nb"), "target has a backslash or a character that can't be seen"),
+    "link that is not UTF-8": (lambda root: os.symlink(b"\xff", bytes(root / "link")), "target is not UTF-8"),
+    "pipe": (lambda root: os.mkfifo(root / "link"), "a device, a pipe or a socket"),
+    "socket": (make_socket, "a device, a pipe or a socket"),
+    "set-uid": (lambda root: put(root / "link", mode=0o4755), "set-uid, set-gid or sticky"),
+    "set-gid": (lambda root: put(root / "link", mode=0o2755), "set-uid, set-gid or sticky"),
+    "sticky": (lambda root: put(root / "link", mode=0o1644), "set-uid, set-gid or sticky"),
+    "newline": (lambda root: put(root / "link\nfoo"), "its name has a backslash or a character that can't be seen"),
+    "escape": (lambda root: put(root / "link\x1b[2J"), "its name has a backslash or a character that can't be seen"),
+    "bidi override": (lambda root: put(root / "link\u202etxt.exe"), "its name has a backslash or a character that can't be seen"),
+    "backslash": (lambda root: put(root / "link\\foo"), "its name has a backslash or a character that can't be seen"),
+    "not UTF-8": (lambda root: Path(os.fsdecode(bytes(root) + b"/link\xff")).write_text(""), "its name is not UTF-8"),
+    "case": (lambda root: [put(root / "Link"), put(root / "link")], "its name differs from 'Link' only in case"),
+    "case of directories": (lambda root: [put(root / "Link/a"), put(root / "link/b")], "only in case or Unicode form"),
+    "Unicode form": (lambda root: [put(root / "link\u00e9"), put(root / "linke\u0301")], "only in case or Unicode form"),
+    "sharp s": (lambda root: [put(root / "link\u00df"), put(root / "linkSS")], "only in case or Unicode form"),
+}
+
+
+@pytest.mark.parametrize("trick", TRICKS)
+def test_a_trick_is_refused_by_name(tmp_path: Path, trick: str) -> None:
+    root = tmp_path / "payload"
+    put(root / "file")
+    put(tmp_path / "secret")
+    make, what = TRICKS[trick]
+    make(root)
+    found = problems(root)
+    assert len(found) in (1, 2 if trick == "circle" else 1)
+    assert found[0].startswith("payload/link")
+    assert what in found[0]
+    assert found[0].isprintable()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can make a device")
+def test_a_device_is_refused(tmp_path: Path) -> None:
+    put(tmp_path / "file")
+    os.mknod(tmp_path / "null", 0o20666, os.makedev(1, 3))
+    assert "a device, a pipe or a socket" in problems(tmp_path)[0]
+
+
+def test_every_problem_is_told_at_once(tmp_path: Path) -> None:
+    put(tmp_path / "a", mode=0o4755)
+    link("/")(tmp_path)
+    os.mkfifo(tmp_path / "pipe")
+    put(tmp_path / "sub" / "x\ny")
+    assert sorted(problem.split(":")[0] for problem in problems(tmp_path)) == [
+        "payload/a", "payload/link", "payload/pipe", r"payload/sub/x\ny"
+    ]  # fmt: skip
+
+
+def test_an_empty_payload_is_a_mistake(tmp_path: Path) -> None:
+    (tmp_path / "sub").mkdir()
+    assert problems(tmp_path) == ["payload: there is no file in it; put the release's files there"]
+
+
+def test_links_inside_are_fine(tmp_path: Path) -> None:
+    put(tmp_path / "lib" / "a.so.1")
+    (tmp_path / "lib" / "a.so").symlink_to("a.so.1")
+    (tmp_path / "lib" / "up").symlink_to("../lib/./a.so")
+    (tmp_path / "here").symlink_to("lib/..")
+    (tmp_path / "again").symlink_to("here/lib/up")
+    assert problems(tmp_path) == []
+
+
+def pack(root: Path) -> tuple[bytes, list[FileEntry]]:
+    entries, faults = scan(root, "payload")
+    assert faults == []
+    tar = PayloadTar(root, entries)
+    return b"".join(tar), tar.entries
+
+
+def test_the_tar_holds_what_the_index_says(tmp_path: Path) -> None:
+    big = os.urandom((2 << 20) + 17)
+    put(tmp_path / "bin" / "run", "#!/bin/sh\n", 0o700)
+    put(tmp_path / "empty", mode=0o666)
+    (tmp_path / "big").write_bytes(big)
+    os.link(tmp_path / "big", tmp_path / "big2")
+    put(tmp_path / "käse" / ("long" * 40), "x")
+    (tmp_path / "to").symlink_to("bin/run")
+    content, entries = pack(tmp_path)
+    with tarfile.open(fileobj=io.BytesIO(content)) as tar:
+        members = {member.name: member for member in tar}
+        assert list(members) == [entry.path for entry in entries] == sorted(members)
+        assert members["big2"].isreg()
+        assert {member.mtime for member in members.values()} == {0}
+        assert {(member.uid, member.gid, member.uname, member.gname) for member in members.values()} == {(0, 0, "", "")}
+        assert members["to"].linkname == "bin/run"
+        for entry in entries:
+            if entry.type == "file":
+                assert entry.size is not None
+                assert entry.offset is not None
+                stream = tar.extractfile(members[entry.path])
+                assert stream is not None
+                data = stream.read()
+                assert content[entry.offset : entry.offset + entry.size] == data == (tmp_path / entry.path).read_bytes()
+                assert hashlib.sha256(data).hexdigest() == entry.sha256
+                assert members[entry.path].mode == entry.mode == (0o755 if entry.path == "bin/run" else 0o644)
+    assert parse_index(index_json(entries)) == tuple(entries)
+
+
+PARTS = st.text(st.characters(codec="utf-8", exclude_characters="/\0"), min_size=1, max_size=130)
+
+
+@given(path=PARTS, target=PARTS, kind=st.sampled_from(["file", "directory", "link"]), size=st.integers(0, 1 << 40), execute=st.booleans())
+def test_headers_are_those_of_tarfile(path: str, target: str, kind: Any, size: int, execute: bool) -> None:
+    size = size if kind == "file" else 0
+    mode = {"file": 0o755 if execute else 0o644, "directory": 0o755, "link": None}[kind]
+    entry = FileEntry(path, kind, mode=mode, target=target if kind == "link" else None)
+    info = tarfile.TarInfo(path)
+    info.type = {"file": tarfile.REGTYPE, "directory": tarfile.DIRTYPE, "link": tarfile.SYMTYPE}[kind]
+    info.size, info.mode, info.linkname = size, mode or 0o777, entry.target or ""
+    assert _header(entry, size) == info.tobuf(tarfile.PAX_FORMAT, "utf-8", "strict")
+
+
+@pytest.mark.parametrize(("announced", "real"), [(5, b"1234"), (3, b"1234"), (0, b"1")])
+def test_a_file_that_changes_meanwhile_is_noticed(tmp_path: Path, announced: int, real: bytes) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(bytes(announced))
+    with opened(str(path)) as (size, chunks):
+        assert size == announced
+        path.write_bytes(real)
+        with pytest.raises(TidegateError, match="file changed while it was archived"):
+            list(chunks)
+
+
+def test_a_file_that_became_a_link_is_not_followed(tmp_path: Path) -> None:
+    put(tmp_path / "payload" / "file")
+    put(tmp_path / "secret", "secret")
+    entries, _ = scan(tmp_path / "payload", "payload")
+    (tmp_path / "payload" / "file").unlink()
+    (tmp_path / "payload" / "file").symlink_to("../secret")
+    with pytest.raises(TidegateError, match="can't read"):
+        list(PayloadTar(tmp_path / "payload", entries))
+
+
+def test_a_file_that_became_a_pipe_does_not_hang(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "file")
+    with pytest.raises(TidegateError, match="not a regular file"), opened(str(tmp_path / "file")):
+        pass
+
+
+DIRECTORY = {"path": "d", "type": "directory", "mode": 0o755}
+FILE = {"path": "d/f", "type": "file", "mode": 0o644, "size": 0, "sha256": SHA, "offset": 1024}
+LINK = {"path": "l", "type": "link", "target": "d/f"}
+
+
+def index(*files: object, **changes: object) -> bytes:
+    return json.dumps({"schema": 1, "files": files, **changes}).encode()
+
+
+def test_a_good_index_is_read() -> None:
+    assert [entry.path for entry in parse_index(index(DIRECTORY, FILE, LINK))] == ["d", "d/f", "l"]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"[]",
+        b"\xff",
+        b"[" * 100_000,
+        index(schema=2),
+        index(DIRECTORY, FILE, schema=True),
+        index(DIRECTORY, FILE, schema=1.0),
+        index(files={}),
+        index(other=1),
+        index("d"),
+        index({"path": "d", "type": []}),
+        index(DIRECTORY, DIRECTORY),
+        index(LINK, DIRECTORY, FILE),
+        index(FILE),
+        index(DIRECTORY, FILE | {"path": "d/f/g"}),
+        index(DIRECTORY, FILE, FILE | {"path": "d/f/g"}),
+        index(DIRECTORY, FILE, FILE | {"path": "d/g", "size": 1}),
+        index(DIRECTORY | {"size": 1}),
+        index(DIRECTORY | {"mode": 0o4755}),
+        index({"path": "d", "type": "directory"}),
+        *(index(FILE | {"path": path}) for path in ("", "/f", "..", "../f", "./f", "f/", "a//b", "a\nb", "a\\b", "a\ud800", 1, None)),
+        *(index(FILE | {"path": "f", "mode": mode}) for mode in (0o4755, 0o777, 420.0, "0644", None)),
+        *(index(FILE | {"path": "f", "size": size}) for size in (-1, 1.5, True, "1", 1 << 63)),
+        *(index(FILE | {"path": "f", "offset": offset}) for offset in (-1, None)),
+        *(index(FILE | {"path": "f", "sha256": sha}) for sha in (SHA.upper(), SHA + "\n", "../x", None)),
+        *(index(DIRECTORY, FILE, LINK | {"target": target}) for target in ("", "/d", "../d", "d/../../d", "x", "l", 1, "d\n", "d/f/")),
+    ],
+)  # fmt: skip
+def test_a_hostile_index_is_refused(content: bytes) -> None:
+    with pytest.raises(IntegrityError) as caught:
+        parse_index(content)
+    assert str(caught.value).isprintable()
+
+
+VALUES = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text() | st.lists(st.integers(), max_size=2)
+CHANGES = st.dictionaries(st.sampled_from(["path", "type", "mode", "size", "sha256", "target", "offset"]), VALUES, max_size=3)
+CHANGED = st.builds(lambda entry, changes: entry | changes, st.sampled_from([{}, DIRECTORY, FILE, LINK]), CHANGES)
+
+
+@given(st.lists(CHANGED | VALUES, max_size=4))
+def test_an_index_is_read_or_refused_whatever_it_holds(files: list[object]) -> None:
+    try:
+        entries = parse_index(index(*files))
+    except IntegrityError:
+        return
+    assert parse_index(index_json(entries)) == entries
