@@ -93,7 +93,12 @@ mount -t tmpfs -o mode=700 tmpfs "$root/root"
 # The lab's keys are not for its hosts.
 [ ! -d "$root$lab" ] || mount -t tmpfs -o mode=700 tmpfs "$root$lab"
 cd "$root"
-exec chroot . /bin/sh -c 'while :; do /usr/sbin/sshd -D -e -f /etc/ssh/lab_config; while [ -e /run/cut ]; do sleep 0.1; done; sleep 0.1; done'
+exec chroot . /bin/sh -c '
+  while :; do
+    /usr/sbin/sshd -D -e -f /etc/ssh/lab_config
+    sleep 0.1
+    while [ -e /run/cut ]; do sleep 0.1; done
+  done'
 """
 
 

@@ -9,7 +9,6 @@ Pure but for :class:`Bar`, which draws with rich where rich is installed.
 from __future__ import annotations
 
 import contextlib
-import os
 import unicodedata
 from collections import Counter
 from collections.abc import Mapping

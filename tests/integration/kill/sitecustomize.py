@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 import signal
 import sqlite3
-import threading
+import time
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -57,8 +57,12 @@ def watch(statement: str) -> None:
             kill()
         _armed = True
     elif _armed and statement == "COMMIT":
-        # The commit itself has still to run; by then a host's half is on its way.
-        threading.Timer(float(WHEN), kill).start()
+        # In a process of its own: the commit has still to run, and this worker may be done before the time comes.
+        _armed = False
+        if os.fork() == 0:
+            time.sleep(float(WHEN))
+            kill()
+            os._exit(0)
 
 
 def connect(*arguments: Any, **options: Any) -> sqlite3.Connection:
