@@ -64,14 +64,9 @@ sed -i "/^$user:/d" "$root/etc/passwd" "$root/etc/group" "$root/etc/shadow"
 echo "$user:x:61000:61000::/home/$user:/bin/sh" >>"$root/etc/passwd"
 echo "$user:x:61000:" >>"$root/etc/group"
 echo "$user:*:19000:0:99999:7:::" >>"$root/etc/shadow"
-mkdir -p "$root/etc/sudoers.d" "$root/opt" "$root/home" "$root/var/tmp"
+mkdir -p "$root/etc/sudoers.d" "$root/home" "$root/var/tmp"
 echo "$user ALL=(ALL) NOPASSWD:ALL" >"$root/etc/sudoers.d/zz-lab"
 chmod 440 "$root/etc/sudoers.d/zz-lab"
-if [ -n "$python" ]; then
-  mkdir -p "$root/opt/python"
-  mount --bind "$python" "$root/opt/python"
-  mount -o remount,bind,ro "$root/opt/python"
-fi
 mount -t proc proc "$root/proc"
 mount -t tmpfs -o mode=755 tmpfs "$root/dev"
 for node in null zero full random urandom tty; do
@@ -94,6 +89,14 @@ mkdir "$root/home/$user"
 chown 61000:61000 "$root/home/$user"
 mount -t tmpfs -o mode=700 tmpfs "$root/root"
 [ ! -d "$root$lab" ] || mount -t tmpfs -o mode=700 tmpfs "$root$lab"
+# A Python has to stay where it was built, since its libraries are looked for there, even in a home that is closed to others.
+if [ -n "$python" ]; then
+  mkdir -p "$root$python"
+  mount --bind "$python" "$root$python"
+  mount -o remount,bind,ro "$root$python"
+  above=$python
+  while [ "$above" != / ]; do above=$(dirname "$above"); chmod a+x "$root$above"; done
+fi
 cd "$root"
 exec chroot . /bin/sh -c '
 while :; do
@@ -139,7 +142,7 @@ def choose_mode(wanted: str) -> tuple[str, str]:
 
 
 def python_mount() -> str:
-    """What has to be mounted at /opt/python of an isolated host so that it has a Python; empty when the system's own will do."""
+    """What has to be mounted into an isolated host so that it has a Python; empty when the system's own will do."""
     return "" if _system_python_will_do() or sys.base_prefix == "/usr" else sys.base_prefix
 
 
@@ -147,9 +150,7 @@ def python_of(mode: str) -> str:
     """The Python of a host of that mode."""
     if mode != "isolated":
         return sys.executable
-    if _system_python_will_do():
-        return _SYSTEM_PYTHON
-    return f"{'/opt/python' if python_mount() else '/usr'}/bin/python{sys.version_info[0]}.{sys.version_info[1]}"
+    return _SYSTEM_PYTHON if _system_python_will_do() else f"{sys.base_prefix}/bin/python{sys.version_info[0]}.{sys.version_info[1]}"
 
 
 def check_user(name: str) -> None:
