@@ -73,12 +73,12 @@ def traces(lab: Lab) -> list[str]:
 
 
 def ssh(lab: Lab, name: str) -> list[str]:
-    """How to reach a host, by what the lab says of it."""
-    variables = connection(lab, name)
+    """How to reach a host, by the variables that the lab gives it."""
+    variables = lab._variables(name, connection(lab, name)["address"], ISOLATED)
     return [
-        *("ssh", "-F", "none", "-o", "BatchMode=yes", "-o", "ConnectTimeout=3", "-p", str(variables["port"]), "-i", str(lab.path / "key")),
-        *("-o", f"UserKnownHostsFile={lab.path}/known_hosts", "-o", "StrictHostKeyChecking=yes", "-o", "IdentitiesOnly=yes"),
-        f"{variables['user']}@{variables['address']}",
+        *("ssh", "-F", "none", "-o", "BatchMode=yes", "-o", "ConnectTimeout=3", "-p", str(variables["ansible_port"])),
+        *("-i", variables["ansible_ssh_private_key_file"], *variables["ansible_ssh_common_args"].split()),
+        f"{variables['ansible_user']}@{variables['ansible_host']}",
     ]
 
 
@@ -141,9 +141,17 @@ def test_hosts_differ_in_name_and_files_and_leave_this_machine_as_it_is(up: Lab)
 
 def test_a_host_sees_neither_keys_nor_homes_nor_processes_of_this_machine(up: Lab) -> None:
     assert (up.path / "key").exists()
-    assert on(up, "web1", f"sudo find / -xdev -path '{up.path}/*' -o -name key -path '*tg-lab*'") == ""
+    assert on(up, "web1", f"sudo test -e {up.path} || echo hidden") == "hidden"
     assert on(up, "web1", "sudo ls -A /root /home") == "/home:\ndeploy\n\n/root:"
     assert int(on(up, "web1", "sudo ls /proc | grep -c '^[0-9]'")) < 20
+
+
+@needs_root
+def test_a_lab_in_a_directory_that_hosts_share_hides_its_keys(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Hosts have a /tmp of their own; without it the lab is in what they see of this machine.
+    monkeypatch.setattr(machine, "INIT", machine.INIT.replace('mount --bind "$host/fs/tmp" "$root/tmp"', ":"))
+    lab.up(["web1"], ISOLATED)
+    assert on(lab, "web1", f"sudo ls -dA {lab.path.parent} {lab.path}/*; true") == str(lab.path.parent)
 
 
 def test_only_the_lab_user_with_the_lab_key_gets_in(up: Lab) -> None:
