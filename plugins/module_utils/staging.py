@@ -92,11 +92,17 @@ def _read_index(digest: str, text: bytes) -> list[dict[str, Any]]:
             target = os.path.normpath(os.path.join(parent, entry["target"]))
             good = good and _plain(entry["target"]) and not target.startswith("/") and target.split("/")[0] != ".."
         else:
-            good = good and type(entry["mode"]) is int and entry["mode"] in _MODES[kind]
+            good = good and isinstance(entry["mode"], int) and entry["mode"] in _MODES[kind]
         if kind == "directory":
             directories.add(path)
         elif kind == "file":
-            good = good and type(entry["size"]) is int and entry["size"] >= 0 and bool(_SHA256.fullmatch(entry["sha256"]))
+            good = (
+                good
+                and isinstance(entry["size"], int)
+                and not isinstance(entry["size"], bool)
+                and entry["size"] >= 0
+                and bool(_SHA256.fullmatch(entry["sha256"]))
+            )
             good = good and sizes.setdefault(entry["sha256"], entry["size"]) == entry["size"]
         if not good:
             raise HostError(f"the package {digest} has a bad entry for {path!r}; archive it again")

@@ -56,7 +56,8 @@ class Descriptor:
                 isinstance(media_type, str)
                 and isinstance(digest, str)
                 and _DIGEST.fullmatch(digest)
-                and type(size) is int
+                and isinstance(size, int)
+                and not isinstance(size, bool)
                 and size >= 0
                 and isinstance(annotations, dict)
                 and all(isinstance(value, str) for value in annotations.values())

@@ -88,7 +88,7 @@ class Source:
         tar = PayloadTar(self.directory / self.manifest.payload, self.entries)
         layers = [put(tar, PAYLOAD).to_json()]
         for name in self.manifest.documentation:
-            with opened(str(self.directory / name)) as (_, chunks):
+            with opened(str(self.directory / name)) as (_size, chunks):
                 layers.append(put(chunks, DOCUMENTATION).to_json() | {"annotations": {TITLE: name}})
         layers.append(put(index_json(tar.entries), INDEX).to_json())
         document = {

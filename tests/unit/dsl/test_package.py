@@ -263,7 +263,7 @@ def test_archiving_at_once(make_release: MakeRelease, tmp_path: Path, same: str)
     for worker in workers:
         worker.start()
     start.set()
-    outcomes = [results.get(timeout=60) for _ in workers]
+    outcomes = [results.get(timeout=60) for _worker in workers]
     for worker in workers:
         worker.join(60)
     archived = [outcome for outcome in outcomes if not isinstance(outcome, str)]
