@@ -25,7 +25,8 @@ from typing import Any
 import yaml
 
 HERE = Path(__file__).resolve().parent
-BUILD = HERE.parent.parent / "build" / "demo"
+ROOT = HERE.parent.parent
+BUILD = ROOT / "build" / "demo"
 SITES = ("ams", "lon")
 HOSTS = {f"{site}{number}": site for site in SITES for number in range(1, 5)}
 PORT = 8080
@@ -39,8 +40,8 @@ def say(text: str) -> None:
 
 def run(*command: str, status: tuple[int, ...] = (0,), **extra: str) -> int:
     """Run a command in sight of the user; leave when it ends with another status than was expected."""
-    print("$ " + " ".join(command), flush=True)
-    ended = subprocess.run(command, cwd=HERE, env={**os.environ, **extra}, check=False).returncode
+    print("$ " + " ".join(command).replace(f"{ROOT}/", ""), flush=True)
+    ended = subprocess.run(command, cwd=ROOT, env={**os.environ, **extra}, check=False).returncode
     if ended not in status:
         raise SystemExit(f"that ended with {ended}; the demo stops here")
     return ended
@@ -62,12 +63,10 @@ def playbook(name: str, *arguments: str, status: tuple[int, ...] = (0,)) -> int:
 
 
 def lab(state: str) -> None:
-    hosts = [
-        {"name": name, "site": site, "tidegate_ci": {"name": name, "class": "server", "site": site, "environment": "live"}}
-        for name, site in HOSTS.items()
-    ]
-    variables = json.dumps({"lab_path": str(BUILD / "lab"), "lab_hosts": hosts, "lab_state": state})
-    run("ansible-playbook", "tidegate.release.lab", "-e", variables)
+    hosts = [{"name": name, "site": site, "environment": "live"} for name, site in HOSTS.items()]
+    variables = {"lab_path": str(BUILD / "lab"), "lab_hosts": hosts, "lab_cmdb": str(BUILD / "cmdb.sqlite")}
+    (BUILD / "lab.json").write_text(json.dumps(variables))
+    run("ansible-playbook", "tidegate.release.lab", "-i", "localhost,", "-e", f"@{BUILD}/lab.json", "-e", f"lab_state={state}")
 
 
 def make_release(version: str) -> Path:
@@ -77,13 +76,13 @@ def make_release(version: str) -> Path:
     shutil.copytree(HERE / "pypiserver", folder, ignore=shutil.ignore_patterns("bin"))
     shutil.copytree(HERE / "pypiserver" / "bin", payload / "bin")
     run(
-        sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-compile",
+        sys.executable, "-m", "pip", "install", "-qqq", "--disable-pip-version-check", "--no-compile",
         "--target", str(payload / "lib"), "--constraint", str(HERE / "constraints.txt"), f"pypiserver=={version}",
     )  # fmt: skip
-    start = '["bin/start", "--no-such-option"]' if version == BROKEN else '["bin/start"]'
+    start = '"bin/start", "--no-such-option"' if version == BROKEN else '"bin/start"'
     manifest = folder / "release.yml"
-    text = manifest.read_text().replace("@VERSION@", version).replace("@START@", start)
-    manifest.write_text(text.replace("@PATIENCE@", "5" if version == BROKEN else "20"))
+    text = manifest.read_text().replace("@VERSION@", version).replace('"@START@"', start)
+    manifest.write_text(text.replace('"@PATIENCE@"', "5" if version == BROKEN else "20"))
     return folder
 
 
@@ -170,17 +169,9 @@ def demo() -> list[str]:
     """Run it all; return what was promised and not kept."""
     say("Bringing up eight lab hosts in two sites")
     lab("present")
-    run(
-        "ansible-playbook",
-        str(HERE / "register.yml"),
-        "-i",
-        str(BUILD / "lab" / "inventory.yml"),
-        "-e",
-        f"tidegate_cmdb={BUILD}/cmdb.sqlite",
-    )
     shutil.copy(HERE / "cmdb.yml", BUILD / "cmdb.yml")
-    hosts = yaml.safe_load((BUILD / "lab" / "inventory.yml").read_text())
-    addresses = {name: find_address(hosts, name) for name in HOSTS}
+    hosts = json.loads((BUILD / "lab" / "inventory.yml").read_text())["all"]["hosts"]
+    addresses = {name: str(hosts[name]["ansible_host"]) for name in HOSTS}
 
     say("Archiving pypiserver 2.2.0, 2.3.2 and a broken 2.4.2 in the definitive software library")
     rfcs = {}
@@ -208,17 +199,6 @@ def archived_digest(version: str) -> str:
     index = json.loads((BUILD / "dsl" / "index.json").read_text())
     reference = "org.opencontainers.image.ref.name"
     return next(entry["digest"] for entry in index["manifests"] if entry["annotations"][reference] == f"pypiserver:{version}")
-
-
-def find_address(tree: dict[str, Any], name: str) -> str:
-    return str(
-        next(group["hosts"][name]["ansible_host"] for group in walk(tree) if name in group.get("hosts", {}) and group["hosts"][name])
-    )
-
-
-def walk(tree: dict[str, Any]) -> list[dict[str, Any]]:
-    groups = [group for group in tree.values() if isinstance(group, dict)]
-    return groups + [inner for group in groups for inner in walk(group.get("children") or {})]
 
 
 def judge(report: dict[str, Any], addresses: dict[str, str]) -> list[str]:

@@ -5,32 +5,6 @@
 
 from __future__ import annotations
 
-import copy
-import sys
-import time
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
-
-from ansible import constants as C
-from ansible.plugins.callback.default import CallbackModule as DefaultCallback
-from ansible_collections.tidegate.release.plugins.plugin_utils.progress import (
-    HOST_STEPS,
-    STEPS,
-    Bar,
-    Progress,
-    Tally,
-    live,
-    one_line,
-    step_line,
-    words,
-)
-
-if TYPE_CHECKING:
-    from ansible.executor.stats import AggregateStats
-    from ansible.executor.task_result import CallbackTaskResult
-    from ansible.playbook.play import Play
-    from ansible.playbook.task import Task
-
 DOCUMENTATION = r"""
 name: progress
 type: stdout
@@ -60,6 +34,33 @@ ansible.cfg: |
   [defaults]
   stdout_callback = tidegate.release.progress
 """
+
+import copy
+import os
+import sys
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from ansible import constants as C
+from ansible.plugins.callback.default import CallbackModule as DefaultCallback
+from ansible_collections.tidegate.release.plugins.plugin_utils.progress import (
+    HOST_STEPS,
+    STEPS,
+    Bar,
+    Progress,
+    Tally,
+    live,
+    one_line,
+    step_line,
+    words,
+)
+
+if TYPE_CHECKING:
+    from ansible.executor.stats import AggregateStats
+    from ansible.executor.task_result import CallbackTaskResult
+    from ansible.playbook.play import Play
+    from ansible.playbook.task import Task
 
 _OURS = "tidegate.release."
 _INCLUDES = {f"{prefix}{name}_role" for prefix in ("", "ansible.builtin.", "ansible.legacy.") for name in ("include", "import")}
@@ -93,7 +94,7 @@ class CallbackModule(DefaultCallback):
         super().__init__()
         self._plain = self._display
         self._display = _Screen(self._plain, self._before_ordinary)
-        self._bar = Bar() if live(sys.stdout) else None
+        self._bar = Bar() if live(sys.stdout, os.environ) else None
         self._banner_due: Play | None = None
         self._tallies: dict[int | None, Tally] = {}  # by wave, of the current step; None: a host that could not say its wave
         self._quiet = False  # the play has steps of ours: no banners, no empty plays
@@ -151,7 +152,8 @@ class CallbackModule(DefaultCallback):
             super().v2_runner_on_unreachable(result)
 
     def v2_runner_on_skipped(self, result: CallbackTaskResult) -> None:
-        if _name(result.task) not in STEPS or self._plain.verbosity:
+        ours = _name(result.task) in STEPS or (self._quiet and _in_our_role(result.task))
+        if not ours or self._plain.verbosity:
             super().v2_runner_on_skipped(result)
 
     def v2_playbook_on_no_hosts_remaining(self) -> None:

@@ -53,6 +53,7 @@ _raw:
 
 from typing import Any
 
+from ansible import context
 from ansible.errors import AnsibleLookupError
 from ansible.plugins.lookup import LookupBase
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import Cmdb
@@ -70,7 +71,9 @@ class LookupModule(LookupBase):
         self.set_options(var_options=variables, direct=kwargs)
         if len(terms) != 1 or terms[0] not in ("stage", "activate", "backout"):
             raise AnsibleLookupError("tidegate.release.waves takes one step: stage, activate or backout")
-        if (variables or {}).get("ansible_check_mode"):
+        # Ansible evaluates a play's hosts for --syntax-check and --list-hosts too, when nothing is deployed.
+        looking_only = any(context.CLIARGS.get(name) for name in ("syntax", "listhosts", "listtasks", "listtags"))
+        if looking_only or (variables or {}).get("ansible_check_mode"):
             return [[]]
         known = set((variables or {}).get("groups", {}).get("all", []))
         options = {"rfc": self.get_option("rfc"), "cmdb": self.get_option("cmdb")}

@@ -9,12 +9,16 @@ with a way back; backing out is switching to the previous release.
 
 from __future__ import annotations
 
+import contextlib
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Optional
 
 from .health import CheckError, run_command, wait_healthy
-from .release_home import HostError, Release, ReleaseHome
+from .release_home import HostError, Release, ReleaseHome, changed_files
+
+_GLANCE = 2.0  # seconds to find out whether what should have stopped still serves
 
 
 @dataclass(frozen=True)
@@ -42,21 +46,36 @@ def activate(home: ReleaseHome, digest: str, previous: Optional[str], order: Ord
         raise HostError(f"{digest} is not staged here; run the deployment again to stage it")
     before = _find_previous(home, previous)
     live = home.live()
-    if live is not None and live.id != target.id and (before is None or live.id != before.id):
+    _refuse_unknown(home, live, target, before)
+    if live is None and before is not None:
         raise HostError(
-            f"{home.name} {live.version} is live here, which the journal does not know of; "
-            "somebody changed it since staging, audit the host before deploying"
+            f"{home.name} {before.version} should be live here but nothing is; find out who did that, or back out to bring it back"
         )
-    _settings(target, order)
-    if live is not None and live.id == target.id and home.stable() == target.id and _healthy(home, target, order):
+    for release in (target, before):
+        if release is not None:
+            _settings(release, order)
+    if live is not None and live.id == target.id and home.at_rest(target) and _healthy(home, target, order):
         return {"state": "active", "changed": False, "version": target.version}
+    wrong = changed_files(target)
+    if wrong:
+        # Its files share inodes with those of other releases: an edit there since staging is an edit here.
+        raise HostError(
+            f"{len(wrong)} files of {home.name} {target.version} were changed since it was staged, {wrong[0]} first; "
+            "find out who did it, then deploy again under a new RFC"
+        )
+    untouched = home.at_rest(before) and (live.id if live else None) == (before.id if before else None)
+    try:
+        _hook(home, target, "prepare", order)
+    except CheckError as error:
+        if not untouched:
+            return _fall_back(home, target, before, order, str(error))
+        return {"state": "failed", "changed": False, "detail": str(error), "version": before.version if before else None}
     home.append("activating", target.id, **order.entry(before=before.id if before else None))
     try:
-        _switch(home, target, order, forward=True)
-    except (CheckError, HostError, OSError) as error:
-        home.append("failed", target.id, **order.entry(reason=str(error)))
-        return {"changed": True, **_restore(home, before, order, str(error))}
-    home.append("active", target.id, **order.entry())
+        _switch(home, live, target, order, forward=True)
+        home.append("active", target.id, **order.entry())
+    except Exception as error:  # whatever it is, the host must not stay in between
+        return _fall_back(home, target, before, order, str(error) or type(error).__name__)
     return {"state": "active", "changed": True, "version": target.version}
 
 
@@ -64,51 +83,71 @@ def back_out(home: ReleaseHome, digest: str, previous: Optional[str], order: Ord
     """Leave the release ``digest`` and bring ``previous`` back (``None``: the host had no release before).
 
     Returns ``state`` ``backed_out``, or ``owed`` with a ``detail`` when the previous release does not come up.
+    Raises :class:`HostError` before anything is touched.
     """
     home.fence(order.token)
     before = _find_previous(home, previous)
     live = home.live()
     target = home.find(digest)
-    at_rest = home.stable() == (before.id if before else None)
-    if (live.id if live else None) == (before.id if before else None) and at_rest and (before is None or _healthy(home, before, order)):
-        return {"state": "backed_out", "changed": False, "version": before.version if before else None}
+    _refuse_unknown(home, live, target, before)
+    version = before.version if before else None
+    at_rest = home.at_rest(before) and (live.id if live else None) == (before.id if before else None)
+    if at_rest and (before is None or _healthy(home, before, order)):
+        return {"state": "backed_out", "changed": False, "version": version}
+    if before is not None:
+        _settings(before, order)
     if target is not None:
         home.append("backed_out", target.id, **order.entry())
-    outcome = _restore(home, before, order, "")
-    if outcome["state"] == "failed":
-        return {"state": "backed_out", "changed": True, "version": outcome["version"]}
-    return {"state": "owed", "changed": True, "version": outcome["version"], "detail": outcome["detail"]}
+    problem = _restore(home, target, before, order)
+    if problem:
+        return {"state": "owed", "changed": True, "version": version, "detail": problem}
+    return {"state": "backed_out", "changed": True, "version": version}
 
 
-def _restore(home: ReleaseHome, before: Optional[Release], order: Order, reason: str) -> dict[str, Any]:
-    """Go back to ``before``: ``failed`` (it serves again) or ``stuck`` (it does not)."""
+def _fall_back(home: ReleaseHome, target: Release, before: Optional[Release], order: Order, reason: str) -> dict[str, Any]:
+    """``target`` did not come up: ``failed`` when ``before`` serves again, ``stuck`` when it does not."""
+    with contextlib.suppress(OSError):  # on a full disk the way back is still open; that it began stands in the log
+        home.append("failed", target.id, **order.entry(reason=reason))
+    problem = _restore(home, target, before, order)
+    outcome = {"changed": True, "version": before.version if before else None}
+    if problem:
+        return {"state": "stuck", "detail": f"{reason}; going back failed too: {problem}", **outcome}
+    return {"state": "failed", "detail": reason, **outcome}
+
+
+def _restore(home: ReleaseHome, left: Optional[Release], before: Optional[Release], order: Order) -> str:
+    """Go from ``left`` back to ``before``; return what kept it from serving again, nothing when it does."""
     try:
-        _switch(home, before, order, forward=False)
-    except (CheckError, HostError, OSError) as error:
-        what = f"{home.name} {before.version}" if before else "the state without a release"
-        detail = f"{reason}; going back to {what} failed too: {error}" if reason else f"{what}: {error}"
-        return {"state": "stuck", "detail": detail, "version": before.version if before else None}
-    if before is not None:
-        home.append("restored", before.id, **order.entry())
-    return {"state": "failed", "detail": reason, "version": before.version if before else None}
+        _switch(home, home.live() or left, before, order, forward=False)
+    except Exception as error:  # whatever it is, the answer has to say that this host needs somebody
+        what = f"{home.name} {before.version}" if before else "having no release"
+        return f"{what}: {str(error) or type(error).__name__}"
+    with contextlib.suppress(OSError):
+        home.append("restored", before.id if before else None, **order.entry())
+    return ""
 
 
-def _switch(home: ReleaseHome, target: Optional[Release], order: Order, forward: bool) -> None:
-    """Stop what is live, make ``target`` live, start it and wait for its health."""
-    live = home.live()
-    if target is not None and forward:
-        _hook(home, target, "prepare", order)
-    if live is not None:
+def _switch(home: ReleaseHome, leaving: Optional[Release], target: Optional[Release], order: Order, forward: bool) -> None:
+    """Stop ``leaving``, make ``target`` live, start it and wait for its health."""
+    if leaving is not None:
         try:
-            _hook(home, live, "stop", order)
-        except CheckError:
-            # A release that is being left because it is broken may not even stop; what counts is whether the next one comes up.
-            if forward:
+            _hook(home, leaving, "stop", order)
+        except (CheckError, HostError):
+            # What is left because it is broken may not even stop. But if it still serves, it would be taken for the one that comes.
+            if forward or (not (target and target.id == leaving.id) and _healthy(home, leaving, order, at_most=_GLANCE)):
                 raise
     home.flip(target)
     if target is not None:
         _hook(home, target, "start", order)
         _check_health(home, target, order)
+
+
+def _refuse_unknown(home: ReleaseHome, live: Optional[Release], target: Optional[Release], before: Optional[Release]) -> None:
+    if live is not None and live.id not in {release.id for release in (target, before) if release}:
+        raise HostError(
+            f"{home.name} {live.version} is live here, which the journal does not know of; "
+            "somebody changed it since staging, audit the host before deploying"
+        )
 
 
 def _find_previous(home: ReleaseHome, digest: Optional[str]) -> Optional[Release]:
@@ -128,6 +167,9 @@ def _settings(release: Release, order: Order) -> dict[str, Any]:
         raise HostError(
             f"{release.name} {release.version} needs {', '.join(lacking)} from this host; set tidegate_settings in its inventory variables"
         )
+    bad = sorted(name for name, value in values.items() if "\0" in str(value))
+    if bad:
+        raise HostError(f"the settings {', '.join(bad)} of this host have a null byte in them; correct tidegate_settings")
     return values
 
 
@@ -152,14 +194,15 @@ def _hook(home: ReleaseHome, release: Release, name: str, order: Order) -> None:
             raise CheckError(f"hook {name} of {release.name} {release.version}: {error}") from error
 
 
-def _check_health(home: ReleaseHome, release: Release, order: Order) -> None:
+def _check_health(home: ReleaseHome, release: Release, order: Order, at_most: float = math.inf) -> None:
     for check in release.config["health"]:
-        wait_healthy(check, _settings(release, order), str(release.tree), _environment(home, release, order))
+        limited = {**check, "timeout": min(check["timeout"], at_most)}
+        wait_healthy(limited, _settings(release, order), str(release.tree), _environment(home, release, order))
 
 
-def _healthy(home: ReleaseHome, release: Release, order: Order) -> bool:
+def _healthy(home: ReleaseHome, release: Release, order: Order, at_most: float = math.inf) -> bool:
     try:
-        _check_health(home, release, order)
-    except CheckError:
+        _check_health(home, release, order, at_most)
+    except (CheckError, HostError):
         return False
     return True

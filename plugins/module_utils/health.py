@@ -14,14 +14,16 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
 _PLACEHOLDER = re.compile(r"\$\{([a-z][a-z0-9_]*)\}")
 _INTERVAL = 0.2  # seconds between two attempts
 _BODY = 1 << 20  # bytes of an answer that are looked at
-_TAIL = 2000  # characters of a command's output that are reported
+_LOOK = 0.05  # seconds between two looks at a running command's output
+_OUTPUT = 64 << 20  # bytes that a command may write: they go to a file system that others need
+_TAIL = 2000  # bytes of a command's output that are reported
 
 
 class CheckError(Exception):
@@ -50,24 +52,44 @@ def run_command(command: list[str], timeout: float, tree: str, environment: Mapp
                 stderr=output,
                 start_new_session=True,
             )
-        except OSError as error:
-            raise CheckError(f"{command[0]} can't be run: {error.strerror}") from error
+        except (OSError, ValueError) as error:
+            raise CheckError(f"{command[0]} can't be run: {getattr(error, 'strerror', None) or error}") from error
         try:
-            status = process.wait(timeout)
-        except subprocess.TimeoutExpired:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-            raise CheckError(f"{command[0]} did not end within {timeout:g} s{_tail(output)}") from None
+            status = _wait(process, timeout, output.fileno())
+        except _OverLimit as error:
+            raise CheckError(f"{command[0]} {error}{_tail(output)}") from None
+        finally:
+            if process.poll() is None:
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
         if status != 0:
             how = f"was ended by signal {-status}" if status < 0 else f"ended with status {status}"
             raise CheckError(f"{command[0]} {how}{_tail(output)}")
+
+
+class _OverLimit(Exception):
+    """What a command did too much of."""
+
+
+def _wait(process: subprocess.Popen[bytes], timeout: float, output: int) -> int:
+    deadline = time.monotonic() + timeout
+    while True:
+        left = deadline - time.monotonic()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            return process.wait(max(0, min(left, _LOOK)))
+        if left <= 0:
+            raise _OverLimit(f"did not end within {timeout:g} s")
+        if os.fstat(output).st_size > _OUTPUT:
+            raise _OverLimit(f"wrote more than {_OUTPUT >> 20} MiB")
 
 
 def _tail(output: Any) -> str:
     size = output.seek(0, os.SEEK_END)
     output.seek(max(0, size - _TAIL))
     text = output.read().decode("utf-8", "replace").strip()
+    # It ends up on somebody's terminal, which must not obey it.
+    text = "".join(letter if letter.isprintable() or letter in "\n\t" else "?" for letter in text)
     return f": {text}" if text else ""
 
 
@@ -78,35 +100,49 @@ def wait_healthy(check: Mapping[str, Any], settings: Mapping[str, Any], tree: st
     """
     deadline = time.monotonic() + check["timeout"]
     while True:
-        left = deadline - time.monotonic()
+        left = max(deadline - time.monotonic(), 0.01)
         try:
             if "command" in check:
-                run_command(check["command"], max(left, 0.01), tree, environment)
+                run_command(check["command"], left, tree, environment)
             else:
-                with _time_limit(max(left, 0.01)):
-                    _probe(check, settings, max(left, 0.01))
+                _probe_within(left, check, settings)
             return
-        except (CheckError, OSError, http.client.HTTPException, ValueError) as error:
-            reason = str(error) or type(error).__name__
+        except CheckError as error:
+            reason = str(error)
         if time.monotonic() + _INTERVAL >= deadline:
             raise CheckError(f"health check {check['name']!r} did not pass within {check['timeout']:g} s: {reason}")
         time.sleep(_INTERVAL)
 
 
-@contextlib.contextmanager
-def _time_limit(seconds: float) -> Iterator[None]:
-    """A limit on the whole block: a socket's own timeout starts anew with every byte a slow server sends."""
+def _probe_within(seconds: float, check: Mapping[str, Any], settings: Mapping[str, Any]) -> None:
+    """Probe in a child that the kernel ends in time.
 
-    def expire(_signum: int, _frame: object) -> None:
-        raise TimeoutError(f"no complete answer within {seconds:.1f} s")
-
-    before = signal.signal(signal.SIGALRM, expire)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
+    A socket's own timeout starts anew with every byte that a slow server sends, and nothing in this process could interrupt
+    the resolver.
+    """
+    reader, writer = os.pipe()
+    child = os.fork()
+    if child == 0:
+        status = 1
+        try:
+            signal.signal(signal.SIGALRM, signal.SIG_DFL)
+            signal.setitimer(signal.ITIMER_REAL, seconds)
+            os.close(reader)
+            try:
+                _probe(check, settings, seconds)
+                status = 0
+            except Exception as error:
+                os.write(writer, (str(error) or type(error).__name__).encode("utf-8", "backslashreplace")[:_TAIL])
+        finally:
+            os._exit(status)
+    os.close(writer)
+    with open(reader, "rb") as stream:
+        reason = stream.read().decode("utf-8", "replace")
+    _pid, outcome = os.waitpid(child, 0)
+    if os.WIFSIGNALED(outcome):
+        raise CheckError(f"no complete answer within {seconds:.1f} s")
+    if os.WEXITSTATUS(outcome) != 0:
+        raise CheckError(reason or "the check broke")
 
 
 def _probe(check: Mapping[str, Any], settings: Mapping[str, Any], timeout: float) -> None:

@@ -17,7 +17,7 @@ import re
 import shutil
 import stat
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
@@ -30,6 +30,7 @@ DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 # Events after which a release is known to be good, and those after which it is not.
 _GOOD = ("active", "restored")
 _BAD = ("activating", "failed", "backed_out", "removed")
+_SWITCHES = ("activating", "active", "failed", "restored", "backed_out")
 
 
 class HostError(Exception):
@@ -49,50 +50,68 @@ class Release:
     tree: Path
 
 
-def sha256_file(path: Path) -> str:
-    """Hex sha256 of a regular file; a symbolic link at ``path`` is not followed."""
-    digest = hashlib.sha256()
-    with open(os.open(str(path), os.O_RDONLY | os.O_NOFOLLOW), "rb") as stream:
-        for chunk in iter(lambda: stream.read(1 << 20), b""):
+def intact(path: bytes, entry: Mapping[str, Any]) -> Optional[os.stat_result]:
+    """What ``stat`` says of the regular file at ``path`` if its content is that of ``entry``, else nothing; follows no link."""
+    try:
+        # Not blocking: opening a pipe that somebody put there would wait for ever.
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError:
+        return None
+    with open(descriptor, "rb", buffering=0) as stream:
+        info = os.fstat(descriptor)
+        if not stat.S_ISREG(info.st_mode) or info.st_size != entry["size"]:
+            return None
+        digest = hashlib.sha256()
+        while chunk := stream.read(1 << 20):
             digest.update(chunk)
-    return digest.hexdigest()
+        return info if digest.hexdigest() == entry["sha256"] else None
 
 
 def changed_files(release: Release) -> list[str]:
     """Paths of ``release`` that are missing, altered or of another kind than the package says."""
-    wrong = []
-    for entry in release.files:
-        path = release.tree / entry["path"]
-        try:
-            info = path.lstat()
-            if entry["type"] == "directory":
-                good = stat.S_ISDIR(info.st_mode)
-            elif entry["type"] == "link":
-                good = stat.S_ISLNK(info.st_mode) and os.readlink(path) == entry["target"]
-            else:
-                good = (
-                    stat.S_ISREG(info.st_mode)
-                    and stat.S_IMODE(info.st_mode) == entry["mode"]
-                    and info.st_size == entry["size"]
-                    and sha256_file(path) == entry["sha256"]
-                )
-        except OSError:
-            good = False
-        if not good:
-            wrong.append(entry["path"])
-    return wrong
+    root = os.fsencode(release.tree)
+    return [entry["path"] for entry in release.files if not _as_released(os.path.join(root, entry["path"].encode()), entry)]
+
+
+def _as_released(path: bytes, entry: Mapping[str, Any]) -> bool:
+    try:
+        if entry["type"] == "link":
+            return bool(os.readlink(path) == entry["target"].encode())
+        info = intact(path, entry) if entry["type"] == "file" else os.lstat(path)
+    except OSError:
+        return False
+    kind = stat.S_IFREG if entry["type"] == "file" else stat.S_IFDIR
+    return info is not None and info.st_mode == kind | entry["mode"]
 
 
 def extra_files(release: Release) -> list[str]:
-    """Paths in the tree that the package does not have: nobody released them."""
-    known = {entry["path"] for entry in release.files}
+    """Paths in the tree that the package does not have: nobody released them.
+
+    Python's bytecode caches are left out. Raises :class:`OSError` for a directory that can't be read.
+    """
+    known = {entry["path"].encode() for entry in release.files}
+    root = os.fsencode(release.tree)
+
+    def fail(error: OSError) -> None:
+        raise error
+
     extra = []
-    for folder, directories, files in os.walk(release.tree):
+    for folder, directories, files in os.walk(root, onerror=fail):
+        with contextlib.suppress(ValueError):
+            directories.remove(b"__pycache__")
         for name in directories + files:
-            path = os.path.relpath(os.path.join(folder, name), release.tree)
-            if path not in known and "__pycache__" not in path.split(os.sep):
-                extra.append(path)
+            path = os.path.join(folder, name)[len(root) + 1 :]
+            if path not in known:
+                extra.append(path.decode(errors="backslashreplace"))
     return sorted(extra)
+
+
+def remove(path: Path) -> None:
+    """Remove whatever is at ``path``, if anything; a link goes, what it points at stays."""
+    if path.is_symlink() or not path.is_dir():
+        path.unlink(missing_ok=True)
+    else:
+        shutil.rmtree(path)
 
 
 class ReleaseHome:
@@ -110,16 +129,24 @@ class ReleaseHome:
         self.state = self.path / "state"
         self.current = self.path / "current"
         self._log = self.path / "log.jsonl"
+        self._token = self.path / "token"
+        self._read: dict[str, Release] = {}
 
     @contextlib.contextmanager
     def locked(self, seconds: float) -> Iterator[None]:
         """Hold this home alone; an operation that a lost controller started may still be under way, so wait for it."""
-        for folder in (self.path, self.releases, self.staging, self.state):
-            folder.mkdir(mode=0o755, parents=True, exist_ok=True)
-            if folder.is_symlink():
-                raise HostError(f"{folder} is a symbolic link; a release home must be a real directory, remove the link")
+        umask = os.umask(0o022)
+        try:
+            # Services read the releases as users of their own; nobody but this one has business in what is unfinished.
+            for folder, mode in ((self.path, 0o755), (self.releases, 0o755), (self.state, 0o755), (self.staging, 0o700)):
+                if folder.is_symlink():
+                    raise HostError(f"{folder} is a symbolic link; a release home must be a real directory, remove the link")
+                folder.mkdir(mode=mode, parents=True, exist_ok=True)
+        finally:
+            os.umask(umask)
         deadline = time.monotonic() + seconds
-        with (self.path / "lock").open("w") as lock:
+        lock = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+        try:
             while True:
                 try:
                     fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -130,7 +157,10 @@ class ReleaseHome:
                             f"another operation has been holding {self.path} for more than {seconds:g} s; wait for it and run this again"
                         ) from None
                     time.sleep(0.1)
+            self._read = {}
             yield
+        finally:
+            os.close(lock)
 
     # -- releases ----------------------------------------------------------
 
@@ -144,19 +174,18 @@ class ReleaseHome:
     def get(self, release_id: str) -> Optional[Release]:
         """The complete release with that id, or nothing."""
         folder = self.releases / release_id
-        try:
-            record = json.loads((folder / "release.json").read_text(encoding="utf-8"))
-        except (OSError, ValueError):
+        if not self._is_directory(folder) or not self._is_directory(folder / "tree"):
             return None
-        return Release(
-            id=release_id,
-            name=self.name,
-            version=record["config"]["version"],
-            digest=record["digest"],
-            config=record["config"],
-            files=record["files"],
-            tree=folder / "tree",
-        )
+        if release_id not in self._read:
+            try:
+                record = json.loads((folder / "release.json").read_bytes())
+                version, digest, files = record["config"]["version"], record["digest"], record["files"]
+                if self.id_of(version, digest) != release_id:
+                    return None
+            except (OSError, ValueError, KeyError, TypeError, HostError):
+                return None
+            self._read[release_id] = Release(release_id, self.name, version, digest, record["config"], files, folder / "tree")
+        return self._read[release_id]
 
     def find(self, digest: str) -> Optional[Release]:
         """The complete release that was made from the package ``digest``, or nothing."""
@@ -168,6 +197,17 @@ class ReleaseHome:
             return []
         found = (self.get(name) for name in sorted(os.listdir(self.releases)))
         return [release for release in found if release is not None]
+
+    def put(self, unfinished: Path, release_id: str) -> None:
+        """Give a complete tree its name, in place of a damaged release or whatever else has it."""
+        final = self.releases / release_id
+        doomed = self.staging / f"damaged-{release_id}"
+        self._read.pop(release_id, None)
+        if os.path.lexists(final):
+            final.rename(doomed)
+        unfinished.rename(final)
+        self._sync(self.releases)
+        remove(doomed)
 
     def live(self) -> Optional[Release]:
         """The release that ``current`` points at, or nothing; a link elsewhere is an error, somebody else made it."""
@@ -189,7 +229,7 @@ class ReleaseHome:
             self.current.unlink(missing_ok=True)
         else:
             temporary = self.path / ".current.new"
-            temporary.unlink(missing_ok=True)
+            remove(temporary)
             temporary.symlink_to(Path("releases") / release.id / "tree")
             temporary.replace(self.current)
         self._sync(self.path)
@@ -199,29 +239,56 @@ class ReleaseHome:
     def log(self) -> list[dict[str, Any]]:
         """Every event, oldest first. A last line cut short by a crash is left out: what it said had not happened yet."""
         events = []
-        with contextlib.suppress(FileNotFoundError), self._log.open(encoding="utf-8") as stream:
+        with contextlib.suppress(FileNotFoundError), self._log.open("rb") as stream:
             for line in stream:
                 with contextlib.suppress(ValueError):
-                    events.append(json.loads(line))
+                    event = json.loads(line)
+                    if isinstance(event, dict) and {"event", "id"} <= event.keys():
+                        events.append(event)
         return events
 
-    def append(self, event: str, release_id: str, **data: Any) -> None:
-        """Write one event to the log, to stay."""
+    def append(self, event: str, release_id: Optional[str], **data: Any) -> None:
+        """Write one event to the log, to stay. ``release_id`` is ``None`` when it is about having no release."""
         line = {"at": datetime.now(timezone.utc).isoformat(timespec="milliseconds"), "event": event, "id": release_id, **data}
-        with self._log.open("a+b") as stream:
+        new = not self._log.exists()
+        with open(os.open(self._log, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW, 0o600), "a+b") as stream:
             torn = stream.tell() > 0 and stream.seek(-1, os.SEEK_END) >= 0 and stream.read(1) != b"\n"
             stream.write((b"\n" if torn else b"") + json.dumps(line, sort_keys=True).encode() + b"\n")
             stream.flush()
             os.fsync(stream.fileno())
+        if new:
+            self._sync(self.path)
 
     def fence(self, token: int) -> None:
-        """Refuse a controller that was superseded: one with a higher token has worked here since.
+        """Refuse a controller that was superseded: one with a higher token has been here since.
 
-        Tokens rise with every take-over of a deployment and from one deployment to the next.
+        Tokens rise with every take-over of a deployment and from one deployment to the next. The highest is kept even when
+        its controller finds nothing to do: what a lost controller started may still arrive after it.
         """
-        highest = max((event.get("token", 0) for event in self.log()), default=0)
+        try:
+            highest = int(self._token.read_text(encoding="ascii"))
+        except FileNotFoundError:
+            highest = 0
+        except ValueError:
+            raise HostError(f"{self._token} is damaged; remove it once no other controller works on this host") from None
         if token < highest:
             raise HostError("another controller has taken this deployment over; this run must not touch the host any more")
+        if token > highest:
+            temporary = self.path / ".token.new"
+            remove(temporary)
+            with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="ascii") as stream:
+                stream.write(str(token))
+                stream.flush()
+                os.fsync(stream.fileno())
+            temporary.replace(self._token)
+            self._sync(self.path)
+
+    def at_rest(self, release: Optional[Release]) -> bool:
+        """Whether the last switch ended well with ``release`` (``None``: with no release) as the live one."""
+        switches = [event for event in self.log() if event["event"] in _SWITCHES]
+        if not switches:
+            return release is None
+        return switches[-1]["event"] in _GOOD and switches[-1]["id"] == (release.id if release else None)
 
     def stable(self) -> Optional[str]:
         """Id of the last release that was active here and has not failed or been backed out since, or nothing."""
@@ -231,37 +298,36 @@ class ReleaseHome:
                 good = [release_id for release_id in good if release_id != event["id"]]
             if event["event"] in _GOOD:
                 good.append(event["id"])
-        return next((release_id for release_id in reversed(good) if self.get(release_id)), None)
+        return next((release_id for release_id in reversed(good) if release_id and self.get(release_id)), None)
 
-    def sweep(self, keep: int, protect: Iterable[str], staging: str) -> list[str]:
-        """Remove unfinished trees other than ``staging`` and the oldest releases beyond ``keep``; return the ids removed.
+    def sweep(self, keep: int, protect: Iterable[str], arriving: str) -> list[str]:
+        """Remove what is unfinished, except ``arriving``, and the oldest releases beyond ``keep``; return the ids removed.
 
-        What is live, the last stable release and the digests in ``protect`` always stay, and they count as kept.
+        What is live, the last stable release, the digests in ``protect`` and the id ``arriving`` always stay, and they count as kept.
         """
         for name in os.listdir(self.staging):
-            if name != staging:
-                self._remove(self.staging / name)
+            if name != arriving:
+                remove(self.staging / name)
         live = self.live()
         order = {event["id"]: position for position, event in enumerate(self.log())}
         releases = sorted(self.all(), key=lambda release: order.get(release.id, -1), reverse=True)
-        wanted = {self.stable(), live.id if live else None, staging}
-        sacred = [release for release in releases if release.id in wanted or release.digest in set(protect)]
-        others = [release for release in releases if release not in sacred]
-        removed = []
-        for release in others[max(0, keep - len(sacred)) :]:
-            self.append("removed", release.id)
+        wanted = {self.stable(), live.id if live else None, arriving}
+        protected = set(protect)
+        staying = {release.id for release in releases if release.id in wanted or release.digest in protected} | {arriving}
+        others = [release.id for release in releases if release.id not in staying]
+        removed = others[max(0, keep - len(staying)) :]
+        for release_id in removed:
+            self.append("removed", release_id)
             # Renamed first: a half-removed tree must not look like a release.
-            doomed = self.staging / f"removed-{release.id}"
-            (self.releases / release.id).rename(doomed)
-            self._remove(doomed)
-            removed.append(release.id)
+            doomed = self.staging / f"removed-{release_id}"
+            (self.releases / release_id).rename(doomed)
+            remove(doomed)
+            self._read.pop(release_id, None)
         return removed
 
-    def _remove(self, path: Path) -> None:
-        if path.is_symlink() or not path.is_dir():
-            path.unlink(missing_ok=True)
-        else:
-            shutil.rmtree(path)
+    @staticmethod
+    def _is_directory(path: Path) -> bool:
+        return path.is_dir() and not path.is_symlink()
 
     @staticmethod
     def _sync(folder: Path) -> None:

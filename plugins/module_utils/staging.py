@@ -11,44 +11,101 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import errno
 import gzip
 import hashlib
 import json
 import os
 import re
 import shutil
+import stat
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, Optional
 
-from .release_home import HostError, ReleaseHome, changed_files, sha256_file
+from .release_home import HostError, ReleaseHome, changed_files, intact, remove
 
 _INDEX = "application/vnd.tidegate.release.index.v1+json"
 _SHA256 = re.compile(r"[0-9a-f]{64}")
+_DIRECTORY = 0o755
+_MODES = {"file": (0o644, 0o755), "directory": (_DIRECTORY,)}
 _MARGIN = 16 << 20  # bytes left free on the file system: logs and locks have to go on
+_UNLINKABLE = (errno.EMLINK, errno.EPERM, errno.EXDEV, errno.EOPNOTSUPP)
+
+# What one inode can serve: a content with a mode.
+_Kind = tuple[str, int]
 
 
 def read_package(digest: str, manifest: bytes, config: bytes, index: bytes) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """Check the package's documents against ``digest``; return its config and the entries of its file index."""
-    if f"sha256:{hashlib.sha256(manifest).hexdigest()}" != digest:
+    if _digest(manifest) != digest:
         raise HostError(f"the package manifest is not {digest}; archive and deploy again")
-    document = json.loads(manifest)
-    wanted = {document["config"]["digest"]: config}
-    wanted.update({layer["digest"]: index for layer in document["layers"] if layer["mediaType"] == _INDEX})
-    if len(wanted) != 2:
-        raise HostError(f"the package {digest} has no file index; archive it again")
-    for name, blob in wanted.items():
-        if f"sha256:{hashlib.sha256(blob).hexdigest()}" != name:
-            raise HostError(f"a document of package {digest} is not {name}; verify the DSL")
-    files = json.loads(index)["files"]
+    try:
+        document = json.loads(manifest)
+        wanted = {document["config"]["digest"]: config}
+        wanted.update({layer["digest"]: index for layer in document["layers"] if layer["mediaType"] == _INDEX})
+        if len(wanted) != 2:
+            raise HostError(f"the package {digest} has no file index; archive it again")
+        for name, blob in wanted.items():
+            if _digest(blob) != name:
+                raise HostError(f"a document of package {digest} is not {name}; verify the DSL")
+        return _read_config(digest, config), _read_index(digest, index)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise HostError(f"the documents of package {digest} are malformed; archive it again") from error
+
+
+def _digest(blob: bytes) -> str:
+    return f"sha256:{hashlib.sha256(blob).hexdigest()}"
+
+
+def _read_config(digest: str, text: bytes) -> dict[str, Any]:
+    """The config, with all that a switch relies on: it would be too late to miss something between stop and start."""
+    config: dict[str, Any] = json.loads(text)
+    whole = isinstance(config["name"], str) and isinstance(config["version"], str) and config["health"]
+    for hook in config.get("hooks", {}).values():
+        whole = whole and hook["command"] and hook["timeout"] > 0
+    for check in config["health"]:
+        whole = whole and check["name"] and check["timeout"] > 0 and {"http", "tcp", "command"} & check.keys()
+    if not whole or not isinstance(config.get("settings", {}), dict):
+        raise HostError(f"the package {digest} has an incomplete config; archive it again")
+    return config
+
+
+def _read_index(digest: str, text: bytes) -> list[dict[str, Any]]:
+    """The entries by path, so that a directory comes before what is in it; all of them stay inside the tree."""
+    files: list[dict[str, Any]] = sorted(json.loads(text)["files"], key=lambda entry: str(entry["path"]))
+    directories = {""}
+    sizes: dict[str, int] = {}
+    seen = set()
     for entry in files:
-        path = PurePosixPath(entry["path"])
-        if path.is_absolute() or not path.parts or ".." in path.parts or str(path) != entry["path"]:
-            raise HostError(f"the package {digest} has a file with the path {entry['path']!r}; archive it again")
-        if entry["type"] == "file" and (not _SHA256.fullmatch(entry["sha256"]) or entry["mode"] & ~0o777):
-            raise HostError(f"the package {digest} has a bad entry for {entry['path']!r}; archive it again")
-    return json.loads(config), files
+        path, kind = entry["path"], entry["type"]
+        pure = PurePosixPath(path)
+        parent = path.rpartition("/")[0]
+        # A path whose parent is not a directory of this very package could lead out of the tree by way of a link.
+        if pure.is_absolute() or not pure.parts or ".." in pure.parts or str(pure) != path or parent not in directories or path in seen:
+            raise HostError(f"the package {digest} has a file with the path {path!r}; archive it again")
+        seen.add(path)
+        good = _plain(path)
+        if kind == "link":
+            target = os.path.normpath(os.path.join(parent, entry["target"]))
+            good = good and _plain(entry["target"]) and not target.startswith("/") and target.split("/")[0] != ".."
+        else:
+            good = good and type(entry["mode"]) is int and entry["mode"] in _MODES[kind]
+        if kind == "directory":
+            directories.add(path)
+        elif kind == "file":
+            good = good and type(entry["size"]) is int and entry["size"] >= 0 and bool(_SHA256.fullmatch(entry["sha256"]))
+            good = good and sizes.setdefault(entry["sha256"], entry["size"]) == entry["size"]
+        if not good:
+            raise HostError(f"the package {digest} has a bad entry for {path!r}; archive it again")
+    return files
+
+
+def _plain(text: str) -> bool:
+    """Whether a file system takes it as a name."""
+    return bool(text.encode()) and "\0" not in text
 
 
 def stage(
@@ -80,7 +137,7 @@ def stage(
     }
     home.fence(token)
     existing = home.get(release_id)
-    if existing is not None and existing.digest == digest:
+    if existing is not None:
         wrong = changed_files(existing)
         if not wrong:
             return result
@@ -89,111 +146,173 @@ def stage(
                 f"{home.name} {version} is live here but {len(wrong)} of its files were changed, {wrong[0]} first; "
                 "find out who did it, then deploy another release or remove the change"
             )
-        existing.tree.parent.rename(home.staging / f"damaged-{release_id}")
-    result["removed"] = home.sweep(keep, [*protect, digest], release_id)
+    result["removed"] = home.sweep(keep, protect, release_id)
 
     work = home.staging / release_id
-    sources = _sources(home, files, work / "contents")
-    contents = {entry["sha256"]: entry["size"] for entry in files if entry["type"] == "file"}
-    lacking = sorted(sha for sha in contents if sha not in sources)
-    _check_room(home.staging, sum(contents[sha] for sha in lacking), len(files))
+    _keep_contents(work)
+    sources = _find_sources(home, files, os.fsencode(work / "contents"))
+    sizes = {entry["sha256"]: entry["size"] for entry in files if entry["type"] == "file"}
+    lacking = sorted(sha for sha in sizes if sha not in sources.any)
+    _check_room(home.staging, files, sources)
     if lacking and pack is None:
         result.update(state="lacking", need=lacking)
         return result
     try:
-        _build(work, files, sources, lacking, contents, pack)
-        record = {"digest": digest, "config": config, "files": files}
-        (work / "release.json").write_text(json.dumps(record, sort_keys=True), encoding="utf-8")
+        with _umask(0o022):
+            _build(work, files, sources, lacking, sizes, pack)
+            record = {"digest": digest, "config": config, "files": files}
+            (work / "release.json").write_text(json.dumps(record, sort_keys=True), encoding="utf-8")
         _flush(work)
-        work.rename(home.releases / release_id)
     except OSError as error:
         shutil.rmtree(work, ignore_errors=True)
-        raise HostError(f"can't build {home.name} {version} in {work}: {error.strerror or error}") from error
+        raise HostError(
+            f"can't build {home.name} {version} in {work} ({error.strerror or error}); make room or mend the file system and run this again"
+        ) from error
+    home.put(work, release_id)
     home.append("staged", release_id, version=version, digest=digest, deployment=deployment, token=token)
-    result.update(changed=True, sent=len(lacking), linked=len(contents) - len(lacking))
+    result.update(changed=True, sent=len(lacking), linked=len(sizes) - len(lacking))
     return result
 
 
-def _sources(home: ReleaseHome, files: list[dict[str, Any]], unpacked: Path) -> dict[str, Path]:
-    """Where the host already has a content: unpacked by an interrupted staging, or in another release.
+@contextlib.contextmanager
+def _umask(mask: int) -> Iterator[None]:
+    """Services read the tree as users of their own, whatever the umask of the one who stages."""
+    before = os.umask(mask)
+    try:
+        yield
+    finally:
+        os.umask(before)
+
+
+def _keep_contents(work: Path) -> None:
+    """Remove all that an interrupted staging left but the contents that it had unpacked; room is counted after that."""
+    contents = work / "contents"
+    if work.is_symlink() or not work.is_dir():
+        remove(work)
+    else:
+        for name in os.listdir(work):
+            if name != "contents":
+                remove(work / name)
+        if contents.is_symlink() or not contents.is_dir():
+            remove(contents)
+    contents.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+
+@dataclass(frozen=True)
+class _Sources:
+    """Where the host has contents already: ``any`` to copy from, ``linkable`` where owner and mode agree too."""
+
+    any: dict[str, bytes]
+    linkable: dict[_Kind, bytes]
+
+
+def _find_sources(home: ReleaseHome, files: list[dict[str, Any]], contents: bytes) -> _Sources:
+    """Look for the contents of ``files``: unpacked by an interrupted staging, or in another release.
 
     Each candidate is hashed before it counts, so a file that somebody edited can't spread into the new release.
     """
-    wanted = {(entry["sha256"], entry["size"]) for entry in files if entry["type"] == "file"}
-    candidates = [(entry, unpacked / entry["sha256"]) for entry in files if entry["type"] == "file"]
-    for release in home.all():
-        candidates += [(entry, release.tree / entry["path"]) for entry in release.files if entry["type"] == "file"]
-    found: dict[str, Path] = {}
-    for entry, path in candidates:
-        sha = entry["sha256"]
-        if sha in found or (sha, entry["size"]) not in wanted:
+    kinds = {(entry["sha256"], entry["mode"]): entry for entry in files if entry["type"] == "file"}
+    wanted = {entry["sha256"]: entry for entry in kinds.values()}
+    found = _Sources({}, {})
+    for name in os.listdir(contents):
+        path = os.path.join(contents, name)
+        entry = wanted.get(os.fsdecode(name))
+        info = intact(path, entry) if entry else None
+        if entry is None or info is None or info.st_nlink != 1:
+            remove(Path(os.fsdecode(path)))
             continue
-        with contextlib.suppress(OSError):
-            if path.lstat().st_size == entry["size"] and sha256_file(path) == sha:
-                found[sha] = path
+        os.chmod(path, entry["mode"])
+        found.any[entry["sha256"]] = found.linkable[entry["sha256"], entry["mode"]] = path
+    user = os.geteuid()
+    for release in home.all():
+        tree = os.fsencode(release.tree)
+        for entry in release.files:
+            if entry["type"] != "file" or entry["sha256"] not in wanted:
+                continue
+            kind = (entry["sha256"], entry["mode"])
+            if kind in found.linkable or (kind not in kinds and kind[0] in found.any):
+                continue
+            path = os.path.join(tree, entry["path"].encode())
+            info = intact(path, entry)
+            if info is None:
+                continue
+            found.any.setdefault(kind[0], path)
+            # Linked, the file would have that owner in the new release too, who could change it.
+            if kind in kinds and info.st_uid == user and stat.S_IMODE(info.st_mode) == kind[1]:
+                found.linkable[kind] = path
     return found
 
 
-def _check_room(folder: Path, size: int, count: int) -> None:
+def _check_room(folder: Path, files: list[dict[str, Any]], sources: _Sources) -> None:
     room = os.statvfs(folder)
-    free = room.f_bavail * room.f_frsize
-    if size + _MARGIN > free:
-        raise HostError(f"{folder} needs {(size + _MARGIN) >> 20} MiB but only {free >> 20} MiB are free; make room and run this again")
+    block = room.f_frsize
+    new = {(entry["sha256"], entry["mode"]): entry["size"] for entry in files if entry["type"] == "file"}
+    sizes = [size for kind, size in new.items() if kind not in sources.linkable]
+    others = sum(entry["type"] != "file" for entry in files)
+    need = _MARGIN + sum(-(-size // block) * block for size in sizes) + others * block
+    free = room.f_bavail * block
+    if need > free:
+        raise HostError(f"{folder} needs {need >> 20} MiB but only {free >> 20} MiB are free; make room and run this again")
+    count = len(sizes) + others
     if room.f_files and count > room.f_favail:
         raise HostError(f"{folder} needs {count} inodes but only {room.f_favail} are free; make room and run this again")
 
 
 def _build(
-    work: Path,
-    files: list[dict[str, Any]],
-    sources: dict[str, Path],
-    lacking: list[str],
-    sizes: dict[str, int],
-    pack: Optional[Path],
+    work: Path, files: list[dict[str, Any]], sources: _Sources, lacking: list[str], sizes: Mapping[str, int], pack: Optional[Path]
 ) -> None:
-    """Make ``work/tree``; contents come from ``sources`` by hard link, the lacking ones out of the pack."""
-    tree = work / "tree"
-    if tree.exists():
-        shutil.rmtree(tree)
-    tree.mkdir(parents=True)
+    """Make ``work/tree``: contents that the host has by hard link, the lacking ones out of the pack."""
+    work.chmod(_DIRECTORY)
     contents = work / "contents"
-    contents.mkdir(exist_ok=True)
-    have = dict(sources)
     if pack is not None and lacking:
         _unpack(pack, lacking, sizes, contents)
-        have.update({sha: contents / sha for sha in lacking})
-    for entry in sorted(files, key=lambda entry: str(entry["path"])):
-        path = tree / entry["path"]
+        sources.any.update({sha: os.fsencode(contents / sha) for sha in lacking})
+    fresh = set(lacking)
+    tree = os.fsencode(work / "tree")
+    _make_directory(tree)
+    for entry in files:
+        path = os.path.join(tree, entry["path"].encode())
         if entry["type"] == "directory":
-            path.mkdir()
-            path.chmod(0o755)
+            _make_directory(path)
         elif entry["type"] == "link":
-            path.symlink_to(entry["target"])
+            os.symlink(entry["target"].encode(), path)
         else:
-            _place(have[entry["sha256"]], path, entry)
+            sha, mode = kind = (entry["sha256"], entry["mode"])
+            if sha in fresh:
+                fresh.remove(sha)
+                os.chmod(sources.any[sha], mode)
+                sources.linkable[kind] = sources.any[sha]
+            _place(path, sources.linkable.get(kind), sources.any[sha], mode)
+            sources.linkable[kind] = path
     shutil.rmtree(contents)
 
 
-def _place(source: Path, path: Path, entry: dict[str, Any]) -> None:
-    """Put a content at ``path``: linked where the mode agrees, copied where it doesn't."""
-    if source.parent.name == "contents" and source.stat().st_nlink == 1:
-        source.chmod(entry["mode"])
-    if (source.stat().st_mode & 0o7777) == entry["mode"]:
-        os.link(source, path, follow_symlinks=False)
-    else:
-        shutil.copyfile(source, path)
-        path.chmod(entry["mode"])
+def _make_directory(path: bytes) -> None:
+    os.mkdir(path)
+    os.chmod(path, _DIRECTORY)  # a set-gid parent would pass its bit on
 
 
-def _unpack(pack: Path, lacking: list[str], sizes: dict[str, int], folder: Path) -> None:
+def _place(path: bytes, linkable: Optional[bytes], source: bytes, mode: int) -> None:
+    if linkable is not None:
+        try:
+            os.link(linkable, path, follow_symlinks=False)
+            return
+        except OSError as error:
+            # Too many links to one inode, another owner, or a file system without hard links.
+            if error.errno not in _UNLINKABLE:
+                raise
+    shutil.copyfile(source, path)
+    os.chmod(path, mode)
+
+
+def _unpack(pack: Path, lacking: list[str], sizes: Mapping[str, int], folder: Path) -> None:
     """Write each lacking content to ``folder``; the pack is their plain concatenation in this order, gzipped."""
     try:
         with gzip.open(pack, "rb") as stream:
             for sha in lacking:
                 digest = hashlib.sha256()
                 left = sizes[sha]
-                (folder / sha).unlink(missing_ok=True)
-                with (folder / sha).open("xb") as target:
+                with open(os.path.join(folder, sha), "xb") as target:
                     while left:
                         chunk = stream.read(min(left, 1 << 20))
                         if not chunk:
@@ -203,6 +322,8 @@ def _unpack(pack: Path, lacking: list[str], sizes: dict[str, int], folder: Path)
                         left -= len(chunk)
                 if digest.hexdigest() != sha:
                     raise HostError(f"the pack holds other bytes than sha256:{sha}; verify the DSL and run this again")
+            if stream.read(1):
+                raise HostError("the pack holds more than was asked for; run this again")
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise HostError(f"the pack is damaged ({error}); run this again") from error
 

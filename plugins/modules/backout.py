@@ -11,9 +11,9 @@ module: backout
 short_description: Bring a host back to the release it had before a deployment
 version_added: 0.1.0
 description:
-  - Leaves the deployment's release and makes the previous one live: hooks, link, health checks.
+  - Leaves the deployment's release and makes the previous one live, with hooks, link and health checks.
   - A host that was not touched, or is back already, is left alone.
-  - When it can't be reached or does not come up it is owed: run the same playbook again.
+  - When it can't be reached or does not come up it is owed. Run the same playbook again.
 author:
   - Tidegate maintainers (@tidegate)
 extends_documentation_fragment:

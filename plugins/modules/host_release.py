@@ -112,17 +112,31 @@ need:
   type: list
   elements: str
   returned: when RV(state) is V(lacking)
+removed:
+  description: The ids of the releases that were removed from the host to make room.
+  type: list
+  elements: str
+  returned: when O(operation=stage) and the release was not staged already
+sent:
+  description: How many contents came out of the pack.
+  type: int
+  returned: when RV(state) is V(staged) and it was not before
+linked:
+  description: How many contents the host had already.
+  type: int
+  returned: when RV(state) is V(staged) and it was not before
 live:
   description: Version and digest of what was live when the release was staged; null when nothing was.
   type: dict
   returned: when O(operation=stage)
 version:
-  description: The version that is live now.
+  description: The version that is live now, or should be when RV(state) is V(stuck) or V(owed); null when there is none.
   type: str
   returned: when O(operation=activate) or O(operation=backout)
 """
 
 import base64
+import signal
 import zlib
 from pathlib import Path
 from typing import Any
@@ -138,7 +152,10 @@ def run(params: dict[str, Any]) -> dict[str, Any]:
     order = Order(params["deployment"], params["token"], params["settings"])
     with home.locked(params["patience"]):
         if params["operation"] == "stage":
-            manifest, config, index = (zlib.decompress(base64.b64decode(text)) for text in params["documents"])
+            try:
+                manifest, config, index = (zlib.decompress(base64.b64decode(text)) for text in params["documents"])
+            except (ValueError, zlib.error):
+                raise HostError("documents must be manifest, config and file index, each compressed with zlib and in base64") from None
             pack = Path(params["pack"]) if params["pack"] else None
             return stage(
                 home, params["digest"], (manifest, config, index), pack, params["keep"], params["protect"], order.token, order.deployment
@@ -166,6 +183,8 @@ def main() -> None:
             "patience": {"type": "float", "default": 120},
         },
     )
+    # Finish even when the connection breaks; a handler, unlike ignoring, is not passed on to hooks and the services they start.
+    signal.signal(signal.SIGHUP, lambda _signum, _frame: None)
     try:
         result = run(module.params)
     except HostError as error:

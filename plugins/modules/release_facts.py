@@ -80,7 +80,13 @@ import os
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.tidegate.release.plugins.module_utils.release_home import HostError, ReleaseHome, changed_files, extra_files
+from ansible_collections.tidegate.release.plugins.module_utils.release_home import (
+    NAME,
+    HostError,
+    ReleaseHome,
+    changed_files,
+    extra_files,
+)
 
 
 def look(root: str, name: str) -> dict[str, Any]:
@@ -104,8 +110,9 @@ def main() -> None:
     except FileNotFoundError:
         names = []
     except OSError as error:
-        module.fail_json(msg=f"{root}: {error.strerror}; run this with become")
-    module.exit_json(changed=False, releases=[look(root, name) for name in names if os.path.isdir(os.path.join(root, name))])
+        module.fail_json(msg=f"{root} can't be read ({error.strerror}); name the right directory, or run this with become")
+    homes = [name for name in names if NAME.fullmatch(name) and os.path.isdir(os.path.join(root, name))]
+    module.exit_json(changed=False, releases=[look(root, name) for name in homes])
 
 
 if __name__ == "__main__":

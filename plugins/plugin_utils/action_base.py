@@ -41,7 +41,7 @@ def argument_spec(module: str) -> dict[str, Any]:
     options = dict(documentation.get("options", {}))
     for fragment in documentation.get("extends_documentation_fragment", []):
         if fragment.startswith("tidegate.release."):
-            name, _, part = fragment.removeprefix("tidegate.release.").partition(".")
+            name, _dot, part = fragment.removeprefix("tidegate.release.").partition(".")
             text = getattr(import_module(f"{_COLLECTION}.doc_fragments.{name}").ModuleDocFragment, part.upper() or "DOCUMENTATION")
             options = yaml.safe_load(text).get("options", {}) | options
     return _spec(options)

@@ -118,18 +118,22 @@ def _verdict(deployment: Deployment, targets: list[Target]) -> str:
         return f"{what} is live on {active} of {len(targets)} hosts."
     if deployment.state is DeploymentState.BACKED_OUT:
         back = sum(target.state is HostState.BACKED_OUT for target in targets)
-        return f"{what} was backed out of all {back} hosts it had touched: {deployment.reason}."
+        return f"{what} was backed out of {_hosts(back)} it had touched: {deployment.reason}."
     if deployment.state is DeploymentState.CANCELLED:
         return f"{what} was cancelled before it touched a host: {deployment.reason}."
     if deployment.state is DeploymentState.BACKING_OUT:
         return (
-            f"{what} is being backed out, but {len(owed)} hosts still owe it ({', '.join(owed[:5])}): {deployment.reason}. "
+            f"{what} is being backed out, but hosts still owe it, {len(owed)} of them ({', '.join(owed[:5])}): {deployment.reason}. "
             "Bring them back and run the same command again."
         )
     if deployment.state is DeploymentState.HELD:
         return f"{what} is held: {deployment.reason}. Run deploy again to go on, or backout to undo it."
     staged = sum(target.state is HostState.STAGED for target in targets)
     return f"{what} is {deployment.state}: staged on {staged} of {len(targets)} hosts. Run deploy to go on, or backout to undo it."
+
+
+def _hosts(number: int) -> str:
+    return "the 1 host" if number == 1 else f"all {number} hosts"
 
 
 def _result(decision: GateDecision, wave: int | None, waves: int, hosts: int) -> dict[str, Any]:

@@ -47,7 +47,7 @@ def plan(
             raise ConflictError(f"{number} was backed out ({current.reason}); raise a new RFC for the next attempt")
 
         clearing = clear(rfc_path, dsl, cmdb_url, policy_path, now)
-        if not clearing.clearance.granted or clearing.rfc is None or clearing.policy is None or clearing.manifest is None:
+        if not clearing.clearance.granted or clearing.rfc is None or clearing.policy is None:
             raise TidegateError(f"{clearing.clearance.sentence()}\n{clearing.clearance.text()}")
         rfc = clearing.rfc
         if current is not None and current.state is not DeploymentState.CANCELLED:

@@ -9,7 +9,6 @@ Pure but for :class:`Bar`, which draws with rich where rich is installed.
 from __future__ import annotations
 
 import contextlib
-import os
 import unicodedata
 from collections import Counter
 from collections.abc import Mapping
@@ -74,6 +73,8 @@ class Progress:
         state = one_line(told.get("state") or "")
         if step in HOST_STEPS and not state and (told or failed or unreachable):
             state = HOST_STEPS[step][3 if unreachable else 2 if failed else 0]
+        elif (failed or unreachable) and not state:
+            state = "failed"
         detail = told.get("detail") or ""
         if not told or ((failed or unreachable) and not detail):
             detail = result.get("msg") or ""
@@ -152,7 +153,7 @@ def step_line(progress: Progress) -> str:
     parts = [progress.name]
     if progress.hosts is not None:
         parts.append(hosts(progress.hosts))
-    if progress.step == "gate":
+    if progress.step == "gate" and progress.decision:
         parts.append(verdict(progress))
     else:
         parts += [part for part in (words(progress.state), progress.detail) if part]
@@ -166,7 +167,7 @@ def hosts(number: int) -> str:
     return f"{number} host" if number == 1 else f"{number} hosts"
 
 
-def live(stream: TextIO, environment: Mapping[str, str] = os.environ) -> bool:
+def live(stream: TextIO, environment: Mapping[str, str]) -> bool:
     """Whether a bar can be drawn: a terminal that can move its cursor, nobody asked for plain text, rich is there."""
     return (
         "rich" in globals()

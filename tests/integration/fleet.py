@@ -52,13 +52,6 @@ class Fleet:
         """Bring the hosts up and enter them in the CMDB."""
         self.lab("present")
         self.write_policy(**self.policy)
-        cis = [{"name": name, "class": "server", "site": "ams", "environment": "live"} for name in self.hosts]
-        variables = self.hostvars()
-        for ci in cis:
-            ci["attributes"] = {
-                name: value for name, value in variables[str(ci["name"])].items() if name.startswith(("ansible_", "tidegate_"))
-            }
-        self.ad_hoc("cmdb_ci", {"cis": cis})
         (self.path / "cmdb.yml").write_text(
             yaml.safe_dump(
                 {
@@ -77,31 +70,17 @@ class Fleet:
     def lab(self, state: str) -> None:
         variables = {
             "lab_path": str(self.path / "lab"),
-            "lab_hosts": [{"name": name} for name in self.hosts],
+            "lab_hosts": [{"name": name, "site": "ams"} for name in self.hosts],
+            "lab_cmdb": str(self.path / "cmdb.sqlite"),
             "lab_first": self.first,
             "lab_state": state,
         }
-        self.play("tidegate.release.lab", variables, inventory="localhost,").check_returncode()
+        done = self.play("tidegate.release.lab", variables, inventory="localhost,")
+        assert done.returncode == 0, done.stdout
 
     def hostvars(self) -> dict[str, dict[str, Any]]:
         """What the lab says of each host: address, key, user."""
-        output = subprocess.run(
-            ["ansible-inventory", "-i", str(self.path / "lab" / "inventory.yml"), "--list"],
-            env=self.environment,
-            check=True,
-            capture_output=True,
-            text=True,
-        ).stdout
-        return dict(json.loads(output)["_meta"]["hostvars"])
-
-    def ad_hoc(self, module: str, arguments: Mapping[str, Any]) -> None:
-        subprocess.run(
-            ["ansible", "localhost", "-i", "localhost,", "-m", f"tidegate.release.{module}", "-a", json.dumps(arguments)],
-            env=self.environment,
-            check=True,
-            capture_output=True,
-            text=True,
-        )
+        return dict(json.loads((self.path / "lab" / "inventory.yml").read_text())["all"]["hosts"])
 
     def play(
         self, name: str, variables: Mapping[str, Any] | None = None, *options: str, inventory: str | None = None

@@ -215,7 +215,9 @@ def test_on_a_terminal_a_bar_follows_the_wave_and_leaves_the_summary(project: Pa
     assert "\x1b[2K" in heard  # the bar is wiped, not scrolled away
     text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", heard)
     assert re.search(r"^.*wave 1/2  2 hosts  2 active  0 failed  \d+\.\d s  gate: proceed", text, re.MULTILINE)
-    assert heard.rfind("\x1b[?25h") > heard.rfind("\x1b[?25l"), "the cursor is back"
+    hidden = heard.split("\x1b[?25l")[1:]
+    assert hidden
+    assert all("\x1b[?25h" in part.split("━")[0] for part in hidden), "the cursor is back before a bar is drawn: a killed run leaves it"
     assert "\x1b[2J" not in heard, "a host's message can't drive the terminal"
 
 

@@ -75,7 +75,7 @@ class Address:
     def masked(self, text: str) -> str:
         """``text`` without the address's secrets, on one line."""
         for secret in self.secrets:
-            for form in {secret, quote(secret, safe="")}:
+            for form in (secret, quote(secret, safe="")):
                 text = text.replace(form, "***")
         return " ".join(text.split())
 

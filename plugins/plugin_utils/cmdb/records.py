@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import keyword
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -136,9 +137,13 @@ def _attributes(where: str, value: object, problems: list[Problem]) -> dict[str,
         problems.append(Problem(where, "attributes is not a mapping", "write it as keys and values"))
         return {}
     problems += [
-        Problem(where, f"attribute {_shown(key)} can't be a host variable", "use letters, digits and _, and not tidegate_ci")
+        Problem(
+            where,
+            f"attribute {_shown(key)} can't be a host variable",
+            "use letters, digits and _, and neither a keyword of Python nor tidegate_ci",
+        )
         for key in value
-        if not isinstance(key, str) or not key.isascii() or not key.isidentifier() or key == "tidegate_ci"
+        if not isinstance(key, str) or not key.isascii() or not key.isidentifier() or keyword.iskeyword(key) or key == "tidegate_ci"
     ]
     try:
         # There and back, so that it compares equal to what the database returns, whatever subclasses came in.

@@ -299,15 +299,17 @@ def _by_name(
 ) -> list[dict[str, Any]]:
     """The rows of ``select``, all of them or in chunks those whose ``column`` (the CI's name by default) is one of ``names``."""
     if names is None:
-        return [dict(row) for row in connection.execute(select).mappings()]
+        return _rows(connection.execute(select))
     column = schema().ci.c.name if column is None else column
     select = select.where(column.in_(sa.bindparam("names", expanding=True)))
     wanted = list(dict.fromkeys(names))
-    return [
-        dict(row)
-        for start in range(0, len(wanted), _CHUNK)
-        for row in connection.execute(select, {"names": wanted[start : start + _CHUNK]}).mappings()
-    ]
+    chunks = (wanted[start : start + _CHUNK] for start in range(0, len(wanted), _CHUNK))
+    return [row for chunk in chunks for row in _rows(connection.execute(select, {"names": chunk}))]
+
+
+def _rows(result: sa.Result[Any]) -> list[dict[str, Any]]:
+    keys = tuple(result.keys())
+    return [dict(zip(keys, row, strict=True)) for row in result]
 
 
 def _remember(

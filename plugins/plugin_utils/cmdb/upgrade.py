@@ -39,8 +39,7 @@ def make_ready(address: database.Address, source: sa.Engine, *, create: bool) ->
         if not create:
             raise NotFoundError(f"there is no CMDB at {address.label}; {_REMEDY}")
         _create_file(address.path)
-    with database.translated(address):
-        found = _revision(address, source)
+    found = _revision(address, source)
     if found == HEAD:
         return
     if found is None and address.path is not None:
@@ -53,18 +52,12 @@ def make_ready(address: database.Address, source: sa.Engine, *, create: bool) ->
 
 def _revision(address: database.Address, source: sa.Engine) -> str | None:
     """The revision of a CMDB that this code can use or upgrade; ``None`` for a database without tables."""
-    select = "SELECT version_num FROM alembic_version"
-    try:
-        with source.connect() as connection:
-            found = [str(row[0]) for row in connection.exec_driver_sql(select)]
-    except (sa.exc.OperationalError, sa.exc.ProgrammingError):
-        with source.connect() as connection:
-            tables = sa.inspect(connection).get_table_names()
-        if "alembic_version" in tables:
-            raise
-        if not tables:
-            return None
-        found = []
+    with database.reading(address, source) as connection:  # one moment: another process may be making it right now
+        tables = sa.inspect(connection).get_table_names()
+        rows = connection.exec_driver_sql("SELECT version_num FROM alembic_version") if "alembic_version" in tables else ()
+        found = [str(row[0]) for row in rows]
+    if not tables:
+        return None
     if len(found) != 1 or not re.fullmatch(r"\d{4}", found[0]):
         raise TidegateError(f"{address.label} is a database, but not a Tidegate CMDB; {_REMEDY}")
     if found[0] > HEAD:

@@ -323,7 +323,7 @@ class Journal:
                     deployment,
                     _D.BACKING_OUT if decision.decision == "back_out" else _D.HELD,
                     now,
-                    f"wave {number}: {decision.reason}",
+                    decision.reason,
                 )
 
     def order_backout(self, run: Run, reason: str, now: datetime) -> DeploymentState:

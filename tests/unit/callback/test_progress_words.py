@@ -59,6 +59,13 @@ def test_a_host_that_could_not_report_is_told_by_its_step_and_message(action: st
     assert (told.step, told.state, told.detail, told.good) == (action, state, "no route to host", False)
 
 
+@pytest.mark.parametrize("step", ["gate", "plan", "report"])
+def test_a_step_that_broke_says_why(step: str) -> None:
+    told = read({"msg": "the CMDB is gone"}, step, failed=True)
+    assert told is not None
+    assert step_line(told) == f"{step}  failed  the CMDB is gone"
+
+
 def test_results_of_other_actions_are_not_told() -> None:
     assert read({"changed": True}, "cmdb_ci") is None
     assert read({"msg": "no such CI"}, "cmdb_ci", failed=True) is None

@@ -76,7 +76,7 @@ def test_a_wave_is_closed_until_its_gate_opens_it(journal: Journal) -> None:
     with pytest.raises(StateError, match="not open"):
         journal.activating(run, "web1", NOW)
     stage_all(journal, run)
-    with pytest.raises(StateError, match="wave 2 .* is not open"):
+    with pytest.raises(StateError, match=r"wave 2 .* is not open"):
         journal.activating(run, "web2", NOW)
     activate(journal, run, "web1")
     journal.decide_wave(run, 1, PROCEED, NOW)

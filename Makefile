@@ -1,0 +1,126 @@
+# `make` lists what there is. Nothing but Python >= 3.11, make and pip's registry is needed; all of it goes into .venv.
+
+PYTHON ?= python3 python3.13 python3.12 python3.11
+PROFILES ?= lab test lint
+
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --retries 5 --timeout 60 install -qq --progress-bar off --constraint constraints.txt
+TREE := build/src/ansible_collections/tidegate/release
+SOURCES := $(shell find galaxy.yml meta plugins roles playbooks inventories -not -path '*/__pycache__*' 2>/dev/null)
+
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+export PYTHONDONTWRITEBYTECODE := 1
+
+.PHONY: help venv dev collection system demo test test-unit test-integration molecule lint lint-python lint-ansible lint-docs sanity constraints clean
+.NOTPARALLEL:
+
+help:
+	@echo "make demo              two releases and a broken third on 8 lab hosts, in waves; report in build/demo"
+	@echo "make test              unit, integration and molecule tests"
+	@echo "make test-unit         one part of them; also test-integration, molecule"
+	@echo "make lint              every linter; parts: lint-python, lint-ansible, lint-docs, sanity"
+	@echo "make venv              .venv with requirements.txt; PYTHON=/path/to/python3 picks the Python"
+	@echo "make collection        this checkout, installed into .venv"
+	@echo "make system            missing system packages; PROFILES=\"lab test lint\""
+	@echo "make constraints       newest versions within requirements*.txt into constraints.txt"
+	@echo "make clean             removes .venv and build"
+
+# --- what everything stands on --------------------------------------------------------------------------------------------------------
+
+venv: $(VENV)/.runtime
+dev: $(VENV)/.dev
+collection: $(VENV)/.collection
+
+$(VENV)/.made:
+	@for python in $(PYTHON); do \
+	  if $$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then \
+	    echo "==> making $(VENV) with $$($$python --version)"; \
+	    $$python -m venv --clear $(VENV) && touch $@; exit; \
+	  fi; \
+	done; \
+	echo "None of $(PYTHON) is Python 3.11 or newer; install one, or name it: make PYTHON=/path/to/python3" >&2; exit 1
+
+$(VENV)/.runtime: $(VENV)/.made requirements.txt constraints.txt
+	@echo "==> installing requirements.txt"
+	@$(PIP) -r requirements.txt
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.runtime requirements-dev.txt
+	@echo "==> installing requirements-dev.txt"
+	@$(PIP) -r requirements-dev.txt
+	@touch $@
+
+# Into site-packages: Ansible and Python both look there, without any environment variable.
+$(VENV)/.collection: $(VENV)/.runtime $(SOURCES)
+	@echo "==> installing the collection"
+	@ANSIBLE_GALAXY_COLLECTIONS_PATH_WARNING=false $(BIN)/ansible-galaxy collection install --force --offline \
+	  -r collections/requirements.yml -p "$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')" >/dev/null
+	@touch $@
+
+system: $(VENV)/.runtime
+	@tools/system-packages $(PROFILES)
+
+constraints: $(VENV)/.runtime
+	@echo "==> resolving requirements.txt and requirements-dev.txt for Python 3.11 and newer"
+	@$(BIN)/python -m pip --disable-pip-version-check install -qq uv
+	@$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --strip-extras --no-annotate \
+	  --custom-compile-command "make constraints" --output-file constraints.txt requirements.txt requirements-dev.txt
+
+# --- showing and testing --------------------------------------------------------------------------------------------------------------
+
+demo: collection
+	@tools/system-packages lab
+	@$(BIN)/python examples/demo/demo.py
+
+test: test-unit test-integration molecule
+	@$(BIN)/python tools/skipped.py build/test/*.xml
+
+test-unit: dev collection
+	@tools/system-packages test
+	@echo "==> unit tests"
+	@$(BIN)/pytest -q --junit-xml=build/test/unit.xml tests/unit
+
+test-integration: dev collection
+	@tools/system-packages lab test
+	@echo "==> integration tests"
+	@$(BIN)/pytest -q --junit-xml=build/test/integration.xml tests/integration
+
+molecule: dev collection
+	@tools/system-packages lab
+	@echo "==> molecule scenarios"
+	@$(BIN)/molecule test --all
+
+# --- linting --------------------------------------------------------------------------------------------------------------------------
+
+lint: lint-python lint-ansible lint-docs sanity
+
+lint-python: dev build/src
+	@echo "==> ruff"
+	@$(BIN)/ruff check --quiet
+	@$(BIN)/ruff format --check --quiet
+	@echo "==> mypy"
+	@$(BIN)/mypy --no-error-summary $(TREE)/plugins/plugin_utils $(TREE)/plugins/module_utils
+
+lint-ansible: dev collection
+	@echo "==> ansible-lint"
+	@$(BIN)/ansible-lint -q
+
+lint-docs: dev collection
+	@echo "==> antsibull-docs"
+	@$(BIN)/antsibull-docs lint-collection-docs --plugin-docs --validate-collection-refs=all .
+	@echo "==> antsibull-changelog"
+	@$(BIN)/antsibull-changelog lint
+
+sanity: dev
+	@tools/system-packages lint
+	@echo "==> ansible-test sanity"
+	@$(BIN)/python tools/sanity.py
+
+# The checkout under the name that Python code imports it by, for mypy and editors.
+build/src:
+	@mkdir -p $(dir $(TREE))
+	@ln -sfn $(CURDIR) $(TREE)
+
+clean:
+	rm -rf $(VENV) build

@@ -1,0 +1,36 @@
+# Copyright (c) Tidegate maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Controller side of tidegate.release.report."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from ansible_collections.tidegate.release.plugins.plugin_utils.action_base import TidegateAction
+from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import Cmdb
+from ansible_collections.tidegate.release.plugins.plugin_utils.report.files import merge, write_report
+from ansible_collections.tidegate.release.plugins.plugin_utils.report.model import build_report
+from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.journal import utc_now
+from ansible_collections.tidegate.release.plugins.plugin_utils.settings import home
+
+
+class ActionModule(TidegateAction):
+    """Read the CMDB once and write both forms of the report."""
+
+    module = "report"
+    libraries = ("SQLAlchemy",)
+
+    def execute(self, options: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
+        with Cmdb.open(home(options, "cmdb")) as cmdb:
+            report = merge(build_report(cmdb, utc_now()), options["extra"])
+        directory = Path(options["dest"])
+        changed = write_report(report, directory, write=not self._task.check_mode)
+        return {
+            "changed": bool(changed),
+            "html": str(directory / "report.html"),
+            "json": str(directory / "report.json"),
+            "attention": report["attention"],
+            "progress": {"step": "report", "state": "written" if changed else "unchanged", "detail": str(directory / "report.html")},
+        }

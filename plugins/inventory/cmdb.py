@@ -1,0 +1,184 @@
+# Copyright (c) Tidegate maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The CMDB as the inventory."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+name: cmdb
+short_description: Make the CMDB the inventory
+version_added: 0.1.0
+description:
+  - Every CI of the CMDB, or those that O(query) picks, becomes a host in the group V(all). Its attributes become host variables.
+  - The host variable C(tidegate_ci) holds the CI itself, C(name), C(class), C(site), C(environment) and C(installations), the latter by
+    release, each with C(version) and C(digest).
+  - Attributes come from outside and are never templated, whatever they look like.
+  - It is all or nothing. Where ansible-core would only warn about an inventory that can't be read and go on without its hosts, this
+    plugin ends the run, whatever E(ANSIBLE_INVENTORY_ANY_UNPARSED_IS_FAILED) says.
+  - The file's name has to end in C(cmdb.yml), C(cmdb.yaml), C(tidegate.yml) or C(tidegate.yaml).
+  - With O(cache) what O(query) picked is kept until the CMDB changes, so a cached inventory is never an outdated one.
+author:
+  - Tidegate maintainers (@tidegate)
+extends_documentation_fragment:
+  - ansible.builtin.constructed
+  - ansible.builtin.inventory_cache
+requirements:
+  - SQLAlchemy >= 2
+  - jmespath >= 1
+  - psycopg >= 3 for a CMDB in PostgreSQL
+options:
+  plugin:
+    description: Marks the file as one for this plugin.
+    type: str
+    required: true
+    choices: [tidegate.release.cmdb]
+  cmdb:
+    description:
+      - The CMDB, the path of an SQLite file or an SQLAlchemy database URL such as V(postgresql+psycopg://cmdb@db/cmdb).
+      - A relative path in the inventory file starts at that file.
+    type: str
+    env:
+      - name: TIDEGATE_CMDB
+  query:
+    description:
+      - JMESPath expression over the list of all CIs that gives CIs or their names.
+      - The CIs look like C(tidegate_ci) and have C(attributes) besides.
+      - Without it every CI is a host.
+    type: str
+  strict:
+    description:
+      - Fail when an expression of O(compose), O(groups) or O(keyed_groups) can't be evaluated for a host, or a key is empty and
+        has no C(default_value).
+      - With V(false) such a host quietly lacks the variable or the group.
+    type: bool
+    default: true
+seealso:
+  - module: tidegate.release.cmdb_ci
+  - module: tidegate.release.cmdb_ci_info
+"""
+
+EXAMPLES = r"""
+# Everything, in groups by site and class
+plugin: tidegate.release.cmdb
+cmdb: ../../cmdb.sqlite
+keyed_groups:
+  - key: tidegate_ci.site
+    prefix: site
+    default_value: unknown
+groups:
+  web: tidegate_ci.class == 'web'
+
+---
+# Only what runs pypiserver 2.3.2 in production
+plugin: tidegate.release.cmdb
+query: "[?environment=='production' && installations.pypiserver.version=='2.3.2']"
+"""
+
+import contextlib
+import gc
+import json
+import traceback
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from ansible.errors import AnsibleParserError, ExitCode
+from ansible.inventory.data import InventoryData
+from ansible.parsing.dataloader import DataLoader
+from ansible.plugins.inventory import BaseInventoryPlugin, Cacheable, Constructable
+from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import Cmdb
+from ansible_collections.tidegate.release.plugins.plugin_utils.errors import TidegateError
+from ansible_collections.tidegate.release.plugins.plugin_utils.libs import require
+from ansible_collections.tidegate.release.plugins.plugin_utils.settings import home
+
+# Expressions that need no template engine.
+_PLAIN = {f"tidegate_ci.{key}": key for key in ("name", "class", "site", "environment")}
+
+
+@contextlib.contextmanager
+def _uncollected() -> Iterator[None]:
+    """No garbage collection meanwhile: all that is made here is kept, and the collector would go through it again and again."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
+
+
+class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
+    """Read every CI in one snapshot, then add them as hosts."""
+
+    NAME = "tidegate.release.cmdb"
+
+    def verify_file(self, path: str) -> bool:
+        return path.endswith(("cmdb.yml", "cmdb.yaml", "tidegate.yml", "tidegate.yaml")) and bool(super().verify_file(path))
+
+    def parse(self, inventory: InventoryData, loader: DataLoader, path: str, cache: bool = True) -> None:
+        super().parse(inventory, loader, path, cache)
+        config = loader.load_from_file(path, cache="none")
+        if not isinstance(config, dict) or config.get("plugin") != self.NAME:
+            raise AnsibleParserError(f"{path} is not an inventory file of {self.NAME}")
+        try:
+            self._read_config_data(path)
+            if unknown := sorted(config.keys() - self.option_definitions.keys()):
+                raise TidegateError(f"{', '.join(unknown)} is not an option of {self.NAME}; see ansible-doc -t inventory {self.NAME}")
+            with _uncollected():
+                self._add(self._cis(path, given="cmdb" in config, cached=cache))
+        except Exception as error:
+            # Any other exception is a warning to ansible-core, which goes on with the hosts of other sources, or with some of ours.
+            self.display.vvv(traceback.format_exc())
+            self.display.error(f"The CMDB can't be the inventory, {path}: {error}", wrap_text=False)
+            raise SystemExit(ExitCode.PARSER_ERROR) from error
+
+    def _cis(self, path: str, given: bool, cached: bool) -> list[dict[str, Any]]:
+        """The CIs that become hosts; ``given``: the inventory file names the CMDB, ``cached``: Ansible allows to read the cache."""
+        require("SQLAlchemy", "jmespath")
+        query = self.get_option("query")
+        url = home({"cmdb": self.get_option("cmdb")}, "cmdb")
+        if given and "://" not in url:
+            url = str(Path(path).absolute().parent / url)
+        with Cmdb.open(url) as cmdb, cmdb.read() as connection:
+            if not self.get_option("cache"):
+                return cmdb.query(query, connection)
+            # Both are JSON in a string: a cache plugin's own way of writing may give a hostile attribute a meaning when it reads it back.
+            state = json.dumps([cmdb.label, query, cmdb.marker(connection)])
+            key = self.get_cache_key(path)
+            kept = self.cache.get(key) if cached else None
+            if kept is None or kept["state"] != state:
+                kept = {"state": state, "cis": json.dumps(cmdb.query(query, connection))}
+                self.cache[key] = kept
+            cis: list[dict[str, Any]] = json.loads(kept["cis"])
+            return cis
+
+    def _add(self, cis: list[dict[str, Any]]) -> None:
+        inventory: Any = self.inventory
+        strict, compose = self.get_option("strict"), self.get_option("compose")
+        groups, keyed = self.get_option("groups"), self.get_option("keyed_groups")
+        try:
+            for ci in cis:
+                name = ci["name"]
+                own = {key: value for key, value in ci.items() if key != "attributes"}
+                variables = ci["attributes"] | {"tidegate_ci": own}
+                inventory.add_host(name)
+                for key, value in variables.items():
+                    inventory.set_variable(name, key, value)
+                if compose or groups or keyed:
+                    self._set_composite_vars(compose, variables | {"inventory_hostname": name}, name, strict)
+                    variables = inventory.hosts[name].get_vars()
+                    self._add_host_to_composed_groups(groups, variables, name, strict, fetch_hostvars=False)
+                    self._add_host_to_keyed_groups(keyed, variables, name, strict, fetch_hostvars=False)
+        finally:
+            if both := sorted(inventory.groups.keys() & inventory.hosts.keys()):
+                raise TidegateError(
+                    f"{', '.join(both)} would be a host and a group, so that one host's name would select many; "
+                    "give the group another prefix"
+                )
+
+    def _compose(self, template: str, variables: dict[str, Any], *arguments: Any) -> Any:
+        """Look a CI's words up: ansible-core compiles an expression anew for each host, which is what grouping 30,000 hosts costs."""
+        if template in _PLAIN and not self.get_option("use_extra_vars"):
+            return variables["tidegate_ci"][_PLAIN[template]]
+        return super()._compose(template, variables, *arguments)

@@ -1,0 +1,65 @@
+#!/usr/bin/python
+# Copyright (c) Tidegate maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Evaluate the policy's controls for an RFC."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: clear
+short_description: Evaluate every control of the release policy for an RFC
+version_added: 0.1.0
+description:
+  - Evaluates every control, whatever the others found, and lists each with its result, reason and remedy.
+  - The clearance is granted only if no control is V(fail) or V(inconclusive). What can't be read is inconclusive, so it never passes.
+  - Changes nothing and can be run all day. M(tidegate.release.plan) evaluates the same controls again.
+author:
+  - Tidegate maintainers (@tidegate)
+extends_documentation_fragment:
+  - tidegate.release.homes.rfc
+  - tidegate.release.homes.dsl
+  - tidegate.release.homes.cmdb
+  - tidegate.release.homes.policy
+  - tidegate.release.homes.local
+seealso:
+  - module: tidegate.release.plan
+"""
+
+EXAMPLES = r"""
+- name: See whether the RFC may go ahead
+  tidegate.release.clear:
+    rfc: /srv/rfcs/CHG0030001.yml
+    dsl: /srv/dsl
+    cmdb: /srv/cmdb.sqlite
+"""
+
+RETURN = r"""
+granted:
+  description: Whether the RFC is cleared. The task fails when it is not.
+  type: bool
+  returned: always
+controls:
+  description: Every control.
+  type: list
+  elements: dict
+  returned: always
+  contains:
+    name:
+      description: Name of the control.
+      type: str
+      sample: window
+    result:
+      description: V(pass), V(fail), V(waived), V(inconclusive) or V(not_applicable).
+      type: str
+    reason:
+      description: What it found.
+      type: str
+    remedy:
+      description: What to do about it; empty when there is nothing to do.
+      type: str
+progress:
+  description: What the progress display shows of this task.
+  type: dict
+  returned: always
+"""

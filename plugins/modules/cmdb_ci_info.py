@@ -1,0 +1,83 @@
+#!/usr/bin/python
+# Copyright (c) Tidegate maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Read CIs from the CMDB."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: cmdb_ci_info
+short_description: Read CIs, their relations and what is installed on them
+version_added: 0.1.0
+description:
+  - Reads from the CMDB, all at one moment, the CIs that O(names) and O(query) pick; all without either.
+author:
+  - Tidegate maintainers (@tidegate)
+extends_documentation_fragment:
+  - tidegate.release.homes.cmdb
+  - tidegate.release.homes.local
+options:
+  names:
+    description: Names of CIs; those that don't exist are left out.
+    type: list
+    elements: str
+  query:
+    description:
+      - JMESPath expression over the list of all CIs, as RV(cis) has them without their relations, that gives CIs or their names.
+    type: str
+requirements:
+  - SQLAlchemy >= 2
+  - jmespath >= 1
+  - psycopg >= 3 for a CMDB in PostgreSQL
+seealso:
+  - module: tidegate.release.cmdb_ci
+"""
+
+EXAMPLES = r"""
+- name: Find the web servers in Amsterdam
+  tidegate.release.cmdb_ci_info:
+    query: "[?class=='web' && site=='ams']"
+  delegate_to: localhost
+  register: web
+
+- name: Show what runs there
+  ansible.builtin.debug:
+    msg: "{{ web.cis | items2dict(key_name='name', value_name='installations') }}"
+"""
+
+RETURN = r"""
+cis:
+  description: The CIs, by name.
+  type: list
+  elements: dict
+  returned: success
+  contains:
+    name:
+      description: Name of the CI.
+      type: str
+      sample: web1
+    class:
+      description: What kind of CI it is.
+      type: str
+      sample: web
+    site:
+      description: Where it is.
+      type: str
+      sample: ams
+    environment:
+      description: What it is for.
+      type: str
+      sample: production
+    attributes:
+      description: Everything else that is known about it.
+      type: dict
+      sample: {ansible_host: 192.0.2.11}
+    installations:
+      description: By release, the C(version) and C(digest) that are installed.
+      type: dict
+    relations:
+      description: Relations that start or end at the CI, each with C(source), C(target) and C(kind).
+      type: list
+      elements: dict
+"""

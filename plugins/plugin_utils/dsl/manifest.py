@@ -1,0 +1,99 @@
+# Copyright (c) Tidegate maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The manifest of a release: release.yml."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ..documents import Document, load_document
+
+_PLACEHOLDER = re.compile(r"\$\{([^}]*)\}")
+_HOOK_TIMEOUT = 60  # seconds, unless the manifest says
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """A release as its team describes it.
+
+    ``hooks`` (``prepare``, ``stop``, ``start``) and ``health`` have the shape of the schema with defaults filled in. ``settings``
+    are defaults; ``None`` means that each host has to give a value.
+    """
+
+    name: str
+    version: str
+    type: str
+    summary: str
+    payload: str
+    documentation: tuple[str, ...]
+    licence: str | None = None
+    settings: Mapping[str, str | int | None] = field(default_factory=dict)
+    hooks: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    health: tuple[Mapping[str, Any], ...] = ()
+
+    def to_config(self) -> dict[str, Any]:
+        """The manifest normalised, as a package's config has it: the same release gives the same bytes."""
+        config: dict[str, Any] = {
+            "schema": 1,
+            "name": self.name,
+            "version": self.version,
+            "type": self.type,
+            "summary": self.summary,
+            "payload": self.payload,
+            "documentation": sorted(self.documentation),
+            "settings": dict(self.settings),
+            "hooks": {name: dict(hook) for name, hook in self.hooks.items()},
+            "health": [dict(check) for check in self.health],
+        }
+        if self.licence is not None:
+            config["licence"] = self.licence
+        return config
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> Manifest:
+        """Read what :meth:`to_config` made; the bytes were checked against the package's digest before."""
+        values = {key: config[key] for key in ("name", "version", "type", "summary", "payload", "settings", "hooks")}
+        return cls(**values, documentation=tuple(config["documentation"]), licence=config.get("licence"), health=tuple(config["health"]))
+
+
+def load_manifest(path: str | Path) -> Manifest:
+    """Load a release.yml; raises :class:`DocumentError` with every problem."""
+    document = load_document(path, "release")
+    _check_placeholders(document)
+    document.finish()
+    data = document.data
+    return Manifest(
+        name=data["name"],
+        version=data["version"],
+        type=data["type"],
+        summary=data["summary"],
+        payload=data["payload"],
+        documentation=tuple(data["documentation"]),
+        licence=data.get("licence"),
+        settings=data.get("settings", {}),
+        hooks={name: {"timeout": _HOOK_TIMEOUT, **hook} for name, hook in data.get("hooks", {}).items()},
+        health=tuple(_with_defaults(check) for check in data["health"]),
+    )
+
+
+def _with_defaults(check: Mapping[str, Any]) -> dict[str, Any]:
+    return {**check, "http": {"status": 200, **check["http"]}} if "http" in check else dict(check)
+
+
+def _check_placeholders(document: Document) -> None:
+    """Every ``${name}`` of a health check has to be a declared setting."""
+    settings = document.data.get("settings", {})
+    health = document.data.get("health", [])
+    for index, check in enumerate(health if isinstance(health, list) else []):
+        for kind, key in (("http", "url"), ("tcp", "host"), ("tcp", "port")):
+            place = ("health", index, kind, key)
+            if not document.is_good(place):
+                continue
+            for name in _PLACEHOLDER.findall(str(check[kind][key])):
+                if not isinstance(settings, dict) or name not in settings:
+                    document.problem(place, f"${{{name}}} is not one of the settings", f"declare {name} under settings")

@@ -1,0 +1,69 @@
+# Copyright (c) Tidegate maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A clearance: every control's result for one RFC at one moment. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import Any
+
+from .controls import Control, Facts, evaluate_controls
+
+
+@dataclass(frozen=True)
+class Clearance:
+    """``rfc`` is its number, or the text ``unreadable RFC``; ``at`` is when the controls were evaluated."""
+
+    rfc: str
+    release: str
+    digest: str
+    at: datetime
+    controls: tuple[Control, ...]
+
+    @property
+    def granted(self) -> bool:
+        """True only if there are controls and none of them blocks."""
+        return bool(self.controls) and not any(control.blocks for control in self.controls)
+
+    def sentence(self) -> str:
+        """The decision, in one sentence."""
+        if self.granted:
+            return f"{self.rfc} is cleared: {self.release}, {len(self.controls)} controls."
+        blocking = [control.name for control in self.controls if control.blocks]
+        return f"{self.rfc} is not cleared: {', '.join(blocking)} of {len(self.controls)} controls stand in the way."
+
+    def text(self) -> str:
+        """One line for each control, and below it what to do when it blocks."""
+        name = max((len(control.name) for control in self.controls), default=0)
+        lines = []
+        for control in self.controls:
+            lines.append(f"  {control.result:<14} {control.name:<{name}}  {control.reason}")
+            if control.blocks and control.remedy:
+                lines.append(f"  {'':<14} {'':<{name}}  -> {control.remedy}")
+        return "\n".join(lines)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The clearance as JSON can hold it."""
+        controls = [{**asdict(control), "result": str(control.result)} for control in self.controls]
+        return {
+            "rfc": self.rfc,
+            "release": self.release,
+            "digest": self.digest,
+            "at": self.at.isoformat(),
+            "granted": self.granted,
+            "controls": controls,
+        }
+
+
+def evaluate(facts: Facts) -> Clearance:
+    """Evaluate every control."""
+    rfc = facts.rfc
+    return Clearance(
+        rfc=rfc.number if rfc else "the unreadable RFC",
+        release=f"{rfc.release} {rfc.version}" if rfc else "",
+        digest=rfc.digest if rfc else "",
+        at=facts.now,
+        controls=evaluate_controls(facts),
+    )

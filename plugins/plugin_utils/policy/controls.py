@@ -1,0 +1,200 @@
+# Copyright (c) Tidegate maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The controls: each one check of an RFC against the policy and the facts. Pure.
+
+To add a control, write a function that takes :class:`Facts` and returns :class:`Control` fields, and put it in ``CONTROLS``. What
+is not known is ``INCONCLUSIVE``, never ``PASS``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+from ..rfc.model import IMPLEMENT, SCHEDULED, STATES, Rfc
+from .model import Policy
+
+
+class Result(StrEnum):
+    """What a control found; only ``fail`` and ``inconclusive`` stand in the way."""
+
+    PASS = "pass"  # noqa: S105 - a result, not a password
+    FAIL = "fail"
+    WAIVED = "waived"
+    INCONCLUSIVE = "inconclusive"
+    NOT_APPLICABLE = "not_applicable"
+
+
+@dataclass(frozen=True)
+class PackageFacts:
+    """What the DSL says. ``archived``: the digest under the RFC's name and version, ``None`` when there is none.
+
+    ``damage``: why the package is not intact, empty when every blob was read and is what its digest says.
+    """
+
+    archived: str | None
+    damage: str
+
+
+@dataclass(frozen=True)
+class Facts:
+    """Everything that controls look at. ``None`` stands for what could not be found out; the ``_error`` texts say why."""
+
+    now: datetime
+    rfc: Rfc | None
+    rfc_error: str
+    policy: Policy | None
+    policy_error: str
+    package: PackageFacts | None
+    package_error: str
+    scope: tuple[str, ...] | None
+    scope_error: str
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A control's result with its reason, and what to do when it is not a pass."""
+
+    result: Result
+    reason: str
+    remedy: str = ""
+
+
+@dataclass(frozen=True)
+class Control:
+    """A named finding."""
+
+    name: str
+    result: Result
+    reason: str
+    remedy: str
+
+    @property
+    def blocks(self) -> bool:
+        """Whether it stands in the way of a clearance."""
+        return self.result in (Result.FAIL, Result.INCONCLUSIVE)
+
+
+def _passed(reason: str) -> Finding:
+    return Finding(Result.PASS, reason)
+
+
+def _failed(reason: str, remedy: str) -> Finding:
+    return Finding(Result.FAIL, reason, remedy)
+
+
+def _unknown(reason: str, remedy: str) -> Finding:
+    return Finding(Result.INCONCLUSIVE, reason, remedy)
+
+
+def _schema(_facts: Facts, rfc: Rfc) -> Finding:
+    return _passed(f"{rfc.number} is a complete RFC")
+
+
+def _state(_facts: Facts, rfc: Rfc) -> Finding:
+    if rfc.on_hold:
+        return _failed(f"{rfc.number} is on hold", "take it off hold when what it waits for is settled")
+    if rfc.state in (SCHEDULED, IMPLEMENT):
+        return _passed(f"{rfc.number} is {STATES[rfc.state]}")
+    return _failed(f"{rfc.number} is {STATES[rfc.state]}", "bring it to Scheduled (-2) by the change process")
+
+
+def _window(facts: Facts, rfc: Rfc) -> Finding:
+    window = f"{rfc.start_date.isoformat()} to {rfc.end_date.isoformat()}"
+    if facts.now < rfc.start_date:
+        return _failed(f"the window {window} has not opened", "wait for it, or have the RFC rescheduled")
+    if facts.now >= rfc.end_date:
+        return _failed(f"the window {window} is over", "have the RFC rescheduled; a missed window is never made up for")
+    return _passed(f"the window {window} is open")
+
+
+def _digest(facts: Facts, rfc: Rfc) -> Finding:
+    package = facts.package
+    if package is None:
+        return _unknown(f"the DSL could not be read: {facts.package_error}", "make it readable")
+    if package.archived is None:
+        return _failed(f"the DSL has no {rfc.release} {rfc.version}", "archive it and name its digest in the RFC")
+    if package.archived != rfc.digest:
+        return _failed(
+            f"the RFC names {rfc.digest}, but {rfc.release} {rfc.version} is {package.archived}",
+            "have the RFC approved for what is archived",
+        )
+    return _passed(f"the RFC names the archived {rfc.release} {rfc.version}")
+
+
+def _intact(facts: Facts, _rfc: Rfc) -> Finding:
+    package = facts.package
+    if package is None:
+        return _unknown(f"the DSL could not be read: {facts.package_error}", "make it readable")
+    if package.archived is None:
+        return _unknown("there is no package to look at", "archive the release")
+    if package.damage:
+        return _failed(package.damage, "restore the blob from a copy of the DSL")
+    return _passed("every blob of the package is what its digest says")
+
+
+def _scope(facts: Facts, _rfc: Rfc) -> Finding:
+    if facts.scope is None:
+        return _unknown(f"the CIs could not be selected: {facts.scope_error}", "correct the scope, or make the CMDB readable")
+    if not facts.scope:
+        return _failed("the scope selects no CI", "correct the scope, or enter the CIs in the CMDB")
+    return _passed(f"the scope selects {len(facts.scope)} CIs")
+
+
+def _approvals(facts: Facts, rfc: Rfc) -> Finding:
+    if facts.policy is None:
+        return _unknown(f"the policy could not be read: {facts.policy_error}", "correct the policy")
+    refused = sorted(entry.approver for entry in rfc.approvals if entry.state == "rejected")
+    if refused:
+        return _failed(f"rejected by {', '.join(refused)}", "settle their objection and have the RFC approved anew")
+    approved = [
+        entry for entry in rfc.approvals if entry.state == "approved" and entry.decided_at is not None and entry.decided_at <= facts.now
+    ]
+    people = {_person(entry.approver) for entry in approved} - {_person(rfc.requested_by)}
+    needed = facts.policy.approvals[rfc.type]
+    if len(people) < needed:
+        own = " (the requester's own does not count)" if any(_person(e.approver) == _person(rfc.requested_by) for e in approved) else ""
+        return _failed(
+            f"{len(people)} of {needed} approvals{own}", f"have it approved by {needed - len(people)} more, not by {rfc.requested_by}"
+        )
+    return _passed(f"{len(people)} approvals, {needed} needed")
+
+
+def _backout_plan(_facts: Facts, rfc: Rfc) -> Finding:
+    if not rfc.backout_plan.strip():
+        return _failed("there is no back-out plan", "write in backout_plan how the change is undone and who decides it")
+    return _passed("there is a back-out plan")
+
+
+def _person(name: str) -> str:
+    """The same person, however the name is written."""
+    return " ".join(name.split()).casefold()
+
+
+CONTROLS: Mapping[str, Callable[[Facts, Rfc], Finding]] = {
+    "rfc_schema": _schema,
+    "rfc_state": _state,
+    "window": _window,
+    "digest": _digest,
+    "payload_intact": _intact,
+    "scope": _scope,
+    "approvals": _approvals,
+    "backout_plan": _backout_plan,
+}
+
+
+def evaluate_controls(facts: Facts) -> tuple[Control, ...]:
+    """Every control's result, whatever the others found."""
+    results = []
+    for name, control in CONTROLS.items():
+        if facts.rfc is not None:
+            finding = control(facts, facts.rfc)
+        elif name == "rfc_schema":
+            finding = _failed(facts.rfc_error, "correct the RFC")
+        else:
+            finding = _unknown("there is no valid RFC to evaluate", "correct the RFC")
+        results.append(Control(name, finding.result, finding.reason, finding.remedy))
+    return tuple(results)

@@ -1,0 +1,122 @@
+# Copyright (c) Tidegate maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What ``report.json`` says: deployments, wave by wave, and what every host runs, out of the CMDB's database."""
+
+from __future__ import annotations
+
+import contextlib
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from ..cmdb.schema import schema
+from ..cmdb.store import Cmdb
+from ..rollout.states import DeploymentState, HostState
+
+with contextlib.suppress(ImportError):
+    import sqlalchemy as sa
+
+# Hosts that a person has to look at, and what to say of them; the most pressing first.
+_TROUBLE: Mapping[str, str] = {
+    HostState.OWED: "Still to be backed out",
+    HostState.STUCK: "Stuck, could neither activate the release nor go back",
+    HostState.LOST: "Lost while activating, what they run is not known",
+    HostState.ACTIVATING: "Began to activate and did not finish",
+    HostState.BACKING_OUT: "Began to go back and did not finish",
+    HostState.FAILED: "Failed, and went back to what they ran before",
+    HostState.STAGE_FAILED: "Could not be given the release",
+}
+# As many hosts are named in one sentence; the rest is counted.
+_NAMED = 20
+_UNDER_WAY = frozenset({HostState.ACTIVATING, HostState.BACKING_OUT})
+
+
+def build_report(cmdb: Cmdb, now: datetime) -> dict[str, Any]:
+    """The report as plain JSON types, of one moment of the database.
+
+    Keys: ``generated``, ``attention`` (sentences about what waits for a person), ``deployments`` (oldest first) and ``hosts``
+    (one entry for each host and release on it, by name). Times are RFC 3339 in UTC, ``null`` for what has not happened.
+    """
+    with cmdb.read() as connection:
+        deployments = _deployments(connection)
+        installed = defaultdict(list)
+        for row in cmdb.installations(connection=connection):
+            installed[row["ci"]].append(row)
+        hosts = [entry for ci in cmdb.cis(connection=connection) for entry in _host(ci, installed[ci["name"]])]
+    return {"generated": _time(now), "attention": _attention(deployments), "deployments": deployments, "hosts": hosts}
+
+
+def _deployments(connection: sa.Connection) -> list[dict[str, Any]]:
+    tables = schema()
+    of = tables.deployment.c
+    columns = (of.id, of.rfc, of.release, of.version, of.digest, of.state, of.reason, of.started, of.finished)
+    found = {row["id"]: dict(row) | {"waves": []} for row in connection.execute(sa.select(*columns).order_by(of.id)).mappings()}
+    waves: dict[tuple[int, int], dict[str, Any]] = {}
+    for row in connection.execute(sa.select(tables.wave).order_by(tables.wave.c.deployment_id, tables.wave.c.number)).mappings():
+        wave = {
+            "number": row["number"],
+            "state": row["state"],
+            "hosts": [],
+            "results": {},
+            "gate": row["decision"],
+            "reason": row["reason"],
+            "opened": _time(row["opened"]),
+            "decided": _time(row["decided"]),
+        }
+        waves[row["deployment_id"], row["number"]] = wave
+        found[row["deployment_id"]]["waves"].append(wave)
+    of_host = tables.deployment_host.c
+    rows = connection.execute(sa.select(tables.deployment_host).order_by(of_host.deployment_id, of_host.wave, of_host.position))
+    for row in rows.mappings():
+        wave = waves[row["deployment_id"], row["wave"]]
+        wave["hosts"].append(row["host"])
+        wave["results"][row["host"]] = {"state": row["state"], "detail": row["detail"], "previous_version": row["previous_version"]}
+    for deployment in found.values():
+        deployment.update(started=_time(deployment["started"]), finished=_time(deployment["finished"]))
+    return list(found.values())
+
+
+def _host(ci: Mapping[str, Any], installations: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    about = {key: ci[key] for key in ("name", "site", "environment", "class")}
+    entries = [
+        about | {key: row[key] for key in ("release", "version", "digest")} | {"since": _time(row["since"])} for row in installations
+    ]
+    return entries or [about | dict.fromkeys(("release", "version", "digest", "since"))]
+
+
+def _attention(deployments: list[dict[str, Any]]) -> list[str]:
+    sentences = []
+    latest: dict[tuple[str, str], tuple[dict[str, Any], dict[str, Any]]] = {}
+    for deployment in deployments:
+        label = _label(deployment)
+        if deployment["state"] == DeploymentState.HELD:
+            sentences.append(f"{label} is held: {deployment['reason'] or 'no reason was recorded'}.")
+        elif deployment["state"] == DeploymentState.BACKING_OUT:
+            sentences.append(f"{label} is not backed out yet: {deployment['reason'] or 'no reason was recorded'}.")
+        if deployment["state"] == DeploymentState.CANCELLED:
+            continue
+        for wave in deployment["waves"]:
+            # What an earlier deployment left on a host is settled by a later one of the same release that reached it.
+            for host, result in wave["results"].items():
+                if result["state"] not in (HostState.PLANNED, HostState.STAGED):
+                    latest[deployment["release"], host] = (deployment, result)
+    alike: dict[tuple[str, str, str], list[str]] = defaultdict(list)
+    for (_release, host), (deployment, result) in sorted(latest.items(), key=lambda item: item[0]):
+        under_way = deployment["finished"] is None and result["state"] in _UNDER_WAY
+        if result["state"] in _TROUBLE and not under_way:
+            alike[result["state"], _label(deployment), result["detail"]].append(host)
+    order = list(_TROUBLE)
+    for (state, label, detail), hosts in sorted(alike.items(), key=lambda item: order.index(item[0][0])):
+        more = f" and {len(hosts) - _NAMED} more" if len(hosts) > _NAMED else ""
+        sentences.append(f"{_TROUBLE[state]}: {', '.join(hosts[:_NAMED])}{more} ({label}{': ' + detail if detail else ''}).")
+    return sentences
+
+
+def _label(deployment: Mapping[str, Any]) -> str:
+    return f"{deployment['rfc']}, {deployment['release']} {deployment['version']}"
+
+
+def _time(moment: datetime | None) -> str | None:
+    return None if moment is None else moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

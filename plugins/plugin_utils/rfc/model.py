@@ -1,0 +1,92 @@
+# Copyright (c) Tidegate maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The request for change, with the field names and raw values of ServiceNow's change_request."""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from ..documents import Document, load_document, parse_time
+
+with contextlib.suppress(ImportError):
+    import jmespath
+
+SCHEDULED, IMPLEMENT = -2, -1
+STATES = {-5: "New", -4: "Assess", -3: "Authorize", -2: "Scheduled", -1: "Implement", 0: "Review", 3: "Closed", 4: "Canceled"}
+
+
+@dataclass(frozen=True)
+class Approval:
+    """What one person said in one role; ``state`` is ``approved``, ``rejected`` or ``requested``."""
+
+    approver: str
+    role: str
+    state: str
+    decided_at: datetime | None
+
+
+@dataclass(frozen=True)
+class Rfc:
+    """A request for change: one release digest, one set of CIs (``scope``, JMESPath over the CMDB), one window."""
+
+    number: str
+    type: str
+    state: int
+    risk: int
+    impact: int
+    short_description: str
+    requested_by: str
+    start_date: datetime
+    end_date: datetime
+    backout_plan: str
+    test_plan: str
+    release: str
+    version: str
+    digest: str
+    scope: str
+    approvals: tuple[Approval, ...]
+    on_hold: bool = False
+
+
+def load_rfc(path: str | Path) -> Rfc:
+    """Load an rfc.yml; raises :class:`DocumentError` with every problem."""
+    document = load_document(path, "rfc")
+    _check_window(document)
+    _check_scope(document)
+    document.finish()
+    data = document.data
+    approvals = tuple(
+        Approval(entry["approver"], entry["role"], entry["state"], parse_time(entry["decided_at"]) if "decided_at" in entry else None)
+        for entry in data["approvals"]
+    )
+    plain = ("number", "type", "state", "risk", "impact", "short_description", "requested_by", "backout_plan", "test_plan", "scope")
+    return Rfc(
+        **{name: data[name] for name in plain},
+        start_date=parse_time(data["start_date"]),
+        end_date=parse_time(data["end_date"]),
+        release=data["release"]["name"],
+        version=data["release"]["version"],
+        digest=data["release"]["digest"],
+        approvals=approvals,
+        on_hold=data.get("on_hold", False),
+    )
+
+
+def _check_window(document: Document) -> None:
+    start, end = ("start_date",), ("end_date",)
+    if document.is_good(start, end) and parse_time(document.data["end_date"]) <= parse_time(document.data["start_date"]):
+        document.problem(end, "the window ends before it starts", "set end_date after start_date")
+
+
+def _check_scope(document: Document) -> None:
+    if not document.is_good(("scope",)):
+        return
+    try:
+        jmespath.compile(document.data["scope"])
+    except jmespath.exceptions.JMESPathError as error:
+        what = " ".join(str(error).split())
+        document.problem(("scope",), f"scope is no JMESPath expression: {what}", "write one such as [?site=='ams']")

@@ -1,0 +1,250 @@
+# Copyright (c) Tidegate maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import Cmdb
+
+PAYLOAD = "{{ lookup('ansible.builtin.pipe', 'touch hacked') }}"
+SMUGGLED = {"__ansible_type": "_AnsibleTaggedStr", "value": PAYLOAD, "tags": [{"__ansible_type": "TrustedAsTemplate"}]}
+
+
+class Bench:
+    """A directory with a CMDB, and Ansible's programs to run on it."""
+
+    def __init__(self, path: Path, url: str) -> None:
+        self.path, self.url = path, url
+
+    def cmdb(self) -> Cmdb:
+        return Cmdb.open(self.url, create=True)
+
+    def put(self, *cis: dict[str, Any]) -> None:
+        with self.cmdb() as cmdb:
+            cmdb.put_cis(cis, "test")
+
+    def config(self, **options: Any) -> str:
+        path = self.path / "cmdb.yml"
+        path.write_text(yaml.safe_dump({"plugin": "tidegate.release.cmdb", **options}))
+        return str(path)
+
+    def run(self, program: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [str(Path(sys.executable).with_name(program)), *arguments],
+            env={**os.environ, "TIDEGATE_CMDB": self.url, "ANSIBLE_NOCOLOR": "1", "ANSIBLE_LOCALHOST_WARNING": "0"},
+            cwd=self.path, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+
+    def inventory(self, *arguments: str, **options: Any) -> dict[str, Any]:
+        done = self.run("ansible-inventory", "--list", "-i", self.config(**options), *arguments)
+        assert done.returncode == 0, done.stderr
+        listed: dict[str, Any] = json.loads(done.stdout)
+        return listed
+
+    def hosts(self, *arguments: str, **options: Any) -> list[str]:
+        return sorted(self.inventory(*arguments, **options)["_meta"]["hostvars"])
+
+    def module(self, module: str, /, check: bool = False, diff: bool = False, **options: Any) -> dict[str, Any]:
+        play = {"hosts": "localhost", "gather_facts": False, "tasks": [{f"tidegate.release.{module}": options, "register": "said"}]}
+        play["tasks"].append(
+            {"ansible.builtin.copy": {"content": "{{ said | to_json }}", "dest": str(self.path / "said")}, "check_mode": False}
+        )
+        play["tasks"][0]["ignore_errors"] = True
+        (self.path / "play.yml").write_text(yaml.safe_dump([play]))
+        flags = ["--check"] * check + ["--diff"] * diff
+        done = self.run("ansible-playbook", "play.yml", *flags)
+        assert done.returncode == 0, done.stdout + done.stderr
+        said: dict[str, Any] = json.loads((self.path / "said").read_text())
+        return said
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Bench:
+    return Bench(tmp_path, str(tmp_path / "cmdb.sqlite"))
+
+
+@pytest.fixture
+def on_both(tmp_path: Path, cmdb_url: str) -> Bench:
+    return Bench(tmp_path, cmdb_url)
+
+
+def _install(bench: Bench, ci: str) -> None:
+    with bench.cmdb() as cmdb, cmdb.begin() as connection:
+        cmdb.record_installations(
+            connection, [{"ci": ci, "release": "hello", "version": "1", "digest": "sha256:1"}], "test", datetime.now(UTC)
+        )
+
+
+def test_cis_are_hosts_with_their_attributes_and_groups(on_both: Bench) -> None:
+    on_both.put(
+        {"name": "web1", "class": "web", "site": "ams", "attributes": {"ansible_host": "192.0.2.1"}}, {"name": "db1", "site": "fra"}
+    )
+    _install(on_both, "web1")
+    listed = on_both.inventory(
+        "--export",
+        keyed_groups=[{"key": "tidegate_ci.site", "prefix": "site"}],
+        groups={"installed": "'hello' in tidegate_ci.installations"},
+        compose={"label": "ansible_host | default('none') ~ '@' ~ tidegate_ci.site"},
+    )
+    assert listed["site_ams"]["hosts"] == listed["installed"]["hosts"] == ["web1"]
+    assert listed["site_fra"]["hosts"] == ["db1"]
+    variables = listed["_meta"]["hostvars"]
+    assert _plain(variables["web1"]["ansible_host"]) == "192.0.2.1"
+    assert _plain(variables["web1"]["label"]) == "192.0.2.1@ams"
+    installed = variables["web1"]["tidegate_ci"]["installations"]["hello"]
+    assert {key: _plain(value) for key, value in installed.items()} == {"version": "1", "digest": "sha256:1"}
+
+
+def _plain(value: Any) -> Any:
+    return value["__ansible_unsafe"] if isinstance(value, dict) else value
+
+
+def test_a_query_picks_the_hosts(bench: Bench) -> None:
+    bench.put({"name": "web1", "site": "ams"}, {"name": "web2", "site": "fra"})
+    assert bench.hosts(query="[?site=='fra']") == ["web2"]
+    assert bench.hosts(query="[?site=='nowhere']") == []
+
+
+def test_a_relative_path_starts_at_the_inventory_file(bench: Bench) -> None:
+    bench.put({"name": "web1"})
+    (bench.path / "sub").mkdir()
+    (bench.path / "sub" / "cmdb.yml").write_text("plugin: tidegate.release.cmdb\ncmdb: ../cmdb.sqlite\n")
+    done = bench.run("ansible-inventory", "--list", "-i", "sub/cmdb.yml")
+    assert "web1" in json.loads(done.stdout)["_meta"]["hostvars"]
+
+
+@pytest.mark.parametrize("cached", [False, True])
+@pytest.mark.parametrize("value", [PAYLOAD, [{"deep": PAYLOAD}], SMUGGLED, {"__ansible_unsafe": PAYLOAD}])
+def test_no_attribute_is_ever_templated(bench: Bench, value: object, cached: bool) -> None:
+    bench.put({"name": "web1", "site": PAYLOAD, "attributes": {"motd": value, "ansible_connection": "local"}})
+    cache = {"cache": True, "cache_plugin": "ansible.builtin.jsonfile", "cache_connection": str(bench.path / "cache")} if cached else {}
+    config = bench.config(keyed_groups=[{"key": "tidegate_ci.site"}], compose={"composed": "motd"}, **cache)
+    for _ in range(2 if cached else 1):
+        message = json.dumps({"msg": "{{ motd }} {{ composed }} {{ tidegate_ci }}"})
+        done = bench.run("ansible", "web1", "-i", config, "-m", "ansible.builtin.debug", "-a", message)
+        assert done.returncode == 0, done.stderr
+        assert "touch hacked" in done.stdout
+    assert not (bench.path / "hacked").exists()
+
+
+def _gone(bench: Bench) -> None:
+    (bench.path / "cmdb.sqlite").unlink()
+
+
+def _rubbish(bench: Bench) -> None:
+    (bench.path / "cmdb.sqlite").write_text("rubbish " * 500)
+
+
+@pytest.mark.parametrize(
+    ("options", "fault", "said"),
+    [
+        ({}, _gone, "there is no CMDB"),
+        ({}, _rubbish, "is not a CMDB"),
+        ({"query": "[?site=="}, None, "the query"),
+        ({"querry": "[]"}, None, "querry is not an option"),
+        ({"compose": {"x": "nonsense.y"}}, None, "Could not set x for host web"),
+        ({"groups": {"x": "nonsense.y"}}, None, "Could not add host web"),
+        ({"keyed_groups": [{"key": "attributes_typo"}]}, None, "Could not generate group for host web"),
+        ({"groups": {"web2": "true"}}, None, "would be a host and a group"),
+        ({"cmdb": "mysql://me:hunter2@db/x"}, None, "mysql can't be a CMDB"),
+    ],
+)
+def test_a_run_without_its_whole_inventory_stops_with_one_message(
+    bench: Bench, options: dict[str, Any], fault: Callable[[Bench], None] | None, said: str
+) -> None:
+    bench.put(
+        {"name": "web1", "attributes": {"ansible_connection": "local"}}, {"name": "web2", "attributes": {"ansible_connection": "local"}}
+    )
+    if fault:
+        fault(bench)
+    (bench.path / "other.ini").write_text("other ansible_connection=local\n")
+    (bench.path / "play.yml").write_text("- hosts: all\n  gather_facts: false\n  tasks: [{ansible.builtin.debug: {}}]\n")
+    done = bench.run("ansible-playbook", "-i", "other.ini", "-i", bench.config(**options), "play.yml")
+    assert done.returncode == 4
+    assert done.stdout == ""
+    assert said in done.stderr
+    assert done.stderr.count("\n") == 1, done.stderr
+    assert "hunter2" not in done.stderr
+
+
+def test_a_cached_inventory_is_never_outdated(bench: Bench) -> None:
+    cache = {"cache": True, "cache_plugin": "ansible.builtin.jsonfile", "cache_connection": str(bench.path / "cache")}
+    bench.put({"name": "web1"})
+    assert bench.hosts(**cache) == ["web1"]
+    assert bench.hosts(**cache) == ["web1"]
+    bench.put({"name": "web2", "site": "ams"})
+    assert bench.hosts(**cache) == ["web1", "web2"]
+    assert bench.hosts(query="[?site=='ams']", **cache) == ["web2"]
+    _install(bench, "web1")
+    assert bench.inventory(**cache)["_meta"]["hostvars"]["web1"]["tidegate_ci"]["installations"]
+
+
+def test_the_cache_is_used_until_it_is_flushed(bench: Bench) -> None:
+    cache = {"cache": True, "cache_plugin": "ansible.builtin.jsonfile", "cache_connection": str(bench.path / "cache")}
+    bench.put({"name": "web1"})
+    bench.hosts(**cache)
+    (file,) = (bench.path / "cache").iterdir()
+    file.write_text(file.read_text().replace("web1", "from-the-cache"))
+    assert bench.hosts(**cache) == ["from-the-cache"]
+    assert bench.hosts("--flush-cache", **cache) == ["web1"]
+
+
+def test_cmdb_ci_creates_the_cmdb_and_is_idempotent(on_both: Bench) -> None:
+    cis = [{"name": "web1", "site": "ams", "attributes": {"rack": 7}, "relations": [{"kind": "uses", "target": "db1"}]}, {"name": "db1"}]
+    said = on_both.module("cmdb_ci", cis=cis)
+    assert (said["changed"], said["created"]) == (True, ["web1", "db1"])
+    assert on_both.module("cmdb_ci", cis=cis)["changed"] is False
+    said = on_both.module("cmdb_ci", name="web1", site="", check=True, diff=True)
+    assert (said["changed"], said["updated"]) == (True, ["web1"])
+    assert (said["diff"][0]["before"]["site"], said["diff"][0]["after"]["site"]) == ("ams", None)
+    with on_both.cmdb() as cmdb:
+        assert [ci["site"] for ci in cmdb.cis()] == [None, "ams"]
+
+
+def test_cmdb_ci_in_check_mode_does_not_make_a_cmdb(bench: Bench) -> None:
+    assert bench.module("cmdb_ci", name="web1", check=True)["created"] == ["web1"]
+    assert not Path(bench.url).exists()
+
+
+def test_cmdb_ci_with_bad_input_does_not_make_a_cmdb(bench: Bench) -> None:
+    said = bench.module("cmdb_ci", cis=[{"name": "all"}, {"name": "a b"}])
+    assert said["failed"]
+    assert said["msg"].count("can't be the name of a CI") == 2
+    assert not Path(bench.url).exists()
+
+
+@pytest.mark.parametrize(("options", "said"), [({}, "set name, or cis"), ({"cis": [{"name": "web1"}], "site": "ams"}, "inside cis")])
+def test_cmdb_ci_says_which_options_to_give(bench: Bench, options: dict[str, Any], said: str) -> None:
+    assert said in bench.module("cmdb_ci", **options)["msg"]
+
+
+def test_cmdb_ci_removes_what_is_free_and_refuses_the_rest(bench: Bench) -> None:
+    bench.put({"name": "web1"}, {"name": "web2"})
+    _install(bench, "web2")
+    said = bench.module("cmdb_ci", cis=[{"name": "web1"}, {"name": "web2"}], state="absent")
+    assert said["failed"]
+    assert "web2 has hello 1 installed" in said["msg"]
+    assert bench.module("cmdb_ci", name="web1", state="absent", check=True)["removed"] == ["web1"]
+    assert bench.module("cmdb_ci", name="web1", state="absent")["removed"] == ["web1"]
+    assert bench.module("cmdb_ci", name="web1", state="absent")["changed"] is False
+
+
+def test_cmdb_ci_info_gives_installations_and_relations(on_both: Bench) -> None:
+    on_both.put({"name": "web1", "site": "ams", "relations": [{"kind": "uses", "target": "db1"}]}, {"name": "db1", "site": "ams"})
+    _install(on_both, "web1")
+    uses = [{"source": "web1", "target": "db1", "kind": "uses"}]
+    (web1,) = on_both.module("cmdb_ci_info", names=["web1", "nobody"])["cis"]
+    assert web1["installations"] == {"hello": {"version": "1", "digest": "sha256:1"}}
+    assert web1["relations"] == uses
+    said = on_both.module("cmdb_ci_info", query="[?site=='ams'].name", names=["db1"])
+    assert [(ci["name"], ci["relations"]) for ci in said["cis"]] == [("db1", uses)]

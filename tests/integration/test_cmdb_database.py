@@ -1,0 +1,251 @@
+# Copyright (c) Tidegate maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+from __future__ import annotations
+
+import multiprocessing
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta, timezone
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb import engine, upgrade
+from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.schema import schema
+from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import Cmdb
+from ansible_collections.tidegate.release.plugins.plugin_utils.errors import ConflictError, NotFoundError, TidegateError
+
+NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
+
+
+def _refusal(url: str, create: bool = False) -> str:
+    """What opening says; it has to be one sentence."""
+    with pytest.raises(TidegateError) as caught:
+        Cmdb.open(url, create=create)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def _put_one(url: str, number: int) -> None:
+    with Cmdb.open(url, create=True) as cmdb:
+        cmdb.put_cis([{"name": f"web{number}"}], "test")
+
+
+def test_migrations_and_schema_agree(cmdb_url: str) -> None:
+    with Cmdb.open(cmdb_url, create=True) as cmdb, cmdb.read() as connection:
+        context = MigrationContext.configure(connection, opts={"compare_type": True, "compare_server_default": True})
+        assert compare_metadata(context, schema().metadata) == []
+
+
+def test_head_is_the_newest_migration() -> None:
+    directory = Path(upgrade.__file__).parent / "migrations"
+    assert ScriptDirectory(str(directory)).get_current_head() == upgrade.HEAD
+
+
+def test_opening_a_current_cmdb_does_not_import_alembic(cmdb_url: str) -> None:
+    Cmdb.open(cmdb_url, create=True)
+    code = f"import sys; from {Cmdb.__module__} import Cmdb; Cmdb.open({cmdb_url!r}); sys.exit('alembic' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_cmdb_is_made_only_when_asked(cmdb_url: str) -> None:
+    with pytest.raises(NotFoundError, match="cmdb_ci makes one"):
+        Cmdb.open(cmdb_url)
+    Cmdb.open(cmdb_url, create=True)
+    with Cmdb.open(cmdb_url) as cmdb:
+        assert cmdb.cis() == []
+
+
+def test_processes_that_create_at_once_all_succeed(cmdb_url: str) -> None:
+    context = multiprocessing.get_context("spawn")
+    processes = [context.Process(target=_put_one, args=(cmdb_url, number)) for number in range(6)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(60)
+    assert [process.exitcode for process in processes] == [0] * 6
+    with Cmdb.open(cmdb_url) as cmdb:
+        assert [ci["name"] for ci in cmdb.cis()] == [f"web{number}" for number in range(6)]
+
+
+def test_a_new_file_leaves_nothing_beside_it_and_is_in_wal_mode(tmp_path: Path) -> None:
+    _put_one(str(tmp_path / "cmdb.sqlite"), 1)
+    assert [path.name for path in tmp_path.iterdir()] == ["cmdb.sqlite"]
+    with sqlite3.connect(tmp_path / "cmdb.sqlite") as raw:
+        assert raw.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+
+
+def test_a_file_that_is_not_a_database_is_refused_and_kept(tmp_path: Path) -> None:
+    path = tmp_path / "notes.txt"
+    path.write_text("not a database, but long enough to be looked at as one " * 50)
+    before = path.read_bytes()
+    assert "is not a CMDB" in _refusal(str(path), create=True)
+    assert path.read_bytes() == before
+
+
+def test_an_empty_file_is_refused_and_kept(tmp_path: Path) -> None:
+    path = tmp_path / "cmdb.sqlite"
+    path.touch()
+    assert "is empty, not a CMDB" in _refusal(str(path), create=True)
+    assert path.stat().st_size == 0
+
+
+def test_a_directory_that_is_missing_or_a_file_is_named(tmp_path: Path) -> None:
+    assert str(tmp_path / "no") in _refusal(str(tmp_path / "no" / "cmdb.sqlite"), create=True)
+    assert "can't be used" in _refusal(str(tmp_path))
+
+
+def test_another_programs_database_is_refused_and_kept(cmdb_url: str) -> None:
+    address = engine.Address.parse(cmdb_url)
+    if address.path:
+        address.path.touch()
+    with engine.writing(address, engine.engine(address)) as connection:
+        connection.exec_driver_sql("CREATE TABLE invoice (id INTEGER)")
+    assert "not a Tidegate CMDB" in _refusal(cmdb_url, create=True)
+    with engine.reading(address, engine.engine(address)) as connection:
+        assert sa.inspect(connection).get_table_names() == ["invoice"]
+
+
+def test_a_database_with_foreign_migrations_is_refused(cmdb_url: str) -> None:
+    with Cmdb.open(cmdb_url, create=True) as cmdb, cmdb.begin() as connection:
+        connection.exec_driver_sql("UPDATE alembic_version SET version_num = 'ae1027a6acf'")
+    assert "not a Tidegate CMDB" in _refusal(cmdb_url)
+
+
+def test_a_cmdb_newer_than_the_code_is_refused(cmdb_url: str) -> None:
+    with Cmdb.open(cmdb_url, create=True) as cmdb, cmdb.begin() as connection:
+        connection.exec_driver_sql("UPDATE alembic_version SET version_num = '0999'")
+    assert "upgrade the collection" in _refusal(cmdb_url, create=True)
+
+
+def test_a_server_that_does_not_answer_is_named_without_the_password(tmp_path: Path) -> None:
+    said = _refusal(f"postgresql://me:hunter2@/cmdb?host={tmp_path}", create=True)
+    assert "can't be used" in said
+    assert "hunter2" not in said
+
+
+def test_a_role_that_may_only_read_is_told_so_when_it_writes(postgresql: Callable[[], str]) -> None:
+    url = postgresql()
+    with Cmdb.open(url, create=True) as cmdb, cmdb.begin() as connection:
+        connection.exec_driver_sql("CREATE ROLE reader LOGIN")
+        connection.exec_driver_sql("GRANT SELECT ON ALL TABLES IN SCHEMA public TO reader")
+    with Cmdb.open(url.replace("cmdb@", "reader@")) as cmdb:
+        assert cmdb.cis() == []
+        with pytest.raises(TidegateError, match="permission denied"):
+            cmdb.put_cis([{"name": "web1"}], "test")
+
+
+@pytest.mark.parametrize("table", ["history", "journal"])
+def test_what_is_append_only_can_only_be_appended_to(cmdb_url: str, table: str) -> None:
+    replace = "INSERT OR REPLACE INTO {0} SELECT * FROM {0}" if engine.Address.parse(cmdb_url).path else "TRUNCATE {0}"
+    tables = schema()
+    with Cmdb.open(cmdb_url, create=True) as cmdb:
+        with cmdb.begin() as connection:
+            connection.execute(sa.insert(tables.history), {"at": NOW, "actor": "me", "event": "created", "data": {}})
+            connection.execute(sa.insert(tables.deployment), _deployment())
+            connection.execute(sa.insert(tables.journal), {"at": NOW, "deployment_id": 1, "event": "planned", "data": {}})
+        for sql in ("UPDATE {0} SET event = 'x'", "DELETE FROM {0}", replace):
+            with pytest.raises(sa.exc.IntegrityError, match="append-only"), cmdb.begin() as connection:
+                connection.exec_driver_sql(sql.format(table))
+        with cmdb.read() as connection:
+            assert connection.scalar(sa.select(sa.func.count()).select_from(tables.metadata.tables[table])) == 1
+
+
+def test_moments_are_aware_and_come_back_in_utc(cmdb_url: str) -> None:
+    tables = schema()
+    zone = timezone(timedelta(hours=5, minutes=30))
+    with Cmdb.open(cmdb_url, create=True) as cmdb:
+        with cmdb.begin() as connection:
+            connection.execute(sa.insert(tables.deployment), _deployment() | {"created": NOW.astimezone(zone)})
+        with cmdb.read() as connection:
+            created = connection.scalar(sa.select(tables.deployment.c.created))
+            assert created == NOW
+            assert created.utcoffset() == timedelta(0)
+            later = sa.select(tables.deployment.c.id).where(tables.deployment.c.created > (NOW - timedelta(seconds=1)).astimezone(zone))
+            assert connection.scalar(later) == 1
+        with pytest.raises(sa.exc.StatementError, match="no time zone"), cmdb.begin() as connection:
+            connection.execute(sa.insert(tables.deployment), _deployment() | {"created": NOW.replace(tzinfo=None)})
+
+
+def test_a_reader_sees_one_moment_while_others_write(cmdb_url: str) -> None:
+    with Cmdb.open(cmdb_url, create=True) as cmdb, cmdb.read() as connection:
+        assert cmdb.cis(connection=connection) == []
+        cmdb.put_cis([{"name": "web1"}], "test")
+        assert cmdb.cis(connection=connection) == []
+        assert len(cmdb.cis()) == 1
+
+
+def test_an_exception_undoes_the_transaction(cmdb_url: str) -> None:
+    def half(cmdb: Cmdb) -> None:
+        with cmdb.begin() as connection:
+            connection.execute(sa.insert(schema().history), {"at": NOW, "actor": "me", "event": "created", "data": {}})
+            raise RuntimeError
+
+    with Cmdb.open(cmdb_url, create=True) as cmdb:
+        with pytest.raises(RuntimeError):
+            half(cmdb)
+        assert cmdb.marker() == ""
+
+
+def test_foreign_keys_hold(cmdb_url: str) -> None:
+    with Cmdb.open(cmdb_url, create=True) as cmdb, pytest.raises(sa.exc.IntegrityError), cmdb.begin() as connection:
+        connection.execute(sa.insert(schema().lock), {"ci": "nobody", "deployment_id": 1})
+
+
+def _add_ten(url: str) -> None:
+    table = schema().deployment
+    with Cmdb.open(url) as cmdb:
+        for _ in range(10):
+            with cmdb.begin() as connection:
+                token = connection.scalar(sa.select(table.c.token))
+                time.sleep(0.002)
+                connection.execute(sa.update(table).values(token=token + 1))
+
+
+def test_writers_take_turns_so_that_no_update_is_lost(cmdb_url: str) -> None:
+    with Cmdb.open(cmdb_url, create=True) as cmdb:
+        with cmdb.begin() as connection:
+            connection.execute(sa.insert(schema().deployment), _deployment())
+        # forked after the parent opened it, as Ansible's workers are
+        processes = [multiprocessing.get_context("fork").Process(target=_add_ten, args=(cmdb_url,)) for _ in range(3)]
+        for process in processes:
+            process.start()
+        for process in processes:
+            process.join(60)
+        with cmdb.read() as connection:
+            assert connection.scalar(sa.select(schema().deployment.c.token)) == 31
+
+
+def test_a_writer_that_waits_too_long_says_so(cmdb_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine, "PATIENCE", 1)
+    said = pytest.raises(ConflictError, match="another process has been writing")
+    with Cmdb.open(cmdb_url, create=True) as cmdb, Cmdb.open(cmdb_url) as other, cmdb.begin(), said, other.begin():
+        pass
+
+
+def test_opening_a_current_file_is_quick(tmp_path: Path) -> None:
+    url = str(tmp_path / "cmdb.sqlite")
+    Cmdb.open(url, create=True)
+    schema.cache_clear()
+    best = min(_seconds(lambda: Cmdb.open(url)) for _ in range(5))
+    assert best < 0.03
+
+
+def _seconds(work: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start
+
+
+def _deployment() -> dict[str, object]:
+    return {
+        "rfc": "CHG1", "release": "hello", "version": "1", "digest": "sha256:1", "state": "planned", "options": {},
+        "holder": "me", "token": 1, "created": NOW,
+    }  # fmt: skip
