@@ -14,7 +14,7 @@ from typing import Any
 
 from .cmdb.store import Cmdb
 from .dsl.layout import OciLayout
-from .dsl.package import verify_package
+from .dsl.package import load_package, verify_package
 from .errors import IntegrityError, TidegateError
 from .policy.clearance import Clearance, evaluate
 from .policy.controls import Facts, PackageFacts
@@ -75,6 +75,9 @@ def _look_up(dsl: str, rfc: Rfc) -> PackageFacts:
     if archived is not None:
         try:
             verify_package(library, archived)
+            manifest = load_package(library, archived).manifest
+            if (manifest.name, manifest.version) != (rfc.release, rfc.version):
+                damage = f"the package under {rfc.release} {rfc.version} is {manifest.name} {manifest.version} inside"
         except IntegrityError as error:
             damage = str(error)
     return PackageFacts(archived, damage)
