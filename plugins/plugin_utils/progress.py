@@ -82,7 +82,9 @@ class Progress:
         detail = told.get("detail") or ""
         more: list[str] = []
         if not told or ((failed or unreachable) and not detail):
-            detail, *more = str(result.get("msg") or "").splitlines() or [""]
+            detail = result.get("msg") or ""
+            if step not in HOST_STEPS:
+                detail, *more = str(detail).splitlines() or [""]
         return cls(
             step=step,
             wave=_number(told.get("wave")),

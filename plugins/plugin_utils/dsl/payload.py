@@ -179,7 +179,7 @@ def parse_index(content: bytes) -> tuple[FileEntry, ...]:
     document = parse_json(content, "the file index")
     files = document.get("files")
     schema = document.get("schema")
-    if document.keys() != {"schema", "files"} or schema is True or schema != 1 or not isinstance(files, list):
+    if document.keys() != {"schema", "files"} or isinstance(schema, bool | float) or schema != 1 or not isinstance(files, list):
         raise IntegrityError("the file index is not of schema 1; archive the release again, or use a newer tidegate.release")
     tree: dict[str, FileEntry] = {}
     sizes: dict[str, int] = {}
