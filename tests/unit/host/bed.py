@@ -31,7 +31,7 @@ SERVICE = {
     "bin/healthy": b'#!/bin/sh\n[ "$(cat "$TIDEGATE_STATE/running")" = "$TIDEGATE_VERSION" ]\n',
 }
 HOOKS = {"start": {"command": ["bin/start"], "timeout": 10}, "stop": {"command": ["bin/stop"], "timeout": 10}}
-HEALTH = [{"name": "runs", "command": ["bin/healthy"], "timeout": 0.05}]
+HEALTH = [{"name": "runs", "command": ["bin/healthy"], "timeout": 2}]
 
 
 def sha(content: bytes) -> str:
