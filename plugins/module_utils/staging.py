@@ -22,7 +22,7 @@ import stat
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any, Optional
 
 from .release_home import HostError, ReleaseHome, changed_files, intact, remove
@@ -81,10 +81,9 @@ def _read_index(digest: str, text: bytes) -> list[dict[str, Any]]:
     seen = set()
     for entry in files:
         path, kind = entry["path"], entry["type"]
-        pure = PurePosixPath(path)
-        parent = path.rpartition("/")[0]
+        parent, _slash, name = path.rpartition("/")
         # A path whose parent is not a directory of this very package could lead out of the tree by way of a link.
-        if pure.is_absolute() or not pure.parts or ".." in pure.parts or str(pure) != path or parent not in directories or path in seen:
+        if path.startswith("/") or name in ("", ".", "..") or parent not in directories or path in seen:
             raise HostError(f"the package {digest} has a file with the path {path!r}; archive it again")
         seen.add(path)
         good = _plain(path)
