@@ -261,18 +261,18 @@ def _build(
     work: Path, files: list[dict[str, Any]], sources: _Sources, lacking: list[str], sizes: Mapping[str, int], pack: Optional[Path]
 ) -> None:
     """Make ``work/tree``: contents that the host has by hard link, the lacking ones out of the pack."""
-    work.chmod(_DIRECTORY)
+    work.chmod(_DIRECTORY)  # also takes a set-gid bit away, before the tree inherits it
     contents = work / "contents"
     if pack is not None and lacking:
         _unpack(pack, lacking, sizes, contents)
         sources.any.update({sha: os.fsencode(contents / sha) for sha in lacking})
     fresh = set(lacking)
     tree = os.fsencode(work / "tree")
-    _make_directory(tree)
+    os.mkdir(tree, _DIRECTORY)
     for entry in files:
         path = os.path.join(tree, entry["path"].encode())
         if entry["type"] == "directory":
-            _make_directory(path)
+            os.mkdir(path, _DIRECTORY)
         elif entry["type"] == "link":
             os.symlink(entry["target"].encode(), path)
         else:
@@ -284,11 +284,6 @@ def _build(
             _place(path, sources.linkable.get(kind), sources.any[sha], mode)
             sources.linkable[kind] = path
     shutil.rmtree(contents)
-
-
-def _make_directory(path: bytes) -> None:
-    os.mkdir(path)
-    os.chmod(path, _DIRECTORY)  # a set-gid parent would pass its bit on
 
 
 def _place(path: bytes, linkable: Optional[bytes], source: bytes, mode: int) -> None:

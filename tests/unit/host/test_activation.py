@@ -156,6 +156,13 @@ def test_a_stop_hook_that_fails_keeps_the_old_release(host: Host) -> None:
     assert (host.live, host.running) == ("1.0", "1.0")
 
 
+def test_a_dead_release_whose_stop_hook_fails_is_replaced(host: Host) -> None:
+    old = package("1.0", {"bin/stop": b"#!/bin/sh\nexit 1\n"})
+    host.deploy(old)
+    (host.home.state / "running").unlink()
+    assert host.deploy(TWO, old)["state"] == "active"
+
+
 def test_a_release_that_can_not_be_stopped_and_still_serves_is_not_passed_off_as_gone(host: Host) -> None:
     host.deploy(ONE)
     two = _hook("stop", "exit 1")
@@ -349,6 +356,24 @@ def _kill_everywhere(
                 assert (host.live, host.running) == (version, version)
                 assert host.home.stable() == (previous.id if previous else None)
         assert step > 5
+
+
+def test_a_switch_that_was_interrupted_is_finished_though_the_service_seems_well(host: Host) -> None:
+    one = package("1.0", {"bin/stop": b"#!/bin/sh\n"})  # ends it later
+    host.deploy(one)
+    host.stage(TWO)
+    _kill_at_event(host, lambda: host.activate(TWO, one), "after the stop")
+    assert host.back_out(TWO, one)["changed"] is True
+    assert host.calls == ["start 1.0", "start 1.0"]
+
+
+def test_after_an_interruption_neither_what_is_live_nor_the_last_stable_release_is_swept(host: Host) -> None:
+    host.deploy(ONE)
+    host.stage(TWO)
+    _kill_at_event(host, lambda: host.activate(TWO, ONE), "after the flip")
+    three = package("3.0")
+    host.stage(three, keep=1)
+    assert {release.id for release in host.home.all()} == {ONE.id, TWO.id, three.id}
 
 
 # -- refusals ---------------------------------------------------------------

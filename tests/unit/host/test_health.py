@@ -232,6 +232,12 @@ def test_a_command_that_hangs_is_left_in_time() -> None:
     _ends_in_time({"command": ["sleep", "60"]}, "did not end within")
 
 
+def test_the_reason_is_not_that_of_an_attempt_cut_short(tmp_path: Path) -> None:
+    script = "[ -e once ] && exec sleep 60; touch once; echo telling; exit 3"
+    with pytest.raises(CheckError, match="ended with status 3: telling"):
+        wait_healthy({"name": "x", "timeout": 1, "command": ["sh", "-c", script]}, {}, str(tmp_path), {})
+
+
 def test_a_command_gets_the_release_s_environment() -> None:
     wait_healthy({"name": "x", "timeout": 2, "command": ["sh", "-c", '[ "$TIDEGATE_X" = "a b" ]']}, {}, "/", {"TIDEGATE_X": "a b"})
 

@@ -9,6 +9,7 @@ import errno
 import gzip
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -53,6 +54,7 @@ def test_a_document_that_is_not_what_the_digest_says_is_refused(host: Host, whic
     "entries",
     [
         [_file("/etc/passwd")],
+        [_file("/x")],
         [_file("../escape")],
         [_folder("a"), _file("a/../b")],
         [_file("./a")],
@@ -513,6 +515,13 @@ def test_a_damaged_release_that_is_not_live_is_built_again(host: Host, harm: str
     new = next(release for release in host.home.all() if release.version == "2.0")
     assert staging.changed_files(new) == []
     assert os.listdir(host.home.staging) == []
+
+
+def test_a_copy_under_another_release_s_name_is_not_that_release(host: Host) -> None:
+    host.deploy(ONE)
+    shutil.copytree(host.tree(ONE).parent, host.tree(TWO).parent, symlinks=True)
+    assert host.stage(TWO)["changed"] is True
+    host.assert_whole()
 
 
 def test_a_damaged_release_stays_until_the_new_one_is_complete(host: Host) -> None:
