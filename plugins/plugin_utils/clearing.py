@@ -14,8 +14,8 @@ from typing import Any
 
 from .cmdb.store import Cmdb
 from .dsl.layout import OciLayout
-from .dsl.package import verify_package
-from .errors import IntegrityError, TidegateError
+from .dsl.package import load_package, verify_package
+from .errors import DocumentError, IntegrityError, TidegateError
 from .policy.clearance import Clearance, evaluate
 from .policy.controls import Facts, PackageFacts
 from .policy.model import Policy, load_policy
@@ -54,6 +54,8 @@ def clear(rfc_path: str, dsl: str, cmdb_url: str, policy_path: str | None, now: 
                 cis = tuple(cmdb.query(rfc.scope))
         except TidegateError as error:
             scope_error = str(error)
+        except RecursionError:
+            scope_error = "the expression is nested too deeply"
     facts = Facts(
         now=now,
         rfc=rfc,
@@ -75,6 +77,10 @@ def _look_up(dsl: str, rfc: Rfc) -> PackageFacts:
     if archived is not None:
         try:
             verify_package(library, archived)
-        except IntegrityError as error:
+            manifest = load_package(library, archived).manifest
+            manifest.check()
+            if (manifest.name, manifest.version) != (rfc.release, rfc.version):
+                damage = f"what the DSL keeps as {rfc.release} {rfc.version} is the package of {manifest.name} {manifest.version}"
+        except (IntegrityError, DocumentError) as error:
             damage = str(error)
     return PackageFacts(archived, damage)

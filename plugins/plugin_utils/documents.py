@@ -13,7 +13,8 @@ import contextlib
 import difflib
 import functools
 import json
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
@@ -22,15 +23,14 @@ import yaml
 
 from .errors import DocumentError, Problem
 
-with contextlib.suppress(ImportError):
-    import jsonschema
-
 Kind = Literal["release", "rfc", "policy"]
 Place = tuple[str | int, ...]
 
 _LIMIT = 1 << 20  # bytes; a document that people write is far smaller
+_PARTS = 10_000  # keys and values; keeps the time to check a hostile file in bounds
 _TAG = "tag:yaml.org,2002:"
 _SCHEMAS = Path(__file__).parent / "schemas"
+_TITLES = {"release": "the manifest", "rfc": "the RFC", "policy": "the policy"}
 _EXPECTED = {
     "string": "a text",
     "integer": "a whole number",
@@ -40,6 +40,19 @@ _EXPECTED = {
     "object": "a mapping",
     "null": "null",
 }
+# YAML 1.1 reads 0777 as octal, 12:30 as 750 and 1_0 as 10; nobody who writes that means it.
+_NUMBER = {"int": re.compile(r"[-+]?(0|[1-9][0-9]{0,17})"), "float": re.compile(r"[-+]?(0|[1-9][0-9]{0,17})\.[0-9]{1,17}")}
+_SCALARS: Mapping[str, Callable[[str], Any]] = {
+    "str": str,
+    "timestamp": str,  # so that it keeps its offset
+    "int": int,
+    "float": float,
+    "bool": lambda text: yaml.SafeLoader.bool_values[text.lower()],
+    "null": lambda text: {"": None, "~": None, "null": None}[text.lower()],
+}
+# Escapes can smuggle in what ends up on terminals, in file names and in environments.
+_UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
+_TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ][0-9]{2}:[0-9]{2}(:[0-9]{2}(\.[0-9]{1,6})?)?([Zz]|[-+][0-9]{2}:[0-9]{2})", re.ASCII)
 
 
 class _Loader(yaml.SafeLoader):
@@ -53,12 +66,17 @@ class _Loader(yaml.SafeLoader):
 
 
 class Document:
-    """A loaded document: its data, and where in the file each part stands. Collects problems until :meth:`finish`."""
+    """A loaded document: its data, and where in the file each part stands. Collects problems until :meth:`finish`.
 
-    def __init__(self, path: str) -> None:
+    ``path`` is what messages call the file. Made from ``data`` that has no file, every part is on line 1.
+    """
+
+    def __init__(self, path: str, data: Mapping[str, Any] | None = None) -> None:
         self.path = path
-        self.data: dict[str, Any] = {}
-        self._lines: dict[Place, int] = {}
+        self.data: dict[str, Any] = dict(data or {})
+        self._lines: dict[Place, int] = dict.fromkeys(_places(self.data), 1)
+        self._written: dict[Place, str] = {}
+        self._unread: set[Place] = set()
         self._problems: list[tuple[int, Place, Problem]] = []
 
     def problem(self, place: Place, what: str, remedy: str) -> None:
@@ -77,36 +95,67 @@ class Document:
             ordered = sorted(self._problems, key=lambda entry: (entry[0], str(entry[1])))
             raise DocumentError(list(dict.fromkeys(problem for _line, _place, problem in ordered)))
 
-    def build(self, node: yaml.Node, place: Place = ()) -> Any:
-        """The data of a YAML node; times stay texts, so that they keep their offset."""
+    def read(self, node: yaml.Node) -> None:
+        """Take the data of a YAML document."""
+        data = self._build(node, ())
+        if not isinstance(data, dict):
+            self.problem((), "it is not a mapping", "write keys and values, one a line, as in name: value")
+            self.finish()
+        self.data = data
+
+    def check(self, kind: Kind) -> None:
+        """Note everything that the JSON Schema of ``kind`` finds wrong."""
+        for fault in _validator(kind).iter_errors(self.data):
+            if tuple(fault.absolute_path) not in self._unread:
+                _explain(self, fault, _TITLES[kind])
+
+    def written(self, place: Place, value: object) -> str:
+        """The words in the file for a plain value, which may have lost its zeros and its spelling when it was read."""
+        return self._written.get(place, str(value))
+
+    def _build(self, node: yaml.Node, place: Place) -> Any:
         self._lines.setdefault(place, node.start_mark.line + 1)
+        if len(self._lines) > _PARTS:
+            self.problem((), f"it has more than {_PARTS} keys and values", "leave out what does not belong there")
+            self.finish()
         kind = node.tag.removeprefix(_TAG)
         if isinstance(node, yaml.MappingNode) and kind == "map":
             return self._mapping(node, place)
         if isinstance(node, yaml.SequenceNode) and kind == "seq":
-            return [self.build(entry, (*place, index)) for index, entry in enumerate(node.value)]
-        if isinstance(node, yaml.ScalarNode) and kind in ("str", "timestamp"):
-            return node.value
-        if isinstance(node, yaml.ScalarNode) and kind in ("int", "float", "bool", "null"):
-            with contextlib.suppress(ValueError, KeyError):
-                return getattr(yaml.constructor.SafeConstructor(), f"construct_yaml_{kind}")(node)
-        self.problem(place, f"{kind} values are not allowed", "write a plain text, number, list or mapping")
-        return None
+            return [self._build(entry, (*place, index)) for index, entry in enumerate(node.value)]
+        if isinstance(node, yaml.ScalarNode):
+            return self._scalar(kind, node.value, place)
+        return self._unreadable(place, f"{_word(kind)} values are not allowed", "write a plain text, number, list or mapping")
+
+    def _scalar(self, kind: str, text: str, place: Place) -> Any:
+        self._written[place] = text
+        if _UNPRINTABLE.search(text):
+            return self._unreadable(place, f"{_word(text)} has a control character", "leave it out")
+        if kind in _NUMBER and not _NUMBER[kind].fullmatch(text):
+            remedy = "write its digits, or quote it as a text"
+            return self._unreadable(place, f"{_word(text)} is a number that is easily misread", remedy)
+        with contextlib.suppress(KeyError):
+            return _SCALARS[kind](text)
+        return self._unreadable(place, f"{_word(kind)} values are not allowed", "write a plain text, number, list or mapping")
+
+    def _unreadable(self, place: Place, what: str, remedy: str) -> None:
+        self._unread.add(place)
+        self.problem(place, what, remedy)
 
     def _mapping(self, node: yaml.MappingNode, place: Place) -> dict[str, Any]:
         data: dict[str, Any] = {}
         for key_node, value_node in node.value:
-            if not isinstance(key_node, yaml.ScalarNode):
+            if not isinstance(key_node, yaml.ScalarNode) or not key_node.tag.startswith(_TAG) or _UNPRINTABLE.search(key_node.value):
                 self.problem(place, "a key is not a plain word", "write keys as plain words")
                 continue
             key = key_node.value
             inner = (*place, key)
-            if key in data:
-                self._lines[inner] = key_node.start_mark.line + 1
-                self.problem(inner, f"{key} is given twice", "keep one of them")
-                continue
+            again = inner in self._lines
             self._lines[inner] = key_node.start_mark.line + 1
-            data[key] = self.build(value_node, inner)
+            if again:
+                self.problem(inner, f"{_word(key)} is given twice", "keep one of them")
+            else:
+                data[key] = self._build(value_node, inner)
         return data
 
 
@@ -117,101 +166,151 @@ def load_document(path: str | Path, kind: Kind) -> Document:
     :class:`DocumentError` at once when it can't be read or is no YAML mapping.
     """
     document = Document(str(path))
+
+    def refuse(what: str, remedy: str, line: int = 1) -> DocumentError:
+        return DocumentError([Problem(f"{path}:{line}", what, remedy)])
+
     try:
         with Path(path).open("rb") as stream:
             raw = stream.read(_LIMIT + 1)
         if len(raw) > _LIMIT:
-            raise DocumentError([Problem(f"{path}:1", f"the file is larger than {_LIMIT >> 10} KiB", f"give the {kind} file")])
-        loader = _Loader(raw.decode("utf-8"))
-        node = loader.get_single_node()
-        data = document.build(node) if node is not None else None
+            raise refuse(f"the file is larger than {_LIMIT >> 10} KiB", f"give the file of {_TITLES[kind]}")
+        node = _Loader(raw.decode("utf-8-sig")).get_single_node()
+        if node is None:
+            raise refuse("it is empty", f"give the file of {_TITLES[kind]}")
+        document.read(node)
+        document.check(kind)
     except OSError as error:
-        raise DocumentError([Problem(f"{path}:1", f"it can't be read: {error.strerror}", f"give the {kind} file")]) from error
+        raise refuse(f"it can't be read: {error.strerror}", f"give the file of {_TITLES[kind]}") from error
     except UnicodeDecodeError as error:
-        raise DocumentError([Problem(f"{path}:1", "it is not UTF-8 text", "save it as UTF-8")]) from error
+        raise refuse("it is not UTF-8 text", "save it as UTF-8", raw.count(b"\n", 0, error.start) + 1) from error
     except RecursionError as error:
-        raise DocumentError([Problem(f"{path}:1", "it is nested too deeply", f"write it as the {kind} schema says")]) from error
+        raise refuse("it is nested too deeply", "leave out what does not belong there") from error
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
         what = getattr(error, "problem", None) or str(error).splitlines()[0]
-        raise DocumentError([Problem(f"{path}:{mark.line + 1 if mark else 1}", f"it is not valid YAML: {what}", "correct it")]) from error
-    if not isinstance(data, dict):
-        raise DocumentError([Problem(f"{path}:1", "it is not a mapping", f"write it as the {kind} schema says")])
-    document.data = data
-    for fault in _validator(kind).iter_errors(data):
-        _explain(document, fault)
+        raise refuse(f"it is not valid YAML: {what}", "correct it", mark.line + 1 if mark else 1) from error
+    except (ValueError, OverflowError) as error:  # an escape beyond Unicode, a path with a NUL
+        raise refuse("it can't be read as YAML", "look for a wrong escape such as \\U in a quoted text, or in the file's name") from error
     return document
 
 
 def parse_time(text: str) -> datetime:
     """An RFC 3339 time; raises :class:`ValueError` when it has no offset or is none."""
-    moment = datetime.fromisoformat(text)
-    if moment.tzinfo is None or len(text) < len("2026-01-01T00:00Z"):
-        raise ValueError("no offset")
-    return moment
+    if not _TIME.fullmatch(text):
+        raise ValueError("not RFC 3339 with an offset")
+    return datetime.fromisoformat(text.upper())
 
 
 @functools.cache
 def _validator(kind: Kind) -> Any:
+    import jsonschema  # noqa: PLC0415 - slow to import, and each fork that stages a package loads this module
+
+    def pattern(_validator: Any, wanted: str, value: object, _schema: object) -> Iterator[Any]:
+        # Python's $ also matches before a last line break, ECMAScript's does not.
+        if isinstance(value, str) and not re.search(re.sub(r"\$$", r"\\Z", wanted), value, re.ASCII):
+            yield jsonschema.ValidationError(f"{value!r} does not match {wanted}")
+
+    draft = jsonschema.Draft202012Validator
+    integers = draft.TYPE_CHECKER.redefine("integer", lambda _checker, value: isinstance(value, int) and not isinstance(value, bool))
     checker = jsonschema.FormatChecker(formats=())
     checker.checks("date-time", raises=ValueError)(lambda text: not isinstance(text, str) or bool(parse_time(text)))
     schema = json.loads((_SCHEMAS / f"{kind}.schema.json").read_text(encoding="utf-8"))
-    return jsonschema.Draft202012Validator(schema, format_checker=checker)
+    strict = jsonschema.validators.extend(draft, {"pattern": pattern}, type_checker=integers)  # type: ignore[no-untyped-call]
+    return strict(schema, format_checker=checker)
 
 
-def _explain(document: Document, error: Any) -> None:  # noqa: PLR0912 - one branch for each kind of fault
+def _explain(document: Document, error: Any, title: str) -> None:
+    """Note a schema's finding in a person's words."""
     place: Place = tuple(error.absolute_path)
-    name = ".".join(str(part) for part in place) or "the document"
+    name = ".".join(_word(str(part)) for part in place) or title
     rule, wanted, value = error.validator, error.validator_value, error.instance
-    hint = error.schema.get("description", "").rstrip(".") if isinstance(error.schema, Mapping) else ""
+    hint = _hint(error.schema)
+    expected = f"expected is {hint[:1].lower()}{hint[1:]}" if hint else ""
+    found = f"{name} is {_describe(value, document.written(place, value))}"
     if rule == "additionalProperties":
-        known = list(error.schema.get("properties", {}))
-        for key in (key for key in value if key not in known):
-            close = difflib.get_close_matches(key, known, 1)
-            document.problem(
-                (*place, key), f"{key} is not a key of {name}", f"did you mean {close[0]}?" if close else f"known are: {', '.join(known)}"
-            )
+        _explain_unknown(document, place, name, list(error.schema["properties"]), value)
     elif rule == "required":
         for key in (key for key in wanted if key not in value):
-            document.problem(place, f"{key} is missing from {name}", f"add {key}")
+            meaning = _hint(error.schema.get("properties", {}).get(key))
+            document.problem(place, f"{key} is missing from {name}", f"add {key}" + (f": {meaning}" if meaning else ""))
+    elif "propertyNames" in error.absolute_schema_path:
+        document.problem((*place, value), f"{_word(value)} can't be a key of {name}", expected)
+    elif rule == "oneOf" and all("required" in part for part in wanted):
+        keys = ", ".join(part["required"][0] for part in wanted)
+        if isinstance(value, dict):  # the type is reported by its own rule
+            document.problem(place, f"{name} has not exactly one of {keys}", "give one of them")
     elif rule == "type":
-        document.problem(place, f"{name} is {_describe(value)}", _type_remedy(value, wanted if isinstance(wanted, list) else [wanted]))
+        kinds = wanted if isinstance(wanted, list) else [wanted]
+        document.problem(place, found, _type_remedy(value, kinds, document.written(place, value)))
     elif rule == "format":
-        document.problem(place, f"{name} {value!r} is no time with an offset", "write it like 2026-03-01T22:00:00+01:00")
-    elif rule in ("enum", "const"):
-        choices = wanted if rule == "enum" else [wanted]
-        document.problem(place, f"{name} is {_describe(value)}", f"it has to be one of: {', '.join(str(choice) for choice in choices)}")
-    elif rule == "oneOf" and isinstance(value, dict):
-        keys = [part["required"][0] for part in wanted]
-        document.problem(place, f"{name} has not exactly one of {', '.join(keys)}", "give one of them")
-    elif rule == "oneOf":
-        document.problem(place, f"{name} is {_describe(value)}", hint or "see the schema")
-    elif error.parent is None and "propertyNames" in error.absolute_schema_path:
         document.problem(
-            (*place, value), f"{value} can't be the name of a setting", "use lower case letters, digits and _, not a reserved word"
+            place, f"{name} is no time with an offset: {_describe(value, str(value))}", "write it like 2026-03-01T22:00:00+01:00"
         )
-    elif rule == "pattern":
-        document.problem(place, f"{name} is {value!r}", f"it has to match {wanted}" + (f": {hint}" if hint else ""))
+    elif rule in ("enum", "const"):
+        choices = ", ".join(str(choice) for choice in (wanted if rule == "enum" else [wanted]))
+        meaning = f" ({hint})" if hint and not any(character.islower() for character in choices) else ""
+        document.problem(place, found, f"it has to be {'one of ' if ',' in choices else ''}{choices}{meaning}")
     elif rule in ("minItems", "minLength"):
-        document.problem(place, f"{name} is empty", hint or "give at least one")
+        document.problem(place, f"{name} is empty", expected or "give at least one")
+    elif rule == "uniqueItems":
+        document.problem(place, f"{name} lists something twice", "list each once")
     else:
-        document.problem(place, f"{name} is {_describe(value)}", f"{rule} is {wanted}")
+        document.problem(place, found, _LIMITS[rule].format(wanted) if rule in _LIMITS else expected or f"its {rule} is {wanted}")
 
 
-def _describe(value: object) -> str:
-    if isinstance(value, bool):
-        return str(value).lower()
+_LIMITS = {
+    "minimum": "it has to be {} or more",
+    "exclusiveMinimum": "it has to be more than {}",
+    "maximum": "it has to be {} or less",
+    "maxLength": "make it {} characters or less",
+    "maxItems": "list {} or less",
+}
+
+
+def _explain_unknown(document: Document, place: Place, name: str, known: list[str], value: Mapping[str, Any]) -> None:
+    for key in (key for key in value if key not in known):
+        close = difflib.get_close_matches(key[:64], known, 1)
+        remedy = f"did you mean {close[0]}?" if close else f"known are: {', '.join(known)}"
+        document.problem((*place, key), f"{_word(key)} is not a key of {name}", remedy)
+
+
+def _hint(schema: object) -> str:
+    return str(schema.get("description", "")).rstrip(".") if isinstance(schema, Mapping) else ""
+
+
+def _places(data: object, place: Place = ()) -> Iterator[Place]:
+    yield place
+    parts: Iterable[tuple[str | int, Any]] = ()
+    if isinstance(data, Mapping):
+        parts = data.items()
+    elif isinstance(data, list):
+        parts = enumerate(data)
+    for key, value in parts:
+        yield from _places(value, (*place, key))
+
+
+def _word(text: str) -> str:
+    """A word of the file as it can be shown: on one line, and not too long."""
+    if re.fullmatch(r"[\w.<$-]{1,64}", text):
+        return text
+    return ascii(text) if len(text) <= 64 else f"{text[:60]!a}..."
+
+
+def _describe(value: object, written: str) -> str:
     if value is None:
         return "empty"
     if isinstance(value, Mapping):
         return "a mapping"
     if isinstance(value, list):
         return "a list"
-    return f"the number {value}" if isinstance(value, int | float) else repr(value)
+    if isinstance(value, str):
+        return repr(value) if len(value) <= 80 else f"{value[:76]!r}..."
+    return written if isinstance(value, bool) else f"the number {written}"
 
 
-def _type_remedy(value: object, wanted: Iterable[str]) -> str:
+def _type_remedy(value: object, wanted: Iterable[str], written: str) -> str:
     expected = " or ".join(_EXPECTED[kind] for kind in wanted)
     if "string" in wanted and isinstance(value, bool | int | float):
-        return f'it has to be {expected}: put it in quotes, "{_describe(value).removeprefix("the number ")}"'
+        return f'it has to be {expected}: quote it, "{written}"'
     return f"it has to be {expected}"

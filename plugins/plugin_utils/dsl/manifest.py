@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ..documents import Document, load_document
+from ..errors import IntegrityError
 
 _PLACEHOLDER = re.compile(r"\$\{([^}]*)\}")
 _HOOK_TIMEOUT = 60  # seconds, unless the manifest says
@@ -45,7 +46,7 @@ class Manifest:
             "type": self.type,
             "summary": self.summary,
             "payload": self.payload,
-            "documentation": sorted(self.documentation),
+            "documentation": list(self.documentation),
             "settings": dict(self.settings),
             "hooks": {name: dict(hook) for name, hook in self.hooks.items()},
             "health": [dict(check) for check in self.health],
@@ -56,9 +57,25 @@ class Manifest:
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Manifest:
-        """Read what :meth:`to_config` made; the bytes were checked against the package's digest before."""
-        values = {key: config[key] for key in ("name", "version", "type", "summary", "payload", "settings", "hooks")}
-        return cls(**values, documentation=tuple(config["documentation"]), licence=config.get("licence"), health=tuple(config["health"]))
+        """Read what :meth:`to_config` made; :class:`IntegrityError` when it has another shape. :meth:`check` looks closer."""
+        try:
+            return cls(
+                **{key: config[key] for key in ("name", "version", "type", "summary", "payload")},
+                documentation=tuple(config["documentation"]),
+                licence=config.get("licence"),
+                settings=dict(config["settings"]),
+                hooks={name: dict(hook) for name, hook in dict(config["hooks"]).items()},
+                health=tuple(dict(check) for check in config["health"]),
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise IntegrityError(f"the config of a package is not a manifest ({error!r}); archive the release again") from error
+
+    def check(self) -> None:
+        """Raise :class:`DocumentError` unless this could have been written as a release.yml: a package may come from anywhere."""
+        document = Document(f"{self.name}:{self.version}", self.to_config())
+        document.check("release")
+        _check_placeholders(document)
+        document.finish()
 
 
 def load_manifest(path: str | Path) -> Manifest:
@@ -73,7 +90,7 @@ def load_manifest(path: str | Path) -> Manifest:
         type=data["type"],
         summary=data["summary"],
         payload=data["payload"],
-        documentation=tuple(data["documentation"]),
+        documentation=tuple(sorted(data["documentation"])),
         licence=data.get("licence"),
         settings=data.get("settings", {}),
         hooks={name: {"timeout": _HOOK_TIMEOUT, **hook} for name, hook in data.get("hooks", {}).items()},

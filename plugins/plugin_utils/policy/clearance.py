@@ -14,7 +14,7 @@ from .controls import Control, Facts, evaluate_controls
 
 @dataclass(frozen=True)
 class Clearance:
-    """``rfc`` is its number, or the text ``unreadable RFC``; ``at`` is when the controls were evaluated."""
+    """``rfc`` is its number, or words for an RFC that can't be read; ``at`` is when the controls were evaluated."""
 
     rfc: str
     release: str
@@ -31,17 +31,22 @@ class Clearance:
         """The decision, in one sentence."""
         if self.granted:
             return f"{self.rfc} is cleared: {self.release}, {len(self.controls)} controls."
-        blocking = [control.name for control in self.controls if control.blocks]
-        return f"{self.rfc} is not cleared: {', '.join(blocking)} of {len(self.controls)} controls stand in the way."
+        blocking = [control for control in self.controls if control.blocks]
+        if not blocking:
+            return f"{self.rfc} is not cleared: no control was evaluated."
+        others = f"; {', '.join(control.name for control in blocking[1:])} stand in the way too" if blocking[1:] else ""
+        return f"{self.rfc} is not cleared: {blocking[0].name} says that {_one_line(blocking[0].reason)}{others}."
 
     def text(self) -> str:
         """One line for each control, and below it what to do when it blocks."""
         name = max((len(control.name) for control in self.controls), default=0)
         lines = []
         for control in self.controls:
-            lines.append(f"  {control.result:<14} {control.name:<{name}}  {control.reason}")
+            first, *others = control.reason.splitlines() or [""]
+            lines.append(f"  {control.result:<14} {control.name:<{name}}  {first}")
             if control.blocks and control.remedy:
-                lines.append(f"  {'':<14} {'':<{name}}  -> {control.remedy}")
+                others.append(f"-> {control.remedy}")
+            lines += [f"  {'':<14} {'':<{name}}  {line}" for line in others]
         return "\n".join(lines)
 
     def to_dict(self) -> dict[str, Any]:
@@ -55,6 +60,12 @@ class Clearance:
             "granted": self.granted,
             "controls": controls,
         }
+
+
+def _one_line(reason: str) -> str:
+    """The reason, of several lines the first and how many there are."""
+    first, *others = reason.splitlines() or [""]
+    return f"{first} (and {len(others)} more)" if others else first
 
 
 def evaluate(facts: Facts) -> Clearance:

@@ -9,6 +9,7 @@ is not known is ``INCONCLUSIVE``, never ``PASS``.
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -32,7 +33,7 @@ class Result(StrEnum):
 class PackageFacts:
     """What the DSL says. ``archived``: the digest under the RFC's name and version, ``None`` when there is none.
 
-    ``damage``: why the package is not intact, empty when every blob was read and is what its digest says.
+    ``damage``: why the package is not intact, empty when every blob was read, is what its digest says, and belongs to this release.
     """
 
     archived: str | None
@@ -96,7 +97,7 @@ def _schema(_facts: Facts, rfc: Rfc) -> Finding:
 
 def _state(_facts: Facts, rfc: Rfc) -> Finding:
     if rfc.on_hold:
-        return _failed(f"{rfc.number} is on hold", "take it off hold when what it waits for is settled")
+        return _failed(f"{rfc.number} is on hold", "settle what it waits for and take it off hold")
     if rfc.state in (SCHEDULED, IMPLEMENT):
         return _passed(f"{rfc.number} is {STATES[rfc.state]}")
     return _failed(f"{rfc.number} is {STATES[rfc.state]}", "bring it to Scheduled (-2) by the change process")
@@ -116,13 +117,22 @@ def _digest(facts: Facts, rfc: Rfc) -> Finding:
     if package is None:
         return _unknown(f"the DSL could not be read: {facts.package_error}", "make it readable")
     if package.archived is None:
-        return _failed(f"the DSL has no {rfc.release} {rfc.version}", "archive it and name its digest in the RFC")
+        return _unknown(f"there is no archived {rfc.release} {rfc.version} to compare with", "archive the release")
     if package.archived != rfc.digest:
         return _failed(
             f"the RFC names {rfc.digest}, but {rfc.release} {rfc.version} is {package.archived}",
             "have the RFC approved for what is archived",
         )
     return _passed(f"the RFC names the archived {rfc.release} {rfc.version}")
+
+
+def _archived(facts: Facts, rfc: Rfc) -> Finding:
+    package = facts.package
+    if package is None:
+        return _unknown(f"the DSL could not be read: {facts.package_error}", "make it readable")
+    if package.archived is None:
+        return _failed(f"the DSL has no {rfc.release} {rfc.version}", "archive it and name its digest in the RFC")
+    return _passed(f"{rfc.release} {rfc.version} is in the DSL")
 
 
 def _intact(facts: Facts, _rfc: Rfc) -> Finding:
@@ -132,7 +142,7 @@ def _intact(facts: Facts, _rfc: Rfc) -> Finding:
     if package.archived is None:
         return _unknown("there is no package to look at", "archive the release")
     if package.damage:
-        return _failed(package.damage, "restore the blob from a copy of the DSL")
+        return _failed(package.damage, "restore the package from a copy of the DSL")
     return _passed("every blob of the package is what its digest says")
 
 
@@ -141,7 +151,7 @@ def _scope(facts: Facts, _rfc: Rfc) -> Finding:
         return _unknown(f"the CIs could not be selected: {facts.scope_error}", "correct the scope, or make the CMDB readable")
     if not facts.scope:
         return _failed("the scope selects no CI", "correct the scope, or enter the CIs in the CMDB")
-    return _passed(f"the scope selects {len(facts.scope)} CIs")
+    return _passed(f"the scope selects {len(facts.scope)} CI{'s' if len(facts.scope) > 1 else ''}")
 
 
 def _approvals(facts: Facts, rfc: Rfc) -> Finding:
@@ -160,7 +170,7 @@ def _approvals(facts: Facts, rfc: Rfc) -> Finding:
         return _failed(
             f"{len(people)} of {needed} approvals{own}", f"have it approved by {needed - len(people)} more, not by {rfc.requested_by}"
         )
-    return _passed(f"{len(people)} approvals, {needed} needed")
+    return _passed(f"{len(people)} of {needed} approvals")
 
 
 def _backout_plan(_facts: Facts, rfc: Rfc) -> Finding:
@@ -171,7 +181,7 @@ def _backout_plan(_facts: Facts, rfc: Rfc) -> Finding:
 
 def _person(name: str) -> str:
     """The same person, however the name is written."""
-    return " ".join(name.split()).casefold()
+    return " ".join(unicodedata.normalize("NFKC", name).split()).casefold()
 
 
 CONTROLS: Mapping[str, Callable[[Facts, Rfc], Finding]] = {
@@ -179,6 +189,7 @@ CONTROLS: Mapping[str, Callable[[Facts, Rfc], Finding]] = {
     "rfc_state": _state,
     "window": _window,
     "digest": _digest,
+    "payload_archived": _archived,
     "payload_intact": _intact,
     "scope": _scope,
     "approvals": _approvals,
@@ -187,11 +198,14 @@ CONTROLS: Mapping[str, Callable[[Facts, Rfc], Finding]] = {
 
 
 def evaluate_controls(facts: Facts) -> tuple[Control, ...]:
-    """Every control's result, whatever the others found."""
+    """Every control's result, whatever the others found; one that breaks has found nothing out."""
     results = []
     for name, control in CONTROLS.items():
         if facts.rfc is not None:
-            finding = control(facts, facts.rfc)
+            try:
+                finding = control(facts, facts.rfc)
+            except Exception as error:  # a broken control must neither pass nor hide the others
+                finding = _unknown(f"the control itself failed: {type(error).__name__}: {error}", "report it to the control's author")
         elif name == "rfc_schema":
             finding = _failed(facts.rfc_error, "correct the RFC")
         else:

@@ -79,7 +79,7 @@ def load_rfc(path: str | Path) -> Rfc:
 def _check_window(document: Document) -> None:
     start, end = ("start_date",), ("end_date",)
     if document.is_good(start, end) and parse_time(document.data["end_date"]) <= parse_time(document.data["start_date"]):
-        document.problem(end, "the window ends before it starts", "set end_date after start_date")
+        document.problem(end, "the window ends before it starts, or at once", "set end_date after start_date")
 
 
 def _check_scope(document: Document) -> None:
@@ -87,6 +87,8 @@ def _check_scope(document: Document) -> None:
         return
     try:
         jmespath.compile(document.data["scope"])
+    except RecursionError:
+        document.problem(("scope",), "scope is nested too deeply", "write a simpler expression")
     except jmespath.exceptions.JMESPathError as error:
         what = " ".join(str(error).split())
         document.problem(("scope",), f"scope is no JMESPath expression: {what}", "write one such as [?site=='ams']")

@@ -239,9 +239,7 @@ class Journal:
     def staged(self, run: Run, host: str, live: Mapping[str, str] | None, now: datetime) -> None:
         """The release is complete on ``host``; ``live`` (version, digest) is what a back-out returns to."""
         previous = {"previous_digest": live["digest"] if live else None, "previous_version": live["version"] if live else None}
-        with self._writing(run, now) as (connection, deployment):
-            if live is not None and live["digest"] == deployment.digest:
-                previous = {}  # already live, by an earlier run of this deployment: what was there before stands in the journal
+        with self._writing(run, now) as (connection, _deployment):
             self._move_host(connection, run, host, _H.STAGED, now, "", **previous)
 
     def stage_failed(self, run: Run, host: str, detail: str, now: datetime) -> None:
