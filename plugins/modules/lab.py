@@ -33,7 +33,7 @@ options:
     description:
       - The hosts, each with C(name). Its C(class), C(site) and C(environment) are for the CMDB, see RV(cis); every other key becomes a
         variable of the host. A site is also a group of the inventory, C(site_) and its name.
-      - Hosts of the lab that are not listed stay as they are, but are not in the inventory.
+      - Hosts of the lab that are not listed are not in the inventory. They stay up unless a listed one needs their address.
     type: list
     elements: dict
     default: []

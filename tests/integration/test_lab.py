@@ -203,6 +203,13 @@ def test_hosts_that_are_up_are_left_alone_and_only_the_missing_one_is_made(up: L
     assert on(up, "web2", "hostname") == "web2"
 
 
+def test_a_host_that_has_the_address_of_a_new_one_makes_room(up: Lab) -> None:
+    assert up.up(["db1", "web2"], ISOLATED)[0] == ["db1"]
+    assert on(up, "db1", "hostname") == "db1"
+    assert {process.host for process in processes.find(up.path)} == {"db1", "web2", "web3"}
+    assert on(up, "web3", "hostname") == "web3"
+
+
 def test_a_host_that_was_made_otherwise_is_made_anew(up: Lab) -> None:
     bigger = Settings("isolated", "deploy", NETWORK, 1, 2022, "96m")
     assert up.missing(NAMES, bigger) == NAMES

@@ -138,13 +138,17 @@ class Lab:
     def up(self, names: list[str], settings: Settings) -> tuple[list[str], dict[str, dict[str, Any]]]:
         """Bring up the hosts that are not; return the names of those and every host's connection variables.
 
-        Hosts of the lab that are not named stay as they are. Raises :class:`LabError` when one does not come up.
+        Hosts of the lab that are not named stay as they are, unless one of these needs their address.
+        Raises :class:`LabError` when one does not come up.
         """
         addresses = settings.addresses(names)
         with self._claimed():
             missing = self.missing(names, settings)
             for name in missing:
                 processes.end(self.path, name)
+            for name in self._in_the_way(names, addresses):
+                processes.end(self.path, name)
+                (self.path / "hosts" / name / "host.json").unlink()
             if settings.mode == "local":
                 for name in missing:
                     self._root(name).mkdir(parents=True, exist_ok=True)
@@ -166,6 +170,12 @@ class Lab:
                         processes.end(self.path, name)
                     raise
         return missing, {name: self._variables(name, addresses[name], settings) for name in names}
+
+    def _in_the_way(self, names: list[str], addresses: dict[str, str]) -> list[str]:
+        """Hosts that this lab made at addresses which the named ones are to have."""
+        hosts = self.path / "hosts"
+        others = [folder.name for folder in hosts.iterdir() if folder.name not in names] if hosts.exists() else []
+        return [name for name in others if (self._recipe(name) or {}).get("address") in addresses.values()]
 
     def is_there(self) -> bool:
         """Whether there is anything for :meth:`down` to do."""
@@ -210,10 +220,17 @@ class Lab:
     def _alone(self) -> Iterator[None]:
         handle = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY)
         try:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise LabError(f"somebody is bringing the lab {self.path} up or down right now; try again when that is done") from None
+            # A child of a killed controller holds the lock until it has become what it was forked for, and only then carries its mark:
+            # whoever has the lock finds them all.
+            deadline = time.monotonic() + PATIENCE
+            while True:
+                try:
+                    fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    break
+                except BlockingIOError:
+                    if time.monotonic() > deadline:
+                        raise LabError(f"somebody is bringing the lab {self.path} up or down; try again when that is done") from None
+                    time.sleep(0.05)
             yield
         finally:
             os.close(handle)
@@ -246,7 +263,8 @@ class Lab:
             (self.path / "hosts").mkdir(exist_ok=True)
             with tempfile.TemporaryDirectory(dir=self.path / "hosts") as folder:
                 made = os.path.join(folder, "key")
-                subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "lab", "-f", made], check=True)
+                command = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "lab", "-f", made]
+                subprocess.run(command, check=True, env=self._environment("keys"))
                 os.replace(made, key)
                 os.replace(made + ".pub", public)
 
@@ -282,18 +300,24 @@ class Lab:
             if os.geteuid() == 0:
                 Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)  # sshd of root does not start without; else the system makes it at boot
             command = [machine.SSHD, "-D", "-e", "-f", str(folder / "sshd_config")]
-        environment = {"PATH": machine.PATH, "TIDEGATE_LAB": f"{self.path}:{name}"}
         with (folder / "log").open("wb") as log:
             return subprocess.Popen(
-                command, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, cwd="/"
+                command, env=self._environment(name), stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, cwd="/"
             )
+
+    def _environment(self, name: str) -> dict[str, str]:
+        """What everything that is started for a host has around it: nothing of whoever brings it up, and the mark."""
+        return {"PATH": machine.PATH, "TIDEGATE_LAB": f"{self.path}:{name}"}
 
     def _await(self, started: dict[str, subprocess.Popen[bytes]], addresses: dict[str, str], port: int) -> None:
         deadline = time.monotonic() + PATIENCE
         for name, first in started.items():
-            while not _answers(addresses[name], port):
+            while True:
+                log = (self.path / "hosts" / name / "log").read_text(encoding="utf-8", errors="replace").strip().splitlines()
+                # Its own sshd has to say so: something else may answer there.
+                if f"Server listening on {addresses[name]} port {port}." in log and _answers(addresses[name], port):
+                    break
                 if time.monotonic() > deadline or first.poll() is not None:
-                    log = (self.path / "hosts" / name / "log").read_text(encoding="utf-8", errors="replace").strip().splitlines()
                     raise LabError(f"{name} at {addresses[name]} port {port} does not come up: {log[-1] if log else 'it said nothing'}")
                 time.sleep(0.02)
 

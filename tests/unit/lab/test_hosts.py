@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from ansible_collections.tidegate.release.plugins.module_utils.lab import machine
+from ansible_collections.tidegate.release.plugins.module_utils.lab import hosts, machine
 from ansible_collections.tidegate.release.plugins.module_utils.lab.hosts import Lab, Settings
 from ansible_collections.tidegate.release.plugins.module_utils.lab.processes import LabError
 from hypothesis import given
@@ -101,10 +101,11 @@ def test_a_directory_that_is_no_lab_loses_nothing(name: str, tmp_path: Path) -> 
     assert len(list(tmp_path.iterdir())) == 1
 
 
-def test_two_can_not_work_on_one_lab_at_a_time(tmp_path: Path) -> None:
+def test_two_can_not_work_on_one_lab_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hosts, "PATIENCE", 0.2)
     lab = Lab(str(tmp_path))
     lab.up(["a"], LOCAL)
-    with lab._alone(), pytest.raises(LabError, match="right now"):
+    with lab._alone(), pytest.raises(LabError, match="up or down; try again"):
         Lab(str(tmp_path)).down()
     assert lab.missing(["a"], LOCAL) == []
 
