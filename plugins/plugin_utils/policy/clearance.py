@@ -72,7 +72,7 @@ def evaluate(facts: Facts) -> Clearance:
     """Evaluate every control."""
     rfc = facts.rfc
     return Clearance(
-        rfc=rfc.number if rfc else "the unreadable RFC",
+        rfc=rfc.number if rfc else "the RFC",
         release=f"{rfc.release} {rfc.version}" if rfc else "",
         digest=rfc.digest if rfc else "",
         at=facts.now,
