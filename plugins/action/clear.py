@@ -28,5 +28,4 @@ class ActionModule(TidegateAction):
             "msg": f"{clearance.sentence()}\n{clearance.text()}",
             "granted": clearance.granted,
             "controls": clearance.to_dict()["controls"],
-            "progress": {"step": "clear", "state": "granted" if clearance.granted else "refused", "detail": clearance.sentence()},
         }

@@ -6,11 +6,11 @@
 from __future__ import annotations
 
 import base64
-import tempfile
 import zlib
 from pathlib import Path
 from typing import Any
 
+from ansible import constants as C
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.layout import OciLayout
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.pack import build_pack
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.package import load_package
@@ -37,9 +37,9 @@ class ActionModule(HostAction):
         }
         answer = self.call(deployment, **arguments)
         if answer.get("state") == "lacking":
-            # One pack for every host that lacks the same: the other workers find it made.
-            folder = Path(tempfile.gettempdir()) / f"tidegate-packs-{self._run.deployment}-{self._run.token}"
-            folder.mkdir(mode=0o700, exist_ok=True)
+            # One pack for every host that lacks the same: the other workers find it made, in the run's own temporary directory.
+            folder = Path(C.DEFAULT_LOCAL_TMP) / "tidegate-packs"
+            folder.mkdir(exist_ok=True)
             pack = build_pack(library, package, answer["need"], folder)
             remote = self._connection._shell.join_path(self._make_tmp_path(), "pack")
             self._transfer_file(str(pack), remote)

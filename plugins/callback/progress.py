@@ -138,8 +138,8 @@ class CallbackModule(DefaultCallback):
             super().v2_playbook_on_include(included_file)
 
     def v2_runner_on_ok(self, result: CallbackTaskResult) -> None:
-        if self._quiet and _in_our_role(result.task) and not _name(result.task) and not result.is_changed():
-            return  # a role of ours checked its options, say, on every host
+        if self._quiet and _is_said_already(result.task):
+            return
         if not self._told(result):
             super().v2_runner_on_ok(result)
 
@@ -195,7 +195,8 @@ class CallbackModule(DefaultCallback):
                 self._gate(progress)
         elif progress.state or progress.detail:
             self._flush()
-            self._print(step_line(progress), C.COLOR_ERROR if bad else None)
+            for line in (step_line(progress), *progress.more):
+                self._print(line, C.COLOR_ERROR if bad else None)
 
     def _host(self, progress: Progress, name: str) -> None:
         now = time.monotonic()
@@ -261,6 +262,14 @@ def _name(task: Task) -> str:
 
 def _in_our_role(task: Task) -> bool:
     return task._role is not None and task._role.get_name().startswith(_OURS)
+
+
+def _is_said_already(task: Task) -> bool:
+    """A role of ours checked its options, or says for other callbacks what the progress has told."""
+    action = str(task.action).rpartition(".")[2]
+    if not _in_our_role(task):
+        return False
+    return action == "validate_argument_spec" or (action == "debug" and task._role.get_name() == f"{_OURS}conclude")
 
 
 def _has_our_steps(play: Play) -> bool:

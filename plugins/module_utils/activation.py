@@ -72,7 +72,7 @@ def activate(home: ReleaseHome, digest: str, previous: Optional[str], order: Ord
         return {"state": "failed", "changed": False, "detail": str(error), "version": before.version if before else None}
     home.append("activating", target.id, **order.entry(before=before.id if before else None))
     try:
-        _switch(home, live, target, order, forward=True)
+        _switch(home, target, order)
         home.append("active", target.id, **order.entry())
     except Exception as error:  # whatever it is, the host must not stay in between
         return _fall_back(home, target, before, order, str(error) or type(error).__name__)
@@ -98,7 +98,7 @@ def back_out(home: ReleaseHome, digest: str, previous: Optional[str], order: Ord
         _settings(before, order)
     if target is not None:
         home.append("backed_out", target.id, **order.entry())
-    problem = _restore(home, target, before, order)
+    problem = _restore(home, before, order)
     if problem:
         return {"state": "owed", "changed": True, "version": version, "detail": problem}
     return {"state": "backed_out", "changed": True, "version": version}
@@ -108,17 +108,17 @@ def _fall_back(home: ReleaseHome, target: Release, before: Optional[Release], or
     """``target`` did not come up: ``failed`` when ``before`` serves again, ``stuck`` when it does not."""
     with contextlib.suppress(OSError):  # on a full disk the way back is still open; that it began stands in the log
         home.append("failed", target.id, **order.entry(reason=reason))
-    problem = _restore(home, target, before, order)
+    problem = _restore(home, before, order)
     outcome = {"changed": True, "version": before.version if before else None}
     if problem:
         return {"state": "stuck", "detail": f"{reason}; going back failed too: {problem}", **outcome}
     return {"state": "failed", "detail": reason, **outcome}
 
 
-def _restore(home: ReleaseHome, left: Optional[Release], before: Optional[Release], order: Order) -> str:
-    """Go from ``left`` back to ``before``; return what kept it from serving again, nothing when it does."""
+def _restore(home: ReleaseHome, before: Optional[Release], order: Order) -> str:
+    """Go back to ``before``; return what kept it from serving again, nothing when it does."""
     try:
-        _switch(home, home.live() or left, before, order, forward=False)
+        _switch(home, before, order)
     except Exception as error:  # whatever it is, the answer has to say that this host needs somebody
         what = f"{home.name} {before.version}" if before else "having no release"
         return f"{what}: {str(error) or type(error).__name__}"
@@ -127,14 +127,15 @@ def _restore(home: ReleaseHome, left: Optional[Release], before: Optional[Releas
     return ""
 
 
-def _switch(home: ReleaseHome, leaving: Optional[Release], target: Optional[Release], order: Order, forward: bool) -> None:
-    """Stop ``leaving``, make ``target`` live, start it and wait for its health."""
+def _switch(home: ReleaseHome, target: Optional[Release], order: Order) -> None:
+    """Stop what is live, make ``target`` live, start it and wait for its health."""
+    leaving = home.live()
     if leaving is not None:
         try:
             _hook(home, leaving, "stop", order)
         except (CheckError, HostError):
             # What is left because it is broken may not even stop. But if it still serves, it would be taken for the one that comes.
-            if forward or (not (target and target.id == leaving.id) and _healthy(home, leaving, order, at_most=_GLANCE)):
+            if not (target and target.id == leaving.id) and _healthy(home, leaving, order, at_most=_GLANCE):
                 raise
     home.flip(target)
     if target is not None:

@@ -55,39 +55,35 @@ def run_command(command: list[str], timeout: float, tree: str, environment: Mapp
         except (OSError, ValueError) as error:
             raise CheckError(f"{command[0]} can't be run: {getattr(error, 'strerror', None) or error}") from error
         try:
-            status = _wait(process, timeout, output.fileno())
-        except _OverLimit as error:
-            raise CheckError(f"{command[0]} {error}{_tail(output)}") from None
+            how = _wait(process, timeout, output.fileno())
         finally:
             if process.poll() is None:
                 with contextlib.suppress(ProcessLookupError):
                     os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
-        if status != 0:
-            how = f"was ended by signal {-status}" if status < 0 else f"ended with status {status}"
-            raise CheckError(f"{command[0]} {how}{_tail(output)}")
+        if how:
+            raise CheckError(f"{command[0]} {how}{_tail(output.fileno())}")
 
 
-class _OverLimit(Exception):
-    """What a command did too much of."""
-
-
-def _wait(process: subprocess.Popen[bytes], timeout: float, output: int) -> int:
+def _wait(process: subprocess.Popen[bytes], timeout: float, output: int) -> str:
+    """What was wrong about the command's end, nothing when it was good; one that still runs is over a limit."""
     deadline = time.monotonic() + timeout
     while True:
         left = deadline - time.monotonic()
         with contextlib.suppress(subprocess.TimeoutExpired):
-            return process.wait(max(0, min(left, _LOOK)))
+            status = process.wait(max(0, min(left, _LOOK)))
+            if status == 0:
+                return ""
+            return f"was ended by signal {-status}" if status < 0 else f"ended with status {status}"
         if left <= 0:
-            raise _OverLimit(f"did not end within {timeout:g} s")
+            return f"did not end within {timeout:g} s"
         if os.fstat(output).st_size > _OUTPUT:
-            raise _OverLimit(f"wrote more than {_OUTPUT >> 20} MiB")
+            return f"wrote more than {_OUTPUT >> 20} MiB"
 
 
-def _tail(output: Any) -> str:
-    size = output.seek(0, os.SEEK_END)
-    output.seek(max(0, size - _TAIL))
-    text = output.read().decode("utf-8", "replace").strip()
+def _tail(output: int) -> str:
+    # Not by seek: a daemon that the command left behind may share the position.
+    text = os.pread(output, _TAIL, max(0, os.fstat(output).st_size - _TAIL)).decode("utf-8", "replace").strip()
     # It ends up on somebody's terminal, which must not obey it.
     text = "".join(letter if letter.isprintable() or letter in "\n\t" else "?" for letter in text)
     return f": {text}" if text else ""
@@ -99,6 +95,7 @@ def wait_healthy(check: Mapping[str, Any], settings: Mapping[str, Any], tree: st
     Raises :class:`CheckError` with the last reason when its ``timeout`` (seconds, for all attempts together) is over.
     """
     deadline = time.monotonic() + check["timeout"]
+    reason = ""
     while True:
         left = max(deadline - time.monotonic(), 0.01)
         try:
@@ -108,7 +105,9 @@ def wait_healthy(check: Mapping[str, Any], settings: Mapping[str, Any], tree: st
                 _probe_within(left, check, settings)
             return
         except CheckError as error:
-            reason = str(error)
+            # An attempt that the limit cut short says less than the one before.
+            if not reason or time.monotonic() < deadline:
+                reason = str(error)
         if time.monotonic() + _INTERVAL >= deadline:
             raise CheckError(f"health check {check['name']!r} did not pass within {check['timeout']:g} s: {reason}")
         time.sleep(_INTERVAL)
@@ -158,6 +157,8 @@ def _probe(check: Mapping[str, Any], settings: Mapping[str, Any], timeout: float
         connection.request("GET", (url.path or "/") + (f"?{url.query}" if url.query else ""))
         answer = connection.getresponse()
         body = answer.read(_BODY)
+        if answer.length and len(body) < _BODY:
+            raise CheckError(f"{url.geturl()} broke its answer off")
     finally:
         connection.close()
     if answer.status != wanted.get("status", 200):

@@ -22,7 +22,7 @@ import stat
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any, Optional
 
 from .release_home import HostError, ReleaseHome, changed_files, intact, remove
@@ -81,10 +81,9 @@ def _read_index(digest: str, text: bytes) -> list[dict[str, Any]]:
     seen = set()
     for entry in files:
         path, kind = entry["path"], entry["type"]
-        pure = PurePosixPath(path)
-        parent = path.rpartition("/")[0]
+        parent, _slash, name = path.rpartition("/")
         # A path whose parent is not a directory of this very package could lead out of the tree by way of a link.
-        if pure.is_absolute() or not pure.parts or ".." in pure.parts or str(pure) != path or parent not in directories or path in seen:
+        if path.startswith("/") or name in ("", ".", "..") or parent not in directories or path in seen:
             raise HostError(f"the package {digest} has a file with the path {path!r}; archive it again")
         seen.add(path)
         good = _plain(path)
@@ -92,11 +91,17 @@ def _read_index(digest: str, text: bytes) -> list[dict[str, Any]]:
             target = os.path.normpath(os.path.join(parent, entry["target"]))
             good = good and _plain(entry["target"]) and not target.startswith("/") and target.split("/")[0] != ".."
         else:
-            good = good and type(entry["mode"]) is int and entry["mode"] in _MODES[kind]
+            good = good and isinstance(entry["mode"], int) and entry["mode"] in _MODES[kind]
         if kind == "directory":
             directories.add(path)
         elif kind == "file":
-            good = good and type(entry["size"]) is int and entry["size"] >= 0 and bool(_SHA256.fullmatch(entry["sha256"]))
+            good = (
+                good
+                and isinstance(entry["size"], int)
+                and not isinstance(entry["size"], bool)
+                and entry["size"] >= 0
+                and bool(_SHA256.fullmatch(entry["sha256"]))
+            )
             good = good and sizes.setdefault(entry["sha256"], entry["size"]) == entry["size"]
         if not good:
             raise HostError(f"the package {digest} has a bad entry for {path!r}; archive it again")
@@ -262,18 +267,18 @@ def _build(
     work: Path, files: list[dict[str, Any]], sources: _Sources, lacking: list[str], sizes: Mapping[str, int], pack: Optional[Path]
 ) -> None:
     """Make ``work/tree``: contents that the host has by hard link, the lacking ones out of the pack."""
-    work.chmod(_DIRECTORY)
+    work.chmod(_DIRECTORY)  # also takes a set-gid bit away, before the tree inherits it
     contents = work / "contents"
     if pack is not None and lacking:
         _unpack(pack, lacking, sizes, contents)
         sources.any.update({sha: os.fsencode(contents / sha) for sha in lacking})
     fresh = set(lacking)
     tree = os.fsencode(work / "tree")
-    _make_directory(tree)
+    os.mkdir(tree, _DIRECTORY)
     for entry in files:
         path = os.path.join(tree, entry["path"].encode())
         if entry["type"] == "directory":
-            _make_directory(path)
+            os.mkdir(path, _DIRECTORY)
         elif entry["type"] == "link":
             os.symlink(entry["target"].encode(), path)
         else:
@@ -285,11 +290,6 @@ def _build(
             _place(path, sources.linkable.get(kind), sources.any[sha], mode)
             sources.linkable[kind] = path
     shutil.rmtree(contents)
-
-
-def _make_directory(path: bytes) -> None:
-    os.mkdir(path)
-    os.chmod(path, _DIRECTORY)  # a set-gid parent would pass its bit on
 
 
 def _place(path: bytes, linkable: Optional[bytes], source: bytes, mode: int) -> None:

@@ -58,8 +58,4 @@ controls:
     remedy:
       description: What to do about it; empty when there is nothing to do.
       type: str
-progress:
-  description: What the progress display shows of this task.
-  type: dict
-  returned: always
 """

@@ -14,12 +14,14 @@ description:
   - Makes hosts on loopback addresses that are reached over real ssh with their own host keys, and writes an inventory of them.
   - As root they are isolated, each with a file system, process tree and host name of its own, an unprivileged login user and sudo.
   - Without root each is an sshd process of yours with a directory for its releases; without sshd, a directory alone.
-  - Hosts that are up are left alone. Taking a lab down ends its processes and nothing else, also after whoever made it was killed.
+  - Hosts that are up are left alone; one that does not answer, or was made with other options, is made anew. Taking a lab down ends its
+    processes and nothing else, also after whoever made it was killed.
+  - Isolation keeps accidents in, not attackers. The root user of an isolated host is the root user of this machine.
 author:
   - Tidegate maintainers (@tidegate)
 options:
   path:
-    description: Directory of the lab; it is the lab's identity.
+    description: Directory of the lab; it is the lab's identity. It may be made by this module, and must not hold files of the lab's names.
     type: path
     required: true
   state:
@@ -30,7 +32,8 @@ options:
   hosts:
     description:
       - The hosts, each with C(name). Its C(class), C(site) and C(environment) are for the CMDB, see RV(cis); every other key becomes a
-        variable of the host.
+        variable of the host. A site is also a group of the inventory, C(site_) and its name.
+      - Hosts of the lab that are not listed stay as they are, but are not in the inventory.
     type: list
     elements: dict
     default: []
@@ -40,7 +43,7 @@ options:
     choices: [auto, isolated, user, local]
     default: auto
   user:
-    description: Login user of isolated hosts.
+    description: Login user of isolated hosts, without a password and with sudo. No user of the system itself.
     type: str
     default: deploy
   network:
@@ -56,7 +59,7 @@ options:
     type: int
     default: 2022
   disk:
-    description: Size of an isolated host's file system.
+    description: Size of an isolated host's file system, in memory. C(/run) and C(/dev/shm) are apart from it.
     type: str
     default: 1g
 attributes:
@@ -67,7 +70,8 @@ attributes:
     description: Returns what changed when in diff mode.
     support: none
 requirements:
-  - For isolated hosts, root, util-linux, OpenSSH's server and sudo.
+  - For isolated hosts, root, util-linux, OpenSSH's client and server, and sudo. For the others but V(local), OpenSSH's client and server.
+  - Linux 5.3 or newer on this machine.
 seealso:
   - module: tidegate.release.cmdb_ci
 """
@@ -110,13 +114,14 @@ inventory:
   sample: /tmp/lab/inventory.yml
 """
 
-import json
-import os
 import re
 import subprocess
+from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.tidegate.release.plugins.module_utils.lab import Lab, LabError, Settings, choose_mode
+from ansible_collections.tidegate.release.plugins.module_utils.lab.hosts import Lab, Settings
+from ansible_collections.tidegate.release.plugins.module_utils.lab.machine import choose_mode
+from ansible_collections.tidegate.release.plugins.module_utils.lab.processes import LabError
 
 CI_KEYS = ("name", "class", "site", "environment")
 
@@ -136,47 +141,47 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
-    params = module.params
     try:
-        lab = Lab(params["path"])
-        if params["state"] == "absent":
-            there = bool(lab.processes()) or (lab.path / "hosts").exists()
-            module.exit_json(changed=there if module.check_mode else lab.down())
-        if not re.fullmatch(r"127(\.\d{1,3}){2}", params["network"]) or not re.fullmatch(r"[a-z][a-z0-9-]{0,30}", params["user"]):
-            raise LabError(
-                "network has to be the first three parts of a loopback address, such as 127.0.1, and user a plain lower case name"
-            )
-        if not re.fullmatch(r"\d+[kmg]", params["disk"]):
-            raise LabError("disk has to be a size such as 512m or 1g")
-        mode, warning = choose_mode(params["mode"])
-        if warning:
-            module.warn(warning)
-        if module.check_mode:
-            module.exit_json(changed=any(not lab.processes(host.get("name")) for host in params["hosts"]), mode=mode)
-        settings = Settings(mode, params["user"], params["network"], params["first"], params["port"], params["disk"])
-        started, connections = lab.up(params["hosts"], settings)
-        cis = [
-            {
-                "name": host["name"],
-                "class": host.get("class", "server"),
-                "site": host.get("site", ""),
-                "environment": host.get("environment", "lab"),
-                "attributes": {**connections[host["name"]], **{key: host[key] for key in host if key not in CI_KEYS}},
-            }
-            for host in params["hosts"]
-        ]
-        hosts = {ci["name"]: ci["attributes"] for ci in cis}
-        inventory = os.path.join(str(lab.path), "inventory.yml")
-        # JSON is YAML; an inventory that only a program writes needs nothing prettier.
-        text = json.dumps({"all": {"hosts": hosts}}, indent=2, sort_keys=True) + "\n"
-        lab.path.mkdir(parents=True, exist_ok=True)
-        with open(inventory, "w", encoding="utf-8") as stream:
-            stream.write(text)
+        lab = Lab(module.params["path"])
+        result = up(module, lab) if module.params["state"] == "present" else down(module, lab)
     except LabError as error:
         module.fail_json(msg=str(error))
     except (OSError, subprocess.SubprocessError) as error:
-        module.fail_json(msg=f"the lab in {params['path']} could not be changed: {error}")
-    module.exit_json(changed=bool(started), mode=mode, hosts=hosts, cis=cis, inventory=inventory)
+        module.fail_json(msg=f"the lab in {module.params['path']} could not be changed: {error}")
+    module.exit_json(**result)
+
+
+def up(module: AnsibleModule, lab: Lab) -> dict[str, Any]:
+    params = module.params
+    mode, warning = choose_mode(params["mode"])
+    if warning:
+        module.warn(warning)
+    settings = Settings(mode, params["user"], params["network"], params["first"], params["port"], params["disk"])
+    names = [str(host.get("name", "")) for host in params["hosts"]]
+    if module.check_mode:
+        return {"changed": bool(lab.missing(names, settings)), "mode": mode}
+    started, connections = lab.up(names, settings)
+    cis = [
+        {
+            "name": str(host["name"]),
+            "class": host.get("class", "server"),
+            "site": host.get("site", ""),
+            "environment": host.get("environment", "lab"),
+            "attributes": {**connections[str(host["name"])], **{key: host[key] for key in host if key not in CI_KEYS}},
+        }
+        for host in params["hosts"]
+    ]
+    hosts = {ci["name"]: ci["attributes"] for ci in cis}
+    groups: dict[str, Any] = {}
+    for ci in cis:
+        if ci["site"]:
+            groups.setdefault("site_" + re.sub(r"\W", "_", str(ci["site"])), {"hosts": {}})["hosts"][ci["name"]] = {}
+    inventory = lab.write_inventory({"all": {"hosts": hosts, "children": groups}})
+    return {"changed": bool(started), "mode": mode, "hosts": hosts, "cis": cis, "inventory": inventory}
+
+
+def down(module: AnsibleModule, lab: Lab) -> dict[str, Any]:
+    return {"changed": lab.is_there() if module.check_mode else lab.down()}
 
 
 if __name__ == "__main__":

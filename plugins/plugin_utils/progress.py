@@ -46,7 +46,10 @@ def one_line(text: object) -> str:
 
 @dataclass(frozen=True)
 class Progress:
-    """What one result of an action says under the key ``progress``; ``seconds`` is how long the step took."""
+    """What one result of an action says under the key ``progress``; ``seconds`` is how long the step took.
+
+    ``more``: the further lines of a message that has some, such as the controls of a clearance.
+    """
 
     step: str
     wave: int | None = None
@@ -57,6 +60,7 @@ class Progress:
     decision: str = ""
     reason: str = ""
     seconds: float | None = None
+    more: tuple[str, ...] = ()
 
     @classmethod
     def read(cls, result: Mapping[str, Any], action: str, *, failed: bool, unreachable: bool) -> Progress | None:
@@ -76,8 +80,11 @@ class Progress:
         elif (failed or unreachable) and not state:
             state = "failed"
         detail = told.get("detail") or ""
+        more: list[str] = []
         if not told or ((failed or unreachable) and not detail):
             detail = result.get("msg") or ""
+            if step not in HOST_STEPS:
+                detail, *more = str(detail).splitlines() or [""]
         return cls(
             step=step,
             wave=_number(told.get("wave")),
@@ -88,6 +95,7 @@ class Progress:
             decision=one_line(told.get("decision") or ""),
             reason=one_line(told.get("reason") or ""),
             seconds=_seconds(told.get("seconds")),
+            more=tuple(" " * (len(line) - len(line.lstrip())) + one_line(line) for line in more),
         )
 
     @property

@@ -31,6 +31,7 @@ def release(tmp_path: Path) -> Path:
         "summary": "Says hello",
         "payload": "payload",
         "documentation": ["README.md"],
+        "health": [{"name": "says hello", "command": ["bin/hello"], "timeout": 5}],
     }
     (folder / "release.yml").write_text(yaml.safe_dump(manifest))
     return folder
@@ -40,7 +41,7 @@ def play(release: Path, *options: str) -> subprocess.CompletedProcess[str]:
     program = str(Path(sys.executable).with_name("ansible-playbook"))
     return subprocess.run(
         [program, "tidegate.release.archive", "-i", "localhost,", "-e", f"tidegate_release={release}", *options],
-        env={**os.environ, "TIDEGATE_DSL": str(release.parent / "dsl"), "ANSIBLE_NOCOLOR": "1"},
+        env={**os.environ, "TIDEGATE_DSL": str(release.parent / "dsl"), "ANSIBLE_NOCOLOR": "1", "ANSIBLE_STDOUT_CALLBACK": "default"},
         check=False,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

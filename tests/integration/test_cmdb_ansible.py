@@ -129,7 +129,7 @@ def test_no_attribute_is_ever_templated(bench: Bench, value: object, cached: boo
     bench.put({"name": "web1", "site": PAYLOAD, "attributes": {"motd": value, "ansible_connection": "local"}})
     cache = {"cache": True, "cache_plugin": "ansible.builtin.jsonfile", "cache_connection": str(bench.path / "cache")} if cached else {}
     config = bench.config(keyed_groups=[{"key": "tidegate_ci.site"}], compose={"composed": "motd"}, **cache)
-    for _ in range(2 if cached else 1):
+    for _run in range(2 if cached else 1):
         message = json.dumps({"msg": "{{ motd }} {{ composed }} {{ tidegate_ci }}"})
         done = bench.run("ansible", "web1", "-i", config, "-m", "ansible.builtin.debug", "-a", message)
         assert done.returncode == 0, done.stderr

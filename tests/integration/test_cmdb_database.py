@@ -202,7 +202,7 @@ def test_foreign_keys_hold(cmdb_url: str) -> None:
 def _add_ten(url: str) -> None:
     table = schema().deployment
     with Cmdb.open(url) as cmdb:
-        for _ in range(10):
+        for _time in range(10):
             with cmdb.begin() as connection:
                 token = connection.scalar(sa.select(table.c.token))
                 time.sleep(0.002)
@@ -214,7 +214,7 @@ def test_writers_take_turns_so_that_no_update_is_lost(cmdb_url: str) -> None:
         with cmdb.begin() as connection:
             connection.execute(sa.insert(schema().deployment), _deployment())
         # forked after the parent opened it, as Ansible's workers are
-        processes = [multiprocessing.get_context("fork").Process(target=_add_ten, args=(cmdb_url,)) for _ in range(3)]
+        processes = [multiprocessing.get_context("fork").Process(target=_add_ten, args=(cmdb_url,)) for _process in range(3)]
         for process in processes:
             process.start()
         for process in processes:
@@ -234,7 +234,7 @@ def test_opening_a_current_file_is_quick(tmp_path: Path) -> None:
     url = str(tmp_path / "cmdb.sqlite")
     Cmdb.open(url, create=True)
     schema.cache_clear()
-    best = min(_seconds(lambda: Cmdb.open(url)) for _ in range(5))
+    best = min(_seconds(lambda: Cmdb.open(url)) for _try in range(5))
     assert best < 0.03
 
 

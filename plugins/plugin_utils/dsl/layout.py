@@ -56,7 +56,8 @@ class Descriptor:
                 isinstance(media_type, str)
                 and isinstance(digest, str)
                 and _DIGEST.fullmatch(digest)
-                and type(size) is int
+                and isinstance(size, int)
+                and not isinstance(size, bool)
                 and size >= 0
                 and isinstance(annotations, dict)
                 and all(isinstance(value, str) for value in annotations.values())
@@ -100,7 +101,8 @@ class OciLayout:
         Raises :class:`ConflictError` when something else is there and :class:`IntegrityError` when the layout is broken.
         """
         path = Path(path)
-        if (path / "oci-layout").exists():
+        marker = path / "oci-layout"
+        if marker.exists():
             return cls.open(path)
         try:
             # What a creation that was killed may have left, and what a new file system has.
@@ -111,6 +113,8 @@ class OciLayout:
             return None
         except OSError as error:
             raise ConflictError(f"{path} can't be a DSL ({error.strerror}); name a directory that you can write to") from error
+        if marker.exists():  # somebody made it meanwhile, so that is what was seen
+            return cls.open(path)
         if taken:
             raise ConflictError(
                 f"{path} is no DSL and not empty, {min(taken)!r} is in it; name the DSL's directory, or an empty one to make a DSL there"

@@ -87,8 +87,8 @@ class Source:
     def _assemble(self, put: _Put) -> tuple[bytes, list[FileEntry]]:
         tar = PayloadTar(self.directory / self.manifest.payload, self.entries)
         layers = [put(tar, PAYLOAD).to_json()]
-        for name in self.manifest.documentation:
-            with opened(str(self.directory / name)) as (_, chunks):
+        for name in sorted(self.manifest.documentation):  # as the config has them
+            with opened(str(self.directory / name)) as (_size, chunks):
                 layers.append(put(chunks, DOCUMENTATION).to_json() | {"annotations": {TITLE: name}})
         layers.append(put(index_json(tar.entries), INDEX).to_json())
         document = {
@@ -145,7 +145,10 @@ def load_package(home: OciLayout, digest: str) -> Package:
     files = parse_index(index_bytes)
     if any(entry.offset is not None and entry.offset + (entry.size or 0) > payload.size for entry in files):
         raise IntegrityError(f"the file index of the package {digest} points outside the payload; archive it again under a new version")
-    manifest = Manifest.from_config(parse_json(config_bytes, f"the config of the package {digest}"))
+    try:
+        manifest = Manifest.from_config(parse_json(config_bytes, f"the config of the package {digest}"))
+    except (KeyError, TypeError, ValueError) as error:
+        raise IntegrityError(f"the config of the package {digest} is not that of a release ({error}); archive it again") from error
     return Package(digest, content, config_bytes, index_bytes, manifest, files, payload, tuple(parts[DOCUMENTATION]))
 
 

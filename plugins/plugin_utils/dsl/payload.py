@@ -179,7 +179,7 @@ def parse_index(content: bytes) -> tuple[FileEntry, ...]:
     document = parse_json(content, "the file index")
     files = document.get("files")
     schema = document.get("schema")
-    if document.keys() != {"schema", "files"} or type(schema) is not int or schema != 1 or not isinstance(files, list):
+    if document.keys() != {"schema", "files"} or isinstance(schema, bool | float) or schema != 1 or not isinstance(files, list):
         raise IntegrityError("the file index is not of schema 1; archive the release again, or use a newer tidegate.release")
     tree: dict[str, FileEntry] = {}
     sizes: dict[str, int] = {}
@@ -206,7 +206,7 @@ def _parse_entry(item: object) -> FileEntry:
     if not isinstance(path, str) or _text_fault(path) or any(part in ("", ".", "..") for part in path.split("/")):
         raise _bad_entry(path)
     numbers = [item[key] for key in ("mode", "size", "offset") if key in item]
-    good = all(type(number) is int and 0 <= number < 1 << 63 for number in numbers)
+    good = all(isinstance(number, int) and not isinstance(number, bool) and 0 <= number < 1 << 63 for number in numbers)
     if item["type"] == "link":
         good = isinstance(item["target"], str) and not _text_fault(item["target"])
     elif item["type"] == "directory":
@@ -256,7 +256,7 @@ def _link_fault(entry: FileEntry, tree: Mapping[str, FileEntry]) -> str | None:
     rest: list[str] = []
     here = entry.path.split("/")
     link: FileEntry | None = entry
-    for _ in range(_LINK_LIMIT):
+    for _step in range(_LINK_LIMIT):
         if link is None:
             return None
         target = link.target or ""

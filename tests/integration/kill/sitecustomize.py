@@ -60,6 +60,7 @@ def watch(statement: str) -> None:
         # In a process of its own: the commit has still to run, and this worker may be done before the time comes.
         _armed = False
         if os.fork() == 0:
+            os.setsid()
             time.sleep(float(WHEN))
             kill()
             os._exit(0)

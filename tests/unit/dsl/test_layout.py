@@ -9,6 +9,7 @@ import hashlib
 import json
 import multiprocessing
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -45,6 +46,19 @@ def test_a_creation_that_was_killed_is_finished(tmp_path: Path, left: list[str])
         else:
             (tmp_path / name).write_text("")
     assert OciLayout.create(tmp_path).tags() == {}
+
+
+def test_a_layout_that_somebody_else_makes_and_fills_meanwhile_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    listing = Path.iterdir
+
+    def meanwhile(path: Path) -> Iterator[Path]:
+        monkeypatch.undo()
+        OciLayout.create(tmp_path).put_blob(b"theirs", TEXT)
+        return listing(path)
+
+    monkeypatch.setattr(Path, "iterdir", meanwhile)
+    home = OciLayout.create(tmp_path)
+    assert home.read_blob(describe_blob(b"theirs", TEXT).digest, 10) == b"theirs"
 
 
 @pytest.mark.parametrize("name", ["thesis.doc", "blobs/sha256/" + 64 * "0"])

@@ -89,12 +89,12 @@ def build_in_a_process(home: OciLayout, package: Package, folder: Path, start: A
 def test_many_workers_make_one_pack(archived: Archive, tmp_path: Path) -> None:
     context = multiprocessing.get_context("fork")
     start, results = context.Event(), context.Queue()
-    workers = [context.Process(target=build_in_a_process, args=(*archived, tmp_path / "packs", start, results)) for _ in range(6)]
+    workers = [context.Process(target=build_in_a_process, args=(*archived, tmp_path / "packs", start, results)) for _worker in range(6)]
     for worker in workers:
         worker.start()
     start.set()
-    outcomes = [results.get(timeout=60) for _ in workers]
+    outcomes = [results.get(timeout=60) for _worker in workers]
     for worker in workers:
         worker.join(60)
-    assert sum(builds for builds, _ in outcomes) == 1
-    assert len({digest for _, digest in outcomes}) == 1
+    assert sum(builds for builds, _digest in outcomes) == 1
+    assert len({digest for _builds, digest in outcomes}) == 1

@@ -242,6 +242,23 @@ def test_a_package_of_another_shape_is_refused(home: OciLayout, release: Path, c
         load_package(home, forged.digest)
 
 
+@pytest.mark.parametrize("config", [b"{", b"[]", b"{}", b'{"name": "hello", "documentation": 1}'])
+def test_a_config_of_something_else_is_refused(home: OciLayout, release: Path, config: bytes) -> None:
+    found = document(home, archive(release, home).digest)
+    found["config"] = home.put_blob(config, subject.CONFIG).to_json()
+    forged = home.put_blob(canonical(found), subject.MANIFEST)
+    with pytest.raises(IntegrityError, match=f"the config of the package {forged.digest}"):
+        load_package(home, forged.digest)
+
+
+def test_the_order_of_documentation_in_the_manifest_leaves_no_trace(home: OciLayout, make_release: MakeRelease) -> None:
+    digests = set()
+    for number, names in enumerate((["README.md", "payload/x"], ["payload/x", "README.md"])):
+        release = make_release(f"r{number}", {"x": b"x"}, documentation=names)
+        digests.add(archive(release, home).digest)
+    assert len(digests) == 1
+
+
 def archive_in_a_process(release: Path, dsl: Path, start: Any, results: Any) -> None:
     start.wait()
     try:
@@ -263,7 +280,7 @@ def test_archiving_at_once(make_release: MakeRelease, tmp_path: Path, same: str)
     for worker in workers:
         worker.start()
     start.set()
-    outcomes = [results.get(timeout=60) for _ in workers]
+    outcomes = [results.get(timeout=60) for _worker in workers]
     for worker in workers:
         worker.join(60)
     archived = [outcome for outcome in outcomes if not isinstance(outcome, str)]

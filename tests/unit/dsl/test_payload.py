@@ -204,7 +204,7 @@ def test_a_file_that_changes_meanwhile_is_noticed(tmp_path: Path, announced: int
 def test_a_file_that_became_a_link_is_not_followed(tmp_path: Path) -> None:
     put(tmp_path / "payload" / "file")
     put(tmp_path / "secret", "secret")
-    entries, _ = scan(tmp_path / "payload", "payload")
+    entries, _size = scan(tmp_path / "payload", "payload")
     (tmp_path / "payload" / "file").unlink()
     (tmp_path / "payload" / "file").symlink_to("../secret")
     with pytest.raises(TidegateError, match="can't read"):

@@ -1,0 +1,197 @@
+# Copyright (c) Tidegate maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A managed host in a temporary directory, packages made for it, and a child that is killed wherever one likes."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import json
+import os
+import signal
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ansible_collections.tidegate.release.plugins.module_utils.activation import Order, activate, back_out
+from ansible_collections.tidegate.release.plugins.module_utils.release_home import ReleaseHome, changed_files, extra_files
+from ansible_collections.tidegate.release.plugins.module_utils.staging import stage
+
+INDEX = "application/vnd.tidegate.release.index.v1+json"
+
+# A service made of files: it runs when the file `running` in its state directory says its version.
+SERVICE = {
+    "bin/start": (
+        b'#!/bin/sh\necho "start $TIDEGATE_VERSION" >>"$TIDEGATE_STATE/calls"\necho "$TIDEGATE_VERSION" >"$TIDEGATE_STATE/running"\n'
+    ),
+    "bin/stop": b'#!/bin/sh\necho "stop $TIDEGATE_VERSION" >>"$TIDEGATE_STATE/calls"\nrm -f "$TIDEGATE_STATE/running"\n',
+    "bin/healthy": b'#!/bin/sh\n[ "$(cat "$TIDEGATE_STATE/running")" = "$TIDEGATE_VERSION" ]\n',
+}
+HOOKS = {"start": {"command": ["bin/start"], "timeout": 10}, "stop": {"command": ["bin/stop"], "timeout": 10}}
+HEALTH = [{"name": "runs", "command": ["bin/healthy"], "timeout": 2}]
+
+
+def sha(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def link(target: str) -> dict[str, Any]:
+    return {"type": "link", "target": target}
+
+
+@dataclass(frozen=True)
+class Package:
+    """A package as the controller sends it; ``contents`` by sha256."""
+
+    version: str
+    documents: tuple[bytes, bytes, bytes]
+    contents: dict[str, bytes]
+
+    @property
+    def digest(self) -> str:
+        return f"sha256:{sha(self.documents[0])}"
+
+    @property
+    def id(self) -> str:
+        return f"{self.version}-{self.digest[7:19]}"
+
+    def pack(self, need: list[str]) -> bytes:
+        return gzip.compress(b"".join(self.contents[name] for name in sorted(need)), 1)
+
+
+def assemble(config: Mapping[str, Any], entries: list[Any], contents: Mapping[str, bytes]) -> Package:
+    """A package of just these documents, sound or not."""
+    texts = [json.dumps(config).encode(), json.dumps({"files": entries}).encode()]
+    manifest = {
+        "config": {"digest": f"sha256:{sha(texts[0])}"},
+        "layers": [{"mediaType": INDEX, "digest": f"sha256:{sha(texts[1])}"}],
+    }
+    return Package(str(config.get("version")), (json.dumps(manifest).encode(), texts[0], texts[1]), dict(contents))
+
+
+def package(version: str = "1.0", files: Mapping[str, Any] | None = None, **config: Any) -> Package:
+    """A sound package: ``files`` has bytes, or a link, by path; what is in ``bin`` may be run."""
+    entries: dict[str, dict[str, Any]] = {}
+    contents = {}
+    for path, content in {**SERVICE, "version": version.encode(), **(files or {})}.items():
+        for parent in Path(path).parents:
+            if parent.parts:
+                entries[str(parent)] = {"path": str(parent), "type": "directory", "mode": 0o755}
+        if isinstance(content, dict):
+            entries[path] = {"path": path, **content}
+            continue
+        mode = 0o755 if path.startswith("bin/") else 0o644
+        entries[path] = {"path": path, "type": "file", "mode": mode, "size": len(content), "sha256": sha(content)}
+        contents[sha(content)] = content
+    whole = {"name": "hello", "version": version, "settings": {}, "hooks": HOOKS, "health": HEALTH, **config}
+    return assemble(whole, [entries[path] for path in sorted(entries)], contents)
+
+
+@dataclass
+class Host:
+    """One home under ``root``; ``token`` is the controller's."""
+
+    root: Path
+    token: int = 1
+    settings: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def home(self) -> ReleaseHome:
+        return ReleaseHome(str(self.root), "hello")
+
+    @property
+    def order(self) -> Order:
+        return Order("hello-1", self.token, self.settings)
+
+    def ask(self, what: Package, pack: Path | None = None, keep: int = 3, protect: tuple[str, ...] = ()) -> dict[str, Any]:
+        home = self.home
+        with home.locked(1):
+            return stage(home, what.digest, what.documents, pack, keep, protect, self.token, "hello-1")
+
+    def stage(self, what: Package, keep: int = 3, protect: tuple[str, ...] = ()) -> dict[str, Any]:
+        """Ask and send, as the controller does."""
+        answer = self.ask(what, None, keep, protect)
+        if answer["state"] == "lacking":
+            pack = self.root.with_name(f"{self.root.name}.pack")
+            pack.write_bytes(what.pack(answer["need"]))
+            answer = self.ask(what, pack, keep, protect)
+        return answer
+
+    def activate(self, what: Package, previous: Package | None = None) -> dict[str, Any]:
+        home = self.home
+        with home.locked(1):
+            return activate(home, what.digest, previous.digest if previous else None, self.order)
+
+    def back_out(self, what: Package, previous: Package | None = None) -> dict[str, Any]:
+        home = self.home
+        with home.locked(1):
+            return back_out(home, what.digest, previous.digest if previous else None, self.order)
+
+    def deploy(self, what: Package, previous: Package | None = None) -> dict[str, Any]:
+        self.stage(what)
+        return self.activate(what, previous)
+
+    @property
+    def live(self) -> str | None:
+        release = self.home.live()
+        return release.version if release else None
+
+    @property
+    def running(self) -> str | None:
+        path = self.home.state / "running"
+        return path.read_text().strip() if path.exists() else None
+
+    @property
+    def calls(self) -> list[str]:
+        path = self.home.state / "calls"
+        return path.read_text().splitlines() if path.exists() else []
+
+    @property
+    def events(self) -> list[str]:
+        return [event["event"] for event in self.home.log()]
+
+    def tree(self, what: Package) -> Path:
+        return self.home.releases / what.id / "tree"
+
+    def assert_whole(self) -> None:
+        """Whatever is visible as a release is one, byte for byte."""
+        home = self.home
+        names = sorted(os.listdir(home.releases)) if home.releases.exists() else []
+        assert [release.id for release in home.all()] == names
+        for release in home.all():
+            assert changed_files(release) == []
+            assert extra_files(release) == []
+
+
+_STEPS = {"os.mkdir", "os.rename", "os.link", "os.symlink", "os.remove", "os.rmdir", "os.chmod", "subprocess.Popen"}
+
+
+def killed_at(step: int, action: Callable[[], object], where: Path) -> bool:
+    """Run ``action`` in a child that is killed just before its change number ``step`` under ``where``; false when it got to its end."""
+    child = os.fork()
+    if child == 0:
+        try:
+            left = step
+
+            def strike(event: str, arguments: tuple[Any, ...]) -> None:
+                nonlocal left
+                path = arguments[0] if arguments else None
+                writes = event == "open" and isinstance(path, (str, bytes)) and bool(arguments[2] & (os.O_WRONLY | os.O_RDWR))
+                if event in _STEPS or (writes and os.fsdecode(path).startswith(str(where))):
+                    left -= 1
+                    if left == 0:
+                        os.kill(os.getpid(), signal.SIGKILL)
+
+            sys.addaudithook(strike)
+            action()
+            os._exit(0)
+        except BaseException as error:
+            os.write(2, f"{type(error).__name__}: {error}\n".encode())
+        finally:
+            os._exit(1)
+    _pid, status = os.waitpid(child, 0)
+    assert os.WIFSIGNALED(status) or os.WEXITSTATUS(status) == 0
+    return os.WIFSIGNALED(status)

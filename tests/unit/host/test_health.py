@@ -1,0 +1,248 @@
+# Copyright (c) Tidegate maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Health checks: each ends within its limit, whatever the other side does, and says why it did not pass."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import ssl
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible_collections.tidegate.release.plugins.module_utils import health
+from ansible_collections.tidegate.release.plugins.module_utils.health import CheckError, fill, wait_healthy
+
+OK = b"HTTP/1.0 200 OK\r\n\r\nall is well"
+
+
+@contextmanager
+def serving(answer: Callable[[socket.socket], None]) -> Iterator[int]:
+    """A server on loopback that gives every connection to ``answer``; yields its port."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def serve() -> None:
+            while True:
+                try:
+                    connection, _address = server.accept()
+                except OSError:
+                    return
+                with connection:
+                    try:
+                        answer(connection)
+                    except OSError:
+                        continue
+
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        try:
+            yield server.getsockname()[1]
+        finally:
+            server.shutdown(socket.SHUT_RDWR)
+
+
+def says(*parts: bytes) -> Callable[[socket.socket], None]:
+    def answer(connection: socket.socket) -> None:
+        connection.recv(65536)
+        for part in parts:
+            connection.sendall(part)
+
+    return answer
+
+
+def hangs(connection: socket.socket) -> None:
+    connection.recv(65536)
+    connection.recv(65536)
+
+
+def drips(connection: socket.socket) -> None:
+    connection.recv(65536)
+    connection.sendall(b"HTTP/1.0 200 OK\r\n")
+    while True:
+        connection.sendall(b"x")
+        time.sleep(0.02)
+
+
+def check(**what: Any) -> None:
+    wait_healthy({"name": "answers", "timeout": 1, **what}, {}, "/", {})
+
+
+def get(port: int, **wanted: Any) -> dict[str, Any]:
+    return {"http": {"url": f"http://127.0.0.1:{port}/health", **wanted}}
+
+
+@pytest.fixture(autouse=True)
+def nothing_left() -> Iterator[None]:
+    """No process, no alarm, no handler and no descriptor of a check outlives it."""
+    before = (signal.getsignal(signal.SIGALRM), _pipes())
+    yield
+    assert signal.getitimer(signal.ITIMER_REAL) == (0, 0)
+    children = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
+    assert not [pid for pid in children if Path(f"/proc/{pid}/stat").read_text().split()[3] == str(os.getpid())]
+    assert before == (signal.getsignal(signal.SIGALRM), _pipes())
+
+
+def _pipes() -> set[str]:
+    links = (f"/proc/self/fd/{name}" for name in os.listdir("/proc/self/fd"))
+    return {target for link in links if os.path.lexists(link) and (target := os.readlink(link)).startswith("pipe:")}
+
+
+def test_a_good_answer_passes() -> None:
+    with serving(says(OK)) as port:
+        check(**get(port))
+        check(**get(port, status=200, contains="is well"))
+        check(tcp={"host": "127.0.0.1", "port": port})
+
+
+@pytest.mark.parametrize(
+    ("answer", "wanted", "reason"),
+    [
+        (OK, {"status": 204}, "answered 200, not 204"),
+        (OK, {"contains": "sick"}, "answered without 'sick'"),
+        (b"HTTP/1.0 500 no\r\n\r\n", {}, "answered 500, not 200"),
+        (b"HTTP/1.0 302 Found\r\nLocation: http://127.0.0.1:1/\r\n\r\n", {}, "answered 302, not 200"),
+        (b"SSH-2.0-OpenSSH\r\n", {}, "SSH-2.0"),
+        (b"", {}, "Remote end closed connection"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nshort", {}, "broke its answer off"),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n", {}, "IncompleteRead"),
+    ],
+)
+def test_another_answer_does_not(answer: bytes, wanted: dict[str, Any], reason: str) -> None:
+    with serving(says(answer)) as port, pytest.raises(CheckError, match=f"check 'answers' did not pass within 0.5 s: .*{reason}"):
+        check(timeout=0.5, **get(port, **wanted))
+
+
+def test_an_endless_answer_is_not_read_to_its_end() -> None:
+    with serving(says(OK, *([bytes(1 << 20)] * 64))) as port:
+        check(**get(port, contains="is well"))
+
+
+def test_a_refused_connection_is_tried_again_until_somebody_listens() -> None:
+    with closing(socket.socket()) as server:
+        server.bind(("127.0.0.1", 0))
+        port = server.getsockname()[1]
+        timer = threading.Timer(0.7, server.listen)
+        timer.start()
+        began = time.monotonic()
+        check(tcp={"host": "127.0.0.1", "port": port}, timeout=10)
+        assert 0.5 < time.monotonic() - began < 5
+        timer.join()
+
+
+def test_a_service_that_never_listens_is_said_within_the_limit() -> None:
+    with closing(socket.socket()) as unused:
+        unused.bind(("127.0.0.1", 0))
+        _ends_in_time({"tcp": {"host": "127.0.0.1", "port": unused.getsockname()[1]}}, "Connection refused")
+
+
+def _ends_in_time(what: dict[str, Any], reason: str) -> None:
+    began = time.monotonic()
+    with pytest.raises(CheckError, match=reason):
+        check(**what)
+    assert time.monotonic() - began < 1.5
+
+
+@pytest.mark.parametrize("answer", [hangs, drips])
+def test_a_server_that_never_finishes_is_left_in_time(answer: Callable[[socket.socket], None]) -> None:
+    with serving(answer) as port:
+        _ends_in_time(get(port), "no complete answer|timed out")
+
+
+def test_a_resolver_that_never_answers_is_left_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    def sleep_in_the_kernel(*_args: object, **_options: object) -> None:
+        # Python code could be interrupted by a signal handler, a resolver in C goes on.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        subprocess.run(["sleep", "3"], check=False)
+
+    monkeypatch.setattr(socket, "getaddrinfo", sleep_in_the_kernel)
+    _ends_in_time({"tcp": {"host": "service.invalid", "port": 1}}, "no complete answer")
+
+
+def test_a_certificate_that_nobody_vouches_for_is_a_failure_in_words(tmp_path: Path) -> None:
+    names = (str(tmp_path / "key"), str(tmp_path / "certificate"))
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=x", "-keyout", names[0], "-out", names[1]],
+        check=True,
+        capture_output=True,
+    )
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(names[1], names[0])
+
+    def answer(connection: socket.socket) -> None:
+        with context.wrap_socket(connection, server_side=True) as secure:
+            says(OK)(secure)
+
+    with serving(answer) as port, pytest.raises(CheckError, match="certificate verify failed"):
+        check(http={"url": f"https://127.0.0.1:{port}/"}, timeout=2)
+
+
+@pytest.mark.parametrize(
+    ("url", "reason"),
+    [("http://127.0.0.1:x/", "Port could not be cast"), ("http://[::/", "Invalid IPv6"), ("http://${address}/", "control characters|URL")],
+)
+def test_a_url_that_is_none_is_a_failure_in_words(url: str, reason: str) -> None:
+    what = {"name": "answers", "timeout": 0.3, "http": {"url": url}}
+    with pytest.raises(CheckError, match=reason):
+        wait_healthy(what, {"address": "127.0.0.1:1/a b\r\nHost: evil"}, "/", {})
+
+
+def test_a_placeholder_without_a_setting_is_a_failure_not_a_pass() -> None:
+    with pytest.raises(CheckError, match="did not pass"):
+        check(tcp={"host": "${none}", "port": 1}, timeout=0.3)
+
+
+def test_a_check_that_breaks_is_a_failure_not_a_pass(monkeypatch: pytest.MonkeyPatch) -> None:
+    def stop(*_args: object) -> None:
+        raise SystemExit(0)
+
+    monkeypatch.setattr(health, "_probe", stop)
+    with pytest.raises(CheckError, match="the check broke"):
+        check(tcp={}, timeout=0.3)
+
+
+def test_placeholders_are_filled_and_nothing_else_is_touched() -> None:
+    assert fill("http://${address}:${port}/$x/${A}/$${port}", {"address": "h", "port": 80}) == "http://h:80/$x/${A}/$80"
+
+
+def test_a_setting_that_looks_like_a_placeholder_is_not_filled_again() -> None:
+    assert fill("${a}", {"a": "${b}", "b": "x"}) == "${b}"
+
+
+def test_settings_reach_the_address(monkeypatch: pytest.MonkeyPatch) -> None:
+    with serving(says(OK)) as port:
+        wait_healthy({"name": "x", "timeout": 2, "tcp": {"host": "${a}", "port": "${p}"}}, {"a": "127.0.0.1", "p": port}, "/", {})
+        wait_healthy({"name": "x", "timeout": 2, "http": {"url": "http://${a}:${p}"}}, {"a": "127.0.0.1", "p": port}, "/", {})
+
+
+def test_a_command_is_repeated_until_it_passes(tmp_path: Path) -> None:
+    script = "echo x >>count; [ $(wc -l <count) -ge 3 ]"
+    wait_healthy({"name": "x", "timeout": 10, "command": ["sh", "-c", script]}, {}, str(tmp_path), {})
+    assert (tmp_path / "count").read_text() == "x\n" * 3
+
+
+def test_a_command_that_hangs_is_left_in_time() -> None:
+    _ends_in_time({"command": ["sleep", "60"]}, "did not end within")
+
+
+def test_the_reason_is_not_that_of_an_attempt_cut_short(tmp_path: Path) -> None:
+    script = "[ -e once ] && exec sleep 60; touch once; echo telling; exit 3"
+    with pytest.raises(CheckError, match="ended with status 3: telling"):
+        wait_healthy({"name": "x", "timeout": 1, "command": ["sh", "-c", script]}, {}, str(tmp_path), {})
+
+
+def test_a_command_gets_the_release_s_environment() -> None:
+    wait_healthy({"name": "x", "timeout": 2, "command": ["sh", "-c", '[ "$TIDEGATE_X" = "a b" ]']}, {}, "/", {"TIDEGATE_X": "a b"})
+
+
+@pytest.mark.parametrize("command", [["/none"], ["/"], ["a\0b"]])
+def test_a_command_that_can_not_be_run_is_a_failure_in_words(command: list[str]) -> None:
+    with pytest.raises(CheckError, match="can't be run"):
+        check(command=command, timeout=0.2)

@@ -1,0 +1,577 @@
+# Copyright (c) Tidegate maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Staging: nothing half is ever visible, whatever the host, the pack, or the moment of the crash."""
+
+from __future__ import annotations
+
+import errno
+import gzip
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible_collections.tidegate.release.plugins.module_utils import staging
+from ansible_collections.tidegate.release.plugins.module_utils.release_home import HostError
+from bed import HEALTH, Host, assemble, killed_at, link, package, sha
+
+ONE = package("1.0", {"lib/a": b"a" * 5000, "lib/b": b"b", "empty": b"", "bin/empty": b"", "to-lib": link("lib")})
+TWO = package("2.0", {"lib/a": b"a" * 5000, "lib/b": b"changed", "lib/more/c": b"c", "empty": b"", "bin/empty": b""})
+CONFIG = {"name": "hello", "version": "1.0", "health": HEALTH}
+
+
+def _file(path: str = "a", content: bytes = b"x", **other: Any) -> dict[str, Any]:
+    return {"path": path, "type": "file", "mode": 0o644, "size": len(content), "sha256": sha(content), **other}
+
+
+def _folder(path: str, mode: int = 0o755) -> dict[str, Any]:
+    return {"path": path, "type": "directory", "mode": mode}
+
+
+def _snapshot(root: Path) -> list[str]:
+    return sorted(str(path) for path in root.rglob("*"))
+
+
+# -- the package ------------------------------------------------------------
+
+
+@pytest.mark.parametrize("which", [0, 1, 2])
+def test_a_document_that_is_not_what_the_digest_says_is_refused(host: Host, which: int) -> None:
+    documents = list(ONE.documents)
+    documents[which] = documents[which].replace(b":", b": ", 1)
+    with host.home.locked(1), pytest.raises(HostError):
+        staging.stage(host.home, ONE.digest, (documents[0], documents[1], documents[2]), None, 3, [], 1, "hello-1")
+    assert _snapshot(host.home.staging) == _snapshot(host.home.releases) == []
+
+
+@pytest.mark.parametrize(
+    "entries",
+    [
+        [_file("/etc/passwd")],
+        [_file("/x")],
+        [_file("../escape")],
+        [_folder("a"), _file("a/../b")],
+        [_file("./a")],
+        [_folder("a"), _file("a//b")],
+        [_file("a/")],
+        [_file("")],
+        [_file(".")],
+        [_file("..")],
+        [_file("nul\0")],
+        [_file("lone \ud800")],
+        [_file("no/parent")],
+        [link("/etc") | {"path": "a"}, _file("a/passwd")],
+        [_file("a"), _file("a")],
+        [_file("a"), _file("a/b")],
+        [link("/etc/passwd") | {"path": "a"}],
+        [link("../x") | {"path": "a"}],
+        [_folder("d"), link("../../x") | {"path": "d/a"}],
+        [link("") | {"path": "a"}],
+        [link("x\0") | {"path": "a"}],
+        [_file(mode=0o4755)],
+        [_file(mode=0o666)],
+        [_file(mode=-1)],
+        [_file(mode="0644")],
+        [_folder("a", 0o777)],
+        [_file(sha256="x" * 64)],
+        [_file(sha256=sha(b"x") + "\n")],
+        [_file(sha256="../" * 21 + "a")],
+        [_file(size=-1)],
+        [_file(size="1")],
+        [_file(), _file("b", size=2)],
+        [{"path": "a", "type": "device"}],
+        [{"path": "a"}],
+        [{"type": "file"}],
+        ["a"],
+        [None],
+    ],
+)
+def test_an_index_that_could_do_harm_is_refused_and_nothing_changes(host: Host, entries: list[Any]) -> None:
+    bad = assemble(CONFIG, entries, {})
+    host.stage(ONE)
+    before = _snapshot(host.root)
+    with pytest.raises(HostError, match="archive it again"):
+        host.ask(bad)
+    assert _snapshot(host.root) == before
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"name": "other"},
+        {"name": ["hello"]},
+        {"version": 1},
+        {"version": "../1"},
+        {"health": []},
+        {"health": [{"name": "x", "timeout": 1}]},
+        {"health": [{"name": "x", "command": ["true"]}]},
+        {"hooks": {"start": {"command": ["x"]}}},
+        {"hooks": {"start": {"timeout": 1}}},
+        {"hooks": [1]},
+        {"settings": []},
+    ],
+)
+def test_a_config_that_would_fail_halfway_through_a_switch_is_refused_before(host: Host, config: dict[str, Any]) -> None:
+    with pytest.raises(HostError):
+        host.ask(assemble({**CONFIG, **config}, [_file()], {}))
+    assert os.listdir(host.home.staging) == os.listdir(host.home.releases) == []
+
+
+@pytest.mark.parametrize("text", [b"", b"[]", b"{}", b"null", b"\xff", b"[" * 100_000, b'{"config": {"digest": 1}, "layers": [1]}'])
+def test_a_manifest_that_is_none_is_one_sentence(text: bytes) -> None:
+    with pytest.raises(HostError):
+        staging.read_package(f"sha256:{sha(text)}", text, b"{}", b"{}")
+
+
+# -- install and upgrade ----------------------------------------------------
+
+
+def test_a_first_install_asks_for_what_lacks_and_then_is_whole(host: Host) -> None:
+    answer = host.ask(ONE)
+    assert (answer["state"], answer["changed"], answer["live"]) == ("lacking", False, None)
+    assert answer["need"] == sorted(ONE.contents)
+    done = host.stage(ONE)
+    assert (done["state"], done["changed"], done["sent"], done["linked"]) == ("staged", True, len(ONE.contents), 0)
+    host.assert_whole()
+    assert (host.tree(ONE) / "to-lib" / "b").read_bytes() == b"b"
+    assert host.live is None
+    assert host.events == ["staged"]
+    assert os.listdir(host.home.staging) == []
+
+
+def test_staging_again_changes_nothing(host: Host) -> None:
+    host.stage(ONE)
+    before = _snapshot(host.root)
+    answer = host.ask(ONE)
+    assert (answer["state"], answer["changed"]) == ("staged", False)
+    assert _snapshot(host.root) == before
+    assert host.events == ["staged"]
+
+
+def test_an_upgrade_needs_only_what_changed_and_links_the_rest(host: Host) -> None:
+    host.deploy(ONE)
+    answer = host.ask(TWO)
+    assert answer["need"] == sorted(set(TWO.contents) - set(ONE.contents))
+    assert answer["live"] == {"version": "1.0", "digest": ONE.digest}
+    host.stage(TWO)
+    host.assert_whole()
+    for name in ("lib/a", "bin/start", "empty", "bin/empty"):
+        assert (host.tree(ONE) / name).stat().st_ino == (host.tree(TWO) / name).stat().st_ino
+    assert (host.tree(ONE) / "lib/b").stat().st_ino != (host.tree(TWO) / "lib/b").stat().st_ino
+    assert host.live == "1.0"
+
+
+def test_one_content_with_two_modes_keeps_both(host: Host) -> None:
+    host.stage(ONE)
+    other = package("3.0", {"bin/a": b"a" * 5000, "lib/a": b"a" * 5000})
+    assert sha(b"a" * 5000) not in host.ask(other)["need"]
+    host.stage(other)
+    host.assert_whole()
+    assert (host.tree(other) / "lib/a").stat().st_ino == (host.tree(ONE) / "lib/a").stat().st_ino
+
+
+def test_an_edited_file_does_not_spread(host: Host) -> None:
+    host.deploy(ONE)
+    with (host.tree(ONE) / "lib/a").open("r+b") as stream:
+        stream.write(b"evil")
+    assert sha(b"a" * 5000) in host.ask(TWO)["need"]
+    host.stage(TWO)
+    assert (host.tree(TWO) / "lib/a").read_bytes() == b"a" * 5000
+
+
+@pytest.mark.parametrize("plant", ["pipe", "link"])
+def test_what_stands_in_for_a_file_is_neither_waited_for_nor_followed(host: Host, plant: str) -> None:
+    host.deploy(ONE)
+    for name in ("empty", "bin/empty"):
+        path = host.tree(ONE) / name
+        path.unlink()
+        if plant == "pipe":
+            os.mkfifo(path)
+        else:
+            path.symlink_to("/dev/null")
+    assert sha(b"") in host.ask(TWO)["need"]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root to give a file away")
+def test_a_file_that_belongs_to_somebody_else_is_copied_not_linked(host: Host) -> None:
+    host.deploy(ONE)
+    os.chown(host.tree(ONE) / "lib/a", 12345, 12345)
+    host.stage(TWO)
+    host.assert_whole()
+    assert (host.tree(TWO) / "lib/a").stat().st_uid == 0
+
+
+@pytest.mark.parametrize("code", [errno.EMLINK, errno.EPERM, errno.EXDEV])
+def test_a_file_system_that_does_not_link_gets_copies(host: Host, monkeypatch: pytest.MonkeyPatch, code: int) -> None:
+    def refuse(*_args: object, **_options: object) -> None:
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(os, "link", refuse)
+    host.stage(ONE)
+    host.stage(TWO)
+    host.assert_whole()
+
+
+@pytest.mark.parametrize("umask", [0o077, 0o000])
+def test_the_result_does_not_depend_on_the_umask(host: Host, umask: int) -> None:
+    before = os.umask(umask)
+    try:
+        host.stage(ONE)
+        host.deploy(TWO)
+    finally:
+        os.umask(before)
+    host.assert_whole()
+    home = host.home
+    for path in [host.root, home.path, home.releases, home.state, *(p for p in home.releases.rglob("*") if p.is_dir())]:
+        assert path.stat().st_mode & 0o777 == 0o755, path
+    assert home.staging.stat().st_mode & 0o777 == 0o700
+    assert (home.path / "log.jsonl").stat().st_mode & 0o777 == 0o600
+    assert (home.releases / ONE.id / "release.json").stat().st_mode & 0o777 == 0o644
+
+
+def test_a_set_gid_home_does_not_pass_the_bit_on(host: Host) -> None:
+    with host.home.locked(1):
+        host.home.staging.chmod(0o2700)
+    host.stage(ONE)
+    host.assert_whole()
+    assert not host.tree(ONE).stat().st_mode & 0o7000
+
+
+# -- bad packs --------------------------------------------------------------
+
+
+def _cut(pack: bytes) -> bytes:
+    return pack[:-20]
+
+
+def _shorter(pack: bytes) -> bytes:
+    return gzip.compress(gzip.decompress(pack)[:-1])
+
+
+def _other(pack: bytes) -> bytes:
+    return gzip.compress(bytes(len(gzip.decompress(pack))))
+
+
+def _longer(pack: bytes) -> bytes:
+    return gzip.compress(gzip.decompress(pack) + b"x")
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        _cut,
+        _shorter,
+        _other,
+        _longer,
+        lambda pack: pack + b"rubbish",
+        lambda _pack: b"rubbish" * 100,
+        lambda _pack: b"",
+        lambda pack: pack[:12] + b"\xff" * 8 + pack[20:],
+        lambda pack: pack[:-8] + b"\0" * 8,
+    ],
+)
+def test_a_bad_pack_is_refused_and_nothing_is_visible(host: Host, tmp_path: Path, spoil: Callable[[bytes], bytes]) -> None:
+    need = host.ask(ONE)["need"]
+    pack = tmp_path / "pack"
+    pack.write_bytes(spoil(ONE.pack(need)))
+    with pytest.raises(HostError, match="the pack"):
+        host.ask(ONE, pack)
+    assert os.listdir(host.home.releases) == []
+    host.stage(ONE)
+    host.assert_whole()
+
+
+def test_a_pack_that_is_not_there_is_one_sentence(host: Host, tmp_path: Path) -> None:
+    with pytest.raises(HostError, match="No such file"):
+        host.ask(ONE, tmp_path / "none")
+
+
+# -- interruptions ----------------------------------------------------------
+
+
+def test_killed_at_any_change_no_half_release_is_visible_and_the_next_run_completes(tmp_path: Path) -> None:
+    step = 0
+    killed = True
+    while killed:
+        step += 1
+        host = Host(tmp_path / str(step))
+        host.deploy(ONE)
+        killed = killed_at(step, lambda host=host: host.stage(TWO), host.root)  # type: ignore[misc]
+        host.assert_whole()
+        assert host.live == host.running == "1.0"
+        host.stage(TWO)
+        host.assert_whole()
+        assert sorted(os.listdir(host.home.releases)) == sorted([ONE.id, TWO.id])
+        assert host.activate(TWO, ONE)["state"] == "active"
+    assert step > 30
+
+
+def test_contents_that_were_unpacked_are_not_asked_for_again(tmp_path: Path) -> None:
+    need = sorted(ONE.contents)
+    (tmp_path / "pack").write_bytes(ONE.pack(need))
+    for step in range(1, 99):
+        host = Host(tmp_path / str(step))
+        work = host.home.staging / ONE.id
+        assert killed_at(step, lambda host=host: host.ask(ONE, tmp_path / "pack"), host.root)  # type: ignore[misc]
+        if (work / "tree").exists():
+            break
+    assert sorted(os.listdir(work / "contents")) == need
+    (work / "contents" / need[0]).write_bytes(b"damaged")
+    (work / "contents" / "stray").write_bytes(b"x")
+    assert host.ask(ONE)["need"] == [need[0]]
+    assert sorted(os.listdir(work / "contents")) == need[1:]
+    host.stage(ONE)
+    host.assert_whole()
+
+
+def test_leftovers_are_swept_whatever_they_are(host: Host) -> None:
+    host.stage(ONE)
+    (host.home.staging / "9.9-0123456789ab" / "tree").mkdir(parents=True)
+    (host.home.staging / "file").write_text("x")
+    (host.home.staging / "link").symlink_to(host.root)
+    host.stage(TWO)
+    assert os.listdir(host.home.staging) == []
+    assert host.root.exists()
+
+
+# -- room -------------------------------------------------------------------
+
+
+def _full(command: str, tmp_path: Path, size: str, *, margin: int | None = None, inodes: int = 0) -> str:
+    """Run ``command`` on a host whose file system has ``size``, in a mount namespace of its own."""
+    script = (
+        "import json, os, sys\nfrom pathlib import Path\n"
+        f"sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
+        "from bed import *\nfrom ansible_collections.tidegate.release.plugins.module_utils import staging\n"
+        + (f"staging._MARGIN = {margin}\n" if margin is not None else "")
+        + f"host = Host(Path({str(tmp_path / 'mnt' / 'root')!r}))\n"
+        + command
+    )
+    options = f"size={size}" + (f",nr_inodes={inodes}" if inodes else "")
+    (tmp_path / "mnt").mkdir()
+    mount = f"mount -t tmpfs -o {options} tmpfs '{tmp_path / 'mnt'}' && exec '{sys.executable}' -c \"$SCRIPT\""
+    environment = {**os.environ, "SCRIPT": script, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    outcome = subprocess.run(
+        ["unshare", "--mount", "--propagation", "private", "sh", "-c", mount],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert outcome.returncode == 0, outcome.stderr
+    return outcome.stdout
+
+
+real_disk = pytest.mark.skipif(os.geteuid() != 0, reason="needs root to mount a small file system")
+TRY = """
+one = package("1.0", {"big": os.urandom(%d)})
+try:
+    print(host.stage(one, keep=1)["state"])
+except Exception as error:
+    print(type(error).__name__, error)
+print(os.listdir(host.home.releases), [str(p) for p in host.home.staging.rglob('*') if p.is_file()])
+"""
+
+
+@real_disk
+def test_a_host_without_room_says_so_before_anything_is_sent(tmp_path: Path) -> None:
+    said = _full(TRY % (20 << 20), tmp_path, "30m")
+    assert "HostError" in said
+    assert "needs 36 MiB but only" in said
+    assert said.splitlines()[1] == "[] []"
+
+
+@real_disk
+def test_a_host_without_inodes_says_so(tmp_path: Path) -> None:
+    said = _full(
+        'one = package("1.0", {str(n): str(n).encode() for n in range(300)})\n' + TRY.split("\n", 2)[2], tmp_path, "30m", inodes=200
+    )
+    assert "needs 305 inodes but only" in said
+
+
+@real_disk
+def test_a_disk_that_fills_up_while_building_is_one_sentence_and_cleaned_up(tmp_path: Path) -> None:
+    pack = tmp_path / "pack"
+    command = (TRY % (20 << 20)).replace("host.stage(one, keep=1)", f"host.ask(one, put(one, Path({str(pack)!r})))")
+    said = _full(
+        "def put(p, path):\n    path.write_bytes(p.pack(list(p.contents)))\n    return path\n" + command, tmp_path, "10m", margin=-(1 << 40)
+    )
+    assert "HostError can't build hello 1.0" in said
+    assert "No space left on device" in said
+    assert said.splitlines()[1] == "[] []"
+
+
+@real_disk
+def test_the_preflight_does_not_block_its_own_clean_up(tmp_path: Path) -> None:
+    # Room for two releases with the margin, not for three; and an interrupted staging takes the rest.
+    said = _full(
+        "previous = None\n"
+        "for n in range(5):\n"
+        "    one = package(str(n), {'big': os.urandom(5 << 20)})\n"
+        "    (host.home.staging / 'left').mkdir(parents=True, exist_ok=True)\n"
+        "    (host.home.staging / 'left' / 'file').write_bytes(bytes(5 << 20))\n"
+        "    need = host.ask(one, keep=2)['need']\n"
+        "    pack = Path('/dev/shm') / f'pack-{os.getpid()}'\n"
+        "    pack.write_bytes(one.pack(need))\n"
+        "    print(host.ask(one, pack, keep=2)['state'], host.activate(one, previous)['state'])\n"
+        "    pack.unlink()\n"
+        "    previous = one\n",
+        tmp_path,
+        "33m",
+    )
+    assert said.splitlines() == ["staged active"] * 5
+
+
+def test_running_out_of_room_cleans_up_also_without_root(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    host.ask(ONE)
+
+    def full(*_args: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(staging, "_flush", full)
+    with pytest.raises(HostError, match=r"No space left on device.*make room"):
+        host.stage(ONE)
+    assert os.listdir(host.home.staging) == os.listdir(host.home.releases) == []
+
+
+# -- what somebody planted or broke -----------------------------------------
+
+
+@pytest.mark.parametrize("which", ["", "releases", "staging", "state"])
+def test_a_link_in_place_of_a_directory_of_the_home_is_refused(host: Host, tmp_path: Path, which: str) -> None:
+    host.stage(ONE)
+    folder = host.home.path / which if which else host.home.path
+    folder.rename(tmp_path / "elsewhere")
+    folder.symlink_to(tmp_path / "elsewhere")
+    before = _snapshot(tmp_path / "elsewhere")
+    with pytest.raises(HostError, match="symbolic link"):
+        host.stage(TWO)
+    assert _snapshot(tmp_path / "elsewhere") == before
+
+
+@pytest.mark.parametrize("which", ["releases", "staging", "contents", "tree", "lock", "log.jsonl"])
+def test_a_planted_link_is_not_written_through(host: Host, tmp_path: Path, which: str) -> None:
+    (host.home.staging / ONE.id).mkdir(parents=True)
+    host.home.releases.mkdir()
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "precious").write_text("x")
+    places = {
+        "releases": host.home.releases / ONE.id,
+        "staging": host.home.staging / ONE.id,
+        "contents": host.home.staging / ONE.id / "contents",
+        "tree": host.home.staging / ONE.id / "tree",
+        "lock": host.home.path / "lock",
+        "log.jsonl": host.home.path / "log.jsonl",
+    }
+    if which == "staging":
+        places[which].rmdir()
+    places[which].symlink_to(elsewhere / "precious" if which in ("lock", "log.jsonl") else elsewhere)
+    if which in ("lock", "log.jsonl"):
+        with pytest.raises(OSError, match="symbolic links"):
+            host.stage(ONE)
+    else:
+        host.stage(ONE)
+        host.assert_whole()
+    assert os.listdir(elsewhere) == ["precious"]
+    assert (elsewhere / "precious").read_text() == "x"
+
+
+@pytest.mark.parametrize("harm", ["edit", "mode", "remove", "record", "record-kind", "everything", "folder", "file", "link"])
+def test_a_damaged_release_that_is_not_live_is_built_again(host: Host, harm: str) -> None:
+    host.deploy(ONE)
+    host.stage(TWO)
+    tree = host.tree(TWO)
+    if harm == "edit":
+        with (tree / "lib/a").open("r+b") as stream:
+            stream.write(b"evil")  # the live release shares this file, so nobody on the host has it whole
+    elif harm == "mode":
+        (tree / "lib/b").chmod(0o600)
+    elif harm == "remove":
+        (tree / "lib/b").unlink()
+    elif harm == "record":
+        (tree.parent / "release.json").write_text("{")
+    elif harm == "record-kind":
+        (tree.parent / "release.json").write_text("[]")
+    elif harm == "folder":
+        (tree / "lib").chmod(0o777)
+    else:
+        (tree.parent).rename(host.root / "aside")
+        if harm == "everything":
+            (tree.parent).mkdir()
+        elif harm == "file":
+            tree.parent.write_text("x")
+        else:
+            tree.parent.symlink_to(host.root / "aside")
+    answer = host.stage(TWO)
+    assert (answer["state"], answer["changed"]) == ("staged", True)
+    assert [release.version for release in host.home.all()] == ["1.0", "2.0"]
+    new = next(release for release in host.home.all() if release.version == "2.0")
+    assert staging.changed_files(new) == []
+    assert os.listdir(host.home.staging) == []
+
+
+def test_a_copy_under_another_release_s_name_is_not_that_release(host: Host) -> None:
+    host.deploy(ONE)
+    shutil.copytree(host.tree(ONE).parent, host.tree(TWO).parent, symlinks=True)
+    assert host.stage(TWO)["changed"] is True
+    host.assert_whole()
+
+
+def test_a_damaged_release_stays_until_the_new_one_is_complete(host: Host) -> None:
+    host.deploy(ONE)
+    host.stage(TWO)
+    (host.tree(TWO) / "lib/b").unlink()
+    assert host.ask(TWO)["need"] == [sha(b"changed")]
+    assert host.home.find(TWO.digest) is not None
+
+
+def test_a_damaged_live_release_is_reported_and_left_alone(host: Host) -> None:
+    host.deploy(ONE)
+    (host.tree(ONE) / "lib/b").write_bytes(b"hand-made")
+    with pytest.raises(HostError, match="1 of its files were changed, lib/b first"):
+        host.stage(ONE)
+    assert (host.tree(ONE) / "lib/b").read_bytes() == b"hand-made"
+    assert host.running == "1.0"
+
+
+def test_a_current_that_nobody_here_made_is_refused(host: Host) -> None:
+    host.stage(ONE)
+    current = host.home.current
+    for target in ("/etc", "releases/none/tree", "../x/y", "releases/../tree", "state"):
+        current.symlink_to(target)
+        with pytest.raises(HostError, match="not a release"):
+            host.stage(TWO)
+        current.unlink()
+    current.mkdir()
+    with pytest.raises(HostError, match="not a link"):
+        host.stage(TWO)
+
+
+@pytest.mark.parametrize(("root", "name"), [("relative", "hello"), ("/x", "../hello"), ("/x", ""), ("/x", "a/b"), ("/x", "a\n")])
+def test_a_home_outside_the_root_is_refused(root: str, name: str) -> None:
+    with pytest.raises(HostError):
+        staging.ReleaseHome(root, name)
+
+
+def test_a_controller_that_was_superseded_is_refused_also_after_one_that_found_nothing_to_do(host: Host) -> None:
+    host.stage(ONE)
+    host.token = 2
+    assert host.stage(ONE)["changed"] is False
+    host.token = 1
+    with pytest.raises(HostError, match="taken this deployment over"):
+        host.stage(TWO)
+    assert os.listdir(host.home.releases) == [ONE.id]
+
+
+def test_the_record_names_the_package_and_its_files(host: Host) -> None:
+    host.stage(ONE)
+    record = json.loads((host.home.releases / ONE.id / "release.json").read_text())
+    assert record["digest"] == ONE.digest
+    assert {entry["path"] for entry in record["files"]} >= {"lib", "lib/a", "to-lib"}
