@@ -199,8 +199,15 @@ def test_only_controls_that_all_let_pass_are_granted(results: list[Result]) -> N
 
 
 def test_the_table_is_aligned_and_says_what_to_do() -> None:
-    lines = evaluate(facts(on_hold=True, rfc=replace(RFC, on_hold=True), package=PackageFacts(DIGEST, "one\ntwo"))).text().splitlines()
-    assert lines[1] == "  fail           rfc_state         CHG0030001 is on hold"
-    assert lines[2] == "                                   -> settle what it waits for and take it off hold"
+    found = evaluate(facts(rfc=replace(RFC, on_hold=True), package=PackageFacts(DIGEST, "one\ntwo")))
+    lines = found.text().splitlines()
+    assert lines[1:3] == [
+        "  fail           rfc_state         CHG0030001 is on hold",
+        "      -> settle what it waits for and take it off hold",
+    ]
     place = lines[1].index("CHG0030001")
-    assert all(line[place - 1] == " " and line[place] != " " for line in lines)
+    rows = [line for line in lines if not line.startswith("      ")]
+    assert [line.split()[1] for line in rows] == list(CONTROLS)
+    assert all(line[place - 1] == " " and line[place] != " " for line in rows)
+    start = next(number for number, line in enumerate(lines) if line.endswith(" one"))
+    assert lines[start + 1 : start + 3] == ["      two", "      -> restore the package from a copy of the DSL"]
