@@ -59,7 +59,7 @@ class Manifest:
         """Read what :meth:`to_config` made; KeyError, TypeError or ValueError when it has another shape. :meth:`check` looks closer."""
         return cls(
             **{key: config[key] for key in ("name", "version", "type", "summary", "payload")},
-            documentation=tuple(config["documentation"]),
+            documentation=tuple(sorted(config["documentation"])),
             licence=config.get("licence"),
             settings=dict(config["settings"]),
             hooks={name: dict(hook) for name, hook in dict(config["hooks"]).items()},

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +14,8 @@ from typing import Any
 import pytest
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.manifest import Manifest, load_manifest
 from ansible_collections.tidegate.release.plugins.plugin_utils.errors import DocumentError
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 Write = Callable[..., Path]
 
@@ -127,3 +130,22 @@ def test_a_config_whose_checks_name_unknown_settings_is_refused(write: Write) ->
     config = load_manifest(write("release")).to_config()
     with pytest.raises(DocumentError, match="is not one of the settings"):
         Manifest.from_config(config | {"settings": {}}).check()
+
+
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["name", "http", "url", "command"]), inner, max_size=3),
+    max_leaves=6,
+)
+
+
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(key=st.sampled_from(["name", "version", "documentation", "settings", "hooks", "health", "payload"]), value=VALUES)
+def test_a_hostile_config_is_read_or_refused(write: Write, key: str, value: Any) -> None:
+    config = load_manifest(write("release")).to_config() | {key: value}
+    try:
+        manifest = Manifest.from_config(config)
+    except (KeyError, TypeError, ValueError):
+        return
+    with contextlib.suppress(DocumentError):
+        manifest.check()
