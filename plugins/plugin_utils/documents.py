@@ -83,7 +83,7 @@ class Document:
     def __init__(self, path: str, data: Mapping[str, Any] | None = None) -> None:
         self.path = path
         self.data: dict[str, Any] = dict(data or {})
-        self._lines: dict[Place, int] = dict.fromkeys(_places(self.data), 1)
+        self._lines: dict[Place, int] = {} if data is None else dict.fromkeys(_places(data), 1)
         self._written: dict[Place, str] = {}
         self._unread: set[Place] = set()
         self._problems: list[tuple[int, Place, Problem]] = []
@@ -256,7 +256,7 @@ def _explain(document: Document, error: Any, title: str) -> None:
     name = ".".join(_word(str(part)) for part in place) or title
     rule, wanted, value = error.validator, error.validator_value, error.instance
     hint = _hint(error.schema)
-    expected = f"expected is {hint[:1].lower()}{hint[1:]}" if hint else ""
+    expected = f"expected is {hint if hint[1:2].isupper() else hint[:1].lower() + hint[1:]}" if hint else ""
     found = f"{name} is {_describe(value, document.written(place, value))}"
     if rule == "additionalProperties":
         _explain_unknown(document, place, name, list(error.schema["properties"]), value)
@@ -300,7 +300,7 @@ _LIMITS = {
 
 def _explain_unknown(document: Document, place: Place, name: str, known: list[str], value: Mapping[str, Any]) -> None:
     for key in (key for key in value if key not in known):
-        close = difflib.get_close_matches(key[:64], known, 1)
+        close = difflib.get_close_matches(key[:64], known, 1, 0.7)
         remedy = f"did you mean {close[0]}?" if close else f"known are: {', '.join(known)}"
         document.problem((*place, key), f"{_word(key)} is not a key of {name}", remedy)
 

@@ -38,7 +38,7 @@ class Clearance:
         return f"{self.rfc} is not cleared: {blocking[0].name} says that {_one_line(blocking[0].reason)}{others}."
 
     def text(self) -> str:
-        """One line for each control, and below it what to do when it blocks."""
+        """A table with a line for each control; below it the rest of a long reason, and what to do when it blocks."""
         name = max((len(control.name) for control in self.controls), default=0)
         lines = []
         for control in self.controls:
@@ -46,7 +46,7 @@ class Clearance:
             lines.append(f"  {control.result:<14} {control.name:<{name}}  {first}")
             if control.blocks and control.remedy:
                 others.append(f"-> {control.remedy}")
-            lines += [f"  {'':<14} {'':<{name}}  {line}" for line in others]
+            lines += [f"      {line}" for line in others]
         return "\n".join(lines)
 
     def to_dict(self) -> dict[str, Any]:
@@ -72,7 +72,7 @@ def evaluate(facts: Facts) -> Clearance:
     """Evaluate every control."""
     rfc = facts.rfc
     return Clearance(
-        rfc=rfc.number if rfc else "the unreadable RFC",
+        rfc=rfc.number if rfc else "the RFC",
         release=f"{rfc.release} {rfc.version}" if rfc else "",
         digest=rfc.digest if rfc else "",
         at=facts.now,

@@ -1,0 +1,110 @@
+# Copyright (c) Tidegate maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The playbook clear, as a user runs it with the examples: it decides, says why, and changes nothing."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import subprocess
+import sys
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+import yaml
+from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import Cmdb
+from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.layout import OciLayout
+from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.package import archive
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+
+
+@pytest.fixture
+def rfc(tmp_path: Path) -> Path:
+    """The example of an RFC, made to be in order beside a DSL and a CMDB."""
+    digest = archive(EXAMPLES / "hello", OciLayout.create(tmp_path / "dsl")).digest
+    with Cmdb.open(str(tmp_path / "cmdb.sqlite"), create=True) as cmdb:
+        cmdb.put_cis([{"name": "web1", "class": "server", "site": "ams"}], "test")
+    document = yaml.safe_load((EXAMPLES / "rfc.yml").read_text())
+    now = datetime.now(UTC)
+    document["release"]["digest"] = digest
+    document["start_date"], document["end_date"] = ((now + timedelta(hours=hours)).isoformat(timespec="seconds") for hours in (-1, 1))
+    document["approvals"][0]["decided_at"] = now.isoformat(timespec="seconds")
+    path = tmp_path / "rfc.yml"
+    path.write_text(yaml.safe_dump(document))
+    return path
+
+
+def change(path: Path, **changes: object) -> None:
+    path.write_text(yaml.safe_dump(yaml.safe_load(path.read_text()) | changes))
+
+
+def play(rfc: Path, *options: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    homes = {
+        "ANSIBLE_STDOUT_CALLBACK": "ansible.builtin.default",
+        "TIDEGATE_DSL": str(rfc.parent / "dsl"),
+        "TIDEGATE_CMDB": str(rfc.parent / "cmdb.sqlite"),
+        "TIDEGATE_RFC": str(rfc),
+    }
+    return subprocess.run(
+        [str(Path(sys.executable).with_name("ansible-playbook")), "tidegate.release.clear", "-i", "localhost,", *options],
+        env={**os.environ, "ANSIBLE_NOCOLOR": "1", **homes, **environment},
+        check=False,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=120,
+    )
+
+
+def content(folder: Path) -> dict[str, str]:
+    """Every file below, the write-ahead files of SQLite left out."""
+    found = (path for path in sorted(folder.rglob("*")) if path.is_file() and not path.name.endswith(("-wal", "-shm")))
+    return {str(path): hashlib.sha256(path.read_bytes()).hexdigest() for path in found}
+
+
+def test_an_rfc_in_order_is_cleared_and_nothing_is_changed(rfc: Path) -> None:
+    before = content(rfc.parent)
+    done = play(rfc)
+    assert done.returncode == 0, done.stdout
+    assert "CHG0030001 is cleared: hello 1.0, 9 controls." in done.stdout
+    assert "changed=0" in done.stdout
+    assert play(rfc, "--check").returncode == 0
+    assert content(rfc.parent) == before
+
+
+def test_variables_go_before_the_environment(rfc: Path) -> None:
+    done = play(rfc, "-e", f"tidegate_rfc={rfc}", "-e", f"tidegate_dsl={rfc.parent / 'dsl'}", TIDEGATE_RFC="/none", TIDEGATE_DSL="/none")
+    assert done.returncode == 0, done.stdout
+
+
+def test_all_that_blocks_is_told_and_the_play_fails(rfc: Path) -> None:
+    change(rfc, on_hold=True, backout_plan=" ", approvals=[])
+    before = content(rfc.parent)
+    done = play(rfc)
+    assert done.returncode == 2, done.stdout
+    assert (
+        "CHG0030001 is not cleared: rfc_state says that CHG0030001 is on hold; approvals, backout_plan stand in the way too." in done.stdout
+    )
+    assert "have it approved by 1 more, not by rita" in done.stdout
+    assert "write in backout_plan how the change is undone" in done.stdout
+    assert "Traceback" not in done.stdout
+    assert content(rfc.parent) == before
+
+
+def test_every_fault_of_an_rfc_is_told_with_its_line(rfc: Path) -> None:
+    rfc.write_text((EXAMPLES / "rfc.yml").read_text().replace("on_hold:", "onhold:").replace("2027-03-02", "2027-02-02"))
+    done = play(rfc)
+    assert done.returncode == 2, done.stdout
+    assert f"{rfc}:9: onhold is not a key of the RFC; did you mean on_hold?" in done.stdout
+    assert f"{rfc}:16: the window ends before it starts" in done.stdout
+    assert "Traceback" not in done.stdout
+
+
+def test_a_home_that_is_not_given_is_asked_for(rfc: Path) -> None:
+    done = play(rfc, TIDEGATE_DSL="")
+    assert done.returncode == 2, done.stdout
+    assert "set tidegate_dsl or the environment variable TIDEGATE_DSL" in done.stdout
+    assert "Traceback" not in done.stdout

@@ -1,0 +1,129 @@
+# Copyright (c) Tidegate maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A manifest is refused unless a host could run it, and is the same after a stay in the library."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.manifest import Manifest, load_manifest
+from ansible_collections.tidegate.release.plugins.plugin_utils.errors import DocumentError
+
+Write = Callable[..., Path]
+
+
+def test_defaults_are_filled_in(write: Write) -> None:
+    manifest = load_manifest(write("release"))
+    assert {name: hook["timeout"] for name, hook in manifest.hooks.items()} == {"prepare": 60, "start": 10}
+    assert manifest.health[0]["http"]["status"] == 200
+    assert manifest.settings == {"address": None, "port": 8080}
+    least = load_manifest(write("release", licence=..., settings=..., hooks=..., health=[{"name": "a", "command": ["a"], "timeout": 0.5}]))
+    assert (least.licence, least.settings, least.hooks) == (None, {}, {})
+
+
+def test_a_manifest_is_the_same_after_a_stay_in_the_library(write: Write) -> None:
+    for changes in ({}, {"licence": ..., "settings": ..., "hooks": ..., "health": [{"name": "a", "command": ["a"], "timeout": 5}]}):
+        manifest = load_manifest(write("release", documentation=["a.md", "b.md"], **changes))
+        config = json.loads(json.dumps(manifest.to_config()))
+        assert Manifest.from_config(config) == manifest
+        assert Manifest.from_config(config).to_config() == config
+        manifest.check()
+
+
+def test_the_order_in_which_documentation_is_listed_does_not_matter(write: Write) -> None:
+    one = load_manifest(write("release", documentation=["b.md", "a.md"]))
+    assert one.to_config() == load_manifest(write("release", documentation=["a.md", "b.md"])).to_config()
+
+
+def health(**check: Any) -> list[dict[str, Any]]:
+    return [{"name": "a", "timeout": 5, **check}]
+
+
+PATHS = ["", ".", "..", "/etc", "../x", "a/../b", "a/..", "./a", "a/./b", "a//b", "a/", "a\\b", "a\nb", "/"]
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "what"),
+    [
+        ("name", "Hello", "name is 'Hello'"),
+        ("name", "../hello", "name is '../hello'"),
+        ("name", "a" * 65, "name is 'aaa"),
+        ("version", 2.3, "version is the number 2.3"),
+        ("version", 2, "version is the number 2"),
+        ("version", "../2", "version is '../2'"),
+        ("version", ".2", "version is '.2'"),
+        ("version", "1" * 129, "version is '111"),
+        ("type", ..., "type is missing from the manifest"),
+        ("licence", 2, "licence is the number 2"),
+        ("settings", {"tree": 1}, "tree can't be a key of settings"),
+        ("settings", {"a-b": 1}, "a-b can't be a key of settings"),
+        ("settings", {"a": True}, "settings.a is true"),
+        ("settings", {"a": "\0"}, "'\\x00' has a control character"),
+        ("hooks", {"begin": {"command": ["a"]}}, "begin is not a key of hooks"),
+        ("hooks", {"start": "bin/start"}, "hooks.start is 'bin/start'"),
+        ("hooks", {"start": {"command": "bin/start"}}, "hooks.start.command is 'bin/start'"),
+        ("hooks", {"start": {"command": []}}, "hooks.start.command is empty"),
+        ("hooks", {"start": {"command": [""]}}, "hooks.start.command.0 is empty"),
+        ("hooks", {"start": {"command": ["a"], "timeout": 0}}, "hooks.start.timeout is the number 0"),
+        ("hooks", {"start": {"command": ["a"], "timeout": 3601}}, "hooks.start.timeout is the number 3601"),
+        ("hooks", {"start": {"command": ["a"], "timeout": float("nan")}}, ".nan is a number that is easily misread"),
+        ("hooks", {"start": {"timeout": 1}}, "command is missing from hooks.start"),
+        ("health", ..., "health is missing from the manifest"),
+        ("health", [], "health is empty"),
+        ("health", health(), "health.0 has not exactly one of http, tcp, command"),
+        ("health", health(command=["a"], tcp={"host": "a", "port": 1}), "health.0 has not exactly one of http, tcp, command"),
+        ("health", [{"name": "a", "command": ["a"]}], "timeout is missing from health.0"),
+        ("health", health(http={"url": "ftp://a"}), "health.0.http.url is 'ftp://a'"),
+        ("health", health(http={"url": "file:///etc/passwd"}), "health.0.http.url is 'file:"),
+        ("health", health(http={"url": "http://a", "status": 42}), "health.0.http.status is the number 42"),
+        ("health", health(http={"url": "http://${b}"}), "${b} is not one of the settings"),
+        ("health", health(http={"url": "http://${}"}), "${} is not one of the settings"),
+        ("health", health(tcp={"host": "${b}", "port": "${c}"}), "${b} is not one of the settings"),
+        ("health", health(tcp={"host": "a", "port": "${c}"}), "${c} is not one of the settings"),
+        ("health", health(tcp={"host": "a", "port": "80"}), "health.0.tcp.port is '80'"),
+        ("documentation", [], "documentation is empty"),
+        ("documentation", ["a", "a"], "documentation lists something twice"),
+        *(("payload", path, "payload is ") for path in PATHS),
+        *(("documentation", [path], "documentation.0 is ") for path in PATHS),
+    ],
+)
+def test_what_no_host_could_run_is_refused(write: Write, key: str, value: Any, what: str) -> None:
+    with pytest.raises(DocumentError) as caught:
+        load_manifest(write("release", **{key: value}))
+    assert any(problem.what.startswith(what) for problem in caught.value.problems), caught.value
+
+
+@pytest.mark.parametrize("path", ["payload", "a/b", "..a", "a..", ".hidden", "k\u00e4se", "with space"])
+def test_paths_beside_the_manifest_are_accepted(write: Write, path: str) -> None:
+    assert load_manifest(write("release", payload=path)).payload == path
+
+
+def test_a_config_of_another_shape_is_refused(write: Write) -> None:
+    config = load_manifest(write("release")).to_config()
+    for key in config.keys() - {"schema", "licence"}:
+        with pytest.raises((KeyError, TypeError, ValueError)):
+            Manifest.from_config({name: value for name, value in config.items() if name != key})
+    for key in ("documentation", "settings", "hooks", "health"):
+        with pytest.raises((KeyError, TypeError, ValueError)):
+            Manifest.from_config(config | {key: 1})
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("name", "../hello"), ("version", "a/b"), ("settings", {"PATH": "/tmp"}), ("payload", "/"), ("health", [])],  # noqa: S108
+)
+def test_a_config_that_could_not_have_been_written_is_refused(write: Write, key: str, value: Any) -> None:
+    config = load_manifest(write("release")).to_config()
+    with pytest.raises(DocumentError, match=key):
+        Manifest.from_config(config | {key: value}).check()
+
+
+def test_a_config_whose_checks_name_unknown_settings_is_refused(write: Write) -> None:
+    config = load_manifest(write("release")).to_config()
+    with pytest.raises(DocumentError, match="is not one of the settings"):
+        Manifest.from_config(config | {"settings": {}}).check()

@@ -1,0 +1,213 @@
+# Copyright (c) Tidegate maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Each control passes, fails, and does not pass on what it was not told; only a clearance without a doubt is granted."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from ansible_collections.tidegate.release.plugins.plugin_utils.policy import controls
+from ansible_collections.tidegate.release.plugins.plugin_utils.policy.clearance import Clearance, evaluate
+from ansible_collections.tidegate.release.plugins.plugin_utils.policy.controls import CONTROLS, Control, Facts, PackageFacts, Result
+from ansible_collections.tidegate.release.plugins.plugin_utils.policy.model import Policy
+from ansible_collections.tidegate.release.plugins.plugin_utils.rfc.model import Approval, Rfc
+from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.options import Rollout
+from hypothesis import given
+from hypothesis import strategies as st
+
+DIGEST, OTHER = "sha256:" + "a" * 64, "sha256:" + "b" * 64
+START = datetime(2027, 3, 1, 22, tzinfo=UTC)
+END = START + timedelta(hours=4)
+TICK = timedelta(microseconds=1)
+
+
+def approval(approver: str = "carl", state: str = "approved", decided_at: datetime | None = START - timedelta(days=1)) -> Approval:
+    return Approval(approver, "change-manager", state, decided_at)
+
+
+RFC = Rfc(
+    number="CHG0030001",
+    type="normal",
+    state=-2,
+    risk=3,
+    impact=3,
+    short_description="hello 1.0",
+    requested_by="Rita Reed",
+    start_date=START,
+    end_date=END,
+    backout_plan="Back to the release before.",
+    test_plan="Health checks.",
+    release="hello",
+    version="1.0",
+    digest=DIGEST,
+    scope="[*]",
+    approvals=(approval(),),
+)
+FACTS = Facts(
+    now=START,
+    rfc=RFC,
+    rfc_error="",
+    policy=Policy(approvals={"normal": 1, "standard": 0, "emergency": 1}, rollout=Rollout()),
+    policy_error="",
+    package=PackageFacts(archived=DIGEST, damage=""),
+    package_error="",
+    scope=("web1", "web2"),
+    scope_error="",
+)
+
+
+def facts(**changes: Any) -> Facts:
+    """Facts that pass every control, with these replaced, of the RFC or of all."""
+    own = {key: value for key, value in changes.items() if hasattr(FACTS, key)}
+    return replace(replace(FACTS, rfc=replace(RFC, **{key: value for key, value in changes.items() if key not in own})), **own)
+
+
+def result(name: str, given_facts: Facts) -> Control:
+    return next(control for control in evaluate(given_facts).controls if control.name == name)
+
+
+def test_what_is_in_order_is_granted() -> None:
+    clearance = evaluate(FACTS)
+    assert clearance.granted
+    assert [control.name for control in clearance.controls] == list(CONTROLS)
+    assert {control.result for control in clearance.controls} == {Result.PASS}
+    assert clearance.sentence() == "CHG0030001 is cleared: hello 1.0, 9 controls."
+
+
+@pytest.mark.parametrize(
+    ("name", "changes"),
+    [
+        *(("rfc_state", {"state": state}) for state in (-5, -4, -3, 0, 3, 4)),
+        ("rfc_state", {"on_hold": True}),
+        ("rfc_state", {"on_hold": True, "state": -1}),
+        ("window", {"now": START - TICK}),
+        ("window", {"now": END}),
+        ("digest", {"digest": OTHER}),
+        ("digest", {"package": PackageFacts(OTHER, "")}),
+        ("payload_archived", {"package": PackageFacts(None, "")}),
+        ("payload_intact", {"package": PackageFacts(DIGEST, "blob sha256:00 is damaged")}),
+        ("scope", {"scope": ()}),
+        ("approvals", {"approvals": ()}),
+        ("approvals", {"approvals": (approval(state="requested"),)}),
+        ("approvals", {"approvals": (approval(decided_at=None),)}),
+        ("approvals", {"approvals": (approval(decided_at=START + TICK),)}),
+        ("approvals", {"approvals": (approval(), approval("dora", "rejected"))}),
+        ("approvals", {"approvals": (approval(), approval("dora", "rejected", None))}),
+        ("approvals", {"approvals": (approval("Rita Reed"),)}),
+        ("approvals", {"approvals": (approval("rita  REED "),)}),
+        ("approvals", {"approvals": (approval("\uff32ita Reed"),)}),
+        ("backout_plan", {"backout_plan": ""}),
+        ("backout_plan", {"backout_plan": " \n\t "}),
+    ],
+)
+def test_a_control_fails_alone_and_says_what_to_do(name: str, changes: dict[str, Any]) -> None:
+    clearance = evaluate(facts(**changes))
+    assert not clearance.granted
+    failed = {control.name: control for control in clearance.controls if control.result is Result.FAIL}
+    assert failed.keys() == {name}
+    assert failed[name].reason
+    assert failed[name].remedy
+
+
+@pytest.mark.parametrize("now", [START, END - TICK, START.astimezone(datetime.fromisoformat("2027-01-01T00:00:00+05:45").tzinfo)])
+def test_the_window_is_open_from_its_start_until_before_its_end(now: datetime) -> None:
+    assert result("window", facts(now=now)).result is Result.PASS
+
+
+@pytest.mark.parametrize("state", [-2, -1])
+def test_an_rfc_may_be_scheduled_or_under_way(state: int) -> None:
+    assert result("rfc_state", facts(state=state)).result is Result.PASS
+
+
+@pytest.mark.parametrize(
+    ("changes", "names"),
+    [
+        ({"package": None, "package_error": "no such directory"}, {"digest", "payload_archived", "payload_intact"}),
+        ({"package": PackageFacts(None, "")}, {"digest", "payload_intact"}),
+        ({"scope": None, "scope_error": "not a database"}, {"scope"}),
+        ({"policy": None, "policy_error": "policy.yml:3: wrong"}, {"approvals"}),
+        ({"rfc": None, "rfc_error": "rfc.yml:1: wrong"}, CONTROLS.keys() - {"rfc_schema"}),
+    ],
+)
+def test_what_is_not_known_is_inconclusive(changes: dict[str, Any], names: set[str]) -> None:
+    clearance = evaluate(facts(**changes))
+    assert {control.name for control in clearance.controls if control.result is Result.INCONCLUSIVE} == names
+    assert not clearance.granted
+    assert [control.name for control in clearance.controls] == list(CONTROLS)
+    for error in (value for key, value in changes.items() if key.endswith("_error")):
+        assert error in clearance.text()
+
+
+def test_an_rfc_that_can_not_be_read_fails_its_schema() -> None:
+    clearance = evaluate(facts(rfc=None, rfc_error="rfc.yml:1: a is missing; add a\nrfc.yml:2: b is wrong; mend b"))
+    assert clearance.controls[0] == Control(
+        "rfc_schema", Result.FAIL, "rfc.yml:1: a is missing; add a\nrfc.yml:2: b is wrong; mend b", "correct the RFC"
+    )
+    assert clearance.sentence().startswith("the RFC is not cleared: rfc_schema says that rfc.yml:1: a is missing; add a (and 1 more); ")
+    assert len(clearance.sentence().splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("needed", "approvals", "passes"),
+    [
+        (0, (), True),
+        (0, (approval(state="rejected"),), False),
+        (2, (approval("carl"), approval("dora")), True),
+        (2, (approval("carl"), approval("carl")), False),
+        (2, (approval("carl"), approval(" Carl")), False),
+        (2, (approval("carl"), approval("Rita Reed")), False),
+        (1, (approval("carl"), approval("Rita Reed")), True),
+    ],
+)
+def test_distinct_people_are_counted_and_never_the_requester(needed: int, approvals: tuple[Approval, ...], passes: bool) -> None:
+    policy = Policy(approvals={"normal": needed}, rollout=Rollout())
+    found = result("approvals", facts(policy=policy, approvals=approvals))
+    assert (found.result is Result.PASS) == passes, found
+
+
+def test_a_policy_that_does_not_know_the_type_of_an_rfc_does_not_pass_it() -> None:
+    found = result("approvals", facts(policy=Policy(approvals={}, rollout=Rollout())))
+    assert (found.result, found.blocks) == (Result.INCONCLUSIVE, True)
+
+
+def test_a_control_that_breaks_is_inconclusive_and_hides_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(_facts: Facts, _rfc: Rfc) -> controls.Finding:
+        raise ZeroDivisionError("by zero")
+
+    monkeypatch.setattr(controls, "CONTROLS", {"broken": broken, **CONTROLS})
+    first, *others = evaluate(FACTS).controls
+    assert (first.name, first.result) == ("broken", Result.INCONCLUSIVE)
+    assert "ZeroDivisionError: by zero" in first.reason
+    assert {control.result for control in others} == {Result.PASS}
+
+
+@given(results=st.lists(st.sampled_from(Result), max_size=6))
+def test_only_controls_that_all_let_pass_are_granted(results: list[Result]) -> None:
+    found = tuple(Control(f"c{number}", value, "reason", "remedy") for number, value in enumerate(results))
+    clearance = Clearance("CHG0030001", "hello 1.0", DIGEST, START, found)
+    assert clearance.granted == (bool(results) and not {Result.FAIL, Result.INCONCLUSIVE} & set(results))
+    assert json.loads(json.dumps(clearance.to_dict()))["granted"] == clearance.granted
+    assert len(clearance.sentence().splitlines()) == 1
+    blocked = sum(control.blocks for control in found)
+    assert len(clearance.text().splitlines()) == len(found) + blocked
+    assert all(control.name in clearance.sentence() for control in found if control.blocks)
+
+
+def test_the_table_is_aligned_and_says_what_to_do() -> None:
+    found = evaluate(facts(rfc=replace(RFC, on_hold=True), package=PackageFacts(DIGEST, "one\ntwo")))
+    lines = found.text().splitlines()
+    assert lines[1:3] == [
+        "  fail           rfc_state         CHG0030001 is on hold",
+        "      -> settle what it waits for and take it off hold",
+    ]
+    place = lines[1].index("CHG0030001")
+    rows = [line for line in lines if not line.startswith("      ")]
+    assert [line.split()[1] for line in rows] == list(CONTROLS)
+    assert all(line[place - 1] == " " and line[place] != " " for line in rows)
+    start = next(number for number, line in enumerate(lines) if line.endswith(" one"))
+    assert lines[start + 1 : start + 3] == ["      two", "      -> restore the package from a copy of the DSL"]

@@ -1,0 +1,155 @@
+# Copyright (c) Tidegate maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Facts are gathered from real homes; a source that can't be read, or was tampered with, never lets an RFC pass."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible_collections.tidegate.release.plugins.plugin_utils.clearing import Clearing, clear
+from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import Cmdb
+from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.layout import OciLayout
+from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.package import archive
+
+Write = Callable[..., Path]
+HELLO = Path(__file__).parents[2] / "examples" / "hello"
+NOW = datetime(2027, 3, 1, 22, tzinfo=UTC)
+
+
+class Homes:
+    """A DSL with the example release, a CMDB with two CIs, and an RFC for both that is in order."""
+
+    def __init__(self, path: Path, write: Write) -> None:
+        self.path, self.write = path, write
+        self.dsl, self.cmdb = path / "dsl", path / "cmdb.sqlite"
+        self.digest = archive(HELLO, OciLayout.create(self.dsl)).digest
+        with Cmdb.open(str(self.cmdb), create=True) as cmdb:
+            cmdb.put_cis([{"name": "web1", "class": "server", "site": "ams"}, {"name": "db1", "class": "server", "site": "fra"}], "test")
+
+    def clear(self, policy: Path | None = None, **changes: Any) -> Clearing:
+        release = {"name": "hello", "version": "1.0", "digest": self.digest}
+        rfc = self.write("rfc", **{"release": release, "scope": "[?class=='server']", **changes})
+        return clear(str(rfc), str(self.dsl), str(self.cmdb), policy and str(policy), NOW)
+
+    def blob(self, digest: str) -> Path:
+        path = self.dsl / "blobs" / "sha256" / digest.removeprefix("sha256:")
+        path.chmod(0o644)
+        return path
+
+
+@pytest.fixture
+def homes(tmp_path: Path, write: Write) -> Homes:
+    return Homes(tmp_path, write)
+
+
+def blocking(clearing: Clearing) -> dict[str, str]:
+    assert not clearing.clearance.granted
+    return {control.name: str(control.result) for control in clearing.clearance.controls if control.blocks}
+
+
+PACKAGE = ("digest", "payload_archived", "payload_intact")
+
+
+def test_an_rfc_in_order_is_cleared_with_the_cis_of_its_scope(homes: Homes) -> None:
+    clearing = homes.clear()
+    assert clearing.clearance.granted, clearing.clearance.text()
+    assert [ci["name"] for ci in clearing.cis] == ["db1", "web1"]
+    assert clearing.cis[0]["site"] == "fra"
+    assert [ci["name"] for ci in homes.clear(scope="[?site=='ams'].name").cis] == ["web1"]
+
+
+def test_an_rfc_for_another_digest_is_not_cleared(homes: Homes) -> None:
+    other = {"name": "hello", "version": "1.0", "digest": "sha256:" + "0" * 64}
+    assert blocking(homes.clear(release=other)) == {"digest": "fail"}
+
+
+def test_a_version_that_is_not_archived_is_not_cleared(homes: Homes) -> None:
+    found = blocking(homes.clear(release={"name": "hello", "version": "1.1", "digest": homes.digest}))
+    assert found == {"digest": "inconclusive", "payload_archived": "fail", "payload_intact": "inconclusive"}
+
+
+def test_a_damaged_blob_is_not_cleared_and_named(homes: Homes) -> None:
+    payload = json.loads(homes.blob(homes.digest).read_bytes())["layers"][0]["digest"]
+    blob = homes.blob(payload)
+    blob.write_bytes(blob.read_bytes()[::-1])
+    clearing = homes.clear()
+    assert blocking(clearing) == {"payload_intact": "fail"}
+    assert payload in clearing.clearance.text()
+
+
+def test_a_missing_blob_is_not_cleared(homes: Homes) -> None:
+    homes.blob(json.loads(homes.blob(homes.digest).read_bytes())["layers"][0]["digest"]).unlink()
+    assert blocking(homes.clear()) == {"payload_intact": "fail"}
+
+
+def test_a_package_kept_under_the_name_of_another_release_is_not_cleared(homes: Homes) -> None:
+    """As when an index is edited by hand: the digest that the RFC names is there, but it is something else."""
+    index = homes.dsl / "index.json"
+    index.write_text(index.read_text().replace('"hello:1.0"', '"hello:2.0"'))
+    clearing = homes.clear(release={"name": "hello", "version": "2.0", "digest": homes.digest})
+    assert blocking(clearing) == {"payload_intact": "fail"}
+    assert "what the DSL keeps as hello 2.0 is the package of hello 1.0" in clearing.clearance.text()
+
+
+def test_a_package_whose_config_no_manifest_could_give_is_not_cleared(homes: Homes) -> None:
+    layout = OciLayout.open(homes.dsl)
+    document = json.loads(homes.blob(homes.digest).read_bytes())
+    config = json.loads(homes.blob(document["config"]["digest"]).read_bytes())
+    forged = layout.put_blob(json.dumps(config | {"version": "1.1", "settings": {"../x": 1}}).encode(), document["config"]["mediaType"])
+    descriptor = layout.put_blob(json.dumps(document | {"config": forged.to_json()}).encode(), document["mediaType"])
+    layout.tag("hello:1.1", descriptor)
+    clearing = homes.clear(release={"name": "hello", "version": "1.1", "digest": descriptor.digest})
+    assert blocking(clearing) == {"payload_intact": "fail"}
+    assert "'../x' can't be a key of settings" in clearing.clearance.text()
+
+
+@pytest.mark.parametrize("harm", ["gone", "a file", "no library", "damaged index"])
+def test_a_library_that_can_not_be_read_is_inconclusive(homes: Homes, harm: str) -> None:
+    if harm == "damaged index":
+        (homes.dsl / "index.json").write_text("[1")
+    else:
+        shutil.rmtree(homes.dsl)
+    if harm == "a file":
+        homes.dsl.write_text("x")
+    elif harm == "no library":
+        homes.dsl.mkdir()
+    assert blocking(homes.clear()) == dict.fromkeys(PACKAGE, "inconclusive")
+
+
+@pytest.mark.parametrize("content", [None, b"", b"no database", b"SQLite format 3\0" + b"\xff" * 4096])
+def test_a_cmdb_that_can_not_be_read_is_inconclusive(homes: Homes, content: bytes | None) -> None:
+    homes.cmdb.unlink()
+    if content is not None:
+        homes.cmdb.write_bytes(content)
+    clearing = homes.clear()
+    assert blocking(clearing) == {"scope": "inconclusive"}
+    assert clearing.cis == ()
+
+
+@pytest.mark.parametrize("scope", ["[0]", "length(@)", "[*].site", "[*].nothing.x", "['nobody']", "sum(@)", "[0:0]", "`[1]`"])
+def test_a_scope_that_gives_no_cis_of_the_cmdb_is_not_cleared(homes: Homes, scope: str) -> None:
+    found = blocking(homes.clear(scope=scope))
+    assert found.keys() == {"scope"}
+
+
+def test_an_rfc_that_can_not_be_read_is_told_with_every_fault(homes: Homes) -> None:
+    clearing = homes.clear(state="x", risk="y")
+    assert blocking(clearing)["rfc_schema"] == "fail"
+    assert "state is 'x'" in clearing.clearance.text()
+    assert "risk is 'y'" in clearing.clearance.text()
+    assert clearing.rfc is None
+
+
+def test_a_policy_that_can_not_be_read_is_inconclusive(homes: Homes) -> None:
+    assert blocking(homes.clear(policy=homes.path / "none.yml")) == {"approvals": "inconclusive"}
+
+
+def test_a_policy_decides_how_many_approve(homes: Homes) -> None:
+    assert blocking(homes.clear(policy=homes.write("policy"))) == {"approvals": "fail"}
