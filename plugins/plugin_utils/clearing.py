@@ -8,9 +8,10 @@ A source that can't be read is a fact too: it makes controls inconclusive instea
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 
 from .cmdb.store import Cmdb
 from .dsl.layout import OciLayout
@@ -20,6 +21,8 @@ from .policy.clearance import Clearance, evaluate
 from .policy.controls import Facts, PackageFacts
 from .policy.model import Policy, load_policy
 from .rfc.model import Rfc, load_rfc
+
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
@@ -34,28 +37,14 @@ class Clearing:
 
 def clear(rfc_path: str, dsl: str, cmdb_url: str, policy_path: str | None, now: datetime) -> Clearing:
     """Evaluate every control for an RFC; read-only."""
-    rfc, policy, package, cis = None, None, None, None
-    rfc_error = policy_error = package_error = scope_error = ""
-    try:
-        rfc = load_rfc(rfc_path)
-    except TidegateError as error:
-        rfc_error = str(error)
-    try:
-        policy = load_policy(policy_path)
-    except TidegateError as error:
-        policy_error = str(error)
+    rfc, rfc_error = _ask(lambda: load_rfc(rfc_path))
+    policy, policy_error = _ask(lambda: load_policy(policy_path))
+    package: PackageFacts | None = None
+    cis: tuple[dict[str, Any], ...] | None = None
+    package_error = scope_error = ""
     if rfc is not None:
-        try:
-            package = _look_up(dsl, rfc)
-        except TidegateError as error:
-            package_error = str(error)
-        try:
-            with Cmdb.open(cmdb_url) as cmdb:
-                cis = tuple(cmdb.query(rfc.scope))
-        except TidegateError as error:
-            scope_error = str(error)
-        except RecursionError:
-            scope_error = "the expression is nested too deeply"
+        package, package_error = _ask(lambda: _look_up(dsl, rfc))
+        cis, scope_error = _ask(lambda: _select(cmdb_url, rfc))
     facts = Facts(
         now=now,
         rfc=rfc,
@@ -68,6 +57,23 @@ def clear(rfc_path: str, dsl: str, cmdb_url: str, policy_path: str | None, now: 
         scope_error=scope_error,
     )
     return Clearing(evaluate(facts), rfc, policy, cis or ())
+
+
+def _ask(source: Callable[[], _T]) -> tuple[_T | None, str]:
+    """What a source says, or why it says nothing; even a fault that nobody thought of must leave the others to be heard."""
+    try:
+        return source(), ""
+    except TidegateError as error:
+        return None, str(error)
+    except RecursionError:
+        return None, "it is nested too deeply"
+    except Exception as error:  # a JMESPath such as [::0] breaks only when it runs
+        return None, f"{type(error).__name__}: {error}"
+
+
+def _select(cmdb_url: str, rfc: Rfc) -> tuple[dict[str, Any], ...]:
+    with Cmdb.open(cmdb_url) as cmdb:
+        return tuple(cmdb.query(rfc.scope))
 
 
 def _look_up(dsl: str, rfc: Rfc) -> PackageFacts:

@@ -14,8 +14,9 @@ import difflib
 import functools
 import json
 import re
+import stat
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
@@ -26,7 +27,7 @@ from .errors import DocumentError, Problem
 Kind = Literal["release", "rfc", "policy"]
 Place = tuple[str | int, ...]
 
-_LIMIT = 1 << 20  # bytes; a document that people write is far smaller
+_LIMIT = 256 << 10  # bytes; a document that people write is far smaller
 _PARTS = 10_000  # keys and values; keeps the time to check a hostile file in bounds
 _TAG = "tag:yaml.org,2002:"
 _SCHEMAS = Path(__file__).parent / "schemas"
@@ -40,6 +41,14 @@ _EXPECTED = {
     "object": "a mapping",
     "null": "null",
 }
+_ALIAS = "an alias (*) is not allowed"
+# What PyYAML says, in the words of somebody who writes a document.
+_SYNTAX = {
+    _ALIAS: (_ALIAS, "write the value out"),
+    "but found another document": ("a second document begins here", "give each document a file of its own"),
+    "found character '\\t' that cannot start any token": ("it is indented with a tab", "indent with spaces"),
+}
+_QUOTE = "correct it; a text that begins with a special sign, or has a colon and a space or a # in it, has to be in quotes"
 # YAML 1.1 reads 0777 as octal, 12:30 as 750 and 1_0 as 10; nobody who writes that means it.
 _NUMBER = {"int": re.compile(r"[-+]?(0|[1-9][0-9]{0,17})"), "float": re.compile(r"[-+]?(0|[1-9][0-9]{0,17})\.[0-9]{1,17}")}
 _SCALARS: Mapping[str, Callable[[str], Any]] = {
@@ -60,8 +69,8 @@ class _Loader(yaml.SafeLoader):
 
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
         if self.check_event(yaml.AliasEvent):
-            mark = self.get_mark()
-            raise yaml.composer.ComposerError(None, None, "an alias (*) is not allowed", mark)
+            mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]
+            raise yaml.composer.ComposerError(None, None, _ALIAS, mark)
         return super().compose_node(parent, index)
 
 
@@ -78,16 +87,17 @@ class Document:
         self._written: dict[Place, str] = {}
         self._unread: set[Place] = set()
         self._problems: list[tuple[int, Place, Problem]] = []
+        self._bad: set[Place] = set()  # the places of the problems, and all places around them
 
     def problem(self, place: Place, what: str, remedy: str) -> None:
         """Note a fault at ``place``, or at the nearest part around it that is in the file."""
         line = next((self._lines[place[:depth]] for depth in range(len(place), -1, -1) if place[:depth] in self._lines), 1)
         self._problems.append((line, place, Problem(f"{self.path}:{line}", what, remedy)))
+        self._bad.update(place[:depth] for depth in range(len(place) + 1))
 
     def is_good(self, *places: Place) -> bool:
         """Whether each place is in the file and no problem was noted there: what may be looked at more closely."""
-        wrong = [place for _line, place, _problem in self._problems]
-        return all(place in self._lines and not any(bad[: len(place)] == place for bad in wrong) for place in places)
+        return all(place in self._lines and place not in self._bad for place in places)
 
     def finish(self) -> None:
         """Raise :class:`DocumentError` with every problem, in file order, if there is any."""
@@ -146,7 +156,9 @@ class Document:
         data: dict[str, Any] = {}
         for key_node, value_node in node.value:
             if not isinstance(key_node, yaml.ScalarNode) or not key_node.tag.startswith(_TAG) or _UNPRINTABLE.search(key_node.value):
-                self.problem(place, "a key is not a plain word", "write keys as plain words")
+                line = key_node.start_mark.line + 1
+                self._lines[*place, f"the key in line {line}"] = line
+                self.problem((*place, f"the key in line {line}"), "a key is not a plain word", "write keys as plain words")
                 continue
             key = key_node.value
             inner = (*place, key)
@@ -171,6 +183,8 @@ def load_document(path: str | Path, kind: Kind) -> Document:
         return DocumentError([Problem(f"{path}:{line}", what, remedy)])
 
     try:
+        if not stat.S_ISREG(Path(path).stat().st_mode):  # opening a pipe would wait for a writer
+            raise refuse("it is not a file", f"give the file of {_TITLES[kind]}")
         with Path(path).open("rb") as stream:
             raw = stream.read(_LIMIT + 1)
         if len(raw) > _LIMIT:
@@ -186,10 +200,13 @@ def load_document(path: str | Path, kind: Kind) -> Document:
         raise refuse("it is not UTF-8 text", "save it as UTF-8", raw.count(b"\n", 0, error.start) + 1) from error
     except RecursionError as error:
         raise refuse("it is nested too deeply", "leave out what does not belong there") from error
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
-        what = getattr(error, "problem", None) or str(error).splitlines()[0]
-        raise refuse(f"it is not valid YAML: {what}", "correct it", mark.line + 1 if mark else 1) from error
+    except yaml.reader.ReaderError as error:
+        line = raw.decode("utf-8-sig").count("\n", 0, error.position) + 1
+        raise refuse(f"it has the character U+{error.character:04X} in it", "leave it out", line) from error
+    except yaml.MarkedYAMLError as error:
+        mark, problem = error.problem_mark or error.context_mark, error.problem or error.context or "it can't be parsed"
+        what, remedy = _SYNTAX.get(problem, (f"it is not valid YAML: {problem}", _QUOTE))
+        raise refuse(what, remedy, mark.line + 1 if mark else 1) from error
     except (ValueError, OverflowError) as error:  # an escape beyond Unicode, a path with a NUL
         raise refuse("it can't be read as YAML", "look for a wrong escape such as \\U in a quoted text, or in the file's name") from error
     return document
@@ -199,24 +216,37 @@ def parse_time(text: str) -> datetime:
     """An RFC 3339 time; raises :class:`ValueError` when it has no offset or is none."""
     if not _TIME.fullmatch(text):
         raise ValueError("not RFC 3339 with an offset")
-    return datetime.fromisoformat(text.upper())
+    moment = datetime.fromisoformat(text.upper())
+    try:
+        moment.astimezone(UTC)
+    except OverflowError as error:  # the year 1 or 9999, which has no UTC
+        raise ValueError("outside the calendar") from error
+    return moment
 
 
 @functools.cache
 def _validator(kind: Kind) -> Any:
     import jsonschema  # noqa: PLC0415 - slow to import, and each fork that stages a package loads this module
 
-    def pattern(_validator: Any, wanted: str, value: object, _schema: object) -> Iterator[Any]:
+    def pattern(_validator: Any, wanted: str, value: object, schema: Mapping[str, Any]) -> Iterator[Any]:
+        if value == "" and schema.get("minLength"):
+            return  # that it is empty is said by that rule
         # Python's $ also matches before a last line break, ECMAScript's does not.
         if isinstance(value, str) and not re.search(re.sub(r"\$$", r"\\Z", wanted), value, re.ASCII):
             yield jsonschema.ValidationError(f"{value!r} does not match {wanted}")
+
+    def unique(_validator: Any, _wanted: bool, value: object, _schema: object) -> Iterator[Any]:
+        # Of a list that mixes types jsonschema compares every pair.
+        texts = [entry for entry in value if isinstance(entry, str)] if isinstance(value, list) else []
+        if len(set(texts)) < len(texts):
+            yield jsonschema.ValidationError("not unique")
 
     draft = jsonschema.Draft202012Validator
     integers = draft.TYPE_CHECKER.redefine("integer", lambda _checker, value: isinstance(value, int) and not isinstance(value, bool))
     checker = jsonschema.FormatChecker(formats=())
     checker.checks("date-time", raises=ValueError)(lambda text: not isinstance(text, str) or bool(parse_time(text)))
     schema = json.loads((_SCHEMAS / f"{kind}.schema.json").read_text(encoding="utf-8"))
-    strict = jsonschema.validators.extend(draft, {"pattern": pattern}, type_checker=integers)  # type: ignore[no-untyped-call]
+    strict = jsonschema.validators.extend(draft, {"pattern": pattern, "uniqueItems": unique}, type_checker=integers)  # type: ignore[no-untyped-call]
     return strict(schema, format_checker=checker)
 
 
@@ -242,11 +272,10 @@ def _explain(document: Document, error: Any, title: str) -> None:
             document.problem(place, f"{name} has not exactly one of {keys}", "give one of them")
     elif rule == "type":
         kinds = wanted if isinstance(wanted, list) else [wanted]
-        document.problem(place, found, _type_remedy(value, kinds, document.written(place, value)))
+        remedy = _TIME_REMEDY if "format" in error.schema else _type_remedy(value, kinds, document.written(place, value))
+        document.problem(place, found, remedy)
     elif rule == "format":
-        document.problem(
-            place, f"{name} is no time with an offset: {_describe(value, str(value))}", "write it like 2026-03-01T22:00:00+01:00"
-        )
+        document.problem(place, f"{name} is no time with an offset: {_describe(value, str(value))}", _TIME_REMEDY)
     elif rule in ("enum", "const"):
         choices = ", ".join(str(choice) for choice in (wanted if rule == "enum" else [wanted]))
         meaning = f" ({hint})" if hint and not any(character.islower() for character in choices) else ""
@@ -259,6 +288,7 @@ def _explain(document: Document, error: Any, title: str) -> None:
         document.problem(place, found, _LIMITS[rule].format(wanted) if rule in _LIMITS else expected or f"its {rule} is {wanted}")
 
 
+_TIME_REMEDY = "write it like 2026-03-01T22:00:00+01:00"
 _LIMITS = {
     "minimum": "it has to be {} or more",
     "exclusiveMinimum": "it has to be more than {}",

@@ -13,7 +13,7 @@ from typing import Any
 
 from ..documents import Document, load_document
 
-_PLACEHOLDER = re.compile(r"\$\{([^}]*)\}")
+_PLACEHOLDER = re.compile(r"\$\{([a-z][a-z0-9_]*)\}")
 _HOOK_TIMEOUT = 60  # seconds, unless the manifest says
 
 
@@ -102,11 +102,16 @@ def _check_placeholders(document: Document) -> None:
     """Every ``${name}`` of a health check has to be a declared setting."""
     settings = document.data.get("settings", {})
     health = document.data.get("health", [])
+    if not isinstance(settings, dict):
+        return  # and that was said already
     for index, check in enumerate(health if isinstance(health, list) else []):
         for kind, key in (("http", "url"), ("tcp", "host"), ("tcp", "port")):
             place = ("health", index, kind, key)
             if not document.is_good(place):
                 continue
-            for name in _PLACEHOLDER.findall(str(check[kind][key])):
-                if not isinstance(settings, dict) or name not in settings:
+            text = str(check[kind][key])
+            if "${" in _PLACEHOLDER.sub("", text):
+                document.problem(place, f"health.{index}.{kind}.{key} has a ${{ that names no setting", "write it like ${port}")
+            for name in _PLACEHOLDER.findall(text):
+                if name not in settings:
                     document.problem(place, f"${{{name}}} is not one of the settings", f"declare {name} under settings")

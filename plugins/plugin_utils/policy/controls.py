@@ -163,12 +163,16 @@ def _approvals(facts: Facts, rfc: Rfc) -> Finding:
     approved = [
         entry for entry in rfc.approvals if entry.state == "approved" and entry.decided_at is not None and entry.decided_at <= facts.now
     ]
-    people = {_person(entry.approver) for entry in approved} - {_person(rfc.requested_by)}
+    people = {_person(entry.approver) for entry in approved} - {_person(rfc.requested_by), ""}
     needed = facts.policy.approvals[rfc.type]
     if len(people) < needed:
-        own = " (the requester's own does not count)" if any(_person(e.approver) == _person(rfc.requested_by) for e in approved) else ""
+        notes = ["the requester's own does not count"] if any(_person(e.approver) == _person(rfc.requested_by) for e in approved) else []
+        given = [entry for entry in rfc.approvals if entry.state == "approved"]
+        notes += [f"{entry.approver}'s has no decided_at" for entry in given if entry.decided_at is None]
+        notes += [f"{entry.approver}'s is of a time to come" for entry in given if entry.decided_at and entry.decided_at > facts.now]
+        left_out = f" ({'; '.join(notes)})" if notes else ""
         return _failed(
-            f"{len(people)} of {needed} approvals{own}", f"have it approved by {needed - len(people)} more, not by {rfc.requested_by}"
+            f"{len(people)} of {needed} approvals{left_out}", f"have it approved by {needed - len(people)} more, not by {rfc.requested_by}"
         )
     return _passed(f"{len(people)} of {needed} approvals")
 
@@ -180,8 +184,9 @@ def _backout_plan(_facts: Facts, rfc: Rfc) -> Finding:
 
 
 def _person(name: str) -> str:
-    """The same person, however the name is written."""
-    return " ".join(unicodedata.normalize("NFKC", name).split()).casefold()
+    """The same person, however the name is written: case, spaces, letters of another width, signs that nobody sees."""
+    seen = "".join(sign for sign in unicodedata.normalize("NFKC", name) if unicodedata.category(sign) != "Cf")
+    return " ".join(unicodedata.normalize("NFKC", seen.casefold()).split())
 
 
 CONTROLS: Mapping[str, Callable[[Facts, Rfc], Finding]] = {
