@@ -8,6 +8,7 @@ from __future__ import annotations
 import http.client
 import json
 import os
+import shlex
 import shutil
 import sqlite3
 import subprocess
@@ -99,6 +100,14 @@ class Fleet:
     def command(self, name: str, variables: Mapping[str, Any] | None = None, *options: str, inventory: str | None = None) -> list[str]:
         where = inventory or str(self.path / "cmdb.yml")
         return ["ansible-playbook", name, "-i", where, "-e", json.dumps(dict(variables or {})), *options]
+
+    def run_on(self, host: str, command: str) -> str:
+        """Run a command as root on a host, by ssh as Ansible does; return what it prints."""
+        variables = self.hostvars()[host]
+        target = f"{variables['ansible_user']}@{variables['ansible_host']}"
+        options = [*shlex.split(str(variables["ansible_ssh_common_args"])), "-i", str(variables["ansible_ssh_private_key_file"])]
+        ssh = ["ssh", *options, "-p", str(variables["ansible_port"]), target, f"sudo sh -c {shlex.quote(command)}"]
+        return subprocess.run(ssh, check=True, capture_output=True, text=True, timeout=30).stdout
 
     def write_policy(self, **sections: Any) -> None:
         (self.path / "policy.yml").write_text(yaml.safe_dump({"schema": 1, **sections}))

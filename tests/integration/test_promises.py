@@ -1,0 +1,306 @@
+# Copyright (c) Tidegate maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What deployments promise, on lab hosts, as a user runs them; each test goes on from what the one before left."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sqlite3
+import subprocess
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible_collections.tidegate.release.plugins.module_utils.lab.hosts import Lab
+from fleet import HEALTH, Fleet
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="isolated lab hosts need root")
+
+NUMBERS = count(2001)
+NEVER = [HEALTH, {"name": "never", "tcp": {"host": "${address}", "port": 1}, "timeout": 1}]
+STRICT = {"canary": 1, "steps": [100], "budget": {"wave": 0, "total": 0}}
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
+    fleet = Fleet(tmp_path_factory.mktemp("promises"), first=131)
+    try:
+        fleet.up()
+        first = fleet.deploy("CHG2000", "2000.0")
+        assert first.returncode == 0, first.stdout
+        yield fleet
+    finally:
+        fleet.down()
+
+
+@pytest.fixture
+def running(shared: Fleet) -> Iterator[Fleet]:
+    """The fleet, whole before and whole after, whatever the test did to it."""
+    shared.write_policy(rollout=STRICT)
+    yield shared
+    assert len(set(shared.served().values())) == 1
+    assert shared.installed() == shared.served()
+    assert shared.rows("select count(*) from lock") == [(0,)]
+
+
+class Attempt:
+    """One RFC for one fresh version, and what its deployment said."""
+
+    def __init__(self, fleet: Fleet, rfc: dict[str, Any] | None = None, **release: Any) -> None:
+        self.fleet = fleet
+        number = next(NUMBERS)
+        self.number, self.version = f"CHG{number}", f"{number}.0"
+        self.digest = fleet.archive(self.version, **release)
+        self.rfc = fleet.rfc(self.number, self.version, self.digest, **(rfc or {}))
+
+    def play(self, name: str = "deploy", *options: str, **variables: Any) -> subprocess.CompletedProcess[str]:
+        done = self.fleet.play(f"tidegate.release.{name}", {"tidegate_rfc": str(self.rfc), **variables}, *options)
+        assert "Traceback" not in done.stdout
+        return done
+
+    def fails(self, *words: str, name: str = "deploy", options: tuple[str, ...] = ()) -> str:
+        done = self.play(name, *options)
+        assert done.returncode != 0, done.stdout
+        said = " ".join(done.stdout.split())
+        for word in words:
+            assert word in said, done.stdout
+        return said
+
+    def succeeds(self, name: str = "deploy") -> None:
+        done = self.play(name)
+        assert done.returncode == 0, done.stdout
+
+
+def ago(**delta: float) -> str:
+    return (datetime.now(UTC) - timedelta(**delta)).isoformat()
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"release": {"name": "hello", "version": "2000.0", "digest": "sha256:" + "0" * 64}}, "the RFC names sha256:000"),
+        ({"start_date": ago(hours=2), "end_date": ago(hours=1)}, "is over"),
+        ({"start_date": "2026-03-01T10:00:00"}, "start_date"),
+        ({"approvals": [{"approver": "rita", "role": "change-manager", "state": "approved", "decided_at": ago(hours=1)}]}, "approvals"),
+        ({"backout_plan": " "}, "back-out plan"),
+        ({"scope": "[?site=='mars']"}, "selects no CI"),
+        ({"on_hold": True}, "on hold"),
+        ({"colour": "red"}, "colour"),
+    ],
+)
+def test_an_rfc_that_is_not_cleared_changes_nothing(running: Fleet, changes: dict[str, Any], words: str) -> None:
+    attempt = Attempt(running, changes)
+    attempt.fails(words)
+    assert running.state(attempt.number) is None
+
+
+def test_a_missing_rfc_is_asked_for_in_one_sentence(running: Fleet) -> None:
+    done = running.play("tidegate.release.deploy")
+    assert done.returncode != 0
+    assert "set tidegate_rfc or the environment variable TIDEGATE_RFC" in done.stdout
+
+
+def test_a_blob_that_was_changed_on_disk_is_found_before_anything_starts(running: Fleet) -> None:
+    attempt = Attempt(running)
+    blob = max((running.path / "dsl" / "blobs" / "sha256").iterdir(), key=lambda path: path.stat().st_mtime)
+    whole = blob.read_bytes()
+    blob.chmod(0o644)
+    blob.write_bytes(whole[:-1] + b"?")
+    attempt.fails("payload_intact", blob.name[:12])
+    assert running.state(attempt.number) is None
+    blob.write_bytes(whole)
+    attempt.succeeds()
+
+
+@pytest.mark.parametrize("kind", ["not a database", "newer"])
+def test_a_cmdb_that_can_not_be_used_is_said_so(running: Fleet, tmp_path: Path, kind: str) -> None:
+    attempt = Attempt(running)
+    other = tmp_path / "cmdb.sqlite"
+    if kind == "newer":
+        shutil.copy(running.path / "cmdb.sqlite", other)
+        connection = sqlite3.connect(other)
+        connection.execute("update alembic_version set version_num = '9999'")
+        connection.commit()
+        connection.close()
+    else:
+        other.write_text("this is no database at all, just text\n" * 50)
+    done = attempt.play("deploy", tidegate_cmdb=str(other))
+    assert done.returncode != 0
+    assert "newer" in done.stdout if kind == "newer" else "database" in done.stdout
+
+
+def test_check_mode_tells_the_plan_and_writes_nothing(running: Fleet) -> None:
+    attempt = Attempt(running)
+    before = running.rows("select count(*) from journal"), running.rows("select count(*) from history")
+    done = attempt.play("deploy", "--check")
+    assert done.returncode == 0, done.stdout
+    assert f"hello {attempt.version} to 3 hosts in 2 waves" in done.stdout
+    assert (running.rows("select count(*) from journal"), running.rows("select count(*) from history")) == before
+    assert running.state(attempt.number) is None
+
+
+def test_a_health_check_that_hangs_costs_its_time_limit_and_not_more(running: Fleet) -> None:
+    attempt = Attempt(running, health=[HEALTH, {"name": "hangs", "command": ["sleep", "600"], "timeout": 1}])
+    attempt.fails("was backed out", "hangs")
+    assert running.host_states(attempt.number) == {"web1": "backed_out", "web2": "staged", "web3": "staged"}
+
+
+def test_a_backed_out_rfc_is_not_deployed_again(running: Fleet) -> None:
+    attempt = Attempt(running, health=NEVER)
+    attempt.fails("was backed out")
+    attempt.fails("raise a new RFC")
+
+
+def test_a_failure_in_the_last_wave_takes_finished_waves_back_in_reverse_order(running: Fleet) -> None:
+    before = running.served()
+    attempt = Attempt(running)
+    running.run_on("web3", f"echo {attempt.version} > /etc/hello-broken")
+    attempt.fails("was backed out of all 3 hosts", "broken on purpose")
+    assert running.served() == before
+    order = running.rows(
+        "select host from journal where event = 'backed_out' and host is not null "
+        "and deployment_id = (select max(id) from deployment) order by seq"
+    )
+    assert order[-1] == ("web1",)
+
+
+def test_a_host_that_fails_within_the_budget_goes_back_alone(shared: Fleet) -> None:
+    before = shared.served()["web3"]
+    shared.write_policy(rollout={**STRICT, "budget": {"wave": 1, "total": 1}})
+    attempt = Attempt(shared)
+    shared.run_on("web3", f"echo {attempt.version} > /etc/hello-broken")
+    attempt.succeeds()
+    assert shared.served() == {"web1": attempt.version, "web2": attempt.version, "web3": before}
+    assert shared.installed() == shared.served()
+    shared.write_policy(rollout=STRICT)
+    Attempt(shared).succeeds()
+    assert len(set(shared.served().values())) == 1
+
+
+def test_a_held_deployment_keeps_its_hosts_and_goes_on_when_the_cause_is_gone(running: Fleet) -> None:
+    running.write_policy(rollout={**STRICT, "on_failure": "hold"})
+    attempt = Attempt(running)
+    running.run_on("web2", f"echo {attempt.version} > /etc/hello-broken")
+    attempt.fails("is held", "web2")
+    other = Attempt(running)
+    other.fails("locked by", attempt.number)
+    assert running.state(other.number) is None
+    running.run_on("web2", "rm /etc/hello-broken")
+    attempt.succeeds()
+    assert set(running.served().values()) == {attempt.version}
+
+
+def test_a_held_deployment_can_be_backed_out(running: Fleet) -> None:
+    before = running.served()
+    running.write_policy(rollout={**STRICT, "on_failure": "hold"})
+    attempt = Attempt(running)
+    running.run_on("web2", f"echo {attempt.version} > /etc/hello-broken")
+    attempt.fails("is held")
+    attempt.succeeds("backout")
+    assert running.served() == before
+    attempt.succeeds("backout")
+
+
+def test_a_completed_deployment_can_be_backed_out_and_repeating_it_changes_nothing(running: Fleet) -> None:
+    before = running.served()
+    attempt = Attempt(running)
+    attempt.succeeds()
+    log = running.run_on("web1", "cat /opt/tidegate/hello/log.jsonl")
+    attempt.succeeds()
+    assert running.run_on("web1", "cat /opt/tidegate/hello/log.jsonl") == log
+    attempt.succeeds("backout")
+    assert running.served() == before
+    assert running.state(attempt.number) == "backed_out"
+
+
+def test_staging_alone_changes_nothing_that_runs_and_deploy_goes_on_from_there(running: Fleet) -> None:
+    before = running.served()
+    attempt = Attempt(running)
+    attempt.succeeds("stage")
+    assert running.served() == before
+    attempt.succeeds()
+    assert set(running.served().values()) == {attempt.version}
+
+
+def test_what_was_only_staged_is_cancelled(running: Fleet) -> None:
+    attempt = Attempt(running)
+    attempt.succeeds("stage")
+    attempt.succeeds("backout")
+    assert running.state(attempt.number) == "cancelled"
+
+
+def test_a_full_disk_on_one_host_holds_before_anything_starts(running: Fleet) -> None:
+    before = running.served()
+    attempt = Attempt(running)
+    running.run_on("web2", "dd if=/dev/zero of=/opt/full bs=1M 2>/dev/null; true")
+    attempt.fails("is held", "web2", "make room")
+    assert running.served() == before
+    running.run_on("web2", "rm /opt/full")
+    attempt.succeeds()
+
+
+def test_a_limit_that_cuts_a_wave_holds_and_does_no_harm(running: Fleet) -> None:
+    attempt = Attempt(running)
+    attempt.fails("is held", options=("--limit", "web1,web3,localhost"))
+    attempt.succeeds()
+    assert set(running.served().values()) == {attempt.version}
+
+
+def test_a_host_that_refuses_connections_holds_staging_and_does_not_stop_the_others(running: Fleet) -> None:
+    attempt = Attempt(running)
+    lab = Lab(str(running.path / "lab"))
+    lab.cut("web2")
+    attempt.fails("is held")
+    assert running.host_states(attempt.number) == {"web1": "staged", "web2": "stage_failed", "web3": "staged"}
+    lab.mend("web2")
+    attempt.succeeds()
+
+
+def test_a_host_that_is_lost_while_activating_is_owed_and_not_forgotten(running: Fleet) -> None:
+    before = running.served()
+    attempt = Attempt(running)
+    attempt.succeeds("stage")
+    lab = Lab(str(running.path / "lab"))
+    lab.cut("web2")
+    attempt.fails("still owe it", "web2")
+    assert running.state(attempt.number) == "backing_out"
+    assert running.served() == before
+    Attempt(running).fails("locked by", attempt.number)
+    lab.mend("web2")
+    attempt.fails("was backed out")
+    assert running.state(attempt.number) == "backed_out"
+
+
+def test_a_release_that_was_changed_by_hand_since_staging_is_not_touched(running: Fleet) -> None:
+    attempt = Attempt(running)
+    attempt.succeeds("stage")
+    home = "/opt/tidegate/hello"
+    link = running.run_on("web1", f"readlink {home}/current").strip()
+    other = running.run_on("web1", f"ls -d {home}/releases/*").split()
+    strange = next(path for path in other if attempt.version not in path and Path(path).name not in link)
+    running.run_on("web1", f"ln -sfn releases/{Path(strange).name}/tree {home}/current")
+    attempt.fails("which the journal does not know of")
+    running.run_on("web1", f"ln -sfn {link} {home}/current")
+    if running.state(attempt.number) == "backing_out":
+        attempt.fails("was backed out")
+
+
+def test_an_audit_names_what_was_changed_behind_its_back(running: Fleet) -> None:
+    home = "/opt/tidegate/hello"
+    running.run_on("web1", f"cp {home}/current/version /tmp/version; echo edited > {home}/current/version")
+    running.run_on("web2", f"touch {home}/current/intruder")
+    running.run_on("web3", "mkdir -p /opt/tidegate/stranger && ln -s /tmp /opt/tidegate/stranger/current")
+    done = running.play("tidegate.release.audit")
+    said = " ".join(done.stdout.split())
+    assert done.returncode != 0
+    for words in ("web1: 1 files of hello", "version", "web2: 1 files of hello", "intruder", "web3: stranger"):
+        assert words in said
+    running.run_on("web1", f"cat /tmp/version > {home}/current/version")
+    running.run_on("web2", f"rm {home}/current/intruder")
+    running.run_on("web3", "rm -r /opt/tidegate/stranger")
+    assert running.play("tidegate.release.audit").returncode == 0
