@@ -27,5 +27,6 @@ class ActionModule(HostAction):
         journal.activated(self._run, self._host, state, detail, utc_now())
         return self.outcome(answer, state, detail, target.wave)
 
-    def lost(self, journal: Journal, detail: str) -> None:
+    def lost(self, journal: Journal, detail: str) -> str:
         journal.activated(self._run, self._host, HostState.LOST, detail, utc_now())
+        return HostState.LOST

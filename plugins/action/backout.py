@@ -26,5 +26,6 @@ class ActionModule(HostAction):
         journal.backed_out(self._run, self._host, state, detail, utc_now())
         return self.outcome(answer, state, detail, target.wave)
 
-    def lost(self, journal: Journal, detail: str) -> None:
+    def lost(self, journal: Journal, detail: str) -> str:
         journal.backed_out(self._run, self._host, HostState.OWED, detail, utc_now())
+        return HostState.OWED

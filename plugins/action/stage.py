@@ -52,5 +52,6 @@ class ActionModule(HostAction):
         journal.staged(self._run, self._host, answer["live"], utc_now())
         return {**self.outcome(answer, "staged", ""), "sent": answer.get("sent", 0), "linked": answer.get("linked", 0)}
 
-    def lost(self, journal: Journal, detail: str) -> None:
+    def lost(self, journal: Journal, detail: str) -> str:
         journal.stage_failed(self._run, self._host, detail, utc_now())
+        return "stage_failed"

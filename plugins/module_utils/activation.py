@@ -66,7 +66,7 @@ def activate(home: ReleaseHome, digest: str, previous: Optional[str], order: Ord
     untouched = home.at_rest(before) and (live.id if live else None) == (before.id if before else None)
     try:
         _hook(home, target, "prepare", order)
-    except CheckError as error:
+    except (CheckError, OSError) as error:
         if not untouched:
             return _fall_back(home, target, before, order, str(error))
         return {"state": "failed", "changed": False, "detail": str(error), "version": before.version if before else None}

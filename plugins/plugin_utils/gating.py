@@ -31,6 +31,7 @@ def decide_staging_gate(journal: Journal, run: Run, now: datetime) -> dict[str, 
         states_ = Counter(target.state for target in targets if target.wave == number)
         counts.append(StageCounts(size=states_.total(), staged=states_[HostState.STAGED], failed=states_[HostState.STAGE_FAILED]))
     decision = decide_staging(counts, deployment.rollout)
+    decision = GateDecision(decision.decision, decision.reason + _first_failure(targets))
     journal.decide_staging(run, decision, now)
     return _result(decision, None, len(counts), len(targets))
 

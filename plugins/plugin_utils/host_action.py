@@ -11,8 +11,13 @@ from ansible.errors import AnsibleConnectionFailure
 
 from .action_base import TidegateAction
 from .cmdb.store import Cmdb
+from .errors import TidegateError
 from .rollout.journal import Deployment, Journal, Run
 from .settings import home
+
+
+class NoAnswer(TidegateError):
+    """The host's half did not end in a proper answer, so what it did is unknown."""
 
 
 class HostAction(TidegateAction):
@@ -38,17 +43,22 @@ class HostAction(TidegateAction):
             except AnsibleConnectionFailure as error:
                 self.lost(journal, f"the connection was lost: {error}")
                 raise
+            except NoAnswer as error:
+                return self.outcome({}, self.lost(journal, str(error)), str(error))
 
     def visit(self, journal: Journal, deployment: Deployment) -> dict[str, Any]:
         """Do the step on this host and journal how it went."""
         raise NotImplementedError
 
-    def lost(self, journal: Journal, detail: str) -> None:
-        """Journal that the connection broke."""
+    def lost(self, journal: Journal, detail: str) -> str:
+        """Journal that it is unknown what the host did; return the state that the host has now."""
         raise NotImplementedError
 
     def call(self, deployment: Deployment, **arguments: Any) -> dict[str, Any]:
-        """Run the host's half; the answer has ``failed`` and ``msg`` when it could not do its step."""
+        """Run the host's half; the answer has ``failed`` and ``msg`` when it could not do its step.
+
+        Raises :class:`NoAnswer` when what came back is not the module's: it could not start, or something ended it.
+        """
         answer: dict[str, Any] = self._execute_module(
             module_name="tidegate.release.host_release",
             module_args={
@@ -62,6 +72,11 @@ class HostAction(TidegateAction):
             },
             task_vars=self._task_vars,
         )
+        if "module_stdout" in answer:
+            said = f"{answer.get('module_stderr') or ''}\n{answer['module_stdout']}".strip().splitlines() or [str(answer.get("msg", ""))]
+            full = [line.strip() for line in said if "No space left on device" in line or "No usable temporary directory" in line]
+            advice = "make room there" if full else "mend the host"
+            raise NoAnswer(f"Ansible could not run its module on the host ({(full or said)[-1].strip()}); {advice} and run this again")
         return answer
 
     def outcome(self, answer: dict[str, Any], state: str, detail: str, wave: int | None = None) -> dict[str, Any]:

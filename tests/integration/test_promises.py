@@ -234,11 +234,12 @@ def test_what_was_only_staged_is_cancelled(running: Fleet) -> None:
     assert running.state(attempt.number) == "cancelled"
 
 
-def test_a_full_disk_on_one_host_holds_before_anything_starts(running: Fleet) -> None:
+@pytest.mark.parametrize(("left", "words"), [(8 << 20, "MiB are free; make room"), (0, "Ansible could not run its module on the host")])
+def test_a_full_disk_on_one_host_holds_before_anything_starts(running: Fleet, left: int, words: str) -> None:
     before = running.served()
     attempt = Attempt(running)
-    running.run_on("web2", "dd if=/dev/zero of=/opt/full bs=1M 2>/dev/null; true")
-    attempt.fails("is held", "web2", "make room")
+    running.run_on("web2", f"head -c $(($(df --output=avail -B1 /opt | tail -1) - {left})) /dev/zero >/opt/full")
+    attempt.fails("is held", "web2", words, "make room")
     assert running.served() == before
     running.run_on("web2", "rm /opt/full")
     attempt.succeeds()

@@ -369,7 +369,7 @@ def _check_free(address: str, port: int) -> None:
 
 def _remove(path: Path) -> None:
     if path.is_dir() and not path.is_symlink():
-        for folder, _, _ in os.walk(path):
+        for folder, _folders, _files in os.walk(path):
             os.chmod(folder, 0o700)  # a release may have directories that nobody may write to
         shutil.rmtree(path)
     else:

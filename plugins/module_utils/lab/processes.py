@@ -116,7 +116,7 @@ def start_time(pid: int) -> str:
 def _host(entry: str, lab: Path) -> Optional[str]:
     log = os.path.join("/proc", entry, "fd", "2")
     with contextlib.suppress(OSError):
-        folder, _, rest = os.readlink(log).rpartition("/")
+        folder, rest = os.path.split(os.readlink(log))
         if rest in {"log", "log (deleted)"} and os.path.dirname(folder) == str(lab / "hosts"):
             return os.path.basename(folder)
     mark, state = f"TIDEGATE_LAB={lab}:".encode(), f"TIDEGATE_STATE={lab}/hosts/".encode()
@@ -170,6 +170,6 @@ def _await_end(handles: list[int], deadline: float) -> None:
         waiting.register(handle, select.POLLIN)
     left = len(handles)
     while left and time.monotonic() < deadline:
-        for handle, _ in waiting.poll(200):
+        for handle, _event in waiting.poll(200):
             waiting.unregister(handle)
             left -= 1
