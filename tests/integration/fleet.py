@@ -19,6 +19,8 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.layout import OciLayout
+from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.package import read_release
 
 HELLO = Path(__file__).parent / "hello"
 PORT = 8081
@@ -137,10 +139,9 @@ class Fleet:
 
     def archive(self, version: str, **changes: Any) -> str:
         """Archive a release of the hello service; return its digest."""
-        self.play("tidegate.release.archive", {"tidegate_release": str(self.release(version, **changes))}).check_returncode()
-        index = json.loads((self.path / "dsl" / "index.json").read_text())
-        name = "org.opencontainers.image.ref.name"
-        return str(next(entry["digest"] for entry in index["manifests"] if entry["annotations"][name] == f"hello:{version}"))
+        library = self.path / "dsl"
+        layout = OciLayout.find(library) or OciLayout.create(library)
+        return read_release(self.release(version, **changes)).archive(layout).digest
 
     def rfc(self, number: str, version: str, digest: str, **changes: Any) -> Path:
         """An approved RFC for all hosts, its window open now; ``changes`` replace keys."""

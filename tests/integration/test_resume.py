@@ -86,5 +86,8 @@ def test_the_same_command_finishes_what_a_killed_one_began(
         assert running.served() == dict.fromkeys(running.hosts, version)
     assert running.installed() == running.served()
     assert running.rows("select count(*) from lock") == [(0,)]
+
+
+def test_nothing_on_the_hosts_differs_from_the_cmdb_after_all_that(running: Fleet) -> None:
     audit = running.play("tidegate.release.audit")
     assert audit.returncode == 0, audit.stdout
