@@ -41,7 +41,7 @@ def play(release: Path, *options: str) -> subprocess.CompletedProcess[str]:
     program = str(Path(sys.executable).with_name("ansible-playbook"))
     return subprocess.run(
         [program, "tidegate.release.archive", "-i", "localhost,", "-e", f"tidegate_release={release}", *options],
-        env={**os.environ, "TIDEGATE_DSL": str(release.parent / "dsl"), "ANSIBLE_NOCOLOR": "1", "ANSIBLE_STDOUT_CALLBACK": "default"},
+        env={**os.environ, "TIDEGATE_DSL": str(release.parent / "dsl"), "ANSIBLE_NOCOLOR": "1"},
         check=False,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

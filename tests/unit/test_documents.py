@@ -116,24 +116,24 @@ health:
         ("text\n", 1, "it is not a mapping"),
         (BASE + "rollout: {keep: 3}\nrollout: {keep: 5}\n", 3, "rollout is given twice"),
         (BASE + "rollout:\n  keep: 3\n  keep: 5\n", 4, "keep is given twice"),
-        (BASE + "a: &x {keep: 3}\nrollout: *x\n", 3, "it is not valid YAML: an alias (*) is not allowed"),
+        (BASE + "a: &x {keep: 3}\nrollout: *x\n", 3, "an alias (*) is not allowed"),
         (BASE + "rollout:\n  <<: {keep: 3}\n", 3, "<< is not a key"),
-        (BASE + "---\nschema: 1\n", 2, "it is not valid YAML: but found another document"),
+        (BASE + "---\nschema: 1\n", 2, "a second document begins here"),
         (BASE + "rollout: !!python/object:os.system {}\n", 2, "'python/object:os.system' values are not allowed"),
         (BASE + "rollout: {keep: !secret 3}\n", 2, "'!secret' values are not allowed"),
         (BASE + "rollout: {keep: !!binary aGk=}\n", 2, "binary values are not allowed"),
         (BASE + "rollout: {keep: !!null 3}\n", 2, "null values are not allowed"),
         (BASE + "rollout: {keep: !!bool 3}\n", 2, "bool values are not allowed"),
         (BASE + "rollout: !!set {a}\n", 2, "set values are not allowed"),
-        (BASE + "[a]: 1\n", 1, "a key is not a plain word"),
-        (BASE + "!x rollout: {}\n", 1, "a key is not a plain word"),
-        (BASE + '"a\\e": {}\n', 1, "a key is not a plain word"),
+        (BASE + "[a]: 1\n", 2, "a key is not a plain word"),
+        (BASE + "!x rollout: {}\n", 2, "a key is not a plain word"),
+        (BASE + '"a\\e": {}\n', 2, "a key is not a plain word"),
         (BASE + 'rollout: {order_by: "a\\e[2J"}\n', 2, "has a control character"),
         (BASE + 'rollout: {order_by: "\\ud800"}\n', 2, "has a control character"),
         (BASE + 'rollout: {order_by: "\\UFFFFFFFF"}\n', 1, "it can't be read as YAML"),
         (BASE + 'rollout: {order_by: "\\U00110000"}\n', 1, "it can't be read as YAML"),
         (BASE + "rollout: [\n", 3, "it is not valid YAML"),
-        (BASE + "\tkeep: 1\n", 2, "it is not valid YAML"),
+        (BASE + "\tkeep: 1\n", 2, "it is indented with a tab"),
         (BASE + "rollout:\n", 2, "rollout is empty"),
         (BASE + "rollout: {keep: true}\n", 2, "rollout.keep is true"),
         (BASE + "rollout: {keep: 3.0}\n", 2, "rollout.keep is the number 3.0"),
@@ -176,17 +176,17 @@ def test_a_byte_order_mark_does_no_harm(file: Path) -> None:
 
 
 def test_a_file_that_is_not_there_or_none_is_refused(tmp_path: Path) -> None:
-    for path, what in ((tmp_path / "none.yml", "No such file"), (tmp_path, "Is a directory"), (Path("a\0b"), "can't be read")):
+    for path, what in ((tmp_path / "none.yml", "No such file"), (tmp_path, "it is not a file"), (Path("a\0b"), "can't be read")):
         with pytest.raises(DocumentError, match=what):
             load_rfc(path)
 
 
 def test_a_hostile_size_or_depth_ends_soon_with_a_message(file: Path) -> None:
     started = time.monotonic()
-    assert "larger than 1024 KiB" in faults(file, "a" * (1 << 20) + "\n")[0].what
+    assert "larger than 256 KiB" in faults(file, "a" * (1 << 20) + "\n")[0].what
     assert "nested too deeply" in faults(file, "a: " + "[" * 20_000)[0].what
     assert "more than 10000 keys" in faults(file, "documentation: [" + "a,{}," * 20_000 + "]", "release")[-1].what
-    assert "more than 10000 keys" in faults(file, "".join(f"rolout{number}: 1\n" for number in range(20_000)))[-1].what
+    assert "more than 10000 keys" in faults(file, "".join(f"rolout{number}: 1\n" for number in range(15_000)))[-1].what
     many = faults(file, BASE + "documentation: [" + "a,{}," * 2_000 + "]", "release")
     assert len(many) > 1_000
     assert time.monotonic() - started < 60

@@ -147,8 +147,8 @@ def load_package(home: OciLayout, digest: str) -> Package:
         raise IntegrityError(f"the file index of the package {digest} points outside the payload; archive it again under a new version")
     try:
         manifest = Manifest.from_config(parse_json(config_bytes, f"the config of the package {digest}"))
-    except IntegrityError as error:
-        raise IntegrityError(f"the config of the package {digest} can't be used: {error}") from error
+    except (KeyError, TypeError, ValueError, IntegrityError) as error:
+        raise IntegrityError(f"the config of the package {digest} can't be used: {error}; archive the release again") from error
     return Package(digest, content, config_bytes, index_bytes, manifest, files, payload, tuple(parts[DOCUMENTATION]))
 
 

@@ -154,7 +154,7 @@ def test_faults_of_payload_and_documentation_are_told_together(make_release: Mak
     (release / "payload" / "out").symlink_to("/")
     with pytest.raises(DocumentError) as caught:
         read_release(release)
-    assert [problem.where for problem in caught.value.problems] == ["payload/out", "link.md", "missing.md"]
+    assert [problem.where for problem in caught.value.problems] == ["payload/out", "missing.md", "link.md"]
 
 
 def test_a_payload_outside_of_the_release_is_refused(make_release: MakeRelease, tmp_path: Path) -> None:

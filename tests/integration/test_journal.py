@@ -6,7 +6,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import pytest
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import Cmdb
@@ -26,8 +25,8 @@ ROLLOUT = Rollout(canary=Share(10, True), steps=(50, 100), order_by="site")
 
 
 @pytest.fixture
-def cmdb(tmp_path: Path) -> Iterator[Cmdb]:
-    with Cmdb.open(str(tmp_path / "cmdb.sqlite"), create=True) as opened:
+def cmdb(cmdb_url: str) -> Iterator[Cmdb]:
+    with Cmdb.open(cmdb_url, create=True) as opened:
         opened.put_cis([{"name": f"web{number}", "class": "server"} for number in range(1, 5)], actor="test")
         yield opened
 
