@@ -17,7 +17,7 @@ import os
 import re
 import secrets
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from io import BufferedReader
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from typing import Any
 from ..errors import ConflictError, IntegrityError, NotFoundError, TidegateError
 
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
+IMAGE_INDEX = "application/vnd.oci.image.index.v1+json"
 REF_NAME = "org.opencontainers.image.ref.name"
 
 _DIGEST = re.compile(r"sha256:([0-9a-f]{64})")
@@ -40,11 +41,16 @@ class Descriptor:
     digest: str
     size: int
     annotations: dict[str, str] = field(default_factory=dict)
+    artifact_type: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """The descriptor as OCI writes it."""
         document: dict[str, Any] = {"mediaType": self.media_type, "digest": self.digest, "size": self.size}
-        return document | ({"annotations": dict(self.annotations)} if self.annotations else {})
+        if self.artifact_type:
+            document["artifactType"] = self.artifact_type
+        if self.annotations:
+            document["annotations"] = dict(self.annotations)
+        return document
 
     @classmethod
     def from_json(cls, document: object, where: str) -> Descriptor:
@@ -52,6 +58,7 @@ class Descriptor:
         if isinstance(document, dict):
             media_type, digest, size = (document.get(key) for key in ("mediaType", "digest", "size"))
             annotations = document.get("annotations", {})
+            artifact_type = document.get("artifactType", "")
             if (
                 isinstance(media_type, str)
                 and isinstance(digest, str)
@@ -61,8 +68,9 @@ class Descriptor:
                 and size >= 0
                 and isinstance(annotations, dict)
                 and all(isinstance(value, str) for value in annotations.values())
+                and isinstance(artifact_type, str)
             ):
-                return cls(media_type, digest, size, annotations)
+                return cls(media_type, digest, size, annotations, artifact_type)
         raise IntegrityError(f"{where} has a malformed entry for a blob; restore it from a copy of the DSL")
 
 
@@ -132,7 +140,7 @@ class OciLayout:
             with locked(layout.path / ".lock"):
                 if cls.find(path) is None:
                     layout._blobs.mkdir(parents=True, exist_ok=True)
-                    layout._write_index({"schemaVersion": 2, "mediaType": "application/vnd.oci.image.index.v1+json", "manifests": []})
+                    layout._write_index({"schemaVersion": 2, "mediaType": IMAGE_INDEX, "manifests": []})
                     # Last, because it is what makes this directory a layout.
                     write_atomically(layout.path / "oci-layout", canonical({"imageLayoutVersion": "1.0.0"}))
         return layout
@@ -232,10 +240,42 @@ class OciLayout:
                     raise moved(reference, existing.digest, descriptor.digest)
                 return False
             index = self._read_index()
-            named = Descriptor(descriptor.media_type, descriptor.digest, descriptor.size, {**descriptor.annotations, REF_NAME: reference})
-            index["manifests"].append(named.to_json())
+            index["manifests"].append(replace(descriptor, annotations={**descriptor.annotations, REF_NAME: reference}).to_json())
             self._write_index(index)
         return True
+
+    def refer(self, subject: str, content: bytes) -> Descriptor:
+        """Store a manifest whose ``subject`` is the manifest of that digest, so that :meth:`referrers` finds it.
+
+        The list of what refers to a digest is an OCI image index with the tag ``sha256-<hex>``, the referrers tag of the OCI
+        distribution specification 1.1; it is the one tag that grows. A manifest that is listed already stays listed once.
+        """
+        document = parse_json(content, "the referring manifest")
+        artifact = document.get("artifactType")
+        if Descriptor.from_json(document.get("subject"), "the referring manifest").digest != subject or not isinstance(artifact, str):
+            raise TidegateError(f"the manifest does not refer to {subject} with an artifact type of its own")
+        descriptor = self.put_blob(content, MANIFEST)
+        with _told(f"can't write to the DSL {self.path}"), locked(self.path / ".lock"):
+            listed = self.referrers(subject)
+            if descriptor.digest not in {entry.digest for entry in listed}:
+                listed.append(replace(descriptor, artifact_type=artifact))
+                entries = [entry.to_json() for entry in listed]
+                grown = self.put_blob(canonical({"schemaVersion": 2, "mediaType": IMAGE_INDEX, "manifests": entries}), IMAGE_INDEX)
+                index = self._read_index()
+                tag = referrers_tag(subject)
+                index["manifests"] = [entry for entry in index["manifests"] if entry.get("annotations", {}).get(REF_NAME) != tag]
+                index["manifests"].append(replace(grown, annotations={REF_NAME: tag}).to_json())
+                self._write_index(index)
+        return descriptor
+
+    def referrers(self, subject: str) -> list[Descriptor]:
+        """What refers to the manifest ``subject``, each with its artifact type; nobody has looked into them yet."""
+        listing = self.tags().get(referrers_tag(subject))
+        if listing is None:
+            return []
+        document = parse_json(self.read_blob(listing.digest, _INDEX_LIMIT), listing.digest)
+        entries = document.get("manifests")
+        return [Descriptor.from_json(entry, listing.digest) for entry in (entries if isinstance(entries, list) else [])]
 
     def resolve(self, name: str, version: str) -> str | None:
         """The digest of the package of a release, or ``None`` when it was never archived here."""
@@ -268,6 +308,11 @@ class OciLayout:
 
     def _write_index(self, index: dict[str, Any]) -> None:
         write_atomically(self._index, canonical(index))
+
+
+def referrers_tag(digest: str) -> str:
+    """The tag of the list of what refers to ``digest``."""
+    return digest.replace(":", "-")
 
 
 def moved(reference: str, old: str, new: str) -> ConflictError:

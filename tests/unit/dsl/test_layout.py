@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.layout import Descriptor, OciLayout, describe_blob
+from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.layout import MANIFEST, Descriptor, OciLayout, canonical, describe_blob
 from ansible_collections.tidegate.release.plugins.plugin_utils.errors import ConflictError, IntegrityError, NotFoundError, TidegateError
 from dsl_releases import spoil
 
@@ -249,3 +249,37 @@ def test_writers_at_once_lose_nothing(tmp_path: Path) -> None:
     assert home.tags().keys() == {f"w{worker}:{number}" for worker in range(4) for number in range(20)}
     for descriptor in home.tags().values():
         home.verify_blob(descriptor)
+
+
+def referring(subject: Descriptor, text: str) -> bytes:
+    empty = {"mediaType": "application/vnd.oci.empty.v1+json", "digest": "sha256:" + "44" * 32, "size": 2}
+    return canonical(
+        {
+            "schemaVersion": 2,
+            "mediaType": MANIFEST,
+            "artifactType": "application/vnd.in-toto+json",
+            "config": empty,
+            "layers": [],
+            "subject": subject.to_json(),
+            "annotations": {"text": text},
+        }
+    )
+
+
+def test_what_refers_to_a_manifest_is_found_each_once_and_tags_stay(home: OciLayout) -> None:
+    subject = home.put_blob(b"{}", MANIFEST)
+    home.tag("hello:1.0", subject)
+    assert home.referrers(subject.digest) == []
+    first, second, again = (home.refer(subject.digest, referring(subject, text)) for text in ("a", "b", "a"))
+    assert first == again
+    assert [entry.digest for entry in home.referrers(subject.digest)] == [first.digest, second.digest]
+    assert {entry.artifact_type for entry in home.referrers(subject.digest)} == {"application/vnd.in-toto+json"}
+    assert home.resolve("hello", "1.0") == subject.digest
+    assert home.tags().keys() == {"hello:1.0", subject.digest.replace(":", "-")}
+
+
+def test_what_refers_to_something_else_is_not_taken(home: OciLayout) -> None:
+    subject, other = home.put_blob(b"{}", MANIFEST), home.put_blob(b"{ }", MANIFEST)
+    with pytest.raises(TidegateError, match="does not refer to"):
+        home.refer(subject.digest, referring(other, "a"))
+    assert home.referrers(subject.digest) == []
