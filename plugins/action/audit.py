@@ -11,23 +11,37 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.action_base impor
 from ansible_collections.tidegate.release.plugins.plugin_utils.auditing import compare
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import Cmdb
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.layout import OciLayout
-from ansible_collections.tidegate.release.plugins.plugin_utils.settings import home
+from ansible_collections.tidegate.release.plugins.plugin_utils.policy.model import load_policy
+from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.journal import utc_now
+from ansible_collections.tidegate.release.plugins.plugin_utils.settings import home, optional_home
+from ansible_collections.tidegate.release.plugins.plugin_utils.trusting import Release, standing
 
 
 class ActionModule(TidegateAction):
-    """Gather the CMDB's and the DSL's side, compare, fail on a difference."""
+    """Gather the CMDB's and the DSL's side, judge the signatures, compare, fail on a difference."""
 
     module = "audit"
-    libraries = ("SQLAlchemy", "jmespath")
+    libraries = ("SQLAlchemy", "jmespath", "jsonschema")
 
     def execute(self, options: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
-        archived = {descriptor.digest for descriptor in OciLayout.open(home(options, "dsl")).tags().values()}
+        library, policy, now = OciLayout.open(home(options, "dsl")), load_policy(optional_home(options, "policy")), utc_now()
+        archived = library.tags()
+        untrusted: dict[str, tuple[str, str]] = {}
+        warnings: list[str] = []
+        for tag, descriptor in archived.items():
+            name, colon, version = tag.partition(":")
+            if colon:
+                stands = standing(library, policy, Release(name, version, descriptor.digest), now)
+                warnings += stands.by_revoked
+                if stands.distrust:
+                    untrusted[descriptor.digest] = (name, stands.distrust)
         with Cmdb.open(home(options, "cmdb")) as cmdb:
             recorded = cmdb.installations(sorted(options["found"]))
-        differences = compare(options["found"], recorded, archived)
-        result: dict[str, Any] = {"changed": False, "differences": differences}
+        digests = {descriptor.digest for descriptor in archived.values()}
+        differences = compare(options["found"], recorded, digests, untrusted)
+        result: dict[str, Any] = {"changed": False, "differences": differences, "by_revoked": warnings, "warnings": warnings}
         if differences:
-            lines = [f"{difference['host']}: {difference['detail']}" for difference in differences]
+            lines = [f"{difference['host'] or 'DSL'}: {difference['detail']}" for difference in differences]
             result.update(failed=True, msg=f"{len(lines)} differences between hosts, CMDB and DSL:\n" + "\n".join(lines))
         else:
             result["msg"] = f"{len(options['found'])} hosts run what the CMDB says and the DSL holds"

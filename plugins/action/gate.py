@@ -11,7 +11,8 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.action_base impor
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import Cmdb
 from ansible_collections.tidegate.release.plugins.plugin_utils.gating import decide_staging_gate, decide_wave_gate
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.journal import Journal, Run, utc_now
-from ansible_collections.tidegate.release.plugins.plugin_utils.settings import home
+from ansible_collections.tidegate.release.plugins.plugin_utils.settings import home, optional_home
+from ansible_collections.tidegate.release.plugins.plugin_utils.trusting import Release, distrust
 
 
 class ActionModule(TidegateAction):
@@ -22,7 +23,12 @@ class ActionModule(TidegateAction):
 
     def execute(self, options: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
         run = Run(int(options["run"]["deployment"]), int(options["run"]["token"]))
+        now = utc_now()
+
+        def distrusted(release: Release) -> str:
+            return distrust(optional_home(options, "dsl"), optional_home(options, "policy"), release, now)
+
         with Cmdb.open(home(options, "cmdb")) as cmdb:
             if options["after"] == "staging":
-                return decide_staging_gate(Journal(cmdb), run, utc_now())
-            return decide_wave_gate(Journal(cmdb), run, home(options, "rfc"), utc_now())
+                return decide_staging_gate(Journal(cmdb), run, distrusted, now)
+            return decide_wave_gate(Journal(cmdb), run, home(options, "rfc"), distrusted, now)

@@ -16,7 +16,8 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.pack import b
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.package import load_package
 from ansible_collections.tidegate.release.plugins.plugin_utils.host_action import HostAction
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.journal import Deployment, Journal, utc_now
-from ansible_collections.tidegate.release.plugins.plugin_utils.settings import home
+from ansible_collections.tidegate.release.plugins.plugin_utils.settings import home, optional_home
+from ansible_collections.tidegate.release.plugins.plugin_utils.trusting import Release, distrust_once
 
 
 class ActionModule(HostAction):
@@ -26,7 +27,16 @@ class ActionModule(HostAction):
     step = "stage"
 
     def visit(self, journal: Journal, deployment: Deployment) -> dict[str, Any]:
-        library = OciLayout.open(home(self._options_, "dsl"))
+        dsl = home(self._options_, "dsl")
+        release = Release(deployment.release, deployment.version, deployment.digest)
+        # In the run's own temporary directory: the first worker looks at the signatures, the others read what it found.
+        distrust = distrust_once(
+            Path(C.DEFAULT_LOCAL_TMP) / "tidegate-trust", dsl, optional_home(self._options_, "policy"), release, utc_now()
+        )
+        if distrust:
+            journal.stage_failed(self._run, self._host, distrust, utc_now())
+            return self.outcome({}, "stage_failed", distrust)
+        library = OciLayout.open(dsl)
         package = load_package(library, deployment.digest)
         arguments: dict[str, Any] = {
             "documents": [

@@ -43,6 +43,21 @@ options:
     type: path
 """
 
+    KEY = r"""
+options:
+  key:
+    description:
+      - The file of the private key to sign with, in PEM, such as C(openssl genpkey -algorithm ed25519 -out key.pem) makes. Ed25519,
+        ECDSA on P-256, and RSA of 2048 bits or more will do. Nobody but its owner may have any right to it.
+      - Defaults to the environment variable E(TIDEGATE_KEY).
+    type: path
+  key_passphrase:
+    description:
+      - The passphrase of the private key, if it has one. It is never shown.
+      - Defaults to the environment variable E(TIDEGATE_KEY_PASSPHRASE).
+    type: str
+"""
+
     RUN = r"""
 options:
   run:

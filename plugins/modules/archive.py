@@ -15,12 +15,15 @@ description:
     image layout. One digest names all of it, and the tag C(<name>:<version>) finds it.
   - The same release gives the same digest on every machine. Time, owner, group, umask and the order of files on disk leave no trace.
   - The library only grows. A version that is archived can't be archived again with another content.
+  - With O(key) it signs the package, with an in-toto release statement in a DSSE envelope that refers to it. A release that is archived
+    already gets the signature if this key has not made it yet. Whose signatures are needed is said in the policy.
   - Refuses a payload with links that lead nowhere or outside, devices, pipes, sockets, set-uid, set-gid or sticky files, or names that
     are not the same on every system; all of it is said at once and nothing is written.
 author:
   - Tidegate maintainers (@tidegate)
 extends_documentation_fragment:
   - tidegate.release.homes.dsl
+  - tidegate.release.homes.key
   - tidegate.release.homes.local
 options:
   path:
@@ -30,6 +33,9 @@ options:
     required: true
 notes:
   - Makes the library when O(dsl) does not exist or is an empty directory.
+seealso:
+  - module: tidegate.release.attestation
+  - module: tidegate.release.attestation_info
 """
 
 EXAMPLES = r"""
@@ -38,6 +44,14 @@ EXAMPLES = r"""
     path: /home/rita/pypiserver
     dsl: /srv/dsl
   register: archived
+
+# Before that, once: openssl genpkey -algorithm ed25519 -out /home/rita/key.pem
+# What goes into the policy under people: openssl pkey -in /home/rita/key.pem -pubout
+- name: Archive and sign a release
+  tidegate.release.archive:
+    path: /home/rita/pypiserver
+    dsl: /srv/dsl
+    key: /home/rita/key.pem
 
 - name: Say what an RFC has to name
   ansible.builtin.debug:
@@ -70,4 +84,9 @@ size:
   type: int
   returned: success
   sample: 1048576
+key:
+  description: Id of the key whose signature the package has now; null without O(key).
+  type: str
+  returned: success
+  sample: 4f2b0f8bb4d5b7f1a3c9e6d2807b15ce9a3f4d60718293a4b5c6d7e8f9012345
 """

@@ -12,12 +12,15 @@ short_description: Name every difference between what hosts run, what the CMDB s
 version_added: 0.1.0
 description:
   - Takes what M(tidegate.release.release_facts) found on each host and compares it with the CMDB's installations and the DSL's packages.
+  - Judges the signatures under each archived package by the policy, as it is now. One without those that the policy asks for is a
+    difference, on each host that runs it too. What counts because it was signed before its key was revoked is named, and is none.
   - Fails when there is a difference. A host without facts is one, for nobody knows what it runs.
 author:
   - Tidegate maintainers (@tidegate)
 extends_documentation_fragment:
   - tidegate.release.homes.dsl
   - tidegate.release.homes.cmdb
+  - tidegate.release.homes.policy
   - tidegate.release.homes.local
 options:
   found:
@@ -52,15 +55,21 @@ differences:
   returned: always
   contains:
     host:
-      description: On which host.
+      description: On which host; null for what is wrong in the DSL itself.
       type: str
     release:
       description: Of which release; null when the host could not be read.
       type: str
     kind:
-      description: V(unreadable), V(uncontrolled), V(missing), V(other_version), V(not_in_dsl), V(changed_files) or V(extra_files).
+      description:
+        - V(unreadable), V(uncontrolled), V(missing), V(other_version), V(not_in_dsl), V(untrusted), V(changed_files) or V(extra_files).
       type: str
     detail:
       description: What is different, in one sentence.
       type: str
+by_revoked:
+  description: A sentence for each signature under a trusted package whose key was revoked since.
+  type: list
+  elements: str
+  returned: always
 """

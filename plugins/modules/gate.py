@@ -13,6 +13,7 @@ version_added: 0.1.0
 description:
   - Counts from the journal how the hosts of the open wave, or of staging, fared, and compares with the failure budgets of the
     wave and of the whole deployment.
+  - Looks at the signatures under the package again. When they don't count any more, by the policy as it is now, it holds.
   - Reads the RFC again. While its window is closed or it is on hold, no further wave is opened.
   - Writes the decision, the wave's installations and what follows, the next wave opened or the back-out ordered, in one
     transaction. What is not known holds.
@@ -21,7 +22,9 @@ author:
 extends_documentation_fragment:
   - tidegate.release.homes.run
   - tidegate.release.homes.rfc
+  - tidegate.release.homes.dsl
   - tidegate.release.homes.cmdb
+  - tidegate.release.homes.policy
   - tidegate.release.homes.local
 options:
   after:
@@ -38,6 +41,7 @@ EXAMPLES = r"""
   tidegate.release.gate:
     run: "{{ hostvars['localhost'].tidegate_run }}"
     rfc: /srv/rfcs/CHG0030001.yml
+    dsl: /srv/dsl
     cmdb: /srv/cmdb.sqlite
   run_once: true
   delegate_to: localhost

@@ -11,6 +11,7 @@ module: stage
 short_description: Bring a release completely on a host, without effect on what runs
 version_added: 0.1.0
 description:
+  - Sends nothing of a package without the signatures that the policy asks for. They are looked at once in a run.
   - Asks the host what it lacks of the package, sends just that, and builds the release's tree beside the running one.
   - Contents that the host has are linked, after their digests were checked. The host trusts the package digest and nothing else.
   - Old releases beyond what the policy keeps are removed first; never the live one, the last stable one, or this one.
@@ -20,6 +21,7 @@ extends_documentation_fragment:
   - tidegate.release.homes.run
   - tidegate.release.homes.dsl
   - tidegate.release.homes.cmdb
+  - tidegate.release.homes.policy
   - tidegate.release.homes.host
 seealso:
   - module: tidegate.release.plan

@@ -10,22 +10,25 @@ read from its ``DOCUMENTATION``, so there is no second copy to keep in step.
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import Mapping
 from importlib import import_module
 from typing import Any, ClassVar
 
 import yaml
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
+from ansible.module_utils.common.parameters import remove_values
 from ansible.plugins.action import ActionBase
 
 from .errors import TidegateError
 from .libs import require
 
 _COLLECTION = "ansible_collections.tidegate.release.plugins"
+_SECRET = re.compile("pass(word|phrase)$")  # documentation has no word for an option that must not be shown
 
 
 def _spec(options: Mapping[str, Any]) -> dict[str, Any]:
-    keys = ("type", "required", "default", "choices", "elements", "no_log", "aliases")
+    keys = ("type", "required", "default", "choices", "elements", "aliases")
     spec: dict[str, Any] = {}
     for name, option in options.items():
         spec[name] = {key: option[key] for key in keys if key in option}
@@ -62,7 +65,8 @@ class TidegateAction(ActionBase):
             result.update(self.execute(self._options(), task_vars or {}))
         except TidegateError as error:
             result.update(failed=True, msg=str(error))
-        return result
+        secrets = {str(value) for name, value in self._task.args.items() if value and _SECRET.search(name)}
+        return dict(remove_values(result, secrets)) if secrets else result
 
     def execute(self, options: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
         """Do the work of the action with validated options; return the keys of the task's result."""

@@ -12,20 +12,26 @@ _LISTED = 3  # file names that a sentence quotes
 
 
 def compare(
-    found: Mapping[str, list[dict[str, Any]] | None], recorded: Iterable[Mapping[str, Any]], archived: Collection[str]
+    found: Mapping[str, list[dict[str, Any]] | None],
+    recorded: Iterable[Mapping[str, Any]],
+    archived: Collection[str],
+    untrusted: Mapping[str, tuple[str, str]],
 ) -> list[dict[str, Any]]:
     """Compare what hosts run with what the CMDB records and the DSL holds.
 
     ``found``: host name to the list of ``release_facts`` (``None``: could not be read). ``recorded``: installations with
-    ``ci``, ``release``, ``version`` and ``digest``. ``archived``: package digests in the DSL. Returns ``host``, ``release``,
-    ``kind`` and ``detail`` of each difference, ordered by host.
+    ``ci``, ``release``, ``version`` and ``digest``. ``archived``: package digests in the DSL. ``untrusted``: of these, the release and
+    why its signatures don't count. Returns ``host``, ``release``, ``kind`` and ``detail`` of each difference, the DSL's own first with
+    no host, then ordered by host.
     """
     wanted = {(str(row["ci"]), str(row["release"])): row for row in recorded}
     differences: list[dict[str, Any]] = []
 
-    def differ(host: str, release: str | None, kind: str, detail: str) -> None:
+    def differ(host: str | None, release: str | None, kind: str, detail: str) -> None:
         differences.append({"host": host, "release": release, "kind": kind, "detail": detail})
 
+    for _digest, (release, why) in sorted(untrusted.items(), key=lambda item: item[1]):
+        differ(None, release, "untrusted", why)
     for host in sorted(found):
         releases = found[host]
         if releases is None:
@@ -37,6 +43,8 @@ def compare(
                 differ(host, name, "unreadable", f"{name}: {entry['error']}")
             elif entry["digest"] is not None:
                 _compare_live(host, entry, wanted.get((host, name)), archived, differ)
+                if entry["digest"] in untrusted:
+                    differ(host, name, "untrusted", f"{name} {entry['version']} is live, but {untrusted[entry['digest']][1]}")
         for (ci, name), row in sorted(wanted.items()):
             if ci == host and (name not in live or (live[name]["digest"] is None and not live[name].get("error"))):
                 differ(host, name, "missing", f"the CMDB says {name} {row['version']}, but it is not live")

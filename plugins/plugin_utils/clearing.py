@@ -17,6 +17,8 @@ from .cmdb.store import Cmdb
 from .dsl.layout import OciLayout
 from .dsl.package import load_package, verify_package
 from .errors import DocumentError, IntegrityError, TidegateError
+from .evidence.store import collect
+from .evidence.trust import Judgement, judge
 from .policy.clearance import Clearance, evaluate
 from .policy.controls import Facts, PackageFacts
 from .policy.model import Policy, load_policy
@@ -41,10 +43,16 @@ def clear(rfc_path: str, dsl: str, cmdb_url: str, policy_path: str | None, now: 
     policy, policy_error = _ask(lambda: load_policy(policy_path))
     package: PackageFacts | None = None
     cis: tuple[dict[str, Any], ...] | None = None
-    package_error = scope_error = ""
+    evidence: dict[str, Judgement] | None = None
+    package_error = scope_error = evidence_error = ""
     if rfc is not None:
         package, package_error = _ask(lambda: _look_up(dsl, rfc))
         cis, scope_error = _ask(lambda: _select(cmdb_url, rfc))
+        if policy is not None and package is not None and package.archived is not None:
+            digest = package.archived
+            evidence, evidence_error = _ask(lambda: _judge(dsl, policy, rfc, digest, now))
+        else:
+            evidence_error = package_error or policy_error
     facts = Facts(
         now=now,
         rfc=rfc,
@@ -55,6 +63,8 @@ def clear(rfc_path: str, dsl: str, cmdb_url: str, policy_path: str | None, now: 
         package_error=package_error,
         scope=None if cis is None else tuple(str(ci["name"]) for ci in cis),
         scope_error=scope_error,
+        evidence=evidence,
+        evidence_error=evidence_error,
     )
     return Clearing(evaluate(facts), rfc, policy, cis or ())
 
@@ -90,3 +100,8 @@ def _look_up(dsl: str, rfc: Rfc) -> PackageFacts:
         except (IntegrityError, DocumentError) as error:
             damage = str(error)
     return PackageFacts(archived, damage)
+
+
+def _judge(dsl: str, policy: Policy, rfc: Rfc, digest: str, now: datetime) -> dict[str, Judgement]:
+    evidence = collect(OciLayout.open(dsl), digest) if policy.trust else None
+    return {kind: judge(evidence, policy, kind, digest, rfc.release, rfc.version, now) for kind in policy.trust if evidence is not None}

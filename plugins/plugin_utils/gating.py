@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import datetime
 from typing import Any
 
@@ -16,11 +16,14 @@ from .rollout import states
 from .rollout.gate import GateDecision, GateInputs, StageCounts, WaveCounts, decide, decide_staging
 from .rollout.journal import Deployment, Journal, Run, Target
 from .rollout.states import DeploymentState, HostState, WaveState
+from .trusting import Release
+
+Distrust = Callable[[Release], str]  # why a package must not be used now; empty when it may be
 
 _BAD = (HostState.FAILED, HostState.STUCK, HostState.STAGE_FAILED)
 
 
-def decide_staging_gate(journal: Journal, run: Run, now: datetime) -> dict[str, Any]:
+def decide_staging_gate(journal: Journal, run: Run, distrust: Distrust, now: datetime) -> dict[str, Any]:
     """Open the first wave or hold; nothing to decide when the deployment is past staging."""
     deployment = journal.deployment(run.deployment)
     if deployment.state is not DeploymentState.STAGING:
@@ -30,13 +33,13 @@ def decide_staging_gate(journal: Journal, run: Run, now: datetime) -> dict[str, 
     for number in sorted({target.wave for target in targets}):
         states_ = Counter(target.state for target in targets if target.wave == number)
         counts.append(StageCounts(size=states_.total(), staged=states_[HostState.STAGED], failed=states_[HostState.STAGE_FAILED]))
-    decision = decide_staging(counts, deployment.rollout)
+    decision = decide_staging(counts, deployment.rollout, distrust(_release(deployment)))
     decision = GateDecision(decision.decision, decision.reason + _first_failure(targets))
     journal.decide_staging(run, decision, now)
     return _result(decision, None, len(counts), len(targets))
 
 
-def decide_wave_gate(journal: Journal, run: Run, rfc_path: str, now: datetime) -> dict[str, Any]:
+def decide_wave_gate(journal: Journal, run: Run, rfc_path: str, distrust: Distrust, now: datetime) -> dict[str, Any]:
     """Decide about the open wave; holds without writing when none is open, for then somebody else has decided."""
     deployment = journal.deployment(run.deployment)
     waves = journal.waves(run.deployment)
@@ -59,6 +62,7 @@ def decide_wave_gate(journal: Journal, run: Run, rfc_path: str, now: datetime) -
             window_open=window_open,
             on_hold=on_hold,
             stuck=sum(target.state is HostState.STUCK for target in targets),
+            distrust=distrust(_release(deployment)),
         )
     )
     decision = GateDecision(decision.decision, decision.reason + _first_failure(wave))
@@ -86,6 +90,10 @@ def conclude(journal: Journal, run: Run, wanted: str, now: datetime) -> dict[str
         "msg": sentence,
         "progress": {"step": "conclude", "state": deployment.state, "detail": sentence},
     }
+
+
+def _release(deployment: Deployment) -> Release:
+    return Release(deployment.release, deployment.version, deployment.digest)
 
 
 def _count(wave: list[Target]) -> WaveCounts:

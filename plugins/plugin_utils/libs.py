@@ -18,9 +18,11 @@ from .errors import TidegateError
 MINIMUM = {
     "SQLAlchemy": 2,
     "alembic": 1,
+    "cryptography": 42,
     "jmespath": 1,
     "jsonschema": 4,
     "rich": 13,
+    "securesystemslib": 1,
 }
 
 

@@ -29,8 +29,14 @@ def home(options: Mapping[str, object], name: str) -> str:
     return value
 
 
+def secret(options: Mapping[str, object], name: str) -> str | None:
+    """Return option ``name``, else ``TIDEGATE_<NAME>``, as it is; ``None`` when neither is set."""
+    value = options.get(name) or os.environ.get(f"TIDEGATE_{name.upper()}")
+    return str(value) if value else None
+
+
 def optional_home(options: Mapping[str, object], name: str) -> str | None:
-    """Like :func:`home`, but ``None`` when it is not set: the policy has a shipped default."""
+    """Like :func:`home`, but ``None`` when it is not set: the policy has a shipped default, and ``key`` may be left out."""
     value = options.get(name) or os.environ.get(f"TIDEGATE_{name.upper()}")
     if not value:
         return None

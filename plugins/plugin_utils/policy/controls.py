@@ -9,14 +9,19 @@ is not known is ``INCONCLUSIVE``, never ``PASS``.
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from typing import TYPE_CHECKING
 
 from ..rfc.model import IMPLEMENT, SCHEDULED, STATES, Rfc
-from .model import Policy
+from .model import Policy, person
+
+if TYPE_CHECKING:
+    from ..evidence.trust import Judgement
+
+_REASONS = 5  # why signatures don't count, that a finding lists
 
 
 class Result(StrEnum):
@@ -42,7 +47,10 @@ class PackageFacts:
 
 @dataclass(frozen=True)
 class Facts:
-    """Everything that controls look at. ``None`` stands for what could not be found out; the ``_error`` texts say why."""
+    """Everything that controls look at. ``None`` stands for what could not be found out; the ``_error`` texts say why.
+
+    ``evidence``: the judgement of each kind of evidence that the policy's ``trust`` asks for.
+    """
 
     now: datetime
     rfc: Rfc | None
@@ -53,6 +61,8 @@ class Facts:
     package_error: str
     scope: tuple[str, ...] | None
     scope_error: str
+    evidence: Mapping[str, Judgement] | None = None
+    evidence_error: str = ""
 
 
 @dataclass(frozen=True)
@@ -163,10 +173,10 @@ def _approvals(facts: Facts, rfc: Rfc) -> Finding:
     approved = [
         entry for entry in rfc.approvals if entry.state == "approved" and entry.decided_at is not None and entry.decided_at <= facts.now
     ]
-    people = {_person(entry.approver) for entry in approved} - {_person(rfc.requested_by), ""}
+    people = {person(entry.approver) for entry in approved} - {person(rfc.requested_by), ""}
     needed = facts.policy.approvals[rfc.type]
     if len(people) < needed:
-        notes = ["the requester's own does not count"] if any(_person(e.approver) == _person(rfc.requested_by) for e in approved) else []
+        notes = ["the requester's own does not count"] if any(person(e.approver) == person(rfc.requested_by) for e in approved) else []
         given = [entry for entry in rfc.approvals if entry.state == "approved"]
         notes += [f"{entry.approver}'s has no decided_at" for entry in given if entry.decided_at is None]
         notes += [f"{entry.approver}'s is of a time to come" for entry in given if entry.decided_at and entry.decided_at > facts.now]
@@ -183,10 +193,22 @@ def _backout_plan(_facts: Facts, rfc: Rfc) -> Finding:
     return _passed("there is a back-out plan")
 
 
-def _person(name: str) -> str:
-    """The same person, however the name is written: case, spaces, letters of another width, signs that nobody sees."""
-    seen = "".join(sign for sign in unicodedata.normalize("NFKC", name) if unicodedata.category(sign) != "Cf")
-    return " ".join(unicodedata.normalize("NFKC", seen.casefold()).split())
+def _signatures(facts: Facts, rfc: Rfc) -> Finding:
+    if facts.policy is None:
+        return _unknown(f"the policy could not be read: {facts.policy_error}", "correct the policy")
+    if "package" not in facts.policy.trust:
+        return Finding(Result.NOT_APPLICABLE, "the policy asks for no signature")
+    if facts.package is not None and facts.package.archived is None:
+        return _unknown(f"there is no archived {rfc.release} {rfc.version} to be signed", "archive the release")
+    judgement = (facts.evidence or {}).get("package")
+    if judgement is None:
+        return _unknown(f"the signatures could not be read: {facts.evidence_error}", "make the DSL readable")
+    if not judgement.trusted:
+        reasons = "".join(f"\n{sentence}" for sentence in judgement.refused[:_REASONS])
+        return _failed(
+            judgement.sentence() + reasons, "have it signed: archive the same release again with the key of somebody who has the role"
+        )
+    return _passed(judgement.sentence())
 
 
 CONTROLS: Mapping[str, Callable[[Facts, Rfc], Finding]] = {
@@ -196,6 +218,7 @@ CONTROLS: Mapping[str, Callable[[Facts, Rfc], Finding]] = {
     "digest": _digest,
     "payload_archived": _archived,
     "payload_intact": _intact,
+    "signatures": _signatures,
     "scope": _scope,
     "approvals": _approvals,
     "backout_plan": _backout_plan,

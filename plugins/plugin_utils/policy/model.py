@@ -1,27 +1,56 @@
 # Copyright (c) Tidegate maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The release policy: what an RFC has to carry, and how a rollout is cut."""
+"""The release policy: what an RFC has to carry, whose signature counts for what, and how a rollout is cut."""
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from ..documents import Document, load_document
+from ..documents import Document, load_document, parse_time
 from ..rollout.options import Rollout, Share
 
 DEFAULT = Path(__file__).parent / "default.yml"
 
 
 @dataclass(frozen=True)
+class PublicKey:
+    """A key of a person. ``id`` is the same for the same key; what it signs at ``revoked`` or later does not count."""
+
+    id: str
+    pem: str
+    revoked: datetime | None = None
+
+
+@dataclass(frozen=True)
+class Person:
+    """What somebody is responsible for, and the keys they sign with: more than one while keys are rotated."""
+
+    roles: frozenset[str]
+    keys: tuple[PublicKey, ...] = ()
+
+
+@dataclass(frozen=True)
+class Trust:
+    """How many distinct people with a role have to sign."""
+
+    role: str
+    threshold: int = 1
+
+
+@dataclass(frozen=True)
 class Policy:
-    """``approvals``: how many distinct people have to approve an RFC of each type."""
+    """``approvals``: how many distinct people have to approve an RFC of each type. ``trust``: who has to sign evidence of each kind."""
 
     approvals: Mapping[str, int]
     rollout: Rollout
+    people: Mapping[str, Person] = field(default_factory=dict)
+    trust: Mapping[str, Trust] = field(default_factory=dict)
 
 
 def load_policy(path: str | Path | None = None) -> Policy:
@@ -29,8 +58,8 @@ def load_policy(path: str | Path | None = None) -> Policy:
 
     Raises :class:`DocumentError` with every problem.
     """
-    base = _load(DEFAULT)
-    own = base if path is None else _load(path)
+    base, _nobody = _load(DEFAULT)
+    own, people = _load(DEFAULT if path is None else path)
     rollout: dict[str, Any] = {**base["rollout"], **own.get("rollout", {})}
     budget: dict[str, Any] = {**base["rollout"]["budget"], **rollout["budget"]}
     return Policy(
@@ -44,14 +73,84 @@ def load_policy(path: str | Path | None = None) -> Policy:
             on_failure=rollout["on_failure"],
             keep=rollout["keep"],
         ),
+        people=people,
+        trust={kind: Trust(**wanted) for kind, wanted in own.get("trust", {}).items()},
     )
 
 
-def _load(path: str | Path) -> dict[str, Any]:
+def person(name: str) -> str:
+    """The same person, however the name is written: case, spaces, letters of another width, signs that nobody sees."""
+    seen = "".join(sign for sign in unicodedata.normalize("NFKC", name) if unicodedata.category(sign) != "Cf")
+    return " ".join(unicodedata.normalize("NFKC", seen.casefold()).split())
+
+
+def _load(path: str | Path) -> tuple[dict[str, Any], dict[str, Person]]:
     document = load_document(path, "policy")
     _check_steps(document)
+    sound = document.is_good(("people",)) or "people" not in document.data
+    people = _people(document)
+    if sound:
+        _check_trust(document, people)
     document.finish()
-    return document.data
+    return document.data, people
+
+
+def _people(document: Document) -> dict[str, Person]:
+    """The people of the policy; notes a key that can't be read or that two of them have, and a person who is there twice."""
+    described = document.data.get("people")
+    if not isinstance(described, dict) or not described:
+        return {}
+    from ..evidence.keys import load_public  # noqa: PLC0415 - slow to import, and each fork that stages a package loads this module
+
+    found: dict[str, Person] = {}
+    names: dict[str, str] = {}
+    owners: dict[str, str] = {}
+    for name, description in described.items():
+        other = names.setdefault(person(name), name)
+        if other != name:
+            document.problem(("people", name), f"{name!a} and {other!a} are one person", "give all their roles and keys to one of them")
+        keys = []
+        listed = description.get("keys") if isinstance(description, dict) else None
+        for index, entry in enumerate(listed if isinstance(listed, list) else []):
+            place = ("people", name, "keys", index)
+            if not document.is_good((*place, "public")):
+                continue
+            try:
+                key_id = load_public(entry["public"]).keyid
+            except ValueError as error:
+                document.problem(
+                    (*place, "public"), f"people.{name}.keys.{index}.public {error}", "write what openssl pkey -in key.pem -pubout prints"
+                )
+                continue
+            owner = owners.setdefault(key_id, f"people.{name}.keys.{index}")
+            if owner != f"people.{name}.keys.{index}":
+                document.problem(place, f"people.{name}.keys.{index} is the key of {owner}", "give each key to one person, once")
+            if document.is_good(place):
+                revoked = entry.get("revoked")
+                keys.append(PublicKey(key_id, entry["public"], parse_time(revoked) if revoked else None))
+        roles = description.get("roles") if isinstance(description, dict) else None
+        texts = (role for role in (roles if isinstance(roles, list) else []) if isinstance(role, str))
+        found[name] = Person(frozenset(texts), tuple(keys))
+    return found
+
+
+def _check_trust(document: Document, people: Mapping[str, Person]) -> None:
+    """Enough people with a key have to have each role, or what is asked for could never be given."""
+    trust = document.data.get("trust", {})
+    for kind, wanted in trust.items() if isinstance(trust, dict) else ():
+        if not document.is_good(("trust", kind)):
+            continue
+        role, threshold = wanted["role"], wanted.get("threshold", 1)
+        holders = sorted(name for name, one in people.items() if role in one.roles)
+        able = [name for name in holders if document.data["people"][name].get("keys")]
+        if not holders:
+            document.problem(("trust", kind, "role"), f"nobody has the role {role!a}", "give it to somebody under people, or correct it")
+        elif len(able) < threshold:
+            place = ("trust", kind, "threshold" if "threshold" in wanted else "role")
+            have = f"{len(able)} with a key {'has' if len(able) == 1 else 'have'} it"
+            document.problem(
+                place, f"trust.{kind} asks for {threshold} with the role {role!a}, but {have}", "lower it, or give the role to more"
+            )
 
 
 def _check_steps(document: Document) -> None:

@@ -45,6 +45,7 @@ class GateInputs:
     ``bad_so_far``: failed and lost hosts of every wave up to and including this one. ``total``: hosts of the whole
     deployment. ``stuck``: how many of the failed hosts could not return to their previous release.
     ``window_open`` and ``on_hold`` speak of the RFC at this moment; ``None`` means that it could not be found out.
+    ``distrust``: why the package is not trusted at this moment, empty when it is.
     """
 
     wave: int
@@ -56,6 +57,7 @@ class GateInputs:
     window_open: bool | None
     on_hold: bool | None
     stuck: int = 0
+    distrust: str = ""
 
 
 @dataclass(frozen=True)
@@ -87,7 +89,7 @@ def decide(inputs: GateInputs) -> GateDecision:
     2. Hosts not done, or counts that don't add up: hold.
     3. No host of the wave is active: ``rollout.on_failure``, whatever the budget allows.
     4. Unless it was the last wave, after which nothing starts: hold when the window is closed, the RFC is on hold, or
-       either could not be found out.
+       either could not be found out, or the package is not trusted any more.
     5. Otherwise proceed.
     """
     counts, rollout = inputs.counts, inputs.rollout
@@ -110,18 +112,18 @@ def decide(inputs: GateInputs) -> GateDecision:
             rollout.on_failure, f"none of {_hosts(counts.size)} in {name} runs the release{_needing_a_person(inputs.stuck)}"
         )
     if inputs.wave < inputs.of:
-        closed = _may_not_start(inputs.window_open, inputs.on_hold)
+        closed = _may_not_start(inputs.window_open, inputs.on_hold) or inputs.distrust
         if closed:
             return GateDecision("hold", f"{closed}; {_active(counts, name)}")
     within = f", {counts.bad} failed or lost within the budget of {rollout.wave_budget}" if counts.bad else ""
     return GateDecision("proceed", f"{_active(counts, name)}{within}{_needing_a_person(inputs.stuck)}")
 
 
-def decide_staging(waves: Sequence[StageCounts], rollout: Rollout) -> GateDecision:
+def decide_staging(waves: Sequence[StageCounts], rollout: Rollout, distrust: str = "") -> GateDecision:
     """Decide whether the first wave may open: ``proceed`` or ``hold``, for nothing runs the release yet.
 
     Hosts on which staging failed count against the budgets just as if activation had failed on them; a wave of which no
-    host is staged could only fail later.
+    host is staged could only fail later. ``distrust``: why the package is not trusted at this moment, empty when it is.
     """
     total = sum(wave.size for wave in waves)
     failed = sum(wave.failed for wave in waves)
@@ -136,9 +138,9 @@ def decide_staging(waves: Sequence[StageCounts], rollout: Rollout) -> GateDecisi
             return GateDecision("hold", spent)
         if not wave.staged:
             return GateDecision("hold", f"none of {_hosts(wave.size)} of wave {number} has the release staged")
-    spent = _over(failed, total, rollout.total_budget, "of the deployment in staging")
-    if spent:
-        return GateDecision("hold", spent)
+    stop = _over(failed, total, rollout.total_budget, "of the deployment in staging") or distrust
+    if stop:
+        return GateDecision("hold", stop)
     within = f", {failed} failed within the budget of {rollout.total_budget}" if failed else ""
     return GateDecision("proceed", f"{total - failed} of {_hosts(total)} staged{within}")
 

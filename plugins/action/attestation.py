@@ -1,0 +1,35 @@
+# Copyright (c) Tidegate maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Controller side of tidegate.release.attestation."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ansible_collections.tidegate.release.plugins.plugin_utils.action_base import TidegateAction
+from ansible_collections.tidegate.release.plugins.plugin_utils.attesting import attest, find_release
+from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.layout import OciLayout
+from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.keys import LIBRARIES, load_signer
+from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.journal import utc_now
+from ansible_collections.tidegate.release.plugins.plugin_utils.settings import home, secret
+
+
+class ActionModule(TidegateAction):
+    """Sign a statement about a package and keep it beside the package."""
+
+    module = "attestation"
+    libraries = ("jsonschema", *LIBRARIES)
+
+    def execute(self, options: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
+        signer = load_signer(home(options, "key"), secret(options, "key_passphrase"))
+        library = OciLayout.open(home(options, "dsl"))
+        release = find_release(library, options["name"], options["version"], options["digest"])
+        changed = attest(library, release, options["type"], options["predicate"], signer, utc_now(), write=not self._task.check_mode)
+        return {
+            "changed": changed,
+            "name": release.name,
+            "version": release.version,
+            "digest": release.digest,
+            "key": signer.public_key.keyid,
+        }

@@ -1,0 +1,111 @@
+# Copyright (c) Tidegate maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Where evidence is kept: beside the package it is about, as manifests that refer to it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from ..dsl.layout import MANIFEST, Descriptor, OciLayout, canonical, parse_json
+from ..errors import IntegrityError, TidegateError
+from .envelope import IN_TOTO, open_envelope, sign
+from .statement import Statement
+
+if TYPE_CHECKING:
+    from securesystemslib.signer import Signer
+
+ENVELOPE = "application/vnd.dsse.envelope.v1+json"
+EMPTY = "application/vnd.oci.empty.v1+json"
+PREDICATE_TYPE = "in-toto.io/predicate-type"
+
+_MANIFEST_LIMIT = 4 << 20  # bytes; what registries accept
+_ENVELOPE_LIMIT = 32 << 20
+_PIECES = 1000  # that refer to one package; more than anybody would want to look through
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What refers to a package: ``envelopes``, of which nobody has checked who signed them, and a sentence for each that is ``broken``."""
+
+    envelopes: tuple[bytes, ...]
+    broken: tuple[str, ...]
+
+    def __iter__(self) -> Iterator[bytes]:
+        return iter(self.envelopes)
+
+    def __len__(self) -> int:
+        return len(self.envelopes)
+
+
+def attach(home: OciLayout, package: str, envelope: bytes) -> str:
+    """Keep an envelope beside the package it is about; return the digest of the manifest that refers to the package.
+
+    Raises :class:`IntegrityError` when the envelope is about something else, or the package is not here. The same envelope is kept once.
+    """
+    statement = open_envelope(envelope).statement
+    if statement.digest != package:
+        raise IntegrityError(f"the evidence is about {statement.digest}, not about {package}; sign it for the package it is kept with")
+    if len(envelope) > _ENVELOPE_LIMIT:
+        raise TidegateError(f"the evidence has {len(envelope)} bytes, more than {_ENVELOPE_LIMIT}; say less in its predicate")
+    subject = Descriptor(MANIFEST, package, len(home.read_blob(package, _MANIFEST_LIMIT)))
+    manifest = {
+        "schemaVersion": 2,
+        "mediaType": MANIFEST,
+        "artifactType": IN_TOTO,
+        "config": home.put_blob(b"{}", EMPTY).to_json(),
+        "layers": [home.put_blob(envelope, ENVELOPE).to_json()],
+        "subject": subject.to_json(),
+        "annotations": {PREDICATE_TYPE: statement.type},
+    }
+    return home.refer(package, canonical(manifest)).digest
+
+
+def collect(home: OciLayout, package: str) -> Evidence:
+    """Every envelope beside a package, whoever signed it.
+
+    Raises :class:`IntegrityError` when the list of what refers to the package can't be read, or is longer than anybody means.
+    """
+    listed = [entry for entry in home.referrers(package) if entry.artifact_type == IN_TOTO]
+    if len(listed) > _PIECES:
+        raise IntegrityError(f"{len(listed)} pieces of evidence refer to {package}, more than {_PIECES}; find out who put them there")
+    envelopes, broken = [], []
+    for entry in listed:
+        try:
+            envelopes.append(_read(home, package, entry.digest))
+        except IntegrityError as error:
+            broken.append(f"the evidence {entry.digest} can't be used: {error}")
+    return Evidence(tuple(envelopes), tuple(broken))
+
+
+def ensure(home: OciLayout, statement: Statement, signer: Signer, now: datetime, write: bool) -> bool:
+    """See to it that ``signer`` has signed the statement; false when it had, whenever that was. Without ``write`` only say it."""
+    for content in collect(home, statement.digest):
+        try:
+            sealed = open_envelope(content)
+        except IntegrityError:
+            continue  # and it counts for nothing
+        # As bytes, since 1 and true are the same to Python, but not to whoever reads them.
+        same = canonical(sealed.statement.to_json(now)) == canonical(statement.to_json(now))
+        if same and sealed.signed_by(signer.public_key):
+            return False
+    if write:
+        attach(home, statement.digest, sign(statement, signer, now))
+    return True
+
+
+def _read(home: OciLayout, package: str, digest: str) -> bytes:
+    where = f"the manifest {digest}"
+    document = parse_json(home.read_blob(digest, _MANIFEST_LIMIT), where)
+    if Descriptor.from_json(document.get("subject"), where).digest != package:
+        raise IntegrityError(f"it refers to another digest than {package}")
+    layers = document.get("layers")
+    if not isinstance(layers, list) or len(layers) != 1:
+        raise IntegrityError("it does not hold exactly one envelope")
+    layer = Descriptor.from_json(layers[0], where)
+    if layer.media_type != ENVELOPE:
+        raise IntegrityError(f"it holds {layer.media_type:.80}, not an envelope")
+    return home.read_blob(layer.digest, _ENVELOPE_LIMIT)

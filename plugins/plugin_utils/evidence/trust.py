@@ -1,0 +1,123 @@
+# Copyright (c) Tidegate maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Whose evidence counts: distinct people whom the policy gives the responsibility, each by a signature over this very package. No I/O.
+
+What can't be read, is about something else, or is signed by a key that the policy does not know counts for nothing, and each says why.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+
+from ..errors import IntegrityError
+from ..policy.model import Policy, PublicKey, Trust
+from .envelope import Sealed, open_envelope
+from .keys import load_public
+from .statement import KINDS, RELEASE, Statement, purl
+from .store import Evidence
+
+
+@dataclass(frozen=True)
+class Counted:
+    """A signature that counts: who made it, with which key, under what."""
+
+    person: str
+    key: PublicKey
+    statement: Statement
+    signed_at: datetime
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What the evidence of one kind comes to. ``wanted`` is ``None`` when the policy asks for none of it; ``refused`` are sentences."""
+
+    kind: str
+    wanted: Trust | None
+    counted: tuple[Counted, ...]
+    refused: tuple[str, ...]
+
+    @property
+    def people(self) -> tuple[str, ...]:
+        """Who counts, each once, however often and with however many keys they signed."""
+        return tuple(sorted({signature.person for signature in self.counted}))
+
+    @property
+    def trusted(self) -> bool:
+        """Whether enough people signed. Never when the policy does not say how many that is."""
+        return self.wanted is not None and len(self.people) >= self.wanted.threshold
+
+    @property
+    def by_revoked(self) -> tuple[str, ...]:
+        """A sentence for each signature that counts although its key was revoked after it had been made."""
+        return tuple(
+            f"{one.person}'s key {one.key.id[:12]} signed at {one.signed_at.isoformat()}, and was revoked at {one.key.revoked.isoformat()}"
+            for one in self.counted
+            if one.key.revoked
+        )
+
+    def sentence(self) -> str:
+        """The judgement for a person; why signatures don't count is in ``refused``."""
+        if self.wanted is None:
+            return f"the policy asks for no signature under the {self.kind}"
+        by = f" ({', '.join(self.people)})" if self.people else ""
+        return f"{len(self.people)} of {self.wanted.threshold} with the role {self.wanted.role} signed the {self.kind}{by}"
+
+
+def judge(evidence: Evidence, policy: Policy, kind: str, digest: str, name: str, version: str, now: datetime) -> Judgement:
+    """Whose signatures under evidence of ``kind`` (a key of ``KINDS``) count for the package ``digest`` of a release at ``now``."""
+    wanted = policy.trust.get(kind)
+    if wanted is None:
+        return Judgement(kind, None, (), ())
+    counted: list[Counted] = []
+    refused = list(evidence.broken)
+    for content in evidence:
+        try:
+            sealed = open_envelope(content)
+        except IntegrityError as error:
+            refused.append(f"evidence counts for nothing: {error}")
+            continue
+        if sealed.statement.type not in KINDS.values():
+            refused.append(f"evidence of the unknown type {sealed.statement.type!a:.100} counts for nothing")
+        elif sealed.statement.type == KINDS[kind]:
+            fault = _fault(sealed, digest, purl(name, version), now)
+            for verdict in _signatures(sealed, policy, wanted, fault):
+                if isinstance(verdict, Counted):
+                    counted.append(verdict)
+                else:
+                    refused.append(verdict)
+    return Judgement(kind, wanted, tuple(counted), tuple(dict.fromkeys(refused)))
+
+
+def _fault(sealed: Sealed, digest: str, subject: str, now: datetime) -> str:
+    """Why the statement, whoever signed it, says nothing about this package; empty when it does."""
+    statement = sealed.statement
+    if statement.digest != digest:
+        return f"it is about {statement.digest}, not about {digest}"
+    if statement.name != subject:
+        return f"it is about {statement.name!a:.100}, not about {subject}"
+    if statement.type == RELEASE and statement.predicate.get("purl") != subject:
+        return f"it is of the release {statement.predicate.get('purl')!a:.100}, not of {subject}"
+    if sealed.signed_at > now:
+        return f"it says that it was signed at {sealed.signed_at.isoformat()}, a time to come"
+    return ""
+
+
+def _signatures(sealed: Sealed, policy: Policy, wanted: Trust, fault: str) -> Iterator[Counted | str]:
+    """For each signature of an envelope that it counts, or why not."""
+    owners = {key.id: (name, key) for name, person in policy.people.items() for key in person.keys}
+    for key_id in sealed.keys:
+        if key_id not in owners:
+            yield f"a signature by the key {key_id!a:.20} does not count: the policy gives that key to nobody"
+            continue
+        name, key = owners[key_id]
+        why = fault
+        if not sealed.signed_by(load_public(key.pem)):
+            why = "it was not made by that key over these bytes"
+        elif wanted.role not in policy.people[name].roles:
+            why = f"{name} does not have the role {wanted.role}"
+        elif not why and key.revoked is not None and sealed.signed_at >= key.revoked:
+            why = f"the key {key.id[:12]} was revoked at {key.revoked.isoformat()}, and it signed at {sealed.signed_at.isoformat()}"
+        yield f"the signature of {name} does not count: {why}" if why else Counted(name, key, sealed.statement, sealed.signed_at)

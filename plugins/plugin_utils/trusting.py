@@ -1,0 +1,88 @@
+# Copyright (c) Tidegate maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Whether a package may be used, by the signatures that the policy asks for: what stage, gate and audit look at again after the clearance.
+
+Light to import, since each fork that stages a host loads this module: what does the cryptography is loaded when a signature has to be
+looked at.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from .dsl.layout import OciLayout, canonical, locked, write_atomically
+from .errors import TidegateError
+from .policy.model import DEFAULT, Policy, load_policy
+
+_REASONS = 5  # why signatures don't count, that a sentence lists
+
+
+@dataclass(frozen=True)
+class Release:
+    """Which package, and of what it has to be."""
+
+    name: str
+    version: str
+    digest: str
+
+
+@dataclass(frozen=True)
+class Standing:
+    """How a package stands. ``distrust``: why it may not be used, empty when it may; ``by_revoked``: what a revoked key had signed."""
+
+    distrust: str
+    by_revoked: tuple[str, ...] = ()
+
+
+def standing(home: OciLayout, policy: Policy, release: Release, now: datetime) -> Standing:
+    """Judge the signatures under a package; one that can't be read is not trusted."""
+    if "package" not in policy.trust:
+        return Standing("")
+    from .evidence.store import collect  # noqa: PLC0415 - see above
+    from .evidence.trust import judge  # noqa: PLC0415
+
+    what = f"{release.name} {release.version}"
+    try:
+        judgement = judge(collect(home, release.digest), policy, "package", release.digest, release.name, release.version, now)
+    except TidegateError as error:
+        return Standing(f"the signatures under {what} can't be read: {error}")
+    if judgement.trusted:
+        return Standing("", tuple(f"{what}: {sentence}" for sentence in judgement.by_revoked))
+    reasons = "".join(f"; {sentence}" for sentence in judgement.refused[:_REASONS])
+    return Standing(f"{what} is not trusted: {judgement.sentence()}{reasons}")
+
+
+def distrust(dsl: str | None, policy_path: str | None, release: Release, now: datetime) -> str:
+    """Why the package must not be used now, in a sentence; empty when it may be. What can't be read is distrusted."""
+    try:
+        policy = load_policy(policy_path)
+        if "package" not in policy.trust:
+            return ""
+        if dsl is None:
+            return "the policy asks for signatures, but no DSL is given; set tidegate_dsl or the environment variable TIDEGATE_DSL"
+        return standing(OciLayout.open(dsl), policy, release, now).distrust
+    except TidegateError as error:
+        return f"whether {release.name} {release.version} is trusted could not be found out: {error}"
+
+
+def distrust_once(folder: Path, dsl: str, policy_path: str | None, release: Release, now: datetime) -> str:
+    """Like :func:`distrust`, but looked at once for all who ask with the same ``folder``, as long as the policy is the same file.
+
+    ``folder`` has to be private to a run: what is in it is believed.
+    """
+    try:
+        policy = hashlib.sha256(Path(policy_path or DEFAULT).read_bytes()).hexdigest()
+        asked = canonical([policy, dsl, release.name, release.version, release.digest])
+        path = folder / f"{hashlib.sha256(asked).hexdigest()}.trust"
+        if not path.exists():
+            folder.mkdir(exist_ok=True)
+            with locked(path.with_suffix(".lock")):
+                if not path.exists():
+                    write_atomically(path, distrust(dsl, policy_path, release, now).encode(errors="replace"))
+        return path.read_text(encoding="utf-8")
+    except OSError as error:
+        return f"whether {release.name} {release.version} is trusted could not be found out: {error.strerror}: {error.filename}"
