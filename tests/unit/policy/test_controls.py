@@ -11,10 +11,12 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.statement import release_statement
+from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.trust import Counted, Judgement
 from ansible_collections.tidegate.release.plugins.plugin_utils.policy import controls
 from ansible_collections.tidegate.release.plugins.plugin_utils.policy.clearance import Clearance, evaluate
 from ansible_collections.tidegate.release.plugins.plugin_utils.policy.controls import CONTROLS, Control, Facts, PackageFacts, Result
-from ansible_collections.tidegate.release.plugins.plugin_utils.policy.model import Policy
+from ansible_collections.tidegate.release.plugins.plugin_utils.policy.model import Person, Policy, PublicKey, Trust
 from ansible_collections.tidegate.release.plugins.plugin_utils.rfc.model import Approval, Rfc
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.options import Rollout
 from hypothesis import given
@@ -48,16 +50,26 @@ RFC = Rfc(
     scope="[*]",
     approvals=(approval(),),
 )
+TRUST = Trust("release-manager")
+SIGNED = Judgement(
+    "package", TRUST, (Counted("rita", PublicKey("1", ""), release_statement("hello", "1.0", DIGEST), START - timedelta(days=2)),), ()
+)
 FACTS = Facts(
     now=START,
     rfc=RFC,
     rfc_error="",
-    policy=Policy(approvals={"normal": 1, "standard": 0, "emergency": 1}, rollout=Rollout()),
+    policy=Policy(
+        approvals={"normal": 1, "standard": 0, "emergency": 1},
+        rollout=Rollout(),
+        people={"rita": Person(frozenset(["release-manager"]))},
+        trust={"package": TRUST},
+    ),
     policy_error="",
     package=PackageFacts(archived=DIGEST, damage=""),
     package_error="",
     scope=("web1", "web2"),
     scope_error="",
+    evidence={"package": SIGNED},
 )
 
 
@@ -76,7 +88,7 @@ def test_what_is_in_order_is_granted() -> None:
     assert clearance.granted
     assert [control.name for control in clearance.controls] == list(CONTROLS)
     assert {control.result for control in clearance.controls} == {Result.PASS}
-    assert clearance.sentence() == "CHG0030001 is cleared: hello 1.0, 9 controls."
+    assert clearance.sentence() == "CHG0030001 is cleared: hello 1.0, 10 controls."
 
 
 @pytest.mark.parametrize(
@@ -91,6 +103,7 @@ def test_what_is_in_order_is_granted() -> None:
         ("digest", {"package": PackageFacts(OTHER, "")}),
         ("payload_archived", {"package": PackageFacts(None, "")}),
         ("payload_intact", {"package": PackageFacts(DIGEST, "blob sha256:00 is damaged")}),
+        ("signatures", {"evidence": {"package": Judgement("package", TRUST, (), ("the signature of dora does not count",))}}),
         ("scope", {"scope": ()}),
         ("approvals", {"approvals": ()}),
         ("approvals", {"approvals": (approval(state="requested"),)}),
@@ -127,10 +140,15 @@ def test_an_rfc_may_be_scheduled_or_under_way(state: int) -> None:
 @pytest.mark.parametrize(
     ("changes", "names"),
     [
-        ({"package": None, "package_error": "no such directory"}, {"digest", "payload_archived", "payload_intact"}),
-        ({"package": PackageFacts(None, "")}, {"digest", "payload_intact"}),
+        (
+            {"package": None, "package_error": "no such directory", "evidence": None, "evidence_error": "no such directory"},
+            {"digest", "payload_archived", "payload_intact", "signatures"},
+        ),
+        ({"package": PackageFacts(None, ""), "evidence": None}, {"digest", "payload_intact", "signatures"}),
+        ({"evidence": None, "evidence_error": "a listing is damaged"}, {"signatures"}),
+        ({"evidence": {}}, {"signatures"}),
         ({"scope": None, "scope_error": "not a database"}, {"scope"}),
-        ({"policy": None, "policy_error": "policy.yml:3: wrong"}, {"approvals"}),
+        ({"policy": None, "policy_error": "policy.yml:3: wrong"}, {"approvals", "signatures"}),
         ({"rfc": None, "rfc_error": "rfc.yml:1: wrong"}, CONTROLS.keys() - {"rfc_schema"}),
     ],
 )
@@ -141,6 +159,13 @@ def test_what_is_not_known_is_inconclusive(changes: dict[str, Any], names: set[s
     assert [control.name for control in clearance.controls] == list(CONTROLS)
     for error in (value for key, value in changes.items() if key.endswith("_error")):
         assert error in clearance.text()
+
+
+def test_a_policy_that_asks_for_no_signature_does_not_ask_whether_there_is_one() -> None:
+    asks_none = replace(FACTS, policy=Policy({"normal": 1}, Rollout()), evidence=None)
+    found = result("signatures", asks_none)
+    assert (found.result, found.reason) == (Result.NOT_APPLICABLE, "the policy asks for no signature")
+    assert evaluate(asks_none).granted
 
 
 def test_an_rfc_that_can_not_be_read_fails_its_schema() -> None:

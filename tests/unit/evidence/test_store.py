@@ -1,0 +1,137 @@
+# Copyright (c) Tidegate maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Evidence beside a package: kept once, found again, and what is broken is named instead of hidden."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.layout import OciLayout
+from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.package import archive
+from ansible_collections.tidegate.release.plugins.plugin_utils.errors import IntegrityError, TidegateError
+from ansible_collections.tidegate.release.plugins.plugin_utils.evidence import store
+from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.envelope import sign
+from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.statement import Statement, release_statement
+from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.store import PREDICATE_TYPE, attach, collect, ensure
+from seals import EARLIER, KEYS, NOW, OTHER, referring, sealed
+
+HELLO = Path(__file__).parents[3] / "examples" / "hello"
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> OciLayout:
+    return OciLayout.create(tmp_path / "dsl")
+
+
+@pytest.fixture
+def package(home: OciLayout) -> str:
+    return archive(HELLO, home).digest
+
+
+def envelope(package: str, name: str = "rita") -> bytes:
+    return sealed(name, release_statement("hello", "1.0", package))
+
+
+def test_what_is_attached_is_found_again_once(home: OciLayout, package: str) -> None:
+    assert len(collect(home, package)) == 0
+    first = attach(home, package, envelope(package))
+    assert attach(home, package, envelope(package)) == first
+    attach(home, package, envelope(package, "carl"))
+    assert sorted(collect(home, package)) == sorted([envelope(package), envelope(package, "carl")])
+
+
+def test_it_is_an_oci_artifact_that_refers_to_the_package(home: OciLayout, package: str) -> None:
+    manifest = json.loads(home.read_blob(attach(home, package, envelope(package)), 1 << 20))
+    assert manifest["artifactType"] == "application/vnd.in-toto+json"
+    assert manifest["subject"]["digest"] == package
+    assert manifest["subject"]["size"] == len(home.read_blob(package, 1 << 20))
+    assert manifest["config"] == {
+        "mediaType": "application/vnd.oci.empty.v1+json",
+        "digest": "sha256:44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a",
+        "size": 2,
+    }
+    assert [layer["mediaType"] for layer in manifest["layers"]] == ["application/vnd.dsse.envelope.v1+json"]
+    assert manifest["annotations"] == {PREDICATE_TYPE: "https://in-toto.io/attestation/release/v0.2"}
+
+
+def test_evidence_about_something_else_is_not_attached(home: OciLayout, package: str) -> None:
+    for wrong in (envelope(OTHER), b"{}", envelope(package)[:-2]):
+        with pytest.raises(IntegrityError):
+            attach(home, package, wrong)
+    with pytest.raises(IntegrityError):
+        attach(home, OTHER, envelope(OTHER))
+    assert len(collect(home, package)) == 0
+
+
+def test_a_key_signs_the_same_thing_once(home: OciLayout, package: str) -> None:
+    statement = release_statement("hello", "1.0", package)
+    assert ensure(home, statement, KEYS["rita"], NOW, write=False)
+    assert len(collect(home, package)) == 0
+    assert ensure(home, statement, KEYS["rita"], EARLIER, write=True)
+    assert not ensure(home, statement, KEYS["rita"], NOW, write=True)
+    assert ensure(home, statement, KEYS["carl"], NOW, write=True)
+    other = Statement(statement.name, package, "https://x.example/y", {"passed": 1})
+    assert ensure(home, other, KEYS["rita"], NOW, write=True)
+    assert ensure(home, Statement(statement.name, package, "https://x.example/y", {"passed": True}), KEYS["rita"], NOW, write=True)
+    assert len(collect(home, package)) == 4
+
+
+def test_a_forged_signature_under_the_keys_name_does_not_keep_it_from_signing(home: OciLayout, package: str) -> None:
+    document = json.loads(envelope(package, "mallory"))
+    document["signatures"][0]["keyid"] = KEYS["rita"].public_key.keyid
+    attach(home, package, json.dumps(document).encode())
+    home.refer(package, referring(home, package, b"junk"))
+    assert ensure(home, release_statement("hello", "1.0", package), KEYS["rita"], NOW, write=True)
+    assert len(collect(home, package)) == 3
+
+
+def test_what_is_broken_is_named_and_the_rest_is_there(home: OciLayout, package: str) -> None:
+    good = envelope(package)
+    attach(home, package, good)
+    damaged = attach(home, package, envelope(package, "carl"))
+    blob = json.loads(home.read_blob(damaged, 1 << 20))["layers"][0]["digest"]
+    path = home.path / "blobs" / "sha256" / blob.removeprefix("sha256:")
+    path.chmod(0o644)
+    path.write_bytes(b"x")
+    home.refer(package, referring(home, package, good, "text/plain"))
+    two = json.loads(referring(home, package, good))
+    two["layers"] *= 2
+    home.refer(package, json.dumps(two).encode())
+    found = collect(home, package)
+    assert list(found) == [good]
+    assert len(found.broken) == 3
+    assert all(sentence.startswith("the evidence sha256:") for sentence in found.broken)
+    assert any(blob in sentence for sentence in found.broken)
+
+
+def test_a_listing_that_names_another_packages_evidence_is_seen_through(home: OciLayout, package: str) -> None:
+    """As when somebody edits the list by hand: a manifest that refers to something else is not evidence about this."""
+    manifest = json.loads(referring(home, package, envelope(package)))
+    stolen = home.put_blob(json.dumps(manifest | {"subject": manifest["subject"] | {"digest": OTHER}}).encode(), manifest["mediaType"])
+    attach(home, package, envelope(package))
+    index_path = home.path / "index.json"
+    index = json.loads(index_path.read_text())
+    entry = next(e for e in index["manifests"] if e["annotations"]["org.opencontainers.image.ref.name"].startswith("sha256-"))
+    listing = json.loads(home.read_blob(entry["digest"], 1 << 20))
+    listing["manifests"] = [listing["manifests"][0] | {"digest": stolen.digest, "size": stolen.size}]
+    entry |= home.put_blob(json.dumps(listing).encode(), entry["mediaType"]).to_json()
+    index_path.write_text(json.dumps(index))
+    found = collect(home, package)
+    assert list(found) == []
+    assert "refers to another digest" in found.broken[0]
+
+
+def test_more_evidence_than_anybody_means_is_refused(home: OciLayout, package: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store, "_PIECES", 1)
+    attach(home, package, envelope(package))
+    attach(home, package, envelope(package, "carl"))
+    with pytest.raises(IntegrityError, match="2 pieces of evidence refer to"):
+        collect(home, package)
+
+
+def test_the_time_of_the_signature_is_not_the_predicates_to_say() -> None:
+    with pytest.raises(TidegateError, match="signedAt already"):
+        sign(Statement("x", OTHER, "https://x.example/y", {"signedAt": "2020-01-01T00:00:00Z"}), KEYS["rita"], NOW)
