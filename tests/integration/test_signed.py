@@ -214,7 +214,7 @@ class TestOnHosts:
             plays.append(play("web1", "activate", {"tidegate_policy": revoked}))
         done = shared.plays(*plays)
         assert "Traceback" not in done.stdout
-        reasons = json.dumps(fleet.rows("select detail from event")) + done.stdout
+        reasons = json.dumps(fleet.rows("select detail from deployment_host") + fleet.rows("select reason from deployment")) + done.stdout
         assert "was revoked at 2020-01-01" in " ".join(reasons.split()), reasons
         served = fleet.served()
         if step == "wave gate":

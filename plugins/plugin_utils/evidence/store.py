@@ -23,7 +23,8 @@ EMPTY = "application/vnd.oci.empty.v1+json"
 PREDICATE_TYPE = "in-toto.io/predicate-type"
 
 _MANIFEST_LIMIT = 4 << 20  # bytes; what registries accept
-_ENVELOPE_LIMIT = 32 << 20
+_ENVELOPE_LIMIT = 16 << 20
+_TOTAL_LIMIT = 128 << 20  # of all that is beside one package
 _PIECES = 1000  # that refer to one package; more than anybody would want to look through
 
 
@@ -67,13 +68,16 @@ def attach(home: OciLayout, package: str, envelope: bytes) -> str:
 def collect(home: OciLayout, package: str) -> Evidence:
     """Every envelope beside a package, whoever signed it.
 
-    Raises :class:`IntegrityError` when the list of what refers to the package can't be read, or is longer than anybody means.
+    Raises :class:`IntegrityError` when the list of what refers to the package can't be read, or there is more than anybody means.
     """
     listed = [entry for entry in home.referrers(package) if entry.artifact_type == IN_TOTO]
     if len(listed) > _PIECES:
         raise IntegrityError(f"{len(listed)} pieces of evidence refer to {package}, more than {_PIECES}; find out who put them there")
-    envelopes, broken = [], []
+    envelopes: list[bytes] = []
+    broken = []
     for entry in listed:
+        if sum(len(envelope) for envelope in envelopes) > _TOTAL_LIMIT:
+            raise IntegrityError(f"the evidence that refers to {package} has more than {_TOTAL_LIMIT} bytes; find out who put it there")
         try:
             envelopes.append(_read(home, package, entry.digest))
         except IntegrityError as error:

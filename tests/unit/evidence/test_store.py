@@ -132,6 +132,14 @@ def test_more_evidence_than_anybody_means_is_refused(home: OciLayout, package: s
         collect(home, package)
 
 
+def test_more_bytes_of_evidence_than_anybody_means_are_refused(home: OciLayout, package: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("rita", "carl"):
+        attach(home, package, envelope(package, name))
+    monkeypatch.setattr(store, "_TOTAL_LIMIT", 100)
+    with pytest.raises(IntegrityError, match="more than 100 bytes"):
+        collect(home, package)
+
+
 def test_the_time_of_the_signature_is_not_the_predicates_to_say() -> None:
     with pytest.raises(TidegateError, match="signedAt already"):
         sign(Statement("x", OTHER, "https://x.example/y", {"signedAt": "2020-01-01T00:00:00Z"}), KEYS["rita"], NOW)

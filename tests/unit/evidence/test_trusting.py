@@ -15,6 +15,8 @@ from typing import Any
 
 import pytest
 from ansible_collections.tidegate.release.plugins.plugin_utils import trusting
+from ansible_collections.tidegate.release.plugins.plugin_utils.clearing import clear
+from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import Cmdb
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.layout import OciLayout
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.package import archive
 from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.statement import release_statement
@@ -38,7 +40,7 @@ class Bed:
 
     def wanting(self, **key: str) -> str:
         people = {"rita": {"roles": [ROLE], "keys": [{"public": pem(KEYS["rita"]), **key}]}}
-        return str(self.write("policy", people=people, trust={"package": {"role": ROLE}}))
+        return str(self.write("policy", approvals=..., people=people, trust={"package": {"role": ROLE}}))
 
     def sign(self, name: str = "rita") -> None:
         attach(self.home, self.release.digest, sealed(name, release_statement("hello", "1.0", self.release.digest)))
@@ -92,6 +94,30 @@ def test_an_old_release_under_a_new_version_counts_for_nothing(bed: Bed) -> None
     bed.sign()
     assert "'pkg:generic/hello@1.0', not about pkg:generic/hello@2.0" in bed.distrust(version="2.0")
     assert "not about pkg:generic/other@1.0" in bed.distrust(name="other")
+
+
+def test_an_rfc_is_cleared_only_for_a_signed_package(bed: Bed) -> None:
+    with Cmdb.open(str(bed.path / "cmdb.sqlite"), create=True) as cmdb:
+        cmdb.put_cis([{"name": "web1", "class": "server"}], "test")
+    release = {"name": "hello", "version": "1.0", "digest": bed.release.digest}
+    rfc = bed.write("rfc", release=release, scope="[*]")
+
+    def signatures(policy: str = bed.policy) -> tuple[str, str, bool]:
+        clearance = clear(str(rfc), str(bed.home.path), str(bed.path / "cmdb.sqlite"), policy, NOW).clearance
+        control = next(control for control in clearance.controls if control.name == "signatures")
+        return str(control.result), control.reason, clearance.granted
+
+    assert signatures() == ("fail", "0 of 1 with the role release-manager signed the package", False)
+    bed.sign("mallory")
+    assert signatures()[1].splitlines()[1].startswith("a signature by the key ")
+    bed.sign()
+    assert signatures() == ("pass", "1 of 1 with the role release-manager signed the package (rita)", True)
+    listing = bed.home.tags()[bed.release.digest.replace(":", "-")].digest
+    path = bed.home.path / "blobs" / "sha256" / listing.removeprefix("sha256:")
+    path.chmod(0o644)
+    path.write_bytes(b"{}")
+    assert signatures()[::2] == ("inconclusive", False)
+    assert listing in signatures()[1]
 
 
 def test_a_revoked_key_is_told(bed: Bed) -> None:

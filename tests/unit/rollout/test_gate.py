@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.gate import (
+    GateDecision,
     GateInputs,
     StageCounts,
     WaveCounts,
@@ -186,3 +187,12 @@ def test_staging_never_backs_out_and_proceeds_only_within_budget(waves: list[Sta
     if decision == "proceed":
         assert all(wave.undone == 0 and wave.staged > 0 and wave.failed <= rollout.wave_budget.at_most(wave.size) for wave in waves)
         assert sum(wave.failed for wave in waves) <= rollout.total_budget.at_most(sum(wave.size for wave in waves))
+
+
+def test_a_package_that_is_not_trusted_any_more_holds_what_would_start() -> None:
+    held = decide(gate(distrust="nobody signed it"))
+    assert held == GateDecision("hold", "nobody signed it; 4 of 4 hosts in wave 2 of 3 active")
+    assert decide(gate(wave=3, distrust="nobody signed it")).decision == "proceed"
+    assert decide(gate(3, failed=1, distrust="nobody signed it")).decision == "back_out"
+    assert decide_staging([StageCounts(2, 2)], Rollout(), "nobody signed it") == GateDecision("hold", "nobody signed it")
+    assert decide_staging([StageCounts(2, 1, 1)], Rollout(), "nobody signed it").reason.startswith("1 of 2 hosts of wave 1")
