@@ -282,8 +282,9 @@ def test_anything_may_be_signed(payload: Any) -> None:
 def test_hostile_names_are_told_on_one_line_and_short() -> None:
     nasty = "x\n\x1b[31m" * 1000
     found = judged(sealed(statement=replace(RELEASE, name=nasty)), resealed(lambda document: document.update(predicateType=nasty)))
+    digest = resealed(lambda document: document["subject"][0]["digest"].update(sha256=nasty))
     assert len(found.refused) == 2
-    for sentence in found.refused:
+    for sentence in (*found.refused, *judged(digest).refused):
         assert "\n" not in sentence
         assert "\x1b" not in sentence
         assert len(sentence) < 300
