@@ -28,7 +28,7 @@ STRICT = {"canary": 1, "steps": [100], "budget": {"wave": 0, "total": 0}}
 
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
-    fleet = Fleet(tmp_path_factory.mktemp("promises"), first=131)
+    fleet = Fleet(tmp_path_factory.mktemp("promises"))
     try:
         fleet.up()
         first = fleet.deploy("CHG2000", "2000.0")
