@@ -13,8 +13,9 @@ from typing import Any
 from .errors import TidegateError
 from .rfc.model import load_rfc
 from .rollout import states
+from .rollout.deployments import Deployment, Run, Target
 from .rollout.gate import GateDecision, GateInputs, StageCounts, WaveCounts, decide, decide_staging
-from .rollout.journal import Deployment, Journal, Run, Target
+from .rollout.journal import Journal
 from .rollout.states import DeploymentState, HostState, WaveState
 
 _BAD = (HostState.FAILED, HostState.STUCK, HostState.STAGE_FAILED)

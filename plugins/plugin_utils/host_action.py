@@ -12,7 +12,8 @@ from ansible.errors import AnsibleConnectionFailure
 from .action_base import TidegateAction
 from .cmdb.store import Cmdb
 from .errors import TidegateError
-from .rollout.journal import Deployment, Journal, Run
+from .rollout.deployments import Deployment, Run
+from .rollout.journal import Journal
 from .settings import home
 
 

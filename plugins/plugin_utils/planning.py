@@ -14,8 +14,9 @@ from .cmdb.store import Cmdb
 from .errors import ConflictError, TidegateError
 from .rfc.model import load_rfc
 from .rollout import states
+from .rollout.deployments import Deployment, Run
 from .rollout.holder import Holder
-from .rollout.journal import Deployment, Journal, Run
+from .rollout.journal import Journal
 from .rollout.planner import PlanHost, plan_waves
 from .rollout.states import DeploymentState
 

@@ -10,9 +10,10 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import Cmdb
 from ansible_collections.tidegate.release.plugins.plugin_utils.errors import ConflictError, NotFoundError, StateError
+from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.deployments import Run
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.gate import GateDecision
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.holder import Holder
-from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.journal import LEASE, Journal, Run
+from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.journal import LEASE, Journal
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.options import Rollout, Share
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.states import DeploymentState, HostState
 
