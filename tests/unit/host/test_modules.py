@@ -33,8 +33,9 @@ def run(module: str, user: int | None = None, **arguments: Any) -> dict[str, Any
         f"from {COLLECTION}.{module} import main\n"
         "try:\n    from ansible.module_utils.testing import patch_module_args\n"
         "except ImportError:\n    basic._ANSIBLE_ARGS = json.dumps({'ANSIBLE_MODULE_ARGS': json.loads(sys.argv[1])}).encode(); main()\n"
-        + (f"os.setuid({user})\n" if user else "")
-        + "with patch_module_args(json.loads(sys.argv[1])):\n    main()\n"
+        "with patch_module_args(json.loads(sys.argv[1])):\n"  # loads what another user may not be able to read
+        + (f"    os.setuid({user})\n" if user else "")
+        + "    main()\n"
     )
     outcome = subprocess.run(
         [sys.executable, "-c", code, json.dumps(arguments)],
