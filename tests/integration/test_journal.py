@@ -250,3 +250,23 @@ def test_a_completed_deployment_is_backed_out_unless_a_later_one_followed(journa
     again = journal.take_over(later.deployment, ELSEWHERE, NOW)
     assert journal.order_backout(again, "users complain", NOW) is DeploymentState.BACKING_OUT
     assert journal.batches("CHG0002", "backout") == [["web1"]]
+
+
+def test_a_completed_deployment_can_be_backed_out_again_once_the_later_one_was(journal: Journal) -> None:
+    run = begin(journal, waves=(("web1",),))
+    stage_all(journal, run)
+    activate(journal, run, "web1")
+    journal.decide_wave(run, 1, PROCEED, NOW)
+    later = journal.begin("CHG0002", {**PACKAGE, "version": "3.0", "digest": "sha256:" + "c" * 64}, (("web1",),), ROLLOUT, ELSEWHERE, NOW)
+    journal.staged(later, "web1", {"version": "2.0", "digest": NEW}, NOW)
+    journal.decide_staging(later, PROCEED, NOW)
+    activate(journal, later, "web1")
+    journal.decide_wave(later, 1, PROCEED, NOW)
+    with pytest.raises(ConflictError, match="web1 runs hello 3.0 by a later deployment"):
+        journal.refuse_superseded(run.deployment)
+    journal.order_backout(later, "no good", NOW)
+    journal.backing_out(later, "web1", NOW)
+    journal.backed_out(later, "web1", HostState.BACKED_OUT, "", NOW)
+    journal.conclude(later, NOW)
+    journal.refuse_superseded(run.deployment)
+    assert journal.order_backout(run, "neither is this one", NOW) is DeploymentState.BACKING_OUT
