@@ -9,6 +9,7 @@ import os
 import shutil
 import sqlite3
 import subprocess
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from itertools import count
@@ -275,6 +276,63 @@ def test_a_host_that_is_lost_while_activating_is_owed_and_not_forgotten(running:
     lab.mend("web2")
     attempt.fails("was backed out")
     assert running.state(attempt.number) == "backed_out"
+
+
+def test_a_host_that_freezes_while_it_is_activated_does_not_hold_up_the_deployment_for_ever(running: Fleet) -> None:
+    before = running.served()
+    slow = {"stop": {"command": ["bin/stop"], "timeout": 10}, "start": {"command": ["sh", "-c", "sleep 5; exec bin/start"], "timeout": 20}}
+    attempt = Attempt(running, hooks=slow)
+    lab = Lab(str(running.path / "lab"))
+    command = running.command("tidegate.release.deploy", {"tidegate_rfc": str(attempt.rfc)})
+    with subprocess.Popen(command, env=running.environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as deploy:
+        try:
+            deadline = time.monotonic() + 60
+            while running.host_states(attempt.number).get("web1") != "activating":
+                assert time.monotonic() < deadline
+                time.sleep(0.1)
+            time.sleep(2)  # its connection is open, its half at work
+            lab.pause("web1")
+            said, _nothing = deploy.communicate(timeout=120)
+        finally:
+            deploy.kill()
+            lab.resume("web1")
+    assert "still owe it" in said
+    assert running.host_states(attempt.number) == {"web1": "owed", "web2": "staged", "web3": "staged"}
+    attempt.fails("was backed out")
+    assert running.served() == before
+
+
+def test_a_resumed_deployment_keeps_off_hosts_that_its_rfc_does_not_select_any_more(running: Fleet) -> None:
+    before = running.served()
+    attempt = Attempt(running)
+    attempt.succeeds("stage")
+    whole = attempt.rfc.read_text()
+    attempt.rfc = running.rfc(attempt.number, attempt.version, attempt.digest, scope="[?name=='web1']")
+    attempt.fails("no longer selects 2 of the hosts", "web2, web3")
+    assert running.served() == before
+    attempt.rfc.write_text(whole)
+    attempt.succeeds()
+
+
+def test_an_rfc_that_a_later_one_has_replaced_is_not_said_to_be_live(running: Fleet) -> None:
+    first, second = Attempt(running), Attempt(running)
+    first.succeeds()
+    second.succeeds()
+    first.fails("by a later deployment")
+    second.succeeds("backout")
+    first.succeeds()
+
+
+def test_an_audit_of_no_host_is_not_a_clean_one(running: Fleet) -> None:
+    done = running.play("tidegate.release.audit", {"tidegate_hosts": "web9"})
+    assert done.returncode != 0
+    assert "there is no host to audit" in done.stdout
+
+
+def test_an_audit_that_a_limit_cuts_names_the_hosts_it_did_not_read(running: Fleet) -> None:
+    done = running.play("tidegate.release.audit", None, "--limit", "web1,localhost")
+    assert done.returncode != 0
+    assert "web2: it could not be read" in done.stdout
 
 
 def test_a_release_that_was_changed_by_hand_since_staging_is_not_touched(running: Fleet) -> None:
