@@ -15,7 +15,6 @@ from .errors import TidegateError
 from .rollout.journal import Deployment, Journal, Run
 from .settings import home
 
-
 # A host that freezes while a connection is open would otherwise be waited for without end; what the user sets for ssh comes first and wins.
 _KEEP_ALIVE = "-o ServerAliveInterval=10 -o ServerAliveCountMax=3"
 

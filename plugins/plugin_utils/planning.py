@@ -110,15 +110,15 @@ def _resume(journal: Journal, current: Deployment, now: datetime, write: bool) -
 
 
 def _refuse_moved_scope(journal: Journal, current: Deployment, selected: Collection[str]) -> None:
-    """Hosts that are still to change have to be those that the RFC, as it was cleared now, selects; finished ones may have left its query."""
+    """The hosts still to change have to be among those that the RFC, as just cleared, selects; finished ones may have left its query."""
     if current.state not in states.OPEN:
         return
     waiting = (HostState.PLANNED, HostState.STAGED, HostState.STAGE_FAILED)
     outside = [target.host for target in journal.targets(current.id) if target.state in waiting and target.host not in selected]
     if outside:
         raise ConflictError(
-            f"{current.rfc} no longer selects {len(outside)} of the hosts that {current.label} is still to change ({', '.join(outside[:5])}); "
-            "give the RFC its scope back, or back the deployment out and raise a new RFC"
+            f"{current.rfc} no longer selects {len(outside)} of the hosts that {current.label} is still to change "
+            f"({', '.join(outside[:5])}); give the RFC its scope back, or back the deployment out and raise a new RFC"
         )
 
 

@@ -262,7 +262,7 @@ def test_a_completed_deployment_can_be_backed_out_again_once_the_later_one_was(j
     journal.decide_staging(later, PROCEED, NOW)
     activate(journal, later, "web1")
     journal.decide_wave(later, 1, PROCEED, NOW)
-    with pytest.raises(ConflictError, match="web1 runs hello 3.0 by a later deployment"):
+    with pytest.raises(ConflictError, match=r"web1 runs hello 3\.0 by a later deployment"):
         journal.refuse_superseded(run.deployment)
     journal.order_backout(later, "no good", NOW)
     journal.backing_out(later, "web1", NOW)

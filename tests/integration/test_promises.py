@@ -253,6 +253,21 @@ def test_a_limit_that_cuts_a_wave_holds_and_does_no_harm(running: Fleet) -> None
     assert set(running.served().values()) == {attempt.version}
 
 
+@pytest.mark.parametrize("verb", ["archive", "clear", "stage", "deploy", "backout", "audit", "report", "lab"])
+def test_a_limit_without_the_controller_is_not_a_success(running: Fleet, tmp_path: Path, verb: str) -> None:
+    variables = {
+        "tidegate_rfc": "none.yml",
+        "tidegate_release": "none",
+        "tidegate_report": str(tmp_path / "out"),
+        "lab_path": str(tmp_path / "lab"),
+    }
+    done = running.play(f"tidegate.release.{verb}", variables, "--limit", "web1")
+    assert done.returncode != 0, done.stdout
+    assert "--limit web1 leaves out localhost" in " ".join(done.stdout.split())
+    assert "Traceback" not in done.stdout
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_host_that_refuses_connections_holds_staging_and_does_not_stop_the_others(running: Fleet) -> None:
     attempt = Attempt(running)
     lab = Lab(str(running.path / "lab"))
