@@ -270,3 +270,44 @@ def test_a_completed_deployment_can_be_backed_out_again_once_the_later_one_was(j
     journal.conclude(later, NOW)
     journal.refuse_superseded(run.deployment)
     assert journal.order_backout(run, "neither is this one", NOW) is DeploymentState.BACKING_OUT
+
+
+def test_a_host_goes_back_only_when_the_deployment_does(journal: Journal) -> None:
+    run = begin(journal)
+    stage_all(journal, run)
+    activate(journal, run, "web1")
+    with pytest.raises(StateError, match="is activating, not backing out, so web1 stays as it is"):
+        journal.backing_out(run, "web1", NOW)
+    assert journal.targets(run.deployment)[0].state is HostState.ACTIVE
+
+
+def test_backing_a_completed_deployment_out_takes_its_locks_again(journal: Journal) -> None:
+    run = begin(journal, waves=(("web1",),))
+    stage_all(journal, run)
+    activate(journal, run, "web1")
+    journal.decide_wave(run, 1, PROCEED, NOW)
+    other = journal.begin("CHG0002", {**PACKAGE, "name": "other"}, (("web1",),), ROLLOUT, ELSEWHERE, NOW)
+    again = journal.take_over(run.deployment, ELSEWHERE, NOW)
+    with pytest.raises(ConflictError, match="locked by CHG0002"):
+        journal.order_backout(again, "users complain", NOW)
+    journal.order_backout(other, "not now", NOW)
+    journal.order_backout(again, "users complain", NOW)
+    with pytest.raises(ConflictError, match="locked by CHG0001"):
+        begin(journal, "CHG0003", (("web1",),))
+
+
+def test_the_journal_refuses_what_the_state_machines_do_not_know(journal: Journal) -> None:
+    run = begin(journal)
+    with pytest.raises(StateError, match="web1 is planned and can't become active"):
+        journal.activated(run, "web1", HostState.ACTIVE, "", NOW)
+    stage_all(journal, run)
+    with pytest.raises(StateError, match="is activating and can't become activating"):
+        journal.decide_staging(run, PROCEED, NOW)
+    assert {target.state for target in journal.targets(run.deployment)} == {HostState.STAGED}
+    assert [row for row in journal.waves(run.deployment) if row[1] == "open"] == [(1, "open", None)]
+
+
+def test_tokens_rise_with_the_clock_so_that_a_cmdb_made_anew_is_not_taken_for_an_old_one(journal: Journal) -> None:
+    first = begin(journal)
+    assert first.token >= NOW.timestamp() * 1000
+    assert journal.take_over(first.deployment, ELSEWHERE, NOW).token > first.token

@@ -72,9 +72,10 @@ class Attempt:
             assert word in said, done.stdout
         return said
 
-    def succeeds(self, name: str = "deploy") -> None:
+    def succeeds(self, name: str = "deploy") -> str:
         done = self.play(name)
         assert done.returncode == 0, done.stdout
+        return done.stdout
 
 
 def ago(**delta: float) -> str:
@@ -175,7 +176,7 @@ def test_a_host_that_fails_within_the_budget_goes_back_alone(shared: Fleet) -> N
     shared.write_policy(rollout={**STRICT, "budget": {"wave": 1, "total": 1}})
     attempt = Attempt(shared)
     shared.run_on("web3", f"echo {attempt.version} > /etc/hello-broken")
-    attempt.succeeds()
+    assert "is live on 2 of 3 hosts; web3 is failed." in attempt.succeeds()
     assert shared.served() == {"web1": attempt.version, "web2": attempt.version, "web3": before}
     assert shared.installed() == shared.served()
     shared.write_policy(rollout=STRICT)
