@@ -6,10 +6,13 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
+import yaml
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import Cmdb
 from ansible_collections.tidegate.release.plugins.plugin_utils.errors import ConflictError, NotFoundError, StateError
+from ansible_collections.tidegate.release.plugins.plugin_utils.gating import decide_wave_gate
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.gate import GateDecision
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.holder import Holder
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.journal import LEASE, Journal, Run
@@ -311,3 +314,44 @@ def test_tokens_rise_with_the_clock_so_that_a_cmdb_made_anew_is_not_taken_for_an
     first = begin(journal)
     assert first.token >= NOW.timestamp() * 1000
     assert journal.take_over(first.deployment, ELSEWHERE, NOW).token > first.token
+
+
+@pytest.mark.parametrize(
+    ("changes", "decision", "reason"),
+    [
+        ({}, "proceed", "1 host in wave 1 of 2 active"),
+        ({"release": {"name": "hello", "version": "2.0", "digest": OLD}}, "hold", "could not be found out"),
+        ({"number": "CHG0002"}, "hold", "could not be found out"),
+        ({"colour": "red"}, "hold", "could not be found out"),
+        ({"on_hold": True}, "hold", "the RFC is on hold"),
+        ({"end_date": (NOW - timedelta(minutes=1)).isoformat()}, "hold", "the change window is closed"),
+    ],
+)
+def test_a_gate_asks_the_rfc_of_this_deployment_and_no_other(
+    journal: Journal, tmp_path: Path, changes: dict[str, object], decision: str, reason: str
+) -> None:
+    run = begin(journal)
+    stage_all(journal, run)
+    activate(journal, run, "web1")
+    document = {
+        "schema": 1,
+        "number": "CHG0001",
+        "type": "normal",
+        "state": -2,
+        "risk": 3,
+        "impact": 3,
+        "short_description": "hello 2.0",
+        "requested_by": "rita",
+        "start_date": (NOW - timedelta(hours=1)).isoformat(),
+        "end_date": (NOW + timedelta(hours=1)).isoformat(),
+        "backout_plan": "Back to the release before.",
+        "test_plan": "Health checks.",
+        "release": {"name": "hello", "version": "2.0", "digest": NEW},
+        "scope": "[?class=='server']",
+        "approvals": [],
+        **changes,
+    }
+    path = tmp_path / "rfc.yml"
+    path.write_text(yaml.safe_dump(document))
+    decided = decide_wave_gate(journal, run, str(path), NOW)
+    assert (decided["decision"], reason in decided["reason"]) == (decision, True), decided["reason"]

@@ -330,6 +330,24 @@ def test_a_resumed_deployment_keeps_off_hosts_that_its_rfc_does_not_select_any_m
     attempt.succeeds()
 
 
+def test_a_resumed_deployment_keeps_to_the_digest_that_it_began_with(running: Fleet) -> None:
+    attempt, other = Attempt(running), Attempt(running)
+    attempt.succeeds("stage")
+    whole = attempt.rfc.read_text()
+    running.rfc(attempt.number, other.version, other.digest)
+    attempt.fails(f"now names {other.digest}", "back that out first")
+    attempt.rfc.write_text(whole)
+    attempt.succeeds()
+
+
+def test_a_ci_that_the_inventory_does_not_have_is_named_before_anything_starts(running: Fleet) -> None:
+    attempt = Attempt(running)
+    done = running.play("tidegate.release.deploy", {"tidegate_rfc": str(attempt.rfc)}, inventory="localhost,")
+    assert done.returncode != 0
+    assert "3 CIs in the scope" in done.stdout
+    assert running.state(attempt.number) is None
+
+
 def test_an_rfc_that_a_later_one_has_replaced_is_not_said_to_be_live(running: Fleet) -> None:
     first, second = Attempt(running), Attempt(running)
     first.succeeds()
