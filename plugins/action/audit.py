@@ -11,6 +11,7 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.action_base impor
 from ansible_collections.tidegate.release.plugins.plugin_utils.auditing import compare
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import Cmdb
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.layout import OciLayout
+from ansible_collections.tidegate.release.plugins.plugin_utils.errors import TidegateError
 from ansible_collections.tidegate.release.plugins.plugin_utils.settings import home
 
 
@@ -21,6 +22,8 @@ class ActionModule(TidegateAction):
     libraries = ("SQLAlchemy", "jmespath")
 
     def execute(self, options: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
+        if not options["found"]:
+            raise TidegateError("there is no host to audit, so nothing was compared; check tidegate_hosts and the inventory")
         archived = {descriptor.digest for descriptor in OciLayout.open(home(options, "dsl")).tags().values()}
         with Cmdb.open(home(options, "cmdb")) as cmdb:
             recorded = cmdb.installations(sorted(options["found"]))

@@ -117,7 +117,9 @@ def _verdict(deployment: Deployment, targets: list[Target]) -> str:
     owed = [target.host for target in targets if target.state in states.TOUCHED]
     if deployment.state is DeploymentState.COMPLETED:
         active = sum(target.state is HostState.ACTIVE for target in targets)
-        return f"{what} is live on {active} of {len(targets)} hosts."
+        others = [f"{target.host} is {target.state}" for target in targets if target.state is not HostState.ACTIVE]
+        more = f"; {', '.join(others[:5])}{' ...' if len(others) > 5 else ''}" if others else ""
+        return f"{what} is live on {active} of {len(targets)} hosts{more}."
     if deployment.state is DeploymentState.BACKED_OUT:
         back = sum(target.state is HostState.BACKED_OUT for target in targets)
         return f"{what} was backed out of {_hosts(back)} it had touched: {deployment.reason}."

@@ -37,6 +37,11 @@ _D, _H, _W = DeploymentState, HostState, WaveState
 class Journal(Deployments):
     """The deployments of one CMDB, to be written."""
 
+    def refuse_superseded(self, deployment_id: int) -> None:
+        """Raise :class:`ConflictError` when a later deployment has changed what this one made active."""
+        with self._cmdb.read() as connection:
+            self._refuse_superseded(connection, self._load(connection, deployment_id))
+
     # -- beginning and taking over -----------------------------------------
 
     def begin(
@@ -369,9 +374,12 @@ class Journal(Deployments):
         rows = connection.execute(
             sa.select(t.ci.c.name, t.installation.c.version)
             .join(t.installation, t.installation.c.ci_id == t.ci.c.id)
+            .join(t.deployment, t.deployment.c.id == t.installation.c.deployment_id)
             .where(
                 t.installation.c.release == deployment.release,
                 t.installation.c.deployment_id != deployment.id,
+                # What a later deployment brought back when it was backed out is this one's own again.
+                (t.installation.c.digest != deployment.digest) | (t.deployment.c.state != _D.BACKED_OUT),
                 t.ci.c.name.in_(
                     sa.select(t.deployment_host.c.host).where(
                         t.deployment_host.c.deployment_id == deployment.id, t.deployment_host.c.state == _H.ACTIVE
