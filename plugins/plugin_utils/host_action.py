@@ -77,7 +77,8 @@ class HostAction(TidegateAction):
                 "token": self._run.token,
                 **arguments,
             },
-            task_vars=self._task_vars,
+            # The settings may hold secrets, which the host's log is not to have.
+            task_vars={**self._task_vars, "ansible_no_target_syslog": True},
         )
         if "module_stdout" in answer:
             said = f"{answer.get('module_stderr') or ''}\n{answer['module_stdout']}".strip().splitlines() or [str(answer.get("msg", ""))]

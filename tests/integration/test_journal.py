@@ -356,3 +356,21 @@ def test_a_gate_asks_the_rfc_of_this_deployment_and_no_other(
     path.write_text(yaml.safe_dump(document))
     decided = decide_wave_gate(journal, run, str(path), NOW)
     assert (decided["decision"], reason in decided["reason"]) == (decision, True), decided["reason"]
+
+
+def test_a_deployment_with_a_lost_host_waits_and_visits_only_that_host_again(journal: Journal) -> None:
+    run = begin(journal, waves=(("web1",), ("web2", "web3")))
+    stage_all(journal, run)
+    activate(journal, run, "web1", HostState.LOST)
+    journal.decide_wave(run, 1, PROCEED, NOW)
+    activate(journal, run, "web2")
+    activate(journal, run, "web3", HostState.FAILED)
+    journal.decide_wave(run, 2, PROCEED, NOW)
+    assert journal.deployment(run.deployment).state is DeploymentState.HELD
+    again = journal.take_over(run.deployment, ELSEWHERE, NOW)
+    assert journal.batches("CHG0001", "activate") == [["web1"]]
+    with pytest.raises(StateError, match="not open"):
+        journal.activating(again, "web2", NOW)
+    activate(journal, again, "web1")
+    journal.decide_lost(again, PROCEED, NOW)
+    assert journal.deployment(run.deployment).state is DeploymentState.COMPLETED

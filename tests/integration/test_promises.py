@@ -369,6 +369,22 @@ def test_an_audit_that_a_limit_cuts_names_the_hosts_it_did_not_read(running: Fle
     assert "web2: it could not be read" in done.stdout
 
 
+def test_a_host_lost_within_the_budget_is_visited_again_before_the_deployment_completes(shared: Fleet) -> None:
+    shared.write_policy(rollout={**STRICT, "budget": {"wave": 1, "total": 1}})
+    attempt = Attempt(shared)
+    attempt.succeeds("stage")
+    lab = Lab(str(shared.path / "lab"))
+    lab.cut("web2")
+    attempt.fails("is held", "not known what web2 run")
+    assert shared.host_states(attempt.number) == {"web1": "active", "web2": "lost", "web3": "active"}
+    attempt.fails("is held", "not known what web2 run")
+    lab.mend("web2")
+    attempt.succeeds()
+    assert set(shared.served().values()) == {attempt.version}
+    assert shared.installed() == shared.served()
+    shared.write_policy(rollout=STRICT)
+
+
 def test_a_release_that_was_changed_by_hand_since_staging_is_not_touched(running: Fleet) -> None:
     attempt = Attempt(running)
     attempt.succeeds("stage")

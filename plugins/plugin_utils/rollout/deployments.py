@@ -120,12 +120,15 @@ class Deployments:
             hosts = [target.host for target in targets if target.state in (_H.PLANNED, _H.STAGE_FAILED)]
             return [hosts] if hosts else []
         if step == "activate" and current.state is _D.ACTIVATING:
-            undecided = [number for number, state, _decision in self.waves(current.id) if state is not _W.DECIDED]
-            batches = [
-                [target.host for target in targets if target.wave == number and target.state not in (_H.PLANNED, _H.STAGE_FAILED)]
-                for number in undecided
+            undecided = {number for number, state, _decision in self.waves(current.id) if state is not _W.DECIDED}
+            # When every wave is decided, what remains are hosts that got lost in theirs.
+            due = [
+                target
+                for target in targets
+                if (target.wave in undecided and target.state not in (_H.PLANNED, _H.STAGE_FAILED))
+                or (not undecided and target.state in states.UNKNOWN)
             ]
-            return [batch for batch in batches if batch]
+            return [[target.host for target in due if target.wave == number] for number in sorted({target.wave for target in due})]
         if step == "backout" and current.state is _D.BACKING_OUT:
             numbers = sorted({target.wave for target in targets}, reverse=True)
             batches = [

@@ -145,13 +145,17 @@ class Journal(Deployments):
             self._move_host(connection, run, host, _H.STAGE_FAILED, now, detail)
 
     def activating(self, run: Run, host: str, now: datetime) -> Target:
-        """Write ahead that ``host`` is about to change; raises :class:`StateError` unless its wave is open."""
+        """Write ahead that ``host`` is about to change.
+
+        Raises :class:`StateError` unless its wave is open, or the host got lost in a wave that is decided.
+        """
         with self._writing(run, now) as (connection, deployment):
             target = self._target(connection, run.deployment, host)
             state = connection.scalar(
                 sa.select(self._t.wave.c.state).where(self._t.wave.c.deployment_id == run.deployment, self._t.wave.c.number == target.wave)
             )
-            if deployment.state is not _D.ACTIVATING or state != _W.OPEN:
+            due = state == _W.OPEN or (state == _W.DECIDED and target.state in states.UNKNOWN)
+            if deployment.state is not _D.ACTIVATING or not due:
                 raise StateError(f"wave {target.wave} of {deployment.label} is not open, so {host} must not change yet; run deploy again")
             self._move_host(connection, run, host, _H.ACTIVATING, now, "")
         return target
@@ -207,19 +211,24 @@ class Journal(Deployments):
                 raise ConflictError(
                     f"the gate of wave {number} of {deployment.label} was already decided; run deploy again to go on from there"
                 )
-            self._append(connection, run.deployment, now, "decided", wave=number, data=asdict(decision))
-            active = [x for x in self._targets(connection, run.deployment) if x.wave == number and x.state is _H.ACTIVE]
-            self._install(connection, deployment, {x.host: (deployment.version, deployment.digest) for x in active}, now)
-            if decision.decision == "proceed":
-                self._open_next(connection, run, number, now)
-            else:
-                self._move(
-                    connection,
-                    deployment,
-                    _D.BACKING_OUT if decision.decision == "back_out" else _D.HELD,
-                    now,
-                    decision.reason,
-                )
+            self._follow(connection, deployment, run, number, decision, now)
+
+    def decide_lost(self, run: Run, decision: GateDecision, now: datetime) -> None:
+        """Write the gate's decision on the hosts that had got lost, when every wave is decided."""
+        with self._writing(run, now) as (connection, deployment):
+            self._follow(connection, deployment, run, None, decision, now)
+
+    def _follow(
+        self, connection: sa.Connection, deployment: Deployment, run: Run, number: int | None, decision: GateDecision, now: datetime
+    ) -> None:
+        """What follows from a decision about the wave ``number``, or about the hosts that had got lost in earlier ones."""
+        self._append(connection, run.deployment, now, "decided", wave=number, data=asdict(decision))
+        active = [x for x in self._targets(connection, run.deployment) if number in (None, x.wave) and x.state is _H.ACTIVE]
+        self._install(connection, deployment, {x.host: (deployment.version, deployment.digest) for x in active}, now)
+        if decision.decision == "proceed":
+            self._open_next(connection, run, number, now)
+        else:
+            self._move(connection, deployment, _D.BACKING_OUT if decision.decision == "back_out" else _D.HELD, now, decision.reason)
 
     def order_backout(self, run: Run, reason: str, now: datetime) -> DeploymentState:
         """A person wants the deployment undone: it is now backing out, or cancelled when it had not touched any host.
@@ -329,23 +338,28 @@ class Journal(Deployments):
         )
         self._append(connection, run.deployment, now, new, host, target.wave, {"detail": detail, **values})
 
-    def _open_next(self, connection: sa.Connection, run: Run, after: int, now: datetime) -> None:
-        """Open the first wave behind ``after`` that has a staged host; when there is none the deployment is complete."""
+    def _open_next(self, connection: sa.Connection, run: Run, after: int | None, now: datetime) -> None:
+        """Open the first wave behind ``after`` that has a staged host.
+
+        When there is none, or ``after`` is ``None``, the deployment is complete; unless it is not known what some hosts run: it is held.
+        """
         t = self._t
-        staged = {target.wave for target in self._targets(connection, run.deployment) if target.state is not _H.STAGE_FAILED}
-        numbers = connection.scalars(
-            sa.select(t.wave.c.number).where(t.wave.c.deployment_id == run.deployment, t.wave.c.number > after).order_by(t.wave.c.number)
-        ).all()
-        for number in numbers:
-            if number in staged:
-                connection.execute(
-                    t.wave.update()
-                    .where(t.wave.c.deployment_id == run.deployment, t.wave.c.number == number)
-                    .values(state=_W.OPEN, opened=now)
-                )
-                self._append(connection, run.deployment, now, "opened", wave=number)
-                return
-        self._finish(connection, self._load(connection, run.deployment), _D.COMPLETED, now)
+        targets = self._targets(connection, run.deployment)
+        staged = {target.wave for target in targets if target.state is not _H.STAGE_FAILED and after is not None and target.wave > after}
+        if staged:
+            number = min(staged)
+            connection.execute(
+                t.wave.update().where(t.wave.c.deployment_id == run.deployment, t.wave.c.number == number).values(state=_W.OPEN, opened=now)
+            )
+            self._append(connection, run.deployment, now, "opened", wave=number)
+            return
+        deployment = self._load(connection, run.deployment)
+        unknown = [target.host for target in targets if target.state in states.UNKNOWN]
+        if unknown:
+            reason = f"it is not known what {', '.join(unknown[:5])}{' ...' if len(unknown) > 5 else ''} run, {len(unknown)} in all"
+            self._move(connection, deployment, _D.HELD, now, reason)
+        else:
+            self._finish(connection, deployment, _D.COMPLETED, now)
 
     def _lock(self, connection: sa.Connection, deployment_id: int, hosts: Sequence[str]) -> None:
         try:
