@@ -8,7 +8,8 @@ from __future__ import annotations
 from typing import Any
 
 from ansible_collections.tidegate.release.plugins.plugin_utils.host_action import HostAction
-from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.journal import Deployment, Journal, utc_now
+from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.deployments import Deployment
+from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.journal import Journal, utc_now
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.states import HostState
 
 

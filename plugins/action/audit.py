@@ -11,10 +11,11 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.action_base impor
 from ansible_collections.tidegate.release.plugins.plugin_utils.auditing import compare
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import Cmdb
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.layout import OciLayout
+from ansible_collections.tidegate.release.plugins.plugin_utils.errors import TidegateError
 from ansible_collections.tidegate.release.plugins.plugin_utils.policy.model import load_policy
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.journal import utc_now
 from ansible_collections.tidegate.release.plugins.plugin_utils.settings import home, optional_home
-from ansible_collections.tidegate.release.plugins.plugin_utils.trusting import Release, standing
+from ansible_collections.tidegate.release.plugins.plugin_utils.trusting import judge_library
 
 
 class ActionModule(TidegateAction):
@@ -24,22 +25,15 @@ class ActionModule(TidegateAction):
     libraries = ("SQLAlchemy", "jmespath", "jsonschema")
 
     def execute(self, options: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
-        library, policy, now = OciLayout.open(home(options, "dsl")), load_policy(optional_home(options, "policy")), utc_now()
-        archived = library.tags()
-        untrusted: dict[str, tuple[str, str]] = {}
-        warnings: list[str] = []
-        for tag, descriptor in archived.items():
-            name, colon, version = tag.partition(":")
-            if colon:
-                stands = standing(library, policy, Release(name, version, descriptor.digest), now)
-                warnings += stands.by_revoked
-                if stands.distrust:
-                    untrusted[descriptor.digest] = (name, stands.distrust)
+        if not options["found"]:
+            raise TidegateError("there is no host to audit, so nothing was compared; check tidegate_hosts and the inventory")
+        library = OciLayout.open(home(options, "dsl"))
+        archived = {descriptor.digest for descriptor in library.tags().values()}
+        untrusted, by_revoked = judge_library(library, load_policy(optional_home(options, "policy")), utc_now())
         with Cmdb.open(home(options, "cmdb")) as cmdb:
             recorded = cmdb.installations(sorted(options["found"]))
-        digests = {descriptor.digest for descriptor in archived.values()}
-        differences = compare(options["found"], recorded, digests, untrusted)
-        result: dict[str, Any] = {"changed": False, "differences": differences, "by_revoked": warnings, "warnings": warnings}
+        differences = compare(options["found"], recorded, archived, untrusted)
+        result: dict[str, Any] = {"changed": False, "differences": differences, "by_revoked": by_revoked, "warnings": by_revoked}
         if differences:
             lines = [f"{difference['host'] or 'DSL'}: {difference['detail']}" for difference in differences]
             result.update(failed=True, msg=f"{len(lines)} differences between hosts, CMDB and DSL:\n" + "\n".join(lines))

@@ -10,7 +10,8 @@ from typing import Any
 from ansible_collections.tidegate.release.plugins.plugin_utils.action_base import TidegateAction
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import Cmdb
 from ansible_collections.tidegate.release.plugins.plugin_utils.gating import decide_staging_gate, decide_wave_gate
-from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.journal import Journal, Run, utc_now
+from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.deployments import Run
+from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.journal import Journal, utc_now
 from ansible_collections.tidegate.release.plugins.plugin_utils.settings import home, optional_home
 from ansible_collections.tidegate.release.plugins.plugin_utils.trusting import Release, distrust
 

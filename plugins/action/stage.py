@@ -15,7 +15,8 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.layout import
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.pack import build_pack
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.package import load_package
 from ansible_collections.tidegate.release.plugins.plugin_utils.host_action import HostAction
-from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.journal import Deployment, Journal, utc_now
+from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.deployments import Deployment
+from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.journal import Journal, utc_now
 from ansible_collections.tidegate.release.plugins.plugin_utils.settings import home, optional_home
 from ansible_collections.tidegate.release.plugins.plugin_utils.trusting import Release, distrust_once
 

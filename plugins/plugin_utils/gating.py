@@ -7,14 +7,16 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
 from .errors import TidegateError
 from .rfc.model import load_rfc
 from .rollout import states
+from .rollout.deployments import Deployment, Run, Target
 from .rollout.gate import GateDecision, GateInputs, StageCounts, WaveCounts, decide, decide_staging
-from .rollout.journal import Deployment, Journal, Run, Target
+from .rollout.journal import Journal
 from .rollout.states import DeploymentState, HostState, WaveState
 from .trusting import Release
 
@@ -40,25 +42,28 @@ def decide_staging_gate(journal: Journal, run: Run, distrust: Distrust, now: dat
 
 
 def decide_wave_gate(journal: Journal, run: Run, rfc_path: str, distrust: Distrust, now: datetime) -> dict[str, Any]:
-    """Decide about the open wave; holds without writing when none is open, for then somebody else has decided."""
+    """Decide about the open wave; when all are decided, about the hosts that had got lost in them.
+
+    Holds without writing when the deployment is not activating, for then somebody else has decided.
+    """
     deployment = journal.deployment(run.deployment)
     waves = journal.waves(run.deployment)
     number = next((number for number, state, _decision in waves if state is WaveState.OPEN), None)
-    if deployment.state is not DeploymentState.ACTIVATING or number is None:
+    if deployment.state is not DeploymentState.ACTIVATING:
         return {"changed": False, "decision": "hold", "reason": f"{deployment.label} is {deployment.state} and has no open wave"}
     targets = journal.targets(run.deployment)
     # A host that could not be staged never gets to its wave; staging's own gate has counted it, and the total still does.
-    wave = [target for target in targets if target.wave == number and target.state is not HostState.STAGE_FAILED]
+    wave = [target for target in targets if number in (None, target.wave) and target.state is not HostState.STAGE_FAILED]
     counts = _count(wave)
     window_open, on_hold = _read_rfc(rfc_path, deployment, now)
     decision = decide(
         GateInputs(
-            wave=number,
+            wave=number or len(waves),
             of=len(waves),
             counts=counts,
             bad_so_far=sum(target.state in (*_BAD, HostState.LOST) for target in targets),
             total=len(targets),
-            rollout=deployment.rollout,
+            rollout=deployment.rollout if number else replace(deployment.rollout, wave_budget=deployment.rollout.total_budget),
             window_open=window_open,
             on_hold=on_hold,
             stuck=sum(target.state is HostState.STUCK for target in targets),
@@ -66,7 +71,10 @@ def decide_wave_gate(journal: Journal, run: Run, rfc_path: str, distrust: Distru
         )
     )
     decision = GateDecision(decision.decision, decision.reason + _first_failure(wave))
-    journal.decide_wave(run, number, decision, now)
+    if number is None:
+        journal.decide_lost(run, decision, now)
+    else:
+        journal.decide_wave(run, number, decision, now)
     return _result(decision, number, len(waves), counts.size)
 
 
@@ -124,7 +132,9 @@ def _verdict(deployment: Deployment, targets: list[Target]) -> str:
     owed = [target.host for target in targets if target.state in states.TOUCHED]
     if deployment.state is DeploymentState.COMPLETED:
         active = sum(target.state is HostState.ACTIVE for target in targets)
-        return f"{what} is live on {active} of {len(targets)} hosts."
+        others = [f"{target.host} is {target.state}" for target in targets if target.state is not HostState.ACTIVE]
+        more = f"; {', '.join(others[:5])}{' ...' if len(others) > 5 else ''}" if others else ""
+        return f"{what} is live on {active} of {len(targets)} hosts{more}."
     if deployment.state is DeploymentState.BACKED_OUT:
         back = sum(target.state is HostState.BACKED_OUT for target in targets)
         return f"{what} was backed out of {_hosts(back)} it had touched: {deployment.reason}."

@@ -12,8 +12,12 @@ from ansible.errors import AnsibleConnectionFailure
 from .action_base import TidegateAction
 from .cmdb.store import Cmdb
 from .errors import TidegateError
-from .rollout.journal import Deployment, Journal, Run
+from .rollout.deployments import Deployment, Run
+from .rollout.journal import Journal
 from .settings import home
+
+# A host that freezes while a connection is open would otherwise be waited for without end; what the user sets for ssh comes first and wins.
+_KEEP_ALIVE = "-o ServerAliveInterval=10 -o ServerAliveCountMax=3"
 
 
 class NoAnswer(TidegateError):
@@ -35,6 +39,9 @@ class HostAction(TidegateAction):
         self._run = Run(int(options["run"]["deployment"]), int(options["run"]["token"]))
         self._task_vars = task_vars
         self._options_ = options
+        if self._connection.transport == "ssh":
+            extra = self._connection.get_option("ssh_extra_args") or ""
+            self._connection.set_option("ssh_extra_args", f"{extra} {_KEEP_ALIVE}".strip())
         with Cmdb.open(home(options, "cmdb")) as cmdb:
             journal = Journal(cmdb)
             deployment = journal.deployment(self._run.deployment)
@@ -70,7 +77,8 @@ class HostAction(TidegateAction):
                 "token": self._run.token,
                 **arguments,
             },
-            task_vars=self._task_vars,
+            # The settings may hold secrets, which the host's log is not to have.
+            task_vars={**self._task_vars, "ansible_no_target_syslog": True},
         )
         if "module_stdout" in answer:
             said = f"{answer.get('module_stderr') or ''}\n{answer['module_stdout']}".strip().splitlines() or [str(answer.get("msg", ""))]

@@ -14,10 +14,11 @@ from .cmdb.store import Cmdb
 from .errors import ConflictError, TidegateError
 from .rfc.model import load_rfc
 from .rollout import states
+from .rollout.deployments import Deployment, Run
 from .rollout.holder import Holder
-from .rollout.journal import Deployment, Journal, Run
+from .rollout.journal import Journal
 from .rollout.planner import PlanHost, plan_waves
-from .rollout.states import DeploymentState
+from .rollout.states import DeploymentState, HostState
 
 
 def plan(
@@ -34,8 +35,8 @@ def plan(
 
     A deployment that is backing out goes on without clearance: its window may be over, and hosts must not stay in between.
     ``inventory`` are the hosts that Ansible knows. With ``write`` false nothing is written and the plan is only told.
-    Raises :class:`TidegateError` when the RFC is not cleared, its CIs are locked or not in the inventory, or the deployment of
-    this RFC has already failed.
+    Raises :class:`TidegateError` when the RFC is not cleared, its CIs are locked or not in the inventory, its scope has left
+    hosts of the plan, or the deployment of this RFC has already failed or was replaced by a later one.
     """
     with Cmdb.open(cmdb_url) as cmdb:
         journal = Journal(cmdb)
@@ -55,6 +56,7 @@ def plan(
                 raise ConflictError(
                     f"{number} now names {rfc.digest}, but {current.label} is {current.state} with {current.digest}; back that out first"
                 )
+            _refuse_moved_scope(journal, current, {str(ci["name"]) for ci in clearing.cis})
             return _resume(journal, current, now, write)
 
         missing = sorted(str(ci["name"]) for ci in clearing.cis if ci["name"] not in inventory)
@@ -98,6 +100,7 @@ def order_backout(*, rfc_path: str, cmdb_url: str, reason: str, now: datetime, w
 
 def _resume(journal: Journal, current: Deployment, now: datetime, write: bool) -> dict[str, Any]:
     if current.state not in states.OPEN:
+        journal.refuse_superseded(current.id)  # or it would be said to be live
         return {
             **_result(Run(current.id, current.token), f"{current.label} is already {current.state}; nothing to do", changed=False),
             "progress": {"step": "plan", "state": current.state, "detail": f"{current.label} is already {current.state}"},
@@ -105,6 +108,19 @@ def _resume(journal: Journal, current: Deployment, now: datetime, write: bool) -
     sentence = f"{current.label} goes on where it stands: {current.state}"
     run = journal.take_over(current.id, Holder.this_run(), now) if write else None
     return {**_result(run, sentence, changed=True), "progress": {"step": "plan", "state": "resumed", "detail": sentence}}
+
+
+def _refuse_moved_scope(journal: Journal, current: Deployment, selected: Collection[str]) -> None:
+    """The hosts still to change have to be among those that the RFC, as just cleared, selects; finished ones may have left its query."""
+    if current.state not in states.OPEN:
+        return
+    waiting = (HostState.PLANNED, HostState.STAGED, HostState.STAGE_FAILED)
+    outside = [target.host for target in journal.targets(current.id) if target.state in waiting and target.host not in selected]
+    if outside:
+        raise ConflictError(
+            f"{current.rfc} no longer selects {len(outside)} of the hosts that {current.label} is still to change "
+            f"({', '.join(outside[:5])}); give the RFC its scope back, or back the deployment out and raise a new RFC"
+        )
 
 
 def _result(run: Run | None, sentence: str, changed: bool) -> dict[str, Any]:

@@ -56,6 +56,20 @@ def standing(home: OciLayout, policy: Policy, release: Release, now: datetime) -
     return Standing(f"{what} is not trusted: {judgement.sentence()}{reasons}")
 
 
+def judge_library(home: OciLayout, policy: Policy, now: datetime) -> tuple[dict[str, tuple[str, str]], list[str]]:
+    """Every package that is not trusted, by digest, with its release and why; and what keys had signed before they were revoked."""
+    untrusted: dict[str, tuple[str, str]] = {}
+    by_revoked: list[str] = []
+    for tag, descriptor in sorted(home.tags().items(), key=lambda item: item[0]):
+        name, colon, version = tag.partition(":")
+        if colon:
+            stands = standing(home, policy, Release(name, version, descriptor.digest), now)
+            by_revoked += stands.by_revoked
+            if stands.distrust:
+                untrusted[descriptor.digest] = (name, stands.distrust)
+    return untrusted, by_revoked
+
+
 def distrust(dsl: str | None, policy_path: str | None, release: Release, now: datetime) -> str:
     """Why the package must not be used now, in a sentence; empty when it may be. What can't be read is distrusted."""
     try:

@@ -24,6 +24,8 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.package impor
 
 HELLO = Path(__file__).parent / "hello"
 PORT = 8081
+# Each worker of pytest-xdist has addresses of its own.
+FIRST = 101 + 10 * int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
 HEALTH = {"name": "answers", "http": {"url": "http://${address}:${port}/health"}, "timeout": 15}
 
 
@@ -33,7 +35,7 @@ class Fleet:
 
     path: Path
     count: int = 3
-    first: int = 101
+    first: int = FIRST
     policy: dict[str, Any] = field(default_factory=lambda: {"rollout": {"canary": 1, "steps": [100], "budget": {"wave": 0, "total": 0}}})
 
     @property

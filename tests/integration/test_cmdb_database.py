@@ -249,3 +249,10 @@ def _deployment() -> dict[str, object]:
         "rfc": "CHG1", "release": "hello", "version": "1", "digest": "sha256:1", "state": "planned", "options": {},
         "holder": "me", "token": 1, "created": NOW,
     }  # fmt: skip
+
+
+@pytest.mark.parametrize("create", [True, False])
+def test_a_path_that_can_not_even_be_looked_at_is_said(tmp_path: Path, create: bool) -> None:
+    # A name that is too long stands for a directory that may not be entered: root may enter any.
+    with pytest.raises(TidegateError, match="File name too long"):
+        Cmdb.open(str(tmp_path / ("x" * 300)), create=create)

@@ -6,13 +6,17 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
+import yaml
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import Cmdb
 from ansible_collections.tidegate.release.plugins.plugin_utils.errors import ConflictError, NotFoundError, StateError
+from ansible_collections.tidegate.release.plugins.plugin_utils.gating import decide_wave_gate
+from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.deployments import Run
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.gate import GateDecision
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.holder import Holder
-from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.journal import LEASE, Journal, Run
+from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.journal import LEASE, Journal
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.options import Rollout, Share
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.states import DeploymentState, HostState
 
@@ -250,3 +254,123 @@ def test_a_completed_deployment_is_backed_out_unless_a_later_one_followed(journa
     again = journal.take_over(later.deployment, ELSEWHERE, NOW)
     assert journal.order_backout(again, "users complain", NOW) is DeploymentState.BACKING_OUT
     assert journal.batches("CHG0002", "backout") == [["web1"]]
+
+
+def test_a_completed_deployment_can_be_backed_out_again_once_the_later_one_was(journal: Journal) -> None:
+    run = begin(journal, waves=(("web1",),))
+    stage_all(journal, run)
+    activate(journal, run, "web1")
+    journal.decide_wave(run, 1, PROCEED, NOW)
+    later = journal.begin("CHG0002", {**PACKAGE, "version": "3.0", "digest": "sha256:" + "c" * 64}, (("web1",),), ROLLOUT, ELSEWHERE, NOW)
+    journal.staged(later, "web1", {"version": "2.0", "digest": NEW}, NOW)
+    journal.decide_staging(later, PROCEED, NOW)
+    activate(journal, later, "web1")
+    journal.decide_wave(later, 1, PROCEED, NOW)
+    with pytest.raises(ConflictError, match=r"web1 runs hello 3\.0 by a later deployment"):
+        journal.refuse_superseded(run.deployment)
+    journal.order_backout(later, "no good", NOW)
+    journal.backing_out(later, "web1", NOW)
+    journal.backed_out(later, "web1", HostState.BACKED_OUT, "", NOW)
+    journal.conclude(later, NOW)
+    journal.refuse_superseded(run.deployment)
+    assert journal.order_backout(run, "neither is this one", NOW) is DeploymentState.BACKING_OUT
+
+
+def test_a_host_goes_back_only_when_the_deployment_does(journal: Journal) -> None:
+    run = begin(journal)
+    stage_all(journal, run)
+    activate(journal, run, "web1")
+    with pytest.raises(StateError, match="is activating, not backing out, so web1 stays as it is"):
+        journal.backing_out(run, "web1", NOW)
+    assert journal.targets(run.deployment)[0].state is HostState.ACTIVE
+
+
+def test_backing_a_completed_deployment_out_takes_its_locks_again(journal: Journal) -> None:
+    run = begin(journal, waves=(("web1",),))
+    stage_all(journal, run)
+    activate(journal, run, "web1")
+    journal.decide_wave(run, 1, PROCEED, NOW)
+    other = journal.begin("CHG0002", {**PACKAGE, "name": "other"}, (("web1",),), ROLLOUT, ELSEWHERE, NOW)
+    again = journal.take_over(run.deployment, ELSEWHERE, NOW)
+    with pytest.raises(ConflictError, match="locked by CHG0002"):
+        journal.order_backout(again, "users complain", NOW)
+    journal.order_backout(other, "not now", NOW)
+    journal.order_backout(again, "users complain", NOW)
+    with pytest.raises(ConflictError, match="locked by CHG0001"):
+        begin(journal, "CHG0003", (("web1",),))
+
+
+def test_the_journal_refuses_what_the_state_machines_do_not_know(journal: Journal) -> None:
+    run = begin(journal)
+    with pytest.raises(StateError, match="web1 is planned and can't become active"):
+        journal.activated(run, "web1", HostState.ACTIVE, "", NOW)
+    stage_all(journal, run)
+    with pytest.raises(StateError, match="is activating and can't become activating"):
+        journal.decide_staging(run, PROCEED, NOW)
+    assert {target.state for target in journal.targets(run.deployment)} == {HostState.STAGED}
+    assert [row for row in journal.waves(run.deployment) if row[1] == "open"] == [(1, "open", None)]
+
+
+def test_tokens_rise_with_the_clock_so_that_a_cmdb_made_anew_is_not_taken_for_an_old_one(journal: Journal) -> None:
+    first = begin(journal)
+    assert first.token >= NOW.timestamp() * 1000
+    assert journal.take_over(first.deployment, ELSEWHERE, NOW).token > first.token
+
+
+@pytest.mark.parametrize(
+    ("changes", "decision", "reason"),
+    [
+        ({}, "proceed", "1 host in wave 1 of 2 active"),
+        ({"release": {"name": "hello", "version": "2.0", "digest": OLD}}, "hold", "could not be found out"),
+        ({"number": "CHG0002"}, "hold", "could not be found out"),
+        ({"colour": "red"}, "hold", "could not be found out"),
+        ({"on_hold": True}, "hold", "the RFC is on hold"),
+        ({"end_date": (NOW - timedelta(minutes=1)).isoformat()}, "hold", "the change window is closed"),
+    ],
+)
+def test_a_gate_asks_the_rfc_of_this_deployment_and_no_other(
+    journal: Journal, tmp_path: Path, changes: dict[str, object], decision: str, reason: str
+) -> None:
+    run = begin(journal)
+    stage_all(journal, run)
+    activate(journal, run, "web1")
+    document = {
+        "schema": 1,
+        "number": "CHG0001",
+        "type": "normal",
+        "state": -2,
+        "risk": 3,
+        "impact": 3,
+        "short_description": "hello 2.0",
+        "requested_by": "rita",
+        "start_date": (NOW - timedelta(hours=1)).isoformat(),
+        "end_date": (NOW + timedelta(hours=1)).isoformat(),
+        "backout_plan": "Back to the release before.",
+        "test_plan": "Health checks.",
+        "release": {"name": "hello", "version": "2.0", "digest": NEW},
+        "scope": "[?class=='server']",
+        "approvals": [],
+        **changes,
+    }
+    path = tmp_path / "rfc.yml"
+    path.write_text(yaml.safe_dump(document))
+    decided = decide_wave_gate(journal, run, str(path), lambda _release: "", NOW)
+    assert (decided["decision"], reason in decided["reason"]) == (decision, True), decided["reason"]
+
+
+def test_a_deployment_with_a_lost_host_waits_and_visits_only_that_host_again(journal: Journal) -> None:
+    run = begin(journal, waves=(("web1",), ("web2", "web3")))
+    stage_all(journal, run)
+    activate(journal, run, "web1", HostState.LOST)
+    journal.decide_wave(run, 1, PROCEED, NOW)
+    activate(journal, run, "web2")
+    activate(journal, run, "web3", HostState.FAILED)
+    journal.decide_wave(run, 2, PROCEED, NOW)
+    assert journal.deployment(run.deployment).state is DeploymentState.HELD
+    again = journal.take_over(run.deployment, ELSEWHERE, NOW)
+    assert journal.batches("CHG0001", "activate") == [["web1"]]
+    with pytest.raises(StateError, match="not open"):
+        journal.activating(again, "web2", NOW)
+    activate(journal, again, "web1")
+    journal.decide_lost(again, PROCEED, NOW)
+    assert journal.deployment(run.deployment).state is DeploymentState.COMPLETED

@@ -39,8 +39,6 @@ class ActionModule(ActionBase):
 ROLE = """
 - name: Stage
   tidegate.release.stage: {step: stage, state: staged}
-- name: Chat
-  ansible.builtin.debug: {msg: nothing new}
 """
 PLAYBOOK = r"""
 - name: Stage the release

@@ -9,6 +9,7 @@ import os
 import shutil
 import sqlite3
 import subprocess
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from itertools import count
@@ -28,7 +29,7 @@ STRICT = {"canary": 1, "steps": [100], "budget": {"wave": 0, "total": 0}}
 
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
-    fleet = Fleet(tmp_path_factory.mktemp("promises"), first=131)
+    fleet = Fleet(tmp_path_factory.mktemp("promises"))
     try:
         fleet.up()
         first = fleet.deploy("CHG2000", "2000.0")
@@ -71,9 +72,10 @@ class Attempt:
             assert word in said, done.stdout
         return said
 
-    def succeeds(self, name: str = "deploy") -> None:
+    def succeeds(self, name: str = "deploy") -> str:
         done = self.play(name)
         assert done.returncode == 0, done.stdout
+        return done.stdout
 
 
 def ago(**delta: float) -> str:
@@ -174,7 +176,7 @@ def test_a_host_that_fails_within_the_budget_goes_back_alone(shared: Fleet) -> N
     shared.write_policy(rollout={**STRICT, "budget": {"wave": 1, "total": 1}})
     attempt = Attempt(shared)
     shared.run_on("web3", f"echo {attempt.version} > /etc/hello-broken")
-    attempt.succeeds()
+    assert "is live on 2 of 3 hosts; web3 is failed." in attempt.succeeds()
     assert shared.served() == {"web1": attempt.version, "web2": attempt.version, "web3": before}
     assert shared.installed() == shared.served()
     shared.write_policy(rollout=STRICT)
@@ -252,6 +254,21 @@ def test_a_limit_that_cuts_a_wave_holds_and_does_no_harm(running: Fleet) -> None
     assert set(running.served().values()) == {attempt.version}
 
 
+@pytest.mark.parametrize("verb", ["archive", "clear", "stage", "deploy", "backout", "audit", "report", "lab"])
+def test_a_limit_without_the_controller_is_not_a_success(running: Fleet, tmp_path: Path, verb: str) -> None:
+    variables = {
+        "tidegate_rfc": "none.yml",
+        "tidegate_release": "none",
+        "tidegate_report": str(tmp_path / "out"),
+        "lab_path": str(tmp_path / "lab"),
+    }
+    done = running.play(f"tidegate.release.{verb}", variables, "--limit", "web1")
+    assert done.returncode != 0, done.stdout
+    assert "--limit web1 leaves out localhost" in " ".join(done.stdout.split())
+    assert "Traceback" not in done.stdout
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_host_that_refuses_connections_holds_staging_and_does_not_stop_the_others(running: Fleet) -> None:
     attempt = Attempt(running)
     lab = Lab(str(running.path / "lab"))
@@ -275,6 +292,97 @@ def test_a_host_that_is_lost_while_activating_is_owed_and_not_forgotten(running:
     lab.mend("web2")
     attempt.fails("was backed out")
     assert running.state(attempt.number) == "backed_out"
+
+
+def test_a_host_that_freezes_while_it_is_activated_does_not_hold_up_the_deployment_for_ever(running: Fleet) -> None:
+    before = running.served()
+    slow = {"stop": {"command": ["bin/stop"], "timeout": 10}, "start": {"command": ["sh", "-c", "sleep 5; exec bin/start"], "timeout": 20}}
+    attempt = Attempt(running, hooks=slow)
+    lab = Lab(str(running.path / "lab"))
+    command = running.command("tidegate.release.deploy", {"tidegate_rfc": str(attempt.rfc)})
+    with subprocess.Popen(command, env=running.environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as deploy:
+        try:
+            deadline = time.monotonic() + 60
+            while running.host_states(attempt.number).get("web1") != "activating":
+                assert time.monotonic() < deadline
+                time.sleep(0.1)
+            time.sleep(2)  # its connection is open, its half at work
+            lab.pause("web1")
+            said, _nothing = deploy.communicate(timeout=120)
+        finally:
+            deploy.kill()
+            lab.resume("web1")
+    assert "still owe it" in said
+    assert running.host_states(attempt.number) == {"web1": "owed", "web2": "staged", "web3": "staged"}
+    attempt.fails("was backed out")
+    assert running.served() == before
+
+
+def test_a_resumed_deployment_keeps_off_hosts_that_its_rfc_does_not_select_any_more(running: Fleet) -> None:
+    before = running.served()
+    attempt = Attempt(running)
+    attempt.succeeds("stage")
+    whole = attempt.rfc.read_text()
+    attempt.rfc = running.rfc(attempt.number, attempt.version, attempt.digest, scope="[?name=='web1']")
+    attempt.fails("no longer selects 2 of the hosts", "web2, web3")
+    assert running.served() == before
+    attempt.rfc.write_text(whole)
+    attempt.succeeds()
+
+
+def test_a_resumed_deployment_keeps_to_the_digest_that_it_began_with(running: Fleet) -> None:
+    attempt, other = Attempt(running), Attempt(running)
+    attempt.succeeds("stage")
+    whole = attempt.rfc.read_text()
+    running.rfc(attempt.number, other.version, other.digest)
+    attempt.fails(f"now names {other.digest}", "back that out first")
+    attempt.rfc.write_text(whole)
+    attempt.succeeds()
+
+
+def test_a_ci_that_the_inventory_does_not_have_is_named_before_anything_starts(running: Fleet) -> None:
+    attempt = Attempt(running)
+    done = running.play("tidegate.release.deploy", {"tidegate_rfc": str(attempt.rfc)}, inventory="localhost,")
+    assert done.returncode != 0
+    assert "3 CIs in the scope" in done.stdout
+    assert running.state(attempt.number) is None
+
+
+def test_an_rfc_that_a_later_one_has_replaced_is_not_said_to_be_live(running: Fleet) -> None:
+    first, second = Attempt(running), Attempt(running)
+    first.succeeds()
+    second.succeeds()
+    first.fails("by a later deployment")
+    second.succeeds("backout")
+    first.succeeds()
+
+
+def test_an_audit_of_no_host_is_not_a_clean_one(running: Fleet) -> None:
+    done = running.play("tidegate.release.audit", {"tidegate_hosts": "web9"})
+    assert done.returncode != 0
+    assert "there is no host to audit" in done.stdout
+
+
+def test_an_audit_that_a_limit_cuts_names_the_hosts_it_did_not_read(running: Fleet) -> None:
+    done = running.play("tidegate.release.audit", None, "--limit", "web1,localhost")
+    assert done.returncode != 0
+    assert "web2: it could not be read" in done.stdout
+
+
+def test_a_host_lost_within_the_budget_is_visited_again_before_the_deployment_completes(shared: Fleet) -> None:
+    shared.write_policy(rollout={**STRICT, "budget": {"wave": 1, "total": 1}})
+    attempt = Attempt(shared)
+    attempt.succeeds("stage")
+    lab = Lab(str(shared.path / "lab"))
+    lab.cut("web2")
+    attempt.fails("is held", "not known what web2 run")
+    assert shared.host_states(attempt.number) == {"web1": "active", "web2": "lost", "web3": "active"}
+    attempt.fails("is held", "not known what web2 run")
+    lab.mend("web2")
+    attempt.succeeds()
+    assert set(shared.served().values()) == {attempt.version}
+    assert shared.installed() == shared.served()
+    shared.write_policy(rollout=STRICT)
 
 
 def test_a_release_that_was_changed_by_hand_since_staging_is_not_touched(running: Fleet) -> None:

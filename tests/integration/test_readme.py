@@ -11,6 +11,8 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -37,14 +39,20 @@ def test_the_only_other_commands_are_run_by_the_demo_and_by_whoever_runs_this() 
     assert blocks("console", before) == ["make demo\n", "make test\n"]
 
 
+@pytest.fixture
+def home() -> Iterator[Path]:
+    """An empty home; not below tmp_path, because ssh puts a socket there, whose path has to be short."""
+    with tempfile.TemporaryDirectory(prefix="tg-") as path:
+        yield Path(path)
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="isolated lab hosts need root")
-def test_a_newcomer_gets_a_first_release_live(fleet: Fleet, tmp_path: Path) -> None:
+def test_a_newcomer_gets_a_first_release_live(fleet: Fleet, tmp_path: Path, home: Path) -> None:
     guide = README.partition("## Your first release")[2]
     host = fleet.hostvars()["web1"]
     address = str(host["ansible_host"])
-    checkout, home = tmp_path / "checkout", tmp_path / "home"
+    checkout = tmp_path / "checkout"
     shutil.copytree(ROOT, checkout, ignore=shutil.ignore_patterns(".venv", "build", ".git", ".tox", ".*_cache"))
-    home.mkdir()
     (checkout / "cmdb.yml").write_text(next(block for block in blocks("yaml", guide) if block.startswith("# cmdb.yml")))
     install, enter, archive, deploy = (block.replace(EXAMPLE_ADDRESS, address) for block in blocks("console", guide))
     script = f"set -euo pipefail\n{install}\n{enter}\n{archive.strip()} | tee archived.log\n{RAISE}\n{deploy}"

@@ -158,7 +158,7 @@ def run(tmp_path: Path, *options: str, **variables: Any) -> subprocess.Completed
             json.dumps(given),
             *options,
         ],
-        env=kept | {"LANG": "C.UTF-8"},
+        env=kept | {"LANG": "C.UTF-8", "ANSIBLE_STDOUT_CALLBACK": "default"},  # whose recap says what changed
         capture_output=True,
         text=True,
         check=False,

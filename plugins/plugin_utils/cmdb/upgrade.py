@@ -35,7 +35,7 @@ def make_ready(address: database.Address, source: sa.Engine, *, create: bool) ->
     Raises :class:`NotFoundError` when there is none and ``create`` is false, :class:`TidegateError` when it isn't a CMDB, is newer
     than this code or can't be reached.
     """
-    if address.path is not None and not address.path.exists():
+    if address.path is not None and not _exists(address.path):
         if not create:
             raise NotFoundError(f"there is no CMDB at {address.label}; {_REMEDY}")
         _create_file(address.path)
@@ -65,6 +65,13 @@ def _revision(address: database.Address, source: sa.Engine) -> str | None:
             f"the CMDB {address.label} is newer ({found[0]}) than this collection knows ({HEAD}); upgrade the collection tidegate.release"
         )
     return found[0]
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError as error:
+        raise TidegateError(f"the CMDB {path} can't be reached ({error.strerror}); give this user the right to its directory") from error
 
 
 def _create_file(path: Path) -> None:

@@ -110,9 +110,9 @@ class OciLayout:
         """
         path = Path(path)
         marker = path / "oci-layout"
-        if marker.exists():
-            return cls.open(path)
         try:
+            if marker.exists():
+                return cls.open(path)
             # What a creation that was killed may have left, and what a new file system has.
             taken = {entry.name for entry in path.iterdir() if not entry.name.startswith(".new-")}
             taken -= {".lock", "index.json", "blobs", "lost+found"}

@@ -12,138 +12,35 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from ..cmdb.schema import schema
 from ..errors import ConflictError, NotFoundError, StateError
 from . import states
+from .deployments import Deployment, Deployments, Run, Target, rollout_to_dict
 from .gate import GateDecision
 from .holder import Holder
-from .options import Rollout, Share
+from .options import Rollout
 from .states import DeploymentState, HostState, WaveState
 
 with suppress(ImportError):
     import sqlalchemy as sa
 
 if TYPE_CHECKING:
-    from ..cmdb.store import Cmdb
+    pass
 
 LEASE = timedelta(minutes=10)
 _D, _H, _W = DeploymentState, HostState, WaveState
 
 
-@dataclass(frozen=True)
-class Run:
-    """A controller's right to drive a deployment."""
+class Journal(Deployments):
+    """The deployments of one CMDB, to be written."""
 
-    deployment: int
-    token: int
-
-
-@dataclass(frozen=True)
-class Deployment:
-    """One row of the journal's deployments."""
-
-    id: int
-    rfc: str
-    release: str
-    version: str
-    digest: str
-    state: DeploymentState
-    token: int
-    reason: str
-    rollout: Rollout
-
-    @property
-    def label(self) -> str:
-        """How it is named on hosts and in messages."""
-        return f"{self.rfc}#{self.id}"
-
-
-@dataclass(frozen=True)
-class Target:
-    """A host of a deployment."""
-
-    host: str
-    wave: int
-    state: HostState
-    previous_digest: str | None
-    previous_version: str | None
-    detail: str
-
-
-def rollout_to_dict(rollout: Rollout) -> dict[str, Any]:
-    """A rollout as JSON can hold it."""
-    return asdict(rollout)
-
-
-def rollout_from_dict(data: Mapping[str, Any]) -> Rollout:
-    """What :func:`rollout_to_dict` made."""
-    shares = {name: Share(**data[name]) for name in ("canary", "wave_budget", "total_budget")}
-    return Rollout(**{**data, **shares, "steps": tuple(data["steps"])})
-
-
-class Journal:
-    """The deployments of one CMDB."""
-
-    def __init__(self, cmdb: Cmdb) -> None:
-        self._cmdb = cmdb
-        self._t = schema()
-
-    # -- reading -----------------------------------------------------------
-
-    def deployment(self, deployment_id: int) -> Deployment:
-        """The deployment with that id; raises :class:`NotFoundError`."""
+    def refuse_superseded(self, deployment_id: int) -> None:
+        """Raise :class:`ConflictError` when a later deployment has changed what this one made active."""
         with self._cmdb.read() as connection:
-            return self._load(connection, deployment_id)
-
-    def latest(self, rfc: str) -> Deployment | None:
-        """The newest deployment of an RFC, whatever its state."""
-        table = self._t.deployment
-        with self._cmdb.read() as connection:
-            found = connection.scalar(sa.select(sa.func.max(table.c.id)).where(table.c.rfc == rfc))
-            return None if found is None else self._load(connection, found)
-
-    def targets(self, deployment_id: int) -> list[Target]:
-        """Every host of a deployment in the order of the plan."""
-        with self._cmdb.read() as connection:
-            return self._targets(connection, deployment_id)
-
-    def waves(self, deployment_id: int) -> list[tuple[int, WaveState, str | None]]:
-        """Number, state and decision of each wave, in order."""
-        table = self._t.wave
-        with self._cmdb.read() as connection:
-            rows = connection.execute(sa.select(table).where(table.c.deployment_id == deployment_id).order_by(table.c.number))
-            return [(row.number, _W(row.state), row.decision) for row in rows]
-
-    def batches(self, rfc: str, step: str) -> list[list[str]]:
-        """The hosts that ``step`` (``stage``, ``activate``, ``backout``) still has to visit, wave by wave in its order.
-
-        Empty when the deployment is not at that step: the play that asks has nothing to do.
-        """
-        current = self.latest(rfc)
-        if current is None:
-            return []
-        targets = self.targets(current.id)
-        if step == "stage" and current.state is _D.STAGING:
-            hosts = [target.host for target in targets if target.state in (_H.PLANNED, _H.STAGE_FAILED)]
-            return [hosts] if hosts else []
-        if step == "activate" and current.state is _D.ACTIVATING:
-            undecided = [number for number, state, _decision in self.waves(current.id) if state is not _W.DECIDED]
-            batches = [
-                [target.host for target in targets if target.wave == number and target.state not in (_H.PLANNED, _H.STAGE_FAILED)]
-                for number in undecided
-            ]
-            return [batch for batch in batches if batch]
-        if step == "backout" and current.state is _D.BACKING_OUT:
-            numbers = sorted({target.wave for target in targets}, reverse=True)
-            batches = [
-                [target.host for target in targets if target.wave == number and target.state in states.TOUCHED] for number in numbers
-            ]
-            return [batch for batch in batches if batch]
-        return []
+            self._refuse_superseded(connection, self._load(connection, deployment_id))
 
     # -- beginning and taking over -----------------------------------------
 
@@ -248,13 +145,17 @@ class Journal:
             self._move_host(connection, run, host, _H.STAGE_FAILED, now, detail)
 
     def activating(self, run: Run, host: str, now: datetime) -> Target:
-        """Write ahead that ``host`` is about to change; raises :class:`StateError` unless its wave is open."""
+        """Write ahead that ``host`` is about to change.
+
+        Raises :class:`StateError` unless its wave is open, or the host got lost in a wave that is decided.
+        """
         with self._writing(run, now) as (connection, deployment):
             target = self._target(connection, run.deployment, host)
             state = connection.scalar(
                 sa.select(self._t.wave.c.state).where(self._t.wave.c.deployment_id == run.deployment, self._t.wave.c.number == target.wave)
             )
-            if deployment.state is not _D.ACTIVATING or state != _W.OPEN:
+            due = state == _W.OPEN or (state == _W.DECIDED and target.state in states.UNKNOWN)
+            if deployment.state is not _D.ACTIVATING or not due:
                 raise StateError(f"wave {target.wave} of {deployment.label} is not open, so {host} must not change yet; run deploy again")
             self._move_host(connection, run, host, _H.ACTIVATING, now, "")
         return target
@@ -310,19 +211,24 @@ class Journal:
                 raise ConflictError(
                     f"the gate of wave {number} of {deployment.label} was already decided; run deploy again to go on from there"
                 )
-            self._append(connection, run.deployment, now, "decided", wave=number, data=asdict(decision))
-            active = [x for x in self._targets(connection, run.deployment) if x.wave == number and x.state is _H.ACTIVE]
-            self._install(connection, deployment, {x.host: (deployment.version, deployment.digest) for x in active}, now)
-            if decision.decision == "proceed":
-                self._open_next(connection, run, number, now)
-            else:
-                self._move(
-                    connection,
-                    deployment,
-                    _D.BACKING_OUT if decision.decision == "back_out" else _D.HELD,
-                    now,
-                    decision.reason,
-                )
+            self._follow(connection, deployment, run, number, decision, now)
+
+    def decide_lost(self, run: Run, decision: GateDecision, now: datetime) -> None:
+        """Write the gate's decision on the hosts that had got lost, when every wave is decided."""
+        with self._writing(run, now) as (connection, deployment):
+            self._follow(connection, deployment, run, None, decision, now)
+
+    def _follow(
+        self, connection: sa.Connection, deployment: Deployment, run: Run, number: int | None, decision: GateDecision, now: datetime
+    ) -> None:
+        """What follows from a decision about the wave ``number``, or about the hosts that had got lost in earlier ones."""
+        self._append(connection, run.deployment, now, "decided", wave=number, data=asdict(decision))
+        active = [x for x in self._targets(connection, run.deployment) if number in (None, x.wave) and x.state is _H.ACTIVE]
+        self._install(connection, deployment, {x.host: (deployment.version, deployment.digest) for x in active}, now)
+        if decision.decision == "proceed":
+            self._open_next(connection, run, number, now)
+        else:
+            self._move(connection, deployment, _D.BACKING_OUT if decision.decision == "back_out" else _D.HELD, now, decision.reason)
 
     def order_backout(self, run: Run, reason: str, now: datetime) -> DeploymentState:
         """A person wants the deployment undone: it is now backing out, or cancelled when it had not touched any host.
@@ -375,27 +281,6 @@ class Journal:
             if renewed != 1:
                 raise ConflictError(f"another controller has taken {deployment.label} over; this run must not go on")
             yield connection, deployment
-
-    def _load(self, connection: sa.Connection, deployment_id: int) -> Deployment:
-        row = connection.execute(sa.select(self._t.deployment).where(self._t.deployment.c.id == deployment_id)).one_or_none()
-        if row is None:
-            raise NotFoundError(f"the CMDB has no deployment {deployment_id}; check which CMDB this is")
-        return Deployment(
-            row.id,
-            row.rfc,
-            row.release,
-            row.version,
-            row.digest,
-            _D(row.state),
-            row.token,
-            row.reason,
-            rollout_from_dict(row.options),
-        )
-
-    def _targets(self, connection: sa.Connection, deployment_id: int) -> list[Target]:
-        table = self._t.deployment_host
-        rows = connection.execute(sa.select(table).where(table.c.deployment_id == deployment_id).order_by(table.c.position))
-        return [Target(row.host, row.wave, _H(row.state), row.previous_digest, row.previous_version, row.detail) for row in rows]
 
     def _target(self, connection: sa.Connection, deployment_id: int, host: str) -> Target:
         table = self._t.deployment_host
@@ -453,23 +338,28 @@ class Journal:
         )
         self._append(connection, run.deployment, now, new, host, target.wave, {"detail": detail, **values})
 
-    def _open_next(self, connection: sa.Connection, run: Run, after: int, now: datetime) -> None:
-        """Open the first wave behind ``after`` that has a staged host; when there is none the deployment is complete."""
+    def _open_next(self, connection: sa.Connection, run: Run, after: int | None, now: datetime) -> None:
+        """Open the first wave behind ``after`` that has a staged host.
+
+        When there is none, or ``after`` is ``None``, the deployment is complete; unless it is not known what some hosts run: it is held.
+        """
         t = self._t
-        staged = {target.wave for target in self._targets(connection, run.deployment) if target.state is not _H.STAGE_FAILED}
-        numbers = connection.scalars(
-            sa.select(t.wave.c.number).where(t.wave.c.deployment_id == run.deployment, t.wave.c.number > after).order_by(t.wave.c.number)
-        ).all()
-        for number in numbers:
-            if number in staged:
-                connection.execute(
-                    t.wave.update()
-                    .where(t.wave.c.deployment_id == run.deployment, t.wave.c.number == number)
-                    .values(state=_W.OPEN, opened=now)
-                )
-                self._append(connection, run.deployment, now, "opened", wave=number)
-                return
-        self._finish(connection, self._load(connection, run.deployment), _D.COMPLETED, now)
+        targets = self._targets(connection, run.deployment)
+        staged = {target.wave for target in targets if target.state is not _H.STAGE_FAILED and after is not None and target.wave > after}
+        if staged:
+            number = min(staged)
+            connection.execute(
+                t.wave.update().where(t.wave.c.deployment_id == run.deployment, t.wave.c.number == number).values(state=_W.OPEN, opened=now)
+            )
+            self._append(connection, run.deployment, now, "opened", wave=number)
+            return
+        deployment = self._load(connection, run.deployment)
+        unknown = [target.host for target in targets if target.state in states.UNKNOWN]
+        if unknown:
+            reason = f"it is not known what {', '.join(unknown[:5])}{' ...' if len(unknown) > 5 else ''} run, {len(unknown)} in all"
+            self._move(connection, deployment, _D.HELD, now, reason)
+        else:
+            self._finish(connection, deployment, _D.COMPLETED, now)
 
     def _lock(self, connection: sa.Connection, deployment_id: int, hosts: Sequence[str]) -> None:
         try:
@@ -498,9 +388,12 @@ class Journal:
         rows = connection.execute(
             sa.select(t.ci.c.name, t.installation.c.version)
             .join(t.installation, t.installation.c.ci_id == t.ci.c.id)
+            .join(t.deployment, t.deployment.c.id == t.installation.c.deployment_id)
             .where(
                 t.installation.c.release == deployment.release,
                 t.installation.c.deployment_id != deployment.id,
+                # What a later deployment brought back when it was backed out is this one's own again.
+                (t.installation.c.digest != deployment.digest) | (t.deployment.c.state != _D.BACKED_OUT),
                 t.ci.c.name.in_(
                     sa.select(t.deployment_host.c.host).where(
                         t.deployment_host.c.deployment_id == deployment.id, t.deployment_host.c.state == _H.ACTIVE

@@ -94,6 +94,9 @@ HOST: Mapping[HostState, frozenset[HostState]] = {
 # Hosts on which the deployment's release may be, or may have been, live: what a back-out has to visit.
 TOUCHED = frozenset({_H.ACTIVATING, _H.ACTIVE, _H.FAILED, _H.STUCK, _H.LOST, _H.BACKING_OUT, _H.OWED})
 
+# Hosts of which it is not known what they run.
+UNKNOWN = frozenset({_H.ACTIVATING, _H.LOST})
+
 # Deployments that hold their CIs against others.
 OPEN = frozenset({_D.PLANNED, _D.STAGING, _D.ACTIVATING, _D.HELD, _D.BACKING_OUT})
 

@@ -9,7 +9,7 @@ import hashlib
 import json
 import multiprocessing
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -283,3 +283,10 @@ def test_what_refers_to_something_else_is_not_taken(home: OciLayout) -> None:
     with pytest.raises(TidegateError, match="does not refer to"):
         home.refer(subject.digest, referring(other, "a"))
     assert home.referrers(subject.digest) == []
+
+
+@pytest.mark.parametrize("step", [OciLayout.find, OciLayout.create, OciLayout.open])
+def test_a_path_that_can_not_even_be_looked_at_is_said(tmp_path: Path, step: Callable[[Path], object]) -> None:
+    # A name that is too long stands for a directory that may not be entered: root may enter any.
+    with pytest.raises(TidegateError, match="File name too long"):
+        step(tmp_path / ("x" * 300))

@@ -87,8 +87,8 @@ def test_a_public_key_a_directory_a_pipe_and_nothing_are_no_private_keys(tmp_pat
     os.mkfifo(tmp_path / "pipe", 0o600)
     (tmp_path / "folder").mkdir(mode=0o700)
     why = {"public.pem": "is no private key in PEM", "pipe": "is not a file", "folder": "folder", "none.pem": "No such file"}
-    for name in why:
-        with pytest.raises(TidegateError, match=why[name]):
+    for name, said in why.items():
+        with pytest.raises(TidegateError, match=said):
             load_signer(str(tmp_path / name))
 
 

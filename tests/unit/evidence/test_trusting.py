@@ -21,7 +21,8 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.layout import
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.package import archive
 from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.statement import release_statement
 from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.store import attach
-from ansible_collections.tidegate.release.plugins.plugin_utils.trusting import Release, distrust, distrust_once
+from ansible_collections.tidegate.release.plugins.plugin_utils.policy.model import load_policy
+from ansible_collections.tidegate.release.plugins.plugin_utils.trusting import Release, distrust, distrust_once, judge_library
 from seals import EARLIER, KEYS, NOW, ROLE, pem, referring, sealed
 
 Write = Callable[..., Path]
@@ -127,6 +128,19 @@ def test_a_revoked_key_is_told(bed: Bed) -> None:
     assert EARLIER < NOW
     bed.wanting(revoked="2027-02-28T00:00:00Z")
     assert bed.distrust() == ""
+
+
+def test_every_package_of_a_library_is_judged(bed: Bed) -> None:
+    policy = load_policy(bed.policy)
+    assert judge_library(bed.home, policy, NOW)[0].keys() == {bed.release.digest}
+    bed.sign()
+    assert judge_library(bed.home, policy, NOW) == ({}, [])
+    revoked = load_policy(bed.wanting(revoked="2027-02-28T00:00:00Z"))
+    (sentence,) = judge_library(bed.home, revoked, NOW)[1]
+    assert sentence.startswith("hello 1.0: rita's key ")
+    bed.home.tag("hello:2.0", bed.home.tags()["hello:1.0"])
+    assert judge_library(bed.home, policy, NOW)[0][bed.release.digest][1].startswith("hello 2.0 is not trusted")
+    assert judge_library(bed.home, load_policy(), NOW) == ({}, [])
 
 
 def test_a_run_looks_once_as_long_as_the_policy_is_the_same(bed: Bed, monkeypatch: pytest.MonkeyPatch) -> None:

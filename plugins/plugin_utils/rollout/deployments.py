@@ -1,0 +1,159 @@
+# Copyright (c) Tidegate maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Where deployments stand, as the journal has it: what can be asked without changing anything."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from ..cmdb.schema import schema
+from ..errors import NotFoundError
+from . import states
+from .options import Rollout, Share
+from .states import DeploymentState, HostState, WaveState
+
+with suppress(ImportError):
+    import sqlalchemy as sa
+
+if TYPE_CHECKING:
+    from ..cmdb.store import Cmdb
+
+_D, _H, _W = DeploymentState, HostState, WaveState
+
+
+@dataclass(frozen=True)
+class Run:
+    """A controller's right to drive a deployment."""
+
+    deployment: int
+    token: int
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """One row of the journal's deployments."""
+
+    id: int
+    rfc: str
+    release: str
+    version: str
+    digest: str
+    state: DeploymentState
+    token: int
+    reason: str
+    rollout: Rollout
+
+    @property
+    def label(self) -> str:
+        """How it is named on hosts and in messages."""
+        return f"{self.rfc}#{self.id}"
+
+
+@dataclass(frozen=True)
+class Target:
+    """A host of a deployment."""
+
+    host: str
+    wave: int
+    state: HostState
+    previous_digest: str | None
+    previous_version: str | None
+    detail: str
+
+
+def rollout_to_dict(rollout: Rollout) -> dict[str, Any]:
+    """A rollout as JSON can hold it."""
+    return asdict(rollout)
+
+
+def rollout_from_dict(data: Mapping[str, Any]) -> Rollout:
+    """What :func:`rollout_to_dict` made."""
+    shares = {name: Share(**data[name]) for name in ("canary", "wave_budget", "total_budget")}
+    return Rollout(**{**data, **shares, "steps": tuple(data["steps"])})
+
+
+class Deployments:
+    """The deployments of one CMDB."""
+
+    def __init__(self, cmdb: Cmdb) -> None:
+        self._cmdb = cmdb
+        self._t = schema()
+
+    def deployment(self, deployment_id: int) -> Deployment:
+        """The deployment with that id; raises :class:`NotFoundError`."""
+        with self._cmdb.read() as connection:
+            return self._load(connection, deployment_id)
+
+    def latest(self, rfc: str) -> Deployment | None:
+        """The newest deployment of an RFC, whatever its state."""
+        table = self._t.deployment
+        with self._cmdb.read() as connection:
+            found = connection.scalar(sa.select(sa.func.max(table.c.id)).where(table.c.rfc == rfc))
+            return None if found is None else self._load(connection, found)
+
+    def targets(self, deployment_id: int) -> list[Target]:
+        """Every host of a deployment in the order of the plan."""
+        with self._cmdb.read() as connection:
+            return self._targets(connection, deployment_id)
+
+    def waves(self, deployment_id: int) -> list[tuple[int, WaveState, str | None]]:
+        """Number, state and decision of each wave, in order."""
+        table = self._t.wave
+        with self._cmdb.read() as connection:
+            rows = connection.execute(sa.select(table).where(table.c.deployment_id == deployment_id).order_by(table.c.number))
+            return [(row.number, _W(row.state), row.decision) for row in rows]
+
+    def batches(self, rfc: str, step: str) -> list[list[str]]:
+        """The hosts that ``step`` (``stage``, ``activate``, ``backout``) still has to visit, wave by wave in its order.
+
+        Empty when the deployment is not at that step: the play that asks has nothing to do.
+        """
+        current = self.latest(rfc)
+        if current is None:
+            return []
+        targets = self.targets(current.id)
+        if step == "stage" and current.state is _D.STAGING:
+            hosts = [target.host for target in targets if target.state in (_H.PLANNED, _H.STAGE_FAILED)]
+            return [hosts] if hosts else []
+        if step == "activate" and current.state is _D.ACTIVATING:
+            undecided = {number for number, state, _decision in self.waves(current.id) if state is not _W.DECIDED}
+            # When every wave is decided, what remains are hosts that got lost in theirs.
+            due = [
+                target
+                for target in targets
+                if (target.wave in undecided and target.state not in (_H.PLANNED, _H.STAGE_FAILED))
+                or (not undecided and target.state in states.UNKNOWN)
+            ]
+            return [[target.host for target in due if target.wave == number] for number in sorted({target.wave for target in due})]
+        if step == "backout" and current.state is _D.BACKING_OUT:
+            numbers = sorted({target.wave for target in targets}, reverse=True)
+            batches = [
+                [target.host for target in targets if target.wave == number and target.state in states.TOUCHED] for number in numbers
+            ]
+            return [batch for batch in batches if batch]
+        return []
+
+    def _load(self, connection: sa.Connection, deployment_id: int) -> Deployment:
+        row = connection.execute(sa.select(self._t.deployment).where(self._t.deployment.c.id == deployment_id)).one_or_none()
+        if row is None:
+            raise NotFoundError(f"the CMDB has no deployment {deployment_id}; check which CMDB this is")
+        return Deployment(
+            row.id,
+            row.rfc,
+            row.release,
+            row.version,
+            row.digest,
+            _D(row.state),
+            row.token,
+            row.reason,
+            rollout_from_dict(row.options),
+        )
+
+    def _targets(self, connection: sa.Connection, deployment_id: int) -> list[Target]:
+        table = self._t.deployment_host
+        rows = connection.execute(sa.select(table).where(table.c.deployment_id == deployment_id).order_by(table.c.position))
+        return [Target(row.host, row.wave, _H(row.state), row.previous_digest, row.previous_version, row.detail) for row in rows]
