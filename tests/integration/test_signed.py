@@ -92,7 +92,7 @@ def desk(tmp_path: Path) -> Signers:
 
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Signers]:
-    fleet = Fleet(tmp_path_factory.mktemp("signed"), first=191)
+    fleet = Fleet(tmp_path_factory.mktemp("signed"))
     try:
         fleet.up()
         signers = Signers(fleet)
