@@ -194,21 +194,30 @@ def _backout_plan(_facts: Facts, rfc: Rfc) -> Finding:
 
 
 def _signatures(facts: Facts, rfc: Rfc) -> Finding:
+    remedy = "have it signed: archive the same release again with the key of somebody who has the role"
+    return _judged(facts, rfc, lambda kind: kind == "package", "signature", remedy)
+
+
+def _evidence(facts: Facts, rfc: Rfc) -> Finding:
+    return _judged(facts, rfc, lambda kind: kind != "package", "other evidence", "have people with the role sign it, with attestation")
+
+
+def _judged(facts: Facts, rfc: Rfc, wanted: Callable[[str], bool], what: str, remedy: str) -> Finding:
+    """Whether enough people signed each kind of evidence that is wanted."""
     if facts.policy is None:
         return _unknown(f"the policy could not be read: {facts.policy_error}", "correct the policy")
-    if "package" not in facts.policy.trust:
-        return Finding(Result.NOT_APPLICABLE, "the policy asks for no signature")
+    kinds = [kind for kind in facts.policy.trust if wanted(kind)]
+    if not kinds:
+        return Finding(Result.NOT_APPLICABLE, f"the policy asks for no {what}")
     if facts.package is not None and facts.package.archived is None:
         return _unknown(f"there is no archived {rfc.release} {rfc.version} to be signed", "archive the release")
-    judgement = (facts.evidence or {}).get("package")
-    if judgement is None:
-        return _unknown(f"the signatures could not be read: {facts.evidence_error}", "make the DSL readable")
-    if not judgement.trusted:
-        reasons = "".join(f"\n{sentence}" for sentence in judgement.refused[:_REASONS])
-        return _failed(
-            judgement.sentence() + reasons, "have it signed: archive the same release again with the key of somebody who has the role"
-        )
-    return _passed(judgement.sentence())
+    judgements = [judgement for kind in kinds if (judgement := (facts.evidence or {}).get(kind)) is not None]
+    if len(judgements) < len(kinds):
+        return _unknown(f"the {what} could not be read: {facts.evidence_error}", "make the DSL readable")
+    lacking = [judgement for judgement in judgements if not judgement.trusted]
+    if lacking:
+        return _failed("\n".join(line for judgement in lacking for line in (judgement.sentence(), *judgement.refused[:_REASONS])), remedy)
+    return _passed("; ".join(judgement.sentence() for judgement in judgements))
 
 
 CONTROLS: Mapping[str, Callable[[Facts, Rfc], Finding]] = {
@@ -219,6 +228,7 @@ CONTROLS: Mapping[str, Callable[[Facts, Rfc], Finding]] = {
     "payload_archived": _archived,
     "payload_intact": _intact,
     "signatures": _signatures,
+    "evidence": _evidence,
     "scope": _scope,
     "approvals": _approvals,
     "backout_plan": _backout_plan,

@@ -51,9 +51,11 @@ RFC = Rfc(
     approvals=(approval(),),
 )
 TRUST = Trust("release-manager")
+TESTING = Trust("tester")
 SIGNED = Judgement(
     "package", TRUST, (Counted("rita", PublicKey("1", ""), release_statement("hello", "1.0", DIGEST), START - timedelta(days=2)),), ()
 )
+TESTED = replace(SIGNED, kind="test-result", wanted=TESTING)
 FACTS = Facts(
     now=START,
     rfc=RFC,
@@ -62,14 +64,14 @@ FACTS = Facts(
         approvals={"normal": 1, "standard": 0, "emergency": 1},
         rollout=Rollout(),
         people={"rita": Person(frozenset(["release-manager"]))},
-        trust={"package": TRUST},
+        trust={"package": TRUST, "test-result": TESTING},
     ),
     policy_error="",
     package=PackageFacts(archived=DIGEST, damage=""),
     package_error="",
     scope=("web1", "web2"),
     scope_error="",
-    evidence={"package": SIGNED},
+    evidence={"package": SIGNED, "test-result": TESTED},
 )
 
 
@@ -88,7 +90,7 @@ def test_what_is_in_order_is_granted() -> None:
     assert clearance.granted
     assert [control.name for control in clearance.controls] == list(CONTROLS)
     assert {control.result for control in clearance.controls} == {Result.PASS}
-    assert clearance.sentence() == "CHG0030001 is cleared: hello 1.0, 10 controls."
+    assert clearance.sentence() == "CHG0030001 is cleared: hello 1.0, 11 controls."
 
 
 @pytest.mark.parametrize(
@@ -103,7 +105,8 @@ def test_what_is_in_order_is_granted() -> None:
         ("digest", {"package": PackageFacts(OTHER, "")}),
         ("payload_archived", {"package": PackageFacts(None, "")}),
         ("payload_intact", {"package": PackageFacts(DIGEST, "blob sha256:00 is damaged")}),
-        ("signatures", {"evidence": {"package": Judgement("package", TRUST, (), ("the signature of dora does not count",))}}),
+        ("signatures", {"evidence": {"package": Judgement("package", TRUST, (), ("dora's does not count",)), "test-result": TESTED}}),
+        ("evidence", {"evidence": {"package": SIGNED, "test-result": Judgement("test-result", TESTING, (), ())}}),
         ("scope", {"scope": ()}),
         ("approvals", {"approvals": ()}),
         ("approvals", {"approvals": (approval(state="requested"),)}),
@@ -142,13 +145,14 @@ def test_an_rfc_may_be_scheduled_or_under_way(state: int) -> None:
     [
         (
             {"package": None, "package_error": "no such directory", "evidence": None, "evidence_error": "no such directory"},
-            {"digest", "payload_archived", "payload_intact", "signatures"},
+            {"digest", "payload_archived", "payload_intact", "signatures", "evidence"},
         ),
-        ({"package": PackageFacts(None, ""), "evidence": None}, {"digest", "payload_intact", "signatures"}),
-        ({"evidence": None, "evidence_error": "a listing is damaged"}, {"signatures"}),
-        ({"evidence": {}}, {"signatures"}),
+        ({"package": PackageFacts(None, ""), "evidence": None}, {"digest", "payload_intact", "signatures", "evidence"}),
+        ({"evidence": None, "evidence_error": "a listing is damaged"}, {"signatures", "evidence"}),
+        ({"evidence": {"package": SIGNED}}, {"evidence"}),
+        ({"evidence": {"test-result": TESTED}}, {"signatures"}),
         ({"scope": None, "scope_error": "not a database"}, {"scope"}),
-        ({"policy": None, "policy_error": "policy.yml:3: wrong"}, {"approvals", "signatures"}),
+        ({"policy": None, "policy_error": "policy.yml:3: wrong"}, {"approvals", "signatures", "evidence"}),
         ({"rfc": None, "rfc_error": "rfc.yml:1: wrong"}, CONTROLS.keys() - {"rfc_schema"}),
     ],
 )
@@ -163,8 +167,9 @@ def test_what_is_not_known_is_inconclusive(changes: dict[str, Any], names: set[s
 
 def test_a_policy_that_asks_for_no_signature_does_not_ask_whether_there_is_one() -> None:
     asks_none = replace(FACTS, policy=Policy({"normal": 1}, Rollout()), evidence=None)
-    found = result("signatures", asks_none)
-    assert (found.result, found.reason) == (Result.NOT_APPLICABLE, "the policy asks for no signature")
+    for name, what in (("signatures", "signature"), ("evidence", "other evidence")):
+        found = result(name, asks_none)
+        assert (found.result, found.reason) == (Result.NOT_APPLICABLE, f"the policy asks for no {what}")
     assert evaluate(asks_none).granted
 
 
