@@ -15,11 +15,12 @@ _WHAT = {
     "dsl": "definitive software library (a directory)",
     "cmdb": "CMDB (a file, or a database URL)",
     "rfc": "request for change (a file)",
+    "key": "private key (a file)",
 }
 
 
 def home(options: Mapping[str, object], name: str) -> str:
-    """Return option ``name`` (``dsl``, ``cmdb`` or ``rfc``), else ``TIDEGATE_<NAME>``.
+    """Return option ``name`` (``dsl``, ``cmdb``, ``rfc`` or ``key``), else ``TIDEGATE_<NAME>``.
 
     A leading ``~`` is expanded. Raises :class:`TidegateError` when neither is set.
     """

@@ -168,6 +168,9 @@ def test_evidence_is_signed_and_judged_by_tasks(desk: Signers) -> None:
     refused = desk.tasks({"tidegate.release.attestation": {**attestation, "type": "gossip"}})
     assert refused.returncode == 2
     assert "'gossip' is no kind of evidence" in said(refused)
+    keyless = desk.tasks({"tidegate.release.attestation": {key: value for key, value in attestation.items() if key != "key"}})
+    assert keyless.returncode == 2
+    assert "no private key (a file) given; set tidegate_key or the environment variable TIDEGATE_KEY" in said(keyless)
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="isolated lab hosts need root")
