@@ -5,38 +5,54 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from ansible_collections.tidegate.release.plugins.plugin_utils.action_base import TidegateAction
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.layout import OciLayout
-from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.package import read_release
+from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.package import Source, read_release
+from ansible_collections.tidegate.release.plugins.plugin_utils.errors import TidegateError
 from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.keys import load_signer
 from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.statement import release_statement
 from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.store import ensure
+from ansible_collections.tidegate.release.plugins.plugin_utils.intake.examine import (
+    Examination,
+    examine,
+    quarantine,
+    snapshot,
+    statements,
+)
+from ansible_collections.tidegate.release.plugins.plugin_utils.libs import require
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.journal import utc_now
 from ansible_collections.tidegate.release.plugins.plugin_utils.settings import home, optional_home, secret
 
 
 class ActionModule(TidegateAction):
-    """Look at the release, then store and sign it, or in check mode say what that would come to."""
+    """Look at the release, then store it and sign what is said about it, or in check mode say what that would come to."""
 
     module = "archive"
-    libraries = ("jsonschema",)
+    libraries = ("jsonschema", "license-expression")
 
     def execute(self, options: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
         dsl, key, write = home(options, "dsl"), optional_home(options, "key"), not self._task.check_mode
         signer = load_signer(key, secret(options, "key_passphrase")) if key else None
         library = OciLayout.find(dsl)
         source = read_release(Path(options["path"]))
+        found: Examination | None = None
+        wanted = signer is not None if options["examine"] is None else options["examine"]
+        if wanted:
+            found = self._examine(source, options, Path(options["quarantine"] or f"{dsl.rstrip('/')}.quarantine"), write)
         # The library is made last, when nothing was found wrong.
         if write:
             library = library or OciLayout.create(dsl)
-        archived = source.archive(library) if write and library else source.preview(library)
+        archived = source.archive(library, found and found.contents) if write and library else source.preview(library)
         signed = signer is not None
         if signer and library:
-            statement = release_statement(archived.name, archived.version, archived.digest)
-            signed = ensure(library, statement, signer, utc_now(), write)
+            said = [release_statement(archived.name, archived.version, archived.digest)]
+            said += statements(found, source, archived.digest) if found else []
+            changes = [ensure(library, statement, signer, utc_now(), write) for statement in said]
+            signed = any(changes)
         return {
             "changed": archived.created or signed,
             "digest": archived.digest,
@@ -45,4 +61,27 @@ class ActionModule(TidegateAction):
             "files": archived.files,
             "size": archived.size,
             "key": signer.public_key.keyid if signer else None,
+            "examination": found and _told(found),
         }
+
+    def _examine(self, source: Source, options: dict[str, Any], folder: Path, write: bool) -> Examination:
+        """Examine the release; an infected one goes to quarantine and no further."""
+        require("cyclonedx-python-lib", "license-expression")
+        with snapshot(source) as copied:
+            found = examine(source, copied, options["malware_signatures"])
+            if found.scan.outcome != "infected":
+                return found
+            if write:
+                quarantine(found, source, copied, folder)
+        kept = f" and kept in quarantine in {folder}" if write else ""
+        raise TidegateError(f"{found.scan.detail}; it was not archived{kept}, find out how that got into the release")
+
+
+def _told(found: Examination) -> dict[str, Any]:
+    scan = asdict(found.scan)
+    return {
+        "scan": {**scan, "found": [{"path": path, "signature": signature} for path, signature in found.scan.found]},
+        "components": len(found.sbom.get("components", [])),
+        "sbom_brought": found.brought,
+        "licences": found.licences,
+    }

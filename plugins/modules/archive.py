@@ -17,6 +17,10 @@ description:
   - The library only grows. A version that is archived can't be archived again with another content.
   - With O(key) it signs the package, with an in-toto release statement in a DSSE envelope that refers to it. A release that is archived
     already gets the signature if this key has not made it yet. Whose signatures are needed is said in the policy.
+  - Examines the release before that, see O(examine). A copy is scanned for malware with ClamAV, the daemon when one answers, else
+    C(clamscan). What the release consists of is listed in a CycloneDX SBOM, its own (C(bom.json), C(sbom.json) or C(*.cdx.json) on top of
+    the payload or in C(sbom/)) or one that is made. Licences are read as SPDX expressions. Each result is signed and kept beside the
+    package. An infected release is not archived.
   - Refuses a payload with links that lead nowhere or outside, devices, pipes, sockets, set-uid, set-gid or sticky files, or names that
     are not the same on every system; all of it is said at once and nothing is written.
 author:
@@ -31,6 +35,20 @@ options:
       - The release's directory, the one that has its C(release.yml).
     type: path
     required: true
+  examine:
+    description:
+      - Whether to examine the release.
+      - Unless it is given, what is signed is examined and what is not signed is not.
+    type: bool
+  malware_signatures:
+    description:
+      - A directory of signatures for ClamAV, in place of those of the machine.
+    type: path
+  quarantine:
+    description:
+      - A directory where infected contents are kept, with a record of what was found.
+      - Defaults to O(dsl) with C(.quarantine) at its end.
+    type: path
 notes:
   - Makes the library when O(dsl) does not exist or is an empty directory.
 seealso:
@@ -89,4 +107,22 @@ key:
   type: str
   returned: success
   sample: 4f2b0f8bb4d5b7f1a3c9e6d2807b15ce9a3f4d60718293a4b5c6d7e8f9012345
+examination:
+  description: What the examination found; null without one.
+  type: dict
+  returned: success
+  contains:
+    scan:
+      description:
+        - What the scanner said, C(outcome) being V(clean) or V(inconclusive), with C(detail), C(engine), C(signatures) and C(found).
+      type: dict
+    components:
+      description: How many components the SBOM has.
+      type: int
+    sbom_brought:
+      description: Whether the SBOM came with the payload.
+      type: bool
+    licences:
+      description: How many components have which licence; under the empty text those that say none in SPDX.
+      type: dict
 """

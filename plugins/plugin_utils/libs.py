@@ -19,8 +19,10 @@ MINIMUM = {
     "SQLAlchemy": 2,
     "alembic": 1,
     "cryptography": 42,
+    "cyclonedx-python-lib": 11,
     "jmespath": 1,
     "jsonschema": 4,
+    "license-expression": 30,
     "rich": 13,
     "securesystemslib": 1,
 }

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ..documents import Document, load_document
+from ..intake.licence import normalise
 
 _PLACEHOLDER = re.compile(r"\$\{([a-z][a-z0-9_]*)\}")
 _HOOK_TIMEOUT = 60  # seconds, unless the manifest says
@@ -78,6 +79,9 @@ def load_manifest(path: str | Path) -> Manifest:
     """Load a release.yml; raises :class:`DocumentError` with every problem."""
     document = load_document(path, "release")
     _check_placeholders(document)
+    if document.is_good(("licence",)) and normalise(document.data["licence"]) is None:
+        remedy = "write one such as MIT OR Apache-2.0, or LicenseRef-<name> for one of your own"
+        document.problem(("licence",), f"licence is {document.data['licence']!a}, which is no SPDX expression", remedy)
     document.finish()
     data = document.data
     return Manifest(

@@ -5,11 +5,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from ..errors import DocumentError, IntegrityError, Problem
+from ..errors import DocumentError, IntegrityError, Problem, TidegateError
 from .layout import MANIFEST, Descriptor, OciLayout, canonical, describe_blob, moved, parse_json
 from .manifest import Manifest, load_manifest
 from .payload import FileEntry, PayloadTar, index_json, opened, parse_index, scan
@@ -66,27 +67,33 @@ class Source:
     def preview(self, home: OciLayout | None) -> Archived:
         """What :meth:`archive` would return, without writing anything; ``home`` is ``None`` while there is no DSL."""
         document, entries = self._assemble(describe_blob)
-        descriptor = describe_blob(document, MANIFEST)
+        descriptor = describe_blob(canonical(document), MANIFEST)
         existing = home.resolve(self.manifest.name, self.manifest.version) if home else None
         if existing not in (None, descriptor.digest):
             raise moved(f"{self.manifest.name}:{self.manifest.version}", str(existing), descriptor.digest)
         return self._archived(descriptor.digest, existing is None, entries)
 
-    def archive(self, home: OciLayout) -> Archived:
+    def archive(self, home: OciLayout, examined: Collection[str] | None = None) -> Archived:
         """Store the package and tag it last, so that it is there whole or not at all.
 
-        Raises :class:`ConflictError` when this version of the release is archived already with another content.
+        ``examined``: the sha256s of the contents that were looked at, which have to be all that it consists of. Raises
+        :class:`ConflictError` when this version of the release is archived already with another content, and :class:`TidegateError`
+        when the release changed since it was examined.
         """
         if home.resolve(self.manifest.name, self.manifest.version):
             return self.preview(home)
         document, entries = self._assemble(home.put_blob)
-        descriptor = home.put_blob(document, MANIFEST)
+        if examined is not None:
+            documentation = [layer["digest"].removeprefix("sha256:") for layer in document["layers"] if layer["mediaType"] == DOCUMENTATION]
+            if not {*documentation, *(entry.sha256 for entry in entries if entry.sha256)} <= set(examined):
+                raise TidegateError(f"{self.directory} changed while it was archived; archive again when nothing writes to it")
+        descriptor = home.put_blob(canonical(document), MANIFEST)
         created = home.tag(f"{self.manifest.name}:{self.manifest.version}", descriptor)
         return self._archived(descriptor.digest, created, entries)
 
-    def _assemble(self, put: _Put) -> tuple[bytes, list[FileEntry]]:
+    def _assemble(self, put: _Put) -> tuple[dict[str, Any], list[FileEntry]]:
         tar = PayloadTar(self.directory / self.manifest.payload, self.entries)
-        layers = [put(tar, PAYLOAD).to_json()]
+        layers: list[dict[str, Any]] = [put(tar, PAYLOAD).to_json()]
         for name in sorted(self.manifest.documentation):  # as the config has them
             with opened(str(self.directory / name)) as (_size, chunks):
                 layers.append(put(chunks, DOCUMENTATION).to_json() | {"annotations": {TITLE: name}})
@@ -100,7 +107,7 @@ class Source:
             # Not when: an archive made again has to be the same bytes.
             "annotations": {TITLE: self.manifest.name, VERSION: self.manifest.version},
         }
-        return canonical(document), tar.entries
+        return document, tar.entries
 
     def _archived(self, digest: str, created: bool, entries: Iterable[FileEntry]) -> Archived:
         sizes = [entry.size for entry in entries if entry.size is not None]

@@ -198,8 +198,34 @@ def _signatures(facts: Facts, rfc: Rfc) -> Finding:
     return _judged(facts, rfc, lambda kind: kind == "package", "signature", remedy)
 
 
+def _malware(facts: Facts, rfc: Rfc) -> Finding:
+    signed = _judged(facts, rfc, lambda kind: kind == "scan", "malware scan", "have it scanned: archive the same release again with a key")
+    judgement = (facts.evidence or {}).get("scan")
+    if signed.result is not Result.PASS or judgement is None or judgement.wanted is None:
+        return signed
+    # The last word of each person counts, and nobody's clean undoes another's infected.
+    last = {one.person: one.statement.predicate for one in sorted(judgement.counted, key=lambda one: one.signed_at)}
+    infected = sorted(name for name, said in last.items() if said.get("result") == "infected")
+    if infected:
+        return _failed(f"{', '.join(infected)} signed that it is infected", "find out what is in the release, and archive a clean version")
+    clean = sorted(name for name, said in last.items() if said.get("result") == "clean")
+    if len(clean) < judgement.wanted.threshold:
+        details = sorted({str(said.get("detail")) for said in last.values() if said.get("detail")})
+        return _unknown(
+            "; ".join((f"{len(clean)} of {judgement.wanted.threshold} scans were clean", *details)),
+            "mend the scanner, then archive the same release again with a key",
+        )
+    return _passed(f"scanned and clean, signed by {', '.join(clean)}")
+
+
 def _evidence(facts: Facts, rfc: Rfc) -> Finding:
-    return _judged(facts, rfc, lambda kind: kind != "package", "other evidence", "have people with the role sign it, with attestation")
+    signed = _judged(
+        facts, rfc, lambda kind: kind not in ("package", "scan"), "other evidence", "have people with the role sign it, with attestation"
+    )
+    licences = (facts.evidence or {}).get("licence")
+    if signed.result is Result.PASS and licences and not all(one.statement.predicate.get("declared") for one in licences.counted):
+        return _failed("the release declares no licence", "name it under licence in release.yml, in a new version")
+    return signed
 
 
 def _judged(facts: Facts, rfc: Rfc, wanted: Callable[[str], bool], what: str, remedy: str) -> Finding:
@@ -228,6 +254,7 @@ CONTROLS: Mapping[str, Callable[[Facts, Rfc], Finding]] = {
     "payload_archived": _archived,
     "payload_intact": _intact,
     "signatures": _signatures,
+    "malware": _malware,
     "evidence": _evidence,
     "scope": _scope,
     "approvals": _approvals,

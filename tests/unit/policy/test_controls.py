@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.statement import release_statement
+from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.statement import KINDS, Statement
 from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.trust import Counted, Judgement
 from ansible_collections.tidegate.release.plugins.plugin_utils.policy import controls
 from ansible_collections.tidegate.release.plugins.plugin_utils.policy.clearance import Clearance, evaluate
@@ -51,11 +51,25 @@ RFC = Rfc(
     approvals=(approval(),),
 )
 TRUST = Trust("release-manager")
-TESTING = Trust("tester")
-SIGNED = Judgement(
-    "package", TRUST, (Counted("rita", PublicKey("1", ""), release_statement("hello", "1.0", DIGEST), START - timedelta(days=2)),), ()
-)
-TESTED = replace(SIGNED, kind="test-result", wanted=TESTING)
+SIGNED_AT = START - timedelta(days=2)
+
+
+def said(kind: str, *words: tuple[str, dict[str, Any]], threshold: int = 1) -> Judgement:
+    """What people signed in this order, each with the predicate given."""
+    counted = tuple(
+        Counted(name, PublicKey(name, ""), Statement("hello", DIGEST, KINDS[kind], predicate), SIGNED_AT + timedelta(minutes=minute))
+        for minute, (name, predicate) in enumerate(words)
+    )
+    return Judgement(kind, Trust("release-manager", threshold), counted, ())
+
+
+EVIDENCE = {
+    "package": said("package", ("rita", {})),
+    "scan": said("scan", ("rita", {"result": "clean"})),
+    "sbom": said("sbom", ("rita", {})),
+    "licence": said("licence", ("rita", {"declared": "MIT"})),
+    "test-result": said("test-result", ("rita", {})),
+}
 FACTS = Facts(
     now=START,
     rfc=RFC,
@@ -64,14 +78,14 @@ FACTS = Facts(
         approvals={"normal": 1, "standard": 0, "emergency": 1},
         rollout=Rollout(),
         people={"rita": Person(frozenset(["release-manager"]))},
-        trust={"package": TRUST, "test-result": TESTING},
+        trust=dict.fromkeys(EVIDENCE, TRUST),
     ),
     policy_error="",
     package=PackageFacts(archived=DIGEST, damage=""),
     package_error="",
     scope=("web1", "web2"),
     scope_error="",
-    evidence={"package": SIGNED, "test-result": TESTED},
+    evidence=EVIDENCE,
 )
 
 
@@ -90,7 +104,7 @@ def test_what_is_in_order_is_granted() -> None:
     assert clearance.granted
     assert [control.name for control in clearance.controls] == list(CONTROLS)
     assert {control.result for control in clearance.controls} == {Result.PASS}
-    assert clearance.sentence() == "CHG0030001 is cleared: hello 1.0, 11 controls."
+    assert clearance.sentence() == "CHG0030001 is cleared: hello 1.0, 12 controls."
 
 
 @pytest.mark.parametrize(
@@ -105,8 +119,13 @@ def test_what_is_in_order_is_granted() -> None:
         ("digest", {"package": PackageFacts(OTHER, "")}),
         ("payload_archived", {"package": PackageFacts(None, "")}),
         ("payload_intact", {"package": PackageFacts(DIGEST, "blob sha256:00 is damaged")}),
-        ("signatures", {"evidence": {"package": Judgement("package", TRUST, (), ("dora's does not count",)), "test-result": TESTED}}),
-        ("evidence", {"evidence": {"package": SIGNED, "test-result": Judgement("test-result", TESTING, (), ())}}),
+        ("signatures", {"evidence": {**EVIDENCE, "package": Judgement("package", TRUST, (), ("the signature of dora does not count",))}}),
+        ("malware", {"evidence": {**EVIDENCE, "scan": said("scan")}}),
+        ("malware", {"evidence": {**EVIDENCE, "scan": said("scan", ("rita", {"result": "infected"}), ("carl", {"result": "clean"}))}}),
+        ("malware", {"evidence": {**EVIDENCE, "scan": said("scan", ("rita", {"result": "clean"}), ("rita", {"result": "infected"}))}}),
+        ("evidence", {"evidence": {**EVIDENCE, "sbom": said("sbom")}}),
+        ("evidence", {"evidence": {**EVIDENCE, "test-result": said("test-result")}}),
+        ("evidence", {"evidence": {**EVIDENCE, "licence": said("licence", ("rita", {"declared": None}))}}),
         ("scope", {"scope": ()}),
         ("approvals", {"approvals": ()}),
         ("approvals", {"approvals": (approval(state="requested"),)}),
@@ -145,14 +164,16 @@ def test_an_rfc_may_be_scheduled_or_under_way(state: int) -> None:
     [
         (
             {"package": None, "package_error": "no such directory", "evidence": None, "evidence_error": "no such directory"},
-            {"digest", "payload_archived", "payload_intact", "signatures", "evidence"},
+            {"digest", "payload_archived", "payload_intact", "signatures", "malware", "evidence"},
         ),
-        ({"package": PackageFacts(None, ""), "evidence": None}, {"digest", "payload_intact", "signatures", "evidence"}),
-        ({"evidence": None, "evidence_error": "a listing is damaged"}, {"signatures", "evidence"}),
-        ({"evidence": {"package": SIGNED}}, {"evidence"}),
-        ({"evidence": {"test-result": TESTED}}, {"signatures"}),
+        ({"package": PackageFacts(None, ""), "evidence": None}, {"digest", "payload_intact", "signatures", "malware", "evidence"}),
+        ({"evidence": None, "evidence_error": "a listing is damaged"}, {"signatures", "malware", "evidence"}),
+        ({"evidence": {kind: found for kind, found in EVIDENCE.items() if kind != "package"}}, {"signatures"}),
+        ({"evidence": {}}, {"signatures", "malware", "evidence"}),
+        ({"evidence": {**EVIDENCE, "scan": said("scan", ("rita", {"result": "inconclusive", "detail": "no signatures"}))}}, {"malware"}),
+        ({"evidence": {**EVIDENCE, "scan": said("scan", ("rita", {"result": "clean"}), ("rita", {"result": "odd"}))}}, {"malware"}),
         ({"scope": None, "scope_error": "not a database"}, {"scope"}),
-        ({"policy": None, "policy_error": "policy.yml:3: wrong"}, {"approvals", "signatures", "evidence"}),
+        ({"policy": None, "policy_error": "policy.yml:3: wrong"}, {"approvals", "signatures", "malware", "evidence"}),
         ({"rfc": None, "rfc_error": "rfc.yml:1: wrong"}, CONTROLS.keys() - {"rfc_schema"}),
     ],
 )
@@ -167,9 +188,9 @@ def test_what_is_not_known_is_inconclusive(changes: dict[str, Any], names: set[s
 
 def test_a_policy_that_asks_for_no_signature_does_not_ask_whether_there_is_one() -> None:
     asks_none = replace(FACTS, policy=Policy({"normal": 1}, Rollout()), evidence=None)
-    for name, what in (("signatures", "signature"), ("evidence", "other evidence")):
-        found = result(name, asks_none)
-        assert (found.result, found.reason) == (Result.NOT_APPLICABLE, f"the policy asks for no {what}")
+    found = {name: result(name, asks_none) for name in ("signatures", "malware", "evidence")}
+    assert {control.result for control in found.values()} == {Result.NOT_APPLICABLE}
+    assert "asks for no" in found["signatures"].reason
     assert evaluate(asks_none).granted
 
 

@@ -1,0 +1,174 @@
+# Copyright (c) Tidegate maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What is found out about a release before it is archived: malware, what it consists of, its licences."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import tempfile
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from ..dsl.layout import write_atomically
+from ..dsl.package import Source
+from ..dsl.payload import FileEntry, opened
+from ..errors import TidegateError
+from ..evidence.statement import LICENCE, SBOM, SCAN, Statement, purl
+from . import sbom
+from .licence import normalise
+from .malware import Scan, scan
+
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """A copy of a release, out of reach of who may change the release: every content in ``folder``, named by its sha256.
+
+    ``contents``: the sha256 of each file by its path in the release's directory. ``files``: the payload's entries, sizes and digests
+    included.
+    """
+
+    folder: Path
+    contents: dict[str, str]
+    files: tuple[FileEntry, ...]
+
+
+@dataclass(frozen=True)
+class Examination:
+    """What the intake found. ``brought``: whether the SBOM came with the payload. ``licences``: how many components say which licence,
+    ``""`` for none or no SPDX expression. ``contents``: the sha256s of all that was looked at.
+    """
+
+    scan: Scan
+    sbom: dict[str, Any]
+    brought: bool
+    licences: dict[str, int]
+    contents: frozenset[str]
+
+
+@contextmanager
+def snapshot(source: Source) -> Iterator[Snapshot]:
+    """Copy a release for the time of its examination; raises :class:`TidegateError` when there is no room or it can't be read."""
+    try:
+        with tempfile.TemporaryDirectory(prefix="tidegate-intake-") as name:
+            folder = Path(name)
+            payload = source.manifest.payload
+            contents = {path: _copy(source.directory / path, folder) for path in sorted(source.manifest.documentation)}
+            files = []
+            for entry in source.entries:
+                if entry.type == "file":
+                    path = f"{payload}/{entry.path}"
+                    sha = contents[path] = _copy(source.directory / path, folder)
+                    files.append(replace(entry, size=(folder / sha).stat().st_size, sha256=sha))
+            yield Snapshot(folder, contents, tuple(files))
+    except OSError as error:
+        raise TidegateError(
+            f"can't copy the release to examine it ({error.strerror or error}); make room in {tempfile.gettempdir()}, or name another "
+            "directory in TMPDIR"
+        ) from error
+
+
+def _copy(path: Path, folder: Path) -> str:
+    target = folder / "unfinished"
+    digest = hashlib.sha256()
+    with opened(str(path)) as (_size, chunks), target.open("wb") as stream:
+        for chunk in chunks:
+            digest.update(chunk)
+            stream.write(chunk)
+    target.rename(folder / digest.hexdigest())
+    return digest.hexdigest()
+
+
+def examine(source: Source, copied: Snapshot, database: str | None = None) -> Examination:
+    """Examine a release by its copy; ``database`` as :func:`.malware.scan` takes it.
+
+    Raises :class:`TidegateError` when what the payload brings as its SBOM is none.
+    """
+
+    def read(path: str) -> bytes:
+        return (copied.folder / copied.contents[f"{source.manifest.payload}/{path}"]).read_bytes()
+
+    own = sbom.brought(copied.files)
+    if own is not None:
+        document = sbom.check(read(own), f"{source.manifest.payload}/{own}")
+    else:
+        names = json.dumps([(entry.path, entry.sha256) for entry in copied.files])
+        digest = hashlib.sha256(names.encode()).hexdigest()
+        made = sbom.make(source.manifest.name, source.manifest.version, digest, copied.files, read)
+        document = sbom.check(made, "the SBOM that was made")
+    licences = Counter(_licence(component) for component in document.get("components", []) if component.get("type") != "file")
+    return Examination(
+        _scan(copied, database), document, own is not None, dict(sorted(licences.items())), frozenset(copied.contents.values())
+    )
+
+
+def quarantine(found: Examination, source: Source, copied: Snapshot, folder: Path) -> None:
+    """Keep the infected contents of a release for those who look into it, unreadable for others, and a record of what was found.
+
+    Raises :class:`TidegateError` when they can't be kept there.
+    """
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        record = {
+            "release": source.manifest.name,
+            "version": source.manifest.version,
+            "engine": found.scan.engine,
+            "signatures": found.scan.signatures,
+            "found": [{"path": path, "sha256": copied.contents[path], "signature": name} for path, name in found.scan.found],
+        }
+        for path, _signature in found.scan.found:
+            kept = folder / copied.contents[path]
+            with open(os.open(kept, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600), "wb") as stream:
+                stream.write((copied.folder / copied.contents[path]).read_bytes())
+        text = json.dumps(record, indent=2, sort_keys=True).encode()
+        write_atomically(folder / f"{hashlib.sha256(text).hexdigest()}.json", text)
+    except OSError as error:
+        raise TidegateError(
+            f"{found.scan.detail}; it was not archived, and can't be kept in quarantine in {folder} ({error.strerror or error})"
+        ) from error
+
+
+def statements(found: Examination, source: Source, digest: str) -> list[Statement]:
+    """What an examination says about the package that the release became, to be signed."""
+    about = purl(source.manifest.name, source.manifest.version)
+    scanned = {
+        "result": found.scan.outcome,
+        "detail": found.scan.detail,
+        "engine": found.scan.engine,
+        "signatures": list(found.scan.signatures),
+    }
+    licences = [{"licence": licence or None, "components": count} for licence, count in found.licences.items()]
+    declared = source.manifest.licence
+    return [
+        Statement(about, digest, SCAN, scanned),
+        Statement(about, digest, SBOM, found.sbom),
+        Statement(about, digest, LICENCE, {"declared": declared and normalise(declared), "found": licences}),
+    ]
+
+
+def _scan(copied: Snapshot, database: str | None) -> Scan:
+    """Scan the copy and name the files as the release does."""
+    found = scan(copied.folder, database)
+    paths: dict[str, str] = {}
+    for path, sha in copied.contents.items():
+        paths.setdefault(sha, path)
+    detail = _SHA256.sub(lambda match: paths.get(match[0], match[0]), found.detail)
+    return replace(found, detail=detail, found=tuple((paths.get(name, name), signature) for name, signature in found.found))
+
+
+def _licence(component: dict[str, Any]) -> str:
+    """The licence that a component of an SBOM says, as one SPDX expression."""
+    said = [
+        choice.get("expression") or choice.get("license", {}).get("id") or choice.get("license", {}).get("name") or ""
+        for choice in component.get("licenses", [])
+    ]
+    return normalise(" AND ".join(f"({text})" if " " in text else text for text in said)) or ""
