@@ -18,7 +18,7 @@ class ActionModule(TidegateAction):
     """Look at the release, then store it, or in check mode say what that would come to."""
 
     module = "archive"
-    libraries = ("jsonschema",)
+    libraries = ("jsonschema", "pyfastcdc")
 
     def execute(self, options: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
         dsl = home(options, "dsl")

@@ -57,23 +57,36 @@ def intact(path: bytes, entry: Mapping[str, Any]) -> Optional[os.stat_result]:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     except OSError:
         return None
-    with open(descriptor, "rb", buffering=0) as stream:
+    try:
         info = os.fstat(descriptor)
         if not stat.S_ISREG(info.st_mode) or info.st_size != entry["size"]:
             return None
-        digest = hashlib.sha256()
-        while chunk := stream.read(1 << 20):
-            digest.update(chunk)
-        return info if digest.hexdigest() == entry["sha256"] else None
+        return info if range_digest(descriptor, 0, info.st_size) == entry["sha256"] else None
+    finally:
+        os.close(descriptor)
+
+
+def range_digest(descriptor: int, offset: int, size: int) -> Optional[str]:
+    """The sha256 of ``size`` bytes of an open file from ``offset`` on, or nothing when there are fewer."""
+    digest = hashlib.sha256()
+    while size:
+        block = os.pread(descriptor, min(size, 1 << 20), offset)
+        if not block:
+            return None
+        digest.update(block)
+        offset += len(block)
+        size -= len(block)
+    return digest.hexdigest()
 
 
 def changed_files(release: Release) -> list[str]:
     """Paths of ``release`` that are missing, altered or of another kind than the package says."""
     root = os.fsencode(release.tree)
-    return [entry["path"] for entry in release.files if not _as_released(os.path.join(root, entry["path"].encode()), entry)]
+    return [entry["path"] for entry in release.files if not as_released(os.path.join(root, entry["path"].encode()), entry)]
 
 
-def _as_released(path: bytes, entry: Mapping[str, Any]) -> bool:
+def as_released(path: bytes, entry: Mapping[str, Any]) -> bool:
+    """Whether what is at ``path`` is what the index says: kind, mode, and content or target."""
     try:
         if entry["type"] == "link":
             return bool(os.readlink(path) == entry["target"].encode())

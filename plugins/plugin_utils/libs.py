@@ -20,6 +20,7 @@ MINIMUM = {
     "alembic": 1,
     "jmespath": 1,
     "jsonschema": 4,
+    "pyfastcdc": 0,
     "rich": 13,
 }
 

@@ -59,7 +59,7 @@ class Package:
         return f"{self.version}-{self.digest[7:19]}"
 
     def pack(self, need: list[str]) -> bytes:
-        return gzip.compress(b"".join(self.contents[name] for name in sorted(need)), 1)
+        return gzip.compress(json.dumps(sorted(need)).encode() + b"\n" + b"".join(self.contents[name] for name in sorted(need)), 1)
 
 
 def assemble(config: Mapping[str, Any], entries: list[Any], contents: Mapping[str, bytes]) -> Package:

@@ -255,7 +255,12 @@ def _shorter(pack: bytes) -> bytes:
 
 
 def _other(pack: bytes) -> bytes:
-    return gzip.compress(bytes(len(gzip.decompress(pack))))
+    listed, _newline, contents = gzip.decompress(pack).partition(b"\n")
+    return gzip.compress(listed + b"\n" + bytes(len(contents)))
+
+
+def _listing(listed: Any) -> Callable[[bytes], bytes]:
+    return lambda pack: gzip.compress(json.dumps(listed).encode() + b"\n" + gzip.decompress(pack).partition(b"\n")[2])
 
 
 def _longer(pack: bytes) -> bytes:
@@ -274,6 +279,10 @@ def _longer(pack: bytes) -> bytes:
         lambda _pack: b"",
         lambda pack: pack[:12] + b"\xff" * 8 + pack[20:],
         lambda pack: pack[:-8] + b"\0" * 8,
+        _listing({}),
+        _listing([1]),
+        _listing([sha(b"nobody has it")]),
+        _listing(["x" * 10**6]),
     ],
 )
 def test_a_bad_pack_is_refused_and_nothing_is_visible(host: Host, tmp_path: Path, spoil: Callable[[bytes], bytes]) -> None:
@@ -317,17 +326,46 @@ def test_contents_that_were_unpacked_are_not_asked_for_again(tmp_path: Path) -> 
     (tmp_path / "pack").write_bytes(ONE.pack(need))
     for step in range(1, 99):
         host = Host(tmp_path / str(step))
-        work = host.home.staging / ONE.id
         assert killed_at(step, lambda host=host: host.ask(ONE, tmp_path / "pack"), host.root)  # type: ignore[misc]
-        if (work / "tree").exists():
+        tree = host.home.staging / ONE.id / "tree"
+        if (tree / "version").exists() and (tree / "lib/a").exists() and (tree / "lib/b").exists():
             break
-    assert sorted(os.listdir(work / "contents")) == need
-    (work / "contents" / need[0]).write_bytes(b"damaged")
-    (work / "contents" / "stray").write_bytes(b"x")
-    assert host.ask(ONE)["need"] == [need[0]]
-    assert sorted(os.listdir(work / "contents")) == need[1:]
+    (tree / "version").write_bytes(b"damaged")
+    (tree / "lib/b").unlink()
+    (tree / "stray").write_bytes(b"x")
+    (tree / "bin/stray").symlink_to("/etc")
+    lacking = host.ask(ONE)["need"]
+    assert {sha(b"1.0"), sha(b"b")} <= set(lacking)
+    assert sha(b"a" * 5000) not in lacking
+    assert not os.path.lexists(tree / "stray")
+    assert not os.path.lexists(tree / "bin/stray")
     host.stage(ONE)
     host.assert_whole()
+
+
+@pytest.mark.parametrize("plant", ["link", "file", "linked-folder", "foreign", "hard"])
+def test_what_is_planted_in_an_unfinished_tree_is_not_used(host: Host, tmp_path: Path, plant: str) -> None:
+    (tmp_path / "x").mkdir()
+    (tmp_path / "x" / "a").write_bytes(b"a" * 5000)
+    tree = host.home.staging / ONE.id / "tree"
+    (tree / "lib").mkdir(parents=True)
+    if plant == "link":
+        (tree / "lib/a").symlink_to(tmp_path / "x" / "a")
+    elif plant == "file":
+        (tree / "bin").write_text("x")
+    elif plant == "linked-folder":
+        (tree / "lib").rmdir()
+        (tree / "lib").symlink_to(tmp_path / "x")
+    elif plant == "hard":
+        (tree / "lib/b").hardlink_to(tmp_path / "x" / "a")
+    else:
+        (tree / "lib/a").write_bytes(b"a" * 5000)
+        os.chown(tree / "lib/a", 12345, 12345)
+    host.stage(ONE)
+    host.assert_whole()
+    assert (host.tree(ONE) / "lib/a").stat().st_uid == os.geteuid()
+    assert os.listdir(tmp_path / "x") == ["a"]
+    assert (tmp_path / "x" / "a").read_bytes() == b"a" * 5000
 
 
 def test_leftovers_are_swept_whatever_they_are(host: Host) -> None:
