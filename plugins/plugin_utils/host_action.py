@@ -36,6 +36,7 @@ class HostAction(TidegateAction):
         self._task_vars = task_vars
         self._options_ = options
         with Cmdb.open(home(options, "cmdb")) as cmdb:
+            self._cmdb = cmdb
             journal = Journal(cmdb)
             deployment = journal.deployment(self._run.deployment)
             try:
