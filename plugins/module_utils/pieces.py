@@ -87,14 +87,14 @@ def find_sources(home: ReleaseHome, files: list[dict[str, Any]], tree: bytes, do
             found.any[entry["sha256"]] = found.linkable[entry["sha256"], entry["mode"]] = path
     user = os.geteuid()
     for release in home.all():
-        root = os.fsencode(release.tree)
+        root = os.fsencode(release.tree) + b"/"
         for entry in release.files:
             if entry["type"] != "file" or entry["sha256"] not in wanted:
                 continue
             kind = (entry["sha256"], entry["mode"])
             if kind in found.linkable or (kind not in kinds and kind[0] in found.any):
                 continue
-            path = os.path.join(root, entry["path"].encode())
+            path = root + entry["path"].encode()
             info = intact(path, entry)
             if info is None:
                 continue
@@ -120,7 +120,7 @@ class Assembly:
     """
 
     def __init__(self, home: ReleaseHome, files: list[dict[str, Any]], tree: bytes, sources: Sources) -> None:
-        self._tree = tree
+        self._root = tree + b"/"
         self._targets: dict[str, dict[str, Any]] = {}
         self._places: dict[str, list[_Range]] = {}
         self.starts: dict[str, int] = {}
@@ -145,7 +145,8 @@ class Assembly:
 
     def path(self, entry: dict[str, Any]) -> bytes:
         """Where ``entry`` is in the tree."""
-        return os.path.join(self._tree, entry["path"].encode())
+        path: bytes = self._root + entry["path"].encode()
+        return path
 
     def target(self, sha: str) -> Optional[bytes]:
         """Where the content is put together, if it is."""
@@ -163,14 +164,12 @@ class Assembly:
     def _find_chunks(self, home: ReleaseHome) -> dict[str, _Range]:
         """Where the host has chunks that are needed: at their own place from before, or in another release's large files."""
         found: dict[str, _Range] = {}
-        own = ((self.path(entry), entry) for entry in self._targets.values())
+        own = ((self.path(entry), entry) for entry in self._targets.values() if "chunks" in entry)
         others = (
-            (os.path.join(os.fsencode(release.tree), entry["path"].encode()), entry) for release in home.all() for entry in release.files
+            (os.fsencode(release.tree / entry["path"]), entry) for release in home.all() for entry in release.files if "chunks" in entry
         )
         for candidates in (own, others):
             for path, entry in candidates:
-                if "chunks" not in entry:
-                    continue
                 parts = [(sha, offset, size) for sha, offset, size in _parts(entry) if sha in self.need and sha not in found]
                 if parts and os.path.lexists(path):
                     with _opened(path) as descriptor:

@@ -89,8 +89,8 @@ def range_digest(descriptor: int, offset: int, size: int) -> Optional[str]:
 
 def changed_files(release: Release, seen: Optional[Seen] = None) -> list[str]:
     """Paths of ``release`` that are missing, altered or of another kind than the package says."""
-    root = os.fsencode(release.tree)
-    return [entry["path"] for entry in release.files if not as_released(os.path.join(root, entry["path"].encode()), entry, seen)]
+    root = os.fsencode(release.tree) + b"/"
+    return [entry["path"] for entry in release.files if not as_released(root + entry["path"].encode(), entry, seen)]
 
 
 def as_released(path: bytes, entry: Mapping[str, Any], seen: Optional[Seen] = None) -> bool:

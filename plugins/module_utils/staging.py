@@ -17,12 +17,14 @@ import os
 import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO, Optional, Union
+from typing import TYPE_CHECKING, Any, BinaryIO, Optional, Union
 
-from .mirror import Mirror
 from .package_documents import Documents, read_package
 from .pieces import Assembly, Sources, find_sources, take_up, unpack
 from .release_home import HostError, ReleaseHome, changed_files, remove
+
+if TYPE_CHECKING:
+    from .mirror import Mirror
 
 _DIRECTORY = 0o755
 _MARGIN = 16 << 20  # bytes left free on the file system: logs and locks have to go on
@@ -178,7 +180,7 @@ def _lay_out(tree: bytes, files: list[dict[str, Any]], done: set[str], sources: 
     for entry in files:
         if entry["path"] in done:
             continue
-        path = os.path.join(tree, entry["path"].encode())
+        path = assembly.path(entry)
         if entry["type"] == "directory":
             os.mkdir(path, _DIRECTORY)
         elif entry["type"] == "link":

@@ -153,35 +153,48 @@ from pathlib import Path
 from typing import Any, BinaryIO, Union
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.tidegate.release.plugins.module_utils.activation import Order, activate, back_out
-from ansible_collections.tidegate.release.plugins.module_utils.mirror import Mirror
 from ansible_collections.tidegate.release.plugins.module_utils.release_home import HostError, ReleaseHome
-from ansible_collections.tidegate.release.plugins.module_utils.staging import stage
+
+# Each operation imports what it needs: a host compiles its half anew each time.
+# ruff: noqa: PLC0415
 
 
 def run(params: dict[str, Any]) -> dict[str, Any]:
     home = ReleaseHome(params["root"], params["name"])
-    order = Order(params["deployment"], params["token"], params["settings"])
     with home.locked(params["patience"]):
         if params["operation"] == "stage":
-            try:
-                manifest, config, index = (zlib.decompress(base64.b64decode(text)) for text in params["documents"])
-            except (ValueError, zlib.error):
-                raise HostError("documents must be manifest, config and file index, each compressed with zlib and in base64") from None
-            return stage(
-                home,
-                params["digest"],
-                (manifest, config, index),
-                pack(params),
-                params["keep"],
-                params["protect"],
-                order.token,
-                order.deployment,
-                Mirror(params["mirror"]) if params["mirror"] else None,
-            )
+            return run_stage(home, params)
+        from ansible_collections.tidegate.release.plugins.module_utils.activation import Order, activate, back_out
+
+        order = Order(params["deployment"], params["token"], params["settings"])
         if params["operation"] == "activate":
             return activate(home, params["digest"], params["previous"], order)
         return back_out(home, params["digest"], params["previous"], order)
+
+
+def run_stage(home: ReleaseHome, params: dict[str, Any]) -> dict[str, Any]:
+    from ansible_collections.tidegate.release.plugins.module_utils.staging import stage
+
+    try:
+        manifest, config, index = (zlib.decompress(base64.b64decode(text)) for text in params["documents"])
+    except (ValueError, zlib.error):
+        raise HostError("documents must be manifest, config and file index, each compressed with zlib and in base64") from None
+    mirror = None
+    if params["mirror"]:
+        from ansible_collections.tidegate.release.plugins.module_utils.mirror import Mirror
+
+        mirror = Mirror(params["mirror"])
+    return stage(
+        home,
+        params["digest"],
+        (manifest, config, index),
+        pack(params),
+        params["keep"],
+        params["protect"],
+        params["token"],
+        params["deployment"],
+        mirror,
+    )
 
 
 def pack(params: dict[str, Any]) -> Union[Path, BinaryIO, None]:

@@ -27,6 +27,7 @@ INLINE = 1 << 20
 """Bytes: a pack of no more than these travels with the order itself, which saves a host three round trips."""
 
 _BLOCK = 1 << 20
+_LEVEL = 6  # made once, sent to every host
 _Pieces = Mapping[str, tuple[int, int]]
 
 
@@ -64,7 +65,7 @@ def build_pack(home: OciLayout, package: Package, missing: Collection[str], dire
         directory.mkdir(parents=True, exist_ok=True)
         with locked(path.with_suffix(".lock")):
             if not path.exists():
-                with unfinished.open("wb") as target, gzip.GzipFile("", "wb", 1, target, mtime=0) as pack:
+                with unfinished.open("wb") as target, gzip.GzipFile("", "wb", _LEVEL, target, mtime=0) as pack:
                     pack.write(json.dumps(wanted).encode() + b"\n")
                     for block in _contents(home, package, known, wanted):
                         pack.write(block)
