@@ -13,13 +13,14 @@ SOURCES := $(shell find galaxy.yml meta plugins roles playbooks inventories -not
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export PYTHONDONTWRITEBYTECODE := 1
 
-.PHONY: help venv dev collection system demo test test-unit test-integration molecule lint lint-python lint-ansible lint-docs sanity constraints clean
+.PHONY: help venv dev collection system demo bench test test-unit test-integration molecule lint lint-python lint-ansible lint-docs sanity constraints clean
 .NOTPARALLEL:
 
 help:
 	@echo "make demo              two releases and a broken third on 8 lab hosts, in waves; report in build/demo"
 	@echo "make test              unit, integration and molecule tests"
 	@echo "make test-unit         one part of them; also test-integration, molecule"
+	@echo "make bench             benchmarks, into build/bench/results.json; ONLY=stage_upgrade,archive HOSTS=8"
 	@echo "make lint              every linter; parts: lint-python, lint-ansible, lint-docs, sanity"
 	@echo "make venv              .venv with requirements.txt; PYTHON=/path/to/python3 picks the Python"
 	@echo "make collection        this checkout, installed into .venv"
@@ -91,6 +92,10 @@ molecule: dev collection
 	@tools/system-packages lab
 	@echo "==> molecule scenarios"
 	@if [ "$$(id -u)" = 0 ]; then $(BIN)/molecule test --all; else echo "skipped: their isolated lab hosts need root"; fi
+
+bench: collection
+	@tools/system-packages lab
+	@-$(BIN)/python tests/bench --only "$(ONLY)" --hosts "$(or $(HOSTS),50)"
 
 # --- linting --------------------------------------------------------------------------------------------------------------------------
 

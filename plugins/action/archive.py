@@ -32,7 +32,7 @@ class ActionModule(TidegateAction):
     """Look at the release, then store it and sign what is said about it, or in check mode say what that would come to."""
 
     module = "archive"
-    libraries = ("jsonschema", "license-expression")
+    libraries = ("jsonschema", "license-expression", "pyfastcdc")
 
     def execute(self, options: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
         dsl, key, write = home(options, "dsl"), optional_home(options, "key"), not self._task.check_mode

@@ -6,23 +6,28 @@
 from __future__ import annotations
 
 import base64
-import zlib
 from pathlib import Path
 from typing import Any
 
 from ansible import constants as C
+from ansible_collections.tidegate.release.plugins.module_utils.mirror import Mirror
+from ansible_collections.tidegate.release.plugins.module_utils.release_home import HostError
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.layout import OciLayout
-from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.pack import build_pack
-from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.package import load_package
+from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.pack import INLINE, Shipment
+from ansible_collections.tidegate.release.plugins.plugin_utils.errors import TidegateError
 from ansible_collections.tidegate.release.plugins.plugin_utils.host_action import HostAction
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.deployments import Deployment
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.journal import Journal, utc_now
+from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.standing import standing
 from ansible_collections.tidegate.release.plugins.plugin_utils.settings import home, optional_home
 from ansible_collections.tidegate.release.plugins.plugin_utils.trusting import Release, distrust_once
 
+# The host may find that something it had a moment ago is not there any more, or that the CMDB was wrong about what it has.
+_ROUNDS = 3
+
 
 class ActionModule(HostAction):
-    """Ask the host what it lacks, send just that, journal how it went."""
+    """Give the host what it lacks, in as few round trips as that takes, and journal how it went."""
 
     module = "stage"
     step = "stage"
@@ -37,32 +42,67 @@ class ActionModule(HostAction):
         if distrust:
             journal.stage_failed(self._run, self._host, distrust, utc_now())
             return self.outcome({}, "stage_failed", distrust)
-        library = OciLayout.open(dsl)
-        package = load_package(library, deployment.digest)
+        mirror = self._mirror()
+        # In the run's own temporary directory: what one worker made there, the others take.
+        folder = Path(C.DEFAULT_LOCAL_TMP) / "tidegate-packs"
+        shipment = Shipment(OciLayout.open(dsl), deployment.digest, folder)
+        stands = standing(self._cmdb, self._host, deployment.release)
         arguments: dict[str, Any] = {
-            "documents": [
-                base64.b64encode(zlib.compress(document)).decode()
-                for document in (package.manifest_bytes, package.config_bytes, package.index_bytes)
-            ],
+            "documents": shipment.documents(),
             "keep": deployment.rollout.keep,
+            "protect": list(stands.needed),
         }
-        answer = self.call(deployment, **arguments)
+        pack = None if mirror else shipment.expected(stands.installed)
+        answer = self._offer(deployment, pack, **arguments, **mirror)
+        pushed = pack.stat().st_size if pack else 0
+        found = answer.get("mirror", {})
+        for _round in range(_ROUNDS):
+            if answer.get("state") != "lacking":
+                break
+            pack = shipment.pack(answer["need"])
+            answer = self._offer(deployment, pack, **arguments)
+            pushed += pack.stat().st_size
         if answer.get("state") == "lacking":
-            # One pack for every host that lacks the same: the other workers find it made, in the run's own temporary directory.
-            folder = Path(C.DEFAULT_LOCAL_TMP) / "tidegate-packs"
-            folder.mkdir(exist_ok=True)
-            pack = build_pack(library, package, answer["need"], folder)
-            remote = self._connection._shell.join_path(self._make_tmp_path(), "pack")
-            self._transfer_file(str(pack), remote)
-            self._fixup_perms2([self._connection._shell.tmpdir, remote])
-            answer = self.call(deployment, pack=remote, **arguments)
+            answer = {"failed": True, "msg": "what it has of the release keeps changing; find out who writes there and run this again"}
         if answer.get("failed"):
             detail = str(answer.get("msg", "the host's half of staging did not answer"))
             journal.stage_failed(self._run, self._host, detail, utc_now())
             return self.outcome(answer, "stage_failed", detail)
         journal.staged(self._run, self._host, answer["live"], utc_now())
-        return {**self.outcome(answer, "staged", ""), "sent": answer.get("sent", 0), "linked": answer.get("linked", 0)}
+        result = {
+            **self.outcome(answer, "staged", ""),
+            "sent": answer.get("sent", 0),
+            "linked": answer.get("linked", 0),
+            "source": "push" if pushed else "mirror" if found.get("bytes") else "host",
+            "bytes": pushed or found.get("bytes", 0),
+        }
+        if found.get("problem"):
+            result["mirror_problem"] = found["problem"]
+            result["warnings"] = [f"{self._host} could not use its mirror: {found['problem']}; what it lacked was pushed"]
+        return result
 
     def lost(self, journal: Journal, detail: str) -> str:
         journal.stage_failed(self._run, self._host, detail, utc_now())
         return "stage_failed"
+
+    def _mirror(self) -> dict[str, str]:
+        url = self._options_["mirror"]
+        if not url:
+            return {}
+        try:
+            Mirror(url)
+        except HostError as error:
+            raise TidegateError(f"{self._host}: {error}") from None
+        return {"mirror": url}
+
+    def _offer(self, deployment: Deployment, pack: Path | None, **arguments: Any) -> dict[str, Any]:
+        """Call the host's half with a pack, if there is one: a small one along with the call, a large one ahead of it."""
+        if pack is None:
+            return self.call(deployment, **arguments)
+        if pack.stat().st_size <= INLINE:
+            return self.call(deployment, contents=base64.b64encode(pack.read_bytes()).decode(), **arguments)
+        shell = self._connection._shell
+        remote = shell.join_path(shell.tmpdir or self._make_tmp_path(), pack.name)
+        self._transfer_file(str(pack), remote)
+        self._fixup_perms2([shell.tmpdir, remote], execute=False)
+        return self.call(deployment, pack=remote, **arguments)

@@ -50,34 +50,55 @@ class Release:
     tree: Path
 
 
-def intact(path: bytes, entry: Mapping[str, Any]) -> Optional[os.stat_result]:
+# The sha256 of files by device and inode, for one pass over trees that share them.
+Seen = dict[tuple[int, int], Optional[str]]
+
+
+def intact(path: bytes, entry: Mapping[str, Any], seen: Optional[Seen] = None) -> Optional[os.stat_result]:
     """What ``stat`` says of the regular file at ``path`` if its content is that of ``entry``, else nothing; follows no link."""
     try:
         # Not blocking: opening a pipe that somebody put there would wait for ever.
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     except OSError:
         return None
-    with open(descriptor, "rb", buffering=0) as stream:
+    try:
         info = os.fstat(descriptor)
         if not stat.S_ISREG(info.st_mode) or info.st_size != entry["size"]:
             return None
-        digest = hashlib.sha256()
-        while chunk := stream.read(1 << 20):
-            digest.update(chunk)
-        return info if digest.hexdigest() == entry["sha256"] else None
+        inode = (info.st_dev, info.st_ino)
+        digest = seen[inode] if seen is not None and inode in seen else range_digest(descriptor, 0, info.st_size)
+        if seen is not None:
+            seen[inode] = digest
+        return info if digest == entry["sha256"] else None
+    finally:
+        os.close(descriptor)
 
 
-def changed_files(release: Release) -> list[str]:
+def range_digest(descriptor: int, offset: int, size: int) -> Optional[str]:
+    """The sha256 of ``size`` bytes of an open file from ``offset`` on, or nothing when there are fewer."""
+    digest = hashlib.sha256()
+    while size:
+        block = os.pread(descriptor, min(size, 1 << 20), offset)
+        if not block:
+            return None
+        digest.update(block)
+        offset += len(block)
+        size -= len(block)
+    return digest.hexdigest()
+
+
+def changed_files(release: Release, seen: Optional[Seen] = None) -> list[str]:
     """Paths of ``release`` that are missing, altered or of another kind than the package says."""
-    root = os.fsencode(release.tree)
-    return [entry["path"] for entry in release.files if not _as_released(os.path.join(root, entry["path"].encode()), entry)]
+    root = os.fsencode(release.tree) + b"/"
+    return [entry["path"] for entry in release.files if not as_released(root + entry["path"].encode(), entry, seen)]
 
 
-def _as_released(path: bytes, entry: Mapping[str, Any]) -> bool:
+def as_released(path: bytes, entry: Mapping[str, Any], seen: Optional[Seen] = None) -> bool:
+    """Whether what is at ``path`` is what the index says: kind, mode, and content or target."""
     try:
         if entry["type"] == "link":
             return bool(os.readlink(path) == entry["target"].encode())
-        info = intact(path, entry) if entry["type"] == "file" else os.lstat(path)
+        info = intact(path, entry, seen) if entry["type"] == "file" else os.lstat(path)
     except OSError:
         return False
     kind = stat.S_IFREG if entry["type"] == "file" else stat.S_IFDIR
@@ -87,7 +108,7 @@ def _as_released(path: bytes, entry: Mapping[str, Any]) -> bool:
 def extra_files(release: Release) -> list[str]:
     """Paths in the tree that the package does not have: nobody released them.
 
-    Python's bytecode caches are left out. Raises :class:`OSError` for a directory that can't be read.
+    The bytecode that Python keeps beside its sources is left out. Raises :class:`OSError` for a directory that can't be read.
     """
     known = {entry["path"].encode() for entry in release.files}
     root = os.fsencode(release.tree)
@@ -97,13 +118,20 @@ def extra_files(release: Release) -> list[str]:
 
     extra = []
     for folder, directories, files in os.walk(root, onerror=fail):
-        with contextlib.suppress(ValueError):
-            directories.remove(b"__pycache__")
         for name in directories + files:
-            path = os.path.join(folder, name)[len(root) + 1 :]
-            if path not in known:
-                extra.append(path.decode(errors="backslashreplace"))
+            path = os.path.join(folder, name)
+            if path[len(root) + 1 :] not in known and not _is_bytecode(path):
+                extra.append(path[len(root) + 1 :].decode(errors="backslashreplace"))
     return sorted(extra)
+
+
+def _is_bytecode(path: bytes) -> bool:
+    """Whether this is Python's cache directory or a compiled file in one, and neither a link nor something else of that name."""
+    folder, name = os.path.split(path)
+    mode = os.lstat(path).st_mode
+    if name == b"__pycache__":
+        return stat.S_ISDIR(mode)
+    return name.endswith(b".pyc") and os.path.basename(folder) == b"__pycache__" and stat.S_ISREG(mode)
 
 
 def remove(path: Path) -> None:
@@ -186,6 +214,19 @@ class ReleaseHome:
                 return None
             self._read[release_id] = Release(release_id, self.name, version, digest, record["config"], files, folder / "tree")
         return self._read[release_id]
+
+    def strangers(self) -> list[str]:
+        """What is in this home but was not made here, by its path in it. Raises :class:`OSError` for what can't be read."""
+        own = {path.name for path in (self.releases, self.staging, self.state, self.current, self._log, self._token)}
+        own |= {"lock", ".current.new", ".token.new"}
+        found = [name for name in os.listdir(self.path) if name not in own]
+        for name in os.listdir(self.releases) if self.releases.is_dir() else []:
+            if self.get(name) is None:
+                found.append(f"releases/{name}")
+            else:
+                inside = os.listdir(self.releases / name)
+                found += [f"releases/{name}/{other}" for other in inside if other not in ("tree", "release.json")]
+        return sorted(name.encode(errors="surrogateescape").decode(errors="backslashreplace") for name in found)
 
     def find(self, digest: str) -> Optional[Release]:
         """The complete release that was made from the package ``digest``, or nothing."""

@@ -54,8 +54,14 @@ options:
     elements: str
     default: []
   pack:
-    description: A file on the host with the contents that it lacked when it was asked without; for O(operation=stage).
+    description: A file on the host with the pieces that it lacked when it was asked without; for O(operation=stage).
     type: path
+  contents:
+    description: The same as O(pack), itself and in base64; for O(operation=stage).
+    type: str
+  mirror:
+    description: Where to fetch what the host lacks when it is given neither O(pack) nor O(contents); for O(operation=stage).
+    type: str
   keep:
     description: How many releases stay on the host; for O(operation=stage).
     type: int
@@ -108,7 +114,7 @@ detail:
   returned: when RV(state) is V(failed), V(stuck) or V(owed)
   sample: "health check 'answers' did not pass within 20 s: connection refused"
 need:
-  description: The sha256s of the contents that the host lacks.
+  description: The sha256s of the pieces that the host lacks, contents or chunks of large ones.
   type: list
   elements: str
   returned: when RV(state) is V(lacking)
@@ -118,13 +124,17 @@ removed:
   elements: str
   returned: when O(operation=stage) and the release was not staged already
 sent:
-  description: How many contents came out of the pack.
+  description: How many pieces the host lacked.
   type: int
-  returned: when RV(state) is V(staged) and it was not before
+  returned: when O(operation=stage) and the release was not staged already
 linked:
   description: How many contents the host had already.
   type: int
-  returned: when RV(state) is V(staged) and it was not before
+  returned: when O(operation=stage) and the release was not staged already
+mirror:
+  description: How many C(bytes) came from the mirror, and the C(problem) why not all that was needed did.
+  type: dict
+  returned: when O(mirror) was asked
 live:
   description: Version and digest of what was live when the release was staged; null when nothing was.
   type: dict
@@ -136,33 +146,64 @@ version:
 """
 
 import base64
+import io
 import signal
 import zlib
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, Union
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.tidegate.release.plugins.module_utils.activation import Order, activate, back_out
 from ansible_collections.tidegate.release.plugins.module_utils.release_home import HostError, ReleaseHome
-from ansible_collections.tidegate.release.plugins.module_utils.staging import stage
+
+# Each operation imports what it needs: a host compiles its half anew each time.
+# ruff: noqa: PLC0415
 
 
 def run(params: dict[str, Any]) -> dict[str, Any]:
     home = ReleaseHome(params["root"], params["name"])
-    order = Order(params["deployment"], params["token"], params["settings"])
     with home.locked(params["patience"]):
         if params["operation"] == "stage":
-            try:
-                manifest, config, index = (zlib.decompress(base64.b64decode(text)) for text in params["documents"])
-            except (ValueError, zlib.error):
-                raise HostError("documents must be manifest, config and file index, each compressed with zlib and in base64") from None
-            pack = Path(params["pack"]) if params["pack"] else None
-            return stage(
-                home, params["digest"], (manifest, config, index), pack, params["keep"], params["protect"], order.token, order.deployment
-            )
+            return run_stage(home, params)
+        from ansible_collections.tidegate.release.plugins.module_utils.activation import Order, activate, back_out
+
+        order = Order(params["deployment"], params["token"], params["settings"])
         if params["operation"] == "activate":
             return activate(home, params["digest"], params["previous"], order)
         return back_out(home, params["digest"], params["previous"], order)
+
+
+def run_stage(home: ReleaseHome, params: dict[str, Any]) -> dict[str, Any]:
+    from ansible_collections.tidegate.release.plugins.module_utils.staging import stage
+
+    try:
+        manifest, config, index = (zlib.decompress(base64.b64decode(text)) for text in params["documents"])
+    except (ValueError, zlib.error):
+        raise HostError("documents must be manifest, config and file index, each compressed with zlib and in base64") from None
+    mirror = None
+    if params["mirror"]:
+        from ansible_collections.tidegate.release.plugins.module_utils.mirror import Mirror
+
+        mirror = Mirror(params["mirror"])
+    return stage(
+        home,
+        params["digest"],
+        (manifest, config, index),
+        pack(params),
+        params["keep"],
+        params["protect"],
+        params["token"],
+        params["deployment"],
+        mirror,
+    )
+
+
+def pack(params: dict[str, Any]) -> Union[Path, BinaryIO, None]:
+    if params["contents"] is None:
+        return Path(params["pack"]) if params["pack"] else None
+    try:
+        return io.BytesIO(base64.b64decode(params["contents"], validate=True))
+    except ValueError:
+        raise HostError("contents must be a pack in base64") from None
 
 
 def main() -> None:
@@ -178,6 +219,8 @@ def main() -> None:
             "previous": {"type": "str"},
             "documents": {"type": "list", "elements": "str", "default": []},
             "pack": {"type": "path"},
+            "contents": {"type": "str"},
+            "mirror": {"type": "str"},
             "keep": {"type": "int", "default": 3},
             "protect": {"type": "list", "elements": "str", "default": []},
             "patience": {"type": "float", "default": 120},

@@ -11,8 +11,9 @@ module: release_facts
 short_description: Report which releases are live on this host and whether they are what was released
 version_added: 0.1.0
 description:
-  - Reads every release's home on the host in one pass, compares each file of the live release with the package's file index, and
-    finds files that no release brought.
+  - Reads every release's home on the host in one pass, compares each file of each release there with the package's file index, its
+    content, kind, mode and target, and finds files that no release brought.
+  - Releases share the files that did not change. One that was edited is reported for each of them; the next release staged does not get it.
 author:
   - Tidegate maintainers (@tidegate)
 options:
@@ -71,6 +72,29 @@ releases:
       description: Files in the live release's tree that the package does not have.
       type: list
       elements: str
+    others:
+      description: Releases beside the live one that are not as they were released.
+      type: list
+      elements: dict
+      contains:
+        version:
+          description: Its version.
+          type: str
+        digest:
+          description: Digest of its package.
+          type: str
+        changed:
+          description: As RV(releases[].changed).
+          type: list
+          elements: str
+        extra:
+          description: As RV(releases[].extra).
+          type: list
+          elements: str
+    strangers:
+      description: What is in the home beside trees but was not made there by a deployment, links in place of releases included.
+      type: list
+      elements: str
     error:
       description: Why the home could not be read.
       type: str
@@ -84,19 +108,28 @@ from ansible_collections.tidegate.release.plugins.module_utils.release_home impo
     NAME,
     HostError,
     ReleaseHome,
+    Seen,
     changed_files,
     extra_files,
 )
 
 
 def look(root: str, name: str) -> dict[str, Any]:
-    found: dict[str, Any] = {"name": name, "version": None, "digest": None, "staged": [], "changed": [], "extra": []}
+    nothing: dict[str, Any] = {"version": None, "digest": None, "changed": [], "extra": []}
+    found: dict[str, Any] = {"name": name, **nothing, "staged": [], "others": [], "strangers": []}
+    seen: Seen = {}
     try:
         home = ReleaseHome(root, name)
         found["staged"] = sorted(release.version for release in home.all())
+        found["strangers"] = home.strangers()
         live = home.live()
-        if live is not None:
-            found.update(version=live.version, digest=live.digest, changed=changed_files(live), extra=extra_files(live))
+        for release in home.all():
+            changed, extra = changed_files(release, seen), extra_files(release)
+            state = {"version": release.version, "digest": release.digest, "changed": changed, "extra": extra}
+            if live is not None and live.id == release.id:
+                found.update(state)
+            elif changed or extra:
+                found["others"].append(state)
     except (HostError, OSError) as error:
         found["error"] = str(error)
     return found

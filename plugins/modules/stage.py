@@ -13,10 +13,22 @@ version_added: 0.1.0
 description:
   - Sends nothing of a package without the signatures that the policy asks for. They are looked at once in a run.
   - Asks the host what it lacks of the package, sends just that, and builds the release's tree beside the running one.
-  - Contents that the host has are linked, after their digests were checked. The host trusts the package digest and nothing else.
-  - Old releases beyond what the policy keeps are removed first; never the live one, the last stable one, or this one.
+  - Contents that the host has are linked, after their digests were checked. Large files that changed are put together from the chunks
+    that the host has and those that it lacks. The host trusts the package digest and nothing else.
+  - Old releases beyond what the policy keeps are removed first; never the live one, the last stable one, this one, or one that a
+    deployment may still have to go back to.
+  - What is known to be lacking and is small goes with the first call, so that a host takes one round trip.
 author:
   - Tidegate maintainers (@tidegate)
+options:
+  mirror:
+    description:
+      - Where the host fetches what it lacks, C(http://) or C(https://), host, and a path. Either any static file server over the directory
+        of the DSL, or the release's repository in a registry, a URL with C(/v2/) in it.
+      - The mirror need not be trusted. All that comes from it is checked against the package's digest, and what it does not bring in a
+        bounded time is pushed over the connection.
+      - It is asked without credentials, redirections are not followed, and C(https://) needs a certificate that the host trusts.
+    type: str
 extends_documentation_fragment:
   - tidegate.release.homes.run
   - tidegate.release.homes.dsl
@@ -34,6 +46,11 @@ EXAMPLES = r"""
     run: "{{ hostvars['localhost'].tidegate_run }}"
     cmdb: /srv/cmdb.sqlite
     dsl: /srv/dsl
+
+- name: Stage it from a file server near the host
+  tidegate.release.stage:
+    run: "{{ hostvars['localhost'].tidegate_run }}"
+    mirror: http://mirror.ams.example/dsl
 """
 
 RETURN = r"""
@@ -44,7 +61,7 @@ state:
   sample: staged
 
 sent:
-  description: How many contents were sent to the host.
+  description: How many pieces the host lacked, contents or chunks of large ones.
   type: int
   returned: when staged
 linked:
@@ -52,6 +69,20 @@ linked:
   type: int
   returned: when staged
 
+source:
+  description: >-
+    Where the host got what it lacked from, V(push) as soon as any of it was pushed, or V(mirror); V(host) when it had everything.
+  type: str
+  returned: when staged
+  sample: push
+bytes:
+  description: How many bytes that took, packed when they were pushed.
+  type: int
+  returned: when staged
+mirror_problem:
+  description: Why the mirror did not bring everything.
+  type: str
+  returned: when it did not
 progress:
   description: What the progress display shows of this task.
   type: dict

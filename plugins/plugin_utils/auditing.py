@@ -45,6 +45,11 @@ def compare(
                 _compare_live(host, entry, wanted.get((host, name)), archived, differ)
                 if entry["digest"] in untrusted:
                     differ(host, name, "untrusted", f"{name} {entry['version']} is live, but {untrusted[entry['digest']][1]}")
+            for other in entry.get("others", ()):
+                _compare_files(host, name, other, differ)
+            strangers = entry.get("strangers")
+            if strangers:
+                differ(host, name, "extra_files", f"{_quoted(strangers)} beside the releases of {name} came from nobody")
         for (ci, name), row in sorted(wanted.items()):
             if ci == host and (name not in live or (live[name]["digest"] is None and not live[name].get("error"))):
                 differ(host, name, "missing", f"the CMDB says {name} {row['version']}, but it is not live")
@@ -59,8 +64,14 @@ def _compare_live(host: str, entry: Mapping[str, Any], row: Mapping[str, Any] | 
         differ(host, name, "other_version", f"{name} {version} is live, but the CMDB says {row['version']}")
     if entry["digest"] not in archived:
         differ(host, name, "not_in_dsl", f"{name} {version} is live, but the DSL does not hold {entry['digest']}")
+    _compare_files(host, name, entry, differ)
+
+
+def _compare_files(host: str, name: str, entry: Mapping[str, Any], differ: Any) -> None:
     for kind, what in (("changed", "were changed or are missing"), ("extra", "were released by nobody")):
-        files = entry[kind]
-        if files:
-            named = ", ".join(files[:_LISTED]) + (" ..." if len(files) > _LISTED else "")
-            differ(host, name, f"{kind}_files", f"{len(files)} files of {name} {version} {what}: {named}")
+        if entry[kind]:
+            differ(host, name, f"{kind}_files", f"{len(entry[kind])} files of {name} {entry['version']} {what}: {_quoted(entry[kind])}")
+
+
+def _quoted(files: list[str]) -> str:
+    return ", ".join(files[:_LISTED]) + (" ..." if len(files) > _LISTED else "")

@@ -43,6 +43,7 @@ class HostAction(TidegateAction):
             extra = self._connection.get_option("ssh_extra_args") or ""
             self._connection.set_option("ssh_extra_args", f"{extra} {_KEEP_ALIVE}".strip())
         with Cmdb.open(home(options, "cmdb")) as cmdb:
+            self._cmdb = cmdb
             journal = Journal(cmdb)
             deployment = journal.deployment(self._run.deployment)
             try:

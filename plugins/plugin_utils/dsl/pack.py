@@ -1,68 +1,163 @@
 # Copyright (c) Tidegate maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Packs: just the contents that a host lacks, in one file, made once for all hosts that lack the same."""
+"""Packs: just the pieces that a host lacks, in one file, made once for all hosts that lack the same.
+
+A piece is a content, or a chunk of a large one, and is asked for by its sha256.
+"""
 
 from __future__ import annotations
 
+import base64
+import contextlib
 import gzip
 import hashlib
-from collections.abc import Collection, Iterator
+import json
+import zlib
+from collections.abc import Collection, Iterator, Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import BinaryIO
 
 from ..errors import IntegrityError, TidegateError
-from .layout import OciLayout, locked
-from .package import Package
-from .payload import FileEntry
+from .layout import OciLayout, locked, write_atomically
+from .package import Package, load_package
 
-_CHUNK = 1 << 20
+INLINE = 1 << 20
+"""Bytes: a pack of no more than these travels with the order itself, which saves a host three round trips."""
+
+_BLOCK = 1 << 20
+_LEVEL = 6  # made once, sent to every host
+_Pieces = Mapping[str, tuple[int, int]]
+
+
+def pieces(package: Package) -> dict[str, tuple[int, int]]:
+    """Where in the payload each piece of a package starts, and how long it is, by sha256."""
+    return {sha256: (offset, length) for entry in package.files for sha256, offset, length in entry.pieces()}
+
+
+def lacking(package: Package, base: Package | None) -> list[str]:
+    """The pieces of ``package`` that a host lacks which has ``base``, whole, and nothing else."""
+    known = pieces(base) if base else {}
+    need: set[str] = set()
+    for entry in package.files:
+        if entry.sha256 is not None and entry.sha256 not in known:
+            need.update({sha256 for _length, sha256 in entry.chunks} - known.keys() if entry.chunks else {entry.sha256})
+    return sorted(need)
 
 
 def build_pack(home: OciLayout, package: Package, missing: Collection[str], directory: Path) -> Path:
-    """The path of a pack in ``directory`` with the contents whose sha256s are ``missing``.
+    """The path of a pack in ``directory`` with the pieces whose sha256s are ``missing``.
 
-    A pack is the gzip of their plain concatenation, each once, in ascending order of sha256. It is named after what it holds; when
-    several processes ask for the same pack, one makes it and the others wait. Raises :class:`IntegrityError` when the payload is not
-    what the file index says, and :class:`TidegateError` for a content that the package does not have.
+    A pack is the gzip of a line, the JSON list of the sha256s in ascending order, and of the pieces in that order, one after the other.
+    It is named after what it holds; when several processes ask for the same pack, one makes it and the others wait. Raises
+    :class:`IntegrityError` when the payload is not what the file index says, and :class:`TidegateError` for a piece that the package
+    does not have.
     """
-    contents = {entry.sha256: entry for entry in package.files if entry.sha256 is not None}
-    unknown = [sha for sha in missing if not isinstance(sha, str) or sha not in contents]
+    known = pieces(package)
+    unknown = [sha256 for sha256 in missing if not isinstance(sha256, str) or sha256 not in known]
     if unknown:
         raise TidegateError(f"the package {package.digest} has no content {str(unknown[0])!r:.80}; ask only for what its file index lists")
     wanted = sorted(set(missing))
-    name = hashlib.sha256("\n".join(wanted).encode()).hexdigest()
-    path = directory / f"{name}.pack"
-    unfinished = directory / f"{name}.new"
+    path = pack_path(wanted, directory)
+    unfinished = path.with_suffix(".new")
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        with locked(directory / f"{name}.lock"):
+        with locked(path.with_suffix(".lock")):
             if not path.exists():
-                with unfinished.open("wb") as target, gzip.GzipFile("", "wb", 1, target, mtime=0) as pack:
-                    for chunk in _contents(home, package, [contents[sha] for sha in wanted]):
-                        pack.write(chunk)
+                with unfinished.open("wb") as target, gzip.GzipFile("", "wb", _LEVEL, target, mtime=0) as pack:
+                    pack.write(json.dumps(wanted).encode() + b"\n")
+                    for block in _contents(home, package, known, wanted):
+                        pack.write(block)
                 unfinished.rename(path)
     except OSError as error:
         raise TidegateError(f"can't make a pack in {directory} ({error.strerror or error}); make room and run this again") from error
     return path
 
 
-def _contents(home: OciLayout, package: Package, entries: list[FileEntry]) -> Iterator[bytes]:
+def pack_path(wanted: Collection[str], directory: Path) -> Path:
+    """Where the pack of these pieces, sorted, is or would be."""
+    return directory / f"{hashlib.sha256(' '.join(wanted).encode()).hexdigest()}.pack"
+
+
+class Shipment:
+    """What a run sends of one package. ``directory`` is the run's own: what one worker made there, the others take."""
+
+    def __init__(self, home: OciLayout, digest: str, directory: Path) -> None:
+        self._home = home
+        self._digest = digest
+        self._directory = directory
+
+    @cached_property
+    def package(self) -> Package:
+        """The package, loaded when something has to be made out of it."""
+        return load_package(self._home, self._digest)
+
+    def documents(self) -> list[str]:
+        """Manifest, config and file index as the host takes them: each compressed with zlib and in base64."""
+        path = self._directory / f"{self._digest[7:]}.documents"
+        with self._told(), locked(path.with_suffix(".lock")):
+            if not path.exists():
+                texts = (self.package.manifest_bytes, self.package.config_bytes, self.package.index_bytes)
+                write_atomically(path, b"\n".join(base64.b64encode(zlib.compress(text)) for text in texts))
+            return path.read_text(encoding="ascii").split("\n")
+
+    def pack(self, missing: Collection[str]) -> Path:
+        """The pack with these pieces; raises what :func:`build_pack` raises."""
+        wanted = sorted(str(sha256) for sha256 in missing)
+        path = pack_path(wanted, self._directory)
+        return path if path.exists() else build_pack(self._home, self.package, missing, self._directory)
+
+    def expected(self, base: str | None) -> Path | None:
+        """The pack for a host that has the package ``base`` and nothing else, if it can travel with the order; see :data:`INLINE`.
+
+        Sent unasked it saves a round trip; when the host turns out to lack something else, it says so.
+        """
+        note = self._directory / f"{self._digest[7:]}-{(base or 'none').removeprefix('sha256:')}.expected"
+        with self._told(), locked(note.with_suffix(".lock")):
+            if not note.exists():
+                write_atomically(note, self._expect(base).encode())
+            name = note.read_text(encoding="utf-8")
+        return self._directory / name if name else None
+
+    def _expect(self, base: str | None) -> str:
+        known = pieces(self.package)
+        try:
+            before = load_package(self._home, base) if base else None
+        except TidegateError:
+            return ""  # not in this library, so nobody knows what is in it: the host will say what it lacks
+        wanted = lacking(self.package, before)
+        # Software packs to a fourth or so of its size. What can't end up small enough is not tried.
+        if not wanted or sum(known[sha256][1] for sha256 in wanted) > 8 * INLINE:
+            return ""
+        path = self.pack(wanted)
+        return path.name if path.stat().st_size <= INLINE else ""
+
+    @contextlib.contextmanager
+    def _told(self) -> Iterator[None]:
+        try:
+            self._directory.mkdir(parents=True, exist_ok=True)
+            yield
+        except OSError as error:
+            raise TidegateError(f"can't write in {self._directory} ({error.strerror or error}); make room and run this again") from error
+
+
+def _contents(home: OciLayout, package: Package, known: _Pieces, wanted: Collection[str]) -> Iterator[bytes]:
     with home.open_blob(package.payload.digest) as payload:
-        for entry in entries:
+        for sha256 in wanted:
             digest = hashlib.sha256()
-            for chunk in _range(payload, entry.offset or 0, entry.size or 0):
-                digest.update(chunk)
-                yield chunk
-            if digest.hexdigest() != entry.sha256:
+            for block in _range(payload, *known[sha256]):
+                digest.update(block)
+                yield block
+            if digest.hexdigest() != sha256:
                 raise IntegrityError(
-                    f"the payload {package.payload.digest} holds other bytes for {entry.path!r} than its file index says; "
+                    f"the payload {package.payload.digest} holds other bytes at {known[sha256][0]} than its file index says; "
                     "verify the DSL and restore it from a copy"
                 )
 
 
 def _range(stream: BinaryIO, offset: int, size: int) -> Iterator[bytes]:
     stream.seek(offset)
-    while size and (chunk := stream.read(min(size, _CHUNK))):
-        size -= len(chunk)
-        yield chunk
+    while size and (block := stream.read(min(size, _BLOCK))):
+        size -= len(block)
+        yield block

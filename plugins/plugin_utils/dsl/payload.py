@@ -4,7 +4,7 @@
 """A release's payload: what may be in it, the tar that is the same bytes everywhere, and the file index.
 
 What is archived of a file is its path, its content and whether its owner may run it. Time, owner, group, umask, hard links and the
-order of the directory on disk leave no trace.
+order of the directory on disk leave no trace. Of a large file the index also has the chunks it consists of, see :mod:`.chunks`.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ..errors import IntegrityError, Problem, TidegateError
+from .chunks import LARGE, Chunker
 from .layout import canonical, parse_json
 
 _KEYS = {
@@ -38,7 +39,11 @@ _LINK_LIMIT = 40  # as Linux has it
 
 @dataclass(frozen=True, slots=True)
 class FileEntry:
-    """One line of the file index. ``offset`` is where the file's bytes start inside the payload tar."""
+    """One line of the file index.
+
+    ``offset`` is where the file's bytes start inside the payload tar. ``chunks`` are length and sha256 of the parts that a large file
+    consists of, in order; packages of before there were chunks have none.
+    """
 
     path: str
     type: Literal["file", "directory", "link"]
@@ -47,10 +52,20 @@ class FileEntry:
     sha256: str | None = None
     target: str | None = None
     offset: int | None = None
+    chunks: tuple[tuple[int, str], ...] | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The entry with only the keys that apply to its type."""
         return {key: value for key in self.__slots__ if (value := getattr(self, key)) is not None}
+
+    def pieces(self) -> Iterator[tuple[str, int, int]]:
+        """The content and its chunks, each with its sha256, where it starts in the payload tar, and its length."""
+        if self.sha256 is not None:
+            here = self.offset or 0
+            yield self.sha256, here, self.size or 0
+            for length, sha256 in self.chunks or ():
+                yield sha256, here, length
+                here += length
 
 
 def scan(root: Path, where: str) -> tuple[list[FileEntry], list[Problem]]:
@@ -127,15 +142,19 @@ class PayloadTar:
             with opened(f"{self._root}/{entry.path}") as (size, chunks):
                 buffer += _header(entry, size)
                 offset = sent + len(buffer)
+                chunker = Chunker() if size > LARGE else None
                 for chunk in chunks:
                     digest.update(chunk)
+                    if chunker is not None:
+                        chunker.update(chunk)
                     buffer += chunk
                     if len(buffer) >= _CHUNK:
                         sent += len(buffer)
                         yield bytes(buffer)
                         buffer.clear()
             buffer += bytes(-size % tarfile.BLOCKSIZE)
-            self.entries.append(FileEntry(entry.path, "file", entry.mode, size, digest.hexdigest(), None, offset))
+            parts = chunker.chunks() if chunker is not None else None
+            self.entries.append(FileEntry(entry.path, "file", entry.mode, size, digest.hexdigest(), None, offset, parts))
         yield bytes(buffer) + bytes(2 * tarfile.BLOCKSIZE)
 
 
@@ -189,7 +208,7 @@ def parse_index(content: bytes) -> tuple[FileEntry, ...]:
         parent = entry.path.rpartition("/")[0]
         if entry.path <= last or (parent and (parent not in tree or tree[parent].type != "directory")):
             raise _bad_entry(entry.path)
-        if entry.sha256 is not None and entry.size is not None and sizes.setdefault(entry.sha256, entry.size) != entry.size:
+        if any(sizes.setdefault(sha256, size) != size for sha256, _offset, size in entry.pieces()):
             raise _bad_entry(entry.path)
         tree[entry.path] = entry
         last = entry.path
@@ -200,7 +219,7 @@ def parse_index(content: bytes) -> tuple[FileEntry, ...]:
 
 
 def _parse_entry(item: object) -> FileEntry:
-    if not isinstance(item, dict) or item.keys() != _KEYS.get(str(item.get("type"))):
+    if not isinstance(item, dict) or item.keys() - {"chunks"} != _KEYS.get(str(item.get("type"))):
         raise _bad_entry(item)
     path = item["path"]
     if not isinstance(path, str) or _text_fault(path) or any(part in ("", ".", "..") for part in path.split("/")):
@@ -215,7 +234,22 @@ def _parse_entry(item: object) -> FileEntry:
         good = good and item["mode"] in (0o644, 0o755) and isinstance(item["sha256"], str) and bool(_SHA256.fullmatch(item["sha256"]))
     if not good:
         raise _bad_entry(path)
-    return FileEntry(**item)
+    if "chunks" not in item:
+        return FileEntry(**item)
+    chunks = item["chunks"]
+    if item["type"] != "file" or not isinstance(chunks, list) or not all(_is_chunk(chunk) for chunk in chunks):
+        raise _bad_entry(path)
+    if sum(length for length, _sha256 in chunks) != item["size"]:
+        raise _bad_entry(path)
+    return FileEntry(**{**item, "chunks": tuple((length, sha256) for length, sha256 in chunks)})
+
+
+def _is_chunk(chunk: object) -> bool:
+    if not isinstance(chunk, list) or len(chunk) != 2:
+        return False
+    length, sha256 = chunk
+    sound = isinstance(length, int) and not isinstance(length, bool) and 0 < length <= LARGE
+    return sound and isinstance(sha256, str) and bool(_SHA256.fullmatch(sha256))
 
 
 def _bad_entry(what: object) -> IntegrityError:

@@ -17,9 +17,12 @@ from pathlib import Path
 from typing import Any
 
 from ansible_collections.tidegate.release.plugins.module_utils.activation import Order, activate, back_out
+from ansible_collections.tidegate.release.plugins.module_utils.mirror import Mirror
 from ansible_collections.tidegate.release.plugins.module_utils.release_home import ReleaseHome, changed_files, extra_files
 from ansible_collections.tidegate.release.plugins.module_utils.staging import stage
+from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.chunks import LARGE, Chunker
 
+PAYLOAD = "application/vnd.oci.image.layer.v1.tar"
 INDEX = "application/vnd.tidegate.release.index.v1+json"
 
 # A service made of files: it runs when the file `running` in its state directory says its version.
@@ -44,11 +47,22 @@ def link(target: str) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Package:
-    """A package as the controller sends it; ``contents`` by sha256."""
+    """A package as the controller sends it; ``contents`` by sha256, and ``pieces``: those and the chunks of large ones."""
 
     version: str
     documents: tuple[bytes, bytes, bytes]
     contents: dict[str, bytes]
+    payload: bytes = b""
+
+    @property
+    def pieces(self) -> dict[str, bytes]:
+        found = dict(self.contents)
+        for entry in json.loads(self.documents[2])["files"]:
+            offset = entry.get("offset", 0)
+            for length, name in entry.get("chunks", ()):
+                found[name] = self.payload[offset : offset + length]
+                offset += length
+        return found
 
     @property
     def digest(self) -> str:
@@ -59,23 +73,27 @@ class Package:
         return f"{self.version}-{self.digest[7:19]}"
 
     def pack(self, need: list[str]) -> bytes:
-        return gzip.compress(b"".join(self.contents[name] for name in sorted(need)), 1)
+        return gzip.compress(json.dumps(sorted(need)).encode() + b"\n" + b"".join(self.pieces[name] for name in sorted(need)), 1)
 
 
-def assemble(config: Mapping[str, Any], entries: list[Any], contents: Mapping[str, bytes]) -> Package:
+def assemble(config: Mapping[str, Any], entries: list[Any], contents: Mapping[str, bytes], payload: bytes = b"") -> Package:
     """A package of just these documents, sound or not."""
     texts = [json.dumps(config).encode(), json.dumps({"files": entries}).encode()]
     manifest = {
         "config": {"digest": f"sha256:{sha(texts[0])}"},
-        "layers": [{"mediaType": INDEX, "digest": f"sha256:{sha(texts[1])}"}],
+        "layers": [
+            {"mediaType": PAYLOAD, "digest": f"sha256:{sha(payload)}", "size": len(payload)},
+            {"mediaType": INDEX, "digest": f"sha256:{sha(texts[1])}"},
+        ],
     }
-    return Package(str(config.get("version")), (json.dumps(manifest).encode(), texts[0], texts[1]), dict(contents))
+    return Package(str(config.get("version")), (json.dumps(manifest).encode(), texts[0], texts[1]), dict(contents), payload)
 
 
 def package(version: str = "1.0", files: Mapping[str, Any] | None = None, **config: Any) -> Package:
     """A sound package: ``files`` has bytes, or a link, by path; what is in ``bin`` may be run."""
     entries: dict[str, dict[str, Any]] = {}
     contents = {}
+    payload = bytearray()
     for path, content in {**SERVICE, "version": version.encode(), **(files or {})}.items():
         for parent in Path(path).parents:
             if parent.parts:
@@ -84,10 +102,17 @@ def package(version: str = "1.0", files: Mapping[str, Any] | None = None, **conf
             entries[path] = {"path": path, **content}
             continue
         mode = 0o755 if path.startswith("bin/") else 0o644
-        entries[path] = {"path": path, "type": "file", "mode": mode, "size": len(content), "sha256": sha(content)}
+        payload += bytes(512)  # as a tar has it: something before each file, and something behind it
+        entry = {"path": path, "type": "file", "mode": mode, "size": len(content), "sha256": sha(content), "offset": len(payload)}
+        entries[path] = entry
         contents[sha(content)] = content
+        payload += content + bytes(-len(content) % 512)
+        if len(content) > LARGE:
+            chunker = Chunker()
+            chunker.update(content)
+            entry["chunks"] = chunker.chunks()
     whole = {"name": "hello", "version": version, "settings": {}, "hooks": HOOKS, "health": HEALTH, **config}
-    return assemble(whole, [entries[path] for path in sorted(entries)], contents)
+    return assemble(whole, [entries[path] for path in sorted(entries)], contents, bytes(payload))
 
 
 @dataclass
@@ -106,10 +131,13 @@ class Host:
     def order(self) -> Order:
         return Order("hello-1", self.token, self.settings)
 
-    def ask(self, what: Package, pack: Path | None = None, keep: int = 3, protect: tuple[str, ...] = ()) -> dict[str, Any]:
+    def ask(
+        self, what: Package, pack: Path | None = None, keep: int = 3, protect: tuple[str, ...] = (), mirror: str | None = None
+    ) -> dict[str, Any]:
         home = self.home
         with home.locked(1):
-            return stage(home, what.digest, what.documents, pack, keep, protect, self.token, "hello-1")
+            source = Mirror(mirror) if mirror else None
+            return stage(home, what.digest, what.documents, pack, keep, protect, self.token, "hello-1", source)
 
     def stage(self, what: Package, keep: int = 3, protect: tuple[str, ...] = ()) -> dict[str, Any]:
         """Ask and send, as the controller does."""

@@ -115,8 +115,8 @@ def test_what_is_live_is_reported_and_check_mode_changes_nothing(host: Host) -> 
     (host.root / "lost+found").mkdir()
     (host.root / "file").write_text("x")
     entry = facts(host, _ansible_check_mode=True)
-    expected = {"name": "hello", "version": "1.0", "digest": ONE.digest, "staged": ["1.0", "2.0"], "changed": [], "extra": []}
-    assert entry == expected
+    expected = {"name": "hello", "version": "1.0", "digest": ONE.digest, "staged": ["1.0", "2.0"]}
+    assert entry == {**expected, "changed": [], "extra": [], "others": [], "strangers": []}
 
 
 def test_what_is_not_as_released_is_named(host: Host) -> None:
@@ -137,6 +137,52 @@ def test_what_is_not_as_released_is_named(host: Host) -> None:
     entry = facts(host)
     assert entry["changed"] == ["bin/start", "lib/a", "lib/b", "to-lib"]
     assert entry["extra"] == ["\\xff", "lib/new", "lib/new/file", "pipe"]
+
+
+def test_a_file_that_releases_share_is_reported_for_each_and_does_not_spread(host: Host) -> None:
+    host.deploy(ONE)
+    two, three = package("2.0", {"lib/a": b"a", "lib/b": b"2"}), package("3.0", {"lib/a": b"a", "lib/b": b"3"})
+    host.stage(two)
+    assert (host.tree(ONE) / "lib/a").stat().st_ino == (host.tree(two) / "lib/a").stat().st_ino
+    (host.tree(two) / "lib/a").write_bytes(b"evil")
+    entry = facts(host)
+    assert entry["changed"] == ["lib/a"]
+    assert entry["others"] == [{"version": "2.0", "digest": two.digest, "changed": ["lib/a"], "extra": []}]
+    host.stage(three)
+    assert (host.tree(three) / "lib/a").read_bytes() == b"a"
+    assert [other["version"] for other in facts(host)["others"]] == ["2.0"]
+
+
+def test_links_and_files_that_somebody_planted_are_named(host: Host, tmp_path: Path) -> None:
+    host.deploy(ONE)
+    host.stage(package("2.0"))
+    home = host.home
+    (host.tree(ONE) / "lib/evil").symlink_to("/etc/passwd")
+    (host.tree(ONE) / "folder").symlink_to(tmp_path)
+    (host.tree(ONE) / "__pycache__").symlink_to(tmp_path)
+    (host.tree(ONE) / "lib/__pycache__").mkdir()
+    (host.tree(ONE) / "lib/__pycache__/tool").write_text("x")
+    (host.tree(ONE) / "lib/__pycache__/m.cpython-311.pyc").write_text("x")
+    (host.tree(ONE) / "lib/__pycache__/n.pyc").symlink_to("/etc/passwd")
+    (home.releases / "9.9-0123456789ab").symlink_to(home.releases / ONE.id)
+    (home.releases / ONE.id / "more").write_text("x")
+    (home.path / "note.txt").write_text("x")
+    (home.path / ".current.new").symlink_to("x")  # what a killed switch leaves
+    entry = facts(host)
+    assert entry["extra"] == ["__pycache__", "folder", "lib/__pycache__/n.pyc", "lib/__pycache__/tool", "lib/evil"]
+    assert entry["strangers"] == ["note.txt", f"releases/{ONE.id}/more", "releases/9.9-0123456789ab"]
+    assert (entry["changed"], entry["others"], entry["staged"]) == ([], [], ["1.0", "2.0"])
+
+
+def test_the_kind_of_each_thing_counts(host: Host) -> None:
+    host.deploy(ONE)
+    tree = host.tree(ONE)
+    (tree / "to-lib").unlink()
+    (tree / "to-lib").mkdir()
+    (tree / "lib/a").unlink()
+    (tree / "lib/a").symlink_to("b")
+    (tree / "lib").chmod(0o777)
+    assert facts(host)["changed"] == ["lib", "lib/a", "to-lib"]
 
 
 def test_a_folder_that_became_a_link_is_changed(host: Host, tmp_path: Path) -> None:

@@ -85,6 +85,14 @@ def test_a_document_that_is_not_what_the_digest_says_is_refused(host: Host, whic
         [_file(size=-1)],
         [_file(size="1")],
         [_file(), _file("b", size=2)],
+        [_file(chunks=[[1, sha(b"y")], [1, sha(b"z")]])],
+        [_file(chunks=[[2, sha(b"y")], [-1, sha(b"z")]])],
+        [_file(chunks=[[1, "../x"]])],
+        [_file(chunks=[1])],
+        [_file(chunks={})],
+        [_file(content=b"xx", chunks=[[1, sha(b"y")], [1, sha(b"z")]]), _file("b", b"y", size=2)],
+        [_file(offset=-1)],
+        [_file(offset="1")],
         [{"path": "a", "type": "device"}],
         [{"path": "a"}],
         [{"type": "file"}],
@@ -255,7 +263,12 @@ def _shorter(pack: bytes) -> bytes:
 
 
 def _other(pack: bytes) -> bytes:
-    return gzip.compress(bytes(len(gzip.decompress(pack))))
+    listed, _newline, contents = gzip.decompress(pack).partition(b"\n")
+    return gzip.compress(listed + b"\n" + bytes(len(contents)))
+
+
+def _listing(listed: Any) -> Callable[[bytes], bytes]:
+    return lambda pack: gzip.compress(json.dumps(listed).encode() + b"\n" + gzip.decompress(pack).partition(b"\n")[2])
 
 
 def _longer(pack: bytes) -> bytes:
@@ -274,6 +287,10 @@ def _longer(pack: bytes) -> bytes:
         lambda _pack: b"",
         lambda pack: pack[:12] + b"\xff" * 8 + pack[20:],
         lambda pack: pack[:-8] + b"\0" * 8,
+        _listing({}),
+        _listing([1]),
+        _listing([sha(b"nobody has it")]),
+        _listing(["x" * 10**6]),
     ],
 )
 def test_a_bad_pack_is_refused_and_nothing_is_visible(host: Host, tmp_path: Path, spoil: Callable[[bytes], bytes]) -> None:
@@ -317,17 +334,48 @@ def test_contents_that_were_unpacked_are_not_asked_for_again(tmp_path: Path) -> 
     (tmp_path / "pack").write_bytes(ONE.pack(need))
     for step in range(1, 99):
         host = Host(tmp_path / str(step))
-        work = host.home.staging / ONE.id
         assert killed_at(step, lambda host=host: host.ask(ONE, tmp_path / "pack"), host.root)  # type: ignore[misc]
-        if (work / "tree").exists():
+        tree = host.home.staging / ONE.id / "tree"
+        if (tree / "version").exists() and (tree / "lib/a").exists() and (tree / "lib/b").exists():
             break
-    assert sorted(os.listdir(work / "contents")) == need
-    (work / "contents" / need[0]).write_bytes(b"damaged")
-    (work / "contents" / "stray").write_bytes(b"x")
-    assert host.ask(ONE)["need"] == [need[0]]
-    assert sorted(os.listdir(work / "contents")) == need[1:]
+    (tree / "version").write_bytes(b"damaged")
+    (tree / "lib/b").unlink()
+    (tree / "stray").write_bytes(b"x")
+    (tree / "bin/stray").symlink_to("/etc")
+    lacking = host.ask(ONE)["need"]
+    assert {sha(b"1.0"), sha(b"b")} <= set(lacking)
+    assert sha(b"a" * 5000) not in lacking
+    assert not os.path.lexists(tree / "stray")
+    assert not os.path.lexists(tree / "bin/stray")
     host.stage(ONE)
     host.assert_whole()
+
+
+@pytest.mark.parametrize("plant", ["link", "file", "linked-folder", "foreign", "hard"])
+def test_what_is_planted_in_an_unfinished_tree_is_not_used(host: Host, tmp_path: Path, plant: str) -> None:
+    if plant == "foreign" and os.geteuid() != 0:
+        pytest.skip("needs root to give a file away")
+    (tmp_path / "x").mkdir()
+    (tmp_path / "x" / "a").write_bytes(b"a" * 5000)
+    tree = host.home.staging / ONE.id / "tree"
+    (tree / "lib").mkdir(parents=True)
+    if plant == "link":
+        (tree / "lib/a").symlink_to(tmp_path / "x" / "a")
+    elif plant == "file":
+        (tree / "bin").write_text("x")
+    elif plant == "linked-folder":
+        (tree / "lib").rmdir()
+        (tree / "lib").symlink_to(tmp_path / "x")
+    elif plant == "hard":
+        (tree / "lib/b").hardlink_to(tmp_path / "x" / "a")
+    else:
+        (tree / "lib/a").write_bytes(b"a" * 5000)
+        os.chown(tree / "lib/a", 12345, 12345)
+    host.stage(ONE)
+    host.assert_whole()
+    assert (host.tree(ONE) / "lib/a").stat().st_uid == os.geteuid()
+    assert os.listdir(tmp_path / "x") == ["a"]
+    assert (tmp_path / "x" / "a").read_bytes() == b"a" * 5000
 
 
 def test_leftovers_are_swept_whatever_they_are(host: Host) -> None:
@@ -400,7 +448,7 @@ def test_a_disk_that_fills_up_while_building_is_one_sentence_and_cleaned_up(tmp_
     pack = tmp_path / "pack"
     command = (TRY % (20 << 20)).replace("host.stage(one, keep=1)", f"host.ask(one, put(one, Path({str(pack)!r})))")
     said = _full(
-        "def put(p, path):\n    path.write_bytes(p.pack(list(p.contents)))\n    return path\n" + command, tmp_path, "10m", margin=-(1 << 40)
+        "def put(p, path):\n    path.write_bytes(p.pack(list(p.pieces)))\n    return path\n" + command, tmp_path, "10m", margin=-(1 << 40)
     )
     assert "HostError can't build hello 1.0" in said
     assert "No space left on device" in said

@@ -1,0 +1,239 @@
+# Copyright (c) Tidegate maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Fetching what a host lacks from a mirror near it, by HTTP.
+
+Nobody trusts a mirror. It is asked for ranges of the payload blob, each piece counts only with the right sha256, and whatever else it does
+costs a bounded time: every wait for it, and all of it together, has a limit. What it did not bring is pushed by the controller.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import io
+import re
+import socket
+import ssl
+import time
+from collections.abc import Iterator
+from typing import Any, Optional
+from urllib.parse import urlsplit
+
+from .package_documents import Payload
+from .pieces import Assembly
+from .release_home import HostError
+
+_PATIENCE = 10.0  # seconds for the mirror to get on
+_PACE = 256 << 10  # bytes that it has to bring in that time, or a whole piece
+_START = 30.0  # seconds that a fetch may take, and more with what there is to fetch:
+_RATE = 128 << 10  # bytes per second
+_ATTEMPTS = 3  # connections in a row that bring nothing
+_GAP = 16 << 10  # bytes between two pieces that are read rather than asked around
+_CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)")
+
+# Where a piece starts in the payload, its length, its sha256.
+_Piece = tuple[int, int, str]
+
+
+class _Broken(Exception):
+    """The connection gave out; another one may do better."""
+
+
+class _Useless(Exception):
+    """The mirror is too slow, does not have it, or has something else: no use in asking again."""
+
+
+class Mirror:
+    """A static file server over an OCI layout, or a repository of a registry: ``http[s]://host[:port][/path]``.
+
+    A path with ``v2`` in it is a registry's. Raises :class:`HostError` for another URL, without repeating what may be secret.
+    """
+
+    def __init__(self, url: str) -> None:
+        try:
+            parts = urlsplit(url)
+            self._port = parts.port
+        except ValueError:
+            parts = urlsplit("")
+        plain = url.isascii() and url.isprintable() and not set(url) & set(" ?#@\\")
+        if parts.scheme not in ("http", "https") or not parts.hostname or not plain:
+            raise HostError(
+                "the mirror is not http://host[:port][/path], or the same with https, without user, password and query; correct its URL"
+            )
+        self._secure = parts.scheme == "https"
+        self._host = parts.hostname
+        self._path = parts.path.rstrip("/")
+
+    def fetch(self, payload: Optional[Payload], assembly: Assembly) -> dict[str, Any]:
+        """Fetch what ``assembly`` needs; return ``bytes``, how many came, and ``problem``, why not all that is needed did, if so."""
+        if payload is None or assembly.need.keys() - assembly.starts.keys():
+            return {"bytes": 0, "problem": "the package does not say where in its payload the contents are"}
+        line = _Line(sum(assembly.need.values()))
+        problem = ""
+        failures = 0
+        while assembly.need and failures < _ATTEMPTS:
+            before = len(assembly.need)
+            try:
+                self._session(payload, assembly, line)
+            except _Useless as error:
+                problem = str(error)
+                break
+            except _Broken as error:
+                problem = str(error)
+            failures = 0 if len(assembly.need) < before else failures + 1
+        return {"bytes": line.bytes, "problem": problem} if assembly.need else {"bytes": line.bytes}
+
+    def _session(self, payload: Payload, assembly: Assembly, line: _Line) -> None:
+        """Fetch as much as one connection brings."""
+        separator = ":" if "v2" in self._path.split("/") else "/"
+        path = f"{self._path}/blobs/{payload.digest.replace(':', separator)}"
+        pieces = sorted((assembly.starts[sha], size, sha) for sha, size in assembly.need.items())
+        with _network():
+            plug = self._connect(line)
+        connection = http.client.HTTPConnection(self._host, self._port)
+        connection.sock = _Wire(plug, line)
+        try:
+            for group in _groups(pieces):
+                first, last = group[0][0], group[-1][0] + group[-1][1] - 1
+                with _network():
+                    connection.request("GET", path, headers={"Range": f"bytes={first}-{last}"} if last >= first else {})
+                    response = connection.getresponse()
+                if response.status == http.client.PARTIAL_CONTENT:
+                    found = _CONTENT_RANGE.fullmatch(response.getheader("Content-Range", ""))
+                    if not found or (int(found[1]), int(found[2])) != (first, last):
+                        raise _Useless("it sends another part than it was asked for")
+                    _receive(response, first, group, assembly, line)
+                    with _network():
+                        if response.read(1):
+                            raise _Useless("it sends more than it was asked for")
+                elif response.status == http.client.OK:
+                    # It knows no ranges. What is needed is picked out of the whole as that passes by.
+                    line.allow(payload.size)
+                    _receive(response, 0, [piece for piece in pieces if piece[2] in assembly.need], assembly, line)
+                    return
+                elif response.status >= http.client.INTERNAL_SERVER_ERROR:
+                    raise _Broken(f"it answers {response.status}")
+                elif 300 <= response.status < 400:
+                    raise _Useless("it points elsewhere, where nobody follows")
+                else:
+                    raise _Useless(f"it answers {response.status}")
+        finally:
+            connection.close()
+
+    def _connect(self, line: _Line) -> socket.socket:
+        plug = socket.create_connection((self._host, self._port or (443 if self._secure else 80)), line.patience())
+        try:
+            plug.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            if self._secure:
+                return ssl.create_default_context().wrap_socket(plug, server_hostname=self._host)
+        except BaseException:
+            plug.close()
+            raise
+        return plug
+
+
+def _groups(pieces: list[_Piece]) -> Iterator[list[_Piece]]:
+    """Pieces, in order of their starts, that one request fetches: those with little between them."""
+    group: list[_Piece] = []
+    for piece in pieces:
+        end = group[-1][0] + group[-1][1] if group else 0
+        if group and not end <= piece[0] <= end + _GAP:
+            yield group
+            group = []
+        group.append(piece)
+    if group:
+        yield group
+
+
+def _receive(response: http.client.HTTPResponse, position: int, pieces: list[_Piece], assembly: Assembly, line: _Line) -> None:
+    """Take the pieces out of a body that starts at ``position`` of the payload."""
+
+    def read(count: int) -> bytes:
+        with _network():
+            block = response.read(min(count, 1 << 16))
+        if not block:
+            raise _Broken("it ends too early")
+        return block
+
+    for start, size, sha in pieces:
+        if start < position:
+            continue  # overlaps with the one before; the next round asks for it
+        while position < start:
+            position += len(read(start - position))
+        if not assembly.take(sha, read):
+            raise _Useless("it has other bytes than the package")
+        position += size
+        line.got_on()
+
+
+class _Line:
+    """How long the mirror may take, and how much it has brought, over all connections to it."""
+
+    def __init__(self, size: int) -> None:
+        self.bytes = 0
+        self._begun = time.monotonic()
+        self.allow(size)
+        self.got_on()
+
+    def allow(self, size: int) -> None:
+        """There are ``size`` bytes to bring."""
+        self._end = self._begun + _START + size / _RATE
+
+    def got_on(self) -> None:
+        """It brought something worth having."""
+        self._since = time.monotonic()
+        self._lately = 0
+
+    def arrived(self, count: int) -> None:
+        """It brought so many bytes of whatever."""
+        self.bytes += count
+        self._lately += count
+        if self._lately >= _PACE:
+            self.got_on()
+
+    def patience(self) -> float:
+        """Seconds to wait for it now; raises :class:`_Useless` when there are none left."""
+        now = time.monotonic()
+        if now >= self._end:
+            raise _Useless(f"it did not bring everything within {now - self._begun:.0f} s")
+        if now >= self._since + _PATIENCE:
+            raise _Useless(f"it brought next to nothing for {_PATIENCE:g} s")
+        return min(self._end, self._since + _PATIENCE) - now
+
+
+class _Wire(io.RawIOBase):
+    """A socket for ``http.client`` that never waits longer than the line allows, however the bytes drip in."""
+
+    def __init__(self, plug: socket.socket, line: _Line) -> None:
+        self._plug = plug
+        self._line = line
+
+    def makefile(self, _mode: str) -> io.BufferedReader:
+        """What the response is read from."""
+        return io.BufferedReader(_Wire(self._plug, self._line), 1 << 16)
+
+    def sendall(self, data: bytes) -> None:
+        """Send the request."""
+        self._plug.settimeout(self._line.patience())
+        self._plug.sendall(data)
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        while True:
+            self._plug.settimeout(self._line.patience())
+            with contextlib.suppress(socket.timeout):
+                count = self._plug.recv_into(buffer)
+                self._line.arrived(count)
+                return count
+
+
+@contextlib.contextmanager
+def _network() -> Iterator[None]:
+    """Failures of the network, apart from those of the disk."""
+    try:
+        yield
+    except (OSError, http.client.HTTPException, ValueError) as error:
+        raise _Broken(f"it can't be read ({getattr(error, 'strerror', None) or type(error).__name__})") from error

@@ -1,0 +1,113 @@
+# Copyright (c) Tidegate maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A package's documents as a host reads them: believed because of the digest, and still not trusted with where they write."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+from typing import Any, NamedTuple, Optional
+
+from .release_home import DIGEST, HostError
+
+_INDEX = "application/vnd.tidegate.release.index.v1+json"
+_PAYLOAD = "application/vnd.oci.image.layer.v1.tar"
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+_DIRECTORY = 0o755
+_MODES = {"file": (0o644, 0o755), "directory": (_DIRECTORY,)}
+
+
+class Payload(NamedTuple):
+    """The blob that the contents are in, for those who fetch it themselves; ``size`` in bytes."""
+
+    digest: str
+    size: int
+
+
+class Documents(NamedTuple):
+    """What a package's documents say: its config, the entries of its file index, and which blob its payload is, if they say so."""
+
+    config: dict[str, Any]
+    files: list[dict[str, Any]]
+    payload: Optional[Payload]
+
+
+def read_package(digest: str, manifest: bytes, config: bytes, index: bytes) -> Documents:
+    """Check the package's documents against ``digest`` and read them; raises :class:`HostError`."""
+    if _digest(manifest) != digest:
+        raise HostError(f"the package manifest is not {digest}; archive and deploy again")
+    try:
+        document = json.loads(manifest)
+        wanted = {document["config"]["digest"]: config}
+        wanted.update({layer["digest"]: index for layer in document["layers"] if layer["mediaType"] == _INDEX})
+        if len(wanted) != 2:
+            raise HostError(f"the package {digest} has no file index; archive it again")
+        for name, blob in wanted.items():
+            if _digest(blob) != name:
+                raise HostError(f"a document of package {digest} is not {name}; verify the DSL")
+        payloads = [Payload(layer["digest"], layer["size"]) for layer in document["layers"] if layer["mediaType"] == _PAYLOAD]
+        if not all(DIGEST.fullmatch(payload.digest) and _is_count(payload.size) for payload in payloads):
+            raise HostError(f"the package {digest} has a payload that can't be named; archive it again")
+        return Documents(_read_config(digest, config), _read_index(digest, index), payloads[0] if len(payloads) == 1 else None)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise HostError(f"the documents of package {digest} are malformed; archive it again") from error
+
+
+def _digest(blob: bytes) -> str:
+    return f"sha256:{hashlib.sha256(blob).hexdigest()}"
+
+
+def _read_config(digest: str, text: bytes) -> dict[str, Any]:
+    """The config, with all that a switch relies on: it would be too late to miss something between stop and start."""
+    config: dict[str, Any] = json.loads(text)
+    whole = isinstance(config["name"], str) and isinstance(config["version"], str) and config["health"]
+    for hook in config.get("hooks", {}).values():
+        whole = whole and hook["command"] and hook["timeout"] > 0
+    for check in config["health"]:
+        whole = whole and check["name"] and check["timeout"] > 0 and {"http", "tcp", "command"} & check.keys()
+    if not whole or not isinstance(config.get("settings", {}), dict):
+        raise HostError(f"the package {digest} has an incomplete config; archive it again")
+    return config
+
+
+def _read_index(digest: str, text: bytes) -> list[dict[str, Any]]:
+    """The entries by path, so that a directory comes before what is in it; all of them stay inside the tree."""
+    files: list[dict[str, Any]] = sorted(json.loads(text)["files"], key=lambda entry: str(entry["path"]))
+    directories = {""}
+    sizes: dict[str, int] = {}
+    seen = set()
+    for entry in files:
+        path, kind = entry["path"], entry["type"]
+        parent, _slash, name = path.rpartition("/")
+        # A path whose parent is not a directory of this very package could lead out of the tree by way of a link.
+        if path.startswith("/") or name in ("", ".", "..") or parent not in directories or path in seen:
+            raise HostError(f"the package {digest} has a file with the path {path!r}; archive it again")
+        seen.add(path)
+        good = _plain(path)
+        if kind == "link":
+            target = os.path.normpath(os.path.join(parent, entry["target"]))
+            good = good and _plain(entry["target"]) and not target.startswith("/") and target.split("/")[0] != ".."
+        else:
+            good = good and isinstance(entry["mode"], int) and entry["mode"] in _MODES[kind]
+        if kind == "directory":
+            directories.add(path)
+        elif kind == "file":
+            parts = [(entry["size"], entry["sha256"]), *entry.get("chunks", [])]
+            good = good and all(_is_count(size) and _SHA256.fullmatch(sha) and sizes.setdefault(sha, size) == size for size, sha in parts)
+            good = good and ("chunks" not in entry or sum(size for size, _sha in parts[1:]) == entry["size"])
+            good = good and _is_count(entry.get("offset", 0))
+        if not good:
+            raise HostError(f"the package {digest} has a bad entry for {path!r}; archive it again")
+    return files
+
+
+def _plain(text: str) -> bool:
+    """Whether a file system takes it as a name."""
+    return bool(text.encode()) and "\0" not in text
+
+
+def _is_count(number: object) -> bool:
+    return isinstance(number, int) and not isinstance(number, bool) and number >= 0

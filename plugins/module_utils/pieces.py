@@ -1,0 +1,306 @@
+# Copyright (c) Tidegate maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a host has of a release, what it lacks, and putting together the files that it lacks.
+
+A piece is a content, or a chunk of a large one; its name is its sha256. Whatever is taken from the host itself is hashed before it
+counts, so a file that somebody edited can't spread into the next release.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import json
+import os
+import stat
+import zlib
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO, Optional, Union
+
+from .release_home import HostError, ReleaseHome, as_released, intact, range_digest, remove
+
+# What one inode can serve: a content with a mode.
+Kind = tuple[str, int]
+
+_BLOCK = 1 << 20
+
+
+@dataclass(frozen=True)
+class Sources:
+    """Where the host has whole contents: ``any`` to copy from, ``linkable`` where owner and mode agree too."""
+
+    any: dict[str, bytes]
+    linkable: dict[Kind, bytes]
+
+
+def take_up(tree: Path, files: list[dict[str, Any]]) -> set[str]:
+    """Keep of the tree that an interrupted staging left what is as released, and remove the rest; return the paths that stay.
+
+    A large file that is not whole stays too, though not among those paths: some of its chunks may be.
+    """
+    if tree.is_symlink() or not tree.is_dir():
+        remove(tree)
+        return set()
+    known = {entry["path"].encode(): entry for entry in files}
+    user = os.geteuid()
+    done: set[str] = set()
+
+    def walk(folder: bytes, prefix: bytes) -> None:
+        with os.scandir(folder) as found:
+            children = list(found)
+        for child in children:
+            entry = known.get(prefix + child.name)
+            info = child.stat(follow_symlinks=False)
+            if entry is not None and info.st_uid == user and as_released(child.path, entry):
+                done.add(entry["path"])
+                if entry["type"] == "directory":
+                    walk(child.path, prefix + child.name + b"/")
+            elif entry is None or not _half(info, entry):
+                remove(Path(os.fsdecode(child.path)))
+
+    walk(os.fsencode(tree), b"")
+    return done
+
+
+def _half(info: os.stat_result, entry: dict[str, Any]) -> bool:
+    """Whether this is the beginning of a large file, and of nothing else: what has another name must not be written to."""
+    return (
+        "chunks" in entry
+        and stat.S_ISREG(info.st_mode)
+        and stat.S_IMODE(info.st_mode) == entry["mode"]
+        and (info.st_uid, info.st_nlink, info.st_size) == (os.geteuid(), 1, entry["size"])
+    )
+
+
+def find_sources(home: ReleaseHome, files: list[dict[str, Any]], tree: bytes, done: set[str]) -> Sources:
+    """Look for the contents of ``files``: in the unfinished ``tree``, where they were hashed already, or in another release."""
+    wanted = {entry["sha256"] for entry in files if entry["type"] == "file"}
+    kinds = {(entry["sha256"], entry["mode"]) for entry in files if entry["type"] == "file"}
+    found = Sources({}, {})
+    for entry in files:
+        if entry["type"] == "file" and entry["path"] in done:
+            path = os.path.join(tree, entry["path"].encode())
+            found.any[entry["sha256"]] = found.linkable[entry["sha256"], entry["mode"]] = path
+    user = os.geteuid()
+    for release in home.all():
+        root = os.fsencode(release.tree) + b"/"
+        for entry in release.files:
+            if entry["type"] != "file" or entry["sha256"] not in wanted:
+                continue
+            kind = (entry["sha256"], entry["mode"])
+            if kind in found.linkable or (kind not in kinds and kind[0] in found.any):
+                continue
+            path = root + entry["path"].encode()
+            info = intact(path, entry)
+            if info is None:
+                continue
+            found.any.setdefault(kind[0], path)
+            # Linked, the file would have that owner in the new release too, who could change it.
+            if kind in kinds and info.st_uid == user and stat.S_IMODE(info.st_mode) == kind[1]:
+                found.linkable[kind] = path
+    return found
+
+
+@dataclass(frozen=True)
+class _Range:
+    """Bytes of a file of the host."""
+
+    path: bytes
+    offset: int
+
+
+class Assembly:
+    """The contents that the host does not have whole, while they are put together under ``tree``.
+
+    ``need`` are the sizes of the pieces still missing, by sha256; ``starts`` says where each is in the payload, if the index says so.
+    """
+
+    def __init__(self, home: ReleaseHome, files: list[dict[str, Any]], tree: bytes, sources: Sources) -> None:
+        self._root = tree + b"/"
+        self._targets: dict[str, dict[str, Any]] = {}
+        self._places: dict[str, list[_Range]] = {}
+        self.starts: dict[str, int] = {}
+        self.need: dict[str, int] = {}
+        for entry in files:
+            if entry["type"] == "file" and entry["sha256"] not in sources.any and entry["sha256"] not in self._targets:
+                self._targets[entry["sha256"]] = entry
+                start = entry.get("offset")
+                for sha, offset, size in _parts(entry):
+                    self._places.setdefault(sha, []).append(_Range(self.path(entry), offset))
+                    self.need[sha] = size
+                    if start is not None:
+                        self.starts[sha] = start + offset
+        self._local = self._find_chunks(home)
+        for sha in self._local:
+            del self.need[sha]
+
+    @property
+    def contents(self) -> int:
+        """How many contents are put together."""
+        return len(self._targets)
+
+    def path(self, entry: dict[str, Any]) -> bytes:
+        """Where ``entry`` is in the tree."""
+        path: bytes = self._root + entry["path"].encode()
+        return path
+
+    def target(self, sha: str) -> Optional[bytes]:
+        """Where the content is put together, if it is."""
+        entry = self._targets.get(sha)
+        return None if entry is None else self.path(entry)
+
+    def already(self) -> int:
+        """Bytes on disk that large files begun before have: no more room is needed for those."""
+        held = 0
+        for entry in self._targets.values():
+            if "chunks" in entry and os.path.lexists(self.path(entry)):
+                held += os.lstat(self.path(entry)).st_blocks * 512
+        return held
+
+    def _find_chunks(self, home: ReleaseHome) -> dict[str, _Range]:
+        """Where the host has chunks that are needed: at their own place from before, or in another release's large files."""
+        found: dict[str, _Range] = {}
+        own = ((self.path(entry), entry) for entry in self._targets.values() if "chunks" in entry)
+        others = (
+            (os.fsencode(release.tree / entry["path"]), entry) for release in home.all() for entry in release.files if "chunks" in entry
+        )
+        for candidates in (own, others):
+            for path, entry in candidates:
+                parts = [(sha, offset, size) for sha, offset, size in _parts(entry) if sha in self.need and sha not in found]
+                if parts and os.path.lexists(path):
+                    with _opened(path) as descriptor:
+                        for sha, offset, size in parts:
+                            if descriptor is not None and range_digest(descriptor, offset, size) == sha:
+                                found[sha] = _Range(path, offset)
+        return found
+
+    def begin(self) -> None:
+        """Make the large files at their full size and copy the chunks that the host has, each hashed as it is copied."""
+        for entry in self._targets.values():
+            if "chunks" in entry and not os.path.lexists(self.path(entry)):
+                descriptor = _create(self.path(entry), entry["mode"])
+                try:
+                    os.ftruncate(descriptor, entry["size"])
+                finally:
+                    os.close(descriptor)
+        sizes = {sha: size for entry in self._targets.values() for sha, _offset, size in _parts(entry)}
+        for sha, source in self._local.items():
+            self.need[sha] = sizes[sha]
+            with _opened(source.path) as opened:
+                self.take(sha, _reader(opened, source.offset), source)  # what changed since it was hashed is needed again
+
+    def take(self, sha: str, read: Callable[[int], bytes], skip: Optional[_Range] = None) -> bool:
+        """Write a piece, which ``read`` gives in blocks, wherever it belongs but at ``skip``; false when it is something else.
+
+        What is something else does not count: it is written over, or found out by :meth:`finish`.
+        """
+        content = self._targets.get(sha)
+        new = self.path(content) if content is not None and "chunks" not in content else None
+        mode = content["mode"] if content is not None else 0
+        digest = hashlib.sha256()
+        written = 0
+        writing = [
+            (_create(new, mode) if place.path == new else os.open(place.path, os.O_WRONLY | os.O_NOFOLLOW | os.O_NONBLOCK), place.offset)
+            for place in self._places[sha]
+            if place != skip
+        ]
+        try:
+            while written < self.need[sha]:
+                block = read(min(self.need[sha] - written, _BLOCK))
+                if not block:
+                    break
+                digest.update(block)
+                for descriptor, start in writing:
+                    _write(descriptor, block, start + written)
+                written += len(block)
+        finally:
+            for descriptor, _start in writing:
+                os.close(descriptor)
+            good = digest.hexdigest() == sha
+            if not good and new is not None:
+                os.unlink(new)
+        if good:
+            del self.need[sha]
+        return good
+
+    def finish(self) -> None:
+        """Check what was put together out of chunks; the rest was checked when it came."""
+        for entry in self._targets.values():
+            if "chunks" in entry and intact(self.path(entry), entry) is None:
+                os.unlink(self.path(entry))
+                raise HostError(f"the chunks of {entry['path']} do not make the file that the package has; archive the release again")
+
+
+def _parts(entry: dict[str, Any]) -> Iterator[tuple[str, int, int]]:
+    """The pieces that a content is asked for in: sha256, where in it, and size."""
+    offset = 0
+    for size, sha in entry.get("chunks") or ((entry["size"], entry["sha256"]),):
+        yield sha, offset, size
+        offset += size
+
+
+@contextmanager
+def _opened(path: bytes) -> Iterator[Optional[int]]:
+    """A regular file to read from, or nothing when it is not one; follows no link and waits for no pipe."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError:
+        yield None
+        return
+    try:
+        yield descriptor if stat.S_ISREG(os.fstat(descriptor).st_mode) else None
+    finally:
+        os.close(descriptor)
+
+
+def _reader(descriptor: Optional[int], position: int) -> Callable[[int], bytes]:
+    """A function that reads on from ``position``; there is nothing to read without a file."""
+
+    def read(count: int) -> bytes:
+        nonlocal position
+        block = os.pread(descriptor, count, position) if descriptor is not None else b""
+        position += len(block)
+        return block
+
+    return read
+
+
+def _create(path: bytes, mode: int) -> int:
+    return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, mode)
+
+
+def _write(descriptor: int, block: bytes, offset: int) -> None:
+    view = memoryview(block)
+    while view:
+        written = os.pwrite(descriptor, view, offset)
+        view = view[written:]
+        offset += written
+
+
+def unpack(pack: Union[Path, BinaryIO], assembly: Assembly, sizes: Iterable[tuple[str, int]]) -> None:
+    """Take what is missing out of a pack: the gzip of the JSON list of its pieces on a line, and the pieces one after the other.
+
+    ``sizes`` are the pieces that the package has. Raises :class:`HostError` when the pack is not what it should be.
+    """
+    known = dict(sizes)
+    try:
+        with gzip.open(pack, "rb") as stream:
+            listed = json.loads(stream.readline(len(known) * 80 + 80))
+            if not isinstance(listed, list) or not all(isinstance(sha, str) and sha in known for sha in listed):
+                raise HostError("the pack lists what the package does not have; run this again")
+            for sha in listed:
+                if sha in assembly.need:
+                    if not assembly.take(sha, stream.read):
+                        raise HostError(f"the pack ends before, or has other bytes for, sha256:{sha}; verify the DSL and run this again")
+                else:
+                    left = known[sha]
+                    while left and (block := stream.read(min(left, _BLOCK))):
+                        left -= len(block)
+            if stream.read(1):
+                raise HostError("the pack holds more than it lists; run this again")
+    except (EOFError, ValueError, zlib.error, gzip.BadGzipFile) as error:
+        raise HostError(f"the pack is damaged ({error}); run this again") from error

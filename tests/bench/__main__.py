@@ -1,0 +1,73 @@
+# Copyright (c) Tidegate maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Run the benchmarks: ``make bench``, ``make bench ONLY=stage_upgrade,archive HOSTS=8``. They measure, they never fail a build."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import sys
+import traceback
+from collections.abc import Callable
+from functools import partial
+
+import library
+import planning
+import staging
+from hosts import Field, close_field, open_field
+from measure import RESULTS, Finding, write
+
+ALONE: dict[str, Callable[[], Finding]] = {
+    "archive": library.archive,
+    "scrub": library.scrub,
+    "inventory_30k": planning.inventory_30k,
+    "plan_100k": planning.plan_100k,
+}
+ON_HOSTS: dict[str, Callable[[Field], Finding]] = {
+    "stage_install": staging.stage_install,
+    "stage_upgrade": staging.stage_upgrade,
+}
+
+
+def run(name: str, work: Callable[[], Finding]) -> None:
+    """One benchmark; one that can't be run says why and nothing else."""
+    print(f"==> {name}", flush=True)
+    try:
+        finding = work()
+    except Exception:  # a benchmark is no test: the others go on
+        traceback.print_exc()
+        return
+    write(name, finding)
+    floor = f", {finding.seconds / finding.floor[1]:.2f} x {finding.floor[0]}" if finding.floor else ""
+    print(f"    {finding.seconds:.2f} s{floor}", flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--only", default="", help="names, with commas between them")
+    parser.add_argument("--hosts", type=int, default=50, help="how many lab hosts")
+    options = parser.parse_args()
+    known = [*ALONE, *ON_HOSTS]
+    wanted = [name for name in options.only.split(",") if name] or known
+    unknown = set(wanted) - set(known)
+    if unknown:
+        sys.exit(f"no benchmark {', '.join(sorted(unknown))}; there are {', '.join(known)}")
+    for name in wanted:
+        if name in ALONE:
+            run(name, ALONE[name])
+    on_hosts = [name for name in wanted if name in ON_HOSTS]
+    if on_hosts and os.geteuid() != 0:
+        print(f"{', '.join(on_hosts)}: need root, for lab hosts with a file system of their own")
+    elif on_hosts:
+        with contextlib.ExitStack() as stack:
+            field = open_field(options.hosts)
+            stack.callback(close_field, field)
+            for name in on_hosts:
+                run(name, partial(ON_HOSTS[name], field))
+    print(f"results in {RESULTS}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,81 @@
+# Copyright (c) Tidegate maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Big numbers: an inventory of 30,000 hosts, a plan over 100,000."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+
+from measure import Finding, best
+
+_FROM_MEMORY = """
+from ansible.plugins.inventory import BaseInventoryPlugin
+DOCUMENTATION = "name: memory\nshort_description: Hosts from memory\noptions: {plugin: {type: str, description: This.}}"
+class InventoryModule(BaseInventoryPlugin):
+    NAME = "memory"
+    def verify_file(self, path):
+        return path.endswith("memory.yml")
+    def parse(self, inventory, loader, path, cache=True):
+        super().parse(inventory, loader, path, cache)
+        for number in range(30000):
+            name = f"h{number:05}"
+            inventory.add_host(name)
+            inventory.set_variable(name, "ansible_host", f"10.{number >> 16}.{number >> 8 & 255}.{number & 255}")
+            inventory.set_variable(name, "rack", number % 100)
+            ci = {"name": name, "class": "server", "site": f"s{number % 20}", "environment": None, "installations": {}}
+            inventory.set_variable(name, "tidegate_ci", ci)
+"""
+
+
+def inventory_30k() -> Finding:
+    """ansible-inventory over a CMDB of 30,000 CIs, against a plugin that adds the same hosts from memory."""
+    from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import Cmdb
+
+    folder = Path(tempfile.mkdtemp(prefix="tidegate-bench-"))
+    try:
+        with Cmdb.open(str(folder / "cmdb.sqlite"), create=True) as cmdb:
+            cmdb.put_cis(
+                [
+                    {
+                        "name": f"h{number:05}",
+                        "class": "server",
+                        "site": f"s{number % 20}",
+                        "attributes": {"ansible_host": f"10.{number >> 16}.{number >> 8 & 255}.{number & 255}", "rack": number % 100},
+                    }
+                    for number in range(30_000)
+                ],
+                actor="bench",
+            )
+        (folder / "memory.py").write_text(_FROM_MEMORY)
+        (folder / "memory.yml").write_text("plugin: memory\n")
+        (folder / "cmdb.yml").write_text("plugin: tidegate.release.cmdb\n")
+        environment = {
+            **os.environ,
+            "TIDEGATE_CMDB": str(folder / "cmdb.sqlite"),
+            "ANSIBLE_INVENTORY_PLUGINS": str(folder),
+            "ANSIBLE_INVENTORY_ENABLED": "memory,tidegate.release.cmdb",
+        }
+
+        def listing(name: str) -> float:
+            command = ["ansible-inventory", "-i", str(folder / name), "--graph"]
+            return best(lambda: subprocess.run(command, env=environment, check=True, capture_output=True), 2)
+
+        floor = listing("memory.yml")
+        return Finding(listing("cmdb.yml"), ("hosts from memory", floor))
+    finally:
+        shutil.rmtree(folder)
+
+
+def plan_100k() -> Finding:
+    """Cut 100,000 hosts of 200 sites in waves, against sorting their names."""
+    from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.options import Rollout
+    from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.planner import PlanHost, plan_waves
+
+    hosts = [PlanHost(f"h{number * 7919 % 100_000:06}", f"site{number % 200}") for number in range(100_000)]
+    floor = best(lambda: sorted(hosts, key=lambda host: (host.group, host.name)))
+    return Finding(best(lambda: plan_waves(hosts, Rollout())), ("sorting the hosts", floor))

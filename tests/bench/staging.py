@@ -1,0 +1,193 @@
+# Copyright (c) Tidegate maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Staging on many hosts: Django as a first install, then the upgrade from 5.1.1 to 5.1.2; and the same by other means."""
+
+from __future__ import annotations
+
+import filecmp
+import re
+import shlex
+import shutil
+import subprocess
+import tarfile
+from pathlib import Path
+
+import yaml
+from hosts import FORKS, VERSIONS, Field, django, inventory_file, sent
+from measure import Finding, timed
+
+OLD, NEW = VERSIONS
+
+
+def stage_install(field: Field) -> Finding:
+    """A first install of the old version, complete beside whatever runs."""
+    found: dict[str, float] = {}
+    bytes_: dict[str, int] = {}
+    archive = django(OLD)
+    _floor_first(field, found, bytes_)
+    _ours(field, OLD, found, bytes_)
+    _peers(field, OLD, archive, found, bytes_)
+    return _finding(found, bytes_, "plain ssh + tar")
+
+
+def stage_upgrade(field: Field) -> Finding:
+    """The new version on hosts that run the old one."""
+    found: dict[str, float] = {}
+    bytes_: dict[str, int] = {}
+    rfc = field.rfc(_number(OLD), OLD, field.archive(OLD))
+    field.run("tidegate.release.deploy", {"tidegate_rfc": str(rfc)})
+    field.everywhere("mkdir -p /opt/floor && cp -al /opt/tidegate/hello/current/. /opt/floor/old && cp -a /opt/floor/old /opt/peers")
+    delta, gone = _delta(field)
+    removing = f" && cd /opt/floor/new && rm -f {' '.join(map(shlex.quote, gone))}" if gone else ""
+    with _counted(bytes_, "floor"), timed(found, "plain ssh + hard links"):
+        field.everywhere(f"cp -al /opt/floor/old /opt/floor/new && tar -xzf - -C /opt/floor/new{removing}", delta)
+    field.everywhere("rm -rf /opt/floor/new")
+    _ours(field, NEW, found, bytes_)
+    _peers(field, NEW, django(NEW), found, bytes_, "/opt/peers")
+    finding = _finding(found, bytes_, "plain ssh + hard links")
+    finding.details["changed_bytes"] = _changed(field)
+    return finding
+
+
+def _number(version: str) -> str:
+    """Of the version's RFC; one that was staged is deployed under the same."""
+    return f"CHG{version.replace('.', '')}"
+
+
+def _floor_first(field: Field, found: dict[str, float], bytes_: dict[str, int]) -> None:
+    with _counted(bytes_, "floor"), timed(found, "plain ssh + tar"):
+        field.everywhere("mkdir -p /opt/floor/new && tar -xzf - -C /opt/floor/new --strip-components 1", django(OLD))
+    field.everywhere("rm -rf /opt/floor")
+
+
+def _ours(field: Field, version: str, found: dict[str, float], bytes_: dict[str, int]) -> None:
+    rfc = field.rfc(_number(version), version, field.archive(version))
+    said = ""
+    with _counted(bytes_, "ours"), timed(found, "ours"):
+        said = field.run("tidegate.release.stage", {"tidegate_rfc": str(rfc)}, "-v")
+    bytes_["packs"] = sum(int(number) for number in re.findall(r'"bytes": (\d+)', said)) // field.count
+
+
+def _peers(field: Field, version: str, archive: Path, found: dict[str, float], bytes_: dict[str, int], before: str = "") -> None:
+    """Other ways to bring the same tree there; those that are not installed are left out."""
+    plain = inventory_file(field)
+    unarchive = {"src": str(archive.resolve()), "dest": "/opt/peer", "extra_opts": ["--strip-components", "1"]}
+    for name, task in (
+        ("ansible.builtin.unarchive", {"ansible.builtin.unarchive": unarchive}),
+        ("ansible.posix.synchronize", {"ansible.posix.synchronize": {"src": f"{field.release(version)}/payload/", "dest": "/opt/peer"}}),
+    ):
+        if not _installed(name):
+            print(f"    {name}: not installed")
+            continue
+        field.everywhere("mkdir /opt/peer")
+        play = field.path / "peer.yml"
+        play.write_text(yaml.safe_dump([{"hosts": "all", "become": True, "gather_facts": False, "tasks": [task]}]))
+        with _counted(bytes_, name), timed(found, name):
+            done = subprocess.run(
+                ["ansible-playbook", "-i", plain, play], env=field.environment, check=False, capture_output=True, text=True
+            )
+            if done.returncode:
+                raise RuntimeError(done.stdout[-500:])
+        field.everywhere("rm -rf /opt/peer")
+    if shutil.which("rsync"):
+        field.everywhere("mkdir /opt/peer")
+        with _counted(bytes_, "rsync"), timed(found, "rsync"):
+            field.parallel(lambda host: _rsync(field, host, version, before), field.hosts)
+        field.everywhere("rm -rf /opt/peer")
+    if shutil.which("pyinfra"):
+        with _counted(bytes_, "pyinfra"), timed(found, "pyinfra"):
+            _pyinfra(field, archive)
+        field.everywhere("rm -rf /opt/peer /opt/peer.tar.gz")
+
+
+def _installed(module: str) -> bool:
+    """Whether Ansible has the module."""
+    documentation = ["ansible-doc", "--type", "module", "--json", module]
+    return subprocess.run(documentation, check=False, capture_output=True).returncode == 0
+
+
+def _rsync(field: Field, host: str, version: str, before: str) -> None:
+    *ssh, target = field.ssh(host)
+    links = [f"--link-dest={before}"] if before else []
+    command = ["rsync", "-az", "--delete", *links, "--rsync-path=sudo rsync", "-e", shlex.join(ssh)]
+    subprocess.run([*command, f"{field.release(version)}/payload/", f"{target}:/opt/peer/"], check=True, capture_output=True)
+
+
+def _pyinfra(field: Field, archive: Path) -> None:
+    folder = field.path / "pyinfra"
+    folder.mkdir(exist_ok=True)
+    hosts = [
+        (
+            name,
+            {
+                "ssh_hostname": variables["ansible_host"],
+                "ssh_port": int(variables["ansible_port"]),
+                "ssh_user": variables["ansible_user"],
+                "ssh_key": str(variables["ansible_ssh_private_key_file"]),
+                "ssh_known_hosts_file": str(field.path / "lab" / "known_hosts"),
+                "ssh_strict_host_key_checking": "yes",
+                "_sudo": True,
+            },
+        )
+        for name, variables in field.hostvars().items()
+    ]
+    (folder / "inventory.py").write_text(f"hosts = {hosts!r}\n")
+    (folder / "deploy.py").write_text(
+        "from pyinfra.operations import files, server\n"
+        f"files.put(src={str(archive.resolve())!r}, dest='/opt/peer.tar.gz')\n"
+        "server.shell(commands=['mkdir -p /opt/peer && tar -xzf /opt/peer.tar.gz -C /opt/peer --strip-components 1'])\n"
+    )
+    done = subprocess.run(
+        ["pyinfra", "-y", "--parallel", str(FORKS), "inventory.py", "deploy.py"], cwd=folder, check=False, capture_output=True, text=True
+    )
+    if done.returncode:
+        raise RuntimeError((done.stdout + done.stderr)[-800:])
+
+
+def _delta(field: Field) -> tuple[Path, list[str]]:
+    """A packed tar of the files that the new version changes or adds, and the paths that it has no more."""
+    old, new = (field.release(version) / "payload" for version in VERSIONS)
+    path = field.path / "delta.tar.gz"
+    with tarfile.open(path, "w:gz") as tar:
+        for name in _files(new):
+            if not (old / name).is_file() or not filecmp.cmp(old / name, new / name, shallow=False):
+                tar.add(new / name, str(name))
+    return path, [str(name) for name in _files(old) if not (new / name).exists()]
+
+
+def _files(root: Path) -> list[Path]:
+    return sorted(path.relative_to(root) for path in root.rglob("*") if path.is_file())
+
+
+def _changed(field: Field) -> dict[str, int]:
+    """Bytes of the upgrade's new contents and chunks, as they are and packed: what has to be sent, whoever sends it."""
+    from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.layout import OciLayout
+    from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.pack import build_pack, lacking, pieces
+    from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.package import load_package
+
+    home = OciLayout.open(field.path / "dsl")
+    old, new = (load_package(home, field.archive(version)) for version in VERSIONS)
+    missing = lacking(new, old)
+    packed = build_pack(home, new, missing, field.path / "packs").stat().st_size
+    return {"plain": sum(pieces(new)[sha256][1] for sha256 in missing), "packed": packed}
+
+
+class _counted:
+    """Count the bytes on the wire while something runs, for each host."""
+
+    def __init__(self, into: dict[str, int], name: str) -> None:
+        self._into, self._name = into, name
+
+    def __enter__(self) -> None:
+        self._before = sent()
+
+    def __exit__(self, *_: object) -> None:
+        self._into[self._name] = sent() - self._before
+
+
+def _finding(found: dict[str, float], bytes_: dict[str, int], floor: str) -> Finding:
+    if "ours" not in found or floor not in found:
+        raise RuntimeError("could not be measured")
+    peers = {name: seconds for name, seconds in found.items() if name not in ("ours", floor)}
+    return Finding(found["ours"], (floor, found[floor]), peers, {"wire_bytes": bytes_})
