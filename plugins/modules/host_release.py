@@ -217,9 +217,10 @@ def main() -> None:
             "token": {"type": "int", "required": True, "no_log": False},
             "settings": {"type": "dict", "default": {}},
             "previous": {"type": "str"},
-            "documents": {"type": "list", "elements": "str", "default": []},
+            # Not secret, but nobody wants them in the system's log or sent back with the answer.
+            "documents": {"type": "list", "elements": "str", "default": [], "no_log": True},
             "pack": {"type": "path"},
-            "contents": {"type": "str"},
+            "contents": {"type": "str", "no_log": True},
             "mirror": {"type": "str"},
             "keep": {"type": "int", "default": 3},
             "protect": {"type": "list", "elements": "str", "default": []},

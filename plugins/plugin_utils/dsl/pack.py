@@ -49,8 +49,8 @@ def lacking(package: Package, base: Package | None) -> list[str]:
 def build_pack(home: OciLayout, package: Package, missing: Collection[str], directory: Path) -> Path:
     """The path of a pack in ``directory`` with the pieces whose sha256s are ``missing``.
 
-    A pack is the gzip of a line, the JSON list of the sha256s in ascending order, and of the pieces in that order, one after the other.
-    It is named after what it holds; when several processes ask for the same pack, one makes it and the others wait. Raises
+    A pack is the gzip of a line, the JSON list of the sha256s, and of the pieces in that order, one after the other: the payload's order,
+    where like is next to like. It is named after what it holds; when several processes ask for the same pack, one makes it and the others wait. Raises
     :class:`IntegrityError` when the payload is not what the file index says, and :class:`TidegateError` for a piece that the package
     does not have.
     """
@@ -58,8 +58,8 @@ def build_pack(home: OciLayout, package: Package, missing: Collection[str], dire
     unknown = [sha256 for sha256 in missing if not isinstance(sha256, str) or sha256 not in known]
     if unknown:
         raise TidegateError(f"the package {package.digest} has no content {str(unknown[0])!r:.80}; ask only for what its file index lists")
-    wanted = sorted(set(missing))
-    path = pack_path(wanted, directory)
+    wanted = sorted(set(missing), key=lambda sha256: (known[sha256], sha256))
+    path = pack_path(sorted(wanted), directory)
     unfinished = path.with_suffix(".new")
     try:
         directory.mkdir(parents=True, exist_ok=True)
