@@ -54,8 +54,8 @@ PEOPLE = {
 }
 
 
-def policy(threshold: int = 1, people: Mapping[str, Person] = PEOPLE, **trust: Trust) -> Policy:
-    return Policy({"normal": 1, "standard": 0, "emergency": 1}, Rollout(), people, {"package": Trust(ROLE, threshold), **trust})
+def policy(threshold: int = 1, people: Mapping[str, Person] | None = None, **trust: Trust) -> Policy:
+    return Policy({"normal": 1, "standard": 0, "emergency": 1}, Rollout(), people or PEOPLE, {"package": Trust(ROLE, threshold), **trust})
 
 
 def sealed(name: str = "rita", statement: Statement = RELEASE, at: datetime = EARLIER) -> bytes:
