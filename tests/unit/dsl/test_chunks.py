@@ -138,23 +138,24 @@ def test_what_was_made_once_is_not_made_again(
 ) -> None:
     one, other = two
     first = Shipment(home, other.digest, tmp_path)
-    documents, expected = first.documents(), first.expected(one.digest)
+    documents, expected, whole = first.documents(), first.expected(one.digest), first.whole()
     pack = first.pack(lacking(other, None))
     again = Shipment(home, other.digest, tmp_path)
     monkeypatch.setattr(Shipment, "package", property(lambda _self: pytest.fail("was loaded again")))
     assert again.documents() == documents
     assert again.expected(one.digest) == expected == again.pack(lacking(other, one))
-    assert again.pack(reversed(lacking(other, None))) == pack
+    assert again.pack(reversed(lacking(other, None))) == again.whole() == whole == pack
 
 
 def test_what_is_expected_to_lack_is_sent_unasked_only_when_it_is_small(
-    two: tuple[Package, Package], home: OciLayout, tmp_path: Path
+    two: tuple[Package, Package], home: OciLayout, make_release: MakeRelease, tmp_path: Path
 ) -> None:
     one, other = two
+    small = archived(home, make_release("small", version="3.0"))
     shipment = Shipment(home, other.digest, tmp_path)
-    assert shipment.expected(None) is None  # all of it, and that does not compress
     assert shipment.expected("sha256:" + "0" * 64) is None  # not in this library
     assert shipment.expected(other.digest) is None  # nothing
+    assert Shipment(home, one.digest, tmp_path).expected(small.digest) is None  # does not get small
     path = shipment.expected(one.digest)
     assert path is not None
     assert path.stat().st_size <= INLINE
