@@ -49,10 +49,10 @@ def lacking(package: Package, base: Package | None) -> list[str]:
 def build_pack(home: OciLayout, package: Package, missing: Collection[str], directory: Path) -> Path:
     """The path of a pack in ``directory`` with the pieces whose sha256s are ``missing``.
 
-    A pack is the gzip of a line, the JSON list of the sha256s, and of the pieces in that order, one after the other: the payload's order,
-    where like is next to like. It is named after what it holds; when several processes ask for the same pack, one makes it and the others wait. Raises
-    :class:`IntegrityError` when the payload is not what the file index says, and :class:`TidegateError` for a piece that the package
-    does not have.
+    A pack is the gzip of a line, the JSON list of the sha256s, and of the pieces in that order, one after the other. The order is the
+    payload's, where like is next to like. A pack is named after what it holds; when several processes ask for the same one, one makes it
+    and the others wait. Raises :class:`IntegrityError` when the payload is not what the file index says, and :class:`TidegateError` for a
+    piece that the package does not have.
     """
     known = pieces(package)
     unknown = [sha256 for sha256 in missing if not isinstance(sha256, str) or sha256 not in known]

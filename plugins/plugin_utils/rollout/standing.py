@@ -34,8 +34,8 @@ class Standing:
 def standing(cmdb: Cmdb, host: str, release: str) -> Standing:
     """Ask the CMDB and the journal about ``release`` on ``host``.
 
-    It is asked before the host is staged. Needed are both ends of every deployment that is open, or that is completed and can still be backed out: the one that the
-    installation on record is from.
+    It is asked before the host is staged. Needed are both ends of every deployment that is open, or that is completed and can still be
+    backed out: the one that the installation on record is from.
     """
     t = schema()
     with cmdb.read() as connection:
