@@ -11,15 +11,17 @@ import random
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
+from ansible_collections.tidegate.release.plugins.plugin_utils.dsl import chunks as subject
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.chunks import LARGE, Chunker
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.layout import OciLayout
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.pack import INLINE, Shipment, build_pack, lacking, pieces
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.package import Package, archive, load_package, verify_package
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.payload import index_json, parse_index
 from ansible_collections.tidegate.release.plugins.plugin_utils.errors import IntegrityError
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 BIG = random.Random(1).randbytes(3 << 20)  # noqa: S311 - the same in every run
@@ -43,8 +45,10 @@ def test_chunks_of_these_bytes_never_change() -> None:
 
 @settings(max_examples=20, deadline=None)
 @given(size=st.integers(0, len(BIG)), steps=st.lists(st.integers(0, 1 << 20), max_size=5))
+@example(size=len(BIG), steps=[700_000, 1, 800_000])
 def test_the_result_does_not_depend_on_how_the_bytes_come(size: int, steps: list[int]) -> None:
-    chunks = cut(BIG[:size], steps)
+    with mock.patch.object(subject, "_WINDOW", 600_000):
+        chunks = cut(BIG[:size], steps)
     assert chunks == cut(BIG[:size])
     position = 0
     for length, sha256 in chunks:
