@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import base64
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +19,13 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.errors import Tid
 from ansible_collections.tidegate.release.plugins.plugin_utils.host_action import HostAction
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.deployments import Deployment
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.journal import Journal, utc_now
-from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.standing import standing
+from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.standing import Standing, standing
 from ansible_collections.tidegate.release.plugins.plugin_utils.settings import home, optional_home
 from ansible_collections.tidegate.release.plugins.plugin_utils.trusting import Release, distrust_once
 
 # The host may find that something it had a moment ago is not there any more, or that the CMDB was wrong about what it has.
 _ROUNDS = 3
+_STREAM = 32 << 20  # bytes: above it a pack is not held in memory
 
 
 class ActionModule(HostAction):
@@ -52,7 +54,7 @@ class ActionModule(HostAction):
             "keep": deployment.rollout.keep,
             "protect": list(stands.needed),
         }
-        pack = None if mirror else shipment.expected(stands.installed)
+        pack = None if mirror else self._unasked(shipment, stands)
         answer = self._offer(deployment, pack, **arguments, **mirror)
         pushed = pack.stat().st_size if pack else 0
         found = answer.get("mirror", {})
@@ -95,14 +97,34 @@ class ActionModule(HostAction):
             raise TidegateError(f"{self._host}: {error}") from None
         return {"mirror": url}
 
+    def _unasked(self, shipment: Shipment, stands: Standing) -> Path | None:
+        """What can be sent before the host says what it lacks, because that is known or all but known."""
+        if stands.fresh:
+            return shipment.whole()
+        return shipment.expected(stands.installed) if stands.installed else None
+
     def _offer(self, deployment: Deployment, pack: Path | None, **arguments: Any) -> dict[str, Any]:
         """Call the host's half with a pack, if there is one: a small one along with the call, a large one ahead of it."""
         if pack is None:
             return self.call(deployment, **arguments)
         if pack.stat().st_size <= INLINE:
             return self.call(deployment, contents=base64.b64encode(pack.read_bytes()).decode(), **arguments)
-        shell = self._connection._shell
-        remote = shell.join_path(shell.tmpdir or self._make_tmp_path(), pack.name)
-        self._transfer_file(str(pack), remote)
-        self._fixup_perms2([shell.tmpdir, remote], execute=False)
+        remote = self._stream(deployment, pack) if pack.stat().st_size <= _STREAM and self._is_pipelining_enabled("new") else ""
+        if not remote:
+            shell = self._connection._shell
+            remote = shell.join_path(shell.tmpdir or self._make_tmp_path(), pack.name)
+            self._transfer_file(str(pack), remote)
+            self._fixup_perms2([shell.tmpdir, remote], execute=False)
         return self.call(deployment, pack=remote, **arguments)
+
+    def _stream(self, deployment: Deployment, pack: Path) -> str:
+        """Write a pack where the host's half sweeps it away, all in one round trip; an empty string if that does not work there."""
+        path = f"{self._options_['root']}/{deployment.release}/staging"
+        remote = f"{path}/{pack.name}"
+        home, staging, file = (shlex.quote(name) for name in (f"{self._options_['root']}/{deployment.release}", path, remote))
+        # What is made is made as the host's half makes it; a link in place of a directory is left to it to complain about.
+        command = (
+            f"umask 022 && mkdir -p {home} && [ ! -L {home} ] && umask 077 && mkdir -p {staging} && [ ! -L {staging} ] && cat > {file}"
+        )
+        done = self._low_level_execute_command(command, in_data=pack.read_bytes())
+        return remote if done["rc"] == 0 else ""

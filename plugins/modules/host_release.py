@@ -146,11 +146,12 @@ version:
 """
 
 import base64
+import gc
 import io
+import os
 import signal
 import zlib
-from pathlib import Path
-from typing import Any, BinaryIO, Union
+from typing import Any, BinaryIO, Optional
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.tidegate.release.plugins.module_utils.release_home import HostError, ReleaseHome
@@ -197,9 +198,12 @@ def run_stage(home: ReleaseHome, params: dict[str, Any]) -> dict[str, Any]:
     )
 
 
-def pack(params: dict[str, Any]) -> Union[Path, BinaryIO, None]:
+def pack(params: dict[str, Any]) -> Optional[BinaryIO]:
+    if params["pack"]:
+        # Open before anything is swept: it may be where it is in the way.
+        return open(os.open(params["pack"], os.O_RDONLY | os.O_NOFOLLOW), "rb")
     if params["contents"] is None:
-        return Path(params["pack"]) if params["pack"] else None
+        return None
     try:
         return io.BytesIO(base64.b64decode(params["contents"], validate=True))
     except ValueError:
@@ -227,6 +231,7 @@ def main() -> None:
             "patience": {"type": "float", "default": 120},
         },
     )
+    gc.disable()  # it ends before there is much to collect, and looking takes a tenth of its time
     # Finish even when the connection breaks; a handler, unlike ignoring, is not passed on to hooks and the services they start.
     signal.signal(signal.SIGHUP, lambda _signum, _frame: None)
     try:

@@ -51,25 +51,25 @@ def deploy(cmdb: Cmdb, digest: str, live: str | None, decision: GateDecision = P
 
 
 def test_a_host_that_nothing_was_deployed_to_needs_nothing(cmdb: Cmdb) -> None:
-    assert standing(cmdb, "web1", "hello") == Standing(None, ())
+    assert standing(cmdb, "web1", "hello") == Standing(None, (), True)
     deploy(cmdb, A, None)
-    assert standing(cmdb, "web2", "hello") == standing(cmdb, "web1", "other") == Standing(None, ())
+    assert standing(cmdb, "web2", "hello") == standing(cmdb, "web1", "other") == Standing(None, (), True)
 
 
 def test_what_a_completed_deployment_can_be_backed_out_to_is_needed(cmdb: Cmdb) -> None:
     deploy(cmdb, A, None)
-    assert standing(cmdb, "web1", "hello") == Standing(A, (A,))
+    assert standing(cmdb, "web1", "hello") == Standing(A, (A,), False)
     deploy(cmdb, B, A)
-    assert standing(cmdb, "web1", "hello") == Standing(B, (A, B))
+    assert standing(cmdb, "web1", "hello") == Standing(B, (A, B), False)
     deploy(cmdb, C, B)
-    assert standing(cmdb, "web1", "hello") == Standing(C, (B, C))  # the way from B to A is closed
+    assert standing(cmdb, "web1", "hello") == Standing(C, (B, C), False)  # the way from B to A is closed
 
 
 def test_an_open_deployment_needs_both_its_ends_beside_that(cmdb: Cmdb) -> None:
     deploy(cmdb, A, None)
     deploy(cmdb, B, A)
     stage(cmdb, C, B)
-    assert standing(cmdb, "web1", "hello") == Standing(B, (A, B, C))
+    assert standing(cmdb, "web1", "hello") == Standing(B, (A, B, C), False)
 
 
 def test_a_deployment_that_is_backing_out_still_needs_where_it_goes(cmdb: Cmdb) -> None:
@@ -80,4 +80,17 @@ def test_a_deployment_that_is_backing_out_still_needs_where_it_goes(cmdb: Cmdb) 
     journal.backing_out(run, "web1", NOW)
     journal.backed_out(run, "web1", HostState.BACKED_OUT, "", NOW)
     journal.conclude(run, NOW)
-    assert standing(cmdb, "web1", "hello") == Standing(A, (A,))
+    assert standing(cmdb, "web1", "hello") == Standing(A, (A,), False)
+
+
+def test_a_host_is_fresh_until_somebody_tried(cmdb: Cmdb) -> None:
+    journal = Journal(cmdb)
+    assert standing(cmdb, "web1", "hello").fresh
+    run = journal.begin("CHG-a", {"name": "hello", "version": "a", "digest": A}, [["web1"], ["web2"]], Rollout(), HOLDER, NOW)
+    assert standing(cmdb, "web1", "hello") == Standing(None, (A,), True)
+    journal.stage_failed(run, "web1", "", NOW)
+    assert not standing(cmdb, "web1", "hello").fresh
+    assert standing(cmdb, "web2", "hello").fresh
+    journal.order_backout(run, "", NOW)
+    journal.begin("CHG-b", {"name": "hello", "version": "b", "digest": B}, [["web1"], ["web2"]], Rollout(), HOLDER, NOW)
+    assert not standing(cmdb, "web1", "hello").fresh

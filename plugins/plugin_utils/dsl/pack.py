@@ -49,10 +49,10 @@ def lacking(package: Package, base: Package | None) -> list[str]:
 def build_pack(home: OciLayout, package: Package, missing: Collection[str], directory: Path) -> Path:
     """The path of a pack in ``directory`` with the pieces whose sha256s are ``missing``.
 
-    A pack is the gzip of a line, the JSON list of the sha256s, and of the pieces in that order, one after the other: the payload's order,
-    where like is next to like. It is named after what it holds; when several processes ask for the same pack, one makes it and the
-    others wait. Raises :class:`IntegrityError` when the payload is not what the file index says, and :class:`TidegateError` for a piece
-    that the package does not have.
+    A pack is the gzip of a line, the JSON list of the sha256s, and of the pieces in that order, one after the other. The order is the
+    payload's, where like is next to like. A pack is named after what it holds; when several processes ask for the same one, one makes it
+    and the others wait. Raises :class:`IntegrityError` when the payload is not what the file index says, and :class:`TidegateError` for a
+    piece that the package does not have.
     """
     known = pieces(package)
     unknown = [sha256 for sha256 in missing if not isinstance(sha256, str) or sha256 not in known]
@@ -108,22 +108,30 @@ class Shipment:
         path = pack_path(wanted, self._directory)
         return path if path.exists() else build_pack(self._home, self.package, missing, self._directory)
 
-    def expected(self, base: str | None) -> Path | None:
+    def whole(self) -> Path:
+        """The pack for a host that has nothing."""
+        note = self._directory / f"{self._digest[7:]}.whole"
+        with self._told(), locked(note.with_suffix(".lock")):
+            if not note.exists():
+                write_atomically(note, self.pack(lacking(self.package, None)).name.encode())
+            return self._directory / note.read_text(encoding="utf-8")
+
+    def expected(self, base: str) -> Path | None:
         """The pack for a host that has the package ``base`` and nothing else, if it can travel with the order; see :data:`INLINE`.
 
         Sent unasked it saves a round trip; when the host turns out to lack something else, it says so.
         """
-        note = self._directory / f"{self._digest[7:]}-{(base or 'none').removeprefix('sha256:')}.expected"
+        note = self._directory / f"{self._digest[7:]}-{base[7:]}.expected"
         with self._told(), locked(note.with_suffix(".lock")):
             if not note.exists():
                 write_atomically(note, self._expect(base).encode())
             name = note.read_text(encoding="utf-8")
         return self._directory / name if name else None
 
-    def _expect(self, base: str | None) -> str:
+    def _expect(self, base: str) -> str:
         known = pieces(self.package)
         try:
-            before = load_package(self._home, base) if base else None
+            before = load_package(self._home, base)
         except TidegateError:
             return ""  # not in this library, so nobody knows what is in it: the host will say what it lacks
         wanted = lacking(self.package, before)

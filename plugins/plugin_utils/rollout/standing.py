@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ..cmdb.schema import schema
-from .states import OPEN, DeploymentState
+from .states import OPEN, DeploymentState, HostState
 
 with suppress(ImportError):
     import sqlalchemy as sa
@@ -21,17 +21,21 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Standing:
-    """``installed``: the package that the CMDB says is live. ``needed``: packages that must not be removed, in order."""
+    """``installed``: the package that the CMDB says is live. ``needed``: packages that must not be removed, in order.
+
+    ``fresh``: nobody ever tried to bring this release there, in whatever version, but for the deployment that asks.
+    """
 
     installed: str | None
     needed: tuple[str, ...]
+    fresh: bool
 
 
 def standing(cmdb: Cmdb, host: str, release: str) -> Standing:
     """Ask the CMDB and the journal about ``release`` on ``host``.
 
-    Needed are both ends of every deployment that is open, or that is completed and can still be backed out: the one that the
-    installation on record is from.
+    It is asked before the host is staged. Needed are both ends of every deployment that is open, or that is completed and can still be
+    backed out: the one that the installation on record is from.
     """
     t = schema()
     with cmdb.read() as connection:
@@ -53,5 +57,11 @@ def standing(cmdb: Cmdb, host: str, release: str) -> Standing:
                 ),
             )
         ).all()
+        tried = connection.execute(
+            sa.select(t.deployment_host.c.state)
+            .join(t.deployment, t.deployment.c.id == t.deployment_host.c.deployment_id)
+            .where(t.deployment_host.c.host == host, t.deployment.c.release == release)
+        ).all()
     installed = installation.digest if installation else None
-    return Standing(installed, tuple(sorted({digest for row in (*rows, (installed,)) for digest in row if digest})))
+    needed = tuple(sorted({digest for row in (*rows, (installed,)) for digest in row if digest}))
+    return Standing(installed, needed, installed is None and [row.state for row in tried] in ([], [HostState.PLANNED]))

@@ -11,15 +11,17 @@ import random
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
+from ansible_collections.tidegate.release.plugins.plugin_utils.dsl import chunks as subject
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.chunks import LARGE, Chunker
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.layout import OciLayout
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.pack import INLINE, Shipment, build_pack, lacking, pieces
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.package import Package, archive, load_package, verify_package
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.payload import index_json, parse_index
 from ansible_collections.tidegate.release.plugins.plugin_utils.errors import IntegrityError
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 BIG = random.Random(1).randbytes(3 << 20)  # noqa: S311 - the same in every run
@@ -43,8 +45,10 @@ def test_chunks_of_these_bytes_never_change() -> None:
 
 @settings(max_examples=20, deadline=None)
 @given(size=st.integers(0, len(BIG)), steps=st.lists(st.integers(0, 1 << 20), max_size=5))
+@example(size=len(BIG), steps=[700_000, 1, 800_000])
 def test_the_result_does_not_depend_on_how_the_bytes_come(size: int, steps: list[int]) -> None:
-    chunks = cut(BIG[:size], steps)
+    with mock.patch.object(subject, "_WINDOW", 600_000):
+        chunks = cut(BIG[:size], steps)
     assert chunks == cut(BIG[:size])
     position = 0
     for length, sha256 in chunks:
@@ -138,23 +142,24 @@ def test_what_was_made_once_is_not_made_again(
 ) -> None:
     one, other = two
     first = Shipment(home, other.digest, tmp_path)
-    documents, expected = first.documents(), first.expected(one.digest)
+    documents, expected, whole = first.documents(), first.expected(one.digest), first.whole()
     pack = first.pack(lacking(other, None))
     again = Shipment(home, other.digest, tmp_path)
     monkeypatch.setattr(Shipment, "package", property(lambda _self: pytest.fail("was loaded again")))
     assert again.documents() == documents
     assert again.expected(one.digest) == expected == again.pack(lacking(other, one))
-    assert again.pack(reversed(lacking(other, None))) == pack
+    assert again.pack(reversed(lacking(other, None))) == again.whole() == whole == pack
 
 
 def test_what_is_expected_to_lack_is_sent_unasked_only_when_it_is_small(
-    two: tuple[Package, Package], home: OciLayout, tmp_path: Path
+    two: tuple[Package, Package], home: OciLayout, make_release: MakeRelease, tmp_path: Path
 ) -> None:
     one, other = two
+    small = archived(home, make_release("small", version="3.0"))
     shipment = Shipment(home, other.digest, tmp_path)
-    assert shipment.expected(None) is None  # all of it, and that does not compress
     assert shipment.expected("sha256:" + "0" * 64) is None  # not in this library
     assert shipment.expected(other.digest) is None  # nothing
+    assert Shipment(home, one.digest, tmp_path).expected(small.digest) is None  # does not get small
     path = shipment.expected(one.digest)
     assert path is not None
     assert path.stat().st_size <= INLINE

@@ -116,6 +116,13 @@ class Handler(BaseHTTPRequestHandler):
         else:
             self.well(wanted)
 
+    def recovering(self, wanted: str | None) -> None:
+        """Not at first."""
+        if len(self.server.requests) <= 2:
+            self.send_error(503)
+        else:
+            self.well(wanted)
+
     def vanishing(self, wanted: str | None) -> None:
         """After the first answer nobody is there any more."""
         self.well(wanted)
@@ -264,6 +271,11 @@ def test_a_connection_that_breaks_is_taken_up_where_it_broke(host: Host) -> None
     assert answer["state"] == "staged"
     host.assert_whole()
     assert answer["mirror"]["bytes"] < 1.5 * len(TWO.payload)
+
+
+def test_a_mirror_that_recovers_is_waited_for(host: Host) -> None:
+    with serving("recovering") as server:
+        assert host.ask(TWO, mirror=server.url)["state"] == "staged"
 
 
 @pytest.mark.skipif(not Path("/usr/bin/python3").exists(), reason="needs a system Python")

@@ -476,6 +476,23 @@ def test_the_preflight_does_not_block_its_own_clean_up(tmp_path: Path) -> None:
     assert said.splitlines() == ["staged active"] * 5
 
 
+@real_disk
+def test_what_an_interrupted_staging_holds_is_not_counted_again(tmp_path: Path) -> None:
+    # 16 MiB margin and 10 MiB are to be free; half of those 10 are on the disk already when it goes on.
+    said = _full(
+        "one = package('1.0', {'big': os.urandom(10 << 20)})\n"
+        "need = host.ask(one)['need']\n"
+        "pack = Path('/dev/shm') / f'pack-{os.getpid()}'\n"
+        "for half in (need[::2], need[1::2]):\n"
+        "    pack.write_bytes(one.pack(half))\n"
+        "    print(host.ask(one, pack)['state'])\n"
+        "pack.unlink()\n",
+        tmp_path,
+        "28m",
+    )
+    assert said.splitlines() == ["lacking", "staged"]
+
+
 def test_running_out_of_room_cleans_up_also_without_root(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     host.ask(ONE)
 

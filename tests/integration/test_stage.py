@@ -1,0 +1,138 @@
+# Copyright (c) Tidegate maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Staging on real hosts: how much is sent, by which way, in how many round trips, and what stays there."""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import re
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fleet import Fleet
+
+BIG = random.Random(5).randbytes(4 << 20)  # noqa: S311 - only has to be incompressible
+
+
+class Releases(Fleet):
+    """Releases of the hello service with a large file in them."""
+
+    content: bytes = BIG
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return {**super().environment, "ANSIBLE_STDOUT_CALLBACK": "default"}
+
+    def release(self, version: str, **changes: Any) -> Path:
+        folder = super().release(version, **changes)
+        (folder / "payload" / "big").write_bytes(self.content)
+        return folder
+
+    def edit(self, where: int) -> None:
+        """Change the large file a little for the next release."""
+        self.content = self.content[:where] + b"edited here" + self.content[where + 5 :]
+
+    def stage(self, number: str, version: str, *options: str, **variables: Any) -> str:
+        """Stage a release and not more; say what Ansible says of it."""
+        rfc = self.rfc(number, version, self.archive(version))
+        return self.play("tidegate.release.stage", {"tidegate_rfc": str(rfc), **variables}, "-v", *options).stdout
+
+    def trees(self, host: str) -> list[str]:
+        return sorted(re.sub("-[0-9a-f]{12}$", "", name) for name in self.run_on(host, "ls /opt/tidegate/hello/releases").split())
+
+
+@pytest.fixture
+def releases(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Releases]:
+    fleet = Releases(tmp_path_factory.mktemp("stage"), count=2, first=211)
+    try:
+        fleet.up()
+        yield fleet
+    finally:
+        fleet.down()
+
+
+@contextlib.contextmanager
+def file_server(folder: Path) -> Iterator[str]:
+    """Any static file server: this one knows no ranges."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "http.server", "--bind", "127.0.0.1", "--directory", str(folder), str(port)]
+    server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        for _attempt in range(50):
+            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+                break
+            time.sleep(0.1)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        server.terminate()
+        server.wait(10)
+
+
+def results(said: str, key: str) -> list[str]:
+    """What the two hosts' results have under a key."""
+    return re.findall(rf'"{key}": "?([^",}}\n]+)', said)
+
+
+def test_an_upgrade_sends_the_changed_chunks_in_one_round_trip(releases: Releases) -> None:
+    assert releases.deploy("CHG0001", "1.0").returncode == 0
+    releases.edit(1 << 20)
+    said = releases.stage("CHG0002", "2.0", "-vvvv")
+    assert results(said, "source")[:2] == ["push", "push"]
+    assert all(int(count) < 600_000 for count in results(said, "bytes"))
+    task = said[said.index("TASK [tidegate.release.stage : Stage the release]") : said.index("PLAY [Conclude]")]
+    assert task.count("SSH: EXEC") == 2  # one for each host
+    assert "hello" in releases.run_on("web1", "ls /opt/tidegate")
+
+
+def test_a_mirror_brings_what_lacks_and_when_it_is_gone_it_is_pushed(releases: Releases) -> None:
+    with file_server(releases.path / "dsl") as url:
+        said = releases.stage("CHG0001", "1.0", tidegate_mirror=url)
+    assert results(said, "source") == ["mirror", "mirror"]
+    assert releases.play("tidegate.release.deploy", {"tidegate_rfc": str(releases.path / "CHG0001.yml")}).returncode == 0
+    releases.edit(3 << 20)
+    said = releases.stage("CHG0002", "2.0", tidegate_mirror=url)
+    assert results(said, "source") == ["push", "push"]
+    assert "could not use its mirror: it can't be read (Connection refused); what it lacked was pushed" in " ".join(said.split())
+    assert releases.trees("web1") == releases.trees("web2") == ["1.0", "2.0"]
+
+
+def test_a_mirror_s_password_is_refused_and_repeated_nowhere(releases: Releases) -> None:
+    said = releases.stage("CHG0001", "1.0", "-vvv", tidegate_mirror="https://ann:hunter2@mirror.example/dsl")
+    assert "without user, password and query" in said
+    # Ansible itself prints the variables that were given on the command line.
+    assert "hunter2" not in "".join(line for line in said.splitlines() if "tidegate_mirror" not in line)
+    assert releases.run_on("web1", "ls /opt/tidegate 2>/dev/null; true") == ""
+
+
+def test_an_edited_shared_file_is_named_for_both_releases_and_does_not_spread(releases: Releases) -> None:
+    assert releases.deploy("CHG0001", "1.0").returncode == 0
+    releases.stage("CHG0002", "2.0")
+    assert releases.play("tidegate.release.deploy", {"tidegate_rfc": str(releases.path / "CHG0002.yml")}).returncode == 0
+    releases.run_on("web1", "echo evil >>/opt/tidegate/hello/current/bin/start; ln -s /etc/passwd /opt/tidegate/hello/releases/link")
+    said = releases.play("tidegate.release.audit").stdout
+    said = " ".join(said.split())
+    for version in ("1.0", "2.0"):
+        assert f"1 files of hello {version} were changed or are missing: bin/start" in said
+    assert "releases/link beside the releases of hello came from nobody" in said
+    releases.stage("CHG0003", "3.0")
+    assert "evil" not in releases.run_on("web1", "cat /opt/tidegate/hello/releases/3.0-*/tree/bin/start")
+
+
+def test_what_a_deployment_may_go_back_to_outlives_the_policy_s_keep(releases: Releases) -> None:
+    releases.write_policy(rollout={"canary": 1, "steps": [100], "budget": {"wave": 0, "total": 0}, "keep": 2})
+    for number, version in enumerate(("1.0", "2.0", "3.0"), 1):
+        assert releases.deploy(f"CHG000{number}", version).returncode == 0
+    # While 3.0 was staged the deployment of 2.0 could still be backed out, to 1.0; now that of 3.0 can, to 2.0.
+    assert releases.trees("web1") == ["1.0", "2.0", "3.0"]
+    releases.stage("CHG0004", "4.0")
+    assert releases.trees("web1") == ["2.0", "3.0", "4.0"]
