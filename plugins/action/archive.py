@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible_collections.tidegate.release.plugins.plugin_utils.action_base import TidegateAction
-from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.layout import OciLayout
+from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.home import create_library, find_library
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.package import Source, read_release
 from ansible_collections.tidegate.release.plugins.plugin_utils.errors import TidegateError
 from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.keys import load_signer
@@ -37,15 +37,15 @@ class ActionModule(TidegateAction):
     def execute(self, options: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
         dsl, key, write = home(options, "dsl"), optional_home(options, "key"), not self._task.check_mode
         signer = load_signer(key, secret(options, "key_passphrase")) if key else None
-        library = OciLayout.find(dsl)
         source = read_release(Path(options["path"]))
+        library = find_library(dsl)
         found: Examination | None = None
         wanted = signer is not None if options["examine"] is None else options["examine"]
         if wanted:
-            found = self._examine(source, options, Path(options["quarantine"] or f"{dsl.rstrip('/')}.quarantine"), write)
+            found = self._examine(source, options, self._quarantine(options["quarantine"], dsl), write)
         # The library is made last, when nothing was found wrong.
         if write:
-            library = library or OciLayout.create(dsl)
+            library = create_library(dsl)
         archived = source.archive(library, found and found.contents) if write and library else source.preview(library)
         signed = signer is not None
         if signer and library:
@@ -63,6 +63,11 @@ class ActionModule(TidegateAction):
             "key": signer.public_key.keyid if signer else None,
             "examination": found and _told(found),
         }
+
+    def _quarantine(self, named: str | None, dsl: str) -> Path:
+        if named is None and "://" in dsl:
+            raise TidegateError("infected contents can't be kept beside a registry; name a directory in quarantine")
+        return Path(named or f"{dsl.rstrip('/')}.quarantine")
 
     def _examine(self, source: Source, options: dict[str, Any], folder: Path, write: bool) -> Examination:
         """Examine the release; an infected one goes to quarantine and no further."""

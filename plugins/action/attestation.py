@@ -9,7 +9,7 @@ from typing import Any
 
 from ansible_collections.tidegate.release.plugins.plugin_utils.action_base import TidegateAction
 from ansible_collections.tidegate.release.plugins.plugin_utils.attesting import attest, find_release
-from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.layout import OciLayout
+from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.home import open_library
 from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.keys import LIBRARIES, load_signer
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.journal import utc_now
 from ansible_collections.tidegate.release.plugins.plugin_utils.settings import home, secret
@@ -23,7 +23,7 @@ class ActionModule(TidegateAction):
 
     def execute(self, options: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
         signer = load_signer(home(options, "key"), secret(options, "key_passphrase"))
-        library = OciLayout.open(home(options, "dsl"))
+        library = open_library(home(options, "dsl")).repository(options["name"])
         release = find_release(library, options["name"], options["version"], options["digest"])
         changed = attest(library, release, options["type"], options["predicate"], signer, utc_now(), write=not self._task.check_mode)
         return {

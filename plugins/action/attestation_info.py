@@ -10,7 +10,7 @@ from typing import Any
 
 from ansible_collections.tidegate.release.plugins.plugin_utils.action_base import TidegateAction
 from ansible_collections.tidegate.release.plugins.plugin_utils.attesting import find_release, look_at
-from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.layout import OciLayout
+from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.home import open_library
 from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.keys import LIBRARIES
 from ansible_collections.tidegate.release.plugins.plugin_utils.policy.model import load_policy
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.journal import utc_now
@@ -25,6 +25,6 @@ class ActionModule(TidegateAction):
 
     def execute(self, options: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
         policy = load_policy(optional_home(options, "policy"))
-        library = OciLayout.open(home(options, "dsl"))
+        library = open_library(home(options, "dsl")).repository(options["name"])
         release = find_release(library, options["name"], options["version"], options["digest"])
         return {"changed": False, **asdict(release), **look_at(library, release, policy, utc_now())}

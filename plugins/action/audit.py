@@ -10,7 +10,7 @@ from typing import Any
 from ansible_collections.tidegate.release.plugins.plugin_utils.action_base import TidegateAction
 from ansible_collections.tidegate.release.plugins.plugin_utils.auditing import compare
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import Cmdb
-from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.layout import OciLayout
+from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.home import open_library
 from ansible_collections.tidegate.release.plugins.plugin_utils.errors import TidegateError
 from ansible_collections.tidegate.release.plugins.plugin_utils.policy.model import load_policy
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.journal import utc_now
@@ -27,8 +27,8 @@ class ActionModule(TidegateAction):
     def execute(self, options: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
         if not options["found"]:
             raise TidegateError("there is no host to audit, so nothing was compared; check tidegate_hosts and the inventory")
-        library = OciLayout.open(home(options, "dsl"))
-        archived = {descriptor.digest for descriptor in library.tags().values()}
+        library = open_library(home(options, "dsl"))
+        archived = {descriptor.digest for descriptor in library.releases().values()}
         untrusted, by_revoked = judge_library(library, load_policy(optional_home(options, "policy")), utc_now())
         with Cmdb.open(home(options, "cmdb")) as cmdb:
             recorded = cmdb.installations(sorted(options["found"]))

@@ -13,7 +13,7 @@ from typing import Any
 from ansible import constants as C
 from ansible_collections.tidegate.release.plugins.module_utils.mirror import Mirror
 from ansible_collections.tidegate.release.plugins.module_utils.release_home import HostError
-from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.layout import OciLayout
+from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.home import open_library
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.pack import INLINE, Shipment
 from ansible_collections.tidegate.release.plugins.plugin_utils.errors import TidegateError
 from ansible_collections.tidegate.release.plugins.plugin_utils.host_action import HostAction
@@ -47,7 +47,7 @@ class ActionModule(HostAction):
         mirror = self._mirror()
         # In the run's own temporary directory: what one worker made there, the others take.
         folder = Path(C.DEFAULT_LOCAL_TMP) / "tidegate-packs"
-        shipment = Shipment(OciLayout.open(dsl), deployment.digest, folder)
+        shipment = Shipment(open_library(dsl).repository(deployment.release), deployment.digest, folder)
         stands = standing(self._cmdb, self._host, deployment.release)
         arguments: dict[str, Any] = {
             "documents": shipment.documents(),

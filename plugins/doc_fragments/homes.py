@@ -11,9 +11,14 @@ class ModuleDocFragment:
 options:
   dsl:
     description:
-      - The definitive software library, a directory that holds an OCI image layout.
+      - The definitive software library. A directory that holds an OCI image layout, or V(oci://host[:port]/prefix), the part of
+        an OCI registry below a prefix.
+      - The credentials for a registry are those that container tools keep, in the file that the environment variable
+        E(REGISTRY_AUTH_FILE) names, or where C(docker login) and C(podman login) put them. E(REQUESTS_CA_BUNDLE) names the file
+        with the certificate authorities, if the registry's is not one that everybody trusts. V(oci+http://) in place of V(oci://)
+        is without TLS, and no credentials are sent.
       - Defaults to the environment variable E(TIDEGATE_DSL).
-    type: path
+    type: str
 """
 
     CMDB = r"""

@@ -47,7 +47,7 @@ options:
   quarantine:
     description:
       - A directory where infected contents are kept, with a record of what was found.
-      - Defaults to O(dsl) with C(.quarantine) at its end.
+      - Defaults to O(dsl) with C(.quarantine) at its end. Needed to examine a release for a library in a registry.
     type: path
 notes:
   - Makes the library when O(dsl) does not exist or is an empty directory.

@@ -94,7 +94,7 @@ evidence:
       description: The people of the policy whose signature it bears, whatever their roles.
       type: list
       elements: str
-    keys:
+    key_ids:
       description: Ids of the keys that it says it was signed with.
       type: list
       elements: str

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from .dsl.layout import OciLayout
+from .dsl.home import Home
 from .dsl.package import load_package
 from .errors import IntegrityError, NotFoundError, TidegateError
 from .evidence.envelope import open_envelope
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from securesystemslib.signer import Signer
 
 
-def find_release(home: OciLayout, name: str, version: str | None, digest: str | None) -> Release:
+def find_release(home: Home, name: str, version: str | None, digest: str | None) -> Release:
     """The archived package that is asked for by version or by digest; raises :class:`TidegateError` unless it is the named release's."""
     if (version is None) == (digest is None):
         raise TidegateError(f"which package of {name} is meant is not clear; give either version or digest")
@@ -39,7 +39,7 @@ def find_release(home: OciLayout, name: str, version: str | None, digest: str | 
     return Release(name, manifest.version, digest)
 
 
-def attest(home: OciLayout, release: Release, kind: str, predicate: Mapping[str, Any], signer: Signer, now: datetime, write: bool) -> bool:
+def attest(home: Home, release: Release, kind: str, predicate: Mapping[str, Any], signer: Signer, now: datetime, write: bool) -> bool:
     """Sign that ``predicate`` is so of the package, unless this key has signed just that already; say whether that was to be done.
 
     ``kind`` is a key of ``KINDS``, or the predicate's type URI for what the policy has no word for.
@@ -58,7 +58,7 @@ def attest(home: OciLayout, release: Release, kind: str, predicate: Mapping[str,
     return ensure(home, statement, signer, now, write)
 
 
-def look_at(home: OciLayout, release: Release, policy: Policy, now: datetime) -> dict[str, Any]:
+def look_at(home: Home, release: Release, policy: Policy, now: datetime) -> dict[str, Any]:
     """All evidence about a package, and what each kind that the policy asks for comes to."""
     found = collect(home, release.digest)
     evidence, broken = [], list(found.broken)
@@ -83,7 +83,7 @@ def look_at(home: OciLayout, release: Release, policy: Policy, now: datetime) ->
                 "predicate": dict(sealed.statement.predicate),
                 "signed_at": sealed.signed_at.isoformat(),
                 "signed_by": sorted(signers),
-                "keys": list(sealed.keys),
+                "key_ids": list(sealed.keys),
             }
         )
     judgements = {}

@@ -14,7 +14,7 @@ from datetime import datetime
 from typing import Any, TypeVar
 
 from .cmdb.store import Cmdb
-from .dsl.layout import OciLayout
+from .dsl.home import open_library
 from .dsl.package import load_package, verify_package
 from .errors import DocumentError, IntegrityError, TidegateError
 from .evidence.store import collect
@@ -87,7 +87,7 @@ def _select(cmdb_url: str, rfc: Rfc) -> tuple[dict[str, Any], ...]:
 
 
 def _look_up(dsl: str, rfc: Rfc) -> PackageFacts:
-    library = OciLayout.open(dsl)
+    library = open_library(dsl).repository(rfc.release)
     archived = library.resolve(rfc.release, rfc.version)
     damage = ""
     if archived is not None:
@@ -103,5 +103,5 @@ def _look_up(dsl: str, rfc: Rfc) -> PackageFacts:
 
 
 def _judge(dsl: str, policy: Policy, rfc: Rfc, digest: str, now: datetime) -> dict[str, Judgement]:
-    evidence = collect(OciLayout.open(dsl), digest) if policy.trust else None
+    evidence = collect(open_library(dsl).repository(rfc.release), digest) if policy.trust else None
     return {kind: judge(evidence, policy, kind, digest, rfc.release, rfc.version, now) for kind in policy.trust if evidence is not None}

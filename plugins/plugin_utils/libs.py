@@ -23,6 +23,7 @@ MINIMUM = {
     "jmespath": 1,
     "jsonschema": 4,
     "license-expression": 30,
+    "oras": 0,
     "pyfastcdc": 0,
     "rich": 13,
     "securesystemslib": 1,

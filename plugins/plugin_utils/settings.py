@@ -12,7 +12,7 @@ from pathlib import Path
 from .errors import TidegateError
 
 _WHAT = {
-    "dsl": "definitive software library (a directory)",
+    "dsl": "definitive software library (a directory, or oci://host/prefix)",
     "cmdb": "CMDB (a file, or a database URL)",
     "rfc": "request for change (a file)",
     "key": "private key (a file)",

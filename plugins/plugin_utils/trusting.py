@@ -14,8 +14,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from .dsl.layout import OciLayout, canonical, locked, write_atomically
+from .dsl.home import Home, Library, open_library
+from .dsl.oci import canonical
 from .errors import TidegateError
+from .files import locked, write_atomically
 from .policy.model import DEFAULT, Policy, load_policy
 
 _REASONS = 5  # why signatures don't count, that a sentence lists
@@ -38,7 +40,7 @@ class Standing:
     by_revoked: tuple[str, ...] = ()
 
 
-def standing(home: OciLayout, policy: Policy, release: Release, now: datetime) -> Standing:
+def standing(home: Home, policy: Policy, release: Release, now: datetime) -> Standing:
     """Judge the signatures under a package; one that can't be read is not trusted."""
     if "package" not in policy.trust:
         return Standing("")
@@ -56,17 +58,15 @@ def standing(home: OciLayout, policy: Policy, release: Release, now: datetime) -
     return Standing(f"{what} is not trusted: {judgement.sentence()}{reasons}")
 
 
-def judge_library(home: OciLayout, policy: Policy, now: datetime) -> tuple[dict[str, tuple[str, str]], list[str]]:
+def judge_library(library: Library, policy: Policy, now: datetime) -> tuple[dict[str, tuple[str, str]], list[str]]:
     """Every package that is not trusted, by digest, with its release and why; and what keys had signed before they were revoked."""
     untrusted: dict[str, tuple[str, str]] = {}
     by_revoked: list[str] = []
-    for tag, descriptor in sorted(home.tags().items(), key=lambda item: item[0]):
-        name, colon, version = tag.partition(":")
-        if colon:
-            stands = standing(home, policy, Release(name, version, descriptor.digest), now)
-            by_revoked += stands.by_revoked
-            if stands.distrust:
-                untrusted[descriptor.digest] = (name, stands.distrust)
+    for (name, version), descriptor in sorted(library.releases().items(), key=lambda item: item[0]):
+        stands = standing(library.repository(name), policy, Release(name, version, descriptor.digest), now)
+        by_revoked += stands.by_revoked
+        if stands.distrust:
+            untrusted[descriptor.digest] = (name, stands.distrust)
     return untrusted, by_revoked
 
 
@@ -78,7 +78,7 @@ def distrust(dsl: str | None, policy_path: str | None, release: Release, now: da
             return ""
         if dsl is None:
             return "the policy asks for signatures, but no DSL is given; set tidegate_dsl or the environment variable TIDEGATE_DSL"
-        return standing(OciLayout.open(dsl), policy, release, now).distrust
+        return standing(open_library(dsl).repository(release.name), policy, release, now).distrust
     except TidegateError as error:
         return f"whether {release.name} {release.version} is trusted could not be found out: {error}"
 

@@ -104,7 +104,7 @@ def test_a_package_whose_config_no_manifest_could_give_is_not_cleared(homes: Hom
     config = json.loads(homes.blob(document["config"]["digest"]).read_bytes())
     forged = layout.put_blob(json.dumps(config | {"version": "1.1", "settings": {"../x": 1}}).encode(), document["config"]["mediaType"])
     descriptor = layout.put_blob(json.dumps(document | {"config": forged.to_json()}).encode(), document["mediaType"])
-    layout.tag("hello:1.1", descriptor)
+    layout.tag("hello", "1.1", descriptor)
     clearing = homes.clear(release={"name": "hello", "version": "1.1", "digest": descriptor.digest})
     assert blocking(clearing) == {"payload_intact": "fail"}
     assert "'../x' can't be a key of settings" in clearing.clearance.text()

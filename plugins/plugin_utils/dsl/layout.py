@@ -10,89 +10,37 @@ invisible. Nothing here deletes, and a tag, once set, keeps its digest for ever.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
-import json
 import os
 import re
 import secrets
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from io import BufferedReader
 from pathlib import Path
 from typing import Any
 
 from ..errors import ConflictError, IntegrityError, NotFoundError, TidegateError
+from ..files import flush, locked, write, write_atomically
+from .oci import (
+    DIGEST,
+    IMAGE_INDEX,
+    INDEX_LIMIT,
+    MANIFEST,
+    MANIFEST_LIMIT,
+    Descriptor,
+    artifact_of,
+    canonical,
+    index_of,
+    moved,
+    parse_index,
+    parse_json,
+    referrers_tag,
+)
 
-MANIFEST = "application/vnd.oci.image.manifest.v1+json"
-IMAGE_INDEX = "application/vnd.oci.image.index.v1+json"
 REF_NAME = "org.opencontainers.image.ref.name"
 
-_DIGEST = re.compile(r"sha256:([0-9a-f]{64})")
 _REFERENCE = re.compile(r"[A-Za-z0-9]+(?:(?:[-._:@+/]|--)[A-Za-z0-9]+)*")  # the grammar of the OCI image specification
-_INDEX_LIMIT = 64 << 20  # bytes; some 200,000 tags
-
-
-@dataclass(frozen=True)
-class Descriptor:
-    """What an OCI document says of a blob; ``size`` in bytes."""
-
-    media_type: str
-    digest: str
-    size: int
-    annotations: dict[str, str] = field(default_factory=dict)
-    artifact_type: str = ""
-
-    def to_json(self) -> dict[str, Any]:
-        """The descriptor as OCI writes it."""
-        document: dict[str, Any] = {"mediaType": self.media_type, "digest": self.digest, "size": self.size}
-        if self.artifact_type:
-            document["artifactType"] = self.artifact_type
-        if self.annotations:
-            document["annotations"] = dict(self.annotations)
-        return document
-
-    @classmethod
-    def from_json(cls, document: object, where: str) -> Descriptor:
-        """Read a descriptor out of the JSON found at ``where``; raises :class:`IntegrityError` when it is not one."""
-        if isinstance(document, dict):
-            media_type, digest, size = (document.get(key) for key in ("mediaType", "digest", "size"))
-            annotations = document.get("annotations", {})
-            artifact_type = document.get("artifactType", "")
-            if (
-                isinstance(media_type, str)
-                and isinstance(digest, str)
-                and _DIGEST.fullmatch(digest)
-                and isinstance(size, int)
-                and not isinstance(size, bool)
-                and size >= 0
-                and isinstance(annotations, dict)
-                and all(isinstance(value, str) for value in annotations.values())
-                and isinstance(artifact_type, str)
-            ):
-                return cls(media_type, digest, size, annotations, artifact_type)
-        raise IntegrityError(f"{where} has a malformed entry for a blob; restore it from a copy of the DSL")
-
-
-def canonical(document: object) -> bytes:
-    """JSON that is the same bytes everywhere: sorted keys, compact, UTF-8."""
-    return json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
-
-
-def parse_json(content: bytes, where: str) -> dict[str, Any]:
-    """The JSON object in ``content``; raises :class:`IntegrityError` that names ``where``."""
-    try:
-        document = json.loads(content)
-    except (ValueError, RecursionError):
-        document = None
-    if not isinstance(document, dict):
-        raise IntegrityError(f"{where} is not a JSON object; restore it from a copy of the DSL")
-    return document
-
-
-def describe_blob(source: bytes | Iterable[bytes], media_type: str) -> Descriptor:
-    """The descriptor that :meth:`OciLayout.put_blob` would return, without writing anything."""
-    return Descriptor(media_type, *_pour(source, len))
 
 
 class OciLayout:
@@ -173,15 +121,23 @@ class OciLayout:
             self._blobs.mkdir(parents=True, exist_ok=True)
             temporary = self._blobs / f".new-{secrets.token_hex(8)}"
             try:
-                descriptor = Descriptor(media_type, *_write(temporary, source, 0o444))
+                descriptor = Descriptor(media_type, *write(temporary, source, 0o444))
                 with contextlib.suppress(IntegrityError):
                     self.verify_blob(descriptor)
                     return descriptor
                 temporary.rename(self._path(descriptor.digest))
-                _flush(self._blobs)
+                flush(self._blobs)
             finally:
                 temporary.unlink(missing_ok=True)
         return descriptor
+
+    def put_manifest(self, content: bytes) -> Descriptor:
+        """Store a package's manifest, or another's."""
+        return self.put_blob(content, MANIFEST)
+
+    def read_manifest(self, digest: str) -> bytes:
+        """A manifest; raises what :meth:`read_blob` raises."""
+        return self.read_blob(digest, MANIFEST_LIMIT)
 
     def read_blob(self, digest: str, limit: int) -> bytes:
         """The content of a blob of at most ``limit`` bytes, checked against its digest.
@@ -223,11 +179,22 @@ class OciLayout:
                 raise IntegrityError(f"{self._index} gives the tag {tag} to two packages; restore it from a copy of the DSL")
         return found
 
-    def tag(self, reference: str, descriptor: Descriptor) -> bool:
-        """Give the blob that ``descriptor`` describes the tag ``reference``; false when it has it already.
+    def repository(self, name: str) -> OciLayout:
+        """What is kept of the release ``name``: a layout keeps all of them together."""
+        del name
+        return self
+
+    def releases(self) -> dict[tuple[str, str], Descriptor]:
+        """The package of each name and version."""
+        split = {tag.partition(":"): descriptor for tag, descriptor in self.tags().items()}
+        return {(name, version): descriptor for (name, colon, version), descriptor in split.items() if colon}
+
+    def tag(self, name: str, version: str, descriptor: Descriptor) -> bool:
+        """Make the manifest that ``descriptor`` describes the package of a release; false when it is already.
 
         Raises :class:`ConflictError` when the tag is another digest's and :class:`IntegrityError` when the blob is not here.
         """
+        reference = f"{name}:{version}"
         if not _REFERENCE.fullmatch(reference):
             raise TidegateError(
                 f"{reference} can't be a tag of an OCI layout; use letters and digits, with single separators out of - . _ + between them"
@@ -250,17 +217,12 @@ class OciLayout:
         The list of what refers to a digest is an OCI image index with the tag ``sha256-<hex>``, the referrers tag of the OCI
         distribution specification 1.1; it is the one tag that grows. A manifest that is listed already stays listed once.
         """
-        document = parse_json(content, "the referring manifest")
-        artifact = document.get("artifactType")
-        if Descriptor.from_json(document.get("subject"), "the referring manifest").digest != subject or not isinstance(artifact, str):
-            raise TidegateError(f"the manifest does not refer to {subject} with an artifact type of its own")
-        descriptor = self.put_blob(content, MANIFEST)
+        artifact = artifact_of(content, subject)
+        descriptor = replace(self.put_manifest(content), artifact_type=artifact)
         with _told(f"can't write to the DSL {self.path}"), locked(self.path / ".lock"):
             listed = self.referrers(subject)
             if descriptor.digest not in {entry.digest for entry in listed}:
-                listed.append(replace(descriptor, artifact_type=artifact))
-                entries = [entry.to_json() for entry in listed]
-                grown = self.put_blob(canonical({"schemaVersion": 2, "mediaType": IMAGE_INDEX, "manifests": entries}), IMAGE_INDEX)
+                grown = self.put_blob(index_of([*listed, descriptor]), IMAGE_INDEX)
                 index = self._read_index()
                 tag = referrers_tag(subject)
                 index["manifests"] = [entry for entry in index["manifests"] if entry.get("annotations", {}).get(REF_NAME) != tag]
@@ -273,9 +235,7 @@ class OciLayout:
         listing = self.tags().get(referrers_tag(subject))
         if listing is None:
             return []
-        document = parse_json(self.read_blob(listing.digest, _INDEX_LIMIT), listing.digest)
-        entries = document.get("manifests")
-        return [Descriptor.from_json(entry, listing.digest) for entry in (entries if isinstance(entries, list) else [])]
+        return parse_index(self.read_blob(listing.digest, INDEX_LIMIT), listing.digest)
 
     def resolve(self, name: str, version: str) -> str | None:
         """The digest of the package of a release, or ``None`` when it was never archived here."""
@@ -287,7 +247,7 @@ class OciLayout:
         return self.path / "index.json"
 
     def _path(self, digest: str) -> Path:
-        match = _DIGEST.fullmatch(digest)
+        match = DIGEST.fullmatch(digest)
         if match is None:
             raise IntegrityError(f"{digest!r} is not a digest; one is sha256: and 64 hexadecimal digits")
         return self._blobs / match[1]
@@ -298,7 +258,7 @@ class OciLayout:
     def _read_index(self) -> dict[str, Any]:
         try:
             with self._index.open("rb") as stream:
-                content = stream.read(_INDEX_LIMIT + 1)
+                content = stream.read(INDEX_LIMIT + 1)
         except OSError as error:
             raise IntegrityError(f"{self._index} can't be read ({error.strerror}); restore it from a copy of the DSL") from error
         index = parse_json(content, str(self._index))
@@ -308,65 +268,6 @@ class OciLayout:
 
     def _write_index(self, index: dict[str, Any]) -> None:
         write_atomically(self._index, canonical(index))
-
-
-def referrers_tag(digest: str) -> str:
-    """The tag of the list of what refers to ``digest``."""
-    return digest.replace(":", "-")
-
-
-def moved(reference: str, old: str, new: str) -> ConflictError:
-    """The refusal to give a tag another digest."""
-    return ConflictError(f"{reference} is archived as {old}, this would be {new}, and tags never move; give the release a new version")
-
-
-@contextlib.contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Hold the lock file ``path`` exclusively; the kernel lets go of it when the process dies."""
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)
-
-
-def write_atomically(path: Path, source: bytes | Iterable[bytes]) -> None:
-    """Write ``path`` whole or not at all, on disk before it has its name."""
-    temporary = path.with_name(f".new-{secrets.token_hex(8)}")
-    try:
-        _write(temporary, source, 0o666)
-        temporary.replace(path)
-        _flush(path.parent)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def _write(path: Path, source: bytes | Iterable[bytes], mode: int) -> tuple[str, int]:
-    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode), "wb") as target:
-        written = _pour(source, target.write)
-        target.flush()
-        os.fsync(target.fileno())
-    return written
-
-
-def _pour(source: bytes | Iterable[bytes], write: Callable[[bytes], object]) -> tuple[str, int]:
-    """Write ``source``; return its digest and size."""
-    digest = hashlib.sha256()
-    size = 0
-    for chunk in [source] if isinstance(source, bytes) else source:
-        write(chunk)
-        digest.update(chunk)
-        size += len(chunk)
-    return f"sha256:{digest.hexdigest()}", size
-
-
-def _flush(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 @contextlib.contextmanager

@@ -20,7 +20,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 from ..errors import IntegrityError, TidegateError
-from .layout import OciLayout, locked, write_atomically
+from ..files import locked, write_atomically
+from .home import Home
 from .package import Package, load_package
 
 INLINE = 1 << 20
@@ -46,7 +47,7 @@ def lacking(package: Package, base: Package | None) -> list[str]:
     return sorted(need)
 
 
-def build_pack(home: OciLayout, package: Package, missing: Collection[str], directory: Path) -> Path:
+def build_pack(home: Home, package: Package, missing: Collection[str], directory: Path) -> Path:
     """The path of a pack in ``directory`` with the pieces whose sha256s are ``missing``.
 
     A pack is the gzip of a line, the JSON list of the sha256s, and of the pieces in that order, one after the other. The order is the
@@ -83,7 +84,7 @@ def pack_path(wanted: Collection[str], directory: Path) -> Path:
 class Shipment:
     """What a run sends of one package. ``directory`` is the run's own: what one worker made there, the others take."""
 
-    def __init__(self, home: OciLayout, digest: str, directory: Path) -> None:
+    def __init__(self, home: Home, digest: str, directory: Path) -> None:
         self._home = home
         self._digest = digest
         self._directory = directory
@@ -150,7 +151,7 @@ class Shipment:
             raise TidegateError(f"can't write in {self._directory} ({error.strerror or error}); make room and run this again") from error
 
 
-def _contents(home: OciLayout, package: Package, known: _Pieces, wanted: Collection[str]) -> Iterator[bytes]:
+def _contents(home: Home, package: Package, known: _Pieces, wanted: Collection[str]) -> Iterator[bytes]:
     with home.open_blob(package.payload.digest) as payload:
         for sha256 in wanted:
             digest = hashlib.sha256()

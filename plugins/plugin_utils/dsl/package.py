@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import DocumentError, IntegrityError, Problem, TidegateError
-from .layout import MANIFEST, Descriptor, OciLayout, canonical, describe_blob, moved, parse_json
+from .home import Home
 from .manifest import Manifest, load_manifest
+from .oci import MANIFEST, Descriptor, canonical, describe_blob, moved, parse_json
 from .payload import FileEntry, PayloadTar, index_json, opened, parse_index, scan
 
 ARTIFACT = "application/vnd.tidegate.release.v1+json"
@@ -23,8 +24,7 @@ INDEX = "application/vnd.tidegate.release.index.v1+json"
 TITLE = "org.opencontainers.image.title"
 VERSION = "org.opencontainers.image.version"
 
-_MANIFEST_LIMIT = 4 << 20  # bytes; what registries accept
-_CONFIG_LIMIT = 4 << 20
+_CONFIG_LIMIT = 4 << 20  # bytes
 _INDEX_LIMIT = 512 << 20  # some two million files
 
 _Put = Callable[[bytes | Iterable[bytes], str], Descriptor]
@@ -64,7 +64,7 @@ class Source:
     manifest: Manifest
     entries: tuple[FileEntry, ...]
 
-    def preview(self, home: OciLayout | None) -> Archived:
+    def preview(self, home: Home | None) -> Archived:
         """What :meth:`archive` would return, without writing anything; ``home`` is ``None`` while there is no DSL."""
         document, entries = self._assemble(describe_blob)
         descriptor = describe_blob(canonical(document), MANIFEST)
@@ -73,7 +73,7 @@ class Source:
             raise moved(f"{self.manifest.name}:{self.manifest.version}", str(existing), descriptor.digest)
         return self._archived(descriptor.digest, existing is None, entries)
 
-    def archive(self, home: OciLayout, examined: Collection[str] | None = None) -> Archived:
+    def archive(self, home: Home, examined: Collection[str] | None = None) -> Archived:
         """Store the package and tag it last, so that it is there whole or not at all.
 
         ``examined``: the sha256s of the contents that were looked at, which have to be all that it consists of. Raises
@@ -87,8 +87,8 @@ class Source:
             documentation = [layer["digest"].removeprefix("sha256:") for layer in document["layers"] if layer["mediaType"] == DOCUMENTATION]
             if not {*documentation, *(entry.sha256 for entry in entries if entry.sha256)} <= set(examined):
                 raise TidegateError(f"{self.directory} changed while it was archived; archive again when nothing writes to it")
-        descriptor = home.put_blob(canonical(document), MANIFEST)
-        created = home.tag(f"{self.manifest.name}:{self.manifest.version}", descriptor)
+        descriptor = home.put_manifest(canonical(document))
+        created = home.tag(self.manifest.name, self.manifest.version, descriptor)
         return self._archived(descriptor.digest, created, entries)
 
     def _assemble(self, put: _Put) -> tuple[dict[str, Any], list[FileEntry]]:
@@ -138,12 +138,12 @@ def read_release(directory: Path) -> Source:
     return Source(directory, manifest, tuple(entries))
 
 
-def archive(directory: Path, home: OciLayout) -> Archived:
+def archive(directory: Path, home: Home) -> Archived:
     """Archive the release in ``directory``; raises what :func:`read_release` and :meth:`Source.archive` raise."""
     return read_release(directory).archive(home)
 
 
-def load_package(home: OciLayout, digest: str) -> Package:
+def load_package(home: Home, digest: str) -> Package:
     """The package ``digest``, all but its payload and documentation checked; raises :class:`IntegrityError` naming what is wrong."""
     content, parts = _read_manifest(home, digest)
     config_bytes = _read(home, parts[CONFIG][0], _CONFIG_LIMIT)
@@ -159,7 +159,7 @@ def load_package(home: OciLayout, digest: str) -> Package:
     return Package(digest, content, config_bytes, index_bytes, manifest, files, payload, tuple(parts[DOCUMENTATION]))
 
 
-def verify_package(home: OciLayout, digest: str) -> None:
+def verify_package(home: Home, digest: str) -> None:
     """Check every byte of the package ``digest``; raises :class:`IntegrityError` naming each damaged or missing blob."""
     damaged = []
     for descriptor in (part for parts in _read_manifest(home, digest)[1].values() for part in parts):
@@ -172,10 +172,10 @@ def verify_package(home: OciLayout, digest: str) -> None:
     load_package(home, digest)
 
 
-def _read_manifest(home: OciLayout, digest: str) -> tuple[bytes, dict[str, list[Descriptor]]]:
+def _read_manifest(home: Home, digest: str) -> tuple[bytes, dict[str, list[Descriptor]]]:
     """The OCI manifest of a package, and the blobs that it consists of by media type."""
     where = f"the package {digest}"
-    content = home.read_blob(digest, _MANIFEST_LIMIT)
+    content = home.read_manifest(digest)
     document = parse_json(content, where)
     if (document.get("schemaVersion"), document.get("mediaType"), document.get("artifactType")) != (2, MANIFEST, ARTIFACT):
         raise IntegrityError(f"{digest} is not the package of a release; name the digest that archive printed")
@@ -192,7 +192,7 @@ def _read_manifest(home: OciLayout, digest: str) -> tuple[bytes, dict[str, list[
     return content, parts
 
 
-def _read(home: OciLayout, descriptor: Descriptor, limit: int) -> bytes:
+def _read(home: Home, descriptor: Descriptor, limit: int) -> bytes:
     content = home.read_blob(descriptor.digest, min(descriptor.size, limit))
     if len(content) != descriptor.size:
         raise IntegrityError(f"{descriptor.digest} has {len(content)} bytes, not {descriptor.size}; restore it from a copy of the DSL")

@@ -24,7 +24,7 @@ from typing import Any, Literal
 
 from ..errors import IntegrityError, Problem, TidegateError
 from .chunks import LARGE, Chunker
-from .layout import canonical, parse_json
+from .oci import canonical, parse_json
 
 _KEYS = {
     "directory": {"path", "type", "mode"},

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from ..dsl.layout import canonical
+from ..dsl.oci import canonical
 from ..errors import IntegrityError, TidegateError
 from .statement import Statement, read_statement, strict_json
 

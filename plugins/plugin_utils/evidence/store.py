@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from ..dsl.layout import MANIFEST, Descriptor, OciLayout, canonical, parse_json
+from ..dsl.home import Home
+from ..dsl.oci import MANIFEST, Descriptor, canonical, parse_json
 from ..errors import IntegrityError, TidegateError
 from .envelope import IN_TOTO, open_envelope, sign
 from .statement import Statement
@@ -22,7 +23,6 @@ ENVELOPE = "application/vnd.dsse.envelope.v1+json"
 EMPTY = "application/vnd.oci.empty.v1+json"
 PREDICATE_TYPE = "in-toto.io/predicate-type"
 
-_MANIFEST_LIMIT = 4 << 20  # bytes; what registries accept
 _ENVELOPE_LIMIT = 16 << 20
 _TOTAL_LIMIT = 128 << 20  # of all that is beside one package
 _PIECES = 1000  # that refer to one package; more than anybody would want to look through
@@ -42,7 +42,7 @@ class Evidence:
         return len(self.envelopes)
 
 
-def attach(home: OciLayout, package: str, envelope: bytes) -> str:
+def attach(home: Home, package: str, envelope: bytes) -> str:
     """Keep an envelope beside the package it is about; return the digest of the manifest that refers to the package.
 
     Raises :class:`IntegrityError` when the envelope is about something else, or the package is not here. The same envelope is kept once.
@@ -52,7 +52,7 @@ def attach(home: OciLayout, package: str, envelope: bytes) -> str:
         raise IntegrityError(f"the evidence is about {statement.digest}, not about {package}; sign it for the package it is kept with")
     if len(envelope) > _ENVELOPE_LIMIT:
         raise TidegateError(f"the evidence has {len(envelope)} bytes, more than {_ENVELOPE_LIMIT}; say less in its predicate")
-    subject = Descriptor(MANIFEST, package, len(home.read_blob(package, _MANIFEST_LIMIT)))
+    subject = Descriptor(MANIFEST, package, len(home.read_manifest(package)))
     manifest = {
         "schemaVersion": 2,
         "mediaType": MANIFEST,
@@ -65,7 +65,7 @@ def attach(home: OciLayout, package: str, envelope: bytes) -> str:
     return home.refer(package, canonical(manifest)).digest
 
 
-def collect(home: OciLayout, package: str) -> Evidence:
+def collect(home: Home, package: str) -> Evidence:
     """Every envelope beside a package, whoever signed it.
 
     Raises :class:`IntegrityError` when the list of what refers to the package can't be read, or there is more than anybody means.
@@ -85,7 +85,7 @@ def collect(home: OciLayout, package: str) -> Evidence:
     return Evidence(tuple(envelopes), tuple(broken))
 
 
-def ensure(home: OciLayout, statement: Statement, signer: Signer, now: datetime, write: bool) -> bool:
+def ensure(home: Home, statement: Statement, signer: Signer, now: datetime, write: bool) -> bool:
     """See to it that ``signer`` has signed the statement; false when it had, whenever that was. Without ``write`` only say it."""
     for content in collect(home, statement.digest):
         try:
@@ -101,9 +101,9 @@ def ensure(home: OciLayout, statement: Statement, signer: Signer, now: datetime,
     return True
 
 
-def _read(home: OciLayout, package: str, digest: str) -> bytes:
+def _read(home: Home, package: str, digest: str) -> bytes:
     where = f"the manifest {digest}"
-    document = parse_json(home.read_blob(digest, _MANIFEST_LIMIT), where)
+    document = parse_json(home.read_manifest(digest), where)
     if Descriptor.from_json(document.get("subject"), where).digest != package:
         raise IntegrityError(f"it refers to another digest than {package}")
     layers = document.get("layers")

@@ -17,11 +17,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ..dsl.layout import write_atomically
 from ..dsl.package import Source
 from ..dsl.payload import FileEntry, opened
 from ..errors import TidegateError
 from ..evidence.statement import LICENCE, SBOM, SCAN, Statement, purl
+from ..files import write_atomically
 from . import sbom
 from .licence import normalise
 from .malware import Scan, scan

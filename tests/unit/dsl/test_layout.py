@@ -13,7 +13,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.layout import MANIFEST, Descriptor, OciLayout, canonical, describe_blob
+from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.layout import OciLayout
+from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.oci import MANIFEST, Descriptor, canonical, describe_blob
 from ansible_collections.tidegate.release.plugins.plugin_utils.errors import ConflictError, IntegrityError, NotFoundError, TidegateError
 from dsl_releases import spoil
 
@@ -32,7 +33,7 @@ def test_a_new_layout_is_what_oci_says(tmp_path: Path) -> None:
 
 
 def test_creating_again_changes_nothing(home: OciLayout) -> None:
-    home.tag("a:1", home.put_blob(b"a", TEXT))
+    home.tag("a", "1", home.put_blob(b"a", TEXT))
     before = files(home)
     assert OciLayout.create(home.path).tags().keys() == {"a:1"}
     assert files(home) == before
@@ -108,7 +109,7 @@ def test_a_broken_layout_is_named_when_opened(home: OciLayout, name: str, conten
 
 def test_a_tag_of_two_packages_is_named(home: OciLayout) -> None:
     for content in (b"a", b"b"):
-        home.tag(f"x:{content.decode()}", home.put_blob(content, TEXT))
+        home.tag("x", f"{content.decode()}", home.put_blob(content, TEXT))
     index = home.path / "index.json"
     index.write_text(index.read_text().replace("x:b", "x:a"))
     with pytest.raises(IntegrityError, match="the tag x:a to two packages"):
@@ -163,7 +164,7 @@ def test_a_missing_blob_is_named(home: OciLayout) -> None:
     with pytest.raises(IntegrityError, match=blob.digest):
         home.verify_blob(blob)
     with pytest.raises(IntegrityError, match=blob.digest):
-        home.tag("x:1", blob)
+        home.tag("x", "1", blob)
     assert home.tags() == {}
 
 
@@ -177,20 +178,22 @@ def test_a_digest_is_checked_before_it_becomes_a_path(home: OciLayout, digest: s
 
 def test_a_tag_stays_where_it_is(home: OciLayout) -> None:
     first, second = home.put_blob(b"1", TEXT), home.put_blob(b"2", TEXT)
-    assert home.tag("hello:1.0", first) is True
+    assert home.tag("hello", "1.0", first) is True
     before = files(home)
-    assert home.tag("hello:1.0", first) is False
+    assert home.tag("hello", "1.0", first) is False
     with pytest.raises(ConflictError, match=f"hello:1.0 is archived as {first.digest}.*tags never move; give the release a new version"):
-        home.tag("hello:1.0", second)
+        home.tag("hello", "1.0", second)
     assert files(home) == before
     assert home.resolve("hello", "1.0") == first.digest
     assert home.resolve("hello", "2.0") is None
 
 
-@pytest.mark.parametrize("reference", ["", "a b", "a:", "a:1_", "a:../b", "a:1\n", "a:ü"])
-def test_what_other_tools_could_not_name_is_no_tag(home: OciLayout, reference: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "version"), [("", ""), ("", "1"), ("a b", "1"), ("a", ""), ("a", "1_"), ("a", "../b"), ("a", "1\n"), ("a", "ü")]
+)
+def test_what_other_tools_could_not_name_is_no_tag(home: OciLayout, name: str, version: str) -> None:
     with pytest.raises(TidegateError, match="can't be a tag"):
-        home.tag(reference, home.put_blob(b"1", TEXT))
+        home.tag(name, version, home.put_blob(b"1", TEXT))
 
 
 def test_what_others_wrote_in_the_index_is_kept(home: OciLayout) -> None:
@@ -198,7 +201,7 @@ def test_what_others_wrote_in_the_index_is_kept(home: OciLayout) -> None:
     index = json.loads((home.path / "index.json").read_text())
     index["manifests"].append(other.to_json() | {"platform": {"os": "linux"}})
     (home.path / "index.json").write_text(json.dumps(index | {"annotations": {"a": "b"}}))
-    home.tag("x:1", home.put_blob(b"1", TEXT))
+    home.tag("x", "1", home.put_blob(b"1", TEXT))
     now = json.loads((home.path / "index.json").read_text())
     assert now["manifests"][0]["platform"] == {"os": "linux"}
     assert now["annotations"] == {"a": "b"}
@@ -231,7 +234,7 @@ def tag_many(path: Path, worker: int, start: object) -> None:
     start.wait()  # type: ignore[attr-defined]
     home = OciLayout.create(path)
     for number in range(20):
-        home.tag(f"w{worker}:{number}", home.put_blob(f"{worker} {number}".encode(), TEXT))
+        home.tag(f"w{worker}", f"{number}", home.put_blob(f"{worker} {number}".encode(), TEXT))
         home.put_blob(b"the same of all", TEXT)
 
 
@@ -268,7 +271,7 @@ def referring(subject: Descriptor, text: str) -> bytes:
 
 def test_what_refers_to_a_manifest_is_found_each_once_and_tags_stay(home: OciLayout) -> None:
     subject = home.put_blob(b"{}", MANIFEST)
-    home.tag("hello:1.0", subject)
+    home.tag("hello", "1.0", subject)
     assert home.referrers(subject.digest) == []
     first, second, again = (home.refer(subject.digest, referring(subject, text)) for text in ("a", "b", "a"))
     assert first == again

@@ -15,7 +15,8 @@ from typing import Any
 
 import pytest
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl import package as subject
-from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.layout import Descriptor, OciLayout, canonical
+from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.layout import OciLayout
+from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.oci import Descriptor, canonical
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.package import archive, load_package, read_release, verify_package
 from ansible_collections.tidegate.release.plugins.plugin_utils.errors import ConflictError, DocumentError, IntegrityError, TidegateError
 from dsl_releases import spoil, write_release
@@ -298,9 +299,9 @@ def test_nothing_but_a_tag_is_written_after_the_manifest(home: OciLayout, releas
     put, tag = OciLayout.put_blob, OciLayout.tag
     monkeypatch.setattr(OciLayout, "put_blob", lambda self, source, kind: (put(self, source, kind), order.append(kind))[0])
 
-    def note(self: OciLayout, reference: str, descriptor: Descriptor) -> bool:
-        order.append(reference)
-        return tag(self, reference, descriptor)
+    def note(self: OciLayout, name: str, version: str, descriptor: Descriptor) -> bool:
+        order.append(f"{name}:{version}")
+        return tag(self, name, version, descriptor)
 
     monkeypatch.setattr(OciLayout, "tag", note)
     archive(release, home)

@@ -138,7 +138,7 @@ def test_every_package_of_a_library_is_judged(bed: Bed) -> None:
     revoked = load_policy(bed.wanting(revoked="2027-02-28T00:00:00Z"))
     (sentence,) = judge_library(bed.home, revoked, NOW)[1]
     assert sentence.startswith("hello 1.0: rita's key ")
-    bed.home.tag("hello:2.0", bed.home.tags()["hello:1.0"])
+    bed.home.tag("hello", "2.0", bed.home.tags()["hello:1.0"])
     assert judge_library(bed.home, policy, NOW)[0][bed.release.digest][1].startswith("hello 2.0 is not trusted")
     assert judge_library(bed.home, load_policy(), NOW) == ({}, [])
 

@@ -1,0 +1,89 @@
+# Copyright (c) Tidegate maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a definitive software library can do wherever it is kept, and how to get to it by its address.
+
+An address is a directory, for an OCI image layout, or ``oci://host[:port]/prefix`` for a registry.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import BinaryIO, Protocol
+
+from .layout import OciLayout
+from .oci import Descriptor
+
+
+class Home(Protocol):
+    """What is kept of one release: packages, their blobs, and what refers to them.
+
+    All raise :class:`IntegrityError` for what is missing, damaged or longer than it may be, and :class:`TidegateError` when the
+    library can't be read or written.
+    """
+
+    def put_blob(self, source: bytes | Iterable[bytes], media_type: str) -> Descriptor:
+        """Store a blob, given whole or in chunks; one that is there already is kept."""
+
+    def put_manifest(self, content: bytes) -> Descriptor:
+        """Store a manifest; the blobs that it names have to be there."""
+
+    def read_blob(self, digest: str, limit: int) -> bytes:
+        """The content of a blob of at most ``limit`` bytes, checked against its digest."""
+
+    def read_manifest(self, digest: str) -> bytes:
+        """A manifest, checked against its digest."""
+
+    def verify_blob(self, descriptor: Descriptor) -> None:
+        """Look at every byte of a blob."""
+
+    def open_blob(self, digest: str) -> BinaryIO:
+        """A blob for random access; what is read from it has to be checked by the reader."""
+
+    def tag(self, name: str, version: str, descriptor: Descriptor) -> bool:
+        """Make a manifest the package of a release; false when it is already, :class:`ConflictError` when another one is."""
+
+    def resolve(self, name: str, version: str) -> str | None:
+        """The digest of the package of a release, or ``None`` when it was never archived here."""
+
+    def refer(self, subject: str, content: bytes) -> Descriptor:
+        """Store a manifest whose ``subject`` is the manifest of that digest, so that :meth:`referrers` finds it."""
+
+    def referrers(self, subject: str) -> list[Descriptor]:
+        """What refers to a manifest, each with its artifact type; nobody has looked into them yet."""
+
+
+class Library(Protocol):
+    """A whole definitive software library."""
+
+    def repository(self, name: str) -> Home:
+        """What is kept of the release ``name``, be it something or nothing yet."""
+
+    def releases(self) -> Mapping[tuple[str, str], Descriptor]:
+        """The package of each name and version."""
+
+
+def open_library(address: str) -> Library:
+    """The library at ``address``; raises :class:`NotFoundError` when there is none and :class:`IntegrityError` when it is broken."""
+    return _registry(address) if _is_url(address) else OciLayout.open(address)
+
+
+def find_library(address: str) -> Library | None:
+    """The library at ``address``, or ``None`` where there is room for a new one; raises what :meth:`OciLayout.find` raises."""
+    return _registry(address) if _is_url(address) else OciLayout.find(address)
+
+
+def create_library(address: str) -> Library:
+    """The library at ``address``, made if there is room for it; raises what :meth:`OciLayout.find` raises."""
+    return _registry(address) if _is_url(address) else OciLayout.create(address)
+
+
+def _is_url(address: str) -> bool:
+    return "://" in address
+
+
+def _registry(address: str) -> Library:
+    # What talks to a registry takes long to import, and each fork that stages a host would.
+    from .registry import Registry  # noqa: PLC0415
+
+    return Registry.at(address)

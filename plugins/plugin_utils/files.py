@@ -1,0 +1,65 @@
+# Copyright (c) Tidegate maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Files that are there whole or not at all, also after a crash, and locks that end with their process."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import os
+import secrets
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+
+
+@contextlib.contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold the lock file ``path`` exclusively; the kernel lets go of it when the process dies."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def write_atomically(path: Path, source: bytes | Iterable[bytes]) -> None:
+    """Write ``path`` whole or not at all, on disk before it has its name."""
+    temporary = path.with_name(f".new-{secrets.token_hex(8)}")
+    try:
+        write(temporary, source, 0o666)
+        temporary.replace(path)
+        flush(path.parent)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write(path: Path, source: bytes | Iterable[bytes], mode: int) -> tuple[str, int]:
+    """Write a new file through to the disk; return its digest and size."""
+    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode), "wb") as target:
+        written = pour(source, target.write)
+        target.flush()
+        os.fsync(target.fileno())
+    return written
+
+
+def pour(source: bytes | Iterable[bytes], write: Callable[[bytes], object]) -> tuple[str, int]:
+    """Write ``source``; return its digest and size."""
+    digest = hashlib.sha256()
+    size = 0
+    for chunk in [source] if isinstance(source, bytes) else source:
+        write(chunk)
+        digest.update(chunk)
+        size += len(chunk)
+    return f"sha256:{digest.hexdigest()}", size
+
+
+def flush(folder: Path) -> None:
+    """See to it that the names in a directory are on disk."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
