@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.layout import OciLayout
+from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.home import create_library
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.package import read_release
 
 HELLO = Path(__file__).parent / "hello"
@@ -31,11 +31,12 @@ HEALTH = {"name": "answers", "http": {"url": "http://${address}:${port}/health"}
 
 @dataclass
 class Fleet:
-    """Hosts ``web1`` .. ``webN`` under ``path``; every method runs what a user would run."""
+    """Hosts ``web1`` .. ``webN`` under ``path``; every method runs what a user would run. ``dsl`` is ``path``/dsl unless it is said."""
 
     path: Path
     count: int = 3
     first: int = FIRST
+    dsl: str = ""
     policy: dict[str, Any] = field(default_factory=lambda: {"rollout": {"canary": 1, "steps": [100], "budget": {"wave": 0, "total": 0}}})
 
     @property
@@ -46,7 +47,7 @@ class Fleet:
     def environment(self) -> dict[str, str]:
         return {
             **os.environ,
-            "TIDEGATE_DSL": str(self.path / "dsl"),
+            "TIDEGATE_DSL": self.dsl or str(self.path / "dsl"),
             "TIDEGATE_CMDB": str(self.path / "cmdb.sqlite"),
             "TIDEGATE_POLICY": str(self.path / "policy.yml"),
             "ANSIBLE_NOCOLOR": "1",
@@ -141,9 +142,8 @@ class Fleet:
 
     def archive(self, version: str, **changes: Any) -> str:
         """Archive a release of the hello service; return its digest."""
-        library = self.path / "dsl"
-        layout = OciLayout.find(library) or OciLayout.create(library)
-        return read_release(self.release(version, **changes)).archive(layout).digest
+        home = create_library(self.environment["TIDEGATE_DSL"]).repository("hello")
+        return read_release(self.release(version, **changes)).archive(home).digest
 
     def rfc(self, number: str, version: str, digest: str, **changes: Any) -> Path:
         """An approved RFC for all hosts, its window open now; ``changes`` replace keys."""

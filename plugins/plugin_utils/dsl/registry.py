@@ -14,6 +14,7 @@ import hashlib
 import os
 import re
 import tempfile
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -52,9 +53,18 @@ _ADDRESS = re.compile(r"(oci|oci\+http)://([a-z0-9.-]+(?::[0-9]{1,5})?|\[[0-9a-f
 _PART = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
 _REPOSITORY = re.compile(rf"{_PART}(?:/{_PART})*")  # the grammar of the OCI distribution specification
 _TAG = re.compile(r"[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}")
+_REFERRERS = re.compile(r"sha256-[0-9a-f]{64}(\.[0-9a-f]{32})?")
 _BLOCK = 1 << 20
+_PAUSES = (0.1, 0.4, 1.6)  # seconds between attempts at what may go wrong when several do it at once
 _PATIENCE = (10.0, 60.0)  # seconds to connect, and without a byte
-_ATTEMPTS = 8  # at adding to a list that others add to
+
+
+class _AnswerError(TidegateError):
+    """The registry answered, but not as it should."""
+
+    def __init__(self, message: str, status: int) -> None:
+        super().__init__(message)
+        self.status = status
 
 
 class _Wire:
@@ -68,7 +78,7 @@ class _Wire:
             total=4,
             connect=2,
             backoff_factor=0.3,
-            status_forcelist=(429, 502, 503, 504),
+            status_forcelist=(429, 500, 502, 503, 504),
             allowed_methods=("GET", "HEAD"),
             raise_on_status=False,
         )
@@ -85,7 +95,7 @@ class _Wire:
         try:
             with self._authorised(method, url, headers, data) as response:
                 if response.status_code not in ok:
-                    raise TidegateError(self._refused(method, url, response))
+                    raise _AnswerError(self._refused(method, url, response), response.status_code)
                 yield response
         except requests.exceptions.SSLError as error:
             raise TidegateError(
@@ -136,7 +146,7 @@ class _Wire:
         status = f"{response.status_code} {response.reason}"
         if response.status_code in (401, 403):
             return f"the registry {self.host} does not let this user {method} {urlsplit(url).path} ({status}); {_LOG_IN}"
-        return f"the registry {self.host} answered {status} to {method} {urlsplit(url).path}; look at the registry's log"
+        return f"the registry {self.host} answered {status}{_reason(response)} to {method} {urlsplit(url).path}; look at the registry's log"
 
 
 @dataclass(frozen=True)
@@ -217,9 +227,18 @@ class Repository:
         """Store a manifest under a digest or a tag; also what the registry took for its subject, if it looks at that."""
         if len(content) > MANIFEST_LIMIT:
             raise TidegateError(f"a manifest has {len(content)} bytes, and registries take {MANIFEST_LIMIT}; make it smaller")
-        with self.library.wire.ask("PUT", f"{self.path}/manifests/{reference}", ok=(201,), data=content, Content_Type=media_type) as answer:
-            subject = answer.headers.get("OCI-Subject")
-        return Descriptor(media_type, f"sha256:{hashlib.sha256(content).hexdigest()}", len(content)), subject
+        descriptor = Descriptor(media_type, f"sha256:{hashlib.sha256(content).hexdigest()}", len(content))
+        # Distribution stumbles when somebody else writes the same at the same time.
+        for pause in (*_PAUSES, None):
+            try:
+                path = f"{self.path}/manifests/{reference}"
+                with self.library.wire.ask("PUT", path, ok=(201,), data=content, Content_Type=media_type) as answer:
+                    return descriptor, answer.headers.get("OCI-Subject")
+            except _AnswerError as error:
+                if pause is None or (error.status != 400 and error.status < 500):
+                    raise
+                time.sleep(pause)
+        raise AssertionError("the last attempt returns or raises")
 
     def read_blob(self, digest: str, limit: int) -> bytes:
         """The content of a blob of at most ``limit`` bytes, checked against its digest."""
@@ -274,48 +293,53 @@ class Repository:
     def refer(self, subject: str, content: bytes) -> Descriptor:
         """Store a manifest that refers to the manifest ``subject``.
 
-        A registry without the referrers API gets a list of them with a tag made of the subject's digest, as the specification says.
-        Several who add to it at once see whether it worked, and try again.
+        In a registry without the referrers API it gets a tag of its own, made of both digests, so that several who add evidence at once
+        lose none and nobody collects it as garbage; and for other tools the list with the tag that the specification gives it.
         """
         artifact = artifact_of(content, subject)
-        descriptor, seen = self.put_as(f"sha256:{hashlib.sha256(content).hexdigest()}", content, MANIFEST)
-        descriptor = replace(descriptor, artifact_type=artifact)
-        if seen == subject:
-            return descriptor
-        for _attempt in range(_ATTEMPTS):
-            listed = self._listed(subject)
-            if descriptor.digest in {entry.digest for entry in listed}:
-                return descriptor
-            self.put_as(referrers_tag(subject), index_of([*listed, descriptor]), IMAGE_INDEX)
-        raise TidegateError(f"{self} loses what is added to the list of what refers to {subject}; run this again when nobody else does")
+        digest = f"sha256:{hashlib.sha256(content).hexdigest()}"
+        descriptor, seen = self.put_as(digest, content, MANIFEST)
+        if seen != subject:
+            self.put_as(f"{referrers_tag(subject)}.{digest[7:39]}", content, MANIFEST)
+            self.put_as(referrers_tag(subject), index_of(self.referrers(subject)), IMAGE_INDEX)
+        return replace(descriptor, artifact_type=artifact)
 
     def referrers(self, subject: str) -> list[Descriptor]:
         """What refers to a manifest, each with its artifact type; nobody has looked into them yet."""
-        found: list[Descriptor] = []
+        found: dict[str, Descriptor] = {}
         for page in self._pages(f"{self.path}/referrers/{subject}"):
-            found += parse_index(page, f"what {self} says refers to {subject}")
-        # A registry that learned of referrers later does not know of those that were listed before.
-        known = {entry.digest for entry in found}
-        return found + [entry for entry in self._listed(subject) if entry.digest not in known]
+            found |= {entry.digest: entry for entry in parse_index(page, f"what {self} says refers to {subject}")}
+        # A registry that learned of referrers later does not know of those from before.
+        listed = self._fetch("manifests", referrers_tag(subject), INDEX_LIMIT)
+        if listed is not None:
+            where = f"the list of what refers to {subject}"
+            found = {entry.digest: entry for entry in parse_index(listed, where)} | found
+        known = {digest[7:39] for digest in found}
+        for tag in self._tags():
+            if tag.startswith(f"{referrers_tag(subject)}.") and tag[-32:] not in known:
+                content = self._fetch("manifests", tag, MANIFEST_LIMIT)
+                if content is not None:  # a tag can be seen a moment before there is something behind it
+                    digest = f"sha256:{hashlib.sha256(content).hexdigest()}"
+                    found[digest] = Descriptor(MANIFEST, digest, len(content), artifact_type=artifact_of(content, subject))
+        return [found[digest] for digest in sorted(found)]
 
     def tags(self) -> list[str]:
-        """Every tag that is not a list of referrers."""
-        found = []
+        """Every tag that is not about referrers."""
+        return [tag for tag in self._tags() if not _REFERRERS.fullmatch(tag)]
+
+    def _tags(self) -> list[str]:
+        found: list[str] = []
         for page in self._pages(f"{self.path}/tags/list?n=1000"):
             tags = parse_json(page, f"the list of tags of {self}").get("tags") or []
             if not isinstance(tags, list) or not all(isinstance(tag, str) and _TAG.fullmatch(tag) for tag in tags):
                 raise IntegrityError(f"{self} has a malformed list of tags; look at what answers at that address")
-            found += [tag for tag in tags if not DIGEST.fullmatch(tag.replace("-", ":", 1))]
+            found += tags
         return found
 
     def tagged(self, tag: str) -> Descriptor | None:
         """The manifest with a tag."""
         content = self._fetch("manifests", tag, MANIFEST_LIMIT)
         return None if content is None else Descriptor(MANIFEST, f"sha256:{hashlib.sha256(content).hexdigest()}", len(content))
-
-    def _listed(self, subject: str) -> list[Descriptor]:
-        content = self._fetch("manifests", referrers_tag(subject), INDEX_LIMIT)
-        return [] if content is None else parse_index(content, f"the list of what refers to {subject}")
 
     def _pages(self, path: str) -> Iterator[bytes]:
         """What the registry answers, and to the next page's address as long as it gives one; nothing if it does not know ``path``."""
@@ -396,6 +420,14 @@ def _told() -> Iterator[None]:
         raise TidegateError(
             f"can't keep a blob in {tempfile.gettempdir()} ({error.strerror or error}); make room, or name another directory in TMPDIR"
         ) from error
+
+
+def _reason(response: Any) -> str:
+    """What the registry says of its refusal, as far as it is a plain sentence."""
+    with contextlib.suppress(requests.exceptions.RequestException, IntegrityError, KeyError, IndexError, TypeError):
+        first = parse_json(b"".join(_at_most(response.iter_content(_BLOCK), _BLOCK)), "it")["errors"][0]
+        return f" ({first['code']!a:.60}: {first['message']!a:.200})"
+    return ""
 
 
 def _short(error: Exception) -> str:

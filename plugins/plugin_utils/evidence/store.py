@@ -70,7 +70,8 @@ def collect(home: Home, package: str) -> Evidence:
 
     Raises :class:`IntegrityError` when the list of what refers to the package can't be read, or there is more than anybody means.
     """
-    listed = [entry for entry in home.referrers(package) if entry.artifact_type == IN_TOTO]
+    # Tools that copy a list of referrers leave out what they don't know, the type among it.
+    listed = [entry for entry in home.referrers(package) if entry.artifact_type in (IN_TOTO, "")]
     if len(listed) > _PIECES:
         raise IntegrityError(f"{len(listed)} pieces of evidence refer to {package}, more than {_PIECES}; find out who put them there")
     envelopes: list[bytes] = []
@@ -79,7 +80,8 @@ def collect(home: Home, package: str) -> Evidence:
         if sum(len(envelope) for envelope in envelopes) > _TOTAL_LIMIT:
             raise IntegrityError(f"the evidence that refers to {package} has more than {_TOTAL_LIMIT} bytes; find out who put it there")
         try:
-            envelopes.append(_read(home, package, entry.digest))
+            envelope = _read(home, package, entry.digest)
+            envelopes += [] if envelope is None else [envelope]
         except IntegrityError as error:
             broken.append(f"the evidence {entry.digest} can't be used: {error}")
     return Evidence(tuple(envelopes), tuple(broken))
@@ -101,9 +103,12 @@ def ensure(home: Home, statement: Statement, signer: Signer, now: datetime, writ
     return True
 
 
-def _read(home: Home, package: str, digest: str) -> bytes:
+def _read(home: Home, package: str, digest: str) -> bytes | None:
+    """The envelope in a manifest, ``None`` when that is not for evidence."""
     where = f"the manifest {digest}"
     document = parse_json(home.read_manifest(digest), where)
+    if document.get("artifactType") != IN_TOTO:
+        return None
     if Descriptor.from_json(document.get("subject"), where).digest != package:
         raise IntegrityError(f"it refers to another digest than {package}")
     layers = document.get("layers")

@@ -70,7 +70,7 @@ def test_evidence_of_each_kind_is_signed_once_listed_and_judged(home: OciLayout,
         "predicate": predicate,
         "signed_at": EARLIER.isoformat(),
         "signed_by": ["dora"],
-        "keys": [KEYS["dora"].public_key.keyid],
+        "key_ids": [KEYS["dora"].public_key.keyid],
     }
     assert (listed["https://x.example/weather/v1"]["kind"], listed["https://x.example/weather/v1"]["signed_by"]) == (None, [])
     assert found["judgements"]["package"]["trusted"] is True
