@@ -46,12 +46,13 @@ class ActionModule(TidegateAction):
         # The library is made last, when nothing was found wrong.
         if write:
             library = create_library(dsl)
-        archived = source.archive(library, found and found.contents) if write and library else source.preview(library)
+        part = library and library.repository(source.manifest.name)
+        archived = source.archive(part, found and found.contents) if write and part else source.preview(part)
         signed = signer is not None
-        if signer and library:
+        if signer and part:
             said = [release_statement(archived.name, archived.version, archived.digest)]
             said += statements(found, source, archived.digest) if found else []
-            changes = [ensure(library, statement, signer, utc_now(), write) for statement in said]
+            changes = [ensure(part, statement, signer, utc_now(), write) for statement in said]
             signed = any(changes)
         return {
             "changed": archived.created or signed,
