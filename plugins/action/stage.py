@@ -47,7 +47,7 @@ class ActionModule(HostAction):
         mirror = self._mirror()
         # In the run's own temporary directory: what one worker made there, the others take.
         folder = Path(C.DEFAULT_LOCAL_TMP) / "tidegate-packs"
-        shipment = Shipment(open_library(dsl).repository(deployment.release), deployment.digest, folder)
+        shipment = Shipment(lambda: open_library(dsl).repository(deployment.release), deployment.digest, folder)
         stands = standing(self._cmdb, self._host, deployment.release)
         arguments: dict[str, Any] = {
             "documents": shipment.documents(),

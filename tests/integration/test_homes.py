@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import subprocess
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -16,11 +17,13 @@ from pathlib import Path
 import pytest
 import registry
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.home import Library, create_library, open_library
+from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.oci import IMAGE_INDEX
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.package import archive, load_package, read_release, verify_package
 from ansible_collections.tidegate.release.plugins.plugin_utils.errors import ConflictError, IntegrityError, TidegateError
 from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.envelope import sign
 from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.statement import release_statement
 from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.store import attach, collect
+from oras.client import OrasClient
 from securesystemslib.signer import CryptoSigner
 
 KINDS = ["layout", "registry", "referrers", "basic", "token"]
@@ -247,6 +250,26 @@ def test_skopeo_takes_a_package_and_its_evidence_out_and_back(kind: Kind, place:
         verify_package(home, made.digest)
         if with_evidence:
             assert set(collect(home, made.digest)) == proofs
+
+
+def test_oras_finds_a_package_and_its_evidence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if registry.PROGRAM is None:
+        pytest.skip("needs Distribution (apt install docker-registry)")
+    with registry.serve(tmp_path / "registry") as server:
+        home = open_library(server.address).repository("hello")
+        made = archive(release(tmp_path / "release"), home)
+        proof = envelope(made.digest)
+        attach(home, made.digest, proof)
+        client, there = OrasClient(insecure=True), f"{server.host}/releases/live/hello"
+        manifest = client.get_manifest(f"{there}:1.0")
+        assert client.get_manifest(f"{there}@{made.digest}") == manifest
+        for layer in manifest["layers"]:
+            content = client.get_blob(there, layer["digest"]).content
+            assert (len(content), f"sha256:{hashlib.sha256(content).hexdigest()}") == (layer["size"], layer["digest"])
+        listed = client.get_manifest(f"{there}:{made.digest.replace(':', '-')}", [IMAGE_INDEX])["manifests"]
+        evidence = client.get_manifest(f"{there}@{listed[0]['digest']}")
+        assert evidence["subject"]["digest"] == made.digest
+        assert client.get_blob(there, evidence["layers"][0]["digest"]).content == proof
 
 
 def _skopeo(source: str, target: str) -> None:

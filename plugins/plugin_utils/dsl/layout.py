@@ -49,6 +49,7 @@ class OciLayout:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._blobs = path / "blobs" / "sha256"
+        self._seen: tuple[object, dict[str, Descriptor]] = (None, {})
 
     @classmethod
     def find(cls, path: str | Path) -> OciLayout | None:
@@ -169,6 +170,16 @@ class OciLayout:
 
     def tags(self) -> dict[str, Descriptor]:
         """Every tag with what it names."""
+        # Who asks for each release of a large library would read it anew each time. A change gives the index another inode.
+        with contextlib.suppress(OSError):
+            now = self._index.stat()
+            state = (now.st_ino, now.st_mtime_ns, now.st_ctime_ns, now.st_size)
+            if self._seen[0] != state:
+                self._seen = (state, self._read_tags())
+            return dict(self._seen[1])
+        return self._read_tags()
+
+    def _read_tags(self) -> dict[str, Descriptor]:
         found: dict[str, Descriptor] = {}
         for entry in self._read_index()["manifests"]:
             descriptor = Descriptor.from_json(entry, str(self._index))

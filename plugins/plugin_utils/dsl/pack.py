@@ -14,7 +14,7 @@ import gzip
 import hashlib
 import json
 import zlib
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import BinaryIO
@@ -82,12 +82,19 @@ def pack_path(wanted: Collection[str], directory: Path) -> Path:
 
 
 class Shipment:
-    """What a run sends of one package. ``directory`` is the run's own: what one worker made there, the others take."""
+    """What a run sends of one package. ``directory`` is the run's own: what one worker made there, the others take.
 
-    def __init__(self, home: Home, digest: str, directory: Path) -> None:
-        self._home = home
+    ``home`` is called by the one that makes something; the others have no use for the library.
+    """
+
+    def __init__(self, home: Callable[[], Home], digest: str, directory: Path) -> None:
+        self._find = home
         self._digest = digest
         self._directory = directory
+
+    @cached_property
+    def _home(self) -> Home:
+        return self._find()
 
     @cached_property
     def package(self) -> Package:

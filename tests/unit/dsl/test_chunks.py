@@ -141,10 +141,10 @@ def test_what_was_made_once_is_not_made_again(
     two: tuple[Package, Package], home: OciLayout, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     one, other = two
-    first = Shipment(home, other.digest, tmp_path)
+    first = Shipment(lambda: home, other.digest, tmp_path)
     documents, expected, whole = first.documents(), first.expected(one.digest), first.whole()
     pack = first.pack(lacking(other, None))
-    again = Shipment(home, other.digest, tmp_path)
+    again = Shipment(lambda: home, other.digest, tmp_path)
     monkeypatch.setattr(Shipment, "package", property(lambda _self: pytest.fail("was loaded again")))
     assert again.documents() == documents
     assert again.expected(one.digest) == expected == again.pack(lacking(other, one))
@@ -156,10 +156,10 @@ def test_what_is_expected_to_lack_is_sent_unasked_only_when_it_is_small(
 ) -> None:
     one, other = two
     small = archived(home, make_release("small", version="3.0"))
-    shipment = Shipment(home, other.digest, tmp_path)
+    shipment = Shipment(lambda: home, other.digest, tmp_path)
     assert shipment.expected("sha256:" + "0" * 64) is None  # not in this library
     assert shipment.expected(other.digest) is None  # nothing
-    assert Shipment(home, one.digest, tmp_path).expected(small.digest) is None  # does not get small
+    assert Shipment(lambda: home, one.digest, tmp_path).expected(small.digest) is None  # does not get small
     path = shipment.expected(one.digest)
     assert path is not None
     assert path.stat().st_size <= INLINE

@@ -293,3 +293,12 @@ def test_a_path_that_can_not_even_be_looked_at_is_said(tmp_path: Path, step: Cal
     # A name that is too long stands for a directory that may not be entered: root may enter any.
     with pytest.raises(TidegateError, match="File name too long"):
         step(tmp_path / ("x" * 300))
+
+
+def test_a_library_that_somebody_else_adds_to_is_seen_as_it_is_now(home: OciLayout, monkeypatch: pytest.MonkeyPatch) -> None:
+    other = OciLayout.open(home.path)
+    for number in range(3):
+        other.tag("hello", str(number), other.put_blob(str(number).encode(), MANIFEST))
+        assert set(home.releases()) == {("hello", str(seen)) for seen in range(number + 1)}
+    monkeypatch.setattr(OciLayout, "_read_index", lambda _self: pytest.fail("it is read again though nobody changed it"))
+    assert len(home.releases()) == 3
