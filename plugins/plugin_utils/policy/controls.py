@@ -49,7 +49,8 @@ class PackageFacts:
 class Facts:
     """Everything that controls look at. ``None`` stands for what could not be found out; the ``_error`` texts say why.
 
-    ``evidence``: the judgement of each kind of evidence that the policy's ``trust`` asks for.
+    ``evidence``: the judgement of each kind of evidence that the policy's ``trust`` asks for. ``signed_approvals``: that of each role whose
+    signed approval the policy asks for, for this type of RFC. ``builders``: the people of the policy who signed the package.
     """
 
     now: datetime
@@ -63,6 +64,8 @@ class Facts:
     scope_error: str
     evidence: Mapping[str, Judgement] | None = None
     evidence_error: str = ""
+    signed_approvals: Mapping[str, Judgement] | None = None
+    builders: frozenset[str] | None = None
 
 
 @dataclass(frozen=True)
@@ -167,16 +170,22 @@ def _scope(facts: Facts, _rfc: Rfc) -> Finding:
 def _approvals(facts: Facts, rfc: Rfc) -> Finding:
     if facts.policy is None:
         return _unknown(f"the policy could not be read: {facts.policy_error}", "correct the policy")
+    needed = facts.policy.approvals[rfc.type]
+    return _named_approvals(facts, facts.policy, rfc, needed) if isinstance(needed, int) else _signed_approvals(facts, facts.policy, rfc)
+
+
+def _named_approvals(facts: Facts, policy: Policy, rfc: Rfc, needed: int) -> Finding:
+    """Approvals that the RFC itself names: the change system vouches for them."""
     refused = sorted(entry.approver for entry in rfc.approvals if entry.state == "rejected")
     if refused:
         return _failed(f"rejected by {', '.join(refused)}", "settle their objection and have the RFC approved anew")
     approved = [
         entry for entry in rfc.approvals if entry.state == "approved" and entry.decided_at is not None and entry.decided_at <= facts.now
     ]
-    people = {person(entry.approver) for entry in approved} - {person(rfc.requested_by), ""}
-    needed = facts.policy.approvals[rfc.type]
+    barred = {person(rfc.requested_by)} if {"requester", "approver"} <= policy.separate else set()
+    people = {person(entry.approver) for entry in approved} - barred - {""}
     if len(people) < needed:
-        notes = ["the requester's own does not count"] if any(person(e.approver) == person(rfc.requested_by) for e in approved) else []
+        notes = ["the requester's own does not count"] if any(person(e.approver) in barred for e in approved) else []
         given = [entry for entry in rfc.approvals if entry.state == "approved"]
         notes += [f"{entry.approver}'s has no decided_at" for entry in given if entry.decided_at is None]
         notes += [f"{entry.approver}'s is of a time to come" for entry in given if entry.decided_at and entry.decided_at > facts.now]
@@ -185,6 +194,48 @@ def _approvals(facts: Facts, rfc: Rfc) -> Finding:
             f"{len(people)} of {needed} approvals{left_out}", f"have it approved by {needed - len(people)} more, not by {rfc.requested_by}"
         )
     return _passed(f"{len(people)} of {needed} approvals")
+
+
+def _signed_approvals(facts: Facts, policy: Policy, rfc: Rfc) -> Finding:
+    """Approvals in each role that the policy names, as evidence over the RFC, the package and the CIs."""
+    if facts.signed_approvals is None or facts.builders is None:
+        why = facts.evidence_error or facts.scope_error
+        return _unknown(f"the approvals could not be read: {why}", "make the DSL and the CMDB readable")
+    barred = {person(rfc.requested_by): "the requester"} if {"requester", "approver"} <= policy.separate else {}
+    if {"builder", "approver"} <= policy.separate:
+        barred |= {person(name): "who signed the package" for name in facts.builders}
+    lacking, given, rejected = [], [], []
+    for role, judgement in facts.signed_approvals.items():
+        # The last word of each person counts; of two at the same moment, the rejection.
+        words = sorted(judgement.counted, key=lambda one: (one.signed_at, one.statement.predicate.get("decision") == "rejected"))
+        last = {one.person: one.statement.predicate.get("decision") for one in words}
+        rejected += [f"{name} ({role})" for name, decision in sorted(last.items()) if decision == "rejected"]
+        approved = [name for name, decision in sorted(last.items()) if decision == "approved"]
+        counted = [name for name in approved if person(name) not in barred]
+        wanted = judgement.wanted.threshold if judgement.wanted else 1
+        by = f" ({', '.join(counted)})" if counted else ""
+        said = f"{len(counted)} of {wanted} approvals by the {role}{by}"
+        if len(counted) < wanted:
+            notes = [f"{name}'s does not count: {barred[person(name)]}" for name in approved if person(name) in barred]
+            lacking.append("\n".join((said, *notes, *judgement.refused[:_REASONS])))
+        given.append(said)
+    if rejected:
+        return _failed(f"rejected by {', '.join(rejected)}", "settle their objection, and have them approve")
+    if lacking:
+        return _failed("\n".join(lacking), "have it approved by others who have the role, with tidegate.release.approve")
+    return _passed("; ".join(given))
+
+
+def _duties(facts: Facts, rfc: Rfc) -> Finding:
+    if facts.policy is None:
+        return _unknown(f"the policy could not be read: {facts.policy_error}", "correct the policy")
+    if not {"requester", "builder"} <= facts.policy.separate:
+        return Finding(Result.NOT_APPLICABLE, "the policy lets the builder request the change")
+    if facts.builders is None:
+        return _unknown(f"who signed the package could not be read: {facts.evidence_error}", "make the DSL readable")
+    if person(rfc.requested_by) in {person(name) for name in facts.builders}:
+        return _failed(f"{rfc.requested_by} requests the change and signed the package", "have somebody else request it, or build it")
+    return _passed("the requester did not build it")
 
 
 def _backout_plan(_facts: Facts, rfc: Rfc) -> Finding:
@@ -258,6 +309,7 @@ CONTROLS: Mapping[str, Callable[[Facts, Rfc], Finding]] = {
     "evidence": _evidence,
     "scope": _scope,
     "approvals": _approvals,
+    "duties": _duties,
     "backout_plan": _backout_plan,
 }
 

@@ -79,6 +79,7 @@ FACTS = Facts(
         rollout=Rollout(),
         people={"rita": Person(frozenset(["release-manager"]))},
         trust=dict.fromkeys(EVIDENCE, TRUST),
+        separate=frozenset({"requester", "builder", "approver"}),
     ),
     policy_error="",
     package=PackageFacts(archived=DIGEST, damage=""),
@@ -86,6 +87,7 @@ FACTS = Facts(
     scope=("web1", "web2"),
     scope_error="",
     evidence=EVIDENCE,
+    builders=frozenset({"rita"}),
 )
 
 
@@ -104,7 +106,7 @@ def test_what_is_in_order_is_granted() -> None:
     assert clearance.granted
     assert [control.name for control in clearance.controls] == list(CONTROLS)
     assert {control.result for control in clearance.controls} == {Result.PASS}
-    assert clearance.sentence() == "CHG0030001 is cleared: hello 1.0, 12 controls."
+    assert clearance.sentence() == "CHG0030001 is cleared: hello 1.0, 13 controls."
 
 
 @pytest.mark.parametrize(
@@ -136,6 +138,7 @@ def test_what_is_in_order_is_granted() -> None:
         ("approvals", {"approvals": (approval("Rita Reed"),)}),
         ("approvals", {"approvals": (approval("rita  REED "),)}),
         ("approvals", {"approvals": (approval("\uff32ita Reed"),)}),
+        ("duties", {"builders": frozenset({"bill", "rita  REED"})}),
         ("backout_plan", {"backout_plan": ""}),
         ("backout_plan", {"backout_plan": " \n\t "}),
     ],
@@ -173,7 +176,8 @@ def test_an_rfc_may_be_scheduled_or_under_way(state: int) -> None:
         ({"evidence": {**EVIDENCE, "scan": said("scan", ("rita", {"result": "inconclusive", "detail": "no signatures"}))}}, {"malware"}),
         ({"evidence": {**EVIDENCE, "scan": said("scan", ("rita", {"result": "clean"}), ("rita", {"result": "odd"}))}}, {"malware"}),
         ({"scope": None, "scope_error": "not a database"}, {"scope"}),
-        ({"policy": None, "policy_error": "policy.yml:3: wrong"}, {"approvals", "signatures", "malware", "evidence"}),
+        ({"policy": None, "policy_error": "policy.yml:3: wrong"}, {"approvals", "duties", "signatures", "malware", "evidence"}),
+        ({"builders": None}, {"duties"}),
         ({"rfc": None, "rfc_error": "rfc.yml:1: wrong"}, CONTROLS.keys() - {"rfc_schema"}),
     ],
 )
