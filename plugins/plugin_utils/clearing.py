@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 from .cmdb.store import Cmdb
 from .dsl.home import open_library
-from .dsl.package import load_package, verify_package
+from .dsl.package import TITLE, load_package, verify_package
 from .errors import DocumentError, IntegrityError, TidegateError
 from .evidence.approval import Matter
 from .evidence.store import collect
@@ -101,17 +101,21 @@ def _select(cmdb_url: str, rfc: Rfc) -> tuple[dict[str, Any], ...]:
 def _look_up(dsl: str, rfc: Rfc) -> PackageFacts:
     library = open_library(dsl).repository(rfc.release)
     archived = library.resolve(rfc.release, rfc.version)
-    damage = ""
+    damage = kind = ""
+    documents: dict[str, int] = {}
     if archived is not None:
         try:
             verify_package(library, archived)
-            manifest = load_package(library, archived).manifest
+            opened = load_package(library, archived)
+            manifest = opened.manifest
             manifest.check()
+            kind = manifest.type
+            documents = {part.annotations.get(TITLE, ""): part.size for part in opened.documentation}
             if (manifest.name, manifest.version) != (rfc.release, rfc.version):
                 damage = f"what the DSL keeps as {rfc.release} {rfc.version} is the package of {manifest.name} {manifest.version}"
         except (IntegrityError, DocumentError) as error:
             damage = str(error)
-    return PackageFacts(archived, damage)
+    return PackageFacts(archived, damage, kind, documents)
 
 
 def _judge(dsl: str, policy: Policy, rfc: Rfc, digest: str, cis: Iterable[Mapping[str, Any]] | None, now: datetime) -> Said:

@@ -10,9 +10,10 @@ is not known is ``INCONCLUSIVE``, never ``PASS``.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
+from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
 from ..rfc.model import IMPLEMENT, SCHEDULED, STATES, Rfc
@@ -39,10 +40,13 @@ class PackageFacts:
     """What the DSL says. ``archived``: the digest under the RFC's name and version, ``None`` when there is none.
 
     ``damage``: why the package is not intact, empty when every blob was read, is what its digest says, and belongs to this release.
+    ``type`` is the release's; ``documents`` are the sizes of its documentation, in bytes, by name.
     """
 
     archived: str | None
     damage: str
+    type: str = ""
+    documents: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -157,6 +161,26 @@ def _intact(facts: Facts, _rfc: Rfc) -> Finding:
     if package.damage:
         return _failed(package.damage, "restore the package from a copy of the DSL")
     return _passed("every blob of the package is what its digest says")
+
+
+def _documentation(facts: Facts, rfc: Rfc) -> Finding:
+    package = facts.package
+    if facts.policy is None:
+        return _unknown(f"the policy could not be read: {facts.policy_error}", "correct the policy")
+    if not any(facts.policy.documentation.values()):
+        return Finding(Result.NOT_APPLICABLE, "the policy asks for no documentation")
+    if package is None or package.archived is None or package.damage:
+        return _unknown(f"there is no intact package of {rfc.release} {rfc.version} to look at", "archive the release")
+    wanted = facts.policy.documentation.get(package.type, ())
+    if not wanted:
+        return Finding(Result.NOT_APPLICABLE, f"the policy asks for no documentation of {package.type} releases")
+    there = sorted(name for name, size in package.documents.items() if size)
+    lacking = [pattern for pattern in wanted if not any(fnmatchcase(name, pattern) for name in there)]
+    if lacking:
+        return _failed(
+            f"no documentation with something in it is named {', '.join(lacking)}", "write it and name it in release.yml, in a new version"
+        )
+    return _passed(f"the documentation of {package.type} releases is there: {', '.join(there)}")
 
 
 def _scope(facts: Facts, _rfc: Rfc) -> Finding:
@@ -307,6 +331,7 @@ CONTROLS: Mapping[str, Callable[[Facts, Rfc], Finding]] = {
     "signatures": _signatures,
     "malware": _malware,
     "evidence": _evidence,
+    "documentation": _documentation,
     "scope": _scope,
     "approvals": _approvals,
     "duties": _duties,

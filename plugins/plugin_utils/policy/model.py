@@ -47,7 +47,8 @@ class Trust:
 class Policy:
     """``approvals``: for each type of RFC how many distinct people have to approve it, by what it says itself; or how many in each role,
     by evidence that they signed. ``separate``: duties out of requester, builder and approver that one person may not have together.
-    ``trust``: who has to sign evidence of each kind.
+    ``trust``: who has to sign evidence of each kind. ``documentation``: for each type of release, patterns that each have to be the name
+    of a document that comes with it.
     """
 
     approvals: Mapping[str, int | Mapping[str, int]]
@@ -55,6 +56,7 @@ class Policy:
     people: Mapping[str, Person] = field(default_factory=dict)
     trust: Mapping[str, Trust] = field(default_factory=dict)
     separate: frozenset[str] = frozenset({"requester", "approver"})
+    documentation: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 def load_policy(path: str | Path | None = None) -> Policy:
@@ -80,6 +82,7 @@ def load_policy(path: str | Path | None = None) -> Policy:
         people=people,
         trust={kind: Trust(**wanted) for kind, wanted in own.get("trust", {}).items()},
         separate=frozenset(own.get("separate", base["separate"])),
+        documentation={kind: tuple(wanted) for kind, wanted in own.get("documentation", base["documentation"]).items()},
     )
 
 
