@@ -70,6 +70,8 @@ EVIDENCE = {
     "licence": said("licence", ("rita", {"declared": "MIT"})),
     "test-result": said("test-result", ("rita", {})),
 }
+ABSENT = PackageFacts(None, "")
+PACKAGE = PackageFacts(DIGEST, "", "minor", {"README.md": 9, "docs/operations.md": 1, "empty-operations": 0})
 FACTS = Facts(
     now=START,
     rfc=RFC,
@@ -79,13 +81,16 @@ FACTS = Facts(
         rollout=Rollout(),
         people={"rita": Person(frozenset(["release-manager"]))},
         trust=dict.fromkeys(EVIDENCE, TRUST),
+        separate=frozenset({"requester", "builder", "approver"}),
+        documentation={"minor": ("README*", "*operations*")},
     ),
     policy_error="",
-    package=PackageFacts(archived=DIGEST, damage=""),
+    package=PACKAGE,
     package_error="",
     scope=("web1", "web2"),
     scope_error="",
     evidence=EVIDENCE,
+    builders=frozenset({"rita"}),
 )
 
 
@@ -104,7 +109,7 @@ def test_what_is_in_order_is_granted() -> None:
     assert clearance.granted
     assert [control.name for control in clearance.controls] == list(CONTROLS)
     assert {control.result for control in clearance.controls} == {Result.PASS}
-    assert clearance.sentence() == "CHG0030001 is cleared: hello 1.0, 12 controls."
+    assert clearance.sentence() == "CHG0030001 is cleared: hello 1.0, 14 controls."
 
 
 @pytest.mark.parametrize(
@@ -116,8 +121,11 @@ def test_what_is_in_order_is_granted() -> None:
         ("window", {"now": START - TICK}),
         ("window", {"now": END}),
         ("digest", {"digest": OTHER}),
-        ("digest", {"package": PackageFacts(OTHER, "")}),
-        ("payload_archived", {"package": PackageFacts(None, "")}),
+        ("digest", {"package": replace(PACKAGE, archived=OTHER)}),
+        ("payload_archived", {"package": ABSENT}),
+        ("documentation", {"package": replace(PACKAGE, documents={})}),
+        ("documentation", {"package": replace(PACKAGE, documents={"README.md": 9, "operations": 0})}),
+        ("documentation", {"package": replace(PACKAGE, documents={"readme.md": 9, "operations": 1})}),
         ("payload_intact", {"package": PackageFacts(DIGEST, "blob sha256:00 is damaged")}),
         ("signatures", {"evidence": {**EVIDENCE, "package": Judgement("package", TRUST, (), ("the signature of dora does not count",))}}),
         ("malware", {"evidence": {**EVIDENCE, "scan": said("scan")}}),
@@ -136,6 +144,7 @@ def test_what_is_in_order_is_granted() -> None:
         ("approvals", {"approvals": (approval("Rita Reed"),)}),
         ("approvals", {"approvals": (approval("rita  REED "),)}),
         ("approvals", {"approvals": (approval("\uff32ita Reed"),)}),
+        ("duties", {"builders": frozenset({"bill", "rita  REED"})}),
         ("backout_plan", {"backout_plan": ""}),
         ("backout_plan", {"backout_plan": " \n\t "}),
     ],
@@ -164,16 +173,23 @@ def test_an_rfc_may_be_scheduled_or_under_way(state: int) -> None:
     [
         (
             {"package": None, "package_error": "no such directory", "evidence": None, "evidence_error": "no such directory"},
-            {"digest", "payload_archived", "payload_intact", "signatures", "malware", "evidence"},
+            {"digest", "payload_archived", "payload_intact", "documentation", "signatures", "malware", "evidence"},
         ),
-        ({"package": PackageFacts(None, ""), "evidence": None}, {"digest", "payload_intact", "signatures", "malware", "evidence"}),
+        (
+            {"package": ABSENT, "evidence": None},
+            {"digest", "payload_intact", "documentation", "signatures", "malware", "evidence"},
+        ),
         ({"evidence": None, "evidence_error": "a listing is damaged"}, {"signatures", "malware", "evidence"}),
         ({"evidence": {kind: found for kind, found in EVIDENCE.items() if kind != "package"}}, {"signatures"}),
         ({"evidence": {}}, {"signatures", "malware", "evidence"}),
         ({"evidence": {**EVIDENCE, "scan": said("scan", ("rita", {"result": "inconclusive", "detail": "no signatures"}))}}, {"malware"}),
         ({"evidence": {**EVIDENCE, "scan": said("scan", ("rita", {"result": "clean"}), ("rita", {"result": "odd"}))}}, {"malware"}),
         ({"scope": None, "scope_error": "not a database"}, {"scope"}),
-        ({"policy": None, "policy_error": "policy.yml:3: wrong"}, {"approvals", "signatures", "malware", "evidence"}),
+        (
+            {"policy": None, "policy_error": "policy.yml:3: wrong"},
+            {"approvals", "duties", "documentation", "signatures", "malware", "evidence"},
+        ),
+        ({"builders": None}, {"duties"}),
         ({"rfc": None, "rfc_error": "rfc.yml:1: wrong"}, CONTROLS.keys() - {"rfc_schema"}),
     ],
 )
