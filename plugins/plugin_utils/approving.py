@@ -1,7 +1,7 @@
 # Copyright (c) Tidegate maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Decide on an RFC: find out what it comes to now, and sign that somebody in a role approves or rejects just that."""
+"""Decide on an RFC: find out what it comes to now, and sign that somebody in a role approves, rejects or waives just that."""
 
 from __future__ import annotations
 
@@ -12,13 +12,15 @@ from typing import TYPE_CHECKING
 
 from .clearing import matter_of
 from .cmdb.store import Cmdb
+from .documents import parse_time
 from .dsl.home import Home, open_library
 from .dsl.package import load_package
 from .errors import ConflictError, NotFoundError, TidegateError
 from .evidence.approval import APPROVED, Matter
 from .evidence.envelope import sign
 from .evidence.store import attach, collect
-from .evidence.trust import judge_approvals
+from .evidence.trust import judge_approvals, judge_waiver
+from .evidence.waiver import waiver_statement
 from .policy.model import Policy, load_policy, person
 from .rfc.model import Rfc, load_rfc
 
@@ -106,3 +108,34 @@ def decide(question: Question, signer: Signer, word: Word, now: datetime, write:
     if write:
         attach(question.home, rfc.digest, sign(question.matter.statement(role, decision, word.comment), signer, now))
     return name, role, True
+
+
+def waive(
+    question: Question, signer: Signer, control: str, reason: str, expires: datetime, now: datetime, write: bool
+) -> tuple[str, str, bool]:
+    """Sign that a control is waived, unless this person has waived it until that time or later; return who, in which role, whether it is new.
+
+    Raises :class:`TidegateError` when it would count for nothing.
+    """
+    policy, rfc = question.policy, question.rfc
+    name = signer_name(policy, signer)
+    wanted = policy.waivers.get(control)
+    if wanted is None:
+        can = ", ".join(sorted(policy.waivers)) or "none"
+        raise TidegateError(f"the policy lets nobody waive {control!a:.60}; controls that can be waived are {can}")
+    if wanted.role not in policy.people[name].roles:
+        raise TidegateError(f"{control} is waived by people with the role {wanted.role}, which {name} does not have; let others decide")
+    if {"requester", "approver"} <= policy.separate and person(name) == person(rfc.requested_by):
+        raise TidegateError(
+            f"{name} requested {rfc.number} and can't waive anything in it; let somebody else decide who has the role {wanted.role}"
+        )
+    if expires <= now:
+        raise TidegateError(f"a waiver until {expires.isoformat()} has expired; give a time to come")
+    if not reason.strip():
+        raise TidegateError("a waiver without a reason counts for nothing; say why")
+    judgement = judge_waiver(collect(question.home, rfc.digest), policy, question.matter, control, now)
+    if any(one.person == name and parse_time(one.statement.predicate["expires"]) >= expires for one in judgement.counted):
+        return name, wanted.role, False
+    if write:
+        attach(question.home, rfc.digest, sign(waiver_statement(question.matter, control, wanted.role, reason, expires), signer, now))
+    return name, wanted.role, True

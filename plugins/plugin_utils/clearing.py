@@ -19,7 +19,7 @@ from .dsl.package import TITLE, load_package, verify_package
 from .errors import DocumentError, IntegrityError, TidegateError
 from .evidence.approval import Matter
 from .evidence.store import collect
-from .evidence.trust import Judgement, judge, judge_approvals, signers
+from .evidence.trust import Judgement, judge, judge_approvals, judge_waiver, signers
 from .policy.clearance import Clearance, evaluate
 from .policy.controls import Facts, PackageFacts
 from .policy.model import Policy, load_policy
@@ -45,6 +45,7 @@ class Said:
     evidence: dict[str, Judgement]
     approvals: dict[str, Judgement] | None
     builders: frozenset[str]
+    waivers: dict[str, Judgement]
 
 
 def clear(rfc_path: str, dsl: str, cmdb_url: str, policy_path: str | None, now: datetime) -> Clearing:
@@ -77,6 +78,7 @@ def clear(rfc_path: str, dsl: str, cmdb_url: str, policy_path: str | None, now: 
         evidence_error=evidence_error,
         signed_approvals=said.approvals if said else None,
         builders=said.builders if said else None,
+        waivers=said.waivers if said else {},
     )
     return Clearing(evaluate(facts), rfc, policy, cis or ())
 
@@ -122,13 +124,14 @@ def _judge(dsl: str, policy: Policy, rfc: Rfc, digest: str, cis: Iterable[Mappin
     roles = policy.approvals[rfc.type]
     asked = roles if isinstance(roles, Mapping) else {}
     if not policy.people:
-        return Said({}, {}, frozenset())
+        return Said({}, {}, frozenset(), {})
     evidence = collect(open_library(dsl).repository(rfc.release), digest)
     matter = None if cis is None else matter_of(rfc, cis)
     return Said(
         {kind: judge(evidence, policy, kind, digest, rfc.release, rfc.version, now) for kind in policy.trust},
         {role: judge_approvals(evidence, policy, matter, role, count, now) for role, count in asked.items()} if matter else None,
         signers(evidence, policy, "package"),
+        {control: judge_waiver(evidence, policy, matter, control, now) for control in policy.waivers} if matter else {},
     )
 
 

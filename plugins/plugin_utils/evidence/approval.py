@@ -57,8 +57,8 @@ class Matter:
         return ""
 
 
-def decisions(evidence: Evidence, rfc: str, role: str) -> Evidence:
-    """What of the evidence decides on the RFC in that role, and what can't be read, which may be just that."""
+def concerning(evidence: Evidence, kind: str, **said: str) -> Evidence:
+    """What of the evidence is of the predicate type ``kind`` and says just this, and what can't be read, which may be that."""
     kept = []
     for content in evidence:
         try:
@@ -66,7 +66,7 @@ def decisions(evidence: Evidence, rfc: str, role: str) -> Evidence:
         except IntegrityError:
             kept.append(content)
             continue
-        if (statement.type, statement.predicate.get("rfc"), statement.predicate.get("role")) == (APPROVAL, rfc, role):
+        if statement.type == kind and all(statement.predicate.get(name) == value for name, value in said.items()):
             kept.append(content)
     return Evidence(tuple(kept), evidence.broken)
 

@@ -15,11 +15,12 @@ from datetime import datetime
 
 from ..errors import IntegrityError
 from ..policy.model import Policy, PublicKey, Trust
-from .approval import Matter, decisions
+from .approval import Matter, concerning
 from .envelope import Sealed, open_envelope
 from .keys import load_public
-from .statement import KINDS, RELEASE, Statement, purl
+from .statement import APPROVAL, KINDS, RELEASE, WAIVER, Statement, purl
 from .store import Evidence
+from .waiver import waiver_fault
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,16 @@ def judge(evidence: Evidence, policy: Policy, kind: str, digest: str, name: str,
 def judge_approvals(evidence: Evidence, policy: Policy, matter: Matter, role: str, threshold: int, now: datetime) -> Judgement:
     """Whose decisions in ``role`` on an RFC count; rejections count as well, so look at what each says."""
     subject = (matter.digest, purl(matter.release, matter.version))
-    return _judge(decisions(evidence, matter.rfc, role), policy, "approval", Trust(role, threshold), subject, now, matter.fault)
+    decisions = concerning(evidence, APPROVAL, rfc=matter.rfc, role=role)
+    return _judge(decisions, policy, "approval", Trust(role, threshold), subject, now, matter.fault)
+
+
+def judge_waiver(evidence: Evidence, policy: Policy, matter: Matter, control: str, now: datetime) -> Judgement:
+    """Whose waivers of ``control`` count for an RFC."""
+    wanted = policy.waivers[control]
+    waivers = concerning(evidence, WAIVER, rfc=matter.rfc, control=control, role=wanted.role)
+    subject = (matter.digest, purl(matter.release, matter.version))
+    return _judge(waivers, policy, "waiver", wanted, subject, now, lambda statement: waiver_fault(statement, matter, now))
 
 
 def signers(evidence: Evidence, policy: Policy, kind: str) -> frozenset[str]:

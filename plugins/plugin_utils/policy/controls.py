@@ -10,7 +10,7 @@ is not known is ``INCONCLUSIVE``, never ``PASS``.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
 from fnmatch import fnmatchcase
@@ -55,6 +55,7 @@ class Facts:
 
     ``evidence``: the judgement of each kind of evidence that the policy's ``trust`` asks for. ``signed_approvals``: that of each role whose
     signed approval the policy asks for, for this type of RFC. ``builders``: the people of the policy who signed the package.
+    ``waivers``: the judgement of each control that the policy lets people waive.
     """
 
     now: datetime
@@ -70,6 +71,7 @@ class Facts:
     evidence_error: str = ""
     signed_approvals: Mapping[str, Judgement] | None = None
     builders: frozenset[str] | None = None
+    waivers: Mapping[str, Judgement] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -195,7 +197,7 @@ def _approvals(facts: Facts, rfc: Rfc) -> Finding:
     if facts.policy is None:
         return _unknown(f"the policy could not be read: {facts.policy_error}", "correct the policy")
     needed = facts.policy.approvals[rfc.type]
-    return _named_approvals(facts, facts.policy, rfc, needed) if isinstance(needed, int) else _signed_approvals(facts, facts.policy, rfc)
+    return _named_approvals(facts, facts.policy, rfc, needed) if isinstance(needed, int) else _signed_approvals(facts, rfc)
 
 
 def _named_approvals(facts: Facts, policy: Policy, rfc: Rfc, needed: int) -> Finding:
@@ -220,14 +222,21 @@ def _named_approvals(facts: Facts, policy: Policy, rfc: Rfc, needed: int) -> Fin
     return _passed(f"{len(people)} of {needed} approvals")
 
 
-def _signed_approvals(facts: Facts, policy: Policy, rfc: Rfc) -> Finding:
+def _barred(facts: Facts, rfc: Rfc) -> dict[str, str]:
+    """Who must not approve or waive, with why."""
+    separate = facts.policy.separate if facts.policy else frozenset()
+    barred = {person(rfc.requested_by): "the requester"} if {"requester", "approver"} <= separate else {}
+    if {"builder", "approver"} <= separate:
+        barred |= {person(name): "who signed the package" for name in facts.builders or ()}
+    return barred
+
+
+def _signed_approvals(facts: Facts, rfc: Rfc) -> Finding:
     """Approvals in each role that the policy names, as evidence over the RFC, the package and the CIs."""
     if facts.signed_approvals is None or facts.builders is None:
         why = facts.evidence_error or facts.scope_error
         return _unknown(f"the approvals could not be read: {why}", "make the DSL and the CMDB readable")
-    barred = {person(rfc.requested_by): "the requester"} if {"requester", "approver"} <= policy.separate else {}
-    if {"builder", "approver"} <= policy.separate:
-        barred |= {person(name): "who signed the package" for name in facts.builders}
+    barred = _barred(facts, rfc)
     lacking, given, rejected = [], [], []
     for role, judgement in facts.signed_approvals.items():
         # The last word of each person counts; of two at the same moment, the rejection.
@@ -339,6 +348,18 @@ CONTROLS: Mapping[str, Callable[[Facts, Rfc], Finding]] = {
 }
 
 
+def _waived(finding: Finding, judgement: Judgement | None, barred: Mapping[str, str]) -> Finding:
+    """What a finding comes to with the waivers that people signed. What could not be found out can't be waived: nobody knows what it is."""
+    if finding.result is not Result.FAIL or judgement is None or judgement.wanted is None:
+        return finding
+    given = {one.person: one.statement.predicate for one in judgement.counted if person(one.person) not in barred}
+    if len(given) < judgement.wanted.threshold:
+        notes = [f"{name}'s waiver does not count: {barred[person(name)]}" for name in judgement.people if person(name) in barred]
+        return replace(finding, reason="\n".join((finding.reason, *notes, *judgement.refused[:_REASONS])))
+    words = [f"waived by {name} until {said['expires']}: {' '.join(said['reason'].split()):.200}" for name, said in sorted(given.items())]
+    return Finding(Result.WAIVED, "\n".join((finding.reason, *words)))
+
+
 def evaluate_controls(facts: Facts) -> tuple[Control, ...]:
     """Every control's result, whatever the others found; one that breaks has found nothing out."""
     results = []
@@ -346,6 +367,7 @@ def evaluate_controls(facts: Facts) -> tuple[Control, ...]:
         if facts.rfc is not None:
             try:
                 finding = control(facts, facts.rfc)
+                finding = _waived(finding, facts.waivers.get(name), _barred(facts, facts.rfc))
             except Exception as error:  # a broken control must neither pass nor hide the others
                 finding = _unknown(f"the control itself failed: {type(error).__name__}: {error}", "report it to the control's author")
         elif name == "rfc_schema":

@@ -48,7 +48,7 @@ class Policy:
     """``approvals``: for each type of RFC how many distinct people have to approve it, by what it says itself; or how many in each role,
     by evidence that they signed. ``separate``: duties out of requester, builder and approver that one person may not have together.
     ``trust``: who has to sign evidence of each kind. ``documentation``: for each type of release, patterns that each have to be the name
-    of a document that comes with it.
+    of a document that comes with it. ``waivers``: who may waive which control.
     """
 
     approvals: Mapping[str, int | Mapping[str, int]]
@@ -57,6 +57,7 @@ class Policy:
     trust: Mapping[str, Trust] = field(default_factory=dict)
     separate: frozenset[str] = frozenset({"requester", "approver"})
     documentation: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    waivers: Mapping[str, Trust] = field(default_factory=dict)
 
 
 def load_policy(path: str | Path | None = None) -> Policy:
@@ -82,6 +83,7 @@ def load_policy(path: str | Path | None = None) -> Policy:
         people=people,
         trust={kind: Trust(**wanted) for kind, wanted in own.get("trust", {}).items()},
         separate=frozenset(own.get("separate", base["separate"])),
+        waivers={control: Trust(**wanted) for control, wanted in own.get("waivers", {}).items()},
         documentation={kind: tuple(wanted) for kind, wanted in own.get("documentation", base["documentation"]).items()},
     )
 
@@ -144,11 +146,12 @@ def _people(document: Document) -> dict[str, Person]:
 
 def _check_trust(document: Document, people: Mapping[str, Person]) -> None:
     """Enough people with a key have to have each role, or what is asked for could never be given."""
-    trust = document.data.get("trust", {})
-    for kind, wanted in trust.items() if isinstance(trust, dict) else ():
-        if document.is_good(("trust", kind)):
-            place = ("trust", kind, "threshold" if "threshold" in wanted else "role")
-            _check_role(document, people, wanted["role"], wanted.get("threshold", 1), ("trust", kind, "role"), place)
+    for section in ("trust", "waivers"):
+        trust = document.data.get(section, {})
+        for kind, wanted in trust.items() if isinstance(trust, dict) else ():
+            if document.is_good((section, kind)):
+                place = (section, kind, "threshold" if "threshold" in wanted else "role")
+                _check_role(document, people, wanted["role"], wanted.get("threshold", 1), (section, kind, "role"), place)
     approvals = document.data.get("approvals", {})
     for kind, wanted in approvals.items() if isinstance(approvals, dict) else ():
         if document.is_good(("approvals", kind)) and isinstance(wanted, dict):
