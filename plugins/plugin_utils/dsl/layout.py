@@ -4,16 +4,18 @@
 """The home of a definitive software library on a directory: an OCI image layout that only grows.
 
 A blob is complete and on disk before it gets its name, and a tag is set last, so whatever a crash leaves behind is
-invisible. Nothing here deletes, and a tag, once set, keeps its digest for ever.
+invisible. A tag, once set, keeps its digest for ever. Only a purge deletes, and never while somebody writes.
 """
 
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import hashlib
 import os
 import re
 import secrets
+import stat
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from io import BufferedReader
@@ -37,6 +39,7 @@ from .oci import (
     parse_json,
     referrers_tag,
 )
+from .walk import blobs_of, walk
 
 REF_NAME = "org.opencontainers.image.ref.name"
 
@@ -64,7 +67,7 @@ class OciLayout:
                 return cls.open(path)
             # What a creation that was killed may have left, and what a new file system has.
             taken = {entry.name for entry in path.iterdir() if not entry.name.startswith(".new-")}
-            taken -= {".lock", "index.json", "blobs", "lost+found"}
+            taken -= {".lock", ".purge.lock", "index.json", "blobs", "lost+found"}
             taken |= {entry.name for entry in path.glob("blobs/sha256/*")}
         except FileNotFoundError:
             return None
@@ -131,6 +134,14 @@ class OciLayout:
             finally:
                 temporary.unlink(missing_ok=True)
         return descriptor
+
+    def has_blob(self, descriptor: Descriptor) -> bool:
+        """Whether a blob of that digest and size is there; nobody looks at its bytes."""
+        try:
+            found = self._path(descriptor.digest).lstat()
+        except OSError:
+            return False
+        return stat.S_ISREG(found.st_mode) and found.st_size == descriptor.size
 
     def put_manifest(self, content: bytes) -> Descriptor:
         """Store a package's manifest, or another's."""
@@ -236,7 +247,7 @@ class OciLayout:
                 grown = self.put_blob(index_of([*listed, descriptor]), IMAGE_INDEX)
                 index = self._read_index()
                 tag = referrers_tag(subject)
-                index["manifests"] = [entry for entry in index["manifests"] if entry.get("annotations", {}).get(REF_NAME) != tag]
+                index["manifests"] = [entry for entry in index["manifests"] if _tag(entry) != tag]
                 index["manifests"].append(replace(grown, annotations={REF_NAME: tag}).to_json())
                 self._write_index(index)
         return descriptor
@@ -252,6 +263,88 @@ class OciLayout:
         """The digest of the package of a release, or ``None`` when it was never archived here."""
         descriptor = self.tags().get(f"{name}:{version}")
         return descriptor.digest if descriptor else None
+
+    @contextlib.contextmanager
+    def writing(self) -> Iterator[None]:
+        """While this is held nobody purges here: what was put, and what was found to be there already, stays until its tag is set."""
+        # Taken by hand, so that what goes wrong inside is not told as a fault of the lock.
+        with contextlib.ExitStack() as stack:
+            with _told(f"can't write to the DSL {self.path}"):
+                stack.enter_context(locked(self.path / ".purge.lock", fcntl.LOCK_SH))
+            yield
+
+    def purge(self, name: str, version: str, digest: str) -> int:
+        """Take away a release's package and what refers to it; return how many bytes that freed.
+
+        The tag goes first, so that nobody sees half a package, and the package's manifest last, so that a purge that was killed can
+        be run again. Raises what :meth:`.home.Home.purge` raises, and :class:`IntegrityError` when another package is damaged, since
+        then nobody knows what it needs.
+        """
+        reference = f"{name}:{version}"
+        with _told(f"can't purge the DSL {self.path}"), self._alone():
+            existing = self.resolve(name, version)
+            if existing not in (None, digest):
+                raise ConflictError(f"{reference} is {existing} in the DSL, not {digest}; nothing was purged")
+            gone = walk(self, Descriptor(MANIFEST, digest, 0)).parts
+            with locked(self.path / ".lock"):
+                index = self._read_index()
+                kept = {entry["digest"] for entry in index["manifests"] if _tag(entry) not in (None, reference)}
+                manifests = {digest, *(part.descriptor.digest for part in gone if part.manifest is not None)}
+                lists = {referrers_tag(manifest) for manifest in manifests - kept}
+                needed = self._needed(entry for entry in index["manifests"] if _tag(entry) not in {reference, *lists})
+                index["manifests"] = [entry for entry in index["manifests"] if _tag(entry) != reference]
+                self._write_index(index)
+            freed = sum(self._remove(part.descriptor.digest) for part in gone if part.descriptor.digest not in {digest, *needed})
+            freed += self._unlist(lists, needed)
+            # Last, since it leads to the others: what refers to it would not be found again after a crash.
+            return freed + (self._remove(digest) if digest not in needed else 0)
+
+    def _unlist(self, lists: set[str], needed: set[str]) -> int:
+        """Take lists of referrers away."""
+        with locked(self.path / ".lock"):
+            index = self._read_index()
+            gone = [entry for entry in index["manifests"] if _tag(entry) in lists]
+            index["manifests"] = [entry for entry in index["manifests"] if _tag(entry) not in lists]
+            self._write_index(index)
+        return sum(self._remove(entry["digest"]) for entry in gone if entry["digest"] not in needed)
+
+    @contextlib.contextmanager
+    def _alone(self) -> Iterator[None]:
+        try:
+            with locked(self.path / ".purge.lock", fcntl.LOCK_EX | fcntl.LOCK_NB):
+                yield
+        except BlockingIOError as error:
+            raise ConflictError(f"somebody is writing to the DSL {self.path}, so nothing was purged; run this again later") from error
+
+    def _needed(self, entries: Iterable[Any]) -> set[str]:
+        """Every digest that these entries of the index lead to; raises :class:`IntegrityError` when one of them can't be followed."""
+        found: set[str] = set()
+        todo = [Descriptor.from_json(entry, str(self._index)) for entry in entries]
+        for descriptor in todo:
+            if descriptor.media_type not in (MANIFEST, IMAGE_INDEX):
+                raise IntegrityError(
+                    f"{self._index} names {descriptor.digest}, a {descriptor.media_type:.80} that can't be followed; take it out"
+                )
+        while todo:
+            descriptor = todo.pop()
+            if descriptor.digest in found:
+                continue
+            found.add(descriptor.digest)
+            if descriptor.media_type == IMAGE_INDEX:
+                todo += parse_index(self.read_blob(descriptor.digest, INDEX_LIMIT), descriptor.digest)
+            elif descriptor.media_type == MANIFEST:
+                todo += blobs_of(self.read_manifest(descriptor.digest), descriptor.digest)
+        return found
+
+    def _remove(self, digest: str) -> int:
+        """Unlink a blob; return its size, 0 when it is gone already."""
+        path = self._path(digest)
+        try:
+            size = path.lstat().st_size
+            path.unlink()
+        except FileNotFoundError:
+            return 0
+        return size
 
     @property
     def _index(self) -> Path:
@@ -279,6 +372,11 @@ class OciLayout:
 
     def _write_index(self, index: dict[str, Any]) -> None:
         write_atomically(self._index, canonical(index))
+
+
+def _tag(entry: Any) -> str | None:
+    annotations = entry.get("annotations") if isinstance(entry, dict) else None
+    return annotations.get(REF_NAME) if isinstance(annotations, dict) else None
 
 
 @contextlib.contextmanager

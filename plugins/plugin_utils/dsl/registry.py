@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, cast
 from urllib.parse import urljoin, urlsplit
 
-from ..errors import IntegrityError, TidegateError
+from ..errors import ConflictError, IntegrityError, TidegateError
 from ..files import pour
 from ..libs import require
 from .oci import (
@@ -39,6 +39,7 @@ from .oci import (
     parse_json,
     referrers_tag,
 )
+from .walk import walk
 
 with contextlib.suppress(ImportError):
     import oras.auth
@@ -209,15 +210,19 @@ class Repository:
         wire = self.library.wire
         with _told(), tempfile.TemporaryFile(prefix="tidegate-") as spool:
             descriptor = Descriptor(media_type, *pour(source, spool.write))
-            with wire.ask("HEAD", f"{self.path}/blobs/{descriptor.digest}", ok=(200, 404)) as answer:
-                if answer.status_code == 200 and answer.headers.get("Content-Length") == str(descriptor.size):
-                    return descriptor
+            if self.has_blob(descriptor):
+                return descriptor
             with wire.ask("POST", f"{self.path}/blobs/uploads/", ok=(202,), data=b"") as answer:
                 upload = urljoin(answer.url, answer.headers.get("Location", ""))
             spool.seek(0)
             upload += f"{'&' if '?' in upload else '?'}digest={descriptor.digest}"
             with wire.ask("PUT", upload, ok=(201,), data=spool if descriptor.size else b"", Content_Type="application/octet-stream"):
                 return descriptor
+
+    def has_blob(self, descriptor: Descriptor) -> bool:
+        """Whether a blob of that digest and size is there; nobody looks at its bytes."""
+        with self.library.wire.ask("HEAD", f"{self.path}/blobs/{_named(descriptor.digest)}", ok=(200, 404)) as answer:
+            return bool(answer.status_code == 200 and answer.headers.get("Content-Length") == str(descriptor.size))
 
     def put_manifest(self, content: bytes) -> Descriptor:
         """Store a manifest under its digest."""
@@ -322,6 +327,36 @@ class Repository:
                     digest = f"sha256:{hashlib.sha256(content).hexdigest()}"
                     found[digest] = Descriptor(MANIFEST, digest, len(content), artifact_type=artifact_of(content, subject))
         return [found[digest] for digest in sorted(found)]
+
+    def writing(self) -> contextlib.AbstractContextManager[None]:
+        """Nothing to hold: a registry keeps blobs that a manifest names, and its garbage collector leaves young ones alone."""
+        return contextlib.nullcontext()
+
+    def purge(self, name: str, version: str, digest: str) -> int:
+        """Delete a release's manifest and what refers to it. The bytes are freed by the registry's garbage collector, so it returns 0."""
+        existing = self.resolve(name, version)
+        if existing not in (None, digest):
+            raise ConflictError(f"{self}:{version} is {existing}, not {digest}; nothing was purged")
+        kept = {found.digest for tag in self.tags() if tag != version and (found := self.tagged(tag))}
+        if digest in kept:
+            raise ConflictError(f"{digest} has another tag in {self} too, so nothing was purged; take that tag away first")
+        gone = [part.descriptor.digest for part in walk(self, Descriptor(MANIFEST, digest, 0)).parts if part.manifest is not None]
+        # The package first, since its tag goes with it; the lists last, since they lead to the others after a crash.
+        manifests = [manifest for manifest in dict.fromkeys([digest, *gone]) if manifest not in kept]
+        for manifest in manifests:
+            self._delete(manifest)
+        for listed in [self.tagged(referrers_tag(manifest)) for manifest in manifests]:
+            if listed is not None:
+                self._delete(listed.digest)
+        return 0
+
+    def _delete(self, digest: str) -> None:
+        with self.library.wire.ask("DELETE", f"{self.path}/manifests/{digest}", ok=(202, 404, 405)) as answer:
+            if answer.status_code == 405:
+                raise TidegateError(
+                    f"the registry {self.library.wire.host} does not let anybody delete; allow it there (for Distribution, "
+                    "storage.delete.enabled: true) and run this again"
+                )
 
     def tags(self) -> list[str]:
         """Every tag that is not about referrers."""
