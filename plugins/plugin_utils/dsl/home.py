@@ -56,6 +56,12 @@ class Home(Protocol):
     def referrers(self, subject: str) -> list[Descriptor]:
         """What refers to a manifest, each with its artifact type; nobody has looked into them yet."""
 
+    def unlisted(self, subject: str) -> list[Descriptor]:
+        """What says of itself that it refers to a manifest, as far as it can be found without the list that :meth:`referrers` reads."""
+
+    def relist(self, subject: str, entries: Iterable[Descriptor]) -> None:
+        """Make a new list of what refers to a manifest, in place of a damaged one."""
+
     def writing(self) -> AbstractContextManager[None]:
         """While this is held nobody purges here. Hold it from the first blob to the tag that names it; many may at once."""
 

@@ -116,6 +116,25 @@ class OciLayout:
         layout.tags()
         return layout
 
+    @classmethod
+    def renew(cls, path: str | Path) -> OciLayout | None:
+        """A layout whose index is damaged, with a new and empty one; ``None`` when the index is not what is wrong.
+
+        The damaged index stays beside it, under another name. The blobs are as they were.
+        """
+        layout = cls(Path(path))
+        if not (layout.path / "oci-layout").is_file():
+            return None
+        with _told(f"can't write to the DSL {path}"), locked(layout.path / ".lock"):
+            try:
+                layout.tags()
+            except IntegrityError:
+                with contextlib.suppress(FileNotFoundError):
+                    layout._index.rename(layout.path / f"index.json.damaged-{secrets.token_hex(4)}")
+                layout._write_index({"schemaVersion": 2, "mediaType": IMAGE_INDEX, "manifests": []})
+                return layout
+        return None
+
     def put_blob(self, source: bytes | Iterable[bytes], media_type: str) -> Descriptor:
         """Store a blob, given whole or in chunks. A blob that is there already is kept.
 
@@ -244,12 +263,7 @@ class OciLayout:
         with _told(f"can't write to the DSL {self.path}"), locked(self.path / ".lock"):
             listed = self.referrers(subject)
             if descriptor.digest not in {entry.digest for entry in listed}:
-                grown = self.put_blob(index_of([*listed, descriptor]), IMAGE_INDEX)
-                index = self._read_index()
-                tag = referrers_tag(subject)
-                index["manifests"] = [entry for entry in index["manifests"] if _tag(entry) != tag]
-                index["manifests"].append(replace(grown, annotations={REF_NAME: tag}).to_json())
-                self._write_index(index)
+                self._list(subject, [*listed, descriptor])
         return descriptor
 
     def referrers(self, subject: str) -> list[Descriptor]:
@@ -258,6 +272,64 @@ class OciLayout:
         if listing is None:
             return []
         return parse_index(self.read_blob(listing.digest, INDEX_LIMIT), listing.digest)
+
+    def listings(self) -> set[str]:
+        """The digests of all lists of referrers."""
+        return {found.digest for tag, found in self.tags().items() if DIGEST.fullmatch(tag.replace("-", ":", 1))}
+
+    def unlisted(self, subject: str) -> list[Descriptor]:
+        """What says of itself that it refers to ``subject``, for when the list is damaged; looks into every small blob."""
+        return [
+            Descriptor(MANIFEST, digest, len(content), artifact_type=str(document["artifactType"]))
+            for digest, content, document in self.manifests()
+            if isinstance(document.get("subject"), dict) and document["subject"].get("digest") == subject and document.get("artifactType")
+        ]
+
+    def manifests(self) -> Iterator[tuple[str, bytes, dict[str, Any]]]:
+        """Every manifest that is there whole, whether anything names it or not, with its digest and what it says."""
+        for digest in self.files():
+            with contextlib.suppress(IntegrityError):
+                content = self.read_manifest(digest)
+                document = parse_json(content, digest) if content.startswith(b"{") else {}
+                if document.get("mediaType") == MANIFEST:
+                    yield digest, content, document
+
+    def relist(self, subject: str, entries: Iterable[Descriptor]) -> None:
+        """Make a new list of what refers to ``subject``, in place of a damaged one."""
+        with _told(f"can't write to the DSL {self.path}"), locked(self.path / ".lock"):
+            self._list(subject, entries)
+
+    def files(self) -> list[str]:
+        """What is in the place for blobs, by digest, the largest first; leftovers of writers that were killed under their own names."""
+        with _told(f"can't read the DSL {self.path}"), os.scandir(self._blobs) as entries:
+            found = [(entry.stat(follow_symlinks=False).st_size, entry.name) for entry in entries]
+        return [f"sha256:{name}" if re.fullmatch("[0-9a-f]{64}", name) else name for _size, name in sorted(found, reverse=True)]
+
+    def check_file(self, digest: str) -> tuple[str, tuple[int, bool]]:
+        """Of one of :meth:`files` its digest again, its size, and whether it holds what its name says; a leftover does."""
+        path = self._blobs / digest.removeprefix("sha256:")
+        try:
+            # Neither follow a link out of here nor wait for a pipe that somebody planted.
+            with open(os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK), "rb") as stream:
+                status = os.fstat(stream.fileno())
+                if not stat.S_ISREG(status.st_mode):
+                    return digest, (0, False)
+                intact = digest == path.name or f"sha256:{hashlib.file_digest(stream, 'sha256').hexdigest()}" == digest
+                return digest, (status.st_size, intact)
+        except FileNotFoundError:
+            return digest, (0, True)  # a writer gave it another name meanwhile, or somebody purged it
+        except OSError:  # a link, or a disk that can't read it any more
+            return digest, (0, False)
+
+    def discard(self, digest: str) -> int:
+        """Unlink a blob that nothing needs; return its size, 0 when it is gone already."""
+        path = self._path(digest)
+        try:
+            size = path.lstat().st_size
+            path.unlink()
+        except FileNotFoundError:
+            return 0
+        return size
 
     def resolve(self, name: str, version: str) -> str | None:
         """The digest of the package of a release, or ``None`` when it was never archived here."""
@@ -294,10 +366,10 @@ class OciLayout:
                 needed = self._needed(entry for entry in index["manifests"] if _tag(entry) not in {reference, *lists})
                 index["manifests"] = [entry for entry in index["manifests"] if _tag(entry) != reference]
                 self._write_index(index)
-            freed = sum(self._remove(part.descriptor.digest) for part in gone if part.descriptor.digest not in {digest, *needed})
+            freed = sum(self.discard(part.descriptor.digest) for part in gone if part.descriptor.digest not in {digest, *needed})
             freed += self._unlist(lists, needed)
             # Last, since it leads to the others: what refers to it would not be found again after a crash.
-            return freed + (self._remove(digest) if digest not in needed else 0)
+            return freed + (self.discard(digest) if digest not in needed else 0)
 
     def _unlist(self, lists: set[str], needed: set[str]) -> int:
         """Take lists of referrers away."""
@@ -306,7 +378,7 @@ class OciLayout:
             gone = [entry for entry in index["manifests"] if _tag(entry) in lists]
             index["manifests"] = [entry for entry in index["manifests"] if _tag(entry) not in lists]
             self._write_index(index)
-        return sum(self._remove(entry["digest"]) for entry in gone if entry["digest"] not in needed)
+        return sum(self.discard(entry["digest"]) for entry in gone if entry["digest"] not in needed)
 
     @contextlib.contextmanager
     def _alone(self) -> Iterator[None]:
@@ -336,15 +408,13 @@ class OciLayout:
                 todo += blobs_of(self.read_manifest(descriptor.digest), descriptor.digest)
         return found
 
-    def _remove(self, digest: str) -> int:
-        """Unlink a blob; return its size, 0 when it is gone already."""
-        path = self._path(digest)
-        try:
-            size = path.lstat().st_size
-            path.unlink()
-        except FileNotFoundError:
-            return 0
-        return size
+    def _list(self, subject: str, entries: Iterable[Descriptor]) -> None:
+        grown = self.put_blob(index_of(entries), IMAGE_INDEX)
+        index = self._read_index()
+        tag = referrers_tag(subject)
+        index["manifests"] = [entry for entry in index["manifests"] if _tag(entry) != tag]
+        index["manifests"].append(replace(grown, annotations={REF_NAME: tag}).to_json())
+        self._write_index(index)
 
     @property
     def _index(self) -> Path:

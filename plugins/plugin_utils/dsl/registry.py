@@ -328,6 +328,14 @@ class Repository:
                     found[digest] = Descriptor(MANIFEST, digest, len(content), artifact_type=artifact_of(content, subject))
         return [found[digest] for digest in sorted(found)]
 
+    def unlisted(self, subject: str) -> list[Descriptor]:
+        """Nothing: a registry can't be asked for manifests that nobody listed."""
+        return []
+
+    def relist(self, subject: str, entries: Iterable[Descriptor]) -> None:
+        """Make a new list of what refers to ``subject``, in place of a damaged one."""
+        self.put_as(referrers_tag(subject), index_of(entries), IMAGE_INDEX)
+
     def writing(self) -> contextlib.AbstractContextManager[None]:
         """Nothing to hold: a registry keeps blobs that a manifest names, and its garbage collector leaves young ones alone."""
         return contextlib.nullcontext()
