@@ -43,9 +43,10 @@ class ActionModule(TidegateAction):
             lines = [str(damage) for damage in found.damaged]
             result.update(failed=True, msg=f"{len(lines)} blobs of {dsl} are damaged or missing; {advice}:\n" + "\n".join(lines))
         else:
-            healed = f", {len(found.healed)} of them after they were healed" if found.healed and write else ""
-            healed = f"; {len(found.healed)} could be healed" if found.healed and not write else healed
-            result["msg"] = f"{found.blobs} blobs, {found.size} bytes, are what their digests say{healed}"
+            result["msg"] = f"{found.blobs} blobs, {found.size} bytes, are what their digests say"
+            if found.healed:
+                done = "were healed" if write else "are damaged or missing and could be healed"
+                result["msg"] = f"{found.blobs} blobs, {found.size} bytes, were looked at; {len(found.healed)} {done}"
         return result
 
 

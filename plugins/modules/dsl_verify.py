@@ -26,7 +26,8 @@ extends_documentation_fragment:
 options:
   replica:
     description:
-      - Another home of the same library to heal it from, a directory or V(oci://host[:port]/prefix), such as M(tidegate.release.dsl_sync) makes.
+      - Another home of the same library to heal it from, a directory or V(oci://host[:port]/prefix), such as
+        M(tidegate.release.dsl_sync) makes.
       - It need not be trusted, nothing is taken from it that is not what its digest says. But the releases of a damaged C(index.json)
         are those of the replica.
     type: str

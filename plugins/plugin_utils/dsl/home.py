@@ -8,7 +8,7 @@ An address is a directory, for an OCI image layout, or ``oci://host[:port]/prefi
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
 from typing import BinaryIO, Protocol
 
@@ -65,11 +65,12 @@ class Home(Protocol):
     def writing(self) -> AbstractContextManager[None]:
         """While this is held nobody purges here. Hold it from the first blob to the tag that names it; many may at once."""
 
-    def purge(self, name: str, version: str, digest: str) -> int:
-        """Take away a release's package and what refers to it, the tag first; return how many bytes that freed.
+    def purging(self, name: str, version: str, digest: str) -> AbstractContextManager[Callable[[], int]]:
+        """Prepare to purge a release: while it is held nobody writes here, and calling what it gives cannot be refused any more.
 
-        What another package needs stays. Purging what is gone goes on where a purge that was killed stopped. Raises
-        :class:`ConflictError`, and takes nothing away, when somebody is writing here or the release is another digest.
+        That call takes the package away and what refers to it, the tag first, and returns how many bytes that freed. What another package
+        needs stays. Purging what is gone goes on where a purge that was killed stopped. Raises :class:`ConflictError` when somebody is
+        writing here or the release is another digest.
         """
 
 

@@ -16,7 +16,7 @@ import os
 import re
 import secrets
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from io import BufferedReader
 from pathlib import Path
@@ -336,57 +336,57 @@ class OciLayout:
         descriptor = self.tags().get(f"{name}:{version}")
         return descriptor.digest if descriptor else None
 
-    @contextlib.contextmanager
-    def writing(self) -> Iterator[None]:
+    def writing(self) -> contextlib.AbstractContextManager[None]:
         """While this is held nobody purges here: what was put, and what was found to be there already, stays until its tag is set."""
-        # Taken by hand, so that what goes wrong inside is not told as a fault of the lock.
-        with contextlib.ExitStack() as stack:
-            with _told(f"can't write to the DSL {self.path}"):
-                stack.enter_context(locked(self.path / ".purge.lock", fcntl.LOCK_SH))
-            yield
+        return self._held(fcntl.LOCK_SH)
 
-    def purge(self, name: str, version: str, digest: str) -> int:
-        """Take away a release's package and what refers to it; return how many bytes that freed.
+    @contextlib.contextmanager
+    def purging(self, name: str, version: str, digest: str) -> Iterator[Callable[[], int]]:
+        """Prepare to purge a release; what it gives does so.
 
         The tag goes first, so that nobody sees half a package, and the package's manifest last, so that a purge that was killed can
-        be run again. Raises what :meth:`.home.Home.purge` raises, and :class:`IntegrityError` when another package is damaged, since
+        be run again. Raises what :meth:`.home.Home.purging` raises, and :class:`IntegrityError` when another package is damaged, since
         then nobody knows what it needs.
         """
         reference = f"{name}:{version}"
-        with _told(f"can't purge the DSL {self.path}"), self._alone():
-            existing = self.resolve(name, version)
-            if existing not in (None, digest):
-                raise ConflictError(f"{reference} is {existing} in the DSL, not {digest}; nothing was purged")
-            gone = walk(self, Descriptor(MANIFEST, digest, 0)).parts
-            with locked(self.path / ".lock"):
-                index = self._read_index()
-                kept = {entry["digest"] for entry in index["manifests"] if _tag(entry) not in (None, reference)}
-                manifests = {digest, *(part.descriptor.digest for part in gone if part.manifest is not None)}
-                lists = {referrers_tag(manifest) for manifest in manifests - kept}
-                needed = self._needed(entry for entry in index["manifests"] if _tag(entry) not in {reference, *lists})
-                index["manifests"] = [entry for entry in index["manifests"] if _tag(entry) != reference]
-                self._write_index(index)
-            freed = sum(self.discard(part.descriptor.digest) for part in gone if part.descriptor.digest not in {digest, *needed})
-            freed += self._unlist(lists, needed)
-            # Last, since it leads to the others: what refers to it would not be found again after a crash.
-            return freed + (self.discard(digest) if digest not in needed else 0)
+        with self._held(fcntl.LOCK_EX | fcntl.LOCK_NB):
+            entries = self._read_index()["manifests"]
+            if self.resolve(name, version) not in (None, digest):
+                raise ConflictError(f"{reference} is {self.resolve(name, version)} in the DSL, not {digest}; nothing was purged")
+            parts = [part.descriptor.digest for part in walk(self, Descriptor(MANIFEST, digest, 0)).parts]
+            kept = {entry["digest"] for entry in entries if _tag(entry) not in (None, reference)}
+            lists = {referrers_tag(part) for part in {digest, *parts} - kept}
+            needed = self._needed(entry for entry in entries if _tag(entry) not in {reference, *lists})
 
-    def _unlist(self, lists: set[str], needed: set[str]) -> int:
-        """Take lists of referrers away."""
+            def purge() -> int:
+                with _told(f"can't purge the DSL {self.path}"):
+                    self._untag({reference})
+                    freed = sum(self.discard(part) for part in parts if part not in {digest, *needed})
+                    gone = [self.tags()[tag].digest for tag in lists & self.tags().keys()]
+                    self._untag(lists)
+                    # The manifest last, since it leads to the others: a purge that was killed would not find them again.
+                    return freed + sum(self.discard(part) for part in [*gone, digest] if part not in needed)
+
+            yield purge
+
+    def _untag(self, tags: set[str]) -> None:
         with locked(self.path / ".lock"):
             index = self._read_index()
-            gone = [entry for entry in index["manifests"] if _tag(entry) in lists]
-            index["manifests"] = [entry for entry in index["manifests"] if _tag(entry) not in lists]
+            index["manifests"] = [entry for entry in index["manifests"] if _tag(entry) not in tags]
             self._write_index(index)
-        return sum(self.discard(entry["digest"]) for entry in gone if entry["digest"] not in needed)
 
     @contextlib.contextmanager
-    def _alone(self) -> Iterator[None]:
-        try:
-            with locked(self.path / ".purge.lock", fcntl.LOCK_EX | fcntl.LOCK_NB):
-                yield
-        except BlockingIOError as error:
-            raise ConflictError(f"somebody is writing to the DSL {self.path}, so nothing was purged; run this again later") from error
+    def _held(self, operation: int) -> Iterator[None]:
+        """The lock that writers share and a purge has alone."""
+        with contextlib.ExitStack() as stack:  # so that what goes wrong inside is not told as a fault of the lock
+            with _told(f"can't write to the DSL {self.path}"):
+                try:
+                    stack.enter_context(locked(self.path / ".purge.lock", operation))
+                except BlockingIOError as error:
+                    raise ConflictError(
+                        f"somebody is writing to the DSL {self.path}, so nothing was purged; run this again later"
+                    ) from error
+            yield
 
     def _needed(self, entries: Iterable[Any]) -> set[str]:
         """Every digest that these entries of the index lead to; raises :class:`IntegrityError` when one of them can't be followed."""

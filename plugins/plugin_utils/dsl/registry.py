@@ -15,7 +15,7 @@ import os
 import re
 import tempfile
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO, cast
@@ -340,30 +340,36 @@ class Repository:
         """Nothing to hold: a registry keeps blobs that a manifest names, and its garbage collector leaves young ones alone."""
         return contextlib.nullcontext()
 
-    def purge(self, name: str, version: str, digest: str) -> int:
-        """Delete a release's manifest and what refers to it. The bytes are freed by the registry's garbage collector, so it returns 0."""
+    @contextlib.contextmanager
+    def purging(self, name: str, version: str, digest: str) -> Iterator[Callable[[], int]]:
+        """Prepare to delete a release's manifest and what refers to it. The bytes are freed by the registry's garbage collector."""
         existing = self.resolve(name, version)
         if existing not in (None, digest):
             raise ConflictError(f"{self}:{version} is {existing}, not {digest}; nothing was purged")
         kept = {found.digest for tag in self.tags() if tag != version and (found := self.tagged(tag))}
         if digest in kept:
             raise ConflictError(f"{digest} has another tag in {self} too, so nothing was purged; take that tag away first")
+        self._delete(f"sha256:{'0' * 64}")  # what nobody has, to hear whether it lets us
         gone = [part.descriptor.digest for part in walk(self, Descriptor(MANIFEST, digest, 0)).parts if part.manifest is not None]
         # The package first, since its tag goes with it; the lists last, since they lead to the others after a crash.
         manifests = [manifest for manifest in dict.fromkeys([digest, *gone]) if manifest not in kept]
-        for manifest in manifests:
-            self._delete(manifest)
-        for listed in [self.tagged(referrers_tag(manifest)) for manifest in manifests]:
-            if listed is not None:
-                self._delete(listed.digest)
-        return 0
+
+        def purge() -> int:
+            for manifest in manifests:
+                self._delete(manifest)
+            for listed in [self.tagged(referrers_tag(manifest)) for manifest in manifests]:
+                if listed is not None:
+                    self._delete(listed.digest)
+            return 0
+
+        yield purge
 
     def _delete(self, digest: str) -> None:
         with self.library.wire.ask("DELETE", f"{self.path}/manifests/{digest}", ok=(202, 404, 405)) as answer:
             if answer.status_code == 405:
                 raise TidegateError(
-                    f"the registry {self.library.wire.host} does not let anybody delete; allow it there (for Distribution, "
-                    "storage.delete.enabled: true) and run this again"
+                    f"the registry {self.library.wire.host} does not let anybody delete, so nothing was purged; allow it there (for "
+                    "Distribution, storage.delete.enabled: true) and run this again"
                 )
 
     def tags(self) -> list[str]:

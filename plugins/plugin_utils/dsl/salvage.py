@@ -29,7 +29,7 @@ def salvage(path: str, replica: Library) -> tuple[OciLayout, list[str]] | None:
             layout.refer(subject["digest"], content)
         elif document.get("artifactType") == ARTIFACT and digest not in tagged and isinstance(annotations, dict):
             problems.append(
-                f"{annotations.get(TITLE)!a} {annotations.get(VERSION)!a} is in the blobs as {digest}, and the replica does not have it; if it "
-                "was archived here, archive it again"
+                f"{annotations.get(TITLE)!a} {annotations.get(VERSION)!a} is in the blobs as {digest}, and the replica does not have it; "
+                "if it was archived here, archive it again"
             )
     return layout, problems

@@ -31,7 +31,7 @@ class Damage:
 
     def __str__(self) -> str:
         whom = ", ".join(" ".join(release) for release in self.releases)
-        return f"{self.digest} is {self.what}, {f'which touches {whom}' if whom else 'which touches no release'}"
+        return f"{self.digest} is {self.what}, {f'which touches {whom}' if whom else 'which touches no release that can be read'}"
 
 
 @dataclass
