@@ -37,7 +37,7 @@ class ActionModule(TidegateAction):
             return standing(source.repository(name), policy, Release(name, version, digest), now).distrust
 
         copied = replicate(source, target, releases, refuse, write)
-        result = {"changed": bool(copied.releases), **asdict(copied)}
+        result = {"changed": bool(copied.releases or copied.blobs), **asdict(copied)}
         if copied.problems:
             result.update(failed=True, msg="\n".join(copied.problems))
         return result

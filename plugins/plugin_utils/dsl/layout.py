@@ -353,27 +353,33 @@ class OciLayout:
             entries = self._read_index()["manifests"]
             if self.resolve(name, version) not in (None, digest):
                 raise ConflictError(f"{reference} is {self.resolve(name, version)} in the DSL, not {digest}; nothing was purged")
-            parts = [part.descriptor.digest for part in walk(self, Descriptor(MANIFEST, digest, 0)).parts]
+            groups = walk(self, Descriptor(MANIFEST, digest, 0)).groups()
             kept = {entry["digest"] for entry in entries if _tag(entry) not in (None, reference)}
-            lists = {referrers_tag(part) for part in {digest, *parts} - kept}
+            lists = {referrers_tag(manifest) for manifest in {digest, *dict(groups)} - kept}
             needed = self._needed(entry for entry in entries if _tag(entry) not in {reference, *lists})
 
             def purge() -> int:
                 with _told(f"can't purge the DSL {self.path}"):
-                    self._untag({reference})
-                    freed = sum(self.discard(part) for part in parts if part not in {digest, *needed})
-                    gone = [self.tags()[tag].digest for tag in lists & self.tags().keys()]
-                    self._untag(lists)
-                    # The manifest last, since it leads to the others: a purge that was killed would not find them again.
-                    return freed + sum(self.discard(part) for part in [*gone, digest] if part not in needed)
+                    self._untag(reference)
+                    freed = 0
+                    # Each after what it leads to, or a purge that was killed would not find that again: what refers to a manifest,
+                    # its blobs, the list of what refers to it, and then itself.
+                    for manifest, blobs in [(digest, []), *groups][::-1]:
+                        listed = self._untag(referrers_tag(manifest)) if referrers_tag(manifest) in lists else []
+                        freed += sum(self.discard(gone) for gone in [*blobs, *listed, manifest] if gone not in needed)
+                    return freed
 
             yield purge
 
-    def _untag(self, tags: set[str]) -> None:
+    def _untag(self, tag: str) -> list[str]:
+        """Take a tag away; return what it named."""
         with locked(self.path / ".lock"):
             index = self._read_index()
-            index["manifests"] = [entry for entry in index["manifests"] if _tag(entry) not in tags]
-            self._write_index(index)
+            named = [entry["digest"] for entry in index["manifests"] if _tag(entry) == tag]
+            if named:
+                index["manifests"] = [entry for entry in index["manifests"] if _tag(entry) != tag]
+                self._write_index(index)
+        return named
 
     @contextlib.contextmanager
     def _held(self, operation: int) -> Iterator[None]:

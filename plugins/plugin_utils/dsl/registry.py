@@ -319,18 +319,23 @@ class Repository:
         if listed is not None:
             where = f"the list of what refers to {subject}"
             found = {entry.digest: entry for entry in parse_index(listed, where)} | found
-        known = {digest[7:39] for digest in found}
+        found |= {entry.digest: entry for entry in self._with_own_tag(subject, {digest[7:39] for digest in found})}
+        return [found[digest] for digest in sorted(found)]
+
+    def unlisted(self, subject: str) -> list[Descriptor]:
+        """What refers to a manifest and has a tag that says so."""
+        return self._with_own_tag(subject, set())
+
+    def _with_own_tag(self, subject: str, known: set[str]) -> list[Descriptor]:
+        """What :meth:`refer` gave a tag, but for that whose digest begins with one of ``known``."""
+        found = []
         for tag in self._tags():
             if tag.startswith(f"{referrers_tag(subject)}.") and tag[-32:] not in known:
                 content = self._fetch("manifests", tag, MANIFEST_LIMIT)
                 if content is not None:  # a tag can be seen a moment before there is something behind it
                     digest = f"sha256:{hashlib.sha256(content).hexdigest()}"
-                    found[digest] = Descriptor(MANIFEST, digest, len(content), artifact_type=artifact_of(content, subject))
-        return [found[digest] for digest in sorted(found)]
-
-    def unlisted(self, subject: str) -> list[Descriptor]:
-        """Nothing: a registry can't be asked for manifests that nobody listed."""
-        return []
+                    found.append(Descriptor(MANIFEST, digest, len(content), artifact_type=artifact_of(content, subject)))
+        return found
 
     def relist(self, subject: str, entries: Iterable[Descriptor]) -> None:
         """Make a new list of what refers to ``subject``, in place of a damaged one."""
@@ -350,16 +355,18 @@ class Repository:
         if digest in kept:
             raise ConflictError(f"{digest} has another tag in {self} too, so nothing was purged; take that tag away first")
         self._delete(f"sha256:{'0' * 64}")  # what nobody has, to hear whether it lets us
-        gone = [part.descriptor.digest for part in walk(self, Descriptor(MANIFEST, digest, 0)).parts if part.manifest is not None]
-        # The package first, since its tag goes with it; the lists last, since they lead to the others after a crash.
-        manifests = [manifest for manifest in dict.fromkeys([digest, *gone]) if manifest not in kept]
+        referring = [
+            manifest for manifest, _blobs in walk(self, Descriptor(MANIFEST, digest, 0)).groups() if manifest not in {digest, *kept}
+        ]
 
         def purge() -> int:
-            for manifest in manifests:
-                self._delete(manifest)
-            for listed in [self.tagged(referrers_tag(manifest)) for manifest in manifests]:
-                if listed is not None:
-                    self._delete(listed.digest)
+            self._delete(digest)  # and its tag with it
+            # Each after what it leads to, or a purge that was killed would not find that again.
+            for manifest in [*referring[::-1], digest]:
+                listed = self.tagged(referrers_tag(manifest))
+                for gone in [listed.digest if listed else None, manifest]:
+                    if gone:
+                        self._delete(gone)
             return 0
 
         yield purge

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Collection, Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 
 from ..errors import ConflictError, IntegrityError, NotFoundError, TidegateError
 from .home import Home, Library
+from .layout import OciLayout
 from .oci import Descriptor
-from .walk import Part, Walk, walk
+from .walk import Part, walk
 
 _BLOCK = 1 << 20
 
@@ -50,12 +52,29 @@ def replicate(source: Library, target: Library | None, releases: dict[tuple[str,
     another digest is a problem, and the others are copied all the same. After a crash the same call goes on.
     """
     copied = Copied()
+    planned: set[tuple[str, str]] = set()
     for (name, version), package in releases.items():
         try:
             why = refuse(name, version, package.digest)
             if why:
                 raise IntegrityError(why)
-            _copy(source.repository(name), target.repository(name) if target else None, name, version, package, copied, write)
+            here, there = source.repository(name), target.repository(name) if target else None
+            with there.writing() if there and write else nullcontext():
+                tagged, missing = _missing(here, there, (name, version), package, copied)
+                for part in missing:
+                    # In a layout all releases share their blobs.
+                    key = "" if isinstance(there, OciLayout | None) else name, part.descriptor.digest
+                    if there and write:
+                        put_part(here, there, part)
+                    if key not in planned:
+                        copied.blobs += 1
+                        copied.size += part.descriptor.size
+                        copied.evidence += part.subject is not None
+                    planned.add(key)
+                if there and write:
+                    there.tag(name, version, package)
+            if missing or not tagged:
+                copied.releases.append({"name": name, "version": version, "digest": package.digest})
         except TidegateError as error:
             copied.problems.append(f"{name} {version} was not copied: {error}")
     return copied
@@ -86,58 +105,31 @@ def put_part(source: Home, target: Home, part: Part) -> None:
         target.refer(part.subject, part.manifest)
 
 
-def _copy(source: Home, target: Home | None, name: str, version: str, package: Descriptor, copied: Copied, write: bool) -> None:
-    there = target.resolve(name, version) if target else None
-    if there not in (None, package.digest):
-        raise ConflictError(f"it is {package.digest} here and {there} there, and tags never move; find out which of them is right")
-    found = walk(source, package)
+def _missing(here: Home, there: Home | None, release: tuple[str, str], package: Descriptor, copied: Copied) -> tuple[bool, list[Part]]:
+    """Whether the release has its tag there, and which of its parts are not there, in order."""
+    tagged = there.resolve(*release) if there else None
+    if tagged not in (None, package.digest):
+        raise ConflictError(f"it is {package.digest} here and {tagged} there, and tags never move; find out which of them is right")
+    found = walk(here, package)
     if package.digest in found.faults:
         raise IntegrityError(found.faults[package.digest])
-    copied.problems += [f"evidence about {name} {version} was not copied: {why}" for why in found.faults.values()]
-    missing = list(_missing(target, found))
-    if target and write:
-        with target.writing():
-            # Only now is it sure that what is there stays.
-            missing = list(_missing(target, found))
-            for part in missing:
-                put_part(source, target, part)
-                _count(copied, part)
-            tagged = target.tag(name, version, package)
-    else:
-        tagged = there is None
-        for part in missing:
-            _count(copied, part)
-    if missing or tagged:
-        copied.releases.append({"name": name, "version": version, "digest": package.digest})
+    copied.problems += [f"evidence about {' '.join(release)} was not copied: {why}" for why in found.faults.values()]
+    if there is None:
+        return False, found.parts
+    listed = {
+        subject: {entry.digest for entry in there.referrers(subject)} for subject in {part.subject for part in found.parts} if subject
+    }
+    return tagged is not None, [part for part in found.parts if not _has(there, part, listed)]
 
 
-def _count(copied: Copied, part: Part) -> None:
-    copied.blobs += 1
-    copied.size += part.descriptor.size
-    copied.evidence += part.subject is not None
-
-
-def _missing(target: Home | None, found: Walk) -> Iterator[Part]:
-    """The parts that the target lacks, in order."""
-    listed: dict[str, set[str]] = {}
-    for part in found.parts:
-        digest = part.descriptor.digest
-        if target is None:
-            yield part
-        elif part.manifest is None:
-            if not target.has_blob(part.descriptor):
-                yield part
-        else:
-            if part.subject is not None and part.subject not in listed:
-                listed[part.subject] = {entry.digest for entry in target.referrers(part.subject)}
-            unlisted = part.subject is not None and digest not in listed[part.subject]
-            if unlisted or not _has_manifest(target, digest):
-                yield part
-
-
-def _has_manifest(target: Home, digest: str) -> bool:
+def _has(home: Home, part: Part, listed: dict[str, set[str]]) -> bool:
+    digest = part.descriptor.digest
+    if part.manifest is None:
+        return home.has_blob(part.descriptor)
+    if part.subject and digest not in listed[part.subject]:
+        return False
     try:
-        target.read_manifest(digest)
+        home.read_manifest(digest)
     except IntegrityError:
         return False
     return True

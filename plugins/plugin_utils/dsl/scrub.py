@@ -101,8 +101,10 @@ def scrub(library: Library, replica: Library | None, write: bool, workers: int =
     # Lists before what goes into them, blobs before manifests as they were found, and last what no release needs.
     for key in sorted(wrong, key=lambda key: (key not in needed.lists, key not in needed.parts, key not in needed.releases)):
         damage = Damage(key[1], states[key], tuple(sorted(needed.releases.get(key, ()))))
+        stray = key not in needed.releases
         try:
-            cured = _cure(library, replica, needed, key, write and not (key not in needed.releases and done.damaged))
+            # As long as something is damaged nobody knows what else is needed.
+            cured = not (stray and done.damaged) and _cure(library, replica, needed, key, write)
         except TidegateError as error:
             damage, cured = replace(damage, what=f"{damage.what} and can't be healed ({error})"), False
         (done.healed if cured else done.damaged).append(damage)
@@ -111,7 +113,7 @@ def scrub(library: Library, replica: Library | None, write: bool, workers: int =
 
 def _cure(library: Library, replica: Library | None, needed: _Needed, key: _Key, write: bool) -> bool:
     """Put right what is wrong, or without ``write`` see whether that could be done; false when nobody has what it takes."""
-    if replica is None:
+    if replica is None or key in needed.unusable:
         return False
     if key in needed.lists:
         mended, subject = needed.lists[key]
@@ -128,7 +130,7 @@ def _cure(library: Library, replica: Library | None, needed: _Needed, key: _Key,
                 put_part(mended.replica, mended.home, part)
         _check(mended.home if write else mended.replica, part)
         return True
-    if key in needed.releases or not isinstance(library, OciLayout):
+    if not isinstance(library, OciLayout):
         return False
     if write:
         library.discard(key[1])  # it has a blob's name and other bytes, and nothing needs it
@@ -149,7 +151,10 @@ def _find(library: Library, replica: Library | None) -> _Needed:
         mended = _Mended(library.repository(name), _repository(replica, name))
         found = walk(mended, package)
         for part in found.parts:
-            needed.parts.setdefault((scope, part.descriptor.digest), (mended, part))
+            key = scope, part.descriptor.digest
+            known = needed.parts.setdefault(key, (mended, part))[1].descriptor.size
+            if known != part.descriptor.size:
+                needed.unusable[key] = f"manifests say that it has {known} bytes and {part.descriptor.size} bytes"
         needed.unusable |= {(scope, digest): why for digest, why in found.faults.items()}
         needed.lists |= {(scope, referrers_tag(subject)): (mended, subject) for subject in mended.lists}
         for digest in (*(part.descriptor.digest for part in found.parts), *found.faults, *map(referrers_tag, mended.lists)):

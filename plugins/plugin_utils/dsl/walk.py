@@ -42,6 +42,18 @@ class Walk:
     parts: list[Part] = field(default_factory=list)
     faults: dict[str, str] = field(default_factory=dict)
 
+    def groups(self) -> list[tuple[str, list[str]]]:
+        """The digest of each manifest that was found with those of its blobs, what refers to a manifest after that."""
+        found: list[tuple[str, list[str]]] = []
+        blobs: list[str] = []
+        for part in self.parts:
+            if part.manifest is None:
+                blobs.append(part.descriptor.digest)
+            else:
+                found.append((part.descriptor.digest, blobs))
+                blobs = []
+        return found
+
 
 def walk(home: Reader, package: Descriptor) -> Walk:
     """Find everything that belongs to ``package``. Manifests are read and checked; at blobs nobody looks."""
