@@ -543,7 +543,7 @@ def test_a_purge_that_stops_anywhere_leaves_no_half_package_and_the_next_one_fin
         assert blobs(whole(stocked)).items() >= blobs(OciLayout.open(end)).items()
         # At most a list that nothing names any more, and there is one after each piece of evidence anyway.
         leftovers = [f"sha256:{name}" for name in blobs(stocked).keys() - blobs(OciLayout.open(end)).keys() if not name.startswith(".new-")]
-        assert all(json.loads(stocked.read_manifest(digest))["mediaType"] == IMAGE_INDEX for digest in leftovers)
+        assert all(json.loads(stocked.read_manifest(left))["mediaType"] == IMAGE_INDEX for left in leftovers)
 
 
 def test_healing_that_stops_anywhere_harms_nothing_and_the_next_one_finishes(
