@@ -11,25 +11,21 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import hashlib
-import os
 import re
 import secrets
-import stat
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
-from io import BufferedReader
 from pathlib import Path
 from typing import Any
 
 from ..errors import ConflictError, IntegrityError, NotFoundError, TidegateError
-from ..files import flush, locked, write, write_atomically
+from ..files import locked, write_atomically
+from .blobs import BlobFolder, told
 from .oci import (
     DIGEST,
     IMAGE_INDEX,
     INDEX_LIMIT,
     MANIFEST,
-    MANIFEST_LIMIT,
     Descriptor,
     artifact_of,
     canonical,
@@ -46,12 +42,11 @@ REF_NAME = "org.opencontainers.image.ref.name"
 _REFERENCE = re.compile(r"[A-Za-z0-9]+(?:(?:[-._:@+/]|--)[A-Za-z0-9]+)*")  # the grammar of the OCI image specification
 
 
-class OciLayout:
+class OciLayout(BlobFolder):
     """An OCI image layout on a directory. Many processes may read and write it at once."""
 
     def __init__(self, path: Path) -> None:
-        self.path = path
-        self._blobs = path / "blobs" / "sha256"
+        super().__init__(path)
         self._seen: tuple[object, dict[str, Descriptor]] = (None, {})
 
     @classmethod
@@ -85,13 +80,13 @@ class OciLayout:
     def create(cls, path: str | Path) -> OciLayout:
         """Make the layout at ``path`` where there is none yet; raises like :meth:`find`."""
         layout = cls(Path(path))
-        with _told(f"can't make a DSL at {path}"):
+        with told(f"can't make a DSL at {path}"):
             if cls.find(path) is not None:
                 return layout
             layout.path.mkdir(parents=True, exist_ok=True)
             with locked(layout.path / ".lock"):
                 if cls.find(path) is None:
-                    layout._blobs.mkdir(parents=True, exist_ok=True)
+                    layout.blobs.mkdir(parents=True, exist_ok=True)
                     layout._write_index({"schemaVersion": 2, "mediaType": IMAGE_INDEX, "manifests": []})
                     # Last, because it is what makes this directory a layout.
                     write_atomically(layout.path / "oci-layout", canonical({"imageLayoutVersion": "1.0.0"}))
@@ -125,7 +120,7 @@ class OciLayout:
         layout = cls(Path(path))
         if not (layout.path / "oci-layout").is_file():
             return None
-        with _told(f"can't write to the DSL {path}"), locked(layout.path / ".lock"):
+        with told(f"can't write to the DSL {path}"), locked(layout.path / ".lock"):
             try:
                 layout.tags()
             except IntegrityError:
@@ -134,69 +129,6 @@ class OciLayout:
                 layout._write_index({"schemaVersion": 2, "mediaType": IMAGE_INDEX, "manifests": []})
                 return layout
         return None
-
-    def put_blob(self, source: bytes | Iterable[bytes], media_type: str) -> Descriptor:
-        """Store a blob, given whole or in chunks. A blob that is there already is kept.
-
-        One that is there but damaged is replaced, since the right bytes are at hand.
-        """
-        with _told(f"can't write to the DSL {self.path}"):
-            self._blobs.mkdir(parents=True, exist_ok=True)
-            temporary = self._blobs / f".new-{secrets.token_hex(8)}"
-            try:
-                descriptor = Descriptor(media_type, *write(temporary, source, 0o444))
-                with contextlib.suppress(IntegrityError):
-                    self.verify_blob(descriptor)
-                    return descriptor
-                temporary.rename(self._path(descriptor.digest))
-                flush(self._blobs)
-            finally:
-                temporary.unlink(missing_ok=True)
-        return descriptor
-
-    def has_blob(self, descriptor: Descriptor) -> bool:
-        """Whether a blob of that digest and size is there; nobody looks at its bytes."""
-        try:
-            found = self._path(descriptor.digest).lstat()
-        except OSError:
-            return False
-        return stat.S_ISREG(found.st_mode) and found.st_size == descriptor.size
-
-    def put_manifest(self, content: bytes) -> Descriptor:
-        """Store a package's manifest, or another's."""
-        return self.put_blob(content, MANIFEST)
-
-    def read_manifest(self, digest: str) -> bytes:
-        """A manifest; raises what :meth:`read_blob` raises."""
-        return self.read_blob(digest, MANIFEST_LIMIT)
-
-    def read_blob(self, digest: str, limit: int) -> bytes:
-        """The content of a blob of at most ``limit`` bytes, checked against its digest.
-
-        Raises :class:`IntegrityError` when it is missing, longer or damaged.
-        """
-        with self.open_blob(digest) as stream:
-            content = stream.read(limit + 1)
-        if len(content) > limit:
-            raise IntegrityError(f"{digest} in {self._path(digest)} has more than {limit} bytes, so it is not what it should be")
-        if f"sha256:{hashlib.sha256(content).hexdigest()}" != digest:
-            raise self._damaged(digest)
-        return content
-
-    def verify_blob(self, descriptor: Descriptor) -> None:
-        """Raise :class:`IntegrityError` unless the blob is there and its bytes are what ``descriptor`` says."""
-        with self.open_blob(descriptor.digest) as stream:
-            intact = os.fstat(stream.fileno()).st_size == descriptor.size
-            if not intact or f"sha256:{hashlib.file_digest(stream, 'sha256').hexdigest()}" != descriptor.digest:
-                raise self._damaged(descriptor.digest)
-
-    def open_blob(self, digest: str) -> BufferedReader:
-        """A blob for random access; what is read from it is not checked, so the reader has to."""
-        path = self._path(digest)
-        try:
-            return path.open("rb")
-        except OSError as error:
-            raise IntegrityError(f"{digest} can't be read from {path} ({error.strerror}); restore it from a copy of the DSL") from error
 
     def tags(self) -> dict[str, Descriptor]:
         """Every tag with what it names."""
@@ -241,7 +173,7 @@ class OciLayout:
                 f"{reference} can't be a tag of an OCI layout; use letters and digits, with single separators out of - . _ + between them"
             )
         self.verify_blob(descriptor)
-        with _told(f"can't write to the DSL {self.path}"), locked(self.path / ".lock"):
+        with told(f"can't write to the DSL {self.path}"), locked(self.path / ".lock"):
             existing = self.tags().get(reference)
             if existing is not None:
                 if existing.digest != descriptor.digest:
@@ -260,7 +192,7 @@ class OciLayout:
         """
         artifact = artifact_of(content, subject)
         descriptor = replace(self.put_manifest(content), artifact_type=artifact)
-        with _told(f"can't write to the DSL {self.path}"), locked(self.path / ".lock"):
+        with told(f"can't write to the DSL {self.path}"), locked(self.path / ".lock"):
             listed = self.referrers(subject)
             if descriptor.digest not in {entry.digest for entry in listed}:
                 self._list(subject, [*listed, descriptor])
@@ -285,51 +217,10 @@ class OciLayout:
             if isinstance(document.get("subject"), dict) and document["subject"].get("digest") == subject and document.get("artifactType")
         ]
 
-    def manifests(self) -> Iterator[tuple[str, bytes, dict[str, Any]]]:
-        """Every manifest that is there whole, whether anything names it or not, with its digest and what it says."""
-        for digest in self.files():
-            with contextlib.suppress(IntegrityError):
-                content = self.read_manifest(digest)
-                document = parse_json(content, digest) if content.startswith(b"{") else {}
-                if document.get("mediaType") == MANIFEST:
-                    yield digest, content, document
-
     def relist(self, subject: str, entries: Iterable[Descriptor]) -> None:
         """Make a new list of what refers to ``subject``, in place of a damaged one."""
-        with _told(f"can't write to the DSL {self.path}"), locked(self.path / ".lock"):
+        with told(f"can't write to the DSL {self.path}"), locked(self.path / ".lock"):
             self._list(subject, entries)
-
-    def files(self) -> list[str]:
-        """What is in the place for blobs, by digest, the largest first; leftovers of writers that were killed under their own names."""
-        with _told(f"can't read the DSL {self.path}"), os.scandir(self._blobs) as entries:
-            found = [(entry.stat(follow_symlinks=False).st_size, entry.name) for entry in entries]
-        return [f"sha256:{name}" if re.fullmatch("[0-9a-f]{64}", name) else name for _size, name in sorted(found, reverse=True)]
-
-    def check_file(self, digest: str) -> tuple[str, tuple[int, bool]]:
-        """Of one of :meth:`files` its digest again, its size, and whether it holds what its name says; a leftover does."""
-        path = self._blobs / digest.removeprefix("sha256:")
-        try:
-            # Neither follow a link out of here nor wait for a pipe that somebody planted.
-            with open(os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK), "rb") as stream:
-                status = os.fstat(stream.fileno())
-                if not stat.S_ISREG(status.st_mode):
-                    return digest, (0, False)
-                intact = digest == path.name or f"sha256:{hashlib.file_digest(stream, 'sha256').hexdigest()}" == digest
-                return digest, (status.st_size, intact)
-        except FileNotFoundError:
-            return digest, (0, True)  # a writer gave it another name meanwhile, or somebody purged it
-        except OSError:  # a link, or a disk that can't read it any more
-            return digest, (0, False)
-
-    def discard(self, digest: str) -> int:
-        """Unlink a blob that nothing needs; return its size, 0 when it is gone already."""
-        path = self._path(digest)
-        try:
-            size = path.lstat().st_size
-            path.unlink()
-        except FileNotFoundError:
-            return 0
-        return size
 
     def resolve(self, name: str, version: str) -> str | None:
         """The digest of the package of a release, or ``None`` when it was never archived here."""
@@ -359,7 +250,7 @@ class OciLayout:
             needed = self._needed(entry for entry in entries if _tag(entry) not in {reference, *lists})
 
             def purge() -> int:
-                with _told(f"can't purge the DSL {self.path}"):
+                with told(f"can't purge the DSL {self.path}"):
                     self._untag(reference)
                     freed = 0
                     # Each after what it leads to, or a purge that was killed would not find that again: what refers to a manifest,
@@ -385,7 +276,7 @@ class OciLayout:
     def _held(self, operation: int) -> Iterator[None]:
         """The lock that writers share and a purge has alone."""
         with contextlib.ExitStack() as stack:  # so that what goes wrong inside is not told as a fault of the lock
-            with _told(f"can't write to the DSL {self.path}"):
+            with told(f"can't write to the DSL {self.path}"):
                 try:
                     stack.enter_context(locked(self.path / ".purge.lock", operation))
                 except BlockingIOError as error:
@@ -426,15 +317,6 @@ class OciLayout:
     def _index(self) -> Path:
         return self.path / "index.json"
 
-    def _path(self, digest: str) -> Path:
-        match = DIGEST.fullmatch(digest)
-        if match is None:
-            raise IntegrityError(f"{digest!r} is not a digest; one is sha256: and 64 hexadecimal digits")
-        return self._blobs / match[1]
-
-    def _damaged(self, digest: str) -> IntegrityError:
-        return IntegrityError(f"{digest} is damaged, {self._path(digest)} holds other bytes; restore it from a copy of the DSL")
-
     def _read_index(self) -> dict[str, Any]:
         try:
             with self._index.open("rb") as stream:
@@ -453,11 +335,3 @@ class OciLayout:
 def _tag(entry: Any) -> str | None:
     annotations = entry.get("annotations") if isinstance(entry, dict) else None
     return annotations.get(REF_NAME) if isinstance(annotations, dict) else None
-
-
-@contextlib.contextmanager
-def _told(what: str) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise TidegateError(f"{what} ({error.strerror or error}); make room or give this user the right, then run this again") from error

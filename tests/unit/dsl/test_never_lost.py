@@ -300,6 +300,10 @@ def test_what_is_planted_in_place_of_a_blob_is_neither_followed_nor_waited_for(s
     else:
         path.mkdir()
     assert said(scrub(stocked, None, write=True)) == {digest: ["hello 1.0"]}
+    with pytest.raises(IntegrityError, match=digest):
+        verify_package(stocked, str(stocked.resolve("hello", "1.0")))
+    left = said(scrub(stocked, replica, write=True))
+    assert left == ({digest: ["hello 1.0"]} if kind == "directory" else {})
 
 
 def test_a_manifest_that_lies_about_a_size_is_named(stocked: OciLayout) -> None:
