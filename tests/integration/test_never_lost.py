@@ -24,7 +24,9 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.clearing import c
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import Cmdb
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.home import Library, create_library, open_library
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.layout import OciLayout
+from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.oci import MANIFEST
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.package import archive, read_release, verify_package
+from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.registry import Registry
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.replica import choose, replicate
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.scrub import scrub
 from ansible_collections.tidegate.release.plugins.plugin_utils.errors import ConflictError, TidegateError
@@ -300,6 +302,19 @@ def test_a_release_is_purged_from_a_registry(desk: Fleet, server: registry.Serve
     home = open_library(there).repository("hello")
     assert home.referrers(digest) == []
     assert not run(desk, "dsl_release", **release, state="absent")["changed"]
+
+
+def test_what_has_another_tag_or_digest_in_a_registry_is_not_purged(desk: Fleet, server: registry.Server) -> None:
+    there = f"{server.address}/tags"
+    copy(str(desk.path / "dsl"), there)
+    home = Registry.at(there).repository("hello")
+    one, other = (str(home.resolve("hello", version)) for version in ("1.0", "2.0"))
+    with pytest.raises(ConflictError, match="nothing was purged"), home.purging("hello", "1.0", other):
+        pass
+    home.put_as("stable", home.read_manifest(one), MANIFEST)
+    with pytest.raises(ConflictError, match="another tag"), home.purging("hello", "1.0", one):
+        pass
+    assert len(contents(there)) == 3
 
 
 def test_a_registry_that_lets_nobody_delete_is_told_and_nothing_is_recorded(desk: Fleet, tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -25,7 +26,11 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.salvage impor
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.scrub import Scrub, scrub
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.walk import walk
 from ansible_collections.tidegate.release.plugins.plugin_utils.errors import ConflictError, IntegrityError, NotFoundError, TidegateError
+from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.envelope import sign
+from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.statement import release_statement
+from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.store import attach
 from dsl_releases import spoil, write_release
+from securesystemslib.signer import CryptoSigner
 
 Make = Callable[..., Path]
 
@@ -315,6 +320,19 @@ def test_a_manifest_that_lies_about_a_size_is_named(stocked: OciLayout) -> None:
     assert said(scrub(stocked, OciLayout.create(stocked.path.with_name("empty")), write=True)) == liar
 
 
+def test_what_is_purged_meanwhile_is_not_missed(stocked: OciLayout, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = OciLayout.files
+
+    def files_after_a_purge(self: OciLayout) -> list[str]:
+        if self.resolve("hello", "1.0"):
+            purge(self, "hello", "1.0")
+        return real(self)
+
+    monkeypatch.setattr(OciLayout, "files", files_after_a_purge)
+    assert not scrub(stocked, None, write=True).damaged
+    assert not stocked.resolve("hello", "1.0")
+
+
 # -- an index that is lost ---------------------------------------------------
 
 
@@ -447,8 +465,13 @@ def test_a_purge_and_writers_keep_out_of_each_others_way(stocked: OciLayout, rel
     put = OciLayout.put_blob
     monkeypatch.setattr(OciLayout, "put_blob", watch)
     archive(release.rename(release.with_name("new")), OciLayout.create(stocked.path.with_name("new-dsl")))
+    counts = [len(held)]
     copy(stocked, OciLayout.create(stocked.path.with_name("copy")))
-    assert len(held) > 10
+    counts.append(len(held))
+    statement = release_statement("bye", "1.0", str(stocked.resolve("bye", "1.0")))
+    attach(stocked, statement.digest, sign(statement, CryptoSigner.generate_ed25519(), datetime.now(UTC)))
+    counts.append(len(held))
+    assert 0 < counts[0] < counts[1] < counts[2]
 
 
 # -- crashes and full disks --------------------------------------------------
