@@ -449,6 +449,17 @@ def test_a_list_that_leads_elsewhere_does_not_make_a_purge_take_the_evidence_of_
     assert not scrub(stocked, None, write=True).damaged
 
 
+def test_a_release_that_refers_to_the_one_that_is_purged_keeps_what_it_has(stocked: OciLayout) -> None:
+    subject = stocked.releases()["hello", "1.0"]
+    document = json.loads(stocked.read_manifest(stocked.releases()["bye", "1.0"].digest)) | {"subject": subject.to_json()}
+    successor = stocked.refer(subject.digest, canonical(document))
+    stocked.tag("successor", "1.0", successor)
+    evidence = refer(stocked, successor.digest, b"fine")
+    purge(stocked, "hello", "1.0")
+    assert [entry.digest for entry in stocked.referrers(successor.digest)] == [evidence]
+    assert not scrub(stocked, None, write=True).damaged
+
+
 def test_a_purge_and_writers_keep_out_of_each_others_way(stocked: OciLayout, release: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = blobs(stocked)
     with stocked.writing(), stocked.writing(), pytest.raises(ConflictError, match="somebody is writing"):
