@@ -11,8 +11,8 @@ module: dsl_release
 short_description: Retire a release, or purge it from the definitive software library
 version_added: 0.1.0
 description:
-  - V(retired) hides a release. No RFC for it is cleared any more, so it is not deployed anew. It stays in the library, and going back to it
-    stays possible.
+  - V(retired) hides a release. No RFC for it is cleared any more, so it is not deployed anew, and a deployment of it that is open can be
+    backed out but not continued. It stays in the library, and going back to it stays possible.
   - V(absent) purges it. Package, documentation and evidence go, but for what another package needs too.
   - A release is purged only when it is retired, and when nothing needs it. It must not be installed anywhere, be either end of an open
     deployment or of the last completed one on any host, or be the last stable version of its release. All that stands in the way is

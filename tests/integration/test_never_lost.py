@@ -34,6 +34,7 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.envelope
 from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.statement import release_statement
 from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.store import attach, collect
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.journal import utc_now
+from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.retention import Change, condemn, retire
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from fleet import Fleet
@@ -239,6 +240,19 @@ def test_a_release_is_purged_only_when_it_is_retired_and_nothing_needs_it(desk: 
     assert "hello 1.0 was purged on" in blocking(desk, "1.0", digest)["payload_archived"]
     assert run(desk, "dsl_release", **release, state="absent", dsl=str(desk.path / "replica"))["changed"]
     assert set(contents(str(desk.path / "replica"))) == {"hello 2.0"}
+
+
+def test_a_purge_that_was_killed_when_it_was_on_record_is_finished_by_the_same_task(desk: Fleet) -> None:
+    digest = str(open_library(str(desk.path / "dsl")).repository("hello").resolve("hello", "1.0"))
+    change = Change("hello", "1.0", digest, "withdrawn", "rita@desk", utc_now())
+    with Cmdb.open(str(desk.path / "cmdb.sqlite")) as cmdb:
+        retire(cmdb, change, write=True)
+        condemn(cmdb, change, write=True)
+    assert "hello 1.0 was purged on" in blocking(desk, "1.0", digest)["payload_archived"]
+    done = run(desk, "dsl_release", name="hello", version="1.0", state="absent", reason="again")
+    assert (done["changed"], done["digest"]) == (True, digest)
+    assert set(contents(str(desk.path / "dsl"))) == {"hello 2.0"}
+    assert desk.rows("select count(*) from history where event = 'release purged'") == [(1,)]
 
 
 # -- registries --------------------------------------------------------------

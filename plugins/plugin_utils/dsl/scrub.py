@@ -171,12 +171,13 @@ def _look_through(layout: OciLayout, needed: _Needed, done: Scrub, pool: Executo
             states[key] = "missing"
         elif key not in states and files[key[1]][0] != part.descriptor.size:
             states[key] = f"of {files[key[1]][0]} bytes, not of {part.descriptor.size} as its manifest says"
-    named = {key[1] for key in needed.releases} | layout.listings()
+    lists = layout.listings()
+    named = {key[1] for key in needed.releases} | lists
     unnamed = [size for digest, (size, _intact) in files.items() if digest not in named]
     done.blobs, done.size = len(files), sum(size for size, _intact in files.values())
     done.unnamed, done.unnamed_size = len(unnamed), sum(unnamed)
     # A list that is damaged is told as that.
-    return {key: what for key, what in states.items() if key[1] not in layout.listings()}
+    return {key: what for key, what in states.items() if key[1] not in lists}
 
 
 def _look_at(needed: _Needed, done: Scrub, pool: Executor) -> dict[_Key, str]:
