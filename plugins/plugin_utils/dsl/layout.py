@@ -262,6 +262,12 @@ class OciLayout(BlobFolder):
 
             yield purge
 
+    def discard_damaged(self, digest: str) -> None:
+        """Unlink a blob that nothing needs, if it is damaged; :class:`ConflictError` when somebody is writing, perhaps that very blob."""
+        with self._held(fcntl.LOCK_EX | fcntl.LOCK_NB):
+            if not self.check_file(digest)[1][1]:
+                self.discard(digest)
+
     def _untag(self, tag: str) -> list[str]:
         """Take a tag away; return what it named."""
         with locked(self.path / ".lock"):
@@ -281,7 +287,7 @@ class OciLayout(BlobFolder):
                     stack.enter_context(locked(self.path / ".purge.lock", operation))
                 except BlockingIOError as error:
                     raise ConflictError(
-                        f"somebody is writing to the DSL {self.path}, so nothing was purged; run this again later"
+                        f"somebody is writing to the DSL {self.path}, so nothing was removed; run this again later"
                     ) from error
             yield
 

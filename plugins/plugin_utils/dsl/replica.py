@@ -119,17 +119,18 @@ def _missing(here: Home, there: Home | None, release: tuple[str, str], package: 
     listed = {
         subject: {entry.digest for entry in there.referrers(subject)} for subject in {part.subject for part in found.parts} if subject
     }
-    return tagged is not None, [part for part in found.parts if not _has(there, part, listed)]
+    return tagged is not None, [part for part in found.parts if not _has(there, part, listed, tagged is None)]
 
 
-def _has(home: Home, part: Part, listed: dict[str, set[str]]) -> bool:
+def _has(home: Home, part: Part, listed: dict[str, set[str]], new: bool) -> bool:
+    """Whether a home has a part. A ``new`` release must not begin with what was damaged there before; an old one is for the scrub."""
     digest = part.descriptor.digest
-    if part.manifest is None:
-        return home.has_blob(part.descriptor)
+    if part.manifest is None and not (new and isinstance(home, OciLayout)):
+        return home.has_blob(part.descriptor)  # a registry looked at it when it came
     if part.subject and digest not in listed[part.subject]:
         return False
     try:
-        home.read_manifest(digest)
+        home.verify_blob(part.descriptor) if part.manifest is None else home.read_manifest(digest)
     except IntegrityError:
         return False
     return True

@@ -133,7 +133,7 @@ def _cure(library: Library, replica: Library | None, needed: _Needed, key: _Key,
     if not isinstance(library, OciLayout):
         return False
     if write:
-        library.discard(key[1])  # it has a blob's name and other bytes, and nothing needs it
+        library.discard_damaged(key[1])  # it has a blob's name and other bytes, and nothing needs it
     return True
 
 

@@ -200,6 +200,13 @@ def test_damaged_evidence_is_named_and_the_package_is_copied(stocked: OciLayout,
     assert set(replica.releases()) == {("hello", "1.0"), ("hello", "2.0")}
 
 
+def test_a_release_is_not_copied_onto_what_was_damaged_there_before(stocked: OciLayout, replica: OciLayout) -> None:
+    digest = payload(stocked, "hello", "1.0")
+    spoil(replica, replica.put_blob(stocked.read_blob(digest, 1 << 20), "x/y").digest)
+    assert not copy(stocked, replica).problems
+    whole(replica)
+
+
 def test_what_is_refused_is_not_copied_and_named(stocked: OciLayout, replica: OciLayout) -> None:
     copied = replicate(stocked, replica, choose(stocked, None), lambda _name, version, _digest: "nobody signed" * (version == "2.0"), True)
     assert copied.problems == ["hello 2.0 was not copied: nobody signed"]
@@ -267,6 +274,17 @@ def test_blobs_that_nothing_names_are_counted_and_looked_at(stocked: OciLayout, 
     copy(stocked, replica)
     assert not scrub(stocked, replica, write=True).damaged
     assert stray.removeprefix("sha256:") not in blobs(stocked)
+
+
+def test_what_somebody_put_right_meanwhile_is_not_thrown_away(stocked: OciLayout, replica: OciLayout) -> None:
+    copy(stocked, replica)
+    stray = stocked.put_blob(b"left over", "text/plain").digest
+    path = spoil(stocked, stray)
+    with stocked.writing():
+        assert said(scrub(stocked, replica, write=True)) == {stray: []}
+    path.write_bytes(b"left over")
+    stocked.discard_damaged(stray)
+    assert path.exists()
 
 
 def test_nothing_is_thrown_away_while_nobody_knows_what_is_needed(stocked: OciLayout, replica: OciLayout) -> None:
