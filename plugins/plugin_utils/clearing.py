@@ -9,7 +9,7 @@ A source that can't be read is a fact too: it makes controls inconclusive instea
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any, TypeVar
 
@@ -24,6 +24,7 @@ from .policy.clearance import Clearance, evaluate
 from .policy.controls import Facts, PackageFacts
 from .policy.model import Policy, load_policy
 from .rfc.model import Rfc, load_rfc
+from .rollout.retention import status
 
 _T = TypeVar("_T")
 
@@ -58,6 +59,8 @@ def clear(rfc_path: str, dsl: str, cmdb_url: str, policy_path: str | None, now: 
     package_error = scope_error = evidence_error = ""
     if rfc is not None:
         package, package_error = _ask(lambda: _look_up(dsl, rfc))
+        if package is not None:
+            package = replace(package, retired=_ask(lambda: _retired(cmdb_url, rfc))[0])
         cis, scope_error = _ask(lambda: _select(cmdb_url, rfc))
         if policy is not None and package is not None and package.archived is not None:
             digest = package.archived
@@ -98,6 +101,12 @@ def _ask(source: Callable[[], _T]) -> tuple[_T | None, str]:
 def _select(cmdb_url: str, rfc: Rfc) -> tuple[dict[str, Any], ...]:
     with Cmdb.open(cmdb_url) as cmdb:
         return tuple(cmdb.query(rfc.scope))
+
+
+def _retired(cmdb_url: str, rfc: Rfc) -> str:
+    with Cmdb.open(cmdb_url) as cmdb:
+        found = status(cmdb, rfc.release, rfc.version)
+    return found.sentence(rfc.release, rfc.version) if found else ""
 
 
 def _look_up(dsl: str, rfc: Rfc) -> PackageFacts:

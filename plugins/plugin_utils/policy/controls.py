@@ -41,12 +41,14 @@ class PackageFacts:
 
     ``damage``: why the package is not intact, empty when every blob was read, is what its digest says, and belongs to this release.
     ``type`` is the release's; ``documents`` are the sizes of its documentation, in bytes, by name.
+    ``retired``: what became of the release since, empty when nothing did, ``None`` when that could not be found out.
     """
 
     archived: str | None
     damage: str
     type: str = ""
     documents: Mapping[str, int] = field(default_factory=dict)
+    retired: str | None = ""
 
 
 @dataclass(frozen=True)
@@ -151,6 +153,10 @@ def _archived(facts: Facts, rfc: Rfc) -> Finding:
         return _unknown(f"the DSL could not be read: {facts.package_error}", "make it readable")
     if package.archived is None:
         return _failed(f"the DSL has no {rfc.release} {rfc.version}", "archive it and name its digest in the RFC")
+    if package.retired is None:
+        return _unknown(f"whether {rfc.release} {rfc.version} was retired could not be found out", "make the CMDB readable")
+    if package.retired:
+        return _failed(package.retired, "un-retire it with dsl_release, or use another version")
     return _passed(f"{rfc.release} {rfc.version} is in the DSL")
 
 
