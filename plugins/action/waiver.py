@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from ansible_collections.tidegate.release.plugins.plugin_utils.action_base import TidegateAction
-from ansible_collections.tidegate.release.plugins.plugin_utils.approving import ask, waive
+from ansible_collections.tidegate.release.plugins.plugin_utils.approving import Waived, ask, waive
 from ansible_collections.tidegate.release.plugins.plugin_utils.documents import parse_time
 from ansible_collections.tidegate.release.plugins.plugin_utils.errors import TidegateError
 from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.keys import LIBRARIES, load_signer
@@ -30,7 +30,7 @@ class ActionModule(TidegateAction):
             raise TidegateError(f"expires is {options['expires']!a:.40}; write it like 2026-03-01T22:00:00+01:00") from error
         question = ask(home(options, "rfc"), home(options, "dsl"), home(options, "cmdb"), optional_home(options, "policy"))
         control, write = options["control"], not self._task.check_mode
-        name, role, changed = waive(question, signer, control, options["reason"], expires, utc_now(), write)
+        name, role, changed = waive(question, signer, Waived(control, options["reason"], expires), utc_now(), write)
         return {
             "changed": changed,
             "msg": f"{name} waived {control} for {question.matter.rfc} as {role}, until {expires.isoformat()}",

@@ -110,32 +110,38 @@ def decide(question: Question, signer: Signer, word: Word, now: datetime, write:
     return name, role, True
 
 
-def waive(
-    question: Question, signer: Signer, control: str, reason: str, expires: datetime, now: datetime, write: bool
-) -> tuple[str, str, bool]:
-    """Sign that a control is waived, unless this person has waived it until that time or later; return who, in which role, whether it is new.
+@dataclass(frozen=True)
+class Waived:
+    """Which control, why it is right to go on, and until when."""
+
+    control: str
+    reason: str
+    expires: datetime
+
+
+def waive(question: Question, signer: Signer, waived: Waived, now: datetime, write: bool) -> tuple[str, str, bool]:
+    """Sign a waiver, unless this person has waived it until then or later; return who, in which role, and whether that is new.
 
     Raises :class:`TidegateError` when it would count for nothing.
     """
-    policy, rfc = question.policy, question.rfc
+    policy, rfc, expires = question.policy, question.rfc, waived.expires
     name = signer_name(policy, signer)
-    wanted = policy.waivers.get(control)
+    wanted = policy.waivers.get(waived.control)
     if wanted is None:
         can = ", ".join(sorted(policy.waivers)) or "none"
-        raise TidegateError(f"the policy lets nobody waive {control!a:.60}; controls that can be waived are {can}")
+        raise TidegateError(f"the policy lets nobody waive {waived.control!a:.60}; controls that can be waived are {can}")
     if wanted.role not in policy.people[name].roles:
-        raise TidegateError(f"{control} is waived by people with the role {wanted.role}, which {name} does not have; let others decide")
+        raise TidegateError(f"{waived.control} is waived by people with the role {wanted.role}, which is not {name}'s; let others decide")
     if {"requester", "approver"} <= policy.separate and person(name) == person(rfc.requested_by):
-        raise TidegateError(
-            f"{name} requested {rfc.number} and can't waive anything in it; let somebody else decide who has the role {wanted.role}"
-        )
+        raise TidegateError(f"{name} requested {rfc.number} and can't waive anything in it; let another {wanted.role} decide")
     if expires <= now:
-        raise TidegateError(f"a waiver until {expires.isoformat()} has expired; give a time to come")
-    if not reason.strip():
+        raise TidegateError(f"a waiver until {expires.isoformat()} has expired already; give a time to come")
+    if not waived.reason.strip():
         raise TidegateError("a waiver without a reason counts for nothing; say why")
-    judgement = judge_waiver(collect(question.home, rfc.digest), policy, question.matter, control, now)
+    judgement = judge_waiver(collect(question.home, rfc.digest), policy, question.matter, waived.control, now)
     if any(one.person == name and parse_time(one.statement.predicate["expires"]) >= expires for one in judgement.counted):
         return name, wanted.role, False
     if write:
-        attach(question.home, rfc.digest, sign(waiver_statement(question.matter, control, wanted.role, reason, expires), signer, now))
+        statement = waiver_statement(question.matter, waived.control, wanted.role, waived.reason, expires)
+        attach(question.home, rfc.digest, sign(statement, signer, now))
     return name, wanted.role, True

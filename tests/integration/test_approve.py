@@ -148,3 +148,36 @@ def test_what_would_count_for_nothing_is_not_signed(
     assert said.startswith("2 ")
     assert sentence in said
     assert "Traceback" not in said
+
+
+def test_a_control_is_waived_by_who_may_for_a_reason_and_a_time(office: Office) -> None:
+    path = office.path / "policy.yml"
+    policy = yaml.safe_load(path.read_text()) | {
+        "documentation": {"minor": ["*operations*"]},
+        "waivers": {"documentation": {"role": "service-owner"}},
+        "approvals": {"normal": 0},
+    }
+    path.write_text(yaml.safe_dump(policy))
+    assert "fail documentation no documentation with something in it is named *operations*" in office.play("tidegate.release.clear")
+    tomorrow = (datetime.now(UTC) + timedelta(days=1)).isoformat(timespec="seconds")
+    waiver = {"tidegate_control": "documentation", "tidegate_reason": "'They know.'", "tidegate_expires": tomorrow}
+
+    def waive(name: str, **changes: str) -> str:
+        return office.play("tidegate.release.waive", tidegate_key=office.path / f"{name}.pem", **{**waiver, **changes})
+
+    for name, changes, sentence in (
+        ("carl", {}, "documentation is waived by people with the role service-owner, which is not carl's"),
+        ("dora", {"tidegate_control": "digest"}, "the policy lets nobody waive 'digest'; controls that can be waived are documentation"),
+        ("dora", {"tidegate_expires": "2020-01-01T00:00:00Z"}, "has expired already; give a time to come"),
+        ("dora", {"tidegate_expires": "tomorrow"}, "expires is 'tomorrow'; write it like 2026-03-01T22:00:00+01:00"),
+        ("dora", {"tidegate_reason": "' '"}, "a waiver without a reason counts for nothing"),
+    ):
+        said = waive(name, **changes)
+        assert said.startswith("2 ")
+        assert sentence in said
+    assert "changed=1" in waive("dora")
+    assert "changed=0" in waive("dora")
+    cleared = office.play("tidegate.release.clear")
+    assert cleared.startswith("0 ")
+    assert "waived documentation" in cleared
+    assert "waived by dora until" in cleared

@@ -14,9 +14,18 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.approval
 from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.envelope import sign
 from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.statement import Statement, release_statement
 from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.store import Evidence
-from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.trust import judge_approvals, signers
-from ansible_collections.tidegate.release.plugins.plugin_utils.policy.controls import CONTROLS, Facts, Finding, PackageFacts, Result
-from ansible_collections.tidegate.release.plugins.plugin_utils.policy.model import Person, Policy
+from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.trust import judge_approvals, judge_waiver, signers
+from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.waiver import waiver_statement
+from ansible_collections.tidegate.release.plugins.plugin_utils.policy.controls import (
+    CONTROLS,
+    Control,
+    Facts,
+    Finding,
+    PackageFacts,
+    Result,
+    evaluate_controls,
+)
+from ansible_collections.tidegate.release.plugins.plugin_utils.policy.model import Person, Policy, Trust
 from ansible_collections.tidegate.release.plugins.plugin_utils.rfc.model import Rfc
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.options import Rollout
 from hypothesis import given
@@ -58,13 +67,9 @@ def decided(
     return sign(matter.statement(role, decision, ""), KEYS[name], at)
 
 
-def finding(*envelopes: bytes, policy: Policy = POLICY, matter: Matter = MATTER, **changes: Any) -> Finding:
-    """What the control says when these envelopes are beside the package."""
-    evidence, rfc = Evidence(envelopes, ()), replace(RFC, **changes)
-    wanted = policy.approvals["normal"]
-    assert not isinstance(wanted, int)
-    judged = {role: judge_approvals(evidence, policy, matter, role, count, NOW) for role, count in wanted.items()}
-    facts = Facts(
+def nothing(rfc: Rfc, policy: Policy) -> Facts:
+    """Facts without a word of anybody's."""
+    return Facts(
         now=NOW,
         rfc=rfc,
         rfc_error="",
@@ -72,11 +77,18 @@ def finding(*envelopes: bytes, policy: Policy = POLICY, matter: Matter = MATTER,
         policy_error="",
         package=PackageFacts(DIGEST, ""),
         package_error="",
-        scope=matter.cis,
+        scope=MATTER.cis,
         scope_error="",
-        signed_approvals=judged,
-        builders=signers(evidence, policy, "package"),
     )
+
+
+def finding(*envelopes: bytes, policy: Policy = POLICY, matter: Matter = MATTER, **changes: Any) -> Finding:
+    """What the control says when these envelopes are beside the package."""
+    evidence, rfc = Evidence(envelopes, ()), replace(RFC, **changes)
+    wanted = policy.approvals["normal"]
+    assert not isinstance(wanted, int)
+    judged = {role: judge_approvals(evidence, policy, matter, role, count, NOW) for role, count in wanted.items()}
+    facts = replace(nothing(rfc, policy), signed_approvals=judged, builders=signers(evidence, policy, "package"))
     return CONTROLS["approvals"](facts, rfc)
 
 
@@ -177,6 +189,79 @@ def test_what_was_truncated_or_forged_counts_for_nothing(cut: int) -> None:
     envelope = decided()
     assert finding(envelope[:cut]).result is Result.FAIL
     assert finding(envelope.replace(b'"payload":"ey', b'"payload":"eY', 1)).result is Result.FAIL
+
+
+def waived(
+    name: str = "carl",
+    at: datetime = EARLIER,
+    matter: Matter = MATTER,
+    control: str = "backout_plan",
+    role: str = "change-manager",
+    **said: Any,
+) -> bytes:
+    statement = waiver_statement(matter, control, role, "It can't be undone anyway.", NOW + timedelta(hours=1))
+    return sign(replace(statement, predicate={**statement.predicate, **said}), KEYS[name], at)
+
+
+def without_a_plan(*envelopes: bytes, threshold: int = 1, **changes: Any) -> Control:
+    """The control of an RFC without a back-out plan, when these envelopes are beside its package."""
+    policy = replace(POLICY, waivers={"backout_plan": Trust("change-manager", threshold)})
+    evidence, rfc = Evidence(envelopes, ()), replace(RFC, backout_plan="", **changes)
+    facts = replace(
+        nothing(rfc, policy),
+        builders=signers(evidence, policy, "package"),
+        waivers={"backout_plan": judge_waiver(evidence, policy, MATTER, "backout_plan", NOW)},
+    )
+    return next(control for control in evaluate_controls(facts) if control.name == "backout_plan")
+
+
+def test_a_waiver_says_who_why_and_until_when() -> None:
+    assert without_a_plan().result is Result.FAIL
+    control = without_a_plan(waived())
+    assert (control.result, control.blocks) == (Result.WAIVED, False)
+    until = (NOW + timedelta(hours=1)).isoformat().replace("+00:00", "Z")
+    assert control.reason.splitlines() == ["there is no back-out plan", f"waived by carl until {until}: It can't be undone anyway."]
+
+
+@pytest.mark.parametrize(
+    ("waiver", "reason"),
+    [
+        (waived(expires=NOW.isoformat()), "it expired at 2027-03-01T22:00:00+00:00"),
+        (waived(expires="tomorrow"), "it does not say when it expires"),
+        (waived(expires=None), "it does not say when it expires"),
+        (waived(reason=" "), "it gives no reason"),
+        (waived(matter=replace(MATTER, fingerprint="e" * 64)), "CHG1 was edited after it was signed"),
+        (waived(matter=replace(MATTER, digest=OTHER)), f"it is about {OTHER}, not about {DIGEST}"),
+        (waived("dora"), "dora does not have the role change-manager"),
+        (waived(at=NOW + timedelta(seconds=1)), "a time to come"),
+    ],
+)
+def test_a_waiver_that_does_not_hold_says_why(waiver: bytes, reason: str) -> None:
+    control = without_a_plan(waiver)
+    assert (control.result, reason in control.reason) == (Result.FAIL, True)
+
+
+def test_a_waiver_is_for_one_rfc_one_control_and_by_distinct_people() -> None:
+    assert without_a_plan(waived(matter=replace(MATTER, rfc="CHG2"))).result is Result.FAIL
+    assert without_a_plan(waived(control="documentation")).result is Result.FAIL
+    assert without_a_plan(waived(role="service-owner")).result is Result.FAIL
+    assert without_a_plan(waived("rita"), waived("rita's other"), threshold=2).result is Result.FAIL
+    assert without_a_plan(waived("rita"), waived("carl"), threshold=2).result is Result.WAIVED
+
+
+def test_nobody_waives_for_themselves() -> None:
+    control = without_a_plan(waived(), requested_by="Carl")
+    assert (control.result, "carl's waiver does not count: the requester" in control.reason) == (Result.FAIL, True)
+    built = sign(release_statement("hello", "1.0", DIGEST), KEYS["carl"], EARLIER)
+    assert without_a_plan(built, waived()).result is Result.FAIL
+
+
+def test_what_could_not_be_found_out_is_not_waived() -> None:
+    policy = replace(POLICY, waivers={"evidence": Trust("change-manager")}, trust={"sbom": Trust("change-manager")})
+    judgement = judge_waiver(Evidence((waived(control="evidence"),), ()), policy, MATTER, "evidence", NOW)
+    assert judgement.trusted
+    facts = replace(nothing(RFC, policy), evidence=None, evidence_error="gone", waivers={"evidence": judgement})
+    assert next(control for control in evaluate_controls(facts) if control.name == "evidence").result is Result.INCONCLUSIVE
 
 
 _CIS = st.one_of(st.none(), st.just(["web1"]), st.just("web1web2"), st.lists(st.one_of(st.none(), st.text(max_size=3)), max_size=3))
