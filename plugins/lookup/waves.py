@@ -51,23 +51,26 @@ _raw:
   elements: list
 """
 
+from importlib import import_module
 from typing import Any
 
 from ansible import context
 from ansible.errors import AnsibleLookupError
 from ansible.plugins.lookup import LookupBase
-from ansible_collections.tidegate.release.plugins.plugin_utils import host_action, trusting  # noqa: F401 - see LookupModule
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import Cmdb
-from ansible_collections.tidegate.release.plugins.plugin_utils.dsl import pack  # noqa: F401 - see LookupModule
 from ansible_collections.tidegate.release.plugins.plugin_utils.errors import TidegateError
 from ansible_collections.tidegate.release.plugins.plugin_utils.libs import require
 from ansible_collections.tidegate.release.plugins.plugin_utils.rfc.model import load_rfc
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.journal import Journal
 from ansible_collections.tidegate.release.plugins.plugin_utils.settings import home
 
+# It runs in the process that forks the workers, one for each host and step: what is loaded here they need not load again.
+for _name in ("host_action", "trusting", "dsl.pack"):
+    import_module(f"ansible_collections.tidegate.release.plugins.plugin_utils.{_name}")
+
 
 class LookupModule(LookupBase):
-    """Runs in the process that forks the workers, so what it imports they need not import again, one for each host and step."""
+    """The batches of hosts of a step, as the journal has them now."""
 
     def run(self, terms: list[str], variables: dict[str, Any] | None = None, **kwargs: Any) -> list[list[list[str]]]:
         self.set_options(var_options=variables, direct=kwargs)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import hashlib
+import itertools
 import json
 import os
 import shutil
@@ -510,6 +511,17 @@ class CutError(BaseException):
     """As if the machine stopped here."""
 
 
+def cut(change: Callable[..., object], changes: Iterator[int], stop: int) -> Callable[..., object]:
+    """``change``, which the machine does not live to see when ``stop`` changes have been made."""
+
+    def call(*arguments: object, **options: object) -> object:
+        if next(changes) >= stop:  # and after that: what is dead cleans nothing up either
+            raise CutError
+        return change(*arguments, **options)
+
+    return call
+
+
 def cuts(monkeypatch: pytest.MonkeyPatch, home: OciLayout, work: Callable[[], object]) -> Iterator[int]:
     """Stop ``work`` dead before its first change to a directory, and then, from the same beginning, before its second, and so on."""
     pristine = home.path.with_name("pristine")
@@ -517,22 +529,10 @@ def cuts(monkeypatch: pytest.MonkeyPatch, home: OciLayout, work: Callable[[], ob
     for stop in range(100):
         shutil.rmtree(home.path)
         shutil.copytree(pristine, home.path)
-        changes: list[str] = []
-
-        def guard(name: str, changes: list[str] = changes, stop: int = stop) -> Callable[..., object]:
-            real = getattr(Path, name)
-
-            def call(*arguments: object, **options: object) -> object:
-                # What is dead cleans nothing up either.
-                if len(changes) > stop or changes.append(name) or len(changes) > stop:
-                    raise CutError
-                return real(*arguments, **options)
-
-            return call
-
+        changes = itertools.count()
         with monkeypatch.context() as patched:
             for name in ("rename", "replace", "unlink"):
-                patched.setattr(Path, name, guard(name))
+                patched.setattr(Path, name, cut(getattr(Path, name), changes, stop))
             try:
                 work()
             except CutError:
@@ -542,6 +542,22 @@ def cuts(monkeypatch: pytest.MonkeyPatch, home: OciLayout, work: Callable[[], ob
                 return
         yield stop
     raise AssertionError("it never ends")
+
+
+def pour_into(room: int, real: Callable[..., object]) -> Callable[..., object]:
+    """:func:`files.pour` for a disk with room for so many chunks."""
+    written = itertools.count()
+
+    def pour(content: object, put: Callable[[bytes], object]) -> object:
+        def put_some(chunk: bytes) -> object:
+            if next(written) >= room:
+                put(chunk[: len(chunk) // 2])
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            return put(chunk)
+
+        return real(content, put_some)
+
+    return pour
 
 
 def whole(home: OciLayout) -> OciLayout:
@@ -633,22 +649,8 @@ def test_a_full_disk_is_told_harms_nothing_and_leaves_nothing_behind(
         return copied
 
     for room in range(50):
-        left = [room]
-
-        def pour(
-            content: object, put: Callable[[bytes], object], left: list[int] = left, real: Callable[..., object] = files.pour
-        ) -> object:
-            def put_some(chunk: bytes) -> object:
-                left[0] -= 1
-                if left[0] < 0:
-                    put(chunk[: len(chunk) // 2])
-                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-                return put(chunk)
-
-            return real(content, put_some)
-
         with monkeypatch.context() as patched:
-            patched.setattr(files, "pour", pour)
+            patched.setattr(files, "pour", pour_into(room, files.pour))
             try:
                 do()
             except TidegateError as error:
