@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 from .cmdb.store import Cmdb
 from .dsl.home import open_library
-from .dsl.package import load_package, verify_package
+from .dsl.package import TITLE, load_package, verify_package
 from .errors import DocumentError, IntegrityError, TidegateError
 from .evidence.store import collect
 from .evidence.trust import Judgement, judge
@@ -89,17 +89,22 @@ def _select(cmdb_url: str, rfc: Rfc) -> tuple[dict[str, Any], ...]:
 def _look_up(dsl: str, rfc: Rfc) -> PackageFacts:
     library = open_library(dsl).repository(rfc.release)
     archived = library.resolve(rfc.release, rfc.version)
-    damage = ""
+    damage = kind = ""
+    documentation: tuple[str, ...] = ()
     if archived is not None:
         try:
             verify_package(library, archived)
-            manifest = load_package(library, archived).manifest
+            package = load_package(library, archived)
+            manifest = package.manifest
             manifest.check()
+            kind = manifest.type
+            filled = {part.annotations.get(TITLE) for part in package.documentation if part.size}
+            documentation = tuple(name for name in manifest.documentation if name in filled)
             if (manifest.name, manifest.version) != (rfc.release, rfc.version):
                 damage = f"what the DSL keeps as {rfc.release} {rfc.version} is the package of {manifest.name} {manifest.version}"
         except (IntegrityError, DocumentError) as error:
             damage = str(error)
-    return PackageFacts(archived, damage)
+    return PackageFacts(archived, damage, kind, documentation)
 
 
 def _judge(dsl: str, policy: Policy, rfc: Rfc, digest: str, now: datetime) -> dict[str, Judgement]:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
 from ..rfc.model import IMPLEMENT, SCHEDULED, STATES, Rfc
@@ -39,10 +40,13 @@ class PackageFacts:
     """What the DSL says. ``archived``: the digest under the RFC's name and version, ``None`` when there is none.
 
     ``damage``: why the package is not intact, empty when every blob was read, is what its digest says, and belongs to this release.
+    ``type`` is the release's, ``documentation`` the names of its documentation files that are not empty; both are for an intact package.
     """
 
     archived: str | None
     damage: str
+    type: str = ""
+    documentation: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -156,6 +160,31 @@ def _intact(facts: Facts, _rfc: Rfc) -> Finding:
     return _passed("every blob of the package is what its digest says")
 
 
+def _documentation(facts: Facts, _rfc: Rfc) -> Finding:
+    if facts.policy is None:
+        return _unknown(f"the policy could not be read: {facts.policy_error}", "correct the policy")
+    package = facts.package
+    if package is None:
+        return _unknown(f"the DSL could not be read: {facts.package_error}", "make it readable")
+    if package.archived is None or package.damage:
+        return _unknown("there is no intact package to look at", "archive the release, or restore it from a copy of the DSL")
+    wanted = facts.policy.documentation[package.type]
+    if not wanted:
+        return Finding(Result.NOT_APPLICABLE, f"the policy asks for no documentation of a release of the type {package.type}")
+    lacking = [pattern for pattern in wanted if not any(_names(pattern, path) for path in package.documentation)]
+    if lacking:
+        return _failed(
+            f"the release has no documentation, or an empty file only, by the name of {', '.join(lacking)}",
+            "write it, name it under documentation in release.yml, and archive that as a new version",
+        )
+    return _passed("the release has all documentation that the policy asks for")
+
+
+def _names(pattern: str, path: str) -> bool:
+    """Whether a pattern is for a path, or for the last part of it."""
+    return fnmatchcase(path, pattern) or fnmatchcase(path.rpartition("/")[2], pattern)
+
+
 def _scope(facts: Facts, _rfc: Rfc) -> Finding:
     if facts.scope is None:
         return _unknown(f"the CIs could not be selected: {facts.scope_error}", "correct the scope, or make the CMDB readable")
@@ -256,6 +285,7 @@ CONTROLS: Mapping[str, Callable[[Facts, Rfc], Finding]] = {
     "signatures": _signatures,
     "malware": _malware,
     "evidence": _evidence,
+    "documentation": _documentation,
     "scope": _scope,
     "approvals": _approvals,
     "backout_plan": _backout_plan,

@@ -45,12 +45,16 @@ class Trust:
 
 @dataclass(frozen=True)
 class Policy:
-    """``approvals``: how many distinct people have to approve an RFC of each type. ``trust``: who has to sign evidence of each kind."""
+    """``approvals``: how many distinct people have to approve an RFC of each type. ``trust``: who has to sign evidence of each kind.
+
+    ``documentation``: for each type of release, patterns of file names that the documentation in its package has to have.
+    """
 
     approvals: Mapping[str, int]
     rollout: Rollout
     people: Mapping[str, Person] = field(default_factory=dict)
     trust: Mapping[str, Trust] = field(default_factory=dict)
+    documentation: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 def load_policy(path: str | Path | None = None) -> Policy:
@@ -75,6 +79,7 @@ def load_policy(path: str | Path | None = None) -> Policy:
         ),
         people=people,
         trust={kind: Trust(**wanted) for kind, wanted in own.get("trust", {}).items()},
+        documentation={kind: tuple(names) for kind, names in {**base["documentation"], **own.get("documentation", {})}.items()},
     )
 
 

@@ -70,6 +70,7 @@ EVIDENCE = {
     "licence": said("licence", ("rita", {"declared": "MIT"})),
     "test-result": said("test-result", ("rita", {})),
 }
+PACKAGE = PackageFacts(archived=DIGEST, damage="", type="minor", documentation=("README.md",))
 FACTS = Facts(
     now=START,
     rfc=RFC,
@@ -79,9 +80,10 @@ FACTS = Facts(
         rollout=Rollout(),
         people={"rita": Person(frozenset(["release-manager"]))},
         trust=dict.fromkeys(EVIDENCE, TRUST),
+        documentation={"minor": ("README*",), "emergency": ()},
     ),
     policy_error="",
-    package=PackageFacts(archived=DIGEST, damage=""),
+    package=PACKAGE,
     package_error="",
     scope=("web1", "web2"),
     scope_error="",
@@ -104,7 +106,7 @@ def test_what_is_in_order_is_granted() -> None:
     assert clearance.granted
     assert [control.name for control in clearance.controls] == list(CONTROLS)
     assert {control.result for control in clearance.controls} == {Result.PASS}
-    assert clearance.sentence() == "CHG0030001 is cleared: hello 1.0, 12 controls."
+    assert clearance.sentence() == "CHG0030001 is cleared: hello 1.0, 13 controls."
 
 
 @pytest.mark.parametrize(
@@ -116,9 +118,11 @@ def test_what_is_in_order_is_granted() -> None:
         ("window", {"now": START - TICK}),
         ("window", {"now": END}),
         ("digest", {"digest": OTHER}),
-        ("digest", {"package": PackageFacts(OTHER, "")}),
+        ("digest", {"package": replace(PACKAGE, archived=OTHER)}),
         ("payload_archived", {"package": PackageFacts(None, "")}),
         ("payload_intact", {"package": PackageFacts(DIGEST, "blob sha256:00 is damaged")}),
+        ("documentation", {"package": replace(PACKAGE, documentation=())}),
+        ("documentation", {"package": replace(PACKAGE, documentation=("docs/INSTALL.md", "readme.md"))}),
         ("signatures", {"evidence": {**EVIDENCE, "package": Judgement("package", TRUST, (), ("the signature of dora does not count",))}}),
         ("malware", {"evidence": {**EVIDENCE, "scan": said("scan")}}),
         ("malware", {"evidence": {**EVIDENCE, "scan": said("scan", ("rita", {"result": "infected"}), ("carl", {"result": "clean"}))}}),
@@ -164,16 +168,21 @@ def test_an_rfc_may_be_scheduled_or_under_way(state: int) -> None:
     [
         (
             {"package": None, "package_error": "no such directory", "evidence": None, "evidence_error": "no such directory"},
-            {"digest", "payload_archived", "payload_intact", "signatures", "malware", "evidence"},
+            {"digest", "payload_archived", "payload_intact", "documentation", "signatures", "malware", "evidence"},
         ),
-        ({"package": PackageFacts(None, ""), "evidence": None}, {"digest", "payload_intact", "signatures", "malware", "evidence"}),
+        (
+            {"package": PackageFacts(None, ""), "evidence": None},
+            {"digest", "payload_intact", "documentation", "signatures", "malware", "evidence"},
+        ),
+        ({"package": replace(PACKAGE, damage="blob sha256:00 is damaged")}, {"documentation"}),
+        ({"package": replace(PACKAGE, type="huge")}, {"documentation"}),
         ({"evidence": None, "evidence_error": "a listing is damaged"}, {"signatures", "malware", "evidence"}),
         ({"evidence": {kind: found for kind, found in EVIDENCE.items() if kind != "package"}}, {"signatures"}),
         ({"evidence": {}}, {"signatures", "malware", "evidence"}),
         ({"evidence": {**EVIDENCE, "scan": said("scan", ("rita", {"result": "inconclusive", "detail": "no signatures"}))}}, {"malware"}),
         ({"evidence": {**EVIDENCE, "scan": said("scan", ("rita", {"result": "clean"}), ("rita", {"result": "odd"}))}}, {"malware"}),
         ({"scope": None, "scope_error": "not a database"}, {"scope"}),
-        ({"policy": None, "policy_error": "policy.yml:3: wrong"}, {"approvals", "signatures", "malware", "evidence"}),
+        ({"policy": None, "policy_error": "policy.yml:3: wrong"}, {"approvals", "documentation", "signatures", "malware", "evidence"}),
         ({"rfc": None, "rfc_error": "rfc.yml:1: wrong"}, CONTROLS.keys() - {"rfc_schema"}),
     ],
 )
@@ -187,11 +196,41 @@ def test_what_is_not_known_is_inconclusive(changes: dict[str, Any], names: set[s
 
 
 def test_a_policy_that_asks_for_no_signature_does_not_ask_whether_there_is_one() -> None:
-    asks_none = replace(FACTS, policy=Policy({"normal": 1}, Rollout()), evidence=None)
+    asks_none = replace(FACTS, policy=Policy({"normal": 1}, Rollout(), documentation={"minor": ()}), evidence=None)
     found = {name: result(name, asks_none) for name in ("signatures", "malware", "evidence")}
     assert {control.result for control in found.values()} == {Result.NOT_APPLICABLE}
     assert "asks for no" in found["signatures"].reason
     assert evaluate(asks_none).granted
+
+
+@pytest.mark.parametrize(
+    ("wanted", "brought", "passes"),
+    [
+        (("*",), ("x",), True),
+        (("README*",), ("docs/README.md",), True),
+        (("docs/*",), ("docs/README.md",), True),
+        (("docs/*",), ("README.md",), False),
+        (("README*", "CHANGES*"), ("README.md", "CHANGES"), True),
+        (("README*", "CHANGES*"), ("README.md",), False),
+        (("README.md", "*"), ("README.md",), True),
+    ],
+)
+def test_each_pattern_of_documentation_needs_a_file(wanted: tuple[str, ...], brought: tuple[str, ...], passes: bool) -> None:
+    policy = Policy({"normal": 1}, Rollout(), documentation={"minor": wanted})
+    found = result("documentation", facts(policy=policy, package=replace(PACKAGE, documentation=brought)))
+    assert (found.result is Result.PASS) == passes, found
+
+
+def test_documentation_that_lacks_is_named() -> None:
+    policy = Policy({"normal": 1}, Rollout(), documentation={"minor": ("README*", "CHANGES*", "RUNBOOK*")})
+    found = result("documentation", facts(policy=policy))
+    assert "CHANGES*, RUNBOOK*" in found.reason
+    assert "README" not in found.reason
+
+
+def test_a_type_of_release_that_needs_no_documentation_is_not_asked_for_it() -> None:
+    found = result("documentation", facts(package=replace(PACKAGE, type="emergency", documentation=())))
+    assert found.result is Result.NOT_APPLICABLE
 
 
 def test_an_rfc_that_can_not_be_read_fails_its_schema() -> None:
@@ -250,7 +289,7 @@ def test_only_controls_that_all_let_pass_are_granted(results: list[Result]) -> N
 
 
 def test_the_table_is_aligned_and_says_what_to_do() -> None:
-    found = evaluate(facts(rfc=replace(RFC, on_hold=True), package=PackageFacts(DIGEST, "one\ntwo")))
+    found = evaluate(facts(rfc=replace(RFC, on_hold=True), package=replace(PACKAGE, damage="one\ntwo")))
     lines = found.text().splitlines()
     assert lines[1:3] == [
         "  fail           rfc_state         CHG0030001 is on hold",
