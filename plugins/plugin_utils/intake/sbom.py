@@ -159,13 +159,11 @@ def _deb(path: str, entry: FileEntry, read: Read) -> Found | None:
 
 
 def _inflate(member: str, content: bytes) -> bytes:
-    """A member of a Debian package without its compression; ValueError when that would be more than any package needs."""
+    """A member of a Debian package without its compression, as much of it as any package needs."""
     if member.endswith(".gz"):
-        content = zlib.decompressobj(wbits=31).decompress(content, _CONTROL_LIMIT + 1)
-    elif member.endswith(".xz"):
-        content = lzma.LZMADecompressor(memlimit=2 * LIMIT).decompress(content, _CONTROL_LIMIT + 1)
-    if len(content) > _CONTROL_LIMIT:
-        raise ValueError("too large")
+        return zlib.decompressobj(wbits=31).decompress(content, _CONTROL_LIMIT)
+    if member.endswith(".xz"):
+        return lzma.LZMADecompressor(memlimit=2 * LIMIT).decompress(content, _CONTROL_LIMIT)
     return content
 
 

@@ -232,6 +232,16 @@ def test_nothing_is_linked_through_a_directory_that_became_a_link(host: Host, tm
     assert (host.tree(TWO) / "lib/a").read_bytes() == b"a" * 5000
 
 
+def test_a_link_to_the_right_bytes_does_not_get_into_the_next_release(host: Host, tmp_path: Path) -> None:
+    host.deploy(ONE)
+    shutil.move(host.tree(ONE) / "lib/a", tmp_path / "theirs")
+    (host.tree(ONE) / "lib/a").symlink_to(tmp_path / "theirs")
+    host.stage(TWO)
+    (tmp_path / "theirs").write_bytes(b"evil")
+    assert not (host.tree(TWO) / "lib/a").is_symlink()
+    assert (host.tree(TWO) / "lib/a").read_bytes() == b"a" * 5000
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root to give a file away")
 def test_a_file_that_belongs_to_somebody_else_is_copied_not_linked(host: Host) -> None:
     host.deploy(ONE)
