@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -42,7 +43,7 @@ class ActionModule(TidegateAction):
         found: Examination | None = None
         wanted = signer is not None if options["examine"] is None else options["examine"]
         if wanted:
-            found = self._examine(source, options, self._quarantine(options["quarantine"], dsl), write)
+            found = self._examine(source, options, _quarantine(options["quarantine"], dsl), write)
         # The library is made last, when nothing was found wrong.
         if write:
             library = create_library(dsl)
@@ -65,11 +66,6 @@ class ActionModule(TidegateAction):
             "examination": found and _told(found),
         }
 
-    def _quarantine(self, named: str | None, dsl: str) -> Path:
-        if named is None and "://" in dsl:
-            raise TidegateError("infected contents can't be kept beside a registry; name a directory in quarantine")
-        return Path(named or f"{dsl.rstrip('/')}.quarantine")
-
     def _examine(self, source: Source, options: dict[str, Any], folder: Path, write: bool) -> Examination:
         """Examine the release; an infected one goes to quarantine and no further."""
         require("cyclonedx-python-lib", "license-expression")
@@ -81,6 +77,14 @@ class ActionModule(TidegateAction):
                 quarantine(found, source, copied, folder)
         kept = f" and kept in quarantine in {folder}" if write else ""
         raise TidegateError(f"{found.scan.detail}; it was not archived{kept}, find out how that got into the release")
+
+
+def _quarantine(named: str | None, dsl: str) -> Path:
+    if named:
+        return Path(named)
+    if "://" in dsl:
+        return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local/share") / "tidegate/quarantine"
+    return Path(f"{dsl.rstrip('/')}.quarantine")
 
 
 def _told(found: Examination) -> dict[str, Any]:

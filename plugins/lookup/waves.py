@@ -56,7 +56,9 @@ from typing import Any
 from ansible import context
 from ansible.errors import AnsibleLookupError
 from ansible.plugins.lookup import LookupBase
+from ansible_collections.tidegate.release.plugins.plugin_utils import host_action, trusting  # noqa: F401 - see LookupModule
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import Cmdb
+from ansible_collections.tidegate.release.plugins.plugin_utils.dsl import pack  # noqa: F401 - see LookupModule
 from ansible_collections.tidegate.release.plugins.plugin_utils.errors import TidegateError
 from ansible_collections.tidegate.release.plugins.plugin_utils.libs import require
 from ansible_collections.tidegate.release.plugins.plugin_utils.rfc.model import load_rfc
@@ -65,7 +67,7 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.settings import h
 
 
 class LookupModule(LookupBase):
-    """Runs in the process that forks the workers, so what it imports they need not import again."""
+    """Runs in the process that forks the workers, so what it imports they need not import again, one for each host and step."""
 
     def run(self, terms: list[str], variables: dict[str, Any] | None = None, **kwargs: Any) -> list[list[list[str]]]:
         self.set_options(var_options=variables, direct=kwargs)

@@ -47,7 +47,8 @@ options:
   quarantine:
     description:
       - A directory where infected contents are kept, with a record of what was found.
-      - Defaults to O(dsl) with C(.quarantine) at its end. Needed to examine a release for a library in a registry.
+      - Defaults to O(dsl) with C(.quarantine) at its end, and for a registry to C(tidegate/quarantine) in E(XDG_DATA_HOME), which is
+        C(~/.local/share) unless it is set.
     type: path
 notes:
   - Makes the library when O(dsl) does not exist or is an empty directory.

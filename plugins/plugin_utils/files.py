@@ -15,11 +15,14 @@ from pathlib import Path
 
 
 @contextlib.contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Hold the lock file ``path`` exclusively; the kernel lets go of it when the process dies."""
+def locked(path: Path, operation: int = fcntl.LOCK_EX) -> Iterator[None]:
+    """Hold the lock file ``path``, exclusively unless ``operation`` says otherwise; the kernel lets go of it when the process dies.
+
+    Raises :class:`BlockingIOError` when ``operation`` has ``LOCK_NB`` and somebody else holds it.
+    """
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        fcntl.flock(descriptor, operation)
         yield
     finally:
         os.close(descriptor)

@@ -41,4 +41,9 @@ def optional_home(options: Mapping[str, object], name: str) -> str | None:
     value = options.get(name) or os.environ.get(f"TIDEGATE_{name.upper()}")
     if not value:
         return None
-    return str(value) if "://" in str(value) else str(Path(str(value)).expanduser())
+    return expanded(str(value))
+
+
+def expanded(address: str) -> str:
+    """An address as it was given, a leading ``~`` of a path expanded."""
+    return address if "://" in address else str(Path(address).expanduser())

@@ -22,6 +22,8 @@ from measure import RESULTS, Finding, write
 ALONE: dict[str, Callable[[], Finding]] = {
     "archive": library.archive,
     "scrub": library.scrub,
+    "scrub_small": library.scrub_small,
+    "sync": library.sync,
     "inventory_30k": planning.inventory_30k,
     "plan_100k": planning.plan_100k,
 }

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 import yaml
-from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.layout import OciLayout
+from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.home import open_library
 from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.envelope import open_envelope
 from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.statement import LICENCE, RELEASE, SBOM, SCAN
 from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.store import collect
@@ -50,7 +50,7 @@ class Desk:
 
     def said(self, version: str) -> dict[str, dict[str, Any]]:
         """The predicates beside a package, by their type."""
-        home = OciLayout.open(self.fleet.path / "dsl")
+        home = open_library(self.fleet.environment["TIDEGATE_DSL"]).repository("hello")
         statements = [open_envelope(envelope).statement for envelope in collect(home, str(home.resolve("hello", version)))]
         assert len({statement.type for statement in statements}) == len(statements)
         return {statement.type: dict(statement.predicate) for statement in statements}
@@ -115,7 +115,7 @@ def test_without_signatures_the_evidence_says_so_and_the_policy_does_not_pass_it
     trust = {kind: {"role": "builder"} for kind in ("package", "scan", "sbom", "licence")}
     people = {"rita": {"roles": ["builder"], "keys": [{"public": public}]}}
     (desk.fleet.path / "policy.yml").write_text(yaml.safe_dump({"schema": 1, "people": people, "trust": trust}))
-    home = OciLayout.open(desk.fleet.path / "dsl")
+    home = open_library(desk.fleet.environment["TIDEGATE_DSL"]).repository("hello")
     rfc = desk.fleet.rfc("CHG0001", "1.0", str(home.resolve("hello", "1.0")))
     cleared = desk.fleet.play("tidegate.release.clear", {"tidegate_rfc": str(rfc)}, inventory="localhost,")
     said = " ".join(cleared.stdout.split())
@@ -138,7 +138,7 @@ def test_a_changed_release_has_a_new_digest_and_none_of_the_evidence(desk: Desk)
     manifest = desk.fleet.path / "releases" / "1.1" / "release.yml"
     manifest.write_text(manifest.read_text().replace("version: '1.0'", "version: '1.1'"))
     assert desk.archive("1.1", tidegate_key="").returncode == 0
-    home = OciLayout.open(desk.fleet.path / "dsl")
+    home = open_library(desk.fleet.environment["TIDEGATE_DSL"]).repository("hello")
     assert home.resolve("hello", "1.0") != home.resolve("hello", "1.1")
     assert desk.said("1.1") == {}
 

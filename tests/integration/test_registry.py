@@ -5,10 +5,15 @@
 
 from __future__ import annotations
 
+import shutil
+from pathlib import Path
+
 import pytest
 import registry
+from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.home import open_library
 from fleet import Fleet
 from test_deploy import BROKEN
+from test_intake import EVIL, Desk
 
 pytestmark = pytest.mark.skipif(registry.PROGRAM is None, reason="needs Distribution (apt install docker-registry)")
 
@@ -47,3 +52,24 @@ def test_hosts_fetch_from_a_registry_as_their_mirror(fleet: Fleet) -> None:
         assert done.returncode == 0, done.stdout
         assert done.stdout.count('"source": "mirror"') == len(fleet.hosts)
         assert set(fleet.served().values()) == {"1.0"}
+
+
+@pytest.mark.skipif(not shutil.which("clamscan"), reason="needs ClamAV (apt install clamav)")
+def test_what_goes_into_a_registry_is_examined_and_signed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+    desk = Desk(tmp_path)
+    with registry.serve(tmp_path / "registry", "basic") as server:
+        monkeypatch.setenv("REGISTRY_AUTH_FILE", str(registry.credentials(tmp_path, server)))
+        monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(server.authority))
+        desk.fleet.dsl = server.address
+        desk.fleet.release("1.0", licence="MIT")
+        done = desk.archive("1.0")
+        assert done.returncode == 0, done.stdout
+        assert len(desk.said("1.0")) == 4
+        assert "changed=0" in desk.archive("1.0").stdout
+        (desk.fleet.release("1.1") / "payload" / "evil").write_bytes(EVIL)
+        infected = desk.archive("1.1")
+        assert infected.returncode == 2
+        assert open_library(server.address).repository("hello").resolve("hello", "1.1") is None
+    kept = [path.read_bytes() for path in (tmp_path / "data/tidegate/quarantine").iterdir()]
+    assert EVIL in kept

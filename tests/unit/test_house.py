@@ -9,6 +9,7 @@ import ast
 import json
 import re
 import subprocess
+import sys
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -152,3 +153,9 @@ def test_the_version_is_the_same_everywhere() -> None:
     version = yaml.safe_load((ROOT / "galaxy.yml").read_text())["version"]
     released = yaml.safe_load((ROOT / "changelogs" / "changelog.yaml").read_text())["releases"]
     assert version in released or (ROOT / "changelogs" / "fragments" / f"{version}.yml").is_file()
+
+
+def test_no_task_waits_for_the_format_checkers_of_jsonschema() -> None:
+    """Loading jsonschema takes two seconds of each process where a requirement brings the grammar of IRIs along, which nobody uses."""
+    done = subprocess.run([sys.executable, "-c", "import jsonschema, sys; sys.exit('lark' in sys.modules)"], check=False)
+    assert done.returncode == 0

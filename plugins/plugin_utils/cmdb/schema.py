@@ -44,6 +44,7 @@ class Schema:
     deployment_host: sa.Table
     journal: sa.Table
     lock: sa.Table
+    release_status: sa.Table
 
 
 @functools.cache
@@ -198,5 +199,16 @@ def schema() -> Schema:
             metadata,
             sa.Column("ci", sa.ForeignKey("ci.name"), primary_key=True),
             reference("deployment_id", "deployment.id", index=True),
+        ),
+        release_status=sa.Table(
+            "release_status",
+            metadata,
+            text("release", primary_key=True),
+            text("version", primary_key=True),
+            text("digest"),
+            text("state"),
+            text("reason"),
+            text("actor"),
+            at("at"),
         ),
     )

@@ -17,13 +17,14 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import NotFoundError, TidegateError
+from ..libs import require
 from . import engine as database
 
 with contextlib.suppress(ImportError):
     import sqlalchemy as sa
 
 # The revision that this code reads and writes; the newest file of migrations/versions.
-HEAD = "0001"
+HEAD = "0002"
 
 _MIGRATIONS = Path(__file__).parent / "migrations"
 _REMEDY = "give the path or URL of a CMDB; tidegate.release.cmdb_ci makes one when it writes the first CI"
@@ -93,6 +94,7 @@ def _create_file(path: Path) -> None:
 
 def _migrate(connection: sa.Connection) -> None:
     """Run the migrations that ``connection``'s database lacks, if any, in its transaction."""
+    require("alembic")
     from alembic.config import Config  # noqa: PLC0415
     from alembic.runtime.environment import EnvironmentContext  # noqa: PLC0415
     from alembic.script import ScriptDirectory  # noqa: PLC0415

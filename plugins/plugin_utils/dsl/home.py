@@ -8,7 +8,8 @@ An address is a directory, for an OCI image layout, or ``oci://host[:port]/prefi
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager
 from typing import BinaryIO, Protocol
 
 from .layout import OciLayout
@@ -27,6 +28,9 @@ class Home(Protocol):
 
     def put_manifest(self, content: bytes) -> Descriptor:
         """Store a manifest; the blobs that it names have to be there."""
+
+    def has_blob(self, descriptor: Descriptor) -> bool:
+        """Whether a blob of that digest and size is there; nobody looks at its bytes."""
 
     def read_blob(self, digest: str, limit: int) -> bytes:
         """The content of a blob of at most ``limit`` bytes, checked against its digest."""
@@ -51,6 +55,23 @@ class Home(Protocol):
 
     def referrers(self, subject: str) -> list[Descriptor]:
         """What refers to a manifest, each with its artifact type; nobody has looked into them yet."""
+
+    def unlisted(self, subject: str) -> list[Descriptor]:
+        """What says of itself that it refers to a manifest, as far as it can be found without the list that :meth:`referrers` reads."""
+
+    def relist(self, subject: str, entries: Iterable[Descriptor]) -> None:
+        """Make a new list of what refers to a manifest, in place of a damaged one."""
+
+    def writing(self) -> AbstractContextManager[None]:
+        """While this is held nobody purges here. Hold it from the first blob to the tag that names it; many may at once."""
+
+    def purging(self, name: str, version: str, digest: str) -> AbstractContextManager[Callable[[], int]]:
+        """Prepare to purge a release: while it is held nobody writes here, and calling what it gives cannot be refused any more.
+
+        That call takes the package away and what refers to it, the tag first, and returns how many bytes that freed. What another package
+        needs stays. Purging what is gone goes on where a purge that was killed stopped. Raises :class:`ConflictError` when somebody is
+        writing here or the release is another digest.
+        """
 
 
 class Library(Protocol):

@@ -4,30 +4,28 @@
 """The home of a definitive software library on a directory: an OCI image layout that only grows.
 
 A blob is complete and on disk before it gets its name, and a tag is set last, so whatever a crash leaves behind is
-invisible. Nothing here deletes, and a tag, once set, keeps its digest for ever.
+invisible. A tag, once set, keeps its digest for ever. Only a purge deletes, and never while somebody writes.
 """
 
 from __future__ import annotations
 
 import contextlib
-import hashlib
-import os
+import fcntl
 import re
 import secrets
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
-from io import BufferedReader
 from pathlib import Path
 from typing import Any
 
 from ..errors import ConflictError, IntegrityError, NotFoundError, TidegateError
-from ..files import flush, locked, write, write_atomically
+from ..files import locked, write_atomically
+from .blobs import BlobFolder, told
 from .oci import (
     DIGEST,
     IMAGE_INDEX,
     INDEX_LIMIT,
     MANIFEST,
-    MANIFEST_LIMIT,
     Descriptor,
     artifact_of,
     canonical,
@@ -37,18 +35,18 @@ from .oci import (
     parse_json,
     referrers_tag,
 )
+from .walk import blobs_of, walk
 
 REF_NAME = "org.opencontainers.image.ref.name"
 
 _REFERENCE = re.compile(r"[A-Za-z0-9]+(?:(?:[-._:@+/]|--)[A-Za-z0-9]+)*")  # the grammar of the OCI image specification
 
 
-class OciLayout:
+class OciLayout(BlobFolder):
     """An OCI image layout on a directory. Many processes may read and write it at once."""
 
     def __init__(self, path: Path) -> None:
-        self.path = path
-        self._blobs = path / "blobs" / "sha256"
+        super().__init__(path)
         self._seen: tuple[object, dict[str, Descriptor]] = (None, {})
 
     @classmethod
@@ -64,7 +62,7 @@ class OciLayout:
                 return cls.open(path)
             # What a creation that was killed may have left, and what a new file system has.
             taken = {entry.name for entry in path.iterdir() if not entry.name.startswith(".new-")}
-            taken -= {".lock", "index.json", "blobs", "lost+found"}
+            taken -= {".lock", ".purge.lock", "index.json", "blobs", "lost+found"}
             taken |= {entry.name for entry in path.glob("blobs/sha256/*")}
         except FileNotFoundError:
             return None
@@ -82,13 +80,13 @@ class OciLayout:
     def create(cls, path: str | Path) -> OciLayout:
         """Make the layout at ``path`` where there is none yet; raises like :meth:`find`."""
         layout = cls(Path(path))
-        with _told(f"can't make a DSL at {path}"):
+        with told(f"can't make a DSL at {path}"):
             if cls.find(path) is not None:
                 return layout
             layout.path.mkdir(parents=True, exist_ok=True)
             with locked(layout.path / ".lock"):
                 if cls.find(path) is None:
-                    layout._blobs.mkdir(parents=True, exist_ok=True)
+                    layout.blobs.mkdir(parents=True, exist_ok=True)
                     layout._write_index({"schemaVersion": 2, "mediaType": IMAGE_INDEX, "manifests": []})
                     # Last, because it is what makes this directory a layout.
                     write_atomically(layout.path / "oci-layout", canonical({"imageLayoutVersion": "1.0.0"}))
@@ -113,62 +111,24 @@ class OciLayout:
         layout.tags()
         return layout
 
-    def put_blob(self, source: bytes | Iterable[bytes], media_type: str) -> Descriptor:
-        """Store a blob, given whole or in chunks. A blob that is there already is kept.
+    @classmethod
+    def renew(cls, path: str | Path) -> OciLayout | None:
+        """A layout whose index is damaged, with a new and empty one; ``None`` when the index is not what is wrong.
 
-        One that is there but damaged is replaced, since the right bytes are at hand.
+        The damaged index stays beside it, under another name. The blobs are as they were.
         """
-        with _told(f"can't write to the DSL {self.path}"):
-            self._blobs.mkdir(parents=True, exist_ok=True)
-            temporary = self._blobs / f".new-{secrets.token_hex(8)}"
+        layout = cls(Path(path))
+        if not (layout.path / "oci-layout").is_file():
+            return None
+        with told(f"can't write to the DSL {path}"), locked(layout.path / ".lock"):
             try:
-                descriptor = Descriptor(media_type, *write(temporary, source, 0o444))
-                with contextlib.suppress(IntegrityError):
-                    self.verify_blob(descriptor)
-                    return descriptor
-                temporary.rename(self._path(descriptor.digest))
-                flush(self._blobs)
-            finally:
-                temporary.unlink(missing_ok=True)
-        return descriptor
-
-    def put_manifest(self, content: bytes) -> Descriptor:
-        """Store a package's manifest, or another's."""
-        return self.put_blob(content, MANIFEST)
-
-    def read_manifest(self, digest: str) -> bytes:
-        """A manifest; raises what :meth:`read_blob` raises."""
-        return self.read_blob(digest, MANIFEST_LIMIT)
-
-    def read_blob(self, digest: str, limit: int) -> bytes:
-        """The content of a blob of at most ``limit`` bytes, checked against its digest.
-
-        Raises :class:`IntegrityError` when it is missing, longer or damaged.
-        """
-        with self.open_blob(digest, limit) as stream:
-            content = stream.read(limit + 1)
-        if f"sha256:{hashlib.sha256(content).hexdigest()}" != digest:
-            raise self._damaged(digest)
-        return content
-
-    def verify_blob(self, descriptor: Descriptor) -> None:
-        """Raise :class:`IntegrityError` unless the blob is there and its bytes are what ``descriptor`` says."""
-        with self.open_blob(descriptor.digest, descriptor.size) as stream:
-            intact = os.fstat(stream.fileno()).st_size == descriptor.size
-            if not intact or f"sha256:{hashlib.file_digest(stream, 'sha256').hexdigest()}" != descriptor.digest:
-                raise self._damaged(descriptor.digest)
-
-    def open_blob(self, digest: str, limit: int) -> BufferedReader:
-        """A blob of at most ``limit`` bytes for random access; what is read from it is not checked, so the reader has to."""
-        path = self._path(digest)
-        try:
-            stream = path.open("rb")
-        except OSError as error:
-            raise IntegrityError(f"{digest} can't be read from {path} ({error.strerror}); restore it from a copy of the DSL") from error
-        if os.fstat(stream.fileno()).st_size > limit:
-            stream.close()
-            raise IntegrityError(f"{digest} in {path} has more than {limit} bytes, so it is not what it should be")
-        return stream
+                layout.tags()
+            except IntegrityError:
+                with contextlib.suppress(FileNotFoundError):
+                    layout._index.rename(layout.path / f"index.json.damaged-{secrets.token_hex(4)}")
+                layout._write_index({"schemaVersion": 2, "mediaType": IMAGE_INDEX, "manifests": []})
+                return layout
+        return None
 
     def tags(self) -> dict[str, Descriptor]:
         """Every tag with what it names."""
@@ -213,7 +173,7 @@ class OciLayout:
                 f"{reference} can't be a tag of an OCI layout; use letters and digits, with single separators out of - . _ + between them"
             )
         self.verify_blob(descriptor)
-        with _told(f"can't write to the DSL {self.path}"), locked(self.path / ".lock"):
+        with told(f"can't write to the DSL {self.path}"), locked(self.path / ".lock"):
             existing = self.tags().get(reference)
             if existing is not None:
                 if existing.digest != descriptor.digest:
@@ -232,15 +192,10 @@ class OciLayout:
         """
         artifact = artifact_of(content, subject)
         descriptor = replace(self.put_manifest(content), artifact_type=artifact)
-        with _told(f"can't write to the DSL {self.path}"), locked(self.path / ".lock"):
+        with told(f"can't write to the DSL {self.path}"), locked(self.path / ".lock"):
             listed = self.referrers(subject)
             if descriptor.digest not in {entry.digest for entry in listed}:
-                grown = self.put_blob(index_of([*listed, descriptor]), IMAGE_INDEX)
-                index = self._read_index()
-                tag = referrers_tag(subject)
-                index["manifests"] = [entry for entry in index["manifests"] if entry.get("annotations", {}).get(REF_NAME) != tag]
-                index["manifests"].append(replace(grown, annotations={REF_NAME: tag}).to_json())
-                self._write_index(index)
+                self._list(subject, [*listed, descriptor])
         return descriptor
 
     def referrers(self, subject: str) -> list[Descriptor]:
@@ -250,23 +205,123 @@ class OciLayout:
             return []
         return parse_index(self.read_blob(listing.digest, INDEX_LIMIT), listing.digest)
 
+    def listings(self) -> set[str]:
+        """The digests of all lists of referrers."""
+        return {found.digest for tag, found in self.tags().items() if DIGEST.fullmatch(tag.replace("-", ":", 1))}
+
+    def unlisted(self, subject: str) -> list[Descriptor]:
+        """What says of itself that it refers to ``subject``, for when the list is damaged; looks into every small blob."""
+        return [
+            Descriptor(MANIFEST, digest, len(content), artifact_type=str(document["artifactType"]))
+            for digest, content, document in self.manifests()
+            if isinstance(document.get("subject"), dict) and document["subject"].get("digest") == subject and document.get("artifactType")
+        ]
+
+    def relist(self, subject: str, entries: Iterable[Descriptor]) -> None:
+        """Make a new list of what refers to ``subject``, in place of a damaged one."""
+        with told(f"can't write to the DSL {self.path}"), locked(self.path / ".lock"):
+            self._list(subject, entries)
+
     def resolve(self, name: str, version: str) -> str | None:
         """The digest of the package of a release, or ``None`` when it was never archived here."""
         descriptor = self.tags().get(f"{name}:{version}")
         return descriptor.digest if descriptor else None
 
+    def writing(self) -> contextlib.AbstractContextManager[None]:
+        """While this is held nobody purges here: what was put, and what was found to be there already, stays until its tag is set."""
+        return self._held(fcntl.LOCK_SH)
+
+    @contextlib.contextmanager
+    def purging(self, name: str, version: str, digest: str) -> Iterator[Callable[[], int]]:
+        """Prepare to purge a release; what it gives does so.
+
+        The tag goes first, so that nobody sees half a package, and the package's manifest last, so that a purge that was killed can
+        be run again. Raises what :meth:`.home.Home.purging` raises, and :class:`IntegrityError` when another package is damaged, since
+        then nobody knows what it needs.
+        """
+        reference = f"{name}:{version}"
+        with self._held(fcntl.LOCK_EX | fcntl.LOCK_NB):
+            entries = self._read_index()["manifests"]
+            if self.resolve(name, version) not in (None, digest):
+                raise ConflictError(f"{reference} is {self.resolve(name, version)} in the DSL, not {digest}; nothing was purged")
+            groups = walk(self, Descriptor(MANIFEST, digest, 0)).groups()
+            kept = {entry["digest"] for entry in entries if _tag(entry) not in (None, reference)}
+            lists = {referrers_tag(manifest) for manifest in {digest, *dict(groups)} - kept}
+            needed = self._needed(entry for entry in entries if _tag(entry) not in {reference, *lists})
+
+            def purge() -> int:
+                with told(f"can't purge the DSL {self.path}"):
+                    self._untag(reference)
+                    freed = 0
+                    # Each after what it leads to, or a purge that was killed would not find that again: what refers to a manifest,
+                    # its blobs, the list of what refers to it, and then itself.
+                    for manifest, blobs in [(digest, []), *groups][::-1]:
+                        listed = self._untag(referrers_tag(manifest)) if referrers_tag(manifest) in lists else []
+                        freed += sum(self.discard(gone) for gone in [*blobs, *listed, manifest] if gone not in needed)
+                    return freed
+
+            yield purge
+
+    def discard_damaged(self, digest: str) -> None:
+        """Unlink a blob that nothing needs, if it is damaged; :class:`ConflictError` when somebody is writing, perhaps that very blob."""
+        with self._held(fcntl.LOCK_EX | fcntl.LOCK_NB):
+            if not self.check_file(digest)[1][1]:
+                self.discard(digest)
+
+    def _untag(self, tag: str) -> list[str]:
+        """Take a tag away; return what it named."""
+        with locked(self.path / ".lock"):
+            index = self._read_index()
+            named = [entry["digest"] for entry in index["manifests"] if _tag(entry) == tag]
+            if named:
+                index["manifests"] = [entry for entry in index["manifests"] if _tag(entry) != tag]
+                self._write_index(index)
+        return named
+
+    @contextlib.contextmanager
+    def _held(self, operation: int) -> Iterator[None]:
+        """The lock that writers share and a purge has alone."""
+        with contextlib.ExitStack() as stack:  # so that what goes wrong inside is not told as a fault of the lock
+            with told(f"can't write to the DSL {self.path}"):
+                try:
+                    stack.enter_context(locked(self.path / ".purge.lock", operation))
+                except BlockingIOError as error:
+                    raise ConflictError(
+                        f"somebody is writing to the DSL {self.path}, so nothing was removed; run this again later"
+                    ) from error
+            yield
+
+    def _needed(self, entries: Iterable[Any]) -> set[str]:
+        """Every digest that these entries of the index lead to; raises :class:`IntegrityError` when one of them can't be followed."""
+        found: set[str] = set()
+        todo = [Descriptor.from_json(entry, str(self._index)) for entry in entries]
+        for descriptor in todo:
+            if descriptor.media_type not in (MANIFEST, IMAGE_INDEX):
+                raise IntegrityError(
+                    f"{self._index} names {descriptor.digest}, a {descriptor.media_type:.80} that can't be followed; take it out"
+                )
+        while todo:
+            descriptor = todo.pop()
+            if descriptor.digest in found:
+                continue
+            found.add(descriptor.digest)
+            if descriptor.media_type == IMAGE_INDEX:
+                todo += parse_index(self.read_blob(descriptor.digest, INDEX_LIMIT), descriptor.digest)
+            elif descriptor.media_type == MANIFEST:
+                todo += blobs_of(self.read_manifest(descriptor.digest), descriptor.digest)
+        return found
+
+    def _list(self, subject: str, entries: Iterable[Descriptor]) -> None:
+        grown = self.put_blob(index_of(entries), IMAGE_INDEX)
+        index = self._read_index()
+        tag = referrers_tag(subject)
+        index["manifests"] = [entry for entry in index["manifests"] if _tag(entry) != tag]
+        index["manifests"].append(replace(grown, annotations={REF_NAME: tag}).to_json())
+        self._write_index(index)
+
     @property
     def _index(self) -> Path:
         return self.path / "index.json"
-
-    def _path(self, digest: str) -> Path:
-        match = DIGEST.fullmatch(digest)
-        if match is None:
-            raise IntegrityError(f"{digest!r} is not a digest; one is sha256: and 64 hexadecimal digits")
-        return self._blobs / match[1]
-
-    def _damaged(self, digest: str) -> IntegrityError:
-        return IntegrityError(f"{digest} is damaged, {self._path(digest)} holds other bytes; restore it from a copy of the DSL")
 
     def _read_index(self) -> dict[str, Any]:
         try:
@@ -283,9 +338,6 @@ class OciLayout:
         write_atomically(self._index, canonical(index))
 
 
-@contextlib.contextmanager
-def _told(what: str) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise TidegateError(f"{what} ({error.strerror or error}); make room or give this user the right, then run this again") from error
+def _tag(entry: Any) -> str | None:
+    annotations = entry.get("annotations") if isinstance(entry, dict) else None
+    return annotations.get(REF_NAME) if isinstance(annotations, dict) else None

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..errors import ConflictError, IntegrityError, TidegateError
+from ..errors import ConflictError, IntegrityError
 from ..files import pour
 
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
@@ -92,11 +92,11 @@ def index_of(entries: Iterable[Descriptor]) -> bytes:
 
 
 def artifact_of(content: bytes, subject: str) -> str:
-    """The artifact type of a manifest that refers to ``subject``; raises :class:`TidegateError` when it does not."""
+    """The artifact type of a manifest that refers to ``subject``; raises :class:`IntegrityError` when it does not."""
     document = parse_json(content, "the referring manifest")
     artifact = document.get("artifactType")
     if Descriptor.from_json(document.get("subject"), "the referring manifest").digest != subject or not isinstance(artifact, str):
-        raise TidegateError(f"the manifest does not refer to {subject} with an artifact type of its own")
+        raise IntegrityError(f"the manifest does not refer to {subject} with an artifact type of its own")
     return artifact
 
 

@@ -82,13 +82,15 @@ class Source:
         """
         if home.resolve(self.manifest.name, self.manifest.version):
             return self.preview(home)
-        document, entries = self._assemble(home.put_blob)
-        if examined is not None:
-            documentation = [layer["digest"].removeprefix("sha256:") for layer in document["layers"] if layer["mediaType"] == DOCUMENTATION]
-            if not {*documentation, *(entry.sha256 for entry in entries if entry.sha256)} <= set(examined):
-                raise TidegateError(f"{self.directory} changed while it was archived; archive again when nothing writes to it")
-        descriptor = home.put_manifest(canonical(document))
-        created = home.tag(self.manifest.name, self.manifest.version, descriptor)
+        with home.writing():
+            document, entries = self._assemble(home.put_blob)
+            if examined is not None:
+                layers = document["layers"]
+                documentation = [layer["digest"].removeprefix("sha256:") for layer in layers if layer["mediaType"] == DOCUMENTATION]
+                if not {*documentation, *(entry.sha256 for entry in entries if entry.sha256)} <= set(examined):
+                    raise TidegateError(f"{self.directory} changed while it was archived; archive again when nothing writes to it")
+            descriptor = home.put_manifest(canonical(document))
+            created = home.tag(self.manifest.name, self.manifest.version, descriptor)
         return self._archived(descriptor.digest, created, entries)
 
     def _assemble(self, put: _Put) -> tuple[dict[str, Any], list[FileEntry]]:

@@ -15,13 +15,13 @@ import os
 import re
 import tempfile
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 from urllib.parse import urljoin, urlsplit
 
-from ..errors import IntegrityError, TidegateError
+from ..errors import ConflictError, IntegrityError, TidegateError
 from ..files import pour
 from ..libs import require
 from .oci import (
@@ -39,6 +39,7 @@ from .oci import (
     parse_json,
     referrers_tag,
 )
+from .walk import walk
 
 with contextlib.suppress(ImportError):
     import oras.auth
@@ -213,15 +214,19 @@ class Repository:
         wire = self.library.wire
         with _told(), tempfile.TemporaryFile(prefix="tidegate-") as spool:
             descriptor = Descriptor(media_type, *pour(source, spool.write))
-            with wire.ask("HEAD", f"{self.path}/blobs/{descriptor.digest}", ok=(200, 404)) as answer:
-                if answer.status_code == 200 and answer.headers.get("Content-Length") == str(descriptor.size):
-                    return descriptor
+            if self.has_blob(descriptor):
+                return descriptor
             with wire.ask("POST", f"{self.path}/blobs/uploads/", ok=(202,), data=b"") as answer:
                 upload = urljoin(answer.url, answer.headers.get("Location", ""))
             spool.seek(0)
             upload += f"{'&' if '?' in upload else '?'}digest={descriptor.digest}"
             with wire.ask("PUT", upload, ok=(201,), data=spool if descriptor.size else b"", Content_Type="application/octet-stream"):
                 return descriptor
+
+    def has_blob(self, descriptor: Descriptor) -> bool:
+        """Whether a blob of that digest and size is there; nobody looks at its bytes."""
+        with self.library.wire.ask("HEAD", f"{self.path}/blobs/{_named(descriptor.digest)}", ok=(200, 404)) as answer:
+            return bool(answer.status_code == 200 and answer.headers.get("Content-Length") == str(descriptor.size))
 
     def put_manifest(self, content: bytes) -> Descriptor:
         """Store a manifest under its digest."""
@@ -318,14 +323,65 @@ class Repository:
         if listed is not None:
             where = f"the list of what refers to {subject}"
             found = {entry.digest: entry for entry in parse_index(listed, where)} | found
-        known = {digest[7:39] for digest in found}
+        found |= {entry.digest: entry for entry in self._with_own_tag(subject, {digest[7:39] for digest in found})}
+        return [found[digest] for digest in sorted(found)]
+
+    def unlisted(self, subject: str) -> list[Descriptor]:
+        """What refers to a manifest and has a tag that says so."""
+        return self._with_own_tag(subject, set())
+
+    def _with_own_tag(self, subject: str, known: set[str]) -> list[Descriptor]:
+        """What :meth:`refer` gave a tag, but for that whose digest begins with one of ``known``."""
+        found = []
         for tag in self._tags():
             if tag.startswith(f"{referrers_tag(subject)}.") and tag[-32:] not in known:
                 content = self._fetch("manifests", tag, MANIFEST_LIMIT)
                 if content is not None:  # a tag can be seen a moment before there is something behind it
                     digest = f"sha256:{hashlib.sha256(content).hexdigest()}"
-                    found[digest] = Descriptor(MANIFEST, digest, len(content), artifact_type=artifact_of(content, subject))
-        return [found[digest] for digest in sorted(found)]
+                    found.append(Descriptor(MANIFEST, digest, len(content), artifact_type=artifact_of(content, subject)))
+        return found
+
+    def relist(self, subject: str, entries: Iterable[Descriptor]) -> None:
+        """Make a new list of what refers to ``subject``, in place of a damaged one."""
+        self.put_as(referrers_tag(subject), index_of(entries), IMAGE_INDEX)
+
+    def writing(self) -> contextlib.AbstractContextManager[None]:
+        """Nothing to hold: a registry keeps blobs that a manifest names, and its garbage collector leaves young ones alone."""
+        return contextlib.nullcontext()
+
+    @contextlib.contextmanager
+    def purging(self, name: str, version: str, digest: str) -> Iterator[Callable[[], int]]:
+        """Prepare to delete a release's manifest and what refers to it. The bytes are freed by the registry's garbage collector."""
+        existing = self.resolve(name, version)
+        if existing not in (None, digest):
+            raise ConflictError(f"{self}:{version} is {existing}, not {digest}; nothing was purged")
+        kept = {found.digest for tag in self.tags() if tag != version and (found := self.tagged(tag))}
+        if digest in kept:
+            raise ConflictError(f"{digest} has another tag in {self} too, so nothing was purged; take that tag away first")
+        self._delete(f"sha256:{'0' * 64}")  # what nobody has, to hear whether it lets us
+        referring = [
+            manifest for manifest, _blobs in walk(self, Descriptor(MANIFEST, digest, 0)).groups() if manifest not in {digest, *kept}
+        ]
+
+        def purge() -> int:
+            self._delete(digest)  # and its tag with it
+            # Each after what it leads to, or a purge that was killed would not find that again.
+            for manifest in [*referring[::-1], digest]:
+                listed = self.tagged(referrers_tag(manifest))
+                for gone in [listed.digest if listed else None, manifest]:
+                    if gone:
+                        self._delete(gone)
+            return 0
+
+        yield purge
+
+    def _delete(self, digest: str) -> None:
+        with self.library.wire.ask("DELETE", f"{self.path}/manifests/{digest}", ok=(202, 404, 405)) as answer:
+            if answer.status_code == 405:
+                raise TidegateError(
+                    f"the registry {self.library.wire.host} does not let anybody delete, so nothing was purged; allow it there (for "
+                    "Distribution, storage.delete.enabled: true) and run this again"
+                )
 
     def tags(self) -> list[str]:
         """Every tag that is not about referrers."""

@@ -29,6 +29,7 @@ SCAN = "https://tidegate.example/scan/v1"
 LICENCE = "https://tidegate.example/licence/v1"
 APPROVAL = "https://tidegate.example/approval/v1"
 OPINION = "https://tidegate.example/opinion/v1"
+WAIVER = "https://tidegate.example/waiver/v1"
 
 # The words of the policy for what can be said of a package, and the predicate type that says it.
 KINDS: Mapping[str, str] = {
@@ -39,6 +40,7 @@ KINDS: Mapping[str, str] = {
     "test-result": TEST_RESULT,
     "approval": APPROVAL,
     "opinion": OPINION,
+    "waiver": WAIVER,
 }
 
 

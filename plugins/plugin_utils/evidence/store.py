@@ -52,17 +52,18 @@ def attach(home: Home, package: str, envelope: bytes) -> str:
         raise IntegrityError(f"the evidence is about {statement.digest}, not about {package}; sign it for the package it is kept with")
     if len(envelope) > _ENVELOPE_LIMIT:
         raise TidegateError(f"the evidence has {len(envelope)} bytes, more than {_ENVELOPE_LIMIT}; say less in its predicate")
-    subject = Descriptor(MANIFEST, package, len(home.read_manifest(package)))
-    manifest = {
-        "schemaVersion": 2,
-        "mediaType": MANIFEST,
-        "artifactType": IN_TOTO,
-        "config": home.put_blob(b"{}", EMPTY).to_json(),
-        "layers": [home.put_blob(envelope, ENVELOPE).to_json()],
-        "subject": subject.to_json(),
-        "annotations": {PREDICATE_TYPE: statement.type},
-    }
-    return home.refer(package, canonical(manifest)).digest
+    with home.writing():
+        subject = Descriptor(MANIFEST, package, len(home.read_manifest(package)))
+        manifest = {
+            "schemaVersion": 2,
+            "mediaType": MANIFEST,
+            "artifactType": IN_TOTO,
+            "config": home.put_blob(b"{}", EMPTY).to_json(),
+            "layers": [home.put_blob(envelope, ENVELOPE).to_json()],
+            "subject": subject.to_json(),
+            "annotations": {PREDICATE_TYPE: statement.type},
+        }
+        return home.refer(package, canonical(manifest)).digest
 
 
 def collect(home: Home, package: str) -> Evidence:

@@ -8,16 +8,19 @@ What can't be read, is about something else, or is signed by a key that the poli
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 
 from ..errors import IntegrityError
 from ..policy.model import Policy, PublicKey, Trust
+from .approval import Matter, concerning
 from .envelope import Sealed, open_envelope
 from .keys import load_public
-from .statement import KINDS, RELEASE, Statement, purl
+from .statement import APPROVAL, KINDS, RELEASE, WAIVER, Statement, purl
 from .store import Evidence
+from .waiver import waiver_fault
 
 
 @dataclass(frozen=True)
@@ -69,8 +72,45 @@ class Judgement:
 def judge(evidence: Evidence, policy: Policy, kind: str, digest: str, name: str, version: str, now: datetime) -> Judgement:
     """Whose signatures under evidence of ``kind`` (a key of ``KINDS``) count for the package ``digest`` of a release at ``now``."""
     wanted = policy.trust.get(kind)
-    if wanted is None:
-        return Judgement(kind, None, (), ())
+    return Judgement(kind, None, (), ()) if wanted is None else _judge(evidence, policy, kind, wanted, (digest, purl(name, version)), now)
+
+
+def judge_approvals(evidence: Evidence, policy: Policy, matter: Matter, role: str, threshold: int, now: datetime) -> Judgement:
+    """Whose decisions in ``role`` on an RFC count; rejections count as well, so look at what each says."""
+    subject = (matter.digest, purl(matter.release, matter.version))
+    decisions = concerning(evidence, APPROVAL, rfc=matter.rfc, role=role)
+    return _judge(decisions, policy, "approval", Trust(role, threshold), subject, now, matter.fault)
+
+
+def judge_waiver(evidence: Evidence, policy: Policy, matter: Matter, control: str, now: datetime) -> Judgement:
+    """Whose waivers of ``control`` count for an RFC."""
+    wanted = policy.waivers[control]
+    waivers = concerning(evidence, WAIVER, rfc=matter.rfc, control=control, role=wanted.role)
+    subject = (matter.digest, purl(matter.release, matter.version))
+    return _judge(waivers, policy, "waiver", wanted, subject, now, lambda statement: waiver_fault(statement, matter, now))
+
+
+def signers(evidence: Evidence, policy: Policy, kind: str) -> frozenset[str]:
+    """The people of the policy who signed evidence of ``kind``, whatever their roles and whatever it says."""
+    owners = {key.id: (name, key) for name, person in policy.people.items() for key in person.keys}
+    found = set()
+    for content in evidence:
+        with suppress(IntegrityError):
+            sealed = open_envelope(content)
+            known = [owners[key_id] for key_id in sealed.keys if key_id in owners and sealed.statement.type == KINDS[kind]]
+            found |= {name for name, key in known if sealed.signed_by(load_public(key.pem))}
+    return frozenset(found)
+
+
+def _judge(
+    evidence: Evidence,
+    policy: Policy,
+    kind: str,
+    wanted: Trust,
+    subject: tuple[str, str],
+    now: datetime,
+    also: Callable[[Statement], str] = lambda _statement: "",
+) -> Judgement:
     counted: list[Counted] = []
     refused = list(evidence.broken)
     for content in evidence:
@@ -82,7 +122,7 @@ def judge(evidence: Evidence, policy: Policy, kind: str, digest: str, name: str,
         if sealed.statement.type not in KINDS.values():
             refused.append(f"evidence of the unknown type {sealed.statement.type!a:.100} counts for nothing")
         elif sealed.statement.type == KINDS[kind]:
-            fault = _fault(sealed, digest, purl(name, version), now)
+            fault = _fault(sealed, *subject, now) or also(sealed.statement)
             for verdict in _signatures(sealed, policy, wanted, fault):
                 if isinstance(verdict, Counted):
                     counted.append(verdict)

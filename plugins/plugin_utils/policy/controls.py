@@ -10,7 +10,7 @@ is not known is ``INCONCLUSIVE``, never ``PASS``.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
 from fnmatch import fnmatchcase
@@ -40,20 +40,24 @@ class PackageFacts:
     """What the DSL says. ``archived``: the digest under the RFC's name and version, ``None`` when there is none.
 
     ``damage``: why the package is not intact, empty when every blob was read, is what its digest says, and belongs to this release.
-    ``type`` is the release's, ``documentation`` the names of its documentation files that are not empty; both are for an intact package.
+    ``type`` is the release's; ``documents`` are the sizes of its documentation, in bytes, by name.
+    ``retired``: what became of the release since, empty when nothing did, ``None`` when that could not be found out.
     """
 
     archived: str | None
     damage: str
     type: str = ""
-    documentation: tuple[str, ...] = ()
+    documents: Mapping[str, int] = field(default_factory=dict)
+    retired: str | None = ""
 
 
 @dataclass(frozen=True)
 class Facts:
     """Everything that controls look at. ``None`` stands for what could not be found out; the ``_error`` texts say why.
 
-    ``evidence``: the judgement of each kind of evidence that the policy's ``trust`` asks for.
+    ``evidence``: the judgement of each kind of evidence that the policy's ``trust`` asks for. ``signed_approvals``: that of each role whose
+    signed approval the policy asks for, for this type of RFC. ``builders``: the people of the policy who signed the package.
+    ``waivers``: the judgement of each control that the policy lets people waive.
     """
 
     now: datetime
@@ -67,6 +71,9 @@ class Facts:
     scope_error: str
     evidence: Mapping[str, Judgement] | None = None
     evidence_error: str = ""
+    signed_approvals: Mapping[str, Judgement] | None = None
+    builders: frozenset[str] | None = None
+    waivers: Mapping[str, Judgement] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -146,6 +153,10 @@ def _archived(facts: Facts, rfc: Rfc) -> Finding:
         return _unknown(f"the DSL could not be read: {facts.package_error}", "make it readable")
     if package.archived is None:
         return _failed(f"the DSL has no {rfc.release} {rfc.version}", "archive it and name its digest in the RFC")
+    if package.retired is None:
+        return _unknown(f"whether {rfc.release} {rfc.version} was retired could not be found out", "make the CMDB readable")
+    if package.retired:
+        return _failed(package.retired, "un-retire it with dsl_release, or use another version")
     return _passed(f"{rfc.release} {rfc.version} is in the DSL")
 
 
@@ -160,29 +171,24 @@ def _intact(facts: Facts, _rfc: Rfc) -> Finding:
     return _passed("every blob of the package is what its digest says")
 
 
-def _documentation(facts: Facts, _rfc: Rfc) -> Finding:
+def _documentation(facts: Facts, rfc: Rfc) -> Finding:
+    package = facts.package
     if facts.policy is None:
         return _unknown(f"the policy could not be read: {facts.policy_error}", "correct the policy")
-    package = facts.package
-    if package is None:
-        return _unknown(f"the DSL could not be read: {facts.package_error}", "make it readable")
-    if package.archived is None or package.damage:
-        return _unknown("there is no intact package to look at", "archive the release, or restore it from a copy of the DSL")
-    wanted = facts.policy.documentation[package.type]
+    if not any(facts.policy.documentation.values()):
+        return Finding(Result.NOT_APPLICABLE, "the policy asks for no documentation")
+    if package is None or package.archived is None or package.damage:
+        return _unknown(f"there is no intact package of {rfc.release} {rfc.version} to look at", "archive the release")
+    wanted = facts.policy.documentation.get(package.type, ())
     if not wanted:
-        return Finding(Result.NOT_APPLICABLE, f"the policy asks for no documentation of a release of the type {package.type}")
-    lacking = [pattern for pattern in wanted if not any(_names(pattern, path) for path in package.documentation)]
+        return Finding(Result.NOT_APPLICABLE, f"the policy asks for no documentation of {package.type} releases")
+    there = sorted(name for name, size in package.documents.items() if size)
+    lacking = [pattern for pattern in wanted if not any(fnmatchcase(name, pattern) for name in there)]
     if lacking:
         return _failed(
-            f"the release has no documentation, or an empty file only, by the name of {', '.join(lacking)}",
-            "write it, name it under documentation in release.yml, and archive that as a new version",
+            f"no documentation with something in it is named {', '.join(lacking)}", "write it and name it in release.yml, in a new version"
         )
-    return _passed("the release has all documentation that the policy asks for")
-
-
-def _names(pattern: str, path: str) -> bool:
-    """Whether a pattern is for a path, or for the last part of it."""
-    return fnmatchcase(path, pattern) or fnmatchcase(path.rpartition("/")[2], pattern)
+    return _passed(f"the documentation of {package.type} releases is there: {', '.join(there)}")
 
 
 def _scope(facts: Facts, _rfc: Rfc) -> Finding:
@@ -196,16 +202,22 @@ def _scope(facts: Facts, _rfc: Rfc) -> Finding:
 def _approvals(facts: Facts, rfc: Rfc) -> Finding:
     if facts.policy is None:
         return _unknown(f"the policy could not be read: {facts.policy_error}", "correct the policy")
+    needed = facts.policy.approvals[rfc.type]
+    return _named_approvals(facts, facts.policy, rfc, needed) if isinstance(needed, int) else _signed_approvals(facts, rfc)
+
+
+def _named_approvals(facts: Facts, policy: Policy, rfc: Rfc, needed: int) -> Finding:
+    """Approvals that the RFC itself names: the change system vouches for them."""
     refused = sorted(entry.approver for entry in rfc.approvals if entry.state == "rejected")
     if refused:
         return _failed(f"rejected by {', '.join(refused)}", "settle their objection and have the RFC approved anew")
     approved = [
         entry for entry in rfc.approvals if entry.state == "approved" and entry.decided_at is not None and entry.decided_at <= facts.now
     ]
-    people = {person(entry.approver) for entry in approved} - {person(rfc.requested_by), ""}
-    needed = facts.policy.approvals[rfc.type]
+    barred = {person(rfc.requested_by)} if {"requester", "approver"} <= policy.separate else set()
+    people = {person(entry.approver) for entry in approved} - barred - {""}
     if len(people) < needed:
-        notes = ["the requester's own does not count"] if any(person(e.approver) == person(rfc.requested_by) for e in approved) else []
+        notes = ["the requester's own does not count"] if any(person(e.approver) in barred for e in approved) else []
         given = [entry for entry in rfc.approvals if entry.state == "approved"]
         notes += [f"{entry.approver}'s has no decided_at" for entry in given if entry.decided_at is None]
         notes += [f"{entry.approver}'s is of a time to come" for entry in given if entry.decided_at and entry.decided_at > facts.now]
@@ -214,6 +226,55 @@ def _approvals(facts: Facts, rfc: Rfc) -> Finding:
             f"{len(people)} of {needed} approvals{left_out}", f"have it approved by {needed - len(people)} more, not by {rfc.requested_by}"
         )
     return _passed(f"{len(people)} of {needed} approvals")
+
+
+def _barred(facts: Facts, rfc: Rfc) -> dict[str, str]:
+    """Who must not approve or waive, with why."""
+    separate = facts.policy.separate if facts.policy else frozenset()
+    barred = {person(rfc.requested_by): "the requester"} if {"requester", "approver"} <= separate else {}
+    if {"builder", "approver"} <= separate:
+        barred |= {person(name): "who signed the package" for name in facts.builders or ()}
+    return barred
+
+
+def _signed_approvals(facts: Facts, rfc: Rfc) -> Finding:
+    """Approvals in each role that the policy names, as evidence over the RFC, the package and the CIs."""
+    if facts.signed_approvals is None or facts.builders is None:
+        why = facts.evidence_error or facts.scope_error
+        return _unknown(f"the approvals could not be read: {why}", "make the DSL and the CMDB readable")
+    barred = _barred(facts, rfc)
+    lacking, given, rejected = [], [], []
+    for role, judgement in facts.signed_approvals.items():
+        # The last word of each person counts; of two at the same moment, the rejection.
+        words = sorted(judgement.counted, key=lambda one: (one.signed_at, one.statement.predicate.get("decision") == "rejected"))
+        last = {one.person: one.statement.predicate.get("decision") for one in words}
+        rejected += [f"{name} ({role})" for name, decision in sorted(last.items()) if decision == "rejected"]
+        approved = [name for name, decision in sorted(last.items()) if decision == "approved"]
+        counted = [name for name in approved if person(name) not in barred]
+        wanted = judgement.wanted.threshold if judgement.wanted else 1
+        by = f" ({', '.join(counted)})" if counted else ""
+        said = f"{len(counted)} of {wanted} approvals by the {role}{by}"
+        if len(counted) < wanted:
+            notes = [f"{name}'s does not count: {barred[person(name)]}" for name in approved if person(name) in barred]
+            lacking.append("\n".join((said, *notes, *judgement.refused[:_REASONS])))
+        given.append(said)
+    if rejected:
+        return _failed(f"rejected by {', '.join(rejected)}", "settle their objection, and have them approve")
+    if lacking:
+        return _failed("\n".join(lacking), "have it approved by others who have the role, with tidegate.release.approve")
+    return _passed("; ".join(given))
+
+
+def _duties(facts: Facts, rfc: Rfc) -> Finding:
+    if facts.policy is None:
+        return _unknown(f"the policy could not be read: {facts.policy_error}", "correct the policy")
+    if not {"requester", "builder"} <= facts.policy.separate:
+        return Finding(Result.NOT_APPLICABLE, "the policy lets the builder request the change")
+    if facts.builders is None:
+        return _unknown(f"who signed the package could not be read: {facts.evidence_error}", "make the DSL readable")
+    if person(rfc.requested_by) in {person(name) for name in facts.builders}:
+        return _failed(f"{rfc.requested_by} requests the change and signed the package", "have somebody else request it, or build it")
+    return _passed("the requester did not build it")
 
 
 def _backout_plan(_facts: Facts, rfc: Rfc) -> Finding:
@@ -288,8 +349,21 @@ CONTROLS: Mapping[str, Callable[[Facts, Rfc], Finding]] = {
     "documentation": _documentation,
     "scope": _scope,
     "approvals": _approvals,
+    "duties": _duties,
     "backout_plan": _backout_plan,
 }
+
+
+def _waived(finding: Finding, judgement: Judgement | None, barred: Mapping[str, str]) -> Finding:
+    """What a finding comes to with the waivers that people signed. What could not be found out can't be waived: nobody knows what it is."""
+    if finding.result is not Result.FAIL or judgement is None or judgement.wanted is None:
+        return finding
+    given = {one.person: one.statement.predicate for one in judgement.counted if person(one.person) not in barred}
+    if len(given) < judgement.wanted.threshold:
+        notes = [f"{name}'s waiver does not count: {barred[person(name)]}" for name in judgement.people if person(name) in barred]
+        return replace(finding, reason="\n".join((finding.reason, *notes, *judgement.refused[:_REASONS])))
+    words = [f"waived by {name} until {said['expires']}: {' '.join(said['reason'].split()):.200}" for name, said in sorted(given.items())]
+    return Finding(Result.WAIVED, "\n".join((finding.reason, *words)))
 
 
 def evaluate_controls(facts: Facts) -> tuple[Control, ...]:
@@ -299,6 +373,7 @@ def evaluate_controls(facts: Facts) -> tuple[Control, ...]:
         if facts.rfc is not None:
             try:
                 finding = control(facts, facts.rfc)
+                finding = _waived(finding, facts.waivers.get(name), _barred(facts, facts.rfc))
             except Exception as error:  # a broken control must neither pass nor hide the others
                 finding = _unknown(f"the control itself failed: {type(error).__name__}: {error}", "report it to the control's author")
         elif name == "rfc_schema":

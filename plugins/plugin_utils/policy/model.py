@@ -12,7 +12,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from ..documents import Document, load_document, parse_time
+from ..documents import Document, Place, load_document, parse_time
 from ..rollout.options import Rollout, Share
 
 DEFAULT = Path(__file__).parent / "default.yml"
@@ -45,16 +45,19 @@ class Trust:
 
 @dataclass(frozen=True)
 class Policy:
-    """``approvals``: how many distinct people have to approve an RFC of each type. ``trust``: who has to sign evidence of each kind.
-
-    ``documentation``: for each type of release, patterns of file names that the documentation in its package has to have.
+    """``approvals``: for each type of RFC how many distinct people have to approve it, by what it says itself; or how many in each role,
+    by evidence that they signed. ``separate``: duties out of requester, builder and approver that one person may not have together.
+    ``trust``: who has to sign evidence of each kind. ``documentation``: for each type of release, patterns that each have to be the name
+    of a document that comes with it. ``waivers``: who may waive which control.
     """
 
-    approvals: Mapping[str, int]
+    approvals: Mapping[str, int | Mapping[str, int]]
     rollout: Rollout
     people: Mapping[str, Person] = field(default_factory=dict)
     trust: Mapping[str, Trust] = field(default_factory=dict)
+    separate: frozenset[str] = frozenset({"requester", "approver"})
     documentation: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    waivers: Mapping[str, Trust] = field(default_factory=dict)
 
 
 def load_policy(path: str | Path | None = None) -> Policy:
@@ -79,7 +82,9 @@ def load_policy(path: str | Path | None = None) -> Policy:
         ),
         people=people,
         trust={kind: Trust(**wanted) for kind, wanted in own.get("trust", {}).items()},
-        documentation={kind: tuple(names) for kind, names in {**base["documentation"], **own.get("documentation", {})}.items()},
+        separate=frozenset(own.get("separate", base["separate"])),
+        waivers={control: Trust(**wanted) for control, wanted in own.get("waivers", {}).items()},
+        documentation={kind: tuple(wanted) for kind, wanted in own.get("documentation", base["documentation"]).items()},
     )
 
 
@@ -141,21 +146,29 @@ def _people(document: Document) -> dict[str, Person]:
 
 def _check_trust(document: Document, people: Mapping[str, Person]) -> None:
     """Enough people with a key have to have each role, or what is asked for could never be given."""
-    trust = document.data.get("trust", {})
-    for kind, wanted in trust.items() if isinstance(trust, dict) else ():
-        if not document.is_good(("trust", kind)):
-            continue
-        role, threshold = wanted["role"], wanted.get("threshold", 1)
-        holders = sorted(name for name, one in people.items() if role in one.roles)
-        able = [name for name in holders if document.data["people"][name].get("keys")]
-        if not holders:
-            document.problem(("trust", kind, "role"), f"nobody has the role {role!a}", "give it to somebody under people, or correct it")
-        elif len(able) < threshold:
-            place = ("trust", kind, "threshold" if "threshold" in wanted else "role")
-            have = f"{len(able)} with a key {'has' if len(able) == 1 else 'have'} it"
-            document.problem(
-                place, f"trust.{kind} asks for {threshold} with the role {role!a}, but {have}", "lower it, or give the role to more"
-            )
+    for section in ("trust", "waivers"):
+        trust = document.data.get(section, {})
+        for kind, wanted in trust.items() if isinstance(trust, dict) else ():
+            if document.is_good((section, kind)):
+                place = (section, kind, "threshold" if "threshold" in wanted else "role")
+                _check_role(document, people, wanted["role"], wanted.get("threshold", 1), (section, kind, "role"), place)
+    approvals = document.data.get("approvals", {})
+    for kind, wanted in approvals.items() if isinstance(approvals, dict) else ():
+        if document.is_good(("approvals", kind)) and isinstance(wanted, dict):
+            for role, threshold in wanted.items():
+                _check_role(document, people, role, threshold, ("approvals", kind, role), ("approvals", kind, role))
+
+
+def _check_role(document: Document, people: Mapping[str, Person], role: str, threshold: int, name: Place, number: Place) -> None:
+    """``name`` and ``number`` are where the role and the threshold are written."""
+    holders = sorted(one for one, described in people.items() if role in described.roles)
+    able = [one for one in holders if document.data["people"][one].get("keys")]
+    if not holders:
+        document.problem(name, f"nobody has the role {role!a}", "give it to somebody under people, or correct it")
+    elif len(able) < threshold:
+        have = f"{len(able)} with a key {'has' if len(able) == 1 else 'have'} it"
+        what = ".".join(str(part) for part in name[:2])
+        document.problem(number, f"{what} asks for {threshold} with the role {role!a}, but {have}", "lower it, or give the role to more")
 
 
 def _check_steps(document: Document) -> None:

@@ -6,6 +6,8 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
+import json
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -16,6 +18,8 @@ with contextlib.suppress(ImportError):
     import jmespath
 
 SCHEDULED, IMPLEMENT = -2, -1
+# What changes while an RFC takes its course; a change of anything else is a change of what was approved.
+_PASSING = ("$schema", "state", "on_hold", "approvals")
 STATES = {-5: "New", -4: "Assess", -3: "Authorize", -2: "Scheduled", -1: "Implement", 0: "Review", 3: "Closed", 4: "Canceled"}
 
 
@@ -31,7 +35,10 @@ class Approval:
 
 @dataclass(frozen=True)
 class Rfc:
-    """A request for change: one release digest, one set of CIs (``scope``, JMESPath over the CMDB), one window."""
+    """A request for change: one release digest, one set of CIs (``scope``, JMESPath over the CMDB), one window.
+
+    ``fingerprint``: sha256, in hexadecimal, of all that it says but for where it stands: what approvals are of.
+    """
 
     number: str
     type: str
@@ -50,6 +57,7 @@ class Rfc:
     scope: str
     approvals: tuple[Approval, ...]
     on_hold: bool = False
+    fingerprint: str = ""
 
 
 def load_rfc(path: str | Path) -> Rfc:
@@ -59,6 +67,7 @@ def load_rfc(path: str | Path) -> Rfc:
     _check_scope(document)
     document.finish()
     data = document.data
+    lasting = {name: value for name, value in data.items() if name not in _PASSING}
     approvals = tuple(
         Approval(entry["approver"], entry["role"], entry["state"], parse_time(entry["decided_at"]) if "decided_at" in entry else None)
         for entry in data["approvals"]
@@ -73,6 +82,7 @@ def load_rfc(path: str | Path) -> Rfc:
         digest=data["release"]["digest"],
         approvals=approvals,
         on_hold=data.get("on_hold", False),
+        fingerprint=hashlib.sha256(json.dumps(lasting, sort_keys=True).encode()).hexdigest(),
     )
 
 

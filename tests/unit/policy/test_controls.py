@@ -70,7 +70,8 @@ EVIDENCE = {
     "licence": said("licence", ("rita", {"declared": "MIT"})),
     "test-result": said("test-result", ("rita", {})),
 }
-PACKAGE = PackageFacts(archived=DIGEST, damage="", type="minor", documentation=("README.md",))
+ABSENT = PackageFacts(None, "")
+PACKAGE = PackageFacts(DIGEST, "", "minor", {"README.md": 9, "docs/operations.md": 1, "empty-operations": 0})
 FACTS = Facts(
     now=START,
     rfc=RFC,
@@ -80,7 +81,8 @@ FACTS = Facts(
         rollout=Rollout(),
         people={"rita": Person(frozenset(["release-manager"]))},
         trust=dict.fromkeys(EVIDENCE, TRUST),
-        documentation={"minor": ("README*",), "emergency": ()},
+        separate=frozenset({"requester", "builder", "approver"}),
+        documentation={"minor": ("README*", "*operations*")},
     ),
     policy_error="",
     package=PACKAGE,
@@ -88,6 +90,7 @@ FACTS = Facts(
     scope=("web1", "web2"),
     scope_error="",
     evidence=EVIDENCE,
+    builders=frozenset({"rita"}),
 )
 
 
@@ -106,7 +109,7 @@ def test_what_is_in_order_is_granted() -> None:
     assert clearance.granted
     assert [control.name for control in clearance.controls] == list(CONTROLS)
     assert {control.result for control in clearance.controls} == {Result.PASS}
-    assert clearance.sentence() == "CHG0030001 is cleared: hello 1.0, 13 controls."
+    assert clearance.sentence() == "CHG0030001 is cleared: hello 1.0, 14 controls."
 
 
 @pytest.mark.parametrize(
@@ -119,10 +122,11 @@ def test_what_is_in_order_is_granted() -> None:
         ("window", {"now": END}),
         ("digest", {"digest": OTHER}),
         ("digest", {"package": replace(PACKAGE, archived=OTHER)}),
-        ("payload_archived", {"package": PackageFacts(None, "")}),
+        ("payload_archived", {"package": ABSENT}),
+        ("documentation", {"package": replace(PACKAGE, documents={})}),
+        ("documentation", {"package": replace(PACKAGE, documents={"README.md": 9, "operations": 0})}),
+        ("documentation", {"package": replace(PACKAGE, documents={"readme.md": 9, "operations": 1})}),
         ("payload_intact", {"package": PackageFacts(DIGEST, "blob sha256:00 is damaged")}),
-        ("documentation", {"package": replace(PACKAGE, documentation=())}),
-        ("documentation", {"package": replace(PACKAGE, documentation=("docs/INSTALL.md", "readme.md"))}),
         ("signatures", {"evidence": {**EVIDENCE, "package": Judgement("package", TRUST, (), ("the signature of dora does not count",))}}),
         ("malware", {"evidence": {**EVIDENCE, "scan": said("scan")}}),
         ("malware", {"evidence": {**EVIDENCE, "scan": said("scan", ("rita", {"result": "infected"}), ("carl", {"result": "clean"}))}}),
@@ -140,6 +144,7 @@ def test_what_is_in_order_is_granted() -> None:
         ("approvals", {"approvals": (approval("Rita Reed"),)}),
         ("approvals", {"approvals": (approval("rita  REED "),)}),
         ("approvals", {"approvals": (approval("\uff32ita Reed"),)}),
+        ("duties", {"builders": frozenset({"bill", "rita  REED"})}),
         ("backout_plan", {"backout_plan": ""}),
         ("backout_plan", {"backout_plan": " \n\t "}),
     ],
@@ -171,18 +176,20 @@ def test_an_rfc_may_be_scheduled_or_under_way(state: int) -> None:
             {"digest", "payload_archived", "payload_intact", "documentation", "signatures", "malware", "evidence"},
         ),
         (
-            {"package": PackageFacts(None, ""), "evidence": None},
+            {"package": ABSENT, "evidence": None},
             {"digest", "payload_intact", "documentation", "signatures", "malware", "evidence"},
         ),
-        ({"package": replace(PACKAGE, damage="blob sha256:00 is damaged")}, {"documentation"}),
-        ({"package": replace(PACKAGE, type="huge")}, {"documentation"}),
         ({"evidence": None, "evidence_error": "a listing is damaged"}, {"signatures", "malware", "evidence"}),
         ({"evidence": {kind: found for kind, found in EVIDENCE.items() if kind != "package"}}, {"signatures"}),
         ({"evidence": {}}, {"signatures", "malware", "evidence"}),
         ({"evidence": {**EVIDENCE, "scan": said("scan", ("rita", {"result": "inconclusive", "detail": "no signatures"}))}}, {"malware"}),
         ({"evidence": {**EVIDENCE, "scan": said("scan", ("rita", {"result": "clean"}), ("rita", {"result": "odd"}))}}, {"malware"}),
         ({"scope": None, "scope_error": "not a database"}, {"scope"}),
-        ({"policy": None, "policy_error": "policy.yml:3: wrong"}, {"approvals", "documentation", "signatures", "malware", "evidence"}),
+        (
+            {"policy": None, "policy_error": "policy.yml:3: wrong"},
+            {"approvals", "duties", "documentation", "signatures", "malware", "evidence"},
+        ),
+        ({"builders": None}, {"duties"}),
         ({"rfc": None, "rfc_error": "rfc.yml:1: wrong"}, CONTROLS.keys() - {"rfc_schema"}),
     ],
 )
@@ -196,41 +203,11 @@ def test_what_is_not_known_is_inconclusive(changes: dict[str, Any], names: set[s
 
 
 def test_a_policy_that_asks_for_no_signature_does_not_ask_whether_there_is_one() -> None:
-    asks_none = replace(FACTS, policy=Policy({"normal": 1}, Rollout(), documentation={"minor": ()}), evidence=None)
+    asks_none = replace(FACTS, policy=Policy({"normal": 1}, Rollout()), evidence=None)
     found = {name: result(name, asks_none) for name in ("signatures", "malware", "evidence")}
     assert {control.result for control in found.values()} == {Result.NOT_APPLICABLE}
     assert "asks for no" in found["signatures"].reason
     assert evaluate(asks_none).granted
-
-
-@pytest.mark.parametrize(
-    ("wanted", "brought", "passes"),
-    [
-        (("*",), ("x",), True),
-        (("README*",), ("docs/README.md",), True),
-        (("docs/*",), ("docs/README.md",), True),
-        (("docs/*",), ("README.md",), False),
-        (("README*", "CHANGES*"), ("README.md", "CHANGES"), True),
-        (("README*", "CHANGES*"), ("README.md",), False),
-        (("README.md", "*"), ("README.md",), True),
-    ],
-)
-def test_each_pattern_of_documentation_needs_a_file(wanted: tuple[str, ...], brought: tuple[str, ...], passes: bool) -> None:
-    policy = Policy({"normal": 1}, Rollout(), documentation={"minor": wanted})
-    found = result("documentation", facts(policy=policy, package=replace(PACKAGE, documentation=brought)))
-    assert (found.result is Result.PASS) == passes, found
-
-
-def test_documentation_that_lacks_is_named() -> None:
-    policy = Policy({"normal": 1}, Rollout(), documentation={"minor": ("README*", "CHANGES*", "RUNBOOK*")})
-    found = result("documentation", facts(policy=policy))
-    assert "CHANGES*, RUNBOOK*" in found.reason
-    assert "README" not in found.reason
-
-
-def test_a_type_of_release_that_needs_no_documentation_is_not_asked_for_it() -> None:
-    found = result("documentation", facts(package=replace(PACKAGE, type="emergency", documentation=())))
-    assert found.result is Result.NOT_APPLICABLE
 
 
 def test_an_rfc_that_can_not_be_read_fails_its_schema() -> None:
@@ -289,7 +266,7 @@ def test_only_controls_that_all_let_pass_are_granted(results: list[Result]) -> N
 
 
 def test_the_table_is_aligned_and_says_what_to_do() -> None:
-    found = evaluate(facts(rfc=replace(RFC, on_hold=True), package=replace(PACKAGE, damage="one\ntwo")))
+    found = evaluate(facts(rfc=replace(RFC, on_hold=True), package=PackageFacts(DIGEST, "one\ntwo")))
     lines = found.text().splitlines()
     assert lines[1:3] == [
         "  fail           rfc_state         CHG0030001 is on hold",

@@ -31,28 +31,6 @@ def test_what_a_policy_leaves_out_has_the_shipped_value(write: Write) -> None:
     assert load_policy(write("policy", rollout={"order_by": None})).rollout.order_by is None
 
 
-def test_each_type_of_release_may_need_documentation_of_its_own(write: Write) -> None:
-    every = ("*",)
-    assert load_policy().documentation == {"major": every, "minor": every, "emergency": every}
-    policy = load_policy(write("policy", documentation={"major": ["README*", "docs/*"], "emergency": []}))
-    assert policy.documentation == {"major": ("README*", "docs/*"), "minor": every, "emergency": ()}
-
-
-@pytest.mark.parametrize(
-    ("documentation", "what"),
-    [
-        (["README*"], "documentation is a list"),
-        ({"major": "README*"}, "documentation.major is 'README*'"),
-        ({"major": [""]}, "documentation.major.0 is empty"),
-        ({"huge": []}, "huge is not a key of documentation"),
-    ],
-)
-def test_what_asks_for_no_documentation_in_particular_is_refused(write: Write, documentation: Any, what: str) -> None:
-    with pytest.raises(DocumentError) as caught:
-        load_policy(write("policy", documentation=documentation))
-    assert any(problem.what.startswith(what) for problem in caught.value.problems), caught.value
-
-
 @pytest.mark.parametrize(
     ("rollout", "what"),
     [

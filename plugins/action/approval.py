@@ -1,0 +1,39 @@
+# Copyright (c) Tidegate maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Controller side of tidegate.release.approval."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ansible_collections.tidegate.release.plugins.plugin_utils.action_base import TidegateAction
+from ansible_collections.tidegate.release.plugins.plugin_utils.approving import Word, ask, decide
+from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.keys import LIBRARIES, load_signer
+from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.journal import utc_now
+from ansible_collections.tidegate.release.plugins.plugin_utils.settings import home, optional_home, secret
+
+
+class ActionModule(TidegateAction):
+    """Sign somebody's decision on an RFC."""
+
+    module = "approval"
+    libraries = ("SQLAlchemy", "jmespath", "jsonschema", *LIBRARIES)
+
+    def execute(self, options: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
+        signer = load_signer(home(options, "key"), secret(options, "key_passphrase"))
+        question = ask(home(options, "rfc"), home(options, "dsl"), home(options, "cmdb"), optional_home(options, "policy"))
+        decision, write = options["decision"], not self._task.check_mode
+        name, role, changed = decide(question, signer, Word(decision, options["role"], options["comment"]), utc_now(), write)
+        matter = question.matter
+        return {
+            "changed": changed,
+            "msg": f"{name} {decision} {matter.rfc} as {role}: {matter.release} {matter.version} on {len(matter.cis)} CIs",
+            "rfc": matter.rfc,
+            "rfc_digest": f"sha256:{matter.fingerprint}",
+            "digest": matter.digest,
+            "cis": list(matter.cis),
+            "person": name,
+            "role": role,
+            "decision": decision,
+        }

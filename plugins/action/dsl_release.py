@@ -1,0 +1,59 @@
+# Copyright (c) Tidegate maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Controller side of tidegate.release.dsl_release."""
+
+from __future__ import annotations
+
+import getpass
+import socket
+from typing import Any
+
+from ansible_collections.tidegate.release.plugins.plugin_utils.action_base import TidegateAction
+from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import Cmdb
+from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.home import Library, open_library
+from ansible_collections.tidegate.release.plugins.plugin_utils.errors import NotFoundError, TidegateError
+from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.journal import utc_now
+from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.retention import (
+    Change,
+    condemn,
+    restore,
+    retire,
+    status,
+)
+from ansible_collections.tidegate.release.plugins.plugin_utils.settings import home
+
+
+class ActionModule(TidegateAction):
+    """Retire a release, take that back, or purge it."""
+
+    module = "dsl_release"
+    libraries = ("SQLAlchemy",)
+
+    def execute(self, options: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
+        name, version, state = options["name"], options["version"], options["state"]
+        reason, write = " ".join((options["reason"] or "").split()), not self._task.check_mode
+        if not reason and state != "archived":
+            raise TidegateError(f"no reason is given why {name} {version} shall be {state}; write one in reason, for those who ask later")
+        library = open_library(home(options, "dsl"))
+        digest = library.repository(name).resolve(name, version)
+        with Cmdb.open(home(options, "cmdb")) as cmdb:
+            known = status(cmdb, name, version)
+            if digest is None and (known is None or state != "absent"):
+                raise NotFoundError(f"the DSL has no {name} {version}; correct name and version, or archive it")
+            change = Change(name, version, digest or (known.digest if known else ""), reason, _actor(), utc_now())
+            if state == "absent":
+                changed, freed = digest is not None, self._purge(library, cmdb, change, write)
+                return {"changed": changed or freed > 0, "digest": change.digest, "freed": freed}
+            changed = (retire if state == "retired" else restore)(cmdb, change, write)
+        return {"changed": changed, "digest": change.digest, "freed": 0}
+
+    def _purge(self, library: Library, cmdb: Cmdb, change: Change, write: bool) -> int:
+        """Purge, when nobody refuses it any more; on record before it is done, so that nothing vanishes without a word."""
+        with library.repository(change.name).purging(change.name, change.version, change.digest) as purge:
+            condemn(cmdb, change, write)
+            return purge() if write else 0
+
+
+def _actor() -> str:
+    return f"{getpass.getuser()}@{socket.gethostname()}"

@@ -1,0 +1,43 @@
+# Copyright (c) Tidegate maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Controller side of tidegate.release.waiver."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ansible_collections.tidegate.release.plugins.plugin_utils.action_base import TidegateAction
+from ansible_collections.tidegate.release.plugins.plugin_utils.approving import Waived, ask, waive
+from ansible_collections.tidegate.release.plugins.plugin_utils.documents import parse_time
+from ansible_collections.tidegate.release.plugins.plugin_utils.errors import TidegateError
+from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.keys import LIBRARIES, load_signer
+from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.journal import utc_now
+from ansible_collections.tidegate.release.plugins.plugin_utils.settings import home, optional_home, secret
+
+
+class ActionModule(TidegateAction):
+    """Sign that a control does not stand in the way of an RFC."""
+
+    module = "waiver"
+    libraries = ("SQLAlchemy", "jmespath", "jsonschema", *LIBRARIES)
+
+    def execute(self, options: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
+        signer = load_signer(home(options, "key"), secret(options, "key_passphrase"))
+        try:
+            expires = parse_time(options["expires"])
+        except ValueError as error:
+            raise TidegateError(f"expires is {options['expires']!a:.40}; write it like 2026-03-01T22:00:00+01:00") from error
+        question = ask(home(options, "rfc"), home(options, "dsl"), home(options, "cmdb"), optional_home(options, "policy"))
+        control, write = options["control"], not self._task.check_mode
+        name, role, changed = waive(question, signer, Waived(control, options["reason"], expires), utc_now(), write)
+        return {
+            "changed": changed,
+            "msg": f"{name} waived {control} for {question.matter.rfc} as {role}, until {expires.isoformat()}",
+            "rfc": question.matter.rfc,
+            "digest": question.matter.digest,
+            "control": control,
+            "person": name,
+            "role": role,
+            "expires": expires.isoformat(),
+        }

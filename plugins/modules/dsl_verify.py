@@ -1,0 +1,107 @@
+#!/usr/bin/python
+# Copyright (c) Tidegate maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Look at every byte of the DSL."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: dsl_verify
+short_description: Look at every byte of the definitive software library, and heal it from a replica
+version_added: 0.1.0
+description:
+  - Checks every package, every blob and every piece of evidence against its digest, on all processors at once. Of a library in a directory
+    also the blobs that nothing names, such as those of an archiving that was interrupted and former lists of evidence; they are counted,
+    and are no fault.
+  - Names each blob that is damaged or missing, and the releases that it touches, and fails when there is one.
+  - With O(replica) it puts the right bytes in their place, checked on the way, and fails only if something is left. A library in a
+    directory whose C(index.json) is damaged gets a new one, with the releases of the replica and all evidence that is still there; the
+    damaged one stays beside it.
+  - In check mode nothing is healed; it is only said what could be.
+author:
+  - Tidegate maintainers (@tidegate)
+extends_documentation_fragment:
+  - tidegate.release.homes.dsl
+  - tidegate.release.homes.local
+options:
+  replica:
+    description:
+      - Another home of the same library to heal it from, a directory or V(oci://host[:port]/prefix), such as
+        M(tidegate.release.dsl_sync) makes.
+      - It need not be trusted, nothing is taken from it that is not what its digest says. But the releases of a damaged C(index.json)
+        are those of the replica.
+    type: str
+notes:
+  - Most registries keep the bytes that they have for a digest even when they are damaged. Then the file has to be taken away on the
+    registry's machine before it can be healed.
+  - Without a replica a damaged library can still be copied as far as it is whole, with M(tidegate.release.dsl_sync) into a new directory.
+seealso:
+  - module: tidegate.release.dsl_sync
+"""
+
+EXAMPLES = r"""
+- name: Look at every byte
+  tidegate.release.dsl_verify:
+    dsl: /srv/dsl
+
+- name: Heal what is damaged
+  tidegate.release.dsl_verify:
+    dsl: /srv/dsl
+    replica: oci://registry.example.org/dsl
+"""
+
+RETURN = r"""
+blobs:
+  description: How many blobs and manifests were checked.
+  type: int
+  returned: success
+  sample: 412
+size:
+  description: Bytes of them.
+  type: int
+  returned: success
+  sample: 104857600
+unnamed:
+  description: How many of them no release needs.
+  type: int
+  returned: success
+  sample: 0
+unnamed_size:
+  description: Bytes of these.
+  type: int
+  returned: success
+  sample: 0
+damaged:
+  description: What is damaged or missing and was not healed.
+  type: list
+  elements: dict
+  returned: always
+  contains:
+    digest:
+      description: The blob; of a list of evidence, its tag.
+      type: str
+    what:
+      description: How it is wrong, such as V(damaged) or V(missing).
+      type: str
+    releases:
+      description: Each release that needs it.
+      type: list
+      elements: dict
+      contains:
+        name:
+          description: The release's name.
+          type: str
+        version:
+          description: Its version.
+          type: str
+healed:
+  description: What was healed, or could be in check mode; like RV(damaged).
+  type: list
+  elements: dict
+  returned: success
+index_rebuilt:
+  description: Whether C(index.json) was damaged and made anew.
+  type: bool
+  returned: success
+"""

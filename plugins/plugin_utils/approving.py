@@ -1,0 +1,147 @@
+# Copyright (c) Tidegate maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Decide on an RFC: find out what it comes to now, and sign that somebody in a role approves, rejects or waives just that."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from .clearing import matter_of
+from .cmdb.store import Cmdb
+from .documents import parse_time
+from .dsl.home import Home, open_library
+from .dsl.package import load_package
+from .errors import ConflictError, NotFoundError, TidegateError
+from .evidence.approval import APPROVED, Matter
+from .evidence.envelope import sign
+from .evidence.store import attach, collect
+from .evidence.trust import judge_approvals, judge_waiver
+from .evidence.waiver import waiver_statement
+from .policy.model import Policy, load_policy, person
+from .rfc.model import Rfc, load_rfc
+
+if TYPE_CHECKING:
+    from securesystemslib.signer import Signer
+
+
+@dataclass(frozen=True)
+class Question:
+    """An RFC to decide on, what it comes to now, and where decisions on it are kept."""
+
+    rfc: Rfc
+    policy: Policy
+    matter: Matter
+    home: Home
+
+    def role_of(self, name: str, role: str | None) -> str:
+        """The role in which ``name`` decides, the given one or the only one; raises :class:`TidegateError` when there is none."""
+        asked = self.policy.approvals[self.rfc.type]
+        if not isinstance(asked, Mapping):
+            raise TidegateError(
+                f"the policy takes the approvals of {self.rfc.type} RFCs from the RFC itself; let approvals.{self.rfc.type} name roles, "
+                "or have it approved in the change system"
+            )
+        held = sorted(set(asked) & self.policy.people[name].roles)
+        if role is None and len(held) == 1:
+            return held[0]
+        if role is None or role not in held:
+            has = f"of those {name} has {', '.join(held)}" if held else f"{name} has none of them"
+            raise TidegateError(f"{self.rfc.type} RFCs are decided on by {', '.join(sorted(asked))}, and {has}; let others decide")
+        return role
+
+
+def ask(rfc_path: str, dsl: str, cmdb_url: str, policy_path: str | None) -> Question:
+    """Find out what there is to decide on; raises :class:`TidegateError` when that is not clear."""
+    rfc, policy = load_rfc(rfc_path), load_policy(policy_path)
+    home = open_library(dsl).repository(rfc.release)
+    archived = home.resolve(rfc.release, rfc.version)
+    if archived is None:
+        raise NotFoundError(f"the DSL has no {rfc.release} {rfc.version}; archive it before anybody decides on it")
+    if archived != rfc.digest:
+        raise ConflictError(f"{rfc.number} names {rfc.digest}, but {rfc.release} {rfc.version} is {archived}; correct the RFC")
+    load_package(home, archived)
+    with Cmdb.open(cmdb_url) as cmdb:
+        cis = cmdb.query(rfc.scope)
+    if not cis:
+        raise NotFoundError(f"the scope of {rfc.number} selects no CI; correct it, or enter the CIs in the CMDB")
+    return Question(rfc, policy, matter_of(rfc, cis), home)
+
+
+def signer_name(policy: Policy, signer: Signer) -> str:
+    """Whose key it is; raises :class:`TidegateError` when it is nobody's, or revoked."""
+    for name, described in policy.people.items():
+        for key in described.keys:
+            if key.id == signer.public_key.keyid:
+                if key.revoked is not None:
+                    raise TidegateError(f"the policy says that this key of {name} is revoked; sign with another")
+                return name
+    raise TidegateError("the policy gives this key to nobody, so what it signs counts for nothing; enter its owner and it under people")
+
+
+@dataclass(frozen=True)
+class Word:
+    """What somebody says. ``role`` may be ``None`` when it can only be one."""
+
+    decision: str
+    role: str | None
+    comment: str
+
+
+def decide(question: Question, signer: Signer, word: Word, now: datetime, write: bool) -> tuple[str, str, bool]:
+    """Sign a decision, unless it is this person's last word already; return who decided, in which role, and whether that is new."""
+    name = signer_name(question.policy, signer)
+    role, decision = question.role_of(name, word.role), word.decision
+    rfc, separate = question.rfc, question.policy.separate
+    if decision == APPROVED and {"requester", "approver"} <= separate and person(name) == person(rfc.requested_by):
+        raise TidegateError(f"{name} requested {rfc.number} and can't approve it; let somebody else decide who has the role {role}")
+    evidence = collect(question.home, rfc.digest)
+    judgement = judge_approvals(evidence, question.policy, question.matter, role, 1, now)
+    own = sorted((one for one in judgement.counted if one.person == name), key=lambda one: one.signed_at)
+    if own and own[-1].statement.predicate.get("decision") == decision:
+        return name, role, False
+    if own and own[-1].signed_at.replace(microsecond=0) == now.replace(microsecond=0):
+        raise ConflictError(f"{name} decided on {rfc.number} in this very second; run this again")
+    if write:
+        attach(question.home, rfc.digest, sign(question.matter.statement(role, decision, word.comment), signer, now))
+    return name, role, True
+
+
+@dataclass(frozen=True)
+class Waived:
+    """Which control, why it is right to go on, and until when."""
+
+    control: str
+    reason: str
+    expires: datetime
+
+
+def waive(question: Question, signer: Signer, waived: Waived, now: datetime, write: bool) -> tuple[str, str, bool]:
+    """Sign a waiver, unless this person has waived it until then or later; return who, in which role, and whether that is new.
+
+    Raises :class:`TidegateError` when it would count for nothing.
+    """
+    policy, rfc, expires = question.policy, question.rfc, waived.expires
+    name = signer_name(policy, signer)
+    wanted = policy.waivers.get(waived.control)
+    if wanted is None:
+        can = ", ".join(sorted(policy.waivers)) or "none"
+        raise TidegateError(f"the policy lets nobody waive {waived.control!a:.60}; controls that can be waived are {can}")
+    if wanted.role not in policy.people[name].roles:
+        raise TidegateError(f"{waived.control} is waived by people with the role {wanted.role}, which is not {name}'s; let others decide")
+    if {"requester", "approver"} <= policy.separate and person(name) == person(rfc.requested_by):
+        raise TidegateError(f"{name} requested {rfc.number} and can't waive anything in it; let another {wanted.role} decide")
+    if expires <= now:
+        raise TidegateError(f"a waiver until {expires.isoformat()} has expired already; give a time to come")
+    if not waived.reason.strip():
+        raise TidegateError("a waiver without a reason counts for nothing; say why")
+    judgement = judge_waiver(collect(question.home, rfc.digest), policy, question.matter, waived.control, now)
+    if any(one.person == name and parse_time(one.statement.predicate["expires"]) >= expires for one in judgement.counted):
+        return name, wanted.role, False
+    if write:
+        statement = waiver_statement(question.matter, waived.control, wanted.role, waived.reason, expires)
+        attach(question.home, rfc.digest, sign(statement, signer, now))
+    return name, wanted.role, True

@@ -1,0 +1,136 @@
+# Copyright (c) Tidegate maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A second home for a library: what it lacks is copied there, each byte checked on the way, and nothing there is ever overwritten."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Collection, Iterator
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+
+from ..errors import ConflictError, IntegrityError, NotFoundError, TidegateError
+from .home import Home, Library
+from .layout import OciLayout
+from .oci import Descriptor
+from .walk import Part, walk
+
+_BLOCK = 1 << 20
+
+Refuse = Callable[[str, str, str], str]
+"""Says of a release's name, version and digest why it may not be copied; nothing when it may."""
+
+
+@dataclass
+class Copied:
+    """What a replication did, or would do. ``releases`` are those of which anything was missing; ``size`` in bytes.
+
+    ``evidence`` counts manifests that refer to a package; ``problems`` has a sentence for each thing that was not copied.
+    """
+
+    releases: list[dict[str, str]] = field(default_factory=list)
+    blobs: int = 0
+    evidence: int = 0
+    size: int = 0
+    problems: list[str] = field(default_factory=list)
+
+
+def choose(library: Library, names: Collection[str] | None) -> dict[tuple[str, str], Descriptor]:
+    """The releases of a library, in order: all, or every version of those that are named; :class:`NotFoundError` names strangers."""
+    releases = library.releases()
+    strangers = sorted(set(names or ()) - {name for name, _version in releases})
+    if strangers:
+        raise NotFoundError(f"the DSL has no release {', '.join(strangers)}; correct the names")
+    return {key: releases[key] for key in sorted(releases) if names is None or key[0] in names}
+
+
+def replicate(source: Library, target: Library | None, releases: dict[tuple[str, str], Descriptor], refuse: Refuse, write: bool) -> Copied:
+    """Bring ``releases`` of ``source`` to ``target``, or say without ``write`` what that would copy; there may be no target yet then.
+
+    A release's tag is set last, when its package and the evidence about it are there. What is damaged, refused, or archived there as
+    another digest is a problem, and the others are copied all the same. After a crash the same call goes on.
+    """
+    copied = Copied()
+    planned: set[tuple[str, str]] = set()
+    for (name, version), package in releases.items():
+        try:
+            why = refuse(name, version, package.digest)
+            if why:
+                raise IntegrityError(why)
+            here, there = source.repository(name), target.repository(name) if target else None
+            with there.writing() if there and write else nullcontext():
+                tagged, missing = _missing(here, there, (name, version), package, copied)
+                for part in missing:
+                    # In a layout all releases share their blobs.
+                    key = "" if isinstance(there, OciLayout | None) else name, part.descriptor.digest
+                    if there and write:
+                        put_part(here, there, part)
+                    if key not in planned:
+                        copied.blobs += 1
+                        copied.size += part.descriptor.size
+                        copied.evidence += part.subject is not None
+                    planned.add(key)
+                if there and write:
+                    there.tag(name, version, package)
+            if missing or not tagged:
+                copied.releases.append({"name": name, "version": version, "digest": package.digest})
+        except TidegateError as error:
+            copied.problems.append(f"{name} {version} was not copied: {error}")
+    return copied
+
+
+def whole(content: Iterator[bytes], descriptor: Descriptor) -> Iterator[bytes]:
+    """The bytes of a blob as they pass; raises :class:`IntegrityError` before the last is used when they are not what they should be."""
+    digest = hashlib.sha256()
+    size = 0
+    for block in content:
+        digest.update(block)
+        size += len(block)
+        if size > descriptor.size:
+            break
+        yield block
+    if size != descriptor.size or f"sha256:{digest.hexdigest()}" != descriptor.digest:
+        raise IntegrityError(f"{descriptor.digest} is damaged where it is copied from; heal it there with dsl_verify")
+
+
+def put_part(source: Home, target: Home, part: Part) -> None:
+    """Copy one blob or manifest, checked on the way."""
+    if part.manifest is None:
+        with source.open_blob(part.descriptor.digest, part.descriptor.size) as stream:
+            target.put_blob(whole(iter(lambda: stream.read(_BLOCK), b""), part.descriptor), part.descriptor.media_type)
+    elif part.subject is None:
+        target.put_manifest(part.manifest)
+    else:
+        target.refer(part.subject, part.manifest)
+
+
+def _missing(here: Home, there: Home | None, release: tuple[str, str], package: Descriptor, copied: Copied) -> tuple[bool, list[Part]]:
+    """Whether the release has its tag there, and which of its parts are not there, in order."""
+    tagged = there.resolve(*release) if there else None
+    if tagged not in (None, package.digest):
+        raise ConflictError(f"it is {package.digest} here and {tagged} there, and tags never move; find out which of them is right")
+    found = walk(here, package)
+    if package.digest in found.faults:
+        raise IntegrityError(found.faults[package.digest])
+    copied.problems += [f"evidence about {' '.join(release)} was not copied: {why}" for why in found.faults.values()]
+    if there is None:
+        return False, found.parts
+    listed = {
+        subject: {entry.digest for entry in there.referrers(subject)} for subject in {part.subject for part in found.parts} if subject
+    }
+    return tagged is not None, [part for part in found.parts if not _has(there, part, listed, tagged is None)]
+
+
+def _has(home: Home, part: Part, listed: dict[str, set[str]], new: bool) -> bool:
+    """Whether a home has a part. A ``new`` release must not begin with what was damaged there before; an old one is for the scrub."""
+    digest = part.descriptor.digest
+    if part.manifest is None and not (new and isinstance(home, OciLayout)):
+        return home.has_blob(part.descriptor)  # a registry looked at it when it came
+    if part.subject and digest not in listed[part.subject]:
+        return False
+    try:
+        home.verify_blob(part.descriptor) if part.manifest is None else home.read_manifest(digest)
+    except IntegrityError:
+        return False
+    return True

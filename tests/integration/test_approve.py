@@ -1,0 +1,183 @@
+# Copyright (c) Tidegate maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The playbook approve, as people without a change system use it: what they sign is what is cleared, and nothing else is."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import Cmdb
+from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.home import create_library
+from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.package import archive
+
+NONE = "sha256:" + "0" * 64
+EXAMPLES = Path(__file__).parents[2] / "examples"
+
+
+@dataclass
+class Office:
+    """An RFC with a library, a CMDB, a policy and people with keys."""
+
+    path: Path
+
+    def play(self, playbook: str, *options: str, **variables: Any) -> str:
+        """Run a playbook; return what it prints, on one line, after its exit status."""
+        given = {"tidegate_rfc": self.path / "rfc.yml", "tidegate_policy": self.path / "policy.yml", **variables}
+        extra = [part for name, value in given.items() for part in ("-e", f"{name}={value}")]
+        done = subprocess.run(
+            [str(Path(sys.executable).with_name("ansible-playbook")), playbook, "-i", "localhost,", *extra, *options],
+            env={
+                **os.environ,
+                "ANSIBLE_NOCOLOR": "1",
+                "ANSIBLE_STDOUT_CALLBACK": "ansible.builtin.default",
+                "TIDEGATE_DSL": str(self.path / "dsl"),
+                "TIDEGATE_CMDB": str(self.path / "cmdb.sqlite"),
+            },
+            check=False,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=120,
+        )
+        return f"{done.returncode} {' '.join(done.stdout.split())}"
+
+    def approve(self, name: str, *options: str, **variables: Any) -> str:
+        return self.play("tidegate.release.approve", *options, tidegate_key=self.path / f"{name}.pem", **variables)
+
+    def edit(self, **changes: Any) -> None:
+        path = self.path / "rfc.yml"
+        path.write_text(yaml.safe_dump(yaml.safe_load(path.read_text()) | changes))
+
+
+@pytest.fixture
+def office(tmp_path: Path) -> Office:
+    digest = archive(EXAMPLES / "hello", create_library(str(tmp_path / "dsl")).repository("hello")).digest
+    with Cmdb.open(str(tmp_path / "cmdb.sqlite"), create=True) as cmdb:
+        cmdb.put_cis([{"name": "web1", "class": "server", "site": "ams"}], "test")
+    document = yaml.safe_load((EXAMPLES / "rfc.yml").read_text())
+    now = datetime.now(UTC)
+    document["release"]["digest"] = digest
+    document["start_date"], document["end_date"] = ((now + timedelta(hours=hours)).isoformat(timespec="seconds") for hours in (-1, 1))
+    document["approvals"] = []
+    (tmp_path / "rfc.yml").write_text(yaml.safe_dump(document))
+    people = {}
+    for name, role in (("rita", "change-manager"), ("carl", "change-manager"), ("dora", "service-owner"), ("mallory", "")):
+        key = tmp_path / f"{name}.pem"
+        subprocess.run(["openssl", "genpkey", "-algorithm", "ed25519", "-out", str(key)], check=True, capture_output=True)
+        key.chmod(0o600)
+        public = subprocess.run(["openssl", "pkey", "-in", str(key), "-pubout"], check=True, capture_output=True, text=True).stdout
+        if role:
+            people[name] = {"roles": [role], "keys": [{"public": public}]}
+    policy = {"schema": 1, "people": people, "approvals": {"normal": {"change-manager": 1, "service-owner": 1}}}
+    (tmp_path / "policy.yml").write_text(yaml.safe_dump(policy))
+    return Office(tmp_path)
+
+
+def test_what_was_approved_is_cleared_until_it_is_something_else(office: Office) -> None:
+    first = office.play("tidegate.release.clear")
+    assert first.startswith("2 ")
+    assert "0 of 1 approvals by the change-manager" in first
+    assert "0 of 1 approvals by the service-owner" in first
+
+    checked = office.approve("carl", "--check")
+    assert "carl approved CHG0030001 as change-manager: hello 1.0 on 1 CIs" in checked
+    assert "0 of 1 approvals by the change-manager" in office.play("tidegate.release.clear")
+    for name, role in (("carl", "change-manager"), ("dora", "service-owner")):
+        said = office.approve(name)
+        assert said.startswith("0 ")
+        assert f"{name} approved CHG0030001 as {role}: hello 1.0 on 1 CIs" in said
+        assert "changed=1" in said
+    assert "changed=0" in office.approve("dora")
+    assert "CHG0030001 is cleared" in office.play("tidegate.release.clear")
+
+    office.edit(state=-1, on_hold=False)  # where it stands is not what was approved
+    assert "CHG0030001 is cleared" in office.play("tidegate.release.clear")
+    with Cmdb.open(str(office.path / "cmdb.sqlite")) as cmdb:
+        cmdb.put_cis([{"name": "web2", "class": "server", "site": "ams"}], "test")
+    more = office.play("tidegate.release.clear")
+    assert more.startswith("2 ")
+    assert "the scope selects other CIs than were approved, now also 'web2'" in more
+    assert "changed=1" in office.approve("carl")
+    assert "changed=1" in office.approve("dora")
+    assert "CHG0030001 is cleared" in office.play("tidegate.release.clear")
+    office.edit(backout_plan="None, really.")
+    assert "CHG0030001 was edited after it was approved" in office.play("tidegate.release.clear")
+
+
+def test_one_rejection_stops_it_until_it_is_taken_back(office: Office) -> None:
+    for name in ("carl", "dora"):
+        assert office.approve(name).startswith("0 ")
+    assert "rita rejected CHG0030001 as change-manager" in office.approve(
+        "rita", tidegate_decision="rejected", tidegate_comment="'Not before the elections'"
+    )
+    stopped = office.play("tidegate.release.clear")
+    assert stopped.startswith("2 ")
+    assert "rejected by rita (change-manager)" in stopped
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "variables", "sentence"),
+    [
+        ("rita", {}, {}, "rita requested CHG0030001 and can't approve it"),
+        ("mallory", {}, {}, "the policy gives this key to nobody, so what it signs counts for nothing"),
+        ("dora", {}, {"tidegate_role": "change-manager"}, "and of those dora has service-owner; let others decide"),
+        ("carl", {"scope": "[?site=='nowhere']"}, {}, "the scope of CHG0030001 selects no CI"),
+        (
+            "carl",
+            {"release": {"name": "hello", "version": "1.0", "digest": f"sha256:{'0' * 64}"}},
+            {},
+            f"CHG0030001 names sha256:{'0' * 64}, but",
+        ),
+        ("carl", {"type": "emergency"}, {}, "the policy takes the approvals of emergency RFCs from the RFC itself"),
+    ],
+)
+def test_what_would_count_for_nothing_is_not_signed(
+    office: Office, name: str, changes: dict[str, Any], variables: dict[str, str], sentence: str
+) -> None:
+    office.edit(**changes)
+    said = office.approve(name, **variables)
+    assert said.startswith("2 ")
+    assert sentence in said
+    assert "Traceback" not in said
+
+
+def test_a_control_is_waived_by_who_may_for_a_reason_and_a_time(office: Office) -> None:
+    path = office.path / "policy.yml"
+    policy = yaml.safe_load(path.read_text()) | {
+        "documentation": {"minor": ["*operations*"]},
+        "waivers": {"documentation": {"role": "service-owner"}},
+        "approvals": {"normal": 0},
+    }
+    path.write_text(yaml.safe_dump(policy))
+    assert "fail documentation no documentation with something in it is named *operations*" in office.play("tidegate.release.clear")
+    tomorrow = (datetime.now(UTC) + timedelta(days=1)).isoformat(timespec="seconds")
+    waiver = {"tidegate_control": "documentation", "tidegate_reason": "'They know.'", "tidegate_expires": tomorrow}
+
+    def waive(name: str, **changes: str) -> str:
+        return office.play("tidegate.release.waive", tidegate_key=office.path / f"{name}.pem", **{**waiver, **changes})
+
+    for name, changes, sentence in (
+        ("carl", {}, "documentation is waived by people with the role service-owner, which is not carl's"),
+        ("dora", {"tidegate_control": "digest"}, "the policy lets nobody waive 'digest'; controls that can be waived are documentation"),
+        ("dora", {"tidegate_expires": "2020-01-01T00:00:00Z"}, "has expired already; give a time to come"),
+        ("dora", {"tidegate_expires": "tomorrow"}, "expires is 'tomorrow'; write it like 2026-03-01T22:00:00+01:00"),
+        ("dora", {"tidegate_reason": "' '"}, "a waiver without a reason counts for nothing"),
+    ):
+        said = waive(name, **changes)
+        assert said.startswith("2 ")
+        assert sentence in said
+    assert "changed=1" in waive("dora")
+    assert "changed=0" in waive("dora")
+    cleared = office.play("tidegate.release.clear")
+    assert cleared.startswith("0 ")
+    assert "waived documentation" in cleared
+    assert "waived by dora until" in cleared

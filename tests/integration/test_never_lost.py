@@ -1,0 +1,445 @@
+# Copyright (c) Tidegate maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A library that can't be lost, as a user keeps it: in directories and in a registry, while others work and processes are killed."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import multiprocessing
+import os
+import random
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import registry
+import yaml
+from ansible_collections.tidegate.release.plugins.plugin_utils.clearing import clear
+from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import Cmdb
+from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.home import Library, create_library, open_library
+from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.layout import OciLayout
+from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.oci import MANIFEST
+from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.package import archive, read_release, verify_package
+from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.registry import Registry
+from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.replica import choose, replicate
+from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.scrub import scrub
+from ansible_collections.tidegate.release.plugins.plugin_utils.errors import ConflictError, TidegateError
+from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.envelope import sign
+from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.statement import release_statement
+from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.store import attach, collect
+from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.journal import utc_now
+from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.retention import Change, condemn, retire
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from fleet import Fleet
+from securesystemslib.signer import CryptoSigner
+
+FORK = multiprocessing.get_context("fork")
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[registry.Server]:
+    if registry.PROGRAM is None:
+        pytest.skip("needs Distribution (apt install docker-registry)")
+    with registry.serve(tmp_path_factory.mktemp("registry")) as served:
+        yield served
+
+
+@pytest.fixture
+def desk(tmp_path: Path) -> Fleet:
+    """No hosts, just files: hello 1.0 and 2.0 in the library, each with evidence."""
+    fleet = Fleet(tmp_path)
+    fleet.write_policy(**fleet.policy)
+    with Cmdb.open(str(tmp_path / "cmdb.sqlite"), create=True) as cmdb:
+        cmdb.put_cis([{"name": "web1", "class": "server"}], "test")
+    for version in ("1.0", "2.0"):
+        fleet.archive(version)
+        vouch(open_library(str(tmp_path / "dsl")), version)
+    return fleet
+
+
+def vouch(library: Library, version: str) -> None:
+    home = library.repository("hello")
+    digest = str(home.resolve("hello", version))
+    attach(home, digest, sign(release_statement("hello", version, digest), CryptoSigner.generate_ed25519(), utc_now()))
+
+
+def copy(source: str, target: str) -> tuple[int, list[str]]:
+    here = open_library(source)
+    copied = replicate(here, create_library(target), choose(here, None), lambda _name, _version, _digest: "", write=True)
+    return copied.blobs, copied.problems
+
+
+def contents(address: str) -> dict[str, tuple[str, set[bytes]]]:
+    """The digest of each release and the evidence about it; all of it is checked."""
+    library = open_library(address)
+    found = {}
+    for (name, version), package in library.releases().items():
+        verify_package(library.repository(name), package.digest)
+        found[f"{name} {version}"] = package.digest, set(collect(library.repository(name), package.digest))
+    return found
+
+
+def run(fleet: Fleet, module: str, *options: str, **arguments: Any) -> dict[str, Any]:
+    """One task on localhost; what it returned."""
+    path = fleet.path / "play.yml"
+    tasks = [
+        {f"tidegate.release.{module}": arguments, "register": "done", "ignore_errors": True},
+        {"ansible.builtin.copy": {"dest": str(fleet.path / "done.json"), "content": "{{ done | to_json }}"}, "check_mode": False},
+    ]
+    variables = {"ansible_python_interpreter": "{{ ansible_playbook_python }}"}
+    path.write_text(
+        yaml.safe_dump([{"hosts": "localhost", "connection": "local", "gather_facts": False, "vars": variables, "tasks": tasks}])
+    )
+    done = fleet.play(str(path), {}, *options, inventory="localhost,")
+    assert "Traceback" not in done.stdout, done.stdout
+    return dict(json.loads((fleet.path / "done.json").read_text()))
+
+
+# -- the playbooks -----------------------------------------------------------
+
+
+def said(done: subprocess.CompletedProcess[str]) -> str:
+    assert "Traceback" not in done.stdout, done.stdout
+    return " ".join(done.stdout.split())
+
+
+def test_a_library_is_copied_scrubbed_and_healed(desk: Fleet) -> None:
+    copied = {"tidegate_dsl_to": str(desk.path / "replica")}
+    checked = desk.play("tidegate.release.dsl_sync", copied, "--check", inventory="localhost,")
+    assert "of 2 releases" in said(checked)
+    assert not (desk.path / "replica").exists()
+    first = desk.play("tidegate.release.dsl_sync", copied, inventory="localhost,")
+    assert first.returncode == 0, first.stdout
+    assert contents(str(desk.path / "replica")) == contents(str(desk.path / "dsl"))
+    again = desk.play("tidegate.release.dsl_sync", copied, inventory="localhost,")
+    assert "changed=0" in again.stdout, again.stdout
+    assert "0 blobs, 0 bytes, of 0 releases" in again.stdout
+
+    before = contents(str(desk.path / "dsl"))
+    blob = max((desk.path / "dsl" / "blobs" / "sha256").iterdir(), key=lambda path: path.stat().st_size)
+    blob.chmod(0o644)
+    blob.write_bytes(blob.read_bytes()[:-1] + b"x")
+    seen = desk.play("tidegate.release.dsl_verify", {}, inventory="localhost,")
+    assert seen.returncode != 0
+    assert f"sha256:{blob.name} is damaged, which touches hello" in said(seen)
+    from_replica = {"tidegate_dsl_replica": str(desk.path / "replica")}
+    looked = desk.play("tidegate.release.dsl_verify", from_replica, "--check", inventory="localhost,")
+    assert "1 are damaged or missing and could be healed" in said(looked)
+    healed = desk.play("tidegate.release.dsl_verify", from_replica, inventory="localhost,")
+    assert healed.returncode == 0, healed.stdout
+    assert "1 were healed" in said(healed)
+    assert contents(str(desk.path / "dsl")) == before
+    assert "changed=0" in desk.play("tidegate.release.dsl_verify", from_replica, inventory="localhost,").stdout
+
+
+def test_a_lost_index_is_rebuilt_by_verifying(desk: Fleet) -> None:
+    copy(str(desk.path / "dsl"), str(desk.path / "replica"))
+    before = contents(str(desk.path / "dsl"))
+    (desk.path / "dsl" / "index.json").write_bytes(b"\0" * 300)
+    alone = run(desk, "dsl_verify")
+    assert alone["failed"]
+    assert "with a replica" in alone["msg"]
+    checked = run(desk, "dsl_verify", "--check", replica=str(desk.path / "replica"))
+    assert checked["failed"]
+    done = run(desk, "dsl_verify", replica=str(desk.path / "replica"))
+    assert (done["failed"], done["changed"], done["index_rebuilt"]) == (False, True, True), done
+    assert contents(str(desk.path / "dsl")) == before
+
+
+def test_what_the_policy_does_not_trust_is_not_copied(desk: Fleet) -> None:
+    public = Ed25519PrivateKey.generate().public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
+    people = {"rita": {"roles": ["release-manager"], "keys": [{"public": public}]}}
+    desk.write_policy(**desk.policy, trust={"package": {"role": "release-manager"}}, people=people)
+    done = run(desk, "dsl_sync", to=str(desk.path / "replica"))
+    assert len(done.get("problems", ())) == 2, done
+    assert all("is not trusted" in problem for problem in done["problems"])
+    assert open_library(str(desk.path / "replica")).releases() == {}
+
+
+def test_conflicts_are_named_and_the_others_are_copied(desk: Fleet) -> None:
+    other = OciLayout.create(desk.path / "replica")
+    archive(desk.release("1.0", summary="Another one"), other)
+    theirs = other.resolve("hello", "1.0")
+    done = run(desk, "dsl_sync", to=str(desk.path / "replica"))
+    assert done["failed"]
+    assert theirs in done["msg"]
+    assert other.resolve("hello", "1.0") == theirs
+    assert other.resolve("hello", "2.0") == open_library(str(desk.path / "dsl")).repository("hello").resolve("hello", "2.0")
+
+
+@pytest.mark.parametrize("module", ["dsl_sync", "dsl_verify"])
+def test_a_library_is_no_copy_of_itself(desk: Fleet, module: str) -> None:
+    done = run(desk, module, **{"to" if module == "dsl_sync" else "replica": f"{desk.path}/dsl/"})
+    assert done["failed"]
+    assert "itself" in done["msg"]
+
+
+# -- retiring and purging ----------------------------------------------------
+
+
+def blocking(desk: Fleet, version: str, digest: str) -> dict[str, str]:
+    """What stands in the way of deploying it."""
+    homes = (str(desk.path / name) for name in ("dsl", "cmdb.sqlite", "policy.yml"))
+    clearance = clear(str(desk.rfc("CHG0001", version, digest)), *homes, utc_now()).clearance
+    return {control.name: f"{control.reason}; {control.remedy}" for control in clearance.controls if control.blocks}
+
+
+def test_a_retired_release_is_not_cleared_and_can_be_taken_back(desk: Fleet) -> None:
+    digest = str(open_library(str(desk.path / "dsl")).repository("hello").resolve("hello", "1.0"))
+    release = {"name": "hello", "version": "1.0"}
+    assert "no reason is given" in run(desk, "dsl_release", **release, state="retired")["msg"]
+    assert run(desk, "dsl_release", "--check", **release, state="retired", reason="CVE-2026-1")["changed"]
+    assert blocking(desk, "1.0", digest) == {}
+    assert run(desk, "dsl_release", **release, state="retired", reason="CVE-2026-1")["changed"]
+    assert not run(desk, "dsl_release", **release, state="retired", reason="CVE-2026-1")["changed"]
+    (why,) = blocking(desk, "1.0", digest).values()
+    assert why.startswith("hello 1.0 was retired on ")
+    assert why.endswith("because: CVE-2026-1; un-retire it with dsl_release, or use another version")
+    assert run(desk, "dsl_release", **release, state="archived")["changed"]
+    assert blocking(desk, "1.0", digest) == {}
+
+
+def test_a_release_is_purged_only_when_it_is_retired_and_nothing_needs_it(desk: Fleet) -> None:
+    library = open_library(str(desk.path / "dsl"))
+    digest = str(library.repository("hello").resolve("hello", "1.0"))
+    release = {"name": "hello", "version": "1.0", "reason": "withdrawn"}
+    assert "is not retired" in run(desk, "dsl_release", **release, state="absent")["msg"]
+    run(desk, "dsl_release", **release, state="retired")
+    with Cmdb.open(str(desk.path / "cmdb.sqlite")) as cmdb:
+        with cmdb.begin() as now:
+            cmdb.record_installations(now, [{"ci": "web1", "release": "hello", "version": "1.0", "digest": digest}], "test", utc_now())
+        assert "it is installed on web1" in run(desk, "dsl_release", **release, state="absent")["msg"]
+        with cmdb.begin() as now:
+            cmdb.record_installations(now, [{"ci": "web1", "release": "hello", "version": None, "digest": None}], "test", utc_now())
+    with library.repository("hello").writing():
+        assert "somebody is writing" in run(desk, "dsl_release", **release, state="absent")["msg"]
+    before = contents(str(desk.path / "dsl"))
+    assert run(desk, "dsl_release", "--check", **release, state="absent")["changed"]
+    assert contents(str(desk.path / "dsl")) == before
+    copy(str(desk.path / "dsl"), str(desk.path / "replica"))
+    done = run(desk, "dsl_release", **release, state="absent")
+    assert done["changed"]
+    assert done["freed"] > 0
+    assert done["digest"] == digest
+    assert set(contents(str(desk.path / "dsl"))) == {"hello 2.0"}
+    assert not run(desk, "dsl_release", **release, state="absent")["changed"]
+    query = "select event, actor, data from history where event like 'release %' order by seq"
+    (_retired, (event, actor, data)) = desk.rows(query)
+    assert event == "release purged"
+    assert "@" in actor
+    assert json.loads(data) == {"release": "hello", "version": "1.0", "digest": digest, "reason": "withdrawn"}
+    # A copy that brings it back changes nothing: it is not cleared, and can be purged there too.
+    copy(str(desk.path / "replica"), str(desk.path / "dsl"))
+    assert "hello 1.0 was purged on" in blocking(desk, "1.0", digest)["payload_archived"]
+    assert run(desk, "dsl_release", **release, state="absent", dsl=str(desk.path / "replica"))["changed"]
+    assert set(contents(str(desk.path / "replica"))) == {"hello 2.0"}
+
+
+def test_a_purge_that_was_killed_when_it_was_on_record_is_finished_by_the_same_task(desk: Fleet) -> None:
+    digest = str(open_library(str(desk.path / "dsl")).repository("hello").resolve("hello", "1.0"))
+    change = Change("hello", "1.0", digest, "withdrawn", "rita@desk", utc_now())
+    with Cmdb.open(str(desk.path / "cmdb.sqlite")) as cmdb:
+        retire(cmdb, change, write=True)
+        condemn(cmdb, change, write=True)
+    assert "hello 1.0 was purged on" in blocking(desk, "1.0", digest)["payload_archived"]
+    done = run(desk, "dsl_release", name="hello", version="1.0", state="absent", reason="again")
+    assert (done["changed"], done["digest"]) == (True, digest)
+    assert set(contents(str(desk.path / "dsl"))) == {"hello 2.0"}
+    assert desk.rows("select count(*) from history where event = 'release purged'") == [(1,)]
+
+
+# -- registries --------------------------------------------------------------
+
+
+def test_a_library_goes_to_a_registry_and_comes_back_the_same(desk: Fleet, server: registry.Server) -> None:
+    here, there, back = str(desk.path / "dsl"), f"{server.address}/round", str(desk.path / "back")
+    assert copy(here, there)[1] == []
+    assert contents(there) == contents(here)
+    assert copy(here, there) == (0, [])
+    vouch(open_library(here), "1.0")
+    assert copy(here, there) == (2, [])
+    assert copy(there, back)[1] == []
+    assert contents(back) == contents(here)
+    assert copy(there, back) == (0, [])
+    assert not scrub(open_library(there), None, write=True).damaged
+
+
+def test_what_a_registry_lost_is_named_and_healed_and_what_it_keeps_damaged_is_told(desk: Fleet, server: registry.Server) -> None:
+    here, there = str(desk.path / "dsl"), f"{server.address}/heal"
+    copy(here, there)
+    before = contents(there)
+    home = open_library(here).repository("hello")
+    package = str(home.resolve("hello", "1.0"))
+    payload = json.loads(home.read_manifest(package))["layers"][0]["digest"]
+    links = server.storage / "docker/registry/v2/repositories/releases/live/heal/hello/_layers/sha256" / payload[7:] / "link"
+    links.unlink()
+    (missing,) = scrub(open_library(there), None, write=True).damaged
+    assert (missing.digest, missing.what, missing.releases) == (payload, "damaged or missing", (("hello", "1.0"),))
+    assert not scrub(open_library(there), open_library(here), write=True).damaged
+    assert contents(there) == before
+    path = server.blob(payload)
+    content = path.read_bytes()
+    path.write_bytes(content[:-1] + b"x")
+    (damaged,) = scrub(open_library(there), open_library(here), write=True).damaged
+    assert "can't be healed" in damaged.what
+    path.write_bytes(content)
+    assert contents(there) == before
+
+
+def test_a_library_in_a_directory_is_healed_from_a_registry(desk: Fleet, server: registry.Server) -> None:
+    here, there = str(desk.path / "dsl"), f"{server.address}/source"
+    copy(here, there)
+    before = contents(here)
+    for path in (desk.path / "dsl" / "blobs" / "sha256").iterdir():
+        path.unlink()
+    assert not scrub(open_library(here), open_library(there), write=True).damaged
+    assert contents(here) == before
+
+
+def test_a_release_is_purged_from_a_registry(desk: Fleet, server: registry.Server) -> None:
+    here, there = str(desk.path / "dsl"), f"{server.address}/purge"
+    copy(here, there)
+    release = {"name": "hello", "version": "1.0", "reason": "withdrawn", "dsl": there}
+    kept = contents(there)["hello 2.0"]
+    digest = contents(there)["hello 1.0"][0]
+    run(desk, "dsl_release", **release, state="retired")
+    done = run(desk, "dsl_release", **release, state="absent")
+    assert (done["changed"], done["freed"]) == (True, 0), done
+    assert contents(there) == {"hello 2.0": kept}
+    home = open_library(there).repository("hello")
+    assert home.referrers(digest) == []
+    assert not run(desk, "dsl_release", **release, state="absent")["changed"]
+
+
+def test_what_has_another_tag_or_digest_in_a_registry_is_not_purged(desk: Fleet, server: registry.Server) -> None:
+    there = f"{server.address}/tags"
+    copy(str(desk.path / "dsl"), there)
+    home = Registry.at(there).repository("hello")
+    one, other = (str(home.resolve("hello", version)) for version in ("1.0", "2.0"))
+    with pytest.raises(ConflictError, match=f"is {one}, not {other}"), home.purging("hello", "1.0", other):
+        pass
+    home.put_as("stable", home.read_manifest(one), MANIFEST)
+    with pytest.raises(ConflictError, match="another tag"), home.purging("hello", "1.0", one):
+        pass
+    assert len(contents(there)) == 3
+
+
+def test_a_registry_that_lets_nobody_delete_is_told_and_nothing_is_recorded(desk: Fleet, tmp_path: Path) -> None:
+    if registry.PROGRAM is None:
+        pytest.skip("needs Distribution (apt install docker-registry)")
+    port, config = registry.free_port(), tmp_path / "keeps.yml"
+    storage = {"filesystem": {"rootdirectory": str(tmp_path / "keeps")}}
+    config.write_text(yaml.safe_dump({"version": 0.1, "storage": storage, "http": {"addr": f"127.0.0.1:{port}"}}))
+    process = subprocess.Popen([registry.PROGRAM, "serve", str(config)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env={})
+    try:
+        there = f"oci+http://127.0.0.1:{port}/dsl"
+        deadline = time.monotonic() + 20
+        while time.monotonic() < deadline:
+            with contextlib.suppress(TidegateError):
+                open_library(there).releases()
+                break
+        copy(str(desk.path / "dsl"), there)
+        release = {"name": "hello", "version": "1.0", "reason": "withdrawn", "dsl": there}
+        run(desk, "dsl_release", **release, state="retired")
+        done = run(desk, "dsl_release", **release, state="absent")
+        assert "storage.delete.enabled" in done["msg"], done
+        assert set(contents(there)) == {"hello 1.0", "hello 2.0"}
+        assert desk.rows("select state from release_status") == [("retired",)]
+    finally:
+        process.terminate()
+        process.wait(20)
+
+
+# -- many at once, and SIGKILL -----------------------------------------------
+
+
+def spawn(work: Callable[[], object]) -> multiprocessing.process.BaseProcess:
+    process = FORK.Process(target=work)
+    process.start()
+    return process
+
+
+def archive_quietly(folder: Path, dsl: Path) -> None:
+    with contextlib.suppress(ConflictError):
+        archive(folder, OciLayout.create(dsl))
+
+
+def test_processes_that_archive_different_and_the_same_releases_at_once_lose_none(desk: Fleet) -> None:
+    """Eight releases, each by two processes, and of a ninth two variants, of which one wins; while somebody copies and tries to purge."""
+    dsl, replica = desk.path / "new", desk.path / "replica"
+    folders = [desk.release(f"{number}.0") for number in range(1, 9)]
+    variants = [desk.release("9.0").rename(desk.path / "first"), desk.release("9.0", summary="Another one").rename(desk.path / "second")]
+    OciLayout.create(dsl)
+    victim = archive(desk.release("0.9"), OciLayout.open(dsl)).digest
+
+    def purge() -> None:
+        for _attempt in range(200):
+            with contextlib.suppress(ConflictError), OciLayout.open(dsl).purging("hello", "0.9", victim) as go:
+                go()
+
+    processes = [spawn(lambda folder=folder: archive_quietly(folder, dsl)) for folder in [*folders, *variants, *folders]]  # type: ignore[misc]
+    processes += [spawn(purge), spawn(lambda: copy(str(dsl), str(replica)))]
+    for process in processes:
+        process.join(120)
+    assert [process.exitcode for process in processes] == [0] * len(processes)
+    found = contents(str(dsl))
+    assert {f"hello {number}.0" for number in range(1, 10)} <= set(found)
+    assert found["hello 9.0"][0] in {read_release(folder).preview(None).digest for folder in variants}
+    assert not scrub(open_library(str(dsl)), None, write=True).damaged
+    assert contents(str(replica)).items() <= {**found, "hello 0.9": (victim, set())}.items()
+
+
+@pytest.mark.parametrize("work", ["archive", "copy", "purge"])
+def test_a_process_that_is_killed_at_any_moment_leaves_nothing_by_halves(desk: Fleet, work: str) -> None:
+    dsl, replica = desk.path / "dsl", desk.path / "replica"
+    OciLayout.create(replica)
+    victim = str(OciLayout.open(dsl).resolve("hello", "2.0"))
+    before = contents(str(dsl))
+    source = random.Random(work)  # noqa: S311 - moments, not secrets
+
+    def once() -> None:
+        if work == "archive":
+            for number in range(3, 6):
+                archive(desk.path / "releases" / f"{number}.0", OciLayout.open(dsl))
+        elif work == "copy":
+            copy(str(dsl), str(replica))
+        else:
+            with OciLayout.open(replica).purging("hello", "2.0", victim) as go:
+                go()
+
+    for number in range(3, 6):
+        (desk.release(f"{number}.0") / "payload" / "big").write_bytes(source.randbytes(3 << 20))
+    if work == "purge":
+        copy(str(dsl), str(replica))
+    begun = time.monotonic()
+    killed = 0
+    for _round in range(25):
+        process = spawn(once)
+        time.sleep(source.uniform(0, 0.06 if work != "purge" else 0.02))
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(process.pid or 0, signal.SIGKILL)
+        process.join(20)
+        killed += process.exitcode == -signal.SIGKILL
+        for path in (dsl, replica):
+            contents(str(path))
+            assert not scrub(open_library(str(path)), None, write=True).damaged
+        assert contents(str(dsl)).items() >= before.items()
+        if time.monotonic() - begun > 60:
+            break
+    assert killed
+    process = spawn(once)
+    process.join(60)
+    assert process.exitcode == 0
+    if work == "archive":
+        assert {f"hello {number}.0" for number in range(1, 6)} == set(contents(str(dsl)))
+    elif work == "copy":
+        assert contents(str(replica)) == before
+    else:
+        assert set(contents(str(replica))) == {"hello 1.0"}
