@@ -9,6 +9,7 @@ import hashlib
 import json
 import os
 import re
+import unicodedata
 from typing import Any, NamedTuple, Optional
 
 from .release_home import DIGEST, HostError
@@ -17,6 +18,7 @@ _INDEX = "application/vnd.tidegate.release.index.v1+json"
 _PAYLOAD = "application/vnd.oci.image.layer.v1.tar"
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _DIRECTORY = 0o755
+_UNSEEN = ("Cc", "Cf", "Cs", "Zl", "Zp")  # control and format characters, halves of one, ends of lines
 _MODES = {"file": (0o644, 0o755), "directory": (_DIRECTORY,)}
 
 
@@ -79,6 +81,7 @@ def _read_index(digest: str, text: bytes) -> list[dict[str, Any]]:
     directories = {""}
     sizes: dict[str, int] = {}
     seen = set()
+    twins = set()
     for entry in files:
         path, kind = entry["path"], entry["type"]
         parent, _slash, name = path.rpartition("/")
@@ -86,7 +89,10 @@ def _read_index(digest: str, text: bytes) -> list[dict[str, Any]]:
         if path.startswith("/") or name in ("", ".", "..") or parent not in directories or path in seen:
             raise HostError(f"the package {digest} has a file with the path {path!r}; archive it again")
         seen.add(path)
-        good = _plain(path)
+        # To some file systems such paths are one.
+        twin = unicodedata.normalize("NFKD", unicodedata.normalize("NFKD", path).casefold())
+        good = _plain(path) and twin not in twins
+        twins.add(twin)
         if kind == "link":
             target = os.path.normpath(os.path.join(parent, entry["target"]))
             good = good and _plain(entry["target"]) and not target.startswith("/") and target.split("/")[0] != ".."
@@ -105,8 +111,9 @@ def _read_index(digest: str, text: bytes) -> list[dict[str, Any]]:
 
 
 def _plain(text: str) -> bool:
-    """Whether a file system takes it as a name."""
-    return bool(text.encode()) and "\0" not in text
+    """Whether it is a name that can be seen for what it is. Letters newer than this Python's tables are none of its business."""
+    seen = text.isprintable() or all(unicodedata.category(sign) not in _UNSEEN for sign in text)
+    return bool(text.encode()) and "\\" not in text and seen
 
 
 def _is_count(number: object) -> bool:

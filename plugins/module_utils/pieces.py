@@ -88,8 +88,13 @@ def find_sources(home: ReleaseHome, files: list[dict[str, Any]], tree: bytes, do
     user = os.geteuid()
     for release in home.all():
         root = os.fsencode(release.tree) + b"/"
+        real = {""}
         for entry in release.files:
-            if entry["type"] != "file" or entry["sha256"] not in wanted:
+            folder = entry["path"].rpartition("/")[0]
+            # Behind a link in place of a directory is what somebody else may go on working with.
+            if entry["type"] == "directory" and folder in real and stat.S_ISDIR(_mode(root + entry["path"].encode())):
+                real.add(entry["path"])
+            if entry["type"] != "file" or entry["sha256"] not in wanted or folder not in real:
                 continue
             kind = (entry["sha256"], entry["mode"])
             if kind in found.linkable or (kind not in kinds and kind[0] in found.any):
@@ -103,6 +108,13 @@ def find_sources(home: ReleaseHome, files: list[dict[str, Any]], tree: bytes, do
             if kind in kinds and info.st_uid == user and stat.S_IMODE(info.st_mode) == kind[1]:
                 found.linkable[kind] = path
     return found
+
+
+def _mode(path: bytes) -> int:
+    try:
+        return os.lstat(path).st_mode
+    except OSError:
+        return 0
 
 
 @dataclass(frozen=True)

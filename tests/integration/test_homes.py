@@ -120,7 +120,7 @@ def test_what_is_archived_is_there_for_others(place: Place, tmp_path: Path) -> N
     verify_package(home, made.digest)
     package = load_package(home, made.digest)
     assert [entry.path for entry in package.files] == ["empty", "hello"]
-    with home.open_blob(package.payload.digest) as payload:
+    with home.open_blob(package.payload.digest, package.payload.size) as payload:
         payload.seek(package.files[1].offset or 0)
         assert payload.read(10) == b"hellohello"
     assert home.read_blob(package.documentation[0].digest, 100) == b"# Hello\n"
@@ -186,7 +186,7 @@ def test_what_is_lost_is_named(place: Place, tmp_path: Path) -> None:
     with pytest.raises(IntegrityError, match=package.payload.digest):
         verify_package(place.library().repository("hello"), made.digest)
     with pytest.raises(IntegrityError, match=package.payload.digest):
-        place.library().repository("hello").open_blob(package.payload.digest)
+        place.library().repository("hello").open_blob(package.payload.digest, package.payload.size)
 
 
 def test_evidence_stays_beside_its_package(place: Place, tmp_path: Path) -> None:

@@ -98,6 +98,32 @@ def test_a_package_kept_under_the_name_of_another_release_is_not_cleared(homes: 
     assert "what the DSL keeps as hello 2.0 is the package of hello 1.0" in clearing.clearance.text()
 
 
+@pytest.mark.parametrize("swap", ["tag moved", "index swapped", "entries swapped"])
+def test_a_tag_that_was_moved_behind_the_librarys_back_is_not_cleared(homes: Homes, tmp_path: Path, swap: str) -> None:
+    """Both packages are whole and of this release; still it is not the one that was approved."""
+    other = tmp_path / "other"
+    shutil.copytree(HELLO, other)
+    (other / "payload" / "new").write_text("new")
+    if swap == "index swapped":  # for that of another library, which has this version with another content
+        archive(other, OciLayout.create(tmp_path / "theirs"))
+        shutil.copytree(tmp_path / "theirs", homes.dsl, dirs_exist_ok=True)
+    else:
+        manifest = other / "release.yml"
+        manifest.write_text(manifest.read_text().replace('"1.0"', '"1.1"'))
+        archive(other, OciLayout.open(homes.dsl))
+        index = homes.dsl / "index.json"
+        document = json.loads(index.read_text())
+        one, two = document["manifests"]
+        if swap == "tag moved":
+            document["manifests"] = [two | {"annotations": one["annotations"]}]
+        else:
+            one["annotations"], two["annotations"] = two["annotations"], one["annotations"]
+        index.write_text(json.dumps(document))
+    found = blocking(homes.clear())
+    assert found.pop("digest") == "fail"
+    assert found == ({} if swap == "index swapped" else {"payload_intact": "fail"})
+
+
 def test_a_package_whose_config_no_manifest_could_give_is_not_cleared(homes: Homes) -> None:
     layout = OciLayout.open(homes.dsl)
     document = json.loads(homes.blob(homes.digest).read_bytes())
@@ -155,3 +181,22 @@ def test_a_policy_that_can_not_be_read_is_inconclusive(homes: Homes) -> None:
 
 def test_a_policy_decides_how_many_approve(homes: Homes) -> None:
     assert blocking(homes.clear(policy=homes.write("policy"))) == {"approvals": "fail"}
+
+
+def test_documentation_that_the_policy_asks_for_has_to_be_there_and_say_something(homes: Homes, write: Write, tmp_path: Path) -> None:
+    def policy(*names: str) -> Path:
+        return write("policy", approvals=..., documentation={"minor": list(names)})
+
+    assert homes.clear(policy("README*")).clearance.granted
+    clearing = homes.clear(policy("README*", "RUNBOOK*"))
+    assert blocking(clearing) == {"documentation": "fail"}
+    assert "is named RUNBOOK*" in clearing.clearance.text()
+
+    release = tmp_path / "empty"
+    shutil.copytree(HELLO, release)
+    manifest = release / "release.yml"
+    manifest.write_text(manifest.read_text().replace("[README.md]", "[README.md, RUNBOOK.md]").replace('"1.0"', '"1.1"'))
+    (release / "RUNBOOK.md").touch()
+    digest = archive(release, OciLayout.open(homes.dsl)).digest
+    clearing = homes.clear(policy("README*", "RUNBOOK*"), release={"name": "hello", "version": "1.1", "digest": digest})
+    assert blocking(clearing) == {"documentation": "fail"}

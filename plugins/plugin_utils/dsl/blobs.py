@@ -74,28 +74,30 @@ class BlobFolder:
 
         Raises :class:`IntegrityError` when it is missing, longer or damaged.
         """
-        with self.open_blob(digest) as stream:
+        with self.open_blob(digest, limit) as stream:
             content = stream.read(limit + 1)
-        if len(content) > limit:
-            raise IntegrityError(f"{digest} in {self._path(digest)} has more than {limit} bytes, so it is not what it should be")
         if f"sha256:{hashlib.sha256(content).hexdigest()}" != digest:
             raise self._damaged(digest)
         return content
 
     def verify_blob(self, descriptor: Descriptor) -> None:
         """Raise :class:`IntegrityError` unless the blob is there and its bytes are what ``descriptor`` says."""
-        with self.open_blob(descriptor.digest) as stream:
+        with self.open_blob(descriptor.digest, descriptor.size) as stream:
             intact = os.fstat(stream.fileno()).st_size == descriptor.size
             if not intact or f"sha256:{hashlib.file_digest(stream, 'sha256').hexdigest()}" != descriptor.digest:
                 raise self._damaged(descriptor.digest)
 
-    def open_blob(self, digest: str) -> BufferedReader:
-        """A blob for random access; what is read from it is not checked, so the reader has to."""
+    def open_blob(self, digest: str, limit: int) -> BufferedReader:
+        """A blob of at most ``limit`` bytes for random access; what is read from it is not checked, so the reader has to."""
         path = self._path(digest)
         try:
-            return open(os.open(path, _OPEN), "rb")
+            stream = open(os.open(path, _OPEN), "rb")  # noqa: SIM115 - the caller closes it
         except OSError as error:
             raise IntegrityError(f"{digest} can't be read from {path} ({error.strerror}); restore it from a copy of the DSL") from error
+        if os.fstat(stream.fileno()).st_size > limit:
+            stream.close()
+            raise IntegrityError(f"{digest} in {path} has more than {limit} bytes, so it is not what it should be")
+        return stream
 
     def manifests(self) -> Iterator[tuple[str, bytes, dict[str, Any]]]:
         """Every manifest that is there whole, whether anything names it or not, with its digest and what it says."""

@@ -41,8 +41,8 @@ class Home(Protocol):
     def verify_blob(self, descriptor: Descriptor) -> None:
         """Look at every byte of a blob."""
 
-    def open_blob(self, digest: str) -> BinaryIO:
-        """A blob for random access; what is read from it has to be checked by the reader."""
+    def open_blob(self, digest: str, limit: int) -> BinaryIO:
+        """A blob of at most ``limit`` bytes for random access; what is read from it has to be checked by the reader."""
 
     def tag(self, name: str, version: str, descriptor: Descriptor) -> bool:
         """Make a manifest the package of a release; false when it is already, :class:`ConflictError` when another one is."""

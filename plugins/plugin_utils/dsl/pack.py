@@ -159,7 +159,7 @@ class Shipment:
 
 
 def _contents(home: Home, package: Package, known: _Pieces, wanted: Collection[str]) -> Iterator[bytes]:
-    with home.open_blob(package.payload.digest) as payload:
+    with home.open_blob(package.payload.digest, package.payload.size) as payload:
         for sha256 in wanted:
             digest = hashlib.sha256()
             for block in _range(payload, *known[sha256]):

@@ -152,8 +152,10 @@ def load_package(home: Home, digest: str) -> Package:
     index_bytes = _read(home, parts[INDEX][0], _INDEX_LIMIT)
     payload = parts[PAYLOAD][0]
     files = parse_index(index_bytes)
-    if any(entry.offset is not None and entry.offset + (entry.size or 0) > payload.size for entry in files):
-        raise IntegrityError(f"the file index of the package {digest} points outside the payload; archive it again under a new version")
+    ends = (entry.offset + (entry.size or 0) for entry in files if entry.offset is not None)
+    # Files that share bytes of the payload could make a small one fill any disk.
+    if max(ends, default=0) > payload.size or sum(entry.size or 0 for entry in files) > payload.size:
+        raise IntegrityError(f"the file index of the package {digest} has more than the payload; archive it again under a new version")
     try:
         manifest = Manifest.from_config(parse_json(config_bytes, f"the config of the package {digest}"))
     except (KeyError, TypeError, ValueError, IntegrityError) as error:

@@ -193,7 +193,8 @@ def index_json(entries: Collection[FileEntry]) -> bytes:
 def parse_index(content: bytes) -> tuple[FileEntry, ...]:
     """Read a file index that anybody may have written.
 
-    Raises :class:`IntegrityError` unless every path stays inside, is there once and has its directories listed before it.
+    Raises :class:`IntegrityError` unless every path stays inside, is there once, in whatever case or Unicode form, and has its directories
+    listed before it.
     """
     document = parse_json(content, "the file index")
     files = document.get("files")
@@ -202,14 +203,16 @@ def parse_index(content: bytes) -> tuple[FileEntry, ...]:
         raise IntegrityError("the file index is not of schema 1; archive the release again, or use a newer tidegate.release")
     tree: dict[str, FileEntry] = {}
     sizes: dict[str, int] = {}
+    twins: set[str] = set()
     last = ""
     for item in files:
         entry = _parse_entry(item)
         parent = entry.path.rpartition("/")[0]
         if entry.path <= last or (parent and (parent not in tree or tree[parent].type != "directory")):
             raise _bad_entry(entry.path)
-        if any(sizes.setdefault(sha256, size) != size for sha256, _offset, size in entry.pieces()):
+        if _folded(entry.path) in twins or any(sizes.setdefault(sha256, size) != size for sha256, _offset, size in entry.pieces()):
             raise _bad_entry(entry.path)
+        twins.add(_folded(entry.path))
         tree[entry.path] = entry
         last = entry.path
     for entry in tree.values():
@@ -318,7 +321,8 @@ def _link_fault(entry: FileEntry, tree: Mapping[str, FileEntry]) -> str | None:
 
 
 def _folded(path: str) -> str:
-    return unicodedata.normalize("NFD", unicodedata.normalize("NFD", path).casefold())
+    """The same for paths that some file system, or a person's eye, takes for one."""
+    return unicodedata.normalize("NFKD", unicodedata.normalize("NFKD", path).casefold())
 
 
 def visible(text: str) -> str:

@@ -56,6 +56,7 @@ _REPOSITORY = re.compile(rf"{_PART}(?:/{_PART})*")  # the grammar of the OCI dis
 _TAG = re.compile(r"[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}")
 _REFERRERS = re.compile(r"sha256-[0-9a-f]{64}(\.[0-9a-f]{32})?")
 _BLOCK = 1 << 20
+_PAGES = 10_000  # of a list; registries put 100 entries or more on each
 _PAUSES = (0.1, 0.4, 1.6)  # seconds between attempts at what may go wrong when several do it at once
 _PATIENCE = (10.0, 60.0)  # seconds to connect, and without a byte
 
@@ -95,6 +96,9 @@ class _Wire:
         headers = {name.replace("_", "-"): value for name, value in headers.items()}
         try:
             with self._authorised(method, url, headers, data) as response:
+                if response.headers.get("Content-Encoding", "identity") != "identity":
+                    # A block of it could come to a thousand times its size before anybody counts.
+                    raise TidegateError(f"the registry {self.host} sends packed bytes, unasked; look at what answers there")
                 if response.status_code not in ok:
                     raise _AnswerError(self._refused(method, url, response), response.status_code)
                 yield response
@@ -259,13 +263,13 @@ class Repository:
             if pour(_at_most(blocks, descriptor.size), len) != (descriptor.digest, descriptor.size):
                 raise self._damaged(descriptor.digest)
 
-    def open_blob(self, digest: str) -> BinaryIO:
+    def open_blob(self, digest: str, limit: int) -> BinaryIO:
         """A copy of a blob, checked, that goes away when it is closed."""
         with _told():
             spool = tempfile.TemporaryFile(prefix="tidegate-")  # noqa: SIM115 - the caller closes it
             try:
                 with self._blob(digest) as blocks:
-                    if pour(blocks, spool.write)[0] != digest:
+                    if pour(_at_most(blocks, limit), spool.write)[0] != digest:
                         raise self._damaged(digest)
                 spool.seek(0)
             except BaseException:
@@ -402,6 +406,8 @@ class Repository:
         seen: set[str] = set()
         while path not in seen:
             seen.add(path)
+            if len(seen) > _PAGES:
+                raise IntegrityError(f"a list of {self} has more than {_PAGES} pages; look at what answers at that address")
             with self.library.wire.ask("GET", path, ok=(200, 404)) as answer:
                 if answer.status_code == 404:
                     return

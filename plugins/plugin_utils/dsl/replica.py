@@ -97,7 +97,7 @@ def whole(content: Iterator[bytes], descriptor: Descriptor) -> Iterator[bytes]:
 def put_part(source: Home, target: Home, part: Part) -> None:
     """Copy one blob or manifest, checked on the way."""
     if part.manifest is None:
-        with source.open_blob(part.descriptor.digest) as stream:
+        with source.open_blob(part.descriptor.digest, part.descriptor.size) as stream:
             target.put_blob(whole(iter(lambda: stream.read(_BLOCK), b""), part.descriptor), part.descriptor.media_type)
     elif part.subject is None:
         target.put_manifest(part.manifest)

@@ -9,6 +9,7 @@ import hashlib
 import json
 import os
 import re
+import shutil
 import tempfile
 from collections import Counter
 from collections.abc import Iterator
@@ -99,7 +100,10 @@ def examine(source: Source, copied: Snapshot, database: str | None = None) -> Ex
 
     own = sbom.brought(copied.files)
     if own is not None:
-        document = sbom.check(read(own), f"{source.manifest.payload}/{own}")
+        path = f"{source.manifest.payload}/{own}"
+        if (copied.folder / copied.contents[path]).stat().st_size > sbom.LIMIT:
+            raise TidegateError(f"{path} is larger than {sbom.LIMIT >> 20} MiB; leave it out and have an SBOM made")
+        document = sbom.check(read(own), path)
     else:
         names = json.dumps([(entry.path, entry.sha256) for entry in copied.files])
         digest = hashlib.sha256(names.encode()).hexdigest()
@@ -127,8 +131,11 @@ def quarantine(found: Examination, source: Source, copied: Snapshot, folder: Pat
         }
         for path, _signature in found.scan.found:
             kept = folder / copied.contents[path]
-            with open(os.open(kept, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600), "wb") as stream:
-                stream.write((copied.folder / copied.contents[path]).read_bytes())
+            with (
+                (copied.folder / copied.contents[path]).open("rb") as infected,
+                open(os.open(kept, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600), "wb") as stream,
+            ):
+                shutil.copyfileobj(infected, stream)
         text = json.dumps(record, indent=2, sort_keys=True).encode()
         write_atomically(folder / f"{hashlib.sha256(text).hexdigest()}.json", text)
     except OSError as error:

@@ -10,10 +10,12 @@ import email.parser
 import email.policy
 import io
 import json
+import lzma
 import re
 import tarfile
 import uuid
 import warnings
+import zlib
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -39,7 +41,9 @@ _PYTHON = re.compile(r"(?P<where>(?:.*/)?)[^/]+\.(?:dist-info/METADATA|egg-info/
 _NPM = re.compile(r"(?P<where>(?:.*/)?node_modules/(?:@[^/]+/)?[^/@.][^/]*)/package\.json")
 _DEB = re.compile(r"(?:.*/)?[^/]+\.deb")
 _DEB_CONTROL = re.compile(r"control\.tar(?:\.gz|\.xz)?")
-_LIMIT = 64 << 20  # bytes of a file that is read whole
+LIMIT = 64 << 20
+"""Bytes of a file that is read whole."""
+_CONTROL_LIMIT = 16 << 20  # bytes of what a Debian package says of itself, unpacked
 _NAMESPACE = uuid.UUID("6f0a2ab1-5b0c-5c5a-9a0e-0c4a4f7d7c11")  # of the serial numbers made here
 
 Read = Callable[[str], bytes]
@@ -103,7 +107,7 @@ def find(files: Collection[FileEntry], read: Read) -> list[Found]:
     for path, entry in by_path.items():
         for pattern, look in ((_PYTHON, _python), (_NPM, _npm), (_DEB, _deb)):
             match = pattern.fullmatch(path)
-            component = look(path, entry, read) if match and (entry.size or 0) <= _LIMIT else None
+            component = look(path, entry, read) if match and (entry.size or 0) <= LIMIT else None
             if match and component:
                 found.append(component)
                 owned.add(path)
@@ -119,7 +123,7 @@ def _owns(match: re.Match[str], kind: str, by_path: Mapping[str, FileEntry], rea
         yield from (other for other in by_path if other.startswith(f"{match['where']}/"))
     elif kind == "pypi":
         record = path.removesuffix("METADATA") + "RECORD"
-        if path.endswith("METADATA") and record in by_path:
+        if path.endswith("METADATA") and record in by_path and (by_path[record].size or 0) <= LIMIT:
             for line in read(record).decode("utf-8", "replace").splitlines():
                 yield match["where"] + line.split(",")[0].strip('"')
         yield from (other for other in by_path if other.startswith(path.rpartition("/")[0] + "/"))
@@ -143,15 +147,24 @@ def _npm(path: str, _entry: FileEntry, read: Read) -> Found | None:
 
 
 def _deb(path: str, entry: FileEntry, read: Read) -> Found | None:
-    with contextlib.suppress(ValueError, KeyError, OSError, tarfile.TarError, EOFError):
+    with contextlib.suppress(ValueError, KeyError, OSError, tarfile.TarError, EOFError, zlib.error, lzma.LZMAError):
         for member, content in _ar(read(path)):
             if _DEB_CONTROL.fullmatch(member):
-                with tarfile.open(fileobj=io.BytesIO(content)) as archive:
+                with tarfile.open(fileobj=io.BytesIO(_inflate(member, content)), mode="r:") as archive:
                     stream = archive.extractfile("./control")
                     data = email.parser.BytesHeaderParser().parsebytes(stream.read(1 << 20) if stream else b"")
                 if data["Package"] and data["Version"]:
                     return Found("deb", str(data["Package"]), str(data["Version"]), None, path, entry.sha256 or "", "debian")
     return None
+
+
+def _inflate(member: str, content: bytes) -> bytes:
+    """A member of a Debian package without its compression, as much of it as any package needs."""
+    if member.endswith(".gz"):
+        return zlib.decompressobj(wbits=31).decompress(content, _CONTROL_LIMIT)
+    if member.endswith(".xz"):
+        return lzma.LZMADecompressor(memlimit=2 * LIMIT).decompress(content, _CONTROL_LIMIT)
+    return content
 
 
 def _ar(content: bytes) -> Iterator[tuple[str, bytes]]:

@@ -243,6 +243,21 @@ def test_a_package_of_another_shape_is_refused(home: OciLayout, release: Path, c
         load_package(home, forged.digest)
 
 
+def test_files_that_share_the_bytes_of_a_small_payload_are_refused(home: OciLayout, release: Path) -> None:
+    """Each of these is inside the payload; together they would make a host or a pack thousands of times its size."""
+    digest = archive(release, home).digest
+    found = document(home, digest)
+    size = found["layers"][0]["size"]
+    files = [
+        {"path": f"f{number:04}", "type": "file", "mode": 0o644, "size": size - number, "sha256": f"{number:064x}", "offset": number}
+        for number in range(1000)
+    ]
+    found["layers"][2] = home.put_blob(canonical({"schema": 1, "files": files}), subject.INDEX).to_json()
+    forged = home.put_blob(canonical(found), subject.MANIFEST)
+    with pytest.raises(IntegrityError, match="has more than the payload"):
+        load_package(home, forged.digest)
+
+
 @pytest.mark.parametrize("config", [b"{", b"[]", b"{}", b'{"name": "hello", "documentation": 1}'])
 def test_a_config_of_something_else_is_refused(home: OciLayout, release: Path, config: bytes) -> None:
     found = document(home, archive(release, home).digest)

@@ -91,6 +91,9 @@ TRICKS: dict[str, tuple[Callable[[Path], Any], str]] = {
     "case": (lambda root: [put(root / "Link"), put(root / "link")], "its name differs from 'Link' only in case"),
     "case of directories": (lambda root: [put(root / "Link/a"), put(root / "link/b")], "only in case or Unicode form"),
     "Unicode form": (lambda root: [put(root / "link\u00e9"), put(root / "linke\u0301")], "only in case or Unicode form"),
+    "full width": (lambda root: [put(root / "linkk"), put(root / "link\uff4b")], "only in case or Unicode form"),
+    "ligature": (lambda root: [put(root / "link-fi"), put(root / "link-\ufb01")], "only in case or Unicode form"),
+    "zero width": (lambda root: put(root / "link\u200bx"), "its name has a backslash or a character that can't be seen"),
     "sharp s": (lambda root: [put(root / "link\u00df"), put(root / "linkSS")], "only in case or Unicode form"),
 }
 
@@ -254,6 +257,10 @@ def test_a_good_index_is_read() -> None:
         index(DIRECTORY | {"mode": 0o4755}),
         index({"path": "d", "type": "directory"}),
         *(index(FILE | {"path": path}) for path in ("", "/f", "..", "../f", "./f", "f/", "a//b", "a\nb", "a\\b", "a\ud800", 1, None)),
+        *(index(FILE | {"path": path}) for path in ("f\u202egpj.exe", "f\u200b", "f\x7f", "f\r", "f\u2028")),
+        *(index(FILE | {"path": one}, FILE | {"path": two}) for one, two in (("F", "f"), ("fe\u0301", "f\u00e9"), ("k", "\u212a"))),
+        index(DIRECTORY | {"path": "D"}, FILE | {"path": "D/f"}, DIRECTORY, FILE),
+        index(DIRECTORY | {"path": "D"}, LINK | {"path": "d", "target": "D"}),
         *(index(FILE | {"path": "f", "mode": mode}) for mode in (0o4755, 0o777, 420.0, "0644", None)),
         *(index(FILE | {"path": "f", "size": size}) for size in (-1, 1.5, True, "1", 1 << 63)),
         *(index(FILE | {"path": "f", "offset": offset}) for offset in (-1, None)),

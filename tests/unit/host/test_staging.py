@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import errno
 import gzip
+import io
 import json
 import os
 import shutil
 import subprocess
 import sys
+import tracemalloc
+import types
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -65,6 +68,14 @@ def test_a_document_that_is_not_what_the_digest_says_is_refused(host: Host, whic
         [_file("..")],
         [_file("nul\0")],
         [_file("lone \ud800")],
+        *([_file(f"a{sign}b")] for sign in "\n\r\t\x1b\x7f\u0085\u200b\u202e\u2028\\"),
+        [_file("A"), _file("a")],
+        [_file("stra\u00dfe"), _file("strasse")],
+        [_file("caf\u00e9"), _file("cafe\u0301")],
+        [_file("\uff41"), _file("a")],
+        [_folder("D"), _file("D/a"), _folder("d"), _file("d/b")],
+        [_folder("D"), link("D") | {"path": "d"}],
+        [link("a\nb") | {"path": "a"}],
         [_file("no/parent")],
         [link("/etc") | {"path": "a"}, _file("a/passwd")],
         [_file("a"), _file("a")],
@@ -107,6 +118,11 @@ def test_an_index_that_could_do_harm_is_refused_and_nothing_changes(host: Host, 
     with pytest.raises(HostError, match="archive it again"):
         host.ask(bad)
     assert _snapshot(host.root) == before
+
+
+def test_letters_that_this_python_does_not_know_yet_are_no_trick(host: Host) -> None:
+    host.stage(package("1.0", {"new/\U0001fae9\u0378": b"x", "old/\u00e9 \u4e2d": b"y"}))
+    host.assert_whole()
 
 
 @pytest.mark.parametrize(
@@ -206,6 +222,26 @@ def test_what_stands_in_for_a_file_is_neither_waited_for_nor_followed(host: Host
     assert sha(b"") in host.ask(TWO)["need"]
 
 
+def test_nothing_is_linked_through_a_directory_that_became_a_link(host: Host, tmp_path: Path) -> None:
+    """What is behind it may have the right bytes now; linked, the new release would follow every change made there."""
+    host.deploy(ONE)
+    shutil.move(host.tree(ONE) / "lib", tmp_path / "theirs")
+    (host.tree(ONE) / "lib").symlink_to(tmp_path / "theirs")
+    host.stage(TWO)
+    (tmp_path / "theirs" / "a").write_bytes(b"evil")
+    assert (host.tree(TWO) / "lib/a").read_bytes() == b"a" * 5000
+
+
+def test_a_link_to_the_right_bytes_does_not_get_into_the_next_release(host: Host, tmp_path: Path) -> None:
+    host.deploy(ONE)
+    shutil.move(host.tree(ONE) / "lib/a", tmp_path / "theirs")
+    (host.tree(ONE) / "lib/a").symlink_to(tmp_path / "theirs")
+    host.stage(TWO)
+    (tmp_path / "theirs").write_bytes(b"evil")
+    assert not (host.tree(TWO) / "lib/a").is_symlink()
+    assert (host.tree(TWO) / "lib/a").read_bytes() == b"a" * 5000
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root to give a file away")
 def test_a_file_that_belongs_to_somebody_else_is_copied_not_linked(host: Host) -> None:
     host.deploy(ONE)
@@ -302,6 +338,42 @@ def test_a_bad_pack_is_refused_and_nothing_is_visible(host: Host, tmp_path: Path
     assert os.listdir(host.home.releases) == []
     host.stage(ONE)
     host.assert_whole()
+
+
+def _bomb(head: bytes, size: int = 1 << 28) -> bytes:
+    """Zeros without end, well packed, behind ``head``."""
+    packed = io.BytesIO()
+    with gzip.GzipFile(fileobj=packed, mode="wb", compresslevel=1) as stream:
+        stream.write(head)
+        for _block in range(size >> 20):
+            stream.write(bytes(1 << 20))
+    return packed.getvalue()
+
+
+@pytest.mark.parametrize("where", ["listing", "needed piece", "unneeded piece", "end"])
+def test_a_pack_that_inflates_without_end_fills_neither_memory_nor_disk(host: Host, tmp_path: Path, where: str) -> None:
+    host.deploy(ONE)
+    need = host.ask(TWO)["need"]
+    head = {
+        "listing": b"[",
+        "needed piece": json.dumps(need).encode() + b"\n",
+        "unneeded piece": json.dumps([sha(b"a" * 5000)]).encode() + b"\n",
+        "end": gzip.decompress(TWO.pack(need)),
+    }
+    pack = tmp_path / "pack"
+    pack.write_bytes(_bomb(head[where]))
+    before = {path for path in host.root.rglob("*") if path.is_file()}
+    tracemalloc.start()
+    try:
+        with pytest.raises(HostError, match="the pack"):
+            host.ask(TWO, pack)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 16 << 20
+    grown = {path for path in host.root.rglob("*") if path.is_file()} - before
+    assert sum(path.stat().st_size for path in grown) < 1 << 20
+    assert os.listdir(host.home.releases) == [ONE.id]
 
 
 def test_a_pack_that_is_not_there_is_one_sentence(host: Host, tmp_path: Path) -> None:
@@ -491,6 +563,26 @@ def test_what_an_interrupted_staging_holds_is_not_counted_again(tmp_path: Path) 
         "28m",
     )
     assert said.splitlines() == ["lacking", "staged"]
+
+
+def test_what_is_linked_needs_neither_room_nor_an_inode(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    files = {f"data/{number}": str(number).encode() * 999 for number in range(300)}
+    host.stage(package("1.0", files))
+    two = package("2.0", {**files, "data/new": b"x" * 5000})
+
+    def left(blocks: int, inodes: int) -> Any:
+        found = os.statvfs(host.root)
+        room = types.SimpleNamespace(f_frsize=4096, f_bavail=(staging._MARGIN >> 12) + blocks, f_files=found.f_files or 1, f_favail=inodes)
+        monkeypatch.setattr(staging.os, "statvfs", lambda _path: room)
+
+    # The new file takes two blocks, what says its version one, and so do directories and links.
+    count = sum(entry["type"] != "file" for entry in json.loads(two.documents[2])["files"]) + 2
+    for blocks, inodes, what in ((count, count, "MiB are free"), (count + 1, count - 1, "inodes are free|only .* are free")):
+        left(blocks, inodes)
+        with pytest.raises(HostError, match=what):
+            host.stage(two)
+    left(count + 1, count)
+    assert host.stage(two)["state"] == "staged"
 
 
 def test_running_out_of_room_cleans_up_also_without_root(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:

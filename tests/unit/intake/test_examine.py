@@ -11,6 +11,7 @@ import yaml
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.package import read_release
 from ansible_collections.tidegate.release.plugins.plugin_utils.errors import TidegateError
 from ansible_collections.tidegate.release.plugins.plugin_utils.intake import examine as intake
+from ansible_collections.tidegate.release.plugins.plugin_utils.intake import sbom
 from ansible_collections.tidegate.release.plugins.plugin_utils.intake.malware import Scan
 
 
@@ -62,4 +63,9 @@ def test_an_sbom_that_the_payload_brings_is_taken_or_refused(release: Path, monk
     assert found.licences == {"": 1}
     bom.write_text("{}")
     with pytest.raises(TidegateError, match=r"payload/bom\.json is no"), intake.snapshot(source) as copied:
+        intake.examine(source, copied)
+    with bom.open("r+b") as stream:
+        stream.truncate(sbom.LIMIT + 1)
+    source = read_release(release)
+    with pytest.raises(TidegateError, match=r"payload/bom\.json is larger than 64 MiB"), intake.snapshot(source) as copied:
         intake.examine(source, copied)

@@ -3,10 +3,16 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
+import bz2
 import hashlib
 import io
 import json
+import lzma
 import tarfile
+import tracemalloc
+import zlib
+from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.payload import FileEntry
@@ -24,17 +30,20 @@ def payload(**contents: bytes | str) -> tuple[list[FileEntry], dict[str, bytes]]
     return entries, blobs
 
 
+def ar(*members: tuple[str, bytes]) -> bytes:
+    return b"!<arch>\n" + b"".join(
+        f"{name:<16}{0:<12}{0:<6}{0:<6}{'100644':<8}{len(content):<10}`\n".encode() + content + b"\n" * (len(content) % 2)
+        for name, content in members
+    )
+
+
 def deb(control: str, compression: str = "xz") -> bytes:
     packed = io.BytesIO()
     with tarfile.open(fileobj=packed, mode=f"w:{compression}") as archive:
         info = tarfile.TarInfo("./control")
         info.size = len(control)
         archive.addfile(info, io.BytesIO(control.encode()))
-    members = [("debian-binary", b"2.0\n"), (f"control.tar.{compression}", packed.getvalue())]
-    return b"!<arch>\n" + b"".join(
-        f"{name:<16}{0:<12}{0:<6}{0:<6}{'100644':<8}{len(content):<10}`\n".encode() + content + b"\n" * (len(content) % 2)
-        for name, content in members
-    )
+    return ar(("debian-binary", b"2.0\n"), (f"control.tar{compression and '.'}{compression}", packed.getvalue()))
 
 
 TREE = {
@@ -118,3 +127,68 @@ def test_what_only_looks_like_a_package_is_a_plain_file(path: str, content: byte
 def test_no_content_breaks_it(path: str, content: bytes) -> None:
     entries, blobs = payload(**{path: content})
     assert json.loads(make("web", "1", DIGEST, entries, blobs.__getitem__))["bomFormat"] == "CycloneDX"
+
+
+def _header(name: str, size: int, kind: bytes) -> bytes:
+    info = tarfile.TarInfo(name)
+    info.size, info.type = size, kind
+    return info.tobuf(tarfile.GNU_FORMAT)
+
+
+HUGE = 192 << 20  # bytes
+
+
+@pytest.mark.parametrize("compression", ["gz", "xz", "bz2 as none"])
+@pytest.mark.parametrize("kind", [tarfile.XHDTYPE, tarfile.GNUTYPE_LONGNAME, tarfile.REGTYPE], ids=["pax header", "long name", "file"])
+def test_a_package_that_inflates_without_end_is_a_plain_file_and_fills_no_memory(compression: str, kind: bytes) -> None:
+    packer = {"gz": zlib.compressobj(1, wbits=31), "xz": lzma.LZMACompressor(preset=0), "bz2 as none": bz2.BZ2Compressor(1)}[compression]
+    packed = packer.compress(_header("./huge", HUGE, kind))
+    for _block in range(HUGE >> 20):
+        packed += packer.compress(bytes(1 << 20))
+    packed += packer.compress(_header("./control", 0, tarfile.REGTYPE)) + packer.flush()
+    name = "control.tar" if compression == "bz2 as none" else f"control.tar.{compression}"
+    entries, blobs = payload(**{"a.deb": ar(("debian-binary", b"2.0\n"), (name, packed))})
+    tracemalloc.start()
+    try:
+        found = find(entries, blobs.__getitem__)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert [part.kind for part in found] == ["generic"]
+    assert peak < 96 << 20
+
+
+def test_a_package_that_wants_all_memory_to_be_unpacked_is_a_plain_file() -> None:
+    for size, kind in ((1 << 26, "deb"), (1 << 30, "generic")):
+        control = lzma.decompress(_control(deb("Package: hello\nVersion: 1.0\n")))
+        packed = lzma.compress(control, filters=[{"id": lzma.FILTER_LZMA2, "dict_size": size}])
+        assert find(*_read_from({"a.deb": ar(("control.tar.xz", packed))}))[0].kind == kind
+
+
+@pytest.mark.parametrize("compression", ["gz", "xz", ""])
+def test_packages_are_read_however_they_are_packed(compression: str) -> None:
+    found = find(*_read_from({"a.deb": deb("Package: hello\nVersion: 1.0\n", compression)}))
+    assert [(part.kind, part.name) for part in found] == [("deb", "hello")]
+
+
+def test_what_is_too_large_to_be_read_whole_is_not() -> None:
+    entries, blobs = payload(**TREE)
+    huge = [
+        replace(entry, size=1 << 40) if entry.path.rpartition("/")[2] in ("RECORD", "package.json", "hello_1.0_all.deb") else entry
+        for entry in entries
+    ]
+
+    def read(path: str) -> bytes:
+        assert next(entry for entry in huge if entry.path == path).size < 1 << 40
+        return blobs[path]
+
+    assert {part.name for part in find(huge, read) if part.kind != "generic"} == {"requests"}
+
+
+def _control(package: bytes) -> bytes:
+    return package[package.index(b"\xfd7zXZ") :].rstrip(b"\n")
+
+
+def _read_from(contents: dict[str, bytes]) -> tuple[list[FileEntry], Callable[[str], bytes]]:
+    entries, blobs = payload(**contents)
+    return entries, blobs.__getitem__
