@@ -11,15 +11,13 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import os
 import re
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any, BinaryIO, cast
-from urllib.parse import urljoin, urlsplit
+from typing import BinaryIO, cast
+from urllib.parse import urljoin
 
 from ..errors import ConflictError, IntegrityError, TidegateError
 from ..files import pour
@@ -40,12 +38,7 @@ from .oci import (
     referrers_tag,
 )
 from .walk import walk
-
-with contextlib.suppress(ImportError):
-    import oras.auth
-    import requests
-    from requests.adapters import HTTPAdapter
-    from urllib3.util import Retry
+from .wire import BLOCK, AnswerError, Wire, at_most
 
 EMPTY = "application/vnd.oci.empty.v1+json"
 CATALOGUE = "application/vnd.tidegate.catalogue.v1+json"
@@ -55,110 +48,15 @@ _PART = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
 _REPOSITORY = re.compile(rf"{_PART}(?:/{_PART})*")  # the grammar of the OCI distribution specification
 _TAG = re.compile(r"[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}")
 _REFERRERS = re.compile(r"sha256-[0-9a-f]{64}(\.[0-9a-f]{32})?")
-_BLOCK = 1 << 20
 _PAGES = 10_000  # of a list; registries put 100 entries or more on each
 _PAUSES = (0.1, 0.4, 1.6)  # seconds between attempts at what may go wrong when several do it at once
-_PATIENCE = (10.0, 60.0)  # seconds to connect, and without a byte
-
-
-class _AnswerError(TidegateError):
-    """The registry answered, but not as it should."""
-
-    def __init__(self, message: str, status: int) -> None:
-        super().__init__(message)
-        self.status = status
-
-
-class _Wire:
-    """Requests to one registry: who we are, how long we wait, and what is said when it goes wrong."""
-
-    def __init__(self, host: str, secure: bool) -> None:
-        self.host = host
-        self._scheme = "https" if secure else "http"
-        self._session = requests.Session()
-        again = Retry(
-            total=4,
-            connect=2,
-            backoff_factor=0.3,
-            status_forcelist=(429, 500, 502, 503, 504),
-            allowed_methods=("GET", "HEAD"),
-            raise_on_status=False,
-        )
-        self._session.mount(f"{self._scheme}://", HTTPAdapter(max_retries=again))
-        # As it is: what a blob is was settled when it got its digest.
-        self._session.headers["Accept-Encoding"] = "identity"
-        self._auth: Any = None
-
-    @contextlib.contextmanager
-    def ask(self, method: str, path: str, ok: tuple[int, ...] = (200,), data: Any = None, **headers: str) -> Iterator[Any]:
-        """The response, whose content was not read yet. Other status than ``ok`` raise :class:`TidegateError`."""
-        url = urljoin(f"{self._scheme}://{self.host}/v2/", path)
-        headers = {name.replace("_", "-"): value for name, value in headers.items()}
-        try:
-            with self._authorised(method, url, headers, data) as response:
-                if response.headers.get("Content-Encoding", "identity") != "identity":
-                    # A block of it could come to a thousand times its size before anybody counts.
-                    raise TidegateError(f"the registry {self.host} sends packed bytes, unasked; look at what answers there")
-                if response.status_code not in ok:
-                    raise _AnswerError(self._refused(method, url, response), response.status_code)
-                yield response
-        except requests.exceptions.SSLError as error:
-            raise TidegateError(
-                f"the registry {self.host} has a certificate that is not trusted here ({_short(error)}); name the file of its authority in "
-                "the environment variable REQUESTS_CA_BUNDLE"
-            ) from error
-        except requests.exceptions.RequestException as error:
-            raise TidegateError(
-                f"the registry {self.host} can't be reached ({_short(error)}); check the address of the DSL and that the registry runs"
-            ) from error
-
-    def _authorised(self, method: str, url: str, headers: dict[str, str], data: Any) -> Any:
-        """Ask, and when the registry wants to know who asks, tell it and ask again."""
-        at_home = urlsplit(url).netloc == self.host  # an upload may go on elsewhere, to somebody who must not learn our secret
-        if self._auth is not None and at_home:
-            headers = headers | self._auth.get_auth_header()
-        response = self._send(method, url, headers, data)
-        if response.status_code != 401 or not at_home:
-            return response
-        response.close()
-        if self._scheme == "http":
-            raise TidegateError(f"the registry {self.host} wants credentials, which are not sent without TLS; use oci:// for it")
-        self._auth = self._log_in(response.headers.get("Www-Authenticate", ""))
-        try:
-            headers, known = self._auth.authenticate_request(response, headers)
-        except (AttributeError, TypeError):  # a challenge that it can't make sense of
-            known = False
-        if not known:
-            raise TidegateError(self._refused(method, url, response))
-        if hasattr(data, "seek"):
-            data.seek(0)
-        return self._send(method, url, headers, data)
-
-    def _log_in(self, challenge: str) -> Any:
-        kind = challenge.partition(" ")[0].lower()
-        if kind not in ("basic", "bearer"):
-            raise TidegateError(f"the registry {self.host} asks for a login in a way not known here; allow basic or token authentication")
-        auth = oras.auth.get_auth_backend("basic" if kind == "basic" else "token", self._session, False, tls_verify=True)
-        auth.load_configs(oras.container.Container(f"{self.host}/any"), configs=_credential_files())
-        if kind == "basic" and not hasattr(auth, "_basic_auth"):
-            raise TidegateError(f"the registry {self.host} wants credentials and there are none for it; {_LOG_IN}")
-        return auth
-
-    def _send(self, method: str, url: str, headers: Mapping[str, str], data: Any) -> Any:
-        return self._session.request(method, url, headers=dict(headers), data=data, stream=True, timeout=_PATIENCE)
-
-    def _refused(self, method: str, url: str, response: Any) -> str:
-        status = f"{response.status_code} {response.reason}"
-        if response.status_code in (401, 403):
-            return f"the registry {self.host} does not let this user {method} {urlsplit(url).path} ({status}); {_LOG_IN}"
-        return f"the registry {self.host} answered {status}{_reason(response)} to {method} {urlsplit(url).path}; look at the registry's log"
 
 
 @dataclass(frozen=True)
 class Registry:
     """A registry, as far as it is below ``prefix``, as a library."""
 
-    wire: _Wire
+    wire: Wire
     prefix: str
 
     @classmethod
@@ -174,7 +72,7 @@ class Registry:
                 f"{address!a} is no address of a DSL; write a directory, or oci://host[:port]/prefix with a prefix of lower-case letters, "
                 "digits and single separators out of / . _ - between them"
             )
-        return cls(_Wire(match[2], match[1] == "oci"), match[3])
+        return cls(Wire(match[2], match[1] == "oci"), match[3])
 
     def repository(self, name: str) -> Repository:
         """The repository of the release ``name``."""
@@ -243,7 +141,7 @@ class Repository:
                 path = f"{self.path}/manifests/{reference}"
                 with self.library.wire.ask("PUT", path, ok=(201,), data=content, Content_Type=media_type) as answer:
                     return descriptor, answer.headers.get("OCI-Subject")
-            except _AnswerError as error:
+            except AnswerError as error:
                 if pause is None or (error.status != 400 and error.status < 500):
                     raise
                 time.sleep(pause)
@@ -260,7 +158,7 @@ class Repository:
     def verify_blob(self, descriptor: Descriptor) -> None:
         """Look at every byte of a blob."""
         with self._blob(descriptor.digest) as blocks:
-            if pour(_at_most(blocks, descriptor.size), len) != (descriptor.digest, descriptor.size):
+            if pour(at_most(blocks, descriptor.size), len) != (descriptor.digest, descriptor.size):
                 raise self._damaged(descriptor.digest)
 
     def open_blob(self, digest: str, limit: int) -> BinaryIO:
@@ -269,7 +167,7 @@ class Repository:
             spool = tempfile.TemporaryFile(prefix="tidegate-")  # noqa: SIM115 - the caller closes it
             try:
                 with self._blob(digest) as blocks:
-                    if pour(_at_most(blocks, limit), spool.write)[0] != digest:
+                    if pour(at_most(blocks, limit), spool.write)[0] != digest:
                         raise self._damaged(digest)
                 spool.seek(0)
             except BaseException:
@@ -411,7 +309,7 @@ class Repository:
             with self.library.wire.ask("GET", path, ok=(200, 404)) as answer:
                 if answer.status_code == 404:
                     return
-                yield b"".join(_at_most(answer.iter_content(_BLOCK), INDEX_LIMIT))
+                yield b"".join(at_most(answer.iter_content(BLOCK), INDEX_LIMIT))
                 path = urljoin(answer.url, answer.links["next"]["url"]) if "next" in answer.links else path
 
     @contextlib.contextmanager
@@ -419,12 +317,12 @@ class Repository:
         with self.library.wire.ask("GET", f"{self.path}/blobs/{_named(digest)}", ok=(200, 404)) as answer:
             if answer.status_code == 404:
                 raise self._missing(digest)
-            yield answer.iter_content(_BLOCK)
+            yield answer.iter_content(BLOCK)
 
     def _fetch(self, kind: str, reference: str, limit: int) -> bytes | None:
         accept = f"{MANIFEST}, {IMAGE_INDEX}" if kind == "manifests" else "*/*"
         with self.library.wire.ask("GET", f"{self.path}/{kind}/{reference}", ok=(200, 404), Accept=accept) as answer:
-            return None if answer.status_code == 404 else b"".join(_at_most(answer.iter_content(_BLOCK), limit))
+            return None if answer.status_code == 404 else b"".join(at_most(answer.iter_content(BLOCK), limit))
 
     def _checked(self, digest: str, content: bytes | None) -> bytes:
         if content is None:
@@ -443,35 +341,10 @@ class Repository:
         return f"{self.library.wire.host}/{self.path}"
 
 
-_LOG_IN = (
-    "log in with docker login, podman login or skopeo login, as one who may do this, or name the file with the credentials in the "
-    "environment variable REGISTRY_AUTH_FILE"
-)
-
-
-def _credential_files() -> list[str]:
-    """Where container tools keep credentials, besides ~/.docker/config.json."""
-    named = os.environ.get("REGISTRY_AUTH_FILE")
-    if named:
-        return [named]
-    folders = [(os.environ.get("DOCKER_CONFIG"), "config.json"), (os.environ.get("XDG_RUNTIME_DIR"), "containers/auth.json")]
-    return [str(Path(folder) / name) for folder, name in folders if folder and (Path(folder) / name).exists()]
-
-
 def _named(digest: str) -> str:
     if not DIGEST.fullmatch(digest):
         raise IntegrityError(f"{digest!r} is not a digest; one is sha256: and 64 hexadecimal digits")
     return digest
-
-
-def _at_most(blocks: Iterable[bytes], limit: int) -> Iterator[bytes]:
-    """The blocks, as long as they are no more than ``limit`` bytes together."""
-    size = 0
-    for block in blocks:
-        size += len(block)
-        if size > limit:
-            raise IntegrityError(f"the registry sends more than the {limit} bytes that it should; look at what answers at that address")
-        yield block
 
 
 @contextlib.contextmanager
@@ -482,19 +355,3 @@ def _told() -> Iterator[None]:
         raise TidegateError(
             f"can't keep a blob in {tempfile.gettempdir()} ({error.strerror or error}); make room, or name another directory in TMPDIR"
         ) from error
-
-
-def _reason(response: Any) -> str:
-    """What the registry says of its refusal, as far as it is a plain sentence."""
-    with contextlib.suppress(requests.exceptions.RequestException, IntegrityError, KeyError, IndexError, TypeError):
-        first = parse_json(b"".join(_at_most(response.iter_content(_BLOCK), _BLOCK)), "it")["errors"][0]
-        return f" ({first['code']!a:.60}: {first['message']!a:.200})"
-    return ""
-
-
-def _short(error: Exception) -> str:
-    """What a chain of errors comes to, without the objects that its text is full of."""
-    while error.args and isinstance(error.args[0], Exception):
-        error = error.args[0]
-    reason = getattr(error, "reason", None)
-    return _short(reason) if isinstance(reason, Exception) else re.sub(r"<[^>]*>:? ?", "", str(error))

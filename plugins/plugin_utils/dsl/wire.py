@@ -1,0 +1,160 @@
+# Copyright (c) Tidegate maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Requests to an OCI registry: who we are to it, how long we wait, and what is said when it goes wrong."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import urljoin, urlsplit
+
+from ..errors import IntegrityError, TidegateError
+from .oci import parse_json
+
+with contextlib.suppress(ImportError):
+    import oras.auth
+    import requests
+    from requests.adapters import HTTPAdapter
+    from urllib3.util import Retry
+
+BLOCK = 1 << 20
+"""Bytes that are read at once."""
+
+_PATIENCE = (10.0, 60.0)  # seconds to connect, and without a byte
+_LOG_IN = (
+    "log in with docker login, podman login or skopeo login, as one who may do this, or name the file with the credentials in the "
+    "environment variable REGISTRY_AUTH_FILE"
+)
+
+
+class AnswerError(TidegateError):
+    """The registry answered, but not as it should."""
+
+    def __init__(self, message: str, status: int) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class Wire:
+    """Requests to one registry: who we are, how long we wait, and what is said when it goes wrong."""
+
+    def __init__(self, host: str, secure: bool) -> None:
+        self.host = host
+        self._scheme = "https" if secure else "http"
+        self._session = requests.Session()
+        again = Retry(
+            total=4,
+            connect=2,
+            backoff_factor=0.3,
+            status_forcelist=(429, 500, 502, 503, 504),
+            allowed_methods=("GET", "HEAD"),
+            raise_on_status=False,
+        )
+        self._session.mount(f"{self._scheme}://", HTTPAdapter(max_retries=again))
+        # As it is: what a blob is was settled when it got its digest.
+        self._session.headers["Accept-Encoding"] = "identity"
+        self._auth: Any = None
+
+    @contextlib.contextmanager
+    def ask(self, method: str, path: str, ok: tuple[int, ...] = (200,), data: Any = None, **headers: str) -> Iterator[Any]:
+        """The response, whose content was not read yet. Other status than ``ok`` raise :class:`TidegateError`."""
+        url = urljoin(f"{self._scheme}://{self.host}/v2/", path)
+        headers = {name.replace("_", "-"): value for name, value in headers.items()}
+        try:
+            with self._authorised(method, url, headers, data) as response:
+                if response.headers.get("Content-Encoding", "identity") != "identity":
+                    # A block of it could come to a thousand times its size before anybody counts.
+                    raise TidegateError(f"the registry {self.host} sends packed bytes, unasked; look at what answers there")
+                if response.status_code not in ok:
+                    raise AnswerError(self._refused(method, url, response), response.status_code)
+                yield response
+        except requests.exceptions.SSLError as error:
+            raise TidegateError(
+                f"the registry {self.host} has a certificate that is not trusted here ({_short(error)}); name the file of its authority in "
+                "the environment variable REQUESTS_CA_BUNDLE"
+            ) from error
+        except requests.exceptions.RequestException as error:
+            raise TidegateError(
+                f"the registry {self.host} can't be reached ({_short(error)}); check the address of the DSL and that the registry runs"
+            ) from error
+
+    def _authorised(self, method: str, url: str, headers: dict[str, str], data: Any) -> Any:
+        """Ask, and when the registry wants to know who asks, tell it and ask again."""
+        at_home = urlsplit(url).netloc == self.host  # an upload may go on elsewhere, to somebody who must not learn our secret
+        if self._auth is not None and at_home:
+            headers = headers | self._auth.get_auth_header()
+        response = self._send(method, url, headers, data)
+        if response.status_code != 401 or not at_home:
+            return response
+        response.close()
+        if self._scheme == "http":
+            raise TidegateError(f"the registry {self.host} wants credentials, which are not sent without TLS; use oci:// for it")
+        self._auth = self._log_in(response.headers.get("Www-Authenticate", ""))
+        try:
+            headers, known = self._auth.authenticate_request(response, headers)
+        except (AttributeError, TypeError):  # a challenge that it can't make sense of
+            known = False
+        if not known:
+            raise TidegateError(self._refused(method, url, response))
+        if hasattr(data, "seek"):
+            data.seek(0)
+        return self._send(method, url, headers, data)
+
+    def _log_in(self, challenge: str) -> Any:
+        kind = challenge.partition(" ")[0].lower()
+        if kind not in ("basic", "bearer"):
+            raise TidegateError(f"the registry {self.host} asks for a login in a way not known here; allow basic or token authentication")
+        auth = oras.auth.get_auth_backend("basic" if kind == "basic" else "token", self._session, False, tls_verify=True)
+        auth.load_configs(oras.container.Container(f"{self.host}/any"), configs=_credential_files())
+        if kind == "basic" and not hasattr(auth, "_basic_auth"):
+            raise TidegateError(f"the registry {self.host} wants credentials and there are none for it; {_LOG_IN}")
+        return auth
+
+    def _send(self, method: str, url: str, headers: Mapping[str, str], data: Any) -> Any:
+        return self._session.request(method, url, headers=dict(headers), data=data, stream=True, timeout=_PATIENCE)
+
+    def _refused(self, method: str, url: str, response: Any) -> str:
+        status = f"{response.status_code} {response.reason}"
+        if response.status_code in (401, 403):
+            return f"the registry {self.host} does not let this user {method} {urlsplit(url).path} ({status}); {_LOG_IN}"
+        return f"the registry {self.host} answered {status}{_reason(response)} to {method} {urlsplit(url).path}; look at the registry's log"
+
+
+def at_most(blocks: Iterable[bytes], limit: int) -> Iterator[bytes]:
+    """The blocks, as long as they are no more than ``limit`` bytes together."""
+    size = 0
+    for block in blocks:
+        size += len(block)
+        if size > limit:
+            raise IntegrityError(f"the registry sends more than the {limit} bytes that it should; look at what answers at that address")
+        yield block
+
+
+def _credential_files() -> list[str]:
+    """Where container tools keep credentials, besides ~/.docker/config.json."""
+    named = os.environ.get("REGISTRY_AUTH_FILE")
+    if named:
+        return [named]
+    folders = [(os.environ.get("DOCKER_CONFIG"), "config.json"), (os.environ.get("XDG_RUNTIME_DIR"), "containers/auth.json")]
+    return [str(Path(folder) / name) for folder, name in folders if folder and (Path(folder) / name).exists()]
+
+
+def _reason(response: Any) -> str:
+    """What the registry says of its refusal, as far as it is a plain sentence."""
+    with contextlib.suppress(requests.exceptions.RequestException, IntegrityError, KeyError, IndexError, TypeError):
+        first = parse_json(b"".join(at_most(response.iter_content(BLOCK), BLOCK)), "it")["errors"][0]
+        return f" ({first['code']!a:.60}: {first['message']!a:.200})"
+    return ""
+
+
+def _short(error: Exception) -> str:
+    """What a chain of errors comes to, without the objects that its text is full of."""
+    while error.args and isinstance(error.args[0], Exception):
+        error = error.args[0]
+    reason = getattr(error, "reason", None)
+    return _short(reason) if isinstance(reason, Exception) else re.sub(r"<[^>]*>:? ?", "", str(error))
