@@ -21,7 +21,7 @@ from .evidence.approval import Matter
 from .evidence.store import collect
 from .evidence.trust import Judgement, judge, judge_approvals, judge_waiver, signers
 from .policy.clearance import Clearance, evaluate
-from .policy.controls import Facts, PackageFacts
+from .policy.facts import Facts, PackageFacts
 from .policy.model import Policy, load_policy
 from .rfc.model import Rfc, load_rfc
 from .rollout.retention import status
@@ -70,18 +70,14 @@ def clear(rfc_path: str, dsl: str, cmdb_url: str, policy_path: str | None, now: 
     facts = Facts(
         now=now,
         rfc=rfc,
-        rfc_error=rfc_error,
         policy=policy,
-        policy_error=policy_error,
         package=package,
-        package_error=package_error,
         scope=None if cis is None else tuple(str(ci["name"]) for ci in cis),
-        scope_error=scope_error,
         evidence=said.evidence if said else None,
-        evidence_error=evidence_error,
         signed_approvals=said.approvals if said else None,
         builders=said.builders if said else None,
         waivers=said.waivers if said else {},
+        errors={"rfc": rfc_error, "policy": policy_error, "package": package_error, "scope": scope_error, "evidence": evidence_error},
     )
     return Clearing(evaluate(facts), rfc, policy, cis or ())
 

@@ -9,7 +9,9 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
-from .controls import Control, Facts, evaluate_controls
+from .controls import evaluate_controls
+from .facts import Facts
+from .findings import Control
 
 
 @dataclass(frozen=True)

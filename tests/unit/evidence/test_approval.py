@@ -16,15 +16,9 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.statemen
 from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.store import Evidence
 from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.trust import judge_approvals, judge_waiver, signers
 from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.waiver import waiver_statement
-from ansible_collections.tidegate.release.plugins.plugin_utils.policy.controls import (
-    CONTROLS,
-    Control,
-    Facts,
-    Finding,
-    PackageFacts,
-    Result,
-    evaluate_controls,
-)
+from ansible_collections.tidegate.release.plugins.plugin_utils.policy.controls import CONTROLS, evaluate_controls
+from ansible_collections.tidegate.release.plugins.plugin_utils.policy.facts import Facts, PackageFacts
+from ansible_collections.tidegate.release.plugins.plugin_utils.policy.findings import Control, Finding, Result
 from ansible_collections.tidegate.release.plugins.plugin_utils.policy.model import Person, Policy, Trust
 from ansible_collections.tidegate.release.plugins.plugin_utils.rfc.model import Rfc
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.options import Rollout
@@ -72,13 +66,9 @@ def nothing(rfc: Rfc, policy: Policy) -> Facts:
     return Facts(
         now=NOW,
         rfc=rfc,
-        rfc_error="",
         policy=policy,
-        policy_error="",
         package=PackageFacts(DIGEST, ""),
-        package_error="",
         scope=MATTER.cis,
-        scope_error="",
     )
 
 
@@ -260,7 +250,7 @@ def test_what_could_not_be_found_out_is_not_waived() -> None:
     policy = replace(POLICY, waivers={"evidence": Trust("change-manager")}, trust={"sbom": Trust("change-manager")})
     judgement = judge_waiver(Evidence((waived(control="evidence"),), ()), policy, MATTER, "evidence", NOW)
     assert judgement.trusted
-    facts = replace(nothing(RFC, policy), evidence=None, evidence_error="gone", waivers={"evidence": judgement})
+    facts = replace(nothing(RFC, policy), evidence=None, errors={"evidence": "gone"}, waivers={"evidence": judgement})
     assert next(control for control in evaluate_controls(facts) if control.name == "evidence").result is Result.INCONCLUSIVE
 
 

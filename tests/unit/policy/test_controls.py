@@ -15,7 +15,9 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.statemen
 from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.trust import Counted, Judgement
 from ansible_collections.tidegate.release.plugins.plugin_utils.policy import controls
 from ansible_collections.tidegate.release.plugins.plugin_utils.policy.clearance import Clearance, evaluate
-from ansible_collections.tidegate.release.plugins.plugin_utils.policy.controls import CONTROLS, Control, Facts, PackageFacts, Result
+from ansible_collections.tidegate.release.plugins.plugin_utils.policy.controls import CONTROLS
+from ansible_collections.tidegate.release.plugins.plugin_utils.policy.facts import Facts, PackageFacts
+from ansible_collections.tidegate.release.plugins.plugin_utils.policy.findings import Control, Result
 from ansible_collections.tidegate.release.plugins.plugin_utils.policy.model import Person, Policy, PublicKey, Trust
 from ansible_collections.tidegate.release.plugins.plugin_utils.rfc.model import Approval, Rfc
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.options import Rollout
@@ -75,7 +77,6 @@ PACKAGE = PackageFacts(DIGEST, "", "minor", {"README.md": 9, "docs/operations.md
 FACTS = Facts(
     now=START,
     rfc=RFC,
-    rfc_error="",
     policy=Policy(
         approvals={"normal": 1, "standard": 0, "emergency": 1},
         rollout=Rollout(),
@@ -84,11 +85,8 @@ FACTS = Facts(
         separate=frozenset({"requester", "builder", "approver"}),
         documentation={"minor": ("README*", "*operations*")},
     ),
-    policy_error="",
     package=PACKAGE,
-    package_error="",
     scope=("web1", "web2"),
-    scope_error="",
     evidence=EVIDENCE,
     builders=frozenset({"rita"}),
 )
@@ -172,25 +170,25 @@ def test_an_rfc_may_be_scheduled_or_under_way(state: int) -> None:
     ("changes", "names"),
     [
         (
-            {"package": None, "package_error": "no such directory", "evidence": None, "evidence_error": "no such directory"},
+            {"package": None, "evidence": None, "errors": {"package": "no such directory", "evidence": "no such directory"}},
             {"digest", "payload_archived", "payload_intact", "documentation", "signatures", "malware", "evidence"},
         ),
         (
             {"package": ABSENT, "evidence": None},
             {"digest", "payload_intact", "documentation", "signatures", "malware", "evidence"},
         ),
-        ({"evidence": None, "evidence_error": "a listing is damaged"}, {"signatures", "malware", "evidence"}),
+        ({"evidence": None, "errors": {"evidence": "a listing is damaged"}}, {"signatures", "malware", "evidence"}),
         ({"evidence": {kind: found for kind, found in EVIDENCE.items() if kind != "package"}}, {"signatures"}),
         ({"evidence": {}}, {"signatures", "malware", "evidence"}),
         ({"evidence": {**EVIDENCE, "scan": said("scan", ("rita", {"result": "inconclusive", "detail": "no signatures"}))}}, {"malware"}),
         ({"evidence": {**EVIDENCE, "scan": said("scan", ("rita", {"result": "clean"}), ("rita", {"result": "odd"}))}}, {"malware"}),
-        ({"scope": None, "scope_error": "not a database"}, {"scope"}),
+        ({"scope": None, "errors": {"scope": "not a database"}}, {"scope"}),
         (
-            {"policy": None, "policy_error": "policy.yml:3: wrong"},
+            {"policy": None, "errors": {"policy": "policy.yml:3: wrong"}},
             {"approvals", "duties", "documentation", "signatures", "malware", "evidence"},
         ),
         ({"builders": None}, {"duties"}),
-        ({"rfc": None, "rfc_error": "rfc.yml:1: wrong"}, CONTROLS.keys() - {"rfc_schema"}),
+        ({"rfc": None, "errors": {"rfc": "rfc.yml:1: wrong"}}, CONTROLS.keys() - {"rfc_schema"}),
     ],
 )
 def test_what_is_not_known_is_inconclusive(changes: dict[str, Any], names: set[str]) -> None:
@@ -211,7 +209,7 @@ def test_a_policy_that_asks_for_no_signature_does_not_ask_whether_there_is_one()
 
 
 def test_an_rfc_that_can_not_be_read_fails_its_schema() -> None:
-    clearance = evaluate(facts(rfc=None, rfc_error="rfc.yml:1: a is missing; add a\nrfc.yml:2: b is wrong; mend b"))
+    clearance = evaluate(facts(rfc=None, errors={"rfc": "rfc.yml:1: a is missing; add a\nrfc.yml:2: b is wrong; mend b"}))
     assert clearance.controls[0] == Control(
         "rfc_schema", Result.FAIL, "rfc.yml:1: a is missing; add a\nrfc.yml:2: b is wrong; mend b", "correct the RFC"
     )

@@ -1,0 +1,44 @@
+# Copyright (c) Tidegate maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Controls of the RFC itself. Pure."""
+
+from __future__ import annotations
+
+from ..rfc.model import IMPLEMENT, SCHEDULED, STATES, Rfc
+from .facts import Facts
+from .findings import Finding, failed, passed
+
+
+def schema(_facts: Facts, rfc: Rfc) -> Finding:
+    return passed(f"{rfc.number} is a complete RFC")
+
+
+def state(_facts: Facts, rfc: Rfc) -> Finding:
+    if rfc.on_hold:
+        return failed(f"{rfc.number} is on hold", "settle what it waits for and take it off hold")
+    if rfc.state in (SCHEDULED, IMPLEMENT):
+        return passed(f"{rfc.number} is {STATES[rfc.state]}")
+    return failed(f"{rfc.number} is {STATES[rfc.state]}", "bring it to Scheduled (-2) by the change process")
+
+
+def window(facts: Facts, rfc: Rfc) -> Finding:
+    when = f"{rfc.start_date.isoformat()} to {rfc.end_date.isoformat()}"
+    if facts.now < rfc.start_date:
+        return failed(f"the window {when} has not opened", "wait for it, or have the RFC rescheduled")
+    if facts.now >= rfc.end_date:
+        return failed(f"the window {when} is over", "have the RFC rescheduled; a missed window is never made up for")
+    return passed(f"the window {when} is open")
+
+
+def scope(facts: Facts, _rfc: Rfc) -> Finding:
+    selected = facts.known(facts.scope, "scope")
+    if not selected:
+        return failed("the scope selects no CI", "correct the scope, or enter the CIs in the CMDB")
+    return passed(f"the scope selects {len(selected)} CI{'s' if len(selected) > 1 else ''}")
+
+
+def backout_plan(_facts: Facts, rfc: Rfc) -> Finding:
+    if not rfc.backout_plan.strip():
+        return failed("there is no back-out plan", "write in backout_plan how the change is undone and who decides it")
+    return passed("there is a back-out plan")

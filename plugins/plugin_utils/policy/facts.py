@@ -1,0 +1,83 @@
+# Copyright (c) Tidegate maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Everything that the controls look at. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import TYPE_CHECKING, TypeVar
+
+from ..rfc.model import Rfc
+from .model import Policy
+
+if TYPE_CHECKING:
+    from ..evidence.trust import Judgement
+
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True)
+class PackageFacts:
+    """What the DSL says. ``archived``: the digest under the RFC's name and version, ``None`` when there is none.
+
+    ``damage``: why the package is not intact, empty when every blob was read, is what its digest says, and belongs to this release.
+    ``type`` is the release's; ``documents`` are the sizes of its documentation, in bytes, by name.
+    ``retired``: what became of the release since, empty when nothing did, ``None`` when that could not be found out.
+    """
+
+    archived: str | None
+    damage: str
+    type: str = ""
+    documents: Mapping[str, int] = field(default_factory=dict)
+    retired: str | None = ""
+
+
+class NotKnown(Exception):
+    """A control can't be decided, for a source could not be read; carries reason and remedy."""
+
+    def __init__(self, reason: str, remedy: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.remedy = remedy
+
+
+# What to say when a source could not be read, and what to do.
+_SOURCES = {
+    "policy": ("the policy could not be read", "correct the policy"),
+    "package": ("the DSL could not be read", "make it readable"),
+    "scope": ("the CIs could not be selected", "correct the scope, or make the CMDB readable"),
+    "evidence": ("the evidence could not be read", "make the DSL and the CMDB readable"),
+}
+
+
+@dataclass(frozen=True)
+class Facts:
+    """Everything that controls look at. ``None`` stands for what could not be found out; ``errors`` has the reason by the name of the
+    source: ``rfc``, ``policy``, ``package``, ``scope`` or ``evidence``.
+
+    ``scope`` names the CIs that the RFC's scope selects now.
+    ``evidence``: the judgement of each kind of evidence that the policy's ``trust`` asks for. ``signed_approvals``: that of each role whose
+    signed approval the policy asks for, for this type of RFC. ``builders``: the people of the policy who signed the package.
+    ``waivers``: the judgement of each control that the policy lets people waive.
+    """
+
+    now: datetime
+    rfc: Rfc | None
+    policy: Policy | None
+    package: PackageFacts | None
+    scope: tuple[str, ...] | None
+    evidence: Mapping[str, Judgement] | None = None
+    signed_approvals: Mapping[str, Judgement] | None = None
+    builders: frozenset[str] | None = None
+    waivers: Mapping[str, Judgement] = field(default_factory=dict)
+    errors: Mapping[str, str] = field(default_factory=dict)
+
+    def known(self, value: _T | None, source: str) -> _T:
+        """``value``, unless it could not be found out: then :class:`NotKnown` is raised, which makes the control inconclusive."""
+        if value is not None:
+            return value
+        what, remedy = _SOURCES[source]
+        raise NotKnown(f"{what}: {self.errors[source]}" if self.errors.get(source) else what, remedy)

@@ -1,0 +1,85 @@
+# Copyright (c) Tidegate maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Controls of who approved, and of duties that one person may not have together. Pure."""
+
+from __future__ import annotations
+
+from ..rfc.model import Rfc
+from .facts import Facts
+from .findings import REASONS, Finding, failed, not_applicable, passed
+from .model import Policy, person
+
+
+def approvals(facts: Facts, rfc: Rfc) -> Finding:
+    policy = facts.known(facts.policy, "policy")
+    needed = policy.approvals[rfc.type]
+    return _named_approvals(facts, policy, rfc, needed) if isinstance(needed, int) else _signed_approvals(facts, rfc)
+
+
+def _named_approvals(facts: Facts, policy: Policy, rfc: Rfc, needed: int) -> Finding:
+    """Approvals that the RFC itself names: the change system vouches for them."""
+    refused = sorted(entry.approver for entry in rfc.approvals if entry.state == "rejected")
+    if refused:
+        return failed(f"rejected by {', '.join(refused)}", "settle their objection and have the RFC approved anew")
+    approved = [
+        entry for entry in rfc.approvals if entry.state == "approved" and entry.decided_at is not None and entry.decided_at <= facts.now
+    ]
+    own = {person(rfc.requested_by)} if {"requester", "approver"} <= policy.separate else set()
+    people = {person(entry.approver) for entry in approved} - own - {""}
+    if len(people) < needed:
+        notes = ["the requester's own does not count"] if any(person(e.approver) in own for e in approved) else []
+        given = [entry for entry in rfc.approvals if entry.state == "approved"]
+        notes += [f"{entry.approver}'s has no decided_at" for entry in given if entry.decided_at is None]
+        notes += [f"{entry.approver}'s is of a time to come" for entry in given if entry.decided_at and entry.decided_at > facts.now]
+        left_out = f" ({'; '.join(notes)})" if notes else ""
+        return failed(
+            f"{len(people)} of {needed} approvals{left_out}", f"have it approved by {needed - len(people)} more, not by {rfc.requested_by}"
+        )
+    return passed(f"{len(people)} of {needed} approvals")
+
+
+def barred(facts: Facts, rfc: Rfc) -> dict[str, str]:
+    """Who must not approve or waive, with why."""
+    separate = facts.policy.separate if facts.policy else frozenset()
+    names = {person(rfc.requested_by): "the requester"} if {"requester", "approver"} <= separate else {}
+    if {"builder", "approver"} <= separate:
+        names |= {person(name): "who signed the package" for name in facts.builders or ()}
+    return names
+
+
+def _signed_approvals(facts: Facts, rfc: Rfc) -> Finding:
+    """Approvals in each role that the policy names, as evidence over the RFC, the package and the CIs."""
+    facts.known(facts.scope, "scope")
+    facts.known(facts.builders, "evidence")
+    judged = facts.known(facts.signed_approvals, "evidence")
+    out = barred(facts, rfc)
+    lacking, given, rejected = [], [], []
+    for role, judgement in judged.items():
+        # The last word of each person counts; of two at the same moment, the rejection.
+        words = sorted(judgement.counted, key=lambda one: (one.signed_at, one.statement.predicate.get("decision") == "rejected"))
+        last = {one.person: one.statement.predicate.get("decision") for one in words}
+        rejected += [f"{name} ({role})" for name, decision in sorted(last.items()) if decision == "rejected"]
+        approved = [name for name, decision in sorted(last.items()) if decision == "approved"]
+        counted = [name for name in approved if person(name) not in out]
+        wanted = judgement.wanted.threshold if judgement.wanted else 1
+        by = f" ({', '.join(counted)})" if counted else ""
+        said = f"{len(counted)} of {wanted} approvals by the {role}{by}"
+        if len(counted) < wanted:
+            notes = [f"{name}'s does not count: {out[person(name)]}" for name in approved if person(name) in out]
+            lacking.append("\n".join((said, *notes, *judgement.refused[:REASONS])))
+        given.append(said)
+    if rejected:
+        return failed(f"rejected by {', '.join(rejected)}", "settle their objection, and have them approve")
+    if lacking:
+        return failed("\n".join(lacking), "have it approved by others who have the role, with tidegate.release.approve")
+    return passed("; ".join(given))
+
+
+def duties(facts: Facts, rfc: Rfc) -> Finding:
+    if not {"requester", "builder"} <= facts.known(facts.policy, "policy").separate:
+        return not_applicable("the policy lets the builder request the change")
+    builders = facts.known(facts.builders, "evidence")
+    if person(rfc.requested_by) in {person(name) for name in builders}:
+        return failed(f"{rfc.requested_by} requests the change and signed the package", "have somebody else request it, or build it")
+    return passed("the requester did not build it")
