@@ -45,6 +45,8 @@ class Schema:
     journal: sa.Table
     lock: sa.Table
     release_status: sa.Table
+    change: sa.Table
+    change_ci: sa.Table
 
 
 @functools.cache
@@ -210,5 +212,33 @@ def schema() -> Schema:
             text("reason"),
             text("actor"),
             at("at"),
+        ),
+        change=sa.Table(
+            "change",
+            metadata,
+            text("number", primary_key=True),
+            text("type"),
+            text("release"),
+            text("version"),
+            text("digest"),
+            text("fingerprint"),
+            text("short_description"),
+            text("requested_by"),
+            text("assigned_to"),
+            number("state"),
+            number("risk"),
+            at("start_date"),
+            at("end_date", index=True),
+            at("work_start", nullable=True),
+            at("work_end", nullable=True),
+            at("updated"),
+            text("close_code", default=""),
+            text("close_notes", default=""),
+        ),
+        change_ci=sa.Table(
+            "change_ci",
+            metadata,
+            sa.Column("number", sa.ForeignKey("change.number", ondelete="CASCADE"), primary_key=True),
+            text("ci", primary_key=True, index=True),
         ),
     )
