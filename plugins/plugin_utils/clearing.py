@@ -9,7 +9,7 @@ A source that can't be read is a fact too: it makes controls inconclusive instea
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from typing import Any, TypeVar
 
@@ -20,6 +20,7 @@ from .errors import DocumentError, IntegrityError, TidegateError
 from .evidence.approval import Matter
 from .evidence.store import collect
 from .evidence.trust import Judgement, judge, judge_approvals, judge_waiver, signers
+from .expressions import evaluate_own
 from .policy.clearance import Clearance, evaluate
 from .policy.facts import Facts, PackageFacts
 from .policy.model import Policy, load_policy
@@ -62,6 +63,8 @@ def clear(rfc_path: str, dsl: str, cmdb_url: str, policy_path: str | None, now: 
         if package is not None:
             package = replace(package, retired=_ask(lambda: _retired(cmdb_url, rfc))[0])
         cis, scope_error = _ask(lambda: _select(cmdb_url, rfc))
+        if policy is not None:
+            policy = policy.of(package.type if package else "", rfc.type, rfc.risk)
         if policy is not None and package is not None and package.archived is not None:
             digest = package.archived
             said, evidence_error = _ask(lambda: _judge(dsl, policy, rfc, digest, cis, now))
@@ -77,9 +80,31 @@ def clear(rfc_path: str, dsl: str, cmdb_url: str, policy_path: str | None, now: 
         signed_approvals=said.approvals if said else None,
         builders=said.builders if said else None,
         waivers=said.waivers if said else {},
+        live=None if cis is None or rfc is None else _live(cis, rfc.release),
         errors={"rfc": rfc_error, "policy": policy_error, "package": package_error, "scope": scope_error, "evidence": evidence_error},
     )
+    if policy is not None and policy.controls:
+        own, own_error = _ask(lambda: evaluate_own(policy.controls, _names(facts, cis)))
+        facts = replace(facts, own=own or {}, errors={**facts.errors, "own": own_error})
     return Clearing(evaluate(facts), rfc, policy, cis or ())
+
+
+def _names(facts: Facts, cis: Iterable[Mapping[str, Any]] | None) -> dict[str, Any]:
+    """What the conditions of a policy's own controls can speak of; what could not be found out is not defined."""
+    names: dict[str, Any] = {"now": facts.now}
+    if facts.rfc is not None:
+        names["rfc"] = asdict(facts.rfc)
+    if facts.package is not None and facts.package.archived is not None and not facts.package.damage:
+        names["release"] = {**facts.package.manifest, "digest": facts.package.archived}
+    if cis is not None:
+        names["cmdb"] = {"cis": list(cis)}
+    if facts.evidence is not None:
+        names["evidence"] = [
+            {"kind": kind, "person": one.person, "signed_at": one.signed_at, "predicate": one.statement.predicate}
+            for kind, judgement in facts.evidence.items()
+            for one in judgement.counted
+        ]
+    return names
 
 
 def _ask(source: Callable[[], _T]) -> tuple[_T | None, str]:
@@ -99,6 +124,12 @@ def _select(cmdb_url: str, rfc: Rfc) -> tuple[dict[str, Any], ...]:
         return tuple(cmdb.query(rfc.scope))
 
 
+def _live(cis: Iterable[Mapping[str, Any]], release: str) -> dict[str, str]:
+    """A CI for each version of the release that they have."""
+    found = ((ci["installations"].get(release), str(ci["name"])) for ci in cis)
+    return {str(installation["version"]): name for installation, name in found if installation}
+
+
 def _retired(cmdb_url: str, rfc: Rfc) -> str:
     with Cmdb.open(cmdb_url) as cmdb:
         found = status(cmdb, rfc.release, rfc.version)
@@ -110,6 +141,7 @@ def _look_up(dsl: str, rfc: Rfc) -> PackageFacts:
     archived = library.resolve(rfc.release, rfc.version)
     damage = kind = ""
     documents: dict[str, int] = {}
+    config: dict[str, Any] = {}
     if archived is not None:
         try:
             verify_package(library, archived)
@@ -117,12 +149,13 @@ def _look_up(dsl: str, rfc: Rfc) -> PackageFacts:
             manifest = opened.manifest
             manifest.check()
             kind = manifest.type
+            config = manifest.to_config()
             documents = {part.annotations.get(TITLE, ""): part.size for part in opened.documentation}
             if (manifest.name, manifest.version) != (rfc.release, rfc.version):
                 damage = f"what the DSL keeps as {rfc.release} {rfc.version} is the package of {manifest.name} {manifest.version}"
         except (IntegrityError, DocumentError) as error:
             damage = str(error)
-    return PackageFacts(archived, damage, kind, documents)
+    return PackageFacts(archived, damage, kind, documents, manifest=config)
 
 
 def _judge(dsl: str, policy: Policy, rfc: Rfc, digest: str, cis: Iterable[Mapping[str, Any]] | None, now: datetime) -> Said:

@@ -58,6 +58,7 @@ class Rfc:
     approvals: tuple[Approval, ...]
     on_hold: bool = False
     fingerprint: str = ""
+    assigned_to: str = ""
 
 
 def load_rfc(path: str | Path) -> Rfc:
@@ -82,6 +83,7 @@ def load_rfc(path: str | Path) -> Rfc:
         digest=data["release"]["digest"],
         approvals=approvals,
         on_hold=data.get("on_hold", False),
+        assigned_to=data.get("assigned_to", ""),
         fingerprint=hashlib.sha256(json.dumps(lasting, sort_keys=True).encode()).hexdigest(),
     )
 
