@@ -8,9 +8,11 @@ A source that can't be read is a fact too: it makes controls inconclusive instea
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
+from pathlib import Path
 from typing import Any, TypeVar
 
 from .cmdb.store import Cmdb
@@ -18,12 +20,14 @@ from .dsl.home import open_library
 from .dsl.package import TITLE, load_package, verify_package
 from .errors import DocumentError, IntegrityError, TidegateError
 from .evidence.approval import Matter
+from .evidence.statement import Statement
 from .evidence.store import collect
+from .evidence.summary import summary_statement
 from .evidence.trust import Judgement, judge, judge_approvals, judge_waiver, signers
 from .expressions import evaluate_own
 from .policy.clearance import Clearance, evaluate
 from .policy.facts import Facts, PackageFacts
-from .policy.model import Policy, load_policy
+from .policy.model import DEFAULT, Policy, load_policy
 from .rfc.model import Rfc, load_rfc
 from .rollout.retention import status
 
@@ -38,6 +42,31 @@ class Clearing:
     rfc: Rfc | None
     policy: Policy | None
     cis: tuple[dict[str, Any], ...]
+
+    def document(self) -> dict[str, Any]:
+        """The clearance as the documents about it say it: ``about`` is what it was of, as pairs of a word and a text."""
+        about = []
+        if self.rfc is not None:
+            rfc = self.rfc
+            about = [
+                ("Change", f"{rfc.short_description} ({rfc.type}, risk {rfc.risk}, impact {rfc.impact})"),
+                ("Release", f"{rfc.release} {rfc.version}, {rfc.digest}"),
+                ("Window", f"{rfc.start_date.isoformat()} to {rfc.end_date.isoformat()}"),
+                ("People", f"requested by {rfc.requested_by}, assigned to {rfc.assigned_to or 'nobody'}"),
+                ("CIs", f"{len(self.cis)} by {rfc.scope}"),
+            ]
+        return {**self.clearance.to_dict(), "sentence": self.clearance.sentence(), "about": [list(pair) for pair in about]}
+
+    def summary(self, policy_path: str | None) -> Statement:
+        """The clearance as a statement to be signed; raises :class:`TidegateError` when it is not known what was cleared."""
+        if self.rfc is None or not self.cis:
+            raise TidegateError("a clearance is signed for an RFC and CIs that are known; correct the RFC, or leave the key out")
+        policy = Path(policy_path or DEFAULT)
+        try:
+            digest = hashlib.sha256(policy.read_bytes()).hexdigest()
+        except OSError as error:
+            raise TidegateError(f"the policy {policy} can't be read ({error.strerror}), so no clearance by it is signed") from error
+        return summary_statement(self.clearance, matter_of(self.rfc, self.cis), (policy.name, digest))
 
 
 @dataclass(frozen=True)
