@@ -7,11 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .clearing import clear
 from .cmdb.store import Cmdb
+from .dsl.home import open_library
 from .errors import ConflictError, TidegateError
+from .evidence.envelope import sign
+from .evidence.store import attach
 from .rfc.model import load_rfc
 from .rollout import states
 from .rollout.deployments import Deployment, Run
@@ -19,6 +22,9 @@ from .rollout.holder import Holder
 from .rollout.journal import Journal
 from .rollout.planner import PlanHost, plan_waves
 from .rollout.states import DeploymentState, HostState
+
+if TYPE_CHECKING:
+    from securesystemslib.signer import Signer
 
 
 def plan(
@@ -30,11 +36,13 @@ def plan(
     inventory: Collection[str],
     now: datetime,
     write: bool,
+    signer: Signer | None = None,
 ) -> dict[str, Any]:
     """Clear the RFC and begin its deployment, or take over the one that is open; return the task's result.
 
     A deployment that is backing out goes on without clearance: its window may be over, and hosts must not stay in between.
-    ``inventory`` are the hosts that Ansible knows. With ``write`` false nothing is written and the plan is only told.
+    ``inventory`` are the hosts that Ansible knows. With a ``signer`` the clearance of a new deployment is kept beside the package, signed.
+    With ``write`` false nothing is written and the plan is only told.
     Raises :class:`TidegateError` when the RFC is not cleared, its CIs are locked or not in the inventory, its scope has left
     hosts of the plan, or the deployment of this RFC has already failed or was replaced by a later one.
     """
@@ -69,6 +77,8 @@ def plan(
         hosts = [PlanHost(str(ci["name"]), _group(ci, rollout.order_by)) for ci in clearing.cis]
         waves = plan_waves(hosts, rollout)
         package = {"name": rfc.release, "version": rfc.version, "digest": rfc.digest}
+        if write and signer is not None:
+            attach(open_library(dsl).repository(rfc.release), rfc.digest, sign(clearing.summary(policy_path), signer, now))
         run = journal.begin(number, package, waves, rollout, Holder.this_run(), now) if write else None
         sentence = (
             f"{number}: {rfc.release} {rfc.version} to {len(hosts)} hosts in {len(waves)} waves ({', '.join(str(len(w)) for w in waves)})"
