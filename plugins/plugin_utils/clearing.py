@@ -29,6 +29,7 @@ from .policy.clearance import Clearance, evaluate
 from .policy.facts import Facts, PackageFacts
 from .policy.model import DEFAULT, Policy, load_policy
 from .rfc.model import Rfc, load_rfc
+from .rollout.debts import Debt, debts
 from .rollout.retention import status
 
 _T = TypeVar("_T")
@@ -81,41 +82,58 @@ class Said:
 
 def clear(rfc_path: str, dsl: str, cmdb_url: str, policy_path: str | None, now: datetime) -> Clearing:
     """Evaluate every control for an RFC; read-only."""
-    rfc, rfc_error = _ask(lambda: load_rfc(rfc_path))
-    policy, policy_error = _ask(lambda: load_policy(policy_path))
-    package: PackageFacts | None = None
+    sources = Sources()
+    rfc = sources.ask("rfc", lambda: load_rfc(rfc_path))
+    policy = sources.ask("policy", lambda: load_policy(policy_path))
+    facts = Facts(now=now, rfc=rfc, policy=policy, errors=sources.errors)
     cis: tuple[dict[str, Any], ...] | None = None
-    said: Said | None = None
-    package_error = scope_error = evidence_error = ""
     if rfc is not None:
-        package, package_error = _ask(lambda: _look_up(dsl, rfc))
-        if package is not None:
-            package = replace(package, retired=_ask(lambda: _retired(cmdb_url, rfc))[0])
-        cis, scope_error = _ask(lambda: _select(cmdb_url, rfc))
-        if policy is not None:
-            policy = policy.of(package.type if package else "", rfc.type, rfc.risk)
-        if policy is not None and package is not None and package.archived is not None:
-            digest = package.archived
-            said, evidence_error = _ask(lambda: _judge(dsl, policy, rfc, digest, cis, now))
-        else:
-            evidence_error = package_error or policy_error
-    facts = Facts(
-        now=now,
-        rfc=rfc,
-        policy=policy,
-        package=package,
-        scope=None if cis is None else tuple(str(ci["name"]) for ci in cis),
-        evidence=said.evidence if said else None,
-        signed_approvals=said.approvals if said else None,
-        builders=said.builders if said else None,
-        waivers=said.waivers if said else {},
-        live=None if cis is None or rfc is None else _live(cis, rfc.release),
-        errors={"rfc": rfc_error, "policy": policy_error, "package": package_error, "scope": scope_error, "evidence": evidence_error},
-    )
-    if policy is not None and policy.controls:
-        own, own_error = _ask(lambda: evaluate_own(policy.controls, _names(facts, cis)))
-        facts = replace(facts, own=own or {}, errors={**facts.errors, "own": own_error})
-    return Clearing(evaluate(facts), rfc, policy, cis or ())
+        package = sources.ask("package", lambda: _look_up(dsl, cmdb_url, rfc))
+        cis = sources.ask("scope", lambda: _select(cmdb_url, rfc))
+        facts = replace(
+            facts,
+            policy=policy.of(package.type if package else "", rfc.type, rfc.risk) if policy else None,
+            package=package,
+            scope=None if cis is None else tuple(str(ci["name"]) for ci in cis),
+            live=None if cis is None else _live(cis, rfc.release),
+            debts=sources.ask("debts", lambda: _debts(cmdb_url, rfc)),
+        )
+        facts = _hear(facts, rfc, dsl, cis, sources)
+        own = facts.policy.controls if facts.policy else ()
+        if own:
+            facts = replace(facts, own=sources.ask("own", lambda: evaluate_own(own, _names(facts, cis))) or {})
+    return Clearing(evaluate(facts), rfc, facts.policy, cis or ())
+
+
+class Sources:
+    """What is asked for facts. ``errors`` has why one did not answer, by its name."""
+
+    def __init__(self) -> None:
+        self.errors: dict[str, str] = {}
+
+    def ask(self, name: str, source: Callable[[], _T]) -> _T | None:
+        """What a source says; even a fault that nobody thought of must leave the others to be heard."""
+        try:
+            return source()
+        except TidegateError as error:
+            self.errors[name] = str(error)
+        except RecursionError:
+            self.errors[name] = "it is nested too deeply"
+        except Exception as error:  # a JMESPath such as [::0] breaks only when it runs
+            self.errors[name] = f"{type(error).__name__}: {error}"
+        return None
+
+
+def _hear(facts: Facts, rfc: Rfc, dsl: str, cis: tuple[dict[str, Any], ...] | None, sources: Sources) -> Facts:
+    """Add what people signed about the package."""
+    policy, digest = facts.policy, facts.package.archived if facts.package else None
+    if policy is None or digest is None:
+        sources.errors["evidence"] = sources.errors.get("package") or sources.errors.get("policy", "")
+        return facts
+    said = sources.ask("evidence", lambda: _judge(dsl, policy, rfc, digest, cis, facts.now))
+    if said is None:
+        return facts
+    return replace(facts, evidence=said.evidence, signed_approvals=said.approvals, builders=said.builders, waivers=said.waivers)
 
 
 def _names(facts: Facts, cis: Iterable[Mapping[str, Any]] | None) -> dict[str, Any]:
@@ -136,21 +154,14 @@ def _names(facts: Facts, cis: Iterable[Mapping[str, Any]] | None) -> dict[str, A
     return names
 
 
-def _ask(source: Callable[[], _T]) -> tuple[_T | None, str]:
-    """What a source says, or why it says nothing; even a fault that nobody thought of must leave the others to be heard."""
-    try:
-        return source(), ""
-    except TidegateError as error:
-        return None, str(error)
-    except RecursionError:
-        return None, "it is nested too deeply"
-    except Exception as error:  # a JMESPath such as [::0] breaks only when it runs
-        return None, f"{type(error).__name__}: {error}"
-
-
 def _select(cmdb_url: str, rfc: Rfc) -> tuple[dict[str, Any], ...]:
     with Cmdb.open(cmdb_url) as cmdb:
         return tuple(cmdb.query(rfc.scope))
+
+
+def _debts(cmdb_url: str, rfc: Rfc) -> tuple[Debt, ...]:
+    with Cmdb.open(cmdb_url) as cmdb:
+        return tuple(debt for debt in debts(cmdb) if debt.release == rfc.release)
 
 
 def _live(cis: Iterable[Mapping[str, Any]], release: str) -> dict[str, str]:
@@ -165,7 +176,7 @@ def _retired(cmdb_url: str, rfc: Rfc) -> str:
     return found.sentence(rfc.release, rfc.version) if found else ""
 
 
-def _look_up(dsl: str, rfc: Rfc) -> PackageFacts:
+def _look_up(dsl: str, cmdb_url: str, rfc: Rfc) -> PackageFacts:
     library = open_library(dsl).repository(rfc.release)
     archived = library.resolve(rfc.release, rfc.version)
     damage = kind = ""
@@ -184,7 +195,8 @@ def _look_up(dsl: str, rfc: Rfc) -> PackageFacts:
                 damage = f"what the DSL keeps as {rfc.release} {rfc.version} is the package of {manifest.name} {manifest.version}"
         except (IntegrityError, DocumentError) as error:
             damage = str(error)
-    return PackageFacts(archived, damage, kind, documents, manifest=config)
+    retired = Sources().ask("retired", lambda: _retired(cmdb_url, rfc))
+    return PackageFacts(archived, damage, kind, documents, retired, config)
 
 
 def _judge(dsl: str, policy: Policy, rfc: Rfc, digest: str, cis: Iterable[Mapping[str, Any]] | None, now: datetime) -> Said:

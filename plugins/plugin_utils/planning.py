@@ -17,6 +17,7 @@ from .evidence.envelope import sign
 from .evidence.store import attach
 from .rfc.model import load_rfc
 from .rollout import states
+from .rollout.debts import incur
 from .rollout.deployments import Deployment, Run
 from .rollout.holder import Holder
 from .rollout.journal import Journal
@@ -79,7 +80,12 @@ def plan(
         package = {"name": rfc.release, "version": rfc.version, "digest": rfc.digest}
         if write and signer is not None:
             attach(open_library(dsl).repository(rfc.release), rfc.digest, sign(clearing.summary(policy_path), signer, now))
-        run = journal.begin(number, package, waves, rollout, Holder.this_run(), now) if write else None
+        owed = clearing.policy.emergency if rfc.type == "emergency" else {}
+        run = None
+        if write:
+            run = journal.begin(
+                number, package, waves, rollout, Holder.this_run(), now, lambda connection: incur(connection, rfc, owed, now)
+            )
         sentence = (
             f"{number}: {rfc.release} {rfc.version} to {len(hosts)} hosts in {len(waves)} waves ({', '.join(str(len(w)) for w in waves)})"
         )

@@ -39,6 +39,7 @@ CONTROLS: Mapping[str, Callable[[Facts, Rfc], Finding]] = {
     "approvals": people.approvals,
     "duties": people.duties,
     "responsibilities": people.responsibilities,
+    "debts": change.debts,
     "backout_plan": change.backout_plan,
 }
 

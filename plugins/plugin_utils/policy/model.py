@@ -20,7 +20,7 @@ DEFAULT = Path(__file__).parent / "default.yml"
 # The controls that a policy may let people waive, for they weigh what people have to do; and those that nobody may.
 WAIVABLE = frozenset({"window", "malware", "evidence", "documentation", "duties", "backout_plan", "version", "responsibilities"})
 CONTROLS = WAIVABLE | {
-    *("rfc_schema", "rfc_state", "digest", "payload_archived", "payload_intact", "signatures", "scope", "approvals"),
+    *("rfc_schema", "rfc_state", "digest", "payload_archived", "payload_intact", "signatures", "scope", "approvals", "debts"),
 }
 
 
@@ -92,7 +92,7 @@ class Policy:
     ``trust``: who has to sign evidence of each kind. ``documentation``: for each type of release, patterns that each have to be the name
     of a document that comes with it. ``waivers``: who may waive which control. ``versions``: for each type of release, which number of its
     version it raises, counted from 1. ``responsibilities``: for each step, who has which part in it. ``rules`` and ``controls``: what the
-    policy adds for some changes, and checks of its own.
+    policy adds for some changes, and checks of its own. ``emergency``: what an emergency change owes afterwards, in so many days.
     """
 
     approvals: Mapping[str, int | Mapping[str, int]]
@@ -106,6 +106,7 @@ class Policy:
     responsibilities: Mapping[str, Responsibility] = field(default_factory=dict)
     rules: tuple[Rule, ...] = ()
     controls: tuple[OwnControl, ...] = ()
+    emergency: Mapping[str, int] = field(default_factory=dict)
 
     def of(self, release: str, change: str, risk: int) -> Policy:
         """The policy with the rules that apply to a type of release, a type of RFC and a risk; of two that say otherwise the later one."""
@@ -155,6 +156,7 @@ def load_policy(path: str | Path | None = None) -> Policy:
         versions=own.get("versions", base["versions"]),
         responsibilities={step: _responsibility(parts) for step, parts in own.get("responsibilities", {}).items()},
         rules=tuple(_rule(described) for described in own.get("rules", ())),
+        emergency=own.get("emergency", base["emergency"]),
         controls=tuple(_own_control(described) for described in own.get("controls", ())),
     )
 

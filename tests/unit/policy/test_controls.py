@@ -27,6 +27,7 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.policy.model impo
     Trust,
 )
 from ansible_collections.tidegate.release.plugins.plugin_utils.rfc.model import Approval, Rfc
+from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.debts import Debt
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.options import Rollout
 from hypothesis import given
 from hypothesis import strategies as st
@@ -73,6 +74,10 @@ def said(kind: str, *words: tuple[str, dict[str, Any]], threshold: int = 1) -> J
     return Judgement(kind, Trust("release-manager", threshold), counted, ())
 
 
+def debt(due: datetime = END + TICK, settled: datetime | None = None) -> Debt:
+    return Debt("CHG0029999", "review", "hello", "0.9", DIGEST, START - timedelta(days=3), due, settled, "carl", "in the minutes")
+
+
 EVIDENCE = {
     "package": said("package", ("rita", {})),
     "scan": said("scan", ("rita", {"result": "clean"})),
@@ -102,6 +107,7 @@ FACTS = Facts(
     live={"0.9": "web1", "0.8.7": "web2"},
     evidence=EVIDENCE,
     builders=frozenset({"rita"}),
+    debts=(debt(),),
 )
 
 
@@ -120,7 +126,7 @@ def test_what_is_in_order_is_granted() -> None:
     assert clearance.granted
     assert [control.name for control in clearance.controls] == list(CONTROLS)
     assert {control.result for control in clearance.controls} == {Result.PASS}
-    assert clearance.sentence() == "CHG0030001 is cleared: hello 1.0, 16 controls."
+    assert clearance.sentence() == "CHG0030001 is cleared: hello 1.0, 17 controls."
 
 
 @pytest.mark.parametrize(
@@ -163,6 +169,8 @@ def test_what_is_in_order_is_granted() -> None:
         ("responsibilities", {"assigned_to": "carl"}),
         ("responsibilities", {"builders": frozenset({"carl"})}),
         ("responsibilities", {"builders": frozenset()}),
+        ("debts", {"debts": (debt(START),)}),
+        ("debts", {"debts": (debt(START), debt(START - timedelta(days=1), START), debt()), "type": "standard"}),
         ("backout_plan", {"backout_plan": ""}),
         ("backout_plan", {"backout_plan": " \n\t "}),
     ],
@@ -209,6 +217,7 @@ def test_an_rfc_may_be_scheduled_or_under_way(state: int) -> None:
         ),
         ({"builders": None}, {"duties", "responsibilities"}),
         ({"live": None}, {"version"}),
+        ({"debts": None, "errors": {"debts": "it is locked"}}, {"debts"}),
         ({"live": {"stable": "web1"}}, {"version"}),
         ({"version": "next", "live": {"1.0": "web1"}}, {"version"}),
         ({"rfc": None, "errors": {"rfc": "rfc.yml:1: wrong"}}, CONTROLS.keys() - {"rfc_schema"}),
@@ -308,6 +317,21 @@ def test_a_release_raises_the_number_that_its_type_says(kind: str, new: str, old
     policy = replace(FACTS.policy, versions={"major": 1, "minor": 2, "emergency": 3})
     found = result("version", facts(policy=policy, package=replace(PACKAGE, type=kind), version=new, live={old: "web1"}))
     assert (found.result is Result.PASS) == passes, found
+
+
+@pytest.mark.parametrize(
+    ("kind", "owed", "result_"),
+    [
+        ("normal", debt(START - timedelta(days=1), START), Result.PASS),
+        ("normal", debt(START + TICK), Result.PASS),
+        ("standard", debt(START), Result.FAIL),
+        ("emergency", debt(START), Result.PASS),
+    ],
+)
+def test_what_is_overdue_blocks_the_next_release_that_is_no_emergency(kind: str, owed: Debt, result_: Result) -> None:
+    found = result("debts", facts(type=kind, debts=(owed,)))
+    assert found.result is result_
+    assert ("CHG0029999 (hello 0.9) owes review" in found.reason) == (owed.settled is None)
 
 
 @given(results=st.lists(st.sampled_from(Result), max_size=6))
