@@ -200,3 +200,12 @@ def test_documentation_that_the_policy_asks_for_has_to_be_there_and_say_somethin
     digest = archive(release, OciLayout.open(homes.dsl)).digest
     clearing = homes.clear(policy("README*", "RUNBOOK*"), release={"name": "hello", "version": "1.1", "digest": digest})
     assert blocking(clearing) == {"documentation": "fail"}
+
+
+def test_the_rules_for_this_release_and_risk_apply(homes: Homes) -> None:
+    """The example is a minor release, and the RFC's risk is 3."""
+    rule = {"when": {"release": ["minor"], "risk": [3]}, "documentation": ["*operations*"]}
+    asks_more = homes.write("policy", approvals=..., rules=[rule])
+    assert blocking(homes.clear(policy=asks_more)) == {"documentation": "fail"}
+    others = [{**rule, "when": {"release": ["major"]}}, {**rule, "when": {"risk": [2]}}, {**rule, "when": {"change": ["emergency"]}}]
+    assert homes.clear(policy=homes.write("policy", approvals=..., rules=others)).clearance.granted
