@@ -20,11 +20,13 @@ MINIMUM = {
     "alembic": 1,
     "cryptography": 42,
     "cyclonedx-python-lib": 11,
+    "icalendar": 6,
     "jmespath": 1,
     "jsonschema": 4,
     "license-expression": 30,
     "oras": 0,
     "pyfastcdc": 0,
+    "recurring-ical-events": 3,
     "rich": 13,
     "securesystemslib": 1,
 }
