@@ -12,7 +12,8 @@ from typing import Any
 from .clearing import clear
 from .cmdb.store import Cmdb
 from .errors import ConflictError, TidegateError
-from .rfc.model import load_rfc
+from .rfc.course import enter
+from .rfc.model import rfc_number
 from .rollout import states
 from .rollout.deployments import Deployment, Run
 from .rollout.holder import Holder
@@ -40,7 +41,7 @@ def plan(
     """
     with Cmdb.open(cmdb_url) as cmdb:
         journal = Journal(cmdb)
-        number = load_rfc(rfc_path).number
+        number = rfc_number(rfc_path)
         current = journal.latest(number)
         if current is not None and current.state is DeploymentState.BACKING_OUT:
             return _resume(journal, current, now, write)
@@ -57,6 +58,8 @@ def plan(
                     f"{number} now names {rfc.digest}, but {current.label} is {current.state} with {current.digest}; back that out first"
                 )
             _refuse_moved_scope(journal, current, {str(ci["name"]) for ci in clearing.cis})
+            if write and current.state in states.OPEN:
+                enter(cmdb, rfc, (str(ci["name"]) for ci in clearing.cis), now)
             return _resume(journal, current, now, write)
 
         missing = sorted(str(ci["name"]) for ci in clearing.cis if ci["name"] not in inventory)
@@ -70,6 +73,8 @@ def plan(
         waves = plan_waves(hosts, rollout)
         package = {"name": rfc.release, "version": rfc.version, "digest": rfc.digest}
         run = journal.begin(number, package, waves, rollout, Holder.this_run(), now) if write else None
+        if write:
+            enter(cmdb, rfc, (host.name for host in hosts), now)
         sentence = (
             f"{number}: {rfc.release} {rfc.version} to {len(hosts)} hosts in {len(waves)} waves ({', '.join(str(len(w)) for w in waves)})"
         )
@@ -85,7 +90,7 @@ def order_backout(*, rfc_path: str, cmdb_url: str, reason: str, now: datetime, w
     """A person wants the deployment of this RFC undone; take it over and say so in the journal."""
     with Cmdb.open(cmdb_url) as cmdb:
         journal = Journal(cmdb)
-        number = load_rfc(rfc_path).number
+        number = rfc_number(rfc_path)
         current = journal.latest(number)
         if current is None:
             raise TidegateError(f"{number} was never deployed, so there is nothing to back out; check the RFC")
