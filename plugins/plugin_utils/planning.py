@@ -13,7 +13,7 @@ from .clearing import clear
 from .cmdb.store import Cmdb
 from .errors import ConflictError, TidegateError
 from .rfc.course import enter
-from .rfc.model import rfc_number
+from .rfc.model import load_rfc, rfc_number
 from .rollout import states
 from .rollout.deployments import Deployment, Run
 from .rollout.holder import Holder
@@ -47,6 +47,8 @@ def plan(
             return _resume(journal, current, now, write)
         if current is not None and current.state is DeploymentState.BACKED_OUT:
             raise ConflictError(f"{number} was backed out ({current.reason}); raise a new RFC for the next attempt")
+        if current is not None and current.state is DeploymentState.COMPLETED and load_rfc(rfc_path).digest == current.digest:
+            return _resume(journal, current, now, write)  # its RFC may be closed by now, and nothing is done to any host
 
         clearing = clear(rfc_path, dsl, cmdb_url, policy_path, now)
         if not clearing.clearance.granted or clearing.rfc is None or clearing.policy is None:

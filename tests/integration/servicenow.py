@@ -201,7 +201,7 @@ class Instance:
         if name == "work_notes":
             return "".join(f"{at} - Tidegate (Work notes)\n{text}\n\n" for at, text in reversed(self.notes.get(row["sys_id"], [])))
         if name == "state" and re.fullmatch("-?[0-9]+", value):
-            return _STATES[int(value)]
+            return _STATES.get(int(value), value)
         if name in _MOMENTS and value:  # in this user's own zone and format
             return f"{_moment(value) + timedelta(hours=2):%d.%m.%Y %H:%M:%S}"
         return self.tables["sys_user"].get(value, {}).get("name", value)
