@@ -7,19 +7,27 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .clearing import clear
 from .cmdb.store import Cmdb
+from .dsl.home import open_library
 from .errors import ConflictError, TidegateError
+from .evidence.envelope import sign
+from .evidence.store import attach
 from .rfc.course import enter
 from .rfc.model import load_rfc, rfc_number
 from .rollout import states
+from .rollout.debts import incur
 from .rollout.deployments import Deployment, Run
 from .rollout.holder import Holder
 from .rollout.journal import Journal
 from .rollout.planner import PlanHost, plan_waves
 from .rollout.states import DeploymentState, HostState
+
+if TYPE_CHECKING:
+    import sqlalchemy as sa
+    from securesystemslib.signer import Signer
 
 
 def plan(
@@ -31,11 +39,13 @@ def plan(
     inventory: Collection[str],
     now: datetime,
     write: bool,
+    signer: Signer | None = None,
 ) -> dict[str, Any]:
     """Clear the RFC and begin its deployment, or take over the one that is open; return the task's result.
 
     A deployment that is backing out goes on without clearance: its window may be over, and hosts must not stay in between.
-    ``inventory`` are the hosts that Ansible knows. With ``write`` false nothing is written and the plan is only told.
+    ``inventory`` are the hosts that Ansible knows. With a ``signer`` the clearance of a new deployment is kept beside the package, signed.
+    With ``write`` false nothing is written and the plan is only told.
     Raises :class:`TidegateError` when the RFC is not cleared, its CIs are locked or not in the inventory, its scope has left
     hosts of the plan, or the deployment of this RFC has already failed or was replaced by a later one.
     """
@@ -61,7 +71,8 @@ def plan(
                 )
             _refuse_moved_scope(journal, current, {str(ci["name"]) for ci in clearing.cis})
             if write and current.state in states.OPEN:
-                enter(cmdb, rfc, (str(ci["name"]) for ci in clearing.cis), now)
+                with cmdb.begin() as connection:
+                    enter(connection, rfc, (str(ci["name"]) for ci in clearing.cis), now)
             return _resume(journal, current, now, write)
 
         missing = sorted(str(ci["name"]) for ci in clearing.cis if ci["name"] not in inventory)
@@ -74,9 +85,15 @@ def plan(
         hosts = [PlanHost(str(ci["name"]), _group(ci, rollout.order_by)) for ci in clearing.cis]
         waves = plan_waves(hosts, rollout)
         package = {"name": rfc.release, "version": rfc.version, "digest": rfc.digest}
-        run = journal.begin(number, package, waves, rollout, Holder.this_run(), now) if write else None
-        if write:
-            enter(cmdb, rfc, (host.name for host in hosts), now)
+        if write and signer is not None:
+            attach(open_library(dsl).repository(rfc.release), rfc.digest, sign(clearing.summary(policy_path), signer, now))
+        owed = clearing.policy.emergency if rfc.type == "emergency" else {}
+
+        def along(connection: sa.Connection) -> None:
+            incur(connection, rfc, owed, now)
+            enter(connection, rfc, (host.name for host in hosts), now)
+
+        run = journal.begin(number, package, waves, rollout, Holder.this_run(), now, along) if write else None
         sentence = (
             f"{number}: {rfc.release} {rfc.version} to {len(hosts)} hosts in {len(waves)} waves ({', '.join(str(len(w)) for w in waves)})"
         )

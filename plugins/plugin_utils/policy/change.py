@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from ..rfc.model import IMPLEMENT, SCHEDULED, STATES, Rfc
 from .facts import Facts
-from .findings import Finding, failed, passed
+from .findings import REASONS, Finding, failed, passed
 
 
 def schema(_facts: Facts, rfc: Rfc) -> Finding:
@@ -42,3 +42,15 @@ def backout_plan(_facts: Facts, rfc: Rfc) -> Finding:
     if not rfc.backout_plan.strip():
         return failed("there is no back-out plan", "write in backout_plan how the change is undone and who decides it")
     return passed("there is a back-out plan")
+
+
+def debts(facts: Facts, rfc: Rfc) -> Finding:
+    """Whether earlier emergency changes of the release owe what they should have done by now. An emergency does not wait for that."""
+    owed = [debt for debt in facts.known(facts.debts, "debts") if debt.settled is None]
+    overdue = [debt.sentence(facts.now) for debt in owed if debt.overdue(facts.now)]
+    if overdue and rfc.type != "emergency":
+        more = (f"and {len(overdue) - REASONS} more",) if len(overdue) > REASONS else ()
+        return failed("\n".join((*overdue[:REASONS], *more)), "do it, and say so with tidegate.release.settle")
+    if owed:
+        return passed("; ".join(debt.sentence(facts.now) for debt in owed[:REASONS]))
+    return passed(f"no earlier change of {rfc.release} owes anything")

@@ -33,12 +33,20 @@ CONTROLS: Mapping[str, Callable[[Facts, Rfc], Finding]] = {
     "signatures": signed.signatures,
     "malware": signed.malware,
     "evidence": signed.evidence,
+    "version": package.version,
     "documentation": package.documentation,
     "scope": change.scope,
     "approvals": people.approvals,
     "duties": people.duties,
+    "responsibilities": people.responsibilities,
+    "debts": change.debts,
     "backout_plan": change.backout_plan,
 }
+
+
+def _own(name: str) -> Callable[[Facts, Rfc], Finding]:
+    """A control of the policy's own: what its conditions came to was found out with the other facts."""
+    return lambda facts, _rfc: facts.known(facts.own.get(name), "own")
 
 
 def _waived(finding: Finding, judgement: Judgement | None, barred: Mapping[str, str]) -> Finding:
@@ -56,7 +64,8 @@ def _waived(finding: Finding, judgement: Judgement | None, barred: Mapping[str, 
 def evaluate_controls(facts: Facts) -> tuple[Control, ...]:
     """Every control's result, whatever the others found; one that breaks has found nothing out."""
     results = []
-    for name, control in CONTROLS.items():
+    own = {control.name: _own(control.name) for control in facts.policy.controls} if facts.policy else {}
+    for name, control in {**CONTROLS, **own}.items():
         if facts.rfc is not None:
             try:
                 finding = control(facts, facts.rfc)

@@ -8,13 +8,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..rfc.model import Rfc
+from .findings import Finding
 from .model import Policy
 
 if TYPE_CHECKING:
     from ..evidence.trust import Judgement
+    from ..rollout.debts import Debt
 
 _T = TypeVar("_T")
 
@@ -25,6 +27,7 @@ class PackageFacts:
 
     ``damage``: why the package is not intact, empty when every blob was read, is what its digest says, and belongs to this release.
     ``type`` is the release's; ``documents`` are the sizes of its documentation, in bytes, by name.
+    ``manifest``: the whole of what the release says of itself, as its package has it.
     ``retired``: what became of the release since, empty when nothing did, ``None`` when that could not be found out.
     """
 
@@ -33,6 +36,7 @@ class PackageFacts:
     type: str = ""
     documents: Mapping[str, int] = field(default_factory=dict)
     retired: str | None = ""
+    manifest: Mapping[str, Any] = field(default_factory=dict)
 
 
 class NotKnown(Exception):
@@ -49,6 +53,8 @@ _SOURCES = {
     "policy": ("the policy could not be read", "correct the policy"),
     "package": ("the DSL could not be read", "make it readable"),
     "scope": ("the CIs could not be selected", "correct the scope, or make the CMDB readable"),
+    "own": ("its conditions could not be evaluated", "correct them in the policy"),
+    "debts": ("what earlier changes owe could not be read", "make the CMDB readable"),
     "evidence": ("the evidence could not be read", "make the DSL and the CMDB readable"),
 }
 
@@ -56,23 +62,28 @@ _SOURCES = {
 @dataclass(frozen=True)
 class Facts:
     """Everything that controls look at. ``None`` stands for what could not be found out; ``errors`` has the reason by the name of the
-    source: ``rfc``, ``policy``, ``package``, ``scope`` or ``evidence``.
+    source: ``rfc``, ``policy``, ``package``, ``scope``, ``own``, ``debts`` or ``evidence``.
 
-    ``scope`` names the CIs that the RFC's scope selects now.
+    ``policy`` is the policy with the rules that apply to this change. ``scope`` names the CIs that the RFC's scope selects now.
     ``evidence``: the judgement of each kind of evidence that the policy's ``trust`` asks for. ``signed_approvals``: that of each role whose
     signed approval the policy asks for, for this type of RFC. ``builders``: the people of the policy who signed the package.
-    ``waivers``: the judgement of each control that the policy lets people waive.
+    ``waivers``: the judgement of each control that the policy lets people waive. ``live``: each version of the release that a CI of the
+    scope has, with the name of such a CI. ``own``: what the policy's own controls come to, by name. ``debts``: what
+    earlier emergency changes of the release owe, settled or not.
     """
 
     now: datetime
     rfc: Rfc | None
     policy: Policy | None
-    package: PackageFacts | None
-    scope: tuple[str, ...] | None
+    package: PackageFacts | None = None
+    scope: tuple[str, ...] | None = None
     evidence: Mapping[str, Judgement] | None = None
     signed_approvals: Mapping[str, Judgement] | None = None
     builders: frozenset[str] | None = None
     waivers: Mapping[str, Judgement] = field(default_factory=dict)
+    live: Mapping[str, str] | None = None
+    own: Mapping[str, Finding] = field(default_factory=dict)
+    debts: tuple[Debt, ...] | None = None
     errors: Mapping[str, str] = field(default_factory=dict)
 
     def known(self, value: _T | None, source: str) -> _T:

@@ -13,6 +13,7 @@ from typing import Any
 
 from ..cmdb.schema import schema
 from ..cmdb.store import Cmdb
+from ..rollout.debts import debts
 from ..rollout.states import DeploymentState, HostState
 
 with contextlib.suppress(ImportError):
@@ -36,8 +37,9 @@ _UNDER_WAY = frozenset({HostState.ACTIVATING, HostState.BACKING_OUT})
 def build_report(cmdb: Cmdb, now: datetime) -> dict[str, Any]:
     """The report as plain JSON types, of one moment of the database.
 
-    Keys: ``generated``, ``attention`` (sentences about what waits for a person), ``deployments`` (oldest first) and ``hosts``
-    (one entry for each host and release on it, by name). Times are RFC 3339 in UTC, ``null`` for what has not happened.
+    Keys: ``generated``, ``attention`` (sentences about what waits for a person), ``deployments`` (oldest first), ``debts`` (what emergency
+    changes still owe) and ``hosts`` (one entry for each host and release on it, by name). Times are RFC 3339 in UTC, ``null`` for what
+    has not happened.
     """
     with cmdb.read() as connection:
         deployments = _deployments(connection)
@@ -45,7 +47,14 @@ def build_report(cmdb: Cmdb, now: datetime) -> dict[str, Any]:
         for row in cmdb.installations(connection=connection):
             installed[row["ci"]].append(row)
         hosts = [entry for ci in cmdb.cis(connection=connection) for entry in _host(ci, installed[ci["name"]])]
-    return {"generated": _time(now), "attention": _attention(deployments), "deployments": deployments, "hosts": hosts}
+        owed = [debt for debt in debts(cmdb, connection) if debt.settled is None]
+    return {
+        "generated": _time(now),
+        "attention": [f"{debt.sentence(now)}." for debt in owed] + _attention(deployments),
+        "deployments": deployments,
+        "debts": [{"rfc": debt.rfc, "release": debt.release, "duty": debt.duty, "due": _time(debt.due)} for debt in owed],
+        "hosts": hosts,
+    }
 
 
 def _deployments(connection: sa.Connection) -> list[dict[str, Any]]:

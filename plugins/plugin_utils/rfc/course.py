@@ -87,7 +87,7 @@ def _notes(sentence: str, targets: Iterable[Target], outcomes: Iterable[Outcome]
     return "\n".join(lines)
 
 
-def enter(cmdb: Cmdb, rfc: Rfc, cis: Iterable[str], now: datetime) -> None:
+def enter(connection: sa.Connection, rfc: Rfc, cis: Iterable[str], now: datetime) -> None:
     """Enter a change that was cleared, as it reads now, in the register."""
     t = schema()
     values = {
@@ -95,14 +95,13 @@ def enter(cmdb: Cmdb, rfc: Rfc, cis: Iterable[str], now: datetime) -> None:
         **{name: getattr(rfc, name) for name in ("requested_by", "assigned_to", "state", "risk", "start_date", "end_date")},
         "updated": now,
     }
-    with cmdb.begin() as connection:
-        known = connection.execute(t.change.update().where(t.change.c.number == rfc.number).values(**values)).rowcount
-        if not known:
-            connection.execute(t.change.insert().values(number=rfc.number, **values))
-        connection.execute(t.change_ci.delete().where(t.change_ci.c.number == rfc.number))
-        rows = [{"number": rfc.number, "ci": name} for name in sorted(set(cis))]
-        if rows:
-            connection.execute(t.change_ci.insert(), rows)
+    known = connection.execute(t.change.update().where(t.change.c.number == rfc.number).values(**values)).rowcount
+    if not known:
+        connection.execute(t.change.insert().values(number=rfc.number, **values))
+    connection.execute(t.change_ci.delete().where(t.change_ci.c.number == rfc.number))
+    rows = [{"number": rfc.number, "ci": name} for name in sorted(set(cis))]
+    if rows:
+        connection.execute(t.change_ci.insert(), rows)
 
 
 def move(cmdb: Cmdb, number: str, course: Course, now: datetime) -> None:

@@ -17,9 +17,17 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.policy import con
 from ansible_collections.tidegate.release.plugins.plugin_utils.policy.clearance import Clearance, evaluate
 from ansible_collections.tidegate.release.plugins.plugin_utils.policy.controls import CONTROLS
 from ansible_collections.tidegate.release.plugins.plugin_utils.policy.facts import Facts, PackageFacts
-from ansible_collections.tidegate.release.plugins.plugin_utils.policy.findings import Control, Result
-from ansible_collections.tidegate.release.plugins.plugin_utils.policy.model import Person, Policy, PublicKey, Trust
+from ansible_collections.tidegate.release.plugins.plugin_utils.policy.findings import Control, Finding, Result
+from ansible_collections.tidegate.release.plugins.plugin_utils.policy.model import (
+    OwnControl,
+    Person,
+    Policy,
+    PublicKey,
+    Responsibility,
+    Trust,
+)
 from ansible_collections.tidegate.release.plugins.plugin_utils.rfc.model import Approval, Rfc
+from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.debts import Debt
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.options import Rollout
 from hypothesis import given
 from hypothesis import strategies as st
@@ -51,6 +59,7 @@ RFC = Rfc(
     digest=DIGEST,
     scope="[*]",
     approvals=(approval(),),
+    assigned_to="RITA",
 )
 TRUST = Trust("release-manager")
 SIGNED_AT = START - timedelta(days=2)
@@ -63,6 +72,10 @@ def said(kind: str, *words: tuple[str, dict[str, Any]], threshold: int = 1) -> J
         for minute, (name, predicate) in enumerate(words)
     )
     return Judgement(kind, Trust("release-manager", threshold), counted, ())
+
+
+def debt(due: datetime = END + TICK, settled: datetime | None = None) -> Debt:
+    return Debt("CHG0029999", "review", "hello", "0.9", DIGEST, START - timedelta(days=3), due, settled, "carl", "in the minutes")
 
 
 EVIDENCE = {
@@ -84,11 +97,17 @@ FACTS = Facts(
         trust=dict.fromkeys(EVIDENCE, TRUST),
         separate=frozenset({"requester", "builder", "approver"}),
         documentation={"minor": ("README*", "*operations*")},
+        versions={"minor": 1},
+        responsibilities=dict.fromkeys(
+            ("archive", "verify", "approve", "deploy", "back_out", "audit"), Responsibility(("release-manager",), "release-manager")
+        ),
     ),
     package=PACKAGE,
     scope=("web1", "web2"),
+    live={"0.9": "web1", "0.8.7": "web2"},
     evidence=EVIDENCE,
     builders=frozenset({"rita"}),
+    debts=(debt(),),
 )
 
 
@@ -107,7 +126,7 @@ def test_what_is_in_order_is_granted() -> None:
     assert clearance.granted
     assert [control.name for control in clearance.controls] == list(CONTROLS)
     assert {control.result for control in clearance.controls} == {Result.PASS}
-    assert clearance.sentence() == "CHG0030001 is cleared: hello 1.0, 14 controls."
+    assert clearance.sentence() == "CHG0030001 is cleared: hello 1.0, 17 controls."
 
 
 @pytest.mark.parametrize(
@@ -142,7 +161,16 @@ def test_what_is_in_order_is_granted() -> None:
         ("approvals", {"approvals": (approval("Rita Reed"),)}),
         ("approvals", {"approvals": (approval("rita  REED "),)}),
         ("approvals", {"approvals": (approval("\uff32ita Reed"),)}),
-        ("duties", {"builders": frozenset({"bill", "rita  REED"})}),
+        ("duties", {"builders": frozenset({"rita", "rita  REED"})}),
+        ("version", {"live": {"2.0": "web1"}}),
+        ("version", {"live": {"0.9": "web1", "1.0.1": "web2"}}),
+        ("version", {"version": "1.0.1", "live": {"1.0": "web1"}}),
+        ("responsibilities", {"assigned_to": ""}),
+        ("responsibilities", {"assigned_to": "carl"}),
+        ("responsibilities", {"builders": frozenset({"carl"})}),
+        ("responsibilities", {"builders": frozenset()}),
+        ("debts", {"debts": (debt(START),)}),
+        ("debts", {"debts": (debt(START), debt(START - timedelta(days=1), START), debt()), "type": "standard"}),
         ("backout_plan", {"backout_plan": ""}),
         ("backout_plan", {"backout_plan": " \n\t "}),
     ],
@@ -171,11 +199,11 @@ def test_an_rfc_may_be_scheduled_or_under_way(state: int) -> None:
     [
         (
             {"package": None, "evidence": None, "errors": {"package": "no such directory", "evidence": "no such directory"}},
-            {"digest", "payload_archived", "payload_intact", "documentation", "signatures", "malware", "evidence"},
+            {"digest", "payload_archived", "payload_intact", "version", "documentation", "signatures", "malware", "evidence"},
         ),
         (
             {"package": ABSENT, "evidence": None},
-            {"digest", "payload_intact", "documentation", "signatures", "malware", "evidence"},
+            {"digest", "payload_intact", "version", "documentation", "signatures", "malware", "evidence"},
         ),
         ({"evidence": None, "errors": {"evidence": "a listing is damaged"}}, {"signatures", "malware", "evidence"}),
         ({"evidence": {kind: found for kind, found in EVIDENCE.items() if kind != "package"}}, {"signatures"}),
@@ -185,9 +213,13 @@ def test_an_rfc_may_be_scheduled_or_under_way(state: int) -> None:
         ({"scope": None, "errors": {"scope": "not a database"}}, {"scope"}),
         (
             {"policy": None, "errors": {"policy": "policy.yml:3: wrong"}},
-            {"approvals", "duties", "documentation", "signatures", "malware", "evidence"},
+            {"approvals", "duties", "responsibilities", "version", "documentation", "signatures", "malware", "evidence"},
         ),
-        ({"builders": None}, {"duties"}),
+        ({"builders": None}, {"duties", "responsibilities"}),
+        ({"live": None}, {"version"}),
+        ({"debts": None, "errors": {"debts": "it is locked"}}, {"debts"}),
+        ({"live": {"stable": "web1"}}, {"version"}),
+        ({"version": "next", "live": {"1.0": "web1"}}, {"version"}),
         ({"rfc": None, "errors": {"rfc": "rfc.yml:1: wrong"}}, CONTROLS.keys() - {"rfc_schema"}),
     ],
 )
@@ -196,7 +228,7 @@ def test_what_is_not_known_is_inconclusive(changes: dict[str, Any], names: set[s
     assert {control.name for control in clearance.controls if control.result is Result.INCONCLUSIVE} == names
     assert not clearance.granted
     assert [control.name for control in clearance.controls] == list(CONTROLS)
-    for error in (value for key, value in changes.items() if key.endswith("_error")):
+    for error in changes.get("errors", {}).values():
         assert error in clearance.text()
 
 
@@ -241,7 +273,7 @@ def test_a_policy_that_does_not_know_the_type_of_an_rfc_does_not_pass_it() -> No
 
 
 def test_a_control_that_breaks_is_inconclusive_and_hides_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(_facts: Facts, _rfc: Rfc) -> controls.Finding:
+    def broken(_facts: Facts, _rfc: Rfc) -> Finding:
         raise ZeroDivisionError("by zero")
 
     monkeypatch.setattr(controls, "CONTROLS", {"broken": broken, **CONTROLS})
@@ -249,6 +281,57 @@ def test_a_control_that_breaks_is_inconclusive_and_hides_no_other(monkeypatch: p
     assert (first.name, first.result) == ("broken", Result.INCONCLUSIVE)
     assert "ZeroDivisionError: by zero" in first.reason
     assert {control.result for control in others} == {Result.PASS}
+
+
+def test_a_control_of_the_policy_s_own_is_one_of_the_controls() -> None:
+    assert FACTS.policy
+    own = replace(FACTS.policy, controls=(OwnControl("backup_done", ("true",), "no backup", ""),))
+    known = facts(policy=own, own={"backup_done": Finding(Result.FAIL, "no backup", "make one")})
+    assert evaluate(known).controls[-1] == Control("backup_done", Result.FAIL, "no backup", "make one")
+    unknown = evaluate(facts(policy=own, errors={"own": "it broke"})).controls[-1]
+    assert (unknown.name, unknown.result) == ("backup_done", Result.INCONCLUSIVE)
+    assert "it broke" in unknown.reason
+    waived = {"backup_done": Judgement("waiver", TRUST, said("package", ("carl", {"expires": "tomorrow", "reason": "x"})).counted, ())}
+    assert evaluate(replace(known, waivers=waived)).controls[-1].result is Result.WAIVED
+
+
+@pytest.mark.parametrize(
+    ("kind", "new", "old", "passes"),
+    [
+        ("major", "2.0", "1.9.3", True),
+        ("major", "v3", "v1.9", True),
+        ("major", "1.10", "1.9", False),
+        ("minor", "1.10", "1.9.3", True),
+        ("minor", "1.9.4", "1.9.3", False),
+        ("minor", "2.0", "1.9", False),
+        ("minor", "1.8", "1.9", False),
+        ("emergency", "1.9.4", "1.9.3", True),
+        ("emergency", "1.9.1", "1.9", True),
+        ("emergency", "1.10.1", "1.9", False),
+        ("emergency", "1.9.3-rc1", "1.9.3", False),
+        ("minor", "1.9", "1.9", True),
+    ],
+)
+def test_a_release_raises_the_number_that_its_type_says(kind: str, new: str, old: str, passes: bool) -> None:
+    assert FACTS.policy
+    policy = replace(FACTS.policy, versions={"major": 1, "minor": 2, "emergency": 3})
+    found = result("version", facts(policy=policy, package=replace(PACKAGE, type=kind), version=new, live={old: "web1"}))
+    assert (found.result is Result.PASS) == passes, found
+
+
+@pytest.mark.parametrize(
+    ("kind", "owed", "result_"),
+    [
+        ("normal", debt(START - timedelta(days=1), START), Result.PASS),
+        ("normal", debt(START + TICK), Result.PASS),
+        ("standard", debt(START), Result.FAIL),
+        ("emergency", debt(START), Result.PASS),
+    ],
+)
+def test_what_is_overdue_blocks_the_next_release_that_is_no_emergency(kind: str, owed: Debt, result_: Result) -> None:
+    found = result("debts", facts(type=kind, debts=(owed,)))
+    assert found.result is result_
+    assert ("CHG0029999 (hello 0.9) owes review" in found.reason) == (owed.settled is None)
 
 
 @given(results=st.lists(st.sampled_from(Result), max_size=6))
