@@ -14,6 +14,7 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.rfc.source import
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.deployments import Run
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.journal import Journal, utc_now
 from ansible_collections.tidegate.release.plugins.plugin_utils.settings import home, optional_home
+from ansible_collections.tidegate.release.plugins.plugin_utils.telling import teller
 
 
 class ActionModule(TidegateAction):
@@ -26,4 +27,5 @@ class ActionModule(TidegateAction):
         run = Run(int(options["run"]["deployment"]), int(options["run"]["token"]))
         rfc = optional_home(options, "rfc")
         with Cmdb.open(home(options, "cmdb")) as cmdb:
-            return conclude(Journal(cmdb), run, open_change(rfc) if rfc else None, options["wanted"], utc_now())
+            change, tell = open_change(rfc) if rfc else None, teller(optional_home(options, "policy"))
+            return conclude(Journal(cmdb), run, change, options["wanted"], tell, utc_now())

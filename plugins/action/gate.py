@@ -14,6 +14,7 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.rfc.source import
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.deployments import Run
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.journal import Journal, utc_now
 from ansible_collections.tidegate.release.plugins.plugin_utils.settings import home, optional_home
+from ansible_collections.tidegate.release.plugins.plugin_utils.telling import teller
 from ansible_collections.tidegate.release.plugins.plugin_utils.trusting import Release, distrust
 
 
@@ -33,4 +34,4 @@ class ActionModule(TidegateAction):
         change = open_change(home(options, "rfc"))
         decide = decide_staging_gate if options["after"] == "staging" else decide_wave_gate
         with Cmdb.open(home(options, "cmdb")) as cmdb:
-            return decide(Journal(cmdb), run, change, distrusted, now)
+            return decide(Journal(cmdb), run, change, distrusted, teller(optional_home(options, "policy")), now)

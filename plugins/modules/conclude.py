@@ -15,6 +15,7 @@ description:
   - Holds a complete one against the objectives of its RFC, and closes the change as C(successful), C(successful_issues) or
     C(unsuccessful), in the register of the CMDB and in ServiceNow when the RFC comes from there. What could not be written there is a
     warning, and is made up for when the same command runs again. Without O(rfc) it is left to that.
+  - Tells the channels of the policy and the stakeholders of the RFC that it is done.
   - Fails with one sentence when the deployment was backed out, is held, or still owes hosts a back-out.
 author:
   - Tidegate maintainers (@tidegate)
@@ -22,6 +23,7 @@ extends_documentation_fragment:
   - tidegate.release.homes.run
   - tidegate.release.homes.rfc
   - tidegate.release.homes.cmdb
+  - tidegate.release.homes.policy
   - tidegate.release.homes.local
 options:
   wanted:

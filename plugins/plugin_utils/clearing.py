@@ -31,6 +31,7 @@ from .policy.model import DEFAULT, Policy, load_policy
 from .rfc.model import Rfc, load_rfc
 from .rollout.debts import Debt, debts
 from .rollout.retention import status
+from .telling import unusable
 
 _T = TypeVar("_T")
 
@@ -97,6 +98,7 @@ def clear(rfc_path: str, dsl: str, cmdb_url: str, policy_path: str | None, now: 
             scope=None if cis is None else tuple(str(ci["name"]) for ci in cis),
             live=None if cis is None else _live(cis, rfc.release),
             debts=sources.ask("debts", lambda: _debts(cmdb_url, rfc)),
+            channels=sources.ask("channels", lambda: unusable(policy.communication)) if policy else None,
         )
         facts = _hear(facts, rfc, dsl, cis, sources)
         own = facts.policy.controls if facts.policy else ()

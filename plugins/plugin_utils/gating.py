@@ -21,6 +21,7 @@ from .rollout.deployments import Deployment, Run, Target
 from .rollout.gate import GateDecision, GateInputs, StageCounts, WaveCounts, decide, decide_staging, may_not_start
 from .rollout.journal import Journal
 from .rollout.states import DeploymentState, HostState, WaveState
+from .telling import Tell, warned
 from .trusting import Release
 
 Distrust = Callable[[Release], str]  # why a package must not be used now; empty when it may be
@@ -28,7 +29,7 @@ Distrust = Callable[[Release], str]  # why a package must not be used now; empty
 _BAD = (HostState.FAILED, HostState.STUCK, HostState.STAGE_FAILED)
 
 
-def decide_staging_gate(journal: Journal, run: Run, change: Change, distrust: Distrust, now: datetime) -> dict[str, Any]:
+def decide_staging_gate(journal: Journal, run: Run, change: Change, distrust: Distrust, tell: Tell, now: datetime) -> dict[str, Any]:
     """Open the first wave or hold; nothing to decide when the deployment is past staging.
 
     The RFC is read again, and the change has to be brought to Implement before anything starts.
@@ -49,10 +50,12 @@ def decide_staging_gate(journal: Journal, run: Run, change: Change, distrust: Di
         decision = GateDecision("hold", problem) if problem else decision
     decision = GateDecision(decision.decision, decision.reason + _first_failure(targets))
     journal.decide_staging(run, decision, now)
-    return _result(decision, None, len(counts), len(targets)) | _followed(journal, run, change, decision, now)
+    return _result(decision, None, len(counts), len(targets)) | _followed(
+        journal, run, change, decision, tell, now, started=decision.decision == "proceed"
+    )
 
 
-def decide_wave_gate(journal: Journal, run: Run, change: Change, distrust: Distrust, now: datetime) -> dict[str, Any]:
+def decide_wave_gate(journal: Journal, run: Run, change: Change, distrust: Distrust, tell: Tell, now: datetime) -> dict[str, Any]:
     """Decide about the open wave; when all are decided, about the hosts that had got lost in them.
 
     Holds without writing when the deployment is not activating, for then somebody else has decided.
@@ -87,10 +90,10 @@ def decide_wave_gate(journal: Journal, run: Run, change: Change, distrust: Distr
         journal.decide_lost(run, decision, now)
     else:
         journal.decide_wave(run, number, decision, now)
-    return _result(decision, number, len(waves), counts.size) | _followed(journal, run, change, decision, now)
+    return _result(decision, number, len(waves), counts.size) | _followed(journal, run, change, decision, tell, now)
 
 
-def conclude(journal: Journal, run: Run, change: Change | None, wanted: str, now: datetime) -> dict[str, Any]:
+def conclude(journal: Journal, run: Run, change: Change | None, wanted: str, tell: Tell, now: datetime) -> dict[str, Any]:
     """Close the deployment and its change; the result is failed, with one sentence, unless the deployment's state is ``wanted``.
 
     A complete one is held against the objectives of its RFC. What could not be written to the change is in ``warnings`` and does not fail.
@@ -106,6 +109,8 @@ def conclude(journal: Journal, run: Run, change: Change | None, wanted: str, now
     sentence = _verdict(deployment, targets)
     objectives, problems = check(journal, run, change, now)
     problems += follow(journal, run, change, sentence, now)
+    if deployment.state in (DeploymentState.COMPLETED, DeploymentState.BACKED_OUT, DeploymentState.CANCELLED):
+        problems += tell(journal, run, "done", sentence, now)
     journal.rest(run, now)
     return {
         "changed": False,
@@ -113,9 +118,17 @@ def conclude(journal: Journal, run: Run, change: Change | None, wanted: str, now
         "state": deployment.state,
         "objectives": [asdict(one) for one in objectives],
         "msg": " ".join((sentence, *(f"{problem[0].upper()}{problem[1:]}." for problem in problems))),
-        **({"warnings": problems} if problems else {}),
+        **warned(problems),
         "progress": {"step": "conclude", "state": deployment.state, "detail": sentence},
     }
+
+
+def catch_up(journal: Journal, deployment: Deployment, change: Change, now: datetime) -> list[str]:
+    """Write what a change system missed of a deployment that is over; return what still could not be written."""
+    run = Run(deployment.id, deployment.token)
+    problems = follow(journal, run, change, _verdict(deployment, journal.targets(deployment.id)), now)
+    journal.rest(run, now)
+    return problems
 
 
 def _release(deployment: Deployment) -> Release:
@@ -156,10 +169,16 @@ def _read_rfc(journal: Journal, change: Change, deployment: Deployment, now: dat
     return _Says(rfc.start_date <= now < rfc.end_date, rfc.on_hold, halted)
 
 
-def _followed(journal: Journal, run: Run, change: Change, decision: GateDecision, now: datetime) -> dict[str, Any]:
-    """What could not be written to the change, if anything: the decision stands, for hosts don't wait for it."""
+def _followed(
+    journal: Journal, run: Run, change: Change, decision: GateDecision, tell: Tell, now: datetime, *, started: bool = False
+) -> dict[str, Any]:
+    """What could not be written to the change and said to people, if anything: the decision stands, for hosts don't wait for it."""
     problems = follow(journal, run, change, decision.reason, now)
-    return {"warnings": problems} if problems else {}
+    if decision.decision != "proceed":
+        problems += tell(journal, run, decision.decision, decision.reason, now)
+    elif started:
+        problems += tell(journal, run, "start", decision.reason, now)
+    return warned(problems)
 
 
 def _first_failure(wave: Iterable[Target]) -> str:

@@ -355,7 +355,7 @@ def test_a_gate_asks_the_rfc_of_this_deployment_and_no_other(
     }
     path = tmp_path / "rfc.yml"
     path.write_text(yaml.safe_dump(document))
-    decided = decide_wave_gate(journal, run, open_change(str(path)), lambda _release: "", NOW)
+    decided = decide_wave_gate(journal, run, open_change(str(path)), lambda _release: "", lambda *_: [], NOW)
     assert (decided["decision"], reason in decided["reason"]) == (decision, True), decided["reason"]
 
 

@@ -54,6 +54,7 @@ _SOURCES = {
     "package": ("the DSL could not be read", "make it readable"),
     "scope": ("the CIs could not be selected", "correct the scope, or make the CMDB readable"),
     "own": ("its conditions could not be evaluated", "correct them in the policy"),
+    "channels": ("the channels could not be looked at", "correct communication in the policy"),
     "debts": ("what earlier changes owe could not be read", "make the CMDB readable"),
     "evidence": ("the evidence could not be read", "make the DSL and the CMDB readable"),
 }
@@ -62,14 +63,15 @@ _SOURCES = {
 @dataclass(frozen=True)
 class Facts:
     """Everything that controls look at. ``None`` stands for what could not be found out; ``errors`` has the reason by the name of the
-    source: ``rfc``, ``policy``, ``package``, ``scope``, ``own``, ``debts`` or ``evidence``.
+    source: ``rfc``, ``policy``, ``package``, ``scope``, ``own``, ``debts``, ``channels`` or ``evidence``.
 
     ``policy`` is the policy with the rules that apply to this change. ``scope`` names the CIs that the RFC's scope selects now.
     ``evidence``: the judgement of each kind of evidence that the policy's ``trust`` asks for. ``signed_approvals``: that of each role whose
     signed approval the policy asks for, for this type of RFC. ``builders``: the people of the policy who signed the package.
     ``waivers``: the judgement of each control that the policy lets people waive. ``live``: each version of the release that a CI of the
     scope has, with the name of such a CI. ``own``: what the policy's own controls come to, by name. ``debts``: what
-    earlier emergency changes of the release owe, settled or not.
+    earlier emergency changes of the release owe, settled or not. ``channels``: why each channel of the policy can't be
+    used, empty when it can.
     """
 
     now: datetime
@@ -84,6 +86,7 @@ class Facts:
     live: Mapping[str, str] | None = None
     own: Mapping[str, Finding] = field(default_factory=dict)
     debts: tuple[Debt, ...] | None = None
+    channels: Mapping[str, str] | None = None
     errors: Mapping[str, str] = field(default_factory=dict)
 
     def known(self, value: _T | None, source: str) -> _T:
