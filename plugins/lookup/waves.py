@@ -24,7 +24,7 @@ options:
     elements: str
     required: true
   rfc:
-    description: The file of the request for change. Defaults to the environment variable E(TIDEGATE_RFC).
+    description: The request for change, a file or an address in ServiceNow. Defaults to the environment variable E(TIDEGATE_RFC).
     type: str
   cmdb:
     description: The CMDB. Defaults to the environment variable E(TIDEGATE_CMDB).
@@ -60,7 +60,7 @@ from ansible.plugins.lookup import LookupBase
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import Cmdb
 from ansible_collections.tidegate.release.plugins.plugin_utils.errors import TidegateError
 from ansible_collections.tidegate.release.plugins.plugin_utils.libs import require
-from ansible_collections.tidegate.release.plugins.plugin_utils.rfc.model import load_rfc
+from ansible_collections.tidegate.release.plugins.plugin_utils.rfc.model import rfc_number
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.journal import Journal
 from ansible_collections.tidegate.release.plugins.plugin_utils.settings import home
 
@@ -85,7 +85,7 @@ class LookupModule(LookupBase):
         try:
             require("SQLAlchemy", "jsonschema", "jmespath")
             with Cmdb.open(home(options, "cmdb")) as cmdb:
-                batches = Journal(cmdb).batches(load_rfc(home(options, "rfc")).number, terms[0])
+                batches = Journal(cmdb).batches(rfc_number(home(options, "rfc")), terms[0])
         except TidegateError as error:
             raise AnsibleLookupError(str(error)) from error
         kept = ([host for host in batch if host in known] for batch in batches)

@@ -36,6 +36,7 @@ from .rollout.deployments import Deployments
 from .rollout.options import Rollout
 from .rollout.planner import plan_hosts, plan_waves
 from .rollout.retention import status
+from .telling import unusable
 
 _T = TypeVar("_T")
 
@@ -102,6 +103,7 @@ def clear(rfc_path: str, dsl: str, cmdb_url: str, policy_path: str | None, now: 
             scope=None if cis is None else tuple(str(ci["name"]) for ci in cis),
             live=None if cis is None else _live(cis, rfc.release),
             debts=sources.ask("debts", lambda: _debts(cmdb_url, rfc)),
+            channels=sources.ask("channels", lambda: unusable(policy.communication)) if policy else None,
         )
         facts = _plan(facts, rfc, cmdb_url, cis, sources)
         facts = _hear(facts, rfc, dsl, cis, sources)

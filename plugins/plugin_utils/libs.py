@@ -18,6 +18,7 @@ from .errors import TidegateError
 MINIMUM = {
     "SQLAlchemy": 2,
     "alembic": 1,
+    "apprise": 2,
     "cryptography": 42,
     "cyclonedx-python-lib": 11,
     "icalendar": 6,
@@ -26,7 +27,9 @@ MINIMUM = {
     "license-expression": 30,
     "oras": 0,
     "pyfastcdc": 0,
+    "pysnc": 1,
     "recurring-ical-events": 3,
+    "requests": 2,
     "rich": 13,
     "securesystemslib": 1,
 }

@@ -13,6 +13,7 @@ import yaml
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import Cmdb
 from ansible_collections.tidegate.release.plugins.plugin_utils.errors import ConflictError, NotFoundError, StateError
 from ansible_collections.tidegate.release.plugins.plugin_utils.gating import decide_wave_gate
+from ansible_collections.tidegate.release.plugins.plugin_utils.rfc.source import open_change
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.deployments import Run
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.gate import GateDecision
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.holder import Holder
@@ -354,7 +355,7 @@ def test_a_gate_asks_the_rfc_of_this_deployment_and_no_other(
     }
     path = tmp_path / "rfc.yml"
     path.write_text(yaml.safe_dump(document))
-    decided = decide_wave_gate(journal, run, str(path), lambda _release: "", NOW)
+    decided = decide_wave_gate(journal, run, open_change(str(path)), lambda _release: "", lambda *_: [], NOW)
     assert (decided["decision"], reason in decided["reason"]) == (decision, True), decided["reason"]
 
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from ..rfc.model import Rfc
 from . import calendar, change, package, people, signed
+from .communication import communication
 from .facts import Facts, NotKnown
 from .findings import REASONS, Control, Finding, Result, failed, unknown
 from .model import person
@@ -42,6 +43,7 @@ CONTROLS: Mapping[str, Callable[[Facts, Rfc], Finding]] = {
     "responsibilities": people.responsibilities,
     "debts": change.debts,
     "backout_plan": change.backout_plan,
+    "communication": communication,
 }
 
 

@@ -56,6 +56,7 @@ _SOURCES = {
     "scope": ("the CIs could not be selected", "correct the scope, or make the CMDB readable"),
     "own": ("its conditions could not be evaluated", "correct them in the policy"),
     "calendars": ("the calendars could not be read", "correct them, or calendars in the policy"),
+    "channels": ("the channels could not be looked at", "correct communication in the policy"),
     "debts": ("what earlier changes owe could not be read", "make the CMDB readable"),
     "evidence": ("the evidence could not be read", "make the DSL and the CMDB readable"),
 }
@@ -64,8 +65,7 @@ _SOURCES = {
 @dataclass(frozen=True)
 class Facts:
     """Everything that controls look at. ``None`` stands for what could not be found out; ``errors`` has the reason by the name of the
-    source: ``rfc``, ``policy``, ``package``, ``scope``, ``own``, ``debts``,
-    ``calendars`` or ``evidence``.
+    source: ``rfc``, ``policy``, ``package``, ``scope``, ``own``, ``debts``, ``calendars``, ``channels`` or ``evidence``.
 
     ``policy`` is the policy with the rules that apply to this change. ``scope`` names the CIs that the RFC's scope selects now.
     ``evidence``: the judgement of each kind of evidence that the policy's ``trust`` asks for. ``signed_approvals``: that of each role whose
@@ -73,7 +73,7 @@ class Facts:
     ``waivers``: the judgement of each control that the policy lets people waive. ``live``: each version of the release that a CI of the
     scope has, with the name of such a CI. ``own``: what the policy's own controls come to, by name. ``debts``: what earlier emergency
     changes of the release owe, settled or not. ``calendars``: the windows and freezes that matter. ``waves``: the sites of each wave that
-    is still to be done, in order.
+    is still to be done, in order. ``channels``: why each channel of the policy can't be used, empty when it can.
     """
 
     now: datetime
@@ -90,6 +90,7 @@ class Facts:
     debts: tuple[Debt, ...] | None = None
     calendars: Calendars | None = None
     waves: tuple[frozenset[str | None], ...] | None = None
+    channels: Mapping[str, str] | None = None
     errors: Mapping[str, str] = field(default_factory=dict)
 
     def known(self, value: _T | None, source: str) -> _T:

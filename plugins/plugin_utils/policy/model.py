@@ -15,10 +15,16 @@ from typing import Any
 from ..documents import Document, load_document, parse_time
 from ..rollout.options import Rollout, Share
 from .checks import check_controls, check_responsibilities, check_roles, check_steps
+from .communication import Communication, check_communication, communication_of
 
 DEFAULT = Path(__file__).parent / "default.yml"
 # The controls that a policy may let people waive, for they weigh what people have to do; and those that nobody may.
-WAIVABLE = frozenset({"window", "freeze", "malware", "evidence", "documentation", "duties", "backout_plan", "version", "responsibilities"})
+WAIVABLE = frozenset(
+    {
+        *("window", "freeze", "malware", "evidence", "documentation", "duties", "backout_plan", "version", "responsibilities"),
+        "communication",
+    }
+)
 CONTROLS = WAIVABLE | {
     *("rfc_schema", "rfc_state", "digest", "payload_archived", "payload_intact", "signatures", "scope", "approvals", "debts"),
 }
@@ -116,6 +122,7 @@ class Policy:
     controls: tuple[OwnControl, ...] = ()
     emergency: Mapping[str, int] = field(default_factory=dict)
     calendars: CalendarFiles = CalendarFiles()
+    communication: Communication = field(default_factory=Communication)
 
     def of(self, release: str, change: str, risk: int) -> Policy:
         """The policy with the rules that apply to a type of release, a type of RFC and a risk; of two that say otherwise the later one."""
@@ -168,6 +175,7 @@ def load_policy(path: str | Path | None = None) -> Policy:
         rules=tuple(_rule(described) for described in own.get("rules", ())),
         calendars=_calendars(own.get("calendars", {}), Path(path or DEFAULT).absolute().parent),
         emergency=own.get("emergency", base["emergency"]),
+        communication=communication_of(own.get("communication", {})),
         controls=tuple(_own_control(described) for described in own.get("controls", ())),
     )
 
@@ -181,6 +189,7 @@ def person(name: str) -> str:
 def _load(path: str | Path) -> tuple[dict[str, Any], dict[str, Person]]:
     document = load_document(path, "policy")
     check_steps(document)
+    check_communication(document)
     check_controls(document, WAIVABLE, CONTROLS)
     sound = document.is_good(("people",)) or "people" not in document.data
     people = _people(document)

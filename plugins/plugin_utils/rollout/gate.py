@@ -45,6 +45,7 @@ class GateInputs:
     ``bad_so_far``: failed and lost hosts of every wave up to and including this one. ``total``: hosts of the whole
     deployment. ``stuck``: how many of the failed hosts could not return to their previous release.
     ``window_open`` and ``on_hold`` speak of the RFC at this moment; ``None`` means that it could not be found out.
+    ``halted``: why the RFC does not allow more whatever its window, or why it can't be read; empty when it does.
     ``distrust``: why the package is not trusted at this moment, empty when it is.
     """
 
@@ -57,6 +58,7 @@ class GateInputs:
     window_open: bool | None
     on_hold: bool | None
     stuck: int = 0
+    halted: str = ""
     distrust: str = ""
 
 
@@ -112,7 +114,7 @@ def decide(inputs: GateInputs) -> GateDecision:
             rollout.on_failure, f"none of {_hosts(counts.size)} in {name} runs the release{_needing_a_person(inputs.stuck)}"
         )
     if inputs.wave < inputs.of:
-        closed = _may_not_start(inputs.window_open, inputs.on_hold) or inputs.distrust
+        closed = may_not_start(inputs.window_open, inputs.on_hold, inputs.halted) or inputs.distrust
         if closed:
             return GateDecision("hold", f"{closed}; {_active(counts, name)}")
     within = f", {counts.bad} failed or lost within the budget of {rollout.wave_budget}" if counts.bad else ""
@@ -123,7 +125,7 @@ def decide_staging(waves: Sequence[StageCounts], rollout: Rollout, distrust: str
     """Decide whether the first wave may open: ``proceed`` or ``hold``, for nothing runs the release yet.
 
     Hosts on which staging failed count against the budgets just as if activation had failed on them; a wave of which no
-    host is staged could only fail later. ``distrust``: why the package is not trusted at this moment, empty when it is.
+    host is staged could only fail later. ``distrust``: why the package or the RFC does not let anything start, empty when both do.
     """
     total = sum(wave.size for wave in waves)
     failed = sum(wave.failed for wave in waves)
@@ -145,20 +147,22 @@ def decide_staging(waves: Sequence[StageCounts], rollout: Rollout, distrust: str
     return GateDecision("proceed", f"{total - failed} of {_hosts(total)} staged{within}")
 
 
+def may_not_start(window_open: bool | None, on_hold: bool | None, halted: str) -> str:
+    """Why the RFC does not let a wave start now, empty when it does; see :class:`GateInputs`."""
+    if on_hold is None or window_open is None:
+        unread = f": {halted}" if halted else ""
+        return f"it could not be found out whether the RFC still allows the next wave{unread}"
+    if on_hold:
+        return "the RFC is on hold"
+    return halted if window_open else "the change window is closed"
+
+
 def _over(bad: int, of: int, budget: Share, where: str) -> str | None:
     allowed = budget.at_most(of)
     if bad <= allowed:
         return None
     tolerates = f", which tolerates {allowed}" if budget.percent else ""
     return f"{bad} of {_hosts(of)} {where} failed or got lost, over the budget of {budget}{tolerates}"
-
-
-def _may_not_start(window_open: bool | None, on_hold: bool | None) -> str | None:
-    if on_hold is None or window_open is None:
-        return "it could not be found out whether the RFC still allows the next wave"
-    if on_hold:
-        return "the RFC is on hold"
-    return None if window_open else "the change window is closed"
 
 
 def _active(counts: WaveCounts, name: str) -> str:

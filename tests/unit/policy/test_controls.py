@@ -16,6 +16,7 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.trust im
 from ansible_collections.tidegate.release.plugins.plugin_utils.policy import controls
 from ansible_collections.tidegate.release.plugins.plugin_utils.policy.calendar import Calendars, Event
 from ansible_collections.tidegate.release.plugins.plugin_utils.policy.clearance import Clearance, evaluate
+from ansible_collections.tidegate.release.plugins.plugin_utils.policy.communication import Channel, Communication
 from ansible_collections.tidegate.release.plugins.plugin_utils.policy.controls import CONTROLS
 from ansible_collections.tidegate.release.plugins.plugin_utils.policy.facts import Facts, PackageFacts
 from ansible_collections.tidegate.release.plugins.plugin_utils.policy.findings import Control, Finding, Result
@@ -63,6 +64,8 @@ RFC = Rfc(
     scope="[*]",
     approvals=(approval(),),
     assigned_to="RITA",
+    stakeholders=("desk",),
+    communication_plan="Mail on the day before.",
 )
 TRUST = Trust("release-manager")
 SIGNED_AT = START - timedelta(days=2)
@@ -89,22 +92,25 @@ EVIDENCE = {
     "test-result": said("test-result", ("rita", {})),
 }
 ABSENT = PackageFacts(None, "")
+TELLING = Communication(True, {name: Channel(environment=name) for name in ("chat", "desk", "spare")}, {"hold": ("chat",)})
 PACKAGE = PackageFacts(DIGEST, "", "minor", {"README.md": 9, "docs/operations.md": 1, "empty-operations": 0})
+POLICY = Policy(
+    approvals={"normal": 1, "standard": 0, "emergency": 1},
+    rollout=Rollout(),
+    people={"rita": Person(frozenset(["release-manager"]))},
+    trust=dict.fromkeys(EVIDENCE, TRUST),
+    separate=frozenset({"requester", "builder", "approver"}),
+    documentation={"minor": ("README*", "*operations*")},
+    versions={"minor": 1},
+    responsibilities=dict.fromkeys(
+        ("archive", "verify", "approve", "deploy", "back_out", "audit"), Responsibility(("release-manager",), "release-manager")
+    ),
+    communication=TELLING,
+)
 FACTS = Facts(
     now=START,
     rfc=RFC,
-    policy=Policy(
-        approvals={"normal": 1, "standard": 0, "emergency": 1},
-        rollout=Rollout(),
-        people={"rita": Person(frozenset(["release-manager"]))},
-        trust=dict.fromkeys(EVIDENCE, TRUST),
-        separate=frozenset({"requester", "builder", "approver"}),
-        documentation={"minor": ("README*", "*operations*")},
-        versions={"minor": 1},
-        responsibilities=dict.fromkeys(
-            ("archive", "verify", "approve", "deploy", "back_out", "audit"), Responsibility(("release-manager",), "release-manager")
-        ),
-    ),
+    policy=POLICY,
     package=PACKAGE,
     scope=("web1", "web2"),
     live={"0.9": "web1", "0.8.7": "web2"},
@@ -113,6 +119,7 @@ FACTS = Facts(
     debts=(debt(),),
     calendars=Calendars(windows=(Event("nights", START, END, frozenset({"ams"})),), freezes=()),
     waves=(frozenset({"ams"}), frozenset({"ams"})),
+    channels={"chat": "", "desk": "", "spare": "it has no address"},
 )
 
 
@@ -131,7 +138,7 @@ def test_what_is_in_order_is_granted() -> None:
     assert clearance.granted
     assert [control.name for control in clearance.controls] == list(CONTROLS)
     assert {control.result for control in clearance.controls} == {Result.PASS}
-    assert clearance.sentence() == "CHG0030001 is cleared: hello 1.0, 18 controls."
+    assert clearance.sentence() == "CHG0030001 is cleared: hello 1.0, 19 controls."
 
 
 @pytest.mark.parametrize(
@@ -182,6 +189,12 @@ def test_what_is_in_order_is_granted() -> None:
         ("version", {"live": {"2.0": "web1"}}),
         ("version", {"live": {"0.9": "web1", "1.0.1": "web2"}}),
         ("version", {"version": "1.0.1", "live": {"1.0": "web1"}}),
+        ("communication", {"communication_plan": ""}),
+        ("communication", {"communication_plan": " \n"}),
+        ("communication", {"stakeholders": ("desk", "nobody\x1b[2J")}),
+        ("communication", {"channels": {"chat": "the environment variable CHAT has no address", "desk": ""}}),
+        ("communication", {"channels": {"chat": "", "desk": "it is gone"}}),
+        ("communication", {"policy": replace(POLICY, communication=replace(TELLING, tell={"hold": ()}))}),
         ("responsibilities", {"assigned_to": ""}),
         ("responsibilities", {"assigned_to": "carl"}),
         ("responsibilities", {"builders": frozenset({"carl"})}),
@@ -261,12 +274,14 @@ def test_an_rfc_may_be_scheduled_or_under_way(state: int) -> None:
                 "signatures",
                 "malware",
                 "evidence",
+                "communication",
             },
         ),
         ({"builders": None}, {"duties", "responsibilities"}),
         ({"calendars": None, "errors": {"calendars": "no such file"}}, {"window", "freeze"}),
         ({"waves": None}, {"window", "freeze"}),
         ({"live": None}, {"version"}),
+        ({"channels": None, "errors": {"channels": "it broke"}}, {"communication"}),
         ({"debts": None, "errors": {"debts": "it is locked"}}, {"debts"}),
         ({"live": {"stable": "web1"}}, {"version"}),
         ({"version": "next", "live": {"1.0": "web1"}}, {"version"}),
