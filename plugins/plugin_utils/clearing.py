@@ -9,12 +9,13 @@ A source that can't be read is a fact too: it makes controls inconclusive instea
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
+from .calendars import horizon, read_calendars
 from .cmdb.store import Cmdb
 from .dsl.home import open_library
 from .dsl.package import TITLE, load_package, verify_package
@@ -25,11 +26,15 @@ from .evidence.store import collect
 from .evidence.summary import summary_statement
 from .evidence.trust import Judgement, judge, judge_approvals, judge_waiver, signers
 from .expressions import evaluate_own
+from .policy.calendar import Sites
 from .policy.clearance import Clearance, evaluate
 from .policy.facts import Facts, PackageFacts
 from .policy.model import DEFAULT, Policy, load_policy
 from .rfc.model import Rfc, load_rfc
 from .rollout.debts import Debt, debts
+from .rollout.deployments import Deployments
+from .rollout.options import Rollout
+from .rollout.planner import plan_hosts, plan_waves
 from .rollout.retention import status
 from .telling import unusable
 
@@ -100,6 +105,7 @@ def clear(rfc_path: str, dsl: str, cmdb_url: str, policy_path: str | None, now: 
             debts=sources.ask("debts", lambda: _debts(cmdb_url, rfc)),
             channels=sources.ask("channels", lambda: unusable(policy.communication)) if policy else None,
         )
+        facts = _plan(facts, rfc, cmdb_url, cis, sources)
         facts = _hear(facts, rfc, dsl, cis, sources)
         own = facts.policy.controls if facts.policy else ()
         if own:
@@ -124,6 +130,27 @@ class Sources:
         except Exception as error:  # a JMESPath such as [::0] breaks only when it runs
             self.errors[name] = f"{type(error).__name__}: {error}"
         return None
+
+
+def _plan(facts: Facts, rfc: Rfc, cmdb_url: str, cis: tuple[dict[str, Any], ...] | None, sources: Sources) -> Facts:
+    """Add the sites of the waves that are to be done, and the calendars that they have to fit into."""
+    policy = facts.policy
+    if policy is None:
+        return facts
+    calendars = sources.ask("calendars", lambda: read_calendars(policy.calendars, *horizon(facts.now, rfc.end_date)))
+    waves = None if cis is None else sources.ask("scope", lambda: _waves(cmdb_url, rfc, cis, policy.rollout))
+    return replace(facts, calendars=calendars, waves=waves)
+
+
+def _waves(cmdb_url: str, rfc: Rfc, cis: Iterable[Mapping[str, Any]], rollout: Rollout) -> tuple[Sites, ...]:
+    """The sites of each wave that is to be done: those of the plan in the journal that are not decided, or those of the plan to be made."""
+    sites = {str(ci["name"]): ci["site"] for ci in cis}
+    with Cmdb.open(cmdb_url) as cmdb:
+        begun = Deployments(cmdb).undecided(rfc.number)
+    waves: Sequence[Sequence[str]] = begun if begun is not None else ()
+    if begun is None and sites:
+        waves = plan_waves(plan_hosts(cis, rollout), rollout)
+    return tuple(frozenset(sites.get(host) for host in wave) for wave in waves)
 
 
 def _hear(facts: Facts, rfc: Rfc, dsl: str, cis: tuple[dict[str, Any], ...] | None, sources: Sources) -> Facts:

@@ -24,7 +24,7 @@ from .rollout.debts import incur
 from .rollout.deployments import Deployment, Run
 from .rollout.holder import Holder
 from .rollout.journal import Journal
-from .rollout.planner import PlanHost, plan_waves
+from .rollout.planner import plan_hosts, plan_waves
 from .rollout.states import DeploymentState, HostState
 from .telling import concerns, teller, warned
 
@@ -86,7 +86,7 @@ def plan(
                 "use the inventory of this CMDB, without --limit"
             )
         rollout = clearing.policy.rollout
-        hosts = [PlanHost(str(ci["name"]), _group(ci, rollout.order_by)) for ci in clearing.cis]
+        hosts = plan_hosts(clearing.cis, rollout)
         waves = plan_waves(hosts, rollout)
         package = {"name": rfc.release, "version": rfc.version, "digest": rfc.digest}
         if write and signer is not None:
@@ -162,11 +162,3 @@ def _refuse_moved_scope(journal: Journal, current: Deployment, selected: Collect
 def _result(run: Run | None, sentence: str, changed: bool) -> dict[str, Any]:
     facts = {} if run is None else {"tidegate_run": {"deployment": run.deployment, "token": run.token}}
     return {"changed": changed, "msg": sentence, "ansible_facts": facts}
-
-
-def _group(ci: dict[str, Any], attribute: str | None) -> str | None:
-    """The value of the CI's field or attribute that orders the rollout."""
-    if attribute is None:
-        return None
-    value = ci.get(attribute, ci["attributes"].get(attribute))
-    return None if value is None else str(value)

@@ -181,3 +181,16 @@ def test_a_control_is_waived_by_who_may_for_a_reason_and_a_time(office: Office) 
     assert cleared.startswith("0 ")
     assert "waived documentation" in cleared
     assert "waived by dora until" in cleared
+
+
+def test_a_rule_s_approval_is_given_by_who_has_its_role(office: Office) -> None:
+    path = office.path / "policy.yml"
+    policy = yaml.safe_load(path.read_text())
+    policy["approvals"]["normal"] = {"change-manager": 1}
+    path.write_text(yaml.safe_dump(policy))
+    assert "dora has none of them" in office.approve("dora")
+    path.write_text(yaml.safe_dump({**policy, "rules": [{"when": {"release": ["minor"], "risk": [4]}, "approvals": {"service-owner": 1}}]}))
+    assert office.approve("carl").startswith("0 ")
+    assert "0 of 1 approvals by the service-owner" in office.play("tidegate.release.clear")
+    assert "dora approved CHG0030001 as service-owner" in office.approve("dora")
+    assert "CHG0030001 is cleared" in office.play("tidegate.release.clear")

@@ -22,15 +22,6 @@ def state(_facts: Facts, rfc: Rfc) -> Finding:
     return failed(f"{rfc.number} is {STATES[rfc.state]}", "bring it to Scheduled (-2) by the change process")
 
 
-def window(facts: Facts, rfc: Rfc) -> Finding:
-    when = f"{rfc.start_date.isoformat()} to {rfc.end_date.isoformat()}"
-    if facts.now < rfc.start_date:
-        return failed(f"the window {when} has not opened", "wait for it, or have the RFC rescheduled")
-    if facts.now >= rfc.end_date:
-        return failed(f"the window {when} is over", "have the RFC rescheduled; a missed window is never made up for")
-    return passed(f"the window {when} is open")
-
-
 def scope(facts: Facts, _rfc: Rfc) -> Finding:
     selected = facts.known(facts.scope, "scope")
     if not selected:

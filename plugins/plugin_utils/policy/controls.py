@@ -14,7 +14,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ..rfc.model import Rfc
-from . import change, package, people, signed
+from . import calendar, change, package, people, signed
 from .communication import communication
 from .facts import Facts, NotKnown
 from .findings import REASONS, Control, Finding, Result, failed, unknown
@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 CONTROLS: Mapping[str, Callable[[Facts, Rfc], Finding]] = {
     "rfc_schema": change.schema,
     "rfc_state": change.state,
-    "window": change.window,
+    "window": calendar.window,
+    "freeze": calendar.freeze,
     "digest": package.digest,
     "payload_archived": package.archived,
     "payload_intact": package.intact,

@@ -17,6 +17,7 @@ from .model import Policy
 if TYPE_CHECKING:
     from ..evidence.trust import Judgement
     from ..rollout.debts import Debt
+    from .calendar import Calendars
 
 _T = TypeVar("_T")
 
@@ -54,6 +55,7 @@ _SOURCES = {
     "package": ("the DSL could not be read", "make it readable"),
     "scope": ("the CIs could not be selected", "correct the scope, or make the CMDB readable"),
     "own": ("its conditions could not be evaluated", "correct them in the policy"),
+    "calendars": ("the calendars could not be read", "correct them, or calendars in the policy"),
     "channels": ("the channels could not be looked at", "correct communication in the policy"),
     "debts": ("what earlier changes owe could not be read", "make the CMDB readable"),
     "evidence": ("the evidence could not be read", "make the DSL and the CMDB readable"),
@@ -63,15 +65,15 @@ _SOURCES = {
 @dataclass(frozen=True)
 class Facts:
     """Everything that controls look at. ``None`` stands for what could not be found out; ``errors`` has the reason by the name of the
-    source: ``rfc``, ``policy``, ``package``, ``scope``, ``own``, ``debts``, ``channels`` or ``evidence``.
+    source: ``rfc``, ``policy``, ``package``, ``scope``, ``own``, ``debts``, ``calendars``, ``channels`` or ``evidence``.
 
     ``policy`` is the policy with the rules that apply to this change. ``scope`` names the CIs that the RFC's scope selects now.
     ``evidence``: the judgement of each kind of evidence that the policy's ``trust`` asks for. ``signed_approvals``: that of each role whose
     signed approval the policy asks for, for this type of RFC. ``builders``: the people of the policy who signed the package.
     ``waivers``: the judgement of each control that the policy lets people waive. ``live``: each version of the release that a CI of the
-    scope has, with the name of such a CI. ``own``: what the policy's own controls come to, by name. ``debts``: what
-    earlier emergency changes of the release owe, settled or not. ``channels``: why each channel of the policy can't be
-    used, empty when it can.
+    scope has, with the name of such a CI. ``own``: what the policy's own controls come to, by name. ``debts``: what earlier emergency
+    changes of the release owe, settled or not. ``calendars``: the windows and freezes that matter. ``waves``: the sites of each wave that
+    is still to be done, in order. ``channels``: why each channel of the policy can't be used, empty when it can.
     """
 
     now: datetime
@@ -86,6 +88,8 @@ class Facts:
     live: Mapping[str, str] | None = None
     own: Mapping[str, Finding] = field(default_factory=dict)
     debts: tuple[Debt, ...] | None = None
+    calendars: Calendars | None = None
+    waves: tuple[frozenset[str | None], ...] | None = None
     channels: Mapping[str, str] | None = None
     errors: Mapping[str, str] = field(default_factory=dict)
 

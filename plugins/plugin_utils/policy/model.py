@@ -20,7 +20,10 @@ from .communication import Communication, check_communication, communication_of
 DEFAULT = Path(__file__).parent / "default.yml"
 # The controls that a policy may let people waive, for they weigh what people have to do; and those that nobody may.
 WAIVABLE = frozenset(
-    {"window", "malware", "evidence", "documentation", "duties", "backout_plan", "version", "responsibilities", "communication"}
+    {
+        *("window", "freeze", "malware", "evidence", "documentation", "duties", "backout_plan", "version", "responsibilities"),
+        "communication",
+    }
 )
 CONTROLS = WAIVABLE | {
     *("rfc_schema", "rfc_state", "digest", "payload_archived", "payload_intact", "signatures", "scope", "approvals", "debts"),
@@ -89,6 +92,14 @@ class OwnControl:
 
 
 @dataclass(frozen=True)
+class CalendarFiles:
+    """Absolute paths of iCalendar files, or patterns of them: maintenance windows, and freezes."""
+
+    windows: tuple[str, ...] = ()
+    freezes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Policy:
     """``approvals``: for each type of RFC how many distinct people have to approve it, by what it says itself; or how many in each role,
     by evidence that they signed. ``separate``: duties out of requester, builder and approver that one person may not have together.
@@ -110,6 +121,7 @@ class Policy:
     rules: tuple[Rule, ...] = ()
     controls: tuple[OwnControl, ...] = ()
     emergency: Mapping[str, int] = field(default_factory=dict)
+    calendars: CalendarFiles = CalendarFiles()
     communication: Communication = field(default_factory=Communication)
 
     def of(self, release: str, change: str, risk: int) -> Policy:
@@ -151,6 +163,7 @@ def load_policy(path: str | Path | None = None) -> Policy:
             total_budget=_share(budget["total"]),
             on_failure=rollout["on_failure"],
             keep=rollout["keep"],
+            wave_minutes=rollout["wave_minutes"],
         ),
         people=people,
         trust=_trust(own.get("trust", {})),
@@ -160,6 +173,7 @@ def load_policy(path: str | Path | None = None) -> Policy:
         versions=own.get("versions", base["versions"]),
         responsibilities={step: _responsibility(parts) for step, parts in own.get("responsibilities", {}).items()},
         rules=tuple(_rule(described) for described in own.get("rules", ())),
+        calendars=_calendars(own.get("calendars", {}), Path(path or DEFAULT).absolute().parent),
         emergency=own.get("emergency", base["emergency"]),
         communication=communication_of(own.get("communication", {})),
         controls=tuple(_own_control(described) for described in own.get("controls", ())),
@@ -227,6 +241,11 @@ def _people(document: Document) -> dict[str, Person]:
 
 def _share(value: int | str) -> Share:
     return Share(int(value[:-1]), percent=True) if isinstance(value, str) else Share(value)
+
+
+def _calendars(described: Mapping[str, Any], folder: Path) -> CalendarFiles:
+    """The patterns, below the folder of the policy where they are relative."""
+    return CalendarFiles(**{kind: tuple(str(folder / pattern) for pattern in described.get(kind, ())) for kind in ("windows", "freezes")})
 
 
 def _trust(described: Mapping[str, Any]) -> dict[str, Trust]:

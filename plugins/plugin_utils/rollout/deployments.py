@@ -129,6 +129,15 @@ class Deployments:
             rows = connection.execute(sa.select(table).where(table.c.deployment_id == deployment_id).order_by(table.c.number))
             return [(row.number, _W(row.state), row.decision) for row in rows]
 
+    def undecided(self, rfc: str) -> list[list[str]] | None:
+        """The hosts of each wave of an RFC's open deployment that is not decided yet, in order; ``None`` when none is open."""
+        deployment = self.latest(rfc)
+        if deployment is None or deployment.state not in states.OPEN:
+            return None
+        open_ = [number for number, state, _decision in self.waves(deployment.id) if state is not WaveState.DECIDED]
+        targets = self.targets(deployment.id)
+        return [[target.host for target in targets if target.wave == number] for number in open_]
+
     def events(self, deployment_id: int) -> list[Event]:
         """What the journal says of a deployment but not of single hosts, in order."""
         table = self._t.journal

@@ -14,6 +14,7 @@ import pytest
 from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.statement import KINDS, Statement
 from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.trust import Counted, Judgement
 from ansible_collections.tidegate.release.plugins.plugin_utils.policy import controls
+from ansible_collections.tidegate.release.plugins.plugin_utils.policy.calendar import Calendars, Event
 from ansible_collections.tidegate.release.plugins.plugin_utils.policy.clearance import Clearance, evaluate
 from ansible_collections.tidegate.release.plugins.plugin_utils.policy.communication import Channel, Communication
 from ansible_collections.tidegate.release.plugins.plugin_utils.policy.controls import CONTROLS
@@ -37,6 +38,8 @@ DIGEST, OTHER = "sha256:" + "a" * 64, "sha256:" + "b" * 64
 START = datetime(2027, 3, 1, 22, tzinfo=UTC)
 END = START + timedelta(hours=4)
 TICK = timedelta(microseconds=1)
+MINUTE = timedelta(minutes=1)
+NIGHT = Event("night", START, END, frozenset({"ams"}))
 
 
 def approval(approver: str = "carl", state: str = "approved", decided_at: datetime | None = START - timedelta(days=1)) -> Approval:
@@ -114,6 +117,8 @@ FACTS = Facts(
     evidence=EVIDENCE,
     builders=frozenset({"rita"}),
     debts=(debt(),),
+    calendars=Calendars(windows=(Event("nights", START, END, frozenset({"ams"})),), freezes=()),
+    waves=(frozenset({"ams"}), frozenset({"ams"})),
     channels={"chat": "", "desk": "", "spare": "it has no address"},
 )
 
@@ -133,7 +138,7 @@ def test_what_is_in_order_is_granted() -> None:
     assert clearance.granted
     assert [control.name for control in clearance.controls] == list(CONTROLS)
     assert {control.result for control in clearance.controls} == {Result.PASS}
-    assert clearance.sentence() == "CHG0030001 is cleared: hello 1.0, 18 controls."
+    assert clearance.sentence() == "CHG0030001 is cleared: hello 1.0, 19 controls."
 
 
 @pytest.mark.parametrize(
@@ -144,6 +149,18 @@ def test_what_is_in_order_is_granted() -> None:
         ("rfc_state", {"on_hold": True, "state": -1}),
         ("window", {"now": START - TICK}),
         ("window", {"now": END}),
+        ("window", {"now": END - 10 * MINUTE + TICK}),
+        ("window", {"waves": (frozenset({"ams"}), frozenset({"ams", "fra"}))}),
+        ("window", {"waves": (frozenset({None}),)}),
+        ("window", {"calendars": Calendars(windows=(), freezes=())}),
+        ("window", {"calendars": Calendars(windows=(replace(NIGHT, start=START + TICK),), freezes=())}),
+        ("window", {"calendars": Calendars(windows=(replace(NIGHT, end=START + 5 * MINUTE - TICK),), freezes=())}),
+        ("window", {"calendars": Calendars(windows=(replace(NIGHT, releases=frozenset({"other"})),), freezes=())}),
+        ("freeze", {"calendars": Calendars(freezes=(replace(NIGHT, start=START - TICK, end=START + TICK),))}),
+        ("freeze", {"calendars": Calendars(freezes=(replace(NIGHT, start=START + 10 * MINUTE - TICK),))}),
+        ("freeze", {"calendars": Calendars(freezes=(replace(NIGHT, sites=frozenset()),))}),
+        ("freeze", {"calendars": Calendars(freezes=(replace(NIGHT, releases=frozenset({"hello"})),))}),
+        ("freeze", {"calendars": Calendars(freezes=(replace(NIGHT, sites=frozenset({"fra"})),)), "waves": (frozenset({None}),)}),
         ("digest", {"digest": OTHER}),
         ("digest", {"package": replace(PACKAGE, archived=OTHER)}),
         ("payload_archived", {"package": ABSENT}),
@@ -197,9 +214,29 @@ def test_a_control_fails_alone_and_says_what_to_do(name: str, changes: dict[str,
     assert failed[name].remedy
 
 
-@pytest.mark.parametrize("now", [START, END - TICK, START.astimezone(datetime.fromisoformat("2027-01-01T00:00:00+05:45").tzinfo)])
-def test_the_window_is_open_from_its_start_until_before_its_end(now: datetime) -> None:
+@pytest.mark.parametrize("now", [START, END - 10 * MINUTE, START.astimezone(datetime.fromisoformat("2027-01-01T00:00:00+05:45").tzinfo)])
+def test_the_window_is_open_from_its_start_until_the_waves_do_not_fit_any_more(now: datetime) -> None:
     assert result("window", facts(now=now)).result is Result.PASS
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        replace(NIGHT, end=START),
+        replace(NIGHT, start=START + 10 * MINUTE),
+        replace(NIGHT, sites=frozenset({"fra"})),
+        replace(NIGHT, releases=frozenset({"other"})),
+    ],
+)
+def test_a_freeze_of_another_time_site_or_release_stops_nothing(event: Event) -> None:
+    assert result("freeze", facts(calendars=Calendars(freezes=(event,)))).result is Result.PASS
+
+
+def test_a_wave_whose_window_opens_later_waits_for_it() -> None:
+    later = replace(NIGHT, sites=frozenset({"fra"}), start=START + timedelta(hours=1))
+    found = result("window", facts(calendars=Calendars(windows=(NIGHT, later)), waves=(frozenset({"ams"}), frozenset({"fra"}))))
+    assert found.result is Result.PASS
+    assert f"wave 2 has to wait until {(START + timedelta(hours=1)).isoformat()}" in found.reason
 
 
 @pytest.mark.parametrize("state", [-2, -1])
@@ -226,9 +263,23 @@ def test_an_rfc_may_be_scheduled_or_under_way(state: int) -> None:
         ({"scope": None, "errors": {"scope": "not a database"}}, {"scope"}),
         (
             {"policy": None, "errors": {"policy": "policy.yml:3: wrong"}},
-            {"approvals", "duties", "responsibilities", "version", "documentation", "signatures", "malware", "evidence", "communication"},
+            {
+                "approvals",
+                "duties",
+                "freeze",
+                "responsibilities",
+                "version",
+                "window",
+                "documentation",
+                "signatures",
+                "malware",
+                "evidence",
+                "communication",
+            },
         ),
         ({"builders": None}, {"duties", "responsibilities"}),
+        ({"calendars": None, "errors": {"calendars": "no such file"}}, {"window", "freeze"}),
+        ({"waves": None}, {"window", "freeze"}),
         ({"live": None}, {"version"}),
         ({"channels": None, "errors": {"channels": "it broke"}}, {"communication"}),
         ({"debts": None, "errors": {"debts": "it is locked"}}, {"debts"}),
