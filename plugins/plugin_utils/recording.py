@@ -18,11 +18,10 @@ from .rfc.course import Course, Outcome, cleared_as, course_of, move
 from .rfc.model import IMPLEMENT
 from .rfc.objectives import check_objectives
 from .rfc.source import Change
-from .rollout.deployments import Deployment, Event, Run
+from .rollout.deployments import CHECKED, NOT_RECORDED, RECORDED, Deployment, Event, Run
 from .rollout.journal import Journal
 from .rollout.states import DeploymentState
 
-CHECKED, RECORDED, NOT_RECORDED = "objectives", "change_recorded", "change_not_recorded"
 # What is said of these in the change; the others are the journal's own business.
 _NOTED = ("planned", "staging_decided", "decided", "backing_out", "completed", "backed_out", "cancelled")
 

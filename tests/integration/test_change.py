@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -131,11 +132,54 @@ def test_what_the_objectives_say_closes_the_change(fleet: Fleet, instance: Insta
     assert done.returncode == 0, done.stdout
     assert "objective sings was not met" in " ".join(done.stdout.split())
     assert rfc.read_text() == before
+    assert json.loads((fleet.path / "report" / "report.json").read_text())["deployments"][0]["close_code"] == "successful_issues"
     ((state, code, notes),) = fleet.rows("select state, close_code, close_notes from change")
     assert (state, code) == (0, "successful_issues")
     assert "Objective says its version: met" in notes
     assert "Objective sings: not met: health check 'sings' did not pass within 1 s" in notes
 
+    page = (fleet.path / "report" / "report.html").read_text()
+    assert "closed as <strong>successful issues</strong>" in page
+    assert "✓ says its version: met" in page
+    assert "✕ sings: not met, health check" in page
+
     undone = fleet.play("tidegate.release.backout", {"tidegate_rfc": str(rfc)})
     assert undone.returncode == 0, undone.stdout
     assert fleet.rows("select state, close_code from change") == [(0, "unsuccessful")]
+
+
+def test_a_back_out_that_the_change_system_missed_is_caught_up_with_by_either_command(fleet: Fleet, instance: Instance) -> None:
+    for number, version, verb in (("CHG0001", "1.0", "deploy"), ("CHG0002", "1.1", "backout")):
+        instance.change(number, ("hello", version, fleet.archive(version, **BROKEN)))
+        instance.ignores = {"close_code"}
+        failed = deploy(fleet, instance, number)
+        assert failed.returncode != 0
+        assert "close_code should be 'unsuccessful' and is ''" in " ".join(failed.stdout.split())
+        assert fleet.state(number) == "backed_out"
+        instance.ignores = set()
+        again = fleet.play(f"tidegate.release.{verb}", {"tidegate_rfc": instance.address(number)})
+        assert (again.returncode == 0) is (verb == "backout"), again.stdout
+        assert instance.record(number)["close_code"] == "unsuccessful", again.stdout
+
+
+def test_a_change_that_is_edited_or_canceled_while_it_is_under_way_stops_the_next_wave(fleet: Fleet, instance: Instance) -> None:
+    written = instance.update
+    edits = {"CHG0001": {"backout_plan": "None."}, "CHG0002": {"state": "4"}}
+    words = {"CHG0001": "edited since it was cleared", "CHG0002": "the RFC is Canceled"}
+
+    def update(table: str, sys_id: str, body: dict[str, str]) -> None:
+        written(table, sys_id, body)
+        row = instance.tables[table][sys_id]
+        if "gate after staging" in body.get("work_notes", ""):
+            row.update(edits[row["number"]])
+
+    instance.update = update  # type: ignore[method-assign]
+    for number, version in (("CHG0001", "1.0"), ("CHG0002", "1.1")):
+        instance.change(number, ("hello", version, fleet.archive(version)))
+        held = deploy(fleet, instance, number)
+        assert held.returncode != 0
+        assert words[number] in " ".join(held.stdout.split())
+        assert sorted(fleet.host_states(number).values()) == ["active", "staged", "staged"]
+        if number == "CHG0001":  # cleared again as it reads now, it goes on
+            done = deploy(fleet, instance, number)
+            assert done.returncode == 0, done.stdout

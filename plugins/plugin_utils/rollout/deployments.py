@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
 _D, _H, _W = DeploymentState, HostState, WaveState
 
+# What the journal says of a deployment's change: its objectives were checked, its record was written, or could not be.
+CHECKED, RECORDED, NOT_RECORDED = "objectives", "change_recorded", "change_not_recorded"
+
 
 @dataclass(frozen=True)
 class Run:
