@@ -32,6 +32,7 @@ from .policy.controls import TIMED, evaluate_controls
 from .policy.facts import Facts, PackageFacts
 from .policy.model import DEFAULT, Policy, load_policy
 from .rfc.model import Rfc, load_rfc
+from .rfc.register import Overlap, overlapping
 from .rollout.debts import Debt, debts
 from .rollout.deployments import Deployments
 from .rollout.options import Rollout
@@ -161,13 +162,19 @@ class Sources:
 
 
 def _plan(facts: Facts, rfc: Rfc, cmdb_url: str, cis: tuple[dict[str, Any], ...] | None, sources: Sources) -> Facts:
-    """Add the sites of the waves that are to be done, and the calendars that they have to fit into."""
+    """Add the sites of the waves that are to be done, the calendars that they have to fit into, and what else is planned."""
     policy = facts.policy
+    facts = replace(facts, overlaps=None if cis is None else sources.ask("overlaps", lambda: _overlaps(cmdb_url, rfc, cis)))
     if policy is None:
         return facts
     calendars = sources.ask("calendars", lambda: read_calendars(policy.calendars, *horizon(facts.now, rfc.end_date)))
     waves = None if cis is None else sources.ask("scope", lambda: _waves(cmdb_url, rfc, cis, policy.rollout))
     return replace(facts, calendars=calendars, waves=waves)
+
+
+def _overlaps(cmdb_url: str, rfc: Rfc, cis: Iterable[Mapping[str, Any]]) -> tuple[Overlap, ...]:
+    with Cmdb.open(cmdb_url) as cmdb:
+        return tuple(overlapping(cmdb, rfc, {str(ci["name"]) for ci in cis}))
 
 
 def _waves(cmdb_url: str, rfc: Rfc, cis: Iterable[Mapping[str, Any]], rollout: Rollout) -> tuple[Sites, ...]:

@@ -29,6 +29,7 @@ CONTROLS: Mapping[str, Callable[[Facts, Rfc], Finding]] = {
     "rfc_state": change.state,
     "window": calendar.window,
     "freeze": calendar.freeze,
+    "conflicts": change.conflicts,
     "digest": package.digest,
     "payload_archived": package.archived,
     "payload_intact": package.intact,

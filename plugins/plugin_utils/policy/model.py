@@ -21,7 +21,7 @@ DEFAULT = Path(__file__).parent / "default.yml"
 # The controls that a policy may let people waive, for they weigh what people have to do; and those that nobody may.
 WAIVABLE = frozenset(
     {
-        *("window", "freeze", "malware", "evidence", "documentation", "duties", "backout_plan", "version", "responsibilities"),
+        *("window", "freeze", "conflicts", "malware", "evidence", "documentation", "duties", "backout_plan", "version", "responsibilities"),
         "communication",
     }
 )

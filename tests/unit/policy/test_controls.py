@@ -29,6 +29,7 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.policy.model impo
     Trust,
 )
 from ansible_collections.tidegate.release.plugins.plugin_utils.rfc.model import Approval, Rfc
+from ansible_collections.tidegate.release.plugins.plugin_utils.rfc.register import Overlap, Planned
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.debts import Debt
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.options import Rollout
 from hypothesis import given
@@ -39,6 +40,7 @@ START = datetime(2027, 3, 1, 22, tzinfo=UTC)
 END = START + timedelta(hours=4)
 TICK = timedelta(microseconds=1)
 MINUTE = timedelta(minutes=1)
+OTHER_CHANGE = Planned("CHG0030002", -2, "shop", "3.1", "Shop", START, END, START, ("web1",), ("ams",))
 NIGHT = Event("night", START, END, frozenset({"ams"}))
 
 
@@ -119,6 +121,7 @@ FACTS = Facts(
     debts=(debt(),),
     calendars=Calendars(windows=(Event("nights", START, END, frozenset({"ams"})),), freezes=()),
     waves=(frozenset({"ams"}), frozenset({"ams"})),
+    overlaps=(),
     channels={"chat": "", "desk": "", "spare": "it has no address"},
 )
 
@@ -138,7 +141,7 @@ def test_what_is_in_order_is_granted() -> None:
     assert clearance.granted
     assert [control.name for control in clearance.controls] == list(CONTROLS)
     assert {control.result for control in clearance.controls} == {Result.PASS}
-    assert clearance.sentence() == "CHG0030001 is cleared: hello 1.0, 19 controls."
+    assert clearance.sentence() == "CHG0030001 is cleared: hello 1.0, 20 controls."
 
 
 @pytest.mark.parametrize(
@@ -161,6 +164,7 @@ def test_what_is_in_order_is_granted() -> None:
         ("freeze", {"calendars": Calendars(freezes=(replace(NIGHT, sites=frozenset()),))}),
         ("freeze", {"calendars": Calendars(freezes=(replace(NIGHT, releases=frozenset({"hello"})),))}),
         ("freeze", {"calendars": Calendars(freezes=(replace(NIGHT, sites=frozenset({"fra"})),)), "waves": (frozenset({None}),)}),
+        ("conflicts", {"overlaps": (Overlap(OTHER_CHANGE, ("web1",)),)}),
         ("digest", {"digest": OTHER}),
         ("digest", {"package": replace(PACKAGE, archived=OTHER)}),
         ("payload_archived", {"package": ABSENT}),
@@ -280,6 +284,7 @@ def test_an_rfc_may_be_scheduled_or_under_way(state: int) -> None:
         ({"builders": None}, {"duties", "responsibilities"}),
         ({"calendars": None, "errors": {"calendars": "no such file"}}, {"window", "freeze"}),
         ({"waves": None}, {"window", "freeze"}),
+        ({"overlaps": None, "errors": {"overlaps": "it is locked"}}, {"conflicts"}),
         ({"live": None}, {"version"}),
         ({"channels": None, "errors": {"channels": "it broke"}}, {"communication"}),
         ({"debts": None, "errors": {"debts": "it is locked"}}, {"debts"}),
