@@ -9,7 +9,7 @@ A source that can't be read is a fact too: it makes controls inconclusive instea
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -28,6 +28,7 @@ from .evidence.trust import Judgement, judge, judge_approvals, judge_waiver, sig
 from .expressions import evaluate_own
 from .policy.calendar import Sites
 from .policy.clearance import Clearance, evaluate
+from .policy.controls import TIMED, evaluate_controls
 from .policy.facts import Facts, PackageFacts
 from .policy.model import DEFAULT, Policy, load_policy
 from .rfc.model import Rfc, load_rfc
@@ -111,6 +112,33 @@ def clear(rfc_path: str, dsl: str, cmdb_url: str, policy_path: str | None, now: 
         if own:
             facts = replace(facts, own=sources.ask("own", lambda: evaluate_own(own, _names(facts, cis))) or {})
     return Clearing(evaluate(facts), rfc, facts.policy, cis or ())
+
+
+def closed(rfc: Rfc, hosts: Collection[str], dsl: str | None, cmdb_url: str, policy_path: str | None, now: datetime) -> str:
+    """Why now is no time for a wave with ``hosts``, by the RFC's window, those of their sites, and freezes; empty when it is.
+
+    Waivers of these controls count here as they do in a clearance.
+    """
+    sources = Sources()
+    policy = sources.ask("policy", lambda: load_policy(policy_path))
+    facts = Facts(now=now, rfc=rfc, policy=policy, errors=sources.errors)
+    if policy is not None:
+        timed = set(TIMED) & policy.waivers.keys()
+        said = sources.ask("evidence", lambda: _judge(str(dsl), policy, rfc, rfc.digest, _select(cmdb_url, rfc), now)) if timed else None
+        facts = replace(
+            facts,
+            waves=sources.ask("scope", lambda: (_sites(cmdb_url, hosts),)),
+            calendars=sources.ask("calendars", lambda: read_calendars(policy.calendars, *horizon(now, rfc.end_date))),
+            builders=said.builders if said else None,
+            waivers=said.waivers if said else {},
+        )
+    return "; ".join(control.reason.replace("\n", "; ") for control in evaluate_controls(facts, TIMED) if control.blocks)
+
+
+def _sites(cmdb_url: str, hosts: Collection[str]) -> Sites:
+    with Cmdb.open(cmdb_url) as cmdb:
+        found = {str(ci["name"]): ci["site"] for ci in cmdb.cis()}
+    return frozenset(found.get(host) for host in hosts)
 
 
 class Sources:

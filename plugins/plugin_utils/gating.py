@@ -6,30 +6,29 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, replace
 from datetime import datetime
 from typing import Any
 
 from .errors import TidegateError
 from .recording import check, follow, start
 from .rfc.course import cleared_as
-from .rfc.model import IMPLEMENT, SCHEDULED, STATES
+from .rfc.model import IMPLEMENT, SCHEDULED, STATES, Rfc
 from .rfc.source import Change
 from .rollout import states
 from .rollout.deployments import Deployment, Run, Target
-from .rollout.gate import GateDecision, GateInputs, StageCounts, WaveCounts, decide, decide_staging, may_not_start
+from .rollout.gate import GateDecision, GateInputs, StageCounts, WaveCounts, decide, decide_staging
 from .rollout.journal import Journal
 from .rollout.states import DeploymentState, HostState, WaveState
 from .telling import Tell, warned
-from .trusting import Release
 
-Distrust = Callable[[Release], str]  # why a package must not be used now; empty when it may be
+Stops = Callable[[Rfc, Sequence[str]], str]  # why a wave of these hosts must not start now, whatever the RFC itself says; empty when it may
 
 _BAD = (HostState.FAILED, HostState.STUCK, HostState.STAGE_FAILED)
 
 
-def decide_staging_gate(journal: Journal, run: Run, change: Change, distrust: Distrust, tell: Tell, now: datetime) -> dict[str, Any]:
+def decide_staging_gate(journal: Journal, run: Run, change: Change, stops: Stops, tell: Tell, now: datetime) -> dict[str, Any]:
     """Open the first wave or hold; nothing to decide when the deployment is past staging.
 
     The RFC is read again, and the change has to be brought to Implement before anything starts.
@@ -42,9 +41,8 @@ def decide_staging_gate(journal: Journal, run: Run, change: Change, distrust: Di
     for number in sorted({target.wave for target in targets}):
         states_ = Counter(target.state for target in targets if target.wave == number)
         counts.append(StageCounts(size=states_.total(), staged=states_[HostState.STAGED], failed=states_[HostState.STAGE_FAILED]))
-    says = _read_rfc(journal, change, deployment, now)
-    stop = may_not_start(says.window_open, says.on_hold, says.halted) or distrust(_release(deployment))
-    decision = decide_staging(counts, deployment.rollout, stop)
+    first = [target.host for target in targets if target.wave == 1]
+    decision = decide_staging(counts, deployment.rollout, _stop(journal, change, deployment, stops, first))
     if decision.decision == "proceed":
         problem = start(journal, run, change, now)
         decision = GateDecision("hold", problem) if problem else decision
@@ -55,7 +53,7 @@ def decide_staging_gate(journal: Journal, run: Run, change: Change, distrust: Di
     )
 
 
-def decide_wave_gate(journal: Journal, run: Run, change: Change, distrust: Distrust, tell: Tell, now: datetime) -> dict[str, Any]:
+def decide_wave_gate(journal: Journal, run: Run, change: Change, stops: Stops, tell: Tell, now: datetime) -> dict[str, Any]:
     """Decide about the open wave; when all are decided, about the hosts that had got lost in them.
 
     Holds without writing when the deployment is not activating, for then somebody else has decided.
@@ -69,7 +67,7 @@ def decide_wave_gate(journal: Journal, run: Run, change: Change, distrust: Distr
     # A host that could not be staged never gets to its wave; staging's own gate has counted it, and the total still does.
     wave = [target for target in targets if number in (None, target.wave) and target.state is not HostState.STAGE_FAILED]
     counts = _count(wave)
-    says = _read_rfc(journal, change, deployment, now)
+    following = [target.host for target in targets if number is not None and target.wave == number + 1]
     decision = decide(
         GateInputs(
             wave=number or len(waves),
@@ -78,11 +76,8 @@ def decide_wave_gate(journal: Journal, run: Run, change: Change, distrust: Distr
             bad_so_far=sum(target.state in (*_BAD, HostState.LOST) for target in targets),
             total=len(targets),
             rollout=deployment.rollout if number else replace(deployment.rollout, wave_budget=deployment.rollout.total_budget),
-            window_open=says.window_open,
-            on_hold=says.on_hold,
-            halted=says.halted,
+            stop=_stop(journal, change, deployment, stops, following) if following else "",
             stuck=sum(target.state is HostState.STUCK for target in targets),
-            distrust=distrust(_release(deployment)),
         )
     )
     decision = GateDecision(decision.decision, decision.reason + _first_failure(wave))
@@ -131,10 +126,6 @@ def catch_up(journal: Journal, deployment: Deployment, change: Change, now: date
     return problems
 
 
-def _release(deployment: Deployment) -> Release:
-    return Release(deployment.release, deployment.version, deployment.digest)
-
-
 def _count(wave: list[Target]) -> WaveCounts:
     counted = Counter(target.state for target in wave)
     active, lost = counted[HostState.ACTIVE], counted[HostState.LOST]
@@ -142,31 +133,22 @@ def _count(wave: list[Target]) -> WaveCounts:
     return WaveCounts(size=len(wave), active=active, failed=failed, lost=lost, undone=len(wave) - active - failed - lost)
 
 
-@dataclass(frozen=True)
-class _Says:
-    """What the RFC says of the next wave. ``window_open`` and ``on_hold`` are ``None`` when it can't be read or is about something else.
-
-    ``halted``: why it does not allow the wave whatever the window, empty when it does.
-    """
-
-    window_open: bool | None
-    on_hold: bool | None
-    halted: str = ""
-
-
-def _read_rfc(journal: Journal, change: Change, deployment: Deployment, now: datetime) -> _Says:
+def _stop(journal: Journal, change: Change, deployment: Deployment, stops: Stops, hosts: Sequence[str]) -> str:
+    """Why a wave of ``hosts`` must not start now, empty when it may."""
+    unknown = "it could not be found out whether the RFC still allows the next wave"
     try:
         rfc = change.read()
     except TidegateError as error:
-        return _Says(None, None, str(error))
+        return f"{unknown}: {error}"
     if (rfc.number, rfc.digest) != (deployment.rfc, deployment.digest):
-        return _Says(None, None, "it is about something else now")
-    halted = ""
+        return f"{unknown}: it is about something else now"
+    if rfc.on_hold:
+        return "the RFC is on hold"
     if rfc.state not in (SCHEDULED, IMPLEMENT):
-        halted = f"the RFC is {STATES[rfc.state]}"
-    elif cleared_as(journal.cmdb, rfc.number) not in (None, rfc.fingerprint):
-        halted = "the RFC was edited since it was cleared; run deploy again to have it cleared as it is now"
-    return _Says(rfc.start_date <= now < rfc.end_date, rfc.on_hold, halted)
+        return f"the RFC is {STATES[rfc.state]}"
+    if cleared_as(journal.cmdb, rfc.number) not in (None, rfc.fingerprint):
+        return "the RFC was edited since it was cleared; run deploy again to have it cleared as it is now"
+    return stops(rfc, hosts)
 
 
 def _followed(

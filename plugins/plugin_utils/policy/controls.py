@@ -9,7 +9,7 @@ it in ``CONTROLS``. What is not known is inconclusive, never a pass: ``facts.kno
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -46,6 +46,8 @@ CONTROLS: Mapping[str, Callable[[Facts, Rfc], Finding]] = {
     "communication": communication,
 }
 
+TIMED = ("window", "freeze")  # what is looked at again before each wave
+
 
 def _own(name: str) -> Callable[[Facts, Rfc], Finding]:
     """A control of the policy's own: what its conditions came to was found out with the other facts."""
@@ -64,11 +66,13 @@ def _waived(finding: Finding, judgement: Judgement | None, barred: Mapping[str, 
     return Finding(Result.WAIVED, "\n".join((finding.reason, *words)))
 
 
-def evaluate_controls(facts: Facts) -> tuple[Control, ...]:
-    """Every control's result, whatever the others found; one that breaks has found nothing out."""
+def evaluate_controls(facts: Facts, only: Collection[str] | None = None) -> tuple[Control, ...]:
+    """Every control's result, or that of some, whatever the others found; one that breaks has found nothing out."""
     results = []
     own = {control.name: _own(control.name) for control in facts.policy.controls} if facts.policy else {}
     for name, control in {**CONTROLS, **own}.items():
+        if only is not None and name not in only:
+            continue
         if facts.rfc is not None:
             try:
                 finding = control(facts, facts.rfc)
