@@ -77,7 +77,7 @@ class Instance:
     hides: set[str] = field(default_factory=set)
     faults: list[tuple[int, dict[str, str], bytes]] = field(default_factory=list)
     delay: float = 0.0
-    trickle: bool = False
+    trickle: str = ""
     down: bool = False
     requests: list[tuple[str, str, dict[str, str]]] = field(default_factory=list)
     course: list[dict[str, str]] = field(default_factory=list)
@@ -313,12 +313,17 @@ def serve(folder: Path) -> Iterator[Instance]:
             return 200, {}, instance.show(instance.tables[table][sys_id], parameters)
 
         def answer(self, status: int, headers: dict[str, str], content: bytes) -> None:
+            if instance.trickle == "headers":
+                with contextlib.suppress(OSError):
+                    for _ in range(40):
+                        self.wfile.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+                        time.sleep(0.5)
             self.send_response(status)
             for name, value in ({"Content-Type": "application/json;charset=UTF-8"} | headers).items():
                 self.send_header(name, value)
             self.send_header("Content-Length", str(len(content)))
             self.end_headers()
-            if not instance.trickle:
+            if instance.trickle != "body":
                 self.wfile.write(content)
                 return
             with contextlib.suppress(OSError):

@@ -246,16 +246,17 @@ def test_a_busy_instance_is_asked_again_after_the_time_it_says(instance: Instanc
     assert "limits how often" in refusal(instance)
 
 
-@pytest.mark.parametrize("how", ["slow", "trickle", "down"])
+@pytest.mark.parametrize("how", ["slow", "body", "headers", "down"])
 def test_an_instance_that_does_not_answer_is_not_waited_for(instance: Instance, monkeypatch: pytest.MonkeyPatch, how: str) -> None:
     instance.change(NUMBER, RELEASE)
     monkeypatch.setattr(tableapi, "_LIMIT", 2.0)
     monkeypatch.setattr(tableapi, "_PATIENCE", (1.0, 1.0))
-    instance.delay, instance.trickle, instance.down = (30.0 if how == "slow" else 0.0), how == "trickle", how == "down"
+    instance.delay, instance.down = (30.0 if how == "slow" else 0.0), how == "down"
+    instance.trickle = how if how in ("body", "headers") else ""
     began = time.monotonic()
     assert "can't be reached" in refusal(instance) or "did not answer" in refusal(instance)
     assert time.monotonic() - began < 10
-    instance.delay = 0.0
+    instance.delay, instance.trickle = 0.0, ""
 
 
 # -- writing -------------------------------------------------------------------
