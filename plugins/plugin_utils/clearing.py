@@ -19,7 +19,7 @@ from .dsl.package import TITLE, load_package, verify_package
 from .errors import DocumentError, IntegrityError, TidegateError
 from .evidence.approval import Matter
 from .evidence.store import collect
-from .evidence.trust import Judgement, judge, judge_approvals, judge_waiver, signers
+from .evidence.trust import Judgement, judge, judge_approvals, judge_opinions, judge_waiver, signers
 from .policy.clearance import Clearance, evaluate
 from .policy.facts import Facts, PackageFacts
 from .policy.model import Policy, load_policy
@@ -47,6 +47,7 @@ class Said:
     approvals: dict[str, Judgement] | None
     builders: frozenset[str]
     waivers: dict[str, Judgement]
+    opinions: dict[str, Judgement]
 
 
 def clear(rfc_path: str, dsl: str, cmdb_url: str, policy_path: str | None, now: datetime) -> Clearing:
@@ -77,6 +78,7 @@ def clear(rfc_path: str, dsl: str, cmdb_url: str, policy_path: str | None, now: 
         signed_approvals=said.approvals if said else None,
         builders=said.builders if said else None,
         waivers=said.waivers if said else {},
+        opinions=said.opinions if said else None,
         errors={"rfc": rfc_error, "policy": policy_error, "package": package_error, "scope": scope_error, "evidence": evidence_error},
     )
     return Clearing(evaluate(facts), rfc, policy, cis or ())
@@ -129,7 +131,7 @@ def _judge(dsl: str, policy: Policy, rfc: Rfc, digest: str, cis: Iterable[Mappin
     roles = policy.approvals[rfc.type]
     asked = roles if isinstance(roles, Mapping) else {}
     if not policy.people:
-        return Said({}, {}, frozenset(), {})
+        return Said({}, {}, frozenset(), {}, {})
     evidence = collect(open_library(dsl).repository(rfc.release), digest)
     matter = None if cis is None else matter_of(rfc, cis)
     return Said(
@@ -137,6 +139,7 @@ def _judge(dsl: str, policy: Policy, rfc: Rfc, digest: str, cis: Iterable[Mappin
         {role: judge_approvals(evidence, policy, matter, role, count, now) for role, count in asked.items()} if matter else None,
         signers(evidence, policy, "package"),
         {control: judge_waiver(evidence, policy, matter, control, now) for control in policy.waivers} if matter else {},
+        judge_opinions(evidence, policy, digest, rfc.release, rfc.version, now),
     )
 
 

@@ -175,7 +175,7 @@ def test_an_rfc_that_can_not_be_read_is_told_with_every_fault(homes: Homes) -> N
 
 def test_a_policy_that_can_not_be_read_is_inconclusive(homes: Homes) -> None:
     assert blocking(homes.clear(policy=homes.path / "none.yml")) == dict.fromkeys(
-        ("approvals", "documentation", "duties", "signatures", "malware", "evidence"), "inconclusive"
+        ("approvals", "documentation", "duties", "signatures", "malware", "evidence", "opinions"), "inconclusive"
     )
 
 

@@ -61,7 +61,8 @@ class Facts:
     ``scope`` names the CIs that the RFC's scope selects now.
     ``evidence``: the judgement of each kind of evidence that the policy's ``trust`` asks for. ``signed_approvals``: that of each role whose
     signed approval the policy asks for, for this type of RFC. ``builders``: the people of the policy who signed the package.
-    ``waivers``: the judgement of each control that the policy lets people waive.
+    ``waivers``: the judgement of each control that the policy lets people waive. ``opinions``: that of the opinions of each role that the
+    policy asks.
     """
 
     now: datetime
@@ -73,6 +74,7 @@ class Facts:
     signed_approvals: Mapping[str, Judgement] | None = None
     builders: frozenset[str] | None = None
     waivers: Mapping[str, Judgement] = field(default_factory=dict)
+    opinions: Mapping[str, Judgement] | None = None
     errors: Mapping[str, str] = field(default_factory=dict)
 
     def known(self, value: _T | None, source: str) -> _T:

@@ -44,11 +44,19 @@ class Trust:
 
 
 @dataclass(frozen=True)
+class Quorum:
+    """How many distinct people have to give their opinion, and the mean score, 1 to 5, that it has to come to."""
+
+    quorum: int
+    minimum: float
+
+
+@dataclass(frozen=True)
 class Policy:
     """``approvals``: for each type of RFC how many distinct people have to approve it, by what it says itself; or how many in each role,
     by evidence that they signed. ``separate``: duties out of requester, builder and approver that one person may not have together.
     ``trust``: who has to sign evidence of each kind. ``documentation``: for each type of release, patterns that each have to be the name
-    of a document that comes with it. ``waivers``: who may waive which control.
+    of a document that comes with it. ``waivers``: who may waive which control. ``opinions``: what users in each role have to think.
     """
 
     approvals: Mapping[str, int | Mapping[str, int]]
@@ -58,6 +66,7 @@ class Policy:
     separate: frozenset[str] = frozenset({"requester", "approver"})
     documentation: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     waivers: Mapping[str, Trust] = field(default_factory=dict)
+    opinions: Mapping[str, Quorum] = field(default_factory=dict)
 
 
 def load_policy(path: str | Path | None = None) -> Policy:
@@ -84,6 +93,7 @@ def load_policy(path: str | Path | None = None) -> Policy:
         trust={kind: Trust(**wanted) for kind, wanted in own.get("trust", {}).items()},
         separate=frozenset(own.get("separate", base["separate"])),
         waivers={control: Trust(**wanted) for control, wanted in own.get("waivers", {}).items()},
+        opinions={role: Quorum(**wanted) for role, wanted in own.get("opinions", {}).items()},
         documentation={kind: tuple(wanted) for kind, wanted in own.get("documentation", base["documentation"]).items()},
     )
 
@@ -152,6 +162,10 @@ def _check_trust(document: Document, people: Mapping[str, Person]) -> None:
             if document.is_good((section, kind)):
                 place = (section, kind, "threshold" if "threshold" in wanted else "role")
                 _check_role(document, people, wanted["role"], wanted.get("threshold", 1), (section, kind, "role"), place)
+    opinions = document.data.get("opinions", {})
+    for role, wanted in opinions.items() if isinstance(opinions, dict) else ():
+        if document.is_good(("opinions", role)):
+            _check_role(document, people, role, wanted["quorum"], ("opinions", role), ("opinions", role, "quorum"))
     approvals = document.data.get("approvals", {})
     for kind, wanted in approvals.items() if isinstance(approvals, dict) else ():
         if document.is_good(("approvals", kind)) and isinstance(wanted, dict):

@@ -18,7 +18,7 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.policy.clearance 
 from ansible_collections.tidegate.release.plugins.plugin_utils.policy.controls import CONTROLS
 from ansible_collections.tidegate.release.plugins.plugin_utils.policy.facts import Facts, PackageFacts
 from ansible_collections.tidegate.release.plugins.plugin_utils.policy.findings import Control, Result
-from ansible_collections.tidegate.release.plugins.plugin_utils.policy.model import Person, Policy, PublicKey, Trust
+from ansible_collections.tidegate.release.plugins.plugin_utils.policy.model import Person, Policy, PublicKey, Quorum, Trust
 from ansible_collections.tidegate.release.plugins.plugin_utils.rfc.model import Approval, Rfc
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.options import Rollout
 from hypothesis import given
@@ -72,6 +72,7 @@ EVIDENCE = {
     "licence": said("licence", ("rita", {"declared": "MIT"})),
     "test-result": said("test-result", ("rita", {})),
 }
+OPINIONS = {"tester": said("opinion", ("tess", {"score": 4, "blocking": False}))}
 ABSENT = PackageFacts(None, "")
 PACKAGE = PackageFacts(DIGEST, "", "minor", {"README.md": 9, "docs/operations.md": 1, "empty-operations": 0})
 FACTS = Facts(
@@ -84,11 +85,13 @@ FACTS = Facts(
         trust=dict.fromkeys(EVIDENCE, TRUST),
         separate=frozenset({"requester", "builder", "approver"}),
         documentation={"minor": ("README*", "*operations*")},
+        opinions={"tester": Quorum(1, 3)},
     ),
     package=PACKAGE,
     scope=("web1", "web2"),
     evidence=EVIDENCE,
     builders=frozenset({"rita"}),
+    opinions=OPINIONS,
 )
 
 
@@ -107,7 +110,7 @@ def test_what_is_in_order_is_granted() -> None:
     assert clearance.granted
     assert [control.name for control in clearance.controls] == list(CONTROLS)
     assert {control.result for control in clearance.controls} == {Result.PASS}
-    assert clearance.sentence() == "CHG0030001 is cleared: hello 1.0, 14 controls."
+    assert clearance.sentence() == "CHG0030001 is cleared: hello 1.0, 15 controls."
 
 
 @pytest.mark.parametrize(
@@ -132,6 +135,8 @@ def test_what_is_in_order_is_granted() -> None:
         ("evidence", {"evidence": {**EVIDENCE, "sbom": said("sbom")}}),
         ("evidence", {"evidence": {**EVIDENCE, "test-result": said("test-result")}}),
         ("evidence", {"evidence": {**EVIDENCE, "licence": said("licence", ("rita", {"declared": None}))}}),
+        ("opinions", {"opinions": {"tester": said("opinion")}}),
+        ("opinions", {"opinions": {"tester": said("opinion", ("tess", {"score": 5, "blocking": True}))}}),
         ("scope", {"scope": ()}),
         ("approvals", {"approvals": ()}),
         ("approvals", {"approvals": (approval(state="requested"),)}),
@@ -170,22 +175,29 @@ def test_an_rfc_may_be_scheduled_or_under_way(state: int) -> None:
     ("changes", "names"),
     [
         (
-            {"package": None, "evidence": None, "errors": {"package": "no such directory", "evidence": "no such directory"}},
-            {"digest", "payload_archived", "payload_intact", "documentation", "signatures", "malware", "evidence"},
+            {
+                "package": None,
+                "evidence": None,
+                "opinions": None,
+                "errors": {"package": "no such directory", "evidence": "no such directory"},
+            },
+            {"digest", "payload_archived", "payload_intact", "documentation", "signatures", "malware", "evidence", "opinions"},
         ),
         (
             {"package": ABSENT, "evidence": None},
-            {"digest", "payload_intact", "documentation", "signatures", "malware", "evidence"},
+            {"digest", "payload_intact", "documentation", "signatures", "malware", "evidence", "opinions"},
         ),
         ({"evidence": None, "errors": {"evidence": "a listing is damaged"}}, {"signatures", "malware", "evidence"}),
         ({"evidence": {kind: found for kind, found in EVIDENCE.items() if kind != "package"}}, {"signatures"}),
         ({"evidence": {}}, {"signatures", "malware", "evidence"}),
         ({"evidence": {**EVIDENCE, "scan": said("scan", ("rita", {"result": "inconclusive", "detail": "no signatures"}))}}, {"malware"}),
         ({"evidence": {**EVIDENCE, "scan": said("scan", ("rita", {"result": "clean"}), ("rita", {"result": "odd"}))}}, {"malware"}),
+        ({"opinions": None, "errors": {"evidence": "a listing is damaged"}}, {"opinions"}),
+        ({"opinions": {}}, {"opinions"}),
         ({"scope": None, "errors": {"scope": "not a database"}}, {"scope"}),
         (
             {"policy": None, "errors": {"policy": "policy.yml:3: wrong"}},
-            {"approvals", "duties", "documentation", "signatures", "malware", "evidence"},
+            {"approvals", "duties", "documentation", "signatures", "malware", "evidence", "opinions"},
         ),
         ({"builders": None}, {"duties"}),
         ({"rfc": None, "errors": {"rfc": "rfc.yml:1: wrong"}}, CONTROLS.keys() - {"rfc_schema"}),
@@ -202,7 +214,7 @@ def test_what_is_not_known_is_inconclusive(changes: dict[str, Any], names: set[s
 
 def test_a_policy_that_asks_for_no_signature_does_not_ask_whether_there_is_one() -> None:
     asks_none = replace(FACTS, policy=Policy({"normal": 1}, Rollout()), evidence=None)
-    found = {name: result(name, asks_none) for name in ("signatures", "malware", "evidence")}
+    found = {name: result(name, asks_none) for name in ("signatures", "malware", "evidence", "opinions")}
     assert {control.result for control in found.values()} == {Result.NOT_APPLICABLE}
     assert "asks for no" in found["signatures"].reason
     assert evaluate(asks_none).granted
