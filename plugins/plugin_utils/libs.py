@@ -18,13 +18,16 @@ from .errors import TidegateError
 MINIMUM = {
     "SQLAlchemy": 2,
     "alembic": 1,
+    "ansible-runner": 2,
     "cryptography": 42,
     "cyclonedx-python-lib": 11,
     "jmespath": 1,
     "jsonschema": 4,
     "license-expression": 30,
+    "molecule": 25,
     "oras": 0,
     "pyfastcdc": 0,
+    "pytest-testinfra": 10,
     "rich": 13,
     "securesystemslib": 1,
 }

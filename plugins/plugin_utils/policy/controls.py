@@ -14,7 +14,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ..rfc.model import Rfc
-from . import change, opinions, package, people, signed
+from . import change, opinions, package, people, signed, verified
 from .facts import Facts, NotKnown
 from .findings import REASONS, Control, Finding, Result, failed, unknown
 from .model import person
@@ -33,6 +33,8 @@ CONTROLS: Mapping[str, Callable[[Facts, Rfc], Finding]] = {
     "signatures": signed.signatures,
     "malware": signed.malware,
     "evidence": signed.evidence,
+    "verification": verified.verification,
+    "rehearsal": verified.rehearsal,
     "opinions": opinions.opinions,
     "documentation": package.documentation,
     "scope": change.scope,

@@ -52,11 +52,20 @@ class Quorum:
 
 
 @dataclass(frozen=True)
+class Verification:
+    """What a test result has to say. ``parity``: how much like live the lab has to be, 0 to 100; ``rehearsal``: of the back-out."""
+
+    parity: int | None = None
+    rehearsal: bool = False
+
+
+@dataclass(frozen=True)
 class Policy:
     """``approvals``: for each type of RFC how many distinct people have to approve it, by what it says itself; or how many in each role,
     by evidence that they signed. ``separate``: duties out of requester, builder and approver that one person may not have together.
     ``trust``: who has to sign evidence of each kind. ``documentation``: for each type of release, patterns that each have to be the name
     of a document that comes with it. ``waivers``: who may waive which control. ``opinions``: what users in each role have to think.
+    ``verification``: what else than to have passed is asked of test results; ``None`` for nothing.
     """
 
     approvals: Mapping[str, int | Mapping[str, int]]
@@ -67,6 +76,7 @@ class Policy:
     documentation: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     waivers: Mapping[str, Trust] = field(default_factory=dict)
     opinions: Mapping[str, Quorum] = field(default_factory=dict)
+    verification: Verification | None = None
 
 
 def load_policy(path: str | Path | None = None) -> Policy:
@@ -94,6 +104,7 @@ def load_policy(path: str | Path | None = None) -> Policy:
         separate=frozenset(own.get("separate", base["separate"])),
         waivers={control: Trust(**wanted) for control, wanted in own.get("waivers", {}).items()},
         opinions={role: Quorum(**wanted) for role, wanted in own.get("opinions", {}).items()},
+        verification=Verification(**own["verification"]) if "verification" in own else None,
         documentation={kind: tuple(wanted) for kind, wanted in own.get("documentation", base["documentation"]).items()},
     )
 
@@ -162,6 +173,8 @@ def _check_trust(document: Document, people: Mapping[str, Person]) -> None:
             if document.is_good((section, kind)):
                 place = (section, kind, "threshold" if "threshold" in wanted else "role")
                 _check_role(document, people, wanted["role"], wanted.get("threshold", 1), (section, kind, "role"), place)
+    if document.is_good(("verification",)) and "test-result" not in document.data.get("trust", {}):
+        document.problem(("verification",), "nobody is trusted to verify", "say under trust who signs a test-result")
     opinions = document.data.get("opinions", {})
     for role, wanted in opinions.items() if isinstance(opinions, dict) else ():
         if document.is_good(("opinions", role)):

@@ -124,6 +124,7 @@ def test_a_blocking_opinion_stops_it_until_the_same_person_gives_another() -> No
     assert finding(*happy, thinks(blocking=True), thinks(at=LATER)).result is Result.PASS
     assert finding(*happy, thinks(), thinks(blocking=True, at=LATER)).result is Result.FAIL
     assert finding(*happy, thinks(), thinks(blocking=True)).result is Result.FAIL, "of two at the same moment the blocking one counts"
+    assert finding(*happy, thinks(blocking=True), thinks()).result is Result.FAIL
     assert finding(*happy, thinks(blocking=True, digest=OTHER)).result is Result.PASS, "a rebuild voids it"
     assert finding(*happy, thinks("dora", blocking=True)).result is Result.PASS, "who is not asked can't stop it"
 
