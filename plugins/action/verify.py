@@ -25,6 +25,7 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.verifying import 
     Asked,
     Place,
     check_signer,
+    claim,
     describe,
     prepare,
     sign_result,
@@ -80,7 +81,6 @@ class ActionModule(TidegateAction):
     def _verify(self, options: dict[str, Any], subject: Any, dsl: str, policy: str | None) -> tuple[dict[str, Any], str, Path]:
         """Run it in a directory that stays when it did not pass, and never leave a lab host behind."""
         given = options["path"]
-        path = Path(given).absolute() if given else Path(tempfile.mkdtemp(prefix="tidegate-verify-"))
         lab = options["lab"] or {}
         try:
             mode, warning = choose_mode(lab.get("mode") or "auto")
@@ -88,6 +88,8 @@ class ActionModule(TidegateAction):
             raise TidegateError(str(error)) from error
         if warning:
             self._display.warning(warning)
+        path = Path(given).absolute() if given else Path(tempfile.mkdtemp(prefix="tidegate-verify-"))
+        claim(path)
         settings = {key: value for key, value in lab.items() if key != "mode" and value is not None}
         place = Place(
             path=path,

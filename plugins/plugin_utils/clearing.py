@@ -79,6 +79,7 @@ def clear(rfc_path: str, dsl: str, cmdb_url: str, policy_path: str | None, now: 
         builders=said.builders if said else None,
         waivers=said.waivers if said else {},
         opinions=said.opinions if said else None,
+        former=former(rfc, cis) if rfc and cis is not None else None,
         errors={"rfc": rfc_error, "policy": policy_error, "package": package_error, "scope": scope_error, "evidence": evidence_error},
     )
     return Clearing(evaluate(facts), rfc, policy, cis or ())
@@ -143,6 +144,12 @@ def _judge(dsl: str, policy: Policy, rfc: Rfc, digest: str, cis: Iterable[Mappin
         {control: judge_waiver(evidence, policy, matter, control, now) for control in policy.waivers} if matter else {},
         judge_opinions(evidence, policy, digest, rfc.release, rfc.version, now),
     )
+
+
+def former(rfc: Rfc, cis: Iterable[Mapping[str, Any]]) -> frozenset[str]:
+    """The digests of what an RFC's release takes the place of, ``""`` for nothing."""
+    found = (ci["installations"].get(rfc.release, {}).get("digest", "") for ci in cis)
+    return frozenset(str(digest) for digest in found if digest != rfc.digest)
 
 
 def matter_of(rfc: Rfc, cis: Iterable[Mapping[str, Any]]) -> Matter:

@@ -62,11 +62,13 @@ def prepare(asked: Asked, dsl: str, cmdb_url: str, policy_path: str | None, limi
     if (asked.rfc is None) == (asked.name is None):
         raise TidegateError("what is to be verified is not clear; give either an RFC or the name of a release")
     name, version, digest, scope = asked.name or "", asked.version, asked.digest, ""
-    if asked.rfc is not None:
-        rfc = load_rfc(asked.rfc)
+    rfc = None if asked.rfc is None else load_rfc(asked.rfc)
+    if rfc is not None:
         name, version, digest, scope = rfc.release, None, rfc.digest, rfc.scope
     home = open_library(dsl).repository(name)
     release = find_release(home, name, version, digest)
+    if rfc is not None and release.version != rfc.version:
+        raise ConflictError(f"{rfc.number} names {name} {rfc.version}, but its digest is that of {release.version}; correct the RFC")
     if distrust := standing(home, policy, release, now).distrust:
         raise TidegateError(distrust)
     with Cmdb.open(cmdb_url) as cmdb:
@@ -94,7 +96,7 @@ def check_signer(policy: Policy, signer: Signer) -> str:
 
 @dataclass(frozen=True)
 class Place:
-    """Where a verification runs: its directory, which has to be empty or new, the library, what the lab is, and where Ansible looks."""
+    """Where a verification runs: its directory, which is empty, the library, what the lab is, and where Ansible looks."""
 
     path: Path
     dsl: str
@@ -105,10 +107,18 @@ class Place:
     timeout: int
 
 
+def claim(path: Path) -> None:
+    """Make the directory of a verification; raises :class:`ConflictError` when it may be another's."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        if any(path.iterdir()):
+            raise ConflictError(f"{path} is not empty; give a directory of its own, or none")
+    except OSError as error:
+        raise TidegateError(f"{path} can't be used to work in ({error.strerror}); give another directory, or none") from error
+
+
 def verify(subject: Subject, place: Place, live: Mapping[str, Mapping[str, Any]], now: datetime) -> tuple[dict[str, Any], Played]:
     """Play the scenario; return the predicate of its test result, and how it went. ``live`` are the facts of live hosts, by name."""
-    if place.path.exists() and any(place.path.iterdir()):
-        raise ConflictError(f"{place.path} is not empty; give a directory of its own, or none")
     library = open_library(place.dsl)
     release = subject.release
     package = load_package(library.repository(release.name), release.digest)
@@ -175,7 +185,8 @@ def _rehearsed(cmdb: Cmdb, scene: Scene, passed_at: Iterable[float]) -> outcome.
     fault = deployment.reason or (f"{', '.join(strays[:5])} has not what it had before" if deployed and strays else "")
     since = ends["backed_out"].timestamp() if backed_out else 0.0
     after = sum(at > since for at in passed_at) if backed_out else 0
-    return outcome.Rehearsal(deployment.digest, deployed, backed_out, after, fault)
+    former = {next((one[2] for one in releases if one[0] == deployment.release), "") for releases in scene.before.values()}
+    return outcome.Rehearsal(deployment.digest, deployed, backed_out, after, tuple(sorted(former)), fault)
 
 
 def _read(path: Path) -> str:

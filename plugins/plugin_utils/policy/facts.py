@@ -62,7 +62,7 @@ class Facts:
     ``evidence``: the judgement of each kind of evidence that the policy's ``trust`` asks for. ``signed_approvals``: that of each role whose
     signed approval the policy asks for, for this type of RFC. ``builders``: the people of the policy who signed the package.
     ``waivers``: the judgement of each control that the policy lets people waive. ``opinions``: that of the opinions of each role that the
-    policy asks.
+    policy asks. ``former``: the digests of what the CIs of the scope have of this release now, ``""`` where that is nothing.
     """
 
     now: datetime
@@ -75,6 +75,7 @@ class Facts:
     builders: frozenset[str] | None = None
     waivers: Mapping[str, Judgement] = field(default_factory=dict)
     opinions: Mapping[str, Judgement] | None = None
+    former: frozenset[str] | None = None
     errors: Mapping[str, str] = field(default_factory=dict)
 
     def known(self, value: _T | None, source: str) -> _T:

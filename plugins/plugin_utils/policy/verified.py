@@ -48,7 +48,8 @@ def rehearsal(facts: Facts, rfc: Rfc) -> Finding:
     judged = _judged(facts, rfc)
     if isinstance(judged, Finding):
         return judged
-    return _counted(judged, _last(judged), lambda said: _rehearsal_fault(said, rfc.digest), "rehearsed its back-out")
+    former = facts.known(facts.former, "scope")
+    return _counted(judged, _last(judged), lambda said: _rehearsal_fault(said, rfc.digest, former), "rehearsed its back-out")
 
 
 def _judged(facts: Facts, rfc: Rfc) -> Judgement | Finding:
@@ -93,7 +94,7 @@ def _verification_fault(said: Mapping[str, Any], wanted: Verification) -> str:
     return ""
 
 
-def _rehearsal_fault(said: Mapping[str, Any], digest: str) -> str:
+def _rehearsal_fault(said: Mapping[str, Any], digest: str, former: frozenset[str]) -> str:
     rehearsed = said.get("rehearsal")
     if not isinstance(rehearsed, Mapping):
         return "no back-out was rehearsed"
@@ -102,7 +103,10 @@ def _rehearsal_fault(said: Mapping[str, Any], digest: str) -> str:
     if rehearsed.get("deployed") is not True or rehearsed.get("backedOut") is not True:
         return "the release was not deployed and backed out again"
     tests = rehearsed.get("tests")
-    return "" if type(tests) is int and tests > 0 else "nothing was tested after the back-out"
+    if type(tests) is not int or tests < 1:
+        return "nothing was tested after the back-out"
+    others = sorted(former - set(_names(rehearsed.get("from"))))
+    return f"the back-out was not rehearsed to {others[0] or 'having no release'}, which is live now" if others else ""
 
 
 def _parity(said: Mapping[str, Any]) -> Mapping[str, Any]:

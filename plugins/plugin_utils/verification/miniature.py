@@ -18,9 +18,9 @@ Group = tuple[str, str]
 Combination = frozenset[tuple[str, str, str]]
 
 
-@dataclass(frozen=True, order=True)
+@dataclass(frozen=True)
 class LiveHost:
-    """A host as the CMDB has it. ``releases``: name, version and digest of each that is installed."""
+    """A host as the CMDB has it, where names are unique. ``releases``: name, version and digest of each that is installed."""
 
     name: str
     class_: str = "server"
@@ -64,7 +64,7 @@ def miniature(live: Iterable[LiveHost], limit: int) -> Miniature:
     class; then a second one wherever live has more than one. More than two of a site and class are chosen only for combinations that
     are nowhere else.
     """
-    hosts = sorted(set(live))
+    hosts = sorted(live, key=lambda host: host.name)
     chosen: list[LiveHost] = []
     taken: Counter[Group] = Counter()
 
@@ -72,16 +72,19 @@ def miniature(live: Iterable[LiveHost], limit: int) -> Miniature:
         chosen.append(host)
         taken[host.group] += 1
 
-    common = Counter(host.kind for host in hosts)
-    for kind in sorted(common, key=lambda one: (-common[one], one[0], sorted(one[1]))):
+    kinds: dict[tuple[str, Combination], list[LiveHost]] = {}
+    for host in hosts:
+        kinds.setdefault(host.kind, []).append(host)
+    for kind in sorted(kinds, key=lambda one: (-len(kinds[one]), one[0], sorted(one[1]))):
         # In a group with room for it, so that no group gets more than it has to.
-        take(min((host for host in hosts if host.kind == kind), key=lambda host: (min(taken[host.group], PER_GROUP), host)))
+        take(min(kinds[kind], key=lambda host: (min(taken[host.group], PER_GROUP), host.name)))
     for wanted in range(1, PER_GROUP + 1):
+        names = {host.name for host in chosen}
         for host in hosts:
-            if taken[host.group] < wanted and host not in chosen:
+            if taken[host.group] < wanted and host.name not in names:
                 take(host)
     kept = chosen[:limit]
-    return Miniature(_named(sorted(kept)), tuple(_lacking(hosts, kept)))
+    return Miniature(_named(sorted(kept, key=lambda host: host.name)), tuple(_lacking(hosts, kept)))
 
 
 def _lacking(hosts: Collection[LiveHost], kept: Collection[LiveHost]) -> Iterable[str]:

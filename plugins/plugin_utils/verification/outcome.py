@@ -35,12 +35,16 @@ class Tests:
 
 @dataclass(frozen=True)
 class Rehearsal:
-    """What was done with which package in the lab. ``tests``: how many passed after the back-out. ``fault``: what went wrong, in words."""
+    """What was done with which package in the lab. ``former``: the digests of what it took the place of, ``""`` for nothing.
+
+    ``tests``: how many passed after the back-out. ``fault``: what went wrong, in words.
+    """
 
     digest: str
     deployed: bool = False
     backed_out: bool = False
     tests: int = 0
+    former: tuple[str, ...] = ()
     fault: str = ""
 
 
@@ -135,6 +139,7 @@ def predicate(
             "deployed": rehearsal.deployed,
             "backedOut": rehearsal.backed_out,
             "tests": rehearsal.tests,
+            "from": list(rehearsal.former),
         },
         "parity": parity.to_dict(),
         "events": dict(events),

@@ -17,6 +17,7 @@ from .miniature import Miniature
 # What each part is worth when nothing differs; together 100.
 WEIGHTS: Mapping[str, int] = {"os": 25, "releases": 25, "packages": 20, "python": 15, "topology": 15}
 _NAMED = 5  # packages that a sentence names
+_LISTED = 200  # differences that the evidence lists
 
 Facts = Mapping[str, Any]
 
@@ -31,7 +32,8 @@ class Parity:
 
     def to_dict(self) -> dict[str, Any]:
         """As evidence has it."""
-        return {"score": self.score, "parts": dict(self.parts), "differences": list(self.differences)}
+        more = [f"and {len(self.differences) - _LISTED} more"] if len(self.differences) > _LISTED else []
+        return {"score": self.score, "parts": dict(self.parts), "differences": [*self.differences[:_LISTED], *more]}
 
 
 def compare(plan: Miniature, live: Mapping[str, Facts], lab: Mapping[str, Facts]) -> Parity:

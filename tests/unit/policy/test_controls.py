@@ -18,7 +18,7 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.policy.clearance 
 from ansible_collections.tidegate.release.plugins.plugin_utils.policy.controls import CONTROLS
 from ansible_collections.tidegate.release.plugins.plugin_utils.policy.facts import Facts, PackageFacts
 from ansible_collections.tidegate.release.plugins.plugin_utils.policy.findings import Control, Result
-from ansible_collections.tidegate.release.plugins.plugin_utils.policy.model import Person, Policy, PublicKey, Quorum, Trust
+from ansible_collections.tidegate.release.plugins.plugin_utils.policy.model import Person, Policy, PublicKey, Quorum, Trust, Verification
 from ansible_collections.tidegate.release.plugins.plugin_utils.rfc.model import Approval, Rfc
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.options import Rollout
 from hypothesis import given
@@ -65,14 +65,22 @@ def said(kind: str, *words: tuple[str, dict[str, Any]], threshold: int = 1) -> J
     return Judgement(kind, Trust("release-manager", threshold), counted, ())
 
 
+SIGNED = {"signatures", "malware", "evidence", "verification", "rehearsal", "opinions"}  # controls of what people signed
+REHEARSAL = {"digest": DIGEST, "deployed": True, "backedOut": True, "tests": 1, "from": [""]}
 EVIDENCE = {
     "package": said("package", ("rita", {})),
     "scan": said("scan", ("rita", {"result": "clean"})),
     "sbom": said("sbom", ("rita", {})),
     "licence": said("licence", ("rita", {"declared": "MIT"})),
-    "test-result": said("test-result", ("rita", {})),
+    "test-result": said("test-result", ("rita", {"result": "PASSED", "passedTests": ["one"], "rehearsal": REHEARSAL})),
 }
 OPINIONS = {"tester": said("opinion", ("tess", {"score": 4, "blocking": False}))}
+
+
+def passing(**changes: Any) -> Judgement:
+    return said("test-result", ("rita", {"result": "PASSED", "passedTests": ["one"], "rehearsal": REHEARSAL, **changes}))
+
+
 ABSENT = PackageFacts(None, "")
 PACKAGE = PackageFacts(DIGEST, "", "minor", {"README.md": 9, "docs/operations.md": 1, "empty-operations": 0})
 FACTS = Facts(
@@ -86,12 +94,14 @@ FACTS = Facts(
         separate=frozenset({"requester", "builder", "approver"}),
         documentation={"minor": ("README*", "*operations*")},
         opinions={"tester": Quorum(1, 3)},
+        verification=Verification(rehearsal=True),
     ),
     package=PACKAGE,
     scope=("web1", "web2"),
     evidence=EVIDENCE,
     builders=frozenset({"rita"}),
     opinions=OPINIONS,
+    former=frozenset([""]),
 )
 
 
@@ -110,7 +120,7 @@ def test_what_is_in_order_is_granted() -> None:
     assert clearance.granted
     assert [control.name for control in clearance.controls] == list(CONTROLS)
     assert {control.result for control in clearance.controls} == {Result.PASS}
-    assert clearance.sentence() == "CHG0030001 is cleared: hello 1.0, 15 controls."
+    assert clearance.sentence() == "CHG0030001 is cleared: hello 1.0, 17 controls."
 
 
 @pytest.mark.parametrize(
@@ -133,7 +143,8 @@ def test_what_is_in_order_is_granted() -> None:
         ("malware", {"evidence": {**EVIDENCE, "scan": said("scan", ("rita", {"result": "infected"}), ("carl", {"result": "clean"}))}}),
         ("malware", {"evidence": {**EVIDENCE, "scan": said("scan", ("rita", {"result": "clean"}), ("rita", {"result": "infected"}))}}),
         ("evidence", {"evidence": {**EVIDENCE, "sbom": said("sbom")}}),
-        ("evidence", {"evidence": {**EVIDENCE, "test-result": said("test-result")}}),
+        ("verification", {"evidence": {**EVIDENCE, "test-result": passing(passedTests=[])}}),
+        ("rehearsal", {"evidence": {**EVIDENCE, "test-result": passing(rehearsal={**REHEARSAL, "digest": OTHER})}}),
         ("evidence", {"evidence": {**EVIDENCE, "licence": said("licence", ("rita", {"declared": None}))}}),
         ("opinions", {"opinions": {"tester": said("opinion")}}),
         ("opinions", {"opinions": {"tester": said("opinion", ("tess", {"score": 5, "blocking": True}))}}),
@@ -181,23 +192,27 @@ def test_an_rfc_may_be_scheduled_or_under_way(state: int) -> None:
                 "opinions": None,
                 "errors": {"package": "no such directory", "evidence": "no such directory"},
             },
-            {"digest", "payload_archived", "payload_intact", "documentation", "signatures", "malware", "evidence", "opinions"},
+            {"digest", "payload_archived", "payload_intact", "documentation", *SIGNED},
         ),
         (
             {"package": ABSENT, "evidence": None},
-            {"digest", "payload_intact", "documentation", "signatures", "malware", "evidence", "opinions"},
+            {"digest", "payload_intact", "documentation", *SIGNED},
         ),
-        ({"evidence": None, "errors": {"evidence": "a listing is damaged"}}, {"signatures", "malware", "evidence"}),
+        (
+            {"evidence": None, "errors": {"evidence": "a listing is damaged"}},
+            SIGNED - {"opinions"},
+        ),
         ({"evidence": {kind: found for kind, found in EVIDENCE.items() if kind != "package"}}, {"signatures"}),
-        ({"evidence": {}}, {"signatures", "malware", "evidence"}),
+        ({"evidence": {}}, SIGNED - {"opinions"}),
         ({"evidence": {**EVIDENCE, "scan": said("scan", ("rita", {"result": "inconclusive", "detail": "no signatures"}))}}, {"malware"}),
         ({"evidence": {**EVIDENCE, "scan": said("scan", ("rita", {"result": "clean"}), ("rita", {"result": "odd"}))}}, {"malware"}),
         ({"opinions": None, "errors": {"evidence": "a listing is damaged"}}, {"opinions"}),
         ({"opinions": {}}, {"opinions"}),
+        ({"former": None}, {"rehearsal"}),
         ({"scope": None, "errors": {"scope": "not a database"}}, {"scope"}),
         (
             {"policy": None, "errors": {"policy": "policy.yml:3: wrong"}},
-            {"approvals", "duties", "documentation", "signatures", "malware", "evidence", "opinions"},
+            {"approvals", "duties", "documentation", *SIGNED},
         ),
         ({"builders": None}, {"duties"}),
         ({"rfc": None, "errors": {"rfc": "rfc.yml:1: wrong"}}, CONTROLS.keys() - {"rfc_schema"}),
@@ -214,7 +229,7 @@ def test_what_is_not_known_is_inconclusive(changes: dict[str, Any], names: set[s
 
 def test_a_policy_that_asks_for_no_signature_does_not_ask_whether_there_is_one() -> None:
     asks_none = replace(FACTS, policy=Policy({"normal": 1}, Rollout()), evidence=None)
-    found = {name: result(name, asks_none) for name in ("signatures", "malware", "evidence", "opinions")}
+    found = {name: result(name, asks_none) for name in ("signatures", "malware", "evidence", "verification", "rehearsal", "opinions")}
     assert {control.result for control in found.values()} == {Result.NOT_APPLICABLE}
     assert "asks for no" in found["signatures"].reason
     assert evaluate(asks_none).granted
