@@ -14,6 +14,7 @@ from .findings import REASONS, Finding, failed, not_applicable, passed, unknown
 from .model import Verification
 
 if TYPE_CHECKING:
+    from ..evidence.statement import Statement
     from ..evidence.trust import Judgement
 
 _REMEDY = "have it verified with tidegate.release.verify by somebody who has the role"
@@ -29,13 +30,14 @@ def verification(facts: Facts, rfc: Rfc) -> Finding:
         return judged
     wanted = policy.verification or Verification()
     last = _last(judged)
-    bad = sorted(name for name, said in last.items() if said.get("result") == "FAILED")
+    bad = sorted(name for name, said in last.items() if said.predicate.get("result") == "FAILED")
     if bad:
         return failed(
-            "\n".join(f"{name} signed that it failed{_why(last[name])}" for name in bad), "mend it, and have a new version verified"
+            "\n".join(f"{name} signed that it failed{_why(last[name].predicate)}" for name in bad),
+            "mend it, and have a new version verified",
         )
-    finding = _counted(judged, last, lambda said: _verification_fault(said, wanted), "verified it")
-    differences = sorted({str(one) for said in last.values() for one in _parity(said).get("differences", ())})
+    finding = _counted(judged, last, lambda said: _verification_fault(said.predicate, wanted), "verified it")
+    differences = sorted({str(one) for said in last.values() for one in _parity(said.predicate).get("differences", ())})
     listed = [f"different from live: {one}" for one in differences[:_LISTED]]
     more = [f"and {len(differences) - _LISTED} differences more"] if len(differences) > _LISTED else []
     return Finding(finding.result, "\n".join((finding.reason, *listed, *more)), finding.remedy)
@@ -49,7 +51,7 @@ def rehearsal(facts: Facts, rfc: Rfc) -> Finding:
     if isinstance(judged, Finding):
         return judged
     former = facts.known(facts.former, "scope")
-    return _counted(judged, _last(judged), lambda said: _rehearsal_fault(said, rfc.digest, former), "rehearsed its back-out")
+    return _counted(judged, _last(judged), lambda said: _rehearsal_fault(said.predicate, said.digest, former), "rehearsed its back-out")
 
 
 def _judged(facts: Facts, rfc: Rfc) -> Judgement | Finding:
@@ -58,12 +60,12 @@ def _judged(facts: Facts, rfc: Rfc) -> Judgement | Finding:
     return facts.known(facts.known(facts.evidence, "evidence").get("test-result"), "evidence")
 
 
-def _last(judgement: Judgement) -> dict[str, Mapping[str, Any]]:
+def _last(judgement: Judgement) -> dict[str, Statement]:
     """The last word of each person who counts."""
-    return {one.person: one.statement.predicate for one in sorted(judgement.counted, key=lambda one: one.signed_at)}
+    return {one.person: one.statement for one in sorted(judgement.counted, key=lambda one: one.signed_at)}
 
 
-def _counted(judgement: Judgement, last: Mapping[str, Mapping[str, Any]], fault: Callable[[Mapping[str, Any]], str], what: str) -> Finding:
+def _counted(judgement: Judgement, last: Mapping[str, Statement], fault: Callable[[Statement], str], what: str) -> Finding:
     """Whether enough people signed a result that is without fault."""
     faults = {name: fault(said) for name, said in sorted(last.items())}
     good = [name for name, why in faults.items() if not why]

@@ -19,7 +19,7 @@ _REASONS = 20
 
 
 @dataclass(frozen=True)
-class Tests:
+class Results:
     """Tests by name. ``details``: why those failed that did. ``cut_short``: a run of them did not come to its end.
 
     ``last``: when, in seconds of the clock, each test that passed had passed.
@@ -48,7 +48,7 @@ class Rehearsal:
     fault: str = ""
 
 
-def read_tests(text: str) -> Tests:
+def read_tests(text: str) -> Results:
     """What the plugin for pytest wrote; a line that can't be read is a run that was cut short."""
     results: dict[str, str] = {}
     details: dict[str, str] = {}
@@ -72,7 +72,7 @@ def read_tests(text: str) -> Tests:
             cut_short = True
     named = {outcome: tuple(name for name in sorted(results) if results[name] == outcome) for outcome in ("passed", "skipped")}
     failed = tuple(name for name in sorted(results) if results[name] not in ("passed", "skipped"))
-    return Tests(
+    return Results(
         passed=named["passed"],
         failed=failed,
         skipped=named["skipped"],
@@ -93,7 +93,7 @@ def count_events(events: Iterable[Mapping[str, Any]]) -> dict[str, int]:
     return {kind: counted[kind] for kind in words.values()}
 
 
-def reasons(tests: Tests, rehearsal: Rehearsal, ended: str, digest: str) -> list[str]:
+def reasons(tests: Results, rehearsal: Rehearsal, ended: str, digest: str) -> list[str]:
     """Why it has not passed, in words; empty when it has. ``ended``: how the scenario ended if not well."""
     found = [ended] if ended else []
     found += [f"the test {name} failed: {tests.details.get(name, '')}".rstrip(": ") for name in tests.failed]
@@ -112,7 +112,7 @@ def reasons(tests: Tests, rehearsal: Rehearsal, ended: str, digest: str) -> list
 
 
 def predicate(
-    tests: Tests,
+    tests: Results,
     rehearsal: Rehearsal,
     parity: Parity,
     *,

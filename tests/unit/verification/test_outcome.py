@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from ansible_collections.tidegate.release.plugins.plugin_utils.verification.outcome import (
     Rehearsal,
-    Tests,
+    Results,
     count_events,
     predicate,
     read_tests,
@@ -23,11 +23,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 DIGEST, OTHER = "sha256:" + "a" * 64, "sha256:" + "b" * 64
-TESTS = Tests(passed=("one",), last=(2.0,))
+TESTS = Results(passed=("one",), last=(2.0,))
 REHEARSAL = Rehearsal(DIGEST, deployed=True, backed_out=True, tests=1, former=("",))
 
 
-def said(tests: Tests = TESTS, rehearsal: Rehearsal = REHEARSAL, ended: str = "") -> dict[str, Any]:
+def said(tests: Results = TESTS, rehearsal: Rehearsal = REHEARSAL, ended: str = "") -> dict[str, Any]:
     return predicate(
         tests,
         rehearsal,
@@ -69,8 +69,8 @@ def test_what_passed_is_told_in_the_words_of_in_toto() -> None:
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
-        ({"tests": Tests()}, "no test was run that passed, and what nobody tested is not verified"),
-        ({"tests": Tests(skipped=("one",))}, "no test was run that passed, and what nobody tested is not verified"),
+        ({"tests": Results()}, "no test was run that passed, and what nobody tested is not verified"),
+        ({"tests": Results(skipped=("one",))}, "no test was run that passed, and what nobody tested is not verified"),
         ({"tests": replace(TESTS, failed=("two",), details={"two": "it is down"})}, "the test two failed: it is down"),
         ({"tests": replace(TESTS, cut_short=True)}, "a run of the tests was cut short"),
         ({"ended": "the scenario ended with status 1"}, "the scenario ended with status 1"),
@@ -98,7 +98,7 @@ def test_what_was_skipped_is_no_pass() -> None:
 def test_tests_are_read_as_they_ended_the_last_time_they_did_not_fail() -> None:
     first = (START, a_test("one"), a_test("two", "failed"), FINISH)
     found = read_tests(lines(*first, START, a_test("one"), a_test("two"), a_test("x", "skipped"), FINISH))
-    assert found == Tests(passed=("one",), failed=("two",), skipped=("x",), details={"two": "because"}, last=(5.0,))
+    assert found == Results(passed=("one",), failed=("two",), skipped=("x",), details={"two": "because"}, last=(5.0,))
 
 
 @pytest.mark.parametrize(
