@@ -123,4 +123,4 @@ def _output(path: Path) -> str:
     except OSError:
         return ""
     printable = ("".join(sign if sign.isprintable() or sign == "\t" else " " for sign in line).rstrip() for line in text.splitlines())
-    return "\n".join([line for line in printable if line][-_TAIL:])
+    return "\n".join([line for line in printable if line and line != "e30="][-_TAIL:])  # an event without data

@@ -29,9 +29,9 @@ def pytest_sessionstart() -> None:
 def pytest_runtest_logreport(report: Any) -> None:
     # A test is its call; what fails before or after it fails the test, and what is skipped never gets there.
     if report.when == "call" or report.outcome != "passed":
-        lines = str(getattr(report, "longreprtext", "")).strip().splitlines()
-        detail = next((line[2:].strip() for line in lines if line.startswith("E ")), lines[-1] if lines else "")
-        _write(event="test", name=report.nodeid, outcome=report.outcome, detail=detail[:_DETAIL])
+        crash = getattr(getattr(report, "longrepr", None), "reprcrash", None)
+        detail = str(getattr(crash, "message", "")) or str(getattr(report, "longreprtext", "")).strip()
+        _write(event="test", name=report.nodeid, outcome=report.outcome, detail=" ".join(detail.split())[:_DETAIL])
 
 
 def pytest_sessionfinish(exitstatus: int) -> None:
