@@ -54,6 +54,7 @@ def blocking(clearing: Clearing) -> dict[str, str]:
     return {control.name: str(control.result) for control in clearing.clearance.controls if control.blocks}
 
 
+SIGNED = ("signatures", "malware", "evidence", "verification", "rehearsal", "opinions")
 PACKAGE = ("digest", "payload_archived", "payload_intact")
 
 
@@ -176,7 +177,7 @@ def test_an_rfc_that_can_not_be_read_is_told_with_every_fault(homes: Homes) -> N
 def test_a_policy_that_can_not_be_read_is_inconclusive(homes: Homes) -> None:
     about_the_change = {"approvals", "communication", "documentation", "duties", "freeze", "responsibilities", "version", "window"}
     assert blocking(homes.clear(policy=homes.path / "none.yml")) == dict.fromkeys(
-        about_the_change | {"signatures", "malware", "evidence"}, "inconclusive"
+        about_the_change | {"signatures", "malware", "evidence", "verification", "rehearsal", "opinions"}, "inconclusive"
     )
 
 

@@ -77,6 +77,8 @@ class Facts:
     changes of the release owe, settled or not. ``calendars``: the windows and freezes that matter. ``waves``: the sites of each wave that
     is still to be done, in order. ``channels``: why each channel of the policy can't be used, empty when it can.
     ``overlaps``: other changes that are planned for the same time and meet this one.
+    ``opinions``: the judgement of the opinions of each role that the policy asks. ``former``: the digests of what the CIs of the scope have
+    of this release now, ``""`` where that is nothing.
     """
 
     now: datetime
@@ -95,6 +97,8 @@ class Facts:
     waves: tuple[frozenset[str | None], ...] | None = None
     channels: Mapping[str, str] | None = None
     overlaps: tuple[Overlap, ...] | None = None
+    opinions: Mapping[str, Judgement] | None = None
+    former: frozenset[str] | None = None
     errors: Mapping[str, str] = field(default_factory=dict)
 
     def known(self, value: _T | None, source: str) -> _T:

@@ -25,8 +25,10 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.policy.model impo
     Person,
     Policy,
     PublicKey,
+    Quorum,
     Responsibility,
     Trust,
+    Verification,
 )
 from ansible_collections.tidegate.release.plugins.plugin_utils.rfc.model import Approval, Rfc
 from ansible_collections.tidegate.release.plugins.plugin_utils.rfc.register import Overlap, Planned
@@ -86,13 +88,22 @@ def debt(due: datetime = END + TICK, settled: datetime | None = None) -> Debt:
     return Debt("CHG0029999", "review", "hello", "0.9", DIGEST, START - timedelta(days=3), due, settled, "carl", "in the minutes")
 
 
+SIGNED = {"signatures", "malware", "evidence", "verification", "rehearsal", "opinions"}  # controls of what people signed
+REHEARSAL = {"digest": DIGEST, "deployed": True, "backedOut": True, "tests": 1, "from": [""]}
 EVIDENCE = {
     "package": said("package", ("rita", {})),
     "scan": said("scan", ("rita", {"result": "clean"})),
     "sbom": said("sbom", ("rita", {})),
     "licence": said("licence", ("rita", {"declared": "MIT"})),
-    "test-result": said("test-result", ("rita", {})),
+    "test-result": said("test-result", ("rita", {"result": "PASSED", "passedTests": ["one"], "rehearsal": REHEARSAL})),
 }
+OPINIONS = {"tester": said("opinion", ("tess", {"score": 4, "blocking": False}))}
+
+
+def passing(**changes: Any) -> Judgement:
+    return said("test-result", ("rita", {"result": "PASSED", "passedTests": ["one"], "rehearsal": REHEARSAL, **changes}))
+
+
 ABSENT = PackageFacts(None, "")
 TELLING = Communication(True, {name: Channel(environment=name) for name in ("chat", "desk", "spare")}, {"hold": ("chat",)})
 PACKAGE = PackageFacts(DIGEST, "", "minor", {"README.md": 9, "docs/operations.md": 1, "empty-operations": 0})
@@ -108,6 +119,8 @@ POLICY = Policy(
         ("archive", "verify", "approve", "deploy", "back_out", "audit"), Responsibility(("release-manager",), "release-manager")
     ),
     communication=TELLING,
+    opinions={"tester": Quorum(1, 3)},
+    verification=Verification(rehearsal=True),
 )
 FACTS = Facts(
     now=START,
@@ -123,6 +136,8 @@ FACTS = Facts(
     waves=(frozenset({"ams"}), frozenset({"ams"})),
     overlaps=(),
     channels={"chat": "", "desk": "", "spare": "it has no address"},
+    opinions=OPINIONS,
+    former=frozenset([""]),
 )
 
 
@@ -141,7 +156,7 @@ def test_what_is_in_order_is_granted() -> None:
     assert clearance.granted
     assert [control.name for control in clearance.controls] == list(CONTROLS)
     assert {control.result for control in clearance.controls} == {Result.PASS}
-    assert clearance.sentence() == "CHG0030001 is cleared: hello 1.0, 20 controls."
+    assert clearance.sentence() == "CHG0030001 is cleared: hello 1.0, 23 controls."
 
 
 @pytest.mark.parametrize(
@@ -177,8 +192,11 @@ def test_what_is_in_order_is_granted() -> None:
         ("malware", {"evidence": {**EVIDENCE, "scan": said("scan", ("rita", {"result": "infected"}), ("carl", {"result": "clean"}))}}),
         ("malware", {"evidence": {**EVIDENCE, "scan": said("scan", ("rita", {"result": "clean"}), ("rita", {"result": "infected"}))}}),
         ("evidence", {"evidence": {**EVIDENCE, "sbom": said("sbom")}}),
-        ("evidence", {"evidence": {**EVIDENCE, "test-result": said("test-result")}}),
+        ("verification", {"evidence": {**EVIDENCE, "test-result": passing(passedTests=[])}}),
+        ("rehearsal", {"evidence": {**EVIDENCE, "test-result": passing(rehearsal={**REHEARSAL, "digest": OTHER})}}),
         ("evidence", {"evidence": {**EVIDENCE, "licence": said("licence", ("rita", {"declared": None}))}}),
+        ("opinions", {"opinions": {"tester": said("opinion")}}),
+        ("opinions", {"opinions": {"tester": said("opinion", ("tess", {"score": 5, "blocking": True}))}}),
         ("scope", {"scope": ()}),
         ("approvals", {"approvals": ()}),
         ("approvals", {"approvals": (approval(state="requested"),)}),
@@ -252,34 +270,33 @@ def test_an_rfc_may_be_scheduled_or_under_way(state: int) -> None:
     ("changes", "names"),
     [
         (
-            {"package": None, "evidence": None, "errors": {"package": "no such directory", "evidence": "no such directory"}},
-            {"digest", "payload_archived", "payload_intact", "version", "documentation", "signatures", "malware", "evidence"},
+            {
+                "package": None,
+                "evidence": None,
+                "opinions": None,
+                "errors": {"package": "no such directory", "evidence": "no such directory"},
+            },
+            {"digest", "payload_archived", "payload_intact", "version", "documentation", *SIGNED},
         ),
         (
             {"package": ABSENT, "evidence": None},
-            {"digest", "payload_intact", "version", "documentation", "signatures", "malware", "evidence"},
+            {"digest", "payload_intact", "version", "documentation", *SIGNED},
         ),
-        ({"evidence": None, "errors": {"evidence": "a listing is damaged"}}, {"signatures", "malware", "evidence"}),
+        (
+            {"evidence": None, "errors": {"evidence": "a listing is damaged"}},
+            SIGNED - {"opinions"},
+        ),
         ({"evidence": {kind: found for kind, found in EVIDENCE.items() if kind != "package"}}, {"signatures"}),
-        ({"evidence": {}}, {"signatures", "malware", "evidence"}),
+        ({"evidence": {}}, SIGNED - {"opinions"}),
         ({"evidence": {**EVIDENCE, "scan": said("scan", ("rita", {"result": "inconclusive", "detail": "no signatures"}))}}, {"malware"}),
         ({"evidence": {**EVIDENCE, "scan": said("scan", ("rita", {"result": "clean"}), ("rita", {"result": "odd"}))}}, {"malware"}),
+        ({"opinions": None, "errors": {"evidence": "a listing is damaged"}}, {"opinions"}),
+        ({"opinions": {}}, {"opinions"}),
+        ({"former": None}, {"rehearsal"}),
         ({"scope": None, "errors": {"scope": "not a database"}}, {"scope"}),
         (
             {"policy": None, "errors": {"policy": "policy.yml:3: wrong"}},
-            {
-                "approvals",
-                "duties",
-                "freeze",
-                "responsibilities",
-                "version",
-                "window",
-                "documentation",
-                "signatures",
-                "malware",
-                "evidence",
-                "communication",
-            },
+            {"approvals", "communication", "documentation", "duties", "freeze", "responsibilities", "version", "window", *SIGNED},
         ),
         ({"builders": None}, {"duties", "responsibilities"}),
         ({"calendars": None, "errors": {"calendars": "no such file"}}, {"window", "freeze"}),
@@ -304,7 +321,7 @@ def test_what_is_not_known_is_inconclusive(changes: dict[str, Any], names: set[s
 
 def test_a_policy_that_asks_for_no_signature_does_not_ask_whether_there_is_one() -> None:
     asks_none = replace(FACTS, policy=Policy({"normal": 1}, Rollout()), evidence=None)
-    found = {name: result(name, asks_none) for name in ("signatures", "malware", "evidence")}
+    found = {name: result(name, asks_none) for name in ("signatures", "malware", "evidence", "verification", "rehearsal", "opinions")}
     assert {control.result for control in found.values()} == {Result.NOT_APPLICABLE}
     assert "asks for no" in found["signatures"].reason
     assert evaluate(asks_none).granted
