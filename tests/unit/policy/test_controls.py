@@ -254,6 +254,13 @@ def test_a_freeze_of_another_time_site_or_release_stops_nothing(event: Event) ->
     assert result("freeze", facts(calendars=Calendars(freezes=(event,)))).result is Result.PASS
 
 
+def test_a_freeze_in_the_middle_of_a_plan_that_overruns_the_window_is_found() -> None:
+    """For the window may be waived."""
+    event = replace(NIGHT, start=END + 4 * MINUTE, end=END + 5 * MINUTE)
+    found = evaluate(facts(now=END, calendars=Calendars(freezes=(event,)))).controls
+    assert {control.name for control in found if control.result is Result.FAIL} == {"window", "freeze"}
+
+
 def test_a_wave_whose_window_opens_later_waits_for_it() -> None:
     later = replace(NIGHT, sites=frozenset({"fra"}), start=START + timedelta(hours=1))
     found = result("window", facts(calendars=Calendars(windows=(NIGHT, later)), waves=(frozenset({"ams"}), frozenset({"fra"}))))
