@@ -184,6 +184,7 @@ def load_policy(path: str | Path | None = None) -> Policy:
             on_failure=rollout["on_failure"],
             keep=rollout["keep"],
             wave_minutes=rollout["wave_minutes"],
+            clock_skew_seconds=rollout["clock_skew_seconds"],
         ),
         people=people,
         trust=_trust(own.get("trust", {})),
