@@ -13,7 +13,7 @@ from pathlib import Path
 
 from measure import Finding, best
 
-_FROM_MEMORY = """
+_FROM_MEMORY = r"""
 from ansible.plugins.inventory import BaseInventoryPlugin
 DOCUMENTATION = "name: memory\nshort_description: Hosts from memory\noptions: {plugin: {type: str, description: This.}}"
 class InventoryModule(BaseInventoryPlugin):
