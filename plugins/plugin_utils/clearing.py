@@ -24,7 +24,7 @@ from .evidence.approval import Matter
 from .evidence.statement import Statement
 from .evidence.store import collect
 from .evidence.summary import summary_statement
-from .evidence.trust import Judgement, judge, judge_approvals, judge_waiver, signers
+from .evidence.trust import Judgement, judge, judge_approvals, judge_opinions, judge_waiver, signers
 from .expressions import evaluate_own
 from .policy.calendar import Sites
 from .policy.clearance import Clearance, evaluate
@@ -32,6 +32,7 @@ from .policy.controls import TIMED, evaluate_controls
 from .policy.facts import Facts, PackageFacts
 from .policy.model import DEFAULT, Policy, load_policy
 from .rfc.model import Rfc, load_rfc
+from .rfc.register import Overlap, overlapping
 from .rollout.debts import Debt, debts
 from .rollout.deployments import Deployments
 from .rollout.options import Rollout
@@ -85,6 +86,7 @@ class Said:
     approvals: dict[str, Judgement] | None
     builders: frozenset[str]
     waivers: dict[str, Judgement]
+    opinions: dict[str, Judgement]
 
 
 def clear(rfc_path: str, dsl: str, cmdb_url: str, policy_path: str | None, now: datetime) -> Clearing:
@@ -103,6 +105,7 @@ def clear(rfc_path: str, dsl: str, cmdb_url: str, policy_path: str | None, now: 
             package=package,
             scope=None if cis is None else tuple(str(ci["name"]) for ci in cis),
             live=None if cis is None else _live(cis, rfc.release),
+            former=None if cis is None else former(rfc, cis),
             debts=sources.ask("debts", lambda: _debts(cmdb_url, rfc)),
             channels=sources.ask("channels", lambda: unusable(policy.communication)) if policy else None,
         )
@@ -161,13 +164,19 @@ class Sources:
 
 
 def _plan(facts: Facts, rfc: Rfc, cmdb_url: str, cis: tuple[dict[str, Any], ...] | None, sources: Sources) -> Facts:
-    """Add the sites of the waves that are to be done, and the calendars that they have to fit into."""
+    """Add the sites of the waves that are to be done, the calendars that they have to fit into, and what else is planned."""
     policy = facts.policy
+    facts = replace(facts, overlaps=None if cis is None else sources.ask("overlaps", lambda: _overlaps(cmdb_url, rfc, cis)))
     if policy is None:
         return facts
     calendars = sources.ask("calendars", lambda: read_calendars(policy.calendars, *horizon(facts.now, rfc.end_date)))
     waves = None if cis is None else sources.ask("scope", lambda: _waves(cmdb_url, rfc, cis, policy.rollout))
     return replace(facts, calendars=calendars, waves=waves)
+
+
+def _overlaps(cmdb_url: str, rfc: Rfc, cis: Iterable[Mapping[str, Any]]) -> tuple[Overlap, ...]:
+    with Cmdb.open(cmdb_url) as cmdb:
+        return tuple(overlapping(cmdb, rfc, {str(ci["name"]) for ci in cis}))
 
 
 def _waves(cmdb_url: str, rfc: Rfc, cis: Iterable[Mapping[str, Any]], rollout: Rollout) -> tuple[Sites, ...]:
@@ -190,7 +199,14 @@ def _hear(facts: Facts, rfc: Rfc, dsl: str, cis: tuple[dict[str, Any], ...] | No
     said = sources.ask("evidence", lambda: _judge(dsl, policy, rfc, digest, cis, facts.now))
     if said is None:
         return facts
-    return replace(facts, evidence=said.evidence, signed_approvals=said.approvals, builders=said.builders, waivers=said.waivers)
+    return replace(
+        facts,
+        evidence=said.evidence,
+        signed_approvals=said.approvals,
+        builders=said.builders,
+        waivers=said.waivers,
+        opinions=said.opinions,
+    )
 
 
 def _names(facts: Facts, cis: Iterable[Mapping[str, Any]] | None) -> dict[str, Any]:
@@ -247,7 +263,9 @@ def _look_up(dsl: str, cmdb_url: str, rfc: Rfc) -> PackageFacts:
             manifest.check()
             kind = manifest.type
             config = manifest.to_config()
-            documents = {part.annotations.get(TITLE, ""): part.size for part in opened.documentation}
+            titles = {part.annotations.get(TITLE, ""): part.size for part in opened.documentation}
+            own = f"{manifest.scenario}/" if manifest.scenario else "/"
+            documents = {title: size for title, size in titles.items() if not title.startswith(own)}  # tests document nothing
             if (manifest.name, manifest.version) != (rfc.release, rfc.version):
                 damage = f"what the DSL keeps as {rfc.release} {rfc.version} is the package of {manifest.name} {manifest.version}"
         except (IntegrityError, DocumentError) as error:
@@ -260,7 +278,7 @@ def _judge(dsl: str, policy: Policy, rfc: Rfc, digest: str, cis: Iterable[Mappin
     roles = policy.approvals[rfc.type]
     asked = roles if isinstance(roles, Mapping) else {}
     if not policy.people:
-        return Said({}, {}, frozenset(), {})
+        return Said({}, {}, frozenset(), {}, {})
     evidence = collect(open_library(dsl).repository(rfc.release), digest)
     matter = None if cis is None else matter_of(rfc, cis)
     return Said(
@@ -268,7 +286,14 @@ def _judge(dsl: str, policy: Policy, rfc: Rfc, digest: str, cis: Iterable[Mappin
         {role: judge_approvals(evidence, policy, matter, role, count, now) for role, count in asked.items()} if matter else None,
         signers(evidence, policy, "package"),
         {control: judge_waiver(evidence, policy, matter, control, now) for control in policy.waivers} if matter else {},
+        judge_opinions(evidence, policy, digest, rfc.release, rfc.version, now),
     )
+
+
+def former(rfc: Rfc, cis: Iterable[Mapping[str, Any]]) -> frozenset[str]:
+    """The digests of what an RFC's release takes the place of, ``""`` for nothing."""
+    found = (ci["installations"].get(rfc.release, {}).get("digest", "") for ci in cis)
+    return frozenset(str(digest) for digest in found if digest != rfc.digest)
 
 
 def matter_of(rfc: Rfc, cis: Iterable[Mapping[str, Any]]) -> Matter:

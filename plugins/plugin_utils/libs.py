@@ -16,8 +16,8 @@ from .errors import TidegateError
 
 # distribution name -> oldest major version that the code was written for
 MINIMUM = {
-    "SQLAlchemy": 2,
     "alembic": 1,
+    "ansible-runner": 2,
     "apprise": 2,
     "cryptography": 42,
     "cyclonedx-python-lib": 11,
@@ -25,13 +25,16 @@ MINIMUM = {
     "jmespath": 1,
     "jsonschema": 4,
     "license-expression": 30,
+    "molecule": 25,
     "oras": 0,
     "pyfastcdc": 0,
     "pysnc": 1,
+    "pytest-testinfra": 10,
     "recurring-ical-events": 3,
     "requests": 2,
     "rich": 13,
     "securesystemslib": 1,
+    "SQLAlchemy": 2,
 }
 
 

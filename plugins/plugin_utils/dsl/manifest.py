@@ -23,7 +23,8 @@ class Manifest:
     """A release as its team describes it.
 
     ``hooks`` (``prepare``, ``stop``, ``start``) and ``health`` have the shape of the schema with defaults filled in. ``settings``
-    are defaults; ``None`` means that each host has to give a value.
+    are defaults; ``None`` means that each host has to give a value. ``scenario`` is the directory with the files of its own scenario, which
+    are among the documentation.
     """
 
     name: str
@@ -36,6 +37,7 @@ class Manifest:
     settings: Mapping[str, str | int | None] = field(default_factory=dict)
     hooks: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     health: tuple[Mapping[str, Any], ...] = ()
+    scenario: str | None = None
 
     def to_config(self) -> dict[str, Any]:
         """The manifest normalised, as a package's config has it: the same release gives the same bytes."""
@@ -53,6 +55,8 @@ class Manifest:
         }
         if self.licence is not None:
             config["licence"] = self.licence
+        if self.scenario is not None:
+            config["verification"] = {"scenario": self.scenario}
         return config
 
     @classmethod
@@ -65,6 +69,7 @@ class Manifest:
             settings=dict(config["settings"]),
             hooks={name: dict(hook) for name, hook in dict(config["hooks"]).items()},
             health=tuple(dict(check) for check in config["health"]),
+            scenario=config["verification"]["scenario"] if "verification" in config else None,
         )
 
     def check(self) -> None:
@@ -95,6 +100,7 @@ def load_manifest(path: str | Path) -> Manifest:
         settings=data.get("settings", {}),
         hooks={name: {"timeout": _HOOK_TIMEOUT, **hook} for name, hook in data.get("hooks", {}).items()},
         health=tuple(_with_defaults(check) for check in data["health"]),
+        scenario=data.get("verification", {}).get("scenario"),
     )
 
 

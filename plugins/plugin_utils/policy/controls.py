@@ -14,7 +14,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ..rfc.model import Rfc
-from . import calendar, change, package, people, signed
+from . import calendar, change, opinions, package, people, signed, verified
 from .communication import communication
 from .facts import Facts, NotKnown
 from .findings import REASONS, Control, Finding, Result, failed, unknown
@@ -29,6 +29,7 @@ CONTROLS: Mapping[str, Callable[[Facts, Rfc], Finding]] = {
     "rfc_state": change.state,
     "window": calendar.window,
     "freeze": calendar.freeze,
+    "conflicts": change.conflicts,
     "digest": package.digest,
     "payload_archived": package.archived,
     "payload_intact": package.intact,
@@ -36,6 +37,9 @@ CONTROLS: Mapping[str, Callable[[Facts, Rfc], Finding]] = {
     "malware": signed.malware,
     "evidence": signed.evidence,
     "version": package.version,
+    "verification": verified.verification,
+    "rehearsal": verified.rehearsal,
+    "opinions": opinions.opinions,
     "documentation": package.documentation,
     "scope": change.scope,
     "approvals": people.approvals,

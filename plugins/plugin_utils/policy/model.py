@@ -21,8 +21,8 @@ DEFAULT = Path(__file__).parent / "default.yml"
 # The controls that a policy may let people waive, for they weigh what people have to do; and those that nobody may.
 WAIVABLE = frozenset(
     {
-        *("window", "freeze", "malware", "evidence", "documentation", "duties", "backout_plan", "version", "responsibilities"),
-        "communication",
+        *("window", "freeze", "conflicts", "malware", "evidence", "documentation", "duties", "backout_plan", "version", "responsibilities"),
+        *("communication", "verification", "rehearsal", "opinions"),
     }
 )
 CONTROLS = WAIVABLE | {
@@ -100,6 +100,22 @@ class CalendarFiles:
 
 
 @dataclass(frozen=True)
+class Quorum:
+    """How many distinct people have to give their opinion, and the mean score, 1 to 5, that it has to come to."""
+
+    quorum: int
+    minimum: float
+
+
+@dataclass(frozen=True)
+class Verification:
+    """What a test result has to say. ``parity``: how much like live the lab has to be, 0 to 100; ``rehearsal``: of the back-out."""
+
+    parity: int | None = None
+    rehearsal: bool = False
+
+
+@dataclass(frozen=True)
 class Policy:
     """``approvals``: for each type of RFC how many distinct people have to approve it, by what it says itself; or how many in each role,
     by evidence that they signed. ``separate``: duties out of requester, builder and approver that one person may not have together.
@@ -107,6 +123,8 @@ class Policy:
     of a document that comes with it. ``waivers``: who may waive which control. ``versions``: for each type of release, which number of its
     version it raises, counted from 1. ``responsibilities``: for each step, who has which part in it. ``rules`` and ``controls``: what the
     policy adds for some changes, and checks of its own. ``emergency``: what an emergency change owes afterwards, in so many days.
+    ``opinions``: what users in each role have to think. ``verification``: what else than to have passed is asked of test results; ``None``
+    for nothing.
     """
 
     approvals: Mapping[str, int | Mapping[str, int]]
@@ -123,6 +141,8 @@ class Policy:
     emergency: Mapping[str, int] = field(default_factory=dict)
     calendars: CalendarFiles = CalendarFiles()
     communication: Communication = field(default_factory=Communication)
+    opinions: Mapping[str, Quorum] = field(default_factory=dict)
+    verification: Verification | None = None
 
     def of(self, release: str, change: str, risk: int) -> Policy:
         """The policy with the rules that apply to a type of release, a type of RFC and a risk; of two that say otherwise the later one."""
@@ -169,6 +189,8 @@ def load_policy(path: str | Path | None = None) -> Policy:
         trust=_trust(own.get("trust", {})),
         separate=frozenset(own.get("separate", base["separate"])),
         waivers=_trust(own.get("waivers", {})),
+        opinions={role: Quorum(**wanted) for role, wanted in own.get("opinions", {}).items()},
+        verification=Verification(**own["verification"]) if "verification" in own else None,
         documentation={kind: tuple(wanted) for kind, wanted in own.get("documentation", base["documentation"]).items()},
         versions=own.get("versions", base["versions"]),
         responsibilities={step: _responsibility(parts) for step, parts in own.get("responsibilities", {}).items()},

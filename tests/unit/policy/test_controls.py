@@ -25,10 +25,13 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.policy.model impo
     Person,
     Policy,
     PublicKey,
+    Quorum,
     Responsibility,
     Trust,
+    Verification,
 )
 from ansible_collections.tidegate.release.plugins.plugin_utils.rfc.model import Approval, Rfc
+from ansible_collections.tidegate.release.plugins.plugin_utils.rfc.register import Overlap, Planned
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.debts import Debt
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.options import Rollout
 from hypothesis import given
@@ -39,6 +42,7 @@ START = datetime(2027, 3, 1, 22, tzinfo=UTC)
 END = START + timedelta(hours=4)
 TICK = timedelta(microseconds=1)
 MINUTE = timedelta(minutes=1)
+OTHER_CHANGE = Planned("CHG0030002", -2, "shop", "3.1", "Shop", START, END, START, ("web1",), ("ams",))
 NIGHT = Event("night", START, END, frozenset({"ams"}))
 
 
@@ -84,13 +88,22 @@ def debt(due: datetime = END + TICK, settled: datetime | None = None) -> Debt:
     return Debt("CHG0029999", "review", "hello", "0.9", DIGEST, START - timedelta(days=3), due, settled, "carl", "in the minutes")
 
 
+SIGNED = {"signatures", "malware", "evidence", "verification", "rehearsal", "opinions"}  # controls of what people signed
+REHEARSAL = {"digest": DIGEST, "deployed": True, "backedOut": True, "tests": 1, "from": [""]}
 EVIDENCE = {
     "package": said("package", ("rita", {})),
     "scan": said("scan", ("rita", {"result": "clean"})),
     "sbom": said("sbom", ("rita", {})),
     "licence": said("licence", ("rita", {"declared": "MIT"})),
-    "test-result": said("test-result", ("rita", {})),
+    "test-result": said("test-result", ("rita", {"result": "PASSED", "passedTests": ["one"], "rehearsal": REHEARSAL})),
 }
+OPINIONS = {"tester": said("opinion", ("tess", {"score": 4, "blocking": False}))}
+
+
+def passing(**changes: Any) -> Judgement:
+    return said("test-result", ("rita", {"result": "PASSED", "passedTests": ["one"], "rehearsal": REHEARSAL, **changes}))
+
+
 ABSENT = PackageFacts(None, "")
 TELLING = Communication(True, {name: Channel(environment=name) for name in ("chat", "desk", "spare")}, {"hold": ("chat",)})
 PACKAGE = PackageFacts(DIGEST, "", "minor", {"README.md": 9, "docs/operations.md": 1, "empty-operations": 0})
@@ -106,6 +119,8 @@ POLICY = Policy(
         ("archive", "verify", "approve", "deploy", "back_out", "audit"), Responsibility(("release-manager",), "release-manager")
     ),
     communication=TELLING,
+    opinions={"tester": Quorum(1, 3)},
+    verification=Verification(rehearsal=True),
 )
 FACTS = Facts(
     now=START,
@@ -119,7 +134,10 @@ FACTS = Facts(
     debts=(debt(),),
     calendars=Calendars(windows=(Event("nights", START, END, frozenset({"ams"})),), freezes=()),
     waves=(frozenset({"ams"}), frozenset({"ams"})),
+    overlaps=(),
     channels={"chat": "", "desk": "", "spare": "it has no address"},
+    opinions=OPINIONS,
+    former=frozenset([""]),
 )
 
 
@@ -138,7 +156,7 @@ def test_what_is_in_order_is_granted() -> None:
     assert clearance.granted
     assert [control.name for control in clearance.controls] == list(CONTROLS)
     assert {control.result for control in clearance.controls} == {Result.PASS}
-    assert clearance.sentence() == "CHG0030001 is cleared: hello 1.0, 19 controls."
+    assert clearance.sentence() == "CHG0030001 is cleared: hello 1.0, 23 controls."
 
 
 @pytest.mark.parametrize(
@@ -161,6 +179,7 @@ def test_what_is_in_order_is_granted() -> None:
         ("freeze", {"calendars": Calendars(freezes=(replace(NIGHT, sites=frozenset()),))}),
         ("freeze", {"calendars": Calendars(freezes=(replace(NIGHT, releases=frozenset({"hello"})),))}),
         ("freeze", {"calendars": Calendars(freezes=(replace(NIGHT, sites=frozenset({"fra"})),)), "waves": (frozenset({None}),)}),
+        ("conflicts", {"overlaps": (Overlap(OTHER_CHANGE, ("web1",)),)}),
         ("digest", {"digest": OTHER}),
         ("digest", {"package": replace(PACKAGE, archived=OTHER)}),
         ("payload_archived", {"package": ABSENT}),
@@ -173,8 +192,11 @@ def test_what_is_in_order_is_granted() -> None:
         ("malware", {"evidence": {**EVIDENCE, "scan": said("scan", ("rita", {"result": "infected"}), ("carl", {"result": "clean"}))}}),
         ("malware", {"evidence": {**EVIDENCE, "scan": said("scan", ("rita", {"result": "clean"}), ("rita", {"result": "infected"}))}}),
         ("evidence", {"evidence": {**EVIDENCE, "sbom": said("sbom")}}),
-        ("evidence", {"evidence": {**EVIDENCE, "test-result": said("test-result")}}),
+        ("verification", {"evidence": {**EVIDENCE, "test-result": passing(passedTests=[])}}),
+        ("rehearsal", {"evidence": {**EVIDENCE, "test-result": passing(rehearsal={**REHEARSAL, "digest": OTHER})}}),
         ("evidence", {"evidence": {**EVIDENCE, "licence": said("licence", ("rita", {"declared": None}))}}),
+        ("opinions", {"opinions": {"tester": said("opinion")}}),
+        ("opinions", {"opinions": {"tester": said("opinion", ("tess", {"score": 5, "blocking": True}))}}),
         ("scope", {"scope": ()}),
         ("approvals", {"approvals": ()}),
         ("approvals", {"approvals": (approval(state="requested"),)}),
@@ -232,6 +254,13 @@ def test_a_freeze_of_another_time_site_or_release_stops_nothing(event: Event) ->
     assert result("freeze", facts(calendars=Calendars(freezes=(event,)))).result is Result.PASS
 
 
+def test_a_freeze_in_the_middle_of_a_plan_that_overruns_the_window_is_found() -> None:
+    """For the window may be waived."""
+    event = replace(NIGHT, start=END + 4 * MINUTE, end=END + 5 * MINUTE)
+    found = evaluate(facts(now=END, calendars=Calendars(freezes=(event,)))).controls
+    assert {control.name for control in found if control.result is Result.FAIL} == {"window", "freeze"}
+
+
 def test_a_wave_whose_window_opens_later_waits_for_it() -> None:
     later = replace(NIGHT, sites=frozenset({"fra"}), start=START + timedelta(hours=1))
     found = result("window", facts(calendars=Calendars(windows=(NIGHT, later)), waves=(frozenset({"ams"}), frozenset({"fra"}))))
@@ -248,38 +277,38 @@ def test_an_rfc_may_be_scheduled_or_under_way(state: int) -> None:
     ("changes", "names"),
     [
         (
-            {"package": None, "evidence": None, "errors": {"package": "no such directory", "evidence": "no such directory"}},
-            {"digest", "payload_archived", "payload_intact", "version", "documentation", "signatures", "malware", "evidence"},
+            {
+                "package": None,
+                "evidence": None,
+                "opinions": None,
+                "errors": {"package": "no such directory", "evidence": "no such directory"},
+            },
+            {"digest", "payload_archived", "payload_intact", "version", "documentation", *SIGNED},
         ),
         (
             {"package": ABSENT, "evidence": None},
-            {"digest", "payload_intact", "version", "documentation", "signatures", "malware", "evidence"},
+            {"digest", "payload_intact", "version", "documentation", *SIGNED},
         ),
-        ({"evidence": None, "errors": {"evidence": "a listing is damaged"}}, {"signatures", "malware", "evidence"}),
+        (
+            {"evidence": None, "errors": {"evidence": "a listing is damaged"}},
+            SIGNED - {"opinions"},
+        ),
         ({"evidence": {kind: found for kind, found in EVIDENCE.items() if kind != "package"}}, {"signatures"}),
-        ({"evidence": {}}, {"signatures", "malware", "evidence"}),
+        ({"evidence": {}}, SIGNED - {"opinions"}),
         ({"evidence": {**EVIDENCE, "scan": said("scan", ("rita", {"result": "inconclusive", "detail": "no signatures"}))}}, {"malware"}),
         ({"evidence": {**EVIDENCE, "scan": said("scan", ("rita", {"result": "clean"}), ("rita", {"result": "odd"}))}}, {"malware"}),
+        ({"opinions": None, "errors": {"evidence": "a listing is damaged"}}, {"opinions"}),
+        ({"opinions": {}}, {"opinions"}),
+        ({"former": None}, {"rehearsal"}),
         ({"scope": None, "errors": {"scope": "not a database"}}, {"scope"}),
         (
             {"policy": None, "errors": {"policy": "policy.yml:3: wrong"}},
-            {
-                "approvals",
-                "duties",
-                "freeze",
-                "responsibilities",
-                "version",
-                "window",
-                "documentation",
-                "signatures",
-                "malware",
-                "evidence",
-                "communication",
-            },
+            {"approvals", "communication", "documentation", "duties", "freeze", "responsibilities", "version", "window", *SIGNED},
         ),
         ({"builders": None}, {"duties", "responsibilities"}),
         ({"calendars": None, "errors": {"calendars": "no such file"}}, {"window", "freeze"}),
         ({"waves": None}, {"window", "freeze"}),
+        ({"overlaps": None, "errors": {"overlaps": "it is locked"}}, {"conflicts"}),
         ({"live": None}, {"version"}),
         ({"channels": None, "errors": {"channels": "it broke"}}, {"communication"}),
         ({"debts": None, "errors": {"debts": "it is locked"}}, {"debts"}),
@@ -299,7 +328,7 @@ def test_what_is_not_known_is_inconclusive(changes: dict[str, Any], names: set[s
 
 def test_a_policy_that_asks_for_no_signature_does_not_ask_whether_there_is_one() -> None:
     asks_none = replace(FACTS, policy=Policy({"normal": 1}, Rollout()), evidence=None)
-    found = {name: result(name, asks_none) for name in ("signatures", "malware", "evidence")}
+    found = {name: result(name, asks_none) for name in ("signatures", "malware", "evidence", "verification", "rehearsal", "opinions")}
     assert {control.result for control in found.values()} == {Result.NOT_APPLICABLE}
     assert "asks for no" in found["signatures"].reason
     assert evaluate(asks_none).granted
