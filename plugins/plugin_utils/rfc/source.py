@@ -18,7 +18,7 @@ class Change(Protocol):
     def read(self) -> Rfc:
         """The RFC as it is now; raises :class:`TidegateError`."""
 
-    def record(self, course: Course, notes: Iterable[str], before: Course | None) -> None:
+    def record(self, course: Course, notes: Iterable[str], before: Course | None, /) -> None:
         """Write how far it has come; raises :class:`TidegateError` naming what did not get there.
 
         ``notes`` are sentences that are added; ``before`` is what was written the last time.
@@ -35,7 +35,7 @@ class FileChange:
         """The RFC as it is now."""
         return load_rfc(self._path)
 
-    def record(self, course: Course, notes: Iterable[str], before: Course | None) -> None:
+    def record(self, _course: Course, _notes: Iterable[str], _before: Course | None, /) -> None:
         """Nothing: see above."""
 
 
