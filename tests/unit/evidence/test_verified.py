@@ -200,7 +200,7 @@ def test_no_odd_predicate_passes_or_breaks_a_control(changes: dict[str, Any]) ->
         and any(isinstance(one, str) for one in said["passedTests"])
         and not (isinstance(said["failedTests"], list) and any(isinstance(one, str) for one in said["failedTests"]))
         and isinstance(said["parity"], dict)
-        and type(said["parity"].get("score")) is int
+        and isinstance(said["parity"].get("score"), int)
         and said["parity"]["score"] in range(70, 101)
     )
     assert (finding("verification", verified(**changes)).result is Result.PASS) <= sound
