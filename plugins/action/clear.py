@@ -5,27 +5,46 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 from ansible_collections.tidegate.release.plugins.plugin_utils.action_base import TidegateAction
-from ansible_collections.tidegate.release.plugins.plugin_utils.clearing import clear
+from ansible_collections.tidegate.release.plugins.plugin_utils.clearing import Clearing, clear
+from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.envelope import sign
+from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.keys import LIBRARIES, load_signer
+from ansible_collections.tidegate.release.plugins.plugin_utils.libs import require
+from ansible_collections.tidegate.release.plugins.plugin_utils.report.files import write_documents
+from ansible_collections.tidegate.release.plugins.plugin_utils.report.html import render_clearance
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.journal import utc_now
-from ansible_collections.tidegate.release.plugins.plugin_utils.settings import home, optional_home
+from ansible_collections.tidegate.release.plugins.plugin_utils.settings import home, optional_home, secret
 
 
 class ActionModule(TidegateAction):
-    """Evaluate every control and fail unless the clearance is granted."""
+    """Evaluate every control, write that down when asked to, and fail unless the clearance is granted."""
 
     module = "clear"
     libraries = ("SQLAlchemy", "jmespath", "jsonschema")
 
     def execute(self, options: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
-        policy = optional_home(options, "policy")
-        clearance = clear(home(options, "rfc"), home(options, "dsl"), home(options, "cmdb"), policy, utc_now()).clearance
+        policy, now = optional_home(options, "policy"), utc_now()
+        clearing = clear(home(options, "rfc"), home(options, "dsl"), home(options, "cmdb"), policy, now)
+        clearance = clearing.clearance
+        files = self._write(clearing, options, policy, now) if options["dest"] else []
         return {
-            "changed": False,
+            "changed": bool(files),
             "failed": not clearance.granted,
             "msg": f"{clearance.sentence()}\n{clearance.text()}",
             "granted": clearance.granted,
             "controls": clearance.to_dict()["controls"],
+            "files": files,
         }
+
+    def _write(self, clearing: Clearing, options: dict[str, Any], policy: str | None, now: datetime) -> list[str]:
+        document, key = clearing.document(), optional_home(options, "key")
+        others = {"clearance.html": lambda: render_clearance(document)}
+        if key is not None:
+            require(*LIBRARIES)
+            signer, summary = load_signer(key, secret(options, "key_passphrase")), clearing.summary(policy)
+            others["clearance.dsse.json"] = lambda: sign(summary, signer, now).decode()
+        return write_documents("clearance", document, "at", others, Path(options["dest"]), write=not self._task.check_mode)

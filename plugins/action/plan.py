@@ -8,9 +8,11 @@ from __future__ import annotations
 from typing import Any
 
 from ansible_collections.tidegate.release.plugins.plugin_utils.action_base import TidegateAction
+from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.keys import LIBRARIES, load_signer
+from ansible_collections.tidegate.release.plugins.plugin_utils.libs import require
 from ansible_collections.tidegate.release.plugins.plugin_utils.planning import order_backout, plan
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.journal import utc_now
-from ansible_collections.tidegate.release.plugins.plugin_utils.settings import home, optional_home
+from ansible_collections.tidegate.release.plugins.plugin_utils.settings import home, optional_home, secret
 
 
 class ActionModule(TidegateAction):
@@ -22,7 +24,17 @@ class ActionModule(TidegateAction):
     def execute(self, options: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
         rfc, cmdb, write = home(options, "rfc"), home(options, "cmdb"), not self._task.check_mode
         if options["backout"]:
-            return order_backout(rfc_path=rfc, cmdb_url=cmdb, reason=options["reason"], now=utc_now(), write=write)
+            return order_backout(
+                rfc_path=rfc,
+                cmdb_url=cmdb,
+                policy_path=optional_home(options, "policy"),
+                reason=options["reason"],
+                now=utc_now(),
+                write=write,
+            )
+        key = optional_home(options, "key")
+        if key is not None:
+            require(*LIBRARIES)
         return plan(
             rfc_path=rfc,
             dsl=home(options, "dsl"),
@@ -31,4 +43,5 @@ class ActionModule(TidegateAction):
             inventory=set(task_vars.get("groups", {}).get("all", [])),
             now=utc_now(),
             write=write,
+            signer=load_signer(key, secret(options, "key_passphrase")) if key is not None else None,
         )

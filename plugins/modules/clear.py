@@ -13,7 +13,8 @@ version_added: 0.1.0
 description:
   - Evaluates every control, whatever the others found, and lists each with its result, reason and remedy.
   - The clearance is granted only if no control is V(fail) or V(inconclusive). What can't be read is inconclusive, so it never passes.
-  - Changes nothing and can be run all day. M(tidegate.release.plan) evaluates the same controls again.
+  - Changes nothing but the files in O(dest), if that is given, and can be run all day. M(tidegate.release.plan) evaluates the same
+    controls again.
 author:
   - Tidegate maintainers (@tidegate)
 extends_documentation_fragment:
@@ -21,7 +22,16 @@ extends_documentation_fragment:
   - tidegate.release.homes.dsl
   - tidegate.release.homes.cmdb
   - tidegate.release.homes.policy
+  - tidegate.release.homes.key
   - tidegate.release.homes.local
+options:
+  dest:
+    description:
+      - A directory on the controller for the clearance as a document. C(clearance.html) is for people and needs no network,
+        C(clearance.json) has the same as data. With O(key), C(clearance.dsse.json) is a signed verification summary as SLSA has it.
+      - They are written whether the RFC is cleared or not, and only when something else than the time is new in them.
+      - Without it nothing is written, and O(key) is not used.
+    type: path
 seealso:
   - module: tidegate.release.plan
 """
@@ -32,6 +42,14 @@ EXAMPLES = r"""
     rfc: /srv/rfcs/CHG0030001.yml
     dsl: /srv/dsl
     cmdb: /srv/cmdb.sqlite
+
+- name: Keep the clearance as a page, as data and as a signed summary
+  tidegate.release.clear:
+    rfc: /srv/rfcs/CHG0030001.yml
+    dsl: /srv/dsl
+    cmdb: /srv/cmdb.sqlite
+    dest: /srv/clearances/CHG0030001
+    key: /srv/keys/rita.pem
 """
 
 RETURN = r"""
@@ -58,4 +76,9 @@ controls:
     remedy:
       description: What to do about it; empty when there is nothing to do.
       type: str
+files:
+  description: The files that were written.
+  type: list
+  elements: str
+  returned: always
 """

@@ -13,6 +13,7 @@ version_added: 0.1.0
 description:
   - Evaluates every control of the policy for the RFC, see M(tidegate.release.clear), and refuses unless the clearance is granted.
   - Cuts the CIs in scope into waves, writes the plan to the journal and locks the CIs for this deployment.
+  - With O(key), the clearance of a new deployment is signed and kept in the DSL beside the package, as a verification summary.
   - When this RFC's deployment is open already, because its controller was killed or because it is held, it is taken over where it stands.
     One that is backing out goes on without clearance.
 author:
@@ -22,6 +23,7 @@ extends_documentation_fragment:
   - tidegate.release.homes.dsl
   - tidegate.release.homes.cmdb
   - tidegate.release.homes.policy
+  - tidegate.release.homes.key
   - tidegate.release.homes.local
 options:
   backout:

@@ -63,7 +63,7 @@ def ask(rfc_path: str, dsl: str, cmdb_url: str, policy_path: str | None) -> Ques
         raise NotFoundError(f"the DSL has no {rfc.release} {rfc.version}; archive it before anybody decides on it")
     if archived != rfc.digest:
         raise ConflictError(f"{rfc.number} names {rfc.digest}, but {rfc.release} {rfc.version} is {archived}; correct the RFC")
-    load_package(home, archived)
+    policy = policy.of(load_package(home, archived).manifest.type, rfc.type, rfc.risk)
     with Cmdb.open(cmdb_url) as cmdb:
         cis = cmdb.query(rfc.scope)
     if not cis:

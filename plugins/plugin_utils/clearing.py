@@ -8,23 +8,37 @@ A source that can't be read is a fact too: it makes controls inconclusive instea
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+import hashlib
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
+from pathlib import Path
 from typing import Any, TypeVar
 
+from .calendars import horizon, read_calendars
 from .cmdb.store import Cmdb
 from .dsl.home import open_library
 from .dsl.package import TITLE, load_package, verify_package
 from .errors import DocumentError, IntegrityError, TidegateError
 from .evidence.approval import Matter
+from .evidence.statement import Statement
 from .evidence.store import collect
+from .evidence.summary import summary_statement
 from .evidence.trust import Judgement, judge, judge_approvals, judge_opinions, judge_waiver, signers
+from .expressions import evaluate_own
+from .policy.calendar import Sites
 from .policy.clearance import Clearance, evaluate
+from .policy.controls import TIMED, evaluate_controls
 from .policy.facts import Facts, PackageFacts
-from .policy.model import Policy, load_policy
+from .policy.model import DEFAULT, Policy, load_policy
 from .rfc.model import Rfc, load_rfc
+from .rfc.register import Overlap, overlapping
+from .rollout.debts import Debt, debts
+from .rollout.deployments import Deployments
+from .rollout.options import Rollout
+from .rollout.planner import plan_hosts, plan_waves
 from .rollout.retention import status
+from .telling import unusable
 
 _T = TypeVar("_T")
 
@@ -37,6 +51,31 @@ class Clearing:
     rfc: Rfc | None
     policy: Policy | None
     cis: tuple[dict[str, Any], ...]
+
+    def document(self) -> dict[str, Any]:
+        """The clearance as the documents about it say it: ``about`` is what it was of, as pairs of a word and a text."""
+        about = []
+        if self.rfc is not None:
+            rfc = self.rfc
+            about = [
+                ("Change", f"{rfc.short_description} ({rfc.type}, risk {rfc.risk}, impact {rfc.impact})"),
+                ("Release", f"{rfc.release} {rfc.version}, {rfc.digest}"),
+                ("Window", f"{rfc.start_date.isoformat()} to {rfc.end_date.isoformat()}"),
+                ("People", f"requested by {rfc.requested_by}, assigned to {rfc.assigned_to or 'nobody'}"),
+                ("CIs", f"{len(self.cis)} by {rfc.scope}"),
+            ]
+        return {**self.clearance.to_dict(), "sentence": self.clearance.sentence(), "about": [list(pair) for pair in about]}
+
+    def summary(self, policy_path: str | None) -> Statement:
+        """The clearance as a statement to be signed; raises :class:`TidegateError` when it is not known what was cleared."""
+        if self.rfc is None or not self.cis:
+            raise TidegateError("a clearance is signed for an RFC and CIs that are known; correct the RFC, or leave the key out")
+        policy = Path(policy_path or DEFAULT)
+        try:
+            digest = hashlib.sha256(policy.read_bytes()).hexdigest()
+        except OSError as error:
+            raise TidegateError(f"the policy {policy} can't be read ({error.strerror}), so no clearance by it is signed") from error
+        return summary_statement(self.clearance, matter_of(self.rfc, self.cis), (policy.name, digest))
 
 
 @dataclass(frozen=True)
@@ -52,54 +91,156 @@ class Said:
 
 def clear(rfc_path: str, dsl: str, cmdb_url: str, policy_path: str | None, now: datetime) -> Clearing:
     """Evaluate every control for an RFC; read-only."""
-    rfc, rfc_error = _ask(lambda: load_rfc(rfc_path))
-    policy, policy_error = _ask(lambda: load_policy(policy_path))
-    package: PackageFacts | None = None
+    sources = Sources()
+    rfc = sources.ask("rfc", lambda: load_rfc(rfc_path))
+    policy = sources.ask("policy", lambda: load_policy(policy_path))
+    facts = Facts(now=now, rfc=rfc, policy=policy, errors=sources.errors)
     cis: tuple[dict[str, Any], ...] | None = None
-    said: Said | None = None
-    package_error = scope_error = evidence_error = ""
     if rfc is not None:
-        package, package_error = _ask(lambda: _look_up(dsl, rfc))
-        if package is not None:
-            package = replace(package, retired=_ask(lambda: _retired(cmdb_url, rfc))[0])
-        cis, scope_error = _ask(lambda: _select(cmdb_url, rfc))
-        if policy is not None and package is not None and package.archived is not None:
-            digest = package.archived
-            said, evidence_error = _ask(lambda: _judge(dsl, policy, rfc, digest, cis, now))
-        else:
-            evidence_error = package_error or policy_error
-    facts = Facts(
-        now=now,
-        rfc=rfc,
-        policy=policy,
-        package=package,
-        scope=None if cis is None else tuple(str(ci["name"]) for ci in cis),
-        evidence=said.evidence if said else None,
-        signed_approvals=said.approvals if said else None,
-        builders=said.builders if said else None,
-        waivers=said.waivers if said else {},
-        opinions=said.opinions if said else None,
-        former=former(rfc, cis) if rfc and cis is not None else None,
-        errors={"rfc": rfc_error, "policy": policy_error, "package": package_error, "scope": scope_error, "evidence": evidence_error},
+        package = sources.ask("package", lambda: _look_up(dsl, cmdb_url, rfc))
+        cis = sources.ask("scope", lambda: _select(cmdb_url, rfc))
+        facts = replace(
+            facts,
+            policy=policy.of(package.type if package else "", rfc.type, rfc.risk) if policy else None,
+            package=package,
+            scope=None if cis is None else tuple(str(ci["name"]) for ci in cis),
+            live=None if cis is None else _live(cis, rfc.release),
+            former=None if cis is None else former(rfc, cis),
+            debts=sources.ask("debts", lambda: _debts(cmdb_url, rfc)),
+            channels=sources.ask("channels", lambda: unusable(policy.communication)) if policy else None,
+        )
+        facts = _plan(facts, rfc, cmdb_url, cis, sources)
+        facts = _hear(facts, rfc, dsl, cis, sources)
+        own = facts.policy.controls if facts.policy else ()
+        if own:
+            facts = replace(facts, own=sources.ask("own", lambda: evaluate_own(own, _names(facts, cis))) or {})
+    return Clearing(evaluate(facts), rfc, facts.policy, cis or ())
+
+
+def closed(rfc: Rfc, hosts: Collection[str], dsl: str | None, cmdb_url: str, policy_path: str | None, now: datetime) -> str:
+    """Why now is no time for a wave with ``hosts``, by the RFC's window, those of their sites, and freezes; empty when it is.
+
+    Waivers of these controls count here as they do in a clearance.
+    """
+    sources = Sources()
+    policy = sources.ask("policy", lambda: load_policy(policy_path))
+    facts = Facts(now=now, rfc=rfc, policy=policy, errors=sources.errors)
+    if policy is not None:
+        timed = set(TIMED) & policy.waivers.keys()
+        said = sources.ask("evidence", lambda: _judge(str(dsl), policy, rfc, rfc.digest, _select(cmdb_url, rfc), now)) if timed else None
+        facts = replace(
+            facts,
+            waves=sources.ask("scope", lambda: (_sites(cmdb_url, hosts),)),
+            calendars=sources.ask("calendars", lambda: read_calendars(policy.calendars, *horizon(now, rfc.end_date))),
+            builders=said.builders if said else None,
+            waivers=said.waivers if said else {},
+        )
+    return "; ".join(control.reason.replace("\n", "; ") for control in evaluate_controls(facts, TIMED) if control.blocks)
+
+
+def _sites(cmdb_url: str, hosts: Collection[str]) -> Sites:
+    with Cmdb.open(cmdb_url) as cmdb:
+        found = {str(ci["name"]): ci["site"] for ci in cmdb.cis()}
+    return frozenset(found.get(host) for host in hosts)
+
+
+class Sources:
+    """What is asked for facts. ``errors`` has why one did not answer, by its name."""
+
+    def __init__(self) -> None:
+        self.errors: dict[str, str] = {}
+
+    def ask(self, name: str, source: Callable[[], _T]) -> _T | None:
+        """What a source says; even a fault that nobody thought of must leave the others to be heard."""
+        try:
+            return source()
+        except TidegateError as error:
+            self.errors[name] = str(error)
+        except RecursionError:
+            self.errors[name] = "it is nested too deeply"
+        except Exception as error:  # a JMESPath such as [::0] breaks only when it runs
+            self.errors[name] = f"{type(error).__name__}: {error}"
+        return None
+
+
+def _plan(facts: Facts, rfc: Rfc, cmdb_url: str, cis: tuple[dict[str, Any], ...] | None, sources: Sources) -> Facts:
+    """Add the sites of the waves that are to be done, the calendars that they have to fit into, and what else is planned."""
+    policy = facts.policy
+    facts = replace(facts, overlaps=None if cis is None else sources.ask("overlaps", lambda: _overlaps(cmdb_url, rfc, cis)))
+    if policy is None:
+        return facts
+    calendars = sources.ask("calendars", lambda: read_calendars(policy.calendars, *horizon(facts.now, rfc.end_date)))
+    waves = None if cis is None else sources.ask("scope", lambda: _waves(cmdb_url, rfc, cis, policy.rollout))
+    return replace(facts, calendars=calendars, waves=waves)
+
+
+def _overlaps(cmdb_url: str, rfc: Rfc, cis: Iterable[Mapping[str, Any]]) -> tuple[Overlap, ...]:
+    with Cmdb.open(cmdb_url) as cmdb:
+        return tuple(overlapping(cmdb, rfc, {str(ci["name"]) for ci in cis}))
+
+
+def _waves(cmdb_url: str, rfc: Rfc, cis: Iterable[Mapping[str, Any]], rollout: Rollout) -> tuple[Sites, ...]:
+    """The sites of each wave that is to be done: those of the plan in the journal that are not decided, or those of the plan to be made."""
+    sites = {str(ci["name"]): ci["site"] for ci in cis}
+    with Cmdb.open(cmdb_url) as cmdb:
+        begun = Deployments(cmdb).undecided(rfc.number)
+    waves: Sequence[Sequence[str]] = begun if begun is not None else ()
+    if begun is None and sites:
+        waves = plan_waves(plan_hosts(cis, rollout), rollout)
+    return tuple(frozenset(sites.get(host) for host in wave) for wave in waves)
+
+
+def _hear(facts: Facts, rfc: Rfc, dsl: str, cis: tuple[dict[str, Any], ...] | None, sources: Sources) -> Facts:
+    """Add what people signed about the package."""
+    policy, digest = facts.policy, facts.package.archived if facts.package else None
+    if policy is None or digest is None:
+        sources.errors["evidence"] = sources.errors.get("package") or sources.errors.get("policy", "")
+        return facts
+    said = sources.ask("evidence", lambda: _judge(dsl, policy, rfc, digest, cis, facts.now))
+    if said is None:
+        return facts
+    return replace(
+        facts,
+        evidence=said.evidence,
+        signed_approvals=said.approvals,
+        builders=said.builders,
+        waivers=said.waivers,
+        opinions=said.opinions,
     )
-    return Clearing(evaluate(facts), rfc, policy, cis or ())
 
 
-def _ask(source: Callable[[], _T]) -> tuple[_T | None, str]:
-    """What a source says, or why it says nothing; even a fault that nobody thought of must leave the others to be heard."""
-    try:
-        return source(), ""
-    except TidegateError as error:
-        return None, str(error)
-    except RecursionError:
-        return None, "it is nested too deeply"
-    except Exception as error:  # a JMESPath such as [::0] breaks only when it runs
-        return None, f"{type(error).__name__}: {error}"
+def _names(facts: Facts, cis: Iterable[Mapping[str, Any]] | None) -> dict[str, Any]:
+    """What the conditions of a policy's own controls can speak of; what could not be found out is not defined."""
+    names: dict[str, Any] = {"now": facts.now}
+    if facts.rfc is not None:
+        names["rfc"] = asdict(facts.rfc)
+    if facts.package is not None and facts.package.archived is not None and not facts.package.damage:
+        names["release"] = {**facts.package.manifest, "digest": facts.package.archived}
+    if cis is not None:
+        names["cmdb"] = {"cis": list(cis)}
+    if facts.evidence is not None:
+        names["evidence"] = [
+            {"kind": kind, "person": one.person, "signed_at": one.signed_at, "predicate": one.statement.predicate}
+            for kind, judgement in facts.evidence.items()
+            for one in judgement.counted
+        ]
+    return names
 
 
 def _select(cmdb_url: str, rfc: Rfc) -> tuple[dict[str, Any], ...]:
     with Cmdb.open(cmdb_url) as cmdb:
         return tuple(cmdb.query(rfc.scope))
+
+
+def _debts(cmdb_url: str, rfc: Rfc) -> tuple[Debt, ...]:
+    with Cmdb.open(cmdb_url) as cmdb:
+        return tuple(debt for debt in debts(cmdb) if debt.release == rfc.release)
+
+
+def _live(cis: Iterable[Mapping[str, Any]], release: str) -> dict[str, str]:
+    """A CI for each version of the release that they have."""
+    found = ((ci["installations"].get(release), str(ci["name"])) for ci in cis)
+    return {str(installation["version"]): name for installation, name in found if installation}
 
 
 def _retired(cmdb_url: str, rfc: Rfc) -> str:
@@ -108,11 +249,12 @@ def _retired(cmdb_url: str, rfc: Rfc) -> str:
     return found.sentence(rfc.release, rfc.version) if found else ""
 
 
-def _look_up(dsl: str, rfc: Rfc) -> PackageFacts:
+def _look_up(dsl: str, cmdb_url: str, rfc: Rfc) -> PackageFacts:
     library = open_library(dsl).repository(rfc.release)
     archived = library.resolve(rfc.release, rfc.version)
     damage = kind = ""
     documents: dict[str, int] = {}
+    config: dict[str, Any] = {}
     if archived is not None:
         try:
             verify_package(library, archived)
@@ -120,6 +262,7 @@ def _look_up(dsl: str, rfc: Rfc) -> PackageFacts:
             manifest = opened.manifest
             manifest.check()
             kind = manifest.type
+            config = manifest.to_config()
             titles = {part.annotations.get(TITLE, ""): part.size for part in opened.documentation}
             own = f"{manifest.scenario}/" if manifest.scenario else "/"
             documents = {title: size for title, size in titles.items() if not title.startswith(own)}  # tests document nothing
@@ -127,7 +270,8 @@ def _look_up(dsl: str, rfc: Rfc) -> PackageFacts:
                 damage = f"what the DSL keeps as {rfc.release} {rfc.version} is the package of {manifest.name} {manifest.version}"
         except (IntegrityError, DocumentError) as error:
             damage = str(error)
-    return PackageFacts(archived, damage, kind, documents)
+    retired = Sources().ask("retired", lambda: _retired(cmdb_url, rfc))
+    return PackageFacts(archived, damage, kind, documents, retired, config)
 
 
 def _judge(dsl: str, policy: Policy, rfc: Rfc, digest: str, cis: Iterable[Mapping[str, Any]] | None, now: datetime) -> Said:

@@ -7,18 +7,30 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .clearing import clear
 from .cmdb.store import Cmdb
+from .dsl.home import open_library
 from .errors import ConflictError, TidegateError
-from .rfc.model import load_rfc
+from .evidence.envelope import sign
+from .evidence.store import attach
+from .gating import catch_up
+from .rfc.course import enter
+from .rfc.model import load_rfc, rfc_number
+from .rfc.source import open_change
 from .rollout import states
+from .rollout.debts import incur
 from .rollout.deployments import Deployment, Run
 from .rollout.holder import Holder
 from .rollout.journal import Journal
-from .rollout.planner import PlanHost, plan_waves
+from .rollout.planner import plan_hosts, plan_waves
 from .rollout.states import DeploymentState, HostState
+from .telling import concerns, teller, warned
+
+if TYPE_CHECKING:
+    import sqlalchemy as sa
+    from securesystemslib.signer import Signer
 
 
 def plan(
@@ -30,22 +42,27 @@ def plan(
     inventory: Collection[str],
     now: datetime,
     write: bool,
+    signer: Signer | None = None,
 ) -> dict[str, Any]:
     """Clear the RFC and begin its deployment, or take over the one that is open; return the task's result.
 
     A deployment that is backing out goes on without clearance: its window may be over, and hosts must not stay in between.
-    ``inventory`` are the hosts that Ansible knows. With ``write`` false nothing is written and the plan is only told.
+    ``inventory`` are the hosts that Ansible knows. With a ``signer`` the clearance of a new deployment is kept beside the package, signed.
+    With ``write`` false nothing is written and the plan is only told.
     Raises :class:`TidegateError` when the RFC is not cleared, its CIs are locked or not in the inventory, its scope has left
     hosts of the plan, or the deployment of this RFC has already failed or was replaced by a later one.
     """
     with Cmdb.open(cmdb_url) as cmdb:
         journal = Journal(cmdb)
-        number = load_rfc(rfc_path).number
+        number = rfc_number(rfc_path)
         current = journal.latest(number)
         if current is not None and current.state is DeploymentState.BACKING_OUT:
             return _resume(journal, current, now, write)
         if current is not None and current.state is DeploymentState.BACKED_OUT:
-            raise ConflictError(f"{number} was backed out ({current.reason}); raise a new RFC for the next attempt")
+            missed = catch_up(journal, current, open_change(rfc_path), now) if write else []
+            raise ConflictError("; ".join((f"{number} was backed out ({current.reason}); raise a new RFC for the next attempt", *missed)))
+        if current is not None and current.state is DeploymentState.COMPLETED and load_rfc(rfc_path).digest == current.digest:
+            return _resume(journal, current, now, write)  # its RFC may be closed by now, and nothing is done to any host
 
         clearing = clear(rfc_path, dsl, cmdb_url, policy_path, now)
         if not clearing.clearance.granted or clearing.rfc is None or clearing.policy is None:
@@ -57,6 +74,9 @@ def plan(
                     f"{number} now names {rfc.digest}, but {current.label} is {current.state} with {current.digest}; back that out first"
                 )
             _refuse_moved_scope(journal, current, {str(ci["name"]) for ci in clearing.cis})
+            if write and current.state in states.OPEN:
+                with cmdb.begin() as connection:
+                    enter(connection, rfc, (str(ci["name"]) for ci in clearing.cis), now)
             return _resume(journal, current, now, write)
 
         missing = sorted(str(ci["name"]) for ci in clearing.cis if ci["name"] not in inventory)
@@ -66,36 +86,52 @@ def plan(
                 "use the inventory of this CMDB, without --limit"
             )
         rollout = clearing.policy.rollout
-        hosts = [PlanHost(str(ci["name"]), _group(ci, rollout.order_by)) for ci in clearing.cis]
+        hosts = plan_hosts(clearing.cis, rollout)
         waves = plan_waves(hosts, rollout)
         package = {"name": rfc.release, "version": rfc.version, "digest": rfc.digest}
-        run = journal.begin(number, package, waves, rollout, Holder.this_run(), now) if write else None
+        if write and signer is not None:
+            attach(open_library(dsl).repository(rfc.release), rfc.digest, sign(clearing.summary(policy_path), signer, now))
+        owed = clearing.policy.emergency if rfc.type == "emergency" else {}
+
+        def along(connection: sa.Connection) -> None:
+            incur(connection, rfc, owed, now)
+            enter(connection, rfc, (host.name for host in hosts), now)
+
+        run = journal.begin(number, package, waves, rollout, Holder.this_run(), now, along) if write else None
         sentence = (
             f"{number}: {rfc.release} {rfc.version} to {len(hosts)} hosts in {len(waves)} waves ({', '.join(str(len(w)) for w in waves)})"
         )
+        problems = []
+        if run is not None:
+            concerns(journal, run, rfc, now)
+            problems = teller(policy_path)(journal, run, "cleared", sentence, now)
         return {
             **_result(run, sentence, changed=True),
+            **warned(problems),
             "waves": [list(wave) for wave in waves],
             "controls": clearing.clearance.to_dict()["controls"],
             "progress": {"step": "plan", "state": "planned", "detail": sentence, "hosts": len(hosts), "waves": len(waves)},
         }
 
 
-def order_backout(*, rfc_path: str, cmdb_url: str, reason: str, now: datetime, write: bool) -> dict[str, Any]:
+def order_backout(*, rfc_path: str, cmdb_url: str, policy_path: str | None, reason: str, now: datetime, write: bool) -> dict[str, Any]:
     """A person wants the deployment of this RFC undone; take it over and say so in the journal."""
     with Cmdb.open(cmdb_url) as cmdb:
         journal = Journal(cmdb)
-        number = load_rfc(rfc_path).number
+        number = rfc_number(rfc_path)
         current = journal.latest(number)
         if current is None:
             raise TidegateError(f"{number} was never deployed, so there is nothing to back out; check the RFC")
         if current.state in (DeploymentState.BACKED_OUT, DeploymentState.CANCELLED):
-            return _result(None, f"{current.label} is already {current.state}", changed=False)
+            run = Run(current.id, current.token) if write else None  # what its change system missed of it is still to be written
+            return _result(run, f"{current.label} is already {current.state}", changed=False)
         if not write:
             return _result(None, f"{current.label} would be backed out", changed=True)
         run = journal.take_over(current.id, Holder.this_run(), now)
         state = journal.order_backout(run, reason, now)
-        return _result(run, f"{current.label} is now {state}", changed=True)
+        told = state is DeploymentState.BACKING_OUT and current.state is not state
+        problems = teller(policy_path)(journal, run, "back_out", reason, now) if told else []
+        return {**_result(run, f"{current.label} is now {state}", changed=True), **warned(problems)}
 
 
 def _resume(journal: Journal, current: Deployment, now: datetime, write: bool) -> dict[str, Any]:
@@ -126,11 +162,3 @@ def _refuse_moved_scope(journal: Journal, current: Deployment, selected: Collect
 def _result(run: Run | None, sentence: str, changed: bool) -> dict[str, Any]:
     facts = {} if run is None else {"tidegate_run": {"deployment": run.deployment, "token": run.token}}
     return {"changed": changed, "msg": sentence, "ansible_facts": facts}
-
-
-def _group(ci: dict[str, Any], attribute: str | None) -> str | None:
-    """The value of the CI's field or attribute that orders the rollout."""
-    if attribute is None:
-        return None
-    value = ci.get(attribute, ci["attributes"].get(attribute))
-    return None if value is None else str(value)

@@ -25,6 +25,7 @@ ALONE: dict[str, Callable[[], Finding]] = {
     "scrub_small": library.scrub_small,
     "sync": library.sync,
     "inventory_30k": planning.inventory_30k,
+    "clearance_10k": planning.clearance_10k,
     "plan_100k": planning.plan_100k,
 }
 ON_HOSTS: dict[str, Callable[[Field], Finding]] = {

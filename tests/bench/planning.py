@@ -1,7 +1,7 @@
 # Copyright (c) Tidegate maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Big numbers: an inventory of 30,000 hosts, a plan over 100,000."""
+"""Big numbers: an inventory of 30,000 hosts, a clearance over 10,000, a plan over 100,000."""
 
 from __future__ import annotations
 
@@ -9,11 +9,15 @@ import os
 import shutil
 import subprocess
 import tempfile
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import yaml
 from measure import Finding, best
 
-_FROM_MEMORY = """
+EXAMPLES = Path(__file__).parents[2] / "examples"
+
+_FROM_MEMORY = r"""
 from ansible.plugins.inventory import BaseInventoryPlugin
 DOCUMENTATION = "name: memory\nshort_description: Hosts from memory\noptions: {plugin: {type: str, description: This.}}"
 class InventoryModule(BaseInventoryPlugin):
@@ -79,3 +83,43 @@ def plan_100k() -> Finding:
     hosts = [PlanHost(f"h{number * 7919 % 100_000:06}", f"site{number % 200}") for number in range(100_000)]
     floor = best(lambda: sorted(hosts, key=lambda host: (host.group, host.name)))
     return Finding(best(lambda: plan_waves(hosts, Rollout())), ("sorting the hosts", floor))
+
+
+def clearance_10k() -> Finding:
+    """Clear an RFC over 10,000 CIs under a policy with 200 controls of its own, against reading the CIs once."""
+    from ansible_collections.tidegate.release.plugins.plugin_utils.clearing import clear
+    from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import Cmdb
+    from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.layout import OciLayout
+    from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.package import archive
+
+    folder = Path(tempfile.mkdtemp(prefix="tidegate-bench-"))
+    try:
+        digest = archive(EXAMPLES / "hello", OciLayout.create(folder / "dsl")).digest
+        cis = [{"name": f"h{n:05}", "class": "server", "site": f"s{n % 20}", "attributes": {"tier": n % 3}} for n in range(10_000)]
+        now = datetime.now(UTC)
+        rfc = yaml.safe_load((EXAMPLES / "rfc.yml").read_text())
+        rfc["release"]["digest"], rfc["scope"] = digest, "[?class=='server']"
+        rfc["start_date"], rfc["end_date"] = ((now + timedelta(hours=hours)).isoformat() for hours in (-1, 1))
+        rfc["approvals"][0]["decided_at"] = now.isoformat()
+        (folder / "rfc.yml").write_text(yaml.safe_dump(rfc))
+        conditions = (
+            "cmdb.cis | selectattr('site', 'equalto', 's{}') | list | length == 500",
+            "cmdb.cis | map(attribute='attributes.tier') | max < {} + 3",
+            "rfc.risk > 2 or release.version is version('{}.0', '>')",
+            "cmdb.cis | rejectattr('class', 'equalto', 'server') | list == []",
+        )
+        own = [{"name": f"own_{n}", "that": conditions[n % len(conditions)].format(n % 20), "reason": "it is not so"} for n in range(200)]
+        (folder / "policy.yml").write_text(yaml.safe_dump({"schema": 1, "controls": own}))
+        with Cmdb.open(str(folder / "cmdb.sqlite"), create=True) as cmdb:
+            cmdb.put_cis(cis, actor="bench")
+            floor = best(lambda: list(cmdb.cis()))
+
+        def cleared() -> None:
+            addresses = (str(folder / name) for name in ("rfc.yml", "dsl", "cmdb.sqlite", "policy.yml"))
+            clearance = clear(*addresses, now).clearance
+            if not clearance.granted:
+                raise RuntimeError(clearance.text())
+
+        return Finding(best(cleared), ("reading the CIs", floor))
+    finally:
+        shutil.rmtree(folder)

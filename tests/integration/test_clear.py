@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import subprocess
 import sys
@@ -17,6 +18,8 @@ import yaml
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import Cmdb
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.layout import OciLayout
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.package import archive
+from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.envelope import open_envelope
+from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.keys import load_public
 from ansible_collections.tidegate.release.plugins.plugin_utils.policy.controls import CONTROLS
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -109,3 +112,47 @@ def test_a_home_that_is_not_given_is_asked_for(rfc: Path) -> None:
     assert done.returncode == 2, done.stdout
     assert "set tidegate_dsl or the environment variable TIDEGATE_DSL" in done.stdout
     assert "Traceback" not in done.stdout
+
+
+def test_a_clearance_is_kept_as_page_data_and_signed_summary(rfc: Path) -> None:
+    folder, key = rfc.parent / "clearance", rfc.parent / "key.pem"
+    subprocess.run(["openssl", "genpkey", "-algorithm", "ed25519", "-out", str(key)], check=True, capture_output=True)
+    key.chmod(0o600)
+    before = content(rfc.parent)
+    assert "changed=1" in play(rfc, "--check", "-e", f"tidegate_clearance={folder}").stdout
+    assert content(rfc.parent) == before
+    done = play(rfc, "-e", f"tidegate_clearance={folder}", TIDEGATE_KEY=str(key))
+    assert done.returncode == 0, done.stdout
+    data = json.loads((folder / "clearance.json").read_text())
+    assert (data["granted"], data["rfc"], len(data["controls"])) == (True, "CHG0030001", len(CONTROLS))
+    page = (folder / "clearance.html").read_text()
+    assert "CHG0030001 is cleared" in page
+    assert all(control["name"] in page for control in data["controls"])
+    public = subprocess.run(["openssl", "pkey", "-in", str(key), "-pubout"], check=True, capture_output=True, text=True).stdout
+    sealed = open_envelope((folder / "clearance.dsse.json").read_bytes())
+    assert sealed.signed_by(load_public(public))
+    assert sealed.statement.digest == data["digest"]
+    assert sealed.statement.type == "https://slsa.dev/verification_summary/v1"
+    assert sealed.statement.predicate["verificationResult"] == "PASSED"
+    assert sealed.statement.predicate["clearance"]["cis"] == ["web1"]
+    # The same clearance is not written again; one that is not granted is.
+    again = play(rfc, "-e", f"tidegate_clearance={folder}", TIDEGATE_KEY=str(key))
+    assert "changed=0" in again.stdout
+    change(rfc, on_hold=True)
+    refused = play(rfc, "-e", f"tidegate_clearance={folder}", TIDEGATE_KEY=str(key))
+    assert refused.returncode == 2
+    assert open_envelope((folder / "clearance.dsse.json").read_bytes()).statement.predicate["verificationResult"] == "FAILED"
+    assert "CHG0030001 is not cleared" in (folder / "clearance.html").read_text()
+
+
+def test_a_control_of_the_policy_s_own_decides_too(rfc: Path) -> None:
+    policy = rfc.parent / "policy.yml"
+    own = {"name": "small", "that": ["cmdb.cis | length < 2", "rfc.risk == 4"], "reason": "it is too big", "remedy": "make it smaller"}
+    policy.write_text(yaml.safe_dump({"schema": 1, "controls": [own]}))
+    assert play(rfc, TIDEGATE_POLICY=str(policy)).returncode == 0
+    with Cmdb.open(str(rfc.parent / "cmdb.sqlite")) as cmdb:
+        cmdb.put_cis([{"name": "web2", "class": "server", "site": "ams"}], "test")
+    done = play(rfc, TIDEGATE_POLICY=str(policy))
+    assert done.returncode == 2
+    assert "CHG0030001 is not cleared: small says that it is too big" in done.stdout
+    assert "not so: cmdb.cis | length < 2" in done.stdout

@@ -187,9 +187,24 @@ class TestOnHosts:
         assert "signatures says that 0 of 1 with the role release-manager signed the package" in said(refused)
         assert fleet.state("CHG3000") is None
         assert shared.archive("1.0").returncode == 0
-        done = fleet.play("tidegate.release.deploy", {"tidegate_rfc": str(rfc)})
+        done = fleet.play("tidegate.release.deploy", {"tidegate_rfc": str(rfc), "tidegate_key": str(shared.key("carl"))})
         assert done.returncode == 0, done.stdout
         assert set(fleet.served().values()) == {"1.0"}
+        # Under which clearance is kept beside the package, signed by who deployed.
+        kept = "(found.evidence | selectattr('kind', 'equalto', 'clearance'))"
+        looked = shared.tasks(
+            {"tidegate.release.attestation_info": {"name": "hello", "version": "1.0"}, "register": "found"},
+            {
+                "ansible.builtin.assert": {
+                    "that": [
+                        f"{kept} | map(attribute='signed_by') == [['carl']]",
+                        f"{kept}[0].predicate.verificationResult == 'PASSED'",
+                        f"{kept}[0].predicate.clearance.rfc == 'CHG3000'",
+                    ]
+                }
+            },
+        )
+        assert looked.returncode == 0, looked.stdout
 
     @pytest.mark.parametrize("step", ["stage", "staging gate", "wave gate"])
     def test_trust_that_is_revoked_after_the_plan_stops_what_comes_next(self, shared: Signers, step: str) -> None:

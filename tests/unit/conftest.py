@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import copy
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -65,7 +66,10 @@ def write(tmp_path: Path) -> WriteDocument:
     def write_document(kind: str, **changes: Any) -> Path:
         data = {"release": RELEASE, "rfc": RFC, "policy": POLICY}[kind] | changes
         path = tmp_path / f"{kind}.yml"
-        path.write_text(yaml.safe_dump({key: value for key, value in data.items() if value is not ...}, sort_keys=False))
+        plain = json.loads(
+            json.dumps({key: value for key, value in data.items() if value is not ...})
+        )  # what is there twice is written twice
+        path.write_text(yaml.safe_dump(plain, sort_keys=False))
         return path
 
     return write_document

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -156,14 +156,14 @@ def test_a_cmdb_that_can_not_be_read_is_inconclusive(homes: Homes, content: byte
     if content is not None:
         homes.cmdb.write_bytes(content)
     clearing = homes.clear()
-    assert blocking(clearing) == {"payload_archived": "inconclusive", "scope": "inconclusive"}
+    assert blocking(clearing) == dict.fromkeys(("window", "conflicts", "payload_archived", "scope", "debts"), "inconclusive")
     assert clearing.cis == ()
 
 
 @pytest.mark.parametrize("scope", ["[0]", "length(@)", "[*].site", "[*].nothing.x", "['nobody']", "sum(@)", "[0:0]", "`[1]`"])
 def test_a_scope_that_gives_no_cis_of_the_cmdb_is_not_cleared(homes: Homes, scope: str) -> None:
     found = blocking(homes.clear(scope=scope))
-    assert found.keys() == {"scope"}
+    assert found.keys() - {"window", "conflicts"} == {"scope"}
 
 
 def test_an_rfc_that_can_not_be_read_is_told_with_every_fault(homes: Homes) -> None:
@@ -175,9 +175,9 @@ def test_an_rfc_that_can_not_be_read_is_told_with_every_fault(homes: Homes) -> N
 
 
 def test_a_policy_that_can_not_be_read_is_inconclusive(homes: Homes) -> None:
+    about_the_change = {"approvals", "communication", "documentation", "duties", "freeze", "responsibilities", "version", "window"}
     assert blocking(homes.clear(policy=homes.path / "none.yml")) == dict.fromkeys(
-        ("approvals", "documentation", "duties", "signatures", "malware", "evidence", "verification", "rehearsal", "opinions"),
-        "inconclusive",
+        about_the_change | {"signatures", "malware", "evidence", "verification", "rehearsal", "opinions"}, "inconclusive"
     )
 
 
@@ -202,3 +202,32 @@ def test_documentation_that_the_policy_asks_for_has_to_be_there_and_say_somethin
     digest = archive(release, OciLayout.open(homes.dsl)).digest
     clearing = homes.clear(policy("README*", "RUNBOOK*"), release={"name": "hello", "version": "1.1", "digest": digest})
     assert blocking(clearing) == {"documentation": "fail"}
+
+
+def test_the_rules_for_this_release_and_risk_apply(homes: Homes) -> None:
+    """The example is a minor release, and the RFC's risk is 3."""
+    rule = {"when": {"release": ["minor"], "risk": [3]}, "documentation": ["*operations*"]}
+    asks_more = homes.write("policy", approvals=..., rules=[rule])
+    assert blocking(homes.clear(policy=asks_more)) == {"documentation": "fail"}
+    others = [{**rule, "when": {"release": ["major"]}}, {**rule, "when": {"risk": [2]}}, {**rule, "when": {"change": ["emergency"]}}]
+    assert homes.clear(policy=homes.write("policy", approvals=..., rules=others)).clearance.granted
+
+
+def test_the_calendars_beside_the_policy_are_held_against_the_whole_plan(homes: Homes) -> None:
+    """The plan has a canary at ams and a wave at fra, each of at most 30 minutes; the RFC's window is open for longer."""
+    start = NOW + timedelta(minutes=30)
+    event = f"BEGIN:VEVENT\nUID:1\nSUMMARY:sale\nLOCATION:%s\nDTSTART:{start:%Y%m%dT%H%M%SZ}\nDURATION:PT1H\nEND:VEVENT\n"
+    (homes.path / "own").mkdir()
+    calendar = homes.path / "own" / "freezes.ics"
+    policy = homes.write("policy", approvals=..., rollout={"canary": 1, "wave_minutes": 30}, calendars={"freezes": ["own/*.ics"]})
+
+    def write(site: str) -> Clearing:
+        calendar.write_text(f"BEGIN:VCALENDAR\nVERSION:2.0\nPRODID:x\n{event % site}END:VCALENDAR\n")
+        return homes.clear(policy=policy)
+
+    assert write("lon").clearance.granted
+    found = write("ams")
+    assert blocking(found) == {"freeze": "fail"}
+    assert "frozen by 'sale' (freezes.ics) at ams from" in found.clearance.text()
+    calendar.unlink()
+    assert blocking(homes.clear(policy=policy)) == {"window": "inconclusive", "freeze": "inconclusive"}

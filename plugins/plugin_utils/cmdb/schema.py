@@ -47,6 +47,7 @@ class Schema:
     release_status: sa.Table
     change: sa.Table
     change_ci: sa.Table
+    debt: sa.Table
 
 
 @functools.cache
@@ -240,5 +241,19 @@ def schema() -> Schema:
             metadata,
             sa.Column("number", sa.ForeignKey("change.number", ondelete="CASCADE"), primary_key=True),
             text("ci", primary_key=True, index=True),
+        ),
+        debt=sa.Table(
+            "debt",
+            metadata,
+            text("rfc", primary_key=True),
+            text("duty", primary_key=True),
+            text("release", index=True),
+            text("version"),
+            text("digest"),
+            text("actor", default=""),
+            text("note", default=""),
+            at("incurred"),
+            at("due"),
+            at("settled", nullable=True),
         ),
     )

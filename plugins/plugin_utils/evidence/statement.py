@@ -30,6 +30,8 @@ LICENCE = "https://tidegate.example/licence/v1"
 APPROVAL = "https://tidegate.example/approval/v1"
 OPINION = "https://tidegate.example/opinion/v1"
 WAIVER = "https://tidegate.example/waiver/v1"
+SETTLEMENT = "https://tidegate.example/settlement/v1"
+CLEARANCE = "https://slsa.dev/verification_summary/v1"
 
 # The words of the policy for what can be said of a package, and the predicate type that says it.
 KINDS: Mapping[str, str] = {
@@ -41,6 +43,8 @@ KINDS: Mapping[str, str] = {
     "approval": APPROVAL,
     "opinion": OPINION,
     "waiver": WAIVER,
+    "settlement": SETTLEMENT,
+    "clearance": CLEARANCE,
 }
 
 

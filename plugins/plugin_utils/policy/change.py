@@ -7,7 +7,9 @@ from __future__ import annotations
 
 from ..rfc.model import IMPLEMENT, SCHEDULED, STATES, Rfc
 from .facts import Facts
-from .findings import Finding, failed, passed
+from .findings import REASONS, Finding, failed, passed
+
+_NAMED = 3  # CIs where two changes meet, that a finding names
 
 
 def schema(_facts: Facts, rfc: Rfc) -> Finding:
@@ -22,15 +24,6 @@ def state(_facts: Facts, rfc: Rfc) -> Finding:
     return failed(f"{rfc.number} is {STATES[rfc.state]}", "bring it to Scheduled (-2) by the change process")
 
 
-def window(facts: Facts, rfc: Rfc) -> Finding:
-    when = f"{rfc.start_date.isoformat()} to {rfc.end_date.isoformat()}"
-    if facts.now < rfc.start_date:
-        return failed(f"the window {when} has not opened", "wait for it, or have the RFC rescheduled")
-    if facts.now >= rfc.end_date:
-        return failed(f"the window {when} is over", "have the RFC rescheduled; a missed window is never made up for")
-    return passed(f"the window {when} is open")
-
-
 def scope(facts: Facts, _rfc: Rfc) -> Finding:
     selected = facts.known(facts.scope, "scope")
     if not selected:
@@ -42,3 +35,31 @@ def backout_plan(_facts: Facts, rfc: Rfc) -> Finding:
     if not rfc.backout_plan.strip():
         return failed("there is no back-out plan", "write in backout_plan how the change is undone and who decides it")
     return passed("there is a back-out plan")
+
+
+def debts(facts: Facts, rfc: Rfc) -> Finding:
+    """Whether earlier emergency changes of the release owe what they should have done by now. An emergency does not wait for that."""
+    owed = [debt for debt in facts.known(facts.debts, "debts") if debt.settled is None]
+    overdue = [debt.sentence(facts.now) for debt in owed if debt.overdue(facts.now)]
+    if overdue and rfc.type != "emergency":
+        more = (f"and {len(overdue) - REASONS} more",) if len(overdue) > REASONS else ()
+        return failed("\n".join((*overdue[:REASONS], *more)), "do it, and say so with tidegate.release.settle")
+    if owed:
+        return passed("; ".join(debt.sentence(facts.now) for debt in owed[:REASONS]))
+    return passed(f"no earlier change of {rfc.release} owes anything")
+
+
+def conflicts(facts: Facts, rfc: Rfc) -> Finding:
+    """Whether another change is to be done at the same time to the same CIs, or to CIs that are directly related to them."""
+    overlaps = facts.known(facts.overlaps, "overlaps")
+    if overlaps:
+        lines = [
+            f"{one.other.number} ({one.other.release} {one.other.version}, {one.other.start.isoformat()} to {one.other.end.isoformat()}) "
+            f"meets it at {'; '.join(one.meeting[:_NAMED])}{f' and {len(one.meeting) - _NAMED} more' if len(one.meeting) > _NAMED else ''}"
+            for one in overlaps[:REASONS]
+        ]
+        more = [f"and {len(overlaps) - REASONS} more"] if len(overlaps) > REASONS else []
+        return failed(
+            "\n".join((*lines, *more)), f"have one of them rescheduled, or withdraw it when it isn't done, and {rfc.number} approved"
+        )
+    return passed("no other planned change meets it")

@@ -8,13 +8,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..rfc.model import Rfc
+from .findings import Finding
 from .model import Policy
 
 if TYPE_CHECKING:
     from ..evidence.trust import Judgement
+    from ..rfc.register import Overlap
+    from ..rollout.debts import Debt
+    from .calendar import Calendars
 
 _T = TypeVar("_T")
 
@@ -25,6 +29,7 @@ class PackageFacts:
 
     ``damage``: why the package is not intact, empty when every blob was read, is what its digest says, and belongs to this release.
     ``type`` is the release's; ``documents`` are the sizes of its documentation, in bytes, by name.
+    ``manifest``: the whole of what the release says of itself, as its package has it.
     ``retired``: what became of the release since, empty when nothing did, ``None`` when that could not be found out.
     """
 
@@ -33,6 +38,7 @@ class PackageFacts:
     type: str = ""
     documents: Mapping[str, int] = field(default_factory=dict)
     retired: str | None = ""
+    manifest: Mapping[str, Any] = field(default_factory=dict)
 
 
 class NotKnown(Exception):
@@ -49,6 +55,11 @@ _SOURCES = {
     "policy": ("the policy could not be read", "correct the policy"),
     "package": ("the DSL could not be read", "make it readable"),
     "scope": ("the CIs could not be selected", "correct the scope, or make the CMDB readable"),
+    "own": ("its conditions could not be evaluated", "correct them in the policy"),
+    "calendars": ("the calendars could not be read", "correct them, or calendars in the policy"),
+    "channels": ("the channels could not be looked at", "correct communication in the policy"),
+    "overlaps": ("what else is planned could not be read", "make the CMDB readable"),
+    "debts": ("what earlier changes owe could not be read", "make the CMDB readable"),
     "evidence": ("the evidence could not be read", "make the DSL and the CMDB readable"),
 }
 
@@ -56,24 +67,36 @@ _SOURCES = {
 @dataclass(frozen=True)
 class Facts:
     """Everything that controls look at. ``None`` stands for what could not be found out; ``errors`` has the reason by the name of the
-    source: ``rfc``, ``policy``, ``package``, ``scope`` or ``evidence``.
+    source: ``rfc``, ``policy``, ``package``, ``scope``, ``own``, ``debts``, ``calendars``, ``channels``, ``overlaps`` or ``evidence``.
 
-    ``scope`` names the CIs that the RFC's scope selects now.
+    ``policy`` is the policy with the rules that apply to this change. ``scope`` names the CIs that the RFC's scope selects now.
     ``evidence``: the judgement of each kind of evidence that the policy's ``trust`` asks for. ``signed_approvals``: that of each role whose
     signed approval the policy asks for, for this type of RFC. ``builders``: the people of the policy who signed the package.
-    ``waivers``: the judgement of each control that the policy lets people waive. ``opinions``: that of the opinions of each role that the
-    policy asks. ``former``: the digests of what the CIs of the scope have of this release now, ``""`` where that is nothing.
+    ``waivers``: the judgement of each control that the policy lets people waive. ``live``: each version of the release that a CI of the
+    scope has, with the name of such a CI. ``own``: what the policy's own controls come to, by name. ``debts``: what earlier emergency
+    changes of the release owe, settled or not. ``calendars``: the windows and freezes that matter. ``waves``: the sites of each wave that
+    is still to be done, in order. ``channels``: why each channel of the policy can't be used, empty when it can.
+    ``overlaps``: other changes that are planned for the same time and meet this one.
+    ``opinions``: the judgement of the opinions of each role that the policy asks. ``former``: the digests of what the CIs of the scope have
+    of this release now, ``""`` where that is nothing.
     """
 
     now: datetime
     rfc: Rfc | None
     policy: Policy | None
-    package: PackageFacts | None
-    scope: tuple[str, ...] | None
+    package: PackageFacts | None = None
+    scope: tuple[str, ...] | None = None
     evidence: Mapping[str, Judgement] | None = None
     signed_approvals: Mapping[str, Judgement] | None = None
     builders: frozenset[str] | None = None
     waivers: Mapping[str, Judgement] = field(default_factory=dict)
+    live: Mapping[str, str] | None = None
+    own: Mapping[str, Finding] = field(default_factory=dict)
+    debts: tuple[Debt, ...] | None = None
+    calendars: Calendars | None = None
+    waves: tuple[frozenset[str | None], ...] | None = None
+    channels: Mapping[str, str] | None = None
+    overlaps: tuple[Overlap, ...] | None = None
     opinions: Mapping[str, Judgement] | None = None
     former: frozenset[str] | None = None
     errors: Mapping[str, str] = field(default_factory=dict)

@@ -7,15 +7,27 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from ..documents import Document, Place, load_document, parse_time
+from ..documents import Document, load_document, parse_time
 from ..rollout.options import Rollout, Share
+from .checks import check_controls, check_responsibilities, check_roles, check_steps
+from .communication import Communication, check_communication, communication_of
 
 DEFAULT = Path(__file__).parent / "default.yml"
+# The controls that a policy may let people waive, for they weigh what people have to do; and those that nobody may.
+WAIVABLE = frozenset(
+    {
+        *("window", "freeze", "conflicts", "malware", "evidence", "documentation", "duties", "backout_plan", "version", "responsibilities"),
+        *("communication", "verification", "rehearsal", "opinions"),
+    }
+)
+CONTROLS = WAIVABLE | {
+    *("rfc_schema", "rfc_state", "digest", "payload_archived", "payload_intact", "signatures", "scope", "approvals", "debts"),
+}
 
 
 @dataclass(frozen=True)
@@ -44,6 +56,50 @@ class Trust:
 
 
 @dataclass(frozen=True)
+class Responsibility:
+    """Which roles have which part in a step: who does it, who answers for it, who is asked before, who is told."""
+
+    responsible: tuple[str, ...]
+    accountable: str
+    consulted: tuple[str, ...] = ()
+    informed: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Rule:
+    """What more is asked of some changes: those whose type of release, type of RFC and risk are each among the ones named, if any are."""
+
+    release: frozenset[str]
+    change: frozenset[str]
+    risk: frozenset[int]
+    approvals: Mapping[str, int]
+    trust: Mapping[str, Trust]
+    documentation: tuple[str, ...]
+
+    def applies(self, release: str, change: str, risk: int) -> bool:
+        """Whether a change is one of them."""
+        return all(not among or value in among for among, value in ((self.release, release), (self.change, change), (self.risk, risk)))
+
+
+@dataclass(frozen=True)
+class OwnControl:
+    """A control that the policy adds: every condition in ``that`` has to be true, or ``reason`` is why the change is not cleared."""
+
+    name: str
+    that: tuple[str, ...]
+    reason: str
+    remedy: str
+
+
+@dataclass(frozen=True)
+class CalendarFiles:
+    """Absolute paths of iCalendar files, or patterns of them: maintenance windows, and freezes."""
+
+    windows: tuple[str, ...] = ()
+    freezes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Quorum:
     """How many distinct people have to give their opinion, and the mean score, 1 to 5, that it has to come to."""
 
@@ -64,8 +120,11 @@ class Policy:
     """``approvals``: for each type of RFC how many distinct people have to approve it, by what it says itself; or how many in each role,
     by evidence that they signed. ``separate``: duties out of requester, builder and approver that one person may not have together.
     ``trust``: who has to sign evidence of each kind. ``documentation``: for each type of release, patterns that each have to be the name
-    of a document that comes with it. ``waivers``: who may waive which control. ``opinions``: what users in each role have to think.
-    ``verification``: what else than to have passed is asked of test results; ``None`` for nothing.
+    of a document that comes with it. ``waivers``: who may waive which control. ``versions``: for each type of release, which number of its
+    version it raises, counted from 1. ``responsibilities``: for each step, who has which part in it. ``rules`` and ``controls``: what the
+    policy adds for some changes, and checks of its own. ``emergency``: what an emergency change owes afterwards, in so many days.
+    ``opinions``: what users in each role have to think. ``verification``: what else than to have passed is asked of test results; ``None``
+    for nothing.
     """
 
     approvals: Mapping[str, int | Mapping[str, int]]
@@ -75,8 +134,34 @@ class Policy:
     separate: frozenset[str] = frozenset({"requester", "approver"})
     documentation: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     waivers: Mapping[str, Trust] = field(default_factory=dict)
+    versions: Mapping[str, int] = field(default_factory=dict)
+    responsibilities: Mapping[str, Responsibility] = field(default_factory=dict)
+    rules: tuple[Rule, ...] = ()
+    controls: tuple[OwnControl, ...] = ()
+    emergency: Mapping[str, int] = field(default_factory=dict)
+    calendars: CalendarFiles = CalendarFiles()
+    communication: Communication = field(default_factory=Communication)
     opinions: Mapping[str, Quorum] = field(default_factory=dict)
     verification: Verification | None = None
+
+    def of(self, release: str, change: str, risk: int) -> Policy:
+        """The policy with the rules that apply to a type of release, a type of RFC and a risk; of two that say otherwise the later one."""
+        result = self
+        for rule in self.rules:
+            if rule.applies(release, change, risk):
+                asked = result.approvals[change]
+                approvals = {**(asked if isinstance(asked, Mapping) else {}), **rule.approvals} if rule.approvals else asked
+                result = replace(
+                    result,
+                    approvals={**result.approvals, change: approvals},
+                    trust={**result.trust, **rule.trust},
+                    documentation={**result.documentation, release: (*result.documentation.get(release, ()), *rule.documentation)},
+                )
+        return result
+
+    def holders(self, *roles: str) -> tuple[str, ...]:
+        """The people who have one of the roles, by name."""
+        return tuple(sorted(name for name, described in self.people.items() if not described.roles.isdisjoint(roles)))
 
 
 def load_policy(path: str | Path | None = None) -> Policy:
@@ -98,14 +183,23 @@ def load_policy(path: str | Path | None = None) -> Policy:
             total_budget=_share(budget["total"]),
             on_failure=rollout["on_failure"],
             keep=rollout["keep"],
+            wave_minutes=rollout["wave_minutes"],
+            clock_skew_seconds=rollout["clock_skew_seconds"],
         ),
         people=people,
-        trust={kind: Trust(**wanted) for kind, wanted in own.get("trust", {}).items()},
+        trust=_trust(own.get("trust", {})),
         separate=frozenset(own.get("separate", base["separate"])),
-        waivers={control: Trust(**wanted) for control, wanted in own.get("waivers", {}).items()},
+        waivers=_trust(own.get("waivers", {})),
         opinions={role: Quorum(**wanted) for role, wanted in own.get("opinions", {}).items()},
         verification=Verification(**own["verification"]) if "verification" in own else None,
         documentation={kind: tuple(wanted) for kind, wanted in own.get("documentation", base["documentation"]).items()},
+        versions=own.get("versions", base["versions"]),
+        responsibilities={step: _responsibility(parts) for step, parts in own.get("responsibilities", {}).items()},
+        rules=tuple(_rule(described) for described in own.get("rules", ())),
+        calendars=_calendars(own.get("calendars", {}), Path(path or DEFAULT).absolute().parent),
+        emergency=own.get("emergency", base["emergency"]),
+        communication=communication_of(own.get("communication", {})),
+        controls=tuple(_own_control(described) for described in own.get("controls", ())),
     )
 
 
@@ -117,11 +211,14 @@ def person(name: str) -> str:
 
 def _load(path: str | Path) -> tuple[dict[str, Any], dict[str, Person]]:
     document = load_document(path, "policy")
-    _check_steps(document)
+    check_steps(document)
+    check_communication(document)
+    check_controls(document, WAIVABLE, CONTROLS)
     sound = document.is_good(("people",)) or "people" not in document.data
     people = _people(document)
     if sound:
-        _check_trust(document, people)
+        check_roles(document, people)
+        check_responsibilities(document, people)
     document.finish()
     return document.data, people
 
@@ -165,46 +262,31 @@ def _people(document: Document) -> dict[str, Person]:
     return found
 
 
-def _check_trust(document: Document, people: Mapping[str, Person]) -> None:
-    """Enough people with a key have to have each role, or what is asked for could never be given."""
-    for section in ("trust", "waivers"):
-        trust = document.data.get(section, {})
-        for kind, wanted in trust.items() if isinstance(trust, dict) else ():
-            if document.is_good((section, kind)):
-                place = (section, kind, "threshold" if "threshold" in wanted else "role")
-                _check_role(document, people, wanted["role"], wanted.get("threshold", 1), (section, kind, "role"), place)
-    if document.is_good(("verification",)) and "test-result" not in document.data.get("trust", {}):
-        document.problem(("verification",), "nobody is trusted to verify", "say under trust who signs a test-result")
-    opinions = document.data.get("opinions", {})
-    for role, wanted in opinions.items() if isinstance(opinions, dict) else ():
-        if document.is_good(("opinions", role)):
-            _check_role(document, people, role, wanted["quorum"], ("opinions", role), ("opinions", role, "quorum"))
-    approvals = document.data.get("approvals", {})
-    for kind, wanted in approvals.items() if isinstance(approvals, dict) else ():
-        if document.is_good(("approvals", kind)) and isinstance(wanted, dict):
-            for role, threshold in wanted.items():
-                _check_role(document, people, role, threshold, ("approvals", kind, role), ("approvals", kind, role))
-
-
-def _check_role(document: Document, people: Mapping[str, Person], role: str, threshold: int, name: Place, number: Place) -> None:
-    """``name`` and ``number`` are where the role and the threshold are written."""
-    holders = sorted(one for one, described in people.items() if role in described.roles)
-    able = [one for one in holders if document.data["people"][one].get("keys")]
-    if not holders:
-        document.problem(name, f"nobody has the role {role!a}", "give it to somebody under people, or correct it")
-    elif len(able) < threshold:
-        have = f"{len(able)} with a key {'has' if len(able) == 1 else 'have'} it"
-        what = ".".join(str(part) for part in name[:2])
-        document.problem(number, f"{what} asks for {threshold} with the role {role!a}, but {have}", "lower it, or give the role to more")
-
-
-def _check_steps(document: Document) -> None:
-    place = ("rollout", "steps")
-    if document.is_good(place):
-        steps = document.data["rollout"]["steps"]
-        if steps != sorted(set(steps)) or steps[-1] != 100:
-            document.problem(place, f"the steps are {steps}", "let them rise and end with 100")
-
-
 def _share(value: int | str) -> Share:
     return Share(int(value[:-1]), percent=True) if isinstance(value, str) else Share(value)
+
+
+def _calendars(described: Mapping[str, Any], folder: Path) -> CalendarFiles:
+    """The patterns, below the folder of the policy where they are relative."""
+    return CalendarFiles(**{kind: tuple(str(folder / pattern) for pattern in described.get(kind, ())) for kind in ("windows", "freezes")})
+
+
+def _trust(described: Mapping[str, Any]) -> dict[str, Trust]:
+    return {what: Trust(**wanted) for what, wanted in described.items()}
+
+
+def _responsibility(parts: Mapping[str, Any]) -> Responsibility:
+    lists = {part: tuple(parts.get(part, ())) for part in ("responsible", "consulted", "informed")}
+    return Responsibility(accountable=parts["accountable"], **lists)
+
+
+def _rule(described: Mapping[str, Any]) -> Rule:
+    when = {name: frozenset(described["when"].get(name, ())) for name in ("release", "change", "risk")}
+    documentation = tuple(described.get("documentation", ()))
+    return Rule(**when, approvals=described.get("approvals", {}), trust=_trust(described.get("trust", {})), documentation=documentation)
+
+
+def _own_control(described: Mapping[str, Any]) -> OwnControl:
+    that = described["that"]
+    conditions = (that,) if isinstance(that, str) else tuple(that)
+    return OwnControl(described["name"], conditions, described["reason"], described.get("remedy", ""))

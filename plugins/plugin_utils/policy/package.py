@@ -5,11 +5,15 @@
 
 from __future__ import annotations
 
+import re
 from fnmatch import fnmatchcase
 
 from ..rfc.model import Rfc
-from .facts import Facts
-from .findings import Finding, failed, not_applicable, passed, unknown
+from .facts import Facts, NotKnown
+from .findings import REASONS, Finding, failed, not_applicable, passed, unknown
+
+_NUMBERS = 9  # of a version that are compared
+_VERSION = re.compile(r"v?([0-9]{1,9}(?:\.[0-9]{1,9})*)")
 
 
 def digest(facts: Facts, rfc: Rfc) -> Finding:
@@ -60,3 +64,40 @@ def documentation(facts: Facts, rfc: Rfc) -> Finding:
             f"no documentation with something in it is named {', '.join(lacking)}", "write it and name it in release.yml, in a new version"
         )
     return passed(f"the documentation of {package.type} releases is there: {', '.join(there)}")
+
+
+def version(facts: Facts, rfc: Rfc) -> Finding:
+    """Whether the version raises the number that this type of release has to raise, over every version that it takes the place of."""
+    policy = facts.known(facts.policy, "policy")
+    if not policy.versions:
+        return not_applicable("the policy has no rule for versions")
+    package = facts.known(facts.package, "package")
+    if package.archived is None or package.damage:
+        return unknown(f"there is no intact package of {rfc.release} {rfc.version} to look at", "archive the release")
+    raised = policy.versions.get(package.type)
+    if raised is None:
+        return not_applicable(f"the policy has no rule for the versions of {package.type} releases")
+    new = _numbers(rfc.version)
+    faults = [
+        f"{ci} runs {old}"
+        for old, ci in sorted(facts.known(facts.live, "scope").items())
+        if old != rfc.version and not _raises(new, _numbers(old), raised)
+    ]
+    if faults:
+        return failed(
+            f"a {package.type} release raises number {raised} of the version, which {rfc.version} does not: {'; '.join(faults[:REASONS])}",
+            "give it the number or the type that it has to have, or choose other CIs",
+        )
+    return passed(f"{rfc.version} is numbered as a {package.type} release has to be")
+
+
+def _raises(new: tuple[int, ...], old: tuple[int, ...], position: int) -> bool:
+    return new[: position - 1] == old[: position - 1] and new[position - 1] > old[position - 1]
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    """The numbers that a version starts with, and noughts behind them up to nine."""
+    found = _VERSION.match(version)
+    if found is None:
+        raise NotKnown(f"the version {version} does not start with a number, so it can't be compared", "number releases like 1.2.3")
+    return tuple(int(number) for number in (found[1].split(".") + ["0"] * _NUMBERS)[:_NUMBERS])

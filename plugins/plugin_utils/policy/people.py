@@ -83,3 +83,21 @@ def duties(facts: Facts, rfc: Rfc) -> Finding:
     if person(rfc.requested_by) in {person(name) for name in builders}:
         return failed(f"{rfc.requested_by} requests the change and signed the package", "have somebody else request it, or build it")
     return passed("the requester did not build it")
+
+
+def responsibilities(facts: Facts, rfc: Rfc) -> Finding:
+    """Whether those who act are those whom the policy makes responsible: who deploys, and who signed the package."""
+    policy = facts.known(facts.policy, "policy")
+    if not policy.responsibilities:
+        return not_applicable("the policy gives no responsibilities")
+    deploy, archive = policy.responsibilities["deploy"], policy.responsibilities["archive"]
+    able = policy.holders(*deploy.responsible)
+    if person(rfc.assigned_to) not in {person(name) for name in able}:
+        who = f"{rfc.assigned_to}, to whom it is assigned, is" if rfc.assigned_to.strip() else "it is assigned to nobody, and nobody is"
+        return failed(f"{who} not responsible for deploy", f"assign it to {' or '.join(able)}")
+    builders = facts.known(facts.builders, "evidence")
+    if builders.isdisjoint(policy.holders(*archive.responsible, archive.accountable)):
+        signed = f"signed by {', '.join(sorted(builders))}" if builders else "signed by nobody whom the policy knows"
+        return failed(f"the package is {signed}, who is not responsible for archive", "have it archived and signed by who is")
+    parts = (f"{step} {' or '.join(policy.holders(*parts.responsible))}" for step, parts in policy.responsibilities.items())
+    return passed(f"each step has somebody: {'; '.join(parts)}")

@@ -1,14 +1,14 @@
 # Copyright (c) Tidegate maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Where the report is put: ``report.json`` and ``report.html`` in one directory."""
+"""Where reports and clearances are put: data and page in one directory."""
 
 from __future__ import annotations
 
 import json
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -29,32 +29,40 @@ def merge(report: Mapping[str, Any], extra: Mapping[str, Any]) -> dict[str, Any]
 
 
 def write_report(report: Mapping[str, Any], directory: Path, *, write: bool) -> list[str]:
-    """Write both files unless they say the same already, whenever that was generated; return the paths that change.
+    """Write ``report.json`` and ``report.html``, as :func:`write_documents` does."""
+    return write_documents("report", report, "generated", {"report.html": lambda: render(report)}, directory, write=write)
 
-    Each file is replaced whole. With ``write`` false nothing is written. Raises :class:`TidegateError` when it can't be.
+
+def write_documents(
+    name: str, data: Mapping[str, Any], moment: str, others: Mapping[str, Callable[[], str]], directory: Path, *, write: bool
+) -> list[str]:
+    """Write ``data`` to ``<name>.json`` and what goes with it, unless all is there and says the same already, whatever its ``moment``.
+
+    Each file is replaced whole. Returns the paths that change; with ``write`` false nothing is written. Raises :class:`TidegateError` when
+    it can't be.
     """
-    # The data last: it is what the next run compares with, so it must not be newer than the page.
-    texts = {"report.html": render(report), "report.json": json.dumps(report, indent=2, ensure_ascii=False) + "\n"}
+    paths = [directory / other for other in others] + [directory / f"{name}.json"]
     try:
-        if _same(report, directory / "report.json") and (directory / "report.html").is_file():
+        if _same(data, paths[-1], moment) and all(path.is_file() for path in paths):
             return []
         if write:
+            texts = [make() for make in others.values()] + [json.dumps(data, indent=2, ensure_ascii=False) + "\n"]
             directory.mkdir(parents=True, exist_ok=True)
-            for name, text in texts.items():
-                _replace(directory / name, text)
+            for path, text in zip(paths, texts, strict=True):  # the data last: the next run compares with it
+                _replace(path, text)
     except OSError as error:
         raise TidegateError(
-            f"the report can't be written to {directory}: {error.strerror}; give a directory that can be written"
+            f"the {name} can't be written to {directory}: {error.strerror}; give a directory that can be written"
         ) from error
-    return [str(directory / name) for name in texts]
+    return [str(path) for path in paths]
 
 
-def _same(report: Mapping[str, Any], path: Path) -> bool:
+def _same(data: Mapping[str, Any], path: Path, moment: str) -> bool:
     try:
         old = json.loads(path.read_bytes())
     except (FileNotFoundError, NotADirectoryError, ValueError):
         return False
-    return isinstance(old, dict) and old | {"generated": None} == {**report, "generated": None}
+    return isinstance(old, dict) and old | {moment: None} == {**data, moment: None}
 
 
 def _replace(path: Path, text: str) -> None:

@@ -1,7 +1,7 @@
 # Copyright (c) Tidegate maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The report as one page that needs nothing else: no network, no script; light and dark."""
+"""The report, and a clearance, as pages that need nothing else: no network, no script; light and dark."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from typing import Any
 
 with contextlib.suppress(ImportError):
     import jinja2
+    import markupsafe
 
 # Each state has a sign and a word besides its colour, so that no reader depends on seeing colours.
 STATES: Mapping[str, tuple[str, str]] = {
@@ -32,6 +33,15 @@ STATES: Mapping[str, tuple[str, str]] = {
     "planned": ("", "planned"),
 }
 GATES: Mapping[str, tuple[str, str]] = {"proceed": ("✓", "proceed"), "hold": ("‖", "hold"), "back_out": ("↩", "back out")}
+
+# The results of controls, those that a person has to do something about first.
+RESULTS: Mapping[str, tuple[str, str]] = {
+    "fail": ("✕", "fails"),
+    "inconclusive": ("?", "inconclusive"),
+    "waived": ("↷", "waived"),
+    "pass": ("✓", "passes"),
+    "not_applicable": ("·", "does not apply"),
+}
 
 # More deployments than these are in report.json only.
 DRAWN = 30
@@ -68,12 +78,7 @@ class Lane:
 
 def render(report: Mapping[str, Any]) -> str:
     """The page of a report as :func:`..model.build_report` makes it; everything in it is escaped."""
-    # Loaded as text: a template loader would want a package, and this one has no other template to find.
-    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters.update(
-        moment=_moment, state=lambda state: STATES.get(state, ("", state)), words=lambda text: text.replace("_", " ")
-    )
-    template = environment.from_string(Path(__file__).with_name("page.html.j2").read_text(encoding="utf-8"))
+    template = _template("page.html.j2")
     deployments = list(report["deployments"])
     drawn = deployments[: -DRAWN - 1 : -1]
     sites = groupby(sorted(report["hosts"], key=lambda host: (host["site"] is None, host["site"] or "")), key=lambda host: host["site"])
@@ -86,6 +91,27 @@ def render(report: Mapping[str, Any]) -> str:
         gates=GATES,
         probe=report.get("probe"),
     )
+
+
+def render_clearance(clearance: Mapping[str, Any]) -> str:
+    """The page of a clearance as :func:`..clearing.document` makes it; everything in it is escaped."""
+    order = list(RESULTS)
+    controls = sorted(clearance["controls"], key=lambda control: order.index(control["result"]))
+    counts = Counter(control["result"] for control in controls)
+    return _template("clearance.html.j2").render(
+        clearance=clearance, controls=controls, counts=[(result, counts[result]) for result in order if counts[result]], results=RESULTS
+    )
+
+
+def _template(name: str) -> jinja2.Template:
+    # Loaded as text: a template loader would want a package, and a template here includes no other.
+    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment.filters.update(
+        moment=_moment, state=lambda state: STATES.get(state, ("", state)), words=lambda text: text.replace("_", " ")
+    )
+    folder = Path(__file__).parent
+    environment.globals["style"] = markupsafe.Markup((folder / "style.css").read_text(encoding="utf-8"))  # noqa: S704 - our own file
+    return environment.from_string((folder / name).read_text(encoding="utf-8"))
 
 
 def lanes(deployment: Mapping[str, Any]) -> list[Lane]:

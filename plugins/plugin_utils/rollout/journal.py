@@ -10,7 +10,7 @@ that was given up for dead can't write when it wakes.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
@@ -45,9 +45,16 @@ class Journal(Deployments):
     # -- beginning and taking over -----------------------------------------
 
     def begin(
-        self, rfc: str, package: Mapping[str, str], waves: Sequence[Sequence[str]], rollout: Rollout, holder: Holder, now: datetime
+        self,
+        rfc: str,
+        package: Mapping[str, str],
+        waves: Sequence[Sequence[str]],
+        rollout: Rollout,
+        holder: Holder,
+        now: datetime,
+        also: Callable[[sa.Connection], None] = lambda _connection: None,
     ) -> Run:
-        """Write the plan of a new deployment and lock its CIs, all or nothing.
+        """Write the plan of a new deployment and lock its CIs, all or nothing; ``also`` is done in the same transaction.
 
         ``package`` has ``name``, ``version`` and ``digest``. Raises :class:`ConflictError` naming who holds a CI.
         """
@@ -92,6 +99,7 @@ class Journal(Deployments):
             self._lock(connection, deployment_id, [host for host, _number in hosts])
             self._append(connection, deployment_id, now, "planned", data={"waves": [list(wave) for wave in waves], "holder": str(holder)})
             self._move(connection, self._load(connection, deployment_id), _D.STAGING, now)
+            also(connection)
         return Run(deployment_id, token)
 
     def take_over(self, deployment_id: int, holder: Holder, now: datetime) -> Run:
@@ -130,6 +138,11 @@ class Journal(Deployments):
         """Give up the lease: this controller has ended its work, for now or for good."""
         with self._writing(run, now) as (connection, _deployment):
             connection.execute(self._t.deployment.update().where(self._t.deployment.c.id == run.deployment).values(lease_until=None))
+
+    def note(self, run: Run, event: str, data: Mapping[str, Any], now: datetime) -> None:
+        """Append what has been done about the deployment outside this CMDB: told, written to a change system, checked."""
+        with self._writing(run, now) as (connection, _deployment):
+            self._append(connection, run.deployment, now, event, data=data)
 
     # -- hosts -------------------------------------------------------------
 

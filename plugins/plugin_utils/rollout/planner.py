@@ -6,9 +6,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 from ..errors import TidegateError
 from .options import Rollout, Share
@@ -20,6 +21,13 @@ class PlanHost:
 
     name: str
     group: str | None = None
+
+
+def plan_hosts(cis: Iterable[Mapping[str, Any]], rollout: Rollout) -> list[PlanHost]:
+    """The CIs as the plan takes them, each with its value of the field or attribute that orders the rollout."""
+    by = rollout.order_by
+    groups = ((str(ci["name"]), None if by is None else ci.get(by, ci["attributes"].get(by))) for ci in cis)
+    return [PlanHost(name, None if group is None else str(group)) for name, group in groups]
 
 
 def plan_waves(hosts: Sequence[PlanHost], rollout: Rollout) -> tuple[tuple[str, ...], ...]:

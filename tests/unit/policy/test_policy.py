@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.tidegate.release.plugins.plugin_utils.errors import DocumentError
-from ansible_collections.tidegate.release.plugins.plugin_utils.policy.model import load_policy
+from ansible_collections.tidegate.release.plugins.plugin_utils.policy.model import OwnControl, Trust, load_policy
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.options import Rollout, Share
 
 Write = Callable[..., Path]
@@ -48,3 +48,80 @@ def test_what_is_no_rollout_is_refused(write: Write, rollout: dict[str, Any], wh
     with pytest.raises(DocumentError) as caught:
         load_policy(write("policy", rollout=rollout))
     assert any(problem.what.startswith(what) for problem in caught.value.problems), caught.value
+
+
+PEM = """-----BEGIN PUBLIC KEY-----
+MCowBQYDK2VwAyEAGb9ECWmEzf6FQbrBZ9w7lshQhqowtrbLDFw4rXAxZuE=
+-----END PUBLIC KEY-----
+"""
+PEOPLE = {"rita": {"roles": ["release-manager", "builder"], "keys": [{"public": PEM}]}, "carl": {"roles": ["change-manager"]}}
+PARTS = {"responsible": ["release-manager"], "accountable": "change-manager"}
+MATRIX = dict.fromkeys(("archive", "verify", "approve", "deploy", "back_out", "audit"), PARTS)
+
+
+def problems(path: Path) -> list[str]:
+    with pytest.raises(DocumentError) as caught:
+        load_policy(path)
+    return [problem.what for problem in caught.value.problems]
+
+
+def test_responsibilities_name_somebody_for_each_step(write: Write) -> None:
+    policy = load_policy(write("policy", people=PEOPLE, responsibilities=MATRIX))
+    assert policy.holders(*policy.responsibilities["deploy"].responsible) == ("rita",)
+    assert policy.holders("builder", "change-manager", "nobody") == ("carl", "rita")
+
+
+@pytest.mark.parametrize(
+    ("changes", "what"),
+    [
+        ({"responsibilities": {**MATRIX, "deploy": None}}, "responsibilities.deploy is empty"),
+        ({"responsibilities": {step: MATRIX[step] for step in MATRIX if step != "back_out"}}, "the step back_out names nobody"),
+        ({"responsibilities": {**MATRIX, "deploy": {**PARTS, "responsible": []}}}, "responsibilities.deploy.responsible is empty"),
+        ({"responsibilities": {**MATRIX, "deploy": {**PARTS, "accountable": "ghost"}}}, "nobody has the role 'ghost'"),
+        ({"responsibilities": {**MATRIX, "deploy": {**PARTS, "responsible": ["ghost"]}}}, "nobody has the role 'ghost'"),
+        ({"responsibilities": {**MATRIX, "audit": {**PARTS, "informed": ["ghost"]}}}, "nobody has the role 'ghost'"),
+        (
+            {"responsibilities": MATRIX, "trust": {"package": {"role": "builder"}}},
+            "'builder' signs for the step archive, but is neither responsible nor accountable for it",
+        ),
+        (
+            {"responsibilities": MATRIX, "rules": [{"when": {"risk": [2]}, "approvals": {"builder": 1}}]},
+            "'builder' signs for the step approve, but is neither responsible nor accountable for it",
+        ),
+        ({"rules": [{"when": {}}]}, "rules.0.when"),
+        ({"rules": [{"when": {"risk": [1]}}]}, "rules.0.when.risk.0 is the number 1"),
+        ({"rules": [{"when": {"risk": [2]}, "approvals": {"ghost": 1}}]}, "nobody has the role 'ghost'"),
+        ({"rules": [{"when": {"risk": [2]}, "approvals": {"builder": 2}}]}, "rules.0.approvals asks for 2 with the role 'builder'"),
+        ({"rules": [{"when": {"risk": [2]}, "trust": {"scan": {"role": "ghost"}}}]}, "nobody has the role 'ghost'"),
+        ({"rules": [{"when": {"risk": [2]}, "trust": {"package": {"role": "builder"}}}]}, "package is not a key of rules.0.trust"),
+        ({"controls": [{"name": "scope", "that": "true", "reason": "x"}]}, "there is a control scope already"),
+        ({"controls": [{"name": "own", "that": "true", "reason": "x"}] * 2}, "there is a control own already"),
+        ({"controls": [{"name": "Own!", "that": "true", "reason": "x"}]}, "controls.0.name is 'Own!'"),
+        ({"controls": [{"name": "own", "that": [], "reason": "x"}]}, "controls.0.that is a list"),
+        ({"waivers": {"digest": {"role": "builder"}}}, "digest can't be waived"),
+        ({"waivers": {"bogus": {"role": "builder"}}}, "bogus is no control"),
+        ({"versions": {"minor": 0}}, "versions.minor is the number 0"),
+    ],
+)
+def test_what_does_not_fit_together_is_refused(write: Write, changes: dict[str, Any], what: str) -> None:
+    found = problems(write("policy", people=PEOPLE, approvals=..., **changes))
+    assert any(problem.startswith(what) for problem in found), found
+
+
+def test_rules_add_to_what_is_asked_of_the_changes_they_are_for(write: Write) -> None:
+    rules = [
+        {"when": {"risk": [2, 3]}, "documentation": ["*operations*"]},
+        {"when": {"release": ["major"], "change": ["normal"]}, "approvals": {"builder": 1}, "trust": {"scan": {"role": "builder"}}},
+    ]
+    policy = load_policy(write("policy", people=PEOPLE, approvals=..., rules=rules, waivers={"own": {"role": "builder"}}, controls=[OWN]))
+    assert policy.of("minor", "normal", 4) == policy
+    risky = policy.of("minor", "standard", 3)
+    assert (risky.documentation, risky.approvals, risky.trust) == ({"minor": ("*operations*",)}, policy.approvals, {})
+    major = policy.of("major", "normal", 2)
+    assert major.approvals == {**policy.approvals, "normal": {"builder": 1}}
+    assert major.trust == {"scan": Trust("builder")}
+    assert policy.of("major", "emergency", 2).trust == {}
+    assert policy.controls == (OwnControl("own", ("rfc.risk > 2",), "too risky", ""),)
+
+
+OWN = {"name": "own", "that": "rfc.risk > 2", "reason": "too risky"}

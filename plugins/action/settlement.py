@@ -1,0 +1,43 @@
+# Copyright (c) Tidegate maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Controller side of tidegate.release.settlement."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ansible_collections.tidegate.release.plugins.plugin_utils.action_base import TidegateAction
+from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import Cmdb
+from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.home import open_library
+from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.keys import LIBRARIES, load_signer
+from ansible_collections.tidegate.release.plugins.plugin_utils.libs import require
+from ansible_collections.tidegate.release.plugins.plugin_utils.policy.model import load_policy
+from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.journal import utc_now
+from ansible_collections.tidegate.release.plugins.plugin_utils.settings import home, optional_home, secret
+from ansible_collections.tidegate.release.plugins.plugin_utils.settling import Settlement, find, settle_debt
+
+
+class ActionModule(TidegateAction):
+    """Note that a duty of an emergency change was done."""
+
+    module = "settlement"
+    libraries = ("SQLAlchemy", "jsonschema")
+
+    def execute(self, options: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
+        key, signer = optional_home(options, "key"), None
+        if key is not None:
+            require(*LIBRARIES)
+            signer = load_signer(key, secret(options, "key_passphrase"))
+        policy = load_policy(optional_home(options, "policy"))
+        settlement = Settlement(options["number"], options["duty"], options["note"])
+        with Cmdb.open(home(options, "cmdb")) as cmdb:
+            release = find(cmdb, settlement.rfc, settlement.duty).release
+            library = open_library(home(options, "dsl")).repository(release)
+            debt, actor, changed = settle_debt(cmdb, library, policy, settlement, signer, utc_now(), not self._task.check_mode)
+        return {
+            "changed": changed,
+            "msg": f"{debt.rfc} ({debt.release} {debt.version}) owed {debt.duty}, settled by {actor}",
+            "due": debt.due.isoformat(),
+            "person": actor,
+        }

@@ -1,0 +1,174 @@
+# Copyright (c) Tidegate maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Read iCalendar files (RFC 5545): what occurs in them between two moments.
+
+LOCATION has the sites that an event is for, CATEGORIES the releases, with commas between them; none is all. Recurrence, exceptions,
+changed and cancelled occurrences, and time zones are the libraries' business. Two kinds of time are not left to chance: one that a change
+of the clocks skips does not exist, so the file is refused; one that comes twice is taken so that a window is shorter and a freeze longer.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import glob
+from collections.abc import Iterable, Iterator
+from datetime import UTC, date, datetime, time, timedelta, tzinfo
+from math import prod
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from .errors import TidegateError
+from .policy.calendar import Calendars, Event
+from .policy.model import CalendarFiles
+
+with contextlib.suppress(ImportError):
+    import icalendar
+    import recurring_ical_events
+
+LIBRARIES = ("icalendar", "recurring-ical-events")
+_LIMIT = 8 << 20  # bytes of a calendar
+_EVENTS = 10_000  # in a calendar, and of their occurrences that matter
+_OFTEN = frozenset({"SECONDLY", "MINUTELY", "HOURLY"})
+_TIMES = 24  # a day, at most
+_TICK = timedelta(microseconds=1)
+
+
+def read_calendars(files: CalendarFiles, start: datetime, end: datetime) -> Calendars:
+    """What the policy's calendars have between two moments; raises :class:`TidegateError` with everything that is wrong in them."""
+    problems: list[str] = []
+    kinds: dict[str, tuple[Event, ...] | None] = {}
+    for kind, patterns in (("windows", files.windows), ("freezes", files.freezes)):
+        found: list[Event] = []
+        for path in _paths(patterns, problems):
+            try:
+                found += read_events(path, start, end, longer=kind == "freezes")
+            except TidegateError as error:
+                problems.append(str(error))
+        kinds[kind] = tuple(found) if patterns else None
+    if problems:
+        raise TidegateError("\n".join(problems))
+    return Calendars(**kinds)
+
+
+def read_events(path: Path, start: datetime, end: datetime, longer: bool) -> list[Event]:
+    """What occurs in a calendar between two moments. ``longer``: of an hour that comes twice, take the times that make an event longer."""
+    try:
+        with path.open("rb") as file:
+            content = file.read(_LIMIT + 1)
+    except OSError as error:
+        raise TidegateError(f"the calendar {path} can't be read: {error.strerror}; correct calendars in the policy") from error
+    if len(content) > _LIMIT:
+        raise TidegateError(f"the calendar {path} has more than {_LIMIT} bytes; leave out what is past")
+    try:
+        calendar = icalendar.Calendar.from_ical(content)
+        problems = list(_refusals(calendar))
+        if not problems:
+            occurrences = recurring_ical_events.of(calendar).between(start, end)
+    except Exception as error:  # a file from anywhere meets three parsers
+        what = " ".join(str(error).split())
+        raise TidegateError(f"the calendar {path} can't be read: {what:.200}; export it again as iCalendar") from error
+    events: list[Event] = []
+    if not problems:
+        reader = _Reader(path, _zone(calendar), longer)
+        events = [event for occurrence in occurrences[:_EVENTS] if (event := reader.read(occurrence)) is not None]
+        problems = reader.problems
+        if len(occurrences) > _EVENTS:
+            problems.append(f"it has more than {_EVENTS} events between {start.isoformat()} and {end.isoformat()}")
+    if problems:
+        raise TidegateError("\n".join(f"{path}: {problem}; correct it in the calendar" for problem in problems))
+    return events
+
+
+def _paths(patterns: Iterable[str], problems: list[str]) -> Iterator[Path]:
+    for pattern in patterns:
+        paths = sorted(glob.glob(pattern)) if glob.has_magic(pattern) else [pattern]
+        if not paths:
+            problems.append(f"no calendar is named {pattern}; correct calendars in the policy, or put one there")
+        yield from map(Path, paths)
+
+
+def _refusals(calendar: Any) -> Iterator[str]:
+    """Rules that nobody means, and that would keep the machine busy."""
+    events = calendar.walk("VEVENT")
+    if len(events) > _EVENTS:
+        yield f"it has more than {_EVENTS} events"
+        return
+    for event in events:
+        if "DTEND" in event and event["DTEND"].dt <= event["DTSTART"].dt:
+            yield f"the event {_name(event)} has no length"
+        rules = event.get("RRULE", [])
+        for rule in rules if isinstance(rules, list) else [rules]:
+            often = prod(len(rule.get(part, [0])) for part in ("BYHOUR", "BYMINUTE", "BYSECOND")) > _TIMES
+            if _OFTEN.intersection(str(frequency).upper() for frequency in rule.get("FREQ", [])) or often:
+                yield f"the event {_name(event)} recurs more often than {_TIMES} times a day"
+
+
+def _zone(calendar: Any) -> tzinfo | None:
+    """The zone for times that have none."""
+    try:
+        return ZoneInfo(str(calendar["X-WR-TIMEZONE"]))
+    except (KeyError, ValueError, ZoneInfoNotFoundError):
+        return None
+
+
+def _name(event: Any) -> str:
+    return f"{str(event.get('SUMMARY', 'without a summary'))!a:.80}"
+
+
+class _Reader:
+    """Makes events of a calendar's occurrences and collects what is wrong with them."""
+
+    def __init__(self, path: Path, zone: tzinfo | None, longer: bool) -> None:
+        self.problems: list[str] = []
+        self._file, self._zone, self._longer = path.name, zone, longer
+
+    def read(self, occurrence: Any) -> Event | None:
+        """The event; ``None`` when it was cancelled or something is wrong with it."""
+        if str(occurrence.get("STATUS", "")).upper() == "CANCELLED":
+            return None
+        start = self._moment(occurrence, "DTSTART", "starts", fold=not self._longer)
+        end = self._moment(occurrence, "DTEND", "ends", fold=self._longer)
+        if start is None or end is None:
+            return None
+        if end <= start:
+            # Within an hour that comes twice a window may have nothing left; any other is a mistake.
+            if self._longer or occurrence["DTEND"].dt <= occurrence["DTSTART"].dt:
+                self.problems.append(f"the event {_name(occurrence)} of {start.date().isoformat()} has no length")
+            return None
+        categories = occurrence.get("CATEGORIES", [])
+        listed = categories if isinstance(categories, list) else [categories]
+        releases = frozenset(str(name).strip() for category in listed for name in category.cats) - {""}
+        sites = frozenset(name.strip() for name in str(occurrence.get("LOCATION", "")).split(",")) - {""}
+        return Event(str(occurrence.get("SUMMARY", "")), start, end, sites, releases, self._file)
+
+    def _moment(self, occurrence: Any, which: str, does: str, *, fold: bool) -> datetime | None:
+        """A time of an occurrence in UTC."""
+        told: date | datetime = occurrence[which].dt
+        moment = told if isinstance(told, datetime) else datetime.combine(told, time())
+        zone = moment.tzinfo or self._zone
+        if zone is None:
+            what = f"the event {_name(occurrence)} {does} at {told.isoformat()} in no time zone"
+            self.problems.append(f"{what}; give it one, or give X-WR-TIMEZONE to the calendar")
+            return None
+        local = moment.replace(tzinfo=zone, fold=int(fold))
+        utc = _utc(local)
+        if utc is None and which == "DTEND":  # at the very moment of the change, it is what follows the last moment before
+            last = _utc(local - _TICK)
+            utc = last + _TICK if last else None
+        if utc is None:
+            what = f"the event {_name(occurrence)} {does} at {local.replace(tzinfo=None).isoformat()}"
+            self.problems.append(f"{what}, an hour that {zone} skips when the clocks change")
+        return utc
+
+
+def _utc(local: datetime) -> datetime | None:
+    """The moment of a local time; ``None`` when there is none, for its zone skips it."""
+    utc = local.astimezone(UTC)
+    return utc if utc.astimezone(local.tzinfo).replace(tzinfo=None) == local.replace(tzinfo=None) else None
+
+
+def horizon(now: datetime, end: datetime) -> tuple[datetime, datetime]:
+    """Between which moments occurrences matter to a change that is to be done by ``end``."""
+    return now, max(now, end) + timedelta(days=1)

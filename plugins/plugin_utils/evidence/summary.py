@@ -1,0 +1,36 @@
+# Copyright (c) Tidegate maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A clearance as evidence: a verification summary as SLSA has it (https://slsa.dev/spec/v1.1/verification_summary). Pure."""
+
+from __future__ import annotations
+
+from ..policy.clearance import Clearance
+from .approval import Matter
+from .statement import CLEARANCE, Statement, purl
+
+_VERIFIER = "https://tidegate.example/clear"
+
+
+def summary_statement(clearance: Clearance, matter: Matter, policy: tuple[str, str]) -> Statement:
+    """What the controls came to for a package. ``policy`` is the name of its file and the sha256 of that, in hexadecimal.
+
+    What SLSA has no word for, the RFC, the CIs and the controls, is under ``clearance``.
+    """
+    resource = purl(matter.release, matter.version)
+    predicate = {
+        "verifier": {"id": _VERIFIER},
+        "timeVerified": clearance.to_dict()["at"],
+        "resourceUri": resource,
+        "policy": {"uri": policy[0], "digest": {"sha256": policy[1]}},
+        "verificationResult": "PASSED" if clearance.granted else "FAILED",
+        "verifiedLevels": ["TIDEGATE_CLEARED" if clearance.granted else "FAILED"],
+        "slsaVersion": "1.1",
+        "clearance": {
+            "rfc": matter.rfc,
+            "rfcDigest": {"sha256": matter.fingerprint},
+            "cis": list(matter.cis),
+            "controls": {control.name: str(control.result) for control in clearance.controls},
+        },
+    }
+    return Statement(resource, matter.digest, CLEARANCE, predicate)

@@ -1,0 +1,80 @@
+# Copyright (c) Tidegate maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The conditions of a policy's own controls: what stands after ``when:`` in a playbook, with Ansible's filters and tests.
+
+They are evaluated in Jinja's sandbox instead of by Ansible: without lookups, so that a clearance reads nothing that is not given to it;
+with the facts as plain data, so that nothing in them is ever taken for a template; and over ten thousand CIs a hundred times as fast.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from typing import Any
+
+from ansible.plugins.loader import filter_loader, test_loader
+
+from .policy.findings import Finding, failed, passed, unknown
+from .policy.model import OwnControl
+
+with suppress(ImportError):
+    import jinja2
+    from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+
+class _Plugins(dict[str, Callable[..., Any]]):
+    """Jinja's own filters or tests, and by their names, full ones too, Ansible's: loaded when first used."""
+
+    def __init__(self, own: Mapping[str, Callable[..., Any]], loader: Any) -> None:
+        super().__init__(own)
+        self._loader = loader
+
+    def __missing__(self, name: str) -> Callable[..., Any]:
+        plugin = self._loader.get(name)
+        if plugin is None:
+            raise KeyError(name)
+        self[name] = plugin.j2_function
+        return self[name]
+
+    def __contains__(self, name: object) -> bool:
+        return self.get(str(name)) is not None
+
+    def get(self, name: str, default: Any = None) -> Any:
+        try:
+            return self[name]
+        except KeyError:
+            return default
+
+
+@functools.cache
+def _environment() -> Any:
+    environment: Any = ImmutableSandboxedEnvironment(undefined=jinja2.StrictUndefined)
+    environment.filters = _Plugins(environment.filters, filter_loader)
+    environment.tests = _Plugins(environment.tests, test_loader)
+    return environment
+
+
+def evaluate_own(controls: Iterable[OwnControl], names: Mapping[str, Any]) -> dict[str, Finding]:
+    """What each control comes to, with ``names`` as the variables of its conditions. One that can't be evaluated is inconclusive."""
+    return {control.name: _evaluate(control, names) for control in controls}
+
+
+def _evaluate(control: OwnControl, names: Mapping[str, Any]) -> Finding:
+    unmet = []
+    for condition in control.that:
+        try:
+            value = _environment().compile_expression(condition, undefined_to_none=False)(names)
+        except Exception as error:  # a condition may call anything that filters are made of
+            what = " ".join(str(error).split())
+            return unknown(f"the condition {condition!a:.200} can't be evaluated: {what:.300}", "correct the condition in the policy")
+        if not isinstance(value, bool):
+            what = f"the condition {condition!a:.200} is neither true nor false, but {value!a:.60}"
+            return unknown(what, "correct the condition in the policy")
+        if not value:
+            unmet.append(condition)
+    if unmet:
+        lines = (control.reason, *(f"not so: {' '.join(condition.split()):.200}" for condition in unmet))
+        return failed("\n".join(lines), control.remedy or "have the change meet the policy")
+    return passed(f"{len(control.that)} condition{'s are' if len(control.that) > 1 else ' is'} met")

@@ -1,0 +1,161 @@
+# Copyright (c) Tidegate maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Maintenance windows and freezes: whether the waves of a plan fit into them, one after the other. Pure.
+
+Times are aware. A window or freeze is from its start until before its end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import reduce
+
+from ..rfc.model import Rfc
+from .facts import Facts
+from .findings import REASONS, Finding, failed, not_applicable, passed
+
+Span = tuple[datetime, datetime]
+Sites = frozenset[str | None]  # of the CIs of one wave; None for CIs without one
+
+
+@dataclass(frozen=True)
+class Event:
+    """One occurrence in a calendar. ``sites`` and ``releases`` are those it is for; none named is all."""
+
+    summary: str
+    start: datetime
+    end: datetime
+    sites: frozenset[str] = frozenset()
+    releases: frozenset[str] = frozenset()
+    file: str = ""
+
+    def opens(self, site: str | None, release: str) -> bool:
+        """Whether a window is one for a site and a release. A CI without a site has only those that are for every site."""
+        return (not self.sites or site in self.sites) and (not self.releases or release in self.releases)
+
+    def stops(self, site: str | None, release: str) -> bool:
+        """Whether a freeze stops a release at a site. A CI of which no site is known may be anywhere."""
+        return (not self.sites or site is None or site in self.sites) and (not self.releases or release in self.releases)
+
+    def sentence(self) -> str:
+        """What it is, for a person."""
+        where = f" at {', '.join(sorted(self.sites))}" if self.sites else ""
+        return f"{self.summary!a:.80} ({self.file}){where} from {self.start.isoformat()} to {self.end.isoformat()}"
+
+
+@dataclass(frozen=True)
+class Calendars:
+    """The occurrences that matter now. ``windows`` is ``None`` when the policy has no calendar of them: then any time is one."""
+
+    windows: tuple[Event, ...] | None = None
+    freezes: tuple[Event, ...] | None = None
+
+
+@dataclass(frozen=True)
+class Timetable:
+    """When each wave starts at the earliest, as far as they fit; ``fault`` says why the next one does not, empty when all do."""
+
+    starts: tuple[datetime, ...]
+    end: datetime
+    fault: str = ""
+
+
+def merge(spans: Iterable[Span]) -> list[Span]:
+    """The same times in as few spans as can be, in order."""
+    merged: list[Span] = []
+    for start, end in sorted(span for span in spans if span[0] < span[1]):
+        if merged and start <= merged[-1][1]:
+            merged[-1] = (merged[-1][0], max(merged[-1][1], end))
+        else:
+            merged.append((start, end))
+    return merged
+
+
+def common(left: Iterable[Span], right: Iterable[Span]) -> list[Span]:
+    """The times that are in both."""
+    right = list(right)
+    return merge((max(a, c), min(b, d)) for a, b in left for c, d in right)
+
+
+def timetable(whole: Span, waves: Sequence[Sites], length: timedelta, calendars: Calendars, release: str) -> Timetable:
+    """Put the waves one after the other into ``whole`` and the windows of their sites, each as early as it can be."""
+    at = whole[0]
+    starts: list[datetime] = []
+    for number, sites in enumerate(waves, 1):
+        name = f"wave {number} of {len(waves)} ({', '.join(sorted(site or 'no site' for site in sites))})"
+        spans = [whole]
+        if calendars.windows is not None:
+            windows = calendars.windows
+            of_sites = ([(event.start, event.end) for event in windows if event.opens(site, release)] for site in sorted(sites, key=str))
+            spans = reduce(common, of_sites, spans)
+        start = next((max(at, first) for first, last in spans if max(at, first) + length <= last), None)
+        if start is None:
+            between = f"between {at.isoformat()} and {whole[1].isoformat()}"
+            why = "no window of its sites is long enough" if calendars.windows is not None else "there is no more time"
+            return Timetable(tuple(starts), at, f"{name} can't be done {between}: it may take {_told(length)}, and {why}")
+        if number == 1 and start > at:
+            return Timetable((), at, f"no window of {name} is open; the next one that is long enough opens at {start.isoformat()}")
+        starts.append(start)
+        at = start + length
+    return Timetable(tuple(starts), at)
+
+
+def window(facts: Facts, rfc: Rfc) -> Finding:
+    """Whether the RFC's window is open, and every wave fits into it and into the windows of its sites."""
+    when = f"{rfc.start_date.isoformat()} to {rfc.end_date.isoformat()}"
+    if facts.now < rfc.start_date:
+        return failed(f"the window {when} has not opened", "wait for it, or have the RFC rescheduled")
+    if facts.now >= rfc.end_date:
+        return failed(f"the window {when} is over", "have the RFC rescheduled; a missed window is never made up for")
+    plan = _timetable(facts, rfc)
+    if plan.fault:
+        return failed(plan.fault, "wait for a window, have the RFC rescheduled, or correct rollout.wave_minutes")
+    waits = [f"wave {number} has to wait until {start.isoformat()}" for number, start in _waits(facts, plan)]
+    if waits:
+        return passed("; ".join((f"the window {when} is open", *waits[:REASONS])))
+    return passed(f"the window {when} is open")
+
+
+def freeze(facts: Facts, rfc: Rfc) -> Finding:
+    """Whether no freeze stops the release at any site from now until all may be done: one that starts in between does too."""
+    freezes = facts.known(facts.calendars, "calendars").freezes
+    if freezes is None:
+        return not_applicable("the policy has no calendar of freezes")
+    plan = _timetable(facts, rfc)
+    waves = facts.known(facts.waves, "scope")
+    end = max(plan.end, facts.now + max(len(waves), 1) * _length(facts), rfc.end_date if plan.fault else plan.end)
+    sites: Sites = frozenset().union(*waves)
+    found = [
+        event for event in freezes if event.start < end and facts.now < event.end and any(event.stops(site, rfc.release) for site in sites)
+    ]
+    if found:
+        return failed(
+            "\n".join(f"frozen by {event.sentence()}" for event in found[:REASONS]),
+            "have the RFC rescheduled; where the policy has waivers for freeze, who may can waive it",
+        )
+    return passed("nothing is frozen until all may be done")
+
+
+def _timetable(facts: Facts, rfc: Rfc) -> Timetable:
+    calendars = facts.known(facts.calendars, "calendars")
+    waves = facts.known(facts.waves, "scope")
+    return timetable((facts.now, rfc.end_date), waves, _length(facts), calendars, rfc.release)
+
+
+def _length(facts: Facts) -> timedelta:
+    return timedelta(minutes=facts.known(facts.policy, "policy").rollout.wave_minutes)
+
+
+def _waits(facts: Facts, plan: Timetable) -> list[tuple[int, datetime]]:
+    """The waves that can't follow at once, with when they can."""
+    length = _length(facts)
+    before = (facts.now, *(start + length for start in plan.starts))
+    return [(number, start) for number, (start, done) in enumerate(zip(plan.starts, before, strict=False), 1) if start > done]
+
+
+def _told(length: timedelta) -> str:
+    minutes = int(length.total_seconds() // 60)
+    return "1 minute" if minutes == 1 else f"{minutes} minutes"

@@ -1,0 +1,63 @@
+# Copyright (c) Tidegate maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Settle what an emergency change owes: by somebody the policy knows and with a signature, when the policy knows people."""
+
+from __future__ import annotations
+
+import getpass
+import socket
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from .approving import signer_name
+from .cmdb.store import Cmdb
+from .dsl.home import Home
+from .errors import NotFoundError, TidegateError
+from .evidence.statement import SETTLEMENT, Statement, purl
+from .evidence.store import ensure
+from .policy.model import Policy
+from .rollout.debts import Debt, debts, settle
+
+if TYPE_CHECKING:
+    from securesystemslib.signer import Signer
+
+
+@dataclass(frozen=True)
+class Settlement:
+    """The change that owed ``duty``, and what was done about it."""
+
+    rfc: str
+    duty: str
+    note: str
+
+
+def find(cmdb: Cmdb, rfc: str, duty: str) -> Debt:
+    """What is owed; raises :class:`NotFoundError` when it never was."""
+    of_rfc = [debt for debt in debts(cmdb) if debt.rfc == rfc]
+    found = next((debt for debt in of_rfc if debt.duty == duty), None)
+    if found is None:
+        owed = f"it owes {', '.join(debt.duty for debt in of_rfc)}" if of_rfc else "it owes nothing"
+        raise NotFoundError(f"{rfc} does not owe {duty!a:.60}; {owed}")
+    return found
+
+
+def settle_debt(
+    cmdb: Cmdb, home: Home, policy: Policy, settlement: Settlement, signer: Signer | None, now: datetime, write: bool
+) -> tuple[Debt, str, bool]:
+    """Settle a debt, unless that was done already; return it, who settled it, and whether that is new."""
+    if not settlement.note.strip():
+        raise TidegateError("nothing is said about what was done; say it in note, for those who ask later")
+    debt = find(cmdb, settlement.rfc, settlement.duty)
+    if debt.settled is not None:
+        return debt, debt.actor, False
+    if policy.people and signer is None:
+        raise TidegateError(f"the policy names people, so {debt.duty} is settled with a signature; give the key of one of them")
+    actor = signer_name(policy, signer) if signer is not None and policy.people else f"{getpass.getuser()}@{socket.gethostname()}"
+    if signer is not None:
+        said = {"rfc": debt.rfc, "duty": debt.duty, "note": settlement.note}
+        ensure(home, Statement(purl(debt.release, debt.version), debt.digest, SETTLEMENT, said), signer, now, write)
+    if write:
+        settle(cmdb, debt, settlement.note, actor, now)
+    return debt, actor, True

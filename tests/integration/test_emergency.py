@@ -1,0 +1,123 @@
+# Copyright (c) Tidegate maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""An emergency change: a shorter path, and a debt that shows everywhere and blocks what is no emergency until it is settled."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from fleet import Fleet
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="isolated lab hosts need root")
+
+
+@pytest.fixture(scope="module")
+def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
+    """One host, and a policy under which an emergency owes two things, one of them at once, to be approved by fewer people."""
+    fleet = Fleet(tmp_path_factory.mktemp("emergency"), count=1)
+    fleet.policy |= {"approvals": {"normal": 2, "emergency": 1}, "emergency": {"review": 0, "drill": 30}}
+    try:
+        fleet.up()
+        yield fleet
+    finally:
+        fleet.down()
+
+
+def report(fleet: Fleet) -> dict[str, list[str]]:
+    done = fleet.play("tidegate.release.report", {"tidegate_report": str(fleet.path / "report")})
+    assert done.returncode == 0, done.stdout
+    return dict(json.loads((fleet.path / "report" / "report.json").read_text()))
+
+
+def settle(fleet: Fleet, *options: str, number: str = "CHG0001", duty: str = "review", note: str = "minutes 12") -> str:
+    variables = {"tidegate_number": number, "tidegate_duty": duty, "tidegate_note": note}
+    done = fleet.play("tidegate.release.settle", variables, *options, inventory="localhost,")
+    assert "Traceback" not in done.stdout
+    return " ".join(done.stdout.split())
+
+
+def clear(fleet: Fleet, rfc: Path) -> subprocess.CompletedProcess[str]:
+    return fleet.play("tidegate.release.clear", {"tidegate_rfc": str(rfc)}, inventory="localhost,")
+
+
+def test_an_emergency_owes_its_paperwork_until_it_is_settled(fleet: Fleet) -> None:
+    assert report(fleet)["debts"] == []
+    done = fleet.deploy("CHG0001", "1.0")
+    assert done.returncode != 0
+    assert "approvals says that 1 of 2 approvals" in done.stdout
+    digest = fleet.archive("1.0")
+    shorter = fleet.rfc("CHG0001", "1.0", digest, type="emergency")
+    done = fleet.play("tidegate.release.deploy", {"tidegate_rfc": str(shorter)})
+    assert done.returncode == 0, done.stdout
+
+    # It is told in the report, on the page of the report, and in each clearance of the same release.
+    owed = report(fleet)
+    assert [(debt["rfc"], debt["duty"]) for debt in owed["debts"]] == [("CHG0001", "review"), ("CHG0001", "drill")]  # type: ignore[index]
+    assert [sentence.split(" 20")[0] for sentence in owed["attention"]] == [
+        "CHG0001 (hello 1.0) owes review since",
+        "CHG0001 (hello 1.0) owes drill until",
+    ]
+    assert "CHG0001 (hello 1.0) owes review since" in (fleet.path / "report" / "report.html").read_text()
+    twice = [{"approver": name, "role": "cab", "state": "approved", "decided_at": "2026-01-01T00:00:00Z"} for name in ("carl", "dora")]
+    second = fleet.archive("1.1")
+    normal = fleet.rfc("CHG0002", "1.1", second, approvals=twice)
+    refused = clear(fleet, normal)
+    assert refused.returncode != 0
+    assert "CHG0002 is not cleared: debts says that CHG0001 (hello 1.0) owes review since" in refused.stdout
+    assert clear(fleet, fleet.rfc("CHG0003", "1.1", second, type="emergency")).returncode == 0
+
+    # Only what is owed can be settled, with a word about it; check mode settles nothing.
+    assert "CHG0001 does not owe 'nothing'; it owes review, drill" in settle(fleet, duty="nothing")
+    assert "CHG0002 does not owe 'review'; it owes nothing" in settle(fleet, number="CHG0002")
+    assert "nothing is said about what was done" in settle(fleet, note=" ")
+    assert "changed=1" in settle(fleet, "--check")
+    assert clear(fleet, normal).returncode != 0
+    assert "changed=1" in settle(fleet)
+    assert "changed=0" in settle(fleet)
+    assert clear(fleet, normal).returncode == 0
+    assert [debt["duty"] for debt in report(fleet)["debts"]] == ["drill"]  # type: ignore[index]
+    assert fleet.rows("select event, data from history where event = 'debt settled'")[0][1].count("minutes 12") == 1
+
+
+def test_an_emergency_that_was_cancelled_owes_nothing(fleet: Fleet) -> None:
+    rfc = fleet.rfc("CHG0004", "1.1", fleet.archive("1.1"), type="emergency")
+    assert fleet.play("tidegate.release.stage", {"tidegate_rfc": str(rfc)}).returncode == 0
+    assert "CHG0004" in {debt["rfc"] for debt in report(fleet)["debts"]}  # type: ignore[index]
+    assert fleet.play("tidegate.release.backout", {"tidegate_rfc": str(rfc)}).returncode == 0
+    assert fleet.state("CHG0004") == "cancelled"
+    assert "CHG0004" not in {debt["rfc"] for debt in report(fleet)["debts"]}  # type: ignore[index]
+
+
+def test_where_the_policy_names_people_a_debt_is_settled_with_a_signature(fleet: Fleet) -> None:
+    key, stranger = fleet.path / "rita.pem", fleet.path / "other.pem"
+    for path in (key, stranger):
+        subprocess.run(["openssl", "genpkey", "-algorithm", "ed25519", "-out", str(path)], check=True, capture_output=True)
+    public = subprocess.run(["openssl", "pkey", "-in", str(key), "-pubout"], check=True, capture_output=True, text=True).stdout
+    fleet.write_policy(**fleet.policy, people={"rita": {"roles": ["change-manager"], "keys": [{"public": public}]}})
+    assert "is settled with a signature; give the key of one of them" in settle(fleet, duty="drill")
+    assert "the policy gives this key to nobody" in settle(fleet, "-e", f"tidegate_key={stranger}", duty="drill")
+    done = settle(fleet, "-e", f"tidegate_key={key}", duty="drill")
+    assert "owed drill, settled by rita" in done
+    play = fleet.path / "look.yml"
+    play.write_text(
+        json.dumps(
+            [
+                {
+                    "hosts": "localhost",
+                    "gather_facts": False,
+                    "tasks": [
+                        {"tidegate.release.attestation_info": {"name": "hello", "version": "1.0"}, "register": "found"},
+                        {"ansible.builtin.assert": {"that": ["found.evidence | map(attribute='kind') | list == ['settlement']"]}},
+                    ],
+                }
+            ]
+        )
+    )
+    looked = fleet.play(str(play))
+    assert looked.returncode == 0, looked.stdout

@@ -1,0 +1,181 @@
+# Copyright (c) Tidegate maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Calendars are read as calendar programs write them; what can be taken in two ways, or keeps the machine busy, is refused."""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from ansible_collections.tidegate.release.plugins.plugin_utils.calendars import read_calendars, read_events
+from ansible_collections.tidegate.release.plugins.plugin_utils.errors import TidegateError
+from ansible_collections.tidegate.release.plugins.plugin_utils.policy.calendar import Event
+from ansible_collections.tidegate.release.plugins.plugin_utils.policy.model import CalendarFiles
+
+BERLIN = "TZID=Europe/Berlin"
+OWN_ZONE = """BEGIN:VTIMEZONE
+TZID:Our Office
+BEGIN:STANDARD
+DTSTART:19701025T030000
+RRULE:FREQ=YEARLY;BYMONTH=10;BYDAY=-1SU
+TZOFFSETFROM:+0200
+TZOFFSETTO:+0100
+END:STANDARD
+BEGIN:DAYLIGHT
+DTSTART:19700329T020000
+RRULE:FREQ=YEARLY;BYMONTH=3;BYDAY=-1SU
+TZOFFSETFROM:+0100
+TZOFFSETTO:+0200
+END:DAYLIGHT
+END:VTIMEZONE
+"""
+
+
+def write(path: Path, *events: str, head: str = "", name: str = "test.ics") -> Path:
+    body = "".join(
+        f"BEGIN:VEVENT\nUID:{number}@example\nDTSTAMP:20260101T000000Z\n{event.strip()}\nEND:VEVENT\n" if "UID:" not in event else event
+        for number, event in enumerate(events)
+    )
+    target = path / name
+    target.write_text(f"BEGIN:VCALENDAR\nVERSION:2.0\nPRODID:-//example//EN\n{head}{body}END:VCALENDAR\n")
+    return target
+
+
+def read(path: Path, day: str, days: int = 1, longer: bool = False) -> list[tuple[str, str]]:
+    """Start and end, in UTC, of what occurs from a day on."""
+    start = datetime.fromisoformat(f"{day}T00:00:00+00:00")
+    found = read_events(path, start, start + timedelta(days=days), longer)
+    return sorted((f"{event.start:%d %H:%M}", f"{event.end:%d %H:%M}") for event in found)
+
+
+def test_an_event_says_where_and_for_what_it_is(tmp_path: Path) -> None:
+    text = f"SUMMARY:Night, as usual\nDTSTART;{BERLIN}:20270301T220000\nDURATION:PT4H\nLOCATION:ams\\, fra\nCATEGORIES:hello,shop"
+    (event,) = read_events(write(tmp_path, text), datetime(2027, 3, 1, tzinfo=UTC), datetime(2027, 3, 3, tzinfo=UTC), longer=False)
+    start = datetime(2027, 3, 1, 21, tzinfo=UTC)
+    assert event == Event(
+        "Night, as usual", start, start + timedelta(hours=4), frozenset({"ams", "fra"}), frozenset({"hello", "shop"}), "test.ics"
+    )
+    assert event.opens("ams", "hello")
+    assert not event.opens("lon", "hello")
+    assert not event.opens(None, "hello")
+    assert event.stops(None, "hello")
+    assert not event.stops("ams", "other")
+
+
+def test_recurrence_exceptions_and_changed_occurrences_are_honoured(tmp_path: Path) -> None:
+    rule = f"""DTSTART;{BERLIN}:20270301T220000
+DTEND;{BERLIN}:20270302T020000
+RRULE:FREQ=DAILY;UNTIL=20270308T210000Z
+EXDATE;{BERLIN}:20270303T220000"""
+    moved = f"""BEGIN:VEVENT
+UID:0@example
+DTSTAMP:20260101T000000Z
+RECURRENCE-ID;{BERLIN}:20270304T220000
+DTSTART;{BERLIN}:20270304T230000
+DTEND;{BERLIN}:20270305T000000
+END:VEVENT
+"""
+    cancelled = moved.replace("20270304T2", "20270305T2").replace("DTEND", "STATUS:CANCELLED\nDTEND").replace("20270305T0", "20270306T0")
+    found = read(write(tmp_path, rule, moved, cancelled), "2027-03-01", 30)
+    assert found == [
+        ("01 21:00", "02 01:00"),
+        ("02 21:00", "03 01:00"),
+        ("04 22:00", "04 23:00"),
+        ("06 21:00", "07 01:00"),
+        ("07 21:00", "08 01:00"),
+        ("08 21:00", "09 01:00"),
+    ]
+
+
+@pytest.mark.parametrize(("zone", "head"), [("Europe/Berlin", ""), ("Our Office", OWN_ZONE)])
+def test_times_keep_to_the_clock_of_their_zone_when_it_changes(tmp_path: Path, zone: str, head: str) -> None:
+    text = f"DTSTART;TZID={zone}:20270301T220000\nDTEND;TZID={zone}:20270302T020000\nRRULE:FREQ=DAILY"
+    path = write(tmp_path, text, head=head)
+    assert read(path, "2027-03-27", 3)[1:] == [("27 21:00", "28 01:00"), ("28 20:00", "29 00:00"), ("29 20:00", "30 00:00")]
+    autumn = read(path, "2027-10-30", 3)
+    assert ("30 20:00", "31 00:00") in autumn  # 02:00 comes twice
+    assert ("31 21:00", "01 01:00") in autumn
+    assert ("30 20:00", "31 01:00") in read(path, "2027-10-30", 3, longer=True)
+
+
+@pytest.mark.parametrize(("zone", "head"), [("Europe/Berlin", ""), ("Our Office", OWN_ZONE)])
+@pytest.mark.parametrize(("start", "end"), [("013000", "023000"), ("023000", "043000")])
+def test_a_window_in_an_hour_that_the_clock_skips_is_refused(tmp_path: Path, zone: str, head: str, start: str, end: str) -> None:
+    text = f"SUMMARY:early\nDTSTART;TZID={zone}:20270320T{start}\nDTEND;TZID={zone}:20270320T{end}\nRRULE:FREQ=DAILY"
+    path = write(tmp_path, text, head=head)
+    assert len(read(path, "2027-03-26")) == 1  # it is only this one night
+    with pytest.raises(TidegateError, match=r"the event 'early' (starts|ends) at 2027-03-28T02:30:00, an hour that .* skips"):
+        read(path, "2027-03-27", 2)
+
+
+def test_an_hour_that_comes_twice_makes_a_window_shorter_and_a_freeze_longer(tmp_path: Path) -> None:
+    path = write(tmp_path, f"DTSTART;{BERLIN}:20271031T023000\nDTEND;{BERLIN}:20271031T040000")
+    assert read(path, "2027-10-31") == [("31 01:30", "31 03:00")]
+    assert read(path, "2027-10-31", longer=True) == [("31 00:30", "31 03:00")]
+    path = write(tmp_path, f"DTSTART;{BERLIN}:20271031T010000\nDTEND;{BERLIN}:20271031T023000")
+    assert read(path, "2027-10-31") == [("30 23:00", "31 00:30")]
+    assert read(path, "2027-10-31", longer=True) == [("30 23:00", "31 01:30")]
+    path = write(tmp_path, f"DTSTART;{BERLIN}:20271031T021000\nDTEND;{BERLIN}:20271031T025000")
+    assert read(path, "2027-10-31") == []
+
+
+def test_whole_days_are_those_of_the_calendar_s_zone(tmp_path: Path) -> None:
+    text = "SUMMARY:Christmas\nDTSTART;VALUE=DATE:20271224\nDTEND;VALUE=DATE:20271227"
+    path = write(tmp_path, text, head="X-WR-TIMEZONE:America/New_York\n")
+    assert read(path, "2027-12-24", 3) == [("24 05:00", "27 05:00")]
+    with pytest.raises(TidegateError, match="'Christmas' starts at 2027-12-24 in no time zone; give it one, or give X-WR-TIMEZONE"):
+        read(write(tmp_path, text), "2027-12-24", 3)
+
+
+@pytest.mark.parametrize(
+    ("text", "what"),
+    [
+        ("DTSTART:20270301T220000\nDTEND:20270301T230000", "in no time zone"),
+        ("DTSTART:20270301T220000Z", "has no length"),
+        ("DTSTART:20270301T220000Z\nDTEND:20270301T210000Z", "can't be read|has no length"),
+        ("DTSTART:20270301T220000Z\nDURATION:PT1S\nRRULE:FREQ=SECONDLY", "recurs more often than 24 times a day"),
+        ("DTSTART:20270301T220000Z\nDURATION:PT1S\nRRULE:FREQ=hourly", "recurs more often than 24 times a day"),
+        ("DTSTART:20270301T220000Z\nDURATION:PT1S\nRRULE:FREQ=DAILY;BYHOUR=1,2,3;BYMINUTE=0,5,10,15,20,25,30,35,40", "more often than 24"),
+        ("DTSTART:tomorrow\nDURATION:PT1H", "can't be read|no time"),
+        ("DURATION:PT1H", "can't be read"),
+    ],
+)
+def test_what_is_not_clear_is_refused(tmp_path: Path, text: str, what: str) -> None:
+    with pytest.raises(TidegateError, match=what) as caught:
+        read(write(tmp_path, text), "2027-03-01", 2)
+    assert "test.ics" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"no calendar", b"BEGIN:VCALENDAR", b"\xff\xfe\x00", b"BEGIN:VCALENDAR\nBEGIN:VEVENT\nEND:VCALENDAR"]
+)
+def test_what_is_no_calendar_is_refused(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "broken.ics"
+    path.write_bytes(content)
+    with pytest.raises(TidegateError, match=r"broken\.ics"):
+        read(path, "2027-03-01")
+
+
+def test_a_calendar_that_recurs_for_ages_costs_no_time(tmp_path: Path) -> None:
+    texts = [f"DTSTART:19000101T{hour:02}0000Z\nDURATION:PT1H\nRRULE:FREQ=DAILY" for hour in range(3)]
+    texts.append("DTSTART:19000101T000000Z\nDURATION:PT1H\nRRULE:FREQ=YEARLY;BYMONTH=2;BYMONTHDAY=30")
+    began = time.monotonic()
+    assert len(read(write(tmp_path, *texts), "2027-03-01", 2)) >= 6
+    assert time.monotonic() - began < 20
+
+
+def test_every_calendar_of_the_policy_is_read_and_every_fault_is_told(tmp_path: Path) -> None:
+    write(tmp_path, "DTSTART:20270301T220000Z\nDURATION:PT1H", name="a.ics")
+    write(tmp_path, "DTSTART:20270301T230000Z\nDURATION:PT1H", name="b.ics")
+    span = datetime(2027, 3, 1, tzinfo=UTC), datetime(2027, 3, 3, tzinfo=UTC)
+    found = read_calendars(CalendarFiles(windows=(str(tmp_path / "*.ics"),)), *span)
+    assert [event.file for event in found.windows or ()] == ["a.ics", "b.ics"]
+    assert found.freezes is None
+    assert read_calendars(CalendarFiles(), *span).windows is None
+    write(tmp_path, "DTSTART:20270301T220000\nDURATION:PT1H", name="c.ics")
+    with pytest.raises(TidegateError) as caught:
+        read_calendars(CalendarFiles((str(tmp_path / "c.ics"), str(tmp_path / "no*.ics")), (str(tmp_path / "gone.ics"),)), *span)
+    assert [word for word in ("c.ics", "no*.ics", "gone.ics") if word in str(caught.value)] == ["c.ics", "no*.ics", "gone.ics"]

@@ -1,0 +1,71 @@
+# Copyright (c) Tidegate maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Conditions of a policy's own controls decide as in a playbook, see nothing but the facts, and never pass by mistake."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from ansible_collections.tidegate.release.plugins.plugin_utils.expressions import evaluate_own
+from ansible_collections.tidegate.release.plugins.plugin_utils.policy.findings import Finding, Result
+from ansible_collections.tidegate.release.plugins.plugin_utils.policy.model import OwnControl
+
+NAMES: dict[str, Any] = {
+    "rfc": {"risk": 3, "short_description": "{{ lookup('pipe', 'id') }}", "start_date": datetime(2027, 3, 1, tzinfo=UTC)},
+    "now": datetime(2027, 2, 1, tzinfo=UTC),
+    "cmdb": {"cis": [{"name": f"web{number}", "site": "ams", "attributes": {"tier": number % 2}} for number in range(4)]},
+    "release": {"version": "2.10"},
+}
+
+
+def find(*that: str) -> Finding:
+    return evaluate_own([OwnControl("own", that, "it is wrong", "mend it")], NAMES)["own"]
+
+
+@pytest.mark.parametrize(
+    "condition",
+    [
+        "rfc.risk >= 3",
+        "now < rfc.start_date",
+        "release.version is version('2.9', '>')",
+        "release.version is ansible.builtin.version('2.9', '>')",
+        "cmdb.cis | selectattr('attributes.tier', 'equalto', 1) | list | length == 2",
+        "cmdb.cis | map(attribute='site') | ansible.builtin.difference(['ams']) == []",
+        "rfc.risk in [2, 3]",
+        "rfc.assigned_to is not defined",
+        "rfc.short_description is not search('uid=')",
+    ],
+)
+def test_a_condition_is_what_stands_after_when_in_a_playbook(condition: str) -> None:
+    assert find(condition) == Finding(Result.PASS, "1 condition is met")
+
+
+def test_every_condition_has_to_be_true() -> None:
+    found = find("rfc.risk == 3", "rfc.risk == 2")
+    assert found == Finding(Result.FAIL, "it is wrong\nnot so: rfc.risk == 2", "mend it")
+
+
+@pytest.mark.parametrize(
+    ("condition", "what"),
+    [
+        ("rfc.risk", "neither true nor false"),
+        ("rfc.nothing", "neither true nor false"),
+        ("'yes'", "neither true nor false"),
+        ("nothing.at.all", "'nothing' is undefined"),
+        ("rfc.risk >", "can't be evaluated"),
+        ("rfc.risk | no_such_filter", "No filter named"),
+        ("rfc.risk is no_such_test", "No test named"),
+        ("lookup('pipe', 'id') is search('uid')", "'lookup' is undefined"),
+        ("''.__class__.__mro__ | length > 0", "unsafe"),
+        ("cmdb.cis.append(1) is none", "unsafe"),
+        ("1 / 0 > 1", "division by zero"),
+    ],
+)
+def test_a_condition_that_can_not_decide_is_inconclusive(condition: str, what: str) -> None:
+    found = find(condition)
+    assert found.result is Result.INCONCLUSIVE, found
+    assert what in found.reason
+    assert found.remedy
