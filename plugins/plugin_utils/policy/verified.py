@@ -45,7 +45,7 @@ def verification(facts: Facts, rfc: Rfc) -> Finding:
 
 def rehearsal(facts: Facts, rfc: Rfc) -> Finding:
     policy = facts.known(facts.policy, "policy")
-    if policy.verification is None or not policy.verification.rehearsal:
+    if policy.verification is None or not policy.verification.rehearsal or "test-result" not in policy.trust:
         return not_applicable("the policy asks for no rehearsal of the back-out")
     judged = _judged(facts, rfc)
     if isinstance(judged, Finding):
