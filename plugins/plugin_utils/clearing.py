@@ -26,6 +26,8 @@ from .evidence.store import collect
 from .evidence.summary import summary_statement
 from .evidence.trust import Judgement, judge, judge_approvals, judge_waiver, signers
 from .expressions import evaluate_own
+from .licence.entitlements import would_reserve
+from .licence.seats import Allotment
 from .policy.calendar import Sites
 from .policy.clearance import Clearance, evaluate
 from .policy.facts import Facts, PackageFacts
@@ -42,12 +44,13 @@ _T = TypeVar("_T")
 
 @dataclass(frozen=True)
 class Clearing:
-    """A clearance and what it was based on; ``cis`` are the selected CIs as the CMDB gives them."""
+    """A clearance and what it was based on; ``cis`` are the selected CIs as the CMDB gives them, ``product`` is the licensed one."""
 
     clearance: Clearance
     rfc: Rfc | None
     policy: Policy | None
     cis: tuple[dict[str, Any], ...]
+    product: str | None = None
 
     def document(self) -> dict[str, Any]:
         """The clearance as the documents about it say it: ``about`` is what it was of, as pairs of a word and a text."""
@@ -103,12 +106,13 @@ def clear(rfc_path: str, dsl: str, cmdb_url: str, policy_path: str | None, now: 
             live=None if cis is None else _live(cis, rfc.release),
             debts=sources.ask("debts", lambda: _debts(cmdb_url, rfc)),
         )
+        facts = replace(facts, seats=sources.ask("seats", lambda: _seats(cmdb_url, rfc, facts)))
         facts = _plan(facts, rfc, cmdb_url, cis, sources)
         facts = _hear(facts, rfc, dsl, cis, sources)
         own = facts.policy.controls if facts.policy else ()
         if own:
             facts = replace(facts, own=sources.ask("own", lambda: evaluate_own(own, _names(facts, cis))) or {})
-    return Clearing(evaluate(facts), rfc, facts.policy, cis or ())
+    return Clearing(evaluate(facts), rfc, facts.policy, cis or (), _product(facts))
 
 
 class Sources:
@@ -189,6 +193,18 @@ def _select(cmdb_url: str, rfc: Rfc) -> tuple[dict[str, Any], ...]:
 def _debts(cmdb_url: str, rfc: Rfc) -> tuple[Debt, ...]:
     with Cmdb.open(cmdb_url) as cmdb:
         return tuple(debt for debt in debts(cmdb) if debt.release == rfc.release)
+
+
+def _product(facts: Facts) -> str | None:
+    return facts.package.manifest.get("licensed_product") if facts.package else None
+
+
+def _seats(cmdb_url: str, rfc: Rfc, facts: Facts) -> Allotment | None:
+    product = _product(facts)
+    if product is None or facts.scope is None:
+        return None
+    with Cmdb.open(cmdb_url) as cmdb, cmdb.read() as connection:
+        return would_reserve(connection, product, rfc.release, facts.scope, (max(facts.now, rfc.start_date), rfc.end_date))
 
 
 def _live(cis: Iterable[Mapping[str, Any]], release: str) -> dict[str, str]:

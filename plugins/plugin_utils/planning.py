@@ -15,6 +15,7 @@ from .dsl.home import open_library
 from .errors import ConflictError, TidegateError
 from .evidence.envelope import sign
 from .evidence.store import attach
+from .licence.entitlements import reserve
 from .rfc.model import load_rfc
 from .rollout import states
 from .rollout.debts import incur
@@ -25,6 +26,7 @@ from .rollout.planner import plan_hosts, plan_waves
 from .rollout.states import DeploymentState, HostState
 
 if TYPE_CHECKING:
+    import sqlalchemy as sa
     from securesystemslib.signer import Signer
 
 
@@ -81,11 +83,13 @@ def plan(
         if write and signer is not None:
             attach(open_library(dsl).repository(rfc.release), rfc.digest, sign(clearing.summary(policy_path), signer, now))
         owed = clearing.policy.emergency if rfc.type == "emergency" else {}
-        run = None
-        if write:
-            run = journal.begin(
-                number, package, waves, rollout, Holder.this_run(), now, lambda connection: incur(connection, rfc, owed, now)
-            )
+        product = clearing.product
+
+        def also(connection: sa.Connection, deployment_id: int) -> None:
+            incur(connection, rfc, owed, now)
+            reserve(connection, deployment_id, product, rfc.release, [host.name for host in hosts], (now, rfc.end_date))
+
+        run = journal.begin(number, package, waves, rollout, Holder.this_run(), now, also) if write else None
         sentence = (
             f"{number}: {rfc.release} {rfc.version} to {len(hosts)} hosts in {len(waves)} waves ({', '.join(str(len(w)) for w in waves)})"
         )

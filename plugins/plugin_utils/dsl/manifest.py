@@ -23,7 +23,7 @@ class Manifest:
     """A release as its team describes it.
 
     ``hooks`` (``prepare``, ``stop``, ``start``) and ``health`` have the shape of the schema with defaults filled in. ``settings``
-    are defaults; ``None`` means that each host has to give a value.
+    are defaults; ``None`` means that each host has to give a value. ``licensed_product``: the product of which each CI needs a seat.
     """
 
     name: str
@@ -33,6 +33,7 @@ class Manifest:
     payload: str
     documentation: tuple[str, ...]
     licence: str | None = None
+    licensed_product: str | None = None
     settings: Mapping[str, str | int | None] = field(default_factory=dict)
     hooks: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     health: tuple[Mapping[str, Any], ...] = ()
@@ -53,6 +54,8 @@ class Manifest:
         }
         if self.licence is not None:
             config["licence"] = self.licence
+        if self.licensed_product is not None:
+            config["licensed_product"] = self.licensed_product
         return config
 
     @classmethod
@@ -62,6 +65,7 @@ class Manifest:
             **{key: config[key] for key in ("name", "version", "type", "summary", "payload")},
             documentation=tuple(sorted(config["documentation"])),
             licence=config.get("licence"),
+            licensed_product=config.get("licensed_product"),
             settings=dict(config["settings"]),
             hooks={name: dict(hook) for name, hook in dict(config["hooks"]).items()},
             health=tuple(dict(check) for check in config["health"]),
@@ -92,6 +96,7 @@ def load_manifest(path: str | Path) -> Manifest:
         payload=data["payload"],
         documentation=tuple(data["documentation"]),
         licence=data.get("licence"),
+        licensed_product=data.get("licensed_product"),
         settings=data.get("settings", {}),
         hooks={name: {"timeout": _HOOK_TIMEOUT, **hook} for name, hook in data.get("hooks", {}).items()},
         health=tuple(_with_defaults(check) for check in data["health"]),

@@ -37,6 +37,7 @@ CONTROLS: Mapping[str, Callable[[Facts, Rfc], Finding]] = {
     "version": package.version,
     "documentation": package.documentation,
     "scope": change.scope,
+    "licences": package.licences,
     "approvals": people.approvals,
     "duties": people.duties,
     "responsibilities": people.responsibilities,

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.statement import KINDS, Statement
 from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.trust import Counted, Judgement
+from ansible_collections.tidegate.release.plugins.plugin_utils.licence.seats import Allotment
 from ansible_collections.tidegate.release.plugins.plugin_utils.policy import controls
 from ansible_collections.tidegate.release.plugins.plugin_utils.policy.calendar import Calendars, Event
 from ansible_collections.tidegate.release.plugins.plugin_utils.policy.clearance import Clearance, evaluate
@@ -89,7 +90,9 @@ EVIDENCE = {
     "test-result": said("test-result", ("rita", {})),
 }
 ABSENT = PackageFacts(None, "")
-PACKAGE = PackageFacts(DIGEST, "", "minor", {"README.md": 9, "docs/operations.md": 1, "empty-operations": 0})
+PACKAGE = PackageFacts(
+    DIGEST, "", "minor", {"README.md": 9, "docs/operations.md": 1, "empty-operations": 0}, manifest={"licensed_product": "acme"}
+)
 FACTS = Facts(
     now=START,
     rfc=RFC,
@@ -111,6 +114,7 @@ FACTS = Facts(
     evidence=EVIDENCE,
     builders=frozenset({"rita"}),
     debts=(debt(),),
+    seats=Allotment("acme", needed=2, free=2),
     calendars=Calendars(windows=(Event("nights", START, END, frozenset({"ams"})),), freezes=()),
     waves=(frozenset({"ams"}), frozenset({"ams"})),
 )
@@ -131,7 +135,7 @@ def test_what_is_in_order_is_granted() -> None:
     assert clearance.granted
     assert [control.name for control in clearance.controls] == list(CONTROLS)
     assert {control.result for control in clearance.controls} == {Result.PASS}
-    assert clearance.sentence() == "CHG0030001 is cleared: hello 1.0, 18 controls."
+    assert clearance.sentence() == "CHG0030001 is cleared: hello 1.0, 19 controls."
 
 
 @pytest.mark.parametrize(
@@ -169,6 +173,7 @@ def test_what_is_in_order_is_granted() -> None:
         ("evidence", {"evidence": {**EVIDENCE, "test-result": said("test-result")}}),
         ("evidence", {"evidence": {**EVIDENCE, "licence": said("licence", ("rita", {"declared": None}))}}),
         ("scope", {"scope": ()}),
+        ("licences", {"seats": Allotment("acme", needed=2, free=1)}),
         ("approvals", {"approvals": ()}),
         ("approvals", {"approvals": (approval(state="requested"),)}),
         ("approvals", {"approvals": (approval(decided_at=None),)}),
@@ -236,18 +241,18 @@ def test_an_rfc_may_be_scheduled_or_under_way(state: int) -> None:
     [
         (
             {"package": None, "evidence": None, "errors": {"package": "no such directory", "evidence": "no such directory"}},
-            {"digest", "payload_archived", "payload_intact", "version", "documentation", "signatures", "malware", "evidence"},
+            {"digest", "payload_archived", "payload_intact", "version", "documentation", "licences", "signatures", "malware", "evidence"},
         ),
         (
             {"package": ABSENT, "evidence": None},
-            {"digest", "payload_intact", "version", "documentation", "signatures", "malware", "evidence"},
+            {"digest", "payload_intact", "version", "documentation", "licences", "signatures", "malware", "evidence"},
         ),
         ({"evidence": None, "errors": {"evidence": "a listing is damaged"}}, {"signatures", "malware", "evidence"}),
         ({"evidence": {kind: found for kind, found in EVIDENCE.items() if kind != "package"}}, {"signatures"}),
         ({"evidence": {}}, {"signatures", "malware", "evidence"}),
         ({"evidence": {**EVIDENCE, "scan": said("scan", ("rita", {"result": "inconclusive", "detail": "no signatures"}))}}, {"malware"}),
         ({"evidence": {**EVIDENCE, "scan": said("scan", ("rita", {"result": "clean"}), ("rita", {"result": "odd"}))}}, {"malware"}),
-        ({"scope": None, "errors": {"scope": "not a database"}}, {"scope"}),
+        ({"scope": None, "errors": {"scope": "not a database"}}, {"scope", "licences"}),
         (
             {"policy": None, "errors": {"policy": "policy.yml:3: wrong"}},
             {
@@ -267,6 +272,7 @@ def test_an_rfc_may_be_scheduled_or_under_way(state: int) -> None:
         ({"calendars": None, "errors": {"calendars": "no such file"}}, {"window", "freeze"}),
         ({"waves": None}, {"window", "freeze"}),
         ({"live": None}, {"version"}),
+        ({"seats": None, "errors": {"seats": "it is locked"}}, {"licences"}),
         ({"debts": None, "errors": {"debts": "it is locked"}}, {"debts"}),
         ({"live": {"stable": "web1"}}, {"version"}),
         ({"version": "next", "live": {"1.0": "web1"}}, {"version"}),
