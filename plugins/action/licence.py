@@ -13,6 +13,7 @@ from typing import Any
 
 from ansible_collections.tidegate.release.plugins.plugin_utils.action_base import TidegateAction
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import Cmdb
+from ansible_collections.tidegate.release.plugins.plugin_utils.documents import parse_time
 from ansible_collections.tidegate.release.plugins.plugin_utils.errors import TidegateError
 from ansible_collections.tidegate.release.plugins.plugin_utils.licence.entitlements import entitlements, put, remove
 from ansible_collections.tidegate.release.plugins.plugin_utils.licence.seats import Entitlement
@@ -54,13 +55,10 @@ def _moment(key: str, text: str) -> datetime | None:
     if not text:
         return None
     try:
-        moment = datetime.fromisoformat(text)
-        moment.utctimetuple()
-    except (ValueError, OverflowError):
-        moment = None
-    if moment is None or moment.tzinfo is None:
-        raise TidegateError(f"{key} is {text!a:.40}, not a moment; write it with its offset from UTC, such as 2028-01-01T00:00:00+01:00")
-    return moment
+        return parse_time(text)
+    except ValueError:
+        wanted = "write it with its offset from UTC, such as 2028-01-01T00:00:00+01:00"
+        raise TidegateError(f"{key} is {text!a:.40}, not a moment; {wanted}") from None
 
 
 def _shown(entitlement: Entitlement | None) -> dict[str, Any]:

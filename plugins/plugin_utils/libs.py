@@ -29,6 +29,7 @@ MINIMUM = {
     "recurring-ical-events": 3,
     "rich": 13,
     "securesystemslib": 1,
+    "univers": 32,
 }
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from .cmdb.store import Cmdb
 from .dsl.home import Library
-from .dsl.package import load_package
+from .dsl.package import load_package_manifest
 from .errors import TidegateError
 from .licence.entitlements import entitlements, held
 from .licence.seats import SeatState, Unlicensed, unlicensed
@@ -23,7 +23,7 @@ def installed_products(library: Library, installations: Iterable[Mapping[str, An
     products: dict[str, str | Exception | None] = {}
     for digest, release in sorted({(str(row["digest"]), str(row["release"])) for row in installations}):
         try:
-            products[digest] = load_package(library.repository(release), digest).manifest.licensed_product
+            products[digest] = load_package_manifest(library.repository(release), digest).licensed_product
         except TidegateError as error:
             products[digest] = error
     return products

@@ -22,7 +22,6 @@ from .rollout.debts import incur
 from .rollout.deployments import Deployment, Run
 from .rollout.holder import Holder
 from .rollout.journal import Journal
-from .rollout.planner import plan_hosts, plan_waves
 from .rollout.states import DeploymentState, HostState
 
 if TYPE_CHECKING:
@@ -77,8 +76,8 @@ def plan(
                 "use the inventory of this CMDB, without --limit"
             )
         rollout = clearing.policy.rollout
-        hosts = plan_hosts(clearing.cis, rollout)
-        waves = plan_waves(hosts, rollout)
+        waves = clearing.waves
+        hosts = [host for wave in waves for host in wave]
         package = {"name": rfc.release, "version": rfc.version, "digest": rfc.digest}
         if write and signer is not None:
             attach(open_library(dsl).repository(rfc.release), rfc.digest, sign(clearing.summary(policy_path), signer, now))
@@ -87,7 +86,7 @@ def plan(
 
         def also(connection: sa.Connection, deployment_id: int) -> None:
             incur(connection, rfc, owed, now)
-            reserve(connection, deployment_id, product, rfc.release, [host.name for host in hosts], (now, rfc.end_date))
+            reserve(connection, deployment_id, product, rfc.release, hosts, (now, rfc.end_date))
 
         run = journal.begin(number, package, waves, rollout, Holder.this_run(), now, also) if write else None
         sentence = (

@@ -14,7 +14,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ..rfc.model import Rfc
-from . import calendar, change, package, people, signed
+from . import calendar, change, compatible, package, people, signed
 from .facts import Facts, NotKnown
 from .findings import REASONS, Control, Finding, Result, failed, unknown
 from .model import person
@@ -37,6 +37,7 @@ CONTROLS: Mapping[str, Callable[[Facts, Rfc], Finding]] = {
     "version": package.version,
     "documentation": package.documentation,
     "scope": change.scope,
+    "compatibility": compatible.compatibility,
     "licences": package.licences,
     "approvals": people.approvals,
     "duties": people.duties,

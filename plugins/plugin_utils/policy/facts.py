@@ -17,6 +17,7 @@ from .model import Policy
 if TYPE_CHECKING:
     from ..evidence.trust import Judgement
     from ..licence.seats import Allotment
+    from ..rollout.compatibility import Compatibility
     from ..rollout.debts import Debt
     from .calendar import Calendars
 
@@ -57,6 +58,7 @@ _SOURCES = {
     "scope": ("the CIs could not be selected", "correct the scope, or make the CMDB readable"),
     "own": ("its conditions could not be evaluated", "correct them in the policy"),
     "calendars": ("the calendars could not be read", "correct them, or calendars in the policy"),
+    "compatibility": ("what it has to get on with could not be found out", "make the CMDB and the DSL readable"),
     "seats": ("the seats of its product could not be counted", "make the CMDB readable"),
     "debts": ("what earlier changes owe could not be read", "make the CMDB readable"),
     "evidence": ("the evidence could not be read", "make the DSL and the CMDB readable"),
@@ -67,15 +69,16 @@ _SOURCES = {
 class Facts:
     """Everything that controls look at. ``None`` stands for what could not be found out; ``errors`` has the reason by the name of the
     source: ``rfc``, ``policy``, ``package``, ``scope``, ``own``, ``debts``, ``seats``,
-    ``calendars`` or ``evidence``.
+    ``compatibility``, ``calendars`` or ``evidence``.
 
     ``policy`` is the policy with the rules that apply to this change. ``scope`` names the CIs that the RFC's scope selects now.
     ``evidence``: the judgement of each kind of evidence that the policy's ``trust`` asks for. ``signed_approvals``: that of each role whose
     signed approval the policy asks for, for this type of RFC. ``builders``: the people of the policy who signed the package.
     ``waivers``: the judgement of each control that the policy lets people waive. ``live``: each version of the release that a CI of the
     scope has, with the name of such a CI. ``own``: what the policy's own controls come to, by name. ``debts``: what earlier emergency
-    changes of the release owe, settled or not. ``seats``: those of its licensed product that it would reserve. ``calendars``: the windows
-    and freezes that matter. ``waves``: the sites of each wave that is still to be done, in order.
+    changes of the release owe, settled or not. ``seats``: those of its licensed product that it would reserve. ``compatibility``: how it
+    gets on with what is around it. ``calendars``: the windows and freezes that matter. ``waves``: the sites of each wave that is still to
+    be done, in order.
     """
 
     now: datetime
@@ -91,6 +94,7 @@ class Facts:
     own: Mapping[str, Finding] = field(default_factory=dict)
     debts: tuple[Debt, ...] | None = None
     seats: Allotment | None = None
+    compatibility: Compatibility | None = None
     calendars: Calendars | None = None
     waves: tuple[frozenset[str | None], ...] | None = None
     errors: Mapping[str, str] = field(default_factory=dict)
