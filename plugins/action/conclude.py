@@ -10,18 +10,22 @@ from typing import Any
 from ansible_collections.tidegate.release.plugins.plugin_utils.action_base import TidegateAction
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import Cmdb
 from ansible_collections.tidegate.release.plugins.plugin_utils.gating import conclude
+from ansible_collections.tidegate.release.plugins.plugin_utils.rfc.source import open_change
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.deployments import Run
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.journal import Journal, utc_now
-from ansible_collections.tidegate.release.plugins.plugin_utils.settings import home
+from ansible_collections.tidegate.release.plugins.plugin_utils.settings import home, optional_home
+from ansible_collections.tidegate.release.plugins.plugin_utils.telling import teller
 
 
 class ActionModule(TidegateAction):
     """Close the deployment and turn its state into the run's verdict."""
 
     module = "conclude"
-    libraries = ("SQLAlchemy",)
+    libraries = ("SQLAlchemy", "jmespath", "jsonschema")
 
     def execute(self, options: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
         run = Run(int(options["run"]["deployment"]), int(options["run"]["token"]))
+        rfc = optional_home(options, "rfc")
         with Cmdb.open(home(options, "cmdb")) as cmdb:
-            return conclude(Journal(cmdb), run, options["wanted"], utc_now())
+            change, tell = open_change(rfc) if rfc else None, teller(optional_home(options, "policy"))
+            return conclude(Journal(cmdb), run, change, options["wanted"], tell, utc_now())

@@ -5,14 +5,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from ansible_collections.tidegate.release.plugins.plugin_utils.action_base import TidegateAction
+from ansible_collections.tidegate.release.plugins.plugin_utils.clearing import closed
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import Cmdb
 from ansible_collections.tidegate.release.plugins.plugin_utils.gating import decide_staging_gate, decide_wave_gate
+from ansible_collections.tidegate.release.plugins.plugin_utils.rfc.model import Rfc
+from ansible_collections.tidegate.release.plugins.plugin_utils.rfc.source import open_change
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.deployments import Run
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.journal import Journal, utc_now
 from ansible_collections.tidegate.release.plugins.plugin_utils.settings import home, optional_home
+from ansible_collections.tidegate.release.plugins.plugin_utils.telling import teller
 from ansible_collections.tidegate.release.plugins.plugin_utils.trusting import Release, distrust
 
 
@@ -26,10 +31,13 @@ class ActionModule(TidegateAction):
         run = Run(int(options["run"]["deployment"]), int(options["run"]["token"]))
         now = utc_now()
 
-        def distrusted(release: Release) -> str:
-            return distrust(optional_home(options, "dsl"), optional_home(options, "policy"), release, now)
+        dsl, policy, cmdb_url = optional_home(options, "dsl"), optional_home(options, "policy"), home(options, "cmdb")
 
-        with Cmdb.open(home(options, "cmdb")) as cmdb:
-            if options["after"] == "staging":
-                return decide_staging_gate(Journal(cmdb), run, distrusted, now)
-            return decide_wave_gate(Journal(cmdb), run, home(options, "rfc"), distrusted, now)
+        def stops(rfc: Rfc, hosts: Sequence[str]) -> str:
+            release = Release(rfc.release, rfc.version, rfc.digest)
+            return closed(rfc, hosts, dsl, cmdb_url, policy, now) or distrust(dsl, policy, release, now)
+
+        change = open_change(home(options, "rfc"))
+        decide = decide_staging_gate if options["after"] == "staging" else decide_wave_gate
+        with Cmdb.open(cmdb_url) as cmdb:
+            return decide(Journal(cmdb), run, change, stops, teller(policy), now)

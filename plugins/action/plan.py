@@ -24,7 +24,14 @@ class ActionModule(TidegateAction):
     def execute(self, options: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
         rfc, cmdb, write = home(options, "rfc"), home(options, "cmdb"), not self._task.check_mode
         if options["backout"]:
-            return order_backout(rfc_path=rfc, cmdb_url=cmdb, reason=options["reason"], now=utc_now(), write=write)
+            return order_backout(
+                rfc_path=rfc,
+                cmdb_url=cmdb,
+                policy_path=optional_home(options, "policy"),
+                reason=options["reason"],
+                now=utc_now(),
+                write=write,
+            )
         key = optional_home(options, "key")
         if key is not None:
             require(*LIBRARIES)

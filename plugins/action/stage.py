@@ -66,6 +66,10 @@ class ActionModule(HostAction):
             pushed += pack.stat().st_size
         if answer.get("state") == "lacking":
             answer = {"failed": True, "msg": "what it has of the release keeps changing; find out who writes there and run this again"}
+        skew, limit = answer.get("skew", 0.0), deployment.rollout.clock_skew_seconds
+        if abs(skew) > limit and not answer.get("failed"):
+            told = f"its clock is {abs(skew):.0f} seconds {'ahead of' if skew > 0 else 'behind'} the controller's, more than {limit}"
+            answer = {"failed": True, "msg": f"{told}; set it, or rollout.clock_skew_seconds in the policy"}
         if answer.get("failed"):
             detail = str(answer.get("msg", "the host's half of staging did not answer"))
             journal.stage_failed(self._run, self._host, detail, utc_now())

@@ -34,7 +34,14 @@ options:
 options:
   rfc:
     description:
-      - The file of the request for change.
+      - The request for change, a file or V(servicenow+https://instance.example/CHG0030001).
+      - The credentials for ServiceNow are in the environment variables E(SN_USERNAME) and E(SN_PASSWORD), or the OAuth token is in
+        E(SN_ACCESS_TOKEN); E(REQUESTS_CA_BUNDLE) names the file with the certificate authorities, if the instance's is not one that
+        everybody trusts.
+      - What C(change_request) has no field for is in the custom fields C(u_tidegate_release), C(u_tidegate_version),
+        C(u_tidegate_digest) and C(u_tidegate_scope). Behind a C(?) the address names others, as in C(?digest=u_digest&scope=u_scope),
+        and, if there are such, those of C(objectives) (JSON), C(stakeholders) (names with commas between them) and
+        C(communication_plan).
       - Defaults to the environment variable E(TIDEGATE_RFC).
     type: path
 """

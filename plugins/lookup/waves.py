@@ -24,7 +24,7 @@ options:
     elements: str
     required: true
   rfc:
-    description: The file of the request for change. Defaults to the environment variable E(TIDEGATE_RFC).
+    description: The request for change, a file or an address in ServiceNow. Defaults to the environment variable E(TIDEGATE_RFC).
     type: str
   cmdb:
     description: The CMDB. Defaults to the environment variable E(TIDEGATE_CMDB).
@@ -57,16 +57,13 @@ from typing import Any
 from ansible import context
 from ansible.errors import AnsibleLookupError
 from ansible.plugins.lookup import LookupBase
+from ansible_collections.tidegate.release.plugins.plugin_utils.action_base import argument_spec
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import Cmdb
 from ansible_collections.tidegate.release.plugins.plugin_utils.errors import TidegateError
 from ansible_collections.tidegate.release.plugins.plugin_utils.libs import require
-from ansible_collections.tidegate.release.plugins.plugin_utils.rfc.model import load_rfc
+from ansible_collections.tidegate.release.plugins.plugin_utils.rfc.model import rfc_number
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.journal import Journal
 from ansible_collections.tidegate.release.plugins.plugin_utils.settings import home
-
-# It runs in the process that forks the workers, one for each host and step: what is loaded here they need not load again.
-for _name in ("host_action", "trusting", "dsl.pack"):
-    import_module(f"ansible_collections.tidegate.release.plugins.plugin_utils.{_name}")
 
 
 class LookupModule(LookupBase):
@@ -84,9 +81,16 @@ class LookupModule(LookupBase):
         options = {"rfc": self.get_option("rfc"), "cmdb": self.get_option("cmdb")}
         try:
             require("SQLAlchemy", "jsonschema", "jmespath")
+            _prepare(terms[0])
             with Cmdb.open(home(options, "cmdb")) as cmdb:
-                batches = Journal(cmdb).batches(load_rfc(home(options, "rfc")).number, terms[0])
+                batches = Journal(cmdb).batches(rfc_number(home(options, "rfc")), terms[0])
         except TidegateError as error:
             raise AnsibleLookupError(str(error)) from error
         kept = ([host for host in batch if host in known] for batch in batches)
         return [[batch for batch in kept if batch]]
+
+
+def _prepare(step: str) -> None:
+    """Load what the step's action needs: this is the process that forks a worker for each host, which need not do it again."""
+    import_module(f"ansible_collections.tidegate.release.plugins.action.{step}")
+    argument_spec(step)

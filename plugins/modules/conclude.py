@@ -12,12 +12,18 @@ short_description: Close a deployment and say in one sentence how it ended
 version_added: 0.1.0
 description:
   - Closes a back-out that owes nothing and writes what the hosts run now to the CMDB.
+  - Holds a complete one against the objectives of its RFC, and closes the change as C(successful), C(successful_issues) or
+    C(unsuccessful), in the register of the CMDB and in ServiceNow when the RFC comes from there. What could not be written there is a
+    warning, and is made up for when the same command runs again. Without O(rfc) it is left to that.
+  - Tells the channels of the policy and the stakeholders of the RFC that it is done.
   - Fails with one sentence when the deployment was backed out, is held, or still owes hosts a back-out.
 author:
   - Tidegate maintainers (@tidegate)
 extends_documentation_fragment:
   - tidegate.release.homes.run
+  - tidegate.release.homes.rfc
   - tidegate.release.homes.cmdb
+  - tidegate.release.homes.policy
   - tidegate.release.homes.local
 options:
   wanted:
@@ -33,6 +39,7 @@ EXAMPLES = r"""
 - name: Conclude
   tidegate.release.conclude:
     run: "{{ tidegate_run }}"
+    rfc: /srv/rfcs/CHG0030001.yml
     cmdb: /srv/cmdb.sqlite
 """
 
@@ -42,6 +49,21 @@ state:
   type: str
   returned: always
   sample: completed
+objectives:
+  description: The objectives of the RFC, once they were checked.
+  type: list
+  elements: dict
+  returned: always
+  contains:
+    name:
+      description: Of the objective.
+      type: str
+    met:
+      description: Whether it was met.
+      type: bool
+    detail:
+      description: Why not.
+      type: str
 
 progress:
   description: What the progress display shows of this task.

@@ -15,6 +15,9 @@ description:
     wave and of the whole deployment.
   - Looks at the signatures under the package again. When they don't count any more, by the policy as it is now, it holds.
   - Reads the RFC again. While its window is closed or it is on hold, no further wave is opened.
+  - Before the first wave it brings the change to Implement, in ServiceNow when the RFC comes from there, and holds when that fails.
+  - Says in the change what was decided, and tells the channels of the policy and the stakeholders of the RFC of the start, of a hold and of
+    a back-out. When that fails it warns; the decision stands.
   - Writes the decision, the wave's installations and what follows, the next wave opened or the back-out ordered, in one
     transaction. What is not known holds.
 author:

@@ -135,6 +135,10 @@ mirror:
   description: How many C(bytes) came from the mirror, and the C(problem) why not all that was needed did.
   type: dict
   returned: when O(mirror) was asked
+clock:
+  description: What the host's clock says, in seconds since 1970 in UTC.
+  type: float
+  returned: success
 live:
   description: Version and digest of what was live when the release was staged; null when nothing was.
   type: dict
@@ -150,6 +154,7 @@ import gc
 import io
 import os
 import signal
+import time
 import zlib
 from typing import Any, BinaryIO, Optional
 
@@ -240,7 +245,7 @@ def main() -> None:
         module.fail_json(msg=str(error))
     except OSError as error:
         module.fail_json(msg=f"{error.filename or module.params['root']}: {error.strerror}; check the permissions and the file system")
-    module.exit_json(**result)
+    module.exit_json(clock=time.time(), **result)
 
 
 if __name__ == "__main__":

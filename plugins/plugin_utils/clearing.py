@@ -25,19 +25,23 @@ from .evidence.approval import Matter
 from .evidence.statement import Statement
 from .evidence.store import collect
 from .evidence.summary import summary_statement
-from .evidence.trust import Judgement, judge, judge_approvals, judge_waiver, signers
+from .evidence.trust import Judgement, judge, judge_approvals, judge_opinions, judge_waiver, signers
 from .expressions import evaluate_own
 from .licence.entitlements import would_reserve
 from .licence.seats import Allotment
+from .policy.calendar import Sites
 from .policy.clearance import Clearance, evaluate
+from .policy.controls import TIMED, evaluate_controls
 from .policy.facts import Facts, PackageFacts
 from .policy.model import DEFAULT, Policy, load_policy
 from .rfc.model import Rfc, load_rfc
+from .rfc.register import Overlap, overlapping
 from .rollout.compatibility import Compatibility, kept
 from .rollout.debts import Debt, debts
 from .rollout.deployments import Deployments
 from .rollout.planner import plan_hosts, plan_waves
 from .rollout.retention import status
+from .telling import unusable
 
 _T = TypeVar("_T")
 
@@ -90,6 +94,7 @@ class Said:
     approvals: dict[str, Judgement] | None
     builders: frozenset[str]
     waivers: dict[str, Judgement]
+    opinions: dict[str, Judgement]
 
 
 def clear(rfc_path: str, dsl: str, cmdb_url: str, policy_path: str | None, now: datetime) -> Clearing:
@@ -108,7 +113,9 @@ def clear(rfc_path: str, dsl: str, cmdb_url: str, policy_path: str | None, now: 
             package=package,
             scope=None if cis is None else tuple(str(ci["name"]) for ci in cis),
             live=None if cis is None else _live(cis, rfc.release),
+            former=None if cis is None else former(rfc, cis),
             debts=sources.ask("debts", lambda: _debts(cmdb_url, rfc)),
+            channels=sources.ask("channels", lambda: unusable(policy.communication)) if policy else None,
         )
         facts = replace(facts, seats=sources.ask("seats", lambda: _seats(cmdb_url, rfc, facts)))
         if package is not None and cis is not None:
@@ -117,12 +124,39 @@ def clear(rfc_path: str, dsl: str, cmdb_url: str, policy_path: str | None, now: 
         waves = sources.ask("scope", lambda: _waves(cmdb_url, rfc, cis, facts))
         if facts.compatibility is not None:
             facts = replace(facts, compatibility=kept(facts.compatibility, waves or ()))
-        facts = _plan(facts, rfc, cis, waves, sources)
+        facts = _plan(facts, rfc, cmdb_url, cis, waves, sources)
         facts = _hear(facts, rfc, dsl, cis, sources)
         own = facts.policy.controls if facts.policy else ()
         if own:
             facts = replace(facts, own=sources.ask("own", lambda: evaluate_own(own, _names(facts, cis))) or {})
     return Clearing(evaluate(facts), rfc, facts.policy, cis or (), _product(facts), waves or ())
+
+
+def closed(rfc: Rfc, hosts: Collection[str], dsl: str | None, cmdb_url: str, policy_path: str | None, now: datetime) -> str:
+    """Why now is no time for a wave with ``hosts``, by the RFC's window, those of their sites, and freezes; empty when it is.
+
+    Waivers of these controls count here as they do in a clearance.
+    """
+    sources = Sources()
+    policy = sources.ask("policy", lambda: load_policy(policy_path))
+    facts = Facts(now=now, rfc=rfc, policy=policy, errors=sources.errors)
+    if policy is not None:
+        timed = set(TIMED) & policy.waivers.keys()
+        said = sources.ask("evidence", lambda: _judge(str(dsl), policy, rfc, rfc.digest, _select(cmdb_url, rfc), now)) if timed else None
+        facts = replace(
+            facts,
+            waves=sources.ask("scope", lambda: (_sites(cmdb_url, hosts),)),
+            calendars=sources.ask("calendars", lambda: read_calendars(policy.calendars, *horizon(now, rfc.end_date))),
+            builders=said.builders if said else None,
+            waivers=said.waivers if said else {},
+        )
+    return "; ".join(control.reason.replace("\n", "; ") for control in evaluate_controls(facts, TIMED) if control.blocks)
+
+
+def _sites(cmdb_url: str, hosts: Collection[str]) -> Sites:
+    with Cmdb.open(cmdb_url) as cmdb:
+        found = {str(ci["name"]): ci["site"] for ci in cmdb.cis()}
+    return frozenset(found.get(host) for host in hosts)
 
 
 class Sources:
@@ -145,15 +179,28 @@ class Sources:
 
 
 def _plan(
-    facts: Facts, rfc: Rfc, cis: Iterable[Mapping[str, Any]] | None, waves: tuple[tuple[str, ...], ...] | None, sources: Sources
+    facts: Facts,
+    rfc: Rfc,
+    cmdb_url: str,
+    cis: Iterable[Mapping[str, Any]] | None,
+    waves: tuple[tuple[str, ...], ...] | None,
+    sources: Sources,
 ) -> Facts:
-    """Add the sites of the waves that are to be done, and the calendars that they have to fit into."""
+    """Add the sites of the waves that are to be done, the calendars that they have to fit into, and what else is planned."""
     policy = facts.policy
-    if policy is None or cis is None or waves is None:
+    facts = replace(facts, overlaps=None if cis is None else sources.ask("overlaps", lambda: _overlaps(cmdb_url, rfc, cis)))
+    if policy is None:
         return facts
-    calendars = sources.ask("calendars", lambda: read_calendars(policy.calendars, *horizon(facts.now, rfc.end_date)))
+    facts = replace(facts, calendars=sources.ask("calendars", lambda: read_calendars(policy.calendars, *horizon(facts.now, rfc.end_date))))
+    if cis is None or waves is None:
+        return facts
     sites = {str(ci["name"]): ci["site"] for ci in cis}
-    return replace(facts, calendars=calendars, waves=tuple(frozenset(sites.get(host) for host in wave) for wave in waves))
+    return replace(facts, waves=tuple(frozenset(sites.get(host) for host in wave) for wave in waves))
+
+
+def _overlaps(cmdb_url: str, rfc: Rfc, cis: Iterable[Mapping[str, Any]]) -> tuple[Overlap, ...]:
+    with Cmdb.open(cmdb_url) as cmdb:
+        return tuple(overlapping(cmdb, rfc, {str(ci["name"]) for ci in cis}))
 
 
 def _waves(cmdb_url: str, rfc: Rfc, cis: Collection[Mapping[str, Any]] | None, facts: Facts) -> tuple[tuple[str, ...], ...] | None:
@@ -183,7 +230,14 @@ def _hear(facts: Facts, rfc: Rfc, dsl: str, cis: tuple[dict[str, Any], ...] | No
     said = sources.ask("evidence", lambda: _judge(dsl, policy, rfc, digest, cis, facts.now))
     if said is None:
         return facts
-    return replace(facts, evidence=said.evidence, signed_approvals=said.approvals, builders=said.builders, waivers=said.waivers)
+    return replace(
+        facts,
+        evidence=said.evidence,
+        signed_approvals=said.approvals,
+        builders=said.builders,
+        waivers=said.waivers,
+        opinions=said.opinions,
+    )
 
 
 def _names(facts: Facts, cis: Iterable[Mapping[str, Any]] | None) -> dict[str, Any]:
@@ -252,7 +306,9 @@ def _look_up(dsl: str, cmdb_url: str, rfc: Rfc) -> PackageFacts:
             manifest.check()
             kind = manifest.type
             config = manifest.to_config()
-            documents = {part.annotations.get(TITLE, ""): part.size for part in opened.documentation}
+            titles = {part.annotations.get(TITLE, ""): part.size for part in opened.documentation}
+            own = f"{manifest.scenario}/" if manifest.scenario else "/"
+            documents = {title: size for title, size in titles.items() if not title.startswith(own)}  # tests document nothing
             if (manifest.name, manifest.version) != (rfc.release, rfc.version):
                 damage = f"what the DSL keeps as {rfc.release} {rfc.version} is the package of {manifest.name} {manifest.version}"
         except (IntegrityError, DocumentError) as error:
@@ -265,7 +321,7 @@ def _judge(dsl: str, policy: Policy, rfc: Rfc, digest: str, cis: Iterable[Mappin
     roles = policy.approvals[rfc.type]
     asked = roles if isinstance(roles, Mapping) else {}
     if not policy.people:
-        return Said({}, {}, frozenset(), {})
+        return Said({}, {}, frozenset(), {}, {})
     evidence = collect(open_library(dsl).repository(rfc.release), digest)
     matter = None if cis is None else matter_of(rfc, cis)
     return Said(
@@ -273,7 +329,14 @@ def _judge(dsl: str, policy: Policy, rfc: Rfc, digest: str, cis: Iterable[Mappin
         {role: judge_approvals(evidence, policy, matter, role, count, now) for role, count in asked.items()} if matter else None,
         signers(evidence, policy, "package"),
         {control: judge_waiver(evidence, policy, matter, control, now) for control in policy.waivers} if matter else {},
+        judge_opinions(evidence, policy, digest, rfc.release, rfc.version, now),
     )
+
+
+def former(rfc: Rfc, cis: Iterable[Mapping[str, Any]]) -> frozenset[str]:
+    """The digests of what an RFC's release takes the place of, ``""`` for nothing."""
+    found = (ci["installations"].get(rfc.release, {}).get("digest", "") for ci in cis)
+    return frozenset(str(digest) for digest in found if digest != rfc.digest)
 
 
 def matter_of(rfc: Rfc, cis: Iterable[Mapping[str, Any]]) -> Matter:

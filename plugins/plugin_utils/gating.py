@@ -6,27 +6,33 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, replace
 from datetime import datetime
 from typing import Any
 
 from .errors import TidegateError
-from .rfc.model import load_rfc
+from .recording import check, follow, start
+from .rfc.course import cleared_as
+from .rfc.model import IMPLEMENT, SCHEDULED, STATES, Rfc
+from .rfc.source import Change
 from .rollout import states
 from .rollout.deployments import Deployment, Run, Target
 from .rollout.gate import GateDecision, GateInputs, StageCounts, WaveCounts, decide, decide_staging
 from .rollout.journal import Journal
 from .rollout.states import DeploymentState, HostState, WaveState
-from .trusting import Release
+from .telling import Tell, warned
 
-Distrust = Callable[[Release], str]  # why a package must not be used now; empty when it may be
+Stops = Callable[[Rfc, Sequence[str]], str]  # why a wave of these hosts must not start now, whatever the RFC itself says; empty when it may
 
 _BAD = (HostState.FAILED, HostState.STUCK, HostState.STAGE_FAILED)
 
 
-def decide_staging_gate(journal: Journal, run: Run, distrust: Distrust, now: datetime) -> dict[str, Any]:
-    """Open the first wave or hold; nothing to decide when the deployment is past staging."""
+def decide_staging_gate(journal: Journal, run: Run, change: Change, stops: Stops, tell: Tell, now: datetime) -> dict[str, Any]:
+    """Open the first wave or hold; nothing to decide when the deployment is past staging.
+
+    The RFC is read again, and the change has to be brought to Implement before anything starts.
+    """
     deployment = journal.deployment(run.deployment)
     if deployment.state is not DeploymentState.STAGING:
         return {"changed": False, "decision": "proceed", "reason": f"{deployment.label} is past staging: {deployment.state}"}
@@ -35,13 +41,19 @@ def decide_staging_gate(journal: Journal, run: Run, distrust: Distrust, now: dat
     for number in sorted({target.wave for target in targets}):
         states_ = Counter(target.state for target in targets if target.wave == number)
         counts.append(StageCounts(size=states_.total(), staged=states_[HostState.STAGED], failed=states_[HostState.STAGE_FAILED]))
-    decision = decide_staging(counts, deployment.rollout, distrust(_release(deployment)))
+    first = [target.host for target in targets if target.wave == 1]
+    decision = decide_staging(counts, deployment.rollout, _stop(journal, change, deployment, stops, first))
+    if decision.decision == "proceed":
+        problem = start(journal, run, change, now)
+        decision = GateDecision("hold", problem) if problem else decision
     decision = GateDecision(decision.decision, decision.reason + _first_failure(targets))
     journal.decide_staging(run, decision, now)
-    return _result(decision, None, len(counts), len(targets))
+    return _result(decision, None, len(counts), len(targets)) | _followed(
+        journal, run, change, decision, tell, now, started=decision.decision == "proceed"
+    )
 
 
-def decide_wave_gate(journal: Journal, run: Run, rfc_path: str, distrust: Distrust, now: datetime) -> dict[str, Any]:
+def decide_wave_gate(journal: Journal, run: Run, change: Change, stops: Stops, tell: Tell, now: datetime) -> dict[str, Any]:
     """Decide about the open wave; when all are decided, about the hosts that had got lost in them.
 
     Holds without writing when the deployment is not activating, for then somebody else has decided.
@@ -55,7 +67,7 @@ def decide_wave_gate(journal: Journal, run: Run, rfc_path: str, distrust: Distru
     # A host that could not be staged never gets to its wave; staging's own gate has counted it, and the total still does.
     wave = [target for target in targets if number in (None, target.wave) and target.state is not HostState.STAGE_FAILED]
     counts = _count(wave)
-    window_open, on_hold = _read_rfc(rfc_path, deployment, now)
+    following = [target.host for target in targets if number is not None and target.wave == number + 1]
     decision = decide(
         GateInputs(
             wave=number or len(waves),
@@ -64,10 +76,8 @@ def decide_wave_gate(journal: Journal, run: Run, rfc_path: str, distrust: Distru
             bad_so_far=sum(target.state in (*_BAD, HostState.LOST) for target in targets),
             total=len(targets),
             rollout=deployment.rollout if number else replace(deployment.rollout, wave_budget=deployment.rollout.total_budget),
-            window_open=window_open,
-            on_hold=on_hold,
+            stop=_stop(journal, change, deployment, stops, following) if following else "",
             stuck=sum(target.state is HostState.STUCK for target in targets),
-            distrust=distrust(_release(deployment)),
         )
     )
     decision = GateDecision(decision.decision, decision.reason + _first_failure(wave))
@@ -75,12 +85,13 @@ def decide_wave_gate(journal: Journal, run: Run, rfc_path: str, distrust: Distru
         journal.decide_lost(run, decision, now)
     else:
         journal.decide_wave(run, number, decision, now)
-    return _result(decision, number, len(waves), counts.size)
+    return _result(decision, number, len(waves), counts.size) | _followed(journal, run, change, decision, tell, now)
 
 
-def conclude(journal: Journal, run: Run, wanted: str, now: datetime) -> dict[str, Any]:
-    """Close the deployment; the result is failed, with one sentence, unless its state is ``wanted``.
+def conclude(journal: Journal, run: Run, change: Change | None, wanted: str, tell: Tell, now: datetime) -> dict[str, Any]:
+    """Close the deployment and its change; the result is failed, with one sentence, unless the deployment's state is ``wanted``.
 
+    A complete one is held against the objectives of its RFC. What could not be written to the change is in ``warnings`` and does not fail.
     ``wanted`` is ``completed``, ``staged`` or ``backed_out``; a back-out that had nothing to undo is a cancelled deployment.
     """
     deployment = journal.conclude(run, now)
@@ -91,17 +102,28 @@ def conclude(journal: Journal, run: Run, wanted: str, now: datetime) -> dict[str
         "backed_out": deployment.state in (DeploymentState.BACKED_OUT, DeploymentState.CANCELLED),
     }[wanted]
     sentence = _verdict(deployment, targets)
+    objectives, problems = check(journal, run, change, now)
+    problems += follow(journal, run, change, sentence, now)
+    if deployment.state in (DeploymentState.COMPLETED, DeploymentState.BACKED_OUT, DeploymentState.CANCELLED):
+        problems += tell(journal, run, "done", sentence, now)
+    journal.rest(run, now)
     return {
         "changed": False,
         "failed": not success,
         "state": deployment.state,
-        "msg": sentence,
+        "objectives": [asdict(one) for one in objectives],
+        "msg": " ".join((sentence, *(f"{problem[0].upper()}{problem[1:]}." for problem in problems))),
+        **warned(problems),
         "progress": {"step": "conclude", "state": deployment.state, "detail": sentence},
     }
 
 
-def _release(deployment: Deployment) -> Release:
-    return Release(deployment.release, deployment.version, deployment.digest)
+def catch_up(journal: Journal, deployment: Deployment, change: Change, now: datetime) -> list[str]:
+    """Write what a change system missed of a deployment that is over; return what still could not be written."""
+    run = Run(deployment.id, deployment.token)
+    problems = follow(journal, run, change, _verdict(deployment, journal.targets(deployment.id)), now)
+    journal.rest(run, now)
+    return problems
 
 
 def _count(wave: list[Target]) -> WaveCounts:
@@ -111,15 +133,34 @@ def _count(wave: list[Target]) -> WaveCounts:
     return WaveCounts(size=len(wave), active=active, failed=failed, lost=lost, undone=len(wave) - active - failed - lost)
 
 
-def _read_rfc(path: str, deployment: Deployment, now: datetime) -> tuple[bool | None, bool | None]:
-    """Whether the window is open and whether the RFC is on hold; ``None`` when it can't be read or is about something else."""
+def _stop(journal: Journal, change: Change, deployment: Deployment, stops: Stops, hosts: Sequence[str]) -> str:
+    """Why a wave of ``hosts`` must not start now, empty when it may."""
+    unknown = "it could not be found out whether the RFC still allows the next wave"
     try:
-        rfc = load_rfc(path)
-    except TidegateError:
-        return None, None
+        rfc = change.read()
+    except TidegateError as error:
+        return f"{unknown}: {error}"
     if (rfc.number, rfc.digest) != (deployment.rfc, deployment.digest):
-        return None, None
-    return rfc.start_date <= now < rfc.end_date, rfc.on_hold
+        return f"{unknown}: it is about something else now"
+    if rfc.on_hold:
+        return "the RFC is on hold"
+    if rfc.state not in (SCHEDULED, IMPLEMENT):
+        return f"the RFC is {STATES[rfc.state]}"
+    if cleared_as(journal.cmdb, rfc.number) not in (None, rfc.fingerprint):
+        return "the RFC was edited since it was cleared; run deploy again to have it cleared as it is now"
+    return stops(rfc, hosts)
+
+
+def _followed(
+    journal: Journal, run: Run, change: Change, decision: GateDecision, tell: Tell, now: datetime, *, started: bool = False
+) -> dict[str, Any]:
+    """What could not be written to the change and said to people, if anything: the decision stands, for hosts don't wait for it."""
+    problems = follow(journal, run, change, decision.reason, now)
+    if decision.decision != "proceed":
+        problems += tell(journal, run, decision.decision, decision.reason, now)
+    elif started:
+        problems += tell(journal, run, "start", decision.reason, now)
+    return warned(problems)
 
 
 def _first_failure(wave: Iterable[Target]) -> str:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 from ansible.errors import AnsibleConnectionFailure
@@ -65,8 +66,10 @@ class HostAction(TidegateAction):
     def call(self, deployment: Deployment, **arguments: Any) -> dict[str, Any]:
         """Run the host's half; the answer has ``failed`` and ``msg`` when it could not do its step.
 
+        ``skew`` is by how many seconds at least the host's clock differs from this one, before it (negative) or after.
         Raises :class:`NoAnswer` when what came back is not the module's: it could not start, or something ended it.
         """
+        asked = time.time()
         answer: dict[str, Any] = self._execute_module(
             module_name="tidegate.release.host_release",
             module_args={
@@ -86,6 +89,9 @@ class HostAction(TidegateAction):
             full = [line.strip() for line in said if "No space left on device" in line or "No usable temporary directory" in line]
             advice = "make room there" if full else "mend the host"
             raise NoAnswer(f"Ansible could not run its module on the host ({(full or said)[-1].strip()}); {advice} and run this again")
+        if "clock" in answer:
+            clock = float(answer.pop("clock"))
+            answer["skew"] = min(0.0, clock - asked) + max(0.0, clock - time.time())
         return answer
 
     def outcome(self, answer: dict[str, Any], state: str, detail: str, wave: int | None = None) -> dict[str, Any]:

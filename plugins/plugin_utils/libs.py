@@ -9,6 +9,7 @@ loaded; entry points call :func:`require` first, so that a user reads a sentence
 
 from __future__ import annotations
 
+import functools
 import sys
 from importlib.metadata import PackageNotFoundError, version
 
@@ -16,19 +17,25 @@ from .errors import TidegateError
 
 # distribution name -> oldest major version that the code was written for
 MINIMUM = {
-    "SQLAlchemy": 2,
     "alembic": 1,
+    "ansible-runner": 2,
+    "apprise": 2,
     "cryptography": 42,
     "cyclonedx-python-lib": 11,
     "icalendar": 6,
     "jmespath": 1,
     "jsonschema": 4,
     "license-expression": 30,
+    "molecule": 25,
     "oras": 0,
     "pyfastcdc": 0,
+    "pysnc": 1,
+    "pytest-testinfra": 10,
     "recurring-ical-events": 3,
+    "requests": 2,
     "rich": 13,
     "securesystemslib": 1,
+    "SQLAlchemy": 2,
     "univers": 32,
 }
 
@@ -42,16 +49,18 @@ def require(*distributions: str) -> None:
 
     Raises :class:`MissingLibraryError` naming all that are not, and the command that helps.
     """
-    lacking = []
-    for name in distributions:
-        try:
-            major = int(version(name).split(".", 1)[0])
-        except (PackageNotFoundError, ValueError):
-            major = -1
-        if major < MINIMUM[name]:
-            lacking.append(f"{name}>={MINIMUM[name]}")
+    lacking = [f"{name}>={MINIMUM[name]}" for name in distributions if _major(name) < MINIMUM[name]]
     if lacking:
         raise MissingLibraryError(
             f"{sys.executable} lacks {', '.join(lacking)}; install them into that Python with "
             f"pip install {' '.join(repr(name) for name in lacking)}"
         )
+
+
+@functools.cache
+def _major(name: str) -> int:
+    """The major version that is installed, -1 for none. What is installed stays so for the process and those that it forks."""
+    try:
+        return int(version(name).split(".", 1)[0])
+    except (PackageNotFoundError, ValueError):
+        return -1

@@ -15,14 +15,18 @@ from .dsl.home import open_library
 from .errors import ConflictError, TidegateError
 from .evidence.envelope import sign
 from .evidence.store import attach
+from .gating import catch_up
 from .licence.entitlements import reserve
-from .rfc.model import load_rfc
+from .rfc.course import enter
+from .rfc.model import load_rfc, rfc_number
+from .rfc.source import open_change
 from .rollout import states
 from .rollout.debts import incur
 from .rollout.deployments import Deployment, Run
 from .rollout.holder import Holder
 from .rollout.journal import Journal
 from .rollout.states import DeploymentState, HostState
+from .telling import concerns, teller, warned
 
 if TYPE_CHECKING:
     import sqlalchemy as sa
@@ -50,12 +54,15 @@ def plan(
     """
     with Cmdb.open(cmdb_url) as cmdb:
         journal = Journal(cmdb)
-        number = load_rfc(rfc_path).number
+        number = rfc_number(rfc_path)
         current = journal.latest(number)
         if current is not None and current.state is DeploymentState.BACKING_OUT:
             return _resume(journal, current, now, write)
         if current is not None and current.state is DeploymentState.BACKED_OUT:
-            raise ConflictError(f"{number} was backed out ({current.reason}); raise a new RFC for the next attempt")
+            missed = catch_up(journal, current, open_change(rfc_path), now) if write else []
+            raise ConflictError("; ".join((f"{number} was backed out ({current.reason}); raise a new RFC for the next attempt", *missed)))
+        if current is not None and current.state is DeploymentState.COMPLETED and load_rfc(rfc_path).digest == current.digest:
+            return _resume(journal, current, now, write)  # its RFC may be closed by now, and nothing is done to any host
 
         clearing = clear(rfc_path, dsl, cmdb_url, policy_path, now)
         if not clearing.clearance.granted or clearing.rfc is None or clearing.policy is None:
@@ -67,6 +74,9 @@ def plan(
                     f"{number} now names {rfc.digest}, but {current.label} is {current.state} with {current.digest}; back that out first"
                 )
             _refuse_moved_scope(journal, current, {str(ci["name"]) for ci in clearing.cis})
+            if write and current.state in states.OPEN:
+                with cmdb.begin() as connection:
+                    enter(connection, rfc, (str(ci["name"]) for ci in clearing.cis), now)
             return _resume(journal, current, now, write)
 
         missing = sorted(str(ci["name"]) for ci in clearing.cis if ci["name"] not in inventory)
@@ -84,37 +94,46 @@ def plan(
         owed = clearing.policy.emergency if rfc.type == "emergency" else {}
         product = clearing.product
 
-        def also(connection: sa.Connection, deployment_id: int) -> None:
+        def along(connection: sa.Connection, deployment_id: int) -> None:
             incur(connection, rfc, owed, now)
+            enter(connection, rfc, hosts, now)
             reserve(connection, deployment_id, product, rfc.release, hosts, (now, rfc.end_date))
 
-        run = journal.begin(number, package, waves, rollout, Holder.this_run(), now, also) if write else None
+        run = journal.begin(number, package, waves, rollout, Holder.this_run(), now, along) if write else None
         sentence = (
             f"{number}: {rfc.release} {rfc.version} to {len(hosts)} hosts in {len(waves)} waves ({', '.join(str(len(w)) for w in waves)})"
         )
+        problems = []
+        if run is not None:
+            concerns(journal, run, rfc, now)
+            problems = teller(policy_path)(journal, run, "cleared", sentence, now)
         return {
             **_result(run, sentence, changed=True),
+            **warned(problems),
             "waves": [list(wave) for wave in waves],
             "controls": clearing.clearance.to_dict()["controls"],
             "progress": {"step": "plan", "state": "planned", "detail": sentence, "hosts": len(hosts), "waves": len(waves)},
         }
 
 
-def order_backout(*, rfc_path: str, cmdb_url: str, reason: str, now: datetime, write: bool) -> dict[str, Any]:
+def order_backout(*, rfc_path: str, cmdb_url: str, policy_path: str | None, reason: str, now: datetime, write: bool) -> dict[str, Any]:
     """A person wants the deployment of this RFC undone; take it over and say so in the journal."""
     with Cmdb.open(cmdb_url) as cmdb:
         journal = Journal(cmdb)
-        number = load_rfc(rfc_path).number
+        number = rfc_number(rfc_path)
         current = journal.latest(number)
         if current is None:
             raise TidegateError(f"{number} was never deployed, so there is nothing to back out; check the RFC")
         if current.state in (DeploymentState.BACKED_OUT, DeploymentState.CANCELLED):
-            return _result(None, f"{current.label} is already {current.state}", changed=False)
+            run = Run(current.id, current.token) if write else None  # what its change system missed of it is still to be written
+            return _result(run, f"{current.label} is already {current.state}", changed=False)
         if not write:
             return _result(None, f"{current.label} would be backed out", changed=True)
         run = journal.take_over(current.id, Holder.this_run(), now)
         state = journal.order_backout(run, reason, now)
-        return _result(run, f"{current.label} is now {state}", changed=True)
+        told = state is DeploymentState.BACKING_OUT and current.state is not state
+        problems = teller(policy_path)(journal, run, "back_out", reason, now) if told else []
+        return {**_result(run, f"{current.label} is now {state}", changed=True), **warned(problems)}
 
 
 def _resume(journal: Journal, current: Deployment, now: datetime, write: bool) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from .errors import TidegateError
 _WHAT = {
     "dsl": "definitive software library (a directory, or oci://host/prefix)",
     "cmdb": "CMDB (a file, or a database URL)",
-    "rfc": "request for change (a file)",
+    "rfc": "request for change (a file, or servicenow+https://instance/number)",
     "key": "private key (a file)",
 }
 

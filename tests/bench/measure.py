@@ -63,6 +63,12 @@ def best(work: Callable[[], object], times: int = 3) -> float:
     return min(seconds)
 
 
+def busy() -> float:
+    """CPU seconds that the machine has worked since it started, whoever it was for."""
+    user, nice, system, _idle, _iowait, irq, softirq = map(int, Path("/proc/stat").read_text().split()[1:8])
+    return (user + nice + system + irq + softirq) / os.sysconf("SC_CLK_TCK")
+
+
 def machine() -> dict[str, Any]:
     """What it was measured on."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") >> 20

@@ -17,7 +17,7 @@ from measure import Finding, best
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
-_FROM_MEMORY = """
+_FROM_MEMORY = r"""
 from ansible.plugins.inventory import BaseInventoryPlugin
 DOCUMENTATION = "name: memory\nshort_description: Hosts from memory\noptions: {plugin: {type: str, description: This.}}"
 class InventoryModule(BaseInventoryPlugin):

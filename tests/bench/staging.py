@@ -11,41 +11,85 @@ import shlex
 import shutil
 import subprocess
 import tarfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import yaml
 from hosts import FORKS, VERSIONS, Field, django, inventory_file, sent
-from measure import Finding, timed
+from measure import Finding, busy, timed
 
 OLD, NEW = VERSIONS
 
 
+_INSTALL = "plain ssh + tar"
+_UPGRADE = "plain ssh + hard links"
+
+
+@dataclass
+class _Found:
+    """What was measured, by who did it: seconds, bytes on the wire to all hosts, and CPU seconds of the machine that all of them share."""
+
+    seconds: dict[str, float] = field(default_factory=dict)
+    wire_bytes: dict[str, int] = field(default_factory=dict)
+    cpu_seconds: dict[str, float] = field(default_factory=dict)
+
+    @contextmanager
+    def by(self, name: str) -> Iterator[None]:
+        """Measure what ``name`` does; when that fails it says so and is left out."""
+        bytes_, cpu = sent(), busy()
+        with timed(self.seconds, name):
+            yield
+        if name in self.seconds:
+            self.wire_bytes[name] = sent() - bytes_
+            self.cpu_seconds[name] = round(busy() - cpu, 2)
+
+    def finding(self, floor: str) -> Finding:
+        """As a benchmark gives it."""
+        if "ours" not in self.seconds or floor not in self.seconds:
+            raise RuntimeError("could not be measured")
+        peers = {name: seconds for name, seconds in self.seconds.items() if name not in ("ours", floor)}
+        details = {"wire_bytes": self.wire_bytes, "cpu_seconds": self.cpu_seconds}
+        return Finding(self.seconds["ours"], (floor, self.seconds[floor]), peers, details)
+
+
 def stage_install(field: Field) -> Finding:
     """A first install of the old version, complete beside whatever runs."""
-    found: dict[str, float] = {}
-    bytes_: dict[str, int] = {}
+    found = _Found()
     archive = django(OLD)
-    _floor_first(field, found, bytes_)
-    _ours(field, OLD, found, bytes_)
-    _peers(field, OLD, archive, found, bytes_)
-    return _finding(found, bytes_, "plain ssh + tar")
+    with found.by(_INSTALL):
+        field.everywhere("mkdir -p /opt/floor/new && tar -xzf - -C /opt/floor/new --strip-components 1", archive)
+    field.everywhere("rm -rf /opt/floor")
+    _ours(field, OLD, found)
+    _peers(field, OLD, archive, found)
+    return found.finding(_INSTALL)
 
 
 def stage_upgrade(field: Field) -> Finding:
     """The new version on hosts that run the old one."""
-    found: dict[str, float] = {}
-    bytes_: dict[str, int] = {}
+    found = _Found()
     rfc = field.rfc(_number(OLD), OLD, field.archive(OLD))
     field.run("tidegate.release.deploy", {"tidegate_rfc": str(rfc)})
     field.everywhere("mkdir -p /opt/floor && cp -al /opt/tidegate/hello/current/. /opt/floor/old && cp -a /opt/floor/old /opt/peers")
     delta, gone = _delta(field)
-    removing = f" && cd /opt/floor/new && rm -f {' '.join(map(shlex.quote, gone))}" if gone else ""
-    with _counted(bytes_, "floor"), timed(found, "plain ssh + hard links"):
-        field.everywhere(f"cp -al /opt/floor/old /opt/floor/new && tar -xzf - -C /opt/floor/new{removing}", delta)
+    removing = f"cd /opt/floor/new && rm -f {' '.join(map(shlex.quote, gone))}"
+    with found.by(_UPGRADE):
+        field.everywhere(f"cp -al /opt/floor/old /opt/floor/new && tar -xzf - -C /opt/floor/new && {removing}", delta)
     field.everywhere("rm -rf /opt/floor/new")
-    _ours(field, NEW, found, bytes_)
-    _peers(field, NEW, django(NEW), found, bytes_, "/opt/peers")
-    finding = _finding(found, bytes_, "plain ssh + hard links")
+    _ours(field, NEW, found)
+    with found.by("the same hard links by Ansible"):
+        unpack = {"src": str(delta), "dest": "/opt/floor/new"}
+        _play(
+            field,
+            {"ansible.builtin.command": "cp -al /opt/floor/old /opt/floor/new"},
+            {"ansible.builtin.unarchive": unpack},
+            {"ansible.builtin.shell": removing},
+        )
+    field.everywhere("rm -rf /opt/floor/new")
+    _peers(field, NEW, django(NEW), found, "/opt/peers")
+    finding = found.finding(_UPGRADE)
     finding.details["changed_bytes"] = _changed(field)
     return finding
 
@@ -55,23 +99,18 @@ def _number(version: str) -> str:
     return f"CHG{version.replace('.', '')}"
 
 
-def _floor_first(field: Field, found: dict[str, float], bytes_: dict[str, int]) -> None:
-    with _counted(bytes_, "floor"), timed(found, "plain ssh + tar"):
-        field.everywhere("mkdir -p /opt/floor/new && tar -xzf - -C /opt/floor/new --strip-components 1", django(OLD))
-    field.everywhere("rm -rf /opt/floor")
-
-
-def _ours(field: Field, version: str, found: dict[str, float], bytes_: dict[str, int]) -> None:
+def _ours(field: Field, version: str, found: _Found) -> None:
     rfc = field.rfc(_number(version), version, field.archive(version))
     said = ""
-    with _counted(bytes_, "ours"), timed(found, "ours"):
+    with found.by("ours"):
         said = field.run("tidegate.release.stage", {"tidegate_rfc": str(rfc)}, "-v")
-    bytes_["packs"] = sum(int(number) for number in re.findall(r'"bytes": (\d+)', said)) // field.count
+    found.wire_bytes["packs"] = sum(int(number) for number in re.findall(r'"bytes": (\d+)', said)) // field.count
 
 
-def _peers(field: Field, version: str, archive: Path, found: dict[str, float], bytes_: dict[str, int], before: str = "") -> None:
-    """Other ways to bring the same tree there; those that are not installed are left out."""
-    plain = inventory_file(field)
+def _peers(field: Field, version: str, archive: Path, found: _Found, before: str = "") -> None:
+    """Other ways to bring the same tree there, and what Ansible takes to do nothing; those that are not installed are left out."""
+    with found.by("an Ansible module that does nothing"):
+        _play(field, {"ansible.builtin.ping": {}})
     unarchive = {"src": str(archive.resolve()), "dest": "/opt/peer", "extra_opts": ["--strip-components", "1"]}
     for name, task in (
         ("ansible.builtin.unarchive", {"ansible.builtin.unarchive": unarchive}),
@@ -81,24 +120,28 @@ def _peers(field: Field, version: str, archive: Path, found: dict[str, float], b
             print(f"    {name}: not installed")
             continue
         field.everywhere("mkdir /opt/peer")
-        play = field.path / "peer.yml"
-        play.write_text(yaml.safe_dump([{"hosts": "all", "become": True, "gather_facts": False, "tasks": [task]}]))
-        with _counted(bytes_, name), timed(found, name):
-            done = subprocess.run(
-                ["ansible-playbook", "-i", plain, play], env=field.environment, check=False, capture_output=True, text=True
-            )
-            if done.returncode:
-                raise RuntimeError(done.stdout[-500:])
+        with found.by(name):
+            _play(field, task)
         field.everywhere("rm -rf /opt/peer")
     if shutil.which("rsync"):
         field.everywhere("mkdir /opt/peer")
-        with _counted(bytes_, "rsync"), timed(found, "rsync"):
+        with found.by("rsync"):
             field.parallel(lambda host: _rsync(field, host, version, before), field.hosts)
         field.everywhere("rm -rf /opt/peer")
     if shutil.which("pyinfra"):
-        with _counted(bytes_, "pyinfra"), timed(found, "pyinfra"):
+        with found.by("pyinfra"):
             _pyinfra(field, archive)
         field.everywhere("rm -rf /opt/peer /opt/peer.tar.gz")
+
+
+def _play(field: Field, *tasks: dict[str, Any]) -> None:
+    """Run tasks as root on all hosts with Ansible alone."""
+    play = field.path / "peer.yml"
+    play.write_text(yaml.safe_dump([{"hosts": "all", "become": True, "gather_facts": False, "tasks": list(tasks)}]))
+    command = ["ansible-playbook", "-i", inventory_file(field), play]
+    done = subprocess.run(command, env=field.environment, check=False, capture_output=True, text=True)
+    if done.returncode:
+        raise RuntimeError(done.stdout[-500:])
 
 
 def _installed(module: str) -> bool:
@@ -171,23 +214,3 @@ def _changed(field: Field) -> dict[str, int]:
     missing = lacking(new, old)
     packed = build_pack(home, new, missing, field.path / "packs").stat().st_size
     return {"plain": sum(pieces(new)[sha256][1] for sha256 in missing), "packed": packed}
-
-
-class _counted:
-    """Count the bytes on the wire while something runs, for each host."""
-
-    def __init__(self, into: dict[str, int], name: str) -> None:
-        self._into, self._name = into, name
-
-    def __enter__(self) -> None:
-        self._before = sent()
-
-    def __exit__(self, *_: object) -> None:
-        self._into[self._name] = sent() - self._before
-
-
-def _finding(found: dict[str, float], bytes_: dict[str, int], floor: str) -> Finding:
-    if "ours" not in found or floor not in found:
-        raise RuntimeError("could not be measured")
-    peers = {name: seconds for name, seconds in found.items() if name not in ("ours", floor)}
-    return Finding(found["ours"], (floor, found[floor]), peers, {"wire_bytes": bytes_})

@@ -77,7 +77,7 @@ def serve(folder: Path, auth: str | None = None, port: int | None = None) -> Ite
     server = Server(f"127.0.0.1:{port}", folder / "storage")
     with contextlib.ExitStack() as stack:
         if auth:
-            key, certificate = _certificate(folder)
+            key, certificate = make_certificate(folder)
             settings["http"] = {"addr": f"127.0.0.1:{port}", "tls": {"certificate": str(certificate), "key": str(key)}}
             server = Server(server.host, server.storage, certificate)
         if auth == "basic":
@@ -209,7 +209,8 @@ def _answers(port: int, process: subprocess.Popen[bytes], log: Path) -> None:
     raise AssertionError(f"docker-registry does not listen on {port}: {log.read_text()}")
 
 
-def _certificate(folder: Path) -> tuple[Path, Path]:
+def make_certificate(folder: Path) -> tuple[Path, Path]:
+    """The files of a key and of its certificate for this machine, signed by itself."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "registry")])
     now = datetime.now(UTC)

@@ -15,9 +15,11 @@ from typing import Any
 
 import pytest
 import yaml
+from ansible_collections.tidegate.release.plugins.plugin_utils.clearing import closed
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import Cmdb
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.home import create_library
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.package import archive
+from ansible_collections.tidegate.release.plugins.plugin_utils.rfc.model import load_rfc
 
 NONE = "sha256:" + "0" * 64
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -194,3 +196,24 @@ def test_a_rule_s_approval_is_given_by_who_has_its_role(office: Office) -> None:
     assert "0 of 1 approvals by the service-owner" in office.play("tidegate.release.clear")
     assert "dora approved CHG0030001 as service-owner" in office.approve("dora")
     assert "CHG0030001 is cleared" in office.play("tidegate.release.clear")
+
+
+def test_a_freeze_that_was_waived_stops_neither_the_clearance_nor_the_gate_until_the_waiver_expires(office: Office) -> None:
+    path, now = office.path / "policy.yml", datetime.now(UTC).replace(microsecond=0)
+    event = f"UID:1\nSUMMARY:sale\nDTSTART:{now - timedelta(hours=1):%Y%m%dT%H%M%SZ}\nDURATION:PT9H"
+    (office.path / "sale.ics").write_text(f"BEGIN:VCALENDAR\nVERSION:2.0\nPRODID:x\nBEGIN:VEVENT\n{event}\nEND:VEVENT\nEND:VCALENDAR\n")
+    policy = yaml.safe_load(path.read_text()) | {"calendars": {"freezes": ["*.ics"]}, "approvals": {"normal": 0}}
+    path.write_text(yaml.safe_dump(policy | {"waivers": {"freeze": {"role": "service-owner"}}}))
+
+    def gate(at: datetime) -> str:
+        rfc = load_rfc(office.path / "rfc.yml")
+        return closed(rfc, ["web1"], str(office.path / "dsl"), str(office.path / "cmdb.sqlite"), str(path), at)
+
+    assert "fail freeze frozen by 'sale' (sale.ics) from" in office.play("tidegate.release.clear")
+    assert "frozen by 'sale'" in gate(now)
+    expires = now + timedelta(minutes=30)
+    given = {"tidegate_control": "freeze", "tidegate_reason": "'It sells nothing.'", "tidegate_expires": expires.isoformat()}
+    assert "changed=1" in office.play("tidegate.release.waive", tidegate_key=office.path / "dora.pem", **given)
+    assert "waived freeze frozen by" in office.play("tidegate.release.clear")
+    assert gate(datetime.now(UTC)) == ""
+    assert "frozen by 'sale'" in gate(expires)

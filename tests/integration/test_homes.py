@@ -10,7 +10,7 @@ import hashlib
 import subprocess
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -177,6 +177,16 @@ def test_a_changed_manifest_is_seen(place: Place, tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes().replace(b"hello", b"hallo"))
     with pytest.raises(TidegateError):
         load_package(place.library().repository("hello"), made.digest)
+
+
+def test_a_blob_that_is_not_the_one_wanted_is_not_stored(place: Place) -> None:
+    home = place.library().repository("hello")
+    right = home.put_blob(b"right", "text/plain")
+    assert home.put_blob(b"right", "text/plain", right.digest) == right
+    wrong = f"sha256:{hashlib.sha256(b'wrong').hexdigest()}"
+    with pytest.raises(IntegrityError, match=f"{right.digest} is damaged"):
+        home.put_blob(b"wrong", "text/plain", right.digest)
+    assert not home.has_blob(replace(right, digest=wrong))
 
 
 def test_what_is_lost_is_named(place: Place, tmp_path: Path) -> None:

@@ -94,6 +94,9 @@ def test_the_report_has_deployments_by_wave_and_hosts_by_release(cmdb: Cmdb) -> 
         "reason": "because",
         "started": "2026-03-01T11:00:00.000Z",
         "finished": "2026-03-01T11:01:30.000Z",
+        "close_code": "",
+        "objectives": [],
+        "unrecorded": "",
         "waves": None,
     }
     assert only["waves"][1] == {
@@ -183,3 +186,21 @@ def test_a_missing_cmdb_is_one_sentence_and_no_file(tmp_path: Path) -> None:
     assert "Traceback" not in done.stdout + done.stderr
     assert "cmdb.sqlite" in done.stdout
     assert not (tmp_path / "out").exists()
+
+
+def test_how_a_change_was_closed_and_what_its_change_system_lacks_is_in_the_report(cmdb: Cmdb) -> None:
+    for number, events in ((1, ["change_not_recorded", "change_recorded"]), (2, ["objectives", "change_recorded", "change_not_recorded"])):
+        deployment(cmdb, number, f"{number}.0", "completed", [("proceed", {"web1": ("active", "")})])
+        data = {
+            "objectives": {"results": [{"name": "sings", "met": False, "detail": "it is silent"}]},
+            "change_not_recorded": {"problem": "it is down"},
+        }
+        with cmdb.begin() as now:
+            for event in events:
+                values = {"deployment_id": number, "at": START, "event": event, "data": data.get(event, {})}
+                now.execute(sa.insert(schema().journal), values)
+    first, second = build_report(cmdb, START)["deployments"]
+    assert (first["objectives"], first["unrecorded"]) == ([], "")
+    assert (second["objectives"][0]["name"], second["unrecorded"]) == ("sings", "it is down")
+    attention = build_report(cmdb, START)["attention"]
+    assert attention == ["The change of CHG0002, shop 2.0 is not up to date in its change system: it is down."]

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import Cmdb
 from fleet import Fleet
 
 BIG = random.Random(5).randbytes(4 << 20)  # noqa: S311 - only has to be incompressible
@@ -136,3 +137,23 @@ def test_what_a_deployment_may_go_back_to_outlives_the_policy_s_keep(releases: R
     assert releases.trees("web1") == ["1.0", "2.0", "3.0"]
     releases.stage("CHG0004", "4.0")
     assert releases.trees("web1") == ["2.0", "3.0", "4.0"]
+
+
+def test_a_host_whose_clock_is_wrong_can_not_be_staged(releases: Releases) -> None:
+    shift = "import time; real = time.time; time.time = lambda: real() - 90"
+    wrapper = '#!/bin/sh\nPYTHONPATH=/opt/skew exec python3 "$@"\n'
+    releases.run_on("web2", f"mkdir /opt/skew && echo '{shift}' > /opt/skew/sitecustomize.py && printf '{wrapper}' > /opt/skew/python3")
+    releases.run_on("web2", "chmod 755 /opt/skew /opt/skew/python3")
+    python = {"ansible_python_interpreter": "/opt/skew/python3"}
+    with Cmdb.open(str(releases.path / "cmdb.sqlite")) as cmdb:
+        (web2,) = cmdb.cis(["web2"])
+        cmdb.put_cis([{"name": "web2", "attributes": {**web2["attributes"], **python}}], "test")
+    releases.stage("CHG8001", "1.0")
+    ((detail,),) = releases.rows("select detail from deployment_host where host = 'web2'")
+    told = "behind the controller's, more than 60; set it, or rollout.clock_skew_seconds in the policy"
+    assert re.fullmatch(f"its clock is (89|90) seconds {told}", detail)
+    assert releases.host_states("CHG8001") == {"web1": "staged", "web2": "stage_failed"}
+    assert releases.play("tidegate.release.backout", {"tidegate_rfc": str(releases.path / "CHG8001.yml")}).returncode == 0
+    releases.write_policy(rollout={**releases.policy["rollout"], "clock_skew_seconds": 120})
+    releases.stage("CHG8002", "1.0")
+    assert set(releases.host_states("CHG8002").values()) == {"staged"}

@@ -54,6 +54,7 @@ def blocking(clearing: Clearing) -> dict[str, str]:
     return {control.name: str(control.result) for control in clearing.clearance.controls if control.blocks}
 
 
+SIGNED = ("signatures", "malware", "evidence", "verification", "rehearsal", "opinions")
 PACKAGE = ("digest", "payload_archived", "payload_intact")
 
 
@@ -155,19 +156,14 @@ def test_a_cmdb_that_can_not_be_read_is_inconclusive(homes: Homes, content: byte
     if content is not None:
         homes.cmdb.write_bytes(content)
     clearing = homes.clear()
-    assert blocking(clearing) == {
-        "payload_archived": "inconclusive",
-        "scope": "inconclusive",
-        "debts": "inconclusive",
-        "window": "inconclusive",
-    }
+    assert blocking(clearing) == dict.fromkeys(("window", "conflicts", "payload_archived", "scope", "debts"), "inconclusive")
     assert clearing.cis == ()
 
 
 @pytest.mark.parametrize("scope", ["[0]", "length(@)", "[*].site", "[*].nothing.x", "['nobody']", "sum(@)", "[0:0]", "`[1]`"])
 def test_a_scope_that_gives_no_cis_of_the_cmdb_is_not_cleared(homes: Homes, scope: str) -> None:
     found = blocking(homes.clear(scope=scope))
-    assert found.keys() - {"window"} == {"scope"}
+    assert found.keys() - {"window", "conflicts"} == {"scope"}
 
 
 def test_an_rfc_that_can_not_be_read_is_told_with_every_fault(homes: Homes) -> None:
@@ -179,9 +175,9 @@ def test_an_rfc_that_can_not_be_read_is_told_with_every_fault(homes: Homes) -> N
 
 
 def test_a_policy_that_can_not_be_read_is_inconclusive(homes: Homes) -> None:
-    about_the_change = {"approvals", "documentation", "duties", "freeze", "responsibilities", "version", "window"}
+    about_the_change = {"approvals", "communication", "documentation", "duties", "freeze", "responsibilities", "version", "window"}
     assert blocking(homes.clear(policy=homes.path / "none.yml")) == dict.fromkeys(
-        about_the_change | {"signatures", "malware", "evidence"}, "inconclusive"
+        about_the_change | {"signatures", "malware", "evidence", "verification", "rehearsal", "opinions"}, "inconclusive"
     )
 
 

@@ -10,6 +10,7 @@ SQLite by ``BEGIN IMMEDIATE``, PostgreSQL by an advisory lock. Readers are never
 from __future__ import annotations
 
 import contextlib
+import functools
 import sqlite3
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -80,8 +81,12 @@ class Address:
         return " ".join(text.split())
 
 
+@functools.cache
 def engine(address: Address) -> sa.Engine:
-    """An engine without a pool: connections must not travel into forked workers. Doesn't connect yet."""
+    """An engine without a pool: connections must not travel into forked workers. Doesn't connect yet.
+
+    One for each address in a process, so that workers inherit the statements that it has compiled.
+    """
     if address.path is None:
         try:
             return sa.create_engine(address.url, poolclass=sa.NullPool, hide_parameters=True, connect_args={"connect_timeout": PATIENCE})

@@ -21,7 +21,7 @@ from typing import Any
 
 from ..errors import IntegrityError, TidegateError
 from ..files import flush, write
-from .oci import DIGEST, MANIFEST, MANIFEST_LIMIT, Descriptor, parse_json
+from .oci import DIGEST, MANIFEST, MANIFEST_LIMIT, Descriptor, parse_json, refuse_other
 
 # Neither follow a link out of here nor wait for a pipe that somebody planted.
 _OPEN = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
@@ -34,16 +34,18 @@ class BlobFolder:
         self.path = path
         self.blobs = path / "blobs" / "sha256"
 
-    def put_blob(self, source: bytes | Iterable[bytes], media_type: str) -> Descriptor:
+    def put_blob(self, source: bytes | Iterable[bytes], media_type: str, wanted: str | None = None) -> Descriptor:
         """Store a blob, given whole or in chunks. A blob that is there already is kept.
 
-        One that is there but damaged is replaced, since the right bytes are at hand.
+        One that is there but damaged is replaced, since the right bytes are at hand. When it has another digest than ``wanted`` nothing
+        is stored, and :class:`IntegrityError` says so.
         """
         with told(f"can't write to the DSL {self.path}"):
             self.blobs.mkdir(parents=True, exist_ok=True)
             temporary = self.blobs / f".new-{secrets.token_hex(8)}"
             try:
                 descriptor = Descriptor(media_type, *write(temporary, source, 0o444))
+                refuse_other(descriptor, wanted)
                 with contextlib.suppress(IntegrityError):
                     self.verify_blob(descriptor)
                     return descriptor

@@ -23,8 +23,11 @@ class Home(Protocol):
     library can't be read or written.
     """
 
-    def put_blob(self, source: bytes | Iterable[bytes], media_type: str) -> Descriptor:
-        """Store a blob, given whole or in chunks; one that is there already is kept."""
+    def put_blob(self, source: bytes | Iterable[bytes], media_type: str, wanted: str | None = None) -> Descriptor:
+        """Store a blob, given whole or in chunks; one that is there already is kept.
+
+        When it has another digest than ``wanted`` nothing is stored, and :class:`IntegrityError` says so.
+        """
 
     def put_manifest(self, content: bytes) -> Descriptor:
         """Store a manifest; the blobs that it names have to be there."""

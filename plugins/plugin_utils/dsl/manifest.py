@@ -24,8 +24,9 @@ class Manifest:
     """A release as its team describes it.
 
     ``hooks`` (``prepare``, ``stop``, ``start``) and ``health`` have the shape of the schema with defaults filled in. ``settings``
-    are defaults; ``None`` means that each host has to give a value. ``licensed_product``: the product of which each CI needs a seat.
-    ``requires`` and ``conflicts`` have the shape of the schema with the schemes of versions filled in.
+    are defaults; ``None`` means that each host has to give a value. ``scenario`` is the directory with the files of its own scenario, which
+    are among the documentation. ``licensed_product``: the product of which each CI needs a seat. ``requires`` and ``conflicts`` have the
+    shape of the schema with the schemes of versions filled in.
     """
 
     name: str
@@ -41,6 +42,7 @@ class Manifest:
     settings: Mapping[str, str | int | None] = field(default_factory=dict)
     hooks: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     health: tuple[Mapping[str, Any], ...] = ()
+    scenario: str | None = None
 
     def to_config(self) -> dict[str, Any]:
         """The manifest normalised, as a package's config has it: the same release gives the same bytes."""
@@ -58,6 +60,8 @@ class Manifest:
         }
         if self.licence is not None:
             config["licence"] = self.licence
+        if self.scenario is not None:
+            config["verification"] = {"scenario": self.scenario}
         if self.licensed_product is not None:
             config["licensed_product"] = self.licensed_product
         for name, conditions in (("requires", self.requires), ("conflicts", self.conflicts)):
@@ -78,6 +82,7 @@ class Manifest:
             settings=dict(config["settings"]),
             hooks={name: dict(hook) for name, hook in dict(config["hooks"]).items()},
             health=tuple(dict(check) for check in config["health"]),
+            scenario=config["verification"]["scenario"] if "verification" in config else None,
         )
 
     def check(self) -> None:
@@ -113,6 +118,7 @@ def load_manifest(path: str | Path) -> Manifest:
         settings=data.get("settings", {}),
         hooks={name: {"timeout": _HOOK_TIMEOUT, **hook} for name, hook in data.get("hooks", {}).items()},
         health=tuple(_with_defaults(check) for check in data["health"]),
+        scenario=data.get("verification", {}).get("scenario"),
     )
 
 

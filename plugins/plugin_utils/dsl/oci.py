@@ -113,3 +113,9 @@ def referrers_tag(digest: str) -> str:
 def moved(reference: str, old: str, new: str) -> ConflictError:
     """The refusal to give a tag another digest."""
     return ConflictError(f"{reference} is archived as {old}, this would be {new}, and tags never move; give the release a new version")
+
+
+def refuse_other(found: Descriptor, wanted: str | None) -> None:
+    """Raise :class:`IntegrityError` when a blob that came from elsewhere is not the one that was wanted."""
+    if wanted not in (None, found.digest):
+        raise IntegrityError(f"{wanted} is damaged where it is copied from; heal it there with dsl_verify")

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ VERSION = "org.opencontainers.image.version"
 
 _CONFIG_LIMIT = 4 << 20  # bytes
 _INDEX_LIMIT = 512 << 20  # some two million files
+_SCENARIO = 50  # files; with the documentation there may be a hundred
 
 _Put = Callable[[bytes | Iterable[bytes], str], Descriptor]
 
@@ -135,9 +136,27 @@ def read_release(directory: Path) -> Source:
         path = directory / name
         if path.is_symlink() or not path.is_file() or not _inside(path, directory):
             problems.append(Problem(name, f"the documentation is not a file inside {directory}", "put it there or name it in release.yml"))
+    if manifest.scenario is not None:
+        files, more = _scenario(directory, manifest.scenario)
+        manifest = replace(manifest, documentation=tuple(sorted({*manifest.documentation, *files})))
+        problems += more
     if problems:
         raise DocumentError(problems)
+    manifest.check()  # with the names of those files in it
     return Source(directory, manifest, tuple(entries))
+
+
+def _scenario(directory: Path, folder: str) -> tuple[list[str], list[Problem]]:
+    """The files of a release's own scenario, which are archived with its documentation, and what is wrong with them."""
+    root = directory / folder
+    if root.is_symlink() or not root.is_dir() or not _inside(root, directory):
+        return [], [Problem(folder, f"the scenario is not a directory inside {directory}", "put it there or name it in release.yml")]
+    found = sorted(path for path in root.rglob("*") if "__pycache__" not in path.parts and (path.is_symlink() or not path.is_dir()))
+    names = [path.relative_to(directory).as_posix() for path in found]
+    if not names or len(names) > _SCENARIO:
+        return [], [Problem(folder, f"the scenario has {len(names)} files", f"put 1 to {_SCENARIO} there")]
+    odd = [name for name, path in zip(names, found, strict=True) if path.is_symlink() or not path.is_file() or not name.isprintable()]
+    return names, [Problem(ascii(name), "it is not a file with a plain name", "leave it out of the scenario") for name in odd]
 
 
 def archive(directory: Path, home: Home) -> Archived:

@@ -36,6 +36,7 @@ from .oci import (
     parse_index,
     parse_json,
     referrers_tag,
+    refuse_other,
 )
 from .walk import walk
 from .wire import BLOCK, AnswerError, Wire, at_most
@@ -107,11 +108,15 @@ class Repository:
     library: Registry
     path: str
 
-    def put_blob(self, source: bytes | Iterable[bytes], media_type: str) -> Descriptor:
-        """Store a blob, given whole or in chunks; one that the registry has already is kept."""
+    def put_blob(self, source: bytes | Iterable[bytes], media_type: str, wanted: str | None = None) -> Descriptor:
+        """Store a blob, given whole or in chunks; one that the registry has already is kept.
+
+        When it has another digest than ``wanted`` nothing is stored, and :class:`IntegrityError` says so.
+        """
         wire = self.library.wire
         with _told(), tempfile.TemporaryFile(prefix="tidegate-") as spool:
             descriptor = Descriptor(media_type, *pour(source, spool.write))
+            refuse_other(descriptor, wanted)
             if self.has_blob(descriptor):
                 return descriptor
             with wire.ask("POST", f"{self.path}/blobs/uploads/", ok=(202,), data=b"") as answer:

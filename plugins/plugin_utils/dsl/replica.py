@@ -5,10 +5,10 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Collection, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass, field
+from typing import BinaryIO
 
 from ..errors import ConflictError, IntegrityError, NotFoundError, TidegateError
 from .home import Home, Library
@@ -80,29 +80,23 @@ def replicate(source: Library, target: Library | None, releases: dict[tuple[str,
     return copied
 
 
-def whole(content: Iterator[bytes], descriptor: Descriptor) -> Iterator[bytes]:
-    """The bytes of a blob as they pass; raises :class:`IntegrityError` before the last is used when they are not what they should be."""
-    digest = hashlib.sha256()
-    size = 0
-    for block in content:
-        digest.update(block)
-        size += len(block)
-        if size > descriptor.size:
-            break
-        yield block
-    if size != descriptor.size or f"sha256:{digest.hexdigest()}" != descriptor.digest:
-        raise IntegrityError(f"{descriptor.digest} is damaged where it is copied from; heal it there with dsl_verify")
-
-
 def put_part(source: Home, target: Home, part: Part) -> None:
     """Copy one blob or manifest, checked on the way."""
     if part.manifest is None:
         with source.open_blob(part.descriptor.digest, part.descriptor.size) as stream:
-            target.put_blob(whole(iter(lambda: stream.read(_BLOCK), b""), part.descriptor), part.descriptor.media_type)
+            target.put_blob(_blocks(stream, part.descriptor.size), part.descriptor.media_type, part.descriptor.digest)
     elif part.subject is None:
         target.put_manifest(part.manifest)
     else:
         target.refer(part.subject, part.manifest)
+
+
+def _blocks(stream: BinaryIO, size: int) -> Iterator[bytes]:
+    """What a blob of ``size`` bytes has to hold; one byte more, if there is one, makes it another blob."""
+    left = size + 1
+    while left and (block := stream.read(min(left, _BLOCK))):
+        left -= len(block)
+        yield block
 
 
 def _missing(here: Home, there: Home | None, release: tuple[str, str], package: Descriptor, copied: Copied) -> tuple[bool, list[Part]]:

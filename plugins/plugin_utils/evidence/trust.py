@@ -18,6 +18,7 @@ from ..policy.model import Policy, PublicKey, Trust
 from .approval import Matter, concerning
 from .envelope import Sealed, open_envelope
 from .keys import load_public
+from .opinion import opinion_fault
 from .statement import APPROVAL, KINDS, RELEASE, WAIVER, Statement, purl
 from .store import Evidence
 from .waiver import waiver_fault
@@ -35,12 +36,17 @@ class Counted:
 
 @dataclass(frozen=True)
 class Judgement:
-    """What the evidence of one kind comes to. ``wanted`` is ``None`` when the policy asks for none of it; ``refused`` are sentences."""
+    """What the evidence of one kind comes to. ``wanted`` is ``None`` when the policy asks for none of it.
+
+    ``refused``: a sentence for each signature that does not count, and why. ``unread``: those of them for evidence that can't even be
+    read, so that nobody knows of which kind it was and what it said.
+    """
 
     kind: str
     wanted: Trust | None
     counted: tuple[Counted, ...]
     refused: tuple[str, ...]
+    unread: tuple[str, ...] = ()
 
     @property
     def people(self) -> tuple[str, ...]:
@@ -90,6 +96,20 @@ def judge_waiver(evidence: Evidence, policy: Policy, matter: Matter, control: st
     return _judge(waivers, policy, "waiver", wanted, subject, now, lambda statement: waiver_fault(statement, matter, now))
 
 
+def judge_opinions(evidence: Evidence, policy: Policy, digest: str, name: str, version: str, now: datetime) -> dict[str, Judgement]:
+    """Whose opinions of a package count, in each role that the policy asks."""
+    judged = {}
+    for role, wanted in policy.opinions.items():
+
+        def fault(statement: Statement, role: str = role) -> str:
+            said = statement.predicate.get("role")
+            return opinion_fault(statement) or ("" if said == role else f"it was signed as {said!a:.40}, not as {role}")
+
+        subject = (digest, purl(name, version))
+        judged[role] = _judge(evidence, policy, "opinion", Trust(role, wanted.quorum), subject, now, fault)
+    return judged
+
+
 def signers(evidence: Evidence, policy: Policy, kind: str) -> frozenset[str]:
     """The people of the policy who signed evidence of ``kind``, whatever their roles and whatever it says."""
     owners = {key.id: (name, key) for name, person in policy.people.items() for key in person.keys}
@@ -112,12 +132,13 @@ def _judge(
     also: Callable[[Statement], str] = lambda _statement: "",
 ) -> Judgement:
     counted: list[Counted] = []
-    refused = list(evidence.broken)
+    unread = list(evidence.broken)
+    refused = []
     for content in evidence:
         try:
             sealed = open_envelope(content)
         except IntegrityError as error:
-            refused.append(f"evidence counts for nothing: {error}")
+            unread.append(f"evidence counts for nothing: {error}")
             continue
         if sealed.statement.type not in KINDS.values():
             refused.append(f"evidence of the unknown type {sealed.statement.type!a:.100} counts for nothing")
@@ -128,7 +149,7 @@ def _judge(
                     counted.append(verdict)
                 else:
                     refused.append(verdict)
-    return Judgement(kind, wanted, tuple(counted), tuple(dict.fromkeys(refused)))
+    return Judgement(kind, wanted, tuple(counted), tuple(dict.fromkeys((*unread, *refused))), tuple(unread))
 
 
 def _fault(sealed: Sealed, digest: str, subject: str, now: datetime) -> str:

@@ -125,8 +125,9 @@ def freeze(facts: Facts, rfc: Rfc) -> Finding:
     if freezes is None:
         return not_applicable("the policy has no calendar of freezes")
     plan = _timetable(facts, rfc)
-    end = max(plan.end, facts.now + _length(facts)) if not plan.fault else max(rfc.end_date, facts.now)
-    sites: Sites = frozenset().union(*facts.known(facts.waves, "scope"))
+    waves = facts.known(facts.waves, "scope")
+    end = max(plan.end, facts.now + max(len(waves), 1) * _length(facts), rfc.end_date if plan.fault else plan.end)
+    sites: Sites = frozenset().union(*waves)
     found = [
         event for event in freezes if event.start < end and facts.now < event.end and any(event.stops(site, rfc.release) for site in sites)
     ]

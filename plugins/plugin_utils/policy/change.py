@@ -9,6 +9,8 @@ from ..rfc.model import IMPLEMENT, SCHEDULED, STATES, Rfc
 from .facts import Facts
 from .findings import REASONS, Finding, failed, passed
 
+_NAMED = 3  # CIs where two changes meet, that a finding names
+
 
 def schema(_facts: Facts, rfc: Rfc) -> Finding:
     return passed(f"{rfc.number} is a complete RFC")
@@ -45,3 +47,19 @@ def debts(facts: Facts, rfc: Rfc) -> Finding:
     if owed:
         return passed("; ".join(debt.sentence(facts.now) for debt in owed[:REASONS]))
     return passed(f"no earlier change of {rfc.release} owes anything")
+
+
+def conflicts(facts: Facts, rfc: Rfc) -> Finding:
+    """Whether another change is to be done at the same time to the same CIs, or to CIs that are directly related to them."""
+    overlaps = facts.known(facts.overlaps, "overlaps")
+    if overlaps:
+        lines = [
+            f"{one.other.number} ({one.other.release} {one.other.version}, {one.other.start.isoformat()} to {one.other.end.isoformat()}) "
+            f"meets it at {'; '.join(one.meeting[:_NAMED])}{f' and {len(one.meeting) - _NAMED} more' if len(one.meeting) > _NAMED else ''}"
+            for one in overlaps[:REASONS]
+        ]
+        more = [f"and {len(overlaps) - REASONS} more"] if len(overlaps) > REASONS else []
+        return failed(
+            "\n".join((*lines, *more)), f"have one of them rescheduled, or withdraw it when it isn't done, and {rfc.number} approved"
+        )
+    return passed("no other planned change meets it")

@@ -24,6 +24,12 @@ def check_roles(document: Document, people: Mapping[str, Person]) -> None:
             if document.is_good((section, kind)):
                 place = (section, kind, "threshold" if "threshold" in wanted else "role")
                 _check_role(document, people, wanted["role"], wanted.get("threshold", 1), (section, kind, "role"), place)
+    if document.is_good(("verification",)) and "test-result" not in document.data.get("trust", {}):
+        document.problem(("verification",), "nobody is trusted to verify", "say under trust who signs a test-result")
+    opinions = document.data.get("opinions", {})
+    for role, wanted in opinions.items() if isinstance(opinions, dict) else ():
+        if document.is_good(("opinions", role)):
+            _check_role(document, people, role, wanted["quorum"], ("opinions", role, "quorum"), ("opinions", role, "quorum"))
     approvals = document.data.get("approvals", {})
     for kind, wanted in approvals.items() if isinstance(approvals, dict) else ():
         if document.is_good(("approvals", kind)) and isinstance(wanted, dict):

@@ -9,12 +9,13 @@ it in ``CONTROLS``. What is not known is inconclusive, never a pass: ``facts.kno
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ..rfc.model import Rfc
-from . import calendar, change, compatible, package, people, signed
+from . import calendar, change, compatible, opinions, package, people, signed, verified
+from .communication import communication
 from .facts import Facts, NotKnown
 from .findings import REASONS, Control, Finding, Result, failed, unknown
 from .model import person
@@ -28,6 +29,7 @@ CONTROLS: Mapping[str, Callable[[Facts, Rfc], Finding]] = {
     "rfc_state": change.state,
     "window": calendar.window,
     "freeze": calendar.freeze,
+    "conflicts": change.conflicts,
     "digest": package.digest,
     "payload_archived": package.archived,
     "payload_intact": package.intact,
@@ -35,6 +37,9 @@ CONTROLS: Mapping[str, Callable[[Facts, Rfc], Finding]] = {
     "malware": signed.malware,
     "evidence": signed.evidence,
     "version": package.version,
+    "verification": verified.verification,
+    "rehearsal": verified.rehearsal,
+    "opinions": opinions.opinions,
     "documentation": package.documentation,
     "scope": change.scope,
     "compatibility": compatible.compatibility,
@@ -44,7 +49,10 @@ CONTROLS: Mapping[str, Callable[[Facts, Rfc], Finding]] = {
     "responsibilities": people.responsibilities,
     "debts": change.debts,
     "backout_plan": change.backout_plan,
+    "communication": communication,
 }
+
+TIMED = ("window", "freeze")  # what is looked at again before each wave
 
 
 def _own(name: str) -> Callable[[Facts, Rfc], Finding]:
@@ -64,11 +72,13 @@ def _waived(finding: Finding, judgement: Judgement | None, barred: Mapping[str, 
     return Finding(Result.WAIVED, "\n".join((finding.reason, *words)))
 
 
-def evaluate_controls(facts: Facts) -> tuple[Control, ...]:
-    """Every control's result, whatever the others found; one that breaks has found nothing out."""
+def evaluate_controls(facts: Facts, only: Collection[str] | None = None) -> tuple[Control, ...]:
+    """Every control's result, or that of some, whatever the others found; one that breaks has found nothing out."""
     results = []
     own = {control.name: _own(control.name) for control in facts.policy.controls} if facts.policy else {}
     for name, control in {**CONTROLS, **own}.items():
+        if only is not None and name not in only:
+            continue
         if facts.rfc is not None:
             try:
                 finding = control(facts, facts.rfc)

@@ -17,6 +17,7 @@ from .model import Policy
 if TYPE_CHECKING:
     from ..evidence.trust import Judgement
     from ..licence.seats import Allotment
+    from ..rfc.register import Overlap
     from ..rollout.compatibility import Compatibility
     from ..rollout.debts import Debt
     from .calendar import Calendars
@@ -58,6 +59,8 @@ _SOURCES = {
     "scope": ("the CIs could not be selected", "correct the scope, or make the CMDB readable"),
     "own": ("its conditions could not be evaluated", "correct them in the policy"),
     "calendars": ("the calendars could not be read", "correct them, or calendars in the policy"),
+    "channels": ("the channels could not be looked at", "correct communication in the policy"),
+    "overlaps": ("what else is planned could not be read", "make the CMDB readable"),
     "compatibility": ("what it has to get on with could not be found out", "make the CMDB and the DSL readable"),
     "seats": ("the seats of its product could not be counted", "make the CMDB readable"),
     "debts": ("what earlier changes owe could not be read", "make the CMDB readable"),
@@ -68,17 +71,20 @@ _SOURCES = {
 @dataclass(frozen=True)
 class Facts:
     """Everything that controls look at. ``None`` stands for what could not be found out; ``errors`` has the reason by the name of the
-    source: ``rfc``, ``policy``, ``package``, ``scope``, ``own``, ``debts``, ``seats``,
-    ``compatibility``, ``calendars`` or ``evidence``.
+    source: ``rfc``, ``policy``, ``package``, ``scope``, ``own``, ``debts``, ``calendars``, ``channels``, ``overlaps``, ``seats``,
+    ``compatibility`` or ``evidence``.
 
     ``policy`` is the policy with the rules that apply to this change. ``scope`` names the CIs that the RFC's scope selects now.
     ``evidence``: the judgement of each kind of evidence that the policy's ``trust`` asks for. ``signed_approvals``: that of each role whose
     signed approval the policy asks for, for this type of RFC. ``builders``: the people of the policy who signed the package.
     ``waivers``: the judgement of each control that the policy lets people waive. ``live``: each version of the release that a CI of the
     scope has, with the name of such a CI. ``own``: what the policy's own controls come to, by name. ``debts``: what earlier emergency
-    changes of the release owe, settled or not. ``seats``: those of its licensed product that it would reserve. ``compatibility``: how it
-    gets on with what is around it. ``calendars``: the windows and freezes that matter. ``waves``: the sites of each wave that is still to
-    be done, in order.
+    changes of the release owe, settled or not. ``calendars``: the windows and freezes that matter. ``waves``: the sites of each wave that
+    is still to be done, in order. ``channels``: why each channel of the policy can't be used, empty when it can.
+    ``overlaps``: other changes that are planned for the same time and meet this one.
+    ``opinions``: the judgement of the opinions of each role that the policy asks. ``former``: the digests of what the CIs of the scope have
+    of this release now, ``""`` where that is nothing. ``seats``: those of its licensed product that it would reserve. ``compatibility``:
+    how it gets on with what is around it.
     """
 
     now: datetime
@@ -97,6 +103,10 @@ class Facts:
     compatibility: Compatibility | None = None
     calendars: Calendars | None = None
     waves: tuple[frozenset[str | None], ...] | None = None
+    channels: Mapping[str, str] | None = None
+    overlaps: tuple[Overlap, ...] | None = None
+    opinions: Mapping[str, Judgement] | None = None
+    former: frozenset[str] | None = None
     errors: Mapping[str, str] = field(default_factory=dict)
 
     def known(self, value: _T | None, source: str) -> _T:

@@ -15,10 +15,16 @@ from typing import Any
 from ..documents import Document, load_document, parse_time
 from ..rollout.options import Rollout, Share
 from .checks import check_controls, check_responsibilities, check_roles, check_steps
+from .communication import Communication, check_communication, communication_of
 
 DEFAULT = Path(__file__).parent / "default.yml"
 # The controls that a policy may let people waive, for they weigh what people have to do; and those that nobody may.
-WAIVABLE = frozenset({"window", "freeze", "malware", "evidence", "documentation", "duties", "backout_plan", "version", "responsibilities"})
+WAIVABLE = frozenset(
+    {
+        *("window", "freeze", "conflicts", "malware", "evidence", "documentation", "duties", "backout_plan", "version", "responsibilities"),
+        *("communication", "verification", "rehearsal", "opinions"),
+    }
+)
 CONTROLS = WAIVABLE | {
     *("rfc_schema", "rfc_state", "digest", "payload_archived", "payload_intact", "signatures", "scope", "approvals", "debts"),
 }
@@ -94,6 +100,22 @@ class CalendarFiles:
 
 
 @dataclass(frozen=True)
+class Quorum:
+    """How many distinct people have to give their opinion, and the mean score, 1 to 5, that it has to come to."""
+
+    quorum: int
+    minimum: float
+
+
+@dataclass(frozen=True)
+class Verification:
+    """What a test result has to say. ``parity``: how much like live the lab has to be, 0 to 100; ``rehearsal``: of the back-out."""
+
+    parity: int | None = None
+    rehearsal: bool = False
+
+
+@dataclass(frozen=True)
 class Policy:
     """``approvals``: for each type of RFC how many distinct people have to approve it, by what it says itself; or how many in each role,
     by evidence that they signed. ``separate``: duties out of requester, builder and approver that one person may not have together.
@@ -101,6 +123,8 @@ class Policy:
     of a document that comes with it. ``waivers``: who may waive which control. ``versions``: for each type of release, which number of its
     version it raises, counted from 1. ``responsibilities``: for each step, who has which part in it. ``rules`` and ``controls``: what the
     policy adds for some changes, and checks of its own. ``emergency``: what an emergency change owes afterwards, in so many days.
+    ``opinions``: what users in each role have to think. ``verification``: what else than to have passed is asked of test results; ``None``
+    for nothing.
     """
 
     approvals: Mapping[str, int | Mapping[str, int]]
@@ -116,6 +140,9 @@ class Policy:
     controls: tuple[OwnControl, ...] = ()
     emergency: Mapping[str, int] = field(default_factory=dict)
     calendars: CalendarFiles = CalendarFiles()
+    communication: Communication = field(default_factory=Communication)
+    opinions: Mapping[str, Quorum] = field(default_factory=dict)
+    verification: Verification | None = None
 
     def of(self, release: str, change: str, risk: int) -> Policy:
         """The policy with the rules that apply to a type of release, a type of RFC and a risk; of two that say otherwise the later one."""
@@ -157,17 +184,21 @@ def load_policy(path: str | Path | None = None) -> Policy:
             on_failure=rollout["on_failure"],
             keep=rollout["keep"],
             wave_minutes=rollout["wave_minutes"],
+            clock_skew_seconds=rollout["clock_skew_seconds"],
         ),
         people=people,
         trust=_trust(own.get("trust", {})),
         separate=frozenset(own.get("separate", base["separate"])),
         waivers=_trust(own.get("waivers", {})),
+        opinions={role: Quorum(**wanted) for role, wanted in own.get("opinions", {}).items()},
+        verification=Verification(**own["verification"]) if "verification" in own else None,
         documentation={kind: tuple(wanted) for kind, wanted in own.get("documentation", base["documentation"]).items()},
         versions=own.get("versions", base["versions"]),
         responsibilities={step: _responsibility(parts) for step, parts in own.get("responsibilities", {}).items()},
         rules=tuple(_rule(described) for described in own.get("rules", ())),
         calendars=_calendars(own.get("calendars", {}), Path(path or DEFAULT).absolute().parent),
         emergency=own.get("emergency", base["emergency"]),
+        communication=communication_of(own.get("communication", {})),
         controls=tuple(_own_control(described) for described in own.get("controls", ())),
     )
 
@@ -181,6 +212,7 @@ def person(name: str) -> str:
 def _load(path: str | Path) -> tuple[dict[str, Any], dict[str, Person]]:
     document = load_document(path, "policy")
     check_steps(document)
+    check_communication(document)
     check_controls(document, WAIVABLE, CONTROLS)
     sound = document.is_good(("people",)) or "people" not in document.data
     people = _people(document)

@@ -39,7 +39,11 @@ def malware(facts: Facts, rfc: Rfc) -> Finding:
 
 def evidence(facts: Facts, rfc: Rfc) -> Finding:
     signed = _judged(
-        facts, rfc, lambda kind: kind not in ("package", "scan"), "other evidence", "have people with the role sign it, with attestation"
+        facts,
+        rfc,
+        lambda kind: kind not in ("package", "scan", "test-result"),
+        "other evidence",
+        "have people with the role sign it, with attestation",
     )
     licences = (facts.evidence or {}).get("licence")
     if signed.result is Result.PASS and licences and not all(one.statement.predicate.get("declared") for one in licences.counted):

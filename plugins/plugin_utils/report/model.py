@@ -14,6 +14,7 @@ from typing import Any
 from ..cmdb.schema import schema
 from ..cmdb.store import Cmdb
 from ..rollout.debts import debts
+from ..rollout.deployments import CHECKED, NOT_RECORDED, RECORDED
 from ..rollout.states import DeploymentState, HostState
 
 with contextlib.suppress(ImportError):
@@ -82,9 +83,27 @@ def _deployments(connection: sa.Connection) -> list[dict[str, Any]]:
         wave = waves[row["deployment_id"], row["wave"]]
         wave["hosts"].append(row["host"])
         wave["results"][row["host"]] = {"state": row["state"], "detail": row["detail"], "previous_version": row["previous_version"]}
+    _close(connection, found)
     for deployment in found.values():
         deployment.update(started=_time(deployment["started"]), finished=_time(deployment["finished"]))
     return list(found.values())
+
+
+def _close(connection: sa.Connection, found: Mapping[int, dict[str, Any]]) -> None:
+    """Add to each deployment how its change was closed, what became of the objectives, and what its change system still lacks."""
+    journal, change = schema().journal.c, schema().change.c
+    closed = {row.number: row.close_code for row in connection.execute(sa.select(change.number, change.close_code))}
+    last = {deployment["rfc"]: number for number, deployment in found.items()}
+    for number, deployment in found.items():
+        code = closed.get(deployment["rfc"], "") if last[deployment["rfc"]] == number else ""
+        deployment.update(close_code=code, objectives=[], unrecorded="")
+    wanted = (journal.deployment_id, journal.event, journal.data)
+    rows = connection.execute(sa.select(*wanted).where(journal.event.in_((CHECKED, RECORDED, NOT_RECORDED))).order_by(journal.seq))
+    for row in rows:
+        if row.event == CHECKED:
+            found[row.deployment_id]["objectives"] = row.data["results"]
+        else:
+            found[row.deployment_id]["unrecorded"] = row.data.get("problem", "")
 
 
 def _host(ci: Mapping[str, Any], installations: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -104,6 +123,8 @@ def _attention(deployments: list[dict[str, Any]]) -> list[str]:
             sentences.append(f"{label} is held: {deployment['reason'] or 'no reason was recorded'}.")
         elif deployment["state"] == DeploymentState.BACKING_OUT:
             sentences.append(f"{label} is not backed out yet: {deployment['reason'] or 'no reason was recorded'}.")
+        if deployment["unrecorded"]:
+            sentences.append(f"The change of {label} is not up to date in its change system: {deployment['unrecorded']}.")
         if deployment["state"] == DeploymentState.CANCELLED:
             continue
         for wave in deployment["waves"]:

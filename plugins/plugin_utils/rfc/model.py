@@ -8,16 +8,21 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 from ..documents import Document, load_document, parse_time
 
 with contextlib.suppress(ImportError):
     import jmespath
 
-SCHEDULED, IMPLEMENT = -2, -1
+SCHEDULED, IMPLEMENT, REVIEW = -2, -1, 0
+SERVICENOW = "servicenow+https://"
+"""What the address of an RFC in ServiceNow begins with; any other address is a file."""
+
 # What changes while an RFC takes its course; a change of anything else is a change of what was approved.
 _PASSING = ("$schema", "state", "on_hold", "approvals")
 STATES = {-5: "New", -4: "Assess", -3: "Authorize", -2: "Scheduled", -1: "Implement", 0: "Review", 3: "Closed", 4: "Canceled"}
@@ -37,6 +42,7 @@ class Approval:
 class Rfc:
     """A request for change: one release digest, one set of CIs (``scope``, JMESPath over the CMDB), one window.
 
+    ``objectives`` are checks of the manifest's kinds; ``stakeholders`` name channels of the policy.
     ``fingerprint``: sha256, in hexadecimal, of all that it says but for where it stands: what approvals are of.
     """
 
@@ -59,11 +65,34 @@ class Rfc:
     on_hold: bool = False
     fingerprint: str = ""
     assigned_to: str = ""
+    objectives: tuple[Mapping[str, Any], ...] = ()
+    stakeholders: tuple[str, ...] = ()
+    communication_plan: str = ""
 
 
-def load_rfc(path: str | Path) -> Rfc:
-    """Load an rfc.yml; raises :class:`DocumentError` with every problem."""
-    document = load_document(path, "rfc")
+def load_rfc(address: str | Path) -> Rfc:
+    """Load an rfc.yml, or a change request from ServiceNow.
+
+    Raises :class:`DocumentError` with every problem, :class:`TidegateError` when the change system can't be asked.
+    """
+    if not str(address).startswith(SERVICENOW):
+        return build_rfc(load_document(address, "rfc"))
+    from .servicenow import ServiceNowChange  # noqa: PLC0415 - slow to import, and few need it
+
+    return ServiceNowChange(str(address)).read()
+
+
+def rfc_number(address: str | Path) -> str:
+    """The number of the RFC at an address, without asking a change system: there it is in the address."""
+    if not str(address).startswith(SERVICENOW):
+        return load_rfc(address).number
+    from .servicenow import Address  # noqa: PLC0415 - as above
+
+    return Address.parse(str(address)).number
+
+
+def build_rfc(document: Document) -> Rfc:
+    """An RFC from a document that was checked against its schema; raises :class:`DocumentError` with every problem."""
     _check_window(document)
     _check_scope(document)
     document.finish()
@@ -84,8 +113,15 @@ def load_rfc(path: str | Path) -> Rfc:
         approvals=approvals,
         on_hold=data.get("on_hold", False),
         assigned_to=data.get("assigned_to", ""),
+        objectives=tuple(_with_defaults(check) for check in data.get("objectives", ())),
+        stakeholders=tuple(data.get("stakeholders", ())),
+        communication_plan=data.get("communication_plan", ""),
         fingerprint=hashlib.sha256(json.dumps(lasting, sort_keys=True).encode()).hexdigest(),
     )
+
+
+def _with_defaults(check: Mapping[str, Any]) -> dict[str, Any]:
+    return {**check, "http": {"status": 200, **check["http"]}} if "http" in check else dict(check)
 
 
 def _check_window(document: Document) -> None:

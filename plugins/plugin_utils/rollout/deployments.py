@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from ..cmdb.schema import schema
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
 
 _D, _H, _W = DeploymentState, HostState, WaveState
 
+# What the journal says of a deployment's change: its objectives were checked, its record was written, or could not be.
+CHECKED, RECORDED, NOT_RECORDED = "objectives", "change_recorded", "change_not_recorded"
+
 
 @dataclass(frozen=True)
 class Run:
@@ -35,7 +39,7 @@ class Run:
 
 @dataclass(frozen=True)
 class Deployment:
-    """One row of the journal's deployments."""
+    """One row of the journal's deployments. ``started``: when its first wave opened."""
 
     id: int
     rfc: str
@@ -46,6 +50,8 @@ class Deployment:
     token: int
     reason: str
     rollout: Rollout
+    started: datetime | None = None
+    finished: datetime | None = None
 
     @property
     def label(self) -> str:
@@ -65,6 +71,17 @@ class Target:
     detail: str
 
 
+@dataclass(frozen=True)
+class Event:
+    """An entry of the journal about a deployment as a whole, or about a wave."""
+
+    seq: int
+    at: datetime
+    event: str
+    wave: int | None
+    data: Mapping[str, Any]
+
+
 def rollout_to_dict(rollout: Rollout) -> dict[str, Any]:
     """A rollout as JSON can hold it."""
     return asdict(rollout)
@@ -82,6 +99,11 @@ class Deployments:
     def __init__(self, cmdb: Cmdb) -> None:
         self._cmdb = cmdb
         self._t = schema()
+
+    @property
+    def cmdb(self) -> Cmdb:
+        """The CMDB that they are in."""
+        return self._cmdb
 
     def deployment(self, deployment_id: int) -> Deployment:
         """The deployment with that id; raises :class:`NotFoundError`."""
@@ -115,6 +137,15 @@ class Deployments:
         open_ = [number for number, state, _decision in self.waves(deployment.id) if state is not WaveState.DECIDED]
         targets = self.targets(deployment.id)
         return [[target.host for target in targets if target.wave == number] for number in open_]
+
+    def events(self, deployment_id: int) -> list[Event]:
+        """What the journal says of a deployment but not of single hosts, in order."""
+        table = self._t.journal
+        with self._cmdb.read() as connection:
+            rows = connection.execute(
+                sa.select(table).where(table.c.deployment_id == deployment_id, table.c.host.is_(None)).order_by(table.c.seq)
+            )
+            return [Event(row.seq, row.at, row.event, row.wave, row.data) for row in rows]
 
     def batches(self, rfc: str, step: str) -> list[list[str]]:
         """The hosts that ``step`` (``stage``, ``activate``, ``backout``) still has to visit, wave by wave in its order.
@@ -160,6 +191,8 @@ class Deployments:
             row.token,
             row.reason,
             rollout_from_dict(row.options),
+            row.started,
+            row.finished,
         )
 
     def _targets(self, connection: sa.Connection, deployment_id: int) -> list[Target]:

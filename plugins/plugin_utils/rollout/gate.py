@@ -44,8 +44,7 @@ class GateInputs:
 
     ``bad_so_far``: failed and lost hosts of every wave up to and including this one. ``total``: hosts of the whole
     deployment. ``stuck``: how many of the failed hosts could not return to their previous release.
-    ``window_open`` and ``on_hold`` speak of the RFC at this moment; ``None`` means that it could not be found out.
-    ``distrust``: why the package is not trusted at this moment, empty when it is.
+    ``stop``: why nothing more may start at this moment, empty when it may.
     """
 
     wave: int
@@ -54,10 +53,8 @@ class GateInputs:
     bad_so_far: int
     total: int
     rollout: Rollout
-    window_open: bool | None
-    on_hold: bool | None
+    stop: str
     stuck: int = 0
-    distrust: str = ""
 
 
 @dataclass(frozen=True)
@@ -88,8 +85,7 @@ def decide(inputs: GateInputs) -> GateDecision:
     1. More bad hosts than the wave's or the deployment's budget: ``rollout.on_failure``.
     2. Hosts not done, or counts that don't add up: hold.
     3. No host of the wave is active: ``rollout.on_failure``, whatever the budget allows.
-    4. Unless it was the last wave, after which nothing starts: hold when the window is closed, the RFC is on hold, or
-       either could not be found out, or the package is not trusted any more.
+    4. Something stops what would start next: hold, unless it was the last wave.
     5. Otherwise proceed.
     """
     counts, rollout = inputs.counts, inputs.rollout
@@ -111,19 +107,17 @@ def decide(inputs: GateInputs) -> GateDecision:
         return GateDecision(
             rollout.on_failure, f"none of {_hosts(counts.size)} in {name} runs the release{_needing_a_person(inputs.stuck)}"
         )
-    if inputs.wave < inputs.of:
-        closed = _may_not_start(inputs.window_open, inputs.on_hold) or inputs.distrust
-        if closed:
-            return GateDecision("hold", f"{closed}; {_active(counts, name)}")
+    if inputs.wave < inputs.of and inputs.stop:
+        return GateDecision("hold", f"{inputs.stop}; {_active(counts, name)}")
     within = f", {counts.bad} failed or lost within the budget of {rollout.wave_budget}" if counts.bad else ""
     return GateDecision("proceed", f"{_active(counts, name)}{within}{_needing_a_person(inputs.stuck)}")
 
 
-def decide_staging(waves: Sequence[StageCounts], rollout: Rollout, distrust: str = "") -> GateDecision:
+def decide_staging(waves: Sequence[StageCounts], rollout: Rollout, stop: str = "") -> GateDecision:
     """Decide whether the first wave may open: ``proceed`` or ``hold``, for nothing runs the release yet.
 
     Hosts on which staging failed count against the budgets just as if activation had failed on them; a wave of which no
-    host is staged could only fail later. ``distrust``: why the package is not trusted at this moment, empty when it is.
+    host is staged could only fail later. ``stop``: why nothing may start at this moment, empty when it may.
     """
     total = sum(wave.size for wave in waves)
     failed = sum(wave.failed for wave in waves)
@@ -138,9 +132,9 @@ def decide_staging(waves: Sequence[StageCounts], rollout: Rollout, distrust: str
             return GateDecision("hold", spent)
         if not wave.staged:
             return GateDecision("hold", f"none of {_hosts(wave.size)} of wave {number} has the release staged")
-    stop = _over(failed, total, rollout.total_budget, "of the deployment in staging") or distrust
-    if stop:
-        return GateDecision("hold", stop)
+    spent = _over(failed, total, rollout.total_budget, "of the deployment in staging") or stop
+    if spent:
+        return GateDecision("hold", spent)
     within = f", {failed} failed within the budget of {rollout.total_budget}" if failed else ""
     return GateDecision("proceed", f"{total - failed} of {_hosts(total)} staged{within}")
 
@@ -151,14 +145,6 @@ def _over(bad: int, of: int, budget: Share, where: str) -> str | None:
         return None
     tolerates = f", which tolerates {allowed}" if budget.percent else ""
     return f"{bad} of {_hosts(of)} {where} failed or got lost, over the budget of {budget}{tolerates}"
-
-
-def _may_not_start(window_open: bool | None, on_hold: bool | None) -> str | None:
-    if on_hold is None or window_open is None:
-        return "it could not be found out whether the RFC still allows the next wave"
-    if on_hold:
-        return "the RFC is on hold"
-    return None if window_open else "the change window is closed"
 
 
 def _active(counts: WaveCounts, name: str) -> str:

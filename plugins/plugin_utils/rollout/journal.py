@@ -140,6 +140,11 @@ class Journal(Deployments):
         with self._writing(run, now) as (connection, _deployment):
             connection.execute(self._t.deployment.update().where(self._t.deployment.c.id == run.deployment).values(lease_until=None))
 
+    def note(self, run: Run, event: str, data: Mapping[str, Any], now: datetime) -> None:
+        """Append what has been done about the deployment outside this CMDB: told, written to a change system, checked."""
+        with self._writing(run, now) as (connection, _deployment):
+            self._append(connection, run.deployment, now, event, data=data)
+
     # -- hosts -------------------------------------------------------------
 
     def staged(self, run: Run, host: str, live: Mapping[str, str] | None, now: datetime) -> None:

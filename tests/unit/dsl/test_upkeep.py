@@ -486,11 +486,11 @@ def test_a_purge_and_writers_keep_out_of_each_others_way(stocked: OciLayout, rel
     assert blobs(stocked) == before
     held: list[bool] = []
 
-    def watch(self: OciLayout, source: object, media_type: str) -> Descriptor:
+    def watch(self: OciLayout, source: object, media_type: str, wanted: str | None = None) -> Descriptor:
         with pytest.raises(BlockingIOError), files.locked(self.path / ".purge.lock", fcntl.LOCK_EX | fcntl.LOCK_NB):
             pass
         held.append(True)
-        return put(self, source, media_type)  # type: ignore[arg-type]
+        return put(self, source, media_type, wanted)  # type: ignore[arg-type]
 
     put = OciLayout.put_blob
     monkeypatch.setattr(OciLayout, "put_blob", watch)

@@ -17,6 +17,7 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.licence.seats imp
 from ansible_collections.tidegate.release.plugins.plugin_utils.policy import controls
 from ansible_collections.tidegate.release.plugins.plugin_utils.policy.calendar import Calendars, Event
 from ansible_collections.tidegate.release.plugins.plugin_utils.policy.clearance import Clearance, evaluate
+from ansible_collections.tidegate.release.plugins.plugin_utils.policy.communication import Channel, Communication
 from ansible_collections.tidegate.release.plugins.plugin_utils.policy.controls import CONTROLS
 from ansible_collections.tidegate.release.plugins.plugin_utils.policy.facts import Facts, PackageFacts
 from ansible_collections.tidegate.release.plugins.plugin_utils.policy.findings import Control, Finding, Result
@@ -25,10 +26,14 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.policy.model impo
     Person,
     Policy,
     PublicKey,
+    Quorum,
     Responsibility,
     Trust,
+    Verification,
 )
 from ansible_collections.tidegate.release.plugins.plugin_utils.rfc.model import Approval, Rfc
+from ansible_collections.tidegate.release.plugins.plugin_utils.rfc.register import Overlap, Planned
+from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.compatibility import Compatibility
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.debts import Debt
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.options import Rollout
 from hypothesis import given
@@ -39,6 +44,7 @@ START = datetime(2027, 3, 1, 22, tzinfo=UTC)
 END = START + timedelta(hours=4)
 TICK = timedelta(microseconds=1)
 MINUTE = timedelta(minutes=1)
+OTHER_CHANGE = Planned("CHG0030002", -2, "shop", "3.1", "Shop", START, END, START, ("web1",), ("ams",))
 NIGHT = Event("night", START, END, frozenset({"ams"}))
 
 
@@ -64,6 +70,8 @@ RFC = Rfc(
     scope="[*]",
     approvals=(approval(),),
     assigned_to="RITA",
+    stakeholders=("desk",),
+    communication_plan="Mail on the day before.",
 )
 TRUST = Trust("release-manager")
 SIGNED_AT = START - timedelta(days=2)
@@ -82,32 +90,46 @@ def debt(due: datetime = END + TICK, settled: datetime | None = None) -> Debt:
     return Debt("CHG0029999", "review", "hello", "0.9", DIGEST, START - timedelta(days=3), due, settled, "carl", "in the minutes")
 
 
+SIGNED = {"signatures", "malware", "evidence", "verification", "rehearsal", "opinions"}  # controls of what people signed
+REHEARSAL = {"digest": DIGEST, "deployed": True, "backedOut": True, "tests": 1, "from": [""]}
 EVIDENCE = {
     "package": said("package", ("rita", {})),
     "scan": said("scan", ("rita", {"result": "clean"})),
     "sbom": said("sbom", ("rita", {})),
     "licence": said("licence", ("rita", {"declared": "MIT"})),
-    "test-result": said("test-result", ("rita", {})),
+    "test-result": said("test-result", ("rita", {"result": "PASSED", "passedTests": ["one"], "rehearsal": REHEARSAL})),
 }
+OPINIONS = {"tester": said("opinion", ("tess", {"score": 4, "blocking": False}))}
+
+
+def passing(**changes: Any) -> Judgement:
+    return said("test-result", ("rita", {"result": "PASSED", "passedTests": ["one"], "rehearsal": REHEARSAL, **changes}))
+
+
 ABSENT = PackageFacts(None, "")
+TELLING = Communication(True, {name: Channel(environment=name) for name in ("chat", "desk", "spare")}, {"hold": ("chat",)})
 PACKAGE = PackageFacts(
     DIGEST, "", "minor", {"README.md": 9, "docs/operations.md": 1, "empty-operations": 0}, manifest={"licensed_product": "acme"}
+)
+POLICY = Policy(
+    approvals={"normal": 1, "standard": 0, "emergency": 1},
+    rollout=Rollout(),
+    people={"rita": Person(frozenset(["release-manager"]))},
+    trust=dict.fromkeys(EVIDENCE, TRUST),
+    separate=frozenset({"requester", "builder", "approver"}),
+    documentation={"minor": ("README*", "*operations*")},
+    versions={"minor": 1},
+    responsibilities=dict.fromkeys(
+        ("archive", "verify", "approve", "deploy", "back_out", "audit"), Responsibility(("release-manager",), "release-manager")
+    ),
+    communication=TELLING,
+    opinions={"tester": Quorum(1, 3)},
+    verification=Verification(rehearsal=True),
 )
 FACTS = Facts(
     now=START,
     rfc=RFC,
-    policy=Policy(
-        approvals={"normal": 1, "standard": 0, "emergency": 1},
-        rollout=Rollout(),
-        people={"rita": Person(frozenset(["release-manager"]))},
-        trust=dict.fromkeys(EVIDENCE, TRUST),
-        separate=frozenset({"requester", "builder", "approver"}),
-        documentation={"minor": ("README*", "*operations*")},
-        versions={"minor": 1},
-        responsibilities=dict.fromkeys(
-            ("archive", "verify", "approve", "deploy", "back_out", "audit"), Responsibility(("release-manager",), "release-manager")
-        ),
-    ),
+    policy=POLICY,
     package=PACKAGE,
     scope=("web1", "web2"),
     live={"0.9": "web1", "0.8.7": "web2"},
@@ -115,8 +137,13 @@ FACTS = Facts(
     builders=frozenset({"rita"}),
     debts=(debt(),),
     seats=Allotment("acme", needed=2, free=2),
+    compatibility=Compatibility(),
     calendars=Calendars(windows=(Event("nights", START, END, frozenset({"ams"})),), freezes=()),
     waves=(frozenset({"ams"}), frozenset({"ams"})),
+    overlaps=(),
+    channels={"chat": "", "desk": "", "spare": "it has no address"},
+    opinions=OPINIONS,
+    former=frozenset([""]),
 )
 
 
@@ -135,7 +162,7 @@ def test_what_is_in_order_is_granted() -> None:
     assert clearance.granted
     assert [control.name for control in clearance.controls] == list(CONTROLS)
     assert {control.result for control in clearance.controls} == {Result.PASS}
-    assert clearance.sentence() == "CHG0030001 is cleared: hello 1.0, 19 controls."
+    assert clearance.sentence() == "CHG0030001 is cleared: hello 1.0, 25 controls."
 
 
 @pytest.mark.parametrize(
@@ -158,6 +185,7 @@ def test_what_is_in_order_is_granted() -> None:
         ("freeze", {"calendars": Calendars(freezes=(replace(NIGHT, sites=frozenset()),))}),
         ("freeze", {"calendars": Calendars(freezes=(replace(NIGHT, releases=frozenset({"hello"})),))}),
         ("freeze", {"calendars": Calendars(freezes=(replace(NIGHT, sites=frozenset({"fra"})),)), "waves": (frozenset({None}),)}),
+        ("conflicts", {"overlaps": (Overlap(OTHER_CHANGE, ("web1",)),)}),
         ("digest", {"digest": OTHER}),
         ("digest", {"package": replace(PACKAGE, archived=OTHER)}),
         ("payload_archived", {"package": ABSENT}),
@@ -170,10 +198,14 @@ def test_what_is_in_order_is_granted() -> None:
         ("malware", {"evidence": {**EVIDENCE, "scan": said("scan", ("rita", {"result": "infected"}), ("carl", {"result": "clean"}))}}),
         ("malware", {"evidence": {**EVIDENCE, "scan": said("scan", ("rita", {"result": "clean"}), ("rita", {"result": "infected"}))}}),
         ("evidence", {"evidence": {**EVIDENCE, "sbom": said("sbom")}}),
-        ("evidence", {"evidence": {**EVIDENCE, "test-result": said("test-result")}}),
+        ("verification", {"evidence": {**EVIDENCE, "test-result": passing(passedTests=[])}}),
+        ("rehearsal", {"evidence": {**EVIDENCE, "test-result": passing(rehearsal={**REHEARSAL, "digest": OTHER})}}),
         ("evidence", {"evidence": {**EVIDENCE, "licence": said("licence", ("rita", {"declared": None}))}}),
+        ("opinions", {"opinions": {"tester": said("opinion")}}),
+        ("opinions", {"opinions": {"tester": said("opinion", ("tess", {"score": 5, "blocking": True}))}}),
         ("scope", {"scope": ()}),
         ("licences", {"seats": Allotment("acme", needed=2, free=1)}),
+        ("compatibility", {"compatibility": Compatibility(("web1: it is too old",), ("web2: its class is not known",))}),
         ("approvals", {"approvals": ()}),
         ("approvals", {"approvals": (approval(state="requested"),)}),
         ("approvals", {"approvals": (approval(decided_at=None),)}),
@@ -187,6 +219,12 @@ def test_what_is_in_order_is_granted() -> None:
         ("version", {"live": {"2.0": "web1"}}),
         ("version", {"live": {"0.9": "web1", "1.0.1": "web2"}}),
         ("version", {"version": "1.0.1", "live": {"1.0": "web1"}}),
+        ("communication", {"communication_plan": ""}),
+        ("communication", {"communication_plan": " \n"}),
+        ("communication", {"stakeholders": ("desk", "nobody\x1b[2J")}),
+        ("communication", {"channels": {"chat": "the environment variable CHAT has no address", "desk": ""}}),
+        ("communication", {"channels": {"chat": "", "desk": "it is gone"}}),
+        ("communication", {"policy": replace(POLICY, communication=replace(TELLING, tell={"hold": ()}))}),
         ("responsibilities", {"assigned_to": ""}),
         ("responsibilities", {"assigned_to": "carl"}),
         ("responsibilities", {"builders": frozenset({"carl"})}),
@@ -224,6 +262,13 @@ def test_a_freeze_of_another_time_site_or_release_stops_nothing(event: Event) ->
     assert result("freeze", facts(calendars=Calendars(freezes=(event,)))).result is Result.PASS
 
 
+def test_a_freeze_in_the_middle_of_a_plan_that_overruns_the_window_is_found() -> None:
+    """For the window may be waived."""
+    event = replace(NIGHT, start=END + 4 * MINUTE, end=END + 5 * MINUTE)
+    found = evaluate(facts(now=END, calendars=Calendars(freezes=(event,)))).controls
+    assert {control.name for control in found if control.result is Result.FAIL} == {"window", "freeze"}
+
+
 def test_a_wave_whose_window_opens_later_waits_for_it() -> None:
     later = replace(NIGHT, sites=frozenset({"fra"}), start=START + timedelta(hours=1))
     found = result("window", facts(calendars=Calendars(windows=(NIGHT, later)), waves=(frozenset({"ams"}), frozenset({"fra"}))))
@@ -240,39 +285,43 @@ def test_an_rfc_may_be_scheduled_or_under_way(state: int) -> None:
     ("changes", "names"),
     [
         (
-            {"package": None, "evidence": None, "errors": {"package": "no such directory", "evidence": "no such directory"}},
-            {"digest", "payload_archived", "payload_intact", "version", "documentation", "licences", "signatures", "malware", "evidence"},
+            {
+                "package": None,
+                "evidence": None,
+                "opinions": None,
+                "errors": {"package": "no such directory", "evidence": "no such directory"},
+            },
+            {"digest", "payload_archived", "payload_intact", "version", "documentation", "licences", "compatibility", *SIGNED},
         ),
         (
             {"package": ABSENT, "evidence": None},
-            {"digest", "payload_intact", "version", "documentation", "licences", "signatures", "malware", "evidence"},
+            {"digest", "payload_intact", "version", "documentation", "licences", "compatibility", *SIGNED},
         ),
-        ({"evidence": None, "errors": {"evidence": "a listing is damaged"}}, {"signatures", "malware", "evidence"}),
+        (
+            {"evidence": None, "errors": {"evidence": "a listing is damaged"}},
+            SIGNED - {"opinions"},
+        ),
         ({"evidence": {kind: found for kind, found in EVIDENCE.items() if kind != "package"}}, {"signatures"}),
-        ({"evidence": {}}, {"signatures", "malware", "evidence"}),
+        ({"evidence": {}}, SIGNED - {"opinions"}),
         ({"evidence": {**EVIDENCE, "scan": said("scan", ("rita", {"result": "inconclusive", "detail": "no signatures"}))}}, {"malware"}),
         ({"evidence": {**EVIDENCE, "scan": said("scan", ("rita", {"result": "clean"}), ("rita", {"result": "odd"}))}}, {"malware"}),
-        ({"scope": None, "errors": {"scope": "not a database"}}, {"scope", "licences"}),
+        ({"opinions": None, "errors": {"evidence": "a listing is damaged"}}, {"opinions"}),
+        ({"opinions": {}}, {"opinions"}),
+        ({"former": None}, {"rehearsal"}),
+        ({"scope": None, "errors": {"scope": "not a database"}}, {"scope", "licences", "compatibility"}),
         (
             {"policy": None, "errors": {"policy": "policy.yml:3: wrong"}},
-            {
-                "approvals",
-                "duties",
-                "freeze",
-                "responsibilities",
-                "version",
-                "window",
-                "documentation",
-                "signatures",
-                "malware",
-                "evidence",
-            },
+            {"approvals", "communication", "documentation", "duties", "freeze", "responsibilities", "version", "window", *SIGNED},
         ),
         ({"builders": None}, {"duties", "responsibilities"}),
         ({"calendars": None, "errors": {"calendars": "no such file"}}, {"window", "freeze"}),
         ({"waves": None}, {"window", "freeze"}),
+        ({"overlaps": None, "errors": {"overlaps": "it is locked"}}, {"conflicts"}),
         ({"live": None}, {"version"}),
+        ({"channels": None, "errors": {"channels": "it broke"}}, {"communication"}),
         ({"seats": None, "errors": {"seats": "it is locked"}}, {"licences"}),
+        ({"compatibility": None, "errors": {"compatibility": "it is locked"}}, {"compatibility"}),
+        ({"compatibility": Compatibility(unknown=("web1: its class is not known",))}, {"compatibility"}),
         ({"debts": None, "errors": {"debts": "it is locked"}}, {"debts"}),
         ({"live": {"stable": "web1"}}, {"version"}),
         ({"version": "next", "live": {"1.0": "web1"}}, {"version"}),
@@ -290,7 +339,7 @@ def test_what_is_not_known_is_inconclusive(changes: dict[str, Any], names: set[s
 
 def test_a_policy_that_asks_for_no_signature_does_not_ask_whether_there_is_one() -> None:
     asks_none = replace(FACTS, policy=Policy({"normal": 1}, Rollout()), evidence=None)
-    found = {name: result(name, asks_none) for name in ("signatures", "malware", "evidence")}
+    found = {name: result(name, asks_none) for name in ("signatures", "malware", "evidence", "verification", "rehearsal", "opinions")}
     assert {control.result for control in found.values()} == {Result.NOT_APPLICABLE}
     assert "asks for no" in found["signatures"].reason
     assert evaluate(asks_none).granted

@@ -47,6 +47,9 @@ def report(word: str = "web", waves: list[dict[str, Any]] | None = None) -> dict
         "reason": word,
         "started": "2026-03-01T10:00:00.000Z",
         "finished": None,
+        "close_code": "",
+        "objectives": [],
+        "unrecorded": "",
         "waves": waves if waves is not None else [wave(1, [word], detail=word)],
     }
     host = dict.fromkeys(("name", "site", "environment", "class", "release", "version", "digest"), word) | {"since": None}

@@ -28,7 +28,6 @@ COUNTS = st.builds(
     lambda active, failed, lost, undone: WaveCounts(active + failed + lost + undone, active, failed, lost, undone), *4 * [SMALL]
 )
 ANY_COUNTS = COUNTS | st.builds(WaveCounts, *5 * [SMALL])
-MAYBE = st.sampled_from([True, False, None])
 INPUTS = st.builds(
     GateInputs,
     wave=st.integers(1, 3),
@@ -37,8 +36,7 @@ INPUTS = st.builds(
     bad_so_far=SMALL,
     total=st.integers(0, 40),
     rollout=ROLLOUTS,
-    window_open=MAYBE,
-    on_hold=MAYBE,
+    stop=st.sampled_from(["", "the RFC is on hold"]),
     stuck=SMALL,
 )
 GENEROUS = Rollout(wave_budget=Share(100, percent=True), total_budget=Share(100, percent=True))
@@ -46,7 +44,7 @@ GENEROUS = Rollout(wave_budget=Share(100, percent=True), total_budget=Share(100,
 
 def gate(active: int = 4, *, failed: int = 0, lost: int = 0, undone: int = 0, **other: Any) -> GateInputs:
     counts = WaveCounts(active + failed + lost + undone, active, failed, lost, undone)
-    inputs = GateInputs(wave=2, of=3, counts=counts, bad_so_far=counts.bad, total=20, rollout=Rollout(), window_open=True, on_hold=False)
+    inputs = GateInputs(wave=2, of=3, counts=counts, bad_so_far=counts.bad, total=20, rollout=Rollout(), stop="")
     return replace(inputs, **other)
 
 
@@ -97,7 +95,7 @@ def test_a_wave_nobody_tried_holds_rather_than_backs_out() -> None:
 
 
 def test_a_spent_budget_outranks_hosts_not_done_and_a_closed_window() -> None:
-    assert decide(gate(2, failed=1, undone=1, window_open=False, on_hold=True)).decision == "back_out"
+    assert decide(gate(2, failed=1, undone=1, stop="the RFC is on hold")).decision == "back_out"
 
 
 def test_a_wave_without_one_active_host_never_proceeds_whatever_the_budget() -> None:
@@ -105,20 +103,10 @@ def test_a_wave_without_one_active_host_never_proceeds_whatever_the_budget() -> 
     assert (decision.decision, decision.reason) == ("back_out", "none of 4 hosts in wave 2 of 3 runs the release")
 
 
-@pytest.mark.parametrize(
-    ("window_open", "on_hold", "words"),
-    [
-        (False, False, "the change window is closed"),
-        (True, True, "the RFC is on hold"),
-        (None, False, "could not be found out"),
-        (True, None, "could not be found out"),
-    ],
-)
-def test_a_rfc_that_does_not_allow_the_next_wave_holds_unless_there_is_none(window_open: Any, on_hold: Any, words: str) -> None:
-    decision = decide(gate(window_open=window_open, on_hold=on_hold))
-    assert decision.decision == "hold"
-    assert words in decision.reason
-    assert decide(gate(window_open=window_open, on_hold=on_hold, wave=3)).decision == "proceed"
+def test_what_stops_the_next_wave_holds_unless_there_is_none() -> None:
+    decision = decide(gate(stop="the RFC is on hold"))
+    assert (decision.decision, decision.reason) == ("hold", "the RFC is on hold; 4 of 4 hosts in wave 2 of 3 active")
+    assert decide(gate(stop="the RFC is on hold", wave=3)).decision == "proceed"
 
 
 @pytest.mark.parametrize("counts", [WaveCounts(5, 4), WaveCounts(3, 4), WaveCounts(0, 0), WaveCounts(4, 5, undone=-1), WaveCounts(30, 30)])
@@ -147,8 +135,7 @@ def test_only_a_known_and_good_outcome_proceeds(inputs: GateInputs) -> None:
     assert counts.bad <= inputs.rollout.wave_budget.at_most(counts.size)
     assert max(inputs.bad_so_far, counts.bad) <= inputs.rollout.total_budget.at_most(inputs.total)
     if inputs.wave < inputs.of:
-        assert inputs.window_open is True
-        assert inputs.on_hold is False
+        assert inputs.stop == ""
 
 
 @given(INPUTS, st.integers(0, 5), st.integers(0, 5), st.sampled_from(["failed", "lost"]))
@@ -191,9 +178,9 @@ def test_staging_never_backs_out_and_proceeds_only_within_budget(waves: list[Sta
 
 
 def test_a_package_that_is_not_trusted_any_more_holds_what_would_start() -> None:
-    held = decide(gate(distrust="nobody signed it"))
+    held = decide(gate(stop="nobody signed it"))
     assert held == GateDecision("hold", "nobody signed it; 4 of 4 hosts in wave 2 of 3 active")
-    assert decide(gate(wave=3, distrust="nobody signed it")).decision == "proceed"
-    assert decide(gate(3, failed=1, distrust="nobody signed it")).decision == "back_out"
+    assert decide(gate(wave=3, stop="nobody signed it")).decision == "proceed"
+    assert decide(gate(3, failed=1, stop="nobody signed it")).decision == "back_out"
     assert decide_staging([StageCounts(2, 2)], Rollout(), "nobody signed it") == GateDecision("hold", "nobody signed it")
     assert decide_staging([StageCounts(2, 1, 1)], Rollout(), "nobody signed it").reason.startswith("1 of 2 hosts of wave 1")

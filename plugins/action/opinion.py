@@ -1,0 +1,43 @@
+# Copyright (c) Tidegate maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Controller side of tidegate.release.opinion."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ansible_collections.tidegate.release.plugins.plugin_utils.action_base import TidegateAction
+from ansible_collections.tidegate.release.plugins.plugin_utils.attesting import find_release
+from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.home import open_library
+from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.keys import LIBRARIES, load_signer
+from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.opinion import Opinion
+from ansible_collections.tidegate.release.plugins.plugin_utils.opining import opine
+from ansible_collections.tidegate.release.plugins.plugin_utils.policy.model import load_policy
+from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.journal import utc_now
+from ansible_collections.tidegate.release.plugins.plugin_utils.settings import home, optional_home, secret
+
+
+class ActionModule(TidegateAction):
+    """Sign what somebody thinks of a package."""
+
+    module = "opinion"
+    libraries = ("SQLAlchemy", "jmespath", "jsonschema", *LIBRARIES)
+
+    def execute(self, options: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
+        signer = load_signer(home(options, "key"), secret(options, "key_passphrase"))
+        policy = load_policy(optional_home(options, "policy"))
+        library = open_library(home(options, "dsl")).repository(options["name"])
+        release = find_release(library, options["name"], options["version"], options["digest"])
+        given = {key: options[key] for key in ("score", "blocking", "functionality", "usability")}
+        opinion = Opinion(role=options["role"] or "", **given)
+        name, opinion, changed = opine(library, release, policy, signer, opinion, utc_now(), write=not self._task.check_mode)
+        blocks = ", and it must not go live" if opinion.blocking else ""
+        return {
+            "changed": changed,
+            "msg": f"{name} gives {release.name} {release.version} {opinion.score} of 5 as {opinion.role}{blocks}",
+            "version": release.version,
+            "digest": release.digest,
+            "person": name,
+            "role": opinion.role,
+        }

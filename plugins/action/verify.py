@@ -1,0 +1,112 @@
+# Copyright (c) Tidegate maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Controller side of tidegate.release.verify."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from ansible import constants
+from ansible_collections.tidegate.release.plugins.module_utils.lab.hosts import Lab as Hosts
+from ansible_collections.tidegate.release.plugins.module_utils.lab.machine import choose_mode
+from ansible_collections.tidegate.release.plugins.module_utils.lab.processes import LabError
+from ansible_collections.tidegate.release.plugins.plugin_utils.action_base import TidegateAction
+from ansible_collections.tidegate.release.plugins.plugin_utils.errors import TidegateError
+from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.keys import LIBRARIES, load_signer
+from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.journal import utc_now
+from ansible_collections.tidegate.release.plugins.plugin_utils.settings import home, optional_home, secret
+from ansible_collections.tidegate.release.plugins.plugin_utils.verification.scene import Lab
+from ansible_collections.tidegate.release.plugins.plugin_utils.verifying import (
+    Asked,
+    Place,
+    check_signer,
+    claim,
+    describe,
+    prepare,
+    sign_result,
+    verify,
+)
+
+_SHOWN = 20  # differences and reasons that the message lists
+
+
+class ActionModule(TidegateAction):
+    """Verify a package on a lab and sign what came of it."""
+
+    module = "verify"
+    libraries = ("SQLAlchemy", "ansible-runner", "jmespath", "jsonschema", "molecule", "pytest-testinfra", *LIBRARIES)
+
+    def execute(self, options: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
+        dsl, policy = home(options, "dsl"), optional_home(options, "policy")
+        rfc = None if options["name"] else home(options, "rfc")
+        asked = Asked(rfc, options["name"], options["version"], options["digest"])
+        subject = prepare(asked, dsl, home(options, "cmdb"), policy, options["hosts"], utc_now())
+        release, plan = subject.release, subject.plan
+        key = optional_home(options, "key")
+        signer = load_signer(key, secret(options, "key_passphrase")) if key else None
+        person = check_signer(subject.policy, signer) if signer else ""
+        doubles = {double: host.name for double, host in plan.hosts.items()}
+        result: dict[str, Any] = {
+            "changed": False,
+            "version": release.version,
+            "digest": release.digest,
+            "doubles": doubles,
+            "live": sorted(doubles.values()),
+        }
+        if options["only_plan"] or self._task.check_mode:
+            return result | {"msg": f"{release.name} {release.version} is verified on {len(doubles)} hosts: {', '.join(describe(plan))}"}
+        said, output, path = self._verify(options, subject, dsl, policy)
+        now = utc_now()
+        signed = sign_result(dsl, release, said, signer, now) if signer else False
+        passed = said["result"] == "PASSED"
+        parity, tests = said["parity"], len(said["passedTests"])
+        head = (
+            f"{release.name} {release.version}: {said['result']}, {tests} tests passed, {len(said['failedTests'])} failed, "
+            f"the lab is like live by {parity['score']} of 100, "
+            f"the back-out was {'' if said['rehearsal']['backedOut'] else 'not '}rehearsed"
+            f"{f', signed by {person}' if signed else ', signed by nobody'}"
+        )
+        lines = [head, *(f"  {reason}" for reason in said["reasons"][:_SHOWN])]
+        lines += [f"  different from live: {one}" for one in parity["differences"][:_SHOWN]]
+        if not passed:
+            lines += [f"  skipped: {name}" for name in said["warnedTests"][:_SHOWN]]
+            lines += [f"What the scenario said last, all of it is in {path}:", output] if said["reasons"] else []
+        return result | {"changed": True, "failed": not passed, "msg": "\n".join(lines), "result": said["result"], "test_result": said}
+
+    def _verify(self, options: dict[str, Any], subject: Any, dsl: str, policy: str | None) -> tuple[dict[str, Any], str, Path]:
+        """Run it in a directory that stays when it did not pass, and never leave a lab host behind."""
+        given = options["path"]
+        lab = options["lab"] or {}
+        try:
+            mode, warning = choose_mode(lab.get("mode") or "auto")
+        except LabError as error:
+            raise TidegateError(str(error)) from error
+        if warning:
+            self._display.warning(warning)
+        path = Path(given).absolute() if given else Path(tempfile.mkdtemp(prefix="tidegate-verify-"))
+        claim(path)
+        settings = {key: value for key, value in lab.items() if key != "mode" and value is not None}
+        place = Place(
+            path=path,
+            dsl=dsl if "://" in dsl else str(Path(dsl).absolute()),
+            lab=Lab(mode, **settings),
+            policy=policy,
+            inventory=tuple(options["inventory"]),
+            collections=os.pathsep.join(constants.COLLECTIONS_PATHS),
+            timeout=options["timeout"],
+        )
+        try:
+            said, played = verify(subject, place, options["live"], utc_now())
+        finally:
+            try:
+                Hosts(str(path / "lab")).down()
+            except LabError as error:
+                self._display.warning(f"the lab in {path} could not be taken down: {error}")
+        if said["result"] == "PASSED" and not given:
+            shutil.rmtree(path, ignore_errors=True)
+        return said, played.output, path

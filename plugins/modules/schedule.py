@@ -1,0 +1,75 @@
+#!/usr/bin/python
+# Copyright (c) Tidegate maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Keep the forward schedule of releases."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: schedule
+short_description: Enter RFCs ahead of time, and publish the forward schedule of releases
+version_added: 0.1.0
+description:
+  - The CMDB has a register of changes. A deployment enters its RFC by itself; this enters RFCs that are still to come, with the CIs
+    that their scope selects now, so that M(tidegate.release.clear) finds changes that would meet, at one CI or at directly related ones.
+  - Publishes what is to come as an iCalendar file that other calendars can subscribe to.
+author:
+  - Tidegate maintainers (@tidegate)
+extends_documentation_fragment:
+  - tidegate.release.homes.cmdb
+options:
+  rfcs:
+    description: RFCs to enter, or to enter anew as they read now; each as O(tidegate.release.clear#module:rfc) takes it.
+    type: list
+    elements: str
+    default: []
+  withdraw:
+    description: Numbers of RFCs to take out of the register. One that has an open deployment stays, and the task fails.
+    type: list
+    elements: str
+    default: []
+  dest:
+    description: The C(.ics) file to write, with an event for each change that is not over.
+    type: path
+attributes:
+  check_mode:
+    description: Can run in check mode and say what it would do.
+    support: full
+    details: The file is then compared with the register as it is.
+  diff_mode:
+    description: Returns what changed when in diff mode.
+    support: full
+  platform:
+    description: Target platforms.
+    platforms: posix
+    support: full
+notes:
+  - Runs on the controller, whatever the connection of the host is.
+seealso:
+  - module: tidegate.release.clear
+"""
+
+EXAMPLES = r"""
+- name: Plan ahead
+  tidegate.release.schedule:
+    rfcs:
+      - /srv/rfcs/CHG0030001.yml
+      - /srv/rfcs/CHG0030002.yml
+    dest: /srv/www/releases.ics
+    cmdb: /srv/cmdb.sqlite
+"""
+
+RETURN = r"""
+entered:
+  description: Numbers of the RFCs that were entered, or entered anew because they read otherwise.
+  type: list
+  elements: str
+  returned: success
+  sample: [CHG0030001]
+withdrawn:
+  description: Numbers of the RFCs that were taken out.
+  type: list
+  elements: str
+  returned: success
+"""

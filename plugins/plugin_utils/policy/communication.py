@@ -1,0 +1,110 @@
+# Copyright (c) Tidegate maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Who is told how a change goes, and in which words. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from string import Template
+from typing import TYPE_CHECKING, Any, Literal
+
+from ..documents import Document
+from .findings import Finding, failed, not_applicable, passed
+
+if TYPE_CHECKING:
+    from ..rfc.model import Rfc
+    from .facts import Facts
+
+Event = Literal["cleared", "start", "hold", "back_out", "done"]
+_WORDS = ("rfc", "release", "version", "title", "sentence", "event", "state")
+_USUAL = "$title: $sentence"
+_LONGEST = 4000  # characters of a message
+
+
+@dataclass(frozen=True)
+class Channel:
+    """Where the addresses of a channel are; they hold secrets, so they are never in a document. One of the two is set."""
+
+    environment: str = ""
+    file: str = ""
+
+
+@dataclass(frozen=True)
+class Communication:
+    """``tell``: the channels that are told of each event. ``templates``: what is said of it in place of the usual words."""
+
+    required: bool = False
+    channels: Mapping[str, Channel] = field(default_factory=dict)
+    tell: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    templates: Mapping[str, str] = field(default_factory=dict)
+
+    def listeners(self, event: str, stakeholders: Iterable[str]) -> tuple[str, ...]:
+        """The channels that are told of an event: those of the policy, and those stakeholders of the RFC that are channels."""
+        return tuple(dict.fromkeys((*self.tell.get(event, ()), *(name for name in stakeholders if name in self.channels))))
+
+    def message(self, event: str, values: Mapping[str, str]) -> str:
+        """What is said of an event. The values are put in once, so nothing in them is ever taken for a template."""
+        text = Template(self.templates.get(event, _USUAL)).substitute({word: plain(values.get(word, "")) for word in _WORDS})
+        return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"
+
+
+def communication_of(given: Mapping[str, Any]) -> Communication:
+    """The section ``communication`` of a policy that was checked."""
+    return Communication(
+        given.get("required", False),
+        {name: Channel(**where) for name, where in given.get("channels", {}).items()},
+        {event: tuple(names) for event, names in given.get("tell", {}).items()},
+        given.get("templates", {}),
+    )
+
+
+def check_communication(document: Document) -> None:
+    """Note a channel of the section ``communication`` that is not there, and a template that can't be filled in."""
+    given = document.data.get("communication", {})
+    if not isinstance(given, dict):
+        return  # and that was said already
+    channels, tell, templates = (given.get(name, {}) for name in ("channels", "tell", "templates"))
+    if document.is_good(("communication", "channels")) or "channels" not in given:
+        for event, names in tell.items() if isinstance(tell, dict) else ():
+            for index, name in enumerate(names if isinstance(names, list) else ()):
+                place = ("communication", "tell", event, index)
+                if document.is_good(place) and name not in channels:
+                    document.problem(place, f"{name!a} is not one of the channels", "enter it under communication.channels, or correct it")
+    for event, text in templates.items() if isinstance(templates, dict) else ():
+        where = ("communication", "templates", event)
+        if document.is_good(where) and (wrong := _wrong(text)):
+            words = ", ".join(f"${word}" for word in _WORDS)
+            document.problem(where, f"the template of {event} has {wrong}", f"use {words}, and $$ for a dollar")
+
+
+def communication(facts: Facts, rfc: Rfc) -> Finding:
+    """The control: the people whom it concerns are told by a plan, and can be told."""
+    wanted = facts.known(facts.policy, "policy").communication
+    if not wanted.required:
+        return not_applicable("the policy asks for no communication plan")
+    if not rfc.communication_plan.strip():
+        return failed("there is no communication plan", "write in communication_plan who is told what, when and by whom")
+    if not any(wanted.tell.values()):
+        return failed("the policy tells nobody of anything", "name channels under communication.tell in the policy")
+    unusable = facts.known(facts.channels, "channels")
+    strangers = [f"the stakeholder {plain(name)} has no channel" for name in rfc.stakeholders if name not in wanted.channels]
+    named = {name for names in wanted.tell.values() for name in names} | {name for name in rfc.stakeholders if name in wanted.channels}
+    lacking = strangers + [f"the channel {name} can't be used: {unusable[name]}" for name in sorted(named) if unusable.get(name)]
+    if lacking:
+        return failed("\n".join(lacking), "enter the channel in the policy, and its address where the policy says that it is")
+    return passed(f"there is a communication plan, and {len(named)} channel{'s' if len(named) > 1 else ''} can be used")
+
+
+def plain(text: str) -> str:
+    """A text on one line, without signs that do something."""
+    return " ".join("".join(sign if sign.isprintable() else " " for sign in text).split())
+
+
+def _wrong(text: str) -> str:
+    template = Template(text)
+    if not template.is_valid():
+        return "a $ that stands for nothing"
+    unknown = [name for name in template.get_identifiers() if name not in _WORDS]
+    return f"${unknown[0]}, which stands for nothing" if unknown else ""

@@ -1,0 +1,98 @@
+# Copyright (c) Tidegate maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The register of changes, read: what is planned when and for which CIs, and what would get in each other's way."""
+
+from __future__ import annotations
+
+import contextlib
+from collections import defaultdict
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from ..cmdb.schema import schema
+from .model import REVIEW, Rfc
+
+with contextlib.suppress(ImportError):
+    import sqlalchemy as sa
+
+if TYPE_CHECKING:
+    from ..cmdb.store import Cmdb
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A change in the register that is still to be done; ``sites`` are those of its ``cis``."""
+
+    number: str
+    state: int
+    release: str
+    version: str
+    short_description: str
+    start: datetime
+    end: datetime
+    updated: datetime
+    cis: tuple[str, ...]
+    sites: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Overlap:
+    """A change whose window overlaps with another's, and how they meet: at a CI of both, or at two that are related."""
+
+    other: Planned
+    meeting: tuple[str, ...]
+
+
+def planned(cmdb: Cmdb, after: datetime, before: datetime | None = None) -> list[Planned]:
+    """The changes that are not done, cancelled or over by ``after``, and start before ``before``; in order of their start."""
+    t = schema()
+    c = t.change.c
+    wanted = [c.state < REVIEW, c.work_end.is_(None), c.end_date > after, *([c.start_date < before] if before else [])]
+    cis: dict[str, list[tuple[str, str | None]]] = defaultdict(list)
+    with cmdb.read() as connection:
+        rows = connection.execute(sa.select(t.change).where(*wanted).order_by(c.start_date, c.number)).all()
+        join = sa.join(t.change_ci, t.change, t.change_ci.c.number == c.number).outerjoin(t.ci, t.ci.c.name == t.change_ci.c.ci)
+        listed = sa.select(t.change_ci.c.number, t.change_ci.c.ci, t.ci.c.site).select_from(join).where(*wanted)
+        for number, name, site in connection.execute(listed):
+            cis[number].append((name, site))
+    return [
+        Planned(
+            row.number,
+            row.state,
+            row.release,
+            row.version,
+            row.short_description,
+            row.start_date,
+            row.end_date,
+            row.updated,
+            tuple(sorted(name for name, _site in cis[row.number])),
+            tuple(sorted({site for _name, site in cis[row.number] if site})),
+        )
+        for row in rows
+    ]
+
+
+def overlapping(cmdb: Cmdb, rfc: Rfc, cis: Collection[str]) -> list[Overlap]:
+    """The planned changes whose window overlaps with that of ``rfc``, and that change one of ``cis`` or a CI directly related to one."""
+    others = [other for other in planned(cmdb, rfc.start_date, rfc.end_date) if other.number != rfc.number]
+    if not others:
+        return []
+    near: dict[str, str] = {name: name for name in cis}
+    for relation in cmdb.relations(cis):
+        source, target = relation["source"], relation["target"]
+        sentence = f"{source} {relation['kind']} {target}"
+        for own, neighbour in ((source, target), (target, source)):
+            if own in cis:
+                near.setdefault(neighbour, sentence)
+    found = (Overlap(other, tuple(dict.fromkeys(near[name] for name in other.cis if name in near))) for other in others)
+    return [overlap for overlap in found if overlap.meeting]
+
+
+def withdraw(cmdb: Cmdb, numbers: Iterable[str]) -> None:
+    """Take changes out of the register."""
+    t = schema()
+    with cmdb.begin() as connection:
+        connection.execute(t.change.delete().where(t.change.c.number.in_(list(numbers))))

@@ -1,0 +1,147 @@
+# Copyright (c) Tidegate maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What came of a verification: its tests, the rehearsal of the back-out, and the test result that is signed. Pure."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from .parity import Parity
+
+PASSED, WARNED, FAILED = "PASSED", "WARNED", "FAILED"
+_LISTED = 10_000  # tests that the evidence names
+_REASONS = 20
+
+
+@dataclass(frozen=True)
+class Results:
+    """Tests by name. ``details``: why those failed that did. ``cut_short``: a run of them did not come to its end.
+
+    ``last``: when, in seconds of the clock, each test that passed had passed.
+    """
+
+    passed: tuple[str, ...] = ()
+    failed: tuple[str, ...] = ()
+    skipped: tuple[str, ...] = ()
+    details: Mapping[str, str] = field(default_factory=dict)
+    cut_short: bool = False
+    last: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True)
+class Rehearsal:
+    """What was done with which package in the lab. ``former``: the digests of what it took the place of, ``""`` for nothing.
+
+    ``tests``: how many passed after the back-out. ``fault``: what went wrong, in words.
+    """
+
+    digest: str
+    deployed: bool = False
+    backed_out: bool = False
+    tests: int = 0
+    former: tuple[str, ...] = ()
+    fault: str = ""
+
+
+def read_tests(text: str) -> Results:
+    """What the plugin for pytest wrote; a line that can't be read is a run that was cut short."""
+    results: dict[str, str] = {}
+    details: dict[str, str] = {}
+    times: dict[str, float] = {}
+    open_runs, cut_short = 0, False
+    for line in text.splitlines():
+        try:
+            said = json.loads(line)
+            event = said["event"]
+            if event == "test":
+                name, outcome = str(said["name"]), str(said["outcome"])
+                # Run twice, after deployment and after back-out, a test has passed when it never failed.
+                if results.get(name) != "failed":
+                    results[name], details[name], times[name] = outcome, str(said["detail"]), float(said["at"])
+            elif event == "start":
+                cut_short |= open_runs > 0
+                open_runs = 1
+            elif event == "finish":
+                open_runs = 0
+        except (ValueError, KeyError, TypeError):
+            cut_short = True
+    named = {outcome: tuple(name for name in sorted(results) if results[name] == outcome) for outcome in ("passed", "skipped")}
+    failed = tuple(name for name in sorted(results) if results[name] not in ("passed", "skipped"))
+    return Results(
+        passed=named["passed"],
+        failed=failed,
+        skipped=named["skipped"],
+        details={name: details[name] for name in failed},
+        cut_short=cut_short or open_runs > 0,
+        last=tuple(times[name] for name in named["passed"]),
+    )
+
+
+def count_events(events: Iterable[Mapping[str, Any]]) -> dict[str, int]:
+    """How many tasks ended how, by the events of ansible-runner."""
+    words = {"runner_on_ok": "ok", "runner_on_failed": "failed", "runner_on_unreachable": "unreachable", "runner_on_skipped": "skipped"}
+    counted: Counter[str] = Counter()
+    for event in events:
+        kind = words.get(str(event.get("event")))
+        if kind:
+            counted[kind] += 1
+    return {kind: counted[kind] for kind in words.values()}
+
+
+def reasons(tests: Results, rehearsal: Rehearsal, ended: str, digest: str) -> list[str]:
+    """Why it has not passed, in words; empty when it has. ``ended``: how the scenario ended if not well."""
+    found = [ended] if ended else []
+    found += [f"the test {name} failed: {tests.details.get(name, '')}".rstrip(": ") for name in tests.failed]
+    if tests.cut_short:
+        found.append("a run of the tests was cut short")
+    if not tests.passed:
+        found.append("no test was run that passed, and what nobody tested is not verified")
+    if rehearsal.digest != digest:
+        found.append(f"the back-out was rehearsed with {rehearsal.digest or 'nothing'}, not with {digest}")
+    if not rehearsal.deployed or not rehearsal.backed_out:
+        what = "backed out" if rehearsal.deployed else "deployed"
+        found.append(f"the release was not {what} everywhere in the lab" + (f": {rehearsal.fault}" if rehearsal.fault else ""))
+    elif not rehearsal.tests:
+        found.append("nothing was tested after the back-out")
+    return found
+
+
+def predicate(
+    tests: Results,
+    rehearsal: Rehearsal,
+    parity: Parity,
+    *,
+    ended: str,
+    digest: str,
+    events: Mapping[str, int],
+    hosts: Mapping[str, str],
+    scenario: str,
+) -> dict[str, Any]:
+    """The predicate of an in-toto test result, v0.1, about the package ``digest``, and what Tidegate adds to it.
+
+    ``hosts``: the lab's hosts, and which live ones they were doubles of; ``scenario``: the sha256 of what was run.
+    """
+    why = reasons(tests, rehearsal, ended, digest)
+    return {
+        "result": FAILED if why else WARNED if tests.skipped else PASSED,
+        "configuration": [{"name": "scenario", "digest": {"sha256": scenario}}],
+        "passedTests": list(tests.passed[:_LISTED]),
+        "warnedTests": list(tests.skipped[:_LISTED]),
+        "failedTests": list(tests.failed[:_LISTED]),
+        "reasons": why[:_REASONS],
+        "rehearsal": {
+            "digest": rehearsal.digest,
+            "deployed": rehearsal.deployed,
+            "backedOut": rehearsal.backed_out,
+            "tests": rehearsal.tests,
+            "from": list(rehearsal.former),
+        },
+        "parity": parity.to_dict(),
+        "events": dict(events),
+        "hosts": dict(hosts),
+    }

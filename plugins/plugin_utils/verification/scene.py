@@ -1,0 +1,215 @@
+# Copyright (c) Tidegate maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The directory that a verification runs in: the lab's policy, RFCs and inventory, and the scenario that is played.
+
+Nothing in it leads to a live host: what says how to reach one is left out of the doubles, and so is what would compute it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from ..dsl.home import Library
+from ..dsl.oci import canonical
+from ..dsl.package import TITLE, Package
+from ..errors import IntegrityError, TidegateError
+from ..policy.model import DEFAULT
+from ..trusting import Release
+from .miniature import Miniature
+
+RFC = "CHG0000001"  # the number of the release's own RFC in the lab
+INVENTORY = "tidegate.release.cmdb"
+
+_SHIPPED = Path(__file__).parents[3] / "roles" / "verify" / "files" / "scenario"
+_PLUGIN = Path(__file__).with_name("pytest_results.py")
+_DOCUMENT = 4 << 20  # bytes of a file of a scenario
+# How a host is reached, where releases go there, and what its site has: each lab host has its own.
+_CONNECTION = ("ansible_", "tidegate_root", "tidegate_become", "tidegate_mirror")
+_CI_KEYS = ("name", "class", "site", "environment")
+_INVENTORY_KEYS = ("compose", "groups", "keyed_groups", "strict")
+
+
+@dataclass(frozen=True)
+class Lab:
+    """Where lab hosts are: ``mode`` is isolated, user or local; the rest is as the module lab has it."""
+
+    mode: str
+    network: str = "127.0.1"
+    first: int = 1
+    port: int = 2022
+    disk: str = "1g"
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A verification's directory. ``before``: what is installed on each double before the release comes; ``lacking``: what can't be."""
+
+    path: Path
+    before: Mapping[str, frozenset[tuple[str, str, str]]]
+    lacking: tuple[str, ...]
+
+    @property
+    def cmdb(self) -> Path:
+        """The CMDB of the lab."""
+        return self.path / "cmdb.sqlite"
+
+    @property
+    def results(self) -> Path:
+        """Where the tests write what came of them."""
+        return self.path / "tests.jsonl"
+
+    @property
+    def scenario(self) -> Path:
+        """What molecule plays."""
+        return self.path / "molecule" / "verify"
+
+    def fingerprint(self) -> str:
+        """The sha256 of what is played: of each file its name and content."""
+        files = sorted(path for path in self.scenario.rglob("*") if path.is_file())
+        listed = [[str(path.relative_to(self.scenario)), hashlib.sha256(path.read_bytes()).hexdigest()] for path in files]
+        return hashlib.sha256(canonical(listed)).hexdigest()
+
+    def facts(self) -> dict[str, Any]:
+        """What the lab's hosts were found to be, and what was installed there before; nothing of a host that nobody looked at."""
+        found: dict[str, Any] = {}
+        for double, releases in self.before.items():
+            try:
+                facts = json.loads((self.path / "facts" / f"{double}.json").read_text(encoding="utf-8"))
+                found[double] = {**facts, "releases": [list(one) for one in sorted(releases)]}
+            except (OSError, ValueError, TypeError):
+                continue
+        return found
+
+
+def build(
+    path: Path,
+    plan: Miniature,
+    attributes: Mapping[str, Mapping[str, Any]],
+    library: Library,
+    release: Release,
+    package: Package,
+    lab: Lab,
+    policy: str | None,
+    inventory: Iterable[str],
+    now: datetime,
+) -> Scene:
+    """Write the directory ``path``. ``attributes`` are those of the live CIs, by name.
+
+    Raises :class:`TidegateError` when the release's own scenario or the inventory can't be used.
+    """
+    there = {one: library.repository(one[0]).resolve(one[0], one[1]) == one[2] for one in plan.releases}
+    lacking = tuple(f"{name} {version}, which is live, is not in the DSL" for (name, version, _digest), is_in in there.items() if not is_in)
+    before = {double: frozenset(one for one in host.releases if there[one]) for double, host in plan.hosts.items()}
+    scene = Scene(path, before, lacking)
+    _write(path / "policy.yml", _policy(policy))
+    _write(path / "inventory" / "cmdb.yml", _inventory(inventory, scene.cmdb))
+    _write(path / f"{RFC}.yml", _rfc(RFC, release, sorted(plan.hosts), now))
+    former = []
+    for number, one in enumerate((one for one in plan.releases if there[one]), start=2):
+        doubles = sorted(double for double, releases in before.items() if one in releases)
+        _write(path / f"CHG{number:07}.yml", _rfc(f"CHG{number:07}", Release(*one), doubles, now))
+        former.append(f"CHG{number:07}")
+    hosts = [_double(double, plan, attributes.get(plan.hosts[double].name, {})) for double in sorted(plan.hosts)]
+    variables = {"hosts_of_the_lab": hosts, "former": former, "release": RFC, "lab": vars(lab), "work": str(path)}
+    _write(path / "scene.json", variables)
+    for source in sorted(one for one in _SHIPPED.rglob("*") if one.is_file() and "__pycache__" not in one.parts):
+        _put(scene.scenario / source.relative_to(_SHIPPED), source.read_bytes())
+    for name, content in own_scenario(library, release.name, package).items():
+        _put(scene.scenario / name, content)
+    _put(path / "python" / "tidegate_test_results.py", _PLUGIN.read_bytes())
+    (path / "facts").mkdir()
+    return scene
+
+
+def own_scenario(library: Library, name: str, package: Package) -> dict[str, bytes]:
+    """The files of the release's own scenario, by their paths in it; they take the place of those that are shipped."""
+    folder = package.manifest.scenario
+    if folder is None:
+        return {}
+    package.manifest.check()  # its names become paths
+    files = {}
+    for part in package.documentation:
+        title = part.annotations.get(TITLE, "")
+        if title.startswith(f"{folder}/") and title in package.manifest.documentation:
+            content = library.repository(name).read_blob(part.digest, _DOCUMENT)
+            files[title.removeprefix(f"{folder}/")] = content
+    if not files:
+        raise IntegrityError(
+            f"the package of {name} {package.manifest.version} lacks its scenario {folder}; archive it again under a new version"
+        )
+    return files
+
+
+def _policy(path: str | None) -> dict[str, Any]:
+    """What of the policy holds in the lab too: who signs packages, and how a rollout goes. What live alone can have is not asked."""
+    given = yaml.safe_load(Path(path or DEFAULT).read_text(encoding="utf-8"))
+    policy: dict[str, Any] = {"schema": 1, "approvals": {"standard": 0}}
+    policy.update({key: given[key] for key in ("people", "rollout") if given.get(key)})
+    if "package" in (given.get("trust") or {}):
+        policy["trust"] = {"package": given["trust"]["package"]}
+    return policy
+
+
+def _inventory(sources: Iterable[str], cmdb: Path) -> dict[str, Any]:
+    """The inventory of the lab's CMDB: what the live one computes, but for how hosts are reached."""
+    inventory: dict[str, Any] = {"plugin": INVENTORY, "cmdb": str(cmdb)}
+    for source in sources:
+        path = Path(source)
+        if not path.name.endswith((".yml", ".yaml")) or not path.is_file():
+            continue
+        try:
+            given = yaml.safe_load(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError, yaml.YAMLError) as error:
+            raise TidegateError(f"the inventory {source} can't be read: {' '.join(str(error).split())}") from error
+        if isinstance(given, dict) and given.get("plugin") == INVENTORY:
+            inventory.update({key: given[key] for key in _INVENTORY_KEYS if key in given})
+    compose = inventory.get("compose")
+    if isinstance(compose, dict):
+        inventory["compose"] = {key: value for key, value in compose.items() if not str(key).startswith(_CONNECTION)}
+    return inventory
+
+
+def _rfc(number: str, release: Release, hosts: list[str], now: datetime) -> dict[str, Any]:
+    start = now.replace(microsecond=0) - timedelta(hours=1)
+    return {
+        "schema": 1,
+        "number": number,
+        "type": "standard",
+        "state": -2,
+        "risk": 4,
+        "impact": 3,
+        "short_description": f"{release.name} {release.version} in the lab",
+        "requested_by": "tidegate",
+        "start_date": start.isoformat(),
+        "end_date": (start + timedelta(days=1)).isoformat(),
+        "backout_plan": "It is a lab.",
+        "test_plan": "The scenario.",
+        "release": {"name": release.name, "version": release.version, "digest": release.digest},
+        "scope": f"[?contains(`{json.dumps(hosts)}`, name)]",
+        "approvals": [],
+    }
+
+
+def _double(double: str, plan: Miniature, attributes: Mapping[str, Any]) -> dict[str, Any]:
+    host = plan.hosts[double]
+    own = {key: value for key, value in attributes.items() if not key.startswith(_CONNECTION) and key not in _CI_KEYS}
+    return {**own, "name": double, "class": host.class_, "site": host.site, "environment": "lab"}
+
+
+def _write(path: Path, document: Mapping[str, Any]) -> None:
+    """JSON is YAML, and nobody but a program reads it."""
+    _put(path, json.dumps(document, indent=1).encode())
+
+
+def _put(path: Path, content: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)

@@ -1,0 +1,204 @@
+# Copyright (c) Tidegate maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""People are told how a change goes, by real messages to a receiver; one that does not arrive is a warning and nothing more."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible_collections.tidegate.release.plugins.plugin_utils import telling
+from ansible_collections.tidegate.release.plugins.plugin_utils.policy.communication import Channel, Communication
+from fleet import Fleet
+
+SECRET = "s3cr3t-t0ken"  # noqa: S105 - a test's own
+BROKEN = {"hooks": {"stop": {"command": ["bin/stop"], "timeout": 10}, "start": {"command": ["bin/nothing"], "timeout": 10}}}
+
+
+@dataclass
+class Receiver:
+    """What takes messages, and how it behaves: ``take``, ``hang`` or ``refuse``."""
+
+    port: int = 0
+    behaviour: str = "take"
+    messages: list[dict[str, Any]] = field(default_factory=list)
+    over: threading.Event = field(default_factory=threading.Event)
+
+    @property
+    def url(self) -> str:
+        return f"json://tidegate:{SECRET}@127.0.0.1:{self.port}/hook"
+
+    @property
+    def titles(self) -> list[str]:
+        return [message["title"] for message in self.messages]
+
+
+@pytest.fixture
+def receivers() -> Iterator[list[Receiver]]:
+    with contextlib.ExitStack() as stack:
+        yield [stack.enter_context(_serve()) for _ in range(3)]
+
+
+@contextlib.contextmanager
+def _serve() -> Iterator[Receiver]:
+    receiver = Receiver()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            content = self.rfile.read(int(self.headers["Content-Length"]))
+            if receiver.behaviour == "hang":
+                receiver.over.wait(60)
+                return
+            if receiver.behaviour == "take":
+                receiver.messages.append(json.loads(content))
+            self.send_response(200 if receiver.behaviour == "take" else 403)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, format: str, *args: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.daemon_threads = True
+    receiver.port = server.server_address[1]
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield receiver
+    finally:
+        receiver.over.set()
+        server.shutdown()
+        server.server_close()
+        thread.join(10)
+
+
+def test_a_hanging_and_a_refusing_channel_neither_stop_the_others_nor_are_waited_for(
+    receivers: list[Receiver], monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    good, hanging, refusing = receivers
+    hanging.behaviour, refusing.behaviour = "hang", "refuse"
+    monkeypatch.setattr(telling, "LIMIT", 3.0)
+    began = time.monotonic()
+    addresses = {
+        "hanging": [hanging.url],
+        "good": [good.url],
+        "refusing": [refusing.url],
+        "nowhere": ["json://127.0.0.1:1/"],
+        "odd": ["nothing://x", good.url],
+        "worse": ["://"],
+    }
+    why = telling._send(addresses, "CHG0001: held", "why <b>not</b>")
+    assert time.monotonic() - began < 5
+    assert set(why) == {"hanging", "refusing", "nowhere", "odd", "worse"}
+    assert "did not answer within 3 s" in why["hanging"]
+    assert [(message["title"], message["message"]) for message in good.messages] == [("CHG0001: held", "why <b>not</b>")] * 2
+    said = capfd.readouterr()
+    assert SECRET not in str(why)
+    assert said.out + said.err == ""
+
+
+def test_addresses_come_from_the_environment_or_a_file_and_are_never_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "urls").write_text(f"json://{SECRET}@one.example\njson://{SECRET}@two.example\n")
+    (tmp_path / "none").write_text(f"{SECRET}\n")
+    (tmp_path / "bytes").write_bytes(b"\xff\xfe://")
+    monkeypatch.setenv("CHAT_URL", f"json://{SECRET}@one.example")
+    channels = {
+        "chat": Channel(environment="CHAT_URL"),
+        "file": Channel(file=str(tmp_path / "urls")),
+        "unset": Channel(environment="NOT_SET"),
+        "none": Channel(file=str(tmp_path / "none")),
+        "gone": Channel(file=str(tmp_path / "gone")),
+        "folder": Channel(file=str(tmp_path)),
+        "bytes": Channel(file=str(tmp_path / "bytes")),
+    }
+    found = telling.unusable(Communication(channels=channels))
+    assert [name for name, why in found.items() if not why] == ["chat", "file"]
+    assert "the environment variable NOT_SET has no address" in found["unset"]
+    assert SECRET not in str(found)
+    assert len(telling._addresses(channels["file"])) == 2
+
+
+def communication(receivers: list[Receiver]) -> dict[str, Any]:
+    names = ("chat", "desk", "ops")
+    return {
+        "channels": {name: {"environment": f"{name.upper()}_URL"} for name in names},
+        "tell": {event: ["chat"] for event in ("cleared", "start", "hold", "back_out", "done")},
+        "templates": {"done": "$rfc is $state: $sentence"},
+    }
+
+
+@pytest.fixture
+def told(fleet: Fleet, receivers: list[Receiver], monkeypatch: pytest.MonkeyPatch) -> Fleet:
+    for name, receiver in zip(("CHAT", "DESK", "OPS"), receivers, strict=True):
+        monkeypatch.setenv(f"{name}_URL", receiver.url)
+    fleet.write_policy(**fleet.policy, communication=communication(receivers))
+    return fleet
+
+
+def test_channels_and_stakeholders_are_told_of_each_event_once(told: Fleet, receivers: list[Receiver]) -> None:
+    chat, desk, ops = receivers
+    ops.behaviour = "hang"
+    rfc = told.rfc("CHG0001", "1.0", told.archive("1.0"), stakeholders=["desk", "ops", "nobody"], short_description="{{ 7 * 7 }} $rfc")
+    began = time.monotonic()
+    done = told.play("tidegate.release.deploy", {"tidegate_rfc": str(rfc)})
+    took = time.monotonic() - began
+    assert done.returncode == 0, done.stdout
+    assert set(told.served().values()) == {"1.0"}
+    assert chat.titles == [f"CHG0001 hello 1.0: {what}" for what in ("cleared", "started", "done")]
+    assert desk.titles == chat.titles
+    assert chat.messages[0]["message"].startswith("{{ 7 * 7 }} $rfc: CHG0001")
+    assert chat.messages[-1]["message"] == "CHG0001 is completed: CHG0001: hello 1.0 is live on 3 of 3 hosts."
+    said = " ".join(done.stdout.split())
+    assert "the channel ops was not told of start: an address" in said
+    assert "the stakeholder nobody has no channel" in said
+    assert SECRET not in done.stdout
+    assert not told.rows(f"select * from journal where cast(data as text) like '%{SECRET}%'")  # noqa: S608 - a test's own words
+    assert took < 3 * telling.LIMIT + 30
+
+    again = told.play("tidegate.release.deploy", {"tidegate_rfc": str(rfc)})
+    assert again.returncode == 0, again.stdout
+    assert len(chat.messages) == 3
+
+
+def test_a_back_out_and_a_hold_are_told(told: Fleet, receivers: list[Receiver]) -> None:
+    chat = receivers[0]
+    failed = told.deploy("CHG0001", "1.0", **BROKEN)
+    assert failed.returncode != 0
+    assert [title.split(": ")[1] for title in chat.titles] == ["cleared", "started", "backing out", "done"]
+    assert chat.messages[-1]["message"].startswith("CHG0001 is backed_out: ")
+    chat.messages.clear()
+    told.write_policy(
+        **{**told.policy, "rollout": {**told.policy["rollout"], "on_failure": "hold"}}, communication=communication(receivers)
+    )
+    held = told.deploy("CHG0002", "1.1", **BROKEN)
+    assert held.returncode != 0
+    assert [title.split(": ")[1] for title in chat.titles] == ["cleared", "started", "held"]
+    rfc = told.path / "CHG0002.yml"
+    undone = told.play("tidegate.release.backout", {"tidegate_rfc": str(rfc)})
+    assert undone.returncode == 0, undone.stdout
+    assert [title.split(": ")[1] for title in chat.titles][3:] == ["backing out", "done"]
+
+
+def test_a_communication_plan_can_be_asked_for(told: Fleet, receivers: list[Receiver], monkeypatch: pytest.MonkeyPatch) -> None:
+    told.write_policy(**told.policy, communication={**communication(receivers), "required": True})
+    digest = told.archive("1.0")
+    plain = told.rfc("CHG0001", "1.0", digest)
+    refused = told.play("tidegate.release.clear", {"tidegate_rfc": str(plain)})
+    assert refused.returncode != 0
+    assert "there is no communication plan" in refused.stdout
+    planned = told.rfc("CHG0001", "1.0", digest, communication_plan="Mail on the day before.")
+    assert told.play("tidegate.release.clear", {"tidegate_rfc": str(planned)}).returncode == 0
+    monkeypatch.delenv("CHAT_URL")
+    refused = told.play("tidegate.release.clear", {"tidegate_rfc": str(planned)})
+    assert refused.returncode != 0
+    assert "the channel chat can't be used: the environment variable CHAT_URL has no address" in " ".join(refused.stdout.split())
+    assert receivers[0].messages == []  # clearing tells nobody

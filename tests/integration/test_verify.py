@@ -1,0 +1,178 @@
+# Copyright (c) Tidegate maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The playbook verify on real lab hosts: what upgrades, passes its tests and goes back is signed as passed, and nothing else is."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import Cmdb
+from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.home import create_library
+from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.package import archive
+from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.envelope import open_envelope
+from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.store import collect
+from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.journal import utc_now
+from fleet import FIRST, Fleet
+
+EXAMPLE = Path(__file__).parents[2] / "examples" / "hello"
+LAB = {"first": FIRST + 100}
+
+
+@pytest.fixture
+def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
+    """Two hosts, and a tester with a key."""
+    fleet = Fleet(tmp_path_factory.mktemp("fleet"), count=2)
+    key = fleet.path / "tess.pem"
+    subprocess.run(["openssl", "genpkey", "-algorithm", "ed25519", "-out", str(key)], check=True, capture_output=True)
+    key.chmod(0o600)
+    public = subprocess.run(["openssl", "pkey", "-in", str(key), "-pubout"], check=True, capture_output=True, text=True).stdout
+    fleet.policy = {
+        **fleet.policy,
+        "people": {"tess": {"roles": ["tester"], "keys": [{"public": public}]}},
+        "trust": {"test-result": {"role": "tester"}},
+        "verification": {"parity": 70, "rehearsal": True},
+    }
+    (fleet.path / "tmp").mkdir()
+    try:
+        yield fleet
+    finally:
+        fleet.down()
+
+
+def example(fleet: Fleet, version: str, **hooks: str) -> str:
+    """Archive the example as this version, with shell commands in place of its hooks."""
+    folder = fleet.path / "releases" / version
+    shutil.copytree(EXAMPLE, folder)
+    manifest = yaml.safe_load((folder / "release.yml").read_text()) | {"version": version}
+    manifest["hooks"].update({name: {"command": ["sh", "-c", command], "timeout": 10} for name, command in hooks.items()})
+    (folder / "release.yml").write_text(yaml.safe_dump(manifest))
+    return archive(folder, create_library(str(fleet.path / "dsl")).repository("hello")).digest
+
+
+def verify(fleet: Fleet, rfc: Path, *options: str, **variables: Any) -> tuple[int, str]:
+    given = {"tidegate_rfc": str(rfc), "tidegate_key": str(fleet.path / "tess.pem"), "verify_lab": LAB, **variables}
+    environment = {**fleet.environment, "TMPDIR": str(fleet.path / "tmp"), "ANSIBLE_STDOUT_CALLBACK": "ansible.builtin.default"}
+    done = subprocess.run(
+        fleet.command("tidegate.release.verify", given, *options),
+        env=environment,
+        check=False,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=900,
+    )
+    return done.returncode, done.stdout
+
+
+def signed(fleet: Fleet, digest: str) -> list[dict[str, Any]]:
+    home = create_library(str(fleet.path / "dsl")).repository("hello")
+    return [dict(open_envelope(content).statement.predicate) for content in collect(home, digest)]
+
+
+def lab_processes(fleet: Fleet) -> list[str]:
+    """Processes of labs that were made below the directory of verifications."""
+    mark = f"TIDEGATE_LAB={fleet.path / 'tmp'}".encode()
+    found = []
+    for path in Path("/proc").glob("[0-9]*/environ"):
+        try:
+            found += [str(path)] if mark in path.read_bytes() else []
+        except OSError:
+            continue
+    return found
+
+
+def test_a_release_that_upgrades_and_goes_back_is_signed_and_cleared(live: Fleet) -> None:
+    live.up()
+    first = live.rfc("CHG0001", "1.0", example(live, "1.0"))
+    live.write_policy(**Fleet(live.path).policy)  # the first was never verified
+    assert live.play("tidegate.release.deploy", {"tidegate_rfc": str(first)}).returncode == 0
+    live.write_policy(**live.policy)
+    served = live.served()
+    digest = example(live, "1.1")
+    rfc = live.rfc("CHG0002", "1.1", digest)
+    before = live.play("tidegate.release.clear", {"tidegate_rfc": str(rfc)})
+    assert "0 of 1 verified it" in before.stdout
+    assert "0 of 1 rehearsed its back-out" in before.stdout
+
+    status, output = verify(live, rfc)
+    assert status == 0, output
+    assert "hello 1.1: PASSED, 6 tests passed, 0 failed" in output
+    assert "the back-out was rehearsed, signed by tess" in output
+    (said,) = signed(live, digest)
+    assert said["result"] == "PASSED"
+    assert sum("test_it_says_hello" in name for name in said["passedTests"]) == 2
+    assert said["rehearsal"]["digest"] == digest
+    assert said["rehearsal"]["tests"] >= 4
+    assert said["hosts"] == {"web1": "web1", "web2": "web2"}
+    assert (said["parity"]["score"], said["parity"]["differences"]) == (100, [])
+    assert said["events"]["ok"] > 20
+    assert said["events"]["failed"] == said["events"]["unreachable"] == 0
+    cleared = live.play("tidegate.release.clear", {"tidegate_rfc": str(rfc)})
+    assert cleared.returncode == 0, cleared.stdout
+    assert live.served() == served, "live was not touched"
+    assert live.installed() == {"web1": "1.0", "web2": "1.0"}
+    assert (list((live.path / "tmp").glob("tidegate-verify-*")), lab_processes(live)) == ([], [])
+
+
+def test_a_release_that_can_not_be_backed_out_fails_its_rehearsal(live: Fleet) -> None:
+    """The old one can't read what the new one wrote. Live hosts that can't be reached are not known, and said to be."""
+    live.write_policy(**live.policy)
+    old = example(live, "1.0", start='test ! -e "$TIDEGATE_STATE/new" && exec bin/start')
+    new = example(live, "1.1", start='touch "$TIDEGATE_STATE/new" && exec bin/start')
+    with Cmdb.open(str(live.path / "cmdb.sqlite"), create=True) as cmdb:
+        hosts = {"ansible_host": "127.0.1.250", "ansible_port": 9, "ansible_user": "nobody"}
+        cmdb.put_cis([{"name": "Web.1", "class": "server", "site": "ams", "attributes": hosts}], "test")
+        with cmdb.begin() as connection:
+            cmdb.record_installations(connection, [{"ci": "Web.1", "release": "hello", "version": "1.0", "digest": old}], "test", utc_now())
+    compose = {"tidegate_settings": "{'address': ansible_host, 'port': 8081, 'python': 'python3'}", "ansible_host": "'127.0.1.250'"}
+    (live.path / "cmdb.yml").write_text(json.dumps({"plugin": "tidegate.release.cmdb", "compose": compose}))
+    rfc = live.rfc("CHG0002", "1.1", new)
+
+    assert verify(live, rfc, "--check")[0] == 0
+    assert signed(live, new) == []
+    status, output = verify(live, rfc)
+    assert status != 0
+    assert "hello 1.1: FAILED" in output
+    (said,) = signed(live, new)
+    assert said["result"] == "FAILED"
+    assert said["rehearsal"] | {"tests": 0} == {"digest": new, "deployed": True, "backedOut": False, "tests": 0, "from": [old]}
+    assert any("the release was not backed out everywhere in the lab" in reason for reason in said["reasons"])
+    assert any("hook start of hello 1.0" in reason for reason in said["reasons"])
+    assert said["parity"]["score"] <= 40
+    assert "Web.1: os: not known live" in said["parity"]["differences"]
+    cleared = live.play("tidegate.release.clear", {"tidegate_rfc": str(rfc)})
+    assert "tess signed that it failed" in cleared.stdout
+    (kept,) = (live.path / "tmp").glob("tidegate-verify-*")
+    assert (kept / "artifacts").is_dir()
+    assert lab_processes(live) == []
+
+
+def test_what_would_count_for_nothing_is_not_run(live: Fleet) -> None:
+    live.write_policy(**live.policy)
+    digest = example(live, "1.0")
+    rfc = live.rfc("CHG0001", "1.0", digest)
+    with Cmdb.open(str(live.path / "cmdb.sqlite"), create=True) as cmdb:
+        cmdb.put_cis([{"name": "web1", "class": "server", "site": "ams"}], "test")
+        one = {"ci": "web1", "release": "hello", "version": "1.0", "digest": digest}
+        with cmdb.begin() as connection:
+            cmdb.record_installations(connection, [one], "test", utc_now())
+    (live.path / "cmdb.yml").write_text(json.dumps({"plugin": "tidegate.release.cmdb"}))
+    status, output = verify(live, rfc)
+    assert status != 0
+    assert "there is no host to upgrade to hello 1.0: 1 were found, and all of them have it" in output
+    with Cmdb.open(str(live.path / "cmdb.sqlite")) as cmdb:
+        cmdb.put_cis([{"name": "web2", "class": "server", "site": "ams"}], "test")
+    live.policy["people"]["tess"]["roles"] = ["cook"]
+    live.policy["people"]["carl"] = {"roles": ["tester"], "keys": live.policy["people"]["tess"].pop("keys")}
+    live.write_policy(**{**live.policy, "trust": {**live.policy["trust"], "package": {"role": "tester"}}})
+    assert "hello 1.0 is not trusted: 0 of 1 with the role tester signed the package" in verify(live, rfc)[1]
+    assert os.listdir(live.path / "tmp") == []

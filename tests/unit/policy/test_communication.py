@@ -1,0 +1,73 @@
+# Copyright (c) Tidegate maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Who is told what is checked before anybody is, and nobody's words are taken for a template."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible_collections.tidegate.release.plugins.plugin_utils.errors import DocumentError
+from ansible_collections.tidegate.release.plugins.plugin_utils.policy.communication import Channel, Communication
+from ansible_collections.tidegate.release.plugins.plugin_utils.policy.model import load_policy
+from hypothesis import given
+from hypothesis import strategies as st
+
+Write = Callable[..., Path]
+CHANNELS = {"chat": {"environment": "CHAT_URL"}, "desk": {"file": "/etc/desk.url"}}
+
+
+def test_the_shipped_policy_tells_nobody() -> None:
+    assert load_policy().communication == Communication()
+
+
+def test_a_policy_names_channels_and_what_they_are_told(write: Write) -> None:
+    section = {"required": True, "channels": CHANNELS, "tell": {"hold": ["chat", "desk"]}, "templates": {"hold": "$$ $rfc ${sentence}"}}
+    found = load_policy(write("policy", communication=section)).communication
+    assert found.required
+    assert found.channels == {"chat": Channel(environment="CHAT_URL"), "desk": Channel(file="/etc/desk.url")}
+    assert found.listeners("hold", ["desk", "nobody"]) == ("chat", "desk")
+    assert found.listeners("done", ["desk", "nobody"]) == ("desk",)
+    assert found.message("hold", {"rfc": "CHG1", "sentence": "$release"}) == "$ CHG1 $release"
+
+
+@pytest.mark.parametrize(
+    ("section", "what"),
+    [
+        ({"tell": {"hold": ["chat"]}}, "'chat' is not one of the channels"),
+        ({"channels": CHANNELS, "tell": {"hold": ["chart"]}}, "'chart' is not one of the channels"),
+        ({"channels": CHANNELS, "tell": {"lunch": ["chat"]}}, "lunch is not a key of communication.tell"),
+        ({"channels": {"chat": {}}}, "communication.channels.chat has not exactly one of environment, file"),
+        ({"channels": {"chat": {"environment": "A", "file": "b"}}}, "communication.channels.chat has not exactly one of environment, file"),
+        ({"channels": {"chat": {"url": "json://secret"}}}, "url is not a key of communication.channels.chat"),
+        ({"channels": {"chat": {"environment": "A B"}}}, "communication.channels.chat.environment is 'A B'"),
+        ({"templates": {"done": "$colour"}}, "the template of done has $colour"),
+        ({"templates": {"done": "costs 5 $"}}, "the template of done has a $ that stands for nothing"),
+        ({"templates": {"done": "${rfc"}}, "the template of done has a $ that stands for nothing"),
+        ({"templates": []}, "communication.templates is a list"),
+        ({"channels": []}, "communication.channels is a list"),
+        ({"tell": {"hold": "chat"}}, "communication.tell.hold is 'chat'"),
+        ("chat", "communication is 'chat'"),
+    ],
+)
+def test_what_could_never_be_told_is_refused(write: Write, section: Any, what: str) -> None:
+    with pytest.raises(DocumentError) as caught:
+        load_policy(write("policy", communication=section))
+    assert any(problem.what.startswith(what) for problem in caught.value.problems), caught.value
+    assert "secret" not in str(caught.value)
+
+
+@given(st.text(), st.text())
+def test_whatever_people_wrote_is_put_in_as_it_is_on_one_line(title: str, sentence: str) -> None:
+    message = Communication().message("hold", {"title": title, "sentence": sentence})
+    assert message.isprintable()
+    assert "\n" not in message
+
+
+def test_values_are_no_templates_and_have_an_end() -> None:
+    hostile = "$sentence {{ lookup('pipe', 'id') }} ${rfc}\x1b[2J\r\nBcc: all"
+    assert Communication().message("hold", {"title": hostile}) == "$sentence {{ lookup('pipe', 'id') }} ${rfc} [2J Bcc: all: "
+    assert len(Communication().message("hold", {"sentence": "x" * 100_000})) == 4000

@@ -1,0 +1,117 @@
+# Copyright (c) Tidegate maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What was rehearsed is what the lab's journal says: all of it deployed, all of it backed out, and what was there before is there again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import Cmdb
+from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.deployments import Run
+from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.gate import GateDecision
+from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.holder import Holder
+from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.journal import Journal
+from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.options import Rollout, Share
+from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.states import HostState
+from ansible_collections.tidegate.release.plugins.plugin_utils.verification.outcome import Rehearsal
+from ansible_collections.tidegate.release.plugins.plugin_utils.verification.scene import RFC, Scene
+from ansible_collections.tidegate.release.plugins.plugin_utils.verifying import rehearsed
+
+NOW = datetime(2027, 3, 1, 22, tzinfo=UTC)
+OLD, NEW = "sha256:" + "a" * 64, "sha256:" + "b" * 64
+HELLO = ("hello", "1.0", OLD)
+PROCEED = GateDecision("proceed", "because")
+LATER = (NOW + timedelta(minutes=1)).timestamp()
+
+
+class Stage:
+    """A lab of two hosts with the former release, whose journal is written as a scenario would have it written."""
+
+    def __init__(self, path: Path, cmdb: Cmdb) -> None:
+        self.scene = Scene(path, {"web1": frozenset([HELLO]), "web2": frozenset([HELLO])}, ())
+        self.journal, self.cmdb = Journal(cmdb), cmdb
+
+    def deploy(self, *hosts: str, failed: tuple[str, ...] = (), digest: str = NEW, rfc: str = RFC) -> Run:
+        rollout = Rollout(canary=Share(1), steps=(100,), wave_budget=Share(9), total_budget=Share(9))
+        package = {"name": "hello", "version": "2.0", "digest": digest}
+        run = self.journal.begin(rfc, package, [hosts], rollout, Holder.this_run(), NOW)
+        for host in hosts:
+            self.journal.staged(run, host, {"version": "1.0", "digest": OLD}, NOW)
+        self.journal.decide_staging(run, PROCEED, NOW)
+        for host in hosts:
+            self.journal.activating(run, host, NOW)
+            self.journal.activated(run, host, HostState.FAILED if host in failed else HostState.ACTIVE, "", NOW)
+        self.journal.decide_wave(run, 1, PROCEED, NOW)
+        self.journal.conclude(run, NOW)
+        return run
+
+    def back_out(self, run: Run, *hosts: str, state: HostState = HostState.BACKED_OUT) -> None:
+        self.journal.order_backout(run, "rehearsal", NOW)
+        for host in hosts:
+            self.journal.backing_out(run, host, NOW)
+            self.journal.backed_out(run, host, state, "", NOW)
+        self.journal.conclude(run, NOW)
+
+    def seen(self, *passed_at: float) -> Rehearsal:
+        return rehearsed(self.scene, passed_at)
+
+
+@pytest.fixture
+def stage(tmp_path: Path) -> Iterator[Stage]:
+    with Cmdb.open(str(tmp_path / "cmdb.sqlite"), create=True) as cmdb:
+        cmdb.put_cis([{"name": name, "class": "server"} for name in ("web1", "web2")], "test")
+        with cmdb.begin() as connection:
+            rows = [{"ci": name, "release": "hello", "version": "1.0", "digest": OLD} for name in ("web1", "web2")]
+            cmdb.record_installations(connection, rows, "test", NOW)
+        yield Stage(tmp_path, cmdb)
+
+
+def test_a_rehearsal_that_went_there_and_back_counts_the_tests_after_it(stage: Stage) -> None:
+    stage.back_out(stage.deploy("web1", "web2"), "web1", "web2")
+    seen = stage.seen(NOW.timestamp() - 60, LATER, LATER + 1)
+    assert seen == Rehearsal(NEW, True, True, 2, (OLD,), "rehearsal")
+
+
+def test_without_a_deployment_nothing_was_rehearsed(stage: Stage, tmp_path: Path) -> None:
+    assert stage.seen(LATER) == Rehearsal("", fault="the lab's journal has no deployment of it")
+    stage.deploy("web1", "web2", rfc="CHG0000002")
+    assert not stage.seen(LATER).deployed
+    (tmp_path / "other").mkdir()
+    missing = rehearsed(Scene(tmp_path / "other", {}, ()), [LATER])
+    assert not missing.deployed
+    assert missing.fault
+
+
+@pytest.mark.parametrize("part", ["one host", "one failed"])
+def test_what_is_not_live_everywhere_is_not_deployed(stage: Stage, part: str) -> None:
+    run = stage.deploy("web1") if part == "one host" else stage.deploy("web1", "web2", failed=("web2",))
+    stage.back_out(run, "web1")
+    seen = stage.seen(LATER)
+    assert (seen.deployed, seen.backed_out, seen.tests) == (False, False, 0)
+
+
+def test_what_was_not_backed_out_everywhere_is_not_backed_out(stage: Stage) -> None:
+    run = stage.deploy("web1", "web2")
+    assert not stage.seen(LATER).backed_out
+    stage.back_out(run, "web1", "web2", state=HostState.OWED)
+    seen = stage.seen(LATER)
+    assert (seen.deployed, seen.backed_out, seen.tests) == (True, False, 0)
+
+
+def test_what_has_something_else_than_before_is_not_backed_out(stage: Stage) -> None:
+    stage.back_out(stage.deploy("web1", "web2"), "web1", "web2")
+    with stage.cmdb.begin() as connection:
+        row = {"ci": "web2", "release": "hello", "version": "0.9", "digest": NEW}
+        stage.cmdb.record_installations(connection, [row], "test", NOW)
+    seen = stage.seen(LATER)
+    assert (seen.deployed, seen.backed_out) == (True, False)
+
+
+def test_which_package_it_was_is_what_the_journal_says(stage: Stage) -> None:
+    other = "sha256:" + "c" * 64
+    stage.back_out(stage.deploy("web1", "web2", digest=other), "web1", "web2")
+    assert stage.seen(LATER).digest == other

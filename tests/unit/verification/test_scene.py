@@ -1,0 +1,313 @@
+# Copyright (c) Tidegate maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a verification is played with: nothing in it leads to a live host or to a key, and a scenario is what was released."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from ansible_collections.tidegate.release.plugins.plugin_utils.clearing import clear
+from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import Cmdb
+from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.home import Library, create_library
+from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.package import archive, load_package, read_release
+from ansible_collections.tidegate.release.plugins.plugin_utils.errors import ConflictError, DocumentError, NotFoundError, TidegateError
+from ansible_collections.tidegate.release.plugins.plugin_utils.policy.model import load_policy
+from ansible_collections.tidegate.release.plugins.plugin_utils.trusting import Release
+from ansible_collections.tidegate.release.plugins.plugin_utils.verification import play
+from ansible_collections.tidegate.release.plugins.plugin_utils.verification.miniature import LiveHost, Miniature
+from ansible_collections.tidegate.release.plugins.plugin_utils.verification.scene import Lab, Scene, build, own_scenario
+from ansible_collections.tidegate.release.plugins.plugin_utils.verifying import Asked, claim, prepare
+
+EXAMPLE = Path(__file__).parents[3] / "examples" / "hello"
+NOW = datetime(2027, 3, 1, 22, tzinfo=UTC)
+
+
+class Bed:
+    """A library with two versions of the example, the first of which is live on web1."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.library: Library = create_library(str(path / "dsl"))
+        self.former = self.archive("1.0")
+        self.digest = self.archive("1.1")
+        self.live = LiveHost("web1.example", "server", "ams", frozenset([("hello", "1.0", self.former)]))
+        self.attributes: dict[str, Any] = {}
+        self.inventory: list[str] = []
+        self.policy: str | None = None
+
+    def archive(self, version: str, **changes: Any) -> str:
+        return archive(self.folder(version, **changes), self.library.repository("hello")).digest
+
+    def folder(self, version: str, **changes: Any) -> Path:
+        folder = self.path / "releases" / version
+        shutil.copytree(EXAMPLE, folder, dirs_exist_ok=True)
+        manifest = yaml.safe_load((folder / "release.yml").read_text()) | {"version": version, **changes}
+        (folder / "release.yml").write_text(yaml.safe_dump(manifest))
+        return folder
+
+    def build(self, *hosts: LiveHost) -> Scene:
+        plan = Miniature({host.name.replace(".", "-"): host for host in hosts or (self.live,)})
+        package = load_package(self.library.repository("hello"), self.digest)
+        release = Release("hello", "1.1", self.digest)
+        path = self.path / "work"
+        return build(
+            path, plan, {"web1.example": self.attributes}, self.library, release, package, Lab("isolated"), self.policy, self.inventory, NOW
+        )
+
+    def written(self, name: str) -> Any:
+        return yaml.safe_load((self.path / "work" / name).read_text())
+
+
+@pytest.fixture
+def bed(tmp_path: Path) -> Bed:
+    return Bed(tmp_path)
+
+
+def test_a_double_has_what_its_host_has_but_for_how_that_is_reached(bed: Bed) -> None:
+    bed.attributes = {
+        "rack": 7,
+        "ansible_host": "192.0.2.1",
+        "ansible_port": 22,
+        "ansible_ssh_common_args": "-J jump",
+        "tidegate_root": "/srv",
+        "tidegate_become": False,
+        "tidegate_mirror": "http://192.0.2.9/",
+        "name": "other",
+        "site": "other",
+    }
+    bed.build()
+    assert bed.written("scene.json")["hosts_of_the_lab"] == [
+        {"rack": 7, "name": "web1-example", "class": "server", "site": "ams", "environment": "lab"}
+    ]
+
+
+def test_the_inventory_is_the_labs_whatever_the_live_one_computes(bed: Bed) -> None:
+    live = {
+        "plugin": "tidegate.release.cmdb",
+        "cmdb": "postgresql+psycopg://cmdb@live/cmdb",
+        "query": "[*]",
+        "cache": True,
+        "strict": False,
+        "compose": {"tidegate_settings": "{'address': ansible_host}", "ansible_host": "tidegate_ci.name", "tidegate_mirror": "'x'"},
+        "keyed_groups": [{"key": "tidegate_ci.site", "prefix": "site"}],
+    }
+    (bed.path / "cmdb.yml").write_text(json.dumps(live))
+    (bed.path / "other.yml").write_text("all: {hosts: {web1: {ansible_host: 192.0.2.1}}}")
+    (bed.path / "hosts").write_text("web1 ansible_host=192.0.2.1")
+    bed.inventory = [str(bed.path / name) for name in ("other.yml", "cmdb.yml", "hosts", "missing.yml")] + ["localhost,"]
+    scene = bed.build()
+    assert bed.written("inventory/cmdb.yml") == {
+        "plugin": "tidegate.release.cmdb",
+        "cmdb": str(scene.cmdb),
+        "strict": False,
+        "compose": {"tidegate_settings": "{'address': ansible_host}"},
+        "keyed_groups": [{"key": "tidegate_ci.site", "prefix": "site"}],
+    }
+
+
+def test_an_inventory_that_can_not_be_read_is_told(bed: Bed) -> None:
+    (bed.path / "cmdb.yml").write_text("plugin: [")
+    bed.inventory = [str(bed.path / "cmdb.yml")]
+    with pytest.raises(TidegateError, match=r"the inventory .*cmdb.yml can't be read"):
+        bed.build()
+
+
+def test_the_rfcs_of_the_lab_are_cleared_there_by_a_policy_that_asks_what_a_lab_can_have(bed: Bed) -> None:
+    policy = bed.path / "policy.yml"
+    policy.write_text(
+        json.dumps(
+            {
+                "schema": 1,
+                "approvals": {"standard": 3},
+                "documentation": {"minor": ["nothing*"]},
+                "rollout": {"canary": 2, "steps": [100]},
+                "people": {"nobody": {"roles": ["cook"]}},
+            }
+        )
+    )
+    bed.policy = str(policy)
+    scene = bed.build()
+    with Cmdb.open(str(scene.cmdb), create=True) as cmdb:
+        cmdb.put_cis([{"name": name, "class": "server"} for name in ("web1-example", "another")], "test")
+    for number, digest in (("CHG0000001", bed.digest), ("CHG0000002", bed.former)):
+        clearing = clear(str(scene.path / f"{number}.yml"), str(bed.path / "dsl"), str(scene.cmdb), str(scene.path / "policy.yml"), NOW)
+        assert clearing.clearance.granted, clearing.clearance.text()
+        assert clearing.clearance.digest == digest
+        assert [ci["name"] for ci in clearing.cis] == ["web1-example"]
+    assert load_policy(scene.path / "policy.yml").rollout.canary.value == 2
+    assert bed.written("scene.json")["former"] == ["CHG0000002"]
+
+
+def test_what_live_has_that_the_library_lacks_is_told_and_not_installed(bed: Bed) -> None:
+    gone = ("tools", "3.0", "sha256:" + "0" * 64)
+    moved = ("hello", "1.0", "sha256:" + "1" * 64)
+    scene = bed.build(replace(bed.live, releases=bed.live.releases | {gone}), LiveHost("web2", releases=frozenset([moved])))
+    assert scene.before == {"web1-example": bed.live.releases, "web2": frozenset()}
+    assert scene.lacking == ("hello 1.0, which is live, is not in the DSL", "tools 3.0, which is live, is not in the DSL")
+
+
+def test_the_files_of_a_releases_own_scenario_take_the_place_of_the_shipped_ones(bed: Bed) -> None:
+    folder = bed.folder("1.2")
+    (folder / "verification" / "converge.yml").write_text("own")
+    (folder / "verification" / "__pycache__").mkdir()
+    (folder / "verification" / "__pycache__" / "x.pyc").write_text("stale")
+    plain = bed.build().fingerprint()
+    shutil.rmtree(bed.path / "work")
+    bed.digest = archive(folder, bed.library.repository("hello")).digest
+    scene = bed.build()
+    assert (scene.scenario / "converge.yml").read_text() == "own"
+    assert (scene.scenario / "tests" / "deployed" / "test_hello.py").is_file()
+    assert (scene.scenario / "tests" / "both" / "test_live.py").is_file()
+    assert not list(scene.scenario.rglob("*.pyc"))
+    assert scene.fingerprint() != plain
+
+
+def test_the_files_of_a_scenario_are_in_the_library_and_never_in_the_payload(bed: Bed) -> None:
+    package = load_package(bed.library.repository("hello"), bed.digest)
+    assert package.manifest.scenario == "verification"
+    assert "verification/tests/deployed/test_hello.py" in package.manifest.documentation
+    assert not [entry.path for entry in package.files if "test" in entry.path]
+    assert type(package.manifest).from_config(package.manifest.to_config()) == package.manifest
+
+
+def test_a_document_beside_the_scenario_is_no_part_of_it_and_one_of_it_documents_nothing(bed: Bed) -> None:
+    folder = bed.folder("1.2", documentation=["README.md", "verification-notes.md"])
+    (folder / "verification-notes.md").write_text("notes")
+    bed.digest = archive(folder, bed.library.repository("hello")).digest
+    package = load_package(bed.library.repository("hello"), bed.digest)
+    assert set(own_scenario(bed.library, "hello", package)) == {"tests/deployed/test_hello.py"}
+
+
+def test_a_package_whose_scenario_names_a_path_outside_is_refused(bed: Bed) -> None:
+    package = load_package(bed.library.repository("hello"), bed.digest)
+    for folder, name in (("../verification", "../verification/x"), ("verification", "verification/../../x")):
+        manifest = replace(package.manifest, scenario=folder, documentation=(name,))
+        parts = tuple(replace(part, annotations={"org.opencontainers.image.title": name}) for part in package.documentation[:1])
+        with pytest.raises(DocumentError):
+            own_scenario(bed.library, "hello", replace(package, manifest=manifest, documentation=parts))
+
+
+@pytest.mark.parametrize("harm", ["missing", "a file", "a link", "empty", "links in it", "too many", "backslash"])
+def test_a_scenario_that_can_not_be_archived_is_told(bed: Bed, harm: str) -> None:
+    folder = bed.folder("1.2")
+    own = folder / "verification"
+    shutil.rmtree(own)
+    if harm == "a file":
+        own.write_text("x")
+    elif harm == "a link":
+        own.symlink_to("/etc")
+    elif harm != "missing":
+        own.mkdir()
+    if harm == "links in it":
+        (own / "secret").symlink_to("/etc/passwd")
+    elif harm == "too many":
+        for number in range(60):
+            (own / f"{number}.py").touch()
+    elif harm == "backslash":
+        (own / "a\\b").touch()
+    with pytest.raises(DocumentError):
+        read_release(folder)
+
+
+def test_a_scenario_is_played_without_the_callers_homes_and_keys(bed: Bed, monkeypatch: pytest.MonkeyPatch) -> None:
+    scene = bed.build()
+    for name in (
+        "TIDEGATE_KEY",
+        "TIDEGATE_KEY_PASSPHRASE",
+        "TIDEGATE_CMDB",
+        "TIDEGATE_RFC",
+        "ANSIBLE_INVENTORY",
+        "ANSIBLE_CONFIG",
+        "MOLECULE_X",
+    ):
+        monkeypatch.setenv(name, "live")
+    before = dict(os.environ)
+    with play._around(scene, "/dsl", "/collections", isolated=False):
+        around = dict(os.environ)
+    assert "live" not in around.values()
+    assert around["TIDEGATE_CMDB"] == str(scene.cmdb)
+    assert around["TIDEGATE_DSL"] == "/dsl"
+    assert around["TIDEGATE_BECOME"] == "false"
+    assert dict(os.environ) == before
+
+
+def test_the_first_failure_is_that_of_a_task_and_not_of_the_run_around_it() -> None:
+    def event(created: str, message: str, **more: Any) -> dict[str, Any]:
+        return {"event": "runner_on_failed", "created": created, "event_data": {"host": "web1", "res": {"msg": message}, **more}}
+
+    events = [
+        event("3", "non-zero return code"),
+        event("2", "hook start\nended"),
+        event("1", "nothing", ignore_errors=True),
+        {"event": "runner_on_ok", "created": "0", "event_data": {"res": {"msg": "fine"}}},
+        {"event": "runner_on_failed", "created": "0"},
+    ]
+    assert play.first_failure(events) == "web1: hook start ended"
+    assert play.first_failure([]) == ""
+
+
+def test_facts_of_the_lab_are_those_that_can_be_read(bed: Bed) -> None:
+    scene = bed.build(bed.live, LiveHost("web2"), LiveHost("web3"))
+    (scene.path / "facts" / "web1-example.json").write_text('{"python": "3.11.2"}')
+    (scene.path / "facts" / "web2.json").write_text("{")
+    assert scene.facts() == {"web1-example": {"python": "3.11.2", "releases": [["hello", "1.0", bed.former]]}}
+
+
+class TestSubject:
+    """What is verified, against which hosts."""
+
+    @pytest.fixture
+    def cmdb(self, bed: Bed) -> str:
+        path = str(bed.path / "cmdb.sqlite")
+        with Cmdb.open(path, create=True) as cmdb:
+            cmdb.put_cis([{"name": name, "class": "server", "site": "ams"} for name in ("web1", "web2", "web3")], "test")
+            rows = [("web1", "1.0", bed.former), ("web2", "1.1", bed.digest)]
+            with cmdb.begin() as connection:
+                listed = [{"ci": ci, "release": "hello", "version": version, "digest": digest} for ci, version, digest in rows]
+                cmdb.record_installations(connection, listed, "test", NOW)
+        return path
+
+    def prepare(self, bed: Bed, cmdb: str, asked: Asked) -> list[str]:
+        return [host.name for host in prepare(asked, str(bed.path / "dsl"), cmdb, None, 8, NOW).plan.hosts.values()]
+
+    def test_hosts_that_have_it_already_are_no_upgrade(self, bed: Bed, cmdb: str) -> None:
+        assert self.prepare(bed, cmdb, Asked(name="hello", version="1.1")) == ["web1"]
+        with Cmdb.open(cmdb) as opened, opened.begin() as connection:
+            new = {"ci": "web1", "release": "hello", "version": "1.1", "digest": bed.digest}
+            opened.record_installations(connection, [new], "test", NOW)
+        with pytest.raises(NotFoundError, match=r"no host to upgrade to hello 1\.1"):
+            self.prepare(bed, cmdb, Asked(name="hello", digest=bed.digest))
+
+    def test_an_rfc_says_which_hosts(self, bed: Bed, cmdb: str) -> None:
+        rfc = yaml.safe_load((EXAMPLE.parent / "rfc.yml").read_text())
+        rfc |= {"release": {"name": "hello", "version": "1.1", "digest": bed.digest}, "scope": "[?name!='web2']"}
+        path = bed.path / "rfc.yml"
+        path.write_text(yaml.safe_dump(rfc))
+        assert self.prepare(bed, cmdb, Asked(rfc=str(path))) == ["web1", "web3"]
+        rfc["release"]["version"] = "1.0"
+        path.write_text(yaml.safe_dump(rfc))
+        with pytest.raises(ConflictError, match=r"names hello 1\.0, but its digest is that of 1\.1"):
+            self.prepare(bed, cmdb, Asked(rfc=str(path)))
+
+    @pytest.mark.parametrize("asked", [Asked(), Asked(rfc="rfc.yml", name="hello")])
+    def test_what_is_not_clear_is_refused(self, bed: Bed, cmdb: str, asked: Asked) -> None:
+        with pytest.raises(TidegateError, match="is not clear"):
+            self.prepare(bed, cmdb, asked)
+
+    def test_a_directory_with_something_in_it_is_not_taken(self, tmp_path: Path) -> None:
+        claim(tmp_path / "new" / "deeper")
+        claim(tmp_path / "new" / "deeper")
+        with pytest.raises(ConflictError, match="is not empty"):
+            claim(tmp_path)
+        (tmp_path / "file").touch()
+        with pytest.raises(TidegateError, match="can't be used"):
+            claim(tmp_path / "file")
