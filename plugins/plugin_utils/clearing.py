@@ -104,6 +104,7 @@ def clear(rfc_path: str, dsl: str, cmdb_url: str, policy_path: str | None, now: 
     policy = sources.ask("policy", lambda: load_policy(policy_path))
     facts = Facts(now=now, rfc=rfc, policy=policy, errors=sources.errors)
     cis: tuple[dict[str, Any], ...] | None = None
+    waves: tuple[tuple[str, ...], ...] | None = None
     if rfc is not None:
         package = sources.ask("package", lambda: _look_up(dsl, cmdb_url, rfc))
         cis = sources.ask("scope", lambda: _select(cmdb_url, rfc))

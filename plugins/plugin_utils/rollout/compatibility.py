@@ -15,7 +15,7 @@ from graphlib import CycleError, TopologicalSorter
 from typing import Any
 
 from ..errors import TidegateError
-from ..versions import fits
+from ..versions import UnorderedError, fits
 
 Condition = Mapping[str, Any]
 _NAMED = 2  # CIs that a line names
@@ -292,7 +292,10 @@ def _has(ci: Mapping[str, Any], condition: Condition) -> str:
 
 
 def _fits(version: str, condition: Condition) -> bool:
-    return fits(version, condition.get("versions", ""), condition.get("scheme", ""))
+    try:
+        return fits(version, condition.get("versions", ""), condition.get("scheme", ""))
+    except UnorderedError as error:
+        raise _Unknown(f"{_words(condition)} can't be judged: {error}") from error
 
 
 def _words(condition: Condition) -> str:
