@@ -20,7 +20,7 @@ class ActionModule(TidegateAction):
     """Read the entitlements, who uses them, and what is installed without a seat."""
 
     module = "licence_info"
-    libraries = ("SQLAlchemy",)
+    libraries = ("SQLAlchemy", "jsonschema")
 
     def execute(self, options: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
         now, product = utc_now(), options["product"]

@@ -26,6 +26,7 @@ options:
     type: str
 requirements:
   - SQLAlchemy >= 2
+  - jsonschema >= 4
   - psycopg >= 3 for a CMDB in PostgreSQL
 seealso:
   - module: tidegate.release.licence
