@@ -12,6 +12,7 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.auditing import c
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import Cmdb
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.home import open_library
 from ansible_collections.tidegate.release.plugins.plugin_utils.errors import TidegateError
+from ansible_collections.tidegate.release.plugins.plugin_utils.licensing import installed_products, without_seat
 from ansible_collections.tidegate.release.plugins.plugin_utils.policy.model import load_policy
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.journal import utc_now
 from ansible_collections.tidegate.release.plugins.plugin_utils.settings import home, optional_home
@@ -32,7 +33,10 @@ class ActionModule(TidegateAction):
         untrusted, by_revoked = judge_library(library, load_policy(optional_home(options, "policy")), utc_now())
         with Cmdb.open(home(options, "cmdb")) as cmdb:
             recorded = cmdb.installations(sorted(options["found"]))
-        differences = compare(options["found"], recorded, archived, untrusted)
+            # One that the DSL does not hold is named for that.
+            products = installed_products(library, [row for row in recorded if row["digest"] in archived])
+            unlicensed = without_seat(cmdb, recorded, products, utc_now())
+        differences = compare(options["found"], recorded, archived, untrusted, unlicensed)
         result: dict[str, Any] = {"changed": False, "differences": differences, "by_revoked": by_revoked, "warnings": by_revoked}
         if differences:
             lines = [f"{difference['host'] or 'DSL'}: {difference['detail']}" for difference in differences]

@@ -14,6 +14,7 @@ description:
   - Takes what M(tidegate.release.release_facts) found on each host and compares it with the CMDB's installations and the DSL's packages.
   - Judges the signatures under each archived package by the policy, as it is now. One without those that the policy asks for is a
     difference, on each host that runs it too. What counts because it was signed before its key was revoked is named, and is none.
+  - An installation without the seat of a licensed product that it needs is a difference, see M(tidegate.release.licence).
   - Fails when there is a difference. A host without facts is one, for nobody knows what it runs.
 author:
   - Tidegate maintainers (@tidegate)
@@ -62,7 +63,8 @@ differences:
       type: str
     kind:
       description:
-        - V(unreadable), V(uncontrolled), V(missing), V(other_version), V(not_in_dsl), V(untrusted), V(changed_files) or V(extra_files).
+        - V(unreadable), V(uncontrolled), V(missing), V(other_version), V(not_in_dsl), V(untrusted), V(unlicensed), V(changed_files)
+          or V(extra_files).
       type: str
     detail:
       description: What is different, in one sentence.

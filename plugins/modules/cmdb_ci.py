@@ -70,9 +70,13 @@ options:
     description:
       - Everything else, all of it; they become host variables, so V(ansible_host) works, and are never templated.
       - They are stored as they are, and the history keeps old values for good. Keep secrets in a vault.
+      - What a release requires of a CI is looked up here. C(packages) has the versions of the operating system's packages by name,
+        C(firmware) those of components, and C(model) is the hardware's. All are texts.
     type: dict
   relations:
-    description: All relations that start at this CI.
+    description:
+      - All relations that start at this CI.
+      - V(depends_on) is for a CI that uses what the target offers. A release is held against what is on both ends.
     type: list
     elements: dict
     suboptions:

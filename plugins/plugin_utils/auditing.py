@@ -6,7 +6,10 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .licence.seats import Unlicensed
 
 _LISTED = 3  # file names that a sentence quotes
 
@@ -16,15 +19,17 @@ def compare(
     recorded: Iterable[Mapping[str, Any]],
     archived: Collection[str],
     untrusted: Mapping[str, tuple[str, str]],
+    unlicensed: Iterable[Unlicensed] = (),
 ) -> list[dict[str, Any]]:
     """Compare what hosts run with what the CMDB records and the DSL holds.
 
     ``found``: host name to the list of ``release_facts`` (``None``: could not be read). ``recorded``: installations with
     ``ci``, ``release``, ``version`` and ``digest``. ``archived``: package digests in the DSL. ``untrusted``: of these, the release and
-    why its signatures don't count. Returns ``host``, ``release``, ``kind`` and ``detail`` of each difference, the DSL's own first with
-    no host, then ordered by host.
+    why its signatures don't count. ``unlicensed``: installations without the seat that they need. Returns
+    ``host``, ``release``, ``kind`` and ``detail`` of each difference, the DSL's own first with no host, then ordered by host.
     """
     wanted = {(str(row["ci"]), str(row["release"])): row for row in recorded}
+    seatless = {(one.ci, one.release): one.detail for one in unlicensed}
     differences: list[dict[str, Any]] = []
 
     def differ(host: str | None, release: str | None, kind: str, detail: str) -> None:
@@ -53,6 +58,8 @@ def compare(
         for (ci, name), row in sorted(wanted.items()):
             if ci == host and (name not in live or (live[name]["digest"] is None and not live[name].get("error"))):
                 differ(host, name, "missing", f"the CMDB says {name} {row['version']}, but it is not live")
+            if ci == host and (ci, name) in seatless:
+                differ(host, name, "unlicensed", seatless[ci, name])
     return differences
 
 

@@ -9,7 +9,7 @@ A source that can't be read is a fact too: it makes controls inconclusive instea
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 
 from .calendars import horizon, read_calendars
 from .cmdb.store import Cmdb
+from .compatible import compatibility
 from .dsl.home import open_library
 from .dsl.package import TITLE, load_package, verify_package
 from .errors import DocumentError, IntegrityError, TidegateError
@@ -26,6 +27,8 @@ from .evidence.store import collect
 from .evidence.summary import summary_statement
 from .evidence.trust import Judgement, judge, judge_approvals, judge_opinions, judge_waiver, signers
 from .expressions import evaluate_own
+from .licence.entitlements import would_reserve
+from .licence.seats import Allotment
 from .policy.calendar import Sites
 from .policy.clearance import Clearance, evaluate
 from .policy.controls import TIMED, evaluate_controls
@@ -33,9 +36,9 @@ from .policy.facts import Facts, PackageFacts
 from .policy.model import DEFAULT, Policy, load_policy
 from .rfc.model import Rfc, load_rfc
 from .rfc.register import Overlap, overlapping
+from .rollout.compatibility import Compatibility, kept
 from .rollout.debts import Debt, debts
 from .rollout.deployments import Deployments
-from .rollout.options import Rollout
 from .rollout.planner import plan_hosts, plan_waves
 from .rollout.retention import status
 from .telling import unusable
@@ -45,12 +48,17 @@ _T = TypeVar("_T")
 
 @dataclass(frozen=True)
 class Clearing:
-    """A clearance and what it was based on; ``cis`` are the selected CIs as the CMDB gives them."""
+    """A clearance and what it was based on; ``cis`` are the selected CIs as the CMDB gives them, ``product`` is the licensed one.
+
+    ``waves``: the hosts of each wave that is to be done, in order.
+    """
 
     clearance: Clearance
     rfc: Rfc | None
     policy: Policy | None
     cis: tuple[dict[str, Any], ...]
+    product: str | None = None
+    waves: tuple[tuple[str, ...], ...] = ()
 
     def document(self) -> dict[str, Any]:
         """The clearance as the documents about it say it: ``about`` is what it was of, as pairs of a word and a text."""
@@ -96,6 +104,7 @@ def clear(rfc_path: str, dsl: str, cmdb_url: str, policy_path: str | None, now: 
     policy = sources.ask("policy", lambda: load_policy(policy_path))
     facts = Facts(now=now, rfc=rfc, policy=policy, errors=sources.errors)
     cis: tuple[dict[str, Any], ...] | None = None
+    waves: tuple[tuple[str, ...], ...] | None = None
     if rfc is not None:
         package = sources.ask("package", lambda: _look_up(dsl, cmdb_url, rfc))
         cis = sources.ask("scope", lambda: _select(cmdb_url, rfc))
@@ -109,12 +118,19 @@ def clear(rfc_path: str, dsl: str, cmdb_url: str, policy_path: str | None, now: 
             debts=sources.ask("debts", lambda: _debts(cmdb_url, rfc)),
             channels=sources.ask("channels", lambda: unusable(policy.communication)) if policy else None,
         )
-        facts = _plan(facts, rfc, cmdb_url, cis, sources)
+        facts = replace(facts, seats=sources.ask("seats", lambda: _seats(cmdb_url, rfc, facts)))
+        if package is not None and cis is not None:
+            found = sources.ask("compatibility", lambda: _compatibility(dsl, cmdb_url, rfc, package, cis))
+            facts = replace(facts, compatibility=found)
+        waves = sources.ask("scope", lambda: _waves(cmdb_url, rfc, cis, facts))
+        if facts.compatibility is not None:
+            facts = replace(facts, compatibility=kept(facts.compatibility, waves or ()))
+        facts = _plan(facts, rfc, cmdb_url, cis, waves, sources)
         facts = _hear(facts, rfc, dsl, cis, sources)
         own = facts.policy.controls if facts.policy else ()
         if own:
             facts = replace(facts, own=sources.ask("own", lambda: evaluate_own(own, _names(facts, cis))) or {})
-    return Clearing(evaluate(facts), rfc, facts.policy, cis or ())
+    return Clearing(evaluate(facts), rfc, facts.policy, cis or (), _product(facts), waves or ())
 
 
 def closed(rfc: Rfc, hosts: Collection[str], dsl: str | None, cmdb_url: str, policy_path: str | None, now: datetime) -> str:
@@ -163,15 +179,24 @@ class Sources:
         return None
 
 
-def _plan(facts: Facts, rfc: Rfc, cmdb_url: str, cis: tuple[dict[str, Any], ...] | None, sources: Sources) -> Facts:
+def _plan(
+    facts: Facts,
+    rfc: Rfc,
+    cmdb_url: str,
+    cis: Iterable[Mapping[str, Any]] | None,
+    waves: tuple[tuple[str, ...], ...] | None,
+    sources: Sources,
+) -> Facts:
     """Add the sites of the waves that are to be done, the calendars that they have to fit into, and what else is planned."""
     policy = facts.policy
     facts = replace(facts, overlaps=None if cis is None else sources.ask("overlaps", lambda: _overlaps(cmdb_url, rfc, cis)))
     if policy is None:
         return facts
-    calendars = sources.ask("calendars", lambda: read_calendars(policy.calendars, *horizon(facts.now, rfc.end_date)))
-    waves = None if cis is None else sources.ask("scope", lambda: _waves(cmdb_url, rfc, cis, policy.rollout))
-    return replace(facts, calendars=calendars, waves=waves)
+    facts = replace(facts, calendars=sources.ask("calendars", lambda: read_calendars(policy.calendars, *horizon(facts.now, rfc.end_date))))
+    if cis is None or waves is None:
+        return facts
+    sites = {str(ci["name"]): ci["site"] for ci in cis}
+    return replace(facts, waves=tuple(frozenset(sites.get(host) for host in wave) for wave in waves))
 
 
 def _overlaps(cmdb_url: str, rfc: Rfc, cis: Iterable[Mapping[str, Any]]) -> tuple[Overlap, ...]:
@@ -179,15 +204,22 @@ def _overlaps(cmdb_url: str, rfc: Rfc, cis: Iterable[Mapping[str, Any]]) -> tupl
         return tuple(overlapping(cmdb, rfc, {str(ci["name"]) for ci in cis}))
 
 
-def _waves(cmdb_url: str, rfc: Rfc, cis: Iterable[Mapping[str, Any]], rollout: Rollout) -> tuple[Sites, ...]:
-    """The sites of each wave that is to be done: those of the plan in the journal that are not decided, or those of the plan to be made."""
-    sites = {str(ci["name"]): ci["site"] for ci in cis}
+def _waves(cmdb_url: str, rfc: Rfc, cis: Collection[Mapping[str, Any]] | None, facts: Facts) -> tuple[tuple[str, ...], ...] | None:
+    """The hosts of each wave that is to be done: those of the plan in the journal that are not decided, or those of the plan to be made."""
+    if cis is None or facts.policy is None:
+        return None
     with Cmdb.open(cmdb_url) as cmdb:
         begun = Deployments(cmdb).undecided(rfc.number)
-    waves: Sequence[Sequence[str]] = begun if begun is not None else ()
-    if begun is None and sites:
-        waves = plan_waves(plan_hosts(cis, rollout), rollout)
-    return tuple(frozenset(sites.get(host) for host in wave) for wave in waves)
+    if begun is not None:
+        return tuple(tuple(wave) for wave in begun)
+    # With a fault there is no deployment, and maybe no order either.
+    order = facts.compatibility.order if facts.compatibility and not facts.compatibility.faults else ()
+    return plan_waves(plan_hosts(cis, facts.policy.rollout), facts.policy.rollout, order) if cis else ()
+
+
+def _compatibility(dsl: str, cmdb_url: str, rfc: Rfc, package: PackageFacts, cis: Iterable[Mapping[str, Any]]) -> Compatibility:
+    with Cmdb.open(cmdb_url) as cmdb:
+        return compatibility(cmdb, open_library(dsl), rfc, package.manifest, cis)
 
 
 def _hear(facts: Facts, rfc: Rfc, dsl: str, cis: tuple[dict[str, Any], ...] | None, sources: Sources) -> Facts:
@@ -235,6 +267,18 @@ def _select(cmdb_url: str, rfc: Rfc) -> tuple[dict[str, Any], ...]:
 def _debts(cmdb_url: str, rfc: Rfc) -> tuple[Debt, ...]:
     with Cmdb.open(cmdb_url) as cmdb:
         return tuple(debt for debt in debts(cmdb) if debt.release == rfc.release)
+
+
+def _product(facts: Facts) -> str | None:
+    return facts.package.manifest.get("licensed_product") if facts.package else None
+
+
+def _seats(cmdb_url: str, rfc: Rfc, facts: Facts) -> Allotment | None:
+    product = _product(facts)
+    if product is None or facts.scope is None:
+        return None
+    with Cmdb.open(cmdb_url) as cmdb, cmdb.read() as connection:
+        return would_reserve(connection, product, rfc.release, facts.scope, (max(facts.now, rfc.start_date), rfc.end_date))
 
 
 def _live(cis: Iterable[Mapping[str, Any]], release: str) -> dict[str, str]:

@@ -36,6 +36,7 @@ MINIMUM = {
     "rich": 13,
     "securesystemslib": 1,
     "SQLAlchemy": 2,
+    "univers": 32,
 }
 
 

@@ -16,6 +16,7 @@ from .errors import ConflictError, TidegateError
 from .evidence.envelope import sign
 from .evidence.store import attach
 from .gating import catch_up
+from .licence.entitlements import reserve
 from .rfc.course import enter
 from .rfc.model import load_rfc, rfc_number
 from .rfc.source import open_change
@@ -24,7 +25,6 @@ from .rollout.debts import incur
 from .rollout.deployments import Deployment, Run
 from .rollout.holder import Holder
 from .rollout.journal import Journal
-from .rollout.planner import plan_hosts, plan_waves
 from .rollout.states import DeploymentState, HostState
 from .telling import concerns, teller, warned
 
@@ -86,16 +86,18 @@ def plan(
                 "use the inventory of this CMDB, without --limit"
             )
         rollout = clearing.policy.rollout
-        hosts = plan_hosts(clearing.cis, rollout)
-        waves = plan_waves(hosts, rollout)
+        waves = clearing.waves
+        hosts = [host for wave in waves for host in wave]
         package = {"name": rfc.release, "version": rfc.version, "digest": rfc.digest}
         if write and signer is not None:
             attach(open_library(dsl).repository(rfc.release), rfc.digest, sign(clearing.summary(policy_path), signer, now))
         owed = clearing.policy.emergency if rfc.type == "emergency" else {}
+        product = clearing.product
 
-        def along(connection: sa.Connection) -> None:
+        def along(connection: sa.Connection, deployment_id: int) -> None:
             incur(connection, rfc, owed, now)
-            enter(connection, rfc, (host.name for host in hosts), now)
+            enter(connection, rfc, hosts, now)
+            reserve(connection, deployment_id, product, rfc.release, hosts, (now, rfc.end_date))
 
         run = journal.begin(number, package, waves, rollout, Holder.this_run(), now, along) if write else None
         sentence = (

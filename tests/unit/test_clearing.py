@@ -55,7 +55,8 @@ def blocking(clearing: Clearing) -> dict[str, str]:
 
 
 SIGNED = ("signatures", "malware", "evidence", "verification", "rehearsal", "opinions")
-PACKAGE = ("digest", "payload_archived", "payload_intact")
+PACKAGE = ("digest", "payload_archived", "payload_intact", "compatibility", "licences")
+UNSEEN = {"compatibility": "inconclusive", "licences": "inconclusive"}  # without a package that can be looked at
 
 
 def test_an_rfc_in_order_is_cleared_with_the_cis_of_its_scope(homes: Homes) -> None:
@@ -73,7 +74,7 @@ def test_an_rfc_for_another_digest_is_not_cleared(homes: Homes) -> None:
 
 def test_a_version_that_is_not_archived_is_not_cleared(homes: Homes) -> None:
     found = blocking(homes.clear(release={"name": "hello", "version": "1.1", "digest": homes.digest}))
-    assert found == {"digest": "inconclusive", "payload_archived": "fail", "payload_intact": "inconclusive"}
+    assert found == {"digest": "inconclusive", "payload_archived": "fail", "payload_intact": "inconclusive", **UNSEEN}
 
 
 def test_a_damaged_blob_is_not_cleared_and_named(homes: Homes) -> None:
@@ -81,13 +82,13 @@ def test_a_damaged_blob_is_not_cleared_and_named(homes: Homes) -> None:
     blob = homes.blob(payload)
     blob.write_bytes(blob.read_bytes()[::-1])
     clearing = homes.clear()
-    assert blocking(clearing) == {"payload_intact": "fail"}
+    assert blocking(clearing) == {"payload_intact": "fail", **UNSEEN}
     assert payload in clearing.clearance.text()
 
 
 def test_a_missing_blob_is_not_cleared(homes: Homes) -> None:
     homes.blob(json.loads(homes.blob(homes.digest).read_bytes())["layers"][0]["digest"]).unlink()
-    assert blocking(homes.clear()) == {"payload_intact": "fail"}
+    assert blocking(homes.clear()) == {"payload_intact": "fail", **UNSEEN}
 
 
 def test_a_package_kept_under_the_name_of_another_release_is_not_cleared(homes: Homes) -> None:
@@ -95,7 +96,7 @@ def test_a_package_kept_under_the_name_of_another_release_is_not_cleared(homes: 
     index = homes.dsl / "index.json"
     index.write_text(index.read_text().replace('"hello:1.0"', '"hello:2.0"'))
     clearing = homes.clear(release={"name": "hello", "version": "2.0", "digest": homes.digest})
-    assert blocking(clearing) == {"payload_intact": "fail"}
+    assert blocking(clearing) == {"payload_intact": "fail", **UNSEEN}
     assert "what the DSL keeps as hello 2.0 is the package of hello 1.0" in clearing.clearance.text()
 
 
@@ -122,7 +123,7 @@ def test_a_tag_that_was_moved_behind_the_librarys_back_is_not_cleared(homes: Hom
         index.write_text(json.dumps(document))
     found = blocking(homes.clear())
     assert found.pop("digest") == "fail"
-    assert found == ({} if swap == "index swapped" else {"payload_intact": "fail"})
+    assert found == ({} if swap == "index swapped" else {"payload_intact": "fail", **UNSEEN})
 
 
 def test_a_package_whose_config_no_manifest_could_give_is_not_cleared(homes: Homes) -> None:
@@ -133,7 +134,7 @@ def test_a_package_whose_config_no_manifest_could_give_is_not_cleared(homes: Hom
     descriptor = layout.put_blob(json.dumps(document | {"config": forged.to_json()}).encode(), document["mediaType"])
     layout.tag("hello", "1.1", descriptor)
     clearing = homes.clear(release={"name": "hello", "version": "1.1", "digest": descriptor.digest})
-    assert blocking(clearing) == {"payload_intact": "fail"}
+    assert blocking(clearing) == {"payload_intact": "fail", **UNSEEN}
     assert "'../x' can't be a key of settings" in clearing.clearance.text()
 
 
@@ -156,14 +157,16 @@ def test_a_cmdb_that_can_not_be_read_is_inconclusive(homes: Homes, content: byte
     if content is not None:
         homes.cmdb.write_bytes(content)
     clearing = homes.clear()
-    assert blocking(clearing) == dict.fromkeys(("window", "conflicts", "payload_archived", "scope", "debts"), "inconclusive")
+    assert blocking(clearing) == dict.fromkeys(
+        ("window", "conflicts", "payload_archived", "scope", "debts", "compatibility"), "inconclusive"
+    )
     assert clearing.cis == ()
 
 
 @pytest.mark.parametrize("scope", ["[0]", "length(@)", "[*].site", "[*].nothing.x", "['nobody']", "sum(@)", "[0:0]", "`[1]`"])
 def test_a_scope_that_gives_no_cis_of_the_cmdb_is_not_cleared(homes: Homes, scope: str) -> None:
     found = blocking(homes.clear(scope=scope))
-    assert found.keys() - {"window", "conflicts"} == {"scope"}
+    assert found.keys() - {"window", "conflicts", "compatibility"} == {"scope"}
 
 
 def test_an_rfc_that_can_not_be_read_is_told_with_every_fault(homes: Homes) -> None:

@@ -48,6 +48,8 @@ class Schema:
     change: sa.Table
     change_ci: sa.Table
     debt: sa.Table
+    entitlement: sa.Table
+    seat: sa.Table
 
 
 @functools.cache
@@ -255,5 +257,26 @@ def schema() -> Schema:
             at("incurred"),
             at("due"),
             at("settled", nullable=True),
+        ),
+        entitlement=sa.Table(
+            "entitlement",
+            metadata,
+            text("name", primary_key=True),
+            text("product", index=True),
+            number("seats"),
+            at("valid_from", nullable=True),
+            at("valid_until", nullable=True),
+            text("reference", default=""),
+        ),
+        seat=sa.Table(
+            "seat",
+            metadata,
+            sa.Column("entitlement", sa.ForeignKey("entitlement.name"), primary_key=True),
+            text("ci", primary_key=True),
+            text("release", primary_key=True),
+            reference("deployment_id", "deployment.id", index=True),
+            reference("leaves_with", "deployment.id", nullable=True, index=True),
+            text("state"),
+            at("since"),
         ),
     )

@@ -13,6 +13,7 @@ from typing import Any
 
 from ..documents import Document, load_document
 from ..intake.licence import normalise
+from ..versions import DEB, PEP440, UnorderedError, check_range
 
 _PLACEHOLDER = re.compile(r"\$\{([a-z][a-z0-9_]*)\}")
 _HOOK_TIMEOUT = 60  # seconds, unless the manifest says
@@ -24,7 +25,8 @@ class Manifest:
 
     ``hooks`` (``prepare``, ``stop``, ``start``) and ``health`` have the shape of the schema with defaults filled in. ``settings``
     are defaults; ``None`` means that each host has to give a value. ``scenario`` is the directory with the files of its own scenario, which
-    are among the documentation.
+    are among the documentation. ``licensed_product``: the product of which each CI needs a seat. ``requires`` and ``conflicts`` have the
+    shape of the schema with the schemes of versions filled in.
     """
 
     name: str
@@ -34,6 +36,9 @@ class Manifest:
     payload: str
     documentation: tuple[str, ...]
     licence: str | None = None
+    licensed_product: str | None = None
+    requires: tuple[Mapping[str, Any], ...] = ()
+    conflicts: tuple[Mapping[str, Any], ...] = ()
     settings: Mapping[str, str | int | None] = field(default_factory=dict)
     hooks: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     health: tuple[Mapping[str, Any], ...] = ()
@@ -57,6 +62,11 @@ class Manifest:
             config["licence"] = self.licence
         if self.scenario is not None:
             config["verification"] = {"scenario": self.scenario}
+        if self.licensed_product is not None:
+            config["licensed_product"] = self.licensed_product
+        for name, conditions in (("requires", self.requires), ("conflicts", self.conflicts)):
+            if conditions:
+                config[name] = [dict(condition) for condition in conditions]
         return config
 
     @classmethod
@@ -66,6 +76,9 @@ class Manifest:
             **{key: config[key] for key in ("name", "version", "type", "summary", "payload")},
             documentation=tuple(sorted(config["documentation"])),
             licence=config.get("licence"),
+            licensed_product=config.get("licensed_product"),
+            requires=tuple(dict(condition) for condition in config.get("requires", ())),
+            conflicts=tuple(dict(condition) for condition in config.get("conflicts", ())),
             settings=dict(config["settings"]),
             hooks={name: dict(hook) for name, hook in dict(config["hooks"]).items()},
             health=tuple(dict(check) for check in config["health"]),
@@ -77,6 +90,7 @@ class Manifest:
         document = Document(f"{self.name}:{self.version}", self.to_config())
         document.check("release")
         _check_placeholders(document)
+        _check_conditions(document)
         document.finish()
 
 
@@ -84,6 +98,7 @@ def load_manifest(path: str | Path) -> Manifest:
     """Load a release.yml; raises :class:`DocumentError` with every problem."""
     document = load_document(path, "release")
     _check_placeholders(document)
+    _check_conditions(document)
     if document.is_good(("licence",)) and normalise(document.data["licence"]) is None:
         remedy = "write one such as MIT OR Apache-2.0, or LicenseRef-<name> for one of your own"
         document.problem(("licence",), f"licence is {document.data['licence']!a}, which is no SPDX expression", remedy)
@@ -97,6 +112,9 @@ def load_manifest(path: str | Path) -> Manifest:
         payload=data["payload"],
         documentation=tuple(data["documentation"]),
         licence=data.get("licence"),
+        licensed_product=data.get("licensed_product"),
+        requires=tuple(_with_scheme(condition) for condition in data.get("requires", ())),
+        conflicts=tuple(_with_scheme(condition) for condition in data.get("conflicts", ())),
         settings=data.get("settings", {}),
         hooks={name: {"timeout": _HOOK_TIMEOUT, **hook} for name, hook in data.get("hooks", {}).items()},
         health=tuple(_with_defaults(check) for check in data["health"]),
@@ -106,6 +124,32 @@ def load_manifest(path: str | Path) -> Manifest:
 
 def _with_defaults(check: Mapping[str, Any]) -> dict[str, Any]:
     return {**check, "http": {"status": 200, **check["http"]}} if "http" in check else dict(check)
+
+
+def _with_scheme(condition: Mapping[str, Any]) -> dict[str, Any]:
+    """A condition on versions that says by which scheme they are ordered."""
+    return {"scheme": _scheme(condition), **condition} if "versions" in condition else dict(condition)
+
+
+def _scheme(condition: Mapping[str, Any]) -> str:
+    return str(condition.get("scheme", DEB if "package" in condition else PEP440))
+
+
+def _check_conditions(document: Document) -> None:
+    """Versions have to be a range, and belong to something that has versions."""
+    for kind in ("requires", "conflicts"):
+        conditions = document.data.get(kind, [])
+        for index, condition in enumerate(conditions if isinstance(conditions, list) else []):
+            place = (kind, index, "versions")
+            if not document.is_good((kind, index), place):
+                continue
+            if "ci_class" in condition or "hardware" in condition:
+                document.problem(place, f"{kind}.{index} has versions, but names nothing that has any", "leave versions out")
+                continue
+            try:
+                check_range(condition["versions"], _scheme(condition))
+            except UnorderedError as error:
+                document.problem(place, f"{kind}.{index}.versions can't be used: {error}", 'write it like ">=2.0,<3"')
 
 
 def _check_placeholders(document: Document) -> None:

@@ -175,11 +175,24 @@ def load_package(home: Home, digest: str) -> Package:
     # Files that share bytes of the payload could make a small one fill any disk.
     if max(ends, default=0) > payload.size or sum(entry.size or 0 for entry in files) > payload.size:
         raise IntegrityError(f"the file index of the package {digest} has more than the payload; archive it again under a new version")
+    manifest = _manifest(digest, config_bytes)
+    return Package(digest, content, config_bytes, index_bytes, manifest, files, payload, tuple(parts[DOCUMENTATION]))
+
+
+def load_package_manifest(home: Home, digest: str) -> Manifest:
+    """What the release in the package ``digest`` says of itself, and nothing else looked at; raises :class:`IntegrityError` or
+    :class:`DocumentError`."""
+    _content, parts = _read_manifest(home, digest)
+    manifest = _manifest(digest, _read(home, parts[CONFIG][0], _CONFIG_LIMIT))
+    manifest.check()
+    return manifest
+
+
+def _manifest(digest: str, config: bytes) -> Manifest:
     try:
-        manifest = Manifest.from_config(parse_json(config_bytes, f"the config of the package {digest}"))
+        return Manifest.from_config(parse_json(config, f"the config of the package {digest}"))
     except (KeyError, TypeError, ValueError, IntegrityError) as error:
         raise IntegrityError(f"the config of the package {digest} can't be used: {error}; archive the release again") from error
-    return Package(digest, content, config_bytes, index_bytes, manifest, files, payload, tuple(parts[DOCUMENTATION]))
 
 
 def verify_package(home: Home, digest: str) -> None:

@@ -14,7 +14,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ..rfc.model import Rfc
-from . import calendar, change, opinions, package, people, signed, verified
+from . import calendar, change, compatible, opinions, package, people, signed, verified
 from .communication import communication
 from .facts import Facts, NotKnown
 from .findings import REASONS, Control, Finding, Result, failed, unknown
@@ -42,6 +42,8 @@ CONTROLS: Mapping[str, Callable[[Facts, Rfc], Finding]] = {
     "opinions": opinions.opinions,
     "documentation": package.documentation,
     "scope": change.scope,
+    "compatibility": compatible.compatibility,
+    "licences": package.licences,
     "approvals": people.approvals,
     "duties": people.duties,
     "responsibilities": people.responsibilities,

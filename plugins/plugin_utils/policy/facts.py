@@ -16,7 +16,9 @@ from .model import Policy
 
 if TYPE_CHECKING:
     from ..evidence.trust import Judgement
+    from ..licence.seats import Allotment
     from ..rfc.register import Overlap
+    from ..rollout.compatibility import Compatibility
     from ..rollout.debts import Debt
     from .calendar import Calendars
 
@@ -59,6 +61,8 @@ _SOURCES = {
     "calendars": ("the calendars could not be read", "correct them, or calendars in the policy"),
     "channels": ("the channels could not be looked at", "correct communication in the policy"),
     "overlaps": ("what else is planned could not be read", "make the CMDB readable"),
+    "compatibility": ("what it has to get on with could not be found out", "make the CMDB and the DSL readable"),
+    "seats": ("the seats of its product could not be counted", "make the CMDB readable"),
     "debts": ("what earlier changes owe could not be read", "make the CMDB readable"),
     "evidence": ("the evidence could not be read", "make the DSL and the CMDB readable"),
 }
@@ -67,7 +71,8 @@ _SOURCES = {
 @dataclass(frozen=True)
 class Facts:
     """Everything that controls look at. ``None`` stands for what could not be found out; ``errors`` has the reason by the name of the
-    source: ``rfc``, ``policy``, ``package``, ``scope``, ``own``, ``debts``, ``calendars``, ``channels``, ``overlaps`` or ``evidence``.
+    source: ``rfc``, ``policy``, ``package``, ``scope``, ``own``, ``debts``, ``calendars``, ``channels``, ``overlaps``, ``seats``,
+    ``compatibility`` or ``evidence``.
 
     ``policy`` is the policy with the rules that apply to this change. ``scope`` names the CIs that the RFC's scope selects now.
     ``evidence``: the judgement of each kind of evidence that the policy's ``trust`` asks for. ``signed_approvals``: that of each role whose
@@ -78,7 +83,8 @@ class Facts:
     is still to be done, in order. ``channels``: why each channel of the policy can't be used, empty when it can.
     ``overlaps``: other changes that are planned for the same time and meet this one.
     ``opinions``: the judgement of the opinions of each role that the policy asks. ``former``: the digests of what the CIs of the scope have
-    of this release now, ``""`` where that is nothing.
+    of this release now, ``""`` where that is nothing. ``seats``: those of its licensed product that it would reserve. ``compatibility``:
+    how it gets on with what is around it.
     """
 
     now: datetime
@@ -93,6 +99,8 @@ class Facts:
     live: Mapping[str, str] | None = None
     own: Mapping[str, Finding] = field(default_factory=dict)
     debts: tuple[Debt, ...] | None = None
+    seats: Allotment | None = None
+    compatibility: Compatibility | None = None
     calendars: Calendars | None = None
     waves: tuple[frozenset[str | None], ...] | None = None
     channels: Mapping[str, str] | None = None

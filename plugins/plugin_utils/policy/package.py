@@ -66,6 +66,20 @@ def documentation(facts: Facts, rfc: Rfc) -> Finding:
     return passed(f"the documentation of {package.type} releases is there: {', '.join(there)}")
 
 
+def licences(facts: Facts, rfc: Rfc) -> Finding:
+    """Whether the CIs in scope have, or would get, the seats of the licensed product that the release uses."""
+    package = facts.known(facts.package, "package")
+    if package.archived is None or package.damage:
+        return unknown(f"there is no intact package of {rfc.release} {rfc.version} to look at", "archive the release")
+    if not package.manifest.get("licensed_product"):
+        return not_applicable(f"{rfc.release} {rfc.version} uses no licensed product")
+    facts.known(facts.scope, "scope")
+    seats = facts.known(facts.seats, "seats")
+    if not seats.suffices:
+        return failed(seats.sentence(), "enter an entitlement with tidegate.release.licence, or choose fewer CIs")
+    return passed(seats.sentence())
+
+
 def version(facts: Facts, rfc: Rfc) -> Finding:
     """Whether the version raises the number that this type of release has to raise, over every version that it takes the place of."""
     policy = facts.known(facts.policy, "policy")

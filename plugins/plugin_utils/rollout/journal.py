@@ -17,6 +17,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ConflictError, NotFoundError, StateError
+from ..licence import entitlements as licences
 from . import states
 from .deployments import Deployment, Deployments, Run, Target, rollout_to_dict
 from .gate import GateDecision
@@ -52,9 +53,9 @@ class Journal(Deployments):
         rollout: Rollout,
         holder: Holder,
         now: datetime,
-        also: Callable[[sa.Connection], None] = lambda _connection: None,
+        also: Callable[[sa.Connection, int], None] = lambda _connection, _deployment_id: None,
     ) -> Run:
-        """Write the plan of a new deployment and lock its CIs, all or nothing; ``also`` is done in the same transaction.
+        """Write the plan of a new deployment and lock its CIs, all or nothing; ``also`` is done in the same transaction, with its id.
 
         ``package`` has ``name``, ``version`` and ``digest``. Raises :class:`ConflictError` naming who holds a CI.
         """
@@ -99,7 +100,7 @@ class Journal(Deployments):
             self._lock(connection, deployment_id, [host for host, _number in hosts])
             self._append(connection, deployment_id, now, "planned", data={"waves": [list(wave) for wave in waves], "holder": str(holder)})
             self._move(connection, self._load(connection, deployment_id), _D.STAGING, now)
-            also(connection)
+            also(connection, deployment_id)
         return Run(deployment_id, token)
 
     def take_over(self, deployment_id: int, holder: Holder, now: datetime) -> Run:
@@ -238,6 +239,7 @@ class Journal(Deployments):
         self._append(connection, run.deployment, now, "decided", wave=number, data=asdict(decision))
         active = [x for x in self._targets(connection, run.deployment) if number in (None, x.wave) and x.state is _H.ACTIVE]
         self._install(connection, deployment, {x.host: (deployment.version, deployment.digest) for x in active}, now)
+        licences.use(connection, deployment.id, [x.host for x in active], now)
         if decision.decision == "proceed":
             self._open_next(connection, run, number, now)
         else:
@@ -275,6 +277,7 @@ class Journal(Deployments):
                     target.host: (target.previous_version, target.previous_digest) for target in targets if target.state is _H.BACKED_OUT
                 }
                 self._install(connection, deployment, back, now)
+                licences.give_back(connection, deployment.id, back)
                 if not any(target.state in states.TOUCHED for target in targets):
                     self._finish(connection, deployment, _D.BACKED_OUT, now, deployment.reason)
             connection.execute(self._t.deployment.update().where(self._t.deployment.c.id == run.deployment).values(lease_until=None))
@@ -339,6 +342,8 @@ class Journal(Deployments):
     def _finish(self, connection: sa.Connection, deployment: Deployment, new: DeploymentState, now: datetime, reason: str = "") -> None:
         self._move(connection, deployment, new, now, reason)
         connection.execute(self._t.lock.delete().where(self._t.lock.c.deployment_id == deployment.id))
+        active = [x.host for x in self._targets(connection, deployment.id) if new is _D.COMPLETED and x.state is _H.ACTIVE]
+        licences.finish(connection, deployment.id, active)
 
     def _move_host(self, connection: sa.Connection, run: Run, host: str, new: HostState, now: datetime, detail: str, **values: Any) -> None:
         table = self._t.deployment_host

@@ -30,7 +30,12 @@ def test_defaults_are_filled_in(write: Write) -> None:
 
 
 def test_a_manifest_is_the_same_after_a_stay_in_the_library(write: Write) -> None:
-    for changes in ({}, {"licence": ..., "settings": ..., "hooks": ..., "health": [{"name": "a", "command": ["a"], "timeout": 5}]}):
+    needs = {
+        "licensed_product": "acme",
+        "requires": [{"release": "db", "versions": ">=2,<3"}, {"package": "openssl", "versions": ">=3"}, {"hardware": ["R750"]}],
+        "conflicts": [{"firmware": "bios", "versions": "<2"}, {"ci_class": ["test"]}],
+    }
+    for changes in ({}, {"licence": ..., "settings": ..., "hooks": ..., "health": [{"name": "a", "command": ["a"], "timeout": 5}]}, needs):
         manifest = load_manifest(write("release", documentation=["a.md", "b.md"], **changes))
         config = json.loads(json.dumps(manifest.to_config()))
         assert Manifest.from_config(config) == manifest
@@ -63,6 +68,17 @@ PATHS = ["", ".", "..", "/etc", "../x", "a/../b", "a/..", "./a", "a/./b", "a//b"
         ("version", "1" * 129, "version is '111"),
         ("type", ..., "type is missing from the manifest"),
         ("licence", 2, "licence is the number 2"),
+        ("licensed_product", "Acme DB", "licensed_product is 'Acme DB'"),
+        ("requires", {"release": "a"}, "requires is a mapping"),
+        ("requires", [{}], "requires.0 has not exactly one of release, package, ci_class, hardware, firmware"),
+        ("requires", [{"release": "a", "package": "b"}], "requires.0 has not exactly one of"),
+        ("requires", [{"release": "A"}], "requires.0.release is 'A'"),
+        ("requires", [{"release": "a", "version": "1"}], "version is not a key of requires.0"),
+        ("requires", [{"release": "a", "versions": "about 1"}], "requires.0.versions can't be used: 'about 1' is no range"),
+        ("conflicts", [{"package": "a", "versions": ">=v1"}], "conflicts.0.versions can't be used: 'v1' is no version of the scheme deb"),
+        ("conflicts", [{"ci_class": ["a"], "versions": ">=1"}], "conflicts.0 has versions, but names nothing that has any"),
+        ("conflicts", [{"hardware": []}], "conflicts.0.hardware is empty"),
+        ("conflicts", [{"firmware": "a", "versions": ">=1", "scheme": "calver"}], "conflicts.0.scheme is 'calver'"),
         ("settings", {"tree": 1}, "tree can't be a key of settings"),
         ("settings", {"a-b": 1}, "a-b can't be a key of settings"),
         ("settings", {"a": True}, "settings.a is true"),

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.statement import KINDS, Statement
 from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.trust import Counted, Judgement
+from ansible_collections.tidegate.release.plugins.plugin_utils.licence.seats import Allotment
 from ansible_collections.tidegate.release.plugins.plugin_utils.policy import controls
 from ansible_collections.tidegate.release.plugins.plugin_utils.policy.calendar import Calendars, Event
 from ansible_collections.tidegate.release.plugins.plugin_utils.policy.clearance import Clearance, evaluate
@@ -32,6 +33,7 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.policy.model impo
 )
 from ansible_collections.tidegate.release.plugins.plugin_utils.rfc.model import Approval, Rfc
 from ansible_collections.tidegate.release.plugins.plugin_utils.rfc.register import Overlap, Planned
+from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.compatibility import Compatibility
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.debts import Debt
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.options import Rollout
 from hypothesis import given
@@ -106,7 +108,9 @@ def passing(**changes: Any) -> Judgement:
 
 ABSENT = PackageFacts(None, "")
 TELLING = Communication(True, {name: Channel(environment=name) for name in ("chat", "desk", "spare")}, {"hold": ("chat",)})
-PACKAGE = PackageFacts(DIGEST, "", "minor", {"README.md": 9, "docs/operations.md": 1, "empty-operations": 0})
+PACKAGE = PackageFacts(
+    DIGEST, "", "minor", {"README.md": 9, "docs/operations.md": 1, "empty-operations": 0}, manifest={"licensed_product": "acme"}
+)
 POLICY = Policy(
     approvals={"normal": 1, "standard": 0, "emergency": 1},
     rollout=Rollout(),
@@ -132,6 +136,8 @@ FACTS = Facts(
     evidence=EVIDENCE,
     builders=frozenset({"rita"}),
     debts=(debt(),),
+    seats=Allotment("acme", needed=2, free=2),
+    compatibility=Compatibility(),
     calendars=Calendars(windows=(Event("nights", START, END, frozenset({"ams"})),), freezes=()),
     waves=(frozenset({"ams"}), frozenset({"ams"})),
     overlaps=(),
@@ -198,6 +204,8 @@ def test_what_is_in_order_is_granted() -> None:
         ("opinions", {"opinions": {"tester": said("opinion")}}),
         ("opinions", {"opinions": {"tester": said("opinion", ("tess", {"score": 5, "blocking": True}))}}),
         ("scope", {"scope": ()}),
+        ("licences", {"seats": Allotment("acme", needed=2, free=1)}),
+        ("compatibility", {"compatibility": Compatibility(("web1: it is too old",), ("web2: its class is not known",))}),
         ("approvals", {"approvals": ()}),
         ("approvals", {"approvals": (approval(state="requested"),)}),
         ("approvals", {"approvals": (approval(decided_at=None),)}),
@@ -283,11 +291,11 @@ def test_an_rfc_may_be_scheduled_or_under_way(state: int) -> None:
                 "opinions": None,
                 "errors": {"package": "no such directory", "evidence": "no such directory"},
             },
-            {"digest", "payload_archived", "payload_intact", "version", "documentation", *SIGNED},
+            {"digest", "payload_archived", "payload_intact", "version", "documentation", "licences", "compatibility", *SIGNED},
         ),
         (
             {"package": ABSENT, "evidence": None},
-            {"digest", "payload_intact", "version", "documentation", *SIGNED},
+            {"digest", "payload_intact", "version", "documentation", "licences", "compatibility", *SIGNED},
         ),
         (
             {"evidence": None, "errors": {"evidence": "a listing is damaged"}},
@@ -300,7 +308,7 @@ def test_an_rfc_may_be_scheduled_or_under_way(state: int) -> None:
         ({"opinions": None, "errors": {"evidence": "a listing is damaged"}}, {"opinions"}),
         ({"opinions": {}}, {"opinions"}),
         ({"former": None}, {"rehearsal"}),
-        ({"scope": None, "errors": {"scope": "not a database"}}, {"scope"}),
+        ({"scope": None, "errors": {"scope": "not a database"}}, {"scope", "licences", "compatibility"}),
         (
             {"policy": None, "errors": {"policy": "policy.yml:3: wrong"}},
             {"approvals", "communication", "documentation", "duties", "freeze", "responsibilities", "version", "window", *SIGNED},
@@ -311,6 +319,9 @@ def test_an_rfc_may_be_scheduled_or_under_way(state: int) -> None:
         ({"overlaps": None, "errors": {"overlaps": "it is locked"}}, {"conflicts"}),
         ({"live": None}, {"version"}),
         ({"channels": None, "errors": {"channels": "it broke"}}, {"communication"}),
+        ({"seats": None, "errors": {"seats": "it is locked"}}, {"licences"}),
+        ({"compatibility": None, "errors": {"compatibility": "it is locked"}}, {"compatibility"}),
+        ({"compatibility": Compatibility(unknown=("web1: its class is not known",))}, {"compatibility"}),
         ({"debts": None, "errors": {"debts": "it is locked"}}, {"debts"}),
         ({"live": {"stable": "web1"}}, {"version"}),
         ({"version": "next", "live": {"1.0": "web1"}}, {"version"}),

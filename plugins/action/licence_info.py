@@ -1,0 +1,34 @@
+# Copyright (c) Tidegate maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Controller side of tidegate.release.licence_info."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+from ansible_collections.tidegate.release.plugins.plugin_utils.action_base import TidegateAction
+from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import Cmdb
+from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.home import open_library
+from ansible_collections.tidegate.release.plugins.plugin_utils.licensing import installed_products, survey, without_seat
+from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.journal import utc_now
+from ansible_collections.tidegate.release.plugins.plugin_utils.settings import home
+
+
+class ActionModule(TidegateAction):
+    """Read the entitlements, who uses them, and what is installed without a seat."""
+
+    module = "licence_info"
+    libraries = ("SQLAlchemy", "jsonschema")
+
+    def execute(self, options: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
+        now, product = utc_now(), options["product"]
+        library = open_library(home(options, "dsl"))
+        with Cmdb.open(home(options, "cmdb")) as cmdb:
+            installations = cmdb.installations()
+            lacking = without_seat(cmdb, installations, installed_products(library, installations), now)
+            found = survey(cmdb, product, now)
+        # What could not be found out may be of any product.
+        shown = [asdict(one) for one in lacking if product is None or one.product in (None, product)]
+        return {"changed": False, "entitlements": found, "unlicensed": shown}

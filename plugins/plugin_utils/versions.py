@@ -1,0 +1,106 @@
+# Copyright (c) Tidegate maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Ranges of versions such as ``>=2.0,<3``, by the rules of those who number them. Pure.
+
+A version or range that the scheme can't order is never taken for one that fits: :class:`UnorderedError`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import operator
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from .errors import TidegateError
+from .libs import require
+
+with contextlib.suppress(ImportError):
+    from packaging.specifiers import InvalidSpecifier, SpecifierSet
+    from packaging.version import InvalidVersion, Version
+
+PEP440, SEMVER, DEB, RPM = "pep440", "semver", "deb", "rpm"
+
+# What each scheme takes for a version. The library would make something of anything.
+_SHAPES: Mapping[str, re.Pattern[str]] = {
+    SEMVER: re.compile(
+        r"(?:0|[1-9]\d{0,8})(?:\.(?:0|[1-9]\d{0,8})){2}(?:-[0-9A-Za-z-]+(?:\.[0-9A-Za-z-]+)*)?(?:\+[0-9A-Za-z.-]+)?", re.ASCII
+    ),
+    DEB: re.compile(r"(?:\d{1,9}:)?\d[A-Za-z0-9.+~]*(?:-[A-Za-z0-9.+~]+)*", re.ASCII),
+    RPM: re.compile(r"(?:\d{1,9}:)?\d[A-Za-z0-9._+~^]*(?:-[A-Za-z0-9._+~^]+)?", re.ASCII),
+}
+_CLAUSE = re.compile(r"\s*(>=|<=|==|!=|>|<)\s*(\S+)\s*")
+_COMPARE: Mapping[str, Callable[[Any, Any], bool]] = {
+    ">=": operator.ge,
+    "<=": operator.le,
+    "==": operator.eq,
+    "!=": operator.ne,
+    ">": operator.gt,
+    "<": operator.lt,
+}
+_LONGEST = 200  # characters of a version
+
+
+class UnorderedError(TidegateError):
+    """A version or a range that the scheme can't order."""
+
+
+@functools.lru_cache(maxsize=10_000)
+def fits(version: str, versions: str, scheme: str) -> bool:
+    """Whether ``version`` is in the range ``versions``; an empty range has every version.
+
+    Raises :class:`UnorderedError`, and :class:`MissingLibraryError` when the scheme needs a library that is not there.
+    """
+    if not versions:
+        return True
+    if scheme == PEP440:
+        try:
+            return Version(version[:_LONGEST]) in _specifiers(versions)
+        except InvalidVersion:
+            raise UnorderedError(f"{version!a:.60} is no version of the scheme {scheme}") from None
+    ordered = _ordered(version, scheme)
+    return all(_COMPARE[sign](ordered, end) for sign, end in _clauses(versions, scheme))
+
+
+def check_range(versions: str, scheme: str) -> None:
+    """Raise :class:`UnorderedError` unless ``versions`` is a range of the scheme."""
+    if scheme == PEP440:
+        _specifiers(versions)
+    else:
+        _clauses(versions, scheme)
+
+
+@functools.lru_cache(maxsize=1000)
+def _specifiers(versions: str) -> SpecifierSet:
+    try:
+        return SpecifierSet(versions, prereleases=True)
+    except InvalidSpecifier:
+        raise UnorderedError(f"{versions!a:.60} is no range of versions of the scheme {PEP440}") from None
+
+
+@functools.lru_cache(maxsize=1000)
+def _clauses(versions: str, scheme: str) -> tuple[tuple[str, Any], ...]:
+    found = []
+    for part in versions.split(","):
+        clause = _CLAUSE.fullmatch(part)
+        if clause is None:
+            raise UnorderedError(f"{versions!a:.60} is no range of versions")
+        found.append((clause[1], _ordered(clause[2], scheme)))
+    return tuple(found)
+
+
+def _ordered(version: str, scheme: str) -> Any:
+    """A version as something that can be compared."""
+    if len(version) > _LONGEST or not _SHAPES[scheme].fullmatch(version):
+        raise UnorderedError(f"{version!a:.60} is no version of the scheme {scheme}")
+    require("univers")
+    from univers import versions  # noqa: PLC0415 - only some releases name such a scheme
+
+    kind = {SEMVER: versions.SemverVersion, DEB: versions.DebianVersion, RPM: versions.RpmVersion}[scheme]
+    try:
+        return kind(version)
+    except Exception as error:  # whatever it makes of it, it is not ordered
+        raise UnorderedError(f"{version!a:.60} is no version of the scheme {scheme}") from error
