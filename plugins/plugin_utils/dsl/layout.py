@@ -20,12 +20,13 @@ from typing import Any
 
 from ..errors import ConflictError, IntegrityError, NotFoundError, TidegateError
 from ..files import locked, write_atomically
-from .blobs import BlobFolder, told
+from .blobs import BlobFolder, read_file, told
 from .oci import (
     DIGEST,
     IMAGE_INDEX,
     INDEX_LIMIT,
     MANIFEST,
+    MANIFEST_LIMIT,
     Descriptor,
     artifact_of,
     canonical,
@@ -101,7 +102,7 @@ class OciLayout(BlobFolder):
         layout = cls(Path(path))
         marker = layout.path / "oci-layout"
         try:
-            version = parse_json(marker.read_bytes(), str(marker)).get("imageLayoutVersion")
+            version = parse_json(read_file(marker, MANIFEST_LIMIT), str(marker)).get("imageLayoutVersion")
         except (FileNotFoundError, NotADirectoryError) as error:
             raise NotFoundError(f"there is no DSL at {path}; archive a release there first, or name another directory") from error
         except OSError as error:
@@ -325,8 +326,7 @@ class OciLayout(BlobFolder):
 
     def _read_index(self) -> dict[str, Any]:
         try:
-            with self._index.open("rb") as stream:
-                content = stream.read(INDEX_LIMIT + 1)
+            content = read_file(self._index, INDEX_LIMIT + 1)
         except OSError as error:
             raise IntegrityError(f"{self._index} can't be read ({error.strerror}); restore it from a copy of the DSL") from error
         index = parse_json(content, str(self._index))
@@ -335,7 +335,11 @@ class OciLayout(BlobFolder):
         return index
 
     def _write_index(self, index: dict[str, Any]) -> None:
-        write_atomically(self._index, canonical(index))
+        try:
+            content = canonical(index)
+        except IntegrityError as error:
+            raise IntegrityError(f"{self._index} can't be written again: {error}; take that entry out") from error
+        write_atomically(self._index, content)
 
 
 def _tag(entry: Any) -> str | None:

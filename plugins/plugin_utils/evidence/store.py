@@ -90,13 +90,14 @@ def collect(home: Home, package: str) -> Evidence:
 
 def ensure(home: Home, statement: Statement, signer: Signer, now: datetime, write: bool) -> bool:
     """See to it that ``signer`` has signed the statement; false when it had, whenever that was. Without ``write`` only say it."""
+    wanted = canonical(statement.to_json(now))
     for content in collect(home, statement.digest):
         try:
             sealed = open_envelope(content)
+            # As bytes, since 1 and true are the same to Python, but not to whoever reads them.
+            same = canonical(sealed.statement.to_json(now)) == wanted
         except IntegrityError:
             continue  # and it counts for nothing
-        # As bytes, since 1 and true are the same to Python, but not to whoever reads them.
-        same = canonical(sealed.statement.to_json(now)) == canonical(statement.to_json(now))
         if same and sealed.signed_by(signer.public_key):
             return False
     if write:
