@@ -23,8 +23,8 @@ ENVELOPE = "application/vnd.dsse.envelope.v1+json"
 EMPTY = "application/vnd.oci.empty.v1+json"
 PREDICATE_TYPE = "in-toto.io/predicate-type"
 
-_ENVELOPE_LIMIT = 16 << 20
-_TOTAL_LIMIT = 128 << 20  # of all that is beside one package
+_ENVELOPE_LIMIT = 96 << 20  # bytes; the largest SBOM that is taken, in base64, and something around it
+_TOTAL_LIMIT = 384 << 20  # of all that is beside one package
 _PIECES = 1000  # that refer to one package; more than anybody would want to look through
 
 
