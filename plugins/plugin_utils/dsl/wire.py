@@ -64,6 +64,12 @@ class Wire:
     def ask(self, method: str, path: str, ok: tuple[int, ...] = (200,), data: Any = None, **headers: str) -> Iterator[Any]:
         """The response, whose content was not read yet. Other status than ``ok`` raise :class:`TidegateError`."""
         url = urljoin(f"{self._scheme}://{self.host}/v2/", path)
+        scheme, there = urlsplit(url)[:2]
+        if self._scheme == "https" and scheme != "https":
+            raise TidegateError(
+                f"the registry {self.host} sends its clients on to {scheme}://{there}, without TLS; tell it its own address (for "
+                "Distribution, http.host: https://...), or have its proxy send X-Forwarded-Proto"
+            )
         headers = {name.replace("_", "-"): value for name, value in headers.items()}
         try:
             with self._authorised(method, url, headers, data) as response:

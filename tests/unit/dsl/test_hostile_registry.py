@@ -21,6 +21,7 @@ import pytest
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl import registry as subject
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.home import open_library
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.oci import Descriptor
+from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.wire import Wire
 from ansible_collections.tidegate.release.plugins.plugin_utils.errors import IntegrityError, TidegateError
 
 ENOUGH = 256 << 20  # bytes that it has
@@ -149,3 +150,12 @@ def test_a_list_that_never_ends_is_left(home: subject.Repository, monkeypatch: p
     monkeypatch.setattr(subject, "_PAGES", 50)
     with pytest.raises(IntegrityError, match="more than 50 pages"):
         home.tags()
+
+
+def test_nothing_is_sent_without_tls_to_where_a_registry_points(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As one behind a proxy does that was not told its own address: it would get the blob, and the credentials, in the clear."""
+    wire = Wire("registry.example", secure=True)
+    monkeypatch.setattr(wire, "_send", lambda *_request: pytest.fail("it was sent"))
+    upload = "http://registry.example/v2/releases/hello/blobs/uploads/1"
+    with pytest.raises(TidegateError, match=r"on to http://registry\.example, without TLS"), wire.ask("PUT", upload, data=b"x"):
+        pass
