@@ -23,6 +23,9 @@ from ..errors import IntegrityError, TidegateError
 from ..files import flush, write
 from .oci import DIGEST, MANIFEST, MANIFEST_LIMIT, Descriptor, parse_json
 
+UNFINISHED = ".new-"
+"""What the name of a file begins with that is not a blob yet."""
+
 # Neither follow a link out of here nor wait for a pipe that somebody planted.
 _OPEN = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 
@@ -41,7 +44,7 @@ class BlobFolder:
         """
         with told(f"can't write to the DSL {self.path}"):
             self.blobs.mkdir(parents=True, exist_ok=True)
-            temporary = self.blobs / f".new-{secrets.token_hex(8)}"
+            temporary = self.blobs / f"{UNFINISHED}{secrets.token_hex(8)}"
             try:
                 descriptor = Descriptor(media_type, *write(temporary, source, 0o444))
                 with contextlib.suppress(IntegrityError):

@@ -20,7 +20,7 @@ from typing import Any
 
 from ..errors import ConflictError, IntegrityError, NotFoundError, TidegateError
 from ..files import locked, write_atomically
-from .blobs import BlobFolder, read_file, told
+from .blobs import UNFINISHED, BlobFolder, read_file, told
 from .oci import (
     DIGEST,
     IMAGE_INDEX,
@@ -268,6 +268,12 @@ class OciLayout(BlobFolder):
         with self._held(fcntl.LOCK_EX | fcntl.LOCK_NB):
             if not self.check_file(digest)[1][1]:
                 self.discard(digest)
+
+    def sweep(self) -> None:
+        """Unlink what writers that were killed left unfinished; nothing while somebody is writing, or where this user may not."""
+        with contextlib.suppress(TidegateError), self._held(fcntl.LOCK_EX | fcntl.LOCK_NB), told(f"can't write to the DSL {self.path}"):
+            for unfinished in self.blobs.glob(f"{UNFINISHED}*"):
+                unfinished.unlink(missing_ok=True)
 
     def _untag(self, tag: str) -> list[str]:
         """Take a tag away; return what it named."""

@@ -277,6 +277,19 @@ def test_blobs_that_nothing_names_are_counted_and_looked_at(stocked: OciLayout, 
     assert stray.removeprefix("sha256:") not in blobs(stocked)
 
 
+def test_what_a_killed_writer_left_is_swept_unless_somebody_writes(stocked: OciLayout) -> None:
+    left = stocked.blobs / ".new-0011"
+    left.write_bytes(b"half")
+    scrub(stocked, None, write=False)
+    with stocked.writing():  # perhaps that very file
+        scrub(stocked, None, write=True)
+    assert left.exists()
+    before = blobs(stocked)
+    assert not scrub(stocked, None, write=True).damaged
+    before.pop(".new-0011")
+    assert blobs(stocked) == before
+
+
 def test_what_can_not_be_thrown_away_is_told_and_the_rest_is_healed(stocked: OciLayout, replica: OciLayout) -> None:
     copy(stocked, replica)
     digest = payload(stocked, "hello", "1.0")
