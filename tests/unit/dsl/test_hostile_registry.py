@@ -82,6 +82,23 @@ class Answer(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(body)
 
+    def astray(self) -> None:
+        body = b'{"tags": []}'
+        self.send_response(200)
+        self.send_header("Link", "<http://[::1>; rel=next")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def do_HEAD(self) -> None:
+        self.send_error(404)
+
+    def do_POST(self) -> None:
+        self.send_response(202)
+        self.send_header("Location", "http://[::1")
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
     def log_message(self, *_words: object) -> None:
         pass
 
@@ -150,6 +167,13 @@ def test_a_list_that_never_ends_is_left(home: subject.Repository, monkeypatch: p
     monkeypatch.setattr(subject, "_PAGES", 50)
     with pytest.raises(IntegrityError, match="more than 50 pages"):
         home.tags()
+
+
+@pytest.mark.parametrize("home", ["astray"], indirect=True)
+def test_an_address_that_is_none_is_told(home: subject.Repository) -> None:
+    for ask in (home.tags, lambda: home.put_blob(b"x", "text/plain")):
+        with pytest.raises(IntegrityError, match="which is no address"):
+            ask()
 
 
 def test_nothing_is_sent_without_tls_to_where_a_registry_points(monkeypatch: pytest.MonkeyPatch) -> None:
