@@ -137,7 +137,7 @@ def joined(base: str, address: str) -> str:
         return urljoin(base, address)
     except ValueError as error:
         raise IntegrityError(
-            f"the registry at {urlsplit(base).netloc} sends its clients on to {address!a:.100}, which is no address; look at what answers there"
+            f"the registry at {urlsplit(base).netloc} sends its clients on to {address!a:.100}, which is no address; look at its log"
         ) from error
 
 
