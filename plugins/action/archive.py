@@ -64,6 +64,8 @@ class ActionModule(TidegateAction):
             "size": archived.size,
             "key": signer.public_key.keyid if signer else None,
             "examination": found and _told(found),
+            # Archived it is all the same: whether that may be used is for the policy to say.
+            "warnings": [f"the malware scan was inconclusive: {found.scan.detail}"] if found and found.scan.outcome != "clean" else [],
         }
 
     def _examine(self, source: Source, options: dict[str, Any], folder: Path, write: bool) -> Examination:

@@ -14,7 +14,7 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.replica impor
 from ansible_collections.tidegate.release.plugins.plugin_utils.errors import TidegateError
 from ansible_collections.tidegate.release.plugins.plugin_utils.policy.model import load_policy
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.journal import utc_now
-from ansible_collections.tidegate.release.plugins.plugin_utils.settings import expanded, home, optional_home
+from ansible_collections.tidegate.release.plugins.plugin_utils.settings import expanded, home, optional_home, same
 from ansible_collections.tidegate.release.plugins.plugin_utils.trusting import Release, standing
 
 
@@ -26,7 +26,7 @@ class ActionModule(TidegateAction):
 
     def execute(self, options: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
         here, there = home(options, "dsl"), expanded(options["to"])
-        if here.rstrip("/") == there.rstrip("/"):
+        if same(here, there):
             raise TidegateError(f"{there} can't be a copy of itself; name another home in to")
         source, write = open_library(here), not self._task.check_mode
         policy, now = load_policy(optional_home(options, "policy")), utc_now()

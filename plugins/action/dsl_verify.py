@@ -12,7 +12,7 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.home import L
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.salvage import salvage
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.scrub import Damage, scrub
 from ansible_collections.tidegate.release.plugins.plugin_utils.errors import IntegrityError, TidegateError
-from ansible_collections.tidegate.release.plugins.plugin_utils.settings import expanded, home
+from ansible_collections.tidegate.release.plugins.plugin_utils.settings import expanded, home, same
 
 
 class ActionModule(TidegateAction):
@@ -23,7 +23,7 @@ class ActionModule(TidegateAction):
     def execute(self, options: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
         dsl, write = home(options, "dsl"), not self._task.check_mode
         other = expanded(options["replica"]) if options["replica"] else None
-        if other and other.rstrip("/") == dsl.rstrip("/"):
+        if other and same(other, dsl):
             raise TidegateError(f"{dsl} can't heal itself; name another home in replica")
         replica = open_library(other) if other else None
         library, rebuilt, problems = _open(dsl, replica, write)

@@ -18,6 +18,9 @@ _INDEX = "application/vnd.tidegate.release.index.v1+json"
 _PAYLOAD = "application/vnd.oci.image.layer.v1.tar"
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _DIRECTORY = 0o755
+# Beyond these nobody could walk through the tree; nothing longer or deeper is ever archived.
+_LONGEST = 3000  # bytes
+_DEEPEST = 200  # names
 _UNSEEN = ("Cc", "Cf", "Cs", "Zl", "Zp")  # control and format characters, halves of one, ends of lines
 _MODES = {"file": (0o644, 0o755), "directory": (_DIRECTORY,)}
 
@@ -91,7 +94,7 @@ def _read_index(digest: str, text: bytes) -> list[dict[str, Any]]:
         seen.add(path)
         # To some file systems such paths are one.
         twin = unicodedata.normalize("NFKD", unicodedata.normalize("NFKD", path).casefold())
-        good = _plain(path) and twin not in twins
+        good = _plain(path) and twin not in twins and path.count("/") < _DEEPEST and len(path.encode()) <= _LONGEST
         twins.add(twin)
         if kind == "link":
             target = os.path.normpath(os.path.join(parent, entry["target"]))

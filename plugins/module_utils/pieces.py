@@ -175,7 +175,8 @@ class Assembly:
 
     def _find_chunks(self, home: ReleaseHome) -> dict[str, _Range]:
         """Where the host has chunks that are needed: at their own place from before, or in another release's large files."""
-        found: dict[str, _Range] = {}
+        # What is empty is had by everybody, wherever it is read.
+        found = {sha: _Range(b"", 0) for sha, size in self.need.items() if not size}
         own = ((self.path(entry), entry) for entry in self._targets.values() if "chunks" in entry)
         others = (
             (os.fsencode(release.tree / entry["path"]), entry) for release in home.all() for entry in release.files if "chunks" in entry
@@ -215,23 +216,19 @@ class Assembly:
         mode = content["mode"] if content is not None else 0
         digest = hashlib.sha256()
         written = 0
-        writing = [
-            (_create(new, mode) if place.path == new else os.open(place.path, os.O_WRONLY | os.O_NOFOLLOW | os.O_NONBLOCK), place.offset)
-            for place in self._places[sha]
-            if place != skip
-        ]
+        places = [place for place in self._places[sha] if place != skip]
         try:
+            if new is not None:
+                os.close(_create(new, mode))
             while written < self.need[sha]:
                 block = read(min(self.need[sha] - written, _BLOCK))
                 if not block:
                     break
                 digest.update(block)
-                for descriptor, start in writing:
-                    _write(descriptor, block, start + written)
+                for place in places:
+                    _write(place.path, block, place.offset + written)
                 written += len(block)
         finally:
-            for descriptor, _start in writing:
-                os.close(descriptor)
             good = digest.hexdigest() == sha
             if not good and new is not None:
                 os.unlink(new)
@@ -285,12 +282,17 @@ def _create(path: bytes, mode: int) -> int:
     return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, mode)
 
 
-def _write(descriptor: int, block: bytes, offset: int) -> None:
+def _write(path: bytes, block: bytes, offset: int) -> None:
+    """Write to a file that is there. It is not kept open: a piece may belong to more places than a process may have files."""
     view = memoryview(block)
-    while view:
-        written = os.pwrite(descriptor, view, offset)
-        view = view[written:]
-        offset += written
+    descriptor = os.open(path, os.O_WRONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    try:
+        while view:
+            written = os.pwrite(descriptor, view, offset)
+            view = view[written:]
+            offset += written
+    finally:
+        os.close(descriptor)
 
 
 def unpack(pack: Union[Path, BinaryIO], assembly: Assembly, sizes: Iterable[tuple[str, int]]) -> None:

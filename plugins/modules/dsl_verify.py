@@ -13,7 +13,7 @@ version_added: 0.1.0
 description:
   - Checks every package, every blob and every piece of evidence against its digest, on all processors at once. Of a library in a directory
     also the blobs that nothing names, such as those of an archiving that was interrupted and former lists of evidence; they are counted,
-    and are no fault.
+    and are no fault. What a process that was killed left unfinished is removed, unless somebody is writing.
   - Names each blob that is damaged or missing, and the releases that it touches, and fails when there is one.
   - With O(replica) it puts the right bytes in their place, checked on the way, and fails only if something is left. A library in a
     directory whose C(index.json) is damaged gets a new one, with the releases of the replica and all evidence that is still there; the

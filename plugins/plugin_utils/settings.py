@@ -47,3 +47,10 @@ def optional_home(options: Mapping[str, object], name: str) -> str | None:
 def expanded(address: str) -> str:
     """An address as it was given, a leading ``~`` of a path expanded."""
     return address if "://" in address else str(Path(address).expanduser())
+
+
+def same(one: str, other: str) -> bool:
+    """Whether two addresses name one home, whichever links and relative paths lead there."""
+    if "://" in one or "://" in other:
+        return one.rstrip("/") == other.rstrip("/")
+    return os.path.realpath(one) == os.path.realpath(other)

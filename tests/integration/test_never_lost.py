@@ -174,9 +174,11 @@ def test_conflicts_are_named_and_the_others_are_copied(desk: Fleet) -> None:
     assert other.resolve("hello", "2.0") == open_library(str(desk.path / "dsl")).repository("hello").resolve("hello", "2.0")
 
 
+@pytest.mark.parametrize("way", ["dsl/", "link", "dsl/blobs/.."])
 @pytest.mark.parametrize("module", ["dsl_sync", "dsl_verify"])
-def test_a_library_is_no_copy_of_itself(desk: Fleet, module: str) -> None:
-    done = run(desk, module, **{"to" if module == "dsl_sync" else "replica": f"{desk.path}/dsl/"})
+def test_a_library_is_no_copy_of_itself(desk: Fleet, module: str, way: str) -> None:
+    (desk.path / "link").symlink_to("dsl")
+    done = run(desk, module, **{"to" if module == "dsl_sync" else "replica": f"{desk.path}/{way}"})
     assert done["failed"]
     assert "itself" in done["msg"]
 

@@ -23,6 +23,9 @@ from ..errors import IntegrityError, TidegateError
 from ..files import flush, write
 from .oci import DIGEST, MANIFEST, MANIFEST_LIMIT, Descriptor, parse_json, refuse_other
 
+UNFINISHED = ".new-"
+"""What the name of a file begins with that is not a blob yet."""
+
 # Neither follow a link out of here nor wait for a pipe that somebody planted.
 _OPEN = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 
@@ -42,7 +45,7 @@ class BlobFolder:
         """
         with told(f"can't write to the DSL {self.path}"):
             self.blobs.mkdir(parents=True, exist_ok=True)
-            temporary = self.blobs / f".new-{secrets.token_hex(8)}"
+            temporary = self.blobs / f"{UNFINISHED}{secrets.token_hex(8)}"
             try:
                 descriptor = Descriptor(media_type, *write(temporary, source, 0o444))
                 refuse_other(descriptor, wanted)
@@ -113,7 +116,10 @@ class BlobFolder:
     def files(self) -> list[str]:
         """What is in the place for blobs, by digest, the largest first; leftovers of writers that were killed under their own names."""
         with told(f"can't read the DSL {self.path}"), os.scandir(self.blobs) as entries:
-            found = [(entry.stat(follow_symlinks=False).st_size, entry.name) for entry in entries]
+            found = []
+            for entry in entries:
+                with contextlib.suppress(FileNotFoundError):  # a writer gave it another name meanwhile, or somebody purged it
+                    found.append((entry.stat(follow_symlinks=False).st_size, entry.name))
         return [f"sha256:{name}" if re.fullmatch("[0-9a-f]{64}", name) else name for _size, name in sorted(found, reverse=True)]
 
     def check_file(self, digest: str) -> tuple[str, tuple[int, bool]]:
@@ -134,11 +140,12 @@ class BlobFolder:
     def discard(self, digest: str) -> int:
         """Unlink a blob that nothing needs; return its size, 0 when it is gone already."""
         path = self._path(digest)
-        try:
-            size = path.lstat().st_size
-            path.unlink()
-        except FileNotFoundError:
-            return 0
+        with told(f"can't remove {path}"):
+            try:
+                size = path.lstat().st_size
+                path.unlink()
+            except FileNotFoundError:
+                return 0
         return size
 
     def _path(self, digest: str) -> Path:
@@ -149,6 +156,12 @@ class BlobFolder:
 
     def _damaged(self, digest: str) -> IntegrityError:
         return IntegrityError(f"{digest} is damaged, {self._path(digest)} holds other bytes; restore it from a copy of the DSL")
+
+
+def read_file(path: Path, limit: int) -> bytes:
+    """What is in a file, at most ``limit`` bytes of it; follows no link and waits for no pipe. Raises :class:`OSError`."""
+    with open(os.open(path, _OPEN), "rb") as stream:
+        return stream.read(limit)
 
 
 @contextlib.contextmanager

@@ -20,12 +20,13 @@ from typing import Any
 
 from ..errors import ConflictError, IntegrityError, NotFoundError, TidegateError
 from ..files import locked, write_atomically
-from .blobs import BlobFolder, told
+from .blobs import UNFINISHED, BlobFolder, read_file, told
 from .oci import (
     DIGEST,
     IMAGE_INDEX,
     INDEX_LIMIT,
     MANIFEST,
+    MANIFEST_LIMIT,
     Descriptor,
     artifact_of,
     canonical,
@@ -101,7 +102,7 @@ class OciLayout(BlobFolder):
         layout = cls(Path(path))
         marker = layout.path / "oci-layout"
         try:
-            version = parse_json(marker.read_bytes(), str(marker)).get("imageLayoutVersion")
+            version = parse_json(read_file(marker, MANIFEST_LIMIT), str(marker)).get("imageLayoutVersion")
         except (FileNotFoundError, NotADirectoryError) as error:
             raise NotFoundError(f"there is no DSL at {path}; archive a release there first, or name another directory") from error
         except OSError as error:
@@ -268,6 +269,12 @@ class OciLayout(BlobFolder):
             if not self.check_file(digest)[1][1]:
                 self.discard(digest)
 
+    def sweep(self) -> None:
+        """Unlink what writers that were killed left unfinished; nothing while somebody is writing, or where this user may not."""
+        with contextlib.suppress(TidegateError), self._held(fcntl.LOCK_EX | fcntl.LOCK_NB), told(f"can't write to the DSL {self.path}"):
+            for unfinished in self.blobs.glob(f"{UNFINISHED}*"):
+                unfinished.unlink(missing_ok=True)
+
     def _untag(self, tag: str) -> list[str]:
         """Take a tag away; return what it named."""
         with locked(self.path / ".lock"):
@@ -325,8 +332,7 @@ class OciLayout(BlobFolder):
 
     def _read_index(self) -> dict[str, Any]:
         try:
-            with self._index.open("rb") as stream:
-                content = stream.read(INDEX_LIMIT + 1)
+            content = read_file(self._index, INDEX_LIMIT + 1)
         except OSError as error:
             raise IntegrityError(f"{self._index} can't be read ({error.strerror}); restore it from a copy of the DSL") from error
         index = parse_json(content, str(self._index))
@@ -335,7 +341,11 @@ class OciLayout(BlobFolder):
         return index
 
     def _write_index(self, index: dict[str, Any]) -> None:
-        write_atomically(self._index, canonical(index))
+        try:
+            content = canonical(index)
+        except IntegrityError as error:
+            raise IntegrityError(f"{self._index} can't be written again: {error}; take that entry out") from error
+        write_atomically(self._index, content)
 
 
 def _tag(entry: Any) -> str | None:

@@ -65,8 +65,14 @@ class Descriptor:
 
 
 def canonical(document: object) -> bytes:
-    """JSON that is the same bytes everywhere: sorted keys, compact, UTF-8."""
-    return json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
+    """JSON that is the same bytes everywhere: sorted keys, compact, UTF-8.
+
+    Raises :class:`IntegrityError` for what can be read from JSON but not written: half a character, or a number without end.
+    """
+    try:
+        return json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
+    except ValueError as error:
+        raise IntegrityError(f"it has half a character or a number that is none, which can't be written as JSON ({error})") from error
 
 
 def parse_json(content: bytes, where: str) -> dict[str, Any]:

@@ -35,6 +35,9 @@ _KINDS = {"directory": tarfile.DIRTYPE, "file": tarfile.REGTYPE, "link": tarfile
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _CHUNK = 1 << 20
 _LINK_LIMIT = 40  # as Linux has it
+# Beyond these a host could not make the path below its own directories, nor could anybody walk through it. The host checks the same.
+_LONGEST = 3000  # bytes
+_DEEPEST = 200  # names
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +91,9 @@ def scan(root: Path, where: str) -> tuple[list[FileEntry], list[Problem]]:
             path = prefix + child.name.decode(errors="backslashreplace")
             if fault := _text_fault(child.name):
                 refuse(path, f"its name {fault}", "rename it")
+            if fault := _path_fault(path):
+                refuse(path, f"its path {fault}", "move it up")
+                continue
             twin = siblings.setdefault(_folded(path), path)
             if twin != path:
                 refuse(path, f"its name differs from {visible(twin)!r} only in case or Unicode form", "rename one of them")
@@ -105,6 +111,8 @@ def scan(root: Path, where: str) -> tuple[list[FileEntry], list[Problem]]:
                 entries.append(FileEntry(path, "file", mode=0o755 if info.st_mode & stat.S_IXUSR else 0o644))
                 if info.st_mode & (stat.S_ISUID | stat.S_ISGID | stat.S_ISVTX):
                     refuse(path, "it is set-uid, set-gid or sticky", "clear that with chmod u-s,g-s,-t")
+                if _has_capabilities(child.path):
+                    refuse(path, "it has capabilities, which would not come along", "clear them with setcap -r, and set them in a hook")
             else:
                 refuse(path, "it is a device, a pipe or a socket", "remove it, for a payload holds files, directories and links")
 
@@ -225,7 +233,7 @@ def _parse_entry(item: object) -> FileEntry:
     if not isinstance(item, dict) or item.keys() - {"chunks"} != _KEYS.get(str(item.get("type"))):
         raise _bad_entry(item)
     path = item["path"]
-    if not isinstance(path, str) or _text_fault(path) or any(part in ("", ".", "..") for part in path.split("/")):
+    if not isinstance(path, str) or _text_fault(path) or _path_fault(path) or any(part in ("", ".", "..") for part in path.split("/")):
         raise _bad_entry(path)
     numbers = [item[key] for key in ("mode", "size", "offset") if key in item]
     good = all(isinstance(number, int) and not isinstance(number, bool) and 0 <= number < 1 << 63 for number in numbers)
@@ -286,6 +294,19 @@ def _text_fault(text: bytes | str) -> str | None:
     if not text.isprintable() or "\\" in text:
         return "has a backslash or a character that can't be seen"
     return None
+
+
+def _path_fault(path: str) -> str | None:
+    if path.count("/") >= _DEEPEST:
+        return f"is more than {_DEEPEST} names deep"
+    return f"has more than {_LONGEST} bytes" if len(path.encode()) > _LONGEST else None
+
+
+def _has_capabilities(path: bytes) -> bool:
+    try:
+        return bool(os.getxattr(path, "security.capability", follow_symlinks=False))
+    except OSError:  # it has none, or its file system knows of none
+        return False
 
 
 def _link_fault(entry: FileEntry, tree: Mapping[str, FileEntry]) -> str | None:

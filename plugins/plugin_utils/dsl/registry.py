@@ -17,7 +17,6 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import BinaryIO, cast
-from urllib.parse import urljoin
 
 from ..errors import ConflictError, IntegrityError, TidegateError
 from ..files import pour
@@ -39,7 +38,7 @@ from .oci import (
     refuse_other,
 )
 from .walk import walk
-from .wire import BLOCK, AnswerError, Wire, at_most
+from .wire import BLOCK, AnswerError, Wire, at_most, joined
 
 EMPTY = "application/vnd.oci.empty.v1+json"
 CATALOGUE = "application/vnd.tidegate.catalogue.v1+json"
@@ -120,7 +119,7 @@ class Repository:
             if self.has_blob(descriptor):
                 return descriptor
             with wire.ask("POST", f"{self.path}/blobs/uploads/", ok=(202,), data=b"") as answer:
-                upload = urljoin(answer.url, answer.headers.get("Location", ""))
+                upload = joined(answer.url, answer.headers.get("Location", ""))
             spool.seek(0)
             upload += f"{'&' if '?' in upload else '?'}digest={descriptor.digest}"
             with wire.ask("PUT", upload, ok=(201,), data=spool if descriptor.size else b"", Content_Type="application/octet-stream"):
@@ -315,7 +314,7 @@ class Repository:
                 if answer.status_code == 404:
                     return
                 yield b"".join(at_most(answer.iter_content(BLOCK), INDEX_LIMIT))
-                path = urljoin(answer.url, answer.links["next"]["url"]) if "next" in answer.links else path
+                path = joined(answer.url, answer.links["next"]["url"]) if "next" in answer.links else path
 
     @contextlib.contextmanager
     def _blob(self, digest: str) -> Iterator[Iterator[bytes]]:

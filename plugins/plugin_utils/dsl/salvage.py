@@ -26,7 +26,8 @@ def salvage(path: str, replica: Library) -> tuple[OciLayout, list[str]] | None:
         subject = document.get("subject")
         annotations = document.get("annotations")
         if isinstance(subject, dict) and isinstance(subject.get("digest"), str) and document.get("artifactType"):
-            layout.refer(subject["digest"], content)
+            with layout.writing():
+                layout.refer(subject["digest"], content)
         elif document.get("artifactType") == ARTIFACT and digest not in tagged and isinstance(annotations, dict):
             problems.append(
                 f"{annotations.get(TITLE)!a} {annotations.get(VERSION)!a} is in the blobs as {digest}, and the replica does not have it; "

@@ -89,11 +89,13 @@ def scrub(library: Library, replica: Library | None, write: bool, workers: int =
     """Check every package, all that refers to it, and in a layout also the blobs that nothing names.
 
     With ``replica`` what is damaged gets its right bytes from there, unless ``write`` is false. Nothing else is changed, but that a
-    layout then loses what is damaged and needed by no release.
+    layout then loses what is damaged and needed by no release, and with or without ``replica`` what killed writers left unfinished.
     """
     needed, done = _find(library, replica), Scrub()
     with ThreadPoolExecutor(workers) as pool:
         states = _look_through(library, needed, done, pool) if isinstance(library, OciLayout) else _look_at(needed, done, pool)
+    if write and isinstance(library, OciLayout):
+        library.sweep()
     states = dict.fromkeys(needed.lists, "a damaged list of evidence") | states
     states |= {key: f"of no use ({why})" for key, why in needed.unusable.items() if key not in states}
     still = library.releases().keys()  # somebody may have purged meanwhile

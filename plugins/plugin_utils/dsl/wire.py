@@ -63,7 +63,13 @@ class Wire:
     @contextlib.contextmanager
     def ask(self, method: str, path: str, ok: tuple[int, ...] = (200,), data: Any = None, **headers: str) -> Iterator[Any]:
         """The response, whose content was not read yet. Other status than ``ok`` raise :class:`TidegateError`."""
-        url = urljoin(f"{self._scheme}://{self.host}/v2/", path)
+        url = joined(f"{self._scheme}://{self.host}/v2/", path)
+        scheme, there = urlsplit(url)[:2]
+        if self._scheme == "https" and scheme != "https":
+            raise TidegateError(
+                f"the registry {self.host} sends its clients on to {scheme}://{there}, without TLS; tell it its own address (for "
+                "Distribution, http.host: https://...), or have its proxy send X-Forwarded-Proto"
+            )
         headers = {name.replace("_", "-"): value for name, value in headers.items()}
         try:
             with self._authorised(method, url, headers, data) as response:
@@ -123,6 +129,16 @@ class Wire:
         if response.status_code in (401, 403):
             return f"the registry {self.host} does not let this user {method} {urlsplit(url).path} ({status}); {_LOG_IN}"
         return f"the registry {self.host} answered {status}{_reason(response)} to {method} {urlsplit(url).path}; look at the registry's log"
+
+
+def joined(base: str, address: str) -> str:
+    """Where an address leads that was found at ``base``; raises :class:`IntegrityError` when it is none."""
+    try:
+        return urljoin(base, address)
+    except ValueError as error:
+        raise IntegrityError(
+            f"the registry at {urlsplit(base).netloc} sends its clients on to {address!a:.100}, which is no address; look at its log"
+        ) from error
 
 
 def at_most(blocks: Iterable[bytes], limit: int) -> Iterator[bytes]:

@@ -23,8 +23,8 @@ ENVELOPE = "application/vnd.dsse.envelope.v1+json"
 EMPTY = "application/vnd.oci.empty.v1+json"
 PREDICATE_TYPE = "in-toto.io/predicate-type"
 
-_ENVELOPE_LIMIT = 16 << 20
-_TOTAL_LIMIT = 128 << 20  # of all that is beside one package
+_ENVELOPE_LIMIT = 96 << 20  # bytes; the largest SBOM that is taken, in base64, and something around it
+_TOTAL_LIMIT = 384 << 20  # of all that is beside one package
 _PIECES = 1000  # that refer to one package; more than anybody would want to look through
 
 
@@ -90,13 +90,14 @@ def collect(home: Home, package: str) -> Evidence:
 
 def ensure(home: Home, statement: Statement, signer: Signer, now: datetime, write: bool) -> bool:
     """See to it that ``signer`` has signed the statement; false when it had, whenever that was. Without ``write`` only say it."""
+    wanted = canonical(statement.to_json(now))
     for content in collect(home, statement.digest):
         try:
             sealed = open_envelope(content)
+            # As bytes, since 1 and true are the same to Python, but not to whoever reads them.
+            same = canonical(sealed.statement.to_json(now)) == wanted
         except IntegrityError:
             continue  # and it counts for nothing
-        # As bytes, since 1 and true are the same to Python, but not to whoever reads them.
-        same = canonical(sealed.statement.to_json(now)) == canonical(statement.to_json(now))
         if same and sealed.signed_by(signer.public_key):
             return False
     if write:

@@ -16,8 +16,10 @@ import tarfile
 import uuid
 import warnings
 import zlib
-from collections.abc import Callable, Collection, Iterator, Mapping
+from bisect import bisect_left
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice, takewhile
 from typing import TYPE_CHECKING, Any
 
 from ..errors import TidegateError
@@ -46,6 +48,9 @@ LIMIT = 64 << 20
 _CONTROL_LIMIT = 16 << 20  # bytes of what a Debian package says of itself, unpacked
 _NAMESPACE = uuid.UUID("6f0a2ab1-5b0c-5c5a-9a0e-0c4a4f7d7c11")  # of the serial numbers made here
 
+_PLAIN = "generic"  # of a file that belongs to no package
+_BIT = 50  # items
+
 Read = Callable[[str], bytes]
 
 
@@ -72,7 +77,7 @@ def check(content: bytes, path: str) -> dict[str, Any]:
     try:
         document = json.loads(content)
         version = SchemaVersion.from_version(str(document["specVersion"]))
-        fault = JsonStrictValidator(version).validate_str(content.decode())
+        fault = _fault(JsonStrictValidator(version), document)
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise TidegateError(f"{path} is no CycloneDX SBOM in JSON; correct it, or leave it out and have one made") from error
     if fault is not None:
@@ -81,27 +86,57 @@ def check(content: bytes, path: str) -> dict[str, Any]:
     return dict(document)
 
 
+def _fault(validator: Any, document: Mapping[str, Any]) -> object:
+    """What the schema has against an SBOM, if anything.
+
+    The validator compares each item of a list with each other, so a long one is given to it bit by bit: sorted, and each bit beginning
+    with the last of the one before, so that what is there twice is together.
+    """
+    lists = {key: sorted(value, key=_sorted) for key, value in document.items() if isinstance(value, list)}
+    rest = {key: value for key, value in document.items() if key not in lists}
+    bits = ({key: items[max(0, start - 1) : start + _BIT]} for key, items in lists.items() for start in range(0, len(items) or 1, _BIT))
+    for bit in ({}, *bits):
+        fault = validator.validate_str(json.dumps(rest | bit))
+        if fault is not None:
+            return fault
+    return None
+
+
+def _sorted(item: object) -> str:
+    return json.dumps(item, sort_keys=True)
+
+
 def make(name: str, version: str, digest: str, files: Collection[FileEntry], read: Read) -> bytes:
     """A CycloneDX 1.6 SBOM of the payload of the release ``name`` ``version``, the same bytes for the same ``digest``.
 
-    ``read`` gives the content of a file by its path.
+    ``read`` gives the content of a file by its path. Raises :class:`TidegateError` when there is too much in it to be listed.
     """
     bom = Bom(serial_number=uuid.uuid5(_NAMESPACE, digest))
     root = Component(name=name, version=version, type=ComponentType.APPLICATION, bom_ref="release")
     bom.metadata.component = root
-    components = [_component(found) for found in find(files, read)]
-    bom.components.update(components)
-    bom.register_dependency(root, components)
+    found = find(files, read)
+    packages = [_component(one) for one in found if one.kind != _PLAIN]
+    bom.components.update(packages)
+    bom.register_dependency(root, packages)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # about relations between the components, which nobody here knows
-        document = json.loads(JsonV1Dot6(bom).output_as_string())
+        document = check(JsonV1Dot6(bom).output_as_string().encode(), "the SBOM that was made")
     document.get("metadata", {}).pop("timestamp", None)  # or the same release would have another SBOM each time
-    return json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+    # Past the library, which compares each component with each other: of plain files a payload may have a hundred thousand.
+    document["components"] = [*document.get("components", []), *(_file(one) for one in found if one.kind == _PLAIN)]
+    content = json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+    if len(content) > LIMIT:
+        raise TidegateError(
+            f"the SBOM of {name} {version} comes to more than {LIMIT >> 20} MiB; bring one with the payload, as bom.json, that names what "
+            "the files belong to"
+        )
+    return content
 
 
 def find(files: Collection[FileEntry], read: Read) -> list[Found]:
     """The components of a payload: packages of Python, npm and Debian, and each file that belongs to none of them."""
-    by_path = {entry.path: entry for entry in files if entry.type == "file"}
+    by_path = {entry.path: entry for entry in sorted(files, key=lambda entry: entry.path) if entry.type == "file"}
+    paths = list(by_path)
     found: list[Found] = []
     owned: set[str] = set()
     for path, entry in by_path.items():
@@ -111,22 +146,27 @@ def find(files: Collection[FileEntry], read: Read) -> list[Found]:
             if match and component:
                 found.append(component)
                 owned.add(path)
-                owned.update(_owns(match, component.kind, by_path, read))
+                owned.update(_owns(match, component.kind, by_path, paths, read))
                 break
     plain = (entry for path, entry in by_path.items() if path not in owned)
-    return found + [Found("generic", entry.path, "", path=entry.path, sha256=entry.sha256 or "") for entry in plain]
+    return found + [Found(_PLAIN, entry.path, "", path=entry.path, sha256=entry.sha256 or "") for entry in plain]
 
 
-def _owns(match: re.Match[str], kind: str, by_path: Mapping[str, FileEntry], read: Read) -> Iterator[str]:
+def _owns(match: re.Match[str], kind: str, by_path: Mapping[str, FileEntry], paths: Sequence[str], read: Read) -> Iterator[str]:
     path = match.string
     if kind == "npm":
-        yield from (other for other in by_path if other.startswith(f"{match['where']}/"))
+        yield from _below(f"{match['where']}/", paths)
     elif kind == "pypi":
         record = path.removesuffix("METADATA") + "RECORD"
         if path.endswith("METADATA") and record in by_path and (by_path[record].size or 0) <= LIMIT:
             for line in read(record).decode("utf-8", "replace").splitlines():
                 yield match["where"] + line.split(",")[0].strip('"')
-        yield from (other for other in by_path if other.startswith(path.rpartition("/")[0] + "/"))
+        yield from _below(path.rpartition("/")[0] + "/", paths)
+
+
+def _below(folder: str, paths: Sequence[str]) -> Iterator[str]:
+    """Those of the sorted ``paths`` that begin with ``folder``."""
+    return takewhile(lambda path: path.startswith(folder), islice(paths, bisect_left(paths, folder), None))
 
 
 def _python(path: str, _entry: FileEntry, read: Read) -> Found | None:
@@ -182,13 +222,17 @@ def _ar(content: bytes) -> Iterator[tuple[str, bytes]]:
 
 
 def _component(found: Found) -> Any:
-    file = found.kind == "generic"
     return Component(
         name=found.name,
-        version=found.version or None,
-        type=ComponentType.FILE if file else ComponentType.LIBRARY,
+        version=found.version,
+        type=ComponentType.LIBRARY,
         bom_ref=f"{found.kind}:{found.path}",
-        purl=None if file else PackageURL(found.kind, found.namespace, found.name, found.version),
+        purl=PackageURL(found.kind, found.namespace, found.name, found.version),
         hashes=[HashType(alg=HashAlgorithm.SHA_256, content=found.sha256)] if found.sha256 else [],
         licenses=[LicenseExpression(found.licence)] if found.licence else [],
     )
+
+
+def _file(found: Found) -> dict[str, Any]:
+    hashes = [{"alg": "SHA-256", "content": found.sha256}]
+    return {"bom-ref": f"{found.kind}:{found.path}", "type": "file", "name": found.name, "hashes": hashes}

@@ -21,6 +21,7 @@ import pytest
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl import registry as subject
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.home import open_library
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.oci import Descriptor
+from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.wire import Wire
 from ansible_collections.tidegate.release.plugins.plugin_utils.errors import IntegrityError, TidegateError
 
 ENOUGH = 256 << 20  # bytes that it has
@@ -80,6 +81,23 @@ class Answer(BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
+
+    def astray(self) -> None:
+        body = b'{"tags": []}'
+        self.send_response(200)
+        self.send_header("Link", "<http://[::1>; rel=next")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def do_HEAD(self) -> None:
+        self.send_error(404)
+
+    def do_POST(self) -> None:
+        self.send_response(202)
+        self.send_header("Location", "http://[::1")
+        self.send_header("Content-Length", "0")
+        self.end_headers()
 
     def log_message(self, *_words: object) -> None:
         pass
@@ -149,3 +167,19 @@ def test_a_list_that_never_ends_is_left(home: subject.Repository, monkeypatch: p
     monkeypatch.setattr(subject, "_PAGES", 50)
     with pytest.raises(IntegrityError, match="more than 50 pages"):
         home.tags()
+
+
+@pytest.mark.parametrize("home", ["astray"], indirect=True)
+def test_an_address_that_is_none_is_told(home: subject.Repository) -> None:
+    for ask in (home.tags, lambda: home.put_blob(b"x", "text/plain")):
+        with pytest.raises(IntegrityError, match="which is no address"):
+            ask()
+
+
+def test_nothing_is_sent_without_tls_to_where_a_registry_points(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As one behind a proxy does that was not told its own address: it would get the blob, and the credentials, in the clear."""
+    wire = Wire("registry.example", secure=True)
+    monkeypatch.setattr(wire, "_send", lambda *_request: pytest.fail("it was sent"))
+    upload = "http://registry.example/v2/releases/hello/blobs/uploads/1"
+    with pytest.raises(TidegateError, match=r"on to http://registry\.example, without TLS"), wire.ask("PUT", upload, data=b"x"):
+        pass

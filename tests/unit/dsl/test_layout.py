@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import multiprocessing
@@ -94,11 +95,16 @@ def test_opening_what_is_not_there_says_what_to_do(tmp_path: Path) -> None:
         ("index.json", '{"schemaVersion": 2, "manifests": [1]}'),
         ("index.json", '{"schemaVersion": 2, "manifests": [{"mediaType": "a", "digest": "sha256:../../x", "size": 1}]}'),
         ("index.json", None),
+        ("index.json", "pipe"),
+        ("oci-layout", "pipe"),
     ],
 )
 def test_a_broken_layout_is_named_when_opened(home: OciLayout, name: str, content: str | None) -> None:
     if content is None:
         (home.path / name).unlink()
+    elif content == "pipe":  # nobody waits for what comes out of it
+        (home.path / name).unlink()
+        os.mkfifo(home.path / name)
     else:
         (home.path / name).write_text(content)
     with pytest.raises(IntegrityError, match=name):
@@ -206,6 +212,34 @@ def test_what_others_wrote_in_the_index_is_kept(home: OciLayout) -> None:
     assert now["manifests"][0]["platform"] == {"os": "linux"}
     assert now["annotations"] == {"a": "b"}
     assert home.tags().keys() == {"x:1"}
+
+
+@pytest.mark.parametrize("value", ['"half \\ud800 of a character"', "1e999", "NaN"])
+def test_what_others_wrote_and_nobody_can_write_again_is_told(home: OciLayout, value: str) -> None:
+    index = home.path / "index.json"
+    theirs = '{"mediaType": "text/plain", "digest": "sha256:%s", "size": 1, "platform": %s}' % ("0" * 64, value)  # noqa: UP031 - it has braces
+    index.write_text(index.read_text().replace("[]", f"[{theirs}]"))
+    before = index.read_text()
+    with pytest.raises(IntegrityError, match=r"index\.json can't be written again.*take that entry out"):
+        home.tag("a", "1", home.put_blob(b"a", TEXT))
+    assert index.read_text() == before
+
+
+def test_a_file_that_goes_while_the_library_is_looked_through_is_passed_over(home: OciLayout, monkeypatch: pytest.MonkeyPatch) -> None:
+    kept = home.put_blob(b"kept", TEXT)
+    unfinished = home.blobs / ".new-1"
+    unfinished.write_bytes(b"half")
+    look = os.scandir
+
+    @contextlib.contextmanager
+    def slow(path: Path) -> Iterator[Iterator[os.DirEntry[str]]]:
+        with look(path) as entries:
+            found = list(entries)
+            unfinished.unlink()
+            yield iter(found)
+
+    monkeypatch.setattr(os, "scandir", slow)
+    assert home.files() == [kept.digest]
 
 
 def test_a_stream_that_breaks_leaves_nothing(home: OciLayout) -> None:

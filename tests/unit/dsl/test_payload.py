@@ -10,6 +10,7 @@ import io
 import json
 import os
 import socket
+import struct
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
@@ -93,6 +94,8 @@ TRICKS: dict[str, tuple[Callable[[Path], Any], str]] = {
     "Unicode form": (lambda root: [put(root / "link\u00e9"), put(root / "linke\u0301")], "only in case or Unicode form"),
     "full width": (lambda root: [put(root / "linkk"), put(root / "link\uff4b")], "only in case or Unicode form"),
     "ligature": (lambda root: [put(root / "link-fi"), put(root / "link-\ufb01")], "only in case or Unicode form"),
+    "too deep": (lambda root: put(root / "/".join(["link", *"d" * 300, "x"])), "its path is more than 200 names deep"),
+    "too long": (lambda root: put(root / "/".join(["link", *["d" * 200] * 16])), "its path has more than 3000 bytes"),
     "zero width": (lambda root: put(root / "link\u200bx"), "its name has a backslash or a character that can't be seen"),
     "sharp s": (lambda root: [put(root / "link\u00df"), put(root / "linkSS")], "only in case or Unicode form"),
 }
@@ -110,6 +113,16 @@ def test_a_trick_is_refused_by_name(tmp_path: Path, trick: str) -> None:
     assert found[0].startswith("payload/link")
     assert what in found[0]
     assert found[0].isprintable()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give capabilities")
+def test_capabilities_that_no_host_would_get_are_refused(tmp_path: Path) -> None:
+    put(tmp_path / "ping")
+    try:
+        os.setxattr(tmp_path / "ping", "security.capability", struct.pack("<5I", 0x02000001, 1 << 10, 0, 0, 0))
+    except OSError:
+        pytest.skip("this file system knows no capabilities")
+    assert "it has capabilities" in problems(tmp_path)[0]
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can make a device")

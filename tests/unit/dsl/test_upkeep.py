@@ -277,6 +277,30 @@ def test_blobs_that_nothing_names_are_counted_and_looked_at(stocked: OciLayout, 
     assert stray.removeprefix("sha256:") not in blobs(stocked)
 
 
+def test_what_a_killed_writer_left_is_swept_unless_somebody_writes(stocked: OciLayout) -> None:
+    left = stocked.blobs / ".new-0011"
+    left.write_bytes(b"half")
+    scrub(stocked, None, write=False)
+    with stocked.writing():  # perhaps that very file
+        scrub(stocked, None, write=True)
+    assert left.exists()
+    before = blobs(stocked)
+    assert not scrub(stocked, None, write=True).damaged
+    before.pop(".new-0011")
+    assert blobs(stocked) == before
+
+
+def test_what_can_not_be_thrown_away_is_told_and_the_rest_is_healed(stocked: OciLayout, replica: OciLayout) -> None:
+    copy(stocked, replica)
+    digest = payload(stocked, "hello", "1.0")
+    spoil(stocked, digest)
+    (stocked.path / "blobs" / "sha256" / ("a" * 64)).mkdir()
+    found = scrub(stocked, replica, write=True)
+    assert said(found) == {f"sha256:{'a' * 64}": []}
+    assert "can't remove" in found.damaged[0].what
+    assert [damage.digest for damage in found.healed] == [digest]
+
+
 def test_what_somebody_put_right_meanwhile_is_not_thrown_away(stocked: OciLayout, replica: OciLayout) -> None:
     copy(stocked, replica)
     stray = stocked.put_blob(b"left over", "text/plain").digest

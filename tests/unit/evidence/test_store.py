@@ -16,7 +16,7 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.evidence import s
 from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.envelope import sign
 from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.statement import Statement, release_statement
 from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.store import PREDICATE_TYPE, attach, collect, ensure
-from seals import EARLIER, KEYS, NOW, OTHER, referring, sealed
+from seals import EARLIER, KEYS, NOW, OTHER, referring, sealed, sealed_payload
 
 HELLO = Path(__file__).parents[3] / "examples" / "hello"
 
@@ -33,6 +33,13 @@ def package(home: OciLayout) -> str:
 
 def envelope(package: str, name: str = "rita") -> bytes:
     return sealed(name, release_statement("hello", "1.0", package))
+
+
+def odd(package: str) -> bytes:
+    """Somebody's envelope with half a character in it, which can be read but not written."""
+    document = release_statement("hello", "1.0", package).to_json(EARLIER)
+    document["predicate"]["note"] = "\ud800"
+    return sealed_payload(json.dumps(document).encode(), "carl")
 
 
 def test_what_is_attached_is_found_again_once(home: OciLayout, package: str) -> None:
@@ -84,8 +91,9 @@ def test_a_forged_signature_under_the_keys_name_does_not_keep_it_from_signing(ho
     document["signatures"][0]["keyid"] = KEYS["rita"].public_key.keyid
     attach(home, package, json.dumps(document).encode())
     home.refer(package, referring(home, package, b"junk"))
+    home.refer(package, referring(home, package, odd(package)))
     assert ensure(home, release_statement("hello", "1.0", package), KEYS["rita"], NOW, write=True)
-    assert len(collect(home, package)) == 3
+    assert len(collect(home, package)) == 4
 
 
 def test_what_is_broken_is_named_and_the_rest_is_there(home: OciLayout, package: str) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import resource
 import subprocess
 from pathlib import Path
 
@@ -58,6 +59,23 @@ def test_the_same_chunk_in_many_places_is_sent_once(host: Host) -> None:
     need = host.ask(zeros)["need"]
     assert len(need) == len(set(need)) <= len(zeros.contents) + 2
     host.stage(zeros)
+    host.assert_whole()
+
+
+def test_a_chunk_may_belong_to_more_places_than_a_process_may_have_files(host: Host) -> None:
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (64, limits[1]))
+    try:
+        host.stage(package("3.0", {"data/zeros": bytes(20 << 20)}))
+        host.assert_whole()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+
+
+def test_what_is_empty_is_not_asked_for(host: Host) -> None:
+    host.stage(ONE)
+    assert host.ask(package("2.0", {"data/big": BIG, "data/small": b"s", "empty": b""}))["need"] == [sha(b"2.0")]
+    assert host.ask(package("1.0.1", {"version": b"1.0", "data/small": b"s", "empty": b"", "bin/empty": b""}))["state"] == "staged"
     host.assert_whole()
 
 

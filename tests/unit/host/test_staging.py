@@ -104,6 +104,8 @@ def test_a_document_that_is_not_what_the_digest_says_is_refused(host: Host, whic
         [_file(content=b"xx", chunks=[[1, sha(b"y")], [1, sha(b"z")]]), _file("b", b"y", size=2)],
         [_file(offset=-1)],
         [_file(offset="1")],
+        [_folder("/".join("d" * depth)) for depth in range(1, 201)] + [_file("/".join("d" * 200) + "/f")],
+        [_folder("/".join(["d" * 200] * depth)) for depth in range(1, 16)],
         [{"path": "a", "type": "device"}],
         [{"path": "a"}],
         [{"type": "file"}],
@@ -159,9 +161,10 @@ def test_a_manifest_that_is_none_is_one_sentence(text: bytes) -> None:
 def test_a_first_install_asks_for_what_lacks_and_then_is_whole(host: Host) -> None:
     answer = host.ask(ONE)
     assert (answer["state"], answer["changed"], answer["live"]) == ("lacking", False, None)
-    assert answer["need"] == sorted(ONE.contents)
+    wanted = sorted(ONE.contents.keys() - {sha(b"")})
+    assert answer["need"] == wanted
     done = host.stage(ONE)
-    assert (done["state"], done["changed"], done["sent"], done["linked"]) == ("staged", True, len(ONE.contents), 0)
+    assert (done["state"], done["changed"], done["sent"], done["linked"]) == ("staged", True, len(wanted), 0)
     host.assert_whole()
     assert (host.tree(ONE) / "to-lib" / "b").read_bytes() == b"b"
     assert host.live is None
@@ -219,7 +222,9 @@ def test_what_stands_in_for_a_file_is_neither_waited_for_nor_followed(host: Host
             os.mkfifo(path)
         else:
             path.symlink_to("/dev/null")
-    assert sha(b"") in host.ask(TWO)["need"]
+    assert sorted(staging.changed_files(host.home.all()[0])) == ["bin/empty", "empty"]
+    host.stage(TWO)
+    assert staging.changed_files(host.home.all()[1]) == []
 
 
 def test_nothing_is_linked_through_a_directory_that_became_a_link(host: Host, tmp_path: Path) -> None:
@@ -640,7 +645,9 @@ def test_a_planted_link_is_not_written_through(host: Host, tmp_path: Path, which
     assert (elsewhere / "precious").read_text() == "x"
 
 
-@pytest.mark.parametrize("harm", ["edit", "mode", "remove", "record", "record-kind", "everything", "folder", "file", "link"])
+@pytest.mark.parametrize(
+    "harm", ["edit", "mode", "remove", "record", "record-kind", "forged", "hooks", "everything", "folder", "file", "link"]
+)
 def test_a_damaged_release_that_is_not_live_is_built_again(host: Host, harm: str) -> None:
     host.deploy(ONE)
     host.stage(TWO)
@@ -656,6 +663,15 @@ def test_a_damaged_release_that_is_not_live_is_built_again(host: Host, harm: str
         (tree.parent / "release.json").write_text("{")
     elif harm == "record-kind":
         (tree.parent / "release.json").write_text("[]")
+    elif harm == "forged":  # by somebody who knows what the record is compared with
+        (tree / "lib/b").write_bytes(b"evil")
+        record = json.loads((tree.parent / "release.json").read_text())
+        next(entry for entry in record["files"] if entry["path"] == "lib/b").update(size=4, sha256=sha(b"evil"))
+        (tree.parent / "release.json").write_text(json.dumps(record))
+    elif harm == "hooks":
+        record = json.loads((tree.parent / "release.json").read_text())
+        record["config"]["hooks"]["start"]["command"] = ["bin/evil"]
+        (tree.parent / "release.json").write_text(json.dumps(record))
     elif harm == "folder":
         (tree / "lib").chmod(0o777)
     else:
@@ -671,6 +687,8 @@ def test_a_damaged_release_that_is_not_live_is_built_again(host: Host, harm: str
     assert [release.version for release in host.home.all()] == ["1.0", "2.0"]
     new = next(release for release in host.home.all() if release.version == "2.0")
     assert staging.changed_files(new) == []
+    assert (host.tree(TWO) / "lib/b").read_bytes() == b"changed"
+    assert "evil" not in (tree.parent / "release.json").read_text()
     assert os.listdir(host.home.staging) == []
 
 

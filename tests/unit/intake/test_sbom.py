@@ -17,6 +17,8 @@ from dataclasses import replace
 import pytest
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.payload import FileEntry
 from ansible_collections.tidegate.release.plugins.plugin_utils.errors import TidegateError
+from ansible_collections.tidegate.release.plugins.plugin_utils.evidence import store
+from ansible_collections.tidegate.release.plugins.plugin_utils.intake import sbom
 from ansible_collections.tidegate.release.plugins.plugin_utils.intake.sbom import Found, brought, check, find, make
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -192,3 +194,49 @@ def _control(package: bytes) -> bytes:
 def _read_from(contents: dict[str, bytes]) -> tuple[list[FileEntry], Callable[[str], bytes]]:
     entries, blobs = payload(**contents)
     return entries, blobs.__getitem__
+
+
+def test_a_hundred_thousand_plain_files_are_nothing_that_is_compared_each_with_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    entries, blobs = payload(**TREE)
+    made = []
+    component = sbom.Component
+    monkeypatch.setattr(sbom, "Component", lambda **about: made.append(about["name"]) or component(**about))
+    files = [replace(entries[0], path=f"plain/{number:03}") for number in range(300)]
+    document = check(make("web", "1.0", DIGEST, [*entries, *files], blobs.__getitem__), "made")
+    assert len(document["components"]) > 300
+    assert sorted(made) == ["core", "hello", "requests", "web"]
+
+
+def test_a_long_sbom_is_looked_at_bit_by_bit_and_what_is_there_twice_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    parts = [{"type": "library", "name": f"n{number}"} for number in range(501)]
+    longest = []
+    validate = sbom.JsonStrictValidator.validate_str
+
+    def watched(self: object, data: str) -> object:
+        longest.append(max(len(value) for value in json.loads(data).values() if isinstance(value, list | str)))
+        return validate(self, data)
+
+    monkeypatch.setattr(sbom.JsonStrictValidator, "validate_str", watched)
+
+    def bom(components: list[dict[str, str]]) -> bytes:
+        return json.dumps({"bomFormat": "CycloneDX", "specVersion": "1.6", "components": components}).encode()
+
+    assert [part["name"] for part in check(bom(parts), "bom.json")["components"]] == [part["name"] for part in parts]
+    assert max(longest) <= 60
+    for number in (0, 49, 50, 51, 250, 500):
+        with pytest.raises(TidegateError, match="not valid"):
+            check(bom([*parts, sorted(parts, key=lambda part: part["name"])[number]]), "bom.json")
+    with pytest.raises(TidegateError, match="not valid"):
+        check(bom([*parts, {"type": "no such", "name": "x"}]), "bom.json")
+
+
+def test_an_sbom_that_comes_to_too_much_is_said_before_anything_is_archived(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sbom, "LIMIT", 1 << 20)
+    entries, blobs = payload(a=b"")
+    files = [replace(entries[0], path=f"{number:0200}") for number in range(5000)]
+    with pytest.raises(TidegateError, match="comes to more than 1 MiB; bring one with the payload"):
+        make("web", "1.0", DIGEST, files, blobs.__getitem__)
+
+
+def test_the_largest_sbom_that_is_taken_fits_into_an_envelope() -> None:
+    assert store._ENVELOPE_LIMIT > sbom.LIMIT * 4 / 3 + (1 << 20)
