@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from .clearing import matter_of
 from .cmdb.store import Cmdb
 from .documents import parse_time
 from .dsl.home import Home, open_library
@@ -21,6 +20,7 @@ from .evidence.envelope import sign
 from .evidence.store import attach, collect
 from .evidence.trust import judge_approvals, judge_waiver
 from .evidence.waiver import waiver_statement
+from .gathering import matter_of
 from .policy.model import Policy, load_policy, person
 from .rfc.model import Rfc, load_rfc
 

@@ -1,7 +1,7 @@
 # Copyright (c) Tidegate maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Gather what the controls look at, from the RFC, the policy, the DSL and the CMDB, and clear the RFC.
+"""Clear an RFC: gather what the controls look at, and evaluate them.
 
 A source that can't be read is a fact too: it makes controls inconclusive instead of ending the evaluation.
 """
@@ -9,7 +9,7 @@ A source that can't be read is a fact too: it makes controls inconclusive instea
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -17,30 +17,33 @@ from typing import Any, TypeVar
 
 from .calendars import horizon, read_calendars
 from .cmdb.store import Cmdb
-from .compatible import compatibility
-from .dsl.home import open_library
-from .dsl.package import TITLE, load_package, verify_package
-from .errors import DocumentError, IntegrityError, TidegateError
-from .evidence.approval import Matter
+from .errors import TidegateError
 from .evidence.statement import Statement
-from .evidence.store import collect
 from .evidence.summary import summary_statement
-from .evidence.trust import Judgement, judge, judge_approvals, judge_opinions, judge_waiver, signers
 from .expressions import evaluate_own
-from .licence.entitlements import would_reserve
-from .licence.seats import Allotment
-from .policy.calendar import Sites
+from .gathering import (
+    Sources,
+    compatibility_of,
+    debts_of,
+    former,
+    judge_all,
+    live_versions,
+    look_up,
+    matter_of,
+    overlaps_of,
+    product_of,
+    seats_for,
+    select,
+    sites_of,
+)
 from .policy.clearance import Clearance, evaluate
 from .policy.controls import TIMED, evaluate_controls
-from .policy.facts import Facts, PackageFacts
+from .policy.facts import Facts
 from .policy.model import DEFAULT, Policy, load_policy
 from .rfc.model import Rfc, load_rfc
-from .rfc.register import Overlap, overlapping
-from .rollout.compatibility import Compatibility, kept
-from .rollout.debts import Debt, debts
+from .rollout.compatibility import kept
 from .rollout.deployments import Deployments
 from .rollout.planner import plan_hosts, plan_waves
-from .rollout.retention import status
 from .telling import unusable
 
 _T = TypeVar("_T")
@@ -86,17 +89,6 @@ class Clearing:
         return summary_statement(self.clearance, matter_of(self.rfc, self.cis), (policy.name, digest))
 
 
-@dataclass(frozen=True)
-class Said:
-    """What people signed, as :class:`Facts` has it."""
-
-    evidence: dict[str, Judgement]
-    approvals: dict[str, Judgement] | None
-    builders: frozenset[str]
-    waivers: dict[str, Judgement]
-    opinions: dict[str, Judgement]
-
-
 def clear(rfc_path: str, dsl: str, cmdb_url: str, policy_path: str | None, now: datetime) -> Clearing:
     """Evaluate every control for an RFC; read-only."""
     sources = Sources()
@@ -106,21 +98,21 @@ def clear(rfc_path: str, dsl: str, cmdb_url: str, policy_path: str | None, now: 
     cis: tuple[dict[str, Any], ...] | None = None
     waves: tuple[tuple[str, ...], ...] | None = None
     if rfc is not None:
-        package = sources.ask("package", lambda: _look_up(dsl, cmdb_url, rfc))
-        cis = sources.ask("scope", lambda: _select(cmdb_url, rfc))
+        package = sources.ask("package", lambda: look_up(dsl, cmdb_url, rfc))
+        cis = sources.ask("scope", lambda: select(cmdb_url, rfc))
         facts = replace(
             facts,
             policy=policy.of(package.type if package else "", rfc.type, rfc.risk) if policy else None,
             package=package,
             scope=None if cis is None else tuple(str(ci["name"]) for ci in cis),
-            live=None if cis is None else _live(cis, rfc.release),
+            live=None if cis is None else live_versions(cis, rfc.release),
             former=None if cis is None else former(rfc, cis),
-            debts=sources.ask("debts", lambda: _debts(cmdb_url, rfc)),
+            debts=sources.ask("debts", lambda: debts_of(cmdb_url, rfc)),
             channels=sources.ask("channels", lambda: unusable(policy.communication)) if policy else None,
         )
-        facts = replace(facts, seats=sources.ask("seats", lambda: _seats(cmdb_url, rfc, facts)))
+        facts = replace(facts, seats=sources.ask("seats", lambda: seats_for(cmdb_url, rfc, facts)))
         if package is not None and cis is not None:
-            found = sources.ask("compatibility", lambda: _compatibility(dsl, cmdb_url, rfc, package, cis))
+            found = sources.ask("compatibility", lambda: compatibility_of(dsl, cmdb_url, rfc, package, cis))
             facts = replace(facts, compatibility=found)
         waves = sources.ask("scope", lambda: _waves(cmdb_url, rfc, cis, facts))
         if facts.compatibility is not None:
@@ -130,7 +122,7 @@ def clear(rfc_path: str, dsl: str, cmdb_url: str, policy_path: str | None, now: 
         own = facts.policy.controls if facts.policy else ()
         if own:
             facts = replace(facts, own=sources.ask("own", lambda: evaluate_own(own, _names(facts, cis))) or {})
-    return Clearing(evaluate(facts), rfc, facts.policy, cis or (), _product(facts), waves or ())
+    return Clearing(evaluate(facts), rfc, facts.policy, cis or (), product_of(facts), waves or ())
 
 
 def closed(rfc: Rfc, hosts: Collection[str], dsl: str | None, cmdb_url: str, policy_path: str | None, now: datetime) -> str:
@@ -143,40 +135,15 @@ def closed(rfc: Rfc, hosts: Collection[str], dsl: str | None, cmdb_url: str, pol
     facts = Facts(now=now, rfc=rfc, policy=policy, errors=sources.errors)
     if policy is not None:
         timed = set(TIMED) & policy.waivers.keys()
-        said = sources.ask("evidence", lambda: _judge(str(dsl), policy, rfc, rfc.digest, _select(cmdb_url, rfc), now)) if timed else None
+        said = sources.ask("evidence", lambda: judge_all(str(dsl), policy, rfc, rfc.digest, select(cmdb_url, rfc), now)) if timed else None
         facts = replace(
             facts,
-            waves=sources.ask("scope", lambda: (_sites(cmdb_url, hosts),)),
+            waves=sources.ask("scope", lambda: (sites_of(cmdb_url, hosts),)),
             calendars=sources.ask("calendars", lambda: read_calendars(policy.calendars, *horizon(now, rfc.end_date))),
             builders=said.builders if said else None,
             waivers=said.waivers if said else {},
         )
     return "; ".join(control.reason.replace("\n", "; ") for control in evaluate_controls(facts, TIMED) if control.blocks)
-
-
-def _sites(cmdb_url: str, hosts: Collection[str]) -> Sites:
-    with Cmdb.open(cmdb_url) as cmdb:
-        found = {str(ci["name"]): ci["site"] for ci in cmdb.cis()}
-    return frozenset(found.get(host) for host in hosts)
-
-
-class Sources:
-    """What is asked for facts. ``errors`` has why one did not answer, by its name."""
-
-    def __init__(self) -> None:
-        self.errors: dict[str, str] = {}
-
-    def ask(self, name: str, source: Callable[[], _T]) -> _T | None:
-        """What a source says; even a fault that nobody thought of must leave the others to be heard."""
-        try:
-            return source()
-        except TidegateError as error:
-            self.errors[name] = str(error)
-        except RecursionError:
-            self.errors[name] = "it is nested too deeply"
-        except Exception as error:  # a JMESPath such as [::0] breaks only when it runs
-            self.errors[name] = f"{type(error).__name__}: {error}"
-        return None
 
 
 def _plan(
@@ -189,7 +156,7 @@ def _plan(
 ) -> Facts:
     """Add the sites of the waves that are to be done, the calendars that they have to fit into, and what else is planned."""
     policy = facts.policy
-    facts = replace(facts, overlaps=None if cis is None else sources.ask("overlaps", lambda: _overlaps(cmdb_url, rfc, cis)))
+    facts = replace(facts, overlaps=None if cis is None else sources.ask("overlaps", lambda: overlaps_of(cmdb_url, rfc, cis)))
     if policy is None:
         return facts
     facts = replace(facts, calendars=sources.ask("calendars", lambda: read_calendars(policy.calendars, *horizon(facts.now, rfc.end_date))))
@@ -197,11 +164,6 @@ def _plan(
         return facts
     sites = {str(ci["name"]): ci["site"] for ci in cis}
     return replace(facts, waves=tuple(frozenset(sites.get(host) for host in wave) for wave in waves))
-
-
-def _overlaps(cmdb_url: str, rfc: Rfc, cis: Iterable[Mapping[str, Any]]) -> tuple[Overlap, ...]:
-    with Cmdb.open(cmdb_url) as cmdb:
-        return tuple(overlapping(cmdb, rfc, {str(ci["name"]) for ci in cis}))
 
 
 def _waves(cmdb_url: str, rfc: Rfc, cis: Collection[Mapping[str, Any]] | None, facts: Facts) -> tuple[tuple[str, ...], ...] | None:
@@ -217,18 +179,13 @@ def _waves(cmdb_url: str, rfc: Rfc, cis: Collection[Mapping[str, Any]] | None, f
     return plan_waves(plan_hosts(cis, facts.policy.rollout), facts.policy.rollout, order) if cis else ()
 
 
-def _compatibility(dsl: str, cmdb_url: str, rfc: Rfc, package: PackageFacts, cis: Iterable[Mapping[str, Any]]) -> Compatibility:
-    with Cmdb.open(cmdb_url) as cmdb:
-        return compatibility(cmdb, open_library(dsl), rfc, package.manifest, cis)
-
-
 def _hear(facts: Facts, rfc: Rfc, dsl: str, cis: tuple[dict[str, Any], ...] | None, sources: Sources) -> Facts:
     """Add what people signed about the package."""
     policy, digest = facts.policy, facts.package.archived if facts.package else None
     if policy is None or digest is None:
         sources.errors["evidence"] = sources.errors.get("package") or sources.errors.get("policy", "")
         return facts
-    said = sources.ask("evidence", lambda: _judge(dsl, policy, rfc, digest, cis, facts.now))
+    said = sources.ask("evidence", lambda: judge_all(dsl, policy, rfc, digest, cis, facts.now))
     if said is None:
         return facts
     return replace(
@@ -257,89 +214,3 @@ def _names(facts: Facts, cis: Iterable[Mapping[str, Any]] | None) -> dict[str, A
             for one in judgement.counted
         ]
     return names
-
-
-def _select(cmdb_url: str, rfc: Rfc) -> tuple[dict[str, Any], ...]:
-    with Cmdb.open(cmdb_url) as cmdb:
-        return tuple(cmdb.query(rfc.scope))
-
-
-def _debts(cmdb_url: str, rfc: Rfc) -> tuple[Debt, ...]:
-    with Cmdb.open(cmdb_url) as cmdb:
-        return tuple(debt for debt in debts(cmdb) if debt.release == rfc.release)
-
-
-def _product(facts: Facts) -> str | None:
-    return facts.package.manifest.get("licensed_product") if facts.package else None
-
-
-def _seats(cmdb_url: str, rfc: Rfc, facts: Facts) -> Allotment | None:
-    product = _product(facts)
-    if product is None or facts.scope is None:
-        return None
-    with Cmdb.open(cmdb_url) as cmdb, cmdb.read() as connection:
-        return would_reserve(connection, product, rfc.release, facts.scope, (max(facts.now, rfc.start_date), rfc.end_date))
-
-
-def _live(cis: Iterable[Mapping[str, Any]], release: str) -> dict[str, str]:
-    """A CI for each version of the release that they have."""
-    found = ((ci["installations"].get(release), str(ci["name"])) for ci in cis)
-    return {str(installation["version"]): name for installation, name in found if installation}
-
-
-def _retired(cmdb_url: str, rfc: Rfc) -> str:
-    with Cmdb.open(cmdb_url) as cmdb:
-        found = status(cmdb, rfc.release, rfc.version)
-    return found.sentence(rfc.release, rfc.version) if found else ""
-
-
-def _look_up(dsl: str, cmdb_url: str, rfc: Rfc) -> PackageFacts:
-    library = open_library(dsl).repository(rfc.release)
-    archived = library.resolve(rfc.release, rfc.version)
-    damage = kind = ""
-    documents: dict[str, int] = {}
-    config: dict[str, Any] = {}
-    if archived is not None:
-        try:
-            verify_package(library, archived)
-            opened = load_package(library, archived)
-            manifest = opened.manifest
-            manifest.check()
-            kind = manifest.type
-            config = manifest.to_config()
-            titles = {part.annotations.get(TITLE, ""): part.size for part in opened.documentation}
-            own = f"{manifest.scenario}/" if manifest.scenario else "/"
-            documents = {title: size for title, size in titles.items() if not title.startswith(own)}  # tests document nothing
-            if (manifest.name, manifest.version) != (rfc.release, rfc.version):
-                damage = f"what the DSL keeps as {rfc.release} {rfc.version} is the package of {manifest.name} {manifest.version}"
-        except (IntegrityError, DocumentError) as error:
-            damage = str(error)
-    retired = Sources().ask("retired", lambda: _retired(cmdb_url, rfc))
-    return PackageFacts(archived, damage, kind, documents, retired, config)
-
-
-def _judge(dsl: str, policy: Policy, rfc: Rfc, digest: str, cis: Iterable[Mapping[str, Any]] | None, now: datetime) -> Said:
-    roles = policy.approvals[rfc.type]
-    asked = roles if isinstance(roles, Mapping) else {}
-    if not policy.people:
-        return Said({}, {}, frozenset(), {}, {})
-    evidence = collect(open_library(dsl).repository(rfc.release), digest)
-    matter = None if cis is None else matter_of(rfc, cis)
-    return Said(
-        {kind: judge(evidence, policy, kind, digest, rfc.release, rfc.version, now) for kind in policy.trust},
-        {role: judge_approvals(evidence, policy, matter, role, count, now) for role, count in asked.items()} if matter else None,
-        signers(evidence, policy, "package"),
-        {control: judge_waiver(evidence, policy, matter, control, now) for control in policy.waivers} if matter else {},
-        judge_opinions(evidence, policy, digest, rfc.release, rfc.version, now),
-    )
-
-
-def former(rfc: Rfc, cis: Iterable[Mapping[str, Any]]) -> frozenset[str]:
-    """The digests of what an RFC's release takes the place of, ``""`` for nothing."""
-    found = (ci["installations"].get(rfc.release, {}).get("digest", "") for ci in cis)
-    return frozenset(str(digest) for digest in found if digest != rfc.digest)
-
-
-def matter_of(rfc: Rfc, cis: Iterable[Mapping[str, Any]]) -> Matter:
-    """What people decide on when they decide on an RFC whose scope selects ``cis``."""
-    return Matter(rfc.number, rfc.fingerprint, rfc.release, rfc.version, rfc.digest, tuple(sorted(str(ci["name"]) for ci in cis)))
