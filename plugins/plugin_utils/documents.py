@@ -299,7 +299,7 @@ _LIMITS = {
 
 
 def _explain_unknown(document: Document, place: Place, name: str, known: list[str], value: Mapping[str, Any]) -> None:
-    for key in (key for key in value if key not in known):
+    for key in (str(key) for key in value if key not in known):
         close = difflib.get_close_matches(key[:64], known, 1, 0.7)
         remedy = f"did you mean {close[0]}?" if close else f"known are: {', '.join(known)}"
         document.problem((*place, key), f"{_word(key)} is not a key of {name}", remedy)

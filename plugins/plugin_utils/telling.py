@@ -136,11 +136,11 @@ def _send(addresses: dict[str, list[str]], title: str, body: str) -> dict[str, s
             start_new_session=True,
         ) as process:
             try:
-                output, _ = process.communicate(order, LIMIT)
+                output, _errors = process.communicate(order, LIMIT)
             except subprocess.TimeoutExpired:
                 with contextlib.suppress(ProcessLookupError):
                     os.killpg(process.pid, signal.SIGKILL)
-                output, _ = process.communicate()
+                output, _errors = process.communicate()
     except OSError as error:
         return dict.fromkeys(addresses, f"no process could be started ({error.strerror})")
     outcomes: dict[str, list[bool]] = {}

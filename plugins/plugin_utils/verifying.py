@@ -86,11 +86,14 @@ def prepare(asked: Asked, dsl: str, cmdb_url: str, policy_path: str | None, limi
 def check_signer(policy: Policy, signer: Signer) -> str:
     """Who verifies; raises :class:`TidegateError` before anything is run when their test result would count for nothing."""
     name = signer_name(policy, signer)
-    wanted = policy.trust.get("test-result")
-    if wanted is None:
+    asked = (policy.trust, *(rule.trust for rule in policy.rules))
+    roles = {trust["test-result"].role for trust in asked if "test-result" in trust}
+    if not roles:
         raise TidegateError("the policy asks for no test result; say under trust who signs one, or verify without a key")
-    if wanted.role not in policy.people[name].roles:
-        raise TidegateError(f"test results are signed by people with the role {wanted.role}, which is not {name}'s; let others verify")
+    if roles.isdisjoint(policy.people[name].roles):
+        raise TidegateError(
+            f"test results are signed by people with the role {' or '.join(sorted(roles))}, which {name} has not; let others verify"
+        )
     return name
 
 

@@ -315,7 +315,7 @@ def serve(folder: Path) -> Iterator[Instance]:
         def answer(self, status: int, headers: dict[str, str], content: bytes) -> None:
             if instance.trickle == "headers":
                 with contextlib.suppress(OSError):
-                    for _ in range(40):
+                    for _turn in range(40):
                         self.wfile.write(b"HTTP/1.1 100 Continue\r\n\r\n")
                         time.sleep(0.5)
             self.send_response(status)

@@ -124,10 +124,10 @@ class Office:
         path.write_text(yaml.safe_dump(document))
         return path
 
-    def play(self, verb: str, *options: str, **variables: Any) -> str:
+    def play(self, playbook: str, *options: str, **variables: Any) -> str:
         extra = [part for pair in variables.items() for part in ("-e", yaml.safe_dump(dict([pair]), default_flow_style=True, width=9999))]
         done = subprocess.run(
-            [str(Path(sys.executable).with_name("ansible-playbook")), f"tidegate.release.{verb}", "-i", "localhost,", *extra, *options],
+            [str(Path(sys.executable).with_name("ansible-playbook")), playbook, "-i", "localhost,", *extra, *options],
             env={
                 **os.environ,
                 "ANSIBLE_NOCOLOR": "1",
@@ -150,33 +150,33 @@ def test_the_schedule_is_kept_and_published(tmp_path: Path) -> None:
     calendar = tmp_path / "www" / "releases.ics"
     hostile = "Night\nBEGIN:VEVENT; \\, of the lions"
     paths = [str(office.rfc("CHG0001", -1)), str(office.rfc("CHG0002", 0.5, scope="[?name=='web2']", short_description=hostile, state=-4))]
-    assert "changed=1" in office.play("schedule", "--check", tidegate_rfcs=paths, tidegate_schedule=str(calendar))
+    assert "changed=1" in office.play("tidegate.release.schedule", "--check", tidegate_rfcs=paths, tidegate_schedule=str(calendar))
     assert not calendar.exists()
-    assert office.play("schedule", "--diff", tidegate_rfcs=paths, tidegate_schedule=str(calendar)).startswith("0 ")
+    assert office.play("tidegate.release.schedule", "--diff", tidegate_rfcs=paths, tidegate_schedule=str(calendar)).startswith("0 ")
     events = icalendar.Calendar.from_ical(calendar.read_bytes()).walk("VEVENT")
     assert [str(event["SUMMARY"]) for event in events] == ["CHG0001: hello 1.0", "CHG0002: hello 1.0"]
     assert [str(event["STATUS"]) for event in events] == ["CONFIRMED", "TENTATIVE"]
     assert [str(event["LOCATION"]) for event in events] == ["ams", "fra"]
     assert str(events[1]["DESCRIPTION"]).startswith(hostile)
     assert events[1]["DTSTART"].dt == office.now + timedelta(minutes=30)
-    assert "changed=0" in office.play("schedule", tidegate_rfcs=paths, tidegate_schedule=str(calendar))
+    assert "changed=0" in office.play("tidegate.release.schedule", tidegate_rfcs=paths, tidegate_schedule=str(calendar))
 
     # They are at different CIs; a third one is not.
-    assert "CHG0001 is cleared" in office.play("clear", tidegate_rfc=paths[0])
+    assert "CHG0001 is cleared" in office.play("tidegate.release.clear", tidegate_rfc=paths[0])
     third = str(office.rfc("CHG0003", -1, scope="[*]"))
-    refused = office.play("clear", tidegate_rfc=third)
+    refused = office.play("tidegate.release.clear", tidegate_rfc=third)
     assert "CHG0003 is not cleared: conflicts says that CHG0001 (hello 1.0, " in refused
     assert "meets it at web1" in refused
     assert "CHG0002 (hello 1.0, " in refused
-    assert "changed=1" in office.play("schedule", tidegate_withdraw=["CHG0001", "CHG0002"])
-    assert "CHG0003 is cleared" in office.play("clear", tidegate_rfc=third)
+    assert "changed=1" in office.play("tidegate.release.schedule", tidegate_withdraw=["CHG0001", "CHG0002"])
+    assert "CHG0003 is cleared" in office.play("tidegate.release.clear", tidegate_rfc=third)
 
 
 def test_every_rfc_that_can_not_be_entered_is_told_and_none_is_entered(tmp_path: Path) -> None:
     office = Office(tmp_path)
     good = office.rfc("CHG0001", 1)
     bad = [office.rfc("CHG0002", 1, scope="[?name=='nobody']"), office.rfc("CHG0003", 1, state=3), tmp_path / "none.yml"]
-    said = office.play("schedule", tidegate_rfcs=[str(path) for path in (good, *bad)])
+    said = office.play("tidegate.release.schedule", tidegate_rfcs=[str(path) for path in (good, *bad)])
     assert said.startswith("2 ")
     for what in ("the scope of CHG0002 selects no CI", "CHG0003 is Closed, so there is nothing to be done", "none.yml"):
         assert what in said

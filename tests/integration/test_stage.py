@@ -18,6 +18,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import Cmdb
+from ansible_collections.tidegate.release.plugins.plugin_utils.rfc.register import withdraw
 from fleet import Fleet
 
 BIG = random.Random(5).randbytes(4 << 20)  # noqa: S311 - only has to be incompressible
@@ -155,5 +156,7 @@ def test_a_host_whose_clock_is_wrong_can_not_be_staged(releases: Releases) -> No
     assert releases.host_states("CHG8001") == {"web1": "staged", "web2": "stage_failed"}
     assert releases.play("tidegate.release.backout", {"tidegate_rfc": str(releases.path / "CHG8001.yml")}).returncode == 0
     releases.write_policy(rollout={**releases.policy["rollout"], "clock_skew_seconds": 120})
+    with Cmdb.open(str(releases.path / "cmdb.sqlite")) as cmdb:
+        withdraw(cmdb, ["CHG8001"])  # or it would be in the way of the next
     releases.stage("CHG8002", "1.0")
     assert set(releases.host_states("CHG8002").values()) == {"staged"}

@@ -45,7 +45,7 @@ class Receiver:
 @pytest.fixture
 def receivers() -> Iterator[list[Receiver]]:
     with contextlib.ExitStack() as stack:
-        yield [stack.enter_context(_serve()) for _ in range(3)]
+        yield [stack.enter_context(_serve()) for _number in range(3)]
 
 
 @contextlib.contextmanager

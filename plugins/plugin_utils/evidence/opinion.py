@@ -33,7 +33,7 @@ def opinion_fault(statement: Statement) -> str:
     """Why a statement is no opinion; empty when it is one."""
     said = statement.predicate
     score, blocking, role = said.get("score"), said.get("blocking"), said.get("role")
-    if type(score) is not int or score not in SCORES:
+    if not isinstance(score, int) or isinstance(score, bool) or score not in SCORES:
         return f"its score is {score!a:.40}, not a whole number from {SCORES[0]} to {SCORES[-1]}"
     if not isinstance(blocking, bool):
         return "it does not say whether it is blocking"

@@ -116,7 +116,7 @@ def window(facts: Facts, rfc: Rfc) -> Finding:
     waits = [f"wave {number} has to wait until {start.isoformat()}" for number, start in _waits(facts, plan)]
     if waits:
         return passed("; ".join((f"the window {when} is open", *waits[:REASONS])))
-    return passed(f"the window {when} is open" + (f", and all may be done by {plan.end.isoformat()}" if plan.starts else ""))
+    return passed(f"the window {when} is open")
 
 
 def freeze(facts: Facts, rfc: Rfc) -> Finding:
@@ -136,7 +136,7 @@ def freeze(facts: Facts, rfc: Rfc) -> Finding:
             "\n".join(f"frozen by {event.sentence()}" for event in found[:REASONS]),
             "have the RFC rescheduled; where the policy has waivers for freeze, who may can waive it",
         )
-    return passed(f"nothing is frozen until {end.isoformat()}")
+    return passed("nothing is frozen until all may be done")
 
 
 def _timetable(facts: Facts, rfc: Rfc) -> Timetable:

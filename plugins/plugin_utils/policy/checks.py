@@ -24,7 +24,11 @@ def check_roles(document: Document, people: Mapping[str, Person]) -> None:
             if document.is_good((section, kind)):
                 place = (section, kind, "threshold" if "threshold" in wanted else "role")
                 _check_role(document, people, wanted["role"], wanted.get("threshold", 1), (section, kind, "role"), place)
-    if document.is_good(("verification",)) and "test-result" not in document.data.get("trust", {}):
+    rules = document.data.get("rules", [])
+    asked = (
+        [document.data.get("trust"), *(rule.get("trust") for rule in rules if isinstance(rule, dict))] if isinstance(rules, list) else []
+    )
+    if document.is_good(("verification",)) and not any(isinstance(trust, dict) and "test-result" in trust for trust in asked):
         document.problem(("verification",), "nobody is trusted to verify", "say under trust who signs a test-result")
     opinions = document.data.get("opinions", {})
     for role, wanted in opinions.items() if isinstance(opinions, dict) else ():

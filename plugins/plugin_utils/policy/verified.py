@@ -45,7 +45,7 @@ def verification(facts: Facts, rfc: Rfc) -> Finding:
 
 def rehearsal(facts: Facts, rfc: Rfc) -> Finding:
     policy = facts.known(facts.policy, "policy")
-    if policy.verification is None or not policy.verification.rehearsal:
+    if policy.verification is None or not policy.verification.rehearsal or "test-result" not in policy.trust:
         return not_applicable("the policy asks for no rehearsal of the back-out")
     judged = _judged(facts, rfc)
     if isinstance(judged, Finding):
@@ -88,8 +88,8 @@ def _verification_fault(said: Mapping[str, Any], wanted: Verification) -> str:
     if _names(said.get("failedTests")):
         return f"it names tests that failed: {', '.join(_names(said.get('failedTests'))[:_LISTED])}"
     if wanted.parity is not None:
-        score = _parity(said).get("score")
-        if type(score) is not int or not 0 <= score <= 100:
+        score = _whole(_parity(said).get("score"))
+        if score is None or not 0 <= score <= 100:
             return "it does not say how much like live the lab was"
         if score < wanted.parity:
             return f"the lab was like live by {score} of 100, less than {wanted.parity}"
@@ -104,8 +104,7 @@ def _rehearsal_fault(said: Mapping[str, Any], digest: str, former: frozenset[str
         return f"the back-out was rehearsed with {rehearsed.get('digest')!a:.80}, not with {digest}"
     if rehearsed.get("deployed") is not True or rehearsed.get("backedOut") is not True:
         return "the release was not deployed and backed out again"
-    tests = rehearsed.get("tests")
-    if type(tests) is not int or tests < 1:
+    if (_whole(rehearsed.get("tests")) or 0) < 1:
         return "nothing was tested after the back-out"
     others = sorted(former - set(_names(rehearsed.get("from"))))
     return f"the back-out was not rehearsed to {others[0] or 'having no release'}, which is live now" if others else ""
@@ -115,6 +114,10 @@ def _parity(said: Mapping[str, Any]) -> Mapping[str, Any]:
     parity = said.get("parity")
     found = parity if isinstance(parity, Mapping) else {}
     return found if isinstance(found.get("differences", []), list) else {}
+
+
+def _whole(value: object) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
 def _names(value: object) -> list[str]:

@@ -62,7 +62,7 @@ def compare(plan: Miniature, live: Mapping[str, Facts], lab: Mapping[str, Facts]
     shares["topology"].append(groups / (groups + len(plan.lacking)) if groups else 0.0)
     parts = {part: WEIGHTS[part] * (sum(found) / len(found) if found else 0.0) for part, found in shares.items()}
     score = int(sum(parts.values()) + 1e-9)
-    return Parity(min(score, 99) if differences else score, {part: round(value, 1) for part, value in parts.items()}, tuple(differences))
+    return Parity(score, {part: round(value, 1) for part, value in parts.items()}, tuple(differences))
 
 
 def _os(live: Any, lab: Any) -> tuple[float, str]:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.tidegate.release.plugins.plugin_utils.errors import DocumentError
+from ansible_collections.tidegate.release.plugins.plugin_utils.errors import DocumentError, TidegateError
 from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.envelope import sign
 from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.statement import TEST_RESULT, Statement, purl
 from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.store import Evidence
@@ -23,6 +23,7 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.policy.facts impo
 from ansible_collections.tidegate.release.plugins.plugin_utils.policy.findings import Finding, Result
 from ansible_collections.tidegate.release.plugins.plugin_utils.policy.model import Person, Policy, Trust, Verification, load_policy
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.options import Rollout
+from ansible_collections.tidegate.release.plugins.plugin_utils.verifying import check_signer
 from hypothesis import given
 from hypothesis import strategies as st
 from seals import DIGEST, EARLIER, KEYS, NOW, OTHER, forged, payload_of, pem, public, put_payload
@@ -165,6 +166,8 @@ def test_what_the_policy_does_not_ask_is_not_asked() -> None:
     nothing = replace(POLICY, trust={}, verification=None)
     assert {finding(control, policy=nothing).result for control in ("verification", "rehearsal")} == {Result.NOT_APPLICABLE}
     only_passed = replace(POLICY, verification=None)
+    others = evaluate_controls(replace(facts(), policy=replace(POLICY, trust={}), evidence={}))  # as when a rule asks for it, of others
+    assert {one.result for one in others if one.name in ("verification", "rehearsal")} == {Result.NOT_APPLICABLE}
     assert finding("verification", verified(parity=...), policy=only_passed).result is Result.PASS
     assert finding("rehearsal", verified(rehearsal=...), policy=only_passed).result is Result.NOT_APPLICABLE
 
@@ -200,7 +203,7 @@ def test_no_odd_predicate_passes_or_breaks_a_control(changes: dict[str, Any]) ->
         and any(isinstance(one, str) for one in said["passedTests"])
         and not (isinstance(said["failedTests"], list) and any(isinstance(one, str) for one in said["failedTests"]))
         and isinstance(said["parity"], dict)
-        and type(said["parity"].get("score")) is int
+        and isinstance(said["parity"].get("score"), int)
         and said["parity"]["score"] in range(70, 101)
     )
     assert (finding("verification", verified(**changes)).result is Result.PASS) <= sound
@@ -212,6 +215,11 @@ def test_a_policy_that_asks_for_verification_says_who_verifies(write: Write) -> 
     wanted = {"parity": 70, "rehearsal": True}
     policy = load_policy(write("policy", people=people, trust={"test-result": {"role": "tester"}}, verification=wanted))
     assert policy.verification == Verification(70, True)
+    rule = {"when": {"release": ["major"]}, "trust": {"test-result": {"role": "tester"}}}
+    by_rule = load_policy(write("policy", people=people, rules=[rule], verification=wanted))
+    assert check_signer(policy, KEYS["carl"]) == check_signer(by_rule, KEYS["carl"]) == "carl"
+    with pytest.raises(TidegateError, match="the policy asks for no test result"):
+        check_signer(load_policy(write("policy", people=people)), KEYS["carl"])
     assert load_policy().verification is None
     for odd, said in (
         ({"verification": wanted}, "nobody is trusted to verify; say under trust who signs a test-result"),

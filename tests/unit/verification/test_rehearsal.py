@@ -111,6 +111,14 @@ def test_what_has_something_else_than_before_is_not_backed_out(stage: Stage) -> 
     assert (seen.deployed, seen.backed_out) == (True, False)
 
 
+def test_what_was_put_back_by_hand_is_not_backed_out(stage: Stage) -> None:
+    stage.deploy("web1", "web2")
+    with stage.cmdb.begin() as connection:
+        rows = [{"ci": name, "release": "hello", "version": "1.0", "digest": OLD} for name in ("web1", "web2")]
+        stage.cmdb.record_installations(connection, rows, "test", NOW)
+    assert not stage.seen(LATER).backed_out
+
+
 def test_which_package_it_was_is_what_the_journal_says(stage: Stage) -> None:
     other = "sha256:" + "c" * 64
     stage.back_out(stage.deploy("web1", "web2", digest=other), "web1", "web2")

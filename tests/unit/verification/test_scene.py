@@ -204,7 +204,9 @@ def test_a_scenario_that_can_not_be_archived_is_told(bed: Bed, harm: str) -> Non
     if harm == "a file":
         own.write_text("x")
     elif harm == "a link":
-        own.symlink_to("/etc")
+        (bed.path / "elsewhere").mkdir()
+        (bed.path / "elsewhere" / "test_x.py").touch()
+        own.symlink_to(bed.path / "elsewhere")
     elif harm != "missing":
         own.mkdir()
     if harm == "links in it":
