@@ -60,14 +60,15 @@ def plan_waves(hosts: Sequence[PlanHost], rollout: Rollout, order: Iterable[tupl
     steps = {Share(step, percent=True).at_least(total) for step in rollout.steps}
     cuts = [0, canary, *sorted(end for end in ends | steps if canary < end <= total)]
     waves = (tuple(host.name for host in ordered[start:end]) for start, end in pairwise(cuts))
-    return tuple(part for wave in waves for part in _parted(wave, first))
+    return tuple(part for wave in waves for part in _parted(wave, first)) if first else tuple(waves)
 
 
 def _waited_for(hosts: Iterable[PlanHost], order: Iterable[tuple[str, str]]) -> dict[str, set[str]]:
     """Each host that has to wait, with those that it waits for."""
-    names = {host.name for host in hosts}
+    pairs = tuple(order)
+    names = {host.name for host in hosts} if pairs else set()
     first: dict[str, set[str]] = {}
-    for earlier, later in order:
+    for earlier, later in pairs:
         if earlier in names and later in names:
             first.setdefault(later, set()).add(earlier)
     return first

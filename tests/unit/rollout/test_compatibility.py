@@ -277,10 +277,10 @@ def test_ten_thousand_cis_take_less_than_a_second() -> None:
         {"firmware": "bios", "versions": ">=9", "scheme": "pep440"},
         {"hardware": ["R750"]},
     )
-    begun = time.perf_counter()
+    begun = time.process_time()
     found = judge(wants, Around(scope, installed, tuple(uses), needs))
     waves = plan_waves([PlanHost(name) for name in names], MANY, found.order)
-    spent = time.perf_counter() - begun
+    spent = time.process_time() - begun
     assert found.faults == ("web0, web1 and 9998 more: hello 2.0 requires firmware bios >=9, it has 2.4",)
     assert len(found.order) == 9_999
     assert len(waves) >= 14
