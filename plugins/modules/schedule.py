@@ -12,7 +12,8 @@ short_description: Enter RFCs ahead of time, and publish the forward schedule of
 version_added: 0.1.0
 description:
   - The CMDB has a register of changes. A deployment enters its RFC by itself; this enters RFCs that are still to come, with the CIs
-    that their scope selects now, so that M(tidegate.release.clear) finds changes that would meet, at one CI or at directly related ones.
+    that their scope selects now. M(tidegate.release.clear) then finds changes that would meet, at one CI or at directly related ones,
+    and refuses an RFC whose scope has come to select further CIs since.
   - Publishes what is to come as an iCalendar file that other calendars can subscribe to.
 author:
   - Tidegate maintainers (@tidegate)

@@ -25,6 +25,7 @@ from .gathering import (
     Sources,
     compatibility_of,
     debts_of,
+    entered_with,
     former,
     judge_all,
     live_versions,
@@ -107,6 +108,7 @@ def clear(rfc_path: str, dsl: str, cmdb_url: str, policy_path: str | None, now: 
             scope=None if cis is None else tuple(str(ci["name"]) for ci in cis),
             live=None if cis is None else live_versions(cis, rfc.release),
             former=None if cis is None else former(rfc, cis),
+            entered=sources.ask("overlaps", lambda: entered_with(cmdb_url, rfc)),
             debts=sources.ask("debts", lambda: debts_of(cmdb_url, rfc)),
             channels=sources.ask("channels", lambda: unusable(policy.communication)) if policy else None,
         )

@@ -24,9 +24,10 @@ from .policy.calendar import Sites
 from .policy.facts import Facts, PackageFacts
 from .policy.model import Policy
 from .rfc.model import Rfc
-from .rfc.register import Overlap, overlapping
+from .rfc.register import Overlap, entered, overlapping
 from .rollout.compatibility import Compatibility
 from .rollout.debts import Debt, debts
+from .rollout.deployments import Deployments
 from .rollout.retention import status
 
 _T = TypeVar("_T")
@@ -136,6 +137,12 @@ def overlaps_of(cmdb_url: str, rfc: Rfc, cis: Iterable[Mapping[str, Any]]) -> tu
     """Other planned changes that meet this one."""
     with Cmdb.open(cmdb_url) as cmdb:
         return tuple(overlapping(cmdb, rfc, {str(ci["name"]) for ci in cis}))
+
+
+def entered_with(cmdb_url: str, rfc: Rfc) -> tuple[str, ...]:
+    """The CIs that the RFC was entered in the register with, empty when it was not; of an open deployment the plan has the last word."""
+    with Cmdb.open(cmdb_url) as cmdb:
+        return () if Deployments(cmdb).undecided(rfc.number) is not None else entered(cmdb, rfc) or ()
 
 
 def compatibility_of(dsl: str, cmdb_url: str, rfc: Rfc, package: PackageFacts, cis: Iterable[Mapping[str, Any]]) -> Compatibility:

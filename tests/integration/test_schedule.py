@@ -172,6 +172,19 @@ def test_the_schedule_is_kept_and_published(tmp_path: Path) -> None:
     assert "CHG0003 is cleared" in office.play("tidegate.release.clear", tidegate_rfc=third)
 
 
+def test_what_the_scope_selects_is_held_to_what_it_selected_when_the_rfc_was_entered(tmp_path: Path) -> None:
+    office = Office(tmp_path)
+    rfc = str(office.rfc("CHG0001", -1))
+    assert "changed=1" in office.play("tidegate.release.schedule", tidegate_rfcs=[rfc])
+    assert "CHG0001 is cleared" in office.play("tidegate.release.clear", tidegate_rfc=rfc)
+    with Cmdb.open(str(tmp_path / "cmdb.sqlite")) as cmdb:
+        cmdb.put_cis([{"name": "web3", "class": "server", "site": "ams"}], "test")
+    refused = office.play("tidegate.release.clear", tidegate_rfc=rfc)
+    assert "scope says that the scope now also selects web3, which it did not when CHG0001 was entered" in refused
+    assert "changed=1" in office.play("tidegate.release.schedule", tidegate_rfcs=[rfc])
+    assert "CHG0001 is cleared" in office.play("tidegate.release.clear", tidegate_rfc=rfc)
+
+
 def test_every_rfc_that_can_not_be_entered_is_told_and_none_is_entered(tmp_path: Path) -> None:
     office = Office(tmp_path)
     good = office.rfc("CHG0001", 1)

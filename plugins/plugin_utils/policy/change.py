@@ -24,10 +24,17 @@ def state(_facts: Facts, rfc: Rfc) -> Finding:
     return failed(f"{rfc.number} is {STATES[rfc.state]}", "bring it to Scheduled (-2) by the change process")
 
 
-def scope(facts: Facts, _rfc: Rfc) -> Finding:
+def scope(facts: Facts, rfc: Rfc) -> Finding:
     selected = facts.known(facts.scope, "scope")
     if not selected:
         return failed("the scope selects no CI", "correct the scope, or enter the CIs in the CMDB")
+    new = sorted(set(selected) - set(before)) if (before := facts.known(facts.entered, "overlaps")) else []
+    if new:
+        more = f" and {len(new) - _NAMED} more" if len(new) > _NAMED else ""
+        return failed(
+            f"the scope now also selects {', '.join(new[:_NAMED])}{more}, which it did not when {rfc.number} was entered",
+            "have it approved for them and entered anew with tidegate.release.schedule, or narrow the scope",
+        )
     return passed(f"the scope selects {len(selected)} CI{'s' if len(selected) > 1 else ''}")
 
 

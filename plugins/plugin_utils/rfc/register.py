@@ -91,6 +91,16 @@ def overlapping(cmdb: Cmdb, rfc: Rfc, cis: Collection[str]) -> list[Overlap]:
     return [overlap for overlap in found if overlap.meeting]
 
 
+def entered(cmdb: Cmdb, rfc: Rfc) -> tuple[str, ...] | None:
+    """The CIs that an RFC, as it reads, was entered with; ``None`` when it was not."""
+    t = schema()
+    with cmdb.read() as connection:
+        same = sa.select(t.change.c.number).where(t.change.c.number == rfc.number, t.change.c.fingerprint == rfc.fingerprint)
+        if connection.scalar(same) is None:
+            return None
+        return tuple(connection.scalars(sa.select(t.change_ci.c.ci).where(t.change_ci.c.number == rfc.number).order_by(t.change_ci.c.ci)))
+
+
 def withdraw(cmdb: Cmdb, numbers: Iterable[str]) -> None:
     """Take changes out of the register."""
     t = schema()

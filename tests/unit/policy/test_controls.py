@@ -141,6 +141,7 @@ FACTS = Facts(
     calendars=Calendars(windows=(Event("nights", START, END, frozenset({"ams"})),), freezes=()),
     waves=(frozenset({"ams"}), frozenset({"ams"})),
     overlaps=(),
+    entered=(),
     channels={"chat": "", "desk": "", "spare": "it has no address"},
     opinions=OPINIONS,
     former=frozenset([""]),
@@ -204,6 +205,8 @@ def test_what_is_in_order_is_granted() -> None:
         ("opinions", {"opinions": {"tester": said("opinion")}}),
         ("opinions", {"opinions": {"tester": said("opinion", ("tess", {"score": 5, "blocking": True}))}}),
         ("scope", {"scope": ()}),
+        ("scope", {"entered": ("web1",)}),
+        ("scope", {"entered": ("web1", "web3")}),
         ("licences", {"seats": Allotment("acme", needed=2, free=1)}),
         ("compatibility", {"compatibility": Compatibility(("web1: it is too old",), ("web2: its class is not known",))}),
         ("approvals", {"approvals": ()}),
@@ -276,6 +279,10 @@ def test_a_wave_whose_window_opens_later_waits_for_it() -> None:
     assert f"wave 2 has to wait until {(START + timedelta(hours=1)).isoformat()}" in found.reason
 
 
+def test_a_scope_that_has_shrunk_since_it_was_entered_is_none_the_worse() -> None:
+    assert result("scope", facts(entered=("web1", "web2", "web3"))).result is Result.PASS
+
+
 @pytest.mark.parametrize("state", [-2, -1])
 def test_an_rfc_may_be_scheduled_or_under_way(state: int) -> None:
     assert result("rfc_state", facts(state=state)).result is Result.PASS
@@ -317,6 +324,7 @@ def test_an_rfc_may_be_scheduled_or_under_way(state: int) -> None:
         ({"calendars": None, "errors": {"calendars": "no such file"}}, {"window", "freeze"}),
         ({"waves": None}, {"window", "freeze"}),
         ({"overlaps": None, "errors": {"overlaps": "it is locked"}}, {"conflicts"}),
+        ({"entered": None, "errors": {"overlaps": "it is locked"}}, {"scope"}),
         ({"live": None}, {"version"}),
         ({"channels": None, "errors": {"channels": "it broke"}}, {"communication"}),
         ({"seats": None, "errors": {"seats": "it is locked"}}, {"licences"}),
