@@ -190,7 +190,7 @@ def test_a_held_deployment_keeps_its_hosts_and_goes_on_when_the_cause_is_gone(ru
     running.run_on("web2", f"echo {attempt.version} > /etc/hello-broken")
     attempt.fails("is held", "web2")
     other = Attempt(running)
-    other.fails("locked by", attempt.number)
+    other.fails("meets it at", attempt.number)
     assert running.state(other.number) is None
     running.run_on("web2", "rm /etc/hello-broken")
     attempt.succeeds()
@@ -288,7 +288,7 @@ def test_a_host_that_is_lost_while_activating_is_owed_and_not_forgotten(running:
     attempt.fails("still owe it", "web2")
     assert running.state(attempt.number) == "backing_out"
     assert running.served() == before
-    Attempt(running).fails("locked by", attempt.number)
+    Attempt(running).fails("meets it at", attempt.number)
     lab.mend("web2")
     attempt.fails("was backed out")
     assert running.state(attempt.number) == "backed_out"

@@ -84,7 +84,7 @@ def activated(journal: Journal) -> Run:
     """A deployment whose only wave is active, its gate not yet asked."""
     package = {"name": "hello", "version": "2.0", "digest": DIGEST}
     run = journal.begin(
-        "CHG0001", package, [["web1", "web2"]], Rollout(), Holder.this_run(), NOW, lambda now: enter(now, RFC, ["web1"], NOW)
+        "CHG0001", package, [["web1", "web2"]], Rollout(), Holder.this_run(), NOW, lambda now, _id: enter(now, RFC, ["web1"], NOW)
     )
     for target in journal.targets(run.deployment):
         journal.staged(run, target.host, None, NOW)

@@ -13,6 +13,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from ..cmdb.schema import schema
+from ..rollout.states import DeploymentState
 from .model import REVIEW, Rfc
 
 with contextlib.suppress(ImportError):
@@ -47,10 +48,17 @@ class Overlap:
 
 
 def planned(cmdb: Cmdb, after: datetime, before: datetime | None = None) -> list[Planned]:
-    """The changes that are not done, cancelled or over by ``after``, and start before ``before``; in order of their start."""
+    """The changes that are not done, cancelled or over by ``after``, and start before ``before``; in order of their start.
+
+    One whose last deployment was cancelled is not, until its next one begins.
+    """
     t = schema()
-    c = t.change.c
-    wanted = [c.state < REVIEW, c.work_end.is_(None), c.end_date > after, *([c.start_date < before] if before else [])]
+    c, d = t.change.c, t.deployment.c
+    last = sa.select(d.rfc, sa.func.max(d.id).label("id")).group_by(d.rfc).subquery()
+    given_up = (
+        sa.select(d.rfc).join(last, last.c.id == d.id).where(d.rfc == c.number, d.state == DeploymentState.CANCELLED).correlate(t.change)
+    )
+    wanted = [c.state < REVIEW, c.work_end.is_(None), c.end_date > after, ~given_up.exists(), *([c.start_date < before] if before else [])]
     cis: dict[str, list[tuple[str, str | None]]] = defaultdict(list)
     with cmdb.read() as connection:
         rows = connection.execute(sa.select(t.change).where(*wanted).order_by(c.start_date, c.number)).all()
