@@ -99,7 +99,7 @@ def clearance_10k() -> Finding:
         now = datetime.now(UTC)
         rfc = yaml.safe_load((EXAMPLES / "rfc.yml").read_text())
         rfc["release"]["digest"], rfc["scope"] = digest, "[?class=='server']"
-        rfc["start_date"], rfc["end_date"] = ((now + timedelta(hours=hours)).isoformat() for hours in (-1, 1))
+        rfc["start_date"], rfc["end_date"] = ((now + timedelta(hours=hours)).isoformat() for hours in (-1, 9))
         rfc["approvals"][0]["decided_at"] = now.isoformat()
         (folder / "rfc.yml").write_text(yaml.safe_dump(rfc))
         conditions = (
