@@ -20,9 +20,14 @@ import yaml
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import Cmdb
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.home import create_library
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.package import archive
+from ansible_collections.tidegate.release.plugins.plugin_utils.gathering import entered_with
 from ansible_collections.tidegate.release.plugins.plugin_utils.rfc.course import Course, enter, move
 from ansible_collections.tidegate.release.plugins.plugin_utils.rfc.model import Rfc
 from ansible_collections.tidegate.release.plugins.plugin_utils.rfc.register import overlapping, planned, withdraw
+from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.deployments import Run
+from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.holder import Holder
+from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.journal import Journal
+from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.options import Rollout
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 START = datetime(2027, 3, 1, 22, tzinfo=UTC)
@@ -102,6 +107,29 @@ def test_what_is_done_or_withdrawn_meets_nothing(cmdb: Cmdb) -> None:
     withdraw(cmdb, ["CHG0003"])
     assert overlapping(cmdb, RFC, {"web1"}) == []
     assert planned(cmdb, START) == []
+
+
+def begin(cmdb: Cmdb, number: str) -> Run:
+    package = {"name": "hello", "version": "1.0", "digest": RFC.digest}
+    return Journal(cmdb).begin(number, package, (("web1",),), Rollout(), Holder.this_run(), START)
+
+
+def test_what_was_given_up_before_it_touched_a_host_meets_nothing_until_it_begins_again(cmdb: Cmdb) -> None:
+    put(cmdb, "web1")
+    run = begin(cmdb, "CHG0002")
+    assert [one.number for one in planned(cmdb, START)] == ["CHG0002"]
+    Journal(cmdb).order_backout(run, "not today", START)
+    assert planned(cmdb, START) == []
+    begin(cmdb, "CHG0002")
+    assert [one.number for one in planned(cmdb, START)] == ["CHG0002"]
+
+
+def test_a_deployment_that_is_open_is_held_to_its_plan_and_not_to_the_register(cmdb: Cmdb, cmdb_url: str) -> None:
+    rfc = put(cmdb, "web1")
+    assert entered_with(cmdb_url, rfc) == ("web1",)
+    assert entered_with(cmdb_url, replace(rfc, fingerprint="edited")) == ()
+    begin(cmdb, "CHG0002")
+    assert entered_with(cmdb_url, rfc) == ()
 
 
 class Office:
