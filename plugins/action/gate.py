@@ -5,11 +5,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 from ansible_collections.tidegate.release.plugins.plugin_utils.action_base import TidegateAction
-from ansible_collections.tidegate.release.plugins.plugin_utils.clearing import closed
+from ansible_collections.tidegate.release.plugins.plugin_utils.clearing import Wave, closed
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import Cmdb
 from ansible_collections.tidegate.release.plugins.plugin_utils.gating import decide_staging_gate, decide_wave_gate
 from ansible_collections.tidegate.release.plugins.plugin_utils.rfc.model import Rfc
@@ -18,7 +17,6 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.deploymen
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.journal import Journal, utc_now
 from ansible_collections.tidegate.release.plugins.plugin_utils.settings import home, optional_home
 from ansible_collections.tidegate.release.plugins.plugin_utils.telling import teller
-from ansible_collections.tidegate.release.plugins.plugin_utils.trusting import Release, distrust
 
 
 class ActionModule(TidegateAction):
@@ -31,11 +29,10 @@ class ActionModule(TidegateAction):
         run = Run(int(options["run"]["deployment"]), int(options["run"]["token"]))
         now = utc_now()
 
-        dsl, policy, cmdb_url = optional_home(options, "dsl"), optional_home(options, "policy"), home(options, "cmdb")
+        dsl, policy, cmdb_url = home(options, "dsl"), optional_home(options, "policy"), home(options, "cmdb")
 
-        def stops(rfc: Rfc, hosts: Sequence[str]) -> str:
-            release = Release(rfc.release, rfc.version, rfc.digest)
-            return closed(rfc, hosts, dsl, cmdb_url, policy, now) or distrust(dsl, policy, release, now)
+        def stops(rfc: Rfc, wave: Wave) -> str:
+            return closed(rfc, wave, dsl, cmdb_url, policy, now)
 
         change = open_change(home(options, "rfc"))
         decide = decide_staging_gate if options["after"] == "staging" else decide_wave_gate

@@ -13,8 +13,10 @@ version_added: 0.1.0
 description:
   - Counts from the journal how the hosts of the open wave, or of staging, fared, and compares with the failure budgets of the
     wave and of the whole deployment.
-  - Looks at the signatures under the package again. When they don't count any more, by the policy as it is now, it holds.
-  - Reads the RFC again. While its window is closed or it is on hold, no further wave is opened.
+  - Reads the RFC and the policy again. While the RFC is on hold, or says something else than when it was cleared, no further wave is opened.
+  - Nor is one while a control blocks that can have changed since the clearance. These are C(window) and C(freeze), for the sites of that
+    wave; C(signatures), C(malware), C(evidence), C(verification), C(rehearsal), C(opinions) and C(approvals), with all that was signed or
+    revoked meanwhile; and C(compatibility), for the hosts that get the release next, as things stand without those that failed.
   - Before the first wave it brings the change to Implement, in ServiceNow when the RFC comes from there, and holds when that fails.
   - Says in the change what was decided, and tells the channels of the policy and the stakeholders of the RFC of the start, of a hold and of
     a back-out. When that fails it warns; the decision stands.

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from .cmdb.store import Cmdb
 from .documents import parse_time
 from .dsl.home import Home, open_library
 from .dsl.package import load_package
@@ -20,7 +19,7 @@ from .evidence.envelope import sign
 from .evidence.store import attach, collect
 from .evidence.trust import judge_approvals, judge_waiver
 from .evidence.waiver import waiver_statement
-from .gathering import matter_of
+from .gathering import matter_of, select
 from .policy.model import Policy, load_policy, person
 from .rfc.model import Rfc, load_rfc
 
@@ -64,8 +63,7 @@ def ask(rfc_path: str, dsl: str, cmdb_url: str, policy_path: str | None) -> Ques
     if archived != rfc.digest:
         raise ConflictError(f"{rfc.number} names {rfc.digest}, but {rfc.release} {rfc.version} is {archived}; correct the RFC")
     policy = policy.of(load_package(home, archived).manifest.type, rfc.type, rfc.risk)
-    with Cmdb.open(cmdb_url) as cmdb:
-        cis = cmdb.query(rfc.scope)
+    cis = select(cmdb_url, rfc)
     if not cis:
         raise NotFoundError(f"the scope of {rfc.number} selects no CI; correct it, or enter the CIs in the CMDB")
     return Question(rfc, policy, matter_of(rfc, cis), home)

@@ -30,15 +30,15 @@ from .gathering import (
     judge_all,
     live_versions,
     look_up,
+    manifest_of,
     matter_of,
     overlaps_of,
     product_of,
     seats_for,
     select,
-    sites_of,
 )
 from .policy.clearance import Clearance, evaluate
-from .policy.controls import TIMED, evaluate_controls
+from .policy.controls import GATED, evaluate_controls
 from .policy.facts import Facts
 from .policy.model import DEFAULT, Policy, load_policy
 from .rfc.model import Rfc, load_rfc
@@ -90,6 +90,14 @@ class Clearing:
         return summary_statement(self.clearance, matter_of(self.rfc, self.cis), (policy.name, digest))
 
 
+@dataclass(frozen=True)
+class Wave:
+    """``hosts`` that are to change next, and those that are ``done``: they have the release, whether or not the CMDB says so already."""
+
+    hosts: tuple[str, ...]
+    done: frozenset[str] = frozenset()
+
+
 def clear(rfc_path: str, dsl: str, cmdb_url: str, policy_path: str | None, now: datetime) -> Clearing:
     """Evaluate every control for an RFC; read-only."""
     sources = Sources()
@@ -127,25 +135,37 @@ def clear(rfc_path: str, dsl: str, cmdb_url: str, policy_path: str | None, now: 
     return Clearing(evaluate(facts), rfc, facts.policy, cis or (), product_of(facts), waves or ())
 
 
-def closed(rfc: Rfc, hosts: Collection[str], dsl: str | None, cmdb_url: str, policy_path: str | None, now: datetime) -> str:
-    """Why now is no time for a wave with ``hosts``, by the RFC's window, those of their sites, and freezes; empty when it is.
+def closed(rfc: Rfc, wave: Wave, dsl: str, cmdb_url: str, policy_path: str | None, now: datetime) -> str:
+    """Why the wave must not start now, by what can have changed since the RFC was cleared; empty when it may.
 
-    Waivers of these controls count here as they do in a clearance.
+    That is the time, what people signed and whether what they signed still holds, and what the CIs would meet that get the release next.
+    Waivers count here as they do in a clearance.
     """
     sources = Sources()
     policy = sources.ask("policy", lambda: load_policy(policy_path))
-    facts = Facts(now=now, rfc=rfc, policy=policy, errors=sources.errors)
+    package = sources.ask("package", lambda: manifest_of(dsl, rfc))
     if policy is not None:
-        timed = set(TIMED) & policy.waivers.keys()
-        said = sources.ask("evidence", lambda: judge_all(str(dsl), policy, rfc, rfc.digest, select(cmdb_url, rfc), now)) if timed else None
+        policy = policy.of(package.type if package else "", rfc.type, rfc.risk)
+    cis = sources.ask("scope", lambda: select(cmdb_url, rfc))
+    facts = Facts(now=now, rfc=rfc, policy=policy, errors=sources.errors, package=package)
+    if cis is not None:
+        sites = {str(ci["name"]): ci["site"] for ci in cis}
         facts = replace(
             facts,
-            waves=sources.ask("scope", lambda: (sites_of(cmdb_url, hosts),)),
-            calendars=sources.ask("calendars", lambda: read_calendars(policy.calendars, *horizon(now, rfc.end_date))),
-            builders=said.builders if said else None,
-            waivers=said.waivers if said else {},
+            scope=tuple(sites),
+            former=former(rfc, cis),
+            waves=(frozenset(sites.get(host) for host in wave.hosts),),
         )
-    return "; ".join(control.reason.replace("\n", "; ") for control in evaluate_controls(facts, TIMED) if control.blocks)
+    if package is not None and cis is not None:
+        # Those that failed keep what they have, and those of later waves have not got it yet.
+        having = [ci for ci in cis if ci["name"] in {*wave.done, *wave.hosts}]
+        found = sources.ask("compatibility", lambda: compatibility_of(dsl, cmdb_url, rfc, package, having))
+        facts = replace(facts, compatibility=kept(found, (wave.hosts,)) if found else None)
+    if policy is not None:
+        calendars = sources.ask("calendars", lambda: read_calendars(policy.calendars, *horizon(now, rfc.end_date)))
+        facts = _hear(replace(facts, calendars=calendars), rfc, dsl, cis, sources)
+    reasons = (control.reason.replace("\n", "; ") for control in evaluate_controls(facts, GATED) if control.blocks)
+    return "; ".join(dict.fromkeys(reasons))
 
 
 def _plan(

@@ -36,13 +36,12 @@ def compatibility(cmdb: Cmdb, library: Library, rfc: Rfc, manifest: Mapping[str,
     for row in rows:
         installed.setdefault(str(row["ci"]), {})[str(row["release"])] = Installed(str(row["version"]), str(row["digest"]))
     deployed = Deployed(rfc.release, rfc.version, rfc.digest, _needs(manifest))
-    # What the release itself said before matters only where it meets itself.
-    meets_itself = any(source in scope and target in scope for source, target in related)
+    # What the release itself said before matters only where it may meet itself.
     wanted = {
         (release, one.digest)
         for releases in installed.values()
         for release, one in releases.items()
-        if one.digest != rfc.digest and (release != rfc.release or meets_itself)
+        if one.digest != rfc.digest and (release != rfc.release or related)
     }
     return judge(deployed, Around(scope, installed, tuple(related), {digest: _read(library, *of) for of in wanted for digest in of[1:]}))
 

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, TypeVar
@@ -13,22 +13,23 @@ from typing import Any, TypeVar
 from .cmdb.store import Cmdb
 from .compatible import compatibility
 from .dsl.home import open_library
-from .dsl.package import TITLE, load_package, verify_package
+from .dsl.package import TITLE, load_package, load_package_manifest, verify_package
 from .errors import DocumentError, IntegrityError, TidegateError
 from .evidence.approval import Matter
 from .evidence.store import collect
 from .evidence.trust import Judgement, judge, judge_approvals, judge_opinions, judge_waiver, signers
 from .licence.entitlements import would_reserve
 from .licence.seats import Allotment
-from .policy.calendar import Sites
 from .policy.facts import Facts, PackageFacts
 from .policy.model import Policy
+from .rfc.course import cleared_as
 from .rfc.model import Rfc
 from .rfc.register import Overlap, entered, overlapping
 from .rollout.compatibility import Compatibility
 from .rollout.debts import Debt, debts
 from .rollout.deployments import Deployments
 from .rollout.retention import status
+from .rollout.states import OPEN
 
 _T = TypeVar("_T")
 
@@ -64,9 +65,16 @@ class Sources:
 
 
 def select(cmdb_url: str, rfc: Rfc) -> tuple[dict[str, Any], ...]:
-    """The CIs that the scope of an RFC selects now."""
+    """The CIs that an RFC is about: those of its open deployment, if it still reads as that was cleared, or those its scope selects now.
+
+    A deployment changes what a scope selects that asks for what is installed, and people decided on what it was.
+    """
     with Cmdb.open(cmdb_url) as cmdb:
-        return tuple(cmdb.query(rfc.scope))
+        deployment = Deployments(cmdb).latest(rfc.number)
+        if deployment is None or deployment.state not in OPEN or cleared_as(cmdb, rfc.number) != rfc.fingerprint:
+            return tuple(cmdb.query(rfc.scope))
+        planned = {target.host for target in Deployments(cmdb).targets(deployment.id)}
+        return tuple(ci for ci in cmdb.query() if ci["name"] in planned)
 
 
 def look_up(dsl: str, cmdb_url: str, rfc: Rfc) -> PackageFacts:
@@ -146,16 +154,16 @@ def entered_with(cmdb_url: str, rfc: Rfc) -> tuple[str, ...]:
 
 
 def compatibility_of(dsl: str, cmdb_url: str, rfc: Rfc, package: PackageFacts, cis: Iterable[Mapping[str, Any]]) -> Compatibility:
-    """What the release gets on with, on the CIs in scope and around them."""
+    """What the release gets on with, on the CIs that are to have it and around them."""
     with Cmdb.open(cmdb_url) as cmdb:
         return compatibility(cmdb, open_library(dsl), rfc, package.manifest, cis)
 
 
-def sites_of(cmdb_url: str, hosts: Collection[str]) -> Sites:
-    """The sites of some hosts."""
-    with Cmdb.open(cmdb_url) as cmdb:
-        found = {str(ci["name"]): ci["site"] for ci in cmdb.cis()}
-    return frozenset(found.get(host) for host in hosts)
+def manifest_of(dsl: str, rfc: Rfc) -> PackageFacts:
+    """What the package that is being deployed says of itself, without a look at all of it."""
+    manifest = load_package_manifest(open_library(dsl).repository(rfc.release), rfc.digest)
+    manifest.check()
+    return PackageFacts(rfc.digest, "", manifest.type, manifest=manifest.to_config())
 
 
 def judge_all(dsl: str, policy: Policy, rfc: Rfc, digest: str, cis: Iterable[Mapping[str, Any]] | None, now: datetime) -> Said:

@@ -6,11 +6,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, replace
 from datetime import datetime
 from typing import Any
 
+from .clearing import Wave
 from .errors import TidegateError
 from .recording import check, follow, start
 from .rfc.course import cleared_as
@@ -23,7 +24,7 @@ from .rollout.journal import Journal
 from .rollout.states import DeploymentState, HostState, WaveState
 from .telling import Tell, warned
 
-Stops = Callable[[Rfc, Sequence[str]], str]  # why a wave of these hosts must not start now, whatever the RFC itself says; empty when it may
+Stops = Callable[[Rfc, Wave], str]  # why the wave must not start now, whatever the RFC itself says; empty when it may
 
 _BAD = (HostState.FAILED, HostState.STUCK, HostState.STAGE_FAILED)
 
@@ -41,8 +42,7 @@ def decide_staging_gate(journal: Journal, run: Run, change: Change, stops: Stops
     for number in sorted({target.wave for target in targets}):
         states_ = Counter(target.state for target in targets if target.wave == number)
         counts.append(StageCounts(size=states_.total(), staged=states_[HostState.STAGED], failed=states_[HostState.STAGE_FAILED]))
-    first = [target.host for target in targets if target.wave == 1]
-    decision = decide_staging(counts, deployment.rollout, _stop(journal, change, deployment, stops, first))
+    decision = decide_staging(counts, deployment.rollout, _stop(journal, change, deployment, stops, _wave(targets, 1)))
     if decision.decision == "proceed":
         problem = start(journal, run, change, now)
         decision = GateDecision("hold", problem) if problem else decision
@@ -67,7 +67,7 @@ def decide_wave_gate(journal: Journal, run: Run, change: Change, stops: Stops, t
     # A host that could not be staged never gets to its wave; staging's own gate has counted it, and the total still does.
     wave = [target for target in targets if number in (None, target.wave) and target.state is not HostState.STAGE_FAILED]
     counts = _count(wave)
-    following = [target.host for target in targets if number is not None and target.wave == number + 1]
+    following = None if number in (None, len(waves)) else _wave(targets, number + 1)
     decision = decide(
         GateInputs(
             wave=number or len(waves),
@@ -133,8 +133,14 @@ def _count(wave: list[Target]) -> WaveCounts:
     return WaveCounts(size=len(wave), active=active, failed=failed, lost=lost, undone=len(wave) - active - failed - lost)
 
 
-def _stop(journal: Journal, change: Change, deployment: Deployment, stops: Stops, hosts: Sequence[str]) -> str:
-    """Why a wave of ``hosts`` must not start now, empty when it may."""
+def _wave(targets: Iterable[Target], number: int) -> Wave:
+    """The wave that is next; a host of it that could not be staged will not change."""
+    hosts = tuple(target.host for target in targets if target.wave == number and target.state is not HostState.STAGE_FAILED)
+    return Wave(hosts, frozenset(target.host for target in targets if target.state is HostState.ACTIVE))
+
+
+def _stop(journal: Journal, change: Change, deployment: Deployment, stops: Stops, wave: Wave) -> str:
+    """Why the wave must not start now, empty when it may."""
     unknown = "it could not be found out whether the RFC still allows the next wave"
     try:
         rfc = change.read()
@@ -148,7 +154,7 @@ def _stop(journal: Journal, change: Change, deployment: Deployment, stops: Stops
         return f"the RFC is {STATES[rfc.state]}"
     if cleared_as(journal.cmdb, rfc.number) not in (None, rfc.fingerprint):
         return "the RFC was edited since it was cleared; run deploy again to have it cleared as it is now"
-    return stops(rfc, hosts)
+    return stops(rfc, wave)
 
 
 def _followed(

@@ -73,7 +73,7 @@ def plan(
                 raise ConflictError(
                     f"{number} now names {rfc.digest}, but {current.label} is {current.state} with {current.digest}; back that out first"
                 )
-            _refuse_moved_scope(journal, current, {str(ci["name"]) for ci in clearing.cis})
+            _refuse_moved_scope(journal, current, {str(ci["name"]) for ci in cmdb.query(rfc.scope)})
             if write and current.state in states.OPEN:
                 with cmdb.begin() as connection:
                     enter(connection, rfc, (str(ci["name"]) for ci in clearing.cis), now)

@@ -121,7 +121,7 @@ def judge(deployed: Deployed, around: Around) -> Compatibility:
             see(ci, view.conflicting(ci, condition))
     for ci, releases in around.installed.items():
         for release, installed in releases.items():
-            if release != deployed.name:
+            if release != deployed.name or ci not in around.scope:
                 see(ci, view.others(ci, release, installed))
     order: list[tuple[str, str]] = []
     for pair in view.inside:

@@ -285,3 +285,10 @@ def test_ten_thousand_cis_take_less_than_a_second() -> None:
     assert len(found.order) == 9_999
     assert len(waves) >= 14
     assert spent < 1.0, spent
+
+
+def test_a_ci_that_does_not_get_the_release_but_has_it_is_asked_too() -> None:
+    around = {"installed": {"web1": has(hello="1.0"), "shop1": has(hello="1.0")}, "uses": (("shop1", "web1"),)}
+    picky = {"hello:1.0": Needs((on("hello", "<2"),))}
+    assert told(hello(), **around, needs=picky) == (("shop1: its hello 1.0 requires release hello <2, web1 gets 2.0",), ())
+    assert told(hello(version="1.5"), **around, needs=picky) == ((), ())

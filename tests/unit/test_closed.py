@@ -1,0 +1,225 @@
+# Copyright (c) Tidegate maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What was true when an RFC was cleared is looked at again before each wave, and a wave does not start when it is not true any more."""
+
+from __future__ import annotations
+
+import shutil
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from ansible_collections.tidegate.release.plugins.plugin_utils.clearing import Clearing, Wave, clear, closed
+from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import Cmdb
+from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.layout import OciLayout
+from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.package import archive
+from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.approval import APPROVED
+from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.envelope import sign
+from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.statement import KINDS, Statement, purl
+from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.store import attach
+from ansible_collections.tidegate.release.plugins.plugin_utils.gathering import matter_of
+from ansible_collections.tidegate.release.plugins.plugin_utils.planning import plan
+from ansible_collections.tidegate.release.plugins.plugin_utils.rfc.model import load_rfc
+from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.deployments import Run
+from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.gate import GateDecision
+from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.journal import Journal
+from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.states import HostState
+from evidence.seals import KEYS, pem
+from test_clearing import HELLO, NOW, Homes, homes
+
+__all__ = ["homes"]  # the fixture
+
+PEOPLE = {
+    "rita": {"roles": ["release-manager"], "keys": [{"public": pem(KEYS["rita"])}]},
+    "dora": {"roles": ["tester"], "keys": [{"public": pem(KEYS["dora"])}]},
+}
+HOSTS = ("web1", "web2", "db1")
+PROCEED = GateDecision("proceed", "because")
+
+
+class Rollout:
+    """A deployment of hello under way, to hosts that had nothing of it."""
+
+    def __init__(self, homes: Homes) -> None:
+        self.homes = homes
+        self.rfc = homes.path / "rfc.yml"
+        self.policy = homes.path / "policy.yml"
+        with Cmdb.open(str(homes.cmdb)) as cmdb:
+            cmdb.put_cis([{"name": "web2", "class": "server", "site": "ams"}], "test")
+        self.write(release={"name": "hello", "version": "1.0", "digest": homes.digest})
+        self.permit()
+
+    def write(self, **changes: Any) -> None:
+        document = {"scope": "[?class=='server']", **changes}
+        if self.rfc.exists():
+            document = {**yaml.safe_load(self.rfc.read_text()), **changes}
+        self.homes.write("rfc", **document)
+
+    def permit(self, **policy: Any) -> None:
+        self.homes.write("policy", **{"approvals": ..., "people": PEOPLE, **policy})
+
+    def stopped(self, *hosts: str, done: tuple[str, ...] = (), minutes: int = 0) -> str:
+        wave = Wave(hosts or ("web1",), frozenset(done))
+        at = NOW + timedelta(minutes=minutes)
+        return closed(load_rfc(str(self.rfc)), wave, str(self.homes.dsl), str(self.homes.cmdb), str(self.policy), at)
+
+    def sign(self, who: str, kind: str, digest: str | None = None, **said: Any) -> None:
+        statement = Statement(purl("hello", "1.0"), digest or self.homes.digest, KINDS[kind], said)
+        attach(OciLayout.open(self.homes.dsl), self.homes.digest, sign(statement, KEYS[who], NOW))
+
+    def clear(self) -> Clearing:
+        return clear(str(self.rfc), str(self.homes.dsl), str(self.homes.cmdb), str(self.policy), NOW)
+
+    def approve(self, who: str) -> None:
+        clearing = self.clear()
+        assert clearing.rfc
+        statement = matter_of(clearing.rfc, clearing.cis).statement("release-manager", APPROVED, "")
+        attach(OciLayout.open(self.homes.dsl), self.homes.digest, sign(statement, KEYS[who], NOW))
+
+    def plan(self) -> Run:
+        done = plan(
+            rfc_path=str(self.rfc),
+            dsl=str(self.homes.dsl),
+            cmdb_url=str(self.homes.cmdb),
+            policy_path=str(self.policy),
+            inventory=set(HOSTS),
+            now=NOW,
+            write=True,
+        )
+        return Run(**done["ansible_facts"]["tidegate_run"])
+
+    def archive(self, version: str, **manifest: Any) -> str:
+        folder = self.homes.path / version
+        shutil.copytree(HELLO, folder)
+        path = folder / "release.yml"
+        path.write_text(yaml.safe_dump(yaml.safe_load(path.read_text()) | {"version": version, **manifest}))
+        return archive(folder, OciLayout.open(self.homes.dsl)).digest
+
+    def install(self, version: str, digest: str, *hosts: str) -> None:
+        rows = [{"ci": host, "release": "hello", "version": version, "digest": digest} for host in hosts]
+        with Cmdb.open(str(self.homes.cmdb)) as cmdb, cmdb.begin() as connection:
+            cmdb.record_installations(connection, rows, "test", NOW)
+
+
+@pytest.fixture
+def rollout(homes: Homes) -> Rollout:
+    return Rollout(homes)
+
+
+def calendar(path: Path, summary: str, site: str, minutes: int) -> None:
+    event = f"UID:1\nSUMMARY:{summary}\nDTSTART:{NOW - timedelta(hours=1):%Y%m%dT%H%M%SZ}\nDURATION:PT{60 + minutes}M\nLOCATION:{site}"
+    path.write_text(f"BEGIN:VCALENDAR\nVERSION:2.0\nPRODID:x\nBEGIN:VEVENT\n{event}\nEND:VEVENT\nEND:VCALENDAR\n")
+
+
+def test_a_wave_may_start_when_nothing_has_changed(rollout: Rollout) -> None:
+    assert rollout.stopped("web1", "web2") == ""
+    assert rollout.stopped("db1", done=("web1", "web2")) == ""
+
+
+def test_a_wave_has_to_end_before_the_window_of_the_rfc_does(rollout: Rollout) -> None:
+    rollout.write(end_date=(NOW + timedelta(minutes=5)).isoformat())
+    assert rollout.stopped() == ""
+    assert "it may take 5 minutes, and there is no more time" in rollout.stopped(minutes=1)
+    assert " is over" in rollout.stopped(minutes=6)
+
+
+def test_a_freeze_and_a_window_are_those_of_the_sites_of_the_wave(rollout: Rollout) -> None:
+    rollout.permit(calendars={"freezes": ["freezes.ics"]})
+    calendar(rollout.homes.path / "freezes.ics", "sale", "fra", 4)
+    assert rollout.stopped("web1") == ""
+    assert "frozen by 'sale' (freezes.ics) at fra" in rollout.stopped("db1")
+    rollout.permit(calendars={"windows": ["windows.ics"]})
+    calendar(rollout.homes.path / "windows.ics", "night", "fra", 5)
+    assert rollout.stopped("db1") == ""
+    calendar(rollout.homes.path / "windows.ics", "night", "ams", 4)
+    assert "wave 1 of 1 (ams) can't be done between" in rollout.stopped("web1")
+
+
+def test_a_user_who_objects_to_what_is_live_already_stops_the_next_wave(rollout: Rollout) -> None:
+    rollout.permit(opinions={"tester": {"quorum": 1, "minimum": 3}})
+    rollout.sign("dora", "opinion", role="tester", score=5, blocking=False, functionality="", usability="")
+    assert rollout.stopped() == ""
+    rollout.sign("dora", "opinion", role="tester", score=1, blocking=True, functionality="It loses orders.", usability="")
+    assert rollout.stopped() == "blocked by dora (tester)"
+
+
+def test_a_verification_that_fails_meanwhile_stops_the_next_wave(rollout: Rollout) -> None:
+    rollout.permit(trust={"test-result": {"role": "tester", "threshold": 1}})
+    assert "0 of 1" in rollout.stopped()
+    rollout.sign("dora", "test-result", result="PASSED", passedTests=["it answers"])
+    assert rollout.stopped() == ""
+    rollout.sign("dora", "test-result", result="FAILED", failedTests=["it answers"])
+    assert "dora signed that it failed" in rollout.stopped()
+
+
+def test_a_scan_that_finds_something_meanwhile_stops_the_next_wave(rollout: Rollout) -> None:
+    rollout.permit(trust={"scan": {"role": "tester", "threshold": 1}})
+    rollout.sign("dora", "scan", result="clean")
+    assert rollout.stopped() == ""
+    rollout.sign("dora", "scan", result="infected")
+    assert rollout.stopped() == "dora signed that it is infected"
+
+
+def test_a_key_that_is_revoked_meanwhile_stops_the_next_wave(rollout: Rollout) -> None:
+    trust = {"package": {"role": "release-manager", "threshold": 1}}
+    rollout.permit(trust=trust)
+    rollout.sign("rita", "package", purl="pkg:generic/hello@1.0")
+    assert rollout.stopped() == ""
+    revoked = {"public": pem(KEYS["rita"]), "revoked": (NOW - timedelta(days=1)).isoformat()}
+    rollout.permit(trust=trust, people={**PEOPLE, "rita": {"roles": ["release-manager"], "keys": [revoked]}})
+    assert "0 of 1 with the role release-manager signed the package" in rollout.stopped()
+
+
+def test_an_approval_is_of_the_cis_that_were_planned_whatever_the_rollout_does_to_the_scope(rollout: Rollout) -> None:
+    """Here the scope selects what has nothing yet, which are fewer from wave to wave."""
+    rollout.permit(approvals={"normal": {"release-manager": 1}})
+    rollout.write(scope="[?class=='server' && installations.hello==`null`]", requested_by="olga")
+    rollout.approve("rita")
+    run = rollout.plan()
+    with Cmdb.open(str(rollout.homes.cmdb)) as cmdb:
+        journal = Journal(cmdb)
+        first, *others = [target.host for target in journal.targets(run.deployment)]
+        for host in HOSTS:
+            journal.staged(run, host, None, NOW)
+        journal.decide_staging(run, PROCEED, NOW)
+        journal.activating(run, first, NOW)
+        journal.activated(run, first, HostState.ACTIVE, "", NOW)
+        assert rollout.stopped(*others, done=(first,)) == ""
+        journal.decide_wave(run, 1, PROCEED, NOW)
+        assert [row["ci"] for row in cmdb.installations()] == [first]
+        cmdb.put_cis([{"name": "web9", "class": "server"}], "test")  # which is selected now, and is not in the plan
+        assert rollout.stopped(*others, done=(first,)) == ""
+        assert rollout.plan().deployment == run.deployment
+        assert {target.host for target in journal.targets(run.deployment)} == set(HOSTS)
+        rollout.write(scope="[?name=='web9']")  # and then it is not what was planned
+        assert [ci["name"] for ci in rollout.clear().cis] == ["web9"]
+        assert "0 of 1 approvals by the release-manager" in rollout.stopped(*others, done=(first,))
+
+
+def test_an_old_consumer_does_not_meet_a_new_provider_because_a_host_failed(rollout: Rollout) -> None:
+    """web1 depends on db1, which got the release before it, or should have."""
+    with Cmdb.open(str(rollout.homes.cmdb)) as cmdb:
+        cmdb.relate([("web1", "db1", "depends_on")], "test")
+    needs_itself = {"requires": [{"release": "hello", "versions": ">=2"}]}
+    digest = rollout.archive("2.0", **needs_itself)
+    rollout.install("1.0", rollout.homes.digest, "web1", "web2", "db1")
+    rollout.write(release={"name": "hello", "version": "2.0", "digest": digest})
+    assert rollout.stopped("db1") == ""
+    assert rollout.stopped("web1", done=("db1",)) == ""
+    assert rollout.stopped("web2") == ""  # which depends on nothing
+    assert "web1: hello 2.0 requires release hello >=2, db1 has 1.0" in rollout.stopped("web1")
+    assert "web1: it gets the release with or before db1 by the plan" in rollout.stopped("web1", "db1")
+
+
+def test_what_can_not_be_read_stops_the_next_wave(rollout: Rollout) -> None:
+    rollout.permit(colour="red")
+    assert "the policy could not be read" in rollout.stopped()
+    rollout.permit()
+    shutil.move(rollout.homes.dsl, rollout.homes.path / "elsewhere")
+    assert "the DSL could not be read" in rollout.stopped()
+    shutil.move(rollout.homes.path / "elsewhere", rollout.homes.dsl)
+    rollout.homes.cmdb.unlink()
+    assert "the CIs could not be selected" in rollout.stopped()
