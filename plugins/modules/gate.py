@@ -13,7 +13,7 @@ version_added: 0.1.0
 description:
   - Counts from the journal how the hosts of the open wave, or of staging, fared, and compares with the failure budgets of the
     wave and of the whole deployment.
-  - Reads the RFC and the policy again. While the RFC is on hold, or says something else than when it was cleared, no further wave is opened.
+  - Reads the RFC and the policy again. While the RFC is on hold, or reads otherwise than when it was cleared, no further wave is opened.
   - Nor is one while a control blocks that can have changed since the clearance. These are C(window) and C(freeze), for the sites of that
     wave; C(signatures), C(malware), C(evidence), C(verification), C(rehearsal), C(opinions) and C(approvals), with all that was signed or
     revoked meanwhile; and C(compatibility), for the hosts that get the release next, as things stand without those that failed.
