@@ -223,3 +223,11 @@ def test_every_rfc_that_can_not_be_entered_is_told_and_none_is_entered(tmp_path:
         assert what in said
     with Cmdb.open(str(tmp_path / "cmdb.sqlite")) as cmdb:
         assert planned(cmdb, office.now) == []
+
+    assert "changed=1" in office.play("tidegate.release.schedule", tidegate_rfcs=[str(good)])
+    office.play("tidegate.release.schedule", tidegate_withdraw=["CHG0001"], tidegate_rfcs=[str(bad[0])])
+    twin = good.rename(tmp_path / "twin.yml")
+    said = office.play("tidegate.release.schedule", tidegate_rfcs=[str(twin), str(office.rfc("CHG0001", 2))])
+    assert "CHG0001 is named by another of these RFCs too" in said
+    with Cmdb.open(str(tmp_path / "cmdb.sqlite")) as cmdb:
+        assert [(change.number, change.start) for change in planned(cmdb, office.now)] == [("CHG0001", office.now + HOUR)]
