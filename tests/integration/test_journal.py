@@ -89,6 +89,22 @@ def test_a_wave_is_closed_until_its_gate_opens_it(journal: Journal) -> None:
     activate(journal, run, "web2")
 
 
+def test_a_controller_that_slept_over_its_lease_changes_no_host_before_all_is_cleared_again(journal: Journal) -> None:
+    """Its wave was opened in a window that may be long over."""
+    run = begin(journal)
+    stage_all(journal, run)
+    late = NOW + LEASE + timedelta(seconds=1)
+    for _turn in range(2):  # to have tried renews nothing
+        with pytest.raises(StateError, match=r"the lease of CHG0001#1 ended at 2026-03-01T12:10:00\+00:00; run deploy again"):
+            journal.activating(run, "web1", late)
+    assert journal.targets(run.deployment)[0].state is HostState.STAGED
+    run = journal.take_over(run.deployment, ELSEWHERE, late)  # which deploy does when it has cleared the change
+    journal.activating(run, "web1", late)
+    journal.activated(run, "web1", HostState.ACTIVE, "", late + 3 * LEASE)  # what a host did is journalled however long it took
+    journal.decide_wave(run, 1, PROCEED, late + 3 * LEASE)
+    journal.activating(run, "web2", late + 3 * LEASE)
+
+
 def test_a_host_outside_the_plan_is_refused(journal: Journal) -> None:
     run = begin(journal)
     stage_all(journal, run)
