@@ -124,6 +124,16 @@ def test_what_was_given_up_before_it_touched_a_host_meets_nothing_until_it_begin
     assert [one.number for one in planned(cmdb, START)] == ["CHG0002"]
 
 
+def test_what_is_still_under_way_after_its_window_meets_others(cmdb: Cmdb) -> None:
+    put(cmdb, "db1", start_date=START - 8 * HOUR, end_date=START - 4 * HOUR)
+    assert overlapping(cmdb, RFC, {"web1"}) == []
+    run = begin(cmdb, "CHG0002")
+    assert [one.meeting for one in overlapping(cmdb, RFC, {"web1"})] == [("web1 depends_on db1",)]
+    assert overlapping(cmdb, replace(RFC, number="CHG0002"), {"web1"}) == []
+    Journal(cmdb).order_backout(run, "not today", START)
+    assert overlapping(cmdb, RFC, {"web1"}) == []
+
+
 def test_a_deployment_that_is_open_is_held_to_its_plan_and_not_to_the_register(cmdb: Cmdb, cmdb_url: str) -> None:
     rfc = put(cmdb, "web1")
     assert entered_with(cmdb_url, rfc) == ("web1",)
