@@ -111,7 +111,9 @@ def _refusals(calendar: Any) -> Iterator[str]:
         yield f"it has more than {_EVENTS} events"
         return
     names = Counter((str(event["UID"]), str(event.get("RECURRENCE-ID", ""))) for event in events if "UID" in event)
-    yield from (f"two events have the UID {uid!a:.80}, so one would take the other's place" for (uid, _), many in names.items() if many > 1)
+    yield from (
+        f"two events have the UID {uid!a:.80}, so one would take the other's place" for (uid, _which), many in names.items() if many > 1
+    )
     for event in events:
         unread = [what for name, what in event.errors if name is None]
         if unread:
