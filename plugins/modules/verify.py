@@ -13,6 +13,8 @@ version_added: 0.1.0
 description:
   - Makes lab hosts after those that the RFC selects, in miniature. Together they have every combination of installed releases, the sites
     and classes, and where live has more than one host of a site and class, two. They get what live has now, from the DSL.
+  - The CMDB of the lab has their relations, too, and the CIs outside the RFC's scope that they are related to, with what is installed on
+    them. These have no host. Of a licensed product there are seats for the whole lab.
   - Then it deploys the package on them as it is deployed on live, runs tests, backs it out, and runs tests again. All of that is a
     molecule scenario, run by ansible-runner. The tests that come with the collection look whether what the CMDB of the lab says is live is
     live, as it was released, and well.
@@ -61,6 +63,12 @@ options:
     type: list
     elements: path
     default: []
+  vars_file:
+    description:
+      - File with variables of the lab's hosts, in YAML. They go before those that O(inventory) computes and before attributes.
+      - Give it when live has more variables than its CMDB and O(inventory) say, such as those in C(group_vars), or when some must have
+        another value in the lab, such as the address of a database.
+    type: path
   lab:
     description: Where lab hosts are, as M(tidegate.release.lab) has it.
     type: dict

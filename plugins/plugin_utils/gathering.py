@@ -162,7 +162,6 @@ def compatibility_of(dsl: str, cmdb_url: str, rfc: Rfc, package: PackageFacts, c
 def manifest_of(dsl: str, rfc: Rfc) -> PackageFacts:
     """What the package that is being deployed says of itself, without a look at all of it."""
     manifest = load_package_manifest(open_library(dsl).repository(rfc.release), rfc.digest)
-    manifest.check()
     return PackageFacts(rfc.digest, "", manifest.type, manifest=manifest.to_config())
 
 
