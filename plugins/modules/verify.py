@@ -38,6 +38,7 @@ extends_documentation_fragment:
   - tidegate.release.homes.cmdb
   - tidegate.release.homes.policy
   - tidegate.release.homes.key
+  - tidegate.release.homes.local
 options:
   name:
     description: Name of the release, when there is no RFC yet. Then the hosts that have some version of it are mirrored.
@@ -103,22 +104,11 @@ options:
     description: Only say which live hosts get a double.
     type: bool
     default: false
-attributes:
-  check_mode:
-    description: Can run in check mode and say what it would do.
-    support: full
-  diff_mode:
-    description: Returns what changed when in diff mode.
-    support: none
-  platform:
-    description: Target platforms.
-    platforms: posix
-    support: full
 requirements:
   - ansible-runner >= 2.4, molecule >= 25, pytest-testinfra >= 10
   - What M(tidegate.release.lab) requires
 notes:
-  - Runs on the controller, whatever the connection of the host is. Live hosts are not touched.
+  - Live hosts are not touched.
   - A scenario is code that runs as you. Your key is not in its environment, but a scenario can read what you can read.
 seealso:
   - module: tidegate.release.host_facts
