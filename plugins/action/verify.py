@@ -20,7 +20,7 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.errors import Tid
 from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.keys import LIBRARIES, load_signer
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.journal import utc_now
 from ansible_collections.tidegate.release.plugins.plugin_utils.settings import home, optional_home, secret
-from ansible_collections.tidegate.release.plugins.plugin_utils.verification.scene import Lab
+from ansible_collections.tidegate.release.plugins.plugin_utils.verification.scene import Given, Lab
 from ansible_collections.tidegate.release.plugins.plugin_utils.verifying import (
     Asked,
     Place,
@@ -95,8 +95,7 @@ class ActionModule(TidegateAction):
             path=path,
             dsl=dsl if "://" in dsl else str(Path(dsl).absolute()),
             lab=Lab(mode, **settings),
-            policy=policy,
-            inventory=tuple(options["inventory"]),
+            given=Given(policy, tuple(options["inventory"]), options["vars_file"]),
             collections=os.pathsep.join(constants.COLLECTIONS_PATHS),
             timeout=options["timeout"],
         )

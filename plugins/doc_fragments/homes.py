@@ -70,6 +70,30 @@ options:
     type: str
 """
 
+    PACKAGE = r"""
+options:
+  name:
+    description: Name of the release.
+    type: str
+    required: true
+  version:
+    description: Version of the release. Either this or O(digest) has to be given.
+    type: str
+  digest:
+    description: Digest of the release's package. Either this or O(version) has to be given.
+    type: str
+"""
+
+    SETTINGS = r"""
+options:
+  settings:
+    description:
+      - This host's values for the settings that the release declares. Hooks get them as environment variables C(TIDEGATE_<NAME>).
+      - They are not secret; give a service its secrets in files.
+    type: dict
+    default: {}
+"""
+
     RUN = r"""
 options:
   run:

@@ -19,20 +19,11 @@ description:
 author:
   - Tidegate maintainers (@tidegate)
 extends_documentation_fragment:
+  - tidegate.release.homes.package
   - tidegate.release.homes.dsl
   - tidegate.release.homes.key
   - tidegate.release.homes.local
 options:
-  name:
-    description: Name of the release.
-    type: str
-    required: true
-  version:
-    description: Version of the release. Either this or O(digest) has to be given.
-    type: str
-  digest:
-    description: Digest of the release's package. Either this or O(version) has to be given.
-    type: str
   type:
     description:
       - What kind of evidence it is, V(package), V(scan), V(sbom), V(licence), V(test-result), V(approval) or V(opinion); or the URI of

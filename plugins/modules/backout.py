@@ -20,13 +20,7 @@ extends_documentation_fragment:
   - tidegate.release.homes.run
   - tidegate.release.homes.cmdb
   - tidegate.release.homes.host
-options:
-  settings:
-    description:
-      - This host's values for the settings that the release declares. Hooks get them as environment variables C(TIDEGATE_<NAME>).
-      - They are not secret; give a service its secrets in files.
-    type: dict
-    default: {}
+  - tidegate.release.homes.settings
 seealso:
   - module: tidegate.release.plan
   - module: tidegate.release.gate

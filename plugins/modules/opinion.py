@@ -20,21 +20,12 @@ description:
 author:
   - Tidegate maintainers (@tidegate)
 extends_documentation_fragment:
+  - tidegate.release.homes.package
   - tidegate.release.homes.dsl
   - tidegate.release.homes.policy
   - tidegate.release.homes.key
   - tidegate.release.homes.local
 options:
-  name:
-    description: Name of the release.
-    type: str
-    required: true
-  version:
-    description: Version of the release. Either this or O(digest) has to be given.
-    type: str
-  digest:
-    description: Digest of the release's package. Either this or O(version) has to be given.
-    type: str
   score:
     description: From 1, useless, to 5, excellent.
     type: int

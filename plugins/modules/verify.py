@@ -13,6 +13,8 @@ version_added: 0.1.0
 description:
   - Makes lab hosts after those that the RFC selects, in miniature. Together they have every combination of installed releases, the sites
     and classes, and where live has more than one host of a site and class, two. They get what live has now, from the DSL.
+  - The CMDB of the lab has their relations, too, and the CIs outside the RFC's scope that they are related to, with what is installed on
+    them. These have no host. Of a licensed product there are seats for the whole lab.
   - Then it deploys the package on them as it is deployed on live, runs tests, backs it out, and runs tests again. All of that is a
     molecule scenario, run by ansible-runner. The tests that come with the collection look whether what the CMDB of the lab says is live is
     live, as it was released, and well.
@@ -36,6 +38,7 @@ extends_documentation_fragment:
   - tidegate.release.homes.cmdb
   - tidegate.release.homes.policy
   - tidegate.release.homes.key
+  - tidegate.release.homes.local
 options:
   name:
     description: Name of the release, when there is no RFC yet. Then the hosts that have some version of it are mirrored.
@@ -61,6 +64,12 @@ options:
     type: list
     elements: path
     default: []
+  vars_file:
+    description:
+      - File with variables of the lab's hosts, in YAML. They go before those that O(inventory) computes and before attributes.
+      - Give it when live has more variables than its CMDB and O(inventory) say, such as those in C(group_vars), or when some must have
+        another value in the lab, such as the address of a database.
+    type: path
   lab:
     description: Where lab hosts are, as M(tidegate.release.lab) has it.
     type: dict
@@ -95,22 +104,11 @@ options:
     description: Only say which live hosts get a double.
     type: bool
     default: false
-attributes:
-  check_mode:
-    description: Can run in check mode and say what it would do.
-    support: full
-  diff_mode:
-    description: Returns what changed when in diff mode.
-    support: none
-  platform:
-    description: Target platforms.
-    platforms: posix
-    support: full
 requirements:
   - ansible-runner >= 2.4, molecule >= 25, pytest-testinfra >= 10
   - What M(tidegate.release.lab) requires
 notes:
-  - Runs on the controller, whatever the connection of the host is. Live hosts are not touched.
+  - Live hosts are not touched.
   - A scenario is code that runs as you. Your key is not in its environment, but a scenario can read what you can read.
 seealso:
   - module: tidegate.release.host_facts

@@ -159,7 +159,8 @@ def closed(rfc: Rfc, wave: Wave, dsl: str, cmdb_url: str, policy_path: str | Non
         )
     if package is not None and cis is not None:
         # Those that failed keep what they have, and those of later waves have not got it yet.
-        having = [ci for ci in cis if ci["name"] in {*wave.done, *wave.hosts}]
+        names = wave.done.union(wave.hosts)
+        having = [ci for ci in cis if ci["name"] in names]
         found = sources.ask("compatibility", lambda: compatibility_of(dsl, cmdb_url, rfc, package, having))
         facts = replace(facts, compatibility=kept(found, (wave.hosts,)) if found else None)
     if policy is not None:

@@ -25,8 +25,9 @@ from .rollout.states import DeploymentState
 from .trusting import Release, standing
 from .verification import outcome, parity
 from .verification.miniature import LiveHost, Miniature, live_host, miniature
+from .verification.model import Model, model
 from .verification.play import Played, play
-from .verification.scene import RFC, Lab, Scene, build
+from .verification.scene import RFC, Given, Lab, Scene, build
 
 if TYPE_CHECKING:
     from securesystemslib.signer import Signer
@@ -34,11 +35,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Subject:
-    """What is to be verified, against which part of live. ``attributes`` are those of the live hosts, by name."""
+    """What is to be verified, against which part of live, and what that is like."""
 
     release: Release
     plan: Miniature
-    attributes: Mapping[str, Mapping[str, Any]]
+    like: Model
     policy: Policy
 
 
@@ -71,16 +72,18 @@ def prepare(asked: Asked, dsl: str, cmdb_url: str, policy_path: str | None, limi
         raise ConflictError(f"{rfc.number} names {name} {rfc.version}, but its digest is that of {release.version}; correct the RFC")
     if distrust := standing(home, policy, release, now).distrust:
         raise TidegateError(distrust)
-    with Cmdb.open(cmdb_url) as cmdb:
-        cis = cmdb.query(scope) if scope else [ci for ci in cmdb.query() if name in ci["installations"]]
+    with Cmdb.open(cmdb_url) as cmdb, cmdb.read() as connection:
+        around = {str(ci["name"]): ci for ci in cmdb.query(connection=connection)}
+        cis = cmdb.query(scope, connection) if scope else [ci for ci in around.values() if name in ci["installations"]]
+        relations = [(one["source"], one["target"], one["kind"]) for one in cmdb.relations([str(ci["name"]) for ci in cis], connection)]
     live = [host for host in map(live_host, cis) if all(one[2] != release.digest for one in host.releases)]
     if not live:
         raise NotFoundError(
             f"there is no host to upgrade to {name} {release.version}: {len(cis)} were found, and all of them have it; "
             "give an RFC whose scope selects others"
         )
-    attributes = {str(ci["name"]): dict(ci["attributes"]) for ci in cis}
-    return Subject(release, miniature(live, limit), attributes, policy)
+    plan = miniature(live, limit)
+    return Subject(release, plan, model(plan, {str(ci["name"]): ci for ci in cis}, around, relations), policy)
 
 
 def check_signer(policy: Policy, signer: Signer) -> str:
@@ -99,13 +102,12 @@ def check_signer(policy: Policy, signer: Signer) -> str:
 
 @dataclass(frozen=True)
 class Place:
-    """Where a verification runs: its directory, which is empty, the library, what the lab is, and where Ansible looks."""
+    """Where a verification runs: its directory, which is empty, the library, what the lab is and is given, and where Ansible looks."""
 
     path: Path
     dsl: str
     lab: Lab
-    policy: str | None
-    inventory: tuple[str, ...]
+    given: Given
     collections: str
     timeout: int
 
@@ -125,18 +127,7 @@ def verify(subject: Subject, place: Place, live: Mapping[str, Mapping[str, Any]]
     library = open_library(place.dsl)
     release = subject.release
     package = load_package(library.repository(release.name), release.digest)
-    scene = build(
-        place.path,
-        subject.plan,
-        subject.attributes,
-        library,
-        release,
-        package,
-        place.lab,
-        place.policy,
-        place.inventory,
-        now,
-    )
+    scene = build(place.path, subject.plan, subject.like, library, release, package, place.lab, place.given, now)
     scenario = scene.fingerprint()
     played = play(scene, place.dsl, place.collections, place.lab.mode == "isolated", place.timeout)
     tests = outcome.read_tests(_read(scene.results))

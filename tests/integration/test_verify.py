@@ -9,7 +9,7 @@ import json
 import os
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -48,14 +48,14 @@ def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
         fleet.down()
 
 
-def example(fleet: Fleet, version: str, **hooks: str) -> str:
+def example(fleet: Fleet, version: str, name: str = "hello", requires: Iterable[Mapping[str, str]] = (), **hooks: str) -> str:
     """Archive the example as this version, with shell commands in place of its hooks."""
-    folder = fleet.path / "releases" / version
+    folder = fleet.path / "releases" / f"{name}-{version}"
     shutil.copytree(EXAMPLE, folder)
-    manifest = yaml.safe_load((folder / "release.yml").read_text()) | {"version": version}
+    manifest = yaml.safe_load((folder / "release.yml").read_text()) | {"name": name, "version": version, "requires": [*requires]}
     manifest["hooks"].update({name: {"command": ["sh", "-c", command], "timeout": 10} for name, command in hooks.items()})
     (folder / "release.yml").write_text(yaml.safe_dump(manifest))
-    return archive(folder, create_library(str(fleet.path / "dsl")).repository("hello")).digest
+    return archive(folder, create_library(str(fleet.path / "dsl")).repository(name)).digest
 
 
 def verify(fleet: Fleet, rfc: Path, *options: str, **variables: Any) -> tuple[int, str]:
@@ -97,7 +97,16 @@ def test_a_release_that_upgrades_and_goes_back_is_signed_and_cleared(live: Fleet
     assert live.play("tidegate.release.deploy", {"tidegate_rfc": str(first)}).returncode == 0
     live.write_policy(**live.policy)
     served = live.served()
-    digest = example(live, "1.1")
+    beneath = {"ci": "db1", "release": "database", "version": "3.1", "digest": example(live, "3.1", "database")}
+    with Cmdb.open(str(live.path / "cmdb.sqlite")) as cmdb:
+        cmdb.put_cis([{"name": "db1", "class": "database", "attributes": {"ansible_host": "127.0.1.250"}}], "test")
+        cmdb.relate([("web1", "db1", "depends_on"), ("web2", "db1", "depends_on"), ("web1", "web2", "depends_on")], "test")
+        with cmdb.begin() as connection:
+            cmdb.record_installations(connection, [beneath], "test", utc_now())
+    needs = {"database": ">=3", "hello": ">=1.1"}
+    digest = example(
+        live, "1.1", requires=[{"release": name, "versions": versions, "scheme": "pep440"} for name, versions in needs.items()]
+    )
     rfc = live.rfc("CHG0002", "1.1", digest)
     before = live.play("tidegate.release.clear", {"tidegate_rfc": str(rfc)})
     assert "0 of 1 verified it" in before.stdout
@@ -113,13 +122,13 @@ def test_a_release_that_upgrades_and_goes_back_is_signed_and_cleared(live: Fleet
     assert said["rehearsal"]["digest"] == digest
     assert said["rehearsal"]["tests"] >= 4
     assert said["hosts"] == {"web1": "web1", "web2": "web2"}
-    assert (said["parity"]["score"], said["parity"]["differences"]) == (100, [])
+    assert (said["parity"]["score"], said["parity"]["differences"]) == (100, [])  # relations are there too
     assert said["events"]["ok"] > 20
     assert said["events"]["failed"] == said["events"]["unreachable"] == 0
     cleared = live.play("tidegate.release.clear", {"tidegate_rfc": str(rfc)})
     assert cleared.returncode == 0, cleared.stdout
     assert live.served() == served, "live was not touched"
-    assert live.installed() == {"web1": "1.0", "web2": "1.0"}
+    assert live.installed() == {"db1": "3.1", "web1": "1.0", "web2": "1.0"}
     assert (list((live.path / "tmp").glob("tidegate-verify-*")), lab_processes(live)) == ([], [])
 
 
@@ -133,20 +142,21 @@ def test_a_release_that_can_not_be_backed_out_fails_its_rehearsal(live: Fleet) -
         cmdb.put_cis([{"name": "Web.1", "class": "server", "site": "ams", "attributes": hosts}], "test")
         with cmdb.begin() as connection:
             cmdb.record_installations(connection, [{"ci": "Web.1", "release": "hello", "version": "1.0", "digest": old}], "test", utc_now())
-    compose = {"tidegate_settings": "{'address': ansible_host, 'port': 8081, 'python': 'python3'}", "ansible_host": "'127.0.1.250'"}
+    compose = {"tidegate_settings": "{'address': 'database.live'}", "ansible_host": "'127.0.1.250'"}
     (live.path / "cmdb.yml").write_text(json.dumps({"plugin": "tidegate.release.cmdb", "compose": compose}))
+    (live.path / "lab.yml").write_text("tidegate_settings: {address: '{{ ansible_host }}', port: 8081}")
     rfc = live.rfc("CHG0002", "1.1", new)
 
     assert verify(live, rfc, "--check")[0] == 0
     assert signed(live, new) == []
-    status, output = verify(live, rfc)
+    status, output = verify(live, rfc, verify_vars_file=str(live.path / "lab.yml"), verify_lab={**LAB, "mode": "user"})
     assert status != 0
     assert "hello 1.1: FAILED" in output
     (said,) = signed(live, new)
     assert said["result"] == "FAILED"
     assert said["rehearsal"] | {"tests": 0} == {"digest": new, "deployed": True, "backedOut": False, "tests": 0, "from": [old]}
     assert any("the release was not backed out everywhere in the lab" in reason for reason in said["reasons"])
-    assert any("hook start of hello 1.0" in reason for reason in said["reasons"])
+    assert any("hook start of hello 1.0" in reason for reason in said["reasons"]), output
     assert said["parity"]["score"] <= 40
     assert "Web.1: os: not known live" in said["parity"]["differences"]
     cleared = live.play("tidegate.release.clear", {"tidegate_rfc": str(rfc)})

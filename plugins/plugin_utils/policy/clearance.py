@@ -36,7 +36,8 @@ class Clearance:
         blocking = [control for control in self.controls if control.blocks]
         if not blocking:
             return f"{self.rfc} is not cleared: no control was evaluated."
-        others = f"; {', '.join(control.name for control in blocking[1:])} stand in the way too" if blocking[1:] else ""
+        names = ", ".join(control.name for control in blocking[1:])
+        others = f"; {names} stand{'' if blocking[2:] else 's'} in the way too" if names else ""
         return f"{self.rfc} is not cleared: {blocking[0].name} says that {_one_line(blocking[0].reason)}{others}."
 
     def text(self) -> str:

@@ -54,7 +54,7 @@ class Miniature:
 def live_host(ci: Mapping[str, Any]) -> LiveHost:
     """A CI as a query of the CMDB gives it."""
     installed = ((name, str(one["version"]), str(one["digest"])) for name, one in ci["installations"].items())
-    return LiveHost(str(ci["name"]), str(ci["class"]), str(ci["site"]), frozenset(installed))
+    return LiveHost(str(ci["name"]), ci["class"] or "", ci["site"] or "", frozenset(installed))
 
 
 def miniature(live: Iterable[LiveHost], limit: int) -> Miniature:
@@ -83,8 +83,8 @@ def miniature(live: Iterable[LiveHost], limit: int) -> Miniature:
         for host in hosts:
             if taken[host.group] < wanted and host.name not in names:
                 take(host)
-    kept = chosen[:limit]
-    return Miniature(_named(sorted(kept, key=lambda host: host.name)), tuple(_lacking(hosts, kept)))
+    kept = {host.name: host for host in chosen[:limit]}
+    return Miniature({name: kept[ci] for name, ci in named(sorted(kept)).items()}, tuple(_lacking(hosts, kept.values())))
 
 
 def _lacking(hosts: Collection[LiveHost], kept: Collection[LiveHost]) -> Iterable[str]:
@@ -101,16 +101,16 @@ def _lacking(hosts: Collection[LiveHost], kept: Collection[LiveHost]) -> Iterabl
             yield f"the lab has one {where}, live {there[group]}"
 
 
-def _named(hosts: Iterable[LiveHost]) -> dict[str, LiveHost]:
-    """Each under a name that a lab host can have."""
-    named: dict[str, LiveHost] = {}
-    for host in hosts:
-        plain = re.sub(r"[^a-z0-9]+", "-", host.name.lower())[:_LONGEST].strip("-")
+def named(cis: Iterable[str], taken: Collection[str] = ()) -> dict[str, str]:
+    """Each CI by a name that a lab host can have, and that is not ``taken``."""
+    found: dict[str, str] = {}
+    for ci in cis:
+        plain = re.sub(r"[^a-z0-9]+", "-", ci.lower())[:_LONGEST].strip("-")
         if plain in ("", "localhost"):  # which is the controller
             plain = f"host-{plain}".rstrip("-")
         name, number = plain, 1
-        while name in named:
+        while name in found or name in taken:
             number += 1
             name = f"{plain}-{number}"
-        named[name] = host
-    return named
+        found[name] = ci
+    return found

@@ -10,31 +10,35 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from ..cmdb.store import Cmdb
 from ..dsl.home import Library
+from ..dsl.manifest import Manifest
 from ..dsl.oci import canonical
-from ..dsl.package import TITLE, Package
+from ..dsl.package import TITLE, Package, load_package_manifest
 from ..errors import IntegrityError, TidegateError
+from ..licence.entitlements import put
+from ..licence.seats import Entitlement
 from ..policy.model import DEFAULT
 from ..trusting import Release
 from .miniature import Miniature
+from .model import CONNECTION, Model
 
 RFC = "CHG0000001"  # the number of the release's own RFC in the lab
 INVENTORY = "tidegate.release.cmdb"
+ACTOR = "verify"
 
 _SHIPPED = Path(__file__).parents[3] / "roles" / "verify" / "files" / "scenario"
 _PLUGIN = Path(__file__).with_name("pytest_results.py")
 _DOCUMENT = 4 << 20  # bytes of a file of a scenario
-# How a host is reached, where releases go there, and what its site has: each lab host has its own.
-_CONNECTION = ("ansible_", "tidegate_root", "tidegate_become", "tidegate_mirror")
-_CI_KEYS = ("name", "class", "site", "environment")
 _INVENTORY_KEYS = ("compose", "groups", "keyed_groups", "strict")
 
 
@@ -47,6 +51,15 @@ class Lab:
     first: int = 1
     port: int = 2022
     disk: str = "1g"
+
+
+@dataclass(frozen=True)
+class Given:
+    """Files of the caller's: the policy, the inventory of live, and variables of the lab's hosts."""
+
+    policy: str | None = None
+    inventory: tuple[str, ...] = ()
+    vars_file: str | None = None
 
 
 @dataclass(frozen=True)
@@ -93,32 +106,36 @@ class Scene:
 def build(
     path: Path,
     plan: Miniature,
-    attributes: Mapping[str, Mapping[str, Any]],
+    like: Model,
     library: Library,
     release: Release,
     package: Package,
     lab: Lab,
-    policy: str | None,
-    inventory: Iterable[str],
+    given: Given,
     now: datetime,
 ) -> Scene:
-    """Write the directory ``path``. ``attributes`` are those of the live CIs, by name.
+    """Write the directory ``path``, with a CMDB that is ``like`` live.
 
-    Raises :class:`TidegateError` when the release's own scenario or the inventory can't be used.
+    Raises :class:`TidegateError` when the release's own scenario, or what is ``given``, can't be used.
     """
     there = {one: library.repository(one[0]).resolve(one[0], one[1]) == one[2] for one in plan.releases}
-    lacking = tuple(f"{name} {version}, which is live, is not in the DSL" for (name, version, _digest), is_in in there.items() if not is_in)
+    lacking = [f"{name} {version}, which is live, is not in the DSL" for (name, version, _digest), is_in in there.items() if not is_in]
     before = {double: frozenset(one for one in host.releases if there[one]) for double, host in plan.hosts.items()}
-    scene = Scene(path, before, lacking)
-    _write(path / "policy.yml", _policy(policy))
-    _write(path / "inventory" / "cmdb.yml", _inventory(inventory, scene.cmdb))
+    scene = Scene(path, before, (*lacking, *like.lacking))
+    _write(path / "policy.yml", _policy(given.policy))
+    _write(path / "inventory" / "cmdb.yml", _inventory(given.inventory, scene.cmdb, sorted(plan.hosts)))
+    if given.vars_file is not None:
+        for double in plan.hosts:
+            _put(path / "inventory" / "host_vars" / f"{double}.yml", _read(given.vars_file))
     _write(path / f"{RFC}.yml", _rfc(RFC, release, sorted(plan.hosts), now))
+    manifests = {one: load_package_manifest(library.repository(one[0]), one[2]) for one in plan.releases if there[one]}
+    _fill(scene.cmdb, like, {manifest.licensed_product for manifest in (package.manifest, *manifests.values())}, now)
     former = []
-    for number, one in enumerate((one for one in plan.releases if there[one]), start=2):
+    for number, one in enumerate(_in_order(manifests), start=2):
         doubles = sorted(double for double, releases in before.items() if one in releases)
         _write(path / f"CHG{number:07}.yml", _rfc(f"CHG{number:07}", Release(*one), doubles, now))
         former.append(f"CHG{number:07}")
-    hosts = [_double(double, plan, attributes.get(plan.hosts[double].name, {})) for double in sorted(plan.hosts)]
+    hosts = [{**row["attributes"], **_plain(row)} for row in like.doubles]
     variables = {"hosts_of_the_lab": hosts, "former": former, "release": RFC, "lab": vars(lab), "work": str(path)}
     _write(path / "scene.json", variables)
     for source in sorted(one for one in _SHIPPED.rglob("*") if one.is_file() and "__pycache__" not in one.parts):
@@ -159,22 +176,55 @@ def _policy(path: str | None) -> dict[str, Any]:
     return policy
 
 
-def _inventory(sources: Iterable[str], cmdb: Path) -> dict[str, Any]:
-    """The inventory of the lab's CMDB: what the live one computes, but for how hosts are reached."""
-    inventory: dict[str, Any] = {"plugin": INVENTORY, "cmdb": str(cmdb)}
-    for source in sources:
-        path = Path(source)
-        if not path.name.endswith((".yml", ".yaml")) or not path.is_file():
+def _fill(path: Path, like: Model, products: Collection[str | None], now: datetime) -> None:
+    """Make the lab's CMDB. Nobody counts the seats of a lab, but a release that uses a licensed product has to find some."""
+    starting: dict[str, list[dict[str, str]]] = {}
+    for source, target, kind in like.relations:
+        starting.setdefault(source, []).append({"kind": kind, "target": target})
+    with Cmdb.open(str(path), create=True) as cmdb:
+        rows = [{**row, "relations": starting.get(row["name"], [])} for row in (*like.doubles, *like.neighbours)]
+        cmdb.put_cis(rows, ACTOR)
+        with cmdb.begin() as connection:
+            cmdb.record_installations(connection, like.installed, ACTOR, now)
+            for product in sorted(filter(None, products)):
+                put(connection, Entitlement(f"{product} in the lab", product, len(like.doubles)), ACTOR, now, write=True)
+
+
+def _in_order(manifests: Mapping[tuple[str, str, str], Manifest]) -> list[tuple[str, str, str]]:
+    """Releases, each after those that it requires; where that goes round in a circle, by name."""
+    needed = {
+        one: [other for other in manifests for condition in manifest.requires if condition.get("release") == other[0] != one[0]]
+        for one, manifest in sorted(manifests.items())
+    }
+    try:
+        return list(TopologicalSorter(needed).static_order())
+    except CycleError:
+        return list(needed)
+
+
+def _read(path: str) -> bytes:
+    try:
+        return Path(path).read_bytes()
+    except OSError as error:
+        raise TidegateError(f"{path}, the variables of the lab's hosts, can't be read ({error.strerror})") from error
+
+
+def _inventory(sources: Iterable[str], cmdb: Path, doubles: list[str]) -> dict[str, Any]:
+    """The inventory of the lab: what that of live computes, but for how hosts are reached. It has no CIs without a host."""
+    inventory: dict[str, Any] = {"plugin": INVENTORY, "cmdb": str(cmdb), "query": _picking(doubles)}
+    paths = (path for source in map(Path, sources) for path in (sorted(source.iterdir()) if source.is_dir() else [source]))
+    for source in paths:
+        if source.suffix not in (".yml", ".yaml") or not source.is_file():
             continue
         try:
-            given = yaml.safe_load(path.read_text(encoding="utf-8"))
+            given = yaml.safe_load(source.read_text(encoding="utf-8"))
         except (OSError, ValueError, yaml.YAMLError) as error:
             raise TidegateError(f"the inventory {source} can't be read: {' '.join(str(error).split())}") from error
         if isinstance(given, dict) and given.get("plugin") == INVENTORY:
             inventory.update({key: given[key] for key in _INVENTORY_KEYS if key in given})
     compose = inventory.get("compose")
     if isinstance(compose, dict):
-        inventory["compose"] = {key: value for key, value in compose.items() if not str(key).startswith(_CONNECTION)}
+        inventory["compose"] = {key: value for key, value in compose.items() if not str(key).startswith(CONNECTION)}
     return inventory
 
 
@@ -194,15 +244,17 @@ def _rfc(number: str, release: Release, hosts: list[str], now: datetime) -> dict
         "backout_plan": "It is a lab.",
         "test_plan": "The scenario.",
         "release": {"name": release.name, "version": release.version, "digest": release.digest},
-        "scope": f"[?contains(`{json.dumps(hosts)}`, name)]",
+        "scope": _picking(hosts),
         "approvals": [],
     }
 
 
-def _double(double: str, plan: Miniature, attributes: Mapping[str, Any]) -> dict[str, Any]:
-    host = plan.hosts[double]
-    own = {key: value for key, value in attributes.items() if not key.startswith(_CONNECTION) and key not in _CI_KEYS}
-    return {**own, "name": double, "class": host.class_, "site": host.site, "environment": "lab"}
+def _picking(hosts: list[str]) -> str:
+    return f"[?contains(`{json.dumps(hosts)}`, name)]"
+
+
+def _plain(row: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in row.items() if key != "attributes"}
 
 
 def _write(path: Path, document: Mapping[str, Any]) -> None:

@@ -459,6 +459,13 @@ def test_only_controls_that_all_let_pass_are_granted(results: list[Result]) -> N
     assert all(control.name in clearance.sentence() for control in found if control.blocks)
 
 
+@pytest.mark.parametrize(("number", "more"), [(1, ""), (2, "; c1 stands in the way too"), (3, "; c1, c2 stand in the way too")])
+def test_the_sentence_names_the_reason_of_the_first_and_the_others(number: int, more: str) -> None:
+    found = tuple(Control(f"c{index}", Result.FAIL, f"reason {index}", "remedy") for index in range(number))
+    sentence = Clearance("CHG0030001", "hello 1.0", DIGEST, START, found).sentence()
+    assert sentence == f"CHG0030001 is not cleared: c0 says that reason 0{more}."
+
+
 def test_the_table_is_aligned_and_says_what_to_do() -> None:
     found = evaluate(facts(rfc=replace(RFC, on_hold=True), package=PackageFacts(DIGEST, "one\ntwo")))
     lines = found.text().splitlines()

@@ -8,9 +8,11 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pytest
@@ -20,15 +22,23 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.home import Library, create_library
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.package import archive, load_package, read_release
 from ansible_collections.tidegate.release.plugins.plugin_utils.errors import ConflictError, DocumentError, NotFoundError, TidegateError
+from ansible_collections.tidegate.release.plugins.plugin_utils.policy.clearance import Clearance
 from ansible_collections.tidegate.release.plugins.plugin_utils.policy.model import load_policy
 from ansible_collections.tidegate.release.plugins.plugin_utils.trusting import Release
 from ansible_collections.tidegate.release.plugins.plugin_utils.verification import play
 from ansible_collections.tidegate.release.plugins.plugin_utils.verification.miniature import LiveHost, Miniature
-from ansible_collections.tidegate.release.plugins.plugin_utils.verification.scene import Lab, Scene, build, own_scenario
+from ansible_collections.tidegate.release.plugins.plugin_utils.verification.model import model
+from ansible_collections.tidegate.release.plugins.plugin_utils.verification.scene import RFC, Given, Lab, Scene, build, own_scenario
 from ansible_collections.tidegate.release.plugins.plugin_utils.verifying import Asked, claim, prepare
 
 EXAMPLE = Path(__file__).parents[3] / "examples" / "hello"
 NOW = datetime(2027, 3, 1, 22, tzinfo=UTC)
+
+
+def ci(name: str, class_: str, site: str, attributes: Mapping[str, Any] = MappingProxyType({}), **installations: Any) -> dict[str, Any]:
+    """A CI as a query gives it."""
+    row = {"name": name, "class": class_, "site": site, "environment": "live", "attributes": dict(attributes)}
+    return {**row, "installations": installations}
 
 
 class Bed:
@@ -41,27 +51,31 @@ class Bed:
         self.digest = self.archive("1.1")
         self.live = LiveHost("web1.example", "server", "ams", frozenset([("hello", "1.0", self.former)]))
         self.attributes: dict[str, Any] = {}
-        self.inventory: list[str] = []
-        self.policy: str | None = None
+        self.given = Given()
 
-    def archive(self, version: str, **changes: Any) -> str:
-        return archive(self.folder(version, **changes), self.library.repository("hello")).digest
+    def archive(self, version: str, name: str = "hello", **changes: Any) -> str:
+        return archive(self.folder(version, name=name, **changes), self.library.repository(name)).digest
 
     def folder(self, version: str, **changes: Any) -> Path:
-        folder = self.path / "releases" / version
+        folder = self.path / "releases" / f"{changes.get('name', 'hello')}-{version}"
         shutil.copytree(EXAMPLE, folder, dirs_exist_ok=True)
         manifest = yaml.safe_load((folder / "release.yml").read_text()) | {"version": version, **changes}
         (folder / "release.yml").write_text(yaml.safe_dump(manifest))
         return folder
 
-    def build(self, *hosts: LiveHost) -> Scene:
+    def build(self, *hosts: LiveHost, around: Iterable[dict[str, Any]] = (), relations: Iterable[tuple[str, str, str]] = ()) -> Scene:
         plan = Miniature({host.name.replace(".", "-"): host for host in hosts or (self.live,)})
+        cis = {host.name: ci(host.name, host.class_, host.site, self.attributes) for host in plan.hosts.values()}
+        like = model(plan, cis, {one["name"]: one for one in around}, relations)
         package = load_package(self.library.repository("hello"), self.digest)
         release = Release("hello", "1.1", self.digest)
-        path = self.path / "work"
-        return build(
-            path, plan, {"web1.example": self.attributes}, self.library, release, package, Lab("isolated"), self.policy, self.inventory, NOW
-        )
+        return build(self.path / "work", plan, like, self.library, release, package, Lab("isolated"), self.given, NOW)
+
+    def cleared(self, scene: Scene, version: str) -> Clearance:
+        """What a deployment of the release in the lab comes to."""
+        rfc = scene.path / f"{RFC}.yml"
+        rfc.write_text(rfc.read_text().replace("1.1", version))
+        return clear(str(rfc), str(self.path / "dsl"), str(scene.cmdb), str(scene.path / "policy.yml"), NOW).clearance
 
     def written(self, name: str) -> Any:
         return yaml.safe_load((self.path / "work" / name).read_text())
@@ -103,20 +117,76 @@ def test_the_inventory_is_the_labs_whatever_the_live_one_computes(bed: Bed) -> N
     (bed.path / "cmdb.yml").write_text(json.dumps(live))
     (bed.path / "other.yml").write_text("all: {hosts: {web1: {ansible_host: 192.0.2.1}}}")
     (bed.path / "hosts").write_text("web1 ansible_host=192.0.2.1")
-    bed.inventory = [str(bed.path / name) for name in ("other.yml", "cmdb.yml", "hosts", "missing.yml")] + ["localhost,"]
+    sources = [str(bed.path / name) for name in ("other.yml", "cmdb.yml", "hosts", "missing.yml")] + ["localhost,"]
+    bed.given = Given(inventory=tuple(sources))
     scene = bed.build()
-    assert bed.written("inventory/cmdb.yml") == {
+    inventory = {
         "plugin": "tidegate.release.cmdb",
         "cmdb": str(scene.cmdb),
+        "query": '[?contains(`["web1-example"]`, name)]',
         "strict": False,
         "compose": {"tidegate_settings": "{'address': ansible_host}"},
         "keyed_groups": [{"key": "tidegate_ci.site", "prefix": "site"}],
     }
+    assert bed.written("inventory/cmdb.yml") == inventory
+    shutil.rmtree(bed.path / "work")
+    bed.given = Given(inventory=(str(bed.path),))  # or the directory that they are in
+    bed.build()
+    assert bed.written("inventory/cmdb.yml") == inventory
+
+
+def test_what_the_inventory_does_not_say_the_caller_can(bed: Bed) -> None:
+    path = bed.path / "vars.yml"
+    path.write_text("tidegate_settings: {address: '{{ ansible_host }}'}  # as it is\n")
+    bed.given = Given(vars_file=str(path))
+    bed.build()
+    assert (bed.path / "work" / "inventory" / "host_vars" / "web1-example.yml").read_text() == path.read_text()
+    bed.given = Given(vars_file=str(bed.path / "nowhere.yml"))
+    with pytest.raises(TidegateError, match=r"nowhere\.yml, the variables of the lab's hosts, can't be read \(No such file"):
+        bed.build()
+
+
+def test_what_live_has_around_the_hosts_is_in_the_cmdb_of_the_lab_and_not_in_its_inventory(bed: Bed) -> None:
+    """The release asks for another that is on what it depends on. Without that nothing could be verified."""
+    database = bed.archive("3.1", "database", conflicts=[{"release": "hello", "versions": "<1", "scheme": "pep440"}])
+    bed.digest = bed.archive("1.2", requires=[{"release": "database", "versions": ">=3", "scheme": "pep440"}])
+    bed.given = Given()
+    reached = {"ansible_host": "192.0.2.7", "rack": 3}
+    db1 = ci("db.1", "database", "fra", reached, database={"version": "3.1", "digest": database})
+    scene = bed.build(
+        around=[db1, ci("db2", "database", "fra")], relations=[("web1.example", "db.1", "depends_on"), ("db2", "db.1", "stands_in")]
+    )
+    with Cmdb.open(str(scene.cmdb)) as cmdb:
+        assert [(one["name"], one["environment"], one["attributes"]) for one in cmdb.cis()] == [
+            ("db-1", "live", {"rack": 3}),
+            ("web1-example", "lab", {}),
+        ]
+        assert cmdb.relations() == [{"source": "web1-example", "target": "db-1", "kind": "depends_on"}]
+        assert [(row["ci"], row["version"]) for row in cmdb.installations()] == [("db-1", "3.1")]
+        assert [one["name"] for one in cmdb.query(bed.written("inventory/cmdb.yml")["query"])] == ["web1-example"]
+    assert bed.cleared(scene, "1.2").granted
+
+
+def test_a_licensed_product_has_seats_for_the_lab(bed: Bed) -> None:
+    bed.former = bed.archive("1.0.1", licensed_product="hello-pro")
+    bed.digest = bed.archive("1.2", licensed_product="hello-pro")
+    scene = bed.build(replace(bed.live, releases=frozenset([("hello", "1.0.1", bed.former)])), LiveHost("web2"))
+    cleared = bed.cleared(scene, "1.2")
+    assert cleared.granted, cleared.text()
+    assert "2 are free" in next(control.reason for control in cleared.controls if control.name == "licences")
+
+
+def test_what_was_live_is_installed_after_what_it_requires(bed: Bed) -> None:
+    tools = bed.archive("2.0", "tools")
+    mine = bed.archive("1.0", "aardvark", requires=[{"release": "tools"}, {"release": "aardvark", "versions": "<9", "scheme": "pep440"}])
+    live = replace(bed.live, releases=frozenset([("aardvark", "1.0", mine), ("tools", "2.0", tools)]))
+    bed.build(live)
+    assert [bed.written(f"{number}.yml")["release"]["name"] for number in bed.written("scene.json")["former"]] == ["tools", "aardvark"]
 
 
 def test_an_inventory_that_can_not_be_read_is_told(bed: Bed) -> None:
     (bed.path / "cmdb.yml").write_text("plugin: [")
-    bed.inventory = [str(bed.path / "cmdb.yml")]
+    bed.given = Given(inventory=(str(bed.path / "cmdb.yml"),))
     with pytest.raises(TidegateError, match=r"the inventory .*cmdb.yml can't be read"):
         bed.build()
 
@@ -134,10 +204,10 @@ def test_the_rfcs_of_the_lab_are_cleared_there_by_a_policy_that_asks_what_a_lab_
             }
         )
     )
-    bed.policy = str(policy)
+    bed.given = Given(str(policy))
     scene = bed.build()
-    with Cmdb.open(str(scene.cmdb), create=True) as cmdb:
-        cmdb.put_cis([{"name": name, "class": "server"} for name in ("web1-example", "another")], "test")
+    with Cmdb.open(str(scene.cmdb)) as cmdb:
+        cmdb.put_cis([{"name": "another", "class": "server"}], "test")
     for number, digest in (("CHG0000001", bed.digest), ("CHG0000002", bed.former)):
         clearing = clear(str(scene.path / f"{number}.yml"), str(bed.path / "dsl"), str(scene.cmdb), str(scene.path / "policy.yml"), NOW)
         assert clearing.clearance.granted, clearing.clearance.text()

@@ -5,33 +5,42 @@
 
 from __future__ import annotations
 
-import json
 import os
-import subprocess
 from typing import Any
 
 import pytest
+from ansible.errors import AnsibleError
+from ansible.inventory.manager import InventoryManager
+from ansible.parsing.dataloader import DataLoader
+from ansible.plugins.loader import init_plugin_loader
+from ansible.template import Templar
+from ansible.vars.manager import VariableManager
 from testinfra.host import Host
 
 
 @pytest.fixture(scope="session")
-def inventory() -> dict[str, Any]:
-    """The variables of each host as a deployment has them."""
-    command = ["ansible-inventory", "--list", "-i", f"{os.environ['TIDEGATE_WORK']}/inventory/cmdb.yml"]
-    listed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-    return dict(_plain(json.loads(listed)["_meta"]["hostvars"]))
+def inventory() -> dict[str, dict[str, Any]]:
+    """The variables of each host as a deployment has them. What can't be templated stays as it is written."""
+    init_plugin_loader()
+    loader = DataLoader()
+    hosts = InventoryManager(loader, [f"{os.environ['TIDEGATE_WORK']}/inventory/cmdb.yml"])
+    manager = VariableManager(loader, hosts)
+    found: dict[str, dict[str, Any]] = {}
+    for host in hosts.get_hosts():
+        written = manager.get_vars(host=host)
+        templar = Templar(loader, written)
+        found[host.name] = {key: _templated(templar, value) for key, value in written.items()}
+    return found
 
 
 @pytest.fixture(scope="module")
-def variables(host: Host, inventory: dict[str, Any]) -> dict[str, Any]:
+def variables(host: Host, inventory: dict[str, dict[str, Any]]) -> dict[str, Any]:
     """The host's variables, tidegate_settings and tidegate_ci among them."""
-    return dict(inventory[host.backend.get_hostname()])
+    return inventory[host.backend.get_hostname()]
 
 
-def _plain(value: Any) -> Any:
-    """Without the marks of ansible-inventory on what must not be templated."""
-    if isinstance(value, list):
-        return [_plain(one) for one in value]
-    if isinstance(value, dict):
-        return value["__ansible_unsafe"] if "__ansible_unsafe" in value else {key: _plain(one) for key, one in value.items()}
-    return value
+def _templated(templar: Templar, value: Any) -> Any:
+    try:
+        return templar.template(value)
+    except AnsibleError:
+        return value
