@@ -24,8 +24,9 @@ class ActionModule(TidegateAction):
     def execute(self, options: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
         now, write = utc_now(), not self._task.check_mode
         with Cmdb.open(home(options, "cmdb")) as cmdb:
-            withdrawn = drop(cmdb, options["withdraw"], now, write)
+            drop(cmdb, options["withdraw"], now, write=False)  # both are found to be good before anything is written
             entered = schedule(cmdb, [expanded(address) for address in options["rfcs"]], now, write)
+            withdrawn = drop(cmdb, options["withdraw"], now, write)
             result: dict[str, Any] = {"entered": entered, "withdrawn": withdrawn, "changed": bool(entered or withdrawn)}
             if options["dest"]:
                 before, after = publish(cmdb, Path(options["dest"]), now, write)

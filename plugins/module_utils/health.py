@@ -151,6 +151,7 @@ def _probe(check: Mapping[str, Any], settings: Mapping[str, Any], timeout: float
         return
     wanted = check["http"]
     url = urlsplit(fill(wanted["url"], settings))
+    shown = f"{url.scheme}://{url.netloc.rpartition('@')[2]}{url.path}"  # a query can have secrets in it too
     kind = http.client.HTTPSConnection if url.scheme == "https" else http.client.HTTPConnection
     connection = kind(url.hostname or "", url.port, timeout=timeout)
     try:
@@ -158,10 +159,10 @@ def _probe(check: Mapping[str, Any], settings: Mapping[str, Any], timeout: float
         answer = connection.getresponse()
         body = answer.read(_BODY)
         if answer.length and len(body) < _BODY:
-            raise CheckError(f"{url.geturl()} broke its answer off")
+            raise CheckError(f"{shown} broke its answer off")
     finally:
         connection.close()
     if answer.status != wanted.get("status", 200):
-        raise CheckError(f"{url.geturl()} answered {answer.status}, not {wanted.get('status', 200)}")
+        raise CheckError(f"{shown} answered {answer.status}, not {wanted.get('status', 200)}")
     if wanted.get("contains") and wanted["contains"] not in body.decode("utf-8", "replace"):
-        raise CheckError(f"{url.geturl()} answered without {wanted['contains']!r}")
+        raise CheckError(f"{shown} answered without {wanted['contains']!r}")

@@ -12,6 +12,8 @@ from __future__ import annotations
 
 import contextlib
 import glob
+import stat
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from math import prod
@@ -20,6 +22,7 @@ from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from .errors import TidegateError
+from .libs import require
 from .policy.calendar import Calendars, Event
 from .policy.model import CalendarFiles
 
@@ -33,10 +36,16 @@ _EVENTS = 10_000  # in a calendar, and of their occurrences that matter
 _OFTEN = frozenset({"SECONDLY", "MINUTELY", "HOURLY"})
 _TIMES = 24  # a day, at most
 _TICK = timedelta(microseconds=1)
+_DAY = timedelta(days=1)  # more than any zone is from UTC
+_ONCE = ("UID", "DTSTART", "DTEND", "DURATION", "RECURRENCE-ID", "LOCATION", "STATUS")
+_TIMED = ("DTSTART", "DTEND", "RECURRENCE-ID", "RDATE", "EXDATE")
+_HOURS = "X-TIDEGATE-HOURS"  # set here: the seconds of a DURATION that are not whole days
 
 
 def read_calendars(files: CalendarFiles, start: datetime, end: datetime) -> Calendars:
     """What the policy's calendars have between two moments; raises :class:`TidegateError` with everything that is wrong in them."""
+    if files.windows or files.freezes:
+        require(*LIBRARIES)
     problems: list[str] = []
     kinds: dict[str, tuple[Event, ...] | None] = {}
     for kind, patterns in (("windows", files.windows), ("freezes", files.freezes)):
@@ -55,6 +64,8 @@ def read_calendars(files: CalendarFiles, start: datetime, end: datetime) -> Cale
 def read_events(path: Path, start: datetime, end: datetime, longer: bool) -> list[Event]:
     """What occurs in a calendar between two moments. ``longer``: of an hour that comes twice, take the times that make an event longer."""
     try:
+        if not stat.S_ISREG(path.stat().st_mode):  # opening a pipe would wait for a writer
+            raise TidegateError(f"the calendar {path} can't be read: it is no file; correct calendars in the policy")
         with path.open("rb") as file:
             content = file.read(_LIMIT + 1)
     except OSError as error:
@@ -62,17 +73,21 @@ def read_events(path: Path, start: datetime, end: datetime, longer: bool) -> lis
     if len(content) > _LIMIT:
         raise TidegateError(f"the calendar {path} has more than {_LIMIT} bytes; leave out what is past")
     try:
+        icalendar.timezone.tzp.use_default()  # which forgets the zones that the calendar before has described
         calendar = icalendar.Calendar.from_ical(content)
         problems = list(_refusals(calendar))
         if not problems:
-            occurrences = recurring_ical_events.of(calendar).between(start, end)
+            _mark_hours(calendar)
+            # It takes whole days for those of UTC.
+            occurrences = recurring_ical_events.of(calendar).between(start - _DAY, end + _DAY)
     except Exception as error:  # a file from anywhere meets three parsers
         what = " ".join(str(error).split())
         raise TidegateError(f"the calendar {path} can't be read: {what:.200}; export it again as iCalendar") from error
     events: list[Event] = []
     if not problems:
         reader = _Reader(path, _zone(calendar), longer)
-        events = [event for occurrence in occurrences[:_EVENTS] if (event := reader.read(occurrence)) is not None]
+        found = (reader.read(occurrence) for occurrence in occurrences[:_EVENTS])
+        events = [event for event in found if event is not None and event.start < end and start < event.end]
         problems = reader.problems
         if len(occurrences) > _EVENTS:
             problems.append(f"it has more than {_EVENTS} events between {start.isoformat()} and {end.isoformat()}")
@@ -95,14 +110,54 @@ def _refusals(calendar: Any) -> Iterator[str]:
     if len(events) > _EVENTS:
         yield f"it has more than {_EVENTS} events"
         return
+    names = Counter((str(event["UID"]), str(event.get("RECURRENCE-ID", ""))) for event in events if "UID" in event)
+    yield from (
+        f"two events have the UID {uid!a:.80}, so one would take the other's place" for (uid, _which), many in names.items() if many > 1
+    )
     for event in events:
-        if "DTEND" in event and event["DTEND"].dt <= event["DTSTART"].dt:
+        unread = [what for name, what in event.errors if name is None]
+        if unread:
+            yield f"the event {_name(event)} has a line that can't be read: {unread[0]!a:.200}"
+        many = [name for name in _ONCE if isinstance(event.get(name), list)]
+        if many:
+            yield f"the event {_name(event)} has more than one {many[0]}"
+            continue
+        if "EXRULE" in event:
+            yield f"the event {_name(event)} has an EXRULE, which is no more in use; give it EXDATE"
+        yield from (f"the event {_name(event)} has the time zone {zone!a:.80}, which is not known here" for zone in _strangers(event))
+        length = event["DTEND"].dt - event["DTSTART"].dt if "DTEND" in event else event["DURATION"].dt if "DURATION" in event else _DAY
+        if length <= timedelta(0):
             yield f"the event {_name(event)} has no length"
-        rules = event.get("RRULE", [])
-        for rule in rules if isinstance(rules, list) else [rules]:
+        for rule in _listed(event, "RRULE"):
+            if not rule.get("FREQ") or min(rule.get("INTERVAL", [1])) < 1:
+                yield f"the event {_name(event)} has an RRULE without a FREQ, or with an INTERVAL below 1"
             often = prod(len(rule.get(part, [0])) for part in ("BYHOUR", "BYMINUTE", "BYSECOND")) > _TIMES
             if _OFTEN.intersection(str(frequency).upper() for frequency in rule.get("FREQ", [])) or often:
                 yield f"the event {_name(event)} recurs more often than {_TIMES} times a day"
+
+
+def _strangers(event: Any) -> Iterator[str]:
+    """The zones that times of an event name and nobody knows, so that they came to have none."""
+    for name in _TIMED:
+        for told in _listed(event, name):
+            zone = told.params.get("TZID")
+            times = [each.dt for each in told.dts] if hasattr(told, "dts") else [told.dt]
+            first = times[0][0] if times and isinstance(times[0], tuple) else times[0] if times else None
+            if zone and isinstance(first, datetime) and first.tzinfo is None:
+                yield str(zone)
+                return
+
+
+def _mark_hours(calendar: Any) -> None:
+    """Keep what is lost where the end of an occurrence is found by the clock: hours of a DURATION last as long when the clock changes."""
+    for event in calendar.walk("VEVENT"):
+        if "DURATION" in event and isinstance(event["DTSTART"].dt, datetime):
+            event[_HOURS] = str(event["DURATION"].dt.total_seconds() % _DAY.total_seconds())
+
+
+def _listed(event: Any, name: str) -> list[Any]:
+    found = event.get(name, [])
+    return found if isinstance(found, list) else [found]
 
 
 def _zone(calendar: Any) -> tzinfo | None:
@@ -152,7 +207,8 @@ class _Reader:
             what = f"the event {_name(occurrence)} {does} at {told.isoformat()} in no time zone"
             self.problems.append(f"{what}; give it one, or give X-WR-TIMEZONE to the calendar")
             return None
-        local = moment.replace(tzinfo=zone, fold=int(fold))
+        hours = timedelta(seconds=float(occurrence.get(_HOURS, 0))) if which == "DTEND" else timedelta(0)
+        local = (moment - hours).replace(tzinfo=zone, fold=int(fold))
         utc = _utc(local)
         if utc is None and which == "DTEND":  # at the very moment of the change, it is what follows the last moment before
             last = _utc(local - _TICK)
@@ -160,7 +216,8 @@ class _Reader:
         if utc is None:
             what = f"the event {_name(occurrence)} {does} at {local.replace(tzinfo=None).isoformat()}"
             self.problems.append(f"{what}, an hour that {zone} skips when the clocks change")
-        return utc
+            return None
+        return utc + hours
 
 
 def _utc(local: datetime) -> datetime | None:

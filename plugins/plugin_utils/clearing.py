@@ -138,12 +138,13 @@ def clear(rfc_path: str, dsl: str, cmdb_url: str, policy_path: str | None, now: 
 def closed(rfc: Rfc, wave: Wave, dsl: str, cmdb_url: str, policy_path: str | None, now: datetime) -> str:
     """Why the wave must not start now, by what can have changed since the RFC was cleared; empty when it may.
 
-    That is the time, what people signed and whether what they signed still holds, and what the CIs would meet that get the release next.
+    That is the time, what people signed and whether what they signed still holds, what the CIs would meet that get the release next, and
+    whether it was retired.
     Waivers count here as they do in a clearance.
     """
     sources = Sources()
     policy = sources.ask("policy", lambda: load_policy(policy_path))
-    package = sources.ask("package", lambda: manifest_of(dsl, rfc))
+    package = sources.ask("package", lambda: manifest_of(dsl, cmdb_url, rfc))
     if policy is not None:
         policy = policy.of(package.type if package else "", rfc.type, rfc.risk)
     cis = sources.ask("scope", lambda: select(cmdb_url, rfc))

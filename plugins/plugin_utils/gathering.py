@@ -159,10 +159,11 @@ def compatibility_of(dsl: str, cmdb_url: str, rfc: Rfc, package: PackageFacts, c
         return compatibility(cmdb, open_library(dsl), rfc, package.manifest, cis)
 
 
-def manifest_of(dsl: str, rfc: Rfc) -> PackageFacts:
-    """What the package that is being deployed says of itself, without a look at all of it."""
+def manifest_of(dsl: str, cmdb_url: str, rfc: Rfc) -> PackageFacts:
+    """What the package that is being deployed says of itself, without a look at all of it, and what became of the release since."""
     manifest = load_package_manifest(open_library(dsl).repository(rfc.release), rfc.digest)
-    return PackageFacts(rfc.digest, "", manifest.type, manifest=manifest.to_config())
+    retired = Sources().ask("retired", lambda: _retired(cmdb_url, rfc))
+    return PackageFacts(rfc.digest, "", manifest.type, retired=retired, manifest=manifest.to_config())
 
 
 def judge_all(dsl: str, policy: Policy, rfc: Rfc, digest: str, cis: Iterable[Mapping[str, Any]] | None, now: datetime) -> Said:

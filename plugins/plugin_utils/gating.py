@@ -152,7 +152,7 @@ def _stop(journal: Journal, change: Change, deployment: Deployment, stops: Stops
         return "the RFC is on hold"
     if rfc.state not in (SCHEDULED, IMPLEMENT):
         return f"the RFC is {STATES[rfc.state]}"
-    if cleared_as(journal.cmdb, rfc.number) not in (None, rfc.fingerprint):
+    if cleared_as(journal.cmdb, rfc.number) != rfc.fingerprint:
         return "the RFC was edited since it was cleared; run deploy again to have it cleared as it is now"
     return stops(rfc, wave)
 

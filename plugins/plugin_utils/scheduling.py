@@ -32,10 +32,13 @@ def schedule(cmdb: Cmdb, addresses: Iterable[str], now: datetime, write: bool) -
 
     Raises :class:`TidegateError` with everything that is wrong, and then enters none.
     """
-    problems, wanted = [], []
+    problems: list[str] = []
+    wanted: list[tuple[Rfc, list[str]]] = []
     for address in addresses:
         try:
             rfc = open_change(address).read()
+            if any(rfc.number == other.number for other, _cis in wanted):
+                raise ConflictError(f"{rfc.number} is named by another of these RFCs too; leave one out, or number it anew")
             wanted.append((rfc, _selected(cmdb, rfc)))
         except DocumentError as error:
             problems.append(str(error))

@@ -46,7 +46,7 @@ def optional_home(options: Mapping[str, object], name: str) -> str | None:
 
 def expanded(address: str) -> str:
     """An address as it was given, a leading ``~`` of a path expanded."""
-    return address if "://" in address else str(Path(address).expanduser())
+    return address if "://" in address else str(Path(os.path.expanduser(address)))
 
 
 def same(one: str, other: str) -> bool:

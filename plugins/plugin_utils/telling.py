@@ -53,7 +53,10 @@ def teller(policy_path: str | None) -> Tell:
             communication = load_policy(policy_path).communication
         except TidegateError as error:
             return [f"nobody was told of {event}: the policy can't be read: {str(error).splitlines()[0]}"]
-        return _tell(communication, journal, run, event, sentence, now)
+        try:
+            return _tell(communication, journal, run, event, sentence, now)
+        except Exception as error:  # what was decided stands, whatever breaks here; the error itself could say an address
+            return [f"nobody was told of {event}, or not everybody: {type(error).__name__}"]
 
     return tell
 
@@ -102,7 +105,7 @@ def _addresses(channel: Channel) -> list[str]:
     if channel.environment:
         where, text = f"the environment variable {channel.environment}", os.environ.get(channel.environment, "")
     else:
-        where, path = f"the file {channel.file}", Path(channel.file).expanduser()
+        where, path = f"the file {channel.file}", Path(os.path.expanduser(channel.file))  # Path's own breaks on a user that is not there
         try:
             if not stat.S_ISREG(path.stat().st_mode):  # opening a pipe would wait for a writer
                 raise TidegateError(f"{channel.file} is not a file")

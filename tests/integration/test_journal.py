@@ -14,7 +14,8 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.clearing import W
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import Cmdb
 from ansible_collections.tidegate.release.plugins.plugin_utils.errors import ConflictError, NotFoundError, StateError
 from ansible_collections.tidegate.release.plugins.plugin_utils.gating import decide_wave_gate
-from ansible_collections.tidegate.release.plugins.plugin_utils.rfc.model import Rfc
+from ansible_collections.tidegate.release.plugins.plugin_utils.rfc.course import enter
+from ansible_collections.tidegate.release.plugins.plugin_utils.rfc.model import Rfc, load_rfc
 from ansible_collections.tidegate.release.plugins.plugin_utils.rfc.source import open_change
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.deployments import Run
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.gate import GateDecision
@@ -87,6 +88,22 @@ def test_a_wave_is_closed_until_its_gate_opens_it(journal: Journal) -> None:
     activate(journal, run, "web1")
     journal.decide_wave(run, 1, PROCEED, NOW)
     activate(journal, run, "web2")
+
+
+def test_a_controller_that_slept_over_its_lease_changes_no_host_before_all_is_cleared_again(journal: Journal) -> None:
+    """Its wave was opened in a window that may be long over."""
+    run = begin(journal)
+    stage_all(journal, run)
+    late = NOW + LEASE + timedelta(seconds=1)
+    for _turn in range(2):  # to have tried renews nothing
+        with pytest.raises(StateError, match=r"the lease of CHG0001#1 ended at 2026-03-01T12:10:00\+00:00; run deploy again"):
+            journal.activating(run, "web1", late)
+    assert journal.targets(run.deployment)[0].state is HostState.STAGED
+    run = journal.take_over(run.deployment, ELSEWHERE, late)  # which deploy does when it has cleared the change
+    journal.activating(run, "web1", late)
+    journal.activated(run, "web1", HostState.ACTIVE, "", late + 3 * LEASE)  # what a host did is journalled however long it took
+    journal.decide_wave(run, 1, PROCEED, late + 3 * LEASE)
+    journal.activating(run, "web2", late + 3 * LEASE)
 
 
 def test_a_host_outside_the_plan_is_refused(journal: Journal) -> None:
@@ -330,6 +347,8 @@ def test_tokens_rise_with_the_clock_so_that_a_cmdb_made_anew_is_not_taken_for_an
         ({"on_hold": True}, "hold", "the RFC is on hold"),
         ({"state": 4}, "hold", "the RFC is Canceled"),
         ({"stop": "it snows"}, "hold", "it snows"),
+        ({"short_description": "something else"}, "hold", "the RFC was edited since it was cleared"),
+        ({"entered": False}, "hold", "the RFC was edited since it was cleared"),  # or nobody knows how it was cleared
     ],
 )
 def test_a_gate_asks_the_rfc_of_this_deployment_and_no_other(
@@ -354,10 +373,13 @@ def test_a_gate_asks_the_rfc_of_this_deployment_and_no_other(
         "release": {"name": "hello", "version": "2.0", "digest": NEW},
         "scope": "[?class=='server']",
         "approvals": [],
-        **{key: value for key, value in changes.items() if key != "stop"},
     }
     path = tmp_path / "rfc.yml"
     path.write_text(yaml.safe_dump(document))
+    if changes.get("entered", True):
+        with journal.cmdb.begin() as connection:
+            enter(connection, load_rfc(path), ("web1", "web2", "web3"), NOW)
+    path.write_text(yaml.safe_dump(document | {key: value for key, value in changes.items() if key not in ("stop", "entered")}))
 
     def stops(rfc: Rfc, wave: Wave) -> str:
         assert (rfc.number, wave) == ("CHG0001", Wave(("web2", "web3"), frozenset({"web1"})))

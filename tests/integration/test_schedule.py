@@ -124,6 +124,16 @@ def test_what_was_given_up_before_it_touched_a_host_meets_nothing_until_it_begin
     assert [one.number for one in planned(cmdb, START)] == ["CHG0002"]
 
 
+def test_what_is_still_under_way_after_its_window_meets_others(cmdb: Cmdb) -> None:
+    put(cmdb, "db1", start_date=START - 8 * HOUR, end_date=START - 4 * HOUR)
+    assert overlapping(cmdb, RFC, {"web1"}) == []
+    run = begin(cmdb, "CHG0002")
+    assert [one.meeting for one in overlapping(cmdb, RFC, {"web1"})] == [("web1 depends_on db1",)]
+    assert overlapping(cmdb, replace(RFC, number="CHG0002"), {"web1"}) == []
+    Journal(cmdb).order_backout(run, "not today", START)
+    assert overlapping(cmdb, RFC, {"web1"}) == []
+
+
 def test_a_deployment_that_is_open_is_held_to_its_plan_and_not_to_the_register(cmdb: Cmdb, cmdb_url: str) -> None:
     rfc = put(cmdb, "web1")
     assert entered_with(cmdb_url, rfc) == ("web1",)
@@ -223,3 +233,11 @@ def test_every_rfc_that_can_not_be_entered_is_told_and_none_is_entered(tmp_path:
         assert what in said
     with Cmdb.open(str(tmp_path / "cmdb.sqlite")) as cmdb:
         assert planned(cmdb, office.now) == []
+
+    assert "changed=1" in office.play("tidegate.release.schedule", tidegate_rfcs=[str(good)])
+    office.play("tidegate.release.schedule", tidegate_withdraw=["CHG0001"], tidegate_rfcs=[str(bad[0])])
+    twin = good.rename(tmp_path / "twin.yml")
+    said = office.play("tidegate.release.schedule", tidegate_rfcs=[str(twin), str(office.rfc("CHG0001", 2))])
+    assert "CHG0001 is named by another of these RFCs too" in said
+    with Cmdb.open(str(tmp_path / "cmdb.sqlite")) as cmdb:
+        assert [(change.number, change.start) for change in planned(cmdb, office.now)] == [("CHG0001", office.now + HOUR)]

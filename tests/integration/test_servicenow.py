@@ -295,6 +295,15 @@ def test_what_somebody_else_wrote_stays_and_our_own_words_change(instance: Insta
     assert (row["close_code"], row["close_notes"], row["work_end"]) == ("unsuccessful", "Backed out.", "2027-03-01 23:00:05")
 
 
+@pytest.mark.parametrize("state", ["3", "4"])
+def test_a_change_that_somebody_closed_or_canceled_gets_nothing_but_the_note(instance: Instance, state: str) -> None:
+    instance.change(NUMBER, RELEASE, state=state)
+    change = open_change(instance.address(NUMBER))
+    for _turn in range(2):
+        change.record(DONE, ["backed out"], IMPLEMENTING)
+    assert instance.course == [{"work_notes": "backed out"}]
+
+
 @pytest.mark.parametrize("name", ["state", "work_start", "work_end", "close_code", "close_notes", "work_notes"])
 def test_a_write_that_is_ignored_in_silence_is_named(instance: Instance, name: str) -> None:
     instance.change(NUMBER, RELEASE, state="-1")

@@ -11,13 +11,15 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from ansible_collections.tidegate.release.plugins.plugin_utils import telling
 from ansible_collections.tidegate.release.plugins.plugin_utils.policy.communication import Channel, Communication
+from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.deployments import Run
 from fleet import Fleet
 
 SECRET = "s3cr3t-t0ken"  # noqa: S105 - a test's own
@@ -118,6 +120,7 @@ def test_addresses_come_from_the_environment_or_a_file_and_are_never_said(tmp_pa
         "none": Channel(file=str(tmp_path / "none")),
         "gone": Channel(file=str(tmp_path / "gone")),
         "folder": Channel(file=str(tmp_path)),
+        "stranger": Channel(file="~nobody-of-this-name/urls"),
         "bytes": Channel(file=str(tmp_path / "bytes")),
     }
     found = telling.unusable(Communication(channels=channels))
@@ -125,6 +128,15 @@ def test_addresses_come_from_the_environment_or_a_file_and_are_never_said(tmp_pa
     assert "the environment variable NOT_SET has no address" in found["unset"]
     assert SECRET not in str(found)
     assert len(telling._addresses(channels["file"])) == 2
+
+
+def test_whatever_breaks_while_people_are_told_is_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_given: object) -> list[str]:
+        raise ValueError(SECRET)
+
+    monkeypatch.setattr(telling, "_tell", broken)
+    tell = telling.teller(None)
+    assert tell(cast("Any", None), Run(1, 1), "hold", "why", datetime.now(UTC)) == ["nobody was told of hold, or not everybody: ValueError"]
 
 
 def communication(receivers: list[Receiver]) -> dict[str, Any]:

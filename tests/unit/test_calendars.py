@@ -5,11 +5,13 @@
 
 from __future__ import annotations
 
+import os
 import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from ansible_collections.tidegate.release.plugins.plugin_utils import libs
 from ansible_collections.tidegate.release.plugins.plugin_utils.calendars import read_calendars, read_events
 from ansible_collections.tidegate.release.plugins.plugin_utils.errors import TidegateError
 from ansible_collections.tidegate.release.plugins.plugin_utils.policy.calendar import Event
@@ -141,6 +143,14 @@ def test_whole_days_are_those_of_the_calendar_s_zone(tmp_path: Path) -> None:
         ("DTSTART:20270301T220000Z\nDURATION:PT1S\nRRULE:FREQ=DAILY;BYHOUR=1,2,3;BYMINUTE=0,5,10,15,20,25,30,35,40", "more often than 24"),
         ("DTSTART:tomorrow\nDURATION:PT1H", "can't be read|no time"),
         ("DURATION:PT1H", "can't be read"),
+        ("DTSTART:20270301T220000Z\nDURATION:-PT1H", "has no length"),
+        ("DTSTART:20270201T220000Z\nDURATION:PT1H\nRRULE:FREQ=DAILY;INTERVAL=0", "RRULE without a FREQ, or with an INTERVAL below 1"),
+        ("DTSTART:20270201T220000Z\nDURATION:PT1H\nRRULE:", "has an RRULE without a FREQ, or with an INTERVAL below 1"),
+        ("DTSTART:20270201T220000Z\nDURATION:PT1H\nRRULE;FREQ=DAILY", "has an RRULE without a FREQ"),
+        ("DTSTART:20270201T220000Z\nDURATION:PT1H\nRRULE FREQ=DAILY", "has a line that can't be read: .*RRULE FREQ=DAILY"),
+        ("DTSTART:20270201T220000Z\nDURATION:PT1H\nRRULE:FREQ=DAILY\nEXRULE:FREQ=WEEKLY", "has an EXRULE, which is no more in use"),
+        ("DTSTART:20270301T220000Z\nDURATION:PT1H\nLOCATION:ams\nLOCATION:fra", "has more than one LOCATION"),
+        ("DTSTART:20270301T220000Z\nDURATION:PT1H\nSTATUS:CONFIRMED\nSTATUS:CANCELLED", "has more than one STATUS"),
     ],
 )
 def test_what_is_not_clear_is_refused(tmp_path: Path, text: str, what: str) -> None:
@@ -179,3 +189,70 @@ def test_every_calendar_of_the_policy_is_read_and_every_fault_is_told(tmp_path: 
     with pytest.raises(TidegateError) as caught:
         read_calendars(CalendarFiles((str(tmp_path / "c.ics"), str(tmp_path / "no*.ics")), (str(tmp_path / "gone.ics"),)), *span)
     assert [word for word in ("c.ics", "no*.ics", "gone.ics") if word in str(caught.value)] == ["c.ics", "no*.ics", "gone.ics"]
+
+
+@pytest.mark.parametrize(
+    "times",
+    [
+        "DTSTART;TZID=Foo/Bar:20270301T080000\nDTEND;TZID=Foo/Bar:20270301T200000",
+        "DTSTART:20270201T080000Z\nDURATION:PT1H\nRRULE:FREQ=DAILY\nEXDATE;TZID=Foo/Bar:20270301T080000",
+        "DTSTART:20270201T080000Z\nDURATION:PT1H\nRDATE;TZID=Foo/Bar:20270301T080000",
+    ],
+)
+def test_a_zone_that_nobody_knows_is_not_taken_for_the_calendar_s(tmp_path: Path, times: str) -> None:
+    path = write(tmp_path, f"SUMMARY:odd\n{times}", head="X-WR-TIMEZONE:America/New_York\n")
+    with pytest.raises(TidegateError, match="the event 'odd' has the time zone 'Foo/Bar', which is not known here"):
+        read(path, "2027-03-01")
+
+
+def test_a_zone_that_a_calendar_describes_is_not_the_next_calendar_s(tmp_path: Path) -> None:
+    event = "DTSTART;TZID=Customized Time Zone:20270301T100000\nDURATION:PT1H"
+    zone = OWN_ZONE.replace("Our Office", "Customized Time Zone")
+    assert read(write(tmp_path, event, head=zone), "2027-03-01") == [("01 09:00", "01 10:00")]
+    other = zone.replace("+0100", "+0500").replace("+0200", "+0600")
+    assert read(write(tmp_path, event, head=other), "2027-03-01") == [("01 05:00", "01 06:00")]
+    with pytest.raises(TidegateError, match="which is not known here"):
+        read(write(tmp_path, event), "2027-03-01")
+
+
+def test_whole_days_count_until_they_end_where_they_are(tmp_path: Path) -> None:
+    text = "DTSTART;VALUE=DATE:20270201\nRRULE:FREQ=DAILY;UNTIL=20270301"
+    path = write(tmp_path, text, head="X-WR-TIMEZONE:America/Los_Angeles\n")  # there it is the evening of the last one
+    evening = datetime(2027, 3, 2, 3, tzinfo=UTC)
+    (event,) = read_events(path, evening, evening + timedelta(hours=1), longer=True)
+    assert (event.start, event.end) == (datetime(2027, 3, 1, 8, tzinfo=UTC), datetime(2027, 3, 2, 8, tzinfo=UTC))
+    assert read_events(path, event.end, event.end + timedelta(hours=1), longer=True) == []
+    path = write(tmp_path, "DTSTART;VALUE=DATE:20270305", head="X-WR-TIMEZONE:Pacific/Kiritimati\n")
+    noon = datetime(2027, 3, 4, 12, tzinfo=UTC)
+    assert len(read_events(path, noon, noon + timedelta(hours=1), longer=True)) == 1
+
+
+def test_two_events_of_one_name_are_refused(tmp_path: Path) -> None:
+    one = "BEGIN:VEVENT\nUID:same\nDTSTAMP:20260101T000000Z\nDTSTART:20270301T010000Z\nDTEND:20270301T020000Z\nEND:VEVENT\n"
+    with pytest.raises(TidegateError, match="two events have the UID 'same'"):
+        read(write(tmp_path, one, one.replace("T01", "T11").replace("T02", "T12")), "2027-03-01")
+    other = one.replace("UID:same\n", "")
+    path = write(tmp_path, "DTSTART:20270301T030000Z\nDURATION:PT1H", name="t.ics")
+    path.write_text(path.read_text().replace("BEGIN:VEVENT\n", f"{other}{other}BEGIN:VEVENT\n", 1))
+    assert len(read(path, "2027-03-01")) == 3
+
+
+def test_hours_that_an_event_lasts_are_hours_when_the_clock_changes(tmp_path: Path) -> None:
+    path = write(tmp_path, f"DTSTART;{BERLIN}:20270301T010000\nDURATION:PT3H\nRRULE:FREQ=DAILY")
+    assert read(path, "2027-03-28") == [("28 00:00", "28 03:00"), ("28 23:00", "29 02:00")]
+    assert read(path, "2027-10-31")[0] == ("30 23:00", "31 02:00")
+    path = write(tmp_path, f"DTSTART;{BERLIN}:20270327T120000\nDURATION:P1D")
+    assert read(path, "2027-03-27") == [("27 11:00", "28 10:00")]
+
+
+def test_what_is_no_file_is_refused_at_once(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.ics")
+    with pytest.raises(TidegateError, match=r"pipe\.ics can't be read: it is no file"):
+        read(tmp_path / "pipe.ics", "2027-03-01")
+
+
+def test_without_its_library_no_calendar_is_said_to_be_broken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(libs.MINIMUM, "recurring-ical-events", 99)
+    files = CalendarFiles(windows=(str(write(tmp_path, "DTSTART:20270301T220000Z\nDURATION:PT1H")),))
+    with pytest.raises(TidegateError, match="recurring-ical-events"):
+        read_calendars(files, datetime(2027, 3, 1, tzinfo=UTC), datetime(2027, 3, 3, tzinfo=UTC))

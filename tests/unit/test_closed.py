@@ -26,6 +26,7 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.rfc.model import 
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.deployments import Run
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.gate import GateDecision
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.journal import Journal
+from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.retention import Change, restore, retire
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.states import HostState
 from evidence.seals import KEYS, pem
 from test_clearing import HELLO, NOW, Homes, homes
@@ -212,6 +213,15 @@ def test_an_old_consumer_does_not_meet_a_new_provider_because_a_host_failed(roll
     assert rollout.stopped("web2") == ""  # which depends on nothing
     assert "web1: hello 2.0 requires release hello >=2, db1 has 1.0" in rollout.stopped("web1")
     assert "web1: it gets the release with or before db1 by the plan" in rollout.stopped("web1", "db1")
+
+
+def test_a_release_that_is_retired_meanwhile_stops_the_next_wave(rollout: Rollout) -> None:
+    change = Change("hello", "1.0", rollout.homes.digest, "it loses orders", "rita", NOW)
+    with Cmdb.open(str(rollout.homes.cmdb)) as cmdb:
+        retire(cmdb, change, write=True)
+        assert rollout.stopped() == "hello 1.0 was retired on 2027-03-01 by rita because: it loses orders"
+        restore(cmdb, change, write=True)
+        assert rollout.stopped() == ""
 
 
 def test_what_can_not_be_read_stops_the_next_wave(rollout: Rollout) -> None:

@@ -8,6 +8,7 @@ Times are aware. A window or freeze is from its start until before its end.
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -37,8 +38,9 @@ class Event:
         return (not self.sites or site in self.sites) and (not self.releases or release in self.releases)
 
     def stops(self, site: str | None, release: str) -> bool:
-        """Whether a freeze stops a release at a site. A CI of which no site is known may be anywhere."""
-        return (not self.sites or site is None or site in self.sites) and (not self.releases or release in self.releases)
+        """Whether a freeze stops a release at a site, however their names are written. A CI of which no site is known may be anywhere."""
+        here = not self.sites or site is None or _alike(site) in map(_alike, self.sites)
+        return here and (not self.releases or _alike(release) in map(_alike, self.releases))
 
     def sentence(self) -> str:
         """What it is, for a person."""
@@ -61,6 +63,10 @@ class Timetable:
     starts: tuple[datetime, ...]
     end: datetime
     fault: str = ""
+
+
+def _alike(name: str) -> str:
+    return unicodedata.normalize("NFKC", name.casefold())
 
 
 def merge(spans: Iterable[Span]) -> list[Span]:

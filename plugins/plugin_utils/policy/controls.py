@@ -57,6 +57,7 @@ CONTROLS: Mapping[str, Callable[[Facts, Rfc], Finding]] = {
 GATED = (
     "window",
     "freeze",
+    "payload_archived",
     "signatures",
     "malware",
     "evidence",

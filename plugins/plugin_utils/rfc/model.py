@@ -19,7 +19,7 @@ from ..documents import Document, load_document, parse_time
 with contextlib.suppress(ImportError):
     import jmespath
 
-SCHEDULED, IMPLEMENT, REVIEW = -2, -1, 0
+SCHEDULED, IMPLEMENT, REVIEW, CLOSED, CANCELED = -2, -1, 0, 3, 4
 SERVICENOW = "servicenow+https://"
 """What the address of an RFC in ServiceNow begins with; any other address is a file."""
 

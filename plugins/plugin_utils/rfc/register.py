@@ -13,7 +13,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from ..cmdb.schema import schema
-from ..rollout.states import DeploymentState
+from ..rollout.states import OPEN, DeploymentState
 from .model import REVIEW, Rfc
 
 with contextlib.suppress(ImportError):
@@ -50,7 +50,7 @@ class Overlap:
 def planned(cmdb: Cmdb, after: datetime, before: datetime | None = None) -> list[Planned]:
     """The changes that are not done, cancelled or over by ``after``, and start before ``before``; in order of their start.
 
-    One whose last deployment was cancelled is not, until its next one begins.
+    One whose last deployment was cancelled is not, until its next one begins. One whose deployment is open is not over.
     """
     t = schema()
     c, d = t.change.c, t.deployment.c
@@ -58,7 +58,9 @@ def planned(cmdb: Cmdb, after: datetime, before: datetime | None = None) -> list
     given_up = (
         sa.select(d.rfc).join(last, last.c.id == d.id).where(d.rfc == c.number, d.state == DeploymentState.CANCELLED).correlate(t.change)
     )
-    wanted = [c.state < REVIEW, c.work_end.is_(None), c.end_date > after, ~given_up.exists(), *([c.start_date < before] if before else [])]
+    under_way = sa.select(d.id).where(d.rfc == c.number, d.state.in_(OPEN)).correlate(t.change).exists()
+    lasts = sa.or_(c.end_date > after, under_way)
+    wanted = [c.state < REVIEW, c.work_end.is_(None), lasts, ~given_up.exists(), *([c.start_date < before] if before else [])]
     cis: dict[str, list[tuple[str, str | None]]] = defaultdict(list)
     with cmdb.read() as connection:
         rows = connection.execute(sa.select(t.change).where(*wanted).order_by(c.start_date, c.number)).all()
@@ -84,7 +86,10 @@ def planned(cmdb: Cmdb, after: datetime, before: datetime | None = None) -> list
 
 
 def overlapping(cmdb: Cmdb, rfc: Rfc, cis: Collection[str]) -> list[Overlap]:
-    """The planned changes whose window overlaps with that of ``rfc``, and that change one of ``cis`` or a CI directly related to one."""
+    """The planned changes whose window overlaps with that of ``rfc``, or that are still under way, and that meet it.
+
+    They do at one of ``cis``, or at a CI directly related to one.
+    """
     others = [other for other in planned(cmdb, rfc.start_date, rfc.end_date) if other.number != rfc.number]
     if not others:
         return []

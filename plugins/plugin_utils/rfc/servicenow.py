@@ -22,7 +22,7 @@ from urllib.parse import parse_qsl, urlsplit
 from ..documents import Document
 from ..errors import IntegrityError, NotFoundError, StateError, TidegateError
 from .course import Course
-from .model import IMPLEMENT, REVIEW, SCHEDULED, SERVICENOW, STATES, Rfc, build_rfc
+from .model import CANCELED, CLOSED, IMPLEMENT, REVIEW, SCHEDULED, SERVICENOW, STATES, Rfc, build_rfc
 from .tableapi import Instance, Record
 
 _TABLE = "change_request"
@@ -204,6 +204,8 @@ class ServiceNowChange:
         raw = record.values
         # What is empty, or what was written here before; anything else is somebody's word that stays.
         values = {name: value for name, value in wanted.items() if value and raw[name] != value and raw[name] in ("", ours.get(name, ""))}
+        if _whole(raw["state"]) in (CLOSED, CANCELED):
+            values = {}  # an instance only takes notes then
         if note and not _has(record, note):
             values["work_notes"] = note
         steps = self._steps(_whole(raw["state"]), course.state)

@@ -161,9 +161,10 @@ class Journal(Deployments):
     def activating(self, run: Run, host: str, now: datetime) -> Target:
         """Write ahead that ``host`` is about to change.
 
-        Raises :class:`StateError` unless its wave is open, or the host got lost in a wave that is decided.
+        Raises :class:`StateError` unless its wave is open, or the host got lost in a wave that is decided; and when the lease has ended,
+        for then it is too long ago that the gate found the wave's window open.
         """
-        with self._writing(run, now) as (connection, deployment):
+        with self._writing(run, now, awake=True) as (connection, deployment):
             target = self._target(connection, run.deployment, host)
             state = connection.scalar(
                 sa.select(self._t.wave.c.state).where(self._t.wave.c.deployment_id == run.deployment, self._t.wave.c.number == target.wave)
@@ -286,16 +287,19 @@ class Journal(Deployments):
     # -- inside a transaction ----------------------------------------------
 
     @contextmanager
-    def _writing(self, run: Run, now: datetime) -> Iterator[tuple[sa.Connection, Deployment]]:
-        """A write transaction of the run that holds the deployment; renews its lease."""
+    def _writing(self, run: Run, now: datetime, awake: bool = False) -> Iterator[tuple[sa.Connection, Deployment]]:
+        """A write transaction of the run that holds the deployment; renews its lease. ``awake``: :class:`StateError` if that has ended."""
         table = self._t.deployment
         with self._cmdb.begin() as connection:
+            lease = connection.scalar(sa.select(table.c.lease_until).where(table.c.id == run.deployment))
             renewed = connection.execute(
                 table.update().where(table.c.id == run.deployment, table.c.token == run.token).values(lease_until=now + LEASE)
             ).rowcount
             deployment = self._load(connection, run.deployment)
             if renewed != 1:
                 raise ConflictError(f"another controller has taken {deployment.label} over; this run must not go on")
+            if awake and lease is not None and lease < now:
+                raise StateError(f"the lease of {deployment.label} ended at {lease.isoformat(timespec='seconds')}; run deploy again")
             yield connection, deployment
 
     def _target(self, connection: sa.Connection, deployment_id: int, host: str) -> Target:

@@ -120,6 +120,16 @@ def test_another_answer_does_not(answer: bytes, wanted: dict[str, Any], reason: 
         check(timeout=0.5, **get(port, **wanted))
 
 
+@pytest.mark.parametrize("answer", [b"HTTP/1.0 500 no\r\n\r\n", b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nshort", OK])
+def test_what_an_address_may_hold_in_secret_is_not_said(answer: bytes) -> None:
+    http = {"url": "http://me:${key}@127.0.0.1:${port}/health?key=${key}", "contains": "sick"}
+    what = {"name": "answers", "timeout": 0.5, "http": http}
+    with serving(says(answer)) as port, pytest.raises(CheckError) as caught:
+        wait_healthy(what, {"key": "s3cret", "port": port}, "/", {})
+    assert f"http://127.0.0.1:{port}/health " in str(caught.value)
+    assert "s3cret" not in str(caught.value)
+
+
 def test_an_endless_answer_is_not_read_to_its_end() -> None:
     with serving(says(OK, *([bytes(1 << 20)] * 64))) as port:
         check(**get(port, contains="is well"))

@@ -48,6 +48,16 @@ def inside(found: list[Span], minute: int) -> bool:
     return any(start <= at(minute) < end for start, end in found)
 
 
+def test_a_freeze_stops_a_site_however_its_name_is_written_and_a_window_is_only_for_the_very_one() -> None:
+    event = Event("x", at(0), at(1), frozenset({"AMS", "Zu\u0308rich"}), frozenset({"Hello"}))
+    assert event.stops("ams", "hello")
+    assert event.stops("z\u00fcrich", "hello")
+    assert not event.stops("fra", "hello")
+    assert not event.stops("ams", "shop")
+    assert not event.opens("ams", "Hello")
+    assert event.opens("AMS", "Hello")
+
+
 @given(left=spans, right=spans)
 def test_merged_and_common_times_are_the_same_minute_by_minute(left: list[Span], right: list[Span]) -> None:
     merged, both = merge(left), common(left, right)
