@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from ansible_collections.tidegate.release.plugins.plugin_utils.action_base import TidegateAction
-from ansible_collections.tidegate.release.plugins.plugin_utils.clearing import Wave, closed
+from ansible_collections.tidegate.release.plugins.plugin_utils.clearing import Opening, Wave, opening
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import Cmdb
 from ansible_collections.tidegate.release.plugins.plugin_utils.gating import decide_staging_gate, decide_wave_gate
 from ansible_collections.tidegate.release.plugins.plugin_utils.rfc.model import Rfc
@@ -31,10 +31,10 @@ class ActionModule(TidegateAction):
 
         dsl, policy, cmdb_url = home(options, "dsl"), optional_home(options, "policy"), home(options, "cmdb")
 
-        def stops(rfc: Rfc, wave: Wave) -> str:
-            return closed(rfc, wave, dsl, cmdb_url, policy, now)
+        def opens(rfc: Rfc, wave: Wave) -> Opening:
+            return opening(rfc, wave, dsl, cmdb_url, policy, now)
 
         change = open_change(home(options, "rfc"))
         decide = decide_staging_gate if options["after"] == "staging" else decide_wave_gate
         with Cmdb.open(cmdb_url) as cmdb:
-            return decide(Journal(cmdb), run, change, stops, teller(policy), now)
+            return decide(Journal(cmdb), run, change, opens, teller(policy), now)

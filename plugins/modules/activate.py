@@ -11,7 +11,7 @@ module: activate
 short_description: Make a staged release the live one, or leave the host on what it had
 version_added: 0.1.0
 description:
-  - Refuses unless the journal has opened the host's wave.
+  - Refuses unless the journal has opened the host's wave, and when the window that was open then has closed, or a freeze has begun.
   - Writes ahead to the journal, runs the hooks, flips the link, waits for the health checks, all in one round trip.
   - A host on which the release does not come up goes back to its previous release at once.
 author:

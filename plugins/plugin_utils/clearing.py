@@ -37,9 +37,11 @@ from .gathering import (
     seats_for,
     select,
 )
+from .policy.calendar import closes
 from .policy.clearance import Clearance, evaluate
 from .policy.controls import GATED, evaluate_controls
-from .policy.facts import Facts
+from .policy.facts import Facts, NotKnown
+from .policy.findings import Control, Result
 from .policy.model import DEFAULT, Policy, load_policy
 from .rfc.model import Rfc, load_rfc
 from .rollout.compatibility import kept
@@ -54,7 +56,7 @@ _T = TypeVar("_T")
 class Clearing:
     """A clearance and what it was based on; ``cis`` are the selected CIs as the CMDB gives them, ``product`` is the licensed one.
 
-    ``waves``: the hosts of each wave that is to be done, in order.
+    ``waves``: the hosts of each wave that is to be done, in order. ``until``: when it is too late to start a host of the first of them.
     """
 
     clearance: Clearance
@@ -63,6 +65,7 @@ class Clearing:
     cis: tuple[dict[str, Any], ...]
     product: str | None = None
     waves: tuple[tuple[str, ...], ...] = ()
+    until: datetime | None = None
 
     def document(self) -> dict[str, Any]:
         """The clearance as the documents about it say it: ``about`` is what it was of, as pairs of a word and a text."""
@@ -96,6 +99,14 @@ class Wave:
 
     hosts: tuple[str, ...]
     done: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True)
+class Opening:
+    """``stop``: why a wave must not start, empty when it may. ``until``: when it is too late to start another of its hosts."""
+
+    stop: str
+    until: datetime | None = None
 
 
 def clear(rfc_path: str, dsl: str, cmdb_url: str, policy_path: str | None, now: datetime) -> Clearing:
@@ -132,11 +143,12 @@ def clear(rfc_path: str, dsl: str, cmdb_url: str, policy_path: str | None, now: 
         own = facts.policy.controls if facts.policy else ()
         if own:
             facts = replace(facts, own=sources.ask("own", lambda: evaluate_own(own, _names(facts, cis))) or {})
-    return Clearing(evaluate(facts), rfc, facts.policy, cis or (), product_of(facts), waves or ())
+    clearance = evaluate(facts)
+    return Clearing(clearance, rfc, facts.policy, cis or (), product_of(facts), waves or (), _until(facts, clearance.controls))
 
 
-def closed(rfc: Rfc, wave: Wave, dsl: str, cmdb_url: str, policy_path: str | None, now: datetime) -> str:
-    """Why the wave must not start now, by what can have changed since the RFC was cleared; empty when it may.
+def opening(rfc: Rfc, wave: Wave, dsl: str, cmdb_url: str, policy_path: str | None, now: datetime) -> Opening:
+    """Whether the wave may start now, by what can have changed since the RFC was cleared.
 
     That is the time, what people signed and whether what they signed still holds, what the CIs would meet that get the release next, and
     whether it was retired.
@@ -166,8 +178,18 @@ def closed(rfc: Rfc, wave: Wave, dsl: str, cmdb_url: str, policy_path: str | Non
     if policy is not None:
         calendars = sources.ask("calendars", lambda: read_calendars(policy.calendars, *horizon(now, rfc.end_date)))
         facts = _hear(replace(facts, calendars=calendars), rfc, dsl, cis, sources)
-    reasons = (control.reason.replace("\n", "; ") for control in evaluate_controls(facts, GATED) if control.blocks)
-    return "; ".join(dict.fromkeys(reasons))
+    controls = evaluate_controls(facts, GATED)
+    reasons = (control.reason.replace("\n", "; ") for control in controls if control.blocks)
+    return Opening("; ".join(dict.fromkeys(reasons)), _until(facts, controls))
+
+
+def _until(facts: Facts, controls: Iterable[Control]) -> datetime | None:
+    """When what is open now closes; at once when that is not known, and then a control blocks too."""
+    try:
+        waived = {control.name for control in controls if control.result is Result.WAIVED}
+        return closes(facts, facts.rfc, waived) if facts.rfc else facts.now
+    except NotKnown:
+        return facts.now
 
 
 def _plan(

@@ -11,7 +11,7 @@ from dataclasses import asdict, replace
 from datetime import datetime
 from typing import Any
 
-from .clearing import Wave
+from .clearing import Opening, Wave
 from .errors import TidegateError
 from .recording import check, follow, start
 from .rfc.course import cleared_as
@@ -24,12 +24,12 @@ from .rollout.journal import Journal
 from .rollout.states import DeploymentState, HostState, WaveState
 from .telling import Tell, warned
 
-Stops = Callable[[Rfc, Wave], str]  # why the wave must not start now, whatever the RFC itself says; empty when it may
+Opens = Callable[[Rfc, Wave], Opening]  # whether the wave may start now, whatever the RFC itself says
 
 _BAD = (HostState.FAILED, HostState.STUCK, HostState.STAGE_FAILED)
 
 
-def decide_staging_gate(journal: Journal, run: Run, change: Change, stops: Stops, tell: Tell, now: datetime) -> dict[str, Any]:
+def decide_staging_gate(journal: Journal, run: Run, change: Change, opens: Opens, tell: Tell, now: datetime) -> dict[str, Any]:
     """Open the first wave or hold; nothing to decide when the deployment is past staging.
 
     The RFC is read again, and the change has to be brought to Implement before anything starts.
@@ -42,18 +42,19 @@ def decide_staging_gate(journal: Journal, run: Run, change: Change, stops: Stops
     for number in sorted({target.wave for target in targets}):
         states_ = Counter(target.state for target in targets if target.wave == number)
         counts.append(StageCounts(size=states_.total(), staged=states_[HostState.STAGED], failed=states_[HostState.STAGE_FAILED]))
-    decision = decide_staging(counts, deployment.rollout, _stop(journal, change, deployment, stops, _wave(targets, 1)))
+    opening = _opening(journal, change, deployment, opens, _wave(targets, 1))
+    decision = decide_staging(counts, deployment.rollout, opening.stop)
     if decision.decision == "proceed":
         problem = start(journal, run, change, now)
         decision = GateDecision("hold", problem) if problem else decision
     decision = GateDecision(decision.decision, decision.reason + _first_failure(targets))
-    journal.decide_staging(run, decision, now)
+    journal.decide_staging(run, decision, now, opening.until)
     return _result(decision, None, len(counts), len(targets)) | _followed(
         journal, run, change, decision, tell, now, started=decision.decision == "proceed"
     )
 
 
-def decide_wave_gate(journal: Journal, run: Run, change: Change, stops: Stops, tell: Tell, now: datetime) -> dict[str, Any]:
+def decide_wave_gate(journal: Journal, run: Run, change: Change, opens: Opens, tell: Tell, now: datetime) -> dict[str, Any]:
     """Decide about the open wave; when all are decided, about the hosts that had got lost in them.
 
     Holds without writing when the deployment is not activating, for then somebody else has decided.
@@ -67,7 +68,8 @@ def decide_wave_gate(journal: Journal, run: Run, change: Change, stops: Stops, t
     # A host that could not be staged never gets to its wave; staging's own gate has counted it, and the total still does.
     wave = [target for target in targets if number in (None, target.wave) and target.state is not HostState.STAGE_FAILED]
     counts = _count(wave)
-    following = None if number in (None, len(waves)) else _wave(targets, number + 1)
+    following = None if number in (None, len(waves)) else _wave(targets, (number or 0) + 1)
+    opening = _opening(journal, change, deployment, opens, following) if following else Opening("")
     decision = decide(
         GateInputs(
             wave=number or len(waves),
@@ -76,7 +78,7 @@ def decide_wave_gate(journal: Journal, run: Run, change: Change, stops: Stops, t
             bad_so_far=sum(target.state in (*_BAD, HostState.LOST) for target in targets),
             total=len(targets),
             rollout=deployment.rollout if number else replace(deployment.rollout, wave_budget=deployment.rollout.total_budget),
-            stop=_stop(journal, change, deployment, stops, following) if following else "",
+            stop=opening.stop,
             stuck=sum(target.state is HostState.STUCK for target in targets),
         )
     )
@@ -84,7 +86,7 @@ def decide_wave_gate(journal: Journal, run: Run, change: Change, stops: Stops, t
     if number is None:
         journal.decide_lost(run, decision, now)
     else:
-        journal.decide_wave(run, number, decision, now)
+        journal.decide_wave(run, number, decision, now, opening.until)
     return _result(decision, number, len(waves), counts.size) | _followed(journal, run, change, decision, tell, now)
 
 
@@ -139,22 +141,22 @@ def _wave(targets: Iterable[Target], number: int) -> Wave:
     return Wave(hosts, frozenset(target.host for target in targets if target.state is HostState.ACTIVE))
 
 
-def _stop(journal: Journal, change: Change, deployment: Deployment, stops: Stops, wave: Wave) -> str:
-    """Why the wave must not start now, empty when it may."""
+def _opening(journal: Journal, change: Change, deployment: Deployment, opens: Opens, wave: Wave) -> Opening:
+    """Whether the wave may start now."""
     unknown = "it could not be found out whether the RFC still allows the next wave"
     try:
         rfc = change.read()
     except TidegateError as error:
-        return f"{unknown}: {error}"
+        return Opening(f"{unknown}: {error}")
     if (rfc.number, rfc.digest) != (deployment.rfc, deployment.digest):
-        return f"{unknown}: it is about something else now"
+        return Opening(f"{unknown}: it is about something else now")
     if rfc.on_hold:
-        return "the RFC is on hold"
+        return Opening("the RFC is on hold")
     if rfc.state not in (SCHEDULED, IMPLEMENT):
-        return f"the RFC is {STATES[rfc.state]}"
+        return Opening(f"the RFC is {STATES[rfc.state]}")
     if cleared_as(journal.cmdb, rfc.number) != rfc.fingerprint:
-        return "the RFC was edited since it was cleared; run deploy again to have it cleared as it is now"
-    return stops(rfc, wave)
+        return Opening("the RFC was edited since it was cleared; run deploy again to have it cleared as it is now")
+    return opens(rfc, wave)
 
 
 def _followed(

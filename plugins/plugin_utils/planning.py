@@ -77,7 +77,7 @@ def plan(
             if write and current.state in states.OPEN:
                 with cmdb.begin() as connection:
                     enter(connection, rfc, (str(ci["name"]) for ci in clearing.cis), now)
-            return _resume(journal, current, now, write)
+            return _resume(journal, current, now, write, clearing.until)
 
         missing = sorted(str(ci["name"]) for ci in clearing.cis if ci["name"] not in inventory)
         if missing:
@@ -136,7 +136,7 @@ def order_backout(*, rfc_path: str, cmdb_url: str, policy_path: str | None, reas
         return {**_result(run, f"{current.label} is now {state}", changed=True), **warned(problems)}
 
 
-def _resume(journal: Journal, current: Deployment, now: datetime, write: bool) -> dict[str, Any]:
+def _resume(journal: Journal, current: Deployment, now: datetime, write: bool, until: datetime | None = None) -> dict[str, Any]:
     if current.state not in states.OPEN:
         journal.refuse_superseded(current.id)  # or it would be said to be live
         return {
@@ -144,7 +144,7 @@ def _resume(journal: Journal, current: Deployment, now: datetime, write: bool) -
             "progress": {"step": "plan", "state": current.state, "detail": f"{current.label} is already {current.state}"},
         }
     sentence = f"{current.label} goes on where it stands: {current.state}"
-    run = journal.take_over(current.id, Holder.this_run(), now) if write else None
+    run = journal.take_over(current.id, Holder.this_run(), now, until) if write else None
     return {**_result(run, sentence, changed=True), "progress": {"step": "plan", "state": "resumed", "detail": sentence}}
 
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 import yaml
-from ansible_collections.tidegate.release.plugins.plugin_utils.clearing import Wave, closed
+from ansible_collections.tidegate.release.plugins.plugin_utils.clearing import Wave, opening
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import Cmdb
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.home import create_library
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.package import archive
@@ -207,7 +207,7 @@ def test_a_freeze_that_was_waived_stops_neither_the_clearance_nor_the_gate_until
 
     def gate(at: datetime) -> str:
         rfc = load_rfc(office.path / "rfc.yml")
-        return closed(rfc, Wave(("web1",)), str(office.path / "dsl"), str(office.path / "cmdb.sqlite"), str(path), at)
+        return opening(rfc, Wave(("web1",)), str(office.path / "dsl"), str(office.path / "cmdb.sqlite"), str(path), at).stop
 
     assert "fail freeze frozen by 'sale' (sale.ics) from" in office.play("tidegate.release.clear")
     assert "frozen by 'sale'" in gate(now)

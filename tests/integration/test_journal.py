@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from ansible_collections.tidegate.release.plugins.plugin_utils.clearing import Wave
+from ansible_collections.tidegate.release.plugins.plugin_utils.clearing import Opening, Wave
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import Cmdb
 from ansible_collections.tidegate.release.plugins.plugin_utils.errors import ConflictError, NotFoundError, StateError
 from ansible_collections.tidegate.release.plugins.plugin_utils.gating import decide_wave_gate
@@ -96,7 +96,7 @@ def test_a_controller_that_slept_over_its_lease_changes_no_host_before_all_is_cl
     stage_all(journal, run)
     late = NOW + LEASE + timedelta(seconds=1)
     for _turn in range(2):  # to have tried renews nothing
-        with pytest.raises(StateError, match=r"the lease of CHG0001#1 ended at 2026-03-01T12:10:00\+00:00; run deploy again"):
+        with pytest.raises(StateError, match=r"its lease ended for CHG0001#1 at 2026-03-01T12:10:00\+00:00; run deploy again"):
             journal.activating(run, "web1", late)
     assert journal.targets(run.deployment)[0].state is HostState.STAGED
     run = journal.take_over(run.deployment, ELSEWHERE, late)  # which deploy does when it has cleared the change
@@ -111,6 +111,24 @@ def test_a_host_outside_the_plan_is_refused(journal: Journal) -> None:
     stage_all(journal, run)
     with pytest.raises(NotFoundError, match="web4"):
         journal.activating(run, "web4", NOW)
+
+
+def test_a_host_that_comes_to_its_turn_too_late_stays_as_it_is_until_all_is_cleared_again(journal: Journal) -> None:
+    """A wave may take longer than anybody thought."""
+    run = begin(journal, waves=(("web1", "web2"), ("web3",)))
+    for host in ("web1", "web2", "web3"):
+        journal.staged(run, host, None, NOW)
+    closes = NOW + timedelta(minutes=8)
+    journal.decide_staging(run, PROCEED, NOW, closes)
+    activate(journal, run, "web1")
+    with pytest.raises(
+        StateError, match=r"its window closed or a freeze began for CHG0001#1 at 2026-03-01T12:08:00\+00:00; run deploy again"
+    ):
+        journal.activating(run, "web2", closes)
+    assert [target.state for target in journal.targets(run.deployment)] == [HostState.ACTIVE, HostState.STAGED, HostState.STAGED]
+    journal.decide_wave(run, 1, HOLD, closes, closes)
+    run = journal.take_over(run.deployment, ELSEWHERE, closes + timedelta(hours=20), closes + timedelta(hours=21))
+    journal.activating(run, "web2", closes + timedelta(hours=20))
 
 
 def test_completing_releases_the_locks_and_records_the_installations(journal: Journal, cmdb: Cmdb) -> None:
@@ -381,12 +399,15 @@ def test_a_gate_asks_the_rfc_of_this_deployment_and_no_other(
             enter(connection, load_rfc(path), ("web1", "web2", "web3"), NOW)
     path.write_text(yaml.safe_dump(document | {key: value for key, value in changes.items() if key not in ("stop", "entered")}))
 
-    def stops(rfc: Rfc, wave: Wave) -> str:
+    def opens(rfc: Rfc, wave: Wave) -> Opening:
         assert (rfc.number, wave) == ("CHG0001", Wave(("web2", "web3"), frozenset({"web1"})))
-        return str(changes.get("stop", ""))
+        return Opening(str(changes.get("stop", "")), NOW + timedelta(minutes=9))
 
-    decided = decide_wave_gate(journal, run, open_change(str(path)), stops, lambda *_: [], NOW)
+    decided = decide_wave_gate(journal, run, open_change(str(path)), opens, lambda *_: [], NOW)
     assert (decided["decision"], reason in decided["reason"]) == (decision, True), decided["reason"]
+    if decision == "proceed":
+        with pytest.raises(StateError, match=r"its window closed or a freeze began for CHG0001#1 at 2026-03-01T12:09:00"):
+            journal.activating(run, "web2", NOW + timedelta(minutes=9))
 
 
 def test_a_deployment_with_a_lost_host_waits_and_visits_only_that_host_again(journal: Journal) -> None:

@@ -158,6 +158,7 @@ def schema() -> Schema:
             text("holder"),
             sa.Column("token", sa.BigInteger, nullable=False),
             at("lease_until", nullable=True),
+            at("open_until", nullable=True),
             text("reason", default=""),
             at("created"),
             at("started", nullable=True),

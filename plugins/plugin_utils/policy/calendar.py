@@ -9,7 +9,7 @@ Times are aware. A window or freeze is from its start until before its end.
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import reduce
@@ -92,11 +92,7 @@ def timetable(whole: Span, waves: Sequence[Sites], length: timedelta, calendars:
     starts: list[datetime] = []
     for number, sites in enumerate(waves, 1):
         name = f"wave {number} of {len(waves)} ({', '.join(sorted(site or 'no site' for site in sites))})"
-        spans = [whole]
-        if calendars.windows is not None:
-            windows = calendars.windows
-            of_sites = ([(event.start, event.end) for event in windows if event.opens(site, release)] for site in sorted(sites, key=str))
-            spans = reduce(common, of_sites, spans)
+        spans = _open(sites, whole, calendars, release)
         start = next((max(at, first) for first, last in spans if max(at, first) + length <= last), None)
         if start is None:
             between = f"between {at.isoformat()} and {whole[1].isoformat()}"
@@ -143,6 +139,31 @@ def freeze(facts: Facts, rfc: Rfc) -> Finding:
             "have the RFC rescheduled; where the policy has waivers for freeze, who may can waive it",
         )
     return passed("nothing is frozen until all may be done")
+
+
+def closes(facts: Facts, rfc: Rfc, waived: Collection[str]) -> datetime | None:
+    """When it is too late to start a host of the first wave: its window closes, or a freeze begins. ``None`` for never.
+
+    ``waived``: those of the controls window and freeze that are.
+    """
+    calendars = facts.known(facts.calendars, "calendars")
+    sites: Sites = next(iter(facts.known(facts.waves, "scope")), frozenset())
+    ends = []
+    if "window" not in waived:
+        ends = [last for first, last in _open(sites, (facts.now, rfc.end_date), calendars, rfc.release) if first <= facts.now]
+    if "freeze" not in waived:
+        coming = (event for event in calendars.freezes or () if facts.now < event.start)
+        ends += [event.start for event in coming if any(event.stops(site, rfc.release) for site in sites)]
+    return min(ends, default=None)
+
+
+def _open(sites: Sites, whole: Span, calendars: Calendars, release: str) -> list[Span]:
+    """The times in ``whole`` in which windows of all the sites are open."""
+    windows = calendars.windows
+    if windows is None:
+        return [whole]
+    of_sites = ([(event.start, event.end) for event in windows if event.opens(site, release)] for site in sorted(sites, key=str))
+    return reduce(common, of_sites, [whole])
 
 
 def _timetable(facts: Facts, rfc: Rfc) -> Timetable:

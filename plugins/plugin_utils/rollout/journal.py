@@ -103,8 +103,8 @@ class Journal(Deployments):
             also(connection, deployment_id)
         return Run(deployment_id, token)
 
-    def take_over(self, deployment_id: int, holder: Holder, now: datetime) -> Run:
-        """Continue an open deployment whose controller has ended, or that waits for a person.
+    def take_over(self, deployment_id: int, holder: Holder, now: datetime, until: datetime | None = None) -> Run:
+        """Continue an open deployment whose controller has ended, or that waits for a person. ``until``: see :meth:`decide_wave`.
 
         Raises :class:`ConflictError` while another controller drives it.
         """
@@ -123,7 +123,7 @@ class Journal(Deployments):
             connection.execute(
                 t.deployment.update()
                 .where(t.deployment.c.id == deployment_id)
-                .values(holder=str(holder), token=token, lease_until=now + LEASE)
+                .values(holder=str(holder), token=token, lease_until=now + LEASE, open_until=until)
             )
             self._append(connection, deployment_id, now, "taken_over", data={"holder": str(holder), "from": row.holder})
             if deployment.state is _D.PLANNED:
@@ -161,10 +161,10 @@ class Journal(Deployments):
     def activating(self, run: Run, host: str, now: datetime) -> Target:
         """Write ahead that ``host`` is about to change.
 
-        Raises :class:`StateError` unless its wave is open, or the host got lost in a wave that is decided; and when the lease has ended,
-        for then it is too long ago that the gate found the wave's window open.
+        Raises :class:`StateError` unless its wave is open, or the host got lost in a wave that is decided; and when what the gate found
+        open has closed since, or the lease has ended, for then it is too long ago that the gate looked.
         """
-        with self._writing(run, now, awake=True) as (connection, deployment):
+        with self._writing(run, now, start=True) as (connection, deployment):
             target = self._target(connection, run.deployment, host)
             state = connection.scalar(
                 sa.select(self._t.wave.c.state).where(self._t.wave.c.deployment_id == run.deployment, self._t.wave.c.number == target.wave)
@@ -196,21 +196,23 @@ class Journal(Deployments):
 
     # -- decisions ---------------------------------------------------------
 
-    def decide_staging(self, run: Run, decision: GateDecision, now: datetime) -> None:
-        """Open the first wave, or hold."""
+    def decide_staging(self, run: Run, decision: GateDecision, now: datetime, until: datetime | None = None) -> None:
+        """Open the first wave, or hold. ``until``: see :meth:`decide_wave`."""
         with self._writing(run, now) as (connection, deployment):
             self._append(connection, run.deployment, now, "staging_decided", data=asdict(decision))
             if decision.decision == "proceed":
                 self._move(connection, deployment, _D.ACTIVATING, now)
+                self._limit(connection, run.deployment, until)
                 self._open_next(connection, run, 0, now)
             else:
                 self._move(connection, deployment, _D.HELD, now, decision.reason)
 
-    def decide_wave(self, run: Run, number: int, decision: GateDecision, now: datetime) -> None:
+    def decide_wave(self, run: Run, number: int, decision: GateDecision, now: datetime, until: datetime | None = None) -> None:
         """Write the gate's decision on an open wave and all that follows from it, in one transaction.
 
         The wave's installations go to the CMDB; on ``proceed`` the next wave opens or the deployment completes. A ``hold``
-        leaves the wave open, so that its gate is asked again when a person has acted.
+        leaves the wave open, so that its gate is asked again when a person has acted. ``until``: when it is too late to start another
+        host, ``None`` for never.
         """
         t = self._t
         with self._writing(run, now) as (connection, deployment):
@@ -226,6 +228,7 @@ class Journal(Deployments):
                 raise ConflictError(
                     f"the gate of wave {number} of {deployment.label} was already decided; run deploy again to go on from there"
                 )
+            self._limit(connection, run.deployment, until)
             self._follow(connection, deployment, run, number, decision, now)
 
     def decide_lost(self, run: Run, decision: GateDecision, now: datetime) -> None:
@@ -287,19 +290,23 @@ class Journal(Deployments):
     # -- inside a transaction ----------------------------------------------
 
     @contextmanager
-    def _writing(self, run: Run, now: datetime, awake: bool = False) -> Iterator[tuple[sa.Connection, Deployment]]:
-        """A write transaction of the run that holds the deployment; renews its lease. ``awake``: :class:`StateError` if that has ended."""
+    def _writing(self, run: Run, now: datetime, start: bool = False) -> Iterator[tuple[sa.Connection, Deployment]]:
+        """A write transaction of the run that holds the deployment; renews its lease.
+
+        With ``start`` it raises :class:`StateError` when it is too late to start anything.
+        """
         table = self._t.deployment
         with self._cmdb.begin() as connection:
-            lease = connection.scalar(sa.select(table.c.lease_until).where(table.c.id == run.deployment))
+            ends = connection.execute(sa.select(table.c.lease_until, table.c.open_until).where(table.c.id == run.deployment)).one_or_none()
             renewed = connection.execute(
                 table.update().where(table.c.id == run.deployment, table.c.token == run.token).values(lease_until=now + LEASE)
             ).rowcount
             deployment = self._load(connection, run.deployment)
             if renewed != 1:
                 raise ConflictError(f"another controller has taken {deployment.label} over; this run must not go on")
-            if awake and lease is not None and lease < now:
-                raise StateError(f"the lease of {deployment.label} ended at {lease.isoformat(timespec='seconds')}; run deploy again")
+            for what, end in zip(("its lease ended", "its window closed or a freeze began"), ends or (), strict=False):
+                if start and end is not None and end <= now:
+                    raise StateError(f"{what} for {deployment.label} at {end.isoformat(timespec='seconds')}; run deploy again")
             yield connection, deployment
 
     def _target(self, connection: sa.Connection, deployment_id: int, host: str) -> Target:
@@ -382,6 +389,9 @@ class Journal(Deployments):
             self._move(connection, deployment, _D.HELD, now, reason)
         else:
             self._finish(connection, deployment, _D.COMPLETED, now)
+
+    def _limit(self, connection: sa.Connection, deployment_id: int, until: datetime | None) -> None:
+        connection.execute(self._t.deployment.update().where(self._t.deployment.c.id == deployment_id).values(open_until=until))
 
     def _lock(self, connection: sa.Connection, deployment_id: int, hosts: Sequence[str]) -> None:
         try:

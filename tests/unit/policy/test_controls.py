@@ -15,7 +15,7 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.statemen
 from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.trust import Counted, Judgement
 from ansible_collections.tidegate.release.plugins.plugin_utils.licence.seats import Allotment
 from ansible_collections.tidegate.release.plugins.plugin_utils.policy import controls
-from ansible_collections.tidegate.release.plugins.plugin_utils.policy.calendar import Calendars, Event
+from ansible_collections.tidegate.release.plugins.plugin_utils.policy.calendar import Calendars, Event, closes
 from ansible_collections.tidegate.release.plugins.plugin_utils.policy.clearance import Clearance, evaluate
 from ansible_collections.tidegate.release.plugins.plugin_utils.policy.communication import Channel, Communication
 from ansible_collections.tidegate.release.plugins.plugin_utils.policy.controls import CONTROLS
@@ -445,6 +445,16 @@ def test_what_is_overdue_blocks_the_next_release_that_is_no_emergency(kind: str,
     found = result("debts", facts(type=kind, debts=(owed,)))
     assert found.result is result_
     assert ("CHG0029999 (hello 0.9) owes review" in found.reason) == (owed.settled is None)
+
+
+@pytest.mark.parametrize(
+    ("waived", "until"),
+    [((), END - 3 * MINUTE), (("window",), END - 3 * MINUTE), (("freeze",), END - 2 * MINUTE), (("window", "freeze"), None)],
+)
+def test_what_is_waived_does_not_say_until_when_hosts_may_be_started(waived: tuple[str, ...], until: datetime | None) -> None:
+    earlier, later = replace(NIGHT, end=END - 2 * MINUTE), replace(NIGHT, start=END - 3 * MINUTE, end=END + MINUTE)
+    given_facts = facts(calendars=Calendars(windows=(earlier,), freezes=(later, replace(later, start=START, sites=frozenset({"fra"})))))
+    assert closes(given_facts, RFC, waived) == until
 
 
 @given(results=st.lists(st.sampled_from(Result), max_size=6))

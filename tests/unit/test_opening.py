@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 import yaml
-from ansible_collections.tidegate.release.plugins.plugin_utils.clearing import Clearing, Wave, clear, closed
+from ansible_collections.tidegate.release.plugins.plugin_utils.clearing import Clearing, Opening, Wave, clear, opening
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import Cmdb
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.layout import OciLayout
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.package import archive
@@ -62,10 +62,13 @@ class Rollout:
     def permit(self, **policy: Any) -> None:
         self.homes.write("policy", **{"approvals": ..., "people": PEOPLE, **policy})
 
-    def stopped(self, *hosts: str, done: tuple[str, ...] = (), minutes: int = 0) -> str:
+    def opening(self, *hosts: str, done: tuple[str, ...] = (), minutes: int = 0) -> Opening:
         wave = Wave(hosts or ("web1",), frozenset(done))
         at = NOW + timedelta(minutes=minutes)
-        return closed(load_rfc(str(self.rfc)), wave, str(self.homes.dsl), str(self.homes.cmdb), str(self.policy), at)
+        return opening(load_rfc(str(self.rfc)), wave, str(self.homes.dsl), str(self.homes.cmdb), str(self.policy), at)
+
+    def stopped(self, *hosts: str, done: tuple[str, ...] = (), minutes: int = 0) -> str:
+        return self.opening(*hosts, done=done, minutes=minutes).stop
 
     def sign(self, who: str, kind: str, digest: str | None = None, **said: Any) -> None:
         statement = Statement(purl("hello", "1.0"), digest or self.homes.digest, KINDS[kind], said)
@@ -110,8 +113,10 @@ def rollout(homes: Homes) -> Rollout:
     return Rollout(homes)
 
 
-def calendar(path: Path, summary: str, site: str, minutes: int) -> None:
-    event = f"UID:1\nSUMMARY:{summary}\nDTSTART:{NOW - timedelta(hours=1):%Y%m%dT%H%M%SZ}\nDURATION:PT{60 + minutes}M\nLOCATION:{site}"
+def calendar(path: Path, summary: str, site: str, end: int, start: int = -60) -> None:
+    """One event, from and until so many minutes from now."""
+    begins = NOW + timedelta(minutes=start)
+    event = f"UID:1\nSUMMARY:{summary}\nDTSTART:{begins:%Y%m%dT%H%M%SZ}\nDURATION:PT{end - start}M\nLOCATION:{site}"
     path.write_text(f"BEGIN:VCALENDAR\nVERSION:2.0\nPRODID:x\nBEGIN:VEVENT\n{event}\nEND:VEVENT\nEND:VCALENDAR\n")
 
 
@@ -125,6 +130,21 @@ def test_a_wave_has_to_end_before_the_window_of_the_rfc_does(rollout: Rollout) -
     assert rollout.stopped() == ""
     assert "it may take 5 minutes, and there is no more time" in rollout.stopped(minutes=1)
     assert " is over" in rollout.stopped(minutes=6)
+
+
+def test_what_is_open_is_open_until_the_first_of_its_windows_closes_or_a_freeze_begins(rollout: Rollout) -> None:
+    ends = {minutes: NOW + timedelta(minutes=minutes) for minutes in (30, 40, 50, 60)}
+    rollout.write(end_date=ends[60].isoformat())
+    assert rollout.opening("web1").until == ends[60]
+    rollout.permit(calendars={"windows": ["windows.ics"], "freezes": ["freezes.ics"]})
+    calendar(rollout.homes.path / "windows.ics", "night", "ams", 50)
+    calendar(rollout.homes.path / "freezes.ics", "sale", "ams", 200, start=40)
+    assert rollout.opening("web1") == Opening("", ends[40])
+    assert rollout.clear().until == ends[40]
+    calendar(rollout.homes.path / "freezes.ics", "sale", "fra", 200, start=40)
+    assert rollout.opening("web1") == Opening("", ends[50])
+    calendar(rollout.homes.path / "windows.ics", "night", "lon", 50)
+    assert rollout.opening("web1").stop
 
 
 def test_a_freeze_and_a_window_are_those_of_the_sites_of_the_wave(rollout: Rollout) -> None:
@@ -194,6 +214,10 @@ def test_an_approval_is_of_the_cis_that_were_planned_whatever_the_rollout_does_t
         cmdb.put_cis([{"name": "web9", "class": "server"}], "test")  # which is selected now, and is not in the plan
         assert rollout.stopped(*others, done=(first,)) == ""
         assert rollout.plan().deployment == run.deployment
+        with cmdb.read() as connection:
+            assert connection.exec_driver_sql("select open_until from deployment").scalar_one().startswith("2027-03-02 01:00"), (
+                "its window's end"
+            )
         assert {target.host for target in journal.targets(run.deployment)} == set(HOSTS)
         rollout.write(scope="[?name=='web9']")  # and then it is not what was planned
         assert [ci["name"] for ci in rollout.clear().cis] == ["web9"]
