@@ -23,6 +23,7 @@ from .evidence.summary import summary_statement
 from .expressions import evaluate_own
 from .gathering import (
     Sources,
+    all_sites,
     compatibility_of,
     debts_of,
     entered_with,
@@ -127,6 +128,7 @@ def clear(rfc_path: str, dsl: str, cmdb_url: str, policy_path: str | None, now: 
             scope=None if cis is None else tuple(str(ci["name"]) for ci in cis),
             live=None if cis is None else live_versions(cis, rfc.release),
             former=None if cis is None else former(rfc, cis),
+            sites=sources.ask("scope", lambda: all_sites(cmdb_url)) or frozenset(),
             entered=sources.ask("overlaps", lambda: entered_with(cmdb_url, rfc)),
             debts=sources.ask("debts", lambda: debts_of(cmdb_url, rfc)),
             channels=sources.ask("channels", lambda: unusable(policy.communication)) if policy else None,
@@ -178,7 +180,9 @@ def opening(rfc: Rfc, wave: Wave, dsl: str, cmdb_url: str, policy_path: str | No
     if policy is not None:
         calendars = sources.ask("calendars", lambda: read_calendars(policy.calendars, *horizon(now, rfc.end_date)))
         facts = _hear(replace(facts, calendars=calendars), rfc, dsl, cis, sources)
-    controls = evaluate_controls(facts, GATED)
+    own = tuple(control for control in policy.controls if control.each_wave) if policy else ()
+    facts = replace(facts, own=sources.ask("own", lambda: evaluate_own(own, _names(facts, cis))) or {})
+    controls = evaluate_controls(facts, {*GATED, *(control.name for control in own)})
     reasons = (control.reason.replace("\n", "; ") for control in controls if control.blocks)
     return Opening("; ".join(dict.fromkeys(reasons)), _until(facts, controls))
 

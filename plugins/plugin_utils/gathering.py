@@ -153,6 +153,12 @@ def entered_with(cmdb_url: str, rfc: Rfc) -> tuple[str, ...]:
         return () if Deployments(cmdb).undecided(rfc.number) is not None else entered(cmdb, rfc) or ()
 
 
+def all_sites(cmdb_url: str) -> frozenset[str]:
+    """The sites that the CMDB knows."""
+    with Cmdb.open(cmdb_url) as cmdb:
+        return frozenset(cmdb.sites())
+
+
 def compatibility_of(dsl: str, cmdb_url: str, rfc: Rfc, package: PackageFacts, cis: Iterable[Mapping[str, Any]]) -> Compatibility:
     """What the release gets on with, on the CIs that are to have it and around them."""
     with Cmdb.open(cmdb_url) as cmdb:

@@ -184,6 +184,13 @@ def test_a_policy_that_can_not_be_read_is_inconclusive(homes: Homes) -> None:
     )
 
 
+def test_what_a_policy_that_can_not_be_read_leaves_open_is_blamed_on_it(homes: Homes) -> None:
+    clearing = homes.clear(policy=homes.path / "none.yml")
+    reasons = {control.name: control.reason for control in clearing.clearance.controls}
+    assert reasons["window"] == reasons["freeze"] == reasons["approvals"]
+    assert reasons["window"].startswith("the policy could not be read: ")
+
+
 def test_a_policy_decides_how_many_approve(homes: Homes) -> None:
     assert blocking(homes.clear(policy=homes.write("policy"))) == {"approvals": "fail"}
 

@@ -85,6 +85,12 @@ class Cmdb:
             found = _by_name(now, columns, names)
         return sorted(found, key=lambda row: str(row["name"]))
 
+    def sites(self) -> list[str]:
+        """The sites of CIs, each once, sorted."""
+        ci = schema().ci
+        with self.read() as now:
+            return sorted(now.scalars(sa.select(ci.c.site).distinct().where(ci.c.site.is_not(None))))
+
     def query(self, expression: str | None = None, connection: sa.Connection | None = None) -> list[dict[str, Any]]:
         """CIs that a JMESPath expression over the list of all CIs picks, by name; all without one.
 

@@ -123,6 +123,7 @@ def window(facts: Facts, rfc: Rfc) -> Finding:
 
 def freeze(facts: Facts, rfc: Rfc) -> Finding:
     """Whether no freeze stops the release at any site from now until all may be done: one that starts in between does too."""
+    facts.known(facts.policy, "policy")
     freezes = facts.known(facts.calendars, "calendars").freezes
     if freezes is None:
         return not_applicable("the policy has no calendar of freezes")
@@ -138,7 +139,7 @@ def freeze(facts: Facts, rfc: Rfc) -> Finding:
             "\n".join(f"frozen by {event.sentence()}" for event in found[:REASONS]),
             "have the RFC rescheduled; where the policy has waivers for freeze, who may can waive it",
         )
-    return passed("nothing is frozen until all may be done")
+    return passed("\n".join(("nothing is frozen until all may be done", *_nowhere(freezes, facts.sites)[:REASONS])))
 
 
 def closes(facts: Facts, rfc: Rfc, waived: Collection[str]) -> datetime | None:
@@ -166,7 +167,15 @@ def _open(sites: Sites, whole: Span, calendars: Calendars, release: str) -> list
     return reduce(common, of_sites, [whole])
 
 
+def _nowhere(freezes: Iterable[Event], sites: Collection[str]) -> list[str]:
+    """A line for each freeze that is for a site which no CI has: somebody may have written it otherwise."""
+    known = set(map(_alike, sites))
+    lost = {(event.summary, site) for event in freezes for site in event.sites if known and _alike(site) not in known}
+    return [f"{name!a} freezes {site!a}, a site that the CMDB does not have" for name, site in sorted(lost)]
+
+
 def _timetable(facts: Facts, rfc: Rfc) -> Timetable:
+    facts.known(facts.policy, "policy")
     calendars = facts.known(facts.calendars, "calendars")
     waves = facts.known(facts.waves, "scope")
     return timetable((facts.now, rfc.end_date), waves, _length(facts), calendars, rfc.release)
