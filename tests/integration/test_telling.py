@@ -195,6 +195,7 @@ def test_a_back_out_and_a_hold_are_told(told: Fleet, receivers: list[Receiver]) 
     assert held.returncode != 0
     assert [title.split(": ")[1] for title in chat.titles] == ["cleared", "started", "held"]
     rfc = told.path / "CHG0002.yml"
+    rfc.write_text(rfc.read_text() + "colour: red\n")  # a damaged RFC is in the way of everything but of going back
     undone = told.play("tidegate.release.backout", {"tidegate_rfc": str(rfc)})
     assert undone.returncode == 0, undone.stdout
     assert [title.split(": ")[1] for title in chat.titles][3:] == ["backing out", "done"]

@@ -83,9 +83,15 @@ def load_rfc(address: str | Path) -> Rfc:
 
 
 def rfc_number(address: str | Path) -> str:
-    """The number of the RFC at an address, without asking a change system: there it is in the address."""
+    """The number of the RFC at an address, whatever else is wrong there: a deployment has to be backed out when its RFC is damaged, too.
+
+    A change system is not asked, for it is in the address. Raises like :func:`load_rfc` when there is no number.
+    """
     if not str(address).startswith(SERVICENOW):
-        return load_rfc(address).number
+        document = load_document(address, "rfc")
+        if not document.is_good(("number",)):
+            document.finish()
+        return str(document.data["number"])
     from .servicenow import Address  # noqa: PLC0415 - as above
 
     return Address.parse(str(address)).number

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.tidegate.release.plugins.plugin_utils.errors import DocumentError
-from ansible_collections.tidegate.release.plugins.plugin_utils.rfc.model import Approval, load_rfc
+from ansible_collections.tidegate.release.plugins.plugin_utils.rfc.model import Approval, load_rfc, rfc_number
 
 Write = Callable[..., Path]
 CET = datetime.fromisoformat("2027-03-01T22:00:00+01:00").tzinfo
@@ -90,3 +90,10 @@ def test_the_fault_is_told_at_its_line(write: Write) -> None:
     with pytest.raises(DocumentError) as caught:
         load_rfc(path)
     assert [problem.where for problem in caught.value.problems] == [f"{path}:{line}"]
+
+
+def test_the_number_of_an_rfc_is_known_whatever_else_is_wrong_with_it(write: Write) -> None:
+    assert rfc_number(write("rfc", scope="[", colour="red", end_date=...)) == "CHG0030001"
+    for number in (..., 7, "../x", None):
+        with pytest.raises(DocumentError, match="number"):
+            rfc_number(write("rfc", number=number))
