@@ -17,7 +17,7 @@ description:
   - Nor is one while a control blocks that can have changed since the clearance. These are C(window) and C(freeze), for the sites of that
     wave; C(signatures), C(malware), C(evidence), C(verification), C(rehearsal), C(opinions) and C(approvals), with all that was signed or
     revoked meanwhile; C(payload_archived), for a release that was retired; and C(compatibility), for the hosts that get the release next,
-    as things stand without those that failed. Controls of the policy's own with C(each_wave) are among them.
+    as things stand without those that failed.
   - Before the first wave it brings the change to Implement, in ServiceNow when the RFC comes from there, and holds when that fails.
   - Says in the change what was decided, and tells the channels of the policy and the stakeholders of the RFC of the start, of a hold and of
     a back-out. When that fails it warns; the decision stands.

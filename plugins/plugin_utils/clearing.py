@@ -180,9 +180,7 @@ def opening(rfc: Rfc, wave: Wave, dsl: str, cmdb_url: str, policy_path: str | No
     if policy is not None:
         calendars = sources.ask("calendars", lambda: read_calendars(policy.calendars, *horizon(now, rfc.end_date)))
         facts = _hear(replace(facts, calendars=calendars), rfc, dsl, cis, sources)
-    own = tuple(control for control in policy.controls if control.each_wave) if policy else ()
-    facts = replace(facts, own=sources.ask("own", lambda: evaluate_own(own, _names(facts, cis))) or {})
-    controls = evaluate_controls(facts, {*GATED, *(control.name for control in own)})
+    controls = evaluate_controls(facts, GATED)
     reasons = (control.reason.replace("\n", "; ") for control in controls if control.blocks)
     return Opening("; ".join(dict.fromkeys(reasons)), _until(facts, controls))
 

@@ -248,19 +248,6 @@ def test_a_release_that_is_retired_meanwhile_stops_the_next_wave(rollout: Rollou
         assert rollout.stopped() == ""
 
 
-def test_a_control_of_the_policy_s_own_is_asked_before_each_wave_when_it_wants_that(rollout: Rollout) -> None:
-    own = {"name": "early", "that": "now.minute < 20", "reason": "it is late"}
-    rollout.permit(controls=[own])
-    assert rollout.stopped(minutes=30) == ""
-    rollout.permit(controls=[{**own, "each_wave": True}])
-    assert rollout.stopped(minutes=10) == ""
-    assert rollout.stopped(minutes=30) == "it is late; not so: now.minute < 20"
-    rollout.permit(controls=[{**own, "each_wave": True, "that": "release.name == rfc.release and cmdb.cis | length == 3"}])
-    assert rollout.stopped() == ""
-    rollout.permit(controls=[{**own, "each_wave": True, "that": "nothing"}])
-    assert "neither true nor false, but Undefined" in rollout.stopped()
-
-
 def test_a_freeze_for_a_site_that_nobody_has_is_named(rollout: Rollout) -> None:
     rollout.permit(calendars={"freezes": ["freezes.ics"]})
     calendar(rollout.homes.path / "freezes.ics", "sale", "Amsterdam", 9)

@@ -83,16 +83,12 @@ class Rule:
 
 @dataclass(frozen=True)
 class OwnControl:
-    """A control that the policy adds: every condition in ``that`` has to be true, or ``reason`` is why the change is not cleared.
-
-    ``each_wave``: whether that has to be so before each wave, too.
-    """
+    """A control that the policy adds: every condition in ``that`` has to be true, or ``reason`` is why the change is not cleared."""
 
     name: str
     that: tuple[str, ...]
     reason: str
     remedy: str
-    each_wave: bool = False
 
 
 @dataclass(frozen=True)
@@ -293,4 +289,4 @@ def _rule(described: Mapping[str, Any]) -> Rule:
 def _own_control(described: Mapping[str, Any]) -> OwnControl:
     that = described["that"]
     conditions = (that,) if isinstance(that, str) else tuple(that)
-    return OwnControl(described["name"], conditions, described["reason"], described.get("remedy", ""), described.get("each_wave", False))
+    return OwnControl(described["name"], conditions, described["reason"], described.get("remedy", ""))
