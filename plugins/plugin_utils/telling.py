@@ -113,7 +113,8 @@ def _addresses(channel: Channel) -> list[str]:
                 text = stream.read(_LARGEST).decode()
         except (OSError, ValueError) as error:
             raise TidegateError(f"{where} can't be read ({getattr(error, 'strerror', None) or 'it is no text'})") from None
-    found = [word for word in text.split() if "://" in word]
+    lines = (line for line in text.splitlines() if not line.lstrip().startswith("#"))
+    found = [word for line in lines for word in line.split() if "://" in word]
     if not found:
         raise TidegateError(f"{where} has no address")
     return found

@@ -109,7 +109,7 @@ def test_a_hanging_and_a_refusing_channel_neither_stop_the_others_nor_are_waited
 
 
 def test_addresses_come_from_the_environment_or_a_file_and_are_never_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "urls").write_text(f"json://{SECRET}@one.example\njson://{SECRET}@two.example\n")
+    (tmp_path / "urls").write_text(f"json://{SECRET}@one.example\njson://{SECRET}@two.example\n # json://{SECRET}@gone.example\n")
     (tmp_path / "none").write_text(f"{SECRET}\n")
     (tmp_path / "bytes").write_bytes(b"\xff\xfe://")
     monkeypatch.setenv("CHAT_URL", f"json://{SECRET}@one.example")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from string import Template
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -50,14 +51,18 @@ class Communication:
         return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"
 
 
-def communication_of(given: Mapping[str, Any]) -> Communication:
-    """The section ``communication`` of a policy that was checked."""
+def communication_of(given: Mapping[str, Any], folder: Path) -> Communication:
+    """The section ``communication`` of a policy that was checked; files are in ``folder`` where their paths are relative."""
     return Communication(
         given.get("required", False),
-        {name: Channel(**where) for name, where in given.get("channels", {}).items()},
+        {name: _channel(folder, **where) for name, where in given.get("channels", {}).items()},
         {event: tuple(names) for event, names in given.get("tell", {}).items()},
         given.get("templates", {}),
     )
+
+
+def _channel(folder: Path, environment: str = "", file: str = "") -> Channel:
+    return Channel(environment, str(folder / file) if file and not file.startswith("~") else file)
 
 
 def check_communication(document: Document) -> None:

@@ -171,6 +171,7 @@ def load_policy(path: str | Path | None = None) -> Policy:
     """
     base, _nobody = _load(DEFAULT)
     own, people = _load(DEFAULT if path is None else path)
+    folder = Path(path or DEFAULT).absolute().parent
     rollout: dict[str, Any] = {**base["rollout"], **own.get("rollout", {})}
     budget: dict[str, Any] = {**base["rollout"]["budget"], **rollout["budget"]}
     return Policy(
@@ -196,9 +197,9 @@ def load_policy(path: str | Path | None = None) -> Policy:
         versions=own.get("versions", base["versions"]),
         responsibilities={step: _responsibility(parts) for step, parts in own.get("responsibilities", {}).items()},
         rules=tuple(_rule(described) for described in own.get("rules", ())),
-        calendars=_calendars(own.get("calendars", {}), Path(path or DEFAULT).absolute().parent),
+        calendars=_calendars(own.get("calendars", {}), folder),
         emergency=own.get("emergency", base["emergency"]),
-        communication=communication_of(own.get("communication", {})),
+        communication=communication_of(own.get("communication", {}), folder),
         controls=tuple(_own_control(described) for described in own.get("controls", ())),
     )
 

@@ -25,10 +25,13 @@ def test_the_shipped_policy_tells_nobody() -> None:
 
 
 def test_a_policy_names_channels_and_what_they_are_told(write: Write) -> None:
-    section = {"required": True, "channels": CHANNELS, "tell": {"hold": ["chat", "desk"]}, "templates": {"hold": "$$ $rfc ${sentence}"}}
-    found = load_policy(write("policy", communication=section)).communication
+    channels = {**CHANNELS, "mine": {"file": "mine.url"}, "own": {"file": "~/own.url"}}
+    section = {"required": True, "channels": channels, "tell": {"hold": ["chat", "desk"]}, "templates": {"hold": "$$ $rfc ${sentence}"}}
+    path = write("policy", communication=section)
+    found = load_policy(path).communication
     assert found.required
-    assert found.channels == {"chat": Channel(environment="CHAT_URL"), "desk": Channel(file="/etc/desk.url")}
+    beside = {"mine": Channel(file=str(path.parent / "mine.url")), "own": Channel(file="~/own.url")}
+    assert found.channels == {"chat": Channel(environment="CHAT_URL"), "desk": Channel(file="/etc/desk.url"), **beside}
     assert found.listeners("hold", ["desk", "nobody"]) == ("chat", "desk")
     assert found.listeners("done", ["desk", "nobody"]) == ("desk",)
     assert found.message("hold", {"rfc": "CHG1", "sentence": "$release"}) == "$ CHG1 $release"
