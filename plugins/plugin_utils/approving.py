@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
@@ -38,8 +37,8 @@ class Question:
 
     def role_of(self, name: str, role: str | None) -> str:
         """The role in which ``name`` decides, the given one or the only one; raises :class:`TidegateError` when there is none."""
-        asked = self.policy.approvals[self.rfc.type]
-        if not isinstance(asked, Mapping):
+        asked = self.policy.signed_by(self.rfc.type)
+        if not asked:
             raise TidegateError(
                 f"the policy takes the approvals of {self.rfc.type} RFCs from the RFC itself; let approvals.{self.rfc.type} name roles, "
                 "or have it approved in the change system"

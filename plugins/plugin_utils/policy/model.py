@@ -124,7 +124,7 @@ class Policy:
     version it raises, counted from 1. ``responsibilities``: for each step, who has which part in it. ``rules`` and ``controls``: what the
     policy adds for some changes, and checks of its own. ``emergency``: what an emergency change owes afterwards, in so many days.
     ``opinions``: what users in each role have to think. ``verification``: what else than to have passed is asked of test results; ``None``
-    for nothing.
+    for nothing. ``more_approvals``: what rules ask on top of ``approvals``, in each role by evidence.
     """
 
     approvals: Mapping[str, int | Mapping[str, int]]
@@ -143,17 +143,21 @@ class Policy:
     communication: Communication = field(default_factory=Communication)
     opinions: Mapping[str, Quorum] = field(default_factory=dict)
     verification: Verification | None = None
+    more_approvals: Mapping[str, int] = field(default_factory=dict)
+
+    def signed_by(self, change: str) -> Mapping[str, int]:
+        """How many distinct people in each role have to sign their approval of a type of RFC."""
+        asked = self.approvals[change]
+        return {**(asked if isinstance(asked, Mapping) else {}), **self.more_approvals}
 
     def of(self, release: str, change: str, risk: int) -> Policy:
         """The policy with the rules that apply to a type of release, a type of RFC and a risk; of two that say otherwise the later one."""
         result = self
         for rule in self.rules:
             if rule.applies(release, change, risk):
-                asked = result.approvals[change]
-                approvals = {**(asked if isinstance(asked, Mapping) else {}), **rule.approvals} if rule.approvals else asked
                 result = replace(
                     result,
-                    approvals={**result.approvals, change: approvals},
+                    more_approvals={**result.more_approvals, **rule.approvals},
                     trust={**result.trust, **rule.trust},
                     documentation={**result.documentation, release: (*result.documentation.get(release, ()), *rule.documentation)},
                 )
