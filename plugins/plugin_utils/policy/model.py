@@ -75,6 +75,7 @@ class Rule:
     approvals: Mapping[str, int]
     trust: Mapping[str, Trust]
     documentation: tuple[str, ...]
+    opinions: Mapping[str, Quorum]
 
     def applies(self, release: str, change: str, risk: int) -> bool:
         """Whether a change is one of them."""
@@ -145,6 +146,12 @@ class Policy:
     verification: Verification | None = None
     more_approvals: Mapping[str, int] = field(default_factory=dict)
 
+    @property
+    def heard(self) -> Mapping[str, Quorum]:
+        """The roles whose opinions are asked for some change, this one or another: each of them can block."""
+        asked = {role: wanted for rule in self.rules for role, wanted in rule.opinions.items()}
+        return {**asked, **self.opinions}
+
     def signed_by(self, change: str) -> Mapping[str, int]:
         """How many distinct people in each role have to sign their approval of a type of RFC."""
         asked = self.approvals[change]
@@ -159,6 +166,7 @@ class Policy:
                     result,
                     more_approvals={**result.more_approvals, **rule.approvals},
                     trust={**result.trust, **rule.trust},
+                    opinions={**result.opinions, **rule.opinions},
                     documentation={**result.documentation, release: (*result.documentation.get(release, ()), *rule.documentation)},
                 )
         return result
@@ -194,7 +202,7 @@ def load_policy(path: str | Path | None = None) -> Policy:
         trust=_trust(own.get("trust", {})),
         separate=frozenset(own.get("separate", base["separate"])),
         waivers=_trust(own.get("waivers", {})),
-        opinions={role: Quorum(**wanted) for role, wanted in own.get("opinions", {}).items()},
+        opinions=_opinions(own.get("opinions", {})),
         verification=Verification(**own["verification"]) if "verification" in own else None,
         documentation={kind: tuple(wanted) for kind, wanted in own.get("documentation", base["documentation"]).items()},
         versions=own.get("versions", base["versions"]),
@@ -279,6 +287,10 @@ def _trust(described: Mapping[str, Any]) -> dict[str, Trust]:
     return {what: Trust(**wanted) for what, wanted in described.items()}
 
 
+def _opinions(described: Mapping[str, Any]) -> dict[str, Quorum]:
+    return {role: Quorum(**wanted) for role, wanted in described.items()}
+
+
 def _responsibility(parts: Mapping[str, Any]) -> Responsibility:
     lists = {part: tuple(parts.get(part, ())) for part in ("responsible", "consulted", "informed")}
     return Responsibility(accountable=parts["accountable"], **lists)
@@ -287,7 +299,13 @@ def _responsibility(parts: Mapping[str, Any]) -> Responsibility:
 def _rule(described: Mapping[str, Any]) -> Rule:
     when = {name: frozenset(described["when"].get(name, ())) for name in ("release", "change", "risk")}
     documentation = tuple(described.get("documentation", ()))
-    return Rule(**when, approvals=described.get("approvals", {}), trust=_trust(described.get("trust", {})), documentation=documentation)
+    return Rule(
+        **when,
+        approvals=described.get("approvals", {}),
+        trust=_trust(described.get("trust", {})),
+        documentation=documentation,
+        opinions=_opinions(described.get("opinions", {})),
+    )
 
 
 def _own_control(described: Mapping[str, Any]) -> OwnControl:

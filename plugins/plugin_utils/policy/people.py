@@ -8,20 +8,20 @@ from __future__ import annotations
 from ..rfc.model import Rfc
 from .facts import Facts
 from .findings import REASONS, Finding, Result, failed, not_applicable, passed, unknown
-from .model import Policy, person
+from .model import person
 
 
 def approvals(facts: Facts, rfc: Rfc) -> Finding:
     """Whether all approve whom the policy asks: those that the RFC names, and those that sign."""
     policy = facts.known(facts.policy, "policy")
     needed = policy.approvals[rfc.type]
-    found = [_named_approvals(facts, policy, rfc, needed)] if isinstance(needed, int) else []
+    found = [_named_approvals(facts, rfc, needed)] if isinstance(needed, int) else []
     found += [_signed_approvals(facts, rfc)] if policy.signed_by(rfc.type) else []
     worst = next((one for result in (Result.FAIL, Result.INCONCLUSIVE) for one in found if one.result is result), None)
     return worst or passed("; ".join(one.reason for one in found))
 
 
-def _named_approvals(facts: Facts, policy: Policy, rfc: Rfc, needed: int) -> Finding:
+def _named_approvals(facts: Facts, rfc: Rfc, needed: int) -> Finding:
     """Approvals that the RFC itself names: the change system vouches for them."""
     refused = sorted(entry.approver for entry in rfc.approvals if entry.state == "rejected")
     if refused:

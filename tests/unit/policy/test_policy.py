@@ -94,6 +94,12 @@ def test_responsibilities_name_somebody_for_each_step(write: Write) -> None:
         ({"rules": [{"when": {"risk": [2]}, "approvals": {"builder": 2}}]}, "rules.0.approvals asks for 2 with the role 'builder'"),
         ({"rules": [{"when": {"risk": [2]}, "trust": {"scan": {"role": "ghost"}}}]}, "nobody has the role 'ghost'"),
         ({"rules": [{"when": {"risk": [2]}, "trust": {"package": {"role": "builder"}}}]}, "package is not a key of rules.0.trust"),
+        ({"rules": [{"when": {"risk": [2]}, "trust": {"opinion": {"role": "builder"}}}]}, "opinion is not a key of rules.0.trust"),
+        ({"rules": [{"when": {"risk": [2]}, "opinions": {"ghost": {"quorum": 1, "minimum": 3}}}]}, "nobody has the role 'ghost'"),
+        (
+            {"rules": [{"when": {"risk": [2]}, "opinions": {"builder": {"quorum": 2, "minimum": 3}}}]},
+            "rules.0.opinions.builder asks for 2 with the role 'builder'",
+        ),
         ({"controls": [{"name": "scope", "that": "true", "reason": "x"}]}, "there is a control scope already"),
         ({"controls": [{"name": "own", "that": "true", "reason": "x"}] * 2}, "there is a control own already"),
         ({"controls": [{"name": "Own!", "that": "true", "reason": "x"}]}, "controls.0.name is 'Own!'"),
