@@ -20,7 +20,7 @@ from .cmdb.store import Cmdb
 from .errors import TidegateError
 from .evidence.statement import Statement
 from .evidence.summary import summary_statement
-from .expressions import evaluate_own
+from .expressions import evaluate_own, speaking_of
 from .gathering import (
     Sources,
     compatibility_of,
@@ -165,7 +165,10 @@ def closed(rfc: Rfc, wave: Wave, dsl: str, cmdb_url: str, policy_path: str | Non
     if policy is not None:
         calendars = sources.ask("calendars", lambda: read_calendars(policy.calendars, *horizon(now, rfc.end_date)))
         facts = _hear(replace(facts, calendars=calendars), rfc, dsl, cis, sources)
-    reasons = (control.reason.replace("\n", "; ") for control in evaluate_controls(facts, GATED) if control.blocks)
+    own = speaking_of(policy.controls, ("now", "evidence")) if policy else ()
+    facts = replace(facts, own=sources.ask("own", lambda: evaluate_own(own, _names(facts, cis))) or {})
+    looked_at = (*GATED, *(control.name for control in own))
+    reasons = (control.reason.replace("\n", "; ") for control in evaluate_controls(facts, looked_at) if control.blocks)
     return "; ".join(dict.fromkeys(reasons))
 
 
