@@ -25,6 +25,8 @@ WAIVABLE = frozenset(
         *("communication", "verification", "rehearsal", "opinions"),
     }
 )
+# Those of them that only an emergency change may have waived: every other one can be backed out, and that was rehearsed.
+_IN_EMERGENCIES = frozenset({"backout_plan", "rehearsal"})
 CONTROLS = WAIVABLE | {
     *("rfc_schema", "rfc_state", "digest", "payload_archived", "payload_intact", "signatures", "scope", "approvals", "debts"),
 }
@@ -158,8 +160,12 @@ class Policy:
         return {**(asked if isinstance(asked, Mapping) else {}), **self.more_approvals}
 
     def of(self, release: str, change: str, risk: int) -> Policy:
-        """The policy with the rules that apply to a type of release, a type of RFC and a risk; of two that say otherwise the later one."""
-        result = self
+        """The policy for a type of release, a type of RFC and a risk: with the rules that apply, of two that say otherwise the later one.
+
+        Unless it is an emergency, the waivers that are for those are left out.
+        """
+        waivers = {control: wanted for control, wanted in self.waivers.items() if change == "emergency" or control not in _IN_EMERGENCIES}
+        result = replace(self, waivers=waivers)
         for rule in self.rules:
             if rule.applies(release, change, risk):
                 result = replace(

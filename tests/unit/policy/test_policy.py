@@ -130,6 +130,13 @@ def test_rules_add_to_what_is_asked_of_the_changes_they_are_for(write: Write) ->
     assert policy.controls == (OwnControl("own", ("rfc.risk > 2",), "too risky", ""),)
 
 
+def test_only_an_emergency_waives_its_back_out(write: Write) -> None:
+    waivers = {control: {"role": "builder"} for control in ("backout_plan", "rehearsal", "freeze")}
+    policy = load_policy(write("policy", people=PEOPLE, waivers=waivers))
+    assert policy.of("minor", "normal", 3).waivers.keys() == policy.of("emergency", "standard", 3).waivers.keys() == {"freeze"}
+    assert policy.of("minor", "emergency", 3).waivers == policy.waivers
+
+
 def test_a_rule_s_approvals_come_on_top_of_those_that_are_asked_anyway(write: Write) -> None:
     rules = [{"when": {"risk": [2]}, "approvals": {"release-manager": 1}}]
     policy = load_policy(write("policy", people=PEOPLE, approvals={"normal": {"builder": 1}}, rules=rules))
