@@ -14,7 +14,8 @@ description:
   - An emergency change goes live by a shorter path, and owes what the policy lists under C(emergency), each by a date. What is owed shows
     in the report and in every clearance of the same release; what is overdue stands in the way of its next change that is no emergency.
   - This notes in the CMDB and its history that a duty was done, by whom, when and how. With a key that is signed, and kept in the DSL
-    beside the package. When the policy names people it has to be the key of one of them.
+    beside the package. When the policy names people it has to be the key of one of them. Before its first wave has started there is
+    nothing to settle.
 author:
   - Tidegate maintainers (@tidegate)
 extends_documentation_fragment:

@@ -15,7 +15,7 @@ description:
     it reads now, and of the package that it names; when either changes it is void.
   - It is kept in the DSL beside the package. Which controls can be waived, and by how many people with which role, is said in the policy
     under C(waivers). M(tidegate.release.clear) then gives the control as C(waived), with who waived it and why. A control that could not
-    find something out is never waived.
+    find something out is never waived, and C(backout_plan) and C(rehearsal) are only for RFCs of the type emergency.
 author:
   - Tidegate maintainers (@tidegate)
 extends_documentation_fragment:

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
@@ -16,11 +15,13 @@ from .dsl.package import load_package
 from .errors import ConflictError, NotFoundError, TidegateError
 from .evidence.approval import APPROVED, Matter
 from .evidence.envelope import sign
-from .evidence.store import attach, collect
-from .evidence.trust import judge_approvals, judge_waiver
+from .evidence.store import Evidence, attach, collect
+from .evidence.trust import judge_approvals, judge_waiver, signers
 from .evidence.waiver import waiver_statement
 from .gathering import matter_of, select
+from .policy.facts import Facts
 from .policy.model import Policy, load_policy, person
+from .policy.people import barred
 from .rfc.model import Rfc, load_rfc
 
 if TYPE_CHECKING:
@@ -38,8 +39,8 @@ class Question:
 
     def role_of(self, name: str, role: str | None) -> str:
         """The role in which ``name`` decides, the given one or the only one; raises :class:`TidegateError` when there is none."""
-        asked = self.policy.approvals[self.rfc.type]
-        if not isinstance(asked, Mapping):
+        asked = self.policy.signed_by(self.rfc.type)
+        if not asked:
             raise TidegateError(
                 f"the policy takes the approvals of {self.rfc.type} RFCs from the RFC itself; let approvals.{self.rfc.type} name roles, "
                 "or have it approved in the change system"
@@ -51,6 +52,11 @@ class Question:
             has = f"of those {name} has {', '.join(held)}" if held else f"{name} has none of them"
             raise TidegateError(f"{self.rfc.type} RFCs are decided on by {', '.join(sorted(asked))}, and {has}; let others decide")
         return role
+
+    def bar(self, name: str, evidence: Evidence, now: datetime) -> str:
+        """What keeps ``name`` from approving and waiving, as the controls see it; empty when nothing does."""
+        facts = Facts(now=now, rfc=self.rfc, policy=self.policy, builders=signers(evidence, self.policy, "package"))
+        return barred(facts, self.rfc).get(person(name), "")
 
 
 def ask(rfc_path: str, dsl: str, cmdb_url: str, policy_path: str | None) -> Question:
@@ -93,10 +99,11 @@ def decide(question: Question, signer: Signer, word: Word, now: datetime, write:
     """Sign a decision, unless it is this person's last word already; return who decided, in which role, and whether that is new."""
     name = signer_name(question.policy, signer)
     role, decision = question.role_of(name, word.role), word.decision
-    rfc, separate = question.rfc, question.policy.separate
-    if decision == APPROVED and {"requester", "approver"} <= separate and person(name) == person(rfc.requested_by):
-        raise TidegateError(f"{name} requested {rfc.number} and can't approve it; let somebody else decide who has the role {role}")
+    rfc = question.rfc
     evidence = collect(question.home, rfc.digest)
+    bar = question.bar(name, evidence, now)
+    if decision == APPROVED and bar:
+        raise TidegateError(f"{name} is {bar} and can't approve {rfc.number}; let somebody else decide who has the role {role}")
     judgement = judge_approvals(evidence, question.policy, question.matter, role, 1, now)
     own = sorted((one for one in judgement.counted if one.person == name), key=lambda one: one.signed_at)
     if own and own[-1].statement.predicate.get("decision") == decision:
@@ -127,16 +134,18 @@ def waive(question: Question, signer: Signer, waived: Waived, now: datetime, wri
     wanted = policy.waivers.get(waived.control)
     if wanted is None:
         can = ", ".join(sorted(policy.waivers)) or "none"
-        raise TidegateError(f"the policy lets nobody waive {waived.control!a:.60}; controls that can be waived are {can}")
+        nobody = f"the policy lets nobody waive {waived.control!a:.60} of a {rfc.type} RFC"
+        raise TidegateError(f"{nobody}; controls that can be waived are {can}")
     if wanted.role not in policy.people[name].roles:
         raise TidegateError(f"{waived.control} is waived by people with the role {wanted.role}, which is not {name}'s; let others decide")
-    if {"requester", "approver"} <= policy.separate and person(name) == person(rfc.requested_by):
-        raise TidegateError(f"{name} requested {rfc.number} and can't waive anything in it; let another {wanted.role} decide")
+    evidence = collect(question.home, rfc.digest)
+    if bar := question.bar(name, evidence, now):
+        raise TidegateError(f"{name} is {bar} and can't waive anything in {rfc.number}; let another {wanted.role} decide")
     if expires <= now:
         raise TidegateError(f"a waiver until {expires.isoformat()} has expired already; give a time to come")
     if not waived.reason.strip():
         raise TidegateError("a waiver without a reason counts for nothing; say why")
-    judgement = judge_waiver(collect(question.home, rfc.digest), policy, question.matter, waived.control, now)
+    judgement = judge_waiver(evidence, policy, question.matter, waived.control, now)
     if any(one.person == name and parse_time(one.statement.predicate["expires"]) >= expires for one in judgement.counted):
         return name, wanted.role, False
     if write:

@@ -20,7 +20,7 @@ from .cmdb.store import Cmdb
 from .errors import TidegateError
 from .evidence.statement import Statement
 from .evidence.summary import summary_statement
-from .expressions import evaluate_own
+from .expressions import evaluate_own, speaking_of
 from .gathering import (
     Sources,
     all_sites,
@@ -180,7 +180,9 @@ def opening(rfc: Rfc, wave: Wave, dsl: str, cmdb_url: str, policy_path: str | No
     if policy is not None:
         calendars = sources.ask("calendars", lambda: read_calendars(policy.calendars, *horizon(now, rfc.end_date)))
         facts = _hear(replace(facts, calendars=calendars), rfc, dsl, cis, sources)
-    controls = evaluate_controls(facts, GATED)
+    own = speaking_of(policy.controls, ("now", "evidence")) if policy else ()
+    facts = replace(facts, own=sources.ask("own", lambda: evaluate_own(own, _names(facts, cis))) or {})
+    controls = evaluate_controls(facts, {*GATED, *(control.name for control in own)})
     reasons = (control.reason.replace("\n", "; ") for control in controls if control.blocks)
     return Opening("; ".join(dict.fromkeys(reasons)), _until(facts, controls))
 

@@ -174,15 +174,15 @@ def manifest_of(dsl: str, cmdb_url: str, rfc: Rfc) -> PackageFacts:
 
 def judge_all(dsl: str, policy: Policy, rfc: Rfc, digest: str, cis: Iterable[Mapping[str, Any]] | None, now: datetime) -> Said:
     """Judge everything that people signed about a package, for an RFC and the CIs that its scope selects."""
-    roles = policy.approvals[rfc.type]
-    asked = roles if isinstance(roles, Mapping) else {}
     if not policy.people:
         return Said({}, {}, frozenset(), {}, {})
     evidence = collect(open_library(dsl).repository(rfc.release), digest)
     matter = None if cis is None else matter_of(rfc, cis)
     return Said(
         {kind: judge(evidence, policy, kind, digest, rfc.release, rfc.version, now) for kind in policy.trust},
-        {role: judge_approvals(evidence, policy, matter, role, count, now) for role, count in asked.items()} if matter else None,
+        {role: judge_approvals(evidence, policy, matter, role, count, now) for role, count in policy.signed_by(rfc.type).items()}
+        if matter
+        else None,
         signers(evidence, policy, "package"),
         {control: judge_waiver(evidence, policy, matter, control, now) for control in policy.waivers} if matter else {},
         judge_opinions(evidence, policy, digest, rfc.release, rfc.version, now),

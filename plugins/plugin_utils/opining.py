@@ -48,14 +48,14 @@ def opine(
 
 
 def _role(policy: Policy, name: str, role: str) -> str:
-    if not policy.opinions:
+    if not policy.heard:
         raise TidegateError("the policy asks nobody for an opinion; name the roles that have one under opinions")
-    held = sorted(set(policy.opinions) & policy.people[name].roles)
+    held = sorted(set(policy.heard) & policy.people[name].roles)
     if not role and len(held) == 1:
         return held[0]
     if role not in held:
         has = f"of those {name} has {', '.join(held)}" if held else f"{name} has none of them"
         raise TidegateError(
-            f"opinions are asked of {', '.join(sorted(policy.opinions))}, and {has}; give one of their roles, or let others say"
+            f"opinions are asked of {', '.join(sorted(policy.heard))}, and {has}; give one of their roles, or let others say"
         )
     return role

@@ -21,7 +21,7 @@ from .rfc.course import enter
 from .rfc.model import load_rfc, rfc_number
 from .rfc.source import open_change
 from .rollout import states
-from .rollout.debts import incur
+from .rollout.debts import forget, incur
 from .rollout.deployments import Deployment, Run
 from .rollout.holder import Holder
 from .rollout.journal import Journal
@@ -68,6 +68,7 @@ def plan(
         if not clearing.clearance.granted or clearing.rfc is None or clearing.policy is None:
             raise TidegateError(f"{clearing.clearance.sentence()}\n{clearing.clearance.text()}")
         rfc = clearing.rfc
+        owed = clearing.policy.emergency if rfc.type == "emergency" else {}
         if current is not None and current.state is not DeploymentState.CANCELLED:
             if current.digest != rfc.digest:
                 raise ConflictError(
@@ -76,6 +77,7 @@ def plan(
             _refuse_moved_scope(journal, current, {str(ci["name"]) for ci in cmdb.query(rfc.scope)})
             if write and current.state in states.OPEN:
                 with cmdb.begin() as connection:
+                    incur(connection, rfc, owed, now)  # it may have become an emergency since it began
                     enter(connection, rfc, (str(ci["name"]) for ci in clearing.cis), now)
             return _resume(journal, current, now, write, clearing.until)
 
@@ -91,10 +93,10 @@ def plan(
         package = {"name": rfc.release, "version": rfc.version, "digest": rfc.digest}
         if write and signer is not None:
             attach(open_library(dsl).repository(rfc.release), rfc.digest, sign(clearing.summary(policy_path), signer, now))
-        owed = clearing.policy.emergency if rfc.type == "emergency" else {}
         product = clearing.product
 
         def along(connection: sa.Connection, deployment_id: int) -> None:
+            forget(connection, number)
             incur(connection, rfc, owed, now)
             enter(connection, rfc, hosts, now)
             reserve(connection, deployment_id, product, rfc.release, hosts, (now, rfc.end_date))

@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING
 from .approving import signer_name
 from .cmdb.store import Cmdb
 from .dsl.home import Home
-from .errors import NotFoundError, TidegateError
+from .errors import ConflictError, NotFoundError, TidegateError
 from .evidence.statement import SETTLEMENT, Statement, purl
 from .evidence.store import ensure
 from .policy.model import Policy
 from .rollout.debts import Debt, debts, settle
+from .rollout.deployments import Deployments
 
 if TYPE_CHECKING:
     from securesystemslib.signer import Signer
@@ -46,12 +47,18 @@ def find(cmdb: Cmdb, rfc: str, duty: str) -> Debt:
 def settle_debt(
     cmdb: Cmdb, home: Home, policy: Policy, settlement: Settlement, signer: Signer | None, now: datetime, write: bool
 ) -> tuple[Debt, str, bool]:
-    """Settle a debt, unless that was done already; return it, who settled it, and whether that is new."""
+    """Settle a debt, unless that was done already; return it, who settled it, and whether that is new.
+
+    Raises :class:`TidegateError` when nothing is said, nobody whom the policy knows signs it, or the change has yet to begin on its hosts.
+    """
     if not settlement.note.strip():
         raise TidegateError("nothing is said about what was done; say it in note, for those who ask later")
     debt = find(cmdb, settlement.rfc, settlement.duty)
     if debt.settled is not None:
         return debt, debt.actor, False
+    deployment = Deployments(cmdb).latest(debt.rfc)
+    if deployment is None or deployment.started is None:
+        raise ConflictError(f"{debt.rfc} has not changed a host yet, and {debt.duty} is owed afterwards; settle it then")
     if policy.people and signer is None:
         raise TidegateError(f"the policy names people, so {debt.duty} is settled with a signature; give the key of one of them")
     actor = signer_name(policy, signer) if signer is not None and policy.people else f"{getpass.getuser()}@{socket.gethostname()}"

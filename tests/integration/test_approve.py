@@ -129,7 +129,7 @@ def test_one_rejection_stops_it_until_it_is_taken_back(office: Office) -> None:
 @pytest.mark.parametrize(
     ("name", "changes", "variables", "sentence"),
     [
-        ("rita", {}, {}, "rita requested CHG0030001 and can't approve it"),
+        ("rita", {}, {}, "rita is the requester and can't approve CHG0030001; let somebody else decide who has the role change-manager"),
         ("mallory", {}, {}, "the policy gives this key to nobody, so what it signs counts for nothing"),
         ("dora", {}, {"tidegate_role": "change-manager"}, "and of those dora has service-owner; let others decide"),
         ("carl", {"scope": "[?site=='nowhere']"}, {}, "the scope of CHG0030001 selects no CI"),
@@ -156,7 +156,7 @@ def test_a_control_is_waived_by_who_may_for_a_reason_and_a_time(office: Office) 
     path = office.path / "policy.yml"
     policy = yaml.safe_load(path.read_text()) | {
         "documentation": {"minor": ["*operations*"]},
-        "waivers": {"documentation": {"role": "service-owner"}},
+        "waivers": {"documentation": {"role": "service-owner"}, "rehearsal": {"role": "service-owner"}},
         "approvals": {"normal": 0},
     }
     path.write_text(yaml.safe_dump(policy))
@@ -169,7 +169,12 @@ def test_a_control_is_waived_by_who_may_for_a_reason_and_a_time(office: Office) 
 
     for name, changes, sentence in (
         ("carl", {}, "documentation is waived by people with the role service-owner, which is not carl's"),
-        ("dora", {"tidegate_control": "digest"}, "the policy lets nobody waive 'digest'; controls that can be waived are documentation"),
+        (
+            "dora",
+            {"tidegate_control": "digest"},
+            "the policy lets nobody waive 'digest' of a normal RFC; controls that can be waived are documentation",
+        ),
+        ("dora", {"tidegate_control": "rehearsal"}, "lets nobody waive 'rehearsal' of a normal RFC"),
         ("dora", {"tidegate_expires": "2020-01-01T00:00:00Z"}, "has expired already; give a time to come"),
         ("dora", {"tidegate_expires": "tomorrow"}, "expires is 'tomorrow'; write it like 2026-03-01T22:00:00+01:00"),
         ("dora", {"tidegate_reason": "' '"}, "a waiver without a reason counts for nothing"),
@@ -183,6 +188,25 @@ def test_a_control_is_waived_by_who_may_for_a_reason_and_a_time(office: Office) 
     assert cleared.startswith("0 ")
     assert "waived documentation" in cleared
     assert "waived by dora until" in cleared
+
+
+def test_who_built_it_signs_no_approval_or_waiver_that_would_not_count(office: Office) -> None:
+    path = office.path / "policy.yml"
+    policy = yaml.safe_load(path.read_text()) | {"waivers": {"documentation": {"role": "change-manager"}}}
+    path.write_text(yaml.safe_dump({**policy, "separate": ["builder", "approver"]}))
+    built = office.play(
+        "tidegate.release.archive", tidegate_release=EXAMPLES / "hello", tidegate_key=office.path / "carl.pem", tidegate_examine="false"
+    )
+    assert built.startswith("0 "), built
+    said = office.approve("carl")
+    assert said.startswith("2 ")
+    assert "carl is who signed the package and can't approve CHG0030001; let somebody else decide who has the role change-manager" in said
+    waiver = {"tidegate_control": "documentation", "tidegate_reason": "x", "tidegate_expires": "2999-01-01T00:00:00Z"}
+    assert "carl is who signed the package and can't waive" in office.play(
+        "tidegate.release.waive", tidegate_key=office.path / "carl.pem", **waiver
+    )
+    assert office.approve("carl", tidegate_decision="rejected").startswith("0 ")
+    assert office.approve("rita").startswith("0 ")  # whom nothing keeps from it here, though she is the requester
 
 
 def test_a_rule_s_approval_is_given_by_who_has_its_role(office: Office) -> None:

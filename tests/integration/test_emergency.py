@@ -9,11 +9,23 @@ import json
 import os
 import subprocess
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+import yaml
+from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import Cmdb
+from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.home import create_library
+from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.package import archive
+from ansible_collections.tidegate.release.plugins.plugin_utils.errors import ConflictError
+from ansible_collections.tidegate.release.plugins.plugin_utils.planning import order_backout, plan
+from ansible_collections.tidegate.release.plugins.plugin_utils.policy.model import load_policy
+from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.debts import Debt, debts
+from ansible_collections.tidegate.release.plugins.plugin_utils.settling import Settlement, settle_debt
 from fleet import Fleet
+from test_approve import EXAMPLES, Office, office
 
+__all__ = ["office"]  # the fixture
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="isolated lab hosts need root")
 
 
@@ -121,3 +133,83 @@ def test_where_the_policy_names_people_a_debt_is_settled_with_a_signature(fleet:
     )
     looked = fleet.play(str(play))
     assert looked.returncode == 0, looked.stdout
+
+
+class Desk:
+    """The homes of an office, whose plans are made without a playbook; nothing is asked of its changes."""
+
+    def __init__(self, office: Office) -> None:
+        self.office = office
+        self.homes = {"rfc_path": str(office.path / "rfc.yml"), "cmdb_url": str(office.path / "cmdb.sqlite")}
+        self.policy = office.path / "policy.yml"
+        self.policy.write_text(yaml.safe_dump({"schema": 1, "approvals": {"normal": 0, "emergency": 0}}))
+
+    def plan(self) -> None:
+        plan(
+            **self.homes,
+            dsl=str(self.office.path / "dsl"),
+            policy_path=str(self.policy),
+            inventory=["web1"],
+            now=datetime.now(UTC),
+            write=True,
+        )
+
+    def give_up(self) -> None:
+        order_backout(**self.homes, policy_path=str(self.policy), reason="no", now=datetime.now(UTC), write=True)
+
+    def owed(self) -> list[Debt]:
+        with Cmdb.open(self.homes["cmdb_url"]) as cmdb:
+            return debts(cmdb)
+
+    def settle(self) -> None:
+        library = create_library(str(self.office.path / "dsl")).repository("hello")
+        with Cmdb.open(self.homes["cmdb_url"]) as cmdb:
+            settlement = Settlement("CHG0030001", "review", "done")
+            settle_debt(cmdb, library, load_policy(self.policy), settlement, None, datetime.now(UTC), write=True)
+
+
+@pytest.fixture
+def desk(office: Office) -> Desk:
+    return Desk(office)
+
+
+def test_a_change_that_becomes_an_emergency_on_its_way_owes_what_one_does(desk: Desk) -> None:
+    desk.plan()
+    assert desk.owed() == []
+    desk.office.edit(type="emergency")
+    desk.plan()
+    (debt,) = desk.owed()
+    assert (debt.rfc, debt.duty, debt.version) == ("CHG0030001", "review", "1.0")
+    desk.plan()  # once
+    desk.office.edit(type="normal")  # and for good
+    desk.plan()
+    assert desk.owed() == [debt]
+
+
+def test_an_emergency_that_begins_anew_owes_everything_anew(desk: Desk) -> None:
+    desk.office.edit(type="emergency")
+    desk.plan()
+    (first,) = desk.owed()
+    desk.give_up()
+    assert desk.owed() == []
+    folder = desk.office.path / "second"
+    manifest = yaml.safe_load((EXAMPLES / "hello" / "release.yml").read_text()) | {"name": "bye", "version": "2.0"}
+    subprocess.run(["cp", "-r", str(EXAMPLES / "hello"), str(folder)], check=True)
+    (folder / "release.yml").write_text(yaml.safe_dump(manifest))
+    digest = archive(folder, create_library(str(desk.office.path / "dsl")).repository("bye")).digest
+    desk.office.edit(release={"name": "bye", "version": "2.0", "digest": digest})
+    desk.plan()
+    (second,) = desk.owed()
+    assert (second.release, second.version, second.digest, second.settled) == ("bye", "2.0", digest, None)
+    assert second.incurred > first.incurred
+
+
+def test_what_is_owed_afterwards_is_not_settled_before(desk: Desk) -> None:
+    desk.office.edit(type="emergency")
+    desk.plan()
+    with pytest.raises(ConflictError, match="has not changed a host yet"):
+        desk.settle()
+    with Cmdb.open(desk.homes["cmdb_url"]) as cmdb, cmdb.begin() as connection:
+        connection.exec_driver_sql("update deployment set started = created")
+    desk.settle()
+    assert [debt.settled is not None for debt in desk.owed()] == [True]

@@ -62,6 +62,10 @@ def test_every_condition_has_to_be_true() -> None:
         ("''.__class__.__mro__ | length > 0", "unsafe"),
         ("cmdb.cis.append(1) is none", "unsafe"),
         ("1 / 0 > 1", "division by zero"),
+        ("'/etc/*' | fileglob | length > 0", "No filter named 'fileglob'"),
+        ("'$HOME' | ansible.builtin.expandvars != ''", "No filter named"),
+        ("'/etc/passwd' is file", "No test named 'file'"),
+        ("'/etc/passwd' is ansible.builtin.exists", "No test named"),
     ],
 )
 def test_a_condition_that_can_not_decide_is_inconclusive(condition: str, what: str) -> None:

@@ -159,6 +159,23 @@ def test_a_freeze_and_a_window_are_those_of_the_sites_of_the_wave(rollout: Rollo
     assert "wave 1 of 1 (ams) can't be done between" in rollout.stopped("web1")
 
 
+def test_a_control_of_the_policy_s_own_over_time_or_evidence_stops_the_next_wave(rollout: Rollout) -> None:
+    """One over the CMDB does not: there the rollout itself is what has changed."""
+    early = {"name": "early", "that": ["rfc.risk == 3", "now.hour < 23"], "reason": "It is late."}
+    clean = {"name": "clean", "that": "evidence | rejectattr('predicate.result', 'equalto', 'clean') | list == []", "reason": "No."}
+    fresh = {"name": "fresh", "that": "cmdb.cis | map(attribute='installations') | select | list == []", "reason": "It is there."}
+    rollout.permit(controls=[early, clean, fresh], trust={"scan": {"role": "tester"}})
+    rollout.sign("dora", "scan", result="clean")
+    rollout.install("1.0", rollout.homes.digest, "web1")
+    assert rollout.stopped() == ""
+    assert rollout.stopped(minutes=60) == "It is late.; not so: now.hour < 23"
+    rollout.sign("rita", "scan", result="clean")
+    rollout.permit(controls=[clean | {"that": "evidence | length == 2"}], trust={"scan": {"role": "tester"}})
+    assert "No.; not so" in rollout.stopped()
+    rollout.permit(controls=[early | {"that": "nothing.at.all and now"}])
+    assert "'nothing' is undefined" in rollout.stopped()
+
+
 def test_a_user_who_objects_to_what_is_live_already_stops_the_next_wave(rollout: Rollout) -> None:
     rollout.permit(opinions={"tester": {"quorum": 1, "minimum": 3}})
     rollout.sign("dora", "opinion", role="tester", score=5, blocking=False, functionality="", usability="")

@@ -97,9 +97,9 @@ def judge_waiver(evidence: Evidence, policy: Policy, matter: Matter, control: st
 
 
 def judge_opinions(evidence: Evidence, policy: Policy, digest: str, name: str, version: str, now: datetime) -> dict[str, Judgement]:
-    """Whose opinions of a package count, in each role that the policy asks."""
+    """Whose opinions of a package count, in each role that the policy asks about some change."""
     judged = {}
-    for role, wanted in policy.opinions.items():
+    for role, wanted in policy.heard.items():
 
         def fault(statement: Statement, role: str = role) -> str:
             said = statement.predicate.get("role")

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..documents import Document, Place
 
@@ -39,14 +39,20 @@ def check_roles(document: Document, people: Mapping[str, Person]) -> None:
         if document.is_good(("approvals", kind)) and isinstance(wanted, dict):
             for role, threshold in wanted.items():
                 _check_role(document, people, role, threshold, ("approvals", kind, role), ("approvals", kind, role))
-    for index in range(len(document.data.get("rules", ())) if document.is_good(("rules",)) else 0):
-        rule_place: Place = ("rules", index)
-        rule = document.data["rules"][index]
-        for role, threshold in rule.get("approvals", {}).items():
-            _check_role(document, people, role, threshold, (*rule_place, "approvals", role), (*rule_place, "approvals", role))
-        for kind, wanted in rule.get("trust", {}).items():
-            name = (*rule_place, "trust", kind)
-            _check_role(document, people, wanted["role"], wanted.get("threshold", 1), (*name, "role"), name)
+    if document.is_good(("rules",)):
+        for index, rule in enumerate(document.data.get("rules", ())):
+            _check_rule(document, people, ("rules", index), rule)
+
+
+def _check_rule(document: Document, people: Mapping[str, Person], place: Place, rule: Mapping[str, Any]) -> None:
+    for role, threshold in rule.get("approvals", {}).items():
+        _check_role(document, people, role, threshold, (*place, "approvals", role), (*place, "approvals", role))
+    for role, wanted in rule.get("opinions", {}).items():
+        name = (*place, "opinions", role, "quorum")
+        _check_role(document, people, role, wanted["quorum"], name, name)
+    for kind, wanted in rule.get("trust", {}).items():
+        name = (*place, "trust", kind)
+        _check_role(document, people, wanted["role"], wanted.get("threshold", 1), (*name, "role"), name)
 
 
 def _check_role(document: Document, people: Mapping[str, Person], role: str, threshold: int, name: Place, number: Place) -> None:
@@ -94,7 +100,7 @@ def check_responsibilities(document: Document, people: Mapping[str, Person]) -> 
 
 def _signing(document: Document) -> Iterator[tuple[Place, str, str]]:
     """Where the policy asks a role to sign, and for which step."""
-    steps = {"test-result": "verify", "opinion": "verify"}
+    steps = {"test-result": "verify"}
     sections = [((), document.data), *((("rules", index), rule) for index, rule in enumerate(document.data.get("rules", ())))]
     for place, section in sections:
         for kind, wanted in section.get("trust", {}).items():

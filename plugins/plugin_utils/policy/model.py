@@ -25,6 +25,8 @@ WAIVABLE = frozenset(
         *("communication", "verification", "rehearsal", "opinions"),
     }
 )
+# Those of them that only an emergency change may have waived: every other one can be backed out, and that was rehearsed.
+_IN_EMERGENCIES = frozenset({"backout_plan", "rehearsal"})
 CONTROLS = WAIVABLE | {
     *("rfc_schema", "rfc_state", "digest", "payload_archived", "payload_intact", "signatures", "scope", "approvals", "debts"),
 }
@@ -75,6 +77,7 @@ class Rule:
     approvals: Mapping[str, int]
     trust: Mapping[str, Trust]
     documentation: tuple[str, ...]
+    opinions: Mapping[str, Quorum]
 
     def applies(self, release: str, change: str, risk: int) -> bool:
         """Whether a change is one of them."""
@@ -124,7 +127,7 @@ class Policy:
     version it raises, counted from 1. ``responsibilities``: for each step, who has which part in it. ``rules`` and ``controls``: what the
     policy adds for some changes, and checks of its own. ``emergency``: what an emergency change owes afterwards, in so many days.
     ``opinions``: what users in each role have to think. ``verification``: what else than to have passed is asked of test results; ``None``
-    for nothing.
+    for nothing. ``more_approvals``: what rules ask on top of ``approvals``, in each role by evidence.
     """
 
     approvals: Mapping[str, int | Mapping[str, int]]
@@ -143,18 +146,33 @@ class Policy:
     communication: Communication = field(default_factory=Communication)
     opinions: Mapping[str, Quorum] = field(default_factory=dict)
     verification: Verification | None = None
+    more_approvals: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def heard(self) -> Mapping[str, Quorum]:
+        """The roles whose opinions are asked for some change, this one or another: each of them can block."""
+        asked = {role: wanted for rule in self.rules for role, wanted in rule.opinions.items()}
+        return {**asked, **self.opinions}
+
+    def signed_by(self, change: str) -> Mapping[str, int]:
+        """How many distinct people in each role have to sign their approval of a type of RFC."""
+        asked = self.approvals[change]
+        return {**(asked if isinstance(asked, Mapping) else {}), **self.more_approvals}
 
     def of(self, release: str, change: str, risk: int) -> Policy:
-        """The policy with the rules that apply to a type of release, a type of RFC and a risk; of two that say otherwise the later one."""
-        result = self
+        """The policy for a type of release, a type of RFC and a risk: with the rules that apply, of two that say otherwise the later one.
+
+        Unless it is an emergency, the waivers that are for those are left out.
+        """
+        waivers = {control: wanted for control, wanted in self.waivers.items() if change == "emergency" or control not in _IN_EMERGENCIES}
+        result = replace(self, waivers=waivers)
         for rule in self.rules:
             if rule.applies(release, change, risk):
-                asked = result.approvals[change]
-                approvals = {**(asked if isinstance(asked, Mapping) else {}), **rule.approvals} if rule.approvals else asked
                 result = replace(
                     result,
-                    approvals={**result.approvals, change: approvals},
+                    more_approvals={**result.more_approvals, **rule.approvals},
                     trust={**result.trust, **rule.trust},
+                    opinions={**result.opinions, **rule.opinions},
                     documentation={**result.documentation, release: (*result.documentation.get(release, ()), *rule.documentation)},
                 )
         return result
@@ -191,7 +209,7 @@ def load_policy(path: str | Path | None = None) -> Policy:
         trust=_trust(own.get("trust", {})),
         separate=frozenset(own.get("separate", base["separate"])),
         waivers=_trust(own.get("waivers", {})),
-        opinions={role: Quorum(**wanted) for role, wanted in own.get("opinions", {}).items()},
+        opinions=_opinions(own.get("opinions", {})),
         verification=Verification(**own["verification"]) if "verification" in own else None,
         documentation={kind: tuple(wanted) for kind, wanted in own.get("documentation", base["documentation"]).items()},
         versions=own.get("versions", base["versions"]),
@@ -276,6 +294,10 @@ def _trust(described: Mapping[str, Any]) -> dict[str, Trust]:
     return {what: Trust(**wanted) for what, wanted in described.items()}
 
 
+def _opinions(described: Mapping[str, Any]) -> dict[str, Quorum]:
+    return {role: Quorum(**wanted) for role, wanted in described.items()}
+
+
 def _responsibility(parts: Mapping[str, Any]) -> Responsibility:
     lists = {part: tuple(parts.get(part, ())) for part in ("responsible", "consulted", "informed")}
     return Responsibility(accountable=parts["accountable"], **lists)
@@ -284,7 +306,13 @@ def _responsibility(parts: Mapping[str, Any]) -> Responsibility:
 def _rule(described: Mapping[str, Any]) -> Rule:
     when = {name: frozenset(described["when"].get(name, ())) for name in ("release", "change", "risk")}
     documentation = tuple(described.get("documentation", ()))
-    return Rule(**when, approvals=described.get("approvals", {}), trust=_trust(described.get("trust", {})), documentation=documentation)
+    return Rule(
+        **when,
+        approvals=described.get("approvals", {}),
+        trust=_trust(described.get("trust", {})),
+        documentation=documentation,
+        opinions=_opinions(described.get("opinions", {})),
+    )
 
 
 def _own_control(described: Mapping[str, Any]) -> OwnControl:

@@ -17,17 +17,18 @@ if TYPE_CHECKING:
 
 
 def opinions(facts: Facts, rfc: Rfc) -> Finding:
-    asked = facts.known(facts.policy, "policy").opinions
-    if not asked:
+    policy = facts.known(facts.policy, "policy")
+    asked, heard = policy.opinions, policy.heard
+    if not heard:
         return not_applicable("the policy asks for no opinions")
     if facts.package is not None and facts.package.archived is None:
         return unknown(f"there is no archived {rfc.release} {rfc.version} to have an opinion of", "archive the release")
     judged = facts.known(facts.opinions, "evidence")
-    last = {role: latest(facts.known(judged.get(role), "evidence").counted) for role in asked}
+    last = {role: latest(facts.known(judged.get(role), "evidence").counted) for role in heard}
     blocking = sorted({f"{one.person} ({role})" for role, given in last.items() for one in given if one.statement.predicate["blocking"]})
     if blocking:
         return failed(f"blocked by {', '.join(blocking)}", "settle what they object to, and have them sign another opinion")
-    unread = [sentence for role in asked for sentence in judged[role].unread]
+    unread = [sentence for role in heard for sentence in judged[role].unread]
     if unread:
         listed = "\n".join(dict.fromkeys(unread[:REASONS]))
         return unknown(f"evidence that can't be read may be a blocking opinion\n{listed}", "restore it from a copy of the DSL")
@@ -44,7 +45,7 @@ def opinions(facts: Facts, rfc: Rfc) -> Finding:
             lacking.append(f"{said}, less than {wanted.minimum:g}")
     if lacking:
         return failed("\n".join(lacking), "have it tried by more of them, or made better, with tidegate.release.opine")
-    return passed("; ".join(given))
+    return passed("; ".join(given) or "the policy asks for no opinions of such a change, and nobody blocks it")
 
 
 def latest(counted: Iterable[Counted]) -> list[Counted]:

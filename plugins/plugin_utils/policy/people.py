@@ -7,17 +7,21 @@ from __future__ import annotations
 
 from ..rfc.model import Rfc
 from .facts import Facts
-from .findings import REASONS, Finding, failed, not_applicable, passed
-from .model import Policy, person
+from .findings import REASONS, Finding, Result, failed, not_applicable, passed, unknown
+from .model import person
 
 
 def approvals(facts: Facts, rfc: Rfc) -> Finding:
+    """Whether all approve whom the policy asks: those that the RFC names, and those that sign."""
     policy = facts.known(facts.policy, "policy")
     needed = policy.approvals[rfc.type]
-    return _named_approvals(facts, policy, rfc, needed) if isinstance(needed, int) else _signed_approvals(facts, rfc)
+    found = [_named_approvals(facts, rfc, needed)] if isinstance(needed, int) else []
+    found += [_signed_approvals(facts, rfc)] if policy.signed_by(rfc.type) else []
+    worst = next((one for result in (Result.FAIL, Result.INCONCLUSIVE) for one in found if one.result is result), None)
+    return worst or passed("; ".join(one.reason for one in found))
 
 
-def _named_approvals(facts: Facts, policy: Policy, rfc: Rfc, needed: int) -> Finding:
+def _named_approvals(facts: Facts, rfc: Rfc, needed: int) -> Finding:
     """Approvals that the RFC itself names: the change system vouches for them."""
     refused = sorted(entry.approver for entry in rfc.approvals if entry.state == "rejected")
     if refused:
@@ -25,10 +29,12 @@ def _named_approvals(facts: Facts, policy: Policy, rfc: Rfc, needed: int) -> Fin
     approved = [
         entry for entry in rfc.approvals if entry.state == "approved" and entry.decided_at is not None and entry.decided_at <= facts.now
     ]
-    own = {person(rfc.requested_by)} if {"requester", "approver"} <= policy.separate else set()
-    people = {person(entry.approver) for entry in approved} - own - {""}
+    if needed and (unclear := _builder_unknown(facts, "approver")):
+        return unclear
+    out = barred(facts, rfc)
+    people = {person(entry.approver) for entry in approved} - out.keys() - {""}
     if len(people) < needed:
-        notes = ["the requester's own does not count"] if any(person(e.approver) in own for e in approved) else []
+        notes = [f"{entry.approver}'s does not count: {out[person(entry.approver)]}" for entry in approved if person(entry.approver) in out]
         given = [entry for entry in rfc.approvals if entry.state == "approved"]
         notes += [f"{entry.approver}'s has no decided_at" for entry in given if entry.decided_at is None]
         notes += [f"{entry.approver}'s is of a time to come" for entry in given if entry.decided_at and entry.decided_at > facts.now]
@@ -48,10 +54,20 @@ def barred(facts: Facts, rfc: Rfc) -> dict[str, str]:
     return names
 
 
+def _builder_unknown(facts: Facts, other: str) -> Finding | None:
+    """Inconclusive when the policy keeps the builder apart from ``other``, and nobody knows who that is."""
+    if not {"builder", other} <= facts.known(facts.policy, "policy").separate or facts.known(facts.builders, "evidence"):
+        return None
+    reason = f"the {other} must not be who built it, and nobody whom the policy knows signed the package"
+    return unknown(reason, "have it signed: archive the same release again with the builder's key, and give that to them under people")
+
+
 def _signed_approvals(facts: Facts, rfc: Rfc) -> Finding:
     """Approvals in each role that the policy names, as evidence over the RFC, the package and the CIs."""
     facts.known(facts.scope, "scope")
     facts.known(facts.builders, "evidence")
+    if unclear := _builder_unknown(facts, "approver"):
+        return unclear
     judged = facts.known(facts.signed_approvals, "evidence")
     out = barred(facts, rfc)
     lacking, given, rejected = [], [], []
@@ -73,6 +89,10 @@ def _signed_approvals(facts: Facts, rfc: Rfc) -> Finding:
         return failed(f"rejected by {', '.join(rejected)}", "settle their objection, and have them approve")
     if lacking:
         return failed("\n".join(lacking), "have it approved by others who have the role, with tidegate.release.approve")
+    unread = [sentence for judgement in judged.values() for sentence in judgement.unread]
+    if unread:
+        listed = "\n".join(dict.fromkeys(unread[:REASONS]))
+        return unknown(f"evidence that can't be read may be a rejection\n{listed}", "restore it from a copy of the DSL")
     return passed("; ".join(given))
 
 
@@ -80,6 +100,8 @@ def duties(facts: Facts, rfc: Rfc) -> Finding:
     if not {"requester", "builder"} <= facts.known(facts.policy, "policy").separate:
         return not_applicable("the policy lets the builder request the change")
     builders = facts.known(facts.builders, "evidence")
+    if unclear := _builder_unknown(facts, "requester"):
+        return unclear
     if person(rfc.requested_by) in {person(name) for name in builders}:
         return failed(f"{rfc.requested_by} requests the change and signed the package", "have somebody else request it, or build it")
     return passed("the requester did not build it")

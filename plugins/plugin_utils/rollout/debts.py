@@ -50,6 +50,12 @@ class Debt:
         return f"{what} owes {self.duty} {'since' if self.overdue(now) else 'until'} {self.due.date().isoformat()}"
 
 
+def forget(connection: sa.Connection, rfc: str) -> None:
+    """Of a change that begins anew: drop what it was to owe for attempts that touched no host."""
+    table = schema().debt
+    connection.execute(table.delete().where(table.c.rfc == rfc))
+
+
 def incur(connection: sa.Connection, rfc: Rfc, duties: Mapping[str, int], now: datetime) -> None:
     """Note what a change will owe: each duty, so many days from ``now``. What it owes already stays as it is."""
     table = schema().debt

@@ -20,7 +20,7 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.policy.controls i
 from ansible_collections.tidegate.release.plugins.plugin_utils.policy.facts import Facts, PackageFacts
 from ansible_collections.tidegate.release.plugins.plugin_utils.policy.findings import Control, Finding, Result
 from ansible_collections.tidegate.release.plugins.plugin_utils.policy.model import Person, Policy, Trust
-from ansible_collections.tidegate.release.plugins.plugin_utils.rfc.model import Rfc
+from ansible_collections.tidegate.release.plugins.plugin_utils.rfc.model import Approval, Rfc
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.options import Rollout
 from hypothesis import given
 from hypothesis import strategies as st
@@ -75,10 +75,10 @@ def nothing(rfc: Rfc, policy: Policy) -> Facts:
 def finding(*envelopes: bytes, policy: Policy = POLICY, matter: Matter = MATTER, **changes: Any) -> Finding:
     """What the control says when these envelopes are beside the package."""
     evidence, rfc = Evidence(envelopes, ()), replace(RFC, **changes)
-    wanted = policy.approvals["normal"]
-    assert not isinstance(wanted, int)
+    wanted = policy.signed_by("normal")
     judged = {role: judge_approvals(evidence, policy, matter, role, count, NOW) for role, count in wanted.items()}
-    facts = replace(nothing(rfc, policy), signed_approvals=judged, builders=signers(evidence, policy, "package"))
+    builders = signers(evidence, policy, "package") or frozenset({"bob"})
+    facts = replace(nothing(rfc, policy), signed_approvals=judged, builders=builders)
     return CONTROLS["approvals"](facts, rfc)
 
 
@@ -158,6 +158,23 @@ def test_a_rejection_holds_until_its_author_approves() -> None:
     assert finding(decided("rita"), rejected, decided(at=EARLIER + timedelta(hours=1))).result is Result.PASS
     assert finding(decided("rita"), decided(at=EARLIER - timedelta(hours=1)), rejected).result is Result.FAIL
     assert finding(decided("rita"), decided(), rejected).result is Result.FAIL  # both in one second
+
+
+def test_what_can_not_be_read_may_be_a_rejection() -> None:
+    rejected = decided("rita", REJECTED)
+    assert finding(decided(), rejected).result is Result.FAIL
+    found = finding(decided(), rejected[:-9])
+    assert (found.result, "can't be read may be a rejection" in found.reason) == (Result.INCONCLUSIVE, True)
+
+
+def test_what_rules_ask_to_be_signed_comes_on_top_of_what_the_rfc_names() -> None:
+    policy = replace(POLICY, approvals={"normal": 2}, more_approvals={"change-manager": 1})
+    named = tuple(Approval(name, "cab", "approved", EARLIER) for name in ("nora", "otto"))
+    assert finding(decided(), policy=policy, approvals=named).result is Result.PASS
+    assert finding(decided(), policy=policy, approvals=named[:1]).result is Result.FAIL
+    assert finding(policy=policy, approvals=named).result is Result.FAIL
+    rejected = replace(named[0], state="rejected")
+    assert finding(decided(), policy=policy, approvals=(*named, rejected)).result is Result.FAIL
 
 
 def test_a_rejection_by_somebody_without_the_role_stops_nothing() -> None:

@@ -24,7 +24,7 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.opining import op
 from ansible_collections.tidegate.release.plugins.plugin_utils.policy.controls import CONTROLS
 from ansible_collections.tidegate.release.plugins.plugin_utils.policy.facts import Facts, PackageFacts
 from ansible_collections.tidegate.release.plugins.plugin_utils.policy.findings import Finding, Result
-from ansible_collections.tidegate.release.plugins.plugin_utils.policy.model import Person, Policy, Quorum
+from ansible_collections.tidegate.release.plugins.plugin_utils.policy.model import Person, Policy, Quorum, Rule
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.options import Rollout
 from ansible_collections.tidegate.release.plugins.plugin_utils.trusting import Release
 from hypothesis import given
@@ -162,6 +162,26 @@ def test_it_passes_only_with_the_last_words_of_enough_happy_people(said: list[tu
     assert (finding(*reversed(envelopes), policy=asking(tester=(quorum, minimum))).result is Result.PASS) == expected
 
 
+RULE = Rule(frozenset(["major"]), frozenset(), frozenset(), {}, {}, (), {"clerk": Quorum(1, 4)})
+
+
+def test_a_rule_asks_for_more_opinions_of_the_changes_it_is_for() -> None:
+    policy = replace(POLICY, rules=(RULE,))
+    major = policy.of("major", "normal", 3)
+    assert finding(thinks(), policy=policy.of("minor", "normal", 3)).result is Result.PASS
+    assert "0 of 1 opinions by the clerk" in finding(thinks(), policy=major).reason
+    assert finding(thinks(), thinks(role="clerk"), policy=major).result is Result.PASS
+    assert finding(thinks(), thinks(role="clerk", score=3), policy=major).result is Result.FAIL
+
+
+def test_who_is_asked_about_other_changes_can_block_this_one() -> None:
+    only = replace(POLICY, opinions={}, rules=(RULE,)).of("minor", "normal", 3)
+    assert finding(policy=only).result is Result.PASS
+    assert finding(thinks(role="clerk", score=1), policy=only).result is Result.PASS
+    found = finding(thinks(role="clerk", blocking=True), policy=only)
+    assert (found.result, found.reason) == (Result.FAIL, "blocked by carl (clerk)")
+
+
 class TestSigning:
     """What would count for nothing is not signed."""
 
@@ -185,6 +205,12 @@ class TestSigning:
         assert sorted(json.dumps(dict(one.predicate), sort_keys=True)[-2] for one in statements) == ["1", "4", "4"]
         judged = judge_opinions(collect(home, digest), POLICY, digest, "hello", "1.0", NOW + timedelta(days=3))
         assert judged["tester"].people == ("rita",)
+
+    def test_somebody_whom_only_a_rule_asks_signs(self, home: OciLayout) -> None:
+        release = Release("hello", "1.0", archive(HELLO, home).digest)
+        policy = replace(POLICY, rules=(RULE,))
+        assert opine(home, release, policy, KEYS["carl"], Opinion("clerk", 4), NOW, True)[2]
+        assert not opine(home, release, policy, KEYS["carl"], Opinion("clerk", 4), NOW, True)[2]
 
     def test_nothing_is_written_when_it_is_only_asked_what_would_be(self, home: OciLayout) -> None:
         assert self.opine(home, "rita", Opinion("", 4), write=False)[2]

@@ -218,6 +218,7 @@ def test_what_is_in_order_is_granted() -> None:
         ("approvals", {"approvals": (approval("Rita Reed"),)}),
         ("approvals", {"approvals": (approval("rita  REED "),)}),
         ("approvals", {"approvals": (approval("\uff32ita Reed"),)}),
+        ("approvals", {"approvals": (approval("RITA"),)}),  # who signed the package
         ("duties", {"builders": frozenset({"rita", "rita  REED"})}),
         ("version", {"live": {"2.0": "web1"}}),
         ("version", {"live": {"0.9": "web1", "1.0.1": "web2"}}),
@@ -230,7 +231,7 @@ def test_what_is_in_order_is_granted() -> None:
         ("communication", {"policy": replace(POLICY, communication=replace(TELLING, tell={"hold": ()}))}),
         ("responsibilities", {"assigned_to": ""}),
         ("responsibilities", {"assigned_to": "carl"}),
-        ("responsibilities", {"builders": frozenset({"carl"})}),
+        ("responsibilities", {"builders": frozenset({"dora"})}),
         ("responsibilities", {"builders": frozenset()}),
         ("debts", {"debts": (debt(START),)}),
         ("debts", {"debts": (debt(START), debt(START - timedelta(days=1), START), debt()), "type": "standard"}),
@@ -320,7 +321,7 @@ def test_an_rfc_may_be_scheduled_or_under_way(state: int) -> None:
             {"policy": None, "errors": {"policy": "policy.yml:3: wrong"}},
             {"approvals", "communication", "documentation", "duties", "freeze", "responsibilities", "version", "window", *SIGNED},
         ),
-        ({"builders": None}, {"duties", "responsibilities"}),
+        ({"builders": None}, {"approvals", "duties", "responsibilities"}),
         ({"calendars": None, "errors": {"calendars": "no such file"}}, {"window", "freeze"}),
         ({"waves": None}, {"window", "freeze"}),
         ({"overlaps": None, "errors": {"overlaps": "it is locked"}}, {"conflicts"}),
@@ -378,6 +379,14 @@ def test_distinct_people_are_counted_and_never_the_requester(needed: int, approv
     policy = Policy(approvals={"normal": needed}, rollout=Rollout())
     found = result("approvals", facts(policy=policy, approvals=approvals))
     assert (found.result is Result.PASS) == passes, found
+
+
+@pytest.mark.parametrize("name", ["approvals", "duties"])
+def test_who_must_not_be_the_builder_is_not_known_when_nobody_signed_the_package(name: str) -> None:
+    assert result(name, facts(builders=frozenset())).result is Result.INCONCLUSIVE
+    assert FACTS.policy
+    lenient = replace(FACTS.policy, separate=frozenset({"requester", "approver"}))
+    assert not result(name, facts(builders=frozenset(), policy=lenient)).blocks
 
 
 def test_a_policy_that_does_not_know_the_type_of_an_rfc_does_not_pass_it() -> None:

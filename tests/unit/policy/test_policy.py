@@ -94,6 +94,12 @@ def test_responsibilities_name_somebody_for_each_step(write: Write) -> None:
         ({"rules": [{"when": {"risk": [2]}, "approvals": {"builder": 2}}]}, "rules.0.approvals asks for 2 with the role 'builder'"),
         ({"rules": [{"when": {"risk": [2]}, "trust": {"scan": {"role": "ghost"}}}]}, "nobody has the role 'ghost'"),
         ({"rules": [{"when": {"risk": [2]}, "trust": {"package": {"role": "builder"}}}]}, "package is not a key of rules.0.trust"),
+        ({"rules": [{"when": {"risk": [2]}, "trust": {"opinion": {"role": "builder"}}}]}, "opinion is not a key of rules.0.trust"),
+        ({"rules": [{"when": {"risk": [2]}, "opinions": {"ghost": {"quorum": 1, "minimum": 3}}}]}, "nobody has the role 'ghost'"),
+        (
+            {"rules": [{"when": {"risk": [2]}, "opinions": {"builder": {"quorum": 2, "minimum": 3}}}]},
+            "rules.0.opinions.builder asks for 2 with the role 'builder'",
+        ),
         ({"controls": [{"name": "scope", "that": "true", "reason": "x"}]}, "there is a control scope already"),
         ({"controls": [{"name": "own", "that": "true", "reason": "x"}] * 2}, "there is a control own already"),
         ({"controls": [{"name": "Own!", "that": "true", "reason": "x"}]}, "controls.0.name is 'Own!'"),
@@ -116,12 +122,28 @@ def test_rules_add_to_what_is_asked_of_the_changes_they_are_for(write: Write) ->
     policy = load_policy(write("policy", people=PEOPLE, approvals=..., rules=rules, waivers={"own": {"role": "builder"}}, controls=[OWN]))
     assert policy.of("minor", "normal", 4) == policy
     risky = policy.of("minor", "standard", 3)
-    assert (risky.documentation, risky.approvals, risky.trust) == ({"minor": ("*operations*",)}, policy.approvals, {})
+    assert (risky.documentation, risky.signed_by("standard"), risky.trust) == ({"minor": ("*operations*",)}, {}, {})
     major = policy.of("major", "normal", 2)
-    assert major.approvals == {**policy.approvals, "normal": {"builder": 1}}
+    assert (major.approvals, major.signed_by("normal")) == (policy.approvals, {"builder": 1})
     assert major.trust == {"scan": Trust("builder")}
     assert policy.of("major", "emergency", 2).trust == {}
     assert policy.controls == (OwnControl("own", ("rfc.risk > 2",), "too risky", ""),)
+
+
+def test_only_an_emergency_waives_its_back_out(write: Write) -> None:
+    waivers = {control: {"role": "builder"} for control in ("backout_plan", "rehearsal", "freeze")}
+    policy = load_policy(write("policy", people=PEOPLE, waivers=waivers))
+    assert policy.of("minor", "normal", 3).waivers.keys() == policy.of("emergency", "standard", 3).waivers.keys() == {"freeze"}
+    assert policy.of("minor", "emergency", 3).waivers == policy.waivers
+
+
+def test_a_rule_s_approvals_come_on_top_of_those_that_are_asked_anyway(write: Write) -> None:
+    rules = [{"when": {"risk": [2]}, "approvals": {"release-manager": 1}}]
+    policy = load_policy(write("policy", people=PEOPLE, approvals={"normal": {"builder": 1}}, rules=rules))
+    assert policy.of("minor", "normal", 3).signed_by("normal") == {"builder": 1}
+    assert policy.of("minor", "normal", 2).signed_by("normal") == {"builder": 1, "release-manager": 1}
+    policy = policy.of("minor", "emergency", 2)
+    assert (policy.approvals["emergency"], policy.signed_by("emergency")) == (1, {"release-manager": 1})
 
 
 OWN = {"name": "own", "that": "rfc.risk > 2", "reason": "too risky"}
