@@ -134,7 +134,7 @@ def verify(subject: Subject, place: Place, live: Mapping[str, Mapping[str, Any]]
     like = parity.compare(Miniature(subject.plan.hosts, (*subject.plan.lacking, *scene.lacking)), live, scene.facts())
     said = outcome.predicate(
         tests,
-        rehearsed(scene, tests.last),
+        rehearsed(scene, tests.passed_at),
         like,
         ended=played.ended,
         digest=release.digest,

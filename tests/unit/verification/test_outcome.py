@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from itertools import permutations
 from typing import Any
 
 import pytest
@@ -23,7 +24,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 DIGEST, OTHER = "sha256:" + "a" * 64, "sha256:" + "b" * 64
-TESTS = Results(passed=("one",), last=(2.0,))
+TESTS = Results(passed=("one",), passed_at=(2.0,))
 REHEARSAL = Rehearsal(DIGEST, deployed=True, backed_out=True, tests=1, former=("",))
 
 
@@ -95,10 +96,14 @@ def test_what_was_skipped_is_no_pass() -> None:
     assert (found["result"], found["warnedTests"]) == ("WARNED", ["two"])
 
 
-def test_tests_are_read_as_they_ended_the_last_time_they_did_not_fail() -> None:
+def test_of_two_runs_of_a_test_the_worse_one_counts() -> None:
     first = (START, a_test("one"), a_test("two", "failed"), FINISH)
     found = read_tests(lines(*first, START, a_test("one"), a_test("two"), a_test("x", "skipped"), FINISH))
-    assert found == Results(passed=("one",), failed=("two",), skipped=("x",), details={"two": "because"}, last=(5.0,))
+    assert found == Results(passed=("one",), failed=("two",), skipped=("x",), details={"two": "because"}, passed_at=(1.0, 5.0, 6.0))
+    for outcomes in permutations(["passed", "skipped", "failed", "unheard of"], 2):
+        found = read_tests(lines(START, *(a_test("one", outcome) for outcome in outcomes), FINISH))
+        assert found.passed == ()
+        assert bool(found.failed) == (set(outcomes) != {"passed", "skipped"})
 
 
 @pytest.mark.parametrize(
