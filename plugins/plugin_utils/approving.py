@@ -75,12 +75,12 @@ def ask(rfc_path: str, dsl: str, cmdb_url: str, policy_path: str | None) -> Ques
     return Question(rfc, policy, matter_of(rfc, cis), home)
 
 
-def signer_name(policy: Policy, signer: Signer) -> str:
-    """Whose key it is; raises :class:`TidegateError` when it is nobody's, or revoked."""
+def signer_name(policy: Policy, signer: Signer, now: datetime) -> str:
+    """Whose key it is; raises :class:`TidegateError` when it is nobody's, or revoked by ``now``."""
     for name, described in policy.people.items():
         for key in described.keys:
             if key.id == signer.public_key.keyid:
-                if key.revoked is not None:
+                if key.revoked is not None and key.revoked <= now:
                     raise TidegateError(f"the policy says that this key of {name} is revoked; sign with another")
                 return name
     raise TidegateError("the policy gives this key to nobody, so what it signs counts for nothing; enter its owner and it under people")
@@ -97,7 +97,7 @@ class Word:
 
 def decide(question: Question, signer: Signer, word: Word, now: datetime, write: bool) -> tuple[str, str, bool]:
     """Sign a decision, unless it is this person's last word already; return who decided, in which role, and whether that is new."""
-    name = signer_name(question.policy, signer)
+    name = signer_name(question.policy, signer, now)
     role, decision = question.role_of(name, word.role), word.decision
     rfc = question.rfc
     evidence = collect(question.home, rfc.digest)
@@ -130,7 +130,7 @@ def waive(question: Question, signer: Signer, waived: Waived, now: datetime, wri
     Raises :class:`TidegateError` when it would count for nothing.
     """
     policy, rfc, expires = question.policy, question.rfc, waived.expires
-    name = signer_name(policy, signer)
+    name = signer_name(policy, signer, now)
     wanted = policy.waivers.get(waived.control)
     if wanted is None:
         can = ", ".join(sorted(policy.waivers)) or "none"
