@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
@@ -13,10 +14,10 @@ from .documents import parse_time
 from .dsl.home import Home, open_library
 from .dsl.package import load_package
 from .errors import ConflictError, NotFoundError, TidegateError
-from .evidence.approval import APPROVED, Matter
+from .evidence.approval import APPROVED, REJECTED, Matter
 from .evidence.envelope import sign
 from .evidence.store import Evidence, attach, collect
-from .evidence.trust import judge_approvals, judge_waiver, signers
+from .evidence.trust import Counted, judge_approvals, judge_waiver, signers
 from .evidence.waiver import waiver_statement
 from .gathering import matter_of, select
 from .policy.facts import Facts
@@ -37,9 +38,12 @@ class Question:
     matter: Matter
     home: Home
 
-    def role_of(self, name: str, role: str | None) -> str:
-        """The role in which ``name`` decides, the given one or the only one; raises :class:`TidegateError` when there is none."""
-        asked = self.policy.signed_by(self.rfc.type)
+    def role_of(self, name: str, role: str | None, rejecting: Collection[str]) -> str:
+        """The role in which ``name`` decides, the given one or the only one; raises :class:`TidegateError` when there is none.
+
+        A role in which they are ``rejecting`` is one, whoever else decides on this type of RFC.
+        """
+        asked = {*self.policy.signed_by(self.rfc.type), *rejecting}
         if not asked:
             raise TidegateError(
                 f"the policy takes the approvals of {self.rfc.type} RFCs from the RFC itself; let approvals.{self.rfc.type} name roles, "
@@ -52,6 +56,11 @@ class Question:
             has = f"of those {name} has {', '.join(held)}" if held else f"{name} has none of them"
             raise TidegateError(f"{self.rfc.type} RFCs are decided on by {', '.join(sorted(asked))}, and {has}; let others decide")
         return role
+
+    def words(self, name: str, role: str, evidence: Evidence, now: datetime) -> list[Counted]:
+        """What ``name`` has decided in a role, in order, as far as it counts."""
+        judgement = judge_approvals(evidence, self.policy, self.matter, role, 1, now)
+        return sorted((one for one in judgement.counted if one.person == name), key=lambda one: one.signed_at)
 
     def bar(self, name: str, evidence: Evidence, now: datetime) -> str:
         """What keeps ``name`` from approving and waiving, as the controls see it; empty when nothing does."""
@@ -98,14 +107,15 @@ class Word:
 def decide(question: Question, signer: Signer, word: Word, now: datetime, write: bool) -> tuple[str, str, bool]:
     """Sign a decision, unless it is this person's last word already; return who decided, in which role, and whether that is new."""
     name = signer_name(question.policy, signer, now)
-    role, decision = question.role_of(name, word.role), word.decision
-    rfc = question.rfc
+    rfc, decision = question.rfc, word.decision
     evidence = collect(question.home, rfc.digest)
+    words = {role: question.words(name, role, evidence, now) for role in question.policy.deciders}
+    rejecting = {role for role, said in words.items() if said and said[-1].statement.predicate.get("decision") == REJECTED}
+    role = question.role_of(name, word.role, rejecting)
+    own = words[role]
     bar = question.bar(name, evidence, now)
-    if decision == APPROVED and bar:
+    if decision == APPROVED and bar and role not in rejecting:
         raise TidegateError(f"{name} is {bar} and can't approve {rfc.number}; let somebody else decide who has the role {role}")
-    judgement = judge_approvals(evidence, question.policy, question.matter, role, 1, now)
-    own = sorted((one for one in judgement.counted if one.person == name), key=lambda one: one.signed_at)
     if own and own[-1].statement.predicate.get("decision") == decision:
         return name, role, False
     if own and own[-1].signed_at.replace(microsecond=0) == now.replace(microsecond=0):
