@@ -62,7 +62,7 @@ class Question:
         judgement = judge_approvals(evidence, self.policy, self.matter, role, 1, now)
         return sorted((one for one in judgement.counted if one.person == name), key=lambda one: one.signed_at)
 
-    def bar(self, name: str, evidence: Evidence, now: datetime) -> str:
+    def barrier(self, name: str, evidence: Evidence, now: datetime) -> str:
         """What keeps ``name`` from approving and waiving, as the controls see it; empty when nothing does."""
         facts = Facts(now=now, rfc=self.rfc, policy=self.policy, builders=signers(evidence, self.policy, "package"))
         return barred(facts, self.rfc).get(person(name), "")
@@ -113,9 +113,9 @@ def decide(question: Question, signer: Signer, word: Word, now: datetime, write:
     rejecting = {role for role, said in words.items() if said and said[-1].statement.predicate.get("decision") == REJECTED}
     role = question.role_of(name, word.role, rejecting)
     own = words[role]
-    bar = question.bar(name, evidence, now)
-    if decision == APPROVED and bar and role not in rejecting:
-        raise TidegateError(f"{name} is {bar} and can't approve {rfc.number}; let somebody else decide who has the role {role}")
+    barrier = question.barrier(name, evidence, now)
+    if decision == APPROVED and barrier and role not in rejecting:
+        raise TidegateError(f"{name} is {barrier} and can't approve {rfc.number}; let somebody else decide who has the role {role}")
     if own and own[-1].statement.predicate.get("decision") == decision:
         return name, role, False
     if own and own[-1].signed_at.replace(microsecond=0) == now.replace(microsecond=0):
@@ -149,8 +149,8 @@ def waive(question: Question, signer: Signer, waived: Waived, now: datetime, wri
     if wanted.role not in policy.people[name].roles:
         raise TidegateError(f"{waived.control} is waived by people with the role {wanted.role}, which is not {name}'s; let others decide")
     evidence = collect(question.home, rfc.digest)
-    if bar := question.bar(name, evidence, now):
-        raise TidegateError(f"{name} is {bar} and can't waive anything in {rfc.number}; let another {wanted.role} decide")
+    if barrier := question.barrier(name, evidence, now):
+        raise TidegateError(f"{name} is {barrier} and can't waive anything in {rfc.number}; let another {wanted.role} decide")
     if expires <= now:
         raise TidegateError(f"a waiver until {expires.isoformat()} has expired already; give a time to come")
     if not waived.reason.strip():
