@@ -49,7 +49,7 @@ class ActionModule(TidegateAction):
         release, plan = subject.release, subject.plan
         key = optional_home(options, "key")
         signer = load_signer(key, secret(options, "key_passphrase")) if key else None
-        person = check_signer(subject.policy, signer) if signer else ""
+        person = check_signer(subject.policy, signer, utc_now()) if signer else ""
         doubles = {double: host.name for double, host in plan.hosts.items()}
         result: dict[str, Any] = {
             "changed": False,

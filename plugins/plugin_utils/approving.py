@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
@@ -13,10 +14,10 @@ from .documents import parse_time
 from .dsl.home import Home, open_library
 from .dsl.package import load_package
 from .errors import ConflictError, NotFoundError, TidegateError
-from .evidence.approval import APPROVED, Matter
+from .evidence.approval import APPROVED, REJECTED, Matter
 from .evidence.envelope import sign
 from .evidence.store import Evidence, attach, collect
-from .evidence.trust import judge_approvals, judge_waiver, signers
+from .evidence.trust import Counted, judge_approvals, judge_waiver, signers
 from .evidence.waiver import waiver_statement
 from .gathering import matter_of, select
 from .policy.facts import Facts
@@ -37,9 +38,12 @@ class Question:
     matter: Matter
     home: Home
 
-    def role_of(self, name: str, role: str | None) -> str:
-        """The role in which ``name`` decides, the given one or the only one; raises :class:`TidegateError` when there is none."""
-        asked = self.policy.signed_by(self.rfc.type)
+    def role_of(self, name: str, role: str | None, rejecting: Collection[str]) -> str:
+        """The role in which ``name`` decides, the given one or the only one; raises :class:`TidegateError` when there is none.
+
+        A role in which they are ``rejecting`` is one, whoever else decides on this type of RFC.
+        """
+        asked = {*self.policy.signed_by(self.rfc.type), *rejecting}
         if not asked:
             raise TidegateError(
                 f"the policy takes the approvals of {self.rfc.type} RFCs from the RFC itself; let approvals.{self.rfc.type} name roles, "
@@ -53,7 +57,12 @@ class Question:
             raise TidegateError(f"{self.rfc.type} RFCs are decided on by {', '.join(sorted(asked))}, and {has}; let others decide")
         return role
 
-    def bar(self, name: str, evidence: Evidence, now: datetime) -> str:
+    def words(self, name: str, role: str, evidence: Evidence, now: datetime) -> list[Counted]:
+        """What ``name`` has decided in a role, in order, as far as it counts."""
+        judgement = judge_approvals(evidence, self.policy, self.matter, role, 1, now)
+        return sorted((one for one in judgement.counted if one.person == name), key=lambda one: one.signed_at)
+
+    def barrier(self, name: str, evidence: Evidence, now: datetime) -> str:
         """What keeps ``name`` from approving and waiving, as the controls see it; empty when nothing does."""
         facts = Facts(now=now, rfc=self.rfc, policy=self.policy, builders=signers(evidence, self.policy, "package"))
         return barred(facts, self.rfc).get(person(name), "")
@@ -75,12 +84,12 @@ def ask(rfc_path: str, dsl: str, cmdb_url: str, policy_path: str | None) -> Ques
     return Question(rfc, policy, matter_of(rfc, cis), home)
 
 
-def signer_name(policy: Policy, signer: Signer) -> str:
-    """Whose key it is; raises :class:`TidegateError` when it is nobody's, or revoked."""
+def signer_name(policy: Policy, signer: Signer, now: datetime) -> str:
+    """Whose key it is; raises :class:`TidegateError` when it is nobody's, or revoked by ``now``."""
     for name, described in policy.people.items():
         for key in described.keys:
             if key.id == signer.public_key.keyid:
-                if key.revoked is not None:
+                if key.revoked is not None and key.revoked <= now:
                     raise TidegateError(f"the policy says that this key of {name} is revoked; sign with another")
                 return name
     raise TidegateError("the policy gives this key to nobody, so what it signs counts for nothing; enter its owner and it under people")
@@ -97,15 +106,16 @@ class Word:
 
 def decide(question: Question, signer: Signer, word: Word, now: datetime, write: bool) -> tuple[str, str, bool]:
     """Sign a decision, unless it is this person's last word already; return who decided, in which role, and whether that is new."""
-    name = signer_name(question.policy, signer)
-    role, decision = question.role_of(name, word.role), word.decision
-    rfc = question.rfc
+    name = signer_name(question.policy, signer, now)
+    rfc, decision = question.rfc, word.decision
     evidence = collect(question.home, rfc.digest)
-    bar = question.bar(name, evidence, now)
-    if decision == APPROVED and bar:
-        raise TidegateError(f"{name} is {bar} and can't approve {rfc.number}; let somebody else decide who has the role {role}")
-    judgement = judge_approvals(evidence, question.policy, question.matter, role, 1, now)
-    own = sorted((one for one in judgement.counted if one.person == name), key=lambda one: one.signed_at)
+    words = {role: question.words(name, role, evidence, now) for role in question.policy.deciders}
+    rejecting = {role for role, said in words.items() if said and said[-1].statement.predicate.get("decision") == REJECTED}
+    role = question.role_of(name, word.role, rejecting)
+    own = words[role]
+    barrier = question.barrier(name, evidence, now)
+    if decision == APPROVED and barrier and role not in rejecting:
+        raise TidegateError(f"{name} is {barrier} and can't approve {rfc.number}; let somebody else decide who has the role {role}")
     if own and own[-1].statement.predicate.get("decision") == decision:
         return name, role, False
     if own and own[-1].signed_at.replace(microsecond=0) == now.replace(microsecond=0):
@@ -130,7 +140,7 @@ def waive(question: Question, signer: Signer, waived: Waived, now: datetime, wri
     Raises :class:`TidegateError` when it would count for nothing.
     """
     policy, rfc, expires = question.policy, question.rfc, waived.expires
-    name = signer_name(policy, signer)
+    name = signer_name(policy, signer, now)
     wanted = policy.waivers.get(waived.control)
     if wanted is None:
         can = ", ".join(sorted(policy.waivers)) or "none"
@@ -139,8 +149,8 @@ def waive(question: Question, signer: Signer, waived: Waived, now: datetime, wri
     if wanted.role not in policy.people[name].roles:
         raise TidegateError(f"{waived.control} is waived by people with the role {wanted.role}, which is not {name}'s; let others decide")
     evidence = collect(question.home, rfc.digest)
-    if bar := question.bar(name, evidence, now):
-        raise TidegateError(f"{name} is {bar} and can't waive anything in {rfc.number}; let another {wanted.role} decide")
+    if barrier := question.barrier(name, evidence, now):
+        raise TidegateError(f"{name} is {barrier} and can't waive anything in {rfc.number}; let another {wanted.role} decide")
     if expires <= now:
         raise TidegateError(f"a waiver until {expires.isoformat()} has expired already; give a time to come")
     if not waived.reason.strip():

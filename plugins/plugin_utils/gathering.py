@@ -178,11 +178,10 @@ def judge_all(dsl: str, policy: Policy, rfc: Rfc, digest: str, cis: Iterable[Map
         return Said({}, {}, frozenset(), {}, {})
     evidence = collect(open_library(dsl).repository(rfc.release), digest)
     matter = None if cis is None else matter_of(rfc, cis)
+    asked = policy.signed_by(rfc.type)
     return Said(
         {kind: judge(evidence, policy, kind, digest, rfc.release, rfc.version, now) for kind in policy.trust},
-        {role: judge_approvals(evidence, policy, matter, role, count, now) for role, count in policy.signed_by(rfc.type).items()}
-        if matter
-        else None,
+        {role: judge_approvals(evidence, policy, matter, role, asked.get(role, 1), now) for role in policy.deciders} if matter else None,
         signers(evidence, policy, "package"),
         {control: judge_waiver(evidence, policy, matter, control, now) for control in policy.waivers} if matter else {},
         judge_opinions(evidence, policy, digest, rfc.release, rfc.version, now),

@@ -31,8 +31,8 @@ def opine(
 
     Its role may be empty when it can only be one. Raises :class:`TidegateError` when it would count for nothing.
     """
-    name = signer_name(policy, signer)
-    if opinion.score not in SCORES:
+    name = signer_name(policy, signer, now)
+    if isinstance(opinion.score, bool) or opinion.score not in SCORES:
         raise TidegateError(f"the score is {opinion.score}; give a whole number from {SCORES[0]} to {SCORES[-1]}")
     opinion = replace(opinion, role=_role(policy, name, opinion.role))
     statement = opinion.statement(release.name, release.version, release.digest)

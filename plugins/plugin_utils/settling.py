@@ -61,7 +61,7 @@ def settle_debt(
         raise ConflictError(f"{debt.rfc} has not changed a host yet, and {debt.duty} is owed afterwards; settle it then")
     if policy.people and signer is None:
         raise TidegateError(f"the policy names people, so {debt.duty} is settled with a signature; give the key of one of them")
-    actor = signer_name(policy, signer) if signer is not None and policy.people else f"{getpass.getuser()}@{socket.gethostname()}"
+    actor = signer_name(policy, signer, now) if signer is not None and policy.people else f"{getpass.getuser()}@{socket.gethostname()}"
     if signer is not None:
         said = {"rfc": debt.rfc, "duty": debt.duty, "note": settlement.note}
         ensure(home, Statement(purl(debt.release, debt.version), debt.digest, SETTLEMENT, said), signer, now, write)

@@ -86,9 +86,9 @@ def prepare(asked: Asked, dsl: str, cmdb_url: str, policy_path: str | None, limi
     return Subject(release, plan, model(plan, {str(ci["name"]): ci for ci in cis}, around, relations), policy)
 
 
-def check_signer(policy: Policy, signer: Signer) -> str:
+def check_signer(policy: Policy, signer: Signer, now: datetime) -> str:
     """Who verifies; raises :class:`TidegateError` before anything is run when their test result would count for nothing."""
-    name = signer_name(policy, signer)
+    name = signer_name(policy, signer, now)
     asked = (policy.trust, *(rule.trust for rule in policy.rules))
     roles = {trust["test-result"].role for trust in asked if "test-result" in trust}
     if not roles:

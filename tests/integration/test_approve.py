@@ -124,6 +124,11 @@ def test_one_rejection_stops_it_until_it_is_taken_back(office: Office) -> None:
     stopped = office.play("tidegate.release.clear")
     assert stopped.startswith("2 ")
     assert "rejected by rita (change-manager)" in stopped
+    office.edit(type="emergency")  # on which others decide, and she can still take it back
+    assert "rejected by rita (change-manager)" in office.play("tidegate.release.clear")
+    assert "the policy takes the approvals of emergency RFCs from the RFC itself" in office.approve("carl")
+    assert office.approve("rita").startswith("0 ")
+    assert "rejected by" not in office.play("tidegate.release.clear")
 
 
 @pytest.mark.parametrize(
@@ -206,7 +211,11 @@ def test_who_built_it_signs_no_approval_or_waiver_that_would_not_count(office: O
         "tidegate.release.waive", tidegate_key=office.path / "carl.pem", **waiver
     )
     assert office.approve("carl", tidegate_decision="rejected").startswith("0 ")
+    assert "rejected by carl (change-manager)" in office.play("tidegate.release.clear")
+    assert office.approve("carl").startswith("0 ")  # which takes that back, and no more
+    assert "0 of 1 approvals by the change-manager" in office.play("tidegate.release.clear")
     assert office.approve("rita").startswith("0 ")  # whom nothing keeps from it here, though she is the requester
+    assert "approvals by the change-manager" not in office.play("tidegate.release.clear")  # only the service-owner's is lacking
 
 
 def test_a_rule_s_approval_is_given_by_who_has_its_role(office: Office) -> None:

@@ -14,6 +14,7 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb import upgra
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.schema import schema
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import Cmdb
 from ansible_collections.tidegate.release.plugins.plugin_utils.errors import ConflictError, StateError
+from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.debts import debts, settle
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.gate import GateDecision
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.holder import Holder
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.journal import Journal
@@ -159,6 +160,20 @@ def test_one_host_that_lags_behind_keeps_what_it_needs(cmdb: Cmdb) -> None:
     assert "can still be backed out" in why_not(cmdb, "1.0")
     assert "installed on web2" in why_not(cmdb, "2.0")
     assert "can still be backed out" in why_not(cmdb, "3.0")
+
+
+def test_a_release_that_an_emergency_still_owes_something_for_is_not_purged(cmdb: Cmdb) -> None:
+    """What settles it is signed beside the package."""
+    deploy(cmdb, "1.0", None)
+    deploy(cmdb, "2.0", "1.0")
+    deploy(cmdb, "3.0", "2.0")
+    what = {"release": "hello", "version": "1.0", "digest": digest("1.0"), "incurred": NOW, "due": NOW}
+    with cmdb.begin() as connection:
+        connection.execute(sa.insert(schema().debt), what | {"rfc": "CHG-1.0", "duty": "review"})
+    assert why_not(cmdb, "1.0") == "hello 1.0 was not purged: CHG-1.0 owes review for it, which is settled with a signature beside it"
+    (debt,) = debts(cmdb)
+    settle(cmdb, debt, "done", "rita", NOW)
+    assert why_not(cmdb, "1.0") == ""
 
 
 def test_the_last_stable_version_is_not_purged_even_when_no_host_is_left(cmdb: Cmdb) -> None:

@@ -76,7 +76,7 @@ class Facts:
 
     ``policy`` is the policy with the rules that apply to this change. ``scope`` names the CIs that the RFC's scope selects now.
     ``evidence``: the judgement of each kind of evidence that the policy's ``trust`` asks for. ``signed_approvals``: that of each role whose
-    signed approval the policy asks for, for this type of RFC. ``builders``: the people of the policy who signed the package.
+    signed approval the policy asks for, for this RFC or another. ``builders``: the people of the policy who signed the package.
     ``waivers``: the judgement of each control that the policy lets people waive. ``live``: each version of the release that a CI of the
     scope has, with the name of such a CI. ``own``: what the policy's own controls come to, by name. ``debts``: what earlier emergency
     changes of the release owe, settled or not. ``calendars``: the windows and freezes that matter. ``waves``: the sites of each wave that

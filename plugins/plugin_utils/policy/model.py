@@ -154,6 +154,12 @@ class Policy:
         asked = {role: wanted for rule in self.rules for role, wanted in rule.opinions.items()}
         return {**asked, **self.opinions}
 
+    @property
+    def deciders(self) -> frozenset[str]:
+        """The roles that sign approvals of some change, this one or another: each of them can reject."""
+        asked = (*self.approvals.values(), *(rule.approvals for rule in self.rules), self.more_approvals)
+        return frozenset(role for roles in asked if isinstance(roles, Mapping) for role in roles)
+
     def signed_by(self, change: str) -> Mapping[str, int]:
         """How many distinct people in each role have to sign their approval of a type of RFC."""
         asked = self.approvals[change]

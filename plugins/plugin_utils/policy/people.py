@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from ..rfc.model import Rfc
 from .facts import Facts
 from .findings import REASONS, Finding, Result, failed, not_applicable, passed, unknown
@@ -16,9 +18,11 @@ def approvals(facts: Facts, rfc: Rfc) -> Finding:
     policy = facts.known(facts.policy, "policy")
     needed = policy.approvals[rfc.type]
     found = [_named_approvals(facts, rfc, needed)] if isinstance(needed, int) else []
-    found += [_signed_approvals(facts, rfc)] if policy.signed_by(rfc.type) else []
-    worst = next((one for result in (Result.FAIL, Result.INCONCLUSIVE) for one in found if one.result is result), None)
-    return worst or passed("; ".join(one.reason for one in found))
+    found += [_signed_approvals(facts, rfc, policy.signed_by(rfc.type))] if policy.deciders else []
+    for result in (Result.FAIL, Result.INCONCLUSIVE):
+        if bad := [one for one in found if one.result is result]:
+            return Finding(result, "\n".join(one.reason for one in bad), "; ".join(one.remedy for one in bad))
+    return passed("; ".join(one.reason for one in found))
 
 
 def _named_approvals(facts: Facts, rfc: Rfc, needed: int) -> Finding:
@@ -62,20 +66,24 @@ def _builder_unknown(facts: Facts, other: str) -> Finding | None:
     return unknown(reason, "have it signed: archive the same release again with the builder's key, and give that to them under people")
 
 
-def _signed_approvals(facts: Facts, rfc: Rfc) -> Finding:
-    """Approvals in each role that the policy names, as evidence over the RFC, the package and the CIs."""
+def _signed_approvals(facts: Facts, rfc: Rfc, asked: Mapping[str, int]) -> Finding:
+    """Approvals in each role that is asked, as evidence over the RFC, the package and the CIs; and rejections in each that ever decides."""
     facts.known(facts.scope, "scope")
     facts.known(facts.builders, "evidence")
-    if unclear := _builder_unknown(facts, "approver"):
+    if asked and (unclear := _builder_unknown(facts, "approver")):
         return unclear
     judged = facts.known(facts.signed_approvals, "evidence")
+    for role in asked:
+        facts.known(judged.get(role), "evidence")
     out = barred(facts, rfc)
     lacking, given, rejected = [], [], []
-    for role, judgement in judged.items():
+    for role, judgement in sorted(judged.items()):
         # The last word of each person counts; of two at the same moment, the rejection.
         words = sorted(judgement.counted, key=lambda one: (one.signed_at, one.statement.predicate.get("decision") == "rejected"))
         last = {one.person: one.statement.predicate.get("decision") for one in words}
         rejected += [f"{name} ({role})" for name, decision in sorted(last.items()) if decision == "rejected"]
+        if role not in asked:
+            continue
         approved = [name for name, decision in sorted(last.items()) if decision == "approved"]
         counted = [name for name in approved if person(name) not in out]
         wanted = judgement.wanted.threshold if judgement.wanted else 1
@@ -93,7 +101,7 @@ def _signed_approvals(facts: Facts, rfc: Rfc) -> Finding:
     if unread:
         listed = "\n".join(dict.fromkeys(unread[:REASONS]))
         return unknown(f"evidence that can't be read may be a rejection\n{listed}", "restore it from a copy of the DSL")
-    return passed("; ".join(given))
+    return passed("; ".join(given) or "rejected by nobody")
 
 
 def duties(facts: Facts, rfc: Rfc) -> Finding:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..cmdb.schema import schema
 from ..errors import ConflictError, StateError
+from .debts import debts
 from .states import OPEN, DeploymentState
 
 with contextlib.suppress(ImportError):
@@ -112,7 +113,11 @@ def condemn(cmdb: Cmdb, change: Change, write: bool) -> None:
         before = status(cmdb, change.name, change.version, now)
         if before is None:
             raise StateError(f"{change.name} {change.version} is not retired; retire it first, so that nobody starts to use it")
-        needed = list(_needed(now, change))
+        owed = [debt for debt in debts(cmdb, now) if debt.digest == change.digest and debt.settled is None]
+        needed = [
+            *_needed(now, change),
+            *(f"{debt.rfc} owes {debt.duty} for it, which is settled with a signature beside it" for debt in owed),
+        ]
         if needed:
             raise ConflictError(f"{change.name} {change.version} was not purged: " + "; ".join(needed))
         if write and before.state is not ReleaseState.PURGED:

@@ -76,7 +76,7 @@ def finding(*envelopes: bytes, policy: Policy = POLICY, matter: Matter = MATTER,
     """What the control says when these envelopes are beside the package."""
     evidence, rfc = Evidence(envelopes, ()), replace(RFC, **changes)
     wanted = policy.signed_by("normal")
-    judged = {role: judge_approvals(evidence, policy, matter, role, count, NOW) for role, count in wanted.items()}
+    judged = {role: judge_approvals(evidence, policy, matter, role, wanted.get(role, 1), NOW) for role in policy.deciders}
     builders = signers(evidence, policy, "package") or frozenset({"bob"})
     facts = replace(nothing(rfc, policy), signed_approvals=judged, builders=builders)
     return CONTROLS["approvals"](facts, rfc)
@@ -175,6 +175,18 @@ def test_what_rules_ask_to_be_signed_comes_on_top_of_what_the_rfc_names() -> Non
     assert finding(policy=policy, approvals=named).result is Result.FAIL
     rejected = replace(named[0], state="rejected")
     assert finding(decided(), policy=policy, approvals=(*named, rejected)).result is Result.FAIL
+
+
+@pytest.mark.parametrize("emergency", [1, {"service-owner": 1}])
+def test_a_rejection_holds_when_the_rfc_becomes_one_that_others_decide_on(emergency: Any) -> None:
+    policy = replace(POLICY, approvals={"normal": emergency, "emergency": {"change-manager": 2}})
+    named = (Approval("nora", "cab", "approved", EARLIER),)
+    approved, rejected = decided("dora", role="service-owner"), decided("rita", REJECTED)
+    assert finding(approved, policy=policy, approvals=named).result is Result.PASS
+    found = finding(approved, rejected, policy=policy, approvals=named)
+    assert (found.result, found.reason) == (Result.FAIL, "rejected by rita (change-manager)")
+    taken_back = decided("rita", at=EARLIER + timedelta(hours=1))
+    assert finding(approved, rejected, taken_back, policy=policy, approvals=named).result is Result.PASS
 
 
 def test_a_rejection_by_somebody_without_the_role_stops_nothing() -> None:

@@ -212,6 +212,13 @@ class TestSigning:
         assert opine(home, release, policy, KEYS["carl"], Opinion("clerk", 4), NOW, True)[2]
         assert not opine(home, release, policy, KEYS["carl"], Opinion("clerk", 4), NOW, True)[2]
 
+    def test_a_key_signs_until_it_is_revoked(self, home: OciLayout) -> None:
+        release = Release("hello", "1.0", archive(HELLO, home).digest)
+        policy = replace(POLICY, people={"carl": Person(PEOPLE["carl"].roles, (public("carl", NOW),))})
+        assert opine(home, release, policy, KEYS["carl"], Opinion("", 4), NOW - timedelta(seconds=1), True)[2]
+        with pytest.raises(TidegateError, match="this key of carl is revoked; sign with another"):
+            opine(home, release, policy, KEYS["carl"], Opinion("", 5), NOW, True)
+
     def test_nothing_is_written_when_it_is_only_asked_what_would_be(self, home: OciLayout) -> None:
         assert self.opine(home, "rita", Opinion("", 4), write=False)[2]
         assert len(collect(home, archive(HELLO, home).digest)) == 0
@@ -223,6 +230,7 @@ class TestSigning:
             ("carl", Opinion("clerk", 4), "of those carl has tester"),
             ("mallory", Opinion("", 4), "the policy gives this key to nobody"),
             ("rita", Opinion("", 6), "the score is 6; give a whole number from 1 to 5"),
+            ("rita", Opinion("", True, blocking=True), "the score is True; give a whole number from 1 to 5"),
         ],
     )
     def test_what_would_count_for_nothing_is_refused(self, home: OciLayout, name: str, opinion: Opinion, sentence: str) -> None:

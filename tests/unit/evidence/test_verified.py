@@ -217,9 +217,9 @@ def test_a_policy_that_asks_for_verification_says_who_verifies(write: Write) -> 
     assert policy.verification == Verification(70, True)
     rule = {"when": {"release": ["major"]}, "trust": {"test-result": {"role": "tester"}}}
     by_rule = load_policy(write("policy", people=people, rules=[rule], verification=wanted))
-    assert check_signer(policy, KEYS["carl"]) == check_signer(by_rule, KEYS["carl"]) == "carl"
+    assert check_signer(policy, KEYS["carl"], NOW) == check_signer(by_rule, KEYS["carl"], NOW) == "carl"
     with pytest.raises(TidegateError, match="the policy asks for no test result"):
-        check_signer(load_policy(write("policy", people=people)), KEYS["carl"])
+        check_signer(load_policy(write("policy", people=people)), KEYS["carl"], NOW)
     assert load_policy().verification is None
     for odd, said in (
         ({"verification": wanted}, "nobody is trusted to verify; say under trust who signs a test-result"),

@@ -415,6 +415,8 @@ def test_a_control_of_the_policy_s_own_is_one_of_the_controls() -> None:
     assert "it broke" in unknown.reason
     waived = {"backup_done": Judgement("waiver", TRUST, said("package", ("carl", {"expires": "tomorrow", "reason": "x"})).counted, ())}
     assert evaluate(replace(known, waivers=waived)).controls[-1].result is Result.WAIVED
+    undecided = replace(known, own={"backup_done": Finding(Result.INCONCLUSIVE, "who knows", "look")}, waivers=waived)
+    assert evaluate(undecided).controls[-1].result is Result.INCONCLUSIVE
 
 
 @pytest.mark.parametrize(
