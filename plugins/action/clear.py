@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -13,11 +14,14 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.action_base impor
 from ansible_collections.tidegate.release.plugins.plugin_utils.clearing import Clearing, clear
 from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.envelope import sign
 from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.keys import LIBRARIES, load_signer
+from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.summary import is_signed
 from ansible_collections.tidegate.release.plugins.plugin_utils.libs import require
 from ansible_collections.tidegate.release.plugins.plugin_utils.report.files import write_documents
 from ansible_collections.tidegate.release.plugins.plugin_utils.report.html import render_clearance
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.journal import utc_now
 from ansible_collections.tidegate.release.plugins.plugin_utils.settings import home, optional_home, secret
+
+_SUMMARY = "clearance.dsse.json"
 
 
 class ActionModule(TidegateAction):
@@ -41,10 +45,13 @@ class ActionModule(TidegateAction):
         }
 
     def _write(self, clearing: Clearing, options: dict[str, Any], policy: str | None, now: datetime) -> list[str]:
-        document, key = clearing.document(), optional_home(options, "key")
-        others = {"clearance.html": lambda: render_clearance(document)}
+        document, key, folder = clearing.document(), optional_home(options, "key"), Path(options["dest"])
+        others, stale = {"clearance.html": lambda: render_clearance(document)}, False
         if key is not None:
             require(*LIBRARIES)
             signer, summary = load_signer(key, secret(options, "key_passphrase")), clearing.summary(policy)
-            others["clearance.dsse.json"] = lambda: sign(summary, signer, now).decode()
-        return write_documents("clearance", document, "at", others, Path(options["dest"]), write=not self._task.check_mode)
+            others[_SUMMARY] = lambda: sign(summary, signer, now).decode()
+            # It says more than the document: the RFC and the policy as they read, and each CI.
+            with contextlib.suppress(OSError):
+                stale = not is_signed(summary, (folder / _SUMMARY).read_bytes(), signer.public_key)
+        return write_documents("clearance", document, "at", others, folder, write=not self._task.check_mode, stale=stale)

@@ -33,11 +33,12 @@ _SHAPES: Mapping[str, re.Pattern[str]] = {
     RPM: re.compile(r"(?:\d{1,9}:)?\d[A-Za-z0-9._+~^]*(?:-[A-Za-z0-9._+~^]+)?", re.ASCII),
 }
 _CLAUSE = re.compile(r"\s*(>=|<=|==|!=|>|<)\s*(\S+)\s*")
+# The library takes two versions for equal when they are written the same; to their scheme 1.0.0+a and 1.0.0+b are, too.
 _COMPARE: Mapping[str, Callable[[Any, Any], bool]] = {
     ">=": operator.ge,
     "<=": operator.le,
-    "==": operator.eq,
-    "!=": operator.ne,
+    "==": lambda one, other: one >= other and one <= other,
+    "!=": lambda one, other: one > other or one < other,
     ">": operator.gt,
     "<": operator.lt,
 }
@@ -58,11 +59,13 @@ def fits(version: str, versions: str, scheme: str) -> bool:
         return True
     if scheme == PEP440:
         try:
-            return Version(version[:_LONGEST]) in _specifiers(versions)
+            return Version(_short(version, scheme)) in _specifiers(versions)
         except InvalidVersion:
             raise UnorderedError(f"{version!a:.60} is no version of the scheme {scheme}") from None
     ordered = _ordered(version, scheme)
-    return all(_COMPARE[sign](ordered, end) for sign, end in _clauses(versions, scheme))
+    # To rpm 1.0 is every release of 1.0.
+    upstream = _ordered(version.partition("-")[0], scheme) if scheme == RPM else ordered
+    return all(_COMPARE[sign](ordered if released else upstream, end) for sign, end, released in _clauses(versions, scheme))
 
 
 def check_range(versions: str, scheme: str) -> None:
@@ -82,19 +85,20 @@ def _specifiers(versions: str) -> SpecifierSet:
 
 
 @functools.lru_cache(maxsize=1000)
-def _clauses(versions: str, scheme: str) -> tuple[tuple[str, Any], ...]:
+def _clauses(versions: str, scheme: str) -> tuple[tuple[str, Any, bool], ...]:
+    """Each sign, the end of the range that it is before, and whether that names a release of a package."""
     found = []
     for part in versions.split(","):
         clause = _CLAUSE.fullmatch(part)
         if clause is None:
             raise UnorderedError(f"{versions!a:.60} is no range of versions")
-        found.append((clause[1], _ordered(clause[2], scheme)))
+        found.append((clause[1], _ordered(clause[2], scheme), "-" in clause[2]))
     return tuple(found)
 
 
 def _ordered(version: str, scheme: str) -> Any:
     """A version as something that can be compared."""
-    if len(version) > _LONGEST or not _SHAPES[scheme].fullmatch(version):
+    if not _SHAPES[scheme].fullmatch(_short(version, scheme)):
         raise UnorderedError(f"{version!a:.60} is no version of the scheme {scheme}")
     require("univers")
     from univers import versions  # noqa: PLC0415 - only some releases name such a scheme
@@ -104,3 +108,9 @@ def _ordered(version: str, scheme: str) -> Any:
         return kind(version)
     except Exception as error:  # whatever it makes of it, it is not ordered
         raise UnorderedError(f"{version!a:.60} is no version of the scheme {scheme}") from error
+
+
+def _short(version: str, scheme: str) -> str:
+    if len(version) > _LONGEST:
+        raise UnorderedError(f"{version!a:.60} is too long for a version of the scheme {scheme}")
+    return version

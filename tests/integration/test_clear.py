@@ -138,6 +138,16 @@ def test_a_clearance_is_kept_as_page_data_and_signed_summary(rfc: Path) -> None:
     # The same clearance is not written again; one that is not granted is.
     again = play(rfc, "-e", f"tidegate_clearance={folder}", TIDEGATE_KEY=str(key))
     assert "changed=0" in again.stdout
+    # What is signed also says what is on no page: how the RFC and the policy read, and which CIs there are.
+    assert sealed.statement.predicate["timeVerified"].endswith("Z")
+    change(rfc, backout_plan="Another one.")
+    assert "changed=1" in play(rfc, "-e", f"tidegate_clearance={folder}", TIDEGATE_KEY=str(key)).stdout
+    anew = open_envelope((folder / "clearance.dsse.json").read_bytes()).statement.predicate["clearance"]
+    assert anew["rfcDigest"] != sealed.statement.predicate["clearance"]["rfcDigest"]
+    for damage in (b"{}", (folder / "clearance.dsse.json").read_bytes().replace(b'"sig":"', b'"sig":"AAAA')):
+        (folder / "clearance.dsse.json").write_bytes(damage)
+        assert "changed=1" in play(rfc, "-e", f"tidegate_clearance={folder}", TIDEGATE_KEY=str(key)).stdout
+        assert open_envelope((folder / "clearance.dsse.json").read_bytes()).signed_by(load_public(public))
     change(rfc, on_hold=True)
     refused = play(rfc, "-e", f"tidegate_clearance={folder}", TIDEGATE_KEY=str(key))
     assert refused.returncode == 2

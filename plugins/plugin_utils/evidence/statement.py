@@ -47,6 +47,9 @@ KINDS: Mapping[str, str] = {
     "clearance": CLEARANCE,
 }
 
+# Of these each person's last word is what counts, so what was said before may have to be said again.
+LAST_WORD = frozenset({SCAN, TEST_RESULT})
+
 
 @dataclass(frozen=True)
 class Statement:

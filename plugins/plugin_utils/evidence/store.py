@@ -14,7 +14,7 @@ from ..dsl.home import Home
 from ..dsl.oci import MANIFEST, Descriptor, canonical, parse_json
 from ..errors import IntegrityError, TidegateError
 from .envelope import IN_TOTO, open_envelope, sign
-from .statement import Statement
+from .statement import LAST_WORD, Statement
 
 if TYPE_CHECKING:
     from securesystemslib.signer import Signer
@@ -89,8 +89,10 @@ def collect(home: Home, package: str) -> Evidence:
 
 
 def ensure(home: Home, statement: Statement, signer: Signer, now: datetime, write: bool) -> bool:
-    """See to it that ``signer`` has signed the statement; false when it had, whenever that was. Without ``write`` only say it."""
+    """See to it that ``signer`` has signed the statement; false when it had, whenever that was, or last of its type where the last word
+    counts. Without ``write`` only say it."""
     wanted = canonical(statement.to_json(now))
+    words: list[tuple[datetime, bool]] = []
     for content in collect(home, statement.digest):
         try:
             sealed = open_envelope(content)
@@ -98,8 +100,12 @@ def ensure(home: Home, statement: Statement, signer: Signer, now: datetime, writ
             same = canonical(sealed.statement.to_json(now)) == wanted
         except IntegrityError:
             continue  # and it counts for nothing
-        if same and sealed.signed_by(signer.public_key):
-            return False
+        if sealed.statement.type == statement.type and sealed.signed_by(signer.public_key):
+            words.append((sealed.signed_at, not same))
+    if statement.type in LAST_WORD:
+        words = [max(words)] if words else []
+    if not all(other for _at, other in words):
+        return False
     if write:
         attach(home, statement.digest, sign(statement, signer, now))
     return True

@@ -5,9 +5,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from datetime import UTC
+from typing import TYPE_CHECKING
+
+from ..errors import IntegrityError
 from ..policy.clearance import Clearance
 from .approval import Matter
+from .envelope import open_envelope
 from .statement import CLEARANCE, Statement, purl
+
+if TYPE_CHECKING:
+    from securesystemslib.signer import Key
 
 _VERIFIER = "https://tidegate.example/clear"
 
@@ -20,7 +29,7 @@ def summary_statement(clearance: Clearance, matter: Matter, policy: tuple[str, s
     resource = purl(matter.release, matter.version)
     predicate = {
         "verifier": {"id": _VERIFIER},
-        "timeVerified": clearance.to_dict()["at"],
+        "timeVerified": clearance.at.astimezone(UTC).isoformat().replace("+00:00", "Z"),
         "resourceUri": resource,
         "policy": {"uri": policy[0], "digest": {"sha256": policy[1]}},
         "verificationResult": "PASSED" if clearance.granted else "FAILED",
@@ -34,3 +43,13 @@ def summary_statement(clearance: Clearance, matter: Matter, policy: tuple[str, s
         },
     }
     return Statement(resource, matter.digest, CLEARANCE, predicate)
+
+
+def is_signed(summary: Statement, content: bytes, key: Key) -> bool:
+    """Whether ``content`` is this summary, of whatever moment, under a signature by ``key``."""
+    try:
+        sealed = open_envelope(content)
+    except IntegrityError:
+        return False
+    moment = {"timeVerified": summary.predicate["timeVerified"]}
+    return replace(sealed.statement, predicate={**sealed.statement.predicate, **moment}) == summary and sealed.signed_by(key)

@@ -29,6 +29,7 @@ WAIVABLE = frozenset(
 _IN_EMERGENCIES = frozenset({"backout_plan", "rehearsal"})
 CONTROLS = WAIVABLE | {
     *("rfc_schema", "rfc_state", "digest", "payload_archived", "payload_intact", "signatures", "scope", "approvals", "debts"),
+    *("compatibility", "licences"),
 }
 
 

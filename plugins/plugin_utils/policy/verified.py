@@ -61,8 +61,9 @@ def _judged(facts: Facts, rfc: Rfc) -> Judgement | Finding:
 
 
 def _last(judgement: Judgement) -> dict[str, Statement]:
-    """The last word of each person who counts."""
-    return {one.person: one.statement for one in sorted(judgement.counted, key=lambda one: one.signed_at)}
+    """The last word of each person who counts; of two in one second, that it failed."""
+    words = sorted(judgement.counted, key=lambda one: (one.signed_at, one.statement.predicate.get("result") == "FAILED"))
+    return {one.person: one.statement for one in words}
 
 
 def _counted(judgement: Judgement, last: Mapping[str, Statement], fault: Callable[[Statement], str], what: str) -> Finding:

@@ -34,16 +34,23 @@ def write_report(report: Mapping[str, Any], directory: Path, *, write: bool) -> 
 
 
 def write_documents(
-    name: str, data: Mapping[str, Any], moment: str, others: Mapping[str, Callable[[], str]], directory: Path, *, write: bool
+    name: str,
+    data: Mapping[str, Any],
+    moment: str,
+    others: Mapping[str, Callable[[], str]],
+    directory: Path,
+    *,
+    write: bool,
+    stale: bool = False,
 ) -> list[str]:
     """Write ``data`` to ``<name>.json`` and what goes with it, unless all is there and says the same already, whatever its ``moment``.
 
-    Each file is replaced whole. Returns the paths that change; with ``write`` false nothing is written. Raises :class:`TidegateError` when
+    ``stale``: what goes with it has to be written anew, though the data may be the same. Each file is replaced whole. Returns the paths that change; with ``write`` false nothing is written. Raises :class:`TidegateError` when
     it can't be.
     """
     paths = [directory / other for other in others] + [directory / f"{name}.json"]
     try:
-        if _same(data, paths[-1], moment) and all(path.is_file() for path in paths):
+        if not stale and _same(data, paths[-1], moment) and all(path.is_file() for path in paths):
             return []
         if write:
             texts = [make() for make in others.values()] + [json.dumps(data, indent=2, ensure_ascii=False) + "\n"]

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.package impor
 from ansible_collections.tidegate.release.plugins.plugin_utils.errors import IntegrityError, TidegateError
 from ansible_collections.tidegate.release.plugins.plugin_utils.evidence import store
 from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.envelope import sign
-from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.statement import Statement, release_statement
+from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.statement import KINDS, Statement, release_statement
 from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.store import PREDICATE_TYPE, attach, collect, ensure
 from seals import EARLIER, KEYS, NOW, OTHER, referring, sealed, sealed_payload
 
@@ -83,6 +84,17 @@ def test_a_key_signs_the_same_thing_once(home: OciLayout, package: str) -> None:
     other = Statement(statement.name, package, "https://x.example/y", {"passed": 1})
     assert ensure(home, other, KEYS["rita"], NOW, write=True)
     assert ensure(home, Statement(statement.name, package, "https://x.example/y", {"passed": True}), KEYS["rita"], NOW, write=True)
+    assert len(collect(home, package)) == 4
+
+
+@pytest.mark.parametrize("kind", ["scan", "test-result"])
+def test_what_was_said_before_something_else_is_said_again_where_the_last_word_counts(home: OciLayout, package: str, kind: str) -> None:
+    def say(result: str, minutes: int) -> bool:
+        statement = Statement("pkg:generic/hello@1.0", package, KINDS[kind], {"result": result})
+        return ensure(home, statement, KEYS["rita"], EARLIER + timedelta(minutes=minutes), write=True)
+
+    assert [say("FAILED", 0), say("FAILED", 1), say("PASSED", 2), say("FAILED", 3), say("FAILED", 4)] == [True, False, True, True, False]
+    assert say("PASSED", 3)  # the same moment says nothing of which is the last
     assert len(collect(home, package)) == 4
 
 

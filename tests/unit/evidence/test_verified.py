@@ -156,6 +156,8 @@ def test_the_last_word_of_each_counts_and_nobodys_pass_undoes_anothers_failure()
     assert finding("verification", failure, verified(at=later)).result is Result.PASS
     assert finding("verification", verified(), verified(at=later, result="FAILED")).result is Result.FAIL
     assert finding("verification", failure, verified("rita", at=later)).result is Result.FAIL
+    for both in ((failure, verified()), (verified(), failure)):  # in one second
+        assert finding("verification", *both).result is Result.FAIL
     two = replace(POLICY, trust={"test-result": Trust("tester", 2)})
     for control in ("verification", "rehearsal"):
         assert finding(control, verified(), verified(at=later), policy=two).result is Result.FAIL

@@ -86,6 +86,12 @@ def said(kind: str, *words: tuple[str, dict[str, Any]], threshold: int = 1) -> J
     return Judgement(kind, Trust("release-manager", threshold), counted, ())
 
 
+def said_at_once(kind: str, *words: tuple[str, dict[str, Any]]) -> Judgement:
+    """What people signed in one second."""
+    judgement = said(kind, *words)
+    return replace(judgement, counted=tuple(replace(one, signed_at=SIGNED_AT) for one in judgement.counted))
+
+
 def debt(due: datetime = END + TICK, settled: datetime | None = None) -> Debt:
     return Debt("CHG0029999", "review", "hello", "0.9", DIGEST, START - timedelta(days=3), due, settled, "carl", "in the minutes")
 
@@ -198,6 +204,7 @@ def test_what_is_in_order_is_granted() -> None:
         ("malware", {"evidence": {**EVIDENCE, "scan": said("scan")}}),
         ("malware", {"evidence": {**EVIDENCE, "scan": said("scan", ("rita", {"result": "infected"}), ("carl", {"result": "clean"}))}}),
         ("malware", {"evidence": {**EVIDENCE, "scan": said("scan", ("rita", {"result": "clean"}), ("rita", {"result": "infected"}))}}),
+        ("malware", {"evidence": {**EVIDENCE, "scan": said_at_once("scan", ("rita", {"result": "infected"}), ("rita", {"result": "clean"}))}}),
         ("evidence", {"evidence": {**EVIDENCE, "sbom": said("sbom")}}),
         ("verification", {"evidence": {**EVIDENCE, "test-result": passing(passedTests=[])}}),
         ("rehearsal", {"evidence": {**EVIDENCE, "test-result": passing(rehearsal={**REHEARSAL, "digest": OTHER})}}),

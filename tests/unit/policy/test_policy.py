@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 from ansible_collections.tidegate.release.plugins.plugin_utils.errors import DocumentError
+from ansible_collections.tidegate.release.plugins.plugin_utils.policy import model
+from ansible_collections.tidegate.release.plugins.plugin_utils.policy.controls import CONTROLS
 from ansible_collections.tidegate.release.plugins.plugin_utils.policy.model import OwnControl, Trust, load_policy
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.options import Rollout, Share
 
@@ -112,6 +114,12 @@ def test_responsibilities_name_somebody_for_each_step(write: Write) -> None:
 def test_what_does_not_fit_together_is_refused(write: Write, changes: dict[str, Any], what: str) -> None:
     found = problems(write("policy", people=PEOPLE, approvals=..., **changes))
     assert any(problem.startswith(what) for problem in found), found
+
+
+def test_no_control_of_its_own_takes_the_place_of_another(write: Write) -> None:
+    assert model.CONTROLS == CONTROLS.keys()
+    own = [{"name": name, "that": "true", "reason": "x"} for name in CONTROLS]
+    assert problems(write("policy", controls=own)) == [f"there is a control {name} already" for name in CONTROLS]
 
 
 def test_rules_add_to_what_is_asked_of_the_changes_they_are_for(write: Write) -> None:
