@@ -204,7 +204,10 @@ def test_what_is_in_order_is_granted() -> None:
         ("malware", {"evidence": {**EVIDENCE, "scan": said("scan")}}),
         ("malware", {"evidence": {**EVIDENCE, "scan": said("scan", ("rita", {"result": "infected"}), ("carl", {"result": "clean"}))}}),
         ("malware", {"evidence": {**EVIDENCE, "scan": said("scan", ("rita", {"result": "clean"}), ("rita", {"result": "infected"}))}}),
-        ("malware", {"evidence": {**EVIDENCE, "scan": said_at_once("scan", ("rita", {"result": "infected"}), ("rita", {"result": "clean"}))}}),
+        (
+            "malware",
+            {"evidence": {**EVIDENCE, "scan": said_at_once("scan", ("rita", {"result": "infected"}), ("rita", {"result": "clean"}))}},
+        ),
         ("evidence", {"evidence": {**EVIDENCE, "sbom": said("sbom")}}),
         ("verification", {"evidence": {**EVIDENCE, "test-result": passing(passedTests=[])}}),
         ("rehearsal", {"evidence": {**EVIDENCE, "test-result": passing(rehearsal={**REHEARSAL, "digest": OTHER})}}),
