@@ -13,7 +13,8 @@ version_added: 0.1.0
 description:
   - Signs what O(predicate) says of the package, and when, as an in-toto Statement v1 in a DSSE v1.0 envelope. The envelope is kept in
     the DSL as an OCI manifest that refers to the package, so it is copied with the package by tools that copy what refers to it.
-  - What this key has signed already, with the same predicate, is not signed again, unless it signed another V(scan) or V(test-result) since.
+  - What this key has signed already, with the same predicate, is not signed again; a V(scan) or V(test-result) is when the key has signed
+    another since.
   - Whose evidence counts for what is said in the policy under C(people) and C(trust), and M(tidegate.release.attestation_info) says
     whether it does.
 author:

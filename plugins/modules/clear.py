@@ -29,8 +29,9 @@ options:
     description:
       - A directory on the controller for the clearance as a document. C(clearance.html) is for people and needs no network,
         C(clearance.json) has the same as data. With O(key), C(clearance.dsse.json) is a signed verification summary as SLSA has it.
-      - They are written whether the RFC is cleared or not, and only when something else than the time is new in them. The summary also has the
-        RFC and the policy by their digests, and the CIs, and is signed anew when one of them is another, or its signature is not that of O(key).
+      - They are written whether the RFC is cleared or not, and only when something else than the time is new in them. The summary also has
+        the RFC and the policy by their digests, and the CIs, and is signed anew when one of them is another, or its signature is not that
+        of O(key).
       - Without it nothing is written, and O(key) is not used.
     type: path
 seealso:

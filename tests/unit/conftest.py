@@ -11,6 +11,11 @@ from typing import Any
 
 import pytest
 import yaml
+from hypothesis import HealthCheck, settings
+
+# How fast examples are made says how busy the machine is, and nothing of what is tested.
+settings.register_profile("tidegate", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("tidegate")
 
 DIGEST = "sha256:" + "ab" * 32
 RELEASE: dict[str, Any] = {

@@ -45,8 +45,8 @@ def write_documents(
 ) -> list[str]:
     """Write ``data`` to ``<name>.json`` and what goes with it, unless all is there and says the same already, whatever its ``moment``.
 
-    ``stale``: what goes with it has to be written anew, though the data may be the same. Each file is replaced whole. Returns the paths that
-    change; with ``write`` false nothing is written. Raises :class:`TidegateError` when it can't be.
+    ``stale``: what goes with it has to be written anew, though the data may be the same. Each file is replaced whole. Returns the paths
+    that change; with ``write`` false nothing is written. Raises :class:`TidegateError` when it can't be.
     """
     paths = [directory / other for other in others] + [directory / f"{name}.json"]
     try:

@@ -117,7 +117,7 @@ def test_what_does_not_fit_together_is_refused(write: Write, changes: dict[str, 
 
 
 def test_no_control_of_its_own_takes_the_place_of_another(write: Write) -> None:
-    assert model.CONTROLS == CONTROLS.keys()
+    assert CONTROLS.keys() == model.CONTROLS
     own = [{"name": name, "that": "true", "reason": "x"} for name in CONTROLS]
     assert problems(write("policy", controls=own)) == [f"there is a control {name} already" for name in CONTROLS]
 
