@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from ansible_collections.tidegate.release.plugins.plugin_utils.action_base import TidegateAction
+from ansible_collections.tidegate.release.plugins.plugin_utils.action_base import TidegateAction, reasons
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import Cmdb
-from ansible_collections.tidegate.release.plugins.plugin_utils.gating import conclude
+from ansible_collections.tidegate.release.plugins.plugin_utils.gating import conclude, foresee, to_conclude
+from ansible_collections.tidegate.release.plugins.plugin_utils.rfc.model import rfc_number
 from ansible_collections.tidegate.release.plugins.plugin_utils.rfc.source import open_change
-from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.deployments import Run
+from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.holder import Holder
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.journal import Journal, utc_now
 from ansible_collections.tidegate.release.plugins.plugin_utils.settings import home, optional_home
 from ansible_collections.tidegate.release.plugins.plugin_utils.telling import teller
@@ -24,8 +25,12 @@ class ActionModule(TidegateAction):
     libraries = ("SQLAlchemy", "jmespath", "jsonschema")
 
     def execute(self, options: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
-        run = Run(int(options["run"]["deployment"]), int(options["run"]["token"]))
-        rfc = optional_home(options, "rfc")
+        rfc = home(options, "rfc")
+        number = rfc_number(rfc)
         with Cmdb.open(home(options, "cmdb")) as cmdb:
-            change, tell = open_change(rfc) if rfc else None, teller(optional_home(options, "policy"))
-            return conclude(Journal(cmdb), run, change, options["wanted"], tell, utc_now())
+            journal = Journal(cmdb)
+            if self._task.check_mode:
+                return foresee(journal, number, options["wanted"])
+            deployment = to_conclude(journal, number, Holder.this_run(), open_change(rfc), options["wanted"])
+            tell = teller(optional_home(options, "policy"))
+            return conclude(journal, deployment.run, open_change(rfc), options["wanted"], tell, utc_now(), reasons(task_vars))

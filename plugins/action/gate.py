@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from ansible_collections.tidegate.release.plugins.plugin_utils.action_base import TidegateAction
+from ansible_collections.tidegate.release.plugins.plugin_utils.action_base import TidegateAction, reasons
 from ansible_collections.tidegate.release.plugins.plugin_utils.clearing import Opening, Wave, opening
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import Cmdb
 from ansible_collections.tidegate.release.plugins.plugin_utils.gating import decide_staging_gate, decide_wave_gate
-from ansible_collections.tidegate.release.plugins.plugin_utils.rfc.model import Rfc
+from ansible_collections.tidegate.release.plugins.plugin_utils.rfc.model import Rfc, rfc_number
 from ansible_collections.tidegate.release.plugins.plugin_utils.rfc.source import open_change
-from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.deployments import Run
+from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.holder import Holder
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.journal import Journal, utc_now
 from ansible_collections.tidegate.release.plugins.plugin_utils.settings import home, optional_home
 from ansible_collections.tidegate.release.plugins.plugin_utils.telling import teller
@@ -26,15 +26,18 @@ class ActionModule(TidegateAction):
     libraries = ("SQLAlchemy", "jmespath", "jsonschema")
 
     def execute(self, options: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
-        run = Run(int(options["run"]["deployment"]), int(options["run"]["token"]))
+        if self._task.check_mode:
+            return {"changed": False, "decision": "proceed", "reason": "in check mode nothing is decided"}
         now = utc_now()
-
         dsl, policy, cmdb_url = home(options, "dsl"), optional_home(options, "policy"), home(options, "cmdb")
 
         def opens(rfc: Rfc, wave: Wave) -> Opening:
             return opening(rfc, wave, dsl, cmdb_url, policy, now)
 
-        change = open_change(home(options, "rfc"))
+        rfc_path = home(options, "rfc")
+        change = open_change(rfc_path)
         decide = decide_staging_gate if options["after"] == "staging" else decide_wave_gate
         with Cmdb.open(cmdb_url) as cmdb:
-            return decide(Journal(cmdb), run, change, opens, teller(policy), now)
+            journal = Journal(cmdb)
+            run = journal.driven_by(rfc_number(rfc_path), Holder.this_run()).run
+            return decide(journal, run, change, opens, teller(policy), now, reasons(task_vars))

@@ -9,6 +9,7 @@ from typing import Any
 
 from ansible_collections.tidegate.release.plugins.plugin_utils.action_base import TidegateAction
 from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.keys import LIBRARIES, load_signer
+from ansible_collections.tidegate.release.plugins.plugin_utils.invocation import outside_limit, refuse_partial
 from ansible_collections.tidegate.release.plugins.plugin_utils.libs import require
 from ansible_collections.tidegate.release.plugins.plugin_utils.planning import order_backout, plan
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.journal import utc_now
@@ -22,7 +23,13 @@ class ActionModule(TidegateAction):
     libraries = ("SQLAlchemy", "jmespath", "jsonschema")
 
     def execute(self, options: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
+        refuse_partial()
         rfc, cmdb, write = home(options, "rfc"), home(options, "cmdb"), not self._task.check_mode
+        here: dict[str, Any] = {
+            "inventory": set(task_vars.get("groups", {}).get("all", [])),
+            "outside": outside_limit(self._loader, task_vars),
+            "take_over": options["take_over"],
+        }
         if options["backout"]:
             return order_backout(
                 rfc_path=rfc,
@@ -31,6 +38,7 @@ class ActionModule(TidegateAction):
                 reason=options["reason"],
                 now=utc_now(),
                 write=write,
+                **here,
             )
         key = optional_home(options, "key")
         if key is not None:
@@ -40,8 +48,8 @@ class ActionModule(TidegateAction):
             dsl=home(options, "dsl"),
             cmdb_url=cmdb,
             policy_path=optional_home(options, "policy"),
-            inventory=set(task_vars.get("groups", {}).get("all", [])),
             now=utc_now(),
             write=write,
             signer=load_signer(key, secret(options, "key_passphrase")) if key is not None else None,
+            **here,
         )

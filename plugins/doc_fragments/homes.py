@@ -94,25 +94,6 @@ options:
     default: {}
 """
 
-    RUN = r"""
-options:
-  run:
-    description:
-      - The right to drive a deployment, as M(tidegate.release.plan) returned it in the fact
-        RV(tidegate.release.plan#module:ansible_facts.tidegate_run).
-    type: dict
-    required: true
-    suboptions:
-      deployment:
-        description: Id of the deployment in the journal.
-        type: int
-        required: true
-      token:
-        description: Fencing token; a controller that was superseded has a lower one and is refused.
-        type: int
-        required: true
-"""
-
     HOST = r"""
 options:
   root:

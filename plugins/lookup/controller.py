@@ -12,6 +12,9 @@ version_added: 0.1.0
 description:
   - Returns V(localhost), where a deployment is cleared, planned and decided about.
   - Fails when C(--limit) leaves it out. ansible-core would skip the play and end with 0, as if all had been done.
+  - A limit that leaves out no host of the inventory, such as V(all), is lifted, as an implicit localhost is not in it.
+  - Fails when C(--tags), C(--skip-tags), C(--start-at-task) or C(--step) could leave out a part of what is done as a whole or not at all.
+  - Fails when a text was given in a way that Ansible does not read to its end, as in C(-e "tidegate_reason=two words").
 author:
   - Tidegate maintainers (@tidegate)
 seealso:
@@ -37,29 +40,27 @@ _raw:
 
 from typing import Any
 
-from ansible import context
 from ansible.errors import AnsibleLookupError
-from ansible.inventory.manager import InventoryManager
 from ansible.plugins.lookup import LookupBase
-
-_NAME = "localhost"
+from ansible_collections.tidegate.release.plugins.plugin_utils.errors import TidegateError
+from ansible_collections.tidegate.release.plugins.plugin_utils.invocation import (
+    CONTROLLER,
+    is_listing,
+    keep_controller,
+    refuse_cut_texts,
+    refuse_partial,
+)
 
 
 class LookupModule(LookupBase):
-    """Asks ansible-core itself, with the inventory and the limit of this run."""
+    """Looks at how this run was called, in the process that runs the plays."""
 
     def run(self, terms: list[str], variables: dict[str, Any] | None = None, **kwargs: Any) -> list[str]:
-        limit = context.CLIARGS.get("subset")
-        if limit:
-            inventory = InventoryManager(self._loader, parse=False)
-            for group, hosts in (variables or {}).get("groups", {}).items():
-                inventory.add_group(group)
-                for host in hosts:
-                    inventory.add_host(host, group=group)
-            inventory.subset(limit)
-            if not inventory.get_hosts(_NAME):
-                raise AnsibleLookupError(
-                    f"--limit {limit} leaves out {_NAME}, where everything is decided, so nothing would be done; "
-                    f"leave it away, or add {_NAME} to it"
-                )
-        return [_NAME]
+        if not is_listing():
+            try:
+                refuse_partial()
+                refuse_cut_texts(self._loader)
+                keep_controller(self._loader, variables or {})
+            except TidegateError as error:
+                raise AnsibleLookupError(str(error)) from error
+        return [CONTROLLER]

@@ -54,12 +54,12 @@ _raw:
 from importlib import import_module
 from typing import Any
 
-from ansible import context
 from ansible.errors import AnsibleLookupError
 from ansible.plugins.lookup import LookupBase
 from ansible_collections.tidegate.release.plugins.plugin_utils.action_base import argument_spec
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import Cmdb
 from ansible_collections.tidegate.release.plugins.plugin_utils.errors import TidegateError
+from ansible_collections.tidegate.release.plugins.plugin_utils.invocation import is_check, is_listing
 from ansible_collections.tidegate.release.plugins.plugin_utils.libs import require
 from ansible_collections.tidegate.release.plugins.plugin_utils.rfc.model import rfc_number
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.journal import Journal
@@ -73,9 +73,7 @@ class LookupModule(LookupBase):
         self.set_options(var_options=variables, direct=kwargs)
         if len(terms) != 1 or terms[0] not in ("stage", "activate", "backout"):
             raise AnsibleLookupError("tidegate.release.waves takes one step: stage, activate or backout")
-        # Ansible evaluates a play's hosts for --syntax-check and --list-hosts too, when nothing is deployed.
-        looking_only = any(context.CLIARGS.get(name) for name in ("syntax", "listhosts", "listtasks", "listtags"))
-        if looking_only or (variables or {}).get("ansible_check_mode"):
+        if is_listing() or is_check():
             return [[]]
         known = set((variables or {}).get("groups", {}).get("all", []))
         options = {"rfc": self.get_option("rfc"), "cmdb": self.get_option("cmdb")}

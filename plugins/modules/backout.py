@@ -17,7 +17,7 @@ description:
 author:
   - Tidegate maintainers (@tidegate)
 extends_documentation_fragment:
-  - tidegate.release.homes.run
+  - tidegate.release.homes.rfc
   - tidegate.release.homes.cmdb
   - tidegate.release.homes.host
   - tidegate.release.homes.settings
@@ -29,7 +29,7 @@ seealso:
 EXAMPLES = r"""
 - name: Back out the release
   tidegate.release.backout:
-    run: "{{ hostvars['localhost'].tidegate_run }}"
+    rfc: /srv/rfcs/CHG0030001.yml
     cmdb: /srv/cmdb.sqlite
     settings:
       address: 192.0.2.10

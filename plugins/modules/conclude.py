@@ -20,7 +20,6 @@ description:
 author:
   - Tidegate maintainers (@tidegate)
 extends_documentation_fragment:
-  - tidegate.release.homes.run
   - tidegate.release.homes.rfc
   - tidegate.release.homes.cmdb
   - tidegate.release.homes.policy
@@ -38,7 +37,6 @@ seealso:
 EXAMPLES = r"""
 - name: Conclude
   tidegate.release.conclude:
-    run: "{{ tidegate_run }}"
     rfc: /srv/rfcs/CHG0030001.yml
     cmdb: /srv/cmdb.sqlite
 """

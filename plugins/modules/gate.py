@@ -26,7 +26,6 @@ description:
 author:
   - Tidegate maintainers (@tidegate)
 extends_documentation_fragment:
-  - tidegate.release.homes.run
   - tidegate.release.homes.rfc
   - tidegate.release.homes.dsl
   - tidegate.release.homes.cmdb
@@ -45,7 +44,6 @@ seealso:
 EXAMPLES = r"""
 - name: Decide about this wave
   tidegate.release.gate:
-    run: "{{ hostvars['localhost'].tidegate_run }}"
     rfc: /srv/rfcs/CHG0030001.yml
     dsl: /srv/dsl
     cmdb: /srv/cmdb.sqlite

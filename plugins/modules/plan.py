@@ -34,6 +34,13 @@ options:
     description: Why it is backed out; for O(backout=true).
     type: str
     default: ordered by a person
+  take_over:
+    description:
+      - Say that the controller which drives the deployment is gone. It is taken over at once, and the journal says so.
+      - Without this a controller counts as gone when its process is seen to have ended, on this machine and in this PID namespace, or else
+        when its lease has ended.
+    type: bool
+    default: false
 seealso:
   - module: tidegate.release.clear
   - module: tidegate.release.gate
@@ -59,21 +66,6 @@ controls:
   type: list
   elements: dict
   returned: when a new deployment is planned
-ansible_facts:
-  description: The fact C(tidegate_run), the right to drive the deployment.
-  type: dict
-  returned: always
-  contains:
-    tidegate_run:
-      description: Hand it to the steps that follow; left out in check mode.
-      type: dict
-      contains:
-        deployment:
-          description: Id of the deployment in the journal.
-          type: int
-        token:
-          description: Fencing token.
-          type: int
 
 progress:
   description: What the progress display shows of this task.

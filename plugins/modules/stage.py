@@ -30,7 +30,7 @@ options:
       - It is asked without credentials, redirections are not followed, and C(https://) needs a certificate that the host trusts.
     type: str
 extends_documentation_fragment:
-  - tidegate.release.homes.run
+  - tidegate.release.homes.rfc
   - tidegate.release.homes.dsl
   - tidegate.release.homes.cmdb
   - tidegate.release.homes.policy
@@ -43,13 +43,13 @@ seealso:
 EXAMPLES = r"""
 - name: Stage the release
   tidegate.release.stage:
-    run: "{{ hostvars['localhost'].tidegate_run }}"
+    rfc: /srv/rfcs/CHG0030001.yml
     cmdb: /srv/cmdb.sqlite
     dsl: /srv/dsl
 
 - name: Stage it from a file server near the host
   tidegate.release.stage:
-    run: "{{ hostvars['localhost'].tidegate_run }}"
+    rfc: /srv/rfcs/CHG0030001.yml
     mirror: http://mirror.ams.example/dsl
 """
 

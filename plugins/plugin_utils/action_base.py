@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib import import_module
 from typing import Any, ClassVar
 
@@ -21,11 +21,13 @@ from ansible.module_utils.common.parameters import remove_values
 from ansible.plugins.action import ActionBase
 
 from .errors import TidegateError
+from .invocation import refuse_cut_texts
 from .libs import require
 
 # Each worker reads them anew: the fast one, where libyaml is there.
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _COLLECTION = "ansible_collections.tidegate.release.plugins"
+_REGISTERED = ("__backout_result", "__activate_result", "__stage_result")  # by the roles of those names, the last step first
 _SECRET = re.compile("pass(word|phrase)$")  # documentation has no word for an option that must not be shown
 
 
@@ -52,6 +54,22 @@ def argument_spec(module: str) -> dict[str, Any]:
     return _spec(options)
 
 
+def reasons(task_vars: Mapping[str, Any]) -> Callable[[str], str]:
+    """Look up what Ansible said of a host's step when the journal has no outcome of it, as for a setting that could not be templated.
+
+    The roles register their steps' results; nothing is known of a host that has none, and nothing of one that did not fail.
+    """
+    hosts = task_vars.get("hostvars", {})
+
+    def reason(host: str) -> str:
+        variables = hosts[host] if host in hosts else {}  # noqa: SIM401 - get() of Ansible's has no default
+        results = [variables[name] for name in _REGISTERED if name in variables]
+        failed = next((result for result in results if isinstance(result, Mapping) and result.get("failed")), {})
+        return " ".join(str(failed.get("msg", "")).split())
+
+    return reason
+
+
 class TidegateAction(ActionBase):
     """Base of the actions: validate, run :meth:`execute`, turn a :class:`TidegateError` into a failed task."""
 
@@ -63,6 +81,7 @@ class TidegateAction(ActionBase):
         self._supports_async = False
         result: dict[str, Any] = super().run(tmp, task_vars)
         try:
+            refuse_cut_texts(self._loader)
             require(*self.libraries)
             result.update(self.execute(self._options(), task_vars or {}))
         except TidegateError as error:
@@ -75,7 +94,12 @@ class TidegateAction(ActionBase):
         raise NotImplementedError
 
     def _options(self) -> dict[str, Any]:
-        outcome = ArgumentSpecValidator(argument_spec(self.module)).validate(self._task.args)
+        spec = argument_spec(self.module)
+        for name, value in self._task.args.items():
+            # A version 1.10 would become 1.1, a date or a yes something else.
+            if value is not None and not isinstance(value, str) and spec.get(name, {}).get("type") == "str":
+                raise TidegateError(f"tidegate.release.{self.module}: {name} is no text but {value}, as YAML reads it; write it in quotes")
+        outcome = ArgumentSpecValidator(spec).validate(self._task.args)
         if outcome.error_messages:
             raise TidegateError(f"tidegate.release.{self.module}: " + "; ".join(outcome.error_messages))
         return dict(outcome.validated_parameters)

@@ -6,13 +6,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, replace
 from datetime import datetime
 from typing import Any
 
 from .clearing import Opening, Wave
-from .errors import TidegateError
+from .errors import ConflictError, TidegateError
 from .recording import check, follow, start
 from .rfc.course import cleared_as
 from .rfc.model import IMPLEMENT, SCHEDULED, STATES, Rfc
@@ -20,16 +20,30 @@ from .rfc.source import Change
 from .rollout import states
 from .rollout.deployments import Deployment, Run, Target
 from .rollout.gate import GateDecision, GateInputs, StageCounts, WaveCounts, decide, decide_staging
+from .rollout.holder import Holder
 from .rollout.journal import Journal
 from .rollout.states import DeploymentState, HostState, WaveState
 from .telling import Tell, warned
 
+Reason = Callable[[str], str]  # why there is no outcome of a host's step, as far as that is known
 Opens = Callable[[Rfc, Wave], Opening]  # whether the wave may start now, whatever the RFC itself says
-
+_WANTED = {
+    "completed": (DeploymentState.COMPLETED,),
+    "staged": (DeploymentState.STAGING,),
+    "backed_out": (DeploymentState.BACKED_OUT, DeploymentState.CANCELLED),
+}
+_WOULD = {"completed": "deployed", "staged": "staged", "backed_out": "backed out"}
+_ASKED = 20  # hosts without an outcome of which Ansible is asked why
 _BAD = (HostState.FAILED, HostState.STUCK, HostState.STAGE_FAILED)
 
 
-def decide_staging_gate(journal: Journal, run: Run, change: Change, opens: Opens, tell: Tell, now: datetime) -> dict[str, Any]:
+def _no_reason(_host: str) -> str:
+    return ""
+
+
+def decide_staging_gate(
+    journal: Journal, run: Run, change: Change, opens: Opens, tell: Tell, now: datetime, reason: Reason = _no_reason
+) -> dict[str, Any]:
     """Open the first wave or hold; nothing to decide when the deployment is past staging.
 
     The RFC is read again, and the change has to be brought to Implement before anything starts.
@@ -47,14 +61,16 @@ def decide_staging_gate(journal: Journal, run: Run, change: Change, opens: Opens
     if decision.decision == "proceed":
         problem = start(journal, run, change, now)
         decision = GateDecision("hold", problem) if problem else decision
-    decision = GateDecision(decision.decision, decision.reason + _first_failure(targets))
+    decision = GateDecision(decision.decision, decision.reason + _first_failure(targets, reason))
     journal.decide_staging(run, decision, now, opening.until)
     return _result(decision, None, len(counts), len(targets)) | _followed(
         journal, run, change, decision, tell, now, started=decision.decision == "proceed"
     )
 
 
-def decide_wave_gate(journal: Journal, run: Run, change: Change, opens: Opens, tell: Tell, now: datetime) -> dict[str, Any]:
+def decide_wave_gate(
+    journal: Journal, run: Run, change: Change, opens: Opens, tell: Tell, now: datetime, reason: Reason = _no_reason
+) -> dict[str, Any]:
     """Decide about the open wave; when all are decided, about the hosts that had got lost in them.
 
     Holds without writing when the deployment is not activating, for then somebody else has decided.
@@ -82,7 +98,7 @@ def decide_wave_gate(journal: Journal, run: Run, change: Change, opens: Opens, t
             stuck=sum(target.state is HostState.STUCK for target in targets),
         )
     )
-    decision = GateDecision(decision.decision, decision.reason + _first_failure(wave))
+    decision = GateDecision(decision.decision, decision.reason + _first_failure(wave, reason))
     if number is None:
         journal.decide_lost(run, decision, now)
     else:
@@ -90,7 +106,42 @@ def decide_wave_gate(journal: Journal, run: Run, change: Change, opens: Opens, t
     return _result(decision, number, len(waves), counts.size) | _followed(journal, run, change, decision, tell, now)
 
 
-def conclude(journal: Journal, run: Run, change: Change | None, wanted: str, tell: Tell, now: datetime) -> dict[str, Any]:
+def to_conclude(journal: Journal, number: str, holder: Holder, change: Change, wanted: str) -> Deployment:
+    """The deployment that this run may close: the one that it drives, or one that was over as wanted before this run began.
+
+    ``wanted``: see :func:`conclude`. Raises :class:`TidegateError` when it is neither.
+    """
+    current = journal.latest(number)
+    if current is None or current.holder == str(holder) or current.state in states.OPEN:
+        return journal.driven_by(number, holder)
+    if wanted == "completed" and current.state is DeploymentState.COMPLETED:
+        journal.refuse_superseded(current.id)
+        wants = change.read().digest
+        if wants != current.digest:
+            raise ConflictError(f"{current.label} is completed with {current.digest}, but its RFC names {wants}; raise a new RFC for that")
+    return current
+
+
+def foresee(journal: Journal, number: str, wanted: str) -> dict[str, Any]:
+    """What :func:`conclude` would be about, were this not check mode. Nothing is written."""
+    current = journal.latest(number)
+    if current is not None and current.state in _WANTED[wanted]:
+        sentence = f"{current.label} is already {current.state}, so nothing would be done."
+    else:
+        sentence = f"{number} would be {_WOULD[wanted]}. This was check mode: nothing has changed."
+    state = "none" if current is None else current.state
+    return {
+        "changed": False,
+        "state": state,
+        "objectives": [],
+        "msg": sentence,
+        "progress": {"step": "conclude", "state": state, "detail": sentence},
+    }
+
+
+def conclude(
+    journal: Journal, run: Run, change: Change, wanted: str, tell: Tell, now: datetime, reason: Reason = _no_reason
+) -> dict[str, Any]:
     """Close the deployment and its change; the result is failed, with one sentence, unless the deployment's state is ``wanted``.
 
     A complete one is held against the objectives of its RFC. What could not be written to the change is in ``warnings`` and does not fail.
@@ -98,12 +149,8 @@ def conclude(journal: Journal, run: Run, change: Change | None, wanted: str, tel
     """
     deployment = journal.conclude(run, now)
     targets = journal.targets(run.deployment)
-    success = {
-        "completed": deployment.state is DeploymentState.COMPLETED,
-        "staged": deployment.state is DeploymentState.STAGING and all(target.state is HostState.STAGED for target in targets),
-        "backed_out": deployment.state in (DeploymentState.BACKED_OUT, DeploymentState.CANCELLED),
-    }[wanted]
-    sentence = _verdict(deployment, targets)
+    success = deployment.state in _WANTED[wanted] and (wanted != "staged" or all(target.state is HostState.STAGED for target in targets))
+    sentence = _verdict(deployment, targets, reason)
     objectives, problems = check(journal, run, change, now)
     problems += follow(journal, run, change, sentence, now)
     if deployment.state in (DeploymentState.COMPLETED, DeploymentState.BACKED_OUT, DeploymentState.CANCELLED):
@@ -122,8 +169,8 @@ def conclude(journal: Journal, run: Run, change: Change | None, wanted: str, tel
 
 def catch_up(journal: Journal, deployment: Deployment, change: Change, now: datetime) -> list[str]:
     """Write what a change system missed of a deployment that is over; return what still could not be written."""
-    run = Run(deployment.id, deployment.token)
-    problems = follow(journal, run, change, _verdict(deployment, journal.targets(deployment.id)), now)
+    run = deployment.run
+    problems = follow(journal, run, change, _verdict(deployment, journal.targets(deployment.id), _no_reason), now)
     journal.rest(run, now)
     return problems
 
@@ -171,12 +218,16 @@ def _followed(
     return warned(problems)
 
 
-def _first_failure(wave: Iterable[Target]) -> str:
-    failed = next((target for target in wave if target.detail), None)
-    return f" ({failed.host}: {failed.detail})" if failed else ""
+def _first_failure(wave: Iterable[Target], reason: Reason) -> str:
+    """What is said of the first host that something is said of: in the journal, or by Ansible of one that has no outcome there."""
+    targets = list(wave)
+    found: Iterator[tuple[str, str]] = ((target.host, target.detail) for target in targets if target.detail)
+    undone = [target.host for target in targets if target.state in (HostState.PLANNED, HostState.STAGED, *states.TOUCHED)][:_ASKED]
+    host, why = next(found, None) or next(((host, why) for host in undone if (why := reason(host))), ("", ""))
+    return f" ({host}: {why})" if host else ""
 
 
-def _verdict(deployment: Deployment, targets: list[Target]) -> str:
+def _verdict(deployment: Deployment, targets: list[Target], reason: Reason) -> str:
     what = f"{deployment.rfc}: {deployment.release} {deployment.version}"
     owed = [target.host for target in targets if target.state in states.TOUCHED]
     if deployment.state is DeploymentState.COMPLETED:
@@ -190,14 +241,16 @@ def _verdict(deployment: Deployment, targets: list[Target]) -> str:
     if deployment.state is DeploymentState.CANCELLED:
         return f"{what} was cancelled before it touched a host: {deployment.reason}."
     if deployment.state is DeploymentState.BACKING_OUT:
+        why = _first_failure([target for target in targets if target.state in states.TOUCHED], reason)
         return (
-            f"{what} is being backed out, but hosts still owe it, {len(owed)} of them ({', '.join(owed[:5])}): {deployment.reason}. "
+            f"{what} is being backed out, but hosts still owe it, {len(owed)} of them ({', '.join(owed[:5])}): {deployment.reason}{why}. "
             "Bring them back and run the same command again."
         )
     if deployment.state is DeploymentState.HELD:
         return f"{what} is held: {deployment.reason}. Run deploy again to go on, or backout to undo it."
     staged = sum(target.state is HostState.STAGED for target in targets)
-    return f"{what} is {deployment.state}: staged on {staged} of {len(targets)} hosts. Run deploy to go on, or backout to undo it."
+    why = _first_failure([target for target in targets if target.state in (HostState.PLANNED, HostState.STAGE_FAILED)], reason)
+    return f"{what} is {deployment.state}: staged on {staged} of {len(targets)} hosts{why}. Run deploy to go on, or backout to undo it."
 
 
 def _hosts(number: int) -> str:

@@ -13,7 +13,9 @@ from ansible.errors import AnsibleConnectionFailure
 from .action_base import TidegateAction
 from .cmdb.store import Cmdb
 from .errors import TidegateError
-from .rollout.deployments import Deployment, Run
+from .rfc.model import rfc_number
+from .rollout.deployments import Deployment
+from .rollout.holder import Holder
 from .rollout.journal import Journal
 from .settings import home
 
@@ -37,7 +39,8 @@ class HostAction(TidegateAction):
 
     def execute(self, options: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
         self._host = str(task_vars["inventory_hostname"])
-        self._run = Run(int(options["run"]["deployment"]), int(options["run"]["token"]))
+        if self._task.check_mode:
+            return {"skipped": True, "msg": "in check mode no host is visited"}
         self._task_vars = task_vars
         self._options_ = options
         if self._connection.transport == "ssh":
@@ -46,7 +49,8 @@ class HostAction(TidegateAction):
         with Cmdb.open(home(options, "cmdb")) as cmdb:
             self._cmdb = cmdb
             journal = Journal(cmdb)
-            deployment = journal.deployment(self._run.deployment)
+            deployment = journal.driven_by(rfc_number(home(options, "rfc")), Holder.this_run())
+            self._run = deployment.run
             try:
                 return self.visit(journal, deployment)
             except AnsibleConnectionFailure as error:

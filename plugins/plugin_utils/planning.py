@@ -5,7 +5,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +23,7 @@ from .rfc.model import load_rfc, rfc_number
 from .rfc.source import open_change
 from .rollout import states
 from .rollout.debts import forget, incur
-from .rollout.deployments import Deployment, Run
+from .rollout.deployments import Deployment
 from .rollout.holder import Holder
 from .rollout.journal import Journal
 from .rollout.states import DeploymentState, HostState
@@ -43,26 +44,34 @@ def plan(
     now: datetime,
     write: bool,
     signer: Signer | None = None,
+    outside: Collection[str] = (),
+    take_over: bool = False,
 ) -> dict[str, Any]:
     """Clear the RFC and begin its deployment, or take over the one that is open; return the task's result.
 
     A deployment that is backing out goes on without clearance: its window may be over, and hosts must not stay in between.
-    ``inventory`` are the hosts that Ansible knows. With a ``signer`` the clearance of a new deployment is kept beside the package, signed.
-    With ``write`` false nothing is written and the plan is only told.
-    Raises :class:`TidegateError` when the RFC is not cleared, its CIs are locked or not in the inventory, its scope has left
-    hosts of the plan, or the deployment of this RFC has already failed or was replaced by a later one.
+    ``inventory`` are the hosts that Ansible has, ``outside`` those of them that this run leaves out. With ``take_over`` a person says that
+    the controller which drives the deployment is gone. With a ``signer`` the clearance of a new deployment is kept beside the package,
+    signed. With ``write`` false nothing is written and the plan is only told.
+    Raises :class:`TidegateError` when the RFC is not cleared, its CIs are locked, not in the inventory or left out of this run, its
+    scope has left hosts of the plan, or the deployment of this RFC has already failed or was replaced by a later one.
     """
     with Cmdb.open(cmdb_url) as cmdb:
         journal = Journal(cmdb)
+        reach = Reach(inventory, outside)
+
+        def resume(deployment: Deployment, until: datetime | None = None) -> dict[str, Any]:
+            return _resume(journal, deployment, reach, now, until, write=write, take_over=take_over)
+
         number = rfc_number(rfc_path)
         current = journal.latest(number)
         if current is not None and current.state is DeploymentState.BACKING_OUT:
-            return _resume(journal, current, now, write)
+            return resume(current)
         if current is not None and current.state is DeploymentState.BACKED_OUT:
             missed = catch_up(journal, current, open_change(rfc_path), now) if write else []
             raise ConflictError("; ".join((f"{number} was backed out ({current.reason}); raise a new RFC for the next attempt", *missed)))
         if current is not None and current.state is DeploymentState.COMPLETED and load_rfc(rfc_path).digest == current.digest:
-            return _resume(journal, current, now, write)  # its RFC may be closed by now, and nothing is done to any host
+            return resume(current)  # its RFC may be closed by now, and nothing is done to any host
 
         clearing = clear(rfc_path, dsl, cmdb_url, policy_path, now)
         if not clearing.clearance.granted or clearing.rfc is None or clearing.policy is None:
@@ -75,18 +84,14 @@ def plan(
                     f"{number} now names {rfc.digest}, but {current.label} is {current.state} with {current.digest}; back that out first"
                 )
             _refuse_moved_scope(journal, current, {str(ci["name"]) for ci in cmdb.query(rfc.scope)})
+            resumed = resume(current, clearing.until)
             if write and current.state in states.OPEN:
                 with cmdb.begin() as connection:
                     incur(connection, rfc, owed, now)  # it may have become an emergency since it began
                     enter(connection, rfc, (str(ci["name"]) for ci in clearing.cis), now)
-            return _resume(journal, current, now, write, clearing.until)
+            return resumed
 
-        missing = sorted(str(ci["name"]) for ci in clearing.cis if ci["name"] not in inventory)
-        if missing:
-            raise TidegateError(
-                f"{len(missing)} CIs in the scope of {number} are not in the inventory ({', '.join(missing[:5])}); "
-                "use the inventory of this CMDB, without --limit"
-            )
+        reach.check(sorted(str(ci["name"]) for ci in clearing.cis), f"CIs in the scope of {number}")
         rollout = clearing.policy.rollout
         waves = clearing.waves
         hosts = [host for wave in waves for host in wave]
@@ -101,6 +106,7 @@ def plan(
             enter(connection, rfc, hosts, now)
             reserve(connection, deployment_id, product, rfc.release, hosts, (now, rfc.end_date))
 
+        journal.refuse_plan(number, hosts)
         run = journal.begin(number, package, waves, rollout, Holder.this_run(), now, along) if write else None
         sentence = (
             f"{number}: {rfc.release} {rfc.version} to {len(hosts)} hosts in {len(waves)} waves ({', '.join(str(len(w)) for w in waves)})"
@@ -110,7 +116,7 @@ def plan(
             concerns(journal, run, rfc, now)
             problems = teller(policy_path)(journal, run, "cleared", sentence, now)
         return {
-            **_result(run, sentence, changed=True),
+            **_result(sentence, changed=True),
             **warned(problems),
             "waves": [list(wave) for wave in waves],
             "controls": clearing.clearance.to_dict()["controls"],
@@ -118,8 +124,23 @@ def plan(
         }
 
 
-def order_backout(*, rfc_path: str, cmdb_url: str, policy_path: str | None, reason: str, now: datetime, write: bool) -> dict[str, Any]:
-    """A person wants the deployment of this RFC undone; take it over and say so in the journal."""
+def order_backout(
+    *,
+    rfc_path: str,
+    cmdb_url: str,
+    policy_path: str | None,
+    reason: str,
+    inventory: Collection[str],
+    now: datetime,
+    write: bool,
+    outside: Collection[str] = (),
+    take_over: bool = False,
+) -> dict[str, Any]:
+    """A person wants the deployment of this RFC undone; take it over and say so in the journal.
+
+    ``inventory``, ``outside``, ``take_over``, ``write``: see :func:`plan`. Raises :class:`TidegateError` when there is no deployment,
+    another controller drives it, a later one has replaced it, or a host that has to go back is not in the inventory or left out.
+    """
     with Cmdb.open(cmdb_url) as cmdb:
         journal = Journal(cmdb)
         number = rfc_number(rfc_path)
@@ -127,27 +148,61 @@ def order_backout(*, rfc_path: str, cmdb_url: str, policy_path: str | None, reas
         if current is None:
             raise TidegateError(f"{number} was never deployed, so there is nothing to back out; check the RFC")
         if current.state in (DeploymentState.BACKED_OUT, DeploymentState.CANCELLED):
-            run = Run(current.id, current.token) if write else None  # what its change system missed of it is still to be written
-            return _result(run, f"{current.label} is already {current.state}", changed=False)
+            return _result(f"{current.label} is already {current.state}", changed=False)
+        journal.refuse_backout(current)
+        Reach(inventory, outside).check(journal.to_visit(current, backout=True), f"hosts that {current.label} has to be backed out of")
+        if not take_over:
+            journal.refuse_driven(current.id, Holder.this_run(), now)
         if not write:
-            return _result(None, f"{current.label} would be backed out", changed=True)
-        run = journal.take_over(current.id, Holder.this_run(), now)
+            return _result(f"{current.label} would be backed out", changed=True)
+        run = journal.take_over(current.id, Holder.this_run(), now, ordered=take_over)
         state = journal.order_backout(run, reason, now)
         told = state is DeploymentState.BACKING_OUT and current.state is not state
         problems = teller(policy_path)(journal, run, "back_out", reason, now) if told else []
-        return {**_result(run, f"{current.label} is now {state}", changed=True), **warned(problems)}
+        return {**_result(f"{current.label} is now {state}", changed=True), **warned(problems)}
 
 
-def _resume(journal: Journal, current: Deployment, now: datetime, write: bool, until: datetime | None = None) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Reach:
+    """The hosts that this run can visit: those of the ``inventory`` but for what ``--limit`` leaves ``outside``."""
+
+    inventory: Collection[str]
+    outside: Collection[str]
+
+    def check(self, hosts: Iterable[str], what: str) -> None:
+        """Raise :class:`TidegateError` when a run would not get to all ``hosts``; ``what`` names them in the plural."""
+        wanted = list(hosts)
+        missing = [host for host in wanted if host not in self.inventory]
+        if missing:
+            raise TidegateError(
+                f"{len(missing)} {what} are not in the inventory ({_some(missing)}); "
+                "give the inventory of this CMDB with -i, a file with plugin: tidegate.release.cmdb, without --limit"
+            )
+        left_out = [host for host in wanted if host in self.outside]
+        if left_out:
+            raise TidegateError(f"{len(left_out)} {what} are left out by --limit ({_some(left_out)}); run this again without it")
+
+
+def _some(hosts: list[str]) -> str:
+    return f"{', '.join(hosts[:5])}{', ...' if len(hosts) > 5 else ''}"
+
+
+def _resume(
+    journal: Journal, current: Deployment, reach: Reach, now: datetime, until: datetime | None, *, write: bool, take_over: bool
+) -> dict[str, Any]:
     if current.state not in states.OPEN:
         journal.refuse_superseded(current.id)  # or it would be said to be live
         return {
-            **_result(Run(current.id, current.token), f"{current.label} is already {current.state}; nothing to do", changed=False),
+            **_result(f"{current.label} is already {current.state}; nothing to do", changed=False),
             "progress": {"step": "plan", "state": current.state, "detail": f"{current.label} is already {current.state}"},
         }
     sentence = f"{current.label} goes on where it stands: {current.state}"
-    run = journal.take_over(current.id, Holder.this_run(), now, until) if write else None
-    return {**_result(run, sentence, changed=True), "progress": {"step": "plan", "state": "resumed", "detail": sentence}}
+    reach.check(journal.to_visit(current), f"hosts that {current.label} has still to visit")
+    if not take_over:
+        journal.refuse_driven(current.id, Holder.this_run(), now)
+    if write:
+        journal.take_over(current.id, Holder.this_run(), now, until, ordered=take_over)
+    return {**_result(sentence, changed=True), "progress": {"step": "plan", "state": "resumed", "detail": sentence}}
 
 
 def _refuse_moved_scope(journal: Journal, current: Deployment, selected: Collection[str]) -> None:
@@ -163,6 +218,5 @@ def _refuse_moved_scope(journal: Journal, current: Deployment, selected: Collect
         )
 
 
-def _result(run: Run | None, sentence: str, changed: bool) -> dict[str, Any]:
-    facts = {} if run is None else {"tidegate_run": {"deployment": run.deployment, "token": run.token}}
-    return {"changed": changed, "msg": sentence, "ansible_facts": facts}
+def _result(sentence: str, changed: bool) -> dict[str, Any]:
+    return {"changed": changed, "msg": sentence}

@@ -216,15 +216,14 @@ class TestOnHosts:
         rfc = str(fleet.rfc(f"CHG{number}", version, shared.digest(version)))
 
         def play(hosts: str, name: str, variables: dict[str, Any], **keys: Any) -> dict[str, Any]:
-            run = {"tidegate_run": "{{ hostvars['localhost'].tidegate_run }}"} if name != "plan" else {}
-            role = {"role": f"tidegate.release.{name}", "vars": {"tidegate_rfc": rfc, **run, **variables}}
+            role = {"role": f"tidegate.release.{name}", "vars": {"tidegate_rfc": rfc, **variables}}
             return {"hosts": hosts, "gather_facts": False, "become": hosts != "localhost", "roles": [role], **keys}
 
         plays = [
             play("localhost", "plan", {"tidegate_policy": good}, connection="local"),
             play("all:!localhost", "stage", {"tidegate_policy": revoked if step == "stage" else good}),
         ]
-        gate = {"run": "{{ tidegate_run }}", "after": "staging", "rfc": rfc, "policy": good if step == "wave gate" else revoked}
+        gate = {"after": "staging", "rfc": rfc, "policy": good if step == "wave gate" else revoked}
         if step != "stage":
             tasks = [{"tidegate.release.gate": gate, "register": "decided"}, {"ansible.builtin.debug": {"var": "decided.reason"}}]
             plays.append({"hosts": "localhost", "connection": "local", "gather_facts": False, "tasks": tasks})

@@ -25,6 +25,7 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.planning import p
 from ansible_collections.tidegate.release.plugins.plugin_utils.rfc.model import load_rfc
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.deployments import Run
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.gate import GateDecision
+from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.holder import Holder
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.journal import Journal
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.retention import Change, restore, retire
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.states import HostState
@@ -93,7 +94,9 @@ class Rollout:
             now=NOW,
             write=True,
         )
-        return Run(**done["ansible_facts"]["tidegate_run"])
+        assert done["changed"]
+        with Cmdb.open(str(self.homes.cmdb)) as cmdb:
+            return Journal(cmdb).driven_by(load_rfc(str(self.rfc)).number, Holder.this_run()).run
 
     def archive(self, version: str, **manifest: Any) -> str:
         folder = self.homes.path / version

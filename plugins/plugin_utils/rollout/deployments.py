@@ -12,8 +12,9 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from ..cmdb.schema import schema
-from ..errors import NotFoundError
+from ..errors import ConflictError, NotFoundError
 from . import states
+from .holder import Holder
 from .options import Rollout, Share
 from .states import DeploymentState, HostState, WaveState
 
@@ -39,7 +40,7 @@ class Run:
 
 @dataclass(frozen=True)
 class Deployment:
-    """One row of the journal's deployments. ``started``: when its first wave opened."""
+    """One row of the journal's deployments. ``started``: when its first wave opened. ``holder``: the controller that drives it, or did."""
 
     id: int
     rfc: str
@@ -52,11 +53,17 @@ class Deployment:
     rollout: Rollout
     started: datetime | None = None
     finished: datetime | None = None
+    holder: str = ""
 
     @property
     def label(self) -> str:
         """How it is named on hosts and in messages."""
         return f"{self.rfc}#{self.id}"
+
+    @property
+    def run(self) -> Run:
+        """The right of whoever holds it now."""
+        return Run(self.id, self.token)
 
 
 @dataclass(frozen=True)
@@ -114,8 +121,23 @@ class Deployments:
         """The newest deployment of an RFC, whatever its state."""
         table = self._t.deployment
         with self._cmdb.read() as connection:
-            found = connection.scalar(sa.select(sa.func.max(table.c.id)).where(table.c.rfc == rfc))
-            return None if found is None else self._load(connection, found)
+            row = connection.execute(sa.select(table).where(table.c.rfc == rfc).order_by(table.c.id.desc()).limit(1)).one_or_none()
+            return None if row is None else _deployment(row)
+
+    def driven_by(self, rfc: str, holder: Holder) -> Deployment:
+        """The newest deployment of an RFC, if ``holder`` is the one that drives it: the journal is where a step finds its right to go on.
+
+        Raises :class:`ConflictError` when somebody else does, :class:`NotFoundError` when the RFC has no deployment.
+        """
+        current = self.latest(rfc)
+        if current is None:
+            raise NotFoundError(f"{rfc} has no deployment, so there is nothing to go on with; clear and plan it first, as deploy does")
+        if current.holder != str(holder):
+            raise ConflictError(
+                f"{current.label} is {current.state} and this run does not drive it, {current.holder} did last; "
+                "run deploy to go on with it, or backout to undo it"
+            )
+        return current
 
     def targets(self, deployment_id: int) -> list[Target]:
         """Every host of a deployment in the order of the plan."""
@@ -177,25 +199,44 @@ class Deployments:
             return [batch for batch in batches if batch]
         return []
 
+    def to_visit(self, deployment: Deployment, *, backout: bool = False) -> list[str]:
+        """The hosts that a deployment may still have to visit, in the order of the plan; also those that a gate could send back.
+
+        ``backout``: it is about to be backed out.
+        """
+        targets = self.targets(deployment.id)
+        if backout or deployment.state is _D.BACKING_OUT:
+            return [target.host for target in targets if target.state in states.TOUCHED]
+        if deployment.state not in states.OPEN:
+            return []
+        begun = any(state is not _W.CLOSED for _number, state, _decision in self.waves(deployment.id))
+        left_out = (_H.PLANNED, _H.STAGE_FAILED) if begun else ()  # no step of a wave visits these any more
+        return [target.host for target in targets if target.state not in left_out]
+
     def _load(self, connection: sa.Connection, deployment_id: int) -> Deployment:
         row = connection.execute(sa.select(self._t.deployment).where(self._t.deployment.c.id == deployment_id)).one_or_none()
         if row is None:
             raise NotFoundError(f"the CMDB has no deployment {deployment_id}; check which CMDB this is")
-        return Deployment(
-            row.id,
-            row.rfc,
-            row.release,
-            row.version,
-            row.digest,
-            _D(row.state),
-            row.token,
-            row.reason,
-            rollout_from_dict(row.options),
-            row.started,
-            row.finished,
-        )
+        return _deployment(row)
 
     def _targets(self, connection: sa.Connection, deployment_id: int) -> list[Target]:
         table = self._t.deployment_host
         rows = connection.execute(sa.select(table).where(table.c.deployment_id == deployment_id).order_by(table.c.position))
         return [Target(row.host, row.wave, _H(row.state), row.previous_digest, row.previous_version, row.detail) for row in rows]
+
+
+def _deployment(row: sa.Row[Any]) -> Deployment:
+    return Deployment(
+        row.id,
+        row.rfc,
+        row.release,
+        row.version,
+        row.digest,
+        _D(row.state),
+        row.token,
+        row.reason,
+        rollout_from_dict(row.options),
+        row.started,
+        row.finished,
+        row.holder,
+    )

@@ -3,8 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Who drives a deployment: the name of a controller process, and whether it is still alive.
 
-A deployment is driven by one controller at a time. It holds a lease; when it dies on the machine that asks, that is seen at
-once, when it dies elsewhere the lease runs out.
+A deployment is driven by one controller at a time. It holds a lease; when it dies where the one that asks can see its process, that is
+seen at once, when it dies elsewhere, on another machine or in another container, the lease runs out.
 """
 
 from __future__ import annotations
@@ -18,21 +18,28 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-_TEXT = re.compile(r"(?P<user>\S+)@(?P<machine>\S+) \(pid (?P<pid>\d+), started (?P<started>\d+), boot (?P<boot>\S+)\)")
+_TEXT = re.compile(
+    r"(?P<user>\S+)@(?P<machine>\S+) \(pid (?P<pid>\d+), started (?P<started>\d+), boot (?P<boot>\S+), processes (?P<namespace>\S+)\)"
+)
+_UNKNOWN = "unknown"
 
 
 @dataclass(frozen=True)
 class Holder:
-    """A process on a machine; ``started`` (clock ticks after boot) and ``boot`` tell it from later ones with its number."""
+    """A process on a machine; ``started`` (clock ticks after boot, 0 if unknown) and ``boot`` tell it from later ones with its number.
+
+    ``namespace`` tells the PID namespace, such as a container's, in which ``pid`` is its number.
+    """
 
     user: str
     machine: str
     pid: int
     started: int
     boot: str
+    namespace: str = _UNKNOWN
 
     def __str__(self) -> str:
-        return f"{self.user}@{self.machine} (pid {self.pid}, started {self.started}, boot {self.boot})"
+        return f"{self.user}@{self.machine} (pid {self.pid}, started {self.started}, boot {self.boot}, processes {self.namespace})"
 
     @classmethod
     def parse(cls, text: str) -> Holder | None:
@@ -40,31 +47,61 @@ class Holder:
         match = _TEXT.fullmatch(text)
         if match is None:
             return None
-        return cls(match["user"], match["machine"], int(match["pid"]), int(match["started"]), match["boot"])
+        return cls(match["user"], match["machine"], int(match["pid"]), int(match["started"]), match["boot"], match["namespace"])
 
     @classmethod
     def this_run(cls) -> Holder:
         """The ansible-playbook process that this code runs in or was forked from."""
         parent = multiprocessing.parent_process()
         pid = parent.pid if parent is not None and parent.pid is not None else os.getpid()
-        return cls(getpass.getuser(), socket.gethostname(), pid, _started(pid) or 0, _boot())
+        return cls(_user(), socket.gethostname(), pid, _started(pid) or 0, _boot(), _namespace())
 
     def is_dead(self) -> bool:
-        """True when it is known to have ended: it ran on this machine since its last boot, and does not any more."""
-        if self.machine != socket.gethostname() or self.boot == "unknown" or self.boot != _boot():
+        """True when it is known to have ended: it ran where this process can see it, since the last boot, and does not any more."""
+        if _UNKNOWN in (self.boot, self.namespace) or not self.started:
             return False
-        return _started(self.pid) != self.started
+        if (self.machine, self.boot, self.namespace) != (socket.gethostname(), _boot(), _namespace()):
+            return False
+        started = _started(self.pid)
+        return not _exists(self.pid) if started is None else started != self.started
+
+
+def _user() -> str:
+    try:
+        name = getpass.getuser()
+    except (KeyError, OSError):  # a container may give a number that has no name
+        name = f"uid{os.getuid()}"
+    return re.sub(r"\s", "_", name)
 
 
 def _started(pid: int) -> int | None:
-    """Start time of a living process in clock ticks after boot (proc(5), field 22 of stat)."""
+    """Start time of a process in clock ticks after boot (proc(5), field 22 of stat): 0 if it has ended, ``None`` if not known."""
     with suppress(OSError, IndexError, ValueError):
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-        return None if fields[0] in "ZX" else int(fields[19])
+        return 0 if fields[0] in "ZX" else int(fields[19])
     return None
+
+
+def _exists(pid: int) -> bool:
+    """Whether there is such a process: /proc may be mounted so that it does not show those of others."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True
 
 
 def _boot() -> str:
     with suppress(OSError):
         return Path("/proc/sys/kernel/random/boot_id").read_text().strip()[:8]
-    return "unknown"
+    return _UNKNOWN
+
+
+def _namespace() -> str:
+    """The number of the PID namespace of this process and of the one that forked it; unknown where /proc is that of another namespace."""
+    with suppress(OSError):
+        if os.readlink("/proc/self") == str(os.getpid()):
+            return str(Path("/proc/self/ns/pid").stat().st_ino)
+    return _UNKNOWN

@@ -43,6 +43,26 @@ class Journal(Deployments):
         with self._cmdb.read() as connection:
             self._refuse_superseded(connection, self._load(connection, deployment_id))
 
+    def refuse_plan(self, rfc: str, hosts: Sequence[str]) -> None:
+        """Raise what :meth:`begin` would raise, as far as that can be said without writing."""
+        with self._cmdb.read() as connection:
+            self._refuse_begun(connection, rfc)
+            self._refuse_locked(connection, hosts, None)
+
+    def refuse_driven(self, deployment_id: int, holder: Holder, now: datetime) -> None:
+        """Raise :class:`ConflictError` while another controller than ``holder`` drives a deployment."""
+        with self._cmdb.read() as connection:
+            driven = self._driven(connection, self._load(connection, deployment_id), holder, now)
+        if driven:
+            raise ConflictError(driven)
+
+    def refuse_backout(self, deployment: Deployment) -> None:
+        """Raise :class:`ConflictError` when a completed deployment is not the last one on its CIs, or another holds one of them."""
+        if deployment.state is _D.COMPLETED:
+            with self._cmdb.read() as connection:
+                self._refuse_superseded(connection, deployment)
+                self._refuse_locked(connection, [target.host for target in self._targets(connection, deployment.id)], deployment.id)
+
     # -- beginning and taking over -----------------------------------------
 
     def begin(
@@ -57,11 +77,13 @@ class Journal(Deployments):
     ) -> Run:
         """Write the plan of a new deployment and lock its CIs, all or nothing; ``also`` is done in the same transaction, with its id.
 
-        ``package`` has ``name``, ``version`` and ``digest``. Raises :class:`ConflictError` naming who holds a CI.
+        ``package`` has ``name``, ``version`` and ``digest``. Raises :class:`ConflictError` naming who holds a CI, or who has begun a
+        deployment of the same RFC meanwhile.
         """
         t = self._t
         hosts = [(host, number) for number, wave in enumerate(waves, 1) for host in wave]
         with self._cmdb.begin() as connection:
+            self._refuse_begun(connection, rfc)
             self._refuse_locked(connection, [host for host, _number in hosts], None)
             token = self._next_token(connection, now)
             deployment_id = connection.execute(
@@ -103,29 +125,26 @@ class Journal(Deployments):
             also(connection, deployment_id)
         return Run(deployment_id, token)
 
-    def take_over(self, deployment_id: int, holder: Holder, now: datetime, until: datetime | None = None) -> Run:
+    def take_over(self, deployment_id: int, holder: Holder, now: datetime, until: datetime | None = None, *, ordered: bool = False) -> Run:
         """Continue an open deployment whose controller has ended, or that waits for a person. ``until``: see :meth:`decide_wave`.
 
-        Raises :class:`ConflictError` while another controller drives it.
+        ``ordered``: a person says that the other controller is gone. Raises :class:`ConflictError` while it drives the deployment.
         """
         t = self._t
         with self._cmdb.begin() as connection:
             deployment = self._load(connection, deployment_id)
-            row = connection.execute(sa.select(t.deployment).where(t.deployment.c.id == deployment_id)).one()
-            before = Holder.parse(row.holder)
-            gone = before is None or before == holder or before.is_dead()
-            if row.lease_until is not None and row.lease_until > now and not gone:
-                raise ConflictError(
-                    f"{deployment.label} is being driven by {row.holder}; wait for it to end, or until its lease ends at "
-                    f"{row.lease_until.isoformat(timespec='seconds')} if that process is gone"
-                )
+            driven = self._driven(connection, deployment, holder, now)
+            if driven and not ordered:
+                raise ConflictError(driven)
             token = self._next_token(connection, now)
             connection.execute(
                 t.deployment.update()
                 .where(t.deployment.c.id == deployment_id)
                 .values(holder=str(holder), token=token, lease_until=now + LEASE, open_until=until)
             )
-            self._append(connection, deployment_id, now, "taken_over", data={"holder": str(holder), "from": row.holder})
+            self._append(
+                connection, deployment_id, now, "taken_over", data={"holder": str(holder), "from": deployment.holder, "ordered": ordered}
+            )
             if deployment.state is _D.PLANNED:
                 self._move(connection, deployment, _D.STAGING, now)
             elif deployment.state is _D.HELD:
@@ -398,6 +417,27 @@ class Journal(Deployments):
             connection.execute(self._t.lock.insert(), [{"ci": host, "deployment_id": deployment_id} for host in hosts])
         except sa.exc.IntegrityError as error:
             raise ConflictError("the CIs in scope changed in the CMDB while this was planned; run it again") from error
+
+    def _driven(self, connection: sa.Connection, deployment: Deployment, holder: Holder, now: datetime) -> str:
+        """Who else drives a deployment, in a sentence; empty when nobody does."""
+        table = self._t.deployment
+        until = connection.scalar(sa.select(table.c.lease_until).where(table.c.id == deployment.id))
+        before = Holder.parse(deployment.holder)
+        if until is None or until <= now or before == holder or (before is not None and before.is_dead()):
+            return ""
+        return (
+            f"{deployment.label} is being driven by {deployment.holder}; wait for it to end, or until its lease ends at "
+            f"{until.isoformat(timespec='seconds')}; if you know that it is gone, run this again with -e tidegate_take_over=true"
+        )
+
+    def _refuse_begun(self, connection: sa.Connection, rfc: str) -> None:
+        """Of two that plan one RFC at the same moment, the second learns here of the first."""
+        table = self._t.deployment
+        row = connection.execute(sa.select(table).where(table.c.rfc == rfc, table.c.state.in_(states.OPEN))).first()
+        if row is not None:
+            raise ConflictError(
+                f"{rfc}#{row.id} is being driven by {row.holder}, which has just begun it; run this again when that has ended"
+            )
 
     def _refuse_locked(self, connection: sa.Connection, hosts: Sequence[str], mine: int | None) -> None:
         t = self._t

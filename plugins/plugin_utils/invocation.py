@@ -1,0 +1,158 @@
+# Copyright (c) Tidegate maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""How ansible-playbook was called: what would leave out a part of a verb, or shorten a text that somebody gives.
+
+ansible-core itself skips in silence what a tag, a task to start at or a limit leaves out, and ends with 0.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import sys
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from ansible import context
+from ansible.executor.playbook_executor import PlaybookExecutor
+from ansible.inventory.manager import InventoryManager
+from ansible.parsing.splitter import parse_kv
+from ansible.template import is_trusted_as_template
+from ansible.utils.vars import load_extra_vars
+
+from .errors import TidegateError
+
+if TYPE_CHECKING:
+    from types import FrameType
+
+    from ansible.parsing.dataloader import DataLoader
+
+CONTROLLER = "localhost"
+
+# What people write and what is signed, journalled or shown as theirs.
+_TEXTS = ("tidegate_reason", "tidegate_comment", "tidegate_note", "tidegate_functionality", "tidegate_usability")
+_OURS = r"(tidegate|verify|lab|audit)_\w+"
+_SECRET = re.compile("pass|secret|token", re.IGNORECASE)
+
+
+def is_listing() -> bool:
+    """Whether Ansible was asked to list or check a playbook and not to run it; it evaluates the hosts of a play then, too."""
+    return any(context.CLIARGS.get(name) for name in ("syntax", "listhosts", "listtasks", "listtags"))
+
+
+def is_check() -> bool:
+    """Whether this run is in check mode."""
+    return bool(context.CLIARGS.get("check"))
+
+
+def refuse_partial() -> None:
+    """Raise :class:`TidegateError` when an option of this run could leave out a step of what is done as a whole or not at all."""
+    tags, skipped = context.CLIARGS.get("tags") or (), context.CLIARGS.get("skip_tags") or ()
+    given = {
+        f"--tags {','.join(tags)}": (tags and "all" not in tags, "--tags and ANSIBLE_RUN_TAGS"),
+        f"--skip-tags {','.join(skipped)}": (skipped, "--skip-tags and ANSIBLE_SKIP_TAGS"),
+        f"--start-at-task {context.CLIARGS.get('start_at_task')!r}": (context.CLIARGS.get("start_at_task"), "--start-at-task"),
+        "--step": (context.CLIARGS.get("step"), "--step"),
+    }
+    for option, (partial, without) in given.items():
+        if partial:
+            raise TidegateError(f"{option} could leave out a part of this, so nothing was done; run it without {without}")
+
+
+def outside_limit(loader: DataLoader, variables: Mapping[str, Any]) -> set[str]:
+    """The hosts of the inventory that ``--limit`` leaves out; ``variables`` are those of a play or a task."""
+    limit = context.CLIARGS.get("subset")
+    if not limit:
+        return set()
+    inside = {host.name for host in _limited(loader, variables, limit).get_hosts("all")}
+    return set(variables.get("groups", {}).get("all", ())) - inside
+
+
+def keep_controller(loader: DataLoader, variables: Mapping[str, Any]) -> None:
+    """See to it that ``--limit`` does not leave out the controller, where everything is decided.
+
+    A limit that leaves out no host of the inventory, such as ``all``, is lifted: it would leave out an implicit localhost.
+    Call it where Ansible evaluates the hosts of a play. Raises :class:`TidegateError` when the limit leaves the controller out.
+    """
+    limit = context.CLIARGS.get("subset")
+    if not limit:
+        return
+    if not outside_limit(loader, variables) and (inventory := _inventory()):
+        inventory.subset(None)
+    elif not _limited(loader, variables, limit).get_hosts(CONTROLLER):
+        raise TidegateError(
+            f"--limit {limit} leaves out {CONTROLLER}, where everything is decided, so nothing would be done; "
+            f"leave it away, or add {CONTROLLER} to it"
+        )
+
+
+def refuse_cut_texts(loader: DataLoader) -> None:
+    """Raise :class:`TidegateError` when a text among the extra variables is not, to its last sign, what was written.
+
+    In ``-e name=value`` Ansible ends a value at the first space, and keeps the rest in the variable ``_raw_params`` or takes it for other
+    variables; it reads backslashes, YAML's commas and comments, and Jinja.
+    """
+    extra = load_extra_vars(loader)
+    given = [str(option) for option in context.CLIARGS.get("extra_vars") or () if option]
+    if "_raw_params" in extra:
+        cut = next((option for option in given if option[0] not in "@[{" and "_raw_params" in parse_kv(option)), "")
+        rest = "" if _SECRET.search(cut) else f" ({extra['_raw_params']})"
+        raise TidegateError(f"the extra variables have words that belong to no variable{rest}, so a text was cut short; {_spelling(cut)}")
+    for name in (name for name in _TEXTS if name in extra):
+        for option in given:
+            if option[0] in "[{":
+                if name in option and not _is_json(option):
+                    raise TidegateError(f"{name} was given in YAML, where a comma or a # ends a text; {_spelling(option)}")
+            elif option[0] != "@" and not _is_whole(option, name):
+                raise TidegateError(f"{name} was given so that Ansible does not read it as it is written; {_spelling(option)}")
+        text = extra[name]
+        if isinstance(text, str) and is_trusted_as_template(text) and any(sign in text for sign in ("{{", "{%", "{#")):
+            raise TidegateError(f"{name} has {{{{, {{% or {{# in it, which Ansible would evaluate; write what shall stand there itself")
+
+
+def _is_whole(option: str, name: str) -> bool:
+    """Whether ``name=value name=value`` gives ``name``, if at all, a value that was written just so, and no words after it."""
+    value = parse_kv(option).get(name)
+    if value is None:
+        return True
+    text = re.escape(value)
+    return bool(re.search(rf"(^|\s){name}=({text}|'{text}'|\"{text}\")(\s+{_OURS}=.*|\s*)$", option, re.DOTALL))
+
+
+def _is_json(text: str) -> bool:
+    try:
+        json.loads(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _spelling(option: str) -> str:
+    """How an option of the form ``name=a text`` is to be written."""
+    name, _equals, text = option.strip().partition("=")
+    if not re.fullmatch(r"\w+", name) or _SECRET.search(option):
+        name, text = "tidegate_reason", "all of the text"
+    return f"write it like -e {shlex.quote(json.dumps({name: text}, ensure_ascii=False))}"
+
+
+def _limited(loader: DataLoader, variables: Mapping[str, Any], limit: str) -> InventoryManager:
+    inventory = InventoryManager(loader, parse=False)
+    for group, hosts in variables.get("groups", {}).items():
+        inventory.add_group(group)
+        for host in hosts:
+            inventory.add_host(host, group=group)
+    inventory.subset(limit)
+    return inventory
+
+
+def _inventory() -> InventoryManager | None:
+    """The inventory of this run. Before its first play no variable leads to it, so the call that runs the playbook is looked for."""
+    frame: FrameType | None = sys._getframe()
+    while frame is not None:
+        caller = frame.f_locals.get("self")
+        if isinstance(caller, PlaybookExecutor):
+            return caller._inventory
+        frame = frame.f_back
+    return None
