@@ -12,6 +12,7 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Callable, Mapping
+from enum import Enum
 from importlib import import_module
 from typing import Any, ClassVar
 
@@ -54,6 +55,15 @@ def argument_spec(module: str) -> dict[str, Any]:
     return _spec(options)
 
 
+def _plain(value: Any) -> Any:
+    """A result as Ansible keeps one: it warns of an enumeration where a text will do."""
+    if isinstance(value, Mapping):
+        return {key: _plain(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(entry) for entry in value]
+    return value.value if isinstance(value, Enum) else value
+
+
 def reasons(task_vars: Mapping[str, Any]) -> Callable[[str], str]:
     """Look up what Ansible said of a host's step when the journal has no outcome of it, as for a setting that could not be templated.
 
@@ -83,7 +93,7 @@ class TidegateAction(ActionBase):
         try:
             refuse_cut_texts(self._loader)
             require(*self.libraries)
-            result.update(self.execute(self._options(), task_vars or {}))
+            result.update(_plain(self.execute(self._options(), task_vars or {})))
         except TidegateError as error:
             result.update(failed=True, msg=str(error))
         secrets = {str(value) for name, value in self._task.args.items() if value and _SECRET.search(name)}

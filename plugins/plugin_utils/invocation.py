@@ -153,6 +153,7 @@ def _inventory() -> InventoryManager | None:
     while frame is not None:
         caller = frame.f_locals.get("self")
         if isinstance(caller, PlaybookExecutor):
-            return caller._inventory
+            inventory = caller._inventory
+            return inventory if isinstance(inventory, InventoryManager) else None
         frame = frame.f_back
     return None
