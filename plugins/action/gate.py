@@ -10,7 +10,7 @@ from typing import Any
 from ansible_collections.tidegate.release.plugins.plugin_utils.action_base import TidegateAction, reasons
 from ansible_collections.tidegate.release.plugins.plugin_utils.clearing import Opening, Wave, opening
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import Cmdb
-from ansible_collections.tidegate.release.plugins.plugin_utils.gating import decide_staging_gate, decide_wave_gate
+from ansible_collections.tidegate.release.plugins.plugin_utils.gating import decide_staging_gate, decide_wave_gate, to_decide
 from ansible_collections.tidegate.release.plugins.plugin_utils.rfc.model import Rfc, rfc_number
 from ansible_collections.tidegate.release.plugins.plugin_utils.rfc.source import open_change
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.holder import Holder
@@ -39,5 +39,5 @@ class ActionModule(TidegateAction):
         decide = decide_staging_gate if options["after"] == "staging" else decide_wave_gate
         with Cmdb.open(cmdb_url) as cmdb:
             journal = Journal(cmdb)
-            run = journal.driven_by(rfc_number(rfc_path), Holder.this_run()).run
-            return decide(journal, run, change, opens, teller(policy), now, reasons(task_vars))
+            deployment = to_decide(journal, rfc_number(rfc_path), Holder.this_run())
+            return decide(journal, deployment.run, change, opens, teller(policy), now, reasons(task_vars))

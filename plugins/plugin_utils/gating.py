@@ -106,6 +106,15 @@ def decide_wave_gate(
     return _result(decision, number, len(waves), counts.size) | _followed(journal, run, change, decision, tell, now)
 
 
+def to_decide(journal: Journal, number: str, holder: Holder) -> Deployment:
+    """The deployment that this run may decide about: the one that it drives, or one that is over, about which nothing is decided.
+
+    Raises :class:`TidegateError` when it is neither.
+    """
+    current = journal.latest(number)
+    return current if current is not None and current.state not in states.OPEN else journal.driven_by(number, holder)
+
+
 def to_conclude(journal: Journal, number: str, holder: Holder, change: Change, wanted: str) -> Deployment:
     """The deployment that this run may close: the one that it drives, or one that was over as wanted before this run began.
 

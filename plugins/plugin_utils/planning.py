@@ -91,7 +91,7 @@ def plan(
                     enter(connection, rfc, (str(ci["name"]) for ci in clearing.cis), now)
             return resumed
 
-        reach.check(sorted(str(ci["name"]) for ci in clearing.cis), f"CIs in the scope of {number}")
+        reach.check(sorted(str(ci["name"]) for ci in clearing.cis), "CI", f"in the scope of {number}")
         rollout = clearing.policy.rollout
         waves = clearing.waves
         hosts = [host for wave in waves for host in wave]
@@ -150,7 +150,7 @@ def order_backout(
         if current.state in (DeploymentState.BACKED_OUT, DeploymentState.CANCELLED):
             return _result(f"{current.label} is already {current.state}", changed=False)
         journal.refuse_backout(current)
-        Reach(inventory, outside).check(journal.to_visit(current, backout=True), f"hosts that {current.label} has to be backed out of")
+        Reach(inventory, outside).check(journal.to_visit(current, backout=True), "host", f"that {current.label} has to be backed out of")
         if not take_over:
             journal.refuse_driven(current.id, Holder.this_run(), now)
         if not write:
@@ -169,21 +169,25 @@ class Reach:
     inventory: Collection[str]
     outside: Collection[str]
 
-    def check(self, hosts: Iterable[str], what: str) -> None:
-        """Raise :class:`TidegateError` when a run would not get to all ``hosts``; ``what`` names them in the plural."""
+    def check(self, hosts: Iterable[str], noun: str, which: str) -> None:
+        """Raise :class:`TidegateError` when a run would not get to all ``hosts``; ``noun`` and ``which`` say what they are."""
         wanted = list(hosts)
         missing = [host for host in wanted if host not in self.inventory]
         if missing:
             raise TidegateError(
-                f"{len(missing)} {what} are not in the inventory ({_some(missing)}); "
+                f"{_some(missing, noun, which)} not in the inventory ({_names(missing)}); "
                 "give the inventory of this CMDB with -i, a file with plugin: tidegate.release.cmdb, without --limit"
             )
         left_out = [host for host in wanted if host in self.outside]
         if left_out:
-            raise TidegateError(f"{len(left_out)} {what} are left out by --limit ({_some(left_out)}); run this again without it")
+            raise TidegateError(f"{_some(left_out, noun, which)} left out by --limit ({_names(left_out)}); run this again without it")
 
 
-def _some(hosts: list[str]) -> str:
+def _some(hosts: list[str], noun: str, which: str) -> str:
+    return f"1 {noun} {which} is" if len(hosts) == 1 else f"{len(hosts)} {noun}s {which} are"
+
+
+def _names(hosts: list[str]) -> str:
     return f"{', '.join(hosts[:5])}{', ...' if len(hosts) > 5 else ''}"
 
 
@@ -197,7 +201,7 @@ def _resume(
             "progress": {"step": "plan", "state": current.state, "detail": f"{current.label} is already {current.state}"},
         }
     sentence = f"{current.label} goes on where it stands: {current.state}"
-    reach.check(journal.to_visit(current), f"hosts that {current.label} has still to visit")
+    reach.check(journal.to_visit(current), "host", f"that {current.label} has still to visit")
     if not take_over:
         journal.refuse_driven(current.id, Holder.this_run(), now)
     if write:

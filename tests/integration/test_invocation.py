@@ -3,8 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """However Ansible is set and called: a verb does all of its work and says so, or changes nothing and says why.
 
-Two hosts in directories of this machine will do, for what a host does is not what is tested here. ``TIDEGATE_TEST_ANSIBLE`` may name another
-ansible-playbook, of another ansible-core with the collection beside it.
+Two hosts in directories of this machine will do, for what a host does is not what is tested here. ``TIDEGATE_TEST_ANSIBLE`` may name
+another ansible-playbook, of another ansible-core with the collection beside it.
 """
 
 from __future__ import annotations
@@ -107,11 +107,15 @@ class Site(Fleet):
                 found[name] = connection.execute(f"select * from {name}").fetchall()  # noqa: S608 - a table of the CMDB
         for root in (*self.hosts, "dsl"):
             for path in sorted((self.path / root).rglob("*")):
-                found[str(path)] = os.readlink(path) if path.is_symlink() else path.is_dir() or hashlib.sha256(path.read_bytes()).hexdigest()
+                found[str(path)] = (
+                    os.readlink(path) if path.is_symlink() else path.is_dir() or hashlib.sha256(path.read_bytes()).hexdigest()
+                )
         return found
 
     def live(self) -> set[str]:
-        return {link.resolve().joinpath("version").read_text() for name in self.hosts if (link := self.path / name / "hello/current").exists()}
+        return {
+            link.resolve().joinpath("version").read_text() for name in self.hosts if (link := self.path / name / "hello/current").exists()
+        }
 
 
 @pytest.fixture(scope="module")
@@ -150,15 +154,67 @@ def refused(site: Site, *reasons: str, verb: str, options: tuple[str, ...] = (),
 
 
 @pytest.mark.parametrize("setting", SETTINGS)
-def test_each_verb_ends_with_0_only_when_the_journal_has_it_and_check_mode_changes_nothing(site: Site, setting: str, tmp_path: Path) -> None:
+def test_each_verb_ends_with_0_only_when_the_journal_has_it_and_check_mode_changes_nothing(
+    site: Site, setting: str, tmp_path: Path
+) -> None:
     site.settings = {**SETTINGS[setting], "ANSIBLE_CACHE_PLUGIN_CONNECTION": str(tmp_path)}
     number, rfc = site.change()
+    reason = "it's #5, a=b: [1, 2] yes"
     version = f"{number.removeprefix('CHG')}.0"
     for verb, state in (("stage", "staging"), ("deploy", "completed"), ("backout", "backed_out")):
         before = site.everything()
-        done(site, verb, "--check", tidegate_rfc=rfc)
+        done(site, verb, "--check", tidegate_rfc=rfc, tidegate_reason=reason)
         assert site.everything() == before
-        done(site, verb, tidegate_rfc=rfc)
+        done(site, verb, tidegate_rfc=rfc, tidegate_reason=reason)
         assert site.state(number) == state
         assert (site.live() == {version}) == (verb == "deploy")
+    assert site.rows(f"select reason from deployment where rfc = '{number}'") == [(reason,)]  # noqa: S608 - a test's own RFC number
     refused(site, "was backed out", verb="deploy", options=("--check",), tidegate_rfc=rfc)
+
+
+def test_what_a_verb_has_to_visit_is_in_the_inventory_and_inside_the_limit_or_nothing_is_written(site: Site) -> None:
+    number, rfc = site.change()
+    some = site.inventory("web1")
+    refused(site, "1 CI in the scope of", "is not in the inventory (web2)", verb="deploy", inventory=some, tidegate_rfc=rfc)
+    refused(site, "2 CIs in the scope of", "plugin: tidegate.release.cmdb", verb="deploy", inventory=None, tidegate_rfc=rfc)
+    refused(site, "left out by --limit (web2)", verb="deploy", options=("--limit", "web1,localhost"), tidegate_rfc=rfc)
+    done(site, "stage", "--limit", "all", tidegate_rfc=rfc)
+    refused(site, "1 host that", "has still to visit is not in the inventory (web2)", verb="deploy", inventory=some, tidegate_rfc=rfc)
+    refused(site, "left out by --limit (web1)", verb="deploy", options=("--limit", "web2,localhost"), tidegate_rfc=rfc)
+    refused(site, "--tags x could leave out a part of this", verb="deploy", options=("--tags", "x"), tidegate_rfc=rfc)
+    done(site, "deploy", "--limit", "web*", "-e", "tidegate_backout=true tidegate_wanted=staged", tidegate_rfc=rfc)
+    assert site.state(number) == "completed"
+    done(site, "deploy", "--limit", "all", tidegate_rfc=rfc)
+    refused(site, "2 hosts that", "has to be backed out of are not in the inventory", verb="backout", inventory=None, tidegate_rfc=rfc)
+    refused(site, "left out by --limit (web1)", verb="backout", options=("--limit", "web2,localhost"), tidegate_rfc=rfc)
+    wrong = ("-e", "tidegate_reason=Change log comes on Monday")
+    refused(site, """-e '{"tidegate_reason": "Change log comes on Monday"}'""", verb="backout", options=wrong, tidegate_rfc=rfc)
+    done(site, "backout", "-e", "tidegate_backout=false tidegate_wanted=completed", tidegate_rfc=rfc)
+    assert site.state(number) == "backed_out"
+
+
+def test_a_host_whose_step_could_not_even_begin_is_not_done_and_says_why(site: Site) -> None:
+    """Nothing of it is in the journal, and Ansible rescues the task."""
+    number, rfc = site.change()
+    broken = site.inventory(*site.hosts, tidegate_settings="{{ nothing_of_that_name }}")
+    held = site.run("deploy", inventory=broken, tidegate_rfc=rfc)
+    assert held.returncode != 0
+    assert f"{number}: hello" in words(held)
+    assert "is held" in words(held)
+    assert "'nothing_of_that_name' is undefined" in words(held).split("is held")[1]
+    done(site, "deploy", tidegate_rfc=rfc)
+    owed = site.run("backout", inventory=broken, tidegate_rfc=rfc)
+    assert owed.returncode != 0
+    assert "'nothing_of_that_name' is undefined" in words(owed).split("still owe it")[1]
+    done(site, "backout", tidegate_rfc=rfc)
+
+
+def test_what_the_inventory_says_of_all_hosts_does_not_lead_the_controller_astray(site: Site) -> None:
+    _number, rfc = site.change()
+    strange = {"ansible_host": "192.0.2.1", "ansible_become": True, "ansible_become_user": "nobody", "ansible_check_mode": True}
+    inventory = site.inventory(*site.hosts)
+    document = yaml.safe_load(Path(inventory).read_text())
+    document["all"]["hosts"]["localhost"] = {"ansible_connection": "ssh", **strange}
+    Path(inventory).write_text(yaml.safe_dump(document))
+    done(site, "deploy", inventory=inventory, tidegate_rfc=rfc)
+    done(site, "backout", inventory=inventory, tidegate_rfc=rfc)

@@ -1,0 +1,244 @@
+# Copyright (c) Tidegate maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the options of ansible-playbook could leave out or cut short is refused, and what they do not is done as it is written."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from ansible import context
+from ansible.errors import AnsibleError, AnsibleLookupError
+from ansible.module_utils.common.collections import ImmutableDict
+from ansible.parsing.dataloader import DataLoader
+from ansible.template import trust_as_template
+from ansible.utils import vars as ansible_vars
+from ansible_collections.tidegate.release.plugins.lookup.controller import LookupModule
+from ansible_collections.tidegate.release.plugins.plugin_utils import invocation
+from ansible_collections.tidegate.release.plugins.plugin_utils.errors import TidegateError
+
+ROOT = Path(__file__).parents[2]
+GROUPS = {"all": ["web1", "web2"], "web": ["web1", "web2"], "ungrouped": []}
+Called = Callable[..., None]
+
+
+@pytest.fixture
+def called(monkeypatch: pytest.MonkeyPatch) -> Called:
+    """Sets how ansible-playbook was called."""
+
+    def call(**options: Any) -> None:
+        options["extra_vars"] = tuple(trust_as_template(option) for option in options.get("extra_vars", ()))  # as ansible-core does
+        monkeypatch.setattr(context, "CLIARGS", ImmutableDict({"tags": ["all"], **options}))
+        monkeypatch.setattr(ansible_vars.load_extra_vars, "extra_vars", None, raising=False)
+
+    return call
+
+
+def look_up(groups: Mapping[str, list[str]] = GROUPS) -> list[str]:
+    return LookupModule(loader=DataLoader()).run([], {"groups": groups})
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"tags": ["x", "y"]}, "--tags x,y could leave out a part of this"),
+        ({"tags": ["untagged"]}, "--tags untagged"),
+        ({"tags": ["never"]}, "--tags never"),
+        ({"skip_tags": ["x"]}, "--skip-tags x could leave out"),
+        ({"skip_tags": ["all"]}, "--skip-tags all could leave out"),
+        ({"start_at_task": "Conclude"}, "--start-at-task 'Conclude' could leave out"),
+        ({"step": True}, "--step could leave out"),
+    ],
+)
+def test_an_option_that_could_leave_out_a_part_is_refused(called: Called, options: dict[str, Any], words: str) -> None:
+    called(**options)
+    with pytest.raises(AnsibleLookupError, match=words):
+        look_up()
+
+
+@pytest.mark.parametrize("listing", ["syntax", "listhosts", "listtasks", "listtags"])
+def test_who_only_looks_at_a_playbook_is_not_refused(called: Called, listing: str) -> None:
+    called(**{listing: True}, tags=["x"], subset="web1")
+    assert look_up() == ["localhost"]
+
+
+@pytest.mark.parametrize("tags", [["all"], ["all", "x"], []])
+def test_tags_that_leave_out_nothing_do_not_matter(called: Called, tags: list[str]) -> None:
+    called(tags=tags, skip_tags=[], step=False, start_at_task=None)
+    assert look_up() == ["localhost"]
+
+
+class Executor(invocation.PlaybookExecutor):
+    """Stands where ansible-core runs a playbook."""
+
+    def __init__(self, limit: str) -> None:
+        self._inventory = invocation.InventoryManager(DataLoader(), parse=False)
+        for host in GROUPS["all"]:
+            self._inventory.add_host(host)
+        self._inventory.subset(limit)
+
+    def hosts(self) -> list[str]:
+        found = look_up()
+        return [host.name for host in self._inventory.get_hosts(found)]
+
+
+@pytest.mark.parametrize("limit", ["all", "*", "web1,web2", "web", "all,localhost", "web1:web2", "!db1", "~web.*"])
+def test_a_limit_that_leaves_out_nothing_is_lifted(called: Called, limit: str) -> None:
+    called(subset=limit)
+    assert Executor(limit).hosts() == ["localhost"]
+
+
+@pytest.mark.parametrize("limit", ["web1", "web9", "web:!web2", "!localhost:web1"])
+def test_a_limit_that_leaves_out_the_controller_is_refused(called: Called, limit: str) -> None:
+    called(subset=limit)
+    with pytest.raises(AnsibleLookupError, match="leaves out localhost, where everything is decided"):
+        look_up()
+
+
+def test_a_limit_that_leaves_out_the_controller_of_the_inventory_is_refused(called: Called) -> None:
+    called(subset="all:!localhost")
+    with pytest.raises(AnsibleLookupError, match="leaves out localhost"):
+        look_up({"all": ["web1", "localhost"], "ungrouped": ["web1", "localhost"]})
+
+
+def test_where_the_inventory_can_not_be_reached_a_limit_without_the_controller_is_refused(called: Called) -> None:
+    called(subset="all")
+    with pytest.raises(AnsibleLookupError, match="leaves out localhost"):
+        look_up()
+    called(subset="all,localhost")
+    assert look_up() == ["localhost"]
+
+
+def test_what_a_limit_leaves_out_is_known(called: Called) -> None:
+    called(subset="web1,localhost")
+    assert invocation.outside_limit(DataLoader(), {"groups": GROUPS}) == {"web2"}
+    called()
+    assert invocation.outside_limit(DataLoader(), {"groups": GROUPS}) == set()
+
+
+TEXTS = [
+    "Change log comes on Monday",
+    "it's done",
+    "don't, won't",
+    'say "no"',
+    "fix #5",
+    "#5",
+    "see ticket=5 today",
+    "a=b",
+    "=",
+    "yes",
+    "1.10",
+    "[1, 2]",
+    "{'a': 1}",
+    "C:\\new\\table",
+    "two\nlines",
+    " spaces around ",
+    "ünïcode 変更",
+    "comma, colon: dash - star * amp &",
+    "100 % {done}",
+    "null",
+    "@file",
+    "$(x) `y` $z",
+]
+
+
+def extra(option: str, name: str = "tidegate_reason") -> Any:
+    """What Ansible makes of an option of the extra variables, if it is not refused."""
+    invocation.refuse_cut_texts(DataLoader())
+    return ansible_vars.load_extra_vars(DataLoader()).get(name)
+
+
+@pytest.mark.parametrize("text", TEXTS)
+def test_a_text_in_json_is_whole(called: Called, text: str) -> None:
+    option = json.dumps({"tidegate_reason": text})
+    called(extra_vars=(option,))
+    assert extra(option) == text
+
+
+@pytest.mark.parametrize(
+    "form", ["tidegate_reason={}", "tidegate_reason='{}'", 'tidegate_reason="{}"', "tidegate_rfc=a.yml tidegate_reason={}"]
+)
+@pytest.mark.parametrize("text", TEXTS)
+def test_a_text_in_another_form_is_whole_or_refused(called: Called, text: str, form: str) -> None:
+    option = form.format(text)
+    called(extra_vars=(option,))
+    got, why = None, ""
+    try:
+        got = extra(option)
+    except (TidegateError, AnsibleError) as error:
+        why = str(error)
+    inner = text[1:-1] if len(text) > 1 and text[0] == text[-1] and text[0] in "'\"" else text
+    assert got in (text, inner.strip()) or "write it like -e" in why or "unbalanced" in why  # which is ansible-core's own
+
+
+@pytest.mark.parametrize(
+    ("option", "right"),
+    [
+        ("tidegate_reason=Change log comes on Monday", '{"tidegate_reason": "Change log comes on Monday"}'),
+        ("tidegate_comment=it is 'fine' really", '{"tidegate_comment": "it is \'fine\' really"}'),
+        ("tidegate_reason=see ticket=5", '{"tidegate_reason": "see ticket=5"}'),
+        ("tidegate_name=two words", '{"tidegate_name": "two words"}'),
+    ],
+)
+def test_the_right_spelling_is_shown(called: Called, option: str, right: str) -> None:
+    called(extra_vars=(option,))
+    with pytest.raises(TidegateError) as raised:
+        extra(option)
+    assert shlex.split(str(raised.value).split("write it like ")[1]) == ["-e", right]
+
+
+def test_the_words_of_a_secret_are_not_shown(called: Called) -> None:
+    called(extra_vars=("tidegate_key_passphrase=correct horse battery",))
+    with pytest.raises(TidegateError) as raised:
+        extra("")
+    assert "horse" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        "{tidegate_reason: fix, more}",
+        "{tidegate_reason: fix}  # 5",
+        '{"tidegate_reason": "see {{ ticket }}"}',
+        '{"tidegate_reason": "fix {# 5 #}"}',
+        "tidegate_reason={{7*7}}",
+    ],
+)
+def test_what_yaml_or_jinja_would_make_of_a_text_is_refused(called: Called, option: str) -> None:
+    called(extra_vars=(option,))
+    with pytest.raises(TidegateError, match="tidegate_reason"):
+        extra(option)
+
+
+def test_a_text_of_a_file_that_is_marked_as_it_is_may_have_anything_in_it(called: Called, tmp_path: Path) -> None:
+    path = tmp_path / "answers.yml"
+    path.write_text('tidegate_reason: !unsafe "see {{ ticket }}"\n')
+    called(extra_vars=(f"@{path}",))
+    assert extra("") == "see {{ ticket }}"
+    path.write_text('tidegate_reason: "see {{ ticket }}"\n')
+    called(extra_vars=(f"@{path}",))
+    with pytest.raises(TidegateError, match="which Ansible would evaluate"):
+        extra("")
+
+
+def test_every_verb_begins_with_the_controller_and_comes_back_to_it() -> None:
+    for path in sorted((ROOT / "playbooks").glob("*.yml")):
+        plays = yaml.safe_load(path.read_text())
+        hosts = [play["hosts"] for play in plays]
+        assert hosts[0] == "{{ lookup('tidegate.release.controller') }}", path.name
+        assert "localhost" not in hosts, path.name
+
+
+def test_no_fact_is_how_a_step_tells_another_something() -> None:
+    for folder in ("plugins", "playbooks", "roles", "molecule"):
+        for path in (ROOT / folder).rglob("*"):
+            if path.suffix in (".py", ".yml"):
+                text = path.read_text()
+                assert "ansible_facts" not in text, path
+                assert "cacheable" not in text, path
