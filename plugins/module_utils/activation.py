@@ -10,18 +10,17 @@ with a way back; backing out is switching to the previous release, or to none, a
 from __future__ import annotations
 
 import contextlib
-import math
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Optional
+from typing import Any, Callable, Optional
 
 from .health import CheckError, attempt, run_command, wait_healthy
 from .processes import MARK, end_release
 from .release_home import HostError, Release, ReleaseHome, changed_files
 
-_GLANCE = 2.0  # seconds to find out whether what should have stopped still serves
-_GONE = 5.0  # seconds until what was taken away must not pass its health checks any more
+_GLANCE = 2.0  # seconds for one look at a health check that should not pass
+_GONE = 4.0  # seconds until what was stopped must not pass its health checks any more
 _INTERVAL = 0.2  # seconds between two looks at that
 
 
@@ -75,7 +74,10 @@ def activate(home: ReleaseHome, digest: str, previous: Optional[str], order: Ord
             "find out who did it, then deploy again under a new RFC"
         )
     untouched = home.at_rest(before) and (live.id if live else None) == (before.id if before else None)
-    first = {"passed": _passing(home, target, order)} if live is None else {}
+    first = {}
+    if live is None:  # what passes already can't say later that the release is gone
+        checks = enumerate(target.config["health"])
+        first["passed"] = [position for position, check in checks if _passes(home, target, check, order)]
     try:
         _hook(home, target, "prepare", order)
     except (CheckError, OSError) as error:
@@ -158,7 +160,7 @@ def _switch(home: ReleaseHome, target: Release, order: Order, *, back: bool = Fa
     remark = _stop(home, leaving, order) if leaving else ""
     if leaving is None or leaving.id == target.id:
         remark = ""  # what answers is the release that should
-    elif remark and _healthy(home, leaving, order, at_most=_GLANCE):
+    elif remark and _still(lambda: _serves(home, leaving, order)):
         remark += f", but {leaving.version} still passes its health checks"
         if back:
             raise CheckError(f"{remark}; end it on the host and run this again")
@@ -203,18 +205,18 @@ def _take_away(home: ReleaseHome, leaving: Optional[Release], order: Order) -> s
     _hook(home, leaving, "remove", order)
     home.flip(None)
     before = home.passed_before(leaving.id) or []
-    telling = [position for position in range(len(leaving.config["health"])) if position not in before]
-    deadline = time.monotonic() + _GONE
-    while True:
-        passing = [position for position in telling if _passes(home, leaving, position, order)]
-        if not passing:
-            break
-        if time.monotonic() > deadline:
-            raise CheckError(
-                f"{leaving.name} {leaving.version} was stopped, but its health check {leaving.config['health'][passing[0]]['name']!r} still "
-                "passes, so something still serves; end it on the host and run this again"
-            )
-        time.sleep(_INTERVAL)
+    telling = [check for position, check in enumerate(leaving.config["health"]) if position not in before]
+    passing: list[str] = []
+
+    def look() -> bool:
+        passing[:] = [check["name"] for check in telling if _passes(home, leaving, check, order)]
+        return bool(passing)
+
+    if _still(look):
+        raise CheckError(
+            f"{leaving.name} {leaving.version} was stopped, but its health check {passing[0]!r} still passes, so something still serves; "
+            "end it on the host and run this again"
+        )
     if telling:
         return remark
     blind = f"every health check of {leaving.name} {leaving.version} passed before it was installed, so none can show that it is gone"
@@ -280,19 +282,30 @@ def _hook(home: ReleaseHome, release: Release, name: str, order: Order) -> None:
             raise CheckError(f"hook {name} of {release.name} {release.version}: {error}") from error
 
 
-def _check_health(home: ReleaseHome, release: Release, order: Order, at_most: float = math.inf) -> None:
+def _check_health(home: ReleaseHome, release: Release, order: Order) -> None:
     for check in release.config["health"]:
-        limited = {**check, "timeout": min(check["timeout"], at_most)}
-        wait_healthy(limited, _settings(release, order), str(release.tree), _environment(home, release, order))
+        wait_healthy(check, _settings(release, order), str(release.tree), _environment(home, release, order))
 
 
-def _passing(home: ReleaseHome, release: Release, order: Order) -> list[int]:
-    """The positions of the health checks that pass now."""
-    return [position for position in range(len(release.config["health"])) if _passes(home, release, position, order)]
+def _still(look: Callable[[], bool]) -> bool:
+    """Whether ``look`` is true now and goes on to be: what was stopped may take a moment."""
+    deadline = time.monotonic() + _GONE
+    while look():
+        if time.monotonic() > deadline:
+            return True
+        time.sleep(_INTERVAL)
+    return False
 
 
-def _passes(home: ReleaseHome, release: Release, position: int, order: Order) -> bool:
-    check = release.config["health"][position]
+def _serves(home: ReleaseHome, release: Release, order: Order) -> bool:
+    """Whether all health checks of a release pass at the first attempt; not when the host lacks a setting for them."""
+    try:
+        return all(_passes(home, release, check, order) for check in release.config["health"])
+    except HostError:
+        return False
+
+
+def _passes(home: ReleaseHome, release: Release, check: Mapping[str, Any], order: Order) -> bool:
     seconds = min(check["timeout"], _GLANCE)
     try:
         attempt(check, seconds, _settings(release, order), str(release.tree), _environment(home, release, order))
@@ -301,9 +314,9 @@ def _passes(home: ReleaseHome, release: Release, position: int, order: Order) ->
     return True
 
 
-def _healthy(home: ReleaseHome, release: Release, order: Order, at_most: float = math.inf) -> bool:
+def _healthy(home: ReleaseHome, release: Release, order: Order) -> bool:
     try:
-        _check_health(home, release, order, at_most)
+        _check_health(home, release, order)
     except (CheckError, HostError):
         return False
     return True

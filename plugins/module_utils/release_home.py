@@ -206,8 +206,7 @@ class ReleaseHome:
         """Keep a record of a hook while it runs; yields the mark that everything it starts has to carry."""
         mark = f"{name}:{os.urandom(8).hex()}"
         with contextlib.suppress(OSError):  # on a full disk the way back is still open
-            remove(self._hook)
-            with open(os.open(self._hook, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="ascii") as stream:
+            with open(os.open(self._hook, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600), "w", encoding="ascii") as stream:
                 stream.write(mark)
         yield mark
         # Not when it failed: then the next operation makes sure that nothing of it runs.
