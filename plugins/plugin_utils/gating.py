@@ -172,8 +172,16 @@ def _followed(
 
 
 def _first_failure(wave: Iterable[Target]) -> str:
-    failed = next((target for target in wave if target.detail), None)
-    return f" ({failed.host}: {failed.detail})" if failed else ""
+    """What the first host said that failed, or else what one that came up said all the same."""
+    said = sorted((target for target in wave if target.detail), key=lambda target: target.state is HostState.ACTIVE)
+    return f" ({said[0].host}: {said[0].detail})" if said else ""
+
+
+def _remark(targets: Iterable[Target], state: HostState) -> str:
+    """What a host said that did come into ``state``, such as that the release before could not be stopped."""
+    said = [target for target in targets if target.state is state and target.detail]
+    more = f" {len(said) - 1} more of them are in the report." if len(said) > 1 else ""
+    return f" {said[0].host}: {said[0].detail}.{more}" if said else ""
 
 
 def _verdict(deployment: Deployment, targets: list[Target]) -> str:
@@ -183,10 +191,10 @@ def _verdict(deployment: Deployment, targets: list[Target]) -> str:
         active = sum(target.state is HostState.ACTIVE for target in targets)
         others = [f"{target.host} is {target.state}" for target in targets if target.state is not HostState.ACTIVE]
         more = f"; {', '.join(others[:5])}{' ...' if len(others) > 5 else ''}" if others else ""
-        return f"{what} is live on {active} of {len(targets)} hosts{more}."
+        return f"{what} is live on {active} of {len(targets)} hosts{more}.{_remark(targets, HostState.ACTIVE)}"
     if deployment.state is DeploymentState.BACKED_OUT:
         back = sum(target.state is HostState.BACKED_OUT for target in targets)
-        return f"{what} was backed out of {_hosts(back)} it had touched: {deployment.reason}."
+        return f"{what} was backed out of {_hosts(back)} it had touched: {deployment.reason}.{_remark(targets, HostState.BACKED_OUT)}"
     if deployment.state is DeploymentState.CANCELLED:
         return f"{what} was cancelled before it touched a host: {deployment.reason}."
     if deployment.state is DeploymentState.BACKING_OUT:
