@@ -97,7 +97,8 @@ def back_out(home: ReleaseHome, digest: str, previous: Optional[str], order: Ord
     """Leave the release ``digest`` and bring ``previous`` back (``None``: the host had no release before).
 
     Returns ``state`` ``backed_out``, or ``owed`` when the previous release does not come up, or when there was none and the one that
-    left still answers; ``detail`` says why, or what is to be known of one that is back. Raises :class:`HostError` before anything is touched.
+    left still answers; ``detail`` says why, or what is to be known of a host that is back. Raises :class:`HostError` before anything
+    is touched.
     """
     home.fence(order.token)
     before = _find_previous(home, previous)

@@ -170,7 +170,13 @@ class ReleaseHome:
         umask = os.umask(0o022)
         try:
             # Services read the releases as users of their own; nobody but this one has business in what is unfinished.
-            for folder, mode in ((self.path, 0o755), (self.releases, 0o755), (self.state, 0o755), (self.staging, 0o700), (self.output, 0o700)):
+            for folder, mode in (
+                (self.path, 0o755),
+                (self.releases, 0o755),
+                (self.state, 0o755),
+                (self.staging, 0o700),
+                (self.output, 0o700),
+            ):
                 if folder.is_symlink():
                     raise HostError(f"{folder} is a symbolic link; a release home must be a real directory, remove the link")
                 folder.mkdir(mode=mode, parents=True, exist_ok=True)
@@ -206,8 +212,11 @@ class ReleaseHome:
         """Keep a record of a hook while it runs; yields the mark that everything it starts has to carry."""
         mark = f"{name}:{os.urandom(8).hex()}"
         with contextlib.suppress(OSError):  # on a full disk the way back is still open
-            with open(os.open(self._hook, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600), "w", encoding="ascii") as stream:
-                stream.write(mark)
+            descriptor = os.open(self._hook, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
+            try:
+                os.write(descriptor, mark.encode())
+            finally:
+                os.close(descriptor)
         yield mark
         # Not when it failed: then the next operation makes sure that nothing of it runs.
         self._hook.unlink(missing_ok=True)
@@ -250,7 +259,9 @@ class ReleaseHome:
 
     def strangers(self) -> list[str]:
         """What is in this home but was not made here, by its path in it. Raises :class:`OSError` for what can't be read."""
-        own = {path.name for path in (self.releases, self.staging, self.state, self.current, self.output, self._hook, self._log, self._token)}
+        own = {
+            path.name for path in (self.releases, self.staging, self.state, self.current, self.output, self._hook, self._log, self._token)
+        }
         own |= {"lock", ".current.new", ".token.new"}
         found = [name for name in os.listdir(self.path) if name not in own]
         for name in os.listdir(self.releases) if self.releases.is_dir() else []:
@@ -365,7 +376,7 @@ class ReleaseHome:
         return switches[-1]["event"] in _GOOD and switches[-1]["id"] == (release.id if release else None)
 
     def passed_before(self, release_id: str) -> Optional[list[int]]:
-        """Which health checks of a release passed before it became the first one here, by their position; nothing when that is not in the log."""
+        """Which health checks of a release passed before it became the first one here, by their position; nothing if the log is silent."""
         passed = None
         for event in self.log():
             if event["event"] == "restored" and event["id"] is None:

@@ -153,7 +153,7 @@ class _Supervisor:
 
     @staticmethod
     def _reap(pid: int) -> Optional[int]:
-        """Take note of every child that has ended: adopted ones would be taken for running. Return the wait status of ``pid``, if it is one."""
+        """Wait for every child that has ended, as adopted ones would be taken for running; return the status of ``pid`` if it is one."""
         status = None
         while True:
             try:
@@ -192,9 +192,7 @@ class _Supervisor:
         self._popen([sys.executable, "-I", "-S", "-c", _PROGRAM, self._log_path], "/", {"SOURCE": source}, output, subprocess.DEVNULL)
 
     def _popen(self, command: list[str], folder: str, environment: Mapping[str, str], stdin: int, output: int) -> int:
-        process = subprocess.Popen(
-            command, cwd=folder, env=environment, stdin=stdin, stdout=output, stderr=output, start_new_session=True
-        )
+        process = subprocess.Popen(command, cwd=folder, env=environment, stdin=stdin, stdout=output, stderr=output, start_new_session=True)
         self._children.append(process)
         return process.pid
 

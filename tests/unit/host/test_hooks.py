@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import pty
 import signal
 import subprocess
 import sys
@@ -27,7 +28,7 @@ TWO = package("2.0")
 HANG = "\nexec sleep 60\n"
 
 # Ways to get out of a hook's process group; each writes the id of what it leaves to the file that $1 names and goes on for a minute.
-SETSID = "setsid sh -c 'echo $$ >\"$1.new\"; mv \"$1.new\" \"$1\"; exec sleep 61' sh \"$1\" &"
+SETSID = 'setsid sh -c \'echo $$ >"$1.new"; mv "$1.new" "$1"; exec sleep 61\' sh "$1" &'
 WAYS = {
     "in the background": 'sleep 61 & echo $! >"$1"',
     "a session of its own": SETSID,
@@ -40,10 +41,12 @@ WAYS = {
 AWAIT = '\nwhile [ ! -s "$1" ]; do sleep 0.02; done\n'
 
 
-def _leaving(way: str, then: str, version: str = "2.0", hook: str = "start", timeout: float = 10, **config: Any) -> Package:
+def _leaving(
+    way: str, then: str, version: str = "2.0", hook: str = "start", timeout: float = 10, stop: Any = None, **config: Any
+) -> Package:
     """A release whose hook starts a process in that way, says that it runs, and goes on with ``then``."""
     text = f'#!/bin/sh\nset -- "$TIDEGATE_STATE/pid"\n{WAYS[way]}{AWAIT}echo {version} >"$TIDEGATE_STATE/running"\n{then}\n'
-    hooks = {**HOOKS, hook: {"command": ["bin/leaving"], "timeout": timeout}}
+    hooks = {**HOOKS, **({"stop": stop} if stop else {}), hook: {"command": ["bin/leaving"], "timeout": timeout}}
     return package(version, {"bin/leaving": text.encode()}, hooks=hooks, **config)
 
 
@@ -105,13 +108,13 @@ def test_the_other_hooks_too(host: Host, hook: str, daemon: Callable[[], int]) -
 
 
 def test_a_check_that_fails_leaves_nothing_either(tmp_path: Path) -> None:
-    problem = supervise(["sh", "-c", f'set -- pid; ({SETSID}){AWAIT}exit 1'], 10, str(tmp_path), {})
+    problem = supervise(["sh", "-c", f"set -- pid; ({SETSID}){AWAIT}exit 1"], 10, str(tmp_path), {})
     assert problem == "ended with status 1"
     assert not _alive(int((tmp_path / "pid").read_text()))
 
 
 def test_a_process_that_starts_others_all_the_time_is_ended(tmp_path: Path) -> None:
-    script = 'setsid sh -c \'while :; do (setsid sh -c "echo \\$\\$ >>pids; exec sleep 61" &); done\' & sleep 0.5; exit 1'
+    script = "setsid sh -c 'while :; do (setsid sh -c \"echo \\$\\$ >>pids; exec sleep 61\" &); done' & sleep 0.5; exit 1"
     assert "status 1" in supervise(["sh", "-c", script], 10, str(tmp_path), {})
     assert not [pid for pid in (tmp_path / "pids").read_text().split() if _alive(int(pid))]
 
@@ -215,7 +218,9 @@ def test_what_an_interrupted_hook_left_and_can_not_be_ended_keeps_others_out(hos
     (host.home.path / "hook").write_text("start:12")
     with subprocess.Popen(["sleep", "60"], env={**os.environ, "TIDEGATE_HOOK": "start:12"}) as sleeping:
         try:
-            with pytest.raises(HostError, match=rf"a hook of hello that was interrupted still runs: the processes {sleeping.pid} \(sleep\)"):
+            with pytest.raises(
+                HostError, match=rf"a hook of hello that was interrupted still runs: the processes {sleeping.pid} \(sleep\)"
+            ):
                 host.back_out(ONE)
         finally:
             sleeping.kill()
@@ -374,10 +379,6 @@ def test_what_still_serves_is_owed_until_it_does_not(host: Host, monkeypatch: py
 def test_one_of_several_checks_that_passes_is_enough(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("ansible_collections.tidegate.release.plugins.module_utils.activation._GONE", 0.3)
     second = {"name": "second", "command": ["sh", "-c", 'test -e "$TIDEGATE_STATE/second"'], "timeout": 1}
-    one = _first(health=[{"name": "always", "command": ["true"], "timeout": 1}, *HEALTH, second])
-    host.stage(one)
-    (host.home.state / "second").touch()
-    (host.home.state / "second").unlink()
     text = 'echo 1.0 >"$TIDEGATE_STATE/running"; touch "$TIDEGATE_STATE/second"'
     one = package(
         "1.0",
@@ -391,9 +392,8 @@ def test_one_of_several_checks_that_passes_is_enough(host: Host, monkeypatch: py
 
 
 def test_it_may_take_a_moment_until_it_does_not_serve_any_more(host: Host) -> None:
-    one = _first(remove=":", stop='(sleep 0.6; rm "$TIDEGATE_STATE/running") &')
     # It is no process of the release: that would be ended before it is looked at.
-    one = _first(remove='(env -i sh -c "cd /; sleep 0.6; rm \'$TIDEGATE_STATE/running\'") >/dev/null 2>&1 &')
+    one = _first(remove="(env -i sh -c \"cd /; sleep 0.6; rm '$TIDEGATE_STATE/running'\") >/dev/null 2>&1 &")
     host.deploy(one)
     assert host.back_out(one)["state"] == "backed_out"
     assert host.running is None
@@ -455,14 +455,12 @@ RUNS = [{"name": "runs", "command": ["sh", "-c", 'kill -0 "$(cat "$TIDEGATE_STAT
 
 
 @pytest.mark.parametrize("way", ["a session of its own", "twice forked without the environment", "deaf to signals"])
-@pytest.mark.parametrize("stop", ["exec sleep 60", "exit 1", 'setsid sleep 60 & wait'])
+@pytest.mark.parametrize("stop", ["exec sleep 60", "exit 1", "setsid sleep 60 & wait"])
 def test_a_release_whose_stop_hook_fails_is_ended_and_replaced(
     host: Host, way: str, stop: str, daemon: Callable[[], int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(processes, "_GRACE", 0.3)
-    old = _leaving(way, "exit 0", "1.0", health=RUNS)
-    hooks = {"start": {"command": ["bin/leaving"], "timeout": 10}, "stop": {"command": ["sh", "-c", stop], "timeout": 0.5}}
-    old = package("1.0", {"bin/leaving": old.contents[next(iter(_digests(old, "bin/leaving")))]}, hooks=hooks, health=RUNS)
+    old = _leaving(way, "exit 0", "1.0", health=RUNS, stop={"command": ["sh", "-c", stop], "timeout": 0.5})
     host.deploy(old)
     pid = daemon()
     answer = host.deploy(TWO, old)
@@ -470,12 +468,6 @@ def test_a_release_whose_stop_hook_fails_is_ended_and_replaced(
     assert "hook stop of hello 1.0" in answer["detail"]
     assert answer["detail"].endswith("1 of its processes had to be ended")
     assert not _alive(pid)
-
-
-def _digests(what: Package, path: str) -> list[str]:
-    import json
-
-    return [entry["sha256"] for entry in json.loads(what.documents[2])["files"] if entry["path"] == path]
 
 
 def test_a_verdict_says_when_the_old_release_still_serves(host: Host) -> None:
@@ -507,7 +499,9 @@ def started() -> Iterator[Callable[..., int]]:
 
     def start(*command: str, **options: Any) -> int:
         running.append(subprocess.Popen(command, stdout=subprocess.PIPE, **options))
-        assert running[-1].stdout and running[-1].stdout.readline() == b"up\n"
+        output = running[-1].stdout
+        assert output is not None
+        assert output.readline() == b"up\n"
         return running[-1].pid
 
     yield start
@@ -542,47 +536,42 @@ def test_only_what_belongs_to_a_release_is_found(tmp_path: Path, started: Callab
 
 
 def test_a_person_who_looks_around_in_a_tree_is_left_alone(tmp_path: Path) -> None:
-    child, terminal = os.forkpty()
-    if child == 0:
-        os.chdir(tmp_path)
-        os.execlp("sleep", "sleep", "61")
+    ours, theirs = pty.openpty()
+    take = "import fcntl, os, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); os.write(1, b'up\\n'); os.execvp('sleep', ['sleep', '61'])"
+    person = subprocess.Popen(
+        [sys.executable, "-c", take], cwd=tmp_path, env={}, stdin=theirs, stdout=subprocess.PIPE, start_new_session=True
+    )
     try:
-        deadline = time.monotonic() + 10
-        while os.readlink(f"/proc/{child}/cwd") != str(tmp_path) and time.monotonic() < deadline:
-            time.sleep(0.02)
+        assert person.stdout is not None
+        assert person.stdout.readline() == b"up\n"
+        assert os.readlink(f"/proc/{person.pid}/cwd") == str(tmp_path)
         assert processes.of_release(tmp_path) == {}
     finally:
-        os.kill(child, signal.SIGKILL)
-        os.waitpid(child, 0)
-        os.close(terminal)
+        person.kill()
+        person.communicate()
+        os.close(ours)
+        os.close(theirs)
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
-@pytest.mark.parametrize("elsewhere", [["unshare", "--mount"], ["chroot", "/proc/self/root/../tmp/.."]], ids=["mounts", "root"])
-def test_the_same_path_elsewhere_is_another_release(tmp_path: Path, started: Callable[..., int], elsewhere: list[str]) -> None:
-    if elsewhere[0] == "chroot":
-        elsewhere = ["chroot", _root_of_its_own(tmp_path)]
-    started(*elsewhere, "/bin/sh", "-c", UP, cwd="/", env={"PATH": os.environ["PATH"], "TIDEGATE_TREE": str(tmp_path)})
+@pytest.mark.parametrize("elsewhere", ["unshare", "chroot"])
+def test_the_same_path_elsewhere_is_another_release(tmp_path: Path, started: Callable[..., int], elsewhere: str) -> None:
+    there = "--mount" if elsewhere == "unshare" else _root_of_its_own(tmp_path)
+    started(elsewhere, there, "/bin/sh", "-c", UP, cwd="/", env={"PATH": os.environ["PATH"], "TIDEGATE_TREE": str(tmp_path)})
     assert processes.of_release(tmp_path) == {}
 
 
 def _root_of_its_own(folder: Path) -> str:
-    root = folder / "root"
-    root.mkdir()
-    shell = Path("/bin/sh").resolve()
-    wanted = [shell, Path("/bin/sleep").resolve()]
-    listed = subprocess.run(["ldd", *map(str, wanted)], check=True, capture_output=True, text=True).stdout.split()
-    for path in [*wanted, *(Path(item) for item in listed if item.startswith("/") and not item.endswith(":"))]:
-        target = root / str(path).lstrip("/")
+    """A root directory with no more than a shell and sleep."""
+    programs = {f"bin/{name}": Path("/bin", name).resolve() for name in ("sh", "sleep")}
+    listed = subprocess.run(["ldd", *map(str, programs.values())], check=True, capture_output=True, text=True).stdout.split()
+    libraries = {item[1:]: Path(item) for item in listed if item.startswith("/") and not item.endswith(":")}
+    for name, path in (programs | libraries).items():
+        target = folder / "root" / name
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(path.read_bytes())
         target.chmod(0o755)
-    (root / "bin").mkdir(exist_ok=True)
-    for name, path in (("sh", shell), ("sleep", wanted[1])):
-        if not (root / "bin" / name).exists():
-            (root / "bin" / name).write_bytes(path.read_bytes())
-            (root / "bin" / name).chmod(0o755)
-    return str(root)
+    return str(folder / "root")
 
 
 def test_who_asks_and_who_started_it_are_never_among_them(tmp_path: Path) -> None:
