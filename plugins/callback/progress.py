@@ -203,9 +203,9 @@ class CallbackModule(DefaultCallback):
         self._reported += 1
         tally = self._tallies.setdefault(progress.wave, Tally(progress, self._task_started))
         tally.add(progress, now)
-        if not progress.good:
+        if not progress.good or progress.detail:
             reason = f": {progress.detail}" if progress.detail else ""
-            self._print(f"  {one_line(name)} {words(progress.state)}{reason}", C.COLOR_ERROR)
+            self._print(f"  {one_line(name)} {words(progress.state)}{reason}", C.COLOR_WARN if progress.good else C.COLOR_ERROR)
         label = next((each.first.name for wave, each in self._tallies.items() if wave is not None), progress.name)
         self._draw(label, sum(each.bad for each in self._tallies.values()))
 

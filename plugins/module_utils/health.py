@@ -5,25 +5,22 @@
 
 from __future__ import annotations
 
-import contextlib
 import http.client
 import os
 import re
 import signal
 import socket
-import subprocess
-import tempfile
 import time
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
+from .supervision import supervise
+
 _PLACEHOLDER = re.compile(r"\$\{([a-z][a-z0-9_]*)\}")
 _INTERVAL = 0.2  # seconds between two attempts
 _BODY = 1 << 20  # bytes of an answer that are looked at
-_LOOK = 0.05  # seconds between two looks at a running command's output
-_OUTPUT = 64 << 20  # bytes that a command may write: they go to a file system that others need
-_TAIL = 2000  # bytes of a command's output that are reported
+_TAIL = 2000  # bytes of a reason that are reported
 
 
 class CheckError(Exception):
@@ -35,58 +32,15 @@ def fill(text: str, settings: Mapping[str, Any]) -> str:
     return _PLACEHOLDER.sub(lambda match: str(settings[match.group(1)]), text)
 
 
-def run_command(command: list[str], timeout: float, tree: str, environment: Mapping[str, str]) -> None:
+def run_command(command: list[str], timeout: float, tree: str, environment: Mapping[str, str], log: str = "") -> None:
     """Run ``command`` in ``tree``; raise :class:`CheckError` unless it ends with 0 within ``timeout`` seconds.
 
-    The command is an argument list and no shell sees it. What it leaves in its process group when time is up is killed;
-    a daemon that it started in a session of its own lives on, and does not hold this call up: output goes to a file.
+    The command is an argument list and no shell sees it. When it fails or time is up, everything that it started is ended with it. A
+    daemon that it leaves when it succeeds lives on and does not hold this call up; ``log`` is the file for the output of both.
     """
-    with tempfile.TemporaryFile() as output:
-        try:
-            process = subprocess.Popen(
-                command,
-                cwd=tree,
-                env={**os.environ, **environment},
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-                start_new_session=True,
-            )
-        except (OSError, ValueError) as error:
-            raise CheckError(f"{command[0]} can't be run: {getattr(error, 'strerror', None) or error}") from error
-        try:
-            how = _wait(process, timeout, output.fileno())
-        finally:
-            if process.poll() is None:
-                with contextlib.suppress(ProcessLookupError):
-                    os.killpg(process.pid, signal.SIGKILL)
-                process.wait()
-        if how:
-            raise CheckError(f"{command[0]} {how}{_tail(output.fileno())}")
-
-
-def _wait(process: subprocess.Popen[bytes], timeout: float, output: int) -> str:
-    """What was wrong about the command's end, nothing when it was good; one that still runs is over a limit."""
-    deadline = time.monotonic() + timeout
-    while True:
-        left = deadline - time.monotonic()
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            status = process.wait(max(0, min(left, _LOOK)))
-            if status == 0:
-                return ""
-            return f"was ended by signal {-status}" if status < 0 else f"ended with status {status}"
-        if left <= 0:
-            return f"did not end within {timeout:g} s"
-        if os.fstat(output).st_size > _OUTPUT:
-            return f"wrote more than {_OUTPUT >> 20} MiB"
-
-
-def _tail(output: int) -> str:
-    # Not by seek: a daemon that the command left behind may share the position.
-    text = os.pread(output, _TAIL, max(0, os.fstat(output).st_size - _TAIL)).decode("utf-8", "replace").strip()
-    # It ends up on somebody's terminal, which must not obey it.
-    text = "".join(letter if letter.isprintable() or letter in "\n\t" else "?" for letter in text)
-    return f": {text}" if text else ""
+    problem = supervise(command, timeout, tree, environment, log)
+    if problem:
+        raise CheckError(f"{command[0]} {problem}")
 
 
 def wait_healthy(check: Mapping[str, Any], settings: Mapping[str, Any], tree: str, environment: Mapping[str, str]) -> None:
@@ -99,10 +53,7 @@ def wait_healthy(check: Mapping[str, Any], settings: Mapping[str, Any], tree: st
     while True:
         left = max(deadline - time.monotonic(), 0.01)
         try:
-            if "command" in check:
-                run_command(check["command"], left, tree, environment)
-            else:
-                _probe_within(left, check, settings)
+            attempt(check, left, settings, tree, environment)
             return
         except CheckError as error:
             # An attempt that the limit cut short says less than the one before.
@@ -111,6 +62,14 @@ def wait_healthy(check: Mapping[str, Any], settings: Mapping[str, Any], tree: st
         if time.monotonic() + _INTERVAL >= deadline:
             raise CheckError(f"health check {check['name']!r} did not pass within {check['timeout']:g} s: {reason}")
         time.sleep(_INTERVAL)
+
+
+def attempt(check: Mapping[str, Any], seconds: float, settings: Mapping[str, Any], tree: str, environment: Mapping[str, str]) -> None:
+    """Make ``check`` once; raises :class:`CheckError` with the reason unless it passes within ``seconds``."""
+    if "command" in check:
+        run_command(check["command"], seconds, tree, environment)
+    else:
+        _probe_within(seconds, check, settings)
 
 
 def _probe_within(seconds: float, check: Mapping[str, Any], settings: Mapping[str, Any]) -> None:

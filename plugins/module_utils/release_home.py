@@ -23,6 +23,8 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, Optional
 
+from .processes import end, marked
+
 NAME = re.compile(r"[a-z0-9]+(?:[._-][a-z0-9]+)*")
 VERSION = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
 DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
@@ -156,6 +158,8 @@ class ReleaseHome:
         self.staging = self.path / "staging"
         self.state = self.path / "state"
         self.current = self.path / "current"
+        self.output = self.path / "output"
+        self._hook = self.path / "hook"
         self._log = self.path / "log.jsonl"
         self._token = self.path / "token"
         self._read: dict[str, Release] = {}
@@ -166,7 +170,13 @@ class ReleaseHome:
         umask = os.umask(0o022)
         try:
             # Services read the releases as users of their own; nobody but this one has business in what is unfinished.
-            for folder, mode in ((self.path, 0o755), (self.releases, 0o755), (self.state, 0o755), (self.staging, 0o700)):
+            for folder, mode in (
+                (self.path, 0o755),
+                (self.releases, 0o755),
+                (self.state, 0o755),
+                (self.staging, 0o700),
+                (self.output, 0o700),
+            ):
                 if folder.is_symlink():
                     raise HostError(f"{folder} is a symbolic link; a release home must be a real directory, remove the link")
                 folder.mkdir(mode=mode, parents=True, exist_ok=True)
@@ -186,9 +196,41 @@ class ReleaseHome:
                         ) from None
                     time.sleep(0.1)
             self._read = {}
+            self._end_interrupted_hook()
             yield
         finally:
             os.close(lock)
+
+    # -- hooks -------------------------------------------------------------
+
+    def output_of(self, hook: str) -> Path:
+        """The file with the output of a hook, and of the daemons that it left; what was written before that has ``.1`` behind its name."""
+        return self.output / f"{hook}.log"
+
+    @contextlib.contextmanager
+    def running_hook(self, name: str) -> Iterator[str]:
+        """Keep a record of a hook while it runs; yields the mark that everything it starts has to carry."""
+        mark = f"{name}:{os.urandom(8).hex()}"
+        with contextlib.suppress(OSError):  # on a full disk the way back is still open
+            descriptor = os.open(self._hook, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
+            try:
+                os.write(descriptor, mark.encode())
+            finally:
+                os.close(descriptor)
+        yield mark
+        # Not when it failed: then the next operation makes sure that nothing of it runs.
+        self._hook.unlink(missing_ok=True)
+
+    def _end_interrupted_hook(self) -> None:
+        """End what is left of a hook that ran when both the operation and the hook's supervisor were killed."""
+        try:
+            mark = self._hook.read_text(encoding="ascii", errors="replace")
+        except FileNotFoundError:
+            return
+        left = end(lambda: marked(mark)) if mark else ""
+        if left:
+            raise HostError(f"a hook of {self.name} that was interrupted still runs: {left}")
+        self._hook.unlink(missing_ok=True)
 
     # -- releases ----------------------------------------------------------
 
@@ -217,7 +259,9 @@ class ReleaseHome:
 
     def strangers(self) -> list[str]:
         """What is in this home but was not made here, by its path in it. Raises :class:`OSError` for what can't be read."""
-        own = {path.name for path in (self.releases, self.staging, self.state, self.current, self._log, self._token)}
+        own = {
+            path.name for path in (self.releases, self.staging, self.state, self.current, self.output, self._hook, self._log, self._token)
+        }
         own |= {"lock", ".current.new", ".token.new"}
         found = [name for name in os.listdir(self.path) if name not in own]
         for name in os.listdir(self.releases) if self.releases.is_dir() else []:
@@ -330,6 +374,16 @@ class ReleaseHome:
         if not switches:
             return release is None
         return switches[-1]["event"] in _GOOD and switches[-1]["id"] == (release.id if release else None)
+
+    def passed_before(self, release_id: str) -> Optional[list[int]]:
+        """Which health checks of a release passed before it became the first one here, by their position; nothing if the log is silent."""
+        passed = None
+        for event in self.log():
+            if event["event"] == "restored" and event["id"] is None:
+                passed = None
+            elif event["event"] == "activating" and event["id"] == release_id and passed is None:
+                passed = event.get("passed")
+        return passed if isinstance(passed, list) else None
 
     def stable(self) -> Optional[str]:
         """Id of the last release that was active here and has not failed or been backed out since, or nothing."""

@@ -228,12 +228,21 @@ def _followed(
 
 
 def _first_failure(wave: Iterable[Target], reason: Reason) -> str:
-    """What is said of the first host that something is said of: in the journal, or by Ansible of one that has no outcome there."""
+    """What the first host said that failed; or Ansible of one without an outcome in the journal; or what one that came up said all the same."""
     targets = list(wave)
-    found: Iterator[tuple[str, str]] = ((target.host, target.detail) for target in targets if target.detail)
+    said = sorted((target for target in targets if target.detail), key=lambda target: target.state is HostState.ACTIVE)
+    if said and said[0].state is not HostState.ACTIVE:
+        return f" ({said[0].host}: {said[0].detail})"
     undone = [target.host for target in targets if target.state in (HostState.PLANNED, HostState.STAGED, *states.TOUCHED)][:_ASKED]
-    host, why = next(found, None) or next(((host, why) for host in undone if (why := reason(host))), ("", ""))
-    return f" ({host}: {why})" if host else ""
+    found = next(((host, why) for host in undone if (why := reason(host))), None) or next(((one.host, one.detail) for one in said), None)
+    return f" ({found[0]}: {found[1]})" if found else ""
+
+
+def _remark(targets: Iterable[Target], state: HostState) -> str:
+    """What a host said that did come into ``state``, such as that the release before could not be stopped."""
+    said = [target for target in targets if target.state is state and target.detail]
+    more = f" {len(said) - 1} more of them are in the report." if len(said) > 1 else ""
+    return f" {said[0].host}: {said[0].detail}.{more}" if said else ""
 
 
 def _verdict(deployment: Deployment, targets: list[Target], reason: Reason) -> str:
@@ -243,10 +252,10 @@ def _verdict(deployment: Deployment, targets: list[Target], reason: Reason) -> s
         active = sum(target.state is HostState.ACTIVE for target in targets)
         others = [f"{target.host} is {target.state}" for target in targets if target.state is not HostState.ACTIVE]
         more = f"; {', '.join(others[:5])}{' ...' if len(others) > 5 else ''}" if others else ""
-        return f"{what} is live on {active} of {len(targets)} hosts{more}."
+        return f"{what} is live on {active} of {len(targets)} hosts{more}.{_remark(targets, HostState.ACTIVE)}"
     if deployment.state is DeploymentState.BACKED_OUT:
         back = sum(target.state is HostState.BACKED_OUT for target in targets)
-        return f"{what} was backed out of {_hosts(back)} it had touched: {deployment.reason}."
+        return f"{what} was backed out of {_hosts(back)} it had touched: {deployment.reason}.{_remark(targets, HostState.BACKED_OUT)}"
     if deployment.state is DeploymentState.CANCELLED:
         return f"{what} was cancelled before it touched a host: {deployment.reason}."
     if deployment.state is DeploymentState.BACKING_OUT:

@@ -106,5 +106,7 @@ class HostAction(TidegateAction):
             "progress": {"step": self.step, "wave": wave, "state": state, "detail": detail},
         }
         if state not in ("staged", "active", "backed_out"):
-            result.update(failed=True, msg=f"{self._host}: {detail}")
+            result["failed"] = True
+        if detail or result.get("failed"):
+            result["msg"] = f"{self._host}: {detail}"
         return result

@@ -10,6 +10,38 @@ from fleet import Fleet
 BROKEN = {"hooks": {"stop": {"command": ["bin/stop"], "timeout": 10}, "start": {"command": ["bin/nothing"], "timeout": 10}}}
 
 
+STOP = {"command": ["bin/stop"], "timeout": 10}
+# Its daemon keeps the hook's output, which must not keep the connection.
+CHATTY = """
+setsid sh -c 'echo serving; exec "$TIDEGATE_PYTHON" -B "$TIDEGATE_TREE/bin/serve"' </dev/null &
+echo $! >"$TIDEGATE_STATE/pid"
+echo "from ${TIDEGATE_PREVIOUS:-nothing} to $TIDEGATE_NEXT"
+"""
+
+
+def test_a_first_release_is_removed_and_one_that_can_not_stop_replaced(fleet: Fleet) -> None:
+    start = {"command": ["sh", "-c", CHATTY], "timeout": 20}
+    remove = {"command": ["sh", "-c", 'echo "from $TIDEGATE_PREVIOUS to ${TIDEGATE_NEXT:-nothing}" >/etc/hello-removed'], "timeout": 5}
+    hooks = {"stop": STOP, "start": start, "remove": remove}
+    done = fleet.deploy("CHG0001", "0.8", hooks=hooks)
+    assert done.returncode == 0, done.stdout
+    assert set(fleet.served().values()) == {"0.8"}
+    host = fleet.hosts[0]
+    assert fleet.run_on(host, "sort /opt/tidegate/hello/output/start.log") == "from nothing to 0.8\nserving\n"
+    back = fleet.play("tidegate.release.backout", {"tidegate_rfc": str(fleet.path / "CHG0001.yml"), "tidegate_reason": "no use for it"})
+    assert "was backed out" in back.stdout
+    assert set(fleet.served().values()) == {None}
+    assert fleet.run_on(host, "cat /etc/hello-removed") == "from 0.8 to nothing\n"
+
+    hooks["stop"] = {"command": ["sh", "-c", "setsid sleep 60 & wait"], "timeout": 1}
+    assert fleet.deploy("CHG0002", "0.9", hooks=hooks).returncode == 0
+    after = fleet.deploy("CHG0003", "1.0")
+    assert after.returncode == 0, after.stdout
+    assert set(fleet.served().values()) == {"1.0"}
+    assert "hook stop of hello 0.9: sh did not end within 1 s; 1 of its processes had to be ended" in after.stdout
+    assert fleet.run_on(host, "ps -eo args | grep -c '[s]leep 60\\|[S]OURCE' || true") == "0\n"
+
+
 def test_install_upgrade_and_back_out(fleet: Fleet) -> None:
     first = fleet.deploy("CHG0001", "1.0")
     assert first.returncode == 0, first.stdout

@@ -116,7 +116,7 @@ def test_the_report_has_deployments_by_wave_and_hosts_by_release(cmdb: Cmdb) -> 
         ("web3", None, None),
     ]
     assert report["hosts"][0]["since"] == "2026-03-01T10:00:00.000Z"
-    assert report["attention"] == []
+    assert report["attention"] == ["Active, but to be looked at: web1 (CHG0001, shop 1.0: warm)."]
     text = json.dumps(report)
     assert "hunter2" not in text
     assert "alice" not in text

@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Optional
 
+from ..processes import line_of, start_time
+
 PATIENCE = 15  # seconds until a host has to answer, or to be gone
 
 
@@ -40,7 +42,7 @@ def find(lab: Path, name: Optional[str] = None) -> list[Process]:
     lives in the process name space of one of those, as what sudo starts without the environment does.
     """
     own = _namespace("self")
-    spared = _line_of(os.getpid())
+    spared = line_of(os.getpid())
     marked: list[Process] = []
     others: list[tuple[int, str]] = []
     for entry in os.listdir("/proc"):
@@ -103,16 +105,6 @@ def terminate(processes: list[Process]) -> None:
     _send(processes, signal.SIGKILL)
 
 
-def start_time(pid: int) -> str:
-    """When the process started, in clock ticks since boot; empty when it is gone or a zombie."""
-    try:
-        # The name, in parentheses, may hold anything; what follows it is numbers, but for the state.
-        fields = Path("/proc", str(pid), "stat").read_text(errors="replace").rpartition(")")[2].split()
-    except OSError:
-        return ""
-    return "" if fields[0] in "ZX" else fields[19]
-
-
 def _host(entry: str, lab: Path) -> Optional[str]:
     log = os.path.join("/proc", entry, "fd", "2")
     with contextlib.suppress(OSError):
@@ -130,16 +122,6 @@ def _host(entry: str, lab: Path) -> Optional[str]:
 
 def _namespace(entry: str) -> str:
     return os.readlink(os.path.join("/proc", entry, "ns", "pid"))
-
-
-def _line_of(pid: int) -> set[int]:
-    """The process and those that started it: whoever asks is never part of what is ended."""
-    line = set()
-    while pid > 0 and pid not in line:
-        line.add(pid)
-        with contextlib.suppress(OSError):
-            pid = int(Path("/proc", str(pid), "stat").read_text(errors="replace").rpartition(")")[2].split()[1])
-    return line
 
 
 def _signal(process: Process, number: int) -> Optional[int]:

@@ -23,10 +23,10 @@ _HOOK_TIMEOUT = 60  # seconds, unless the manifest says
 class Manifest:
     """A release as its team describes it.
 
-    ``hooks`` (``prepare``, ``stop``, ``start``) and ``health`` have the shape of the schema with defaults filled in. ``settings``
-    are defaults; ``None`` means that each host has to give a value. ``scenario`` is the directory with the files of its own scenario, which
-    are among the documentation. ``licensed_product``: the product of which each CI needs a seat. ``requires`` and ``conflicts`` have the
-    shape of the schema with the schemes of versions filled in.
+    ``hooks`` (``prepare``, ``stop``, ``remove``, ``start``) and ``health`` have the shape of the schema with defaults filled in.
+    ``settings`` are defaults; ``None`` means that each host has to give a value. ``scenario`` is the directory with the files of its own
+    scenario, which are among the documentation. ``licensed_product``: the product of which each CI needs a seat. ``requires`` and
+    ``conflicts`` have the shape of the schema with the schemes of versions filled in.
     """
 
     name: str

@@ -30,6 +30,11 @@ _TROUBLE: Mapping[str, str] = {
     HostState.FAILED: "Failed, and went back to what they ran before",
     HostState.STAGE_FAILED: "Could not be given the release",
 }
+# Hosts that did come into a good state, to be named when they said something all the same.
+_REMARKED: Mapping[str, str] = {
+    HostState.ACTIVE: "Active, but to be looked at",
+    HostState.BACKED_OUT: "Backed out, but to be looked at",
+}
 # As many hosts are named in one sentence; the rest is counted.
 _NAMED = 20
 _UNDER_WAY = frozenset({HostState.ACTIVATING, HostState.BACKING_OUT})
@@ -135,12 +140,14 @@ def _attention(deployments: list[dict[str, Any]]) -> list[str]:
     alike: dict[tuple[str, str, str], list[str]] = defaultdict(list)
     for (_release, host), (deployment, result) in sorted(latest.items(), key=lambda item: item[0]):
         under_way = deployment["finished"] is None and result["state"] in _UNDER_WAY
-        if result["state"] in _TROUBLE and not under_way:
+        remarked = result["state"] in _REMARKED and result["detail"]
+        if remarked or (result["state"] in _TROUBLE and not under_way):
             alike[result["state"], _label(deployment), result["detail"]].append(host)
-    order = list(_TROUBLE)
+    words = {**_TROUBLE, **_REMARKED}
+    order = list(words)
     for (state, label, detail), hosts in sorted(alike.items(), key=lambda item: order.index(item[0][0])):
         more = f" and {len(hosts) - _NAMED} more" if len(hosts) > _NAMED else ""
-        sentences.append(f"{_TROUBLE[state]}: {', '.join(hosts[:_NAMED])}{more} ({label}{': ' + detail if detail else ''}).")
+        sentences.append(f"{words[state]}: {', '.join(hosts[:_NAMED])}{more} ({label}{': ' + detail if detail else ''}).")
     return sentences
 
 

@@ -194,7 +194,7 @@ class Host:
             assert extra_files(release) == []
 
 
-_STEPS = {"os.mkdir", "os.rename", "os.link", "os.symlink", "os.remove", "os.rmdir", "os.chmod", "subprocess.Popen"}
+_STEPS = {"os.mkdir", "os.rename", "os.link", "os.symlink", "os.remove", "os.rmdir", "os.chmod", "os.fork"}
 
 
 def killed_at(step: int, action: Callable[[], object], where: Path) -> bool:
@@ -202,10 +202,12 @@ def killed_at(step: int, action: Callable[[], object], where: Path) -> bool:
     child = os.fork()
     if child == 0:
         try:
-            left = step
+            left, victim = step, os.getpid()
 
             def strike(event: str, arguments: tuple[Any, ...]) -> None:
                 nonlocal left
+                if os.getpid() != victim:
+                    return  # what it has forked is not what is killed
                 path = arguments[0] if arguments else None
                 writes = event == "open" and isinstance(path, (str, bytes)) and bool(arguments[2] & (os.O_WRONLY | os.O_RDWR))
                 if event in _STEPS or (writes and os.fsdecode(path).startswith(str(where))):

@@ -12,8 +12,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -147,15 +146,6 @@ def test_a_failing_prepare_after_an_interruption_brings_the_previous_release_bac
     assert (host.live, host.running) == ("1.0", "1.0")
 
 
-def test_a_stop_hook_that_fails_keeps_the_old_release(host: Host) -> None:
-    old = package("1.0", {"bin/stop": b"#!/bin/sh\nexit 1\n"})
-    host.deploy(old)
-    answer = host.deploy(TWO, old)
-    assert answer["state"] == "failed"
-    assert "hook stop of hello 1.0" in answer["detail"]
-    assert (host.live, host.running) == ("1.0", "1.0")
-
-
 def test_a_dead_release_whose_stop_hook_fails_is_replaced(host: Host) -> None:
     old = package("1.0", {"bin/stop": b"#!/bin/sh\nexit 1\n"})
     host.deploy(old)
@@ -192,48 +182,6 @@ def test_a_full_disk_at_the_last_entry_of_the_log_brings_the_old_release_back(ho
 
 
 # -- hooks that misbehave ---------------------------------------------------
-
-
-def _alive(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
-
-
-def test_a_hook_that_hangs_is_killed_with_all_its_processes(host: Host) -> None:
-    two = _hook("start", 'sleep 61 & echo $! >"$TIDEGATE_STATE/pid"; sleep 62', 0.4)
-    began = time.monotonic()
-    answer = host.deploy(two)
-    assert time.monotonic() - began < 5
-    assert "did not end within 0.4 s" in answer["detail"]
-    assert not _alive(int((host.home.state / "pid").read_text()))
-
-
-@contextmanager
-def _daemon(host: Host) -> Iterator[int]:
-    pid = int((host.home.state / "pid").read_text())
-    try:
-        yield pid
-    finally:
-        os.kill(pid, signal.SIGKILL)
-
-
-@pytest.mark.parametrize("end", ["exit 0", "sleep 60"])
-def test_a_daemon_in_a_session_of_its_own_survives_and_holds_nothing_up(host: Host, end: str) -> None:
-    text = (
-        "setsid sh -c 'echo $$ >\"$TIDEGATE_STATE/pid\"; exec sleep 63' &\n"
-        'while [ ! -s "$TIDEGATE_STATE/pid" ]; do sleep 0.05; done\necho 2.0 >"$TIDEGATE_STATE/running"\n'
-    )
-    began = time.monotonic()
-    answer = host.deploy(_hook("start", text + end, 1))
-    assert answer["state"] == ("active" if end == "exit 0" else "failed")
-    assert time.monotonic() - began < 10
-    with _daemon(host) as pid:
-        assert _alive(pid)
-        assert host.ask(TWO)["state"] == "lacking"  # the lock is free
-        if end == "exit 0":
-            assert os.readlink(f"/proc/{pid}/fd/0") == "/dev/null"
 
 
 def test_a_hook_that_floods_is_stopped_and_its_last_words_are_kept_short(host: Host) -> None:

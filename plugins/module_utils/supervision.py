@@ -1,0 +1,207 @@
+# Copyright (c) Tidegate maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Run a command so that everything it started ends when it fails, and whatever it leaves when it succeeds can go on writing.
+
+Each command gets a supervisor, a fork of this process: whatever loses its parent below it becomes its child, so it knows all of the
+command's processes and none of another's. It is a process of its own so that it reaps them, and so that it ends the command when
+this one is killed; until then it has the home's lock, as it inherited the open file.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import select
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from typing import Any, NoReturn, Optional
+
+from . import hook_output
+from .hook_output import BLOCK, BoundedLog
+from .processes import MARK, Processes, adopt_orphans, below, end, marked
+
+_OUTPUT = 64 << 20  # bytes that a command may write: whoever writes more is out of order
+_TAIL = 2000  # bytes of a command's output that are reported
+_REST = 1 << 20  # bytes that a pipe can hold, unless somebody has enlarged it
+_PROGRAM = 'import os; exec(os.environ["SOURCE"])'  # short, as people see it in the list of processes
+
+
+def supervise(command: list[str], timeout: float, tree: str, environment: Mapping[str, str], log: str = "") -> str:
+    """Run ``command`` in ``tree``; return what was wrong about its end, nothing when it ended with 0 within ``timeout`` seconds.
+
+    When something was wrong none of its descendants is left, or the answer names those that can't be ended. What it leaves when
+    it ends well lives on and holds nothing up. ``log`` is the file for its output, and for that of what it leaves; empty for none.
+    """
+    answer, writer = os.pipe()
+    alive, lifeline = os.pipe()
+    environment = {MARK: os.urandom(8).hex(), **environment}
+    child = os.fork()
+    if child == 0:
+        os.close(answer)
+        os.close(lifeline)
+        _run_supervisor(_Supervisor(timeout, alive, environment, log), command, tree, writer)
+    os.close(writer)
+    os.close(alive)
+    try:
+        with open(answer, "rb") as stream:
+            problem = stream.read().decode("utf-8", "replace")
+    finally:
+        os.close(lifeline)  # what takes this process away closes it too
+        _pid, outcome = os.waitpid(child, 0)
+    if outcome != 0:
+        left = end(lambda: marked(environment[MARK]))
+        return f"was ended, because somebody killed the process that supervises it{_clause(left)}"
+    return problem
+
+
+def _run_supervisor(supervisor: _Supervisor, command: list[str], tree: str, writer: int) -> NoReturn:
+    status = 1
+    try:
+        try:
+            problem = supervisor.run(command, tree)
+        except BaseException as error:  # whatever it is, nothing of the command may go on
+            problem = f"can't be supervised: {str(error) or type(error).__name__}{supervisor.end_all()}"
+        os.write(writer, problem.encode("utf-8", "backslashreplace"))
+        status = 0
+    finally:
+        os._exit(status)
+
+
+def _interrupt(number: int, _frame: object) -> NoReturn:
+    raise SystemExit(f"it got signal {number}")
+
+
+def _clause(text: str) -> str:
+    return f"; {text}" if text else ""
+
+
+class _Supervisor:
+    """The supervisor's side: it has nothing else to do, and no child but the command and those that it adopts."""
+
+    def __init__(self, timeout: float, alive: int, environment: Mapping[str, str], log: str) -> None:
+        self._timeout = timeout
+        self._alive = alive
+        self._environment = environment
+        self._log_path = log
+        self._log = BoundedLog(log)
+        self._tail = b""
+        self._written = 0
+        self._children: list[subprocess.Popen[bytes]] = []  # reaped here, so they must not be collected and complain
+        self._adopting = True
+
+    def run(self, command: list[str], tree: str) -> str:
+        os.setsid()
+        self._adopting = adopt_orphans()
+        signal.signal(signal.SIGTERM, _interrupt)
+        woken, waker = os.pipe()
+        os.set_blocking(woken, False)
+        os.set_blocking(waker, False)
+        signal.signal(signal.SIGCHLD, lambda _number, _frame: None)
+        signal.set_wakeup_fd(waker, warn_on_full_buffer=False)
+        output, writer = os.pipe()
+        try:
+            pid = self._popen(command, tree, {**os.environ, **self._environment}, subprocess.DEVNULL, writer)
+        except (OSError, ValueError) as error:
+            return f"can't be run: {getattr(error, 'strerror', None) or error}"
+        os.close(writer)
+        problem = self._wait(pid, output, woken)
+        if not problem:
+            if not self._read_rest(output):
+                self._start_reader(output)
+            return ""
+        left = self.end_all()
+        self._read_rest(output)
+        return f"{problem}{self._last_output()}{left}"
+
+    def end_all(self) -> str:
+        """End the command and all that is below it; return what a person has to know about that."""
+
+        def find() -> Processes:
+            self._reap(0)
+            return {**below([os.getpid()]), **marked(self._environment[MARK])}
+
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        lost = "" if self._adopting else "; this kernel does not say which processes it left, so look for them with ps"
+        return f"{_clause(end(find))}{lost}"
+
+    def _wait(self, pid: int, output: int, woken: int) -> str:
+        """What was wrong about the command's end, nothing when it was good; one that still runs is over a limit."""
+        deadline = time.monotonic() + self._timeout
+        poll = select.poll()
+        for descriptor in (output, woken, self._alive):
+            poll.register(descriptor, select.POLLIN)
+        while True:
+            left = deadline - time.monotonic()
+            for descriptor, _event in poll.poll(math.ceil(max(0, left) * 1000)):
+                if descriptor == self._alive:
+                    return "was ended, because the process that had started it was killed"
+                if descriptor == woken:
+                    os.read(woken, BLOCK)
+                elif not self._read(output):
+                    poll.unregister(output)
+            status = self._reap(pid)
+            if status is not None:
+                return "" if status == 0 else _how(status)
+            if left <= 0:
+                return f"did not end within {self._timeout:g} s"
+            if self._written > _OUTPUT:
+                return f"wrote more than {_OUTPUT >> 20} MiB"
+
+    @staticmethod
+    def _reap(pid: int) -> Optional[int]:
+        """Wait for every child that has ended, as adopted ones would be taken for running; return the status of ``pid`` if it is one."""
+        status = None
+        while True:
+            try:
+                ended, outcome = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return status
+            if ended == 0:
+                return status
+            if ended == pid:
+                status = outcome
+
+    def _read(self, output: int) -> bool:
+        """Read a block of the command's output; false when nobody is left who could write."""
+        data = os.read(output, BLOCK)
+        self._written += len(data)
+        self._tail = (self._tail + data)[-_TAIL:]
+        self._log.write(data)
+        return bool(data)
+
+    def _read_rest(self, output: int) -> bool:
+        """Read what has been written up to now; return whether nobody is left who could write more."""
+        os.set_blocking(output, False)
+        try:
+            for _block in range(_REST // BLOCK):
+                if not self._read(output):
+                    return True
+        except BlockingIOError:
+            pass
+        return False
+
+    def _start_reader(self, output: int) -> None:
+        """Leave a process that reads what daemons of the command write, until the last of them is gone."""
+        os.set_blocking(output, True)
+        loader: Any = hook_output.__loader__  # Ansible runs modules out of a zip file
+        source = loader.get_source(hook_output.__name__)
+        self._popen([sys.executable, "-I", "-S", "-c", _PROGRAM, self._log_path], "/", {"SOURCE": source}, output, subprocess.DEVNULL)
+
+    def _popen(self, command: list[str], folder: str, environment: Mapping[str, str], stdin: int, output: int) -> int:
+        process = subprocess.Popen(command, cwd=folder, env=environment, stdin=stdin, stdout=output, stderr=output, start_new_session=True)
+        self._children.append(process)
+        return process.pid
+
+    def _last_output(self) -> str:
+        text = self._tail.decode("utf-8", "replace").strip()
+        # It ends up on somebody's terminal, which must not obey it.
+        text = "".join(letter if letter.isprintable() or letter in "\n\t" else "?" for letter in text)
+        return f": {text}" if text else ""
+
+
+def _how(status: int) -> str:
+    return f"was ended by signal {os.WTERMSIG(status)}" if os.WIFSIGNALED(status) else f"ended with status {os.WEXITSTATUS(status)}"
