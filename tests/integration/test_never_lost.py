@@ -35,7 +35,6 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.statemen
 from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.store import attach, collect
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.journal import utc_now
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.retention import Change, condemn, retire
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from fleet import Fleet
 from securesystemslib.signer import CryptoSigner
@@ -153,14 +152,22 @@ def test_a_lost_index_is_rebuilt_by_verifying(desk: Fleet) -> None:
     assert contents(str(desk.path / "dsl")) == before
 
 
-def test_what_the_policy_does_not_trust_is_not_copied(desk: Fleet) -> None:
-    public = Ed25519PrivateKey.generate().public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
-    people = {"rita": {"roles": ["release-manager"], "keys": [{"public": public}]}}
+def test_what_is_older_than_a_rule_is_copied_and_what_a_revoked_key_signed_is_not(desk: Fleet) -> None:
+    signer = CryptoSigner.generate_ed25519()
+    public = signer._private_key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
+    home = open_library(str(desk.path / "dsl")).repository("hello")
+    digest = str(home.resolve("hello", "2.0"))
+    attach(home, digest, sign(release_statement("hello", "2.0", digest), signer, utc_now()))
+    people = {"rita": {"roles": ["release-manager"], "keys": [{"public": public, "revoked": "2020-01-01T00:00:00Z"}]}}
     desk.write_policy(**desk.policy, trust={"package": {"role": "release-manager"}}, people=people)
     done = run(desk, "dsl_sync", to=str(desk.path / "replica"))
-    assert len(done.get("problems", ())) == 2, done
-    assert all("is not trusted" in problem for problem in done["problems"])
-    assert open_library(str(desk.path / "replica")).releases() == {}
+    (problem,) = done["problems"]
+    assert "hello 2.0 was not copied: hello 2.0 is not trusted" in problem
+    assert "was revoked at 2020-01-01" in problem
+    (unmet,) = done["unmet"]
+    assert unmet.startswith("hello 1.0 is not trusted")
+    assert "1 packages are short of the signatures that the policy asks of what is new" in done["warnings"][0]
+    assert set(open_library(str(desk.path / "replica")).releases()) == {("hello", "1.0")}
 
 
 def test_conflicts_are_named_and_the_others_are_copied(desk: Fleet) -> None:

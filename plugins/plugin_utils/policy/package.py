@@ -9,7 +9,7 @@ import re
 from fnmatch import fnmatchcase
 
 from ..rfc.model import Rfc
-from .facts import Facts, NotKnown
+from .facts import Facts
 from .findings import REASONS, Finding, failed, not_applicable, passed, unknown
 
 _NUMBERS = 9  # of a version that are compared
@@ -92,10 +92,13 @@ def version(facts: Facts, rfc: Rfc) -> Finding:
     if raised is None:
         return not_applicable(f"the policy has no rule for the versions of {package.type} releases")
     new = _numbers(rfc.version)
+    if new is None:
+        return unknown(f"the version {rfc.version} does not start with a number, so it can't be compared", "number releases like 1.2.3")
     faults = [
         f"{ci} runs {old}"
         for old, ci in sorted(facts.known(facts.live, "scope").items())
-        if old != rfc.version and not _raises(new, _numbers(old), raised)
+        # What is live may be older than the rule, and without a number there is none to raise.
+        if old != rfc.version and (was := _numbers(old)) is not None and not _raises(new, was, raised)
     ]
     if faults:
         return failed(
@@ -109,9 +112,9 @@ def _raises(new: tuple[int, ...], old: tuple[int, ...], position: int) -> bool:
     return new[: position - 1] == old[: position - 1] and new[position - 1] > old[position - 1]
 
 
-def _numbers(version: str) -> tuple[int, ...]:
-    """The numbers that a version starts with, and noughts behind them up to nine."""
+def _numbers(version: str) -> tuple[int, ...] | None:
+    """The numbers that a version starts with, and noughts behind them up to nine; ``None`` when it starts with none."""
     found = _VERSION.match(version)
     if found is None:
-        raise NotKnown(f"the version {version} does not start with a number, so it can't be compared", "number releases like 1.2.3")
+        return None
     return tuple(int(number) for number in (found[1].split(".") + ["0"] * _NUMBERS)[:_NUMBERS])
