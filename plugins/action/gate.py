@@ -10,6 +10,7 @@ from typing import Any
 from ansible_collections.tidegate.release.plugins.plugin_utils.action_base import TidegateAction
 from ansible_collections.tidegate.release.plugins.plugin_utils.clearing import Opening, Wave, opening
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import Cmdb
+from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.library import remember_sight
 from ansible_collections.tidegate.release.plugins.plugin_utils.gating import decide_staging_gate, decide_wave_gate
 from ansible_collections.tidegate.release.plugins.plugin_utils.rfc.model import Rfc
 from ansible_collections.tidegate.release.plugins.plugin_utils.rfc.source import open_change
@@ -32,7 +33,10 @@ class ActionModule(TidegateAction):
         dsl, policy, cmdb_url = home(options, "dsl"), optional_home(options, "policy"), home(options, "cmdb")
 
         def opens(rfc: Rfc, wave: Wave) -> Opening:
-            return opening(rfc, wave, dsl, cmdb_url, policy, now)
+            found = opening(rfc, wave, dsl, cmdb_url, policy, now)
+            if not self._task.check_mode:
+                remember_sight(cmdb_url, found.sight, now)
+            return found
 
         change = open_change(home(options, "rfc"))
         decide = decide_staging_gate if options["after"] == "staging" else decide_wave_gate

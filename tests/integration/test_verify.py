@@ -113,7 +113,11 @@ def test_a_release_that_upgrades_and_goes_back_is_signed_and_cleared(live: Fleet
         live, "1.1", requires=[{"release": name, "versions": versions, "scheme": "pep440"} for name, versions in needs.items()]
     )
     signer = load_signer(str(live.path / "tess.pem"))
-    attach(create_library(str(live.path / "dsl")).repository("hello"), digest, sign(release_statement("hello", "1.1", digest), signer, utc_now()))
+    attach(
+        create_library(str(live.path / "dsl")).repository("hello"),
+        digest,
+        sign(release_statement("hello", "1.1", digest), signer, utc_now()),
+    )
     rfc = live.rfc("CHG0002", "1.1", digest)
     before = live.play("tidegate.release.clear", {"tidegate_rfc": str(rfc)})
     assert "0 of 1 verified it" in before.stdout

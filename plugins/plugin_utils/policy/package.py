@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from fnmatch import fnmatchcase
 
+from ..dsl.seen import listed, losses
 from ..rfc.model import Rfc
 from .facts import Facts
 from .findings import REASONS, Finding, failed, not_applicable, passed, unknown
@@ -46,6 +47,22 @@ def intact(facts: Facts, _rfc: Rfc) -> Finding:
     if package.damage:
         return failed(package.damage, "restore the package from a copy of the DSL")
     return passed("every blob of the package is what its digest says")
+
+
+def library(facts: Facts, rfc: Rfc) -> Finding:
+    """Whether the library still has all that was seen in it of the release: a rejection that vanished was not taken back."""
+    package = facts.known(facts.package, "package")
+    seen = facts.known(facts.seen, "seen")
+    if package.archived is None and not seen:
+        return not_applicable(f"nothing was ever seen in the library of {rfc.release} {rfc.version}")
+    evidence = None if package.archived is None else facts.known(facts.sight, "evidence").evidence
+    lost = [loss for snapshot in seen for loss in losses(snapshot, package.archived, evidence)]
+    if lost:
+        return unknown(
+            f"the library lacks what was seen in it before, {listed(lost, REASONS)}",
+            "heal it from a second home with dsl_verify and tidegate_dsl_replica, or give up what is lost for good with dsl_release",
+        )
+    return passed(f"the library has all that was seen in it of {rfc.release} {rfc.version}")
 
 
 def documentation(facts: Facts, rfc: Rfc) -> Finding:

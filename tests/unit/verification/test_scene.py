@@ -26,9 +26,9 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.policy.clearance 
 from ansible_collections.tidegate.release.plugins.plugin_utils.policy.model import load_policy
 from ansible_collections.tidegate.release.plugins.plugin_utils.trusting import Release
 from ansible_collections.tidegate.release.plugins.plugin_utils.verification import play
+from ansible_collections.tidegate.release.plugins.plugin_utils.verification import scene as scene_module
 from ansible_collections.tidegate.release.plugins.plugin_utils.verification.miniature import LiveHost, Miniature
 from ansible_collections.tidegate.release.plugins.plugin_utils.verification.model import model
-from ansible_collections.tidegate.release.plugins.plugin_utils.verification import scene as scene_module
 from ansible_collections.tidegate.release.plugins.plugin_utils.verification.scene import (
     LIVE_POLICY,
     RFC,
