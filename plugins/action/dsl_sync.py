@@ -17,6 +17,8 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.journal i
 from ansible_collections.tidegate.release.plugins.plugin_utils.settings import expanded, home, optional_home, same
 from ansible_collections.tidegate.release.plugins.plugin_utils.trusting import Release, standing, unmet_sentence
 
+_NAMED = 5  # releases that a warning names
+
 
 class ActionModule(TidegateAction):
     """Copy what the other home lacks; fail in the end when something could not be copied."""
@@ -41,9 +43,15 @@ class ActionModule(TidegateAction):
             return stands.danger
 
         copied = replicate(source, target, releases, refuse, write)
+        beyond = sorted(target.releases().keys() - source.releases().keys()) if target else []
+        copied.lacking += [f"the release {name} {version}" for name, version in beyond if not options["names"] or name in options["names"]]
         result = {"changed": bool(copied.releases or copied.blobs), **asdict(copied), "unmet": unmet}
-        if unmet:
-            result["warnings"] = [unmet_sentence(unmet)]
+        result["warnings"] = [unmet_sentence(unmet)] if unmet else []
+        if copied.lacking:
+            result["warnings"].append(
+                f"{there} has what {here} lacks, {'; '.join(copied.lacking[:_NAMED])}{' ...' if copied.lacking[_NAMED:] else ''}; "
+                "unless it was purged, bring it back with dsl_verify and tidegate_dsl_replica"
+            )
         if copied.problems:
             result.update(failed=True, msg="\n".join(copied.problems))
         return result

@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Any
 
 from ..cmdb.schema import schema
 from ..cmdb.store import Cmdb
-from ..dsl.home import Home
+from ..dsl.home import Home, Library
+from ..dsl.recover import Meant
 from ..dsl.seen import Loss, Piece, Sight, Snapshot, extended, losses
 from ..errors import ConflictError, IntegrityError, NotFoundError, TidegateError
 from ..libs import require
@@ -64,11 +65,34 @@ def snapshots(cmdb: Cmdb, names: Collection[str] | None = None) -> dict[tuple[st
     return {(row.release, row.version): Snapshot.from_json(row.release, row.version, row.digest, row.document) for row in wanted}
 
 
-def purged(cmdb: Cmdb) -> set[tuple[str, str]]:
-    """The releases that were taken out of the library with a reason."""
-    table = schema().release_status
-    with cmdb.read() as connection:
-        return {(row.release, row.version) for row in connection.execute(sa.select(table).where(table.c.state == "purged"))}
+def meant_by(cmdb_url: str | None, names: Collection[str] | None) -> Meant:
+    """What the library, as far as it is for the releases ``names``, is meant to have; where there is no CMDB yet, nobody knows."""
+    if cmdb_url is None:
+        return Meant(names=names)
+    require("SQLAlchemy")
+    try:
+        with Cmdb.open(cmdb_url) as cmdb:
+            return Meant(snapshots(cmdb, names), _purged(cmdb), names)
+    except NotFoundError:
+        return Meant(names=names)
+
+
+def remember_library(cmdb_url: str, library: Library, names: Collection[str] | None, now: datetime) -> list[str]:
+    """Remember what the library has of each release, or of ``names``; what can't be read is passed over. Returns what went wrong."""
+    try:
+        with Cmdb.open(cmdb_url) as cmdb:
+            known, sights = snapshots(cmdb, names), []
+            for (name, version), package in library.releases().items():
+                before = known.get((name, version))
+                if names is None or name in names:
+                    with contextlib.suppress(IntegrityError):
+                        sights.append(look(library.repository(name), name, version, package.digest, before.evidence if before else {}))
+            remember(cmdb, sights, now)
+    except NotFoundError:
+        return []
+    except TidegateError as error:
+        return [f"{_UNKNOWN} its releases: {error}"]
+    return []
 
 
 def remember(cmdb: Cmdb, sights: Iterable[Sight], now: datetime, signer: Signer | None = None) -> int:
@@ -81,7 +105,7 @@ def remember(cmdb: Cmdb, sights: Iterable[Sight], now: datetime, signer: Signer 
         fresh = [sight for sight in sights if extended(_row(connection, sight)[0], sight, now) is not None]
     if not fresh:
         return 0
-    gone = purged(cmdb)
+    gone = _purged(cmdb)
     changed = 0
     with cmdb.begin() as connection:
         for sight in fresh:
@@ -203,6 +227,13 @@ def give_up(
         data = {"release": name, "version": version, "digest": before.digest, "reason": reason, "lost": [str(one) for one in lost[:_TOLD]]}
         connection.execute(sa.insert(schema().history), {"at": now, "actor": actor, "event": "library loss accepted", "data": data})
     return lost
+
+
+def _purged(cmdb: Cmdb) -> set[tuple[str, str]]:
+    """The releases that were taken out of the library with a reason."""
+    table = schema().release_status
+    with cmdb.read() as connection:
+        return {(row.release, row.version) for row in connection.execute(sa.select(table).where(table.c.state == "purged"))}
 
 
 def _with_signed(found: Snapshot, envelope: bytes, policy: Policy) -> Snapshot:
