@@ -10,8 +10,10 @@ from typing import Any
 from ansible_collections.tidegate.release.plugins.plugin_utils.action_base import TidegateAction
 from ansible_collections.tidegate.release.plugins.plugin_utils.approving import Word, ask, decide
 from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.keys import LIBRARIES, load_signer
+from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.library import watch
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.journal import utc_now
 from ansible_collections.tidegate.release.plugins.plugin_utils.settings import home, optional_home, secret
+from ansible_collections.tidegate.release.plugins.plugin_utils.telling import warned
 
 
 class ActionModule(TidegateAction):
@@ -24,9 +26,11 @@ class ActionModule(TidegateAction):
         signer = load_signer(home(options, "key"), secret(options, "key_passphrase"))
         question = ask(home(options, "rfc"), home(options, "dsl"), home(options, "cmdb"), optional_home(options, "policy"))
         decision, write = options["decision"], not self._task.check_mode
-        name, role, changed = decide(question, signer, Word(decision, options["role"], options["comment"]), utc_now(), write)
-        matter = question.matter
+        now, matter = utc_now(), question.matter
+        name, role, changed = decide(question, signer, Word(decision, options["role"], options["comment"]), now, write)
+        cmdb = home(options, "cmdb") if write and changed else None
         return {
+            **warned(watch(cmdb, question.home, (matter.release, matter.version, matter.digest), now, signer)),
             "changed": changed,
             "msg": f"{name} {decision} {matter.rfc} as {role}: {matter.release} {matter.version} on {len(matter.cis)} CIs",
             "rfc": matter.rfc,

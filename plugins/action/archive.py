@@ -15,6 +15,7 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.home import c
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.package import Source, read_release
 from ansible_collections.tidegate.release.plugins.plugin_utils.errors import TidegateError
 from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.keys import load_signer
+from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.library import watch
 from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.statement import release_statement
 from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.store import ensure
 from ansible_collections.tidegate.release.plugins.plugin_utils.intake.examine import (
@@ -55,6 +56,11 @@ class ActionModule(TidegateAction):
             said += statements(found, source, archived.digest) if found else []
             changes = [ensure(part, statement, signer, utc_now(), write) for statement in said]
             signed = any(changes)
+        # Archived it is all the same: whether that may be used is for the policy to say.
+        problems = [f"the malware scan was inconclusive: {found.scan.detail}"] if found and found.scan.outcome != "clean" else []
+        if write and part and (archived.created or signed):
+            release = archived.name, archived.version, archived.digest
+            problems += watch(optional_home(options, "cmdb"), part, release, utc_now(), signer)
         return {
             "changed": archived.created or signed,
             "digest": archived.digest,
@@ -64,8 +70,7 @@ class ActionModule(TidegateAction):
             "size": archived.size,
             "key": signer.public_key.keyid if signer else None,
             "examination": found and _told(found),
-            # Archived it is all the same: whether that may be used is for the policy to say.
-            "warnings": [f"the malware scan was inconclusive: {found.scan.detail}"] if found and found.scan.outcome != "clean" else [],
+            "warnings": problems,
         }
 
     def _examine(self, source: Source, options: dict[str, Any], folder: Path, write: bool) -> Examination:

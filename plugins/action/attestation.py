@@ -11,8 +11,10 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.action_base impor
 from ansible_collections.tidegate.release.plugins.plugin_utils.attesting import attest, find_release
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.home import open_library
 from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.keys import LIBRARIES, load_signer
+from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.library import watch
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.journal import utc_now
-from ansible_collections.tidegate.release.plugins.plugin_utils.settings import home, secret
+from ansible_collections.tidegate.release.plugins.plugin_utils.settings import home, optional_home, secret
+from ansible_collections.tidegate.release.plugins.plugin_utils.telling import warned
 
 
 class ActionModule(TidegateAction):
@@ -25,8 +27,11 @@ class ActionModule(TidegateAction):
         signer = load_signer(home(options, "key"), secret(options, "key_passphrase"))
         library = open_library(home(options, "dsl")).repository(options["name"])
         release = find_release(library, options["name"], options["version"], options["digest"])
-        changed = attest(library, release, options["type"], options["predicate"], signer, utc_now(), write=not self._task.check_mode)
+        now, write = utc_now(), not self._task.check_mode
+        changed = attest(library, release, options["type"], options["predicate"], signer, now, write)
+        cmdb = optional_home(options, "cmdb") if write and changed else None
         return {
+            **warned(watch(cmdb, library, (release.name, release.version, release.digest), now, signer)),
             "changed": changed,
             "name": release.name,
             "version": release.version,

@@ -16,7 +16,7 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.licensing import 
 from ansible_collections.tidegate.release.plugins.plugin_utils.policy.model import load_policy
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.journal import utc_now
 from ansible_collections.tidegate.release.plugins.plugin_utils.settings import home, optional_home
-from ansible_collections.tidegate.release.plugins.plugin_utils.trusting import judge_library
+from ansible_collections.tidegate.release.plugins.plugin_utils.trusting import judge_library, unmet_sentence
 
 
 class ActionModule(TidegateAction):
@@ -30,14 +30,20 @@ class ActionModule(TidegateAction):
             raise TidegateError("there is no host to audit, so nothing was compared; check tidegate_hosts and the inventory")
         library = open_library(home(options, "dsl"))
         archived = {descriptor.digest for descriptor in library.releases().values()}
-        untrusted, by_revoked = judge_library(library, load_policy(optional_home(options, "policy")), utc_now())
+        judged = judge_library(library, load_policy(optional_home(options, "policy")), utc_now())
         with Cmdb.open(home(options, "cmdb")) as cmdb:
             recorded = cmdb.installations(sorted(options["found"]))
             # One that the DSL does not hold is named for that.
             products = installed_products(library, [row for row in recorded if row["digest"] in archived])
             unlicensed = without_seat(cmdb, recorded, products, utc_now())
-        differences = compare(options["found"], recorded, archived, untrusted, unlicensed)
-        result: dict[str, Any] = {"changed": False, "differences": differences, "by_revoked": by_revoked, "warnings": by_revoked}
+        differences = compare(options["found"], recorded, archived, judged.untrusted, unlicensed)
+        result: dict[str, Any] = {
+            "changed": False,
+            "differences": differences,
+            "by_revoked": judged.by_revoked,
+            "unmet": judged.unmet,
+            "warnings": [*judged.by_revoked, *([unmet_sentence(judged.unmet)] if judged.unmet else [])],
+        }
         if differences:
             lines = [f"{difference['host'] or 'DSL'}: {difference['detail']}" for difference in differences]
             result.update(failed=True, msg=f"{len(lines)} differences between hosts, CMDB and DSL:\n" + "\n".join(lines))

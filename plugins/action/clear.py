@@ -14,12 +14,14 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.action_base impor
 from ansible_collections.tidegate.release.plugins.plugin_utils.clearing import Clearing, clear
 from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.envelope import sign
 from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.keys import LIBRARIES, load_signer
+from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.library import remember_sight
 from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.summary import is_signed
 from ansible_collections.tidegate.release.plugins.plugin_utils.libs import require
 from ansible_collections.tidegate.release.plugins.plugin_utils.report.files import write_documents
 from ansible_collections.tidegate.release.plugins.plugin_utils.report.html import render_clearance
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.journal import utc_now
 from ansible_collections.tidegate.release.plugins.plugin_utils.settings import home, optional_home, secret
+from ansible_collections.tidegate.release.plugins.plugin_utils.telling import warned
 
 _SUMMARY = "clearance.dsse.json"
 
@@ -34,6 +36,7 @@ class ActionModule(TidegateAction):
         policy, now = optional_home(options, "policy"), utc_now()
         clearing = clear(home(options, "rfc"), home(options, "dsl"), home(options, "cmdb"), policy, now)
         clearance = clearing.clearance
+        problems = [] if self._task.check_mode else remember_sight(home(options, "cmdb"), clearing.sight, now)
         files = self._write(clearing, options, policy, now) if options["dest"] else []
         return {
             "changed": bool(files),
@@ -42,6 +45,7 @@ class ActionModule(TidegateAction):
             "granted": clearance.granted,
             "controls": clearance.to_dict()["controls"],
             "files": files,
+            **warned(problems),
         }
 
     def _write(self, clearing: Clearing, options: dict[str, Any], policy: str | None, now: datetime) -> list[str]:

@@ -10,9 +10,14 @@ import socket
 from typing import Any
 
 from ansible_collections.tidegate.release.plugins.plugin_utils.action_base import TidegateAction
+from ansible_collections.tidegate.release.plugins.plugin_utils.approving import signer_name
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import Cmdb
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.home import Library, open_library
 from ansible_collections.tidegate.release.plugins.plugin_utils.errors import NotFoundError, TidegateError
+from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.keys import LIBRARIES, load_signer
+from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.library import give_up
+from ansible_collections.tidegate.release.plugins.plugin_utils.libs import require
+from ansible_collections.tidegate.release.plugins.plugin_utils.policy.model import load_policy
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.journal import utc_now
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.retention import (
     Change,
@@ -21,18 +26,20 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.retention
     retire,
     status,
 )
-from ansible_collections.tidegate.release.plugins.plugin_utils.settings import home
+from ansible_collections.tidegate.release.plugins.plugin_utils.settings import home, optional_home, secret
 
 
 class ActionModule(TidegateAction):
-    """Retire a release, take that back, or purge it."""
+    """Retire a release, take that back, purge it, or accept that something of it is lost."""
 
     module = "dsl_release"
-    libraries = ("SQLAlchemy",)
+    libraries = ("SQLAlchemy", "jsonschema")
 
     def execute(self, options: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
         name, version, state = options["name"], options["version"], options["state"]
         reason, write = " ".join((options["reason"] or "").split()), not self._task.check_mode
+        if state == "accepted":
+            return self._accept(options, reason, write)
         if not reason and state != "archived":
             raise TidegateError(f"no reason is given why {name} {version} shall be {state}; write one in reason, for those who ask later")
         library = open_library(home(options, "dsl"))
@@ -47,6 +54,23 @@ class ActionModule(TidegateAction):
                 return {"changed": changed or freed > 0, "digest": change.digest, "freed": freed}
             changed = (retire if state == "retired" else restore)(cmdb, change, write)
         return {"changed": changed, "digest": change.digest, "freed": 0}
+
+    def _accept(self, options: dict[str, Any], reason: str, write: bool) -> dict[str, Any]:
+        """Give up what the library lacks; by somebody whom the policy knows and with a signature, when the policy knows people."""
+        name, version, now = options["name"], options["version"], utc_now()
+        if not reason:
+            raise TidegateError(f"no reason is given to accept {name} {version} as it is; write one in reason, for those who ask later")
+        policy, key, signer, actor = load_policy(optional_home(options, "policy")), optional_home(options, "key"), None, _actor()
+        if policy.people and key is None:
+            raise TidegateError("the policy names people, so what is lost is given up with a signature; give the key of one of them")
+        if key is not None:
+            require(*LIBRARIES)
+            signer = load_signer(key, secret(options, "key_passphrase"))
+            actor = signer_name(policy, signer, now) if policy.people else actor
+        library = open_library(home(options, "dsl")).repository(name)
+        with Cmdb.open(home(options, "cmdb")) as cmdb:
+            lost = give_up(cmdb, library, (name, version), reason, actor, now, signer, write)
+        return {"changed": bool(lost), "digest": library.resolve(name, version) or "", "freed": 0, "lost": [str(loss) for loss in lost]}
 
     def _purge(self, library: Library, cmdb: Cmdb, change: Change, write: bool) -> int:
         """Purge, when nobody refuses it any more; on record before it is done, so that nothing vanishes without a word."""

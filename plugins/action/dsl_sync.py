@@ -15,7 +15,9 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.errors import Tid
 from ansible_collections.tidegate.release.plugins.plugin_utils.policy.model import load_policy
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.journal import utc_now
 from ansible_collections.tidegate.release.plugins.plugin_utils.settings import expanded, home, optional_home, same
-from ansible_collections.tidegate.release.plugins.plugin_utils.trusting import Release, standing
+from ansible_collections.tidegate.release.plugins.plugin_utils.trusting import Release, standing, unmet_sentence
+
+_NAMED = 5  # releases that a warning names
 
 
 class ActionModule(TidegateAction):
@@ -33,11 +35,23 @@ class ActionModule(TidegateAction):
         releases = choose(source, options["names"])
         target = create_library(there) if write else find_library(there)
 
+        unmet: list[str] = []
+
         def refuse(name: str, version: str, digest: str) -> str:
-            return standing(source.repository(name), policy, Release(name, version, digest), now).distrust
+            stands = standing(source.repository(name), policy, Release(name, version, digest), now)
+            unmet.extend([stands.distrust] if stands.distrust and not stands.danger else [])
+            return stands.danger
 
         copied = replicate(source, target, releases, refuse, write)
-        result = {"changed": bool(copied.releases or copied.blobs), **asdict(copied)}
+        beyond = sorted(target.releases().keys() - source.releases().keys()) if target else []
+        copied.lacking += [f"the release {name} {version}" for name, version in beyond if not options["names"] or name in options["names"]]
+        result = {"changed": bool(copied.releases or copied.blobs), **asdict(copied), "unmet": unmet}
+        result["warnings"] = [unmet_sentence(unmet)] if unmet else []
+        if copied.lacking:
+            result["warnings"].append(
+                f"{there} has what {here} lacks, {'; '.join(copied.lacking[:_NAMED])}{' ...' if copied.lacking[_NAMED:] else ''}; "
+                "unless it was purged, bring it back with dsl_verify and tidegate_dsl_replica"
+            )
         if copied.problems:
             result.update(failed=True, msg="\n".join(copied.problems))
         return result

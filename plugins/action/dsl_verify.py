@@ -9,10 +9,14 @@ from typing import Any
 
 from ansible_collections.tidegate.release.plugins.plugin_utils.action_base import TidegateAction
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.home import Library, open_library
+from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.recover import recover
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.salvage import salvage
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.scrub import Damage, scrub
+from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.seen import Loss
 from ansible_collections.tidegate.release.plugins.plugin_utils.errors import IntegrityError, TidegateError
-from ansible_collections.tidegate.release.plugins.plugin_utils.settings import expanded, home, same
+from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.library import meant_by, remember_library
+from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.journal import utc_now
+from ansible_collections.tidegate.release.plugins.plugin_utils.settings import expanded, home, optional_home, same
 
 
 class ActionModule(TidegateAction):
@@ -28,6 +32,15 @@ class ActionModule(TidegateAction):
         replica = open_library(other) if other else None
         library, rebuilt, problems = _open(dsl, replica, write)
         found = scrub(library, replica, write)
+        cmdb = optional_home(options, "cmdb")
+        recovery = recover(library, replica, meant_by(cmdb, options["names"]), write)
+        found.damaged += [_lost(loss) for loss in recovery.lost]
+        found.healed += [_lost(loss) for loss in recovery.healed]
+        if cmdb and write:
+            problems += remember_library(cmdb, library, options["names"], utc_now())
+        if any(recovery.behind):
+            releases, pieces = recovery.behind
+            problems.append(f"the replica lacks {releases} releases and {pieces} pieces of evidence that {dsl} has; run dsl_sync")
         result: dict[str, Any] = {
             "changed": rebuilt or bool(found.healed),
             "index_rebuilt": rebuilt,
@@ -39,10 +52,12 @@ class ActionModule(TidegateAction):
             "healed": [_told(damage) for damage in found.healed],
             "warnings": problems,
         }
-        if found.damaged:
+        if found.damaged or recovery.problems:
             advice = "the replica could not heal that" if replica else "name a replica to heal it from"
-            lines = [str(damage) for damage in found.damaged]
-            result.update(failed=True, msg=f"{len(lines)} blobs of {dsl} are damaged or missing; {advice}:\n" + "\n".join(lines))
+            if recovery.lost:
+                advice += "; what is lost for good is given up with dsl_release, state accepted"
+            lines = [*map(str, found.damaged), *recovery.problems]
+            result.update(failed=True, msg=f"{len(lines)} things of {dsl} are damaged or missing; {advice}:\n" + "\n".join(lines))
         else:
             result["msg"] = f"{found.blobs} blobs, {found.size} bytes, are what their digests say"
             if found.healed:
@@ -60,6 +75,11 @@ def _open(dsl: str, replica: Library | None, write: bool) -> tuple[Library, bool
         if salvaged is None:
             raise IntegrityError(f"{error}, or run dsl_verify with a replica to have it rebuilt") from error
         return salvaged[0], True, salvaged[1]
+
+
+def _lost(loss: Loss) -> Damage:
+    seen = f", seen {loss.at.isoformat(timespec='seconds')}" if loss.at else ""
+    return Damage(loss.digest, f"lost ({loss.what.rstrip(',')}{seen})", ((loss.name, loss.version),))
 
 
 def _told(damage: Damage) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from typing import Any
 from ansible_collections.tidegate.release.plugins.plugin_utils.action_base import TidegateAction, reasons
 from ansible_collections.tidegate.release.plugins.plugin_utils.clearing import Opening, Wave, opening
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import Cmdb
+from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.library import remember_sight
 from ansible_collections.tidegate.release.plugins.plugin_utils.gating import decide_staging_gate, decide_wave_gate, to_decide
 from ansible_collections.tidegate.release.plugins.plugin_utils.rfc.model import Rfc, rfc_number
 from ansible_collections.tidegate.release.plugins.plugin_utils.rfc.source import open_change
@@ -32,7 +33,9 @@ class ActionModule(TidegateAction):
         dsl, policy, cmdb_url = home(options, "dsl"), optional_home(options, "policy"), home(options, "cmdb")
 
         def opens(rfc: Rfc, wave: Wave) -> Opening:
-            return opening(rfc, wave, dsl, cmdb_url, policy, now)
+            found = opening(rfc, wave, dsl, cmdb_url, policy, now)
+            remember_sight(cmdb_url, found.sight, now)
+            return found
 
         rfc_path = home(options, "rfc")
         change = open_change(rfc_path)

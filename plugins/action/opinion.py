@@ -11,11 +11,13 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.action_base impor
 from ansible_collections.tidegate.release.plugins.plugin_utils.attesting import find_release
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.home import open_library
 from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.keys import LIBRARIES, load_signer
+from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.library import watch
 from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.opinion import Opinion
 from ansible_collections.tidegate.release.plugins.plugin_utils.opining import opine
 from ansible_collections.tidegate.release.plugins.plugin_utils.policy.model import load_policy
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.journal import utc_now
 from ansible_collections.tidegate.release.plugins.plugin_utils.settings import home, optional_home, secret
+from ansible_collections.tidegate.release.plugins.plugin_utils.telling import warned
 
 
 class ActionModule(TidegateAction):
@@ -31,9 +33,12 @@ class ActionModule(TidegateAction):
         release = find_release(library, options["name"], options["version"], options["digest"])
         given = {key: options[key] for key in ("score", "blocking", "functionality", "usability")}
         opinion = Opinion(role=options["role"] or "", **given)
-        name, opinion, changed = opine(library, release, policy, signer, opinion, utc_now(), write=not self._task.check_mode)
+        now, write = utc_now(), not self._task.check_mode
+        name, opinion, changed = opine(library, release, policy, signer, opinion, now, write)
+        cmdb = optional_home(options, "cmdb") if write and changed else None
         blocks = ", and it must not go live" if opinion.blocking else ""
         return {
+            **warned(watch(cmdb, library, (release.name, release.version, release.digest), now, signer)),
             "changed": changed,
             "msg": f"{name} gives {release.name} {release.version} {opinion.score} of 5 as {opinion.role}{blocks}",
             "version": release.version,

@@ -11,11 +11,13 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.action_base impor
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import Cmdb
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.home import open_library
 from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.keys import LIBRARIES, load_signer
+from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.library import watch
 from ansible_collections.tidegate.release.plugins.plugin_utils.libs import require
 from ansible_collections.tidegate.release.plugins.plugin_utils.policy.model import load_policy
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.journal import utc_now
 from ansible_collections.tidegate.release.plugins.plugin_utils.settings import home, optional_home, secret
 from ansible_collections.tidegate.release.plugins.plugin_utils.settling import Settlement, find, settle_debt
+from ansible_collections.tidegate.release.plugins.plugin_utils.telling import warned
 
 
 class ActionModule(TidegateAction):
@@ -34,8 +36,11 @@ class ActionModule(TidegateAction):
         with Cmdb.open(home(options, "cmdb")) as cmdb:
             release = find(cmdb, settlement.rfc, settlement.duty).release
             library = open_library(home(options, "dsl")).repository(release)
-            debt, actor, changed = settle_debt(cmdb, library, policy, settlement, signer, utc_now(), not self._task.check_mode)
+            now, write = utc_now(), not self._task.check_mode
+            debt, actor, changed = settle_debt(cmdb, library, policy, settlement, signer, now, write)
+        signed = home(options, "cmdb") if write and changed and signer is not None else None
         return {
+            **warned(watch(signed, library, (debt.release, debt.version, debt.digest), now, signer)),
             "changed": changed,
             "msg": f"{debt.rfc} ({debt.release} {debt.version}) owed {debt.duty}, settled by {actor}",
             "due": debt.due.isoformat(),

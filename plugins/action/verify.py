@@ -16,10 +16,13 @@ from ansible_collections.tidegate.release.plugins.module_utils.lab.hosts import 
 from ansible_collections.tidegate.release.plugins.module_utils.lab.machine import choose_mode
 from ansible_collections.tidegate.release.plugins.module_utils.lab.processes import LabError
 from ansible_collections.tidegate.release.plugins.plugin_utils.action_base import TidegateAction
+from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.home import open_library
 from ansible_collections.tidegate.release.plugins.plugin_utils.errors import TidegateError
 from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.keys import LIBRARIES, load_signer
+from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.library import watch
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.journal import utc_now
 from ansible_collections.tidegate.release.plugins.plugin_utils.settings import home, optional_home, secret
+from ansible_collections.tidegate.release.plugins.plugin_utils.telling import warned
 from ansible_collections.tidegate.release.plugins.plugin_utils.verification.scene import Given, Lab
 from ansible_collections.tidegate.release.plugins.plugin_utils.verifying import (
     Asked,
@@ -63,6 +66,9 @@ class ActionModule(TidegateAction):
         said, output, path = self._verify(options, subject, dsl, policy)
         now = utc_now()
         signed = sign_result(dsl, release, said, signer, now) if signer else False
+        library = open_library(dsl).repository(release.name)
+        signed_in = home(options, "cmdb") if signed else None
+        result |= warned(watch(signed_in, library, (release.name, release.version, release.digest), now, signer))
         passed = said["result"] == "PASSED"
         parity, tests = said["parity"], len(said["passedTests"])
         head = (

@@ -12,8 +12,10 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.approving import 
 from ansible_collections.tidegate.release.plugins.plugin_utils.documents import parse_time
 from ansible_collections.tidegate.release.plugins.plugin_utils.errors import TidegateError
 from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.keys import LIBRARIES, load_signer
+from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.library import watch
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.journal import utc_now
 from ansible_collections.tidegate.release.plugins.plugin_utils.settings import home, optional_home, secret
+from ansible_collections.tidegate.release.plugins.plugin_utils.telling import warned
 
 
 class ActionModule(TidegateAction):
@@ -30,12 +32,15 @@ class ActionModule(TidegateAction):
             raise TidegateError(f"expires is {options['expires']!a:.40}; write it like 2026-03-01T22:00:00+01:00") from error
         question = ask(home(options, "rfc"), home(options, "dsl"), home(options, "cmdb"), optional_home(options, "policy"))
         control, write = options["control"], not self._task.check_mode
-        name, role, changed = waive(question, signer, Waived(control, options["reason"], expires), utc_now(), write)
+        now, matter = utc_now(), question.matter
+        name, role, changed = waive(question, signer, Waived(control, options["reason"], expires), now, write)
+        cmdb = home(options, "cmdb") if write and changed else None
         return {
+            **warned(watch(cmdb, question.home, (matter.release, matter.version, matter.digest), now, signer)),
             "changed": changed,
-            "msg": f"{name} waived {control} for {question.matter.rfc} as {role}, until {expires.isoformat()}",
-            "rfc": question.matter.rfc,
-            "digest": question.matter.digest,
+            "msg": f"{name} waived {control} for {matter.rfc} as {role}, until {expires.isoformat()}",
+            "rfc": matter.rfc,
+            "digest": matter.digest,
             "control": control,
             "person": name,
             "role": role,

@@ -23,10 +23,12 @@ description:
     package. An infected release is not archived.
   - Refuses a payload with links that lead nowhere or outside, devices, pipes, sockets, set-uid, set-gid or sticky files, or names that
     are not the same on every system; all of it is said at once and nothing is written.
+  - With a CMDB, that remembers what the library has of the release now, so that nothing of it can vanish unseen.
 author:
   - Tidegate maintainers (@tidegate)
 extends_documentation_fragment:
   - tidegate.release.homes.dsl
+  - tidegate.release.homes.cmdb
   - tidegate.release.homes.key
   - tidegate.release.homes.local
 options:

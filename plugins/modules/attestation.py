@@ -17,11 +17,13 @@ description:
     another since.
   - Whose evidence counts for what is said in the policy under C(people) and C(trust), and M(tidegate.release.attestation_info) says
     whether it does.
+  - With a CMDB, that remembers what the library has of the release now, so that nothing of it can vanish unseen.
 author:
   - Tidegate maintainers (@tidegate)
 extends_documentation_fragment:
   - tidegate.release.homes.package
   - tidegate.release.homes.dsl
+  - tidegate.release.homes.cmdb
   - tidegate.release.homes.key
   - tidegate.release.homes.local
 options:

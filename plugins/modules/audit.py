@@ -12,8 +12,10 @@ short_description: Name every difference between what hosts run, what the CMDB s
 version_added: 0.1.0
 description:
   - Takes what M(tidegate.release.release_facts) found on each host and compares it with the CMDB's installations and the DSL's packages.
-  - Judges the signatures under each archived package by the policy, as it is now. One without those that the policy asks for is a
-    difference, on each host that runs it too. What counts because it was signed before its key was revoked is named, and is none.
+  - Judges the signatures under each archived package by the policy, as it is now. One that only a revoked key signed, that has a forged
+    signature, or whose signatures can't be read is a difference, on each host that runs it too. One that is only short of signatures
+    that the policy asks for is named and is none, for it may be older than that rule; nor is what counts because it was signed before
+    its key was revoked.
   - An installation without the seat of a licensed product that it needs is a difference, see M(tidegate.release.licence).
   - Fails when there is a difference. A host without facts is one, for nobody knows what it runs.
 author:
@@ -71,6 +73,11 @@ differences:
       type: str
 by_revoked:
   description: A sentence for each signature under a trusted package whose key was revoked since.
+  type: list
+  elements: str
+  returned: always
+unmet:
+  description: A sentence for each archived package that is short of signatures that the policy asks for.
   type: list
   elements: str
   returned: always

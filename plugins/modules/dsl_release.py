@@ -17,6 +17,8 @@ description:
   - A release is purged only when it is retired, and when nothing needs it. It must not be installed anywhere, be either end of an open
     deployment or of the last completed one on any host, or be the last stable version of its release. All that stands in the way is
     said at once and nothing is changed.
+  - V(accepted) gives up what the library lacks of a release and was seen in it before, as the CMDB remembers, so that it is cleared by what
+    is there. First try to heal it with M(tidegate.release.dsl_verify). When the policy names people, that takes the O(key) of one of them.
   - Who did what, when, to which digest and why is appended to the CMDB's history.
   - A purge that was interrupted is finished by the same task again; the release was gone from the first moment, never there by halves.
 author:
@@ -24,6 +26,8 @@ author:
 extends_documentation_fragment:
   - tidegate.release.homes.dsl
   - tidegate.release.homes.cmdb
+  - tidegate.release.homes.policy
+  - tidegate.release.homes.key
   - tidegate.release.homes.local
 options:
   name:
@@ -38,11 +42,11 @@ options:
     description:
       - V(archived) takes back that it was retired. A purged release has to be archived again first, as the same package.
     type: str
-    choices: [archived, retired, absent]
+    choices: [archived, retired, absent, accepted]
     required: true
   reason:
     description:
-      - Why, for those who ask later. Needed to retire and to purge.
+      - Why, for those who ask later. Needed for all but V(archived).
     type: str
 notes:
   - A replica is a library of its own. Run the task with O(dsl) being the replica to purge the release there too; otherwise the next
@@ -63,6 +67,13 @@ EXAMPLES = r"""
     state: retired
     reason: CVE-2026-0001
 
+- name: Go on without what nobody has any more
+  tidegate.release.dsl_release:
+    name: pypiserver
+    version: 2.3.1
+    state: accepted
+    reason: The disk of the library was lost, see INC0010023; the approvals of closed changes are in its backup of 1 March
+
 - name: Take it out of the library
   tidegate.release.dsl_release:
     name: pypiserver
@@ -82,4 +93,9 @@ freed:
   type: int
   returned: success
   sample: 1048576
+lost:
+  description: A sentence for each thing that was given up.
+  type: list
+  elements: str
+  returned: when O(state=accepted)
 """

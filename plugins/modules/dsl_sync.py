@@ -17,7 +17,9 @@ description:
     was interrupted is taken up by the same task again.
   - Nothing is overwritten. A release that the other home has with another digest is a conflict. It, and what is damaged, is named at the
     end and fails the task; the other releases are copied all the same.
-  - When O(policy) asks for signatures under packages, a package that is not trusted is not copied.
+  - What the other home has and O(dsl) lacks is named in a warning; M(tidegate.release.dsl_verify) brings it back.
+  - When O(policy) asks for signatures under packages, one that only a revoked key signed, that has a forged signature, or whose signatures
+    can't be read is not copied. One that is only short of signatures is copied and named, for it may be older than that rule.
 author:
   - Tidegate maintainers (@tidegate)
 extends_documentation_fragment:
@@ -85,6 +87,16 @@ size:
   sample: 1048576
 problems:
   description: A sentence for each release, or piece of evidence, that was not copied.
+  type: list
+  elements: str
+  returned: always
+lacking:
+  description: A sentence for each release, and for the evidence about each, that the other home has and O(dsl) does not.
+  type: list
+  elements: str
+  returned: always
+unmet:
+  description: A sentence for each package that is short of signatures that the policy asks for.
   type: list
   elements: str
   returned: always

@@ -18,20 +18,30 @@ description:
   - With O(replica) it puts the right bytes in their place, checked on the way, and fails only if something is left. A library in a
     directory whose C(index.json) is damaged gets a new one, with the releases of the replica and all evidence that is still there; the
     damaged one stays beside it.
+  - Names each release, and each piece of evidence, that the CMDB remembers from the library or that the replica has, and that is not there
+    any more, as after an older backup was restored or a rejection was taken away. These come back from the replica too. What was purged
+    with M(tidegate.release.dsl_release) is not missed. When nothing else has it, it is given up with that as well.
+  - The CMDB remembers what the library has then. It goes by names and versions, whatever the library's address. So another home is
+    compared with the same memory, and one that is only for some releases has to be told which, in O(names).
   - In check mode nothing is healed; it is only said what could be.
 author:
   - Tidegate maintainers (@tidegate)
 extends_documentation_fragment:
   - tidegate.release.homes.dsl
+  - tidegate.release.homes.cmdb
   - tidegate.release.homes.local
 options:
   replica:
     description:
       - Another home of the same library to heal it from, a directory or V(oci://host[:port]/prefix), such as
         M(tidegate.release.dsl_sync) makes.
-      - It need not be trusted, nothing is taken from it that is not what its digest says. But the releases of a damaged C(index.json)
-        are those of the replica.
+      - It need not be trusted, nothing is taken from it that is not what its digest says. But the releases of a damaged C(index.json), and
+        those that are lost, are those of the replica; M(tidegate.release.clear) judges them as any other.
     type: str
+  names:
+    description: Names of the releases that this home is for, each with all its versions. All releases unless given.
+    type: list
+    elements: str
 notes:
   - Most registries keep the bytes that they have for a digest even when they are damaged. Then the file has to be taken away on the
     registry's machine before it can be healed.
@@ -79,10 +89,10 @@ damaged:
   returned: always
   contains:
     digest:
-      description: The blob; of a list of evidence, its tag.
+      description: The blob; of a list of evidence, its tag; of what is lost, the manifest.
       type: str
     what:
-      description: How it is wrong, such as V(damaged) or V(missing).
+      description: How it is wrong, such as V(damaged), V(missing) or V(lost), and what was lost.
       type: str
     releases:
       description: Each release that needs it.

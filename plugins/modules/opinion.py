@@ -17,11 +17,13 @@ description:
     M(tidegate.release.clear) counts the last opinion of each person in each of these roles. An opinion that is O(blocking) stops the
     release, whatever the others say, until the same person signs another in that role or the control C(opinions) is waived.
   - What is the last word of this person already is not signed again.
+  - With a CMDB, that remembers what the library has of the release now, so that nothing of it can vanish unseen.
 author:
   - Tidegate maintainers (@tidegate)
 extends_documentation_fragment:
   - tidegate.release.homes.package
   - tidegate.release.homes.dsl
+  - tidegate.release.homes.cmdb
   - tidegate.release.homes.policy
   - tidegate.release.homes.key
   - tidegate.release.homes.local

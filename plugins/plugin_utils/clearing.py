@@ -17,7 +17,9 @@ from typing import Any, TypeVar
 
 from .calendars import horizon, read_calendars
 from .cmdb.store import Cmdb
+from .dsl.seen import Sight
 from .errors import TidegateError
+from .evidence.library import sight_of
 from .evidence.statement import Statement
 from .evidence.summary import summary_statement
 from .expressions import evaluate_own, speaking_of
@@ -36,6 +38,7 @@ from .gathering import (
     overlaps_of,
     product_of,
     seats_for,
+    seen_of,
     select,
 )
 from .policy.calendar import closes
@@ -58,6 +61,7 @@ class Clearing:
     """A clearance and what it was based on; ``cis`` are the selected CIs as the CMDB gives them, ``product`` is the licensed one.
 
     ``waves``: the hosts of each wave that is to be done, in order. ``until``: when it is too late to start a host of the first of them.
+    ``sight``: what the library was seen to have of the release, for the CMDB to remember.
     """
 
     clearance: Clearance
@@ -67,6 +71,7 @@ class Clearing:
     product: str | None = None
     waves: tuple[tuple[str, ...], ...] = ()
     until: datetime | None = None
+    sight: Sight | None = None
 
     def document(self) -> dict[str, Any]:
         """The clearance as the documents about it say it: ``about`` is what it was of, as pairs of a word and a text."""
@@ -104,10 +109,12 @@ class Wave:
 
 @dataclass(frozen=True)
 class Opening:
-    """``stop``: why a wave must not start, empty when it may. ``until``: when it is too late to start another of its hosts."""
+    """``stop``: why a wave must not start, empty when it may. ``until``: when it is too late to start another of its hosts. ``sight``: what
+    the library was seen to have of the release."""
 
     stop: str
     until: datetime | None = None
+    sight: Sight | None = None
 
 
 def clear(rfc_path: str, dsl: str, cmdb_url: str, policy_path: str | None, now: datetime) -> Clearing:
@@ -141,12 +148,13 @@ def clear(rfc_path: str, dsl: str, cmdb_url: str, policy_path: str | None, now: 
         if facts.compatibility is not None:
             facts = replace(facts, compatibility=kept(facts.compatibility, waves or ()))
         facts = _plan(facts, rfc, cmdb_url, cis, waves, sources)
-        facts = _hear(facts, rfc, dsl, cis, sources)
+        facts = _hear(facts, rfc, (dsl, cmdb_url), cis, sources)
         own = facts.policy.controls if facts.policy else ()
         if own:
             facts = replace(facts, own=sources.ask("own", lambda: evaluate_own(own, _names(facts, cis))) or {})
     clearance = evaluate(facts)
-    return Clearing(clearance, rfc, facts.policy, cis or (), product_of(facts), waves or (), _until(facts, clearance.controls))
+    until = _until(facts, clearance.controls)
+    return Clearing(clearance, rfc, facts.policy, cis or (), product_of(facts), waves or (), until, facts.sight)
 
 
 def opening(rfc: Rfc, wave: Wave, dsl: str, cmdb_url: str, policy_path: str | None, now: datetime) -> Opening:
@@ -179,12 +187,12 @@ def opening(rfc: Rfc, wave: Wave, dsl: str, cmdb_url: str, policy_path: str | No
         facts = replace(facts, compatibility=kept(found, (wave.hosts,)) if found else None)
     if policy is not None:
         calendars = sources.ask("calendars", lambda: read_calendars(policy.calendars, *horizon(now, rfc.end_date)))
-        facts = _hear(replace(facts, calendars=calendars), rfc, dsl, cis, sources)
+        facts = _hear(replace(facts, calendars=calendars), rfc, (dsl, cmdb_url), cis, sources)
     own = speaking_of(policy.controls, ("now", "evidence")) if policy else ()
     facts = replace(facts, own=sources.ask("own", lambda: evaluate_own(own, _names(facts, cis))) or {})
     controls = evaluate_controls(facts, {*GATED, *(control.name for control in own)})
     reasons = (control.reason.replace("\n", "; ") for control in controls if control.blocks)
-    return Opening("; ".join(dict.fromkeys(reasons)), _until(facts, controls))
+    return Opening("; ".join(dict.fromkeys(reasons)), _until(facts, controls), facts.sight)
 
 
 def _until(facts: Facts, controls: Iterable[Control]) -> datetime | None:
@@ -229,8 +237,10 @@ def _waves(cmdb_url: str, rfc: Rfc, cis: Collection[Mapping[str, Any]] | None, f
     return plan_waves(plan_hosts(cis, facts.policy.rollout), facts.policy.rollout, order) if cis else ()
 
 
-def _hear(facts: Facts, rfc: Rfc, dsl: str, cis: tuple[dict[str, Any], ...] | None, sources: Sources) -> Facts:
-    """Add what people signed about the package."""
+def _hear(facts: Facts, rfc: Rfc, homes: tuple[str, str], cis: tuple[dict[str, Any], ...] | None, sources: Sources) -> Facts:
+    """Add what people signed about the package, and what was seen of it before. ``homes``: where the library and the CMDB are."""
+    dsl, cmdb_url = homes
+    facts = replace(facts, seen=sources.ask("seen", lambda: seen_of(cmdb_url, rfc, facts.policy)))
     policy, digest = facts.policy, facts.package.archived if facts.package else None
     if policy is None or digest is None:
         sources.errors["evidence"] = sources.errors.get("package") or sources.errors.get("policy", "")
@@ -238,8 +248,11 @@ def _hear(facts: Facts, rfc: Rfc, dsl: str, cis: tuple[dict[str, Any], ...] | No
     said = sources.ask("evidence", lambda: judge_all(dsl, policy, rfc, digest, cis, facts.now))
     if said is None:
         return facts
+    known = facts.seen[0].evidence if facts.seen else {}
+    unread = Sight(rfc.release, rfc.version, digest)
     return replace(
         facts,
+        sight=unread if said.attached is None else sight_of(rfc.release, rfc.version, digest, said.attached, known),
         evidence=said.evidence,
         signed_approvals=said.approvals,
         builders=said.builders,

@@ -14,9 +14,11 @@ from .cmdb.store import Cmdb
 from .compatible import compatibility
 from .dsl.home import open_library
 from .dsl.package import TITLE, load_package, load_package_manifest, verify_package
+from .dsl.seen import Snapshot
 from .errors import DocumentError, IntegrityError, TidegateError
 from .evidence.approval import Matter
-from .evidence.store import collect
+from .evidence.library import snapshot
+from .evidence.store import Attached, collect
 from .evidence.trust import Judgement, judge, judge_approvals, judge_opinions, judge_waiver, signers
 from .licence.entitlements import would_reserve
 from .licence.seats import Allotment
@@ -36,13 +38,14 @@ _T = TypeVar("_T")
 
 @dataclass(frozen=True)
 class Said:
-    """What people signed, as :class:`Facts` has it."""
+    """What people signed, as :class:`Facts` has it. ``attached``: all evidence, ``None`` when nobody looked for it."""
 
     evidence: dict[str, Judgement]
     approvals: dict[str, Judgement] | None
     builders: frozenset[str]
     waivers: dict[str, Judgement]
     opinions: dict[str, Judgement]
+    attached: tuple[Attached, ...] | None = None
 
 
 class Sources:
@@ -185,7 +188,15 @@ def judge_all(dsl: str, policy: Policy, rfc: Rfc, digest: str, cis: Iterable[Map
         signers(evidence, policy, "package"),
         {control: judge_waiver(evidence, policy, matter, control, now) for control in policy.waivers} if matter else {},
         judge_opinions(evidence, policy, digest, rfc.release, rfc.version, now),
+        evidence.attached,
     )
+
+
+def seen_of(cmdb_url: str, rfc: Rfc, policy: Policy | None) -> tuple[Snapshot, ...]:
+    """What was seen in the library of an RFC's release before, nothing or one."""
+    with Cmdb.open(cmdb_url) as cmdb:
+        found = snapshot(cmdb, rfc.release, rfc.version, policy)
+    return () if found is None else (found,)
 
 
 def matter_of(rfc: Rfc, cis: Iterable[Mapping[str, Any]]) -> Matter:

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, replace
 from datetime import datetime
 from typing import Any
@@ -228,7 +228,7 @@ def _followed(
 
 
 def _first_failure(wave: Iterable[Target], reason: Reason) -> str:
-    """What the first host said that failed; or Ansible of one without an outcome in the journal; or what one that came up said all the same."""
+    """What the first host said that failed, or Ansible of one without an outcome in the journal, or else one that came up."""
     targets = list(wave)
     said = sorted((target for target in targets if target.detail), key=lambda target: target.state is HostState.ACTIVE)
     if said and said[0].state is not HostState.ACTIVE:

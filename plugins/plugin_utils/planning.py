@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING, Any
 from .clearing import clear
 from .cmdb.store import Cmdb
 from .dsl.home import open_library
+from .dsl.seen import Sight
 from .errors import ConflictError, TidegateError
 from .evidence.envelope import sign
+from .evidence.library import remember_sight
 from .evidence.store import attach
 from .gating import catch_up
 from .licence.entitlements import reserve
@@ -74,6 +76,8 @@ def plan(
             return resume(current)  # its RFC may be closed by now, and nothing is done to any host
 
         clearing = clear(rfc_path, dsl, cmdb_url, policy_path, now)
+        if write:
+            remember_sight(cmdb_url, clearing.sight, now)
         if not clearing.clearance.granted or clearing.rfc is None or clearing.policy is None:
             raise TidegateError(f"{clearing.clearance.sentence()}\n{clearing.clearance.text()}")
         rfc = clearing.rfc
@@ -97,7 +101,8 @@ def plan(
         hosts = [host for wave in waves for host in wave]
         package = {"name": rfc.release, "version": rfc.version, "digest": rfc.digest}
         if write and signer is not None:
-            attach(open_library(dsl).repository(rfc.release), rfc.digest, sign(clearing.summary(policy_path), signer, now))
+            kept = attach(open_library(dsl).repository(rfc.release), rfc.digest, sign(clearing.summary(policy_path), signer, now))
+            remember_sight(cmdb_url, Sight(rfc.release, rfc.version, rfc.digest, {kept: "clearance"}), now, signer)
         product = clearing.product
 
         def along(connection: sa.Connection, deployment_id: int) -> None:

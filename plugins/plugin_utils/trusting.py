@@ -10,7 +10,8 @@ looked at.
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
@@ -34,10 +35,25 @@ class Release:
 
 @dataclass(frozen=True)
 class Standing:
-    """How a package stands. ``distrust``: why it may not be used, empty when it may; ``by_revoked``: what a revoked key had signed."""
+    """How a package stands. ``distrust``: why it may not be used for something new, empty when it may. ``by_revoked``: what a revoked key
+    had signed. ``danger``: ``distrust``, when that is more than a policy that asks for more than it did when the package was new: a forged
+    signature, a revoked key, or what can't be read.
+    """
 
     distrust: str
     by_revoked: tuple[str, ...] = ()
+    danger: str = ""
+
+
+@dataclass(frozen=True)
+class Judged:
+    """The packages of a library. ``untrusted``: by digest the release and why nobody should have it. ``unmet``: a sentence for each that is
+    short of what the policy asks of new ones. ``by_revoked``: what keys had signed before they were revoked.
+    """
+
+    untrusted: dict[str, tuple[str, str]] = field(default_factory=dict)
+    unmet: list[str] = field(default_factory=list)
+    by_revoked: list[str] = field(default_factory=list)
 
 
 def standing(home: Home, policy: Policy, release: Release, now: datetime) -> Standing:
@@ -51,23 +67,34 @@ def standing(home: Home, policy: Policy, release: Release, now: datetime) -> Sta
     try:
         judgement = judge(collect(home, release.digest), policy, "package", release.digest, release.name, release.version, now)
     except TidegateError as error:
-        return Standing(f"the signatures under {what} can't be read: {error}")
+        unread = f"the signatures under {what} can't be read: {error}"
+        return Standing(unread, danger=unread)
     if judgement.trusted:
         return Standing("", tuple(f"{what}: {sentence}" for sentence in judgement.by_revoked))
     reasons = "".join(f"; {sentence}" for sentence in judgement.refused[:_REASONS])
-    return Standing(f"{what} is not trusted: {judgement.sentence()}{reasons}")
+    why = f"{what} is not trusted: {judgement.sentence()}{reasons}"
+    return Standing(why, danger=why if judgement.alarming or judgement.unread else "")
 
 
-def judge_library(library: Library, policy: Policy, now: datetime) -> tuple[dict[str, tuple[str, str]], list[str]]:
-    """Every package that is not trusted, by digest, with its release and why; and what keys had signed before they were revoked."""
-    untrusted: dict[str, tuple[str, str]] = {}
-    by_revoked: list[str] = []
+def judge_library(library: Library, policy: Policy, now: datetime) -> Judged:
+    """Judge every package of a library. What was archived before the policy asked for signatures is not untrusted for that."""
+    judged = Judged()
     for (name, version), descriptor in sorted(library.releases().items(), key=lambda item: item[0]):
         stands = standing(library.repository(name), policy, Release(name, version, descriptor.digest), now)
-        by_revoked += stands.by_revoked
-        if stands.distrust:
-            untrusted[descriptor.digest] = (name, stands.distrust)
-    return untrusted, by_revoked
+        judged.by_revoked.extend(stands.by_revoked)
+        if stands.danger:
+            judged.untrusted[descriptor.digest] = (name, stands.danger)
+        elif stands.distrust:
+            judged.unmet.append(stands.distrust)
+    return judged
+
+
+def unmet_sentence(unmet: Sequence[str]) -> str:
+    """What to say of packages that are short of what the policy asks of new ones."""
+    return (
+        f"{len(unmet)} packages are short of the signatures that the policy asks of what is new, the first: {unmet[0]}; they may stay, go "
+        "back and be copied, but no RFC for them is cleared until they are signed"
+    )
 
 
 def distrust(dsl: str | None, policy_path: str | None, release: Release, now: datetime) -> str:

@@ -21,12 +21,12 @@ from .errors import ConflictError, NotFoundError, TidegateError
 from .policy.model import Policy, load_policy
 from .rfc.model import load_rfc
 from .rollout.journal import Journal
-from .rollout.states import DeploymentState
+from .rollout.states import DeploymentState, HostState
 from .trusting import Release, standing
 from .verification import outcome, parity
 from .verification.miniature import LiveHost, Miniature, live_host, miniature
 from .verification.model import Model, model
-from .verification.play import Played, play
+from .verification.play import Played, began, play
 from .verification.scene import RFC, Given, Lab, Scene, build
 
 if TYPE_CHECKING:
@@ -123,13 +123,21 @@ def claim(path: Path) -> None:
 
 
 def verify(subject: Subject, place: Place, live: Mapping[str, Mapping[str, Any]], now: datetime) -> tuple[dict[str, Any], Played]:
-    """Play the scenario; return the predicate of its test result, and how it went. ``live`` are the facts of live hosts, by name."""
+    """Play the scenario; return the predicate of its test result, and how it went. ``live`` are the facts of live hosts, by name.
+
+    Raises :class:`TidegateError` when the scenario did not get as far as the release: that says nothing about it.
+    """
     library = open_library(place.dsl)
     release = subject.release
     package = load_package(library.repository(release.name), release.digest)
     scene = build(place.path, subject.plan, subject.like, library, release, package, place.lab, place.given, now)
     scenario = scene.fingerprint()
     played = play(scene, place.dsl, place.collections, place.lab.mode == "isolated", place.timeout)
+    if why := unbuilt(scene, played):
+        raise TidegateError(
+            f"{release.name} {release.version} was not verified, and nothing is signed: {why}; mend that and run verify again, what the "
+            f"scenario said is in {place.path}"
+        )
     tests = outcome.read_tests(_read(scene.results))
     like = parity.compare(Miniature(subject.plan.hosts, (*subject.plan.lacking, *scene.lacking)), live, scene.facts())
     said = outcome.predicate(
@@ -148,6 +156,27 @@ def verify(subject: Subject, place: Place, live: Mapping[str, Mapping[str, Any]]
 def sign_result(dsl: str, release: Release, said: Mapping[str, Any], signer: Signer, now: datetime) -> bool:
     """Sign a test result, whatever it says: that a verification failed has to be known too."""
     return attest(open_library(dsl).repository(release.name), release, "test-result", said, signer, now, write=True)
+
+
+def unbuilt(scene: Scene, played: Played) -> str:
+    """Why the lab was not made like live, so that nothing that happened in it says anything of the release; empty when it was.
+
+    A scenario of the release's own may install what live has in another way than the one that is shipped; so what it never deployed
+    counts only when it did not come to the release either.
+    """
+    with Cmdb.open(str(scene.cmdb)) as cmdb:
+        journal = Journal(cmdb)
+        for number, what in scene.former.items():
+            deployment = journal.latest(number)
+            if deployment is None:
+                continue
+            lacking = [target for target in journal.targets(deployment.id) if target.state is not HostState.ACTIVE]
+            if lacking or deployment.state is not DeploymentState.COMPLETED:
+                detail = next((f"{target.host}: {target.detail}" for target in lacking if target.detail), deployment.reason or played.ended)
+                return f"{what}, which is live, could not be installed in the lab{f' ({detail})' if detail else ''}"
+        if journal.latest(RFC) is None and not began(played.events):
+            return f"what live has now could not be made in the lab ({played.ended or 'the scenario does not deploy the release'})"
+    return ""
 
 
 def rehearsed(scene: Scene, passed_at: Iterable[float]) -> outcome.Rehearsal:

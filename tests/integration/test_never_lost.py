@@ -5,37 +5,43 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import json
 import multiprocessing
 import os
 import random
+import shutil
 import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 import registry
 import yaml
+from ansible_collections.tidegate.release.plugins.plugin_utils.approving import Word, ask, decide
 from ansible_collections.tidegate.release.plugins.plugin_utils.clearing import clear
+from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.schema import schema
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import Cmdb
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.home import Library, create_library, open_library
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.layout import OciLayout
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.oci import MANIFEST
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.package import archive, read_release, verify_package
+from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.recover import recover
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.registry import Registry
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.replica import choose, replicate
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.scrub import scrub
 from ansible_collections.tidegate.release.plugins.plugin_utils.errors import ConflictError, TidegateError
 from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.envelope import sign
+from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.library import meant_by, remember_library, remember_sight, watch
 from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.statement import release_statement
 from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.store import attach, collect
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.journal import utc_now
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.retention import Change, condemn, retire
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from fleet import Fleet
 from securesystemslib.signer import CryptoSigner
@@ -153,14 +159,22 @@ def test_a_lost_index_is_rebuilt_by_verifying(desk: Fleet) -> None:
     assert contents(str(desk.path / "dsl")) == before
 
 
-def test_what_the_policy_does_not_trust_is_not_copied(desk: Fleet) -> None:
-    public = Ed25519PrivateKey.generate().public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
-    people = {"rita": {"roles": ["release-manager"], "keys": [{"public": public}]}}
+def test_what_is_older_than_a_rule_is_copied_and_what_a_revoked_key_signed_is_not(desk: Fleet) -> None:
+    signer = CryptoSigner.generate_ed25519()
+    public = signer._private_key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
+    home = open_library(str(desk.path / "dsl")).repository("hello")
+    digest = str(home.resolve("hello", "2.0"))
+    attach(home, digest, sign(release_statement("hello", "2.0", digest), signer, utc_now()))
+    people = {"rita": {"roles": ["release-manager"], "keys": [{"public": public, "revoked": "2020-01-01T00:00:00Z"}]}}
     desk.write_policy(**desk.policy, trust={"package": {"role": "release-manager"}}, people=people)
     done = run(desk, "dsl_sync", to=str(desk.path / "replica"))
-    assert len(done.get("problems", ())) == 2, done
-    assert all("is not trusted" in problem for problem in done["problems"])
-    assert open_library(str(desk.path / "replica")).releases() == {}
+    (problem,) = done["problems"]
+    assert "hello 2.0 was not copied: hello 2.0 is not trusted" in problem
+    assert "was revoked at 2020-01-01" in problem
+    (unmet,) = done["unmet"]
+    assert unmet.startswith("hello 1.0 is not trusted")
+    assert "1 packages are short of the signatures that the policy asks of what is new" in done["warnings"][0]
+    assert set(open_library(str(desk.path / "replica")).releases()) == {("hello", "1.0")}
 
 
 def test_conflicts_are_named_and_the_others_are_copied(desk: Fleet) -> None:
@@ -445,3 +459,214 @@ def test_a_process_that_is_killed_at_any_moment_leaves_nothing_by_halves(desk: F
         assert contents(str(replica)) == before
     else:
         assert set(contents(str(replica))) == {"hello 1.0"}
+
+
+# -- what was seen is missed -------------------------------------------------
+
+
+class Review:
+    """carl, whose decision counts, and the library that it is in, with a second home; the CMDB sees what he signs."""
+
+    def __init__(self, desk: Fleet, dsl: str, replica: str) -> None:
+        self.desk, self.dsl, self.replica = desk, dsl, replica
+        self.signer = CryptoSigner.generate_ed25519()
+        key = desk.path / "carl.pem"
+        key.touch(mode=0o600)
+        key.write_bytes(self.signer.private_bytes)
+        public = self.signer._private_key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
+        people = {"carl": {"roles": ["manager"], "keys": [{"public": public}]}}
+        desk.write_policy(**desk.policy, people=people, approvals={"normal": {"manager": 1}})
+        self.key, self.cmdb = str(key), str(desk.path / "cmdb.sqlite")
+        self.digest = str(open_library(dsl).repository("hello").resolve("hello", "1.0"))
+        self.rfc = str(desk.rfc("CHG0001", "1.0", self.digest))
+
+    def decide(self, decision: str) -> None:
+        question = ask(self.rfc, self.dsl, self.cmdb, str(self.desk.path / "policy.yml"))
+        now = utc_now() + timedelta(seconds=len(collect(question.home, self.digest)))  # each in a second of its own
+        assert decide(question, self.signer, Word(decision, None, ""), now, write=True)[2]
+        assert watch(self.cmdb, question.home, ("hello", "1.0", self.digest), now, self.signer) == []
+
+    def clear(self, dsl: str | None = None) -> dict[str, str]:
+        """What stands in the way, as clear says it, and remembers what it saw."""
+        found = clear(self.rfc, dsl or self.dsl, self.cmdb, str(self.desk.path / "policy.yml"), utc_now() + timedelta(minutes=1))
+        remember_sight(self.cmdb, found.sight, utc_now())
+        return {control.name: f"{control.result} {control.reason}" for control in found.clearance.controls if control.blocks}
+
+    def numbers(self) -> list[tuple[str, int, bool]]:
+        """Of each release that is remembered the number of its snapshot, and whether it is signed."""
+        rows = self.desk.rows("select version, document, envelope from library_seen order by version")
+        return [(version, json.loads(document)["number"], bool(envelope)) for version, document, envelope in rows]
+
+    def recover(self, replica: bool = True, write: bool = True) -> tuple[list[str], list[str]]:
+        """What dsl_verify finds lost, and what it heals."""
+        library = open_library(self.dsl)
+        found = recover(library, open_library(self.replica) if replica else None, meant_by(self.cmdb, None), write)
+        assert found.problems == []
+        if write:
+            assert remember_library(self.cmdb, library, None, utc_now()) == []
+        return [str(loss) for loss in found.lost], [str(loss) for loss in found.healed]
+
+
+@pytest.fixture(params=["directory", "registry"])
+def lossy(request: pytest.FixtureRequest, desk: Fleet) -> tuple[Review, Callable[[], Callable[[], None]]]:
+    """A review, and what keeps a backup of the library, which gives what restores it."""
+    here = str(desk.path / "dsl")
+    address, folder = here, desk.path / "dsl"
+    if request.param == "registry":
+        server = request.getfixturevalue("server")
+        address = f"{server.address}/{desk.path.name.replace('_', '-').strip('-')}"
+        folder = server.storage / "docker/registry/v2/repositories" / address.split("/", 3)[3]
+        copy(here, address)
+
+    def backup() -> Callable[[], None]:
+        kept = desk.path / "backup"
+        shutil.copytree(folder, kept)
+
+        def restore() -> None:
+            shutil.rmtree(folder)
+            shutil.copytree(kept, folder)
+
+        return restore
+
+    return Review(desk, address, str(desk.path / "replica")), backup
+
+
+def test_a_rejection_does_not_vanish_with_the_library_that_had_it(lossy: tuple[Review, Callable[[], Callable[[], None]]]) -> None:
+    review, backup = lossy
+    review.decide("approved")
+    assert review.clear() == {}
+    restore = backup()
+    review.decide("rejected")
+    assert "rejected by carl" in review.clear()["approvals"]
+    copy(review.dsl, review.replica)
+    before = contents(review.dsl)
+    restore()
+    assert contents(review.dsl) != before
+    blocked = review.clear()
+    assert blocked.keys() == {"library"}
+    assert "the library lacks what was seen in it before, hello 1.0: approval (rejected) sha256:" in blocked["library"]
+
+    (lost,) = review.recover(replica=False)[0]
+    assert lost.startswith("hello 1.0: approval (rejected) sha256:")
+    assert review.recover(write=False) == ([], [lost])
+    assert contents(review.dsl) != before
+    assert review.recover() == ([], [lost])
+    assert contents(review.dsl) == before
+    assert review.recover() == ([], [])
+    blocked = review.clear()
+    assert blocked.keys() == {"approvals"}
+    assert "rejected by carl" in blocked["approvals"]
+
+
+def test_releases_that_a_library_lost_come_back_with_their_evidence(lossy: tuple[Review, Callable[[], Callable[[], None]]]) -> None:
+    review, backup = lossy
+    review.decide("rejected")
+    assert review.recover(replica=False) == ([], [])
+    copy(review.dsl, review.replica)
+    before = contents(review.dsl)
+    wipe = backup()
+    shutil.rmtree(review.desk.path / "backup")
+    create_library(str(review.desk.path / "empty"))
+    if "://" in review.dsl:
+        (review.desk.path / "backup").mkdir()
+    else:
+        (review.desk.path / "empty").rename(review.desk.path / "backup")
+    wipe()
+    assert "hello 1.0: the package sha256:" in review.clear()["library"]
+    lost = review.recover(replica=False)[0]
+    assert [one[:10] for one in lost] == ["hello 1.0:", "hello 2.0:"]
+    assert review.recover(write=False) == ([], lost)
+    assert review.recover() == ([], lost)
+    assert contents(review.dsl) == before
+
+
+def test_what_is_lost_for_good_is_given_up_with_a_reason_and_a_signature(desk: Fleet) -> None:
+    review = Review(desk, str(desk.path / "dsl"), str(desk.path / "replica"))
+    review.decide("approved")
+    shutil.copytree(review.dsl, desk.path / "backup")
+    review.decide("rejected")
+    assert review.numbers() == [("1.0", 2, True)]
+    shutil.rmtree(review.dsl)
+    shutil.copytree(desk.path / "backup", review.dsl)
+    release = {"name": "hello", "version": "1.0", "state": "accepted"}
+    assert "no reason is given" in run(desk, "dsl_release", **release, key=review.key)["msg"]
+    assert "with a signature" in run(desk, "dsl_release", **release, reason="the disk burnt")["msg"]
+    assert run(desk, "dsl_release", "--check", **release, reason="the disk burnt", key=review.key)["changed"]
+    assert review.clear().keys() == {"library"}
+    done = run(desk, "dsl_release", **release, reason="the disk burnt", key=review.key)
+    assert done["changed"], done
+    assert "approval (rejected)" in done["lost"][0]
+    assert review.clear() == {}
+    assert review.numbers() == [("1.0", 3, True)]
+    (row,) = desk.rows("select actor, data from history where event = 'library loss accepted'")
+    assert row[0] == "carl"
+    assert json.loads(row[1])["reason"] == "the disk burnt"
+    assert not run(desk, "dsl_release", **release, reason="the disk burnt", key=review.key)["changed"]
+
+
+def test_what_was_signed_is_missed_whatever_was_done_to_the_cmdb(desk: Fleet) -> None:
+    review = Review(desk, str(desk.path / "dsl"), str(desk.path / "replica"))
+    review.decide("approved")
+    shutil.copytree(review.dsl, desk.path / "backup")
+    review.decide("rejected")
+    shutil.rmtree(review.dsl)
+    shutil.copytree(desk.path / "backup", review.dsl)
+    with Cmdb.open(str(desk.path / "cmdb.sqlite")) as cmdb, cmdb.begin() as connection:
+        table = schema().library_seen
+        (row,) = connection.execute(table.select()).all()
+        document = {**row.document, "evidence": {}}
+        connection.execute(table.update().values(document=document))
+    assert "approval (rejected)" in review.clear()["library"]
+    with Cmdb.open(str(desk.path / "cmdb.sqlite")) as cmdb, cmdb.begin() as connection:
+        signed = json.loads(row.envelope)
+        signed["payload"] = base64.b64encode(base64.b64decode(signed["payload"]).replace(b"rejected", b"approved")).decode()
+        connection.execute(table.update().values(envelope=json.dumps(signed)))
+    assert "was changed after it was signed" in review.clear()["library"]
+
+
+def test_what_was_purged_is_not_missed_and_not_brought_back(desk: Fleet) -> None:
+    review = Review(desk, str(desk.path / "dsl"), str(desk.path / "replica"))
+    review.decide("rejected")
+    copy(review.dsl, review.replica)
+    release = {"name": "hello", "version": "1.0", "reason": "withdrawn"}
+    run(desk, "dsl_release", **release, state="retired")
+    assert run(desk, "dsl_release", **release, state="absent")["changed"]
+    assert review.recover() == ([], [])
+    assert set(contents(review.dsl)) == {"hello 2.0"}
+
+
+def test_what_the_second_home_has_and_the_first_does_not_is_named_and_brought_back(desk: Fleet) -> None:
+    """By the tasks; the CMDB has not seen it."""
+    dsl, replica = str(desk.path / "dsl"), str(desk.path / "replica")
+    run(desk, "dsl_verify", "--check")
+    assert desk.rows("select * from library_seen") == []
+    copy(dsl, replica)
+    vouch(open_library(replica), "1.0")
+    archive(desk.release("3.0"), OciLayout.open(replica))
+    synced = run(desk, "dsl_sync", to=replica)
+    assert (synced["failed"], synced["changed"]) == (False, False)
+    assert synced["lacking"][0].startswith("1 pieces of evidence about hello 1.0, such as sha256:")
+    assert synced["lacking"][1] == "the release hello 3.0"
+    assert "bring it back with dsl_verify and tidegate_dsl_replica" in synced["warnings"][0]
+    done = run(desk, "dsl_verify", replica=replica)
+    assert (done["failed"], done["changed"], len(done["healed"])) == (False, True, 2), done
+    assert contents(dsl) == contents(replica)
+    # All that is remembered now. A home for some releases only is told which.
+    assert desk.rows("select version from library_seen order by version") == [("1.0",), ("2.0",), ("3.0",)]
+    copy(dsl, str(desk.path / "third"))
+    shutil.rmtree(dsl)
+    create_library(dsl)
+    lost = run(desk, "dsl_verify")
+    assert lost["failed"]
+    assert {(one["what"][:18], one["releases"][0]["version"]) for one in lost["damaged"]} == {
+        ("lost (the package,", version) for version in ("1.0", "2.0", "3.0")
+    }
+    assert not run(desk, "dsl_verify", names=["other"])["failed"]
+
+
+def test_what_clear_saw_is_remembered_unless_it_is_only_asked_what_it_would_say(desk: Fleet) -> None:
+    review = Review(desk, str(desk.path / "dsl"), str(desk.path / "replica"))
+    run(desk, "clear", "--check", rfc=review.rfc)
+    assert review.numbers() == []
+    run(desk, "clear", rfc=review.rfc)
+    assert review.numbers() == [("1.0", 1, False)]

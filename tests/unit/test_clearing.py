@@ -148,7 +148,7 @@ def test_a_library_that_can_not_be_read_is_inconclusive(homes: Homes, harm: str)
         homes.dsl.write_text("x")
     elif harm == "no library":
         homes.dsl.mkdir()
-    assert blocking(homes.clear()) == dict.fromkeys(PACKAGE, "inconclusive")
+    assert blocking(homes.clear()) == dict.fromkeys((*PACKAGE, "library"), "inconclusive")
 
 
 @pytest.mark.parametrize("content", [None, b"", b"no database", b"SQLite format 3\0" + b"\xff" * 4096])
@@ -158,7 +158,7 @@ def test_a_cmdb_that_can_not_be_read_is_inconclusive(homes: Homes, content: byte
         homes.cmdb.write_bytes(content)
     clearing = homes.clear()
     assert blocking(clearing) == dict.fromkeys(
-        ("window", "conflicts", "payload_archived", "scope", "debts", "compatibility"), "inconclusive"
+        ("window", "conflicts", "payload_archived", "library", "scope", "debts", "compatibility"), "inconclusive"
     )
     assert clearing.cis == ()
 
@@ -180,7 +180,7 @@ def test_an_rfc_that_can_not_be_read_is_told_with_every_fault(homes: Homes) -> N
 def test_a_policy_that_can_not_be_read_is_inconclusive(homes: Homes) -> None:
     about_the_change = {"approvals", "communication", "documentation", "duties", "freeze", "responsibilities", "version", "window"}
     assert blocking(homes.clear(policy=homes.path / "none.yml")) == dict.fromkeys(
-        about_the_change | {"signatures", "malware", "evidence", "verification", "rehearsal", "opinions"}, "inconclusive"
+        about_the_change | {"library", "signatures", "malware", "evidence", "verification", "rehearsal", "opinions"}, "inconclusive"
     )
 
 

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -142,10 +143,10 @@ def test_what_is_open_is_open_until_the_first_of_its_windows_closes_or_a_freeze_
     rollout.permit(calendars={"windows": ["windows.ics"], "freezes": ["freezes.ics"]})
     calendar(rollout.homes.path / "windows.ics", "night", "ams", 50)
     calendar(rollout.homes.path / "freezes.ics", "sale", "ams", 200, start=40)
-    assert rollout.opening("web1") == Opening("", ends[40])
+    assert replace(rollout.opening("web1"), sight=None) == Opening("", ends[40])
     assert rollout.clear().until == ends[40]
     calendar(rollout.homes.path / "freezes.ics", "sale", "fra", 200, start=40)
-    assert rollout.opening("web1") == Opening("", ends[50])
+    assert replace(rollout.opening("web1"), sight=None) == Opening("", ends[50])
     calendar(rollout.homes.path / "windows.ics", "night", "lon", 50)
     assert rollout.opening("web1").stop
 

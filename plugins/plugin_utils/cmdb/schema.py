@@ -45,6 +45,7 @@ class Schema:
     journal: sa.Table
     lock: sa.Table
     release_status: sa.Table
+    library_seen: sa.Table
     change: sa.Table
     change_ci: sa.Table
     debt: sa.Table
@@ -216,6 +217,15 @@ def schema() -> Schema:
             text("reason"),
             text("actor"),
             at("at"),
+        ),
+        library_seen=sa.Table(
+            "library_seen",
+            metadata,
+            text("release", primary_key=True),
+            text("version", primary_key=True),
+            text("digest"),
+            document("document"),
+            text("envelope", default=""),
         ),
         change=sa.Table(
             "change",

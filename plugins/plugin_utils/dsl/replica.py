@@ -26,7 +26,8 @@ Refuse = Callable[[str, str, str], str]
 class Copied:
     """What a replication did, or would do. ``releases`` are those of which anything was missing; ``size`` in bytes.
 
-    ``evidence`` counts manifests that refer to a package; ``problems`` has a sentence for each thing that was not copied.
+    ``evidence`` counts manifests that refer to a package; ``problems`` has a sentence for each thing that was not copied, ``lacking`` one
+    for each release, and for the evidence about each, that the target has and the source does not.
     """
 
     releases: list[dict[str, str]] = field(default_factory=list)
@@ -34,6 +35,7 @@ class Copied:
     evidence: int = 0
     size: int = 0
     problems: list[str] = field(default_factory=list)
+    lacking: list[str] = field(default_factory=list)
 
 
 def choose(library: Library, names: Collection[str] | None) -> dict[tuple[str, str], Descriptor]:
@@ -110,9 +112,11 @@ def _missing(here: Home, there: Home | None, release: tuple[str, str], package: 
     copied.problems += [f"evidence about {' '.join(release)} was not copied: {why}" for why in found.faults.values()]
     if there is None:
         return False, found.parts
-    listed = {
-        subject: {entry.digest for entry in there.referrers(subject)} for subject in {part.subject for part in found.parts} if subject
-    }
+    subjects = {part.subject for part in found.parts if part.subject} | ({package.digest} if tagged else set())
+    listed = {subject: {entry.digest for entry in there.referrers(subject)} for subject in subjects}
+    more = listed.get(package.digest, set()) - {part.descriptor.digest for part in found.parts} - found.faults.keys()
+    if more:
+        copied.lacking.append(f"{len(more)} pieces of evidence about {' '.join(release)}, such as {min(more)}")
     return tagged is not None, [part for part in found.parts if not _has(there, part, listed, tagged is None)]
 
 

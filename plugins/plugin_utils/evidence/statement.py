@@ -32,6 +32,7 @@ OPINION = "https://tidegate.example/opinion/v1"
 WAIVER = "https://tidegate.example/waiver/v1"
 SETTLEMENT = "https://tidegate.example/settlement/v1"
 CLEARANCE = "https://slsa.dev/verification_summary/v1"
+LIBRARY = "https://tidegate.example/library/v1"  # kept in the CMDB: what was seen of a package and the evidence about it
 
 # The words of the policy for what can be said of a package, and the predicate type that says it.
 KINDS: Mapping[str, str] = {

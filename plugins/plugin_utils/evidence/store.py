@@ -29,11 +29,22 @@ _PIECES = 1000  # that refer to one package; more than anybody would want to loo
 
 
 @dataclass(frozen=True)
+class Attached:
+    """A manifest that refers to a package, by its digest, and its envelope; ``None`` when that can't be read."""
+
+    digest: str
+    envelope: bytes | None
+
+
+@dataclass(frozen=True)
 class Evidence:
-    """What refers to a package: ``envelopes``, of which nobody has checked who signed them, and a sentence for each that is ``broken``."""
+    """What refers to a package: ``envelopes``, of which nobody has checked who signed them, and a sentence for each that is ``broken``.
+    ``attached`` are all of them by the digest that they are kept under.
+    """
 
     envelopes: tuple[bytes, ...]
     broken: tuple[str, ...]
+    attached: tuple[Attached, ...] = ()
 
     def __iter__(self) -> Iterator[bytes]:
         return iter(self.envelopes)
@@ -77,15 +88,19 @@ def collect(home: Home, package: str) -> Evidence:
         raise IntegrityError(f"{len(listed)} pieces of evidence refer to {package}, more than {_PIECES}; find out who put them there")
     envelopes: list[bytes] = []
     broken = []
+    attached = []
     for entry in listed:
         if sum(len(envelope) for envelope in envelopes) > _TOTAL_LIMIT:
             raise IntegrityError(f"the evidence that refers to {package} has more than {_TOTAL_LIMIT} bytes; find out who put it there")
         try:
-            envelope = _read(home, package, entry.digest)
-            envelopes += [] if envelope is None else [envelope]
+            envelope = read_piece(home, package, entry.digest)
+            if envelope is not None:
+                envelopes.append(envelope)
+                attached.append(Attached(entry.digest, envelope))
         except IntegrityError as error:
             broken.append(f"the evidence {entry.digest} can't be used: {error}")
-    return Evidence(tuple(envelopes), tuple(broken))
+            attached.append(Attached(entry.digest, None))
+    return Evidence(tuple(envelopes), tuple(broken), tuple(attached))
 
 
 def ensure(home: Home, statement: Statement, signer: Signer, now: datetime, write: bool) -> bool:
@@ -111,8 +126,8 @@ def ensure(home: Home, statement: Statement, signer: Signer, now: datetime, writ
     return True
 
 
-def _read(home: Home, package: str, digest: str) -> bytes | None:
-    """The envelope in a manifest, ``None`` when that is not for evidence."""
+def read_piece(home: Home, package: str, digest: str) -> bytes | None:
+    """The envelope in a manifest, ``None`` when that is not for evidence; raises :class:`IntegrityError` when it can't be used."""
     where = f"the manifest {digest}"
     document = parse_json(home.read_manifest(digest), where)
     if document.get("artifactType") != IN_TOTO:

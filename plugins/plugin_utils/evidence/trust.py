@@ -39,7 +39,8 @@ class Judgement:
     """What the evidence of one kind comes to. ``wanted`` is ``None`` when the policy asks for none of it.
 
     ``refused``: a sentence for each signature that does not count, and why. ``unread``: those of them for evidence that can't even be
-    read, so that nobody knows of which kind it was and what it said.
+    read, so that nobody knows of which kind it was and what it said. ``alarming``: those for signatures in the name of somebody whom the
+    policy names that are forged, of something else, or made by a revoked key: no policy ever let them count.
     """
 
     kind: str
@@ -47,6 +48,7 @@ class Judgement:
     counted: tuple[Counted, ...]
     refused: tuple[str, ...]
     unread: tuple[str, ...] = ()
+    alarming: tuple[str, ...] = ()
 
     @property
     def people(self) -> tuple[str, ...]:
@@ -134,6 +136,7 @@ def _judge(
     counted: list[Counted] = []
     unread = list(evidence.broken)
     refused = []
+    alarming = []
     for content in evidence:
         try:
             sealed = open_envelope(content)
@@ -148,8 +151,9 @@ def _judge(
                 if isinstance(verdict, Counted):
                     counted.append(verdict)
                 else:
-                    refused.append(verdict)
-    return Judgement(kind, wanted, tuple(counted), tuple(dict.fromkeys((*unread, *refused))), tuple(unread))
+                    refused.append(verdict.sentence)
+                    alarming += [verdict.sentence] if verdict.alarming else []
+    return Judgement(kind, wanted, tuple(counted), tuple(dict.fromkeys((*unread, *refused))), tuple(unread), tuple(alarming))
 
 
 def _fault(sealed: Sealed, digest: str, subject: str, now: datetime) -> str:
@@ -166,19 +170,32 @@ def _fault(sealed: Sealed, digest: str, subject: str, now: datetime) -> str:
     return ""
 
 
-def _signatures(sealed: Sealed, policy: Policy, wanted: Trust, fault: str) -> Iterator[Counted | str]:
+@dataclass(frozen=True)
+class _Refused:
+    """Why a signature does not count; ``alarming`` when that is not because the policy asks for more than was asked for once."""
+
+    sentence: str
+    alarming: bool = False
+
+
+def _signatures(sealed: Sealed, policy: Policy, wanted: Trust, fault: str) -> Iterator[Counted | _Refused]:
     """For each signature of an envelope that it counts, or why not."""
     owners = {key.id: (name, key) for name, person in policy.people.items() for key in person.keys}
     for key_id in sealed.keys:
         if key_id not in owners:
-            yield f"a signature by the key {key_id!a:.20} does not count: the policy gives that key to nobody"
+            yield _Refused(f"a signature by the key {key_id!a:.20} does not count: the policy gives that key to nobody")
             continue
         name, key = owners[key_id]
         why = fault
-        if not sealed.signed_by(load_public(key.pem)):
+        forged = not sealed.signed_by(load_public(key.pem))
+        revoked = key.revoked is not None and sealed.signed_at >= key.revoked
+        if forged:
             why = "it was not made by that key over these bytes"
         elif wanted.role not in policy.people[name].roles:
             why = f"{name} does not have the role {wanted.role}"
-        elif not why and key.revoked is not None and sealed.signed_at >= key.revoked:
+        elif not why and key.revoked is not None and revoked:
             why = f"the key {key.id[:12]} was revoked at {key.revoked.isoformat()}, and it signed at {sealed.signed_at.isoformat()}"
-        yield f"the signature of {name} does not count: {why}" if why else Counted(name, key, sealed.statement, sealed.signed_at)
+        if why:
+            yield _Refused(f"the signature of {name} does not count: {why}", bool(fault) or forged or revoked)
+        else:
+            yield Counted(name, key, sealed.statement, sealed.signed_at)

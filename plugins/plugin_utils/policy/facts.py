@@ -15,6 +15,7 @@ from .findings import Finding
 from .model import Policy
 
 if TYPE_CHECKING:
+    from ..dsl.seen import Sight, Snapshot
     from ..evidence.trust import Judgement
     from ..licence.seats import Allotment
     from ..rfc.register import Overlap
@@ -65,6 +66,7 @@ _SOURCES = {
     "seats": ("the seats of its product could not be counted", "make the CMDB readable"),
     "debts": ("what earlier changes owe could not be read", "make the CMDB readable"),
     "evidence": ("the evidence could not be read", "make the DSL and the CMDB readable"),
+    "seen": ("what was seen in the library before could not be read", "make the CMDB readable"),
 }
 
 
@@ -72,7 +74,7 @@ _SOURCES = {
 class Facts:
     """Everything that controls look at. ``None`` stands for what could not be found out; ``errors`` has the reason by the name of the
     source: ``rfc``, ``policy``, ``package``, ``scope``, ``own``, ``debts``, ``calendars``, ``channels``, ``overlaps``, ``seats``,
-    ``compatibility`` or ``evidence``.
+    ``compatibility``, ``evidence`` or ``seen``.
 
     ``policy`` is the policy with the rules that apply to this change. ``scope`` names the CIs that the RFC's scope selects now.
     ``evidence``: the judgement of each kind of evidence that the policy's ``trust`` asks for. ``signed_approvals``: that of each role whose
@@ -85,7 +87,7 @@ class Facts:
     entered in the register with, empty when it was not. ``sites``: all that the CMDB knows, empty when that is not looked at.
     ``opinions``: the judgement of the opinions of each role that the policy asks. ``former``: the digests of what the CIs of the scope have
     of this release now, ``""`` where that is nothing. ``seats``: those of its licensed product that it would reserve. ``compatibility``:
-    how it gets on with what is around it.
+    how it gets on with what is around it. ``sight``: what the library has of the release now; ``seen``: what it had before, nothing or one.
     """
 
     now: datetime
@@ -110,6 +112,8 @@ class Facts:
     sites: frozenset[str] = frozenset()
     opinions: Mapping[str, Judgement] | None = None
     former: frozenset[str] | None = None
+    sight: Sight | None = None
+    seen: tuple[Snapshot, ...] | None = None
     errors: Mapping[str, str] = field(default_factory=dict)
 
     def known(self, value: _T | None, source: str) -> _T:

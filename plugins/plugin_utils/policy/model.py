@@ -28,7 +28,7 @@ WAIVABLE = frozenset(
 # Those of them that only an emergency change may have waived: every other one can be backed out, and that was rehearsed.
 _IN_EMERGENCIES = frozenset({"backout_plan", "rehearsal"})
 CONTROLS = WAIVABLE | {
-    *("rfc_schema", "rfc_state", "digest", "payload_archived", "payload_intact", "signatures", "scope", "approvals", "debts"),
+    *("rfc_schema", "rfc_state", "digest", "payload_archived", "payload_intact", "library", "signatures", "scope", "approvals", "debts"),
     *("compatibility", "licences"),
 }
 

@@ -8,8 +8,9 @@ from __future__ import annotations
 import re
 from fnmatch import fnmatchcase
 
+from ..dsl.seen import listed, losses
 from ..rfc.model import Rfc
-from .facts import Facts, NotKnown
+from .facts import Facts
 from .findings import REASONS, Finding, failed, not_applicable, passed, unknown
 
 _NUMBERS = 9  # of a version that are compared
@@ -46,6 +47,22 @@ def intact(facts: Facts, _rfc: Rfc) -> Finding:
     if package.damage:
         return failed(package.damage, "restore the package from a copy of the DSL")
     return passed("every blob of the package is what its digest says")
+
+
+def library(facts: Facts, rfc: Rfc) -> Finding:
+    """Whether the library still has all that was seen in it of the release: a rejection that vanished was not taken back."""
+    package = facts.known(facts.package, "package")
+    seen = facts.known(facts.seen, "seen")
+    if package.archived is None and not seen:
+        return not_applicable(f"nothing was ever seen in the library of {rfc.release} {rfc.version}")
+    evidence = None if package.archived is None else facts.known(facts.sight, "evidence").evidence
+    lost = [loss for snapshot in seen for loss in losses(snapshot, package.archived, evidence)]
+    if lost:
+        return unknown(
+            f"the library lacks what was seen in it before, {listed(lost, REASONS)}",
+            "heal it from a second home with dsl_verify and tidegate_dsl_replica, or give up what is lost for good with dsl_release",
+        )
+    return passed(f"the library has all that was seen in it of {rfc.release} {rfc.version}")
 
 
 def documentation(facts: Facts, rfc: Rfc) -> Finding:
@@ -92,10 +109,13 @@ def version(facts: Facts, rfc: Rfc) -> Finding:
     if raised is None:
         return not_applicable(f"the policy has no rule for the versions of {package.type} releases")
     new = _numbers(rfc.version)
+    if new is None:
+        return unknown(f"the version {rfc.version} does not start with a number, so it can't be compared", "number releases like 1.2.3")
     faults = [
         f"{ci} runs {old}"
         for old, ci in sorted(facts.known(facts.live, "scope").items())
-        if old != rfc.version and not _raises(new, _numbers(old), raised)
+        # What is live may be older than the rule, and without a number there is none to raise.
+        if old != rfc.version and (was := _numbers(old)) is not None and not _raises(new, was, raised)
     ]
     if faults:
         return failed(
@@ -109,9 +129,9 @@ def _raises(new: tuple[int, ...], old: tuple[int, ...], position: int) -> bool:
     return new[: position - 1] == old[: position - 1] and new[position - 1] > old[position - 1]
 
 
-def _numbers(version: str) -> tuple[int, ...]:
-    """The numbers that a version starts with, and noughts behind them up to nine."""
+def _numbers(version: str) -> tuple[int, ...] | None:
+    """The numbers that a version starts with, and noughts behind them up to nine; ``None`` when it starts with none."""
     found = _VERSION.match(version)
     if found is None:
-        raise NotKnown(f"the version {version} does not start with a number, so it can't be compared", "number releases like 1.2.3")
+        return None
     return tuple(int(number) for number in (found[1].split(".") + ["0"] * _NUMBERS)[:_NUMBERS])

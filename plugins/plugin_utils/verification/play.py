@@ -22,6 +22,7 @@ _NOISE = re.compile(
     r"\x1b\[[0-9;]*[A-Za-z]|[A-Za-z0-9+/]{60,}=*"
 )  # colours, and the events that Ansible's callback writes between its lines
 _REASON = 1000  # signs
+_CONVERGE = "converge.yml"  # deploys the release, in the shipped scenario and in molecule's own way of naming them
 _KEPT = ("ANSIBLE_PYTHON_INTERPRETER", "ANSIBLE_HOME", "ANSIBLE_FORKS")
 
 
@@ -60,6 +61,12 @@ def play(scene: Scene, dsl: str, collections: str, isolated: bool, timeout: int)
         why = first_failure(events)
         ended = f"the scenario ended with status {runner.rc}{f': {why}' if why else ''}"
     return Played(ended, events, output)
+
+
+def began(events: Iterable[Mapping[str, Any]]) -> bool:
+    """Whether the scenario came as far as deploying the release."""
+    playbooks = (data.get("playbook") for event in events if isinstance(data := event.get("event_data"), Mapping))
+    return any(Path(str(playbook)).name == _CONVERGE for playbook in playbooks)
 
 
 def first_failure(events: Iterable[Mapping[str, Any]]) -> str:

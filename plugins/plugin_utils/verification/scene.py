@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
@@ -33,6 +33,7 @@ from .miniature import Miniature
 from .model import CONNECTION, Model
 
 RFC = "CHG0000001"  # the number of the release's own RFC in the lab
+LIVE_POLICY = "policy-of-live.yml"  # for the releases that live has already: they may be older than what the policy asks of new ones
 INVENTORY = "tidegate.release.cmdb"
 ACTOR = "verify"
 
@@ -64,11 +65,14 @@ class Given:
 
 @dataclass(frozen=True)
 class Scene:
-    """A verification's directory. ``before``: what is installed on each double before the release comes; ``lacking``: what can't be."""
+    """A verification's directory. ``before``: what is installed on each double before the release comes; ``lacking``: what can't be.
+    ``former``: the releases that are deployed for that, by the numbers of their RFCs in the lab, in order.
+    """
 
     path: Path
     before: Mapping[str, frozenset[tuple[str, str, str]]]
     lacking: tuple[str, ...]
+    former: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def cmdb(self) -> Path:
@@ -121,22 +125,23 @@ def build(
     there = {one: library.repository(one[0]).resolve(one[0], one[1]) == one[2] for one in plan.releases}
     lacking = [f"{name} {version}, which is live, is not in the DSL" for (name, version, _digest), is_in in there.items() if not is_in]
     before = {double: frozenset(one for one in host.releases if there[one]) for double, host in plan.hosts.items()}
-    scene = Scene(path, before, (*lacking, *like.lacking))
-    _write(path / "policy.yml", _policy(given.policy))
+    manifests = {one: load_package_manifest(library.repository(one[0]), one[2]) for one in plan.releases if there[one]}
+    former = {f"CHG{number:07}": one for number, one in enumerate(_in_order(manifests), start=2)}
+    scene = Scene(path, before, (*lacking, *like.lacking), {number: f"{one[0]} {one[1]}" for number, one in former.items()})
+    policy = _policy(given.policy)
+    _write(path / "policy.yml", policy)
+    _write(path / LIVE_POLICY, {key: value for key, value in policy.items() if key not in ("people", "trust")})
     _write(path / "inventory" / "cmdb.yml", _inventory(given.inventory, scene.cmdb, sorted(plan.hosts)))
     if given.vars_file is not None:
         for double in plan.hosts:
             _put(path / "inventory" / "host_vars" / f"{double}.yml", _read(given.vars_file))
     _write(path / f"{RFC}.yml", _rfc(RFC, release, sorted(plan.hosts), now))
-    manifests = {one: load_package_manifest(library.repository(one[0]), one[2]) for one in plan.releases if there[one]}
     _fill(scene.cmdb, like, {manifest.licensed_product for manifest in (package.manifest, *manifests.values())}, now)
-    former = []
-    for number, one in enumerate(_in_order(manifests), start=2):
+    for number, one in former.items():
         doubles = sorted(double for double, releases in before.items() if one in releases)
-        _write(path / f"CHG{number:07}.yml", _rfc(f"CHG{number:07}", Release(*one), doubles, now))
-        former.append(f"CHG{number:07}")
+        _write(path / f"{number}.yml", _rfc(number, Release(*one), doubles, now))
     hosts = [{**row["attributes"], **_plain(row)} for row in like.doubles]
-    variables = {"hosts_of_the_lab": hosts, "former": former, "release": RFC, "lab": vars(lab), "work": str(path)}
+    variables = {"hosts_of_the_lab": hosts, "former": list(former), "release": RFC, "lab": vars(lab), "work": str(path)}
     _write(path / "scene.json", variables)
     for source in sorted(one for one in _SHIPPED.rglob("*") if one.is_file() and "__pycache__" not in one.parts):
         _put(scene.scenario / source.relative_to(_SHIPPED), source.read_bytes())

@@ -22,7 +22,7 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.package impor
 from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.statement import release_statement
 from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.store import attach
 from ansible_collections.tidegate.release.plugins.plugin_utils.policy.model import load_policy
-from ansible_collections.tidegate.release.plugins.plugin_utils.trusting import Release, distrust, distrust_once, judge_library
+from ansible_collections.tidegate.release.plugins.plugin_utils.trusting import Judged, Release, distrust, distrust_once, judge_library
 from seals import EARLIER, KEYS, NOW, ROLE, pem, referring, sealed
 
 Write = Callable[..., Path]
@@ -39,9 +39,10 @@ class Bed:
         self.folder = path / "run"
         self.policy = self.wanting()
 
-    def wanting(self, **key: str) -> str:
-        people = {"rita": {"roles": [ROLE], "keys": [{"public": pem(KEYS["rita"]), **key}]}}
-        return str(self.write("policy", approvals=..., people=people, trust={"package": {"role": ROLE}}))
+    def wanting(self, role: str = ROLE, threshold: int = 1, **key: str) -> str:
+        people = {name: {"roles": [role], "keys": [{"public": pem(KEYS[name])}]} for name in ("carl", "dora")}
+        people["rita"] = {"roles": [ROLE], "keys": [{"public": pem(KEYS["rita"]), **key}]}
+        return str(self.write("policy", approvals=..., people=people, trust={"package": {"role": role, "threshold": threshold}}))
 
     def sign(self, name: str = "rita") -> None:
         attach(self.home, self.release.digest, sealed(name, release_statement("hello", "1.0", self.release.digest)))
@@ -132,15 +133,57 @@ def test_a_revoked_key_is_told(bed: Bed) -> None:
 
 def test_every_package_of_a_library_is_judged(bed: Bed) -> None:
     policy = load_policy(bed.policy)
-    assert judge_library(bed.home, policy, NOW)[0].keys() == {bed.release.digest}
     bed.sign()
-    assert judge_library(bed.home, policy, NOW) == ({}, [])
+    assert judge_library(bed.home, policy, NOW) == Judged()
     revoked = load_policy(bed.wanting(revoked="2027-02-28T00:00:00Z"))
-    (sentence,) = judge_library(bed.home, revoked, NOW)[1]
+    (sentence,) = judge_library(bed.home, revoked, NOW).by_revoked
     assert sentence.startswith("hello 1.0: rita's key ")
     bed.home.tag("hello", "2.0", bed.home.tags()["hello:1.0"])
-    assert judge_library(bed.home, policy, NOW)[0][bed.release.digest][1].startswith("hello 2.0 is not trusted")
-    assert judge_library(bed.home, load_policy(), NOW) == ({}, [])
+    assert judge_library(bed.home, policy, NOW).untrusted[bed.release.digest][1].startswith("hello 2.0 is not trusted")
+    assert judge_library(bed.home, load_policy(), NOW) == Judged()
+
+
+def spoil_evidence(bed: Bed) -> None:
+    listing = bed.home.tags()[bed.release.digest.replace(":", "-")].digest
+    path = bed.home.path / "blobs" / "sha256" / listing.removeprefix("sha256:")
+    path.chmod(0o644)
+    path.write_bytes(b"{}")
+
+
+def forge(bed: Bed) -> None:
+    other = sealed("rita", release_statement("hello", "1.0", "sha256:" + "c" * 64))
+    bed.home.refer(bed.release.digest, referring(bed.home, bed.release.digest, other))
+
+
+STRICTER: dict[str, Callable[[Bed], object]] = {
+    "a signature": lambda _bed: None,
+    "another's signature": lambda bed: bed.sign("mallory"),
+    "two signatures": lambda bed: (bed.sign(), bed.wanting(threshold=2)),
+    "another role": lambda bed: (bed.sign(), bed.wanting(role="librarian")),
+}
+DANGERS: dict[str, Callable[[Bed], object]] = {
+    "a revoked key": lambda bed: (bed.sign(), bed.wanting(revoked="2026-01-01T00:00:00Z")),
+    "a revoked key, and another role": lambda bed: (bed.sign(), bed.wanting(role="librarian", revoked="2026-01-01T00:00:00Z")),
+    "evidence of something else": forge,
+    "evidence that can't be read": lambda bed: (bed.sign(), spoil_evidence(bed)),
+}
+
+
+@pytest.mark.parametrize("rule", STRICTER)
+def test_what_is_older_than_a_rule_is_kept_from_being_new_and_from_nothing_else(bed: Bed, rule: str) -> None:
+    STRICTER[rule](bed)
+    assert bed.distrust()
+    judged = judge_library(bed.home, load_policy(bed.policy), NOW)
+    assert (judged.untrusted, len(judged.unmet)) == ({}, 1)
+    assert judged.unmet[0].startswith("hello 1.0 is not trusted")
+
+
+@pytest.mark.parametrize("danger", DANGERS)
+def test_what_no_policy_ever_let_count_is_untrusted_wherever_it_is(bed: Bed, danger: str) -> None:
+    DANGERS[danger](bed)
+    assert bed.distrust()
+    judged = judge_library(bed.home, load_policy(bed.policy), NOW)
+    assert (judged.untrusted.keys(), judged.unmet) == ({bed.release.digest}, [])
 
 
 def test_a_run_looks_once_as_long_as_the_policy_is_the_same(bed: Bed, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.seen import Piece, Sight, Snapshot
 from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.statement import KINDS, Statement
 from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.trust import Counted, Judgement
 from ansible_collections.tidegate.release.plugins.plugin_utils.licence.seats import Allotment
@@ -151,6 +152,8 @@ FACTS = Facts(
     channels={"chat": "", "desk": "", "spare": "it has no address"},
     opinions=OPINIONS,
     former=frozenset([""]),
+    sight=Sight("hello", "1.0", DIGEST, {OTHER: "approval (rejected)"}),
+    seen=(Snapshot("hello", "1.0", DIGEST, 7, START, {OTHER: Piece("approval (rejected)", START)}),),
 )
 
 
@@ -309,11 +312,11 @@ def test_an_rfc_may_be_scheduled_or_under_way(state: int) -> None:
                 "opinions": None,
                 "errors": {"package": "no such directory", "evidence": "no such directory"},
             },
-            {"digest", "payload_archived", "payload_intact", "version", "documentation", "licences", "compatibility", *SIGNED},
+            {"digest", "payload_archived", "payload_intact", "library", "version", "documentation", "licences", "compatibility", *SIGNED},
         ),
         (
             {"package": ABSENT, "evidence": None},
-            {"digest", "payload_intact", "version", "documentation", "licences", "compatibility", *SIGNED},
+            {"library", "digest", "payload_intact", "version", "documentation", "licences", "compatibility", *SIGNED},
         ),
         (
             {"evidence": None, "errors": {"evidence": "a listing is damaged"}},
@@ -342,7 +345,10 @@ def test_an_rfc_may_be_scheduled_or_under_way(state: int) -> None:
         ({"compatibility": None, "errors": {"compatibility": "it is locked"}}, {"compatibility"}),
         ({"compatibility": Compatibility(unknown=("web1: its class is not known",))}, {"compatibility"}),
         ({"debts": None, "errors": {"debts": "it is locked"}}, {"debts"}),
-        ({"live": {"stable": "web1"}}, {"version"}),
+        ({"seen": None, "errors": {"seen": "it is locked"}}, {"library"}),
+        ({"sight": None, "errors": {"evidence": "a listing is damaged"}}, {"library"}),
+        ({"sight": Sight("hello", "1.0", DIGEST, {})}, {"library"}),
+        ({"seen": (Snapshot("hello", "1.0", OTHER, 7, START),)}, {"library"}),
         ({"version": "next", "live": {"1.0": "web1"}}, {"version"}),
         ({"rfc": None, "errors": {"rfc": "rfc.yml:1: wrong"}}, CONTROLS.keys() - {"rfc_schema"}),
     ],
@@ -449,7 +455,8 @@ def test_a_control_of_the_policy_s_own_is_one_of_the_controls() -> None:
 def test_a_release_raises_the_number_that_its_type_says(kind: str, new: str, old: str, passes: bool) -> None:
     assert FACTS.policy
     policy = replace(FACTS.policy, versions={"major": 1, "minor": 2, "emergency": 3})
-    found = result("version", facts(policy=policy, package=replace(PACKAGE, type=kind), version=new, live={old: "web1"}))
+    # What is live and has no number is older than the rule.
+    found = result("version", facts(policy=policy, package=replace(PACKAGE, type=kind), version=new, live={old: "web1", "stable": "web2"}))
     assert (found.result is Result.PASS) == passes, found
 
 
@@ -510,3 +517,15 @@ def test_the_table_is_aligned_and_says_what_to_do() -> None:
     assert all(line[place - 1] == " " and line[place] != " " for line in rows)
     start = next(number for number, line in enumerate(lines) if line.endswith(" one"))
     assert lines[start + 1 : start + 3] == ["      two", "      -> restore the package from a copy of the DSL"]
+
+
+def test_what_the_library_lacks_is_named_with_when_it_was_seen_and_what_to_do() -> None:
+    found = result("library", facts(sight=Sight("hello", "1.0", DIGEST, {})))
+    assert f"hello 1.0: approval (rejected) {OTHER}, seen {START.isoformat()}" in found.reason
+    assert "tidegate_dsl_replica" in found.remedy
+    gone = result("library", facts(package=ABSENT, evidence=None))
+    assert f"hello 1.0: the package {DIGEST}, seen" in gone.reason
+    never = result("library", facts(package=ABSENT, evidence=None, seen=()))
+    assert never.result is Result.NOT_APPLICABLE
+    # Where the policy knows nobody who signs, nobody reads what was signed.
+    assert result("library", facts(sight=Sight("hello", "1.0", DIGEST))).result is Result.PASS

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -18,8 +19,9 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.journal i
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.options import Rollout, Share
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.states import HostState
 from ansible_collections.tidegate.release.plugins.plugin_utils.verification.outcome import Rehearsal
+from ansible_collections.tidegate.release.plugins.plugin_utils.verification.play import Played
 from ansible_collections.tidegate.release.plugins.plugin_utils.verification.scene import RFC, Scene
-from ansible_collections.tidegate.release.plugins.plugin_utils.verifying import rehearsed
+from ansible_collections.tidegate.release.plugins.plugin_utils.verifying import rehearsed, unbuilt
 
 NOW = datetime(2027, 3, 1, 22, tzinfo=UTC)
 OLD, NEW = "sha256:" + "a" * 64, "sha256:" + "b" * 64
@@ -117,6 +119,29 @@ def test_what_was_put_back_by_hand_is_not_backed_out(stage: Stage) -> None:
         rows = [{"ci": name, "release": "hello", "version": "1.0", "digest": OLD} for name in ("web1", "web2")]
         stage.cmdb.record_installations(connection, rows, "test", NOW)
     assert not stage.seen(LATER).backed_out
+
+
+CONVERGED = {"event": "runner_on_failed", "event_data": {"playbook": "/work/molecule/verify/converge.yml"}}
+
+
+def test_a_lab_that_was_not_made_like_live_says_nothing_of_the_release(stage: Stage) -> None:
+    scene = replace(stage.scene, former={"CHG0000002": "hello 1.0"})
+    ended = Played("the scenario ended with status 1", (), "")
+    assert unbuilt(scene, ended) == "what live has now could not be made in the lab (the scenario ended with status 1)"
+    stage.deploy("web1", "web2", rfc="CHG0000002", failed=("web2",))
+    assert "hello 1.0, which is live, could not be installed in the lab" in unbuilt(scene, ended)
+    stage.deploy("web1", "web2", rfc=RFC)
+    assert "hello 1.0, which is live, could not be installed in the lab" in unbuilt(scene, ended)
+
+
+def test_a_release_that_the_scenario_came_to_is_what_failed(stage: Stage) -> None:
+    """Whether its deployment began, or was refused."""
+    scene = replace(stage.scene, former={"CHG0000002": "hello 1.0"})
+    stage.deploy("web1", "web2", rfc="CHG0000002")
+    assert unbuilt(scene, Played("ended", (), "")) != ""
+    assert unbuilt(scene, Played("ended", (CONVERGED,), "")) == ""
+    stage.deploy("web1", "web2", failed=("web1",))
+    assert unbuilt(scene, Played("ended", (), "")) == ""
 
 
 def test_which_package_it_was_is_what_the_journal_says(stage: Stage) -> None:

@@ -26,10 +26,21 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.policy.clearance 
 from ansible_collections.tidegate.release.plugins.plugin_utils.policy.model import load_policy
 from ansible_collections.tidegate.release.plugins.plugin_utils.trusting import Release
 from ansible_collections.tidegate.release.plugins.plugin_utils.verification import play
+from ansible_collections.tidegate.release.plugins.plugin_utils.verification import scene as scene_module
 from ansible_collections.tidegate.release.plugins.plugin_utils.verification.miniature import LiveHost, Miniature
 from ansible_collections.tidegate.release.plugins.plugin_utils.verification.model import model
-from ansible_collections.tidegate.release.plugins.plugin_utils.verification.scene import RFC, Given, Lab, Scene, build, own_scenario
+from ansible_collections.tidegate.release.plugins.plugin_utils.verification.scene import (
+    LIVE_POLICY,
+    RFC,
+    Given,
+    Lab,
+    Scene,
+    build,
+    own_scenario,
+)
 from ansible_collections.tidegate.release.plugins.plugin_utils.verifying import Asked, claim, prepare
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from securesystemslib.signer import CryptoSigner
 
 EXAMPLE = Path(__file__).parents[3] / "examples" / "hello"
 NOW = datetime(2027, 3, 1, 22, tzinfo=UTC)
@@ -215,6 +226,60 @@ def test_the_rfcs_of_the_lab_are_cleared_there_by_a_policy_that_asks_what_a_lab_
         assert [ci["name"] for ci in clearing.cis] == ["web1-example"]
     assert load_policy(scene.path / "policy.yml").rollout.canary.value == 2
     assert bed.written("scene.json")["former"] == ["CHG0000002"]
+
+
+STRICT: dict[str, dict[str, Any]] = {
+    "approvals": {"approvals": {"standard": {"signer": 1}}},
+    "separate": {"separate": ["requester", "builder", "approver"]},
+    "documentation": {"documentation": {"minor": ["nothing*"]}},
+    "people": {"people": {"rita": {"roles": ["signer"]}}},
+    "trust": {"trust": {kind: {"role": "signer"} for kind in ("package", "scan", "sbom", "licence", "test-result")}},
+    "verification": {"trust": {"test-result": {"role": "signer"}}, "verification": {"parity": 90, "rehearsal": True}},
+    "opinions": {"opinions": {"signer": {"quorum": 1, "minimum": 4}}},
+    "versions": {"versions": {"minor": 9}},
+    "responsibilities": {"responsibilities": {"deploy": {"responsible": ["signer"], "accountable": "signer"}}},
+    "rules": {"rules": [{"when": {}, "trust": {"package": {"role": "signer", "threshold": 2}}, "documentation": ["nothing*"]}]},
+    "controls": {"controls": [{"name": "never", "that": "false", "reason": "It never is."}]},
+    "calendars": {"calendars": {"windows": ["/nowhere/*.ics"]}},
+    "communication": {"communication": {"required": True}},
+    "emergency": {"emergency": {"review": 1}},
+    "waivers": {"waivers": {}},
+    "rollout": {"rollout": {"budget": {"wave": 0, "total": 0}}},
+}
+
+
+@pytest.mark.parametrize("rule", STRICT)
+def test_what_is_live_is_installed_in_the_lab_though_it_is_older_than_a_rule(bed: Bed, rule: str) -> None:
+    policy = bed.path / "policy.yml"
+    public = public_keys()
+    people = {name: {"roles": ["signer"], "keys": [{"public": public[name]}]} for name in public}
+    policy.write_text(yaml.safe_dump({"schema": 1, "people": people} | STRICT[rule]))
+    bed.given = Given(str(policy))
+    scene = bed.build()
+    former = str(scene.path / "CHG0000002.yml")
+    cleared = clear(former, str(bed.path / "dsl"), str(scene.cmdb), str(scene.path / LIVE_POLICY), NOW).clearance
+    assert cleared.granted, cleared.text()
+    # What is new is judged in the lab too.
+    new = clear(str(scene.path / f"{RFC}.yml"), str(bed.path / "dsl"), str(scene.cmdb), str(scene.path / "policy.yml"), NOW).clearance
+    assert new.granted is (rule != "trust"), new.text()
+    assert load_policy(scene.path / LIVE_POLICY).rollout == load_policy(scene.path / "policy.yml").rollout
+    prepare = (scene.scenario / "prepare.yml").read_text()
+    assert f"tidegate_policy={{{{ work }}}}/{LIVE_POLICY}" in prepare
+
+
+def test_every_rule_of_a_policy_was_thought_of() -> None:
+    """A new one has to say what it means for what is older."""
+    schema = json.loads((Path(scene_module.__file__).parents[1] / "schemas" / "policy.schema.json").read_text())
+    assert schema["properties"].keys() - {"$schema", "schema"} == STRICT.keys()
+
+
+def public_keys() -> dict[str, str]:
+    """The public keys of two people."""
+    found = {}
+    for name in ("rita", "carl"):
+        key = CryptoSigner.generate_ed25519()._private_key.public_key()
+        found[name] = key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
+    return found
 
 
 def test_what_live_has_that_the_library_lacks_is_told_and_not_installed(bed: Bed) -> None:

@@ -1,0 +1,280 @@
+# Copyright (c) Tidegate maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the CMDB remembers of the library: of each release its package and the evidence about it, as they were seen last.
+
+It goes by the names and versions of releases and not by the library's address, for a CMDB is of one library, which may move. Another home
+of it that lacks something is one that lacks something.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import replace
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from ..cmdb.schema import schema
+from ..cmdb.store import Cmdb
+from ..dsl.home import Home, Library
+from ..dsl.recover import Meant
+from ..dsl.seen import Loss, Piece, Sight, Snapshot, extended, losses
+from ..errors import ConflictError, IntegrityError, NotFoundError, TidegateError
+from ..libs import require
+from .envelope import IN_TOTO, open_envelope, sign
+from .keys import load_public
+from .statement import KINDS, LIBRARY, Statement, purl, strict_json
+from .store import Attached, read_piece
+
+with contextlib.suppress(ImportError):
+    import sqlalchemy as sa
+
+if TYPE_CHECKING:
+    from securesystemslib.signer import Signer
+
+    from ..policy.model import Policy
+
+_UNKNOWN = "the CMDB does not know what is new in the library about"
+_TOLD = 1000  # losses that the history lists when they are accepted
+# What of a predicate tells a negative word from another, by its kind.
+_SAYING = {"approval": "decision", "test-result": "result", "scan": "result", "opinion": "blocking"}
+
+
+def snapshot(cmdb: Cmdb, name: str, version: str, policy: Policy | None = None) -> Snapshot | None:
+    """What was ever seen of a release; ``None`` when nothing was, or it was purged.
+
+    With a ``policy`` the signature is checked, when one of its people signed: what was signed is remembered whatever became of the rest.
+    Raises :class:`IntegrityError` when that was changed after it was signed.
+    """
+    table = schema().library_seen
+    with cmdb.read() as connection:
+        row = connection.execute(sa.select(table).where(table.c.release == name, table.c.version == version)).one_or_none()
+    if row is None:
+        return None
+    found = Snapshot.from_json(name, version, row.digest, row.document)
+    return _with_signed(found, row.envelope.encode(), policy) if row.envelope and policy and policy.people else found
+
+
+def snapshots(cmdb: Cmdb, names: Collection[str] | None = None) -> dict[tuple[str, str], Snapshot]:
+    """What was ever seen of each release, or of those that are named, by name and version."""
+    with cmdb.read() as connection:
+        rows = connection.execute(sa.select(schema().library_seen)).all()
+    wanted = (row for row in rows if names is None or row.release in names)
+    return {(row.release, row.version): Snapshot.from_json(row.release, row.version, row.digest, row.document) for row in wanted}
+
+
+def meant_by(cmdb_url: str | None, names: Collection[str] | None) -> Meant:
+    """What the library, as far as it is for the releases ``names``, is meant to have; where there is no CMDB yet, nobody knows."""
+    if cmdb_url is None:
+        return Meant(names=names)
+    require("SQLAlchemy")
+    try:
+        with Cmdb.open(cmdb_url) as cmdb:
+            return Meant(snapshots(cmdb, names), _purged(cmdb), names)
+    except NotFoundError:
+        return Meant(names=names)
+
+
+def remember_library(cmdb_url: str, library: Library, names: Collection[str] | None, now: datetime) -> list[str]:
+    """Remember what the library has of each release, or of ``names``; what can't be read is passed over. Returns what went wrong."""
+    try:
+        with Cmdb.open(cmdb_url) as cmdb:
+            known, sights = snapshots(cmdb, names), []
+            for (name, version), package in library.releases().items():
+                before = known.get((name, version))
+                if names is None or name in names:
+                    with contextlib.suppress(IntegrityError):
+                        sights.append(look(library.repository(name), name, version, package.digest, before.evidence if before else {}))
+            remember(cmdb, sights, now)
+    except NotFoundError:
+        return []
+    except TidegateError as error:
+        return [f"{_UNKNOWN} its releases: {error}"]
+    return []
+
+
+def remember(cmdb: Cmdb, sights: Iterable[Sight], now: datetime, signer: Signer | None = None) -> int:
+    """Add what was seen to what is remembered; return for how many releases that was something new. ``signer`` signs these.
+
+    Nothing is written when there is nothing new. A release that was purged is not remembered.
+    """
+    sights = list(sights)
+    with cmdb.read() as connection:
+        fresh = [sight for sight in sights if extended(_row(connection, sight)[0], sight, now) is not None]
+    if not fresh:
+        return 0
+    gone = _purged(cmdb)
+    changed = 0
+    with cmdb.begin() as connection:
+        for sight in fresh:
+            before, envelope = _row(connection, sight)
+            after = extended(before, sight, now)
+            if after is None or (sight.name, sight.version) in gone:
+                continue
+            _write(connection, after, _signed(after, signer, now) or envelope)
+            changed += 1
+    return changed
+
+
+def remember_sight(cmdb_url: str, sight: Sight | None, now: datetime, signer: Signer | None = None) -> list[str]:
+    """Remember what was seen on the way to something else, which does not wait for it: a CMDB that can't be written to is a sentence."""
+    if sight is None:
+        return []
+    try:
+        with Cmdb.open(cmdb_url) as cmdb:
+            remember(cmdb, [sight], now, signer)
+    except TidegateError as error:
+        return [f"{_UNKNOWN} {sight.name} {sight.version}: {error}"]
+    return []
+
+
+def watch(cmdb_url: str | None, home: Home, release: tuple[str, str, str], now: datetime, signer: Signer | None = None) -> list[str]:
+    """Remember what the library has of a release (name, version, digest), after something was written there.
+
+    What was written stands whatever becomes of this, so a CMDB that can't be written to is a sentence that is returned; where there is no
+    CMDB, or none yet, there is nothing to say.
+    """
+    if cmdb_url is None:
+        return []
+    name, version, digest = release
+    try:
+        require("SQLAlchemy")
+        with Cmdb.open(cmdb_url) as cmdb:
+            before = snapshot(cmdb, name, version)
+            remember(cmdb, [look(home, name, version, digest, before.evidence if before else {})], now, signer)
+    except NotFoundError:
+        return []
+    except TidegateError as error:
+        return [f"{_UNKNOWN} {name} {version}, the next clear enters it: {error}"]
+    return []
+
+
+def look(home: Home, name: str, version: str, digest: str, known: Mapping[str, Piece]) -> Sight:
+    """What a library has of a release now; what is ``known`` is not read again."""
+    evidence = {}
+    for entry in home.referrers(digest):
+        if entry.artifact_type not in (IN_TOTO, ""):
+            continue
+        if entry.digest in known:
+            evidence[entry.digest] = known[entry.digest].what
+            continue
+        content = None
+        with contextlib.suppress(IntegrityError):
+            content = read_piece(home, digest, entry.digest)
+            if content is None:
+                continue  # not evidence
+        evidence[entry.digest] = describe(content)
+    return Sight(name, version, digest, evidence)
+
+
+def sight_of(name: str, version: str, digest: str, attached: Iterable[Attached], known: Mapping[str, Piece]) -> Sight:
+    """What was seen by somebody who has read the evidence anyway."""
+    evidence = {one.digest: known[one.digest].what if one.digest in known else describe(one.envelope) for one in attached}
+    return Sight(name, version, digest, evidence)
+
+
+def describe(envelope: bytes | None) -> str:
+    """What a piece of evidence is, in words; whoever signed it, and whether or not that holds."""
+    try:
+        if envelope is None:
+            raise IntegrityError("it can't be read")
+        payload = base64.b64decode(str(strict_json(envelope, "the envelope").get("payload")), validate=True)
+        statement = strict_json(payload, "the statement")
+    except (IntegrityError, ValueError):
+        return "evidence that could not be read"
+    kinds = {uri: kind for kind, uri in KINDS.items()}
+    kind = kinds.get(str(statement.get("predicateType")), f"evidence of type {statement.get('predicateType')!a:.60}")
+    predicate = statement.get("predicate")
+    said: Any = predicate.get(_SAYING.get(kind, "")) if isinstance(predicate, dict) else None
+    word = ("blocking" if said is True else "") if kind == "opinion" else said if isinstance(said, str) else ""
+    return f"{kind} ({ascii(word)[1:-1]:.20})" if word else kind
+
+
+def give_up(
+    cmdb: Cmdb, home: Home, release: tuple[str, str], reason: str, actor: str, now: datetime, signer: Signer | None, write: bool
+) -> list[Loss]:
+    """Take what a library lacks of a release (name, version) out of what is remembered, with a line in the history; return what that is.
+
+    Raises :class:`ConflictError` when the version has another package than it had, for a version never changes.
+    """
+    name, version = release
+    before = snapshot(cmdb, name, version)
+    if before is None:
+        return []
+    digest = home.resolve(name, version)
+    if digest not in (None, before.digest):
+        raise ConflictError(
+            f"{name} {version} was {before.digest} and is {digest} in the library now; tags never move, so find out who did that and bring "
+            "the first one back"
+        )
+    evidence = None if digest is None else look(home, name, version, digest, before.evidence).evidence
+    lost = losses(before, digest, evidence)
+    if not lost or not write:
+        return lost
+    with cmdb.begin() as connection:
+        current, _envelope = _row(connection, Sight(name, version, before.digest))
+        if current is not None and current.number != before.number:
+            raise ConflictError(f"somebody else has just seen something new of {name} {version}; run this again")
+        if digest is None:
+            _delete(connection, name, version)
+        else:
+            gone = {loss.digest for loss in lost}
+            kept = {key: piece for key, piece in before.evidence.items() if key not in gone}
+            after = replace(before, number=before.number + 1, at=now, evidence=kept)
+            _write(connection, after, _signed(after, signer, now))
+        data = {"release": name, "version": version, "digest": before.digest, "reason": reason, "lost": [str(one) for one in lost[:_TOLD]]}
+        connection.execute(sa.insert(schema().history), {"at": now, "actor": actor, "event": "library loss accepted", "data": data})
+    return lost
+
+
+def _purged(cmdb: Cmdb) -> set[tuple[str, str]]:
+    """The releases that were taken out of the library with a reason."""
+    table = schema().release_status
+    with cmdb.read() as connection:
+        return {(row.release, row.version) for row in connection.execute(sa.select(table).where(table.c.state == "purged"))}
+
+
+def _with_signed(found: Snapshot, envelope: bytes, policy: Policy) -> Snapshot:
+    """The snapshot, and what of it was signed by somebody whom the policy knows."""
+    owners = {key.id: key for person in policy.people.values() for key in person.keys}
+    sealed = open_envelope(envelope)
+    for key_id in sealed.keys:
+        if key_id not in owners:
+            continue  # of somebody who has left; it is nobody's word any more
+        statement = sealed.statement
+        about = (statement.type, statement.digest, statement.name)
+        if about != (LIBRARY, found.digest, purl(found.name, found.version)) or not sealed.signed_by(load_public(owners[key_id].pem)):
+            raise IntegrityError(
+                f"what the CMDB has as seen of {found.name} {found.version} was changed after it was signed; find out who did that, and "
+                "accept what the library has with dsl_release once that is right"
+            )
+        signed = Snapshot.from_json(found.name, found.version, found.digest, dict(statement.predicate))
+        return replace(found, evidence={**signed.evidence, **found.evidence})
+    return found
+
+
+def _signed(after: Snapshot, signer: Signer | None, now: datetime) -> str:
+    if signer is None:
+        return ""
+    return sign(Statement(purl(after.name, after.version), after.digest, LIBRARY, after.to_json()), signer, now).decode()
+
+
+def _row(connection: sa.Connection, sight: Sight) -> tuple[Snapshot | None, str]:
+    """What is remembered of a release, and its last signature."""
+    table = schema().library_seen
+    query = sa.select(table).where(table.c.release == sight.name, table.c.version == sight.version)
+    row = connection.execute(query).one_or_none()
+    return (Snapshot.from_json(sight.name, sight.version, row.digest, row.document), row.envelope) if row else (None, "")
+
+
+def _write(connection: sa.Connection, after: Snapshot, envelope: str) -> None:
+    _delete(connection, after.name, after.version)
+    row = {"release": after.name, "version": after.version, "digest": after.digest, "document": after.to_json(), "envelope": envelope}
+    connection.execute(sa.insert(schema().library_seen), row)
+
+
+def _delete(connection: sa.Connection, name: str, version: str) -> None:
+    table = schema().library_seen
+    connection.execute(sa.delete(table).where(table.c.release == name, table.c.version == version))
