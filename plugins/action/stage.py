@@ -14,9 +14,10 @@ from ansible import constants as C
 from ansible_collections.tidegate.release.plugins.module_utils.mirror import Mirror
 from ansible_collections.tidegate.release.plugins.module_utils.release_home import HostError
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.home import open_library
-from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.pack import INLINE, Shipment
+from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.pack import INLINE, Shipment, UnknownPieceError
 from ansible_collections.tidegate.release.plugins.plugin_utils.errors import TidegateError
-from ansible_collections.tidegate.release.plugins.plugin_utils.host_action import HostAction
+from ansible_collections.tidegate.release.plugins.plugin_utils.host_action import HostAction, NoAnswer
+from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.answer import REFUSED, Answer
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.deployments import Deployment
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.journal import Journal, utc_now
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.standing import Standing, standing
@@ -59,19 +60,22 @@ class ActionModule(HostAction):
         pushed = pack.stat().st_size if pack else 0
         found = answer.get("mirror", {})
         for _round in range(_ROUNDS):
-            if answer.get("state") != "lacking":
+            if answer["state"] != "lacking":
                 break
-            pack = shipment.pack(answer["need"])
+            try:
+                pack = shipment.pack(answer["need"])
+            except UnknownPieceError as error:
+                raise NoAnswer(f"it asks for what the release does not have ({error}); find out who answers there") from error
             answer = self._offer(deployment, pack, **arguments)
             pushed += pack.stat().st_size
-        if answer.get("state") == "lacking":
-            answer = {"failed": True, "msg": "what it has of the release keeps changing; find out who writes there and run this again"}
+        detail = answer["detail"] if answer["state"] == REFUSED else ""
+        if answer["state"] == "lacking":
+            detail = "what it has of the release keeps changing; find out who writes there and run this again"
         skew, limit = answer.get("skew", 0.0), deployment.rollout.clock_skew_seconds
-        if abs(skew) > limit and not answer.get("failed"):
-            told = f"its clock is {abs(skew):.0f} seconds {'ahead of' if skew > 0 else 'behind'} the controller's, more than {limit}"
-            answer = {"failed": True, "msg": f"{told}; set it, or rollout.clock_skew_seconds in the policy"}
-        if answer.get("failed"):
-            detail = str(answer.get("msg", "the host's half of staging did not answer"))
+        if abs(skew) > limit and not detail:
+            detail = f"its clock is {abs(skew):.0f} seconds {'ahead of' if skew > 0 else 'behind'} the controller's, more than {limit}"
+            detail += "; set it, or rollout.clock_skew_seconds in the policy"
+        if answer["state"] != "staged" or detail:
             journal.stage_failed(self._run, self._host, detail, utc_now())
             return self.outcome(answer, "stage_failed", detail)
         journal.staged(self._run, self._host, answer["live"], utc_now())
@@ -107,7 +111,7 @@ class ActionModule(HostAction):
             return shipment.whole()
         return shipment.expected(stands.installed) if stands.installed else None
 
-    def _offer(self, deployment: Deployment, pack: Path | None, **arguments: Any) -> dict[str, Any]:
+    def _offer(self, deployment: Deployment, pack: Path | None, **arguments: Any) -> Answer:
         """Call the host's half with a pack, if there is one: a small one along with the call, a large one ahead of it."""
         if pack is None:
             return self.call(deployment, **arguments)
