@@ -149,7 +149,7 @@ def remove(path: Path) -> None:
 
 
 def read_file(path: Path, at_most: int) -> Optional[bytes]:
-    """What is in the regular file at ``path``, nothing when there is none; :class:`HostError` for anything else, or more than ``at_most`` bytes."""
+    """What is in the file at ``path``, nothing when there is none. Raises :class:`HostError` for what is no file, or has more bytes."""
     try:
         # Not blocking: a pipe that somebody put there would be waited for without end.
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
@@ -207,29 +207,26 @@ def is_config(config: Any) -> bool:
 
 def is_index(files: Any) -> bool:
     """Whether it has the form of a package's file index."""
-    if not isinstance(files, list):
-        return False
-    texts = []
-    for entry in files:
-        if not isinstance(entry, dict):
-            return False
-        kind = entry.get("type")
-        texts.append(entry.get("path"))
-        if kind == "link":
-            texts.append(entry.get("target"))
-        elif kind not in ("file", "directory") or not isinstance(entry.get("mode"), int):
-            return False
-        if kind == "file":
-            parts = entry.get("chunks", [])
-            if not _is_number(entry.get("size"), 0) or not _is_number(entry.get("offset", 0), 0) or not isinstance(parts, list):
+    texts: list[Any] = []
+    try:
+        for entry in files:
+            kind, parts = entry["type"], entry.get("chunks", [])
+            numbers = [entry.get("offset", 0), *(size for size, _sha in parts)]
+            texts.append(entry["path"])
+            if kind == "link":
+                texts.append(entry["target"])
+            else:
+                numbers.append(entry["mode"])
+            if kind == "file":
+                numbers.append(entry["size"])
+                texts += [entry["sha256"], *(sha for _size, sha in parts)]
+            if kind not in ("file", "directory", "link") or not all(_is_number(number, 0) for number in numbers):
                 return False
-            if not all(isinstance(part, list) and len(part) == 2 and _is_number(part[0], 0) for part in parts):
-                return False
-            texts += [entry.get("sha256"), *(part[1] for part in parts)]
-    if not all(isinstance(text, str) for text in texts):
+        whole = "".join(texts)
+        whole.encode()
+    except (KeyError, TypeError, ValueError, AttributeError):
         return False
-    whole = "".join(texts)
-    return "\0" not in whole and not any("\ud800" <= sign <= "\udfff" for sign in set(whole))
+    return isinstance(files, list) and "\0" not in whole
 
 
 class ReleaseHome:

@@ -13,7 +13,7 @@ from ansible.errors import AnsibleConnectionFailure, AnsibleError
 from .action_base import TidegateAction
 from .cmdb.store import Cmdb
 from .errors import TidegateError
-from .rollout.answer import Answer, AnswerError, before_the_answer, parse_answer, printable
+from .rollout.answer import Answer, MalformedAnswerError, before_the_answer, parse_answer, printable
 from .rollout.deployments import Deployment, Run
 from .rollout.journal import Journal
 from .settings import home
@@ -101,7 +101,7 @@ class HostAction(TidegateAction):
             raise NoAnswer(self._why_unreadable(str(answer["module_stdout"]), str(answer.get("module_stderr") or ""), answer.get("msg")))
         try:
             parsed = parse_answer(self.step, answer)
-        except AnswerError as error:
+        except MalformedAnswerError as error:
             raise NoAnswer(str(error)) from error
         if "clock" in parsed:
             parsed["skew"] = min(0.0, parsed["clock"] - asked) + max(0.0, parsed["clock"] - time.time())

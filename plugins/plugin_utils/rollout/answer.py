@@ -38,7 +38,7 @@ _REMEDY = "look at the Python there and at who answers for it, then run this aga
 _T = TypeVar("_T")
 
 
-class AnswerError(TidegateError):
+class MalformedAnswerError(TidegateError):
     """An answer that is not of the form that was agreed on, so what the host did is unknown."""
 
 
@@ -85,16 +85,16 @@ def printable(text: str, at_most: int = _LONGEST) -> str:
 def parse_answer(operation: str, answer: object) -> Answer:
     """Read what the host's half of ``operation`` (``stage``, ``activate``, ``backout``) sent.
 
-    Raises :class:`AnswerError` for anything that is not of its form.
+    Raises :class:`MalformedAnswerError` for anything that is not of its form.
     """
     fields = _object(answer, "an answer")
     if fields.get("failed", False) is not False and fields.get("state") != REFUSED:
-        raise AnswerError(f"its half of the step broke off ({_shown(fields.get('msg', 'it does not say why'))}); {_REMEDY}")
+        raise MalformedAnswerError(f"its half of the step broke off ({_shown(fields.get('msg', 'it does not say why'))}); {_REMEDY}")
     state = _text(fields.get("state"), "a state")
     if state == REFUSED:
         return {"state": REFUSED, "changed": False, "detail": _text(fields.get("msg"), "a reason")}
     if state not in STATES[operation]:
-        raise AnswerError(f"it answered with {_shown(state)}, which is no state after {operation}; {_REMEDY}")
+        raise MalformedAnswerError(f"it answered with {_shown(state)}, which is no state after {operation}; {_REMEDY}")
     parsed: Answer = {"state": state, "changed": _flag(fields.get("changed", False)), "clock": _moment(fields.get("clock"))}
     parsed["detail"] = _text(fields.get("detail", ""), "a detail")
     if state in ("failed", "stuck", "owed") and not parsed["detail"].strip():
@@ -105,7 +105,7 @@ def parse_answer(operation: str, answer: object) -> Answer:
         parsed["sent"], parsed["linked"] = _count(fields.get("sent", 0)), _count(fields.get("linked", 0))
         parsed["mirror"] = _mirrored(fields.get("mirror", {}))
         if (state == "lacking") != bool(parsed["need"]):
-            raise AnswerError(f"it answered {state} with {len(parsed['need'])} pieces that it lacks, which does not fit; {_REMEDY}")
+            raise MalformedAnswerError(f"it answered {state} with {len(parsed['need'])} pieces that it lacks, which can't be; {_REMEDY}")
     else:
         parsed["version"] = _optional(lambda one: _matching(VERSION, one, "a version"), fields.get("version"))
     return parsed
@@ -131,17 +131,17 @@ def before_the_answer(output: str) -> str | None:
 def parse_release_facts(found: object) -> list[dict[str, Any]]:
     """Read the ``releases`` that ``release_facts`` sent from a host.
 
-    Raises :class:`AnswerError` for anything that is not of its form, a name that comes twice included.
+    Raises :class:`MalformedAnswerError` for anything that is not of its form, a name that comes twice included.
     """
     releases = _list(found, "a list of releases", _release_fact)
     names = [release["name"] for release in releases]
     if len(set(names)) != len(names):
-        raise AnswerError(f"it answered with a release that is there twice; {_REMEDY}")
+        raise MalformedAnswerError(f"it answered with a release that is there twice; {_REMEDY}")
     return releases
 
 
 def parse_host_facts(found: object) -> dict[str, Any]:
-    """Read what ``host_facts`` sent from a host; raises :class:`AnswerError` for anything that is not of its form."""
+    """Read what ``host_facts`` sent from a host; raises :class:`MalformedAnswerError` for anything that is not of its form."""
     facts = _object(found, "facts")
     return {
         "os": _optional(_operating_system, facts.get("os")),
@@ -177,7 +177,7 @@ def _state_of_files(fields: Mapping[str, Any]) -> dict[str, Any]:
     version = _optional(lambda one: _matching(VERSION, one, "a version"), fields.get("version"))
     digest = _optional(lambda one: _matching(DIGEST, one, "a digest"), fields.get("digest"))
     if (version is None) != (digest is None):
-        raise AnswerError(f"it answered with a version and a digest of which one is missing; {_REMEDY}")
+        raise MalformedAnswerError(f"it answered with a version and a digest of which one is missing; {_REMEDY}")
     return {
         "version": version,
         "digest": digest,
@@ -186,8 +186,8 @@ def _state_of_files(fields: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _wrong(value: object, what: str) -> AnswerError:
-    return AnswerError(f"it answered with {_shown(value)}, which is not {what}; {_REMEDY}")
+def _wrong(value: object, what: str) -> MalformedAnswerError:
+    return MalformedAnswerError(f"it answered with {_shown(value)}, which is not {what}; {_REMEDY}")
 
 
 def _shown(value: object) -> str:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from typing import Any
 
@@ -12,7 +13,7 @@ import pytest
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.answer import (
     REFUSED,
     STATES,
-    AnswerError,
+    MalformedAnswerError,
     before_the_answer,
     parse_answer,
     parse_host_facts,
@@ -57,7 +58,7 @@ def test_a_host_that_refuses_has_touched_nothing_and_a_host_that_broke_off_is_no
         {**ACTIVE, "failed": True},
         {**ACTIVE, "failed": 1},
     ):
-        with pytest.raises(AnswerError, match="broke off"):
+        with pytest.raises(MalformedAnswerError, match="broke off"):
             parse_answer("activate", answer)
 
 
@@ -100,7 +101,7 @@ def test_a_host_that_refuses_has_touched_nothing_and_a_host_that_broke_off_is_no
     ],
 )
 def test_anything_else_is_the_hosts_own_failure_and_named(operation: str, change: dict[str, Any], says: str) -> None:
-    with pytest.raises(AnswerError) as caught:
+    with pytest.raises(MalformedAnswerError) as caught:
         parse_answer(operation, {**SOUND[operation][0], **change})
     assert says in str(caught.value)
     assert "run this again" in str(caught.value)
@@ -135,9 +136,13 @@ def test_any_change_of_a_sound_answer_is_read_or_refused(data: st.DataObject, op
 def _reads_or_refuses(operation: str, answer: Any) -> None:
     try:
         parsed = parse_answer(operation, answer)
-    except AnswerError as error:
-        assert len(str(error)) < 500
-        assert str(error).isprintable()
+    except MalformedAnswerError as error:
+        problem = str(error)
+    else:
+        problem = ""
+    if problem:
+        assert len(problem) < 500
+        assert problem.isprintable()
         return
     assert parsed["state"] in STATES[operation] | {REFUSED}
     assert json.loads(json.dumps(parsed, allow_nan=False)) == parsed  # what the database is to take
@@ -160,17 +165,15 @@ def test_facts_about_releases_are_read_or_refused() -> None:
     assert parse_release_facts([nothing])[0]["error"] == "no? room"
     for odd in (None, {}, "x", [1], [{}], [FACT, FACT], [{**FACT, "name": ["x"]}], [{**FACT, "changed": "ab"}], [{**FACT, "digest": None}],
                 [{**FACT, "others": [5]}], [{**FACT, "version": 1.0}]):  # fmt: skip
-        with pytest.raises(AnswerError):
+        with pytest.raises(MalformedAnswerError):
             parse_release_facts(odd)
 
 
 @given(found=ODD | st.lists(st.dictionaries(st.sampled_from(sorted(FACT)), ODD), max_size=2))
 def test_any_facts_are_read_or_refused(found: Any) -> None:
     for parse in (parse_release_facts, parse_host_facts):
-        try:
+        with contextlib.suppress(MalformedAnswerError):
             json.dumps(parse(found), allow_nan=False, ensure_ascii=False).encode()
-        except AnswerError as error:
-            assert len(str(error)) < 500
 
 
 def test_facts_about_a_host_are_read_or_refused() -> None:
@@ -185,5 +188,5 @@ def test_facts_about_a_host_are_read_or_refused() -> None:
         {**facts, "packages": ["x"]},
         {**facts, "packages": {"x": 1}},
     ):
-        with pytest.raises(AnswerError):
+        with pytest.raises(MalformedAnswerError):
             parse_host_facts(odd)
