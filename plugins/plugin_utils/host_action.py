@@ -47,6 +47,9 @@ class HostAction(TidegateAction):
         if self._connection.transport == "ssh":
             extra = self._connection.get_option("ssh_extra_args") or ""
             self._connection.set_option("ssh_extra_args", f"{extra} {_KEEP_ALIVE}".strip())
+        if self._connection.has_pipelining and self._connection.get_option_and_origin("pipelining", task_vars)[1] == "default":
+            # Ansible's own way needs a home that the user who logs in can write to, and more round trips.
+            self._connection.set_option("pipelining", True)
         with Cmdb.open(home(options, "cmdb")) as cmdb:
             self._cmdb = cmdb
             journal = Journal(cmdb)
