@@ -10,6 +10,7 @@ from typing import Any
 from ansible_collections.tidegate.release.plugins.plugin_utils.action_base import TidegateAction
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import Cmdb
 from ansible_collections.tidegate.release.plugins.plugin_utils.gating import conclude
+from ansible_collections.tidegate.release.plugins.plugin_utils.interrupt import interrupted
 from ansible_collections.tidegate.release.plugins.plugin_utils.rfc.source import open_change
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.deployments import Run
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.journal import Journal, utc_now
@@ -28,4 +29,4 @@ class ActionModule(TidegateAction):
         rfc = optional_home(options, "rfc")
         with Cmdb.open(home(options, "cmdb")) as cmdb:
             change, tell = open_change(rfc) if rfc else None, teller(optional_home(options, "policy"))
-            return conclude(Journal(cmdb), run, change, options["wanted"], tell, utc_now())
+            return conclude(Journal(cmdb), run, change, options["wanted"], tell, utc_now(), interrupted())

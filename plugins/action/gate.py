@@ -11,6 +11,7 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.action_base impor
 from ansible_collections.tidegate.release.plugins.plugin_utils.clearing import Opening, Wave, opening
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import Cmdb
 from ansible_collections.tidegate.release.plugins.plugin_utils.gating import decide_staging_gate, decide_wave_gate
+from ansible_collections.tidegate.release.plugins.plugin_utils.interrupt import interrupted
 from ansible_collections.tidegate.release.plugins.plugin_utils.rfc.model import Rfc
 from ansible_collections.tidegate.release.plugins.plugin_utils.rfc.source import open_change
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.deployments import Run
@@ -37,4 +38,4 @@ class ActionModule(TidegateAction):
         change = open_change(home(options, "rfc"))
         decide = decide_staging_gate if options["after"] == "staging" else decide_wave_gate
         with Cmdb.open(cmdb_url) as cmdb:
-            return decide(Journal(cmdb), run, change, opens, teller(policy), now)
+            return decide(Journal(cmdb), run, change, opens, teller(policy), now, interrupted())

@@ -14,6 +14,13 @@ description:
   - Fails when C(--limit) leaves it out. ansible-core would skip the play and end with 0, as if all had been done.
 author:
   - Tidegate maintainers (@tidegate)
+options:
+  hold:
+    description:
+      - Let Ctrl-C and SIGTERM hold what this run does from here on, instead of ending it; the next signal ends it at once.
+      - For plays after which a deployment may be under way.
+    type: bool
+    default: false
 seealso:
   - plugin: tidegate.release.waves
     plugin_type: lookup
@@ -41,6 +48,7 @@ from ansible import context
 from ansible.errors import AnsibleLookupError
 from ansible.inventory.manager import InventoryManager
 from ansible.plugins.lookup import LookupBase
+from ansible_collections.tidegate.release.plugins.plugin_utils.interrupt import hold_on_signals
 
 _NAME = "localhost"
 
@@ -49,6 +57,10 @@ class LookupModule(LookupBase):
     """Asks ansible-core itself, with the inventory and the limit of this run."""
 
     def run(self, terms: list[str], variables: dict[str, Any] | None = None, **kwargs: Any) -> list[str]:
+        self.set_options(var_options=variables, direct=kwargs)
+        looking_only = any(context.CLIARGS.get(name) for name in ("syntax", "listhosts", "listtasks", "listtags"))
+        if self.get_option("hold") and not looking_only:
+            hold_on_signals()
         limit = context.CLIARGS.get("subset")
         if limit:
             inventory = InventoryManager(self._loader, parse=False)

@@ -19,7 +19,7 @@ from .rfc.model import IMPLEMENT, SCHEDULED, STATES, Rfc
 from .rfc.source import Change
 from .rollout import states
 from .rollout.deployments import Deployment, Run, Target
-from .rollout.gate import GateDecision, GateInputs, StageCounts, WaveCounts, decide, decide_staging
+from .rollout.gate import GateDecision, GateInputs, StageCounts, WaveCounts, decide, decide_staging, unless_interrupted
 from .rollout.journal import Journal
 from .rollout.states import DeploymentState, HostState, WaveState
 from .telling import Tell, warned
@@ -29,8 +29,10 @@ Opens = Callable[[Rfc, Wave], Opening]  # whether the wave may start now, whatev
 _BAD = (HostState.FAILED, HostState.STUCK, HostState.STAGE_FAILED)
 
 
-def decide_staging_gate(journal: Journal, run: Run, change: Change, opens: Opens, tell: Tell, now: datetime) -> dict[str, Any]:
-    """Open the first wave or hold; nothing to decide when the deployment is past staging.
+def decide_staging_gate(
+    journal: Journal, run: Run, change: Change, opens: Opens, tell: Tell, now: datetime, interrupted: str = ""
+) -> dict[str, Any]:
+    """Open the first wave or hold; nothing to decide when the deployment is past staging. ``interrupted``: see :mod:`.interrupt`.
 
     The RFC is read again, and the change has to be brought to Implement before anything starts.
     """
@@ -43,7 +45,7 @@ def decide_staging_gate(journal: Journal, run: Run, change: Change, opens: Opens
         states_ = Counter(target.state for target in targets if target.wave == number)
         counts.append(StageCounts(size=states_.total(), staged=states_[HostState.STAGED], failed=states_[HostState.STAGE_FAILED]))
     opening = _opening(journal, change, deployment, opens, _wave(targets, 1))
-    decision = decide_staging(counts, deployment.rollout, opening.stop)
+    decision = unless_interrupted(decide_staging(counts, deployment.rollout, opening.stop), interrupted)
     if decision.decision == "proceed":
         problem = start(journal, run, change, now)
         decision = GateDecision("hold", problem) if problem else decision
@@ -54,8 +56,10 @@ def decide_staging_gate(journal: Journal, run: Run, change: Change, opens: Opens
     )
 
 
-def decide_wave_gate(journal: Journal, run: Run, change: Change, opens: Opens, tell: Tell, now: datetime) -> dict[str, Any]:
-    """Decide about the open wave; when all are decided, about the hosts that had got lost in them.
+def decide_wave_gate(
+    journal: Journal, run: Run, change: Change, opens: Opens, tell: Tell, now: datetime, interrupted: str = ""
+) -> dict[str, Any]:
+    """Decide about the open wave; when all are decided, about the hosts that had got lost in them. ``interrupted``: see :mod:`.interrupt`.
 
     Holds without writing when the deployment is not activating, for then somebody else has decided.
     """
@@ -82,7 +86,7 @@ def decide_wave_gate(journal: Journal, run: Run, change: Change, opens: Opens, t
             stuck=sum(target.state is HostState.STUCK for target in targets),
         )
     )
-    decision = GateDecision(decision.decision, decision.reason + _first_failure(wave))
+    decision = unless_interrupted(GateDecision(decision.decision, decision.reason + _first_failure(wave)), interrupted)
     if number is None:
         journal.decide_lost(run, decision, now)
     else:
@@ -90,22 +94,29 @@ def decide_wave_gate(journal: Journal, run: Run, change: Change, opens: Opens, t
     return _result(decision, number, len(waves), counts.size) | _followed(journal, run, change, decision, tell, now)
 
 
-def conclude(journal: Journal, run: Run, change: Change | None, wanted: str, tell: Tell, now: datetime) -> dict[str, Any]:
+def conclude(
+    journal: Journal, run: Run, change: Change | None, wanted: str, tell: Tell, now: datetime, interrupted: str = ""
+) -> dict[str, Any]:
     """Close the deployment and its change; the result is failed, with one sentence, unless the deployment's state is ``wanted``.
 
     A complete one is held against the objectives of its RFC. What could not be written to the change is in ``warnings`` and does not fail.
     ``wanted`` is ``completed``, ``staged`` or ``backed_out``; a back-out that had nothing to undo is a cancelled deployment.
+    When somebody interrupted the run (see :mod:`.interrupt`), what is not done is held.
     """
+    all_staged = all(target.state is HostState.STAGED for target in journal.targets(run.deployment))
+    held = bool(interrupted) and not (wanted == "staged" and all_staged) and journal.hold(run, interrupted, now)
     deployment = journal.conclude(run, now)
     targets = journal.targets(run.deployment)
     success = {
         "completed": deployment.state is DeploymentState.COMPLETED,
-        "staged": deployment.state is DeploymentState.STAGING and all(target.state is HostState.STAGED for target in targets),
+        "staged": deployment.state is DeploymentState.STAGING and all_staged,
         "backed_out": deployment.state in (DeploymentState.BACKED_OUT, DeploymentState.CANCELLED),
     }[wanted]
-    sentence = _verdict(deployment, targets)
+    sentence = _verdict(deployment, targets, interrupted)
     objectives, problems = check(journal, run, change, now)
     problems += follow(journal, run, change, sentence, now)
+    if held:
+        problems += tell(journal, run, "hold", interrupted, now)
     if deployment.state in (DeploymentState.COMPLETED, DeploymentState.BACKED_OUT, DeploymentState.CANCELLED):
         problems += tell(journal, run, "done", sentence, now)
     journal.rest(run, now)
@@ -176,7 +187,7 @@ def _first_failure(wave: Iterable[Target]) -> str:
     return f" ({failed.host}: {failed.detail})" if failed else ""
 
 
-def _verdict(deployment: Deployment, targets: list[Target]) -> str:
+def _verdict(deployment: Deployment, targets: list[Target], interrupted: str = "") -> str:
     what = f"{deployment.rfc}: {deployment.release} {deployment.version}"
     owed = [target.host for target in targets if target.state in states.TOUCHED]
     if deployment.state is DeploymentState.COMPLETED:
@@ -192,7 +203,7 @@ def _verdict(deployment: Deployment, targets: list[Target]) -> str:
     if deployment.state is DeploymentState.BACKING_OUT:
         return (
             f"{what} is being backed out, but hosts still owe it, {len(owed)} of them ({', '.join(owed[:5])}): {deployment.reason}. "
-            "Bring them back and run the same command again."
+            f"{f'It was {interrupted}; run' if interrupted else 'Bring them back and run'} the same command again."
         )
     if deployment.state is DeploymentState.HELD:
         return f"{what} is held: {deployment.reason}. Run deploy again to go on, or backout to undo it."

@@ -13,6 +13,7 @@ from ansible.errors import AnsibleConnectionFailure, AnsibleError
 from .action_base import TidegateAction
 from .cmdb.store import Cmdb
 from .errors import TidegateError
+from .interrupt import interrupted
 from .rollout.answer import Answer, MalformedAnswerError, before_the_answer, parse_answer, printable
 from .rollout.deployments import Deployment, Run
 from .rollout.journal import Journal
@@ -40,6 +41,10 @@ class HostAction(TidegateAction):
     step: str
 
     def execute(self, options: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
+        stop = interrupted()
+        if stop:
+            # Neither tried nor failed: the journal has the host as it was, and the gate holds.
+            return {"changed": False, "skipped": True, "skip_reason": stop, "msg": f"it was not begun: {stop}"}
         self._host = str(task_vars["inventory_hostname"])
         self._run = Run(int(options["run"]["deployment"]), int(options["run"]["token"]))
         self._task_vars = task_vars

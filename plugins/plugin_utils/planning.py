@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any
 from .clearing import clear
 from .cmdb.store import Cmdb
 from .dsl.home import open_library
-from .errors import ConflictError, TidegateError
+from .errors import ConflictError, StateError, TidegateError
 from .evidence.envelope import sign
 from .evidence.store import attach
 from .gating import catch_up
+from .interrupt import interrupted
 from .licence.entitlements import reserve
 from .rfc.course import enter
 from .rfc.model import load_rfc, rfc_number
@@ -101,6 +102,7 @@ def plan(
             enter(connection, rfc, hosts, now)
             reserve(connection, deployment_id, product, rfc.release, hosts, (now, rfc.end_date))
 
+        _refuse_interrupted(write)
         run = journal.begin(number, package, waves, rollout, Holder.this_run(), now, along) if write else None
         sentence = (
             f"{number}: {rfc.release} {rfc.version} to {len(hosts)} hosts in {len(waves)} waves ({', '.join(str(len(w)) for w in waves)})"
@@ -131,6 +133,7 @@ def order_backout(*, rfc_path: str, cmdb_url: str, policy_path: str | None, reas
             return _result(run, f"{current.label} is already {current.state}", changed=False)
         if not write:
             return _result(None, f"{current.label} would be backed out", changed=True)
+        _refuse_interrupted(write)
         run = journal.take_over(current.id, Holder.this_run(), now)
         state = journal.order_backout(run, reason, now)
         told = state is DeploymentState.BACKING_OUT and current.state is not state
@@ -145,9 +148,17 @@ def _resume(journal: Journal, current: Deployment, now: datetime, write: bool, u
             **_result(Run(current.id, current.token), f"{current.label} is already {current.state}; nothing to do", changed=False),
             "progress": {"step": "plan", "state": current.state, "detail": f"{current.label} is already {current.state}"},
         }
+    _refuse_interrupted(write)
     sentence = f"{current.label} goes on where it stands: {current.state}"
     run = journal.take_over(current.id, Holder.this_run(), now, until) if write else None
     return {**_result(run, sentence, changed=True), "progress": {"step": "plan", "state": "resumed", "detail": sentence}}
+
+
+def _refuse_interrupted(write: bool) -> None:
+    """Raise :class:`StateError` when somebody interrupted the run before it has begun anything."""
+    stop = interrupted() if write else ""
+    if stop:
+        raise StateError(f"{stop} before anything was begun, so nothing was changed; run the same command again to go on")
 
 
 def _refuse_moved_scope(journal: Journal, current: Deployment, selected: Collection[str]) -> None:

@@ -57,11 +57,13 @@ class Journal(Deployments):
     ) -> Run:
         """Write the plan of a new deployment and lock its CIs, all or nothing; ``also`` is done in the same transaction, with its id.
 
-        ``package`` has ``name``, ``version`` and ``digest``. Raises :class:`ConflictError` naming who holds a CI.
+        ``package`` has ``name``, ``version`` and ``digest``. Raises :class:`ConflictError` naming who holds a CI, or who drives this RFC:
+        of two that begin at once one is first.
         """
         t = self._t
         hosts = [(host, number) for number, wave in enumerate(waves, 1) for host in wave]
         with self._cmdb.begin() as connection:
+            self._refuse_driven(connection, rfc)
             self._refuse_locked(connection, [host for host, _number in hosts], None)
             token = self._next_token(connection, now)
             deployment_id = connection.execute(
@@ -115,10 +117,7 @@ class Journal(Deployments):
             before = Holder.parse(row.holder)
             gone = before is None or before == holder or before.is_dead()
             if row.lease_until is not None and row.lease_until > now and not gone:
-                raise ConflictError(
-                    f"{deployment.label} is being driven by {row.holder}; wait for it to end, or until its lease ends at "
-                    f"{row.lease_until.isoformat(timespec='seconds')} if that process is gone"
-                )
+                raise ConflictError(_driven(deployment.label, row.holder, row.lease_until))
             token = self._next_token(connection, now)
             connection.execute(
                 t.deployment.update()
@@ -272,6 +271,14 @@ class Journal(Deployments):
             self._move(connection, deployment, _D.BACKING_OUT, now, reason)
             return _D.BACKING_OUT
 
+    def hold(self, run: Run, reason: str, now: datetime) -> bool:
+        """Hold a deployment that goes forward, whatever its gates say; return whether there was something to hold."""
+        with self._writing(run, now) as (connection, deployment):
+            forward = deployment.state in (_D.STAGING, _D.ACTIVATING)
+            if forward:
+                self._move(connection, deployment, _D.HELD, now, reason)
+        return forward
+
     def conclude(self, run: Run, now: datetime) -> Deployment:
         """Close a back-out that owes nothing; write what the hosts run now to the CMDB; give up the lease."""
         with self._writing(run, now) as (connection, deployment):
@@ -415,6 +422,13 @@ class Journal(Deployments):
                 f"{first.state} under {first.holder}; let it end, or back it out, before deploying to them"
             )
 
+    def _refuse_driven(self, connection: sa.Connection, rfc: str) -> None:
+        table = self._t.deployment
+        columns = (table.c.id, table.c.holder, table.c.lease_until)
+        row = connection.execute(sa.select(*columns).where(table.c.rfc == rfc, table.c.state.in_(states.OPEN))).first()
+        if row is not None:
+            raise ConflictError(_driven(f"{rfc}#{row.id}", row.holder, row.lease_until))
+
     def _refuse_superseded(self, connection: sa.Connection, deployment: Deployment) -> None:
         t = self._t
         rows = connection.execute(
@@ -449,6 +463,11 @@ class Journal(Deployments):
         ]
         if rows:
             self._cmdb.record_installations(connection, rows, actor=deployment.label, at=now)
+
+
+def _driven(label: str, holder: str, until: datetime | None) -> str:
+    ends = f", or until its lease ends at {until.isoformat(timespec='seconds')} if that process is gone" if until else ""
+    return f"{label} is being driven by {holder}; wait for it to end{ends}"
 
 
 def utc_now() -> datetime:
