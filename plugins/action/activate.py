@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from ansible_collections.tidegate.release.plugins.plugin_utils.host_action import HostAction
+from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.answer import REFUSED
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.deployments import Deployment
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.journal import Journal, utc_now
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.states import HostState
@@ -22,9 +23,9 @@ class ActionModule(HostAction):
     def visit(self, journal: Journal, deployment: Deployment) -> dict[str, Any]:
         target = journal.activating(self._run, self._host, utc_now())
         answer = self.call(deployment, previous=target.previous_digest, settings=self._options_["settings"])
-        # A host's half that fails has not touched anything: the host runs what it ran.
-        state = HostState.FAILED if answer.get("failed") else HostState(answer["state"])
-        detail = str(answer.get("msg", "") if answer.get("failed") else answer.get("detail", ""))
+        # A host that refuses has not touched anything: it runs what it ran.
+        state = HostState.FAILED if answer["state"] == REFUSED else HostState(answer["state"])
+        detail = answer["detail"]
         journal.activated(self._run, self._host, state, detail, utc_now())
         return self.outcome(answer, state, detail, target.wave)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from ansible_collections.tidegate.release.plugins.plugin_utils.host_action import HostAction
+from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.answer import REFUSED
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.deployments import Deployment
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.journal import Journal, utc_now
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.states import HostState
@@ -22,8 +23,8 @@ class ActionModule(HostAction):
     def visit(self, journal: Journal, deployment: Deployment) -> dict[str, Any]:
         target = journal.backing_out(self._run, self._host, utc_now())
         answer = self.call(deployment, previous=target.previous_digest, settings=self._options_["settings"])
-        state = HostState.OWED if answer.get("failed") else HostState(answer["state"])
-        detail = str(answer.get("msg", "") if answer.get("failed") else answer.get("detail", ""))
+        state = HostState.OWED if answer["state"] == REFUSED else HostState(answer["state"])
+        detail = answer["detail"]
         journal.backed_out(self._run, self._host, state, detail, utc_now())
         return self.outcome(answer, state, detail, target.wave)
 

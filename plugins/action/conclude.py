@@ -10,6 +10,7 @@ from typing import Any
 from ansible_collections.tidegate.release.plugins.plugin_utils.action_base import TidegateAction, reasons
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import Cmdb
 from ansible_collections.tidegate.release.plugins.plugin_utils.gating import conclude, foresee, to_conclude
+from ansible_collections.tidegate.release.plugins.plugin_utils.interrupt import interrupted
 from ansible_collections.tidegate.release.plugins.plugin_utils.rfc.model import rfc_number
 from ansible_collections.tidegate.release.plugins.plugin_utils.rfc.source import open_change
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.holder import Holder
@@ -33,4 +34,6 @@ class ActionModule(TidegateAction):
                 return foresee(journal, number, options["wanted"])
             deployment = to_conclude(journal, number, Holder.this_run(), open_change(rfc), options["wanted"])
             tell = teller(optional_home(options, "policy"))
-            return conclude(journal, deployment.run, open_change(rfc), options["wanted"], tell, utc_now(), reasons(task_vars))
+            return conclude(
+                journal, deployment.run, open_change(rfc), options["wanted"], tell, utc_now(), interrupted(), reasons(task_vars)
+            )

@@ -14,9 +14,10 @@ from ansible import constants as C
 from ansible_collections.tidegate.release.plugins.module_utils.mirror import Mirror
 from ansible_collections.tidegate.release.plugins.module_utils.release_home import HostError
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.home import open_library
-from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.pack import INLINE, Shipment
+from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.pack import INLINE, Shipment, UnknownPieceError
 from ansible_collections.tidegate.release.plugins.plugin_utils.errors import TidegateError
-from ansible_collections.tidegate.release.plugins.plugin_utils.host_action import HostAction
+from ansible_collections.tidegate.release.plugins.plugin_utils.host_action import HostAction, NoAnswer
+from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.answer import REFUSED, Answer, printable
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.deployments import Deployment
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.journal import Journal, utc_now
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.standing import Standing, standing
@@ -25,7 +26,7 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.trusting import R
 
 # The host may find that something it had a moment ago is not there any more, or that the CMDB was wrong about what it has.
 _ROUNDS = 3
-_STREAM = 32 << 20  # bytes: above it a pack is not held in memory
+_PART = 16 << 20  # bytes of a pack that are held in memory, by each fork, and written at once
 
 
 class ActionModule(HostAction):
@@ -59,19 +60,22 @@ class ActionModule(HostAction):
         pushed = pack.stat().st_size if pack else 0
         found = answer.get("mirror", {})
         for _round in range(_ROUNDS):
-            if answer.get("state") != "lacking":
+            if answer["state"] != "lacking":
                 break
-            pack = shipment.pack(answer["need"])
+            try:
+                pack = shipment.pack(answer["need"])
+            except UnknownPieceError as error:
+                raise NoAnswer(f"it asks for what the release does not have ({error}); find out who answers there") from error
             answer = self._offer(deployment, pack, **arguments)
             pushed += pack.stat().st_size
-        if answer.get("state") == "lacking":
-            answer = {"failed": True, "msg": "what it has of the release keeps changing; find out who writes there and run this again"}
+        detail = answer["detail"] if answer["state"] == REFUSED else ""
+        if answer["state"] == "lacking":
+            detail = "what it has of the release keeps changing; find out who writes there and run this again"
         skew, limit = answer.get("skew", 0.0), deployment.rollout.clock_skew_seconds
-        if abs(skew) > limit and not answer.get("failed"):
-            told = f"its clock is {abs(skew):.0f} seconds {'ahead of' if skew > 0 else 'behind'} the controller's, more than {limit}"
-            answer = {"failed": True, "msg": f"{told}; set it, or rollout.clock_skew_seconds in the policy"}
-        if answer.get("failed"):
-            detail = str(answer.get("msg", "the host's half of staging did not answer"))
+        if abs(skew) > limit and not detail:
+            detail = f"its clock is {abs(skew):.0f} seconds {'ahead of' if skew > 0 else 'behind'} the controller's, more than {limit}"
+            detail += "; set it, or rollout.clock_skew_seconds in the policy"
+        if answer["state"] != "staged" or detail:
             journal.stage_failed(self._run, self._host, detail, utc_now())
             return self.outcome(answer, "stage_failed", detail)
         journal.staged(self._run, self._host, answer["live"], utc_now())
@@ -107,28 +111,41 @@ class ActionModule(HostAction):
             return shipment.whole()
         return shipment.expected(stands.installed) if stands.installed else None
 
-    def _offer(self, deployment: Deployment, pack: Path | None, **arguments: Any) -> dict[str, Any]:
+    def _offer(self, deployment: Deployment, pack: Path | None, **arguments: Any) -> Answer:
         """Call the host's half with a pack, if there is one: a small one along with the call, a large one ahead of it."""
         if pack is None:
             return self.call(deployment, **arguments)
         if pack.stat().st_size <= INLINE:
             return self.call(deployment, contents=base64.b64encode(pack.read_bytes()).decode(), **arguments)
-        remote = self._stream(deployment, pack) if pack.stat().st_size <= _STREAM and self._is_pipelining_enabled("new") else ""
-        if not remote:
+        if self._is_pipelining_enabled("new"):
+            remote, problem = self._stream(deployment, pack)
+        else:
             shell = self._connection._shell
-            remote = shell.join_path(shell.tmpdir or self._make_tmp_path(), pack.name)
+            remote, problem = shell.join_path(shell.tmpdir or self._make_tmp_path(), pack.name), ""
             self._transfer_file(str(pack), remote)
             self._fixup_perms2([shell.tmpdir, remote], execute=False)
-        return self.call(deployment, pack=remote, **arguments)
+        # The host's half knows best what is wrong there: a link in place of a directory, or no room.
+        answer = self.call(deployment, **arguments) if problem else self.call(deployment, pack=remote, **arguments)
+        if problem and answer["state"] == "lacking":
+            raise NoAnswer(f"what it lacks could not be written to {remote} ({problem}); mend the file system there and run this again")
+        return answer
 
-    def _stream(self, deployment: Deployment, pack: Path) -> str:
-        """Write a pack where the host's half sweeps it away, all in one round trip; an empty string if that does not work there."""
+    def _stream(self, deployment: Deployment, pack: Path) -> tuple[str, str]:
+        """Write a pack where the host's half sweeps it away, part by part; return where, and why not if that does not work there.
+
+        No other place is sure to have room for it, or to be there: a user who logs in may have no home.
+        """
         path = f"{self._options_['root']}/{deployment.release}/staging"
         remote = f"{path}/{pack.name}"
         home, staging, file = (shlex.quote(name) for name in (f"{self._options_['root']}/{deployment.release}", path, remote))
         # What is made is made as the host's half makes it; a link in place of a directory is left to it to complain about.
-        command = (
-            f"umask 022 && mkdir -p {home} && [ ! -L {home} ] && umask 077 && mkdir -p {staging} && [ ! -L {staging} ] && cat > {file}"
-        )
-        done = self._low_level_execute_command(command, in_data=pack.read_bytes())
-        return remote if done["rc"] == 0 else ""
+        command = f"umask 022 && mkdir -p {home} && [ ! -L {home} ] && umask 077 && mkdir -p {staging} && [ ! -L {staging} ]"
+        arrow = ">"
+        with pack.open("rb") as stream:
+            while part := stream.read(_PART):
+                done = self._low_level_execute_command(f"{command} && cat {arrow} {file}", in_data=part)
+                if done["rc"] != 0:
+                    said = str(done["stderr"]).strip().splitlines() or [f"status {done['rc']}"]
+                    return remote, printable(said[-1], 200)
+                arrow = ">>"
+        return remote, ""

@@ -17,6 +17,13 @@ description:
   - Fails when a text was given in a way that Ansible does not read to its end, as in C(-e "tidegate_reason=two words").
 author:
   - Tidegate maintainers (@tidegate)
+options:
+  hold:
+    description:
+      - Let Ctrl-C and SIGTERM hold what this run does from here on, instead of ending it; the next signal ends it at once.
+      - For plays after which a deployment may be under way.
+    type: bool
+    default: false
 seealso:
   - plugin: tidegate.release.waves
     plugin_type: lookup
@@ -43,6 +50,7 @@ from typing import Any
 from ansible.errors import AnsibleLookupError
 from ansible.plugins.lookup import LookupBase
 from ansible_collections.tidegate.release.plugins.plugin_utils.errors import TidegateError
+from ansible_collections.tidegate.release.plugins.plugin_utils.interrupt import hold_on_signals
 from ansible_collections.tidegate.release.plugins.plugin_utils.invocation import (
     CONTROLLER,
     is_listing,
@@ -56,7 +64,10 @@ class LookupModule(LookupBase):
     """Looks at how this run was called, in the process that runs the plays."""
 
     def run(self, terms: list[str], variables: dict[str, Any] | None = None, **kwargs: Any) -> list[str]:
+        self.set_options(var_options=variables, direct=kwargs)
         if not is_listing():
+            if self.get_option("hold"):
+                hold_on_signals()
             try:
                 refuse_partial()
                 refuse_cut_texts(self._loader)

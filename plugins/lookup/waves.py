@@ -13,7 +13,8 @@ description:
   - Reads the journal and returns one list of host names for each wave that the step still has to visit, in its order.
   - Empty when the deployment is not at that step, so a play over it does nothing.
   - Use it for C(hosts) and C(serial) of a play. Both are evaluated when the play starts, so an earlier play can write the plan.
-  - Empty in check mode too, where no plan is written.
+  - Empty in check mode too, where no plan is written, and when somebody has interrupted the run.
+  - From the first use on, Ctrl-C and SIGTERM let hosts that are under way finish and start no other; the next signal ends the run at once.
   - Hosts that are not in the inventory, or are outside C(--limit), are left out of both, so that the cut stays right.
 author:
   - Tidegate maintainers (@tidegate)
@@ -59,6 +60,7 @@ from ansible.plugins.lookup import LookupBase
 from ansible_collections.tidegate.release.plugins.plugin_utils.action_base import argument_spec
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import Cmdb
 from ansible_collections.tidegate.release.plugins.plugin_utils.errors import TidegateError
+from ansible_collections.tidegate.release.plugins.plugin_utils.interrupt import hold_on_signals, interrupted
 from ansible_collections.tidegate.release.plugins.plugin_utils.invocation import is_check, is_listing
 from ansible_collections.tidegate.release.plugins.plugin_utils.libs import require
 from ansible_collections.tidegate.release.plugins.plugin_utils.rfc.model import rfc_number
@@ -74,6 +76,9 @@ class LookupModule(LookupBase):
         if len(terms) != 1 or terms[0] not in ("stage", "activate", "backout"):
             raise AnsibleLookupError("tidegate.release.waves takes one step: stage, activate or backout")
         if is_listing() or is_check():
+            return [[]]
+        hold_on_signals()
+        if interrupted():
             return [[]]
         known = set((variables or {}).get("groups", {}).get("all", []))
         options = {"rfc": self.get_option("rfc"), "cmdb": self.get_option("cmdb")}

@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Callable, Optional
 
-from .health import CheckError, attempt, run_command, wait_healthy
+from .health import CheckError, attempt, run_command, wait_healthy, where
 from .processes import MARK, end_release
 from .release_home import HostError, Release, ReleaseHome, changed_files
 
@@ -63,7 +63,7 @@ def activate(home: ReleaseHome, digest: str, previous: Optional[str], order: Ord
         )
     for release in (target, before):
         if release is not None:
-            _settings(release, order)
+            _refuse_unusable(release, order)
     if live is not None and live.id == target.id and home.at_rest(target) and _healthy(home, target, order):
         return {"state": "active", "changed": False, "version": target.version}
     wrong = changed_files(target)
@@ -111,7 +111,7 @@ def back_out(home: ReleaseHome, digest: str, previous: Optional[str], order: Ord
     if at_rest and (before is None or _healthy(home, before, order)):
         return {"state": "backed_out", "changed": False, "version": version}
     if before is not None:
-        _settings(before, order)
+        _refuse_unusable(before, order)
     if target is not None:
         home.append("backed_out", target.id, **order.entry())
     problem, remark = _restore(home, target or live, before, order)
@@ -253,6 +253,16 @@ def _settings(release: Release, order: Order) -> dict[str, Any]:
     if bad:
         raise HostError(f"the settings {', '.join(bad)} of this host have a null byte in them; correct tidegate_settings")
     return values
+
+
+def _refuse_unusable(release: Release, order: Order) -> None:
+    """Raise :class:`HostError` for settings that a check can't be made with: between stop and start it would be too late to find out."""
+    settings = _settings(release, order)
+    for check in release.config["health"]:
+        try:
+            where(check, settings)
+        except CheckError as error:
+            raise HostError(f"{release.name} {release.version}: {error}; correct tidegate_settings, or the release") from None
 
 
 def _environment(home: ReleaseHome, release: Release, order: Order) -> dict[str, str]:

@@ -7,17 +7,16 @@ from __future__ import annotations
 
 import http.client
 import os
-import re
 import signal
 import socket
+import ssl
 import time
 from collections.abc import Mapping
-from typing import Any
-from urllib.parse import urlsplit
+from typing import Any, Optional
 
+from .endpoint import Endpoint, EndpointError, fill, read_host, read_port, read_url
 from .supervision import supervise
 
-_PLACEHOLDER = re.compile(r"\$\{([a-z][a-z0-9_]*)\}")
 _INTERVAL = 0.2  # seconds between two attempts
 _BODY = 1 << 20  # bytes of an answer that are looked at
 _TAIL = 2000  # bytes of a reason that are reported
@@ -27,9 +26,18 @@ class CheckError(Exception):
     """A hook or a check that did not succeed; the message is for a person."""
 
 
-def fill(text: str, settings: Mapping[str, Any]) -> str:
-    """Put the settings in place of ``${name}``; the manifest's loader has made sure that each is declared."""
-    return _PLACEHOLDER.sub(lambda match: str(settings[match.group(1)]), text)
+def where(check: Mapping[str, Any], settings: Mapping[str, Any]) -> Optional[Endpoint]:
+    """Where ``check`` (an entry of the manifest's ``health``) connects to with these settings; nothing when it is a command.
+
+    Raises :class:`CheckError` when that is no address, so that it can be found out before anything is touched.
+    """
+    try:
+        if "tcp" in check:
+            host, port = (fill(str(check["tcp"][key]), settings) for key in ("host", "port"))
+            return Endpoint(False, read_host(host), read_port(port), "")
+        return read_url(check["http"]["url"], settings) if "http" in check else None
+    except EndpointError as error:
+        raise CheckError(f"health check {check['name']!r} can't be made: {error}") from None
 
 
 def run_command(command: list[str], timeout: float, tree: str, environment: Mapping[str, str], log: str = "") -> None:
@@ -46,8 +54,10 @@ def run_command(command: list[str], timeout: float, tree: str, environment: Mapp
 def wait_healthy(check: Mapping[str, Any], settings: Mapping[str, Any], tree: str, environment: Mapping[str, str]) -> None:
     """Repeat ``check`` (an entry of the manifest's ``health``) until it passes.
 
-    Raises :class:`CheckError` with the last reason when its ``timeout`` (seconds, for all attempts together) is over.
+    Raises :class:`CheckError` with the last reason when its ``timeout`` (seconds, for all attempts together) is over, and at once when
+    it can't be made.
     """
+    where(check, settings)
     deadline = time.monotonic() + check["timeout"]
     reason = ""
     while True:
@@ -66,13 +76,14 @@ def wait_healthy(check: Mapping[str, Any], settings: Mapping[str, Any], tree: st
 
 def attempt(check: Mapping[str, Any], seconds: float, settings: Mapping[str, Any], tree: str, environment: Mapping[str, str]) -> None:
     """Make ``check`` once; raises :class:`CheckError` with the reason unless it passes within ``seconds``."""
-    if "command" in check:
+    there = where(check, settings)
+    if there is None:
         run_command(check["command"], seconds, tree, environment)
     else:
-        _probe_within(seconds, check, settings)
+        _probe_within(seconds, check, there)
 
 
-def _probe_within(seconds: float, check: Mapping[str, Any], settings: Mapping[str, Any]) -> None:
+def _probe_within(seconds: float, check: Mapping[str, Any], there: Endpoint) -> None:
     """Probe in a child that the kernel ends in time.
 
     A socket's own timeout starts anew with every byte that a slow server sends, and nothing in this process could interrupt
@@ -87,7 +98,7 @@ def _probe_within(seconds: float, check: Mapping[str, Any], settings: Mapping[st
             signal.setitimer(signal.ITIMER_REAL, seconds)
             os.close(reader)
             try:
-                _probe(check, settings, seconds)
+                _probe(check, there, seconds)
                 status = 0
             except Exception as error:
                 os.write(writer, (str(error) or type(error).__name__).encode("utf-8", "backslashreplace")[:_TAIL])
@@ -103,25 +114,26 @@ def _probe_within(seconds: float, check: Mapping[str, Any], settings: Mapping[st
         raise CheckError(reason or "the check broke")
 
 
-def _probe(check: Mapping[str, Any], settings: Mapping[str, Any], timeout: float) -> None:
+def _probe(check: Mapping[str, Any], there: Endpoint, timeout: float) -> None:
+    # Not by http.client: of a host with a zone the name that it is asked for is another than the one that is connected to.
+    plug = socket.create_connection((there.host, there.port), timeout=timeout)
     if "tcp" in check:
-        address = (fill(str(check["tcp"]["host"]), settings), int(fill(str(check["tcp"]["port"]), settings)))
-        socket.create_connection(address, timeout=timeout).close()
+        plug.close()
         return
     wanted = check["http"]
-    url = urlsplit(fill(wanted["url"], settings))
-    shown = f"{url.scheme}://{url.netloc.rpartition('@')[2]}{url.path}"  # a query can have secrets in it too
-    kind = http.client.HTTPSConnection if url.scheme == "https" else http.client.HTTPConnection
-    connection = kind(url.hostname or "", url.port, timeout=timeout)
+    if there.secure:
+        plug = ssl.create_default_context().wrap_socket(plug, server_hostname=there.name)
+    connection = http.client.HTTPConnection(there.name, there.port)
+    connection.sock = plug
     try:
-        connection.request("GET", (url.path or "/") + (f"?{url.query}" if url.query else ""))
+        connection.request("GET", there.target, headers={"Host": there.authority})
         answer = connection.getresponse()
         body = answer.read(_BODY)
         if answer.length and len(body) < _BODY:
-            raise CheckError(f"{shown} broke its answer off")
+            raise CheckError(f"{there.shown} broke its answer off")
     finally:
         connection.close()
     if answer.status != wanted.get("status", 200):
-        raise CheckError(f"{shown} answered {answer.status}, not {wanted.get('status', 200)}")
+        raise CheckError(f"{there.shown} answered {answer.status}, not {wanted.get('status', 200)}")
     if wanted.get("contains") and wanted["contains"] not in body.decode("utf-8", "replace"):
-        raise CheckError(f"{shown} answered without {wanted['contains']!r}")
+        raise CheckError(f"{there.shown} answered without {wanted['contains']!r}")

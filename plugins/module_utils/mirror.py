@@ -18,8 +18,8 @@ import ssl
 import time
 from collections.abc import Iterator
 from typing import Any, Optional
-from urllib.parse import urlsplit
 
+from .endpoint import EndpointError, read_url
 from .package_documents import Payload
 from .pieces import Assembly
 from .release_home import HostError
@@ -52,18 +52,12 @@ class Mirror:
 
     def __init__(self, url: str) -> None:
         try:
-            parts = urlsplit(url)
-            self._port = parts.port
-        except ValueError:
-            parts = urlsplit("")
-        plain = url.isascii() and url.isprintable() and not set(url) & set(" ?#@\\")
-        if parts.scheme not in ("http", "https") or not parts.hostname or not plain:
+            self._there = read_url(url if url.isascii() and not set(url) & set("?#@\\") else "")
+        except EndpointError:
             raise HostError(
                 "the mirror is not http://host[:port][/path], or the same with https, without user, password and query; correct its URL"
-            )
-        self._secure = parts.scheme == "https"
-        self._host = parts.hostname
-        self._path = parts.path.rstrip("/")
+            ) from None
+        self._path = self._there.target.rstrip("/")
 
     def fetch(self, payload: Optional[Payload], assembly: Assembly) -> dict[str, Any]:
         """Fetch what ``assembly`` needs; return ``bytes``, how many came, and ``problem``, why not all that is needed did, if so."""
@@ -91,13 +85,14 @@ class Mirror:
         pieces = sorted((assembly.starts[sha], size, sha) for sha, size in assembly.need.items())
         with _network():
             plug = self._connect(line)
-        connection = http.client.HTTPConnection(self._host, self._port)
+        connection = http.client.HTTPConnection(self._there.name, self._there.port)
         connection.sock = _Wire(plug, line)
         try:
             for group in _groups(pieces):
                 first, last = group[0][0], group[-1][0] + group[-1][1] - 1
                 with _network():
-                    connection.request("GET", path, headers={"Range": f"bytes={first}-{last}"} if last >= first else {})
+                    wanted = {"Range": f"bytes={first}-{last}"} if last >= first else {}
+                    connection.request("GET", path, headers={"Host": self._there.authority, **wanted})
                     response = connection.getresponse()
                 if response.status == http.client.PARTIAL_CONTENT:
                     found = _CONTENT_RANGE.fullmatch(response.getheader("Content-Range", ""))
@@ -122,11 +117,11 @@ class Mirror:
             connection.close()
 
     def _connect(self, line: _Line) -> socket.socket:
-        plug = socket.create_connection((self._host, self._port or (443 if self._secure else 80)), line.patience())
+        plug = socket.create_connection((self._there.host, self._there.port), line.patience())
         try:
             plug.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            if self._secure:
-                return ssl.create_default_context().wrap_socket(plug, server_hostname=self._host)
+            if self._there.secure:
+                return ssl.create_default_context().wrap_socket(plug, server_hostname=self._there.name)
         except BaseException:
             plug.close()
             raise

@@ -12,7 +12,7 @@ import re
 import unicodedata
 from typing import Any, NamedTuple, Optional
 
-from .release_home import DIGEST, HostError
+from .release_home import DIGEST, HostError, is_config, is_index
 
 _INDEX = "application/vnd.tidegate.release.index.v1+json"
 _PAYLOAD = "application/vnd.oci.image.layer.v1.tar"
@@ -73,7 +73,7 @@ def _read_config(digest: str, text: bytes) -> dict[str, Any]:
         whole = whole and hook["command"] and hook["timeout"] > 0
     for check in config["health"]:
         whole = whole and check["name"] and check["timeout"] > 0 and {"http", "tcp", "command"} & check.keys()
-    if not whole or not isinstance(config.get("settings", {}), dict):
+    if not whole or not is_config(config):
         raise HostError(f"the package {digest} has an incomplete config; archive it again")
     return config
 
@@ -110,6 +110,8 @@ def _read_index(digest: str, text: bytes) -> list[dict[str, Any]]:
             good = good and _is_count(entry.get("offset", 0))
         if not good:
             raise HostError(f"the package {digest} has a bad entry for {path!r}; archive it again")
+    if not is_index(files):
+        raise HostError(f"the package {digest} has a malformed file index; archive it again")
     return files
 
 

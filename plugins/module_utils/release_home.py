@@ -34,6 +34,12 @@ _GOOD = ("active", "restored")
 _BAD = ("activating", "failed", "backed_out", "removed")
 _SWITCHES = ("activating", "active", "failed", "restored", "backed_out")
 
+# Bytes that may be read of what is in a home: no more is ever written there, and reading has to end.
+_LONGEST_LINE = 64 << 10
+_LARGEST_LOG = 64 << 20
+_LARGEST_RECORD = 256 << 20
+_TOKEN = re.compile(rb"\s*([0-9]{1,18})\s*")
+
 
 class HostError(Exception):
     """Something that keeps this host from doing its step; the message is for a person."""
@@ -144,6 +150,87 @@ def remove(path: Path) -> None:
         shutil.rmtree(path)
 
 
+def read_file(path: Path, at_most: int) -> Optional[bytes]:
+    """What is in the file at ``path``, nothing when there is none. Raises :class:`HostError` for what is no file, or has more bytes."""
+    try:
+        # Not blocking: a pipe that somebody put there would be waited for without end.
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise HostError(f"{path} can't be read ({error.strerror}); move it out of the way and run this again") from None
+    with open(descriptor, "rb") as stream:
+        info = os.fstat(descriptor)
+        if not stat.S_ISREG(info.st_mode) or info.st_size > at_most:
+            what = f"is larger than {at_most >> 10} KiB" if stat.S_ISREG(info.st_mode) else "is not a file"
+            raise HostError(f"{path} {what}; move it out of the way and run this again")
+        return stream.read(info.st_size)
+
+
+def read_json(text: bytes) -> Any:
+    """What JSON says, nothing when it is none: neither numbers that are none nor nesting without end are let through."""
+    try:
+        return json.loads(text, parse_constant=_no_number)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _no_number(name: str) -> None:
+    raise ValueError(f"{name} is not a number")
+
+
+def _is_number(value: object, least: float) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and least <= value < 1 << 62
+
+
+def _is_command(value: object) -> bool:
+    return isinstance(value, list) and bool(value) and all(isinstance(part, str) for part in value)
+
+
+def is_config(config: Any) -> bool:
+    """Whether it has the form of a package's config, so that all that reads it may rely on that."""
+    if not isinstance(config, dict) or not isinstance(config.get("health"), list):
+        return False
+    hooks = config.get("hooks", {})
+    if not isinstance(hooks, dict) or not isinstance(config.get("settings", {}), dict):
+        return False
+    for hook in hooks.values():
+        if not isinstance(hook, dict) or not _is_command(hook.get("command")) or not _is_number(hook.get("timeout"), 0):
+            return False
+    for check in config["health"]:
+        if not isinstance(check, dict) or not isinstance(check.get("name"), str) or not _is_number(check.get("timeout"), 0):
+            return False
+        web, socket, command = check.get("http"), check.get("tcp"), check.get("command")
+        good = _is_command(command) or (isinstance(web, dict) and isinstance(web.get("url"), str))
+        if not good and not (isinstance(socket, dict) and {"host", "port"} <= socket.keys()):
+            return False
+    return True
+
+
+def is_index(files: Any) -> bool:
+    """Whether it has the form of a package's file index."""
+    texts: list[Any] = []
+    try:
+        for entry in files:
+            kind, parts = entry["type"], entry.get("chunks", [])
+            numbers = [entry.get("offset", 0), *(size for size, _sha in parts)]
+            texts.append(entry["path"])
+            if kind == "link":
+                texts.append(entry["target"])
+            else:
+                numbers.append(entry["mode"])
+            if kind == "file":
+                numbers.append(entry["size"])
+                texts += [entry["sha256"], *(sha for _size, sha in parts)]
+            if kind not in ("file", "directory", "link") or not all(_is_number(number, 0) for number in numbers):
+                return False
+        whole = "".join(texts)
+        whole.encode()
+    except (KeyError, TypeError, ValueError, AttributeError):
+        return False
+    return isinstance(files, list) and "\0" not in whole
+
+
 class ReleaseHome:
     """``<root>/<name>`` on a managed host."""
 
@@ -248,13 +335,14 @@ class ReleaseHome:
             return None
         if release_id not in self._read:
             try:
-                record = json.loads((folder / "release.json").read_bytes())
-                version, digest, files = record["config"]["version"], record["digest"], record["files"]
-                if self.id_of(version, digest) != release_id:
+                record = read_json(read_file(folder / "release.json", _LARGEST_RECORD) or b"")
+                config, digest, files = record["config"], record["digest"], record["files"]
+                version = config["version"]
+                if self.id_of(version, digest) != release_id or not is_config(config) or not is_index(files):
                     return None
-            except (OSError, ValueError, KeyError, TypeError, HostError):
+            except (OSError, KeyError, TypeError, HostError):
                 return None
-            self._read[release_id] = Release(release_id, self.name, version, digest, record["config"], files, folder / "tree")
+            self._read[release_id] = Release(release_id, self.name, version, digest, config, files, folder / "tree")
         return self._read[release_id]
 
     def strangers(self) -> list[str]:
@@ -322,15 +410,22 @@ class ReleaseHome:
     # -- log ---------------------------------------------------------------
 
     def log(self) -> list[dict[str, Any]]:
-        """Every event, oldest first. A last line cut short by a crash is left out: what it said had not happened yet."""
-        events = []
-        with contextlib.suppress(FileNotFoundError), self._log.open("rb") as stream:
-            for line in stream:
-                with contextlib.suppress(ValueError):
-                    event = json.loads(line)
-                    if isinstance(event, dict) and {"event", "id"} <= event.keys():
-                        events.append(event)
-        return events
+        """Every event that can be read, oldest first. A last line cut short by a crash is left out: what it said had not happened yet."""
+        return [event for event in self._events() if event is not None]
+
+    def _events(self) -> list[Optional[dict[str, Any]]]:
+        """Every line of the log; ``None`` stands for one that can't be read, though something happened when it was written."""
+        *lines, unfinished = (read_file(self._log, _LARGEST_LOG) or b"").split(b"\n")
+        events = [self._event(line) for line in lines if line.strip()]
+        last = self._event(unfinished)
+        return events if last is None else [*events, last]
+
+    @staticmethod
+    def _event(line: bytes) -> Optional[dict[str, Any]]:
+        event = read_json(line) if len(line) <= _LONGEST_LINE else None
+        if not isinstance(event, dict) or not isinstance(event.get("event"), str) or "id" not in event:
+            return None
+        return event if event["id"] is None or isinstance(event["id"], str) else None
 
     def append(self, event: str, release_id: Optional[str], **data: Any) -> None:
         """Write one event to the log, to stay. ``release_id`` is ``None`` when it is about having no release."""
@@ -350,12 +445,11 @@ class ReleaseHome:
         Tokens rise with every take-over of a deployment and from one deployment to the next. The highest is kept even when
         its controller finds nothing to do: what a lost controller started may still arrive after it.
         """
-        try:
-            highest = int(self._token.read_text(encoding="ascii"))
-        except FileNotFoundError:
-            highest = 0
-        except ValueError:
-            raise HostError(f"{self._token} is damaged; remove it once no other controller works on this host") from None
+        text = read_file(self._token, 1 << 10)
+        match = _TOKEN.fullmatch(b"0" if text is None else text)
+        if match is None:
+            raise HostError(f"{self._token} is damaged; remove it once no other controller works on this host")
+        highest = int(match.group(1))
         if token < highest:
             raise HostError("another controller has taken this deployment over; this run must not touch the host any more")
         if token > highest:
@@ -369,11 +463,15 @@ class ReleaseHome:
             self._sync(self.path)
 
     def at_rest(self, release: Optional[Release]) -> bool:
-        """Whether the last switch ended well with ``release`` (``None``: with no release) as the live one."""
-        switches = [event for event in self.log() if event["event"] in _SWITCHES]
+        """Whether the last switch ended well with ``release`` (``None``: with no release) as the live one.
+
+        A line that can't be read may have been about a later switch, so behind the last good one it makes that uncertain.
+        """
+        switches = [event for event in self._events() if event is None or event["event"] in _SWITCHES]
         if not switches:
             return release is None
-        return switches[-1]["event"] in _GOOD and switches[-1]["id"] == (release.id if release else None)
+        last = switches[-1]
+        return last is not None and last["event"] in _GOOD and last["id"] == (release.id if release else None)
 
     def passed_before(self, release_id: str) -> Optional[list[int]]:
         """Which health checks of a release passed before it became the first one here, by their position; nothing if the log is silent."""

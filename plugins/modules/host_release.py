@@ -104,9 +104,9 @@ RETURN = r"""
 state:
   description: >-
     V(lacking), V(staged), V(active), V(backed_out); V(failed) when the release did not come up and the host is back on what it had,
-    V(stuck) or V(owed) when that did not come up either.
+    V(stuck) or V(owed) when that did not come up either; V(refused) when nothing was touched and the module failed with the reason.
   type: str
-  returned: success
+  returned: success, or when the step was refused
   sample: active
 detail:
   description: Why it did not succeed.
@@ -242,9 +242,12 @@ def main() -> None:
     try:
         result = run(module.params)
     except HostError as error:
-        module.fail_json(msg=str(error))
+        module.fail_json(msg=str(error), state="refused")
     except OSError as error:
-        module.fail_json(msg=f"{error.filename or module.params['root']}: {error.strerror}; check the permissions and the file system")
+        what = error.strerror or error
+        module.fail_json(
+            msg=f"{error.filename or module.params['root']}: {what}; check the permissions and the file system", state="refused"
+        )
     module.exit_json(clock=time.time(), **result)
 
 

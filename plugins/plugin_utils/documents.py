@@ -22,6 +22,7 @@ from typing import Any, Literal
 
 import yaml
 
+from ..module_utils.endpoint import EndpointError, read_host, read_port, read_url
 from .errors import DocumentError, Problem
 
 Kind = Literal["release", "rfc", "policy"]
@@ -169,6 +170,14 @@ class Document:
             else:
                 data[key] = self._build(value_node, inner)
         return data
+
+
+def check_endpoint(document: Document, place: Place, text: str) -> None:
+    """Note a problem unless ``text``, at ``place`` in a check, is a URL, a host or a port that can be connected to."""
+    try:
+        {"url": read_url, "host": read_host, "port": read_port}[str(place[-1])](text)
+    except EndpointError as error:
+        document.problem(place, f"{'.'.join(map(str, place))} can't be used: {error}", "write it like http://host:8080/path, host or 8080")
 
 
 def load_document(path: str | Path, kind: Kind) -> Document:

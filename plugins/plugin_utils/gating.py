@@ -19,7 +19,7 @@ from .rfc.model import IMPLEMENT, SCHEDULED, STATES, Rfc
 from .rfc.source import Change
 from .rollout import states
 from .rollout.deployments import Deployment, Run, Target
-from .rollout.gate import GateDecision, GateInputs, StageCounts, WaveCounts, decide, decide_staging
+from .rollout.gate import GateDecision, GateInputs, StageCounts, WaveCounts, decide, decide_staging, unless_interrupted
 from .rollout.holder import Holder
 from .rollout.journal import Journal
 from .rollout.states import DeploymentState, HostState, WaveState
@@ -42,9 +42,9 @@ def _no_reason(_host: str) -> str:
 
 
 def decide_staging_gate(
-    journal: Journal, run: Run, change: Change, opens: Opens, tell: Tell, now: datetime, reason: Reason = _no_reason
+    journal: Journal, run: Run, change: Change, opens: Opens, tell: Tell, now: datetime, interrupted: str = "", reason: Reason = _no_reason
 ) -> dict[str, Any]:
-    """Open the first wave or hold; nothing to decide when the deployment is past staging.
+    """Open the first wave or hold; nothing to decide when the deployment is past staging. ``interrupted``: see :mod:`.interrupt`.
 
     The RFC is read again, and the change has to be brought to Implement before anything starts.
     """
@@ -57,7 +57,7 @@ def decide_staging_gate(
         states_ = Counter(target.state for target in targets if target.wave == number)
         counts.append(StageCounts(size=states_.total(), staged=states_[HostState.STAGED], failed=states_[HostState.STAGE_FAILED]))
     opening = _opening(journal, change, deployment, opens, _wave(targets, 1))
-    decision = decide_staging(counts, deployment.rollout, opening.stop)
+    decision = unless_interrupted(decide_staging(counts, deployment.rollout, opening.stop), interrupted)
     if decision.decision == "proceed":
         problem = start(journal, run, change, now)
         decision = GateDecision("hold", problem) if problem else decision
@@ -69,9 +69,9 @@ def decide_staging_gate(
 
 
 def decide_wave_gate(
-    journal: Journal, run: Run, change: Change, opens: Opens, tell: Tell, now: datetime, reason: Reason = _no_reason
+    journal: Journal, run: Run, change: Change, opens: Opens, tell: Tell, now: datetime, interrupted: str = "", reason: Reason = _no_reason
 ) -> dict[str, Any]:
-    """Decide about the open wave; when all are decided, about the hosts that had got lost in them.
+    """Decide about the open wave; when all are decided, about the hosts that had got lost in them. ``interrupted``: see :mod:`.interrupt`.
 
     Holds without writing when the deployment is not activating, for then somebody else has decided.
     """
@@ -98,7 +98,7 @@ def decide_wave_gate(
             stuck=sum(target.state is HostState.STUCK for target in targets),
         )
     )
-    decision = GateDecision(decision.decision, decision.reason + _first_failure(wave, reason))
+    decision = unless_interrupted(GateDecision(decision.decision, decision.reason + _first_failure(wave, reason)), interrupted)
     if number is None:
         journal.decide_lost(run, decision, now)
     else:
@@ -149,19 +149,24 @@ def foresee(journal: Journal, number: str, wanted: str) -> dict[str, Any]:
 
 
 def conclude(
-    journal: Journal, run: Run, change: Change, wanted: str, tell: Tell, now: datetime, reason: Reason = _no_reason
+    journal: Journal, run: Run, change: Change, wanted: str, tell: Tell, now: datetime, interrupted: str = "", reason: Reason = _no_reason
 ) -> dict[str, Any]:
     """Close the deployment and its change; the result is failed, with one sentence, unless the deployment's state is ``wanted``.
 
     A complete one is held against the objectives of its RFC. What could not be written to the change is in ``warnings`` and does not fail.
     ``wanted`` is ``completed``, ``staged`` or ``backed_out``; a back-out that had nothing to undo is a cancelled deployment.
+    When somebody interrupted the run (see :mod:`.interrupt`), what is not done is held.
     """
+    all_staged = all(target.state is HostState.STAGED for target in journal.targets(run.deployment))
+    held = bool(interrupted) and not (wanted == "staged" and all_staged) and journal.hold(run, interrupted, now)
     deployment = journal.conclude(run, now)
     targets = journal.targets(run.deployment)
-    success = deployment.state in _WANTED[wanted] and (wanted != "staged" or all(target.state is HostState.STAGED for target in targets))
-    sentence = _verdict(deployment, targets, reason)
+    success = deployment.state in _WANTED[wanted] and (wanted != "staged" or all_staged)
+    sentence = _verdict(deployment, targets, interrupted, reason)
     objectives, problems = check(journal, run, change, now)
     problems += follow(journal, run, change, sentence, now)
+    if held:
+        problems += tell(journal, run, "hold", interrupted, now)
     if deployment.state in (DeploymentState.COMPLETED, DeploymentState.BACKED_OUT, DeploymentState.CANCELLED):
         problems += tell(journal, run, "done", sentence, now)
     journal.rest(run, now)
@@ -179,7 +184,7 @@ def conclude(
 def catch_up(journal: Journal, deployment: Deployment, change: Change, now: datetime) -> list[str]:
     """Write what a change system missed of a deployment that is over; return what still could not be written."""
     run = deployment.run
-    problems = follow(journal, run, change, _verdict(deployment, journal.targets(deployment.id), _no_reason), now)
+    problems = follow(journal, run, change, _verdict(deployment, journal.targets(deployment.id)), now)
     journal.rest(run, now)
     return problems
 
@@ -245,7 +250,7 @@ def _remark(targets: Iterable[Target], state: HostState) -> str:
     return f" {said[0].host}: {said[0].detail}.{more}" if said else ""
 
 
-def _verdict(deployment: Deployment, targets: list[Target], reason: Reason) -> str:
+def _verdict(deployment: Deployment, targets: list[Target], interrupted: str = "", reason: Reason = _no_reason) -> str:
     what = f"{deployment.rfc}: {deployment.release} {deployment.version}"
     owed = [target.host for target in targets if target.state in states.TOUCHED]
     if deployment.state is DeploymentState.COMPLETED:
@@ -262,7 +267,7 @@ def _verdict(deployment: Deployment, targets: list[Target], reason: Reason) -> s
         why = _first_failure([target for target in targets if target.state in states.TOUCHED], reason)
         return (
             f"{what} is being backed out, but hosts still owe it, {len(owed)} of them ({', '.join(owed[:5])}): {deployment.reason}{why}. "
-            "Bring them back and run the same command again."
+            f"{f'It was {interrupted}; run' if interrupted else 'Bring them back and run'} the same command again."
         )
     if deployment.state is DeploymentState.HELD:
         return f"{what} is held: {deployment.reason}. Run deploy again to go on, or backout to undo it."

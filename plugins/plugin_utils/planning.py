@@ -14,11 +14,12 @@ from .clearing import clear
 from .cmdb.store import Cmdb
 from .dsl.home import open_library
 from .dsl.seen import Sight
-from .errors import ConflictError, TidegateError
+from .errors import ConflictError, StateError, TidegateError
 from .evidence.envelope import sign
 from .evidence.library import remember_sight
 from .evidence.store import attach
 from .gating import catch_up
+from .interrupt import interrupted
 from .licence.entitlements import reserve
 from .rfc.course import enter
 from .rfc.model import load_rfc, rfc_number
@@ -100,6 +101,8 @@ def plan(
         waves = clearing.waves
         hosts = [host for wave in waves for host in wave]
         package = {"name": rfc.release, "version": rfc.version, "digest": rfc.digest}
+        journal.refuse_plan(number, hosts)
+        _refuse_interrupted(write)
         if write and signer is not None:
             kept = attach(open_library(dsl).repository(rfc.release), rfc.digest, sign(clearing.summary(policy_path), signer, now))
             remember_sight(cmdb_url, Sight(rfc.release, rfc.version, rfc.digest, {kept: "clearance"}), now, signer)
@@ -111,7 +114,6 @@ def plan(
             enter(connection, rfc, hosts, now)
             reserve(connection, deployment_id, product, rfc.release, hosts, (now, rfc.end_date))
 
-        journal.refuse_plan(number, hosts)
         run = journal.begin(number, package, waves, rollout, Holder.this_run(), now, along) if write else None
         sentence = (
             f"{number}: {rfc.release} {rfc.version} to {len(hosts)} hosts in {len(waves)} waves ({', '.join(str(len(w)) for w in waves)})"
@@ -160,6 +162,7 @@ def order_backout(
             journal.refuse_driven(current.id, Holder.this_run(), now)
         if not write:
             return _result(f"{current.label} would be backed out", changed=True)
+        _refuse_interrupted(write)
         run = journal.take_over(current.id, Holder.this_run(), now, ordered=take_over)
         state = journal.order_backout(run, reason, now)
         told = state is DeploymentState.BACKING_OUT and current.state is not state
@@ -205,6 +208,7 @@ def _resume(
             **_result(f"{current.label} is already {current.state}; nothing to do", changed=False),
             "progress": {"step": "plan", "state": current.state, "detail": f"{current.label} is already {current.state}"},
         }
+    _refuse_interrupted(write)
     sentence = f"{current.label} goes on where it stands: {current.state}"
     reach.check(journal.to_visit(current), "host", f"that {current.label} has still to visit")
     if not take_over:
@@ -212,6 +216,13 @@ def _resume(
     if write:
         journal.take_over(current.id, Holder.this_run(), now, until, ordered=take_over)
     return {**_result(sentence, changed=True), "progress": {"step": "plan", "state": "resumed", "detail": sentence}}
+
+
+def _refuse_interrupted(write: bool) -> None:
+    """Raise :class:`StateError` when somebody interrupted the run before it has begun anything."""
+    stop = interrupted() if write else ""
+    if stop:
+        raise StateError(f"{stop} before anything was begun, so nothing was changed; run the same command again to go on")
 
 
 def _refuse_moved_scope(journal: Journal, current: Deployment, selected: Collection[str]) -> None:

@@ -5,8 +5,11 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -91,3 +94,81 @@ def test_the_same_command_finishes_what_a_killed_one_began(
 def test_nothing_on_the_hosts_differs_from_the_cmdb_after_all_that(running: Fleet) -> None:
     audit = running.play("tidegate.release.audit")
     assert audit.returncode == 0, audit.stdout
+
+
+SLOW = {
+    "hooks": {
+        "stop": {"command": ["bin/stop"], "timeout": 10},
+        "start": {"command": ["sh", "-c", "sleep 3; exec bin/start"], "timeout": 20},
+    }
+}
+
+
+@pytest.mark.parametrize(("number", "step", "event"), [(signal.SIGINT, "deploy", "activating"), (signal.SIGTERM, "backout", "backing_out")])
+def test_an_interrupted_run_waits_for_the_host_that_is_under_way_and_starts_no_other(
+    running: Fleet, number: signal.Signals, step: str, event: str
+) -> None:
+    """As a terminal does it, to the whole process group; with one fork, so that hosts of the same wave are still to come."""
+    rfc = f"CHG{2000 + number}"
+    version = f"{2000 + number}.0"
+    variables = {"tidegate_rfc": str(running.rfc(rfc, version, running.archive(version, **SLOW)))}
+    before = running.served()
+    running.write_policy(rollout={"canary": 2, "steps": [100], "budget": {"wave": 0, "total": 0}})
+    if step == "backout":
+        assert running.play("tidegate.release.deploy", variables).returncode == 0
+    output = running.path / "output"
+    with output.open("wb") as stream:
+        run = subprocess.Popen(
+            running.command(f"tidegate.release.{step}", variables),
+            env={**running.environment, "ANSIBLE_FORKS": "1"},
+            stdout=stream,
+            stderr=stream,
+            start_new_session=True,
+        )
+    try:
+        deadline = time.monotonic() + 60
+        while event not in running.host_states(rfc).values() and time.monotonic() < deadline:
+            time.sleep(0.1)
+        os.killpg(run.pid, number)
+        assert run.wait(60) not in (0, -number)
+    finally:
+        if run.poll() is None:
+            os.killpg(run.pid, signal.SIGKILL)
+    said = " ".join(output.read_text().split())
+    assert "no further host is started; hosts under way are waited for" in said
+    assert f"interrupted by {number.name} (" in said
+    assert running.rows(f"select lease_until from deployment where rfc = '{rfc}'") == [(None,)]  # noqa: S608 - a test's own RFC number
+    states = sorted(running.host_states(rfc).values())
+    if step == "deploy":
+        assert (states, running.state(rfc)) == (["active", "staged", "staged"], "held")
+        assert list(running.served().values()).count(version) == 1
+        assert "Run deploy again to go on, or backout to undo it." in said
+    else:
+        assert (states, running.state(rfc)) == (["active", "active", "backed_out"], "backing_out")
+        assert f"It was interrupted by {number.name}" in said
+        assert "run the same command again." in said
+    again = running.play(f"tidegate.release.{step}", variables)
+    assert again.returncode == 0, again.stdout
+    assert running.served() == (dict.fromkeys(running.hosts, version) if step == "deploy" else before)
+
+
+def test_of_two_who_press_at_once_one_drives_and_the_other_reads_who(running: Fleet) -> None:
+    version = "3000.0"
+    variables = {"tidegate_rfc": str(running.rfc("CHG3000", version, running.archive(version)))}
+    both = [
+        subprocess.Popen(
+            running.command("tidegate.release.deploy", variables),
+            env=running.environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        for _one in range(2)
+    ]
+    ended = {run.returncode: output for run, output in [(run, run.communicate(timeout=120)[0]) for run in both]}
+    assert ended.keys() == {0, 2}, ended
+    assert "CHG3000" in ended[2]
+    assert "is being driven by" in " ".join(ended[2].split())
+    for word in ("locked", "Traceback", "IntegrityError", "is already"):
+        assert word not in ended[2]
+    assert running.served() == dict.fromkeys(running.hosts, version)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import random
 import re
+import shlex
 import socket
 import subprocess
 import sys
@@ -59,6 +60,15 @@ def releases(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Releases]:
         yield fleet
     finally:
         fleet.down()
+
+
+def set_python(fleet: Fleet, host: str, wrapper: str) -> None:
+    """Let Ansible start ``wrapper``, a shell script, on a host instead of its Python."""
+    fleet.run_on(host, f"printf %s {shlex.quote(wrapper)} >/opt/odd-python && chmod 755 /opt/odd-python")
+    with Cmdb.open(str(fleet.path / "cmdb.sqlite")) as cmdb:
+        (entry,) = cmdb.cis([host])
+        attributes = {**entry["attributes"], "ansible_python_interpreter": "/opt/odd-python"}
+        cmdb.put_cis([{"name": host, "attributes": attributes}], "test")
 
 
 @contextlib.contextmanager
@@ -160,3 +170,41 @@ def test_a_host_whose_clock_is_wrong_can_not_be_staged(releases: Releases) -> No
         withdraw(cmdb, ["CHG8001"])  # or it would be in the way of the next
     releases.stage("CHG8002", "1.0")
     assert set(releases.host_states("CHG8002").values()) == {"staged"}
+
+
+ODD = {
+    """sed 's/"clock": [0-9.]*/"clock": NaN/'""": "it answered with nan, which is not a clock's time; look at",
+    """sed -E 's/"state": "(staged|lacking)"/"state": "whatever"/'""": "'whatever', which is no state after stage",
+    """sed 's/"clock": [0-9.]*/"clock": [1]/'""": "it answered with a list, which is not a clock's time",
+    """sed 's/"clock": [0-9.]*/"stdout": 5/'""": "Ansible could not read what it answered (AttributeError)",
+    """sed 's/"changed"/"__ansible_type": "x", "changed"/'""": "Ansible could not read what it answered (TypeError)",
+    """sed 's/^{.*/{ welcome }\\n&/'""": "its login prints '{ welcome }' before the answer; make the login of deploy there silent",
+    """sed 's/^{.*/{"failed": true, "msg": "{{ 1 + 1 }} broke"}/'""": "its half of the step broke off ('{{ 1 + 1 }} broke')",
+}
+
+
+def test_an_odd_answer_is_that_host_s_own_named_failure(releases: Releases) -> None:
+    releases.write_policy(rollout={"canary": 2, "steps": [100], "budget": {"wave": 1, "total": 1}})
+    rfc = releases.rfc("CHG0001", "1.0", releases.archive("1.0"))
+    for filter_, says in ODD.items():
+        set_python(releases, "web2", f'#!/bin/sh\npython3 "$@" | {filter_}\n')
+        said = releases.play("tidegate.release.stage", {"tidegate_rfc": str(rfc)}, "-vvv").stdout
+        assert releases.host_states("CHG0001") == {"web1": "staged", "web2": "stage_failed"}, said
+        ((detail,),) = releases.rows("select detail from deployment_host where host = 'web2'")
+        assert says in detail
+        assert "Traceback" not in said
+    done = releases.play("tidegate.release.deploy", {"tidegate_rfc": str(rfc)})
+    assert done.returncode == 0, done.stdout
+    assert "hello 1.0 is live on 1 of 2 hosts; web2 is stage_failed" in done.stdout
+
+
+def test_a_user_without_a_home_gets_a_pack_of_any_size_with_ansible_s_own_settings(releases: Releases) -> None:
+    releases.content = random.Random(6).randbytes(40 << 20)  # noqa: S311 - only has to be incompressible
+    releases.run_on("web1", "sed -i 's#/home/deploy:#/nonexistent:#' /etc/passwd")
+    releases.run_on("web2", "rm -rf /home/deploy/.ansible && chown root: /home/deploy && chmod 755 /home/deploy")
+    (releases.path / "ansible.cfg").write_text("[defaults]\n")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ANSIBLE_CONFIG", str(releases.path / "ansible.cfg"))
+        done = releases.deploy("CHG0001", "1.0")
+    assert done.returncode == 0, done.stdout
+    assert releases.run_on("web2", "ls -A /home/deploy") in ("", ".ssh\n")

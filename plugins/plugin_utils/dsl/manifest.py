@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..documents import Document, load_document
+from ..documents import Document, check_endpoint, load_document
 from ..intake.licence import normalise
 from ..versions import DEB, PEP440, UnorderedError, check_range
 
@@ -169,3 +169,5 @@ def _check_placeholders(document: Document) -> None:
             for name in _PLACEHOLDER.findall(text):
                 if name not in settings:
                     document.problem(place, f"${{{name}}} is not one of the settings", f"declare {name} under settings")
+            if "${" not in text:
+                check_endpoint(document, place, text)

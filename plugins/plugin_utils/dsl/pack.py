@@ -32,6 +32,10 @@ _LEVEL = 6  # made once, sent to every host
 _Pieces = Mapping[str, tuple[int, int]]
 
 
+class UnknownPieceError(TidegateError):
+    """Somebody asked for a piece that the package does not have."""
+
+
 def pieces(package: Package) -> dict[str, tuple[int, int]]:
     """Where in the payload each piece of a package starts, and how long it is, by sha256."""
     return {sha256: (offset, length) for entry in package.files for sha256, offset, length in entry.pieces()}
@@ -52,13 +56,15 @@ def build_pack(home: Home, package: Package, missing: Collection[str], directory
 
     A pack is the gzip of a line, the JSON list of the sha256s, and of the pieces in that order, one after the other. The order is the
     payload's, where like is next to like. A pack is named after what it holds; when several processes ask for the same one, one makes it
-    and the others wait. Raises :class:`IntegrityError` when the payload is not what the file index says, and :class:`TidegateError` for a
-    piece that the package does not have.
+    and the others wait. Raises :class:`IntegrityError` when the payload is not what the file index says, and :class:`UnknownPieceError` for
+    a piece that the package does not have.
     """
     known = pieces(package)
     unknown = [sha256 for sha256 in missing if not isinstance(sha256, str) or sha256 not in known]
     if unknown:
-        raise TidegateError(f"the package {package.digest} has no content {str(unknown[0])!r:.80}; ask only for what its file index lists")
+        raise UnknownPieceError(
+            f"the package {package.digest} has no content {str(unknown[0])!r:.80}; ask only for what its file index lists"
+        )
     wanted = sorted(set(missing), key=lambda sha256: (known[sha256], sha256))
     path = pack_path(sorted(wanted), directory)
     unfinished = path.with_suffix(".new")

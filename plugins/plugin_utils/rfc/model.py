@@ -14,7 +14,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from ..documents import Document, load_document, parse_time
+from ..documents import Document, check_endpoint, load_document, parse_time
 
 with contextlib.suppress(ImportError):
     import jmespath
@@ -101,6 +101,7 @@ def build_rfc(document: Document) -> Rfc:
     """An RFC from a document that was checked against its schema; raises :class:`DocumentError` with every problem."""
     _check_window(document)
     _check_scope(document)
+    _check_objectives(document)
     document.finish()
     data = document.data
     lasting = {name: value for name, value in data.items() if name not in _PASSING}
@@ -134,6 +135,15 @@ def _check_window(document: Document) -> None:
     start, end = ("start_date",), ("end_date",)
     if document.is_good(start, end) and parse_time(document.data["end_date"]) <= parse_time(document.data["start_date"]):
         document.problem(end, "the window ends before it starts, or at once", "set end_date after start_date")
+
+
+def _check_objectives(document: Document) -> None:
+    objectives = document.data.get("objectives", [])
+    for index, check in enumerate(objectives if isinstance(objectives, list) else []):
+        for kind, key in (("http", "url"), ("tcp", "host")):
+            place = ("objectives", index, kind, key)
+            if document.is_good(place):
+                check_endpoint(document, place, str(check[kind][key]))
 
 
 def _check_scope(document: Document) -> None:

@@ -139,6 +139,13 @@ def decide_staging(waves: Sequence[StageCounts], rollout: Rollout, stop: str = "
     return GateDecision("proceed", f"{total - failed} of {_hosts(total)} staged{within}")
 
 
+def unless_interrupted(decision: GateDecision, interrupted: str) -> GateDecision:
+    """``decision``, or a hold when somebody interrupted the run: hosts are known to be bad whoever interrupts, all else can wait."""
+    if not interrupted or decision.decision == "back_out":
+        return decision
+    return GateDecision("hold", f"{interrupted}; {decision.reason}")
+
+
 def _over(bad: int, of: int, budget: Share, where: str) -> str | None:
     allowed = budget.at_most(of)
     if bad <= allowed:

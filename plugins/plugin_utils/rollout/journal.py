@@ -77,8 +77,8 @@ class Journal(Deployments):
     ) -> Run:
         """Write the plan of a new deployment and lock its CIs, all or nothing; ``also`` is done in the same transaction, with its id.
 
-        ``package`` has ``name``, ``version`` and ``digest``. Raises :class:`ConflictError` naming who holds a CI, or who has begun a
-        deployment of the same RFC meanwhile.
+        ``package`` has ``name``, ``version`` and ``digest``. Raises :class:`ConflictError` naming who holds a CI, or who drives this RFC:
+        of two that begin at once one is first.
         """
         t = self._t
         hosts = [(host, number) for number, wave in enumerate(waves, 1) for host in wave]
@@ -290,6 +290,14 @@ class Journal(Deployments):
                 return _D.CANCELLED
             self._move(connection, deployment, _D.BACKING_OUT, now, reason)
             return _D.BACKING_OUT
+
+    def hold(self, run: Run, reason: str, now: datetime) -> bool:
+        """Hold a deployment that goes forward, whatever its gates say; return whether there was something to hold."""
+        with self._writing(run, now) as (connection, deployment):
+            forward = deployment.state in (_D.STAGING, _D.ACTIVATING)
+            if forward:
+                self._move(connection, deployment, _D.HELD, now, reason)
+        return forward
 
     def conclude(self, run: Run, now: datetime) -> Deployment:
         """Close a back-out that owes nothing; write what the hosts run now to the CMDB; give up the lease."""

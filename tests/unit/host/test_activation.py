@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -510,3 +511,27 @@ def test_a_last_line_cut_short_by_a_crash_is_left_out(host: Host, tail: bytes) -
     assert host.home.stable() == ONE.id
     assert host.deploy(TWO, ONE)["state"] == "active"
     assert host.events == ["staged", "activating", "active"] * 2
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "says"),
+    [
+        ("port", "eighty", "'eighty' is not a port from 1 to 65535"),
+        ("address", "::1 ", "'::1 ' is neither a name nor an address"),
+        ("address", "web1\n", "is neither a name nor an address"),
+        ("address", "", "'' is neither a name nor an address"),
+        ("path", "a b", "its path or query has a space"),
+    ],
+)
+def test_a_setting_that_no_check_can_be_made_with_is_refused_before_anything_is_touched(
+    host: Host, setting: str, value: str, says: str
+) -> None:
+    check = {"name": "answers", "http": {"url": "http://${address}:${port}/${path}"}, "timeout": 5}
+    later = package("2.0", settings={"address": "127.0.0.1", "port": 80, "path": ""}, health=[*HEALTH, check])
+    host.deploy(ONE)
+    host.stage(later)
+    calls = host.calls
+    host.settings = {setting: value}
+    with pytest.raises(HostError, match=re.escape(says)):
+        host.activate(later, ONE)
+    assert (host.live, host.calls) == ("1.0", calls)

@@ -13,13 +13,14 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 from ansible_collections.tidegate.release.plugins.module_utils import health
-from ansible_collections.tidegate.release.plugins.module_utils.health import CheckError, fill, wait_healthy
+from ansible_collections.tidegate.release.plugins.module_utils.endpoint import EndpointError, fill, read_host, read_url
+from ansible_collections.tidegate.release.plugins.module_utils.health import CheckError, wait_healthy
 
 OK = b"HTTP/1.0 200 OK\r\n\r\nall is well"
 
@@ -196,16 +197,33 @@ def test_a_certificate_that_nobody_vouches_for_is_a_failure_in_words(tmp_path: P
 
 @pytest.mark.parametrize(
     ("url", "reason"),
-    [("http://127.0.0.1:x/", "Port could not be cast"), ("http://[::/", "Invalid IPv6"), ("http://${address}/", "control characters|URL")],
+    [
+        ("http://127.0.0.1:x/", "'x' is not a port"),
+        ("http://[::/", "it is not http://host"),
+        ("http://${address}/", "space, or a sign that no URL has"),
+        ("http:///path", "'' is neither a name nor an address"),
+        ("http://127.0.0.1:0/", "'0' is not a port"),
+        ("http://127.0.0.1:99999/", "'99999' is not a port"),
+        ("http://::1/", "'' is neither a name nor an address"),
+        ("http://[127.0.0.1]/", "is not an IPv6 address"),
+        ("http://[::1/", "it is not http://host"),
+        ("http://[::1%]/", "is neither a name nor an address"),
+        ("http://a..b/", "'a..b' is neither a name nor an address"),
+        ("http://host/ü", "a sign that no URL has"),
+        ("http://[${v4}]/", "'192.0.2.1' is not an IPv6 address, but stands in brackets"),
+        ("http://${address}:80/", "is neither a name nor an address"),
+        ("http://host:${address}/", "is not a port"),
+        ("http://${none}/", "is not one of the settings"),
+    ],
 )
 def test_a_url_that_is_none_is_a_failure_in_words(url: str, reason: str) -> None:
-    what = {"name": "answers", "timeout": 0.3, "http": {"url": url}}
+    what = {"name": "answers", "timeout": 60, "http": {"url": url}}
     with pytest.raises(CheckError, match=reason):
-        wait_healthy(what, {"address": "127.0.0.1:1/a b\r\nHost: evil"}, "/", {})
+        wait_healthy(what, {"address": "127.0.0.1:1/a b\r\nHost: evil", "v4": "192.0.2.1"}, "/", {})
 
 
 def test_a_placeholder_without_a_setting_is_a_failure_not_a_pass() -> None:
-    with pytest.raises(CheckError, match="did not pass"):
+    with pytest.raises(CheckError, match="is not one of the settings"):
         check(tcp={"host": "${none}", "port": 1}, timeout=0.3)
 
 
@@ -215,7 +233,7 @@ def test_a_check_that_breaks_is_a_failure_not_a_pass(monkeypatch: pytest.MonkeyP
 
     monkeypatch.setattr(health, "_probe", stop)
     with pytest.raises(CheckError, match="the check broke"):
-        check(tcp={}, timeout=0.3)
+        check(tcp={"host": "127.0.0.1", "port": 1}, timeout=0.3)
 
 
 def test_placeholders_are_filled_and_nothing_else_is_touched() -> None:
@@ -256,3 +274,100 @@ def test_a_command_gets_the_release_s_environment() -> None:
 def test_a_command_that_can_not_be_run_is_a_failure_in_words(command: list[str]) -> None:
     with pytest.raises(CheckError, match="can't be run"):
         check(command=command, timeout=0.2)
+
+
+# -- IPv6 ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("url", "address", "host", "authority"),
+    [
+        ("http://${address}:${port}/", "2001:db8::15", "2001:db8::15", "[2001:db8::15]:8080"),
+        ("http://${address}:${port}/", "[2001:db8::15]", "2001:db8::15", "[2001:db8::15]:8080"),
+        ("http://[${address}]:${port}/", "2001:db8::15", "2001:db8::15", "[2001:db8::15]:8080"),
+        ("http://[${address}]:${port}/", "[2001:db8::15]", "2001:db8::15", "[2001:db8::15]:8080"),
+        ("http://${address}:8080", "fe80::1%eth0", "fe80::1%eth0", "[fe80::1]:8080"),
+        ("http://${address}:8080", "[fe80::1%25]", "fe80::1%25", "[fe80::1]:8080"),
+        ("http://${address}/x", "::ffff:192.0.2.1", "::ffff:192.0.2.1", "[::ffff:192.0.2.1]"),
+        ("https://user:pass@${address}/x", "::1", "::1", "[::1]"),
+        ("https://${address}?q=${address}", "::1", "::1", "[::1]"),
+        ("http://[fe80::1%25eth0]:8080/", "", "fe80::1%eth0", "[fe80::1]:8080"),
+        ("http://[fe80::1%eth0]:8080/", "", "fe80::1%eth0", "[fe80::1]:8080"),
+        ("http://${address}:${port}/", "192.0.2.1", "192.0.2.1", "192.0.2.1:8080"),
+        ("http://${address}:${port}/", "web1.example", "web1.example", "web1.example:8080"),
+        ("http://${address}/", "web1:8080", "web1", "web1:8080"),
+        ("http://${address}/", "[::1]:8080", "::1", "[::1]:8080"),
+        ("http://www.${address}/", "example.org", "www.example.org", "www.example.org"),
+    ],
+)
+def test_an_address_stands_in_a_url_as_it_is(url: str, address: str, host: str, authority: str) -> None:
+    there = read_url(url, {"address": address, "port": 8080})
+    assert (there.host, there.authority) == (host, authority)
+
+
+def test_user_password_and_query_are_not_shown() -> None:
+    there = read_url("https://user:pass@host/path?token=x#y")
+    assert (there.shown, there.target) == ("https://host/path", "/path?token=x")
+
+
+@pytest.mark.parametrize(
+    "text", ["", "a b", "a\n", "[web1]", "::1]", "fe80::1%", "fe80::1%a b", "1:2", "web1:80", "http://x", "a/b", "a" * 64]
+)
+def test_what_is_neither_a_name_nor_an_address_is_refused(text: str) -> None:
+    with pytest.raises(EndpointError, match="neither a name nor an address"):
+        read_host(text)
+
+
+@contextmanager
+def serving6(address: str) -> Iterator[tuple[int, list[bytes]]]:
+    """A server on an IPv6 address; yields its port and the requests that it gets."""
+    requests: list[bytes] = []
+    where = socket.getaddrinfo(address, 0, socket.AF_INET6, socket.SOCK_STREAM)[0][4]
+    with socket.socket(socket.AF_INET6, socket.SOCK_STREAM) as server:
+        server.bind(where)
+        server.listen()
+
+        def serve() -> None:
+            while True:
+                try:
+                    connection, _address = server.accept()
+                except OSError:
+                    return
+                with connection:
+                    requests.append(connection.recv(65536))
+                    connection.sendall(OK)
+
+        threading.Thread(target=serve, daemon=True).start()
+        try:
+            yield server.getsockname()[1], requests
+        finally:
+            server.shutdown(socket.SHUT_RDWR)
+
+
+def _link_local() -> list[str]:
+    """Link-local addresses of this machine with their zones, as the kernel lists them."""
+    found = []
+    for line in Path("/proc/net/if_inet6").read_text().splitlines():
+        digits, _index, _length, scope, _flags, name = line.split()
+        if scope == "20":
+            found.append(f"{socket.inet_ntop(socket.AF_INET6, bytes.fromhex(digits))}%{name}")
+    return found
+
+
+def _loopback6() -> bool:
+    with suppress(OSError), socket.socket(socket.AF_INET6, socket.SOCK_STREAM) as probe:
+        probe.bind(("::1", 0))
+        return True
+    return False
+
+
+@pytest.mark.skipif(not _loopback6(), reason="this machine has no IPv6")
+@pytest.mark.parametrize("address", ["::1", "[::1]", *(_link_local() if _loopback6() else [])[:1]])
+def test_a_server_with_an_ipv6_address_is_reached_and_asked_for_by_it(address: str) -> None:
+    bare = address.strip("[]")
+    with serving6(bare) as (port, requests):
+        settings = {"address": address, "port": port}
+        wait_healthy({"name": "x", "timeout": 5, "http": {"url": "http://${address}:${port}/health"}}, settings, "/", {})
+        wait_healthy({"name": "x", "timeout": 5, "tcp": {"host": "${address}", "port": "${port}"}}, settings, "/", {})
+        # What listens on any address is asked for by the one that was used, without the zone.
+        assert f"Host: [{bare.partition('%')[0]}]:{port}\r\n".encode() in requests[0]

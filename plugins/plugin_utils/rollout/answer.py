@@ -1,0 +1,271 @@
+# Copyright (c) Tidegate maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a managed host answers, read against a schema: anything else is that host's own failure, named, and never believed. Pure.
+
+A host may be broken or in strange hands, so nothing of its answer gets further than this file unless it has the type, the form and the
+size that is expected of it. Keys that nobody expects are left out. Text is made printable, because it ends up on somebody's terminal.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Callable, Mapping
+from typing import Any, TypedDict, TypeVar
+
+from ...module_utils.release_home import DIGEST, NAME, VERSION
+from ..errors import TidegateError
+
+# What each operation may end in; ``refused`` (nothing was touched, and why) may come from each.
+STATES: Mapping[str, frozenset[str]] = {
+    "stage": frozenset({"lacking", "staged"}),
+    "activate": frozenset({"active", "failed", "stuck"}),
+    "backout": frozenset({"backed_out", "owed"}),
+}
+REFUSED = "refused"
+
+_LONGEST = 4000  # characters of a text that a host sends; a hook's output is cut at less
+_MOST = 1_000_000  # entries of a list; there are not that many pieces in a package
+_COUNT = 1 << 53  # no count or size on a host is larger, and JSON's numbers are exact up to here
+_LAST_MOMENT = 253402300800  # seconds since 1970: the end of the year 9999
+_QUOTED = 80  # characters of what a host sent that a sentence quotes
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+_REMEDY = "look at the Python there and at who answers for it, then run this again"
+
+
+_T = TypeVar("_T")
+
+
+class MalformedAnswerError(TidegateError):
+    """An answer that is not of the form that was agreed on, so what the host did is unknown."""
+
+
+class Live(TypedDict):
+    """What is live on a host."""
+
+    version: str
+    digest: str
+
+
+class Mirrored(TypedDict, total=False):
+    """How many ``bytes`` came from the mirror, and the ``problem`` that kept it from bringing all."""
+
+    bytes: int
+    problem: str
+
+
+class Answer(TypedDict, total=False):
+    """The answer of the host's half of stage, activate or backout; which keys are there depends on ``state``.
+
+    With the state ``refused`` the host was not touched, and ``detail`` says why. ``clock`` is in seconds since 1970; ``skew``, which the
+    controller adds, is by how many seconds at least it is behind (negative) or ahead. ``need`` are sha256s.
+    """
+
+    state: str
+    changed: bool
+    detail: str
+    clock: float
+    skew: float
+    version: str | None
+    live: Live | None
+    need: list[str]
+    sent: int
+    linked: int
+    mirror: Mirrored
+
+
+def printable(text: str, at_most: int = _LONGEST) -> str:
+    """``text`` without what a terminal could obey or an eye could not see, and not longer than ``at_most`` characters."""
+    cut = text if len(text) <= at_most else f"{text[: at_most - 4]} ..."
+    return "".join(sign if sign.isprintable() or sign in "\n\t" else "?" for sign in cut)
+
+
+def parse_answer(operation: str, answer: object) -> Answer:
+    """Read what the host's half of ``operation`` (``stage``, ``activate``, ``backout``) sent.
+
+    Raises :class:`MalformedAnswerError` for anything that is not of its form.
+    """
+    fields = _object(answer, "an answer")
+    if fields.get("failed", False) is not False and fields.get("state") != REFUSED:
+        raise MalformedAnswerError(f"its half of the step broke off ({_shown(fields.get('msg', 'it does not say why'))}); {_REMEDY}")
+    state = _text(fields.get("state"), "a state")
+    if state == REFUSED:
+        return {"state": REFUSED, "changed": False, "detail": _text(fields.get("msg"), "a reason")}
+    if state not in STATES[operation]:
+        raise MalformedAnswerError(f"it answered with {_shown(state)}, which is no state after {operation}; {_REMEDY}")
+    parsed: Answer = {"state": state, "changed": _flag(fields.get("changed", False)), "clock": _moment(fields.get("clock"))}
+    parsed["detail"] = _text(fields.get("detail", ""), "a detail")
+    if state in ("failed", "stuck", "owed") and not parsed["detail"].strip():
+        parsed["detail"] = "it does not say why"
+    if operation == "stage":
+        parsed["live"] = _optional(_live, fields.get("live"))
+        parsed["need"] = _list(fields.get("need", []), "a list of what it lacks", lambda one: _matching(_SHA256, one, "a sha256"))
+        parsed["sent"], parsed["linked"] = _count(fields.get("sent", 0)), _count(fields.get("linked", 0))
+        parsed["mirror"] = _mirrored(fields.get("mirror", {}))
+        if (state == "lacking") != bool(parsed["need"]):
+            raise MalformedAnswerError(f"it answered {state} with {len(parsed['need'])} pieces that it lacks, which can't be; {_REMEDY}")
+    else:
+        parsed["version"] = _optional(lambda one: _matching(VERSION, one, "a version"), fields.get("version"))
+    return parsed
+
+
+def before_the_answer(output: str) -> str | None:
+    """The first line of a host's ``output`` when a whole answer stands behind it, nothing otherwise.
+
+    A login that prints something in braces makes the answer unreadable to Ansible, which takes the line for its beginning.
+    """
+    lines = [line for line in output.splitlines() if line.strip()]
+    for line in reversed(lines[1:]):
+        if line.startswith("{"):
+            try:
+                answer = json.loads(line)
+            except (ValueError, RecursionError):
+                continue
+            if isinstance(answer, dict) and {"state", "failed", "changed"} & answer.keys():
+                return printable(lines[0].strip(), _QUOTED)
+    return None
+
+
+def parse_release_facts(found: object) -> list[dict[str, Any]]:
+    """Read the ``releases`` that ``release_facts`` sent from a host.
+
+    Raises :class:`MalformedAnswerError` for anything that is not of its form, a name that comes twice included.
+    """
+    releases = _list(found, "a list of releases", _release_fact)
+    names = [release["name"] for release in releases]
+    if len(set(names)) != len(names):
+        raise MalformedAnswerError(f"it answered with a release that is there twice; {_REMEDY}")
+    return releases
+
+
+def parse_host_facts(found: object) -> dict[str, Any]:
+    """Read what ``host_facts`` sent from a host; raises :class:`MalformedAnswerError` for anything that is not of its form."""
+    facts = _object(found, "facts")
+    return {
+        "os": _optional(_operating_system, facts.get("os")),
+        "python": _text(facts.get("python"), "a version of Python"),
+        "packages": _optional(_packages, facts.get("packages")),
+    }
+
+
+def _operating_system(value: object) -> dict[str, str]:
+    fields = _object(value, "an operating system")
+    return {key: _text(fields.get(key), f"the {key} of an operating system") for key in ("id", "version", "architecture")}
+
+
+def _packages(value: object) -> dict[str, str]:
+    return {_text(name, "a package's name"): _text(version, "a version") for name, version in _object(value, "packages").items()}
+
+
+def _release_fact(found: object) -> dict[str, Any]:
+    fields = _object(found, "a release")
+    release: dict[str, Any] = {
+        "name": _matching(NAME, fields.get("name"), "a release's name"),
+        **_state_of_files(fields),
+        "staged": _texts(fields.get("staged", []), "a list of versions"),
+        "others": _list(fields.get("others", []), "a list of releases", lambda other: _state_of_files(_object(other, "a release"))),
+        "strangers": _texts(fields.get("strangers", []), "a list of names"),
+    }
+    if fields.get("error"):
+        release["error"] = _text(fields["error"], "an error")
+    return release
+
+
+def _state_of_files(fields: Mapping[str, Any]) -> dict[str, Any]:
+    version = _optional(lambda one: _matching(VERSION, one, "a version"), fields.get("version"))
+    digest = _optional(lambda one: _matching(DIGEST, one, "a digest"), fields.get("digest"))
+    if (version is None) != (digest is None):
+        raise MalformedAnswerError(f"it answered with a version and a digest of which one is missing; {_REMEDY}")
+    return {
+        "version": version,
+        "digest": digest,
+        "changed": _texts(fields.get("changed", []), "a list of files"),
+        "extra": _texts(fields.get("extra", []), "a list of files"),
+    }
+
+
+def _wrong(value: object, what: str) -> MalformedAnswerError:
+    return MalformedAnswerError(f"it answered with {_shown(value)}, which is not {what}; {_REMEDY}")
+
+
+def _shown(value: object) -> str:
+    """A value as a sentence can quote it; ``repr`` of something deep or huge must not be made only to be cut."""
+    if value is None:
+        return "nothing"
+    if isinstance(value, str):
+        return repr(printable(str(value[: 2 * _QUOTED]), _QUOTED).replace("\n", " "))
+    if isinstance(value, (bool, float)):
+        return str(value)
+    if isinstance(value, int):
+        return str(int(value)) if abs(value) <= _COUNT else "a huge number"
+    return {"list": "a list", "dict": "an object"}.get(type(value).__name__, "something else")
+
+
+def _object(value: object, what: str) -> Mapping[Any, Any]:
+    if not isinstance(value, Mapping):
+        raise _wrong(value, what)
+    return value
+
+
+def _text(value: object, what: str) -> str:
+    if not isinstance(value, str):
+        raise _wrong(value, what)
+    return printable(value)
+
+
+def _matching(pattern: re.Pattern[str], value: object, what: str) -> str:
+    if not isinstance(value, str) or not pattern.fullmatch(value):
+        raise _wrong(value, what)
+    return printable(value)
+
+
+def _flag(value: object) -> bool:
+    if not isinstance(value, bool):
+        raise _wrong(value, "a yes or no")
+    return value
+
+
+def _count(value: object) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= _COUNT:
+        raise _wrong(value, "a count")
+    return int(value)
+
+
+def _moment(value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise _wrong(value, "a clock's time, a number")
+    if (isinstance(value, float) and not math.isfinite(value)) or not 0 <= value < _LAST_MOMENT:
+        raise _wrong(value, "a clock's time")
+    return float(value)
+
+
+def _list(value: object, what: str, read: Callable[[object], _T]) -> list[_T]:
+    if not isinstance(value, list) or len(value) > _MOST:
+        raise _wrong(value, what)
+    return [read(one) for one in value]
+
+
+def _texts(value: object, what: str) -> list[str]:
+    return _list(value, what, lambda one: _text(one, "a text"))
+
+
+def _optional(read: Callable[[object], _T], value: object) -> _T | None:
+    return None if value is None else read(value)
+
+
+def _live(value: object) -> Live:
+    fields = _object(value, "a release")
+    return {
+        "version": _matching(VERSION, fields.get("version"), "a version"),
+        "digest": _matching(DIGEST, fields.get("digest"), "a digest"),
+    }
+
+
+def _mirrored(value: object) -> Mirrored:
+    fields = _object(value, "what came from a mirror")
+    mirrored: Mirrored = {"bytes": _count(fields.get("bytes", 0))}
+    if fields.get("problem"):
+        mirrored["problem"] = _text(fields["problem"], "a problem")
+    return mirrored

@@ -1,0 +1,192 @@
+# Copyright (c) Tidegate maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Of what a host answers only what has the agreed form is believed."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from typing import Any
+
+import pytest
+from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.answer import (
+    REFUSED,
+    STATES,
+    MalformedAnswerError,
+    before_the_answer,
+    parse_answer,
+    parse_host_facts,
+    parse_release_facts,
+    printable,
+)
+from hypothesis import given
+from hypothesis import strategies as st
+
+DIGEST = "sha256:" + "a" * 64
+STAGED = {"state": "staged", "changed": True, "clock": 1.8e9, "live": {"version": "1.0", "digest": DIGEST}, "sent": 3, "linked": 2}
+LACKING = {**STAGED, "state": "lacking", "need": ["b" * 64]}
+ACTIVE = {"state": "active", "changed": True, "clock": 1.8e9, "version": "2.0"}
+BACK = {"state": "backed_out", "changed": True, "clock": 1.8e9, "version": None}
+SOUND = {"stage": [STAGED, LACKING], "activate": [ACTIVE], "backout": [BACK]}
+ODD = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.just(10**400) | st.floats() | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=9), inner, max_size=3),
+    max_leaves=6,
+)
+FACT = {"name": "hello", "version": "1.0", "digest": DIGEST, "staged": ["1.0"], "changed": [], "extra": [], "others": [], "strangers": []}
+
+
+def test_a_sound_answer_is_read_as_it_is_and_what_nobody_expects_is_left_out() -> None:
+    assert parse_answer("stage", {**STAGED, "invocation": {}, "warnings": ["x"]}) == {
+        **STAGED,
+        "detail": "",
+        "need": [],
+        "mirror": {"bytes": 0},
+    }
+    assert parse_answer("stage", LACKING)["need"] == ["b" * 64]
+    assert parse_answer("activate", ACTIVE) == {**ACTIVE, "detail": ""}
+    assert parse_answer("backout", BACK) == {**BACK, "detail": ""}
+
+
+def test_a_host_that_refuses_has_touched_nothing_and_a_host_that_broke_off_is_not_known() -> None:
+    assert parse_answer("activate", {"failed": True, "state": REFUSED, "msg": "no room"})["detail"] == "no room"
+    for answer in (
+        {"failed": True, "msg": "Traceback"},
+        {"failed": True},
+        {"failed": "yes"},
+        {**ACTIVE, "failed": True},
+        {**ACTIVE, "failed": 1},
+    ):
+        with pytest.raises(MalformedAnswerError, match="broke off"):
+            parse_answer("activate", answer)
+
+
+@pytest.mark.parametrize(
+    ("operation", "change", "says"),
+    [
+        ("stage", {"clock": float("nan")}, "nan, which is not a clock's time"),
+        ("stage", {"clock": float("inf")}, "inf, which is not a clock's time"),
+        ("stage", {"clock": None}, "nothing, which is not a clock's time"),
+        ("stage", {"clock": True}, "True, which is not a clock's time"),
+        ("stage", {"clock": "12"}, "'12', which is not a clock's time"),
+        ("stage", {"clock": 10**400}, "a huge number, which is not a clock's time"),
+        ("stage", {"clock": -1}, "-1, which is not a clock's time"),
+        ("stage", {"state": "whatever"}, "'whatever', which is no state after stage"),
+        ("stage", {"state": "active"}, "'active', which is no state after stage"),
+        ("stage", {"state": ["staged"]}, "a list, which is not a state"),
+        ("stage", {"state": None}, "nothing, which is not a state"),
+        ("stage", {"state": {}}, "an object, which is not a state"),
+        ("stage", {"live": []}, "a list, which is not a release"),
+        ("stage", {"live": {"version": "1.0\n", "digest": DIGEST}}, "which is not a version"),
+        ("stage", {"live": {"version": "1.0"}}, "nothing, which is not a digest"),
+        ("stage", {"live": {"version": "1.0", "digest": ["x"]}}, "a list, which is not a digest"),
+        ("stage", {"live": {"version": "{{ lookup('pipe', 'id') }}", "digest": DIGEST}}, "which is not a version"),
+        ("stage", {"need": ["b" * 64]}, "staged with 1 pieces"),
+        ("stage", {"state": "lacking", "need": []}, "lacking with 0 pieces"),
+        ("stage", {"state": "lacking", "need": ["../../etc/passwd"]}, "which is not a sha256"),
+        ("stage", {"state": "lacking", "need": [["b" * 64]]}, "a list, which is not a sha256"),
+        ("stage", {"state": "lacking", "need": "b" * 64}, "which is not a list of what it lacks"),
+        ("stage", {"sent": True}, "True, which is not a count"),
+        ("stage", {"sent": 1.5}, "1.5, which is not a count"),
+        ("stage", {"linked": 10**400}, "a huge number, which is not a count"),
+        ("stage", {"changed": "no"}, "'no', which is not a yes or no"),
+        ("stage", {"changed": []}, "a list, which is not a yes or no"),
+        ("stage", {"mirror": "all"}, "'all', which is not what came from a mirror"),
+        ("activate", {"version": 2.0}, "2.0, which is not a version"),
+        ("activate", {"detail": ["why"]}, "a list, which is not a detail"),
+        ("activate", {"state": "staged"}, "no state after activate"),
+        ("activate", {"state": "backed_out"}, "no state after activate"),
+        ("backout", {"state": "active"}, "no state after backout"),
+    ],
+)
+def test_anything_else_is_the_hosts_own_failure_and_named(operation: str, change: dict[str, Any], says: str) -> None:
+    with pytest.raises(MalformedAnswerError) as caught:
+        parse_answer(operation, {**SOUND[operation][0], **change})
+    assert says in str(caught.value)
+    assert "run this again" in str(caught.value)
+
+
+def test_a_text_is_made_printable_and_short() -> None:
+    detail = parse_answer("activate", {**ACTIVE, "state": "failed", "detail": "\x1b[2Jred\u202e\ud800 {{ 1 + 1 }}" + "x" * 10_000})[
+        "detail"
+    ]
+    assert detail.startswith("?[2Jred?? {{ 1 + 1 }}xxx")
+    assert len(detail) == 4000
+    assert printable("two\nlines") == "two\nlines"
+    assert parse_answer("backout", {**BACK, "state": "owed"})["detail"] == "it does not say why"
+
+
+@given(
+    operation=st.sampled_from(sorted(STATES)),
+    answer=ODD | st.dictionaries(st.sampled_from([*STAGED, *LACKING, "failed", "msg", "version", "mirror"]), ODD),
+)
+def test_any_answer_is_read_or_refused(operation: str, answer: Any) -> None:
+    _reads_or_refuses(operation, answer)
+
+
+@given(data=st.data(), operation=st.sampled_from(sorted(STATES)))
+def test_any_change_of_a_sound_answer_is_read_or_refused(data: st.DataObject, operation: str) -> None:
+    answer = dict(data.draw(st.sampled_from(SOUND[operation])))
+    key = data.draw(st.sampled_from(sorted(answer)))
+    answer[key] = data.draw(ODD)
+    _reads_or_refuses(operation, answer)
+
+
+def _reads_or_refuses(operation: str, answer: Any) -> None:
+    try:
+        parsed = parse_answer(operation, answer)
+    except MalformedAnswerError as error:
+        problem = str(error)
+    else:
+        problem = ""
+    if problem:
+        assert len(problem) < 500
+        assert problem.isprintable()
+        return
+    assert parsed["state"] in STATES[operation] | {REFUSED}
+    assert json.loads(json.dumps(parsed, allow_nan=False)) == parsed  # what the database is to take
+    json.dumps(parsed, ensure_ascii=False).encode()
+
+
+def test_a_line_before_the_answer_is_found() -> None:
+    answer = json.dumps({"changed": False, **STAGED})
+    assert before_the_answer(f"{{ welcome }}\n\n{answer}\n") == "{ welcome }"
+    assert before_the_answer(f"{{ \x1b[1mhello\n{{more\n{answer}\n{{ bye }}\n") == "{ ?[1mhello"
+    assert before_the_answer(f"{answer}\n") is None
+    assert before_the_answer("{ welcome }\nTraceback") is None
+    assert before_the_answer("{ welcome }\n" + "{" * 10_000) is None
+    assert before_the_answer("") is None
+
+
+def test_facts_about_releases_are_read_or_refused() -> None:
+    assert parse_release_facts([FACT]) == [FACT]
+    nothing = {**FACT, "version": None, "digest": None, "error": "no\x07 room"}
+    assert parse_release_facts([nothing])[0]["error"] == "no? room"
+    for odd in (None, {}, "x", [1], [{}], [FACT, FACT], [{**FACT, "name": ["x"]}], [{**FACT, "changed": "ab"}], [{**FACT, "digest": None}],
+                [{**FACT, "others": [5]}], [{**FACT, "version": 1.0}]):  # fmt: skip
+        with pytest.raises(MalformedAnswerError):
+            parse_release_facts(odd)
+
+
+@given(found=ODD | st.lists(st.dictionaries(st.sampled_from(sorted(FACT)), ODD), max_size=2))
+def test_any_facts_are_read_or_refused(found: Any) -> None:
+    for parse in (parse_release_facts, parse_host_facts):
+        with contextlib.suppress(MalformedAnswerError):
+            json.dumps(parse(found), allow_nan=False, ensure_ascii=False).encode()
+
+
+def test_facts_about_a_host_are_read_or_refused() -> None:
+    facts = {"os": {"id": "debian", "version": "12", "architecture": "x86_64"}, "python": "3.11.2", "packages": {"openssl:amd64": "3.0"}}
+    assert parse_host_facts({**facts, "changed": False}) == facts
+    assert parse_host_facts({**facts, "os": None, "packages": None})["os"] is None
+    for odd in (
+        None,
+        [],
+        {**facts, "python": 3.11},
+        {**facts, "os": "debian"},
+        {**facts, "packages": ["x"]},
+        {**facts, "packages": {"x": 1}},
+    ):
+        with pytest.raises(MalformedAnswerError):
+            parse_host_facts(odd)
