@@ -85,7 +85,7 @@ def plan(
         if missing:
             raise TidegateError(
                 f"{len(missing)} CIs in the scope of {number} are not in the inventory ({', '.join(missing[:5])}); "
-                "use the inventory of this CMDB, without --limit"
+                "use the inventory of this CMDB with this policy, and no --limit"
             )
         rollout = clearing.policy.rollout
         waves = clearing.waves

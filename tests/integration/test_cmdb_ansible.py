@@ -137,6 +137,48 @@ def test_no_attribute_is_ever_templated(bench: Bench, value: object, cached: boo
     assert not (bench.path / "hacked").exists()
 
 
+def test_cis_of_other_classes_are_no_hosts_and_break_no_inventory(bench: Bench) -> None:
+    address = {"ansible_host": "192.0.2.1"}
+    bench.put(*({"name": name, "class": name, "attributes": address} for name in ("server", "web", "appliance")))
+    bench.put({"name": "plain", "attributes": address}, {"name": "rack7", "class": "Rack"}, {"name": "ups", "class": "ups"})
+    own = {"compose": {"tidegate_settings": "{'address': ansible_host}"}}
+    assert bench.hosts(**own) == ["appliance", "plain", "server", "web"]
+    (bench.path / "policy.yml").write_text("schema: 1\nhost_classes: [Server, web]\n")
+    bench.put({"name": "switch1", "class": "switch"})
+    assert bench.hosts(policy="policy.yml", **own) == ["server", "web"]
+    assert bench.hosts(policy="policy.yml", query="[?class!='web']", **own) == ["server"]
+
+
+def test_a_ci_that_lacks_what_an_expression_needs_is_named_with_its_class_and_a_remedy(bench: Bench) -> None:
+    bench.put({"name": "web1", "attributes": {"ansible_host": "192.0.2.1"}}, *({"name": f"coffee{n}", "class": "machine"} for n in range(7)))
+    done = bench.run("ansible-inventory", "--list", "-i", bench.config(compose={"tidegate_settings": "{'address': ansible_host}"}))
+    assert done.returncode == 4
+    assert done.stdout == ""
+    assert "so it is for coffee0 (machine), coffee1 (machine), coffee2 (machine), coffee3 (machine), coffee4 (machine) and 2 more" in done.stderr
+    assert "host_classes" in done.stderr
+    assert done.stderr.count("\n") == 1, done.stderr
+
+
+def test_names_that_ansible_has_for_itself_are_no_host_variables_and_nothing_warns(bench: Bench) -> None:
+    names = ["omit", "lookup", "range", "name", "tags", "environment", "hostvars", "groups", "vars", "serial", "item", "true", "inventory_hostname"]
+    attributes = {"ansible_connection": "local", "ansible_python_interpreter": sys.executable, "rack": 7}
+    bench.put({"name": "web1", "class": "server", "site": "AMS-1 {{ x }}", "attributes": attributes | dict.fromkeys(names, "taken")})
+    tasks = [
+        {"ansible.builtin.ping": None, "loop": [1]},
+        {"ansible.builtin.debug": {"msg": "{{ inventory_hostname }} {{ range(2) | list }} {{ rack }} {{ tidegate_ci.attributes | dict2items }}"}},
+    ]
+    (bench.path / "play.yml").write_text(yaml.safe_dump([{"hosts": "all", "gather_facts": False, "tags": "x", "tasks": tasks}]))
+    groups = [{"key": "tidegate_ci.site", "prefix": "site"}, {"key": "tidegate_ci.attributes.serial", "prefix": "serial"}]
+    done = bench.run("ansible-playbook", "play.yml", "-i", bench.config(keyed_groups=groups))
+    assert done.returncode == 0, done.stdout
+    assert "WARNING" not in done.stdout + done.stderr
+    assert "web1 [0, 1] 7" in done.stdout
+    assert done.stdout.count('"value": "taken"') + done.stdout.count("'value': 'taken'") == len(names)
+    listed = bench.inventory(keyed_groups=groups)
+    assert not set(names) - {"inventory_hostname"} & listed["_meta"]["hostvars"]["web1"].keys()
+    assert listed["serial_taken"]["hosts"] == ["web1"]
+
+
 def _gone(bench: Bench) -> None:
     (bench.path / "cmdb.sqlite").unlink()
 

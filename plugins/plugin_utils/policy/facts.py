@@ -85,7 +85,7 @@ class Facts:
     entered in the register with, empty when it was not. ``sites``: all that the CMDB knows, empty when that is not looked at.
     ``opinions``: the judgement of the opinions of each role that the policy asks. ``former``: the digests of what the CIs of the scope have
     of this release now, ``""`` where that is nothing. ``seats``: those of its licensed product that it would reserve. ``compatibility``:
-    how it gets on with what is around it.
+    how it gets on with what is around it. ``no_hosts``: those CIs of the scope that can't get a release, each with its class.
     """
 
     now: datetime
@@ -110,6 +110,7 @@ class Facts:
     sites: frozenset[str] = frozenset()
     opinions: Mapping[str, Judgement] | None = None
     former: frozenset[str] | None = None
+    no_hosts: tuple[str, ...] = ()
     errors: Mapping[str, str] = field(default_factory=dict)
 
     def known(self, value: _T | None, source: str) -> _T:
