@@ -13,12 +13,10 @@ from ansible.errors import AnsibleConnectionFailure
 from .action_base import TidegateAction
 from .cmdb.store import Cmdb
 from .errors import TidegateError
+from .keepalive import keep_alive
 from .rollout.deployments import Deployment, Run
 from .rollout.journal import Journal
 from .settings import home
-
-# A host that freezes while a connection is open would otherwise be waited for without end; what the user sets for ssh comes first and wins.
-_KEEP_ALIVE = "-o ServerAliveInterval=10 -o ServerAliveCountMax=3"
 
 
 class NoAnswer(TidegateError):
@@ -40,9 +38,7 @@ class HostAction(TidegateAction):
         self._run = Run(int(options["run"]["deployment"]), int(options["run"]["token"]))
         self._task_vars = task_vars
         self._options_ = options
-        if self._connection.transport == "ssh":
-            extra = self._connection.get_option("ssh_extra_args") or ""
-            self._connection.set_option("ssh_extra_args", f"{extra} {_KEEP_ALIVE}".strip())
+        keep_alive(self._connection)
         with Cmdb.open(home(options, "cmdb")) as cmdb:
             self._cmdb = cmdb
             journal = Journal(cmdb)
