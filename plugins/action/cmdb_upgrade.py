@@ -28,5 +28,5 @@ class ActionModule(TidegateAction):
         elif dry_run:
             said = f"the CMDB {done.label} would be upgraded from revision {done.before} to {done.after}; make a backup before"
         else:
-            said = f"the CMDB {done.label} was upgraded from revision {done.before} to {done.after}; older collections can't use it any more"
+            said = f"the CMDB {done.label} was upgraded from revision {done.before} to {done.after}; older collections can't use it now"
         return {"changed": changed, "msg": said, "before": done.before, "after": done.after}

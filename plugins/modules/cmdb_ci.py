@@ -30,7 +30,7 @@ options:
         type: str
         required: true
       class:
-        description: What kind of CI it is, which says whether it is a host. See P(tidegate.release.cmdb#inventory). An empty string takes it away.
+        description: What kind of CI it is, see O(class). An empty string takes it away.
         type: str
       site:
         description: Where it is. An empty string takes it away.
@@ -58,7 +58,9 @@ options:
     description: Name of the one CI that the other options describe.
     type: str
   class:
-    description: What kind of CI it is, which says whether it is a host. See P(tidegate.release.cmdb#inventory). An empty string takes it away.
+    description:
+      - What kind of CI it is. An empty string takes it away.
+      - It says whether the CI is a host, see P(tidegate.release.cmdb#inventory).
     type: str
   site:
     description: Where it is. An empty string takes it away.

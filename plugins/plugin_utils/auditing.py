@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -38,14 +38,14 @@ LEFT_OUT = NotSeen("left_out", "it was left out, so nobody knows what it runs; r
 
 @dataclass(frozen=True)
 class Audited:
-    """``found``: what each host of the CMDB or the inventory runs. ``differences``: of the CMDB and the inventory, as :func:`compare` has them."""
+    """``found``: what each host of the CMDB or the inventory runs. ``differences``: between these two, as :func:`compare` returns them."""
 
     found: dict[str, Found]
     differences: list[dict[str, Any]]
 
 
 def read_answer(result: object) -> Found:
-    """What the task that ran ``release_facts`` on a host came to; ``None`` when it did not run there.
+    """What the task that ran ``release_facts`` on a host came to; ``result`` is ``None`` when it did not run there.
 
     A result may have any shape: the host made it, or whatever was in its place.
     """
@@ -53,32 +53,29 @@ def read_answer(result: object) -> Found:
         return LEFT_OUT
     if not isinstance(result, Mapping):
         return _invalid(f"it is {_shown(result)}")
-    said = _shown(result.get("module_stderr") or result.get("module_stdout") or result.get("msg") or "it did not say why")
-    if result.get("unreachable"):
-        return NotSeen("unreachable", f"it can't be reached, so nobody knows what it runs: {said}")
-    if result.get("failed"):
-        return NotSeen("unreadable", f"it can't be read, so nobody knows what it runs: {said}")
-    if result.get("skipped"):
-        return LEFT_OUT
+    if without := _without_answer(result):
+        return without
     releases = result.get("releases")
     if not isinstance(releases, list):
         return _invalid(f"releases is {_shown(releases)}" if "releases" in result else "it lacks releases")
     for index, entry in enumerate(releases):
-        if fault := _fault(entry):
+        for fault in _faults(entry):
             return _invalid(f"releases[{index}]{fault}")
-    read = [dict(entry) for entry in releases]
-    if len({entry["name"] for entry in read}) < len(read):
-        return _invalid("one release is there twice")
-    return read
+    names = [entry["name"] for entry in releases]
+    return [dict(entry) for entry in releases] if len({*names}) == len(names) else _invalid("one release is there twice")
 
 
 def account(
-    results: Mapping[str, object], inventory: Collection[str], cis: Iterable[Mapping[str, Any]], installed: Collection[str], host_classes: Collection[str]
+    results: Mapping[str, object],
+    inventory: Collection[str],
+    cis: Iterable[Mapping[str, Any]],
+    installed: Collection[str],
+    host_classes: Collection[str],
 ) -> Audited:
     """Account for every host of the CMDB and of the inventory.
 
-    ``results``: by host, the result of the task that ran ``release_facts`` there, ``None`` where none did. ``inventory``: all hosts that Ansible
-    knows. ``installed``: the CIs on which a release is installed. ``host_classes``: as the policy has them.
+    ``results``: by host, the result of the task that ran ``release_facts`` there, ``None`` where none did. ``inventory``: all hosts that
+    Ansible has. ``installed``: the CIs on which a release is installed. ``host_classes``: as the policy has them.
     """
     known = {str(ci["name"]): ci for ci in cis}
     audited = Audited({}, [])
@@ -91,7 +88,7 @@ def account(
         if name in audited.found:
             continue
         if is_host(ci, host_classes):
-            detail = "the CMDB has it, but the inventory does not, so nobody knows what it runs; use the inventory of this CMDB with this policy"
+            detail = "the CMDB has it, but the inventory does not, so nobody knows what it runs; use this CMDB's inventory with this policy"
             audited.found[name] = NotSeen("not_in_inventory", detail)
         elif name in installed:
             detail = f"a release is installed on {described(ci)}, but no such CI is a host, so nobody knows what it runs; {REMEDY}"
@@ -132,17 +129,7 @@ def compare(
         live = {entry["name"]: entry for entry in releases}
         here = wanted.get(host, {})
         for name, entry in sorted(live.items()):
-            if entry.get("error"):
-                differ(host, name, "unreadable", f"{name}: {_shown(entry['error'])}")
-            elif entry["digest"] is not None:
-                _compare_live(host, entry, here.get(name), archived, differ)
-                if entry["digest"] in untrusted:
-                    differ(host, name, "untrusted", f"{name} {entry['version']} is live, but {untrusted[entry['digest']][1]}")
-            for other in entry.get("others", ()):
-                _compare_files(host, name, other, differ)
-            strangers = entry.get("strangers")
-            if strangers:
-                differ(host, name, "extra_files", f"{_quoted(strangers)} beside the releases of {name} came from nobody")
+            _compare_release(host, entry, here.get(name), archived, untrusted, differ)
         for name, row in sorted(here.items()):
             if name not in live or (live[name]["digest"] is None and not live[name].get("error")):
                 differ(host, name, "missing", f"the CMDB says {name} {row['version']}, but it is not live")
@@ -153,6 +140,27 @@ def compare(
 
 def _difference(host: str | None, release: str | None, kind: str, detail: str) -> dict[str, Any]:
     return {"host": host, "release": release, "kind": kind, "detail": detail}
+
+
+def _compare_release(
+    host: str,
+    entry: Mapping[str, Any],
+    row: Mapping[str, Any] | None,
+    archived: Collection[str],
+    untrusted: Mapping[str, tuple[str, str]],
+    differ: Any,
+) -> None:
+    name = entry["name"]
+    if entry.get("error"):
+        differ(host, name, "unreadable", f"{name}: {_shown(entry['error'])}")
+    elif entry["digest"] is not None:
+        _compare_live(host, entry, row, archived, differ)
+        if entry["digest"] in untrusted:
+            differ(host, name, "untrusted", f"{name} {entry['version']} is live, but {untrusted[entry['digest']][1]}")
+    for other in entry.get("others", ()):
+        _compare_files(host, name, other, differ)
+    if strangers := entry.get("strangers"):
+        differ(host, name, "extra_files", f"{_quoted(strangers)} beside the releases of {name} came from nobody")
 
 
 def _compare_live(host: str, entry: Mapping[str, Any], row: Mapping[str, Any] | None, archived: Collection[str], differ: Any) -> None:
@@ -180,31 +188,49 @@ def _invalid(fault: str) -> NotSeen:
     return NotSeen("invalid_answer", f"its answer is not one of release_facts, so nobody knows what it runs: {fault}")
 
 
-def _fault(entry: object) -> str:
-    """What is wrong with what a host says of one release, after the name of its place; empty when nothing is."""
+def _without_answer(result: Mapping[str, Any]) -> NotSeen | None:
+    """Why a task has no answer of a host; ``None`` when it ended well."""
+    said = _shown(result.get("module_stderr") or result.get("module_stdout") or result.get("msg") or "it did not say why")
+    if result.get("unreachable"):
+        return NotSeen("unreachable", f"it can't be reached, so nobody knows what it runs: {said}")
+    if result.get("failed"):
+        return NotSeen("unreadable", f"it can't be read, so nobody knows what it runs: {said}")
+    return LEFT_OUT if result.get("skipped") else None
+
+
+def _faults(entry: object) -> Iterator[str]:
+    """What is wrong with what a host says of one release, after the name of its place."""
     if not isinstance(entry, Mapping):
-        return f" is {_shown(entry)}"
+        yield f" is {_shown(entry)}"
+        return
     for key in ("name", "version", "digest"):
         value = entry.get(key)
         if not _is_word(value) and (key == "name" or value is not None):
-            return f".{key} is {_shown(value)}"
+            yield f".{key} is {_shown(value)}"
     if (entry.get("version") is None) != (entry.get("digest") is None):
-        return " has a version without a digest, or a digest without a version"
-    if entry.get("digest") is not None and not _DIGEST.fullmatch(entry["digest"]):
-        return f".digest is {_shown(entry['digest'])}"
+        yield " has a version without a digest, or a digest without a version"
+    elif entry.get("digest") is not None and not _DIGEST.fullmatch(entry["digest"]):
+        yield f".digest is {_shown(entry['digest'])}"
     if not isinstance(entry.get("error", ""), str):
-        return f".error is {_shown(entry['error'])}"
+        yield f".error is {_shown(entry['error'])}"
+    if not _are_texts(entry.get("strangers", [])):
+        yield f".strangers is {_shown(entry['strangers'])}"
+    yield from _file_faults("", entry)
     others = entry.get("others", [])
     if not isinstance(others, list):
-        return f".others is {_shown(others)}"
+        yield f".others is {_shown(others)}"
+        return
     for index, other in enumerate(others):
         if not isinstance(other, Mapping) or not _is_word(other.get("version")):
-            return f".others[{index}] is {_shown(other)}"
-    for place, part in (("", entry), *((f".others[{index}]", other) for index, other in enumerate(others))):
-        for key in ("changed", "extra"):
-            if not _are_texts(part.get(key)):
-                return f"{place}.{key} is {_shown(part.get(key))}"
-    return "" if _are_texts(entry.get("strangers", [])) else f".strangers is {_shown(entry['strangers'])}"
+            yield f".others[{index}] is {_shown(other)}"
+        else:
+            yield from _file_faults(f".others[{index}]", other)
+
+
+def _file_faults(place: str, part: Mapping[str, Any]) -> Iterator[str]:
+    for key in ("changed", "extra"):
+        if not _are_texts(part.get(key)):
+            yield f"{place}.{key} is {_shown(part.get(key))}"
 
 
 def _is_word(value: object) -> bool:

@@ -153,9 +153,7 @@ def test_opening_an_older_cmdb_changes_nothing_and_names_the_verb(cmdb_url: str,
 
 
 @pytest.mark.parametrize("revision", [f"{number:04}" for number in range(1, int(upgrade.HEAD))])
-def test_an_upgrade_keeps_what_is_there_and_says_from_where_to_where(
-    cmdb_url: str, monkeypatch: pytest.MonkeyPatch, revision: str
-) -> None:
+def test_an_upgrade_keeps_what_is_there_and_says_from_where_to_where(cmdb_url: str, monkeypatch: pytest.MonkeyPatch, revision: str) -> None:
     _older(cmdb_url, monkeypatch, revision)
     before = _stored(cmdb_url)
     would = upgrade.upgrade(cmdb_url, NOW, dry_run=True)

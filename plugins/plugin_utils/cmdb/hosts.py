@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Any
 
-# What nobody logs in to. Nothing is here that could be a machine: a host that is missing from the inventory does more harm than a CI too many.
+# What nobody logs in to. Nothing is here that could be a machine: a host that the inventory lacks does more harm than a CI too many.
 NO_HOSTS = frozenset(
     {
         *("rack", "cabinet", "room", "cage", "floor", "building", "site", "location", "datacenter", "data_center"),
