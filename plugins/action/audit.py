@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from ansible_collections.tidegate.release.plugins.plugin_utils.action_base import TidegateAction
-from ansible_collections.tidegate.release.plugins.plugin_utils.auditing import compare
+from ansible_collections.tidegate.release.plugins.plugin_utils.auditing import NotSeen, account, compare
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import Cmdb
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.home import open_library
 from ansible_collections.tidegate.release.plugins.plugin_utils.errors import TidegateError
@@ -20,33 +20,43 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.trusting import j
 
 
 class ActionModule(TidegateAction):
-    """Gather the CMDB's and the DSL's side, judge the signatures, compare, fail on a difference."""
+    """Gather what hosts answered, the CMDB's and the DSL's side, judge the signatures, compare, fail on a difference."""
 
     module = "audit"
     libraries = ("SQLAlchemy", "jmespath", "jsonschema")
 
     def execute(self, options: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
-        if not options["found"]:
+        if not options["hosts"]:
             raise TidegateError("there is no host to audit, so nothing was compared; check tidegate_hosts and the inventory")
+        inventory = set(task_vars["groups"]["all"])
+        # As it is, for no other variable of the host may be in the way, not even one that can't be templated.
+        results = {host: task_vars["hostvars"].raw_get(host).get("audit_facts") for host in inventory.intersection(options["hosts"])}
         library = open_library(home(options, "dsl"))
         archived = {descriptor.digest for descriptor in library.releases().values()}
-        judged = judge_library(library, load_policy(optional_home(options, "policy")), utc_now())
+        policy = load_policy(optional_home(options, "policy"))
+        judged = judge_library(library, policy, utc_now())
         with Cmdb.open(home(options, "cmdb")) as cmdb:
-            recorded = cmdb.installations(sorted(options["found"]))
+            with cmdb.read() as connection:
+                cis, recorded = cmdb.cis(connection=connection), cmdb.installations(connection=connection)
             # One that the DSL does not hold is named for that.
             products = installed_products(library, [row for row in recorded if row["digest"] in archived])
             unlicensed = without_seat(cmdb, recorded, products, utc_now())
-        differences = compare(options["found"], recorded, archived, judged.untrusted, unlicensed)
+        audited = account(results, inventory, cis, {str(row["ci"]) for row in recorded}, policy.host_classes)
+        differences = [*audited.differences, *compare(audited.found, recorded, archived, judged.untrusted, unlicensed)]
+        differences.sort(key=lambda difference: difference["host"] or "")
+        compared = sorted(host for host, found in audited.found.items() if not isinstance(found, NotSeen))
         result: dict[str, Any] = {
             "changed": False,
             "differences": differences,
+            "compared": compared,
             "by_revoked": judged.by_revoked,
             "unmet": judged.unmet,
             "warnings": [*judged.by_revoked, *([unmet_sentence(judged.unmet)] if judged.unmet else [])],
         }
+        seen = f"{len(compared)} of {len(audited.found)} hosts were compared"
         if differences:
             lines = [f"{difference['host'] or 'DSL'}: {difference['detail']}" for difference in differences]
-            result.update(failed=True, msg=f"{len(lines)} differences between hosts, CMDB and DSL:\n" + "\n".join(lines))
+            result.update(failed=True, msg=f"{len(lines)} differences between hosts, CMDB and DSL; {seen}:\n" + "\n".join(lines))
         else:
-            result["msg"] = f"{len(options['found'])} hosts run what the CMDB says and the DSL holds"
+            result["msg"] = f"{len(compared)} hosts run what the CMDB says and the DSL holds"
         return result

@@ -10,9 +10,14 @@ name: cmdb
 short_description: Make the CMDB the inventory
 version_added: 0.1.0
 description:
-  - Every CI of the CMDB, or those that O(query) picks, becomes a host in the group V(all). Its attributes become host variables.
+  - Every CI of the CMDB that is a host, or those of them that O(query) picks, becomes a host in the group V(all). Its attributes become
+    host variables.
+  - Hosts are the CIs of the classes that C(host_classes) of the policy names. Where it names none, they are all CIs but those of
+    classes that nobody logs in to, such as C(rack), C(room), C(ups), C(vlan) and C(contract).
   - The host variable C(tidegate_ci) holds the CI itself, C(name), C(class), C(site), C(environment) and C(installations), the latter by
     release, each with C(version) and C(digest).
+  - An attribute whose name Ansible has for itself, such as C(name), C(tags), C(serial) or C(lookup), becomes no host variable. It is in
+    C(tidegate_ci.attributes) instead. Which names these are depends on the version of ansible-core.
   - Attributes come from outside and are never templated, whatever they look like.
   - It is all or nothing. Where ansible-core would only warn about an inventory that can't be read and go on without its hosts, this
     plugin ends the run, whatever E(ANSIBLE_INVENTORY_ANY_UNPARSED_IS_FAILED) says.
@@ -26,6 +31,7 @@ extends_documentation_fragment:
 requirements:
   - SQLAlchemy >= 2
   - jmespath >= 1
+  - jsonschema >= 4.20
   - psycopg >= 3 for a CMDB in PostgreSQL
 options:
   plugin:
@@ -43,9 +49,15 @@ options:
   query:
     description:
       - JMESPath expression over the list of all CIs that gives CIs or their names.
-      - The CIs look like C(tidegate_ci) and have C(attributes) besides.
-      - Without it every CI is a host.
+      - The CIs look like C(tidegate_ci), with all their attributes in C(attributes). Those that are no hosts are left out afterwards.
     type: str
+  policy:
+    description:
+      - The file of the release policy, for its C(host_classes).
+      - A relative path in the inventory file starts at that file. Without any, the policy that comes with the collection applies.
+    type: str
+    env:
+      - name: TIDEGATE_POLICY
   strict:
     description:
       - Fail when an expression of O(compose), O(groups) or O(keyed_groups) can't be evaluated for a host, or a key is empty and
@@ -83,17 +95,41 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from ansible.errors import AnsibleParserError, ExitCode
+from ansible import constants
+from ansible.errors import AnsibleError, AnsibleParserError, ExitCode
 from ansible.inventory.data import InventoryData
 from ansible.parsing.dataloader import DataLoader
 from ansible.plugins.inventory import BaseInventoryPlugin, Cacheable, Constructable
+from ansible.utils.vars import validate_variable_name
+from ansible.vars.reserved import is_reserved_name
+from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.hosts import described, is_host
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import Cmdb
 from ansible_collections.tidegate.release.plugins.plugin_utils.errors import TidegateError
 from ansible_collections.tidegate.release.plugins.plugin_utils.libs import require
-from ansible_collections.tidegate.release.plugins.plugin_utils.settings import home
+from ansible_collections.tidegate.release.plugins.plugin_utils.policy.model import load_host_classes
+from ansible_collections.tidegate.release.plugins.plugin_utils.settings import home, optional_home
 
 # Expressions that need no template engine.
 _PLAIN = {f"tidegate_ci.{key}": key for key in ("name", "class", "site", "environment")}
+# Taken by Ansible for loops and by our audit for what a host answered, but on no list.
+_TAKEN = frozenset({"item", "audit_facts"})
+_NAMED = 5  # CIs that a message names
+
+
+def _can_be_variable(name: str) -> bool:
+    """Whether an attribute can be a host variable: it hides nothing of Ansible's, in the version that runs."""
+    if name in _TAKEN or name in constants.INTERNAL_STATIC_VARS or is_reserved_name(name):
+        return False
+    try:
+        validate_variable_name(name)
+    except AnsibleError:
+        return False
+    return True
+
+
+def _beside(path: str, other: str) -> str:
+    """``other`` as it is named in the file ``path``: a relative one starts there."""
+    return str(Path(path).absolute().parent / other)
 
 
 @contextlib.contextmanager
@@ -109,7 +145,7 @@ def _uncollected() -> Iterator[None]:
 
 
 class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
-    """Read every CI in one snapshot, then add them as hosts."""
+    """Read every CI in one snapshot, then add those that are hosts."""
 
     NAME = "tidegate.release.cmdb"
 
@@ -126,20 +162,29 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
             if unknown := sorted(config.keys() - self.option_definitions.keys()):
                 raise TidegateError(f"{', '.join(unknown)} is not an option of {self.NAME}; see ansible-doc -t inventory {self.NAME}")
             with _uncollected():
-                self._add(self._cis(path, given="cmdb" in config, cached=cache))
+                require("SQLAlchemy", "jmespath", "jsonschema")
+                classes = self._host_classes(path, given="policy" in config)
+                cis = self._cis(path, given="cmdb" in config, cached=cache)
+                self._add([ci for ci in cis if is_host(ci, classes)])
         except Exception as error:
             # Any other exception is a warning to ansible-core, which goes on with the hosts of other sources, or with some of ours.
             self.display.vvv(traceback.format_exc())
             self.display.error(f"The CMDB can't be the inventory, {path}: {error}", wrap_text=False)
             raise SystemExit(ExitCode.PARSER_ERROR) from error
 
+    def _host_classes(self, path: str, given: bool) -> tuple[str, ...]:
+        """The classes of hosts that the policy names; ``given``: the inventory file names the policy."""
+        policy = optional_home({"policy": self.get_option("policy")}, "policy")
+        if policy is None:
+            return ()
+        return load_host_classes(_beside(path, policy) if given else policy)
+
     def _cis(self, path: str, given: bool, cached: bool) -> list[dict[str, Any]]:
         """The CIs that become hosts; ``given``: the inventory file names the CMDB, ``cached``: Ansible allows to read the cache."""
-        require("SQLAlchemy", "jmespath")
         query = self.get_option("query")
         url = home({"cmdb": self.get_option("cmdb")}, "cmdb")
         if given and "://" not in url:
-            url = str(Path(path).absolute().parent / url)
+            url = _beside(path, url)
         with Cmdb.open(url) as cmdb, cmdb.read() as connection:
             if not self.get_option("cache"):
                 return cmdb.query(query, connection)
@@ -157,25 +202,39 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
         inventory: Any = self.inventory
         strict, compose = self.get_option("strict"), self.get_option("compose")
         groups, keyed = self.get_option("groups"), self.get_option("keyed_groups")
+        usable: dict[str, bool] = {}
+        faults: dict[str, str] = {}
         try:
             for ci in cis:
                 name = ci["name"]
-                own = {key: value for key, value in ci.items() if key != "attributes"}
-                variables = ci["attributes"] | {"tidegate_ci": own}
+                for attribute in ci["attributes"].keys() - usable.keys():
+                    usable[attribute] = _can_be_variable(attribute)
+                variables = {key: value for key, value in ci["attributes"].items() if usable[key]}
+                # The others only: every attribute twice would be a third more memory, and half as much again of time to list them.
+                variables["tidegate_ci"] = ci | {"attributes": {k: v for k, v in ci["attributes"].items() if not usable[k]}}
                 inventory.add_host(name)
                 for key, value in variables.items():
                     inventory.set_variable(name, key, value)
                 if compose or groups or keyed:
-                    self._set_composite_vars(compose, variables | {"inventory_hostname": name}, name, strict)
-                    variables = inventory.hosts[name].get_vars()
-                    self._add_host_to_composed_groups(groups, variables, name, strict, fetch_hostvars=False)
-                    self._add_host_to_keyed_groups(keyed, variables, name, strict, fetch_hostvars=False)
+                    try:
+                        self._set_composite_vars(compose, variables | {"inventory_hostname": name}, name, strict)
+                        variables = inventory.hosts[name].get_vars()
+                        self._add_host_to_composed_groups(groups, variables, name, strict, fetch_hostvars=False)
+                        self._add_host_to_keyed_groups(keyed, variables, name, strict, fetch_hostvars=False)
+                    except AnsibleError as error:
+                        faults[described(ci)] = str(error)
         finally:
             if both := sorted(inventory.groups.keys() & inventory.hosts.keys()):
                 raise TidegateError(
                     f"{', '.join(both)} would be a host and a group, so that one host's name would select many; "
                     "give the group another prefix"
                 )
+        if faults:
+            names, more = list(faults)[:_NAMED], len(faults) - _NAMED
+            raise TidegateError(
+                f"{faults[names[0]]}; so it is for {', '.join(names)}{f' and {more} more' if more > 0 else ''}. Give these CIs what "
+                "the expression needs; if they are no hosts, name the classes of hosts in host_classes of the policy"
+            )
 
     def _compose(self, template: str, variables: dict[str, Any], *arguments: Any) -> Any:
         """Look a CI's words up: ansible-core compiles an expression anew for each host, which is what grouping 30,000 hosts costs."""

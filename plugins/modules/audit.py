@@ -12,12 +12,15 @@ short_description: Name every difference between what hosts run, what the CMDB s
 version_added: 0.1.0
 description:
   - Takes what M(tidegate.release.release_facts) found on each host and compares it with the CMDB's installations and the DSL's packages.
+    Its result has to be registered on each host as C(audit_facts).
+  - Accounts for every host of the CMDB and of the inventory. One that can't be reached or read, that answered something else, that was left
+    out, or that only one of the two has is a difference, and the others are compared.
   - Judges the signatures under each archived package by the policy, as it is now. One that only a revoked key signed, that has a forged
     signature, or whose signatures can't be read is a difference, on each host that runs it too. One that is only short of signatures
     that the policy asks for is named and is none, for it may be older than that rule; nor is what counts because it was signed before
     its key was revoked.
   - An installation without the seat of a licensed product that it needs is a difference, see M(tidegate.release.licence).
-  - Fails when there is a difference. A host without facts is one, for nobody knows what it runs.
+  - Fails when there is a difference.
 author:
   - Tidegate maintainers (@tidegate)
 extends_documentation_fragment:
@@ -26,28 +29,35 @@ extends_documentation_fragment:
   - tidegate.release.homes.policy
   - tidegate.release.homes.local
 options:
-  found:
-    description:
-      - What each host runs, by host name, the list RV(tidegate.release.release_facts#module:releases); null for a host that
-        could not be read.
-    type: dict
+  hosts:
+    description: The hosts that were asked. Those of the inventory that are not among them were left out.
+    type: list
+    elements: str
     required: true
 seealso:
   - module: tidegate.release.release_facts
 """
 
 EXAMPLES = r"""
+- name: Look at the hosts
+  hosts: all
+  gather_facts: false
+  ignore_unreachable: true
+  tasks:
+    - name: Read what is live
+      tidegate.release.release_facts:
+      register: audit_facts
+      ignore_errors: true
+
 - name: Compare
-  tidegate.release.audit:
-    dsl: /srv/dsl
-    cmdb: /srv/cmdb.sqlite
-    found:
-      web1:
-        - name: pypiserver
-          version: 2.3.2
-          digest: sha256:53b9f6d9e1ad4f0a0d5dd0b3b7b3a4f7c6b1ee6d7b0b3a0a6c2e4d9c8a7f1e22
-          changed: []
-          extra: []
+  hosts: localhost
+  gather_facts: false
+  tasks:
+    - name: Compare with the CMDB and the DSL
+      tidegate.release.audit:
+        dsl: /srv/dsl
+        cmdb: /srv/cmdb.sqlite
+        hosts: "{{ groups['all'] }}"
 """
 
 RETURN = r"""
@@ -61,16 +71,22 @@ differences:
       description: On which host; null for what is wrong in the DSL itself.
       type: str
     release:
-      description: Of which release; null when the host could not be read.
+      description: Of which release; null for a difference that is of the host.
       type: str
     kind:
       description:
+        - V(unreachable), V(unreadable), V(invalid_answer), V(left_out), V(not_in_inventory) and V(not_in_cmdb) are of the host.
         - V(unreadable), V(uncontrolled), V(missing), V(other_version), V(not_in_dsl), V(untrusted), V(unlicensed), V(changed_files)
-          or V(extra_files).
+          and V(extra_files) are of a release.
       type: str
     detail:
       description: What is different, in one sentence.
       type: str
+compared:
+  description: The hosts whose releases were compared, by name.
+  type: list
+  elements: str
+  returned: always
 by_revoked:
   description: A sentence for each signature under a trusted package whose key was revoked since.
   type: list

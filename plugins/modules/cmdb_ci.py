@@ -12,7 +12,7 @@ short_description: Write CIs to the CMDB, or remove them
 version_added: 0.1.0
 description:
   - Enters CIs in the CMDB and keeps them as described, many in one transaction. Every change leaves a line in the CMDB's history.
-  - The CMDB is made when there is none yet; an older one is upgraded.
+  - The CMDB is made when there is none yet. An older one is left alone, see M(tidegate.release.cmdb_upgrade).
   - What is left out of a known CI's description stays as it is.
 author:
   - Tidegate maintainers (@tidegate)
@@ -30,7 +30,7 @@ options:
         type: str
         required: true
       class:
-        description: What kind of CI it is. An empty string takes it away.
+        description: What kind of CI it is, see O(class). An empty string takes it away.
         type: str
       site:
         description: Where it is. An empty string takes it away.
@@ -58,7 +58,9 @@ options:
     description: Name of the one CI that the other options describe.
     type: str
   class:
-    description: What kind of CI it is. An empty string takes it away.
+    description:
+      - What kind of CI it is. An empty string takes it away.
+      - It says whether the CI is a host, see P(tidegate.release.cmdb#inventory).
     type: str
   site:
     description: Where it is. An empty string takes it away.
@@ -68,7 +70,8 @@ options:
     type: str
   attributes:
     description:
-      - Everything else, all of it; they become host variables, so V(ansible_host) works, and are never templated.
+      - Everything else, all of it; they become host variables, so V(ansible_host) works, and are never templated. Those whose names
+        Ansible has for itself, such as V(serial), are only in C(tidegate_ci.attributes).
       - They are stored as they are, and the history keeps old values for good. Keep secrets in a vault.
       - What a release requires of a CI is looked up here. C(packages) has the versions of the operating system's packages by name,
         C(firmware) those of components, and C(model) is the hardware's. All are texts.
@@ -114,7 +117,7 @@ EXAMPLES = r"""
   tidegate.release.cmdb_ci:
     cmdb: /srv/cmdb.sqlite
     name: web1
-    class: web
+    class: server
     site: ams
     environment: production
     attributes:
@@ -125,7 +128,7 @@ EXAMPLES = r"""
   tidegate.release.cmdb_ci:
     cis:
       - {name: rack7, class: rack, site: ams}
-      - {name: db1, class: database, site: ams, relations: [{kind: stands_in, target: rack7}]}
+      - {name: db1, class: server, site: ams, relations: [{kind: stands_in, target: rack7}]}
   delegate_to: localhost
 
 - name: Remove a host

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from .calendars import horizon, read_calendars
+from .cmdb.hosts import described, is_host
 from .cmdb.store import Cmdb
 from .dsl.seen import Sight
 from .errors import TidegateError
@@ -135,6 +136,7 @@ def clear(rfc_path: str, dsl: str, cmdb_url: str, policy_path: str | None, now: 
             scope=None if cis is None else tuple(str(ci["name"]) for ci in cis),
             live=None if cis is None else live_versions(cis, rfc.release),
             former=None if cis is None else former(rfc, cis),
+            no_hosts=tuple(described(ci) for ci in cis or () if policy and not is_host(ci, policy.host_classes)),
             sites=sources.ask("scope", lambda: all_sites(cmdb_url)) or frozenset(),
             entered=sources.ask("overlaps", lambda: entered_with(cmdb_url, rfc)),
             debts=sources.ask("debts", lambda: debts_of(cmdb_url, rfc)),

@@ -14,16 +14,13 @@ from .action_base import TidegateAction
 from .cmdb.store import Cmdb
 from .errors import TidegateError
 from .interrupt import interrupted
+from .keepalive import keep_alive
 from .rfc.model import rfc_number
 from .rollout.answer import Answer, MalformedAnswerError, before_the_answer, parse_answer, printable
 from .rollout.deployments import Deployment
 from .rollout.holder import Holder
 from .rollout.journal import Journal
 from .settings import home
-
-# A host that freezes while a connection is open would otherwise be waited for without end; what the user sets for ssh comes first and wins.
-_KEEP_ALIVE = "-o ServerAliveInterval=10 -o ServerAliveCountMax=3"
-
 
 _TAIL = 64 << 10  # characters of unreadable output that are looked at
 
@@ -52,9 +49,7 @@ class HostAction(TidegateAction):
             return {"skipped": True, "msg": "in check mode no host is visited"}
         self._task_vars = task_vars
         self._options_ = options
-        if self._connection.transport == "ssh":
-            extra = self._connection.get_option("ssh_extra_args") or ""
-            self._connection.set_option("ssh_extra_args", f"{extra} {_KEEP_ALIVE}".strip())
+        keep_alive(self._connection)
         if self._connection.has_pipelining and self._connection.get_option_and_origin("pipelining", task_vars)[1] == "default":
             # Ansible's own way needs a home that the user who logs in can write to, and more round trips.
             self._connection.set_option("pipelining", True)

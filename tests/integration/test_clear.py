@@ -41,6 +41,17 @@ def rfc(tmp_path: Path) -> Path:
     return path
 
 
+def test_a_scope_that_selects_what_is_no_host_is_not_cleared(rfc: Path) -> None:
+    with Cmdb.open(str(rfc.parent / "cmdb.sqlite")) as cmdb:
+        cmdb.put_cis([{"name": "rack7", "class": "rack", "site": "ams"}], "test")
+    change(rfc, scope="[?site=='ams']")
+    done = play(rfc)
+    assert done.returncode != 0
+    said = " ".join(done.stdout.split())
+    assert "the scope selects what is no host: rack7 (rack)" in said
+    assert "narrow the scope; if it is one, give it a class that is one, or name its class in host_classes of the policy" in said
+
+
 def change(path: Path, **changes: object) -> None:
     path.write_text(yaml.safe_dump(yaml.safe_load(path.read_text()) | changes))
 

@@ -8,13 +8,16 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 import yaml
+from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb import engine, upgrade
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import Cmdb
+from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.home import create_library
 
 PAYLOAD = "{{ lookup('ansible.builtin.pipe', 'touch hacked') }}"
 SMUGGLED = {"__ansible_type": "_AnsibleTaggedStr", "value": PAYLOAD, "tags": [{"__ansible_type": "TrustedAsTemplate"}]}
@@ -137,6 +140,63 @@ def test_no_attribute_is_ever_templated(bench: Bench, value: object, cached: boo
     assert not (bench.path / "hacked").exists()
 
 
+def test_cis_of_other_classes_are_no_hosts_and_break_no_inventory(bench: Bench) -> None:
+    address = {"ansible_host": "192.0.2.1"}
+    bench.put(*({"name": name, "class": name, "attributes": address} for name in ("server", "web", "appliance")))
+    bench.put({"name": "plain", "attributes": address}, {"name": "rack7", "class": "Rack"}, {"name": "ups", "class": "ups"})
+    own = {"compose": {"tidegate_settings": "{'address': ansible_host}"}}
+    assert bench.hosts(**own) == ["appliance", "plain", "server", "web"]
+    (bench.path / "policy.yml").write_text("schema: 1\nhost_classes: [Server, web]\n")
+    bench.put({"name": "switch1", "class": "switch"})
+    assert bench.hosts(policy="policy.yml", **own) == ["server", "web"]
+    assert bench.hosts(policy="policy.yml", query="[?class!='web']", **own) == ["server"]
+
+
+def test_a_ci_that_lacks_what_an_expression_needs_is_named_with_its_class_and_a_remedy(bench: Bench) -> None:
+    bench.put({"name": "web1", "attributes": {"ansible_host": "192.0.2.1"}})
+    bench.put(*({"name": f"odd{n}", "class": "coffee"} for n in range(7)))
+    done = bench.run("ansible-inventory", "--list", "-i", bench.config(compose={"tidegate_settings": "{'address': ansible_host}"}))
+    assert done.returncode == 4
+    assert done.stdout == ""
+    assert "so it is for odd0 (coffee), odd1 (coffee), odd2 (coffee), odd3 (coffee), odd4 (coffee) and 2 more" in done.stderr
+    assert "host_classes" in done.stderr
+    assert done.stderr.count("\n") == 1, done.stderr
+
+
+def test_names_that_ansible_has_for_itself_are_no_host_variables_and_nothing_warns(bench: Bench) -> None:
+    names = [
+        "omit",
+        "lookup",
+        "range",
+        "name",
+        "tags",
+        "environment",
+        "hostvars",
+        "groups",
+        "vars",
+        "serial",
+        "item",
+        "true",
+        "inventory_hostname",
+    ]
+    attributes = {"ansible_connection": "local", "ansible_python_interpreter": sys.executable, "rack": 7}
+    bench.put({"name": "web1", "class": "server", "site": "AMS-1 {{ x }}", "attributes": attributes | dict.fromkeys(names, "taken")})
+    tasks = [
+        {"ansible.builtin.ping": None, "loop": [1]},
+        {"ansible.builtin.debug": {"msg": "{{ inventory_hostname }} {{ range(2) | list }} {{ rack }} {{ tidegate_ci.attributes }}"}},
+    ]
+    (bench.path / "play.yml").write_text(yaml.safe_dump([{"hosts": "all", "gather_facts": False, "tags": "x", "tasks": tasks}]))
+    groups = [{"key": "tidegate_ci.site", "prefix": "site"}, {"key": "tidegate_ci.attributes.serial", "prefix": "serial"}]
+    done = bench.run("ansible-playbook", "play.yml", "-i", bench.config(keyed_groups=groups))
+    assert done.returncode == 0, done.stdout
+    assert "WARNING" not in done.stdout + done.stderr
+    assert "web1 [0, 1] 7" in done.stdout
+    assert done.stdout.count("taken") == len(names)
+    listed = bench.inventory(keyed_groups=groups)
+    assert not set(names) - {"inventory_hostname"} & listed["_meta"]["hostvars"]["web1"].keys()
+    assert listed["serial_taken"]["hosts"] == ["web1"]
+
+
 def _gone(bench: Bench) -> None:
     (bench.path / "cmdb.sqlite").unlink()
 
@@ -214,6 +274,94 @@ def test_cmdb_ci_creates_the_cmdb_and_is_idempotent(on_both: Bench) -> None:
 def test_cmdb_ci_in_check_mode_does_not_make_a_cmdb(bench: Bench) -> None:
     assert bench.module("cmdb_ci", name="web1", check=True)["created"] == ["web1"]
     assert not Path(bench.url).exists()
+
+
+def _stored(bench: Bench) -> Any:
+    """All that the database is: the file and what is beside it, or the revision and tables of a server."""
+    address = engine.Address.parse(bench.url)
+    if address.path:
+        return {path.name: path.read_bytes() for path in bench.path.glob("cmdb.sqlite*")}
+    with engine.reading(address, engine.engine(address)) as connection:
+        tables = sorted(sa.inspect(connection).get_table_names())
+        return tables, connection.exec_driver_sql("SELECT version_num FROM alembic_version").all() if tables else None
+
+
+READING: dict[str, dict[str, Any]] = {
+    "audit": {"hosts": ["web1"]},
+    "clear": {},
+    "cmdb_ci": {"name": "web2"},
+    "cmdb_ci_info": {},
+    "licence": {"name": "acme", "product": "acme", "seats": 1},
+    "licence_info": {},
+    "report": {"dest": "report"},
+    "schedule": {"rfcs": ["rfc.yml"], "dest": "schedule.ics"},
+    "settlement": {"number": "CHG1", "duty": "review", "note": "done"},
+    "plan": {},
+}
+
+
+def test_reading_an_older_cmdb_on_either_database_changes_nothing(on_both: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    _read_with_everything(on_both, monkeypatch, "older")
+
+
+@pytest.mark.parametrize("state", ["current", "absent"])
+def test_reading_changes_nothing_and_makes_nothing(bench: Bench, monkeypatch: pytest.MonkeyPatch, state: str) -> None:
+    _read_with_everything(bench, monkeypatch, state)
+
+
+def _read_with_everything(bench: Bench, monkeypatch: pytest.MonkeyPatch, state: str) -> None:
+    """Run everything that reads, or would write if this were no check mode, and see that it changes nothing and says why it can't."""
+    if state != "absent":
+        with monkeypatch.context() as patched:
+            patched.setattr(upgrade, "HEAD", "0004" if state == "older" else upgrade.HEAD)
+            bench.put({"name": "web1", "class": "server"})
+    create_library(str(bench.path / "dsl"))
+    now = datetime.now(UTC).replace(microsecond=0)
+    rfc = {
+        "schema": 1, "number": "CHG0001", "type": "normal", "state": -2, "risk": 3, "impact": 3, "short_description": "hello 1",
+        "requested_by": "rita", "start_date": now.isoformat(), "end_date": (now + timedelta(hours=1)).isoformat(),
+        "backout_plan": "Back.", "test_plan": "Test.", "scope": "[]", "approvals": [],
+        "release": {"name": "hello", "version": "1", "digest": "sha256:" + "0" * 64},
+    }  # fmt: skip
+    (bench.path / "rfc.yml").write_text(yaml.safe_dump(rfc))
+    monkeypatch.setenv("TIDEGATE_DSL", str(bench.path / "dsl"))
+    monkeypatch.setenv("TIDEGATE_RFC", str(bench.path / "rfc.yml"))
+    tasks: list[dict[str, Any]] = [
+        {f"tidegate.release.{name}": options, "register": name, "ignore_errors": True} for name, options in READING.items()
+    ]
+    said = "{{ {" + ", ".join(f"'{name}': {name}.msg | default('')" for name in READING) + "} | to_json }}"
+    tasks.append({"ansible.builtin.copy": {"content": said, "dest": str(bench.path / "said")}, "check_mode": False})
+    (bench.path / "play.yml").write_text(yaml.safe_dump([{"hosts": "localhost", "gather_facts": False, "tasks": tasks}]))
+    before = _stored(bench)
+    done = bench.run("ansible-playbook", "play.yml", "--check")
+    assert _stored(bench) == before
+    assert done.returncode == 0, done.stdout
+    messages = json.loads((bench.path / "said").read_text())
+    listing = bench.run("ansible-inventory", "--list", "-i", bench.config())
+    assert _stored(bench) == before
+    assert listing.returncode == (0 if state == "current" else 4)
+    if state == "current":
+        return
+    words = "tidegate.release.cmdb_upgrade" if state == "older" else "there is no CMDB"
+    refused = {name for name, message in messages.items() if words in " ".join(message.split())}
+    assert refused == READING.keys() - ({"cmdb_ci"} if state == "absent" else set()), messages
+    assert words in listing.stderr
+
+
+def test_the_upgrade_is_a_verb_of_its_own_with_a_check_mode(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patched:
+        patched.setattr(upgrade, "HEAD", "0001")
+        bench.put({"name": "web1"})
+    before = _stored(bench)
+    done = bench.run("ansible-playbook", "tidegate.release.cmdb_upgrade", "--check")
+    assert done.returncode == 0, done.stdout
+    assert f"would be upgraded from revision 0001 to {upgrade.HEAD}; make a backup" in done.stdout
+    assert _stored(bench) == before
+    done = bench.run("ansible-playbook", "tidegate.release.cmdb_upgrade")
+    assert done.returncode == 0, done.stdout
+    assert f"was upgraded from revision 0001 to {upgrade.HEAD}" in done.stdout
+    assert bench.hosts() == ["web1"]
+    assert bench.module("cmdb_upgrade")["changed"] is False
 
 
 def test_cmdb_ci_with_bad_input_does_not_make_a_cmdb(bench: Bench) -> None:

@@ -125,6 +125,90 @@ def test_a_cmdb_newer_than_the_code_is_refused(cmdb_url: str) -> None:
     assert "upgrade the collection" in _refusal(cmdb_url, create=True)
 
 
+def _older(url: str, monkeypatch: pytest.MonkeyPatch, revision: str = "0003") -> None:
+    """Make a CMDB as an older version of the collection made it, with one CI in it."""
+    with monkeypatch.context() as patched:
+        patched.setattr(upgrade, "HEAD", revision)
+        _put_one(url, 1)
+
+
+def _stored(url: str) -> object:
+    """All that a database is, for a comparison: a file's bytes, or a server's revision and tables."""
+    address = engine.Address.parse(url)
+    if address.path:
+        return {path.name: path.read_bytes() for path in address.path.parent.iterdir()}
+    with engine.reading(address, engine.engine(address)) as connection:
+        tables = sorted(sa.inspect(connection).get_table_names())
+        return tables, connection.exec_driver_sql("SELECT version_num FROM alembic_version").all() if tables else None
+
+
+@pytest.mark.parametrize("create", [True, False])
+def test_opening_an_older_cmdb_changes_nothing_and_names_the_verb(cmdb_url: str, monkeypatch: pytest.MonkeyPatch, create: bool) -> None:
+    _older(cmdb_url, monkeypatch)
+    before = _stored(cmdb_url)
+    said = _refusal(cmdb_url, create=create)
+    assert "is of revision 0003" in said
+    assert "tidegate.release.cmdb_upgrade" in said
+    assert _stored(cmdb_url) == before
+
+
+@pytest.mark.parametrize("revision", [f"{number:04}" for number in range(1, int(upgrade.HEAD))])
+def test_an_upgrade_keeps_what_is_there_and_says_from_where_to_where(cmdb_url: str, monkeypatch: pytest.MonkeyPatch, revision: str) -> None:
+    _older(cmdb_url, monkeypatch, revision)
+    before = _stored(cmdb_url)
+    would = upgrade.upgrade(cmdb_url, NOW, dry_run=True)
+    assert (would.before, would.after) == (revision, upgrade.HEAD)
+    assert _stored(cmdb_url) == before
+    assert upgrade.upgrade(cmdb_url, NOW) == would
+    with Cmdb.open(cmdb_url) as cmdb, cmdb.read() as connection:
+        assert [ci["name"] for ci in cmdb.cis()] == ["web1"]
+        assert compare_metadata(MigrationContext.configure(connection), schema().metadata) == []
+    after = _stored(cmdb_url)
+    assert upgrade.upgrade(cmdb_url, NOW).before == upgrade.HEAD
+    assert _stored(cmdb_url) == after
+
+
+@pytest.mark.parametrize("dry_run", [True, False])
+def test_there_is_no_upgrade_of_what_is_no_cmdb_or_newer(cmdb_url: str, dry_run: bool) -> None:
+    before = _stored(cmdb_url)
+    with pytest.raises(NotFoundError, match="there is no CMDB"):
+        upgrade.upgrade(cmdb_url, NOW, dry_run=dry_run)
+    assert _stored(cmdb_url) == before
+    with Cmdb.open(cmdb_url, create=True) as cmdb, cmdb.begin() as connection:
+        connection.exec_driver_sql("UPDATE alembic_version SET version_num = '0999'")
+    with pytest.raises(TidegateError, match="upgrade the collection"):
+        upgrade.upgrade(cmdb_url, NOW, dry_run=dry_run)
+
+
+def test_no_upgrade_takes_the_cmdb_away_from_who_drives_a_deployment(cmdb_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    _older(cmdb_url, monkeypatch, "0005")
+    address = engine.Address.parse(cmdb_url)
+    with engine.writing(address, engine.engine(address)) as connection:
+        connection.execute(sa.insert(schema().deployment), _deployment() | {"lease_until": NOW + timedelta(minutes=1)})
+    before = _stored(cmdb_url)
+    for dry_run in (True, False):
+        with pytest.raises(ConflictError, match="CHG1 is being driven by me"):
+            upgrade.upgrade(cmdb_url, NOW, dry_run=dry_run)
+    assert _stored(cmdb_url) == before
+    assert upgrade.upgrade(cmdb_url, NOW + timedelta(minutes=2)).after == upgrade.HEAD
+
+
+def _upgrade(url: str) -> None:
+    upgrade.upgrade(url, NOW)
+
+
+def test_processes_that_upgrade_at_once_all_succeed(cmdb_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    _older(cmdb_url, monkeypatch)
+    processes = [multiprocessing.get_context("spawn").Process(target=_upgrade, args=(cmdb_url,)) for _process in range(4)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(60)
+    assert [process.exitcode for process in processes] == [0] * 4
+    with Cmdb.open(cmdb_url) as cmdb:
+        assert [ci["name"] for ci in cmdb.cis()] == ["web1"]
+
+
 def test_a_server_that_does_not_answer_is_named_without_the_password(tmp_path: Path) -> None:
     said = _refusal(f"postgresql://me:hunter2@/cmdb?host={tmp_path}", create=True)
     assert "can't be used" in said

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from ansible_collections.tidegate.release.plugins.module_utils.lab.hosts import Lab
 from fleet import HEALTH, Fleet
 
@@ -366,7 +367,46 @@ def test_an_audit_of_no_host_is_not_a_clean_one(running: Fleet) -> None:
 def test_an_audit_that_a_limit_cuts_names_the_hosts_it_did_not_read(running: Fleet) -> None:
     done = running.play("tidegate.release.audit", None, "--limit", "web1,localhost")
     assert done.returncode != 0
-    assert "web2: it could not be read" in done.stdout
+    assert "web2: it was left out" in done.stdout
+    assert "1 of 3 hosts were compared" in done.stdout
+
+
+def test_one_odd_host_does_not_keep_an_audit_from_the_others(running: Fleet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the settings that have a say in it: what of a host is a variable, and what one that fails does to the others."""
+    monkeypatch.setenv("ANSIBLE_ANY_ERRORS_FATAL", "true")
+    monkeypatch.setenv("ANSIBLE_INJECT_FACT_VARS", "false")
+    monkeypatch.setenv("ANSIBLE_STRATEGY", "free")
+    others = {
+        "typo1": {"ansible_host": "{{ no_such_variable }}"},
+        "odd1": {"ansible_connection": "nonsense", "tidegate_settings": "{{ no_such_variable }}"},
+        "gone1": {"ansible_host": "127.0.0.1", "ansible_port": 1},
+    }
+    inventory = tmp_path / "inventory"
+    inventory.mkdir()
+    shutil.copy(running.path / "cmdb.yml", inventory / "cmdb.yml")
+    (inventory / "others.yml").write_text(yaml.safe_dump({"all": {"hosts": {"localhost": {}, **others}}}))
+    home = "/opt/tidegate"
+    running.run_on("web1", f"touch {home}/hello/current/intruder")
+    running.run_on("web3", f"mv {home} {home}.kept && touch {home}")
+    lab = Lab(str(running.path / "lab"))
+    lab.pause("web2")
+    try:
+        done = running.play("tidegate.release.audit", inventory=str(inventory))
+    finally:
+        lab.resume("web2")
+        running.run_on("web3", f"rm {home} && mv {home}.kept {home}")
+        running.run_on("web1", f"rm {home}/hello/current/intruder")
+    assert done.returncode == 2, done.stdout
+    said = " ".join(done.stdout.split())
+    assert "1 of 6 hosts were compared" in said
+    for words in (
+        "web1: 1 files of hello",
+        "web2: it can't be reached",
+        "web3: it can't be read, so nobody knows what it runs: /opt/tidegate can't be read",
+        *(f"{host}: the inventory has it, but the CMDB does not" for host in others),
+        *(f"{host}: it can't be" for host in others),
+    ):
+        assert words in said, done.stdout
 
 
 def test_a_host_lost_within_the_budget_is_visited_again_before_the_deployment_completes(shared: Fleet) -> None:

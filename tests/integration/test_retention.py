@@ -205,6 +205,7 @@ def test_a_cmdb_from_before_is_upgraded_and_keeps_what_it_has(cmdb_url: str, mon
             old.put_cis([{"name": "web1"}], "test")
             with pytest.raises(Exception, match="release_status"):
                 status(old, "hello", "1.0")
+    upgrade.upgrade(cmdb_url, NOW)
     with Cmdb.open(cmdb_url) as new:
         assert [ci["name"] for ci in new.cis()] == ["web1"]
         assert retire(new, change("1.0"), write=True)

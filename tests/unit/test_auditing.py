@@ -1,16 +1,25 @@
 # Copyright (c) Tidegate maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""An audit names each package whose signatures don't count, and every host that runs it."""
+"""An audit names each package whose signatures don't count and every host that runs it, and accounts for every host."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from ansible_collections.tidegate.release.plugins.plugin_utils.auditing import compare
+import pytest
+from ansible_collections.tidegate.release.plugins.plugin_utils.auditing import NotSeen, account, compare, read_answer
+from hypothesis import given
+from hypothesis import strategies as st
 
 DIGEST = "sha256:" + "a" * 64
 LIVE = {"name": "hello", "version": "1.0", "digest": DIGEST, "changed": [], "extra": []}
+KEYS = st.sampled_from(["name", "version", "digest", "changed", "extra", "others", "strangers", "error", "releases", "failed", "msg"])
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5) | st.just(DIGEST),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KEYS, inner, max_size=6),
+    max_leaves=12,
+)
 RECORDED = [{"ci": name, "release": "hello", "version": "1.0", "digest": DIGEST} for name in ("web1", "web2")]
 
 
@@ -30,3 +39,130 @@ def test_what_is_not_trusted_is_named_once_and_on_each_host_that_runs_it() -> No
         ("web1", "untrusted", f"hello 1.0 is live, but {why}"),
         ("web2", "missing", "the CMDB says hello 1.0, but it is not live"),
     ]
+
+
+CIS = [
+    {"name": name, "class": kind}
+    for name, kind in (("web1", "server"), ("web2", None), ("db1", "server"), ("rack7", "rack"), ("lost1", "server"), ("odd7", "room"))
+]
+
+
+def test_every_host_of_cmdb_and_inventory_is_accounted_for_and_the_others_are_compared() -> None:
+    results = {"web1": {"releases": [LIVE]}, "web2": {"unreachable": True, "msg": "no\nroute"}, "new1": {"releases": []}}
+    audited = account(results, ["web1", "web2", "db1", "new1", "localhost"], CIS, {"odd7"}, ())
+    assert audited.found["web1"] == [LIVE]
+    assert audited.found["new1"] == []
+    said = {host: (found.kind, found.detail) for host, found in audited.found.items() if isinstance(found, NotSeen)}
+    assert {host: kind for host, (kind, _detail) in said.items()} == {
+        "web2": "unreachable",
+        "db1": "left_out",
+        "lost1": "not_in_inventory",
+        "odd7": "not_in_inventory",
+    }
+    assert said["web2"][1].endswith(": no route")
+    assert "odd7 (room)" in said["odd7"][1]
+    assert [(one["host"], one["kind"]) for one in audited.differences] == [("new1", "not_in_cmdb")]
+    assert {(one["host"], one["kind"]) for one in compare(audited.found, [], {DIGEST}, {})} == {
+        ("web1", "uncontrolled"),
+        *((host, kind) for host, (kind, _detail) in said.items()),
+    }
+
+
+def test_the_policy_says_which_cis_the_inventory_has_to_have() -> None:
+    audited = account({}, [], CIS, (), ("Room",))
+    assert set(audited.found) == {"odd7"}
+
+
+def test_the_controller_is_no_host_unless_the_cmdb_says_so() -> None:
+    assert account({}, ["localhost"], [], (), ()).found == {}
+    assert set(account({}, ["localhost"], [{"name": "localhost", "class": "server"}], (), ()).found) == {"localhost"}
+
+
+ODD = [
+    *("nothing", 7, [], True),
+    {},
+    {"msg": "hello"},
+    *({"releases": odd} for odd in (None, {}, "[]", [7], [None], [{}], [[]], [LIVE, LIVE])),
+    *(
+        {"releases": [LIVE | odd]}
+        for odd in (
+            {"name": 7},
+            {"name": None},
+            {"name": "a\x1b[2J"},
+            {"version": "1\n2"},
+            {"version": "1" * 301},
+            {"version": 2},
+            {"version": None},
+            {"digest": None},
+            {"digest": ["sha256"]},
+            {"digest": "sha256:short"},
+            {"changed": None},
+            {"changed": [1]},
+            {"extra": "file"},
+            {"error": 7},
+            {"others": None},
+            {"others": {}},
+            {"others": [None]},
+            {"others": [{"version": 1, "changed": [], "extra": []}]},
+            {"others": [{"version": "1", "changed": [], "extra": [None]}]},
+            {"strangers": "x"},
+            {"strangers": [{}]},
+        )
+    ),
+]
+
+
+@pytest.mark.parametrize("odd", ODD, ids=repr)
+def test_an_odd_answer_is_its_hosts_own_difference(odd: object) -> None:
+    audited = account({"web1": odd, "db1": {"releases": [LIVE]}}, ["web1", "db1"], CIS[:3:2], (), ())
+    found = audited.found["web1"]
+    assert isinstance(found, NotSeen)
+    assert found.kind == "invalid_answer"
+    assert len(found.detail) < 400
+    assert audited.found["db1"] == [LIVE]
+
+
+@pytest.mark.parametrize(
+    ("result", "kind", "said"),
+    [
+        ({"failed": True, "msg": "/opt/tidegate can't be read"}, "unreadable", "/opt/tidegate can't be read"),
+        ({"failed": True, "module_stdout": "{ welcome }\nx", "msg": "MODULE FAILURE"}, "unreadable", "{ welcome } x"),
+        ({"failed": True, "msg": None}, "unreadable", "it did not say why"),
+        ({"failed": True, "msg": {"a": "\x1b[2J"}}, "unreadable", "x1b[2J"),
+        ({"unreachable": True, "msg": "a\x1b[2Jb" + "x" * 999}, "unreachable", "a?[2Jb"),
+        ({"skipped": True}, "left_out", "was left out"),
+        (None, "left_out", "was left out"),
+    ],
+)
+def test_a_host_that_was_not_seen_says_why(result: object, kind: str, said: str) -> None:
+    found = read_answer(result)
+    assert isinstance(found, NotSeen)
+    assert found.kind == kind
+    assert said in found.detail
+    assert found.detail.isprintable()
+
+
+@given(json_values)
+def test_whatever_a_host_answers_is_read_or_refused(answer: object) -> None:
+    for result in (answer, {"releases": answer}, {"releases": [answer]}, {"releases": [LIVE | {"others": answer}]}):
+        for difference in compare({"web1": read_answer(result)}, RECORDED, {DIGEST}, {}):
+            assert difference["detail"].isprintable()
+
+
+class _Counted(dict[str, Any]):
+    looks = 0
+
+    def __getitem__(self, key: str) -> Any:
+        _Counted.looks += 1
+        return super().__getitem__(key)
+
+
+def test_each_record_is_looked_at_a_few_times_however_many_hosts_there_are() -> None:
+    def looks(hosts: int) -> int:
+        _Counted.looks = 0
+        names = [f"web{number}" for number in range(hosts)]
+        recorded = [_Counted(ci=name, release="hello", version="1.0", digest=DIGEST) for name in names]
+        assert compare({name: [LIVE] for name in names}, recorded, {DIGEST}, {}) == []
+        return _Counted.looks
+
+    assert looks(400) == 10 * looks(40)

@@ -37,10 +37,10 @@ class Cmdb:
 
     @classmethod
     def open(cls, url: str, create: bool = False) -> Cmdb:
-        """Open the CMDB at ``url``, the path of an SQLite file or an SQLAlchemy URL; an older one is upgraded.
+        """Open the CMDB at ``url``, the path of an SQLite file or an SQLAlchemy URL.
 
         With ``create`` one is made where none is. Raises :class:`NotFoundError` when there is none, :class:`TidegateError` when it
-        isn't a CMDB, is newer than this code, or can't be reached; no message has a password in it.
+        isn't a CMDB, is older or newer than this code, or can't be reached; no message has a password in it.
         """
         address = database.Address.parse(url)
         source = database.engine(address)

@@ -1,9 +1,10 @@
 # Copyright (c) Tidegate maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Making a CMDB and bringing an older one up to date.
+"""Making a CMDB, and bringing an older one up to date when somebody asks for that.
 
-Alembic is imported only when there is something to do: opening a current CMDB costs one SELECT.
+Opening migrates nothing: colleagues whose collection is older could no longer read what they work with. Alembic is imported only when
+there is something to do: opening a current CMDB costs one SELECT.
 """
 
 from __future__ import annotations
@@ -13,12 +14,15 @@ import os
 import re
 import sqlite3
 import tempfile
+from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from ..errors import NotFoundError, TidegateError
+from ..errors import ConflictError, NotFoundError, TidegateError
 from ..libs import require
 from . import engine as database
+from .schema import schema
 
 with contextlib.suppress(ImportError):
     import sqlalchemy as sa
@@ -30,33 +34,82 @@ _MIGRATIONS = Path(__file__).parent / "migrations"
 _REMEDY = "give the path or URL of a CMDB; tidegate.release.cmdb_ci makes one when it writes the first CI"
 
 
-def make_ready(address: database.Address, source: sa.Engine, *, create: bool) -> None:
-    """Leave the CMDB at :data:`HEAD`, or say why that can't be.
+@dataclass(frozen=True)
+class Upgrade:
+    """What an upgrade did, or would do: the revisions before and after, and what the CMDB is called."""
 
-    Raises :class:`NotFoundError` when there is none and ``create`` is false, :class:`TidegateError` when it isn't a CMDB, is newer
-    than this code or can't be reached.
+    label: str
+    before: str
+    after: str
+
+
+def make_ready(address: database.Address, source: sa.Engine, *, create: bool) -> None:
+    """Make sure that the CMDB is at :data:`HEAD`; with ``create`` one is made where there is none.
+
+    Raises :class:`NotFoundError` when there is none and ``create`` is false, :class:`TidegateError` when it isn't a CMDB, is older or
+    newer than this code or can't be reached.
     """
-    if address.path is not None and not _exists(address.path):
-        if not create:
-            raise NotFoundError(f"there is no CMDB at {address.label}; {_REMEDY}")
+    if address.path is not None and create and not _exists(address.path):
         _create_file(address.path)
-    found = _revision(address, source)
-    if found == HEAD:
+    try:
+        found = _existing(address, source)
+    except NotFoundError:
+        if not create:
+            raise
+        with database.writing(address, source) as connection:
+            if _revision(address, connection) is None:
+                _migrate(connection)  # else somebody else was faster
         return
+    if found != HEAD:
+        raise TidegateError(
+            f"the CMDB {address.label} is of revision {found} and this collection needs {HEAD}; nothing was changed. "
+            "Make a backup and run ansible-playbook tidegate.release.cmdb_upgrade, after which older collections can't use it any more"
+        )
+
+
+def upgrade(url: str, now: datetime, *, dry_run: bool = False) -> Upgrade:
+    """Bring the CMDB at ``url``, the path of an SQLite file or an SQLAlchemy URL, to :data:`HEAD`, in one transaction.
+
+    Raises :class:`NotFoundError` when there is none, :class:`ConflictError` while somebody drives a deployment, whose collection would be
+    locked out in the middle of it, and :class:`TidegateError` when it isn't a CMDB, is newer than this code or can't be reached.
+    """
+    address = database.Address.parse(url)
+    source = database.engine(address)
+    before = _existing(address, source)
+    if before == HEAD:
+        return Upgrade(address.label, before, HEAD)
+    with database.reading(address, source) if dry_run else database.writing(address, source) as connection:
+        before = _revision(address, connection) or before  # another process may have upgraded it meanwhile
+        deployment = schema().deployment
+        driven = sa.select(deployment.c.rfc, deployment.c.holder, deployment.c.lease_until).where(deployment.c.lease_until > now)
+        for rfc, holder, until in connection.execute(driven):
+            raise ConflictError(
+                f"the deployment of {rfc} is being driven by {holder}, whose collection could not go on after an upgrade of the CMDB; "
+                f"wait until it ends, or until {until.isoformat(timespec='seconds')} if that process is gone"
+            )
+        if not dry_run:
+            _migrate(connection)
+    return Upgrade(address.label, before, HEAD)
+
+
+def _existing(address: database.Address, source: sa.Engine) -> str:
+    """The revision of the CMDB that is there, at most :data:`HEAD`; raises :class:`NotFoundError` when there is none."""
+    if address.path is not None and not _exists(address.path):
+        raise NotFoundError(f"there is no CMDB at {address.label}; {_REMEDY}")
+    with database.reading(address, source) as connection:  # one moment: another process may be making it right now
+        found = _revision(address, connection)
     if found is None and address.path is not None:
         raise TidegateError(f"{address.label} is empty, not a CMDB; remove it or give another path")
-    if found is None and not create:
+    if found is None:
         raise NotFoundError(f"there is no CMDB in {address.label} yet; {_REMEDY}")
-    with database.writing(address, source) as connection:
-        _migrate(connection)
+    return found
 
 
-def _revision(address: database.Address, source: sa.Engine) -> str | None:
+def _revision(address: database.Address, connection: sa.Connection) -> str | None:
     """The revision of a CMDB that this code can use or upgrade; ``None`` for a database without tables."""
-    with database.reading(address, source) as connection:  # one moment: another process may be making it right now
-        tables = sa.inspect(connection).get_table_names()
-        rows = connection.exec_driver_sql("SELECT version_num FROM alembic_version") if "alembic_version" in tables else ()
-        found = [str(row[0]) for row in rows]
+    tables = sa.inspect(connection).get_table_names()
+    rows = connection.exec_driver_sql("SELECT version_num FROM alembic_version") if "alembic_version" in tables else ()
+    found = [str(row[0]) for row in rows]
     if not tables:
         return None
     if len(found) != 1 or not re.fullmatch(r"\d{4}", found[0]):

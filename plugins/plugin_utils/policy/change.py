@@ -5,11 +5,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+from ..cmdb.hosts import REMEDY
 from ..rfc.model import IMPLEMENT, SCHEDULED, STATES, Rfc
 from .facts import Facts
 from .findings import REASONS, Finding, failed, passed
 
-_NAMED = 3  # CIs where two changes meet, that a finding names
+_NAMED = 3  # CIs that a finding names
 
 
 def schema(_facts: Facts, rfc: Rfc) -> Finding:
@@ -28,14 +31,20 @@ def scope(facts: Facts, rfc: Rfc) -> Finding:
     selected = facts.known(facts.scope, "scope")
     if not selected:
         return failed("the scope selects no CI", "correct the scope, or enter the CIs in the CMDB")
+    if facts.no_hosts:
+        return failed(f"the scope selects what is no host: {_some(facts.no_hosts)}", f"narrow the scope; if it is one, {REMEDY}")
     new = sorted(set(selected) - set(before)) if (before := facts.known(facts.entered, "overlaps")) else []
     if new:
-        more = f" and {len(new) - _NAMED} more" if len(new) > _NAMED else ""
         return failed(
-            f"the scope now also selects {', '.join(new[:_NAMED])}{more}, which it did not when {rfc.number} was entered",
+            f"the scope now also selects {_some(new)}, which it did not when {rfc.number} was entered",
             "have it approved for them and entered anew with tidegate.release.schedule, or narrow the scope",
         )
     return passed(f"the scope selects {len(selected)} CI{'s' if len(selected) > 1 else ''}")
+
+
+def _some(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return ", ".join(names[:_NAMED]) + more
 
 
 def backout_plan(_facts: Facts, rfc: Rfc) -> Finding:

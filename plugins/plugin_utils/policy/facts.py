@@ -88,6 +88,7 @@ class Facts:
     ``opinions``: the judgement of the opinions of each role that the policy asks. ``former``: the digests of what the CIs of the scope have
     of this release now, ``""`` where that is nothing. ``seats``: those of its licensed product that it would reserve. ``compatibility``:
     how it gets on with what is around it. ``sight``: what the library has of the release now; ``seen``: what it had before, nothing or one.
+    ``no_hosts``: those CIs of the scope that can't get a release, each with its class.
     """
 
     now: datetime
@@ -114,6 +115,7 @@ class Facts:
     former: frozenset[str] | None = None
     sight: Sight | None = None
     seen: tuple[Snapshot, ...] | None = None
+    no_hosts: tuple[str, ...] = ()
     errors: Mapping[str, str] = field(default_factory=dict)
 
     def known(self, value: _T | None, source: str) -> _T:

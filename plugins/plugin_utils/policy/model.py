@@ -128,7 +128,8 @@ class Policy:
     version it raises, counted from 1. ``responsibilities``: for each step, who has which part in it. ``rules`` and ``controls``: what the
     policy adds for some changes, and checks of its own. ``emergency``: what an emergency change owes afterwards, in so many days.
     ``opinions``: what users in each role have to think. ``verification``: what else than to have passed is asked of test results; ``None``
-    for nothing. ``more_approvals``: what rules ask on top of ``approvals``, in each role by evidence.
+    for nothing. ``more_approvals``: what rules ask on top of ``approvals``, in each role by evidence. ``host_classes``: the classes of CIs
+    that are hosts; with none, see :mod:`..cmdb.hosts`.
     """
 
     approvals: Mapping[str, int | Mapping[str, int]]
@@ -148,6 +149,7 @@ class Policy:
     opinions: Mapping[str, Quorum] = field(default_factory=dict)
     verification: Verification | None = None
     more_approvals: Mapping[str, int] = field(default_factory=dict)
+    host_classes: tuple[str, ...] = ()
 
     @property
     def heard(self) -> Mapping[str, Quorum]:
@@ -226,7 +228,18 @@ def load_policy(path: str | Path | None = None) -> Policy:
         emergency=own.get("emergency", base["emergency"]),
         communication=communication_of(own.get("communication", {}), folder),
         controls=tuple(_own_control(described) for described in own.get("controls", ())),
+        host_classes=tuple(own.get("host_classes", base["host_classes"])),
     )
+
+
+def load_host_classes(path: str | Path) -> tuple[str, ...]:
+    """The ``host_classes`` of a policy.yml, without a look at its people and their keys.
+
+    Raises :class:`DocumentError` with every problem that its schema finds.
+    """
+    document = load_document(path, "policy")
+    document.finish()
+    return tuple(document.data.get("host_classes", ()))
 
 
 def person(name: str) -> str:

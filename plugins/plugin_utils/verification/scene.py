@@ -172,10 +172,10 @@ def own_scenario(library: Library, name: str, package: Package) -> dict[str, byt
 
 
 def _policy(path: str | None) -> dict[str, Any]:
-    """What of the policy holds in the lab too: who signs packages, and how a rollout goes. What live alone can have is not asked."""
+    """What of the policy holds in the lab too: who signs packages, what a host is, how a rollout goes. What live alone has is not asked."""
     given = yaml.safe_load(Path(path or DEFAULT).read_text(encoding="utf-8"))
     policy: dict[str, Any] = {"schema": 1, "approvals": {"standard": 0}}
-    policy.update({key: given[key] for key in ("people", "rollout") if given.get(key)})
+    policy.update({key: given[key] for key in ("people", "host_classes", "rollout") if given.get(key)})
     if "package" in (given.get("trust") or {}):
         policy["trust"] = {"package": given["trust"]["package"]}
     return policy

@@ -217,6 +217,7 @@ def test_what_is_in_order_is_granted() -> None:
         ("evidence", {"evidence": {**EVIDENCE, "licence": said("licence", ("rita", {"declared": None}))}}),
         ("opinions", {"opinions": {"tester": said("opinion")}}),
         ("opinions", {"opinions": {"tester": said("opinion", ("tess", {"score": 5, "blocking": True}))}}),
+        ("scope", {"no_hosts": ("rack7 (rack)",)}),
         ("scope", {"scope": ()}),
         ("scope", {"entered": ("web1",)}),
         ("scope", {"entered": ("web1", "web3")}),

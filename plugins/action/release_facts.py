@@ -1,0 +1,21 @@
+# Copyright (c) Tidegate maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Controller side of tidegate.release.release_facts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ansible_collections.tidegate.release.plugins.plugin_utils.action_base import TidegateAction
+from ansible_collections.tidegate.release.plugins.plugin_utils.keepalive import keep_alive
+
+
+class ActionModule(TidegateAction):
+    """Run the module over a connection that notices when the host freezes."""
+
+    module = "release_facts"
+
+    def execute(self, options: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
+        keep_alive(self._connection)
+        return dict(self._execute_module(module_name="tidegate.release.release_facts", module_args=options, task_vars=task_vars))
