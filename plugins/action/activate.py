@@ -21,12 +21,18 @@ class ActionModule(HostAction):
 
     def visit(self, journal: Journal, deployment: Deployment) -> dict[str, Any]:
         target = journal.activating(self._run, self._host, utc_now())
-        answer = self.call(deployment, previous=target.previous_digest, settings=self._options_["settings"])
+        answer = self.switch(deployment, target.previous_digest)
+        if answer.get("damaged"):
+            # What the host needs to go back is here, so it does not have to wait for the gate.
+            back = self.switch(deployment, target.previous_digest, operation="backout")
+            if back.get("state") == "backed_out":
+                answer = {**answer, "state": HostState.FAILED, "detail": answer["reason"], "repaired": back.get("repaired", [])}
         # A host's half that fails has not touched anything: the host runs what it ran.
         state = HostState.FAILED if answer.get("failed") else HostState(answer["state"])
         detail = str(answer.get("msg", "") if answer.get("failed") else answer.get("detail", ""))
+        detail, warned = self.repaired(answer, detail)
         journal.activated(self._run, self._host, state, detail, utc_now())
-        return self.outcome(answer, state, detail, target.wave)
+        return {**self.outcome(answer, state, detail, target.wave), **warned}
 
     def lost(self, journal: Journal, detail: str) -> str:
         journal.activated(self._run, self._host, HostState.LOST, detail, utc_now())

@@ -21,11 +21,12 @@ class ActionModule(HostAction):
 
     def visit(self, journal: Journal, deployment: Deployment) -> dict[str, Any]:
         target = journal.backing_out(self._run, self._host, utc_now())
-        answer = self.call(deployment, previous=target.previous_digest, settings=self._options_["settings"])
+        answer = self.switch(deployment, target.previous_digest)
         state = HostState.OWED if answer.get("failed") else HostState(answer["state"])
         detail = str(answer.get("msg", "") if answer.get("failed") else answer.get("detail", ""))
+        detail, warned = self.repaired(answer, detail)
         journal.backed_out(self._run, self._host, state, detail, utc_now())
-        return self.outcome(answer, state, detail, target.wave)
+        return {**self.outcome(answer, state, detail, target.wave), **warned}
 
     def lost(self, journal: Journal, detail: str) -> str:
         journal.backed_out(self._run, self._host, HostState.OWED, detail, utc_now())

@@ -5,16 +5,13 @@
 
 from __future__ import annotations
 
-import base64
-import shlex
 from pathlib import Path
 from typing import Any
 
 from ansible import constants as C
 from ansible_collections.tidegate.release.plugins.module_utils.mirror import Mirror
 from ansible_collections.tidegate.release.plugins.module_utils.release_home import HostError
-from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.home import open_library
-from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.pack import INLINE, Shipment
+from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.pack import Shipment
 from ansible_collections.tidegate.release.plugins.plugin_utils.errors import TidegateError
 from ansible_collections.tidegate.release.plugins.plugin_utils.host_action import HostAction
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.deployments import Deployment
@@ -22,10 +19,6 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.journal i
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.standing import Standing, standing
 from ansible_collections.tidegate.release.plugins.plugin_utils.settings import home, optional_home
 from ansible_collections.tidegate.release.plugins.plugin_utils.trusting import Release, distrust_once
-
-# The host may find that something it had a moment ago is not there any more, or that the CMDB was wrong about what it has.
-_ROUNDS = 3
-_STREAM = 32 << 20  # bytes: above it a pack is not held in memory
 
 
 class ActionModule(HostAction):
@@ -45,25 +38,18 @@ class ActionModule(HostAction):
             journal.stage_failed(self._run, self._host, distrust, utc_now())
             return self.outcome({}, "stage_failed", distrust)
         mirror = self._mirror()
-        # In the run's own temporary directory: what one worker made there, the others take.
-        folder = Path(C.DEFAULT_LOCAL_TMP) / "tidegate-packs"
-        shipment = Shipment(lambda: open_library(dsl).repository(deployment.release), deployment.digest, folder)
+        shipment = self.shipment(deployment, deployment.digest)
         stands = standing(self._cmdb, self._host, deployment.release)
         arguments: dict[str, Any] = {
             "documents": shipment.documents(),
             "keep": deployment.rollout.keep,
             "protect": list(stands.needed),
+            "share": deployment.rollout.share_files,
         }
         pack = None if mirror else self._unasked(shipment, stands)
-        answer = self._offer(deployment, pack, **arguments, **mirror)
-        pushed = pack.stat().st_size if pack else 0
+        answer = self.offer(deployment, pack, **arguments, **mirror)
         found = answer.get("mirror", {})
-        for _round in range(_ROUNDS):
-            if answer.get("state") != "lacking":
-                break
-            pack = shipment.pack(answer["need"])
-            answer = self._offer(deployment, pack, **arguments)
-            pushed += pack.stat().st_size
+        answer = self.deliver(deployment, answer, **arguments)
         if answer.get("state") == "lacking":
             answer = {"failed": True, "msg": "what it has of the release keeps changing; find out who writes there and run this again"}
         skew, limit = answer.get("skew", 0.0), deployment.rollout.clock_skew_seconds
@@ -78,9 +64,9 @@ class ActionModule(HostAction):
         result = {
             **self.outcome(answer, "staged", ""),
             "sent": answer.get("sent", 0),
-            "linked": answer.get("linked", 0),
-            "source": "push" if pushed else "mirror" if found.get("bytes") else "host",
-            "bytes": pushed or found.get("bytes", 0),
+            "reused": answer.get("reused", 0),
+            "source": "push" if self.pushed else "mirror" if found.get("bytes") else "host",
+            "bytes": self.pushed or found.get("bytes", 0),
         }
         if found.get("problem"):
             result["mirror_problem"] = found["problem"]
@@ -106,29 +92,3 @@ class ActionModule(HostAction):
         if stands.fresh:
             return shipment.whole()
         return shipment.expected(stands.installed) if stands.installed else None
-
-    def _offer(self, deployment: Deployment, pack: Path | None, **arguments: Any) -> dict[str, Any]:
-        """Call the host's half with a pack, if there is one: a small one along with the call, a large one ahead of it."""
-        if pack is None:
-            return self.call(deployment, **arguments)
-        if pack.stat().st_size <= INLINE:
-            return self.call(deployment, contents=base64.b64encode(pack.read_bytes()).decode(), **arguments)
-        remote = self._stream(deployment, pack) if pack.stat().st_size <= _STREAM and self._is_pipelining_enabled("new") else ""
-        if not remote:
-            shell = self._connection._shell
-            remote = shell.join_path(shell.tmpdir or self._make_tmp_path(), pack.name)
-            self._transfer_file(str(pack), remote)
-            self._fixup_perms2([shell.tmpdir, remote], execute=False)
-        return self.call(deployment, pack=remote, **arguments)
-
-    def _stream(self, deployment: Deployment, pack: Path) -> str:
-        """Write a pack where the host's half sweeps it away, all in one round trip; an empty string if that does not work there."""
-        path = f"{self._options_['root']}/{deployment.release}/staging"
-        remote = f"{path}/{pack.name}"
-        home, staging, file = (shlex.quote(name) for name in (f"{self._options_['root']}/{deployment.release}", path, remote))
-        # What is made is made as the host's half makes it; a link in place of a directory is left to it to complain about.
-        command = (
-            f"umask 022 && mkdir -p {home} && [ ! -L {home} ] && umask 077 && mkdir -p {staging} && [ ! -L {staging} ] && cat > {file}"
-        )
-        done = self._low_level_execute_command(command, in_data=pack.read_bytes())
-        return remote if done["rc"] == 0 else ""
