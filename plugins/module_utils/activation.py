@@ -45,7 +45,7 @@ def activate(home: ReleaseHome, digest: str, previous: Optional[str], order: Ord
     paths that were put right. Raises :class:`HostError` before anything is touched, and :class:`Lacking` when the order has to bring more.
     """
     home.fence(order.token)
-    target = find_release(home, digest, order.supplies, "is not staged here; run the deployment again to stage it")
+    target = find_release(home, digest, order.supplies, "is not staged here; run the deployment again to stage it", **order.entry())
     before = _find_previous(home, previous, order)
     live = home.live()
     _refuse_unknown(home, live, target, before)
@@ -89,7 +89,7 @@ def back_out(home: ReleaseHome, digest: str, previous: Optional[str], order: Ord
     home.fence(order.token)
     before = _find_previous(home, previous, order)
     if home.is_current(digest):
-        find_release(home, digest, order.supplies, "is live here but damaged, so nobody knows how to stop it; mend it first")
+        find_release(home, digest, order.supplies, "is live here but damaged, so nobody knows how to stop it; mend it first", **order.entry())
     live = home.live()
     target = home.find(digest)
     _refuse_unknown(home, live, target, before)
@@ -174,7 +174,7 @@ def _find_previous(home: ReleaseHome, digest: Optional[str], order: Order) -> Op
     if digest is None:
         return None
     advice = "was live before but is no longer on this host, so there is nothing to go back to; stage it again first"
-    return find_release(home, digest, order.supplies, advice)
+    return find_release(home, digest, order.supplies, advice, **order.entry())
 
 
 def _settings(release: Release, order: Order) -> dict[str, Any]:

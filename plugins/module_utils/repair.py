@@ -71,10 +71,10 @@ class Supplies:
         return Lacking(digest, need) if self.more else Damaged(sentence)
 
 
-def find_release(home: ReleaseHome, digest: str, supplies: Supplies, advice: str) -> Release:
+def find_release(home: ReleaseHome, digest: str, supplies: Supplies, advice: str, **entry: Any) -> Release:
     """The release that was made from the package ``digest``; its record, or all of it, is made anew when it is damaged or gone.
 
-    Its files may still not be as archived. Raises :class:`Lacking` when the order has to bring something for that, and
+    Its files may still not be as archived. What is done is logged, with ``entry``. Raises :class:`Lacking` when the order has to bring something for that, and
     :class:`Damaged`, with ``advice``, when nobody can.
     """
     release = home.find(digest)
@@ -98,6 +98,7 @@ def find_release(home: ReleaseHome, digest: str, supplies: Supplies, advice: str
         if built["need"]:
             raise supplies.lack(digest, built["need"], f"the release {digest} {advice}")
         home.write_record(work, texts)
+        home.append("repair", release_id, files=["."], count=len(package.files), **entry)
         home.put(work, release_id)
     release = home.get(release_id)
     if release is None:

@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.tidegate.release.plugins.module_utils import staging
-from ansible_collections.tidegate.release.plugins.module_utils.release_home import HostError
+from ansible_collections.tidegate.release.plugins.module_utils import build, staging
+from ansible_collections.tidegate.release.plugins.module_utils.release_home import HostError, ReleaseHome, changed_files
 from bed import HEALTH, Host, assemble, killed_at, link, package, sha
 
 ONE = package("1.0", {"lib/a": b"a" * 5000, "lib/b": b"b", "empty": b"", "bin/empty": b"", "to-lib": link("lib")})
@@ -869,7 +869,7 @@ def test_a_current_that_nobody_here_made_is_refused(host: Host) -> None:
 @pytest.mark.parametrize(("root", "name"), [("relative", "hello"), ("/x", "../hello"), ("/x", ""), ("/x", "a/b"), ("/x", "a\n")])
 def test_a_home_outside_the_root_is_refused(root: str, name: str) -> None:
     with pytest.raises(HostError):
-        staging.ReleaseHome(root, name)
+        ReleaseHome(root, name)
 
 
 def test_a_controller_that_was_superseded_is_refused_also_after_one_that_found_nothing_to_do(host: Host) -> None:
