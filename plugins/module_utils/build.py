@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, Optional, Union
 
 from .pieces import BLOCK, Assembly, create, find_sources, opened, take_up, unpack
-from .release_home import HostError, ReleaseHome, as_released, range_digest, remove
+from .release_home import HostError, ReleaseHome, Texts, as_released, range_digest, remove
 
 Pack = Union[Path, BinaryIO, None]
 Fetch = Optional[Callable[[Assembly], dict[str, Any]]]
@@ -136,18 +136,19 @@ def build(
     fetch: Fetch = None,
     share: bool = False,
     known: Optional[list[dict[str, Any]]] = None,
+    record: Optional[Texts] = None,
 ) -> dict[str, Any]:
     """Make ``files``, entries of a file index with all directories above them, in ``work``/tree.
 
     ``pack`` holds pieces that the host lacks; without one ``fetch`` brings them, if it is there. ``known`` are all entries of the index when
-    ``files`` are only some. Returns ``need``, the sha256s of the pieces that the host still lacks, in order: none when the tree is
+    ``files`` are only some, ``record`` the documents of the package when they are to be beside the tree. Returns ``need``, the sha256s of the pieces that the host still lacks, in order: none when the tree is
     complete. What is there by then is taken up the next time. ``sent`` counts the pieces that it lacked, ``reused`` the contents that
     it had, ``mirror`` is what ``fetch`` said. Raises :class:`HostError` when there is no room or the pack is bad; when the disk fills up
     meanwhile or fails otherwise, it says so and leaves nothing.
     """
     mask = os.umask(0o022)  # services read the tree as users of their own, whatever the umask of the one who stages
     try:
-        return _build(home, files, work, pack, fetch, share, known or files)
+        return _build(home, files, work, pack, fetch, share, known or files, record)
     except OSError as error:
         with contextlib.suppress(OSError):
             remove(work)
@@ -166,6 +167,7 @@ def _build(
     fetch: Fetch,
     share: bool,
     known: list[dict[str, Any]],
+    record: Optional[Texts],
 ) -> dict[str, Any]:
     tree = os.fsencode(work / "tree")
     _clear(work)
@@ -199,6 +201,8 @@ def _build(
             remove(Path(os.fsdecode(_at(tree, entry))))  # half a large file, which is not the one that was completed
             if not stock.place(_at(tree, entry), entry):
                 raise HostError(f"{entry['path']} was changed in {work} while it was built there; find out who writes there")
+        if record is not None:
+            home.write_record(work, record)
         flush(work)
     return result
 

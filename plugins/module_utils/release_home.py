@@ -310,7 +310,9 @@ class ReleaseHome:
 
     def find(self, digest: str) -> Optional[Release]:
         """The complete release that was made from the package ``digest``, or nothing."""
-        return next((release for release in self.all() if release.digest == digest), None)
+        names = os.listdir(self.releases) if self.releases.is_dir() else []
+        found = (self.get(name) for name in sorted(names) if name.endswith(f"-{digest[7:19]}"))
+        return next((release for release in found if release is not None and release.digest == digest), None)
 
     def all(self) -> list[Release]:
         """Every complete release, by id."""

@@ -94,10 +94,9 @@ def find_release(home: ReleaseHome, digest: str, supplies: Supplies, advice: str
         home.write_record(home.releases / release_id, texts)
     else:
         work = home.staging / release_id
-        built = build(home, package.files, work, supplies.take_pack(digest))
+        built = build(home, package.files, work, supplies.take_pack(digest), record=texts)
         if built["need"]:
             raise supplies.lack(digest, built["need"], f"the release {digest} {advice}")
-        home.write_record(work, texts)
         home.append("repair", release_id, files=["."], count=len(package.files), **entry)
         home.put(work, release_id)
     release = home.get(release_id)

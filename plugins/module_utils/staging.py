@@ -46,6 +46,9 @@ def stage(
         raise HostError(f"the package {digest} is {package.config['name']}, not {home.name}")
     version = package.config["version"]
     release_id = home.id_of(version, digest)
+    home.fence(token)
+    if home.is_current(digest) and home.get(release_id) is None and home.has_tree(release_id):
+        home.write_record(home.releases / release_id, package.texts)
     live = home.live()
     result: dict[str, Any] = {
         "state": "staged",
@@ -53,7 +56,6 @@ def stage(
         "id": release_id,
         "live": {"version": live.version, "digest": live.digest} if live else None,
     }
-    home.fence(token)
     existing = home.get(release_id)
     wrong = changed_entries(existing) if existing is not None else []
     if existing is not None and not wrong:
@@ -64,14 +66,13 @@ def stage(
     if existing is not None:
         built = collect(home, existing, wrong, pack, fetch)
     else:
-        built = build(home, package.files, work, pack, fetch, share)
+        built = build(home, package.files, work, pack, fetch, share, record=package.texts)
     need = built.pop("need")
     result.update(built)
     if need:
         result.update(state="lacking", need=need)
         return result
     if existing is None:
-        home.write_record(work, package.texts)
         home.put(work, release_id)
     elif live is None or live.id != release_id:
         install(home, existing, wrong)

@@ -246,7 +246,7 @@ def documents(params: dict[str, Any]) -> Texts:
 def pack(home: ReleaseHome, params: dict[str, Any]) -> Optional[BinaryIO]:
     if params["pack"]:
         stream = open(os.open(params["pack"], os.O_RDONLY | os.O_NOFOLLOW), "rb")
-        if os.path.dirname(params["pack"]) == str(home.staging):
+        if os.path.dirname(os.path.normpath(params["pack"])) == str(home.staging):
             os.unlink(params["pack"])  # of no use to anybody else, and in the way there
         return stream
     if params["contents"] is None:

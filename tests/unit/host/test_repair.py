@@ -177,6 +177,41 @@ def test_what_is_live_and_seems_well_is_put_right_and_started_anew(host: Host, h
     assert host.switch(activate, ONE, ONE)[0]["changed"] is False
 
 
+@pytest.mark.parametrize("harm", ["hook edited", "record removed", "tree removed"])
+def test_a_host_that_is_back_already_is_verified_too(host: Host, harm: str) -> None:
+    host.deploy(ONE)
+    host.stage(TWO)
+    HARMS[harm](host)
+    assert host.switch(back_out, TWO, ONE)[0]["state"] == "backed_out"
+    assert is_whole(host, ONE)
+    assert (host.live, host.running) == ("1.0", "1.0")
+    assert not ran_evil(host)
+
+
+@pytest.mark.parametrize("harm", HARMS)
+def test_a_damaged_live_release_can_be_left_and_be_staged_again(upgraded: Host, harm: str) -> None:
+    """The one that is backed out here was damaged: by itself, say."""
+    upgraded.back_out(TWO, ONE)
+    HARMS[harm](upgraded)
+    three = package("3.0", FILES)
+    if harm.startswith("record") or harm in ("tree removed", "release removed", "release is a file", "tree moved"):
+        assert upgraded.switch(back_out, ONE)[0]["state"] == "backed_out"
+        assert upgraded.live is None
+    else:
+        upgraded.stage(ONE)
+        upgraded.stage(three)
+        assert upgraded.switch(activate, three, ONE)[0]["state"] == "active"
+        assert upgraded.running == "3.0"
+        assert is_whole(upgraded, three)
+
+
+def test_a_damaged_record_of_the_live_release_is_made_anew_when_it_is_staged_again(host: Host) -> None:
+    host.deploy(ONE)
+    (host.home.releases / ONE.id / "release.json").write_text("{")
+    assert host.ask(ONE)["state"] == "staged"
+    assert host.live == "1.0"
+
+
 def test_nothing_more_is_asked_when_nothing_was_changed(upgraded: Host) -> None:
     answer, trips = upgraded.switch(back_out, TWO, ONE)
     assert (answer, trips) == ({"state": "backed_out", "changed": True, "version": "1.0"}, 1)
