@@ -77,19 +77,22 @@ def activate(home: ReleaseHome, digest: str, previous: Optional[str], order: Ord
         home.append("active", target.id, **order.entry())
     except Exception as error:  # whatever it is, the host must not stay in between
         return _fall_back(home, target, before, order, str(error) or type(error).__name__)
-    return {"state": "active", "changed": True, "version": target.version, **_told(repaired)}
+    return {"state": "active", "changed": True, "version": target.version, **_repairs(repaired)}
 
 
 def back_out(home: ReleaseHome, digest: str, previous: Optional[str], order: Order) -> dict[str, Any]:
     """Leave the release ``digest`` and bring ``previous`` back (``None``: the host had no release before).
 
     Returns ``state`` ``backed_out``, or ``owed`` with a ``detail`` when the previous release does not come up; and in ``repaired`` the
-    paths of it that were put right. Raises :class:`HostError` before anything is touched, and :class:`Lacking` when the order has to bring more.
+    paths of it that were put right. Raises :class:`HostError` before anything is touched, and :class:`Lacking` when the order has to
+    bring more.
     """
     home.fence(order.token)
     before = _find_previous(home, previous, order)
     if home.is_current(digest):
-        find_release(home, digest, order.supplies, "is live here but damaged, so nobody knows how to stop it; mend it first", **order.entry())
+        find_release(
+            home, digest, order.supplies, "is live here but damaged, so nobody knows how to stop it; mend it first", **order.entry()
+        )
     live = home.live()
     target = home.find(digest)
     _refuse_unknown(home, live, target, before)
@@ -105,10 +108,11 @@ def back_out(home: ReleaseHome, digest: str, previous: Optional[str], order: Ord
     problem = _restore(home, before, order)
     if problem:
         return {"state": "owed", "changed": True, "version": version, "detail": problem}
-    return {"state": "backed_out", "changed": True, "version": version, **_told(repaired)}
+    return {"state": "backed_out", "changed": True, "version": version, **_repairs(repaired)}
 
 
-def _told(repaired: list[str]) -> dict[str, Any]:
+def _repairs(repaired: list[str]) -> dict[str, Any]:
+    """What the answer says of paths that were put right."""
     return {"repaired": repaired} if repaired else {}
 
 
@@ -125,11 +129,12 @@ def _fall_back(home: ReleaseHome, target: Release, before: Optional[Release], or
     problem = _restore(home, before, order)
     if problem:
         return {"state": "stuck", "detail": f"{reason}; going back failed too: {problem}", **outcome}
-    return {"state": "failed", "detail": reason, **outcome, **_told(repaired)}
+    return {"state": "failed", "detail": reason, **outcome, **_repairs(repaired)}
 
 
 def _restore(home: ReleaseHome, before: Optional[Release], order: Order) -> str:
     """Go back to ``before``; return what kept it from serving again, nothing when it does."""
+
     def check() -> None:
         # What is left may have written there until it was stopped.
         if before is not None:

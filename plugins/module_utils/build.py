@@ -140,11 +140,13 @@ def build(
 ) -> dict[str, Any]:
     """Make ``files``, entries of a file index with all directories above them, in ``work``/tree.
 
-    ``pack`` holds pieces that the host lacks; without one ``fetch`` brings them, if it is there. ``known`` are all entries of the index when
-    ``files`` are only some, ``record`` the documents of the package when they are to be beside the tree. Returns ``need``, the sha256s of the pieces that the host still lacks, in order: none when the tree is
-    complete. What is there by then is taken up the next time. ``sent`` counts the pieces that it lacked, ``reused`` the contents that
-    it had, ``mirror`` is what ``fetch`` said. Raises :class:`HostError` when there is no room or the pack is bad; when the disk fills up
-    meanwhile or fails otherwise, it says so and leaves nothing.
+    ``pack`` holds pieces that the host lacks; without one ``fetch`` brings them, if it is there. ``known`` are all entries of the index
+    when ``files`` are only some, ``record`` the documents of the package when they are to be beside the tree.
+
+    Returns ``need``, the sha256s of the pieces that the host still lacks, in order: none when the tree is complete. What is there by
+    then is taken up the next time. ``sent`` counts the pieces that it lacked, ``reused`` the contents that it had, ``mirror`` is what
+    ``fetch`` said. Raises :class:`HostError` when there is no room or the pack is bad; when the disk fills up meanwhile or fails
+    otherwise, it says so and leaves nothing.
     """
     mask = os.umask(0o022)  # services read the tree as users of their own, whatever the umask of the one who stages
     try:

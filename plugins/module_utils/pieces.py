@@ -174,8 +174,8 @@ class Assembly:
         sizes = {sha: size for entry in self._targets.values() for sha, _offset, size in _parts(entry)}
         for sha, source in self._local.items():
             self.need[sha] = sizes[sha]
-            with opened(source.path) as descriptor:
-                self.take(sha, _reader(descriptor, source.offset), source)  # what changed since it was hashed is needed again
+            with opened(source.path) as had:
+                self.take(sha, _reader(had, source.offset), source)  # what changed since it was hashed is needed again
 
     def take(self, sha: str, read: Callable[[int], bytes], skip: Optional[_Range] = None) -> bool:
         """Write a piece, which ``read`` gives in blocks, wherever it belongs but at ``skip``; false when it is something else.

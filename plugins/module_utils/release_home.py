@@ -59,7 +59,7 @@ class Texts(NamedTuple):
 
     manifest: bytes
     config: bytes
-    index: bytes
+    file_index: bytes
 
     @property
     def digest(self) -> str:
@@ -71,7 +71,7 @@ class Texts(NamedTuple):
         try:
             manifest: dict[str, Any] = json.loads(self.manifest)
             wanted = {manifest["config"]["digest"]: self.config}
-            wanted.update({layer["digest"]: self.index for layer in manifest["layers"] if layer["mediaType"] == INDEX})
+            wanted.update({layer["digest"]: self.file_index for layer in manifest["layers"] if layer["mediaType"] == INDEX})
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise HostError(f"the documents of package {self.digest} are malformed; archive it again") from error
         if len(wanted) != 2:
@@ -130,7 +130,7 @@ def changed_files(release: Release, seen: Optional[Seen] = None) -> list[str]:
 
 
 def changed_entries(release: Release) -> list[dict[str, Any]]:
-    """The entries of ``release`` that have to be made anew: those of :func:`changed_files`, and all behind what is no directory of its tree.
+    """The entries of ``release`` that have to be made anew: those of :func:`changed_files`, and all below what is no directory of its own.
 
     The tree itself counts as an entry with an empty path.
     """
@@ -264,7 +264,7 @@ class ReleaseHome:
                 record = json.loads((folder / _RECORD).read_bytes())
                 texts = Texts(*(record[part].encode() for part in Texts._fields))
                 texts.check()
-                config, files = json.loads(texts.config), json.loads(texts.index)["files"]
+                config, files = json.loads(texts.config), json.loads(texts.file_index)["files"]
                 version, digest = config["version"], texts.digest
                 if self.id_of(version, digest) != release_id:
                     return None
@@ -414,7 +414,7 @@ class ReleaseHome:
             self._sync(self.path)
 
     def at_rest(self, release: Optional[Release]) -> bool:
-        """Whether the last switch ended well with ``release`` (``None``: with no release) as the live one, and it was not put right since."""
+        """Whether the last switch ended well with ``release`` (``None``: with none) as the live one, and it was not put right since."""
         wanted = release.id if release else None
         switches = [event for event in self.log() if event["event"] in _SWITCHES or (event["event"], event["id"]) == ("repair", wanted)]
         if not switches:

@@ -74,8 +74,8 @@ class Supplies:
 def find_release(home: ReleaseHome, digest: str, supplies: Supplies, advice: str, **entry: Any) -> Release:
     """The release that was made from the package ``digest``; its record, or all of it, is made anew when it is damaged or gone.
 
-    Its files may still not be as archived. What is done is logged, with ``entry``. Raises :class:`Lacking` when the order has to bring something for that, and
-    :class:`Damaged`, with ``advice``, when nobody can.
+    Its files may still not be as archived. What is done is logged, with ``entry``. Raises :class:`Lacking` when the order has to bring
+    something for that, and :class:`Damaged`, with ``advice``, when nobody can.
     """
     release = home.find(digest)
     if release is not None:
@@ -131,9 +131,7 @@ def put_right(home: ReleaseHome, release: Release, supplies: Supplies, **entry: 
     return paths
 
 
-def collect(
-    home: ReleaseHome, release: Release, wrong: list[dict[str, Any]], pack: Pack = None, fetch: Fetch = None
-) -> dict[str, Any]:
+def collect(home: ReleaseHome, release: Release, wrong: list[dict[str, Any]], pack: Pack = None, fetch: Fetch = None) -> dict[str, Any]:
     """Build what is ``wrong`` in ``release`` beside it; return what :func:`build.build` does."""
     from .build import build
 
@@ -148,7 +146,7 @@ def collect(
 
 
 def install(home: ReleaseHome, release: Release, wrong: list[dict[str, Any]]) -> None:
-    """Put what :func:`collect` built in the place of what is ``wrong``. Raises :class:`Damaged` with the path for what can't be replaced."""
+    """Put what :func:`collect` built in the place of what is ``wrong``. Raises :class:`Damaged` with the path that can't be replaced."""
     from .build import flush
 
     work = home.staging / release.id

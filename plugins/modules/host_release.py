@@ -66,8 +66,8 @@ options:
     type: str
   supply:
     description:
-      - Whether whoever gives the order brings what the host lacks to put a damaged release right. The host then answers V(lacking) and waits
-        for the same order with it; otherwise it goes by its own good copies, or says by file what it has none of.
+      - Whether whoever gives the order brings what the host lacks to put a damaged release right. The host then answers V(lacking) and
+        waits for the same order with it; otherwise it goes by its own good copies, or says by file what it has none of.
       - For O(operation=activate) and O(operation=backout).
     type: bool
     default: false
@@ -116,8 +116,8 @@ EXAMPLES = r"""
 RETURN = r"""
 state:
   description: >-
-    V(staged), V(active), V(backed_out); V(lacking) when the host needs more to do it; V(failed) when the release did not come up and the host is back on what it had,
-    V(stuck) or V(owed) when that did not come up either.
+    V(staged), V(active), V(backed_out); V(lacking) when the host needs more to do it; V(failed) when the release did not come up and the
+    host is back on what it had, V(stuck) or V(owed) when that did not come up either.
   type: str
   returned: success
   sample: active
@@ -245,10 +245,10 @@ def documents(params: dict[str, Any]) -> Texts:
 
 def pack(home: ReleaseHome, params: dict[str, Any]) -> Optional[BinaryIO]:
     if params["pack"]:
-        stream = open(os.open(params["pack"], os.O_RDONLY | os.O_NOFOLLOW), "rb")
+        descriptor = os.open(params["pack"], os.O_RDONLY | os.O_NOFOLLOW)
         if os.path.dirname(os.path.normpath(params["pack"])) == str(home.staging):
             os.unlink(params["pack"])  # of no use to anybody else, and in the way there
-        return stream
+        return open(descriptor, "rb")
     if params["contents"] is None:
         return None
     try:

@@ -118,7 +118,9 @@ class HostAction(TidegateAction):
 
         dsl = home(self._options_, "dsl")
         # In the run's own temporary directory: what one worker made there, the others take.
-        return Shipment(lambda: open_library(dsl).repository(deployment.release), digest, Path(C.DEFAULT_LOCAL_TMP) / "tidegate-packs")
+        constants: Any = C
+        folder = Path(constants.DEFAULT_LOCAL_TMP) / "tidegate-packs"
+        return Shipment(lambda: open_library(dsl).repository(deployment.release), digest, folder)
 
     def deliver(self, deployment: Deployment, answer: dict[str, Any], **arguments: Any) -> dict[str, Any]:
         """Bring the host what its ``answer`` says it lacks, with the order again, until it says something else or keeps lacking."""
@@ -143,12 +145,13 @@ class HostAction(TidegateAction):
         self.pushed += size
         if size <= INLINE:
             return self.call(deployment, contents=base64.b64encode(pack.read_bytes()).decode(), **arguments)
-        remote = self._stream(deployment, pack) if size <= _STREAM and self._is_pipelining_enabled("new") else ""
+        core: Any = self  # ansible-core has no types for what it calls here
+        remote = self._stream(deployment, pack) if size <= _STREAM and core._is_pipelining_enabled("new") else ""
         if not remote:
-            shell = self._connection._shell
-            remote = shell.join_path(shell.tmpdir or self._make_tmp_path(), pack.name)
-            self._transfer_file(str(pack), remote)
-            self._fixup_perms2([shell.tmpdir, remote], execute=False)
+            shell = core._connection._shell
+            remote = shell.join_path(shell.tmpdir or core._make_tmp_path(), pack.name)
+            core._transfer_file(str(pack), remote)
+            core._fixup_perms2([shell.tmpdir, remote], execute=False)
         return self.call(deployment, pack=remote, **arguments)
 
     def _stream(self, deployment: Deployment, pack: Path) -> str:
@@ -160,7 +163,8 @@ class HostAction(TidegateAction):
         command = (
             f"umask 022 && mkdir -p {home} && [ ! -L {home} ] && umask 077 && mkdir -p {staging} && [ ! -L {staging} ] && cat > {file}"
         )
-        done = self._low_level_execute_command(command, in_data=pack.read_bytes())
+        core: Any = self
+        done = core._low_level_execute_command(command, in_data=pack.read_bytes())
         return remote if done["rc"] == 0 else ""
 
     def switch(self, deployment: Deployment, previous: str | None, **arguments: Any) -> dict[str, Any]:

@@ -161,7 +161,9 @@ class Host:
         with home.locked(1):
             return back_out(home, what.digest, previous.digest if previous else None, self.order)
 
-    def switch(self, operation: Callable[..., dict[str, Any]], what: Package, previous: Package | None = None) -> tuple[dict[str, Any], int]:
+    def switch(
+        self, operation: Callable[..., dict[str, Any]], what: Package, previous: Package | None = None
+    ) -> tuple[dict[str, Any], int]:
         """Activate or back out as the controller does, which brings what the host lacks; and how often the host was asked."""
         packages = {package.digest: package for package in (what, previous) if package}
         supplies = Supplies(more=True)

@@ -12,7 +12,6 @@ import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 from ansible_collections.tidegate.release.plugins.module_utils import repair
@@ -87,7 +86,7 @@ def _forge(host: Host, part: str, old: str, new: str) -> None:
 
 def _edited_with_its_record(host: Host) -> None:
     edit_start(host, ONE)
-    _forge(host, "index", sha(OWN["bin/start"]), sha(EVIL))
+    _forge(host, "file_index", sha(OWN["bin/start"]), sha(EVIL))
 
 
 def _moved_tree(host: Host) -> None:
@@ -221,12 +220,10 @@ def test_nothing_more_is_asked_when_nothing_was_changed(upgraded: Host) -> None:
 def test_only_what_is_needed_is_asked_for(upgraded: Host) -> None:
     (upgraded.tree(ONE) / "data/own").write_text("x")
     (upgraded.tree(ONE) / "lib/deep/a").write_text("x")  # of which the release that leaves has a good copy
-    asked: list[dict[str, Any]] = []
-    with pytest.raises(repair.Lacking) as lacking, upgraded.home.locked(1):
-        order = repair.Supplies(more=True)
-        repair.put_right(upgraded.home, upgraded.home.all()[0], order)
-    asked.append(lacking.value.answer)
-    assert asked == [{"state": "lacking", "changed": False, "package": ONE.digest, "need": [sha(b"one\n")]}]
+    home = upgraded.home
+    with home.locked(1), pytest.raises(repair.Lacking) as lacking:
+        repair.put_right(home, home.all()[0], repair.Supplies(more=True))
+    assert lacking.value.answer == {"state": "lacking", "changed": False, "package": ONE.digest, "need": [sha(b"one\n")]}
     answer, trips = upgraded.switch(back_out, TWO, ONE)
     assert (answer["repaired"], trips) == (["data/own", "lib/deep/a"], 2)
 
@@ -369,7 +366,7 @@ def test_bytes_that_are_not_those_of_the_package_put_nothing_right(upgraded: Hos
 def test_documents_of_another_package_are_not_taken(upgraded: Host) -> None:
     (upgraded.home.releases / ONE.id / "release.json").unlink()
     supplies = repair.Supplies(repair.Texts(*TWO.documents), more=True)
-    with pytest.raises(repair.Lacking) as lacking, upgraded.home.locked(1):
+    with upgraded.home.locked(1), pytest.raises(repair.Lacking) as lacking:
         repair.find_release(upgraded.home, ONE.digest, supplies, "is gone")
     assert lacking.value.answer["package"] == ONE.digest
     with pytest.raises(HostError, match="is hello, not other"):
@@ -406,7 +403,7 @@ def test_a_file_that_nobody_may_change_is_named(upgraded: Host) -> None:
     if subprocess.run(["chattr", "+i", path], check=False, capture_output=True).returncode:
         pytest.skip("the file system has no such attribute")
     try:
-        with pytest.raises(HostError, match="data/seed of hello 1.0 is not as archived and can't be put right"):
+        with pytest.raises(HostError, match=r"data/seed of hello 1.0 is not as archived and can't be put right"):
             upgraded.switch(back_out, TWO, ONE)
     finally:
         subprocess.run(["chattr", "-i", path], check=True)

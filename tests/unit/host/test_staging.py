@@ -802,7 +802,7 @@ def test_a_damaged_release_that_is_not_live_is_built_again(host: Host, harm: str
         (tree.parent / "release.json").write_text("[]")
     elif harm == "forged":  # by somebody who knows what the record is compared with
         (tree / "lib/b").write_bytes(b"evil")
-        _forge(tree.parent / "release.json", "index", sha(b"changed"), sha(b"evil"))
+        _forge(tree.parent / "release.json", "file_index", sha(b"changed"), sha(b"evil"))
     elif harm == "hooks":
         _forge(tree.parent / "release.json", "config", "bin/start", "bin/evil")
     elif harm == "folder":
@@ -885,4 +885,4 @@ def test_a_controller_that_was_superseded_is_refused_also_after_one_that_found_n
 def test_the_record_names_the_package_and_its_files(host: Host) -> None:
     host.stage(ONE)
     record = json.loads((host.home.releases / ONE.id / "release.json").read_text())
-    assert tuple(record[part].encode() for part in ("manifest", "config", "index")) == ONE.documents
+    assert tuple(record[part].encode() for part in ("manifest", "config", "file_index")) == ONE.documents
