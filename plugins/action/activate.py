@@ -22,12 +22,17 @@ class ActionModule(HostAction):
 
     def visit(self, journal: Journal, deployment: Deployment) -> dict[str, Any]:
         target = journal.activating(self._run, self._host, utc_now())
-        answer = self.call(deployment, previous=target.previous_digest, settings=self._options_["settings"])
+        answer = self.switch(deployment, target.previous_digest)
+        if answer.get("damaged"):
+            # What the host needs to go back is here, so it does not have to wait for the gate.
+            back = self.switch(deployment, target.previous_digest, operation="backout")
+            if back["state"] == "backed_out":
+                answer = {**answer, "state": HostState.FAILED, "detail": answer["reason"], "repaired": back["repaired"]}
         # A host that refuses has not touched anything: it runs what it ran.
         state = HostState.FAILED if answer["state"] == REFUSED else HostState(answer["state"])
-        detail = answer["detail"]
+        detail, warned = self.repaired(answer, answer["detail"])
         journal.activated(self._run, self._host, state, detail, utc_now())
-        return self.outcome(answer, state, detail, target.wave)
+        return {**self.outcome(answer, state, detail, target.wave), **warned}
 
     def lost(self, journal: Journal, detail: str) -> str:
         journal.activated(self._run, self._host, HostState.LOST, detail, utc_now())

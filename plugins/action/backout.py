@@ -22,11 +22,11 @@ class ActionModule(HostAction):
 
     def visit(self, journal: Journal, deployment: Deployment) -> dict[str, Any]:
         target = journal.backing_out(self._run, self._host, utc_now())
-        answer = self.call(deployment, previous=target.previous_digest, settings=self._options_["settings"])
+        answer = self.switch(deployment, target.previous_digest)
         state = HostState.OWED if answer["state"] == REFUSED else HostState(answer["state"])
-        detail = answer["detail"]
+        detail, warned = self.repaired(answer, answer["detail"])
         journal.backed_out(self._run, self._host, state, detail, utc_now())
-        return self.outcome(answer, state, detail, target.wave)
+        return {**self.outcome(answer, state, detail, target.wave), **warned}
 
     def lost(self, journal: Journal, detail: str) -> str:
         journal.backed_out(self._run, self._host, HostState.OWED, detail, utc_now())

@@ -4,20 +4,22 @@
 """Activation: make a staged release the live one, whole, or leave the host on the one it had.
 
 The one primitive is :func:`_switch`: stop what runs, flip the link, start, check health. Activating is switching forward
-with a way back; backing out is switching to the previous release, or to none, and then what was there must not answer any more.
+with a way back; backing out is switching to the previous release, or to none, and then what was there must not answer any more. What is
+about to become live is held against its package before its hooks run, and put right.
 """
 
 from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, Callable, Optional
 
 from .health import CheckError, attempt, run_command, wait_healthy, where
 from .processes import MARK, end_release
-from .release_home import HostError, Release, ReleaseHome, changed_files
+from .release_home import HostError, Release, ReleaseHome
+from .repair import Damaged, Supplies, find_release, put_right
 
 _GLANCE = 2.0  # seconds for one look at a health check that should not pass
 _GONE = 4.0  # seconds until what was stopped must not pass its health checks any more
@@ -26,7 +28,7 @@ _INTERVAL = 0.2  # seconds between two looks at that
 
 @dataclass(frozen=True)
 class Order:
-    """Who wants a change: the deployment, its fencing token, and the host's values for the release's settings.
+    """Who wants a change: the deployment, its fencing token, the host's values for the release's settings, and what came with the order.
 
     ``previous`` and ``next`` are the versions from which and to which the host switches, for the hooks; empty for none.
     """
@@ -34,6 +36,7 @@ class Order:
     deployment: str
     token: int
     settings: Mapping[str, Any]
+    supplies: Supplies = field(default_factory=Supplies)
     previous: str = ""
     next: str = ""
 
@@ -46,14 +49,13 @@ def activate(home: ReleaseHome, digest: str, previous: Optional[str], order: Ord
     """Make the staged release ``digest`` live; ``previous`` is the digest that was live when it was staged.
 
     Returns ``state``: ``active``; ``failed`` when it did not come up and the host is back on what it had; ``stuck`` when
-    that did not come up either. ``detail`` says why, or what is to be known of an active one, such as that the release before did not
-    stop. Raises :class:`HostError` before anything is touched.
+    that did not come up either, with ``damaged`` if that was for files of the previous release which are not here. ``detail`` says why, or
+    what is to be known of an active one, such as that the release before did not stop. ``repaired`` are the paths that were put right.
+    Raises :class:`HostError` before anything is touched, and :class:`Lacking` when the order has to bring more.
     """
     home.fence(order.token)
-    target = home.find(digest)
-    if target is None:
-        raise HostError(f"{digest} is not staged here; run the deployment again to stage it")
-    before = _find_previous(home, previous)
+    target = find_release(home, digest, order.supplies, "is not staged here; run the deployment again to stage it", **order.entry())
+    before = _find_previous(home, previous, order)
     order = replace(order, previous=before.version if before else "", next=target.version)
     live = home.live()
     _refuse_unknown(home, live, target, before)
@@ -64,16 +66,15 @@ def activate(home: ReleaseHome, digest: str, previous: Optional[str], order: Ord
     for release in (target, before):
         if release is not None:
             _refuse_unusable(release, order)
-    if live is not None and live.id == target.id and home.at_rest(target) and _healthy(home, target, order):
-        return {"state": "active", "changed": False, "version": target.version}
-    wrong = changed_files(target)
-    if wrong:
-        # Its files share inodes with those of other releases: an edit there since staging is an edit here.
-        raise HostError(
-            f"{len(wrong)} files of {home.name} {target.version} were changed since it was staged, {wrong[0]} first; "
-            "find out who did it, then deploy again under a new RFC"
-        )
     untouched = home.at_rest(before) and (live.id if live else None) == (before.id if before else None)
+    try:
+        repaired = put_right(home, target, order.supplies, **order.entry())
+    except (HostError, OSError) as error:
+        if untouched:
+            raise
+        return _fall_back(home, target, before, order, str(error))
+    if live is not None and live.id == target.id and not repaired and home.at_rest(target) and _healthy(home, target, order):
+        return {"state": "active", "changed": False, "version": target.version}
     first = {}
     if live is None:  # what passes already can't say later that the release is gone
         checks = enumerate(target.config["health"])
@@ -90,34 +91,39 @@ def activate(home: ReleaseHome, digest: str, previous: Optional[str], order: Ord
         home.append("active", target.id, **order.entry())
     except Exception as error:  # whatever it is, the host must not stay in between
         return _fall_back(home, target, before, order, str(error) or type(error).__name__)
-    return _with_detail({"state": "active", "changed": True, "version": target.version}, remark)
+    return _outcome("active", target, remark, repaired)
 
 
 def back_out(home: ReleaseHome, digest: str, previous: Optional[str], order: Order) -> dict[str, Any]:
     """Leave the release ``digest`` and bring ``previous`` back (``None``: the host had no release before).
 
     Returns ``state`` ``backed_out``, or ``owed`` when the previous release does not come up, or when there was none and the one that
-    left still answers; ``detail`` says why, or what is to be known of a host that is back. Raises :class:`HostError` before anything
-    is touched.
+    left still answers; ``detail`` says why, or what is to be known of a host that is back, and ``repaired`` names the paths that were put
+    right. Raises :class:`HostError` before anything is touched, and :class:`Lacking` when the order has to bring more.
     """
     home.fence(order.token)
-    before = _find_previous(home, previous)
+    before = _find_previous(home, previous, order)
+    if home.is_current(digest):
+        find_release(
+            home, digest, order.supplies, "is live here but damaged, so nobody knows how to stop it; mend it first", **order.entry()
+        )
     live = home.live()
     target = home.find(digest)
     _refuse_unknown(home, live, target, before)
     version = before.version if before else None
     order = replace(order, previous=target.version if target else live.version if live else "", next=version or "")
     at_rest = home.at_rest(before) and (live.id if live else None) == (before.id if before else None)
-    if at_rest and (before is None or _healthy(home, before, order)):
-        return {"state": "backed_out", "changed": False, "version": version}
     if before is not None:
         _refuse_unusable(before, order)
+    repaired = put_right(home, before, order.supplies, **order.entry()) if before else []
+    if at_rest and not repaired and (before is None or _healthy(home, before, order)):
+        return {"state": "backed_out", "changed": False, "version": version}
     if target is not None:
         home.append("backed_out", target.id, **order.entry())
     problem, remark = _restore(home, target or live, before, order)
     if problem:
         return {"state": "owed", "changed": True, "version": version, "detail": problem}
-    return _with_detail({"state": "backed_out", "changed": True, "version": version}, remark)
+    return _outcome("backed_out", before, remark, repaired)
 
 
 def _fall_back(home: ReleaseHome, target: Release, before: Optional[Release], order: Order, reason: str) -> dict[str, Any]:
@@ -125,15 +131,25 @@ def _fall_back(home: ReleaseHome, target: Release, before: Optional[Release], or
     with contextlib.suppress(OSError):  # on a full disk the way back is still open; that it began stands in the log
         home.append("failed", target.id, **order.entry(reason=reason))
     order = replace(order, previous=target.version, next=before.version if before else "")
+    try:
+        repaired = put_right(home, before, replace(order.supplies, more=False), **order.entry()) if before else []
+    except (HostError, OSError) as error:  # no hook runs of what is not as it was archived
+        damaged = {"reason": reason, "damaged": isinstance(error, Damaged)}
+        return {**_outcome("stuck", before, f"{reason}; going back failed too: {error}"), **damaged}
     problem, remark = _restore(home, target, before, order)
-    outcome = {"changed": True, "version": before.version if before else None}
     if problem:
-        return {"state": "stuck", "detail": f"{reason}; going back failed too: {problem}", **outcome}
-    return {"state": "failed", "detail": f"{reason}; {remark}" if remark else reason, **outcome}
+        return _outcome("stuck", before, f"{reason}; going back failed too: {problem}")
+    return _outcome("failed", before, f"{reason}; {remark}" if remark else reason, repaired)
 
 
-def _with_detail(outcome: dict[str, Any], detail: str) -> dict[str, Any]:
-    return {**outcome, "detail": detail} if detail else outcome
+def _outcome(state: str, live: Optional[Release], detail: str, repaired: Sequence[str] = ()) -> dict[str, Any]:
+    """The answer after something was touched; ``live`` is the release that is or should be live now, if any."""
+    outcome: dict[str, Any] = {"state": state, "changed": True, "version": live.version if live else None}
+    if detail:
+        outcome["detail"] = detail
+    if repaired:
+        outcome["repaired"] = list(repaired)
+    return outcome
 
 
 def _restore(home: ReleaseHome, failed: Optional[Release], before: Optional[Release], order: Order) -> tuple[str, str]:
@@ -141,8 +157,14 @@ def _restore(home: ReleaseHome, failed: Optional[Release], before: Optional[Rele
 
     Return what kept the host from being as it was, empty when it is; and what a person should know all the same.
     """
+
+    def check() -> None:
+        # What is left may have written there until it was stopped.
+        if before is not None:
+            put_right(home, before, Supplies(), **order.entry())
+
     try:
-        remark = _switch(home, before, order, back=True) if before else _take_away(home, failed, order)
+        remark = _switch(home, before, order, check) if before else _take_away(home, failed, order)
     except Exception as error:  # whatever it is, the answer has to say that this host needs somebody
         what = f"{home.name} {before.version}" if before else "having no release"
         return f"{what}: {str(error) or type(error).__name__}", ""
@@ -151,11 +173,11 @@ def _restore(home: ReleaseHome, failed: Optional[Release], before: Optional[Rele
     return "", remark
 
 
-def _switch(home: ReleaseHome, target: Release, order: Order, *, back: bool = False) -> str:
+def _switch(home: ReleaseHome, target: Release, order: Order, check: Optional[Callable[[], None]] = None) -> str:
     """Stop what is live, make ``target`` live, start it and wait for its health; return what a person should know all the same.
 
-    A release that can't be stopped and still answers does not keep a new one out. On the way ``back`` it does: nobody could say
-    that it was left.
+    On the way back ``check`` is called before ``target`` becomes live. A release that can't be stopped and still answers does not keep a
+    new one out. On the way back it does: nobody could say that it was left.
     """
     leaving = home.live()
     remark = _stop(home, leaving, order) if leaving else ""
@@ -163,9 +185,11 @@ def _switch(home: ReleaseHome, target: Release, order: Order, *, back: bool = Fa
         remark = ""  # what answers is the release that should
     elif remark and _still(lambda: _serves(home, leaving, order)):
         remark += f", but {leaving.version} still passes its health checks"
-        if back:
+        if check is not None:
             raise CheckError(f"{remark}; end it on the host and run this again")
         remark += f": what answers for {target.version} may be {leaving.version}"
+    if check is not None:
+        check()
     home.flip(target)
     try:
         _hook(home, target, "start", order)
@@ -232,13 +256,11 @@ def _refuse_unknown(home: ReleaseHome, live: Optional[Release], target: Optional
         )
 
 
-def _find_previous(home: ReleaseHome, digest: Optional[str]) -> Optional[Release]:
+def _find_previous(home: ReleaseHome, digest: Optional[str], order: Order) -> Optional[Release]:
     if digest is None:
         return None
-    release = home.find(digest)
-    if release is None:
-        raise HostError(f"the previous release {digest} is no longer on this host, so there is nothing to go back to; stage it again first")
-    return release
+    advice = "was live before but is no longer on this host, so there is nothing to go back to; stage it again first"
+    return find_release(home, digest, order.supplies, advice, **order.entry())
 
 
 def _settings(release: Release, order: Order) -> dict[str, Any]:

@@ -5,16 +5,14 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import re
 import unicodedata
 from typing import Any, NamedTuple, Optional
 
-from .release_home import DIGEST, HostError, is_config, is_index
+from .release_home import DIGEST, HostError, Texts, is_config, is_index
 
-_INDEX = "application/vnd.tidegate.release.index.v1+json"
 _PAYLOAD = "application/vnd.oci.image.layer.v1.tar"
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _DIRECTORY = 0o755
@@ -38,31 +36,25 @@ class Documents(NamedTuple):
     config: dict[str, Any]
     files: list[dict[str, Any]]
     payload: Optional[Payload]
+    texts: Texts
 
 
 def read_package(digest: str, manifest: bytes, config: bytes, index: bytes) -> Documents:
     """Check the package's documents against ``digest`` and read them; raises :class:`HostError`."""
-    if _digest(manifest) != digest:
+    texts = Texts(manifest, config, index)
+    if texts.digest != digest:
         raise HostError(f"the package manifest is not {digest}; archive and deploy again")
+    document = texts.check()
     try:
-        document = json.loads(manifest)
-        wanted = {document["config"]["digest"]: config}
-        wanted.update({layer["digest"]: index for layer in document["layers"] if layer["mediaType"] == _INDEX})
-        if len(wanted) != 2:
-            raise HostError(f"the package {digest} has no file index; archive it again")
-        for name, blob in wanted.items():
-            if _digest(blob) != name:
-                raise HostError(f"a document of package {digest} is not {name}; verify the DSL")
+        for text in texts:
+            text.decode()  # other encodings that JSON has once had are kept by nobody
         payloads = [Payload(layer["digest"], layer["size"]) for layer in document["layers"] if layer["mediaType"] == _PAYLOAD]
         if not all(DIGEST.fullmatch(payload.digest) and _is_count(payload.size) for payload in payloads):
             raise HostError(f"the package {digest} has a payload that can't be named; archive it again")
-        return Documents(_read_config(digest, config), _read_index(digest, index), payloads[0] if len(payloads) == 1 else None)
+        read = _read_config(digest, config), _read_index(digest, index)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise HostError(f"the documents of package {digest} are malformed; archive it again") from error
-
-
-def _digest(blob: bytes) -> str:
-    return f"sha256:{hashlib.sha256(blob).hexdigest()}"
+    return Documents(*read, payloads[0] if len(payloads) == 1 else None, texts)
 
 
 def _read_config(digest: str, text: bytes) -> dict[str, Any]:

@@ -23,24 +23,14 @@ from typing import Any, BinaryIO, Optional, Union
 
 from .release_home import HostError, ReleaseHome, as_released, intact, range_digest, remove
 
-# What one inode can serve: a content with a mode.
-Kind = tuple[str, int]
-
-_BLOCK = 1 << 20
+BLOCK = 1 << 20  # bytes that are read or written at a time
 
 
-@dataclass(frozen=True)
-class Sources:
-    """Where the host has whole contents: ``any`` to copy from, ``linkable`` where owner and mode agree too."""
-
-    any: dict[str, bytes]
-    linkable: dict[Kind, bytes]
-
-
-def take_up(tree: Path, files: list[dict[str, Any]]) -> set[str]:
+def take_up(tree: Path, files: list[dict[str, Any]], share: bool) -> set[str]:
     """Keep of the tree that an interrupted staging left what is as released, and remove the rest; return the paths that stay.
 
-    A large file that is not whole stays too, though not among those paths: some of its chunks may be.
+    A file that has other names goes too unless ``share`` allows them. A large file that is not whole stays, though not among those
+    paths: some of its chunks may be.
     """
     if tree.is_symlink() or not tree.is_dir():
         remove(tree)
@@ -55,7 +45,8 @@ def take_up(tree: Path, files: list[dict[str, Any]]) -> set[str]:
         for child in children:
             entry = known.get(prefix + child.name)
             info = child.stat(follow_symlinks=False)
-            if entry is not None and info.st_uid == user and as_released(child.path, entry):
+            own = info.st_uid == user and (share or info.st_nlink == 1 or stat.S_ISDIR(info.st_mode))
+            if entry is not None and own and as_released(child.path, entry):
                 done.add(entry["path"])
                 if entry["type"] == "directory":
                     walk(child.path, prefix + child.name + b"/")
@@ -76,16 +67,15 @@ def _half(info: os.stat_result, entry: dict[str, Any]) -> bool:
     )
 
 
-def find_sources(home: ReleaseHome, files: list[dict[str, Any]], tree: bytes, done: set[str]) -> Sources:
-    """Look for the contents of ``files``: in the unfinished ``tree``, where they were hashed already, or in another release."""
-    wanted = {entry["sha256"] for entry in files if entry["type"] == "file"}
-    kinds = {(entry["sha256"], entry["mode"]) for entry in files if entry["type"] == "file"}
-    found = Sources({}, {})
+def find_sources(home: ReleaseHome, files: list[dict[str, Any]], tree: bytes, done: set[str]) -> dict[str, list[bytes]]:
+    """Where the contents of ``files`` should be on the host, by sha256: in the unfinished ``tree``, where they are, or in a release.
+
+    What a release really has there is found out by whoever takes it.
+    """
+    sources: dict[str, list[bytes]] = {entry["sha256"]: [] for entry in files if entry["type"] == "file"}
     for entry in files:
         if entry["type"] == "file" and entry["path"] in done:
-            path = os.path.join(tree, entry["path"].encode())
-            found.any[entry["sha256"]] = found.linkable[entry["sha256"], entry["mode"]] = path
-    user = os.geteuid()
+            sources[entry["sha256"]].append(os.path.join(tree, entry["path"].encode()))
     for release in home.all():
         root = os.fsencode(release.tree) + b"/"
         real = {""}
@@ -94,20 +84,9 @@ def find_sources(home: ReleaseHome, files: list[dict[str, Any]], tree: bytes, do
             # Behind a link in place of a directory is what somebody else may go on working with.
             if entry["type"] == "directory" and folder in real and stat.S_ISDIR(_mode(root + entry["path"].encode())):
                 real.add(entry["path"])
-            if entry["type"] != "file" or entry["sha256"] not in wanted or folder not in real:
-                continue
-            kind = (entry["sha256"], entry["mode"])
-            if kind in found.linkable or (kind not in kinds and kind[0] in found.any):
-                continue
-            path = root + entry["path"].encode()
-            info = intact(path, entry)
-            if info is None:
-                continue
-            found.any.setdefault(kind[0], path)
-            # Linked, the file would have that owner in the new release too, who could change it.
-            if kind in kinds and info.st_uid == user and stat.S_IMODE(info.st_mode) == kind[1]:
-                found.linkable[kind] = path
-    return found
+            if entry["type"] == "file" and entry["sha256"] in sources and folder in real:
+                sources[entry["sha256"]].append(root + entry["path"].encode())
+    return sources
 
 
 def _mode(path: bytes) -> int:
@@ -126,19 +105,19 @@ class _Range:
 
 
 class Assembly:
-    """The contents that the host does not have whole, while they are put together under ``tree``.
+    """The contents of ``files``, which the host does not have whole, while they are put together under ``tree``.
 
     ``need`` are the sizes of the pieces still missing, by sha256; ``starts`` says where each is in the payload, if the index says so.
     """
 
-    def __init__(self, home: ReleaseHome, files: list[dict[str, Any]], tree: bytes, sources: Sources) -> None:
+    def __init__(self, home: ReleaseHome, files: list[dict[str, Any]], tree: bytes) -> None:
         self._root = tree + b"/"
         self._targets: dict[str, dict[str, Any]] = {}
         self._places: dict[str, list[_Range]] = {}
         self.starts: dict[str, int] = {}
         self.need: dict[str, int] = {}
         for entry in files:
-            if entry["type"] == "file" and entry["sha256"] not in sources.any and entry["sha256"] not in self._targets:
+            if entry["sha256"] not in self._targets:
                 self._targets[entry["sha256"]] = entry
                 start = entry.get("offset")
                 for sha, offset, size in _parts(entry):
@@ -165,14 +144,6 @@ class Assembly:
         entry = self._targets.get(sha)
         return None if entry is None else self.path(entry)
 
-    def already(self) -> int:
-        """Bytes on disk that large files begun before have: no more room is needed for those."""
-        held = 0
-        for entry in self._targets.values():
-            if "chunks" in entry and os.path.lexists(self.path(entry)):
-                held += os.lstat(self.path(entry)).st_blocks * 512
-        return held
-
     def _find_chunks(self, home: ReleaseHome) -> dict[str, _Range]:
         """Where the host has chunks that are needed: at their own place from before, or in another release's large files."""
         # What is empty is had by everybody, wherever it is read.
@@ -185,7 +156,7 @@ class Assembly:
             for path, entry in candidates:
                 parts = [(sha, offset, size) for sha, offset, size in _parts(entry) if sha in self.need and sha not in found]
                 if parts and os.path.lexists(path):
-                    with _opened(path) as descriptor:
+                    with opened(path) as descriptor:
                         for sha, offset, size in parts:
                             if descriptor is not None and range_digest(descriptor, offset, size) == sha:
                                 found[sha] = _Range(path, offset)
@@ -195,7 +166,7 @@ class Assembly:
         """Make the large files at their full size and copy the chunks that the host has, each hashed as it is copied."""
         for entry in self._targets.values():
             if "chunks" in entry and not os.path.lexists(self.path(entry)):
-                descriptor = _create(self.path(entry), entry["mode"])
+                descriptor = create(self.path(entry), entry["mode"])
                 try:
                     os.ftruncate(descriptor, entry["size"])
                 finally:
@@ -203,8 +174,8 @@ class Assembly:
         sizes = {sha: size for entry in self._targets.values() for sha, _offset, size in _parts(entry)}
         for sha, source in self._local.items():
             self.need[sha] = sizes[sha]
-            with _opened(source.path) as opened:
-                self.take(sha, _reader(opened, source.offset), source)  # what changed since it was hashed is needed again
+            with opened(source.path) as had:
+                self.take(sha, _reader(had, source.offset), source)  # what changed since it was hashed is needed again
 
     def take(self, sha: str, read: Callable[[int], bytes], skip: Optional[_Range] = None) -> bool:
         """Write a piece, which ``read`` gives in blocks, wherever it belongs but at ``skip``; false when it is something else.
@@ -219,9 +190,9 @@ class Assembly:
         places = [place for place in self._places[sha] if place != skip]
         try:
             if new is not None:
-                os.close(_create(new, mode))
+                os.close(create(new, mode))
             while written < self.need[sha]:
-                block = read(min(self.need[sha] - written, _BLOCK))
+                block = read(min(self.need[sha] - written, BLOCK))
                 if not block:
                     break
                 digest.update(block)
@@ -253,7 +224,7 @@ def _parts(entry: dict[str, Any]) -> Iterator[tuple[str, int, int]]:
 
 
 @contextmanager
-def _opened(path: bytes) -> Iterator[Optional[int]]:
+def opened(path: bytes) -> Iterator[Optional[int]]:
     """A regular file to read from, or nothing when it is not one; follows no link and waits for no pipe."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
@@ -278,8 +249,9 @@ def _reader(descriptor: Optional[int], position: int) -> Callable[[int], bytes]:
     return read
 
 
-def _create(path: bytes, mode: int) -> int:
-    return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, mode)
+def create(path: bytes, mode: int) -> int:
+    """A new file, open to write and read back."""
+    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, mode)
 
 
 def _write(path: bytes, block: bytes, offset: int) -> None:
@@ -312,7 +284,7 @@ def unpack(pack: Union[Path, BinaryIO], assembly: Assembly, sizes: Iterable[tupl
                         raise HostError(f"the pack ends before, or has other bytes for, sha256:{sha}; verify the DSL and run this again")
                 else:
                     left = known[sha]
-                    while left and (block := stream.read(min(left, _BLOCK))):
+                    while left and (block := stream.read(min(left, BLOCK))):
                         left -= len(block)
             if stream.read(1):
                 raise HostError("the pack holds more than it lists; run this again")

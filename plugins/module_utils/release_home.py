@@ -21,13 +21,17 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any, NamedTuple, Optional
 
 from .processes import end, marked
 
 NAME = re.compile(r"[a-z0-9]+(?:[._-][a-z0-9]+)*")
 VERSION = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
 DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
+
+INDEX = "application/vnd.tidegate.release.index.v1+json"
+_RECORD = "release.json"
+_DIRECTORY = 0o755
 
 # Events after which a release is known to be good, and those after which it is not.
 _GOOD = ("active", "restored")
@@ -56,6 +60,38 @@ class Release:
     config: dict[str, Any]
     files: list[dict[str, Any]]
     tree: Path
+
+
+class Texts(NamedTuple):
+    """A package's own documents, byte for byte: what the digest of the package, that of the manifest, vouches for."""
+
+    manifest: bytes
+    config: bytes
+    file_index: bytes
+
+    @property
+    def digest(self) -> str:
+        """The digest of the package whose manifest this is."""
+        return _digest(self.manifest)
+
+    def check(self) -> dict[str, Any]:
+        """The manifest as a document, once config and index are the ones that it names; raises :class:`HostError`."""
+        try:
+            manifest: dict[str, Any] = json.loads(self.manifest)
+            wanted = {manifest["config"]["digest"]: self.config}
+            wanted.update({layer["digest"]: self.file_index for layer in manifest["layers"] if layer["mediaType"] == INDEX})
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            raise HostError(f"the documents of package {self.digest} are malformed; archive it again") from error
+        if len(wanted) != 2:
+            raise HostError(f"the package {self.digest} has no file index; archive it again")
+        for name, blob in wanted.items():
+            if _digest(blob) != name:
+                raise HostError(f"a document of package {self.digest} is not {name}; verify the DSL")
+        return manifest
+
+
+def _digest(blob: bytes) -> str:
+    return f"sha256:{hashlib.sha256(blob).hexdigest()}"
 
 
 # The sha256 of files by device and inode, for one pass over trees that share them.
@@ -99,6 +135,25 @@ def changed_files(release: Release, seen: Optional[Seen] = None) -> list[str]:
     """Paths of ``release`` that are missing, altered or of another kind than the package says."""
     root = os.fsencode(release.tree) + b"/"
     return [entry["path"] for entry in release.files if not as_released(root + entry["path"].encode(), entry, seen)]
+
+
+def changed_entries(release: Release) -> list[dict[str, Any]]:
+    """The entries of ``release`` that have to be made anew: those of :func:`changed_files`, and all below what is no directory of its own.
+
+    The tree itself counts as an entry with an empty path.
+    """
+    root = os.fsencode(release.tree)
+    top = {"path": "", "type": "directory", "mode": _DIRECTORY}
+    changed = [] if as_released(root, top) else [top]
+    outside = set()
+    for entry in release.files:
+        path = root + b"/" + entry["path"].encode()
+        behind = entry["path"].rpartition("/")[0] in outside
+        if behind or not as_released(path, entry):
+            changed.append(entry)
+            if entry["type"] == "directory" and (behind or os.path.islink(path) or not os.path.isdir(path)):
+                outside.add(entry["path"])
+    return changed
 
 
 def as_released(path: bytes, entry: Mapping[str, Any], seen: Optional[Seen] = None) -> bool:
@@ -329,21 +384,45 @@ class ReleaseHome:
         return f"{version}-{digest[7:19]}"
 
     def get(self, release_id: str) -> Optional[Release]:
-        """The complete release with that id, or nothing."""
+        """The complete release with that id, or nothing; what it should be is said by the package's own documents, which are checked."""
         folder = self.releases / release_id
-        if not self._is_directory(folder) or not self._is_directory(folder / "tree"):
+        if not self.has_tree(release_id):
             return None
         if release_id not in self._read:
             try:
-                record = read_json(read_file(folder / "release.json", _LARGEST_RECORD) or b"")
-                config, digest, files = record["config"], record["digest"], record["files"]
-                version = config["version"]
+                record = read_json(read_file(folder / _RECORD, _LARGEST_RECORD) or b"")
+                texts = Texts(*(record[part].encode() for part in Texts._fields))
+                texts.check()
+                config, files = read_json(texts.config), read_json(texts.file_index)["files"]
+                version, digest = config["version"], texts.digest
                 if self.id_of(version, digest) != release_id or not is_config(config) or not is_index(files):
                     return None
-            except (OSError, KeyError, TypeError, HostError):
+                # Parents before what is in them.
+                files = sorted(files, key=lambda entry: str(entry["path"]))
+            except (OSError, ValueError, KeyError, TypeError, AttributeError, HostError):
                 return None
             self._read[release_id] = Release(release_id, self.name, version, digest, config, files, folder / "tree")
         return self._read[release_id]
+
+    def has_tree(self, release_id: str) -> bool:
+        """Whether there is a tree of that id, whatever is in it or known of it."""
+        folder = self.releases / release_id
+        return self._is_directory(folder) and self._is_directory(folder / "tree")
+
+    def write_record(self, folder: Path, texts: Texts) -> None:
+        """Leave in the directory of a release what the package says of itself."""
+        temporary = folder / f".{_RECORD}.new"
+        remove(temporary)
+        record = {part: text.decode() for part, text in texts._asdict().items()}
+        with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644), "w", encoding="utf-8") as stream:
+            stream.write(json.dumps(record, sort_keys=True))
+            os.fchmod(stream.fileno(), 0o644)
+            stream.flush()
+            os.fsync(stream.fileno())
+        if self._is_directory(folder / _RECORD):
+            remove(folder / _RECORD)
+        temporary.replace(folder / _RECORD)
+        self._read.pop(folder.name, None)
 
     def strangers(self) -> list[str]:
         """What is in this home but was not made here, by its path in it. Raises :class:`OSError` for what can't be read."""
@@ -357,12 +436,14 @@ class ReleaseHome:
                 found.append(f"releases/{name}")
             else:
                 inside = os.listdir(self.releases / name)
-                found += [f"releases/{name}/{other}" for other in inside if other not in ("tree", "release.json")]
+                found += [f"releases/{name}/{other}" for other in inside if other not in ("tree", _RECORD, f".{_RECORD}.new")]
         return sorted(name.encode(errors="surrogateescape").decode(errors="backslashreplace") for name in found)
 
     def find(self, digest: str) -> Optional[Release]:
         """The complete release that was made from the package ``digest``, or nothing."""
-        return next((release for release in self.all() if release.digest == digest), None)
+        names = os.listdir(self.releases) if self.releases.is_dir() else []
+        found = (self.get(name) for name in sorted(names) if name.endswith(f"-{digest[7:19]}"))
+        return next((release for release in found if release is not None and release.digest == digest), None)
 
     def all(self) -> list[Release]:
         """Every complete release, by id."""
@@ -395,6 +476,13 @@ class ReleaseHome:
         if release is None:
             raise HostError(f"{self.current} points at {target!r}, which is not a release; point it at one under {self.releases}")
         return release
+
+    def is_current(self, digest: str) -> bool:
+        """Whether ``current`` points at the release of the package ``digest``, complete or not."""
+        try:
+            return Path(os.readlink(self.current)).parent.name.endswith(f"-{digest[7:19]}")
+        except OSError:
+            return False
 
     def flip(self, release: Optional[Release]) -> None:
         """Make ``release`` live in one step; ``None`` takes the link away."""
@@ -463,15 +551,20 @@ class ReleaseHome:
             self._sync(self.path)
 
     def at_rest(self, release: Optional[Release]) -> bool:
-        """Whether the last switch ended well with ``release`` (``None``: with no release) as the live one.
+        """Whether the last switch ended well with ``release`` (``None``: with none) as the live one, and it was not put right since.
 
         A line that can't be read may have been about a later switch, so behind the last good one it makes that uncertain.
         """
-        switches = [event for event in self._events() if event is None or event["event"] in _SWITCHES]
+        wanted = release.id if release else None
+        switches = [
+            event
+            for event in self._events()
+            if event is None or event["event"] in _SWITCHES or (event["event"], event["id"]) == ("repair", wanted)
+        ]
         if not switches:
             return release is None
         last = switches[-1]
-        return last is not None and last["event"] in _GOOD and last["id"] == (release.id if release else None)
+        return last is not None and last["event"] in _GOOD and last["id"] == wanted
 
     def passed_before(self, release_id: str) -> Optional[list[int]]:
         """Which health checks of a release passed before it became the first one here, by their position; nothing if the log is silent."""

@@ -12,12 +12,14 @@ short_description: Make a staged release the live one, or leave the host on what
 version_added: 0.1.0
 description:
   - Refuses unless the journal has opened the host's wave, and when the window that was open then has closed, or a freeze has begun.
+  - Holds the release against its package and puts right what was changed, from the host's own good copies or from O(dsl).
   - Writes ahead to the journal, runs the hooks, flips the link, waits for the health checks, all in one round trip.
-  - A host on which the release does not come up goes back to its previous release at once.
+  - A host on which the release does not come up goes back to its previous release at once, which is put right first like that.
 author:
   - Tidegate maintainers (@tidegate)
 extends_documentation_fragment:
   - tidegate.release.homes.rfc
+  - tidegate.release.homes.dsl
   - tidegate.release.homes.cmdb
   - tidegate.release.homes.host
   - tidegate.release.homes.settings
@@ -31,6 +33,7 @@ EXAMPLES = r"""
   tidegate.release.activate:
     rfc: /srv/rfcs/CHG0030001.yml
     cmdb: /srv/cmdb.sqlite
+    dsl: /srv/dsl
     settings:
       address: 192.0.2.10
       port: 8080

@@ -12,12 +12,15 @@ short_description: Bring a host back to the release it had before a deployment
 version_added: 0.1.0
 description:
   - Leaves the deployment's release and makes the previous one live, with hooks, link and health checks.
+  - The previous release is held against its package first. What was changed is put right, from the host's own good copies or from
+    O(dsl); files that nobody released stay, unless they are in the way. Without good copies the host is owed and the files are named.
   - A host that was not touched, or is back already, is left alone.
   - When it can't be reached or does not come up it is owed. Run the same playbook again.
 author:
   - Tidegate maintainers (@tidegate)
 extends_documentation_fragment:
   - tidegate.release.homes.rfc
+  - tidegate.release.homes.dsl
   - tidegate.release.homes.cmdb
   - tidegate.release.homes.host
   - tidegate.release.homes.settings
@@ -31,6 +34,7 @@ EXAMPLES = r"""
   tidegate.release.backout:
     rfc: /srv/rfcs/CHG0030001.yml
     cmdb: /srv/cmdb.sqlite
+    dsl: /srv/dsl
     settings:
       address: 192.0.2.10
       port: 8080

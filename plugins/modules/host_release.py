@@ -49,19 +49,32 @@ options:
     description: Digest of the release to go back to; left out when there was none.
     type: str
   documents:
-    description: Manifest, config and file index of the package, each compressed with zlib and in base64; for O(operation=stage).
+    description: >-
+      Manifest, config and file index of the package, each compressed with zlib and in base64; for O(operation=stage). Otherwise those of
+      the package that the host named when it answered V(lacking).
     type: list
     elements: str
     default: []
   pack:
-    description: A file on the host with the pieces that it lacked when it was asked without; for O(operation=stage).
+    description: A file on the host with the pieces that it lacked when it was asked without, of the package that O(documents) are of.
     type: path
   contents:
-    description: The same as O(pack), itself and in base64; for O(operation=stage).
+    description: The same as O(pack), itself and in base64.
     type: str
   mirror:
     description: Where to fetch what the host lacks when it is given neither O(pack) nor O(contents); for O(operation=stage).
     type: str
+  supply:
+    description:
+      - Whether whoever gives the order brings what the host lacks to put a damaged release right. The host then answers V(lacking) and
+        waits for the same order with it; otherwise it goes by its own good copies, or says by file what it has none of.
+      - For O(operation=activate) and O(operation=backout).
+    type: bool
+    default: false
+  share:
+    description: Whether contents that the host has are linked and not copied; for O(operation=stage).
+    type: bool
+    default: false
   keep:
     description: How many releases stay on the host; for O(operation=stage).
     type: int
@@ -103,8 +116,9 @@ EXAMPLES = r"""
 RETURN = r"""
 state:
   description: >-
-    V(lacking), V(staged), V(active), V(backed_out); V(failed) when the release did not come up and the host is back on what it had,
-    V(stuck) or V(owed) when that did not come up either; V(refused) when nothing was touched and the module failed with the reason.
+    V(staged), V(active), V(backed_out); V(lacking) when the host needs more to do it; V(failed) when the release did not come up and the
+    host is back on what it had, V(stuck) or V(owed) when that did not come up either; V(refused) when nothing was touched and the module
+    failed with the reason.
   type: str
   returned: success, or when the step was refused
   sample: active
@@ -114,10 +128,29 @@ detail:
   returned: when RV(state) is V(failed), V(stuck) or V(owed)
   sample: "health check 'answers' did not pass within 20 s: connection refused"
 need:
-  description: The sha256s of the pieces that the host lacks, contents or chunks of large ones.
+  description: >-
+    The sha256s of the pieces that the host lacks, contents or chunks of large ones. None for O(operation=activate) and
+    O(operation=backout) when it lacks the documents.
   type: list
   elements: str
   returned: when RV(state) is V(lacking)
+package:
+  description: The digest of the package whose documents and pieces the host lacks.
+  type: str
+  returned: when RV(state) is V(lacking), for O(operation=activate) and O(operation=backout)
+repaired:
+  description: The paths of the release that is live now which were not as archived and were put right; C(.) is its tree itself.
+  type: list
+  elements: str
+  returned: when there were any
+damaged:
+  description: Whether going back failed because files of the previous release are not as archived, and the host has no good copy.
+  type: bool
+  returned: when RV(state) is V(stuck) before a hook of the previous release was run
+reason:
+  description: Why the release did not come up.
+  type: str
+  returned: with RV(damaged)
 removed:
   description: The ids of the releases that were removed from the host to make room.
   type: list
@@ -127,7 +160,7 @@ sent:
   description: How many pieces the host lacked.
   type: int
   returned: when O(operation=stage) and the release was not staged already
-linked:
+reused:
   description: How many contents the host had already.
   type: int
   returned: when O(operation=stage) and the release was not staged already
@@ -159,7 +192,7 @@ import zlib
 from typing import Any, BinaryIO, Optional
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.tidegate.release.plugins.module_utils.release_home import HostError, ReleaseHome
+from ansible_collections.tidegate.release.plugins.module_utils.release_home import HostError, ReleaseHome, Texts
 
 # Each operation imports what it needs: a host compiles its half anew each time.
 # ruff: noqa: PLC0415
@@ -171,20 +204,20 @@ def run(params: dict[str, Any]) -> dict[str, Any]:
         if params["operation"] == "stage":
             return run_stage(home, params)
         from ansible_collections.tidegate.release.plugins.module_utils.activation import Order, activate, back_out
+        from ansible_collections.tidegate.release.plugins.module_utils.repair import Lacking, Supplies
 
-        order = Order(params["deployment"], params["token"], params["settings"])
-        if params["operation"] == "activate":
-            return activate(home, params["digest"], params["previous"], order)
-        return back_out(home, params["digest"], params["previous"], order)
+        supplies = Supplies(documents(params) if params["documents"] else None, pack(home, params), params["supply"])
+        order = Order(params["deployment"], params["token"], params["settings"], supplies)
+        switch = activate if params["operation"] == "activate" else back_out
+        try:
+            return switch(home, params["digest"], params["previous"], order)
+        except Lacking as lacking:
+            return lacking.answer
 
 
 def run_stage(home: ReleaseHome, params: dict[str, Any]) -> dict[str, Any]:
     from ansible_collections.tidegate.release.plugins.module_utils.staging import stage
 
-    try:
-        manifest, config, index = (zlib.decompress(base64.b64decode(text)) for text in params["documents"])
-    except (ValueError, zlib.error):
-        raise HostError("documents must be manifest, config and file index, each compressed with zlib and in base64") from None
     mirror = None
     if params["mirror"]:
         from ansible_collections.tidegate.release.plugins.module_utils.mirror import Mirror
@@ -193,20 +226,30 @@ def run_stage(home: ReleaseHome, params: dict[str, Any]) -> dict[str, Any]:
     return stage(
         home,
         params["digest"],
-        (manifest, config, index),
-        pack(params),
+        documents(params),
+        pack(home, params),
         params["keep"],
         params["protect"],
         params["token"],
         params["deployment"],
         mirror,
+        params["share"],
     )
 
 
-def pack(params: dict[str, Any]) -> Optional[BinaryIO]:
+def documents(params: dict[str, Any]) -> Texts:
+    try:
+        return Texts(*(zlib.decompress(base64.b64decode(text)) for text in params["documents"]))
+    except (TypeError, ValueError, zlib.error):
+        raise HostError("documents must be manifest, config and file index, each compressed with zlib and in base64") from None
+
+
+def pack(home: ReleaseHome, params: dict[str, Any]) -> Optional[BinaryIO]:
     if params["pack"]:
-        # Open before anything is swept: it may be where it is in the way.
-        return open(os.open(params["pack"], os.O_RDONLY | os.O_NOFOLLOW), "rb")
+        descriptor = os.open(params["pack"], os.O_RDONLY | os.O_NOFOLLOW)
+        if os.path.dirname(os.path.normpath(params["pack"])) == str(home.staging):
+            os.unlink(params["pack"])  # of no use to anybody else, and in the way there
+        return open(descriptor, "rb")
     if params["contents"] is None:
         return None
     try:
@@ -231,6 +274,8 @@ def main() -> None:
             "pack": {"type": "path"},
             "contents": {"type": "str", "no_log": True},
             "mirror": {"type": "str"},
+            "supply": {"type": "bool", "default": False},
+            "share": {"type": "bool", "default": False},
             "keep": {"type": "int", "default": 3},
             "protect": {"type": "list", "elements": "str", "default": []},
             "patience": {"type": "float", "default": 120},

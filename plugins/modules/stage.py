@@ -13,7 +13,8 @@ version_added: 0.1.0
 description:
   - Sends nothing of a package without the signatures that the policy asks for. They are looked at once in a run.
   - Asks the host what it lacks of the package, sends just that, and builds the release's tree beside the running one.
-  - Contents that the host has are linked, after their digests were checked. Large files that changed are put together from the chunks
+  - Contents that the host has are cloned where its file system can, else copied, and their digests checked, so that no release writes into
+    another's files; C(rollout.share_files) in the policy links them. Large files that changed are put together from the chunks
     that the host has and those that it lacks. The host trusts the package digest and nothing else.
   - Old releases beyond what the policy keeps are removed first; never the live one, the last stable one, this one, or one that a
     deployment may still have to go back to.
@@ -64,7 +65,7 @@ sent:
   description: How many pieces the host lacked, contents or chunks of large ones.
   type: int
   returned: when staged
-linked:
+reused:
   description: How many contents the host had already.
   type: int
   returned: when staged

@@ -25,7 +25,7 @@ OLD, NEW = VERSIONS
 
 
 _INSTALL = "plain ssh + tar"
-_UPGRADE = "plain ssh + hard links"
+_UPGRADE = "plain ssh + copies"
 
 
 @dataclass
@@ -72,18 +72,18 @@ def stage_upgrade(field: Field) -> Finding:
     found = _Found()
     rfc = field.rfc(_number(OLD), OLD, field.archive(OLD))
     field.run("tidegate.release.deploy", {"tidegate_rfc": str(rfc)})
-    field.everywhere("mkdir -p /opt/floor && cp -al /opt/tidegate/hello/current/. /opt/floor/old && cp -a /opt/floor/old /opt/peers")
+    field.everywhere("mkdir -p /opt/floor && cp -a /opt/tidegate/hello/current/. /opt/floor/old && cp -a /opt/floor/old /opt/peers")
     delta, gone = _delta(field)
     removing = f"cd /opt/floor/new && rm -f {' '.join(map(shlex.quote, gone))}"
     with found.by(_UPGRADE):
-        field.everywhere(f"cp -al /opt/floor/old /opt/floor/new && tar -xzf - -C /opt/floor/new && {removing}", delta)
+        field.everywhere(f"cp -a /opt/floor/old /opt/floor/new && tar -xzf - -C /opt/floor/new && {removing}", delta)
     field.everywhere("rm -rf /opt/floor/new")
     _ours(field, NEW, found)
-    with found.by("the same hard links by Ansible"):
+    with found.by("the same copies by Ansible"):
         unpack = {"src": str(delta), "dest": "/opt/floor/new"}
         _play(
             field,
-            {"ansible.builtin.command": "cp -al /opt/floor/old /opt/floor/new"},
+            {"ansible.builtin.command": "cp -a /opt/floor/old /opt/floor/new"},
             {"ansible.builtin.unarchive": unpack},
             {"ansible.builtin.shell": removing},
         )
@@ -152,8 +152,8 @@ def _installed(module: str) -> bool:
 
 def _rsync(field: Field, host: str, version: str, before: str) -> None:
     *ssh, target = field.ssh(host)
-    links = [f"--link-dest={before}"] if before else []
-    command = ["rsync", "-az", "--delete", *links, "--rsync-path=sudo rsync", "-e", shlex.join(ssh)]
+    base = [f"--copy-dest={before}"] if before else []
+    command = ["rsync", "-az", "--delete", *base, "--rsync-path=sudo rsync", "-e", shlex.join(ssh)]
     subprocess.run([*command, f"{field.release(version)}/payload/", f"{target}:/opt/peer/"], check=True, capture_output=True)
 
 

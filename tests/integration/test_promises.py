@@ -221,6 +221,45 @@ def test_a_completed_deployment_can_be_backed_out_and_repeating_it_changes_nothi
     assert running.state(attempt.number) == "backed_out"
 
 
+EDIT = "cd /opt/tidegate/hello/releases/{tree} && echo 'touch /etc/edited' >>bin/start && echo edited >version && touch note"
+
+
+def _tree(fleet: Fleet, host: str) -> str:
+    return str(Path(fleet.run_on(host, "readlink /opt/tidegate/hello/current").strip()).parent.name + "/tree")
+
+
+def test_a_back_out_returns_to_what_was_archived_and_not_to_what_became_of_it(running: Fleet) -> None:
+    before, tree = running.served(), _tree(running, "web1")
+    attempt = Attempt(running)
+    attempt.succeeds()
+    running.run_on("web1", EDIT.format(tree=tree))
+    running.run_on("web2", f"rm -r /opt/tidegate/hello/releases/{Path(tree).parent}")
+    (running.path / "dsl").rename(running.path / "away")
+    said = attempt.fails("still owe it", "web1", "web2", name="backout")
+    assert "no good copy of them: version" in said
+    assert running.served()["web1"] == attempt.version
+    (running.path / "away").rename(running.path / "dsl")
+    said = attempt.succeeds("backout")
+    assert "web1: 2 files were not as archived and were put right: bin/start, version" in " ".join(said.split())
+    assert running.served() == before
+    assert running.run_on("web1", f"ls /etc/edited /opt/tidegate/hello/releases/{tree}/note 2>/dev/null || true").split() == [
+        f"/opt/tidegate/hello/releases/{tree}/note"
+    ]
+    running.run_on("web1", f"rm /opt/tidegate/hello/releases/{tree}/note")
+
+
+def test_a_host_that_falls_back_does_so_to_what_was_archived(running: Fleet) -> None:
+    before, tree = running.served(), _tree(running, "web1")
+    attempt = Attempt(running)
+    attempt.succeeds("stage")
+    running.run_on("web1", f"{EDIT.format(tree=tree)} && rm note && echo {attempt.version} >/etc/hello-broken")
+    attempt.fails("was backed out of the 1 host", "broken on purpose")
+    assert running.served() == before
+    assert running.run_on("web1", f"cat /opt/tidegate/hello/releases/{tree}/version; ls /etc/edited 2>/dev/null || true") == before["web1"]
+    rows = running.rows("select data from journal where event = 'failed' and host = 'web1' order by seq desc limit 1")
+    assert "were put right: bin/start, version" in rows[0][0]
+
+
 def test_staging_alone_changes_nothing_that_runs_and_deploy_goes_on_from_there(running: Fleet) -> None:
     before = running.served()
     attempt = Attempt(running)

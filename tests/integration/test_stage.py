@@ -95,6 +95,12 @@ def results(said: str, key: str) -> list[str]:
     return re.findall(rf'"{key}": "?([^",}}\n]+)', said)
 
 
+def shared_files(releases: Releases) -> list[str]:
+    """The files on the first host that have more than one name, below their trees."""
+    found = releases.run_on("web1", "cd /opt/tidegate/hello/releases && find . -type f -links +1").split()
+    return sorted({path.partition("/tree/")[2] for path in found})
+
+
 def test_an_upgrade_sends_the_changed_chunks_in_one_round_trip(releases: Releases) -> None:
     assert releases.deploy("CHG0001", "1.0").returncode == 0
     releases.edit(1 << 20)
@@ -104,6 +110,7 @@ def test_an_upgrade_sends_the_changed_chunks_in_one_round_trip(releases: Release
     task = said[said.index("TASK [tidegate.release.stage : Stage the release]") : said.index("PLAY [Conclude]")]
     assert task.count("SSH: EXEC") == 2  # one for each host
     assert "hello" in releases.run_on("web1", "ls /opt/tidegate")
+    assert shared_files(releases) == []
 
 
 def test_a_mirror_brings_what_lacks_and_when_it_is_gone_it_is_pushed(releases: Releases) -> None:
@@ -112,10 +119,12 @@ def test_a_mirror_brings_what_lacks_and_when_it_is_gone_it_is_pushed(releases: R
     assert results(said, "source") == ["mirror", "mirror"]
     assert releases.play("tidegate.release.deploy", {"tidegate_rfc": str(releases.path / "CHG0001.yml")}).returncode == 0
     releases.edit(3 << 20)
+    releases.write_policy(rollout={**releases.policy["rollout"], "share_files": True})
     said = releases.stage("CHG0002", "2.0", tidegate_mirror=url)
     assert results(said, "source") == ["push", "push"]
     assert "could not use its mirror: it can't be read (Connection refused); what it lacked was pushed" in " ".join(said.split())
     assert releases.trees("web1") == releases.trees("web2") == ["1.0", "2.0"]
+    assert "bin/start" in shared_files(releases)  # as this policy wants it
 
 
 def test_a_mirror_s_password_is_refused_and_repeated_nowhere(releases: Releases) -> None:

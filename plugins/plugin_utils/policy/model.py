@@ -213,6 +213,7 @@ def load_policy(path: str | Path | None = None) -> Policy:
             keep=rollout["keep"],
             wave_minutes=rollout["wave_minutes"],
             clock_skew_seconds=rollout["clock_skew_seconds"],
+            share_files=rollout["share_files"],
         ),
         people=people,
         trust=_trust(own.get("trust", {})),

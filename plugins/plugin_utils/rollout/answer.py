@@ -21,8 +21,8 @@ from ..errors import TidegateError
 # What each operation may end in; ``refused`` (nothing was touched, and why) may come from each.
 STATES: Mapping[str, frozenset[str]] = {
     "stage": frozenset({"lacking", "staged"}),
-    "activate": frozenset({"active", "failed", "stuck"}),
-    "backout": frozenset({"backed_out", "owed"}),
+    "activate": frozenset({"lacking", "active", "failed", "stuck"}),
+    "backout": frozenset({"lacking", "backed_out", "owed"}),
 }
 REFUSED = "refused"
 
@@ -60,7 +60,9 @@ class Answer(TypedDict, total=False):
     """The answer of the host's half of stage, activate or backout; which keys are there depends on ``state``.
 
     With the state ``refused`` the host was not touched, and ``detail`` says why. ``clock`` is in seconds since 1970; ``skew``, which the
-    controller adds, is by how many seconds at least it is behind (negative) or ahead. ``need`` are sha256s.
+    controller adds, is by how many seconds at least it is behind (negative) or ahead. ``need`` are sha256s, of the package of digest
+    ``package``. ``repaired`` are paths that were put right. ``damaged``: the host could not go back for want of good copies, after it had
+    to for the ``reason``.
     """
 
     state: str
@@ -71,8 +73,12 @@ class Answer(TypedDict, total=False):
     version: str | None
     live: Live | None
     need: list[str]
+    package: str
+    repaired: list[str]
+    damaged: bool
+    reason: str
     sent: int
-    linked: int
+    reused: int
     mirror: Mirrored
 
 
@@ -99,15 +105,20 @@ def parse_answer(operation: str, answer: object) -> Answer:
     parsed["detail"] = _text(fields.get("detail", ""), "a detail")
     if state in ("failed", "stuck", "owed") and not parsed["detail"].strip():
         parsed["detail"] = "it does not say why"
+    parsed["need"] = _list(fields.get("need", []), "a list of what it lacks", lambda one: _matching(_SHA256, one, "a sha256"))
     if operation == "stage":
         parsed["live"] = _optional(_live, fields.get("live"))
-        parsed["need"] = _list(fields.get("need", []), "a list of what it lacks", lambda one: _matching(_SHA256, one, "a sha256"))
-        parsed["sent"], parsed["linked"] = _count(fields.get("sent", 0)), _count(fields.get("linked", 0))
+        parsed["sent"], parsed["reused"] = _count(fields.get("sent", 0)), _count(fields.get("reused", 0))
         parsed["mirror"] = _mirrored(fields.get("mirror", {}))
         if (state == "lacking") != bool(parsed["need"]):
             raise MalformedAnswerError(f"it answered {state} with {len(parsed['need'])} pieces that it lacks, which can't be; {_REMEDY}")
+    elif state == "lacking":
+        parsed["package"] = _matching(DIGEST, fields.get("package"), "the digest of a package")
     else:
         parsed["version"] = _optional(lambda one: _matching(VERSION, one, "a version"), fields.get("version"))
+        parsed["repaired"] = _texts(fields.get("repaired", []), "a list of files")
+        parsed["damaged"] = _flag(fields.get("damaged", False))
+        parsed["reason"] = _text(fields.get("reason", ""), "a reason")
     return parsed
 
 

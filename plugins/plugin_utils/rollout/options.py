@@ -37,6 +37,7 @@ class Rollout:
     values are taken one after the other. ``wave_budget`` and ``total_budget``: failed hosts tolerated per wave and in
     the whole deployment. ``on_failure``: what the gate says when a budget is spent. ``keep``: releases kept on a host.
     ``wave_minutes``: how long a wave may take. ``clock_skew_seconds``: by how much a host's clock may differ from the controller's.
+    ``share_files``: releases on a host share the files that are alike, so what is written into one of them changes all.
     """
 
     canary: Share = Share(1)
@@ -48,3 +49,4 @@ class Rollout:
     keep: int = 3
     wave_minutes: int = 5
     clock_skew_seconds: int = 60
+    share_files: bool = False

@@ -142,6 +142,7 @@ def test_what_is_not_as_released_is_named(host: Host) -> None:
 
 
 def test_a_file_that_releases_share_is_reported_for_each_and_does_not_spread(host: Host) -> None:
+    host.share = True
     host.deploy(ONE)
     two, three = package("2.0", {"lib/a": b"a", "lib/b": b"2"}), package("3.0", {"lib/a": b"a", "lib/b": b"3"})
     host.stage(two)
