@@ -415,3 +415,16 @@ def test_hooks_of_the_previous_release_are_those_that_were_archived(upgraded: Ho
     _forge(upgraded, "config", '"bin/start"', '"bin/stop"')
     with pytest.raises(HostError, match="no longer on this host"):
         upgraded.back_out(TWO, ONE)
+
+
+def test_a_directory_that_becomes_a_link_at_the_last_moment_leads_nowhere(upgraded: Host) -> None:
+    home = upgraded.home
+    (upgraded.tree(ONE) / "lib/deep/a").write_text("x")
+    with home.locked(1):
+        release = home.all()[0]
+        wrong = changed_entries(release)
+        assert repair.collect(home, release, wrong)["need"] == []
+        _replace_by_link(upgraded, "lib/deep")
+        with pytest.raises(HostError, match=r"lib/deep/a of hello 1\.0 is not as archived and can't be put right"):
+            repair.install(home, release, wrong)
+    assert (upgraded.root.parent / "elsewhere" / "a").read_text() == "x"
