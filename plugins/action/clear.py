@@ -36,7 +36,9 @@ class ActionModule(TidegateAction):
         policy, now = optional_home(options, "policy"), utc_now()
         clearing = clear(home(options, "rfc"), home(options, "dsl"), home(options, "cmdb"), policy, now)
         clearance = clearing.clearance
-        problems = [] if self._task.check_mode else remember_sight(home(options, "cmdb"), clearing.sight, now)
+        # What people signed, that is; without people it writes nothing anywhere.
+        sight = clearing.sight if clearing.sight and clearing.sight.evidence is not None and not self._task.check_mode else None
+        problems = remember_sight(home(options, "cmdb"), sight, now)
         files = self._write(clearing, options, policy, now) if options["dest"] else []
         return {
             "changed": bool(files),

@@ -633,6 +633,10 @@ def test_what_was_purged_is_not_missed_and_not_brought_back(desk: Fleet) -> None
     assert run(desk, "dsl_release", **release, state="absent")["changed"]
     assert review.recover() == ([], [])
     assert set(contents(review.dsl)) == {"hello 2.0"}
+    # Brought back by hand, it is barred, and nobody misses it when it goes again.
+    copy(review.replica, review.dsl)
+    assert review.recover() == ([], [])
+    assert [version for version, _number, _signed in review.numbers()] == ["2.0"]
 
 
 def test_what_the_second_home_has_and_the_first_does_not_is_named_and_brought_back(desk: Fleet) -> None:

@@ -19,19 +19,21 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.layout import
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.package import archive
 from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.approval import APPROVED
 from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.envelope import sign
+from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.library import remember_sight
 from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.statement import KINDS, Statement, purl
 from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.store import attach
 from ansible_collections.tidegate.release.plugins.plugin_utils.gathering import matter_of
-from ansible_collections.tidegate.release.plugins.plugin_utils.planning import plan
+from ansible_collections.tidegate.release.plugins.plugin_utils.planning import order_backout, plan
 from ansible_collections.tidegate.release.plugins.plugin_utils.rfc.model import load_rfc
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.deployments import Run
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.gate import GateDecision
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.holder import Holder
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.journal import Journal
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.retention import Change, restore, retire
-from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.states import HostState
+from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.states import DeploymentState, HostState
 from evidence.seals import KEYS, pem
 from test_clearing import HELLO, NOW, Homes, homes
+from verification.test_scene import STRICT
 
 __all__ = ["homes"]  # the fixture
 
@@ -122,6 +124,35 @@ def calendar(path: Path, summary: str, site: str, end: int, start: int = -60) ->
     begins = NOW + timedelta(minutes=start)
     event = f"UID:1\nSUMMARY:{summary}\nDTSTART:{begins:%Y%m%dT%H%M%SZ}\nDURATION:PT{end - start}M\nLOCATION:{site}"
     path.write_text(f"BEGIN:VCALENDAR\nVERSION:2.0\nPRODID:x\nBEGIN:VEVENT\n{event}\nEND:VEVENT\nEND:VCALENDAR\n")
+
+
+def test_a_wave_does_not_start_when_what_people_signed_has_vanished(rollout: Rollout) -> None:
+    rollout.sign("dora", "opinion", score=1, blocking=True)
+    opened = rollout.opening("web1")
+    assert opened.stop == ""  # this policy asks for no opinion, another may
+    assert remember_sight(str(rollout.homes.cmdb), opened.sight, NOW) == []
+    home = OciLayout.open(rollout.homes.dsl)
+    listed = home.referrers(rollout.homes.digest)
+    home.relist(rollout.homes.digest, [])
+    assert f"the library lacks what was seen in it before, hello 1.0: opinion (blocking) {listed[0].digest}" in rollout.stopped("web1")
+    home.relist(rollout.homes.digest, listed)
+    assert rollout.stopped("web1") == ""
+
+
+@pytest.mark.parametrize("rule", STRICT)
+def test_a_deployment_goes_back_whatever_the_policy_asks_by_now(rollout: Rollout, rule: str) -> None:
+    run = rollout.plan()
+    with Cmdb.open(str(rollout.homes.cmdb)) as cmdb:
+        journal = Journal(cmdb)
+        for host in ("db1", "web1", "web2"):
+            journal.staged(run, host, None, NOW)
+        journal.decide_staging(run, PROCEED, NOW)
+        rollout.policy.write_text(yaml.safe_dump({"schema": 1, "people": PEOPLE} | STRICT[rule]))
+        done = order_backout(
+            rfc_path=str(rollout.rfc), cmdb_url=str(rollout.homes.cmdb), policy_path=str(rollout.policy), reason="x", now=NOW, write=True
+        )
+        assert done["changed"]
+        assert journal.deployment(run.deployment).state in (DeploymentState.BACKING_OUT, DeploymentState.CANCELLED)
 
 
 def test_a_wave_may_start_when_nothing_has_changed(rollout: Rollout) -> None:

@@ -68,7 +68,7 @@ class Snapshot:
             if not all(DIGEST.fullmatch(key) for key in evidence):
                 raise ValueError
             return cls(name, version, digest, int(document["number"]), parse_time(document["seen"]), evidence)
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
+        except (ValueError, TypeError, KeyError, AttributeError, OverflowError) as error:
             raise IntegrityError(f"what the CMDB has as seen of {name} {version} can't be read; find out who wrote there") from error
 
 

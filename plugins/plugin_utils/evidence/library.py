@@ -20,7 +20,7 @@ from ..cmdb.schema import schema
 from ..cmdb.store import Cmdb
 from ..dsl.home import Home, Library
 from ..dsl.recover import Meant
-from ..dsl.seen import Loss, Piece, Sight, Snapshot, extended, losses
+from ..dsl.seen import PIECES, Loss, Piece, Sight, Snapshot, extended, losses
 from ..errors import ConflictError, IntegrityError, NotFoundError, TidegateError
 from ..libs import require
 from .envelope import IN_TOTO, open_envelope, sign
@@ -57,10 +57,10 @@ def snapshot(cmdb: Cmdb, name: str, version: str, policy: Policy | None = None) 
     return _with_signed(found, row.envelope.encode(), policy) if row.envelope and policy and policy.people else found
 
 
-def snapshots(cmdb: Cmdb, names: Collection[str] | None = None) -> dict[tuple[str, str], Snapshot]:
+def snapshots(cmdb: Cmdb, names: Collection[str] | None = None, connection: sa.Connection | None = None) -> dict[tuple[str, str], Snapshot]:
     """What was ever seen of each release, or of those that are named, by name and version."""
-    with cmdb.read() as connection:
-        rows = connection.execute(sa.select(schema().library_seen)).all()
+    with cmdb.read() if connection is None else contextlib.nullcontext(connection) as now:
+        rows = now.execute(sa.select(schema().library_seen)).all()
     wanted = (row for row in rows if names is None or row.release in names)
     return {(row.release, row.version): Snapshot.from_json(row.release, row.version, row.digest, row.document) for row in wanted}
 
@@ -71,8 +71,8 @@ def meant_by(cmdb_url: str | None, names: Collection[str] | None) -> Meant:
         return Meant(names=names)
     require("SQLAlchemy")
     try:
-        with Cmdb.open(cmdb_url) as cmdb:
-            return Meant(snapshots(cmdb, names), _purged(cmdb), names)
+        with Cmdb.open(cmdb_url) as cmdb, cmdb.read() as connection:
+            return Meant(snapshots(cmdb, names, connection), _purged(connection), names)
     except NotFoundError:
         return Meant(names=names)
 
@@ -105,9 +105,9 @@ def remember(cmdb: Cmdb, sights: Iterable[Sight], now: datetime, signer: Signer 
         fresh = [sight for sight in sights if extended(_row(connection, sight)[0], sight, now) is not None]
     if not fresh:
         return 0
-    gone = _purged(cmdb)
     changed = 0
     with cmdb.begin() as connection:
+        gone = _purged(connection)
         for sight in fresh:
             before, envelope = _row(connection, sight)
             after = extended(before, sight, now)
@@ -153,10 +153,11 @@ def watch(cmdb_url: str | None, home: Home, release: tuple[str, str, str], now: 
 
 def look(home: Home, name: str, version: str, digest: str, known: Mapping[str, Piece]) -> Sight:
     """What a library has of a release now; what is ``known`` is not read again."""
+    listed = [entry for entry in home.referrers(digest) if entry.artifact_type in (IN_TOTO, "")]
+    if len(listed) > PIECES:
+        raise IntegrityError(f"{len(listed)} pieces of evidence refer to {digest}, more than {PIECES}; find out who put them there")
     evidence = {}
-    for entry in home.referrers(digest):
-        if entry.artifact_type not in (IN_TOTO, ""):
-            continue
+    for entry in listed:
         if entry.digest in known:
             evidence[entry.digest] = known[entry.digest].what
             continue
@@ -229,11 +230,10 @@ def give_up(
     return lost
 
 
-def _purged(cmdb: Cmdb) -> set[tuple[str, str]]:
+def _purged(connection: sa.Connection) -> set[tuple[str, str]]:
     """The releases that were taken out of the library with a reason."""
     table = schema().release_status
-    with cmdb.read() as connection:
-        return {(row.release, row.version) for row in connection.execute(sa.select(table).where(table.c.state == "purged"))}
+    return {(row.release, row.version) for row in connection.execute(sa.select(table).where(table.c.state == "purged"))}
 
 
 def _with_signed(found: Snapshot, envelope: bytes, policy: Policy) -> Snapshot:

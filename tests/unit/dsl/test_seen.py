@@ -96,6 +96,7 @@ def test_a_library_that_is_flooded_fills_no_snapshot(monkeypatch: pytest.MonkeyP
         {"number": 1, "seen": NOW.isoformat()},
         {"number": "x", "seen": NOW.isoformat(), "evidence": {}},
         {"number": 1, "seen": "yesterday", "evidence": {}},
+        {"number": float("inf"), "seen": NOW.isoformat(), "evidence": {}},
         {"number": 1, "seen": NOW.isoformat(), "evidence": {"x": {"what": "y", "seen": NOW.isoformat()}}},
         {"number": 1, "seen": NOW.isoformat(), "evidence": {PACKAGE: "y"}},
         {"number": 1, "seen": NOW.isoformat(), "evidence": {PACKAGE: {"what": "y"}}},
