@@ -21,7 +21,8 @@ class ActionModule(HostAction):
 
     def visit(self, journal: Journal, deployment: Deployment) -> dict[str, Any]:
         target = journal.activating(self._run, self._host, utc_now())
-        answer = self.call(deployment, previous=target.previous_digest, settings=self._options_["settings"])
+        order = {"previous": target.previous_digest, "settings": self._options_["settings"], "stable": deployment.rollout.stable}
+        answer = self.call(deployment, **order)
         # A host's half that fails has not touched anything: the host runs what it ran.
         state = HostState.FAILED if answer.get("failed") else HostState(answer["state"])
         detail = str(answer.get("msg", "") if answer.get("failed") else answer.get("detail", ""))

@@ -4,30 +4,40 @@
 """Activation: make a staged release the live one, whole, or leave the host on the one it had.
 
 The one primitive is :func:`_switch`: stop what runs, flip the link, start, check health. Activating is switching forward
-with a way back; backing out is switching to the previous release.
+with a way back, and counts when :func:`confirm` finds that it lasted; backing out is switching to the previous release.
 """
 
 from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Mapping
+import os
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Optional
 
-from .health import CheckError, run_command, wait_healthy
+from . import logs, watch
+from .daemons import Daemons
+from .health import CheckError, attempt, run_command, wait_healthy
 from .release_home import HostError, Release, ReleaseHome, changed_files
 
 _GLANCE = 2.0  # seconds to find out whether what should have stopped still serves
+_LOOKS = 3  # at a release over which nobody watched
+_PAUSE = 0.5  # seconds between them
 
 
 @dataclass(frozen=True)
 class Order:
-    """Who wants a change: the deployment, its fencing token, and the host's values for the release's settings."""
+    """Who wants a change: the deployment, its fencing token, and the host's values for the release's settings.
+
+    ``stable``: for how many seconds a release that came up has to stay healthy.
+    """
 
     deployment: str
     token: int
     settings: Mapping[str, Any]
+    stable: float = 0
 
     def entry(self, **data: Any) -> dict[str, Any]:
         """What every log entry of this order carries."""
@@ -37,10 +47,11 @@ class Order:
 def activate(home: ReleaseHome, digest: str, previous: Optional[str], order: Order) -> dict[str, Any]:
     """Make the staged release ``digest`` live; ``previous`` is the digest that was live when it was staged.
 
-    Returns ``state``: ``active``; ``failed`` when it did not come up and the host is back on what it had; ``stuck`` when
-    that did not come up either. Raises :class:`HostError` before anything is touched.
+    Returns ``state``: ``started``, and a watch is kept until :func:`confirm`; ``failed`` when it did not come up and the host is back on
+    what it had; ``stuck`` when that did not come up either. Raises :class:`HostError` before anything is touched.
     """
     home.fence(order.token)
+    watched = watch.end(home.watch)
     target = home.find(digest)
     if target is None:
         raise HostError(f"{digest} is not staged here; run the deployment again to stage it")
@@ -54,8 +65,11 @@ def activate(home: ReleaseHome, digest: str, previous: Optional[str], order: Ord
     for release in (target, before):
         if release is not None:
             _settings(release, order)
-    if live is not None and live.id == target.id and home.at_rest(target) and _healthy(home, target, order):
-        return {"state": "active", "changed": False, "version": target.version}
+    if live is not None and live.id == target.id and home.at_rest(target):
+        if watched and watched.failed and watched.about == _about(target, order):
+            return _fall_back(home, target, before, order, watched.failed)
+        if _healthy(home, target, order):
+            return _started(home, target, order, changed=False)
     wrong = changed_files(target)
     if wrong:
         # Its files share inodes with those of other releases: an edit there since staging is an edit here.
@@ -73,10 +87,34 @@ def activate(home: ReleaseHome, digest: str, previous: Optional[str], order: Ord
     home.append("activating", target.id, **order.entry(before=before.id if before else None))
     try:
         _switch(home, target, order)
-        home.append("active", target.id, **order.entry())
+        home.append("started", target.id, **order.entry())
     except Exception as error:  # whatever it is, the host must not stay in between
         return _fall_back(home, target, before, order, str(error) or type(error).__name__)
-    return {"state": "active", "changed": True, "version": target.version}
+    return _started(home, target, order, changed=True)
+
+
+def confirm(home: ReleaseHome, digest: str, previous: Optional[str], order: Order) -> dict[str, Any]:
+    """Look again at the release ``digest``, which came up a while ago, and end the watch over it.
+
+    Returns ``state``: ``active`` when it is well now and was all the time; else ``failed`` or ``stuck``, as from :func:`activate`.
+    Raises :class:`HostError` when it is not this release that is live, and then nothing is touched.
+    """
+    home.fence(order.token)
+    live, target = home.live(), home.find(digest)
+    if target is None or live is None or live.id != target.id:
+        what = f"{home.name} {live.version}" if live else "nothing"
+        raise HostError(f"{what} is live here and not {digest}, which came up; find out who changed it")
+    before = _find_previous(home, previous)
+    _settings(target, order)
+    watched = watch.end(home.watch)
+    try:
+        problem = _trouble_since(home, target, order, watched)
+        if not problem:
+            home.append("active", target.id, **order.entry())
+            return {"state": "active", "changed": False, "version": target.version}
+    except Exception as error:  # whatever it is, it is not known that it lasts
+        problem = str(error) or type(error).__name__
+    return _fall_back(home, target, before, order, problem)
 
 
 def back_out(home: ReleaseHome, digest: str, previous: Optional[str], order: Order) -> dict[str, Any]:
@@ -86,6 +124,7 @@ def back_out(home: ReleaseHome, digest: str, previous: Optional[str], order: Ord
     Raises :class:`HostError` before anything is touched.
     """
     home.fence(order.token)
+    watch.end(home.watch)
     before = _find_previous(home, previous)
     live = home.live()
     target = home.find(digest)
@@ -104,15 +143,53 @@ def back_out(home: ReleaseHome, digest: str, previous: Optional[str], order: Ord
     return {"state": "backed_out", "changed": True, "version": version}
 
 
+def _started(home: ReleaseHome, target: Release, order: Order, *, changed: bool) -> dict[str, Any]:
+    """``target`` has come up; watch it until somebody looks again."""
+    if order.stable > 0:
+        with contextlib.suppress(OSError):  # then confirm has to look more than once
+            watch.start(home.watch, _about(target, order), order.stable, lambda: _trouble(home, target, order))
+    return {"state": "started", "changed": changed, "version": target.version}
+
+
+def _about(target: Release, order: Order) -> str:
+    return f"{target.id} by {order.deployment}"
+
+
+def _trouble_since(home: ReleaseHome, target: Release, order: Order, watched: Optional[watch.Watched]) -> str:
+    """What is or was wrong with ``target`` since it came up, nothing when it was well all the time."""
+    if not home.at_rest(target):
+        return "its activation, or a way back from it, was interrupted"
+    mine = watched if watched and watched.about == _about(target, order) else None
+    if mine and mine.failed:
+        return f"it came up and did not stay well: {mine.failed}"
+    for number in range(1 if order.stable <= 0 or (mine and mine.whole) else _LOOKS):
+        time.sleep(_PAUSE if number else 0)
+        trouble = _trouble(home, target, order)
+        if trouble:
+            return f"it came up and did not stay well: {trouble}"
+    return ""
+
+
+def _trouble(home: ReleaseHome, release: Release, order: Order) -> str:
+    """What is wrong with ``release`` at this moment; nothing is tried again."""
+    for check in release.config["health"]:
+        try:
+            attempt(check, check["timeout"], _settings(release, order), str(release.tree), _environment(home, release, order))
+        except (CheckError, HostError) as error:
+            return f"health check {check['name']!r} failed: {error}"
+    return ""
+
+
 def _fall_back(home: ReleaseHome, target: Release, before: Optional[Release], order: Order, reason: str) -> dict[str, Any]:
-    """``target`` did not come up: ``failed`` when ``before`` serves again, ``stuck`` when it does not."""
+    """``target`` did not come up, or did not last: ``failed`` when ``before`` serves again, ``stuck`` when it does not."""
+    said = _logs(home, target, order, reason)  # before another release writes there
     with contextlib.suppress(OSError):  # on a full disk the way back is still open; that it began stands in the log
         home.append("failed", target.id, **order.entry(reason=reason))
     problem = _restore(home, before, order)
     outcome = {"changed": True, "version": before.version if before else None}
     if problem:
-        return {"state": "stuck", "detail": f"{reason}; going back failed too: {problem}", **outcome}
-    return {"state": "failed", "detail": reason, **outcome}
+        return {"state": "stuck", "detail": f"{reason}; going back failed too: {problem}{said}", **outcome}
+    return {"state": "failed", "detail": f"{reason}{said}", **outcome}
 
 
 def _restore(home: ReleaseHome, before: Optional[Release], order: Order) -> str:
@@ -120,11 +197,23 @@ def _restore(home: ReleaseHome, before: Optional[Release], order: Order) -> str:
     try:
         _switch(home, before, order)
     except Exception as error:  # whatever it is, the answer has to say that this host needs somebody
-        what = f"{home.name} {before.version}" if before else "having no release"
-        return f"{what}: {str(error) or type(error).__name__}"
+        reason = str(error) or type(error).__name__
+        return f"{home.name} {before.version}: {reason}{_logs(home, before, order, reason)}" if before else f"having no release: {reason}"
     with contextlib.suppress(OSError):
         home.append("restored", before.id if before else None, **order.entry())
     return ""
+
+
+def _logs(home: ReleaseHome, release: Release, order: Order, reason: str) -> str:
+    """What ``release`` logged last, as further lines of a message that says ``reason``; else what its start hook printed."""
+    entries = release.config.get("logs") or [str(home.output / "start.log")]
+    if "logs" not in release.config and not os.path.exists(entries[0]):
+        return ""
+    try:
+        said = logs.last_lines(entries, _settings(release, order), release.tree, home.state)
+    except Exception as error:  # the reason is what matters, and the way back
+        said = f"its logs can't be read: {error}"
+    return "\n".join(["", *(line for line in said.splitlines() if line.strip() not in reason)])
 
 
 def _switch(home: ReleaseHome, target: Optional[Release], order: Order) -> None:
@@ -139,8 +228,10 @@ def _switch(home: ReleaseHome, target: Optional[Release], order: Order) -> None:
                 raise
     home.flip(target)
     if target is not None:
-        _hook(home, target, "start", order)
-        _check_health(home, target, order)
+        with Daemons() as daemons:
+            _hook(home, target, "start", order)
+        units = [entry for entry in target.config.get("logs", []) if not isinstance(entry, str)]
+        _check_health(home, target, order, ended=(lambda: logs.failed_unit(units)) if units else daemons.ended)
 
 
 def _refuse_unknown(home: ReleaseHome, live: Optional[Release], target: Optional[Release], before: Optional[Release]) -> None:
@@ -195,10 +286,12 @@ def _hook(home: ReleaseHome, release: Release, name: str, order: Order) -> None:
             raise CheckError(f"hook {name} of {release.name} {release.version}: {error}") from error
 
 
-def _check_health(home: ReleaseHome, release: Release, order: Order, at_most: float = math.inf) -> None:
+def _check_health(
+    home: ReleaseHome, release: Release, order: Order, at_most: float = math.inf, ended: Callable[[], str] = lambda: ""
+) -> None:
     for check in release.config["health"]:
         limited = {**check, "timeout": min(check["timeout"], at_most)}
-        wait_healthy(limited, _settings(release, order), str(release.tree), _environment(home, release, order))
+        wait_healthy(limited, _settings(release, order), str(release.tree), _environment(home, release, order), ended)
 
 
 def _healthy(home: ReleaseHome, release: Release, order: Order, at_most: float = math.inf) -> bool:

@@ -14,7 +14,7 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -84,30 +84,48 @@ def _wait(process: subprocess.Popen[bytes], timeout: float, output: int) -> str:
 def _tail(output: int) -> str:
     # Not by seek: a daemon that the command left behind may share the position.
     text = os.pread(output, _TAIL, max(0, os.fstat(output).st_size - _TAIL)).decode("utf-8", "replace").strip()
-    # It ends up on somebody's terminal, which must not obey it.
-    text = "".join(letter if letter.isprintable() or letter in "\n\t" else "?" for letter in text)
-    return f": {text}" if text else ""
+    return f": {printable(text)}" if text else ""
 
 
-def wait_healthy(check: Mapping[str, Any], settings: Mapping[str, Any], tree: str, environment: Mapping[str, str]) -> None:
+def printable(text: str) -> str:
+    """``text`` as a terminal can show it, which must not obey it; lines stay lines."""
+    return "".join(letter if letter.isprintable() or letter in "\n\t" else "?" for letter in text)
+
+
+def attempt(check: Mapping[str, Any], seconds: float, settings: Mapping[str, Any], tree: str, environment: Mapping[str, str]) -> None:
+    """Make ``check`` (an entry of the manifest's ``health``) once; raise :class:`CheckError` unless it passes within ``seconds``."""
+    if "command" in check:
+        run_command(check["command"], seconds, tree, environment)
+    else:
+        _probe_within(seconds, check, settings)
+
+
+def wait_healthy(
+    check: Mapping[str, Any],
+    settings: Mapping[str, Any],
+    tree: str,
+    environment: Mapping[str, str],
+    ended: Callable[[], str] = lambda: "",
+) -> None:
     """Repeat ``check`` (an entry of the manifest's ``health``) until it passes.
 
-    Raises :class:`CheckError` with the last reason when its ``timeout`` (seconds, for all attempts together) is over.
+    ``ended`` says in words that what is checked is dead, nothing while it may still come up.
+    Raises :class:`CheckError` with the last reason when its ``timeout`` (seconds, for all attempts together) is over, or as soon as it is dead.
     """
     deadline = time.monotonic() + check["timeout"]
     reason = ""
     while True:
         left = max(deadline - time.monotonic(), 0.01)
         try:
-            if "command" in check:
-                run_command(check["command"], left, tree, environment)
-            else:
-                _probe_within(left, check, settings)
+            attempt(check, left, settings, tree, environment)
             return
         except CheckError as error:
             # An attempt that the limit cut short says less than the one before.
             if not reason or time.monotonic() < deadline:
                 reason = str(error)
+        dead = ended()
+        if dead:
+            raise CheckError(f"health check {check['name']!r} can't pass any more, {dead}: {reason}")
         if time.monotonic() + _INTERVAL >= deadline:
             raise CheckError(f"health check {check['name']!r} did not pass within {check['timeout']:g} s: {reason}")
         time.sleep(_INTERVAL)

@@ -30,7 +30,9 @@ DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 # Events after which a release is known to be good, and those after which it is not.
 _GOOD = ("active", "restored")
 _BAD = ("activating", "failed", "backed_out", "removed")
-_SWITCHES = ("activating", "active", "failed", "restored", "backed_out")
+_SWITCHES = ("activating", "started", "active", "failed", "restored", "backed_out")
+# What the last of them is when it went to its end; of a release that only started it is not known whether it lasts.
+_ENDS = ("started", *_GOOD)
 
 
 class HostError(Exception):
@@ -156,6 +158,8 @@ class ReleaseHome:
         self.staging = self.path / "staging"
         self.state = self.path / "state"
         self.current = self.path / "current"
+        self.watch = self.path / "watch"
+        self.output = self.path / "output"
         self._log = self.path / "log.jsonl"
         self._token = self.path / "token"
         self._read: dict[str, Release] = {}
@@ -217,7 +221,7 @@ class ReleaseHome:
 
     def strangers(self) -> list[str]:
         """What is in this home but was not made here, by its path in it. Raises :class:`OSError` for what can't be read."""
-        own = {path.name for path in (self.releases, self.staging, self.state, self.current, self._log, self._token)}
+        own = {path.name for path in (self.releases, self.staging, self.state, self.current, self.watch, self._log, self._token)}
         own |= {"lock", ".current.new", ".token.new"}
         found = [name for name in os.listdir(self.path) if name not in own]
         for name in os.listdir(self.releases) if self.releases.is_dir() else []:
@@ -329,7 +333,7 @@ class ReleaseHome:
         switches = [event for event in self.log() if event["event"] in _SWITCHES]
         if not switches:
             return release is None
-        return switches[-1]["event"] in _GOOD and switches[-1]["id"] == (release.id if release else None)
+        return switches[-1]["event"] in _ENDS and switches[-1]["id"] == (release.id if release else None)
 
     def stable(self) -> Optional[str]:
         """Id of the last release that was active here and has not failed or been backed out since, or nothing."""

@@ -57,6 +57,8 @@ _T = TypeVar("_T")
 class Clearing:
     """A clearance and what it was based on; ``cis`` are the selected CIs as the CMDB gives them, ``product`` is the licensed one.
 
+    ``stable``: for how many seconds the release says it has to stay healthy, ``None`` when it does not say.
+
     ``waves``: the hosts of each wave that is to be done, in order. ``until``: when it is too late to start a host of the first of them.
     """
 
@@ -67,6 +69,7 @@ class Clearing:
     product: str | None = None
     waves: tuple[tuple[str, ...], ...] = ()
     until: datetime | None = None
+    stable: float | None = None
 
     def document(self) -> dict[str, Any]:
         """The clearance as the documents about it say it: ``about`` is what it was of, as pairs of a word and a text."""
@@ -146,7 +149,8 @@ def clear(rfc_path: str, dsl: str, cmdb_url: str, policy_path: str | None, now: 
         if own:
             facts = replace(facts, own=sources.ask("own", lambda: evaluate_own(own, _names(facts, cis))) or {})
     clearance = evaluate(facts)
-    return Clearing(clearance, rfc, facts.policy, cis or (), product_of(facts), waves or (), _until(facts, clearance.controls))
+    stable = facts.package.manifest.get("stable") if facts.package else None
+    return Clearing(clearance, rfc, facts.policy, cis or (), product_of(facts), waves or (), _until(facts, clearance.controls), stable)
 
 
 def opening(rfc: Rfc, wave: Wave, dsl: str, cmdb_url: str, policy_path: str | None, now: datetime) -> Opening:

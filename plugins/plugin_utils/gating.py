@@ -173,7 +173,7 @@ def _followed(
 
 def _first_failure(wave: Iterable[Target]) -> str:
     failed = next((target for target in wave if target.detail), None)
-    return f" ({failed.host}: {failed.detail})" if failed else ""
+    return f" ({failed.host}: {failed.summary})" if failed else ""
 
 
 def _verdict(deployment: Deployment, targets: list[Target]) -> str:

@@ -26,7 +26,7 @@ class NoAnswer(TidegateError):
 
 
 class HostAction(TidegateAction):
-    """Base of stage, activate and backout: one task per host, write-ahead, the outcome to the journal.
+    """Base of stage, activate, confirm and backout: one task per host, write-ahead, the outcome to the journal.
 
     ``step`` names the operation. The host's true state may be unknown after a lost connection, so that is journalled too
     before Ansible marks the host unreachable.
@@ -101,6 +101,6 @@ class HostAction(TidegateAction):
             "state": state,
             "progress": {"step": self.step, "wave": wave, "state": state, "detail": detail},
         }
-        if state not in ("staged", "active", "backed_out"):
+        if state not in ("staged", "started", "active", "backed_out"):
             result.update(failed=True, msg=f"{self._host}: {detail}")
         return result

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -88,6 +89,8 @@ def plan(
                 "use the inventory of this CMDB, without --limit"
             )
         rollout = clearing.policy.rollout
+        if clearing.stable is not None:
+            rollout = replace(rollout, stable=clearing.stable)
         waves = clearing.waves
         hosts = [host for wave in waves for host in wave]
         package = {"name": rfc.release, "version": rfc.version, "digest": rfc.digest}

@@ -101,7 +101,8 @@ def test_a_controller_that_slept_over_its_lease_changes_no_host_before_all_is_cl
     assert journal.targets(run.deployment)[0].state is HostState.STAGED
     run = journal.take_over(run.deployment, ELSEWHERE, late)  # which deploy does when it has cleared the change
     journal.activating(run, "web1", late)
-    journal.activated(run, "web1", HostState.ACTIVE, "", late + 3 * LEASE)  # what a host did is journalled however long it took
+    journal.activated(run, "web1", HostState.STARTED, "", late + 3 * LEASE)  # what a host did is journalled however long it took
+    journal.activated(run, "web1", HostState.ACTIVE, "", late + 3 * LEASE)
     journal.decide_wave(run, 1, PROCEED, late + 3 * LEASE)
     journal.activating(run, "web2", late + 3 * LEASE)
 
@@ -341,6 +342,7 @@ def test_backing_a_completed_deployment_out_takes_its_locks_again(journal: Journ
 def test_the_journal_refuses_what_the_state_machines_do_not_know(journal: Journal) -> None:
     run = begin(journal)
     with pytest.raises(StateError, match="web1 is planned and can't become active"):
+        journal.activated(run, "web1", HostState.STARTED, "", NOW)
         journal.activated(run, "web1", HostState.ACTIVE, "", NOW)
     stage_all(journal, run)
     with pytest.raises(StateError, match="is activating and can't become activating"):

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.tidegate.release.plugins.module_utils.activation import Order, activate, back_out
+from ansible_collections.tidegate.release.plugins.module_utils.activation import Order, activate, back_out, confirm
 from ansible_collections.tidegate.release.plugins.module_utils.mirror import Mirror
 from ansible_collections.tidegate.release.plugins.module_utils.release_home import ReleaseHome, changed_files, extra_files
 from ansible_collections.tidegate.release.plugins.module_utils.staging import stage
@@ -122,6 +122,7 @@ class Host:
     root: Path
     token: int = 1
     settings: dict[str, Any] = field(default_factory=dict)
+    stable: float = 0
 
     @property
     def home(self) -> ReleaseHome:
@@ -129,7 +130,7 @@ class Host:
 
     @property
     def order(self) -> Order:
-        return Order("hello-1", self.token, self.settings)
+        return Order("hello-1", self.token, self.settings, self.stable)
 
     def ask(
         self, what: Package, pack: Path | None = None, keep: int = 3, protect: tuple[str, ...] = (), mirror: str | None = None
@@ -149,6 +150,19 @@ class Host:
         return answer
 
     def activate(self, what: Package, previous: Package | None = None) -> dict[str, Any]:
+        """Activate and look again at once, as two controllers' steps with nothing to wait for in between."""
+        answer = self.start(what, previous)
+        if answer["state"] != "started":
+            return answer
+        looked = self.confirm(what, previous)
+        return {**looked, "changed": answer["changed"] or looked["changed"]}
+
+    def confirm(self, what: Package, previous: Package | None = None) -> dict[str, Any]:
+        home = self.home
+        with home.locked(1):
+            return confirm(home, what.digest, previous.digest if previous else None, self.order)
+
+    def start(self, what: Package, previous: Package | None = None) -> dict[str, Any]:
         home = self.home
         with home.locked(1):
             return activate(home, what.digest, previous.digest if previous else None, self.order)
