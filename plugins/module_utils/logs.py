@@ -115,7 +115,7 @@ def _end(descriptor: int, limit: int) -> str:
 
 def _of_unit(unit: str, limit: int) -> str:
     status, text = _run(["journalctl", f"--unit={unit}", f"--lines={LINES}", "--no-pager", "--quiet"], limit)
-    return text if status == 0 else f"(the journal can't be read{': ' if text else ''}{text})"
+    return text if status == 0 else f"(the journal can't be read{': ' if text else ''}{text.strip()})"
 
 
 def _run(command: list[str], limit: int) -> tuple[int, str]:

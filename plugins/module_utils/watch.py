@@ -48,8 +48,8 @@ def start(path: Path, about: str, seconds: float, look: Callable[[], str]) -> No
         child = os.fork()
         if child == 0:
             try:
-                os.setsid()
                 if os.fork() == 0:
+                    os.setsid()
                     _detach(record)
                     _watch(record, about, seconds, look)
             finally:

@@ -82,9 +82,7 @@ PLAYBOOK = r"""
             state: active
             wave: "{{ 1 if inventory_hostname in ['web1', 'web2'] else 2 }}"
             waves: 2
-            fates: {web6: [failed, "it did not stay well
-log says:
-  out of \e[2Jcheese"]}
+            fates: {web6: [failed, "it did not stay well\nlog says:\n  out of \e[2Jcheese"]}
       rescue:
         - name: The journal knows
           ansible.builtin.meta: noop
