@@ -209,12 +209,13 @@ class Journal(Deployments):
             if deployment.state is not _D.BACKING_OUT:
                 raise StateError(f"{deployment.label} is {deployment.state}, not backing out, so {host} stays as it is; run backout first")
             target = self._target(connection, run.deployment, host)
-            self._move_host(connection, run, host, _H.BACKING_OUT, now, "")
+            self._move_host(connection, run, host, _H.BACKING_OUT, now, target.detail)
         return target
 
     def backed_out(self, run: Run, host: str, state: HostState, detail: str, now: datetime) -> None:
-        """How the back-out of ``host`` ended: ``backed_out`` or ``owed``."""
+        """How the back-out of ``host`` ended: ``backed_out`` or ``owed``. Without a new detail the one stays that says why it had to go back."""
         with self._writing(run, now) as (connection, _deployment):
+            detail = detail or self._target(connection, run.deployment, host).detail
             self._move_host(connection, run, host, state, now, detail)
 
     # -- decisions ---------------------------------------------------------
