@@ -178,7 +178,7 @@ def test_a_release_that_serves_once_and_dies_is_backed_out_everywhere_and_says_w
     attempt = Attempt(running, settings=settings, stable=2, logs=["log"])
     done = attempt.play(tidegate_report=str(running.path / "report"))
     assert done.returncode != 0
-    assert running.state(attempt.number) == "backed_out"
+    assert running.state(attempt.number) == "backed_out", done.stdout
     assert running.served() == before
     said = " ".join(done.stdout.split())
     assert "it came up and did not stay well: health check 'answers' failed" in said, done.stdout
