@@ -20,9 +20,10 @@ from ansible_collections.tidegate.release.plugins.module_utils import activation
 from ansible_collections.tidegate.release.plugins.module_utils.daemons import Daemons
 from ansible_collections.tidegate.release.plugins.module_utils.health import run_command
 from ansible_collections.tidegate.release.plugins.module_utils.release_home import HostError
-from bed import HOOKS, Host, Package, package
+from bed import Host, Package, package
 
 ONE, TWO = package("1.0"), package("2.0")
+FRAIL = b'#!/bin/sh\n[ ! -e "$TIDEGATE_STATE/no" ] && echo 1.0 >"$TIDEGATE_STATE/running"\n'
 
 
 def wait_until(what: Callable[[], object], seconds: float = 20) -> None:
@@ -246,7 +247,7 @@ def test_a_controller_that_was_superseded_does_not_look(upgraded: Host) -> None:
 
 
 def test_what_can_not_go_back_after_the_second_look_is_stuck(host: Host) -> None:
-    old = package("1.0", {"bin/start": b'#!/bin/sh\n[ ! -e "$TIDEGATE_STATE/no" ] && echo 1.0 >"$TIDEGATE_STATE/running"\n'})
+    old = package("1.0", {"bin/start": FRAIL})
     host.deploy(old)
     host.stage(TWO)
     host.start(TWO, old)
@@ -326,7 +327,7 @@ def test_what_health_checks_leave_is_not_taken_for_the_service(tmp_path: Path) -
 
 def test_the_reason_has_the_last_lines_of_the_log(host: Host) -> None:
     host.deploy(ONE)
-    text = 'for i in $(seq 50); do echo "line $i"; done >"$TIDEGATE_STATE/log"; printf "no\\033[2Jconfig\\n" >>"$TIDEGATE_STATE/log"; exit 1'
+    text = '(for i in $(seq 50); do echo "line $i"; done; printf "no\\033[2Jconfig\\n") >"$TIDEGATE_STATE/log"; exit 1'
     detail = host.deploy(starting(text, logs=["log"]), ONE)["detail"]
     first, *more = detail.splitlines()
     assert first == "hook start of hello 2.0: bin/start ended with status 1"
@@ -351,7 +352,7 @@ def test_a_release_that_did_not_last_says_why_too(host: Host) -> None:
 
 
 def test_a_previous_release_that_does_not_come_back_says_why(host: Host) -> None:
-    old = package("1.0", {"bin/start": b'#!/bin/sh\n[ ! -e "$TIDEGATE_STATE/no" ] && echo 1.0 >"$TIDEGATE_STATE/running"\n'}, logs=["old.log"])
+    old = package("1.0", {"bin/start": FRAIL}, logs=["old.log"])
     host.deploy(old)
     (host.home.state / "old.log").write_text("the old one is broken\n")
     (host.home.state / "no").touch()
