@@ -110,7 +110,8 @@ def wait_healthy(
     """Repeat ``check`` (an entry of the manifest's ``health``) until it passes.
 
     ``ended`` says in words that what is checked is dead, nothing while it may still come up.
-    Raises :class:`CheckError` with the last reason when its ``timeout`` (seconds, for all attempts together) is over, or as soon as it is dead.
+    Raises :class:`CheckError` with the last reason when its ``timeout`` (seconds, for all attempts together) is over, or as soon as what is
+    checked is dead.
     """
     deadline = time.monotonic() + check["timeout"]
     reason = ""

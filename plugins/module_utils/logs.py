@@ -119,7 +119,7 @@ def _of_unit(unit: str, limit: int) -> str:
 
 
 def _run(command: list[str], limit: int) -> tuple[int, str]:
-    """Run a command of the system for a few seconds; its status, or one that no command has, and the last ``limit`` bytes that it printed."""
+    """Run a command of the system for a few seconds; its status, -1 when it has none, and the last ``limit`` bytes that it printed."""
     with tempfile.TemporaryFile() as output:
         try:
             process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, start_new_session=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from ..cmdb.schema import schema
@@ -63,7 +63,10 @@ class Deployment:
 
 @dataclass(frozen=True)
 class Target:
-    """A host of a deployment. ``since``: when it got its state. ``detail``: why, in one line; more lines are the last of the release's logs."""
+    """A host of a deployment. ``since``: when it got its state.
+
+    ``detail``: why, in one line; further lines are the last ones of the release's logs.
+    """
 
     host: str
     wave: int
@@ -71,7 +74,7 @@ class Target:
     previous_digest: str | None
     previous_version: str | None
     detail: str
-    since: datetime = datetime.min.replace(tzinfo=UTC)
+    since: datetime
 
     @property
     def summary(self) -> str:

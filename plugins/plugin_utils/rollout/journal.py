@@ -176,7 +176,7 @@ class Journal(Deployments):
         return target
 
     def activated(self, run: Run, host: str, state: HostState, detail: str, now: datetime) -> None:
-        """How activation ended, ``started``, ``failed``, ``stuck`` or ``lost``; or the look after it, ``active`` in place of ``started``."""
+        """How activation ended: ``started``, ``failed``, ``stuck`` or ``lost``; or the look after it: ``active`` or one of these."""
         with self._writing(run, now) as (connection, _deployment):
             self._move_host(connection, run, host, state, now, detail)
 
@@ -213,7 +213,7 @@ class Journal(Deployments):
         return target
 
     def backed_out(self, run: Run, host: str, state: HostState, detail: str, now: datetime) -> None:
-        """How the back-out of ``host`` ended: ``backed_out`` or ``owed``. Without a new detail the one stays that says why it had to go back."""
+        """How the back-out of ``host`` ended: ``backed_out`` or ``owed``. Without a detail it keeps the one that says why it went back."""
         with self._writing(run, now) as (connection, _deployment):
             detail = detail or self._target(connection, run.deployment, host).detail
             self._move_host(connection, run, host, state, now, detail)

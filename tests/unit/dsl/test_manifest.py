@@ -36,7 +36,8 @@ def test_a_manifest_is_the_same_after_a_stay_in_the_library(write: Write) -> Non
         "conflicts": [{"firmware": "bios", "versions": "<2"}, {"ci_class": ["test"]}],
     }
     lasting = {"stable": 2.5, "logs": ["log", "/var/log/${port}/x", {"unit": "hello@1.service"}]}
-    for changes in (lasting, {"stable": 0}, {}, {"licence": ..., "settings": ..., "hooks": ..., "health": [{"name": "a", "command": ["a"], "timeout": 5}]}, needs):
+    least = {"licence": ..., "settings": ..., "hooks": ..., "health": [{"name": "a", "command": ["a"], "timeout": 5}]}
+    for changes in ({}, least, needs, lasting, {"stable": 0}):
         manifest = load_manifest(write("release", documentation=["a.md", "b.md"], **changes))
         config = json.loads(json.dumps(manifest.to_config()))
         assert Manifest.from_config(config) == manifest

@@ -124,9 +124,7 @@ def test_an_activation_that_is_resumed_begins_to_watch_anew(upgraded: Host) -> N
 
 
 @pytest.mark.parametrize("harm", ["killed", "removed", "damaged"])
-def test_without_the_whole_of_the_watch_it_is_looked_at_more_than_once(
-    upgraded: Host, harm: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_without_the_whole_of_the_watch_it_is_looked_at_more_than_once(upgraded: Host, harm: str, monkeypatch: pytest.MonkeyPatch) -> None:
     pid = watcher(upgraded)
     os.killpg(pid, signal.SIGKILL)
     wait_until(lambda: not runs(pid))
@@ -299,7 +297,7 @@ def test_what_is_dead_is_not_waited_for(host: Host, how: str) -> None:
         "setsid sh -c 'sleep 1; echo 2.0 >\"$TIDEGATE_STATE/running\"; exec sleep 3' &",  # slow
         "setsid sh -c '(sleep 1; echo 2.0 >\"$TIDEGATE_STATE/running\"; exec sleep 3) & exit 0' &",  # a daemon that forks
         "setsid sh -c 'sleep 0.2; exit 1' &\nsetsid sh -c 'sleep 1; echo 2.0 >\"$TIDEGATE_STATE/running\"; exec sleep 3' &",  # one of two
-        "true & sleep 0.2; touch \"$TIDEGATE_STATE/wanted\"",  # another service manager starts it
+        'true & sleep 0.2; touch "$TIDEGATE_STATE/wanted"',  # another service manager starts it
     ],
 )
 def test_what_lives_or_may_live_elsewhere_is_waited_for(host: Host, text: str) -> None:
@@ -464,5 +462,5 @@ def test_a_unit_that_has_failed_is_not_waited_for_and_one_that_has_not_is(host: 
     assert "can't pass any more, unit web.service has failed" in answer["detail"]
     assert answer["detail"].splitlines()[1:] == ["unit web.service says:", "  bad config"]
     (host.root.parent / "failed").unlink()
-    slow = starting("(sleep 1; echo 2.0 >\"$TIDEGATE_STATE/running\") &", logs=[{"unit": "web.service"}])
+    slow = starting('(sleep 1; echo 2.0 >"$TIDEGATE_STATE/running") &', logs=[{"unit": "web.service"}])
     assert host.deploy(slow)["state"] == "active"
