@@ -22,12 +22,7 @@ class ActionModule(HostAction):
 
     def visit(self, journal: Journal, deployment: Deployment) -> dict[str, Any]:
         target = journal.activating(self._run, self._host, utc_now())
-        answer = self.switch(deployment, target.previous_digest)
-        if answer.get("damaged"):
-            # What the host needs to go back is here, so it does not have to wait for the gate.
-            back = self.switch(deployment, target.previous_digest, operation="backout")
-            if back["state"] == "backed_out":
-                answer = {**answer, "state": HostState.FAILED, "detail": answer["reason"], "repaired": back["repaired"]}
+        answer = self.advance(deployment, target.previous_digest)
         # A host that refuses has not touched anything: it runs what it ran.
         state = HostState.FAILED if answer["state"] == REFUSED else HostState(answer["state"])
         detail, warned = self.repaired(answer, answer["detail"])

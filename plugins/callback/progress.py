@@ -45,6 +45,7 @@ from typing import TYPE_CHECKING, Any
 from ansible import constants as C
 from ansible.plugins.callback.default import CallbackModule as DefaultCallback
 from ansible_collections.tidegate.release.plugins.plugin_utils.progress import (
+    AGAIN,
     HOST_STEPS,
     STEPS,
     Bar,
@@ -127,7 +128,10 @@ class CallbackModule(DefaultCallback):
             self._last_task_name = task.get_name().strip()
         else:
             super().v2_playbook_on_task_start(task, is_conditional)
-        if step in HOST_STEPS:
+        if step in AGAIN or step == "soak":
+            self._reported = 0
+            self._draw("look again" if step in AGAIN else "waits, to look again", self._bad())
+        elif step in HOST_STEPS:
             self._flush()
             self._reported = 0
             self._task_started = time.monotonic()
@@ -205,9 +209,14 @@ class CallbackModule(DefaultCallback):
         tally.add(progress, now)
         if not progress.good or progress.detail:
             reason = f": {progress.detail}" if progress.detail else ""
-            self._print(f"  {one_line(name)} {words(progress.state)}{reason}", C.COLOR_WARN if progress.good else C.COLOR_ERROR)
+            color = C.COLOR_WARN if progress.good else C.COLOR_ERROR
+            for line in (f"  {one_line(name)} {words(progress.state)}{reason}", *(f"    {more}" for more in progress.more)):
+                self._print(line, color)
         label = next((each.first.name for wave, each in self._tallies.items() if wave is not None), progress.name)
-        self._draw(label, sum(each.bad for each in self._tallies.values()))
+        self._draw(label, self._bad())
+
+    def _bad(self) -> int:
+        return sum(each.bad for each in self._tallies.values())
 
     def _gate(self, gate: Progress) -> None:
         color = C.COLOR_OK if gate.decision == "proceed" else C.COLOR_ERROR

@@ -94,6 +94,7 @@ class LookupModule(LookupBase):
 
 
 def _prepare(step: str) -> None:
-    """Load what the step's action needs: this is the process that forks a worker for each host, which need not do it again."""
-    import_module(f"ansible_collections.tidegate.release.plugins.action.{step}")
-    argument_spec(step)
+    """Load what the step's actions need: this is the process that forks a worker for each host, which need not do it again."""
+    for action in ("activate", "confirm") if step == "activate" else (step,):
+        import_module(f"ansible_collections.tidegate.release.plugins.action.{action}")
+        argument_spec(action)

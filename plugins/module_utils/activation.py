@@ -4,18 +4,21 @@
 """Activation: make a staged release the live one, whole, or leave the host on the one it had.
 
 The one primitive is :func:`_switch`: stop what runs, flip the link, start, check health. Activating is switching forward
-with a way back; backing out is switching to the previous release, or to none, and then what was there must not answer any more. What is
-about to become live is held against its package before its hooks run, and put right.
+with a way back, and counts when :func:`confirm` finds that it lasted; backing out is switching to the previous release, or to none, and
+then what was there must not answer any more. What is about to become live is held against its package before its hooks run, and put right.
 """
 
 from __future__ import annotations
 
 import contextlib
+import os
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Callable, Optional
 
+from . import logs, watch
+from .daemons import Daemons
 from .health import CheckError, attempt, run_command, wait_healthy, where
 from .processes import MARK, end_release
 from .release_home import HostError, Release, ReleaseHome
@@ -24,13 +27,16 @@ from .repair import Damaged, Supplies, find_release, put_right
 _GLANCE = 2.0  # seconds for one look at a health check that should not pass
 _GONE = 4.0  # seconds until what was stopped must not pass its health checks any more
 _INTERVAL = 0.2  # seconds between two looks at that
+_LOOKS = 3  # at a release over which nobody watched
+_PAUSE = 0.5  # seconds between them
 
 
 @dataclass(frozen=True)
 class Order:
     """Who wants a change: the deployment, its fencing token, the host's values for the release's settings, and what came with the order.
 
-    ``previous`` and ``next`` are the versions from which and to which the host switches, for the hooks; empty for none.
+    ``previous`` and ``next`` are the versions from which and to which the host switches, for the hooks; empty for none. ``stable``: for how
+    many seconds a release that came up has to stay healthy.
     """
 
     deployment: str
@@ -39,6 +45,7 @@ class Order:
     supplies: Supplies = field(default_factory=Supplies)
     previous: str = ""
     next: str = ""
+    stable: float = 0
 
     def entry(self, **data: Any) -> dict[str, Any]:
         """What every log entry of this order carries."""
@@ -48,12 +55,14 @@ class Order:
 def activate(home: ReleaseHome, digest: str, previous: Optional[str], order: Order) -> dict[str, Any]:
     """Make the staged release ``digest`` live; ``previous`` is the digest that was live when it was staged.
 
-    Returns ``state``: ``active``; ``failed`` when it did not come up and the host is back on what it had; ``stuck`` when
-    that did not come up either, with ``damaged`` if that was for files of the previous release which are not here. ``detail`` says why, or
-    what is to be known of an active one, such as that the release before did not stop. ``repaired`` are the paths that were put right.
-    Raises :class:`HostError` before anything is touched, and :class:`Lacking` when the order has to bring more.
+    Returns ``state``: ``started``, and a watch is kept until :func:`confirm`; ``failed`` when it did not come up and the host is back
+    on what it had; ``stuck`` when that did not come up either, with ``damaged`` if that was for files of the previous release which are
+    not here. ``detail`` says why, or what is to be known of one that came up, such as that the release before did not stop.
+    ``repaired`` are the paths that were put right. Raises :class:`HostError` before anything is touched, and :class:`Lacking` when the
+    order has to bring more.
     """
     home.fence(order.token)
+    watched = watch.end(home.watch)
     target = find_release(home, digest, order.supplies, "is not staged here; run the deployment again to stage it", **order.entry())
     before = _find_previous(home, previous, order)
     order = replace(order, previous=before.version if before else "", next=target.version)
@@ -73,8 +82,10 @@ def activate(home: ReleaseHome, digest: str, previous: Optional[str], order: Ord
         if untouched:
             raise
         return _fall_back(home, target, before, order, str(error))
-    if live is not None and live.id == target.id and not repaired and home.at_rest(target) and _healthy(home, target, order):
-        return {"state": "active", "changed": False, "version": target.version}
+    if live is not None and live.id == target.id and not repaired and home.at_rest(target):
+        seen = watched.failed if watched and watched.about == _about(target, order) else ""
+        if seen or _healthy(home, target, order):
+            return _fall_back(home, target, before, order, seen) if seen else _started(home, target, order, changed=False)
     first = {}
     if live is None:  # what passes already can't say later that the release is gone
         checks = enumerate(target.config["health"])
@@ -88,10 +99,34 @@ def activate(home: ReleaseHome, digest: str, previous: Optional[str], order: Ord
     home.append("activating", target.id, **order.entry(before=before.id if before else None, **first))
     try:
         remark = _switch(home, target, order)
-        home.append("active", target.id, **order.entry())
+        home.append("started", target.id, **order.entry())
     except Exception as error:  # whatever it is, the host must not stay in between
         return _fall_back(home, target, before, order, str(error) or type(error).__name__)
-    return _outcome("active", target, remark, repaired)
+    return {**_outcome("started", target, remark, repaired), **_started(home, target, order, changed=True)}
+
+
+def confirm(home: ReleaseHome, digest: str, previous: Optional[str], order: Order) -> dict[str, Any]:
+    """Look again at the release ``digest``, which came up a while ago, and end the watch over it.
+
+    Returns ``state``: ``active`` when it is well now and was all the time; else ``failed`` or ``stuck``, as from :func:`activate`.
+    Raises :class:`HostError` when it is not this release that is live, and :class:`Lacking`; then nothing is touched.
+    """
+    home.fence(order.token)
+    live, target = home.live(), home.find(digest)
+    if target is None or live is None or live.id != target.id:
+        what = f"{home.name} {live.version}" if live else "nothing"
+        raise HostError(f"{what} is live here and not {digest}, which came up; find out who changed it")
+    before = _find_previous(home, previous, order)
+    _settings(target, order)
+    watched = watch.end(home.watch)
+    try:
+        problem = _trouble_since(home, target, order, watched)
+        if not problem:
+            home.append("active", target.id, **order.entry())
+            return {"state": "active", "changed": False, "version": target.version}
+    except Exception as error:  # whatever it is, it is not known that it lasts
+        problem = str(error) or type(error).__name__
+    return _fall_back(home, target, before, order, problem)
 
 
 def back_out(home: ReleaseHome, digest: str, previous: Optional[str], order: Order) -> dict[str, Any]:
@@ -102,6 +137,7 @@ def back_out(home: ReleaseHome, digest: str, previous: Optional[str], order: Ord
     right. Raises :class:`HostError` before anything is touched, and :class:`Lacking` when the order has to bring more.
     """
     home.fence(order.token)
+    watch.end(home.watch)
     before = _find_previous(home, previous, order)
     if home.is_current(digest):
         find_release(
@@ -126,20 +162,58 @@ def back_out(home: ReleaseHome, digest: str, previous: Optional[str], order: Ord
     return _outcome("backed_out", before, remark, repaired)
 
 
+def _started(home: ReleaseHome, target: Release, order: Order, *, changed: bool) -> dict[str, Any]:
+    """``target`` has come up; watch it until somebody looks again."""
+    if order.stable > 0:
+        with contextlib.suppress(OSError):  # then confirm has to look more than once
+            watch.start(home.watch, _about(target, order), order.stable, lambda: _trouble(home, target, order))
+    return {"state": "started", "changed": changed, "version": target.version}
+
+
+def _about(target: Release, order: Order) -> str:
+    return f"{target.id} by {order.deployment}"
+
+
+def _trouble_since(home: ReleaseHome, target: Release, order: Order, watched: Optional[watch.Watched]) -> str:
+    """What is or was wrong with ``target`` since it came up, nothing when it was well all the time."""
+    if not home.at_rest(target):
+        return "its activation, or a way back from it, was interrupted"
+    mine = watched if watched and watched.about == _about(target, order) else None
+    if mine and mine.failed:
+        return f"it came up and did not stay well: {mine.failed}"
+    for number in range(1 if order.stable <= 0 or (mine and mine.whole) else _LOOKS):
+        time.sleep(_PAUSE if number else 0)
+        trouble = _trouble(home, target, order)
+        if trouble:
+            return f"it came up and did not stay well: {trouble}"
+    return ""
+
+
+def _trouble(home: ReleaseHome, release: Release, order: Order) -> str:
+    """What is wrong with ``release`` at this moment; nothing is tried again."""
+    for check in release.config["health"]:
+        try:
+            attempt(check, check["timeout"], _settings(release, order), str(release.tree), _environment(home, release, order))
+        except (CheckError, HostError) as error:
+            return f"health check {check['name']!r} failed: {error}"
+    return ""
+
+
 def _fall_back(home: ReleaseHome, target: Release, before: Optional[Release], order: Order, reason: str) -> dict[str, Any]:
-    """``target`` did not come up: ``failed`` when ``before`` serves again, ``stuck`` when it does not."""
+    """``target`` did not come up, or did not last: ``failed`` when ``before`` serves again, ``stuck`` when it does not."""
+    said = _logs(home, target, order, reason)  # before another release writes there
     with contextlib.suppress(OSError):  # on a full disk the way back is still open; that it began stands in the log
         home.append("failed", target.id, **order.entry(reason=reason))
     order = replace(order, previous=target.version, next=before.version if before else "")
     try:
         repaired = put_right(home, before, replace(order.supplies, more=False), **order.entry()) if before else []
     except (HostError, OSError) as error:  # no hook runs of what is not as it was archived
-        damaged = {"reason": reason, "damaged": isinstance(error, Damaged)}
-        return {**_outcome("stuck", before, f"{reason}; going back failed too: {error}"), **damaged}
+        damaged = {"reason": f"{reason}{said}", "damaged": isinstance(error, Damaged)}
+        return {**_outcome("stuck", before, f"{reason}; going back failed too: {error}{said}"), **damaged}
     problem, remark = _restore(home, target, before, order)
     if problem:
-        return _outcome("stuck", before, f"{reason}; going back failed too: {problem}")
-    return _outcome("failed", before, f"{reason}; {remark}" if remark else reason, repaired)
+        return _outcome("stuck", before, f"{reason}; going back failed too: {problem}{said}")
+    return _outcome("failed", before, f"{'; '.join(filter(None, (reason, remark)))}{said}", repaired)
 
 
 def _outcome(state: str, live: Optional[Release], detail: str, repaired: Sequence[str] = ()) -> dict[str, Any]:
@@ -166,11 +240,24 @@ def _restore(home: ReleaseHome, failed: Optional[Release], before: Optional[Rele
     try:
         remark = _switch(home, before, order, check) if before else _take_away(home, failed, order)
     except Exception as error:  # whatever it is, the answer has to say that this host needs somebody
-        what = f"{home.name} {before.version}" if before else "having no release"
-        return f"{what}: {str(error) or type(error).__name__}", ""
+        reason = str(error) or type(error).__name__
+        what = f"{home.name} {before.version}: {reason}{_logs(home, before, order, reason)}" if before else f"having no release: {reason}"
+        return what, ""
     with contextlib.suppress(OSError):
         home.append("restored", before.id if before else None, **order.entry())
     return "", remark
+
+
+def _logs(home: ReleaseHome, release: Release, order: Order, reason: str) -> str:
+    """What ``release`` logged last, as further lines of a message that says ``reason``; else what its start hook printed."""
+    entries = release.config.get("logs") or [str(home.output_of("start"))]
+    if "logs" not in release.config and not os.path.exists(entries[0]):
+        return ""
+    try:
+        said = logs.last_lines(entries, _settings(release, order), release.tree, home.state)
+    except Exception as error:  # the reason is what matters, and the way back
+        said = f"its logs can't be read: {error}"
+    return "\n".join(["", *(line for line in said.splitlines() if line.strip() not in reason)])
 
 
 def _switch(home: ReleaseHome, target: Release, order: Order, check: Optional[Callable[[], None]] = None) -> str:
@@ -192,8 +279,10 @@ def _switch(home: ReleaseHome, target: Release, order: Order, check: Optional[Ca
         check()
     home.flip(target)
     try:
-        _hook(home, target, "start", order)
-        _check_health(home, target, order)
+        with Daemons() as daemons:
+            _hook(home, target, "start", order)
+        units = [entry for entry in target.config.get("logs", []) if not isinstance(entry, str)]
+        _check_health(home, target, order, (lambda: logs.failed_unit(units)) if units else daemons.ended)
     except (CheckError, HostError) as error:
         if not remark:
             raise
@@ -315,9 +404,9 @@ def _hook(home: ReleaseHome, release: Release, name: str, order: Order) -> None:
             raise CheckError(f"hook {name} of {release.name} {release.version}: {error}") from error
 
 
-def _check_health(home: ReleaseHome, release: Release, order: Order) -> None:
+def _check_health(home: ReleaseHome, release: Release, order: Order, ended: Callable[[], str] = lambda: "") -> None:
     for check in release.config["health"]:
-        wait_healthy(check, _settings(release, order), str(release.tree), _environment(home, release, order))
+        wait_healthy(check, _settings(release, order), str(release.tree), _environment(home, release, order), ended)
 
 
 def _still(look: Callable[[], bool]) -> bool:

@@ -11,7 +11,7 @@ import signal
 import socket
 import ssl
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Optional
 
 from .endpoint import Endpoint, EndpointError, fill, read_host, read_port, read_url
@@ -51,11 +51,23 @@ def run_command(command: list[str], timeout: float, tree: str, environment: Mapp
         raise CheckError(f"{command[0]} {problem}")
 
 
-def wait_healthy(check: Mapping[str, Any], settings: Mapping[str, Any], tree: str, environment: Mapping[str, str]) -> None:
+def printable(text: str) -> str:
+    """``text`` as a terminal can show it, which must not obey it; lines stay lines."""
+    return "".join(letter if letter.isprintable() or letter in "\n\t" else "?" for letter in text)
+
+
+def wait_healthy(
+    check: Mapping[str, Any],
+    settings: Mapping[str, Any],
+    tree: str,
+    environment: Mapping[str, str],
+    ended: Callable[[], str] = lambda: "",
+) -> None:
     """Repeat ``check`` (an entry of the manifest's ``health``) until it passes.
 
-    Raises :class:`CheckError` with the last reason when its ``timeout`` (seconds, for all attempts together) is over, and at once when
-    it can't be made.
+    ``ended`` says in words that what is checked is dead, nothing while it may still come up.
+    Raises :class:`CheckError` with the last reason when its ``timeout`` (seconds, for all attempts together) is over, as soon as what is
+    checked is dead, and at once when it can't be made.
     """
     where(check, settings)
     deadline = time.monotonic() + check["timeout"]
@@ -69,13 +81,16 @@ def wait_healthy(check: Mapping[str, Any], settings: Mapping[str, Any], tree: st
             # An attempt that the limit cut short says less than the one before.
             if not reason or time.monotonic() < deadline:
                 reason = str(error)
+        dead = ended()
+        if dead:
+            raise CheckError(f"health check {check['name']!r} can't pass any more, {dead}: {reason}")
         if time.monotonic() + _INTERVAL >= deadline:
             raise CheckError(f"health check {check['name']!r} did not pass within {check['timeout']:g} s: {reason}")
         time.sleep(_INTERVAL)
 
 
 def attempt(check: Mapping[str, Any], seconds: float, settings: Mapping[str, Any], tree: str, environment: Mapping[str, str]) -> None:
-    """Make ``check`` once; raises :class:`CheckError` with the reason unless it passes within ``seconds``."""
+    """Make ``check`` (an entry of the manifest's ``health``) once; raise :class:`CheckError` unless it passes within ``seconds``."""
     there = where(check, settings)
     if there is None:
         run_command(check["command"], seconds, tree, environment)

@@ -65,6 +65,8 @@ def _read_config(digest: str, text: bytes) -> dict[str, Any]:
         whole = whole and hook["command"] and hook["timeout"] > 0
     for check in config["health"]:
         whole = whole and check["name"] and check["timeout"] > 0 and {"http", "tcp", "command"} & check.keys()
+    logs = config.get("logs", [])
+    whole = whole and isinstance(logs, list) and all(isinstance(log, str) or isinstance(log["unit"], str) for log in logs)
     if not whole or not is_config(config):
         raise HostError(f"the package {digest} has an incomplete config; archive it again")
     return config

@@ -36,7 +36,9 @@ _DIRECTORY = 0o755
 # Events after which a release is known to be good, and those after which it is not.
 _GOOD = ("active", "restored")
 _BAD = ("activating", "failed", "backed_out", "removed")
-_SWITCHES = ("activating", "active", "failed", "restored", "backed_out")
+_SWITCHES = ("activating", "started", "active", "failed", "restored", "backed_out")
+# What the last of them is when it went to its end; of a release that only started it is not known whether it lasts.
+_ENDS = ("started", *_GOOD)
 
 # Bytes that may be read of what is in a home: no more is ever written there, and reading has to end.
 _LONGEST_LINE = 64 << 10
@@ -301,6 +303,7 @@ class ReleaseHome:
         self.state = self.path / "state"
         self.current = self.path / "current"
         self.output = self.path / "output"
+        self.watch = self.path / "watch"
         self._hook = self.path / "hook"
         self._log = self.path / "log.jsonl"
         self._token = self.path / "token"
@@ -426,9 +429,8 @@ class ReleaseHome:
 
     def strangers(self) -> list[str]:
         """What is in this home but was not made here, by its path in it. Raises :class:`OSError` for what can't be read."""
-        own = {
-            path.name for path in (self.releases, self.staging, self.state, self.current, self.output, self._hook, self._log, self._token)
-        }
+        places = (self.releases, self.staging, self.state, self.current, self.output, self.watch, self._hook, self._log, self._token)
+        own = {path.name for path in places}
         own |= {"lock", ".current.new", ".token.new"}
         found = [name for name in os.listdir(self.path) if name not in own]
         for name in os.listdir(self.releases) if self.releases.is_dir() else []:
@@ -564,7 +566,7 @@ class ReleaseHome:
         if not switches:
             return release is None
         last = switches[-1]
-        return last is not None and last["event"] in _GOOD and last["id"] == wanted
+        return last is not None and last["event"] in _ENDS and last["id"] == wanted
 
     def passed_before(self, release_id: str) -> Optional[list[int]]:
         """Which health checks of a release passed before it became the first one here, by their position; nothing if the log is silent."""

@@ -2,16 +2,17 @@
 # Copyright (c) Tidegate maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The half of staging, activation and back-out that runs on the managed host."""
+"""The half of staging, activation, confirmation and back-out that runs on the managed host."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: host_release
-short_description: Stage, activate or back out a release on this host
+short_description: Stage, activate, confirm or back out a release on this host
 version_added: 0.1.0
 description:
-  - What M(tidegate.release.stage), M(tidegate.release.activate) and M(tidegate.release.backout) run on the managed host.
+  - What M(tidegate.release.stage), M(tidegate.release.activate), M(tidegate.release.confirm) and M(tidegate.release.backout) run on the
+    managed host.
   - It takes its orders from their journal. Use those instead of calling it yourself.
 author:
   - Tidegate maintainers (@tidegate)
@@ -20,7 +21,7 @@ options:
     description: What to do.
     type: str
     required: true
-    choices: [stage, activate, backout]
+    choices: [stage, activate, confirm, backout]
   root:
     description: Directory on the host that holds every release's home.
     type: path
@@ -48,6 +49,13 @@ options:
   previous:
     description: Digest of the release to go back to; left out when there was none.
     type: str
+  stable:
+    description:
+      - For how many seconds a release that came up has to stay healthy, for O(operation=activate) and O(operation=confirm).
+      - Unless it is 0, a process stays on the host after O(operation=activate) that looks at the health checks twice a second until
+        O(operation=confirm), or for a minute longer than this.
+    type: float
+    default: 0
   documents:
     description: >-
       Manifest, config and file index of the package, each compressed with zlib and in base64; for O(operation=stage). Otherwise those of
@@ -98,6 +106,7 @@ attributes:
 seealso:
   - module: tidegate.release.stage
   - module: tidegate.release.activate
+  - module: tidegate.release.confirm
   - module: tidegate.release.backout
 """
 
@@ -116,14 +125,14 @@ EXAMPLES = r"""
 RETURN = r"""
 state:
   description: >-
-    V(staged), V(active), V(backed_out); V(lacking) when the host needs more to do it; V(failed) when the release did not come up and the
-    host is back on what it had, V(stuck) or V(owed) when that did not come up either; V(refused) when nothing was touched and the module
-    failed with the reason.
+    V(staged), V(started), V(active), V(backed_out); V(lacking) when the host needs more to do it; V(failed) when the release did not come
+    up, or did not last, and the host is back on what it had, V(stuck) or V(owed) when that did not come up either; V(refused) when nothing
+    was touched and the module failed with the reason.
   type: str
   returned: success, or when the step was refused
   sample: active
 detail:
-  description: Why it did not succeed.
+  description: Why it did not succeed, in one line; further lines are the last ones of the release's logs.
   type: str
   returned: when RV(state) is V(failed), V(stuck) or V(owed)
   sample: "health check 'answers' did not pass within 20 s: connection refused"
@@ -179,7 +188,7 @@ live:
 version:
   description: The version that is live now, or should be when RV(state) is V(stuck) or V(owed); null when there is none.
   type: str
-  returned: when O(operation=activate) or O(operation=backout)
+  returned: when O(operation=activate), O(operation=confirm) or O(operation=backout)
 """
 
 import base64
@@ -203,14 +212,14 @@ def run(params: dict[str, Any]) -> dict[str, Any]:
     with home.locked(params["patience"]):
         if params["operation"] == "stage":
             return run_stage(home, params)
-        from ansible_collections.tidegate.release.plugins.module_utils.activation import Order, activate, back_out
+        from ansible_collections.tidegate.release.plugins.module_utils.activation import Order, activate, back_out, confirm
         from ansible_collections.tidegate.release.plugins.module_utils.repair import Lacking, Supplies
 
         supplies = Supplies(documents(params) if params["documents"] else None, pack(home, params), params["supply"])
-        order = Order(params["deployment"], params["token"], params["settings"], supplies)
-        switch = activate if params["operation"] == "activate" else back_out
+        order = Order(params["deployment"], params["token"], params["settings"], supplies, stable=params["stable"])
+        do = {"activate": activate, "confirm": confirm, "backout": back_out}[params["operation"]]
         try:
-            return switch(home, params["digest"], params["previous"], order)
+            return do(home, params["digest"], params["previous"], order)
         except Lacking as lacking:
             return lacking.answer
 
@@ -261,7 +270,7 @@ def pack(home: ReleaseHome, params: dict[str, Any]) -> Optional[BinaryIO]:
 def main() -> None:
     module = AnsibleModule(
         argument_spec={
-            "operation": {"type": "str", "required": True, "choices": ["stage", "activate", "backout"]},
+            "operation": {"type": "str", "required": True, "choices": ["stage", "activate", "confirm", "backout"]},
             "root": {"type": "path", "required": True},
             "name": {"type": "str", "required": True},
             "digest": {"type": "str", "required": True},
@@ -269,6 +278,7 @@ def main() -> None:
             "token": {"type": "int", "required": True, "no_log": False},
             "settings": {"type": "dict", "default": {}},
             "previous": {"type": "str"},
+            "stable": {"type": "float", "default": 0},
             # Not secret, but nobody wants them in the system's log or sent back with the answer.
             "documents": {"type": "list", "elements": "str", "default": [], "no_log": True},
             "pack": {"type": "path"},

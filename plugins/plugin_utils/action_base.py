@@ -28,7 +28,12 @@ from .libs import require
 # Each worker reads them anew: the fast one, where libyaml is there.
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _COLLECTION = "ansible_collections.tidegate.release.plugins"
-_REGISTERED = ("__backout_result", "__activate_result", "__stage_result")  # by the roles of those names, the last step first
+_REGISTERED = (
+    "__backout_result",
+    "__confirm_result",
+    "__activate_result",
+    "__stage_result",
+)  # by the roles of those names, the last step first
 _SECRET = re.compile("pass(word|phrase)$")  # documentation has no word for an option that must not be shown
 
 

@@ -61,6 +61,8 @@ _T = TypeVar("_T")
 class Clearing:
     """A clearance and what it was based on; ``cis`` are the selected CIs as the CMDB gives them, ``product`` is the licensed one.
 
+    ``stable``: for how many seconds the release says it has to stay healthy, ``None`` when it does not say.
+
     ``waves``: the hosts of each wave that is to be done, in order. ``until``: when it is too late to start a host of the first of them.
     ``sight``: what the library was seen to have of the release, for the CMDB to remember.
     """
@@ -73,6 +75,7 @@ class Clearing:
     waves: tuple[tuple[str, ...], ...] = ()
     until: datetime | None = None
     sight: Sight | None = None
+    stable: float | None = None
 
     def document(self) -> dict[str, Any]:
         """The clearance as the documents about it say it: ``about`` is what it was of, as pairs of a word and a text."""
@@ -156,7 +159,8 @@ def clear(rfc_path: str, dsl: str, cmdb_url: str, policy_path: str | None, now: 
             facts = replace(facts, own=sources.ask("own", lambda: evaluate_own(own, _names(facts, cis))) or {})
     clearance = evaluate(facts)
     until = _until(facts, clearance.controls)
-    return Clearing(clearance, rfc, facts.policy, cis or (), product_of(facts), waves or (), until, facts.sight)
+    stable = facts.package.manifest.get("stable") if facts.package else None
+    return Clearing(clearance, rfc, facts.policy, cis or (), product_of(facts), waves or (), until, facts.sight, stable)
 
 
 def opening(rfc: Rfc, wave: Wave, dsl: str, cmdb_url: str, policy_path: str | None, now: datetime) -> Opening:

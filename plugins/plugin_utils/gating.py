@@ -237,9 +237,9 @@ def _first_failure(wave: Iterable[Target], reason: Reason) -> str:
     targets = list(wave)
     said = sorted((target for target in targets if target.detail), key=lambda target: target.state is HostState.ACTIVE)
     if said and said[0].state is not HostState.ACTIVE:
-        return f" ({said[0].host}: {said[0].detail})"
+        return f" ({said[0].host}: {said[0].summary})"
     undone = [target.host for target in targets if target.state in (HostState.PLANNED, HostState.STAGED, *states.TOUCHED)][:_ASKED]
-    found = next(((host, why) for host in undone if (why := reason(host))), None) or next(((one.host, one.detail) for one in said), None)
+    found = next(((host, why) for host in undone if (why := reason(host))), None) or next(((one.host, one.summary) for one in said), None)
     return f" ({found[0]}: {found[1]})" if found else ""
 
 
@@ -247,7 +247,7 @@ def _remark(targets: Iterable[Target], state: HostState) -> str:
     """What a host said that did come into ``state``, such as that the release before could not be stopped."""
     said = [target for target in targets if target.state is state and target.detail]
     more = f" {len(said) - 1} more of them are in the report." if len(said) > 1 else ""
-    return f" {said[0].host}: {said[0].detail}.{more}" if said else ""
+    return f" {said[0].host}: {said[0].summary}.{more}" if said else ""
 
 
 def _verdict(deployment: Deployment, targets: list[Target], interrupted: str = "", reason: Reason = _no_reason) -> str:

@@ -44,7 +44,7 @@ class NoAnswer(TidegateError):
 
 
 class HostAction(TidegateAction):
-    """Base of stage, activate and backout: one task per host, write-ahead, the outcome to the journal.
+    """Base of stage, activate, confirm and backout: one task per host, write-ahead, the outcome to the journal.
 
     ``step`` names the operation. The host's true state may be unknown after a lost connection, so that is journalled too
     before Ansible marks the host unreachable.
@@ -237,6 +237,15 @@ class HostAction(TidegateAction):
                 answer["detail"] = f"{answer['detail']} ({problem})"
         return answer
 
+    def advance(self, deployment: Deployment, previous: str | None) -> Answer:
+        """Have the host go forward; see :meth:`switch`. One that could not go back for want of good copies gets them at once."""
+        answer = self.switch(deployment, previous, stable=deployment.rollout.stable)
+        if answer.get("damaged"):
+            back = self.switch(deployment, previous, operation="backout")
+            if back["state"] == "backed_out":
+                answer = {**answer, "state": "failed", "detail": answer["reason"], "repaired": back["repaired"]}
+        return answer
+
     def repaired(self, answer: Answer, detail: str) -> tuple[str, dict[str, Any]]:
         """What to journal of files that were put right, in addition to ``detail``; and the warning for the task's result."""
         paths = answer.get("repaired", [])
@@ -253,7 +262,7 @@ class HostAction(TidegateAction):
             "state": state,
             "progress": {"step": self.step, "wave": wave, "state": state, "detail": detail},
         }
-        if state not in ("staged", "active", "backed_out"):
+        if state not in ("staged", "started", "active", "backed_out"):
             result["failed"] = True
         if detail or result.get("failed"):
             result["msg"] = f"{self._host}: {detail}"

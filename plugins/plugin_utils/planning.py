@@ -6,11 +6,11 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from .clearing import clear
+from .clearing import Clearing, clear
 from .cmdb.store import Cmdb
 from .dsl.home import open_library
 from .dsl.seen import Sight
@@ -22,7 +22,7 @@ from .gating import catch_up
 from .interrupt import interrupted
 from .licence.entitlements import reserve
 from .rfc.course import enter
-from .rfc.model import load_rfc, rfc_number
+from .rfc.model import Rfc, load_rfc, rfc_number
 from .rfc.source import open_change
 from .rollout import states
 from .rollout.debts import forget, incur
@@ -97,15 +97,14 @@ def plan(
             return resumed
 
         reach.check(sorted(str(ci["name"]) for ci in clearing.cis), "CI", f"in the scope of {number}")
-        rollout = clearing.policy.rollout
+        rollout = clearing.policy.rollout if clearing.stable is None else replace(clearing.policy.rollout, stable=clearing.stable)
         waves = clearing.waves
         hosts = [host for wave in waves for host in wave]
         package = {"name": rfc.release, "version": rfc.version, "digest": rfc.digest}
         journal.refuse_plan(number, hosts)
         _refuse_interrupted(write)
         if write and signer is not None:
-            kept = attach(open_library(dsl).repository(rfc.release), rfc.digest, sign(clearing.summary(policy_path), signer, now))
-            remember_sight(cmdb_url, Sight(rfc.release, rfc.version, rfc.digest, {kept: "clearance"}), now, signer)
+            _keep_clearance(clearing, rfc, dsl, cmdb_url, policy_path, signer, now)
         product = clearing.product
 
         def along(connection: sa.Connection, deployment_id: int) -> None:
@@ -129,6 +128,12 @@ def plan(
             "controls": clearing.clearance.to_dict()["controls"],
             "progress": {"step": "plan", "state": "planned", "detail": sentence, "hosts": len(hosts), "waves": len(waves)},
         }
+
+
+def _keep_clearance(clearing: Clearing, rfc: Rfc, dsl: str, cmdb_url: str, policy_path: str | None, signer: Signer, now: datetime) -> None:
+    """Keep the clearance beside the package, signed."""
+    kept = attach(open_library(dsl).repository(rfc.release), rfc.digest, sign(clearing.summary(policy_path), signer, now))
+    remember_sight(cmdb_url, Sight(rfc.release, rfc.version, rfc.digest, {kept: "clearance"}), now, signer)
 
 
 def order_backout(

@@ -26,10 +26,14 @@ with contextlib.suppress(ImportError):
 # counted, then what a host is when its result could not say (failed, unreachable).
 HOST_STEPS: Mapping[str, tuple[str, str, str, str]] = {
     "stage": ("staged", "stage_failed", "stage_failed", "stage_failed"),
-    "activate": ("active", "failed", "failed", "lost"),
+    "activate": ("started", "failed", "failed", "lost"),
+    "confirm": ("active", "failed", "failed", "lost"),
     "backout": ("backed_out", "owed", "owed", "owed"),
 }
-STEPS = frozenset({*HOST_STEPS, "clear", "plan", "gate", "conclude", "report"})
+# A step that looks again at the hosts of another: it counts them anew and does not begin a line of its own.
+AGAIN: Mapping[str, str] = {"confirm": "activate"}
+STEPS = frozenset({*HOST_STEPS, "soak", "clear", "plan", "gate", "conclude", "report"})
+_GOOD = frozenset(states[0] for states in HOST_STEPS.values())
 _WORDS = {"stage_failed": "failed", "backed_out": "backed out", "back_out": "back out", "backout": "back out"}
 
 
@@ -48,7 +52,7 @@ def one_line(text: object) -> str:
 class Progress:
     """What one result of an action says under the key ``progress``; ``seconds`` is how long the step took.
 
-    ``more``: the further lines of a message that has some, such as the controls of a clearance.
+    ``more``: the further lines of a message that has some, such as the controls of a clearance or the last ones of a host's log.
     """
 
     step: str
@@ -85,6 +89,8 @@ class Progress:
             detail = result.get("msg") or ""
             if step not in HOST_STEPS:
                 detail, *more = str(detail).splitlines() or [""]
+        elif step in HOST_STEPS:
+            detail, *more = str(detail).splitlines() or [""]
         return cls(
             step=step,
             wave=_number(told.get("wave")),
@@ -122,7 +128,10 @@ class Tally:
     states: Counter[str] = field(default_factory=Counter)
 
     def add(self, progress: Progress, now: float) -> None:
-        """Count the result of one host."""
+        """Count the result of one host, in place of the one before when this step looks at it again."""
+        before = HOST_STEPS[AGAIN[progress.step]][0] if progress.step in AGAIN else ""
+        if self.states[before] > 0:
+            self.states[before] -= 1
         self.states[progress.state] += 1
         self.ended = now
 
@@ -138,14 +147,15 @@ class Tally:
     @property
     def bad(self) -> int:
         """Hosts that have reported, and not what they should."""
-        return self.done - self.states[HOST_STEPS[self.first.step][0]]
+        return sum(count for state, count in self.states.items() if state not in _GOOD)
 
     def line(self, gate: Progress | None = None) -> str:
         """The summary: ``wave 1/3  2 hosts  2 active  0 failed  1.8 s  gate: proceed``."""
-        good, bad = HOST_STEPS[self.first.step][:2]
+        again = next((step for step, first in AGAIN.items() if first == self.first.step), self.first.step)
+        good, bad = HOST_STEPS[again][:2]
         name = self.first.name if gate is None or gate.wave is None else gate.name
         parts = [name, hosts(self.done), f"{self.states[good]} {words(good)}", f"{self.states[bad]} {words(bad)}"]
-        parts += [f"{count} {words(state)}" for state, count in sorted(self.states.items()) if state not in (good, bad)]
+        parts += [f"{count} {words(state)}" for state, count in sorted(self.states.items()) if count and state not in (good, bad)]
         parts.append(f"{max(0.0, self.ended - self.started):.1f} s")
         return "  ".join(parts if gate is None else [*parts, verdict(gate)])
 

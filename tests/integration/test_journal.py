@@ -56,6 +56,8 @@ def stage_all(journal: Journal, run: Run) -> None:
 
 def activate(journal: Journal, run: Run, host: str, state: HostState = HostState.ACTIVE) -> None:
     journal.activating(run, host, NOW)
+    if state is HostState.ACTIVE:
+        journal.activated(run, host, HostState.STARTED, "", NOW)
     journal.activated(run, host, state, "", NOW)
 
 
@@ -101,7 +103,8 @@ def test_a_controller_that_slept_over_its_lease_changes_no_host_before_all_is_cl
     assert journal.targets(run.deployment)[0].state is HostState.STAGED
     run = journal.take_over(run.deployment, ELSEWHERE, late)  # which deploy does when it has cleared the change
     journal.activating(run, "web1", late)
-    journal.activated(run, "web1", HostState.ACTIVE, "", late + 3 * LEASE)  # what a host did is journalled however long it took
+    journal.activated(run, "web1", HostState.STARTED, "", late + 3 * LEASE)  # what a host did is journalled however long it took
+    journal.activated(run, "web1", HostState.ACTIVE, "", late + 3 * LEASE)
     journal.decide_wave(run, 1, PROCEED, late + 3 * LEASE)
     journal.activating(run, "web2", late + 3 * LEASE)
 
@@ -408,6 +411,82 @@ def test_a_gate_asks_the_rfc_of_this_deployment_and_no_other(
     if decision == "proceed":
         with pytest.raises(StateError, match=r"its window closed or a freeze began for CHG0001#1 at 2026-03-01T12:09:00"):
             journal.activating(run, "web2", NOW + timedelta(minutes=9))
+
+
+def test_a_release_is_not_active_before_it_was_looked_at_again(journal: Journal) -> None:
+    run = begin(journal, waves=(("web1", "web2"), ("web3",)))
+    stage_all(journal, run)
+    activate(journal, run, "web1")
+    journal.activating(run, "web2", NOW)
+    with pytest.raises(StateError, match="web2 is activating and can't become active"):
+        journal.activated(run, "web2", HostState.ACTIVE, "", NOW)
+    activate(journal, run, "web2", HostState.STARTED)
+    early, due = NOW + timedelta(seconds=ROLLOUT.stable - 1), NOW + timedelta(seconds=ROLLOUT.stable)
+    with pytest.raises(StateError, match=r"healthy on web2 for 10 s and came up at 2026-03-01T12:00:00\+00:00; run deploy again"):
+        journal.confirming(run, "web2", early)
+    assert journal.confirming(run, "web1", due) is None  # it was
+    found = journal.confirming(run, "web2", due)
+    assert found is not None
+    assert (found.host, found.since, found.previous_digest) == ("web2", NOW, OLD)
+    journal.decide_wave(run, 1, HOLD, NOW)
+    with pytest.raises(StateError, match="is held, not activating, so web2 is not looked at again"):
+        journal.confirming(run, "web2", due)
+
+
+def test_a_wave_of_which_a_host_was_not_looked_at_again_holds(journal: Journal, tmp_path: Path) -> None:
+    run = begin(journal, waves=(("web1", "web2"), ("web3",)))
+    stage_all(journal, run)
+    activate(journal, run, "web1")
+    activate(journal, run, "web2", HostState.STARTED)
+
+    def opens(rfc: Rfc, _wave: Wave) -> Opening:
+        return Opening("")
+
+    decided = decide_wave_gate(journal, run, open_change(str(tmp_path / "none.yml")), opens, lambda *_: [], NOW)
+    assert decided["decision"] == "hold"
+    assert "1 of 2 hosts in wave 1 of 2 not done" in decided["reason"]
+    assert "web2" not in {row["ci"] for row in journal.cmdb.installations()}
+    again = journal.take_over(run.deployment, ELSEWHERE, NOW)
+    assert journal.batches("CHG0001", "activate") == [["web1", "web2"], ["web3"]]
+    journal.activating(again, "web2", NOW)
+
+
+def test_a_host_that_was_lost_and_came_up_is_visited_again_when_the_controller_died_before_it_looked(journal: Journal) -> None:
+    run = begin(journal, waves=(("web1",), ("web2", "web3")))
+    stage_all(journal, run)
+    activate(journal, run, "web1", HostState.LOST)
+    journal.decide_wave(run, 1, PROCEED, NOW)
+    activate(journal, run, "web2")
+    activate(journal, run, "web3")
+    journal.decide_wave(run, 2, PROCEED, NOW)
+    again = journal.take_over(run.deployment, ELSEWHERE, NOW)
+    activate(journal, again, "web1", HostState.STARTED)
+    third = journal.take_over(run.deployment, ELSEWHERE, NOW)
+    assert journal.batches("CHG0001", "activate") == [["web1"]]
+    activate(journal, third, "web1")
+    journal.decide_lost(third, PROCEED, NOW)
+    assert journal.deployment(run.deployment).state is DeploymentState.COMPLETED
+
+
+def test_a_release_that_came_up_is_backed_out_like_any_other(journal: Journal) -> None:
+    run = begin(journal)
+    stage_all(journal, run)
+    activate(journal, run, "web1", HostState.STARTED)
+    assert journal.order_backout(run, "by hand", NOW) is DeploymentState.BACKING_OUT
+    assert journal.batches("CHG0001", "backout") == [["web1"]]
+
+
+def test_why_a_host_went_back_stays_with_it(journal: Journal) -> None:
+    run = begin(journal)
+    stage_all(journal, run)
+    journal.activating(run, "web1", NOW)
+    journal.activated(run, "web1", HostState.FAILED, "it broke\nlog says:\n  out of cheese", NOW)
+    journal.decide_wave(run, 1, BACK_OUT, NOW)
+    journal.backing_out(run, "web1", NOW)
+    journal.backed_out(run, "web1", HostState.BACKED_OUT, "", NOW)
+    target = journal.targets(run.deployment)[0]
+    assert target.detail == "it broke\nlog says:\n  out of cheese"
+    assert target.summary == "it broke [...] out of cheese"
 
 
 def test_a_deployment_with_a_lost_host_waits_and_visits_only_that_host_again(journal: Journal) -> None:

@@ -69,6 +69,7 @@ def activate(journal: Journal, run: Run, *failing: str, decision: GateDecision =
     for target in journal.targets(run.deployment):
         if target.state is HostState.STAGED:
             journal.activating(run, target.host, NOW)
+            journal.activated(run, target.host, HostState.STARTED, "", NOW)
             journal.activated(run, target.host, HostState.FAILED if target.host in failing else HostState.ACTIVE, "", NOW)
     journal.decide_wave(run, 1, decision, NOW)
 

@@ -62,10 +62,27 @@ PLAYBOOK = r"""
         - name: Flip
           tidegate.release.activate:
             step: activate
-            state: active
+            state: started
             wave: "{{ 1 if inventory_hostname in ['web1', 'web2'] else 2 }}"
             waves: 2
             fates: {web4: [failed, "GET http://web4/health answered 503\nnot 200 \e[2J"], web5: unreachable}
+      rescue:
+        - name: The journal knows
+          ansible.builtin.meta: noop
+    - name: Wait
+      run_once: true
+      delegate_to: localhost
+      tidegate.release.soak: {step: soak}
+    - name: Look again
+      block:
+        - name: Look
+          when: inventory_hostname not in ['web4', 'web5']
+          tidegate.release.confirm:
+            step: confirm
+            state: active
+            wave: "{{ 1 if inventory_hostname in ['web1', 'web2'] else 2 }}"
+            waves: 2
+            fates: {web6: [failed, "it did not stay well\nlog says:\n  out of \e[2Jcheese"]}
       rescue:
         - name: The journal knows
           ansible.builtin.meta: noop
@@ -101,7 +118,7 @@ def project(tmp_path: Path) -> Path:
     (plugins / "action").mkdir(parents=True)
     for name in ("callback", "plugin_utils"):
         (plugins / name).symlink_to(PLUGINS / name)
-    for step in ("stage", "activate", "backout", "gate"):
+    for step in ("stage", "activate", "soak", "confirm", "backout", "gate"):
         (plugins / "action" / f"{step}.py").write_text(STEP)
     role = plugins.parent / "roles" / "stage"
     for name, text in (("tasks/main.yml", ROLE), ("meta/argument_specs.yml", "argument_specs: {main: {options: {}}}")):
@@ -168,11 +185,13 @@ def test_without_a_terminal_each_wave_is_one_plain_line(project: Path) -> None:
         "stage  6 hosts  6 staged  0 failed  N s  gate: proceed",
         "wave 1/2  2 hosts  2 active  0 failed  N s  gate: proceed",
     ]
-    assert sorted(lines[2:4]) == [
-        "  web4 failed: GET http://web4/health answered 503 not 200 ?[2J",
+    assert sorted(lines[2:5]) == [
+        "    not 200 ?[2J",
+        "  web4 failed: GET http://web4/health answered 503",
         "  web5 lost: Task failed: no route to host",
     ]
-    assert lines[4] == "wave 2/2  4 hosts  2 active  1 failed  1 lost  N s  gate: back out (2 of 4 hosts failed)"
+    assert lines[5:8] == ["  web6 failed: it did not stay well", "    log says:", "      out of ?[2Jcheese"]
+    assert lines[8] == "wave 2/2  4 hosts  1 active  2 failed  1 lost  N s  gate: back out (2 of 4 hosts failed)"
     assert "\x1b" not in out
 
 

@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 import yaml
 from ansible_collections.tidegate.release.plugins.module_utils.lab.hosts import Lab
-from fleet import HEALTH, Fleet
+from fleet import HEALTH, PORT, Fleet
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="isolated lab hosts need root")
 
@@ -170,6 +170,27 @@ def test_a_failure_in_the_last_wave_takes_finished_waves_back_in_reverse_order(r
         "and deployment_id = (select max(id) from deployment) order by seq"
     )
     assert order[-1] == ("web1",)
+
+
+def test_a_release_that_serves_once_and_dies_is_backed_out_everywhere_and_says_why(running: Fleet) -> None:
+    before = running.served()
+    running.write_policy(rollout={**STRICT, "canary": "100%", "stable": 30})
+    settings = {"address": None, "port": PORT, "python": "python3", "lives": "0.5"}
+    attempt = Attempt(running, settings=settings, stable=2, logs=["log"])
+    done = attempt.play(tidegate_report=str(running.path / "report"))
+    assert done.returncode != 0
+    assert running.state(attempt.number) == "backed_out", done.stdout
+    assert running.served() == before
+    said = " ".join(done.stdout.split())
+    assert "it came up and did not stay well: health check 'answers' failed" in said, done.stdout
+    assert "/state/log says:" in said
+    assert "out of cheese" in said
+    events = [row[0] for row in running.rows("select event from journal where event in ('started', 'active', 'failed') order by seq")]
+    assert events[-6:] == ["started"] * 3 + ["failed"] * 3  # one wait for all three
+    ((reason,),) = running.rows(f"select reason from deployment where rfc = '{attempt.number}'")  # noqa: S608 - a test's own RFC number
+    assert "\n" not in reason
+    assert "out of cheese" in (running.path / "report" / "report.html").read_text().partition("<details>")[2]
+    assert "watch" not in running.run_on("web1", "ls /opt/tidegate/hello")
 
 
 def test_a_host_that_fails_within_the_budget_goes_back_alone(shared: Fleet) -> None:

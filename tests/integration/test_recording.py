@@ -91,6 +91,7 @@ def activated(journal: Journal) -> Run:
     journal.decide_staging(run, GateDecision("proceed", "all staged"), NOW)
     for host in ("web1", "web2"):
         journal.activating(run, host, NOW)
+        journal.activated(run, host, HostState.STARTED, "", NOW)
         journal.activated(run, host, HostState.ACTIVE, "", NOW)
     return run
 

@@ -34,6 +34,8 @@ POINTS = [
     ("activating", "web1", "0.3", "group", False),
     ("activating", "web2", "0.3", "main", False),
     ("activating", "web3", "0.6", "group", False),
+    ("started", "web2", "before", "group", False),
+    ("started", "web3", "0.2", "group", False),
     ("active", "web2", "before", "group", False),
     ("decided", "", "before", "group", False),
     ("decided", "", "0.01", "group", False),

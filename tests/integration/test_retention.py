@@ -58,6 +58,7 @@ def deploy(cmdb: Cmdb, version: str, before: str | None, host: str = "web1", unt
     journal.staged(run, host, {"version": before, "digest": digest(before)} if before else None, NOW)
     journal.decide_staging(run, PROCEED, NOW)
     journal.activating(run, host, NOW)
+    journal.activated(run, host, HostState.STARTED, "", NOW)
     journal.activated(run, host, HostState.ACTIVE, "", NOW)
     if until == "activating":
         return

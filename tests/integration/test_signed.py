@@ -18,7 +18,7 @@ import yaml
 from fleet import Fleet
 
 NUMBERS = count(3001)
-ROLLOUT = {"canary": 1, "steps": [100], "budget": {"wave": 0, "total": 0}}
+ROLLOUT = {"canary": 1, "steps": [100], "budget": {"wave": 0, "total": 0}, "stable": 0}
 PASSPHRASE = "correct-horse-battery"  # noqa: S105 - a test's own
 
 

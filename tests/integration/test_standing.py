@@ -45,6 +45,7 @@ def deploy(cmdb: Cmdb, digest: str, live: str | None, decision: GateDecision = P
     run = stage(cmdb, digest, live)
     journal = Journal(cmdb)
     journal.activating(run, "web1", NOW)
+    journal.activated(run, "web1", HostState.STARTED, "", NOW)
     journal.activated(run, "web1", HostState.ACTIVE, "", NOW)
     journal.decide_wave(run, 1, decision, NOW)
     return run

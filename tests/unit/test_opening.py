@@ -259,6 +259,7 @@ def test_an_approval_is_of_the_cis_that_were_planned_whatever_the_rollout_does_t
             journal.staged(run, host, None, NOW)
         journal.decide_staging(run, PROCEED, NOW)
         journal.activating(run, first, NOW)
+        journal.activated(run, first, HostState.STARTED, "", NOW)
         journal.activated(run, first, HostState.ACTIVE, "", NOW)
         assert rollout.stopped(*others, done=(first,)) == ""
         journal.decide_wave(run, 1, PROCEED, NOW)

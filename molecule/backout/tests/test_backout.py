@@ -28,4 +28,4 @@ def test_only_the_canary_was_touched(host: Host) -> None:
     events = [json.loads(line)["event"] for line in host.file(f"{HOME}/log.jsonl").content_string.splitlines()]
     canary = host.backend.get_hostname() == "ams1"
     assert ("failed" in events) is canary
-    assert events[:4] == ["staged", "activating", "active", "staged"]
+    assert events[:5] == ["staged", "activating", "started", "active", "staged"]

@@ -41,4 +41,4 @@ def test_what_did_not_change_is_stored_once(host: Host) -> None:
 
 def test_the_second_deployment_did_not_touch_the_host(host: Host) -> None:
     events = [json.loads(line) for line in host.file(f"{HOME}/log.jsonl").content_string.splitlines()]
-    assert [event["event"] for event in events] == ["staged", "activating", "active"] * 2
+    assert [event["event"] for event in events] == ["staged", "activating", "started", "active"] * 2

@@ -24,8 +24,10 @@ class Manifest:
     """A release as its team describes it.
 
     ``hooks`` (``prepare``, ``stop``, ``remove``, ``start``) and ``health`` have the shape of the schema with defaults filled in.
-    ``settings`` are defaults; ``None`` means that each host has to give a value. ``scenario`` is the directory with the files of its own
-    scenario, which are among the documentation. ``licensed_product``: the product of which each CI needs a seat. ``requires`` and
+    ``settings`` are defaults; ``None`` means that each host has to give a value. ``stable``: for how many seconds it has to stay healthy,
+    ``None`` when the policy is to say. ``logs``: paths, and units of systemd in the shape of the schema. ``scenario`` is the directory with
+    the files of its own scenario, which are among the documentation. ``licensed_product``: the product of which each CI needs a seat.
+    ``requires`` and
     ``conflicts`` have the shape of the schema with the schemes of versions filled in.
     """
 
@@ -42,6 +44,8 @@ class Manifest:
     settings: Mapping[str, str | int | None] = field(default_factory=dict)
     hooks: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     health: tuple[Mapping[str, Any], ...] = ()
+    stable: float | None = None
+    logs: tuple[str | Mapping[str, str], ...] = ()
     scenario: str | None = None
 
     def to_config(self) -> dict[str, Any]:
@@ -58,6 +62,10 @@ class Manifest:
             "hooks": {name: dict(hook) for name, hook in self.hooks.items()},
             "health": [dict(check) for check in self.health],
         }
+        if self.stable is not None:
+            config["stable"] = self.stable
+        if self.logs:
+            config["logs"] = [log if isinstance(log, str) else dict(log) for log in self.logs]
         if self.licence is not None:
             config["licence"] = self.licence
         if self.scenario is not None:
@@ -82,6 +90,8 @@ class Manifest:
             settings=dict(config["settings"]),
             hooks={name: dict(hook) for name, hook in dict(config["hooks"]).items()},
             health=tuple(dict(check) for check in config["health"]),
+            stable=config.get("stable"),
+            logs=tuple(config.get("logs", ())),
             scenario=config["verification"]["scenario"] if "verification" in config else None,
         )
 
@@ -118,6 +128,8 @@ def load_manifest(path: str | Path) -> Manifest:
         settings=data.get("settings", {}),
         hooks={name: {"timeout": _HOOK_TIMEOUT, **hook} for name, hook in data.get("hooks", {}).items()},
         health=tuple(_with_defaults(check) for check in data["health"]),
+        stable=data.get("stable"),
+        logs=tuple(data.get("logs", ())),
         scenario=data.get("verification", {}).get("scenario"),
     )
 
@@ -153,21 +165,22 @@ def _check_conditions(document: Document) -> None:
 
 
 def _check_placeholders(document: Document) -> None:
-    """Every ``${name}`` of a health check has to be a declared setting."""
+    """Every ``${name}`` of a health check or of the path of a log has to be a declared setting."""
     settings = document.data.get("settings", {})
-    health = document.data.get("health", [])
+    health, logs = document.data.get("health", []), document.data.get("logs", [])
     if not isinstance(settings, dict):
         return  # and that was said already
+    texts: list[tuple[tuple[str | int, ...], str]] = []
     for index, check in enumerate(health if isinstance(health, list) else []):
-        for kind, key in (("http", "url"), ("tcp", "host"), ("tcp", "port")):
-            place = ("health", index, kind, key)
-            if not document.is_good(place):
-                continue
-            text = str(check[kind][key])
-            if "${" in _PLACEHOLDER.sub("", text):
-                document.problem(place, f"health.{index}.{kind}.{key} has a ${{ that names no setting", "write it like ${port}")
-            for name in _PLACEHOLDER.findall(text):
-                if name not in settings:
-                    document.problem(place, f"${{{name}}} is not one of the settings", f"declare {name} under settings")
-            if "${" not in text:
-                check_endpoint(document, place, text)
+        places = (("health", index, kind, key) for kind, key in (("http", "url"), ("tcp", "host"), ("tcp", "port")))
+        texts += [(place, str(check[place[2]][place[3]])) for place in places if document.is_good(place)]
+    for index, log in enumerate(logs if isinstance(logs, list) else []):
+        texts += [(("logs", index), log)] if isinstance(log, str) and document.is_good(("logs", index)) else []
+    for place, text in texts:
+        if "${" in _PLACEHOLDER.sub("", text):
+            document.problem(place, f"{'.'.join(map(str, place))} has a ${{ that names no setting", "write it like ${port}")
+        for name in _PLACEHOLDER.findall(text):
+            if name not in settings:
+                document.problem(place, f"${{{name}}} is not one of the settings", f"declare {name} under settings")
+        if place[0] == "health" and "${" not in text:
+            check_endpoint(document, place, text)

@@ -211,6 +211,7 @@ def load_policy(path: str | Path | None = None) -> Policy:
             total_budget=_share(budget["total"]),
             on_failure=rollout["on_failure"],
             keep=rollout["keep"],
+            stable=rollout["stable"],
             wave_minutes=rollout["wave_minutes"],
             clock_skew_seconds=rollout["clock_skew_seconds"],
             share_files=rollout["share_files"],

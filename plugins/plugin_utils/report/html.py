@@ -29,6 +29,7 @@ STATES: Mapping[str, tuple[str, str]] = {
     "backed_out": ("↩", "backed out"),
     "backing_out": ("…", "backing out"),
     "activating": ("…", "activating"),
+    "started": ("…", "came up, not looked at again yet"),
     "staged": ("·", "staged"),
     "planned": ("", "planned"),
 }
@@ -53,7 +54,7 @@ _NAME_CELL, _SMALL_CELL, _GAP, _HEIGHT = 146, 20, 4, 22
 
 @dataclass(frozen=True)
 class Cell:
-    """One host in the drawing of a wave."""
+    """One host in the drawing of a wave. ``log``: all of its detail, when that is more than a line."""
 
     x: int
     y: int
@@ -63,6 +64,7 @@ class Cell:
     sign: str
     label: str
     title: str
+    log: str
 
 
 @dataclass(frozen=True)
@@ -136,8 +138,9 @@ def _cell(host: str, result: Mapping[str, Any], x: int, y: int, width: int) -> C
     sign, words = STATES.get(result["state"], ("", result["state"]))
     room = (width - 30) // 7
     label = "" if width == _SMALL_CELL else host if len(host) <= room else f"{host[: room - 1]}…"
-    detail = f": {result['detail']}" if result["detail"] else ""
-    return Cell(x, y, width, host, result["state"], sign, label, f"{host} {words}{detail}")
+    reason, _end, log = result["detail"].partition("\n")
+    title = f"{host} {words}{': ' if reason else ''}{reason}"
+    return Cell(x, y, width, host, result["state"], sign, label, title, result["detail"] if log else "")
 
 
 def _states(deployment: Mapping[str, Any]) -> list[tuple[str, int]]:

@@ -26,6 +26,7 @@ _TROUBLE: Mapping[str, str] = {
     HostState.STUCK: "Stuck, could neither activate the release nor go back",
     HostState.LOST: "Lost while activating, what they run is not known",
     HostState.ACTIVATING: "Began to activate and did not finish",
+    HostState.STARTED: "Came up and were not looked at again, so it is not known whether that lasts",
     HostState.BACKING_OUT: "Began to go back and did not finish",
     HostState.FAILED: "Failed, and went back to what they ran before",
     HostState.STAGE_FAILED: "Could not be given the release",
@@ -37,7 +38,7 @@ _REMARKED: Mapping[str, str] = {
 }
 # As many hosts are named in one sentence; the rest is counted.
 _NAMED = 20
-_UNDER_WAY = frozenset({HostState.ACTIVATING, HostState.BACKING_OUT})
+_UNDER_WAY = frozenset({HostState.ACTIVATING, HostState.STARTED, HostState.BACKING_OUT})
 
 
 def build_report(cmdb: Cmdb, now: datetime) -> dict[str, Any]:
@@ -142,7 +143,8 @@ def _attention(deployments: list[dict[str, Any]]) -> list[str]:
         under_way = deployment["finished"] is None and result["state"] in _UNDER_WAY
         remarked = result["state"] in _REMARKED and result["detail"]
         if remarked or (result["state"] in _TROUBLE and not under_way):
-            alike[result["state"], _label(deployment), result["detail"]].append(host)
+            # The logs that follow the reason differ from host to host.
+            alike[result["state"], _label(deployment), result["detail"].partition("\n")[0]].append(host)
     words = {**_TROUBLE, **_REMARKED}
     order = list(words)
     for (state, label, detail), hosts in sorted(alike.items(), key=lambda item: order.index(item[0][0])):

@@ -83,7 +83,7 @@ def _notes(sentence: str, targets: Iterable[Target], outcomes: Iterable[Outcome]
     lines = [sentence]
     lines += [f"Objective {one.name}: {'met' if one.met else f'not met: {one.detail}'}" for one in outcomes]
     others = [target for target in targets if target.state not in (HostState.ACTIVE, HostState.BACKED_OUT)]
-    lines += [f"{one.host}: {one.state}{f', {one.detail}' if one.detail else ''}" for one in others[:_NAMED]]
+    lines += [f"{one.host}: {one.state}{f', {one.summary}' if one.detail else ''}" for one in others[:_NAMED]]
     return "\n".join(lines)
 
 

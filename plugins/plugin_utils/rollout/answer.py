@@ -21,7 +21,8 @@ from ..errors import TidegateError
 # What each operation may end in; ``refused`` (nothing was touched, and why) may come from each.
 STATES: Mapping[str, frozenset[str]] = {
     "stage": frozenset({"lacking", "staged"}),
-    "activate": frozenset({"lacking", "active", "failed", "stuck"}),
+    "activate": frozenset({"lacking", "started", "failed", "stuck"}),
+    "confirm": frozenset({"lacking", "active", "failed", "stuck"}),
     "backout": frozenset({"lacking", "backed_out", "owed"}),
 }
 REFUSED = "refused"

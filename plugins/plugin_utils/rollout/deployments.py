@@ -29,6 +29,8 @@ _D, _H, _W = DeploymentState, HostState, WaveState
 # What the journal says of a deployment's change: its objectives were checked, its record was written, or could not be.
 CHECKED, RECORDED, NOT_RECORDED = "objectives", "change_recorded", "change_not_recorded"
 
+_LONGEST = 500  # letters of a line in a summary
+
 
 @dataclass(frozen=True)
 class Run:
@@ -68,7 +70,10 @@ class Deployment:
 
 @dataclass(frozen=True)
 class Target:
-    """A host of a deployment."""
+    """A host of a deployment. ``since``: when it got its state.
+
+    ``detail``: why, in one line; further lines are the last ones of the release's logs.
+    """
 
     host: str
     wave: int
@@ -76,6 +81,13 @@ class Target:
     previous_digest: str | None
     previous_version: str | None
     detail: str
+    since: datetime
+
+    @property
+    def summary(self) -> str:
+        """The detail in one line: what it says first, and last."""
+        first, *more = (line.strip() for line in self.detail.splitlines() or [""])
+        return f"{first[:_LONGEST]} [...] {more[-1][:_LONGEST]}" if more else first[:_LONGEST]
 
 
 @dataclass(frozen=True)
@@ -222,7 +234,7 @@ class Deployments:
     def _targets(self, connection: sa.Connection, deployment_id: int) -> list[Target]:
         table = self._t.deployment_host
         rows = connection.execute(sa.select(table).where(table.c.deployment_id == deployment_id).order_by(table.c.position))
-        return [Target(row.host, row.wave, _H(row.state), row.previous_digest, row.previous_version, row.detail) for row in rows]
+        return [target_of(row) for row in rows]
 
 
 def _deployment(row: sa.Row[Any]) -> Deployment:
@@ -240,3 +252,8 @@ def _deployment(row: sa.Row[Any]) -> Deployment:
         row.finished,
         row.holder,
     )
+
+
+def target_of(row: Any) -> Target:
+    """A row of the table of hosts."""
+    return Target(row.host, row.wave, _H(row.state), row.previous_digest, row.previous_version, row.detail, row.updated)

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import ConflictError, NotFoundError, StateError
 from ..licence import entitlements as licences
 from . import states
-from .deployments import Deployment, Deployments, Run, Target, rollout_to_dict
+from .deployments import Deployment, Deployments, Run, Target, rollout_to_dict, target_of
 from .gate import GateDecision
 from .holder import Holder
 from .options import Rollout
@@ -195,9 +195,32 @@ class Journal(Deployments):
         return target
 
     def activated(self, run: Run, host: str, state: HostState, detail: str, now: datetime) -> None:
-        """How activation ended: ``active``, ``failed``, ``stuck`` or ``lost``."""
+        """How activation ended: ``started``, ``failed``, ``stuck`` or ``lost``; or the look after it: ``active`` or one of these."""
         with self._writing(run, now) as (connection, _deployment):
             self._move_host(connection, run, host, state, now, detail)
+
+    def confirming(self, run: Run, host: str, now: datetime) -> Target | None:
+        """A host that is about to be looked at again; ``None`` when there is no reason to, for its release has not just come up there.
+
+        Raises :class:`StateError` when that was less than the deployment's ``stable`` seconds ago.
+        """
+        with self._writing(run, now) as (connection, deployment):
+            target = self._target(connection, run.deployment, host)
+            if target.state is not _H.STARTED:
+                return None
+            if deployment.state is not _D.ACTIVATING:
+                raise StateError(f"{deployment.label} is {deployment.state}, not activating, so {host} is not looked at again")
+            if now < target.since + timedelta(seconds=deployment.rollout.stable):
+                raise StateError(
+                    f"the release has to stay healthy on {host} for {deployment.rollout.stable:g} s and came up at "
+                    f"{target.since.isoformat(timespec='seconds')}; run deploy again"
+                )
+        return target
+
+    def renew(self, run: Run, now: datetime) -> None:
+        """Say that this controller is still at work; raises :class:`ConflictError` when another one has taken over."""
+        with self._writing(run, now):
+            pass
 
     def backing_out(self, run: Run, host: str, now: datetime) -> Target:
         """Write ahead that ``host`` is about to go back."""
@@ -205,12 +228,13 @@ class Journal(Deployments):
             if deployment.state is not _D.BACKING_OUT:
                 raise StateError(f"{deployment.label} is {deployment.state}, not backing out, so {host} stays as it is; run backout first")
             target = self._target(connection, run.deployment, host)
-            self._move_host(connection, run, host, _H.BACKING_OUT, now, "")
+            self._move_host(connection, run, host, _H.BACKING_OUT, now, target.detail)
         return target
 
     def backed_out(self, run: Run, host: str, state: HostState, detail: str, now: datetime) -> None:
-        """How the back-out of ``host`` ended: ``backed_out`` or ``owed``."""
+        """How the back-out of ``host`` ended: ``backed_out`` or ``owed``. Without a detail it keeps the one that says why it went back."""
         with self._writing(run, now) as (connection, _deployment):
+            detail = detail or self._target(connection, run.deployment, host).detail
             self._move_host(connection, run, host, state, now, detail)
 
     # -- decisions ---------------------------------------------------------
@@ -341,7 +365,7 @@ class Journal(Deployments):
         row = connection.execute(sa.select(table).where(table.c.deployment_id == deployment_id, table.c.host == host)).one_or_none()
         if row is None:
             raise NotFoundError(f"{host} is not part of deployment {deployment_id}; it is outside the RFC's scope")
-        return Target(row.host, row.wave, _H(row.state), row.previous_digest, row.previous_version, row.detail)
+        return target_of(row)
 
     def _next_token(self, connection: sa.Connection, now: datetime) -> int:
         """Higher than any before, in this CMDB and, as it follows the clock, in one that hosts knew before it."""

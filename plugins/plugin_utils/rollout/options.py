@@ -36,6 +36,7 @@ class Rollout:
     done when each further wave ends, ascending, the last one 100. ``order_by``: CI attribute (such as ``site``) whose
     values are taken one after the other. ``wave_budget`` and ``total_budget``: failed hosts tolerated per wave and in
     the whole deployment. ``on_failure``: what the gate says when a budget is spent. ``keep``: releases kept on a host.
+    ``stable``: for how many seconds a release that came up has to stay healthy, unless it says itself.
     ``wave_minutes``: how long a wave may take. ``clock_skew_seconds``: by how much a host's clock may differ from the controller's.
     ``share_files``: releases on a host share the files that are alike, so what is written into one of them changes all.
     """
@@ -47,6 +48,7 @@ class Rollout:
     total_budget: Share = Share(0)
     on_failure: Literal["back_out", "hold"] = "back_out"
     keep: int = 3
+    stable: float = 10
     wave_minutes: int = 5
     clock_skew_seconds: int = 60
     share_files: bool = False

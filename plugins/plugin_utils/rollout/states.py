@@ -39,15 +39,17 @@ class WaveState(StrEnum):
 class HostState(StrEnum):
     """What a deployment has done to one host.
 
+    ``started``: the release came up, and it is not known yet whether it lasts; ``active``: it did.
     ``failed``: activation did not succeed and the host itself went back to what it ran before.
     ``stuck``: activation did not succeed and neither did going back. ``lost``: the connection broke
-    while activating, its true state is unknown. ``owed``: it still has to be backed out.
+    while activating or looking again, its true state is unknown. ``owed``: it still has to be backed out.
     """
 
     PLANNED = "planned"
     STAGED = "staged"
     STAGE_FAILED = "stage_failed"
     ACTIVATING = "activating"
+    STARTED = "started"
     ACTIVE = "active"
     FAILED = "failed"
     STUCK = "stuck"
@@ -81,7 +83,8 @@ HOST: Mapping[HostState, frozenset[HostState]] = {
     _H.PLANNED: frozenset({_H.STAGED, _H.STAGE_FAILED}),
     _H.STAGE_FAILED: frozenset({_H.STAGED, _H.STAGE_FAILED}),
     _H.STAGED: frozenset({_H.STAGED, _H.STAGE_FAILED, _H.ACTIVATING}),
-    _H.ACTIVATING: frozenset({_H.ACTIVATING, _H.ACTIVE, _H.FAILED, _H.STUCK, _H.LOST, _H.BACKING_OUT}),
+    _H.ACTIVATING: frozenset({_H.ACTIVATING, _H.STARTED, _H.FAILED, _H.STUCK, _H.LOST, _H.BACKING_OUT}),
+    _H.STARTED: frozenset({_H.ACTIVATING, _H.ACTIVE, _H.FAILED, _H.STUCK, _H.LOST, _H.BACKING_OUT}),
     _H.ACTIVE: frozenset({_H.ACTIVATING, _H.BACKING_OUT}),
     _H.FAILED: frozenset({_H.ACTIVATING, _H.BACKING_OUT}),
     _H.STUCK: frozenset({_H.ACTIVATING, _H.BACKING_OUT}),
@@ -92,10 +95,10 @@ HOST: Mapping[HostState, frozenset[HostState]] = {
 }
 
 # Hosts on which the deployment's release may be, or may have been, live: what a back-out has to visit.
-TOUCHED = frozenset({_H.ACTIVATING, _H.ACTIVE, _H.FAILED, _H.STUCK, _H.LOST, _H.BACKING_OUT, _H.OWED})
+TOUCHED = frozenset({_H.ACTIVATING, _H.STARTED, _H.ACTIVE, _H.FAILED, _H.STUCK, _H.LOST, _H.BACKING_OUT, _H.OWED})
 
-# Hosts of which it is not known what they run.
-UNKNOWN = frozenset({_H.ACTIVATING, _H.LOST})
+# Hosts of which it is not known what they run, or whether it lasts.
+UNKNOWN = frozenset({_H.ACTIVATING, _H.STARTED, _H.LOST})
 
 # Deployments that hold their CIs against others.
 OPEN = frozenset({_D.PLANNED, _D.STAGING, _D.ACTIVATING, _D.HELD, _D.BACKING_OUT})

@@ -66,6 +66,23 @@ def test_a_step_that_broke_says_why(step: str) -> None:
     assert step_line(told) == f"{step}  failed  the CMDB is gone"
 
 
+def test_a_second_look_counts_a_host_in_place_of_the_first() -> None:
+    tally = Tally(read({"progress": {"step": "activate", "wave": 1, "state": "started"}}) or Progress(""), 0.0)
+    for step, state in [("activate", "started")] * 3 + [("activate", "failed")]:
+        tally.add(Progress(step, 1, state=state), 1.0)
+    assert (tally.line(), tally.bad) == ("wave 1  4 hosts  0 active  1 failed  3 started  1.0 s", 1)
+    for state in ("active", "failed", "lost"):
+        tally.add(Progress("confirm", 1, state=state), 2.0)
+    assert (tally.line(), tally.bad) == ("wave 1  4 hosts  1 active  2 failed  1 lost  2.0 s", 3)
+
+
+def test_the_log_of_a_host_that_failed_is_further_lines() -> None:
+    detail = "it broke\nlog says:\n  out of \x1b[2Jcheese"
+    told = read({"msg": "x", "progress": {"step": "confirm", "state": "failed", "detail": detail}}, "confirm", failed=True)
+    assert told is not None
+    assert (told.detail, told.more) == ("it broke", ("log says:", "  out of ?[2Jcheese"))
+
+
 def test_results_of_other_actions_are_not_told() -> None:
     assert read({"changed": True}, "cmdb_ci") is None
     assert read({"msg": "no such CI"}, "cmdb_ci", failed=True) is None

@@ -35,7 +35,9 @@ def test_a_manifest_is_the_same_after_a_stay_in_the_library(write: Write) -> Non
         "requires": [{"release": "db", "versions": ">=2,<3"}, {"package": "openssl", "versions": ">=3"}, {"hardware": ["R750"]}],
         "conflicts": [{"firmware": "bios", "versions": "<2"}, {"ci_class": ["test"]}],
     }
-    for changes in ({}, {"licence": ..., "settings": ..., "hooks": ..., "health": [{"name": "a", "command": ["a"], "timeout": 5}]}, needs):
+    lasting = {"stable": 2.5, "logs": ["log", "/var/log/${port}/x", {"unit": "hello@1.service"}]}
+    least = {"licence": ..., "settings": ..., "hooks": ..., "health": [{"name": "a", "command": ["a"], "timeout": 5}]}
+    for changes in ({}, least, needs, lasting, {"stable": 0}):
         manifest = load_manifest(write("release", documentation=["a.md", "b.md"], **changes))
         config = json.loads(json.dumps(manifest.to_config()))
         assert Manifest.from_config(config) == manifest
@@ -105,6 +107,19 @@ PATHS = ["", ".", "..", "/etc", "../x", "a/../b", "a/..", "./a", "a/./b", "a//b"
         ("health", health(tcp={"host": "${b}", "port": "${c}"}), "${b} is not one of the settings"),
         ("health", health(tcp={"host": "a", "port": "${c}"}), "${c} is not one of the settings"),
         ("health", health(tcp={"host": "a", "port": "80"}), "health.0.tcp.port is '80'"),
+        ("stable", -1, "stable is the number -1"),
+        ("stable", 3601, "stable is the number 3601"),
+        ("stable", "10", "stable is '10'"),
+        ("logs", "log", "logs is 'log'"),
+        ("logs", [], "logs is empty"),
+        ("logs", [""], "logs.0 is empty"),
+        ("logs", [5], "logs.0 is the number 5"),
+        ("logs", ["a\nb"], "logs.0 is 'a\\nb'"),
+        ("logs", ["${b}.log"], "${b} is not one of the settings"),
+        ("logs", ["${}"], "logs.0 has a ${ that names no setting"),
+        ("logs", [{"unit": "-x"}], "logs.0.unit is '-x'"),
+        ("logs", [{"unit": "a b.service"}], "logs.0.unit is 'a b.service'"),
+        ("logs", [{"file": "x"}], "file is not a key of logs.0"),
         ("documentation", [], "documentation is empty"),
         ("documentation", ["a", "a"], "documentation lists something twice"),
         *(("payload", path, "payload is ") for path in PATHS),

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.tidegate.release.plugins.module_utils.activation import Order, activate, back_out
+from ansible_collections.tidegate.release.plugins.module_utils.activation import Order, activate, back_out, confirm
 from ansible_collections.tidegate.release.plugins.module_utils.mirror import Mirror
 from ansible_collections.tidegate.release.plugins.module_utils.release_home import ReleaseHome, Texts, changed_files, extra_files
 from ansible_collections.tidegate.release.plugins.module_utils.repair import Lacking, Supplies
@@ -125,6 +125,7 @@ class Host:
     token: int = 1
     settings: dict[str, Any] = field(default_factory=dict)
     share: bool = False
+    stable: float = 0
 
     @property
     def home(self) -> ReleaseHome:
@@ -132,7 +133,7 @@ class Host:
 
     @property
     def order(self) -> Order:
-        return Order("hello-1", self.token, self.settings)
+        return Order("hello-1", self.token, self.settings, self.stable)
 
     def ask(
         self, what: Package, pack: Path | None = None, keep: int = 3, protect: tuple[str, ...] = (), mirror: str | None = None
@@ -152,6 +153,19 @@ class Host:
         return answer
 
     def activate(self, what: Package, previous: Package | None = None) -> dict[str, Any]:
+        """Activate and look again at once, as two controllers' steps with nothing to wait for in between."""
+        answer = self.start(what, previous)
+        if answer["state"] != "started":
+            return answer
+        looked = self.confirm(what, previous)
+        return {**looked, "changed": answer["changed"] or looked["changed"]}
+
+    def confirm(self, what: Package, previous: Package | None = None) -> dict[str, Any]:
+        home = self.home
+        with home.locked(1):
+            return confirm(home, what.digest, previous.digest if previous else None, self.order)
+
+    def start(self, what: Package, previous: Package | None = None) -> dict[str, Any]:
         home = self.home
         with home.locked(1):
             return activate(home, what.digest, previous.digest if previous else None, self.order)

@@ -42,7 +42,7 @@ def test_a_first_activation_and_an_upgrade(host: Host) -> None:
     assert host.deploy(TWO, ONE) == {"state": "active", "changed": True, "version": "2.0"}
     assert (host.live, host.running) == ("2.0", "2.0")
     assert host.calls == ["start 1.0", "stop 1.0", "start 2.0"]
-    assert host.events == ["staged", "activating", "active"] * 2
+    assert host.events == ["staged", "activating", "started", "active"] * 2
     assert os.readlink(host.home.current) == f"releases/{TWO.id}/tree"
 
 
@@ -402,7 +402,7 @@ def test_an_untouched_host_is_left_alone(host: Host) -> None:
     before = host.calls
     assert host.back_out(TWO, ONE) == {"state": "backed_out", "changed": False, "version": "1.0"}
     assert host.calls == before
-    assert host.events == ["staged", "activating", "active", "staged"]
+    assert host.events == ["staged", "activating", "started", "active", "staged"]
 
 
 def test_a_finished_upgrade_is_backed_out(host: Host) -> None:
@@ -496,10 +496,10 @@ def test_a_last_line_cut_short_by_a_crash_is_left_out(host: Host, tail: bytes) -
     host.deploy(ONE)
     with (host.home.path / "log.jsonl").open("ab") as stream:
         stream.write(tail)
-    assert host.events == ["staged", "activating", "active"]
+    assert host.events == ["staged", "activating", "started", "active"]
     assert host.home.stable() == ONE.id
     assert host.deploy(TWO, ONE)["state"] == "active"
-    assert host.events == ["staged", "activating", "active"] * 2
+    assert host.events == ["staged", "activating", "started", "active"] * 2
 
 
 @pytest.mark.parametrize(

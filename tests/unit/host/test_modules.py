@@ -74,7 +74,8 @@ def test_a_release_goes_all_the_way_through_the_module(host: Host, tmp_path: Pat
     assert (asked["state"], asked["live"]) == ("lacking", None)
     (tmp_path / "pack").write_bytes(ONE.pack(asked["need"]))
     assert orders(host, "stage", pack=str(tmp_path / "pack"))["state"] == "staged"
-    assert orders(host, "activate")["state"] == "active"
+    assert orders(host, "activate")["state"] == "started"
+    assert orders(host, "confirm")["state"] == "active"
     assert host.running == "1.0"
     first, again = orders(host, "backout"), orders(host, "backout")
     assert again["clock"] >= first["clock"]

@@ -42,6 +42,8 @@ def test_what_a_policy_leaves_out_has_the_shipped_value(write: Write) -> None:
         ({"budget": {"wave": "5 %"}}, "rollout.budget.wave is '5 %'"),
         ({"budget": {"all": 1}}, "all is not a key of rollout.budget"),
         ({"on_failure": "ignore"}, "rollout.on_failure is 'ignore'"),
+        ({"stable": -1}, "rollout.stable is the number -1"),
+        ({"stable": 3601}, "rollout.stable is the number 3601"),
         ({"order_by": ""}, "rollout.order_by is empty"),
         ({"steps": [100, 50]}, "the steps are [100, 50]"),
     ],

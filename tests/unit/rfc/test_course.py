@@ -20,7 +20,7 @@ MET, MISSED = Outcome("answers", True), Outcome("sings", False, "it is silent")
 
 
 def target(state: HostState, detail: str = "") -> Target:
-    return Target(f"web-{state}", 1, state, None, None, detail)
+    return Target(f"web-{state}", 1, state, None, None, detail, START)
 
 
 ACTIVE, FAILED, LOST = target(HostState.ACTIVE), target(HostState.FAILED, "no room"), target(HostState.LOST)

@@ -46,6 +46,7 @@ class Stage:
         self.journal.decide_staging(run, PROCEED, NOW)
         for host in hosts:
             self.journal.activating(run, host, NOW)
+            self.journal.activated(run, host, HostState.STARTED, "", NOW)
             self.journal.activated(run, host, HostState.FAILED if host in failed else HostState.ACTIVE, "", NOW)
         self.journal.decide_wave(run, 1, PROCEED, NOW)
         self.journal.conclude(run, NOW)

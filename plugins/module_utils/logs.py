@@ -1,0 +1,137 @@
+# Copyright (c) Tidegate maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The last lines of what a release logs, for whoever has to find out why it did not come up.
+
+This may run as root on files in directories of a service's user, and what it reads is shown to people: so no link of such a user is
+followed, nothing but regular files is read, and nothing but printable text is returned.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import signal
+import stat
+import subprocess
+import tempfile
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Union
+
+from .health import fill, printable
+
+LINES = 20  # of each log
+_BYTES = 2000  # of all logs together
+_TIME = 5.0  # seconds that the journal or the service manager may take
+_SECRET = re.compile("pass|secret|token|credential|key", re.IGNORECASE)  # settings are not secret, but somebody may not have read that
+_SHORTEST = 4  # letters of a value that is worth hiding: less would make holes in words
+_IN_URL = re.compile(r"(://[^/\s:@]*:)[^/\s@]+@")
+
+Entry = Union[str, Mapping[str, str]]
+
+
+def last_lines(entries: Iterable[Entry], settings: Mapping[str, Any], tree: Path, state: Path) -> str:
+    """The last lines of each log of a manifest's ``logs``, each under its name; a log that can't be read says so instead.
+
+    ``settings`` stand for ``${name}`` in paths; a relative path is one in ``state``, or in ``tree`` when ``state`` does not have it.
+    At most :data:`LINES` lines of each, and about 2,000 bytes in all. Raises nothing.
+    """
+    wanted = list(entries)
+    limit = _BYTES // max(len(wanted), 1)
+    parts = []
+    for entry in wanted:
+        if isinstance(entry, str):
+            path = _find(fill(entry, settings), tree, state)
+            name, text = str(path), _of_file(path, limit)
+        else:
+            name, text = f"unit {entry['unit']}", _of_unit(entry["unit"], limit)
+        parts.append("\n  ".join((f"{printable(name)} says:", *_lines(_without_secrets(text, settings)))))
+    return "\n".join(parts)
+
+
+def failed_unit(entries: Iterable[Entry]) -> str:
+    """That a systemd unit which the logs name has failed, in words; empty when none has, or there is no systemd to ask."""
+    for entry in entries:
+        if not isinstance(entry, str) and _run(["systemctl", "is-failed", "--quiet", "--", entry["unit"]], 0)[0] == 0:
+            return f"unit {entry['unit']} has failed"
+    return ""
+
+
+def _find(text: str, tree: Path, state: Path) -> Path:
+    return next((path for path in (state / text, tree / text) if os.path.lexists(path)), state / text)
+
+
+def _lines(text: str) -> list[str]:
+    return [line.rstrip() for line in text.splitlines() if line.strip()][-LINES:] or ["nothing"]
+
+
+def _without_secrets(text: str, settings: Mapping[str, Any]) -> str:
+    for name, value in settings.items():
+        if _SECRET.search(name) and len(str(value)) >= _SHORTEST:
+            text = text.replace(str(value), "***")
+    return _IN_URL.sub(r"\1***@", text)
+
+
+def _of_file(path: Path, limit: int) -> str:
+    try:
+        descriptor = _open(path)
+        try:
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                return "(it is not a regular file)"
+            return _end(descriptor, limit)
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        return f"(it can't be read: {error.strerror})"
+
+
+def _open(path: Path) -> int:
+    """Open what is at the absolute ``path`` for reading; a link on the way is followed only if root or this process's user made it."""
+    *folders, name = path.parts[1:]
+    here = os.open("/", os.O_PATH | os.O_DIRECTORY)
+    try:
+        for folder in folders:
+            link = os.stat(folder, dir_fd=here, follow_symlinks=False)
+            trusted = stat.S_ISLNK(link.st_mode) and link.st_uid in (0, os.geteuid())
+            there = os.open(folder, os.O_PATH | os.O_DIRECTORY | (0 if trusted else os.O_NOFOLLOW), dir_fd=here)
+            os.close(here)
+            here = there
+        # Not blocking: somebody may have put a pipe there.
+        return os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY, dir_fd=here)
+    finally:
+        os.close(here)
+
+
+def _end(descriptor: int, limit: int) -> str:
+    """The last ``limit`` bytes of an open file as printable text, from the beginning of a line if there is one."""
+    size = os.fstat(descriptor).st_size
+    text = os.pread(descriptor, limit, max(0, size - limit))
+    if size > limit and b"\n" in text[:-1]:
+        text = text.partition(b"\n")[2]
+    return printable(text.decode("utf-8", "replace"))
+
+
+def _of_unit(unit: str, limit: int) -> str:
+    status, text = _run(["journalctl", f"--unit={unit}", f"--lines={LINES}", "--no-pager", "--quiet"], limit)
+    return text if status == 0 else f"(the journal can't be read{': ' if text else ''}{text.strip()})"
+
+
+def _run(command: list[str], limit: int) -> tuple[int, str]:
+    """Run a command of the system for a few seconds; its status, -1 when it has none, and the last ``limit`` bytes that it printed."""
+    with tempfile.TemporaryFile() as output:
+        try:
+            process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, start_new_session=True)
+        except OSError as error:
+            return -1, f"{command[0]} can't be run: {error.strerror}"
+        try:
+            status = process.wait(_TIME)
+        except subprocess.TimeoutExpired:
+            return -1, f"{command[0]} did not end within {_TIME:g} s"
+        finally:
+            if process.poll() is None:
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+        return status, _end(output.fileno(), limit)
