@@ -119,7 +119,7 @@ class HostAction(TidegateAction):
         """What to say of a host whose output has no answer that Ansible can read in it."""
         first = before_the_answer(output)
         if first is not None:
-            user = self._get_remote_user() or "the user that Ansible logs in as"
+            user = self._get_remote_user() or "the user that Ansible logs in as"  # type: ignore[no-untyped-call]  # ansible-core's own
             return f"its login prints {first!r} before the answer; make the login of {user} there silent when there is no terminal"
         said = f"{errors[-_TAIL:]}\n{output[-_TAIL:]}".strip().splitlines() or [str(message or "it ended without a sound")]
         full = [line.strip() for line in said if "No space left on device" in line or "No usable temporary directory" in line]
