@@ -174,8 +174,9 @@ class Document:
 
 def check_endpoint(document: Document, place: Place, text: str) -> None:
     """Note a problem unless ``text``, at ``place`` in a check, is a URL, a host or a port that can be connected to."""
+    readers: dict[str, Callable[[str], object]] = {"url": read_url, "host": read_host, "port": read_port}
     try:
-        {"url": read_url, "host": read_host, "port": read_port}[str(place[-1])](text)
+        readers[str(place[-1])](text)
     except EndpointError as error:
         document.problem(place, f"{'.'.join(map(str, place))} can't be used: {error}", "write it like http://host:8080/path, host or 8080")
 

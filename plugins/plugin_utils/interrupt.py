@@ -98,4 +98,4 @@ def _who() -> str:
 
 
 def _flag() -> Path:
-    return Path(C.DEFAULT_LOCAL_TMP) / "tidegate-interrupted"
+    return Path(C.DEFAULT_LOCAL_TMP) / "tidegate-interrupted"  # type: ignore[attr-defined]  # constants are made when they are imported

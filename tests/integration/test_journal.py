@@ -4,7 +4,11 @@
 from __future__ import annotations
 
 import os
+import re
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -72,6 +76,42 @@ def test_a_second_deployment_on_a_locked_ci_is_refused_and_names_the_holder(jour
         begin(journal, "CHG0002", (("web3", "web4"),))
     assert journal.latest("CHG0002") is None
     begin(journal, "CHG0003", (("web4",),))
+
+
+def test_of_two_who_begin_an_rfc_at_once_one_drives_and_the_other_reads_who(cmdb_url: str, cmdb: Cmdb) -> None:
+    ready = threading.Barrier(2)
+
+    def press(number: int) -> Run | str:
+        with Cmdb.open(cmdb_url) as own:
+            ready.wait(30)
+            try:
+                return Journal(own).begin("CHG0001", PACKAGE, (("web1", "web2"),), ROLLOUT, replace(ELSEWHERE, pid=number), NOW)
+            except ConflictError as error:
+                return str(error)
+
+    with ThreadPoolExecutor(2) as pool:
+        one, other = sorted(pool.map(press, (1, 2)), key=lambda result: isinstance(result, str))
+    assert isinstance(one, Run)
+    assert re.fullmatch(
+        r"CHG0001#1 is being driven by ann@other-machine \(pid [12], .*\); wait for it to end, or until its lease ends at .*", str(other)
+    )
+    assert len(Journal(cmdb).targets(one.deployment)) == 2
+
+
+def test_a_deployment_that_goes_forward_can_be_held_at_any_time(journal: Journal) -> None:
+    run = begin(journal)
+    assert journal.hold(run, "interrupted by SIGINT", NOW)
+    assert journal.deployment(run.deployment).state is DeploymentState.HELD
+    assert not journal.hold(run, "again", NOW)
+    assert journal.deployment(run.deployment).reason == "interrupted by SIGINT"
+    run = journal.take_over(run.deployment, ELSEWHERE, NOW)
+    stage_all(journal, run)
+    activate(journal, run, "web1")
+    assert journal.hold(run, "interrupted by SIGTERM", NOW)
+    run = journal.take_over(run.deployment, ELSEWHERE, NOW)
+    assert journal.deployment(run.deployment).state is DeploymentState.ACTIVATING
+    journal.order_backout(run, "because", NOW)
+    assert not journal.hold(run, "interrupted by SIGINT", NOW)
 
 
 def test_a_ci_that_the_cmdb_does_not_have_is_not_locked(journal: Journal) -> None:

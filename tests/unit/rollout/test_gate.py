@@ -16,6 +16,7 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.gate impo
     WaveCounts,
     decide,
     decide_staging,
+    unless_interrupted,
 )
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.options import Rollout, Share
 from hypothesis import given
@@ -184,3 +185,12 @@ def test_a_package_that_is_not_trusted_any_more_holds_what_would_start() -> None
     assert decide(gate(3, failed=1, stop="nobody signed it")).decision == "back_out"
     assert decide_staging([StageCounts(2, 2)], Rollout(), "nobody signed it") == GateDecision("hold", "nobody signed it")
     assert decide_staging([StageCounts(2, 1, 1)], Rollout(), "nobody signed it").reason.startswith("1 of 2 hosts of wave 1")
+
+
+@given(INPUTS)
+def test_an_interrupted_run_never_proceeds_and_still_backs_out(inputs: GateInputs) -> None:
+    decision = decide(inputs)
+    held = unless_interrupted(decision, "interrupted by SIGINT (ann@here)")
+    assert held.decision == ("back_out" if decision.decision == "back_out" else "hold")
+    assert decision.reason in held.reason
+    assert unless_interrupted(decision, "") == decision
