@@ -11,6 +11,7 @@ module: backout
 short_description: Bring a host back to the release it had before a deployment
 version_added: 0.1.0
 description:
+  - Goes on with the deployment of O(rfc) that this run of ansible-playbook has planned or taken over, see M(tidegate.release.plan).
   - Leaves the deployment's release and makes the previous one live, with hooks, link and health checks.
   - A host that was not touched, or is back already, is left alone.
   - When it can't be reached or does not come up it is owed. Run the same playbook again.
@@ -40,11 +41,11 @@ RETURN = r"""
 state:
   description: V(backed_out) or V(owed).
   type: str
-  returned: always
+  returned: when not in check mode
   sample: backed_out
 
 progress:
   description: What the progress display shows of this task.
   type: dict
-  returned: always
+  returned: when not in check mode
 """

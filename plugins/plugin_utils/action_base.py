@@ -108,12 +108,12 @@ class TidegateAction(ActionBase):
     def _refuse_left_out(self, task_vars: Mapping[str, Any]) -> None:
         """An option is left out when its variable is not set; not when it is set and can't be evaluated, which Jinja's default() hides."""
         for name in argument_spec(self.module):
-            variable = f"tidegate_{name}"
-            if name not in self._task.args and task_vars.get(variable):
-                try:
-                    self._templar.template(task_vars[variable])
-                except AnsibleError as error:
-                    raise TidegateError(f"{variable} can't be evaluated: {error.message}; correct it, or take it away") from error
+            for variable in (f"tidegate_{name}", f"{self.module}_{name}"):
+                if name not in self._task.args and task_vars.get(variable):
+                    try:
+                        self._templar.template(task_vars[variable])
+                    except AnsibleError as error:
+                        raise TidegateError(f"{variable} can't be evaluated: {error.message}; correct it, or take it away") from error
 
     def _options(self) -> dict[str, Any]:
         spec = argument_spec(self.module)
