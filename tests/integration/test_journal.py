@@ -232,13 +232,15 @@ def test_a_living_controller_in_a_container_is_not_taken_over_before_its_lease_e
     command = ["unshare", "--pid", "--fork", "--mount-proc", "--kill-child", sys.executable, "-c", say]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as container:
         assert container.stdout
-        there = Holder.parse(container.stdout.readline().strip())
-        assert there
-        assert there.pid == 1
-        run = journal.begin("CHG0001", PACKAGE, (("web1",),), ROLLOUT, there, NOW)  # here its number is another's
-        with pytest.raises(ConflictError, match="is being driven by"):
-            journal.take_over(run.deployment, Holder.this_run(), NOW)
-        container.kill()
+        try:
+            there = Holder.parse(container.stdout.readline().strip())
+            assert there
+            assert there.pid == 1
+            run = journal.begin("CHG0001", PACKAGE, (("web1",),), ROLLOUT, there, NOW)  # here its number is another's
+            with pytest.raises(ConflictError, match="is being driven by"):
+                journal.take_over(run.deployment, Holder.this_run(), NOW)
+        finally:
+            container.kill()
     assert journal.take_over(run.deployment, Holder.this_run(), NOW + LEASE + timedelta(seconds=1)).token > run.token
 
 
