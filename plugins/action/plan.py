@@ -23,7 +23,7 @@ class ActionModule(TidegateAction):
     libraries = ("SQLAlchemy", "jmespath", "jsonschema")
 
     def execute(self, options: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
-        refuse_partial()
+        refuse_partial(bool(self._task.tags))
         rfc, cmdb, write = home(options, "rfc"), home(options, "cmdb"), not self._task.check_mode
         here: dict[str, Any] = {
             "inventory": set(task_vars.get("groups", {}).get("all", [])),

@@ -104,7 +104,7 @@ attributes:
   check_mode:
     description: Can run in check mode and say what it would do.
     support: partial
-    details: A deployment has no plan in check mode, so no host is visited.
+    details: A deployment has no plan in check mode, so no host is visited and the task is skipped.
   diff_mode:
     description: Returns what changed when in diff mode.
     support: none

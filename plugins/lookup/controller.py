@@ -14,6 +14,7 @@ description:
   - Fails when C(--limit) leaves it out. ansible-core would skip the play and end with 0, as if all had been done.
   - A limit that leaves out no host of the inventory, such as V(all), is lifted, as an implicit localhost is not in it.
   - Fails when C(--tags), C(--skip-tags), C(--start-at-task) or C(--step) could leave out a part of what is done as a whole or not at all.
+    A playbook that was imported with tags of a team's own may be chosen by them, whole.
   - Fails when a text was given in a way that Ansible does not read to its end, as in C(-e "tidegate_reason=two words").
 author:
   - Tidegate maintainers (@tidegate)
@@ -54,6 +55,7 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.interrupt import 
 from ansible_collections.tidegate.release.plugins.plugin_utils.invocation import (
     CONTROLLER,
     is_listing,
+    is_tagged,
     keep_controller,
     refuse_cut_texts,
     refuse_partial,
@@ -69,7 +71,7 @@ class LookupModule(LookupBase):
             if self.get_option("hold"):
                 hold_on_signals()
             try:
-                refuse_partial()
+                refuse_partial(is_tagged())
                 refuse_cut_texts(self._loader)
                 keep_controller(self._loader, variables or {})
             except TidegateError as error:

@@ -11,6 +11,7 @@ module: activate
 short_description: Make a staged release the live one, or leave the host on what it had
 version_added: 0.1.0
 description:
+  - Goes on with the deployment of O(rfc) that this run of ansible-playbook has planned or taken over, see M(tidegate.release.plan).
   - Refuses unless the journal has opened the host's wave, and when the window that was open then has closed, or a freeze has begun.
   - Holds the release against its package and puts right what was changed, from the host's own good copies or from O(dsl).
   - Writes ahead to the journal, runs the hooks, flips the link, waits for the health checks, all in one round trip.
@@ -43,11 +44,11 @@ RETURN = r"""
 state:
   description: V(active), V(failed) or V(stuck).
   type: str
-  returned: always
+  returned: when not in check mode
   sample: active
 
 progress:
   description: What the progress display shows of this task.
   type: dict
-  returned: always
+  returned: when not in check mode
 """

@@ -11,6 +11,7 @@ module: backout
 short_description: Bring a host back to the release it had before a deployment
 version_added: 0.1.0
 description:
+  - Goes on with the deployment of O(rfc) that this run of ansible-playbook has planned or taken over, see M(tidegate.release.plan).
   - Leaves the deployment's release and makes the previous one live, with hooks, link and health checks.
   - The previous release is held against its package first. What was changed is put right, from the host's own good copies or from
     O(dsl); files that nobody released stay, unless they are in the way. Without good copies the host is owed and the files are named.
@@ -44,11 +45,11 @@ RETURN = r"""
 state:
   description: V(backed_out) or V(owed).
   type: str
-  returned: always
+  returned: when not in check mode
   sample: backed_out
 
 progress:
   description: What the progress display shows of this task.
   type: dict
-  returned: always
+  returned: when not in check mode
 """

@@ -14,9 +14,11 @@ description:
   - Closes a back-out that owes nothing and writes what the hosts run now to the CMDB.
   - Holds a complete one against the objectives of its RFC, and closes the change as C(successful), C(successful_issues) or
     C(unsuccessful), in the register of the CMDB and in ServiceNow when the RFC comes from there. What could not be written there is a
-    warning, and is made up for when the same command runs again. Without O(rfc) it is left to that.
+    warning, and is made up for when the same command runs again.
   - Tells the channels of the policy and the stakeholders of the RFC that it is done.
-  - Fails with one sentence when the deployment was backed out, is held, or still owes hosts a back-out.
+  - Fails with one sentence when the deployment was backed out, is held, or still owes hosts a back-out; and when it is another than the one
+    of O(rfc) that this run has planned or taken over, unless that was over as wanted before.
+  - In check mode it says what would be.
 author:
   - Tidegate maintainers (@tidegate)
 extends_documentation_fragment:

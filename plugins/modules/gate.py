@@ -11,6 +11,7 @@ module: gate
 short_description: Decide after staging or after a wave whether to proceed, hold or back out
 version_added: 0.1.0
 description:
+  - Decides about the deployment of O(rfc) that this run of ansible-playbook has planned or taken over, see M(tidegate.release.plan).
   - Counts from the journal how the hosts of the open wave, or of staging, fared, and compares with the failure budgets of the
     wave and of the whole deployment.
   - Reads the RFC and the policy again. While the RFC is on hold, or reads otherwise than when it was cleared, no further wave is opened.
@@ -21,6 +22,7 @@ description:
   - Before the first wave it brings the change to Implement, in ServiceNow when the RFC comes from there, and holds when that fails.
   - Says in the change what was decided, and tells the channels of the policy and the stakeholders of the RFC of the start, of a hold and of
     a back-out. When that fails it warns; the decision stands.
+  - In check mode it decides nothing and says V(proceed).
   - Writes the decision, the wave's installations and what follows, the next wave opened or the back-out ordered, in one
     transaction. What is not known holds.
 author:

@@ -11,6 +11,7 @@ module: stage
 short_description: Bring a release completely on a host, without effect on what runs
 version_added: 0.1.0
 description:
+  - Goes on with the deployment of O(rfc) that this run of ansible-playbook has planned or taken over, see M(tidegate.release.plan).
   - Sends nothing of a package without the signatures that the policy asks for. They are looked at once in a run.
   - Asks the host what it lacks of the package, sends just that, and builds the release's tree beside the running one.
   - Contents that the host has are cloned where its file system can, else copied, and their digests checked, so that no release writes into
@@ -58,7 +59,7 @@ RETURN = r"""
 state:
   description: V(staged) or V(stage_failed).
   type: str
-  returned: always
+  returned: when not in check mode
   sample: staged
 
 sent:
@@ -87,5 +88,5 @@ mirror_problem:
 progress:
   description: What the progress display shows of this task.
   type: dict
-  returned: always
+  returned: when not in check mode
 """

@@ -17,6 +17,7 @@ from importlib import import_module
 from typing import Any, ClassVar
 
 import yaml
+from ansible.errors import AnsibleError
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.module_utils.common.parameters import remove_values
 from ansible.plugins.action import ActionBase
@@ -98,6 +99,7 @@ class TidegateAction(ActionBase):
         try:
             refuse_cut_texts(self._loader)
             require(*self.libraries)
+            self._refuse_left_out(task_vars or {})
             result.update(_plain(self.execute(self._options(), task_vars or {})))
         except TidegateError as error:
             result.update(failed=True, msg=str(error))
@@ -107,6 +109,16 @@ class TidegateAction(ActionBase):
     def execute(self, options: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
         """Do the work of the action with validated options; return the keys of the task's result."""
         raise NotImplementedError
+
+    def _refuse_left_out(self, task_vars: Mapping[str, Any]) -> None:
+        """An option is left out when its variable is not set; not when it is set and can't be evaluated, which Jinja's default() hides."""
+        for name in argument_spec(self.module):
+            for variable in (f"tidegate_{name}", f"{self.module}_{name}"):
+                if name not in self._task.args and task_vars.get(variable):
+                    try:
+                        self._templar.template(task_vars[variable])
+                    except AnsibleError as error:
+                        raise TidegateError(f"{variable} can't be evaluated: {error.message}; correct it, or take it away") from error
 
     def _options(self) -> dict[str, Any]:
         spec = argument_spec(self.module)

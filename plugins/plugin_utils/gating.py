@@ -32,6 +32,11 @@ _WANTED = {
     "staged": (DeploymentState.STAGING,),
     "backed_out": (DeploymentState.BACKED_OUT, DeploymentState.CANCELLED),
 }
+_TOO_LATE = {
+    "completed": (DeploymentState.BACKING_OUT, DeploymentState.BACKED_OUT),
+    "staged": (DeploymentState.ACTIVATING, DeploymentState.COMPLETED, DeploymentState.BACKING_OUT, DeploymentState.BACKED_OUT),
+    "backed_out": (),
+}
 _WOULD = {"completed": "deployed", "staged": "staged", "backed_out": "backed out"}
 _ASKED = 20  # hosts without an outcome of which Ansible is asked why
 _BAD = (HostState.FAILED, HostState.STUCK, HostState.STAGE_FAILED)
@@ -134,13 +139,17 @@ def to_conclude(journal: Journal, number: str, holder: Holder, change: Change, w
 def foresee(journal: Journal, number: str, wanted: str) -> dict[str, Any]:
     """What :func:`conclude` would be about, were this not check mode. Nothing is written."""
     current = journal.latest(number)
-    if current is not None and current.state in _WANTED[wanted]:
+    failed = current is not None and current.state in _TOO_LATE[wanted]
+    if current is not None and failed:
+        sentence = f"{current.label} is {current.state}, so it would not end {_WOULD[wanted]}. This was check mode: nothing has changed."
+    elif current is not None and current.state in _WANTED[wanted] and current.state not in states.OPEN:
         sentence = f"{current.label} is already {current.state}, so nothing would be done."
     else:
         sentence = f"{number} would be {_WOULD[wanted]}. This was check mode: nothing has changed."
     state = "none" if current is None else current.state
     return {
         "changed": False,
+        "failed": failed,
         "state": state,
         "objectives": [],
         "msg": sentence,

@@ -13,12 +13,13 @@ import re
 import shlex
 import sys
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ansible import context
 from ansible.executor.playbook_executor import PlaybookExecutor
 from ansible.inventory.manager import InventoryManager
 from ansible.parsing.splitter import parse_kv
+from ansible.playbook.play import Play
 from ansible.template import is_trusted_as_template
 from ansible.utils.vars import load_extra_vars
 
@@ -30,10 +31,12 @@ if TYPE_CHECKING:
     from ansible.parsing.dataloader import DataLoader
 
 CONTROLLER = "localhost"
+_T = TypeVar("_T")
 
 # What people write and what is signed, journalled or shown as theirs.
 _TEXTS = ("tidegate_reason", "tidegate_comment", "tidegate_note", "tidegate_functionality", "tidegate_usability")
 _OURS = r"(tidegate|verify|lab|audit)_\w+"
+_UNTAGGED = frozenset({"all", "untagged"})  # what Ansible says of a task without tags
 _SECRET = re.compile("pass|secret|token", re.IGNORECASE)
 
 
@@ -47,18 +50,29 @@ def is_check() -> bool:
     return bool(context.CLIARGS.get("check"))
 
 
-def refuse_partial() -> None:
-    """Raise :class:`TidegateError` when an option of this run could leave out a step of what is done as a whole or not at all."""
+def refuse_partial(tagged: bool) -> None:
+    """Raise :class:`TidegateError` when an option of this run could leave out a step of what is done as a whole or not at all.
+
+    ``tagged``: a team has given tags of its own to the whole, and so chooses by them whether it is done. Nothing here has tags otherwise,
+    and a tag to skip that nothing has, as molecule gives, leaves out nothing.
+    """
     tags, skipped = context.CLIARGS.get("tags") or (), context.CLIARGS.get("skip_tags") or ()
+    start = context.CLIARGS.get("start_at_task")
     given = {
-        f"--tags {','.join(tags)}": (tags and "all" not in tags, "--tags and ANSIBLE_RUN_TAGS"),
-        f"--skip-tags {','.join(skipped)}": (skipped, "--skip-tags and ANSIBLE_SKIP_TAGS"),
-        f"--start-at-task {context.CLIARGS.get('start_at_task')!r}": (context.CLIARGS.get("start_at_task"), "--start-at-task"),
+        f"--tags {','.join(tags)}": (tags and not tagged and _UNTAGGED.isdisjoint(tags), "--tags and ANSIBLE_RUN_TAGS"),
+        f"--skip-tags {','.join(skipped)}": (not tagged and not _UNTAGGED.isdisjoint(skipped), "--skip-tags and ANSIBLE_SKIP_TAGS"),
+        f"--start-at-task {start!r}": (start, "--start-at-task"),
         "--step": (context.CLIARGS.get("step"), "--step"),
     }
     for option, (partial, without) in given.items():
         if partial:
             raise TidegateError(f"{option} could leave out a part of this, so nothing was done; run it without {without}")
+
+
+def is_tagged() -> bool:
+    """Whether the play whose hosts Ansible evaluates now has tags, as from an ``import_playbook`` with tags."""
+    play = _caller(Play)
+    return play is not None and bool(play.tags)
 
 
 def outside_limit(loader: DataLoader, variables: Mapping[str, Any]) -> set[str]:
@@ -148,12 +162,18 @@ def _limited(loader: DataLoader, variables: Mapping[str, Any], limit: str) -> In
 
 
 def _inventory() -> InventoryManager | None:
-    """The inventory of this run. Before its first play no variable leads to it, so the call that runs the playbook is looked for."""
+    """The inventory of this run; before its first play no variable leads to it."""
+    executor = _caller(PlaybookExecutor)
+    inventory = None if executor is None else executor._inventory
+    return inventory if isinstance(inventory, InventoryManager) else None
+
+
+def _caller(kind: type[_T]) -> _T | None:
+    """The object of a kind of ansible-core's whose method led here: a lookup is given the variables and nothing else of the run."""
     frame: FrameType | None = sys._getframe()
     while frame is not None:
-        caller = frame.f_locals.get("self")
-        if isinstance(caller, PlaybookExecutor):
-            inventory = caller._inventory
-            return inventory if isinstance(inventory, InventoryManager) else None
+        found = frame.f_locals.get("self")
+        if isinstance(found, kind):
+            return found
         frame = frame.f_back
     return None

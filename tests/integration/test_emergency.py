@@ -155,7 +155,7 @@ class Desk:
         )
 
     def give_up(self) -> None:
-        order_backout(**self.homes, policy_path=str(self.policy), reason="no", now=datetime.now(UTC), write=True)
+        order_backout(**self.homes, policy_path=str(self.policy), reason="no", inventory=["web1"], now=datetime.now(UTC), write=True)
 
     def owed(self) -> list[Debt]:
         with Cmdb.open(self.homes["cmdb_url"]) as cmdb:

@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import os
 import re
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -13,6 +15,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 import yaml
 from ansible_collections.tidegate.release.plugins.plugin_utils.clearing import Opening, Wave
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import Cmdb
@@ -260,9 +263,70 @@ def test_a_dead_controller_on_this_machine_is_taken_over_at_once(journal: Journa
     if child == 0:
         os._exit(0)
     os.waitpid(child, 0)
-    dead = Holder(here.user, here.machine, child, here.started + 1, here.boot)
+    dead = Holder(here.user, here.machine, child, here.started + 1, here.boot, here.namespace)
     run = journal.begin("CHG0001", PACKAGE, (("web1",),), ROLLOUT, dead, NOW)
     assert journal.take_over(run.deployment, ELSEWHERE, NOW).token > run.token
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="a PID namespace needs root")
+def test_a_living_controller_in_a_container_is_not_taken_over_before_its_lease_ends(journal: Journal) -> None:
+    say = "import time; from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.holder import Holder; "
+    say += "print(Holder.this_run(), flush=True); time.sleep(60)"
+    command = ["unshare", "--pid", "--fork", "--mount-proc", "--kill-child", sys.executable, "-c", say]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as container:
+        assert container.stdout
+        try:
+            there = Holder.parse(container.stdout.readline().strip())
+            assert there
+            assert there.pid == 1
+            run = journal.begin("CHG0001", PACKAGE, (("web1",),), ROLLOUT, there, NOW)  # here its number is another's
+            with pytest.raises(ConflictError, match="is being driven by"):
+                journal.take_over(run.deployment, Holder.this_run(), NOW)
+        finally:
+            container.kill()
+    assert journal.take_over(run.deployment, Holder.this_run(), NOW + LEASE + timedelta(seconds=1)).token > run.token
+
+
+def test_a_controller_whose_name_can_not_be_read_is_not_taken_over_before_its_lease_ends(journal: Journal, cmdb: Cmdb) -> None:
+    run = begin(journal)
+    with cmdb.begin() as connection:
+        connection.execute(sa.text("update deployment set holder = 'somebody'"))
+    with pytest.raises(ConflictError, match="is being driven by somebody"):
+        journal.take_over(run.deployment, Holder.this_run(), NOW)
+    assert journal.take_over(run.deployment, Holder.this_run(), NOW + LEASE + timedelta(seconds=1)).token > run.token
+
+
+def test_a_person_may_say_that_a_controller_is_gone_and_the_journal_says_so(journal: Journal) -> None:
+    run = begin(journal)
+    here = Holder.this_run()
+    with pytest.raises(ConflictError, match="tidegate_take_over=true"):
+        journal.refuse_driven(run.deployment, here, NOW)
+    assert journal.take_over(run.deployment, here, NOW, ordered=True).token > run.token
+    (event,) = [event for event in journal.events(run.deployment) if event.event == "taken_over"]
+    assert event.data == {"holder": str(here), "from": str(ELSEWHERE), "ordered": True}
+    journal.refuse_driven(run.deployment, here, NOW)
+    with pytest.raises(ConflictError, match="another controller has taken"):
+        journal.staged(run, "web1", None, NOW)
+
+
+def test_of_two_that_begin_one_rfc_at_once_the_second_learns_who_drives_it(journal: Journal) -> None:
+    begin(journal)
+    for hosts in ("web1", "web4"):
+        with pytest.raises(ConflictError, match=r"CHG0001#1 is being driven by ann@other-machine"):
+            begin(journal, waves=((hosts,),))
+
+
+def test_only_the_controller_that_drives_a_deployment_finds_its_right_there(journal: Journal) -> None:
+    with pytest.raises(NotFoundError, match="CHG0001 has no deployment"):
+        journal.driven_by("CHG0001", ELSEWHERE)
+    run = begin(journal)
+    assert journal.driven_by("CHG0001", ELSEWHERE).run == run
+    with pytest.raises(ConflictError, match=r"this run does not drive it, ann@other-machine .* did last; run deploy"):
+        journal.driven_by("CHG0001", Holder.this_run())
+    later = journal.take_over(run.deployment, Holder.this_run(), NOW, ordered=True)
+    assert journal.driven_by("CHG0001", Holder.this_run()).run == later
+    with pytest.raises(ConflictError, match="this run does not drive it"):
+        journal.driven_by("CHG0001", ELSEWHERE)
 
 
 def test_this_process_is_seen_as_alive() -> None:

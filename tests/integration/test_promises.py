@@ -308,9 +308,10 @@ def test_a_full_disk_on_one_host_holds_before_anything_starts(running: Fleet, le
     attempt.succeeds()
 
 
-def test_a_limit_that_cuts_a_wave_holds_and_does_no_harm(running: Fleet) -> None:
+def test_a_limit_that_cuts_a_wave_is_refused_before_anything_starts(running: Fleet) -> None:
     attempt = Attempt(running)
-    attempt.fails("is held", options=("--limit", "web1,web3,localhost"))
+    attempt.fails("left out by --limit (web2)", options=("--limit", "web1,web3,localhost"))
+    assert running.state(attempt.number) is None
     attempt.succeeds()
     assert set(running.served().values()) == {attempt.version}
 

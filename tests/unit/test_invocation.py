@@ -48,9 +48,9 @@ def look_up(groups: Mapping[str, list[str]] = GROUPS) -> list[str]:
     ("options", "words"),
     [
         ({"tags": ["x", "y"]}, "--tags x,y could leave out a part of this"),
-        ({"tags": ["untagged"]}, "--tags untagged"),
         ({"tags": ["never"]}, "--tags never"),
-        ({"skip_tags": ["x"]}, "--skip-tags x could leave out"),
+        ({"tags": ["tagged"]}, "--tags tagged"),
+        ({"skip_tags": ["x", "untagged"]}, "--skip-tags x,untagged could leave out"),
         ({"skip_tags": ["all"]}, "--skip-tags all could leave out"),
         ({"start_at_task": "Conclude"}, "--start-at-task 'Conclude' could leave out"),
         ({"step": True}, "--step could leave out"),
@@ -68,10 +68,30 @@ def test_who_only_looks_at_a_playbook_is_not_refused(called: Called, listing: st
     assert look_up() == ["localhost"]
 
 
-@pytest.mark.parametrize("tags", [["all"], ["all", "x"], []])
-def test_tags_that_leave_out_nothing_do_not_matter(called: Called, tags: list[str]) -> None:
-    called(tags=tags, skip_tags=[], step=False, start_at_task=None)
+@pytest.mark.parametrize("skipped", [[], ["molecule-notest", "notest"], ["tagged"]])
+@pytest.mark.parametrize("tags", [["all"], ["all", "x"], ["untagged"], []])
+def test_tags_that_leave_out_nothing_do_not_matter(called: Called, tags: list[str], skipped: list[str]) -> None:
+    called(tags=tags, skip_tags=skipped, step=False, start_at_task=None)
     assert look_up() == ["localhost"]
+
+
+class Imported(invocation.Play):
+    """Stands where ansible-core evaluates the hosts of a play."""
+
+    def evaluate(self) -> list[str]:
+        return look_up()
+
+
+def test_a_playbook_that_a_team_imports_with_tags_may_be_chosen_by_them(called: Called) -> None:
+    play = Imported()
+    called(tags=["x"])
+    with pytest.raises(AnsibleLookupError, match="--tags x"):
+        play.evaluate()
+    play.tags = ["x"]
+    assert play.evaluate() == ["localhost"]
+    called(tags=["x"], start_at_task="Conclude")
+    with pytest.raises(AnsibleLookupError, match="--start-at-task"):
+        play.evaluate()
 
 
 class Executor(invocation.PlaybookExecutor):
