@@ -14,6 +14,7 @@ description:
   - Refuses unless the journal has opened the host's wave, and when the window that was open then has closed, or a freeze has begun.
   - Writes ahead to the journal, runs the hooks, flips the link, waits for the health checks, all in one round trip.
   - A host on which the release does not come up goes back to its previous release at once.
+  - A release whose stop hook fails is ended and replaced. RV(msg) says so, and whether it still passes its health checks.
 author:
   - Tidegate maintainers (@tidegate)
 extends_documentation_fragment:
@@ -42,6 +43,11 @@ state:
   type: str
   returned: always
   sample: active
+
+msg:
+  description: Why it did not succeed, or what is to be known of a host on which it did.
+  type: str
+  returned: when there is something to say
 
 progress:
   description: What the progress display shows of this task.

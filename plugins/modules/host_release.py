@@ -104,14 +104,14 @@ RETURN = r"""
 state:
   description: >-
     V(lacking), V(staged), V(active), V(backed_out); V(failed) when the release did not come up and the host is back on what it had,
-    V(stuck) or V(owed) when that did not come up either.
+    V(stuck) or V(owed) when that did not come up either, or there was none and the release that left still answers.
   type: str
   returned: success
   sample: active
 detail:
-  description: Why it did not succeed.
+  description: Why it did not succeed, or what is to be known where it did, such as that the release before could not be stopped.
   type: str
-  returned: when RV(state) is V(failed), V(stuck) or V(owed)
+  returned: when RV(state) is V(failed), V(stuck) or V(owed), or there is something to be known
   sample: "health check 'answers' did not pass within 20 s: connection refused"
 need:
   description: The sha256s of the pieces that the host lacks, contents or chunks of large ones.

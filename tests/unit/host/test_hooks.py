@@ -469,7 +469,7 @@ def test_a_release_whose_stop_hook_fails_is_ended_and_replaced(
     answer = host.deploy(TWO, old)
     assert (answer["state"], host.live, host.running) == ("active", "2.0", "2.0")
     assert "hook stop of hello 1.0" in answer["detail"]
-    assert answer["detail"].endswith("1 of its processes had to be ended")
+    assert answer["detail"].endswith("; 1 process of 1.0 had to be ended")
     assert not _alive(pid)
 
 
@@ -479,7 +479,7 @@ def test_a_verdict_says_when_the_old_release_still_serves(host: Host) -> None:
     answer = host.deploy(TWO, old)
     assert (answer["state"], answer["version"], host.live, host.running) == ("active", "2.0", "2.0", "2.0")
     assert answer["detail"] == (
-        "hook stop of hello 1.0: bin/stop ended with status 1; 0 of its processes had to be ended, but 1.0 still passes its health checks: "
+        "hook stop of hello 1.0: bin/stop ended with status 1; 0 processes of 1.0 had to be ended, but 1.0 still passes its health checks: "
         "what answers for 2.0 may be 1.0"
     )
 
