@@ -299,7 +299,8 @@ def _stop(home: ReleaseHome, leaving: Release, order: Order) -> str:
         _hook(home, leaving, "stop", order)
     except (CheckError, HostError) as error:
         ended, left = end_release(leaving.tree)
-        return f"{error}; {ended} of its processes had to be ended{f', {left}' if left else ''}"
+        number = f"{ended} process{'' if ended == 1 else 'es'} of {leaving.version}"
+        return f"{error}; {number} had to be ended{f', {left}' if left else ''}"
     return ""
 
 

@@ -126,15 +126,17 @@ RETURN = r"""
 state:
   description: >-
     V(staged), V(started), V(active), V(backed_out); V(lacking) when the host needs more to do it; V(failed) when the release did not come
-    up, or did not last, and the host is back on what it had, V(stuck) or V(owed) when that did not come up either; V(refused) when nothing
-    was touched and the module failed with the reason.
+    up, or did not last, and the host is back on what it had; V(stuck) or V(owed) when that did not come up either, or there was none and the
+    release that left still answers; V(refused) when nothing was touched and the module failed with the reason.
   type: str
   returned: success, or when the step was refused
   sample: active
 detail:
-  description: Why it did not succeed, in one line; further lines are the last ones of the release's logs.
+  description: >-
+    Why it did not succeed, or what is to be known where it did, such as that the release before could not be stopped; in one line. Further
+    lines are the last ones of the release's logs.
   type: str
-  returned: when RV(state) is V(failed), V(stuck) or V(owed)
+  returned: when RV(state) is V(failed), V(stuck) or V(owed), or there is something to be known
   sample: "health check 'answers' did not pass within 20 s: connection refused"
 need:
   description: >-

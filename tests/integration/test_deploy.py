@@ -38,7 +38,7 @@ def test_a_first_release_is_removed_and_one_that_can_not_stop_replaced(fleet: Fl
     after = fleet.deploy("CHG0003", "1.0")
     assert after.returncode == 0, after.stdout
     assert set(fleet.served().values()) == {"1.0"}
-    assert "hook stop of hello 0.9: sh did not end within 1 s; 1 of its processes had to be ended" in after.stdout
+    assert "hook stop of hello 0.9: sh did not end within 1 s; 1 process of 0.9 had to be ended" in after.stdout
     assert fleet.run_on(host, "ps -eo args | grep -c '[s]leep 60\\|[S]OURCE' || true") == "0\n"
 
 
