@@ -26,8 +26,6 @@ class ActionModule(TidegateAction):
     libraries = ("SQLAlchemy", "jmespath", "jsonschema")
 
     def execute(self, options: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
-        if not options["hosts"]:
-            raise TidegateError("there is no host to audit, so nothing was compared; check tidegate_hosts and the inventory")
         inventory = set(task_vars["groups"]["all"])
         # As it is, for no other variable of the host may be in the way, not even one that can't be templated.
         results = {host: task_vars["hostvars"].raw_get(host).get("audit_facts") for host in inventory.intersection(options["hosts"])}
@@ -42,6 +40,8 @@ class ActionModule(TidegateAction):
             products = installed_products(library, [row for row in recorded if row["digest"] in archived])
             unlicensed = without_seat(cmdb, recorded, products, utc_now())
         audited = account(results, inventory, cis, {str(row["ci"]) for row in recorded}, policy.host_classes)
+        if not options["hosts"] or not audited.found:
+            raise TidegateError("there is no host to audit, so nothing was compared; check tidegate_hosts and the inventory")
         differences = [*audited.differences, *compare(audited.found, recorded, archived, judged.untrusted, unlicensed)]
         differences.sort(key=lambda difference: difference["host"] or "")
         compared = sorted(host for host, found in audited.found.items() if not isinstance(found, NotSeen))

@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 import yaml
 from ansible_collections.tidegate.release.plugins.module_utils.lab.hosts import Lab
+from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import Cmdb
 from fleet import HEALTH, PORT, Fleet
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="isolated lab hosts need root")
@@ -419,8 +420,13 @@ def test_an_rfc_that_a_later_one_has_replaced_is_not_said_to_be_live(running: Fl
     first.succeeds()
 
 
-def test_an_audit_of_no_host_is_not_a_clean_one(running: Fleet) -> None:
+def test_an_audit_of_no_host_is_not_a_clean_one(running: Fleet, tmp_path: Path) -> None:
     done = running.play("tidegate.release.audit", {"tidegate_hosts": "web9"})
+    assert done.returncode != 0
+    assert "there is no host to audit" in done.stdout
+    empty = str(tmp_path / "cmdb.sqlite")
+    Cmdb.open(empty, create=True)
+    done = running.play("tidegate.release.audit", {"tidegate_cmdb": empty, "tidegate_become": False}, inventory="localhost,")
     assert done.returncode != 0
     assert "there is no host to audit" in done.stdout
 

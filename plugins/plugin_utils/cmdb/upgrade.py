@@ -57,8 +57,7 @@ def make_ready(address: database.Address, source: sa.Engine, *, create: bool) ->
         if not create:
             raise
         with database.writing(address, source) as connection:
-            if _revision(address, connection) is None:
-                _migrate(connection)  # else somebody else was faster
+            _migrate(connection)
         return
     if found != HEAD:
         raise TidegateError(
