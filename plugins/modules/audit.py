@@ -15,7 +15,10 @@ description:
   - Judges the signatures under each archived package by the policy, as it is now. One without those that the policy asks for is a
     difference, on each host that runs it too. What counts because it was signed before its key was revoked is named, and is none.
   - An installation without the seat of a licensed product that it needs is a difference, see M(tidegate.release.licence).
-  - Fails when there is a difference. A host without facts is one, for nobody knows what it runs.
+  - Fails when there is a difference. A host without facts is one, for nobody knows what it runs. One that was written off, see
+    M(tidegate.release.write_off), is named too, but does not make it fail.
+  - When a host that was written off has facts, it is there again. That is noted in the CMDB, unless in check mode, and the host is compared
+    like the others.
 author:
   - Tidegate maintainers (@tidegate)
 extends_documentation_fragment:
@@ -63,12 +66,17 @@ differences:
       type: str
     kind:
       description:
-        - V(unreadable), V(uncontrolled), V(missing), V(other_version), V(not_in_dsl), V(untrusted), V(unlicensed), V(changed_files)
-          or V(extra_files).
+        - V(unreadable), V(written_off), V(uncontrolled), V(missing), V(other_version), V(not_in_dsl), V(untrusted), V(unlicensed),
+          V(changed_files) or V(extra_files).
       type: str
     detail:
       description: What is different, in one sentence.
       type: str
+returned:
+  description: Hosts that were written off and are there again.
+  type: list
+  elements: str
+  returned: always
 by_revoked:
   description: A sentence for each signature under a trusted package whose key was revoked since.
   type: list

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import asdict, replace
 from datetime import datetime
 from typing import Any
@@ -26,7 +26,9 @@ from .telling import Tell, warned
 
 Opens = Callable[[Rfc, Wave], Opening]  # whether the wave may start now, whatever the RFC itself says
 
-_BAD = (HostState.FAILED, HostState.STUCK, HostState.STAGE_FAILED)
+# Of these the detail says in a few words what became of the host.
+_EXPLAINED = (HostState.WRITTEN_OFF, HostState.SUPERSEDED)
+_BAD = (HostState.FAILED, HostState.STUCK, HostState.STAGE_FAILED, HostState.WRITTEN_OFF)
 
 
 def decide_staging_gate(journal: Journal, run: Run, change: Change, opens: Opens, tell: Tell, now: datetime) -> dict[str, Any]:
@@ -41,7 +43,8 @@ def decide_staging_gate(journal: Journal, run: Run, change: Change, opens: Opens
     counts = []
     for number in sorted({target.wave for target in targets}):
         states_ = Counter(target.state for target in targets if target.wave == number)
-        counts.append(StageCounts(size=states_.total(), staged=states_[HostState.STAGED], failed=states_[HostState.STAGE_FAILED]))
+        failed = sum(states_[state] for state in states.LEFT_OUT)
+        counts.append(StageCounts(size=states_.total(), staged=states_[HostState.STAGED], failed=failed))
     opening = _opening(journal, change, deployment, opens, _wave(targets, 1))
     decision = decide_staging(counts, deployment.rollout, opening.stop)
     if decision.decision == "proceed":
@@ -100,10 +103,11 @@ def conclude(journal: Journal, run: Run, change: Change | None, wanted: str, tel
     targets = journal.targets(run.deployment)
     success = {
         "completed": deployment.state is DeploymentState.COMPLETED,
-        "staged": deployment.state is DeploymentState.STAGING and all(target.state is HostState.STAGED for target in targets),
+        "staged": deployment.state is DeploymentState.STAGING
+        and all(target.state in (HostState.STAGED, HostState.WRITTEN_OFF) for target in targets),
         "backed_out": deployment.state in (DeploymentState.BACKED_OUT, DeploymentState.CANCELLED),
     }[wanted]
-    sentence = _verdict(deployment, targets)
+    sentence = _verdict(deployment, targets, journal.locked(run.deployment))
     objectives, problems = check(journal, run, change, now)
     problems += follow(journal, run, change, sentence, now)
     if deployment.state in (DeploymentState.COMPLETED, DeploymentState.BACKED_OUT, DeploymentState.CANCELLED):
@@ -123,7 +127,7 @@ def conclude(journal: Journal, run: Run, change: Change | None, wanted: str, tel
 def catch_up(journal: Journal, deployment: Deployment, change: Change, now: datetime) -> list[str]:
     """Write what a change system missed of a deployment that is over; return what still could not be written."""
     run = Run(deployment.id, deployment.token)
-    problems = follow(journal, run, change, _verdict(deployment, journal.targets(deployment.id)), now)
+    problems = follow(journal, run, change, _verdict(deployment, journal.targets(deployment.id), set()), now)
     journal.rest(run, now)
     return problems
 
@@ -136,8 +140,8 @@ def _count(wave: list[Target]) -> WaveCounts:
 
 
 def _wave(targets: Iterable[Target], number: int) -> Wave:
-    """The wave that is next; a host of it that could not be staged will not change."""
-    hosts = tuple(target.host for target in targets if target.wave == number and target.state is not HostState.STAGE_FAILED)
+    """The wave that is next; a host of it that could not be staged, or is written off, will not change."""
+    hosts = tuple(target.host for target in targets if target.wave == number and target.state not in states.LEFT_OUT)
     return Wave(hosts, frozenset(target.host for target in targets if target.state is HostState.ACTIVE))
 
 
@@ -176,28 +180,41 @@ def _first_failure(wave: Iterable[Target]) -> str:
     return f" ({failed.host}: {failed.detail})" if failed else ""
 
 
-def _verdict(deployment: Deployment, targets: list[Target]) -> str:
+def _verdict(deployment: Deployment, targets: list[Target], locked: Collection[str]) -> str:
+    """How the deployment stands, for a person. ``locked``: the hosts that it has locked."""
     what = f"{deployment.rfc}: {deployment.release} {deployment.version}"
-    owed = [target.host for target in targets if target.state in states.TOUCHED]
     if deployment.state is DeploymentState.COMPLETED:
         active = sum(target.state is HostState.ACTIVE for target in targets)
-        others = [f"{target.host} is {target.state}" for target in targets if target.state is not HostState.ACTIVE]
-        more = f"; {', '.join(others[:5])}{' ...' if len(others) > 5 else ''}" if others else ""
-        return f"{what} is live on {active} of {len(targets)} hosts{more}."
+        return f"{what} is live on {active} of {len(targets)} hosts{_listed(x for x in targets if x.state is not HostState.ACTIVE)}."
     if deployment.state is DeploymentState.BACKED_OUT:
         back = sum(target.state is HostState.BACKED_OUT for target in targets)
-        return f"{what} was backed out of {_hosts(back)} it had touched: {deployment.reason}."
+        left = [target for target in targets if target.state in _EXPLAINED]
+        which = f"{back} of {back + len(left)} hosts" if left else f"{_hosts(back)} it had touched"
+        return f"{what} was backed out of {which}: {deployment.reason}{_listed(left)}."
     if deployment.state is DeploymentState.CANCELLED:
         return f"{what} was cancelled before it touched a host: {deployment.reason}."
     if deployment.state is DeploymentState.BACKING_OUT:
-        return (
-            f"{what} is being backed out, but hosts still owe it, {len(owed)} of them ({', '.join(owed[:5])}): {deployment.reason}. "
-            "Bring them back and run the same command again."
-        )
+        touched = [target.host for target in targets if target.state in states.TOUCHED]
+        owed = [host for host in touched if host in locked]
+        taken = [host for host in touched if host not in locked]
+        said = [f"{what} is being backed out, but hosts still owe it, {len(owed)} of them ({', '.join(owed[:5])}): {deployment.reason}."]
+        if taken:
+            said.append(f"Another deployment has changed {', '.join(taken[:5])} since, or is about to.")
+        return " ".join((*said, f"Bring them back and run the same command again; {_FOR_GOOD}."))
     if deployment.state is DeploymentState.HELD:
-        return f"{what} is held: {deployment.reason}. Run deploy again to go on, or backout to undo it."
+        gone = any(target.state in (HostState.LOST, HostState.STAGE_FAILED) for target in targets)
+        return f"{what} is held: {deployment.reason}. Run deploy again to go on, or backout to undo it{f'; {_FOR_GOOD}' if gone else ''}."
     staged = sum(target.state is HostState.STAGED for target in targets)
     return f"{what} is {deployment.state}: staged on {staged} of {len(targets)} hosts. Run deploy to go on, or backout to undo it."
+
+
+_FOR_GOOD = "a host that will not come back is written off with tidegate.release.write_off"
+
+
+def _listed(targets: Iterable[Target]) -> str:
+    """How hosts stand that are not as they should be; empty when there are none."""
+    others = [f"{target.host} is {target.detail if target.state in _EXPLAINED else target.state}" for target in targets]
+    return f"; {', '.join(others[:5])}{' ...' if len(others) > 5 else ''}" if others else ""
 
 
 def _hosts(number: int) -> str:

@@ -9,7 +9,7 @@ from collections.abc import Collection
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from .clearing import clear
+from .clearing import clear, without
 from .cmdb.store import Cmdb
 from .dsl.home import open_library
 from .errors import ConflictError, TidegateError
@@ -25,7 +25,7 @@ from .rollout.debts import forget, incur
 from .rollout.deployments import Deployment, Run
 from .rollout.holder import Holder
 from .rollout.journal import Journal
-from .rollout.states import DeploymentState, HostState
+from .rollout.states import DeploymentState, HostState, WaveState
 from .telling import concerns, teller, warned
 
 if TYPE_CHECKING:
@@ -81,15 +81,15 @@ def plan(
                     enter(connection, rfc, (str(ci["name"]) for ci in clearing.cis), now)
             return _resume(journal, current, now, write, clearing.until)
 
-        missing = sorted(str(ci["name"]) for ci in clearing.cis if ci["name"] not in inventory)
+        waves = clearing.waves
+        hosts = [host for wave in waves for host in wave]
+        missing = sorted(host for host in hosts if host not in inventory)
         if missing:
             raise TidegateError(
                 f"{len(missing)} CIs in the scope of {number} are not in the inventory ({', '.join(missing[:5])}); "
                 "use the inventory of this CMDB, without --limit"
             )
         rollout = clearing.policy.rollout
-        waves = clearing.waves
-        hosts = [host for wave in waves for host in wave]
         package = {"name": rfc.release, "version": rfc.version, "digest": rfc.digest}
         if write and signer is not None:
             attach(open_library(dsl).repository(rfc.release), rfc.digest, sign(clearing.summary(policy_path), signer, now))
@@ -98,12 +98,13 @@ def plan(
         def along(connection: sa.Connection, deployment_id: int) -> None:
             forget(connection, number)
             incur(connection, rfc, owed, now)
-            enter(connection, rfc, hosts, now)
+            enter(connection, rfc, (str(ci["name"]) for ci in clearing.cis), now)
             reserve(connection, deployment_id, product, rfc.release, hosts, (now, rfc.end_date))
 
         run = journal.begin(number, package, waves, rollout, Holder.this_run(), now, along) if write else None
         sentence = (
             f"{number}: {rfc.release} {rfc.version} to {len(hosts)} hosts in {len(waves)} waves ({', '.join(str(len(w)) for w in waves)})"
+            f"{without(clearing.left_out)}"
         )
         problems = []
         if run is not None:
@@ -145,9 +146,21 @@ def _resume(journal: Journal, current: Deployment, now: datetime, write: bool, u
             **_result(Run(current.id, current.token), f"{current.label} is already {current.state}; nothing to do", changed=False),
             "progress": {"step": "plan", "state": current.state, "detail": f"{current.label} is already {current.state}"},
         }
+    _refuse_empty_wave(journal, current)
     sentence = f"{current.label} goes on where it stands: {current.state}"
     run = journal.take_over(current.id, Holder.this_run(), now, until) if write else None
     return {**_result(run, sentence, changed=True), "progress": {"step": "plan", "state": "resumed", "detail": sentence}}
+
+
+def _refuse_empty_wave(journal: Journal, current: Deployment) -> None:
+    """A wave that is open and has no host left that gets the release says nothing about it, so no other may follow."""
+    number = next((number for number, state, _decision in journal.waves(current.id) if state is WaveState.OPEN), None)
+    wave = [target for target in journal.targets(current.id) if target.wave == number]
+    if current.state is not DeploymentState.BACKING_OUT and wave and all(target.state in states.LEFT_OUT for target in wave):
+        raise ConflictError(
+            f"every host of wave {number} of {current.label} is written off or could not be staged, {wave[0].host} first, so no host shows "
+            "whether the release is good; back the deployment out, and raise a new RFC for the hosts that are left"
+        )
 
 
 def _refuse_moved_scope(journal: Journal, current: Deployment, selected: Collection[str]) -> None:

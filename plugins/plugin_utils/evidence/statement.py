@@ -31,6 +31,7 @@ APPROVAL = "https://tidegate.example/approval/v1"
 OPINION = "https://tidegate.example/opinion/v1"
 WAIVER = "https://tidegate.example/waiver/v1"
 SETTLEMENT = "https://tidegate.example/settlement/v1"
+WRITE_OFF = "https://tidegate.example/write-off/v1"
 CLEARANCE = "https://slsa.dev/verification_summary/v1"
 
 # The words of the policy for what can be said of a package, and the predicate type that says it.
