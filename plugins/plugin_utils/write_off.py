@@ -56,10 +56,9 @@ def write_off_host(cmdb: Cmdb, policy: Policy, host: str, reason: str, signer: S
             raise NotFoundError(f"the CMDB {cmdb.label} has no CI {host}, so there is nothing to write off; check the name")
         before = cmdb.write_offs([host], connection).get(host)
         detail = f"written off ({before['reason'] if before else reason})"
+        seats = give_back_all(connection, host) if before is None and write else 0
         deployments = journal.write_off(connection, host, detail, Holder.this_run(), now, write)
-        seats = 0
         if before is None and write:
-            seats = give_back_all(connection, host)
             more = {"deployments": deployments, "seats": seats, **_signed(host, reason, signer, now)}
             cmdb.write_off(connection, host, reason, person, now, more)
     return WrittenOff(before["by"] if before else person, before is None or bool(deployments), tuple(deployments), seats)
