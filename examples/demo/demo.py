@@ -213,7 +213,7 @@ def live_trees() -> dict[str, str]:
     folder = "{{ tidegate_root | default('/opt/tidegate') }}/pypiserver/current/"
     script = f"cd {folder} && find . -type f | LC_ALL=C sort | xargs sha256sum | sha256sum"
     become = json.dumps({"ansible_become": "{{ tidegate_become | default(true) }}"})
-    command = ("ansible", ",".join(HOSTS), "-i", str(BUILD / "cmdb.yml"), "-m", "ansible.builtin.shell", "-a", script, "-e", become)
+    command = ("ansible", ",".join(HOSTS), "-i", str(BUILD / "cmdb.yml"), "-m", "ansible.builtin.raw", "-a", script, "-e", become)
     environment = {**os.environ, "TIDEGATE_CMDB": str(BUILD / "cmdb.sqlite"), "ANSIBLE_NOCOLOR": "1"}
     said = subprocess.run(command, cwd=ROOT, env=environment, check=True, capture_output=True, text=True).stdout
     return dict(re.findall(r"^(\S+) \| CHANGED \| rc=0 >>\n([0-9a-f]{64}) ", said, re.MULTILINE))
