@@ -17,7 +17,7 @@ export PYTHONDONTWRITEBYTECODE := 1
 .NOTPARALLEL:
 
 help:
-	@echo "make demo              two releases and a broken third on 8 lab hosts, in waves; report in build/demo"
+	@echo "make demo              two releases and three broken ones on 8 lab hosts, in waves; report in build/demo"
 	@echo "make test              unit, integration and molecule tests"
 	@echo "make test-unit         one part of them; also test-integration, molecule"
 	@echo "make bench             benchmarks, into build/bench/results.json; ONLY=stage_upgrade,archive HOSTS=8"

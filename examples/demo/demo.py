@@ -1,13 +1,14 @@
 # Copyright (c) Tidegate maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The demo: a service on eight hosts is installed, upgraded in waves, and saved from a broken release, while a client uses it.
+"""The demo: a service on eight hosts is installed, upgraded in waves, and saved from three broken releases, while a client uses it.
 
 Run it with `make demo`. It ends with 0 only if everything that it promises was true.
 """
 
 from __future__ import annotations
 
+import hashlib
 import http.client
 import json
 import os
@@ -30,8 +31,11 @@ BUILD = ROOT / "build" / "demo"
 SITES = ("ams", "lon")
 HOSTS = {f"{site}{number}": site for site in SITES for number in range(1, 5)}
 PORT = 8080
-VERSIONS = {"2.2.0": "CHG0030001", "2.3.2": "CHG0030002", "2.4.2": "CHG0030003"}
-BROKEN = "2.4.2"
+GOOD = "2.3.2"
+BROKEN, DYING, WRITING = "2.4.2", "2.3.2-dies", "2.3.2-writes"
+VERSIONS = {"2.2.0": "CHG0030001", GOOD: "CHG0030002", BROKEN: "CHG0030003", DYING: "CHG0030004", WRITING: "CHG0030005"}
+# The start hook of a release that is bad; those in faults/ are of our own making, in what is otherwise the good one.
+FAULTS = {BROKEN: '"bin/start", "--no-such-option"', DYING: '"bin/serve-briefly"', WRITING: '"bin/scribble"'}
 
 
 def say(text: str) -> None:
@@ -74,15 +78,18 @@ def make_release(version: str) -> Path:
     folder = BUILD / "releases" / version
     payload = folder / "payload"
     shutil.copytree(HERE / "pypiserver", folder, ignore=shutil.ignore_patterns("bin"))
-    shutil.copytree(HERE / "pypiserver" / "bin", payload / "bin")
-    run(
-        sys.executable, "-m", "pip", "install", "-qqq", "--disable-pip-version-check", "--no-compile",
-        "--target", str(payload / "lib"), "--constraint", str(HERE / "constraints.txt"), f"pypiserver=={version}",
-    )  # fmt: skip
-    start = '"bin/start", "--no-such-option"' if version == BROKEN else '"bin/start"'
+    if version in (DYING, WRITING):
+        shutil.copytree(BUILD / "releases" / GOOD / "payload", payload)
+        shutil.copytree(HERE / "faults", payload / "bin", dirs_exist_ok=True)
+    else:
+        shutil.copytree(HERE / "pypiserver" / "bin", payload / "bin")
+        run(
+            sys.executable, "-m", "pip", "install", "-qqq", "--disable-pip-version-check", "--no-compile",
+            "--target", str(payload / "lib"), "--constraint", str(HERE / "constraints.txt"), f"pypiserver=={version}",
+        )  # fmt: skip
     manifest = folder / "release.yml"
-    text = manifest.read_text().replace("@VERSION@", version).replace('"@START@"', start)
-    manifest.write_text(text.replace('"@PATIENCE@"', "5" if version == BROKEN else "20"))
+    text = manifest.read_text().replace("@VERSION@", version).replace('"@START@"', FAULTS.get(version, '"bin/start"'))
+    manifest.write_text(text.replace('"@PATIENCE@"', "5" if version in FAULTS else "20"))
     return folder
 
 
@@ -173,7 +180,7 @@ def demo() -> list[str]:
     hosts = json.loads((BUILD / "lab" / "inventory.yml").read_text())["all"]["hosts"]
     addresses = {name: str(hosts[name]["ansible_host"]) for name in HOSTS}
 
-    say("Archiving pypiserver 2.2.0, 2.3.2 and a broken 2.4.2 in the definitive software library")
+    say("Archiving pypiserver 2.2.0, 2.3.2 and three broken releases in the definitive software library")
     rfcs = {}
     for version in VERSIONS:
         playbook("tidegate.release.archive", "-e", f"tidegate_release={make_release(version)}")
@@ -189,10 +196,34 @@ def demo() -> list[str]:
     playbook("tidegate.release.deploy", "-e", f"tidegate_rfc={rfcs[BROKEN]}", status=(2,))
     say("Comparing hosts, CMDB and library")
     playbook("tidegate.release.audit")
+    say("Trying a release that answers once and dies: the second look has to find it")
+    playbook("tidegate.release.deploy", "-e", f"tidegate_rfc={rfcs[DYING]}", status=(2,))
+    say("Trying a service that writes into its tree and does not start: what it goes back to has to be whole")
+    playbook("tidegate.release.deploy", "-e", f"tidegate_rfc={rfcs[WRITING]}", status=(2,))
+    say("Reading every byte that is live")
+    trees = live_trees()
     probe = client.stop()
     say("Writing the report")
-    playbook("tidegate.release.report", "-e", json.dumps({"tidegate_report": str(BUILD), "report_extra": {"probe": probe}}))
+    playbook("tidegate.release.report", "-e", json.dumps({"tidegate_report": str(BUILD), "report_extra": {"probe": probe, "trees": trees}}))
     return judge(json.loads((BUILD / "report.json").read_text()), addresses)
+
+
+def live_trees() -> dict[str, str]:
+    """A digest over the files of the tree that is live on each host, as the host itself reads them, without any part of Tidegate."""
+    folder = "{{ tidegate_root | default('/opt/tidegate') }}/pypiserver/current/"
+    script = f"cd {folder} && find . -type f | LC_ALL=C sort | xargs sha256sum | sha256sum"
+    become = json.dumps({"ansible_become": "{{ tidegate_become | default(true) }}"})
+    command = ("ansible", ",".join(HOSTS), "-i", str(BUILD / "cmdb.yml"), "-m", "ansible.builtin.raw", "-a", script, "-e", become)
+    environment = {**os.environ, "TIDEGATE_CMDB": str(BUILD / "cmdb.sqlite"), "ANSIBLE_NOCOLOR": "1"}
+    said = subprocess.run(command, cwd=ROOT, env=environment, check=True, capture_output=True, text=True).stdout
+    return dict(re.findall(r"^(\S+) \| CHANGED \| rc=0 >>\n([0-9a-f]{64}) ", said, re.MULTILINE))
+
+
+def tree_digest(folder: Path) -> str:
+    """What :func:`live_trees` finds where the files are those of ``folder``."""
+    names = sorted(f"./{path.relative_to(folder).as_posix()}" for path in folder.rglob("*") if path.is_file() and not path.is_symlink())
+    lines = (f"{hashlib.sha256((folder / name).read_bytes()).hexdigest()}  {name}\n" for name in names)
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
 def archived_digest(version: str) -> str:
@@ -208,16 +239,18 @@ def judge(report: dict[str, Any], addresses: dict[str, str]) -> list[str]:
     for deployment, (version, number) in zip(report["deployments"], VERSIONS.items(), strict=True):
         gates = ", ".join(f"{len(wave['hosts'])}: {wave['gate'] or 'not reached'}" for wave in deployment["waves"])
         print(f"  {deployment['rfc']}  pypiserver {deployment['version']}  {deployment['state']:<11} waves {gates}")
-        wanted = "backed_out" if version == BROKEN else "completed"
+        wanted = "backed_out" if version in FAULTS else "completed"
         if (deployment["rfc"], deployment["version"], deployment["state"]) != (number, version, wanted):
             broken.append(f"{number} should be pypiserver {version}, {wanted}")
-    if report["deployments"][-1]["waves"][0]["gate"] != "back_out":
-        broken.append("the canary's gate should have said back_out")
+        if version in FAULTS and deployment["waves"][0]["gate"] != "back_out":
+            broken.append(f"the canary's gate of {number} should have said back_out")
     served = {name: served_version(address) for name, address in addresses.items()}
     print(f"  live now: {', '.join(f'{name} {version}' for name, version in served.items())}")
     recorded = {host["name"]: host["version"] for host in report["hosts"]}
-    broken += [f"{name} should serve 2.3.2" for name in HOSTS if served[name] != "2.3.2"]
-    broken += [f"the report should say 2.3.2 for {name}" for name in HOSTS if recorded.get(name) != "2.3.2"]
+    broken += [f"{name} should serve {GOOD}" for name in HOSTS if served[name] != GOOD]
+    broken += [f"the report should say {GOOD} for {name}" for name in HOSTS if recorded.get(name) != GOOD]
+    whole = tree_digest(BUILD / "releases" / GOOD / "payload")
+    broken += [f"{name} should have the bytes of {GOOD}" for name in HOSTS if report["trees"].get(name) != whole]
     probe = report["probe"]
     print(f"  client: {probe['requests']} requests, {probe['retries']} retries on another host, {probe['failed']} failures")
     if probe["failed"] or not probe["requests"]:

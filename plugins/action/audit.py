@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from ansible_collections.tidegate.release.plugins.plugin_utils.action_base import TidegateAction
-from ansible_collections.tidegate.release.plugins.plugin_utils.auditing import NotSeen, account, compare
+from ansible_collections.tidegate.release.plugins.plugin_utils.auditing import NotSeen, account, compare, not_compared
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import Cmdb
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.home import open_library
 from ansible_collections.tidegate.release.plugins.plugin_utils.errors import TidegateError
@@ -17,6 +17,7 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.policy.model impo
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.journal import utc_now
 from ansible_collections.tidegate.release.plugins.plugin_utils.settings import home, optional_home
 from ansible_collections.tidegate.release.plugins.plugin_utils.trusting import judge_library, unmet_sentence
+from ansible_collections.tidegate.release.plugins.plugin_utils.write_off import end_write_offs, this_user
 
 
 class ActionModule(TidegateAction):
@@ -39,24 +40,33 @@ class ActionModule(TidegateAction):
             # One that the DSL does not hold is named for that.
             products = installed_products(library, [row for row in recorded if row["digest"] in archived])
             unlicensed = without_seat(cmdb, recorded, products, utc_now())
-        audited = account(results, inventory, cis, {str(row["ci"]) for row in recorded}, policy.host_classes)
-        if not options["hosts"] or not audited.found:
-            raise TidegateError("there is no host to audit, so nothing was compared; check tidegate_hosts and the inventory")
-        differences = [*audited.differences, *compare(audited.found, recorded, archived, judged.untrusted, unlicensed)]
+            audited = account(results, inventory, cis, {str(row["ci"]) for row in recorded}, policy.host_classes)
+            if not options["hosts"] or not audited.found:
+                raise TidegateError("there is no host to audit, so nothing was compared; check tidegate_hosts and the inventory")
+            compared = sorted(host for host, found in audited.found.items() if not isinstance(found, NotSeen))
+            returned = end_write_offs(cmdb, compared, "it answered an audit", this_user(), utc_now(), not self._task.check_mode)
+            gone = cmdb.write_offs(audited.found.keys() - compared)
+        found = {host: answer for host, answer in audited.found.items() if host not in gone}
+        differences = [*audited.differences, *compare(found, recorded, archived, judged.untrusted, unlicensed)]
         differences.sort(key=lambda difference: difference["host"] or "")
-        compared = sorted(host for host, found in audited.found.items() if not isinstance(found, NotSeen))
+        named = [*differences, *not_compared(gone)]
         result: dict[str, Any] = {
-            "changed": False,
-            "differences": differences,
+            "changed": bool(returned),
+            "differences": named,
             "compared": compared,
+            "returned": returned,
             "by_revoked": judged.by_revoked,
             "unmet": judged.unmet,
-            "warnings": [*judged.by_revoked, *([unmet_sentence(judged.unmet)] if judged.unmet else [])],
+            "warnings": [
+                *judged.by_revoked,
+                *([unmet_sentence(judged.unmet)] if judged.unmet else []),
+                *(f"{host} was written off and is there again" for host in returned),
+            ],
         }
         seen = f"{len(compared)} of {len(audited.found)} hosts were compared"
+        lines = [f"{difference['host'] or 'DSL'}: {difference['detail']}" for difference in named]
         if differences:
-            lines = [f"{difference['host'] or 'DSL'}: {difference['detail']}" for difference in differences]
             result.update(failed=True, msg=f"{len(lines)} differences between hosts, CMDB and DSL; {seen}:\n" + "\n".join(lines))
         else:
-            result["msg"] = f"{len(compared)} hosts run what the CMDB says and the DSL holds"
+            result["msg"] = "\n".join((f"{len(compared)} hosts run what the CMDB says and the DSL holds", *lines))
         return result

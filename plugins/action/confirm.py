@@ -27,7 +27,8 @@ class ActionModule(HostAction):
         answer = self.advance(deployment, target.previous_digest)
         # A host that refuses could not look: whether the release that came up still runs is not known.
         state = HostState.LOST if answer["state"] == REFUSED else HostState(answer["state"])
-        detail, warned = self.repaired(answer, answer["detail"])
+        # What is to be known of a release that came up is to be known of one that lasted.
+        detail, warned = self.repaired(answer, answer["detail"] or (target.detail if state is HostState.ACTIVE else ""))
         journal.activated(self._run, self._host, state, detail, utc_now())
         return {**self.outcome(answer, state, detail, target.wave), **warned}
 

@@ -20,7 +20,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Union
 
-from .health import fill, printable
+from .endpoint import fill
+from .health import printable
 
 LINES = 20  # of each log
 _BYTES = 2000  # of all logs together

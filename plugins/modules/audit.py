@@ -20,7 +20,10 @@ description:
     that the policy asks for is named and is none, for it may be older than that rule; nor is what counts because it was signed before
     its key was revoked.
   - An installation without the seat of a licensed product that it needs is a difference, see M(tidegate.release.licence).
-  - Fails when there is a difference.
+  - Fails when there is a difference. A host that was written off, see M(tidegate.release.write_off), is named too, but does not make it
+    fail.
+  - When a host that was written off answers, it is there again. That is noted in the CMDB, unless in check mode, and the host is compared
+    like the others.
 author:
   - Tidegate maintainers (@tidegate)
 extends_documentation_fragment:
@@ -75,7 +78,8 @@ differences:
       type: str
     kind:
       description:
-        - V(unreachable), V(unreadable), V(invalid_answer), V(left_out), V(not_in_inventory) and V(not_in_cmdb) are of the host.
+        - V(unreachable), V(unreadable), V(invalid_answer), V(left_out), V(not_in_inventory), V(not_in_cmdb) and V(written_off) are of
+          the host.
         - V(unreadable), V(uncontrolled), V(missing), V(other_version), V(not_in_dsl), V(untrusted), V(unlicensed), V(changed_files)
           and V(extra_files) are of a release.
       type: str
@@ -84,6 +88,11 @@ differences:
       type: str
 compared:
   description: The hosts whose releases were compared, by name.
+  type: list
+  elements: str
+  returned: success or failure
+returned:
+  description: Hosts that were written off and are there again.
   type: list
   elements: str
   returned: always

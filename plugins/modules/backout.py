@@ -15,7 +15,8 @@ description:
   - Leaves the deployment's release and makes the previous one live, with hooks, link and health checks.
   - The previous release is held against its package first. What was changed is put right, from the host's own good copies or from
     O(dsl); files that nobody released stay, unless they are in the way. Without good copies the host is owed and the files are named.
-  - When there was none, the C(remove) hook runs too, and the host is owed as long as a health check passes that did not before the release came.
+  - When there was none, the C(remove) hook runs too, and the host is owed as long as a health check passes that did not before the
+    release came.
   - A host that was not touched, or is back already, is left alone.
   - When it can't be reached or does not come up it is owed. Run the same playbook again.
 author:

@@ -76,6 +76,9 @@ cis:
     installations:
       description: By release, the C(version) and C(digest) that are installed.
       type: dict
+    written_off:
+      description: Null, or C(since) when, C(by) whom and for which C(reason) the host was written off.
+      type: dict
     relations:
       description: Relations that start or end at the CI, each with C(source), C(target) and C(kind).
       type: list

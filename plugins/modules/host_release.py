@@ -126,8 +126,8 @@ RETURN = r"""
 state:
   description: >-
     V(staged), V(started), V(active), V(backed_out); V(lacking) when the host needs more to do it; V(failed) when the release did not come
-    up, or did not last, and the host is back on what it had; V(stuck) or V(owed) when that did not come up either, or there was none and the
-    release that left still answers; V(refused) when nothing was touched and the module failed with the reason.
+    up, or did not last, and the host is back on what it had; V(stuck) or V(owed) when that did not come up either, or there was none and
+    the release that left still answers; V(refused) when nothing was touched and the module failed with the reason.
   type: str
   returned: success, or when the step was refused
   sample: active

@@ -163,6 +163,19 @@ def _compare_release(
         differ(host, name, "extra_files", f"{_quoted(strangers)} beside the releases of {name} came from nobody")
 
 
+def not_compared(written_off: Mapping[str, Mapping[str, str]]) -> list[dict[str, Any]]:
+    """A difference, as :func:`compare` has them, for each host that does not answer and was written off (``since``, ``by``, ``reason``)."""
+    return [
+        {
+            "host": host,
+            "release": None,
+            "kind": "written_off",
+            "detail": f"it is written off since {one['since'][:10]}, by {one['by']}: {one['reason']}",
+        }
+        for host, one in sorted(written_off.items())
+    ]
+
+
 def _compare_live(host: str, entry: Mapping[str, Any], row: Mapping[str, Any] | None, archived: Collection[str], differ: Any) -> None:
     name, version = entry["name"], entry["version"]
     if row is None:

@@ -36,6 +36,7 @@ from .gathering import (
     look_up,
     manifest_of,
     matter_of,
+    not_written_off,
     overlaps_of,
     product_of,
     seats_for,
@@ -77,6 +78,11 @@ class Clearing:
     sight: Sight | None = None
     stable: float | None = None
 
+    @property
+    def left_out(self) -> list[str]:
+        """The CIs that no deployment goes to, because they are hosts that were written off."""
+        return [str(ci["name"]) for ci in self.cis if ci["written_off"] is not None]
+
     def document(self) -> dict[str, Any]:
         """The clearance as the documents about it say it: ``about`` is what it was of, as pairs of a word and a text."""
         about = []
@@ -87,7 +93,7 @@ class Clearing:
                 ("Release", f"{rfc.release} {rfc.version}, {rfc.digest}"),
                 ("Window", f"{rfc.start_date.isoformat()} to {rfc.end_date.isoformat()}"),
                 ("People", f"requested by {rfc.requested_by}, assigned to {rfc.assigned_to or 'nobody'}"),
-                ("CIs", f"{len(self.cis)} by {rfc.scope}"),
+                ("CIs", f"{len(self.cis)} by {rfc.scope}{without(self.left_out)}"),
             ]
         return {**self.clearance.to_dict(), "sentence": self.clearance.sentence(), "about": [list(pair) for pair in about]}
 
@@ -121,17 +127,26 @@ class Opening:
     sight: Sight | None = None
 
 
+def without(hosts: Collection[str]) -> str:
+    """That hosts are left out, for a person; empty when there are none."""
+    named = f"{', '.join(sorted(hosts)[:5])}{' ...' if len(hosts) > 5 else ''}"
+    return f"; {len(hosts)} written off and left out: {named}" if hosts else ""
+
+
 def clear(rfc_path: str, dsl: str, cmdb_url: str, policy_path: str | None, now: datetime) -> Clearing:
     """Evaluate every control for an RFC; read-only."""
     sources = Sources()
     rfc = sources.ask("rfc", lambda: load_rfc(rfc_path))
     policy = sources.ask("policy", lambda: load_policy(policy_path))
     facts = Facts(now=now, rfc=rfc, policy=policy, errors=sources.errors)
+    selected: tuple[dict[str, Any], ...] | None = None
     cis: tuple[dict[str, Any], ...] | None = None
     waves: tuple[tuple[str, ...], ...] | None = None
     if rfc is not None:
         package = sources.ask("package", lambda: look_up(dsl, cmdb_url, rfc))
-        cis = sources.ask("scope", lambda: select(cmdb_url, rfc))
+        # What people decided on is all that the scope selects; the release goes to those of it that are there.
+        selected = sources.ask("scope", lambda: select(cmdb_url, rfc))
+        cis = sources.ask("scope", lambda: not_written_off(selected)) if selected is not None else None
         facts = replace(
             facts,
             policy=policy.of(package.type if package else "", rfc.type, rfc.risk) if policy else None,
@@ -153,14 +168,14 @@ def clear(rfc_path: str, dsl: str, cmdb_url: str, policy_path: str | None, now: 
         if facts.compatibility is not None:
             facts = replace(facts, compatibility=kept(facts.compatibility, waves or ()))
         facts = _plan(facts, rfc, cmdb_url, cis, waves, sources)
-        facts = _hear(facts, rfc, (dsl, cmdb_url), cis, sources)
+        facts = _hear(facts, rfc, (dsl, cmdb_url), selected, sources)
         own = facts.policy.controls if facts.policy else ()
         if own:
             facts = replace(facts, own=sources.ask("own", lambda: evaluate_own(own, _names(facts, cis))) or {})
     clearance = evaluate(facts)
     until = _until(facts, clearance.controls)
     stable = facts.package.manifest.get("stable") if facts.package else None
-    return Clearing(clearance, rfc, facts.policy, cis or (), product_of(facts), waves or (), until, facts.sight, stable)
+    return Clearing(clearance, rfc, facts.policy, selected or (), product_of(facts), waves or (), until, facts.sight, stable)
 
 
 def opening(rfc: Rfc, wave: Wave, dsl: str, cmdb_url: str, policy_path: str | None, now: datetime) -> Opening:
@@ -175,7 +190,8 @@ def opening(rfc: Rfc, wave: Wave, dsl: str, cmdb_url: str, policy_path: str | No
     package = sources.ask("package", lambda: manifest_of(dsl, cmdb_url, rfc))
     if policy is not None:
         policy = policy.of(package.type if package else "", rfc.type, rfc.risk)
-    cis = sources.ask("scope", lambda: select(cmdb_url, rfc))
+    selected = sources.ask("scope", lambda: select(cmdb_url, rfc))
+    cis = sources.ask("scope", lambda: not_written_off(selected)) if selected is not None else None
     facts = Facts(now=now, rfc=rfc, policy=policy, errors=sources.errors, package=package)
     if cis is not None:
         sites = {str(ci["name"]): ci["site"] for ci in cis}
@@ -193,7 +209,7 @@ def opening(rfc: Rfc, wave: Wave, dsl: str, cmdb_url: str, policy_path: str | No
         facts = replace(facts, compatibility=kept(found, (wave.hosts,)) if found else None)
     if policy is not None:
         calendars = sources.ask("calendars", lambda: read_calendars(policy.calendars, *horizon(now, rfc.end_date)))
-        facts = _hear(replace(facts, calendars=calendars), rfc, (dsl, cmdb_url), cis, sources)
+        facts = _hear(replace(facts, calendars=calendars), rfc, (dsl, cmdb_url), selected, sources)
     own = speaking_of(policy.controls, ("now", "evidence")) if policy else ()
     facts = replace(facts, own=sources.ask("own", lambda: evaluate_own(own, _names(facts, cis))) or {})
     controls = evaluate_controls(facts, {*GATED, *(control.name for control in own)})

@@ -15,7 +15,7 @@ from .compatible import compatibility
 from .dsl.home import open_library
 from .dsl.package import TITLE, load_package, load_package_manifest, verify_package
 from .dsl.seen import Snapshot
-from .errors import DocumentError, IntegrityError, TidegateError
+from .errors import DocumentError, IntegrityError, NotFoundError, TidegateError
 from .evidence.approval import Matter
 from .evidence.library import snapshot
 from .evidence.store import Attached, collect
@@ -78,6 +78,14 @@ def select(cmdb_url: str, rfc: Rfc) -> tuple[dict[str, Any], ...]:
             return tuple(cmdb.query(rfc.scope))
         planned = {target.host for target in Deployments(cmdb).targets(deployment.id)}
         return tuple(ci for ci in cmdb.query() if ci["name"] in planned)
+
+
+def not_written_off(cis: tuple[dict[str, Any], ...]) -> tuple[dict[str, Any], ...]:
+    """Those of the selected CIs that a deployment goes to; raises :class:`NotFoundError` when all are hosts that were written off."""
+    there = tuple(ci for ci in cis if ci["written_off"] is None)
+    if cis and not there:
+        raise NotFoundError(f"every CI that the scope selects is written off, {cis[0]['name']} first; correct the scope")
+    return there
 
 
 def look_up(dsl: str, cmdb_url: str, rfc: Rfc) -> PackageFacts:

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import asdict, replace
 from datetime import datetime
 from typing import Any
@@ -39,7 +39,9 @@ _TOO_LATE = {
 }
 _WOULD = {"completed": "deployed", "staged": "staged", "backed_out": "backed out"}
 _ASKED = 20  # hosts without an outcome of which Ansible is asked why
-_BAD = (HostState.FAILED, HostState.STUCK, HostState.STAGE_FAILED)
+# Of these the detail says in a few words what became of the host.
+_EXPLAINED = (HostState.WRITTEN_OFF, HostState.SUPERSEDED)
+_BAD = (HostState.FAILED, HostState.STUCK, HostState.STAGE_FAILED, HostState.WRITTEN_OFF)
 
 
 def _no_reason(_host: str) -> str:
@@ -60,7 +62,8 @@ def decide_staging_gate(
     counts = []
     for number in sorted({target.wave for target in targets}):
         states_ = Counter(target.state for target in targets if target.wave == number)
-        counts.append(StageCounts(size=states_.total(), staged=states_[HostState.STAGED], failed=states_[HostState.STAGE_FAILED]))
+        failed = sum(states_[state] for state in states.LEFT_OUT)
+        counts.append(StageCounts(size=states_.total(), staged=states_[HostState.STAGED], failed=failed))
     opening = _opening(journal, change, deployment, opens, _wave(targets, 1))
     decision = unless_interrupted(decide_staging(counts, deployment.rollout, opening.stop), interrupted)
     if decision.decision == "proceed":
@@ -166,12 +169,12 @@ def conclude(
     ``wanted`` is ``completed``, ``staged`` or ``backed_out``; a back-out that had nothing to undo is a cancelled deployment.
     When somebody interrupted the run (see :mod:`.interrupt`), what is not done is held.
     """
-    all_staged = all(target.state is HostState.STAGED for target in journal.targets(run.deployment))
+    all_staged = all(target.state in (HostState.STAGED, HostState.WRITTEN_OFF) for target in journal.targets(run.deployment))
     held = bool(interrupted) and not (wanted == "staged" and all_staged) and journal.hold(run, interrupted, now)
     deployment = journal.conclude(run, now)
     targets = journal.targets(run.deployment)
     success = deployment.state in _WANTED[wanted] and (wanted != "staged" or all_staged)
-    sentence = _verdict(deployment, targets, interrupted, reason)
+    sentence = _verdict(deployment, targets, journal.locked(run.deployment), interrupted, reason)
     objectives, problems = check(journal, run, change, now)
     problems += follow(journal, run, change, sentence, now)
     if held:
@@ -193,7 +196,7 @@ def conclude(
 def catch_up(journal: Journal, deployment: Deployment, change: Change, now: datetime) -> list[str]:
     """Write what a change system missed of a deployment that is over; return what still could not be written."""
     run = deployment.run
-    problems = follow(journal, run, change, _verdict(deployment, journal.targets(deployment.id)), now)
+    problems = follow(journal, run, change, _verdict(deployment, journal.targets(deployment.id), set()), now)
     journal.rest(run, now)
     return problems
 
@@ -206,8 +209,8 @@ def _count(wave: list[Target]) -> WaveCounts:
 
 
 def _wave(targets: Iterable[Target], number: int) -> Wave:
-    """The wave that is next; a host of it that could not be staged will not change."""
-    hosts = tuple(target.host for target in targets if target.wave == number and target.state is not HostState.STAGE_FAILED)
+    """The wave that is next; a host of it that could not be staged, or is written off, will not change."""
+    hosts = tuple(target.host for target in targets if target.wave == number and target.state not in states.LEFT_OUT)
     return Wave(hosts, frozenset(target.host for target in targets if target.state is HostState.ACTIVE))
 
 
@@ -259,30 +262,50 @@ def _remark(targets: Iterable[Target], state: HostState) -> str:
     return f" {said[0].host}: {said[0].summary}.{more}" if said else ""
 
 
-def _verdict(deployment: Deployment, targets: list[Target], interrupted: str = "", reason: Reason = _no_reason) -> str:
+def _verdict(
+    deployment: Deployment, targets: list[Target], locked: Collection[str], interrupted: str = "", reason: Reason = _no_reason
+) -> str:
+    """How the deployment stands, for a person. ``locked``: the hosts that it has locked."""
     what = f"{deployment.rfc}: {deployment.release} {deployment.version}"
-    owed = [target.host for target in targets if target.state in states.TOUCHED]
     if deployment.state is DeploymentState.COMPLETED:
         active = sum(target.state is HostState.ACTIVE for target in targets)
-        others = [f"{target.host} is {target.state}" for target in targets if target.state is not HostState.ACTIVE]
-        more = f"; {', '.join(others[:5])}{' ...' if len(others) > 5 else ''}" if others else ""
-        return f"{what} is live on {active} of {len(targets)} hosts{more}.{_remark(targets, HostState.ACTIVE)}"
+        others = _listed(target for target in targets if target.state is not HostState.ACTIVE)
+        return f"{what} is live on {active} of {len(targets)} hosts{others}.{_remark(targets, HostState.ACTIVE)}"
     if deployment.state is DeploymentState.BACKED_OUT:
         back = sum(target.state is HostState.BACKED_OUT for target in targets)
-        return f"{what} was backed out of {_hosts(back)} it had touched: {deployment.reason}.{_remark(targets, HostState.BACKED_OUT)}"
+        left = [target for target in targets if target.state in _EXPLAINED]
+        which = f"{back} of {back + len(left)} hosts" if left else f"{_hosts(back)} it had touched"
+        return f"{what} was backed out of {which}: {deployment.reason}{_listed(left)}.{_remark(targets, HostState.BACKED_OUT)}"
     if deployment.state is DeploymentState.CANCELLED:
         return f"{what} was cancelled before it touched a host: {deployment.reason}."
     if deployment.state is DeploymentState.BACKING_OUT:
-        why = _first_failure([target for target in targets if target.state in states.TOUCHED], reason)
-        return (
-            f"{what} is being backed out, but hosts still owe it, {len(owed)} of them ({', '.join(owed[:5])}): {deployment.reason}{why}. "
-            f"{f'It was {interrupted}; run' if interrupted else 'Bring them back and run'} the same command again."
-        )
+        touched = [target for target in targets if target.state in states.TOUCHED]
+        owed = [target.host for target in touched if target.host in locked]
+        taken = [target.host for target in touched if target.host not in locked]
+        why = _first_failure(touched, reason)
+        said = [
+            f"{what} is being backed out, but hosts still owe it, {len(owed)} of them ({', '.join(owed[:5])}): {deployment.reason}{why}."
+        ]
+        if taken:
+            said.append(f"Another deployment has changed {', '.join(taken[:5])} since, or is about to.")
+        again = f"It was {interrupted}; run" if interrupted else "Bring them back and run"
+        said.append(f"{again} the same command again{'' if interrupted else f'; {_FOR_GOOD}'}.")
+        return " ".join(said)
     if deployment.state is DeploymentState.HELD:
-        return f"{what} is held: {deployment.reason}. Run deploy again to go on, or backout to undo it."
+        gone = any(target.state in (HostState.LOST, HostState.STAGE_FAILED) for target in targets)
+        return f"{what} is held: {deployment.reason}. Run deploy again to go on, or backout to undo it{f'; {_FOR_GOOD}' if gone else ''}."
     staged = sum(target.state is HostState.STAGED for target in targets)
     why = _first_failure([target for target in targets if target.state in (HostState.PLANNED, HostState.STAGE_FAILED)], reason)
     return f"{what} is {deployment.state}: staged on {staged} of {len(targets)} hosts{why}. Run deploy to go on, or backout to undo it."
+
+
+_FOR_GOOD = "a host that will not come back is written off with tidegate.release.write_off"
+
+
+def _listed(targets: Iterable[Target]) -> str:
+    """How hosts stand that are not as they should be; empty when there are none."""
+    others = [f"{target.host} is {target.detail if target.state in _EXPLAINED else target.state}" for target in targets]
+    return f"; {', '.join(others[:5])}{' ...' if len(others) > 5 else ''}" if others else ""
 
 
 def _hosts(number: int) -> str:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from .clearing import Clearing, clear
+from .clearing import Clearing, clear, without
 from .cmdb.store import Cmdb
 from .dsl.home import open_library
 from .dsl.seen import Sight
@@ -29,7 +29,7 @@ from .rollout.debts import forget, incur
 from .rollout.deployments import Deployment
 from .rollout.holder import Holder
 from .rollout.journal import Journal
-from .rollout.states import DeploymentState, HostState
+from .rollout.states import DeploymentState, HostState, WaveState
 from .telling import concerns, teller, warned
 
 if TYPE_CHECKING:
@@ -96,10 +96,10 @@ def plan(
                     enter(connection, rfc, (str(ci["name"]) for ci in clearing.cis), now)
             return resumed
 
-        reach.check(sorted(str(ci["name"]) for ci in clearing.cis), "CI", f"in the scope of {number}")
-        rollout = clearing.policy.rollout if clearing.stable is None else replace(clearing.policy.rollout, stable=clearing.stable)
         waves = clearing.waves
         hosts = [host for wave in waves for host in wave]
+        reach.check(sorted(hosts), "CI", f"in the scope of {number}")
+        rollout = clearing.policy.rollout if clearing.stable is None else replace(clearing.policy.rollout, stable=clearing.stable)
         package = {"name": rfc.release, "version": rfc.version, "digest": rfc.digest}
         journal.refuse_plan(number, hosts)
         _refuse_interrupted(write)
@@ -110,12 +110,13 @@ def plan(
         def along(connection: sa.Connection, deployment_id: int) -> None:
             forget(connection, number)
             incur(connection, rfc, owed, now)
-            enter(connection, rfc, hosts, now)
+            enter(connection, rfc, (str(ci["name"]) for ci in clearing.cis), now)
             reserve(connection, deployment_id, product, rfc.release, hosts, (now, rfc.end_date))
 
         run = journal.begin(number, package, waves, rollout, Holder.this_run(), now, along) if write else None
         sentence = (
             f"{number}: {rfc.release} {rfc.version} to {len(hosts)} hosts in {len(waves)} waves ({', '.join(str(len(w)) for w in waves)})"
+            f"{without(clearing.left_out)}"
         )
         problems = []
         if run is not None:
@@ -214,6 +215,7 @@ def _resume(
             "progress": {"step": "plan", "state": current.state, "detail": f"{current.label} is already {current.state}"},
         }
     _refuse_interrupted(write)
+    _refuse_empty_wave(journal, current)
     sentence = f"{current.label} goes on where it stands: {current.state}"
     reach.check(journal.to_visit(current), "host", f"that {current.label} has still to visit")
     if not take_over:
@@ -228,6 +230,17 @@ def _refuse_interrupted(write: bool) -> None:
     stop = interrupted() if write else ""
     if stop:
         raise StateError(f"{stop} before anything was begun, so nothing was changed; run the same command again to go on")
+
+
+def _refuse_empty_wave(journal: Journal, current: Deployment) -> None:
+    """A wave that is open and has no host left that gets the release says nothing about it, so no other may follow."""
+    number = next((number for number, state, _decision in journal.waves(current.id) if state is WaveState.OPEN), None)
+    wave = [target for target in journal.targets(current.id) if target.wave == number]
+    if current.state is not DeploymentState.BACKING_OUT and wave and all(target.state in states.LEFT_OUT for target in wave):
+        raise ConflictError(
+            f"every host of wave {number} of {current.label} is written off or could not be staged, {wave[0].host} first, so no host shows "
+            "whether the release is good; back the deployment out, and raise a new RFC for the hosts that are left"
+        )
 
 
 def _refuse_moved_scope(journal: Journal, current: Deployment, selected: Collection[str]) -> None:

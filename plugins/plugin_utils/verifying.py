@@ -75,6 +75,7 @@ def prepare(asked: Asked, dsl: str, cmdb_url: str, policy_path: str | None, limi
     with Cmdb.open(cmdb_url) as cmdb, cmdb.read() as connection:
         around = {str(ci["name"]): ci for ci in cmdb.query(connection=connection)}
         cis = cmdb.query(scope, connection) if scope else [ci for ci in around.values() if name in ci["installations"]]
+        cis = [ci for ci in cis if ci["written_off"] is None]  # the release does not go there
         relations = [(one["source"], one["target"], one["kind"]) for one in cmdb.relations([str(ci["name"]) for ci in cis], connection)]
     live = [host for host in map(live_host, cis) if all(one[2] != release.digest for one in host.releases)]
     if not live:

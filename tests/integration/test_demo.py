@@ -37,17 +37,20 @@ def test_the_demo_upgrades_in_waves_and_is_saved_from_a_broken_release(told: tup
         ("2.2.0", "completed"),
         ("2.3.2", "completed"),
         ("2.4.2", "backed_out"),
+        ("2.3.2-dies", "backed_out"),
+        ("2.3.2-writes", "backed_out"),
     ]
-    upgrade, broken = report["deployments"][1:]
+    upgrade, *bad = report["deployments"][1:]
     assert [wave["number"] for wave in upgrade["waves"]] == list(range(1, len(upgrade["waves"]) + 1))
     assert len(upgrade["waves"][0]["hosts"]) < 8
     assert sum(len(wave["hosts"]) for wave in upgrade["waves"]) == 8
     assert {wave["gate"] for wave in upgrade["waves"]} == {"proceed"}
-    assert broken["waves"][0]["gate"] == "back_out"
+    assert [entry["waves"][0]["gate"] for entry in bad] == ["back_out"] * 3
     assert all(
         entry["rfc"] and entry["digest"].startswith("sha256:") and entry["started"] < entry["finished"] for entry in report["deployments"]
     )
     assert [host["version"] for host in report["hosts"]] == ["2.3.2"] * 8
+    assert len(report["trees"]) == 8
     assert report["probe"]["failed"] == 0
     assert report["probe"]["requests"] > 100
     assert "was backed out" in printed
@@ -75,7 +78,23 @@ def _held(report: dict[str, Any]) -> None:
     report["deployments"][2]["waves"][0]["gate"] = "hold"
 
 
-@pytest.mark.parametrize("spoil", [_serves_another, _failed_a_client, _asked_nothing, _kept_the_broken_one, _held])
+def _kept_the_one_that_dies(report: dict[str, Any]) -> None:
+    report["deployments"][3]["state"] = "completed"
+
+
+def _went_back_to_other_bytes(report: dict[str, Any]) -> None:
+    report["trees"]["ams1"] = "0" * 64
+
+
+def _could_not_be_read(report: dict[str, Any]) -> None:
+    del report["trees"]["lon4"]
+
+
+SPOILS = [_serves_another, _failed_a_client, _asked_nothing, _kept_the_broken_one, _held]
+SPOILS += [_kept_the_one_that_dies, _went_back_to_other_bytes, _could_not_be_read]
+
+
+@pytest.mark.parametrize("spoil", SPOILS)
 def test_the_demo_would_say_so_if_a_promise_was_broken(
     told: tuple[dict[str, Any], str], monkeypatch: pytest.MonkeyPatch, spoil: Callable[[dict[str, Any]], None]
 ) -> None:

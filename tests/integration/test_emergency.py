@@ -21,7 +21,12 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.errors import Con
 from ansible_collections.tidegate.release.plugins.plugin_utils.planning import order_backout, plan
 from ansible_collections.tidegate.release.plugins.plugin_utils.policy.model import load_policy
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.debts import Debt, debts
+from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.gate import GateDecision
+from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.holder import Holder
+from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.journal import Journal
+from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.states import DeploymentState
 from ansible_collections.tidegate.release.plugins.plugin_utils.settling import Settlement, settle_debt
+from ansible_collections.tidegate.release.plugins.plugin_utils.write_off import write_off_host
 from fleet import Fleet
 from test_approve import EXAMPLES, Office, office
 
@@ -149,7 +154,7 @@ class Desk:
             **self.homes,
             dsl=str(self.office.path / "dsl"),
             policy_path=str(self.policy),
-            inventory=["web1"],
+            inventory=["web1", "web2"],
             now=datetime.now(UTC),
             write=True,
         )
@@ -202,6 +207,29 @@ def test_an_emergency_that_begins_anew_owes_everything_anew(desk: Desk) -> None:
     (second,) = desk.owed()
     assert (second.release, second.version, second.digest, second.settled) == ("bye", "2.0", digest, None)
     assert second.incurred > first.incurred
+
+
+def test_a_deployment_whose_open_wave_has_no_host_left_does_not_go_on_without_one(desk: Desk) -> None:
+    """Nothing would have shown whether the release is good; and no play has a host that the gate could be asked after."""
+    now = datetime.now(UTC)
+    with Cmdb.open(desk.homes["cmdb_url"]) as cmdb:
+        cmdb.put_cis([{"name": "web2", "class": "server", "site": "ams"}], "test")
+        desk.plan()
+        journal = Journal(cmdb)
+        deployment = journal.latest("CHG0030001")
+        assert deployment is not None
+        run = journal.take_over(deployment.id, Holder.this_run(), now)
+        for host in ("web1", "web2"):
+            journal.staged(run, host, None, now)
+        journal.decide_staging(run, GateDecision("proceed", ""), now)
+        journal.activating(run, "web1", now)
+        write_off_host(cmdb, load_policy(desk.policy), "web1", "its disk died", None, now, write=True)
+    with pytest.raises(ConflictError, match=r"every host of wave 1 of CHG0030001#1 is written off .* back the deployment out"):
+        desk.plan()
+    desk.give_up()
+    with Cmdb.open(desk.homes["cmdb_url"]) as cmdb:
+        run = Journal(cmdb).take_over(deployment.id, Holder.this_run(), now)
+        assert Journal(cmdb).conclude(run, now).state is DeploymentState.BACKED_OUT
 
 
 def test_what_is_owed_afterwards_is_not_settled_before(desk: Desk) -> None:

@@ -19,8 +19,9 @@ import sqlalchemy as sa
 import yaml
 from ansible_collections.tidegate.release.plugins.plugin_utils.clearing import Opening, Wave
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import Cmdb
-from ansible_collections.tidegate.release.plugins.plugin_utils.errors import ConflictError, NotFoundError, StateError
+from ansible_collections.tidegate.release.plugins.plugin_utils.errors import ConflictError, NotFoundError, StateError, TidegateError
 from ansible_collections.tidegate.release.plugins.plugin_utils.gating import decide_wave_gate
+from ansible_collections.tidegate.release.plugins.plugin_utils.policy.model import load_policy
 from ansible_collections.tidegate.release.plugins.plugin_utils.rfc.course import enter
 from ansible_collections.tidegate.release.plugins.plugin_utils.rfc.model import Rfc, load_rfc
 from ansible_collections.tidegate.release.plugins.plugin_utils.rfc.source import open_change
@@ -30,12 +31,14 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.holder im
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.journal import LEASE, Journal
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.options import Rollout, Share
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.states import DeploymentState, HostState
+from ansible_collections.tidegate.release.plugins.plugin_utils.write_off import WrittenOff, end_write_offs, this_user, write_off_host
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 OLD, NEW = "sha256:" + "a" * 64, "sha256:" + "b" * 64
 PACKAGE = {"name": "hello", "version": "2.0", "digest": NEW}
 ELSEWHERE = Holder("ann", "other-machine", 4711, 99, "feedbeef")
 PROCEED, BACK_OUT, HOLD = (GateDecision(word, "because") for word in ("proceed", "back_out", "hold"))  # type: ignore[arg-type]
+POLICY = load_policy(None)
 ROLLOUT = Rollout(canary=Share(10, True), steps=(50, 100), order_by="site")
 
 
@@ -219,6 +222,7 @@ def test_backing_out_visits_every_touched_host_in_reverse_wave_order(journal: Jo
     assert journal.batches("CHG0001", "backout") == [["web2"]]
     with pytest.raises(ConflictError, match="locked"):
         begin(journal, "CHG0002")
+    assert journal.locked(run.deployment) == {"web2"}
 
     journal.backing_out(run, "web2", NOW)
     journal.backed_out(run, "web2", HostState.BACKED_OUT, "", NOW)
@@ -609,3 +613,295 @@ def test_a_deployment_with_a_lost_host_waits_and_visits_only_that_host_again(jou
     activate(journal, again, "web1")
     journal.decide_lost(again, PROCEED, NOW)
     assert journal.deployment(run.deployment).state is DeploymentState.COMPLETED
+
+
+# -- hosts that never come back ------------------------------------------------
+
+
+def later(journal: Journal, rfc: str, *hosts: str, live: tuple[str, str] = ("2.0", NEW)) -> Run:
+    """Another deployment of the same release, complete on its hosts."""
+    package = {**PACKAGE, "version": "3.0", "digest": "sha256:" + "c" * 64}
+    run = journal.begin(rfc, package, (hosts,), ROLLOUT, ELSEWHERE, NOW)
+    for host in hosts:
+        journal.staged(run, host, {"version": live[0], "digest": live[1]}, NOW)
+    journal.decide_staging(run, PROCEED, NOW)
+    for host in hosts:
+        activate(journal, run, host)
+    journal.decide_wave(run, 1, PROCEED, NOW)
+    return run
+
+
+def go_back(journal: Journal, run: Run, host: str, state: HostState = HostState.BACKED_OUT) -> None:
+    journal.backing_out(run, host, NOW)
+    journal.backed_out(run, host, state, "", NOW)
+
+
+def states_of(journal: Journal, run: Run) -> dict[str, HostState]:
+    return {target.host: target.state for target in journal.targets(run.deployment)}
+
+
+def put_down(journal: Journal, host: str, reason: str = "its disk died", write: bool = True) -> WrittenOff:
+    return write_off_host(journal.cmdb, POLICY, host, reason, None, NOW, write)
+
+
+def with_a_lost_host(journal: Journal) -> Run:
+    """Held: web1 and web3 run the release, and nobody knows what web2 runs."""
+    run = begin(journal)
+    stage_all(journal, run)
+    activate(journal, run, "web1")
+    journal.decide_wave(run, 1, PROCEED, NOW)
+    activate(journal, run, "web2", HostState.LOST)
+    activate(journal, run, "web3")
+    journal.decide_wave(run, 2, PROCEED, NOW)
+    assert journal.conclude(run, NOW).state is DeploymentState.HELD
+    return run
+
+
+def owing(journal: Journal) -> Run:
+    """Backing out: web1 went back, web2 still has to, web3 was never touched."""
+    run = begin(journal, waves=(("web1", "web2"), ("web3",)))
+    stage_all(journal, run)
+    activate(journal, run, "web1")
+    activate(journal, run, "web2", HostState.LOST)
+    journal.decide_wave(run, 1, BACK_OUT, NOW)
+    assert journal.locked(run.deployment) == {"web1", "web2"}
+    go_back(journal, run, "web2", HostState.OWED)
+    go_back(journal, run, "web1")
+    assert journal.locked(run.deployment) == {"web1", "web2"}
+    assert journal.conclude(run, NOW).state is DeploymentState.BACKING_OUT
+    return run
+
+
+def test_a_held_deployment_that_waits_for_a_lost_host_gives_the_finished_ones_up_and_takes_them_again(journal: Journal) -> None:
+    run = with_a_lost_host(journal)
+    assert journal.locked(run.deployment) == {"web2"}
+    again = journal.take_over(run.deployment, ELSEWHERE, NOW)
+    assert journal.locked(run.deployment) == {"web1", "web2", "web3"}
+    assert journal.batches("CHG0001", "activate") == [["web2"]]
+    activate(journal, again, "web2", HostState.LOST)
+    journal.decide_lost(again, PROCEED, NOW)
+    assert journal.locked(run.deployment) == {"web2"}
+
+
+def test_a_held_deployment_keeps_what_it_still_has_to_change(journal: Journal) -> None:
+    run = begin(journal, waves=(("web1",), ("web2",), ("web3",)))
+    journal.stage_failed(run, "web3", "it does not answer", NOW)
+    for host in ("web1", "web2"):
+        journal.staged(run, host, None, NOW)
+    assert journal.locked(run.deployment) == {"web1", "web2", "web3"}
+    journal.decide_staging(run, PROCEED, NOW)
+    activate(journal, run, "web1")
+    journal.decide_wave(run, 1, PROCEED, NOW)
+    journal.decide_wave(run, 2, HOLD, NOW)
+    assert journal.locked(run.deployment) == {"web2"}
+    with pytest.raises(ConflictError, match=r"web2.*locked"):
+        later(journal, "CHG0002", "web2")
+
+
+def test_a_back_out_leaves_alone_what_a_later_deployment_has_changed_since(journal: Journal, cmdb: Cmdb) -> None:
+    run = with_a_lost_host(journal)
+    other = later(journal, "CHG0002", "web1")
+    again = journal.take_over(run.deployment, ELSEWHERE, NOW)
+    assert journal.locked(run.deployment) == {"web2", "web3"}
+    journal.order_backout(again, "users complain", NOW)
+    assert journal.batches("CHG0001", "backout") == [["web2", "web3"]]
+    with pytest.raises(StateError, match=r"web1 is not locked by CHG0001#1"):
+        journal.backing_out(again, "web1", NOW)
+    for host in ("web2", "web3"):
+        go_back(journal, again, host)
+    assert journal.conclude(again, NOW).state is DeploymentState.BACKED_OUT
+    assert states_of(journal, run) == {"web1": HostState.SUPERSEDED, "web2": HostState.BACKED_OUT, "web3": HostState.BACKED_OUT}
+    assert {row["ci"]: (row["version"], row["deployment_id"]) for row in cmdb.installations()} == {
+        "web1": ("3.0", other.deployment),
+        "web2": ("1.0", run.deployment),
+        "web3": ("1.0", run.deployment),
+    }
+
+
+def test_a_rollout_that_goes_on_says_nothing_of_what_a_later_deployment_has_changed_since(journal: Journal, cmdb: Cmdb) -> None:
+    run = with_a_lost_host(journal)
+    later(journal, "CHG0002", "web1")
+    again = journal.take_over(run.deployment, ELSEWHERE, NOW)
+    activate(journal, again, "web2")
+    journal.decide_lost(again, PROCEED, NOW)
+    assert journal.deployment(run.deployment).state is DeploymentState.COMPLETED
+    assert states_of(journal, run) == {"web1": HostState.SUPERSEDED, "web2": HostState.ACTIVE, "web3": HostState.ACTIVE}
+    assert {row["ci"]: row["version"] for row in cmdb.installations()} == {"web1": "3.0", "web2": "2.0", "web3": "2.0"}
+
+
+def test_what_a_later_deployment_brought_back_is_taken_back_too(journal: Journal) -> None:
+    run = with_a_lost_host(journal)
+    other = later(journal, "CHG0002", "web1")
+    other = journal.take_over(other.deployment, ELSEWHERE, NOW)
+    journal.order_backout(other, "no good", NOW)
+    # While the other one is at it, this one waits.
+    again = journal.take_over(run.deployment, ELSEWHERE, NOW)
+    journal.order_backout(again, "users complain", NOW)
+    for host in ("web2", "web3"):
+        go_back(journal, again, host)
+    assert journal.conclude(again, NOW).state is DeploymentState.BACKING_OUT
+    go_back(journal, other, "web1")
+    assert journal.conclude(other, NOW).state is DeploymentState.BACKED_OUT
+    again = journal.take_over(run.deployment, ELSEWHERE, NOW)
+    assert journal.batches("CHG0001", "backout") == [["web1"]]
+    go_back(journal, again, "web1")
+    assert journal.conclude(again, NOW).state is DeploymentState.BACKED_OUT
+
+
+def test_two_held_deployments_do_not_undo_each_others_back_out(journal: Journal) -> None:
+    """What came first went back last: the other one's host is not its own any more, although its id is the higher one."""
+    run = with_a_lost_host(journal)
+    other = journal.begin(
+        "CHG0002", {**PACKAGE, "version": "3.0", "digest": "sha256:" + "c" * 64}, (("web1",), ("web4",)), ROLLOUT, ELSEWHERE, NOW
+    )
+    for host in ("web1", "web4"):
+        journal.staged(other, host, {"version": "2.0", "digest": NEW}, NOW)
+    journal.decide_staging(other, PROCEED, NOW)
+    activate(journal, other, "web1", HostState.FAILED)
+    journal.decide_wave(other, 1, PROCEED, NOW)
+    journal.decide_wave(other, 2, HOLD, NOW)
+    again = journal.take_over(run.deployment, ELSEWHERE, NOW)
+    journal.order_backout(again, "users complain", NOW)
+    for host in ("web2", "web3", "web1"):
+        go_back(journal, again, host)
+    assert journal.conclude(again, NOW).state is DeploymentState.BACKED_OUT
+    other = journal.take_over(other.deployment, ELSEWHERE, NOW)
+    journal.order_backout(other, "neither", NOW)
+    assert journal.batches("CHG0002", "backout") == []
+    assert journal.conclude(other, NOW).state is DeploymentState.BACKED_OUT
+    assert states_of(journal, other)["web1"] is HostState.SUPERSEDED
+
+
+def test_a_back_out_that_waits_for_one_host_gives_up_the_others_and_does_not_touch_their_record_again(journal: Journal, cmdb: Cmdb) -> None:
+    run = owing(journal)
+    assert journal.locked(run.deployment) == {"web2"}
+    later(journal, "CHG0002", "web1", "web3", live=("1.0", OLD))
+    again = journal.take_over(run.deployment, ELSEWHERE, NOW)
+    assert journal.locked(run.deployment) == {"web2"}
+    assert journal.conclude(again, NOW).state is DeploymentState.BACKING_OUT
+    again = journal.take_over(run.deployment, ELSEWHERE, NOW)
+    go_back(journal, again, "web2")
+    assert journal.conclude(again, NOW).state is DeploymentState.BACKED_OUT
+    assert {row["ci"]: row["version"] for row in cmdb.installations()} == {"web1": "3.0", "web2": "1.0", "web3": "3.0"}
+    assert states_of(journal, run)["web1"] is HostState.BACKED_OUT
+
+
+def test_a_back_out_that_was_killed_before_its_end_still_records_what_went_back(journal: Journal, cmdb: Cmdb) -> None:
+    run = begin(journal, waves=(("web1", "web2"),))
+    stage_all(journal, run)
+    activate(journal, run, "web1")
+    activate(journal, run, "web2", HostState.LOST)
+    journal.decide_wave(run, 1, BACK_OUT, NOW)
+    go_back(journal, run, "web1")
+    again = journal.take_over(run.deployment, ELSEWHERE, NOW)
+    go_back(journal, again, "web2", HostState.OWED)
+    journal.conclude(again, NOW)
+    assert [(row["ci"], row["version"]) for row in cmdb.installations()] == [("web1", "1.0")]
+
+
+def test_a_host_that_is_owed_is_written_off_and_then_nothing_is_owed(journal: Journal, cmdb: Cmdb) -> None:
+    run = owing(journal)
+    with pytest.raises(ConflictError, match="web2 is held by deployment"):
+        cmdb.remove_cis(["web2"], "test")
+    assert put_down(journal, "web2", write=False) == WrittenOff(this_user(), True, ("CHG0001#1",))
+    assert states_of(journal, run)["web2"] is HostState.OWED
+    assert put_down(journal, "web2") == WrittenOff(this_user(), True, ("CHG0001#1",))
+    assert journal.locked(run.deployment) == set()
+    assert journal.batches("CHG0001", "backout") == []
+    assert not put_down(journal, "web2", "for another reason").changed
+    assert cmdb.write_offs()["web2"]["reason"] == "its disk died"
+    again = journal.take_over(run.deployment, ELSEWHERE, NOW)
+    assert journal.conclude(again, NOW).state is DeploymentState.BACKED_OUT
+    assert states_of(journal, run)["web2"] is HostState.WRITTEN_OFF
+    assert cmdb.remove_cis(["web2"], "test") == ["web2"]
+
+
+def test_a_lost_host_is_written_off_and_then_the_rollout_is_complete(journal: Journal, cmdb: Cmdb) -> None:
+    run = with_a_lost_host(journal)
+    put_down(journal, "web2")
+    again = journal.take_over(run.deployment, ELSEWHERE, NOW)
+    assert journal.batches("CHG0001", "activate") == []
+    assert journal.conclude(again, NOW).state is DeploymentState.COMPLETED
+    assert {row["ci"]: row["version"] for row in cmdb.installations()} == {"web1": "2.0", "web3": "2.0"}
+    begin(journal, "CHG0002")
+
+
+def test_a_rollout_goes_on_without_a_host_that_was_written_off_in_the_wave_that_is_open(journal: Journal) -> None:
+    run = begin(journal, waves=(("web1", "web2"), ("web3",)))
+    stage_all(journal, run)
+    activate(journal, run, "web1")
+    activate(journal, run, "web2", HostState.LOST)
+    journal.decide_wave(run, 1, HOLD, NOW)
+    journal.conclude(run, NOW)
+    put_down(journal, "web2")
+    put_down(journal, "web3")
+    again = journal.take_over(run.deployment, ELSEWHERE, NOW)
+    assert journal.batches("CHG0001", "activate") == [["web1"]]
+    assert journal.undecided("CHG0001") == [["web1"], []]
+    with pytest.raises(StateError, match="web2 is not locked by CHG0001#1"):
+        journal.activating(again, "web2", NOW)
+    activate(journal, again, "web1")
+    journal.decide_wave(again, 1, PROCEED, NOW)
+    assert journal.deployment(run.deployment).state is DeploymentState.COMPLETED
+
+
+def test_a_host_that_another_controller_may_be_changing_is_not_written_off(journal: Journal) -> None:
+    run = begin(journal)
+    with pytest.raises(ConflictError, match="being driven by ann@other-machine"):
+        put_down(journal, "web2")
+    assert journal.cmdb.write_offs() == {}
+    put_down(journal, "web4")
+    journal.rest(run, NOW)
+    put_down(journal, "web2")
+    assert states_of(journal, run)["web2"] is HostState.WRITTEN_OFF
+
+
+@pytest.mark.parametrize(("host", "reason", "words"), [("web1", " \n", "no reason is given"), ("web9", "gone", "has no CI web9")])
+def test_nobody_is_written_off_without_a_reason_or_a_name(journal: Journal, host: str, reason: str, words: str) -> None:
+    with pytest.raises(TidegateError, match=words):
+        put_down(journal, host, reason)
+    assert journal.cmdb.write_offs() == {}
+
+
+def test_a_host_that_is_there_again_is_taken_back_where_its_deployment_stands(journal: Journal, cmdb: Cmdb) -> None:
+    run = owing(journal)
+    put_down(journal, "web2")
+    put_down(journal, "web3")
+    assert end_write_offs(cmdb, ["web1", "web2", "web3"], "it answered", "test", NOW, True) == ["web2", "web3"]
+    assert end_write_offs(cmdb, ["web2"], "it answered", "test", NOW, True) == []
+    assert states_of(journal, run)["web2"] is HostState.WRITTEN_OFF
+    again = journal.take_over(run.deployment, ELSEWHERE, NOW)
+    assert states_of(journal, run) == {"web1": HostState.BACKED_OUT, "web2": HostState.OWED, "web3": HostState.STAGE_FAILED}
+    assert journal.batches("CHG0001", "backout") == [["web2"]]
+    go_back(journal, again, "web2")
+    assert journal.conclude(again, NOW).state is DeploymentState.BACKED_OUT
+
+
+def test_a_host_that_is_there_again_after_its_deployment_was_completed_goes_back_with_the_others(journal: Journal, cmdb: Cmdb) -> None:
+    run = with_a_lost_host(journal)
+    put_down(journal, "web2")
+    journal.conclude(journal.take_over(run.deployment, ELSEWHERE, NOW), NOW)
+    end_write_offs(cmdb, ["web2"], "it answered", "test", NOW, True)
+    put_down(journal, "web3")
+    again = journal.take_over(run.deployment, ELSEWHERE, NOW)
+    journal.order_backout(again, "users complain", NOW)
+    assert journal.batches("CHG0001", "backout") == [["web2"], ["web1"]]
+    assert states_of(journal, run)["web3"] is HostState.WRITTEN_OFF
+
+
+def test_a_completed_deployment_is_backed_out_without_a_host_that_is_not_there_any_more(journal: Journal, cmdb: Cmdb) -> None:
+    run = begin(journal, waves=(("web1", "web2"),))
+    stage_all(journal, run)
+    activate(journal, run, "web1")
+    activate(journal, run, "web2")
+    journal.decide_wave(run, 1, PROCEED, NOW)
+    with pytest.raises(ConflictError, match=r"web2 has hello 2\.0 installed"):
+        cmdb.remove_cis(["web2"], "test")
+    put_down(journal, "web2")
+    cmdb.remove_cis(["web2"], "test")
+    assert [row["ci"] for row in cmdb.installations()] == ["web1"]
+    again = journal.take_over(run.deployment, ELSEWHERE, NOW)
+    assert journal.order_backout(again, "users complain", NOW) is DeploymentState.BACKING_OUT
+    assert journal.batches("CHG0001", "backout") == [["web1"]]
+    go_back(journal, again, "web1")
+    assert journal.conclude(again, NOW).state is DeploymentState.BACKED_OUT

@@ -17,12 +17,14 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.errors import Con
 from ansible_collections.tidegate.release.plugins.plugin_utils.licence.entitlements import held, put, remove, reserve
 from ansible_collections.tidegate.release.plugins.plugin_utils.licence.seats import Entitlement
 from ansible_collections.tidegate.release.plugins.plugin_utils.licensing import survey
+from ansible_collections.tidegate.release.plugins.plugin_utils.policy.model import load_policy
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.deployments import Run
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.gate import GateDecision
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.holder import Holder
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.journal import Journal
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.options import Rollout
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.states import HostState
+from ansible_collections.tidegate.release.plugins.plugin_utils.write_off import write_off_host
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 END = NOW + timedelta(hours=4)
@@ -149,6 +151,31 @@ def test_hosts_that_could_not_be_staged_or_activated_keep_no_seat(cmdb: Cmdb, jo
     stage(journal, run, "web1")
     activate(journal, run, "web2")
     assert seats(cmdb) == ["A web3 hello used"]
+
+
+def test_a_back_out_that_waits_for_a_host_keeps_no_seat_for_others_and_none_for_one_that_is_written_off(
+    cmdb: Cmdb, journal: Journal
+) -> None:
+    enter(cmdb, 3)
+    run = begin(journal, "CHG1", "web1")
+    stage(journal, run)
+    activate(journal, run)
+    package = {"name": "bye", "version": "1.0", "digest": "sha256:1.0"}
+    waves = [["web2"], ["web3"]]
+
+    def also(connection: sa.Connection, deployment_id: int) -> None:
+        reserve(connection, deployment_id, "acme", "bye", ["web2", "web3"], (NOW, END))
+
+    run = journal.begin("CHG2", package, waves, Rollout(), ME, NOW, also)
+    stage(journal, run)
+    journal.activating(run, "web2", NOW)
+    journal.activated(run, "web2", HostState.LOST, "", NOW)
+    journal.decide_wave(run, 1, BACK_OUT, NOW)
+    assert seats(cmdb) == ["A web1 hello used", "A web2 bye reserved"]
+    journal.rest(run, NOW)
+    for host, given in (("web2", 1), ("web1", 1), ("web4", 0)):
+        assert write_off_host(cmdb, load_policy(None), host, "its disk died", None, NOW, write=True).seats == given
+    assert seats(cmdb) == []
 
 
 def test_a_back_out_of_an_upgrade_keeps_the_seats_of_the_release_before(cmdb: Cmdb, journal: Journal) -> None:

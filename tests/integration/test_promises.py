@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import sqlite3
 import subprocess
@@ -20,6 +21,8 @@ import pytest
 import yaml
 from ansible_collections.tidegate.release.plugins.module_utils.lab.hosts import Lab
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import Cmdb
+from ansible_collections.tidegate.release.plugins.plugin_utils.errors import ConflictError
+from ansible_collections.tidegate.release.plugins.plugin_utils.report.model import build_report
 from fleet import HEALTH, PORT, Fleet
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="isolated lab hosts need root")
@@ -490,6 +493,93 @@ def test_a_host_lost_within_the_budget_is_visited_again_before_the_deployment_co
     assert set(shared.served().values()) == {attempt.version}
     assert shared.installed() == shared.served()
     shared.write_policy(rollout=STRICT)
+
+
+def write_off(fleet: Fleet, host: str, *options: str, **variables: str) -> str:
+    done = fleet.play("tidegate.release.write_off", {"tidegate_host": host, **variables}, *options, inventory="localhost,")
+    assert "Traceback" not in done.stdout
+    return " ".join(done.stdout.split())
+
+
+def test_a_host_that_never_comes_back_locks_no_other_and_is_written_off_until_it_is_there_again(running: Fleet) -> None:
+    attempt = Attempt(running)
+    attempt.succeeds("stage")
+    lab = Lab(str(running.path / "lab"))
+    lab.cut("web1")
+    attempt.fails("still owe it, 1 of them (web1)", "a host that will not come back is written off with tidegate.release.write_off")
+
+    # The others are free at once: for a change of their own and for an emergency. It itself is not.
+    Attempt(running, {"scope": "[?name=='web2']"}).succeeds()
+    Attempt(running, {"scope": "[?name=='web3']", "type": "emergency"}).succeeds()
+    Attempt(running).fails("meets it at web1", attempt.number)
+    with Cmdb.open(str(running.path / "cmdb.sqlite")) as cmdb, pytest.raises(ConflictError, match="web1 is held by deployment"):
+        cmdb.remove_cis(["web1"], "test")
+
+    assert "no reason is given for writing off web1" in write_off(running, "web1")
+    before = running.rows("select count(*) from journal"), running.rows("select count(*) from history")
+    assert "web1 is written off by" in write_off(running, "web1", "--check", tidegate_reason="its disk died")
+    assert (running.rows("select count(*) from journal"), running.rows("select count(*) from history")) == before
+    said = write_off(running, "web1", tidegate_reason="its disk died on Monday")
+    assert f"run again what waited for it: {attempt.number}#" in said
+    attempt.fails("was backed out of 0 of 1 hosts", "web1 is written off (its disk died on Monday)")
+
+    # New deployments leave it out, an audit does not blame it, and a report has it.
+    assert "to 2 hosts in 2 waves (1, 1); 1 written off and left out: web1" in Attempt(running).succeeds()
+    done = running.play("tidegate.release.audit")
+    assert done.returncode == 0, done.stdout
+    assert "2 hosts run what the CMDB says" in done.stdout
+    assert re.search(r"web1: it is written off since 2\S+, by \S+: its disk died on Monday", " ".join(done.stdout.split()))
+    with Cmdb.open(str(running.path / "cmdb.sqlite")) as cmdb:
+        assert [sentence for sentence in build_report(cmdb, datetime.now(UTC))["attention"] if "disk died on Monday" in sentence]
+
+    # It answers: that is noted, and what it runs is compared like anything else.
+    lab.mend("web1")
+    served = running.served()["web1"]
+    done = running.play("tidegate.release.audit", None, "--check")
+    assert done.returncode == 0, done.stdout
+    assert running.rows("select count(*) from write_off") == [(1,)]
+    running.run_on("web1", "touch /opt/tidegate/hello/current/intruder")
+    done = running.play("tidegate.release.audit")
+    assert done.returncode != 0
+    assert "web1 was written off and is there again" in " ".join(done.stdout.split())
+    assert "intruder" in done.stdout
+    assert running.rows("select count(*) from write_off") == [(0,)]
+    assert running.rows("select event from history where ci = 'web1' order by seq desc limit 2") == [
+        ("no longer written off",),
+        ("written off",),
+    ]
+    assert running.installed()["web1"] == served
+    running.run_on("web1", "rm /opt/tidegate/hello/current/intruder")
+    assert "to 3 hosts in 2 waves" in Attempt(running).succeeds()
+
+
+def test_a_rollout_that_lost_a_host_is_complete_without_it_and_the_host_can_be_removed(shared: Fleet) -> None:
+    before = shared.served()["web2"]
+    shared.write_policy(rollout={**STRICT, "budget": {"wave": 1, "total": 1}})
+    attempt = Attempt(shared)
+    attempt.succeeds("stage")
+    lab = Lab(str(shared.path / "lab"))
+    lab.cut("web2")
+    attempt.fails("is held", "not known what web2 run", "write_off")
+    assert shared.rows("select ci from lock") == [("web2",)]
+    other = Attempt(shared, {"scope": "[?name=='web3']"})
+    other.succeeds()
+    write_off(shared, "web2", tidegate_reason="its disk died")
+    said = attempt.succeeds()
+    assert f"is live on 1 of 3 hosts; web2 is written off (its disk died), web3 is left as it is, for {other.number}#" in " ".join(
+        said.split()
+    )
+    assert shared.rows("select count(*) from lock") == [(0,)]
+    assert shared.served() == {"web1": attempt.version, "web2": before, "web3": other.version}
+    with Cmdb.open(str(shared.path / "cmdb.sqlite")) as cmdb:
+        gone = cmdb.cis(["web2"])
+        assert cmdb.remove_cis(["web2"], "test") == ["web2"]
+        assert "web2" not in shared.installed()
+        cmdb.put_cis(gone, "test")  # a new one of that name
+    lab.mend("web2")
+    shared.write_policy(rollout=STRICT)
+    Attempt(shared).succeeds()
+    assert shared.installed() == shared.served()
 
 
 def test_a_release_that_was_changed_by_hand_since_staging_is_not_touched(running: Fleet) -> None:

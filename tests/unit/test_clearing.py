@@ -17,6 +17,7 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.clearing import C
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import Cmdb
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.layout import OciLayout
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.package import archive
+from ansible_collections.tidegate.release.plugins.plugin_utils.gathering import matter_of
 
 Write = Callable[..., Path]
 HELLO = Path(__file__).parents[2] / "examples" / "hello"
@@ -65,6 +66,29 @@ def test_an_rfc_in_order_is_cleared_with_the_cis_of_its_scope(homes: Homes) -> N
     assert [ci["name"] for ci in clearing.cis] == ["db1", "web1"]
     assert clearing.cis[0]["site"] == "fra"
     assert [ci["name"] for ci in homes.clear(scope="[?site=='ams'].name").cis] == ["web1"]
+
+
+def test_a_host_that_was_written_off_is_left_out_and_the_rfc_stays_what_people_decided_on(homes: Homes) -> None:
+    before = homes.clear()
+
+    def write_off(host: str) -> None:
+        with Cmdb.open(str(homes.cmdb)) as cmdb, cmdb.begin() as connection:
+            cmdb.write_off(connection, host, "its disk died", "carl", NOW, {})
+
+    write_off("db1")
+    clearing = homes.clear()
+    assert clearing.clearance.granted, clearing.clearance.text()
+    assert ("db1" in str(before.waves), clearing.waves, clearing.left_out) == (True, (("web1",),), ["db1"])
+    assert [ci["name"] for ci in clearing.cis] == ["db1", "web1"]
+    assert "1 written off and left out: db1" in str(clearing.document()["about"])
+    assert clearing.rfc is not None
+    assert before.rfc is not None
+    assert matter_of(clearing.rfc, clearing.cis) == matter_of(before.rfc, before.cis)
+
+    write_off("web1")
+    clearing = homes.clear()
+    assert blocking(clearing)["scope"] == "inconclusive"
+    assert "every CI that the scope selects is written off" in clearing.clearance.text()
 
 
 def test_an_rfc_for_another_digest_is_not_cleared(homes: Homes) -> None:

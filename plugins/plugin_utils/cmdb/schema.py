@@ -51,6 +51,7 @@ class Schema:
     debt: sa.Table
     entitlement: sa.Table
     seat: sa.Table
+    write_off: sa.Table
 
 
 @functools.cache
@@ -288,6 +289,14 @@ def schema() -> Schema:
             reference("deployment_id", "deployment.id", index=True),
             reference("leaves_with", "deployment.id", nullable=True, index=True),
             text("state"),
+            at("since"),
+        ),
+        write_off=sa.Table(
+            "write_off",
+            metadata,
+            reference("ci_id", "ci.id", primary_key=True, ondelete="CASCADE"),
+            text("actor"),
+            text("reason"),
             at("since"),
         ),
     )

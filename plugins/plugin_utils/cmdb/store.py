@@ -94,11 +94,15 @@ class Cmdb:
     def query(self, expression: str | None = None, connection: sa.Connection | None = None) -> list[dict[str, Any]]:
         """CIs that a JMESPath expression over the list of all CIs picks, by name; all without one.
 
-        A CI has the keys that :meth:`cis` gives and ``installations``, by release, each with version and digest. The expression
-        may give CIs or their names, as ``[?site=='fra']`` and ``[?class=='web'].name`` do; anything else is a :class:`TidegateError`.
+        A CI has the keys that :meth:`cis` gives, ``installations``, by release, each with version and digest, and ``written_off``,
+        ``None`` or what :meth:`write_offs` says of it. The expression may give CIs or their names, as ``[?site=='fra']`` and
+        ``[?class=='web'].name`` do; anything else is a :class:`TidegateError`.
         """
         with self._reading(connection) as now:
-            everything = {row["name"]: row | {"installations": {}} for row in self.cis(connection=now)}
+            gone = self.write_offs(connection=now)
+            everything = {
+                row["name"]: row | {"installations": {}, "written_off": gone.get(row["name"])} for row in self.cis(connection=now)
+            }
             for row in self.installations(connection=now):
                 everything[row["ci"]]["installations"][row["release"]] = {"version": row["version"], "digest": row["digest"]}
         if expression is None:
@@ -129,23 +133,32 @@ class Cmdb:
     def remove_cis(self, names: Iterable[str], actor: str, *, dry_run: bool = False) -> list[str]:
         """Remove CIs and their relations in one transaction; returns the names that were there.
 
-        Raises :class:`ConflictError`, removing none, when a deployment holds one of them or releases are installed on it.
+        Raises :class:`ConflictError`, removing none, when a deployment holds one of them or releases are installed on it. What is
+        installed on a host that was written off is removed with it.
         """
         names = sorted(set(names))
         records.check_names(names)
         tables = schema()
         with self.read() if dry_run else self.begin() as now:
             found = {row["name"]: row for row in self.cis(names, now)}
+            gone = self.write_offs(names, now)
             holds = _by_name(now, sa.select(tables.lock.c.ci, tables.lock.c.deployment_id), names, tables.lock.c.ci)
             reasons = [f"{row['ci']} is held by deployment {row['deployment_id']}" for row in holds]
-            reasons += [f"{row['ci']} has {row['release']} {row['version']} installed" for row in self.installations(names, now)]
+            installed = self.installations(names, now)
+            reasons += [f"{row['ci']} has {row['release']} {row['version']} installed" for row in installed if row["ci"] not in gone]
             if reasons:
-                raise ConflictError("no CI was removed: " + "; ".join(sorted(reasons)) + "; finish or back out what uses them first")
+                raise ConflictError(
+                    "no CI was removed: " + "; ".join(sorted(reasons)) + "; finish or back out what uses them first, or write off, with "
+                    "tidegate.release.write_off, a host that will not come back"
+                )
             if found and not dry_run:
                 relations = self.relations(found, now)
                 for row in found.values():
                     row["relations"] = [entry for entry in relations if row["name"] in (entry["source"], entry["target"])]
                 ids = self._ids(now, found)
+                lines = [(row["ci"], {key: row[key] for key in ("release", "version", "digest")}) for row in installed]
+                _write_installations(now, [], [], [{"of_ci": ids[row["ci"]], "of_release": row["release"]} for row in installed])
+                _remember(now, actor, "uninstalled", lines)
                 now.execute(sa.delete(tables.ci).where(tables.ci.c.id == sa.bindparam("gone")), [{"gone": one} for one in ids.values()])
                 _remember(now, actor, "removed", ((name, {"before": row}) for name, row in found.items()))
         return list(found)
@@ -216,6 +229,35 @@ class Cmdb:
         for event in ("installed", "uninstalled"):
             _remember(connection, actor, event, ((ci, data) for kind, ci, data in history if kind == event), at)
         return len(history)
+
+    def write_offs(self, names: Iterable[str] | None = None, connection: sa.Connection | None = None) -> dict[str, dict[str, str]]:
+        """The hosts that a person has written off, all or those of ``names``: ``since`` (RFC 3339, UTC), ``by`` and ``reason`` by name."""
+        tables = schema()
+        of = tables.write_off.c
+        with self._reading(connection) as now:
+            found = _by_name(now, sa.select(tables.ci.c.name, of.since, of.actor, of.reason).join_from(tables.write_off, tables.ci), names)
+        return {
+            row["name"]: {"since": row["since"].isoformat(timespec="seconds"), "by": row["actor"], "reason": row["reason"]} for row in found
+        }
+
+    def write_off(self, connection: sa.Connection, name: str, reason: str, actor: str, at: datetime, more: Mapping[str, Any]) -> None:
+        """Note, in the caller's transaction, that a host will not come back; ``more`` goes to the history with it.
+
+        Raises :class:`NotFoundError` when the CMDB does not have it.
+        """
+        ci_id = self._ids(connection, [name])[name]
+        connection.execute(sa.insert(schema().write_off), {"ci_id": ci_id, "actor": actor, "reason": reason, "since": at})
+        _remember(connection, actor, "written off", [(name, {"reason": reason, **more})], at)
+
+    def end_write_offs(self, connection: sa.Connection, names: Iterable[str], why: str, actor: str, at: datetime) -> list[str]:
+        """Note, in the caller's transaction, that hosts are there again; returns those that were written off, sorted."""
+        ended = self.write_offs(names, connection)
+        ids = self._ids(connection, ended)
+        table = schema().write_off
+        for name in sorted(ended):
+            connection.execute(sa.delete(table).where(table.c.ci_id == ids[name]))
+        _remember(connection, actor, "no longer written off", ((name, {"why": why, "was": ended[name]}) for name in sorted(ended)), at)
+        return sorted(ended)
 
     def _reading(self, connection: sa.Connection | None) -> AbstractContextManager[sa.Connection]:
         return self.read() if connection is None else contextlib.nullcontext(connection)

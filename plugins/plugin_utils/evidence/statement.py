@@ -31,6 +31,7 @@ APPROVAL = "https://tidegate.example/approval/v1"
 OPINION = "https://tidegate.example/opinion/v1"
 WAIVER = "https://tidegate.example/waiver/v1"
 SETTLEMENT = "https://tidegate.example/settlement/v1"
+WRITE_OFF = "https://tidegate.example/write-off/v1"
 CLEARANCE = "https://slsa.dev/verification_summary/v1"
 LIBRARY = "https://tidegate.example/library/v1"  # kept in the CMDB: what was seen of a package and the evidence about it
 

@@ -169,6 +169,19 @@ def give_back(connection: sa.Connection, deployment_id: int, hosts: Iterable[str
         connection.execute(sa.delete(schema().seat).where(mine))
 
 
+def release_reserved(connection: sa.Connection, deployment_id: int, hosts: Iterable[str]) -> None:
+    """The deployment gives ``hosts`` up: what it reserved for them and did not use is free again."""
+    seat = schema().seat
+    for mine in _of(deployment_id, hosts):
+        connection.execute(sa.delete(seat).where(mine, seat.c.state == SeatState.RESERVED))
+
+
+def give_back_all(connection: sa.Connection, host: str) -> int:
+    """A host is gone: every seat that it has is free again; return how many that were."""
+    seat = schema().seat
+    return int(connection.execute(sa.delete(seat).where(seat.c.ci == host)).rowcount)
+
+
 def finish(connection: sa.Connection, deployment_id: int, active: Iterable[str]) -> None:
     """The deployment has ended and the release is on ``active``: what it reserved and did not use is free, and so is what these hosts
     had for the release before and do not use any more."""

@@ -27,6 +27,8 @@ STATES: Mapping[str, tuple[str, str]] = {
     "lost": ("?", "lost"),
     "owed": ("◷", "back-out owed"),
     "backed_out": ("↩", "backed out"),
+    "written_off": ("✝", "written off"),
+    "superseded": ("↷", "changed by a later deployment"),
     "backing_out": ("…", "backing out"),
     "activating": ("…", "activating"),
     "started": ("…", "came up, not looked at again yet"),

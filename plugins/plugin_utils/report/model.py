@@ -46,18 +46,19 @@ def build_report(cmdb: Cmdb, now: datetime) -> dict[str, Any]:
 
     Keys: ``generated``, ``attention`` (sentences about what waits for a person), ``deployments`` (oldest first), ``debts`` (what emergency
     changes still owe) and ``hosts`` (one entry for each host and release on it, by name). Times are RFC 3339 in UTC, ``null`` for what
-    has not happened.
+    has not happened. ``written_off`` of a host is ``since``, ``by`` and ``reason``, or ``null``.
     """
     with cmdb.read() as connection:
         deployments = _deployments(connection)
         installed = defaultdict(list)
         for row in cmdb.installations(connection=connection):
             installed[row["ci"]].append(row)
-        hosts = [entry for ci in cmdb.cis(connection=connection) for entry in _host(ci, installed[ci["name"]])]
+        gone = cmdb.write_offs(connection=connection)
+        hosts = [entry for ci in cmdb.cis(connection=connection) for entry in _host(ci, installed[ci["name"]], gone.get(ci["name"]))]
         owed = [debt for debt in debts(cmdb, connection) if debt.settled is None]
     return {
         "generated": _time(now),
-        "attention": [f"{debt.sentence(now)}." for debt in owed] + _attention(deployments),
+        "attention": [f"{debt.sentence(now)}." for debt in owed] + _attention(deployments) + _written_off(gone),
         "deployments": deployments,
         "debts": [{"rfc": debt.rfc, "release": debt.release, "duty": debt.duty, "due": _time(debt.due)} for debt in owed],
         "hosts": hosts,
@@ -112,12 +113,18 @@ def _close(connection: sa.Connection, found: Mapping[int, dict[str, Any]]) -> No
             found[row.deployment_id]["unrecorded"] = row.data.get("problem", "")
 
 
-def _host(ci: Mapping[str, Any], installations: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    about = {key: ci[key] for key in ("name", "site", "environment", "class")}
+def _host(ci: Mapping[str, Any], installations: Iterable[Mapping[str, Any]], written_off: Mapping[str, str] | None) -> list[dict[str, Any]]:
+    about = {key: ci[key] for key in ("name", "site", "environment", "class")} | {"written_off": written_off}
     entries = [
         about | {key: row[key] for key in ("release", "version", "digest")} | {"since": _time(row["since"])} for row in installations
     ]
     return entries or [about | dict.fromkeys(("release", "version", "digest", "since"))]
+
+
+def _written_off(gone: Mapping[str, Mapping[str, str]]) -> list[str]:
+    named = [f"{host} is written off since {one['since'][:10]}, by {one['by']}: {one['reason']}." for host, one in sorted(gone.items())]
+    more = [f"{len(named) - _NAMED} more hosts are written off."] if len(named) > _NAMED else []
+    return named[:_NAMED] + more
 
 
 def _attention(deployments: list[dict[str, Any]]) -> list[str]:

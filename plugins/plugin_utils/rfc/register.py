@@ -88,7 +88,7 @@ def planned(cmdb: Cmdb, after: datetime, before: datetime | None = None) -> list
 def overlapping(cmdb: Cmdb, rfc: Rfc, cis: Collection[str]) -> list[Overlap]:
     """The planned changes whose window overlaps with that of ``rfc``, or that are still under way, and that meet it.
 
-    They do at one of ``cis``, or at a CI directly related to one.
+    They do at one of ``cis``, or at a CI directly related to one. A deployment that is open meets nobody at hosts that it has given up.
     """
     others = [other for other in planned(cmdb, rfc.start_date, rfc.end_date) if other.number != rfc.number]
     if not others:
@@ -100,8 +100,24 @@ def overlapping(cmdb: Cmdb, rfc: Rfc, cis: Collection[str]) -> list[Overlap]:
         for own, neighbour in ((source, target), (target, source)):
             if own in cis:
                 near.setdefault(neighbour, sentence)
-    found = (Overlap(other, tuple(dict.fromkeys(near[name] for name in other.cis if name in near))) for other in others)
+    locked = _locked(cmdb)
+    found = (
+        Overlap(other, tuple(dict.fromkeys(near[name] for name in other.cis if name in near and name in has)))
+        for other, has in ((other, locked.get(other.number, other.cis)) for other in others)
+    )
     return [overlap for overlap in found if overlap.meeting]
+
+
+def _locked(cmdb: Cmdb) -> dict[str, set[str]]:
+    """The CIs that the deployment of each change has locked, for changes that have one which is open."""
+    t = schema()
+    d = t.deployment.c
+    rows = sa.select(d.rfc, t.lock.c.ci).outerjoin(t.lock, t.lock.c.deployment_id == d.id).where(d.state.in_(OPEN))
+    found: dict[str, set[str]] = defaultdict(set)
+    with cmdb.read() as connection:
+        for rfc, name in connection.execute(rows):
+            found[rfc].update([name] if name else [])
+    return dict(found)
 
 
 def entered(cmdb: Cmdb, rfc: Rfc) -> tuple[str, ...] | None:

@@ -170,7 +170,8 @@ class Deployments:
             return None
         open_ = [number for number, state, _decision in self.waves(deployment.id) if state is not WaveState.DECIDED]
         targets = self.targets(deployment.id)
-        return [[target.host for target in targets if target.wave == number] for number in open_]
+        waiting = [target for target in targets if target.state is not _H.WRITTEN_OFF]
+        return [[target.host for target in waiting if target.wave == number] for number in open_]
 
     def events(self, deployment_id: int) -> list[Event]:
         """What the journal says of a deployment but not of single hosts, in order."""
@@ -199,15 +200,16 @@ class Deployments:
             due = [
                 target
                 for target in targets
-                if (target.wave in undecided and target.state not in (_H.PLANNED, _H.STAGE_FAILED))
+                if (target.wave in undecided and target.state not in (_H.PLANNED, *states.LEFT_OUT))
                 or (not undecided and target.state in states.UNKNOWN)
             ]
             return [[target.host for target in due if target.wave == number] for number in sorted({target.wave for target in due})]
         if step == "backout" and current.state is _D.BACKING_OUT:
             numbers = sorted({target.wave for target in targets}, reverse=True)
-            batches = [
-                [target.host for target in targets if target.wave == number and target.state in states.TOUCHED] for number in numbers
-            ]
+            with self._cmdb.read() as connection:
+                mine = self._locked(connection, current.id)
+            due = [target for target in targets if target.state in states.TOUCHED and target.host in mine]
+            batches = [[target.host for target in due if target.wave == number] for number in numbers]
             return [batch for batch in batches if batch]
         return []
 
@@ -222,8 +224,21 @@ class Deployments:
         if deployment.state not in states.OPEN:
             return []
         begun = any(state is not _W.CLOSED for _number, state, _decision in self.waves(deployment.id))
-        left_out = (_H.PLANNED, _H.STAGE_FAILED) if begun else ()  # no step of a wave visits these any more
+        left_out = {_H.WRITTEN_OFF, _H.SUPERSEDED, *((_H.PLANNED, _H.STAGE_FAILED) if begun else ())}  # no step visits these any more
         return [target.host for target in targets if target.state not in left_out]
+
+    def locked(self, deployment_id: int) -> set[str]:
+        """The hosts that a deployment has locked against others."""
+        with self._cmdb.read() as connection:
+            return self._locked(connection, deployment_id)
+
+    def _locked(self, connection: sa.Connection, deployment_id: int) -> set[str]:
+        return set(connection.scalars(sa.select(self._t.lock.c.ci).where(self._t.lock.c.deployment_id == deployment_id)))
+
+    def _wave_states(self, connection: sa.Connection, deployment_id: int) -> dict[int, WaveState]:
+        table = self._t.wave
+        rows = connection.execute(sa.select(table.c.number, table.c.state).where(table.c.deployment_id == deployment_id))
+        return {row.number: _W(row.state) for row in rows}
 
     def _load(self, connection: sa.Connection, deployment_id: int) -> Deployment:
         row = connection.execute(sa.select(self._t.deployment).where(self._t.deployment.c.id == deployment_id)).one_or_none()

@@ -22,8 +22,8 @@ Decision = Literal["proceed", "hold", "back_out"]
 class WaveCounts:
     """How the hosts of one wave stand; every host is in exactly one of the four counts.
 
-    ``failed``: activation or staging failed, stuck hosts included. ``lost``: true state unknown. ``undone``: not tried to
-    the end yet (planned, staged, activating).
+    ``failed``: activation or staging failed, stuck hosts and those that were written off included. ``lost``: true state unknown.
+    ``undone``: not tried to the end yet (planned, staged, activating).
     """
 
     size: int

@@ -10,7 +10,7 @@ that was given up for dead can't write when it wakes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
@@ -61,7 +61,8 @@ class Journal(Deployments):
         if deployment.state is _D.COMPLETED:
             with self._cmdb.read() as connection:
                 self._refuse_superseded(connection, deployment)
-                self._refuse_locked(connection, [target.host for target in self._targets(connection, deployment.id)], deployment.id)
+                touched = [target.host for target in self._targets(connection, deployment.id) if target.state in states.TOUCHED]
+                self._refuse_locked(connection, touched, deployment.id)
 
     # -- beginning and taking over -----------------------------------------
 
@@ -152,7 +153,47 @@ class Journal(Deployments):
                     sa.select(sa.func.count()).where(t.wave.c.deployment_id == deployment_id, t.wave.c.state != _W.CLOSED)
                 )
                 self._move(connection, deployment, _D.ACTIVATING if opened else _D.STAGING, now)
+            self._reconcile(connection, deployment_id, now)
+            self._relock(connection, deployment_id)
         return Run(deployment_id, token)
+
+    def write_off(self, connection: sa.Connection, host: str, detail: str, holder: Holder, now: datetime, write: bool) -> list[str]:
+        """A person says that ``host`` will not come back: each open deployment goes on without it, and gives up its lock.
+
+        In the transaction that notes it in the CMDB. ``detail`` is what the host's state is explained with. Returns the labels of these
+        deployments. Raises :class:`ConflictError` while another controller drives one that may be about to change the host.
+        """
+        t = self._t
+        rows = connection.execute(
+            sa.select(t.deployment.c.id, t.deployment_host.c.state, t.wave.c.state.label("wave"), t.lock.c.ci)
+            .join(t.deployment_host, t.deployment_host.c.deployment_id == t.deployment.c.id)
+            .join(t.wave, (t.wave.c.deployment_id == t.deployment.c.id) & (t.wave.c.number == t.deployment_host.c.wave))
+            .outerjoin(t.lock, (t.lock.c.deployment_id == t.deployment.c.id) & (t.lock.c.ci == host))
+            .where(t.deployment_host.c.host == host, t.deployment.c.state.in_(states.OPEN))
+            .order_by(t.deployment.c.id)
+        ).all()
+        left = []
+        for row in rows:
+            deployment = self._load(connection, row.id)
+            driven = self._driven(connection, deployment, holder, now) if row.ci is not None else ""
+            if driven:
+                raise ConflictError(driven)
+            if states.may_write_off(deployment.state, _W(row.wave), _H(row.state)):
+                left.append(deployment.label)
+                if write:
+                    self._move_host(connection, row.id, host, _H.WRITTEN_OFF, now, detail)
+                    self._relock(connection, row.id)
+        return left
+
+    def returned(self, connection: sa.Connection, hosts: Iterable[str], why: str, now: datetime) -> None:
+        """Hosts that were written off are there again. The open deployments that left them out take them back when they go on."""
+        t = self._t
+        h = t.deployment_host.c
+        open_ = sa.select(t.deployment.c.id).where(t.deployment.c.state.in_(states.OPEN))
+        for host in hosts:
+            left_out = sa.select(h.deployment_id, h.wave).where(h.host == host, h.state == _H.WRITTEN_OFF, h.deployment_id.in_(open_))
+            for row in connection.execute(left_out.order_by(h.deployment_id)).all():
+                self._append(connection, row.deployment_id, now, "returned", host, row.wave, {"detail": why})
 
     def rest(self, run: Run, now: datetime) -> None:
         """Give up the lease: this controller has ended its work, for now or for good."""
@@ -170,12 +211,12 @@ class Journal(Deployments):
         """The release is complete on ``host``; ``live`` (version, digest) is what a back-out returns to."""
         previous = {"previous_digest": live["digest"] if live else None, "previous_version": live["version"] if live else None}
         with self._writing(run, now) as (connection, _deployment):
-            self._move_host(connection, run, host, _H.STAGED, now, "", **previous)
+            self._move_host(connection, run.deployment, host, _H.STAGED, now, "", **previous)
 
     def stage_failed(self, run: Run, host: str, detail: str, now: datetime) -> None:
         """``host`` could not be staged."""
         with self._writing(run, now) as (connection, _deployment):
-            self._move_host(connection, run, host, _H.STAGE_FAILED, now, detail)
+            self._move_host(connection, run.deployment, host, _H.STAGE_FAILED, now, detail)
 
     def activating(self, run: Run, host: str, now: datetime) -> Target:
         """Write ahead that ``host`` is about to change.
@@ -191,13 +232,14 @@ class Journal(Deployments):
             due = state == _W.OPEN or (state == _W.DECIDED and target.state in states.UNKNOWN)
             if deployment.state is not _D.ACTIVATING or not due:
                 raise StateError(f"wave {target.wave} of {deployment.label} is not open, so {host} must not change yet; run deploy again")
-            self._move_host(connection, run, host, _H.ACTIVATING, now, "")
+            self._require_lock(connection, deployment, host)
+            self._move_host(connection, run.deployment, host, _H.ACTIVATING, now, "")
         return target
 
     def activated(self, run: Run, host: str, state: HostState, detail: str, now: datetime) -> None:
         """How activation ended: ``started``, ``failed``, ``stuck`` or ``lost``; or the look after it: ``active`` or one of these."""
         with self._writing(run, now) as (connection, _deployment):
-            self._move_host(connection, run, host, state, now, detail)
+            self._move_host(connection, run.deployment, host, state, now, detail)
 
     def confirming(self, run: Run, host: str, now: datetime) -> Target | None:
         """A host that is about to be looked at again; ``None`` when there is no reason to, for its release has not just come up there.
@@ -227,15 +269,16 @@ class Journal(Deployments):
         with self._writing(run, now) as (connection, deployment):
             if deployment.state is not _D.BACKING_OUT:
                 raise StateError(f"{deployment.label} is {deployment.state}, not backing out, so {host} stays as it is; run backout first")
+            self._require_lock(connection, deployment, host)
             target = self._target(connection, run.deployment, host)
-            self._move_host(connection, run, host, _H.BACKING_OUT, now, target.detail)
+            self._move_host(connection, run.deployment, host, _H.BACKING_OUT, now, target.detail)
         return target
 
     def backed_out(self, run: Run, host: str, state: HostState, detail: str, now: datetime) -> None:
         """How the back-out of ``host`` ended: ``backed_out`` or ``owed``. Without a detail it keeps the one that says why it went back."""
         with self._writing(run, now) as (connection, _deployment):
             detail = detail or self._target(connection, run.deployment, host).detail
-            self._move_host(connection, run, host, state, now, detail)
+            self._move_host(connection, run.deployment, host, state, now, detail)
 
     # -- decisions ---------------------------------------------------------
 
@@ -284,7 +327,11 @@ class Journal(Deployments):
     ) -> None:
         """What follows from a decision about the wave ``number``, or about the hosts that had got lost in earlier ones."""
         self._append(connection, run.deployment, now, "decided", wave=number, data=asdict(decision))
-        active = [x for x in self._targets(connection, run.deployment) if number in (None, x.wave) and x.state is _H.ACTIVE]
+        # A host that was free while this deployment was held may have got something else since; what it runs is not for this one to say.
+        mine = self._locked(connection, run.deployment)
+        active = [
+            x for x in self._targets(connection, run.deployment) if number in (None, x.wave) and x.state is _H.ACTIVE and x.host in mine
+        ]
         self._install(connection, deployment, {x.host: (deployment.version, deployment.digest) for x in active}, now)
         licences.use(connection, deployment.id, [x.host for x in active], now)
         if decision.decision == "proceed":
@@ -303,9 +350,7 @@ class Journal(Deployments):
             targets = self._targets(connection, run.deployment)
             if deployment.state is _D.COMPLETED:
                 self._refuse_superseded(connection, deployment)
-                hosts = [target.host for target in targets]
-                self._refuse_locked(connection, hosts, deployment.id)
-                self._lock(connection, deployment.id, hosts)
+                self._refuse_locked(connection, [target.host for target in targets if target.state in states.TOUCHED], deployment.id)
             touched = any(target.state in states.TOUCHED for target in targets)
             if deployment.state is _D.STAGING and touched:
                 raise StateError(f"{deployment.label} is staging but has touched hosts; this is a defect, please report it")
@@ -324,17 +369,27 @@ class Journal(Deployments):
         return forward
 
     def conclude(self, run: Run, now: datetime) -> Deployment:
-        """Close a back-out that owes nothing; write what the hosts run now to the CMDB; give up the lease."""
+        """Close a back-out that owes nothing, or a rollout whose last unknown hosts were written off; write what the hosts that went back
+        run now to the CMDB; give up the lease, and the locks of hosts that need nothing more."""
         with self._writing(run, now) as (connection, deployment):
+            targets = self._targets(connection, run.deployment)
             if deployment.state is _D.BACKING_OUT:
-                targets = self._targets(connection, run.deployment)
+                mine = self._locked(connection, run.deployment)  # the others were recorded when they were given up
                 back = {
-                    target.host: (target.previous_version, target.previous_digest) for target in targets if target.state is _H.BACKED_OUT
+                    target.host: (target.previous_version, target.previous_digest)
+                    for target in targets
+                    if target.state is _H.BACKED_OUT and target.host in mine
                 }
                 self._install(connection, deployment, back, now)
                 licences.give_back(connection, deployment.id, back)
-                if not any(target.state in states.TOUCHED for target in targets):
+                left = {target.host for target in targets if target.state in states.TOUCHED}
+                later = self._superseded(connection, deployment, left - mine)
+                if left <= later.keys():
                     self._finish(connection, deployment, _D.BACKED_OUT, now, deployment.reason)
+                else:
+                    self._relock(connection, run.deployment, recorded=True)
+            elif deployment.state is _D.ACTIVATING and self._nothing_due(connection, run.deployment, targets):
+                self._finish(connection, deployment, _D.COMPLETED, now)
             connection.execute(self._t.deployment.update().where(self._t.deployment.c.id == run.deployment).values(lease_until=None))
             return self._load(connection, run.deployment)
 
@@ -400,23 +455,33 @@ class Journal(Deployments):
         if changed != 1:
             raise ConflictError(f"deployment {deployment.label} has changed meanwhile; run this again")
         self._append(connection, deployment.id, now, new, data={"from": deployment.state, "reason": reason})
+        if new is _D.BACKING_OUT:
+            self._reconcile(connection, deployment.id, now)
+        if new in (_D.HELD, _D.BACKING_OUT):
+            self._relock(connection, deployment.id)
 
     def _finish(self, connection: sa.Connection, deployment: Deployment, new: DeploymentState, now: datetime, reason: str = "") -> None:
+        done = {x.host for x in self._targets(connection, deployment.id) if x.state in states.TOUCHED}
+        later = self._superseded(connection, deployment, done - self._locked(connection, deployment.id))
+        for host, label in later.items():
+            self._move_host(connection, deployment.id, host, _H.SUPERSEDED, now, f"left as it is, for {label} has changed it since")
         self._move(connection, deployment, new, now, reason)
         connection.execute(self._t.lock.delete().where(self._t.lock.c.deployment_id == deployment.id))
         active = [x.host for x in self._targets(connection, deployment.id) if new is _D.COMPLETED and x.state is _H.ACTIVE]
         licences.finish(connection, deployment.id, active)
 
-    def _move_host(self, connection: sa.Connection, run: Run, host: str, new: HostState, now: datetime, detail: str, **values: Any) -> None:
+    def _move_host(
+        self, connection: sa.Connection, deployment_id: int, host: str, new: HostState, now: datetime, detail: str, **values: Any
+    ) -> None:
         table = self._t.deployment_host
-        target = self._target(connection, run.deployment, host)
+        target = self._target(connection, deployment_id, host)
         states.check(states.HOST, target.state, new, host)
         connection.execute(
             table.update()
-            .where(table.c.deployment_id == run.deployment, table.c.host == host)
+            .where(table.c.deployment_id == deployment_id, table.c.host == host)
             .values(state=new, detail=detail, updated=now, **values)
         )
-        self._append(connection, run.deployment, now, new, host, target.wave, {"detail": detail, **values})
+        self._append(connection, deployment_id, now, new, host, target.wave, {"detail": detail, **values})
 
     def _open_next(self, connection: sa.Connection, run: Run, after: int | None, now: datetime) -> None:
         """Open the first wave behind ``after`` that has a staged host.
@@ -425,7 +490,7 @@ class Journal(Deployments):
         """
         t = self._t
         targets = self._targets(connection, run.deployment)
-        staged = {target.wave for target in targets if target.state is not _H.STAGE_FAILED and after is not None and target.wave > after}
+        staged = {target.wave for target in targets if target.state not in states.LEFT_OUT and after is not None and target.wave > after}
         if staged:
             number = min(staged)
             connection.execute(
@@ -443,6 +508,107 @@ class Journal(Deployments):
 
     def _limit(self, connection: sa.Connection, deployment_id: int, until: datetime | None) -> None:
         connection.execute(self._t.deployment.update().where(self._t.deployment.c.id == deployment_id).values(open_until=until))
+
+    def _nothing_due(self, connection: sa.Connection, deployment_id: int, targets: Sequence[Target]) -> bool:
+        """Whether every wave of a rollout is decided and it is known how each host stands."""
+        waiting = sa.select(self._t.wave.c.number).where(self._t.wave.c.deployment_id == deployment_id, self._t.wave.c.state != _W.DECIDED)
+        return connection.execute(waiting).first() is None and not any(target.state in states.UNKNOWN for target in targets)
+
+    # -- which hosts a deployment has, inside a transaction ----------------
+
+    def _reconcile(self, connection: sa.Connection, deployment_id: int, now: datetime) -> None:
+        """Leave out hosts that have been written off or removed from the CMDB meanwhile, and take back those that are there again."""
+        t = self._t
+        deployment = self._load(connection, deployment_id)
+        if deployment.state not in states.OPEN:
+            return
+        targets = self._targets(connection, deployment_id)
+        waves = self._wave_states(connection, deployment_id)
+        planned = sa.select(t.deployment_host.c.host).where(t.deployment_host.c.deployment_id == deployment_id)
+        there = set(connection.scalars(sa.select(t.ci.c.name).where(t.ci.c.name.in_(planned))))
+        gone = {name: f"written off ({row['reason']})" for name, row in self._cmdb.write_offs(connection=connection).items()}
+        for target in targets:
+            why = gone.get(target.host) if target.host in there else "not in the CMDB any more"
+            if why is not None and states.may_write_off(deployment.state, waves[target.wave], target.state):
+                self._move_host(connection, deployment_id, target.host, _H.WRITTEN_OFF, now, why)
+            elif why is None and target.state is _H.WRITTEN_OFF:
+                back_out = deployment.state is _D.BACKING_OUT
+                new = _H.STAGE_FAILED if not self._was_touched(connection, deployment_id, target.host) else _H.OWED if back_out else _H.LOST
+                self._move_host(connection, deployment_id, target.host, new, now, "it was written off, and is there again")
+
+    def _relock(self, connection: sa.Connection, deployment_id: int, recorded: bool = False) -> None:
+        """Lock the hosts that the deployment may change, as far as nobody else has them, and give up the others.
+
+        Hosts that went back are given up when it is ``recorded`` what they run. What was reserved for hosts that are given up and was not
+        used is free as well.
+        """
+        t = self._t
+        deployment, waves = self._load(connection, deployment_id), self._wave_states(connection, deployment_id)
+        targets = self._targets(connection, deployment_id)
+        begun = any(state is not _W.CLOSED for state in waves.values())
+        wanted = {x.host for x in targets if states.locks(deployment.state, waves[x.wave], x.state, begun)}
+        mine = self._locked(connection, deployment_id)
+        if not recorded:
+            wanted |= {x.host for x in targets if x.state is _H.BACKED_OUT and x.host in mine}
+        free = mine - wanted
+        if free:
+            connection.execute(t.lock.delete().where(t.lock.c.ci == sa.bindparam("of_ci")), [{"of_ci": host} for host in sorted(free)])
+            licences.release_reserved(connection, deployment_id, free)
+        new = wanted - mine
+        if new:
+            others = set(connection.scalars(sa.select(t.lock.c.ci).where(t.lock.c.deployment_id != deployment_id)))
+            new -= others | self._superseded(connection, deployment, new - others).keys()
+            if new:
+                self._lock(connection, deployment_id, sorted(new))
+
+    def _require_lock(self, connection: sa.Connection, deployment: Deployment, host: str) -> None:
+        """Raise :class:`StateError` unless the deployment has the lock of ``host``."""
+        t = self._t
+        row = connection.execute(
+            sa.select(t.deployment.c.id, t.deployment.c.rfc)
+            .join(t.lock, t.lock.c.deployment_id == t.deployment.c.id)
+            .where(t.lock.c.ci == host)
+        ).one_or_none()
+        if row is None or row.id != deployment.id:
+            other = f"{row.rfc}#{row.id} has it" if row else "it was given up"
+            raise StateError(f"{host} is not locked by {deployment.label}, {other}; run this again when nothing else changes the host")
+
+    def _superseded(self, connection: sa.Connection, deployment: Deployment, hosts: Collection[str]) -> dict[str, str]:
+        """Which of ``hosts`` a later deployment of the same release has changed since this one did, and the label of the last of these.
+
+        A host that another deployment brought back to this one's package is this one's own again; of one that is locked it is not known yet
+        what it will come to.
+        """
+        t = self._t
+        if not hosts:
+            return {}
+        j, d, h = t.journal.c, t.deployment.c, t.deployment_host.c
+        begun = sa.select(sa.func.min(j.seq)).where(j.deployment_id == deployment.id).scalar_subquery()
+        last = (
+            sa.select(j.host, sa.func.max(j.seq).label("seq"))
+            .join(t.deployment, d.id == j.deployment_id)
+            .where(j.seq > begun, j.host.is_not(None), j.event.in_((_H.ACTIVATING, _H.BACKING_OUT)), d.release == deployment.release)
+            .group_by(j.host)
+            .subquery()
+        )
+        rows = connection.execute(
+            sa.select(j.host, d.id, d.rfc, h.state, h.previous_digest)
+            .join(last, j.seq == last.c.seq)
+            .join(t.deployment, d.id == j.deployment_id)
+            .join(t.deployment_host, (h.deployment_id == d.id) & (h.host == j.host))
+            .where(d.id != deployment.id, j.host.not_in(sa.select(t.lock.c.ci)))
+        )
+        undone = (_H.BACKED_OUT, _H.FAILED)
+        return {
+            row.host: f"{row.rfc}#{row.id}"
+            for row in rows
+            if row.host in hosts and not (row.state in undone and row.previous_digest == deployment.digest)
+        }
+
+    def _was_touched(self, connection: sa.Connection, deployment_id: int, host: str) -> bool:
+        j = self._t.journal.c
+        same = sa.select(j.seq).where(j.deployment_id == deployment_id, j.host == host, j.event == _H.ACTIVATING)
+        return connection.execute(same.limit(1)).first() is not None
 
     def _lock(self, connection: sa.Connection, deployment_id: int, hosts: Sequence[str]) -> None:
         try:

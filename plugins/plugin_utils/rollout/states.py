@@ -43,6 +43,8 @@ class HostState(StrEnum):
     ``failed``: activation did not succeed and the host itself went back to what it ran before.
     ``stuck``: activation did not succeed and neither did going back. ``lost``: the connection broke
     while activating or looking again, its true state is unknown. ``owed``: it still has to be backed out.
+    ``written_off``: a person said that the host will not come back. ``superseded``: a later deployment
+    changed the host, so that the back-out of this one left it as it is.
     """
 
     PLANNED = "planned"
@@ -57,6 +59,8 @@ class HostState(StrEnum):
     BACKING_OUT = "backing_out"
     BACKED_OUT = "backed_out"
     OWED = "owed"
+    WRITTEN_OFF = "written_off"
+    SUPERSEDED = "superseded"
 
 
 _D = DeploymentState
@@ -79,7 +83,7 @@ WAVE: Mapping[WaveState, frozenset[WaveState]] = {
 }
 
 _H = HostState
-HOST: Mapping[HostState, frozenset[HostState]] = {
+_STEPS: Mapping[HostState, frozenset[HostState]] = {
     _H.PLANNED: frozenset({_H.STAGED, _H.STAGE_FAILED}),
     _H.STAGE_FAILED: frozenset({_H.STAGED, _H.STAGE_FAILED}),
     _H.STAGED: frozenset({_H.STAGED, _H.STAGE_FAILED, _H.ACTIVATING}),
@@ -92,6 +96,16 @@ HOST: Mapping[HostState, frozenset[HostState]] = {
     _H.BACKING_OUT: frozenset({_H.BACKING_OUT, _H.BACKED_OUT, _H.OWED}),
     _H.OWED: frozenset({_H.BACKING_OUT}),
     _H.BACKED_OUT: frozenset({_H.BACKING_OUT}),
+    # When the host is there again: as one that was never staged, was lost, or still has to be backed out.
+    _H.WRITTEN_OFF: frozenset({_H.STAGE_FAILED, _H.LOST, _H.OWED}),
+    _H.SUPERSEDED: frozenset(),
+}
+
+# A host can be written off at any time before the deployment is done with it.
+_OVER = frozenset({_H.BACKED_OUT, _H.WRITTEN_OFF, _H.SUPERSEDED})
+HOST: Mapping[HostState, frozenset[HostState]] = {
+    old: new if old in _OVER else new | {_H.WRITTEN_OFF} | ({_H.SUPERSEDED} if _H.BACKING_OUT in new else set())
+    for old, new in _STEPS.items()
 }
 
 # Hosts on which the deployment's release may be, or may have been, live: what a back-out has to visit.
@@ -100,8 +114,33 @@ TOUCHED = frozenset({_H.ACTIVATING, _H.STARTED, _H.ACTIVE, _H.FAILED, _H.STUCK, 
 # Hosts of which it is not known what they run, or whether it lasts.
 UNKNOWN = frozenset({_H.ACTIVATING, _H.STARTED, _H.LOST})
 
-# Deployments that hold their CIs against others.
+# Hosts that will not get the release: their wave does not wait for them.
+LEFT_OUT = frozenset({_H.STAGE_FAILED, _H.WRITTEN_OFF})
+
+# Deployments that are not over. Which of their hosts they lock against others is for :func:`locks` to say.
 OPEN = frozenset({_D.PLANNED, _D.STAGING, _D.ACTIVATING, _D.HELD, _D.BACKING_OUT})
+
+
+def locks(deployment: DeploymentState, wave: WaveState, host: HostState, begun: bool) -> bool:
+    """Whether a deployment locks one of its hosts: while it may still change the host without a person ordering that anew.
+
+    ``begun``: its first wave has opened, so what could not be staged by then is left out.
+    """
+    if deployment not in OPEN or host in (_H.WRITTEN_OFF, _H.SUPERSEDED):
+        return False
+    if deployment is _D.BACKING_OUT:
+        return host in TOUCHED
+    if wave is not _W.DECIDED:
+        return host is not _H.STAGE_FAILED or not begun
+    return host in (UNKNOWN if deployment is _D.HELD else TOUCHED)
+
+
+def may_write_off(deployment: DeploymentState, wave: WaveState, host: HostState) -> bool:
+    """Whether it matters to an open deployment that one of its hosts is written off: it is not done with the host."""
+    if host in _OVER:
+        return False
+    return deployment is _D.BACKING_OUT or wave is not _W.DECIDED or host not in (_H.ACTIVE, _H.FAILED, _H.STAGE_FAILED)
+
 
 _S = TypeVar("_S", bound=StrEnum)
 

@@ -52,7 +52,8 @@ def report(word: str = "web", waves: list[dict[str, Any]] | None = None) -> dict
         "unrecorded": "",
         "waves": waves if waves is not None else [wave(1, [word], detail=word)],
     }
-    host = dict.fromkeys(("name", "site", "environment", "class", "release", "version", "digest"), word) | {"since": None}
+    host = dict.fromkeys(("name", "site", "environment", "class", "release", "version", "digest"), word)
+    host |= {"since": None, "written_off": {"reason": word}}
     return {"generated": "2026-03-01T11:00:00.000Z", "attention": [word], "deployments": [deployment], "hosts": [host]}
 
 

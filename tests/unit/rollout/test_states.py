@@ -30,7 +30,7 @@ TABLES = [(DEPLOYMENT, DeploymentState), (WAVE, WaveState), (HOST, HostState)]
 ENDS: dict[type[StrEnum], set[StrEnum]] = {
     DeploymentState: {DeploymentState.COMPLETED, DeploymentState.BACKED_OUT, DeploymentState.CANCELLED},
     WaveState: {WaveState.DECIDED},
-    HostState: {HostState.ACTIVE, HostState.BACKED_OUT},
+    HostState: {HostState.ACTIVE, HostState.BACKED_OUT, HostState.SUPERSEDED},
 }
 
 
@@ -76,6 +76,43 @@ def test_a_completed_deployment_leaves_only_by_back_out() -> None:
     assert DEPLOYMENT[DeploymentState.COMPLETED] == {DeploymentState.BACKING_OUT}
 
 
+def test_a_host_can_be_written_off_until_the_deployment_is_done_with_it_and_comes_back_as_one_to_be_looked_at() -> None:
+    done = {HostState.BACKED_OUT, HostState.SUPERSEDED, HostState.WRITTEN_OFF}
+    assert {state for state in HostState if HostState.WRITTEN_OFF in HOST[state]} == set(HostState) - done
+    assert HOST[HostState.WRITTEN_OFF] == {HostState.STAGE_FAILED, HostState.LOST, HostState.OWED}
+
+
+CLOSED, OPENED, DECIDED = WaveState
+
+
+@pytest.mark.parametrize("host", HostState)
+def test_a_deployment_locks_what_it_may_still_change_without_being_told_to(host: HostState) -> None:
+    """While it runs it may go back by itself; once it is held, somebody has to order that; going back, only what it touched is left."""
+    gone = {HostState.WRITTEN_OFF, HostState.SUPERSEDED}
+    for deployment in ENDS[DeploymentState]:
+        assert not any(states.locks(deployment, wave, host, True) for wave in WaveState)
+    for wave in WaveState:
+        assert states.locks(DeploymentState.BACKING_OUT, wave, host, True) == (host in TOUCHED)
+    for deployment in (DeploymentState.STAGING, DeploymentState.ACTIVATING, DeploymentState.HELD):
+        assert states.locks(deployment, CLOSED, host, False) == (host not in gone)
+        for wave in (CLOSED, OPENED):
+            assert states.locks(deployment, wave, host, True) == (host not in gone | {HostState.STAGE_FAILED})
+    assert states.locks(DeploymentState.ACTIVATING, DECIDED, host, True) == (host in TOUCHED)
+    assert states.locks(DeploymentState.HELD, DECIDED, host, True) == (host in states.UNKNOWN)
+
+
+@pytest.mark.parametrize("host", HostState)
+def test_only_a_host_that_a_deployment_waits_for_can_be_written_off_in_it(host: HostState) -> None:
+    """Where it waits for none, it says of the host what became of it; and what it may change is always one of those it can do without."""
+    for deployment in OPEN:
+        for wave in WaveState:
+            may = states.may_write_off(deployment, wave, host)
+            assert may <= (HostState.WRITTEN_OFF in HOST[host])
+            if deployment is DeploymentState.HELD and states.locks(deployment, wave, host, True) and host is not HostState.BACKED_OUT:
+                assert may
+    assert not states.may_write_off(DeploymentState.HELD, DECIDED, HostState.ACTIVE)
+
+
 def test_touched_hosts_are_those_a_back_out_can_visit_and_has_not_finished() -> None:
     may_return = {state for state in HostState if HostState.BACKING_OUT in HOST[state]}
     assert may_return == TOUCHED | {HostState.BACKED_OUT}
@@ -98,6 +135,8 @@ class Host(RuleBasedStateMachine):
             assert new not in HOST[old]
             return
         assert new in HOST[old]
+        if old is HostState.WRITTEN_OFF and (new is HostState.STAGE_FAILED) is self.flipped:
+            return  # the journal knows which of these it is
         self.state = new
         if new is HostState.ACTIVATING:
             self.flipped = True
@@ -106,8 +145,8 @@ class Host(RuleBasedStateMachine):
 
     @precondition(lambda self: self.flipped)
     @invariant()
-    def a_host_that_may_run_the_release_is_touched(self) -> None:
-        assert self.state in TOUCHED
+    def a_host_that_may_run_the_release_is_touched_unless_it_is_gone_or_anothers(self) -> None:
+        assert self.state in TOUCHED | {HostState.WRITTEN_OFF, HostState.SUPERSEDED}
 
     @precondition(lambda self: not self.flipped)
     @invariant()

@@ -1,0 +1,49 @@
+# Copyright (c) Tidegate maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Controller side of tidegate.release.write_off."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ansible_collections.tidegate.release.plugins.plugin_utils.action_base import TidegateAction
+from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import Cmdb
+from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.keys import LIBRARIES, load_signer
+from ansible_collections.tidegate.release.plugins.plugin_utils.libs import require
+from ansible_collections.tidegate.release.plugins.plugin_utils.policy.model import load_policy
+from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.journal import utc_now
+from ansible_collections.tidegate.release.plugins.plugin_utils.settings import home, optional_home, secret
+from ansible_collections.tidegate.release.plugins.plugin_utils.write_off import end_write_offs, this_user, write_off_host
+
+
+class ActionModule(TidegateAction):
+    """Write a host off, or take that back."""
+
+    module = "write_off"
+    libraries = ("SQLAlchemy", "jsonschema")
+
+    def execute(self, options: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
+        host, reason, write = str(options["host"]), str(options["reason"]), not self._task.check_mode
+        with Cmdb.open(home(options, "cmdb")) as cmdb:
+            if options["state"] == "absent":
+                why = " ".join(reason.split()) or "somebody said so"
+                ended = end_write_offs(cmdb, [host], why, this_user(), utc_now(), write)
+                msg = f"{host} is not written off any more" if ended else f"{host} is not written off; nothing to do"
+                return _result(bool(ended), msg, this_user(), [])
+            key, signer = optional_home(options, "key"), None
+            if key is not None:
+                require(*LIBRARIES)
+                signer = load_signer(key, secret(options, "key_passphrase"))
+            policy = load_policy(optional_home(options, "policy"))
+            found = write_off_host(cmdb, policy, host, reason, signer, utc_now(), write)
+        parts = [f"{host} is written off by {found.person}" if found.changed else f"{host} was written off before, by {found.person}"]
+        if found.deployments:
+            parts.append(f"run again what waited for it: {', '.join(found.deployments)}")
+        if found.seats:
+            parts.append(f"{found.seats} seat{'s' if found.seats > 1 else ''} of licensed products are free")
+        return _result(found.changed, "; ".join(parts), found.person, list(found.deployments))
+
+
+def _result(changed: bool, msg: str, person: str, deployments: list[str]) -> dict[str, Any]:
+    return {"changed": changed, "msg": msg, "person": person, "deployments": deployments}
