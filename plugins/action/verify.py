@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import tempfile
@@ -20,6 +21,7 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.home import o
 from ansible_collections.tidegate.release.plugins.plugin_utils.errors import TidegateError
 from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.keys import LIBRARIES, load_signer
 from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.library import watch
+from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.answer import MalformedAnswerError, parse_host_facts
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.journal import utc_now
 from ansible_collections.tidegate.release.plugins.plugin_utils.settings import home, optional_home, secret
 from ansible_collections.tidegate.release.plugins.plugin_utils.telling import warned
@@ -106,7 +108,7 @@ class ActionModule(TidegateAction):
             timeout=options["timeout"],
         )
         try:
-            said, played = verify(subject, place, options["live"], utc_now())
+            said, played = verify(subject, place, _of_form(options["live"]), utc_now())
         finally:
             try:
                 Hosts(str(path / "lab")).down()
@@ -115,3 +117,12 @@ class ActionModule(TidegateAction):
         if said["result"] == "PASSED" and not given:
             shutil.rmtree(path, ignore_errors=True)
         return said, played.output, path
+
+
+def _of_form(live: dict[str, Any] | None) -> dict[str, Any]:
+    """The facts of live hosts by name, but for those of hosts that answered something else: these count as hosts that can't be read."""
+    found = {}
+    for host, facts in (live or {}).items():
+        with contextlib.suppress(MalformedAnswerError):
+            found[host] = parse_host_facts(facts)
+    return found

@@ -66,9 +66,8 @@ class LookupModule(LookupBase):
     """Looks at how this run was called, in the process that runs the plays."""
 
     def run(self, terms: list[str], variables: dict[str, Any] | None = None, **kwargs: Any) -> list[str]:
-        self.set_options(var_options=variables, direct=kwargs)
         if not is_listing():
-            if self.get_option("hold"):
+            if kwargs.get("hold"):
                 hold_on_signals()
             try:
                 refuse_partial(is_tagged())

@@ -149,7 +149,13 @@ def test_a_deployment_goes_back_whatever_the_policy_asks_by_now(rollout: Rollout
         journal.decide_staging(run, PROCEED, NOW)
         rollout.policy.write_text(yaml.safe_dump({"schema": 1, "people": PEOPLE} | STRICT[rule]))
         done = order_backout(
-            rfc_path=str(rollout.rfc), cmdb_url=str(rollout.homes.cmdb), policy_path=str(rollout.policy), reason="x", now=NOW, write=True
+            rfc_path=str(rollout.rfc),
+            cmdb_url=str(rollout.homes.cmdb),
+            policy_path=str(rollout.policy),
+            reason="x",
+            inventory=HOSTS,
+            now=NOW,
+            write=True,
         )
         assert done["changed"]
         assert journal.deployment(run.deployment).state in (DeploymentState.BACKING_OUT, DeploymentState.CANCELLED)

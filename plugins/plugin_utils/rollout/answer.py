@@ -15,7 +15,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any, TypedDict, TypeVar
 
-from ...module_utils.release_home import DIGEST, NAME, VERSION
+from ...module_utils.release_home import DIGEST, VERSION
 from ..errors import TidegateError
 
 # What each operation may end in; ``refused`` (nothing was touched, and why) may come from each.
@@ -140,18 +140,6 @@ def before_the_answer(output: str) -> str | None:
     return None
 
 
-def parse_release_facts(found: object) -> list[dict[str, Any]]:
-    """Read the ``releases`` that ``release_facts`` sent from a host.
-
-    Raises :class:`MalformedAnswerError` for anything that is not of its form, a name that comes twice included.
-    """
-    releases = _list(found, "a list of releases", _release_fact)
-    names = [release["name"] for release in releases]
-    if len(set(names)) != len(names):
-        raise MalformedAnswerError(f"it answered with a release that is there twice; {_REMEDY}")
-    return releases
-
-
 def parse_host_facts(found: object) -> dict[str, Any]:
     """Read what ``host_facts`` sent from a host; raises :class:`MalformedAnswerError` for anything that is not of its form."""
     facts = _object(found, "facts")
@@ -169,33 +157,6 @@ def _operating_system(value: object) -> dict[str, str]:
 
 def _packages(value: object) -> dict[str, str]:
     return {_text(name, "a package's name"): _text(version, "a version") for name, version in _object(value, "packages").items()}
-
-
-def _release_fact(found: object) -> dict[str, Any]:
-    fields = _object(found, "a release")
-    release: dict[str, Any] = {
-        "name": _matching(NAME, fields.get("name"), "a release's name"),
-        **_state_of_files(fields),
-        "staged": _texts(fields.get("staged", []), "a list of versions"),
-        "others": _list(fields.get("others", []), "a list of releases", lambda other: _state_of_files(_object(other, "a release"))),
-        "strangers": _texts(fields.get("strangers", []), "a list of names"),
-    }
-    if fields.get("error"):
-        release["error"] = _text(fields["error"], "an error")
-    return release
-
-
-def _state_of_files(fields: Mapping[str, Any]) -> dict[str, Any]:
-    version = _optional(lambda one: _matching(VERSION, one, "a version"), fields.get("version"))
-    digest = _optional(lambda one: _matching(DIGEST, one, "a digest"), fields.get("digest"))
-    if (version is None) != (digest is None):
-        raise MalformedAnswerError(f"it answered with a version and a digest of which one is missing; {_REMEDY}")
-    return {
-        "version": version,
-        "digest": digest,
-        "changed": _texts(fields.get("changed", []), "a list of files"),
-        "extra": _texts(fields.get("extra", []), "a list of files"),
-    }
 
 
 def _wrong(value: object, what: str) -> MalformedAnswerError:

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
 import shutil
@@ -14,7 +15,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.tidegate.release.plugins.module_utils.package_documents import read_package
-from ansible_collections.tidegate.release.plugins.module_utils.release_home import HostError
+from ansible_collections.tidegate.release.plugins.module_utils.release_home import INDEX, HostError
 from bed import Host, package, sha
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -168,12 +169,21 @@ def test_a_token_that_is_none_is_refused(live: Host, token: bytes) -> None:
 )
 def test_a_record_with_an_odd_entry_is_no_release(live: Host, harm: dict[str, Any]) -> None:
     record = live.home.releases / ONE.id / "release.json"
-    document = json.loads(record.read_text())
-    file = next(entry for entry in document["files"] if entry["type"] == "file")
-    file.update(harm)
-    record.write_text(json.dumps(document))
+    texts = json.loads(record.read_text())
+    index = json.loads(texts["file_index"])
+    next(entry for entry in index["files"] if entry["type"] == "file").update(harm)
+    manifest = json.loads(texts["manifest"])
+    (layer,) = (layer for layer in manifest["layers"] if layer["mediaType"] == INDEX)
+    texts["file_index"] = json.dumps(index)
+    layer["digest"] = f"sha256:{hashlib.sha256(texts['file_index'].encode()).hexdigest()}"
+    texts["manifest"] = json.dumps(manifest)
+    record.write_text(json.dumps(texts))
+    forged = live.home.id_of("1.0", f"sha256:{hashlib.sha256(texts['manifest'].encode()).hexdigest()}")
+    record.parent.rename(live.home.releases / forged)
+    live.home.current.unlink()
+    live.home.current.symlink_to(f"releases/{forged}/tree")
     live.home._read.clear()
-    assert live.home.get(ONE.id) is None
+    assert live.home.get(forged) is None
     with pytest.raises(HostError, match="is not a release"):
         live.home.live()
 
