@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import json
 from collections.abc import Mapping
@@ -88,13 +89,23 @@ def rfc_number(address: str | Path) -> str:
     A change system is not asked, for it is in the address. Raises like :func:`load_rfc` when there is no number.
     """
     if not str(address).startswith(SERVICENOW):
-        document = load_document(address, "rfc")
-        if not document.is_good(("number",)):
-            document.finish()
-        return str(document.data["number"])
+        try:
+            found = Path(address).stat()
+        except (OSError, ValueError):
+            return _number_in(str(address), ())
+        return _number_in(str(address), (found.st_ino, found.st_size, found.st_mtime_ns))
     from .servicenow import Address  # noqa: PLC0415 - as above
 
     return Address.parse(str(address)).number
+
+
+@functools.cache
+def _number_in(path: str, _version: tuple[int, ...]) -> str:
+    """Kept for a file as it is: each host's step asks, in a fork of the process that has read it already."""
+    document = load_document(path, "rfc")
+    if not document.is_good(("number",)):
+        document.finish()
+    return str(document.data["number"])
 
 
 def build_rfc(document: Document) -> Rfc:
