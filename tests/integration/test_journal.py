@@ -17,11 +17,13 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 import yaml
+from ansible import constants
 from ansible_collections.tidegate.release.plugins.plugin_utils.clearing import Opening, Wave
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import Cmdb
 from ansible_collections.tidegate.release.plugins.plugin_utils.errors import ConflictError, NotFoundError, StateError, TidegateError
 from ansible_collections.tidegate.release.plugins.plugin_utils.gating import decide_wave_gate
 from ansible_collections.tidegate.release.plugins.plugin_utils.policy.model import load_policy
+from ansible_collections.tidegate.release.plugins.plugin_utils.planning import order_backout
 from ansible_collections.tidegate.release.plugins.plugin_utils.rfc.course import enter
 from ansible_collections.tidegate.release.plugins.plugin_utils.rfc.model import Rfc, load_rfc
 from ansible_collections.tidegate.release.plugins.plugin_utils.rfc.source import open_change
@@ -118,6 +120,20 @@ def test_a_deployment_that_goes_forward_can_be_held_at_any_time(journal: Journal
     assert journal.deployment(run.deployment).state is DeploymentState.ACTIVATING
     journal.order_backout(run, "because", NOW)
     assert not journal.hold(run, "interrupted by SIGINT", NOW)
+
+
+def test_an_interrupted_run_begins_nothing(journal: Journal, cmdb_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = begin(journal)
+    rfc = tmp_path / "rfc.yml"
+    rfc.write_text("schema: 1\nnumber: CHG0001\n")
+    monkeypatch.setattr(constants, "DEFAULT_LOCAL_TMP", str(tmp_path))
+    (tmp_path / "tidegate-interrupted").write_text("interrupted by SIGINT (ann@here)")
+    later = NOW + 2 * LEASE
+    with pytest.raises(StateError, match=r"interrupted by SIGINT \(ann@here\) before anything was begun, so nothing was changed"):
+        order_backout(rfc_path=str(rfc), cmdb_url=cmdb_url, policy_path=None, reason="x", now=later, write=True)
+    after = journal.deployment(run.deployment)
+    assert (after.state, after.token) == (DeploymentState.STAGING, run.token)
+    assert not order_backout(rfc_path=str(rfc), cmdb_url=cmdb_url, policy_path=None, reason="x", now=later, write=False).get("failed")
 
 
 def test_a_ci_that_the_cmdb_does_not_have_is_not_locked(journal: Journal) -> None:
