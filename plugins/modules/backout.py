@@ -12,7 +12,7 @@ short_description: Bring a host back to the release it had before a deployment
 version_added: 0.1.0
 description:
   - Leaves the deployment's release and makes the previous one live, with hooks, link and health checks.
-  - When there was none, the C(remove) hook runs too, and the host is owed as long as a health check passes that did not pass before the release came.
+  - When there was none, the C(remove) hook runs too, and the host is owed while a health check passes that did not before the release came.
   - A host that was not touched, or is back already, is left alone.
   - When it can't be reached or does not come up it is owed. Run the same playbook again.
 author:
