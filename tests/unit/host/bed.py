@@ -133,7 +133,7 @@ class Host:
 
     @property
     def order(self) -> Order:
-        return Order("hello-1", self.token, self.settings, self.stable)
+        return Order("hello-1", self.token, self.settings, stable=self.stable)
 
     def ask(
         self, what: Package, pack: Path | None = None, keep: int = 3, protect: tuple[str, ...] = (), mirror: str | None = None

@@ -155,7 +155,7 @@ def test_an_activation_is_of_what_was_archived_whatever_became_of_it(host: Host,
     host.stage(ONE)
     HARMS[harm](host)
     answer, trips = host.switch(activate, ONE)
-    assert (answer["state"], answer["changed"], answer["version"]) == ("active", True, "1.0")
+    assert (answer["state"], answer["changed"], answer["version"]) == ("started", True, "1.0")
     assert trips <= 3
     assert is_whole(host, ONE)
     assert (host.live, host.running) == ("1.0", "1.0")
@@ -167,7 +167,7 @@ def test_what_is_live_and_seems_well_is_put_right_and_started_anew(host: Host, h
     host.deploy(ONE)
     HARMS[harm](host)
     answer, _trips = host.switch(activate, ONE, ONE)
-    assert answer["state"] == "active"
+    assert answer["state"] == "started"
     assert is_whole(host, ONE)
     assert (host.live, host.running) == ("1.0", "1.0")
     assert not ran_evil(host)
@@ -199,7 +199,7 @@ def test_a_damaged_live_release_can_be_left_and_be_staged_again(upgraded: Host, 
     else:
         upgraded.stage(ONE)
         upgraded.stage(three)
-        assert upgraded.switch(activate, three, ONE)[0]["state"] == "active"
+        assert upgraded.switch(activate, three, ONE)[0]["state"] == "started"
         assert upgraded.running == "3.0"
         assert is_whole(upgraded, three)
 
@@ -386,7 +386,7 @@ def test_killed_at_any_change_of_a_repair_the_next_run_ends_with_what_was_archiv
         _replace_by_link(host, "lib/deep")
         _file_by_folder(host, "data/own")
         killed = killed_at(step, lambda host=host: host.switch(activate, ONE, ONE), host.root)  # type: ignore[misc]
-        assert host.switch(activate, ONE, ONE)[0]["state"] == "active"
+        assert host.switch(activate, ONE, ONE)[0]["state"] == "started"
         assert is_whole(host, ONE)
         # What ran before was started from other bytes, so it was started anew, once at least.
         assert host.calls.count("start 1.0") >= 2
