@@ -18,9 +18,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Callable, Optional
 
 from . import logs, watch
-from .daemons import Daemons
 from .health import CheckError, attempt, run_command, wait_healthy, where
-from .processes import MARK, end_release
+from .processes import MARK, end_release, marked
 from .release_home import HostError, Release, ReleaseHome
 from .repair import Damaged, Supplies, find_release, put_right
 
@@ -257,7 +256,13 @@ def _logs(home: ReleaseHome, release: Release, order: Order, reason: str) -> str
         said = logs.last_lines(entries, _settings(release, order), release.tree, home.state)
     except Exception as error:  # the reason is what matters, and the way back
         said = f"its logs can't be read: {error}"
-    return "\n".join(["", *(line for line in said.splitlines() if line.strip() not in reason)])
+    kept, name = [""], ""
+    for line in said.splitlines():
+        if not line.startswith(" "):
+            name = line
+        elif line.strip() not in reason:
+            kept += [line] if name in kept else [name, line]
+    return "\n".join(kept) if len(kept) > 1 else ""
 
 
 def _switch(home: ReleaseHome, target: Release, order: Order, check: Optional[Callable[[], None]] = None) -> str:
@@ -279,10 +284,9 @@ def _switch(home: ReleaseHome, target: Release, order: Order, check: Optional[Ca
         check()
     home.flip(target)
     try:
-        with Daemons() as daemons:
-            _hook(home, target, "start", order)
+        mark = _hook(home, target, "start", order)
         units = [entry for entry in target.config.get("logs", []) if not isinstance(entry, str)]
-        _check_health(home, target, order, (lambda: logs.failed_unit(units)) if units else daemons.ended)
+        _check_health(home, target, order, (lambda: logs.failed_unit(units)) if units else _end_of(mark))
     except (CheckError, HostError) as error:
         if not remark:
             raise
@@ -389,8 +393,10 @@ def _environment(home: ReleaseHome, release: Release, order: Order) -> dict[str,
     return environment
 
 
-def _hook(home: ReleaseHome, release: Release, name: str, order: Order) -> None:
+def _hook(home: ReleaseHome, release: Release, name: str, order: Order) -> str:
+    """Run a hook, if the release has it; return the mark that what it left running carries."""
     hook = release.config.get("hooks", {}).get(name)
+    mark = ""
     if hook:
         try:
             with home.running_hook(name) as mark:
@@ -403,6 +409,16 @@ def _hook(home: ReleaseHome, release: Release, name: str, order: Order) -> None:
                 run_command(hook["command"], hook["timeout"], str(release.tree), environment, str(home.output_of(name)))
         except CheckError as error:
             raise CheckError(f"hook {name} of {release.name} {release.version}: {error}") from error
+    return mark
+
+
+def _end_of(mark: str) -> Callable[[], str]:
+    """Says in words that all that a hook left running has ended; nothing as long as something runs, or when it left nothing.
+
+    A service that another service manager starts, or that cleans its environment, does not carry the mark.
+    """
+    left = bool(mark and marked(mark))
+    return lambda: "all that the start hook left running has ended" if left and not marked(mark) else ""
 
 
 def _check_health(home: ReleaseHome, release: Release, order: Order, ended: Callable[[], str] = lambda: "") -> None:

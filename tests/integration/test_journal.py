@@ -22,8 +22,8 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.clearing import O
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import Cmdb
 from ansible_collections.tidegate.release.plugins.plugin_utils.errors import ConflictError, NotFoundError, StateError, TidegateError
 from ansible_collections.tidegate.release.plugins.plugin_utils.gating import decide_wave_gate
-from ansible_collections.tidegate.release.plugins.plugin_utils.policy.model import load_policy
 from ansible_collections.tidegate.release.plugins.plugin_utils.planning import order_backout
+from ansible_collections.tidegate.release.plugins.plugin_utils.policy.model import load_policy
 from ansible_collections.tidegate.release.plugins.plugin_utils.rfc.course import enter
 from ansible_collections.tidegate.release.plugins.plugin_utils.rfc.model import Rfc, load_rfc
 from ansible_collections.tidegate.release.plugins.plugin_utils.rfc.source import open_change

@@ -158,7 +158,7 @@ class Host:
         if answer["state"] != "started":
             return answer
         looked = self.confirm(what, previous)
-        return {**looked, "changed": answer["changed"] or looked["changed"]}
+        return {**answer, **looked, "changed": answer["changed"] or looked["changed"]}
 
     def confirm(self, what: Package, previous: Package | None = None) -> dict[str, Any]:
         home = self.home
