@@ -80,10 +80,14 @@ class Registry:
             raise TidegateError(f"{name!a} can't be the name of a release in a registry; use lower-case letters and digits")
         return Repository(self, f"{self.prefix}/{name}")
 
+    def names(self) -> set[str]:
+        """The names of the releases in it."""
+        return set(Repository(self, self.prefix).tags())
+
     def releases(self) -> dict[tuple[str, str], Descriptor]:
         """The package of each name and version."""
         found = {}
-        for name in Repository(self, self.prefix).tags():
+        for name in self.names():
             repository = self.repository(name)
             for version in repository.tags():
                 package = repository.tagged(version)
