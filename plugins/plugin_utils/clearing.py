@@ -15,7 +15,6 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
-from .calendars import horizon, read_calendars
 from .cmdb.hosts import described, is_host
 from .cmdb.store import Cmdb
 from .dsl.seen import Sight
@@ -26,7 +25,7 @@ from .evidence.summary import summary_statement
 from .expressions import evaluate_own, speaking_of
 from .gathering import (
     Sources,
-    all_sites,
+    calendars_of,
     compatibility_of,
     debts_of,
     entered_with,
@@ -155,7 +154,6 @@ def clear(rfc_path: str, dsl: str, cmdb_url: str, policy_path: str | None, now: 
             live=None if cis is None else live_versions(cis, rfc.release),
             former=None if cis is None else former(rfc, cis),
             no_hosts=tuple(described(ci) for ci in cis or () if policy and not is_host(ci, policy.host_classes)),
-            sites=sources.ask("scope", lambda: all_sites(cmdb_url)) or frozenset(),
             entered=sources.ask("overlaps", lambda: entered_with(cmdb_url, rfc)),
             debts=sources.ask("debts", lambda: debts_of(cmdb_url, rfc)),
             channels=sources.ask("channels", lambda: unusable(policy.communication)) if policy else None,
@@ -167,7 +165,7 @@ def clear(rfc_path: str, dsl: str, cmdb_url: str, policy_path: str | None, now: 
         waves = sources.ask("scope", lambda: _waves(cmdb_url, rfc, cis, facts))
         if facts.compatibility is not None:
             facts = replace(facts, compatibility=kept(facts.compatibility, waves or ()))
-        facts = _plan(facts, rfc, cmdb_url, cis, waves, sources)
+        facts = _plan(facts, rfc, dsl, cmdb_url, cis, waves, sources)
         facts = _hear(facts, rfc, (dsl, cmdb_url), selected, sources)
         own = facts.policy.controls if facts.policy else ()
         if own:
@@ -208,7 +206,7 @@ def opening(rfc: Rfc, wave: Wave, dsl: str, cmdb_url: str, policy_path: str | No
         found = sources.ask("compatibility", lambda: compatibility_of(dsl, cmdb_url, rfc, package, having))
         facts = replace(facts, compatibility=kept(found, (wave.hosts,)) if found else None)
     if policy is not None:
-        calendars = sources.ask("calendars", lambda: read_calendars(policy.calendars, *horizon(now, rfc.end_date)))
+        calendars = sources.ask("calendars", lambda: calendars_of(policy.calendars, dsl, cmdb_url, rfc, now))
         facts = _hear(replace(facts, calendars=calendars), rfc, (dsl, cmdb_url), selected, sources)
     own = speaking_of(policy.controls, ("now", "evidence")) if policy else ()
     facts = replace(facts, own=sources.ask("own", lambda: evaluate_own(own, _names(facts, cis))) or {})
@@ -229,6 +227,7 @@ def _until(facts: Facts, controls: Iterable[Control]) -> datetime | None:
 def _plan(
     facts: Facts,
     rfc: Rfc,
+    dsl: str,
     cmdb_url: str,
     cis: Iterable[Mapping[str, Any]] | None,
     waves: tuple[tuple[str, ...], ...] | None,
@@ -239,7 +238,7 @@ def _plan(
     facts = replace(facts, overlaps=None if cis is None else sources.ask("overlaps", lambda: overlaps_of(cmdb_url, rfc, cis)))
     if policy is None:
         return facts
-    facts = replace(facts, calendars=sources.ask("calendars", lambda: read_calendars(policy.calendars, *horizon(facts.now, rfc.end_date))))
+    facts = replace(facts, calendars=sources.ask("calendars", lambda: calendars_of(policy.calendars, dsl, cmdb_url, rfc, facts.now)))
     if cis is None or waves is None:
         return facts
     sites = {str(ci["name"]): ci["site"] for ci in cis}

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, TypeVar
 
+from .calendar.ics import horizon, read_calendars
 from .cmdb.store import Cmdb
 from .compatible import compatibility
 from .dsl.home import open_library
@@ -22,8 +23,9 @@ from .evidence.store import Attached, collect
 from .evidence.trust import Judgement, judge, judge_approvals, judge_opinions, judge_waiver, signers
 from .licence.entitlements import would_reserve
 from .licence.seats import Allotment
+from .policy.calendar import Calendars
 from .policy.facts import Facts, PackageFacts
-from .policy.model import Policy
+from .policy.model import CalendarFiles, Policy
 from .rfc.course import cleared_as
 from .rfc.model import Rfc
 from .rfc.register import Overlap, entered, overlapping
@@ -164,10 +166,16 @@ def entered_with(cmdb_url: str, rfc: Rfc) -> tuple[str, ...]:
         return () if Deployments(cmdb).undecided(rfc.number) is not None else entered(cmdb, rfc) or ()
 
 
-def all_sites(cmdb_url: str) -> frozenset[str]:
-    """The sites that the CMDB knows."""
+def calendars_of(files: CalendarFiles, dsl: str, cmdb_url: str, rfc: Rfc, now: datetime) -> Calendars:
+    """What the policy's calendars have until the RFC may be done, held against the sites and releases that there are."""
+    found = read_calendars(files, *horizon(now, rfc.end_date))
+    if not (found.windows or found.freezes):
+        return found
     with Cmdb.open(cmdb_url) as cmdb:
-        return frozenset(cmdb.sites())
+        sites, releases = cmdb.sites(), {rfc.release, *cmdb.releases()}
+    named = {name for event in (*(found.windows or ()), *(found.freezes or ())) for name in event.releases}
+    # A registry is asked only when there is a need.
+    return found.matched(sites, releases | open_library(dsl).names() if named - releases else releases)
 
 
 def compatibility_of(dsl: str, cmdb_url: str, rfc: Rfc, package: PackageFacts, cis: Iterable[Mapping[str, Any]]) -> Compatibility:

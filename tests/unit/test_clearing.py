@@ -251,6 +251,8 @@ def test_the_calendars_beside_the_policy_are_held_against_the_whole_plan(homes: 
     """The plan has a canary at ams and a wave at fra, each of at most 30 minutes; the RFC's window is open for longer."""
     start = NOW + timedelta(minutes=30)
     event = f"BEGIN:VEVENT\nUID:1\nSUMMARY:sale\nLOCATION:%s\nDTSTART:{start:%Y%m%dT%H%M%SZ}\nDURATION:PT1H\nEND:VEVENT\n"
+    with Cmdb.open(str(homes.cmdb)) as cmdb:
+        cmdb.put_cis([{"name": "router9", "class": "router", "site": "lon"}], "test")
     (homes.path / "own").mkdir()
     calendar = homes.path / "own" / "freezes.ics"
     policy = homes.write("policy", approvals=..., rollout={"canary": 1, "wave_minutes": 30}, calendars={"freezes": ["own/*.ics"]})

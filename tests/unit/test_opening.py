@@ -307,11 +307,15 @@ def test_a_release_that_is_retired_meanwhile_stops_the_next_wave(rollout: Rollou
         assert rollout.stopped() == ""
 
 
-def test_a_freeze_for_a_site_that_nobody_has_is_named(rollout: Rollout) -> None:
+def test_a_freeze_for_a_site_that_nobody_has_is_one_for_all(rollout: Rollout) -> None:
     rollout.permit(calendars={"freezes": ["freezes.ics"]})
     calendar(rollout.homes.path / "freezes.ics", "sale", "Amsterdam", 9)
     (found,) = (control for control in rollout.clear().clearance.controls if control.name == "freeze")
-    assert found.reason == "nothing is frozen until all may be done\n'sale' freezes 'Amsterdam', a site that the CMDB does not have"
+    said = "freezes.ics has the LOCATION 'Amsterdam', which no site in the CMDB is called, so its freezes count for every site"
+    assert found.result == "fail"
+    assert found.reason.startswith("frozen by 'sale' (freezes.ics) from")
+    assert found.reason.endswith(f"\n{said}")
+    assert said in rollout.stopped()
     calendar(rollout.homes.path / "freezes.ics", "sale", "LON", 9)
     with Cmdb.open(str(rollout.homes.cmdb)) as cmdb:
         cmdb.put_cis([{"name": "web9", "class": "router", "site": "lon"}], "test")

@@ -91,6 +91,12 @@ class Cmdb:
         with self.read() as now:
             return sorted(now.scalars(sa.select(ci.c.site).distinct().where(ci.c.site.is_not(None))))
 
+    def releases(self) -> list[str]:
+        """The releases that CIs have, each once, sorted."""
+        installation = schema().installation
+        with self.read() as connection:
+            return sorted(connection.scalars(sa.select(installation.c.release).distinct()))
+
     def query(self, expression: str | None = None, connection: sa.Connection | None = None) -> list[dict[str, Any]]:
         """CIs that a JMESPath expression over the list of all CIs picks, by name; all without one.
 

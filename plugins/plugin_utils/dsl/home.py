@@ -86,6 +86,9 @@ class Library(Protocol):
     def releases(self) -> Mapping[tuple[str, str], Descriptor]:
         """The package of each name and version."""
 
+    def names(self) -> set[str]:
+        """The names of the releases in it."""
+
 
 def open_library(address: str) -> Library:
     """The library at ``address``; raises :class:`NotFoundError` when there is none and :class:`IntegrityError` when it is broken."""

@@ -163,6 +163,10 @@ class OciLayout(BlobFolder):
         split = {tag.partition(":"): descriptor for tag, descriptor in self.tags().items()}
         return {(name, version): descriptor for (name, colon, version), descriptor in split.items() if colon}
 
+    def names(self) -> set[str]:
+        """The names of the releases in it."""
+        return {name for name, _version in self.releases()}
+
     def tag(self, name: str, version: str, descriptor: Descriptor) -> bool:
         """Make the manifest that ``descriptor`` describes the package of a release; false when it is already.
 

@@ -49,6 +49,7 @@ _REPOSITORY = re.compile(rf"{_PART}(?:/{_PART})*")  # the grammar of the OCI dis
 _TAG = re.compile(r"[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}")
 _REFERRERS = re.compile(r"sha256-[0-9a-f]{64}(\.[0-9a-f]{32})?")
 _PAGES = 10_000  # of a list; registries put 100 entries or more on each
+_NO_REFERRERS = frozenset({204, 400, 401, 403, 405, 406, 410, 415, 501})  # what registries without the referrers API say besides 404
 _PAUSES = (0.1, 0.4, 1.6)  # seconds between attempts at what may go wrong when several do it at once
 
 
@@ -72,7 +73,7 @@ class Registry:
                 f"{address!a} is no address of a DSL; write a directory, or oci://host[:port]/prefix with a prefix of lower-case letters, "
                 "digits and single separators out of / . _ - between them"
             )
-        return cls(Wire(match[2], match[1] == "oci"), match[3])
+        return cls(Wire(match[2], match[1] == "oci", match[3]), match[3])
 
     def repository(self, name: str) -> Repository:
         """The repository of the release ``name``."""
@@ -80,10 +81,14 @@ class Registry:
             raise TidegateError(f"{name!a} can't be the name of a release in a registry; use lower-case letters and digits")
         return Repository(self, f"{self.prefix}/{name}")
 
+    def names(self) -> set[str]:
+        """The names of the releases in it."""
+        return set(Repository(self, self.prefix).tags())
+
     def releases(self) -> dict[tuple[str, str], Descriptor]:
         """The package of each name and version."""
         found = {}
-        for name in Repository(self, self.prefix).tags():
+        for name in self.names():
             repository = self.repository(name)
             for version in repository.tags():
                 package = repository.tagged(version)
@@ -217,16 +222,32 @@ class Repository:
 
     def referrers(self, subject: str) -> list[Descriptor]:
         """What refers to a manifest, each with its artifact type; nobody has looked into them yet."""
-        found: dict[str, Descriptor] = {}
-        for page in self._pages(f"{self.path}/referrers/{subject}"):
-            found |= {entry.digest: entry for entry in parse_index(page, f"what {self} says refers to {subject}")}
+        found = self._api_referrers(subject)
         # A registry that learned of referrers later does not know of those from before.
         listed = self._fetch("manifests", referrers_tag(subject), INDEX_LIMIT)
-        if listed is not None:
+        # Some take the tag for the digest that it is made of.
+        if listed is not None and f"sha256:{hashlib.sha256(listed).hexdigest()}" != subject:
             where = f"the list of what refers to {subject}"
             found = {entry.digest: entry for entry in parse_index(listed, where)} | found
         found |= {entry.digest: entry for entry in self._with_own_tag(subject, {digest[7:39] for digest in found})}
         return [found[digest] for digest in sorted(found)]
+
+    def _api_referrers(self, subject: str) -> dict[str, Descriptor]:
+        """What the referrers API answers; nothing where there is none, which registries say in many ways.
+
+        Nothing is lost by that: what we add to such a registry has tags, and one that keeps us from everything keeps us from those, too.
+        """
+        found: dict[str, Descriptor] = {}
+        where = f"what {self} says refers to {subject}"
+        try:
+            for number, page in enumerate(self._pages(f"{self.path}/referrers/{subject}")):
+                if number == 0 and not _is_index(page, where):
+                    return {}
+                found |= {entry.digest: entry for entry in parse_index(page, where)}
+        except AnswerError as error:
+            if found or error.status not in _NO_REFERRERS:
+                raise
+        return found
 
     def unlisted(self, subject: str) -> list[Descriptor]:
         """What refers to a manifest and has a tag that says so."""
@@ -343,6 +364,14 @@ class Repository:
 
     def __str__(self) -> str:
         return f"{self.library.wire.host}/{self.path}"
+
+
+def _is_index(content: bytes, where: str) -> bool:
+    """Whether an answer is an image index, be it a good one, and not a page for people or an object of something else."""
+    try:
+        return "manifests" in parse_json(content, where)
+    except IntegrityError:
+        return content.lstrip()[:1] == b"{"  # one that was cut short has to be seen
 
 
 def _named(digest: str) -> str:

@@ -22,6 +22,7 @@ with contextlib.suppress(ImportError):
     from requests.adapters import HTTPAdapter
     from urllib3.util import Retry
 
+_BARE = re.compile(r"^https?://|/(v[12]/?)?$")  # what docker writes around a host's name
 BLOCK = 1 << 20
 """Bytes that are read at once."""
 
@@ -43,8 +44,10 @@ class AnswerError(TidegateError):
 class Wire:
     """Requests to one registry: who we are, how long we wait, and what is said when it goes wrong."""
 
-    def __init__(self, host: str, secure: bool) -> None:
+    def __init__(self, host: str, secure: bool, namespace: str = "") -> None:
+        """``namespace``: the path below which we work, for which there may be credentials of its own."""
         self.host = host
+        self._namespace = namespace
         self._scheme = "https" if secure else "http"
         self._session = requests.Session()
         again = Retry(
@@ -95,7 +98,8 @@ class Wire:
         if self._auth is not None and at_home:
             headers = headers | self._auth.get_auth_header()
         response = self._send(method, url, headers, data)
-        if response.status_code != 401 or not at_home:
+        # One that does not say how to log in knows us already, or not what was asked for.
+        if response.status_code != 401 or not at_home or "Www-Authenticate" not in response.headers:
             return response
         response.close()
         if self._scheme == "http":
@@ -106,7 +110,7 @@ class Wire:
         except (AttributeError, TypeError):  # a challenge that it can't make sense of
             known = False
         if not known:
-            raise TidegateError(self._refused(method, url, response))
+            raise AnswerError(self._refused(method, url, response), response.status_code)
         if hasattr(data, "seek"):
             data.seek(0)
         return self._send(method, url, headers, data)
@@ -117,9 +121,23 @@ class Wire:
             raise TidegateError(f"the registry {self.host} asks for a login in a way not known here; allow basic or token authentication")
         auth = oras.auth.get_auth_backend("basic" if kind == "basic" else "token", self._session, False, tls_verify=True)
         auth.load_configs(oras.container.Container(f"{self.host}/any"), configs=_credential_files())
+        self._narrow(auth)
         if kind == "basic" and not hasattr(auth, "_basic_auth"):
             raise TidegateError(f"the registry {self.host} wants credentials and there are none for it; {_LOG_IN}")
         return auth
+
+    def _narrow(self, auth: Any) -> None:
+        """Prefer the credentials of our namespace, as ``podman login host/namespace`` leaves them (containers-auth.json(5)), to the host's.
+
+        When there are none for either, those of the only namespace that somebody logged in to.
+        """
+        kept = {_BARE.sub("", name): name for name in auth._auth_config.get("auths") or {}}  # it looks for the very name of the host
+        parts = self._namespace.split("/") if self._namespace else []
+        ours = ["/".join((self.host, *parts[:length])) for length in range(len(parts), -1, -1)]
+        others = [name for name in kept if name.startswith(f"{self.host}/")]
+        found = [name for name in ours if name in kept] or ([] if hasattr(auth, "_basic_auth") or len(others) != 1 else others)
+        if found:
+            auth._load_auth(kept[found[0]])
 
     def _send(self, method: str, url: str, headers: Mapping[str, str], data: Any) -> Any:
         return self._session.request(method, url, headers=dict(headers), data=data, stream=True, timeout=_PATIENCE)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import reduce
 
@@ -50,10 +50,37 @@ class Event:
 
 @dataclass(frozen=True)
 class Calendars:
-    """The occurrences that matter now. ``windows`` is ``None`` when the policy has no calendar of them: then any time is one."""
+    """The occurrences that matter now. ``windows`` is ``None`` when the policy has no calendar of them: then any time is one.
+
+    ``unmatched``: a sentence for each name in them that no release or site of ours has.
+    """
 
     windows: tuple[Event, ...] | None = None
     freezes: tuple[Event, ...] | None = None
+    unmatched: tuple[str, ...] = ()
+
+    def matched(self, sites: Collection[str], releases: Collection[str]) -> Calendars:
+        """The same for the ``sites`` and ``releases`` that there are: other names may be a category that a program gave, or be misspelt.
+
+        A freeze with such a name counts for all, for a freeze that is lost is an outage. A window counts for none by it.
+        """
+        of = {"LOCATION": sites, "CATEGORIES": releases}
+        lost = {
+            (event.file, kind, name, is_freeze)
+            for is_freeze, events in ((True, self.freezes), (False, self.windows))
+            for event in events or ()
+            for kind, names in (("LOCATION", event.sites), ("CATEGORIES", event.releases))
+            for name in _strange(names, of[kind], exact=not is_freeze)
+        }
+        freezes = self.freezes and tuple(
+            replace(
+                event,
+                sites=frozenset() if _strange(event.sites, sites) else event.sites,
+                releases=frozenset() if _strange(event.releases, releases) else event.releases,
+            )
+            for event in self.freezes
+        )
+        return replace(self, freezes=freezes, unmatched=tuple(_unmatched(*one) for one in sorted(lost)))
 
 
 @dataclass(frozen=True)
@@ -63,6 +90,18 @@ class Timetable:
     starts: tuple[datetime, ...]
     end: datetime
     fault: str = ""
+
+
+def _strange(names: Iterable[str], ours: Collection[str], exact: bool = False) -> list[str]:
+    """Those of ``names`` that none of ours is called, however it is written unless ``exact``."""
+    known = set(ours) if exact else set(map(_alike, ours))
+    return [name for name in names if (name if exact else _alike(name)) not in known]
+
+
+def _unmatched(file: str, kind: str, name: str, is_freeze: bool) -> str:
+    what, where = ("site", "CMDB") if kind == "LOCATION" else ("release", "library or CMDB")
+    effect = f"its freezes count for every {what}" if is_freeze else f"its windows count for no {what} by it"
+    return f"{file} has the {kind} {name!a:.80}, which no {what} in the {where} is called, so {effect}"
 
 
 def _alike(name: str) -> str:
@@ -114,11 +153,13 @@ def window(facts: Facts, rfc: Rfc) -> Finding:
         return failed(f"the window {when} is over", "have the RFC rescheduled; a missed window is never made up for")
     plan = _timetable(facts, rfc)
     if plan.fault:
-        return failed(plan.fault, "wait for a window, have the RFC rescheduled, or correct rollout.wave_minutes")
+        return failed(
+            "\n".join((plan.fault, *_said(facts))), "wait for a window, have the RFC rescheduled, or correct rollout.wave_minutes"
+        )
     waits = [f"wave {number} has to wait until {start.isoformat()}" for number, start in _waits(facts, plan)]
     if waits:
-        return passed("; ".join((f"the window {when} is open", *waits[:REASONS])))
-    return passed(f"the window {when} is open")
+        return passed("\n".join(("; ".join((f"the window {when} is open", *waits[:REASONS])), *_said(facts))))
+    return passed("\n".join((f"the window {when} is open", *_said(facts))))
 
 
 def freeze(facts: Facts, rfc: Rfc) -> Finding:
@@ -136,10 +177,10 @@ def freeze(facts: Facts, rfc: Rfc) -> Finding:
     ]
     if found:
         return failed(
-            "\n".join(f"frozen by {event.sentence()}" for event in found[:REASONS]),
+            "\n".join((*(f"frozen by {event.sentence()}" for event in found[:REASONS]), *_said(facts))),
             "have the RFC rescheduled; where the policy has waivers for freeze, who may can waive it",
         )
-    return passed("\n".join(("nothing is frozen until all may be done", *_nowhere(freezes, facts.sites)[:REASONS])))
+    return passed("\n".join(("nothing is frozen until all may be done", *_said(facts))))
 
 
 def closes(facts: Facts, rfc: Rfc, waived: Collection[str]) -> datetime | None:
@@ -167,13 +208,6 @@ def _open(sites: Sites, whole: Span, calendars: Calendars, release: str) -> list
     return reduce(common, of_sites, [whole])
 
 
-def _nowhere(freezes: Iterable[Event], sites: Collection[str]) -> list[str]:
-    """A line for each freeze that is for a site which no CI has: somebody may have written it otherwise."""
-    known = set(map(_alike, sites))
-    lost = {(event.summary, site) for event in freezes for site in event.sites if known and _alike(site) not in known}
-    return [f"{name!a} freezes {site!a}, a site that the CMDB does not have" for name, site in sorted(lost)]
-
-
 def _timetable(facts: Facts, rfc: Rfc) -> Timetable:
     facts.known(facts.policy, "policy")
     calendars = facts.known(facts.calendars, "calendars")
@@ -183,6 +217,11 @@ def _timetable(facts: Facts, rfc: Rfc) -> Timetable:
 
 def _length(facts: Facts) -> timedelta:
     return timedelta(minutes=facts.known(facts.policy, "policy").rollout.wave_minutes)
+
+
+def _said(facts: Facts) -> tuple[str, ...]:
+    """What a person has to know of the calendars to understand the result."""
+    return facts.calendars.unmatched[:REASONS] if facts.calendars else ()
 
 
 def _waits(facts: Facts, plan: Timetable) -> list[tuple[int, datetime]]:

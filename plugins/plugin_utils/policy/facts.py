@@ -83,12 +83,12 @@ class Facts:
     scope has, with the name of such a CI. ``own``: what the policy's own controls come to, by name. ``debts``: what earlier emergency
     changes of the release owe, settled or not. ``calendars``: the windows and freezes that matter. ``waves``: the sites of each wave that
     is still to be done, in order. ``channels``: why each channel of the policy can't be used, empty when it can.
-    ``overlaps``: other changes that are planned for the same time and meet this one. ``entered``: the CIs that the RFC was
-    entered in the register with, empty when it was not. ``sites``: all that the CMDB knows, empty when that is not looked at.
-    ``opinions``: the judgement of the opinions of each role that the policy asks. ``former``: the digests of what the CIs of the scope have
-    of this release now, ``""`` where that is nothing. ``seats``: those of its licensed product that it would reserve. ``compatibility``:
-    how it gets on with what is around it. ``sight``: what the library has of the release now; ``seen``: what it had before, nothing or one.
-    ``no_hosts``: those CIs of the scope that can't get a release, each with its class.
+    ``overlaps``: other changes that are planned for the same time and meet this one. ``entered``: the CIs that the RFC was entered in
+    the register with, empty when it was not. ``opinions``: the judgement of the opinions of each role that the policy asks. ``former``:
+    the digests of what the CIs of the scope have of this release now, ``""`` where that is nothing. ``seats``: those of its licensed
+    product that it would reserve. ``compatibility``: how it gets on with what is around it. ``sight``: what the library has
+    of the release now; ``seen``: what it had before, nothing or one. ``no_hosts``: those CIs of the scope that can't get a release, each
+    with its class.
     """
 
     now: datetime
@@ -110,7 +110,6 @@ class Facts:
     channels: Mapping[str, str] | None = None
     overlaps: tuple[Overlap, ...] | None = None
     entered: tuple[str, ...] | None = None
-    sites: frozenset[str] = frozenset()
     opinions: Mapping[str, Judgement] | None = None
     former: frozenset[str] | None = None
     sight: Sight | None = None

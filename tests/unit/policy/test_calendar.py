@@ -58,6 +58,37 @@ def test_a_freeze_stops_a_site_however_its_name_is_written_and_a_window_is_only_
     assert event.opens("AMS", "Hello")
 
 
+def test_a_freeze_for_what_nobody_has_is_for_all_and_a_window_for_what_nobody_has_is_for_none() -> None:
+    ours = (["ams", "fra"], ["hello", "shop"])
+
+    def event(sites: set[str], releases: set[str]) -> Event:
+        return Event("x", at(0), at(1), frozenset(sites), frozenset(releases), "x.ics")
+
+    def found(sites: set[str], releases: set[str]) -> tuple[Event, Event, tuple[str, ...]]:
+        calendars = Calendars((event(sites, releases),), (event(sites, releases),)).matched(*ours)
+        assert calendars.windows is not None
+        assert calendars.freezes is not None
+        return calendars.windows[0], calendars.freezes[0], calendars.unmatched
+
+    for sites, releases, names in (({"Germany"}, set(), 1), (set(), {"Holidays", "hello"}, 1), ({"Germany", "fra"}, {"Holidays"}, 2)):
+        window, freeze, said = found(sites, releases)
+        assert freeze.stops("ams", "hello")
+        assert freeze.stops("fra", "shop")
+        assert not window.opens("ams", "shop")
+        assert len(said) == 2 * names
+    window, freeze, said = found({"AMS"}, {"Hello"})
+    assert freeze.stops("ams", "hello")
+    assert not freeze.stops("fra", "hello")
+    assert not freeze.stops("ams", "shop")
+    assert not window.opens("ams", "hello")
+    assert said == (  # for a window it has to be the very name
+        "x.ics has the CATEGORIES 'Hello', which no release in the library or CMDB is called, so its windows count for no release by it",
+        "x.ics has the LOCATION 'AMS', which no site in the CMDB is called, so its windows count for no site by it",
+    )
+    assert found({"ams"}, {"hello"})[2] == ()
+    assert Calendars().matched(*ours) == Calendars()
+
+
 @given(left=spans, right=spans)
 def test_merged_and_common_times_are_the_same_minute_by_minute(left: list[Span], right: list[Span]) -> None:
     merged, both = merge(left), common(left, right)

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import glob
+import re
 import stat
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -21,10 +22,11 @@ from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from .errors import TidegateError
-from .libs import require
-from .policy.calendar import Calendars, Event
-from .policy.model import CalendarFiles
+from ..errors import TidegateError
+from ..libs import require
+from ..policy.calendar import Calendars, Event
+from ..policy.model import CalendarFiles
+from .times import TIMED, find_zone, is_excepted, name_of, one_kind, values, zones_of
 
 with contextlib.suppress(ImportError):
     import icalendar
@@ -38,8 +40,14 @@ _TIMES = 24  # a day, at most
 _TICK = timedelta(microseconds=1)
 _DAY = timedelta(days=1)  # more than any zone is from UTC
 _ONCE = ("UID", "DTSTART", "DTEND", "DURATION", "RECURRENCE-ID", "LOCATION", "STATUS")
-_TIMED = ("DTSTART", "DTEND", "RECURRENCE-ID", "RDATE", "EXDATE")
 _HOURS = "X-TIDEGATE-HOURS"  # set here: the seconds of a DURATION that are not whole days
+_CALENDAR = re.compile(r"^BEGIN:VCALENDAR[ \t]*\r?\n.*?^END:VCALENDAR[ \t]*\r?$", re.MULTILINE | re.DOTALL | re.IGNORECASE)
+_EVENT = re.compile(r"^BEGIN:VEVENT[ \t]*\r?\n.*?^END:VEVENT[ \t]*\r?$", re.MULTILINE | re.DOTALL | re.IGNORECASE)
+_SET_ANEW = "open the event in Outlook, Google Calendar or Exchange, set its times and recurrence anew, and export the calendar again"
+_SET_ZONE = (
+    "choose a zone such as Europe/Berlin (Outlook: Options, Calendar, Time zones; Google Calendar: Settings, Time zone; Exchange: "
+    "the mailbox's regional settings) and export the calendar again, or correct the name in the file"
+)
 
 
 def read_calendars(files: CalendarFiles, start: datetime, end: datetime) -> Calendars:
@@ -58,7 +66,7 @@ def read_calendars(files: CalendarFiles, start: datetime, end: datetime) -> Cale
         kinds[kind] = tuple(found) if patterns else None
     if problems:
         raise TidegateError("\n".join(problems))
-    return Calendars(**kinds)
+    return Calendars(kinds["windows"], kinds["freezes"])
 
 
 def read_events(path: Path, start: datetime, end: datetime, longer: bool) -> list[Event]:
@@ -72,27 +80,52 @@ def read_events(path: Path, start: datetime, end: datetime, longer: bool) -> lis
         raise TidegateError(f"the calendar {path} can't be read: {error.strerror}; correct calendars in the policy") from error
     if len(content) > _LIMIT:
         raise TidegateError(f"the calendar {path} has more than {_LIMIT} bytes; leave out what is past")
+    text = content.decode("utf-8-sig", "replace")
+    calendars = _CALENDAR.findall(text)
+    if not calendars or _CALENDAR.sub("", text).strip():
+        raise TidegateError(f"the calendar {path} has something that is in no complete VCALENDAR; export it again as iCalendar")
+    problems: list[str] = []
+    events: list[Event] = []
+    for one in calendars:
+        events += _read_calendar(path, one, (start, end), longer, problems)
+    if problems:
+        raise TidegateError("\n".join(f"{path}: {problem}" for problem in problems))
+    return events
+
+
+def _read_calendar(path: Path, text: str, between: tuple[datetime, datetime], longer: bool, problems: list[str]) -> list[Event]:
+    """The events of one VCALENDAR; what is wrong with them goes to ``problems``."""
+    unknown = [f"the event {name_of(event)} has {which} in {_no_zone(zone)}" for event, which, zone in zones_of(text) if _is_folder(zone)]
+    if unknown:
+        problems += unknown
+        return []
+    start, end = between
     try:
         icalendar.timezone.tzp.use_default()  # which forgets the zones that the calendar before has described
-        calendar = icalendar.Calendar.from_ical(content)
-        problems = list(_refusals(calendar))
-        if not problems:
-            _mark_hours(calendar)
-            # It takes whole days for those of UTC.
-            occurrences = recurring_ical_events.of(calendar).between(start - _DAY, end + _DAY)
+        calendar = icalendar.Calendar.from_ical(text)
+        zone = _zone(calendar)
+        found = list(_refusals(calendar))
+        if not found:
+            found = [f"{problem}; {_SET_ANEW}" for problem in one_kind(calendar.walk("VEVENT"), zone, longer)]
+            found += [f"the event {name_of(event)} has no length; {_SET_ANEW}" for event in calendar.walk("VEVENT") if _is_empty(event)]
+        if found:
+            problems += found
+            return []
+        _mark_hours(calendar)
+        # It takes whole days for those of UTC.
+        occurrences = recurring_ical_events.of(calendar).between(start - _DAY, end + _DAY)
+    except _NoZone as error:
+        problems.append(str(error))
+        return []
     except Exception as error:  # a file from anywhere meets three parsers
-        what = " ".join(str(error).split())
-        raise TidegateError(f"the calendar {path} can't be read: {what:.200}; export it again as iCalendar") from error
-    events: list[Event] = []
-    if not problems:
-        reader = _Reader(path, _zone(calendar), longer)
-        found = (reader.read(occurrence) for occurrence in occurrences[:_EVENTS])
-        events = [event for event in found if event is not None and event.start < end and start < event.end]
-        problems = reader.problems
-        if len(occurrences) > _EVENTS:
-            problems.append(f"it has more than {_EVENTS} events between {start.isoformat()} and {end.isoformat()}")
-    if problems:
-        raise TidegateError("\n".join(f"{path}: {problem}; correct it in the calendar" for problem in problems))
+        problems.append(f"{_culprit(text)}can't be read: {' '.join(str(error).split())!a:.200}; {_SET_ANEW}")
+        return []
+    reader = _Reader(path, zone, longer)
+    read = (reader.read(occurrence) for occurrence in occurrences[:_EVENTS])
+    events = [event for event in read if event is not None and event.start < end and start < event.end]
+    problems += reader.problems
+    if len(occurrences) > _EVENTS:
+        problems.append(f"it has more than {_EVENTS} events between {start.isoformat()} and {end.isoformat()}; leave some out")
     return events
 
 
@@ -108,44 +141,75 @@ def _refusals(calendar: Any) -> Iterator[str]:
     """Rules that nobody means, and that would keep the machine busy."""
     events = calendar.walk("VEVENT")
     if len(events) > _EVENTS:
-        yield f"it has more than {_EVENTS} events"
+        yield f"it has more than {_EVENTS} events; leave out what is past"
         return
     names = Counter((str(event["UID"]), str(event.get("RECURRENCE-ID", ""))) for event in events if "UID" in event)
     yield from (
-        f"two events have the UID {uid!a:.80}, so one would take the other's place" for (uid, _which), many in names.items() if many > 1
+        f"two events have the UID {uid!a:.80}, so one would take the other's place; give one of them another UID, or delete one"
+        for (uid, _which), many in names.items()
+        if many > 1
     )
     for event in events:
         unread = [what for name, what in event.errors if name is None]
         if unread:
-            yield f"the event {_name(event)} has a line that can't be read: {unread[0]!a:.200}"
+            yield f"the event {name_of(event)} has a line that can't be read: {unread[0]!a:.200}; {_SET_ANEW}"
         many = [name for name in _ONCE if isinstance(event.get(name), list)]
         if many:
-            yield f"the event {_name(event)} has more than one {many[0]}"
+            yield f"the event {name_of(event)} has more than one {many[0]}; {_SET_ANEW}"
             continue
         if "EXRULE" in event:
-            yield f"the event {_name(event)} has an EXRULE, which is no more in use; give it EXDATE"
-        yield from (f"the event {_name(event)} has the time zone {zone!a:.80}, which is not known here" for zone in _strangers(event))
-        length = event["DTEND"].dt - event["DTSTART"].dt if "DTEND" in event else event["DURATION"].dt if "DURATION" in event else _DAY
-        if length <= timedelta(0):
-            yield f"the event {_name(event)} has no length"
-        for rule in _listed(event, "RRULE"):
+            yield f"the event {name_of(event)} has an EXRULE, which is no more in use; give it EXDATE"
+        yield from (f"the event {name_of(event)} has {which} in {_no_zone(zone)}" for which, zone in _unknown_zones(event))
+        for rule in values(event, "RRULE"):
             if not rule.get("FREQ") or min(rule.get("INTERVAL", [1])) < 1:
-                yield f"the event {_name(event)} has an RRULE without a FREQ, or with an INTERVAL below 1"
+                yield f"the event {name_of(event)} has an RRULE without a FREQ, or with an INTERVAL below 1; {_SET_ANEW}"
             often = prod(len(rule.get(part, [0])) for part in ("BYHOUR", "BYMINUTE", "BYSECOND")) > _TIMES
             if _OFTEN.intersection(str(frequency).upper() for frequency in rule.get("FREQ", [])) or often:
-                yield f"the event {_name(event)} recurs more often than {_TIMES} times a day"
+                yield f"the event {name_of(event)} has an RRULE that recurs more often than {_TIMES} times a day; make it one longer event"
 
 
-def _strangers(event: Any) -> Iterator[str]:
-    """The zones that times of an event name and nobody knows, so that they came to have none."""
-    for name in _TIMED:
-        for told in _listed(event, name):
+def _is_empty(event: Any) -> bool:
+    length: timedelta = event["DURATION"].dt if "DURATION" in event else _DAY
+    return (event["DTEND"].dt - event["DTSTART"].dt if "DTEND" in event else length) <= timedelta(0)
+
+
+def _unknown_zones(event: Any) -> Iterator[tuple[str, str]]:
+    """The properties of an event whose time zone nobody knows, so that their times came to have none, with its name."""
+    for name in TIMED:
+        for told in values(event, name):
             zone = told.params.get("TZID")
             times = [each.dt for each in told.dts] if hasattr(told, "dts") else [told.dt]
             first = times[0][0] if times and isinstance(times[0], tuple) else times[0] if times else None
             if zone and isinstance(first, datetime) and first.tzinfo is None:
-                yield str(zone)
+                yield name, str(zone)
                 return
+
+
+def _is_folder(zone: str) -> bool:
+    """Whether a name is that of a part of the time zone database, as ``Europe`` is: looking it up would fail, and name no event."""
+    try:
+        ZoneInfo(zone)
+    except (ValueError, ZoneInfoNotFoundError):
+        return False
+    except OSError:
+        return True
+    return False
+
+
+def _no_zone(name: str) -> str:
+    return f"the time zone {name!a:.80}, which is not known here; {_SET_ZONE}"
+
+
+def _culprit(text: str) -> str:
+    """Which event can't be read, as far as that can be said: the first that can't be when it is alone."""
+    for event in _EVENT.findall(text)[:_EVENTS]:
+        try:
+            alone = icalendar.Calendar.from_ical(f"BEGIN:VCALENDAR\nVERSION:2.0\nPRODID:-\n{event}\nEND:VCALENDAR\n")
+            recurring_ical_events.of(alone).at(2000)
+        except Exception:  # that it fails is what is looked for
+            lines = dict(line.partition(":")[::2] for line in event.splitlines())
+            return f"the event {name_of(lines)} "
+    return ""
 
 
 def _mark_hours(calendar: Any) -> None:
@@ -155,21 +219,21 @@ def _mark_hours(calendar: Any) -> None:
             event[_HOURS] = str(event["DURATION"].dt.total_seconds() % _DAY.total_seconds())
 
 
-def _listed(event: Any, name: str) -> list[Any]:
-    found = event.get(name, [])
-    return found if isinstance(found, list) else [found]
+class _NoZone(Exception):
+    """The calendar names a zone that nobody knows."""
 
 
 def _zone(calendar: Any) -> tzinfo | None:
-    """The zone for times that have none."""
-    try:
-        return ZoneInfo(str(calendar["X-WR-TIMEZONE"]))
-    except (KeyError, ValueError, ZoneInfoNotFoundError):
-        return None
-
-
-def _name(event: Any) -> str:
-    return f"{str(event.get('SUMMARY', 'without a summary'))!a:.80}"
+    """The zone for times that have none, and for whole days: the calendar's, or the only one that it describes."""
+    told = str(calendar.get("X-WR-TIMEZONE", "")).strip()
+    if told:
+        zone = find_zone(told)
+        if zone is None:
+            raise _NoZone(f"its X-WR-TIMEZONE is {_no_zone(told)}")
+        calendar["X-WR-TIMEZONE"] = str(zone)  # another library looks it up, and knows no other names
+        return zone
+    described = calendar.walk("VTIMEZONE")
+    return described[0].to_tz() if len(described) == 1 else None
 
 
 class _Reader:
@@ -181,16 +245,16 @@ class _Reader:
 
     def read(self, occurrence: Any) -> Event | None:
         """The event; ``None`` when it was cancelled or something is wrong with it."""
-        if str(occurrence.get("STATUS", "")).upper() == "CANCELLED":
+        if str(occurrence.get("STATUS", "")).upper() == "CANCELLED" or is_excepted(occurrence):
             return None
         start = self._moment(occurrence, "DTSTART", "starts", fold=not self._longer)
-        end = self._moment(occurrence, "DTEND", "ends", fold=self._longer)
+        end = self._moment(occurrence, "DTEND", "ends", fold=self._longer) if start is not None else None
         if start is None or end is None:
             return None
         if end <= start:
             # Within an hour that comes twice a window may have nothing left; any other is a mistake.
             if self._longer or occurrence["DTEND"].dt <= occurrence["DTSTART"].dt:
-                self.problems.append(f"the event {_name(occurrence)} of {start.date().isoformat()} has no length")
+                self.problems.append(f"the event {name_of(occurrence)} of {start.date().isoformat()} has no length; {_SET_ANEW}")
             return None
         categories = occurrence.get("CATEGORIES", [])
         listed = categories if isinstance(categories, list) else [categories]
@@ -204,8 +268,8 @@ class _Reader:
         moment = told if isinstance(told, datetime) else datetime.combine(told, time())
         zone = moment.tzinfo or self._zone
         if zone is None:
-            what = f"the event {_name(occurrence)} {does} at {told.isoformat()} in no time zone"
-            self.problems.append(f"{what}; give it one, or give X-WR-TIMEZONE to the calendar")
+            what = f"the event {name_of(occurrence)} {does} ({which}) at {told.isoformat()} in no time zone"
+            self.problems.append(f"{what}; write X-WR-TIMEZONE:Europe/Berlin, or the zone that is meant, below BEGIN:VCALENDAR")
             return None
         hours = timedelta(seconds=float(occurrence.get(_HOURS, 0))) if which == "DTEND" else timedelta(0)
         local = (moment - hours).replace(tzinfo=zone, fold=int(fold))
@@ -214,8 +278,8 @@ class _Reader:
             last = _utc(local - _TICK)
             utc = last + _TICK if last else None
         if utc is None:
-            what = f"the event {_name(occurrence)} {does} at {local.replace(tzinfo=None).isoformat()}"
-            self.problems.append(f"{what}, an hour that {zone} skips when the clocks change")
+            what = f"the event {name_of(occurrence)} {does} ({which}) at {local.replace(tzinfo=None).isoformat()}"
+            self.problems.append(f"{what}, an hour that {zone} skips when the clocks change; {_SET_ANEW}")
             return None
         return utc + hours
 

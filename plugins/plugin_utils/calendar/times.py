@@ -1,0 +1,232 @@
+# Copyright (c) Tidegate maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Bring the times of an event in an iCalendar file to one kind: whole days, or moments in one time zone.
+
+RFC 5545 asks for that (sections 3.3.10, 3.8.2.2, 3.8.4.4 and 3.8.5). Programs export otherwise, and readers then lose the last day of a
+series, or an exception. Where the meaning is plain the event is rewritten as the specification has it. Where it can be taken in two ways,
+a freeze gets the longer one and a window the shorter. What has no meaning is a problem, named by event and property.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta, tzinfo
+from typing import Any
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+with contextlib.suppress(ImportError):
+    from icalendar.prop import vDDDLists, vDDDTypes
+    from icalendar.timezone.windows_to_olson import WINDOWS_TO_OLSON
+
+TIMED = ("DTSTART", "DTEND", "RECURRENCE-ID", "RDATE", "EXDATE")  # properties that have times
+EXCEPTED = "X-TIDEGATE-EXCEPTED"  # set here: when a freeze has no occurrence
+_DAY = timedelta(days=1)
+_MIDNIGHT = time()
+_LAST = time(23, 59, 59)  # RFC 5545 counts whole seconds
+_FOLD = re.compile(r"\r?\n[ \t]")
+_ZONED = re.compile(rf'(?P<name>{"|".join(TIMED)});(?:[^:"]*;)?TZID=(?P<zone>"[^"]*"|[^";:]+)', re.IGNORECASE)
+Time = date | datetime
+
+
+def find_zone(name: str) -> tzinfo | None:
+    """The time zone of a name as calendar programs write it: that of the time zone database, or Windows'; ``None`` for any other."""
+    with contextlib.suppress(ValueError, OSError, ZoneInfoNotFoundError):
+        return ZoneInfo(WINDOWS_TO_OLSON.get(name.strip(), name.strip()))
+    return None
+
+
+def name_of(event: Any) -> str:
+    """What an event is called in a message: its summary, or its UID where it has none."""
+    summary = str(event.get("SUMMARY", "")).strip()
+    return f"{summary!a:.80}" if summary else f"with the UID {str(event.get('UID', ''))!a:.80}"
+
+
+def values(event: Any, name: str) -> list[Any]:
+    """Every value of a property, which may stand more than once."""
+    found = event.get(name, [])
+    return found if isinstance(found, list) else [found]
+
+
+@dataclass(frozen=True)
+class Series:
+    """What the times of an event have to be like. ``start``: of the first occurrence. ``zone``: of its moments, or where its days begin."""
+
+    start: Time
+    zone: tzinfo | None
+
+    @property
+    def whole_days(self) -> bool:
+        return not isinstance(self.start, datetime)
+
+
+def one_kind(events: list[Any], zone: tzinfo | None, longer: bool) -> Iterator[str]:
+    """Bring the times of ``events``, those of one calendar, to one kind each; yield what is wrong with them.
+
+    ``zone``: the calendar's, for times without one and for whole days. ``longer``: they are freezes.
+    """
+    series: dict[str, Series] = {}
+    # An occurrence that was changed is found by the times of its series, so those come first.
+    for event in sorted(events, key=lambda event: "RECURRENCE-ID" in event):
+        uid = str(event.get("UID", id(event)))
+        try:
+            own = _Event(event, zone, longer)
+            own.settle(series.get(uid))
+        except _Unclear as problem:
+            yield f"the event {name_of(event)} has {problem}"
+            continue
+        if "RECURRENCE-ID" not in event:
+            series[uid] = own.series
+
+
+class _Unclear(Exception):
+    """Times that do not fit together and have no plain meaning."""
+
+
+class _Event:
+    def __init__(self, event: Any, zone: tzinfo | None, longer: bool) -> None:
+        self._event, self._zone, self._longer = event, zone, longer
+        self.series = self._bounds()
+
+    def settle(self, series: Series | None) -> None:
+        """Bring everything but start and end to their kind; ``series`` is the one that this event changes an occurrence of."""
+        for rule in values(self._event, "RRULE"):
+            if rule.get("UNTIL"):
+                rule["UNTIL"] = [self._until(rule["UNTIL"][0])]
+        self._each("EXDATE", self._excepted)
+        if self._longer and "EXDATE" in self._event:
+            # The library takes a moment for excepted when one in another zone has its clock time.
+            excepted = (one.dts[0].dt for one in values(self._event, "EXDATE"))
+            self._event[EXCEPTED] = " ".join(sorted({_named(one) for one in excepted}))
+            del self._event["EXDATE"]
+        self._each("RDATE", self._added)
+        if "RECURRENCE-ID" in self._event:
+            changed = self._event["RECURRENCE-ID"]
+            moment = self._same(changed.dt, series or self.series, "RECURRENCE-ID")
+            self._event["RECURRENCE-ID"] = vDDDTypes(moment)
+            if "RANGE" in changed.params:
+                self._event["RECURRENCE-ID"].params["RANGE"] = changed.params["RANGE"]
+
+    def _bounds(self) -> Series:
+        event = self._event
+        if "DTSTART" not in event:
+            raise _Unclear("no DTSTART")
+        start = self._placed(event["DTSTART"].dt, self._zone)
+        zone = start.tzinfo if isinstance(start, datetime) else self._zone
+        length = event["DURATION"].dt if "DURATION" in event else _DAY
+        end = self._placed(event["DTEND"].dt, zone) if "DTEND" in event else None
+        if not isinstance(start, datetime) and (isinstance(end, datetime) or length % _DAY):
+            # A day that ends at a time of day begins with its first hour.
+            zone = zone or (end.tzinfo if isinstance(end, datetime) else None)
+            start = datetime.combine(start, _MIDNIGHT, zone)
+            end = self._placed(end, zone) if isinstance(end, datetime) else end
+        elif isinstance(start, datetime) and end is not None and not isinstance(end, datetime):
+            # Its last day, or the day after it: people mean one, the specification the other.
+            end = datetime.combine(end + _DAY if self._longer else end, _MIDNIGHT, zone)
+        event["DTSTART"] = vDDDTypes(start)
+        if end is not None:
+            event["DTEND"] = vDDDTypes(end)
+        return Series(start, zone)
+
+    def _until(self, until: Time) -> Time:
+        start, zone = self.series.start, self.series.zone
+        if self.series.whole_days:
+            if not isinstance(until, datetime):
+                return until
+            here = until.astimezone(zone).date() if until.tzinfo and zone else until.date()
+            return max(here, until.date()) if self._longer else here
+        if not isinstance(until, datetime):
+            until = datetime.combine(until, _LAST, zone)
+        if until.tzinfo is None:
+            until = until.replace(tzinfo=zone)
+        # A series without any zone is refused where its moments are read.
+        return until.astimezone(UTC) if isinstance(start, datetime) and start.tzinfo and until.tzinfo else until
+
+    def _excepted(self, excepted: Any) -> Iterator[Any]:
+        series = self.series
+        if not series.whole_days and not isinstance(excepted, datetime):
+            yield excepted  # all that begins on that day
+            return
+        moment = self._same(excepted, series, "EXDATE")
+        yield moment
+        elsewhere = isinstance(excepted, datetime) and excepted.tzinfo is not None and not series.whole_days
+        if elsewhere and not self._longer:
+            yield excepted.replace(tzinfo=series.zone)  # the same clock time, written in another zone
+
+    def _added(self, added: Any) -> Iterator[Any]:
+        series = self.series
+        if isinstance(added, tuple):
+            if series.whole_days:
+                raise _Unclear(f"an RDATE with the period {added[0].isoformat()} although it is of whole days")
+            first, last = added
+            start = self._placed(first, series.zone)
+            yield (start, last if isinstance(last, timedelta) else self._placed(last, series.zone))
+            return
+        moment = self._same(added, series, "RDATE")
+        if self._longer and not isinstance(added, datetime) and isinstance(moment, datetime):
+            # A day that is added to a series with times: all of it, and as long as the event lasts.
+            day = datetime.combine(added, _MIDNIGHT, moment.tzinfo)
+            yield (day, max(day + _DAY, moment + self._length()))
+        else:
+            yield moment
+
+    def _length(self) -> timedelta:
+        event = self._event
+        if "DTEND" in event:
+            length: timedelta = event["DTEND"].dt - event["DTSTART"].dt
+            return length
+        return event["DURATION"].dt if "DURATION" in event else timedelta(0)
+
+    def _same(self, told: Time, series: Series, name: str) -> Time:
+        """``told`` in the kind of the series' start; raises :class:`_Unclear` when it has no such meaning."""
+        if not series.whole_days:
+            if isinstance(told, datetime):
+                placed = self._placed(told, series.zone)
+                return placed.astimezone(series.zone) if isinstance(placed, datetime) and placed.tzinfo and series.zone else placed
+            return datetime.combine(told, series.start.timetz() if isinstance(series.start, datetime) else _MIDNIGHT)
+        if not isinstance(told, datetime):
+            return told
+        here = told.astimezone(series.zone) if told.tzinfo and series.zone else told
+        for moment in (here, told):
+            if moment.time() == _MIDNIGHT:
+                return moment.date()
+        raise _Unclear(f"an {name} at {told.isoformat()}, a time of day, although it is of whole days")
+
+    @staticmethod
+    def _placed(told: Time, zone: tzinfo | None) -> Time:
+        """A moment without a zone is one of ``zone``; whole days have none."""
+        return told.replace(tzinfo=zone) if isinstance(told, datetime) and told.tzinfo is None and zone is not None else told
+
+    def _each(self, name: str, settled: Any) -> None:
+        if name in self._event:
+            found = [new for one in values(self._event, name) for told in one.dts for new in settled(told.dt)]
+            self._event[name] = [vDDDLists([new]) for new in found]
+
+
+def is_excepted(occurrence: Any) -> bool:
+    """Whether an occurrence of a freeze is one that its series has not: its very moment, or day, is excepted."""
+    start = occurrence["DTSTART"].dt
+    return not {_named(start), start.strftime("%Y-%m-%d")}.isdisjoint(str(occurrence.get(EXCEPTED, "")).split())
+
+
+def _named(told: Time) -> str:
+    return (told.astimezone(UTC) if isinstance(told, datetime) and told.tzinfo else told).isoformat()
+
+
+def zones_of(text: str) -> Iterator[tuple[Mapping[str, str], str, str]]:
+    """Every time zone that a time of an event names: the event's UID and SUMMARY, the property, the zone."""
+    event: dict[str, str] = {}
+    named: list[tuple[str, str]] = []
+    for line in _FOLD.sub("", text).splitlines():
+        name, _colon, value = line.partition(":")
+        if line.upper().startswith("BEGIN:VEVENT"):
+            event, named = {}, []
+        elif line.upper().startswith("END:VEVENT"):
+            yield from ((event, *one) for one in named)
+        elif name.partition(";")[0].upper() in ("UID", "SUMMARY"):
+            event[name.partition(";")[0].upper()] = value
+        elif found := _ZONED.match(line):
+            named.append((found["name"].upper(), found["zone"].strip('"')))

@@ -1,0 +1,134 @@
+# Copyright (c) Tidegate maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Times of an event that are not of one kind: read as they are meant, longer for a freeze, shorter for a window, or refused by name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from ansible_collections.tidegate.release.plugins.plugin_utils.errors import TidegateError
+from ics_files import BERLIN, read, write
+
+HERE = "X-WR-TIMEZONE:Europe/Berlin\n"
+DAY = "DTSTART;VALUE=DATE:20270315\nDTEND;VALUE=DATE:20270316\nRRULE:FREQ=DAILY"  # from 14 23:00 in UTC
+TIMED = f"DTSTART;{BERLIN}:20270315T100000\nDURATION:PT1H\nRRULE:FREQ=DAILY;COUNT=3"  # 09:00 in UTC
+
+
+def days(*starts: int) -> list[tuple[str, str]]:
+    return [(f"{day:02} 23:00", f"{day + 1:02} 23:00") for day in starts]
+
+
+def hours(*starts: int) -> list[tuple[str, str]]:
+    return [(f"{day} 09:00", f"{day} 10:00") for day in starts]
+
+
+@pytest.mark.parametrize(
+    ("text", "freeze", "window"),
+    [
+        (f"{DAY};UNTIL=20270316T230000Z", days(14, 15, 16), days(14, 15, 16)),  # local midnight of the last day
+        (f"{DAY};UNTIL=20270317T000000Z", days(14, 15, 16), days(14, 15, 16)),
+        (f"{DAY};UNTIL=20270316T000000", days(14, 15), days(14, 15)),
+        (f"{DAY};UNTIL=20270314T230000Z", days(14), days(14)),  # the only one
+        (f"{DAY};COUNT=3\nEXDATE:20270315T230000Z", days(14, 16), days(14, 16)),
+        (f"{DAY};COUNT=3\nEXDATE:20270316T000000Z", days(14, 16), days(14, 16)),
+        (f"{DAY};COUNT=1\nRDATE:20270317T000000", days(14, 16), days(14, 16)),
+        ("DTSTART;VALUE=DATE:20270315\nDTEND:20270315T230001Z", [("14 23:00", "15 23:00")], [("14 23:00", "15 23:00")]),
+        ("DTSTART;VALUE=DATE:20270315\nDURATION:PT12H", [("14 23:00", "15 11:00")], [("14 23:00", "15 11:00")]),
+        (f"DTSTART;{BERLIN}:20270315T100000\nDTEND;VALUE=DATE:20270316", [("15 09:00", "16 23:00")], [("15 09:00", "15 23:00")]),
+        (f"DTSTART;{BERLIN}:20270315T100000\nDTEND:20270315T110000", hours(15), hours(15)),
+        (f"DTSTART;{BERLIN}:20270315T100000\nDURATION:PT1H\nRRULE:FREQ=DAILY;UNTIL=20270317", hours(15, 16, 17), hours(15, 16, 17)),
+        (f"DTSTART;{BERLIN}:20270315T100000\nDURATION:PT1H\nRRULE:FREQ=DAILY;UNTIL=20270317T100000", hours(15, 16, 17), hours(15, 16, 17)),
+        ("DTSTART:20270315T100000\nDURATION:PT1H\nRRULE:FREQ=DAILY;UNTIL=20270316T090000Z", hours(15, 16), hours(15, 16)),
+        (f"{TIMED}\nEXDATE;VALUE=DATE:20270316", hours(15, 17), hours(15, 17)),
+        (f"{TIMED}\nEXDATE:20270316T090000Z", hours(15, 17), hours(15, 17)),
+        (f"{TIMED}\nEXDATE:20270316T100000", hours(15, 17), hours(15, 17)),
+        (f"{TIMED}\nEXDATE;TZID=America/New_York:20270316T100000", hours(15, 16, 17), hours(15, 17)),
+        (f"{TIMED}\nEXDATE:20270316T100000Z", hours(15, 16, 17), hours(15, 17)),
+        (f"{TIMED}\nRDATE;VALUE=DATE:20270320", [*hours(15, 16, 17), ("19 23:00", "20 23:00")], hours(15, 16, 17, 20)),
+        (f"{TIMED}\nRDATE:20270320T100000", hours(15, 16, 17, 20), hours(15, 16, 17, 20)),
+        (f"{TIMED}\nRDATE;VALUE=PERIOD:20270320T090000Z/PT2H", [*hours(15, 16, 17), ("20 09:00", "20 11:00")], None),
+    ],
+)
+def test_times_are_read_as_they_are_meant(
+    tmp_path: Path, text: str, freeze: list[tuple[str, str]], window: list[tuple[str, str]] | None
+) -> None:
+    path = write(tmp_path, text, head=HERE)
+    assert read(path, "2027-03-10", 15, longer=True) == freeze
+    assert read(path, "2027-03-10", 15) == (freeze if window is None else window)
+
+
+@pytest.mark.parametrize("longer", [True, False])
+@pytest.mark.parametrize(
+    ("series", "which", "left"),
+    [
+        (f"{DAY};COUNT=3", "RECURRENCE-ID:20270315T230000Z", days(14, 16)),
+        (f"{DAY};COUNT=3", "RECURRENCE-ID:20270316T000000", days(14, 16)),
+        (TIMED, "RECURRENCE-ID;VALUE=DATE:20270316", hours(15, 17)),
+        (TIMED, "RECURRENCE-ID;TZID=America/New_York:20270316T050000", hours(15, 17)),
+        (TIMED, "RECURRENCE-ID:20270316T100000", hours(15, 17)),
+    ],
+)
+def test_an_occurrence_that_was_moved_is_found_however_it_is_named(
+    tmp_path: Path, series: str, which: str, left: list[tuple[str, str]], longer: bool
+) -> None:
+    start = "DTSTART;VALUE=DATE:20270322" if "VALUE=DATE" in series else f"DTSTART;{BERLIN}:20270322T100000\nDURATION:PT1H"
+    both = [f"BEGIN:VEVENT\nUID:one\nDTSTAMP:20260101T000000Z\n{one}\nEND:VEVENT\n" for one in (f"{which}\n{start}", series)]
+    found = read(write(tmp_path, *both, head=HERE), "2027-03-10", 15, longer)
+    assert found == [*left, ("21 23:00", "22 23:00") if "VALUE=DATE" in series else ("22 09:00", "22 10:00")]
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        (
+            f"{DAY};COUNT=3\nEXDATE:20270316T101500",
+            "the event 'odd' has an EXDATE at 2027-03-16T10:15:00, a time of day, although it is of whole",
+        ),
+        (f"{DAY};COUNT=3\nRDATE:20270316T101500", "the event 'odd' has an RDATE at 2027-03-16T10:15:00"),
+        (f"{DAY};COUNT=3\nRDATE;VALUE=PERIOD:20270316T101500Z/PT1H", "the event 'odd' has an RDATE with the period 2027-03-16T10:15:00"),
+        ("DTSTART;TZID=Europe:20270315T100000\nDURATION:PT1H", "the event 'odd' has DTSTART in the time zone 'Europe', which is not known"),
+        (
+            'DTSTART;TZID="America":20270315T100000\nDURATION:PT1H',
+            "the event 'odd' has DTSTART in the time zone 'America', which is not known",
+        ),
+        ("DTSTART:20270315T100000Z\nDURATION:PT1H\nRDATE;X=1;TZID=Asia:20270316T100000", "has RDATE in the time zone 'Asia'"),
+    ],
+)
+def test_what_has_no_plain_meaning_is_refused_by_event_and_property(tmp_path: Path, text: str, problem: str) -> None:
+    for longer in (True, False):
+        with pytest.raises(TidegateError, match=r"Outlook.*Google Calendar.*Exchange") as caught:
+            read(write(tmp_path, f"SUMMARY:odd\n{text}", head=HERE), "2027-03-10", 15, longer)
+        assert problem in str(caught.value)
+        assert str(caught.value).startswith(str(tmp_path / "test.ics"))
+
+
+@pytest.mark.parametrize("name", ["W. Europe Standard Time", "Europe/Berlin"])
+def test_the_calendar_s_zone_has_the_name_that_its_program_gives_it(tmp_path: Path, name: str) -> None:
+    assert read(write(tmp_path, f"{DAY};COUNT=1", head=f"X-WR-TIMEZONE:{name}\n"), "2027-03-10", 9) == days(14)
+    assert read(write(tmp_path, f"DTSTART;TZID={name}:20270315T100000\nDURATION:PT1H"), "2027-03-15") == hours(15)
+
+
+@pytest.mark.parametrize("name", ["Europe", "Nowhere/At all", "(UTC+01:00) Amsterdam, Berlin", "/etc/passwd", "../Berlin"])
+def test_a_calendar_s_zone_that_nobody_knows_is_refused_once(tmp_path: Path, name: str) -> None:
+    with pytest.raises(TidegateError, match="its X-WR-TIMEZONE is the time zone") as caught:
+        read(write(tmp_path, f"{DAY};COUNT=1", DAY, head=f"X-WR-TIMEZONE:{name}\n"), "2027-03-10", 9)
+    assert len(str(caught.value).splitlines()) == 1
+
+
+def test_every_calendar_in_a_file_is_read_in_its_own_zone(tmp_path: Path) -> None:
+    berlin = write(tmp_path, f"{DAY};COUNT=1", head=HERE).read_text()
+    tokyo = write(tmp_path, f"{DAY};COUNT=1", head="X-WR-TIMEZONE:Asia/Tokyo\n").read_text()
+    both = tmp_path / "both.ics"
+    both.write_text(berlin + "\n" + tokyo)
+    assert read(both, "2027-03-10", 9) == [("14 15:00", "15 15:00"), *days(14)]
+    both.write_text(berlin + tokyo.removesuffix("END:VCALENDAR\n"))  # cut short on its way
+    with pytest.raises(TidegateError, match="has something that is in no complete VCALENDAR"):
+        read(both, "2027-03-10", 9)
+
+
+def test_the_event_that_no_parser_understands_is_named(tmp_path: Path) -> None:
+    path = write(tmp_path, f"SUMMARY:good\n{DAY};COUNT=1", f"SUMMARY:bad\nDTSTART;{BERLIN}:20270315T100000\nDURATION:nonsense", head=HERE)
+    with pytest.raises(TidegateError, match="the event 'bad' "):
+        read(path, "2027-03-10", 9)
