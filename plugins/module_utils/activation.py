@@ -11,7 +11,6 @@ then what was there must not answer any more. What is about to become live is he
 from __future__ import annotations
 
 import contextlib
-import os
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -249,9 +248,10 @@ def _restore(home: ReleaseHome, failed: Optional[Release], before: Optional[Rele
 
 def _logs(home: ReleaseHome, release: Release, order: Order, reason: str) -> str:
     """What ``release`` logged last, as further lines of a message that says ``reason``; else what its start hook printed."""
-    entries = release.config.get("logs") or [str(home.output_of("start"))]
-    if "logs" not in release.config and not os.path.exists(entries[0]):
+    start = home.output_of("start")
+    if not release.config.get("logs") and not (start.is_file() and start.stat().st_size):
         return ""
+    entries = release.config.get("logs") or [str(start)]
     try:
         said = logs.last_lines(entries, _settings(release, order), release.tree, home.state)
     except Exception as error:  # the reason is what matters, and the way back
