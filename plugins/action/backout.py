@@ -9,7 +9,7 @@ from typing import Any
 
 from ansible_collections.tidegate.release.plugins.plugin_utils.host_action import HostAction
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.answer import REFUSED
-from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.deployments import Deployment
+from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.deployments import Deployment, as_remark
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.journal import Journal, utc_now
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.states import HostState
 
@@ -25,7 +25,8 @@ class ActionModule(HostAction):
         answer = self.switch(deployment, target.previous_digest)
         state = HostState.OWED if answer["state"] == REFUSED else HostState(answer["state"])
         detail, warned = self.repaired(answer, answer["detail"])
-        journal.backed_out(self._run, self._host, state, detail, utc_now())
+        noted = as_remark(detail) if state is HostState.BACKED_OUT else detail
+        journal.backed_out(self._run, self._host, state, noted, utc_now())
         return {**self.outcome(answer, state, detail, target.wave), **warned}
 
     def lost(self, journal: Journal, detail: str) -> str:

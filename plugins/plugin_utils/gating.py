@@ -18,7 +18,7 @@ from .rfc.course import cleared_as
 from .rfc.model import IMPLEMENT, SCHEDULED, STATES, Rfc
 from .rfc.source import Change
 from .rollout import states
-from .rollout.deployments import Deployment, Run, Target
+from .rollout.deployments import Deployment, Run, Target, remark_in
 from .rollout.gate import GateDecision, GateInputs, StageCounts, WaveCounts, decide, decide_staging, unless_interrupted
 from .rollout.holder import Holder
 from .rollout.journal import Journal
@@ -257,9 +257,10 @@ def _first_failure(wave: Iterable[Target], reason: Reason) -> str:
 
 def _remark(targets: Iterable[Target], state: HostState) -> str:
     """What a host said that did come into ``state``, such as that the release before could not be stopped."""
-    said = [target for target in targets if target.state is state and target.detail]
+    here = (target for target in targets if target.state is state)
+    said = [(target.host, remark) for target in here if (remark := remark_in(target.state, target.summary))]
     more = f" {len(said) - 1} more of them are in the report." if len(said) > 1 else ""
-    return f" {said[0].host}: {said[0].summary}.{more}" if said else ""
+    return f" {said[0][0]}: {said[0][1]}.{more}" if said else ""
 
 
 def _verdict(

@@ -14,7 +14,7 @@ from typing import Any
 from ..cmdb.schema import schema
 from ..cmdb.store import Cmdb
 from ..rollout.debts import debts
-from ..rollout.deployments import CHECKED, NOT_RECORDED, RECORDED
+from ..rollout.deployments import CHECKED, NOT_RECORDED, RECORDED, remark_in
 from ..rollout.states import DeploymentState, HostState
 
 with contextlib.suppress(ImportError):
@@ -148,10 +148,10 @@ def _attention(deployments: list[dict[str, Any]]) -> list[str]:
     alike: dict[tuple[str, str, str], list[str]] = defaultdict(list)
     for (_release, host), (deployment, result) in sorted(latest.items(), key=lambda item: item[0]):
         under_way = deployment["finished"] is None and result["state"] in _UNDER_WAY
-        remarked = result["state"] in _REMARKED and result["detail"]
-        if remarked or (result["state"] in _TROUBLE and not under_way):
+        remark = remark_in(result["state"], result["detail"])
+        if remark or (result["state"] in _TROUBLE and not under_way):
             # The logs that follow the reason differ from host to host.
-            alike[result["state"], _label(deployment), result["detail"].partition("\n")[0]].append(host)
+            alike[result["state"], _label(deployment), (remark or result["detail"]).partition("\n")[0]].append(host)
     words = {**_TROUBLE, **_REMARKED}
     order = list(words)
     for (state, label, detail), hosts in sorted(alike.items(), key=lambda item: order.index(item[0][0])):

@@ -90,6 +90,21 @@ class Target:
         return f"{first[:_LONGEST]} [...] {more[-1][:_LONGEST]}" if more else first[:_LONGEST]
 
 
+_REMARK = "to be looked at: "
+
+
+def as_remark(detail: str) -> str:
+    """The detail of a host that is back, when it said something on the way; else its detail is why it went back."""
+    return f"{_REMARK}{detail}" if detail else ""
+
+
+def remark_in(state: str, detail: str) -> str:
+    """What a person should know of a host although it came into a good ``state``; empty when there is nothing."""
+    if state == _H.ACTIVE:
+        return detail
+    return detail.removeprefix(_REMARK) if state == _H.BACKED_OUT and detail.startswith(_REMARK) else ""
+
+
 @dataclass(frozen=True)
 class Event:
     """An entry of the journal about a deployment as a whole, or about a wave."""
