@@ -59,9 +59,12 @@ def decide_staging_gate(
     if deployment.state is not DeploymentState.STAGING:
         return {"changed": False, "decision": "proceed", "reason": f"{deployment.label} is past staging: {deployment.state}"}
     targets = journal.targets(run.deployment)
+    spared = journal.spared(run.deployment)
     counts = []
     for number in sorted({target.wave for target in targets}):
-        states_ = Counter(target.state for target in targets if target.wave == number)
+        wave = [target for target in targets if target.wave == number]
+        # A wave that is left out as a whole can't show whether the release is good, whoever says that its hosts are dead.
+        states_ = Counter(target.state for target in [target for target in wave if target.host not in spared] or wave)
         failed = sum(states_[state] for state in states.LEFT_OUT)
         counts.append(StageCounts(size=states_.total(), staged=states_[HostState.STAGED], failed=failed))
     opening = _opening(journal, change, deployment, opens, _wave(targets, 1))
@@ -89,8 +92,9 @@ def decide_wave_gate(
     if deployment.state is not DeploymentState.ACTIVATING:
         return {"changed": False, "decision": "hold", "reason": f"{deployment.label} is {deployment.state} and has no open wave"}
     targets = journal.targets(run.deployment)
+    planned = [target for target in targets if target.host not in journal.spared(run.deployment)]
     # A host that could not be staged never gets to its wave; staging's own gate has counted it, and the total still does.
-    wave = [target for target in targets if number in (None, target.wave) and target.state is not HostState.STAGE_FAILED]
+    wave = [target for target in planned if number in (None, target.wave) and target.state is not HostState.STAGE_FAILED]
     counts = _count(wave)
     following = None if number in (None, len(waves)) else _wave(targets, (number or 0) + 1)
     opening = _opening(journal, change, deployment, opens, following) if following else Opening("")
@@ -99,8 +103,8 @@ def decide_wave_gate(
             wave=number or len(waves),
             of=len(waves),
             counts=counts,
-            bad_so_far=sum(target.state in (*_BAD, HostState.LOST) for target in targets),
-            total=len(targets),
+            bad_so_far=sum(target.state in (*_BAD, HostState.LOST) for target in planned),
+            total=len(planned),
             rollout=deployment.rollout if number else replace(deployment.rollout, wave_budget=deployment.rollout.total_budget),
             stop=opening.stop,
             stuck=sum(target.state is HostState.STUCK for target in targets),
@@ -142,7 +146,7 @@ def to_conclude(journal: Journal, number: str, holder: Holder, change: Change, w
 def foresee(journal: Journal, number: str, wanted: str) -> dict[str, Any]:
     """What :func:`conclude` would be about, were this not check mode. Nothing is written."""
     current = journal.latest(number)
-    failed = current is not None and current.state in _TOO_LATE[wanted]
+    failed = current is not None and (current.state in _TOO_LATE[wanted] or (wanted == "staged" and _past_staging(journal, current)))
     if current is not None and failed:
         sentence = f"{current.label} is {current.state}, so it would not end {_WOULD[wanted]}. This was check mode: nothing has changed."
     elif current is not None and current.state in _WANTED[wanted] and current.state not in states.OPEN:
@@ -171,6 +175,8 @@ def conclude(
     """
     all_staged = all(target.state in (HostState.STAGED, HostState.WRITTEN_OFF) for target in journal.targets(run.deployment))
     held = bool(interrupted) and not (wanted == "staged" and all_staged) and journal.hold(run, interrupted, now)
+    if wanted == "staged" and not held and _past_staging(journal, journal.deployment(run.deployment)):
+        journal.hold(run, "it is past staging", now)  # as it was: this run does not go on with it
     deployment = journal.conclude(run, now)
     targets = journal.targets(run.deployment)
     success = deployment.state in _WANTED[wanted] and (wanted != "staged" or all_staged)
@@ -191,6 +197,12 @@ def conclude(
         **warned(problems),
         "progress": {"step": "conclude", "state": deployment.state, "detail": sentence},
     }
+
+
+def _past_staging(journal: Journal, deployment: Deployment) -> bool:
+    """Whether an open deployment has opened its first wave, so that nothing is staged any more."""
+    forward = deployment.state in (DeploymentState.ACTIVATING, DeploymentState.HELD)
+    return forward and any(state is not WaveState.CLOSED for _number, state, _decision in journal.waves(deployment.id))
 
 
 def catch_up(journal: Journal, deployment: Deployment, change: Change, now: datetime) -> list[str]:

@@ -77,9 +77,8 @@ def plan(
             return resume(current)  # its RFC may be closed by now, and nothing is done to any host
 
         clearing = clear(rfc_path, dsl, cmdb_url, policy_path, now)
-        if write:
-            remember_sight(cmdb_url, clearing.sight, now)
         if not clearing.clearance.granted or clearing.rfc is None or clearing.policy is None:
+            _remember(cmdb_url, clearing, now, write)  # a negative word that was read must not vanish
             raise TidegateError(f"{clearing.clearance.sentence()}\n{clearing.clearance.text()}")
         rfc = clearing.rfc
         owed = clearing.policy.emergency if rfc.type == "emergency" else {}
@@ -90,6 +89,7 @@ def plan(
                 )
             _refuse_moved_scope(journal, current, {str(ci["name"]) for ci in cmdb.query(rfc.scope)})
             resumed = resume(current, clearing.until)
+            _remember(cmdb_url, clearing, now, write)
             if write and current.state in states.OPEN:
                 with cmdb.begin() as connection:
                     incur(connection, rfc, owed, now)  # it may have become an emergency since it began
@@ -103,6 +103,7 @@ def plan(
         package = {"name": rfc.release, "version": rfc.version, "digest": rfc.digest}
         journal.refuse_plan(number, hosts)
         _refuse_interrupted(write)
+        _remember(cmdb_url, clearing, now, write)
         if write and signer is not None:
             _keep_clearance(clearing, rfc, dsl, cmdb_url, policy_path, signer, now)
         product = clearing.product
@@ -129,6 +130,12 @@ def plan(
             "controls": clearing.clearance.to_dict()["controls"],
             "progress": {"step": "plan", "state": "planned", "detail": sentence, "hosts": len(hosts), "waves": len(waves)},
         }
+
+
+def _remember(cmdb_url: str, clearing: Clearing, now: datetime, write: bool) -> None:
+    """Note what the library had when this was cleared; not for a run that is refused for how it was called, which changes nothing."""
+    if write:
+        remember_sight(cmdb_url, clearing.sight, now)
 
 
 def _keep_clearance(clearing: Clearing, rfc: Rfc, dsl: str, cmdb_url: str, policy_path: str | None, signer: Signer, now: datetime) -> None:

@@ -8,11 +8,12 @@ import re
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -21,7 +22,7 @@ from ansible import constants
 from ansible_collections.tidegate.release.plugins.plugin_utils.clearing import Opening, Wave
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import Cmdb
 from ansible_collections.tidegate.release.plugins.plugin_utils.errors import ConflictError, NotFoundError, StateError, TidegateError
-from ansible_collections.tidegate.release.plugins.plugin_utils.gating import decide_wave_gate
+from ansible_collections.tidegate.release.plugins.plugin_utils.gating import conclude, decide_staging_gate, decide_wave_gate, foresee
 from ansible_collections.tidegate.release.plugins.plugin_utils.planning import order_backout
 from ansible_collections.tidegate.release.plugins.plugin_utils.policy.model import load_policy
 from ansible_collections.tidegate.release.plugins.plugin_utils.rfc.course import enter
@@ -100,9 +101,7 @@ def test_of_two_who_begin_an_rfc_at_once_one_drives_and_the_other_reads_who(cmdb
     with ThreadPoolExecutor(2) as pool:
         one, other = sorted(pool.map(press, (1, 2)), key=lambda result: isinstance(result, str))
     assert isinstance(one, Run)
-    assert re.fullmatch(
-        r"CHG0001#1 is being driven by ann@other-machine \(pid [12], .*\); wait for it to end, or until its lease ends at .*", str(other)
-    )
+    assert re.fullmatch(r"CHG0001#1 is being driven by ann@other-machine \(pid [12], .*\), which has just begun it; .*", str(other))
     assert len(Journal(cmdb).targets(one.deployment)) == 2
 
 
@@ -130,10 +129,11 @@ def test_an_interrupted_run_begins_nothing(journal: Journal, cmdb_url: str, tmp_
     (tmp_path / "tidegate-interrupted").write_text("interrupted by SIGINT (ann@here)")
     later = NOW + 2 * LEASE
     with pytest.raises(StateError, match=r"interrupted by SIGINT \(ann@here\) before anything was begun, so nothing was changed"):
-        order_backout(rfc_path=str(rfc), cmdb_url=cmdb_url, policy_path=None, reason="x", now=later, write=True)
+        order_backout(rfc_path=str(rfc), cmdb_url=cmdb_url, policy_path=None, reason="x", inventory=(), now=later, write=True)
     after = journal.deployment(run.deployment)
     assert (after.state, after.token) == (DeploymentState.STAGING, run.token)
-    assert not order_backout(rfc_path=str(rfc), cmdb_url=cmdb_url, policy_path=None, reason="x", now=later, write=False).get("failed")
+    foreseen = order_backout(rfc_path=str(rfc), cmdb_url=cmdb_url, policy_path=None, reason="x", inventory=(), now=later, write=False)
+    assert not foreseen.get("failed")
 
 
 def test_a_ci_that_the_cmdb_does_not_have_is_not_locked(journal: Journal) -> None:
@@ -482,6 +482,33 @@ def test_tokens_rise_with_the_clock_so_that_a_cmdb_made_anew_is_not_taken_for_an
     assert journal.take_over(first.deployment, ELSEWHERE, NOW).token > first.token
 
 
+def write_rfc(journal: Journal, tmp_path: Path, entered: bool = True) -> tuple[Path, dict[str, object]]:
+    """The RFC of the deployment that :func:`begin` begins; the register has it as cleared if it is ``entered``."""
+    document: dict[str, object] = {
+        "schema": 1,
+        "number": "CHG0001",
+        "type": "normal",
+        "state": -2,
+        "risk": 3,
+        "impact": 3,
+        "short_description": "hello 2.0",
+        "requested_by": "rita",
+        "start_date": (NOW - timedelta(hours=1)).isoformat(),
+        "end_date": (NOW + timedelta(hours=1)).isoformat(),
+        "backout_plan": "Back to the release before.",
+        "test_plan": "Health checks.",
+        "release": {"name": "hello", "version": "2.0", "digest": NEW},
+        "scope": "[?class=='server']",
+        "approvals": [],
+    }
+    path = tmp_path / "rfc.yml"
+    path.write_text(yaml.safe_dump(document))
+    if entered:
+        with journal.cmdb.begin() as connection:
+            enter(connection, load_rfc(path), ("web1", "web2", "web3"), NOW)
+    return path, document
+
+
 @pytest.mark.parametrize(
     ("changes", "decision", "reason"),
     [
@@ -502,28 +529,7 @@ def test_a_gate_asks_the_rfc_of_this_deployment_and_no_other(
     run = begin(journal)
     stage_all(journal, run)
     activate(journal, run, "web1")
-    document = {
-        "schema": 1,
-        "number": "CHG0001",
-        "type": "normal",
-        "state": -2,
-        "risk": 3,
-        "impact": 3,
-        "short_description": "hello 2.0",
-        "requested_by": "rita",
-        "start_date": (NOW - timedelta(hours=1)).isoformat(),
-        "end_date": (NOW + timedelta(hours=1)).isoformat(),
-        "backout_plan": "Back to the release before.",
-        "test_plan": "Health checks.",
-        "release": {"name": "hello", "version": "2.0", "digest": NEW},
-        "scope": "[?class=='server']",
-        "approvals": [],
-    }
-    path = tmp_path / "rfc.yml"
-    path.write_text(yaml.safe_dump(document))
-    if changes.get("entered", True):
-        with journal.cmdb.begin() as connection:
-            enter(connection, load_rfc(path), ("web1", "web2", "web3"), NOW)
+    path, document = write_rfc(journal, tmp_path, entered=bool(changes.get("entered", True)))
     path.write_text(yaml.safe_dump(document | {key: value for key, value in changes.items() if key not in ("stop", "entered")}))
 
     def opens(rfc: Rfc, wave: Wave) -> Opening:
@@ -861,9 +867,78 @@ def test_a_rollout_goes_on_without_a_host_that_was_written_off_in_the_wave_that_
     assert journal.deployment(run.deployment).state is DeploymentState.COMPLETED
 
 
+def test_a_host_that_was_written_off_untouched_is_no_failure_and_the_others_go_on(journal: Journal, tmp_path: Path) -> None:
+    """As in a plan made now, which would leave it out; nothing may fail in this one, and nothing of the release has."""
+    run = begin(journal, waves=(("web1",), ("web2", "web3")))
+    path, _document = write_rfc(journal, tmp_path)
+
+    def opens(_rfc: Rfc, _wave: Wave) -> Opening:
+        return Opening("")
+
+    def decide(gate: Callable[..., dict[str, Any]]) -> tuple[str, str]:
+        found = gate(journal, journal.take_over(run.deployment, ELSEWHERE, NOW), open_change(str(path)), opens, lambda *_: [], NOW)
+        return found["decision"], found["reason"]
+
+    for host in ("web1", "web3"):
+        journal.staged(run, host, {"version": "1.0", "digest": OLD}, NOW)
+    journal.stage_failed(run, "web2", "unreachable", NOW)
+    spent = "over the budget of 0 (web2: unreachable)"
+    assert decide(decide_staging_gate) == ("hold", f"1 of 2 hosts of wave 2 in staging failed or got lost, {spent}")
+    journal.rest(journal.take_over(run.deployment, ELSEWHERE, NOW), NOW)
+    put_down(journal, "web2")
+    assert decide(decide_staging_gate)[0] == "proceed"
+    activate(journal, journal.take_over(run.deployment, ELSEWHERE, NOW), "web1")
+    assert decide(decide_wave_gate)[0] == "proceed"
+    activate(journal, journal.take_over(run.deployment, ELSEWHERE, NOW), "web3")
+    assert decide(decide_wave_gate) == ("proceed", "1 of 1 host in wave 2 of 2 active")
+    assert journal.deployment(run.deployment).state is DeploymentState.COMPLETED
+
+
+def test_a_wave_whose_hosts_are_all_written_off_lets_nothing_begin(journal: Journal, tmp_path: Path) -> None:
+    run = begin(journal, waves=(("web1",), ("web2", "web3")))
+    path, _document = write_rfc(journal, tmp_path)
+    for host in ("web2", "web3"):
+        journal.staged(run, host, {"version": "1.0", "digest": OLD}, NOW)
+    journal.rest(run, NOW)
+    put_down(journal, "web1")
+    again = journal.take_over(run.deployment, ELSEWHERE, NOW)
+    decided = decide_staging_gate(journal, again, open_change(str(path)), lambda *_: Opening(""), lambda *_: [], NOW)
+    assert decided["decision"] == "hold"
+
+
+def test_a_host_that_was_written_off_after_it_was_touched_is_still_a_failure(journal: Journal, tmp_path: Path) -> None:
+    run = begin(journal, waves=(("web1", "web2"), ("web3",)))
+    stage_all(journal, run)
+    activate(journal, run, "web1")
+    activate(journal, run, "web2", HostState.LOST)
+    journal.decide_wave(run, 1, HOLD, NOW)
+    journal.conclude(run, NOW)
+    put_down(journal, "web2")
+    again = journal.take_over(run.deployment, ELSEWHERE, NOW)
+    decided = decide_wave_gate(journal, again, open_change(str(tmp_path / "none.yml")), lambda *_: Opening(""), lambda *_: [], NOW)
+    assert (decided["decision"], "1 of 2 hosts in wave 1 of 2 failed or got lost" in decided["reason"]) == ("back_out", True)
+
+
+def test_staging_what_is_past_staging_changes_nothing_and_check_mode_says_so(journal: Journal, tmp_path: Path) -> None:
+    run = begin(journal)
+    path, _document = write_rfc(journal, tmp_path)
+    stage_all(journal, run)
+    activate(journal, run, "web1")
+    journal.decide_wave(run, 1, HOLD, NOW)
+    journal.conclude(run, NOW)
+    foreseen = foresee(journal, "CHG0001", "staged")
+    assert (foreseen["failed"], "would not end staged" in foreseen["msg"]) == (True, True)
+    again = journal.take_over(run.deployment, ELSEWHERE, NOW)
+    ended = conclude(journal, again, open_change(str(path)), "staged", lambda *_: [], NOW)
+    assert (ended["failed"], ended["state"]) == (True, "held")
+    assert "is past staging" in ended["msg"]
+
+
 def test_a_host_that_another_controller_may_be_changing_is_not_written_off(journal: Journal) -> None:
     run = begin(journal)
-    with pytest.raises(ConflictError, match="being driven by ann@other-machine"):
+    with pytest.raises(
+        ConflictError, match=r"being driven by ann@other-machine .* deploy or backout with -e tidegate_take_over=true first"
+    ):
         put_down(journal, "web2")
     assert journal.cmdb.write_offs() == {}
     put_down(journal, "web4")

@@ -213,6 +213,15 @@ def test_the_right_spelling_is_shown(called: Called, option: str, right: str) ->
     assert shlex.split(str(raised.value).split("write it like ")[1]) == ["-e", right]
 
 
+@pytest.mark.parametrize("path", sorted((ROOT / "roles").glob("*/meta/argument_specs.yml")), ids=lambda path: path.parts[-3])
+def test_a_whole_text_may_be_followed_by_any_variable_of_a_verb(called: Called, path: Path) -> None:
+    for entry in yaml.safe_load(path.read_text())["argument_specs"].values():
+        for name in entry.get("options", {}):
+            if name != "tidegate_reason":
+                called(extra_vars=(f"tidegate_reason='its disk died' {name}=x",))
+                assert extra("") == "its disk died", name
+
+
 def test_the_words_of_a_secret_are_not_shown(called: Called) -> None:
     called(extra_vars=("tidegate_key_passphrase=correct horse battery",))
     with pytest.raises(TidegateError) as raised:

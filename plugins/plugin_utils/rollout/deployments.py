@@ -171,6 +171,15 @@ class Deployments:
         with self._cmdb.read() as connection:
             return self._targets(connection, deployment_id)
 
+    def spared(self, deployment_id: int) -> set[str]:
+        """The hosts that were written off before this deployment touched them: a plan made now would leave them out as well."""
+        t = self._t
+        touched = sa.select(t.journal.c.host).where(t.journal.c.deployment_id == deployment_id, t.journal.c.event == _H.ACTIVATING)
+        h = t.deployment_host.c
+        gone = sa.select(h.host).where(h.deployment_id == deployment_id, h.state == _H.WRITTEN_OFF)
+        with self._cmdb.read() as connection:
+            return set(connection.scalars(gone)) - set(connection.scalars(touched.where(t.journal.c.host.is_not(None))))
+
     def waves(self, deployment_id: int) -> list[tuple[int, WaveState, str | None]]:
         """Number, state and decision of each wave, in order."""
         table = self._t.wave

@@ -175,7 +175,8 @@ class Journal(Deployments):
         left = []
         for row in rows:
             deployment = self._load(connection, row.id)
-            driven = self._driven(connection, deployment, holder, now) if row.ci is not None else ""
+            first = "run deploy or backout with -e tidegate_take_over=true first"  # that is for a run which then goes on with it
+            driven = self._driven(connection, deployment, holder, now, first) if row.ci is not None else ""
             if driven:
                 raise ConflictError(driven)
             if states.may_write_off(deployment.state, _W(row.wave), _H(row.state)):
@@ -616,8 +617,15 @@ class Journal(Deployments):
         except sa.exc.IntegrityError as error:
             raise ConflictError("the CIs in scope changed in the CMDB while this was planned; run it again") from error
 
-    def _driven(self, connection: sa.Connection, deployment: Deployment, holder: Holder, now: datetime) -> str:
-        """Who else drives a deployment, in a sentence; empty when nobody does."""
+    def _driven(
+        self,
+        connection: sa.Connection,
+        deployment: Deployment,
+        holder: Holder,
+        now: datetime,
+        gone: str = "run this again with -e tidegate_take_over=true",
+    ) -> str:
+        """Who else drives a deployment, in a sentence; empty when nobody does. ``gone``: what to do when that one is gone."""
         table = self._t.deployment
         until = connection.scalar(sa.select(table.c.lease_until).where(table.c.id == deployment.id))
         before = Holder.parse(deployment.holder)
@@ -625,7 +633,7 @@ class Journal(Deployments):
             return ""
         return (
             f"{deployment.label} is being driven by {deployment.holder}; wait for it to end, or until its lease ends at "
-            f"{until.isoformat(timespec='seconds')}; if you know that it is gone, run this again with -e tidegate_take_over=true"
+            f"{until.isoformat(timespec='seconds')}; if you know that it is gone, {gone}"
         )
 
     def _refuse_begun(self, connection: sa.Connection, rfc: str) -> None:
