@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import json
 import os
@@ -467,3 +468,14 @@ def test_a_unit_that_has_failed_is_not_waited_for_and_one_that_has_not_is(host: 
     (host.root.parent / "failed").unlink()
     slow = starting('(sleep 1; echo 2.0 >"$TIDEGATE_STATE/running") &', logs=[{"unit": "web.service"}])
     assert host.deploy(slow)["state"] == "active"
+
+
+def test_without_room_for_what_systemd_says_a_slow_start_is_waited_for(host: Host, systemd: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full() -> None:
+        raise FileNotFoundError(errno.ENOENT, "No usable temporary directory found")
+
+    monkeypatch.setattr("tempfile.TemporaryFile", full)
+    slow = starting('(sleep 1; echo 2.0 >"$TIDEGATE_STATE/running") &', logs=[{"unit": "web.service"}])
+    assert host.deploy(slow)["state"] == "active"
+    (line,) = read(host.root, {"unit": "web.service"})[1:]
+    assert "there is no room for what journalctl prints" in line
