@@ -23,8 +23,9 @@ class ActionModule(HostAction):
     def visit(self, journal: Journal, deployment: Deployment) -> dict[str, Any]:
         target = journal.activating(self._run, self._host, utc_now())
         answer = self.advance(deployment, target.previous_digest)
-        # A host that refuses has not touched anything: it runs what it ran.
-        state = HostState.FAILED if answer["state"] == REFUSED else HostState(answer["state"])
+        # A host that refuses has not touched anything now. Whether it runs what it ran before is known only if no earlier order reached it.
+        refused = HostState.FAILED if target.state in (HostState.STAGED, HostState.FAILED) else HostState.LOST
+        state = refused if answer["state"] == REFUSED else HostState(answer["state"])
         detail, warned = self.repaired(answer, answer["detail"])
         journal.activated(self._run, self._host, state, detail, utc_now())
         return {**self.outcome(answer, state, detail, target.wave), **warned}

@@ -18,7 +18,7 @@ from typing import Any, Callable, Optional
 
 from . import logs, watch
 from .health import CheckError, attempt, run_command, wait_healthy, where
-from .processes import MARK, end_release, marked
+from .processes import MARK, below, end_release, marked, start_time
 from .release_home import HostError, Release, ReleaseHome
 from .repair import Damaged, Supplies, find_release, put_right
 
@@ -415,10 +415,20 @@ def _hook(home: ReleaseHome, release: Release, name: str, order: Order) -> str:
 def _end_of(mark: str) -> Callable[[], str]:
     """Says in words that all that a hook left running has ended; nothing as long as something runs, or when it left nothing.
 
-    A service that another service manager starts, or that cleans its environment, does not carry the mark.
+    A service that another service manager starts, or that cleans its environment, does not carry the mark. One that loses it later, as
+    many do by giving themselves a title, is still the process that was seen with it.
     """
-    left = bool(mark and marked(mark))
-    return lambda: "all that the start hook left running has ended" if left and not marked(mark) else ""
+    known = marked(mark) if mark else {}
+
+    def ended() -> str:
+        if not known:
+            return ""
+        known.update(marked(mark))
+        known.update(below(known))
+        running = {pid: moment for pid, moment in known.items() if start_time(pid) == moment}
+        return "" if running else "all that the start hook left running has ended"
+
+    return ended
 
 
 def _check_health(home: ReleaseHome, release: Release, order: Order, ended: Callable[[], str] = lambda: "") -> None:

@@ -39,6 +39,12 @@ _LISTED = 5  # paths that a message names
 _TAIL = 64 << 10  # characters of unreadable output that are looked at
 
 
+def _also(detail: str, more: str) -> str:
+    """Both in one line, and then the further lines of both, which are those of logs."""
+    (first, *logs), (second, *others) = detail.split("\n"), more.split("\n")
+    return "\n".join(("; ".join(filter(None, (first, second))), *logs, *others))
+
+
 class NoAnswer(TidegateError):
     """The host's half did not end in a proper answer, so what it did is unknown."""
 
@@ -243,7 +249,9 @@ class HostAction(TidegateAction):
         if answer.get("damaged"):
             back = self.switch(deployment, previous, operation="backout")
             if back["state"] == "backed_out":
-                answer = {**answer, "state": "failed", "detail": answer["reason"], "repaired": back["repaired"]}
+                answer = {**answer, "state": "failed", "detail": _also(answer["reason"], back["detail"]), "repaired": back["repaired"]}
+            else:  # what it said of files that it lacks need not be so any more
+                answer = {**answer, "detail": _also(answer["reason"], f"going back failed too: {back['detail']}")}
         return answer
 
     def repaired(self, answer: Answer, detail: str) -> tuple[str, dict[str, Any]]:

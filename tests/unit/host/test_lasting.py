@@ -6,10 +6,12 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import json
 import os
 import signal
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -287,6 +289,19 @@ def test_what_is_dead_is_not_waited_for(host: Host, how: str) -> None:
     assert "health check 'runs' can't pass any more, all that the start hook left running has ended: " in answer["detail"]
 
 
+# A title overwrites what the environment was in, so that nobody can read it any more.
+TITLED = """
+import ctypes, os, time
+first, last = map(int, open("/proc/self/stat").read().rpartition(")")[2].split()[47:49])
+running = os.environ["TIDEGATE_STATE"] + "/running"
+time.sleep(1)
+ctypes.memset(first, 0, last - first)
+time.sleep(2)
+open(running, "w").write("2.0")
+time.sleep(5)
+"""
+
+
 @pytest.mark.parametrize(
     "text",
     [
@@ -294,6 +309,7 @@ def test_what_is_dead_is_not_waited_for(host: Host, how: str) -> None:
         "setsid sh -c '(sleep 1; echo 2.0 >\"$TIDEGATE_STATE/running\"; exec sleep 3) & exit 0' &",  # a daemon that forks
         "setsid sh -c 'sleep 0.2; exit 1' &\nsetsid sh -c 'sleep 1; echo 2.0 >\"$TIDEGATE_STATE/running\"; exec sleep 3' &",  # one of two
         'true & sleep 0.2; touch "$TIDEGATE_STATE/wanted"',  # another service manager starts it
+        f"setsid {sys.executable} -c '{TITLED}' & sleep 0.1",  # it loses the mark
     ],
 )
 def test_what_lives_or_may_live_elsewhere_is_waited_for(host: Host, text: str) -> None:
@@ -452,3 +468,14 @@ def test_a_unit_that_has_failed_is_not_waited_for_and_one_that_has_not_is(host: 
     (host.root.parent / "failed").unlink()
     slow = starting('(sleep 1; echo 2.0 >"$TIDEGATE_STATE/running") &', logs=[{"unit": "web.service"}])
     assert host.deploy(slow)["state"] == "active"
+
+
+def test_without_room_for_what_systemd_says_a_slow_start_is_waited_for(host: Host, systemd: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full() -> None:
+        raise FileNotFoundError(errno.ENOENT, "No usable temporary directory found")
+
+    monkeypatch.setattr("tempfile.TemporaryFile", full)
+    slow = starting('(sleep 1; echo 2.0 >"$TIDEGATE_STATE/running") &', logs=[{"unit": "web.service"}])
+    assert host.deploy(slow)["state"] == "active"
+    (line,) = read(host.root, {"unit": "web.service"})[1:]
+    assert "there is no room for what journalctl prints" in line

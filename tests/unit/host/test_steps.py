@@ -1,0 +1,144 @@
+# Copyright (c) Tidegate maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Both halves of a host's step together, without Ansible in between: what the host answers, what it is brought, what is journalled."""
+
+from __future__ import annotations
+
+import base64
+import io
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from ansible_collections.tidegate.release.plugins.action import activate as activate_action
+from ansible_collections.tidegate.release.plugins.action import confirm as confirm_action
+from ansible_collections.tidegate.release.plugins.module_utils.activation import activate, back_out, confirm
+from ansible_collections.tidegate.release.plugins.module_utils.release_home import HostError, Texts
+from ansible_collections.tidegate.release.plugins.module_utils.repair import Lacking, Supplies
+from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.answer import Answer, parse_answer
+from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.states import HostState
+from bed import Host, Package, package
+
+# The previous release has a file of its own, of which nothing else on the host is a copy.
+ONE, TWO = package("1.0", {"own": b"only in 1.0"}), package("2.0")
+
+
+class Journal:
+    """Of one host: its state before the step, and what was written after it."""
+
+    def __init__(self, state: HostState) -> None:
+        self.target = SimpleNamespace(state=state, previous_digest=ONE.digest, wave=1, detail="")
+        self.state, self.detail = state, ""
+
+    def activating(self, *_arguments: Any) -> Any:
+        return self.target
+
+    confirming = activating
+
+    def activated(self, _run: Any, _host: str, state: HostState, detail: str, _now: Any) -> None:
+        self.state, self.detail = state, detail
+
+
+class Desk:
+    """A controller with all packages, and a host."""
+
+    def __init__(self, host: Host, *packages: Package) -> None:
+        self.host = host
+        self.packages = {one.digest: one for one in packages}
+        self.orders: list[str] = []
+        self.deployment: Any = SimpleNamespace(digest=TWO.digest, rollout=SimpleNamespace(stable=0))
+
+    def step(self, module: Any, journal: Journal) -> dict[str, Any]:
+        action: Any = module.ActionModule.__new__(module.ActionModule)
+        action._run, action._host, action._options_ = None, "one", {"settings": {}}
+        action.call = lambda _deployment, **arguments: self.call(arguments.pop("operation", action.step), **arguments)
+        action.shipment = lambda _deployment, digest: SimpleNamespace(
+            documents=lambda: self.packages[digest].documents, pack=lambda need: self.pack(digest, need)
+        )
+        return dict(action.visit(journal, self.deployment))
+
+    def pack(self, digest: str, need: list[str]) -> Path:
+        path = self.host.root.with_name("pack")
+        path.write_bytes(self.packages[digest].pack(need))
+        return path
+
+    def call(
+        self, operation: str, previous: str, documents: Any = None, contents: str = "", *, supply: bool = False, **_others: Any
+    ) -> Answer:
+        self.orders.append(operation)
+        pack = io.BytesIO(base64.b64decode(contents)) if contents else None
+        order = replace(self.host.order, supplies=Supplies(Texts(*documents) if documents else None, pack, supply))
+        home = self.host.home
+        try:
+            with home.locked(0):
+                answer = {"activate": activate, "confirm": confirm, "backout": back_out}[operation](home, TWO.digest, previous, order)
+        except Lacking as lacking:
+            answer = lacking.answer
+        except HostError as error:
+            answer = {"failed": True, "state": "refused", "msg": str(error)}
+        return parse_answer(operation, {**answer, "clock": 1})
+
+
+@pytest.fixture
+def desk(host: Host) -> Desk:
+    """2.0 came up in place of 1.0 and did not last; 1.0 is damaged meanwhile."""
+    host.deploy(ONE)
+    host.stage(TWO)
+    host.start(TWO, ONE)
+    (host.home.state / "running").unlink()
+    (host.home.releases / ONE.id / "tree/own").write_text("somebody's own")
+    return Desk(host, ONE, TWO)
+
+
+def test_a_host_that_can_not_go_back_alone_is_brought_what_it_lacks_at_once(desk: Desk) -> None:
+    journal = Journal(HostState.STARTED)
+    result = desk.step(confirm_action, journal)
+    assert (journal.state, desk.host.live, desk.host.running) == (HostState.FAILED, "1.0", "1.0")
+    assert (desk.host.home.releases / ONE.id / "tree/own").read_bytes() == b"only in 1.0"
+    assert desk.orders == ["confirm", "backout", "backout"]
+    assert "did not stay well" in journal.detail
+    assert "1 files were not as archived and were put right: own" in journal.detail
+    assert "going back failed" not in journal.detail
+    assert result["failed"]
+
+
+def test_what_is_to_be_known_of_the_way_back_is_journalled(desk: Desk) -> None:
+    stop = desk.host.home.releases / TWO.id / "tree/bin/stop"
+    stop.write_text("#!/bin/sh\nrm -f $TIDEGATE_STATE/running\nexit 3\n")
+    journal = Journal(HostState.STARTED)
+    desk.step(confirm_action, journal)
+    assert journal.state == HostState.FAILED
+    assert "hook stop of hello 2.0: bin/stop ended with status 3; 0 processes of 2.0 had to be ended" in journal.detail
+
+
+def test_a_way_back_that_fails_with_what_it_lacked_says_why_it_failed_then(desk: Desk) -> None:
+    (desk.host.home.state / "running").mkdir()
+    (desk.host.home.state / "running/in the way").touch()
+    journal = Journal(HostState.STARTED)
+    desk.step(confirm_action, journal)
+    assert journal.state == HostState.STUCK
+    assert "going back failed too: hello 1.0: hook start of hello 1.0" in journal.detail.splitlines()[0]
+    assert "no good copy" not in journal.detail
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        (HostState.STAGED, HostState.FAILED),
+        (HostState.FAILED, HostState.FAILED),
+        (HostState.ACTIVATING, HostState.LOST),
+        (HostState.STARTED, HostState.LOST),
+        (HostState.ACTIVE, HostState.LOST),
+        (HostState.STUCK, HostState.LOST),
+        (HostState.LOST, HostState.LOST),
+    ],
+)
+def test_a_host_that_refuses_runs_what_it_ran_only_if_no_order_reached_it_before(desk: Desk, before: HostState, after: HostState) -> None:
+    journal = Journal(before)
+    with desk.host.home.locked(0):  # an operation that a lost controller started is still under way
+        desk.step(activate_action, journal)
+    assert (journal.state, desk.orders) == (after, ["activate"])
+    assert "another operation has been holding" in journal.detail
