@@ -145,6 +145,20 @@ def test_a_library_is_copied_scrubbed_and_healed(desk: Fleet) -> None:
     assert "changed=0" in desk.play("tidegate.release.dsl_verify", from_replica, inventory="localhost,").stdout
 
 
+def test_with_a_cmdb_that_it_cant_read_verifying_heals_nothing_by_halves(desk: Fleet) -> None:
+    """Else it changes the library, ends with an error about the CMDB, and nobody reads what was healed."""
+    copy(str(desk.path / "dsl"), str(desk.path / "replica"))
+    blob = max((desk.path / "dsl" / "blobs" / "sha256").iterdir(), key=lambda path: path.stat().st_size)
+    blob.chmod(0o644)
+    blob.write_bytes(damaged := blob.read_bytes()[:-1] + b"x")
+    with Cmdb.open(str(desk.path / "cmdb.sqlite")) as cmdb, cmdb.begin() as connection:
+        connection.exec_driver_sql("UPDATE alembic_version SET version_num = '0006'")
+    done = run(desk, "dsl_verify", replica=str(desk.path / "replica"))
+    assert done["failed"] is True
+    assert "tidegate.release.cmdb_upgrade" in done["msg"]
+    assert blob.read_bytes() == damaged
+
+
 def test_a_lost_index_is_rebuilt_by_verifying(desk: Fleet) -> None:
     copy(str(desk.path / "dsl"), str(desk.path / "replica"))
     before = contents(str(desk.path / "dsl"))
