@@ -551,7 +551,7 @@ def test_a_rejection_does_not_vanish_with_the_library_that_had_it(lossy: tuple[R
     assert review.clear() == {}
     restore = backup()
     review.decide("rejected")
-    assert "rejected by carl" in review.clear()["approvals"]
+    assert "rejected by carl" in review.clear()["library"]
     copy(review.dsl, review.replica)
     before = contents(review.dsl)
     restore()
@@ -650,7 +650,27 @@ def test_what_was_purged_is_not_missed_and_not_brought_back(desk: Fleet) -> None
     # Brought back by hand, it is barred, and nobody misses it when it goes again.
     copy(review.replica, review.dsl)
     assert review.recover() == ([], [])
-    assert [version for version, _number, _signed in review.numbers()] == ["2.0"]
+    assert [version for version, _number, _signed in review.numbers()] == ["1.0", "2.0"]
+
+
+def test_a_rejection_is_not_got_rid_of_by_purging_the_release_and_archiving_it_again(desk: Fleet) -> None:
+    """A purge takes a reason, but no signature of anybody whom the policy knows."""
+    review = Review(desk, str(desk.path / "dsl"), str(desk.path / "replica"))
+    review.decide("rejected")
+    release = {"name": "hello", "version": "1.0", "reason": "withdrawn"}
+    run(desk, "dsl_release", **release, state="retired")
+    assert run(desk, "dsl_release", **release, state="absent")["changed"]
+    archive(desk.path / "releases" / "1.0", OciLayout.open(desk.path / "dsl"))
+    assert review.recover(replica=False) == ([], [])
+    assert run(desk, "dsl_release", **release, state="archived")["changed"]
+    review.decide("approved")
+    assert "approval (rejected)" in review.clear()["library"]
+    lost, _healed = review.recover(replica=False)
+    assert any("approval (rejected)" in loss for loss in lost)
+    # Who may sign can say that this is how it is meant.
+    assert "key" in run(desk, "dsl_release", **release, state="accepted")["msg"]
+    assert run(desk, "dsl_release", **release, state="accepted", key=review.key)["changed"]
+    assert "library" not in review.clear()
 
 
 def test_what_the_second_home_has_and_the_first_does_not_is_named_and_brought_back(desk: Fleet) -> None:
