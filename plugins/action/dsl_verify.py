@@ -30,9 +30,10 @@ class ActionModule(TidegateAction):
         if other and same(other, dsl):
             raise TidegateError(f"{dsl} can't heal itself; name another home in replica")
         replica = open_library(other) if other else None
+        cmdb = optional_home(options, "cmdb")
+        meant_by(cmdb, options["names"])  # one that can't be read is said before anything is healed
         library, rebuilt, problems = _open(dsl, replica, write)
         found = scrub(library, replica, write)
-        cmdb = optional_home(options, "cmdb")
         recovery = recover(library, replica, meant_by(cmdb, options["names"]), write)
         found.damaged += [_lost(loss) for loss in recovery.lost]
         found.healed += [_lost(loss) for loss in recovery.healed]

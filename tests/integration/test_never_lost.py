@@ -145,6 +145,20 @@ def test_a_library_is_copied_scrubbed_and_healed(desk: Fleet) -> None:
     assert "changed=0" in desk.play("tidegate.release.dsl_verify", from_replica, inventory="localhost,").stdout
 
 
+def test_with_a_cmdb_that_it_cant_read_verifying_heals_nothing_by_halves(desk: Fleet) -> None:
+    """Else it changes the library, ends with an error about the CMDB, and nobody reads what was healed."""
+    copy(str(desk.path / "dsl"), str(desk.path / "replica"))
+    blob = max((desk.path / "dsl" / "blobs" / "sha256").iterdir(), key=lambda path: path.stat().st_size)
+    blob.chmod(0o644)
+    blob.write_bytes(damaged := blob.read_bytes()[:-1] + b"x")
+    with Cmdb.open(str(desk.path / "cmdb.sqlite")) as cmdb, cmdb.begin() as connection:
+        connection.exec_driver_sql("UPDATE alembic_version SET version_num = '0006'")
+    done = run(desk, "dsl_verify", replica=str(desk.path / "replica"))
+    assert done["failed"] is True
+    assert "tidegate.release.cmdb_upgrade" in done["msg"]
+    assert blob.read_bytes() == damaged
+
+
 def test_a_lost_index_is_rebuilt_by_verifying(desk: Fleet) -> None:
     copy(str(desk.path / "dsl"), str(desk.path / "replica"))
     before = contents(str(desk.path / "dsl"))
@@ -537,7 +551,7 @@ def test_a_rejection_does_not_vanish_with_the_library_that_had_it(lossy: tuple[R
     assert review.clear() == {}
     restore = backup()
     review.decide("rejected")
-    assert "rejected by carl" in review.clear()["approvals"]
+    assert "rejected by carl" in review.clear()["library"]
     copy(review.dsl, review.replica)
     before = contents(review.dsl)
     restore()
@@ -636,7 +650,27 @@ def test_what_was_purged_is_not_missed_and_not_brought_back(desk: Fleet) -> None
     # Brought back by hand, it is barred, and nobody misses it when it goes again.
     copy(review.replica, review.dsl)
     assert review.recover() == ([], [])
-    assert [version for version, _number, _signed in review.numbers()] == ["2.0"]
+    assert [version for version, _number, _signed in review.numbers()] == ["1.0", "2.0"]
+
+
+def test_a_rejection_is_not_got_rid_of_by_purging_the_release_and_archiving_it_again(desk: Fleet) -> None:
+    """A purge takes a reason, but no signature of anybody whom the policy knows."""
+    review = Review(desk, str(desk.path / "dsl"), str(desk.path / "replica"))
+    review.decide("rejected")
+    release = {"name": "hello", "version": "1.0", "reason": "withdrawn"}
+    run(desk, "dsl_release", **release, state="retired")
+    assert run(desk, "dsl_release", **release, state="absent")["changed"]
+    archive(desk.path / "releases" / "1.0", OciLayout.open(desk.path / "dsl"))
+    assert review.recover(replica=False) == ([], [])
+    assert run(desk, "dsl_release", **release, state="archived")["changed"]
+    review.decide("approved")
+    assert "approval (rejected)" in review.clear()["library"]
+    lost, _healed = review.recover(replica=False)
+    assert any("approval (rejected)" in loss for loss in lost)
+    # Who may sign can say that this is how it is meant.
+    assert "key" in run(desk, "dsl_release", **release, state="accepted")["msg"]
+    assert run(desk, "dsl_release", **release, state="accepted", key=review.key)["changed"]
+    assert "library" not in review.clear()
 
 
 def test_what_the_second_home_has_and_the_first_does_not_is_named_and_brought_back(desk: Fleet) -> None:

@@ -39,6 +39,7 @@ _OFTEN = frozenset({"SECONDLY", "MINUTELY", "HOURLY"})
 _TIMES = 24  # a day, at most
 _TICK = timedelta(microseconds=1)
 _DAY = timedelta(days=1)  # more than any zone is from UTC
+_NO_EVENTS = {"VTODO": "the task", "VJOURNAL": "the journal entry", "VFREEBUSY": "the busy time"}
 _ONCE = ("UID", "DTSTART", "DTEND", "DURATION", "RECURRENCE-ID", "LOCATION", "STATUS")
 _HOURS = "X-TIDEGATE-HOURS"  # set here: the seconds of a DURATION that are not whole days
 _CALENDAR = re.compile(r"^BEGIN:VCALENDAR[ \t]*\r?\n.*?^END:VCALENDAR[ \t]*\r?$", re.MULTILINE | re.DOTALL | re.IGNORECASE)
@@ -104,7 +105,7 @@ def _read_calendar(path: Path, text: str, between: tuple[datetime, datetime], lo
         icalendar.timezone.tzp.use_default()  # which forgets the zones that the calendar before has described
         calendar = icalendar.Calendar.from_ical(text)
         zone = _zone(calendar)
-        found = list(_refusals(calendar))
+        found = [*_refusals(calendar), *(_strangers(calendar) if longer else ())]
         if not found:
             found = [f"{problem}; {_SET_ANEW}" for problem in one_kind(calendar.walk("VEVENT"), zone, longer)]
             found += [f"the event {name_of(event)} has no length; {_SET_ANEW}" for event in calendar.walk("VEVENT") if _is_empty(event)]
@@ -166,6 +167,13 @@ def _refusals(calendar: Any) -> Iterator[str]:
             often = prod(len(rule.get(part, [0])) for part in ("BYHOUR", "BYMINUTE", "BYSECOND")) > _TIMES
             if _OFTEN.intersection(str(frequency).upper() for frequency in rule.get("FREQ", [])) or often:
                 yield f"the event {name_of(event)} has an RRULE that recurs more often than {_TIMES} times a day; make it one longer event"
+
+
+def _strangers(calendar: Any) -> Iterator[str]:
+    """What a freeze may have been written as that stops nothing."""
+    for kind, what in _NO_EVENTS.items():
+        for one in calendar.walk(kind):
+            yield f"{what} {name_of(one)} is no event, so it would stop nothing; make one of it, or delete it, and export the calendar again"
 
 
 def _is_empty(event: Any) -> bool:

@@ -43,7 +43,7 @@ _SAYING = {"approval": "decision", "test-result": "result", "scan": "result", "o
 
 
 def snapshot(cmdb: Cmdb, name: str, version: str, policy: Policy | None = None) -> Snapshot | None:
-    """What was ever seen of a release; ``None`` when nothing was, or it was purged.
+    """What was ever seen of a release; ``None`` when nothing was.
 
     With a ``policy`` the signature is checked, when one of its people signed: what was signed is remembered whatever became of the rest.
     Raises :class:`IntegrityError` when that was changed after it was signed.
@@ -98,7 +98,7 @@ def remember_library(cmdb_url: str, library: Library, names: Collection[str] | N
 def remember(cmdb: Cmdb, sights: Iterable[Sight], now: datetime, signer: Signer | None = None) -> int:
     """Add what was seen to what is remembered; return for how many releases that was something new. ``signer`` signs these.
 
-    Nothing is written when there is nothing new. A release that was purged is not remembered.
+    Nothing is written when there is nothing new. Of a release that was purged nothing new is remembered.
     """
     sights = list(sights)
     with cmdb.read() as connection:

@@ -120,12 +120,9 @@ def condemn(cmdb: Cmdb, change: Change, write: bool) -> None:
         ]
         if needed:
             raise ConflictError(f"{change.name} {change.version} was not purged: " + "; ".join(needed))
-        if write:
-            # Nobody misses what is taken away with a reason.
-            seen = schema().library_seen
-            now.execute(sa.delete(seen).where(seen.c.release == change.name, seen.c.version == change.version))
-            if before.state is not ReleaseState.PURGED:
-                _write(now, change, ReleaseState.PURGED)
+        if write and before.state is not ReleaseState.PURGED:
+            # What was seen of it stays, though nobody misses it while it is purged: it may come back, and then so must what people said.
+            _write(now, change, ReleaseState.PURGED)
 
 
 def _write(connection: sa.Connection, change: Change, state: ReleaseState) -> None:

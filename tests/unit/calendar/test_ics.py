@@ -33,6 +33,24 @@ def test_an_event_says_where_and_for_what_it_is(tmp_path: Path) -> None:
     assert not event.stops("ams", "other")
 
 
+@pytest.mark.parametrize(
+    ("kind", "times", "said"),
+    [
+        ("VTODO", "DTSTART:20261224T080000Z\nDUE:20261226T080000Z", "the task 'Change freeze' is no event"),
+        ("VJOURNAL", "DTSTART;VALUE=DATE:20261224", "the journal entry 'Change freeze' is no event"),
+        ("VFREEBUSY", "FREEBUSY:20261224T080000Z/PT8H", "the busy time 'Change freeze' is no event"),
+    ],
+)
+def test_a_freeze_that_is_written_as_no_event_is_not_lost(tmp_path: Path, kind: str, times: str, said: str) -> None:
+    body = f"BEGIN:{kind}\nUID:1\nDTSTAMP:20260101T000000Z\nSUMMARY:Change freeze\n{times}\nEND:{kind}\n"
+    path = tmp_path / "test.ics"
+    path.write_text(f"BEGIN:VCALENDAR\nVERSION:2.0\nPRODID:x\n{body}END:VCALENDAR\n")
+    span = datetime(2026, 12, 1, tzinfo=UTC), datetime(2027, 1, 1, tzinfo=UTC)
+    with pytest.raises(TidegateError, match=said):
+        read_events(path, *span, longer=True)
+    assert read_events(path, *span, longer=False) == []  # a window that is none opens nothing
+
+
 def test_recurrence_exceptions_and_changed_occurrences_are_honoured(tmp_path: Path) -> None:
     rule = f"""DTSTART;{BERLIN}:20270301T220000
 DTEND;{BERLIN}:20270302T020000
