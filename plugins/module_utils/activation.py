@@ -18,7 +18,7 @@ from typing import Any, Callable, Optional
 
 from . import logs, watch
 from .health import CheckError, attempt, run_command, wait_healthy, where
-from .processes import MARK, below, end_release, marked, start_time
+from .processes import MARK, below, end_release, marked, of_release, start_time
 from .release_home import HostError, Release, ReleaseHome
 from .repair import Damaged, Supplies, find_release, put_right
 
@@ -295,17 +295,25 @@ def _switch(home: ReleaseHome, target: Release, order: Order, check: Optional[Ca
 
 
 def _stop(home: ReleaseHome, leaving: Release, order: Order) -> str:
-    """Run the stop hook of ``leaving``; when it fails, end what runs of the release and return that in words.
+    """Run the stop hook of ``leaving``; when it fails, or stops nothing, end what runs of the release and return that in words.
 
-    What is left because it is broken may not even stop, and what can't stop must be replaced all the same.
+    What is left because it is broken may not even stop, and what can't stop must be replaced all the same. What does not serve any more
+    may go on: it finishes what it does.
     """
     try:
         _hook(home, leaving, "stop", order)
+        if "stop" not in leaving.config.get("hooks", {}) or not _still(lambda: _runs_and_serves(home, leaving, order)):
+            return ""
+        problem = f"hook stop of {leaving.name} {leaving.version} ended well, but its health checks go on passing"
     except (CheckError, HostError) as error:
-        ended, left = end_release(leaving.tree)
-        number = f"{ended} process{'' if ended == 1 else 'es'} of {leaving.version}"
-        return f"{error}; {number} had to be ended{f', {left}' if left else ''}"
-    return ""
+        problem = str(error)
+    ended, left = end_release(leaving.tree)
+    number = f"{ended} process{'' if ended == 1 else 'es'} of {leaving.version}"
+    return f"{problem}; {number} had to be ended{f', {left}' if left else ''}"
+
+
+def _runs_and_serves(home: ReleaseHome, release: Release, order: Order) -> bool:
+    return bool(of_release(release.tree)) and _serves(home, release, order)
 
 
 def _take_away(home: ReleaseHome, leaving: Optional[Release], order: Order) -> str:

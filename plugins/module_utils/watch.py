@@ -20,6 +20,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, NamedTuple, Optional
 
+from .processes import start_time
 from .release_home import remove
 
 _INTERVAL = 0.5  # seconds between two looks
@@ -67,8 +68,11 @@ def end(path: Path) -> Optional[Watched]:
         remove(path)
         return None
     try:
-        alive = not _free(record, 0)
-        if alive:
+        alive = False
+        if not _free(record, 0):
+            with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+                # Not when only a check that it had begun is left of it.
+                alive = start_time(int(_read(record)["group"])) != ""
             # Whoever holds the lock is the one whose number is in the file, so that can't be another process's by now.
             for number in (signal.SIGTERM, signal.SIGKILL):
                 with contextlib.suppress(OSError, ValueError, KeyError, TypeError):

@@ -493,6 +493,26 @@ def test_that_the_old_release_still_serves_is_said_when_the_new_one_fails_as_wel
     assert "what answers for 2.0 may be 1.0" in answer["detail"]
 
 
+def test_a_stop_hook_that_ends_well_and_stops_nothing_is_no_stop(host: Host, daemon: Callable[[], int]) -> None:
+    host.deploy(ONE)
+    new = _leaving("a session of its own", "exit 0", health=RUNS, stop={"command": ["true"], "timeout": 5})
+    host.deploy(new, ONE)
+    pid = daemon()
+    answer = host.back_out(new, ONE)
+    assert (answer["state"], host.running) == ("backed_out", "1.0")
+    assert answer["detail"] == ("hook stop of hello 2.0 ended well, but its health checks go on passing; 1 process of 2.0 had to be ended")
+    assert not _alive(pid)
+
+
+def test_what_a_stop_hook_leaves_may_finish_when_it_does_not_serve_any_more(host: Host, daemon: Callable[[], int]) -> None:
+    host.deploy(ONE)
+    new = _leaving("a session of its own", "exit 0")  # it serves as long as the file says so, and that is gone
+    host.deploy(new, ONE)
+    pid = daemon()
+    assert host.back_out(new, ONE) == {"state": "backed_out", "changed": True, "version": "1.0"}
+    assert _alive(pid)
+
+
 # -- whose processes these are ------------------------------------------------------
 
 
