@@ -46,7 +46,8 @@ class ActionModule(TidegateAction):
             compared = sorted(host for host, found in audited.found.items() if not isinstance(found, NotSeen))
             returned = end_write_offs(cmdb, compared, "it answered an audit", this_user(), utc_now(), not self._task.check_mode)
             gone = cmdb.write_offs(audited.found.keys() - compared)
-        found = {host: answer for host, answer in audited.found.items() if host not in gone}
+        # Nobody asks what runs on a host that will not come back; but one that says anything is not gone, even if it can't be read.
+        found = {host: answer for host, answer in audited.found.items() if host not in gone or getattr(answer, "contact", False)}
         differences = [*audited.differences, *compare(found, recorded, archived, judged.untrusted, unlicensed)]
         differences.sort(key=lambda difference: difference["host"] or "")
         named = [*differences, *not_compared(gone)]

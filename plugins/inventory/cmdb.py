@@ -111,8 +111,8 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.settings import h
 
 # Expressions that need no template engine.
 _PLAIN = {f"tidegate_ci.{key}": key for key in ("name", "class", "site", "environment")}
-# Taken by Ansible for loops and by our audit for what a host answered, but on no list.
-_TAKEN = frozenset({"item", "audit_facts"})
+# Taken by Ansible for loops, and by our audit and verify for what a host answered, but on no list.
+_TAKEN = frozenset({"item", "audit_facts", "verify_facts"})
 _NAMED = 5  # CIs that a message names
 
 

@@ -21,7 +21,7 @@ description:
     its key was revoked.
   - An installation without the seat of a licensed product that it needs is a difference, see M(tidegate.release.licence).
   - Fails when there is a difference. A host that was written off, see M(tidegate.release.write_off), is named too, but does not make it
-    fail.
+    fail, unless something of it is there and can't be read.
   - When a host that was written off answers, it is there again. That is noted in the CMDB, unless in check mode, and the host is compared
     like the others.
 author:

@@ -24,10 +24,11 @@ _CONTROLLER = "localhost"  # many inventories have it; it is a host only if the 
 
 @dataclass(frozen=True)
 class NotSeen:
-    """Why nobody knows what a host runs: the kind of the difference, and a sentence."""
+    """Why nobody knows what a host runs: the kind of the difference, and a sentence. ``contact``: something is there for all that."""
 
     kind: str
     detail: str
+    contact: bool = False
 
 
 # What release_facts found on a host, or why there is no telling.
@@ -198,7 +199,7 @@ def _quoted(files: list[str]) -> str:
 
 
 def _invalid(fault: str) -> NotSeen:
-    return NotSeen("invalid_answer", f"its answer is not one of release_facts, so nobody knows what it runs: {fault}")
+    return NotSeen("invalid_answer", f"its answer is not one of release_facts, so nobody knows what it runs: {fault}", contact=True)
 
 
 def _without_answer(result: Mapping[str, Any]) -> NotSeen | None:
@@ -207,7 +208,7 @@ def _without_answer(result: Mapping[str, Any]) -> NotSeen | None:
     if result.get("unreachable"):
         return NotSeen("unreachable", f"it can't be reached, so nobody knows what it runs: {said}")
     if result.get("failed"):
-        return NotSeen("unreadable", f"it can't be read, so nobody knows what it runs: {said}")
+        return NotSeen("unreadable", f"it can't be read, so nobody knows what it runs: {said}", contact=not result.get("timedout"))
     return LEFT_OUT if result.get("skipped") else None
 
 

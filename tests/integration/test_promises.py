@@ -532,8 +532,14 @@ def test_a_host_that_never_comes_back_locks_no_other_and_is_written_off_until_it
     with Cmdb.open(str(running.path / "cmdb.sqlite")) as cmdb:
         assert [sentence for sentence in build_report(cmdb, datetime.now(UTC))["attention"] if "disk died on Monday" in sentence]
 
-    # It answers: that is noted, and what it runs is compared like anything else.
+    # It is up but can't be read: it is not gone, so that is said and counts.
     lab.mend("web1")
+    done = running.play("tidegate.release.audit", {"tidegate_root": "/etc/passwd"})
+    assert done.returncode != 0
+    assert "web1: it can't be read, so nobody knows what it runs" in " ".join(done.stdout.split())
+    assert "web1: it is written off since" in done.stdout
+
+    # It answers: that is noted, and what it runs is compared like anything else.
     served = running.served()["web1"]
     done = running.play("tidegate.release.audit", None, "--check")
     assert done.returncode == 0, done.stdout

@@ -142,6 +142,14 @@ def test_a_host_that_was_not_seen_says_why(result: object, kind: str, said: str)
     assert found.detail.isprintable()
 
 
+def test_what_says_anything_is_there_even_if_it_cant_be_read() -> None:
+    """Else a host that was written off would be passed over in silence while it runs whatever it likes."""
+    contact = [{"failed": True, "msg": "Missing sudo password"}, {"releases": "x"}, {}, "welcome"]
+    timed_out = {"failed": True, "msg": "Timed out", "timedout": {"period": 9}}
+    none = [None, {"skipped": True}, {"unreachable": True, "msg": "no route"}, timed_out]
+    assert [getattr(read_answer(one), "contact", None) for one in (*contact, *none)] == [True] * 4 + [False] * 4
+
+
 @given(json_values)
 def test_whatever_a_host_answers_is_read_or_refused(answer: object) -> None:
     for result in (answer, {"releases": answer}, {"releases": [answer]}, {"releases": [LIVE | {"others": answer}]}):

@@ -173,7 +173,7 @@ def _strangers(calendar: Any) -> Iterator[str]:
     """What a freeze may have been written as that stops nothing."""
     for kind, what in _NO_EVENTS.items():
         for one in calendar.walk(kind):
-            yield f"{what} {name_of(one)} is no event, so it would stop nothing; make it one, or delete it, and export the calendar again"
+            yield f"{what} {name_of(one)} is no event, so it would stop nothing; make one of it or delete it, and export the calendar again"
 
 
 def _is_empty(event: Any) -> bool:

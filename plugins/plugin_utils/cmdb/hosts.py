@@ -21,9 +21,14 @@ REMEDY = "give it a class that is one, or name its class in host_classes of the 
 
 
 def is_host(ci: Mapping[str, Any], host_classes: Collection[str]) -> bool:
-    """Whether a CI is a host, by its class, in whatever case: one of ``host_classes``, or without these any but :data:`NO_HOSTS`."""
+    """Whether a CI is a host, by its class, in whatever case: one of ``host_classes``, or without these any but :data:`NO_HOSTS`.
+
+    Of the latter, names as ServiceNow's tables have them (``cmdb_ci_rack``), or of two words, are others of the same.
+    """
     name = (ci["class"] or "").casefold()
-    return name in {one.casefold() for one in host_classes} if host_classes else name not in NO_HOSTS
+    if host_classes:
+        return name in {one.casefold() for one in host_classes}
+    return "_".join(name.removeprefix("cmdb_ci_").replace("-", " ").split()) not in NO_HOSTS
 
 
 def described(ci: Mapping[str, Any]) -> str:

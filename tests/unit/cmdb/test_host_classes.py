@@ -24,3 +24,15 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.hosts import
 )
 def test_a_class_says_whether_a_ci_is_a_host(name: str | None, host_classes: tuple[str, ...], is_one: bool) -> None:
     assert is_host({"name": "x", "class": name}, host_classes) is is_one
+
+
+@pytest.mark.parametrize(
+    ("kind", "host"),
+    [
+        *((kind, False) for kind in ("rack", "Rack", "cmdb_ci_rack", "cmdb_ci_datacenter", "data center", "Patch-Panel", " rack ")),
+        *((kind, True) for kind in (None, "", "cmdb_ci_server", "cmdb_ci_linux_server", "storage", "rack server", "site server")),
+    ],
+)
+def test_a_class_is_no_host_however_it_is_written(kind: str | None, host: bool) -> None:
+    assert is_host({"name": "x", "class": kind}, ()) is host
+    assert is_host({"name": "x", "class": kind}, ("RACK",)) is (kind in ("rack", "Rack"))
