@@ -333,13 +333,14 @@ def test_a_user_without_any_right_has_a_lab_too(lab: Lab) -> None:
     if os.geteuid() != 0:
         pytest.skip("needs root to become a user of no rights; the other tests of mode user run as you")
     lab.up(["web1"], ISOLATED)
-    source = Path(hosts_module.__file__).parent
-    packed = subprocess.run(["tar", "-cf", "-", "-C", str(source.parent), source.name], check=True, capture_output=True).stdout
+    source = Path(hosts_module.__file__).parents[1]
+    names = [f"{source.name}/{name}" for name in ("lab", "processes.py")]
+    packed = subprocess.run(["tar", "-cf", "-", "-C", str(source.parent), *names], check=True, capture_output=True).stdout
     subprocess.run([*ssh(lab, "web1"), "tar -xf -"], input=packed, check=True)
     code = f"""
 import json, subprocess, sys
-from lab import machine, processes
-from lab.hosts import Lab, Settings
+from module_utils.lab import machine, processes
+from module_utils.lab.hosts import Lab, Settings
 mode, why = machine.choose_mode("auto")
 lab = Lab("/home/deploy/inner")
 settings = Settings(mode, "deploy", {NETWORK!r}, 71, 2022, "64m")

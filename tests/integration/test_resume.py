@@ -142,7 +142,7 @@ def test_an_interrupted_run_waits_for_the_host_that_is_under_way_and_starts_no_o
     assert running.rows(f"select lease_until from deployment where rfc = '{rfc}'") == [(None,)]  # noqa: S608 - a test's own RFC number
     states = sorted(running.host_states(rfc).values())
     if step == "deploy":
-        assert (states, running.state(rfc)) == (["active", "staged", "staged"], "held")
+        assert (states, running.state(rfc)) == (["staged", "staged", "started"], "held")
         assert list(running.served().values()).count(version) == 1
         assert "Run deploy again to go on, or backout to undo it." in said
     else:

@@ -109,9 +109,9 @@ def test_what_is_done_or_withdrawn_meets_nothing(cmdb: Cmdb) -> None:
     assert planned(cmdb, START) == []
 
 
-def begin(cmdb: Cmdb, number: str) -> Run:
+def begin(cmdb: Cmdb, number: str, host: str = "web1") -> Run:
     package = {"name": "hello", "version": "1.0", "digest": RFC.digest}
-    return Journal(cmdb).begin(number, package, (("web1",),), Rollout(), Holder.this_run(), START)
+    return Journal(cmdb).begin(number, package, ((host,),), Rollout(), Holder.this_run(), START)
 
 
 def test_what_was_given_up_before_it_touched_a_host_meets_nothing_until_it_begins_again(cmdb: Cmdb) -> None:
@@ -127,7 +127,7 @@ def test_what_was_given_up_before_it_touched_a_host_meets_nothing_until_it_begin
 def test_what_is_still_under_way_after_its_window_meets_others(cmdb: Cmdb) -> None:
     put(cmdb, "db1", start_date=START - 8 * HOUR, end_date=START - 4 * HOUR)
     assert overlapping(cmdb, RFC, {"web1"}) == []
-    run = begin(cmdb, "CHG0002")
+    run = begin(cmdb, "CHG0002", "db1")
     assert [one.meeting for one in overlapping(cmdb, RFC, {"web1"})] == [("web1 depends_on db1",)]
     assert overlapping(cmdb, replace(RFC, number="CHG0002"), {"web1"}) == []
     Journal(cmdb).order_backout(run, "not today", START)

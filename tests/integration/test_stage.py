@@ -135,15 +135,15 @@ def test_a_mirror_s_password_is_refused_and_repeated_nowhere(releases: Releases)
     assert releases.run_on("web1", "ls /opt/tidegate 2>/dev/null; true") == ""
 
 
-def test_an_edited_shared_file_is_named_for_both_releases_and_does_not_spread(releases: Releases) -> None:
+def test_an_edited_file_is_named_for_its_release_and_does_not_spread(releases: Releases) -> None:
     assert releases.deploy("CHG0001", "1.0").returncode == 0
     releases.stage("CHG0002", "2.0")
     assert releases.play("tidegate.release.deploy", {"tidegate_rfc": str(releases.path / "CHG0002.yml")}).returncode == 0
     releases.run_on("web1", "echo evil >>/opt/tidegate/hello/current/bin/start; ln -s /etc/passwd /opt/tidegate/hello/releases/link")
     said = releases.play("tidegate.release.audit").stdout
     said = " ".join(said.split())
-    for version in ("1.0", "2.0"):
-        assert f"1 files of hello {version} were changed or are missing: bin/start" in said
+    assert "1 files of hello 2.0 were changed or are missing: bin/start" in said
+    assert "of hello 1.0 were changed" not in said
     assert "releases/link beside the releases of hello came from nobody" in said
     releases.stage("CHG0003", "3.0")
     assert "evil" not in releases.run_on("web1", "cat /opt/tidegate/hello/releases/3.0-*/tree/bin/start")
