@@ -223,6 +223,7 @@ def _resume(
         }
     _refuse_interrupted(write)
     _refuse_empty_wave(journal, current)
+    journal.refuse_resume(current)
     sentence = f"{current.label} goes on where it stands: {current.state}"
     reach.check(journal.to_visit(current), "host", f"that {current.label} has still to visit")
     if not take_over:

@@ -705,7 +705,7 @@ def test_a_held_deployment_that_waits_for_a_lost_host_gives_the_finished_ones_up
     assert journal.locked(run.deployment) == {"web2"}
 
 
-def test_a_held_deployment_keeps_what_it_still_has_to_change(journal: Journal) -> None:
+def test_a_held_deployment_is_nobody_s_lock_and_goes_on_unless_somebody_was_faster(journal: Journal) -> None:
     run = begin(journal, waves=(("web1",), ("web2",), ("web3",)))
     journal.stage_failed(run, "web3", "it does not answer", NOW)
     for host in ("web1", "web2"):
@@ -715,9 +715,23 @@ def test_a_held_deployment_keeps_what_it_still_has_to_change(journal: Journal) -
     activate(journal, run, "web1")
     journal.decide_wave(run, 1, PROCEED, NOW)
     journal.decide_wave(run, 2, HOLD, NOW)
-    assert journal.locked(run.deployment) == {"web2"}
+    assert journal.locked(run.deployment) == set()
+    journal.refuse_resume(journal.deployment(run.deployment))
+    again = journal.take_over(run.deployment, ELSEWHERE, NOW)
+    assert journal.locked(run.deployment) == {"web1", "web2"}
     with pytest.raises(ConflictError, match=r"web2.*locked"):
         later(journal, "CHG0002", "web2")
+    journal.decide_wave(again, 2, HOLD, NOW)
+    other = begin(journal, "CHG0003", waves=(("web2",),))
+    held = journal.deployment(run.deployment)
+    with pytest.raises(ConflictError, match=r"web2\) are locked by CHG0003#2"):
+        journal.refuse_resume(held)
+    journal.staged(other, "web2", None, NOW)
+    journal.decide_staging(other, PROCEED, NOW)
+    activate(journal, other, "web2")
+    journal.decide_wave(other, 1, PROCEED, NOW)
+    with pytest.raises(ConflictError, match=r"CHG0003#2 has changed web2 since CHG0001#1 was planned, which gave the host up"):
+        journal.refuse_resume(held)
 
 
 def test_a_back_out_leaves_alone_what_a_later_deployment_has_changed_since(journal: Journal, cmdb: Cmdb) -> None:

@@ -56,6 +56,35 @@ class Journal(Deployments):
         if driven:
             raise ConflictError(driven)
 
+    def refuse_resume(self, deployment: Deployment) -> None:
+        """Raise :class:`ConflictError` when another deployment has, or has changed, a host that a held one had not touched and gave up."""
+        if deployment.state is not _D.HELD:
+            return
+        t = self._t
+        with self._cmdb.read() as connection:
+            waves = self._wave_states(connection, deployment.id)
+            targets = self._targets(connection, deployment.id)
+            given_up = {x.host for x in targets if x.state in (_H.PLANNED, _H.STAGED) and waves[x.wave] is not _W.DECIDED}
+            self._refuse_locked(connection, sorted(given_up), deployment.id)
+            planned = sa.select(sa.func.min(t.journal.c.seq)).where(t.journal.c.deployment_id == deployment.id).scalar_subquery()
+            rows = connection.execute(
+                sa.select(t.journal.c.host, t.deployment.c.rfc, t.deployment.c.id)
+                .join(t.deployment, t.deployment.c.id == t.journal.c.deployment_id)
+                .where(
+                    t.journal.c.deployment_id != deployment.id,
+                    t.journal.c.seq > planned,
+                    t.journal.c.event.in_((_H.ACTIVATING, _H.BACKING_OUT)),
+                    t.journal.c.host.is_not(None),
+                    t.deployment.c.release == deployment.release,
+                )
+            )
+            changed = next((row for row in rows if row.host in given_up), None)
+        if changed is not None:
+            raise ConflictError(
+                f"{changed.rfc}#{changed.id} has changed {changed.host} since {deployment.label} was planned, which gave the host up when "
+                f"it was held; back {deployment.rfc} out, and raise a new RFC for what is left"
+            )
+
     def refuse_backout(self, deployment: Deployment) -> None:
         """Raise :class:`ConflictError` when a completed deployment is not the last one on its CIs, or another holds one of them."""
         if deployment.state is _D.COMPLETED:

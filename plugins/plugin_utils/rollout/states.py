@@ -130,9 +130,11 @@ def locks(deployment: DeploymentState, wave: WaveState, host: HostState, begun: 
         return False
     if deployment is _D.BACKING_OUT:
         return host in TOUCHED
+    if deployment is _D.HELD:
+        return host in UNKNOWN or (wave is not _W.DECIDED and host in TOUCHED)
     if wave is not _W.DECIDED:
         return host is not _H.STAGE_FAILED or not begun
-    return host in (UNKNOWN if deployment is _D.HELD else TOUCHED)
+    return host in TOUCHED
 
 
 def may_write_off(deployment: DeploymentState, wave: WaveState, host: HostState) -> bool:

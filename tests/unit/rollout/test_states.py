@@ -93,12 +93,14 @@ def test_a_deployment_locks_what_it_may_still_change_without_being_told_to(host:
         assert not any(states.locks(deployment, wave, host, True) for wave in WaveState)
     for wave in WaveState:
         assert states.locks(DeploymentState.BACKING_OUT, wave, host, True) == (host in TOUCHED)
-    for deployment in (DeploymentState.STAGING, DeploymentState.ACTIVATING, DeploymentState.HELD):
+    for deployment in (DeploymentState.STAGING, DeploymentState.ACTIVATING):
         assert states.locks(deployment, CLOSED, host, False) == (host not in gone)
         for wave in (CLOSED, OPENED):
             assert states.locks(deployment, wave, host, True) == (host not in gone | {HostState.STAGE_FAILED})
     assert states.locks(DeploymentState.ACTIVATING, DECIDED, host, True) == (host in TOUCHED)
     assert states.locks(DeploymentState.HELD, DECIDED, host, True) == (host in states.UNKNOWN)
+    for begun in (True, False):
+        assert states.locks(DeploymentState.HELD, OPENED, host, begun) == (host in TOUCHED)
 
 
 @pytest.mark.parametrize("host", HostState)
