@@ -130,7 +130,7 @@ class HostAction(TidegateAction):
         try:
             parsed = parse_answer(arguments.get("operation", self.step), answer)
         except MalformedAnswerError as error:
-            raise NoAnswer(str(error)) from error
+            raise NoAnswer(str(error)) from None
         if "clock" in parsed:
             parsed["skew"] = min(0.0, parsed["clock"] - asked) + max(0.0, parsed["clock"] - time.time())
         return parsed
@@ -174,7 +174,7 @@ class HostAction(TidegateAction):
             try:
                 pack = shipment.pack(answer["need"]) if answer["need"] else None
             except UnknownPieceError as error:
-                raise NoAnswer(f"it asks for what the release does not have ({error}); find out who answers there") from error
+                raise NoAnswer(f"it asks for what the release does not have ({error}); find out who answers there") from None
             answer = self.offer(deployment, pack, **{**arguments, "documents": shipment.documents()})
         return answer
 

@@ -40,8 +40,8 @@ def called(monkeypatch: pytest.MonkeyPatch) -> Called:
     return call
 
 
-def look_up(groups: Mapping[str, list[str]] = GROUPS) -> list[str]:
-    return LookupModule(loader=DataLoader()).run([], {"groups": groups})
+def look_up(groups: Mapping[str, list[str]] | None = None) -> list[str]:
+    return LookupModule(loader=DataLoader()).run([], {"groups": GROUPS if groups is None else groups})
 
 
 @pytest.mark.parametrize(
