@@ -559,6 +559,25 @@ def test_a_host_that_never_comes_back_locks_no_other_and_is_written_off_until_it
     assert "to 3 hosts in 2 waves" in Attempt(running).succeeds()
 
 
+def test_a_dead_host_holds_its_rollout_and_locks_none_of_the_others(shared: Fleet) -> None:
+    shared.write_policy(rollout=STRICT)
+    attempt = Attempt(shared)
+    lab = Lab(str(shared.path / "lab"))
+    lab.cut("web2")
+    try:
+        attempt.fails("is held", "write_off")
+        assert shared.rows("select count(*) from lock") == [(0,)]
+        other = Attempt(shared, {"scope": "[?name=='web3']"})
+        other.succeeds()
+        attempt.fails(f"{other.number}#", "has changed web3 since", "raise a new RFC for what is left")
+        attempt.succeeds("backout")
+        assert shared.state(attempt.number) == "cancelled"
+    finally:
+        lab.mend("web2")
+    Attempt(shared).succeeds()
+    assert shared.installed() == shared.served()
+
+
 def test_a_rollout_that_lost_a_host_is_complete_without_it_and_the_host_can_be_removed(shared: Fleet) -> None:
     before = shared.served()["web2"]
     shared.write_policy(rollout={**STRICT, "budget": {"wave": 1, "total": 1}})
