@@ -19,6 +19,7 @@ from ansible_collections.tidegate.release.plugins.plugin_utils import interrupt
 from ansible_collections.tidegate.release.plugins.plugin_utils.interrupt import hold_on_signals, interrupted
 
 interrupt._BOUNCE = float(sys.argv[1])
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # whoever runs the tests may have it ignored
 if sys.argv[2] == "ansible":
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda number, frame: sys.exit(f"Ansible's own {number}"))
