@@ -551,7 +551,7 @@ def test_a_rejection_does_not_vanish_with_the_library_that_had_it(lossy: tuple[R
     assert review.clear() == {}
     restore = backup()
     review.decide("rejected")
-    assert "rejected by carl" in review.clear()["library"]
+    assert "rejected by carl" in review.clear()["approvals"]
     copy(review.dsl, review.replica)
     before = contents(review.dsl)
     restore()
