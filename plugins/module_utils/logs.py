@@ -122,7 +122,7 @@ def _of_unit(unit: str, limit: int) -> str:
 def _run(command: list[str], limit: int) -> tuple[int, str]:
     """Run a command of the system for a few seconds; its status, -1 when it has none, and the last ``limit`` bytes that it printed."""
     try:
-        output = tempfile.TemporaryFile()  # noqa: SIM115 - it is below
+        output = tempfile.TemporaryFile()  # noqa: SIM115 - it is closed below
     except OSError as error:  # a full or tiny disk is no reason to say anything of a release
         return -1, f"there is no room for what {command[0]} prints: {error.strerror}"
     with output:

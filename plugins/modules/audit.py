@@ -50,7 +50,7 @@ EXAMPLES = r"""
     - name: Read what is live
       tidegate.release.release_facts:
       register: audit_facts
-      ignore_errors: true
+      ignore_errors: true  # the comparison names the hosts that could not be read
 
 - name: Compare
   hosts: localhost

@@ -368,9 +368,8 @@ def test_a_host_that_freezes_while_it_is_activated_does_not_hold_up_the_deployme
     command = running.command("tidegate.release.deploy", {"tidegate_rfc": str(attempt.rfc)})
     with subprocess.Popen(command, env=running.environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as deploy:
         try:
-            deadline = time.monotonic() + 60
             while running.host_states(attempt.number).get("web1") != "activating":
-                assert time.monotonic() < deadline
+                assert deploy.poll() is None
                 time.sleep(0.1)
             time.sleep(2)  # its connection is open, its half at work
             lab.pause("web1")

@@ -159,9 +159,9 @@ def test_what_is_no_calendar_is_refused(tmp_path: Path, content: bytes) -> None:
 def test_a_calendar_that_recurs_for_ages_costs_no_time(tmp_path: Path) -> None:
     texts = [f"DTSTART:19000101T{hour:02}0000Z\nDURATION:PT1H\nRRULE:FREQ=DAILY" for hour in range(3)]
     texts.append("DTSTART:19000101T000000Z\nDURATION:PT1H\nRRULE:FREQ=YEARLY;BYMONTH=2;BYMONTHDAY=30")
-    began = time.monotonic()
+    began = time.process_time()
     assert len(read(write(tmp_path, *texts), "2027-03-01", 2)) >= 6
-    assert time.monotonic() - began < 20
+    assert time.process_time() - began < 20
 
 
 def test_every_calendar_of_the_policy_is_read_and_every_fault_is_told(tmp_path: Path) -> None:

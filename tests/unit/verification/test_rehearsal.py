@@ -122,7 +122,7 @@ def test_what_was_put_back_by_hand_is_not_backed_out(stage: Stage) -> None:
     assert not stage.seen(LATER).backed_out
 
 
-CONVERGED = {"event": "runner_on_failed", "event_data": {"playbook": "/work/molecule/verify/converge.yml"}}
+CONVERGED = {"event": "runner_on_failed", "event_data": {"playbook": "/srv/release/molecule/verify/converge.yml"}}
 
 
 def test_a_lab_that_was_not_made_like_live_says_nothing_of_the_release(stage: Stage) -> None:

@@ -195,7 +195,7 @@ def _append_only(table: str) -> None:
                 f"CREATE TRIGGER {table}_refuses_{verb.lower()} BEFORE {verb} ON {table} BEGIN SELECT RAISE(ABORT, '{refusal}'); END"
             )
         # INSERT OR REPLACE deletes rows without firing delete triggers.
-        known = f"EXISTS (SELECT 1 FROM {table} WHERE seq = NEW.seq)"  # noqa: S608
+        known = f"EXISTS (SELECT 1 FROM {table} WHERE seq = NEW.seq)"  # noqa: S608 - the names are ours
         op.execute(
             f"CREATE TRIGGER {table}_refuses_replace BEFORE INSERT ON {table} WHEN {known} BEGIN SELECT RAISE(ABORT, '{refusal}'); END"
         )
