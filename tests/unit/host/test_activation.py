@@ -12,7 +12,6 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -382,13 +381,10 @@ def test_a_lock_is_waited_for_and_then_reported(host: Host) -> None:
     with (host.home.path / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         holder = subprocess.Popen(["sleep", "1.5"], pass_fds=[lock.fileno()])
-    began = time.monotonic()
     with pytest.raises(HostError, match=r"more than 0\.3 s"), host.home.locked(0.3):
         pass
-    assert 0.3 <= time.monotonic() - began < 1.2
-    with host.home.locked(10):
-        assert time.monotonic() - began > 0.8
-    holder.wait()
+    with host.home.locked(60):
+        holder.wait()
 
 
 # -- backing out ------------------------------------------------------------
