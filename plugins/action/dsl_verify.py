@@ -34,6 +34,7 @@ class ActionModule(TidegateAction):
         meant_by(cmdb, options["names"])  # one that can't be read is said before anything is healed
         library, rebuilt, problems = _open(dsl, replica, write)
         found = scrub(library, replica, write)
+        # Read again, for the scrub takes long: what was purged meanwhile is not lost.
         recovery = recover(library, replica, meant_by(cmdb, options["names"]), write)
         found.damaged += [_lost(loss) for loss in recovery.lost]
         found.healed += [_lost(loss) for loss in recovery.healed]
