@@ -58,7 +58,7 @@ class Mirrored(TypedDict, total=False):
 
 
 class Answer(TypedDict, total=False):
-    """The answer of the host's half of stage, activate or backout; which keys are there depends on ``state``.
+    """The answer of the host's half of a step; which keys are there depends on ``state``.
 
     With the state ``refused`` the host was not touched, and ``detail`` says why. ``clock`` is in seconds since 1970; ``skew``, which the
     controller adds, is by how many seconds at least it is behind (negative) or ahead. ``need`` are sha256s, of the package of digest
@@ -90,7 +90,7 @@ def printable(text: str, at_most: int = _LONGEST) -> str:
 
 
 def parse_answer(operation: str, answer: object) -> Answer:
-    """Read what the host's half of ``operation`` (``stage``, ``activate``, ``backout``) sent.
+    """Read what the host's half of ``operation``, a key of :data:`STATES`, sent.
 
     Raises :class:`MalformedAnswerError` for anything that is not of its form.
     """
