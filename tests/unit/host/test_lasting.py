@@ -196,7 +196,7 @@ def test_a_back_out_ends_the_watch(upgraded: Host) -> None:
 
 def test_a_check_that_hangs_does_not_hold_up_the_end_of_its_watch_and_ends_with_it(host: Host) -> None:
     text = b'#!/bin/sh\n[ ! -e "$TIDEGATE_STATE/hang" ] || { echo $$ >"$TIDEGATE_STATE/pid"; exec sleep 64; }\n'
-    what = package("1.0", {"bin/healthy": text}, health=[{"name": "runs", "command": ["bin/healthy"], "timeout": 60}])
+    what = package("1.0", {"bin/healthy": text}, health=[{"name": "runs", "command": ["bin/healthy"], "timeout": 3600}])
     host.stable = 30
     host.stage(what)
     host.start(what)
@@ -259,17 +259,12 @@ def test_what_can_not_go_back_after_the_second_look_is_stuck(host: Host) -> None
 
 # -- a start that failed says why, and at once ------------------------------
 
-NEVER = [{"name": "runs", "command": ["bin/healthy"], "timeout": 60}]
+NEVER = [{"name": "runs", "command": ["bin/healthy"], "timeout": 3600}]
 
 
 def starting(text: str, **config: Any) -> Package:
-    """A release whose start hook does this, and that is waited for a minute."""
+    """A release whose start hook does this, and that is waited for an hour, so that who does not see its end hangs."""
     return package("2.0", {"bin/start": b"#!/bin/sh\n" + text.encode()}, **{"health": NEVER, **config})
-
-
-def timed(action: Callable[[], dict[str, Any]]) -> tuple[dict[str, Any], float]:
-    began = time.monotonic()
-    return action(), time.monotonic() - began
 
 
 DEAD = {
@@ -283,8 +278,7 @@ DEAD = {
 @pytest.mark.parametrize("how", DEAD)
 def test_what_is_dead_is_not_waited_for(host: Host, how: str) -> None:
     host.deploy(ONE)
-    answer, seconds = timed(lambda: host.deploy(starting(DEAD[how]), ONE))
-    assert seconds < 30  # of the sixty
+    answer = host.deploy(starting(DEAD[how]), ONE)
     assert (answer["state"], host.running) == ("failed", "1.0")
     assert "health check 'runs' can't pass any more, all that the start hook left running has ended: " in answer["detail"]
 
@@ -461,8 +455,7 @@ def test_a_unit_that_has_failed_is_not_waited_for_and_one_that_has_not_is(host: 
     command(systemd, "journalctl", "echo bad config")
     (host.root.parent / "failed").touch()
     command(systemd, "systemctl", f'[ "$*" = "is-failed --quiet -- web.service" ] && [ -e {host.root.parent}/failed ]')
-    answer, seconds = timed(lambda: host.deploy(starting("true", logs=[{"unit": "web.service"}])))
-    assert seconds < 30
+    answer = host.deploy(starting("true", logs=[{"unit": "web.service"}]))
     assert "can't pass any more, unit web.service has failed" in answer["detail"]
     assert answer["detail"].splitlines()[1:] == ["unit web.service says:", "  bad config"]
     (host.root.parent / "failed").unlink()
