@@ -53,11 +53,8 @@ $(VENV)/.dev: $(VENV)/.runtime requirements-dev.txt
 	@$(PIP) -r requirements-dev.txt
 	@touch $@
 
-# Into site-packages: Ansible and Python both look there, without any environment variable.
 $(VENV)/.collection: $(VENV)/.runtime $(SOURCES)
-	@echo "==> installing the collection"
-	@ANSIBLE_GALAXY_COLLECTIONS_PATH_WARNING=false $(BIN)/ansible-galaxy collection install --force --offline \
-	  -r collections/requirements.yml -p "$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')" >/dev/null
+	@$(BIN)/python tools/install.py --collection
 	@touch $@
 
 system: $(VENV)/.runtime
