@@ -34,9 +34,9 @@ options:
       - The hosts, each with C(name). Its C(class), C(site) and C(environment) are for the CMDB, see RV(cis); every other key becomes a
         variable of the host. A site is also a group of the inventory, C(site_) and its name.
       - Hosts of the lab that are not listed are not in the inventory. They stay up unless a listed one needs their address.
+      - At least one is needed for O(state=present).
     type: list
     elements: dict
-    default: []
   mode:
     description: How hosts are made. V(auto) takes the strongest that this machine can do and warns when that is not V(isolated).
     type: str
@@ -131,7 +131,7 @@ def main() -> None:
         argument_spec={
             "path": {"type": "path", "required": True},
             "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
-            "hosts": {"type": "list", "elements": "dict", "default": []},
+            "hosts": {"type": "list", "elements": "dict"},
             "mode": {"type": "str", "choices": ["auto", "isolated", "user", "local"], "default": "auto"},
             "user": {"type": "str", "default": "deploy"},
             "network": {"type": "str", "default": "127.0.1"},
@@ -157,7 +157,9 @@ def up(module: AnsibleModule, lab: Lab) -> dict[str, Any]:
     if warning:
         module.warn(warning)
     settings = Settings(mode, params["user"], params["network"], params["first"], params["port"], params["disk"])
-    names = [str(host.get("name", "")) for host in params["hosts"]]
+    names = [str(host.get("name", "")) for host in params["hosts"] or []]
+    if not names:
+        raise LabError(f"the lab in {params['path']} has no hosts; name them in hosts, or as platforms of the molecule scenario")
     if module.check_mode:
         return {"changed": bool(lab.missing(names, settings)), "mode": mode}
     started, connections = lab.up(names, settings)
