@@ -107,6 +107,15 @@ def test_a_release_that_died_and_came_back_in_between_has_failed(upgraded: Host)
     assert (upgraded.live, upgraded.running) == ("1.0", "1.0")
 
 
+@pytest.mark.parametrize("switch", ["activating", "failed"])
+def test_a_release_whose_next_switch_was_interrupted_does_not_count_as_lasting(upgraded: Host, switch: str) -> None:
+    upgraded.home.append(switch, TWO.id)
+    answer = upgraded.confirm(TWO, ONE)
+    assert answer["state"] == "failed"
+    assert "its activation, or a way back from it, was interrupted" in answer["detail"]
+    assert upgraded.running == "1.0"
+
+
 def test_an_activation_that_is_resumed_does_not_forget_what_the_watch_saw(upgraded: Host) -> None:
     die(upgraded)
     wait_until(lambda: seen(upgraded).get("failed"))

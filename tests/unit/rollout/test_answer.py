@@ -10,6 +10,7 @@ import json
 from typing import Any
 
 import pytest
+from ansible_collections.tidegate.release.plugins.plugin_utils.rollout import answer as subject
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.answer import (
     REFUSED,
     STATES,
@@ -36,6 +37,13 @@ ODD = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=9), inner, max_size=3),
     max_leaves=6,
 )
+
+
+def test_a_list_without_end_is_no_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(subject, "_MOST", 2)
+    assert parse_answer("stage", {**LACKING, "need": ["b" * 64] * 2})["need"] == ["b" * 64] * 2
+    with pytest.raises(MalformedAnswerError):
+        parse_answer("stage", {**LACKING, "need": ["b" * 64] * 3})
 
 
 def test_a_sound_answer_is_read_as_it_is_and_what_nobody_expects_is_left_out() -> None:
