@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.tidegate.release.plugins.module_utils import processes, supervision
+from ansible_collections.tidegate.release.plugins.module_utils import activation, processes, supervision
 from ansible_collections.tidegate.release.plugins.module_utils.hook_output import LIMIT
 from ansible_collections.tidegate.release.plugins.module_utils.release_home import HostError, ReleaseHome
 from ansible_collections.tidegate.release.plugins.module_utils.supervision import supervise
@@ -431,6 +431,17 @@ def test_what_passed_before_is_remembered_through_interruptions_and_later_releas
     assert host.home.passed_before(one.id) == []
     assert host.back_out(one)["state"] == "backed_out"
     assert host.home.passed_before(one.id) is None
+
+
+def test_a_first_release_of_which_a_process_can_t_be_ended_is_not_removed(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    one = _first()
+    host.deploy(one)
+    with monkeypatch.context() as undying:
+        undying.setattr(activation, "end_release", lambda tree: (1, "process 7 does not end"))
+        answer = host.back_out(one)
+    assert (answer["state"], host.running) == ("owed", "1.0"), "nothing is taken from under a process that runs"
+    assert "process 7 does not end" in answer["detail"]
+    assert host.back_out(one)["state"] == "backed_out"
 
 
 def test_a_remove_hook_that_fails_is_owed_and_tried_again(host: Host) -> None:
