@@ -14,6 +14,7 @@ import shlex
 import shutil
 import sqlite3
 import subprocess
+import threading
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -42,6 +43,23 @@ FIRST = 101 + 10 * int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix
 HEALTH = {"name": "answers", "http": {"url": "http://${address}:${port}/health"}, "timeout": 15}
 
 
+class ProcessWatcher(threading.Thread):
+    """Looks now and then at the arguments of every process, here and on the hosts, for what is not for everybody's eyes."""
+
+    def __init__(self) -> None:
+        super().__init__(daemon=True)
+        self.ended = threading.Event()
+        self.found: set[bytes] = set()
+
+    def run(self) -> None:
+        while not self.ended.wait(0.5):
+            for process in Path("/proc").iterdir():
+                if process.name.isdigit():
+                    with contextlib.suppress(OSError):
+                        line = (process / "cmdline").read_bytes()
+                        self.found |= {line} if _has_canary(line) else set()
+
+
 @dataclass
 class Fleet:
     """Hosts ``web1`` .. ``webN`` under ``path``; every method runs what a user would run. ``dsl`` is ``path``/dsl unless it is said."""
@@ -51,6 +69,7 @@ class Fleet:
     first: int = FIRST
     dsl: str = ""
     said: list[str] = field(default_factory=list)
+    watcher: ProcessWatcher = field(default_factory=lambda: ProcessWatcher())
     policy: dict[str, Any] = field(default_factory=lambda: {"rollout": {"canary": 1, "steps": [100], "budget": {"wave": 0, "total": 0}}})
 
     @property
@@ -70,6 +89,7 @@ class Fleet:
 
     def up(self) -> None:
         """Bring the hosts up and enter them in the CMDB."""
+        self.watcher.start()
         self.lab("present")
         self.write_policy(**self.policy)
         (self.path / "cmdb.yml").write_text(
@@ -89,12 +109,14 @@ class Fleet:
         try:
             self.assert_silent()
         finally:
+            self.watcher.ended.set()
             self.lab("absent")
 
     def assert_silent(self) -> None:
         """No output of a verb, no file here and no file of a host says the canary, but for the inventory and the service's own state."""
         own = {self.path / "cmdb.yml", self.path / "lab" / "hosts"}
-        leaks = [f"output: {line[:300]}" for line in self.said if _has_canary(line.encode())]
+        leaks = [f"argument of a process: {line!r}" for line in self.watcher.found]
+        leaks += [f"output: {line[:300]}" for line in self.said if _has_canary(line.encode())]
         leaks += [str(path) for path in _files(self.path, own) if _has_canary(path.read_bytes())]
         for process in processes.find(self.path / "lab"):
             root = Path("/proc", str(process.pid), "root")
