@@ -46,7 +46,8 @@ def find_account(config: Mapping[str, Any]) -> Optional[Account]:
         found = pwd.getpwnam(name)
     except KeyError:
         raise HostError(
-            f"{release} runs as the user {name}, which this host does not have; make it, as with useradd --system {name}, and run this again"
+            f"{release} runs as the user {name}, which this host does not have; "
+            f"make it, as with useradd --system {name}, and run this again"
         ) from None
     if os.geteuid() not in (0, found.pw_uid):
         raise HostError(

@@ -35,7 +35,8 @@ Entry = Union[str, Mapping[str, str]]
 def last_lines(entries: Iterable[Entry], settings: Mapping[str, Any], tree: Path, state: Path, redactor: Redactor = NOTHING) -> str:
     """The last lines of each log of a manifest's ``logs``, each under its name; a log that can't be read says so instead.
 
-    What ``redactor`` knows, and a password in a URL, is not among them. ``settings`` stand for ``${name}`` in paths; a relative path is one in ``state``, or in ``tree`` when ``state`` does not have it.
+    ``settings`` stand for ``${name}`` in paths; a relative path is one in ``state``, or in ``tree`` when ``state`` does not have it.
+    What ``redactor`` knows, and a password in a URL, is not among the lines.
     At most :data:`LINES` lines of each, and about 2,000 bytes in all. Raises nothing.
     """
     wanted = list(entries)

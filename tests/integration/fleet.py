@@ -69,7 +69,7 @@ class Fleet:
     first: int = FIRST
     dsl: str = ""
     said: list[str] = field(default_factory=list)
-    watcher: ProcessWatcher = field(default_factory=lambda: ProcessWatcher())
+    watcher: ProcessWatcher = field(default_factory=ProcessWatcher)
     policy: dict[str, Any] = field(default_factory=lambda: {"rollout": {"canary": 1, "steps": [100], "budget": {"wave": 0, "total": 0}}})
 
     @property

@@ -25,10 +25,10 @@ class Manifest:
 
     ``hooks`` (``prepare``, ``stop``, ``remove``, ``start``) and ``health`` have the shape of the schema with defaults filled in.
     ``settings`` are defaults; ``None`` means that each host has to give a value. ``stable``: for how many seconds it has to stay healthy,
-    ``None`` when the policy is to say. ``logs``: paths, and units of systemd in the shape of the schema. ``user``: as whom hooks and commands of checks run, ``None`` for root. ``scenario`` is the directory with
-    the files of its own scenario, which are among the documentation. ``licensed_product``: the product of which each CI needs a seat.
-    ``requires`` and
-    ``conflicts`` have the shape of the schema with the schemes of versions filled in.
+    ``None`` when the policy is to say. ``logs``: paths, and units of systemd in the shape of the schema. ``user``: as whom hooks and
+    commands of checks run, ``None`` for root. ``scenario`` is the directory with the files of its own scenario, which are among the
+    documentation. ``licensed_product``: the product of which each CI needs a seat. ``requires`` and ``conflicts`` have the shape of the
+    schema with the schemes of versions filled in.
     """
 
     name: str

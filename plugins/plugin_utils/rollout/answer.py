@@ -106,13 +106,11 @@ def parse_answer(operation: str, answer: object, redactor: Redactor = NOTHING) -
 
 
 def _redacted(value: object, redactor: Redactor, only: frozenset[str] = frozenset(), depth: int = 3) -> object:
-    """A host's answer without the values of its settings, as deep as anything of it is quoted; ``only`` in these fields, if there are any."""
+    """A host's answer without the values of its settings, as deep as it is ever quoted; ``only`` in these fields, if any."""
     if isinstance(value, str) and not only:
         return redactor.text(value)
     if isinstance(value, Mapping) and depth:
-        return {
-            key: entry if only and key not in only else _redacted(entry, redactor, depth=depth - 1) for key, entry in value.items()
-        }
+        return {key: entry if only and key not in only else _redacted(entry, redactor, depth=depth - 1) for key, entry in value.items()}
     if isinstance(value, list) and depth and not only:
         return [_redacted(entry, redactor, depth=depth - 1) for entry in value]
     return value

@@ -188,7 +188,8 @@ def test_what_a_daemon_writes_later_says_no_secret(host: Host) -> None:
 
 
 def test_no_argument_of_a_process_has_a_secret(host: Host) -> None:
-    script = f"""for file in /proc/[0-9]*/cmdline; do tr '\\0' ' ' <"$file"; echo; done >"$TIDEGATE_STATE/seen" 2>/dev/null; {HOOKS["start"]["command"][0]}"""
+    look = 'for file in /proc/[0-9]*/cmdline; do tr "\\0" " " <"$file"; echo; done >"$TIDEGATE_STATE/seen" 2>/dev/null'
+    script = f"{look}; {HOOKS['start']['command'][0]}"
     answer = host.deploy(package("2.0", settings=SETTINGS, hooks=start(script)), ONE)
     assert answer["state"] == "active"
     seen = (host.home.state / "seen").read_text(errors="replace")
