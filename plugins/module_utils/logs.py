@@ -72,8 +72,11 @@ def _of_file(path: Path, limit: int, redactor: Redactor) -> str:
     try:
         descriptor = _open(path)
         try:
-            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            info = os.fstat(descriptor)
+            if not stat.S_ISREG(info.st_mode):
                 return "(it is not a regular file)"
+            if info.st_nlink > 1 and info.st_uid != os.stat(path.parent).st_uid:
+                return "(it is another file under a second name)"  # so that nobody is shown what the service's user may not read
             return _end(descriptor, limit, redactor)
         finally:
             os.close(descriptor)
