@@ -225,7 +225,7 @@ def refuse_commands(rfc: Rfc, hosts: Collection[str], dsl: str, cmdb_url: str, p
     package = sources.ask("package", lambda: manifest_of(dsl, cmdb_url, rfc))
     facts = Facts(now=now, rfc=rfc, policy=None, errors=sources.errors, package=package)
     if policy is not None and package is not None:
-        facts = replace(facts, policy=policy.of(package.type, rfc.type, rfc.risk))
+        facts = replace(facts, policy=policy.of(package.type, rfc.type, rfc.risk), scope=tuple(hosts))
         facts = _hear(facts, rfc, (dsl, cmdb_url), tuple({"name": name} for name in hosts), sources)
     controls = evaluate_controls(facts, {"objectives", "approvals"})
     reasons = [control.reason.replace("\n", "; ") for control in controls if control.blocks]
