@@ -183,3 +183,19 @@ def test_a_link_in_place_of_the_state_is_not_followed(tmp_path: Path) -> None:
     with pytest.raises(OSError, match=r"Not a directory|Too many levels"):
         give(tmp_path / "state", account_of(USER), changed=True)
     assert (tmp_path / "outside").stat().st_uid == 0
+
+
+@ROOT
+def test_a_file_that_becomes_a_link_while_it_is_looked_at_is_not_followed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    state, secret = tmp_path / "state", tmp_path / "shadow"
+    state.mkdir()
+    secret.write_text("secret")
+    (state / "file").symlink_to(secret)
+    stat = os.stat
+
+    def before(path: Any, **options: Any) -> os.stat_result:
+        return stat(secret) if path == "file" else stat(path, **options)
+
+    monkeypatch.setattr(account.os, "stat", before)
+    give(state, account_of(USER), changed=True)
+    assert stat(secret).st_uid == 0

@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible_collections.tidegate.release.plugins.module_utils.logs import last_lines
+from ansible_collections.tidegate.release.plugins.module_utils.redaction import Redactor
 from ansible_collections.tidegate.release.plugins.module_utils.release_home import HostError
 from bed import HEALTH, HOOKS, Host, package
 
@@ -141,6 +143,16 @@ def test_the_lines_of_a_log_say_no_secret(host: Host, before: str) -> None:
     answer = host.deploy(two, ONE)
     assert "last line, ${token}" in answer["detail"]
     assert_silent(host, answer)
+
+
+@pytest.mark.parametrize("offset", range(len(SECRET)))
+def test_where_a_log_is_cut_no_part_of_a_secret_is_left(tmp_path: Path, offset: int) -> None:
+    """What is redacted gets shorter, so more of the file comes into view: up to where its end was cut out of it."""
+    log = tmp_path / "log"
+    log.write_text(f"{SECRET} " * 300 + "x" * offset)
+    said = last_lines([str(log)], {}, tmp_path, tmp_path, Redactor({"token": SECRET}))
+    assert "${token} ${token}" in said
+    assert SECRET[-6:] not in said
 
 
 def test_the_name_of_a_log_says_no_secret(host: Host) -> None:
