@@ -111,7 +111,7 @@ def give(folder: Path, account: Account, *, changed: bool) -> None:
 
 def _give_below(folder: int, owners: frozenset[int], account: Account) -> None:
     for name in os.listdir(folder):
-        with contextlib.suppress(OSError):  # it is gone, or somebody is changing it
+        with contextlib.suppress(OSError, RecursionError):  # it is gone, somebody is changing it, or it is nested without end
             info = os.stat(name, dir_fd=folder, follow_symlinks=False)
             if stat.S_ISDIR(info.st_mode) or stat.S_ISREG(info.st_mode):
                 kind = os.O_DIRECTORY if stat.S_ISDIR(info.st_mode) else os.O_NONBLOCK | os.O_NOCTTY
