@@ -7,11 +7,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from ansible_collections.tidegate.release.plugins.plugin_utils.action_base import TidegateAction, reasons
+from ansible_collections.tidegate.release.plugins.plugin_utils.action_base import TidegateAction, reasons, secrets_of
+from ansible_collections.tidegate.release.plugins.plugin_utils.clearing import refuse_commands
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import Cmdb
 from ansible_collections.tidegate.release.plugins.plugin_utils.gating import conclude, foresee, to_conclude
 from ansible_collections.tidegate.release.plugins.plugin_utils.interrupt import interrupted
-from ansible_collections.tidegate.release.plugins.plugin_utils.rfc.model import rfc_number
+from ansible_collections.tidegate.release.plugins.plugin_utils.rfc.course import Outcome
+from ansible_collections.tidegate.release.plugins.plugin_utils.rfc.model import Rfc, rfc_number
+from ansible_collections.tidegate.release.plugins.plugin_utils.rfc.objectives import check_objectives
 from ansible_collections.tidegate.release.plugins.plugin_utils.rfc.source import open_change
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.holder import Holder
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.journal import Journal, utc_now
@@ -32,8 +35,15 @@ class ActionModule(TidegateAction):
             journal = Journal(cmdb)
             if self._task.check_mode:
                 return foresee(journal, number, options["wanted"])
-            deployment = to_conclude(journal, number, Holder.this_run(), open_change(rfc), options["wanted"])
+            change = open_change(rfc)
+            deployment = to_conclude(journal, number, Holder.this_run(), change, options["wanted"])
             tell = teller(optional_home(options, "policy"))
-            return conclude(
-                journal, deployment.run, open_change(rfc), options["wanted"], tell, utc_now(), interrupted(), reasons(task_vars)
-            )
+
+            def make(rfc: Rfc) -> list[Outcome]:
+                if any("command" in check for check in rfc.objectives):
+                    hosts = {target.host for target in journal.targets(deployment.id)}
+                    policy = optional_home(options, "policy")
+                    refuse_commands(rfc, hosts, home(options, "dsl"), home(options, "cmdb"), policy, utc_now())
+                return check_objectives(rfc, secrets_of(task_vars))
+
+            return conclude(journal, deployment.run, change, options["wanted"], tell, make, utc_now(), interrupted(), reasons(task_vars))

@@ -9,7 +9,11 @@ from typing import Any
 
 from ansible_collections.tidegate.release.plugins.plugin_utils.action_base import TidegateAction
 from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.keys import LIBRARIES, load_signer
-from ansible_collections.tidegate.release.plugins.plugin_utils.invocation import outside_limit, refuse_partial
+from ansible_collections.tidegate.release.plugins.plugin_utils.invocation import (
+    outside_limit,
+    refuse_kept_files,
+    refuse_partial,
+)
 from ansible_collections.tidegate.release.plugins.plugin_utils.libs import require
 from ansible_collections.tidegate.release.plugins.plugin_utils.planning import order_backout, plan
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.journal import utc_now
@@ -24,6 +28,7 @@ class ActionModule(TidegateAction):
 
     def execute(self, options: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
         refuse_partial(bool(self._task.tags))
+        refuse_kept_files()
         rfc, cmdb, write = home(options, "rfc"), home(options, "cmdb"), not self._task.check_mode
         here: dict[str, Any] = {
             "inventory": set(task_vars.get("groups", {}).get("all", [])),

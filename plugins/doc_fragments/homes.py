@@ -89,7 +89,8 @@ options:
   settings:
     description:
       - This host's values for the settings that the release declares. Hooks get them as environment variables C(TIDEGATE_<NAME>).
-      - They are not secret; give a service its secrets in files.
+      - They are never shown. In all that a host or a check says C(${name}) stands in the place of a value, unless it is an address,
+        a yes or no, or shorter than six characters.
     type: dict
     default: {}
 """

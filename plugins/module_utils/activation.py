@@ -11,16 +11,20 @@ then what was there must not answer any more. What is about to become live is he
 from __future__ import annotations
 
 import contextlib
+import functools
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Callable, Optional
 
 from . import logs, watch
+from .account import check_account, find_account, give
 from .health import CheckError, attempt, run_command, wait_healthy, where
 from .processes import MARK, below, end_release, marked, of_release, start_time
+from .redaction import Redactor
 from .release_home import HostError, Release, ReleaseHome
 from .repair import Damaged, Supplies, find_release, put_right
+from .supervision import Precautions
 
 _GLANCE = 2.0  # seconds for one look at a health check that should not pass
 _GONE = 4.0  # seconds until what was stopped must not pass its health checks any more
@@ -45,11 +49,35 @@ class Order:
     next: str = ""
     stable: float = 0
 
+    @functools.cached_property
+    def redactor(self) -> Redactor:
+        """Knows the host's values, which nothing that is written or answered may have."""
+        return Redactor(self.settings)
+
     def entry(self, **data: Any) -> dict[str, Any]:
         """What every log entry of this order carries."""
         return {"deployment": self.deployment, "token": self.token, **data}
 
 
+_Step = Callable[[ReleaseHome, str, Optional[str], Order], dict[str, Any]]
+
+
+def _redacted(step: _Step) -> _Step:
+    """``step`` without a value of the host's settings in what it answers and raises: here all of it passes."""
+
+    @functools.wraps(step)
+    def run(home: ReleaseHome, digest: str, previous: Optional[str], order: Order) -> dict[str, Any]:
+        try:
+            answer = step(home, digest, previous, order)
+        except HostError as error:
+            error.args = (order.redactor.text(str(error)),)
+            raise
+        return {**answer, **{key: order.redactor.text(answer[key]) for key in ("detail", "reason") if key in answer}}
+
+    return run
+
+
+@_redacted
 def activate(home: ReleaseHome, digest: str, previous: Optional[str], order: Order) -> dict[str, Any]:
     """Make the staged release ``digest`` live; ``previous`` is the digest that was live when it was staged.
 
@@ -85,7 +113,9 @@ def activate(home: ReleaseHome, digest: str, previous: Optional[str], order: Ord
         if seen or _healthy(home, target, order):
             return _fall_back(home, target, before, order, seen) if seen else _started(home, target, order, changed=False)
     first = {}
-    if live is None:  # what passes already can't say later that the release is gone
+    if live is None:
+        _give_state(home, target, None)
+        # What passes already can't say later that the release is gone.
         checks = enumerate(target.config["health"])
         first["passed"] = [position for position, check in checks if _passes(home, target, check, order)]
     try:
@@ -103,6 +133,7 @@ def activate(home: ReleaseHome, digest: str, previous: Optional[str], order: Ord
     return {**_outcome("started", target, remark, repaired), **_started(home, target, order, changed=True)}
 
 
+@_redacted
 def confirm(home: ReleaseHome, digest: str, previous: Optional[str], order: Order) -> dict[str, Any]:
     """Look again at the release ``digest``, which came up a while ago, and end the watch over it.
 
@@ -127,6 +158,7 @@ def confirm(home: ReleaseHome, digest: str, previous: Optional[str], order: Orde
     return _fall_back(home, target, before, order, problem)
 
 
+@_redacted
 def back_out(home: ReleaseHome, digest: str, previous: Optional[str], order: Order) -> dict[str, Any]:
     """Leave the release ``digest`` and bring ``previous`` back (``None``: the host had no release before).
 
@@ -191,7 +223,7 @@ def _trouble(home: ReleaseHome, release: Release, order: Order) -> str:
     """What is wrong with ``release`` at this moment; nothing is tried again."""
     for check in release.config["health"]:
         try:
-            attempt(check, check["timeout"], _settings(release, order), str(release.tree), _environment(home, release, order))
+            attempt(check, check["timeout"], *_for_checks(home, release, order))
         except (CheckError, HostError) as error:
             return f"health check {check['name']!r} failed: {error}"
     return ""
@@ -201,7 +233,7 @@ def _fall_back(home: ReleaseHome, target: Release, before: Optional[Release], or
     """``target`` did not come up, or did not last: ``failed`` when ``before`` serves again, ``stuck`` when it does not."""
     said = _logs(home, target, order, reason)  # before another release writes there
     with contextlib.suppress(OSError):  # on a full disk the way back is still open; that it began stands in the log
-        home.append("failed", target.id, **order.entry(reason=reason))
+        home.append("failed", target.id, **order.entry(reason=order.redactor.text(reason)))
     order = replace(order, previous=target.version, next=before.version if before else "")
     try:
         repaired = put_right(home, before, replace(order.supplies, more=False), **order.entry()) if before else []
@@ -253,7 +285,7 @@ def _logs(home: ReleaseHome, release: Release, order: Order, reason: str) -> str
         return ""
     entries = release.config.get("logs") or [str(start)]
     try:
-        said = logs.last_lines(entries, _settings(release, order), release.tree, home.state)
+        said = logs.last_lines(entries, _settings(release, order), release.tree, home.state, order.redactor)
     except Exception as error:  # the reason is what matters, and the way back
         said = f"its logs can't be read: {error}"
     kept, name = [""], ""
@@ -282,6 +314,7 @@ def _switch(home: ReleaseHome, target: Release, order: Order, check: Optional[Ca
         remark += f": what answers for {target.version} may be {leaving.version}"
     if check is not None:
         check()
+    _give_state(home, target, leaving)
     home.flip(target)
     try:
         mark = _hook(home, target, "start", order)
@@ -380,11 +413,15 @@ def _settings(release: Release, order: Order) -> dict[str, Any]:
 
 
 def _refuse_unusable(release: Release, order: Order) -> None:
-    """Raise :class:`HostError` for settings that a check can't be made with: between stop and start it would be too late to find out."""
+    """Raise :class:`HostError` for settings that a check can't be made with, and a user as whom the release can't run.
+
+    Between stop and start it would be too late to find out.
+    """
     settings = _settings(release, order)
+    check_account(release.config, release.files, release.tree)
     for check in release.config["health"]:
         try:
-            where(check, settings)
+            where(check, settings, order.redactor)
         except CheckError as error:
             raise HostError(f"{release.name} {release.version}: {error}; correct tidegate_settings, or the release") from None
 
@@ -401,6 +438,22 @@ def _environment(home: ReleaseHome, release: Release, order: Order) -> dict[str,
     return environment
 
 
+def _give_state(home: ReleaseHome, release: Release, before: Optional[Release]) -> None:
+    """See to it that the state directory is the release's user's, if it names one; ``before`` is the release that had it until now."""
+    account = find_account(release.config)
+    if account is not None:
+        give(home.state, account, changed=before is not None and before.config.get("user") != account.name)
+
+
+def _for_checks(home: ReleaseHome, release: Release, order: Order) -> tuple[dict[str, Any], str, dict[str, str], Precautions]:
+    """What the checks of a release need to know: settings, directory, environment, and what is minded."""
+    return _settings(release, order), str(release.tree), _environment(home, release, order), _precautions(release, order)
+
+
+def _precautions(release: Release, order: Order) -> Precautions:
+    return Precautions(order.redactor, find_account(release.config))
+
+
 def _hook(home: ReleaseHome, release: Release, name: str, order: Order) -> str:
     """Run a hook, if the release has it; return the mark that what it left running carries."""
     hook = release.config.get("hooks", {}).get(name)
@@ -414,7 +467,8 @@ def _hook(home: ReleaseHome, release: Release, name: str, order: Order) -> str:
                     "TIDEGATE_NEXT": order.next,
                     MARK: mark,
                 }
-                run_command(hook["command"], hook["timeout"], str(release.tree), environment, str(home.output_of(name)))
+                log, precautions = str(home.output_of(name)), _precautions(release, order)
+                run_command(hook["command"], hook["timeout"], str(release.tree), environment, log, precautions)
         except CheckError as error:
             raise CheckError(f"hook {name} of {release.name} {release.version}: {error}") from error
     return mark
@@ -441,7 +495,8 @@ def _end_of(mark: str) -> Callable[[], str]:
 
 def _check_health(home: ReleaseHome, release: Release, order: Order, ended: Callable[[], str] = lambda: "") -> None:
     for check in release.config["health"]:
-        wait_healthy(check, _settings(release, order), str(release.tree), _environment(home, release, order), ended)
+        settings, tree, environment, precautions = _for_checks(home, release, order)
+        wait_healthy(check, settings, tree, environment, ended, precautions)
 
 
 def _still(look: Callable[[], bool]) -> bool:
@@ -465,7 +520,7 @@ def _serves(home: ReleaseHome, release: Release, order: Order) -> bool:
 def _passes(home: ReleaseHome, release: Release, check: Mapping[str, Any], order: Order) -> bool:
     seconds = min(check["timeout"], _GLANCE)
     try:
-        attempt(check, seconds, _settings(release, order), str(release.tree), _environment(home, release, order))
+        attempt(check, seconds, *_for_checks(home, release, order))
     except CheckError:
         return False
     return True

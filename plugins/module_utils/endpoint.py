@@ -121,4 +121,4 @@ def _is_ipv6(text: str) -> bool:
 
 
 def _quoted(text: str) -> str:
-    return ascii(text if len(text) <= 80 else f"{text[:76]} ...")
+    return ascii(text)  # all of it: whoever shows this takes the values of settings out first

@@ -15,7 +15,8 @@ from collections.abc import Callable, Mapping
 from typing import Any, Optional
 
 from .endpoint import Endpoint, EndpointError, fill, read_host, read_port, read_url
-from .supervision import supervise
+from .redaction import NOTHING, Redactor
+from .supervision import NONE, Precautions, supervise
 
 _INTERVAL = 0.2  # seconds between two attempts
 _BODY = 1 << 20  # bytes of an answer that are looked at
@@ -26,7 +27,7 @@ class CheckError(Exception):
     """A hook or a check that did not succeed; the message is for a person."""
 
 
-def where(check: Mapping[str, Any], settings: Mapping[str, Any]) -> Optional[Endpoint]:
+def where(check: Mapping[str, Any], settings: Mapping[str, Any], redactor: Redactor = NOTHING) -> Optional[Endpoint]:
     """Where ``check`` (an entry of the manifest's ``health``) connects to with these settings; nothing when it is a command.
 
     Raises :class:`CheckError` when that is no address, so that it can be found out before anything is touched.
@@ -37,18 +38,20 @@ def where(check: Mapping[str, Any], settings: Mapping[str, Any]) -> Optional[End
             return Endpoint(False, read_host(host), read_port(port), "")
         return read_url(check["http"]["url"], settings) if "http" in check else None
     except EndpointError as error:
-        raise CheckError(f"health check {check['name']!r} can't be made: {error}") from None
+        raise CheckError(f"health check {check['name']!r} can't be made: {redactor.text(str(error))[:_TAIL]}") from None
 
 
-def run_command(command: list[str], timeout: float, tree: str, environment: Mapping[str, str], log: str = "") -> None:
+def run_command(
+    command: list[str], timeout: float, tree: str, environment: Mapping[str, str], log: str = "", precautions: Precautions = NONE
+) -> None:
     """Run ``command`` in ``tree``; raise :class:`CheckError` unless it ends with 0 within ``timeout`` seconds.
 
     The command is an argument list and no shell sees it. When it fails or time is up, everything that it started is ended with it. A
     daemon that it leaves when it succeeds lives on and does not hold this call up; ``log`` is the file for the output of both.
     """
-    problem = supervise(command, timeout, tree, environment, log)
+    problem = supervise(command, timeout, tree, environment, log, precautions)
     if problem:
-        raise CheckError(f"{command[0]} {problem}")
+        raise CheckError(f"{precautions.redactor.text(command[0])} {problem}")
 
 
 def printable(text: str) -> str:
@@ -62,6 +65,7 @@ def wait_healthy(
     tree: str,
     environment: Mapping[str, str],
     ended: Callable[[], str] = lambda: "",
+    precautions: Precautions = NONE,
 ) -> None:
     """Repeat ``check`` (an entry of the manifest's ``health``) until it passes.
 
@@ -69,13 +73,13 @@ def wait_healthy(
     Raises :class:`CheckError` with the last reason when its ``timeout`` (seconds, for all attempts together) is over, as soon as what is
     checked is dead, and at once when it can't be made.
     """
-    where(check, settings)
+    where(check, settings, precautions.redactor)
     deadline = time.monotonic() + check["timeout"]
     reason = ""
     while True:
         left = max(deadline - time.monotonic(), 0.01)
         try:
-            attempt(check, left, settings, tree, environment)
+            attempt(check, left, settings, tree, environment, precautions)
             return
         except CheckError as error:
             # An attempt that the limit cut short says less than the one before.
@@ -89,16 +93,23 @@ def wait_healthy(
         time.sleep(_INTERVAL)
 
 
-def attempt(check: Mapping[str, Any], seconds: float, settings: Mapping[str, Any], tree: str, environment: Mapping[str, str]) -> None:
+def attempt(
+    check: Mapping[str, Any],
+    seconds: float,
+    settings: Mapping[str, Any],
+    tree: str,
+    environment: Mapping[str, str],
+    precautions: Precautions = NONE,
+) -> None:
     """Make ``check`` (an entry of the manifest's ``health``) once; raise :class:`CheckError` unless it passes within ``seconds``."""
-    there = where(check, settings)
+    there = where(check, settings, precautions.redactor)
     if there is None:
-        run_command(check["command"], seconds, tree, environment)
+        run_command(check["command"], seconds, tree, environment, precautions=precautions)
     else:
-        _probe_within(seconds, check, there)
+        _probe_within(seconds, check, there, precautions.redactor)
 
 
-def _probe_within(seconds: float, check: Mapping[str, Any], there: Endpoint) -> None:
+def _probe_within(seconds: float, check: Mapping[str, Any], there: Endpoint, redactor: Redactor) -> None:
     """Probe in a child that the kernel ends in time.
 
     A socket's own timeout starts anew with every byte that a slow server sends, and nothing in this process could interrupt
@@ -116,7 +127,8 @@ def _probe_within(seconds: float, check: Mapping[str, Any], there: Endpoint) -> 
                 _probe(check, there, seconds)
                 status = 0
             except Exception as error:
-                os.write(writer, (str(error) or type(error).__name__).encode("utf-8", "backslashreplace")[:_TAIL])
+                reason = redactor.text(str(error) or type(error).__name__)  # before it is cut: a part of a value is not found any more
+                os.write(writer, reason.encode("utf-8", "backslashreplace")[:_TAIL])
         finally:
             os._exit(status)
     os.close(writer)

@@ -3,8 +3,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Where the output of a hook, and of the daemons that it leaves, goes: into a file that does not grow without limit.
 
-Its source is also run as a program of its own, beside a daemon that inherited a hook's output: it copies what comes on its standard
-input into the file that its argument names, until the last writer is gone. So it imports no other file of this collection.
+Its source, and that of :mod:`redaction`, is also run as a program of its own, beside a daemon that inherited a hook's output: it copies
+what comes on its standard input into the file that its argument names, until the last writer is gone. So it imports no other file of this
+collection.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import sys
+from collections.abc import Callable
 
 BLOCK = 1 << 16  # bytes that are copied at once
 LIMIT = 1 << 20  # bytes of a file; the one before it is kept too, with .1 behind its name
@@ -44,17 +45,14 @@ class BoundedLog:
             os.close(descriptor)
 
 
-def main() -> None:
+def copy(path: str, shown: Callable[[bytes], bytes]) -> None:
+    """Append standard input to the file at ``path``, each block as ``shown`` returns it; an empty one is the end."""
     # It has to outlive what writes to it: a daemon whose reader is gone is ended by its next line.
     for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
-    log = BoundedLog(sys.argv[1])
+    log = BoundedLog(path)
     while True:
         data = os.read(0, BLOCK)
+        log.write(shown(data))
         if not data:
             return
-        log.write(data)
-
-
-if __name__ == "__main__":
-    main()

@@ -22,21 +22,21 @@ from typing import Any, Union
 
 from .endpoint import fill
 from .health import printable
+from .redaction import NOTHING, Redactor
 
 LINES = 20  # of each log
 _BYTES = 2000  # of all logs together
 _TIME = 5.0  # seconds that the journal or the service manager may take
-_SECRET = re.compile("pass|secret|token|credential|key", re.IGNORECASE)  # settings are not secret, but somebody may not have read that
-_SHORTEST = 4  # letters of a value that is worth hiding: less would make holes in words
 _IN_URL = re.compile(r"(://[^/\s:@]*:)[^/\s@]+@")
 
 Entry = Union[str, Mapping[str, str]]
 
 
-def last_lines(entries: Iterable[Entry], settings: Mapping[str, Any], tree: Path, state: Path) -> str:
+def last_lines(entries: Iterable[Entry], settings: Mapping[str, Any], tree: Path, state: Path, redactor: Redactor = NOTHING) -> str:
     """The last lines of each log of a manifest's ``logs``, each under its name; a log that can't be read says so instead.
 
     ``settings`` stand for ``${name}`` in paths; a relative path is one in ``state``, or in ``tree`` when ``state`` does not have it.
+    What ``redactor`` knows, and a password in a URL, is not among the lines.
     At most :data:`LINES` lines of each, and about 2,000 bytes in all. Raises nothing.
     """
     wanted = list(entries)
@@ -45,10 +45,10 @@ def last_lines(entries: Iterable[Entry], settings: Mapping[str, Any], tree: Path
     for entry in wanted:
         if isinstance(entry, str):
             path = _find(fill(entry, settings), tree, state)
-            name, text = str(path), _of_file(path, limit)
+            name, text = redactor.text(str(path)), _of_file(path, limit, redactor)
         else:
-            name, text = f"unit {entry['unit']}", _of_unit(entry["unit"], limit)
-        parts.append("\n  ".join((f"{printable(name)} says:", *_lines(_without_secrets(text, settings)))))
+            name, text = f"unit {entry['unit']}", _of_unit(entry["unit"], limit, redactor)
+        parts.append("\n  ".join((f"{printable(name)} says:", *_lines(_IN_URL.sub(r"\1***@", text)))))
     return "\n".join(parts)
 
 
@@ -68,20 +68,16 @@ def _lines(text: str) -> list[str]:
     return [line.rstrip() for line in text.splitlines() if line.strip()][-LINES:] or ["nothing"]
 
 
-def _without_secrets(text: str, settings: Mapping[str, Any]) -> str:
-    for name, value in settings.items():
-        if _SECRET.search(name) and len(str(value)) >= _SHORTEST:
-            text = text.replace(str(value), "***")
-    return _IN_URL.sub(r"\1***@", text)
-
-
-def _of_file(path: Path, limit: int) -> str:
+def _of_file(path: Path, limit: int, redactor: Redactor) -> str:
     try:
         descriptor = _open(path)
         try:
-            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            info = os.fstat(descriptor)
+            if not stat.S_ISREG(info.st_mode):
                 return "(it is not a regular file)"
-            return _end(descriptor, limit)
+            if info.st_nlink > 1 and info.st_uid != os.stat(path.parent).st_uid:
+                return "(it is another file under a second name)"  # so that nobody is shown what the service's user may not read
+            return _end(descriptor, limit, redactor)
         finally:
             os.close(descriptor)
     except OSError as error:
@@ -105,21 +101,23 @@ def _open(path: Path) -> int:
         os.close(here)
 
 
-def _end(descriptor: int, limit: int) -> str:
-    """The last ``limit`` bytes of an open file as printable text, from the beginning of a line if there is one."""
+def _end(descriptor: int, limit: int, redactor: Redactor) -> str:
+    """The last ``limit`` bytes of an open file as printable text, redacted, from the beginning of a line if there is one."""
     size = os.fstat(descriptor).st_size
-    text = os.pread(descriptor, limit, max(0, size - limit))
-    if size > limit and b"\n" in text[:-1]:
-        text = text.partition(b"\n")[2]
+    more = redactor.longest  # of a value that is cut, the part that is left would not be found
+    text = redactor.data(os.pread(descriptor, limit + more, max(0, size - limit - more)))
+    if size > limit:
+        text = text[more if size > limit + more else 0 :][-limit:]
+        text = text.partition(b"\n")[2] if b"\n" in text[:-1] else text
     return printable(text.decode("utf-8", "replace"))
 
 
-def _of_unit(unit: str, limit: int) -> str:
-    status, text = _run(["journalctl", f"--unit={unit}", f"--lines={LINES}", "--no-pager", "--quiet"], limit)
+def _of_unit(unit: str, limit: int, redactor: Redactor) -> str:
+    status, text = _run(["journalctl", f"--unit={unit}", f"--lines={LINES}", "--no-pager", "--quiet"], limit, redactor)
     return text if status == 0 else f"(the journal can't be read{': ' if text else ''}{text.strip()})"
 
 
-def _run(command: list[str], limit: int) -> tuple[int, str]:
+def _run(command: list[str], limit: int, redactor: Redactor = NOTHING) -> tuple[int, str]:
     """Run a command of the system for a few seconds; its status, -1 when it has none, and the last ``limit`` bytes that it printed."""
     try:
         output = tempfile.TemporaryFile()  # noqa: SIM115 - it is closed below
@@ -139,4 +137,4 @@ def _run(command: list[str], limit: int) -> tuple[int, str]:
                 with contextlib.suppress(ProcessLookupError):
                     os.killpg(process.pid, signal.SIGKILL)
                 process.wait()
-        return status, _end(output.fileno(), limit)
+        return status, _end(output.fileno(), limit, redactor)

@@ -245,7 +245,7 @@ def is_config(config: Any) -> bool:
     if not isinstance(config, dict) or not isinstance(config.get("health"), list):
         return False
     hooks = config.get("hooks", {})
-    if not isinstance(hooks, dict) or not isinstance(config.get("settings", {}), dict):
+    if not isinstance(hooks, dict) or not isinstance(config.get("settings", {}), dict) or not isinstance(config.get("user", ""), str):
         return False
     for hook in hooks.values():
         if not isinstance(hook, dict) or not _is_command(hook.get("command")) or not _is_number(hook.get("timeout"), 0):

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Optional
 
+from .account import check_account
 from .build import Fetch, Pack, build
 from .package_documents import read_package
 from .release_home import HostError, ReleaseHome, changed_entries
@@ -47,6 +48,7 @@ def stage(
     version = package.config["version"]
     release_id = home.id_of(version, digest)
     home.fence(token)
+    check_account(package.config, package.files, home.releases)
     if home.is_current(digest) and home.get(release_id) is None and home.has_tree(release_id):
         home.write_record(home.releases / release_id, package.texts)
     live = home.live()

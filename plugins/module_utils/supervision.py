@@ -18,23 +18,63 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, NoReturn, Optional
 
-from . import hook_output
+from . import hook_output, redaction
+from .account import Account
 from .hook_output import BLOCK, BoundedLog
 from .processes import MARK, Processes, adopt_orphans, below, end, marked
+from .redaction import NOTHING, Redactor, Stream
 
 _OUTPUT = 64 << 20  # bytes that a command may write: whoever writes more is out of order
 _TAIL = 2000  # bytes of a command's output that are reported
 _REST = 1 << 20  # bytes that a pipe can hold, unless somebody has enlarged it
-_PROGRAM = 'import os; exec(os.environ["SOURCE"])'  # short, as people see it in the list of processes
+_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+_OF_A_LOGIN = ("SUDO_", "XDG_", "SSH_", "MAIL", "SHELL", "PWD", "OLDPWD")  # how variables of whoever logged in begin
+_UMASK = 0o022  # whatever the login's is
+# Short, as people see it in the list of processes, where no setting may stand.
+_PROGRAM = 'import os, sys; exec(os.environ.pop("REDACTION")); exec(os.environ.pop("OUTPUT")); copy(sys.argv[1], stream(os.environ).feed)'
 
 
-def supervise(command: list[str], timeout: float, tree: str, environment: Mapping[str, str], log: str = "") -> str:
+@dataclass(frozen=True)
+class Precautions:
+    """What is minded when something runs that came with a release or an RFC.
+
+    ``redactor`` knows what must not be shown of its output. ``account``: the user as whom commands run, ``None`` for this process's.
+    ``clean``: commands get nothing of this process's environment, which may hold secrets of its own.
+    """
+
+    redactor: Redactor = NOTHING
+    account: Optional[Account] = None
+    clean: bool = False
+
+    def environment(self) -> dict[str, str]:
+        """What a command finds in its environment before anything is added for it."""
+        if self.clean:
+            return {"PATH": _PATH, "LANG": "C.UTF-8"}
+        if self.account is None:
+            return dict(os.environ)
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(_OF_A_LOGIN)}
+        return {**kept, **self.account.environment}
+
+
+NONE = Precautions()
+
+
+def supervise(
+    command: list[str],
+    timeout: float,
+    tree: str,
+    environment: Mapping[str, str],
+    log: str = "",
+    precautions: Precautions = NONE,
+) -> str:
     """Run ``command`` in ``tree``; return what was wrong about its end, nothing when it ended with 0 within ``timeout`` seconds.
 
     When something was wrong none of its descendants is left, or the answer names those that can't be ended. What it leaves when
     it ends well lives on and holds nothing up. ``log`` is the file for its output, and for that of what it leaves; empty for none.
+    Neither the answer nor the file has what ``precautions`` redact.
     """
     answer, writer = os.pipe()
     alive, lifeline = os.pipe()
@@ -43,7 +83,7 @@ def supervise(command: list[str], timeout: float, tree: str, environment: Mappin
     if child == 0:
         os.close(answer)
         os.close(lifeline)
-        _run_supervisor(_Supervisor(timeout, alive, environment, log), command, tree, writer)
+        _run_supervisor(_Supervisor(timeout, alive, environment, log, precautions), command, tree, writer)
     os.close(writer)
     os.close(alive)
     try:
@@ -82,7 +122,9 @@ def _clause(text: str) -> str:
 class _Supervisor:
     """The supervisor's side: it has nothing else to do, and no child but the command and those that it adopts."""
 
-    def __init__(self, timeout: float, alive: int, environment: Mapping[str, str], log: str) -> None:
+    def __init__(self, timeout: float, alive: int, environment: Mapping[str, str], log: str, precautions: Precautions) -> None:
+        self._precautions = precautions
+        self._shown = Stream(precautions.redactor)
         self._timeout = timeout
         self._alive = alive
         self._environment = environment
@@ -104,7 +146,7 @@ class _Supervisor:
         signal.set_wakeup_fd(waker, warn_on_full_buffer=False)
         output, writer = os.pipe()
         try:
-            pid = self._popen(command, tree, {**os.environ, **self._environment}, subprocess.DEVNULL, writer)
+            pid = self._start(command, tree, writer)
         except (OSError, ValueError) as error:
             return f"can't be run: {getattr(error, 'strerror', None) or error}"
         os.close(writer)
@@ -169,8 +211,9 @@ class _Supervisor:
         """Read a block of the command's output; false when nobody is left who could write."""
         data = os.read(output, BLOCK)
         self._written += len(data)
-        self._tail = (self._tail + data)[-_TAIL:]
-        self._log.write(data)
+        shown = self._shown.feed(data)  # before it is cut: a part of a value is not found any more
+        self._tail = (self._tail + shown)[-_TAIL:]
+        self._log.write(shown)
         return bool(data)
 
     def _read_rest(self, output: int) -> bool:
@@ -187,17 +230,37 @@ class _Supervisor:
     def _start_reader(self, output: int) -> None:
         """Leave a process that reads what daemons of the command write, until the last of them is gone."""
         os.set_blocking(output, True)
-        loader: Any = hook_output.__loader__  # Ansible runs modules out of a zip file
-        source = loader.get_source(hook_output.__name__)
-        self._popen([sys.executable, "-I", "-S", "-c", _PROGRAM, self._log_path], "/", {"SOURCE": source}, output, subprocess.DEVNULL)
+        sources = {}
+        for module in (redaction, hook_output):
+            loader: Any = module.__loader__  # Ansible runs modules out of a zip file
+            sources[module] = loader.get_source(module.__name__)
+        environment = {"REDACTION": sources[redaction], "OUTPUT": sources[hook_output]}
+        for log, known in ((self._log_path, self._shown.environment()), ("", {})):
+            try:
+                self._popen([sys.executable, "-I", "-S", "-c", _PROGRAM, log], "/", {**environment, **known}, output, subprocess.DEVNULL)
+                return
+            except OSError:  # more than an environment may hold: then the output is thrown away, for nothing in it could be redacted
+                continue
 
-    def _popen(self, command: list[str], folder: str, environment: Mapping[str, str], stdin: int, output: int) -> int:
-        process = subprocess.Popen(command, cwd=folder, env=environment, stdin=stdin, stdout=output, stderr=output, start_new_session=True)
+    def _start(self, command: list[str], tree: str, output: int) -> int:
+        """Start the command with the rights of its user, in its environment."""
+        account = self._precautions.account
+        rights: dict[str, Any] = {}
+        if account is not None and account.uid != os.geteuid():
+            rights = {"user": account.uid, "group": account.gid, "extra_groups": account.groups}
+        environment = {**self._precautions.environment(), **self._environment}
+        return self._popen(command, tree, environment, subprocess.DEVNULL, output, umask=_UMASK, **rights)
+
+    def _popen(self, command: list[str], folder: str, environment: Mapping[str, str], stdin: int, output: int, **rights: Any) -> int:
+        process = subprocess.Popen(
+            command, cwd=folder, env=environment, stdin=stdin, stdout=output, stderr=output, start_new_session=True, **rights
+        )
         self._children.append(process)
         return process.pid
 
     def _last_output(self) -> str:
-        text = self._tail.decode("utf-8", "replace").strip()
+        tail = (self._tail + self._shown.feed(b""))[-_TAIL:]
+        text = tail.decode("utf-8", "replace").strip()
         # It ends up on somebody's terminal, which must not obey it.
         text = "".join(letter if letter.isprintable() or letter in "\n\t" else "?" for letter in text)
         return f": {text}" if text else ""

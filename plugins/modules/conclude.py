@@ -25,6 +25,7 @@ extends_documentation_fragment:
   - tidegate.release.homes.rfc
   - tidegate.release.homes.cmdb
   - tidegate.release.homes.policy
+  - tidegate.release.homes.dsl
   - tidegate.release.homes.local
 options:
   wanted:

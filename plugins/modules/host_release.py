@@ -43,9 +43,10 @@ options:
     type: int
     required: true
   settings:
-    description: This host's values for the settings that the release declares.
-    type: dict
-    default: {}
+    description:
+      - This host's values for the settings that the release declares, an object in JSON. As one text it can be kept out of what Ansible
+        prints and logs without a hole in every sentence that has a 1 in it.
+    type: str
   previous:
     description: Digest of the release to go back to; left out when there was none.
     type: str
@@ -196,6 +197,7 @@ version:
 import base64
 import gc
 import io
+import json
 import os
 import signal
 import time
@@ -218,7 +220,7 @@ def run(params: dict[str, Any]) -> dict[str, Any]:
         from ansible_collections.tidegate.release.plugins.module_utils.repair import Lacking, Supplies
 
         supplies = Supplies(documents(params) if params["documents"] else None, pack(home, params), params["supply"])
-        order = Order(params["deployment"], params["token"], params["settings"], supplies, stable=params["stable"])
+        order = Order(params["deployment"], params["token"], settings(params), supplies, stable=params["stable"])
         do = {"activate": activate, "confirm": confirm, "backout": back_out}[params["operation"]]
         try:
             return do(home, params["digest"], params["previous"], order)
@@ -246,6 +248,16 @@ def run_stage(home: ReleaseHome, params: dict[str, Any]) -> dict[str, Any]:
         mirror,
         params["share"],
     )
+
+
+def settings(params: dict[str, Any]) -> dict[str, Any]:
+    try:
+        found = json.loads(params["settings"] or "{}")
+    except (ValueError, RecursionError):
+        found = None
+    if not isinstance(found, dict):
+        raise HostError("settings must be an object in JSON")
+    return found
 
 
 def documents(params: dict[str, Any]) -> Texts:
@@ -278,7 +290,7 @@ def main() -> None:
             "digest": {"type": "str", "required": True},
             "deployment": {"type": "str", "required": True},
             "token": {"type": "int", "required": True, "no_log": False},
-            "settings": {"type": "dict", "default": {}},
+            "settings": {"type": "str", "no_log": True},
             "previous": {"type": "str"},
             "stable": {"type": "float", "default": 0},
             # Not secret, but nobody wants them in the system's log or sent back with the answer.

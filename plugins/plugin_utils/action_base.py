@@ -9,7 +9,9 @@ read from its ``DOCUMENTATION``, so there is no second copy to keep in step.
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import os
 import re
 from collections.abc import Callable, Mapping
 from enum import Enum
@@ -22,6 +24,7 @@ from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.module_utils.common.parameters import remove_values
 from ansible.plugins.action import ActionBase
 
+from ..module_utils.redaction import Redactor
 from .errors import TidegateError
 from .invocation import refuse_cut_texts
 from .libs import require
@@ -35,6 +38,7 @@ _REGISTERED = (
     "__activate_result",
     "__stage_result",
 )  # by the roles of those names, the last step first
+_SECRET_VARIABLE = re.compile("PASS|SECRET|TOKEN|KEY|CREDENTIAL|AUTH")  # of the environment
 _SECRET = re.compile("pass(word|phrase)$")  # documentation has no word for an option that must not be shown
 
 
@@ -84,6 +88,21 @@ def reasons(task_vars: Mapping[str, Any]) -> Callable[[str], str]:
         return " ".join(str(failed.get("msg", "")).split())
 
     return reason
+
+
+def secrets_of(task_vars: Mapping[str, Any]) -> Redactor:
+    """Knows what a check that is made on the controller must not show: each host's settings, and what the environment has of secrets."""
+    found: dict[str, list[Any]] = {}
+    hosts = task_vars.get("hostvars", {})
+    for host in hosts:
+        with contextlib.suppress(AnsibleError):  # one that can't be evaluated was never given to a service
+            settings = hosts[host].get("tidegate_settings")
+            for name, value in settings.items() if isinstance(settings, Mapping) else ():
+                found.setdefault(str(name), []).append(value)
+    for name, value in os.environ.items():
+        if _SECRET_VARIABLE.search(name):
+            found.setdefault(name.lower(), []).append(value)
+    return Redactor(found)
 
 
 class TidegateAction(ActionBase):

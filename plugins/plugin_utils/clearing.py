@@ -215,6 +215,24 @@ def opening(rfc: Rfc, wave: Wave, dsl: str, cmdb_url: str, policy_path: str | No
     return Opening("; ".join(dict.fromkeys(reasons)), _until(facts, controls), facts.sight)
 
 
+def refuse_commands(rfc: Rfc, hosts: Collection[str], dsl: str, cmdb_url: str, policy_path: str | None, now: datetime) -> None:
+    """Raise :class:`TidegateError` unless the commands among an RFC's objectives may be run now, after its deployment to ``hosts``.
+
+    The same that a clearance asks, anew: whatever else was meanwhile entered under its number, people have to have signed this.
+    """
+    sources = Sources()
+    policy = sources.ask("policy", lambda: load_policy(policy_path))
+    package = sources.ask("package", lambda: manifest_of(dsl, cmdb_url, rfc))
+    facts = Facts(now=now, rfc=rfc, policy=None, errors=sources.errors, package=package)
+    if policy is not None and package is not None:
+        facts = replace(facts, policy=policy.of(package.type, rfc.type, rfc.risk), scope=tuple(hosts))
+        facts = _hear(facts, rfc, (dsl, cmdb_url), tuple({"name": name} for name in hosts), sources)
+    controls = evaluate_controls(facts, {"objectives", "approvals"})
+    reasons = [control.reason.replace("\n", "; ") for control in controls if control.blocks]
+    if reasons:
+        raise TidegateError("; ".join(dict.fromkeys(reasons)))
+
+
 def _until(facts: Facts, controls: Iterable[Control]) -> datetime | None:
     """When what is open now closes; at once when that is not known, and then a control blocks too."""
     try:

@@ -13,7 +13,7 @@ from typing import Any
 
 from .clearing import Opening, Wave
 from .errors import ConflictError, TidegateError
-from .recording import check, follow, start
+from .recording import CheckObjectives, check, follow, start
 from .rfc.course import cleared_as
 from .rfc.model import IMPLEMENT, SCHEDULED, STATES, Rfc
 from .rfc.source import Change
@@ -165,11 +165,20 @@ def foresee(journal: Journal, number: str, wanted: str) -> dict[str, Any]:
 
 
 def conclude(
-    journal: Journal, run: Run, change: Change, wanted: str, tell: Tell, now: datetime, interrupted: str = "", reason: Reason = _no_reason
+    journal: Journal,
+    run: Run,
+    change: Change,
+    wanted: str,
+    tell: Tell,
+    make: CheckObjectives,
+    now: datetime,
+    interrupted: str = "",
+    reason: Reason = _no_reason,
 ) -> dict[str, Any]:
     """Close the deployment and its change; the result is failed, with one sentence, unless the deployment's state is ``wanted``.
 
-    A complete one is held against the objectives of its RFC. What could not be written to the change is in ``warnings`` and does not fail.
+    A complete one is held against the objectives of its RFC by ``make``. What could not be written to the change is in ``warnings`` and
+    does not fail.
     ``wanted`` is ``completed``, ``staged`` or ``backed_out``; a back-out that had nothing to undo is a cancelled deployment.
     When somebody interrupted the run (see :mod:`.interrupt`), what is not done is held.
     """
@@ -181,7 +190,7 @@ def conclude(
     targets = journal.targets(run.deployment)
     success = deployment.state in _WANTED[wanted] and (wanted != "staged" or all_staged)
     sentence = _verdict(deployment, targets, journal.locked(run.deployment), interrupted, reason)
-    objectives, problems = check(journal, run, change, now)
+    objectives, problems = check(journal, run, change, make, now)
     problems += follow(journal, run, change, sentence, now)
     if held:
         problems += tell(journal, run, "hold", interrupted, now)

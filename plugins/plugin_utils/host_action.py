@@ -6,6 +6,8 @@
 from __future__ import annotations
 
 import base64
+import functools
+import json
 import shlex
 import time
 from pathlib import Path
@@ -14,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from ansible import constants as C
 from ansible.errors import AnsibleConnectionFailure, AnsibleError
 
+from ..module_utils.redaction import Redactor
 from .action_base import TidegateAction
 from .cmdb.store import Cmdb
 from .errors import TidegateError
@@ -43,6 +46,13 @@ def _also(detail: str, more: str) -> str:
     """Both in one line, and then the further lines of both, which are those of logs."""
     (first, *logs), (second, *others) = detail.split("\n"), more.split("\n")
     return "\n".join(("; ".join(filter(None, (first, second))), *logs, *others))
+
+
+class _Settings(str):
+    """A host's settings as the module gets them. Ansible's own debugging output has the arguments of a module, as ``repr`` shows them."""
+
+    def __repr__(self) -> str:
+        return "'***'"
 
 
 class NoAnswer(TidegateError):
@@ -82,10 +92,11 @@ class HostAction(TidegateAction):
             try:
                 return self.visit(journal, deployment)
             except AnsibleConnectionFailure as error:
-                self.lost(journal, f"the connection was lost: {error}")
+                self.lost(journal, self._redactor.text(f"the connection was lost: {error}"))
                 raise
             except NoAnswer as error:
-                return self.outcome({}, self.lost(journal, str(error)), str(error))
+                detail = self._redactor.text(str(error))
+                return self.outcome({}, self.lost(journal, detail), detail)
 
     def visit(self, journal: Journal, deployment: Deployment) -> dict[str, Any]:
         """Do the step on this host and journal how it went."""
@@ -95,12 +106,19 @@ class HostAction(TidegateAction):
         """Journal that it is unknown what the host did; return the state that the host has now."""
         raise NotImplementedError
 
+    @functools.cached_property
+    def _redactor(self) -> Redactor:
+        """Knows what nothing that comes from this host may say."""
+        return Redactor(self._options_.get("settings", {}))
+
     def call(self, deployment: Deployment, **arguments: Any) -> Answer:
         """Run the host's half; the answer has the state ``refused`` and a ``detail`` when it could not do its step and touched nothing.
 
         Raises :class:`NoAnswer` when what came back is not the module's or not of its form, so that what it did is unknown.
         """
         asked = time.time()
+        if "settings" in arguments:
+            arguments["settings"] = _Settings(json.dumps(arguments["settings"], default=str))
         try:
             answer: dict[str, Any] = self._execute_module(
                 module_name="tidegate.release.host_release",
@@ -120,7 +138,7 @@ class HostAction(TidegateAction):
             raise
         except AnsibleError as error:
             raise NoAnswer(
-                printable(f"Ansible could not run its module on the host ({error}); mend the host and run this again")
+                printable(self._redactor.text(f"Ansible could not run its module on the host ({error}); mend the host and run this again"))
             ) from error
         except Exception as error:  # whatever an odd answer makes Ansible stumble over is that host's failure and no other's
             what = type(error).__name__
@@ -128,7 +146,7 @@ class HostAction(TidegateAction):
         if "module_stdout" in answer:
             raise NoAnswer(self._why_unreadable(str(answer["module_stdout"]), str(answer.get("module_stderr") or ""), answer.get("msg")))
         try:
-            parsed = parse_answer(arguments.get("operation", self.step), answer)
+            parsed = parse_answer(arguments.get("operation", self.step), answer, self._redactor)
         except MalformedAnswerError as error:
             raise NoAnswer(str(error)) from None
         if "clock" in parsed:
@@ -137,6 +155,7 @@ class HostAction(TidegateAction):
 
     def _why_unreadable(self, output: str, errors: str, message: object) -> str:
         """What to say of a host whose output has no answer that Ansible can read in it."""
+        output, errors = self._redactor.text(output), self._redactor.text(errors)
         first = before_the_answer(output)
         if first is not None:
             core: Any = self  # ansible-core has no types for what it calls here

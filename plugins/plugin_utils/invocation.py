@@ -15,6 +15,7 @@ import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from ansible import constants as C
 from ansible import context
 from ansible.executor.playbook_executor import PlaybookExecutor
 from ansible.inventory.manager import InventoryManager
@@ -67,6 +68,13 @@ def refuse_partial(tagged: bool) -> None:
     for option, (partial, without) in given.items():
         if partial:
             raise TidegateError(f"{option} could leave out a part of this, so nothing was done; run it without {without}")
+
+
+def refuse_kept_files() -> None:
+    """Raise :class:`TidegateError` when Ansible would leave modules on the hosts, with the values of their settings in them."""
+    constants: Any = C
+    if constants.DEFAULT_KEEP_REMOTE_FILES:
+        raise TidegateError("ANSIBLE_KEEP_REMOTE_FILES would leave each host's settings there, secrets among them; run it without")
 
 
 def is_tagged() -> bool:

@@ -9,18 +9,20 @@ step, or when the same command runs again. No deployment waits for it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 
 from .errors import TidegateError
 from .rfc.course import Course, Outcome, cleared_as, course_of, move
-from .rfc.model import IMPLEMENT
-from .rfc.objectives import check_objectives
+from .rfc.model import IMPLEMENT, Rfc
 from .rfc.source import Change
 from .rollout.deployments import CHECKED, NOT_RECORDED, RECORDED, Deployment, Event, Run
 from .rollout.journal import Journal
 from .rollout.states import DeploymentState
+
+# Makes the checks that are an RFC's objectives; raises TidegateError when that must not be done.
+CheckObjectives = Callable[[Rfc], list[Outcome]]
 
 # What is said of these in the change; the others are the journal's own business.
 _NOTED = ("planned", "staging_decided", "decided", "backing_out", "completed", "backed_out", "cancelled")
@@ -59,7 +61,7 @@ def follow(journal: Journal, run: Run, change: Change | None, sentence: str, now
     return []
 
 
-def check(journal: Journal, run: Run, change: Change | None, now: datetime) -> tuple[list[Outcome], list[str]]:
+def check(journal: Journal, run: Run, change: Change | None, make: CheckObjectives, now: datetime) -> tuple[list[Outcome], list[str]]:
     """Check the objectives of a change whose deployment is complete, once; return them and what stood in the way."""
     deployment = journal.deployment(run.deployment)
     known = outcomes(journal.events(run.deployment))
@@ -72,7 +74,10 @@ def check(journal: Journal, run: Run, change: Change | None, now: datetime) -> t
     if rfc.fingerprint != cleared_as(journal.cmdb, deployment.rfc):
         what = f"the objectives were not checked, for {deployment.rfc} was edited since it was cleared"
         return [], [f"{what}; give it its text back and run the same command again"]
-    found = check_objectives(rfc)
+    try:
+        found = make(rfc)
+    except TidegateError as error:
+        return [], [f"the objectives were not checked: {error}; mend that and run the same command again"]
     journal.note(run, CHECKED, {"results": [asdict(one) for one in found]}, now)
     return found, [f"objective {one.name} was not met: {one.detail}" for one in found if not one.met]
 

@@ -18,6 +18,7 @@ from .cmdb.store import Cmdb
 from .dsl.home import open_library
 from .dsl.package import load_package
 from .errors import ConflictError, NotFoundError, TidegateError
+from .files import make_folder
 from .policy.model import Policy, load_policy
 from .rfc.model import load_rfc
 from .rollout.journal import Journal
@@ -116,7 +117,8 @@ class Place:
 def claim(path: Path) -> None:
     """Make the directory of a verification; raises :class:`ConflictError` when it may be another's."""
     try:
-        path.mkdir(parents=True, exist_ok=True)
+        make_folder(path)
+        path.chmod(0o700)  # the variables of live's hosts are in it
         if any(path.iterdir()):
             raise ConflictError(f"{path} is not empty; give a directory of its own, or none")
     except OSError as error:

@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import base64
+import contextlib
 import http.client
 import json
 import os
@@ -12,21 +14,50 @@ import shlex
 import shutil
 import sqlite3
 import subprocess
-from collections.abc import Mapping
+import threading
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import yaml
+from ansible_collections.tidegate.release.plugins.module_utils.lab import processes
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.home import create_library
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.package import read_release
 
 HELLO = Path(__file__).parent / "hello"
 PORT = 8081
+# A setting of every host, which its service prints and which nothing but the inventory and the service's own state may have.
+CANARY = "canary-6b1f0c9d/é'2e7a"
+_FORMS = tuple(
+    form.lower()
+    for form in (
+        CANARY.encode()[:14],
+        CANARY.encode().hex().encode(),
+        *(base64.b64encode(bytes(offset) + CANARY.encode())[4:24] for offset in range(3)),
+    )
+)
 # Each worker of pytest-xdist has addresses of its own.
 FIRST = 101 + 10 * int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
 HEALTH = {"name": "answers", "http": {"url": "http://${address}:${port}/health"}, "timeout": 15}
+
+
+class ProcessWatcher(threading.Thread):
+    """Looks now and then at the arguments of every process, here and on the hosts, for what is not for everybody's eyes."""
+
+    def __init__(self) -> None:
+        super().__init__(daemon=True)
+        self.ended = threading.Event()
+        self.found: set[bytes] = set()
+
+    def run(self) -> None:
+        while not self.ended.wait(0.5):
+            for process in Path("/proc").iterdir():
+                if process.name.isdigit():
+                    with contextlib.suppress(OSError):
+                        line = (process / "cmdline").read_bytes()
+                        self.found |= {line} if _has_canary(line) else set()
 
 
 @dataclass
@@ -37,6 +68,8 @@ class Fleet:
     count: int = 3
     first: int = FIRST
     dsl: str = ""
+    said: list[str] = field(default_factory=list)
+    watcher: ProcessWatcher = field(default_factory=ProcessWatcher)
     policy: dict[str, Any] = field(default_factory=lambda: {"rollout": {"canary": 1, "steps": [100], "budget": {"wave": 0, "total": 0}}})
 
     @property
@@ -56,6 +89,7 @@ class Fleet:
 
     def up(self) -> None:
         """Bring the hosts up and enter them in the CMDB."""
+        self.watcher.start()
         self.lab("present")
         self.write_policy(**self.policy)
         (self.path / "cmdb.yml").write_text(
@@ -63,7 +97,7 @@ class Fleet:
                 {
                     "plugin": "tidegate.release.cmdb",
                     "compose": {
-                        "tidegate_settings": f"{{'address': ansible_host, 'port': {PORT}, "
+                        "tidegate_settings": f"{{'address': ansible_host, 'port': {PORT}, 'token': {CANARY!r}, "
                         "'python': ansible_python_interpreter | default('python3')}"
                     },
                 }
@@ -71,7 +105,27 @@ class Fleet:
         )
 
     def down(self) -> None:
-        self.lab("absent")
+        """Take the hosts down; raises :class:`AssertionError` when a secret was left somewhere."""
+        try:
+            self.assert_silent()
+        finally:
+            self.watcher.ended.set()
+            self.lab("absent")
+
+    def assert_silent(self) -> None:
+        """No output of a verb, no file here and no file of a host says the canary, but for the inventory and the service's own state."""
+        own = {self.path / "cmdb.yml", self.path / "lab" / "hosts"}
+        leaks = [f"argument of a process: {line!r}" for line in self.watcher.found]
+        leaks += [f"output: {line[:300]}" for line in self.said if _has_canary(line.encode())]
+        leaks += [str(path) for path in _files(self.path, own) if _has_canary(path.read_bytes())]
+        seen = {
+            process.host: Path("/proc", str(process.pid), "root")
+            for process in processes.find(self.path / "lab")
+            if _is_inside(process.pid)
+        }
+        for host, root in seen.items():
+            leaks += [f"{host}: {path}" for path in _host_files(root) if _has_canary(path.read_bytes())]
+        assert leaks == [], "\n".join(leaks)
 
     def lab(self, state: str) -> None:
         variables = {
@@ -92,7 +146,7 @@ class Fleet:
         self, name: str, variables: Mapping[str, Any] | None = None, *options: str, inventory: str | None = None
     ) -> subprocess.CompletedProcess[str]:
         """Run a playbook of the collection; output is in ``stdout``."""
-        return subprocess.run(
+        done = subprocess.run(
             self.command(name, variables, *options, inventory=inventory),
             env=self.environment,
             check=False,
@@ -101,6 +155,8 @@ class Fleet:
             text=True,
             timeout=300,
         )
+        self.said.extend(done.stdout.splitlines())
+        return done
 
     def command(self, name: str, variables: Mapping[str, Any] | None = None, *options: str, inventory: str | None = None) -> list[str]:
         where = inventory or str(self.path / "cmdb.yml")
@@ -134,7 +190,7 @@ class Fleet:
             "summary": "Says which version it is",
             "payload": "payload",
             "documentation": ["README.md"],
-            "settings": {"address": None, "port": PORT, "python": "python3"},
+            "settings": {"address": None, "port": PORT, "python": "python3", "token": "none"},
             "hooks": {"stop": {"command": ["bin/stop"], "timeout": 10}, "start": {"command": ["bin/start"], "timeout": 20}},
             "health": [HEALTH],
             **changes,
@@ -204,6 +260,35 @@ class Fleet:
     def state(self, number: str) -> str | None:
         rows = self.rows(f"select state from deployment where rfc = '{number}' order by id desc limit 1")  # noqa: S608 - a test's own RFC number
         return str(rows[0][0]) if rows else None
+
+
+def _has_canary(data: bytes) -> bool:
+    lowered = data.lower()
+    return any(form in lowered for form in _FORMS)
+
+
+def _is_inside(pid: int) -> bool:
+    """Whether a process of a lab's host has the host's own root directory, as the first ones don't."""
+    return Path("/proc", str(pid), "root", "etc", "ssh", "lab_config").exists()
+
+
+def _files(folder: Path, without: Collection[Path] = ()) -> Iterator[Path]:
+    """The regular files below a folder, without those in some places."""
+    with contextlib.suppress(OSError):
+        for path in folder.iterdir():
+            if path not in without and not path.is_symlink():
+                if path.is_dir():
+                    yield from _files(path, without)
+                elif path.is_file() and path.stat().st_size < 64 << 20:  # what is larger only fills a disk
+                    yield path
+
+
+def _host_files(root: Path) -> Iterator[Path]:
+    """What a host may have kept of what was done to it; of the releases all but what the services wrote themselves."""
+    releases = root / "opt" / "tidegate"
+    states = {home / "state" for home in (releases.iterdir() if releases.is_dir() else ())}
+    for folder in (releases, root / "tmp", root / "var" / "tmp", root / "home", root / "root"):
+        yield from _files(folder, states)
 
 
 def ask(address: str, path: str = "/") -> str | None:

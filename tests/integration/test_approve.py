@@ -8,17 +8,18 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
-from ansible_collections.tidegate.release.plugins.plugin_utils.clearing import Wave, opening
+from ansible_collections.tidegate.release.plugins.plugin_utils.clearing import Wave, opening, refuse_commands
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import Cmdb
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.home import create_library
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.package import archive
+from ansible_collections.tidegate.release.plugins.plugin_utils.errors import TidegateError
 from ansible_collections.tidegate.release.plugins.plugin_utils.rfc.model import load_rfc
 
 NONE = "sha256:" + "0" * 64
@@ -250,3 +251,30 @@ def test_a_freeze_that_was_waived_stops_neither_the_clearance_nor_the_gate_until
     assert "waived freeze frozen by" in office.play("tidegate.release.clear")
     assert gate(datetime.now(UTC)) == ""
     assert "frozen by 'sale'" in gate(expires)
+
+
+def test_a_command_of_an_rfc_runs_only_as_it_was_signed(office: Office) -> None:
+    command = {"name": "backed up", "command": ["true"], "timeout": 5}
+    office.edit(objectives=[command])
+    homes = (str(office.path / "dsl"), str(office.path / "cmdb.sqlite"), str(office.path / "policy.yml"))
+
+    def run(**changes: Any) -> None:
+        rfc = load_rfc(office.path / "rfc.yml")
+        refuse_commands(replace(rfc, **changes), ["web1"], *homes, datetime.now(UTC))
+
+    office.approve("carl")
+    office.approve("dora")
+    said = office.play("tidegate.release.clear")
+    assert said.startswith("2 ")
+    assert "the policy lets no RFC run a command on the controller, as the objective 'backed up' is" in said
+    with pytest.raises(TidegateError, match="the policy lets no RFC run a command"):
+        run()
+    policy = office.path / "policy.yml"
+    policy.write_text(yaml.safe_dump(yaml.safe_load(policy.read_text()) | {"objectives": {"commands": True}}))
+    assert office.play("tidegate.release.clear").startswith("0 ")
+    run()
+    with pytest.raises(TidegateError, match="0 of 1 approvals"):
+        run(fingerprint="of an RFC with another command")
+    policy.unlink()
+    with pytest.raises(TidegateError, match="the policy could not be read"):
+        run()

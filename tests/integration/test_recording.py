@@ -12,12 +12,14 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from ansible_collections.tidegate.release.plugins.module_utils.redaction import NOTHING
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import Cmdb
 from ansible_collections.tidegate.release.plugins.plugin_utils.errors import TidegateError
 from ansible_collections.tidegate.release.plugins.plugin_utils.gating import conclude
 from ansible_collections.tidegate.release.plugins.plugin_utils.recording import follow, outcomes, start
 from ansible_collections.tidegate.release.plugins.plugin_utils.rfc.course import Course, enter
 from ansible_collections.tidegate.release.plugins.plugin_utils.rfc.model import Rfc
+from ansible_collections.tidegate.release.plugins.plugin_utils.rfc.objectives import check_objectives
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.deployments import Run
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.gate import GateDecision
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.holder import Holder
@@ -103,7 +105,7 @@ def completed(journal: Journal) -> Run:
 
 
 def end(journal: Journal, run: Run, change: Record | None) -> dict[str, Any]:
-    return conclude(journal, run, change, "completed", lambda *_: [], NOW)
+    return conclude(journal, run, change, "completed", lambda *_: [], lambda rfc: check_objectives(rfc, NOTHING), NOW)
 
 
 def test_what_could_not_be_written_is_made_up_for_and_nothing_is_written_twice(journal: Journal) -> None:

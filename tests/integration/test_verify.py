@@ -50,11 +50,18 @@ def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
         fleet.down()
 
 
-def example(fleet: Fleet, version: str, name: str = "hello", requires: Iterable[Mapping[str, str]] = (), **hooks: str) -> str:
-    """Archive the example as this version, with shell commands in place of its hooks."""
+def example(
+    fleet: Fleet, version: str, name: str = "hello", requires: Iterable[Mapping[str, str]] = (), user: str = "root", **hooks: str
+) -> str:
+    """Archive the example as this version, as a user's, with shell commands in place of its hooks."""
     folder = fleet.path / "releases" / f"{name}-{version}"
     shutil.copytree(EXAMPLE, folder)
-    manifest = yaml.safe_load((folder / "release.yml").read_text()) | {"name": name, "version": version, "requires": [*requires]}
+    manifest = yaml.safe_load((folder / "release.yml").read_text()) | {
+        "name": name,
+        "version": version,
+        "requires": [*requires],
+        "user": user,
+    }
     manifest["hooks"].update({name: {"command": ["sh", "-c", command], "timeout": 10} for name, command in hooks.items()})
     (folder / "release.yml").write_text(yaml.safe_dump(manifest))
     return archive(folder, create_library(str(fleet.path / "dsl")).repository(name)).digest
@@ -72,6 +79,7 @@ def verify(fleet: Fleet, rfc: Path, *options: str, **variables: Any) -> tuple[in
         text=True,
         timeout=900,
     )
+    fleet.said.extend(done.stdout.splitlines())
     return done.returncode, done.stdout
 
 
@@ -109,9 +117,9 @@ def test_a_release_that_upgrades_and_goes_back_is_signed_and_cleared(live: Fleet
         with cmdb.begin() as connection:
             cmdb.record_installations(connection, [beneath], "test", utc_now())
     needs = {"database": ">=3", "hello": ">=1.1"}
-    digest = example(
-        live, "1.1", requires=[{"release": name, "versions": versions, "scheme": "pep440"} for name, versions in needs.items()]
-    )
+    wanted = [{"release": name, "versions": versions, "scheme": "pep440"} for name, versions in needs.items()]
+    # The doubles have the user of the release, as live will.
+    digest = example(live, "1.1", requires=wanted, user="hello")
     signer = load_signer(str(live.path / "tess.pem"))
     attach(
         create_library(str(live.path / "dsl")).repository("hello"),

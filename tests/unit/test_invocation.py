@@ -272,3 +272,10 @@ def test_no_fact_is_how_a_step_tells_another_something() -> None:
                 text = path.read_text()
                 assert "ansible_facts" not in text, path
                 assert "cacheable" not in text, path
+
+
+def test_a_run_that_leaves_modules_on_hosts_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    invocation.refuse_kept_files()
+    monkeypatch.setattr(invocation.C, "DEFAULT_KEEP_REMOTE_FILES", True)
+    with pytest.raises(TidegateError, match="ANSIBLE_KEEP_REMOTE_FILES would leave each host's settings there"):
+        invocation.refuse_kept_files()

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import ConflictError, NotFoundError, TidegateError
+from ..files import rights, write
 from ..libs import require
 from . import engine as database
 from .schema import schema
@@ -133,6 +134,9 @@ def _create_file(path: Path) -> None:
         with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as directory:
             unnamed = Path(directory).absolute() / "cmdb"
             address = database.Address.parse(str(unnamed))
+            # SQLite gives what it puts beside the file the rights of the file.
+            write(unnamed, b"", 0o666)
+            unnamed.chmod(0o666 & rights(path.parent))  # the directory is of this process alone
             with contextlib.closing(sqlite3.connect(unnamed)) as raw:
                 raw.execute("PRAGMA journal_mode = WAL")
             with database.writing(address, database.engine(address)) as connection:

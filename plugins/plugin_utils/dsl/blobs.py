@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import IntegrityError, TidegateError
-from ..files import flush, write
+from ..files import flush, make_folder, write
 from .oci import DIGEST, MANIFEST, MANIFEST_LIMIT, Descriptor, parse_json, refuse_other
 
 UNFINISHED = ".new-"
@@ -44,7 +44,7 @@ class BlobFolder:
         is stored, and :class:`IntegrityError` says so.
         """
         with told(f"can't write to the DSL {self.path}"):
-            self.blobs.mkdir(parents=True, exist_ok=True)
+            make_folder(self.blobs)
             temporary = self.blobs / f"{UNFINISHED}{secrets.token_hex(8)}"
             try:
                 descriptor = Descriptor(media_type, *write(temporary, source, 0o444))

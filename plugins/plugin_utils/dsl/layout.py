@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import ConflictError, IntegrityError, NotFoundError, TidegateError
-from ..files import locked, write_atomically
+from ..files import locked, make_folder, write_atomically
 from .blobs import UNFINISHED, BlobFolder, read_file, told
 from .oci import (
     DIGEST,
@@ -84,10 +84,10 @@ class OciLayout(BlobFolder):
         with told(f"can't make a DSL at {path}"):
             if cls.find(path) is not None:
                 return layout
-            layout.path.mkdir(parents=True, exist_ok=True)
+            make_folder(layout.path)
             with locked(layout.path / ".lock"):
                 if cls.find(path) is None:
-                    layout.blobs.mkdir(parents=True, exist_ok=True)
+                    make_folder(layout.blobs)
                     layout._write_index({"schemaVersion": 2, "mediaType": IMAGE_INDEX, "manifests": []})
                     # Last, because it is what makes this directory a layout.
                     write_atomically(layout.path / "oci-layout", canonical({"imageLayoutVersion": "1.0.0"}))

@@ -25,10 +25,10 @@ class Manifest:
 
     ``hooks`` (``prepare``, ``stop``, ``remove``, ``start``) and ``health`` have the shape of the schema with defaults filled in.
     ``settings`` are defaults; ``None`` means that each host has to give a value. ``stable``: for how many seconds it has to stay healthy,
-    ``None`` when the policy is to say. ``logs``: paths, and units of systemd in the shape of the schema. ``scenario`` is the directory with
-    the files of its own scenario, which are among the documentation. ``licensed_product``: the product of which each CI needs a seat.
-    ``requires`` and
-    ``conflicts`` have the shape of the schema with the schemes of versions filled in.
+    ``None`` when the policy is to say. ``logs``: paths, and units of systemd in the shape of the schema. ``user``: as whom hooks and
+    commands of checks run, ``None`` for root. ``scenario`` is the directory with the files of its own scenario, which are among the
+    documentation. ``licensed_product``: the product of which each CI needs a seat. ``requires`` and ``conflicts`` have the shape of the
+    schema with the schemes of versions filled in.
     """
 
     name: str
@@ -46,6 +46,7 @@ class Manifest:
     health: tuple[Mapping[str, Any], ...] = ()
     stable: float | None = None
     logs: tuple[str | Mapping[str, str], ...] = ()
+    user: str | None = None
     scenario: str | None = None
 
     def to_config(self) -> dict[str, Any]:
@@ -66,6 +67,8 @@ class Manifest:
             config["stable"] = self.stable
         if self.logs:
             config["logs"] = [log if isinstance(log, str) else dict(log) for log in self.logs]
+        if self.user is not None:
+            config["user"] = self.user
         if self.licence is not None:
             config["licence"] = self.licence
         if self.scenario is not None:
@@ -92,6 +95,7 @@ class Manifest:
             health=tuple(dict(check) for check in config["health"]),
             stable=config.get("stable"),
             logs=tuple(config.get("logs", ())),
+            user=config.get("user"),
             scenario=config["verification"]["scenario"] if "verification" in config else None,
         )
 
@@ -130,6 +134,7 @@ def load_manifest(path: str | Path) -> Manifest:
         health=tuple(_with_defaults(check) for check in data["health"]),
         stable=data.get("stable"),
         logs=tuple(data.get("logs", ())),
+        user=data.get("user"),
         scenario=data.get("verification", {}).get("scenario"),
     )
 

@@ -53,6 +53,25 @@ def backout_plan(_facts: Facts, rfc: Rfc) -> Finding:
     return passed("there is a back-out plan")
 
 
+def objectives(facts: Facts, rfc: Rfc) -> Finding:
+    """Whether the RFC brings commands, which run on the controller: people have to allow that by the policy, and sign what is run."""
+    commands = [str(check["name"]) for check in rfc.objectives if "command" in check]
+    if not commands:
+        return passed("no objective is a command")
+    policy = facts.known(facts.policy, "policy")
+    if not policy.objective_commands:
+        return failed(
+            f"the policy lets no RFC run a command on the controller, as the objective {commands[0]!a} is",
+            "check it with http or tcp, or set commands under objectives in the policy",
+        )
+    if not any(policy.signed_by(rfc.type).values()):
+        return failed(
+            f"the objective {commands[0]!a} is a command, and nobody has to sign an approval of {rfc.type} RFCs",
+            "name roles in place of a number under approvals in the policy, or check it with http or tcp",
+        )
+    return passed(f"the policy lets RFCs run commands, and approvals of {rfc.number} are signed")
+
+
 def debts(facts: Facts, rfc: Rfc) -> Finding:
     """Whether earlier emergency changes of the release owe what they should have done by now. An emergency does not wait for that."""
     owed = [debt for debt in facts.known(facts.debts, "debts") if debt.settled is None]

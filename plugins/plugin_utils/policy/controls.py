@@ -50,6 +50,7 @@ CONTROLS: Mapping[str, Callable[[Facts, Rfc], Finding]] = {
     "responsibilities": people.responsibilities,
     "debts": change.debts,
     "backout_plan": change.backout_plan,
+    "objectives": change.objectives,
     "communication": communication,
 }
 

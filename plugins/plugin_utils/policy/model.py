@@ -29,7 +29,7 @@ WAIVABLE = frozenset(
 _IN_EMERGENCIES = frozenset({"backout_plan", "rehearsal"})
 CONTROLS = WAIVABLE | {
     *("rfc_schema", "rfc_state", "digest", "payload_archived", "payload_intact", "library", "signatures", "scope", "approvals", "debts"),
-    *("compatibility", "licences"),
+    *("compatibility", "licences", "objectives"),
 }
 
 
@@ -129,7 +129,7 @@ class Policy:
     policy adds for some changes, and checks of its own. ``emergency``: what an emergency change owes afterwards, in so many days.
     ``opinions``: what users in each role have to think. ``verification``: what else than to have passed is asked of test results; ``None``
     for nothing. ``more_approvals``: what rules ask on top of ``approvals``, in each role by evidence. ``host_classes``: the classes of CIs
-    that are hosts; with none, see :mod:`..cmdb.hosts`.
+    that are hosts; with none, see :mod:`..cmdb.hosts`. ``objective_commands``: whether objectives of an RFC may be commands.
     """
 
     approvals: Mapping[str, int | Mapping[str, int]]
@@ -150,6 +150,7 @@ class Policy:
     verification: Verification | None = None
     more_approvals: Mapping[str, int] = field(default_factory=dict)
     host_classes: tuple[str, ...] = ()
+    objective_commands: bool = False
 
     @property
     def heard(self) -> Mapping[str, Quorum]:
@@ -231,6 +232,7 @@ def load_policy(path: str | Path | None = None) -> Policy:
         communication=communication_of(own.get("communication", {}), folder),
         controls=tuple(_own_control(described) for described in own.get("controls", ())),
         host_classes=tuple(own.get("host_classes", base["host_classes"])),
+        objective_commands={**base["objectives"], **own.get("objectives", {})}["commands"],
     )
 
 

@@ -4,7 +4,8 @@
 """What a managed host answers, read against a schema: anything else is that host's own failure, named, and never believed. Pure.
 
 A host may be broken or in strange hands, so nothing of its answer gets further than this file unless it has the type, the form and the
-size that is expected of it. Keys that nobody expects are left out. Text is made printable, because it ends up on somebody's terminal.
+size that is expected of it. Keys that nobody expects are left out. Text is made printable, because it ends up on somebody's terminal,
+after the values of the host's settings were taken out of it: the host's half does that too, but need not be what answers.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any, TypedDict, TypeVar
 
+from ...module_utils.redaction import NOTHING, Redactor
 from ...module_utils.release_home import DIGEST, VERSION
 from ..errors import TidegateError
 
@@ -26,6 +28,7 @@ STATES: Mapping[str, frozenset[str]] = {
     "backout": frozenset({"lacking", "backed_out", "owed"}),
 }
 REFUSED = "refused"
+_SENTENCES = frozenset({"msg", "detail", "reason", "mirror"})
 
 _LONGEST = 4000  # characters of a text that a host sends; a hook's output is cut at less
 _MOST = 1_000_000  # entries of a list; there are not that many pieces in a package
@@ -89,11 +92,31 @@ def printable(text: str, at_most: int = _LONGEST) -> str:
     return "".join(sign if sign.isprintable() or sign in "\n\t" else "?" for sign in cut)
 
 
-def parse_answer(operation: str, answer: object) -> Answer:
-    """Read what the host's half of ``operation``, a key of :data:`STATES`, sent.
+def parse_answer(operation: str, answer: object, redactor: Redactor = NOTHING) -> Answer:
+    """Read what the host's half of ``operation``, a key of :data:`STATES`, sent; what ``redactor`` knows is in no sentence of it.
 
     Raises :class:`MalformedAnswerError` for anything that is not of its form.
     """
+    try:
+        return _read_answer(operation, _redacted(answer, redactor, _SENTENCES))
+    except MalformedAnswerError:
+        # Again, for a message that quotes no setting: before it is cut, as a part of a value is not found any more.
+        _read_answer(operation, _redacted(answer, redactor))
+    raise MalformedAnswerError(f"it answered with one of its settings where something else belongs; {_REMEDY}")
+
+
+def _redacted(value: object, redactor: Redactor, only: frozenset[str] = frozenset(), depth: int = 3) -> object:
+    """A host's answer without the values of its settings, as deep as it is ever quoted; ``only`` in these fields, if any."""
+    if isinstance(value, str) and not only:
+        return redactor.text(value)
+    if isinstance(value, Mapping) and depth:
+        return {key: entry if only and key not in only else _redacted(entry, redactor, depth=depth - 1) for key, entry in value.items()}
+    if isinstance(value, list) and depth and not only:
+        return [_redacted(entry, redactor, depth=depth - 1) for entry in value]
+    return value
+
+
+def _read_answer(operation: str, answer: object) -> Answer:
     fields = _object(answer, "an answer")
     if fields.get("failed", False) is not False and fields.get("state") != REFUSED:
         raise MalformedAnswerError(f"its half of the step broke off ({_shown(fields.get('msg', 'it does not say why'))}); {_REMEDY}")

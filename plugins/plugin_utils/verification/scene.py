@@ -141,7 +141,15 @@ def build(
         doubles = sorted(double for double, releases in before.items() if one in releases)
         _write(path / f"{number}.yml", _rfc(number, Release(*one), doubles, now))
     hosts = [{**row["attributes"], **_plain(row)} for row in like.doubles]
-    variables = {"hosts_of_the_lab": hosts, "former": list(former), "release": RFC, "lab": vars(lab), "work": str(path)}
+    users = sorted({manifest.user for manifest in (package.manifest, *manifests.values()) if manifest.user not in (None, "root")})
+    variables = {
+        "hosts_of_the_lab": hosts,
+        "users_of_the_lab": users,
+        "former": list(former),
+        "release": RFC,
+        "lab": vars(lab),
+        "work": str(path),
+    }
     _write(path / "scene.json", variables)
     for source in sorted(one for one in _SHIPPED.rglob("*") if one.is_file() and "__pycache__" not in one.parts):
         _put(scene.scenario / source.relative_to(_SHIPPED), source.read_bytes())

@@ -499,7 +499,7 @@ def test_a_last_line_cut_short_by_a_crash_is_left_out(host: Host, tail: bytes) -
 @pytest.mark.parametrize(
     ("setting", "value", "says"),
     [
-        ("port", "eighty", "'eighty' is not a port from 1 to 65535"),
+        ("port", "eighty", "'${port}' is not a port from 1 to 65535"),
         ("address", "::1 ", "'::1 ' is neither a name nor an address"),
         ("address", "web1\n", "is neither a name nor an address"),
         ("address", "", "'' is neither a name nor an address"),

@@ -19,6 +19,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.tidegate.release.plugins.module_utils import activation, logs, watch
+from ansible_collections.tidegate.release.plugins.module_utils.redaction import Redactor
 from ansible_collections.tidegate.release.plugins.module_utils.release_home import HostError
 from bed import Host, Package, package
 
@@ -372,7 +373,7 @@ def test_a_previous_release_that_does_not_come_back_says_why(host: Host) -> None
 def read(tmp_path: Path, *entries: logs.Entry, **settings: Any) -> list[str]:
     (tmp_path / "state").mkdir(exist_ok=True)
     (tmp_path / "tree").mkdir(exist_ok=True)
-    return logs.last_lines(entries, settings, tmp_path / "tree", tmp_path / "state").splitlines()
+    return logs.last_lines(entries, settings, tmp_path / "tree", tmp_path / "state", Redactor(settings)).splitlines()
 
 
 @pytest.mark.parametrize("plant", ["missing", "pipe", "directory", "link"])
@@ -426,7 +427,7 @@ def test_an_empty_log_says_nothing(tmp_path: Path) -> None:
 def test_what_looks_like_a_secret_is_not_repeated(tmp_path: Path) -> None:
     (tmp_path / "log").write_text("connecting as app with hunter22 to db://app:hunter33@db/x port 8080\n")
     said = read(tmp_path, str(tmp_path / "log"), db_password="hunter22", port=8080)  # noqa: S106 - made up
-    assert said[1:] == ["  connecting as app with *** to db://app:***@db/x port 8080"]
+    assert said[1:] == ["  connecting as app with ${db_password} to db://app:***@db/x port 8080"]
 
 
 @pytest.fixture

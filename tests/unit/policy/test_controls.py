@@ -31,6 +31,7 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.policy.model impo
     Responsibility,
     Trust,
     Verification,
+    load_policy,
 )
 from ansible_collections.tidegate.release.plugins.plugin_utils.rfc.model import Approval, Rfc
 from ansible_collections.tidegate.release.plugins.plugin_utils.rfc.register import Overlap, Planned
@@ -260,6 +261,29 @@ def test_a_control_fails_alone_and_says_what_to_do(name: str, changes: dict[str,
     assert failed.keys() == {name}
     assert failed[name].reason
     assert failed[name].remedy
+
+
+@pytest.mark.parametrize(
+    ("allowed", "approvals", "says"),
+    [
+        (False, {"normal": {"owner": 1}}, "the policy lets no RFC run a command"),
+        (True, {"normal": 1}, "nobody has to sign an approval"),
+        (True, {"normal": {}}, "nobody has to sign an approval"),
+        (True, {"normal": {"owner": 1}}, ""),
+    ],
+)
+def test_a_command_among_the_objectives_has_to_be_allowed_and_signed(allowed: bool, approvals: dict[str, Any], says: str) -> None:
+    policy = replace(load_policy(), approvals=approvals, objective_commands=allowed)
+    check = {"name": "backup\n\x1b", "command": ["true"], "timeout": 5}
+    found = result("objectives", facts(rfc=replace(RFC, objectives=(check,)), policy=policy))
+    assert (found.result is Result.FAIL, says in found.reason) == (bool(says), True)
+    assert found.reason.isprintable()
+    without = {"name": "answers", "tcp": {"host": "a", "port": 1}, "timeout": 5}
+    assert result("objectives", facts(rfc=replace(RFC, objectives=(without,)), policy=load_policy())).result is Result.PASS
+
+
+def test_the_shipped_policy_lets_no_rfc_run_a_command() -> None:
+    assert load_policy().objective_commands is False
 
 
 @pytest.mark.parametrize("now", [START, END - 10 * MINUTE, START.astimezone(datetime.fromisoformat("2027-01-01T00:00:00+05:45").tzinfo)])

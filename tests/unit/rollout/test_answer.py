@@ -10,6 +10,7 @@ import json
 from typing import Any
 
 import pytest
+from ansible_collections.tidegate.release.plugins.module_utils.redaction import Redactor
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout import answer as subject
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.answer import (
     REFUSED,
@@ -199,3 +200,36 @@ def test_facts_about_a_host_are_read_or_refused() -> None:
     ):
         with pytest.raises(MalformedAnswerError):
             parse_host_facts(odd)
+
+
+SECRET = "canary-" + "7f3a9b1c" * 20
+
+
+@pytest.mark.parametrize(
+    ("operation", "fields"),
+    [
+        ("activate", {"state": "failed", "detail": f"it said {SECRET}"}),
+        ("activate", {"state": "stuck", "detail": "x" * 3950 + SECRET, "reason": SECRET, "damaged": True}),
+        ("activate", {"state": "refused", "failed": True, "msg": SECRET}),
+        ("activate", {"failed": True, "msg": SECRET}),
+        ("activate", {"state": SECRET}),
+        ("activate", {"state": "started", "version": SECRET}),
+        ("activate", {"state": "started", "version": "1.0", "clock": SECRET}),
+        ("stage", {"state": "staged", "live": {"version": f"!{SECRET}", "digest": "x"}}),
+        ("stage", {"state": "lacking", "need": [SECRET]}),
+        ("stage", {"state": "staged", "mirror": {"bytes": 1, "problem": SECRET}}),
+    ],
+)
+def test_no_sentence_of_an_answer_repeats_a_setting(operation: str, fields: dict[str, Any]) -> None:
+    """Whatever answers in the place of the host's half: whole, or the part that is left where a sentence is cut."""
+    redactor = Redactor({"token": SECRET})
+    try:
+        said = str(parse_answer(operation, {"clock": 1, **fields}, redactor))
+    except MalformedAnswerError as error:
+        said = str(error)
+    assert SECRET[:12].lower() not in said.lower()
+
+
+def test_a_version_that_is_a_setting_too_stays_a_version() -> None:
+    answer = parse_answer("activate", {"clock": 1, "state": "started", "version": "2027.1.1"}, Redactor({"release": "2027.1.1"}))
+    assert answer["version"] == "2027.1.1"

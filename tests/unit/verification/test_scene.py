@@ -243,6 +243,7 @@ STRICT: dict[str, dict[str, Any]] = {
     "calendars": {"calendars": {"windows": ["/nowhere/*.ics"]}},
     "communication": {"communication": {"required": True}},
     "emergency": {"emergency": {"review": 1}},
+    "objectives": {"objectives": {"commands": False}},
     "host_classes": {"host_classes": ["server"]},
     "waivers": {"waivers": {}},
     "rollout": {"rollout": {"budget": {"wave": 0, "total": 0}}},
