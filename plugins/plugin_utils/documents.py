@@ -280,6 +280,13 @@ def _explain(document: Document, error: Any, title: str) -> None:
         keys = ", ".join(part["required"][0] for part in wanted)
         if isinstance(value, dict):  # the type is reported by its own rule
             document.problem(place, f"{name} has not exactly one of {keys}", "give one of them")
+    elif rule == "anyOf":  # one schema for each type
+        of_another_type = {part.schema_path[0] for part in error.context if part.validator == "type" and not part.path}
+        faults = [part for part in error.context if part.schema_path[0] not in of_another_type]
+        for part in faults:
+            _explain(document, part, title)
+        if not faults:
+            document.problem(place, found, _type_remedy(value, [part["type"] for part in wanted], document.written(place, value)))
     elif rule == "type":
         kinds = wanted if isinstance(wanted, list) else [wanted]
         remedy = _TIME_REMEDY if "format" in error.schema else _type_remedy(value, kinds, document.written(place, value))
