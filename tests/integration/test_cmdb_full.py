@@ -96,6 +96,14 @@ def test_a_server_that_stays_full_is_named_with_what_was_tried(url: str, monkeyp
         assert "\n" not in str(caught.value)
 
 
+def test_a_table_that_somebody_has_to_himself_is_not_waited_for_without_end(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with Cmdb.open(url) as cmdb, psycopg.connect(url.replace("+psycopg", "")) as other:
+        other.execute("LOCK TABLE ci IN ACCESS EXCLUSIVE MODE")
+        monkeypatch.setattr(engine, "PATIENCE", 1)
+        with pytest.raises(ConflictError, match=r"has been writing to the CMDB .* for more than 1 s"):
+            cmdb.cis()
+
+
 def test_a_restart_between_transactions_is_not_noticed(server: PostgreSql, url: str, asked_again: threading.Event) -> None:
     with Cmdb.open(url) as cmdb, ThreadPoolExecutor(2) as pool:
         cmdb.put_cis([{"name": "web1"}], "test")

@@ -152,8 +152,9 @@ def _begin(source: sa.Engine, options: dict[str, Any]) -> tuple[sa.Connection, s
     connection = source.connect().execution_options(**options)
     try:
         transaction = connection.begin()
-        if options.get(_WRITES) and connection.dialect.name == "postgresql":
+        if connection.dialect.name == "postgresql":
             connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{PATIENCE}s'")
+        if connection.dialect.name == "postgresql" and options.get(_WRITES):
             connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_ADVISORY_LOCK})")
     except BaseException:
         connection.close()

@@ -116,7 +116,7 @@ class Cmdb:
         picked = set(_picked(expression, list(everything.values())))
         if strangers := picked - everything.keys():
             raise TidegateError(
-                f"the query {expression!r:.200} gives {', '.join(sorted(strangers))}, which the CMDB doesn't have; "
+                f"the query {expression!r:.200} gives {', '.join(sorted(strangers)):.300}, which the CMDB doesn't have; "
                 "let it pick CIs or their names"
             )
         return [everything[name] for name in everything if name in picked]
