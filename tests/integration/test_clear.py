@@ -114,8 +114,8 @@ def test_every_fault_of_an_rfc_is_told_with_its_line(rfc: Path) -> None:
     rfc.write_text((EXAMPLES / "rfc.yml").read_text().replace("on_hold:", "onhold:").replace("2027-03-02", "2027-02-02"))
     done = play(rfc)
     assert done.returncode == 2, done.stdout
-    assert f"{rfc}:9: onhold is not a key of the RFC; did you mean on_hold?" in done.stdout
-    assert f"{rfc}:16: the window ends before it starts" in done.stdout
+    assert f"{rfc}:10: onhold is not a key of the RFC; did you mean on_hold?" in done.stdout
+    assert f"{rfc}:17: the window ends before it starts" in done.stdout
     assert "Traceback" not in done.stdout
 
 
