@@ -5,13 +5,12 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import unicodedata
 from typing import Any, NamedTuple, Optional
 
-from .release_home import DIGEST, HostError, Texts, is_config, is_index
+from .release_home import DIGEST, HostError, Texts, is_config, is_index, strict_json
 
 _PAYLOAD = "application/vnd.oci.image.layer.v1.tar"
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -59,7 +58,7 @@ def read_package(digest: str, manifest: bytes, config: bytes, index: bytes) -> D
 
 def _read_config(digest: str, text: bytes) -> dict[str, Any]:
     """The config, with all that a switch relies on: it would be too late to miss something between stop and start."""
-    config: dict[str, Any] = json.loads(text)
+    config: dict[str, Any] = strict_json(text)
     whole = isinstance(config["name"], str) and isinstance(config["version"], str) and config["health"]
     for hook in config.get("hooks", {}).values():
         whole = whole and hook["command"] and hook["timeout"] > 0
@@ -74,7 +73,7 @@ def _read_config(digest: str, text: bytes) -> dict[str, Any]:
 
 def _read_index(digest: str, text: bytes) -> list[dict[str, Any]]:
     """The entries by path, so that a directory comes before what is in it; all of them stay inside the tree."""
-    files: list[dict[str, Any]] = sorted(json.loads(text)["files"], key=lambda entry: str(entry["path"]))
+    files: list[dict[str, Any]] = sorted(strict_json(text)["files"], key=lambda entry: str(entry["path"]))
     directories = {""}
     sizes: dict[str, int] = {}
     seen = set()

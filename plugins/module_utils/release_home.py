@@ -79,7 +79,7 @@ class Texts(NamedTuple):
     def check(self) -> dict[str, Any]:
         """The manifest as a document, once config and index are the ones that it names; raises :class:`HostError`."""
         try:
-            manifest: dict[str, Any] = json.loads(self.manifest)
+            manifest: dict[str, Any] = strict_json(self.manifest)
             wanted = {manifest["config"]["digest"]: self.config}
             wanted.update({layer["digest"]: self.file_index for layer in manifest["layers"] if layer["mediaType"] == INDEX})
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
@@ -224,10 +224,25 @@ def read_file(path: Path, at_most: int) -> Optional[bytes]:
         return stream.read(info.st_size)
 
 
+def strict_json(text: bytes) -> Any:
+    """What JSON says to every reader; raises :class:`ValueError` for a key that is there twice, :class:`RecursionError` for deep nests."""
+
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        found = dict(pairs)
+        if len(found) < len(pairs):
+            raise ValueError("a key is there twice")
+        return found
+
+    def refuse(constant: str) -> Any:
+        raise ValueError(f"{constant} is no JSON")
+
+    return json.loads(text, object_pairs_hook=unique, parse_constant=refuse)
+
+
 def read_json(text: bytes) -> Any:
-    """What JSON says, nothing when it is none or nested without end. Numbers in it may still be none."""
+    """What JSON says, nothing when it is none, nested without end, or could be read in two ways. A number may still be infinite."""
     try:
-        return json.loads(text)
+        return strict_json(text)
     except (ValueError, RecursionError):
         return None
 

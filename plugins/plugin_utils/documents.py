@@ -280,10 +280,8 @@ def _explain(document: Document, error: Any, title: str) -> None:
         keys = ", ".join(part["required"][0] for part in wanted)
         if isinstance(value, dict):  # the type is reported by its own rule
             document.problem(place, f"{name} has not exactly one of {keys}", "give one of them")
-    elif rule == "type":
-        kinds = wanted if isinstance(wanted, list) else [wanted]
-        remedy = _TIME_REMEDY if "format" in error.schema else _type_remedy(value, kinds, document.written(place, value))
-        document.problem(place, found, remedy)
+    elif rule in ("type", "anyOf"):
+        _explain_type(document, error, title, found)
     elif rule == "format":
         document.problem(place, f"{name} is no time with an offset: {_describe(value, str(value))}", _TIME_REMEDY)
     elif rule in ("enum", "const"):
@@ -296,6 +294,23 @@ def _explain(document: Document, error: Any, title: str) -> None:
         document.problem(place, f"{name} lists something twice", "list each once")
     else:
         document.problem(place, found, _LIMITS[rule].format(wanted) if rule in _LIMITS else expected or f"its {rule} is {wanted}")
+
+
+def _explain_type(document: Document, error: Any, title: str, found: str) -> None:
+    """Note that a value is of a wrong type; where there is a schema for each type, what that of its own has against it."""
+    place: Place = tuple(error.absolute_path)
+    wanted, value = error.validator_value, error.instance
+    if error.validator == "anyOf":
+        of_another_type = {part.schema_path[0] for part in error.context if part.validator == "type" and not part.path}
+        faults = [part for part in error.context if part.schema_path[0] not in of_another_type]
+        for part in faults:
+            _explain(document, part, title)
+        if faults:
+            return
+        wanted = [part["type"] for part in wanted]
+    kinds = wanted if isinstance(wanted, list) else [wanted]
+    remedy = _TIME_REMEDY if "format" in error.schema else _type_remedy(value, kinds, document.written(place, value))
+    document.problem(place, found, remedy)
 
 
 _TIME_REMEDY = "write it like 2026-03-01T22:00:00+01:00"

@@ -6,6 +6,7 @@
 They are evaluated in Jinja's sandbox instead of by Ansible: without lookups and whatever else of Ansible's looks at files or the
 environment, so that a clearance reads nothing that is not given to it;
 with the facts as plain data, so that nothing in them is ever taken for a template; and over ten thousand CIs a hundred times as fast.
+Each control has its limit of computing and memory.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ from typing import Any
 
 from ansible.plugins.loader import filter_loader, test_loader
 
-from .policy.findings import Finding, failed, passed, unknown
+from .limits import LimitError, run_limited
+from .policy.findings import Finding, Result, failed, passed, unknown
 from .policy.model import OwnControl
 
 with suppress(ImportError):
@@ -69,7 +71,24 @@ def _environment() -> Any:
 
 def evaluate_own(controls: Iterable[OwnControl], names: Mapping[str, Any]) -> dict[str, Finding]:
     """What each control comes to, with ``names`` as the variables of its conditions. One that can't be evaluated is inconclusive."""
-    return {control.name: _evaluate(control, names) for control in controls}
+    listed = tuple(controls)
+    found = run_limited([functools.partial(_fields, control, names) for control in listed])
+    return {control.name: _finding(control, fields) for control, fields in zip(listed, found, strict=True)}
+
+
+def _fields(control: OwnControl, names: Mapping[str, Any]) -> list[str]:
+    found = _evaluate(control, names)
+    return [found.result.value, found.reason, found.remedy]
+
+
+def _finding(control: OwnControl, fields: list[str] | LimitError) -> Finding:
+    if isinstance(fields, LimitError):
+        what = f"the condition {control.that[0]!a:.200} can't be evaluated: {fields}"
+        if len(control.that) > 1:
+            what = f"the {len(control.that)} conditions can't be evaluated: {fields}"
+        return unknown(what, "write it in the policy so that it needs less, for instance without a regular expression or a power")
+    result, reason, remedy = fields
+    return Finding(Result(result), reason, remedy)
 
 
 def speaking_of(controls: Iterable[OwnControl], names: Collection[str]) -> tuple[OwnControl, ...]:
@@ -80,7 +99,7 @@ def speaking_of(controls: Iterable[OwnControl], names: Collection[str]) -> tuple
 def _speaks_of(condition: str, names: Collection[str]) -> bool:
     try:
         used = jinja2.meta.find_undeclared_variables(_environment().parse(f"{{{{ {condition} }}}}"))
-    except jinja2.TemplateError:
+    except (jinja2.TemplateError, RecursionError):
         return True
     return not used.isdisjoint(names)
 
@@ -90,8 +109,10 @@ def _evaluate(control: OwnControl, names: Mapping[str, Any]) -> Finding:
     for condition in control.that:
         try:
             value = _environment().compile_expression(condition, undefined_to_none=False)(names)
+        except MemoryError:
+            raise  # which is a limit of the job
         except Exception as error:  # a condition may call anything that filters are made of
-            what = " ".join(str(error).split())
+            what = " ".join(str(error).split()) or type(error).__name__
             return unknown(f"the condition {condition!a:.200} can't be evaluated: {what:.300}", "correct the condition in the policy")
         if not isinstance(value, bool):
             what = f"the condition {condition!a:.200} is neither true nor false, but {value!a:.60}"

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 import servicenow
 from fleet import Fleet
+from schemas import assert_schema
 from servicenow import Instance
 
 BROKEN = {"hooks": {"stop": {"command": ["bin/stop"], "timeout": 10}, "start": {"command": ["bin/nothing"], "timeout": 10}}}
@@ -132,7 +133,9 @@ def test_what_the_objectives_say_closes_the_change(fleet: Fleet, instance: Insta
     assert done.returncode == 0, done.stdout
     assert "objective sings was not met" in " ".join(done.stdout.split())
     assert rfc.read_text() == before
-    assert json.loads((fleet.path / "report" / "report.json").read_text())["deployments"][0]["close_code"] == "successful_issues"
+    report = json.loads((fleet.path / "report" / "report.json").read_text())
+    assert_schema("report", report)
+    assert report["deployments"][0]["close_code"] == "successful_issues"
     ((state, code, notes),) = fleet.rows("select state, close_code, close_notes from change")
     assert (state, code) == (0, "successful_issues")
     assert "Objective says its version: met" in notes

@@ -21,6 +21,7 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.package impor
 from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.envelope import open_envelope
 from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.keys import load_public
 from ansible_collections.tidegate.release.plugins.plugin_utils.policy.controls import CONTROLS
+from schemas import assert_schema
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
@@ -113,8 +114,8 @@ def test_every_fault_of_an_rfc_is_told_with_its_line(rfc: Path) -> None:
     rfc.write_text((EXAMPLES / "rfc.yml").read_text().replace("on_hold:", "onhold:").replace("2027-03-02", "2027-02-02"))
     done = play(rfc)
     assert done.returncode == 2, done.stdout
-    assert f"{rfc}:9: onhold is not a key of the RFC; did you mean on_hold?" in done.stdout
-    assert f"{rfc}:16: the window ends before it starts" in done.stdout
+    assert f"{rfc}:10: onhold is not a key of the RFC; did you mean on_hold?" in done.stdout
+    assert f"{rfc}:17: the window ends before it starts" in done.stdout
     assert "Traceback" not in done.stdout
 
 
@@ -135,6 +136,7 @@ def test_a_clearance_is_kept_as_page_data_and_signed_summary(rfc: Path) -> None:
     done = play(rfc, "-e", f"tidegate_clearance={folder}", TIDEGATE_KEY=str(key))
     assert done.returncode == 0, done.stdout
     data = json.loads((folder / "clearance.json").read_text())
+    assert_schema("clearance", data)
     assert (data["granted"], data["rfc"], len(data["controls"])) == (True, "CHG0030001", len(CONTROLS))
     page = (folder / "clearance.html").read_text()
     assert "CHG0030001 is cleared" in page

@@ -28,6 +28,7 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.states im
 from ansible_collections.tidegate.release.plugins.plugin_utils.settling import Settlement, settle_debt
 from ansible_collections.tidegate.release.plugins.plugin_utils.write_off import write_off_host
 from fleet import Fleet
+from schemas import assert_schema
 from test_approve import EXAMPLES, Office, office
 
 __all__ = ["office"]  # the fixture
@@ -49,7 +50,9 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
 def report(fleet: Fleet) -> dict[str, list[str]]:
     done = fleet.play("tidegate.release.report", {"tidegate_report": str(fleet.path / "report")})
     assert done.returncode == 0, done.stdout
-    return dict(json.loads((fleet.path / "report" / "report.json").read_text()))
+    report = dict(json.loads((fleet.path / "report" / "report.json").read_text()))
+    assert_schema("report", report)
+    return report
 
 
 def settle(fleet: Fleet, *options: str, number: str = "CHG0001", duty: str = "review", note: str = "minutes 12") -> str:

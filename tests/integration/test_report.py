@@ -18,6 +18,7 @@ import sqlalchemy as sa
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.schema import schema
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import Cmdb
 from ansible_collections.tidegate.release.plugins.plugin_utils.report.model import build_report
+from schemas import assert_schema
 
 START = datetime(2026, 3, 1, 10, tzinfo=UTC)
 Wave = tuple[str | None, dict[str, tuple[str, str]]]
@@ -34,7 +35,7 @@ def deployment(cmdb: Cmdb, number: int, version: str, state: str, waves: list[Wa
                 "rfc": f"CHG000{number}",
                 "release": "shop",
                 "version": version,
-                "digest": f"sha256:{number}",
+                "digest": f"sha256:{number:064}",
                 "state": state,
                 "options": {"password": "hunter2"},
                 "holder": "alice@ctl",
@@ -71,7 +72,7 @@ def cmdb(tmp_path: Path) -> Cmdb:
     cmdb = Cmdb.open(str(tmp_path / "cmdb.sqlite"), create=True)
     cmdb.put_cis([{"name": name, "site": "fra", "environment": "prod", "class": "web"} for name in ("web1", "web2", "web3")], "test")
     with cmdb.begin() as now:
-        row = {"release": "shop", "version": "1.0", "digest": "sha256:1"}
+        row = {"release": "shop", "version": "1.0", "digest": f"sha256:{1:064}"}
         cmdb.record_installations(
             now, [{"ci": "web1", **row}, {"ci": "web1", **row, "release": "agent"}, {"ci": "web2", **row}], "test", START
         )
@@ -81,6 +82,7 @@ def cmdb(tmp_path: Path) -> Cmdb:
 def test_the_report_has_deployments_by_wave_and_hosts_by_release(cmdb: Cmdb) -> None:
     deployment(cmdb, 1, "1.0", "completed", [("proceed", {"web2": ("active", "")}), ("proceed", {"web1": ("active", "warm")})])
     report = build_report(cmdb, START)
+    assert_schema("report", report)
     assert set(report) == {"generated", "attention", "deployments", "debts", "hosts"}
     assert report["generated"] == "2026-03-01T10:00:00.000Z"
     (only,) = report["deployments"]
@@ -89,7 +91,7 @@ def test_the_report_has_deployments_by_wave_and_hosts_by_release(cmdb: Cmdb) -> 
         "rfc": "CHG0001",
         "release": "shop",
         "version": "1.0",
-        "digest": "sha256:1",
+        "digest": f"sha256:{1:064}",
         "state": "completed",
         "reason": "because",
         "started": "2026-03-01T11:00:00.000Z",
@@ -175,6 +177,7 @@ def test_the_playbook_writes_both_files_once(cmdb: Cmdb, tmp_path: Path) -> None
     first = run(tmp_path, report_extra={"probe": {"requests": 10, "retries": 1, "failed": 0}})
     assert "changed=1" in first.stdout, first.stdout + first.stderr
     data = json.loads((tmp_path / "out/report.json").read_text())
+    assert_schema("report", data)
     assert data["probe"] == {"requests": 10, "retries": 1, "failed": 0}
     assert "10 requests, 1 retries, 0 failed" in (tmp_path / "out/report.html").read_text()
     assert "changed=0" in run(tmp_path, report_extra={"probe": data["probe"]}).stdout
@@ -199,7 +202,9 @@ def test_how_a_change_was_closed_and_what_its_change_system_lacks_is_in_the_repo
             for event in events:
                 values = {"deployment_id": number, "at": START, "event": event, "data": data.get(event, {})}
                 now.execute(sa.insert(schema().journal), values)
-    first, second = build_report(cmdb, START)["deployments"]
+    report = build_report(cmdb, START)
+    assert_schema("report", report)
+    first, second = report["deployments"]
     assert (first["objectives"], first["unrecorded"]) == ([], "")
     assert (second["objectives"][0]["name"], second["unrecorded"]) == ("sings", "it is down")
     attention = build_report(cmdb, START)["attention"]

@@ -5,11 +5,13 @@
 
 from __future__ import annotations
 
+import os
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from ansible_collections.tidegate.release.plugins.plugin_utils.expressions import evaluate_own
+from ansible_collections.tidegate.release.plugins.plugin_utils import limits
+from ansible_collections.tidegate.release.plugins.plugin_utils.expressions import evaluate_own, speaking_of
 from ansible_collections.tidegate.release.plugins.plugin_utils.policy.findings import Finding, Result
 from ansible_collections.tidegate.release.plugins.plugin_utils.policy.model import OwnControl
 
@@ -73,3 +75,50 @@ def test_a_condition_that_can_not_decide_is_inconclusive(condition: str, what: s
     assert found.result is Result.INCONCLUSIVE, found
     assert what in found.reason
     assert found.remedy
+
+
+@pytest.mark.parametrize(
+    "condition",
+    [
+        "('a' * 40 ~ 'b') is regex('(a+)+$')",
+        "('a' * 40 ~ 'b') is search('(a|a)*c')",
+        "('a' * 40 ~ 'b') | regex_search('(a*)*$') is none",
+        "7 ** (10 ** 9) > 1",
+        "'a' * 10 ** 11 == ''",
+        "('a' * 10 ** 9) is search('b')",
+        "'%099999999999d' % 1 == ''",
+        "'x' | center(10 ** 11) == ''",
+        "range(99999) | product(range(99999)) | list | length > 0",
+        "range(30) | permutations | list | length > 0",
+        "cmdb.cis | to_json(indent=10 ** 11) == ''",
+        "('x' * 64) | regex_replace('(x+x+)+y', '') == ''",
+    ],
+)
+def test_a_condition_that_never_ends_is_inconclusive_and_stops_nothing_else(condition: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "CPU", 0)
+    controls = [OwnControl(name, (that,), "", "") for name, that in (("before", "1 == 1"), ("own", condition), ("after", "1 == 1"))]
+    found = evaluate_own(controls, NAMES)
+    assert found["own"].result is Result.INCONCLUSIVE, found
+    assert "can't be evaluated" in found["own"].reason
+    assert found["own"].remedy
+    assert found["before"] == found["after"] == Finding(Result.PASS, "1 condition is met")
+
+
+def test_the_limit_is_named() -> None:
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(limits, "CPU", 0)
+        assert "it takes more than 0 s of computing" in find("7 ** (10 ** 9) > 1").reason
+    assert "it needs more than 512 MiB of memory" in find("'a' * 10 ** 11 == ''").reason
+
+
+def test_a_condition_that_is_nested_without_end_may_speak_of_anything() -> None:
+    deep = OwnControl("own", ("(" * 5000 + "now" + ")" * 5000,), "", "")
+    assert speaking_of([deep], ["now"]) == (deep,)
+    assert evaluate_own([deep], NAMES)["own"].result is Result.INCONCLUSIVE
+
+
+def test_no_process_is_left() -> None:
+    find("1 == 1")
+    find("7 ** 7 > 1")
+    with pytest.raises(ChildProcessError):
+        os.waitpid(-1, os.WNOHANG)

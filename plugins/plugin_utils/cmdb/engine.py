@@ -5,14 +5,20 @@
 
 One process writes at a time on either database, so a transaction that read and then writes has missed nothing:
 SQLite by ``BEGIN IMMEDIATE``, PostgreSQL by an advisory lock. Readers are never in the way and see one snapshot.
+
+A server that is full or restarts is asked again for a while, until the transaction has begun: up to there nothing can be done twice.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import functools
+import os
+import random
 import sqlite3
-from collections.abc import Iterator
+import time
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,11 +32,23 @@ with contextlib.suppress(ImportError):
 if TYPE_CHECKING:
     from sqlalchemy.engine.interfaces import DBAPIConnection
 
-# How long a writer waits for the one before it, in seconds.
+# How long a writer waits for the one before it, and everybody for a server that is full, in seconds.
 PATIENCE = 30
+# How long for one that is not there, which may be restarting and may be a wrong address.
+ABSENCE = 5
 
 _WRITES = "tidegate_writes"
 _ADVISORY_LOCK = 0x7469646567617465  # "tidegate"
+# What PostgreSQL, or a pooler before it, says when it takes nobody for a moment; before a login there is no code for it.
+_FULL = ("too many clients", "too many connections", "connection slots are reserved", "no more connections allowed", "database system is ")
+_ABSENT = ("closed the connection unexpectedly",)
+# The same of the kernel, whose words are those of the user's language: its queue is full; nobody is there, or no longer.
+_FULL_ERRORS = (errno.EAGAIN,)
+_ABSENT_ERRORS = (errno.ECONNREFUSED, errno.ENOENT, errno.ECONNRESET)
+_FULL_CODES = ("53300", "57P03")
+_GONE_CODES = ("57P01", "57P02")
+# A connection whose other end vanished is noticed, by the kernel, within a minute.
+_SOCKET = {"connect_timeout": PATIENCE, "keepalives_idle": 30, "keepalives_interval": 10, "keepalives_count": 3, "tcp_user_timeout": 60_000}
 _DRIVERS = {"sqlite": "sqlite", "postgresql": "postgresql+psycopg", "postgres": "postgresql+psycopg"}
 
 
@@ -89,7 +107,8 @@ def engine(address: Address) -> sa.Engine:
     """
     if address.path is None:
         try:
-            return sa.create_engine(address.url, poolclass=sa.NullPool, hide_parameters=True, connect_args={"connect_timeout": PATIENCE})
+            settings = {name: value for name, value in _SOCKET.items() if name not in address.url.query}
+            return sa.create_engine(address.url, poolclass=sa.NullPool, hide_parameters=True, connect_args=settings)
         except (ImportError, sa.exc.NoSuchModuleError) as error:
             raise TidegateError(
                 f"the CMDB {address.label} needs a database driver that is missing ({address.masked(str(error))}); "
@@ -110,10 +129,7 @@ def engine(address: Address) -> sa.Engine:
 @contextlib.contextmanager
 def writing(address: Address, source: sa.Engine) -> Iterator[sa.Connection]:
     """A transaction that may write: committed at the end, undone by an exception."""
-    with translated(address), source.connect().execution_options(**{_WRITES: True}) as connection, connection.begin():
-        if address.path is None:
-            connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{PATIENCE}s'")
-            connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_ADVISORY_LOCK})")
+    with translated(address), _transaction(address, source, {_WRITES: True}) as connection:
         yield connection
 
 
@@ -121,8 +137,75 @@ def writing(address: Address, source: sa.Engine) -> Iterator[sa.Connection]:
 def reading(address: Address, source: sa.Engine) -> Iterator[sa.Connection]:
     """A connection whose reads all see the same moment."""
     options: dict[str, Any] = {} if address.path else {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
-    with translated(address), source.connect().execution_options(**options) as connection, connection.begin():
+    with translated(address), _transaction(address, source, options) as connection:
         yield connection
+
+
+@contextlib.contextmanager
+def _transaction(address: Address, source: sa.Engine, options: dict[str, Any]) -> Iterator[sa.Connection]:
+    connection, transaction = _begin(source, options) if address.path else _begin_patiently(address, source, options)
+    with connection, transaction:
+        yield connection
+
+
+def _begin(source: sa.Engine, options: dict[str, Any]) -> tuple[sa.Connection, sa.RootTransaction]:
+    connection = source.connect().execution_options(**options)
+    try:
+        transaction = connection.begin()
+        if connection.dialect.name == "postgresql":
+            connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{PATIENCE}s'")
+        if connection.dialect.name == "postgresql" and options.get(_WRITES):
+            connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_ADVISORY_LOCK})")
+    except BaseException:
+        connection.close()
+        raise
+    return connection, transaction
+
+
+def _begin_patiently(address: Address, source: sa.Engine, options: dict[str, Any]) -> tuple[sa.Connection, sa.RootTransaction]:
+    """Begin a transaction, as soon as a server lets us that is full or restarts."""
+    began = seen = time.monotonic()
+    attempts = 0
+    while True:
+        attempts += 1
+        try:
+            return _begin(source, options)
+        except sa.exc.DBAPIError as error:
+            full, absent = _is_full(error), _is_absent(error)
+            now = time.monotonic()
+            if full:
+                seen = now  # there it is
+            if not full and not absent:
+                raise
+            if full and now - began >= PATIENCE:
+                raise ConflictError(
+                    f"the CMDB {address.label} took nobody in for {PATIENCE} s, {_times(attempts)}: {address.masked(str(error.orig))}; "
+                    "give it more connections (max_connections), or let fewer processes ask at once (forks), and run this again"
+                ) from error
+            if absent and now - seen >= ABSENCE:
+                raise TidegateError(
+                    f"the CMDB {address.label} can't be reached, {_times(attempts)} in {now - began:.0f} s: "
+                    f"{address.masked(str(error.orig))}; check its address and that it runs"
+                ) from error
+        # Not all at the same moment again.
+        time.sleep(random.uniform(0.5, 1) * min(0.05 * 2**attempts, 1))  # noqa: S311 - no secret
+
+
+def _is_full(error: sa.exc.DBAPIError) -> bool:
+    return _says(error, _FULL_CODES, _FULL, _FULL_ERRORS)
+
+
+def _is_absent(error: sa.exc.DBAPIError) -> bool:
+    return _says(error, _GONE_CODES, _ABSENT, _ABSENT_ERRORS)
+
+
+def _says(error: sa.exc.DBAPIError, codes: Collection[str], words: Iterable[str], errors: Iterable[int]) -> bool:
+    said = str(error.orig)
+    return getattr(error.orig, "sqlstate", None) in codes or any(word in said for word in (*words, *map(os.strerror, errors)))
+
+
+def _times(attempts: int) -> str:
+    return f"tried {attempts} times" if attempts > 1 else "tried once"
 
 
 @contextlib.contextmanager
@@ -137,6 +220,11 @@ def translated(address: Address) -> Iterator[None]:
         if "database is locked" in said or getattr(error.orig, "sqlstate", None) == "55P03":
             raise ConflictError(
                 f"another process has been writing to the CMDB {address.label} for more than {PATIENCE} s; wait for it, then try again"
+            ) from error
+        if error.connection_invalidated or getattr(error.orig, "sqlstate", None) in _GONE_CODES:
+            raise TidegateError(
+                f"the CMDB {address.label} went away in the middle of a transaction ({said}), which it has whole or not at all; see to it "
+                "that it runs, and run the same command again"
             ) from error
         if "not a database" in said or "malformed" in said:
             raise TidegateError(

@@ -17,11 +17,11 @@ from typing import Any, Self
 from ..errors import ConflictError, NotFoundError, TidegateError
 from . import engine as database
 from . import records, upgrade
+from .query import QueryError, search
 from .records import PutResult
 from .schema import schema
 
 with contextlib.suppress(ImportError):
-    import jmespath
     import sqlalchemy as sa
 
 # Names in one IN list: far below every database's limit on parameters.
@@ -116,7 +116,7 @@ class Cmdb:
         picked = set(_picked(expression, list(everything.values())))
         if strangers := picked - everything.keys():
             raise TidegateError(
-                f"the query {expression!r} gives {', '.join(sorted(strangers))}, which the CMDB doesn't have; "
+                f"the query {expression!r:.200} gives {', '.join(sorted(strangers)):.300}, which the CMDB doesn't have; "
                 "let it pick CIs or their names"
             )
         return [everything[name] for name in everything if name in picked]
@@ -397,14 +397,15 @@ def _write_installations(connection: sa.Connection, new: list[Any], changed: lis
 def _picked(expression: str, documents: list[dict[str, Any]]) -> Iterator[str]:
     """The names that a JMESPath expression over ``documents`` gives."""
     shape = "write one that gives CIs or their names, such as [?site=='fra']"
+    shown = f"the query {expression!r:.200}"
     try:
-        found = jmespath.search(expression, documents)
-    except jmespath.exceptions.JMESPathError as error:
-        raise TidegateError(f"the query {expression!r} can't be used ({' '.join(str(error).split())}); {shape}") from error
+        found = search(expression, documents)
+    except QueryError as error:
+        raise TidegateError(f"{shown} can't be used: {error}; {shape}") from error
     if not isinstance(found, list):
-        raise TidegateError(f"the query {expression!r} doesn't give a list; {shape}")
+        raise TidegateError(f"{shown} doesn't give a list; {shape}")
     for entry in found:
         name = entry.get("name") if isinstance(entry, dict) else entry
         if not isinstance(name, str):
-            raise TidegateError(f"the query {expression!r} gives something that is not a CI; {shape}")
+            raise TidegateError(f"{shown} gives something that is not a CI; {shape}")
         yield name

@@ -345,11 +345,7 @@ class OciLayout(BlobFolder):
         return index
 
     def _write_index(self, index: dict[str, Any]) -> None:
-        try:
-            content = canonical(index)
-        except IntegrityError as error:
-            raise IntegrityError(f"{self._index} can't be written again: {error}; take that entry out") from error
-        write_atomically(self._index, content)
+        write_atomically(self._index, canonical(index))
 
 
 def _tag(entry: Any) -> str | None:

@@ -13,6 +13,7 @@ from typing import Any
 
 from ..errors import ConflictError, IntegrityError
 from ..files import pour
+from ..strict_json import read_object
 
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 IMAGE_INDEX = "application/vnd.oci.image.index.v1+json"
@@ -78,12 +79,9 @@ def canonical(document: object) -> bytes:
 def parse_json(content: bytes, where: str) -> dict[str, Any]:
     """The JSON object in ``content``; raises :class:`IntegrityError` that names ``where``."""
     try:
-        document = json.loads(content)
-    except (ValueError, RecursionError):
-        document = None
-    if not isinstance(document, dict):
-        raise IntegrityError(f"{where} is not a JSON object; restore it from a copy of the DSL")
-    return document
+        return read_object(content, where)
+    except IntegrityError as error:
+        raise IntegrityError(f"{error}; restore it from a copy of the DSL") from error
 
 
 def parse_index(content: bytes, where: str) -> list[Descriptor]:

@@ -9,15 +9,15 @@ refused, for two readers could take them for two things.
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 from ..documents import parse_time
 from ..errors import IntegrityError
+from ..strict_json import read_object
 
 _STATEMENT = "https://in-toto.io/Statement/v1"
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -105,22 +105,4 @@ def read_statement(payload: bytes) -> tuple[Statement, datetime]:
 
 def strict_json(content: bytes, what: str) -> dict[str, Any]:
     """The JSON object in ``content``, which can be read in one way only; raises :class:`IntegrityError`."""
-
-    def unique(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
-        found: dict[str, Any] = {}
-        for key, value in pairs:
-            if key in found:
-                raise IntegrityError(f"{what} has the key {key!a:.80} twice")
-            found[key] = value
-        return found
-
-    def refuse(constant: str) -> None:
-        raise IntegrityError(f"{what} has {constant}, which is no JSON")
-
-    try:
-        document = json.loads(content.decode("utf-8"), object_pairs_hook=unique, parse_constant=refuse)
-    except (ValueError, RecursionError) as error:
-        raise IntegrityError(f"{what} is not JSON in UTF-8") from error
-    if not isinstance(document, dict):
-        raise IntegrityError(f"{what} is not a JSON object")
-    return document
+    return read_object(content, what)

@@ -22,7 +22,8 @@ from dataclasses import dataclass
 from itertools import islice, takewhile
 from typing import TYPE_CHECKING, Any
 
-from ..errors import TidegateError
+from ..errors import IntegrityError, TidegateError
+from ..strict_json import read_object
 from .licence import normalise
 
 with contextlib.suppress(ImportError):
@@ -75,9 +76,11 @@ def brought(files: Collection[FileEntry]) -> str | None:
 def check(content: bytes, path: str) -> dict[str, Any]:
     """The SBOM in ``content``; raises :class:`TidegateError` unless it is CycloneDX JSON 1.2 or newer, as its schema has it."""
     try:
-        document = json.loads(content)
+        document = read_object(content, path)
         version = SchemaVersion.from_version(str(document["specVersion"]))
         fault = _fault(JsonStrictValidator(version), document)
+    except IntegrityError as error:
+        raise TidegateError(f"{error}; correct it, or leave it out and have one made") from error
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise TidegateError(f"{path} is no CycloneDX SBOM in JSON; correct it, or leave it out and have one made") from error
     if fault is not None:

@@ -67,7 +67,7 @@ def write_documents(
 def _same(data: Mapping[str, Any], path: Path, moment: str) -> bool:
     try:
         old = json.loads(path.read_bytes())
-    except (FileNotFoundError, NotADirectoryError, ValueError):
+    except (FileNotFoundError, NotADirectoryError, ValueError, RecursionError):
         return False
     return isinstance(old, dict) and old | {moment: None} == {**data, moment: None}
 

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import hashlib
 import json
@@ -15,10 +14,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from ..cmdb.query import QueryError, check_query
 from ..documents import Document, check_endpoint, load_document, parse_time
-
-with contextlib.suppress(ImportError):
-    import jmespath
 
 SCHEDULED, IMPLEMENT, REVIEW, CLOSED, CANCELED = -2, -1, 0, 3, 4
 SERVICENOW = "servicenow+https://"
@@ -161,9 +158,6 @@ def _check_scope(document: Document) -> None:
     if not document.is_good(("scope",)):
         return
     try:
-        jmespath.compile(document.data["scope"])
-    except RecursionError:
-        document.problem(("scope",), "scope is nested too deeply", "write a simpler expression")
-    except jmespath.exceptions.JMESPathError as error:
-        what = " ".join(str(error).split())
-        document.problem(("scope",), f"scope is no JMESPath expression: {what}", "write one such as [?site=='ams']")
+        check_query(document.data["scope"])
+    except QueryError as error:
+        document.problem(("scope",), f"scope is no JMESPath expression that can be used: {error}", "write one such as [?site=='ams']")

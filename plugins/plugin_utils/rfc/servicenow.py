@@ -11,7 +11,6 @@ everything. So each field has to be in the answer, each record has to be the one
 from __future__ import annotations
 
 import contextlib
-import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 from ..documents import Document
 from ..errors import IntegrityError, NotFoundError, StateError, TidegateError
+from ..strict_json import read_json
 from .course import Course
 from .model import CANCELED, CLOSED, IMPLEMENT, REVIEW, SCHEDULED, SERVICENOW, STATES, Rfc, build_rfc
 from .tableapi import Instance, Record
@@ -152,9 +152,9 @@ class ServiceNowChange:
             data["stakeholders"] = [name.strip() for name in re.split("[,\n]", given["stakeholders"]) if name.strip()]
         if given.get("objectives"):
             try:
-                data["objectives"] = json.loads(given["objectives"])
-            except (ValueError, RecursionError):
-                faults.append((("objectives",), "objectives is no JSON", 'write a list such as [{"name": "answers", ...}]'))
+                data["objectives"] = read_json(given["objectives"], "objectives")
+            except IntegrityError as error:
+                faults.append((("objectives",), str(error), 'write a list such as [{"name": "answers", ...}]'))
             listed = data.get("objectives", [])
             for index, check in enumerate(listed if isinstance(listed, list) else []):
                 if isinstance(check, dict) and "command" in check:

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
-from ..dsl.oci import parse_json
 from ..errors import IntegrityError, TidegateError
 from ..libs import require
+from ..strict_json import read_object
 
 with contextlib.suppress(ImportError):
     import pysnc
@@ -29,6 +29,7 @@ _LIMIT = 30.0  # seconds for one request with its answer, all attempts together
 _LARGEST = 4 << 20  # bytes of an answer
 _ATTEMPTS = 3
 _BUSY = (429, 502, 503, 504)
+_BUSY_WITH = "find out what it is busy with and run this again"
 _WHO = "SN_USERNAME and SN_PASSWORD, or SN_ACCESS_TOKEN,"
 
 
@@ -100,7 +101,7 @@ class Instance:
         if answers:
             return answers[0]
         if not errors:
-            raise TidegateError(f"{self._host} did not answer within {_LIMIT:g} s; find out what it is busy with and run this again")
+            raise _slow(self._host)
         error = errors[0]
         if isinstance(error, TidegateError):
             raise error
@@ -109,11 +110,17 @@ class Instance:
                 f"{self._host} has a certificate that is not trusted here; name the file of its authority in the environment variable "
                 "REQUESTS_CA_BUNDLE"
             ) from None
+        if isinstance(error, requests.exceptions.ReadTimeout):
+            raise TidegateError(f"{self._host} sent nothing for {_PATIENCE[1]:g} s; {_BUSY_WITH}") from None
         if isinstance(error, requests.exceptions.RequestException):
             raise TidegateError(
                 f"{self._host} can't be reached ({type(error).__name__}); check the address of the RFC and the network"
             ) from None
         raise TidegateError(f"what {self._host} answers can't be understood ({type(error).__name__}); look at what answers there") from None
+
+
+def _slow(host: str) -> TidegateError:
+    return TidegateError(f"{host} did not answer within {_LIMIT:g} s; {_BUSY_WITH}")
 
 
 def _session(host: str) -> Any:
@@ -181,7 +188,7 @@ def _take(response: Any, end: float) -> None:
                 f"{urlsplit(response.url).netloc} sends more than {_LARGEST >> 20} MiB for one change; look at what answers there"
             )
         if time.monotonic() > end:
-            raise requests.exceptions.ReadTimeout
+            raise _slow(urlsplit(response.url).netloc)
     response._content = bytes(content)
     response._content_consumed = True
 
@@ -201,7 +208,7 @@ def _check(host: str, response: Any) -> None:
     if status >= 400:
         raise TidegateError(f"{host} answers {status}{said}; look at the instance's log")
     try:
-        document = parse_json(response.content, "the answer")
+        document = read_object(response.content, "the answer")
     except IntegrityError:
         document = None
     rows = document.get("result") if isinstance(document, dict) else None
@@ -227,5 +234,5 @@ def _plain(value: object) -> bool:
 def _said(response: Any) -> str:
     """What the instance says of its refusal, as far as it is a plain sentence."""
     with contextlib.suppress(IntegrityError, KeyError, TypeError):
-        return f": {parse_json(response.content, 'it')['error']['message']!a:.200}"
+        return f": {read_object(response.content, 'it')['error']['message']!a:.200}"
     return ""

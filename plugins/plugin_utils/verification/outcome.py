@@ -5,12 +5,13 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from ..errors import IntegrityError
+from ..strict_json import read_object
 from .parity import Parity
 
 PASSED, WARNED, FAILED = "PASSED", "WARNED", "FAILED"
@@ -57,7 +58,7 @@ def read_tests(text: str) -> Results:
     open_runs, cut_short = 0, False
     for line in text.splitlines():
         try:
-            said = json.loads(line)
+            said = read_object(line, "a line of the tests' results")
             event = said["event"]
             if event == "test":
                 name, outcome = str(said["name"]), str(said["outcome"])
@@ -70,7 +71,7 @@ def read_tests(text: str) -> Results:
                 open_runs = 1
             elif event == "finish":
                 open_runs = 0
-        except (ValueError, KeyError, TypeError):
+        except (IntegrityError, ValueError, KeyError, TypeError):
             cut_short = True
     named = {outcome: tuple(name for name in sorted(results) if results[name] == outcome) for outcome in ("passed", "skipped")}
     failed = tuple(name for name in sorted(results) if results[name] not in ("passed", "skipped"))

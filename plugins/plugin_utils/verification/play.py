@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import re
 import sys
@@ -15,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ..errors import IntegrityError
+from ..strict_json import read_object
 from .scene import Scene
 
 _TAIL = 20  # lines of output that a person is shown when it fails
@@ -117,9 +118,9 @@ def _events(folder: Path) -> Iterator[Mapping[str, Any]]:
     """Each event once. Those of a run of Ansible inside another stay partial: only the outer one's output is taken apart."""
     seen = set()
     for path in sorted(folder.glob("*.json")):
-        with contextlib.suppress(OSError, ValueError):
-            event = json.loads(path.read_text(encoding="utf-8"))
-            if isinstance(event, dict) and event.get("uuid") not in seen:
+        with contextlib.suppress(OSError, IntegrityError):
+            event = read_object(path.read_bytes(), "an event")
+            if event.get("uuid") not in seen:
                 seen.add(event.get("uuid"))
                 yield event
 

@@ -28,6 +28,7 @@ from ..errors import IntegrityError, TidegateError
 from ..licence.entitlements import put
 from ..licence.seats import Entitlement
 from ..policy.model import DEFAULT
+from ..strict_json import read_object
 from ..trusting import Release
 from .miniature import Miniature
 from .model import CONNECTION, Model
@@ -100,9 +101,9 @@ class Scene:
         found: dict[str, Any] = {}
         for double, releases in self.before.items():
             try:
-                facts = json.loads((self.path / "facts" / f"{double}.json").read_text(encoding="utf-8"))
+                facts = read_object((self.path / "facts" / f"{double}.json").read_bytes(), "what was found on a lab host")
                 found[double] = {**facts, "releases": [list(one) for one in sorted(releases)]}
-            except (OSError, ValueError, TypeError):
+            except (OSError, IntegrityError):
                 continue
         return found
 

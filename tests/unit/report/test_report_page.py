@@ -8,16 +8,18 @@ from __future__ import annotations
 import copy
 import json
 import os
+import re
 from html.parser import HTMLParser
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import html5lib
 import pytest
 from ansible_collections.tidegate.release.plugins.plugin_utils.errors import TidegateError
-from ansible_collections.tidegate.release.plugins.plugin_utils.report import files
+from ansible_collections.tidegate.release.plugins.plugin_utils.report import files, html
 from ansible_collections.tidegate.release.plugins.plugin_utils.report.files import merge, write_report
-from ansible_collections.tidegate.release.plugins.plugin_utils.report.html import DRAWN, STATES, lanes, render
+from ansible_collections.tidegate.release.plugins.plugin_utils.report.html import DRAWN, RESULTS, STATES, lanes, render, render_clearance
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.states import HostState
 
 EVIL = "</title></text><script>alert(1)</script>\"'><img src=http://evil.example/x>"
@@ -195,3 +197,65 @@ def test_extra_keys_are_added_but_replace_nothing() -> None:
     with pytest.raises(TidegateError, match="can't be written as JSON"):
         merge(report(), {"probe": {1, 2}})
     json.dumps(merge(report(), {"probe": None}), allow_nan=False)
+
+
+PAGES = {
+    "report": lambda: render(
+        report("web", [wave(number, [f"web{number}"], state, detail="it said no\nand so on") for number, state in enumerate(STATES)])
+    ),
+    "attention": lambda: render(report() | {"probe": {"requests": 1}}),
+    "empty": lambda: render({"generated": "2026-03-01T11:00:00.000Z", "attention": [], "deployments": [], "hosts": []}),
+    "clearance": lambda: render_clearance(clearance(*RESULTS)),
+    "no controls": lambda: render_clearance(clearance()),
+}
+
+
+def clearance(*results: str) -> dict[str, Any]:
+    controls = [{"name": result, "result": result, "reason": "so\nand so", "remedy": "mend it"} for result in results]
+    about = [["Change", "x"]]
+    return {
+        "rfc": "CHG0030001",
+        "at": "2026-03-01T11:00:00+00:00",
+        "granted": False,
+        "sentence": "x.",
+        "about": about,
+        "controls": controls,
+    }
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_a_page_is_valid_html(name: str) -> None:
+    html5lib.HTMLParser(strict=True).parse(PAGES[name]())
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_a_page_can_be_found_ones_way_in_by_ear_and_by_keyboard(name: str) -> None:
+    """What axe asks for: all in one main landmark, headings in order, tables with headers, and what scrolls can be reached."""
+    body = html5lib.parse(PAGES[name](), namespaceHTMLElements=False).find("body")
+    (main,) = body
+    assert main.tag == "main"
+    headings = [int(each.tag[1]) for each in main.iter() if re.fullmatch("h[1-6]", str(each.tag))]
+    assert headings[0] == 1
+    assert headings.count(1) == 1
+    assert all(below - above <= 1 for above, below in pairwise(headings))
+    assert all(header.get("scope") for header in main.iter("th"))
+    assert all(each.get("tabindex") == "0" for each in [*main.iter("pre"), *main.findall(".//*[@class='scroll']")])
+    assert all(each.get("role") == "img" and each.get("aria-label") for each in main.iter("svg"))
+
+
+def _luminance(colour: str) -> float:
+    parts = [int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5)]
+    red, green, blue = (part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts)
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_every_text_stands_out_from_what_is_behind_it(scheme: str) -> None:
+    """In drawings too, where axe can't tell what is behind a text. 4.5 is what WCAG asks for."""
+    blocks = re.findall(r":root \{([^}]*)\}", (Path(html.__file__).parent / "style.css").read_text())
+    colours = dict(re.findall(r"--([a-z-]+): (#[0-9a-f]{6})", blocks[scheme == "dark"]))
+    behind = {"ink": colours.keys() - {"ink", "soft", "line", "alarm-line"}, "soft": {"paper", "panel", "alarm"}}
+    for text, backgrounds in behind.items():
+        for background in backgrounds:
+            lighter, darker = sorted((_luminance(colours[text]), _luminance(colours[background])), reverse=True)
+            assert (lighter + 0.05) / (darker + 0.05) >= 4.5, f"{text} on {background}"

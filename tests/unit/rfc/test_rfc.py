@@ -59,7 +59,7 @@ def test_all_that_servicenow_may_add_is_accepted(write: Write) -> None:
         ("scope", "[?site==", "scope is no JMESPath expression"),
         ("scope", "`{", "scope is no JMESPath expression"),
         ("scope", "nonsense(@", "scope is no JMESPath expression"),
-        ("scope", "(" * 4000, "scope is nested too deeply"),
+        ("scope", "(" * 4000, "scope is no JMESPath expression that can be used: it is nested too deeply"),
         ("scope", "a" * 5000, "scope is 'aaa"),
         ("scope", ["web1"], "scope is a list"),
         ("release", "hello", "release is 'hello'"),

@@ -1,0 +1,141 @@
+# Copyright (c) Tidegate maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Queries over CIs: JMESPath that comes to an end. Pure.
+
+An expression of a line can double what it has again and again, and nothing can interrupt a library. So the interpreter counts what it
+looks at and what it makes, and stops at a limit. A count is the same on every machine; a time is not.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from typing import Any
+
+from ..errors import TidegateError
+
+with contextlib.suppress(ImportError):
+    import jmespath
+    from jmespath.functions import Functions
+    from jmespath.visitor import TreeInterpreter
+
+STEPS = (1_000_000, 1_000)
+"""What a query may take, and for each CI besides. A condition of three comparisons takes forty for each CI."""
+
+_VISIT = 4  # steps for a part of the expression that is evaluated; each value that is made is one
+_LETTERS = 16  # letters of a text, or entries of what is handed to a function, that are one step
+_MAKERS = frozenset({"multi_select_list", "multi_select_dict"})
+
+
+class QueryError(TidegateError):
+    """An expression that can't be evaluated; the message says why, and the caller which expression."""
+
+
+def check_query(expression: str) -> None:
+    """Raise :class:`QueryError` unless ``expression`` is JMESPath."""
+    _compile(expression)
+
+
+def search(expression: str, documents: list[dict[str, Any]]) -> Any:
+    """What ``expression`` makes of ``documents``; raises :class:`QueryError`, also when that takes more than :data:`STEPS`."""
+    parsed = _compile(expression)
+    try:
+        return _interpreter(STEPS[0] + STEPS[1] * len(documents), _repeats(parsed)).visit(parsed, documents)
+    except QueryError:
+        raise
+    except RecursionError:
+        raise _too_deep() from None
+    except Exception as error:  # the library lets some of Python's own through, of a text that is compared with a number for one
+        raise _wrong(error) from error
+
+
+def _compile(expression: str) -> Any:
+    try:
+        return jmespath.compile(expression).parsed
+    except RecursionError:
+        raise _too_deep() from None
+    except jmespath.exceptions.JMESPathError as error:
+        raise _wrong(error) from error
+
+
+def _wrong(error: Exception) -> QueryError:
+    lines = str(error).splitlines()  # behind the first one it repeats the expression
+    return QueryError(f"{lines[0].rstrip(':') if lines else type(error).__name__:.300}")
+
+
+def _too_deep() -> QueryError:
+    return QueryError("it is nested too deeply")
+
+
+def _repeats(parsed: Any) -> bool:
+    """Whether the expression can put one value into another more than once, so that little memory is much to go through."""
+    parts = [parsed]
+    while parts:
+        part = parts.pop()
+        if isinstance(part, dict):  # the bounds of a slice are numbers
+            if part["type"] in _MAKERS or (part["type"] == "literal" and isinstance(part["value"], list | dict)):
+                return True
+            parts.extend(part["children"])
+    return False
+
+
+def _interpreter(limit: int, repeats: bool) -> Any:
+    """The library's interpreter, with a count of its steps."""
+
+    functions: Any = Functions()
+
+    class Counting(TreeInterpreter):
+        def __init__(self) -> None:
+            super().__init__()
+            self._left = limit
+
+        def visit(self, node: Any, *args: Any, **kwargs: Any) -> Any:
+            self._count(_VISIT)
+            return super().visit(node, *args, **kwargs)
+
+        def visit_multi_select_list(self, node: Any, value: Any) -> Any:
+            return self._weighed(super().visit_multi_select_list(node, value))
+
+        def visit_multi_select_dict(self, node: Any, value: Any) -> Any:
+            return self._weighed(super().visit_multi_select_dict(node, value))
+
+        def visit_flatten(self, node: Any, value: Any) -> Any:
+            return self._weighed(super().visit_flatten(node, value))
+
+        def visit_projection(self, node: Any, value: Any) -> Any:
+            return self._weighed(super().visit_projection(node, value))
+
+        def visit_value_projection(self, node: Any, value: Any) -> Any:
+            return self._weighed(super().visit_value_projection(node, value))
+
+        def visit_filter_projection(self, node: Any, value: Any) -> Any:
+            return self._weighed(super().visit_filter_projection(node, value))
+
+        def visit_function_expression(self, node: Any, value: Any) -> Any:
+            arguments = []
+            for child in node["children"]:
+                argument = self.visit(child, value)
+                if isinstance(argument, str | list | dict):
+                    self._count(len(argument) // _LETTERS)
+                arguments.append(argument)
+            return self._weighed(functions.call_function(node["value"], arguments))
+
+        def _count(self, steps: int) -> None:
+            self._left -= steps
+            if self._left < 0:
+                raise QueryError(f"it takes more than {limit:,} steps")
+
+        def _weighed(self, made: Any) -> Any:
+            """``made``, counted, and with all that is in it where the same can be in it many times."""
+            parts = [made]
+            while parts:
+                part = parts.pop()
+                if isinstance(part, str):
+                    self._count(len(part) // _LETTERS)
+                elif isinstance(part, list | dict):
+                    self._count(len(part))
+                    if repeats:
+                        parts.extend(part.values() if isinstance(part, dict) else part)
+            return made
+
+    return Counting()

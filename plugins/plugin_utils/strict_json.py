@@ -1,0 +1,93 @@
+# Copyright (c) Tidegate maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""JSON that decides something: read in one way only, by whoever reads it. Pure.
+
+Two readers take a key that is there twice for two things, a number without end for none, and a nesting of thousands for a crash.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections import Counter
+from collections.abc import Iterable
+from typing import Any
+
+from .errors import IntegrityError
+
+DEEPEST = 100
+"""Lists and objects in one another."""
+_LONGEST = 20  # signs of a whole number; more than that 64 bits can't hold
+_HALF = re.compile(rb"\\u[dD][89a-fA-F]")  # half a character, or one of two halves
+
+
+def read_json(content: bytes | str, what: str) -> Any:
+    """The value in ``content``, UTF-8 as JSON has to be, which messages call ``what``.
+
+    Raises :class:`IntegrityError` when it is no JSON, or has a key twice, half a character, a number that does not fit into 64 bits, or
+    more than :data:`DEEPEST` lists and objects in one another.
+    """
+
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        found = dict(pairs)
+        if len(found) < len(pairs):
+            raise IntegrityError(f"{what} has the key {_twice(pairs)!a:.80} twice")
+        return found
+
+    def refuse(constant: str) -> None:
+        raise IntegrityError(f"{what} has {constant}, which is no JSON")
+
+    def whole(digits: str) -> int:
+        if len(digits) > _LONGEST or abs(int(digits)) >= 1 << 63:
+            raise IntegrityError(f"{what} has the number {digits:.30}, which is too large")
+        return int(digits)
+
+    def finite(digits: str) -> float:
+        number = float(digits)
+        if not math.isfinite(number):
+            raise IntegrityError(f"{what} has the number {digits:.30}, which is too large")
+        return number
+
+    try:
+        raw = content if isinstance(content, bytes) else content.encode()
+        document = json.loads(raw.decode(), object_pairs_hook=unique, parse_constant=refuse, parse_int=whole, parse_float=finite)
+        if raw.count(b"[") + raw.count(b"{") > DEEPEST:
+            _refuse_deep(document, what)
+        if _HALF.search(raw):
+            json.dumps(document, ensure_ascii=False).encode()
+    except RecursionError as error:
+        raise _too_deep(what) from error
+    except UnicodeEncodeError as error:
+        raise IntegrityError(f"{what} has half a character") from error
+    except ValueError as error:
+        raise IntegrityError(f"{what} is not JSON in UTF-8") from error
+    return document
+
+
+def read_object(content: bytes | str, what: str) -> dict[str, Any]:
+    """The object in ``content``, as :func:`read_json` has it; raises :class:`IntegrityError` also when it is something else."""
+    document = read_json(content, what)
+    if not isinstance(document, dict):
+        raise IntegrityError(f"{what} is not a JSON object")
+    return document
+
+
+def _twice(pairs: Iterable[tuple[str, Any]]) -> str:
+    return next(key for key, count in Counter(key for key, _value in pairs).items() if count > 1)
+
+
+def _refuse_deep(document: Any, what: str) -> None:
+    level = [document]
+    for _depth in range(DEEPEST):
+        level = [
+            part for outer in level for part in (outer.values() if isinstance(outer, dict) else outer) if isinstance(part, dict | list)
+        ]
+        if not level:
+            return
+    raise _too_deep(what)
+
+
+def _too_deep(what: str) -> IntegrityError:
+    return IntegrityError(f"{what} has more than {DEEPEST} lists and objects in one another")

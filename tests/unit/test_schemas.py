@@ -1,0 +1,130 @@
+# Copyright (c) Tidegate maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The JSON Schemas are of use to editors and programs: named, strict, described, and what is written is as they say."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+import yaml
+from ansible_collections.tidegate.release.plugins.plugin_utils.clearing import Clearing
+from ansible_collections.tidegate.release.plugins.plugin_utils.policy.clearance import Clearance
+from ansible_collections.tidegate.release.plugins.plugin_utils.policy.findings import Control, Result
+from ansible_collections.tidegate.release.plugins.plugin_utils.rfc.model import load_rfc
+from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.states import DeploymentState, HostState, WaveState
+
+ROOT = Path(__file__).parents[2]
+SCHEMAS = {path.name.removesuffix(".schema.json"): path for path in (ROOT / "plugins/plugin_utils/schemas").glob("*.json")}
+EXAMPLES = sorted(path for path in (ROOT / "examples").rglob("*.yml") if path.name in ("rfc.yml", "policy.yml", "release.yml"))
+# Beside which type each keyword has a meaning.
+KEYWORDS = {
+    "object": {"properties", "required", "additionalProperties", "propertyNames", "minProperties", "maxProperties"},
+    "array": {"items", "minItems", "maxItems", "uniqueItems"},
+    "string": {"minLength", "maxLength", "pattern", "format"},
+    "number": {"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"},
+}
+KEYWORDS["integer"] = KEYWORDS["number"]
+ANYWHERE = {"$schema", "$id", "$ref", "$defs", "title", "description", "type", "enum", "const", "oneOf", "anyOf", "not"}
+
+
+def parts(part: Any, types: tuple[str, ...] = ()) -> Iterator[tuple[dict[str, Any], tuple[str, ...]]]:
+    """Every schema in a schema, and the types that those around it leave to it."""
+    if not isinstance(part, dict):
+        return
+    given = part.get("type", types)
+    own = tuple(given) if isinstance(given, list | tuple) else (given,)
+    yield part, own
+    for key in ("properties", "$defs"):
+        for inner in part.get(key, {}).values():
+            yield from parts(inner)
+    for key in ("items", "additionalProperties"):
+        yield from parts(part.get(key))
+    yield from parts(part.get("propertyNames"), ("string",))
+    yield from parts(part.get("not"), own)
+    for key in ("oneOf", "anyOf"):
+        for inner in part.get(key, []):
+            yield from parts(inner, own)
+
+
+@pytest.mark.parametrize("name", SCHEMAS)
+def test_a_schema_is_what_strict_readers_take(name: str) -> None:
+    """As the strict mode of ajv has it: nothing that a reader would pass over, and no type that could be two."""
+    schema = json.loads(SCHEMAS[name].read_text())
+    assert schema["$id"] == f"https://tidegate.example/schemas/{name}.schema.json"
+    for part, types in parts(schema):
+        meaning = ANYWHERE.union(*(KEYWORDS.get(kind, set()) for kind in types))
+        assert part.keys() <= meaning, f"{sorted(part.keys() - meaning)} says nothing of {types}: {part}"
+        assert len([kind for kind in types if kind != "null"]) <= 1, f"a type that could be two: {part}"
+        if "required" in part:
+            assert set(part["required"]) <= part.get("properties", {}).keys(), part
+        if part.get("format"):
+            assert part["format"] == "date-time"
+        if "pattern" in part:
+            re.compile(part["pattern"])
+
+
+@pytest.mark.parametrize("name", SCHEMAS)
+def test_every_key_has_a_meaning_in_words(name: str) -> None:
+    schema = json.loads(SCHEMAS[name].read_text())
+    for part, _types in parts(schema):
+        for key, value in part.get("properties", {}).items():
+            if value is not True:  # it is described where it is declared
+                assert value.get("description", "").endswith("."), f"{key} of {name}"
+
+
+def test_the_pages_of_the_schemas_are_current() -> None:
+    spec = importlib.util.spec_from_file_location("schema_pages", ROOT / "tools/schema_pages.py")
+    assert spec
+    assert spec.loader
+    pages = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(pages)
+    assert pages.names() == sorted(SCHEMAS)
+    assert {path.stem for path in pages.PAGES.iterdir()} == set(SCHEMAS)
+    for name in SCHEMAS:
+        assert (pages.PAGES / f"{name}.md").read_text() == pages.page(name), "run tools/schema_pages.py"
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_an_example_names_its_schema_for_editors_and_holds_in_it(path: Path) -> None:
+    first, rest = path.read_text().split("\n", 1)
+    schema = (path.parent / first.removeprefix("# yaml-language-server: $schema=")).resolve()
+    assert schema == SCHEMAS[path.stem]
+    rest = rest.replace('"@PATIENCE@"', "20").replace("@", "")  # that of the demo is a template
+    # As any reader of YAML has it: what it takes for a time is no text.
+    document = yaml.safe_load(rest)
+    _validate(path.stem, document)
+
+
+def _validate(name: str, document: Any) -> None:
+    validator = jsonschema.Draft202012Validator(json.loads(SCHEMAS[name].read_text()), format_checker=jsonschema.FormatChecker())
+    assert [error.message for error in validator.iter_errors(document)] == []
+
+
+def test_a_clearance_is_what_its_schema_says() -> None:
+    now = datetime(2027, 3, 1, 22, 30, tzinfo=UTC)
+    controls = tuple(Control(str(result), result, "so\nand so", "") for result in Result)
+    clearance = Clearance("CHG0030001", "hello 1.0", "sha256:" + "0" * 64, now, controls)
+    rfc = load_rfc(ROOT / "examples/rfc.yml")
+    cis = ({"name": "web1", "written_off": None},)
+    _validate("clearance", Clearing(clearance, rfc, None, cis).document())
+    unread = replace(clearance, rfc="the RFC", release="", digest="")
+    _validate("clearance", Clearing(unread, None, None, ()).document())
+
+
+def test_the_words_of_the_schemas_are_those_of_the_code() -> None:
+    report, clearance = (json.loads(SCHEMAS[name].read_text()) for name in ("report", "clearance"))
+    deployment, wave = report["properties"]["deployments"]["items"]["properties"], report["$defs"]["wave"]["properties"]
+    assert deployment["state"]["enum"] == [str(state) for state in DeploymentState]
+    assert wave["state"]["enum"] == [str(state) for state in WaveState]
+    assert wave["results"]["additionalProperties"]["properties"]["state"]["enum"] == [str(state) for state in HostState]
+    assert clearance["properties"]["controls"]["items"]["properties"]["result"]["enum"] == [str(result) for result in Result]

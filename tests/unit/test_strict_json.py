@@ -1,0 +1,84 @@
+# Copyright (c) Tidegate maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""JSON that decides something is read in one way or not at all, on the controller and on the host."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from ansible_collections.tidegate.release.plugins.module_utils.release_home import read_json as read_on_host
+from ansible_collections.tidegate.release.plugins.module_utils.release_home import strict_json
+from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.oci import parse_json
+from ansible_collections.tidegate.release.plugins.plugin_utils.errors import IntegrityError, TidegateError
+from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.statement import strict_json as read_statement
+from ansible_collections.tidegate.release.plugins.plugin_utils.intake.sbom import check
+from ansible_collections.tidegate.release.plugins.plugin_utils.strict_json import DEEPEST, read_json, read_object
+from ansible_collections.tidegate.release.plugins.plugin_utils.verification.outcome import read_tests
+
+TWICE = b'{"a": {"b": 1, "c": 2, "b": 1}}'
+DEEP = b'{"a": ' * 50_000 + b"1" + b"}" * 50_000
+
+AMBIGUOUS = {
+    "has the key 'b' twice": TWICE,
+    r"has the key '\xe9' twice": b'{"\xc3\xa9": 1, "\\u00e9": 2}',
+    "has NaN, which is no JSON": b'{"a": NaN}',
+    "has -Infinity, which is no JSON": b'{"a": [-Infinity]}',
+    "has the number 1e999, which is too large": b'{"a": 1e999}',
+    "has the number 9223372036854775808, which is too large": b'{"a": 9223372036854775808}',
+    "has the number 999999999999999999999999999999, which is too large": b'{"a": ' + b"9" * 100_000 + b"}",
+    "has half a character": b'{"a": ["\\uD83d"]}',
+    f"has more than {DEEPEST} lists and objects in one another": DEEP,
+    "is not JSON in UTF-8": '{"a": 1}'.encode("utf-16"),
+    "is not a JSON object": b"[1]",
+}
+
+
+@pytest.mark.parametrize("what", AMBIGUOUS)
+def test_what_two_readers_could_take_for_two_things_is_refused(what: str) -> None:
+    with pytest.raises(IntegrityError) as caught:
+        read_object(AMBIGUOUS[what], "the index")
+    assert str(caught.value) == f"the index {what}"
+
+
+_NO_JSON = [b'{"a": "', b"", b"\xef\xbb\xbf{}", b"{'a': 1}", b'{"a": 1}x', b'{"a": 01}', b'{"a": "\xff"}', b'{"a": "\x01"}']
+
+
+@pytest.mark.parametrize("content", _NO_JSON)
+def test_what_is_no_json_is_refused(content: bytes) -> None:
+    with pytest.raises(IntegrityError, match="the index is not JSON in UTF-8"):
+        read_json(content, "the index")
+
+
+@pytest.mark.parametrize("opening", [b"[", b'{"a":', b'[{"a":'])
+def test_one_level_too_many_is_refused_and_one_less_is_read(opening: bytes) -> None:
+    closing = opening.replace(b'"a":', b"").translate(bytes.maketrans(b"[{", b"]}"))[::-1]
+    levels = len(closing)
+    read_json(opening * (DEEPEST // levels) + b"1" + closing * (DEEPEST // levels), "the index")
+    with pytest.raises(IntegrityError, match="in one another"):
+        read_json(b"[" + opening * (DEEPEST // levels) + b"1" + closing * (DEEPEST // levels) + b"]", "the index")
+
+
+def test_what_is_plain_is_read_as_it_is() -> None:
+    plain: dict[str, Any] = {
+        "a": [1, -9223372036854775807, 1.5, True, None, "\U0001f600"],
+        "b": [{} for _ in range(500)],
+        "\u00e9": {"a": 1},
+    }
+    assert read_object(json.dumps(plain), "it") == read_object(json.dumps(plain, ensure_ascii=False), "it") == plain
+
+
+@pytest.mark.parametrize("content", [TWICE, DEEP, b'{"a": NaN}'])
+def test_every_reader_refuses_it(content: bytes) -> None:
+    with pytest.raises(IntegrityError, match=r"the manifest has .*; restore it"):
+        parse_json(content, "the manifest")
+    with pytest.raises(IntegrityError, match="the envelope has"):
+        read_statement(content, "the envelope")
+    with pytest.raises(TidegateError, match=r"bom\.json has"):
+        check(content, "bom.json")
+    with pytest.raises((ValueError, RecursionError)):
+        strict_json(content)
+    assert read_on_host(content) is None
+    assert read_tests(content.decode()).cut_short
