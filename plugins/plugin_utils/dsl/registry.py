@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import math
 import re
 import tempfile
 import time
@@ -37,8 +38,9 @@ from .oci import (
     referrers_tag,
     refuse_other,
 )
+from .session import Upload, joined
 from .walk import walk
-from .wire import BLOCK, AnswerError, Wire, at_most, joined
+from .wire import AnswerError, Wire, blocks_of
 
 EMPTY = "application/vnd.oci.empty.v1+json"
 CATALOGUE = "application/vnd.tidegate.catalogue.v1+json"
@@ -127,7 +129,9 @@ class Repository:
                 upload = joined(answer.url, answer.headers.get("Location", ""))
             spool.seek(0)
             upload += f"{'&' if '?' in upload else '?'}digest={descriptor.digest}"
-            with wire.ask("PUT", upload, ok=(201,), data=spool if descriptor.size else b"", Content_Type="application/octet-stream"):
+            allowance = wire.allowance(MANIFEST_LIMIT, math.inf)
+            data = Upload(cast(BinaryIO, spool), descriptor.size, allowance) if descriptor.size else b""
+            with wire.ask("PUT", upload, ok=(201,), data=data, allowance=allowance, Content_Type="application/octet-stream"):
                 return descriptor
 
     def has_blob(self, descriptor: Descriptor) -> bool:
@@ -166,8 +170,8 @@ class Repository:
 
     def verify_blob(self, descriptor: Descriptor) -> None:
         """Look at every byte of a blob."""
-        with self._blob(descriptor.digest) as blocks:
-            if pour(at_most(blocks, descriptor.size), len) != (descriptor.digest, descriptor.size):
+        with self._blob(descriptor.digest, descriptor.size) as blocks:
+            if pour(blocks, len) != (descriptor.digest, descriptor.size):
                 raise self._damaged(descriptor.digest)
 
     def open_blob(self, digest: str, limit: int) -> BinaryIO:
@@ -175,8 +179,8 @@ class Repository:
         with _told():
             spool = tempfile.TemporaryFile(prefix="tidegate-")  # noqa: SIM115 - the caller closes it
             try:
-                with self._blob(digest) as blocks:
-                    if pour(at_most(blocks, limit), spool.write)[0] != digest:
+                with self._blob(digest, limit) as blocks:
+                    if pour(blocks, spool.write)[0] != digest:
                         raise self._damaged(digest)
                 spool.seek(0)
             except BaseException:
@@ -325,29 +329,39 @@ class Repository:
         return None if content is None else Descriptor(MANIFEST, f"sha256:{hashlib.sha256(content).hexdigest()}", len(content))
 
     def _pages(self, path: str) -> Iterator[bytes]:
-        """What the registry answers, and to the next page's address as long as it gives one; nothing if it does not know ``path``."""
+        """What the registry answers, and to the next page's address as long as it gives one; nothing if it does not know ``path``.
+
+        All pages together may not have more than a list may have, nor take longer.
+        """
         seen: set[str] = set()
+        left, allowance = INDEX_LIMIT, self.library.wire.allowance(INDEX_LIMIT)
         while path not in seen:
             seen.add(path)
             if len(seen) > _PAGES:
                 raise IntegrityError(f"a list of {self} has more than {_PAGES} pages; look at what answers at that address")
-            with self.library.wire.ask("GET", path, ok=(200, 404)) as answer:
+            with self.library.wire.ask("GET", path, ok=(200, 404), allowance=allowance) as answer:
                 if answer.status_code == 404:
                     return
-                yield b"".join(at_most(answer.iter_content(BLOCK), INDEX_LIMIT))
+                page = b"".join(blocks_of(answer, left))
+                left -= len(page)
+                yield page
                 path = joined(answer.url, answer.links["next"]["url"]) if "next" in answer.links else path
 
     @contextlib.contextmanager
-    def _blob(self, digest: str) -> Iterator[Iterator[bytes]]:
-        with self.library.wire.ask("GET", f"{self.path}/blobs/{_named(digest)}", ok=(200, 404)) as answer:
+    def _blob(self, digest: str, limit: int) -> Iterator[Iterator[bytes]]:
+        wire = self.library.wire
+        allowance = wire.allowance(limit, math.inf)
+        with wire.ask("GET", f"{self.path}/blobs/{_named(digest)}", ok=(200, 404), allowance=allowance) as answer:
             if answer.status_code == 404:
                 raise self._missing(digest)
-            yield answer.iter_content(BLOCK)
+            yield blocks_of(answer, limit)
 
     def _fetch(self, kind: str, reference: str, limit: int) -> bytes | None:
-        accept = f"{MANIFEST}, {IMAGE_INDEX}" if kind == "manifests" else "*/*"
-        with self.library.wire.ask("GET", f"{self.path}/{kind}/{reference}", ok=(200, 404), Accept=accept) as answer:
-            return None if answer.status_code == 404 else b"".join(at_most(answer.iter_content(BLOCK), limit))
+        wire = self.library.wire
+        accept, seconds = (f"{MANIFEST}, {IMAGE_INDEX}", None) if kind == "manifests" else ("*/*", math.inf)
+        allowance = wire.allowance(limit, seconds)
+        with wire.ask("GET", f"{self.path}/{kind}/{reference}", ok=(200, 404), allowance=allowance, Accept=accept) as answer:
+            return None if answer.status_code == 404 else b"".join(blocks_of(answer, limit))
 
     def _checked(self, digest: str, content: bytes | None) -> bytes:
         if content is None:
