@@ -42,6 +42,10 @@ _ANSWER = 1 << 20  # bytes of a token with what is around it
 _REDIRECTS = (301, 302, 303, 307, 308)
 
 
+class SlowError(TidegateError):
+    """The registry took longer than anybody waits."""
+
+
 class Allowance:
     """How long a registry may take for one thing that it is asked, all attempts and redirects together, and how much it may send.
 
@@ -62,7 +66,7 @@ class Allowance:
         self._stretch, self._brought = self._waited, 0
 
     def patience(self) -> float:
-        """How many seconds to wait now; raises :class:`TidegateError` when it was too long already."""
+        """How many seconds to wait now; raises :class:`SlowError` when it was too long already."""
         left = min(self._stretch + PATIENCE, self._seconds) - self._waited
         if left <= 0:
             raise self.slow()
@@ -85,14 +89,14 @@ class Allowance:
         if self._bytes < 0:
             raise IntegrityError(f"{self._who} sends far more than it was asked for; look at what answers at that address")
 
-    def slow(self) -> TidegateError:
+    def slow(self) -> SlowError:
         """What went wrong when it took too long."""
         advice = "look at what answers at that address, and at the network to it"
         if self._waited >= self._seconds:
-            return TidegateError(f"{self._who} took more than {self._seconds:g} seconds for one document or list; {advice}")
+            return SlowError(f"{self._who} took more than {self._seconds:g} seconds for one document or list; {advice}")
         if not self._brought:
-            return TidegateError(f"{self._who} did not answer within {PATIENCE:g} seconds; {advice}")
-        return TidegateError(f"{self._who} is slower than {PACE >> 10} KiB in {PATIENCE:g} seconds; {advice}")
+            return SlowError(f"{self._who} did not answer within {PATIENCE:g} seconds; {advice}")
+        return SlowError(f"{self._who} is slower than {PACE >> 10} KiB in {PATIENCE:g} seconds; {advice}")
 
 
 _ALLOWANCE: ContextVar[Allowance] = ContextVar("_ALLOWANCE")
@@ -127,10 +131,11 @@ class _Incoming(io.RawIOBase):
 class _Response(http.client.HTTPResponse):
     """One whose status line and headers are under the allowance as well."""
 
-    def __init__(self, sock: socket.socket, *args: Any, allowance: Allowance, **options: Any) -> None:
+    def __init__(self, sock: socket.socket, *args: Any, **options: Any) -> None:
         super().__init__(sock, *args, **options)
+        allowance = _ALLOWANCE.get()  # of the request that this is the answer to
         allowance.begin()
-        self.fp = io.BufferedReader(_Incoming(self.fp.detach(), sock, allowance), 1 << 16)  # type: ignore[attr-defined]
+        self.fp = io.BufferedReader(_Incoming(self.fp.detach(), sock, allowance), 1 << 16)
 
 
 class Upload:
@@ -147,7 +152,7 @@ class Upload:
         return iter(functools.partial(self.read, BLOCK), b"")
 
     def read(self, size: int = -1) -> bytes:
-        """The next bytes; raises :class:`TidegateError` when those before were taken too slowly."""
+        """The next bytes; raises :class:`SlowError` when those before were taken too slowly."""
         if self._since is not None:
             self._allowance.waited(time.monotonic() - self._since)
             self._allowance.patience()
@@ -173,14 +178,10 @@ with contextlib.suppress(ImportError):
     from requests.adapters import HTTPAdapter
 
     class _Plain(urllib3.connection.HTTPConnection):
-        @property
-        def response_class(self) -> Any:
-            return functools.partial(_Response, allowance=_ALLOWANCE.get())
+        response_class = _Response
 
     class _Secure(urllib3.connection.HTTPSConnection):
-        @property
-        def response_class(self) -> Any:
-            return functools.partial(_Response, allowance=_ALLOWANCE.get())
+        response_class = _Response
 
     class _PlainPool(urllib3.HTTPConnectionPool):
         ConnectionCls = _Plain
