@@ -47,8 +47,8 @@ class ActionModule(TidegateAction):
             archived = {descriptor.digest for descriptor in library.releases(also).values()}
             if not archived:
                 raise TidegateError(
-                    f"there is no release in the DSL {home(options, 'dsl')}, so nothing was compared with it; correct tidegate_dsl, or copy it "
-                    "back from a second home with dsl_sync"
+                    f"there is no release in the DSL {home(options, 'dsl')}, so nothing was compared with it; correct tidegate_dsl, or "
+                    "copy it back from a second home with dsl_sync"
                 )
             judged = judge_library(library, policy, utc_now(), also)
             # One that the DSL does not hold is named for that.

@@ -91,7 +91,7 @@ def _nothing(here: str, there: str, source: Library) -> str:
         count = len(target.releases()) if target else 0
         if count:
             return (
-                f"there is no release in {here}, and {count} are in {there}, so nothing was copied; correct tidegate_dsl, or if it was wiped, "
-                f"copy it back with tidegate_dsl {there} and tidegate_dsl_to {here}"
+                f"there is no release in {here}, and {count} are in {there}, so nothing was copied; correct tidegate_dsl, or if it was "
+                f"wiped, copy it back with tidegate_dsl {there} and tidegate_dsl_to {here}"
             )
     return "; ".join(filter(None, [f"there is no release in {here}, so nothing was copied; correct tidegate_dsl", source.incomplete()]))

@@ -77,7 +77,10 @@ def standing(home: Home, policy: Policy, release: Release, now: datetime) -> Sta
 
 
 def judge_library(library: Library, policy: Policy, now: datetime, also: Collection[str] = ()) -> Judged:
-    """Judge every package of a library, and of the releases ``also`` if it has them without listing them. What was archived before the policy asked for signatures is not untrusted for that."""
+    """Judge every package of a library, and of the releases ``also`` if it has them without listing them.
+
+    What was archived before the policy asked for signatures is not untrusted for that.
+    """
     judged = Judged()
     for (name, version), descriptor in sorted(library.releases(also).items(), key=lambda item: item[0]):
         stands = standing(library.repository(name), policy, Release(name, version, descriptor.digest), now)

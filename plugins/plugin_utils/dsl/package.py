@@ -177,8 +177,8 @@ def load_package(home: Home, digest: str) -> Package:
     titles = [[part.annotations.get(TITLE, "") for part in parts[kind]] for kind in (PAYLOAD, DOCUMENTATION, INDEX)]
     if titles != [[PAYLOAD_TITLE], list(manifest.documentation), [INDEX_TITLE]]:
         raise IntegrityError(
-            f"the layers of the package {digest} have other titles than what is in them, so other tools would write other files; archive it "
-            "again under a new version"
+            f"the layers of the package {digest} have other titles than what is in them, so other tools would write other files; "
+            "archive it again under a new version"
         )
     return Package(digest, content, config_bytes, index_bytes, manifest, files, payload, tuple(parts[DOCUMENTATION]))
 

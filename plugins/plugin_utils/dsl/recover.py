@@ -91,7 +91,8 @@ def vanished(library: Library, found: Scrub, recovery: Recovery, meant: Meant) -
         for name in sorted(set(wanted) - there)
     ]
     return sentences + [
-        f"{one.name!a} {one.version!a}, {one.digest}, has evidence in the blobs and no tag; bring it back from a replica, or archive it again"
+        f"{one.name!a} {one.version!a}, {one.digest}, has evidence in the blobs and no tag; bring it back from a replica, or archive it "
+        "again"
         for one in found.untagged
         if one.evidence and (one.name, one.version) not in named and meant.has((one.name, one.version))
     ]
@@ -100,8 +101,8 @@ def vanished(library: Library, found: Scrub, recovery: Recovery, meant: Meant) -
 def unfinished(found: Scrub, meant: Meant) -> list[str]:
     """A sentence for each package in the blobs that no tag and no evidence names."""
     return [
-        f"{one.name!a} {one.version!a}, {one.digest}, is in the blobs and has no tag, so it is no release; its archiving was interrupted, or "
-        "its tag taken away: archive it again if it is one"
+        f"{one.name!a} {one.version!a}, {one.digest}, is in the blobs and has no tag, so it is no release; its archiving was interrupted, "
+        "or its tag taken away: archive it again if it is one"
         for one in found.untagged
         if not one.evidence and meant.has((one.name, one.version))
     ]

@@ -115,8 +115,8 @@ class Registry:
         if self._repositories() is not None:
             return ""
         return (
-            f"the registry {self.wire.host} does not say which repositories it has, so a release that another tool copied there is only seen "
-            "once clear, archive or dsl_sync came by it"
+            f"the registry {self.wire.host} does not say which repositories it has, so a release that another tool copied there is only "
+            "seen once clear, archive or dsl_sync came by it"
         )
 
     def _repositories(self) -> list[str] | None:
