@@ -11,10 +11,10 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.action_base impor
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.home import Library, open_library
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.recover import Recovery, recover, unfinished, vanished, without_evidence
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.salvage import salvage
-from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.scrub import Damage, scrub
+from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.scrub import Damage, Scrub, scrub
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.seen import Loss, how_to_copy_evidence
 from ansible_collections.tidegate.release.plugins.plugin_utils.errors import IntegrityError, TidegateError
-from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.library import meant_by, remember_library
+from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.library import list_release, meant_by, remember_library
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.journal import utc_now
 from ansible_collections.tidegate.release.plugins.plugin_utils.settings import expanded, home, optional_home, same
 
@@ -33,7 +33,7 @@ class ActionModule(TidegateAction):
         cmdb = optional_home(options, "cmdb")
         meant = meant_by(cmdb, names)  # one that can't be read is said before anything is healed
         library, rebuilt, problems = _open(dsl, replica, write)
-        theirs = {name for name, _version in replica.releases(meant.releases())} if replica else set()
+        theirs = {key[0] for key in replica.releases(meant.releases()) if meant.has(key)} if replica else set()
         if not any(meant.has(key) for key in library.releases({*meant.releases(), *theirs})):
             return _nothing(dsl, other, recover(library, replica, meant, write=False), library, names)
         found = scrub(library, replica, write, also={*meant.releases(), *theirs})
@@ -45,8 +45,10 @@ class ActionModule(TidegateAction):
         recovery.problems += vanished(library, found, recovery, meant)
         found.damaged += [_lost(loss) for loss in recovery.lost]
         found.healed += [_lost(loss) for loss in recovery.healed]
-        if cmdb and write:
-            problems += remember_library(cmdb, library, names, utc_now())
+        if write:
+            for name in sorted({name for name, _version in found.releases} - library.listed()):
+                problems += list_release(library.repository(name), name)
+            problems += remember_library(cmdb, library, names, utc_now()) if cmdb else []
         if theirs and any(recovery.behind):
             releases, pieces = recovery.behind
             problems.append(f"the replica lacks {releases} releases and {pieces} pieces of evidence that {dsl} has; run dsl_sync")
@@ -65,17 +67,8 @@ class ActionModule(TidegateAction):
         }
         looked = f"{len(found.releases)} releases, {found.blobs} blobs, {found.size} bytes"
         if found.damaged or recovery.problems:
-            advice = "the replica could not heal that" if replica else "name a replica to heal it from"
-            if recovery.lost:
-                advice += "; what is lost for good is given up with dsl_release, state accepted"
-            bare = [
-                digest
-                for key, (digest, pieces) in found.releases.items()
-                if not pieces and key in {(one.name, one.version) for one in recovery.lost}
-            ]
-            if bare:
-                advice += f"; {how_to_copy_evidence(bare[0])}"
             lines = [*map(str, found.damaged), *recovery.problems]
+            advice = _advice(found, recovery, healing=replica is not None)
             result.update(failed=True, msg=f"{len(lines)} things of {dsl} are damaged or missing; {advice}:\n" + "\n".join(lines))
         elif found.healed:
             done = "were healed" if write else "are damaged or missing and could be healed"
@@ -84,6 +77,18 @@ class ActionModule(TidegateAction):
         else:
             result["msg"] = f"{looked}, are what their digests say"
         return result
+
+
+def _advice(found: Scrub, recovery: Recovery, healing: bool) -> str:
+    """What to do about what is damaged or missing."""
+    advice = "the replica could not heal that" if healing else "name a replica to heal it from"
+    if recovery.lost:
+        advice += "; what is lost for good is given up with dsl_release, state accepted"
+    for loss in recovery.lost:
+        digest, pieces = found.releases.get((loss.name, loss.version), ("", 1))
+        if not pieces:
+            return f"{advice}; {how_to_copy_evidence(digest)}"
+    return advice
 
 
 def _nothing(dsl: str, other: str | None, recovery: Recovery, library: Library, names: list[str] | None) -> dict[str, Any]:

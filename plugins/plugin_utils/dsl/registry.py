@@ -116,7 +116,7 @@ class Registry:
             return ""
         return (
             f"the registry {self.wire.host} does not say which repositories it has, so a release that another tool copied there is only "
-            "seen once clear, archive or dsl_sync came by it"
+            "seen once clear, archive, or dsl_verify with tidegate_dsl_names came by it"
         )
 
     def _repositories(self) -> list[str] | None:

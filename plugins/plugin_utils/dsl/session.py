@@ -203,7 +203,8 @@ with contextlib.suppress(ImportError):
 
         def proxy_manager_for(self, proxy: str, **options: Any) -> Any:
             manager = super().proxy_manager_for(proxy, **options)
-            manager.pool_classes_by_scheme = _POOLS
+            if not proxy.lower().startswith("socks"):  # one of those has connections of its own
+                manager.pool_classes_by_scheme = _POOLS
             return manager
 
     _POOLS = {"http": _PlainPool, "https": _SecurePool}
