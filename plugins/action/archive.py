@@ -15,7 +15,7 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.home import c
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.package import Source, read_release
 from ansible_collections.tidegate.release.plugins.plugin_utils.errors import TidegateError
 from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.keys import load_signer
-from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.library import watch
+from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.library import list_release, watch
 from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.statement import release_statement
 from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.store import ensure
 from ansible_collections.tidegate.release.plugins.plugin_utils.intake.examine import (
@@ -61,6 +61,8 @@ class ActionModule(TidegateAction):
         if write and part and (archived.created or signed):
             release = archived.name, archived.version, archived.digest
             problems += watch(optional_home(options, "cmdb"), part, release, utc_now(), signer)
+        elif write and part:
+            problems += list_release(part, archived.name)  # another tool may have brought it
         return {
             "changed": archived.created or signed,
             "digest": archived.digest,

@@ -8,10 +8,12 @@ from __future__ import annotations
 from typing import Any
 
 from ansible_collections.tidegate.release.plugins.plugin_utils.action_base import TidegateAction
-from ansible_collections.tidegate.release.plugins.plugin_utils.auditing import NotSeen, account, compare, not_compared
+from ansible_collections.tidegate.release.plugins.plugin_utils.auditing import NotSeen, account, compare, lost_from_library, not_compared
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import Cmdb
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.home import open_library
+from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.recover import recover
 from ansible_collections.tidegate.release.plugins.plugin_utils.errors import TidegateError
+from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.library import meant_by
 from ansible_collections.tidegate.release.plugins.plugin_utils.licensing import installed_products, without_seat
 from ansible_collections.tidegate.release.plugins.plugin_utils.policy.model import load_policy
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.journal import utc_now
@@ -31,24 +33,34 @@ class ActionModule(TidegateAction):
         # As it is, for no other variable of the host may be in the way, not even one that can't be templated.
         results = {host: task_vars["hostvars"].raw_get(host).get("audit_facts") for host in inventory.intersection(options["hosts"])}
         library = open_library(home(options, "dsl"))
-        archived = {descriptor.digest for descriptor in library.releases().values()}
         policy = load_policy(optional_home(options, "policy"))
-        judged = judge_library(library, policy, utc_now())
+        meant = meant_by(home(options, "cmdb"), None)
         with Cmdb.open(home(options, "cmdb")) as cmdb:
             with cmdb.read() as connection:
                 cis, recorded = cmdb.cis(connection=connection), cmdb.installations(connection=connection)
-            # One that the DSL does not hold is named for that.
-            products = installed_products(library, [row for row in recorded if row["digest"] in archived])
-            unlicensed = without_seat(cmdb, recorded, products, utc_now())
             audited = account(results, inventory, cis, {str(row["ci"]) for row in recorded}, policy.host_classes)
             if not options["hosts"] or not audited.found:
                 raise TidegateError("there is no host to audit, so nothing was compared; check tidegate_hosts and the inventory")
+            live = (entry["name"] for found in audited.found.values() if not isinstance(found, NotSeen) for entry in found)
+            # Another tool may have brought a release, so that the library's own list does not have it.
+            also = {*meant.releases(), *(str(row["release"]) for row in recorded), *live}
+            archived = {descriptor.digest for descriptor in library.releases(also).values()}
+            if not archived:
+                raise TidegateError(
+                    f"there is no release in the DSL {home(options, 'dsl')}, so nothing was compared with it; correct tidegate_dsl, or "
+                    "copy it back from a second home with dsl_sync"
+                )
+            judged = judge_library(library, policy, utc_now(), also)
+            # One that the DSL does not hold is named for that.
+            products = installed_products(library, [row for row in recorded if row["digest"] in archived])
+            unlicensed = without_seat(cmdb, recorded, products, utc_now())
             compared = sorted(host for host, found in audited.found.items() if not isinstance(found, NotSeen))
             returned = end_write_offs(cmdb, compared, "it answered an audit", this_user(), utc_now(), not self._task.check_mode)
             gone = cmdb.write_offs(audited.found.keys() - compared)
         # Nobody asks what runs on a host that will not come back; but one that says anything is not gone, even if it can't be read.
         found = {host: answer for host, answer in audited.found.items() if host not in gone or getattr(answer, "contact", False)}
-        differences = [*audited.differences, *compare(found, recorded, archived, judged.untrusted, unlicensed)]
+        lost = lost_from_library(recover(library, None, meant, write=False).lost)
+        differences = [*audited.differences, *lost, *compare(found, recorded, archived, judged.untrusted, unlicensed)]
         differences.sort(key=lambda difference: difference["host"] or "")
         named = [*differences, *not_compared(gone)]
         result: dict[str, Any] = {

@@ -12,9 +12,10 @@ from typing import Any
 
 from ansible_collections.tidegate.release.plugins.plugin_utils.action_base import TidegateAction
 from ansible_collections.tidegate.release.plugins.plugin_utils.clearing import Clearing, clear
+from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.home import open_library
 from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.envelope import sign
 from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.keys import LIBRARIES, load_signer
-from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.library import remember_sight
+from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.library import list_release, remember_sight
 from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.summary import is_signed
 from ansible_collections.tidegate.release.plugins.plugin_utils.libs import require
 from ansible_collections.tidegate.release.plugins.plugin_utils.report.files import write_documents
@@ -39,6 +40,8 @@ class ActionModule(TidegateAction):
         # What people signed, that is; without people it writes nothing anywhere.
         sight = clearing.sight if clearing.sight and clearing.sight.evidence is not None and not self._task.check_mode else None
         problems = remember_sight(home(options, "cmdb"), sight, now)
+        if clearing.sight and not self._task.check_mode:
+            problems += list_release(open_library(home(options, "dsl")).repository(clearing.sight.name), clearing.sight.name)
         files = self._write(clearing, options, policy, now) if options["dest"] else []
         return {
             "changed": bool(files),

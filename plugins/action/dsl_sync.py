@@ -5,35 +5,43 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import asdict
 from typing import Any
 
 from ansible_collections.tidegate.release.plugins.plugin_utils.action_base import TidegateAction
-from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.home import create_library, find_library, open_library
-from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.replica import choose, replicate
-from ansible_collections.tidegate.release.plugins.plugin_utils.errors import TidegateError
+from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.home import Library, create_library, find_library, open_library
+from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.recover import recover
+from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.replica import Copied, choose, replicate
+from ansible_collections.tidegate.release.plugins.plugin_utils.errors import NotFoundError, TidegateError
+from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.library import meant_by
 from ansible_collections.tidegate.release.plugins.plugin_utils.policy.model import load_policy
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.journal import utc_now
 from ansible_collections.tidegate.release.plugins.plugin_utils.settings import expanded, home, optional_home, same
 from ansible_collections.tidegate.release.plugins.plugin_utils.trusting import Release, standing, unmet_sentence
 
 _NAMED = 5  # releases that a warning names
+_LISTED = 20  # releases of which it is said what was copied
 
 
 class ActionModule(TidegateAction):
-    """Copy what the other home lacks; fail in the end when something could not be copied."""
+    """Copy what the other home lacks; fail in the end when something could not be copied, or is lost here."""
 
     module = "dsl_sync"
     libraries = ("jsonschema",)
 
     def execute(self, options: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
-        here, there = home(options, "dsl"), expanded(options["to"])
+        here, there, names = home(options, "dsl"), expanded(options["to"]), options["names"]
         if same(here, there):
             raise TidegateError(f"{there} can't be a copy of itself; name another home in to")
         source, write = open_library(here), not self._task.check_mode
         policy, now = load_policy(optional_home(options, "policy")), utc_now()
-        releases = choose(source, options["names"])
+        meant = meant_by(optional_home(options, "cmdb"), names)
+        releases = choose(source, names, meant.releases())
+        if not releases:
+            raise NotFoundError(_nothing(here, there, source))
         target = create_library(there) if write else find_library(there)
+        lost = recover(source, None, meant, write=False).lost
 
         unmet: list[str] = []
 
@@ -43,15 +51,47 @@ class ActionModule(TidegateAction):
             return stands.danger
 
         copied = replicate(source, target, releases, refuse, write)
-        beyond = sorted(target.releases().keys() - source.releases().keys()) if target else []
-        copied.lacking += [f"the release {name} {version}" for name, version in beyond if not options["names"] or name in options["names"]]
-        result = {"changed": bool(copied.releases or copied.blobs), **asdict(copied), "unmet": unmet}
-        result["warnings"] = [unmet_sentence(unmet)] if unmet else []
+        beyond = target.releases({name for name, _version in releases}).keys() - releases.keys() if target else set()
+        copied.lacking += [f"the release {name} {version}" for name, version in sorted(beyond) if not names or name in names]
+        result = {"changed": bool(copied.releases or copied.blobs), **asdict(copied), "unmet": unmet, "lost": [str(loss) for loss in lost]}
+        result["warnings"] = [*([unmet_sentence(unmet)] if unmet else []), *filter(None, [source.incomplete()])]
         if copied.lacking:
             result["warnings"].append(
                 f"{there} has what {here} lacks, {'; '.join(copied.lacking[:_NAMED])}{' ...' if copied.lacking[_NAMED:] else ''}; "
                 "unless it was purged, bring it back with dsl_verify and tidegate_dsl_replica"
             )
-        if copied.problems:
-            result.update(failed=True, msg="\n".join(copied.problems))
+        lines = _done(copied, there, write)
+        if copied.problems or lost:
+            remedy = "bring it back with dsl_verify and tidegate_dsl_replica, or give it up with dsl_release, state accepted"
+            wrong = [*copied.problems, *(f"{here} lacks what it had: {loss}; {remedy}" for loss in lost)]
+            result["failed"] = True
+            lines = [f"{len(wrong)} things of {here} could not be copied", *wrong, *lines]
+        result["msg"] = "\n".join(lines)
         return result
+
+
+def _done(copied: Copied, there: str, write: bool) -> list[str]:
+    """What was copied, in sentences: all together, and the first releases."""
+    new = sum(one["new"] for one in copied.releases)
+    lines = [
+        f"{new} releases and {copied.evidence} pieces of evidence, {copied.blobs} blobs, {copied.size} bytes, "
+        f"{'were' if write else 'would be'} copied to {there}; {copied.present} releases were there already"
+    ]
+    for one in copied.releases[:_LISTED]:
+        what = f"{'with' if one['new'] else 'only'} {one['evidence']} pieces of evidence"
+        lines.append(f"{one['name']} {one['version']} {what}")
+    more = len(copied.releases) - _LISTED
+    return [*lines, f"and {more} more releases"] if more > 0 else lines
+
+
+def _nothing(here: str, there: str, source: Library) -> str:
+    """Why an empty library is not copied."""
+    with contextlib.suppress(TidegateError):
+        target = find_library(there)
+        count = len(target.releases()) if target else 0
+        if count:
+            return (
+                f"there is no release in {here}, and {count} are in {there}, so nothing was copied; correct tidegate_dsl, or if it was "
+                f"wiped, copy it back with tidegate_dsl {there} and tidegate_dsl_to {here}"
+            )
+    return "; ".join(filter(None, [f"there is no release in {here}, so nothing was copied; correct tidegate_dsl", source.incomplete()]))

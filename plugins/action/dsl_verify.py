@@ -9,43 +9,54 @@ from typing import Any
 
 from ansible_collections.tidegate.release.plugins.plugin_utils.action_base import TidegateAction
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.home import Library, open_library
-from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.recover import recover
+from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.recover import Recovery, recover, unfinished, vanished, without_evidence
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.salvage import salvage
-from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.scrub import Damage, scrub
-from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.seen import Loss
+from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.scrub import Damage, Scrub, scrub
+from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.seen import Loss, how_to_copy_evidence
 from ansible_collections.tidegate.release.plugins.plugin_utils.errors import IntegrityError, TidegateError
-from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.library import meant_by, remember_library
+from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.library import list_release, meant_by, remember_library
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.journal import utc_now
 from ansible_collections.tidegate.release.plugins.plugin_utils.settings import expanded, home, optional_home, same
 
 
 class ActionModule(TidegateAction):
-    """Look at every byte, heal what can be healed, fail when something is left."""
+    """Look at every byte, heal what can be healed, fail when something is left, or when nothing was there to look at."""
 
     module = "dsl_verify"
 
     def execute(self, options: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
-        dsl, write = home(options, "dsl"), not self._task.check_mode
+        dsl, write, names = home(options, "dsl"), not self._task.check_mode, options["names"]
         other = expanded(options["replica"]) if options["replica"] else None
         if other and same(other, dsl):
             raise TidegateError(f"{dsl} can't heal itself; name another home in replica")
         replica = open_library(other) if other else None
         cmdb = optional_home(options, "cmdb")
-        meant_by(cmdb, options["names"])  # one that can't be read is said before anything is healed
+        meant = meant_by(cmdb, names)  # one that can't be read is said before anything is healed
         library, rebuilt, problems = _open(dsl, replica, write)
-        found = scrub(library, replica, write)
+        theirs = {key[0] for key in replica.releases(meant.releases()) if meant.has(key)} if replica else set()
+        if not any(meant.has(key) for key in library.releases({*meant.releases(), *theirs})):
+            return _nothing(dsl, other, recover(library, replica, meant, write=False), library, names)
+        found = scrub(library, replica, write, also={*meant.releases(), *theirs})
         # Read again, for the scrub takes long: what was purged meanwhile is not lost.
-        recovery = recover(library, replica, meant_by(cmdb, options["names"]), write)
+        meant = meant_by(cmdb, names)
+        recovery = recover(library, replica, meant, write)
+        if replica and not theirs:
+            recovery.problems.append(f"the replica {other} has no release, so nothing was compared with it; correct tidegate_dsl_replica")
+        recovery.problems += vanished(library, found, recovery, meant)
         found.damaged += [_lost(loss) for loss in recovery.lost]
         found.healed += [_lost(loss) for loss in recovery.healed]
-        if cmdb and write:
-            problems += remember_library(cmdb, library, options["names"], utc_now())
-        if any(recovery.behind):
+        if write:
+            for name in sorted({name for name, _version in found.releases} - library.listed()):
+                problems += list_release(library.repository(name), name)
+            problems += remember_library(cmdb, library, names, utc_now()) if cmdb else []
+        if theirs and any(recovery.behind):
             releases, pieces = recovery.behind
             problems.append(f"the replica lacks {releases} releases and {pieces} pieces of evidence that {dsl} has; run dsl_sync")
+        problems += [*filter(None, [library.incomplete()]), *without_evidence(found), *unfinished(found, meant)]
         result: dict[str, Any] = {
             "changed": rebuilt or bool(found.healed),
             "index_rebuilt": rebuilt,
+            "releases": len(found.releases),
             "blobs": found.blobs,
             "size": found.size,
             "unnamed": found.unnamed,
@@ -54,18 +65,47 @@ class ActionModule(TidegateAction):
             "healed": [_told(damage) for damage in found.healed],
             "warnings": problems,
         }
+        looked = f"{len(found.releases)} releases, {found.blobs} blobs, {found.size} bytes"
         if found.damaged or recovery.problems:
-            advice = "the replica could not heal that" if replica else "name a replica to heal it from"
-            if recovery.lost:
-                advice += "; what is lost for good is given up with dsl_release, state accepted"
             lines = [*map(str, found.damaged), *recovery.problems]
+            advice = _advice(found, recovery, healing=replica is not None)
             result.update(failed=True, msg=f"{len(lines)} things of {dsl} are damaged or missing; {advice}:\n" + "\n".join(lines))
+        elif found.healed:
+            done = "were healed" if write else "are damaged or missing and could be healed"
+            lines = [f"{looked}, were looked at; {len(found.healed)} {done} from {other}", *map(str, found.healed)]
+            result["msg"] = "\n".join(lines)
         else:
-            result["msg"] = f"{found.blobs} blobs, {found.size} bytes, are what their digests say"
-            if found.healed:
-                done = "were healed" if write else "are damaged or missing and could be healed"
-                result["msg"] = f"{found.blobs} blobs, {found.size} bytes, were looked at; {len(found.healed)} {done}"
+            result["msg"] = f"{looked}, are what their digests say"
         return result
+
+
+def _advice(found: Scrub, recovery: Recovery, healing: bool) -> str:
+    """What to do about what is damaged or missing."""
+    advice = "the replica could not heal that" if healing else "name a replica to heal it from"
+    if recovery.lost:
+        advice += "; what is lost for good is given up with dsl_release, state accepted"
+    for loss in recovery.lost:
+        digest, pieces = found.releases.get((loss.name, loss.version), ("", 1))
+        if not pieces:
+            return f"{advice}; {how_to_copy_evidence(digest)}"
+    return advice
+
+
+def _nothing(dsl: str, other: str | None, recovery: Recovery, library: Library, names: list[str] | None) -> dict[str, Any]:
+    """A library without a release is not healed: its address may be mistyped, and somebody else's place would be filled."""
+    whom = f" of {', '.join(names)}" if names else ""
+    lost = [_lost(loss) for loss in recovery.lost + recovery.healed]
+    advice = "correct tidegate_dsl, or archive a release there first"
+    if recovery.healed:
+        advice = f"correct tidegate_dsl, or if it was wiped, copy it back with dsl_sync, tidegate_dsl {other} and tidegate_dsl_to {dsl}"
+    elif lost:
+        advice = "correct tidegate_dsl, or copy it back from a second home with dsl_sync"
+    lines = [f"there is no release{whom} in {dsl}, so nothing was verified; {advice}", *map(str, lost), *recovery.problems]
+    if hint := library.incomplete():
+        lines.append(hint)
+    counts = {"releases": 0, "blobs": 0, "size": 0, "unnamed": 0, "unnamed_size": 0}
+    told = [_told(damage) for damage in lost]
+    return {"failed": True, "changed": False, "msg": "\n".join(lines), "index_rebuilt": False, **counts, "damaged": told, "healed": []}
 
 
 def _open(dsl: str, replica: Library | None, write: bool) -> tuple[Library, bool, list[str]]:

@@ -18,12 +18,15 @@ description:
   - Nothing is overwritten. A release that the other home has with another digest is a conflict. It, and what is damaged, is named at the
     end and fails the task; the other releases are copied all the same.
   - What the other home has and O(dsl) lacks is named in a warning; M(tidegate.release.dsl_verify) brings it back.
+  - A library without a release is no backup of anything, so it is not copied, and that fails. With O(cmdb), what O(dsl) had and does not
+    have any more, as the CMDB remembers, is named and fails the task; what is there is copied all the same.
   - When O(policy) asks for signatures under packages, one that only a revoked key signed, that has a forged signature, or whose signatures
     can't be read is not copied. One that is only short of signatures is copied and named, for it may be older than that rule.
 author:
   - Tidegate maintainers (@tidegate)
 extends_documentation_fragment:
   - tidegate.release.homes.dsl
+  - tidegate.release.homes.cmdb
   - tidegate.release.homes.policy
   - tidegate.release.homes.local
 options:
@@ -70,6 +73,17 @@ releases:
     digest:
       description: The digest of its package.
       type: str
+    new:
+      description: Whether the other home did not have the release.
+      type: bool
+    evidence:
+      description: How many pieces of evidence about it.
+      type: int
+present:
+  description: How many releases the other home had already, with all evidence.
+  type: int
+  returned: success
+  sample: 3
 blobs:
   description: How many blobs and manifests were copied.
   type: int
@@ -92,6 +106,11 @@ problems:
   returned: always
 lacking:
   description: A sentence for each release, and for the evidence about each, that the other home has and O(dsl) does not.
+  type: list
+  elements: str
+  returned: always
+lost:
+  description: A sentence for each release, and each piece of evidence, that O(dsl) had and does not have any more, as the CMDB remembers.
   type: list
   elements: str
   returned: always

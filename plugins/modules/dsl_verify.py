@@ -23,6 +23,10 @@ description:
     with M(tidegate.release.dsl_release) is not missed. When nothing else has it, it is given up with that as well.
   - The CMDB remembers what the library has then. It goes by names and versions, whatever the library's address. So another home is
     compared with the same memory, and one that is only for some releases has to be told which, in O(names).
+  - A library without a release, or without one of O(names), fails, and so does a O(replica) without a release. Such a library is not
+    healed, for its address may be mistyped. One that was wiped is copied back with M(tidegate.release.dsl_sync).
+  - In a registry it looks at what is there, whoever put it there. Where the registry does not say which repositories it has, that are the
+    releases that Tidegate's own verbs came by, those that the CMDB remembers, and those of the replica; then a warning says so.
   - In check mode nothing is healed; it is only said what could be.
 author:
   - Tidegate maintainers (@tidegate)
@@ -62,6 +66,11 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
+releases:
+  description: How many releases were found.
+  type: int
+  returned: success
+  sample: 40
 blobs:
   description: How many blobs and manifests were checked.
   type: int

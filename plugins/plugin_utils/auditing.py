@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from .cmdb.hosts import REMEDY, described, is_host
 
 if TYPE_CHECKING:
+    from .dsl.seen import Loss
     from .licence.seats import Unlicensed
 
 _LISTED = 3  # file names that a sentence quotes
@@ -175,6 +176,12 @@ def not_compared(written_off: Mapping[str, Mapping[str, str]]) -> list[dict[str,
         }
         for host, one in sorted(written_off.items())
     ]
+
+
+def lost_from_library(losses: Iterable[Loss]) -> list[dict[str, Any]]:
+    """A difference, as :func:`compare` has them, for each release and piece of evidence that the DSL had and does not have any more."""
+    remedy = "bring it back with dsl_verify and tidegate_dsl_replica, or give it up with dsl_release, state accepted"
+    return [_difference(None, loss.name, "lost", f"it lacks what was seen in it before, {loss}; {remedy}") for loss in losses]
 
 
 def _compare_live(host: str, entry: Mapping[str, Any], row: Mapping[str, Any] | None, archived: Collection[str], differ: Any) -> None:

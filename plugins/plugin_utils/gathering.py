@@ -14,7 +14,8 @@ from .calendar.ics import horizon, read_calendars
 from .cmdb.store import Cmdb
 from .compatible import compatibility
 from .dsl.home import open_library
-from .dsl.package import TITLE, load_package, load_package_manifest, verify_package
+from .dsl.oci import TITLE
+from .dsl.package import load_package, load_package_manifest, verify_package
 from .dsl.seen import Snapshot
 from .errors import DocumentError, IntegrityError, NotFoundError, TidegateError
 from .evidence.approval import Matter

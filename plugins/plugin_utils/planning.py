@@ -16,7 +16,7 @@ from .dsl.home import open_library
 from .dsl.seen import Sight
 from .errors import ConflictError, StateError, TidegateError
 from .evidence.envelope import sign
-from .evidence.library import remember_sight
+from .evidence.library import list_release, remember_sight
 from .evidence.store import attach
 from .gating import catch_up
 from .interrupt import interrupted
@@ -78,7 +78,7 @@ def plan(
 
         clearing = clear(rfc_path, dsl, cmdb_url, policy_path, now)
         if not clearing.clearance.granted or clearing.rfc is None or clearing.policy is None:
-            _remember(cmdb_url, clearing, now, write)  # a negative word that was read must not vanish
+            _remember(dsl, cmdb_url, clearing, now, write)  # a negative word that was read must not vanish
             raise TidegateError(f"{clearing.clearance.sentence()}\n{clearing.clearance.text()}")
         rfc = clearing.rfc
         owed = clearing.policy.emergency if rfc.type == "emergency" else {}
@@ -89,7 +89,7 @@ def plan(
                 )
             _refuse_moved_scope(journal, current, {str(ci["name"]) for ci in cmdb.query(rfc.scope)})
             resumed = resume(current, clearing.until)
-            _remember(cmdb_url, clearing, now, write)
+            _remember(dsl, cmdb_url, clearing, now, write)
             if write and current.state in states.OPEN:
                 with cmdb.begin() as connection:
                     incur(connection, rfc, owed, now)  # it may have become an emergency since it began
@@ -103,7 +103,7 @@ def plan(
         package = {"name": rfc.release, "version": rfc.version, "digest": rfc.digest}
         journal.refuse_plan(number, hosts)
         _refuse_interrupted(write)
-        _remember(cmdb_url, clearing, now, write)
+        _remember(dsl, cmdb_url, clearing, now, write)
         if write and signer is not None:
             _keep_clearance(clearing, rfc, dsl, cmdb_url, policy_path, signer, now)
         product = clearing.product
@@ -132,10 +132,12 @@ def plan(
         }
 
 
-def _remember(cmdb_url: str, clearing: Clearing, now: datetime, write: bool) -> None:
+def _remember(dsl: str, cmdb_url: str, clearing: Clearing, now: datetime, write: bool) -> None:
     """Note what the library had when this was cleared; not for a run that is refused for how it was called, which changes nothing."""
     if write:
         remember_sight(cmdb_url, clearing.sight, now)
+        if clearing.sight:
+            list_release(open_library(dsl).repository(clearing.sight.name), clearing.sight.name)
 
 
 def _keep_clearance(clearing: Clearing, rfc: Rfc, dsl: str, cmdb_url: str, policy_path: str | None, signer: Signer, now: datetime) -> None:

@@ -10,7 +10,7 @@ looked at.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -76,10 +76,13 @@ def standing(home: Home, policy: Policy, release: Release, now: datetime) -> Sta
     return Standing(why, danger=why if judgement.alarming or judgement.unread else "")
 
 
-def judge_library(library: Library, policy: Policy, now: datetime) -> Judged:
-    """Judge every package of a library. What was archived before the policy asked for signatures is not untrusted for that."""
+def judge_library(library: Library, policy: Policy, now: datetime, also: Collection[str] = ()) -> Judged:
+    """Judge every package of a library, and of the releases ``also`` if it has them without listing them.
+
+    What was archived before the policy asked for signatures is not untrusted for that.
+    """
     judged = Judged()
-    for (name, version), descriptor in sorted(library.releases().items(), key=lambda item: item[0]):
+    for (name, version), descriptor in sorted(library.releases(also).items(), key=lambda item: item[0]):
         stands = standing(library.repository(name), policy, Release(name, version, descriptor.digest), now)
         judged.by_revoked.extend(stands.by_revoked)
         if stands.danger:

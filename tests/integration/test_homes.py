@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import subprocess
+import tarfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -276,6 +277,10 @@ def test_oras_finds_a_package_and_its_evidence(tmp_path: Path, monkeypatch: pyte
         for layer in manifest["layers"]:
             content = client.get_blob(there, layer["digest"]).content
             assert (len(content), f"sha256:{hashlib.sha256(content).hexdigest()}") == (layer["size"], layer["digest"])
+        pulled = client.pull(f"{there}:1.0", outdir=str(tmp_path / "pulled"))
+        assert sorted(Path(path).name for path in pulled) == ["README.md", "files.json", "payload.tar"]
+        with tarfile.open(tmp_path / "pulled" / "payload.tar") as payload:
+            assert sorted(payload.getnames()) == ["empty", "hello"]
         listed = client.get_manifest(f"{there}:{made.digest.replace(':', '-')}", [IMAGE_INDEX])["manifests"]
         evidence = client.get_manifest(f"{there}@{listed[0]['digest']}")
         assert evidence["subject"]["digest"] == made.digest

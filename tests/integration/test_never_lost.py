@@ -37,7 +37,15 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.replica impor
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.scrub import scrub
 from ansible_collections.tidegate.release.plugins.plugin_utils.errors import ConflictError, TidegateError
 from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.envelope import sign
-from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.library import meant_by, remember_library, remember_sight, watch
+from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.library import (
+    look,
+    meant_by,
+    remember,
+    remember_library,
+    remember_sight,
+    snapshots,
+    watch,
+)
 from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.statement import release_statement
 from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.store import attach, collect
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.journal import utc_now
@@ -94,18 +102,23 @@ def contents(address: str) -> dict[str, tuple[str, set[bytes]]]:
 
 def run(fleet: Fleet, module: str, *options: str, **arguments: Any) -> dict[str, Any]:
     """One task on localhost; what it returned."""
-    path = fleet.path / "play.yml"
-    tasks = [
-        {f"tidegate.release.{module}": arguments, "register": "done", "ignore_errors": True},
-        {"ansible.builtin.copy": {"dest": str(fleet.path / "done.json"), "content": "{{ done | to_json }}"}, "check_mode": False},
-    ]
+    return run_all(fleet, (module, arguments), options=options)[0]
+
+
+def run_all(fleet: Fleet, *wanted: tuple[str, dict[str, Any]], options: tuple[str, ...] = ()) -> list[dict[str, Any]]:
+    """Tasks on localhost, one after the other whatever becomes of them; what each returned."""
+    path, tasks = fleet.path / "play.yml", []
+    for number, (module, arguments) in enumerate(wanted):
+        tasks.append({f"tidegate.release.{module}": arguments, "register": f"done{number}", "ignore_errors": True})
+    content = f"{{{{ [{', '.join(f'done{number}' for number in range(len(wanted)))}] | to_json }}}}"
+    tasks.append({"ansible.builtin.copy": {"dest": str(fleet.path / "done.json"), "content": content}, "check_mode": False})
     variables = {"ansible_python_interpreter": "{{ ansible_playbook_python }}"}
     path.write_text(
         yaml.safe_dump([{"hosts": "localhost", "connection": "local", "gather_facts": False, "vars": variables, "tasks": tasks}])
     )
     done = fleet.play(str(path), {}, *options, inventory="localhost,")
     assert "Traceback" not in done.stdout, done.stdout
-    return dict(json.loads((fleet.path / "done.json").read_text()))
+    return list(json.loads((fleet.path / "done.json").read_text()))
 
 
 # -- the playbooks -----------------------------------------------------------
@@ -119,14 +132,16 @@ def said(done: subprocess.CompletedProcess[str]) -> str:
 def test_a_library_is_copied_scrubbed_and_healed(desk: Fleet) -> None:
     copied = {"tidegate_dsl_to": str(desk.path / "replica")}
     checked = desk.play("tidegate.release.dsl_sync", copied, "--check", inventory="localhost,")
-    assert "of 2 releases" in said(checked)
+    assert "2 releases and 2 pieces of evidence, " in said(checked)
+    assert f" bytes, would be copied to {desk.path}/replica; 0 releases were there already" in said(checked)
     assert not (desk.path / "replica").exists()
     first = desk.play("tidegate.release.dsl_sync", copied, inventory="localhost,")
     assert first.returncode == 0, first.stdout
     assert contents(str(desk.path / "replica")) == contents(str(desk.path / "dsl"))
     again = desk.play("tidegate.release.dsl_sync", copied, inventory="localhost,")
     assert "changed=0" in again.stdout, again.stdout
-    assert "0 blobs, 0 bytes, of 0 releases" in again.stdout
+    assert "0 releases and 0 pieces of evidence, 0 blobs, 0 bytes, were copied" in said(again)
+    assert "2 releases were there already" in said(again)
 
     before = contents(str(desk.path / "dsl"))
     blob = max((desk.path / "dsl" / "blobs" / "sha256").iterdir(), key=lambda path: path.stat().st_size)
@@ -699,7 +714,9 @@ def test_what_the_second_home_has_and_the_first_does_not_is_named_and_brought_ba
     assert {(one["what"][:18], one["releases"][0]["version"]) for one in lost["damaged"]} == {
         ("lost (the package,", version) for version in ("1.0", "2.0", "3.0")
     }
-    assert not run(desk, "dsl_verify", names=["other"])["failed"]
+    other = run(desk, "dsl_verify", names=["other"])
+    assert other["failed"]
+    assert other["msg"].startswith(f"there is no release of other in {dsl}, so nothing was verified; ")
 
 
 def test_what_clear_saw_is_remembered_unless_it_is_only_asked_what_it_would_say(desk: Fleet) -> None:
@@ -708,3 +725,143 @@ def test_what_clear_saw_is_remembered_unless_it_is_only_asked_what_it_would_say(
     assert review.numbers() == []
     run(desk, "clear", rfc=review.rfc)
     assert review.numbers() == [("1.0", 1, False)]
+
+
+def test_nothing_new_is_remembered_of_what_was_purged(desk: Fleet) -> None:
+    """Else what somebody brings back by hand, and adds to, would be missed when it goes again."""
+    review = Review(desk, str(desk.path / "dsl"), str(desk.path / "replica"))
+    review.decide("rejected")
+    home = open_library(review.dsl).repository("hello")
+    digests = {version: str(home.resolve("hello", version)) for version in ("1.0", "2.0")}
+    change = [Change("hello", version, digest, "withdrawn", "rita@desk", utc_now()) for version, digest in digests.items()]
+    with Cmdb.open(review.cmdb) as cmdb:
+        before = snapshots(cmdb)
+        assert before.keys() == {("hello", "1.0")}
+        for one in change:
+            retire(cmdb, one, write=True)
+            condemn(cmdb, one, write=True)
+        vouch(open_library(review.dsl), "1.0")
+        sights = [look(home, "hello", version, digest, {}) for version, digest in digests.items()]
+        assert remember(cmdb, sights, utc_now()) == 0
+        assert snapshots(cmdb) == before
+
+
+# -- the library is what is in it --------------------------------------------
+
+
+def skopeo(*words: str) -> None:
+    options = ["--src-tls-verify=false", "--dest-tls-verify=false"] if words[0] == "copy" else ["--tls-verify=false"]
+    subprocess.run(["skopeo", "--insecure-policy", words[0], *options, *words[1:]], check=True, timeout=60, stdout=subprocess.DEVNULL)
+
+
+needs_skopeo = pytest.mark.skipif(shutil.which("skopeo") is None, reason="needs skopeo (apt install skopeo)")
+
+
+@needs_skopeo
+def test_a_package_that_skopeo_brought_is_seen_and_entered(desk: Fleet, server: registry.Server) -> None:
+    there = f"{server.address}/brought"
+    image = f"docker://{there.partition('://')[2]}/hello:1.0"
+    skopeo("copy", f"oci:{desk.path}/dsl:hello:1.0", image)
+    library = open_library(there)
+    assert library.listed() == set()
+    seen = run(desk, "dsl_verify", "--check", dsl=there)
+    assert (seen["failed"], seen["releases"]) == (False, 1), seen
+    assert seen["msg"].startswith("1 releases, 5 blobs, ")
+    assert library.listed() == set()
+    # Without the evidence, which refers to it and is not part of it.
+    review = Review(desk, str(desk.path / "dsl"), str(desk.path / "replica"))
+    desk.write_policy(**desk.policy, people=yaml.safe_load((desk.path / "policy.yml").read_text())["people"],
+                      trust={"package": {"role": "manager"}})  # fmt: skip
+    tag = review.digest.replace(":", "-")
+    judged = clear(review.rfc, there, review.cmdb, str(desk.path / "policy.yml"), utc_now())
+    remedies = [control.remedy for control in judged.clearance.controls if control.name == "signatures"]
+    assert f"bring its evidence with dsl_sync, or copy the tag {tag} too" in remedies[0]
+    run(desk, "clear", rfc=review.rfc, dsl=there)
+    assert open_library(there).listed() == {"hello"}
+    copied = run(desk, "dsl_sync", dsl=there, to=str(desk.path / "backup"))
+    assert [(one["version"], one["new"], one["evidence"]) for one in copied["releases"]] == [("1.0", True, 0)]
+    assert set(contents(str(desk.path / "backup"))) == {"hello 1.0"}
+    # By hand as it is said.
+    skopeo("copy", "--all", f"oci:{desk.path}/dsl:{tag}", f"docker://{there.partition('://')[2]}/hello:{tag}")
+    assert contents(there)["hello 1.0"] == contents(str(desk.path / "dsl"))["hello 1.0"]
+
+
+@needs_skopeo
+def test_what_skopeo_deleted_is_named_and_comes_back(desk: Fleet, server: registry.Server) -> None:
+    here, there = str(desk.path / "dsl"), f"{server.address}/deleted"
+    copy(here, there)
+    before = contents(there)
+    assert not run(desk, "dsl_verify", dsl=there)["failed"]
+    skopeo("delete", f"docker://{there.partition('://')[2]}/hello:1.0")
+    alone, synced, healed = run_all(
+        desk,
+        ("dsl_verify", {"dsl": there}),
+        ("dsl_sync", {"dsl": there, "to": str(desk.path / "second")}),
+        ("dsl_verify", {"dsl": there, "replica": here}),
+    )
+    assert alone["failed"]
+    assert "lost (the package, seen " in alone["msg"]
+    assert synced["failed"]
+    assert f"{there} lacks what it had: hello 1.0: the package sha256:" in synced["msg"]
+    assert set(contents(str(desk.path / "second"))) == {"hello 2.0"}
+    assert (healed["failed"], contents(there)) == (False, before), healed
+    assert "1 were healed from" in healed["msg"]
+    for version in ("1.0", "2.0"):
+        skopeo("delete", f"docker://{there.partition('://')[2]}/hello:{version}")
+    # The list of releases still has it, so that it is missed without a CMDB as well.
+    archive(desk.release("1.0", name="other"), open_library(there).repository("other"))
+    gone = run(desk, "dsl_verify", dsl=there, cmdb=str(desk.path / "none.sqlite"))
+    assert gone["failed"]
+    assert "there is no version of hello, which is in the list of releases" in gone["msg"]
+
+
+def test_what_umoci_untagged_is_named_and_comes_back(desk: Fleet) -> None:
+    dsl, replica, none = str(desk.path / "dsl"), str(desk.path / "replica"), str(desk.path / "none.sqlite")
+    archive(desk.release("3.0"), OciLayout.open(dsl))
+    copy(dsl, replica)
+    before = contents(dsl)
+    for version in ("1.0", "3.0"):
+        if shutil.which("umoci"):
+            subprocess.run(["umoci", "rm", "--image", f"{dsl}:hello:{version}"], check=True, timeout=60)
+        else:
+            OciLayout.open(dsl)._untag(f"hello:{version}")
+    alone, healed = run_all(desk, ("dsl_verify", {"cmdb": none}), ("dsl_verify", {"cmdb": none, "replica": replica}))
+    assert alone["failed"]
+    assert "'hello' '1.0', sha256:" in alone["msg"]
+    assert "has evidence in the blobs and no tag; bring it back from a replica" in alone["msg"]
+    # What nobody ever signed anything about may be left of an archiving that was interrupted.
+    assert any("'hello' '3.0', sha256:" in warning and "archive it again if it is one" in warning for warning in alone["warnings"])
+    assert (healed["failed"], contents(dsl)) == (False, before), healed
+
+
+@pytest.mark.parametrize("kind", ["directory", "registry"])
+def test_an_empty_or_mistyped_library_is_no_pass_and_stays_empty(desk: Fleet, request: pytest.FixtureRequest, kind: str) -> None:
+    wrong, replica = str(desk.path / "dls"), str(desk.path / "dsl")
+    if kind == "registry":
+        wrong = f"{request.getfixturevalue('server').address}/lvie"
+    create_library(wrong)
+    *empty, replicated = run_all(
+        desk,
+        ("dsl_verify", {"dsl": wrong}),
+        ("dsl_verify", {"dsl": wrong, "replica": replica}),
+        ("dsl_sync", {"dsl": wrong, "to": replica}),
+        ("dsl_verify", {"replica": wrong}),
+    )
+    for number, done in enumerate(empty):
+        assert done["failed"], done
+        assert f"there is no release in {wrong}" in done["msg"]
+        assert "correct tidegate_dsl" in done["msg"]
+        assert (f"tidegate_dsl {replica} and tidegate_dsl_to {wrong}" in done["msg"]) == (number > 0)
+    assert not open_library(wrong).releases()
+    assert replicated["failed"]
+    assert f"the replica {wrong} has no release, so nothing was compared with it" in replicated["msg"]
+
+
+def test_releases_without_evidence_in_a_library_that_has_some_are_named(desk: Fleet) -> None:
+    archive(desk.release("3.0"), OciLayout.open(desk.path / "dsl"))
+    digest = contents(str(desk.path / "dsl"))["hello 3.0"][0]
+    done = run(desk, "dsl_verify", cmdb=str(desk.path / "none.sqlite"))
+    assert not done["failed"]
+    (warning,) = done["warnings"]
+    assert warning.startswith("hello 3.0 has no evidence; if another tool copied it here")
+    assert warning.endswith(f"or copy the tag {digest.replace(':', '-')} too")

@@ -33,8 +33,15 @@ def test_a_service_lives_out_of_a_registry(fleet: Fleet, monkeypatch: pytest.Mon
         third = fleet.deploy("CHG0003", "1.2", **BROKEN)
         assert "CHG0003: hello 1.2 was backed out" in third.stdout
         assert set(fleet.served().values()) == {"1.1"}
+        # As if another tool had copied hello there, which enters nothing in the list of releases.
+        shutil.rmtree(server.storage / "docker/registry/v2/repositories/releases/live/_manifests")
         audit = fleet.play("tidegate.release.audit")
         assert audit.returncode == 0, audit.stdout
+        fleet.dsl = server.address.replace("live", "lvie")
+        mistyped = fleet.play("tidegate.release.audit")
+        fleet.dsl = server.address
+        assert mistyped.returncode != 0
+        assert f"there is no release in the DSL {server.address.replace('live', 'lvie')}, so nothing" in " ".join(mistyped.stdout.split())
         assert registry.PASSWORD not in audit.stdout + third.stdout
         rfc = fleet.rfc("CHG0004", "1.3", fleet.archive("1.3"))
     gone = fleet.play("tidegate.release.deploy", {"tidegate_rfc": str(rfc)})

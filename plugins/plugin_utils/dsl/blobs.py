@@ -104,9 +104,9 @@ class BlobFolder:
             raise IntegrityError(f"{digest} in {path} has more than {limit} bytes, so it is not what it should be")
         return stream
 
-    def manifests(self) -> Iterator[tuple[str, bytes, dict[str, Any]]]:
-        """Every manifest that is there whole, whether anything names it or not, with its digest and what it says."""
-        for digest in self.files():
+    def manifests(self, digests: Iterable[str] | None = None) -> Iterator[tuple[str, bytes, dict[str, Any]]]:
+        """Every manifest that is there whole, or of these digests, whether anything names it or not, with its digest and what it says."""
+        for digest in self.files() if digests is None else digests:
             with contextlib.suppress(IntegrityError):
                 content = self.read_manifest(digest)
                 document = parse_json(content, digest) if content.startswith(b"{") else {}

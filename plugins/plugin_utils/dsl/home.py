@@ -8,7 +8,7 @@ An address is a directory, for an OCI image layout, or ``oci://host[:port]/prefi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import AbstractContextManager
 from typing import BinaryIO, Protocol
 
@@ -50,6 +50,9 @@ class Home(Protocol):
     def tag(self, name: str, version: str, descriptor: Descriptor) -> bool:
         """Make a manifest the package of a release; false when it is already, :class:`ConflictError` when another one is."""
 
+    def enter(self, name: str) -> None:
+        """List the release, which is here, where its library finds it, if that takes a list."""
+
     def resolve(self, name: str, version: str) -> str | None:
         """The digest of the package of a release, or ``None`` when it was never archived here."""
 
@@ -83,11 +86,17 @@ class Library(Protocol):
     def repository(self, name: str) -> Home:
         """What is kept of the release ``name``, be it something or nothing yet."""
 
-    def releases(self) -> Mapping[tuple[str, str], Descriptor]:
-        """The package of each name and version."""
+    def releases(self, also: Collection[str] = ()) -> Mapping[tuple[str, str], Descriptor]:
+        """The package of each name and version; names that are given with ``also`` are looked for even if nobody lists them."""
 
     def names(self) -> set[str]:
         """The names of the releases in it."""
+
+    def listed(self) -> set[str]:
+        """The names that were entered, whether or not anything is left of them."""
+
+    def incomplete(self) -> str:
+        """Why releases may be there that :meth:`releases` does not give; empty when it gives all."""
 
 
 def open_library(address: str) -> Library:

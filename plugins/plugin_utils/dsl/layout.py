@@ -13,8 +13,8 @@ import contextlib
 import fcntl
 import re
 import secrets
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import replace
+from collections.abc import Callable, Collection, Iterable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,9 @@ from .oci import (
     INDEX_LIMIT,
     MANIFEST,
     MANIFEST_LIMIT,
+    PACKAGE,
+    TITLE,
+    VERSION,
     Descriptor,
     artifact_of,
     canonical,
@@ -41,6 +44,17 @@ from .walk import blobs_of, walk
 REF_NAME = "org.opencontainers.image.ref.name"
 
 _REFERENCE = re.compile(r"[A-Za-z0-9]+(?:(?:[-._:@+/]|--)[A-Za-z0-9]+)*")  # the grammar of the OCI image specification
+
+
+@dataclass(frozen=True)
+class Untagged:
+    """A package in the blobs that no tag names, by what it says that it is. ``evidence``: whether anything refers to it, as nothing does
+    to what was never archived to the end."""
+
+    name: str
+    version: str
+    digest: str
+    evidence: bool
 
 
 class OciLayout(BlobFolder):
@@ -158,14 +172,38 @@ class OciLayout(BlobFolder):
         del name
         return self
 
-    def releases(self) -> dict[tuple[str, str], Descriptor]:
-        """The package of each name and version."""
+    def releases(self, also: Collection[str] = ()) -> dict[tuple[str, str], Descriptor]:
+        """The package of each name and version. ``also`` is for libraries that may not know all their names."""
+        del also
         split = {tag.partition(":"): descriptor for tag, descriptor in self.tags().items()}
         return {(name, version): descriptor for (name, colon, version), descriptor in split.items() if colon}
 
     def names(self) -> set[str]:
         """The names of the releases in it."""
         return {name for name, _version in self.releases()}
+
+    def enter(self, name: str) -> None:
+        """Nothing to do: the index has all."""
+        del name
+
+    def listed(self) -> set[str]:
+        """The names of the releases in it, for there is no other list."""
+        return self.names()
+
+    def incomplete(self) -> str:
+        """Nothing: the index has all."""
+        return ""
+
+    def untagged(self, digests: Iterable[str]) -> Iterator[Untagged]:
+        """Of these blobs, each that is a package whose version is no release here."""
+        tags, releases = self.tags(), self.releases()
+        named = {descriptor.digest for descriptor in releases.values()}
+        for digest, _content, document in self.manifests(digests):
+            says = document.get("annotations")
+            if document.get("artifactType") == PACKAGE and digest not in named and isinstance(says, dict):
+                name, version = str(says.get(TITLE)), str(says.get(VERSION))
+                if (name, version) not in releases:
+                    yield Untagged(name, version, digest, referrers_tag(digest) in tags)
 
     def tag(self, name: str, version: str, descriptor: Descriptor) -> bool:
         """Make the manifest that ``descriptor`` describes the package of a release; false when it is already.

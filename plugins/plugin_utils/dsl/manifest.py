@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +15,10 @@ from typing import Any
 from ..documents import Document, check_endpoint, load_document
 from ..intake.licence import normalise
 from ..versions import DEB, PEP440, UnorderedError, check_range
+
+PAYLOAD_TITLE = "payload.tar"
+INDEX_TITLE = "files.json"
+"""What the parts of a package are called that are no file of the release's directory."""
 
 _PLACEHOLDER = re.compile(r"\$\{([a-z][a-z0-9_]*)\}")
 _HOOK_TIMEOUT = 60  # seconds, unless the manifest says
@@ -105,6 +110,7 @@ class Manifest:
         document.check("release")
         _check_placeholders(document)
         _check_conditions(document)
+        _check_titles(document)
         document.finish()
 
 
@@ -113,6 +119,7 @@ def load_manifest(path: str | Path) -> Manifest:
     document = load_document(path, "release")
     _check_placeholders(document)
     _check_conditions(document)
+    _check_titles(document)
     if document.is_good(("licence",)) and normalise(document.data["licence"]) is None:
         remedy = "write one such as MIT OR Apache-2.0, or LicenseRef-<name> for one of your own"
         document.problem(("licence",), f"licence is {document.data['licence']!a}, which is no SPDX expression", remedy)
@@ -167,6 +174,21 @@ def _check_conditions(document: Document) -> None:
                 check_range(condition["versions"], _scheme(condition))
             except UnorderedError as error:
                 document.problem(place, f"{kind}.{index}.versions can't be used: {error}", 'write it like ">=2.0,<3"')
+
+
+def _check_titles(document: Document) -> None:
+    """Each file of the documentation is a file of its own for whoever pulls the package, on file systems that ignore case too."""
+    names = document.data.get("documentation")
+    taken = {title: f"{title}, as the package's own part is called" for title in (PAYLOAD_TITLE, INDEX_TITLE)}
+    for index, name in enumerate(names if isinstance(names, list) else []):
+        place = ("documentation", index)
+        if not isinstance(name, str) or not document.is_good(place):
+            continue
+        folded = unicodedata.normalize("NFC", name).casefold()
+        other = taken.get(folded) or taken.get(folded.partition("/")[0])
+        if other is not None:
+            document.problem(place, f"the documentation {name!a} would be written over {other}", "give the file another name")
+        taken[folded] = ascii(name)
 
 
 def _check_placeholders(document: Document) -> None:

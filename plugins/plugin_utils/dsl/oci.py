@@ -17,6 +17,10 @@ from ..strict_json import read_object
 
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 IMAGE_INDEX = "application/vnd.oci.image.index.v1+json"
+PACKAGE = "application/vnd.tidegate.release.v1+json"
+"""The artifact type of a package."""
+TITLE = "org.opencontainers.image.title"
+VERSION = "org.opencontainers.image.version"
 MANIFEST_LIMIT = 4 << 20
 """Bytes of a manifest: what registries accept."""
 INDEX_LIMIT = 64 << 20

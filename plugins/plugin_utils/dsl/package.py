@@ -12,17 +12,14 @@ from typing import Any
 
 from ..errors import DocumentError, IntegrityError, Problem, TidegateError
 from .home import Home
-from .manifest import Manifest, load_manifest
-from .oci import MANIFEST, Descriptor, canonical, describe_blob, moved, parse_json
+from .manifest import INDEX_TITLE, PAYLOAD_TITLE, Manifest, load_manifest
+from .oci import MANIFEST, PACKAGE, TITLE, VERSION, Descriptor, canonical, describe_blob, moved, parse_json
 from .payload import FileEntry, PayloadTar, index_json, opened, parse_index, scan
 
-ARTIFACT = "application/vnd.tidegate.release.v1+json"
 CONFIG = "application/vnd.tidegate.release.config.v1+json"
 PAYLOAD = "application/vnd.oci.image.layer.v1.tar"
 DOCUMENTATION = "application/vnd.tidegate.release.documentation.v1"
 INDEX = "application/vnd.tidegate.release.index.v1+json"
-TITLE = "org.opencontainers.image.title"
-VERSION = "org.opencontainers.image.version"
 
 _CONFIG_LIMIT = 4 << 20  # bytes
 _INDEX_LIMIT = 512 << 20  # some two million files
@@ -96,15 +93,16 @@ class Source:
 
     def _assemble(self, put: _Put) -> tuple[dict[str, Any], list[FileEntry]]:
         tar = PayloadTar(self.directory / self.manifest.payload, self.entries)
-        layers: list[dict[str, Any]] = [put(tar, PAYLOAD).to_json()]
+        # With a title each, for tools such as oras leave out a layer that has none.
+        layers: list[dict[str, Any]] = [_titled(put(tar, PAYLOAD), PAYLOAD_TITLE)]
         for name in sorted(self.manifest.documentation):  # as the config has them
             with opened(str(self.directory / name)) as (_size, chunks):
-                layers.append(put(chunks, DOCUMENTATION).to_json() | {"annotations": {TITLE: name}})
-        layers.append(put(index_json(tar.entries), INDEX).to_json())
+                layers.append(_titled(put(chunks, DOCUMENTATION), name))
+        layers.append(_titled(put(index_json(tar.entries), INDEX), INDEX_TITLE))
         document = {
             "schemaVersion": 2,
             "mediaType": MANIFEST,
-            "artifactType": ARTIFACT,
+            "artifactType": PACKAGE,
             "config": put(canonical(self.manifest.to_config()), CONFIG).to_json(),
             "layers": layers,
             # Not when: an archive made again has to be the same bytes.
@@ -176,6 +174,12 @@ def load_package(home: Home, digest: str) -> Package:
     if max(ends, default=0) > payload.size or sum(entry.size or 0 for entry in files) > payload.size:
         raise IntegrityError(f"the file index of the package {digest} has more than the payload; archive it again under a new version")
     manifest = _manifest(digest, config_bytes)
+    titles = [[part.annotations.get(TITLE, "") for part in parts[kind]] for kind in (PAYLOAD, DOCUMENTATION, INDEX)]
+    if titles != [[PAYLOAD_TITLE], list(manifest.documentation), [INDEX_TITLE]]:
+        raise IntegrityError(
+            f"the layers of the package {digest} have other titles than what is in them, so other tools would write other files; "
+            "archive it again under a new version"
+        )
     return Package(digest, content, config_bytes, index_bytes, manifest, files, payload, tuple(parts[DOCUMENTATION]))
 
 
@@ -213,7 +217,7 @@ def _read_manifest(home: Home, digest: str) -> tuple[bytes, dict[str, list[Descr
     where = f"the package {digest}"
     content = home.read_manifest(digest)
     document = parse_json(content, where)
-    if (document.get("schemaVersion"), document.get("mediaType"), document.get("artifactType")) != (2, MANIFEST, ARTIFACT):
+    if (document.get("schemaVersion"), document.get("mediaType"), document.get("artifactType")) != (2, MANIFEST, PACKAGE):
         raise IntegrityError(f"{digest} is not the package of a release; name the digest that archive printed")
     parts: dict[str, list[Descriptor]] = {CONFIG: [], PAYLOAD: [], DOCUMENTATION: [], INDEX: []}
     layers = document.get("layers")
@@ -226,6 +230,10 @@ def _read_manifest(home: Home, digest: str) -> tuple[bytes, dict[str, list[Descr
             f"{where} does not consist of one config, one payload and one file index; archive it again under a new version"
         )
     return content, parts
+
+
+def _titled(part: Descriptor, title: str) -> dict[str, Any]:
+    return replace(part, annotations={TITLE: title}).to_json()
 
 
 def _read(home: Home, descriptor: Descriptor, limit: int) -> bytes:

@@ -12,7 +12,8 @@ from ..errors import IntegrityError
 from .home import Library
 from .oci import Descriptor
 from .replica import replicate
-from .seen import Loss, Snapshot, losses
+from .scrub import Scrub
+from .seen import Loss, Snapshot, how_to_copy_evidence, losses
 
 Key = tuple[str, str]
 """The name and the version of a release."""
@@ -40,6 +41,10 @@ class Meant:
     purged: Collection[Key] = ()
     names: Collection[str] | None = None
 
+    def releases(self) -> set[str]:
+        """The names of the releases that it had, or is for."""
+        return {*(self.names or ()), *(name for name, version in self.seen if self.has((name, version)))}
+
     def has(self, key: Key) -> bool:
         """Whether a release belongs there."""
         return key not in self.purged and (self.names is None or key[0] in self.names)
@@ -52,7 +57,7 @@ def recover(library: Library, replica: Library | None, meant: Meant, write: bool
     changed. The bytes of what is there are the scrub's affair.
     """
     found = Recovery()
-    theirs = {key: package for key, package in replica.releases().items() if meant.has(key)} if replica else {}
+    theirs = {key: package for key, package in replica.releases(meant.releases()).items() if meant.has(key)} if replica else {}
     lost = _compare(library, replica, theirs, meant, found)
     if replica is None or not lost:
         found.lost = lost
@@ -68,11 +73,54 @@ def recover(library: Library, replica: Library | None, meant: Meant, write: bool
         found.lost = _compare(library, replica, theirs, meant, Recovery())
     else:
         # What the replica lacks as well does not come back; of a release that is wholly lost, that is more than is known by now.
-        whole, there = library.releases().keys(), _compare(replica, None, {}, meant, Recovery())
+        whole, there = library.releases(_also(theirs, meant)).keys(), _compare(replica, None, {}, meant, Recovery())
         found.lost = [loss for loss in lost if _key(loss) not in able or loss in there]
         found.lost += [loss for loss in there if _key(loss) in able and _key(loss) not in whole]
     found.healed = [loss for loss in lost if loss not in found.lost]
     return found
+
+
+def vanished(library: Library, found: Scrub, recovery: Recovery, meant: Meant) -> list[str]:
+    """A sentence for each release that was there by the library's own account, and is not, but for those that ``recovery`` names."""
+    named = {_key(loss) for loss in recovery.lost + recovery.healed}
+    there = {name for name, _version in found.releases} | {name for name, _version in (*named, *meant.purged)}
+    wanted = library.listed() if meant.names is None else meant.names
+    why = "which is in the list of releases" if meant.names is None else "which is asked for"
+    sentences = [
+        f"there is no version of {name}, {why}; bring it back from a replica, or give tidegate_cmdb if it was purged"
+        for name in sorted(set(wanted) - there)
+    ]
+    return sentences + [
+        f"{one.name!a} {one.version!a}, {one.digest}, has evidence in the blobs and no tag; bring it back from a replica, or archive it "
+        "again"
+        for one in found.untagged
+        if one.evidence and (one.name, one.version) not in named and meant.has((one.name, one.version))
+    ]
+
+
+def unfinished(found: Scrub, meant: Meant) -> list[str]:
+    """A sentence for each package in the blobs that no tag and no evidence names."""
+    return [
+        f"{one.name!a} {one.version!a}, {one.digest}, is in the blobs and has no tag, so it is no release; its archiving was interrupted, "
+        "or its tag taken away: archive it again if it is one"
+        for one in found.untagged
+        if not one.evidence and meant.has((one.name, one.version))
+    ]
+
+
+def without_evidence(found: Scrub) -> list[str]:
+    """A sentence about releases that came without evidence into a library that has some, as other tools copy them."""
+    bare = sorted((*key, digest) for key, (digest, pieces) in found.releases.items() if not pieces)
+    if not bare or len(bare) == len(found.releases):
+        return []
+    name, version, digest = bare[0]
+    more = f" and {len(bare) - 1} more have" if len(bare) > 1 else " has"
+    return [f"{name} {version}{more} no evidence; {how_to_copy_evidence(digest)}"]
+
+
+def _also(theirs: Mapping[Key, Descriptor], meant: Meant) -> set[str]:
+    """What to look for even if the library does not list it."""
+    return meant.releases() | {name for name, _version in theirs}
 
 
 def _key(loss: Loss) -> Key:
@@ -81,7 +129,7 @@ def _key(loss: Loss) -> Key:
 
 def _compare(library: Library, replica: Library | None, theirs: Mapping[Key, Descriptor], meant: Meant, found: Recovery) -> list[Loss]:
     """What the library lacks, each thing once; notes in ``found`` what the replica lacks, and what can't be compared."""
-    ours = {key: package for key, package in library.releases().items() if meant.has(key)}
+    ours = {key: package for key, package in library.releases(_also(theirs, meant)).items() if meant.has(key)}
     lost: dict[tuple[Key, str], Loss] = {}
     pieces = 0
     for key in sorted(ours.keys() | theirs.keys() | {key for key in meant.seen if meant.has(key)}):

@@ -4,18 +4,20 @@
 """The home of a definitive software library in an OCI registry: one repository for each release, below a prefix.
 
 Protocol: the OCI distribution specification 1.1. The repository of a release has a tag for each version. The repository that the
-prefix names lists the releases, a tag for each, since the specification has no way to ask a registry which repositories it has.
+prefix names lists the releases, a tag for each, since the specification has no way to ask a registry which repositories it has. Who
+copies a package there with another tool does not enter it, so a registry is also asked for ``_catalog``, which many have.
 """
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
+import math
 import re
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Collection, Iterable, Iterator
+from dataclasses import dataclass, field, replace
 from typing import BinaryIO, cast
 
 from ..errors import ConflictError, IntegrityError, TidegateError
@@ -27,6 +29,7 @@ from .oci import (
     INDEX_LIMIT,
     MANIFEST,
     MANIFEST_LIMIT,
+    PACKAGE,
     Descriptor,
     artifact_of,
     canonical,
@@ -37,8 +40,9 @@ from .oci import (
     referrers_tag,
     refuse_other,
 )
+from .session import SlowError, Upload, joined
 from .walk import walk
-from .wire import BLOCK, AnswerError, Wire, at_most, joined
+from .wire import AnswerError, Wire, blocks_of
 
 EMPTY = "application/vnd.oci.empty.v1+json"
 CATALOGUE = "application/vnd.tidegate.catalogue.v1+json"
@@ -47,7 +51,7 @@ _ADDRESS = re.compile(r"(oci|oci\+http)://([a-z0-9.-]+(?::[0-9]{1,5})?|\[[0-9a-f
 _PART = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
 _REPOSITORY = re.compile(rf"{_PART}(?:/{_PART})*")  # the grammar of the OCI distribution specification
 _TAG = re.compile(r"[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}")
-_REFERRERS = re.compile(r"sha256-[0-9a-f]{64}(\.[0-9a-f]{32})?")
+_REFERRERS = re.compile(r"sha256-[0-9a-f]{64}(\.[0-9a-z]{1,32})?")  # the specification's, ours, and such as .sig and .att of cosign
 _PAGES = 10_000  # of a list; registries put 100 entries or more on each
 _NO_REFERRERS = frozenset({204, 400, 401, 403, 405, 406, 410, 415, 501})  # what registries without the referrers API say besides 404
 _PAUSES = (0.1, 0.4, 1.6)  # seconds between attempts at what may go wrong when several do it at once
@@ -59,6 +63,7 @@ class Registry:
 
     wire: Wire
     prefix: str
+    _entered: set[str] = field(default_factory=set, compare=False)
 
     @classmethod
     def at(cls, address: str) -> Registry:
@@ -83,26 +88,59 @@ class Registry:
 
     def names(self) -> set[str]:
         """The names of the releases in it."""
+        listed = self.listed()
+        return listed | {name for name, _version in self._copied(listed)}
+
+    def listed(self) -> set[str]:
+        """The names that were entered, whether or not anything is left of them."""
         return set(Repository(self, self.prefix).tags())
 
-    def releases(self) -> dict[tuple[str, str], Descriptor]:
-        """The package of each name and version."""
-        found = {}
-        for name in self.names():
-            repository = self.repository(name)
-            for version in repository.tags():
-                package = repository.tagged(version)
-                if package is not None:
-                    found[name, version] = package
-        return found
+    def releases(self, also: Collection[str] = ()) -> dict[tuple[str, str], Descriptor]:
+        """The package of each name and version; names that are given with ``also`` are looked for even if nobody lists them."""
+        ours = self.listed() | {name for name in also if re.fullmatch(_PART, name)}
+        found = {(name, version): _manifest_of(content) for name in sorted(ours) for version, content in self.repository(name).versions()}
+        return found | self._copied(ours)
+
+    def _copied(self, listed: Collection[str]) -> dict[tuple[str, str], Descriptor]:
+        """The packages that are there without being ``listed``. A prefix may have images that have nothing to do with releases, too."""
+        return {
+            (name, version): _manifest_of(content)
+            for name in sorted(set(self._repositories() or ()).difference(listed))
+            for version, content in self.repository(name).versions()
+            if _is_package(content)
+        }
+
+    def incomplete(self) -> str:
+        """Why releases may be there that :meth:`releases` does not give; empty when it gives all."""
+        if self._repositories() is not None:
+            return ""
+        return (
+            f"the registry {self.wire.host} does not say which repositories it has, so a release that another tool copied there is only "
+            "seen once clear, archive, or dsl_verify with tidegate_dsl_names came by it"
+        )
+
+    def _repositories(self) -> list[str] | None:
+        """What is right below the prefix, by the registry's own account; ``None`` when it gives none, which is not in the specification."""
+        names: list[str] = []
+        below = f"{self.prefix}/"
+        try:
+            for page in Repository(self, self.prefix).catalogue_pages():
+                listed = parse_json(page, "the list of repositories").get("repositories")
+                if not isinstance(listed, list):
+                    return None
+                names += [name.removeprefix(below) for name in listed if isinstance(name, str) and name.startswith(below)]
+        except (AnswerError, IntegrityError, SlowError):
+            return None  # it has none, or not for us, or more than anybody can read
+        return [name for name in names if re.fullmatch(_PART, name)]
 
     def enter(self, name: str) -> None:
         """List the release ``name`` in the catalogue, where nothing is ever changed."""
         catalogue = Repository(self, self.prefix)
-        if catalogue.tagged(name) is None:
+        if name not in self._entered and catalogue.tagged(name) is None:
             empty = catalogue.put_blob(b"{}", EMPTY).to_json()
             entry = {"schemaVersion": 2, "mediaType": MANIFEST, "artifactType": CATALOGUE, "config": empty, "layers": [empty]}
             catalogue.put_as(name, canonical(entry), MANIFEST)
+        self._entered.add(name)
 
 
 @dataclass(frozen=True)
@@ -127,7 +165,9 @@ class Repository:
                 upload = joined(answer.url, answer.headers.get("Location", ""))
             spool.seek(0)
             upload += f"{'&' if '?' in upload else '?'}digest={descriptor.digest}"
-            with wire.ask("PUT", upload, ok=(201,), data=spool if descriptor.size else b"", Content_Type="application/octet-stream"):
+            allowance = wire.allowance(MANIFEST_LIMIT, math.inf)
+            data = Upload(cast(BinaryIO, spool), descriptor.size, allowance) if descriptor.size else b""
+            with wire.ask("PUT", upload, ok=(201,), data=data, allowance=allowance, Content_Type="application/octet-stream"):
                 return descriptor
 
     def has_blob(self, descriptor: Descriptor) -> bool:
@@ -166,8 +206,8 @@ class Repository:
 
     def verify_blob(self, descriptor: Descriptor) -> None:
         """Look at every byte of a blob."""
-        with self._blob(descriptor.digest) as blocks:
-            if pour(at_most(blocks, descriptor.size), len) != (descriptor.digest, descriptor.size):
+        with self._blob(descriptor.digest, descriptor.size) as blocks:
+            if pour(blocks, len) != (descriptor.digest, descriptor.size):
                 raise self._damaged(descriptor.digest)
 
     def open_blob(self, digest: str, limit: int) -> BinaryIO:
@@ -175,8 +215,8 @@ class Repository:
         with _told():
             spool = tempfile.TemporaryFile(prefix="tidegate-")  # noqa: SIM115 - the caller closes it
             try:
-                with self._blob(digest) as blocks:
-                    if pour(at_most(blocks, limit), spool.write)[0] != digest:
+                with self._blob(digest, limit) as blocks:
+                    if pour(blocks, spool.write)[0] != digest:
                         raise self._damaged(digest)
                 spool.seek(0)
             except BaseException:
@@ -190,8 +230,8 @@ class Repository:
         if not _TAG.fullmatch(version):
             raise TidegateError(f"{version!a} can't be a tag of a registry; use up to 128 letters, digits and . _ -")
         existing = self.resolve(name, version)
+        self.enter(name)
         if existing is None:
-            self.library.enter(name)
             self.put_as(version, content, MANIFEST)
             existing, made = self.resolve(name, version), True  # somebody may have been faster, or slower
         else:
@@ -199,6 +239,10 @@ class Repository:
         if existing != descriptor.digest:
             raise moved(f"{name}:{version}", str(existing), descriptor.digest)
         return made
+
+    def enter(self, name: str) -> None:
+        """List the release in the catalogue of the library."""
+        self.library.enter(name)
 
     def resolve(self, name: str, version: str) -> str | None:
         """The digest of the package of a release, or ``None`` when it was never archived here."""
@@ -321,33 +365,63 @@ class Repository:
 
     def tagged(self, tag: str) -> Descriptor | None:
         """The manifest with a tag."""
-        content = self._fetch("manifests", tag, MANIFEST_LIMIT)
-        return None if content is None else Descriptor(MANIFEST, f"sha256:{hashlib.sha256(content).hexdigest()}", len(content))
+        content = self.tagged_content(tag)
+        return None if content is None else _manifest_of(content)
 
-    def _pages(self, path: str) -> Iterator[bytes]:
-        """What the registry answers, and to the next page's address as long as it gives one; nothing if it does not know ``path``."""
+    def versions(self) -> Iterator[tuple[str, bytes]]:
+        """Every tag that is not about referrers, with the manifest that has it."""
+        for tag in self.tags():
+            content = self.tagged_content(tag)
+            if content is not None:  # it may have gone meanwhile
+                yield tag, content
+
+    def tagged_content(self, tag: str) -> bytes | None:
+        """The bytes of the manifest with a tag."""
+        return self._fetch("manifests", tag, MANIFEST_LIMIT)
+
+    def catalogue_pages(self) -> Iterator[bytes]:
+        """What the registry says of all its repositories; raises :class:`AnswerError` where it says nothing."""
+        try:
+            yield from self._pages("_catalog?n=1000", ok=(200,))
+        except AnswerError as error:
+            if error.status != 400:
+                raise
+            yield from self._pages("_catalog", ok=(200,))  # one that gives fewer at once
+
+    def _pages(self, path: str, ok: tuple[int, ...] = (200, 404)) -> Iterator[bytes]:
+        """What the registry answers, and to the next page's address as long as it gives one; nothing if it does not know ``path``.
+
+        All pages together may not have more than a list may have, nor take longer.
+        """
         seen: set[str] = set()
+        left, allowance = INDEX_LIMIT, self.library.wire.allowance(INDEX_LIMIT)
         while path not in seen:
             seen.add(path)
             if len(seen) > _PAGES:
                 raise IntegrityError(f"a list of {self} has more than {_PAGES} pages; look at what answers at that address")
-            with self.library.wire.ask("GET", path, ok=(200, 404)) as answer:
+            with self.library.wire.ask("GET", path, ok=ok, allowance=allowance) as answer:
                 if answer.status_code == 404:
                     return
-                yield b"".join(at_most(answer.iter_content(BLOCK), INDEX_LIMIT))
+                page = b"".join(blocks_of(answer, left))
+                left -= len(page)
+                yield page
                 path = joined(answer.url, answer.links["next"]["url"]) if "next" in answer.links else path
 
     @contextlib.contextmanager
-    def _blob(self, digest: str) -> Iterator[Iterator[bytes]]:
-        with self.library.wire.ask("GET", f"{self.path}/blobs/{_named(digest)}", ok=(200, 404)) as answer:
+    def _blob(self, digest: str, limit: int) -> Iterator[Iterator[bytes]]:
+        wire = self.library.wire
+        allowance = wire.allowance(limit, math.inf)
+        with wire.ask("GET", f"{self.path}/blobs/{_named(digest)}", ok=(200, 404), allowance=allowance) as answer:
             if answer.status_code == 404:
                 raise self._missing(digest)
-            yield answer.iter_content(BLOCK)
+            yield blocks_of(answer, limit)
 
     def _fetch(self, kind: str, reference: str, limit: int) -> bytes | None:
-        accept = f"{MANIFEST}, {IMAGE_INDEX}" if kind == "manifests" else "*/*"
-        with self.library.wire.ask("GET", f"{self.path}/{kind}/{reference}", ok=(200, 404), Accept=accept) as answer:
-            return None if answer.status_code == 404 else b"".join(at_most(answer.iter_content(BLOCK), limit))
+        wire = self.library.wire
+        accept, seconds = (f"{MANIFEST}, {IMAGE_INDEX}", None) if kind == "manifests" else ("*/*", math.inf)
+        allowance = wire.allowance(limit, seconds)
+        with wire.ask("GET", f"{self.path}/{kind}/{reference}", ok=(200, 404), allowance=allowance, Accept=accept) as answer:
+            return None if answer.status_code == 404 else b"".join(blocks_of(answer, limit))
 
     def _checked(self, digest: str, content: bytes | None) -> bytes:
         if content is None:
@@ -364,6 +438,17 @@ class Repository:
 
     def __str__(self) -> str:
         return f"{self.library.wire.host}/{self.path}"
+
+
+def _manifest_of(content: bytes) -> Descriptor:
+    return Descriptor(MANIFEST, f"sha256:{hashlib.sha256(content).hexdigest()}", len(content))
+
+
+def _is_package(content: bytes) -> bool:
+    try:
+        return parse_json(content, "a manifest").get("artifactType") == PACKAGE
+    except IntegrityError:
+        return False
 
 
 def _is_index(content: bytes, where: str) -> bool:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass, field
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from ..errors import ConflictError, IntegrityError, NotFoundError, TidegateError
 from .home import Home, Library
@@ -24,13 +24,15 @@ Refuse = Callable[[str, str, str], str]
 
 @dataclass
 class Copied:
-    """What a replication did, or would do. ``releases`` are those of which anything was missing; ``size`` in bytes.
+    """What a replication did, or would do. ``releases`` are those of which anything was missing, each with how many pieces of evidence, and
+    whether it is ``new`` there; ``present`` counts those of which nothing was. ``size`` in bytes.
 
     ``evidence`` counts manifests that refer to a package; ``problems`` has a sentence for each thing that was not copied, ``lacking`` one
     for each release, and for the evidence about each, that the target has and the source does not.
     """
 
-    releases: list[dict[str, str]] = field(default_factory=list)
+    releases: list[dict[str, Any]] = field(default_factory=list)
+    present: int = 0
     blobs: int = 0
     evidence: int = 0
     size: int = 0
@@ -38,9 +40,12 @@ class Copied:
     lacking: list[str] = field(default_factory=list)
 
 
-def choose(library: Library, names: Collection[str] | None) -> dict[tuple[str, str], Descriptor]:
-    """The releases of a library, in order: all, or every version of those that are named; :class:`NotFoundError` names strangers."""
-    releases = library.releases()
+def choose(library: Library, names: Collection[str] | None, also: Collection[str] = ()) -> dict[tuple[str, str], Descriptor]:
+    """The releases of a library, in order: all, or every version of those that are named; :class:`NotFoundError` says which it lacks.
+
+    ``also``: names to look for even if the library does not list them.
+    """
+    releases = library.releases([*(names or ()), *also])
     strangers = sorted(set(names or ()) - {name for name, _version in releases})
     if strangers:
         raise NotFoundError(f"the DSL has no release {', '.join(strangers)}; correct the names")
@@ -76,7 +81,10 @@ def replicate(source: Library, target: Library | None, releases: dict[tuple[str,
                 if there and write:
                     there.tag(name, version, package)
             if missing or not tagged:
-                copied.releases.append({"name": name, "version": version, "digest": package.digest})
+                pieces = sum(part.subject is not None for part in missing)
+                copied.releases.append({"name": name, "version": version, "digest": package.digest, "new": not tagged, "evidence": pieces})
+            else:
+                copied.present += 1
         except TidegateError as error:
             copied.problems.append(f"{name} {version} was not copied: {error}")
     return copied

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from .home import Library
 from .layout import OciLayout
-from .package import ARTIFACT, TITLE, VERSION
+from .oci import PACKAGE, TITLE, VERSION
 from .replica import choose, replicate
 
 
@@ -28,7 +28,7 @@ def salvage(path: str, replica: Library) -> tuple[OciLayout, list[str]] | None:
         if isinstance(subject, dict) and isinstance(subject.get("digest"), str) and document.get("artifactType"):
             with layout.writing():
                 layout.refer(subject["digest"], content)
-        elif document.get("artifactType") == ARTIFACT and digest not in tagged and isinstance(annotations, dict):
+        elif document.get("artifactType") == PACKAGE and digest not in tagged and isinstance(annotations, dict):
             problems.append(
                 f"{annotations.get(TITLE)!a} {annotations.get(VERSION)!a} is in the blobs as {digest}, and the replica does not have it; "
                 "if it was archived here, archive it again"

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import os
 from collections import defaultdict
+from collections.abc import Collection
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 
 from ..errors import IntegrityError, TidegateError
 from .home import Home, Library
-from .layout import OciLayout
+from .layout import OciLayout, Untagged
 from .oci import Descriptor, referrers_tag
 from .replica import put_part
 from .walk import Part, walk
@@ -38,13 +39,16 @@ class Damage:
 class Scrub:
     """What was looked at and found. ``healed``: what got its right bytes from a replica, or without ``write`` would get them.
 
-    ``blobs`` and their ``size`` in bytes count what was checked; ``unnamed`` and ``unnamed_size`` those of them that no release needs.
+    ``blobs`` and their ``size`` in bytes count what was checked; ``unnamed`` and ``unnamed_size`` those of them that no release needs, of
+    which ``untagged`` are packages. ``releases`` that were found, by name and version, each with how many manifests refer to it.
     """
 
     blobs: int = 0
     size: int = 0
     unnamed: int = 0
     unnamed_size: int = 0
+    untagged: list[Untagged] = field(default_factory=list)
+    releases: dict[tuple[str, str], tuple[str, int]] = field(default_factory=dict)
     damaged: list[Damage] = field(default_factory=list)
     healed: list[Damage] = field(default_factory=list)
 
@@ -85,20 +89,23 @@ class _Needed:
     releases: dict[_Key, set[tuple[str, str]]] = field(default_factory=lambda: defaultdict(set))
 
 
-def scrub(library: Library, replica: Library | None, write: bool, workers: int = os.cpu_count() or 1) -> Scrub:
+def scrub(library: Library, replica: Library | None, write: bool, workers: int = os.cpu_count() or 1, also: Collection[str] = ()) -> Scrub:
     """Check every package, all that refers to it, and in a layout also the blobs that nothing names.
+
+    ``also``: names of releases that may be there though the library does not list them.
 
     With ``replica`` what is damaged gets its right bytes from there, unless ``write`` is false. Nothing else is changed, but that a
     layout then loses what is damaged and needed by no release, and with or without ``replica`` what killed writers left unfinished.
     """
-    needed, done = _find(library, replica), Scrub()
+    done = Scrub()
+    needed = _find(library, replica, also, done)
     with ThreadPoolExecutor(workers) as pool:
         states = _look_through(library, needed, done, pool) if isinstance(library, OciLayout) else _look_at(needed, done, pool)
     if write and isinstance(library, OciLayout):
         library.sweep()
     states = dict.fromkeys(needed.lists, "a damaged list of evidence") | states
     states |= {key: f"of no use ({why})" for key, why in needed.unusable.items() if key not in states}
-    still = library.releases().keys()  # somebody may have purged meanwhile
+    still = library.releases(also).keys()  # somebody may have purged meanwhile
     wrong = [key for key in states if not needed.releases.get(key) or needed.releases[key] & still]
     # Lists before what goes into them, blobs before manifests as they were found, and last what no release needs.
     for key in sorted(wrong, key=lambda key: (key not in needed.lists, key not in needed.parts, key not in needed.releases)):
@@ -146,12 +153,13 @@ def _check(home: Home, part: Part) -> None:
         home.read_manifest(part.descriptor.digest)
 
 
-def _find(library: Library, replica: Library | None) -> _Needed:
+def _find(library: Library, replica: Library | None, also: Collection[str], done: Scrub) -> _Needed:
     needed = _Needed()
-    for (name, version), package in library.releases().items():
+    for (name, version), package in library.releases(also).items():
         scope = "" if isinstance(library, OciLayout) else name
         mended = _Mended(library.repository(name), _repository(replica, name))
         found = walk(mended, package)
+        done.releases[name, version] = package.digest, sum(part.subject == package.digest for part in found.parts)
         for part in found.parts:
             key = scope, part.descriptor.digest
             known = needed.parts.setdefault(key, (mended, part))[1].descriptor.size
@@ -175,9 +183,10 @@ def _look_through(layout: OciLayout, needed: _Needed, done: Scrub, pool: Executo
             states[key] = f"of {files[key[1]][0]} bytes, not of {part.descriptor.size} as its manifest says"
     lists = layout.listings()
     named = {key[1] for key in needed.releases} | lists
-    unnamed = [size for digest, (size, _intact) in files.items() if digest not in named]
+    unnamed = {digest: size for digest, (size, _intact) in files.items() if digest not in named}
     done.blobs, done.size = len(files), sum(size for size, _intact in files.values())
-    done.unnamed, done.unnamed_size = len(unnamed), sum(unnamed)
+    done.unnamed, done.unnamed_size = len(unnamed), sum(unnamed.values())
+    done.untagged = list(layout.untagged(digest for digest in unnamed if digest.startswith("sha256:")))
     # A list that is damaged is told as that.
     return {key: what for key, what in states.items() if key[1] not in lists}
 

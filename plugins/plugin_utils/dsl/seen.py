@@ -16,7 +16,7 @@ from typing import Any
 
 from ..documents import parse_time
 from ..errors import IntegrityError
-from .oci import DIGEST
+from .oci import DIGEST, referrers_tag
 
 PIECES = 20_000
 """Pieces of evidence about one package that a snapshot names; more are not remembered."""
@@ -122,6 +122,14 @@ def losses(snapshot: Snapshot, digest: str | None, evidence: Collection[str] | N
     if evidence is None:
         return []
     return [loss(key, piece.what, piece.at) for key, piece in by_age(snapshot.evidence) if key not in evidence]
+
+
+def how_to_copy_evidence(digest: str) -> str:
+    """What to do about a package that another tool copied, which leaves the evidence behind."""
+    return (
+        "if another tool copied it here, as skopeo does with a package alone, bring its evidence with dsl_sync, or copy the tag "
+        f"{referrers_tag(digest)} too"
+    )
 
 
 def by_age(evidence: Mapping[str, Piece]) -> list[tuple[str, Piece]]:

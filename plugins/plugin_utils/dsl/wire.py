@@ -1,32 +1,29 @@
 # Copyright (c) Tidegate maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Requests to an OCI registry: who we are to it, how long we wait, and what is said when it goes wrong."""
+"""Requests to an OCI registry: who we are to it, and what is said when it goes wrong. How long we wait is in :mod:`.session`."""
 
 from __future__ import annotations
 
 import contextlib
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import urlsplit
 
 from ..errors import IntegrityError, TidegateError
-from .oci import parse_json
+from .oci import MANIFEST_LIMIT, parse_json
+from .session import BLOCK, Allowance, joined
 
 with contextlib.suppress(ImportError):
     import oras.auth
     import requests
-    from requests.adapters import HTTPAdapter
-    from urllib3.util import Retry
+
+    from .session import Session
 
 _BARE = re.compile(r"^https?://|/(v[12]/?)?$")  # what docker writes around a host's name
-BLOCK = 1 << 20
-"""Bytes that are read at once."""
-
-_PATIENCE = (10.0, 60.0)  # seconds to connect, and without a byte
 _LOG_IN = (
     "log in with docker login, podman login or skopeo login, as one who may do this, or name the file with the credentials in the "
     "environment variable REGISTRY_AUTH_FILE"
@@ -42,43 +39,38 @@ class AnswerError(TidegateError):
 
 
 class Wire:
-    """Requests to one registry: who we are, how long we wait, and what is said when it goes wrong."""
+    """Requests to one registry: who we are, and what is said when it goes wrong."""
 
     def __init__(self, host: str, secure: bool, namespace: str = "") -> None:
         """``namespace``: the path below which we work, for which there may be credentials of its own."""
         self.host = host
         self._namespace = namespace
         self._scheme = "https" if secure else "http"
-        self._session = requests.Session()
-        again = Retry(
-            total=4,
-            connect=2,
-            backoff_factor=0.3,
-            status_forcelist=(429, 500, 502, 503, 504),
-            allowed_methods=("GET", "HEAD"),
-            raise_on_status=False,
-        )
-        self._session.mount(f"{self._scheme}://", HTTPAdapter(max_retries=again))
-        # As it is: what a blob is was settled when it got its digest.
-        self._session.headers["Accept-Encoding"] = "identity"
+        self._session = Session(host, secure)
         self._auth: Any = None
 
+    def allowance(self, size: int, seconds: float | None = None) -> Allowance:
+        """What one question may cost, or several together; see :class:`.session.Allowance`."""
+        return Allowance(self._session.who, size, seconds)
+
     @contextlib.contextmanager
-    def ask(self, method: str, path: str, ok: tuple[int, ...] = (200,), data: Any = None, **headers: str) -> Iterator[Any]:
-        """The response, whose content was not read yet. Other status than ``ok`` raise :class:`TidegateError`."""
+    def ask(
+        self,
+        method: str,
+        path: str,
+        ok: tuple[int, ...] = (200,),
+        data: Any = None,
+        allowance: Allowance | None = None,
+        **headers: str,
+    ) -> Iterator[Any]:
+        """The response, whose content was not read yet; without an ``allowance`` it may cost what a manifest may.
+
+        Other status than ``ok`` raise :class:`TidegateError`.
+        """
         url = joined(f"{self._scheme}://{self.host}/v2/", path)
-        scheme, there = urlsplit(url)[:2]
-        if self._scheme == "https" and scheme != "https":
-            raise TidegateError(
-                f"the registry {self.host} sends its clients on to {scheme}://{there}, without TLS; tell it its own address (for "
-                "Distribution, http.host: https://...), or have its proxy send X-Forwarded-Proto"
-            )
         headers = {name.replace("_", "-"): value for name, value in headers.items()}
         try:
-            with self._authorised(method, url, headers, data) as response:
-                if response.headers.get("Content-Encoding", "identity") != "identity":
-                    # A block of it could come to a thousand times its size before anybody counts.
-                    raise TidegateError(f"the registry {self.host} sends packed bytes, unasked; look at what answers there")
+            with self._authorised(method, url, headers, data, allowance or self.allowance(MANIFEST_LIMIT)) as response:
                 if response.status_code not in ok:
                     raise AnswerError(self._refused(method, url, response), response.status_code)
                 yield response
@@ -92,14 +84,15 @@ class Wire:
                 f"the registry {self.host} can't be reached ({_short(error)}); check the address of the DSL and that the registry runs"
             ) from error
 
-    def _authorised(self, method: str, url: str, headers: dict[str, str], data: Any) -> Any:
+    def _authorised(self, method: str, url: str, headers: dict[str, str], data: Any, allowance: Allowance) -> Any:
         """Ask, and when the registry wants to know who asks, tell it and ask again."""
-        at_home = urlsplit(url).netloc == self.host  # an upload may go on elsewhere, to somebody who must not learn our secret
-        if self._auth is not None and at_home:
+        # An upload may go on elsewhere, to somebody who must not learn our secret.
+        if self._auth is not None and self._session.at_home(url):
             headers = headers | self._auth.get_auth_header()
-        response = self._send(method, url, headers, data)
-        # One that does not say how to log in knows us already, or not what was asked for.
-        if response.status_code != 401 or not at_home or "Www-Authenticate" not in response.headers:
+        response = self._send(method, url, headers, data, allowance)
+        # One that does not say how to log in knows us already, or not what was asked for; one to which the registry sent us on must not
+        # say where our secret goes.
+        if response.status_code != 401 or not self._session.at_home(response.url) or "Www-Authenticate" not in response.headers:
             return response
         response.close()
         if self._scheme == "http":
@@ -107,13 +100,13 @@ class Wire:
         self._auth = self._log_in(response.headers.get("Www-Authenticate", ""))
         try:
             headers, known = self._auth.authenticate_request(response, headers)
-        except (AttributeError, TypeError):  # a challenge that it can't make sense of
+        except (AttributeError, TypeError, ValueError, RecursionError):  # a challenge, or a token, that it can't make sense of
             known = False
         if not known:
             raise AnswerError(self._refused(method, url, response), response.status_code)
         if hasattr(data, "seek"):
             data.seek(0)
-        return self._send(method, url, headers, data)
+        return self._send(method, url, headers, data, allowance)
 
     def _log_in(self, challenge: str) -> Any:
         kind = challenge.partition(" ")[0].lower()
@@ -139,8 +132,8 @@ class Wire:
         if found:
             auth._load_auth(kept[found[0]])
 
-    def _send(self, method: str, url: str, headers: Mapping[str, str], data: Any) -> Any:
-        return self._session.request(method, url, headers=dict(headers), data=data, stream=True, timeout=_PATIENCE)
+    def _send(self, method: str, url: str, headers: Mapping[str, str], data: Any, allowance: Allowance) -> Any:
+        return self._session.request(method, url, allowance, headers, data=data)
 
     def _refused(self, method: str, url: str, response: Any) -> str:
         status = f"{response.status_code} {response.reason}"
@@ -149,20 +142,11 @@ class Wire:
         return f"the registry {self.host} answered {status}{_reason(response)} to {method} {urlsplit(url).path}; look at the registry's log"
 
 
-def joined(base: str, address: str) -> str:
-    """Where an address leads that was found at ``base``; raises :class:`IntegrityError` when it is none."""
-    try:
-        return urljoin(base, address)
-    except ValueError as error:
-        raise IntegrityError(
-            f"the registry at {urlsplit(base).netloc} sends its clients on to {address!a:.100}, which is no address; look at its log"
-        ) from error
-
-
-def at_most(blocks: Iterable[bytes], limit: int) -> Iterator[bytes]:
-    """The blocks, as long as they are no more than ``limit`` bytes together."""
+def blocks_of(answer: Any, limit: int) -> Iterator[bytes]:
+    """What an answer holds, in blocks, as long as it is no more than ``limit`` bytes."""
     size = 0
-    for block in blocks:
+    # No larger blocks than that, or a slow one could go on for long before anybody counts.
+    for block in answer.iter_content(min(BLOCK, limit + 1)):
         size += len(block)
         if size > limit:
             raise IntegrityError(f"the registry sends more than the {limit} bytes that it should; look at what answers at that address")
@@ -181,7 +165,7 @@ def _credential_files() -> list[str]:
 def _reason(response: Any) -> str:
     """What the registry says of its refusal, as far as it is a plain sentence."""
     with contextlib.suppress(requests.exceptions.RequestException, IntegrityError, KeyError, IndexError, TypeError):
-        first = parse_json(b"".join(at_most(response.iter_content(BLOCK), BLOCK)), "it")["errors"][0]
+        first = parse_json(b"".join(blocks_of(response, BLOCK)), "it")["errors"][0]
         return f" ({first['code']!a:.60}: {first['message']!a:.200})"
     return ""
 

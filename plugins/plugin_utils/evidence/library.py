@@ -77,12 +77,23 @@ def meant_by(cmdb_url: str | None, names: Collection[str] | None) -> Meant:
         return Meant(names=names)
 
 
+def list_release(home: Home, name: str) -> list[str]:
+    """See to it that a release which is there is in the library's own list; a list that can't be written to is a sentence."""
+    try:
+        home.enter(name)
+    except TidegateError as error:
+        return [
+            f"{name} is in the library, but can't be entered in its list of releases, so dsl_verify and dsl_sync may not see it: {error}"
+        ]
+    return []
+
+
 def remember_library(cmdb_url: str, library: Library, names: Collection[str] | None, now: datetime) -> list[str]:
     """Remember what the library has of each release, or of ``names``; what can't be read is passed over. Returns what went wrong."""
     try:
         with Cmdb.open(cmdb_url) as cmdb:
             known, sights = snapshots(cmdb, names), []
-            for (name, version), package in library.releases().items():
+            for (name, version), package in library.releases({name for name, _version in known}).items():
                 before = known.get((name, version))
                 if names is None or name in names:
                     with contextlib.suppress(IntegrityError):
@@ -131,24 +142,25 @@ def remember_sight(cmdb_url: str, sight: Sight | None, now: datetime, signer: Si
 
 
 def watch(cmdb_url: str | None, home: Home, release: tuple[str, str, str], now: datetime, signer: Signer | None = None) -> list[str]:
-    """Remember what the library has of a release (name, version, digest), after something was written there.
+    """Remember what the library has of a release (name, version, digest), after something was written there, and that it is there.
 
     What was written stands whatever becomes of this, so a CMDB that can't be written to is a sentence that is returned; where there is no
     CMDB, or none yet, there is nothing to say.
     """
-    if cmdb_url is None:
-        return []
     name, version, digest = release
+    problems = list_release(home, name)
+    if cmdb_url is None:
+        return problems
     try:
         require("SQLAlchemy")
         with Cmdb.open(cmdb_url) as cmdb:
             before = snapshot(cmdb, name, version)
             remember(cmdb, [look(home, name, version, digest, before.evidence if before else {})], now, signer)
     except NotFoundError:
-        return []
+        return problems
     except TidegateError as error:
-        return [f"{_UNKNOWN} {name} {version}, the next clear enters it: {error}"]
-    return []
+        return [*problems, f"{_UNKNOWN} {name} {version}, the next clear enters it: {error}"]
+    return problems
 
 
 def look(home: Home, name: str, version: str, digest: str, known: Mapping[str, Piece]) -> Sight:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from fnmatch import fnmatchcase
 
-from ..dsl.seen import listed, losses
+from ..dsl.seen import how_to_copy_evidence, listed, losses
 from ..rfc.model import Rfc
 from .facts import Facts
 from .findings import REASONS, Finding, failed, not_applicable, passed, unknown
@@ -58,11 +58,16 @@ def library(facts: Facts, rfc: Rfc) -> Finding:
     evidence = None if package.archived is None else facts.known(facts.sight, "evidence").evidence
     lost = [loss for snapshot in seen for loss in losses(snapshot, package.archived, evidence)]
     if lost:
-        return unknown(
-            f"the library lacks what was seen in it before, {listed(lost, REASONS)}",
-            "heal it from a second home with dsl_verify and tidegate_dsl_replica, or give up what is lost for good with dsl_release",
-        )
+        remedy = "heal it from a second home with dsl_verify and tidegate_dsl_replica, or give up what is lost for good with dsl_release"
+        return unknown(f"the library lacks what was seen in it before, {listed(lost, REASONS)}", remedy + copied_alone(facts))
     return passed(f"the library has all that was seen in it of {rfc.release} {rfc.version}")
+
+
+def copied_alone(facts: Facts) -> str:
+    """What else to do, after a remedy, about a package without any evidence, as other tools copy it."""
+    if facts.package is None or facts.package.archived is None or facts.sight is None or facts.sight.evidence != {}:
+        return ""
+    return f"; {how_to_copy_evidence(facts.package.archived)}"
 
 
 def documentation(facts: Facts, rfc: Rfc) -> Finding:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from ..rfc.model import Rfc
 from .facts import Facts
 from .findings import REASONS, Finding, Result, failed, not_applicable, passed, unknown
+from .package import copied_alone
 
 
 def signatures(facts: Facts, rfc: Rfc) -> Finding:
@@ -63,5 +64,8 @@ def _judged(facts: Facts, rfc: Rfc, wanted: Callable[[str], bool], what: str, re
     judgements = [facts.known(known.get(kind), "evidence") for kind in kinds]
     lacking = [judgement for judgement in judgements if not judgement.trusted]
     if lacking:
-        return failed("\n".join(line for judgement in lacking for line in (judgement.sentence(), *judgement.refused[:REASONS])), remedy)
+        return failed(
+            "\n".join(line for judgement in lacking for line in (judgement.sentence(), *judgement.refused[:REASONS])),
+            remedy + copied_alone(facts),
+        )
     return passed("; ".join(judgement.sentence() for judgement in judgements))

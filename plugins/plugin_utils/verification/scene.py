@@ -22,8 +22,8 @@ import yaml
 from ..cmdb.store import Cmdb
 from ..dsl.home import Library
 from ..dsl.manifest import Manifest
-from ..dsl.oci import canonical
-from ..dsl.package import TITLE, Package, load_package_manifest
+from ..dsl.oci import TITLE, canonical
+from ..dsl.package import Package, load_package_manifest
 from ..errors import IntegrityError, TidegateError
 from ..licence.entitlements import put
 from ..licence.seats import Entitlement

@@ -8,17 +8,22 @@ from __future__ import annotations
 import functools
 import gzip
 import hashlib
+import io
 import itertools
 import json
+import re
 import tempfile
 import threading
+import time
 import tracemalloc
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+import requests
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl import registry as subject
+from ansible_collections.tidegate.release.plugins.plugin_utils.dsl import session
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.home import open_library
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.oci import Descriptor
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.wire import Wire
@@ -89,6 +94,47 @@ class Answer(BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
+
+    def _drip(self, text: bytes) -> None:
+        """A byte now and then, without end."""
+        self.close_connection = True
+        try:
+            for index in itertools.count():
+                self.wfile.write(text[index % len(text) :][:1])
+                time.sleep(0.02)
+        except OSError:
+            return
+
+    def slow_body(self) -> None:
+        self.wfile.write(b"HTTP/1.1 200 OK\r\n\r\n")
+        self._drip(b" ")
+
+    def slow_chunks(self) -> None:
+        self.wfile.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+        self._drip(b"1\r\n{\r\n")
+
+    def slow_headers(self) -> None:
+        self.wfile.write(b"HTTP/1.1 200 OK\r\n")
+        self._drip(b"X: y\r\n")
+
+    def never_final(self) -> None:
+        self._drip(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+    def slow_pages(self) -> None:
+        time.sleep(0.15)
+        self.pages()
+
+    def busy(self) -> None:
+        self.send_response(503)
+        self.send_header("Retry-After", "86400")
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def round_and_round(self) -> None:
+        self.send_response(307)
+        self.send_header("Location", self.path)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
 
     def do_HEAD(self) -> None:
         self.send_error(404)
@@ -179,7 +225,188 @@ def test_an_address_that_is_none_is_told(home: subject.Repository) -> None:
 def test_nothing_is_sent_without_tls_to_where_a_registry_points(monkeypatch: pytest.MonkeyPatch) -> None:
     """As one behind a proxy does that was not told its own address: it would get the blob, and the credentials, in the clear."""
     wire = Wire("registry.example", secure=True)
-    monkeypatch.setattr(wire, "_send", lambda *_request: pytest.fail("it was sent"))
+    monkeypatch.setattr(requests.Session, "request", lambda *_request, **_options: pytest.fail("it was sent"))
     upload = "http://registry.example/v2/releases/hello/blobs/uploads/1"
     with pytest.raises(TidegateError, match=r"on to http://registry\.example, without TLS"), wire.ask("PUT", upload, data=b"x"):
         pass
+
+
+SLOW = ["slow_body", "slow_chunks", "slow_headers", "never_final"]
+
+
+@pytest.fixture
+def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody has a minute."""
+    monkeypatch.setattr(session, "PATIENCE", 0.3)
+    monkeypatch.setattr(session, "DEADLINE", 0.8)
+
+
+@pytest.mark.parametrize("home", SLOW, indirect=True)
+def test_a_byte_now_and_then_is_not_waited_for_without_end(home: subject.Repository, hasty: None) -> None:
+    asked = [lambda: home.resolve("hello", "1.0"), lambda: home.open_blob(DIGEST, 1000), home.tags, lambda: home.referrers(DIGEST)]
+    for ask in asked:
+        with pytest.raises(TidegateError, match=r"the registry 127\.0\.0\.1:\d+ is slower than 256 KiB in 0.3 seconds; look at"):
+            ask()
+
+
+@pytest.mark.parametrize("home", ["slow_pages"], indirect=True)
+def test_all_pages_of_a_list_have_one_deadline(home: subject.Repository, hasty: None) -> None:
+    with pytest.raises(TidegateError, match=r"took more than 0\.8 seconds for one document or list"):
+        home.tags()
+
+
+@pytest.mark.parametrize("home", ["slow_body"], indirect=True)
+def test_one_that_brings_enough_may_take_as_long_as_it_needs_for_a_blob_but_not_for_a_document(
+    home: subject.Repository, hasty: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(session, "PACE", 1)
+    with pytest.raises(IntegrityError, match="more than the 60 bytes"):
+        home.open_blob(DIGEST, 60)
+    with pytest.raises(TidegateError, match=r"took more than 0\.8 seconds"):
+        home.read_manifest(DIGEST)
+
+
+def test_what_is_sent_has_to_be_taken_at_a_pace(hasty: None) -> None:
+    data = session.Upload(io.BytesIO(bytes(1000)), 1000, session.Allowance("the registry"))
+    assert len(data.read(1)) == 1
+    time.sleep(0.4)
+    with pytest.raises(TidegateError, match=r"the registry is slower than 256 KiB in 0\.3 seconds"):
+        data.read(1)
+
+
+@pytest.mark.parametrize("home", ["busy"], indirect=True)
+def test_how_long_a_registry_wants_to_be_left_alone_has_a_limit(home: subject.Repository, monkeypatch: pytest.MonkeyPatch) -> None:
+    pauses: list[float] = []
+    monkeypatch.setattr(session.urllib3.util.retry.time, "sleep", pauses.append)
+    with pytest.raises(TidegateError, match="answered 503"):
+        home.resolve("hello", "1.0")
+    assert pauses
+    assert max(pauses) <= 30
+
+
+@pytest.mark.parametrize("home", ["round_and_round"], indirect=True)
+def test_a_registry_that_sends_its_clients_round_and_round_is_left(home: subject.Repository) -> None:
+    for ask in (lambda: home.resolve("hello", "1.0"), lambda: home.open_blob(DIGEST, 1000)):
+        with pytest.raises(TidegateError, match="sends its clients on more than 10 times, last to http://127"):
+            ask()
+
+
+class Somewhere:
+    """In place of the network: by address, status and headers of the answer; what was sent is noted."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, answers: dict[str, tuple[int, dict[str, str]]], **near: bool) -> None:
+        self.answers, self.sent = answers, []
+        monkeypatch.setattr(requests.Session, "request", lambda _me, *request, **options: self.answer(*request, **options))
+        monkeypatch.setattr(session, "_is_near", lambda host: near.get(host.replace(".", "_"), False))
+        monkeypatch.setattr(Wire, "_log_in", lambda _self, _challenge: Login(_self._session))
+
+    def answer(self, _method: str, url: str, headers: dict[str, str], **_options: object) -> requests.Response:
+        self.sent.append((url, headers.get("Authorization")))
+        response = requests.Response()
+        response.status_code, more = self.answers[url]
+        response.headers.update(more)
+        response.url, response.raw = url, io.BytesIO(b"")
+        return response
+
+
+class Login:
+    """Always the same token."""
+
+    def __init__(self, _session: object) -> None:
+        pass
+
+    def get_auth_header(self) -> dict[str, str]:
+        return {"Authorization": "Bearer secret"}
+
+    def authenticate_request(self, _response: object, headers: dict[str, str]) -> tuple[dict[str, str], bool]:
+        return headers | self.get_auth_header(), True
+
+
+HERE, STORE = "https://registry.example/v2/blob", "https://store.example/blob?signed=yes"
+LOGIN = {"Www-Authenticate": 'Bearer realm="https://login.example/token"'}
+
+
+def test_a_blob_may_be_elsewhere_but_our_credentials_stay(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As registries do whose blobs are in an object store, which takes a signed address and refuses one with credentials besides."""
+    there = Somewhere(monkeypatch, {HERE: (401, LOGIN), STORE: (200, {})})
+    wire = Wire("registry.example", secure=True)
+    with pytest.raises(TidegateError, match="does not let this user"), wire.ask("GET", "blob"):
+        pass
+    there.answers[HERE] = (307, {"Location": STORE})
+    with wire.ask("GET", "blob"):
+        assert there.sent[-2:] == [(HERE, "Bearer secret"), (STORE, None)]
+    there.answers[HERE] = (302, {"Location": "https://registry.example:443/v2/other"})
+    there.answers["https://registry.example:443/v2/other"] = (200, {})
+    with wire.ask("GET", "blob"):
+        assert there.sent[-1][1] == "Bearer secret"
+
+
+def test_nobody_else_says_where_to_log_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    there = Somewhere(monkeypatch, {HERE: (307, {"Location": STORE}), STORE: (401, LOGIN)})
+    monkeypatch.setattr(Wire, "_log_in", lambda *_arguments: pytest.fail("it logged in"))
+    with pytest.raises(TidegateError, match="401"), Wire("registry.example", secure=True).ask("GET", "blob"):
+        pass
+    assert [auth for _url, auth in there.sent] == [None, None]
+
+
+@pytest.mark.parametrize(
+    ("address", "why"),
+    [
+        ("http://store.example/blob", "on to http://store.example, without TLS"),
+        ("http://registry.example/v2/blob", "on to http://registry.example, without TLS"),
+        ("file:///etc/shadow", "which is no http or https"),
+        ("ftp://store.example/blob", "which is no http or https"),
+        ("https://internal.example/", "which is this machine or only its own network segment"),
+    ],
+)
+def test_a_redirect_leads_only_where_the_scheme_allows(monkeypatch: pytest.MonkeyPatch, address: str, why: str) -> None:
+    there = Somewhere(monkeypatch, {HERE: (307, {"Location": address})}, internal_example=True)
+    with pytest.raises(TidegateError, match=re.escape(why)), Wire("registry.example", secure=True).ask("GET", "blob"):
+        pass
+    assert [url for url, _auth in there.sent] == [HERE]
+
+
+def test_a_registry_without_tls_may_send_its_clients_to_one_with(monkeypatch: pytest.MonkeyPatch) -> None:
+    there = Somewhere(monkeypatch, {"http://registry.example/v2/blob": (301, {"Location": HERE}), HERE: (200, {})})
+    with Wire("registry.example", secure=False).ask("GET", "blob"):
+        assert len(there.sent) == 2
+
+
+@pytest.mark.parametrize("method", ["PUT", "DELETE", "POST"])
+def test_what_was_sent_is_sent_again_only_when_the_registry_says_so(monkeypatch: pytest.MonkeyPatch, method: str) -> None:
+    there = Somewhere(monkeypatch, {HERE: (302, {"Location": STORE}), STORE: (200, {})})
+    with pytest.raises(TidegateError, match="answered 302"), Wire("registry.example", secure=True).ask(method, "blob", data=b"x"):
+        pass
+    there.answers[HERE] = (308, {"Location": STORE})
+    with Wire("registry.example", secure=True).ask(method, "blob", data=b"x"):
+        assert there.sent[-1][0] == STORE
+
+
+@pytest.mark.parametrize(
+    ("host", "near"),
+    [("127.0.0.1", True), ("localhost", True), ("169.254.169.254", True), ("2852039166", True), ("0", True), ("::1", True),
+     ("fe80::1", True), ("::ffff:127.0.0.1", True), ("10.0.0.1", False), ("192.0.2.1", False), ("no such host", False)],
+)  # fmt: skip
+def test_which_addresses_are_this_machine_or_its_segment(host: str, near: bool) -> None:
+    assert session._is_near(host) == near
+
+
+@pytest.mark.parametrize("realm", ["http://login.example/token", "https://internal.example/token"])
+def test_a_password_goes_nowhere_without_tls_or_into_the_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, realm: str) -> None:
+    auths = {"auths": {"registry.example": {"auth": "cml0YTpvcGVuc2VzYW1l"}}}
+    (tmp_path / "auth.json").write_text(json.dumps(auths))
+    monkeypatch.setenv("REGISTRY_AUTH_FILE", str(tmp_path / "auth.json"))
+    log_in = Wire._log_in
+    there = Somewhere(monkeypatch, {HERE: (401, {"Www-Authenticate": f'Bearer realm="{realm}"'})}, internal_example=True)
+    monkeypatch.setattr(Wire, "_log_in", log_in)
+    with pytest.raises(TidegateError, match="sends its clients on to"), Wire("registry.example", secure=True).ask("GET", "blob"):
+        pass
+    assert there.sent == [(HERE, None)]
+
+
+def test_credentials_are_not_those_of_netrc(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """They would take the place of those that somebody logged in with, at every host that a registry sends us to."""
+    (tmp_path / "netrc").write_text("machine registry.example login rita password opensesame\n")
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    here = session.Session("registry.example", True)
+    assert "Authorization" not in here.prepare_request(requests.Request("GET", HERE)).headers

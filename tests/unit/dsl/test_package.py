@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
+import re
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -321,3 +322,37 @@ def test_nothing_but_a_tag_is_written_after_the_manifest(home: OciLayout, releas
     monkeypatch.setattr(OciLayout, "tag", note)
     archive(release, home)
     assert order[-2:] == [subject.MANIFEST, "hello:1.0"]
+
+
+def test_every_layer_has_a_title_that_no_other_has(home: OciLayout, make_release: MakeRelease) -> None:
+    """Else oras pull leaves it out, or writes one over another."""
+    release = make_release(documentation=["docs/guide.md", "README.md"])
+    (release / "docs").mkdir()
+    (release / "docs" / "guide.md").write_text("# Guide\n")
+    found = document(home, archive(release, home).digest)
+    titles = [layer["annotations"]["org.opencontainers.image.title"] for layer in found["layers"]]
+    assert titles == ["payload.tar", "README.md", "docs/guide.md", "files.json"]
+
+
+@pytest.mark.parametrize(
+    ("names", "why"),
+    [
+        (["payload.tar"], "over payload.tar, as the package's own part is called"),
+        (["FILES.json"], "over files.json"),
+        (["payload.tar/notes"], "over payload.tar"),
+        (["README.md", "readme.MD"], "'readme.MD' would be written over 'README.md'"),
+        (["caf\u00e9", "cafe\u0301"], "would be written over"),
+    ],
+)
+def test_documentation_that_would_be_written_over_something_is_refused(make_release: MakeRelease, names: list[str], why: str) -> None:
+    with pytest.raises(DocumentError, match=re.escape(why)):
+        read_release(make_release(documentation=names))
+
+
+@pytest.mark.parametrize("titles", [["../payload.tar", "files.json"], ["payload.tar", "payload.tar"], ["payload.tar", None]])
+def test_a_package_whose_layers_would_be_other_files_is_refused(home: OciLayout, release: Path, titles: list[str | None]) -> None:
+    found = document(home, archive(release, home).digest)
+    for layer, title in zip([found["layers"][0], found["layers"][-1]], titles, strict=True):
+        layer["annotations"] = {"org.opencontainers.image.title": title} if title else {}
+    with pytest.raises(IntegrityError, match="have other titles than what is in them"):
+        load_package(home, home.put_manifest(canonical(found)).digest)
