@@ -17,6 +17,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Callable, Optional
 
 from . import logs, watch
+from .endpoint import EndpointError, fill
 from .health import CheckError, attempt, run_command, wait_healthy, where
 from .processes import MARK, below, end_release, marked, of_release, start_time
 from .release_home import HostError, Release, ReleaseHome
@@ -72,7 +73,7 @@ def activate(home: ReleaseHome, digest: str, previous: Optional[str], order: Ord
         )
     for release in (target, before):
         if release is not None:
-            _refuse_unusable(release, order)
+            _refuse_unusable(home, release, order)
     untouched = home.at_rest(before) and (live.id if live else None) == (before.id if before else None)
     try:
         repaired = put_right(home, target, order.supplies, **order.entry())
@@ -191,7 +192,7 @@ def _trouble(home: ReleaseHome, release: Release, order: Order) -> str:
     """What is wrong with ``release`` at this moment; nothing is tried again."""
     for check in release.config["health"]:
         try:
-            attempt(check, check["timeout"], _settings(release, order), str(release.tree), _environment(home, release, order))
+            attempt(check, check["timeout"], _values(home, release, order), str(release.tree), _environment(home, release, order))
         except (CheckError, HostError) as error:
             return f"health check {check['name']!r} failed: {error}"
     return ""
@@ -253,7 +254,7 @@ def _logs(home: ReleaseHome, release: Release, order: Order, reason: str) -> str
         return ""
     entries = release.config.get("logs") or [str(start)]
     try:
-        said = logs.last_lines(entries, _settings(release, order), release.tree, home.state)
+        said = logs.last_lines(entries, _values(home, release, order), release.tree, home.state)
     except Exception as error:  # the reason is what matters, and the way back
         said = f"its logs can't be read: {error}"
     kept, name = [""], ""
@@ -379,12 +380,18 @@ def _settings(release: Release, order: Order) -> dict[str, Any]:
     return values
 
 
-def _refuse_unusable(release: Release, order: Order) -> None:
+def _values(home: ReleaseHome, release: Release, order: Order) -> dict[str, Any]:
+    """What ``${name}`` stands for in checks and commands: the settings, and what each release has; raises what :func:`_settings` raises."""
+    own = {"release": release.name, "version": release.version, "digest": release.digest, "tree": release.tree, "state": home.state}
+    return {**_settings(release, order), **own}
+
+
+def _refuse_unusable(home: ReleaseHome, release: Release, order: Order) -> None:
     """Raise :class:`HostError` for settings that a check can't be made with: between stop and start it would be too late to find out."""
-    settings = _settings(release, order)
+    values = _values(home, release, order)
     for check in release.config["health"]:
         try:
-            where(check, settings)
+            where(check, values)
         except CheckError as error:
             raise HostError(f"{release.name} {release.version}: {error}; correct tidegate_settings, or the release") from None
 
@@ -414,8 +421,10 @@ def _hook(home: ReleaseHome, release: Release, name: str, order: Order) -> str:
                     "TIDEGATE_NEXT": order.next,
                     MARK: mark,
                 }
-                run_command(hook["command"], hook["timeout"], str(release.tree), environment, str(home.output_of(name)))
-        except CheckError as error:
+                values = {**_values(home, release, order), "previous": order.previous, "next": order.next}
+                command = [fill(part, values) for part in hook["command"]]
+                run_command(command, hook["timeout"], str(release.tree), environment, str(home.output_of(name)))
+        except (CheckError, EndpointError) as error:
             raise CheckError(f"hook {name} of {release.name} {release.version}: {error}") from error
     return mark
 
@@ -441,7 +450,7 @@ def _end_of(mark: str) -> Callable[[], str]:
 
 def _check_health(home: ReleaseHome, release: Release, order: Order, ended: Callable[[], str] = lambda: "") -> None:
     for check in release.config["health"]:
-        wait_healthy(check, _settings(release, order), str(release.tree), _environment(home, release, order), ended)
+        wait_healthy(check, _values(home, release, order), str(release.tree), _environment(home, release, order), ended)
 
 
 def _still(look: Callable[[], bool]) -> bool:
@@ -465,7 +474,7 @@ def _serves(home: ReleaseHome, release: Release, order: Order) -> bool:
 def _passes(home: ReleaseHome, release: Release, check: Mapping[str, Any], order: Order) -> bool:
     seconds = min(check["timeout"], _GLANCE)
     try:
-        attempt(check, seconds, _settings(release, order), str(release.tree), _environment(home, release, order))
+        attempt(check, seconds, _values(home, release, order), str(release.tree), _environment(home, release, order))
     except CheckError:
         return False
     return True

@@ -92,10 +92,15 @@ def wait_healthy(
 def attempt(check: Mapping[str, Any], seconds: float, settings: Mapping[str, Any], tree: str, environment: Mapping[str, str]) -> None:
     """Make ``check`` (an entry of the manifest's ``health``) once; raise :class:`CheckError` unless it passes within ``seconds``."""
     there = where(check, settings)
-    if there is None:
-        run_command(check["command"], seconds, tree, environment)
-    else:
-        _probe_within(seconds, check, there)
+    try:
+        if there is None:
+            run_command([fill(part, settings) for part in check["command"]], seconds, tree, environment)
+            return
+        if "contains" in check.get("http", {}):
+            check = {**check, "http": {**check["http"], "contains": fill(check["http"]["contains"], settings)}}
+    except EndpointError as error:
+        raise CheckError(f"health check {check['name']!r} can't be made: {error}") from None
+    _probe_within(seconds, check, there)
 
 
 def _probe_within(seconds: float, check: Mapping[str, Any], there: Endpoint) -> None:

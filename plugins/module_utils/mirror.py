@@ -59,10 +59,8 @@ class Mirror:
             ) from None
         self._path = self._there.target.rstrip("/")
 
-    def fetch(self, payload: Optional[Payload], assembly: Assembly) -> dict[str, Any]:
+    def fetch(self, payload: Payload, assembly: Assembly) -> dict[str, Any]:
         """Fetch what ``assembly`` needs; return ``bytes``, how many came, and ``problem``, why not all that is needed did, if so."""
-        if payload is None or assembly.need.keys() - assembly.starts.keys():
-            return {"bytes": 0, "problem": "the package does not say where in its payload the contents are"}
         line = _Line(sum(assembly.need.values()))
         problem = ""
         failures = 0

@@ -5,16 +5,19 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from ...module_utils.payload_format import is_tar_of
 from ..errors import DocumentError, IntegrityError, Problem, TidegateError
+from .commands import check_commands
 from .home import Home
 from .manifest import Manifest, load_manifest
 from .oci import MANIFEST, Descriptor, canonical, describe_blob, moved, parse_json
-from .payload import FileEntry, PayloadTar, index_json, opened, parse_index, scan
+from .payload import FileEntry, PayloadTar, index_json, matching, opened, parse_index, scan
 
 ARTIFACT = "application/vnd.tidegate.release.v1+json"
 CONFIG = "application/vnd.tidegate.release.config.v1+json"
@@ -26,6 +29,7 @@ VERSION = "org.opencontainers.image.version"
 
 _CONFIG_LIMIT = 4 << 20  # bytes
 _INDEX_LIMIT = 512 << 20  # some two million files
+_BLOCK = 1 << 20
 _SCENARIO = 50  # files; with the documentation there may be a hundred
 
 _Put = Callable[[bytes | Iterable[bytes], str], Descriptor]
@@ -131,7 +135,9 @@ def read_release(directory: Path) -> Source:
             Problem(manifest.payload, f"the payload is not a directory inside {directory}", "put it there or name it in release.yml")
         )
     else:
-        entries, problems = scan(root, manifest.payload)
+        entries, problems = scan(root, manifest.payload, manifest.portable_names)
+        if not problems:  # in a tree that is not as it should be nobody knows what a command is
+            problems = check_commands(manifest, {entry.path: entry for entry in entries}, root)
     for name in manifest.documentation:
         path = directory / name
         if path.is_symlink() or not path.is_file() or not _inside(path, directory):
@@ -171,10 +177,12 @@ def load_package(home: Home, digest: str) -> Package:
     index_bytes = _read(home, parts[INDEX][0], _INDEX_LIMIT)
     payload = parts[PAYLOAD][0]
     files = parse_index(index_bytes)
-    ends = (entry.offset + (entry.size or 0) for entry in files if entry.offset is not None)
-    # Files that share bytes of the payload could make a small one fill any disk.
-    if max(ends, default=0) > payload.size or sum(entry.size or 0 for entry in files) > payload.size:
-        raise IntegrityError(f"the file index of the package {digest} has more than the payload; archive it again under a new version")
+    # Files that share bytes of the payload could make a small one fill any disk, and what no file has is seen by nobody here.
+    if not is_tar_of((entry.to_json() for entry in files), payload.size):
+        raise IntegrityError(
+            f"the payload and the file index of the package {digest} are not one tree: the index describes another tar than one of "
+            f"{payload.size} bytes; find out who made that package, and archive the release again under a new version"
+        )
     manifest = _manifest(digest, config_bytes)
     return Package(digest, content, config_bytes, index_bytes, manifest, files, payload, tuple(parts[DOCUMENTATION]))
 
@@ -196,16 +204,42 @@ def _manifest(digest: str, config: bytes) -> Manifest:
 
 
 def verify_package(home: Home, digest: str) -> None:
-    """Check every byte of the package ``digest``; raises :class:`IntegrityError` naming each damaged or missing blob."""
+    """Check every byte of the package ``digest``, and that its payload is the tree of its file index.
+
+    Raises :class:`IntegrityError` naming each damaged or missing blob, or the entry where payload and index differ.
+    """
     damaged = []
-    for descriptor in (part for parts in _read_manifest(home, digest)[1].values() for part in parts):
+    parts = _read_manifest(home, digest)[1]
+    for descriptor in (part for kind, found in parts.items() for part in found if kind != PAYLOAD):
         try:
             home.verify_blob(descriptor)
         except IntegrityError as error:
             damaged.append(str(error))
+    try:
+        if damaged:
+            home.verify_blob(parts[PAYLOAD][0])
+        else:
+            verify_payload(home, load_package(home, digest))
+    except IntegrityError as error:
+        damaged.append(str(error))
     if damaged:
         raise IntegrityError("\n".join(damaged))
-    load_package(home, digest)
+
+
+def verify_payload(home: Home, package: Package) -> None:
+    """Check every byte of a payload, by its digest and by the file index; raises :class:`IntegrityError` saying what is wrong."""
+    payload = package.payload
+    seen = hashlib.sha256()
+    try:
+        with home.open_blob(payload.digest, payload.size) as stream:
+            for block in matching(iter(lambda: stream.read(_BLOCK), b""), package.files):
+                seen.update(block)
+    except IntegrityError:
+        home.verify_blob(payload)  # when it is not the blob that it should be, that is what is wrong
+        raise
+    if f"sha256:{seen.hexdigest()}" != payload.digest:
+        home.verify_blob(payload)
+        raise IntegrityError(f"{payload.digest} changed while it was read; verify the DSL and run this again")
 
 
 def _read_manifest(home: Home, digest: str) -> tuple[bytes, dict[str, list[Descriptor]]]:
@@ -221,9 +255,10 @@ def _read_manifest(home: Home, digest: str) -> tuple[bytes, dict[str, list[Descr
         part = Descriptor.from_json(item, where)
         parts.setdefault(part.media_type, []).append(part)
     counts = [len(found) for kind, found in parts.items() if kind != DOCUMENTATION]
+    # Any other layer would be laid over the payload by whoever unpacks it as an image, a scanner for one.
     if counts != [1, 1, 1] or Descriptor.from_json(document["config"], where).media_type != CONFIG:
         raise IntegrityError(
-            f"{where} does not consist of one config, one payload and one file index; archive it again under a new version"
+            f"{where} does not consist of one config, one payload, one file index and documentation alone; archive it again under a new version"
         )
     return content, parts
 
