@@ -13,8 +13,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from ..errors import Problem
-from .manifest import Manifest
+from ..documents import Document
 from .payload import FileEntry, follow, visible
 
 _TREE = "${tree}/"
@@ -24,22 +23,20 @@ _LINE = 256  # bytes of a script's first line that Linux reads
 _USUAL = {"systemctl", "service", "rc-service", "systemd-run", "journalctl", "docker", "podman", "java", "node", "python3", "perl", "bash"}
 
 
-def check_commands(manifest: Manifest, entries: Mapping[str, FileEntry], root: Path) -> list[Problem]:
-    """What is wrong with the programs of hooks and checks, ``entries`` being the payload in ``root`` by path."""
-    problems = []
-    for place, command in _commands(manifest):
-        fault = _fault(str(command[0]), entries, root)
+def check_commands(manifest: Document, entries: Mapping[str, FileEntry], root: Path) -> None:
+    """Note what is wrong with the programs of hooks and checks in a release.yml, ``entries`` being the payload in ``root`` by path."""
+    for place, what, program in _programs(manifest.data):
+        fault = _fault(program, entries, root)
         if fault:
-            problems.append(Problem("release.yml", f"{place} can't start: {visible(command[0])} {fault[0]}", fault[1]))
-    return problems
+            manifest.problem(place, f"{what} can't start: {visible(program)} {fault[0]}", fault[1])
 
 
-def _commands(manifest: Manifest) -> Iterator[tuple[str, Any]]:
-    for name, hook in manifest.hooks.items():
-        yield f"the hook {name}", hook["command"]
-    for check in manifest.health:
+def _programs(manifest: Mapping[str, Any]) -> Iterator[tuple[tuple[str | int, ...], str, str]]:
+    for name, hook in manifest.get("hooks", {}).items():
+        yield ("hooks", name, "command"), f"the hook {name}", hook["command"][0]
+    for index, check in enumerate(manifest["health"]):
         if "command" in check:
-            yield f"the health check {check['name']!r}", check["command"]
+            yield ("health", index, "command"), f"the health check {check['name']!a}", check["command"][0]
 
 
 def _fault(program: str, entries: Mapping[str, FileEntry], root: Path) -> tuple[str, str] | None:

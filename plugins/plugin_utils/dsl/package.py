@@ -6,12 +6,13 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from ...module_utils.payload_format import is_tar_of
+from ..documents import load_document
 from ..errors import DocumentError, IntegrityError, Problem, TidegateError
 from .commands import check_commands
 from .home import Home
@@ -137,7 +138,12 @@ def read_release(directory: Path) -> Source:
     else:
         entries, problems = scan(root, manifest.payload, manifest.portable_names)
         if not problems:  # in a tree that is not as it should be nobody knows what a command is
-            problems = check_commands(manifest, {entry.path: entry for entry in entries}, root)
+            document = load_document(directory / "release.yml", "release")
+            check_commands(document, {entry.path: entry for entry in entries}, root)
+            try:
+                document.finish()
+            except DocumentError as error:
+                problems += error.problems
     for name in manifest.documentation:
         path = directory / name
         if path.is_symlink() or not path.is_file() or not _inside(path, directory):
@@ -228,18 +234,23 @@ def verify_package(home: Home, digest: str) -> None:
 
 def verify_payload(home: Home, package: Package) -> None:
     """Check every byte of a payload, by its digest and by the file index; raises :class:`IntegrityError` saying what is wrong."""
-    payload = package.payload
     seen = hashlib.sha256()
+    for block in read_payload(home, package):
+        seen.update(block)
+    if f"sha256:{seen.hexdigest()}" != package.payload.digest:
+        home.verify_blob(package.payload)
+        raise IntegrityError(f"{package.payload.digest} changed while it was read; verify the DSL and run this again")
+
+
+def read_payload(home: Home, package: Package) -> Iterator[bytes]:
+    """The bytes of a payload as long as they are the tree of the file index; raises :class:`IntegrityError` where they are not."""
+    payload = package.payload
     try:
         with home.open_blob(payload.digest, payload.size) as stream:
-            for block in matching(iter(lambda: stream.read(_BLOCK), b""), package.files):
-                seen.update(block)
+            yield from matching(iter(lambda: stream.read(_BLOCK), b""), package.files)
     except IntegrityError:
         home.verify_blob(payload)  # when it is not the blob that it should be, that is what is wrong
         raise
-    if f"sha256:{seen.hexdigest()}" != payload.digest:
-        home.verify_blob(payload)
-        raise IntegrityError(f"{payload.digest} changed while it was read; verify the DSL and run this again")
 
 
 def _read_manifest(home: Home, digest: str) -> tuple[bytes, dict[str, list[Descriptor]]]:
