@@ -18,7 +18,7 @@ from typing import Any, Callable, Optional
 
 from . import logs, watch
 from .endpoint import EndpointError, fill
-from .health import CheckError, attempt, run_command, wait_healthy, where
+from .health import CheckError, attempt, filled, run_command, wait_healthy, where
 from .processes import MARK, below, end_release, marked, of_release, start_time
 from .release_home import HostError, Release, ReleaseHome
 from .repair import Damaged, Supplies, find_release, put_right
@@ -392,6 +392,7 @@ def _refuse_unusable(home: ReleaseHome, release: Release, order: Order) -> None:
     for check in release.config["health"]:
         try:
             where(check, values)
+            filled(check, values)
         except CheckError as error:
             raise HostError(f"{release.name} {release.version}: {error}; correct tidegate_settings, or the release") from None
 

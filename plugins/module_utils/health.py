@@ -40,6 +40,18 @@ def where(check: Mapping[str, Any], settings: Mapping[str, Any]) -> Optional[End
         raise CheckError(f"health check {check['name']!r} can't be made: {error}") from None
 
 
+def filled(check: Mapping[str, Any], settings: Mapping[str, Any]) -> Mapping[str, Any]:
+    """``check`` with the settings in its command and in the text that an answer has to contain; raises :class:`CheckError` as above."""
+    try:
+        if "command" in check:
+            return {**check, "command": [fill(part, settings) for part in check["command"]]}
+        if "contains" in check.get("http", {}):
+            return {**check, "http": {**check["http"], "contains": fill(check["http"]["contains"], settings)}}
+    except EndpointError as error:
+        raise CheckError(f"health check {check['name']!r} can't be made: {error}") from None
+    return check
+
+
 def run_command(command: list[str], timeout: float, tree: str, environment: Mapping[str, str], log: str = "") -> None:
     """Run ``command`` in ``tree``; raise :class:`CheckError` unless it ends with 0 within ``timeout`` seconds.
 
@@ -70,6 +82,7 @@ def wait_healthy(
     checked is dead, and at once when it can't be made.
     """
     where(check, settings)
+    filled(check, settings)
     deadline = time.monotonic() + check["timeout"]
     reason = ""
     while True:
@@ -92,15 +105,11 @@ def wait_healthy(
 def attempt(check: Mapping[str, Any], seconds: float, settings: Mapping[str, Any], tree: str, environment: Mapping[str, str]) -> None:
     """Make ``check`` (an entry of the manifest's ``health``) once; raise :class:`CheckError` unless it passes within ``seconds``."""
     there = where(check, settings)
-    try:
-        if there is None:
-            run_command([fill(part, settings) for part in check["command"]], seconds, tree, environment)
-            return
-        if "contains" in check.get("http", {}):
-            check = {**check, "http": {**check["http"], "contains": fill(check["http"]["contains"], settings)}}
-    except EndpointError as error:
-        raise CheckError(f"health check {check['name']!r} can't be made: {error}") from None
-    _probe_within(seconds, check, there)
+    check = filled(check, settings)
+    if there is None:
+        run_command(check["command"], seconds, tree, environment)
+    else:
+        _probe_within(seconds, check, there)
 
 
 def _probe_within(seconds: float, check: Mapping[str, Any], there: Endpoint) -> None:

@@ -5,18 +5,15 @@
 
 from __future__ import annotations
 
-import difflib
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..documents import Document, check_endpoint, load_document
+from ..documents import Document, check_endpoint, check_placeholders, load_document
 from ..intake.licence import normalise
 from ..versions import DEB, PEP440, UnorderedError, check_range
 
-_PLACEHOLDER = re.compile(r"\$\{([a-z][a-z0-9_]*)\}")
 _OWN = ("release", "version", "digest", "tree", "state")  # what is known of each release on its host
 _OWN_OF_HOOKS = (*_OWN, "previous", "next")
 _HOOK_TIMEOUT = 60  # seconds, unless the manifest says
@@ -184,18 +181,10 @@ def _check_placeholders(document: Document) -> None:
     for place, text in _texts(document.data):
         if not document.is_good(place):
             continue
-        name, command = ".".join(map(str, place)), "command" in place
-        known = [*settings, *(_OWN_OF_HOOKS if place[0] == "hooks" else _OWN)]
-        if not command and "${" in _PLACEHOLDER.sub("", text):
-            document.problem(place, f"{name} has a ${{ that names no setting", "write it like ${port}")
-        for found in dict.fromkeys(_PLACEHOLDER.findall(text)):
-            if place[-1] == "name":
-                document.problem(place, f"{name} has ${{{found}}}, which is not filled in there", "write it out")
-            elif found not in known:
-                close = difflib.get_close_matches(found, known, 1, 0.6)
-                advice = f"did you mean ${{{close[0]}}}?" if close else f"declare {found} under settings"
-                shell = f", or write ${found} where a shell is meant" if command else ""
-                document.problem(place, f"${{{found}}} is not one of the settings", advice + shell)
+        if place[-1] == "name" and "${" in text:
+            document.problem(place, f"{'.'.join(map(str, place))} has a ${{, which is not filled in there", "write it out")
+        elif place[-1] != "name":
+            check_placeholders(document, place, text, [*settings, *(_OWN_OF_HOOKS if place[0] == "hooks" else _OWN)])
         if place[0] == "health" and place[-1] in ("url", "host", "port") and "${" not in text:
             check_endpoint(document, place, text)
 

@@ -15,7 +15,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from ..documents import Document, check_endpoint, load_document, parse_time
+from ..documents import Document, check_endpoint, check_placeholders, load_document, parse_time
 
 with contextlib.suppress(ImportError):
     import jmespath
@@ -25,6 +25,7 @@ SERVICENOW = "servicenow+https://"
 """What the address of an RFC in ServiceNow begins with; any other address is a file."""
 
 # What changes while an RFC takes its course; a change of anything else is a change of what was approved.
+_OWN = ("release", "version", "digest")  # what ${…} in an objective stands for
 _PASSING = ("$schema", "state", "on_hold", "approvals")
 STATES = {-5: "New", -4: "Assess", -3: "Authorize", -2: "Scheduled", -1: "Implement", 0: "Review", 3: "Closed", 4: "Canceled"}
 
@@ -155,6 +156,11 @@ def _check_objectives(document: Document) -> None:
             place = ("objectives", index, kind, key)
             if document.is_good(place):
                 check_endpoint(document, place, str(check[kind][key]))
+        places = [("objectives", index, "http", "contains"), ("objectives", index, "command")]
+        for place in filter(document.is_good, places):
+            found = check[place[2]]
+            for text in [found["contains"]] if "http" in place else found:
+                check_placeholders(document, place, text, _OWN)
 
 
 def _check_scope(document: Document) -> None:

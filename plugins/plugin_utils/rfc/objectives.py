@@ -25,7 +25,7 @@ def check_objectives(rfc: Rfc) -> list[Outcome]:
         # A command has no place of its own to work in: neither the play's directory nor the RFC's is its business.
         with tempfile.TemporaryDirectory() as folder:
             try:
-                wait_healthy(check, {}, folder, environment)
+                wait_healthy(check, {"release": rfc.release, "version": rfc.version, "digest": rfc.digest}, folder, environment)
                 outcomes.append(Outcome(check["name"], True))
             except CheckError as error:
                 outcomes.append(Outcome(check["name"], False, str(error)))

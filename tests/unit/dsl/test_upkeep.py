@@ -188,7 +188,7 @@ def test_a_payload_that_is_another_tree_than_the_index_says_is_named_and_does_no
     whole = load_package(stocked, digest)
     document = json.loads(whole.manifest_bytes)
     if other == "payload":
-        content = stocked.read_blob(whole.payload.digest, 1 << 20).replace(b"0000755", b"0000644", 1)
+        content = stocked.read_blob(whole.payload.digest, 1 << 20).replace(b"0000644", b"0000600", 1)
         document["layers"][0] = stocked.put_blob(content, PAYLOAD).to_json()
     else:
         files = json.loads(whole.index_bytes)
