@@ -149,7 +149,7 @@ def back_out(home: ReleaseHome, digest: str, previous: Optional[str], order: Ord
     order = replace(order, previous=target.version if target else live.version if live else "", next=version or "")
     at_rest = home.at_rest(before) and (live.id if live else None) == (before.id if before else None)
     if before is not None:
-        _refuse_unusable(before, order)
+        _refuse_unusable(home, before, order)
     repaired = put_right(home, before, order.supplies, **order.entry()) if before else []
     if at_rest and not repaired and (before is None or _healthy(home, before, order)):
         return {"state": "backed_out", "changed": False, "version": version}

@@ -17,7 +17,7 @@ import socket
 import ssl
 import time
 from collections.abc import Iterator
-from typing import Any, Optional
+from typing import Any
 
 from .endpoint import EndpointError, read_url
 from .package_documents import Payload

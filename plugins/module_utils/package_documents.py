@@ -9,7 +9,7 @@ import json
 import os
 import re
 import unicodedata
-from typing import Any, NamedTuple, Optional
+from typing import Any, NamedTuple
 
 from .payload_format import DEEPEST, LONGEST, WHITEOUT, is_mode, is_tar_of, unseen
 from .release_home import DIGEST, INDEX, HostError, Texts, is_config, is_index

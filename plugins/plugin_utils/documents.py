@@ -173,7 +173,7 @@ class Document:
 
 
 def check_placeholders(document: Document, place: Place, text: str, known: Collection[str]) -> None:
-    """Note every ``${name}`` in a text that stands for nothing; ``known`` are the names that do. In commands other ``${`` are a shell's business."""
+    """Note every ``${name}`` in a text that is not ``known``. In commands other ``${`` are a shell's business."""
     if "command" not in place and "${" in PLACEHOLDER.sub("", text):
         document.problem(place, f"{'.'.join(map(str, place))} has a ${{ that names no setting", "write it like ${port}")
     for name in dict.fromkeys(PLACEHOLDER.findall(text)):

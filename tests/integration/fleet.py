@@ -58,6 +58,9 @@ class Fleet:
         """Bring the hosts up and enter them in the CMDB."""
         self.lab("present")
         self.write_policy(**self.policy)
+        self.write_inventory()
+
+    def write_inventory(self) -> None:
         (self.path / "cmdb.yml").write_text(
             yaml.safe_dump(
                 {

@@ -15,7 +15,7 @@ import servicenow
 from fleet import Fleet
 from servicenow import Instance
 
-BROKEN = {"hooks": {"stop": {"command": ["bin/stop"], "timeout": 10}, "start": {"command": ["bin/nothing"], "timeout": 10}}}
+BROKEN = {"hooks": {"stop": {"command": ["bin/stop"], "timeout": 10}, "start": {"command": ["/bin/nothing"], "timeout": 10}}}
 
 
 @pytest.fixture

@@ -26,8 +26,8 @@ class Manifest:
     ``hooks`` (``prepare``, ``stop``, ``remove``, ``start``) and ``health`` have the shape of the schema with defaults filled in.
     ``settings`` are defaults; ``None`` means that each host has to give a value. ``stable``: for how many seconds it has to stay healthy,
     ``None`` when the policy is to say. ``logs``: paths, and units of systemd in the shape of the schema. ``scenario`` is the directory with
-    the files of its own scenario, which are among the documentation. ``portable_names``: the payload's names suit file systems that fold case
-    or are those of other systems. ``licensed_product``: the product of which each CI needs a seat.
+    the files of its own scenario, which are among the documentation. ``portable_names``: the payload's names suit file systems that fold
+    case or are those of other systems. ``licensed_product``: the product of which each CI needs a seat.
     ``requires`` and
     ``conflicts`` have the shape of the schema with the schemes of versions filled in.
     """
@@ -190,7 +190,7 @@ def _check_placeholders(document: Document) -> None:
 
 
 def _texts(data: Mapping[str, Any]) -> Iterator[tuple[tuple[str | int, ...], str]]:
-    """The places of a manifest in which ``${name}`` means something, and what stands there; some may be of another type than they should."""
+    """The places of a manifest in which ``${name}`` means something, and what stands there, whatever its type should be."""
     hooks, health, logs = data.get("hooks", {}), data.get("health", []), data.get("logs", [])
     for name, hook in hooks.items() if isinstance(hooks, dict) else ():
         yield from _arguments(("hooks", name), hook)

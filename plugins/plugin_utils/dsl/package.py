@@ -38,7 +38,7 @@ _Put = Callable[[bytes | Iterable[bytes], str], Descriptor]
 
 @dataclass(frozen=True)
 class Archived:
-    """What became of a release; ``files`` counts them, ``size`` is their bytes together."""
+    """What became of a release; ``files`` counts them, ``size`` is their bytes together, ``entries`` its file index."""
 
     digest: str
     name: str
@@ -46,6 +46,7 @@ class Archived:
     created: bool
     files: int
     size: int
+    entries: tuple[FileEntry, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -117,9 +118,9 @@ class Source:
         }
         return document, tar.entries
 
-    def _archived(self, digest: str, created: bool, entries: Iterable[FileEntry]) -> Archived:
+    def _archived(self, digest: str, created: bool, entries: Collection[FileEntry]) -> Archived:
         sizes = [entry.size for entry in entries if entry.size is not None]
-        return Archived(digest, self.manifest.name, self.manifest.version, created, len(sizes), sum(sizes))
+        return Archived(digest, self.manifest.name, self.manifest.version, created, len(sizes), sum(sizes), tuple(entries))
 
 
 def read_release(directory: Path) -> Source:
@@ -269,7 +270,7 @@ def _read_manifest(home: Home, digest: str) -> tuple[bytes, dict[str, list[Descr
     # Any other layer would be laid over the payload by whoever unpacks it as an image, a scanner for one.
     if counts != [1, 1, 1] or Descriptor.from_json(document["config"], where).media_type != CONFIG:
         raise IntegrityError(
-            f"{where} does not consist of one config, one payload, one file index and documentation alone; archive it again under a new version"
+            f"{where} does not consist of one config, one payload, one file index and documentation alone; archive it again"
         )
     return content, parts
 

@@ -79,8 +79,8 @@ class FileEntry:
 def scan(root: Path, where: str, portable: bool = False) -> tuple[list[FileEntry], list[Problem]]:
     """List what is in the directory ``root``, in path order, files without size and digest; and everything that must not be archived.
 
-    ``where`` names the directory in the problems. ``portable``: names have to suit file systems that fold case or are those of other systems.
-    Raises :class:`TidegateError` when something can't be read.
+    ``where`` names the directory in the problems. ``portable``: names have to suit file systems that fold case, or of other
+    systems. Raises :class:`TidegateError` when something can't be read.
     """
     entries: list[FileEntry] = []
     problems: list[Problem] = []
@@ -129,19 +129,23 @@ def scan(root: Path, where: str, portable: bool = False) -> tuple[list[FileEntry
         raise _unreadable(os.fsdecode(error.filename or root), error) from error
     entries.sort(key=lambda entry: entry.path)
     top, entries = _without_umask(top, entries)
-    if top != 0o755:
-        problems.append(Problem(where, f"it is of mode {top:04o}, and on hosts it is 0755", f"chmod 0755 {where}, and protect what is in it"))
-    for entry in entries:
-        if entry.mode is not None and (wrong := _mode_fault(entry.type, entry.mode)):
-            alike.setdefault(wrong, []).append(entry.path)
+    problems += _of_top(where, top)
+    for path, wrong in _mode_faults(entries):
+        alike.setdefault(wrong, []).append(path)
     problems += [_of_all(where, *wrong, paths) for wrong, paths in alike.items()]
-    tree = {entry.path: entry for entry in entries}
-    for entry in entries:
-        if entry.type == "link" and entry.path not in unlinkable and (fault := _link_fault(entry, tree)):
-            refuse(entry.path, f"it is a link that {fault}", "make it a relative link to something inside the payload")
+    for path, fault in _link_faults(entries):
+        if path not in unlinkable:
+            refuse(path, f"it is a link that {fault}", "make it a relative link to something inside the payload")
     if not any(entry.type == "file" for entry in entries):
         problems.append(Problem(where, "there is no file in it", "put the release's files there"))
     return entries, problems
+
+
+def _link_faults(entries: list[FileEntry]) -> Iterator[tuple[str, str]]:
+    tree = {entry.path: entry for entry in entries}
+    for entry in entries:
+        if entry.type == "link" and (fault := _link_fault(entry, tree)):
+            yield entry.path, fault
 
 
 def _without_umask(top: int, entries: list[FileEntry]) -> tuple[int, list[FileEntry]]:
@@ -154,6 +158,17 @@ def _without_umask(top: int, entries: list[FileEntry]) -> tuple[int, list[FileEn
     if not shared:
         return top, entries
     return top & ~0o020, [entry if entry.mode is None else replace(entry, mode=entry.mode & ~0o020) for entry in entries]
+
+
+def _of_top(where: str, mode: int) -> list[Problem]:
+    what = f"it is of mode {mode:04o}, and on hosts it is 0755"
+    return [] if mode == 0o755 else [Problem(where, what, f"chmod 0755 {where}, and protect what is in it")]
+
+
+def _mode_faults(entries: list[FileEntry]) -> Iterator[tuple[str, tuple[str, str]]]:
+    for entry in entries:
+        if entry.mode is not None and (wrong := _mode_fault(entry.type, entry.mode)):
+            yield entry.path, wrong
 
 
 def _mode_fault(kind: str, mode: int) -> tuple[str, str] | None:
@@ -277,7 +292,13 @@ def _parse_entry(item: object) -> FileEntry:
     if not isinstance(item, dict) or item.keys() - {"chunks"} != _KEYS.get(str(item.get("type"))):
         raise _bad_entry(item)
     path = item["path"]
-    if not isinstance(path, str) or _text_fault(path) or _name_fault(path) or _path_fault(path) or any(part in ("", ".", "..") for part in path.split("/")):
+    if (
+        not isinstance(path, str)
+        or _text_fault(path)
+        or _name_fault(path)
+        or _path_fault(path)
+        or any(part in ("", ".", "..") for part in path.split("/"))
+    ):
         raise _bad_entry(path)
     numbers = [item[key] for key in ("mode", "size", "offset") if key in item]
     good = all(isinstance(number, int) and not isinstance(number, bool) and 0 <= number < 1 << 63 for number in numbers)
@@ -327,7 +348,7 @@ def matching(blocks: Iterable[bytes], files: Iterable[FileEntry]) -> Iterator[by
             rest, left = rest[left:], left - min(left, len(rest))
         if seen.hexdigest() != wanted:
             raise _other(path, "has something else in place of")
-    if rest or next(source, b""):
+    if len(rest) or next(source, b""):
         raise _other("", "goes on behind")
 
 
@@ -346,9 +367,10 @@ def _parts(files: Iterable[FileEntry]) -> Iterator[tuple[str, int, str]]:
 
 
 def _other(path: str, what: str) -> IntegrityError:
+    place = visible(path) if path else "its end"
     return IntegrityError(
-        f"the payload and the file index are not one tree: the payload {what} {visible(path) if path else 'its end'}; find out who made that "
-        "package, and archive the release again under a new version"
+        f"the payload and the file index are not one tree: the payload {what} {place}; find out who made that package, and archive the "
+        "release again under a new version"
     )
 
 
@@ -389,7 +411,7 @@ def _attributes(path: bytes) -> set[str]:
 
 
 def follow(path: str, tree: Mapping[str, FileEntry]) -> FileEntry | None:
-    """The file or directory of ``tree`` that a relative path leads to, through links as a kernel would; nothing when it leads elsewhere."""
+    """The file or directory of ``tree`` that a relative path leads to, links followed; nothing when it leads elsewhere."""
     end = _walk(FileEntry("-", "link", target=path), tree)
     return end if isinstance(end, FileEntry) else None
 
@@ -451,7 +473,9 @@ def _difference(path: str, twin: str) -> str:
     if names[0].isascii() and names[1].isascii():
         return f"its name differs from {names[1]} only in case"
     start = next((at for at, (one, other) in enumerate(zip(*names, strict=False)) if one != other), min(map(len, names)))
-    ends = [[f"U+{ord(sign):04X} {unicodedata.name(sign, '')}".strip() for sign in name[start : start + 2]] or ["nothing"] for name in names]
+    ends = [
+        [f"U+{ord(sign):04X} {unicodedata.name(sign, '')}".strip() for sign in name[start : start + 2]] or ["nothing"] for name in names
+    ]
     alike = "looks like that of another, but" if _composed(path) == _composed(twin) else f"is the same as {visible(names[1])} to some, but"
     after = f"behind {names[0][:start]!r} " if start else ""
     return f"its name {alike} {after}has {', '.join(ends[0])} where the other has {', '.join(ends[1])}"

@@ -206,6 +206,11 @@ class Repository:
         package = self.tagged(version) if _TAG.fullmatch(version) else None
         return package.digest if package else None
 
+    def versions(self, name: str) -> list[str]:
+        """The versions of a release that are archived here."""
+        del name
+        return [tag for tag in self.tags() if not tag.startswith("sha256-")]
+
     def refer(self, subject: str, content: bytes) -> Descriptor:
         """Store a manifest that refers to the manifest ``subject``.
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import bz2
 import lzma
-import shutil
 import struct
 import tarfile
 import tempfile
@@ -19,7 +18,7 @@ import zipfile
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO, Any, Protocol
+from typing import IO, Any, cast
 
 _BLOCK = 1 << 20
 _DEEPEST = 8  # archives in archives
@@ -52,13 +51,6 @@ class _Budget:
         self._left -= size
         if self._left < 0:
             raise _NotSeen(f"comes to more than {_MOST >> 20} MiB unpacked")
-
-
-class _Decompressor(Protocol):
-    eof: bool
-    unused_data: bytes
-
-    def decompress(self, data: bytes, max_length: int) -> bytes: ...
 
 
 def unseen(path: Path) -> str:
@@ -103,11 +95,18 @@ def _spool(blocks: Iterator[bytes], budget: _Budget) -> IO[bytes]:
         budget.take(len(block))
         spool.write(block)
     spool.seek(0)
-    return spool  # type: ignore[return-value]  # as good as one
+    return cast(IO[bytes], spool)
 
 
 def _blocks(stream: IO[bytes]) -> Iterator[bytes]:
     return iter(lambda: stream.read(_BLOCK), b"")
+
+
+def _portion(stream: IO[bytes], left: int) -> Iterator[bytes]:
+    """The next ``left`` bytes."""
+    while left and (block := stream.read(min(left, _BLOCK))):
+        left -= len(block)
+        yield block
 
 
 def _of_zip(stream: IO[bytes], budget: _Budget) -> Iterator[IO[bytes]]:
@@ -171,7 +170,7 @@ def _of_ar(stream: IO[bytes], budget: _Budget) -> Iterator[IO[bytes]]:
     """ClamAV does not unpack it, so :func:`unwrap` does."""
     for _name, offset, size in _members_of_ar(stream):
         stream.seek(offset)
-        yield _spool(iter([stream.read(size)]), budget)
+        yield _spool(_portion(stream, size), budget)
 
 
 def _members_of_ar(stream: IO[bytes]) -> Iterator[tuple[str, int, int]]:
@@ -241,18 +240,6 @@ def _is_lzma(head: bytes) -> bool:
         return False
 
 
-_KINDS: tuple[tuple[Callable[[bytes], bool], Callable[[IO[bytes], _Budget], Iterator[IO[bytes]]]], ...] = (
-    (lambda head: head.startswith(b"\x1f\x8b\x08"), _of_compressed(lambda: _Gzip())),
-    (lambda head: head.startswith(b"BZh") and head[4:10] in (b"1AY&SY", b"\x17rE8P\x90"), _of_compressed(bz2.BZ2Decompressor)),
-    (lambda head: head.startswith(b"\xfd7zXZ\0"), _of_compressed(lambda: lzma.LZMADecompressor(lzma.FORMAT_XZ, _XZ_MEMORY))),
-    (lambda head: head.startswith(b"!<arch>\n"), _of_ar),
-    (lambda head: head.startswith(b"\xed\xab\xee\xdb"), _of_rpm),
-    (lambda head: head[257:262] == b"ustar", _of_tar),
-    (lambda head: head.startswith(b"MSCF\0\0\0\0"), _of_cab),
-    (lambda head: head.startswith((b"070701", b"070702", b"070707")), _of_cpio),
-)
-
-
 class _Gzip:
     """A member of a gzip file, with the interface of the other decompressors."""
 
@@ -275,6 +262,18 @@ class _Gzip:
         return self._inner.decompress(data, max_length)
 
 
+_KINDS: tuple[tuple[Callable[[bytes], bool], Callable[[IO[bytes], _Budget], Iterator[IO[bytes]]]], ...] = (
+    (lambda head: head.startswith(b"\x1f\x8b\x08"), _of_compressed(_Gzip)),
+    (lambda head: head.startswith(b"BZh") and head[4:10] in (b"1AY&SY", b"\x17rE8P\x90"), _of_compressed(bz2.BZ2Decompressor)),
+    (lambda head: head.startswith(b"\xfd7zXZ\0"), _of_compressed(lambda: lzma.LZMADecompressor(lzma.FORMAT_XZ, _XZ_MEMORY))),
+    (lambda head: head.startswith(b"!<arch>\n"), _of_ar),
+    (lambda head: head.startswith(b"\xed\xab\xee\xdb"), _of_rpm),
+    (lambda head: head[257:262] == b"ustar", _of_tar),
+    (lambda head: head.startswith(b"MSCF\0\0\0\0"), _of_cab),
+    (lambda head: head.startswith((b"070701", b"070702", b"070707")), _of_cpio),
+)
+
+
 def unwrap(path: Path, folder: Path) -> bool:
     """Lay what is packed in a .deb or .rpm, which ClamAV does not unpack, into ``folder``; false when it is something else or not whole."""
     try:
@@ -291,19 +290,7 @@ def unwrap(path: Path, folder: Path) -> bool:
             for number, (offset, size) in enumerate(parts):
                 stream.seek(offset)
                 with (folder / str(number)).open("wb") as target:
-                    shutil.copyfileobj(_Limited(stream, size), target, _BLOCK)
+                    target.writelines(_portion(stream, size))
     except (_NotSeen, ValueError, struct.error):
         return False
     return True
-
-
-class _Limited:
-    """The next ``left`` bytes of a stream."""
-
-    def __init__(self, stream: IO[bytes], left: int) -> None:
-        self._stream, self._left = stream, left
-
-    def read(self, count: int) -> bytes:
-        block = self._stream.read(min(count, self._left))
-        self._left -= len(block)
-        return block

@@ -156,11 +156,11 @@ def _check_objectives(document: Document) -> None:
             place = ("objectives", index, kind, key)
             if document.is_good(place):
                 check_endpoint(document, place, str(check[kind][key]))
-        places = [("objectives", index, "http", "contains"), ("objectives", index, "command")]
-        for place in filter(document.is_good, places):
-            found = check[place[2]]
-            for text in [found["contains"]] if "http" in place else found:
-                check_placeholders(document, place, text, _OWN)
+        wanted, command = ("objectives", index, "http", "contains"), ("objectives", index, "command")
+        for text in [check["http"]["contains"]] if document.is_good(wanted) else []:
+            check_placeholders(document, wanted, text, _OWN)
+        for text in check["command"] if document.is_good(command) else []:
+            check_placeholders(document, command, text, _OWN)
 
 
 def _check_scope(document: Document) -> None:

@@ -57,11 +57,26 @@ def test_a_command_that_no_host_could_run_is_refused_with_its_line(make_release:
 
 @pytest.mark.parametrize(
     "program",
-    ["bin/start", "./bin/start", "bin/../bin/start", "${tree}/bin/start", "link", "./link", "/opt/anything", "${state}/made", "${program}"]
-    + ["systemctl", "sh", "java", "sbin/run"],
+    [
+        "bin/start",
+        "./bin/start",
+        "bin/../bin/start",
+        "${tree}/bin/start",
+        "link",
+        "./link",
+        "/opt/anything",
+        "${state}/made",
+        "${program}",
+        "systemctl",
+        "sh",
+        "java",
+        "sbin/run",
+    ],
 )
 def test_what_could_start_is_taken(make_release: MakeRelease, program: str) -> None:
-    release = make_release(files=FILES, hooks={"start": {"command": [program.replace("link", "./link")]}}, settings={"program": "/bin/true"})
+    release = make_release(
+        files=FILES, hooks={"start": {"command": [program.replace("link", "./link")]}}, settings={"program": "/bin/true"}
+    )
     (release / "payload" / "link").symlink_to("bin/start")
     (release / "payload" / "sbin").symlink_to("bin/inner")
     read_release(release)

@@ -73,9 +73,7 @@ TREES = st.dictionaries(NAMES, st.tuples(st.binary(max_size=2000), st.booleans()
 
 
 @settings(max_examples=30, deadline=None)
-@given(
-    tree=TREES, order=st.randoms(use_true_random=False), umask=st.sampled_from([0o002, 0o022]), when=st.integers(0, 2_000_000_000)
-)
+@given(tree=TREES, order=st.randoms(use_true_random=False), umask=st.sampled_from([0o002, 0o022]), when=st.integers(0, 2_000_000_000))
 def test_the_same_input_gives_the_same_digest(tree: dict[str, tuple[bytes, bool]], order: Any, umask: int, when: int) -> None:
     with tempfile.TemporaryDirectory() as folder:
         results = []
@@ -217,7 +215,7 @@ OTHERS: dict[str, Callable[[bytes], bytes]] = {
     "a second tar behind the end": lambda tar: tar + tar,
     "no end": lambda tar: tar[:-1024],
     "an end in the middle": lambda tar: tar[:512] + bytes(1024) + tar[512:],
-    "compressed": lambda tar: gzip.compress(tar),
+    "compressed": gzip.compress,
     "another name": lambda tar: repacked(tar, renamed("bin/hello", "name", "bin/hallo")),
     "another mode": lambda tar: repacked(tar, renamed("bin/hello", "mode", 0o644)),
     "set-uid": lambda tar: repacked(tar, renamed("bin/hello", "mode", 0o4755)),
@@ -242,13 +240,15 @@ def test_a_payload_that_is_another_tree_than_the_index_says_is_refused(home: Oci
     """Whoever unpacks the payload, a scanner of the registry for one, has to see what runs."""
     release = make_release(files=TREE)
     content = home.read_blob(load_package(home, archive(release, home).digest).payload.digest, 1 << 20)
-    assert repacked(content, lambda members: None) == content
+    assert repacked(content, lambda _members: None) == content
     with pytest.raises(IntegrityError, match="are not one tree"):
         verify_package(home, forge(home, release, payload=OTHERS[other](content)))
 
 
 @settings(max_examples=150, deadline=None)
-@given(where=st.floats(0, 1), cut=st.sampled_from([0, 0, 1, 512, 1024]), new=st.binary(max_size=3) | st.sampled_from([bytes(512), bytes(1024)]))
+@given(
+    where=st.floats(0, 1), cut=st.sampled_from([0, 0, 1, 512, 1024]), new=st.binary(max_size=3) | st.sampled_from([bytes(512), bytes(1024)])
+)
 def test_no_changed_tar_is_taken_for_the_tree_of_the_index(where: float, cut: int, new: bytes) -> None:
     with tempfile.TemporaryDirectory() as folder:
         home, release = OciLayout.create(Path(folder) / "dsl"), write_release(Path(folder) / "release", TREE)
@@ -270,7 +270,9 @@ def test_an_index_that_lacks_what_the_payload_has_is_refused_whenever_the_packag
     release = make_release(files=TREE)
     (release / "payload" / "to").symlink_to("none")
     files = json.loads(load_package(home, archive(release, home).digest).index_bytes)["files"]
-    digest = forge(home, release, files=[entry for entry in files if entry["path"] != without and (without != "none" or entry["path"] != "to")])
+    digest = forge(
+        home, release, files=[entry for entry in files if entry["path"] != without and (without != "none" or entry["path"] != "to")]
+    )
     with pytest.raises(IntegrityError, match="are not one tree"):
         load_package(home, digest)
 

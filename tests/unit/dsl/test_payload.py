@@ -13,11 +13,12 @@ import socket
 import struct
 import tarfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.tidegate.release.plugins.module_utils.payload_format import header, is_mode, is_tar_of, unseen
+from ansible_collections.tidegate.release.plugins.module_utils.payload_format import header, is_tar_of, unseen
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.payload import (
     FileEntry,
     PayloadTar,
@@ -74,8 +75,11 @@ def circle(root: Path) -> None:
     (root / "other").symlink_to("link")
 
 
-# One of each kind: control, format, tag, variation selectors, fillers, joiners, soft hyphen, blank, private, unassigned, space of another kind.
-UNSEEN = "\n\x1b\x7f\u0085\u200b\u200d\u202e\u2060\u2066\ufeff\U000e0041\ufe0f\U000e0100\u180b\u3164\u115f\u1160\uffa0\u17b4\u00ad\u034f\u2800\u2028\u00a0"
+# One of each kind: control, format, tag, variation selectors, fillers, joiners, soft hyphen, blank, ends of lines, spaces of another kind.
+UNSEEN = (
+    "\n\x1b\x7f\u0085\u200b\u200d\u202e\u2060\u2066\ufeff\U000e0041\ufe0f\U000e0100\u180b\u3164\u115f\u1160\uffa0\u17b4\u00ad\u034f\u2800"
+    "\u2028\u00a0"
+)
 TRICKS: dict[str, tuple[Callable[[Path], Any], str]] = {
     "absolute link": (link("/etc/passwd"), "leads outside the payload"),
     "absolute link to nothing": (link("/no/such/file"), "leads outside the payload"),
@@ -93,10 +97,6 @@ TRICKS: dict[str, tuple[Callable[[Path], Any], str]] = {
     "set-uid": (lambda root: put(root / "link", mode=0o4755), "set-uid, set-gid or sticky"),
     "set-gid": (lambda root: put(root / "link", mode=0o2755), "set-uid, set-gid or sticky"),
     "sticky": (lambda root: put(root / "link", mode=0o1644), "set-uid, set-gid or sticky"),
-    **{
-        f"unseen {ord(sign):04X}": ((lambda sign: lambda root: put(root / f"link{sign}x"))(sign), f"character that can't be seen, U+{ord(sign):04X}")
-        for sign in UNSEEN
-    },
     "set-gid directory": (lambda root: (root / "link").mkdir() or (root / "link").chmod(0o2755), "set-uid, set-gid or sticky"),
     "sticky directory": (lambda root: (root / "link").mkdir() or (root / "link").chmod(0o1755), "set-uid, set-gid or sticky"),
     "writable by all": (lambda root: put(root / "link", mode=0o666), "others than its owner may write to it"),
@@ -111,16 +111,29 @@ TRICKS: dict[str, tuple[Callable[[Path], Any], str]] = {
         lambda root: [put(root / "link\u00e9"), put(root / "linke\u0301")],
         "looks like that of another, but behind 'link' has U+00E9 LATIN SMALL LETTER E WITH ACUTE where the other has U+0065 LATIN SMALL",
     ),
-    "Kelvin": (lambda root: [put(root / "link\u212a"), put(root / "linkK")], "has U+212A KELVIN SIGN where the other has U+004B LATIN CAPITAL"),
+    "Kelvin": (
+        lambda root: [put(root / "link\u212a"), put(root / "linkK")],
+        "has U+212A KELVIN SIGN where the other has U+004B LATIN CAPITAL",
+    ),
     "too deep": (lambda root: put(root / "/".join(["link", *"d" * 300, "x"])), "its path is more than 200 names deep"),
     "too long": (lambda root: put(root / "/".join(["link", *["d" * 200] * 16])), "its path has more than 3000 bytes"),
 }
+TRICKS.update(
+    (f"unseen {ord(sign):04X}", (partial(lambda sign, root: put(root / f"link{sign}x"), sign), f"that can't be seen, U+{ord(sign):04X}"))
+    for sign in UNSEEN
+)
 # As on file systems that fold case, or of other systems.
 UNPORTABLE: dict[str, tuple[Callable[[Path], Any], str]] = {
     "case": (lambda root: [put(root / "Link"), put(root / "link")], "its name differs from Link only in case"),
     "case of directories": (lambda root: [put(root / "Link/a"), put(root / "link/b")], "differs from Link only in case"),
-    "full width": (lambda root: [put(root / "linkk"), put(root / "link\uff4b")], "behind 'link' has U+FF4B FULLWIDTH LATIN SMALL LETTER K where"),
-    "ligature": (lambda root: [put(root / "link-fi"), put(root / "link-\ufb01")], "has U+FB01 LATIN SMALL LIGATURE FI where the other has U+0066"),
+    "full width": (
+        lambda root: [put(root / "linkk"), put(root / "link\uff4b")],
+        "behind 'link' has U+FF4B FULLWIDTH LATIN SMALL LETTER K where",
+    ),
+    "ligature": (
+        lambda root: [put(root / "link-fi"), put(root / "link-\ufb01")],
+        "has U+FB01 LATIN SMALL LIGATURE FI where the other has U+0066",
+    ),
     "sharp s": (lambda root: [put(root / "link\u00df"), put(root / "linkSS")], "the same as linkSS to some, but behind 'link' has U+00DF"),
     "backslash": (lambda root: put(root / "link\\x2dfoo"), "which is not portable"),
     "colon": (lambda root: put(root / "link:foo"), "has ':', which is not portable"),
@@ -308,7 +321,9 @@ def test_the_tar_holds_what_the_index_says(tmp_path: Path) -> None:
 PARTS = st.text(st.characters(codec="utf-8", exclude_characters="/\0"), min_size=1, max_size=130)
 
 
-@given(path=PARTS, target=PARTS, kind=st.sampled_from(["file", "directory", "link"]), size=st.integers(0, 1 << 40), mode=st.integers(0, 0o777))
+@given(
+    path=PARTS, target=PARTS, kind=st.sampled_from(["file", "directory", "link"]), size=st.integers(0, 1 << 40), mode=st.integers(0, 0o777)
+)
 def test_headers_are_those_of_tarfile(path: str, target: str, kind: Any, size: int, mode: int) -> None:
     size = size if kind == "file" else 0
     entry = {"path": path, "type": kind, **({"target": target} if kind == "link" else {"mode": mode}), "size": size}

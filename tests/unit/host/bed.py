@@ -104,9 +104,7 @@ def tarred(entries: list[dict[str, Any]], contents: Mapping[str, bytes]) -> byte
     return bytes(payload + END)
 
 
-def package(
-    version: str = "1.0", files: Mapping[str, Any] | None = None, modes: Mapping[str, int] | None = None, **config: Any
-) -> Package:
+def package(version: str = "1.0", files: Mapping[str, Any] | None = None, modes: Mapping[str, int] | None = None, **config: Any) -> Package:
     """A sound package: ``files`` has bytes, or a link, by path; what is in ``bin`` may be run unless ``modes`` says something else."""
     entries: dict[str, dict[str, Any]] = {}
     contents = {}

@@ -100,7 +100,7 @@ def test_the_text_that_an_answer_has_to_contain_is_filled_in() -> None:
     with serving(says(b"HTTP/1.0 200 OK\r\n\r\nversion 2.0 on 81")) as port:
         wanted = get(port, contains="version ${version} on ${port}")
         check(**wanted, settings={"version": "2.0", "port": 81})
-        with pytest.raises(CheckError, match="answered without 'version 1.0 on 81'"):
+        with pytest.raises(CheckError, match=r"answered without 'version 1\.0 on 81'"):
             check(**wanted, settings={"version": "1.0", "port": 81})
         with pytest.raises(CheckError, match=r"can't be made: \$\{port\} is not one of the settings"):
             check(**wanted, settings={"version": "1.0"})

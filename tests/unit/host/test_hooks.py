@@ -612,7 +612,10 @@ def test_who_asks_and_who_started_it_are_never_among_them(tmp_path: Path) -> Non
 def test_what_each_release_has_and_settings_stand_in_commands(host: Host) -> None:
     host.settings = {"port": 81}
     said = "${release} ${version} ${port} ${tree} ${state} ${digest} ${previous}-${next} ${HOME}"
-    files = {"bin/say": b'#!/bin/sh\necho "$1" >"$TIDEGATE_STATE/said"\nexec bin/start\n', "bin/healthy": b'#!/bin/sh\n[ "$1" = "81 $TIDEGATE_TREE" ]\n'}
+    files = {
+        "bin/say": b'#!/bin/sh\necho "$1" >"$TIDEGATE_STATE/said"\nexec bin/start\n',
+        "bin/healthy": b'#!/bin/sh\n[ "$1" = "81 $TIDEGATE_TREE" ]\n',
+    }
     hooks = {**HOOKS, "start": {"command": ["${tree}/bin/say", said], "timeout": 10}}
     health = [{"name": "told", "command": ["bin/healthy", "${port} ${tree}"], "timeout": 2}]
     what = package("2.0", files, hooks=hooks, health=health, settings={"port": 80})

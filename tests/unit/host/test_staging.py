@@ -146,8 +146,14 @@ IMAGE = {"digest": f"sha256:{sha(b'')}", "size": 0, "mediaType": "application/vn
 
 @pytest.mark.parametrize(
     "bad",
-    [_with(ONE.payload + bytes(512)), _with(ONE.payload + b"more"), _with(ONE.payload[:-512]), _with(b""), _with(**IMAGE)]
-    + [_with(**IMAGE | {"mediaType": "application/vnd.oci.image.layer.v1.tar"})],
+    [
+        _with(ONE.payload + bytes(512)),
+        _with(ONE.payload + b"more"),
+        _with(ONE.payload[:-512]),
+        _with(b""),
+        _with(**IMAGE),
+        _with(**IMAGE | {"mediaType": "application/vnd.oci.image.layer.v1.tar"}),
+    ],
 )
 def test_a_payload_that_is_another_tree_than_the_index_says_is_refused(host: Host, bad: Package) -> None:
     with pytest.raises(HostError, match="archive it again"):
@@ -164,7 +170,19 @@ def test_contents_that_are_elsewhere_in_the_payload_are_another_tree(host: Host,
 
 
 def test_names_that_linux_has_and_modes_that_protect_arrive_as_they_are(host: Host) -> None:
-    names = ("E/Eterm", "e/eterm", "srv-my\\x2ddata.mount", "stra\u00dfe", "strasse", "\uff41", "a", "with space ", "private/key", "shared", "shut")
+    names = (
+        "E/Eterm",
+        "e/eterm",
+        "srv-my\\x2ddata.mount",
+        "stra\u00dfe",
+        "strasse",
+        "\uff41",
+        "a",
+        "with space ",
+        "private/key",
+        "shared",
+        "shut",
+    )
     modes = {"private": 0o700, "private/key": 0o600, "shared": 0o640, "shut": 0o400, "bin/start": 0o750}
     first, second = (
         package(version, {**{name: name.encode() for name in names}, "private/big": os.urandom(600_000)}, modes | {"private/big": 0o440})

@@ -164,7 +164,6 @@ def test_what_inflates_without_end_is_left(tmp_path: Path, monkeypatch: pytest.M
     assert unseen(put(tmp_path, deep)) == "has archives in archives, more than 8 deep"
 
 
-
 @settings(max_examples=100, deadline=None)
 @given(seed=st.sampled_from(sorted(WHOLE)), where=st.floats(0, 1), new=st.binary(max_size=8), cut=st.integers(0, 8))
 def test_no_content_breaks_it(tmp_path_factory: pytest.TempPathFactory, seed: str, where: float, new: bytes, cut: int) -> None:
