@@ -172,16 +172,19 @@ class Document:
         return data
 
 
-def check_placeholders(document: Document, place: Place, text: str, known: Collection[str]) -> None:
-    """Note every ``${name}`` in a text that is not ``known``. In commands other ``${`` are a shell's business."""
+def check_placeholders(document: Document, place: Place, text: str, known: Collection[str], remedy: str) -> None:
+    """Note every ``${name}`` in a text that is not ``known``, with ``remedy`` unless one of these was meant.
+
+    In commands other ``${`` are a shell's business.
+    """
     if "command" not in place and "${" in PLACEHOLDER.sub("", text):
         document.problem(place, f"{'.'.join(map(str, place))} has a ${{ that names no setting", "write it like ${port}")
     for name in dict.fromkeys(PLACEHOLDER.findall(text)):
         if name not in known:
             close = difflib.get_close_matches(name, known, 1, 0.6)
-            remedy = f"did you mean ${{{close[0]}}}?" if close else f"known are {', '.join(known)}"
+            advice = f"did you mean ${{{close[0]}}}?" if close else remedy
             shell = f", or write ${name} where a shell is meant" if "command" in place else ""
-            document.problem(place, f"${{{name}}} stands for nothing", remedy + shell)
+            document.problem(place, f"${{{name}}} stands for nothing", advice + shell)
 
 
 def check_endpoint(document: Document, place: Place, text: str) -> None:

@@ -184,7 +184,8 @@ def _check_placeholders(document: Document) -> None:
         if place[-1] == "name" and "${" in text:
             document.problem(place, f"{'.'.join(map(str, place))} has a ${{, which is not filled in there", "write it out")
         elif place[-1] != "name":
-            check_placeholders(document, place, text, [*settings, *(_OWN_OF_HOOKS if place[0] == "hooks" else _OWN)])
+            known = [*settings, *(_OWN_OF_HOOKS if place[0] == "hooks" else _OWN)]
+            check_placeholders(document, place, text, known, "declare it under settings")
         if place[0] == "health" and place[-1] in ("url", "host", "port") and "${" not in text:
             check_endpoint(document, place, text)
 

@@ -11,14 +11,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ...module_utils.payload_format import is_tar_of
+from ...module_utils.payload_format import is_tar_of, unseen
 from ..documents import load_document
 from ..errors import DocumentError, IntegrityError, Problem, TidegateError
 from .commands import check_commands
 from .home import Home
 from .manifest import Manifest, load_manifest
 from .oci import MANIFEST, Descriptor, canonical, describe_blob, moved, parse_json
-from .payload import FileEntry, PayloadTar, index_json, matching, opened, parse_index, scan
+from .payload import FileEntry, PayloadTar, index_json, matching, opened, parse_index, scan, visible
 
 ARTIFACT = "application/vnd.tidegate.release.v1+json"
 CONFIG = "application/vnd.tidegate.release.config.v1+json"
@@ -145,6 +145,9 @@ def read_release(directory: Path) -> Source:
                 document.finish()
             except DocumentError as error:
                 problems += error.problems
+    for name in (manifest.payload, *manifest.documentation):
+        if odd := unseen(name):
+            problems.append(Problem(visible(name), f"the name has a character that can't be seen, {odd}", "rename it"))
     for name in manifest.documentation:
         path = directory / name
         if path.is_symlink() or not path.is_file() or not _inside(path, directory):
@@ -168,7 +171,7 @@ def _scenario(directory: Path, folder: str) -> tuple[list[str], list[Problem]]:
     names = [path.relative_to(directory).as_posix() for path in found]
     if not names or len(names) > _SCENARIO:
         return [], [Problem(folder, f"the scenario has {len(names)} files", f"put 1 to {_SCENARIO} there")]
-    odd = [name for name, path in zip(names, found, strict=True) if path.is_symlink() or not path.is_file() or not name.isprintable()]
+    odd = [name for name, path in zip(names, found, strict=True) if path.is_symlink() or not path.is_file() or unseen(name)]
     return names, [Problem(ascii(name), "it is not a file with a plain name", "leave it out of the scenario") for name in odd]
 
 

@@ -285,6 +285,15 @@ def test_a_layer_that_would_be_laid_over_the_payload_is_refused(home: OciLayout,
         load_package(home, home.put_manifest(canonical(found)).digest)
 
 
+@pytest.mark.parametrize("key", ["payload", "documentation"])
+def test_names_in_the_manifest_with_what_nobody_sees_are_refused(make_release: MakeRelease, key: str) -> None:
+    name = "na\ufe0fme"
+    release = make_release(**{key: name if key == "payload" else [name]})
+    (release / ("payload" if key == "payload" else "README.md")).rename(release / name)
+    with pytest.raises(DocumentError, match=r"the name has a character that can't be seen, U\+FE0F; rename it"):
+        read_release(release)
+
+
 def test_a_missing_payload_is_refused(make_release: MakeRelease) -> None:
     release = make_release(files={})
     (release / "payload").rmdir()

@@ -318,6 +318,14 @@ def test_the_tar_holds_what_the_index_says(tmp_path: Path) -> None:
         assert b"".join(matching((content[at : at + step] for at in range(0, len(content), step)), entries)) == content
 
 
+def test_nothing_passes_that_goes_on_behind_the_tar_or_ends_before(tmp_path: Path) -> None:
+    put(tmp_path / "file", "x" * 1000)
+    content, entries = pack(tmp_path)
+    for blocks, what in (([content, b"x"], "goes on behind its end"), ([content + b"x"], "goes on behind"), ([content[:-1]], "ends before")):
+        with pytest.raises(IntegrityError, match=what):
+            list(matching(blocks, entries))
+
+
 PARTS = st.text(st.characters(codec="utf-8", exclude_characters="/\0"), min_size=1, max_size=130)
 
 

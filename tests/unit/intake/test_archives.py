@@ -141,8 +141,13 @@ def test_what_clamav_does_not_unpack_was_not_looked_into_however_deep(tmp_path: 
     assert unseen(put(tmp_path, content)) == "is packed in a way that it does not know"
 
 
+def test_a_tar_without_its_end_is_not_whole(tmp_path: Path) -> None:
+    assert unseen(put(tmp_path, tarred()[:-1024])) == "is not whole, or damaged"
+
+
 def test_what_is_behind_the_end_of_an_archive_was_not(tmp_path: Path) -> None:
-    for content in (tarred() + tarred(), gzip.compress(NOISE) + b"more", bz2.compress(NOISE) + b"more", lzma.compress(NOISE) + b"more"):
+    padded = [kind + bytes(2 << 20) + b"more" for kind in (gzip.compress(NOISE), lzma.compress(NOISE))]
+    for content in (*padded, tarred() + tarred(), gzip.compress(NOISE) + b"more", bz2.compress(NOISE) + b"more", lzma.compress(NOISE) + b"more"):
         assert unseen(put(tmp_path, content)) != ""
 
 
