@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible_collections.tidegate.release.plugins.plugin_utils.action_base import TidegateAction
+from ansible_collections.tidegate.release.plugins.plugin_utils.archiving import describe, last_version
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.home import create_library, find_library
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.package import Source, read_release
 from ansible_collections.tidegate.release.plugins.plugin_utils.errors import TidegateError
@@ -63,7 +64,13 @@ class ActionModule(TidegateAction):
             problems += watch(optional_home(options, "cmdb"), part, release, utc_now(), signer)
         elif write and part:
             problems += list_release(part, archived.name)  # another tool may have brought it
+        lines = [f"{archived.name} {archived.version} is {archived.digest}"]
+        if not write:
+            state = "would be archived" if archived.created else "is archived already"
+            before = last_version(part, archived.name, archived.version)
+            lines += [f"It {state}:", *(f"  {line}" for line in describe(archived, source.manifest, before, found))]
         return {
+            "msg": "\n".join(lines),
             "changed": archived.created or signed,
             "digest": archived.digest,
             "name": archived.name,

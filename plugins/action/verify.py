@@ -17,7 +17,8 @@ from ansible_collections.tidegate.release.plugins.module_utils.lab.hosts import 
 from ansible_collections.tidegate.release.plugins.module_utils.lab.machine import choose_mode
 from ansible_collections.tidegate.release.plugins.module_utils.lab.processes import LabError
 from ansible_collections.tidegate.release.plugins.plugin_utils.action_base import TidegateAction
-from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.home import open_library
+from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.home import find_library, open_library
+from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.package import read_release
 from ansible_collections.tidegate.release.plugins.plugin_utils.errors import TidegateError
 from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.keys import LIBRARIES, load_signer
 from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.library import watch
@@ -32,6 +33,7 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.verifying import 
     check_signer,
     claim,
     describe,
+    lay_out,
     prepare,
     sign_result,
     verify,
@@ -44,12 +46,13 @@ class ActionModule(TidegateAction):
     """Verify a package on a lab and sign what came of it."""
 
     module = "verify"
-    libraries = ("SQLAlchemy", "ansible-runner", "jmespath", "jsonschema", "molecule", "pytest-testinfra", *LIBRARIES)
+    libraries = ("SQLAlchemy", "ansible-runner", "jmespath", "jsonschema", "molecule", "pyfastcdc", "pytest-testinfra", *LIBRARIES)
 
     def execute(self, options: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
         dsl, policy = home(options, "dsl"), optional_home(options, "policy")
-        rfc = None if options["name"] else home(options, "rfc")
-        asked = Asked(rfc, options["name"], options["version"], options["digest"])
+        source = read_release(Path(options["release"])) if options["release"] else None
+        rfc = None if options["name"] else optional_home(options, "rfc") if source else home(options, "rfc")
+        asked = Asked(rfc, options["name"], options["version"], options["digest"], source)
         subject = prepare(asked, dsl, home(options, "cmdb"), policy, options["hosts"], utc_now())
         release, plan = subject.release, subject.plan
         key = optional_home(options, "key")
@@ -65,19 +68,26 @@ class ActionModule(TidegateAction):
         }
         if options["only_plan"] or self._task.check_mode:
             return result | {"msg": f"{release.name} {release.version} is verified on {len(doubles)} hosts: {', '.join(describe(plan))}"}
-        said, output, path = self._verify(options, subject, dsl, policy)
+        if source:
+            with tempfile.TemporaryDirectory(prefix="tidegate-tried-") as name:
+                library, tried = find_library(dsl), str(Path(name) / "dsl")
+                if not lay_out(source, library, plan, Path(tried)):
+                    signer = None  # evidence is of what is archived
+                said, output, path = self._verify(options, subject, tried, policy, archived=False)
+        else:
+            said, output, path = self._verify(options, subject, dsl, policy)
         now = utc_now()
         signed = sign_result(dsl, release, said, signer, now) if signer else False
-        library = open_library(dsl).repository(release.name)
-        signed_in = home(options, "cmdb") if signed else None
-        result |= warned(watch(signed_in, library, (release.name, release.version, release.digest), now, signer))
+        if signed:
+            part = open_library(dsl).repository(release.name)
+            result |= warned(watch(home(options, "cmdb"), part, (release.name, release.version, release.digest), now, signer))
         passed = said["result"] == "PASSED"
         parity, tests = said["parity"], len(said["passedTests"])
         head = (
             f"{release.name} {release.version}: {said['result']}, {tests} tests passed, {len(said['failedTests'])} failed, "
             f"the lab is like live by {parity['score']} of 100, "
             f"the back-out was {'' if said['rehearsal']['backedOut'] else 'not '}rehearsed"
-            f"{f', signed by {person}' if signed else ', signed by nobody'}"
+            f"{f', signed by {person}' if signed else ', signed by nobody'}{', for it is not archived' if source and not signed else ''}"
         )
         lines = [head, *(f"  {reason}" for reason in said["reasons"][:_SHOWN])]
         lines += [f"  different from live: {one}" for one in parity["differences"][:_SHOWN]]
@@ -86,7 +96,9 @@ class ActionModule(TidegateAction):
             lines += [f"What the scenario said last, all of it is in {path}:", output] if said["reasons"] else []
         return result | {"changed": True, "failed": not passed, "msg": "\n".join(lines), "result": said["result"], "test_result": said}
 
-    def _verify(self, options: dict[str, Any], subject: Any, dsl: str, policy: str | None) -> tuple[dict[str, Any], str, Path]:
+    def _verify(
+        self, options: dict[str, Any], subject: Any, dsl: str, policy: str | None, archived: bool = True
+    ) -> tuple[dict[str, Any], str, Path]:
         """Run it in a directory that stays when it did not pass, and never leave a lab host behind."""
         given = options["path"]
         lab = options["lab"] or {}
@@ -103,7 +115,7 @@ class ActionModule(TidegateAction):
             path=path,
             dsl=dsl if "://" in dsl else str(Path(dsl).absolute()),
             lab=Lab(mode, **settings),
-            given=Given(policy, tuple(options["inventory"]), options["vars_file"]),
+            given=Given(policy, tuple(options["inventory"]), options["vars_file"], archived),
             collections=os.pathsep.join(constants.COLLECTIONS_PATHS),
             timeout=options["timeout"],
         )

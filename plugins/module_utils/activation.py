@@ -19,7 +19,8 @@ from typing import Any, Callable, Optional
 
 from . import logs, watch
 from .account import check_account, find_account, give
-from .health import CheckError, attempt, run_command, wait_healthy, where
+from .endpoint import EndpointError, fill
+from .health import CheckError, attempt, filled, run_command, wait_healthy, where
 from .processes import MARK, below, end_release, marked, of_release, start_time
 from .redaction import Redactor
 from .release_home import HostError, Release, ReleaseHome
@@ -100,7 +101,7 @@ def activate(home: ReleaseHome, digest: str, previous: Optional[str], order: Ord
         )
     for release in (target, before):
         if release is not None:
-            _refuse_unusable(release, order)
+            _refuse_unusable(home, release, order)
     untouched = home.at_rest(before) and (live.id if live else None) == (before.id if before else None)
     try:
         repaired = put_right(home, target, order.supplies, **order.entry())
@@ -180,7 +181,7 @@ def back_out(home: ReleaseHome, digest: str, previous: Optional[str], order: Ord
     order = replace(order, previous=target.version if target else live.version if live else "", next=version or "")
     at_rest = home.at_rest(before) and (live.id if live else None) == (before.id if before else None)
     if before is not None:
-        _refuse_unusable(before, order)
+        _refuse_unusable(home, before, order)
     repaired = put_right(home, before, order.supplies, **order.entry()) if before else []
     if at_rest and not repaired and (before is None or _healthy(home, before, order)):
         return {"state": "backed_out", "changed": False, "version": version}
@@ -285,7 +286,7 @@ def _logs(home: ReleaseHome, release: Release, order: Order, reason: str) -> str
         return ""
     entries = release.config.get("logs") or [str(start)]
     try:
-        said = logs.last_lines(entries, _settings(release, order), release.tree, home.state, order.redactor)
+        said = logs.last_lines(entries, _values(home, release, order), release.tree, home.state, order.redactor)
     except Exception as error:  # the reason is what matters, and the way back
         said = f"its logs can't be read: {error}"
     kept, name = [""], ""
@@ -412,16 +413,27 @@ def _settings(release: Release, order: Order) -> dict[str, Any]:
     return values
 
 
-def _refuse_unusable(release: Release, order: Order) -> None:
+def _own(home: ReleaseHome, release: Release) -> dict[str, Any]:
+    """What ``${name}`` stands for everywhere; of commands it is all, for everybody on the host sees their arguments."""
+    return {"release": release.name, "version": release.version, "digest": release.digest, "tree": release.tree, "state": home.state}
+
+
+def _values(home: ReleaseHome, release: Release, order: Order) -> dict[str, Any]:
+    """What ``${name}`` stands for in checks: the settings, and what each release has; raises what :func:`_settings` raises."""
+    return {**_settings(release, order), **_own(home, release)}
+
+
+def _refuse_unusable(home: ReleaseHome, release: Release, order: Order) -> None:
     """Raise :class:`HostError` for settings that a check can't be made with, and a user as whom the release can't run.
 
     Between stop and start it would be too late to find out.
     """
-    settings = _settings(release, order)
+    values = _values(home, release, order)
     check_account(release.config, release.files, release.tree)
     for check in release.config["health"]:
         try:
-            where(check, settings, order.redactor)
+            where(check, values, order.redactor)
+            filled(check, values, order.redactor)
         except CheckError as error:
             raise HostError(f"{release.name} {release.version}: {error}; correct tidegate_settings, or the release") from None
 
@@ -447,7 +459,7 @@ def _give_state(home: ReleaseHome, release: Release, before: Optional[Release]) 
 
 def _for_checks(home: ReleaseHome, release: Release, order: Order) -> tuple[dict[str, Any], str, dict[str, str], Precautions]:
     """What the checks of a release need to know: settings, directory, environment, and what is minded."""
-    return _settings(release, order), str(release.tree), _environment(home, release, order), _precautions(release, order)
+    return _values(home, release, order), str(release.tree), _environment(home, release, order), _precautions(release, order)
 
 
 def _precautions(release: Release, order: Order) -> Precautions:
@@ -467,9 +479,11 @@ def _hook(home: ReleaseHome, release: Release, name: str, order: Order) -> str:
                     "TIDEGATE_NEXT": order.next,
                     MARK: mark,
                 }
+                values = {**_own(home, release), "previous": order.previous, "next": order.next}
+                command = [fill(part, values) for part in hook["command"]]
                 log, precautions = str(home.output_of(name)), _precautions(release, order)
-                run_command(hook["command"], hook["timeout"], str(release.tree), environment, log, precautions)
-        except CheckError as error:
+                run_command(command, hook["timeout"], str(release.tree), environment, log, precautions)
+        except (CheckError, EndpointError) as error:
             raise CheckError(f"hook {name} of {release.name} {release.version}: {error}") from error
     return mark
 

@@ -70,10 +70,11 @@ class Stock:
         with opened(source) as origin:
             if origin is None or os.fstat(origin).st_size != entry["size"]:
                 return False
-            target = create(path, entry["mode"])
+            target = create(path)
             try:
                 # The copy counts. What it was taken from may change meanwhile.
                 digest = self._clone(origin, target, entry["size"]) or _copy_hashing(origin, target, entry["size"])
+                os.fchmod(target, entry["mode"])
             finally:
                 os.close(target)
         if digest != entry["sha256"]:
@@ -256,7 +257,7 @@ def _lay_out(tree: bytes, missing: list[dict[str, Any]], stock: Stock) -> list[d
     for entry in missing:
         path = _at(tree, entry)
         if entry["type"] == "directory":
-            os.mkdir(path, _DIRECTORY)
+            os.mkdir(path, entry["mode"])
         elif entry["type"] == "link":
             os.symlink(entry["target"].encode(), path)
         else:

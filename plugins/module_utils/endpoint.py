@@ -10,8 +10,9 @@ import socket
 from collections.abc import Mapping
 from typing import Any, NamedTuple, Optional
 
-_PLACEHOLDER = re.compile(r"\$\{([a-z][a-z0-9_]*)\}")
-_ONLY_PLACEHOLDER = re.compile(r"\[?" + _PLACEHOLDER.pattern + r"\]?")
+PLACEHOLDER = re.compile(r"\$\{([a-z][a-z0-9_]*)\}")
+OWN = ("release", "version", "digest", "tree", "state")  # what each release has on its host, in texts as ``${name}``
+_ONLY_PLACEHOLDER = re.compile(r"\[?" + PLACEHOLDER.pattern + r"\]?")
 # Of a URL: scheme, user and password, host with brackets if it has some, port, and all that follows.
 _URL = re.compile(r"(https?)://(?:([^/?#]*)@)?(\[[^/?#\[\]]*\]|[^/?#\[\]:@]*)(?::([^/?#\[\]@]*))?([/?#].*)?", re.DOTALL)
 _PORT = re.compile(r"[0-9]{1,5}")
@@ -55,7 +56,7 @@ def fill(text: str, settings: Mapping[str, Any]) -> str:
             raise EndpointError(f"{match.group()} is not one of the settings")
         return str(settings[match.group(1)])
 
-    return _PLACEHOLDER.sub(value, text)
+    return PLACEHOLDER.sub(value, text)
 
 
 def read_host(text: str) -> str:

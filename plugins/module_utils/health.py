@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any, Optional
 
-from .endpoint import Endpoint, EndpointError, fill, read_host, read_port, read_url
+from .endpoint import OWN, Endpoint, EndpointError, fill, read_host, read_port, read_url
 from .redaction import NOTHING, Redactor
 from .supervision import NONE, Precautions, supervise
 
@@ -39,6 +39,22 @@ def where(check: Mapping[str, Any], settings: Mapping[str, Any], redactor: Redac
         return read_url(check["http"]["url"], settings) if "http" in check else None
     except EndpointError as error:
         raise CheckError(f"health check {check['name']!r} can't be made: {redactor.text(str(error))[:_TAIL]}") from None
+
+
+def filled(check: Mapping[str, Any], settings: Mapping[str, Any], redactor: Redactor = NOTHING) -> Mapping[str, Any]:
+    """``check`` with values in its command and in the text that an answer has to contain; raises :class:`CheckError` as above.
+
+    In a command only what each release has is filled in: everybody on the host sees its arguments, so no setting gets there.
+    """
+    try:
+        if "command" in check:
+            own = {name: settings[name] for name in OWN if name in settings}
+            return {**check, "command": [fill(part, own) for part in check["command"]]}
+        if "contains" in check.get("http", {}):
+            return {**check, "http": {**check["http"], "contains": fill(check["http"]["contains"], settings)}}
+    except EndpointError as error:
+        raise CheckError(f"health check {check['name']!r} can't be made: {redactor.text(str(error))[:_TAIL]}") from None
+    return check
 
 
 def run_command(
@@ -74,6 +90,7 @@ def wait_healthy(
     checked is dead, and at once when it can't be made.
     """
     where(check, settings, precautions.redactor)
+    filled(check, settings, precautions.redactor)
     deadline = time.monotonic() + check["timeout"]
     reason = ""
     while True:
@@ -103,6 +120,7 @@ def attempt(
 ) -> None:
     """Make ``check`` (an entry of the manifest's ``health``) once; raise :class:`CheckError` unless it passes within ``seconds``."""
     there = where(check, settings, precautions.redactor)
+    check = filled(check, settings, precautions.redactor)
     if there is None:
         run_command(check["command"], seconds, tree, environment, precautions=precautions)
     else:

@@ -17,7 +17,7 @@ import socket
 import ssl
 import time
 from collections.abc import Iterator
-from typing import Any, Optional
+from typing import Any
 
 from .endpoint import EndpointError, read_url
 from .package_documents import Payload
@@ -59,10 +59,8 @@ class Mirror:
             ) from None
         self._path = self._there.target.rstrip("/")
 
-    def fetch(self, payload: Optional[Payload], assembly: Assembly) -> dict[str, Any]:
+    def fetch(self, payload: Payload, assembly: Assembly) -> dict[str, Any]:
         """Fetch what ``assembly`` needs; return ``bytes``, how many came, and ``problem``, why not all that is needed did, if so."""
-        if payload is None or assembly.need.keys() - assembly.starts.keys():
-            return {"bytes": 0, "problem": "the package does not say where in its payload the contents are"}
         line = _Line(sum(assembly.need.values()))
         problem = ""
         failures = 0

@@ -8,18 +8,14 @@ from __future__ import annotations
 import os
 import re
 import unicodedata
-from typing import Any, NamedTuple, Optional
+from typing import Any, NamedTuple
 
-from .release_home import DIGEST, HostError, Texts, is_config, is_index, strict_json
+from .payload_format import DEEPEST, LONGEST, WHITEOUT, is_mode, is_tar_of, unseen
+from .release_home import DIGEST, INDEX, HostError, Texts, is_config, is_index, strict_json
 
 _PAYLOAD = "application/vnd.oci.image.layer.v1.tar"
 _SHA256 = re.compile(r"[0-9a-f]{64}")
-_DIRECTORY = 0o755
-# Beyond these nobody could walk through the tree; nothing longer or deeper is ever archived.
-_LONGEST = 3000  # bytes
-_DEEPEST = 200  # names
-_UNSEEN = ("Cc", "Cf", "Cs", "Zl", "Zp")  # control and format characters, halves of one, ends of lines
-_MODES = {"file": (0o644, 0o755), "directory": (_DIRECTORY,)}
+_DOCUMENTATION = "application/vnd.tidegate.release.documentation.v1"
 
 
 class Payload(NamedTuple):
@@ -30,11 +26,11 @@ class Payload(NamedTuple):
 
 
 class Documents(NamedTuple):
-    """What a package's documents say: its config, the entries of its file index, and which blob its payload is, if they say so."""
+    """What a package's documents say: its config, the entries of its file index, and which blob its payload is."""
 
     config: dict[str, Any]
     files: list[dict[str, Any]]
-    payload: Optional[Payload]
+    payload: Payload
     texts: Texts
 
 
@@ -48,12 +44,16 @@ def read_package(digest: str, manifest: bytes, config: bytes, index: bytes) -> D
         for text in texts:
             text.decode()  # other encodings that JSON has once had are kept by nobody
         payloads = [Payload(layer["digest"], layer["size"]) for layer in document["layers"] if layer["mediaType"] == _PAYLOAD]
-        if not all(DIGEST.fullmatch(payload.digest) and _is_count(payload.size) for payload in payloads):
-            raise HostError(f"the package {digest} has a payload that can't be named; archive it again")
+        # Any other layer would be laid over the payload by whoever unpacks it as an image, a scanner for one.
+        others = [layer for layer in document["layers"] if layer["mediaType"] not in (_PAYLOAD, _DOCUMENTATION, INDEX)]
+        if len(payloads) != 1 or others or not DIGEST.fullmatch(payloads[0].digest) or not _is_count(payloads[0].size):
+            raise HostError(f"the package {digest} does not have one payload and documentation alone; archive it again")
         read = _read_config(digest, config), _read_index(digest, index)
+        if not is_tar_of(read[1], payloads[0].size):
+            raise HostError(f"the payload and the file index of the package {digest} are not one tree; archive it again")
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise HostError(f"the documents of package {digest} are malformed; archive it again") from error
-    return Documents(*read, payloads[0] if len(payloads) == 1 else None, texts)
+    return Documents(*read, payloads[0], texts)
 
 
 def _read_config(digest: str, text: bytes) -> dict[str, Any]:
@@ -85,22 +85,22 @@ def _read_index(digest: str, text: bytes) -> list[dict[str, Any]]:
         if path.startswith("/") or name in ("", ".", "..") or parent not in directories or path in seen:
             raise HostError(f"the package {digest} has a file with the path {path!r}; archive it again")
         seen.add(path)
-        # To some file systems such paths are one.
-        twin = unicodedata.normalize("NFKD", unicodedata.normalize("NFKD", path).casefold())
-        good = _plain(path) and twin not in twins and path.count("/") < _DEEPEST and len(path.encode()) <= _LONGEST
+        twin = unicodedata.normalize("NFC", path)  # such paths look the same
+        good = _plain(path) and twin not in twins and path.count("/") < DEEPEST and len(path.encode()) <= LONGEST
+        good = good and not name.startswith(WHITEOUT)
         twins.add(twin)
         if kind == "link":
             target = os.path.normpath(os.path.join(parent, entry["target"]))
             good = good and _plain(entry["target"]) and not target.startswith("/") and target.split("/")[0] != ".."
         else:
-            good = good and isinstance(entry["mode"], int) and entry["mode"] in _MODES[kind]
+            good = good and is_mode(kind, entry["mode"])
         if kind == "directory":
             directories.add(path)
         elif kind == "file":
             parts = [(entry["size"], entry["sha256"]), *entry.get("chunks", [])]
             good = good and all(_is_count(size) and _SHA256.fullmatch(sha) and sizes.setdefault(sha, size) == size for size, sha in parts)
             good = good and ("chunks" not in entry or sum(size for size, _sha in parts[1:]) == entry["size"])
-            good = good and _is_count(entry.get("offset", 0))
+            good = good and _is_count(entry["offset"])
         if not good:
             raise HostError(f"the package {digest} has a bad entry for {path!r}; archive it again")
     if not is_index(files):
@@ -109,9 +109,8 @@ def _read_index(digest: str, text: bytes) -> list[dict[str, Any]]:
 
 
 def _plain(text: str) -> bool:
-    """Whether it is a name that can be seen for what it is. Letters newer than this Python's tables are none of its business."""
-    seen = text.isprintable() or all(unicodedata.category(sign) not in _UNSEEN for sign in text)
-    return bool(text.encode()) and "\\" not in text and seen
+    """Whether it is a name that can be seen for what it is."""
+    return bool(text.encode()) and unseen(text) is None
 
 
 def _is_count(number: object) -> bool:

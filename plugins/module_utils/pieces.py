@@ -24,6 +24,7 @@ from typing import Any, BinaryIO, Optional, Union
 from .release_home import HostError, ReleaseHome, as_released, intact, range_digest, remove
 
 BLOCK = 1 << 20  # bytes that are read or written at a time
+_UNFINISHED = 0o600  # what is written to bit by bit; its own mode may not let its owner do so
 
 
 def take_up(tree: Path, files: list[dict[str, Any]], share: bool) -> set[str]:
@@ -62,7 +63,7 @@ def _half(info: os.stat_result, entry: dict[str, Any]) -> bool:
     return (
         "chunks" in entry
         and stat.S_ISREG(info.st_mode)
-        and stat.S_IMODE(info.st_mode) == entry["mode"]
+        and stat.S_IMODE(info.st_mode) in (_UNFINISHED, entry["mode"])
         and (info.st_uid, info.st_nlink, info.st_size) == (os.geteuid(), 1, entry["size"])
     )
 
@@ -107,7 +108,7 @@ class _Range:
 class Assembly:
     """The contents of ``files``, which the host does not have whole, while they are put together under ``tree``.
 
-    ``need`` are the sizes of the pieces still missing, by sha256; ``starts`` says where each is in the payload, if the index says so.
+    ``need`` are the sizes of the pieces still missing, by sha256; ``starts`` says where each is in the payload.
     """
 
     def __init__(self, home: ReleaseHome, files: list[dict[str, Any]], tree: bytes) -> None:
@@ -119,12 +120,10 @@ class Assembly:
         for entry in files:
             if entry["sha256"] not in self._targets:
                 self._targets[entry["sha256"]] = entry
-                start = entry.get("offset")
                 for sha, offset, size in _parts(entry):
                     self._places.setdefault(sha, []).append(_Range(self.path(entry), offset))
                     self.need[sha] = size
-                    if start is not None:
-                        self.starts[sha] = start + offset
+                    self.starts[sha] = entry["offset"] + offset
         self._local = self._find_chunks(home)
         for sha in self._local:
             del self.need[sha]
@@ -165,12 +164,16 @@ class Assembly:
     def begin(self) -> None:
         """Make the large files at their full size and copy the chunks that the host has, each hashed as it is copied."""
         for entry in self._targets.values():
-            if "chunks" in entry and not os.path.lexists(self.path(entry)):
-                descriptor = create(self.path(entry), entry["mode"])
-                try:
-                    os.ftruncate(descriptor, entry["size"])
-                finally:
-                    os.close(descriptor)
+            if "chunks" not in entry:
+                continue
+            if os.path.lexists(self.path(entry)):
+                os.chmod(self.path(entry), _UNFINISHED)
+                continue
+            descriptor = create(self.path(entry))
+            try:
+                os.ftruncate(descriptor, entry["size"])
+            finally:
+                os.close(descriptor)
         sizes = {sha: size for entry in self._targets.values() for sha, _offset, size in _parts(entry)}
         for sha, source in self._local.items():
             self.need[sha] = sizes[sha]
@@ -190,7 +193,7 @@ class Assembly:
         places = [place for place in self._places[sha] if place != skip]
         try:
             if new is not None:
-                os.close(create(new, mode))
+                os.close(create(new))
             while written < self.need[sha]:
                 block = read(min(self.need[sha] - written, BLOCK))
                 if not block:
@@ -201,8 +204,11 @@ class Assembly:
                 written += len(block)
         finally:
             good = digest.hexdigest() == sha
-            if not good and new is not None:
-                os.unlink(new)
+            if new is not None:
+                if good:
+                    os.chmod(new, mode)
+                else:
+                    os.unlink(new)
         if good:
             del self.need[sha]
         return good
@@ -213,6 +219,8 @@ class Assembly:
             if "chunks" in entry and intact(self.path(entry), entry) is None:
                 os.unlink(self.path(entry))
                 raise HostError(f"the chunks of {entry['path']} do not make the file that the package has; archive the release again")
+            if "chunks" in entry:
+                os.chmod(self.path(entry), entry["mode"])
 
 
 def _parts(entry: dict[str, Any]) -> Iterator[tuple[str, int, int]]:
@@ -249,9 +257,9 @@ def _reader(descriptor: Optional[int], position: int) -> Callable[[int], bytes]:
     return read
 
 
-def create(path: bytes, mode: int) -> int:
-    """A new file, open to write and read back."""
-    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, mode)
+def create(path: bytes) -> int:
+    """A new file, open to write and read back; nobody else can read it before it is given its mode."""
+    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, _UNFINISHED)
 
 
 def _write(path: bytes, block: bytes, offset: int) -> None:

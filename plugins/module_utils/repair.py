@@ -24,7 +24,6 @@ from .release_home import HostError, Release, ReleaseHome, Texts, changed_entrie
 if TYPE_CHECKING:
     from .build import Fetch, Pack
 
-_DIRECTORY = 0o755
 _LISTED = 5  # paths that a message names
 _LOGGED = 100  # paths that the log names
 
@@ -172,9 +171,9 @@ def _replace(entry: dict[str, Any], tree: int, new: int, aside: int, spare: byte
             if name and not stat.S_ISDIR(mode):
                 if mode:
                     os.rename(name, spare, src_dir_fd=parent, dst_dir_fd=aside)
-                os.mkdir(name, _DIRECTORY, dir_fd=parent)
+                os.mkdir(name, 0o700, dir_fd=parent)
             with _below(parent, name) as made:
-                os.fchmod(made, _DIRECTORY)
+                os.fchmod(made, entry["mode"])
             return
         if stat.S_ISDIR(mode):
             os.rename(name, spare, src_dir_fd=parent, dst_dir_fd=aside)

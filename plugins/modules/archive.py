@@ -13,7 +13,9 @@ version_added: 0.1.0
 description:
   - Stores a release with its payload, its documentation and an index of its files as one package, an OCI image manifest in an OCI
     image layout. One digest names all of it, and the tag C(<name>:<version>) finds it.
-  - The same release gives the same digest on every machine. Time, owner, group, umask and the order of files on disk leave no trace.
+  - The same release gives the same digest on every machine. Time, owner, group, hard links and the order of files on disk leave no trace.
+  - Permissions go on hosts as they are, with whoever stages there as the owner, so a key of mode 0600 stays one. What only a umask of
+    002 does, that the group may write to all that the owner may write to, leaves no trace.
   - The library only grows. A version that is archived can't be archived again with another content.
   - With O(key) it signs the package, with an in-toto release statement in a DSSE envelope that refers to it. A release that is archived
     already gets the signature if this key has not made it yet. Whose signatures are needed is said in the policy.
@@ -21,8 +23,12 @@ description:
     C(clamscan). What the release consists of is listed in a CycloneDX SBOM, its own (C(bom.json), C(sbom.json) or C(*.cdx.json) on top of
     the payload or in C(sbom/)) or one that is made. Licences are read as SPDX expressions. Each result is signed and kept beside the
     package. An infected release is not archived.
-  - Refuses a payload with links that lead nowhere or outside, devices, pipes, sockets, set-uid, set-gid or sticky files, or names that
-    are not the same on every system; all of it is said at once and nothing is written.
+  - Refuses what could not go on hosts as it is. That is links that lead nowhere or outside, devices, pipes and sockets; files and
+    directories that are set-uid, set-gid or sticky, have capabilities or an access control list, may be written to by others than their
+    owner, or that their owner may not read; names with a character that nobody sees, and two names that look the same; with
+    C(portable_names) in the manifest also those that differ only in case, or that other systems don't take.
+  - Refuses a hook or a check whose command could not start. It has to be an executable program or script of the payload, an absolute path,
+    or in the PATH. All of it is said at once and nothing is written.
   - With a CMDB, that remembers what the library has of the release now, so that nothing of it can vanish unseen.
 author:
   - Tidegate maintainers (@tidegate)
@@ -80,6 +86,12 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
+msg:
+  description:
+    - The digest, for a person. In check mode also what would be archived, how it differs from the highest other version, which files are
+      not for everybody, what it runs, and what the examination found.
+  type: str
+  returned: success
 digest:
   description: What names the package, for the RFC to name it too.
   type: str

@@ -40,6 +40,12 @@ extends_documentation_fragment:
   - tidegate.release.homes.key
   - tidegate.release.homes.local
 options:
+  release:
+    description:
+      - Directory of a release that is not archived yet, the one that has its C(release.yml), to try it out. It is archived in a library of
+        the lab's own, which goes away with it, and nothing is signed unless O(dsl) has just that package.
+      - An RFC says then only where it is to go. Without one the hosts that have some version of it are mirrored, or all when none has.
+    type: path
   name:
     description: Name of the release, when there is no RFC yet. Then the hosts that have some version of it are mirrored.
     type: str

@@ -15,14 +15,14 @@ import functools
 import json
 import re
 import stat
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
 import yaml
 
-from ..module_utils.endpoint import EndpointError, read_host, read_port, read_url
+from ..module_utils.endpoint import PLACEHOLDER, EndpointError, read_host, read_port, read_url
 from .errors import DocumentError, Problem
 
 Kind = Literal["release", "rfc", "policy"]
@@ -170,6 +170,21 @@ class Document:
             else:
                 data[key] = self._build(value_node, inner)
         return data
+
+
+def check_placeholders(document: Document, place: Place, text: str, known: Collection[str], remedy: str) -> None:
+    """Note every ``${name}`` in a text that is not ``known``, with ``remedy`` unless one of these was meant.
+
+    In commands other ``${`` are a shell's business.
+    """
+    if "command" not in place and "${" in PLACEHOLDER.sub("", text):
+        document.problem(place, f"{'.'.join(map(str, place))} has a ${{ that names no setting", "write it like ${port}")
+    for name in dict.fromkeys(PLACEHOLDER.findall(text)):
+        if name not in known:
+            close = difflib.get_close_matches(name, known, 1, 0.6)
+            advice = f"did you mean ${{{close[0]}}}?" if close else remedy
+            shell = f", or write ${name} where a shell is meant" if "command" in place else ""
+            document.problem(place, f"${{{name}}} stands for nothing", advice + shell)
 
 
 def check_endpoint(document: Document, place: Place, text: str) -> None:

@@ -13,10 +13,14 @@ from typing import TYPE_CHECKING, Any
 
 from .approving import signer_name
 from .attesting import attest, find_release
+from .cmdb.hosts import is_host
 from .cmdb.schema import schema
 from .cmdb.store import Cmdb
-from .dsl.home import open_library
-from .dsl.package import load_package
+from .dsl.home import Library, open_library
+from .dsl.layout import OciLayout
+from .dsl.oci import Descriptor
+from .dsl.package import Source, load_package
+from .dsl.replica import replicate
 from .errors import ConflictError, NotFoundError, TidegateError
 from .files import make_folder
 from .policy.model import Policy, load_policy
@@ -46,12 +50,14 @@ class Subject:
 
 @dataclass(frozen=True)
 class Asked:
-    """The release, by the RFC that names it or by its own name with a version or a digest."""
+    """The release, by the RFC that names it, by its own name with a version or a digest, or by its directory, ``source``, that nobody has
+    archived yet; an RFC says then where it is to go."""
 
     rfc: str | None = None
     name: str | None = None
     version: str | None = None
     digest: str | None = None
+    source: Source | None = None
 
 
 def prepare(asked: Asked, dsl: str, cmdb_url: str, policy_path: str | None, limit: int, now: datetime) -> Subject:
@@ -61,21 +67,32 @@ def prepare(asked: Asked, dsl: str, cmdb_url: str, policy_path: str | None, limi
     nothing to mirror, or the policy does not trust the package: what nobody signed is not run.
     """
     policy = load_policy(policy_path)
-    if (asked.rfc is None) == (asked.name is None):
+    if (asked.rfc is None) == (asked.name is None) and asked.source is None:
         raise TidegateError("what is to be verified is not clear; give either an RFC or the name of a release")
     name, version, digest, scope = asked.name or "", asked.version, asked.digest, ""
     rfc = None if asked.rfc is None else load_rfc(asked.rfc)
     if rfc is not None:
         name, version, digest, scope = rfc.release, None, rfc.digest, rfc.scope
-    home = open_library(dsl).repository(name)
-    release = find_release(home, name, version, digest)
-    if rfc is not None and release.version != rfc.version:
-        raise ConflictError(f"{rfc.number} names {name} {rfc.version}, but its digest is that of {release.version}; correct the RFC")
-    if distrust := standing(home, policy, release, now).distrust:
-        raise TidegateError(distrust)
+    if asked.source is not None:
+        manifest = asked.source.manifest
+        if name not in ("", manifest.name):
+            raise ConflictError(
+                f"{rfc.number if rfc else 'the name'} is of {name}, and the directory is {manifest.name}; correct one of them"
+            )
+        name = manifest.name
+        release = Release(name, manifest.version, asked.source.preview(None).digest)
+    else:
+        home = open_library(dsl).repository(name)
+        release = find_release(home, name, version, digest)
+        if rfc is not None and release.version != rfc.version:
+            raise ConflictError(f"{rfc.number} names {name} {rfc.version}, but its digest is that of {release.version}; correct the RFC")
+        if distrust := standing(home, policy, release, now).distrust:
+            raise TidegateError(distrust)
     with Cmdb.open(cmdb_url) as cmdb, cmdb.read() as connection:
         around = {str(ci["name"]): ci for ci in cmdb.query(connection=connection)}
         cis = cmdb.query(scope, connection) if scope else [ci for ci in around.values() if name in ci["installations"]]
+        if asked.source is not None and not cis and not scope:  # the first of its name
+            cis = [ci for ci in around.values() if is_host(ci, policy.host_classes)]
         cis = [ci for ci in cis if ci["written_off"] is None]  # the release does not go there
         relations = [(one["source"], one["target"], one["kind"]) for one in cmdb.relations([str(ci["name"]) for ci in cis], connection)]
     live = [host for host in map(live_host, cis) if all(one[2] != release.digest for one in host.releases)]
@@ -86,6 +103,27 @@ def prepare(asked: Asked, dsl: str, cmdb_url: str, policy_path: str | None, limi
         )
     plan = miniature(live, limit)
     return Subject(release, plan, model(plan, {str(ci["name"]): ci for ci in cis}, around, relations), policy)
+
+
+def lay_out(source: Source, library: Library | None, plan: Miniature, path: Path) -> bool:
+    """Make a library in ``path`` for the time of a verification, with a release that is not archived and what live has.
+
+    Returns whether ``library`` has just that package too. Raises :class:`TidegateError` when the version is archived with another content.
+    """
+    target = OciLayout.create(path)
+    archived = source.archive(target)
+    if library is None:
+        return False
+    there = library.repository(archived.name).resolve(archived.name, archived.version)
+    releases = library.releases()
+    wanted = {(name, version): releases[name, version] for name, version, digest in plan.releases if _has(releases, name, version, digest)}
+    if problems := replicate(library, target, wanted, lambda *_release: "", write=True).problems:
+        raise TidegateError(problems[0])
+    return there == archived.digest
+
+
+def _has(releases: Mapping[tuple[str, str], Descriptor], name: str, version: str, digest: str) -> bool:
+    return (name, version) in releases and releases[name, version].digest == digest
 
 
 def check_signer(policy: Policy, signer: Signer, now: datetime) -> str:

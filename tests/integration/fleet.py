@@ -92,6 +92,9 @@ class Fleet:
         self.watcher.start()
         self.lab("present")
         self.write_policy(**self.policy)
+        self.write_inventory()
+
+    def write_inventory(self) -> None:
         (self.path / "cmdb.yml").write_text(
             yaml.safe_dump(
                 {

@@ -31,7 +31,7 @@ def release(tmp_path: Path) -> Path:
         "summary": "Says hello",
         "payload": "payload",
         "documentation": ["README.md"],
-        "health": [{"name": "says hello", "command": ["bin/hello"], "timeout": 5}],
+        "health": [{"name": "says hello", "command": ["true"], "timeout": 5}],
     }
     (folder / "release.yml").write_text(yaml.safe_dump(manifest))
     return folder
@@ -60,6 +60,8 @@ def test_a_release_is_archived_once_and_its_digest_printed(release: Path) -> Non
     assert checked.returncode == 0, checked.stdout
     assert "changed=1" in checked.stdout
     assert not (release.parent / "dsl").exists()
+    for said in ("It would be archived:", "1 files of 6 bytes; documentation: README.md", "hooks: none; checks: says hello (command)"):
+        assert said in checked.stdout
 
     first = play(release)
     assert first.returncode == 0, first.stdout
@@ -73,6 +75,27 @@ def test_a_release_is_archived_once_and_its_digest_printed(release: Path) -> Non
     assert again.returncode == 0, again.stdout
     assert "changed=0" in again.stdout
     assert line in again.stdout
+
+    manifest = yaml.safe_load((release / "release.yml").read_text())
+    (release / "release.yml").write_text(
+        yaml.safe_dump(manifest | {"version": "1.1", "hooks": {"start": {"command": ["bin/start", "now"]}}})
+    )
+    (release / "payload" / "bin").mkdir()
+    (release / "payload" / "bin" / "start").write_text("#!/bin/sh\n")
+    (release / "payload" / "bin" / "start").chmod(0o750)
+    (release / "payload" / "hello").write_text("hello again\n")
+    upgraded = play(release, "--check")
+    for said in (
+        "2 files of 22 bytes",
+        "against 1.0: 2 new (bin, bin/start), 1 changed (hello), 0 as before",
+        "not for everybody on the hosts: bin/start",
+        "hooks: start (bin/start now)",
+    ):
+        assert said in upgraded.stdout, upgraded.stdout
+    (release / "payload" / "bin" / "start").chmod(0o640)
+    refused = play(release, "--check")
+    assert refused.returncode != 0
+    assert "the hook start can't start: bin/start may not be executed; allow it with chmod a+x bin/start" in refused.stdout
 
 
 def test_a_payload_that_must_not_be_archived_is_refused_and_changes_nothing(release: Path) -> None:

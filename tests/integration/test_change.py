@@ -16,7 +16,7 @@ from fleet import Fleet
 from schemas import assert_schema
 from servicenow import Instance
 
-BROKEN = {"hooks": {"stop": {"command": ["bin/stop"], "timeout": 10}, "start": {"command": ["bin/nothing"], "timeout": 10}}}
+BROKEN = {"hooks": {"stop": {"command": ["bin/stop"], "timeout": 10}, "start": {"command": ["/bin/nothing"], "timeout": 10}}}
 
 
 @pytest.fixture

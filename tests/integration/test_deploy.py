@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from fleet import Fleet
 
-BROKEN = {"hooks": {"stop": {"command": ["bin/stop"], "timeout": 10}, "start": {"command": ["bin/nothing"], "timeout": 10}}}
+BROKEN = {"hooks": {"stop": {"command": ["bin/stop"], "timeout": 10}, "start": {"command": ["/bin/nothing"], "timeout": 10}}}
 
 
 STOP = {"command": ["bin/stop"], "timeout": 10}

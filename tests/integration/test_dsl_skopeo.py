@@ -33,7 +33,7 @@ def release(tmp_path: Path) -> Path:
         "summary": "Says hello",
         "payload": "payload",
         "documentation": ["README.md", "CHANGES.md"],
-        "health": [{"name": "says hello", "command": ["bin/hello"], "timeout": 5}],
+        "health": [{"name": "says hello", "command": ["true"], "timeout": 5}],
     }
     (folder / "release.yml").write_text(yaml.safe_dump(manifest))
     return folder

@@ -101,7 +101,7 @@ def release(folder: Path, version: str = "1.0", text: str = "hello") -> Path:
     (folder / "README.md").write_text("# Hello\n")
     manifest = ["schema: 1", "name: hello", f"version: '{version}'", "type: minor", "payload: payload"]
     manifest.append(f"summary: Says hello out of {folder}")  # so that tests have no blob of it in common
-    manifest += ["documentation: [README.md]", "health: [{name: is there, command: [hello], timeout: 5}]"]
+    manifest += ["documentation: [README.md]", "health: [{name: is there, command: ['true'], timeout: 5}]"]
     (folder / "release.yml").write_text("\n".join(manifest))
     return folder
 

@@ -23,7 +23,7 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.deploymen
 from fleet import Fleet
 
 SECRET = "s3cr3t-t0ken"  # noqa: S105 - a test's own
-BROKEN = {"hooks": {"stop": {"command": ["bin/stop"], "timeout": 10}, "start": {"command": ["bin/nothing"], "timeout": 10}}}
+BROKEN = {"hooks": {"stop": {"command": ["bin/stop"], "timeout": 10}, "start": {"command": ["/bin/nothing"], "timeout": 10}}}
 
 
 @dataclass

@@ -151,6 +151,22 @@ def test_a_release_that_upgrades_and_goes_back_is_signed_and_cleared(live: Fleet
     assert (list((live.path / "tmp").glob("tidegate-verify-*")), lab_processes(live)) == ([], [])
 
 
+def test_a_directory_is_tried_before_it_is_archived_and_nothing_of_it_stays(live: Fleet) -> None:
+    """Live is not even up: what it is like is a difference then, and the release is tried all the same."""
+    live.policy["trust"]["package"] = {"role": "tester"}
+    live.write_policy(**live.policy)
+    live.write_inventory()
+    with Cmdb.open(str(live.path / "cmdb.sqlite"), create=True) as store:
+        store.put_cis([{"name": "web1", "class": "server", "attributes": {"ansible_host": "192.0.2.1"}}], "test")
+    tried = {"tidegate_release": str(EXAMPLE), "verify_hosts": 1, "ansible_ssh_common_args": "-o ConnectTimeout=1"}
+    status, output = verify(live, Path(), **tried | {"tidegate_rfc": ""})
+    assert status == 0, output
+    assert "hello 1.0: PASSED" in output
+    assert "signed by nobody, for it is not archived" in output
+    assert not (live.path / "dsl").exists()
+    assert list((live.path / "tmp").iterdir()) == []
+
+
 def test_a_release_that_can_not_be_backed_out_fails_its_rehearsal(live: Fleet) -> None:
     """The old one can't read what the new one wrote. Live hosts that can't be reached are not known, and said to be."""
     live.write_policy(**live.policy)

@@ -95,7 +95,7 @@ health:
         r"10: health.0 has not exactly one of http, tcp, command; give one of them",
         r"10: port is missing from health.0.tcp; add port",
         r"10: health.0.timeout is the number 0; it has to be more than 0",
-        r"10: \${adress} is not one of the settings; declare adress under settings",
+        r"10: \${adress} stands for nothing; declare it under settings",
         r"11: health.1.timeout is '5'; it has to be a number",
         r"11: health.1.tcp.port is the number 70000; expected is a port from 1 to 65535",
         r"12: health.2.timeout is the number 3601; it has to be 3600 or less",

@@ -56,6 +56,9 @@ class Home(Protocol):
     def resolve(self, name: str, version: str) -> str | None:
         """The digest of the package of a release, or ``None`` when it was never archived here."""
 
+    def versions(self, name: str) -> list[str]:
+        """The versions of a release that are archived here."""
+
     def refer(self, subject: str, content: bytes) -> Descriptor:
         """Store a manifest whose ``subject`` is the manifest of that digest, so that :meth:`referrers` finds it."""
 

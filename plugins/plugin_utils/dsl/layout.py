@@ -270,6 +270,10 @@ class OciLayout(BlobFolder):
         descriptor = self.tags().get(f"{name}:{version}")
         return descriptor.digest if descriptor else None
 
+    def versions(self, name: str) -> list[str]:
+        """The versions of a release that are archived here."""
+        return [version for other, version in self.releases() if other == name]
+
     def writing(self) -> contextlib.AbstractContextManager[None]:
         """While this is held nobody purges here: what was put, and what was found to be there already, stays until its tag is set."""
         return self._held(fcntl.LOCK_SH)

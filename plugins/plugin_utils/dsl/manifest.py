@@ -5,14 +5,14 @@
 
 from __future__ import annotations
 
-import re
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..documents import Document, check_endpoint, load_document
+from ...module_utils.endpoint import OWN, PLACEHOLDER
+from ..documents import Document, check_endpoint, check_placeholders, load_document
 from ..intake.licence import normalise
 from ..versions import DEB, PEP440, UnorderedError, check_range
 
@@ -20,7 +20,7 @@ PAYLOAD_TITLE = "payload.tar"
 INDEX_TITLE = "files.json"
 """What the parts of a package are called that are no file of the release's directory."""
 
-_PLACEHOLDER = re.compile(r"\$\{([a-z][a-z0-9_]*)\}")
+_OWN_OF_HOOKS = (*OWN, "previous", "next")
 _HOOK_TIMEOUT = 60  # seconds, unless the manifest says
 
 
@@ -32,8 +32,9 @@ class Manifest:
     ``settings`` are defaults; ``None`` means that each host has to give a value. ``stable``: for how many seconds it has to stay healthy,
     ``None`` when the policy is to say. ``logs``: paths, and units of systemd in the shape of the schema. ``user``: as whom hooks and
     commands of checks run, ``None`` for root. ``scenario`` is the directory with the files of its own scenario, which are among the
-    documentation. ``licensed_product``: the product of which each CI needs a seat. ``requires`` and ``conflicts`` have the shape of the
-    schema with the schemes of versions filled in.
+    documentation. ``portable_names``: the payload's names suit file systems that fold case or are those of other systems.
+    ``licensed_product``: the product of which each CI needs a seat. ``requires`` and ``conflicts`` have the shape of the schema with the
+    schemes of versions filled in.
     """
 
     name: str
@@ -53,6 +54,7 @@ class Manifest:
     logs: tuple[str | Mapping[str, str], ...] = ()
     user: str | None = None
     scenario: str | None = None
+    portable_names: bool = False
 
     def to_config(self) -> dict[str, Any]:
         """The manifest normalised, as a package's config has it: the same release gives the same bytes."""
@@ -68,6 +70,8 @@ class Manifest:
             "hooks": {name: dict(hook) for name, hook in self.hooks.items()},
             "health": [dict(check) for check in self.health],
         }
+        if self.portable_names:
+            config["portable_names"] = True
         if self.stable is not None:
             config["stable"] = self.stable
         if self.logs:
@@ -102,6 +106,7 @@ class Manifest:
             logs=tuple(config.get("logs", ())),
             user=config.get("user"),
             scenario=config["verification"]["scenario"] if "verification" in config else None,
+            portable_names=config.get("portable_names", False),
         )
 
     def check(self) -> None:
@@ -143,6 +148,7 @@ def load_manifest(path: str | Path) -> Manifest:
         logs=tuple(data.get("logs", ())),
         user=data.get("user"),
         scenario=data.get("verification", {}).get("scenario"),
+        portable_names=data.get("portable_names", False),
     )
 
 
@@ -192,22 +198,53 @@ def _check_titles(document: Document) -> None:
 
 
 def _check_placeholders(document: Document) -> None:
-    """Every ``${name}`` of a health check or of the path of a log has to be a declared setting."""
+    """Every ``${name}`` of a check, a hook's command or the path of a log has to be a declared setting, or what each release has.
+
+    In commands other ``${`` are a shell's business, and settings come in the environment only.
+    """
     settings = document.data.get("settings", {})
-    health, logs = document.data.get("health", []), document.data.get("logs", [])
     if not isinstance(settings, dict):
         return  # and that was said already
-    texts: list[tuple[tuple[str | int, ...], str]] = []
-    for index, check in enumerate(health if isinstance(health, list) else []):
-        places = (("health", index, kind, key) for kind, key in (("http", "url"), ("tcp", "host"), ("tcp", "port")))
-        texts += [(place, str(check[place[2]][place[3]])) for place in places if document.is_good(place)]
-    for index, log in enumerate(logs if isinstance(logs, list) else []):
-        texts += [(("logs", index), log)] if isinstance(log, str) and document.is_good(("logs", index)) else []
-    for place, text in texts:
-        if "${" in _PLACEHOLDER.sub("", text):
-            document.problem(place, f"{'.'.join(map(str, place))} has a ${{ that names no setting", "write it like ${port}")
-        for name in _PLACEHOLDER.findall(text):
-            if name not in settings:
-                document.problem(place, f"${{{name}}} is not one of the settings", f"declare {name} under settings")
-        if place[0] == "health" and "${" not in text:
+    for place, text in _texts(document.data):
+        if not document.is_good(place):
+            continue
+        if place[-1] == "name" and "${" in text:
+            document.problem(place, f"{'.'.join(map(str, place))} has a ${{, which is not filled in there", "write it out")
+        elif place[-1] != "name":
+            known = [*settings, *(_OWN_OF_HOOKS if place[0] == "hooks" else OWN)]
+            check_placeholders(document, place, text, known, "declare it under settings")
+            if "command" in place:
+                _refuse_settings(document, place, text, settings)
+        if place[0] == "health" and place[-1] in ("url", "host", "port") and "${" not in text:
             check_endpoint(document, place, text)
+
+
+def _refuse_settings(document: Document, place: tuple[str | int, ...], text: str, settings: Mapping[str, Any]) -> None:
+    for name in dict.fromkeys(PLACEHOLDER.findall(text)):
+        if name in settings and name not in _OWN_OF_HOOKS:
+            what = f"${{{name}}} is a setting, and everybody on a host sees the arguments of its commands"
+            document.problem(place, what, f"read $TIDEGATE_{name.upper()} from the environment")
+
+
+def _texts(data: Mapping[str, Any]) -> Iterator[tuple[tuple[str | int, ...], str]]:
+    """The places of a manifest in which ``${name}`` means something, and what stands there, whatever its type should be."""
+    hooks, health, logs = data.get("hooks", {}), data.get("health", []), data.get("logs", [])
+    for name, hook in hooks.items() if isinstance(hooks, dict) else ():
+        yield from _arguments(("hooks", name), hook)
+    for index, check in enumerate(health if isinstance(health, list) else []):
+        if not isinstance(check, dict):
+            continue
+        yield ("health", index, "name"), str(check.get("name", ""))
+        for kind, key in (("http", "url"), ("http", "contains"), ("tcp", "host"), ("tcp", "port")):
+            if isinstance(check.get(kind), dict) and key in check[kind]:
+                yield ("health", index, kind, key), str(check[kind][key])
+        yield from _arguments(("health", index), check)
+    for index, log in enumerate(logs if isinstance(logs, list) else []):
+        if isinstance(log, str):
+            yield ("logs", index), log
+
+
+def _arguments(place: tuple[str | int, ...], owner: Any) -> Iterator[tuple[tuple[str | int, ...], str]]:
+    command = owner.get("command") if isinstance(owner, dict) else None
+    for index, part in enumerate(command if isinstance(command, list) else []):
+        yield (*place, "command", index), str(part)

@@ -5,16 +5,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable
+import hashlib
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from ...module_utils.payload_format import is_tar_of, unseen
+from ..documents import load_document
 from ..errors import DocumentError, IntegrityError, Problem, TidegateError
+from .commands import check_commands
 from .home import Home
 from .manifest import INDEX_TITLE, PAYLOAD_TITLE, Manifest, load_manifest
 from .oci import MANIFEST, PACKAGE, TITLE, VERSION, Descriptor, canonical, describe_blob, moved, parse_json
-from .payload import FileEntry, PayloadTar, index_json, opened, parse_index, scan
+from .payload import FileEntry, PayloadTar, index_json, matching, opened, parse_index, scan, visible
 
 CONFIG = "application/vnd.tidegate.release.config.v1+json"
 PAYLOAD = "application/vnd.oci.image.layer.v1.tar"
@@ -23,6 +27,7 @@ INDEX = "application/vnd.tidegate.release.index.v1+json"
 
 _CONFIG_LIMIT = 4 << 20  # bytes
 _INDEX_LIMIT = 512 << 20  # some two million files
+_BLOCK = 1 << 20
 _SCENARIO = 50  # files; with the documentation there may be a hundred
 
 _Put = Callable[[bytes | Iterable[bytes], str], Descriptor]
@@ -30,7 +35,7 @@ _Put = Callable[[bytes | Iterable[bytes], str], Descriptor]
 
 @dataclass(frozen=True)
 class Archived:
-    """What became of a release; ``files`` counts them, ``size`` is their bytes together."""
+    """What became of a release; ``files`` counts them, ``size`` is their bytes together, ``entries`` its file index."""
 
     digest: str
     name: str
@@ -38,6 +43,7 @@ class Archived:
     created: bool
     files: int
     size: int
+    entries: tuple[FileEntry, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -110,9 +116,9 @@ class Source:
         }
         return document, tar.entries
 
-    def _archived(self, digest: str, created: bool, entries: Iterable[FileEntry]) -> Archived:
+    def _archived(self, digest: str, created: bool, entries: Collection[FileEntry]) -> Archived:
         sizes = [entry.size for entry in entries if entry.size is not None]
-        return Archived(digest, self.manifest.name, self.manifest.version, created, len(sizes), sum(sizes))
+        return Archived(digest, self.manifest.name, self.manifest.version, created, len(sizes), sum(sizes), tuple(entries))
 
 
 def read_release(directory: Path) -> Source:
@@ -129,7 +135,17 @@ def read_release(directory: Path) -> Source:
             Problem(manifest.payload, f"the payload is not a directory inside {directory}", "put it there or name it in release.yml")
         )
     else:
-        entries, problems = scan(root, manifest.payload)
+        entries, problems = scan(root, manifest.payload, manifest.portable_names)
+        if not problems:  # in a tree that is not as it should be nobody knows what a command is
+            document = load_document(directory / "release.yml", "release")
+            check_commands(document, {entry.path: entry for entry in entries}, root)
+            try:
+                document.finish()
+            except DocumentError as error:
+                problems += error.problems
+    for name in (manifest.payload, *manifest.documentation):
+        if odd := unseen(name):
+            problems.append(Problem(visible(name), f"the name has a character that can't be seen, {odd}", "rename it"))
     for name in manifest.documentation:
         path = directory / name
         if path.is_symlink() or not path.is_file() or not _inside(path, directory):
@@ -153,7 +169,7 @@ def _scenario(directory: Path, folder: str) -> tuple[list[str], list[Problem]]:
     names = [path.relative_to(directory).as_posix() for path in found]
     if not names or len(names) > _SCENARIO:
         return [], [Problem(folder, f"the scenario has {len(names)} files", f"put 1 to {_SCENARIO} there")]
-    odd = [name for name, path in zip(names, found, strict=True) if path.is_symlink() or not path.is_file() or not name.isprintable()]
+    odd = [name for name, path in zip(names, found, strict=True) if path.is_symlink() or not path.is_file() or unseen(name)]
     return names, [Problem(ascii(name), "it is not a file with a plain name", "leave it out of the scenario") for name in odd]
 
 
@@ -169,10 +185,12 @@ def load_package(home: Home, digest: str) -> Package:
     index_bytes = _read(home, parts[INDEX][0], _INDEX_LIMIT)
     payload = parts[PAYLOAD][0]
     files = parse_index(index_bytes)
-    ends = (entry.offset + (entry.size or 0) for entry in files if entry.offset is not None)
-    # Files that share bytes of the payload could make a small one fill any disk.
-    if max(ends, default=0) > payload.size or sum(entry.size or 0 for entry in files) > payload.size:
-        raise IntegrityError(f"the file index of the package {digest} has more than the payload; archive it again under a new version")
+    # Files that share bytes of the payload could make a small one fill any disk, and what no file has is seen by nobody here.
+    if not is_tar_of((entry.to_json() for entry in files), payload.size):
+        raise IntegrityError(
+            f"the payload and the file index of the package {digest} are not one tree: the index describes another tar than one of "
+            f"{payload.size} bytes; find out who made that package, and archive the release again under a new version"
+        )
     manifest = _manifest(digest, config_bytes)
     titles = [[part.annotations.get(TITLE, "") for part in parts[kind]] for kind in (PAYLOAD, DOCUMENTATION, INDEX)]
     if titles != [[PAYLOAD_TITLE], list(manifest.documentation), [INDEX_TITLE]]:
@@ -200,16 +218,47 @@ def _manifest(digest: str, config: bytes) -> Manifest:
 
 
 def verify_package(home: Home, digest: str) -> None:
-    """Check every byte of the package ``digest``; raises :class:`IntegrityError` naming each damaged or missing blob."""
+    """Check every byte of the package ``digest``, and that its payload is the tree of its file index.
+
+    Raises :class:`IntegrityError` naming each damaged or missing blob, or the entry where payload and index differ.
+    """
     damaged = []
-    for descriptor in (part for parts in _read_manifest(home, digest)[1].values() for part in parts):
+    parts = _read_manifest(home, digest)[1]
+    for descriptor in (part for kind, found in parts.items() for part in found if kind != PAYLOAD):
         try:
             home.verify_blob(descriptor)
         except IntegrityError as error:
             damaged.append(str(error))
+    try:
+        if damaged:
+            home.verify_blob(parts[PAYLOAD][0])
+        else:
+            verify_payload(home, load_package(home, digest))
+    except IntegrityError as error:
+        damaged.append(str(error))
     if damaged:
         raise IntegrityError("\n".join(damaged))
-    load_package(home, digest)
+
+
+def verify_payload(home: Home, package: Package) -> None:
+    """Check every byte of a payload, by its digest and by the file index; raises :class:`IntegrityError` saying what is wrong."""
+    seen = hashlib.sha256()
+    for block in read_payload(home, package):
+        seen.update(block)
+    if f"sha256:{seen.hexdigest()}" != package.payload.digest:
+        home.verify_blob(package.payload)
+        raise IntegrityError(f"{package.payload.digest} changed while it was read; verify the DSL and run this again")
+
+
+def read_payload(home: Home, package: Package) -> Iterator[bytes]:
+    """The bytes of a payload as long as they are the tree of the file index; raises :class:`IntegrityError` where they are not."""
+    payload = package.payload
+    try:
+        with home.open_blob(payload.digest, payload.size) as stream:
+            yield from matching(iter(lambda: stream.read(_BLOCK), b""), package.files)
+    except IntegrityError:
+        home.verify_blob(payload)  # when it is not the blob that it should be, that is what is wrong
+        raise
 
 
 def _read_manifest(home: Home, digest: str) -> tuple[bytes, dict[str, list[Descriptor]]]:
@@ -225,9 +274,10 @@ def _read_manifest(home: Home, digest: str) -> tuple[bytes, dict[str, list[Descr
         part = Descriptor.from_json(item, where)
         parts.setdefault(part.media_type, []).append(part)
     counts = [len(found) for kind, found in parts.items() if kind != DOCUMENTATION]
+    # Any other layer would be laid over the payload by whoever unpacks it as an image, a scanner for one.
     if counts != [1, 1, 1] or Descriptor.from_json(document["config"], where).media_type != CONFIG:
         raise IntegrityError(
-            f"{where} does not consist of one config, one payload and one file index; archive it again under a new version"
+            f"{where} does not consist of one config, one payload, one file index and documentation alone; archive it again"
         )
     return content, parts
 

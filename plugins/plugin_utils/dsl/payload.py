@@ -3,8 +3,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """A release's payload: what may be in it, the tar that is the same bytes everywhere, and the file index.
 
-What is archived of a file is its path, its content and whether its owner may run it. Time, owner, group, umask, hard links and the
-order of the directory on disk leave no trace. Of a large file the index also has the chunks it consists of, see :mod:`.chunks`.
+What is archived of a file is its path, its content and its permissions, and they go on hosts as they are; what could not is refused. Time,
+owner, group, hard links and the order of the directory on disk leave no trace. Of a large file the index also has the chunks it consists
+of, see :mod:`.chunks`.
 """
 
 from __future__ import annotations
@@ -15,13 +16,13 @@ import io
 import os
 import re
 import stat
-import tarfile
 import unicodedata
-from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from ...module_utils.payload_format import DEEPEST, END, LONGEST, WHITEOUT, header, is_mode, members, padding, unseen
 from ..errors import IntegrityError, Problem, TidegateError
 from .chunks import LARGE, Chunker
 from .oci import canonical, parse_json
@@ -31,13 +32,17 @@ _KEYS = {
     "file": {"path", "type", "mode", "size", "sha256", "offset"},
     "link": {"path", "type", "target"},
 }
-_KINDS = {"directory": tarfile.DIRTYPE, "file": tarfile.REGTYPE, "link": tarfile.SYMTYPE}
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _CHUNK = 1 << 20
 _LINK_LIMIT = 40  # as Linux has it
-# Beyond these a host could not make the path below its own directories, nor could anybody walk through it. The host checks the same.
-_LONGEST = 3000  # bytes
-_DEEPEST = 200  # names
+_NAMED = 3  # paths that are named of many with one fault
+_ATTRIBUTES = {
+    "security.capability": ("it has capabilities, which would not come along", "clear them with setcap -r, and set them in a hook"),
+    "system.posix_acl_access": ("it has an access control list, which would not come along", "clear it with setfacl -b"),
+    "system.posix_acl_default": ("it has an access control list, which would not come along", "clear it with setfacl -b"),
+}
+# What file systems of other systems, FAT and CIFS among them, don't take in a name.
+_UNPORTABLE = re.compile(r'[<>:"|?*\\]|[. ]$|^(?i:con|prn|aux|nul|com[0-9]|lpt[0-9])(\.|$)')
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,14 +76,16 @@ class FileEntry:
                 here += length
 
 
-def scan(root: Path, where: str) -> tuple[list[FileEntry], list[Problem]]:
+def scan(root: Path, where: str, portable: bool = False) -> tuple[list[FileEntry], list[Problem]]:
     """List what is in the directory ``root``, in path order, files without size and digest; and everything that must not be archived.
 
-    ``where`` names the directory in the problems. Raises :class:`TidegateError` when something can't be read.
+    ``where`` names the directory in the problems. ``portable``: names have to suit file systems that fold case, or of other
+    systems. Raises :class:`TidegateError` when something can't be read.
     """
     entries: list[FileEntry] = []
     problems: list[Problem] = []
     unlinkable: set[str] = set()  # links that were refused already
+    alike: dict[tuple[str, str], list[str]] = {}  # paths by what is wrong with them and its remedy, when it is of whole trees
 
     def refuse(path: str, what: str, remedy: str) -> None:
         problems.append(Problem(visible(f"{where}/{path}"), what, remedy))
@@ -89,17 +96,20 @@ def scan(root: Path, where: str) -> tuple[list[FileEntry], list[Problem]]:
             children = list(found)
         for child in sorted(children, key=lambda child: child.name):
             path = prefix + child.name.decode(errors="backslashreplace")
-            if fault := _text_fault(child.name):
+            if fault := _text_fault(child.name) or _name_fault(path, portable):
                 refuse(path, f"its name {fault}", "rename it")
             if fault := _path_fault(path):
                 refuse(path, f"its path {fault}", "move it up")
                 continue
-            twin = siblings.setdefault(_folded(path), path)
+            twin = siblings.setdefault(_folded(path) if portable else _composed(path), path)
             if twin != path:
-                refuse(path, f"its name differs from {visible(twin)!r} only in case or Unicode form", "rename one of them")
+                refuse(path, _difference(path, twin), "rename one of them")
             info = child.stat(follow_symlinks=False)
+            mode = stat.S_IMODE(info.st_mode)
+            for name in _ATTRIBUTES.keys() & _attributes(child.path):
+                alike.setdefault(_ATTRIBUTES[name], []).append(path)
             if stat.S_ISDIR(info.st_mode):
-                entries.append(FileEntry(path, "directory", mode=0o755))
+                entries.append(FileEntry(path, "directory", mode=mode))
                 walk(child.path, path + "/")
             elif stat.S_ISLNK(info.st_mode):
                 target = os.readlink(child.path)
@@ -108,26 +118,75 @@ def scan(root: Path, where: str) -> tuple[list[FileEntry], list[Problem]]:
                     unlinkable.add(path)
                     refuse(path, f"it is a link whose target {fault}", "rename the target")
             elif stat.S_ISREG(info.st_mode):
-                entries.append(FileEntry(path, "file", mode=0o755 if info.st_mode & stat.S_IXUSR else 0o644))
-                if info.st_mode & (stat.S_ISUID | stat.S_ISGID | stat.S_ISVTX):
-                    refuse(path, "it is set-uid, set-gid or sticky", "clear that with chmod u-s,g-s,-t")
-                if _has_capabilities(child.path):
-                    refuse(path, "it has capabilities, which would not come along", "clear them with setcap -r, and set them in a hook")
+                entries.append(FileEntry(path, "file", mode=mode))
             else:
                 refuse(path, "it is a device, a pipe or a socket", "remove it, for a payload holds files, directories and links")
 
     try:
+        top = stat.S_IMODE(root.stat().st_mode)
         walk(os.fsencode(root), "")
     except OSError as error:
         raise _unreadable(os.fsdecode(error.filename or root), error) from error
     entries.sort(key=lambda entry: entry.path)
-    tree = {entry.path: entry for entry in entries}
-    for entry in entries:
-        if entry.type == "link" and entry.path not in unlinkable and (fault := _link_fault(entry, tree)):
-            refuse(entry.path, f"it is a link that {fault}", "make it a relative link to something inside the payload")
+    top, entries = _without_umask(top, entries)
+    problems += _of_top(where, top)
+    for path, wrong in _mode_faults(entries):
+        alike.setdefault(wrong, []).append(path)
+    problems += [_of_all(where, *wrong, paths) for wrong, paths in alike.items()]
+    for path, fault in _link_faults(entries):
+        if path not in unlinkable:
+            refuse(path, f"it is a link that {fault}", "make it a relative link to something inside the payload")
     if not any(entry.type == "file" for entry in entries):
         problems.append(Problem(where, "there is no file in it", "put the release's files there"))
     return entries, problems
+
+
+def _link_faults(entries: list[FileEntry]) -> Iterator[tuple[str, str]]:
+    tree = {entry.path: entry for entry in entries}
+    for entry in entries:
+        if entry.type == "link" and (fault := _link_fault(entry, tree)):
+            yield entry.path, fault
+
+
+def _without_umask(top: int, entries: list[FileEntry]) -> tuple[int, list[FileEntry]]:
+    """The modes of the payload's directory and of its entries as they are, but for what only a umask of 002 put there.
+
+    Where that is the umask, the group may write to all that the owner may write to and the group may read. On a host the group is that of
+    the owner alone, so it says nothing there, and what a colleague made with another umask has to be the same.
+    """
+    shared = top & 0o020 and all(entry.mode & 0o020 for entry in entries if entry.mode is not None and entry.mode & 0o240 == 0o240)
+    if not shared:
+        return top, entries
+    return top & ~0o020, [entry if entry.mode is None else replace(entry, mode=entry.mode & ~0o020) for entry in entries]
+
+
+def _of_top(where: str, mode: int) -> list[Problem]:
+    what = f"it is of mode {mode:04o}, and on hosts it is 0755"
+    return [] if mode == 0o755 else [Problem(where, what, f"chmod 0755 {where}, and protect what is in it")]
+
+
+def _mode_faults(entries: list[FileEntry]) -> Iterator[tuple[str, tuple[str, str]]]:
+    for entry in entries:
+        if entry.mode is not None and (wrong := _mode_fault(entry.type, entry.mode)):
+            yield entry.path, wrong
+
+
+def _mode_fault(kind: str, mode: int) -> tuple[str, str] | None:
+    """What keeps something of that mode from going on hosts as it is, and what to do."""
+    if mode & 0o7000:
+        return "it is set-uid, set-gid or sticky", "clear that with chmod u-s,g-s,-t"
+    if mode & 0o022:
+        return "others than its owner may write to it", "clear that with chmod go-w; what a release writes to belongs in TIDEGATE_STATE"
+    if not is_mode(kind, mode):
+        right, remedy = ("work in it", "u+rwx") if kind == "directory" else ("read it", "u+r")
+        return f"its owner may not {right}", f"allow it with chmod {remedy}"
+    return None
+
+
+def _of_all(where: str, what: str, remedy: str, paths: list[str]) -> Problem:
+    """One fault of many paths: a tree that was copied in some way has it everywhere."""
+    more = [f"{where}/{path}" for path in paths[1:_NAMED]] + ([f"{len(paths) - _NAMED} more"] if len(paths) > _NAMED else [])
+    return Problem(visible(f"{where}/{paths[0]}"), what, visible(remedy + (f"; the same goes for {', '.join(more)}" if more else "")))
 
 
 class PayloadTar:
@@ -143,12 +202,12 @@ class PayloadTar:
         sent = 0
         for entry in self._scanned:
             if entry.type != "file":
-                buffer += _header(entry, 0)
+                buffer += header(entry.to_json())
                 self.entries.append(entry)
                 continue
             digest = hashlib.sha256()
             with opened(f"{self._root}/{entry.path}") as (size, chunks):
-                buffer += _header(entry, size)
+                buffer += header(entry.to_json() | {"size": size})
                 offset = sent + len(buffer)
                 chunker = Chunker() if size > LARGE else None
                 for chunk in chunks:
@@ -160,10 +219,10 @@ class PayloadTar:
                         sent += len(buffer)
                         yield bytes(buffer)
                         buffer.clear()
-            buffer += bytes(-size % tarfile.BLOCKSIZE)
+            buffer += padding(size)
             parts = chunker.chunks() if chunker is not None else None
             self.entries.append(FileEntry(entry.path, "file", entry.mode, size, digest.hexdigest(), None, offset, parts))
-        yield bytes(buffer) + bytes(2 * tarfile.BLOCKSIZE)
+        yield bytes(buffer) + END
 
 
 @contextlib.contextmanager
@@ -201,8 +260,8 @@ def index_json(entries: Collection[FileEntry]) -> bytes:
 def parse_index(content: bytes) -> tuple[FileEntry, ...]:
     """Read a file index that anybody may have written.
 
-    Raises :class:`IntegrityError` unless every path stays inside, is there once, in whatever case or Unicode form, and has its directories
-    listed before it.
+    Raises :class:`IntegrityError` unless every path stays inside, is there once, in whatever Unicode form, and has its directories listed
+    before it.
     """
     document = parse_json(content, "the file index")
     files = document.get("files")
@@ -211,16 +270,16 @@ def parse_index(content: bytes) -> tuple[FileEntry, ...]:
         raise IntegrityError("the file index is not of schema 1; archive the release again, or use a newer tidegate.release")
     tree: dict[str, FileEntry] = {}
     sizes: dict[str, int] = {}
-    twins: set[str] = set()
+    twins: set[str] = set()  # paths that look the same
     last = ""
     for item in files:
         entry = _parse_entry(item)
         parent = entry.path.rpartition("/")[0]
         if entry.path <= last or (parent and (parent not in tree or tree[parent].type != "directory")):
             raise _bad_entry(entry.path)
-        if _folded(entry.path) in twins or any(sizes.setdefault(sha256, size) != size for sha256, _offset, size in entry.pieces()):
+        if _composed(entry.path) in twins or any(sizes.setdefault(sha256, size) != size for sha256, _offset, size in entry.pieces()):
             raise _bad_entry(entry.path)
-        twins.add(_folded(entry.path))
+        twins.add(_composed(entry.path))
         tree[entry.path] = entry
         last = entry.path
     for entry in tree.values():
@@ -233,16 +292,22 @@ def _parse_entry(item: object) -> FileEntry:
     if not isinstance(item, dict) or item.keys() - {"chunks"} != _KEYS.get(str(item.get("type"))):
         raise _bad_entry(item)
     path = item["path"]
-    if not isinstance(path, str) or _text_fault(path) or _path_fault(path) or any(part in ("", ".", "..") for part in path.split("/")):
+    if (
+        not isinstance(path, str)
+        or _text_fault(path)
+        or _name_fault(path)
+        or _path_fault(path)
+        or any(part in ("", ".", "..") for part in path.split("/"))
+    ):
         raise _bad_entry(path)
     numbers = [item[key] for key in ("mode", "size", "offset") if key in item]
     good = all(isinstance(number, int) and not isinstance(number, bool) and 0 <= number < 1 << 63 for number in numbers)
     if item["type"] == "link":
         good = isinstance(item["target"], str) and not _text_fault(item["target"])
     elif item["type"] == "directory":
-        good = good and item["mode"] == 0o755
+        good = good and is_mode("directory", item["mode"])
     else:
-        good = good and item["mode"] in (0o644, 0o755) and isinstance(item["sha256"], str) and bool(_SHA256.fullmatch(item["sha256"]))
+        good = good and is_mode("file", item["mode"]) and isinstance(item["sha256"], str) and bool(_SHA256.fullmatch(item["sha256"]))
     if not good:
         raise _bad_entry(path)
     if "chunks" not in item:
@@ -263,26 +328,54 @@ def _is_chunk(chunk: object) -> bool:
     return sound and isinstance(sha256, str) and bool(_SHA256.fullmatch(sha256))
 
 
+def matching(blocks: Iterable[bytes], files: Iterable[FileEntry]) -> Iterator[bytes]:
+    """Pass a payload's bytes on as long as they are the tar that ``files`` describes, contents included, and nothing else.
+
+    Raises :class:`IntegrityError` naming the first entry where they are something else.
+    """
+    source = iter(blocks)
+    rest = memoryview(b"")
+    for path, length, wanted in _parts(files):
+        seen, left = hashlib.sha256(), length
+        while left:
+            if not rest:
+                block = next(source, b"")
+                if not block:
+                    raise _other(path, "ends before")
+                yield block
+                rest = memoryview(block)
+            seen.update(rest[:left])
+            rest, left = rest[left:], left - min(left, len(rest))
+        if seen.hexdigest() != wanted:
+            raise _other(path, "has something else in place of")
+    if len(rest) or next(source, b""):
+        raise _other("", "goes on behind")
+
+
+def _parts(files: Iterable[FileEntry]) -> Iterator[tuple[str, int, str]]:
+    """The parts of a tar: the path of the entry that each belongs to, its length, and its sha256."""
+
+    def exact(path: str, content: bytes) -> tuple[str, int, str]:
+        return path, len(content), hashlib.sha256(content).hexdigest()
+
+    for entry, head, _place in members(entry.to_json() for entry in files):
+        yield exact(entry["path"], head)
+        if entry["type"] == "file":
+            yield entry["path"], entry["size"], entry["sha256"]
+            yield exact(entry["path"], padding(entry["size"]))
+    yield exact("", END)
+
+
+def _other(path: str, what: str) -> IntegrityError:
+    place = visible(path) if path else "its end"
+    return IntegrityError(
+        f"the payload and the file index are not one tree: the payload {what} {place}; find out who made that package, and archive the "
+        "release again under a new version"
+    )
+
+
 def _bad_entry(what: object) -> IntegrityError:
     return IntegrityError(f"the file index has a bad entry, {visible(str(what)[:200])!r}; archive the release again under a new version")
-
-
-def _header(entry: FileEntry, size: int) -> bytes:
-    """The tar header of an entry, the bytes that ``tarfile`` makes of it.
-
-    Most entries fit the plain form, which is put together here: ``tarfile`` would take as long for it as reading the file does.
-    """
-    kind = _KINDS[entry.type]
-    name = entry.path + "/" if entry.type == "directory" else entry.path
-    target = entry.target or ""
-    mode = 0o777 if entry.mode is None else entry.mode
-    if name.isascii() and target.isascii() and len(name) <= 100 and len(target) <= 100 and size < 8**11:
-        start = b"%b%07o\0%07o\0%07o\0%011o\0%011o\0" % (name.encode().ljust(100, b"\0"), mode, 0, 0, size, 0)
-        end = (kind + target.encode().ljust(100, b"\0") + b"ustar\x0000").ljust(356, b"\0")
-        return start + b"%06o\0 " % (sum(start) + 8 * ord(" ") + sum(end)) + end
-    info = tarfile.TarInfo(entry.path)
-    info.type, info.size, info.mode, info.linkname = kind, size, mode, target
-    return info.tobuf(tarfile.PAX_FORMAT, "utf-8", "strict")
 
 
 def _text_fault(text: bytes | str) -> str | None:
@@ -291,32 +384,54 @@ def _text_fault(text: bytes | str) -> str | None:
             text = text.decode()
         except UnicodeDecodeError:
             return "is not UTF-8"
-    if not text.isprintable() or "\\" in text:
-        return "has a backslash or a character that can't be seen"
+    odd = unseen(text) or next((f"U+{ord(sign):04X}" for sign in text if not sign.isprintable()), None)
+    return f"has a character that can't be seen, {odd}" if odd else None
+
+
+def _name_fault(path: str, portable: bool = False) -> str | None:
+    name = path.rpartition("/")[2]
+    if name.startswith(WHITEOUT):
+        return f"begins with {WHITEOUT}, by which image layers say that something is gone"
+    if portable and (odd := _UNPORTABLE.search(name)):
+        return f"has {odd[0]!r}, which is not portable, as portable_names in release.yml wants it"
     return None
 
 
 def _path_fault(path: str) -> str | None:
-    if path.count("/") >= _DEEPEST:
-        return f"is more than {_DEEPEST} names deep"
-    return f"has more than {_LONGEST} bytes" if len(path.encode()) > _LONGEST else None
+    if path.count("/") >= DEEPEST:
+        return f"is more than {DEEPEST} names deep"
+    return f"has more than {LONGEST} bytes" if len(path.encode()) > LONGEST else None
 
 
-def _has_capabilities(path: bytes) -> bool:
+def _attributes(path: bytes) -> set[str]:
     try:
-        return bool(os.getxattr(path, "security.capability", follow_symlinks=False))
-    except OSError:  # it has none, or its file system knows of none
-        return False
+        return set(os.listxattr(path, follow_symlinks=False))
+    except OSError:  # its file system knows of none
+        return set()
+
+
+def follow(path: str, tree: Mapping[str, FileEntry]) -> FileEntry | None:
+    """The file or directory of ``tree`` that a relative path leads to, links followed; nothing when it leads elsewhere."""
+    end = _walk(FileEntry("-", "link", target=path), tree)
+    return end if isinstance(end, FileEntry) else None
 
 
 def _link_fault(entry: FileEntry, tree: Mapping[str, FileEntry]) -> str | None:
-    """Follow a link through ``tree`` as a kernel would, links on the way included; say where it goes wrong."""
+    """Say where a link goes wrong."""
+    end = _walk(entry, tree)
+    return end if isinstance(end, str) else None
+
+
+def _walk(entry: FileEntry, tree: Mapping[str, FileEntry]) -> FileEntry | str | None:
+    """Follow a link through ``tree`` as a kernel would, links on the way included: where it ends, nothing for the tree itself; or in
+    words where it goes wrong."""
     rest: list[str] = []
     here = entry.path.split("/")
     link: FileEntry | None = entry
+    end: FileEntry | None = None
     for _step in range(_LINK_LIMIT):
         if link is None:
-            return None
+            return end
         target = link.target or ""
         if target.startswith("/"):
             return "leads outside the payload"
@@ -331,19 +446,39 @@ def _link_fault(entry: FileEntry, tree: Mapping[str, FileEntry]) -> str | None:
                 return "leads outside the payload"
             if part == "..":
                 here.pop()
+                end = tree.get("/".join(here))
             elif part not in ("", "."):
                 here.append(part)
-                found = tree.get("/".join(here))
-                if found is None or (found.type == "file" and rest):
+                end = tree.get("/".join(here))
+                if end is None or (end.type == "file" and rest):
                     return "leads nowhere"
-                if found.type == "link":
-                    link = found
+                if end.type == "link":
+                    link = end
     return "leads in a circle"
 
 
+def _composed(path: str) -> str:
+    """The same for paths that look the same, whatever they are made of."""
+    return unicodedata.normalize("NFC", path)
+
+
 def _folded(path: str) -> str:
-    """The same for paths that some file system, or a person's eye, takes for one."""
+    """The same for paths that some file system takes for one."""
     return unicodedata.normalize("NFKD", unicodedata.normalize("NFKD", path).casefold())
+
+
+def _difference(path: str, twin: str) -> str:
+    """How two names that are taken for one differ, in code points where they look the same."""
+    names = [text.rpartition("/")[2] for text in (path, twin)]
+    if names[0].isascii() and names[1].isascii():
+        return f"its name differs from {names[1]} only in case"
+    start = next((at for at, (one, other) in enumerate(zip(*names, strict=False)) if one != other), min(map(len, names)))
+    ends = [
+        [f"U+{ord(sign):04X} {unicodedata.name(sign, '')}".strip() for sign in name[start : start + 2]] or ["nothing"] for name in names
+    ]
+    alike = "looks like that of another, but" if _composed(path) == _composed(twin) else f"is the same as {visible(names[1])} to some, but"
+    after = f"behind {names[0][:start]!r} " if start else ""
+    return f"its name {alike} {after}has {', '.join(ends[0])} where the other has {', '.join(ends[1])}"
 
 
 def visible(text: str) -> str:

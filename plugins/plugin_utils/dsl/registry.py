@@ -98,7 +98,7 @@ class Registry:
     def releases(self, also: Collection[str] = ()) -> dict[tuple[str, str], Descriptor]:
         """The package of each name and version; names that are given with ``also`` are looked for even if nobody lists them."""
         ours = self.listed() | {name for name in also if re.fullmatch(_PART, name)}
-        found = {(name, version): _manifest_of(content) for name in sorted(ours) for version, content in self.repository(name).versions()}
+        found = {(name, version): _manifest_of(content) for name in sorted(ours) for version, content in self.repository(name).manifests()}
         return found | self._copied(ours)
 
     def _copied(self, listed: Collection[str]) -> dict[tuple[str, str], Descriptor]:
@@ -106,7 +106,7 @@ class Registry:
         return {
             (name, version): _manifest_of(content)
             for name in sorted(set(self._repositories() or ()).difference(listed))
-            for version, content in self.repository(name).versions()
+            for version, content in self.repository(name).manifests()
             if _is_package(content)
         }
 
@@ -250,6 +250,11 @@ class Repository:
         package = self.tagged(version) if _TAG.fullmatch(version) else None
         return package.digest if package else None
 
+    def versions(self, name: str) -> list[str]:
+        """The versions of a release that are archived here."""
+        del name
+        return self.tags()
+
     def refer(self, subject: str, content: bytes) -> Descriptor:
         """Store a manifest that refers to the manifest ``subject``.
 
@@ -368,7 +373,7 @@ class Repository:
         content = self.tagged_content(tag)
         return None if content is None else _manifest_of(content)
 
-    def versions(self) -> Iterator[tuple[str, bytes]]:
+    def manifests(self) -> Iterator[tuple[str, bytes]]:
         """Every tag that is not about referrers, with the manifest that has it."""
         for tag in self.tags():
             content = self.tagged_content(tag)

@@ -14,6 +14,7 @@ from ..errors import ConflictError, IntegrityError, NotFoundError, TidegateError
 from .home import Home, Library
 from .layout import OciLayout
 from .oci import Descriptor
+from .package import Package, load_package, read_payload
 from .walk import Part, walk
 
 _BLOCK = 1 << 20
@@ -66,13 +67,14 @@ def replicate(source: Library, target: Library | None, releases: dict[tuple[str,
             if why:
                 raise IntegrityError(why)
             here, there = source.repository(name), target.repository(name) if target else None
+            contents = load_package(here, package.digest)
             with there.writing() if there and write else nullcontext():
                 tagged, missing = _missing(here, there, (name, version), package, copied)
                 for part in missing:
                     # In a layout all releases share their blobs.
                     key = "" if isinstance(there, OciLayout | None) else name, part.descriptor.digest
                     if there and write:
-                        put_part(here, there, part)
+                        put_part(here, there, part, contents)
                     if key not in planned:
                         copied.blobs += 1
                         copied.size += part.descriptor.size
@@ -90,9 +92,11 @@ def replicate(source: Library, target: Library | None, releases: dict[tuple[str,
     return copied
 
 
-def put_part(source: Home, target: Home, part: Part) -> None:
-    """Copy one blob or manifest, checked on the way."""
-    if part.manifest is None:
+def put_part(source: Home, target: Home, part: Part, package: Package | None = None) -> None:
+    """Copy one blob or manifest, checked on the way, the payload of ``package`` also by its file index."""
+    if package is not None and part.descriptor.digest == package.payload.digest:
+        target.put_blob(read_payload(source, package), part.descriptor.media_type, part.descriptor.digest)
+    elif part.manifest is None:
         with source.open_blob(part.descriptor.digest, part.descriptor.size) as stream:
             target.put_blob(_blocks(stream, part.descriptor.size), part.descriptor.media_type, part.descriptor.digest)
     elif part.subject is None:

@@ -15,6 +15,7 @@ from ..errors import IntegrityError, TidegateError
 from .home import Home, Library
 from .layout import OciLayout, Untagged
 from .oci import Descriptor, referrers_tag
+from .package import load_package, verify_payload
 from .replica import put_part
 from .walk import Part, walk
 
@@ -90,7 +91,8 @@ class _Needed:
 
 
 def scrub(library: Library, replica: Library | None, write: bool, workers: int = os.cpu_count() or 1, also: Collection[str] = ()) -> Scrub:
-    """Check every package, all that refers to it, and in a layout also the blobs that nothing names.
+    """Check every package, all that refers to it, and in a layout also the blobs that nothing names; and that payloads are the trees of
+    their file indexes.
 
     ``also``: names of releases that may be there though the library does not list them.
 
@@ -101,6 +103,7 @@ def scrub(library: Library, replica: Library | None, write: bool, workers: int =
     needed = _find(library, replica, also, done)
     with ThreadPoolExecutor(workers) as pool:
         states = _look_through(library, needed, done, pool) if isinstance(library, OciLayout) else _look_at(needed, done, pool)
+        needed.unusable |= _other_trees(library, {whose for key in states for whose in needed.releases.get(key, ())}, pool)
     if write and isinstance(library, OciLayout):
         library.sweep()
     states = dict.fromkeys(needed.lists, "a damaged list of evidence") | states
@@ -205,6 +208,22 @@ def _look_at(needed: _Needed, done: Scrub, pool: Executor) -> dict[_Key, str]:
     states = dict(zip(needed.parts, pool.map(state, needed.parts.values()), strict=True))
     done.blobs, done.size = len(needed.parts), sum(part.descriptor.size for _mended, part in needed.parts.values())
     return {key: what for key, what in states.items() if what}
+
+
+def _other_trees(library: Library, damaged: set[tuple[str, str]], pool: Executor) -> dict[_Key, str]:
+    """The packages, but for those of ``damaged`` releases, whose payload is another tree than their file index says, and how."""
+
+    def look(release: tuple[tuple[str, str], Descriptor]) -> tuple[_Key, str]:
+        (name, _version), package = release
+        home, why = library.repository(name), ""
+        try:
+            verify_payload(home, load_package(home, package.digest))
+        except IntegrityError as error:
+            why = str(error)
+        return ("" if isinstance(library, OciLayout) else name, package.digest), why
+
+    found = pool.map(look, [release for release in library.releases().items() if release[0] not in damaged])
+    return {key: why for key, why in found if why}
 
 
 def _repository(library: Library | None, name: str) -> Home | None:

@@ -15,13 +15,15 @@ from pathlib import Path
 from typing import Any
 
 from ..cmdb.query import QueryError, check_query
-from ..documents import Document, check_endpoint, load_document, parse_time
+from ..documents import Document, check_endpoint, check_placeholders, load_document, parse_time
 
 SCHEDULED, IMPLEMENT, REVIEW, CLOSED, CANCELED = -2, -1, 0, 3, 4
 SERVICENOW = "servicenow+https://"
 """What the address of an RFC in ServiceNow begins with; any other address is a file."""
 
 # What changes while an RFC takes its course; a change of anything else is a change of what was approved.
+_OWN = ("release", "version", "digest")  # what ${…} in an objective stands for
+_REMEDY = "write it out, or ${release}, ${version} or ${digest}"
 _PASSING = ("$schema", "state", "on_hold", "approvals")
 STATES = {-5: "New", -4: "Assess", -3: "Authorize", -2: "Scheduled", -1: "Implement", 0: "Review", 3: "Closed", 4: "Canceled"}
 
@@ -152,6 +154,11 @@ def _check_objectives(document: Document) -> None:
             place = ("objectives", index, kind, key)
             if document.is_good(place):
                 check_endpoint(document, place, str(check[kind][key]))
+        wanted, command = ("objectives", index, "http", "contains"), ("objectives", index, "command")
+        for text in [check["http"]["contains"]] if document.is_good(wanted) else []:
+            check_placeholders(document, wanted, text, _OWN, _REMEDY)
+        for text in check["command"] if document.is_good(command) else []:
+            check_placeholders(document, command, text, _OWN, _REMEDY)
 
 
 def _check_scope(document: Document) -> None:

@@ -31,7 +31,8 @@ def check_objectives(rfc: Rfc, redactor: Redactor) -> list[Outcome]:
         # A command has no place of its own to work in: neither the play's directory nor the RFC's is its business.
         with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
             try:
-                wait_healthy(check, {}, folder, {**about, "HOME": folder, "TMPDIR": folder}, precautions=precautions)
+                about_release = {"release": rfc.release, "version": rfc.version, "digest": rfc.digest}
+                wait_healthy(check, about_release, folder, {**about, "HOME": folder, "TMPDIR": folder}, precautions=precautions)
                 outcomes.append(Outcome(check["name"], True))
             except CheckError as error:
                 outcomes.append(Outcome(check["name"], False, str(error)))

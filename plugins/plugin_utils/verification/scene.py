@@ -57,11 +57,13 @@ class Lab:
 
 @dataclass(frozen=True)
 class Given:
-    """Files of the caller's: the policy, the inventory of live, and variables of the lab's hosts."""
+    """Files of the caller's: the policy, the inventory of live, and variables of the lab's hosts. ``archived``: whether the release is, so
+    that it can have been signed."""
 
     policy: str | None = None
     inventory: tuple[str, ...] = ()
     vars_file: str | None = None
+    archived: bool = True
 
 
 @dataclass(frozen=True)
@@ -130,6 +132,8 @@ def build(
     former = {f"CHG{number:07}": one for number, one in enumerate(_in_order(manifests), start=2)}
     scene = Scene(path, before, (*lacking, *like.lacking), {number: f"{one[0]} {one[1]}" for number, one in former.items()})
     policy = _policy(given.policy)
+    if not given.archived:
+        policy.pop("trust", None)
     _write(path / "policy.yml", policy)
     _write(path / LIVE_POLICY, {key: value for key, value in policy.items() if key not in ("people", "trust")})
     _write(path / "inventory" / "cmdb.yml", _inventory(given.inventory, scene.cmdb, sorted(plan.hosts)))

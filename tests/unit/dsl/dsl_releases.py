@@ -22,7 +22,7 @@ def write_release(folder: Path, files: Mapping[str, bytes] | None = None, **chan
         "summary": "Says hello",
         "payload": "payload",
         "documentation": ["README.md"],
-        "health": [{"name": "says hello", "command": ["bin/hello"], "timeout": 5}],
+        "health": [{"name": "is there", "command": ["true"], "timeout": 5}],
         **changes,
     }
     (folder / "payload").mkdir(parents=True)

@@ -54,6 +54,24 @@ def health(**check: Any) -> list[dict[str, Any]]:
     return [{"name": "a", "timeout": 5, **check}]
 
 
+def test_what_each_release_has_and_settings_work_in_every_text(write: Write) -> None:
+    own = "${release} ${version} ${digest} ${tree} ${state} ${port}"
+    load_manifest(
+        write(
+            "release",
+            hooks={"start": {"command": ["bin/start", f"{own} ${{previous}} ${{next}} ${{HOME}} ${{x:-y}} $name"]}},
+            health=[*health(http={"url": "http://${address}/${version}/${digest}", "contains": own}), *health(command=["x", own])],
+            logs=["${tree}/log", "${state}/${version}.log"],
+        )
+    ).check()
+
+
+def test_a_name_that_was_mistyped_gets_what_was_meant(write: Write) -> None:
+    with pytest.raises(DocumentError) as caught:
+        load_manifest(write("release", health=health(http={"url": "http://${adress}", "contains": "${verison}"})))
+    assert [problem.remedy for problem in caught.value.problems] == ["did you mean ${address}?", "did you mean ${version}?"]
+
+
 PATHS = ["", ".", "..", "/etc", "../x", "a/../b", "a/..", "./a", "a/./b", "a//b", "a/", "a\\b", "a\nb", "/"]
 
 
@@ -106,11 +124,18 @@ PATHS = ["", ".", "..", "/etc", "../x", "a/../b", "a/..", "./a", "a/./b", "a//b"
         ("health", health(http={"url": "ftp://a"}), "health.0.http.url is 'ftp://a'"),
         ("health", health(http={"url": "file:///etc/passwd"}), "health.0.http.url is 'file:"),
         ("health", health(http={"url": "http://a", "status": 42}), "health.0.http.status is the number 42"),
-        ("health", health(http={"url": "http://${b}"}), "${b} is not one of the settings"),
+        ("health", health(http={"url": "http://${b}"}), "${b} stands for nothing"),
         ("health", health(http={"url": "http://${}"}), "health.0.http.url has a ${ that names no setting"),
-        ("health", health(tcp={"host": "${b}", "port": "${c}"}), "${b} is not one of the settings"),
-        ("health", health(tcp={"host": "a", "port": "${c}"}), "${c} is not one of the settings"),
+        ("health", health(tcp={"host": "${b}", "port": "${c}"}), "${b} stands for nothing"),
+        ("health", health(tcp={"host": "a", "port": "${c}"}), "${c} stands for nothing"),
         ("health", health(tcp={"host": "a", "port": "80"}), "health.0.tcp.port is '80'"),
+        ("health", health(http={"url": "http://a", "contains": "${varsion}"}), "${varsion} stands for nothing"),
+        ("health", health(http={"url": "http://a", "contains": "${Version}"}), "health.0.http.contains has a ${ that names no setting"),
+        ("health", health(http={"url": "http://a/${previous}"}), "${previous} stands for nothing"),
+        ("health", health(command=["sh", "-c", "echo ${prot}"]), "${prot} stands for nothing"),
+        ("health", [{"name": "${port}", "command": ["true"], "timeout": 1}], "health.0.name has a ${, which is not filled in there"),
+        ("hooks", {"start": {"command": ["bin/start", "--port=${prot}"]}}, "${prot} stands for nothing"),
+        ("hooks", {"stop": {"command": ["${treee}/bin/stop"]}}, "${treee} stands for nothing"),
         ("stable", -1, "stable is the number -1"),
         ("stable", 3601, "stable is the number 3601"),
         ("stable", "10", "stable is '10'"),
@@ -119,7 +144,7 @@ PATHS = ["", ".", "..", "/etc", "../x", "a/../b", "a/..", "./a", "a/./b", "a//b"
         ("logs", [""], "logs.0 is empty"),
         ("logs", [5], "logs.0 is the number 5"),
         ("logs", ["a\nb"], "logs.0 is 'a\\nb'"),
-        ("logs", ["${b}.log"], "${b} is not one of the settings"),
+        ("logs", ["${b}.log"], "${b} stands for nothing"),
         ("logs", ["${}"], "logs.0 has a ${ that names no setting"),
         ("logs", [{"unit": "-x"}], "logs.0.unit is '-x'"),
         ("logs", [{"unit": "a b.service"}], "logs.0.unit is 'a b.service'"),
@@ -163,7 +188,7 @@ def test_a_config_that_could_not_have_been_written_is_refused(write: Write, key:
 
 def test_a_config_whose_checks_name_unknown_settings_is_refused(write: Write) -> None:
     config = load_manifest(write("release")).to_config()
-    with pytest.raises(DocumentError, match="is not one of the settings"):
+    with pytest.raises(DocumentError, match="stands for nothing"):
         Manifest.from_config(config | {"settings": {}}).check()
 
 

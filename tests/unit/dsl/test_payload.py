@@ -13,15 +13,17 @@ import socket
 import struct
 import tarfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible_collections.tidegate.release.plugins.module_utils.payload_format import header, is_tar_of, unseen
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.payload import (
     FileEntry,
     PayloadTar,
-    _header,
     index_json,
+    matching,
     opened,
     parse_index,
     scan,
@@ -31,6 +33,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 SHA = hashlib.sha256(b"").hexdigest()
+
+
+@pytest.fixture(autouse=True)
+def as_on_hosts(tmp_path: Path) -> None:
+    """Many of these archive the test's own directory, which pytest makes for its owner alone."""
+    tmp_path.chmod(0o755)
 
 
 def problems(root: Path) -> list[str]:
@@ -67,6 +75,11 @@ def circle(root: Path) -> None:
     (root / "other").symlink_to("link")
 
 
+# One of each kind: control, format, tag, variation selectors, fillers, joiners, soft hyphen, blank, ends of lines, spaces of another kind.
+UNSEEN = (
+    "\n\x1b\x7f\u0085\u200b\u200d\u202e\u2060\u2066\ufeff\U000e0041\ufe0f\U000e0100\u180b\u3164\u115f\u1160\uffa0\u17b4\u00ad\u034f\u2800"
+    "\u2028\u00a0"
+)
 TRICKS: dict[str, tuple[Callable[[Path], Any], str]] = {
     "absolute link": (link("/etc/passwd"), "leads outside the payload"),
     "absolute link to nothing": (link("/no/such/file"), "leads outside the payload"),
@@ -77,27 +90,55 @@ TRICKS: dict[str, tuple[Callable[[Path], Any], str]] = {
     "link through a file": (link("file/../file"), "leads nowhere"),
     "circle": (circle, "leads in a circle"),
     "link to itself": (link("link"), "leads in a circle"),
-    "link with a newline": (link("a\nb"), "target has a backslash or a character that can't be seen"),
+    "link with a newline": (link("a\nb"), "target has a character that can't be seen, U+000A"),
     "link that is not UTF-8": (lambda root: os.symlink(b"\xff", bytes(root / "link")), "target is not UTF-8"),
     "pipe": (lambda root: os.mkfifo(root / "link"), "a device, a pipe or a socket"),
     "socket": (make_socket, "a device, a pipe or a socket"),
     "set-uid": (lambda root: put(root / "link", mode=0o4755), "set-uid, set-gid or sticky"),
     "set-gid": (lambda root: put(root / "link", mode=0o2755), "set-uid, set-gid or sticky"),
     "sticky": (lambda root: put(root / "link", mode=0o1644), "set-uid, set-gid or sticky"),
-    "newline": (lambda root: put(root / "link\nfoo"), "its name has a backslash or a character that can't be seen"),
-    "escape": (lambda root: put(root / "link\x1b[2J"), "its name has a backslash or a character that can't be seen"),
-    "bidi override": (lambda root: put(root / "link\u202etxt.exe"), "its name has a backslash or a character that can't be seen"),
-    "backslash": (lambda root: put(root / "link\\foo"), "its name has a backslash or a character that can't be seen"),
+    "set-gid directory": (lambda root: (root / "link").mkdir() or (root / "link").chmod(0o2755), "set-uid, set-gid or sticky"),
+    "sticky directory": (lambda root: (root / "link").mkdir() or (root / "link").chmod(0o1755), "set-uid, set-gid or sticky"),
+    "writable by all": (lambda root: put(root / "link", mode=0o666), "others than its owner may write to it"),
+    "writable by the group": (lambda root: put(root / "link", mode=0o664), "others than its owner may write to it"),
+    "directory writable by all": (lambda root: (root / "link").mkdir() or (root / "link").chmod(0o777), "others than its owner may write"),
+    "no mode at all": (lambda root: put(root / "link", mode=0), "its owner may not read it"),
+    "unreadable": (lambda root: put(root / "link", mode=0o244), "its owner may not read it"),
+    "closed directory": (lambda root: (root / "link").mkdir() or (root / "link").chmod(0o555), "its owner may not work in it"),
+    "note of image layers": (lambda root: put(root / "link" / ".wh.data"), "its name begins with .wh., by which image layers say"),
     "not UTF-8": (lambda root: Path(os.fsdecode(bytes(root) + b"/link\xff")).write_text(""), "its name is not UTF-8"),
-    "case": (lambda root: [put(root / "Link"), put(root / "link")], "its name differs from 'Link' only in case"),
-    "case of directories": (lambda root: [put(root / "Link/a"), put(root / "link/b")], "only in case or Unicode form"),
-    "Unicode form": (lambda root: [put(root / "link\u00e9"), put(root / "linke\u0301")], "only in case or Unicode form"),
-    "full width": (lambda root: [put(root / "linkk"), put(root / "link\uff4b")], "only in case or Unicode form"),
-    "ligature": (lambda root: [put(root / "link-fi"), put(root / "link-\ufb01")], "only in case or Unicode form"),
+    "Unicode form": (
+        lambda root: [put(root / "link\u00e9"), put(root / "linke\u0301")],
+        "looks like that of another, but behind 'link' has U+00E9 LATIN SMALL LETTER E WITH ACUTE where the other has U+0065 LATIN SMALL",
+    ),
+    "Kelvin": (
+        lambda root: [put(root / "link\u212a"), put(root / "linkK")],
+        "has U+212A KELVIN SIGN where the other has U+004B LATIN CAPITAL",
+    ),
     "too deep": (lambda root: put(root / "/".join(["link", *"d" * 300, "x"])), "its path is more than 200 names deep"),
     "too long": (lambda root: put(root / "/".join(["link", *["d" * 200] * 16])), "its path has more than 3000 bytes"),
-    "zero width": (lambda root: put(root / "link\u200bx"), "its name has a backslash or a character that can't be seen"),
-    "sharp s": (lambda root: [put(root / "link\u00df"), put(root / "linkSS")], "only in case or Unicode form"),
+}
+TRICKS.update(
+    (f"unseen {ord(sign):04X}", (partial(lambda sign, root: put(root / f"link{sign}x"), sign), f"that can't be seen, U+{ord(sign):04X}"))
+    for sign in UNSEEN
+)
+# As on file systems that fold case, or of other systems.
+UNPORTABLE: dict[str, tuple[Callable[[Path], Any], str]] = {
+    "case": (lambda root: [put(root / "Link"), put(root / "link")], "its name differs from Link only in case"),
+    "case of directories": (lambda root: [put(root / "Link/a"), put(root / "link/b")], "differs from Link only in case"),
+    "full width": (
+        lambda root: [put(root / "linkk"), put(root / "link\uff4b")],
+        "behind 'link' has U+FF4B FULLWIDTH LATIN SMALL LETTER K where",
+    ),
+    "ligature": (
+        lambda root: [put(root / "link-fi"), put(root / "link-\ufb01")],
+        "has U+FB01 LATIN SMALL LIGATURE FI where the other has U+0066",
+    ),
+    "sharp s": (lambda root: [put(root / "link\u00df"), put(root / "linkSS")], "the same as linkSS to some, but behind 'link' has U+00DF"),
+    "backslash": (lambda root: put(root / "link\\x2dfoo"), "which is not portable"),
+    "colon": (lambda root: put(root / "link:foo"), "has ':', which is not portable"),
+    "dot at the end": (lambda root: put(root / "link."), "has '.', which is not portable"),
+    "device": (lambda root: put(root / "link" / "NUL.txt"), "which is not portable"),
 }
 
 
@@ -113,6 +154,88 @@ def test_a_trick_is_refused_by_name(tmp_path: Path, trick: str) -> None:
     assert found[0].startswith("payload/link")
     assert what in found[0]
     assert found[0].isprintable()
+
+
+@pytest.mark.parametrize("trick", UNPORTABLE)
+def test_what_linux_has_is_taken_unless_names_have_to_be_portable(tmp_path: Path, trick: str) -> None:
+    root = tmp_path / "payload"
+    put(root / "file")
+    make, what = UNPORTABLE[trick]
+    make(root)
+    assert problems(root) == []
+    assert [entry.path for entry in parse_index(index_json(pack(root)[1]))] == sorted(entry.path for entry in scan(root, "payload")[0])
+    found = [str(problem) for problem in scan(root, "payload", portable=True)[1]]
+    assert len(found) == 1
+    assert found[0].startswith("payload/link")
+    assert what in found[0]
+    assert found[0].isprintable()
+
+
+def test_no_character_that_unicode_ignores_is_seen() -> None:
+    """Against the property as a test's own table, of which the ranges are made, has it: every kind, and what has no ink."""
+    assert all(unseen(sign) == f"U+{ord(sign):04X}" for sign in UNSEEN)
+    assert unseen("plain \u00e9\u4e2d \U0001f600 e\u0301\u2013\\x2d") is None
+
+
+@pytest.mark.parametrize("mode", [0o644, 0o755, 0o600, 0o640, 0o700, 0o750, 0o400, 0o444, 0o555, 0o711])
+def test_permissions_go_along_as_they_are(tmp_path: Path, mode: int) -> None:
+    put(tmp_path / "file", "x", mode)
+    (tmp_path / "folder").mkdir(mode=mode | 0o700)
+    content, entries = pack(tmp_path)
+    assert [entry.mode for entry in entries] == [mode, mode | 0o700]
+    with tarfile.open(fileobj=io.BytesIO(content)) as tar:
+        assert [member.mode for member in tar] == [mode, mode | 0o700]
+
+
+def test_what_only_a_umask_of_002_put_there_leaves_no_trace(tmp_path: Path) -> None:
+    trees = []
+    for number, (mask, extra) in enumerate(((0o022, 0), (0o002, 0o020))):
+        root = tmp_path / str(number)
+        before = os.umask(mask)
+        try:
+            (root / "bin").mkdir(parents=True)
+            for name, mode in (("bin/run", 0o777), ("data", 0o666)):
+                os.close(os.open(root / name, os.O_CREAT, mode))
+            put(root / "key", mode=0o600)
+            put(root / "shown", mode=0o444)
+        finally:
+            os.umask(before)
+        assert (root / "data").stat().st_mode & 0o777 == 0o644 | extra
+        trees.append(scan(root, "payload"))
+    assert trees[0] == trees[1]
+    assert trees[0][1] == []
+    (tmp_path / "1" / "bin").chmod(0o755)  # then it was no umask
+    assert "payload: it is of mode 0775, and on hosts it is 0755; chmod 0755 payload, and protect what is in it" in problems(tmp_path / "1")
+    (tmp_path / "1").chmod(0o755)
+    assert problems(tmp_path / "1") == [
+        "payload/bin/run: others than its owner may write to it; clear that with chmod go-w; what a release writes to belongs in "
+        "TIDEGATE_STATE; the same goes for payload/data"
+    ]
+
+
+@pytest.mark.parametrize("mode", [0o700, 0o750, 0o777, 0o2755, 0o1755])
+def test_a_payload_whose_own_directory_is_protected_is_refused(tmp_path: Path, mode: int) -> None:
+    root = tmp_path / "payload"
+    put(root / "file")
+    root.chmod(mode)
+    assert problems(root) == [f"payload: it is of mode {mode:04o}, and on hosts it is 0755; chmod 0755 payload, and protect what is in it"]
+
+
+def test_a_fault_of_a_whole_tree_is_one_sentence(tmp_path: Path) -> None:
+    for number in range(9):
+        put(tmp_path / f"{number}", mode=0o666)
+    assert [problem.partition("; the same goes for ")[2] for problem in problems(tmp_path)] == ["payload/1, payload/2, 6 more"]
+
+
+def test_access_control_lists_that_no_host_would_get_are_refused(tmp_path: Path) -> None:
+    put(tmp_path / "shared")
+    entries = ((0x01, 6, 0xFFFFFFFF), (0x02, 4, 12), (0x04, 4, 0xFFFFFFFF), (0x10, 4, 0xFFFFFFFF), (0x20, 4, 0xFFFFFFFF))
+    try:
+        content = struct.pack("<I", 2) + b"".join(struct.pack("<HHI", *entry) for entry in entries)
+        os.setxattr(tmp_path / "shared", "system.posix_acl_access", content)
+    except OSError:
+        pytest.skip("this file system knows no access control lists")
+    assert "it has an access control list" in problems(tmp_path)[0]
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give capabilities")
@@ -166,7 +289,7 @@ def pack(root: Path) -> tuple[bytes, list[FileEntry]]:
 def test_the_tar_holds_what_the_index_says(tmp_path: Path) -> None:
     big = os.urandom((2 << 20) + 17)
     put(tmp_path / "bin" / "run", "#!/bin/sh\n", 0o700)
-    put(tmp_path / "empty", mode=0o666)
+    put(tmp_path / "empty", mode=0o440)
     (tmp_path / "big").write_bytes(big)
     os.link(tmp_path / "big", tmp_path / "big2")
     put(tmp_path / "käse" / ("long" * 40), "x")
@@ -188,22 +311,38 @@ def test_the_tar_holds_what_the_index_says(tmp_path: Path) -> None:
                 data = stream.read()
                 assert content[entry.offset : entry.offset + entry.size] == data == (tmp_path / entry.path).read_bytes()
                 assert hashlib.sha256(data).hexdigest() == entry.sha256
-                assert members[entry.path].mode == entry.mode == (0o755 if entry.path == "bin/run" else 0o644)
+                assert members[entry.path].mode == entry.mode == (tmp_path / entry.path).stat().st_mode & 0o777
     assert parse_index(index_json(entries)) == tuple(entries)
+    assert is_tar_of([entry.to_json() for entry in entries], len(content))
+    for step in (511, 1 << 20, len(content) + 1):
+        assert b"".join(matching((content[at : at + step] for at in range(0, len(content), step)), entries)) == content
+
+
+def test_nothing_passes_that_goes_on_behind_the_tar_or_ends_before(tmp_path: Path) -> None:
+    put(tmp_path / "file", "x" * 1000)
+    content, entries = pack(tmp_path)
+    for blocks, what in (
+        ([content, b"x"], "goes on behind its end"),
+        ([content + b"x"], "goes on behind"),
+        ([content[:-1]], "ends before"),
+    ):
+        with pytest.raises(IntegrityError, match=what):
+            list(matching(blocks, entries))
 
 
 PARTS = st.text(st.characters(codec="utf-8", exclude_characters="/\0"), min_size=1, max_size=130)
 
 
-@given(path=PARTS, target=PARTS, kind=st.sampled_from(["file", "directory", "link"]), size=st.integers(0, 1 << 40), execute=st.booleans())
-def test_headers_are_those_of_tarfile(path: str, target: str, kind: Any, size: int, execute: bool) -> None:
+@given(
+    path=PARTS, target=PARTS, kind=st.sampled_from(["file", "directory", "link"]), size=st.integers(0, 1 << 40), mode=st.integers(0, 0o777)
+)
+def test_headers_are_those_of_tarfile(path: str, target: str, kind: Any, size: int, mode: int) -> None:
     size = size if kind == "file" else 0
-    mode = {"file": 0o755 if execute else 0o644, "directory": 0o755, "link": None}[kind]
-    entry = FileEntry(path, kind, mode=mode, target=target if kind == "link" else None)
+    entry = {"path": path, "type": kind, **({"target": target} if kind == "link" else {"mode": mode}), "size": size}
     info = tarfile.TarInfo(path)
     info.type = {"file": tarfile.REGTYPE, "directory": tarfile.DIRTYPE, "link": tarfile.SYMTYPE}[kind]
-    info.size, info.mode, info.linkname = size, mode or 0o777, entry.target or ""
-    assert _header(entry, size) == info.tobuf(tarfile.PAX_FORMAT, "utf-8", "strict")
+    info.size, info.mode, info.linkname = size, 0o777 if kind == "link" else mode, target if kind == "link" else ""
+    assert header(entry) == info.tobuf(tarfile.PAX_FORMAT, "utf-8", "strict")
 
 
 @pytest.mark.parametrize(("announced", "real"), [(5, b"1234"), (3, b"1234"), (0, b"1")])
@@ -269,12 +408,11 @@ def test_a_good_index_is_read() -> None:
         index(DIRECTORY | {"size": 1}),
         index(DIRECTORY | {"mode": 0o4755}),
         index({"path": "d", "type": "directory"}),
-        *(index(FILE | {"path": path}) for path in ("", "/f", "..", "../f", "./f", "f/", "a//b", "a\nb", "a\\b", "a\ud800", 1, None)),
+        *(index(FILE | {"path": path}) for path in ("", "/f", "..", "../f", "./f", "f/", "a//b", "a\nb", ".wh.a", "a\ud800", 1, None)),
         *(index(FILE | {"path": path}) for path in ("f\u202egpj.exe", "f\u200b", "f\x7f", "f\r", "f\u2028")),
-        *(index(FILE | {"path": one}, FILE | {"path": two}) for one, two in (("F", "f"), ("fe\u0301", "f\u00e9"), ("k", "\u212a"))),
-        index(DIRECTORY | {"path": "D"}, FILE | {"path": "D/f"}, DIRECTORY, FILE),
-        index(DIRECTORY | {"path": "D"}, LINK | {"path": "d", "target": "D"}),
-        *(index(FILE | {"path": "f", "mode": mode}) for mode in (0o4755, 0o777, 420.0, "0644", None)),
+        *(index(FILE | {"path": one}, FILE | {"path": two}) for one, two in (("fe\u0301", "f\u00e9"), ("K", "\u212a"))),
+        *(index(FILE | {"path": "f", "mode": mode}) for mode in (0o4755, 0o777, 0o664, 0o244, 0, 420.0, True, "0644", None)),
+        *(index(DIRECTORY | {"mode": mode}, FILE) for mode in (0o1755, 0o775, 0o555, 0o644)),
         *(index(FILE | {"path": "f", "size": size}) for size in (-1, 1.5, True, "1", 1 << 63)),
         *(index(FILE | {"path": "f", "offset": offset}) for offset in (-1, None)),
         *(index(FILE | {"path": "f", "sha256": sha}) for sha in (SHA.upper(), SHA + "\n", "../x", None)),

@@ -21,7 +21,7 @@ from ansible_collections.tidegate.release.plugins.plugin_utils import files
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl import walk as walking
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.layout import OciLayout
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.oci import IMAGE_INDEX, MANIFEST, Descriptor, canonical
-from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.package import archive, verify_package
+from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.package import INDEX, PAYLOAD, archive, load_package, verify_package
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.replica import Copied, choose, replicate
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.salvage import salvage
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.scrub import Scrub, scrub
@@ -177,6 +177,31 @@ def test_what_is_there_with_another_digest_stays_and_the_others_are_copied(stock
     assert theirs in problem
     assert str(stocked.resolve("hello", "1.0")) in problem
     assert payload(stocked, "hello", "1.0").removeprefix("sha256:") not in blobs(replica)
+
+
+@pytest.mark.parametrize("other", ["payload", "index"])
+def test_a_payload_that_is_another_tree_than_the_index_says_is_named_and_does_not_travel(
+    stocked: OciLayout, replica: OciLayout, other: str
+) -> None:
+    """Each of its blobs is what its digest says."""
+    digest = str(stocked.resolve("hello", "1.0"))
+    whole = load_package(stocked, digest)
+    document = json.loads(whole.manifest_bytes)
+    if other == "payload":
+        content = stocked.read_blob(whole.payload.digest, 1 << 20).replace(b"0000644", b"0000600", 1)
+        document["layers"][0] = stocked.put_blob(content, PAYLOAD).to_json()
+    else:
+        files = json.loads(whole.index_bytes)
+        files["files"].pop()
+        document["layers"][-1] = stocked.put_blob(canonical(files), INDEX).to_json()
+    forged = stocked.put_manifest(canonical(document | {"annotations": {}}))
+    stocked.tag("forged", "1.0", forged)
+    done = scrub(stocked, None, write=False)
+    assert [(damage.digest, damage.releases) for damage in done.damaged] == [(forged.digest, (("forged", "1.0"),))]
+    assert "are not one tree" in done.damaged[0].what
+    copied = copy(stocked, replica)
+    assert ["forged 1.0 was not copied: the payload and the file index" in problem for problem in copied.problems] == [True]
+    assert replica.resolve("forged", "1.0") is None
 
 
 def test_damaged_bytes_do_not_travel(stocked: OciLayout, replica: OciLayout) -> None:

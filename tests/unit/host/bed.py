@@ -15,10 +15,11 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from ansible_collections.tidegate.release.plugins.module_utils.activation import Order, activate, back_out, confirm
 from ansible_collections.tidegate.release.plugins.module_utils.mirror import Mirror
+from ansible_collections.tidegate.release.plugins.module_utils.payload_format import END, members, padding
 from ansible_collections.tidegate.release.plugins.module_utils.release_home import ReleaseHome, Texts, changed_files, extra_files
 from ansible_collections.tidegate.release.plugins.module_utils.repair import Lacking, Supplies
 from ansible_collections.tidegate.release.plugins.module_utils.staging import stage
@@ -78,7 +79,7 @@ class Package:
         return gzip.compress(json.dumps(sorted(need)).encode() + b"\n" + b"".join(self.pieces[name] for name in sorted(need)), 1)
 
 
-def assemble(config: Mapping[str, Any], entries: list[Any], contents: Mapping[str, bytes], payload: bytes = b"") -> Package:
+def assemble(config: Mapping[str, Any], entries: list[Any], contents: Mapping[str, bytes], payload: bytes = END) -> Package:
     """A package of just these documents, sound or not."""
     texts = [json.dumps(config).encode(), json.dumps({"files": entries}).encode()]
     manifest = {
@@ -91,11 +92,22 @@ def assemble(config: Mapping[str, Any], entries: list[Any], contents: Mapping[st
     return Package(str(config.get("version")), (json.dumps(manifest).encode(), texts[0], texts[1]), dict(contents), payload)
 
 
-def package(version: str = "1.0", files: Mapping[str, Any] | None = None, **config: Any) -> Package:
-    """A sound package: ``files`` has bytes, or a link, by path; what is in ``bin`` may be run."""
+def tarred(entries: list[dict[str, Any]], contents: Mapping[str, bytes]) -> bytes:
+    """The tar of these entries of a file index, which get to know where in it their contents are."""
+    payload = bytearray()
+    for entry, head, place in members(entries):
+        payload += head
+        if entry["type"] == "file":
+            cast("dict[str, Any]", entry)["offset"] = place
+            content = contents.get(entry["sha256"], bytes(entry["size"]))
+            payload += content + padding(len(content))
+    return bytes(payload + END)
+
+
+def package(version: str = "1.0", files: Mapping[str, Any] | None = None, modes: Mapping[str, int] | None = None, **config: Any) -> Package:
+    """A sound package: ``files`` has bytes, or a link, by path; what is in ``bin`` may be run unless ``modes`` says something else."""
     entries: dict[str, dict[str, Any]] = {}
     contents = {}
-    payload = bytearray()
     for path, content in {**SERVICE, "version": version.encode(), **(files or {})}.items():
         for parent in Path(path).parents:
             if parent.parts:
@@ -104,17 +116,19 @@ def package(version: str = "1.0", files: Mapping[str, Any] | None = None, **conf
             entries[path] = {"path": path, **content}
             continue
         mode = 0o755 if path.startswith("bin/") else 0o644
-        payload += bytes(512)  # as a tar has it: something before each file, and something behind it
-        entry = {"path": path, "type": "file", "mode": mode, "size": len(content), "sha256": sha(content), "offset": len(payload)}
+        entry = {"path": path, "type": "file", "mode": mode, "size": len(content), "sha256": sha(content)}
         entries[path] = entry
         contents[sha(content)] = content
-        payload += content + bytes(-len(content) % 512)
         if len(content) > LARGE:
             chunker = Chunker()
             chunker.update(content)
             entry["chunks"] = chunker.chunks()
     whole = {"name": "hello", "version": version, "settings": {}, "hooks": HOOKS, "health": HEALTH, **config}
-    return assemble(whole, [entries[path] for path in sorted(entries)], contents, bytes(payload))
+    for path, own in (modes or {}).items():
+        entries[path]["mode"] = own
+    listed = [entries[path] for path in sorted(entries)]
+    payload = tarred(listed, contents)
+    return assemble(whole, listed, contents, payload)
 
 
 @dataclass

@@ -12,7 +12,7 @@ import ssl
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -72,8 +72,8 @@ def drips(connection: socket.socket) -> None:
         time.sleep(0.02)
 
 
-def check(**what: Any) -> None:
-    wait_healthy({"name": "answers", "timeout": 1, **what}, {}, "/", {})
+def check(settings: Mapping[str, Any] | None = None, **what: Any) -> None:
+    wait_healthy({"name": "answers", "timeout": 1, **what}, settings or {}, "/", {})
 
 
 def get(port: int, **wanted: Any) -> dict[str, Any]:
@@ -94,6 +94,16 @@ def nothing_left() -> Iterator[None]:
 def _pipes() -> set[str]:
     links = (f"/proc/self/fd/{name}" for name in os.listdir("/proc/self/fd"))
     return {target for link in links if os.path.lexists(link) and (target := os.readlink(link)).startswith("pipe:")}
+
+
+def test_the_text_that_an_answer_has_to_contain_is_filled_in() -> None:
+    with serving(says(b"HTTP/1.0 200 OK\r\n\r\nversion 2.0 on 81")) as port:
+        wanted = get(port, contains="version ${version} on ${port}")
+        check(**wanted, settings={"version": "2.0", "port": 81})
+        with pytest.raises(CheckError, match=r"answered without 'version 1\.0 on 81'"):
+            check(**wanted, settings={"version": "1.0", "port": 81})
+        with pytest.raises(CheckError, match=r"can't be made: \$\{port\} is not one of the settings"):
+            check(**wanted, settings={"version": "1.0"})
 
 
 def test_a_good_answer_passes() -> None:

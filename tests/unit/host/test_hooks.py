@@ -437,7 +437,7 @@ def test_a_first_release_of_which_a_process_can_t_be_ended_is_not_removed(host: 
     one = _first()
     host.deploy(one)
     with monkeypatch.context() as undying:
-        undying.setattr(activation, "end_release", lambda tree: (1, "process 7 does not end"))
+        undying.setattr(activation, "end_release", lambda _tree: (1, "process 7 does not end"))
         answer = host.back_out(one)
     assert (answer["state"], host.running) == ("owed", "1.0"), "nothing is taken from under a process that runs"
     assert "process 7 does not end" in answer["detail"]
@@ -618,3 +618,30 @@ def test_who_asks_and_who_started_it_are_never_among_them(tmp_path: Path) -> Non
     command = ["sh", "-c", '"$0" -c "$1"; :', sys.executable, code]
     done = subprocess.run(command, cwd=tmp_path, env=environment, check=True, capture_output=True, text=True)
     assert done.stdout == "{}\n"
+
+
+def test_what_each_release_has_and_settings_stand_in_commands(host: Host) -> None:
+    host.settings = {"port": 81}
+    said = "${release} ${version} ${port} ${tree} ${state} ${digest} ${previous}-${next} ${HOME}"
+    files = {
+        "bin/say": b'#!/bin/sh\necho "$1" >"$TIDEGATE_STATE/said"\nexec bin/start\n',
+        "bin/healthy": b'#!/bin/sh\n[ "$1" = "81 $TIDEGATE_TREE" ]\n',
+    }
+    hooks = {**HOOKS, "start": {"command": ["${tree}/bin/say", said], "timeout": 10}}
+    health = [{"name": "told", "command": ["bin/healthy", "${port} ${tree}"], "timeout": 2}]
+    what = package("2.0", files, hooks=hooks, health=health, settings={"port": 80})
+    assert host.deploy(ONE)["state"] == "active"
+    assert host.deploy(what, ONE)["state"] == "active"
+    home = host.home
+    assert (home.state / "said").read_text() == f"hello 2.0 81 {host.tree(what)} {home.state} {what.digest} 1.0-2.0 ${{HOME}}\n"
+
+
+def test_a_name_that_stands_for_nothing_is_found_before_anything_is_touched(host: Host) -> None:
+    """No such release is archived; but what a host gets may come from anywhere."""
+    host.deploy(ONE)
+    calls = host.calls
+    with pytest.raises(HostError, match=r"\$\{prot\} is not one of the settings"):
+        host.deploy(package("2.0", health=[{"name": "x", "command": ["bin/start", "${prot}"], "timeout": 2}]), ONE)
+    assert (host.calls, host.live) == (calls, "1.0")
+    answer = host.deploy(package("3.0", hooks={**HOOKS, "start": {"command": ["bin/start", "${prot}"], "timeout": 2}}), ONE)
+    assert (answer["state"], "${prot} is not one of the settings" in answer["detail"], host.live) == ("failed", True, "1.0")

@@ -5,12 +5,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import gzip
 import io
 import json
 import os
 import shutil
+import struct
 import subprocess
 import sys
 import tracemalloc
@@ -21,8 +23,10 @@ from typing import Any
 
 import pytest
 from ansible_collections.tidegate.release.plugins.module_utils import build, staging
+from ansible_collections.tidegate.release.plugins.module_utils.activation import activate
+from ansible_collections.tidegate.release.plugins.module_utils.payload_format import END
 from ansible_collections.tidegate.release.plugins.module_utils.release_home import HostError, ReleaseHome, changed_files
-from bed import HEALTH, Host, assemble, killed_at, link, package, sha
+from bed import HEALTH, Host, Package, assemble, killed_at, link, package, sha, tarred
 
 ONE = package("1.0", {"lib/a": b"a" * 5000, "lib/b": b"b", "empty": b"", "bin/empty": b"", "to-lib": link("lib")})
 TWO = package("2.0", {"lib/a": b"a" * 5000, "lib/b": b"changed", "lib/more/c": b"c", "empty": b"", "bin/empty": b""})
@@ -68,13 +72,9 @@ def test_a_document_that_is_not_what_the_digest_says_is_refused(host: Host, whic
         [_file("..")],
         [_file("nul\0")],
         [_file("lone \ud800")],
-        *([_file(f"a{sign}b")] for sign in "\n\r\t\x1b\x7f\u0085\u200b\u202e\u2028\\"),
-        [_file("A"), _file("a")],
-        [_file("stra\u00dfe"), _file("strasse")],
-        [_file("caf\u00e9"), _file("cafe\u0301")],
-        [_file("\uff41"), _file("a")],
-        [_folder("D"), _file("D/a"), _folder("d"), _file("d/b")],
-        [_folder("D"), link("D") | {"path": "d"}],
+        *([_file(f"a{sign}b")] for sign in "\n\r\t\x1b\x7f\u0085\u200b\u202e\u2028\ufe0f\u3164\u00ad\u2800\U000e0041"),
+        [_file("cafe\u0301"), _file("caf\u00e9")],
+        [_file(".wh.a")],
         [link("a\nb") | {"path": "a"}],
         [_file("no/parent")],
         [link("/etc") | {"path": "a"}, _file("a/passwd")],
@@ -87,6 +87,12 @@ def test_a_document_that_is_not_what_the_digest_says_is_refused(host: Host, whic
         [link("x\0") | {"path": "a"}],
         [_file(mode=0o4755)],
         [_file(mode=0o666)],
+        [_file(mode=0o664)],
+        [_file(mode=0o2755)],
+        [_file(mode=0o244)],
+        [_file(mode=0)],
+        [_folder("a", 0o1755)],
+        [_folder("a", 0o555)],
         [_file(mode=-1)],
         [_file(mode="0644")],
         [_folder("a", 0o777)],
@@ -114,12 +120,87 @@ def test_a_document_that_is_not_what_the_digest_says_is_refused(host: Host, whic
     ],
 )
 def test_an_index_that_could_do_harm_is_refused_and_nothing_changes(host: Host, entries: list[Any]) -> None:
-    bad = assemble(CONFIG, entries, {})
+    told = [dict(entry) if isinstance(entry, dict) else entry for entry in entries]
+    payload = END
+    with contextlib.suppress(KeyError, TypeError, ValueError, AttributeError, struct.error, UnicodeError):
+        payload = tarred(told, {})  # so that there is nothing else wrong
+    told = [now | was if isinstance(now, dict) else now for now, was in zip(told, entries, strict=True)]
+    bad = assemble(CONFIG, told, {}, payload)
     host.stage(ONE)
     before = _snapshot(host.root)
     with pytest.raises(HostError, match="archive it again"):
         host.ask(bad)
     assert _snapshot(host.root) == before
+
+
+def _with(payload: bytes = ONE.payload, **layer: Any) -> Any:
+    """The documents of :data:`ONE` with another payload in the manifest; only that differs."""
+    manifest = json.loads(ONE.documents[0])
+    manifest["layers"][0] |= {"digest": f"sha256:{sha(payload)}", "size": len(payload)}
+    manifest["layers"] += [layer] if layer else []
+    return Package("1.0", (json.dumps(manifest).encode(), *ONE.documents[1:]), ONE.contents, payload)
+
+
+IMAGE = {"digest": f"sha256:{sha(b'')}", "size": 0, "mediaType": "application/vnd.oci.image.layer.v1.tar+gzip"}
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        _with(ONE.payload + bytes(512)),
+        _with(ONE.payload + b"more"),
+        _with(ONE.payload[:-512]),
+        _with(b""),
+        _with(**IMAGE),
+        _with(**IMAGE | {"mediaType": "application/vnd.oci.image.layer.v1.tar"}),
+    ],
+)
+def test_a_payload_that_is_another_tree_than_the_index_says_is_refused(host: Host, bad: Package) -> None:
+    with pytest.raises(HostError, match="archive it again"):
+        host.ask(bad)
+    assert _snapshot(host.home.releases) == []
+
+
+@pytest.mark.parametrize("name", ["lib/a", "empty", "bin/start"])
+def test_contents_that_are_elsewhere_in_the_payload_are_another_tree(host: Host, name: str) -> None:
+    entries = json.loads(ONE.documents[2])["files"]
+    next(entry for entry in entries if entry["path"] == name)["offset"] += 512
+    with pytest.raises(HostError, match="are not one tree"):
+        host.ask(assemble(json.loads(ONE.documents[1]), entries, ONE.contents, ONE.payload))
+
+
+def test_names_that_linux_has_and_modes_that_protect_arrive_as_they_are(host: Host) -> None:
+    names = (
+        "E/Eterm",
+        "e/eterm",
+        "srv-my\\x2ddata.mount",
+        "stra\u00dfe",
+        "strasse",
+        "\uff41",
+        "a",
+        "with space ",
+        "private/key",
+        "shared",
+        "shut",
+    )
+    modes = {"private": 0o700, "private/key": 0o600, "shared": 0o640, "shut": 0o400, "bin/start": 0o750}
+    first, second = (
+        package(version, {**{name: name.encode() for name in names}, "private/big": os.urandom(600_000)}, modes | {"private/big": 0o440})
+        for version in ("1.0", "2.0")
+    )
+    host.deploy(first)
+    host.stage(second)
+    for what in (first, second):
+        for path, mode in {**modes, "private/big": 0o440}.items():
+            assert (host.tree(what) / path).stat().st_mode & 0o7777 == mode
+    host.assert_whole()
+    (host.tree(first) / "private/key").chmod(0o644)
+    (host.tree(first) / "private").chmod(0o755)
+    assert changed_files(host.home.all()[0]) == ["private", "private/key"]
+    shutil.rmtree(host.tree(first) / "private")
+    assert host.switch(activate, first)[0]["state"] == "started"
+    host.assert_whole()
+    assert {path: (host.tree(first) / path).stat().st_mode & 0o7777 for path in modes} == modes
 
 
 def test_letters_that_this_python_does_not_know_yet_are_no_trick(host: Host) -> None:

@@ -97,3 +97,17 @@ def test_the_number_of_an_rfc_is_known_whatever_else_is_wrong_with_it(write: Wri
     for number in (..., 7, "../x", None):
         with pytest.raises(DocumentError, match="number"):
             rfc_number(write("rfc", number=number))
+
+
+def test_objectives_may_name_what_the_rfc_is_about(write: Write) -> None:
+    http = {"url": "http://a", "contains": "${version} of ${release}"}
+    aims: list[dict[str, Any]] = [
+        {"name": "a", "timeout": 1, "http": http},
+        {"name": "b", "timeout": 1, "command": ["sh", "-c", "echo ${digest} $x ${HOME}"]},
+    ]
+    assert load_rfc(write("rfc", objectives=aims)).objectives[0]["http"]["contains"] == "${version} of ${release}"
+    aims[0]["http"] = http | {"contains": "${verison}"}
+    aims[1]["command"] = ["x", "${tree}"]
+    with pytest.raises(DocumentError) as caught:
+        load_rfc(write("rfc", objectives=aims))
+    assert [problem.what for problem in caught.value.problems] == ["${verison} stands for nothing", "${tree} stands for nothing"]
