@@ -147,13 +147,7 @@ def test_a_tar_without_its_end_is_not_whole(tmp_path: Path) -> None:
 
 def test_what_is_behind_the_end_of_an_archive_was_not(tmp_path: Path) -> None:
     padded = [kind + bytes(2 << 20) + b"more" for kind in (gzip.compress(NOISE), lzma.compress(NOISE))]
-    for content in (
-        *padded,
-        tarred() + tarred(),
-        gzip.compress(NOISE) + b"more",
-        bz2.compress(NOISE) + b"more",
-        lzma.compress(NOISE) + b"more",
-    ):
+    for content in (*padded, tarred() + tarred(), *(pack(NOISE) + b"more" for pack in (gzip.compress, bz2.compress, lzma.compress))):
         assert unseen(put(tmp_path, content)) != ""
 
 
