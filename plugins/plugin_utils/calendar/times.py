@@ -11,32 +11,19 @@ a freeze gets the longer one and a window the shorter. What has no meaning is a 
 from __future__ import annotations
 
 import contextlib
-import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from typing import Any
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 with contextlib.suppress(ImportError):
     from icalendar.prop import vDDDLists, vDDDTypes
-    from icalendar.timezone.windows_to_olson import WINDOWS_TO_OLSON
 
-TIMED = ("DTSTART", "DTEND", "RECURRENCE-ID", "RDATE", "EXDATE")  # properties that have times
 EXCEPTED = "X-TIDEGATE-EXCEPTED"  # set here: when a freeze has no occurrence
 _DAY = timedelta(days=1)
 _MIDNIGHT = time()
 _LAST = time(23, 59, 59)  # RFC 5545 counts whole seconds
-_FOLD = re.compile(r"\r?\n[ \t]")
-_ZONED = re.compile(rf'(?P<name>{"|".join(TIMED)});(?:[^:"]*;)?TZID=(?P<zone>"[^"]*"|[^";:]+)', re.IGNORECASE)
 Time = date | datetime
-
-
-def find_zone(name: str) -> tzinfo | None:
-    """The time zone of a name as calendar programs write it: that of the time zone database, or Windows'; ``None`` for any other."""
-    with contextlib.suppress(ValueError, OSError, ZoneInfoNotFoundError):
-        return ZoneInfo(WINDOWS_TO_OLSON.get(name.strip(), name.strip()))
-    return None
 
 
 def name_of(event: Any) -> str:
@@ -214,19 +201,3 @@ def is_excepted(occurrence: Any) -> bool:
 
 def _named(told: Time) -> str:
     return (told.astimezone(UTC) if isinstance(told, datetime) and told.tzinfo else told).isoformat()
-
-
-def zones_of(text: str) -> Iterator[tuple[Mapping[str, str], str, str]]:
-    """Every time zone that a time of an event names: the event's UID and SUMMARY, the property, the zone."""
-    event: dict[str, str] = {}
-    named: list[tuple[str, str]] = []
-    for line in _FOLD.sub("", text).splitlines():
-        name, _colon, value = line.partition(":")
-        if line.upper().startswith("BEGIN:VEVENT"):
-            event, named = {}, []
-        elif line.upper().startswith("END:VEVENT"):
-            yield from ((event, *one) for one in named)
-        elif name.partition(";")[0].upper() in ("UID", "SUMMARY"):
-            event[name.partition(";")[0].upper()] = value
-        elif found := _ZONED.match(line):
-            named.append((found["name"].upper(), found["zone"].strip('"')))
