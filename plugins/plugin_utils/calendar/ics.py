@@ -41,6 +41,7 @@ LIBRARIES = ("icalendar", "recurring-ical-events")
 _LIMIT = 8 << 20  # bytes of a calendar
 _EVENTS = 10_000  # in a calendar, and of their occurrences that matter
 _SECONDS = 30  # of processor time for one file
+_SHOWN = 10  # problems of a file
 _TICK = timedelta(microseconds=1)
 _DAY = timedelta(days=1)  # more than any zone is from UTC
 _NO_EVENTS = {"VTODO": "the task", "VJOURNAL": "the journal entry", "VFREEBUSY": "the busy time"}
@@ -49,6 +50,10 @@ _HOURS = "X-TIDEGATE-HOURS"  # set here: the seconds of a DURATION that are not 
 _EVENT = re.compile(r"^BEGIN:VEVENT[ \t]*\n.*?^END:VEVENT[ \t]*$", re.MULTILINE | re.DOTALL | re.IGNORECASE)
 _AGREED = ("", "PUBLISH", "REQUEST", "ADD")  # values of METHOD; any other is of a proposal or an answer
 _SET_ANEW = "open the event in Outlook, Google Calendar or Exchange, set its times and recurrence anew, and export the calendar again"
+_GIVE_ZONE = (
+    "write X-WR-TIMEZONE:Europe/Berlin, or the zone that is meant, below BEGIN:VCALENDAR, or give the event a time zone in Outlook, "
+    "Google Calendar or Exchange and export the calendar again"
+)
 _SET_ZONE = (
     "choose a zone such as Europe/Berlin (Outlook: Options, Calendar, Time zones; Google Calendar: Settings, Time zone; Exchange: "
     "the mailbox's regional settings) and export the calendar again, or correct the name in the file"
@@ -104,7 +109,9 @@ def read_events(path: Path, start: datetime, end: datetime, longer: bool, notes:
             "let its series begin later or end, and leave out what is past"
         )
     if reading.problems:
-        raise TidegateError("\n".join(f"{path}: {problem}" for problem in reading.problems))
+        shown = list(dict.fromkeys(reading.problems))
+        more = [f"and {len(shown) - _SHOWN} more of its events"] if len(shown) > _SHOWN else []
+        raise TidegateError("\n".join(f"{path}: {problem}" for problem in (*shown[:_SHOWN], *more)))
     if notes is not None:
         notes += dict.fromkeys(f"{path.name}: {note}" for note in reading.notes)
     return events
@@ -118,14 +125,14 @@ class _Reading:
         self.notes: list[str] = []
         self.at = ""
         self._path, self._between, self._longer = path, between, longer
-        self._revoked: set[tuple[str, datetime | None]] = set()
+        self._revoked: dict[tuple[str, datetime | None], int] = {}
 
     def events(self, texts: Iterable[str]) -> list[Event]:
         """What occurs in the VCALENDARs of the file."""
         parsed = [one for one in map(self._parse, texts) if one is not None]
         for calendar, _zone in parsed:
             if _method(calendar) == "CANCEL":
-                self._revoked.update(_revoked(event) for event in calendar.walk("VEVENT"))
+                self._revoked.update((_which(event), _revision(event)) for event in calendar.walk("VEVENT"))
         found = [event for calendar, zone in parsed for event in self._occurring(calendar, zone)]
         if len(found) > _EVENTS:
             first, last = self._between
@@ -136,7 +143,8 @@ class _Reading:
         """A calendar whose times are of one kind, with its zone; ``None`` when something is wrong with it."""
         text, unknown = with_plain_zones(text)
         if unknown:
-            self.problems += [f"the event {name_of(event)} has {which} in {_no_zone(zone)}" for event, which, zone in unknown]
+            by_zone = {zone: (event, which) for event, which, zone in reversed(unknown)}
+            self.problems += [f"the event {name_of(event)} has {which} in {_no_zone(zone)}" for zone, (event, which) in by_zone.items()]
             return None
         try:
             icalendar.timezone.tzp.use_default()  # which forgets the zones that the calendar before has described
@@ -161,6 +169,7 @@ class _Reading:
         for series in _series(calendar):
             self.at = name_of(series.walk("VEVENT")[0])
             try:
+                reader.lost = set() if self._longer else _lost(series.walk("VEVENT"))
                 # It takes whole days for those of UTC.
                 occurrences = recurring_ical_events.of(series).between(start - _DAY, end + _DAY)
             except Exception as error:  # its own and two parsers' below it
@@ -221,12 +230,12 @@ def _superseded(calendar: Any, events: Iterable[Any]) -> Iterator[str]:
             revisions[str(event["UID"]), which].append(event)
     gone: set[int] = set()
     for (uid, _which), same in revisions.items():
-        last = max(int(event.get("SEQUENCE", 0)) for event in same)
-        kept = [event for event in same if int(event.get("SEQUENCE", 0)) == last]
+        last = max(_revision(event) for event in same)
+        kept = [event for event in same if _revision(event) == last]
         if len({event.to_ical() for event in kept}) > 1:
             yield (
-                f"two events have the UID {uid!a:.80} and the same SEQUENCE, so one would take the other's place; "
-                "delete one of them in Outlook, Google Calendar or Exchange and export the calendar again, or give it another UID in the file"
+                f"two events have the UID {uid!a:.80} and the same SEQUENCE, so one would take the other's place; delete one in Outlook, "
+                "Google Calendar or Exchange and export the calendar again, or give one another UID in the file"
             )
         gone.update(id(event) for event in same if event is not kept[0])
     calendar.subcomponents = [one for one in calendar.subcomponents if id(one) not in gone]
@@ -296,10 +305,14 @@ def _method(calendar: Any) -> str:
     return str(calendar.get("METHOD", "")).strip().upper()
 
 
-def _revoked(event: Any) -> tuple[str, datetime | None]:
+def _which(event: Any) -> tuple[str, datetime | None]:
     """Which event, or which occurrence of it, one in a calendar with METHOD:CANCEL cancels."""
     which = event["RECURRENCE-ID"].dt if "RECURRENCE-ID" in event else None
     return str(event.get("UID", "")), which if which is None else _instant(which)
+
+
+def _revision(event: Any) -> int:
+    return int(event.get("SEQUENCE", 0))
 
 
 def _instant(moment: date | datetime) -> datetime:
@@ -320,6 +333,19 @@ def _series(calendar: Any) -> Iterator[Any]:
         yield one
 
 
+def _lost(events: list[Any]) -> set[datetime]:
+    """Which occurrences some of ``events`` change although the series, another of them, does not have them."""
+    series = [event for event in events if "RECURRENCE-ID" not in event]
+    if len(series) != 1 or len(events) == 1:
+        return set()
+    alone = icalendar.Calendar()
+    alone.subcomponents = series
+    query = recurring_ical_events.of(alone)
+    changed = [event["RECURRENCE-ID"].dt for event in events if "RECURRENCE-ID" in event]
+    has = {moment: {_instant(one["DTSTART"].dt) for one in query.between(moment, moment + _DAY)} for moment in changed}
+    return {_instant(moment) for moment in changed if _instant(moment) not in has[moment]}
+
+
 class _Reader:
     """Makes events of a calendar's occurrences and collects what is wrong with them, and what has to be said."""
 
@@ -330,10 +356,11 @@ class _Reader:
         longer: bool,
         described: dict[str, tzinfo],
         method: str,
-        revoked: set[tuple[str, datetime | None]],
+        revoked: dict[tuple[str, datetime | None], int],
     ) -> None:
         self.problems: list[str] = []
         self.notes: list[str] = []
+        self.lost: set[datetime] = set()  # occurrences that the series which is read does not have
         self._file, self._zone, self._longer, self._described = path.name, zone, longer, described
         self._method, self._revoked = method, revoked
 
@@ -367,11 +394,16 @@ class _Reader:
         """Whether an event opens or stops what it is for."""
         uid, own = str(occurrence.get("UID", "")), occurrence.get("RECURRENCE-ID", occurrence["DTSTART"]).dt
         status = str(occurrence.get("STATUS", "")).strip().upper()
-        revoked = not {(uid, None), (uid, _instant(own))}.isdisjoint(self._revoked)
-        # A freeze that another calendar of the file cancels, and this one does not, stops.
-        if status == "CANCELLED" or self._method == "CANCEL" or (revoked and not self._longer):
+        by = [self._revoked[which] for which in ((uid, None), (uid, _instant(own))) if which in self._revoked]
+        # A freeze that was set anew after another calendar of the file had cancelled it stops.
+        revoked = any(not self._longer or sequence >= _revision(occurrence) for sequence in by)
+        if status == "CANCELLED" or self._method == "CANCEL" or revoked:
             how = "STATUS:CANCELLED" if status == "CANCELLED" else "METHOD:CANCEL"
             notes.append(f"the event {name_of(occurrence)} is cancelled ({how}), so it {'stops' if self._longer else 'opens'} nothing")
+            return False
+        if _instant(own) in self.lost:
+            what = "changes an occurrence (RECURRENCE-ID) that its series does not have"
+            notes.append(f"the event {name_of(occurrence)} {what}, so it opens nothing")
             return False
         if status not in ("", "CONFIRMED") or self._method not in _AGREED:
             how = f"METHOD:{self._method}" if status in ("", "CONFIRMED") else f"STATUS:{status}"
@@ -387,7 +419,7 @@ class _Reader:
         zone = moment.tzinfo or self._zone
         if zone is None:
             what = f"the event {name_of(occurrence)} {does} ({which}) at {written.isoformat()} in no time zone"
-            self.problems.append(f"{what}; write X-WR-TIMEZONE:Europe/Berlin, or the zone that is meant, below BEGIN:VCALENDAR")
+            self.problems.append(f"{what}; {_GIVE_ZONE}")
             return None
         earlier = self._longer == (which == "DTSTART")
         hours = timedelta(seconds=float(occurrence.get(_HOURS, 0))) if which == "DTEND" else timedelta(0)
@@ -404,8 +436,8 @@ class _Reader:
         other = local.replace(tzinfo=described).astimezone(UTC) if described is not None else utc
         if other != utc:
             notes.append(
-                f"the event {name_of(occurrence)} {does} ({which}) at {utc.isoformat()} by the time zone {zone}, and at {other.isoformat()} "
-                f"by the file's own VTIMEZONE of it; the {'earlier' if earlier else 'later'} one counts"
+                f"the event {name_of(occurrence)} {does} ({which}) at {utc.isoformat()} by the time zone {zone}, "
+                f"and at {other.isoformat()} by the file's own VTIMEZONE of it; the {'earlier' if earlier else 'later'} one counts"
             )
         return (min if earlier else max)(utc, other) + hours
 

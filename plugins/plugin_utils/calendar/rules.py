@@ -64,7 +64,7 @@ def _problems(rule: Any) -> Iterator[str]:
     if numbered and (frequency not in ("MONTHLY", "YEARLY") or "BYWEEKNO" in rule):
         yield f"an RRULE with numbered days in BYDAY and {'BYWEEKNO' if 'BYWEEKNO' in rule else f'FREQ={frequency}'}"
     if frequency in _OFTEN or prod(len(rule.get(part, [0])) for part in _CLOCK) > _TIMES:
-        yield f"an RRULE that recurs by the hour, or more often than {_TIMES} times a day: make it one longer event"
+        yield f"an RRULE that recurs by the hour, or more often than {_TIMES} times a day, which is one longer event"
 
 
 def _plain_scale(rule: Any) -> None:
