@@ -40,7 +40,7 @@ with contextlib.suppress(ImportError):
 LIBRARIES = ("icalendar", "recurring-ical-events")
 _LIMIT = 8 << 20  # bytes of a calendar
 _EVENTS = 10_000  # in a calendar, and of their occurrences that matter
-_SECONDS = 30  # of processor time for one file
+_SECONDS = 20  # of processor time for one file
 _SHOWN = 10  # problems of a file
 _TICK = timedelta(microseconds=1)
 _DAY = timedelta(days=1)  # more than any zone is from UTC
@@ -130,17 +130,10 @@ class _Reading:
     def events(self, texts: Iterable[str]) -> list[Event]:
         """What occurs in the VCALENDARs of the file."""
         parsed = [one for one in map(self._parse, texts) if one is not None]
-        for calendar, _zone in parsed:
-            if _method(calendar) == "CANCEL":
-                self._revoked.update((_which(event), _revision(event)) for event in calendar.walk("VEVENT"))
-        found = [event for calendar, zone in parsed for event in self._occurring(calendar, zone)]
-        if len(found) > _EVENTS:
-            first, last = self._between
-            self.problems.append(f"it has more than {_EVENTS} events between {first.isoformat()} and {last.isoformat()}; leave some out")
-        return found
+        return [event for calendar, reader in parsed for event in self._occurring(calendar, reader)]
 
-    def _parse(self, text: str) -> tuple[Any, tzinfo | None] | None:
-        """A calendar whose times are of one kind, with its zone; ``None`` when something is wrong with it."""
+    def _parse(self, text: str) -> tuple[Any, _Reader] | None:
+        """A calendar whose times are of one kind, and what reads its occurrences; ``None`` when something is wrong with it."""
         text, unknown = with_plain_zones(text)
         if unknown:
             by_zone = {zone: (event, which) for event, which, zone in reversed(unknown)}
@@ -154,16 +147,19 @@ class _Reading:
             if not found:
                 found = [f"{problem}; {_SET_ANEW}" for problem in one_kind(calendar.walk("VEVENT"), zone, self._longer)]
                 found += [f"the event {name_of(event)} has no length; {_SET_ANEW}" for event in calendar.walk("VEVENT") if _is_empty(event)]
+            if not found:
+                _mark_hours(calendar)
+                if _method(calendar) == "CANCEL":
+                    self._revoked.update((_which(event), _revision(event)) for event in calendar.walk("VEVENT"))
+                return calendar, _Reader(self._path, zone, self._longer, _described(calendar), _method(calendar), self._revoked)
         except _NoZone as error:
             found = [str(error)]
         except Exception as error:  # a file from anywhere meets three parsers
             found = [f"{_culprit(text)}can't be read: {' '.join(str(error).split())!a:.200}; {_SET_ANEW}"]
         self.problems += found
-        return None if found else (calendar, zone)
+        return None
 
-    def _occurring(self, calendar: Any, zone: tzinfo | None) -> Iterator[Event]:
-        _mark_hours(calendar)
-        reader = _Reader(self._path, zone, self._longer, _described(calendar), _method(calendar), self._revoked)
+    def _occurring(self, calendar: Any, reader: _Reader) -> Iterator[Event]:
         start, end = self._between
         count = 0
         for series in _series(calendar):
@@ -172,15 +168,15 @@ class _Reading:
                 reader.lost = set() if self._longer else _lost(series.walk("VEVENT"))
                 # It takes whole days for those of UTC.
                 occurrences = recurring_ical_events.of(series).between(start - _DAY, end + _DAY)
+                count += len(occurrences)
+                events = [reader.read(occurrence, self._between) for occurrence in occurrences[:_EVENTS]]
             except Exception as error:  # its own and two parsers' below it
                 self.problems.append(f"the event {self.at} can't be read: {' '.join(str(error).split())!a:.200}; {_SET_ANEW}")
                 continue
-            count += len(occurrences)
-            for occurrence in occurrences[:_EVENTS]:
-                event = reader.read(occurrence, self._between)
-                if event is not None:
-                    yield event
+            yield from filter(None, events)
             if count > _EVENTS:
+                between = f"between {start.isoformat()} and {end.isoformat()}"
+                self.problems.append(f"it has more than {_EVENTS} events {between}; leave some out")
                 break
         self.problems += reader.problems
         self.notes += reader.notes

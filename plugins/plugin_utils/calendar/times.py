@@ -135,9 +135,8 @@ class _Event:
         rules = values(self._event, "RRULE")
         start = self.series.start
         naive = start.replace(tzinfo=None) if isinstance(start, datetime) else datetime.combine(start, _MIDNIGHT)
-        endless: list[Any] = [vRecur({name: value for name, value in rule.items() if name not in ("UNTIL", "COUNT")}) for rule in rules]
-        firsts = (next(iter(rrulestr(rule.to_ical().decode(), dtstart=naive)), None) for rule in endless)
-        return not rules or naive in firsts
+        until_start: list[Any] = [vRecur({name: value for name, value in rule.items() if name not in ("UNTIL", "COUNT")}) for rule in rules]
+        return not rules or any(list(rrulestr(rule.to_ical().decode(), dtstart=naive).replace(until=naive)) for rule in until_start)
 
     def _until(self, until: Time) -> Time:
         start, zone = self.series.start, self.series.zone
