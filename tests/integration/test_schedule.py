@@ -104,7 +104,8 @@ def test_what_is_done_or_withdrawn_meets_nothing(cmdb: Cmdb) -> None:
     put(cmdb, "web1")
     put(cmdb, "web1", number="CHG0003")
     move(cmdb, "CHG0002", Course(-1, START, START + HOUR, "successful", "done"), START)
-    withdraw(cmdb, ["CHG0003"])
+    with cmdb.begin() as connection:
+        withdraw(connection, ["CHG0003"], START)
     assert overlapping(cmdb, RFC, {"web1"}) == []
     assert planned(cmdb, START) == []
 
