@@ -36,7 +36,7 @@ class ActionModule(TidegateAction):
             }
             lines = list(done.lines)
             if options["dest"]:
-                before, after, sentence = publish(cmdb, Path(expanded(options["dest"])), now, write)
+                before, after, sentence = publish(cmdb, Path(expanded(options["dest"])), () if write else done.changes, now, write)
                 lines.append(sentence)
                 result["changed"] |= before != after
                 result["diff"] = {"before": before, "after": after, "before_header": options["dest"], "after_header": options["dest"]}

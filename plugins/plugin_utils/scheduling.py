@@ -6,17 +6,18 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 from .cmdb.store import Cmdb
 from .errors import ConflictError, DocumentError, NotFoundError, TidegateError
 from .files import write_atomically
 from .rfc.course import cleared_as, enter
 from .rfc.model import CANCELED, REVIEW, SCHEDULED, STATES, Rfc
-from .rfc.register import Overlap, Planned, forward_schedule, overlapping, planned, withdraw
+from .rfc.register import PUBLISHED, Overlap, Planned, forward_schedule, overlapping, withdraw
 from .rfc.source import open_change
 from .rollout import states
 from .rollout.deployments import Deployments
@@ -24,6 +25,7 @@ from .rollout.deployments import Deployments
 with contextlib.suppress(ImportError):
     import icalendar
 
+Ci = Mapping[str, Any]
 LIBRARIES = ("icalendar",)
 _NAME = "Forward schedule of releases"
 _NAMED = 20  # CIs in a description
@@ -35,20 +37,21 @@ _APART = "have one of them rescheduled, take those CIs out of the scope of one, 
 class Done:
     """What was done to the register, or would be in check mode: numbers of RFCs, and what has to be said, line by line.
 
-    ``conflicts``: pairs of an RFC and the planned change that it meets.
+    ``conflicts``: pairs of an RFC and the planned change that it meets. ``changes``: those that were entered or withdrawn, as they are now.
     """
 
     entered: tuple[str, ...]
     withdrawn: tuple[str, ...]
     unchanged: tuple[str, ...]
     conflicts: tuple[tuple[str, Overlap], ...]
+    changes: tuple[Planned, ...]
     lines: tuple[str, ...]
 
 
 def schedule(cmdb: Cmdb, addresses: Iterable[str], numbers: Sequence[str], now: datetime, write: bool) -> Done:
     """Enter RFCs in the register and withdraw those with ``numbers``; an RFC that was cancelled is withdrawn too.
 
-    Raises :class:`TidegateError` with everything that is wrong, and then does nothing. What is over in the register is left as it is.
+    Raises :class:`TidegateError` with everything that is wrong, and then does nothing.
     """
     before = {change.number: change for change in forward_schedule(cmdb, datetime.min.replace(tzinfo=now.tzinfo))}
     wanted, problems = _read(cmdb, addresses, before)
@@ -62,42 +65,46 @@ def schedule(cmdb: Cmdb, addresses: Iterable[str], numbers: Sequence[str], now: 
     if problems:
         raise TidegateError("\n".join(problems))
 
-    coming = [(rfc, _as_planned(rfc, cis, now)) for rfc, cis in wanted if rfc.state != CANCELED]
-    reasons = {
-        rfc.number: _difference(before.get(rfc.number), after, cleared_as(cmdb, rfc.number) != rfc.fingerprint) for rfc, after in coming
-    }
-    withdrawn = [number for number in gone if before[number].state != CANCELED]
-    if write and (withdrawn or any(reasons.values())):
+    coming = [(rfc, _as_planned(rfc, cis, before.get(rfc.number), now)) for rfc, cis in wanted if rfc.state != CANCELED]
+    same = {rfc.number for rfc, _after in coming if cleared_as(cmdb, rfc.number) == rfc.fingerprint}
+    reasons = {rfc.number: _difference(before.get(rfc.number), after, rfc.number not in same) for rfc, after in coming}
+    dropped = [replace(before[number], state=CANCELED, cancelled=True, updated=now) for number in gone if before[number].state != CANCELED]
+    conflicts = [
+        (rfc.number, one)
+        for rfc, after in coming
+        for one in overlapping(cmdb, rfc, after.cis, [*(each for _rfc, each in coming), *dropped])
+    ]
+    if write and (dropped or any(reasons.values())):
         with cmdb.begin() as connection:
             for rfc, after in coming:
                 if reasons[rfc.number]:
                     enter(connection, rfc, after.cis, now)
-            withdraw(connection, withdrawn, now)
+            withdraw(connection, [change.number for change in dropped], now)
 
-    instead = [*(after for _rfc, after in coming), *(replace(before[number], cancelled=True) for number in gone)]
-    met = {rfc.number: overlapping(cmdb, rfc, after.cis, instead) for rfc, after in coming}
-    lines = []
+    lines: list[str] = []
     for rfc, after in coming:
         lines.append(_line(after, reasons[rfc.number], rfc.number in before, write))
-        twice = {other.number for other, _after in coming[: coming.index((rfc, after))]}
-        lines += [f"  {one.sentence()}: {_APART}" for one in met[rfc.number] if one.other.number not in twice]
-    lines += [f"{before[number].sentence()} {'is' if write else 'would be'} withdrawn" for number in withdrawn]
-    lines += [f"{number} is withdrawn already" for number in gone if number not in withdrawn]
-    lines += [
-        f"{number} is not in the register, so there is nothing to withdraw" for number in dict.fromkeys(numbers) if number not in before
-    ]
+        lines += [f"  conflict: {one.sentence()}; {_APART}" for number, one in _once(conflicts) if number == rfc.number]
+    lines += [f"{change.sentence()} {'is' if write else 'would be'} withdrawn" for change in dropped]
+    lines += [f"{number} is withdrawn already" for number in gone if before[number].state == CANCELED]
+    lines += [f"{number} is not in the register, so it is not withdrawn" for number in dict.fromkeys(numbers) if number not in before]
     return Done(
-        tuple(number for number, reason in reasons.items() if reason),
-        tuple(withdrawn),
-        tuple(number for number, reason in reasons.items() if not reason),
-        tuple((number, one) for number, found in met.items() for one in found),
-        tuple(lines),
+        entered=tuple(number for number, reason in reasons.items() if reason),
+        withdrawn=tuple(change.number for change in dropped),
+        unchanged=tuple(number for number, reason in reasons.items() if not reason),
+        conflicts=tuple(conflicts),
+        changes=(*(after for rfc, after in coming if reasons[rfc.number]), *dropped),
+        lines=tuple(lines),
     )
 
 
-def publish(cmdb: Cmdb, path: Path, now: datetime, write: bool) -> tuple[str, str, str]:
-    """Write what is to come to an ``.ics`` file; return what the file said before, what it says, and a sentence about it."""
-    changes = forward_schedule(cmdb, now)
+def publish(cmdb: Cmdb, path: Path, changed: Iterable[Planned], now: datetime, write: bool) -> tuple[str, str, str]:
+    """Write what is to come to an ``.ics`` file; return what the file said before, what it says, and a sentence about it.
+
+    ``changed``: what would be in the register in place of what is, in check mode.
+    """
+    by_number = {change.number: change for change in (*forward_schedule(cmdb, now), *changed)}
+    changes = sorted(by_number.values(), key=lambda change: (change.start, change.number))
     after = _calendar(changes)
     try:
         before = path.read_bytes() if path.exists() else b""
@@ -113,10 +120,10 @@ def publish(cmdb: Cmdb, path: Path, now: datetime, write: bool) -> tuple[str, st
     return before.decode(errors="replace"), after.decode(), f"{path} {what}: {many}{more}"
 
 
-def _read(cmdb: Cmdb, addresses: Iterable[str], register: dict[str, Planned]) -> tuple[list[tuple[Rfc, list[str]]], list[str]]:
+def _read(cmdb: Cmdb, addresses: Iterable[str], register: Mapping[str, Planned]) -> tuple[list[tuple[Rfc, list[Ci]]], list[str]]:
     """Each RFC with the CIs that its scope selects, and what is wrong."""
     problems: list[str] = []
-    wanted: list[tuple[Rfc, list[str]]] = []
+    wanted: list[tuple[Rfc, list[Ci]]] = []
     for address in addresses:
         try:
             rfc = open_change(address).read()
@@ -131,15 +138,15 @@ def _read(cmdb: Cmdb, addresses: Iterable[str], register: dict[str, Planned]) ->
     return wanted, problems
 
 
-def _selected(cmdb: Cmdb, rfc: Rfc) -> list[str]:
+def _selected(cmdb: Cmdb, rfc: Rfc) -> list[Ci]:
     if rfc.state >= REVIEW:
         raise ConflictError(f"{rfc.number} is {STATES[rfc.state]}, so there is nothing to be done; leave it out, or withdraw it")
     if _begun(cmdb, rfc.number):
         raise ConflictError(f"a deployment of {rfc.number} is open, which holds it to what was cleared; leave it out")
-    names = [str(ci["name"]) for ci in cmdb.query(rfc.scope)]
-    if not names:
+    cis = cmdb.query(rfc.scope)
+    if not cis:
         raise NotFoundError(f"the scope of {rfc.number} selects no CI; correct it, or enter the CIs in the CMDB")
-    return names
+    return list(cis)
 
 
 def _begun(cmdb: Cmdb, number: str) -> bool:
@@ -147,10 +154,19 @@ def _begun(cmdb: Cmdb, number: str) -> bool:
     return deployment is not None and deployment.state in states.OPEN
 
 
-def _as_planned(rfc: Rfc, cis: Iterable[str], now: datetime) -> Planned:
-    """What the register will say of an RFC; where its CIs are is not asked."""
-    about = (rfc.number, rfc.state, rfc.release, rfc.version, rfc.short_description)
-    return Planned(*about, rfc.start_date, rfc.end_date, now, tuple(sorted(set(cis))), ())
+def _as_planned(rfc: Rfc, cis: Iterable[Ci], before: Planned | None, now: datetime) -> Planned:
+    """What the register will say of an RFC; ``before`` is what it says."""
+    about = (rfc.number, rfc.state, rfc.release, rfc.version, rfc.short_description, rfc.start_date, rfc.end_date, now)
+    names, sites = {str(ci["name"]) for ci in cis}, {str(ci["site"]) for ci in cis if ci.get("site")}
+    after = Planned(*about, tuple(sorted(names)), tuple(sorted(sites)))
+    again = before is not None and any(getattr(before, name) != getattr(after, name) for name in PUBLISHED)
+    return replace(after, sequence=(before.sequence if before else 0) + again)
+
+
+def _once(conflicts: Iterable[tuple[str, Overlap]]) -> list[tuple[str, Overlap]]:
+    """Of two changes that are both asked for and meet, what is found for the first."""
+    pairs = {frozenset((number, one.other.number)): (number, one) for number, one in reversed(list(conflicts))}
+    return list(reversed(pairs.values()))
 
 
 def _difference(before: Planned | None, after: Planned, reads_otherwise: bool) -> str:
