@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -29,6 +30,7 @@ Ci = Mapping[str, Any]
 LIBRARIES = ("icalendar",)
 _NAME = "Forward schedule of releases"
 _NAMED = 20  # CIs in a description
+_UNFIT = re.compile(r"[\x00-\x09\x0b-\x1f\x7f]")  # what RFC 5545 allows in no text
 _SAID = 3  # CIs in a line of the result
 _APART = "have one of them rescheduled, take those CIs out of the scope of one, or withdraw one"
 
@@ -216,9 +218,10 @@ def _calendar(changes: Sequence[Planned]) -> bytes:
         event.add("dtstart", change.start)
         event.add("dtend", change.end)
         event.add("summary", f"{change.number}: {change.release} {change.version}")
-        event.add("location", ", ".join(change.sites))
+        if change.sites:
+            event.add("location", ", ".join(change.sites))
         event.add("categories", [change.release])
-        event.add("description", f"{change.short_description}\n{state}\n{', '.join(change.cis[:_NAMED])}{more}")
+        event.add("description", _UNFIT.sub(" ", f"{change.short_description}\n{state}\n{', '.join(change.cis[:_NAMED])}{more}"))
         event.add("status", "CANCELLED" if change.cancelled else "CONFIRMED" if change.state >= SCHEDULED else "TENTATIVE")
         calendar.add_component(event)
     return bytes(calendar.to_ical())

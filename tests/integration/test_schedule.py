@@ -191,7 +191,7 @@ class Office:
 def test_the_schedule_is_kept_and_published(tmp_path: Path) -> None:
     office = Office(tmp_path)
     calendar = tmp_path / "www" / "releases.ics"
-    hostile = "Night\nBEGIN:VEVENT; \\, of the lions"
+    hostile = "Night\nBEGIN:VEVENT; \\, of the \x07lions"
     paths = [str(office.rfc("CHG0001", -1)), str(office.rfc("CHG0002", 0.5, scope="[?name=='web2']", short_description=hostile, state=-4))]
     would = office.play("tidegate.release.schedule", "--check", tidegate_rfcs=paths, tidegate_schedule=str(calendar))
     assert "changed=1" in would
@@ -206,7 +206,7 @@ def test_the_schedule_is_kept_and_published(tmp_path: Path) -> None:
     assert [str(event["SUMMARY"]) for event in events] == ["CHG0001: hello 1.0", "CHG0002: hello 1.0"]
     assert [str(event["STATUS"]) for event in events] == ["CONFIRMED", "TENTATIVE"]
     assert [str(event["LOCATION"]) for event in events] == ["ams", "fra"]
-    assert str(events[1]["DESCRIPTION"]).startswith(hostile)
+    assert str(events[1]["DESCRIPTION"]).startswith(hostile.replace("\x07", " "))
     assert events[1]["DTSTART"].dt == office.now + timedelta(minutes=30)
     assert "changed=0" in office.play("tidegate.release.schedule", tidegate_rfcs=paths, tidegate_schedule=str(calendar))
 
