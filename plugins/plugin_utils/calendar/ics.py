@@ -30,7 +30,7 @@ from ..policy.calendar import Calendars, Event
 from ..policy.model import CalendarFiles
 from .limit import ProcessorTimeError, processor_time
 from .rules import rule_problems
-from .text import calendars, decode, find_zone, with_plain_zones
+from .text import calendars, decode, find_zone, plain
 from .times import is_excepted, name_of, one_kind, values
 
 with contextlib.suppress(ImportError):
@@ -46,6 +46,7 @@ _TICK = timedelta(microseconds=1)
 _DAY = timedelta(days=1)  # more than any zone is from UTC
 _NO_EVENTS = {"VTODO": "the task", "VJOURNAL": "the journal entry", "VFREEBUSY": "the busy time"}
 _ONCE = ("UID", "DTSTART", "DTEND", "DURATION", "RECURRENCE-ID", "LOCATION", "STATUS", "SEQUENCE")
+_MANY = ("RRULE", "RDATE", "EXDATE", "CATEGORIES")
 _HOURS = "X-TIDEGATE-HOURS"  # set here: the seconds of a DURATION that are not whole days
 _EVENT = re.compile(r"^BEGIN:VEVENT[ \t]*\n.*?^END:VEVENT[ \t]*$", re.MULTILINE | re.DOTALL | re.IGNORECASE)
 _AGREED = ("", "PUBLISH", "REQUEST", "ADD")  # values of METHOD; any other is of a proposal or an answer
@@ -134,10 +135,11 @@ class _Reading:
 
     def _parse(self, text: str) -> tuple[Any, _Reader] | None:
         """A calendar whose times are of one kind, and what reads its occurrences; ``None`` when something is wrong with it."""
-        text, unknown = with_plain_zones(text)
-        if unknown:
-            by_zone = {zone: (event, which) for event, which, zone in reversed(unknown)}
-            self.problems += [f"the event {name_of(event)} has {which} in {_no_zone(zone)}" for zone, (event, which) in by_zone.items()]
+        text, faults = plain(text)
+        if faults:
+            unknown = {fault.zone: fault for fault in reversed(faults) if fault.zone}  # each is said once
+            self.problems += [f"the event {name_of(fault.event)} has {fault.what} in {_no_zone(zone)}" for zone, fault in unknown.items()]
+            self.problems += [f"the event {name_of(fault.event)} has {fault.what}; {_SET_ANEW}" for fault in faults if not fault.zone]
             return None
         try:
             icalendar.timezone.tzp.use_default()  # which forgets the zones that the calendar before has described
@@ -205,12 +207,18 @@ def _refusals(calendar: Any) -> Iterator[str]:
         )
     sound = []
     for event in events:
-        unread = [what for name, what in event.errors if name is None]
+        unread = [(name, what) for name, what in event.errors if name is None or name in (*_ONCE, *_MANY)]
         if unread:
-            yield f"the event {name_of(event)} has a line that can't be read: {unread[0]!a:.200}; {_SET_ANEW}"
+            where = f"can't be read in its {unread[0][0]}" if unread[0][0] else "has a line that can't be read"
+            yield f"the event {name_of(event)} {where}: {unread[0][1]!a:.200}; {_SET_ANEW}"
+            continue
         many = [name for name in _ONCE if isinstance(event.get(name), list)]
         if many:
             yield f"the event {name_of(event)} has more than one {many[0]}; {_SET_ANEW}"
+            continue
+        odd = [name for name in ("DTSTART", "DTEND", "RECURRENCE-ID") if name in event and not isinstance(event[name].dt, date)]
+        if odd:
+            yield f"the event {name_of(event)} has a {odd[0]} that is no time; {_SET_ANEW}"
             continue
         sound.append(event)
         yield from (f"the event {name_of(event)} has {problem}; {_SET_ANEW}" for problem in rule_problems(event))
@@ -281,8 +289,11 @@ def _zone(calendar: Any) -> tzinfo | None:
 
     The calendar forgets its own: another library would move times in UTC there.
     """
-    named = str(calendar.pop("X-WR-TIMEZONE", "")).strip()
-    if named:
+    names = {str(name).strip() for name in values(calendar, "X-WR-TIMEZONE")} - {""}
+    calendar.pop("X-WR-TIMEZONE", None)
+    if len(names) > 1:
+        raise _NoZone(f"it has more than one X-WR-TIMEZONE: {', '.join(sorted(names))!a:.80}; {_SET_ZONE}")
+    for named in names:
         zone = find_zone(named) or next((one.to_tz(lookup_tzid=False) for one in calendar.walk("VTIMEZONE") if one["TZID"] == named), None)
         if zone is None:
             raise _NoZone(f"its X-WR-TIMEZONE is {_no_zone(named)}")

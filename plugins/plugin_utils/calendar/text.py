@@ -10,7 +10,8 @@ import contextlib
 import functools
 import re
 import zoneinfo
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 with contextlib.suppress(ImportError):
@@ -20,6 +21,7 @@ TIMED = ("DTSTART", "DTEND", "RECURRENCE-ID", "RDATE", "EXDATE")  # properties t
 _FOLD = re.compile(rb"\r\n?[ \t]|\n[ \t]")
 _CALENDAR = re.compile(r"^BEGIN:VCALENDAR[ \t]*\n.*?^END:VCALENDAR[ \t]*$", re.MULTILINE | re.DOTALL | re.IGNORECASE)
 _ZONED = re.compile(rf'(?P<head>(?P<name>{"|".join(TIMED)});(?:[^:"]*;)?TZID=)(?P<zone>"[^"]*"|[^";:]*)', re.IGNORECASE)
+_RULE = re.compile(r"RRULE(?:;[^:]*)?:", re.IGNORECASE)
 _EXCHANGE = {"tzone://microsoft/utc": "UTC"}
 _MACHINE = frozenset({"localtime", "posixrules", "Factory"})  # what the database's directory may have besides zones
 _HERE = " as described"  # added to a name that is also that of a part of the database
@@ -46,12 +48,12 @@ def calendars(text: str) -> list[str] | None:
 def find_zone(name: str) -> ZoneInfo | None:
     """The time zone of a name as calendar programs write it; ``None`` when nobody knows it.
 
-    It is one of the time zone database, in capitals or not, with the name of a vendor before it or not; or one of Windows'.
+    It is one of the time zone database, in capitals or not, with the name or address of a vendor before it or not; or one of Windows'.
     """
     name = name.strip().strip('"').strip()
     name = _EXCHANGE.get(name.casefold(), WINDOWS_TO_OLSON.get(name, name))
     parts = name.strip("/").split("/")
-    tails = ["/".join(parts[first:]) for first in range(1, len(parts))] if name.startswith("/") else [name]
+    tails = ["/".join(parts[first:]) for first in range(1, len(parts))] if name.startswith("/") or "://" in name else [name]
     for one in tails:
         with contextlib.suppress(ValueError, OSError, ZoneInfoNotFoundError):
             known = one if _loads(one) else _every_zone().get(one.casefold(), "")
@@ -73,41 +75,66 @@ def _every_zone() -> dict[str, str]:
     return {name.casefold(): name for name in zoneinfo.available_timezones()}
 
 
-def with_plain_zones(text: str) -> tuple[str, list[tuple[dict[str, str], str, str]]]:
-    """One VCALENDAR with zone names that every library understands, and the zones that nobody knows.
+@dataclass(frozen=True)
+class Fault:
+    """A line of an event that can't be taken as it is. ``event``: its UID and SUMMARY. ``zone``: one that nobody knows, if that is it."""
 
-    A name that the time zone database has under another spelling gets that. What is left has to be described by a VTIMEZONE of the
-    calendar; else it is listed, with UID and SUMMARY of the event and the property that names it.
+    event: Mapping[str, str]
+    what: str
+    zone: str = ""
+
+
+def plain(text: str) -> tuple[str, list[Fault]]:
+    """One VCALENDAR without its alarms, with zone names that every library understands, and what is wrong with its events.
+
+    A name that the time zone database has under another spelling gets that; any other has to be described by a VTIMEZONE of the calendar.
+    A time in UTC has no other zone, as RFC 5545 says (section 3.2.19).
     """
     lines = text.split("\n")
     described = {value.strip() for name, value in _in(lines, "VTIMEZONE") if name == "TZID"}
-    unknown: list[tuple[dict[str, str], str, str]] = []
+    faults: list[Fault] = []
     event: dict[str, str] = {}
-    named: list[tuple[str, str]] = []
     within: list[str] = []
-    for number, line in enumerate(lines):
+    kept: list[str] = []
+    for line in lines:
         name, _colon, value = line.partition(":")
-        upper = name.strip().upper()
-        if upper == "BEGIN":
+        name = name.strip().upper()
+        if name == "BEGIN":
             within.append(value.strip().upper())
             if within[-1] == "VEVENT":
-                event, named = {}, []
-        elif upper == "END" and within:
-            if within.pop() == "VEVENT":
-                unknown += [(event, *one) for one in named]
-        elif within[-1:] == ["VTIMEZONE"] and upper == "TZID":
-            lines[number] = f"TZID:{_plain(value.strip())}"
-        elif within[-1:] == ["VEVENT"]:
-            if upper.partition(";")[0] in ("UID", "SUMMARY"):
-                event[upper.partition(";")[0]] = value
-            elif found := _ZONED.match(line):
-                zone = found["zone"].strip('"').strip()
-                known = find_zone(zone)
-                if known is None and zone not in described:
-                    named.append((found["name"].upper(), zone))
-                plain = known.key if known else _plain(zone)
-                lines[number] = f'{found["head"]}"{plain}"{line[found.end() :]}'
-    return "\n".join(lines), unknown
+                event = {}
+        if name.partition(";")[0] in ("UID", "SUMMARY") and within[-1:] == ["VEVENT"]:
+            event[name.partition(";")[0]] = value
+        if within[-1:] == ["VTIMEZONE"] and name == "TZID":
+            kept.append(f"TZID:{_plain(value.strip())}")
+        elif "VALARM" not in within:
+            kept.append(_plain_line(line, described, event, faults) if within[-1:] == ["VEVENT"] else line)
+        if name == "END" and within:
+            within.pop()
+    return "\n".join(kept), faults
+
+
+def _plain_line(line: str, described: Collection[str], event: Mapping[str, str], faults: list[Fault]) -> str:
+    """A line of an event with a plain zone; what is wrong with it goes to ``faults``."""
+    if rule := _RULE.match(line):
+        parts = [part.partition("=")[0].strip().upper() for part in line[rule.end() :].split(";")]
+        twice = sorted({part for part in parts if part and parts.count(part) > 1})
+        if twice:
+            faults.append(Fault(event, f"an RRULE with {twice[0]!a:.40} twice"))
+        return line
+    found = _ZONED.match(line)
+    if not found:
+        return line
+    head, zone = found["head"], found["zone"].strip('"').strip()
+    params, _colon, value = line[found.end() :].partition(":")
+    by_zone: dict[bool, list[str]] = {False: [], True: []}
+    for moment in value.split(","):
+        by_zone[not zone or moment.strip().upper().endswith("Z")].append(moment)
+    known = find_zone(zone)
+    if known is None and by_zone[False] and zone not in described:
+        faults.append(Fault(event, found["name"].upper(), zone))
+    starts = {False: f'{head}"{known.key if known else _plain(zone)}"{params}', True: head.removesuffix("TZID=").rstrip(";") + params}
+    return "\n".join(f"{starts[alone]}:{','.join(moments)}" for alone, moments in by_zone.items() if moments)
 
 
 def _plain(described: str) -> str:
