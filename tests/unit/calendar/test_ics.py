@@ -251,9 +251,7 @@ def test_what_a_calendar_makes_us_compute_has_a_limit_and_the_event_is_named(tmp
     monkeypatch.setattr(ics, "_SECONDS", 0.5)
     before = signal.getsignal(signal.SIGVTALRM)
     never = "SUMMARY:never\nDTSTART;VALUE=DATE:20270302\nRRULE:FREQ=DAILY;BYDAY=MO,TU;BYSETPOS=-366"
-    with pytest.raises(
-        TidegateError, match=r"test\.ics: .* more than 0\.5 seconds of processor time at the event 'never'; let"
-    ):
+    with pytest.raises(TidegateError, match=r"test\.ics: .* more than 0\.5 seconds of processor time at the event 'never'; let"):
         read(write(tmp_path, never, head="X-WR-TIMEZONE:Europe/Berlin\n"), "2027-03-01", longer=True)
     assert signal.getsignal(signal.SIGVTALRM) is before
     assert signal.getitimer(signal.ITIMER_VIRTUAL) == (0.0, 0.0)
