@@ -152,7 +152,7 @@ class _Reading:
             if not found:
                 _mark_hours(calendar)
                 if _method(calendar) == "CANCEL":
-                    self._revoked.update((_which(event), _revision(event)) for event in calendar.walk("VEVENT"))
+                    self._revoked.update((_which(event), _revision(event)) for event in calendar.walk("VEVENT") if "UID" in event)
                 return calendar, _Reader(self._path, zone, self._longer, _described(calendar), _method(calendar), self._revoked)
         except _NoZone as error:
             found = [str(error)]

@@ -107,3 +107,11 @@ def test_categories_and_places_are_read_however_they_are_written(tmp_path: Path,
     start = datetime.fromisoformat(f"{case['from']}T00:00:00+00:00")
     (event,) = read_events(written(name, case, tmp_path), start, start + timedelta(days=case["days"]), longer=True)
     assert (event.releases, event.sites) == (releases, sites)
+
+
+@pytest.mark.parametrize(("name", "summary"), [("folded_in_letter", "Z\u00fcrich"), ("bytes_latin1", "Jahresabschlu\u00df Z\u00fcrich")])
+def test_letters_are_read_however_a_file_is_encoded_and_folded(tmp_path: Path, name: str, summary: str) -> None:
+    case = record_of(name)
+    start = datetime.fromisoformat(f"{case['from']}T00:00:00+00:00")
+    (event,) = read_events(written(name, case, tmp_path), start, start + timedelta(days=case["days"]), longer=True)
+    assert event.summary == summary
