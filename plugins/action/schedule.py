@@ -11,7 +11,7 @@ from typing import Any
 from ansible_collections.tidegate.release.plugins.plugin_utils.action_base import TidegateAction
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import Cmdb
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.journal import utc_now
-from ansible_collections.tidegate.release.plugins.plugin_utils.scheduling import LIBRARIES, drop, publish, schedule
+from ansible_collections.tidegate.release.plugins.plugin_utils.scheduling import LIBRARIES, publish, schedule
 from ansible_collections.tidegate.release.plugins.plugin_utils.settings import expanded, home
 
 
@@ -24,12 +24,21 @@ class ActionModule(TidegateAction):
     def execute(self, options: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
         now, write = utc_now(), not self._task.check_mode
         with Cmdb.open(home(options, "cmdb")) as cmdb:
-            drop(cmdb, options["withdraw"], now, write=False)  # both are found to be good before anything is written
-            entered = schedule(cmdb, [expanded(address) for address in options["rfcs"]], now, write)
-            withdrawn = drop(cmdb, options["withdraw"], now, write)
-            result: dict[str, Any] = {"entered": entered, "withdrawn": withdrawn, "changed": bool(entered or withdrawn)}
+            done = schedule(cmdb, [expanded(address) for address in options["rfcs"]], options["withdraw"], now, write)
+            result: dict[str, Any] = {
+                "entered": list(done.entered),
+                "withdrawn": list(done.withdrawn),
+                "unchanged": list(done.unchanged),
+                "conflicts": [
+                    {"number": number, "other": overlap.other.number, "at": list(overlap.meeting)} for number, overlap in done.conflicts
+                ],
+                "changed": bool(done.entered or done.withdrawn),
+            }
+            lines = list(done.lines)
             if options["dest"]:
-                before, after = publish(cmdb, Path(options["dest"]), now, write)
+                before, after, sentence = publish(cmdb, Path(expanded(options["dest"])), () if write else done.changes, now, write)
+                lines.append(sentence)
                 result["changed"] |= before != after
                 result["diff"] = {"before": before, "after": after, "before_header": options["dest"], "after_header": options["dest"]}
-        return result
+        nothing = "nothing was asked for; give RFCs to enter, numbers to withdraw, or a file to write"
+        return result | {"msg": "\n".join(lines) or nothing}

@@ -26,18 +26,22 @@ options:
     elements: str
     default: []
   withdraw:
-    description: Numbers of RFCs to take out of the register. One that has an open deployment stays, and the task fails.
+    description:
+      - Numbers of RFCs that will not be done. They conflict with nothing any more, and the schedule has them as cancelled.
+      - One that has an open deployment stays, and the task fails. An RFC in O(rfcs) that was canceled is withdrawn too.
     type: list
     elements: str
     default: []
   dest:
-    description: The C(.ics) file to write, with an event for each change that is not over.
+    description:
+      - The C(.ics) file to write, with an event for each change that is not over; one that was cancelled is in it as cancelled.
+      - The C(SEQUENCE) of an event rises when the change gets other dates or another title.
     type: path
 attributes:
   check_mode:
     description: Can run in check mode and say what it would do.
     support: full
-    details: The file is then compared with the register as it is.
+    details: The file is then compared with the register as it would be.
   diff_mode:
     description: Returns what changed when in diff mode.
     support: full
@@ -69,8 +73,23 @@ entered:
   returned: success
   sample: [CHG0030001]
 withdrawn:
-  description: Numbers of the RFCs that were taken out.
+  description: Numbers of the RFCs that were withdrawn.
   type: list
   elements: str
+  returned: success
+unchanged:
+  description: Numbers of the RFCs that were in the register as they read now.
+  type: list
+  elements: str
+  returned: success
+conflicts:
+  description: Which RFC meets which planned change, and where.
+  type: list
+  elements: dict
+  returned: success
+  sample: [{number: CHG0030001, other: CHG0030002, at: [web1]}]
+msg:
+  description: What was done or would be, a line for each RFC, conflict and file.
+  type: str
   returned: success
 """

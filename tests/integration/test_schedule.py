@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -17,9 +17,12 @@ from typing import Any
 import icalendar
 import pytest
 import yaml
+from ansible_collections.tidegate.release.plugins.plugin_utils import scheduling
+from ansible_collections.tidegate.release.plugins.plugin_utils.calendar.ics import read_events
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import Cmdb
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.home import create_library
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.package import archive
+from ansible_collections.tidegate.release.plugins.plugin_utils.errors import TidegateError
 from ansible_collections.tidegate.release.plugins.plugin_utils.gathering import entered_with
 from ansible_collections.tidegate.release.plugins.plugin_utils.rfc.course import Course, enter, move
 from ansible_collections.tidegate.release.plugins.plugin_utils.rfc.model import Rfc
@@ -28,6 +31,7 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.deploymen
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.holder import Holder
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.journal import Journal
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.options import Rollout
+from ansible_collections.tidegate.release.plugins.plugin_utils.scheduling import publish, schedule
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 START = datetime(2027, 3, 1, 22, tzinfo=UTC)
@@ -104,7 +108,8 @@ def test_what_is_done_or_withdrawn_meets_nothing(cmdb: Cmdb) -> None:
     put(cmdb, "web1")
     put(cmdb, "web1", number="CHG0003")
     move(cmdb, "CHG0002", Course(-1, START, START + HOUR, "successful", "done"), START)
-    withdraw(cmdb, ["CHG0003"])
+    with cmdb.begin() as connection:
+        withdraw(connection, ["CHG0003"], START)
     assert overlapping(cmdb, RFC, {"web1"}) == []
     assert planned(cmdb, START) == []
 
@@ -132,6 +137,22 @@ def test_what_is_still_under_way_after_its_window_meets_others(cmdb: Cmdb) -> No
     assert overlapping(cmdb, replace(RFC, number="CHG0002"), {"web1"}) == []
     Journal(cmdb).order_backout(run, "not today", START)
     assert overlapping(cmdb, RFC, {"web1"}) == []
+
+
+def test_what_was_withdrawn_is_not_held_to_the_cis_that_it_was_entered_with(cmdb: Cmdb, cmdb_url: str) -> None:
+    rfc = put(cmdb, "web1")
+    with cmdb.begin() as connection:
+        withdraw(connection, ["CHG0002"], START)
+    assert entered_with(cmdb_url, rfc) == ()
+    put(cmdb, "web1")
+    assert entered_with(cmdb_url, rfc) == ("web1",)
+
+
+def test_what_no_calendar_may_have_is_not_published(cmdb: Cmdb, tmp_path: Path) -> None:
+    put(cmdb, "web1", short_description="a\x07b\tc\nd")
+    after = publish(cmdb, tmp_path / "releases.ics", (), START, write=False)[1]
+    (event,) = icalendar.Calendar.from_ical(after).walk("VEVENT")
+    assert str(event["DESCRIPTION"]).startswith("a b c\nd\n")
 
 
 def test_a_deployment_that_is_open_is_held_to_its_plan_and_not_to_the_register(cmdb: Cmdb, cmdb_url: str) -> None:
@@ -188,9 +209,15 @@ def test_the_schedule_is_kept_and_published(tmp_path: Path) -> None:
     calendar = tmp_path / "www" / "releases.ics"
     hostile = "Night\nBEGIN:VEVENT; \\, of the lions"
     paths = [str(office.rfc("CHG0001", -1)), str(office.rfc("CHG0002", 0.5, scope="[?name=='web2']", short_description=hostile, state=-4))]
-    assert "changed=1" in office.play("tidegate.release.schedule", "--check", tidegate_rfcs=paths, tidegate_schedule=str(calendar))
+    would = office.play("tidegate.release.schedule", "--check", tidegate_rfcs=paths, tidegate_schedule=str(calendar))
+    assert "changed=1" in would
+    assert "would be entered, for 1 CI: web2" in would
+    assert f"{calendar} would be written: 2 events" in would
     assert not calendar.exists()
-    assert office.play("tidegate.release.schedule", "--diff", tidegate_rfcs=paths, tidegate_schedule=str(calendar)).startswith("0 ")
+    said = office.play("tidegate.release.schedule", "--diff", tidegate_rfcs=paths, tidegate_schedule=str(calendar))
+    assert said.startswith("0 ")
+    assert "is entered, for 1 CI: web2" in said
+    assert f"{calendar} is written: 2 events" in said
     events = icalendar.Calendar.from_ical(calendar.read_bytes()).walk("VEVENT")
     assert [str(event["SUMMARY"]) for event in events] == ["CHG0001: hello 1.0", "CHG0002: hello 1.0"]
     assert [str(event["STATUS"]) for event in events] == ["CONFIRMED", "TENTATIVE"]
@@ -241,3 +268,125 @@ def test_every_rfc_that_can_not_be_entered_is_told_and_none_is_entered(tmp_path:
     assert "CHG0001 is named by another of these RFCs too" in said
     with Cmdb.open(str(tmp_path / "cmdb.sqlite")) as cmdb:
         assert [(change.number, change.start) for change in planned(cmdb, office.now)] == [("CHG0001", office.now + HOUR)]
+
+
+class Desk:
+    """A register and a published schedule, without Ansible."""
+
+    def __init__(self, office: Office) -> None:
+        self.office, self.file = office, office.path / "releases.ics"
+        self.now = office.now
+
+    def schedule(self, *rfcs: Path, withdraw: Sequence[str] = (), write: bool = True) -> tuple[list[str], dict[str, Any]]:
+        """What was said, and the events of the file afterwards, or as it would be."""
+        self.now += timedelta(seconds=1)
+        with Cmdb.open(str(self.office.path / "cmdb.sqlite")) as cmdb:
+            done = schedule(cmdb, [str(path) for path in rfcs], withdraw, self.now, write)
+            _before, after, sentence = publish(cmdb, self.file, () if write else done.changes, self.now, write)
+        calendar = icalendar.Calendar.from_ical(after)
+        return [*done.lines, sentence], {str(event["UID"]).partition("@")[0]: event for event in calendar.walk("VEVENT")}
+
+
+def test_the_sequence_of_an_event_rises_with_its_dates_or_title_and_only_then(tmp_path: Path) -> None:
+    office = Office(tmp_path)
+    desk = Desk(office)
+
+    def sequence(begins: float, **changes: Any) -> tuple[int, datetime]:
+        event = desk.schedule(office.rfc("CHG0001", begins, **changes))[1]["CHG0001"]
+        assert event["DTSTAMP"].dt == event["LAST-MODIFIED"].dt
+        return int(event["SEQUENCE"]), event["LAST-MODIFIED"].dt
+
+    first = sequence(1)
+    assert first == (0, desk.now)
+    assert sequence(1) == first
+    assert sequence(1, risk=2)[0] == 0
+    assert sequence(1, state=-3)[0] == 0
+    assert sequence(1, scope="[*]")[0] == 0
+    assert sequence(2, scope="[*]")[0] == 1
+    assert sequence(2, short_description="Something else")[0] == 2
+    assert sequence(2, short_description="Something else") == (2, desk.now - timedelta(seconds=1))
+    desk.schedule(withdraw=["CHG0001"])
+    assert sequence(2, short_description="Something else")[0] == 2
+    assert sequence(3, short_description="Something else")[0] == 3
+
+
+def test_a_change_that_is_cancelled_stays_in_the_schedule_until_it_would_be_over(tmp_path: Path) -> None:
+    office = Office(tmp_path)
+    desk = Desk(office)
+    rfc, other = office.rfc("CHG0001", 1), office.rfc("CHG0002", 1, scope="[?name=='web2']")
+    desk.schedule(rfc, other)
+    lines, events = desk.schedule(withdraw=["CHG0001", "CHG0009"])
+    assert lines[0].startswith("CHG0001 (hello 1.0, ")
+    assert lines[0].endswith(" is withdrawn")
+    assert lines[1:] == ["CHG0009 is not in the register, so it is not withdrawn", f"{desk.file} is written: 2 events, 1 of them cancelled"]
+    assert [str(events[number]["STATUS"]) for number in ("CHG0001", "CHG0002")] == ["CANCELLED", "CONFIRMED"]
+    assert int(events["CHG0001"]["SEQUENCE"]) == 0
+    assert "Canceled" in str(events["CHG0001"]["DESCRIPTION"])
+    assert desk.schedule(withdraw=["CHG0001"])[0][0] == "CHG0001 is withdrawn already"
+    # One that its change system cancelled needs nobody to withdraw it.
+    lines, events = desk.schedule(office.rfc("CHG0002", 1, state=4))
+    assert lines[0].endswith("is withdrawn")
+    assert str(events["CHG0002"]["STATUS"]) == "CANCELLED"
+    # What is done anew is told again.
+    lines, events = desk.schedule(rfc)
+    assert "is entered anew (it was withdrawn), for 1 CI: web1" in lines[0]
+    assert str(events["CHG0001"]["STATUS"]) == "CONFIRMED"
+    desk.now += 5 * HOUR
+    assert desk.schedule()[1] == {}
+
+
+def test_an_empty_schedule_is_a_calendar_with_a_name_and_a_component(tmp_path: Path) -> None:
+    desk = Desk(Office(tmp_path))
+    lines, events = desk.schedule()
+    assert (lines, events) == ([f"{desk.file} is written: no events"], {})
+    calendar = icalendar.Calendar.from_ical(desk.file.read_bytes())
+    assert [str(calendar[name]) for name in ("NAME", "X-WR-CALNAME")] == ["Forward schedule of releases"] * 2
+    assert [component.name for component in calendar.subcomponents] == ["VTIMEZONE"]  # RFC 5545 asks for one
+    assert read_events(desk.file, desk.now, desk.now + HOUR, longer=True) == []
+
+
+def test_what_would_be_scheduled_is_what_is_scheduled_then(tmp_path: Path) -> None:
+    office = Office(tmp_path)
+    desk = Desk(office)
+    desk.schedule(office.rfc("CHG0001", 1), office.rfc("CHG0002", 1, scope="[?name=='web2']"))
+    new = [office.rfc("CHG0001", 2), office.rfc("CHG0003", 1.5, scope="[*]", state=-4)]
+    before = desk.file.read_bytes(), (office.path / "cmdb.sqlite").read_bytes()
+    would, wanted = desk.schedule(*new, withdraw=["CHG0002"], write=False)
+    assert (desk.file.read_bytes(), (office.path / "cmdb.sqlite").read_bytes()) == before
+    desk.now -= timedelta(seconds=1)
+    said, events = desk.schedule(*new, withdraw=["CHG0002"])
+    assert [line.replace("would be", "is") for line in would] == said
+    assert events == wanted
+    assert [(name, int(event["SEQUENCE"]), str(event["STATUS"])) for name, event in sorted(events.items())] == [
+        ("CHG0001", 1, "CONFIRMED"),
+        ("CHG0002", 0, "CANCELLED"),
+        ("CHG0003", 0, "TENTATIVE"),
+    ]
+
+
+@pytest.mark.parametrize("write", [True, False])
+def test_each_rfc_is_told_with_what_changed_and_each_conflict_once_with_where_and_what_to_do(tmp_path: Path, write: bool) -> None:
+    office = Office(tmp_path)
+    desk = Desk(office)
+    desk.schedule(office.rfc("CHG0001", 1), office.rfc("CHG0002", 8))
+    rfcs = [office.rfc("CHG0001", 1), office.rfc("CHG0002", 1.5), office.rfc("CHG0003", 1.5, scope="[*]"), office.rfc("CHG0004", 9)]
+    lines = desk.schedule(*rfcs, write=write)[0]
+    verb = "is" if write else "would be"
+    numbers = [line.partition(" (")[0] for line in lines[:-1]]
+    assert numbers == [
+        "CHG0001",
+        "  conflict: CHG0002",
+        "  conflict: CHG0003",
+        "CHG0002",
+        "  conflict: CHG0003",
+        "CHG0003",
+        "CHG0004",
+    ]
+    assert lines[0].endswith(" is unchanged, for 1 CI: web1")
+    assert lines[1].endswith(f" meets it at web1; {scheduling._APART}")
+    assert lines[3].endswith(f" {verb} entered anew (its dates), for 1 CI: web1")
+    assert lines[5].endswith(f" {verb} entered, for 2 CIs: web1, web2")
+    # One that is withdrawn at the same time is in nobody's way.
+    assert "conflict" not in "".join(desk.schedule(rfcs[0], withdraw=["CHG0002", "CHG0003"], write=write)[0])
+    with pytest.raises(TidegateError, match="CHG0001 is to be entered and to be withdrawn; leave one out"):
+        desk.schedule(rfcs[0], withdraw=["CHG0001"], write=write)

@@ -5,7 +5,11 @@
 
 LOCATION has the sites that an event is for, CATEGORIES the releases, with commas between them; none is all. Recurrence, exceptions,
 changed and cancelled occurrences, and time zones are the libraries' business. Two kinds of time are not left to chance: one that a change
-of the clocks skips does not exist, so the file is refused; one that comes twice is taken so that a window is shorter and a freeze longer.
+of the clocks skips does not exist, so the file is refused; one that comes twice, or that a file's own description of its zone makes another
+than the time zone database does, is taken so that a window is shorter and a freeze longer.
+
+A cancelled event neither opens nor stops anything. A tentative one opens nothing and stops all the same. TRANSP is not looked at: holidays
+never make anybody busy.
 """
 
 from __future__ import annotations
@@ -14,19 +18,20 @@ import contextlib
 import glob
 import re
 import stat
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
-from math import prod
 from pathlib import Path
 from typing import Any
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from ..errors import TidegateError
 from ..libs import require
 from ..policy.calendar import Calendars, Event
 from ..policy.model import CalendarFiles
-from .times import TIMED, find_zone, is_excepted, name_of, one_kind, values, zones_of
+from .limit import ProcessorTimeError, processor_time
+from .rules import rule_problems
+from .text import calendars, decode, find_zone, plain
+from .times import is_excepted, name_of, one_kind, values
 
 with contextlib.suppress(ImportError):
     import icalendar
@@ -35,16 +40,21 @@ with contextlib.suppress(ImportError):
 LIBRARIES = ("icalendar", "recurring-ical-events")
 _LIMIT = 8 << 20  # bytes of a calendar
 _EVENTS = 10_000  # in a calendar, and of their occurrences that matter
-_OFTEN = frozenset({"SECONDLY", "MINUTELY", "HOURLY"})
-_TIMES = 24  # a day, at most
+_SECONDS = 20  # of processor time for one file
+_SHOWN = 10  # problems of a file
 _TICK = timedelta(microseconds=1)
 _DAY = timedelta(days=1)  # more than any zone is from UTC
 _NO_EVENTS = {"VTODO": "the task", "VJOURNAL": "the journal entry", "VFREEBUSY": "the busy time"}
-_ONCE = ("UID", "DTSTART", "DTEND", "DURATION", "RECURRENCE-ID", "LOCATION", "STATUS")
+_ONCE = ("UID", "DTSTART", "DTEND", "DURATION", "RECURRENCE-ID", "LOCATION", "STATUS", "SEQUENCE")
+_MANY = ("RRULE", "RDATE", "EXDATE", "CATEGORIES")
 _HOURS = "X-TIDEGATE-HOURS"  # set here: the seconds of a DURATION that are not whole days
-_CALENDAR = re.compile(r"^BEGIN:VCALENDAR[ \t]*\r?\n.*?^END:VCALENDAR[ \t]*\r?$", re.MULTILINE | re.DOTALL | re.IGNORECASE)
-_EVENT = re.compile(r"^BEGIN:VEVENT[ \t]*\r?\n.*?^END:VEVENT[ \t]*\r?$", re.MULTILINE | re.DOTALL | re.IGNORECASE)
+_EVENT = re.compile(r"^BEGIN:VEVENT[ \t]*\n.*?^END:VEVENT[ \t]*$", re.MULTILINE | re.DOTALL | re.IGNORECASE)
+_AGREED = ("", "PUBLISH", "REQUEST", "ADD")  # values of METHOD; any other is of a proposal or an answer
 _SET_ANEW = "open the event in Outlook, Google Calendar or Exchange, set its times and recurrence anew, and export the calendar again"
+_GIVE_ZONE = (
+    "write X-WR-TIMEZONE:Europe/Berlin, or the zone that is meant, below BEGIN:VCALENDAR, or give the event a time zone in Outlook, "
+    "Google Calendar or Exchange and export the calendar again"
+)
 _SET_ZONE = (
     "choose a zone such as Europe/Berlin (Outlook: Options, Calendar, Time zones; Google Calendar: Settings, Time zone; Exchange: "
     "the mailbox's regional settings) and export the calendar again, or correct the name in the file"
@@ -56,22 +66,27 @@ def read_calendars(files: CalendarFiles, start: datetime, end: datetime) -> Cale
     if files.windows or files.freezes:
         require(*LIBRARIES)
     problems: list[str] = []
+    notes: list[str] = []
     kinds: dict[str, tuple[Event, ...] | None] = {}
     for kind, patterns in (("windows", files.windows), ("freezes", files.freezes)):
         found: list[Event] = []
         for path in _paths(patterns, problems):
             try:
-                found += read_events(path, start, end, longer=kind == "freezes")
+                found += read_events(path, start, end, longer=kind == "freezes", notes=notes)
             except TidegateError as error:
                 problems.append(str(error))
         kinds[kind] = tuple(found) if patterns else None
     if problems:
         raise TidegateError("\n".join(problems))
-    return Calendars(kinds["windows"], kinds["freezes"])
+    return Calendars(kinds["windows"], kinds["freezes"], tuple(dict.fromkeys(notes)))
 
 
-def read_events(path: Path, start: datetime, end: datetime, longer: bool) -> list[Event]:
-    """What occurs in a calendar between two moments. ``longer``: of an hour that comes twice, take the times that make an event longer."""
+def read_events(path: Path, start: datetime, end: datetime, longer: bool, notes: list[str] | None = None) -> list[Event]:
+    """What occurs in a calendar between two moments.
+
+    ``longer``: these are freezes; of what can be taken in two ways, take what stops more. ``notes`` gets a sentence for each event that
+    counts otherwise than it may look. Raises :class:`TidegateError` with everything that is wrong in the file.
+    """
     try:
         if not stat.S_ISREG(path.stat().st_mode):  # opening a pipe would wait for a writer
             raise TidegateError(f"the calendar {path} can't be read: it is no file; correct calendars in the policy")
@@ -81,53 +96,92 @@ def read_events(path: Path, start: datetime, end: datetime, longer: bool) -> lis
         raise TidegateError(f"the calendar {path} can't be read: {error.strerror}; correct calendars in the policy") from error
     if len(content) > _LIMIT:
         raise TidegateError(f"the calendar {path} has more than {_LIMIT} bytes; leave out what is past")
-    text = content.decode("utf-8-sig", "replace")
-    calendars = _CALENDAR.findall(text)
-    if not calendars or _CALENDAR.sub("", text).strip():
+    texts = calendars(decode(content))
+    if texts is None:
         raise TidegateError(f"the calendar {path} has something that is in no complete VCALENDAR; export it again as iCalendar")
-    problems: list[str] = []
-    events: list[Event] = []
-    for one in calendars:
-        events += _read_calendar(path, one, (start, end), longer, problems)
-    if problems:
-        raise TidegateError("\n".join(f"{path}: {problem}" for problem in problems))
-    return events
-
-
-def _read_calendar(path: Path, text: str, between: tuple[datetime, datetime], longer: bool, problems: list[str]) -> list[Event]:
-    """The events of one VCALENDAR; what is wrong with them goes to ``problems``."""
-    unknown = [f"the event {name_of(event)} has {which} in {_no_zone(zone)}" for event, which, zone in zones_of(text) if _is_folder(zone)]
-    if unknown:
-        problems += unknown
-        return []
-    start, end = between
+    reading = _Reading(path, (start, end), longer)
     try:
-        icalendar.timezone.tzp.use_default()  # which forgets the zones that the calendar before has described
-        calendar = icalendar.Calendar.from_ical(text)
-        zone = _zone(calendar)
-        found = [*_refusals(calendar), *(_strangers(calendar) if longer else ())]
-        if not found:
-            found = [f"{problem}; {_SET_ANEW}" for problem in one_kind(calendar.walk("VEVENT"), zone, longer)]
-            found += [f"the event {name_of(event)} has no length; {_SET_ANEW}" for event in calendar.walk("VEVENT") if _is_empty(event)]
-        if found:
-            problems += found
-            return []
-        _mark_hours(calendar)
-        # It takes whole days for those of UTC.
-        occurrences = recurring_ical_events.of(calendar).between(start - _DAY, end + _DAY)
-    except _NoZone as error:
-        problems.append(str(error))
-        return []
-    except Exception as error:  # a file from anywhere meets three parsers
-        problems.append(f"{_culprit(text)}can't be read: {' '.join(str(error).split())!a:.200}; {_SET_ANEW}")
-        return []
-    reader = _Reader(path, zone, longer)
-    read = (reader.read(occurrence) for occurrence in occurrences[:_EVENTS])
-    events = [event for event in read if event is not None and event.start < end and start < event.end]
-    problems += reader.problems
-    if len(occurrences) > _EVENTS:
-        problems.append(f"it has more than {_EVENTS} events between {start.isoformat()} and {end.isoformat()}; leave some out")
+        with processor_time(_SECONDS):
+            events = reading.events(texts)
+    except ProcessorTimeError:
+        where = f" at the event {reading.at}" if reading.at else ""
+        reading.problems.append(
+            f"to work out what occurs takes more than {_SECONDS} seconds of processor time{where}; "
+            "let its series begin later or end, and leave out what is past"
+        )
+    if reading.problems:
+        shown = list(dict.fromkeys(reading.problems))
+        more = [f"and {len(shown) - _SHOWN} more of its events"] if len(shown) > _SHOWN else []
+        raise TidegateError("\n".join(f"{path}: {problem}" for problem in (*shown[:_SHOWN], *more)))
+    if notes is not None:
+        notes += dict.fromkeys(f"{path.name}: {note}" for note in reading.notes)
     return events
+
+
+class _Reading:
+    """One reading of a file: what is wrong with it, and what has to be said of it. ``at``: the event that is being worked out."""
+
+    def __init__(self, path: Path, between: tuple[datetime, datetime], longer: bool) -> None:
+        self.problems: list[str] = []
+        self.notes: list[str] = []
+        self.at = ""
+        self._path, self._between, self._longer = path, between, longer
+        self._revoked: dict[tuple[str, datetime | None], int] = {}
+
+    def events(self, texts: Iterable[str]) -> list[Event]:
+        """What occurs in the VCALENDARs of the file."""
+        parsed = [one for one in map(self._parse, texts) if one is not None]
+        return [event for calendar, reader in parsed for event in self._occurring(calendar, reader)]
+
+    def _parse(self, text: str) -> tuple[Any, _Reader] | None:
+        """A calendar whose times are of one kind, and what reads its occurrences; ``None`` when something is wrong with it."""
+        text, faults = plain(text)
+        if faults:
+            unknown = {fault.zone: fault for fault in reversed(faults) if fault.zone}  # each is said once
+            self.problems += [f"the event {name_of(fault.event)} has {fault.what} in {_no_zone(zone)}" for zone, fault in unknown.items()]
+            self.problems += [f"the event {name_of(fault.event)} has {fault.what}; {_SET_ANEW}" for fault in faults if not fault.zone]
+            return None
+        try:
+            icalendar.timezone.tzp.use_default()  # which forgets the zones that the calendar before has described
+            calendar = icalendar.Calendar.from_ical(text)
+            zone = _zone(calendar)
+            found = [*_refusals(calendar), *(_no_events(calendar) if self._longer else ())]
+            if not found:
+                found = [f"{problem}; {_SET_ANEW}" for problem in one_kind(calendar.walk("VEVENT"), zone, self._longer)]
+                found += [f"the event {name_of(event)} has no length; {_SET_ANEW}" for event in calendar.walk("VEVENT") if _is_empty(event)]
+            if not found:
+                _mark_hours(calendar)
+                if _method(calendar) == "CANCEL":
+                    self._revoked.update((_which(event), _revision(event)) for event in calendar.walk("VEVENT") if "UID" in event)
+                return calendar, _Reader(self._path, zone, self._longer, _described(calendar), _method(calendar), self._revoked)
+        except _NoZone as error:
+            found = [str(error)]
+        except Exception as error:  # a file from anywhere meets three parsers
+            found = [f"{_culprit(text)}can't be read: {' '.join(str(error).split())!a:.200}; {_SET_ANEW}"]
+        self.problems += found
+        return None
+
+    def _occurring(self, calendar: Any, reader: _Reader) -> Iterator[Event]:
+        start, end = self._between
+        count = 0
+        for series in _series(calendar):
+            self.at = name_of(series.walk("VEVENT")[0])
+            try:
+                reader.lost = set() if self._longer else _lost(series.walk("VEVENT"))
+                # It takes whole days for those of UTC.
+                occurrences = recurring_ical_events.of(series).between(start - _DAY, end + _DAY)
+                count += len(occurrences)
+                events = [reader.read(occurrence, self._between) for occurrence in occurrences[:_EVENTS]]
+            except Exception as error:  # its own and two parsers' below it
+                self.problems.append(f"the event {self.at} can't be read: {' '.join(str(error).split())!a:.200}; {_SET_ANEW}")
+                continue
+            yield from filter(None, events)
+            if count > _EVENTS:
+                between = f"between {start.isoformat()} and {end.isoformat()}"
+                self.problems.append(f"it has more than {_EVENTS} events {between}; leave some out")
+                break
+        self.problems += reader.problems
+        self.notes += reader.notes
 
 
 def _paths(patterns: Iterable[str], problems: list[str]) -> Iterator[Path]:
@@ -139,37 +193,59 @@ def _paths(patterns: Iterable[str], problems: list[str]) -> Iterator[Path]:
 
 
 def _refusals(calendar: Any) -> Iterator[str]:
-    """Rules that nobody means, and that would keep the machine busy."""
+    """What nobody means, what can be taken in many ways, and what would keep the machine busy."""
     events = calendar.walk("VEVENT")
     if len(events) > _EVENTS:
         yield f"it has more than {_EVENTS} events; leave out what is past"
         return
-    names = Counter((str(event["UID"]), str(event.get("RECURRENCE-ID", ""))) for event in events if "UID" in event)
-    yield from (
-        f"two events have the UID {uid!a:.80}, so one would take the other's place; give one of them another UID, or delete one"
-        for (uid, _which), many in names.items()
-        if many > 1
-    )
+    for described in calendar.walk("VTIMEZONE"):
+        yield from (
+            f"its description of the time zone {str(described.get('TZID', ''))!a:.80} has an RRULE that is not yearly; {_SET_ZONE}"
+            for part in described.subcomponents
+            for rule in values(part, "RRULE")
+            if [str(one).upper() for one in rule.get("FREQ", [])] != ["YEARLY"]
+        )
+    sound = []
     for event in events:
-        unread = [what for name, what in event.errors if name is None]
+        unread = [(name, what) for name, what in event.errors if name is None or name in (*_ONCE, *_MANY)]
         if unread:
-            yield f"the event {name_of(event)} has a line that can't be read: {unread[0]!a:.200}; {_SET_ANEW}"
+            where = f"can't be read in its {unread[0][0]}" if unread[0][0] else "has a line that can't be read"
+            yield f"the event {name_of(event)} {where}: {unread[0][1]!a:.200}; {_SET_ANEW}"
+            continue
         many = [name for name in _ONCE if isinstance(event.get(name), list)]
         if many:
             yield f"the event {name_of(event)} has more than one {many[0]}; {_SET_ANEW}"
             continue
-        if "EXRULE" in event:
-            yield f"the event {name_of(event)} has an EXRULE, which is no more in use; give it EXDATE"
-        yield from (f"the event {name_of(event)} has {which} in {_no_zone(zone)}" for which, zone in _unknown_zones(event))
-        for rule in values(event, "RRULE"):
-            if not rule.get("FREQ") or min(rule.get("INTERVAL", [1])) < 1:
-                yield f"the event {name_of(event)} has an RRULE without a FREQ, or with an INTERVAL below 1; {_SET_ANEW}"
-            often = prod(len(rule.get(part, [0])) for part in ("BYHOUR", "BYMINUTE", "BYSECOND")) > _TIMES
-            if _OFTEN.intersection(str(frequency).upper() for frequency in rule.get("FREQ", [])) or often:
-                yield f"the event {name_of(event)} has an RRULE that recurs more often than {_TIMES} times a day; make it one longer event"
+        odd = [name for name in ("DTSTART", "DTEND", "RECURRENCE-ID") if name in event and not isinstance(event[name].dt, date)]
+        if odd:
+            yield f"the event {name_of(event)} has a {odd[0]} that is no time; {_SET_ANEW}"
+            continue
+        sound.append(event)
+        yield from (f"the event {name_of(event)} has {problem}; {_SET_ANEW}" for problem in rule_problems(event))
+    yield from _superseded(calendar, sound)
 
 
-def _strangers(calendar: Any) -> Iterator[str]:
+def _superseded(calendar: Any, events: Iterable[Any]) -> Iterator[str]:
+    """Leave only the last revision of each event in a calendar; yield the events of which that can't be said."""
+    revisions: dict[tuple[str, str], list[Any]] = defaultdict(list)
+    for event in events:
+        if "UID" in event:
+            which = event["RECURRENCE-ID"].to_ical().decode() if "RECURRENCE-ID" in event else ""
+            revisions[str(event["UID"]), which].append(event)
+    gone: set[int] = set()
+    for (uid, _which), same in revisions.items():
+        last = max(_revision(event) for event in same)
+        kept = [event for event in same if _revision(event) == last]
+        if len({event.to_ical() for event in kept}) > 1:
+            yield (
+                f"two events have the UID {uid!a:.80} and the same SEQUENCE, so one would take the other's place; delete one in Outlook, "
+                "Google Calendar or Exchange and export the calendar again, or give one another UID in the file"
+            )
+        gone.update(id(event) for event in same if event is not kept[0])
+    calendar.subcomponents = [one for one in calendar.subcomponents if id(one) not in gone]
+
+
+def _no_events(calendar: Any) -> Iterator[str]:
     """What a freeze may have been written as that stops nothing."""
     for kind, what in _NO_EVENTS.items():
         for one in calendar.walk(kind):
@@ -179,29 +255,6 @@ def _strangers(calendar: Any) -> Iterator[str]:
 def _is_empty(event: Any) -> bool:
     length: timedelta = event["DURATION"].dt if "DURATION" in event else _DAY
     return (event["DTEND"].dt - event["DTSTART"].dt if "DTEND" in event else length) <= timedelta(0)
-
-
-def _unknown_zones(event: Any) -> Iterator[tuple[str, str]]:
-    """The properties of an event whose time zone nobody knows, so that their times came to have none, with its name."""
-    for name in TIMED:
-        for told in values(event, name):
-            zone = told.params.get("TZID")
-            times = [each.dt for each in told.dts] if hasattr(told, "dts") else [told.dt]
-            first = times[0][0] if times and isinstance(times[0], tuple) else times[0] if times else None
-            if zone and isinstance(first, datetime) and first.tzinfo is None:
-                yield name, str(zone)
-                return
-
-
-def _is_folder(zone: str) -> bool:
-    """Whether a name is that of a part of the time zone database, as ``Europe`` is: looking it up would fail, and name no event."""
-    try:
-        ZoneInfo(zone)
-    except (ValueError, ZoneInfoNotFoundError):
-        return False
-    except OSError:
-        return True
-    return False
 
 
 def _no_zone(name: str) -> str:
@@ -232,31 +285,99 @@ class _NoZone(Exception):
 
 
 def _zone(calendar: Any) -> tzinfo | None:
-    """The zone for times that have none, and for whole days: the calendar's, or the only one that it describes."""
-    told = str(calendar.get("X-WR-TIMEZONE", "")).strip()
-    if told:
-        zone = find_zone(told)
+    """The zone for times that have none, and for whole days: the calendar's, or the only one that it describes.
+
+    The calendar forgets its own: another library would move times in UTC there.
+    """
+    names = {str(name).strip() for name in values(calendar, "X-WR-TIMEZONE")} - {""}
+    calendar.pop("X-WR-TIMEZONE", None)
+    if len(names) > 1:
+        raise _NoZone(f"it has more than one X-WR-TIMEZONE: {', '.join(sorted(names))!a:.80}; {_SET_ZONE}")
+    for named in names:
+        zone = find_zone(named) or next((one.to_tz(lookup_tzid=False) for one in calendar.walk("VTIMEZONE") if one["TZID"] == named), None)
         if zone is None:
-            raise _NoZone(f"its X-WR-TIMEZONE is {_no_zone(told)}")
-        calendar["X-WR-TIMEZONE"] = str(zone)  # another library looks it up, and knows no other names
+            raise _NoZone(f"its X-WR-TIMEZONE is {_no_zone(named)}")
         return zone
     described = calendar.walk("VTIMEZONE")
-    return described[0].to_tz() if len(described) == 1 else None
+    return find_zone(str(described[0]["TZID"])) or described[0].to_tz(lookup_tzid=False) if len(described) == 1 else None
+
+
+def _described(calendar: Any) -> dict[str, tzinfo]:
+    """What the calendar itself says of zones that the database has too, by the database's name."""
+    zones = ((find_zone(str(one["TZID"])), one) for one in calendar.walk("VTIMEZONE"))
+    return {zone.key: one.to_tz(lookup_tzid=False) for zone, one in zones if zone is not None}
+
+
+def _method(calendar: Any) -> str:
+    return str(calendar.get("METHOD", "")).strip().upper()
+
+
+def _which(event: Any) -> tuple[str, datetime | None]:
+    """Which event, or which occurrence of it, one in a calendar with METHOD:CANCEL cancels."""
+    which = event["RECURRENCE-ID"].dt if "RECURRENCE-ID" in event else None
+    return str(event.get("UID", "")), which if which is None else _instant(which)
+
+
+def _revision(event: Any) -> int:
+    return int(event.get("SEQUENCE", 0))
+
+
+def _instant(moment: date | datetime) -> datetime:
+    """A moment in UTC, or a day's first as if it were, so that they can be compared."""
+    if not isinstance(moment, datetime):
+        return datetime.combine(moment, time(), UTC)
+    return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def _series(calendar: Any) -> Iterator[Any]:
+    """A calendar for each event with all that changes it, so that what is said of one is not said of all."""
+    by_name: dict[str, list[Any]] = defaultdict(list)
+    for number, event in enumerate(calendar.walk("VEVENT")):
+        by_name[str(event["UID"]) if "UID" in event else f"\n{number}"].append(event)
+    for events in by_name.values():
+        one = icalendar.Calendar({key: value for key, value in calendar.items() if key == "CALSCALE"})
+        one.subcomponents = events
+        yield one
+
+
+def _lost(events: list[Any]) -> set[datetime]:
+    """Which occurrences some of ``events`` change although the series, another of them, does not have them."""
+    series = [event for event in events if "RECURRENCE-ID" not in event]
+    if len(series) != 1 or len(events) == 1:
+        return set()
+    alone = icalendar.Calendar()
+    alone.subcomponents = series
+    query = recurring_ical_events.of(alone)
+    changed = [event["RECURRENCE-ID"].dt for event in events if "RECURRENCE-ID" in event]
+    has = {moment: {_instant(one["DTSTART"].dt) for one in query.between(moment, moment + _DAY)} for moment in changed}
+    return {_instant(moment) for moment in changed if _instant(moment) not in has[moment]}
 
 
 class _Reader:
-    """Makes events of a calendar's occurrences and collects what is wrong with them."""
+    """Makes events of a calendar's occurrences and collects what is wrong with them, and what has to be said."""
 
-    def __init__(self, path: Path, zone: tzinfo | None, longer: bool) -> None:
+    def __init__(
+        self,
+        path: Path,
+        zone: tzinfo | None,
+        longer: bool,
+        described: dict[str, tzinfo],
+        method: str,
+        revoked: dict[tuple[str, datetime | None], int],
+    ) -> None:
         self.problems: list[str] = []
-        self._file, self._zone, self._longer = path.name, zone, longer
+        self.notes: list[str] = []
+        self.lost: set[datetime] = set()  # occurrences that the series which is read does not have
+        self._file, self._zone, self._longer, self._described = path.name, zone, longer, described
+        self._method, self._revoked = method, revoked
 
-    def read(self, occurrence: Any) -> Event | None:
-        """The event; ``None`` when it was cancelled or something is wrong with it."""
-        if str(occurrence.get("STATUS", "")).upper() == "CANCELLED" or is_excepted(occurrence):
+    def read(self, occurrence: Any, between: tuple[datetime, datetime]) -> Event | None:
+        """The event; ``None`` when it does not count, is not in ``between``, or something is wrong with it."""
+        if is_excepted(occurrence):
             return None
-        start = self._moment(occurrence, "DTSTART", "starts", fold=not self._longer)
-        end = self._moment(occurrence, "DTEND", "ends", fold=self._longer) if start is not None else None
+        notes: list[str] = []
+        start = self._moment(occurrence, "DTSTART", "starts", notes)
+        end = self._moment(occurrence, "DTEND", "ends", notes) if start is not None else None
         if start is None or end is None:
             return None
         if end <= start:
@@ -264,23 +385,52 @@ class _Reader:
             if self._longer or occurrence["DTEND"].dt <= occurrence["DTSTART"].dt:
                 self.problems.append(f"the event {name_of(occurrence)} of {start.date().isoformat()} has no length; {_SET_ANEW}")
             return None
+        if not (start < between[1] and between[0] < end):
+            return None
+        counts = self._counts(occurrence, notes)
+        self.notes += notes
+        if not counts:
+            return None
         categories = occurrence.get("CATEGORIES", [])
         listed = categories if isinstance(categories, list) else [categories]
-        releases = frozenset(str(name).strip() for category in listed for name in category.cats) - {""}
+        releases = frozenset(str(name).replace("\\,", ",").strip() for category in listed for name in category.cats) - {""}
         sites = frozenset(name.strip() for name in str(occurrence.get("LOCATION", "")).split(",")) - {""}
         return Event(str(occurrence.get("SUMMARY", "")), start, end, sites, releases, self._file)
 
-    def _moment(self, occurrence: Any, which: str, does: str, *, fold: bool) -> datetime | None:
-        """A time of an occurrence in UTC."""
-        told: date | datetime = occurrence[which].dt
-        moment = told if isinstance(told, datetime) else datetime.combine(told, time())
+    def _counts(self, occurrence: Any, notes: list[str]) -> bool:
+        """Whether an event opens or stops what it is for."""
+        uid, own = str(occurrence.get("UID", "")), occurrence.get("RECURRENCE-ID", occurrence["DTSTART"]).dt
+        status = str(occurrence.get("STATUS", "")).strip().upper()
+        by = [self._revoked[which] for which in ((uid, None), (uid, _instant(own))) if which in self._revoked]
+        # A freeze that was set anew after another calendar of the file had cancelled it stops.
+        revoked = any(not self._longer or sequence >= _revision(occurrence) for sequence in by)
+        if status == "CANCELLED" or self._method == "CANCEL" or revoked:
+            how = "STATUS:CANCELLED" if status == "CANCELLED" else "METHOD:CANCEL"
+            notes.append(f"the event {name_of(occurrence)} is cancelled ({how}), so it {'stops' if self._longer else 'opens'} nothing")
+            return False
+        if _instant(own) in self.lost:
+            what = "changes an occurrence (RECURRENCE-ID) that its series does not have"
+            notes.append(f"the event {name_of(occurrence)} {what}, so it opens nothing")
+            return False
+        if status not in ("", "CONFIRMED") or self._method not in _AGREED:
+            how = f"METHOD:{self._method}" if status in ("", "CONFIRMED") else f"STATUS:{status}"
+            effect = "it stops what it is for all the same" if self._longer else "it opens nothing until it is confirmed"
+            notes.append(f"the event {name_of(occurrence)} is not confirmed ({how[:40]!a}), and {effect}")
+            return self._longer
+        return True
+
+    def _moment(self, occurrence: Any, which: str, does: str, notes: list[str]) -> datetime | None:
+        """A time of an occurrence in UTC: of two that it may be, the earlier for the start of a freeze and the end of a window."""
+        written: date | datetime = occurrence[which].dt
+        moment = written if isinstance(written, datetime) else datetime.combine(written, time())
         zone = moment.tzinfo or self._zone
         if zone is None:
-            what = f"the event {name_of(occurrence)} {does} ({which}) at {told.isoformat()} in no time zone"
-            self.problems.append(f"{what}; write X-WR-TIMEZONE:Europe/Berlin, or the zone that is meant, below BEGIN:VCALENDAR")
+            what = f"the event {name_of(occurrence)} {does} ({which}) at {written.isoformat()} in no time zone"
+            self.problems.append(f"{what}; {_GIVE_ZONE}")
             return None
+        earlier = self._longer == (which == "DTSTART")
         hours = timedelta(seconds=float(occurrence.get(_HOURS, 0))) if which == "DTEND" else timedelta(0)
-        local = (moment - hours).replace(tzinfo=zone, fold=int(fold))
+        local = (moment - hours).replace(tzinfo=zone, fold=int(not earlier))
         utc = _utc(local)
         if utc is None and which == "DTEND":  # at the very moment of the change, it is what follows the last moment before
             last = _utc(local - _TICK)
@@ -289,7 +439,14 @@ class _Reader:
             what = f"the event {name_of(occurrence)} {does} ({which}) at {local.replace(tzinfo=None).isoformat()}"
             self.problems.append(f"{what}, an hour that {zone} skips when the clocks change; {_SET_ANEW}")
             return None
-        return utc + hours
+        described = self._described.get(str(zone))
+        other = local.replace(tzinfo=described).astimezone(UTC) if described is not None else utc
+        if other != utc:
+            notes.append(
+                f"the event {name_of(occurrence)} {does} ({which}) at {utc.isoformat()} by the time zone {zone}, "
+                f"and at {other.isoformat()} by the file's own VTIMEZONE of it; the {'earlier' if earlier else 'later'} one counts"
+            )
+        return (min if earlier else max)(utc, other) + hours
 
 
 def _utc(local: datetime) -> datetime | None:

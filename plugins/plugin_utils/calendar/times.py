@@ -11,32 +11,20 @@ a freeze gets the longer one and a window the shorter. What has no meaning is a 
 from __future__ import annotations
 
 import contextlib
-import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from typing import Any
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 with contextlib.suppress(ImportError):
-    from icalendar.prop import vDDDLists, vDDDTypes
-    from icalendar.timezone.windows_to_olson import WINDOWS_TO_OLSON
+    from dateutil.rrule import rrulestr
+    from icalendar.prop import vDDDLists, vDDDTypes, vRecur
 
-TIMED = ("DTSTART", "DTEND", "RECURRENCE-ID", "RDATE", "EXDATE")  # properties that have times
 EXCEPTED = "X-TIDEGATE-EXCEPTED"  # set here: when a freeze has no occurrence
 _DAY = timedelta(days=1)
 _MIDNIGHT = time()
 _LAST = time(23, 59, 59)  # RFC 5545 counts whole seconds
-_FOLD = re.compile(r"\r?\n[ \t]")
-_ZONED = re.compile(rf'(?P<name>{"|".join(TIMED)});(?:[^:"]*;)?TZID=(?P<zone>"[^"]*"|[^";:]+)', re.IGNORECASE)
 Time = date | datetime
-
-
-def find_zone(name: str) -> tzinfo | None:
-    """The time zone of a name as calendar programs write it: that of the time zone database, or Windows'; ``None`` for any other."""
-    with contextlib.suppress(ValueError, OSError, ZoneInfoNotFoundError):
-        return ZoneInfo(WINDOWS_TO_OLSON.get(name.strip(), name.strip()))
-    return None
 
 
 def name_of(event: Any) -> str:
@@ -96,7 +84,13 @@ class _Event:
         for rule in values(self._event, "RRULE"):
             if rule.get("UNTIL"):
                 rule["UNTIL"] = [self._until(rule["UNTIL"][0])]
+            if self.series.whole_days:
+                for part in ("BYHOUR", "BYMINUTE", "BYSECOND"):  # which mean nothing then
+                    rule.pop(part, None)
         self._each("EXDATE", self._excepted)
+        if not self._longer and not self._begins_with_rule():
+            # Readers do not agree on whether such a start is an occurrence.
+            self._event["EXDATE"] = [*values(self._event, "EXDATE"), vDDDLists([self.series.start])]
         if self._longer and "EXDATE" in self._event:
             # The library takes a moment for excepted when one in another zone has its clock time.
             excepted = (one.dts[0].dt for one in values(self._event, "EXDATE"))
@@ -126,24 +120,40 @@ class _Event:
         elif isinstance(start, datetime) and end is not None and not isinstance(end, datetime):
             # Its last day, or the day after it: people mean one, the specification the other.
             end = datetime.combine(end + _DAY if self._longer else end, _MIDNIGHT, zone)
+        all_day = str(event.get("X-MICROSOFT-CDO-ALLDAYEVENT", "")).strip().upper() == "TRUE"
+        if end is None and all_day and isinstance(start, datetime) and "DURATION" not in event:
+            end = start
+        if end == start and (all_day or (self._longer and not isinstance(start, datetime))):
+            end = start + _DAY  # the day that is its first and its last
         event["DTSTART"] = vDDDTypes(start)
         if end is not None:
             event["DTEND"] = vDDDTypes(end)
         return Series(start, zone)
 
+    def _begins_with_rule(self) -> bool:
+        """Whether the start is an occurrence by the event's own rules, if it has any."""
+        rules = values(self._event, "RRULE")
+        start = self.series.start
+        naive = start.replace(tzinfo=None) if isinstance(start, datetime) else datetime.combine(start, _MIDNIGHT)
+        until_start: list[Any] = [vRecur({name: value for name, value in rule.items() if name not in ("UNTIL", "COUNT")}) for rule in rules]
+        return not rules or any(list(rrulestr(rule.to_ical().decode(), dtstart=naive).replace(until=naive)) for rule in until_start)
+
     def _until(self, until: Time) -> Time:
         start, zone = self.series.start, self.series.zone
         if self.series.whole_days:
             if not isinstance(until, datetime):
-                return until
+                return max(until, start) if self._longer else until
             here = until.astimezone(zone).date() if until.tzinfo and zone else until.date()
-            return max(here, until.date()) if self._longer else here
+            # Nobody means a series without any occurrence.
+            return max(here, until.date(), start) if self._longer else here
         if not isinstance(until, datetime):
             until = datetime.combine(until, _LAST, zone)
         if until.tzinfo is None:
             until = until.replace(tzinfo=zone)
         # A series without any zone is refused where its moments are read.
-        return until.astimezone(UTC) if isinstance(start, datetime) and start.tzinfo and until.tzinfo else until
+        if not (isinstance(start, datetime) and start.tzinfo and until.tzinfo):
+            return until
+        return (max(until, start) if self._longer else until).astimezone(UTC)
 
     def _excepted(self, excepted: Any) -> Iterator[Any]:
         series = self.series
@@ -207,26 +217,10 @@ class _Event:
 
 
 def is_excepted(occurrence: Any) -> bool:
-    """Whether an occurrence of a freeze is one that its series has not: its very moment, or day, is excepted."""
-    start = occurrence["DTSTART"].dt
+    """Whether an occurrence of a freeze is one that its series has not: the very moment, or day, that the rule has for it is excepted."""
+    start = occurrence.get("RECURRENCE-ID", occurrence["DTSTART"]).dt
     return not {_named(start), start.strftime("%Y-%m-%d")}.isdisjoint(str(occurrence.get(EXCEPTED, "")).split())
 
 
 def _named(told: Time) -> str:
     return (told.astimezone(UTC) if isinstance(told, datetime) and told.tzinfo else told).isoformat()
-
-
-def zones_of(text: str) -> Iterator[tuple[Mapping[str, str], str, str]]:
-    """Every time zone that a time of an event names: the event's UID and SUMMARY, the property, the zone."""
-    event: dict[str, str] = {}
-    named: list[tuple[str, str]] = []
-    for line in _FOLD.sub("", text).splitlines():
-        name, _colon, value = line.partition(":")
-        if line.upper().startswith("BEGIN:VEVENT"):
-            event, named = {}, []
-        elif line.upper().startswith("END:VEVENT"):
-            yield from ((event, *one) for one in named)
-        elif name.partition(";")[0].upper() in ("UID", "SUMMARY"):
-            event[name.partition(";")[0].upper()] = value
-        elif found := _ZONED.match(line):
-            named.append((found["name"].upper(), found["zone"].strip('"')))

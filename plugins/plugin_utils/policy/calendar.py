@@ -52,12 +52,12 @@ class Event:
 class Calendars:
     """The occurrences that matter now. ``windows`` is ``None`` when the policy has no calendar of them: then any time is one.
 
-    ``unmatched``: a sentence for each name in them that no release or site of ours has.
+    ``notes``: a sentence for each event that counts otherwise than it may look, and each name that no release or site of ours has.
     """
 
     windows: tuple[Event, ...] | None = None
     freezes: tuple[Event, ...] | None = None
-    unmatched: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     def matched(self, sites: Collection[str], releases: Collection[str]) -> Calendars:
         """The same for the ``sites`` and ``releases`` that there are: other names may be a category that a program gave, or be misspelt.
@@ -80,7 +80,7 @@ class Calendars:
             )
             for event in self.freezes
         )
-        return replace(self, freezes=freezes, unmatched=tuple(_unmatched(*one) for one in sorted(lost)))
+        return replace(self, freezes=freezes, notes=(*self.notes, *(_unmatched(*one) for one in sorted(lost))))
 
 
 @dataclass(frozen=True)
@@ -221,7 +221,7 @@ def _length(facts: Facts) -> timedelta:
 
 def _said(facts: Facts) -> tuple[str, ...]:
     """What a person has to know of the calendars to understand the result."""
-    return facts.calendars.unmatched[:REASONS] if facts.calendars else ()
+    return facts.calendars.notes[:REASONS] if facts.calendars else ()
 
 
 def _waits(facts: Facts, plan: Timetable) -> list[tuple[int, datetime]]:

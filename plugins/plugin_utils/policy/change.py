@@ -88,11 +88,7 @@ def conflicts(facts: Facts, rfc: Rfc) -> Finding:
     """Whether another change is to be done at the same time to the same CIs, or to CIs that are directly related to them."""
     overlaps = facts.known(facts.overlaps, "overlaps")
     if overlaps:
-        lines = [
-            f"{one.other.number} ({one.other.release} {one.other.version}, {one.other.start.isoformat()} to {one.other.end.isoformat()}) "
-            f"meets it at {'; '.join(one.meeting[:_NAMED])}{f' and {len(one.meeting) - _NAMED} more' if len(one.meeting) > _NAMED else ''}"
-            for one in overlaps[:REASONS]
-        ]
+        lines = [one.sentence() for one in overlaps[:REASONS]]
         more = [f"and {len(overlaps) - REASONS} more"] if len(overlaps) > REASONS else []
         return failed(
             "\n".join((*lines, *more)), f"have one of them rescheduled, or withdraw it when it isn't done, and {rfc.number} approved"

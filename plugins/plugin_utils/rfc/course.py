@@ -16,6 +16,7 @@ from ..documents import parse_time
 from ..rollout.deployments import Deployment, Target
 from ..rollout.states import DeploymentState, HostState
 from .model import IMPLEMENT, REVIEW, Rfc
+from .register import PUBLISHED
 
 with contextlib.suppress(ImportError):
     import sqlalchemy as sa
@@ -88,16 +89,20 @@ def _notes(sentence: str, targets: Iterable[Target], outcomes: Iterable[Outcome]
 
 
 def enter(connection: sa.Connection, rfc: Rfc, cis: Iterable[str], now: datetime) -> None:
-    """Enter a change that was cleared, as it reads now, in the register."""
+    """Enter a change, as it reads now, in the register; its ``sequence`` counts how often it was given other dates or another title."""
     t = schema()
     values = {
         **{name: getattr(rfc, name) for name in ("type", "release", "version", "digest", "fingerprint", "short_description")},
         **{name: getattr(rfc, name) for name in ("requested_by", "assigned_to", "state", "risk", "start_date", "end_date")},
         "updated": now,
     }
-    known = connection.execute(t.change.update().where(t.change.c.number == rfc.number).values(**values)).rowcount
-    if not known:
+    before = connection.execute(sa.select(t.change).where(t.change.c.number == rfc.number)).mappings().one_or_none()
+    if before is None:
         connection.execute(t.change.insert().values(number=rfc.number, **values))
+    else:
+        again = any(before[name] != values[name] for name in PUBLISHED.values())
+        sequence = t.change.c.sequence + int(again)
+        connection.execute(t.change.update().where(t.change.c.number == rfc.number).values(**values, sequence=sequence))
     connection.execute(t.change_ci.delete().where(t.change_ci.c.number == rfc.number))
     rows = [{"number": rfc.number, "ci": name} for name in sorted(set(cis))]
     if rows:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from ..cmdb.schema import schema
 from ..rollout.states import OPEN, DeploymentState
-from .model import REVIEW, Rfc
+from .model import CANCELED, REVIEW, Rfc
 
 with contextlib.suppress(ImportError):
     import sqlalchemy as sa
@@ -22,10 +22,19 @@ with contextlib.suppress(ImportError):
 if TYPE_CHECKING:
     from ..cmdb.store import Cmdb
 
+PUBLISHED = {"start": "start_date", "end": "end_date", "release": "release", "version": "version", "short_description": "short_description"}
+"""When and what a change is, as calendars show it: the names here and in the CMDB. Another value makes another ``sequence``."""
+
+_NAMED = 3  # places where two changes meet
+
 
 @dataclass(frozen=True)
 class Planned:
-    """A change in the register that is still to be done; ``sites`` are those of its ``cis``."""
+    """A change in the register that is still to be done; ``sites`` are those of its ``cis``.
+
+    ``updated``: when the register learned of it last. ``sequence``: how often it was given other dates or another title.
+    ``cancelled``: it will not be done, or not before somebody deploys it again.
+    """
 
     number: str
     state: int
@@ -37,6 +46,12 @@ class Planned:
     updated: datetime
     cis: tuple[str, ...]
     sites: tuple[str, ...]
+    sequence: int = 0
+    cancelled: bool = False
+
+    def sentence(self) -> str:
+        """What it is and when, for a person."""
+        return f"{self.number} ({self.release} {self.version}, {self.start.isoformat()} to {self.end.isoformat()})"
 
 
 @dataclass(frozen=True)
@@ -46,12 +61,22 @@ class Overlap:
     other: Planned
     meeting: tuple[str, ...]
 
+    def sentence(self) -> str:
+        """Which it is and where they meet, after the number of the one and before what to do."""
+        more = f" and {len(self.meeting) - _NAMED} more" if len(self.meeting) > _NAMED else ""
+        return f"{self.other.sentence()} meets it at {'; '.join(self.meeting[:_NAMED])}{more}"
+
 
 def planned(cmdb: Cmdb, after: datetime, before: datetime | None = None) -> list[Planned]:
     """The changes that are not done, cancelled or over by ``after``, and start before ``before``; in order of their start.
 
     One whose last deployment was cancelled is not, until its next one begins. One whose deployment is open is not over.
     """
+    return [change for change in forward_schedule(cmdb, after, before) if not change.cancelled]
+
+
+def forward_schedule(cmdb: Cmdb, after: datetime, before: datetime | None = None) -> list[Planned]:
+    """The same, with those that were cancelled: who has them in a calendar has to learn of it."""
     t = schema()
     c, d = t.change.c, t.deployment.c
     last = sa.select(d.rfc, sa.func.max(d.id).label("id")).group_by(d.rfc).subquery()
@@ -60,10 +85,12 @@ def planned(cmdb: Cmdb, after: datetime, before: datetime | None = None) -> list
     )
     under_way = sa.select(d.id).where(d.rfc == c.number, d.state.in_(OPEN)).correlate(t.change).exists()
     lasts = sa.or_(c.end_date > after, under_way)
-    wanted = [c.state < REVIEW, c.work_end.is_(None), lasts, ~given_up.exists(), *([c.start_date < before] if before else [])]
+    to_do = sa.or_(c.state < REVIEW, c.state == CANCELED)
+    wanted = [to_do, c.work_end.is_(None), lasts, *([c.start_date < before] if before else [])]
+    cancelled = sa.or_(c.state == CANCELED, given_up.exists()).label("cancelled")
     cis: dict[str, list[tuple[str, str | None]]] = defaultdict(list)
     with cmdb.read() as connection:
-        rows = connection.execute(sa.select(t.change).where(*wanted).order_by(c.start_date, c.number)).all()
+        rows = connection.execute(sa.select(t.change, cancelled).where(*wanted).order_by(c.start_date, c.number)).all()
         join = sa.join(t.change_ci, t.change, t.change_ci.c.number == c.number).outerjoin(t.ci, t.ci.c.name == t.change_ci.c.ci)
         listed = sa.select(t.change_ci.c.number, t.change_ci.c.ci, t.ci.c.site).select_from(join).where(*wanted)
         for number, name, site in connection.execute(listed):
@@ -80,17 +107,27 @@ def planned(cmdb: Cmdb, after: datetime, before: datetime | None = None) -> list
             row.updated,
             tuple(sorted(name for name, _site in cis[row.number])),
             tuple(sorted({site for _name, site in cis[row.number] if site})),
+            row.sequence,
+            bool(row.cancelled),
         )
         for row in rows
     ]
 
 
-def overlapping(cmdb: Cmdb, rfc: Rfc, cis: Collection[str]) -> list[Overlap]:
+def overlapping(cmdb: Cmdb, rfc: Rfc, cis: Collection[str], instead: Collection[Planned] = ()) -> list[Overlap]:
     """The planned changes whose window overlaps with that of ``rfc``, or that are still under way, and that meet it.
+
+    ``instead``: changes that are about to be entered or cancelled, in place of those of their numbers in the register.
 
     They do at one of ``cis``, or at a CI directly related to one. A deployment that is open meets nobody at hosts that it has given up.
     """
-    others = [other for other in planned(cmdb, rfc.start_date, rfc.end_date) if other.number != rfc.number]
+    numbers = {rfc.number, *(other.number for other in instead)}
+    others = [other for other in planned(cmdb, rfc.start_date, rfc.end_date) if other.number not in numbers]
+    others += [
+        other
+        for other in instead
+        if other.number != rfc.number and not other.cancelled and other.start < rfc.end_date and rfc.start_date < other.end
+    ]
     if not others:
         return []
     near: dict[str, str] = {name: name for name in cis}
@@ -121,17 +158,18 @@ def _locked(cmdb: Cmdb) -> dict[str, set[str]]:
 
 
 def entered(cmdb: Cmdb, rfc: Rfc) -> tuple[str, ...] | None:
-    """The CIs that an RFC, as it reads, was entered with; ``None`` when it was not."""
+    """The CIs that an RFC, as it reads, was entered with; ``None`` when it was not, or was withdrawn."""
     t = schema()
     with cmdb.read() as connection:
-        same = sa.select(t.change.c.number).where(t.change.c.number == rfc.number, t.change.c.fingerprint == rfc.fingerprint)
+        same = sa.select(t.change.c.number).where(
+            t.change.c.number == rfc.number, t.change.c.fingerprint == rfc.fingerprint, t.change.c.state != CANCELED
+        )
         if connection.scalar(same) is None:
             return None
         return tuple(connection.scalars(sa.select(t.change_ci.c.ci).where(t.change_ci.c.number == rfc.number).order_by(t.change_ci.c.ci)))
 
 
-def withdraw(cmdb: Cmdb, numbers: Iterable[str]) -> None:
-    """Take changes out of the register."""
-    t = schema()
-    with cmdb.begin() as connection:
-        connection.execute(t.change.delete().where(t.change.c.number.in_(list(numbers))))
+def withdraw(connection: sa.Connection, numbers: Iterable[str], now: datetime) -> None:
+    """Say of changes in the register that they will not be done. They stay, for those who have them in a calendar."""
+    change = schema().change
+    connection.execute(change.update().where(change.c.number.in_(list(numbers))).values(state=CANCELED, updated=now))

@@ -6,12 +6,14 @@
 from __future__ import annotations
 
 import os
+import signal
 import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 from ansible_collections.tidegate.release.plugins.plugin_utils import libs
+from ansible_collections.tidegate.release.plugins.plugin_utils.calendar import ics
 from ansible_collections.tidegate.release.plugins.plugin_utils.calendar.ics import read_calendars, read_events
 from ansible_collections.tidegate.release.plugins.plugin_utils.errors import TidegateError
 from ansible_collections.tidegate.release.plugins.plugin_utils.policy.calendar import Event
@@ -125,17 +127,17 @@ def test_whole_days_are_those_of_the_calendar_s_zone(tmp_path: Path) -> None:
         ("DTSTART:20270301T220000\nDTEND:20270301T230000", "in no time zone"),
         ("DTSTART:20270301T220000Z", "has no length"),
         ("DTSTART:20270301T220000Z\nDTEND:20270301T210000Z", "can't be read|has no length"),
-        ("DTSTART:20270301T220000Z\nDURATION:PT1S\nRRULE:FREQ=SECONDLY", "recurs more often than 24 times a day"),
-        ("DTSTART:20270301T220000Z\nDURATION:PT1S\nRRULE:FREQ=hourly", "recurs more often than 24 times a day"),
+        ("DTSTART:20270301T220000Z\nDURATION:PT1S\nRRULE:FREQ=SECONDLY", "more often than 24 times a day"),
+        ("DTSTART:20270301T220000Z\nDURATION:PT1S\nRRULE:FREQ=hourly", "more often than 24 times a day"),
         ("DTSTART:20270301T220000Z\nDURATION:PT1S\nRRULE:FREQ=DAILY;BYHOUR=1,2,3;BYMINUTE=0,5,10,15,20,25,30,35,40", "more often than 24"),
         ("DTSTART:tomorrow\nDURATION:PT1H", "can't be read|no time"),
         ("DURATION:PT1H", "the event with the UID '0@example' has no DTSTART"),
         ("DTSTART:20270301T220000Z\nDURATION:-PT1H", "has no length"),
-        ("DTSTART:20270201T220000Z\nDURATION:PT1H\nRRULE:FREQ=DAILY;INTERVAL=0", "RRULE without a FREQ, or with an INTERVAL below 1"),
-        ("DTSTART:20270201T220000Z\nDURATION:PT1H\nRRULE:", "has an RRULE without a FREQ, or with an INTERVAL below 1"),
+        ("DTSTART:20270201T220000Z\nDURATION:PT1H\nRRULE:FREQ=DAILY;INTERVAL=0", "has an RRULE with INTERVAL below 1"),
+        ("DTSTART:20270201T220000Z\nDURATION:PT1H\nRRULE:", "has an RRULE without a FREQ"),
         ("DTSTART:20270201T220000Z\nDURATION:PT1H\nRRULE;FREQ=DAILY", "has an RRULE without a FREQ"),
         ("DTSTART:20270201T220000Z\nDURATION:PT1H\nRRULE FREQ=DAILY", "has a line that can't be read: .*RRULE FREQ=DAILY"),
-        ("DTSTART:20270201T220000Z\nDURATION:PT1H\nRRULE:FREQ=DAILY\nEXRULE:FREQ=WEEKLY", "has an EXRULE, which is no more in use"),
+        ("DTSTART:20270201T220000Z\nDURATION:PT1H\nRRULE:FREQ=DAILY\nEXRULE:FREQ=WEEKLY", "has an EXRULE, which RFC 5545 has no more"),
         ("DTSTART:20270301T220000Z\nDURATION:PT1H\nLOCATION:ams\nLOCATION:fra", "has more than one LOCATION"),
         ("DTSTART:20270301T220000Z\nDURATION:PT1H\nSTATUS:CONFIRMED\nSTATUS:CANCELLED", "has more than one STATUS"),
     ],
@@ -243,3 +245,63 @@ def test_without_its_library_no_calendar_is_said_to_be_broken(tmp_path: Path, mo
     files = CalendarFiles(windows=(str(write(tmp_path, "DTSTART:20270301T220000Z\nDURATION:PT1H")),))
     with pytest.raises(TidegateError, match="recurring-ical-events"):
         read_calendars(files, datetime(2027, 3, 1, tzinfo=UTC), datetime(2027, 3, 3, tzinfo=UTC))
+
+
+def test_what_a_calendar_makes_us_compute_has_a_limit_and_the_event_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ics, "_SECONDS", 0.5)
+    before = signal.getsignal(signal.SIGVTALRM)
+    never = "SUMMARY:never\nDTSTART;VALUE=DATE:20270302\nRRULE:FREQ=DAILY;BYDAY=MO,TU;BYSETPOS=-366"
+    with pytest.raises(TidegateError, match=r"test\.ics: .* more than 0\.5 seconds of processor time at the event 'never'; let"):
+        read(write(tmp_path, never, head="X-WR-TIMEZONE:Europe/Berlin\n"), "2027-03-01", longer=True)
+    assert signal.getsignal(signal.SIGVTALRM) is before
+    assert signal.getitimer(signal.ITIMER_VIRTUAL) == (0.0, 0.0)
+
+
+def test_a_zone_that_would_change_every_second_is_refused(tmp_path: Path) -> None:
+    part = "BEGIN:{0}\nDTSTART:19000101T000000\nTZOFFSETFROM:+0{1}00\nTZOFFSETTO:+0{2}00\nRRULE:FREQ=SECONDLY\nEND:{0}\n"
+    zone = f"BEGIN:VTIMEZONE\nTZID:Bomb\n{part.format('STANDARD', 2, 1)}{part.format('DAYLIGHT', 1, 2)}END:VTIMEZONE\n"
+    with pytest.raises(TidegateError, match="its description of the time zone 'Bomb' has an RRULE that is not yearly"):
+        read(write(tmp_path, "DTSTART;TZID=Bomb:20270301T100000\nDURATION:PT1H", head=zone), "2027-03-01")
+
+
+def test_too_many_occurrences_are_refused_and_never_cut_short(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ics, "_EVENTS", 20)
+    path = write(tmp_path, "DTSTART:20270301T220000Z\nDURATION:PT1H\nRRULE:FREQ=DAILY;COUNT=30")
+    with pytest.raises(TidegateError, match="it has more than 20 events between"):
+        read(path, "2027-03-01", 60)
+    assert len(read(path, "2027-03-01", 9)) == 9
+
+
+def test_a_fault_that_many_events_share_is_said_once_and_of_many_the_first_are(tmp_path: Path) -> None:
+    same = [f"SUMMARY:e{number}\nDTSTART;TZID=Foo/Bar:20270301T080000\nDTEND;TZID=Foo/Bar:20270301T090000" for number in range(40)]
+    with pytest.raises(TidegateError, match="the event 'e0' has DTSTART in the time zone 'Foo/Bar'") as caught:
+        read(write(tmp_path, *same), "2027-03-01")
+    assert len(str(caught.value).splitlines()) == 1
+    with pytest.raises(TidegateError, match="and 30 more of its events") as caught:
+        read(write(tmp_path, *(text.replace(";TZID=Foo/Bar", "") for text in same)), "2027-03-01")
+    assert len(str(caught.value).splitlines()) == 11
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        "DTSTART;VALUE=DATE:99991231",
+        "DTSTART:00010101T000000\nDURATION:P1D\nRRULE:FREQ=YEARLY",
+        "DTSTART:20270301T080000Z\nDURATION:P99999999D",
+        "DTSTART:20270301T080000Z\nDURATION:PT1H\nSEQUENCE:x",
+        "DTSTART:20270301T080000Z\nDURATION:PT1H\nRECURRENCE-ID:never",
+        "DTSTART:20270301T080000Z\nDURATION:PT1H\nRRULE:FREQ=DAILY;COUNT=many",
+        "DTSTART:20270301T080000Z\nDURATION:PT1H\nRRULE:FREQ=MONTHLY;BYDAY=99MO",
+        "DTSTART:20270301T080000Z\nDURATION:PT1H\nRRULE:FREQ=DAILY;X-NEW=1",
+        "DTSTART:20270301T080000Z\nDURATION:PT1H\nRRULE:FREQ=DAILY;BYSETPOS=1",
+        "DTSTART:20270301T080000Z\nDURATION:PT1H\nEXDATE:never",
+    ],
+)
+@pytest.mark.parametrize("longer", [True, False])
+def test_whatever_stands_in_a_file_it_is_read_or_refused_by_name(tmp_path: Path, event: str, longer: bool) -> None:
+    for head in ("X-WR-TIMEZONE:Europe/Berlin\n", "BEGIN:VTIMEZONE\nEND:VTIMEZONE\n", "CALSCALE:JULIAN\n"):
+        path = write(tmp_path, f"SUMMARY:odd\n{event}", head=head)
+        try:
+            read(path, "2027-03-01", 5, longer)
+        except TidegateError as error:
+            assert str(error).startswith((f"{path}: the event 'odd'", f"{path}: can't be read"))  # noqa: PT017 reading it is as good

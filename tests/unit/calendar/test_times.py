@@ -110,7 +110,9 @@ def test_the_calendar_s_zone_has_the_name_that_its_program_gives_it(tmp_path: Pa
     assert read(write(tmp_path, f"DTSTART;TZID={name}:20270315T100000\nDURATION:PT1H"), "2027-03-15") == hours(15)
 
 
-@pytest.mark.parametrize("name", ["Europe", "Nowhere/At all", "(UTC+01:00) Amsterdam, Berlin", "/etc/passwd", "../Berlin"])
+@pytest.mark.parametrize(
+    "name", ["Europe", "Nowhere/At all", "(UTC+01:00) Amsterdam, Berlin", "/etc/passwd", "../Berlin", "localtime", "/etc/localtime"]
+)
 def test_a_calendar_s_zone_that_nobody_knows_is_refused_once(tmp_path: Path, name: str) -> None:
     with pytest.raises(TidegateError, match="its X-WR-TIMEZONE is the time zone") as caught:
         read(write(tmp_path, f"{DAY};COUNT=1", DAY, head=f"X-WR-TIMEZONE:{name}\n"), "2027-03-10", 9)

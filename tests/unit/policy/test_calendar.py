@@ -68,7 +68,7 @@ def test_a_freeze_for_what_nobody_has_is_for_all_and_a_window_for_what_nobody_ha
         calendars = Calendars((event(sites, releases),), (event(sites, releases),)).matched(*ours)
         assert calendars.windows is not None
         assert calendars.freezes is not None
-        return calendars.windows[0], calendars.freezes[0], calendars.unmatched
+        return calendars.windows[0], calendars.freezes[0], calendars.notes
 
     for sites, releases, names in (({"Germany"}, set(), 1), (set(), {"Holidays", "hello"}, 1), ({"Germany", "fra"}, {"Holidays"}, 2)):
         window, freeze, said = found(sites, releases)
