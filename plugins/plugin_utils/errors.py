@@ -13,6 +13,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 
+_LINES = 3  # that an error has for whoever does not ask for more
+
+
+def shortened(text: str) -> str:
+    """``text`` with three lines at most; the last one says how many more there are."""
+    lines = text.splitlines()
+    return text if len(lines) <= _LINES else "\n".join((*lines[: _LINES - 1], f"and {len(lines) - _LINES + 1} more faults, which -v lists"))
+
+
 class TidegateError(Exception):
     """Something a user can be told in one sentence."""
 

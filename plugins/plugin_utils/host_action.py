@@ -57,6 +57,7 @@ class HostAction(TidegateAction):
     """
 
     libraries = ("SQLAlchemy", "jmespath", "jsonschema")
+    on_host = True
     step: str
     pushed = 0  # bytes of packs that were sent
 
