@@ -10,6 +10,7 @@ shows it: see :class:`Failure`.
 
 from __future__ import annotations
 
+import difflib
 import functools
 import re
 from collections.abc import Callable, Mapping
@@ -19,13 +20,14 @@ from pathlib import Path
 from typing import Any, ClassVar, NoReturn
 
 import yaml
+from ansible import constants as C
 from ansible.errors import AnsibleActionFail, AnsibleError
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.module_utils.common.parameters import remove_values
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 
-from .errors import TidegateError, shortened
+from .errors import FindingsError, TidegateError, shortened
 from .invocation import refuse_cut_texts
 from .libs import require
 from .variables import refuse_mistyped
@@ -160,19 +162,23 @@ class TidegateAction(ActionBase):
         self._supports_check_mode = True
         self._supports_async = False
         result: dict[str, Any] = super().run(tmp, task_vars)
+        findings = not self.on_host
         try:
             refuse_cut_texts(self._loader)
             refuse_mistyped(self._loader, task_vars or {})
             require(*self.libraries)
             self._refuse_left_out(task_vars or {})
             result.update(_plain(self.execute(self._options(), task_vars or {})))
+        except FindingsError as error:
+            result.update(failed=True, msg=error.complete if self._is_asked_for_more() else str(error))
         except TidegateError as error:
             result.update(failed=True, msg=str(error) if self._is_asked_for_more() else shortened(str(error)))
+            findings = False
         secrets = {str(value) for name, value in self._task.args.items() if value and _SECRET.search(name)}
         if secrets:
             result = dict(remove_values(result, secrets))
         if result.get("failed"):
-            self._fail(result)
+            self._fail(result, findings)
         return result
 
     def execute(self, options: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
@@ -182,17 +188,18 @@ class TidegateAction(ActionBase):
         """
         raise NotImplementedError
 
-    def _fail(self, result: dict[str, Any]) -> NoReturn:
-        """Raise :class:`Failure`; what else the result has only goes to those who ask for it."""
+    def _fail(self, result: dict[str, Any], findings: bool) -> NoReturn:
+        """Raise :class:`Failure`; what else the result has only goes to those who ask for it.
+
+        ``findings``: the lines after the first are a list to be read, which Ansible's own callbacks would show as one line of JSON.
+        """
         for warning in result.pop("warnings", ()):
             self._display.warning(warning)
+        first, *others = str(result.get("msg", "")).splitlines() or [""]
+        for line in others if findings else ():
+            self._display.display(line, color=C.COLOR_ERROR)
         if not self._is_asked_for_more():
-            result = {key: value for key, value in result.items() if key in _BRIEF}
-            if not self.on_host:
-                first, *others = str(result.get("msg", "")).splitlines() or [""]
-                for line in others:
-                    self._display.display(line, color="red")
-                result["msg"] = first
+            result = {key: value for key, value in result.items() if key in _BRIEF} | ({"msg": first} if findings else {})
         raise Failure(str(result.get("msg", "")), result=result)
 
     def _is_asked_for_more(self) -> bool:
@@ -219,6 +226,11 @@ class TidegateAction(ActionBase):
 
     def _options(self) -> dict[str, Any]:
         spec, written, faults = argument_spec(self.module), self._variables(), []
+        known = {*spec, *(alias for option in spec.values() for alias in option.get("aliases", ()))}
+        for name in self._task.args.keys() - known:
+            close = difflib.get_close_matches(str(name), known, 1)
+            remedy = f"did you mean {close[0]}?" if close else f"it has {', '.join(spec)}"
+            faults.append(f"{_shown(name)} is no option of tidegate.release.{self.module}; {remedy}")
         for name, option in spec.items():
             called = written.get(name) or f"{name} of tidegate.release.{self.module}"
             value = self._task.args.get(name)
@@ -233,6 +245,6 @@ class TidegateAction(ActionBase):
         if faults:
             raise TidegateError("\n".join(faults))
         outcome = ArgumentSpecValidator(spec).validate(self._task.args)
-        if outcome.error_messages:  # what an option that does not exist, or an entry of a list, is refused for
+        if outcome.error_messages:  # what an entry of a list is refused for
             raise TidegateError(f"tidegate.release.{self.module}: " + "; ".join(outcome.error_messages))
         return dict(outcome.validated_parameters)

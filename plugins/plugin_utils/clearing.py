@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 from .cmdb.hosts import described, is_host
 from .cmdb.store import Cmdb
 from .dsl.seen import Sight
-from .errors import TidegateError
+from .errors import FindingsError, TidegateError
 from .evidence.library import sight_of
 from .evidence.statement import Statement
 from .evidence.summary import summary_statement
@@ -124,6 +124,11 @@ class Opening:
     stop: str
     until: datetime | None = None
     sight: Sight | None = None
+
+
+def refusal(clearance: Clearance) -> FindingsError:
+    """Why a clearance is not granted."""
+    return FindingsError(clearance.sentence(), clearance.details(), clearance.details(complete=True))
 
 
 def without(hosts: Collection[str]) -> str:

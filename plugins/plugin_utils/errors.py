@@ -12,7 +12,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-
 _LINES = 3  # that an error has for whoever does not ask for more
 
 
@@ -44,6 +43,14 @@ class DocumentError(TidegateError):
     def __init__(self, problems: Sequence[Problem]) -> None:
         self.problems = tuple(problems)
         super().__init__("\n".join(str(problem) for problem in self.problems))
+
+
+class FindingsError(TidegateError):
+    """A refusal for what was found: a sentence, a line for each finding below it, and all that there is to say of them for ``-v``."""
+
+    def __init__(self, sentence: str, lines: Sequence[str], complete: Sequence[str]) -> None:
+        self.complete = "\n".join((sentence, *complete))
+        super().__init__("\n".join((sentence, *lines)))
 
 
 class IntegrityError(TidegateError):

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from .clearing import Clearing, clear, without
+from .clearing import Clearing, clear, refusal, without
 from .cmdb.store import Cmdb
 from .dsl.home import open_library
 from .dsl.seen import Sight
@@ -79,7 +79,7 @@ def plan(
         clearing = clear(rfc_path, dsl, cmdb_url, policy_path, now)
         if not clearing.clearance.granted or clearing.rfc is None or clearing.policy is None:
             _remember(cmdb_url, clearing, now, write)  # a negative word that was read must not vanish
-            raise TidegateError(f"{clearing.clearance.sentence()}\n{clearing.clearance.text()}")
+            raise refusal(clearing.clearance)
         rfc = clearing.rfc
         owed = clearing.policy.emergency if rfc.type == "emergency" else {}
         if current is not None and current.state is not DeploymentState.CANCELLED:

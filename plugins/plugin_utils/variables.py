@@ -43,8 +43,8 @@ def known_variables() -> frozenset[str]:
 def refuse_mistyped(loader: DataLoader, variables: Mapping[str, object]) -> None:
     """Raise :class:`TidegateError` for a variable that was meant to be one of the verbs'.
 
-    Among the extra variables whatever begins with ``tidegate_`` has to be one, and nothing may nearly be one. ``variables``, which a team's inventory and
-    plays set, and the environment may have such names of their own, but for those that are nearly ours.
+    Among the extra variables whatever begins with ``tidegate_`` has to be one, and nothing may nearly be one. ``variables``, which a
+    team's inventory and plays set, and the environment may have such names of their own, but for those that are nearly ours.
     """
     known, extra = known_variables(), load_extra_vars(loader)
     strange = sorted(extra.keys() - known)
