@@ -56,6 +56,7 @@ _EXPECTED = {
     "str": "a text",
 }
 # What a failed task says to whoever does not ask for more; ``progress`` is for the callback of this collection.
+_TRACED = 3  # the verbosity of those who look for a fault of ours
 _BRIEF = frozenset({"changed", "failed", "msg", "progress", "state"})
 
 
@@ -71,7 +72,7 @@ class Failure(AnsibleActionFail):
     @property
     def omit_exception_key(self) -> bool:
         """Whether the message stands alone."""
-        return bool(Display().verbosity < 3)
+        return bool(Display().verbosity < _TRACED)
 
 
 def _spec(options: Mapping[str, Any]) -> dict[str, Any]:
@@ -174,6 +175,10 @@ class TidegateAction(ActionBase):
         except TidegateError as error:
             result.update(failed=True, msg=str(error) if self._is_asked_for_more() else shortened(str(error)))
             findings = False
+        except OSError as error:
+            if self._display.verbosity >= _TRACED:
+                raise
+            result.update(failed=True, msg=f"{error.filename or 'the controller'}: {error.strerror or error}; mend that and run this again")
         secrets = {str(value) for name, value in self._task.args.items() if value and _SECRET.search(name)}
         if secrets:
             result = dict(remove_values(result, secrets))
@@ -195,12 +200,14 @@ class TidegateAction(ActionBase):
         """
         for warning in result.pop("warnings", ()):
             self._display.warning(warning)
+        constants: Any = C
         first, *others = str(result.get("msg", "")).splitlines() or [""]
         for line in others if findings else ():
-            self._display.display(line, color=C.COLOR_ERROR)
+            self._display.display(line, color=constants.COLOR_ERROR)
         if not self._is_asked_for_more():
             result = {key: value for key, value in result.items() if key in _BRIEF} | ({"msg": first} if findings else {})
-        raise Failure(str(result.get("msg", "")), result=result)
+        core: Any = Failure  # ansible-core has no types for its constructor
+        raise core(str(result.get("msg", "")), result=result)
 
     def _is_asked_for_more(self) -> bool:
         """Whether somebody wants all of a failed result: with ``-v``, or in a task of a team's own that registers it."""

@@ -9,7 +9,7 @@ A source that can't be read is a fact too: it makes controls inconclusive instea
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -126,9 +126,9 @@ class Opening:
     sight: Sight | None = None
 
 
-def refusal(clearance: Clearance) -> FindingsError:
-    """Why a clearance is not granted."""
-    return FindingsError(clearance.sentence(), clearance.details(), clearance.details(complete=True))
+def refusal(clearance: Clearance, more: Sequence[str] = ()) -> FindingsError:
+    """Why a clearance is not granted; ``more`` are further lines that its reader wants."""
+    return FindingsError(clearance.sentence(), [*clearance.details(), *more], [*clearance.details(complete=True), *more])
 
 
 def without(hosts: Collection[str]) -> str:
