@@ -21,7 +21,7 @@ from typing import Any, ClassVar, NoReturn
 
 import yaml
 from ansible import constants as C
-from ansible.errors import AnsibleActionFail, AnsibleError
+from ansible.errors import AnsibleActionFail, AnsibleConnectionFailure, AnsibleError
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.module_utils.common.parameters import remove_values
 from ansible.plugins.action import ActionBase
@@ -151,6 +151,22 @@ def reasons(task_vars: Mapping[str, Any]) -> Callable[[str], str]:
     return reason
 
 
+class Unreachable(AnsibleConnectionFailure):
+    """A host that can't be reached, shown as one line like a :class:`Failure`."""
+
+    _include_cause_message = False
+
+    @property
+    def result_contribution(self) -> dict[str, object]:
+        """The keys of the task's result."""
+        return {"unreachable": True, "msg": self.message}
+
+    @property
+    def omit_exception_key(self) -> bool:
+        """Whether the message stands alone."""
+        return bool(Display().verbosity < _TRACED)
+
+
 class TidegateAction(ActionBase):
     """Base of the actions: validate, run :meth:`execute`, turn a :class:`TidegateError` into a failed task."""
 
@@ -175,6 +191,8 @@ class TidegateAction(ActionBase):
         except TidegateError as error:
             result.update(failed=True, msg=str(error) if self._is_asked_for_more() else shortened(str(error)))
             findings = False
+        except AnsibleConnectionFailure as error:
+            raise Unreachable(str(error)) from error
         except OSError as error:
             if self._display.verbosity >= _TRACED:
                 raise
@@ -206,6 +224,9 @@ class TidegateAction(ActionBase):
             self._display.display(line, color=constants.COLOR_ERROR)
         if not self._is_asked_for_more():
             result = {key: value for key, value in result.items() if key in _BRIEF} | ({"msg": first} if findings else {})
+            progress = result.get("progress")
+            if isinstance(progress, Mapping) and progress.get("detail") == result.get("msg"):  # the display takes it from there
+                result["progress"] = {key: value for key, value in progress.items() if key != "detail"}
         core: Any = Failure  # ansible-core has no types for its constructor
         raise core(str(result.get("msg", "")), result=result)
 
@@ -242,7 +263,7 @@ class TidegateAction(ActionBase):
             called = written.get(name) or f"{name} of tidegate.release.{self.module}"
             value = self._task.args.get(name)
             # A version 1.10 would become 1.1, a date or a yes something else.
-            if value is not None and not isinstance(value, str) and option.get("type") == "str":
+            if value is not None and not isinstance(value, str) and option.get("type") in ("str", "path"):
                 faults.append(f"{called} is no text but {_shown(value)}, as YAML reads it; write it in quotes")
             elif value in (None, "") and option.get("required"):
                 meaning = _meaning(self.module, name)

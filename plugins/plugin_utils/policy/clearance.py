@@ -42,7 +42,8 @@ class Clearance:
         if not causes:
             return f"{self.rfc} is not cleared: no control was evaluated."
         if len(causes) == 1 and len(causes[0].lines()) == 1:
-            return f"{self.rfc} is not cleared: {causes[0].lines()[0]}."
+            said = causes[0].lines()[0]
+            return f"{self.rfc} is not cleared: {said}{'' if said[-1] in '.?!' else '.'}"
         *names, last = (cause.name for cause in causes)
         if not names:
             return f"{self.rfc} is not cleared: {last} stands in the way."
