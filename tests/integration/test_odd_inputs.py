@@ -44,7 +44,7 @@ def _manifest(change: Edit | str | bytes) -> Callable[[Path], None]:
         (path / "payload" / "page.txt").write_text("hello\n")
         document = {"schema": 1, "name": "hello", "version": "2.0", "type": "minor", "summary": "Says hello"}
         document |= {"payload": "payload", "documentation": ["README.md"]}
-        document |= {"health": [{"name": "there", "command": ["/bin/true"]}]}
+        document |= {"health": [{"name": "there", "command": ["/bin/true"], "timeout": 5}]}
         (path / "README.md").write_text("Hello.\n")
         _write(path / "release.yml", document, change)
 
