@@ -216,7 +216,7 @@ def opening(rfc: Rfc, wave: Wave, dsl: str, cmdb_url: str, policy_path: str | No
     own = speaking_of(policy.controls, ("now", "evidence")) if policy else ()
     facts = replace(facts, own=sources.ask("own", lambda: evaluate_own(own, _names(facts, cis))) or {})
     controls = evaluate_controls(facts, {*GATED, *(control.name for control in own)})
-    reasons = (control.reason.replace("\n", "; ") for control in controls if control.blocks)
+    reasons = (control.why.replace("\n", "; ") for control in controls if control.blocks)
     return Opening("; ".join(dict.fromkeys(reasons)), _until(facts, controls), facts.sight)
 
 

@@ -124,5 +124,6 @@ class Facts:
         if value is not None:
             return value
         what, remedy = _SOURCES[source]
-        error = self.errors.get(source)
+        # Without a policy much is not even asked.
+        error = self.errors.get(source) or (self.errors.get("policy") if self.policy is None else None)
         raise NotKnown(f"{what}: {error}" if error else what, remedy, error or f"{what}; {remedy}")

@@ -54,6 +54,12 @@ class Control:
         """Whether it stands in the way of a clearance."""
         return self.result in (Result.FAIL, Result.INCONCLUSIVE)
 
+    @property
+    def why(self) -> str:
+        """The reason, or what it has in common with others that are inconclusive for a source that can't be read."""
+        shared = self.result is Result.INCONCLUSIVE and self.cause not in ("", NO_RFC, NO_PACKAGE)
+        return self.cause if shared else self.reason
+
 
 def passed(reason: str) -> Finding:
     """It is as it has to be."""
