@@ -173,6 +173,7 @@ class TidegateAction(ActionBase):
     module: ClassVar[str]
     libraries: ClassVar[tuple[str, ...]] = ()
     on_host: ClassVar[bool] = False  # what it says is of one host of many
+    whole: ClassVar[bool] = False  # a later step reads all of a failed result
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         """Do the task; raises :class:`Failure` when it failed."""
@@ -222,7 +223,7 @@ class TidegateAction(ActionBase):
         first, *others = str(result.get("msg", "")).splitlines() or [""]
         for line in others if findings else ():
             self._display.display(line, color=constants.COLOR_ERROR)
-        if not self._is_asked_for_more():
+        if not self.whole and not self._is_asked_for_more():
             result = {key: value for key, value in result.items() if key in _BRIEF} | ({"msg": first} if findings else {})
             progress = result.get("progress")
             if isinstance(progress, Mapping) and progress.get("detail") == result.get("msg"):  # the display takes it from there
