@@ -8,7 +8,15 @@ from __future__ import annotations
 from typing import Any
 
 from ansible_collections.tidegate.release.plugins.plugin_utils.action_base import TidegateAction
-from ansible_collections.tidegate.release.plugins.plugin_utils.auditing import NotSeen, account, compare, lost_from_library, not_compared
+from ansible_collections.tidegate.release.plugins.plugin_utils.auditing import (
+    NotSeen,
+    account,
+    compare,
+    difference_lines,
+    lost_from_library,
+    not_compared,
+)
+from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.audits import save_audit
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import Cmdb
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.home import open_library
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.recover import recover
@@ -76,10 +84,13 @@ class ActionModule(TidegateAction):
                 *(f"{host} was written off and is there again" for host in returned),
             ],
         }
-        seen = f"{len(compared)} of {len(audited.found)} hosts were compared"
-        lines = [f"{difference['host'] or 'DSL'}: {difference['detail']}" for difference in named]
+        if not self._task.check_mode:
+            with Cmdb.open(home(options, "cmdb")) as cmdb:
+                save_audit(cmdb, len(compared), len(audited.found), named, this_user(), utc_now())
+        seen = f"{len(compared)} of {len(audited.found)} hosts were compared with the CMDB and the DSL"
         if differences:
-            result.update(failed=True, msg=f"{len(lines)} differences between hosts, CMDB and DSL; {seen}:\n" + "\n".join(lines))
+            result.update(failed=True, msg=f"{seen}: {len(named)} difference{'' if len(named) == 1 else 's'}")
         else:
-            result["msg"] = "\n".join((f"{len(compared)} hosts run what the CMDB says and the DSL holds", *lines))
+            result["msg"] = f"{seen}: each runs what the CMDB says and the DSL holds"
+        result["msg"] = "\n".join((result["msg"], *(f"  {line}" for line in difference_lines(named))))
         return result

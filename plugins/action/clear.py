@@ -46,7 +46,7 @@ class ActionModule(TidegateAction):
         return {
             "changed": bool(files),
             "failed": not clearance.granted,
-            "msg": f"{clearance.sentence()}\n{clearance.text()}",
+            "msg": "\n".join((clearance.sentence(), *clearance.details(complete=self._display.verbosity > 0))),
             "granted": clearance.granted,
             "controls": clearance.to_dict()["controls"],
             "files": files,

@@ -48,7 +48,7 @@ class ActionModule(TidegateAction):
         key = optional_home(options, "key")
         if key is not None:
             require(*LIBRARIES)
-        return plan(
+        planned = plan(
             rfc_path=rfc,
             dsl=home(options, "dsl"),
             cmdb_url=cmdb,
@@ -58,3 +58,6 @@ class ActionModule(TidegateAction):
             signer=load_signer(key, secret(options, "key_passphrase")) if key is not None else None,
             **here,
         )
+        for line in planned.pop("lines", ()):
+            self._display.display(line)
+        return planned

@@ -15,6 +15,8 @@ class ActionModule(TidegateAction):
     """Run the module over a connection that notices when the host freezes."""
 
     module = "release_facts"
+    on_host = True
+    whole = True  # the audit says of each host why it has no answer
 
     def execute(self, options: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
         keep_alive(self._connection)

@@ -16,6 +16,7 @@ description:
   - Fails when C(--tags), C(--skip-tags), C(--start-at-task) or C(--step) could leave out a part of what is done as a whole or not at all.
     A playbook that was imported with tags of a team's own may be chosen by them, whole.
   - Fails when a text was given in a way that Ansible does not read to its end, as in C(-e "tidegate_reason=two words").
+  - Fails when an extra variable looks like one of this collection's and is none, as C(tidegate_relase) is.
 author:
   - Tidegate maintainers (@tidegate)
 options:
@@ -48,18 +49,19 @@ _raw:
 
 from typing import Any
 
-from ansible.errors import AnsibleLookupError
 from ansible.plugins.lookup import LookupBase
 from ansible_collections.tidegate.release.plugins.plugin_utils.errors import TidegateError
 from ansible_collections.tidegate.release.plugins.plugin_utils.interrupt import hold_on_signals
 from ansible_collections.tidegate.release.plugins.plugin_utils.invocation import (
     CONTROLLER,
+    end_run,
     is_listing,
     is_tagged,
     keep_controller,
     refuse_cut_texts,
     refuse_partial,
 )
+from ansible_collections.tidegate.release.plugins.plugin_utils.variables import refuse_mistyped
 
 
 class LookupModule(LookupBase):
@@ -72,7 +74,8 @@ class LookupModule(LookupBase):
             try:
                 refuse_partial(is_tagged())
                 refuse_cut_texts(self._loader)
+                refuse_mistyped(self._loader, {})
                 keep_controller(self._loader, variables or {})
             except TidegateError as error:
-                raise AnsibleLookupError(str(error)) from error
+                end_run(error)
         return [CONTROLLER]

@@ -61,7 +61,7 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.action_base impor
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import Cmdb
 from ansible_collections.tidegate.release.plugins.plugin_utils.errors import TidegateError
 from ansible_collections.tidegate.release.plugins.plugin_utils.interrupt import hold_on_signals, interrupted
-from ansible_collections.tidegate.release.plugins.plugin_utils.invocation import is_check, is_listing
+from ansible_collections.tidegate.release.plugins.plugin_utils.invocation import end_run, is_check, is_listing
 from ansible_collections.tidegate.release.plugins.plugin_utils.libs import require
 from ansible_collections.tidegate.release.plugins.plugin_utils.rfc.model import rfc_number
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.journal import Journal
@@ -88,7 +88,7 @@ class LookupModule(LookupBase):
             with Cmdb.open(home(options, "cmdb")) as cmdb:
                 batches = Journal(cmdb).batches(rfc_number(home(options, "rfc")), terms[0])
         except TidegateError as error:
-            raise AnsibleLookupError(str(error)) from error
+            end_run(error)
         kept = ([host for host in batch if host in known] for batch in batches)
         return [[batch for batch in kept if batch]]
 

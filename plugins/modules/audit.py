@@ -22,6 +22,7 @@ description:
   - An installation without the seat of a licensed product that it needs is a difference, see M(tidegate.release.licence).
   - Fails when there is a difference. A host that was written off, see M(tidegate.release.write_off), is named too, but does not make it
     fail, unless something of it is there and can't be read.
+  - The CMDB's history keeps what came of it, unless in check mode; M(tidegate.release.report) shows that of the newest one.
   - When a host that was written off answers, it is there again. That is noted in the CMDB, unless in check mode, and the host is compared
     like the others.
 author:
@@ -85,6 +86,9 @@ differences:
       type: str
     detail:
       description: What is different, in one sentence.
+      type: str
+    remedy:
+      description: What to do about it; empty when the detail says so, or nothing is to be done.
       type: str
 compared:
   description: The hosts whose releases were compared, by name.

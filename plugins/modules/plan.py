@@ -61,6 +61,13 @@ waves:
   elements: list
   returned: when a new deployment is planned
   sample: [[web1], [web2, web3]]
+steps:
+  description:
+    - For each host its C(wave), C(host), the versions C(from) which, C(null) for none, and C(to) which it goes, and how many C(files) and
+      bytes (C(size)) it would be sent at most, by what the CMDB says that it runs.
+  type: list
+  elements: dict
+  returned: when a new deployment would be planned, in check mode
 controls:
   description: Every control with its result, reason and remedy.
   type: list

@@ -54,7 +54,8 @@ class Question:
             return held[0]
         if role is None or role not in held:
             has = f"of those {name} has {', '.join(held)}" if held else f"{name} has none of them"
-            raise TidegateError(f"{self.rfc.type} RFCs are decided on by {', '.join(sorted(asked))}, and {has}; let others decide")
+            given = "" if role is None else f"{name} can't decide as {role!a:.60}: "
+            raise TidegateError(f"{given}{self.rfc.type} RFCs are decided on by {', '.join(sorted(asked))}, and {has}; let others decide")
         return role
 
     def words(self, name: str, role: str, evidence: Evidence, now: datetime) -> list[Counted]:

@@ -20,6 +20,21 @@ if TYPE_CHECKING:
 _LISTED = 3  # file names that a sentence quotes
 _LENGTH = 300  # characters that a sentence quotes of what a host said
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
+_NAMED = 10  # hosts that a line names which share a difference
+# By kind, unless the detail says it.
+_REMEDIES: Mapping[str, str] = {
+    "changed_files": "deploy or back out there, which puts right what becomes live; what a service writes belongs in its state directory",
+    "extra_files": "find out who put them there and remove them; what a service writes belongs in its state directory",
+    "invalid_answer": "find out who answers there, and audit again",
+    "missing": "find out who removed it, and deploy it again by an RFC",
+    "not_in_dsl": "heal the library with dsl_verify and tidegate_dsl_replica, or archive the same release again",
+    "other_version": "find out who changed it, and deploy by an RFC what is to run there",
+    "uncontrolled": "find out who put it there; deploy it by an RFC, or remove it",
+    "unlicensed": "enter an entitlement with tidegate.release.licence, or deploy by an RFC what needs none",
+    "unreachable": "bring it back and audit again, or write it off",
+    "unreadable": "mend that on the host and audit again",
+    "untrusted": "have it signed by who has the role, or deploy another version by an RFC",
+}
 _CONTROLLER = "localhost"  # many inventories have it; it is a host only if the CMDB says so
 
 
@@ -141,7 +156,19 @@ def compare(
 
 
 def _difference(host: str | None, release: str | None, kind: str, detail: str) -> dict[str, Any]:
-    return {"host": host, "release": release, "kind": kind, "detail": detail}
+    return {"host": host, "release": release, "kind": kind, "detail": detail, "remedy": _REMEDIES.get(kind, "")}
+
+
+def difference_lines(differences: Iterable[Mapping[str, Any]]) -> list[str]:
+    """A line for each difference, with what to do about it; hosts with the same one share it."""
+    alike: dict[tuple[str, str], list[str]] = defaultdict(list)
+    for one in differences:
+        alike[one["detail"], one["remedy"]].append(one["host"] or "DSL")
+    lines = []
+    for (detail, remedy), hosts in alike.items():
+        names = ", ".join(hosts[:_NAMED]) + (f" and {len(hosts) - _NAMED} more" if len(hosts) > _NAMED else "")
+        lines.append(f"{names}: {detail}{f'; {remedy}' if remedy else ''}")
+    return lines
 
 
 def _compare_release(
@@ -173,6 +200,7 @@ def not_compared(written_off: Mapping[str, Mapping[str, str]]) -> list[dict[str,
             "release": None,
             "kind": "written_off",
             "detail": f"it is written off since {one['since'][:10]}, by {one['by']}: {one['reason']}",
+            "remedy": "",
         }
         for host, one in sorted(written_off.items())
     ]

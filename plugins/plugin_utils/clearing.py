@@ -9,7 +9,7 @@ A source that can't be read is a fact too: it makes controls inconclusive instea
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 from .cmdb.hosts import described, is_host
 from .cmdb.store import Cmdb
 from .dsl.seen import Sight
-from .errors import TidegateError
+from .errors import FindingsError, TidegateError
 from .evidence.library import sight_of
 from .evidence.statement import Statement
 from .evidence.summary import summary_statement
@@ -126,6 +126,11 @@ class Opening:
     sight: Sight | None = None
 
 
+def refusal(clearance: Clearance, more: Sequence[str] = ()) -> FindingsError:
+    """Why a clearance is not granted; ``more`` are further lines that its reader wants."""
+    return FindingsError(clearance.sentence(), [*clearance.details(), *more], [*clearance.details(complete=True), *more])
+
+
 def without(hosts: Collection[str]) -> str:
     """That hosts are left out, for a person; empty when there are none."""
     named = f"{', '.join(sorted(hosts)[:5])}{' ...' if len(hosts) > 5 else ''}"
@@ -211,7 +216,7 @@ def opening(rfc: Rfc, wave: Wave, dsl: str, cmdb_url: str, policy_path: str | No
     own = speaking_of(policy.controls, ("now", "evidence")) if policy else ()
     facts = replace(facts, own=sources.ask("own", lambda: evaluate_own(own, _names(facts, cis))) or {})
     controls = evaluate_controls(facts, {*GATED, *(control.name for control in own)})
-    reasons = (control.reason.replace("\n", "; ") for control in controls if control.blocks)
+    reasons = (control.why.replace("\n", "; ") for control in controls if control.blocks)
     return Opening("; ".join(dict.fromkeys(reasons)), _until(facts, controls), facts.sight)
 
 

@@ -286,7 +286,9 @@ def _explain(document: Document, error: Any, title: str) -> None:
     if rule == "additionalProperties":
         _explain_unknown(document, place, name, list(error.schema["properties"]), value)
     elif rule == "required":
-        for key in (key for key in wanted if key not in value):
+        # One that is only mistyped is said to be so.
+        mistyped = {close for key in value if key not in error.schema["properties"] for close in _close(key, error.schema["properties"])}
+        for key in (key for key in wanted if key not in value and key not in mistyped):
             meaning = _hint(error.schema.get("properties", {}).get(key))
             document.problem(place, f"{key} is missing from {name}", f"add {key}" + (f": {meaning}" if meaning else ""))
     elif "propertyNames" in error.absolute_schema_path:
@@ -340,9 +342,13 @@ _LIMITS = {
 
 def _explain_unknown(document: Document, place: Place, name: str, known: list[str], value: Mapping[str, Any]) -> None:
     for key in (str(key) for key in value if key not in known):
-        close = difflib.get_close_matches(key[:64], known, 1, 0.7)
+        close = _close(key, known)
         remedy = f"did you mean {close[0]}?" if close else f"known are: {', '.join(known)}"
         document.problem((*place, key), f"{_word(key)} is not a key of {name}", remedy)
+
+
+def _close(key: object, known: Iterable[str]) -> list[str]:
+    return difflib.get_close_matches(str(key)[:64], list(known), 1, 0.7)
 
 
 def _hint(schema: object) -> str:

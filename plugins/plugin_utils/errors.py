@@ -12,6 +12,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+_LINES = 3  # that an error has for whoever does not ask for more
+
+
+def shortened(text: str) -> str:
+    """``text`` with three lines at most; the last one says how many more there are."""
+    lines = text.splitlines()
+    return text if len(lines) <= _LINES else "\n".join((*lines[: _LINES - 1], f"and {len(lines) - _LINES + 1} more faults, which -v lists"))
+
 
 class TidegateError(Exception):
     """Something a user can be told in one sentence."""
@@ -35,6 +43,14 @@ class DocumentError(TidegateError):
     def __init__(self, problems: Sequence[Problem]) -> None:
         self.problems = tuple(problems)
         super().__init__("\n".join(str(problem) for problem in self.problems))
+
+
+class FindingsError(TidegateError):
+    """A refusal for what was found: a sentence, a line for each finding below it, and all that there is to say of them for ``-v``."""
+
+    def __init__(self, sentence: str, lines: Sequence[str], complete: Sequence[str]) -> None:
+        self.complete = "\n".join((sentence, *complete))
+        super().__init__("\n".join((sentence, *lines)))
 
 
 class IntegrityError(TidegateError):

@@ -113,8 +113,9 @@ def look_up(dsl: str, cmdb_url: str, rfc: Rfc) -> PackageFacts:
                 damage = f"what the DSL keeps as {rfc.release} {rfc.version} is the package of {manifest.name} {manifest.version}"
         except (IntegrityError, DocumentError) as error:
             damage = str(error)
-    retired = Sources().ask("retired", lambda: _retired(cmdb_url, rfc))
-    return PackageFacts(archived, damage, kind, documents, retired, config)
+    asked = Sources()
+    retired = asked.ask("retired", lambda: _retired(cmdb_url, rfc))
+    return PackageFacts(archived, damage, kind, documents, retired, config, asked.errors.get("retired", ""))
 
 
 def _retired(cmdb_url: str, rfc: Rfc) -> str:

@@ -67,6 +67,7 @@ class HostAction(TidegateAction):
     """
 
     libraries = ("SQLAlchemy", "jmespath", "jsonschema")
+    on_host = True
     step: str
     pushed = 0  # bytes of packs that were sent
 
@@ -292,5 +293,6 @@ class HostAction(TidegateAction):
         if state not in ("staged", "started", "active", "backed_out"):
             result["failed"] = True
         if detail or result.get("failed"):
-            result["msg"] = f"{self._host}: {detail}"
+            # Ansible names the host of a failure itself.
+            result["msg"] = detail if result.get("failed") else f"{self._host}: {detail}"
         return result

@@ -13,18 +13,20 @@ import re
 import shlex
 import sys
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from ansible import constants as C
 from ansible import context
+from ansible.errors import AnsibleLookupError, ExitCode
 from ansible.executor.playbook_executor import PlaybookExecutor
 from ansible.inventory.manager import InventoryManager
 from ansible.parsing.splitter import parse_kv
 from ansible.playbook.play import Play
 from ansible.template import is_trusted_as_template
+from ansible.utils.display import Display
 from ansible.utils.vars import load_extra_vars
 
-from .errors import TidegateError
+from .errors import TidegateError, shortened
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -39,6 +41,18 @@ _TEXTS = ("tidegate_reason", "tidegate_comment", "tidegate_note", "tidegate_func
 _OURS = r"(tidegate|verify|lab|audit|report|write_off)_\w+"  # the variables of the verbs, which may follow a text
 _UNTAGGED = frozenset({"all", "untagged"})  # what Ansible says of a task without tags
 _SECRET = re.compile("pass|secret|token", re.IGNORECASE)
+
+
+def end_run(error: TidegateError) -> NoReturn:
+    """End ansible-playbook with the message of ``error`` alone; call it where Ansible evaluates the hosts of a play.
+
+    As an error of Ansible's it would come with the line of our playbook that asked, which is nothing that its user could mend. From
+    ``-vvv`` on, and for whoever asks from a task or a template, it does.
+    """
+    if Display().verbosity >= 3 or _caller(PlaybookExecutor) is None:
+        raise AnsibleLookupError(str(error)) from error
+    Display().error(str(error) if Display().verbosity else shortened(str(error)), wrap_text=False)
+    raise SystemExit(int(ExitCode.GENERIC_ERROR))
 
 
 def is_listing() -> bool:

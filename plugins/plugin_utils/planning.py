@@ -5,14 +5,16 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from .clearing import Clearing, clear, without
+from .clearing import Clearing, clear, refusal, without
 from .cmdb.store import Cmdb
 from .dsl.home import open_library
+from .dsl.package import load_package
 from .dsl.seen import Sight
 from .errors import ConflictError, StateError, TidegateError
 from .evidence.envelope import sign
@@ -27,6 +29,7 @@ from .rfc.source import open_change
 from .rollout import states
 from .rollout.debts import forget, incur
 from .rollout.deployments import Deployment
+from .rollout.forecast import Step, Transfer, plan_lines, transfer, window_line
 from .rollout.holder import Holder
 from .rollout.journal import Journal
 from .rollout.states import DeploymentState, HostState, WaveState
@@ -79,7 +82,7 @@ def plan(
         clearing = clear(rfc_path, dsl, cmdb_url, policy_path, now)
         if not clearing.clearance.granted or clearing.rfc is None or clearing.policy is None:
             _remember(dsl, cmdb_url, clearing, now, write)  # a negative word that was read must not vanish
-            raise TidegateError(f"{clearing.clearance.sentence()}\n{clearing.clearance.text()}")
+            raise refusal(clearing.clearance, () if write else _forecast(journal, clearing, dsl, now)["lines"])
         rfc = clearing.rfc
         owed = clearing.policy.emergency if rfc.type == "emergency" else {}
         if current is not None and current.state is not DeploymentState.CANCELLED:
@@ -126,10 +129,47 @@ def plan(
         return {
             **_result(sentence, changed=True),
             **warned(problems),
+            **({} if write else _forecast(journal, clearing, dsl, now)),
             "waves": [list(wave) for wave in waves],
             "controls": clearing.clearance.to_dict()["controls"],
             "progress": {"step": "plan", "state": "planned", "detail": sentence, "hosts": len(hosts), "waves": len(waves)},
         }
+
+
+def _forecast(journal: Journal, clearing: Clearing, dsl: str, now: datetime) -> dict[str, Any]:
+    """What the deployment would do: ``lines`` for a person, and ``steps`` by host.
+
+    Both are empty when the RFC selects no host, or the library does not have what it names.
+    """
+    rfc = clearing.rfc
+    nothing: dict[str, Any] = {"lines": [], "steps": []}
+    if rfc is None or not clearing.waves:
+        return nothing
+    there = {str(ci["name"]): ci["installations"].get(rfc.release) or {} for ci in clearing.cis}
+    try:
+        library = open_library(dsl).repository(rfc.release)
+        package = load_package(library, rfc.digest)
+    except TidegateError:
+        return nothing
+    sent: dict[str, Transfer] = {}
+    for digest in {str(one.get("digest", "")) for one in there.values()}:
+        base = None
+        with contextlib.suppress(TidegateError):  # what is not in the library any more can't be compared
+            base = load_package(library, digest) if digest else None
+        sent[digest] = transfer(package, base)
+    steps = [
+        Step(number, host, there[host].get("version"), sent[str(there[host].get("digest", ""))])
+        for number, wave in enumerate(clearing.waves, start=1)
+        for host in wave
+    ]
+    window = window_line(now, clearing.until or rfc.end_date, len(clearing.waves), journal.past(rfc.release), rfc.release)
+    told = [clearing.clearance.sentence(), *clearing.clearance.details()] if clearing.clearance.granted else []
+    return {
+        "lines": [*told, *plan_lines(steps, rfc.version), window],
+        "steps": [
+            {"wave": step.wave, "host": step.host, "from": step.installed, "to": rfc.version, **asdict(step.transfer)} for step in steps
+        ],
+    }
 
 
 def _remember(dsl: str, cmdb_url: str, clearing: Clearing, now: datetime, write: bool) -> None:

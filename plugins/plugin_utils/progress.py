@@ -87,7 +87,7 @@ class Progress:
         more: list[str] = []
         if not told or ((failed or unreachable) and not detail):
             detail = result.get("msg") or ""
-            if step not in HOST_STEPS:
+            if told or step not in HOST_STEPS:
                 detail, *more = str(detail).splitlines() or [""]
         elif step in HOST_STEPS:
             detail, *more = str(detail).splitlines() or [""]

@@ -85,7 +85,7 @@ def test_an_rfc_in_order_is_cleared_and_nothing_is_changed(rfc: Path) -> None:
     before = content(rfc.parent)
     done = play(rfc)
     assert done.returncode == 0, done.stdout
-    assert f"CHG0030001 is cleared: hello 1.0, {len(CONTROLS)} controls." in done.stdout
+    assert "CHG0030001 is cleared: hello 1.0; 13 controls pass." in done.stdout
     assert "changed=0" in done.stdout
     assert play(rfc, "--check").returncode == 0
     assert content(rfc.parent) == before
@@ -101,9 +101,9 @@ def test_all_that_blocks_is_told_and_the_play_fails(rfc: Path) -> None:
     before = content(rfc.parent)
     done = play(rfc)
     assert done.returncode == 2, done.stdout
-    assert (
-        "CHG0030001 is not cleared: rfc_state says that CHG0030001 is on hold; approvals, backout_plan stand in the way too." in done.stdout
-    )
+    assert "CHG0030001 is not cleared: rfc_state, approvals and backout_plan stand in the way." in done.stdout
+    assert done.stdout.count("CHG0030001 is on hold") == 1
+    assert "not_applicable" not in done.stdout
     assert "have it approved by 1 more, not by rita" in done.stdout
     assert "write in backout_plan how the change is undone" in done.stdout
     assert "Traceback" not in done.stdout
@@ -177,5 +177,5 @@ def test_a_control_of_the_policy_s_own_decides_too(rfc: Path) -> None:
         cmdb.put_cis([{"name": "web2", "class": "server", "site": "ams"}], "test")
     done = play(rfc, TIDEGATE_POLICY=str(policy))
     assert done.returncode == 2
-    assert "CHG0030001 is not cleared: small says that it is too big" in done.stdout
+    assert "CHG0030001 is not cleared: small: it is too big" in done.stdout
     assert "not so: cmdb.cis | length < 2" in done.stdout

@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import json
+
 from fleet import Fleet
 
 BROKEN = {"hooks": {"stop": {"command": ["bin/stop"], "timeout": 10}, "start": {"command": ["/bin/nothing"], "timeout": 10}}}
@@ -62,3 +64,22 @@ def test_install_upgrade_and_back_out(fleet: Fleet) -> None:
 
     audit = fleet.play("tidegate.release.audit")
     assert audit.returncode == 0, audit.stdout
+    assert "3 of 3 hosts were compared with the CMDB and the DSL: each runs what the CMDB says and the DSL holds" in audit.stdout
+    (noted,) = fleet.rows("select data from history where event = 'audited'")
+    assert json.loads(noted[0]) == {"compared": 3, "hosts": 3, "count": 0, "differences": []}
+
+    before = fleet.rows("select count(*) from history"), fleet.rows("select count(*) from deployment")
+    rfc = fleet.rfc("CHG0004", "1.3", fleet.archive("1.3"))
+    checked = fleet.play("tidegate.release.deploy", {"tidegate_rfc": str(rfc)}, "--check")
+    assert checked.returncode == 0, checked.stdout
+    assert "CHG0004 is cleared: hello 1.3; " in checked.stdout
+    # Of its files only that with the version is another.
+    assert "  wave 1/2: web1: 1.1 -> 1.3, 1 file, 3 bytes\n" in checked.stdout
+    assert "  wave 2/2: web2, web3: 1.1 -> 1.3, 1 file, 3 bytes each\n" in checked.stdout
+    assert "; by the last 2 deployments of hello it takes about " in checked.stdout
+    fleet.rfc("CHG0004", "1.3", fleet.archive("1.3"), approvals=[])
+    refused = fleet.play("tidegate.release.deploy", {"tidegate_rfc": str(rfc)}, "--check")
+    assert refused.returncode != 0
+    assert refused.stdout.count("0 of 1 approvals") == 1
+    assert "  wave 1/2: web1: 1.1 -> 1.3, 1 file, 3 bytes\n" in refused.stdout
+    assert before == (fleet.rows("select count(*) from history"), fleet.rows("select count(*) from deployment"))

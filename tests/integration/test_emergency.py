@@ -70,7 +70,7 @@ def test_an_emergency_owes_its_paperwork_until_it_is_settled(fleet: Fleet) -> No
     assert report(fleet)["debts"] == []
     done = fleet.deploy("CHG0001", "1.0")
     assert done.returncode != 0
-    assert "approvals says that 1 of 2 approvals" in done.stdout
+    assert "approvals: 1 of 2 approvals" in done.stdout
     digest = fleet.archive("1.0")
     shorter = fleet.rfc("CHG0001", "1.0", digest, type="emergency")
     done = fleet.play("tidegate.release.deploy", {"tidegate_rfc": str(shorter)})
@@ -89,7 +89,7 @@ def test_an_emergency_owes_its_paperwork_until_it_is_settled(fleet: Fleet) -> No
     normal = fleet.rfc("CHG0002", "1.1", second, approvals=twice)
     refused = clear(fleet, normal)
     assert refused.returncode != 0
-    assert "CHG0002 is not cleared: debts says that CHG0001 (hello 1.0) owes review since" in refused.stdout
+    assert "CHG0002 is not cleared: debts: CHG0001 (hello 1.0) owes review since" in refused.stdout
     assert clear(fleet, fleet.rfc("CHG0003", "1.1", second, type="emergency")).returncode == 0
 
     # Only what is owed can be settled, with a word about it; check mode settles nothing.

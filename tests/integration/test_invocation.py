@@ -180,13 +180,16 @@ def test_what_a_verb_has_to_visit_is_in_the_inventory_and_inside_the_limit_or_no
     done(site, "stage", "--limit", "all", tidegate_rfc=rfc)
     refused(site, "1 host that", "has still to visit is not in the inventory (web2)", verb="deploy", inventory=some, tidegate_rfc=rfc)
     refused(site, "--tags x could leave out a part of this", verb="deploy", options=("--tags", "x"), tidegate_rfc=rfc)
-    done(site, "deploy", "--limit", "web*", "-e", "tidegate_backout=true tidegate_wanted=staged", tidegate_rfc=rfc)
+    misled = ("-e", "tidegate_backout=true tidegate_wanted=staged")
+    refused(site, "tidegate_backout is no variable of tidegate.release", verb="deploy", options=misled, tidegate_rfc=rfc)
+    odd = site.inventory(*site.hosts, tidegate_backout=True, tidegate_wanted="staged")
+    done(site, "deploy", "--limit", "web*", inventory=odd, tidegate_rfc=rfc)
     assert site.state(number) == "completed"
     refused(site, "2 hosts that", "has to be backed out of are not in the inventory", verb="backout", inventory=None, tidegate_rfc=rfc)
     refused(site, "left out by --limit (web1)", verb="backout", options=("--limit", "web2,localhost"), tidegate_rfc=rfc)
     wrong = ("-e", "tidegate_reason=Change log comes on Monday")
     refused(site, """-e '{"tidegate_reason": "Change log comes on Monday"}'""", verb="backout", options=wrong, tidegate_rfc=rfc)
-    done(site, "backout", "-e", "tidegate_backout=false tidegate_wanted=completed", tidegate_rfc=rfc)
+    done(site, "backout", inventory=site.inventory(*site.hosts, tidegate_backout=False, tidegate_wanted="completed"), tidegate_rfc=rfc)
     assert site.state(number) == "backed_out"
 
 

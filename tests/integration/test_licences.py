@@ -66,7 +66,7 @@ def test_seats_follow_what_is_installed(fleet: Fleet) -> None:
     # Two hosts need two seats: refused, and nothing happened.
     refused = fleet.deploy("CHG0001", "1.0", **licensed)
     assert refused.returncode != 0
-    assert "licences says that 2 more seats of acme are needed and 1 are free for the whole window, 1 too few" in refused.stdout
+    assert "licences: 2 more seats of acme are needed and 1 are free for the whole window, 1 too few" in refused.stdout
     assert fleet.rows("select * from deployment") == fleet.rows("select * from seat") == []
     assert fleet.run_on("web1", "ls /opt/tidegate 2>/dev/null || true") == ""
     assert "changed=1" in licence(fleet, name="C-1", seats=2, valid_until="2020-01-01T00:00:00+00:00")
@@ -96,7 +96,7 @@ def test_seats_follow_what_is_installed(fleet: Fleet) -> None:
     assert "changed=1" in licence(fleet, name="C-1", valid_until="2020-01-01T00:00:00+00:00")
     audit = fleet.play("tidegate.release.audit")
     assert audit.returncode != 0
-    assert "web2: hello 1.0 uses acme, but its seat is of C-1, which is valid until 2020-01-01" in audit.stdout
+    assert "web1, web2: hello 1.0 uses acme, but its seat is of C-1, which is valid until 2020-01-01" in audit.stdout
     look(fleet, "found.unlicensed | map(attribute='ci') | list == ['web1', 'web2']", "not found.entitlements[0].valid")
 
     # A back-out is never refused, and frees the seats.

@@ -83,7 +83,7 @@ def test_the_report_has_deployments_by_wave_and_hosts_by_release(cmdb: Cmdb) -> 
     deployment(cmdb, 1, "1.0", "completed", [("proceed", {"web2": ("active", "")}), ("proceed", {"web1": ("active", "warm")})])
     report = build_report(cmdb, START)
     assert_schema("report", report)
-    assert set(report) == {"generated", "attention", "deployments", "debts", "hosts"}
+    assert set(report) == {"generated", "attention", "deployments", "debts", "hosts", "audit"}
     assert report["generated"] == "2026-03-01T10:00:00.000Z"
     (only,) = report["deployments"]
     assert only | {"waves": None} == {

@@ -230,7 +230,7 @@ def test_the_schedule_is_kept_and_published(tmp_path: Path) -> None:
     assert "CHG0001 is cleared" in office.play("tidegate.release.clear", tidegate_rfc=paths[0])
     third = str(office.rfc("CHG0003", -1, scope="[*]"))
     refused = office.play("tidegate.release.clear", tidegate_rfc=third)
-    assert "CHG0003 is not cleared: conflicts says that CHG0001 (hello 1.0, " in refused
+    assert "CHG0003 is not cleared: conflicts: CHG0001 (hello 1.0, " in refused
     assert "meets it at web1" in refused
     assert "CHG0002 (hello 1.0, " in refused
     assert "changed=1" in office.play("tidegate.release.schedule", tidegate_withdraw=["CHG0001", "CHG0002"])
@@ -245,7 +245,7 @@ def test_what_the_scope_selects_is_held_to_what_it_selected_when_the_rfc_was_ent
     with Cmdb.open(str(tmp_path / "cmdb.sqlite")) as cmdb:
         cmdb.put_cis([{"name": "web3", "class": "server", "site": "ams"}], "test")
     refused = office.play("tidegate.release.clear", tidegate_rfc=rfc)
-    assert "scope says that the scope now also selects web3, which it did not when CHG0001 was entered" in refused
+    assert "scope: the scope now also selects web3, which it did not when CHG0001 was entered" in refused
     assert "changed=1" in office.play("tidegate.release.schedule", tidegate_rfcs=[rfc])
     assert "CHG0001 is cleared" in office.play("tidegate.release.clear", tidegate_rfc=rfc)
 

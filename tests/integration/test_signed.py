@@ -184,7 +184,7 @@ class TestOnHosts:
         rfc = fleet.rfc("CHG3000", "1.0", shared.digest("1.0"))
         refused = fleet.play("tidegate.release.deploy", {"tidegate_rfc": str(rfc)})
         assert refused.returncode != 0
-        assert "signatures says that 0 of 1 with the role release-manager signed the package" in said(refused)
+        assert "signatures: 0 of 1 with the role release-manager signed the package" in said(refused)
         assert fleet.state("CHG3000") is None
         assert shared.archive("1.0").returncode == 0
         done = fleet.play("tidegate.release.deploy", {"tidegate_rfc": str(rfc), "tidegate_key": str(shared.key("carl"))})

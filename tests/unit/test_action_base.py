@@ -15,7 +15,7 @@ from ansible.module_utils.common.collections import ImmutableDict
 from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar, trust_as_template
 from ansible.utils.vars import load_extra_vars
-from ansible_collections.tidegate.release.plugins.plugin_utils.action_base import TidegateAction
+from ansible_collections.tidegate.release.plugins.plugin_utils.action_base import Failure, TidegateAction
 from ansible_collections.tidegate.release.plugins.plugin_utils.errors import TidegateError
 
 
@@ -27,22 +27,40 @@ class Chatty(TidegateAction):
     def execute(self, options: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
         if options["path"] == "/wrong":
             raise TidegateError(f"{options['key_passphrase']} does not open it")
+        if options["path"] == "/many":
+            raise TidegateError("\n".join(f"fault {number}" for number in range(10)))
+        if options["path"] == "/findings":
+            found = ["first", "second"]
+            return {"failed": True, "msg": "\n".join(("two things are wrong", *found)), "findings": found}
         return {"changed": False, "options": dict(options)}
 
 
-def run(arguments: dict[str, Any], variables: dict[str, Any] | None = None) -> dict[str, Any]:
+def run(arguments: dict[str, Any], variables: dict[str, Any] | None = None, register: str = "") -> dict[str, Any]:
     """The result of a task of that action."""
-    task = SimpleNamespace(args=arguments, async_val=0, check_mode=False, action="archive")
+    written = {"tidegate.release.archive": {"path": "{{ tidegate_release | default(omit, true) }}"}}
+    task = SimpleNamespace(
+        args=arguments,
+        async_val=0,
+        check_mode=False,
+        action="archive",
+        register=register,
+        get_ds=lambda: written,
+        get_path=lambda: "/home/team/playbook.yml:3",
+    )
     connection = SimpleNamespace(_shell=SimpleNamespace(tmpdir="/tmp"))  # noqa: S108 - never used
     loader = DataLoader()
-    return Chatty(task, connection, None, loader, Templar(loader, variables or {}), None).run(task_vars=variables or {})
+    action = Chatty(task, connection, None, loader, Templar(loader, variables or {}), None)
+    try:
+        return action.run(task_vars=variables or {})
+    except Failure as failure:  # as ansible-core does
+        return dict(failure.result_contribution) | ({} if failure.omit_exception_key else {"exception": failure})
 
 
 @pytest.mark.parametrize("value", [1.10, 10, True, date(2026, 3, 1), ["a", "b"], {"a": 1}])
 def test_what_yaml_does_not_take_for_a_text_is_no_text(value: Any) -> None:
     result = run({"path": "/right", "key_passphrase": value})
     assert result["failed"]
-    assert "key_passphrase is no text but" in result["msg"]
+    assert "key_passphrase of tidegate.release.archive is no text but" in result["msg"]
     assert not run({"path": "/right", "key_passphrase": None}).get("failed")
 
 
@@ -65,8 +83,37 @@ def test_a_text_that_was_cut_short_is_refused_in_a_playbook_of_a_teams_own_too(m
 @pytest.mark.parametrize("path", ["/right", "/wrong"])
 def test_a_passphrase_never_gets_into_a_result(path: str) -> None:
     arguments = {"path": path, "key_passphrase": "correct-horse"}
-    task = SimpleNamespace(args=arguments, async_val=0, check_mode=False, action="archive")
-    connection = SimpleNamespace(_shell=SimpleNamespace(tmpdir="/tmp"))  # noqa: S108 - never used
-    result = Chatty(task, connection, None, None, None, None).run(task_vars={})
+    result = run(arguments)
     assert "correct-horse" not in str(result)
     assert path in str(result) or result["failed"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ({}, "tidegate_release is missing; add -e tidegate_release=..., the release's directory"),
+        ({"path": ""}, "tidegate_release is missing; "),
+        ({"path": "/right", "examine": "perhaps"}, "examine of tidegate.release.archive is 'perhaps'; it has to be true or false"),
+        ({"path": "/right", "exmine": True}, "'exmine' is no option of tidegate.release.archive; did you mean examine?"),
+    ],
+)
+def test_an_option_that_is_not_as_it_has_to_be_is_named_by_its_variable(arguments: dict[str, Any], said: str) -> None:
+    result = run(arguments)
+    assert said in result["msg"]
+    assert set(result) <= {"failed", "msg", "changed"}
+
+
+def test_a_failed_result_has_its_data_for_who_asks_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    shown: list[str] = []
+    monkeypatch.setattr("ansible.utils.display.Display.display", lambda _self, text, **_options: shown.append(text))
+    brief = run({"path": "/findings"})
+    assert (brief["msg"], shown) == ("two things are wrong", ["first", "second"])
+    assert "findings" not in brief
+    asked = run({"path": "/findings"}, register="found")
+    assert asked["findings"] == ["first", "second"]
+    assert asked["msg"] == "two things are wrong\nfirst\nsecond"
+
+
+def test_an_error_has_three_lines_unless_more_is_asked_for() -> None:
+    assert run({"path": "/many"})["msg"].splitlines() == ["fault 0", "fault 1", "and 8 more faults, which -v lists"]
+    assert len(run({"path": "/many"}, register="found")["msg"].splitlines()) == 10

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from ansible_collections.tidegate.release.plugins.plugin_utils.auditing import NotSeen, account, compare, read_answer
+from ansible_collections.tidegate.release.plugins.plugin_utils.auditing import NotSeen, account, compare, difference_lines, read_answer
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -39,6 +39,25 @@ def test_what_is_not_trusted_is_named_once_and_on_each_host_that_runs_it() -> No
         ("web1", "untrusted", f"hello 1.0 is live, but {why}"),
         ("web2", "missing", "the CMDB says hello 1.0, but it is not live"),
     ]
+
+
+def test_every_difference_says_what_to_do_and_hosts_with_the_same_share_a_line() -> None:
+    odd = LIVE | {"changed": ["bin/a"], "extra": ["x"], "error": None, "strangers": ["y"]}
+    found: dict[str, Any] = {
+        "web1": [LIVE | {"digest": None, "version": None}],
+        "web2": [LIVE | {"digest": None, "version": None}],
+        "web3": [odd | {"error": ""}],
+        "web4": [LIVE | {"name": "other"}],
+        "web5": NotSeen("unreachable", "it can't be reached"),
+        "web6": NotSeen("invalid_answer", "its answer is none"),
+        "web7": [LIVE | {"error": "no such file"}],
+    }
+    named = compare(found, RECORDED, set(), {DIGEST: ("hello", "hello 1.0 is not trusted")})
+    assert all(one["remedy"] for one in named)
+    lines = difference_lines(named)
+    assert "web1, web2: the CMDB says hello 1.0, but it is not live; find out who removed it, and deploy it again by an RFC" in lines
+    many = difference_lines([{"host": f"web{number}", "detail": "gone", "remedy": ""} for number in range(30)])
+    assert many == [f"{', '.join(f'web{number}' for number in range(10))} and 20 more: gone"]
 
 
 CIS = [

@@ -5,13 +5,17 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from ..errors import shortened
 from .controls import evaluate_controls
 from .facts import Facts
-from .findings import Control
+from .findings import NO_PACKAGE, Control, Result
+
+_ORDER = (Result.FAIL, Result.INCONCLUSIVE, Result.WAIVED, Result.PASS, Result.NOT_APPLICABLE)
+_LISTED = 4  # lines of a reason, in a list that has a line for each cause
 
 
 @dataclass(frozen=True)
@@ -30,31 +34,57 @@ class Clearance:
         return bool(self.controls) and not any(control.blocks for control in self.controls)
 
     def sentence(self) -> str:
-        """The decision, in one sentence."""
+        """The decision, in one sentence; of a refusal for one reason, with that and what to do."""
+        passes, waived = (sum(control.result is result for control in self.controls) for result in (Result.PASS, Result.WAIVED))
         if self.granted:
-            return f"{self.rfc} is cleared: {self.release}, {len(self.controls)} controls."
-        blocking = [control for control in self.controls if control.blocks]
-        if not blocking:
+            return f"{self.rfc} is cleared: {self.release}; {_count(passes)}{f', {waived} waived' if waived else ''}."
+        causes = self._causes()
+        if not causes:
             return f"{self.rfc} is not cleared: no control was evaluated."
-        names = ", ".join(control.name for control in blocking[1:])
-        others = f"; {names} stand{'' if blocking[2:] else 's'} in the way too" if names else ""
-        return f"{self.rfc} is not cleared: {blocking[0].name} says that {_one_line(blocking[0].reason)}{others}."
+        if len(causes) == 1 and len(causes[0].lines()) == 1:
+            said = causes[0].lines()[0]
+            return f"{self.rfc} is not cleared: {said}{'' if said[-1] in '.?!' else '.'}"
+        *names, last = (cause.name for cause in causes)
+        if not names:
+            return f"{self.rfc} is not cleared: {last} stands in the way."
+        return f"{self.rfc} is not cleared: {', '.join(names)} and {last} stand in the way."
+
+    def details(self, complete: bool = False) -> list[str]:
+        """The lines below the sentence: what is in the way, each cause once with its remedy, then what is waived, and how much passes.
+
+        ``complete``: every control by itself, with all of its reason.
+        """
+        if complete:
+            shown = [control for control in self.controls if control.result is not Result.NOT_APPLICABLE]
+            return [line for control in sorted(shown, key=_rank) for line in _table_row(control)]
+        causes = self._causes()
+        lines = []
+        for cause in causes:
+            first, *others = cause.lines()
+            # One cause that takes one line is in the sentence.
+            if len(causes) > 1 or others:
+                lines += [f"  {cause.result:<12}  {first}", *(f"{'':<16}{line}" for line in others)]
+        waived = (control for control in self.controls if control.result is Result.WAIVED)
+        lines += [f"  {control.result:<12}  {control.name}: {_joined(control.reason)}" for control in waived]
+        passes = sum(control.result is Result.PASS for control in self.controls)
+        return lines + ([f"  {_count(passes)} (-v lists them)"] if passes and not self.granted else [])
 
     def text(self) -> str:
-        """A table with a line for each control; below it the rest of a long reason, and what to do when it blocks."""
-        name = max((len(control.name) for control in self.controls), default=0)
-        lines = []
+        """The sentence, and each control below it with all of its reason."""
+        return "\n".join((self.sentence(), *self.details(complete=True)))
+
+    def _causes(self) -> list[_Cause]:
+        """What is in the way, what fails first."""
+        groups: dict[str, list[Control]] = {}
         for control in self.controls:
-            first, *others = control.reason.splitlines() or [""]
-            lines.append(f"  {control.result:<14} {control.name:<{name}}  {first}")
-            if control.blocks and control.remedy:
-                others.append(f"-> {control.remedy}")
-            lines += [f"      {line}" for line in others]
-        return "\n".join(lines)
+            if control.blocks:
+                groups.setdefault(control.cause or f"of {control.name}", []).append(control)
+        causes = [_Cause(tuple(sorted(group, key=_rank))) for group in groups.values()]
+        return sorted(causes, key=lambda cause: _rank(cause.controls[0]))
 
     def to_dict(self) -> dict[str, Any]:
         """The clearance as JSON can hold it."""
-        controls = [{**asdict(control), "result": str(control.result)} for control in self.controls]
+        controls = [{name: str(getattr(control, name)) for name in ("name", "result", "reason", "remedy")} for control in self.controls]
         return {
             "rfc": self.rfc,
             "release": self.release,
@@ -65,10 +95,52 @@ class Clearance:
         }
 
 
-def _one_line(reason: str) -> str:
-    """The reason, of several lines the first and how many there are."""
-    first, *others = reason.splitlines() or [""]
-    return f"{first} (and {len(others)} more)" if others else first
+@dataclass(frozen=True)
+class _Cause:
+    """Controls that one thing is in the way of, what fails first."""
+
+    controls: tuple[Control, ...]
+
+    @property
+    def result(self) -> Result:
+        return self.controls[0].result
+
+    @property
+    def name(self) -> str:
+        """The control that fails for it, or how many can't be evaluated."""
+        first, number = self.controls[0], len(self.controls)
+        return first.name if number == 1 or first.result is Result.FAIL else f"{number} controls that can't be evaluated"
+
+    def lines(self) -> list[str]:
+        """One line, unless a document has several faults; three at most."""
+        first = self.controls[0]
+        if first.cause and (len(self.controls) > 1 or first.result is Result.FAIL) and first.cause != NO_PACKAGE:
+            # It says itself what to do.
+            lines = shortened(first.reason if first.result is Result.FAIL else first.cause).splitlines()
+        else:
+            lines = [f"{_joined(first.reason)}{f'; {first.remedy}' if first.remedy else ''}"]
+        return [f"{self.name}: {lines[0] if lines else ''}", *lines[1:]]
+
+
+def _rank(control: Control) -> int:
+    return _ORDER.index(control.result)
+
+
+def _table_row(control: Control) -> list[str]:
+    first, *others = control.reason.splitlines() or [""]
+    others += [f"-> {control.remedy}"] if control.blocks and control.remedy else []
+    return [f"  {control.result:<12}  {control.name}: {first}", *(f"{'':<16}{line}" for line in others)]
+
+
+def _joined(reason: str) -> str:
+    """A reason on one line, the first things that it lists."""
+    lines = reason.splitlines()
+    more = f" and {len(lines) - _LISTED} more" if len(lines) > _LISTED else ""
+    return "; ".join(lines[:_LISTED]) + more
+
+
+def _count(passes: int) -> str:
+    return "1 control passes" if passes == 1 else f"{passes} controls pass"
 
 
 def evaluate(facts: Facts) -> Clearance:

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 from ..rfc.model import Rfc
 from .facts import Facts
-from .findings import REASONS, Finding, failed, passed, unknown
+from .findings import NO_PACKAGE, REASONS, Finding, failed, passed, unknown
 
 
 def compatibility(facts: Facts, rfc: Rfc) -> Finding:
     """Whether the release gets on with every CI in scope and those related to them, and its versions with one another during the waves."""
     package = facts.known(facts.package, "package")
     if package.archived is None or package.damage:
-        return unknown(f"there is no intact package of {rfc.release} {rfc.version} to look at", "archive the release")
+        return unknown(f"there is no intact package of {rfc.release} {rfc.version} to look at", "archive the release", NO_PACKAGE)
     facts.known(facts.scope, "scope")
     found = facts.known(facts.compatibility, "compatibility")
     if found.faults:

@@ -17,7 +17,7 @@ from ..rfc.model import Rfc
 from . import calendar, change, compatible, opinions, package, people, signed, verified
 from .communication import communication
 from .facts import Facts, NotKnown
-from .findings import REASONS, Control, Finding, Result, failed, unknown
+from .findings import NO_RFC, REASONS, Control, Finding, Result, failed, unknown
 from .model import person
 
 if TYPE_CHECKING:
@@ -101,12 +101,12 @@ def evaluate_controls(facts: Facts, only: Collection[str] | None = None) -> tupl
                 finding = control(facts, facts.rfc)
                 finding = _waived(finding, facts.waivers.get(name), people.barred(facts, facts.rfc))
             except NotKnown as error:
-                finding = unknown(error.reason, error.remedy)
+                finding = unknown(error.reason, error.remedy, error.cause)
             except Exception as error:  # a broken control must neither pass nor hide the others
                 finding = unknown(f"the control itself failed: {type(error).__name__}: {error}", "report it to the control's author")
         elif name == "rfc_schema":
-            finding = failed(facts.errors.get("rfc", ""), "correct the RFC")
+            finding = failed(facts.errors.get("rfc", ""), "correct the RFC", NO_RFC)
         else:
-            finding = unknown("there is no valid RFC to evaluate", "correct the RFC")
-        results.append(Control(name, finding.result, finding.reason, finding.remedy))
+            finding = unknown("there is no valid RFC to evaluate", "correct the RFC", NO_RFC)
+        results.append(Control(name, finding.result, finding.reason, finding.remedy, finding.cause))
     return tuple(results)

@@ -33,7 +33,7 @@ class PackageFacts:
     ``damage``: why the package is not intact, empty when every blob was read, is what its digest says, and belongs to this release.
     ``type`` is the release's; ``documents`` are the sizes of its documentation, in bytes, by name.
     ``manifest``: the whole of what the release says of itself, as its package has it.
-    ``retired``: what became of the release since, empty when nothing did, ``None`` when that could not be found out.
+    ``retired``: what became of the release since, empty when nothing did, ``None`` when that could not be found out, for ``unread``.
     """
 
     archived: str | None
@@ -42,15 +42,17 @@ class PackageFacts:
     documents: Mapping[str, int] = field(default_factory=dict)
     retired: str | None = ""
     manifest: Mapping[str, Any] = field(default_factory=dict)
+    unread: str = ""
 
 
 class NotKnown(Exception):
-    """A control can't be decided, for a source could not be read; carries reason and remedy."""
+    """A control can't be decided, for a source could not be read; carries reason and remedy, and ``cause`` as :class:`Finding` has it."""
 
-    def __init__(self, reason: str, remedy: str) -> None:
+    def __init__(self, reason: str, remedy: str, cause: str) -> None:
         super().__init__(reason)
         self.reason = reason
         self.remedy = remedy
+        self.cause = cause
 
 
 # What to say when a source could not be read, and what to do.
@@ -122,4 +124,6 @@ class Facts:
         if value is not None:
             return value
         what, remedy = _SOURCES[source]
-        raise NotKnown(f"{what}: {self.errors[source]}" if self.errors.get(source) else what, remedy)
+        # Without a policy much is not even asked.
+        error = self.errors.get(source) or (self.errors.get("policy") if self.policy is None else None)
+        raise NotKnown(f"{what}: {error}" if error else what, remedy, error or f"{what}; {remedy}")

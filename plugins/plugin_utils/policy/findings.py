@@ -5,10 +5,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 REASONS = 5  # why signatures don't count, that a finding lists
+
+# Causes that one control fails for and others are inconclusive for.
+NO_RFC = "rfc"
+NO_PACKAGE = "package"
 
 
 class Result(StrEnum):
@@ -23,11 +27,16 @@ class Result(StrEnum):
 
 @dataclass(frozen=True)
 class Finding:
-    """A control's result with its reason, and what to do when it is not a pass."""
+    """A control's result with its reason, and what to do when it is not a pass.
+
+    ``cause``: what several controls come to grief over alike, such as a source that can't be read; findings with the same one are
+    shown as one. Empty for a reason of its own.
+    """
 
     result: Result
     reason: str
     remedy: str = ""
+    cause: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True)
@@ -38,11 +47,18 @@ class Control:
     result: Result
     reason: str
     remedy: str
+    cause: str = field(default="", compare=False)
 
     @property
     def blocks(self) -> bool:
         """Whether it stands in the way of a clearance."""
         return self.result in (Result.FAIL, Result.INCONCLUSIVE)
+
+    @property
+    def why(self) -> str:
+        """The reason, or what it has in common with others that are inconclusive for a source that can't be read."""
+        shared = self.result is Result.INCONCLUSIVE and self.cause not in ("", NO_RFC, NO_PACKAGE)
+        return self.cause if shared else self.reason
 
 
 def passed(reason: str) -> Finding:
@@ -50,14 +66,14 @@ def passed(reason: str) -> Finding:
     return Finding(Result.PASS, reason)
 
 
-def failed(reason: str, remedy: str) -> Finding:
+def failed(reason: str, remedy: str, cause: str = "") -> Finding:
     """It is not as it has to be."""
-    return Finding(Result.FAIL, reason, remedy)
+    return Finding(Result.FAIL, reason, remedy, cause)
 
 
-def unknown(reason: str, remedy: str) -> Finding:
+def unknown(reason: str, remedy: str, cause: str = "") -> Finding:
     """What it takes to decide could not be found out; never a pass."""
-    return Finding(Result.INCONCLUSIVE, reason, remedy)
+    return Finding(Result.INCONCLUSIVE, reason, remedy, cause)
 
 
 def not_applicable(reason: str) -> Finding:

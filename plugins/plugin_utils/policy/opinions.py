@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from ..rfc.model import Rfc
 from .facts import Facts
-from .findings import REASONS, Finding, failed, not_applicable, passed, unknown
+from .findings import NO_PACKAGE, REASONS, Finding, failed, not_applicable, passed, unknown
 
 if TYPE_CHECKING:
     from ..evidence.trust import Counted
@@ -22,7 +22,7 @@ def opinions(facts: Facts, rfc: Rfc) -> Finding:
     if not heard:
         return not_applicable("the policy asks for no opinions")
     if facts.package is not None and facts.package.archived is None:
-        return unknown(f"there is no archived {rfc.release} {rfc.version} to have an opinion of", "archive the release")
+        return unknown(f"there is no archived {rfc.release} {rfc.version} to have an opinion of", "archive the release", NO_PACKAGE)
     judged = facts.known(facts.opinions, "evidence")
     last = {role: latest(facts.known(judged.get(role), "evidence").counted) for role in heard}
     blocking = sorted({f"{one.person} ({role})" for role, given in last.items() for one in given if one.statement.predicate["blocking"]})

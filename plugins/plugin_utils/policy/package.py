@@ -11,7 +11,7 @@ from fnmatch import fnmatchcase
 from ..dsl.seen import how_to_copy_evidence, listed, losses
 from ..rfc.model import Rfc
 from .facts import Facts
-from .findings import REASONS, Finding, failed, not_applicable, passed, unknown
+from .findings import NO_PACKAGE, REASONS, Finding, failed, not_applicable, passed, unknown
 
 _NUMBERS = 9  # of a version that are compared
 _VERSION = re.compile(r"v?([0-9]{1,9}(?:\.[0-9]{1,9})*)")
@@ -20,7 +20,7 @@ _VERSION = re.compile(r"v?([0-9]{1,9}(?:\.[0-9]{1,9})*)")
 def digest(facts: Facts, rfc: Rfc) -> Finding:
     package = facts.known(facts.package, "package")
     if package.archived is None:
-        return unknown(f"there is no archived {rfc.release} {rfc.version} to compare with", "archive the release")
+        return unknown(f"there is no archived {rfc.release} {rfc.version} to compare with", "archive the release", NO_PACKAGE)
     if package.archived != rfc.digest:
         return failed(
             f"the RFC names {rfc.digest}, but {rfc.release} {rfc.version} is {package.archived}",
@@ -32,9 +32,9 @@ def digest(facts: Facts, rfc: Rfc) -> Finding:
 def archived(facts: Facts, rfc: Rfc) -> Finding:
     package = facts.known(facts.package, "package")
     if package.archived is None:
-        return failed(f"the DSL has no {rfc.release} {rfc.version}", "archive it and name its digest in the RFC")
+        return failed(f"the DSL has no {rfc.release} {rfc.version}", "archive it and name its digest in the RFC", NO_PACKAGE)
     if package.retired is None:
-        return unknown(f"whether {rfc.release} {rfc.version} was retired could not be found out", "make the CMDB readable")
+        return unknown(f"whether {rfc.release} {rfc.version} was retired could not be found out", "make the CMDB readable", package.unread)
     if package.retired:
         return failed(package.retired, "un-retire it with dsl_release, or use another version")
     return passed(f"{rfc.release} {rfc.version} is in the DSL")
@@ -43,9 +43,9 @@ def archived(facts: Facts, rfc: Rfc) -> Finding:
 def intact(facts: Facts, _rfc: Rfc) -> Finding:
     package = facts.known(facts.package, "package")
     if package.archived is None:
-        return unknown("there is no package to look at", "archive the release")
+        return unknown("there is no package to look at", "archive the release", NO_PACKAGE)
     if package.damage:
-        return failed(package.damage, "restore the package from a copy of the DSL")
+        return failed(package.damage, "restore the package from a copy of the DSL", NO_PACKAGE)
     return passed("every blob of the package is what its digest says")
 
 
@@ -71,11 +71,12 @@ def copied_alone(facts: Facts) -> str:
 
 
 def documentation(facts: Facts, rfc: Rfc) -> Finding:
-    policy, package = facts.known(facts.policy, "policy"), facts.package
+    policy = facts.known(facts.policy, "policy")
     if not any(policy.documentation.values()):
         return not_applicable("the policy asks for no documentation")
-    if package is None or package.archived is None or package.damage:
-        return unknown(f"there is no intact package of {rfc.release} {rfc.version} to look at", "archive the release")
+    package = facts.known(facts.package, "package")
+    if package.archived is None or package.damage:
+        return unknown(f"there is no intact package of {rfc.release} {rfc.version} to look at", "archive the release", NO_PACKAGE)
     wanted = policy.documentation.get(package.type, ())
     if not wanted:
         return not_applicable(f"the policy asks for no documentation of {package.type} releases")
@@ -92,7 +93,7 @@ def licences(facts: Facts, rfc: Rfc) -> Finding:
     """Whether the CIs in scope have, or would get, the seats of the licensed product that the release uses."""
     package = facts.known(facts.package, "package")
     if package.archived is None or package.damage:
-        return unknown(f"there is no intact package of {rfc.release} {rfc.version} to look at", "archive the release")
+        return unknown(f"there is no intact package of {rfc.release} {rfc.version} to look at", "archive the release", NO_PACKAGE)
     if not package.manifest.get("licensed_product"):
         return not_applicable(f"{rfc.release} {rfc.version} uses no licensed product")
     facts.known(facts.scope, "scope")
@@ -109,7 +110,7 @@ def version(facts: Facts, rfc: Rfc) -> Finding:
         return not_applicable("the policy has no rule for versions")
     package = facts.known(facts.package, "package")
     if package.archived is None or package.damage:
-        return unknown(f"there is no intact package of {rfc.release} {rfc.version} to look at", "archive the release")
+        return unknown(f"there is no intact package of {rfc.release} {rfc.version} to look at", "archive the release", NO_PACKAGE)
     raised = policy.versions.get(package.type)
     if raised is None:
         return not_applicable(f"the policy has no rule for the versions of {package.type} releases")

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from ..rfc.model import Rfc
 from .facts import Facts
-from .findings import REASONS, Finding, Result, failed, not_applicable, passed, unknown
+from .findings import NO_PACKAGE, REASONS, Finding, Result, failed, not_applicable, passed, unknown
 from .package import copied_alone
 
 
@@ -59,7 +59,7 @@ def _judged(facts: Facts, rfc: Rfc, wanted: Callable[[str], bool], what: str, re
     if not kinds:
         return not_applicable(f"the policy asks for no {what}")
     if facts.package is not None and facts.package.archived is None:
-        return unknown(f"there is no archived {rfc.release} {rfc.version} to be signed", "archive the release")
+        return unknown(f"there is no archived {rfc.release} {rfc.version} to be signed", "archive the release", NO_PACKAGE)
     known = facts.known(facts.evidence, "evidence")
     judgements = [facts.known(known.get(kind), "evidence") for kind in kinds]
     lacking = [judgement for judgement in judgements if not judgement.trusted]

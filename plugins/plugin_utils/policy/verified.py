@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..rfc.model import Rfc
 from .facts import Facts
-from .findings import REASONS, Finding, failed, not_applicable, passed, unknown
+from .findings import NO_PACKAGE, REASONS, Finding, failed, not_applicable, passed, unknown
 from .model import Verification
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ def rehearsal(facts: Facts, rfc: Rfc) -> Finding:
 
 def _judged(facts: Facts, rfc: Rfc) -> Judgement | Finding:
     if facts.package is not None and facts.package.archived is None:
-        return unknown(f"there is no archived {rfc.release} {rfc.version} to verify", "archive the release")
+        return unknown(f"there is no archived {rfc.release} {rfc.version} to verify", "archive the release", NO_PACKAGE)
     return facts.known(facts.known(facts.evidence, "evidence").get("test-result"), "evidence")
 
 

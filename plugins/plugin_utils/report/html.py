@@ -14,6 +14,8 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+from ..auditing import difference_lines
+
 with contextlib.suppress(ImportError):
     import jinja2
     import markupsafe
@@ -82,7 +84,7 @@ class Lane:
 
 def render(report: Mapping[str, Any]) -> str:
     """The page of a report as :func:`..model.build_report` makes it; everything in it is escaped."""
-    template = _template("page.html.j2")
+    template, audit = _template("page.html.j2"), report.get("audit")
     deployments = list(report["deployments"])
     drawn = deployments[: -DRAWN - 1 : -1]
     sites = groupby(sorted(report["hosts"], key=lambda host: (host["site"] is None, host["site"] or "")), key=lambda host: host["site"])
@@ -94,6 +96,8 @@ def render(report: Mapping[str, Any]) -> str:
         fleet=len({host["name"] for host in report["hosts"]}),
         gates=GATES,
         probe=report.get("probe"),
+        audit=audit,
+        audited=difference_lines(audit["differences"]) if audit else [],
     )
 
 

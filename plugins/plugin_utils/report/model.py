@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+from ..cmdb.audits import last_audit
 from ..cmdb.schema import schema
 from ..cmdb.store import Cmdb
 from ..rollout.debts import debts
@@ -45,7 +46,8 @@ def build_report(cmdb: Cmdb, now: datetime) -> dict[str, Any]:
     """The report as plain JSON types, of one moment of the database.
 
     Keys: ``generated``, ``attention`` (sentences about what waits for a person), ``deployments`` (oldest first), ``debts`` (what emergency
-    changes still owe) and ``hosts`` (one entry for each host and release on it, by name). Times are RFC 3339 in UTC, ``null`` for what
+    changes still owe), ``hosts`` (one entry for each host and release on it, by name) and ``audit`` (what the newest one came to, ``null``
+    when there was none, see :func:`..cmdb.audits.last_audit`). Times are RFC 3339 in UTC, ``null`` for what
     has not happened. ``written_off`` of a host is ``since``, ``by`` and ``reason``, or ``null``.
     """
     with cmdb.read() as connection:
@@ -56,12 +58,14 @@ def build_report(cmdb: Cmdb, now: datetime) -> dict[str, Any]:
         gone = cmdb.write_offs(connection=connection)
         hosts = [entry for ci in cmdb.cis(connection=connection) for entry in _host(ci, installed[ci["name"]], gone.get(ci["name"]))]
         owed = [debt for debt in debts(cmdb, connection) if debt.settled is None]
+        audit = last_audit(connection)
     return {
         "generated": _time(now),
-        "attention": [f"{debt.sentence(now)}." for debt in owed] + _attention(deployments) + _written_off(gone),
+        "attention": [f"{debt.sentence(now)}." for debt in owed] + _attention(deployments) + _audited(audit) + _written_off(gone),
         "deployments": deployments,
         "debts": [{"rfc": debt.rfc, "release": debt.release, "duty": debt.duty, "due": _time(debt.due)} for debt in owed],
         "hosts": hosts,
+        "audit": audit and {**audit, "at": _time(audit["at"])},
     }
 
 
@@ -119,6 +123,14 @@ def _host(ci: Mapping[str, Any], installations: Iterable[Mapping[str, Any]], wri
         about | {key: row[key] for key in ("release", "version", "digest")} | {"since": _time(row["since"])} for row in installations
     ]
     return entries or [about | dict.fromkeys(("release", "version", "digest", "since"))]
+
+
+def _audited(audit: Mapping[str, Any] | None) -> list[str]:
+    real = [one for one in audit["differences"] if one["kind"] != "written_off"] if audit else []
+    if audit is None or not real:
+        return []
+    count = audit["count"] - (len(audit["differences"]) - len(real))
+    return [f"The audit of {_time(audit['at'])} found {count} difference{'' if count == 1 else 's'} between hosts, CMDB and DSL."]
 
 
 def _written_off(gone: Mapping[str, Mapping[str, str]]) -> list[str]:

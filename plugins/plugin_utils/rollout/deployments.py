@@ -41,6 +41,14 @@ class Run:
 
 
 @dataclass(frozen=True)
+class Past:
+    """How long a completed deployment took, in seconds, and in how many waves."""
+
+    seconds: float
+    waves: int
+
+
+@dataclass(frozen=True)
 class Deployment:
     """One row of the journal's deployments. ``started``: when its first wave opened. ``holder``: the controller that drives it, or did."""
 
@@ -170,6 +178,20 @@ class Deployments:
         """Every host of a deployment in the order of the plan."""
         with self._cmdb.read() as connection:
             return self._targets(connection, deployment_id)
+
+    def past(self, release: str, limit: int = 5) -> list[Past]:
+        """How long the last deployments of a release took that were completed, from their plan to their end."""
+        d, j, w = self._t.deployment.c, self._t.journal.c, self._t.wave.c
+        begun = sa.select(j.at).where(j.deployment_id == d.id).order_by(j.seq).limit(1).scalar_subquery()
+        waves = sa.select(sa.func.count(w.number)).where(w.deployment_id == d.id).scalar_subquery()
+        rows = (
+            sa.select(begun, d.finished, waves)
+            .where(d.release == release, d.state == DeploymentState.COMPLETED, d.finished.is_not(None))
+            .order_by(d.id.desc())
+            .limit(limit)
+        )
+        with self._cmdb.read() as connection:
+            return [Past((finished - at).total_seconds(), count) for at, finished, count in connection.execute(rows)]
 
     def spared(self, deployment_id: int) -> set[str]:
         """The hosts that were written off before this deployment touched them: a plan made now would leave them out as well."""

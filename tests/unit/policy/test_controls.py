@@ -173,7 +173,7 @@ def test_what_is_in_order_is_granted() -> None:
     assert clearance.granted
     assert [control.name for control in clearance.controls] == list(CONTROLS)
     assert {control.result for control in clearance.controls} == {Result.PASS}
-    assert clearance.sentence() == f"CHG0030001 is cleared: hello 1.0, {len(CONTROLS)} controls."
+    assert clearance.sentence() == f"CHG0030001 is cleared: hello 1.0; {len(CONTROLS)} controls pass."
 
 
 @pytest.mark.parametrize(
@@ -400,8 +400,36 @@ def test_an_rfc_that_can_not_be_read_fails_its_schema() -> None:
     assert clearance.controls[0] == Control(
         "rfc_schema", Result.FAIL, "rfc.yml:1: a is missing; add a\nrfc.yml:2: b is wrong; mend b", "correct the RFC"
     )
-    assert clearance.sentence().startswith("the RFC is not cleared: rfc_schema says that rfc.yml:1: a is missing; add a (and 1 more); ")
-    assert len(clearance.sentence().splitlines()) == 1
+    assert clearance.sentence() == "the RFC is not cleared: rfc_schema stands in the way."
+    assert clearance.details() == [
+        "  fail          rfc_schema: rfc.yml:1: a is missing; add a",
+        "                rfc.yml:2: b is wrong; mend b",
+    ]
+    once = evaluate(facts(rfc=None, errors={"rfc": "rfc.yml:1: a is missing; add a"}))
+    assert once.sentence() == "the RFC is not cleared: rfc_schema: rfc.yml:1: a is missing; add a."
+    assert once.details() == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        (
+            {"package": None, "evidence": None, "sight": None, "compatibility": None, "errors": {"package": "no DSL at /x; name it"}},
+            " controls that can't be evaluated: no DSL at /x; name it.",
+        ),
+        ({"policy": None, "errors": {"policy": "policy.yml:1: it is empty; fill it"}}, "policy.yml:1: it is empty; fill it."),
+        ({"scope": None, "waves": None, "errors": {"scope": "no CMDB at /x; name it"}}, "no CMDB at /x; name it."),
+        ({"package": ABSENT, "evidence": None, "sight": None, "seen": ()}, "payload_archived: the DSL has no hello 1.0; archive it"),
+    ],
+)
+def test_what_several_controls_come_to_grief_over_is_said_once(changes: dict[str, Any], sentence: str) -> None:
+    errors = changes.get("errors", {})
+    known = {name: errors.get("package", "") for name in ("evidence", "compatibility")} if "package" in errors else {}
+    clearance = evaluate(facts(**{**changes, "errors": known | errors}))
+    assert sum(control.blocks for control in clearance.controls) > 3
+    assert sentence in clearance.sentence()
+    assert len(clearance.details()) == 1  # how much passes
+    assert "controls pass (-v lists them)" in clearance.details()[0]
 
 
 @pytest.mark.parametrize(
@@ -517,31 +545,41 @@ def test_only_controls_that_all_let_pass_are_granted(results: list[Result]) -> N
     assert clearance.granted == (bool(results) and not {Result.FAIL, Result.INCONCLUSIVE} & set(results))
     assert json.loads(json.dumps(clearance.to_dict()))["granted"] == clearance.granted
     assert len(clearance.sentence().splitlines()) == 1
-    blocked = sum(control.blocks for control in found)
-    assert len(clearance.text().splitlines()) == len(found) + blocked
     assert all(control.name in clearance.sentence() for control in found if control.blocks)
+    lines = "\n".join((clearance.sentence(), *clearance.details()))
+    for control in found:  # each that is in the way once with its reason; what passes by number; the rest not at all
+        assert lines.count(f"{control.name}: reason") == (control.blocks or control.result is Result.WAIVED)
+        shown = control.result is not Result.NOT_APPLICABLE
+        assert clearance.text().count(f" {control.name}: reason") == shown + (control.blocks and sum(one.blocks for one in found) == 1)
+    order = [line.split()[0] for line in clearance.details(complete=True) if "->" not in line]
+    assert order == sorted(order, key=["fail", "inconclusive", "waived", "pass"].index)
 
 
-@pytest.mark.parametrize(("number", "more"), [(1, ""), (2, "; c1 stands in the way too"), (3, "; c1, c2 stand in the way too")])
-def test_the_sentence_names_the_reason_of_the_first_and_the_others(number: int, more: str) -> None:
+@pytest.mark.parametrize(
+    ("number", "said"),
+    [(1, "c0: reason 0; remedy."), (2, "c0 and c1 stand in the way."), (3, "c0, c1 and c2 stand in the way.")],
+)
+def test_the_sentence_says_all_of_one_reason_and_the_names_of_several(number: int, said: str) -> None:
     found = tuple(Control(f"c{index}", Result.FAIL, f"reason {index}", "remedy") for index in range(number))
-    sentence = Clearance("CHG0030001", "hello 1.0", DIGEST, START, found).sentence()
-    assert sentence == f"CHG0030001 is not cleared: c0 says that reason 0{more}."
+    clearance = Clearance("CHG0030001", "hello 1.0", DIGEST, START, found)
+    assert clearance.sentence() == f"CHG0030001 is not cleared: {said}"
+    assert clearance.details() == ([f"  fail          c{index}: reason {index}; remedy" for index in range(number)] if number > 1 else [])
 
 
-def test_the_table_is_aligned_and_says_what_to_do() -> None:
+def test_the_table_says_what_to_do_and_what_fails_comes_first() -> None:
     found = evaluate(facts(rfc=replace(RFC, on_hold=True), package=PackageFacts(DIGEST, "one\ntwo")))
     lines = found.text().splitlines()
-    assert lines[1:3] == [
-        "  fail           rfc_state         CHG0030001 is on hold",
-        "      -> settle what it waits for and take it off hold",
+    assert lines[0] == "CHG0030001 is not cleared: rfc_state and payload_intact stand in the way."
+    assert lines[1:6] == [
+        "  fail          rfc_state: CHG0030001 is on hold",
+        "                -> settle what it waits for and take it off hold",
+        "  fail          payload_intact: one",
+        "                two",
+        "                -> restore the package from a copy of the DSL",
     ]
-    place = lines[1].index("CHG0030001")
-    rows = [line for line in lines if not line.startswith("      ")]
-    assert [line.split()[1] for line in rows] == list(CONTROLS)
-    assert all(line[place - 1] == " " and line[place] != " " for line in rows)
-    start = next(number for number, line in enumerate(lines) if line.endswith(" one"))
-    assert lines[start + 1 : start + 3] == ["      two", "      -> restore the package from a copy of the DSL"]
+    rows = [line.split()[1].rstrip(":") for line in lines[1:] if not line.startswith("      ")]
+    assert set(rows) == set(CONTROLS)
+    assert found.details()[1] == "  fail          payload_intact: one; two; restore the package from a copy of the DSL"
 
 
 def test_what_the_library_lacks_is_named_with_when_it_was_seen_and_what_to_do() -> None:

@@ -1,0 +1,93 @@
+# Copyright (c) Tidegate maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What is said of a deployment before it begins."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.layout import OciLayout
+from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.package import archive, load_package
+from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.deployments import Past
+from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.forecast import (
+    Step,
+    Transfer,
+    in_bytes,
+    in_time,
+    plan_lines,
+    transfer,
+    window_line,
+)
+
+NOW = datetime(2027, 3, 1, 22, tzinfo=UTC)
+SMALL, LARGE = Transfer(1, 3), Transfer(120, 1_200_000)
+MANIFEST = """
+schema: 1
+name: hello
+version: "{version}"
+type: minor
+summary: x
+payload: payload
+documentation: [README.md]
+health: [{{name: there, command: [/bin/true], timeout: 5}}]
+"""
+
+
+def test_every_host_is_named_in_its_wave_with_the_versions_and_what_it_is_sent() -> None:
+    steps = [Step(1, "web1", "1.0", SMALL), Step(2, "web2", "1.0", SMALL), Step(2, "web3", None, LARGE), Step(2, "web4", "1.0", SMALL)]
+    assert list(plan_lines(steps, "1.1")) == [
+        "  wave 1/2: web1: 1.0 -> 1.1, 1 file, 3 bytes",
+        "  wave 2/2: web2, web4: 1.0 -> 1.1, 1 file, 3 bytes each",
+        "  wave 2/2: web3: nothing -> 1.1, 120 files, 1.2 MB",
+        "  in all: 1.2 MB at most to 4 hosts, before packing",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("past", "left", "said"),
+    [
+        ([], 60, "1 h 0 min from now; no earlier deployment of hello to estimate from"),
+        ([Past(600, 2)], 60, "by the last deployment of hello it takes about 20 min"),
+        ([Past(600, 2), Past(60, 1), Past(9000, 3)], 60, "by the last 3 deployments of hello it takes about 20 min"),
+        ([Past(600, 2)], 10, "about 20 min, which is too long: the gates would hold"),
+        (
+            [Past(600, 0)],
+            -10,
+            "about 40 min, which is too long: the gates would hold",
+        ),
+    ],
+)
+def test_the_window_is_held_against_what_earlier_deployments_took(past: list[Past], left: int, said: str) -> None:
+    line = window_line(NOW, NOW + timedelta(minutes=left), 4, past, "hello")
+    assert line.startswith("  window: until 2027-03-01T2")
+    assert line.endswith(said)
+
+
+def test_what_a_host_has_is_not_sent_again(tmp_path: Path) -> None:
+    library = OciLayout.create(tmp_path / "dsl")
+    packages = []
+    for version in ("1.0", "1.1"):
+        folder = tmp_path / version
+        (folder / "payload").mkdir(parents=True)
+        (folder / "README.md").write_text("hello")
+        (folder / "release.yml").write_text(MANIFEST.format(version=version))
+        for name, content in (("same", "a" * 1000), ("copy", "a" * 1000), ("version", version), ("link", None)):
+            if content is None:
+                (folder / "payload" / name).symlink_to("same")
+            else:
+                (folder / "payload" / name).write_text(content)
+        packages.append(load_package(library.repository("hello"), archive(folder, library.repository("hello")).digest))
+    old, new = packages
+    assert transfer(new, old) == Transfer(1, 3)
+    assert transfer(new, None) == Transfer(3, 1003)  # one content is sent once
+    assert transfer(new, new) == Transfer(0, 0)
+
+
+def test_sizes_and_times_are_written_for_people() -> None:
+    assert [in_bytes(size) for size in (0, 999, 1000, 12_345, 4_000_000, 5 * 10**12)] == [
+        *("0 bytes", "999 bytes", "1.0 kB", "12.3 kB", "4.0 MB", "5000.0 GB"),
+    ]
+    assert [in_time(seconds) for seconds in (-1, 40.4, 119, 120, 7500)] == ["0 s", "40 s", "119 s", "2 min", "2 h 5 min"]
