@@ -145,7 +145,7 @@ def test_a_clearance_is_kept_as_page_data_and_signed_summary(rfc: Path) -> None:
     assert sealed.statement.digest == data["digest"]
     assert sealed.statement.type == "https://slsa.dev/verification_summary/v1"
     assert sealed.statement.predicate["verificationResult"] == "PASSED"
-    assert sealed.statement.predicate["clearance"]["cis"] == ["web1"]
+    assert sealed.statement.predicate["https://tidegate.example/clearance/v1"]["cis"] == ["web1"]
     # The same clearance is not written again; one that is not granted is.
     again = play(rfc, "-e", f"tidegate_clearance={folder}", TIDEGATE_KEY=str(key))
     assert "changed=0" in again.stdout
@@ -153,8 +153,8 @@ def test_a_clearance_is_kept_as_page_data_and_signed_summary(rfc: Path) -> None:
     assert sealed.statement.predicate["timeVerified"].endswith("Z")
     change(rfc, backout_plan="Another one.")
     assert "changed=1" in play(rfc, "-e", f"tidegate_clearance={folder}", TIDEGATE_KEY=str(key)).stdout
-    anew = open_envelope((folder / "clearance.dsse.json").read_bytes()).statement.predicate["clearance"]
-    assert anew["rfcDigest"] != sealed.statement.predicate["clearance"]["rfcDigest"]
+    anew = open_envelope((folder / "clearance.dsse.json").read_bytes()).statement.predicate["https://tidegate.example/clearance/v1"]
+    assert anew["rfcDigest"] != sealed.statement.predicate["https://tidegate.example/clearance/v1"]["rfcDigest"]
     for damage in (b"{}", (folder / "clearance.dsse.json").read_bytes().replace(b'"sig":"', b'"sig":"AAAA')):
         (folder / "clearance.dsse.json").write_bytes(damage)
         assert "changed=1" in play(rfc, "-e", f"tidegate_clearance={folder}", TIDEGATE_KEY=str(key)).stdout

@@ -239,4 +239,4 @@ def test_an_sbom_that_comes_to_too_much_is_said_before_anything_is_archived(monk
 
 
 def test_the_largest_sbom_that_is_taken_fits_into_an_envelope() -> None:
-    assert store._ENVELOPE_LIMIT > sbom.LIMIT * 4 / 3 + (1 << 20)
+    assert store.ENVELOPE_LIMIT > sbom.LIMIT * 4 / 3 + (1 << 20)

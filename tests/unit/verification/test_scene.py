@@ -244,6 +244,7 @@ STRICT: dict[str, dict[str, Any]] = {
     "communication": {"communication": {"required": True}},
     "emergency": {"emergency": {"review": 1}},
     "host_classes": {"host_classes": ["server"]},
+    "identity": {"identity": {"policy": "https://team.example/policy.yml", "verifier": "https://team.example/changes"}},
     "waivers": {"waivers": {}},
     "rollout": {"rollout": {"budget": {"wave": 0, "total": 0}}},
 }
