@@ -64,7 +64,7 @@ class Owners:
 
     policy: Policy
     role: str = ""
-    left: int = _BUDGET
+    left: int = field(default_factory=lambda: _BUDGET)
     _keys: dict[str, tuple[str, PublicKey]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -85,8 +85,8 @@ class Owners:
         for name, key in tried:
             if not named:
                 self.left -= len(sealed.payload) + _TRY
-            if self.left < 0:
-                return None
+                if self.left < 0:
+                    return None
             if sealed.made_by(load_public(key.pem), number):
                 return name, key
         return None
