@@ -18,7 +18,7 @@ from .errors import IntegrityError, NotFoundError, TidegateError
 from .evidence.envelope import open_envelope
 from .evidence.statement import KINDS, UNDATED, Statement, kind_of, purl, release_statement
 from .evidence.store import ENVELOPE_LIMIT, attach, collect, ensure
-from .evidence.trust import Owners, judge
+from .evidence.trust import Owners, judge, statement_fault
 from .policy.model import Policy
 from .trusting import Release
 
@@ -83,8 +83,9 @@ def attach_signed(home: Home, release: Release, content: bytes, policy: Policy, 
         sealed = open_envelope(content, release.digest)
     except IntegrityError as error:
         raise TidegateError(f"the envelope can't be used: {error}") from error
-    if sealed.statement.digest != release.digest:
-        raise TidegateError(f"the envelope is about {sealed.statement.digest}, not about {release.digest}; have it signed for that")
+    fault = statement_fault(sealed, release.digest, purl(release.name, release.version), now)
+    if fault:
+        raise TidegateError(f"the envelope would count for nothing: {fault}; have it signed for this package")
     names = Owners(policy).holding(sealed, now)
     if not names:
         raise TidegateError(

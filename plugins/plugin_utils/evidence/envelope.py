@@ -52,8 +52,9 @@ class Sealed:
 
     @property
     def shared(self) -> bool:
-        """Whether it is of a kind that other tools sign too, who name keys in ways of their own, or not at all."""
-        return kind_of(self.statement.type) in SHARED
+        """Whether it is of a type that other tools sign too, who name keys in ways of their own, or not at all."""
+        kind = kind_of(self.statement.type)
+        return kind in SHARED or (kind is None and self.statement.type not in DECISIONS)
 
     def signed_by(self, key: Key) -> bool:
         """Whether this key made one of the signatures, and over these very bytes."""

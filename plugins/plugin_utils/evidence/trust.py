@@ -239,7 +239,7 @@ def _judge(
         if found is None:
             refused.append(unknown_type(sealed.statement))
         elif found == kind:
-            fault = _fault(sealed, *subject, now) or also(sealed.statement)
+            fault = statement_fault(sealed, *subject, now) or also(sealed.statement)
             for verdict in _signatures(sealed, owners, wanted, fault):
                 if isinstance(verdict, Counted):
                     counted.append(verdict)
@@ -255,8 +255,11 @@ def unknown_type(statement: Statement) -> str:
     return f"evidence of the unknown type {statement.type!a:.100} counts for nothing"
 
 
-def _fault(sealed: Sealed, digest: str, subject: str, now: datetime) -> str:
-    """Why the statement, whoever signed it, says nothing about this package; empty when it does."""
+def statement_fault(sealed: Sealed, digest: str, subject: str, now: datetime) -> str:
+    """Why the statement, whoever signed it, says nothing about the package ``digest``; empty when it does.
+
+    ``subject`` is the package URL of its release.
+    """
     statement = sealed.statement
     if statement.digest != digest:
         return f"it is about {statement.digest}, not about {digest}"

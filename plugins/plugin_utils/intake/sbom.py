@@ -147,7 +147,7 @@ def find(files: Collection[FileEntry], read: Open) -> list[Found]:
         for pattern, look in ((_PYTHON, _python), (_NPM, _npm), (_WHEEL, _wheel), (_NPM_PACKED, _npm_packed), (_DEB, _deb)):
             match = pattern.fullmatch(path)
             component = None
-            if match and (pattern not in (_PYTHON, _NPM) or (entry.size or 0) <= LIMIT):
+            if match:
                 with contextlib.suppress(*FAULTS), read(path) as stream:
                     component = look(path, entry.sha256 or "", stream, meter)
             if match and component:
@@ -177,7 +177,7 @@ def _below(folder: str, paths: Sequence[str]) -> Iterator[str]:
 
 
 def _python(path: str, _sha256: str, stream: BinaryIO, _meter: Meter) -> Found | None:
-    return _of_python(stream.read(LIMIT), path, "")
+    return _of_python(stream.read(METADATA_LIMIT), path, "")
 
 
 def _wheel(path: str, sha256: str, stream: BinaryIO, _meter: Meter) -> Found | None:
@@ -194,7 +194,7 @@ def _of_python(metadata: bytes, path: str, sha256: str) -> Found | None:
 
 
 def _npm(path: str, _sha256: str, stream: BinaryIO, _meter: Meter) -> Found | None:
-    return _of_npm(stream.read(LIMIT), path, "")
+    return _of_npm(stream.read(METADATA_LIMIT), path, "")
 
 
 def _npm_packed(path: str, sha256: str, stream: BinaryIO, meter: Meter) -> Found | None:
@@ -213,7 +213,7 @@ def _of_npm(package_json: bytes, path: str, sha256: str) -> Found | None:
 
 
 def _deb(path: str, sha256: str, stream: BinaryIO, meter: Meter) -> Found | None:
-    data = email.parser.BytesHeaderParser(policy=email.policy.compat32).parsebytes(deb_metadata(stream, meter)[:METADATA_LIMIT])
+    data = email.parser.BytesHeaderParser(policy=email.policy.compat32).parsebytes(deb_metadata(stream, meter))
     said = [str(data.get(field) or "") for field in ("Package", "Version", "Architecture")]
     name, version, arch = said
     if not all(pattern.fullmatch(text) for pattern, text in zip(_DEB_NAMES, said, strict=True)):

@@ -26,6 +26,7 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.envelope
 from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.keys import load_public
 from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.library import look
 from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.statement import (
+    RELEASE,
     SBOM,
     SCAN,
     TEST_RESULT,
@@ -385,10 +386,16 @@ class TestInTheLibrary:
             ("test-result", release.digest, None, ["dora"])
         ] * 2
 
+    def test_an_envelope_of_a_type_without_a_word_is_kept_when_somebody_known_signed_it(self, home: OciLayout, release: Release) -> None:
+        content = dsse(in_toto(release.digest[7:], kind="https://slsa.dev/provenance/v1", predicate={"buildDefinition": {}}), "dora")
+        assert attach_signed(home, release, content, BY, NOW, write=True) == (["dora"], True)
+        listed = look_at(home, release, BY, NOW)["evidence"]
+        assert [(one["kind"], one["signed_by"]) for one in listed] == [(None, ["dora"])]
+
     @pytest.mark.parametrize(
         ("change", "why"),
         [
-            (lambda _hex: dsse(in_toto(OTHER_HEX), "dora"), "the envelope is about sha256:bbbb"),
+            (lambda _hex: dsse(in_toto(OTHER_HEX), "dora"), "would count for nothing: it is about sha256:bbbb"),
             (lambda hexed: dsse(in_toto(hexed), "mallory"), "bears no signature that holds by a key of the policy's people"),
             (lambda hexed: dsse(in_toto(hexed)), "1 to 64 signatures"),
             (lambda _hex: b"\xff", "the envelope can't be used: the envelope is not JSON"),
@@ -397,7 +404,15 @@ class TestInTheLibrary:
             (in_toto, "not of the type application/vnd.in-toto"),
             (
                 lambda hexed: sign(Statement("x", f"sha256:{hexed}", TEST_RESULT, PASSED), KEYS["dora"], NOW + timedelta(days=1)),
-                "no signature that holds",
+                "a time to come",
+            ),
+            (
+                lambda hexed: sign(Statement("hello.tar", f"sha256:{hexed}", RELEASE, {"purl": purl("hello", "1.0")}), KEYS["rita"], NOW),
+                "it is about 'hello.tar'",
+            ),
+            (
+                lambda hexed: sign(Statement(purl("hello", "1.0"), f"sha256:{hexed}", RELEASE, {"purl": "pkg:x/y"}), KEYS["rita"], NOW),
+                "it is of the release",
             ),
             (
                 lambda hexed: changed(

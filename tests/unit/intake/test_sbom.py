@@ -19,6 +19,7 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.payload impor
 from ansible_collections.tidegate.release.plugins.plugin_utils.errors import TidegateError
 from ansible_collections.tidegate.release.plugins.plugin_utils.evidence import store
 from ansible_collections.tidegate.release.plugins.plugin_utils.intake import sbom
+from ansible_collections.tidegate.release.plugins.plugin_utils.intake.archives import METADATA_LIMIT
 from ansible_collections.tidegate.release.plugins.plugin_utils.intake.sbom import Found, brought, check, find, make
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -179,14 +180,12 @@ def test_packages_are_read_however_they_are_packed(compression: str) -> None:
 
 
 def test_what_is_too_large_to_be_read_whole_is_not() -> None:
-    entries, blobs = payload(**TREE)
-    huge = [replace(entry, size=1 << 40) if entry.path.rpartition("/")[2] in ("RECORD", "package.json") else entry for entry in entries]
-
-    def read(path: str) -> io.BytesIO:
-        assert next(entry for entry in huge if entry.path == path).size < 1 << 40
-        return blobs.open(path)
-
-    assert {part.name for part in find(huge, read) if part.kind != "generic"} == {"requests", "hello"}
+    large = "x" * METADATA_LIMIT
+    tree = {**TREE, "web/node_modules/@vue/core/package.json": json.dumps({"name": "core", "version": "1", "more": large})}
+    tree["lib/requests-2.32.0.dist-info/METADATA"] = f"{TREE['lib/requests-2.32.0.dist-info/METADATA']}{large}"
+    entries, blobs = payload(**tree)
+    huge = [replace(entry, size=1 << 40) if entry.path.endswith("RECORD") else entry for entry in entries]
+    assert {part.name for part in find(huge, blobs.open) if part.kind != "generic"} == {"requests", "hello"}
 
 
 def _control(package: bytes) -> bytes:
