@@ -82,8 +82,9 @@ def sign(statement: Statement, signer: Signer, now: datetime) -> bytes:
 
 
 def open_envelope(content: bytes, about: str | None = None) -> Sealed:
-    """Take an envelope apart, which may be in a bundle of sigstore's; raises :class:`IntegrityError` unless it is one around a statement.
+    """Take an envelope apart, which may be in a bundle of sigstore's.
 
+    Raises :class:`IntegrityError` unless it is one around a statement, and for what somebody decided when it is not as Tidegate writes one.
     ``about`` is the digest that is asked about, which may be one of several that the statement is about.
     """
     document, payload = _payload(content)

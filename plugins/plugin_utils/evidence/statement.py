@@ -54,8 +54,8 @@ KINDS: Mapping[str, str] = {
 
 SHARED = frozenset({"scan", "sbom", "test-result"})
 """The kinds of evidence that count in the form of other tools too, for the digest binds them enough."""
-# What people decide is read in the one form that Tidegate writes, or not at all: nobody may take a rejection for something else.
 DECISIONS = frozenset({APPROVAL, OPINION, WAIVER, SETTLEMENT, WRITE_OFF, LIBRARY})
+"""Types of what people decide, which is read in the one form that Tidegate writes: nobody may take a rejection for something else."""
 _SBOMS = re.compile(r"https://cyclonedx\.org/bom(?:/v?1\.[0-9]{1,2})?|https://spdx\.dev/Document(?:/v?[0-9]{1,2}(?:\.[0-9]{1,2}){0,2})?")
 
 SIGNED_AT = "https://tidegate.example/signed-at/v1"
@@ -119,7 +119,7 @@ def release_statement(name: str, version: str, digest: str) -> Statement:
 def read_statement(payload: bytes, about: str | None = None) -> Reading:
     """The statement in an envelope's payload, about the digest ``about`` if that is among its subjects, else about its first one.
 
-    Raises :class:`IntegrityError` when it can't be read, or is what somebody decides and not in the form that Tidegate writes.
+    Raises :class:`IntegrityError` when it can't be read.
     """
     document = strict_json(payload, "the statement")
     kind, predicate = document.get("predicateType"), document.get("predicate")
@@ -140,8 +140,6 @@ def read_statement(payload: bytes, about: str | None = None) -> Reading:
         loose = "the statement is not about exactly one subject with a name and a sha256"
     elif signed_at == UNDATED:
         loose = f"the statement does not say when it was signed, in {SIGNED_AT} with an offset"
-    if loose and kind in DECISIONS:
-        raise IntegrityError(loose)
     return Reading(Statement(name, digest, kind, predicate), signed_at, loose)
 
 

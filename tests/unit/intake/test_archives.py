@@ -338,6 +338,16 @@ def test_what_unpacks_to_much_fills_no_memory(path: str, content: bytes) -> None
     assert [part.kind for part in found] == ["deb" if path == "data.deb" else "generic"]
 
 
+def test_no_more_of_one_package_is_unpacked_than_any_needs(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = tar([("package/large", b"x" * 300_000), ("package/package.json", '{"name": "a", "version": "1"}')], "w:gz")
+    control = tar([("./md5sums", b"x" * 300_000), ("./control", CONTROL)], "w:gz")
+    tree = {"a.tgz": before, "a.deb": ar(("control.tar.gz", control)), "b.deb": deb(compression="gz")}
+    assert [found.licence for found in packages(**tree)] == [None, None, "GPL-3.0-or-later"]
+    monkeypatch.setattr(archives, "_UNPACKED_LIMIT", 1000)
+    monkeypatch.setattr(archives, "_CONTROL_LIMIT", 200_000)
+    assert [(found.path, found.licence) for found in packages(**tree)] == [("b.deb", None)]
+
+
 def test_all_packages_together_are_unpacked_up_to_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     many = {f"{number}.tgz": tgz({"name": "a", "version": "1", "x": "y" * 200_000}) for number in range(10)}
     assert len(packages(**many)) == 10
