@@ -82,7 +82,7 @@ def attach_signed(home: Home, release: Release, content: bytes, policy: Policy, 
     try:
         sealed = open_envelope(content, release.digest)
     except IntegrityError as error:
-        raise TidegateError(f"the envelope can't be used: {error}") from error
+        raise TidegateError(f"the envelope can't be used: {error}; give a DSSE envelope around an in-toto statement") from error
     fault = statement_fault(sealed, release.digest, purl(release.name, release.version), now)
     if fault:
         raise TidegateError(f"the envelope would count for nothing: {fault}; have it signed for this package")

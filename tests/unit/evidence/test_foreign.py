@@ -9,7 +9,7 @@ import base64
 import hashlib
 import json
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -55,10 +55,10 @@ PASSED = {"result": "PASSED", "configuration": [], "passedTests": ["one"]}
 HEX, OTHER_HEX = DIGEST[7:], OTHER[7:]
 
 
-def in_toto(*digests: str, kind: str = TEST_RESULT, predicate: dict[str, Any] = PASSED, name: str = "hello.tar") -> bytes:
+def in_toto(*digests: str, kind: str = TEST_RESULT, predicate: Mapping[str, Any] | None = None, name: str = "hello.tar") -> bytes:
     """A statement as the in-toto project's own library writes it."""
     subjects = [ResourceDescriptor(name=name, digest={"sha256": digest}).pb for digest in digests]
-    statement = InToto(subjects, kind, predicate)
+    statement = InToto(subjects, kind, dict(predicate or PASSED))
     statement.validate()
     from google.protobuf.json_format import MessageToJson
 
