@@ -8,10 +8,17 @@ from __future__ import annotations
 from typing import Any
 
 from ansible_collections.tidegate.release.plugins.plugin_utils.action_base import TidegateAction
-from ansible_collections.tidegate.release.plugins.plugin_utils.attesting import attest, find_release
+from ansible_collections.tidegate.release.plugins.plugin_utils.attesting import (
+    attach_signed,
+    attest,
+    find_release,
+    read_envelope,
+)
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.home import open_library
+from ansible_collections.tidegate.release.plugins.plugin_utils.errors import TidegateError
 from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.keys import LIBRARIES, load_signer
 from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.library import watch
+from ansible_collections.tidegate.release.plugins.plugin_utils.policy.model import load_policy
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.journal import utc_now
 from ansible_collections.tidegate.release.plugins.plugin_utils.settings import home, optional_home, secret
 from ansible_collections.tidegate.release.plugins.plugin_utils.telling import warned
@@ -24,11 +31,23 @@ class ActionModule(TidegateAction):
     libraries = ("jsonschema", *LIBRARIES)
 
     def execute(self, options: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
-        signer = load_signer(home(options, "key"), secret(options, "key_passphrase"))
+        given = [name for name in ("type", "predicate") if options[name] is not None]
+        if options["envelope"] is None and options["type"] is None:
+            raise TidegateError("there is nothing to attach; give the type of the evidence and its predicate, or an envelope")
+        if options["envelope"] is not None and given:
+            raise TidegateError(f"an envelope says all that there is to say; leave {' and '.join(given)} out, or the envelope")
+        signer = None if options["envelope"] is not None else load_signer(home(options, "key"), secret(options, "key_passphrase"))
         library = open_library(home(options, "dsl")).repository(options["name"])
         release = find_release(library, options["name"], options["version"], options["digest"])
         now, write = utc_now(), not self._task.check_mode
-        changed = attest(library, release, options["type"], options["predicate"], signer, now, write)
+        said: dict[str, Any]
+        if signer is None:
+            policy = load_policy(optional_home(options, "policy"))
+            people, changed = attach_signed(library, release, read_envelope(options["envelope"]), policy, now, write)
+            said = {"signed_by": people}
+        else:
+            changed = attest(library, release, options["type"], options["predicate"] or {}, signer, now, write)
+            said = {"key": signer.public_key.keyid}
         cmdb = optional_home(options, "cmdb") if write and changed else None
         return {
             **warned(watch(cmdb, library, (release.name, release.version, release.digest), now, signer)),
@@ -36,5 +55,5 @@ class ActionModule(TidegateAction):
             "name": release.name,
             "version": release.version,
             "digest": release.digest,
-            "key": signer.public_key.keyid,
+            **said,
         }

@@ -50,7 +50,7 @@ class ActionModule(TidegateAction):
             "granted": clearance.granted,
             "controls": clearance.to_dict()["controls"],
             "files": files,
-            **warned(problems),
+            **warned([*problems, *clearing.remarks()]),
         }
 
     def _write(self, clearing: Clearing, options: dict[str, Any], policy: str | None, now: datetime) -> list[str]:
@@ -58,7 +58,8 @@ class ActionModule(TidegateAction):
         others, stale = {"clearance.html": lambda: render_clearance(document)}, False
         if key is not None:
             require(*LIBRARIES)
-            signer, summary = load_signer(key, secret(options, "key_passphrase")), clearing.summary(policy)
+            signer = load_signer(key, secret(options, "key_passphrase"))
+            summary = clearing.summary(policy, home(options, "dsl"), signer.public_key.keyid)
             others[_SUMMARY] = lambda: sign(summary, signer, now).decode()
             # It says more than the document: the RFC and the policy as they read, and each CI.
             with contextlib.suppress(OSError):

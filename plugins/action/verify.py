@@ -22,6 +22,7 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.package impor
 from ansible_collections.tidegate.release.plugins.plugin_utils.errors import TidegateError
 from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.keys import LIBRARIES, load_signer
 from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.library import watch
+from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.statement import VERIFICATION
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.answer import MalformedAnswerError, parse_host_facts
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.journal import utc_now
 from ansible_collections.tidegate.release.plugins.plugin_utils.settings import home, optional_home, secret
@@ -82,18 +83,19 @@ class ActionModule(TidegateAction):
             part = open_library(dsl).repository(release.name)
             result |= warned(watch(home(options, "cmdb"), part, (release.name, release.version, release.digest), now, signer))
         passed = said["result"] == "PASSED"
-        parity, tests = said["parity"], len(said["passedTests"])
+        more, tests = said[VERIFICATION], len(said["passedTests"])
+        parity = more["parity"]
         head = (
             f"{release.name} {release.version}: {said['result']}, {tests} tests passed, {len(said['failedTests'])} failed, "
             f"the lab is like live by {parity['score']} of 100, "
-            f"the back-out was {'' if said['rehearsal']['backedOut'] else 'not '}rehearsed"
+            f"the back-out was {'' if more['rehearsal']['backedOut'] else 'not '}rehearsed"
             f"{f', signed by {person}' if signed else ', signed by nobody'}{', for it is not archived' if source and not signed else ''}"
         )
-        lines = [head, *(f"  {reason}" for reason in said["reasons"][:_SHOWN])]
+        lines = [head, *(f"  {reason}" for reason in more["reasons"][:_SHOWN])]
         lines += [f"  different from live: {one}" for one in parity["differences"][:_SHOWN]]
         if not passed:
             lines += [f"  skipped: {name}" for name in said["warnedTests"][:_SHOWN]]
-            lines += [f"What the scenario said last, all of it is in {path}:", output] if said["reasons"] else []
+            lines += [f"What the scenario said last, all of it is in {path}:", output] if more["reasons"] else []
         return result | {"changed": True, "failed": not passed, "msg": "\n".join(lines), "result": said["result"], "test_result": said}
 
     def _verify(

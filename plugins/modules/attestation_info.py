@@ -78,7 +78,7 @@ evidence:
       description: What it says.
       type: dict
     signed_at:
-      description: When, by its own words.
+      description: When, by its own words; null when it does not say.
       type: str
     signed_by:
       description: The people of the policy whose signature it bears, whatever their roles.
@@ -90,6 +90,11 @@ evidence:
       elements: str
 broken:
   description: A sentence for each piece of evidence that can't be read.
+  type: list
+  elements: str
+  returned: success
+not_evidence:
+  description: A sentence for each other thing that refers to the package, which counts for nothing, and why.
   type: list
   elements: str
   returned: success

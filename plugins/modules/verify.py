@@ -175,7 +175,7 @@ result:
 test_result:
   description: >-
     What was signed, or would have been with a key. The predicate of an in-toto test result v0.1, with C(reasons), C(rehearsal), C(parity),
-    C(events) and C(hosts) besides.
+    C(events) and C(hosts) in its field C(https://tidegate.example/verification/v1).
   type: dict
   returned: when it was verified
 """

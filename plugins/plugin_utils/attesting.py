@@ -6,6 +6,8 @@
 from __future__ import annotations
 
 import json
+import os
+import stat
 from collections.abc import Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -14,10 +16,9 @@ from .dsl.home import Home
 from .dsl.package import load_package
 from .errors import IntegrityError, NotFoundError, TidegateError
 from .evidence.envelope import open_envelope
-from .evidence.keys import load_public
-from .evidence.statement import KINDS, Statement, purl, release_statement
-from .evidence.store import collect, ensure
-from .evidence.trust import judge
+from .evidence.statement import KINDS, UNDATED, Statement, kind_of, purl, release_statement
+from .evidence.store import ENVELOPE_LIMIT, attach, collect, ensure
+from .evidence.trust import Owners, judge, statement_fault
 from .policy.model import Policy
 from .trusting import Release
 
@@ -58,31 +59,65 @@ def attest(home: Home, release: Release, kind: str, predicate: Mapping[str, Any]
     return ensure(home, statement, signer, now, write)
 
 
+def read_envelope(path: str) -> bytes:
+    """What is in a file with an envelope; raises :class:`TidegateError` when it can't be read or is too large for one."""
+    try:
+        # Without waiting for somebody to write into it, should it be a pipe.
+        with open(os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK), "rb") as stream:
+            if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
+                raise TidegateError(f"the envelope {path} is not a file; name the file that holds it")
+            content = stream.read(ENVELOPE_LIMIT + 1)
+    except OSError as error:
+        raise TidegateError(f"can't read the envelope {path} ({error.strerror}); name a file that this user may read") from error
+    if len(content) > ENVELOPE_LIMIT:
+        raise TidegateError(f"the envelope {path} has more than {ENVELOPE_LIMIT >> 20} MiB; have less said in it")
+    return content
+
+
+def attach_signed(home: Home, release: Release, content: bytes, policy: Policy, now: datetime, write: bool) -> tuple[list[str], bool]:
+    """Keep an envelope that somebody else made beside the package; return whose signature it bears, and whether that was to be done.
+
+    Raises :class:`TidegateError` unless it is about this package, and one of the policy's people signed it with a key that holds.
+    """
+    try:
+        sealed = open_envelope(content, release.digest)
+    except IntegrityError as error:
+        raise TidegateError(f"the envelope can't be used: {error}; give a DSSE envelope around an in-toto statement") from error
+    fault = statement_fault(sealed, release.digest, purl(release.name, release.version), now)
+    if fault:
+        raise TidegateError(f"the envelope would count for nothing: {fault}; have it signed for this package")
+    names = Owners(policy).holding(sealed, now)
+    if not names:
+        raise TidegateError(
+            "the envelope bears no signature that holds by a key of the policy's people; enter who signed it and their key under people"
+        )
+    if content in collect(home, release.digest).envelopes:
+        return names, False
+    if write:
+        attach(home, release.digest, content)
+    return names, True
+
+
 def look_at(home: Home, release: Release, policy: Policy, now: datetime) -> dict[str, Any]:
     """All evidence about a package, and what each kind that the policy asks for comes to."""
     found = collect(home, release.digest)
     evidence, broken = [], list(found.broken)
-    words = {uri: kind for kind, uri in KINDS.items()}
+    owners = Owners(policy)
     for content in found:
         try:
-            sealed = open_envelope(content)
+            sealed = open_envelope(content, release.digest)
         except IntegrityError as error:
             broken.append(str(error))
             continue
-        signers = [
-            name
-            for name, person in policy.people.items()
-            if any(key.id in sealed.keys and sealed.signed_by(load_public(key.pem)) for key in person.keys)
-        ]
         evidence.append(
             {
-                "kind": words.get(sealed.statement.type),
+                "kind": kind_of(sealed.statement.type),
                 "type": sealed.statement.type,
                 "name": sealed.statement.name,
                 "digest": sealed.statement.digest,
                 "predicate": dict(sealed.statement.predicate),
-                "signed_at": sealed.signed_at.isoformat(),
-                "signed_by": sorted(signers),
+                "signed_at": None if sealed.signed_at == UNDATED else sealed.signed_at.isoformat(),
+                "signed_by": sorted(owners.signers(sealed)),
                 "key_ids": list(sealed.keys),
             }
         )
@@ -96,4 +131,4 @@ def look_at(home: Home, release: Release, policy: Policy, now: datetime) -> dict
             "refused": list(judgement.refused),
             "by_revoked": list(judgement.by_revoked),
         }
-    return {"evidence": evidence, "broken": broken, "judgements": judgements}
+    return {"evidence": evidence, "broken": broken, "not_evidence": list(found.foreign), "judgements": judgements}

@@ -17,11 +17,12 @@ from typing import Any, TypeVar
 
 from .cmdb.hosts import described, is_host
 from .cmdb.store import Cmdb
+from .dsl.home import blob_uri
 from .dsl.seen import Sight
 from .errors import FindingsError, TidegateError
 from .evidence.library import sight_of
 from .evidence.statement import Statement
-from .evidence.summary import summary_statement
+from .evidence.summary import JudgedBy, summary_statement
 from .expressions import evaluate_own, speaking_of
 from .gathering import (
     Sources,
@@ -47,7 +48,7 @@ from .policy.clearance import Clearance, evaluate
 from .policy.controls import GATED, evaluate_controls
 from .policy.facts import Facts, NotKnown
 from .policy.findings import Control, Result
-from .policy.model import DEFAULT, Policy, load_policy
+from .policy.model import DEFAULT, Identity, Policy, load_policy
 from .rfc.model import Rfc, load_rfc
 from .rollout.compatibility import kept
 from .rollout.deployments import Deployments
@@ -55,6 +56,7 @@ from .rollout.planner import plan_hosts, plan_waves
 from .telling import unusable
 
 _T = TypeVar("_T")
+_NAMED = 3  # things beside a package that a remark names
 
 
 @dataclass(frozen=True)
@@ -64,7 +66,8 @@ class Clearing:
     ``stable``: for how many seconds the release says it has to stay healthy, ``None`` when it does not say.
 
     ``waves``: the hosts of each wave that is to be done, in order. ``until``: when it is too late to start a host of the first of them.
-    ``sight``: what the library was seen to have of the release, for the CMDB to remember.
+    ``sight``: what the library was seen to have of the release, for the CMDB to remember. ``inputs`` and ``ignored`` as in
+    :class:`.policy.facts.Facts`.
     """
 
     clearance: Clearance
@@ -76,6 +79,8 @@ class Clearing:
     until: datetime | None = None
     sight: Sight | None = None
     stable: float | None = None
+    inputs: tuple[str, ...] = ()
+    ignored: tuple[str, ...] = ()
 
     @property
     def left_out(self) -> list[str]:
@@ -96,8 +101,16 @@ class Clearing:
             ]
         return {**self.clearance.to_dict(), "sentence": self.clearance.sentence(), "about": [list(pair) for pair in about]}
 
-    def summary(self, policy_path: str | None) -> Statement:
-        """The clearance as a statement to be signed; raises :class:`TidegateError` when it is not known what was cleared."""
+    def remarks(self) -> list[str]:
+        """What there is to say of things beside the package that count for nothing, so that nobody takes them for evidence."""
+        if not self.ignored or self.rfc is None:
+            return []
+        what = f"{self.rfc.release} {self.rfc.version}"
+        more = f"; {len(self.ignored) - _NAMED} more are listed by attestation_info" if len(self.ignored) > _NAMED else ""
+        return [f"not all that is beside {what} is evidence about it: {'; '.join(self.ignored[:_NAMED])}{more}"]
+
+    def summary(self, policy_path: str | None, dsl: str, key_id: str) -> Statement:
+        """The clearance as a statement to be signed with a key; raises :class:`TidegateError` when it is not known what was cleared."""
         if self.rfc is None or not self.cis:
             raise TidegateError("a clearance is signed for an RFC and CIs that are known; correct the RFC, or leave the key out")
         policy = Path(policy_path or DEFAULT)
@@ -105,7 +118,14 @@ class Clearing:
             digest = hashlib.sha256(policy.read_bytes()).hexdigest()
         except OSError as error:
             raise TidegateError(f"the policy {policy} can't be read ({error.strerror}), so no clearance by it is signed") from error
-        return summary_statement(self.clearance, matter_of(self.rfc, self.cis), (policy.name, digest))
+        identity = self.policy.identity if self.policy else Identity()
+        judged_by = JudgedBy(
+            identity.verifier or f"https://tidegate.example/verifier/{key_id}",
+            identity.policy or (policy.absolute().as_uri() if policy_path else "https://tidegate.example/policy/default"),
+            digest,
+            tuple((blob_uri(dsl, self.rfc.release, sha256), sha256) for sha256 in self.inputs),
+        )
+        return summary_statement(self.clearance, matter_of(self.rfc, self.cis), judged_by)
 
 
 @dataclass(frozen=True)
@@ -178,7 +198,19 @@ def clear(rfc_path: str, dsl: str, cmdb_url: str, policy_path: str | None, now: 
     clearance = evaluate(facts)
     until = _until(facts, clearance.controls)
     stable = facts.package.manifest.get("stable") if facts.package else None
-    return Clearing(clearance, rfc, facts.policy, selected or (), product_of(facts), waves or (), until, facts.sight, stable)
+    return Clearing(
+        clearance,
+        rfc,
+        facts.policy,
+        selected or (),
+        product_of(facts),
+        waves or (),
+        until,
+        facts.sight,
+        stable,
+        facts.inputs,
+        facts.ignored,
+    )
 
 
 def opening(rfc: Rfc, wave: Wave, dsl: str, cmdb_url: str, policy_path: str | None, now: datetime) -> Opening:
@@ -302,6 +334,8 @@ def _hear(facts: Facts, rfc: Rfc, homes: tuple[str, str], cis: tuple[dict[str, A
         builders=said.builders,
         waivers=said.waivers,
         opinions=said.opinions,
+        inputs=said.inputs,
+        ignored=said.ignored,
     )
 
 

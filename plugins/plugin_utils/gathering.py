@@ -21,7 +21,7 @@ from .errors import DocumentError, IntegrityError, NotFoundError, TidegateError
 from .evidence.approval import Matter
 from .evidence.library import snapshot
 from .evidence.store import Attached, collect
-from .evidence.trust import Judgement, judge, judge_approvals, judge_opinions, judge_waiver, signers
+from .evidence.trust import Judgement, judge, judge_approvals, judge_opinions, judge_waiver, signers, sort_out
 from .licence.entitlements import would_reserve
 from .licence.seats import Allotment
 from .policy.calendar import Calendars
@@ -49,6 +49,8 @@ class Said:
     waivers: dict[str, Judgement]
     opinions: dict[str, Judgement]
     attached: tuple[Attached, ...] | None = None
+    inputs: tuple[str, ...] = ()
+    ignored: tuple[str, ...] = ()
 
 
 class Sources:
@@ -200,6 +202,7 @@ def judge_all(dsl: str, policy: Policy, rfc: Rfc, digest: str, cis: Iterable[Map
     evidence = collect(open_library(dsl).repository(rfc.release), digest)
     matter = None if cis is None else matter_of(rfc, cis)
     asked = policy.signed_by(rfc.type)
+    inputs, ignored = sort_out(evidence, digest)
     return Said(
         {kind: judge(evidence, policy, kind, digest, rfc.release, rfc.version, now) for kind in policy.trust},
         {role: judge_approvals(evidence, policy, matter, role, asked.get(role, 1), now) for role in policy.deciders} if matter else None,
@@ -207,6 +210,8 @@ def judge_all(dsl: str, policy: Policy, rfc: Rfc, digest: str, cis: Iterable[Map
         {control: judge_waiver(evidence, policy, matter, control, now) for control in policy.waivers} if matter else {},
         judge_opinions(evidence, policy, digest, rfc.release, rfc.version, now),
         evidence.attached,
+        inputs,
+        ignored,
     )
 
 

@@ -182,7 +182,8 @@ def _remember(dsl: str, cmdb_url: str, clearing: Clearing, now: datetime, write:
 
 def _keep_clearance(clearing: Clearing, rfc: Rfc, dsl: str, cmdb_url: str, policy_path: str | None, signer: Signer, now: datetime) -> None:
     """Keep the clearance beside the package, signed."""
-    kept = attach(open_library(dsl).repository(rfc.release), rfc.digest, sign(clearing.summary(policy_path), signer, now))
+    summary = clearing.summary(policy_path, dsl, signer.public_key.keyid)
+    kept = attach(open_library(dsl).repository(rfc.release), rfc.digest, sign(summary, signer, now))
     remember_sight(cmdb_url, Sight(rfc.release, rfc.version, rfc.digest, {kept: "clearance"}), now, signer)
 
 

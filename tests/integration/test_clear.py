@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 import os
@@ -17,11 +18,14 @@ import pytest
 import yaml
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import Cmdb
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.layout import OciLayout
+from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.oci import MANIFEST
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.package import archive
-from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.envelope import open_envelope
-from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.keys import load_public
+from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.envelope import IN_TOTO, open_envelope
+from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.keys import load_public, load_signer
+from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.statement import TEST_RESULT
 from ansible_collections.tidegate.release.plugins.plugin_utils.policy.controls import CONTROLS
 from schemas import assert_schema
+from securesystemslib.dsse import Envelope
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
@@ -147,7 +151,7 @@ def test_a_clearance_is_kept_as_page_data_and_signed_summary(rfc: Path) -> None:
     assert sealed.statement.digest == data["digest"]
     assert sealed.statement.type == "https://slsa.dev/verification_summary/v1"
     assert sealed.statement.predicate["verificationResult"] == "PASSED"
-    assert sealed.statement.predicate["clearance"]["cis"] == ["web1"]
+    assert sealed.statement.predicate["https://tidegate.example/clearance/v1"]["cis"] == ["web1"]
     # The same clearance is not written again; one that is not granted is.
     again = play(rfc, "-e", f"tidegate_clearance={folder}", TIDEGATE_KEY=str(key))
     assert "changed=0" in again.stdout
@@ -155,8 +159,8 @@ def test_a_clearance_is_kept_as_page_data_and_signed_summary(rfc: Path) -> None:
     assert sealed.statement.predicate["timeVerified"].endswith("Z")
     change(rfc, backout_plan="Another one.")
     assert "changed=1" in play(rfc, "-e", f"tidegate_clearance={folder}", TIDEGATE_KEY=str(key)).stdout
-    anew = open_envelope((folder / "clearance.dsse.json").read_bytes()).statement.predicate["clearance"]
-    assert anew["rfcDigest"] != sealed.statement.predicate["clearance"]["rfcDigest"]
+    anew = open_envelope((folder / "clearance.dsse.json").read_bytes()).statement.predicate["https://tidegate.example/clearance/v1"]
+    assert anew["rfcDigest"] != sealed.statement.predicate["https://tidegate.example/clearance/v1"]["rfcDigest"]
     for damage in (b"{}", (folder / "clearance.dsse.json").read_bytes().replace(b'"sig":"', b'"sig":"AAAA')):
         (folder / "clearance.dsse.json").write_bytes(damage)
         assert "changed=1" in play(rfc, "-e", f"tidegate_clearance={folder}", TIDEGATE_KEY=str(key)).stdout
@@ -166,6 +170,54 @@ def test_a_clearance_is_kept_as_page_data_and_signed_summary(rfc: Path) -> None:
     assert refused.returncode == 2
     assert open_envelope((folder / "clearance.dsse.json").read_bytes()).statement.predicate["verificationResult"] == "FAILED"
     assert "CHG0030001 is not cleared" in (folder / "clearance.html").read_text()
+
+
+def test_what_others_signed_counts_and_what_is_not_understood_is_named(rfc: Path) -> None:
+    folder, key = rfc.parent / "clearance", rfc.parent / "key.pem"
+    subprocess.run(["openssl", "genpkey", "-algorithm", "ed25519", "-out", str(key)], check=True, capture_output=True)
+    public = subprocess.run(["openssl", "pkey", "-in", str(key), "-pubout"], check=True, capture_output=True, text=True).stdout
+    policy = {
+        "schema": 1,
+        "identity": {"policy": "https://team.example/policy.yml", "verifier": "https://team.example/changes"},
+        "people": {"ci": {"roles": ["tester"], "keys": [{"public": public}]}},
+        "trust": {"test-result": {"role": "tester"}},
+    }
+    (rfc.parent / "policy.yml").write_text(yaml.safe_dump(policy))
+    digest = yaml.safe_load(rfc.read_text())["release"]["digest"]
+    subject = [{"name": "other", "digest": {"sha256": "0" * 64}}, {"name": "hello.tar", "digest": {"sha256": digest[7:]}}]
+    predicate = {"result": "PASSED", "configuration": [], "passedTests": ["one"]}
+    statement = {"_type": "https://in-toto.io/Statement/v0.1", "subject": subject, "predicateType": TEST_RESULT, "predicate": predicate}
+    made = Envelope(json.dumps(statement).encode(), IN_TOTO, {})
+    signature = load_signer(str(key)).sign(made.pae())
+    envelope = json.dumps({**made.to_dict(), "signatures": [{"sig": base64.b64encode(bytes.fromhex(signature.signature)).decode()}]})
+    (rfc.parent / "result.json").write_text(envelope)
+    home = OciLayout.open(rfc.parent / "dsl")
+    note = {"artifactType": "application/vnd.cncf.notary.signature", "subject": {"mediaType": MANIFEST, "digest": digest, "size": 1}}
+    home.refer(digest, json.dumps({"schemaVersion": 2, "mediaType": MANIFEST, **note}).encode())
+
+    given = {"TIDEGATE_POLICY": str(rfc.parent / "policy.yml"), "TIDEGATE_KEY": str(key)}
+    assert play(rfc, **given).returncode == 2
+    homes = {"dsl": str(rfc.parent / "dsl"), "policy": given["TIDEGATE_POLICY"]}
+    options = {"name": "hello", "version": "1.0", "envelope": str(rfc.parent / "result.json"), **homes}
+    attached = subprocess.run(
+        [str(Path(sys.executable).with_name("ansible")), "localhost", "-m", "tidegate.release.attestation", "-a", json.dumps(options)],
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout
+    assert '"changed": true' in attached
+    assert '"ci"' in attached
+    done = play(rfc, "-e", f"tidegate_clearance={folder}", **given)
+    assert done.returncode == 0, done.stdout
+    said = " ".join(done.stdout.split())
+    assert "[WARNING]: not all that is beside hello 1.0 is evidence about it: sha256:" in said
+    assert "counts for nothing: it is of the type 'application/vnd.cncf.notary.signature', not a signed statement" in said
+    predicate = dict(open_envelope((folder / "clearance.dsse.json").read_bytes()).statement.predicate)
+    assert predicate["verifier"] == {"id": "https://team.example/changes"}
+    assert predicate["policy"]["uri"] == "https://team.example/policy.yml"
+    (entry,) = predicate["inputAttestations"]
+    assert Path(entry["uri"].removeprefix("file://")).read_text() == envelope
+    assert hashlib.sha256(envelope.encode()).hexdigest() == entry["digest"]["sha256"]
 
 
 def test_a_control_of_the_policy_s_own_decides_too(rfc: Path) -> None:

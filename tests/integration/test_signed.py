@@ -199,7 +199,7 @@ class TestOnHosts:
                     "that": [
                         f"{kept} | map(attribute='signed_by') == [['carl']]",
                         f"{kept}[0].predicate.verificationResult == 'PASSED'",
-                        f"{kept}[0].predicate.clearance.rfc == 'CHG3000'",
+                        f"{kept}[0].predicate['https://tidegate.example/clearance/v1'].rfc == 'CHG3000'",
                     ]
                 }
             },

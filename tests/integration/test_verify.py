@@ -20,7 +20,7 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.home import c
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.package import archive
 from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.envelope import open_envelope, sign
 from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.keys import load_signer
-from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.statement import release_statement
+from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.statement import VERIFICATION, release_statement
 from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.store import attach, collect
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.journal import utc_now
 from fleet import FIRST, Fleet
@@ -138,12 +138,13 @@ def test_a_release_that_upgrades_and_goes_back_is_signed_and_cleared(live: Fleet
     (said,) = [said for said in signed(live, digest) if "result" in said]
     assert said["result"] == "PASSED"
     assert sum("test_it_says_hello" in name for name in said["passedTests"]) == 2
-    assert said["rehearsal"]["digest"] == digest
-    assert said["rehearsal"]["tests"] >= 4
-    assert said["hosts"] == {"web1": "web1", "web2": "web2"}
-    assert (said["parity"]["score"], said["parity"]["differences"]) == (100, [])  # relations are there too
-    assert said["events"]["ok"] > 20
-    assert said["events"]["failed"] == said["events"]["unreachable"] == 0
+    more = said[VERIFICATION]
+    assert more["rehearsal"]["digest"] == digest
+    assert more["rehearsal"]["tests"] >= 4
+    assert more["hosts"] == {"web1": "web1", "web2": "web2"}
+    assert (more["parity"]["score"], more["parity"]["differences"]) == (100, [])  # relations are there too
+    assert more["events"]["ok"] > 20
+    assert more["events"]["failed"] == more["events"]["unreachable"] == 0
     cleared = live.play("tidegate.release.clear", {"tidegate_rfc": str(rfc)})
     assert cleared.returncode == 0, cleared.stdout
     assert live.served() == served, "live was not touched"
@@ -189,11 +190,12 @@ def test_a_release_that_can_not_be_backed_out_fails_its_rehearsal(live: Fleet) -
     assert "hello 1.1: FAILED" in output
     (said,) = signed(live, new)
     assert said["result"] == "FAILED"
-    assert said["rehearsal"] | {"tests": 0} == {"digest": new, "deployed": True, "backedOut": False, "tests": 0, "from": [old]}
-    assert any("the release was not backed out everywhere in the lab" in reason for reason in said["reasons"])
-    assert any("hook start of hello 1.0" in reason for reason in said["reasons"]), output
-    assert said["parity"]["score"] <= 40
-    assert "Web.1: os: not known live" in said["parity"]["differences"]
+    more = said[VERIFICATION]
+    assert more["rehearsal"] | {"tests": 0} == {"digest": new, "deployed": True, "backedOut": False, "tests": 0, "from": [old]}
+    assert any("the release was not backed out everywhere in the lab" in reason for reason in more["reasons"])
+    assert any("hook start of hello 1.0" in reason for reason in more["reasons"]), output
+    assert more["parity"]["score"] <= 40
+    assert "Web.1: os: not known live" in more["parity"]["differences"]
     cleared = live.play("tidegate.release.clear", {"tidegate_rfc": str(rfc)})
     assert "tess signed that it failed" in cleared.stdout
     (kept,) = (live.path / "tmp").glob("tidegate-verify-*")

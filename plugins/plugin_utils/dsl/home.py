@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import AbstractContextManager
+from pathlib import Path
 from typing import BinaryIO, Protocol
 
 from .layout import OciLayout
@@ -115,6 +116,13 @@ def find_library(address: str) -> Library | None:
 def create_library(address: str) -> Library:
     """The library at ``address``, made if there is room for it; raises what :meth:`OciLayout.find` raises."""
     return _registry(address) if _is_url(address) else OciLayout.create(address)
+
+
+def blob_uri(address: str, name: str, sha256: str) -> str:
+    """Where a blob of the release ``name`` can be fetched from the library at ``address``."""
+    if _is_url(address):
+        return f"{address.rstrip('/')}/{name}@sha256:{sha256}"
+    return (Path(address).absolute() / "blobs" / "sha256" / sha256).as_uri()
 
 
 def _is_url(address: str) -> bool:

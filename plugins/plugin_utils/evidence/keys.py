@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import stat
 from typing import TYPE_CHECKING, Any
@@ -53,6 +54,7 @@ def load_signer(path: str, passphrase: str | None = None) -> Signer:
     return CryptoSigner(key)
 
 
+@functools.lru_cache(1024)
 def load_public(pem: str) -> Key:
     """A public key out of its PEM text; raises :class:`ValueError` with what is wrong with it. The same key has the same ``keyid``."""
     require(*LIBRARIES)

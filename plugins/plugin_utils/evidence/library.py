@@ -9,7 +9,6 @@ of it that lacks something is one that lacks something.
 
 from __future__ import annotations
 
-import base64
 import contextlib
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
@@ -23,10 +22,10 @@ from ..dsl.recover import Meant
 from ..dsl.seen import PIECES, Loss, Piece, Sight, Snapshot, extended, losses
 from ..errors import ConflictError, IntegrityError, NotFoundError, TidegateError
 from ..libs import require
-from .envelope import IN_TOTO, open_envelope, sign
+from .envelope import open_envelope, payload_of, sign
 from .keys import load_public
-from .statement import KINDS, LIBRARY, Statement, purl, strict_json
-from .store import Attached, read_piece
+from .statement import LIBRARY, Statement, kind_of, purl, strict_json
+from .store import Attached, may_be_evidence, read_piece
 
 with contextlib.suppress(ImportError):
     import sqlalchemy as sa
@@ -165,7 +164,7 @@ def watch(cmdb_url: str | None, home: Home, release: tuple[str, str, str], now: 
 
 def look(home: Home, name: str, version: str, digest: str, known: Mapping[str, Piece]) -> Sight:
     """What a library has of a release now; what is ``known`` is not read again."""
-    listed = [entry for entry in home.referrers(digest) if entry.artifact_type in (IN_TOTO, "")]
+    listed = [entry for entry in home.referrers(digest) if may_be_evidence(entry)]
     if len(listed) > PIECES:
         raise IntegrityError(f"{len(listed)} pieces of evidence refer to {digest}, more than {PIECES}; find out who put them there")
     evidence = {}
@@ -193,12 +192,10 @@ def describe(envelope: bytes | None) -> str:
     try:
         if envelope is None:
             raise IntegrityError("it can't be read")
-        payload = base64.b64decode(str(strict_json(envelope, "the envelope").get("payload")), validate=True)
-        statement = strict_json(payload, "the statement")
-    except (IntegrityError, ValueError):
+        statement = strict_json(payload_of(envelope), "the statement")
+    except IntegrityError:
         return "evidence that could not be read"
-    kinds = {uri: kind for kind, uri in KINDS.items()}
-    kind = kinds.get(str(statement.get("predicateType")), f"evidence of type {statement.get('predicateType')!a:.60}")
+    kind = kind_of(str(statement.get("predicateType"))) or f"evidence of type {statement.get('predicateType')!a:.60}"
     predicate = statement.get("predicate")
     said: Any = predicate.get(_SAYING.get(kind, "")) if isinstance(predicate, dict) else None
     word = ("blocking" if said is True else "") if kind == "opinion" else said if isinstance(said, str) else ""

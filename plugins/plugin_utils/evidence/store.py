@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
@@ -23,7 +24,14 @@ ENVELOPE = "application/vnd.dsse.envelope.v1+json"
 EMPTY = "application/vnd.oci.empty.v1+json"
 PREDICATE_TYPE = "in-toto.io/predicate-type"
 
-_ENVELOPE_LIMIT = 96 << 20  # bytes; the largest SBOM that is taken, in base64, and something around it
+ENVELOPE_LIMIT = 96 << 20
+"""Bytes: the largest SBOM that is taken, in base64, and something around it."""
+_SEVERAL = 20  # pieces that are no evidence, which are named one by one
+# The types under which other tools keep signed statements beside what these are about, and the type of a file that was given none.
+_OTHERS = re.compile(
+    r"application/vnd\.(?:in-toto[+.][^,]*|dsse\.envelope\.v1\+json|dev\.sigstore\.bundle[+.;][^,]*|dev\.cosign\.(?:artifact\.)?att\.[^,]*)"
+)
+_CONTENTS = frozenset({"application/json", "application/octet-stream", "application/vnd.oci.image.layer.v1.tar"})
 _TOTAL_LIMIT = 384 << 20  # of all that is beside one package
 _PIECES = 1000  # that refer to one package; more than anybody would want to look through
 
@@ -39,12 +47,14 @@ class Attached:
 @dataclass(frozen=True)
 class Evidence:
     """What refers to a package: ``envelopes``, of which nobody has checked who signed them, and a sentence for each that is ``broken``.
-    ``attached`` are all of them by the digest that they are kept under.
+    ``attached`` are all of them by the digest that they are kept under. ``foreign``: a sentence for each other thing that refers to it,
+    which is no evidence or in no form that Tidegate reads: nothing that anybody could have decided.
     """
 
     envelopes: tuple[bytes, ...]
     broken: tuple[str, ...]
     attached: tuple[Attached, ...] = ()
+    foreign: tuple[str, ...] = ()
 
     def __iter__(self) -> Iterator[bytes]:
         return iter(self.envelopes)
@@ -58,11 +68,11 @@ def attach(home: Home, package: str, envelope: bytes) -> str:
 
     Raises :class:`IntegrityError` when the envelope is about something else, or the package is not here. The same envelope is kept once.
     """
-    statement = open_envelope(envelope).statement
+    statement = open_envelope(envelope, package).statement
     if statement.digest != package:
         raise IntegrityError(f"the evidence is about {statement.digest}, not about {package}; sign it for the package it is kept with")
-    if len(envelope) > _ENVELOPE_LIMIT:
-        raise TidegateError(f"the evidence has {len(envelope)} bytes, more than {_ENVELOPE_LIMIT}; say less in its predicate")
+    if len(envelope) > ENVELOPE_LIMIT:
+        raise TidegateError(f"the evidence has {len(envelope)} bytes, more than {ENVELOPE_LIMIT}; say less in its predicate")
     with home.writing():
         subject = Descriptor(MANIFEST, package, len(home.read_manifest(package)))
         manifest = {
@@ -77,30 +87,50 @@ def attach(home: Home, package: str, envelope: bytes) -> str:
         return home.refer(package, canonical(manifest)).digest
 
 
+def may_be_evidence(entry: Descriptor) -> bool:
+    """Whether something that refers to a package may hold a signed statement, by the type that it is listed with.
+
+    Tools that copy a list of referrers leave out what they don't know, the type among it.
+    """
+    return not entry.artifact_type or _OTHERS.fullmatch(entry.artifact_type) is not None
+
+
 def collect(home: Home, package: str) -> Evidence:
     """Every envelope beside a package, whoever signed it.
 
     Raises :class:`IntegrityError` when the list of what refers to the package can't be read, or there is more than anybody means.
     """
-    # Tools that copy a list of referrers leave out what they don't know, the type among it.
-    listed = [entry for entry in home.referrers(package) if entry.artifact_type in (IN_TOTO, "")]
+    referring = home.referrers(package)
+    listed = [entry for entry in referring if may_be_evidence(entry)]
     if len(listed) > _PIECES:
         raise IntegrityError(f"{len(listed)} pieces of evidence refer to {package}, more than {_PIECES}; find out who put them there")
     envelopes: list[bytes] = []
-    broken = []
-    attached = []
+    attached: list[Attached] = []
+    broken: list[str] = []
+    foreign = [_no_evidence(entry.digest, entry.artifact_type) for entry in referring if entry not in listed]
     for entry in listed:
         if sum(len(envelope) for envelope in envelopes) > _TOTAL_LIMIT:
             raise IntegrityError(f"the evidence that refers to {package} has more than {_TOTAL_LIMIT} bytes; find out who put it there")
+        envelope = None
         try:
             envelope = read_piece(home, package, entry.digest)
-            if envelope is not None:
-                envelopes.append(envelope)
-                attached.append(Attached(entry.digest, envelope))
+            if envelope is None:
+                foreign.append(_no_evidence(entry.digest, "another artifact"))
+                continue
+            if entry.artifact_type not in (IN_TOTO, ""):
+                open_envelope(envelope, package)
+            envelopes.append(envelope)
         except IntegrityError as error:
-            broken.append(f"the evidence {entry.digest} can't be used: {error}")
-            attached.append(Attached(entry.digest, None))
-    return Evidence(tuple(envelopes), tuple(broken), tuple(attached))
+            # Nobody's decision is kept under another tool's type, so what is there stands in nobody's way.
+            sentences = broken if entry.artifact_type in (IN_TOTO, "") else foreign
+            sentences.append(f"the evidence {entry.digest} can't be used: {error}")
+        attached.append(Attached(entry.digest, envelope))
+    more = [f"{len(foreign) - _SEVERAL} more pieces that refer to {package} are no evidence"] if len(foreign) > _SEVERAL else []
+    return Evidence(tuple(envelopes), tuple(broken), tuple(attached), (*foreign[:_SEVERAL], *more))
+
+
+def _no_evidence(digest: str, artifact_type: str) -> str:
+    return f"{digest} counts for nothing: it is of the type {artifact_type!a:.100}, not a signed statement"
 
 
 def ensure(home: Home, statement: Statement, signer: Signer, now: datetime, write: bool) -> bool:
@@ -110,7 +140,7 @@ def ensure(home: Home, statement: Statement, signer: Signer, now: datetime, writ
     words: list[tuple[datetime, bool]] = []
     for content in collect(home, statement.digest):
         try:
-            sealed = open_envelope(content)
+            sealed = open_envelope(content, statement.digest)
             # As bytes, since 1 and true are the same to Python, but not to whoever reads them.
             same = canonical(sealed.statement.to_json(now)) == wanted
         except IntegrityError:
@@ -130,7 +160,10 @@ def read_piece(home: Home, package: str, digest: str) -> bytes | None:
     """The envelope in a manifest, ``None`` when that is not for evidence; raises :class:`IntegrityError` when it can't be used."""
     where = f"the manifest {digest}"
     document = parse_json(home.read_manifest(digest), where)
-    if document.get("artifactType") != IN_TOTO:
+    config = document.get("config")
+    # Without one of its own it is of the type of its configuration.
+    artifact_type = document.get("artifactType") or (config.get("mediaType") if isinstance(config, dict) else None)
+    if not isinstance(artifact_type, str) or not _OTHERS.fullmatch(artifact_type):
         return None
     if Descriptor.from_json(document.get("subject"), where).digest != package:
         raise IntegrityError(f"it refers to another digest than {package}")
@@ -138,6 +171,6 @@ def read_piece(home: Home, package: str, digest: str) -> bytes | None:
     if not isinstance(layers, list) or len(layers) != 1:
         raise IntegrityError("it does not hold exactly one envelope")
     layer = Descriptor.from_json(layers[0], where)
-    if layer.media_type != ENVELOPE:
+    if not _OTHERS.fullmatch(layer.media_type) and layer.media_type not in _CONTENTS:
         raise IntegrityError(f"it holds {layer.media_type:.80}, not an envelope")
-    return home.read_blob(layer.digest, _ENVELOPE_LIMIT)
+    return home.read_blob(layer.digest, ENVELOPE_LIMIT)

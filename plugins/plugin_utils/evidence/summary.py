@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import UTC
 from typing import TYPE_CHECKING
 
@@ -18,24 +18,38 @@ from .statement import CLEARANCE, Statement, purl
 if TYPE_CHECKING:
     from securesystemslib.signer import Key
 
-_VERIFIER = "https://tidegate.example/clear"
+_MORE = "https://tidegate.example/clearance/v1"
 
 
-def summary_statement(clearance: Clearance, matter: Matter, policy: tuple[str, str]) -> Statement:
-    """What the controls came to for a package. ``policy`` is the name of its file and the sha256 of that, in hexadecimal.
+@dataclass(frozen=True)
+class JudgedBy:
+    """Who judged, and by what. ``verifier`` and ``policy`` are URIs, ``policy_digest`` is the sha256 of the policy's file in hexadecimal.
 
-    What SLSA has no word for, the RFC, the CIs and the controls, is under ``clearance``.
+    ``inputs``: the evidence that was judged, as the URI of each piece and the sha256 of its envelope.
+    """
+
+    verifier: str
+    policy: str
+    policy_digest: str
+    inputs: tuple[tuple[str, str], ...] = ()
+
+
+def summary_statement(clearance: Clearance, matter: Matter, judged_by: JudgedBy) -> Statement:
+    """What the controls came to for a package.
+
+    What SLSA has no word for, the RFC, the CIs and the controls, is in a field of our own, which is named by a URI.
     """
     resource = purl(matter.release, matter.version)
     predicate = {
-        "verifier": {"id": _VERIFIER},
+        "verifier": {"id": judged_by.verifier},
         "timeVerified": clearance.at.astimezone(UTC).isoformat().replace("+00:00", "Z"),
         "resourceUri": resource,
-        "policy": {"uri": policy[0], "digest": {"sha256": policy[1]}},
+        "policy": {"uri": judged_by.policy, "digest": {"sha256": judged_by.policy_digest}},
+        "inputAttestations": [{"uri": uri, "digest": {"sha256": sha256}} for uri, sha256 in judged_by.inputs],
         "verificationResult": "PASSED" if clearance.granted else "FAILED",
         "verifiedLevels": ["TIDEGATE_CLEARED" if clearance.granted else "FAILED"],
         "slsaVersion": "1.1",
-        "clearance": {
+        _MORE: {
             "rfc": matter.rfc,
             "rfcDigest": {"sha256": matter.fingerprint},
             "cis": list(matter.cis),

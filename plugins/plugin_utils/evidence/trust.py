@@ -4,14 +4,19 @@
 """Whose evidence counts: distinct people whom the policy gives the responsibility, each by a signature over this very package. No I/O.
 
 What can't be read, is about something else, or is signed by a key that the policy does not know counts for nothing, and each says why.
+
+What machines find out, the kinds in :data:`.statement.SHARED`, counts in the form of other tools too: its subject may have another name,
+there may be others beside it, and a signature need not say by which of the policy's keys it was made. Everything else counts only as
+Tidegate writes it.
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
 
 from ..errors import IntegrityError
 from ..policy.model import Policy, PublicKey, Trust
@@ -19,19 +24,85 @@ from .approval import Matter, concerning
 from .envelope import Sealed, open_envelope
 from .keys import load_public
 from .opinion import opinion_fault
-from .statement import APPROVAL, KINDS, RELEASE, WAIVER, Statement, purl
+from .statement import APPROVAL, RELEASE, SHARED, UNDATED, WAIVER, Statement, kind_of, purl
 from .store import Evidence
 from .waiver import waiver_fault
+
+_EVER = datetime.max.replace(tzinfo=UTC)
+_BUDGET = 4 << 30  # bytes that are hashed to find out whose signatures without a key's id are
+_TRY = 128 << 10  # bytes that could be hashed in the time that one try of a key takes besides
 
 
 @dataclass(frozen=True)
 class Counted:
-    """A signature that counts: who made it, with which key, under what."""
+    """A signature that counts: who made it, with which key, under what. ``signed_at`` may be :data:`.statement.UNDATED`."""
 
     person: str
     key: PublicKey
     statement: Statement
     signed_at: datetime
+
+    def order(self, bad: bool) -> tuple[datetime, bool]:
+        """What to sort by to have each person's last statement at the end, when it is ``bad`` news or good.
+
+        Of two at one moment the bad one is the last, and so it is when nobody can know which was.
+        """
+        return (_EVER if bad and self.signed_at == UNDATED else self.signed_at), bad
+
+
+def revoked(sealed: Sealed, key: PublicKey) -> bool:
+    """Whether a key was revoked when it signed, or nobody knows when that was."""
+    return key.revoked is not None and (sealed.signed_at == UNDATED or sealed.signed_at >= key.revoked)
+
+
+@dataclass
+class Owners:
+    """Whose keys made the signatures of envelopes. The keys of people who have the ``role`` are tried first.
+
+    ``left``: bytes that may still be hashed to find it out by trial.
+    """
+
+    policy: Policy
+    role: str = ""
+    left: int = field(default_factory=lambda: _BUDGET)
+    _keys: dict[str, tuple[str, PublicKey]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for name, person in sorted(self.policy.people.items(), key=lambda entry: self.role not in entry[1].roles):
+            for key in person.keys:
+                self._keys[key.id] = (name, key)
+
+    def __contains__(self, key_id: str) -> bool:
+        return key_id in self._keys
+
+    def of(self, sealed: Sealed, number: int) -> tuple[str, PublicKey] | None:
+        """Who made that signature of an envelope, and with which key; ``None`` when it was nobody whom the policy knows.
+
+        A signature by a key that it names falsely is nobody's. Where it names none of the policy's and other tools sign too, each is tried.
+        """
+        named = self._keys.get(sealed.signatures[number][0])
+        tried = [named] if named else self._keys.values() if sealed.shared else ()
+        for name, key in tried:
+            if not named:
+                self.left -= len(sealed.payload) + _TRY
+                if self.left < 0:
+                    return None
+            if sealed.made_by(load_public(key.pem), number):
+                return name, key
+        return None
+
+    def named(self, key_id: str) -> str:
+        """The person of the policy to whom that key belongs."""
+        return self._keys[key_id][0]
+
+    def holding(self, sealed: Sealed, now: datetime) -> list[str]:
+        """The people of the policy whose signature under an envelope holds: made before ``now`` by a key that was not revoked then."""
+        made = (self.of(sealed, number) for number in range(len(sealed.signatures)))
+        return sorted({maker[0] for maker in made if maker and sealed.signed_at <= now and not revoked(sealed, maker[1])})
+
+    def signers(self, sealed: Sealed) -> set[str]:
+        """The people of the policy who signed an envelope, whatever their roles."""
+        return {found[0] for number in range(len(sealed.signatures)) if (found := self.of(sealed, number))}
 
 
 @dataclass(frozen=True)
@@ -114,14 +185,34 @@ def judge_opinions(evidence: Evidence, policy: Policy, digest: str, name: str, v
 
 def signers(evidence: Evidence, policy: Policy, kind: str) -> frozenset[str]:
     """The people of the policy who signed evidence of ``kind``, whatever their roles and whatever it says."""
-    owners = {key.id: (name, key) for name, person in policy.people.items() for key in person.keys}
-    found = set()
+    owners = Owners(policy)
+    found: set[str] = set()
     for content in evidence:
         with suppress(IntegrityError):
             sealed = open_envelope(content)
-            known = [owners[key_id] for key_id in sealed.keys if key_id in owners and sealed.statement.type == KINDS[kind]]
-            found |= {name for name, key in known if sealed.signed_by(load_public(key.pem))}
+            if kind_of(sealed.statement.type) == kind:
+                found |= owners.signers(sealed)
     return frozenset(found)
+
+
+def sort_out(evidence: Evidence, digest: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """What of the evidence about the package ``digest`` is judged, each by its sha256, and a sentence for all that counts for nothing.
+
+    An earlier clearance is not judged, it is what judging comes to.
+    """
+    inputs, ignored = [], [*evidence.broken, *evidence.foreign]
+    for content in evidence:
+        try:
+            statement = open_envelope(content, digest).statement
+        except IntegrityError as error:
+            ignored.append(f"evidence counts for nothing: {error}")
+            continue
+        kind = kind_of(statement.type)
+        if kind is None:
+            ignored.append(unknown_type(statement))
+        elif kind != "clearance":
+            inputs.append(hashlib.sha256(content).hexdigest())
+    return tuple(sorted(inputs)), tuple(dict.fromkeys(ignored))
 
 
 def _judge(
@@ -137,36 +228,49 @@ def _judge(
     unread = list(evidence.broken)
     refused = []
     alarming = []
+    owners = Owners(policy, wanted.role)
     for content in evidence:
         try:
-            sealed = open_envelope(content)
+            sealed = open_envelope(content, subject[0])
         except IntegrityError as error:
             unread.append(f"evidence counts for nothing: {error}")
             continue
-        if sealed.statement.type not in KINDS.values():
-            refused.append(f"evidence of the unknown type {sealed.statement.type!a:.100} counts for nothing")
-        elif sealed.statement.type == KINDS[kind]:
-            fault = _fault(sealed, *subject, now) or also(sealed.statement)
-            for verdict in _signatures(sealed, policy, wanted, fault):
+        found = kind_of(sealed.statement.type)
+        if found is None:
+            refused.append(unknown_type(sealed.statement))
+        elif found == kind:
+            fault = statement_fault(sealed, *subject, now) or also(sealed.statement)
+            for verdict in _signatures(sealed, owners, wanted, fault):
                 if isinstance(verdict, Counted):
                     counted.append(verdict)
                 else:
                     refused.append(verdict.sentence)
                     alarming += [verdict.sentence] if verdict.alarming else []
-    return Judgement(kind, wanted, tuple(counted), tuple(dict.fromkeys((*unread, *refused))), tuple(unread), tuple(alarming))
+    foreign = evidence.foreign if kind in SHARED else ()
+    return Judgement(kind, wanted, tuple(counted), tuple(dict.fromkeys((*unread, *refused, *foreign))), tuple(unread), tuple(alarming))
 
 
-def _fault(sealed: Sealed, digest: str, subject: str, now: datetime) -> str:
-    """Why the statement, whoever signed it, says nothing about this package; empty when it does."""
+def unknown_type(statement: Statement) -> str:
+    """That a statement counts for nothing because the policy has no word for what it says."""
+    return f"evidence of the unknown type {statement.type!a:.100} counts for nothing"
+
+
+def statement_fault(sealed: Sealed, digest: str, subject: str, now: datetime) -> str:
+    """Why the statement, whoever signed it, says nothing about the package ``digest``; empty when it does.
+
+    ``subject`` is the package URL of its release.
+    """
     statement = sealed.statement
     if statement.digest != digest:
         return f"it is about {statement.digest}, not about {digest}"
+    if sealed.signed_at > now:
+        return f"it says that it was signed at {sealed.signed_at.isoformat()}, a time to come"
+    if sealed.shared or sealed.loose:
+        return "" if sealed.shared else sealed.loose
     if statement.name != subject:
         return f"it is about {statement.name!a:.100}, not about {subject}"
     if statement.type == RELEASE and statement.predicate.get("purl") != subject:
         return f"it is of the release {statement.predicate.get('purl')!a:.100}, not of {subject}"
-    if sealed.signed_at > now:
-        return f"it says that it was signed at {sealed.signed_at.isoformat()}, a time to come"
     return ""
 
 
@@ -178,24 +282,34 @@ class _Refused:
     alarming: bool = False
 
 
-def _signatures(sealed: Sealed, policy: Policy, wanted: Trust, fault: str) -> Iterator[Counted | _Refused]:
+def _signatures(sealed: Sealed, owners: Owners, wanted: Trust, fault: str) -> Iterator[Counted | _Refused]:
     """For each signature of an envelope that it counts, or why not."""
-    owners = {key.id: (name, key) for name, person in policy.people.items() for key in person.keys}
-    for key_id in sealed.keys:
-        if key_id not in owners:
-            yield _Refused(f"a signature by the key {key_id!a:.20} does not count: the policy gives that key to nobody")
+    for number, (key_id, _content) in enumerate(sealed.signatures):
+        maker = owners.of(sealed, number)
+        if maker is None:
+            yield _unmade(sealed, owners, key_id)
             continue
-        name, key = owners[key_id]
+        name, key = maker
         why = fault
-        forged = not sealed.signed_by(load_public(key.pem))
-        revoked = key.revoked is not None and sealed.signed_at >= key.revoked
-        if forged:
-            why = "it was not made by that key over these bytes"
-        elif wanted.role not in policy.people[name].roles:
+        late = revoked(sealed, key)
+        if wanted.role not in owners.policy.people[name].roles:
             why = f"{name} does not have the role {wanted.role}"
-        elif not why and key.revoked is not None and revoked:
-            why = f"the key {key.id[:12]} was revoked at {key.revoked.isoformat()}, and it signed at {sealed.signed_at.isoformat()}"
+        elif not why and key.revoked is not None and late:
+            when = "does not say when it signed" if sealed.signed_at == UNDATED else f"signed at {sealed.signed_at.isoformat()}"
+            why = f"the key {key.id[:12]} was revoked at {key.revoked.isoformat()}, and it {when}"
         if why:
-            yield _Refused(f"the signature of {name} does not count: {why}", bool(fault) or forged or revoked)
+            yield _Refused(f"the signature of {name} does not count: {why}", bool(fault) or late)
         else:
             yield Counted(name, key, sealed.statement, sealed.signed_at)
+
+
+def _unmade(sealed: Sealed, owners: Owners, key_id: str) -> _Refused:
+    """Why a signature does not count that was made by nobody whom the policy knows."""
+    if key_id in owners:
+        return _Refused(f"the signature of {owners.named(key_id)} does not count: it was not made by that key over these bytes", True)
+    by = f"a signature by the key {key_id!a:.20}" if key_id else "a signature that names no key"
+    if sealed.shared and owners.left < 0:
+        return _Refused(f"{by} does not count: there are more such signatures here than are tried; find out who put them there")
+    if key_id:
+        return _Refused(f"{by} does not count: the policy gives that key to nobody")
+    return _Refused(f"{by} does not count: it was made by none of the policy's keys")

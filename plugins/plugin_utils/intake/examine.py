@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from ..dsl.package import Source
 from ..dsl.payload import FileEntry, opened
@@ -95,15 +95,16 @@ def examine(source: Source, copied: Snapshot, database: str | None = None) -> Ex
     Raises :class:`TidegateError` when what the payload brings as its SBOM is none, or one that is made would be too large.
     """
 
-    def read(path: str) -> bytes:
-        return (copied.folder / copied.contents[f"{source.manifest.payload}/{path}"]).read_bytes()
+    def read(path: str) -> BinaryIO:
+        return (copied.folder / copied.contents[f"{source.manifest.payload}/{path}"]).open("rb")
 
     own = sbom.brought(copied.files)
     if own is not None:
         path = f"{source.manifest.payload}/{own}"
         if (copied.folder / copied.contents[path]).stat().st_size > sbom.LIMIT:
             raise TidegateError(f"{path} is larger than {sbom.LIMIT >> 20} MiB; leave it out and have an SBOM made")
-        document = sbom.check(read(own), path)
+        with read(own) as stream:
+            document = sbom.check(stream.read(), path)
     else:
         names = json.dumps([(entry.path, entry.sha256) for entry in copied.files])
         digest = hashlib.sha256(names.encode()).hexdigest()

@@ -8,23 +8,20 @@ from __future__ import annotations
 import contextlib
 import email.parser
 import email.policy
-import io
 import json
-import lzma
 import re
-import tarfile
 import uuid
 import warnings
-import zlib
 from bisect import bisect_left
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice, takewhile
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from ..errors import IntegrityError, TidegateError
 from ..strict_json import read_object
-from .licence import normalise
+from .licence import normalise, of_classifiers, of_debian
+from .packages import FAULTS, METADATA_LIMIT, Meter, deb_copyright, deb_metadata, npm_metadata, wheel_metadata
 
 with contextlib.suppress(ImportError):
     from cyclonedx.model import HashAlgorithm, HashType
@@ -42,17 +39,19 @@ if TYPE_CHECKING:
 _BROUGHT = re.compile(r"(?:sbom/)?(?:bom|sbom|[^/]+\.cdx)\.json")
 _PYTHON = re.compile(r"(?P<where>(?:.*/)?)[^/]+\.(?:dist-info/METADATA|egg-info/PKG-INFO)")
 _NPM = re.compile(r"(?P<where>(?:.*/)?node_modules/(?:@[^/]+/)?[^/@.][^/]*)/package\.json")
+_WHEEL = re.compile(r"(?:.*/)?[^/]+\.whl")
+_NPM_PACKED = re.compile(r"(?:.*/)?[^/]+\.tgz")
 _DEB = re.compile(r"(?:.*/)?[^/]+\.deb")
-_DEB_CONTROL = re.compile(r"control\.tar(?:\.gz|\.xz)?")
+_SAYABLE = re.compile(r"[!-~]{1,300}")  # a name or a version that a package has
+_DEB_NAMES = (re.compile(r"[a-z0-9][a-z0-9+.-]+"), re.compile(r"[A-Za-z0-9.+:~-]+"), re.compile(r"[a-z0-9-]*"))
 LIMIT = 64 << 20
 """Bytes of a file that is read whole."""
-_CONTROL_LIMIT = 16 << 20  # bytes of what a Debian package says of itself, unpacked
 _NAMESPACE = uuid.UUID("6f0a2ab1-5b0c-5c5a-9a0e-0c4a4f7d7c11")  # of the serial numbers made here
 
 _PLAIN = "generic"  # of a file that belongs to no package
 _BIT = 50  # items
 
-Read = Callable[[str], bytes]
+Open = Callable[[str], BinaryIO]
 
 
 @dataclass(frozen=True)
@@ -66,6 +65,7 @@ class Found:
     path: str = ""
     sha256: str = ""
     namespace: str | None = None
+    arch: str = ""
 
 
 def brought(files: Collection[FileEntry]) -> str | None:
@@ -109,10 +109,10 @@ def _sorted(item: object) -> str:
     return json.dumps(item, sort_keys=True)
 
 
-def make(name: str, version: str, digest: str, files: Collection[FileEntry], read: Read) -> bytes:
+def make(name: str, version: str, digest: str, files: Collection[FileEntry], read: Open) -> bytes:
     """A CycloneDX 1.6 SBOM of the payload of the release ``name`` ``version``, the same bytes for the same ``digest``.
 
-    ``read`` gives the content of a file by its path. Raises :class:`TidegateError` when there is too much in it to be listed.
+    ``read`` opens a file by its path. Raises :class:`TidegateError` when there is too much in it to be listed.
     """
     bom = Bom(serial_number=uuid.uuid5(_NAMESPACE, digest))
     root = Component(name=name, version=version, type=ComponentType.APPLICATION, bom_ref="release")
@@ -136,34 +136,41 @@ def make(name: str, version: str, digest: str, files: Collection[FileEntry], rea
     return content
 
 
-def find(files: Collection[FileEntry], read: Read) -> list[Found]:
-    """The components of a payload: packages of Python, npm and Debian, and each file that belongs to none of them."""
+def find(files: Collection[FileEntry], read: Open) -> list[Found]:
+    """The components of a payload: packages of Python, npm and Debian, installed or in files, and each file that belongs to none of them.
+
+    Raises :class:`TidegateError` when there is too much in it to be looked into.
+    """
     by_path = {entry.path: entry for entry in sorted(files, key=lambda entry: entry.path) if entry.type == "file"}
     paths = list(by_path)
     found: list[Found] = []
     owned: set[str] = set()
+    meter = Meter()
     for path, entry in by_path.items():
-        for pattern, look in ((_PYTHON, _python), (_NPM, _npm), (_DEB, _deb)):
+        for pattern, look in ((_PYTHON, _python), (_NPM, _npm), (_WHEEL, _wheel), (_NPM_PACKED, _npm_packed), (_DEB, _deb)):
             match = pattern.fullmatch(path)
-            component = look(path, entry, read) if match and (entry.size or 0) <= LIMIT else None
+            component = None
+            if match:
+                with contextlib.suppress(*FAULTS), read(path) as stream:
+                    component = look(path, entry.sha256 or "", stream, meter)
             if match and component:
                 found.append(component)
                 owned.add(path)
-                owned.update(_owns(match, component.kind, by_path, paths, read))
+                owned.update(_owns(match, path, by_path, paths, read))
                 break
     plain = (entry for path, entry in by_path.items() if path not in owned)
     return found + [Found(_PLAIN, entry.path, "", path=entry.path, sha256=entry.sha256 or "") for entry in plain]
 
 
-def _owns(match: re.Match[str], kind: str, by_path: Mapping[str, FileEntry], paths: Sequence[str], read: Read) -> Iterator[str]:
-    path = match.string
-    if kind == "npm":
+def _owns(match: re.Match[str], path: str, by_path: Mapping[str, FileEntry], paths: Sequence[str], read: Open) -> Iterator[str]:
+    if match.re is _NPM:
         yield from _below(f"{match['where']}/", paths)
-    elif kind == "pypi":
+    elif match.re is _PYTHON:
         record = path.removesuffix("METADATA") + "RECORD"
         if path.endswith("METADATA") and record in by_path and (by_path[record].size or 0) <= LIMIT:
-            for line in read(record).decode("utf-8", "replace").splitlines():
-                yield match["where"] + line.split(",")[0].strip('"')
+            with read(record) as stream:
+                for line in stream.read(LIMIT).decode("utf-8", "replace").splitlines():
+                    yield match["where"] + line.split(",")[0].strip('"')
         yield from _below(path.rpartition("/")[0] + "/", paths)
 
 
@@ -172,56 +179,60 @@ def _below(folder: str, paths: Sequence[str]) -> Iterator[str]:
     return takewhile(lambda path: path.startswith(folder), islice(paths, bisect_left(paths, folder), None))
 
 
-def _python(path: str, _entry: FileEntry, read: Read) -> Found | None:
-    data = email.parser.BytesHeaderParser(policy=email.policy.compat32).parsebytes(read(path))
+def _python(path: str, _sha256: str, stream: BinaryIO, _meter: Meter) -> Found | None:
+    return _of_python(stream.read(METADATA_LIMIT), path, "")
+
+
+def _wheel(path: str, sha256: str, stream: BinaryIO, _meter: Meter) -> Found | None:
+    return _of_python(wheel_metadata(stream), path, sha256)
+
+
+def _of_python(metadata: bytes, path: str, sha256: str) -> Found | None:
+    """What the METADATA of a Python package says."""
+    data = email.parser.BytesHeaderParser(policy=email.policy.compat32).parsebytes(metadata)
     name, version = str(data.get("Name") or ""), str(data.get("Version") or "")
-    licence = normalise(str(data.get("License-Expression") or data.get("License") or ""))
-    return Found("pypi", name, version, licence, path) if name and version else None
+    licence = normalise(str(data.get("License-Expression") or "")) or normalise(str(data.get("License") or ""))
+    licence = licence or of_classifiers(str(text) for text in data.get_all("Classifier", ()))
+    return Found("pypi", name, version, licence, path, sha256) if _sayable(name, version) else None
 
 
-def _npm(path: str, _entry: FileEntry, read: Read) -> Found | None:
-    try:
-        data = json.loads(read(path))
-        scope, _slash, name = str(data["name"]).rpartition("/")
-        licence = data.get("license")
-        return Found("npm", name, str(data["version"]), normalise(licence) if isinstance(licence, str) else None, path, "", scope or None)
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+def _npm(path: str, _sha256: str, stream: BinaryIO, _meter: Meter) -> Found | None:
+    return _of_npm(stream.read(METADATA_LIMIT), path, "")
+
+
+def _npm_packed(path: str, sha256: str, stream: BinaryIO, meter: Meter) -> Found | None:
+    return _of_npm(npm_metadata(stream, meter), path, sha256)
+
+
+def _of_npm(package_json: bytes, path: str, sha256: str) -> Found | None:
+    """What the package.json of a package of npm says."""
+    data = json.loads(package_json)
+    name, version, licence = (data.get(key) for key in ("name", "version", "license")) if isinstance(data, dict) else (None, None, None)
+    if not isinstance(name, str) or not isinstance(version, str):
         return None
+    scope, _slash, bare = name.rpartition("/")
+    said = normalise(licence) if isinstance(licence, str) else None
+    return Found("npm", bare, version, said, path, sha256, scope or None) if _sayable(name, version) else None
 
 
-def _deb(path: str, entry: FileEntry, read: Read) -> Found | None:
-    with contextlib.suppress(ValueError, KeyError, OSError, tarfile.TarError, EOFError, zlib.error, lzma.LZMAError):
-        for member, content in _ar(read(path)):
-            if _DEB_CONTROL.fullmatch(member):
-                with tarfile.open(fileobj=io.BytesIO(_inflate(member, content)), mode="r:") as archive:
-                    stream = archive.extractfile("./control")
-                    data = email.parser.BytesHeaderParser().parsebytes(stream.read(1 << 20) if stream else b"")
-                if data["Package"] and data["Version"]:
-                    return Found("deb", str(data["Package"]), str(data["Version"]), None, path, entry.sha256 or "", "debian")
-    return None
+def _deb(path: str, sha256: str, stream: BinaryIO, meter: Meter) -> Found | None:
+    data = email.parser.BytesHeaderParser(policy=email.policy.compat32).parsebytes(deb_metadata(stream, meter))
+    said = [str(data.get(field) or "") for field in ("Package", "Version", "Architecture")]
+    name, version, arch = said
+    if not all(pattern.fullmatch(text) for pattern, text in zip(_DEB_NAMES, said, strict=True)):
+        return None
+    # Nothing in a package says whose it is but its version, which Ubuntu marks; the format itself is Debian's.
+    vendor = "ubuntu" if "ubuntu" in version else "debian"
+    licence = None
+    with contextlib.suppress(*FAULTS):
+        stream.seek(0)
+        licence = of_debian(deb_copyright(stream, name, meter).decode())
+    return Found("deb", name, version, licence, path, sha256, vendor, arch)
 
 
-def _inflate(member: str, content: bytes) -> bytes:
-    """A member of a Debian package without its compression, as much of it as any package needs."""
-    if member.endswith(".gz"):
-        return zlib.decompressobj(wbits=31).decompress(content, _CONTROL_LIMIT)
-    if member.endswith(".xz"):
-        return lzma.LZMADecompressor(memlimit=2 * LIMIT).decompress(content, _CONTROL_LIMIT)
-    return content
-
-
-def _ar(content: bytes) -> Iterator[tuple[str, bytes]]:
-    """The members of an ar archive (deb(5)); raises ValueError when it is none."""
-    if content[:8] != b"!<arch>\n":
-        raise ValueError("no ar archive")
-    offset = 8
-    while offset + 60 <= len(content):
-        header = content[offset : offset + 60]
-        size = int(header[48:58])
-        if size < 0:
-            raise ValueError("a negative size")
-        yield header[:16].decode("ascii", "replace").strip().rstrip("/"), content[offset + 60 : offset + 60 + size]
-        offset += 60 + size + size % 2
+def _sayable(*texts: str) -> bool:
+    """Whether these can be names and versions: text without spaces and signs that nobody sees."""
+    return all(_SAYABLE.fullmatch(text) for text in texts)
 
 
 def _component(found: Found) -> Any:
@@ -230,7 +241,7 @@ def _component(found: Found) -> Any:
         version=found.version,
         type=ComponentType.LIBRARY,
         bom_ref=f"{found.kind}:{found.path}",
-        purl=PackageURL(found.kind, found.namespace, found.name, found.version),
+        purl=PackageURL(found.kind, found.namespace, found.name, found.version, {"arch": found.arch} if found.arch else None),
         hashes=[HashType(alg=HashAlgorithm.SHA_256, content=found.sha256)] if found.sha256 else [],
         licenses=[LicenseExpression(found.licence)] if found.licence else [],
     )

@@ -89,8 +89,9 @@ class Facts:
     the register with, empty when it was not. ``opinions``: the judgement of the opinions of each role that the policy asks. ``former``:
     the digests of what the CIs of the scope have of this release now, ``""`` where that is nothing. ``seats``: those of its licensed
     product that it would reserve. ``compatibility``: how it gets on with what is around it. ``sight``: what the library has
-    of the release now; ``seen``: what it had before, nothing or one. ``no_hosts``: those CIs of the scope that can't get a release, each
-    with its class.
+    of the release now; ``seen``: what it had before, nothing or one. ``inputs``: the sha256 of each piece of evidence that was judged.
+    ``ignored``: a sentence for each other thing beside the package, which counts for nothing. ``no_hosts``: those CIs of the scope that
+    can't get a release, each with its class.
     """
 
     now: datetime
@@ -117,6 +118,8 @@ class Facts:
     sight: Sight | None = None
     seen: tuple[Snapshot, ...] | None = None
     no_hosts: tuple[str, ...] = ()
+    inputs: tuple[str, ...] = ()
+    ignored: tuple[str, ...] = ()
     errors: Mapping[str, str] = field(default_factory=dict)
 
     def known(self, value: _T | None, source: str) -> _T:

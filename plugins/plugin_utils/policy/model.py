@@ -120,6 +120,14 @@ class Verification:
 
 
 @dataclass(frozen=True)
+class Identity:
+    """How signed clearances name the policy and who judged by it: URIs, empty for what names itself by its file and its key."""
+
+    policy: str = ""
+    verifier: str = ""
+
+
+@dataclass(frozen=True)
 class Policy:
     """``approvals``: for each type of RFC how many distinct people have to approve it, by what it says itself; or how many in each role,
     by evidence that they signed. ``separate``: duties out of requester, builder and approver that one person may not have together.
@@ -151,6 +159,7 @@ class Policy:
     more_approvals: Mapping[str, int] = field(default_factory=dict)
     host_classes: tuple[str, ...] = ()
     objective_commands: bool = False
+    identity: Identity = Identity()
 
     @property
     def heard(self) -> Mapping[str, Quorum]:
@@ -233,6 +242,7 @@ def load_policy(path: str | Path | None = None) -> Policy:
         controls=tuple(_own_control(described) for described in own.get("controls", ())),
         host_classes=tuple(own.get("host_classes", base["host_classes"])),
         objective_commands={**base["objectives"], **own.get("objectives", {})}["commands"],
+        identity=Identity(**own.get("identity", {})),
     )
 
 

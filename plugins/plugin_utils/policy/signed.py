@@ -24,7 +24,7 @@ def malware(facts: Facts, rfc: Rfc) -> Finding:
     if signed.result is not Result.PASS or judgement is None or judgement.wanted is None:
         return signed
     # The last word of each person counts, of two in one second the infected; and nobody's clean undoes another's infected.
-    words = sorted(judgement.counted, key=lambda one: (one.signed_at, one.statement.predicate.get("result") == "infected"))
+    words = sorted(judgement.counted, key=lambda one: one.order(one.statement.predicate.get("result") == "infected"))
     last = {one.person: one.statement.predicate for one in words}
     infected = sorted(name for name, said in last.items() if said.get("result") == "infected")
     if infected:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from ..evidence.statement import VERIFICATION
 from ..rfc.model import Rfc
 from .facts import Facts
 from .findings import NO_PACKAGE, REASONS, Finding, failed, not_applicable, passed, unknown
@@ -62,7 +63,7 @@ def _judged(facts: Facts, rfc: Rfc) -> Judgement | Finding:
 
 def _last(judgement: Judgement) -> dict[str, Statement]:
     """The last word of each person who counts; of two in one second, that it failed."""
-    words = sorted(judgement.counted, key=lambda one: (one.signed_at, one.statement.predicate.get("result") == "FAILED"))
+    words = sorted(judgement.counted, key=lambda one: one.order(one.statement.predicate.get("result") == "FAILED"))
     return {one.person: one.statement for one in words}
 
 
@@ -98,7 +99,7 @@ def _verification_fault(said: Mapping[str, Any], wanted: Verification) -> str:
 
 
 def _rehearsal_fault(said: Mapping[str, Any], digest: str, former: frozenset[str]) -> str:
-    rehearsed = said.get("rehearsal")
+    rehearsed = _more(said).get("rehearsal")
     if not isinstance(rehearsed, Mapping):
         return "no back-out was rehearsed"
     if rehearsed.get("digest") != digest:
@@ -111,8 +112,14 @@ def _rehearsal_fault(said: Mapping[str, Any], digest: str, former: frozenset[str
     return f"the back-out was not rehearsed to {others[0] or 'having no release'}, which is live now" if others else ""
 
 
+def _more(said: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What a test result says that its type has no fields for; older ones say it among the others."""
+    more = said.get(VERIFICATION)
+    return more if isinstance(more, Mapping) else said
+
+
 def _parity(said: Mapping[str, Any]) -> Mapping[str, Any]:
-    parity = said.get("parity")
+    parity = _more(said).get("parity")
     found = parity if isinstance(parity, Mapping) else {}
     return found if isinstance(found.get("differences", []), list) else {}
 
@@ -126,5 +133,5 @@ def _names(value: object) -> list[str]:
 
 
 def _why(said: Mapping[str, Any]) -> str:
-    reasons = _names(said.get("reasons")) or _names(said.get("failedTests"))
+    reasons = _names(_more(said).get("reasons")) or _names(said.get("failedTests"))
     return f": {reasons[0]}{f' (and {len(reasons) - 1} more)' if reasons[1:] else ''}" if reasons else ""

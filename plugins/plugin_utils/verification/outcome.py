@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..errors import IntegrityError
+from ..evidence.statement import VERIFICATION
 from ..strict_json import read_object
 from .parity import Parity
 
@@ -125,7 +126,7 @@ def predicate(
     hosts: Mapping[str, str],
     scenario: str,
 ) -> dict[str, Any]:
-    """The predicate of an in-toto test result, v0.1, about the package ``digest``, and what Tidegate adds to it.
+    """The predicate of an in-toto test result, v0.1, about the package ``digest``, and what Tidegate adds to it under :data:`VERIFICATION`.
 
     ``hosts``: the lab's hosts, and which live ones they were doubles of; ``scenario``: the sha256 of what was run.
     """
@@ -136,15 +137,17 @@ def predicate(
         "passedTests": list(tests.passed[:_LISTED]),
         "warnedTests": list(tests.skipped[:_LISTED]),
         "failedTests": list(tests.failed[:_LISTED]),
-        "reasons": why[:_REASONS],
-        "rehearsal": {
-            "digest": rehearsal.digest,
-            "deployed": rehearsal.deployed,
-            "backedOut": rehearsal.backed_out,
-            "tests": rehearsal.tests,
-            "from": list(rehearsal.former),
+        VERIFICATION: {
+            "reasons": why[:_REASONS],
+            "rehearsal": {
+                "digest": rehearsal.digest,
+                "deployed": rehearsal.deployed,
+                "backedOut": rehearsal.backed_out,
+                "tests": rehearsal.tests,
+                "from": list(rehearsal.former),
+            },
+            "parity": parity.to_dict(),
+            "events": dict(events),
+            "hosts": dict(hosts),
         },
-        "parity": parity.to_dict(),
-        "events": dict(events),
-        "hosts": dict(hosts),
     }

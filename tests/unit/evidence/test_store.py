@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.layout import OciLayout
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.package import archive
-from ansible_collections.tidegate.release.plugins.plugin_utils.errors import IntegrityError, TidegateError
+from ansible_collections.tidegate.release.plugins.plugin_utils.errors import IntegrityError
 from ansible_collections.tidegate.release.plugins.plugin_utils.evidence import store
-from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.envelope import sign
+from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.envelope import open_envelope, payload_of, sign
 from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.statement import KINDS, Statement, release_statement
 from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.store import PREDICATE_TYPE, attach, collect, ensure
 from seals import EARLIER, KEYS, NOW, OTHER, referring, sealed, sealed_payload
@@ -160,6 +160,10 @@ def test_more_bytes_of_evidence_than_anybody_means_are_refused(home: OciLayout, 
         collect(home, package)
 
 
-def test_the_time_of_the_signature_is_not_the_predicates_to_say() -> None:
-    with pytest.raises(TidegateError, match="signedAt already"):
-        sign(Statement("x", OTHER, "https://x.example/y", {"signedAt": "2020-01-01T00:00:00Z"}), KEYS["rita"], NOW)
+def test_a_predicate_is_signed_as_it_is_and_the_time_stands_beside_it() -> None:
+    """Also one that has a field for the time itself, whatever it means there."""
+    for predicate in ({"signedAt": "2020-01-01T00:00:00Z"}, {"signedAt": 7}, {}):
+        content = sign(Statement("x", OTHER, "https://x.example/y", predicate), KEYS["rita"], NOW)
+        opened = open_envelope(content)
+        assert (opened.statement.predicate, opened.signed_at) == (predicate, NOW)
+        assert json.loads(payload_of(content))["predicate"] == predicate

@@ -15,6 +15,7 @@ import pytest
 from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.statement import (
     KINDS,
     SCAN,
+    SIGNED_AT,
     Statement,
     purl,
     release_statement,
@@ -149,7 +150,7 @@ def test_what_a_revoked_key_signed_before_counts_and_is_named() -> None:
 
 def backdate(document: dict[str, Any]) -> None:
     payload = payload_of(document)
-    payload["predicate"]["signedAt"] = "2026-01-01T00:00:00Z"
+    payload["subject"][0]["annotations"][SIGNED_AT] = "2026-01-01T00:00:00Z"
     put_payload(document, payload)
 
 
@@ -159,6 +160,16 @@ def swap_type(document: dict[str, Any]) -> None:
 
 def retype(document: dict[str, Any]) -> None:
     put_payload(document, payload_of(document) | {"predicateType": KINDS["package"] + " "})
+
+
+def annotate(document: dict[str, Any], time: object) -> None:
+    document["subject"][0]["annotations"][SIGNED_AT] = time
+
+
+def backdated(document: dict[str, Any], time: object) -> None:
+    """As statements were written when the time was in the predicate."""
+    del document["subject"][0]["annotations"]
+    document["predicate"]["signedAt"] = time
 
 
 FORGERIES = {
@@ -193,10 +204,11 @@ FORGERIES = {
     "a digest in capitals": resealed(lambda document: document["subject"][0]["digest"].update(sha256="A" * 64)),
     "another type of statement": resealed(lambda document: document.update(_type="https://in-toto.io/Statement/v0.1")),
     "no predicate": resealed(lambda document: document.update(predicate=None)),
-    "no time": resealed(lambda document: document["predicate"].pop("signedAt")),
-    "a time without an offset": resealed(lambda document: document["predicate"].update(signedAt="2027-01-01T00:00:00")),
-    "a time that is a number": resealed(lambda document: document["predicate"].update(signedAt=1)),
-    "a number that is none": sealed_payload(json.dumps(RELEASE.to_json(EARLIER)).replace('"signedAt"', '"x": NaN, "signedAt"').encode()),
+    "no time": resealed(lambda document: document["subject"][0].pop("annotations")),
+    "a time without an offset": resealed(lambda document: annotate(document, "2027-01-01T00:00:00")),
+    "a time that is a number": resealed(lambda document: annotate(document, 1)),
+    "a time without an offset, in the older place": resealed(lambda document: backdated(document, "2027-01-01T00:00:00")),
+    "a number that is none": sealed_payload(json.dumps(RELEASE.to_json(EARLIER)).replace('"purl":', '"x": NaN, "purl":').encode()),
     "an unknown predicate": resealed(lambda document: document.update(predicateType="https://x.example/release/v1")),
     "a predicate type with a space after it": resealed(lambda document: document.update(predicateType=KINDS["package"] + " ")),
     "a retyped predicate": forged(retype),
@@ -211,6 +223,11 @@ def test_a_forged_or_broken_envelope_counts_for_nothing_and_hides_nothing(name: 
     beside = judged(FORGERIES[name], sealed("carl"))
     assert beside.people == ("carl",)
     assert beside.refused == alone.refused
+
+
+def test_a_statement_that_has_its_time_in_the_predicate_still_counts() -> None:
+    older = resealed(lambda document: backdated(document, "2027-01-30T22:00:00Z"))
+    assert judged(older).counted == judged(sealed()).counted
 
 
 def test_evidence_of_another_kind_says_nothing_about_this_one() -> None:
@@ -267,7 +284,9 @@ def test_anything_may_lie_there(content: bytes) -> None:
         st.none() | st.booleans() | st.integers() | st.text(max_size=5),
         lambda inner: (
             st.dictionaries(
-                st.sampled_from(["_type", "subject", "predicateType", "predicate", "digest", "name", "signedAt", "sha256"]),
+                st.sampled_from(
+                    ["_type", "subject", "predicateType", "predicate", "digest", "name", "annotations", SIGNED_AT, "signedAt", "sha256"]
+                ),
                 inner,
                 max_size=5,
             )

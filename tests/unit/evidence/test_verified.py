@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from ansible_collections.tidegate.release.plugins.plugin_utils.errors import DocumentError, TidegateError
 from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.envelope import sign
-from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.statement import TEST_RESULT, Statement, purl
+from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.statement import TEST_RESULT, VERIFICATION, Statement, purl
 from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.store import Evidence
 from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.trust import judge
 from ansible_collections.tidegate.release.plugins.plugin_utils.policy.controls import CONTROLS, evaluate_controls
@@ -44,10 +44,13 @@ PREDICATE: dict[str, Any] = {
     "rehearsal": REHEARSAL,
     "parity": {"score": 80, "differences": ["web1: python: 3.11.2 live, 3.11.9 in the lab"]},
 }
+OURS = ("reasons", "rehearsal", "parity")  # what the type of in-toto has no fields for
 
 
 def verified(name: str = "carl", at: datetime = EARLIER, digest: str = DIGEST, **changes: Any) -> bytes:
-    predicate = {key: value for key, value in {**PREDICATE, **changes}.items() if value is not ...}
+    said = {key: value for key, value in {**PREDICATE, **changes}.items() if value is not ...}
+    predicate = {key: value for key, value in said.items() if key not in OURS}
+    predicate[VERIFICATION] = {key: value for key, value in said.items() if key in OURS}
     return sign(Statement(purl("hello", "1.0"), digest, TEST_RESULT, predicate), KEYS[name], at)
 
 
@@ -67,6 +70,12 @@ def test_what_was_verified_is_cleared_with_its_differences_listed() -> None:
     assert found.result is Result.PASS
     assert found.reason == "1 of 1 verified it (carl)\ndifferent from live: web1: python: 3.11.2 live, 3.11.9 in the lab"
     assert finding("rehearsal", verified()) == Finding(Result.PASS, "1 of 1 rehearsed its back-out (carl)")
+
+
+def test_an_older_result_that_says_all_in_one_place_counts_as_well() -> None:
+    older = sign(Statement(purl("hello", "1.0"), DIGEST, TEST_RESULT, PREDICATE), KEYS["carl"], EARLIER)
+    for control in ("verification", "rehearsal"):
+        assert finding(control, older) == finding(control, verified())
 
 
 @pytest.mark.parametrize(

@@ -59,11 +59,13 @@ def test_what_passed_is_told_in_the_words_of_in_toto() -> None:
         "passedTests": ["one"],
         "warnedTests": [],
         "failedTests": [],
-        "reasons": [],
-        "rehearsal": {"digest": DIGEST, "deployed": True, "backedOut": True, "tests": 1, "from": [""]},
-        "parity": {"score": 80, "parts": {}, "differences": ["python"]},
-        "events": {"ok": 1},
-        "hosts": {"web1": "web1.example"},
+        "https://tidegate.example/verification/v1": {
+            "reasons": [],
+            "rehearsal": {"digest": DIGEST, "deployed": True, "backedOut": True, "tests": 1, "from": [""]},
+            "parity": {"score": 80, "parts": {}, "differences": ["python"]},
+            "events": {"ok": 1},
+            "hosts": {"web1": "web1.example"},
+        },
     }
 
 
@@ -88,7 +90,7 @@ def test_what_passed_is_told_in_the_words_of_in_toto() -> None:
 def test_what_has_not_passed_says_why(changes: dict[str, Any], reason: str) -> None:
     found = said(**changes)
     assert found["result"] == "FAILED"
-    assert [one for one in found["reasons"] if reason in one]
+    assert [one for one in found["https://tidegate.example/verification/v1"]["reasons"] if reason in one]
 
 
 def test_what_was_skipped_is_no_pass() -> None:

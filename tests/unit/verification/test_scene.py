@@ -245,6 +245,7 @@ STRICT: dict[str, dict[str, Any]] = {
     "emergency": {"emergency": {"review": 1}},
     "objectives": {"objectives": {"commands": False}},
     "host_classes": {"host_classes": ["server"]},
+    "identity": {"identity": {"policy": "https://team.example/policy.yml", "verifier": "https://team.example/changes"}},
     "waivers": {"waivers": {}},
     "rollout": {"rollout": {"budget": {"wave": 0, "total": 0}}},
 }
