@@ -11,8 +11,11 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.action_base impor
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import Cmdb
 from ansible_collections.tidegate.release.plugins.plugin_utils.gating import conclude, foresee, to_conclude
 from ansible_collections.tidegate.release.plugins.plugin_utils.interrupt import interrupted
+from ansible_collections.tidegate.release.plugins.plugin_utils.invocation import next_commands
+from ansible_collections.tidegate.release.plugins.plugin_utils.output import say_last
 from ansible_collections.tidegate.release.plugins.plugin_utils.rfc.model import rfc_number
 from ansible_collections.tidegate.release.plugins.plugin_utils.rfc.source import open_change
+from ansible_collections.tidegate.release.plugins.plugin_utils.rollout import states
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.holder import Holder
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.journal import Journal, utc_now
 from ansible_collections.tidegate.release.plugins.plugin_utils.settings import home, optional_home
@@ -31,9 +34,17 @@ class ActionModule(TidegateAction):
         with Cmdb.open(home(options, "cmdb")) as cmdb:
             journal = Journal(cmdb)
             if self._task.check_mode:
-                return foresee(journal, number, options["wanted"])
+                return _said(foresee(journal, number, options["wanted"]))
             deployment = to_conclude(journal, number, Holder.this_run(), open_change(rfc), options["wanted"])
             tell = teller(optional_home(options, "policy"))
-            return conclude(
+            ended = conclude(
                 journal, deployment.run, open_change(rfc), options["wanted"], tell, utc_now(), interrupted(), reasons(task_vars)
             )
+        if ended["state"] in states.OPEN:  # somebody has to go on, or go back
+            ended["progress"]["more"] = next_commands(undo=ended["state"] is not states.DeploymentState.BACKING_OUT)
+        return _said(ended)
+
+
+def _said(ended: dict[str, Any]) -> dict[str, Any]:
+    say_last("\n".join((ended["msg"], *ended["progress"].get("more", ()))))
+    return ended

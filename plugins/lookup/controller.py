@@ -60,6 +60,7 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.invocation import
     refuse_cut_texts,
     refuse_partial,
 )
+from ansible_collections.tidegate.release.plugins.plugin_utils.output import prepare_main
 
 
 class LookupModule(LookupBase):
@@ -67,6 +68,7 @@ class LookupModule(LookupBase):
 
     def run(self, terms: list[str], variables: dict[str, Any] | None = None, **kwargs: Any) -> list[str]:
         if not is_listing():
+            prepare_main()
             if kwargs.get("hold"):
                 hold_on_signals()
             try:

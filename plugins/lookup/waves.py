@@ -63,6 +63,7 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.errors import Tid
 from ansible_collections.tidegate.release.plugins.plugin_utils.interrupt import hold_on_signals, interrupted
 from ansible_collections.tidegate.release.plugins.plugin_utils.invocation import is_check, is_listing
 from ansible_collections.tidegate.release.plugins.plugin_utils.libs import require
+from ansible_collections.tidegate.release.plugins.plugin_utils.output import prepare_main
 from ansible_collections.tidegate.release.plugins.plugin_utils.rfc.model import rfc_number
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.journal import Journal
 from ansible_collections.tidegate.release.plugins.plugin_utils.settings import home
@@ -77,6 +78,7 @@ class LookupModule(LookupBase):
             raise AnsibleLookupError("tidegate.release.waves takes one step: stage, activate or backout")
         if is_listing() or is_check():
             return [[]]
+        prepare_main()
         hold_on_signals()
         if interrupted():
             return [[]]

@@ -25,6 +25,7 @@ from ansible.plugins.action import ActionBase
 from .errors import TidegateError
 from .invocation import refuse_cut_texts
 from .libs import require
+from .output import heartbeat
 
 # Each worker reads them anew: the fast one, where libyaml is there.
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -91,6 +92,7 @@ class TidegateAction(ActionBase):
 
     module: ClassVar[str]
     libraries: ClassVar[tuple[str, ...]] = ()
+    per_host: ClassVar[bool] = False  # whether it runs on many hosts at once, and not once on the controller
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         self._supports_check_mode = True
@@ -100,7 +102,8 @@ class TidegateAction(ActionBase):
             refuse_cut_texts(self._loader)
             require(*self.libraries)
             self._refuse_left_out(task_vars or {})
-            result.update(_plain(self.execute(self._options(), task_vars or {})))
+            with heartbeat(self.module, str((task_vars or {}).get("inventory_hostname", "")) if self.per_host else ""):
+                result.update(_plain(self.execute(self._options(), task_vars or {})))
         except TidegateError as error:
             result.update(failed=True, msg=str(error))
         secrets = {str(value) for name, value in self._task.args.items() if value and _SECRET.search(name)}
