@@ -146,7 +146,7 @@ class Tally:
     @property
     def outcomes(self) -> dict[str, tuple[str, ...]]:
         """The hosts by their state."""
-        return {state: tuple(host for host, its in self.hosts.items() if its == state) for state in self.states}
+        return {state: tuple(sorted(host for host, its in self.hosts.items() if its == state)) for state in self.states}
 
     def joined(self, other: Tally) -> Tally:
         """Both together, told as this one."""

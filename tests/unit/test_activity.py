@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.tidegate.release.plugins.plugin_utils import activity
-from ansible_collections.tidegate.release.plugins.plugin_utils.activity import Board, Heartbeat, noted, elapsed, listed, note
+from ansible_collections.tidegate.release.plugins.plugin_utils.activity import Board, Heartbeat, elapsed, listed, note, noted
 
 
 class Clock:
