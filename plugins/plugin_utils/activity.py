@@ -12,10 +12,11 @@ import fcntl
 import os
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 EVERY = 10.0  # seconds after which work that has said nothing says that it goes on
 _LOOK = 1.0  # seconds between two looks at the clock
@@ -23,6 +24,7 @@ _EARLY = 2.0  # seconds before its first word at which a process tells the other
 _LISTED = 5  # hosts that a line names
 
 _current = ""
+_T = TypeVar("_T")
 
 
 def note(what: str, done: int | None = None, total: int | None = None) -> None:
@@ -31,7 +33,7 @@ def note(what: str, done: int | None = None, total: int | None = None) -> None:
     _current = what if done is None else f"{what}, {done:,}{'' if total is None else f' of {total:,}'}"
 
 
-def noted(what: str, items: Iterable[str], total: int) -> Iterable[str]:
+def noted(what: str, items: Iterable[_T], total: int) -> Iterator[_T]:
     """The ``items``, each noted with its number as it is asked for."""
     for number, item in enumerate(items):
         note(what, number, total)

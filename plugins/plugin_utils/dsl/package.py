@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from ..activity import note
 from ..errors import DocumentError, IntegrityError, Problem, TidegateError
 from .home import Home
 from .manifest import Manifest, load_manifest
@@ -83,6 +84,7 @@ class Source:
         """
         if home.resolve(self.manifest.name, self.manifest.version):
             return self.preview(home)
+        note(f"putting {self.manifest.name} {self.manifest.version}, {len(self.entries)} files, into the library")
         with home.writing():
             document, entries = self._assemble(home.put_blob)
             if examined is not None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import tempfile
 
 from ...module_utils.health import CheckError, wait_healthy
+from ..activity import note
 from .course import Outcome
 from .model import Rfc
 
@@ -22,6 +23,7 @@ def check_objectives(rfc: Rfc) -> list[Outcome]:
     }
     outcomes = []
     for check in rfc.objectives:
+        note(f"checking the objective {check['name']}")
         # A command has no place of its own to work in: neither the play's directory nor the RFC's is its business.
         with tempfile.TemporaryDirectory() as folder:
             try:

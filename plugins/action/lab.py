@@ -1,0 +1,21 @@
+# Copyright (c) Tidegate maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Controller side of tidegate.release.lab."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ansible_collections.tidegate.release.plugins.plugin_utils.action_base import TidegateAction
+from ansible_collections.tidegate.release.plugins.plugin_utils.activity import note
+
+
+class ActionModule(TidegateAction):
+    """Run the module, and say that it goes on when that takes long."""
+
+    module = "lab"
+
+    def execute(self, options: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
+        note(f"{len(options['hosts'])} hosts are to be {options['state']}")
+        return dict(self._execute_module(module_name="tidegate.release.lab", module_args=options, task_vars=task_vars))
