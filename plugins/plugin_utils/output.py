@@ -71,7 +71,7 @@ def advise(text: str) -> None:
 
 def say_last(text: str) -> None:
     """Say the verdict: as the last of this run, after Ansible's recap, where something of ours runs in the main process to do so."""
-    if AUDIENCE.callback or not AUDIENCE.ending:
+    if not AUDIENCE.ending:
         announce(text)
         return
     unfinished = _verdict().with_suffix(f".{os.getpid()}")
@@ -103,7 +103,7 @@ def speak_at_once() -> None:
 def _say_verdict() -> None:
     with suppress(OSError):
         if _verdict().exists():
-            _display(_verdict().read_text(encoding="utf-8"))
+            announce(_verdict().read_text(encoding="utf-8"))
         elif stop := interrupted():
             sentence = f"The run was {stop} and came to no verdict; the journal knows how far it got."
             _display("\n".join((sentence, *next_commands(undo=True))))
