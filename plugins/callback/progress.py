@@ -14,8 +14,9 @@ author:
   - Tidegate maintainers (@tidegate)
 description:
   - Shows the steps of a deployment as progress, one line for each wave with its hosts, failures, time and the decision of its gate,
-    and a live bar while a wave is under way.
+    and a live bar while a wave is under way. In a log the line names the hosts and the time.
   - A host that fails is named at once with its reason. Hosts that do well are only counted.
+  - The verdict of a deployment is the last of all; a recap is shown only for hosts with tasks that are not the collection's.
   - Every other task, of your own playbooks or of other collections, prints as with P(ansible.builtin.default#callback).
   - Prints plain lines without a terminal, when E(NO_COLOR), E(ANSIBLE_NOCOLOR) or E(CI) is set, and without the Python library C(rich).
   - With C(-v) the steps of a deployment print their results too, host by host.

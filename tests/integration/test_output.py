@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from fleet import Fleet
 
+ROOT = Path(__file__).resolve().parents[2]
 TIME = r"20\d\d-\d\d-\d\dT\d\d:\d\d:\d\dZ "
 SLOW = {"stop": {"command": ["bin/stop"], "timeout": 10}, "start": {"command": ["bin/slow"], "timeout": 40}}
 
@@ -67,3 +68,19 @@ def test_waves_gates_and_verdict_are_read_without_any_configuration(fleet: Fleet
     ]
     assert " is held: " in said(lines)[-1]
     assert "RECAP" not in "".join(lines)
+
+
+def test_with_the_lines_of_the_readme_a_verb_without_hosts_says_its_result_and_nothing_else(tmp_path: Path) -> None:
+    (tmp_path / ".ansible.cfg").write_text(re.findall(r"^```ini\n(.*?)^```$", (ROOT / "README.md").read_text(), re.DOTALL | re.MULTILINE)[0])
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("ANSIBLE_", "TIDEGATE_"))}
+    command = ["ansible-playbook", "tidegate.release.archive", "-e", f"tidegate_release={ROOT / 'examples' / 'hello'}"]
+    done = subprocess.run(
+        command,
+        env=environment | {"HOME": str(tmp_path), "TIDEGATE_DSL": str(tmp_path / "dsl")},
+        cwd=tmp_path,
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    assert done.stderr == ""
+    assert "hello 1.0 is sha256:" in done.stdout
