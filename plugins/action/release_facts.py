@@ -20,4 +20,4 @@ class ActionModule(TidegateAction):
     def execute(self, options: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
         keep_alive(self._connection)
         prefer_fast(self._connection, task_vars)
-        return dict(self._execute_module(module_name="tidegate.release.release_facts", module_args=options, task_vars=task_vars))
+        return dict(self._execute_module(module_name=f"tidegate.release.{self.module}", module_args=options, task_vars=task_vars))
