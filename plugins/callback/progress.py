@@ -238,7 +238,7 @@ class CallbackModule(DefaultCallback):
         label = next((each.first.name for wave, each in self._tallies.items() if wave is not None), progress.name)
         self._draw(label, self._bad())
         if not AUDIENCE.terminal and now - self._spoken >= EVERY and self._reported < self._batch:
-            self._print(stamped(f"… {label}: {self._reported} of {hosts(self._batch)}, {self._bad()} failed"), None)
+            self._print(stamped(f"… {progress.title}: {self._reported} of {hosts(self._batch)}, {self._bad()} failed"), None)
 
     def _bad(self) -> int:
         return sum(each.bad for each in self._tallies.values())

@@ -119,6 +119,11 @@ class Progress:
         return f"{words(self.step)} {wave}" if self.step == "backout" else wave
 
     @property
+    def title(self) -> str:
+        """The same for a log: ``stage``, ``wave 1 of 3``, ``back out wave 1 of 3``."""
+        return self.name.replace("/", " of ")
+
+    @property
     def good(self) -> bool:
         """Whether a host of this step is where it should be."""
         return self.step in HOST_STEPS and self.state == HOST_STEPS[self.step][0]
@@ -185,11 +190,9 @@ class Tally:
 
 def outcome_sentence(about: Progress, outcomes: Mapping[str, Sequence[str]], gate: Progress | None = None) -> str:
     """How the hosts of a step or a wave came out, those that did well first, and what its gate decided."""
-    wave = f"wave {about.wave} of {about.waves}" if about.waves else f"wave {about.wave}"
-    name = words(about.step) if about.wave is None else f"back out {wave}" if about.step == "backout" else wave
     ordered = sorted(outcomes.items(), key=lambda item: (item[0] not in _GOOD, item[0]))
     parts = [f"{listed(hosts, _NAMED)} {words(state)}" for state, hosts in ordered if hosts]
-    return f"{name}: {', '.join(parts if gate is None else [*parts, verdict(gate)]) or 'no host'}"
+    return f"{about.title}: {', '.join(parts if gate is None else [*parts, verdict(gate)]) or 'no host'}"
 
 
 def gate_sentence(gate: Progress) -> str:
