@@ -46,17 +46,16 @@ from typing import TYPE_CHECKING, Any
 from ansible import constants as C
 from ansible.plugins.callback.default import CallbackModule as DefaultCallback
 from ansible_collections.tidegate.release.plugins.plugin_utils.activity import EVERY
+from ansible_collections.tidegate.release.plugins.plugin_utils.bar import Bar, live
 from ansible_collections.tidegate.release.plugins.plugin_utils.output import AUDIENCE, Beat, speak_at_once, stamped
 from ansible_collections.tidegate.release.plugins.plugin_utils.progress import (
     AGAIN,
     HOST_STEPS,
     STEPS,
-    Bar,
     Progress,
     Tally,
     gate_sentence,
     hosts,
-    live,
     one_line,
     step_line,
     words,

@@ -75,7 +75,7 @@ def decide_staging_gate(
         decision = GateDecision("hold", problem) if problem else decision
     decision = GateDecision(decision.decision, decision.reason + _first_failure(targets, reason))
     journal.decide_staging(run, decision, now, opening.until)
-    return _result(decision, None, len(counts), targets) | _followed(
+    return _result(decision, None, len(counts), targets, "stage") | _followed(
         journal, run, change, decision, tell, now, started=decision.decision == "proceed"
     )
 
@@ -326,7 +326,7 @@ def _hosts(number: int) -> str:
     return "the 1 host" if number == 1 else f"all {number} hosts"
 
 
-def _result(decision: GateDecision, wave: int | None, waves: int, targets: Collection[Target]) -> dict[str, Any]:
+def _result(decision: GateDecision, wave: int | None, waves: int, targets: Collection[Target], after: str = "all waves") -> dict[str, Any]:
     outcomes: dict[str, list[str]] = {}
     for target in targets:
         outcomes.setdefault(target.state, []).append(target.host)
@@ -339,6 +339,7 @@ def _result(decision: GateDecision, wave: int | None, waves: int, targets: Colle
         "decision": decision.decision,
         "reason": decision.reason,
         "detail": decision.reason,
+        "after": "" if wave else after,
         "outcomes": outcomes,
     }
     told = Progress.read({"progress": progress}, "gate", failed=False, unreachable=False)

@@ -1,26 +1,15 @@
 # Copyright (c) Tidegate maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""How a deployment's progress is told: what the actions report, in words for a terminal or a log.
-
-Pure but for :class:`Bar`, which draws with rich where rich is installed.
-"""
+"""How a deployment's progress is told: what the actions report, in words for a terminal or a log. Pure."""
 
 from __future__ import annotations
 
-import contextlib
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, TextIO
-
-with contextlib.suppress(ImportError):
-    import rich.console
-    import rich.live
-    import rich.progress_bar
-    import rich.table
-    import rich.text
+from typing import Any
 
 from .activity import listed
 
@@ -56,7 +45,7 @@ class Progress:
     """What one result of an action says under the key ``progress``; ``seconds`` is how long the step took.
 
     ``more``: the further lines of a message that has some, such as the controls of a clearance or the last ones of a host's log.
-    ``outcomes``: what a gate decided about, the hosts by their state.
+    ``outcomes``: what a gate decided about, the hosts by their state; ``after``: what it comes after if not a wave.
     """
 
     step: str
@@ -67,6 +56,7 @@ class Progress:
     hosts: int | None = None
     decision: str = ""
     reason: str = ""
+    after: str = ""
     seconds: float | None = None
     more: tuple[str, ...] = ()
     outcomes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
@@ -105,6 +95,7 @@ class Progress:
             hosts=_number(told.get("hosts")),
             decision=one_line(told.get("decision") or ""),
             reason=one_line(told.get("reason") or ""),
+            after=one_line(told.get("after") or ""),
             seconds=_seconds(told.get("seconds")),
             more=tuple(" " * (len(line) - len(line.lstrip())) + one_line(line) for line in (*more, *_texts(told.get("more")))),
             outcomes={one_line(state): tuple(map(one_line, hosts)) for state, hosts in _lists(told.get("outcomes"))},
@@ -197,7 +188,7 @@ def outcome_sentence(about: Progress, outcomes: Mapping[str, Sequence[str]], gat
 
 def gate_sentence(gate: Progress) -> str:
     """What a gate decided about, and what: ``wave 1 of 3: web1 web2 active, gate: proceed``, ``stage: web1 web2 staged, gate: proceed``."""
-    return outcome_sentence(replace(gate, step="stage"), gate.outcomes, gate)
+    return outcome_sentence(replace(gate, step=gate.after or gate.step), gate.outcomes, gate)
 
 
 def verdict(gate: Progress) -> str:
@@ -233,58 +224,6 @@ def counted(number: int, what: str) -> str:
 def share(number: int, of: int) -> str:
     """``2 of 3 hosts``; ``1 host`` when that is all there is."""
     return "1 host" if number == of == 1 else f"{number} of {hosts(of)}"
-
-
-def live(stream: TextIO, environment: Mapping[str, str]) -> bool:
-    """Whether a bar can be drawn: a terminal that can move its cursor, nobody asked for plain text, rich is there."""
-    return (
-        "rich" in globals()
-        and stream.isatty()
-        and environment.get("TERM", "dumb") != "dumb"
-        and not any(environment.get(name) for name in ("NO_COLOR", "CI", "ANSIBLE_NOCOLOR"))
-    )
-
-
-class Bar:
-    """One line at the bottom of the terminal that follows a task; :meth:`clear` takes it away without a trace.
-
-    It is redrawn only when a host reports or a worker says that it goes on: a refreshing thread would not survive the forks that Ansible
-    works with.
-    """
-
-    def __init__(self) -> None:
-        self._live: rich.live.Live | None = None
-
-    def draw(self, label: str, done: int, total: int, bad: int, seconds: float) -> None:
-        """Show the bar, or bring it up to date."""
-        color = "red" if bad else "cyan"
-        grid = rich.table.Table.grid(padding=(0, 1))
-        grid.add_row(
-            rich.text.Text(f"  {label}"),
-            rich.progress_bar.ProgressBar(total=max(total, done, 1), completed=done, width=30, complete_style=color, finished_style=color),
-            rich.text.Text(f"{done}/{hosts(max(total, done))}"),
-            rich.text.Text(f"{bad} failed", style="bold red" if bad else "dim"),
-            rich.text.Text(f"{seconds:.1f} s", style="dim"),
-        )
-        self._show(grid)
-
-    def status(self, line: str) -> None:
-        """Show a line of words in place of a bar."""
-        self._show(rich.text.Text(f"  {line}", style="dim", no_wrap=True, overflow="ellipsis"))
-
-    def clear(self) -> None:
-        """Take the bar away, so that something else can be printed."""
-        if self._live is not None:
-            self._live.stop()
-            self._live = None
-
-    def _show(self, what: rich.console.RenderableType) -> None:
-        if self._live is None:
-            console = rich.console.Console()
-            self._live = rich.live.Live(console=console, auto_refresh=False, transient=True, redirect_stdout=False, redirect_stderr=False)
-            self._live.start()
-            console.show_cursor(True)  # a killed run must not leave the terminal without one
-        self._live.update(what, refresh=True)
 
 
 def _number(value: object) -> int | None:

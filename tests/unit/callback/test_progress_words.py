@@ -10,12 +10,12 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from ansible_collections.tidegate.release.plugins.plugin_utils import progress
+from ansible_collections.tidegate.release.plugins.plugin_utils import bar, progress
+from ansible_collections.tidegate.release.plugins.plugin_utils.bar import live
 from ansible_collections.tidegate.release.plugins.plugin_utils.progress import (
     Progress,
     Tally,
     gate_sentence,
-    live,
     one_line,
     share,
     step_line,
@@ -27,7 +27,7 @@ ANYTHING = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=True) | st.text(),
     lambda each: st.lists(each) | st.dictionaries(st.text(), each),
 )
-KEYS = st.sampled_from(["step", "wave", "waves", "state", "detail", "hosts", "decision", "reason", "seconds", "more", "outcomes"])
+KEYS = st.sampled_from(["step", "wave", "waves", "state", "detail", "hosts", "decision", "reason", "seconds", "more", "outcomes", "after"])
 TOLD = st.dictionaries(KEYS, ANYTHING) | st.builds(
     lambda told, step: told | {"step": step}, st.dictionaries(KEYS, ANYTHING), st.sampled_from(sorted(progress.STEPS))
 )
@@ -93,8 +93,9 @@ def test_in_a_log_a_wave_names_its_hosts_and_does_not_grow_with_them() -> None:
     names = " ".join(outcomes["active"][:20])
     told = read({"progress": gate}) or Progress("")
     assert gate_sentence(told) == f"wave 2 of 4: {names} and 5 more active, web0 lost, gate: hold (the window is closed)"
-    staged = replace(told, wave=None, outcomes={"staged": ("web1",), "stage_failed": ("web2",)}, decision="proceed")
+    staged = replace(told, wave=None, after="stage", outcomes={"staged": ("web1",), "stage_failed": ("web2",)}, decision="proceed")
     assert gate_sentence(staged) == "stage: web1 staged, web2 failed, gate: proceed"
+    assert gate_sentence(replace(staged, after="all waves", outcomes={"active": ("web1",)})) == "all waves: web1 active, gate: proceed"
 
 
 @pytest.mark.parametrize(
@@ -146,5 +147,5 @@ def test_a_bar_needs_a_terminal_nobody_who_wants_plain_text_and_rich(monkeypatch
     assert not live(Terminal(), {})
     for name in ("NO_COLOR", "CI", "ANSIBLE_NOCOLOR"):
         assert not live(Terminal(), able | {name: "1"})
-    monkeypatch.delattr(progress, "rich")
+    monkeypatch.delattr(bar, "rich")
     assert not live(Terminal(), able)
