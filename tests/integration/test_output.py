@@ -36,7 +36,11 @@ def deploy(fleet: Fleet, rfc: Path, elsewhere: Path, **environment: str) -> list
 
 
 def said(lines: list[str]) -> list[str]:
-    """What is not Ansible's own, without times."""
+    """What is not Ansible's own, without times, and without the signs of life that a busy machine may add."""
+    return [line for line in timed(lines) if not line.startswith("… ")]
+
+
+def timed(lines: list[str]) -> list[str]:
     return [re.sub(TIME, "", line) for line in lines if re.match(TIME, line)]
 
 
@@ -59,8 +63,8 @@ def test_waves_gates_and_verdict_are_read_without_any_configuration(fleet: Fleet
     (folder / "payload" / "bin" / "slow").chmod(0o755)
     rfc = fleet.rfc("CHG0002", "1.1", fleet.archive_folder(folder))
     lines = deploy(fleet, rfc, tmp_path, ANSIBLE_STDOUT_CALLBACK="tidegate.release.progress")
-    assert said(lines)[2] == "… activate: web1 under way, 10 s", "nothing is silent for longer"
-    assert said(lines)[3].startswith("wave 1 of 2: web1 failed, gate: hold (")
+    assert any(re.fullmatch(r"… activate: web1 under way, \d+ s", line) for line in timed(lines)), "a start of 12 s is not silent"
+    assert said(lines)[2].startswith("wave 1 of 2: web1 failed, gate: hold (")
     command = f"-i {fleet.path}/cmdb.yml -e tidegate_rfc={rfc} -e '…'"
     assert lines[-2:] == [
         f"To go on: ansible-playbook tidegate.release.deploy {command}",
