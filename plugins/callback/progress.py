@@ -46,7 +46,6 @@ from typing import TYPE_CHECKING, Any
 from ansible import constants as C
 from ansible.plugins.callback.default import CallbackModule as DefaultCallback
 from ansible_collections.tidegate.release.plugins.plugin_utils.activity import EVERY
-from ansible_collections.tidegate.release.plugins.plugin_utils.bar import Bar, live
 from ansible_collections.tidegate.release.plugins.plugin_utils.output import AUDIENCE, Beat, speak_at_once, stamped
 from ansible_collections.tidegate.release.plugins.plugin_utils.progress import (
     AGAIN,
@@ -60,6 +59,7 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.progress import (
     step_line,
     words,
 )
+from ansible_collections.tidegate.release.plugins.plugin_utils.status_line import Bar, live
 
 if TYPE_CHECKING:
     from ansible.executor.stats import AggregateStats
@@ -100,7 +100,7 @@ class CallbackModule(DefaultCallback):
         self._plain = self._display
         self._display = _Screen(self._plain, self._before_ordinary)
         self._bar = Bar() if live(sys.stdout, os.environ) else None
-        AUDIENCE.callback, AUDIENCE.bar = True, self._bar is not None
+        AUDIENCE.callback, AUDIENCE.live = True, self._bar is not None
         speak_at_once()
         self._watch_display()
         self._banner_due: Play | None = None

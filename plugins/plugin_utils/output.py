@@ -33,13 +33,13 @@ _C: Any = constants  # made when they are imported, so nothing has types for the
 class Audience:
     """Who watches this run; found out in the main process, and inherited by every worker.
 
-    ``terminal``: a person, and no log. ``callback``: ours prints plans, gates and verdicts. ``bar``: it has a line that it draws anew.
+    ``terminal``: a person, and no log. ``callback``: ours prints plans, gates and verdicts. ``live``: it has a line that it draws anew.
     ``ending``: the verdict is said when the process ends.
     """
 
     terminal: bool
     callback: bool = False
-    bar: bool = False
+    live: bool = False
     ending: bool = False
 
 
@@ -83,7 +83,7 @@ def say_last(text: str) -> None:
 def heartbeat(step: str, host: str = "") -> Heartbeat:
     """Signs of life of a step, on a line of the terminal that is drawn anew or as lines of a log."""
     board = Board(Path(_C.DEFAULT_LOCAL_TMP) / "tidegate-activity")
-    return Heartbeat(step, _beat, board, host, 1.0 if AUDIENCE.bar else EVERY)
+    return Heartbeat(step, _beat, board, host, 1.0 if AUDIENCE.live else EVERY)
 
 
 def prepare_main() -> None:
@@ -114,7 +114,7 @@ def _verdict() -> Path:
 
 
 def _beat(line: str) -> None:
-    _print(Beat(line if AUDIENCE.bar else stamped(f"… {line}")))
+    _print(Beat(line if AUDIENCE.live else stamped(f"… {line}")))
 
 
 def _display(text: str) -> None:

@@ -18,7 +18,7 @@ TIME = r"20\d\d-\d\d-\d\dT\d\d:\d\d:\d\dZ"
 @pytest.fixture(autouse=True)
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A run in a log, of nobody's callback in particular."""
-    for name, value in {"terminal": False, "callback": False, "bar": False, "ending": False}.items():
+    for name, value in {"terminal": False, "callback": False, "live": False, "ending": False}.items():
         monkeypatch.setattr(AUDIENCE, name, value)
     monkeypatch.setattr(output._C, "DEFAULT_LOCAL_TMP", str(tmp_path))
     monkeypatch.setattr(output, "interrupted", lambda: "")

@@ -29,7 +29,7 @@ class Bar:
 @pytest.fixture
 def callback(monkeypatch: pytest.MonkeyPatch) -> CallbackModule:
     """In a log, with a wave of 30 hosts under way."""
-    for name in ("terminal", "callback", "bar"):
+    for name in ("terminal", "callback", "live"):
         monkeypatch.setattr(AUDIENCE, name, False)
     monkeypatch.setattr(Display(), "display", Display().display)
     made = CallbackModule()
@@ -53,15 +53,15 @@ def test_in_a_log_many_quick_hosts_are_counted_every_ten_seconds(
 def test_on_a_terminal_signs_of_life_stay_in_the_bar_and_other_lines_take_it_away(
     callback: CallbackModule, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    bar = Bar()
-    callback._bar = bar  # type: ignore[assignment]
+    drawn = Bar()
+    callback._bar = drawn  # type: ignore[assignment]
     display: Any = Display()
     display.display(Beat("verify: making 3 lab hosts, 20 s"))
-    assert bar.asked == [("status", "verify: making 3 lab hosts, 20 s")]
+    assert drawn.asked == [("status", "verify: making 3 lab hosts, 20 s")]
     assert capsys.readouterr().out == ""
     display.display("something else")
-    assert bar.asked[1:] == [("clear",)]
+    assert drawn.asked[1:] == [("clear",)]
     assert capsys.readouterr().out == "something else\n"
     callback._draw("wave 1/4", 0)
     display.display(Beat("activate: web1 under way, 20 s"))
-    assert [name for name, *_rest in bar.asked[2:]] == ["draw", "draw"]
+    assert [name for name, *_rest in drawn.asked[2:]] == ["draw", "draw"]

@@ -10,8 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from ansible_collections.tidegate.release.plugins.plugin_utils import bar, progress
-from ansible_collections.tidegate.release.plugins.plugin_utils.bar import live
+from ansible_collections.tidegate.release.plugins.plugin_utils import progress, status_line
 from ansible_collections.tidegate.release.plugins.plugin_utils.progress import (
     Progress,
     Tally,
@@ -20,6 +19,7 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.progress import (
     share,
     step_line,
 )
+from ansible_collections.tidegate.release.plugins.plugin_utils.status_line import live
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -147,5 +147,5 @@ def test_a_bar_needs_a_terminal_nobody_who_wants_plain_text_and_rich(monkeypatch
     assert not live(Terminal(), {})
     for name in ("NO_COLOR", "CI", "ANSIBLE_NOCOLOR"):
         assert not live(Terminal(), able | {name: "1"})
-    monkeypatch.delattr(bar, "rich")
+    monkeypatch.delattr(status_line, "rich")
     assert not live(Terminal(), able)
