@@ -237,8 +237,11 @@ def judge(report: dict[str, Any], addresses: dict[str, str]) -> list[str]:
     say("What happened")
     broken = []
     for deployment, (version, number) in zip(report["deployments"], VERSIONS.items(), strict=True):
-        gates = ", ".join(f"{len(wave['hosts'])}: {wave['gate'] or 'not reached'}" for wave in deployment["waves"])
-        print(f"  {deployment['rfc']}  pypiserver {deployment['version']}  {deployment['state']:<11} waves {gates}")
+        gates = ", ".join(
+            f"wave {wave['number']} ({len(wave['hosts'])} host{'' if len(wave['hosts']) == 1 else 's'}): {wave['gate'] or 'not reached'}"
+            for wave in deployment["waves"]
+        )
+        print(f"  {deployment['rfc']}  pypiserver {deployment['version']}  {deployment['state']:<11} {gates}")
         wanted = "backed_out" if version in FAULTS else "completed"
         if (deployment["rfc"], deployment["version"], deployment["state"]) != (number, version, wanted):
             broken.append(f"{number} should be pypiserver {version}, {wanted}")

@@ -12,10 +12,13 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.clearing import r
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import Cmdb
 from ansible_collections.tidegate.release.plugins.plugin_utils.gating import conclude, foresee, to_conclude
 from ansible_collections.tidegate.release.plugins.plugin_utils.interrupt import interrupted
+from ansible_collections.tidegate.release.plugins.plugin_utils.invocation import next_commands
+from ansible_collections.tidegate.release.plugins.plugin_utils.output import say_last
 from ansible_collections.tidegate.release.plugins.plugin_utils.rfc.course import Outcome
 from ansible_collections.tidegate.release.plugins.plugin_utils.rfc.model import Rfc, rfc_number
 from ansible_collections.tidegate.release.plugins.plugin_utils.rfc.objectives import check_objectives
 from ansible_collections.tidegate.release.plugins.plugin_utils.rfc.source import open_change
+from ansible_collections.tidegate.release.plugins.plugin_utils.rollout import states
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.holder import Holder
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.journal import Journal, utc_now
 from ansible_collections.tidegate.release.plugins.plugin_utils.settings import home, optional_home
@@ -34,7 +37,7 @@ class ActionModule(TidegateAction):
         with Cmdb.open(home(options, "cmdb")) as cmdb:
             journal = Journal(cmdb)
             if self._task.check_mode:
-                return foresee(journal, number, options["wanted"])
+                return _said(foresee(journal, number, options["wanted"]))
             change = open_change(rfc)
             deployment = to_conclude(journal, number, Holder.this_run(), change, options["wanted"])
             tell = teller(optional_home(options, "policy"))
@@ -46,4 +49,12 @@ class ActionModule(TidegateAction):
                     refuse_commands(rfc, hosts, home(options, "dsl"), home(options, "cmdb"), policy, utc_now())
                 return check_objectives(rfc, secrets_of(task_vars))
 
-            return conclude(journal, deployment.run, change, options["wanted"], tell, make, utc_now(), interrupted(), reasons(task_vars))
+            ended = conclude(journal, deployment.run, change, options["wanted"], tell, make, utc_now(), interrupted(), reasons(task_vars))
+        if ended["state"] in states.OPEN:  # somebody has to go on, or go back
+            ended["progress"]["more"] = next_commands(undo=ended["state"] is not states.DeploymentState.BACKING_OUT)
+        return _said(ended)
+
+
+def _said(ended: dict[str, Any]) -> dict[str, Any]:
+    say_last("\n".join((ended["msg"], *ended["progress"].get("more", ()))))
+    return ended

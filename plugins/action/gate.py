@@ -13,6 +13,7 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import
 from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.library import remember_sight
 from ansible_collections.tidegate.release.plugins.plugin_utils.gating import decide_staging_gate, decide_wave_gate, to_decide
 from ansible_collections.tidegate.release.plugins.plugin_utils.interrupt import interrupted
+from ansible_collections.tidegate.release.plugins.plugin_utils.output import announce
 from ansible_collections.tidegate.release.plugins.plugin_utils.rfc.model import Rfc, rfc_number
 from ansible_collections.tidegate.release.plugins.plugin_utils.rfc.source import open_change
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.holder import Holder
@@ -44,4 +45,7 @@ class ActionModule(TidegateAction):
         with Cmdb.open(cmdb_url) as cmdb:
             journal = Journal(cmdb)
             deployment = to_decide(journal, rfc_number(rfc_path), Holder.this_run())
-            return decide(journal, deployment.run, change, opens, teller(policy), now, interrupted(), reasons(task_vars))
+            decided = decide(journal, deployment.run, change, opens, teller(policy), now, interrupted(), reasons(task_vars))
+        if "msg" in decided:
+            announce(decided["msg"])
+        return decided

@@ -8,13 +8,14 @@ from __future__ import annotations
 from typing import Any
 
 from ansible_collections.tidegate.release.plugins.plugin_utils.action_base import TidegateAction
+from ansible_collections.tidegate.release.plugins.plugin_utils.activity import note
 
 
 class ActionModule(TidegateAction):
-    """Check the options as every other action does, then run the module."""
+    """Run the module, and say that it goes on when that takes long."""
 
     module = "lab"
 
     def execute(self, options: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
-        result: dict[str, Any] = self._execute_module(module_name="tidegate.release.lab", module_args=options, task_vars=task_vars)
-        return result
+        note(f"{len(options['hosts'] or [])} hosts are to be {options['state']}")
+        return dict(self._execute_module(module_name="tidegate.release.lab", module_args=options, task_vars=task_vars))

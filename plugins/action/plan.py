@@ -10,11 +10,13 @@ from typing import Any
 from ansible_collections.tidegate.release.plugins.plugin_utils.action_base import TidegateAction
 from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.keys import LIBRARIES, load_signer
 from ansible_collections.tidegate.release.plugins.plugin_utils.invocation import (
+    missing_settings,
     outside_limit,
     refuse_kept_files,
     refuse_partial,
 )
 from ansible_collections.tidegate.release.plugins.plugin_utils.libs import require
+from ansible_collections.tidegate.release.plugins.plugin_utils.output import advise, announce
 from ansible_collections.tidegate.release.plugins.plugin_utils.planning import order_backout, plan
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.journal import utc_now
 from ansible_collections.tidegate.release.plugins.plugin_utils.settings import home, optional_home, secret
@@ -36,7 +38,7 @@ class ActionModule(TidegateAction):
             "take_over": options["take_over"],
         }
         if options["backout"]:
-            return order_backout(
+            ordered = order_backout(
                 rfc_path=rfc,
                 cmdb_url=cmdb,
                 policy_path=optional_home(options, "policy"),
@@ -45,6 +47,8 @@ class ActionModule(TidegateAction):
                 write=write,
                 **here,
             )
+            announce(ordered["msg"])
+            return ordered
         key = optional_home(options, "key")
         if key is not None:
             require(*LIBRARIES)
@@ -60,4 +64,7 @@ class ActionModule(TidegateAction):
         )
         for line in planned.pop("lines", ()):
             self._display.display(line)
+        announce(planned["msg"])
+        for advice in missing_settings(sum(map(len, planned.get("waves", [])))):
+            advise(advice)
         return planned

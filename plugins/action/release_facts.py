@@ -8,16 +8,17 @@ from __future__ import annotations
 from typing import Any
 
 from ansible_collections.tidegate.release.plugins.plugin_utils.action_base import TidegateAction
-from ansible_collections.tidegate.release.plugins.plugin_utils.keepalive import keep_alive
+from ansible_collections.tidegate.release.plugins.plugin_utils.keepalive import keep_alive, prefer_fast
 
 
 class ActionModule(TidegateAction):
     """Run the module over a connection that notices when the host freezes."""
 
     module = "release_facts"
-    on_host = True
+    per_host = True
     whole = True  # the audit says of each host why it has no answer
 
     def execute(self, options: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
         keep_alive(self._connection)
-        return dict(self._execute_module(module_name="tidegate.release.release_facts", module_args=options, task_vars=task_vars))
+        prefer_fast(self._connection, task_vars)
+        return dict(self._execute_module(module_name=f"tidegate.release.{self.module}", module_args=options, task_vars=task_vars))

@@ -10,6 +10,7 @@ from datetime import timedelta
 from typing import Any
 
 from ansible_collections.tidegate.release.plugins.plugin_utils.action_base import TidegateAction
+from ansible_collections.tidegate.release.plugins.plugin_utils.activity import note
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import Cmdb
 from ansible_collections.tidegate.release.plugins.plugin_utils.interrupt import interrupted
 from ansible_collections.tidegate.release.plugins.plugin_utils.rfc.model import rfc_number
@@ -40,6 +41,7 @@ class ActionModule(TidegateAction):
             end = max((target.since for target in started), default=began) + timedelta(seconds=stable)
             # Not longer than that, whatever somebody does to the clock meanwhile.
             seconds = min(max((end - began).total_seconds(), 0.0), stable) if started else 0.0
+            note(f"{len(started)} of the wave's hosts have to stay healthy for {seconds:.0f} s")
             deadline = time.monotonic() + seconds
             renewal = time.monotonic()
             while not interrupted():

@@ -17,6 +17,7 @@ from ansible_collections.tidegate.release.plugins.module_utils.lab.hosts import 
 from ansible_collections.tidegate.release.plugins.module_utils.lab.machine import choose_mode
 from ansible_collections.tidegate.release.plugins.module_utils.lab.processes import LabError
 from ansible_collections.tidegate.release.plugins.plugin_utils.action_base import TidegateAction
+from ansible_collections.tidegate.release.plugins.plugin_utils.activity import note
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.home import find_library, open_library
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.package import read_release
 from ansible_collections.tidegate.release.plugins.plugin_utils.errors import TidegateError
@@ -69,6 +70,7 @@ class ActionModule(TidegateAction):
         }
         if options["only_plan"] or self._task.check_mode:
             return result | {"msg": f"{release.name} {release.version} is verified on {len(doubles)} hosts: {', '.join(describe(plan))}"}
+        note(f"making {len(doubles)} lab hosts")
         if source:
             with tempfile.TemporaryDirectory(prefix="tidegate-tried-") as name:
                 library, tried = find_library(dsl), str(Path(name) / "dsl")
@@ -124,6 +126,7 @@ class ActionModule(TidegateAction):
         try:
             said, played = verify(subject, place, _of_form(options["live"]), utc_now())
         finally:
+            note("taking the lab down")
             try:
                 Hosts(str(path / "lab")).down()
             except LabError as error:

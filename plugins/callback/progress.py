@@ -14,8 +14,9 @@ author:
   - Tidegate maintainers (@tidegate)
 description:
   - Shows the steps of a deployment as progress, one line for each wave with its hosts, failures, time and the decision of its gate,
-    and a live bar while a wave is under way.
+    and a live bar while a wave is under way. In a log the line names the hosts and the time.
   - A host that fails is named at once with its reason. Hosts that do well are only counted.
+  - The verdict of a deployment is the last of all; a recap is shown only for hosts with tasks that are not the collection's.
   - Every other task, of your own playbooks or of other collections, prints as with P(ansible.builtin.default#callback).
   - Prints plain lines without a terminal, when E(NO_COLOR), E(ANSIBLE_NOCOLOR) or E(CI) is set, and without the Python library C(rich).
   - With C(-v) the steps of a deployment print their results too, host by host.
@@ -44,18 +45,21 @@ from typing import TYPE_CHECKING, Any
 
 from ansible import constants as C
 from ansible.plugins.callback.default import CallbackModule as DefaultCallback
+from ansible_collections.tidegate.release.plugins.plugin_utils.activity import EVERY
+from ansible_collections.tidegate.release.plugins.plugin_utils.output import AUDIENCE, Beat, speak_at_once, stamped
 from ansible_collections.tidegate.release.plugins.plugin_utils.progress import (
     AGAIN,
     HOST_STEPS,
     STEPS,
-    Bar,
     Progress,
     Tally,
-    live,
+    gate_sentence,
+    hosts,
     one_line,
     step_line,
     words,
 )
+from ansible_collections.tidegate.release.plugins.plugin_utils.status_line import Bar, live
 
 if TYPE_CHECKING:
     from ansible.executor.stats import AggregateStats
@@ -96,13 +100,19 @@ class CallbackModule(DefaultCallback):
         self._plain = self._display
         self._display = _Screen(self._plain, self._before_ordinary)
         self._bar = Bar() if live(sys.stdout, os.environ) else None
+        AUDIENCE.callback, AUDIENCE.live = True, self._bar is not None
+        speak_at_once()
+        self._watch_display()
         self._banner_due: Play | None = None
         self._tallies: dict[int | None, Tally] = {}  # by wave, of the current step; None: a host that could not say its wave
         self._quiet = False  # the play has steps of ours: no banners, no empty plays
+        self._label = ""  # what the bar is about
         self._batch = 0  # hosts of the play's batch
         self._reported = 0  # of them, those whose result of the current task has come
         self._task_started = 0.0
         self._ordinary_hosts: set[str] = set()
+        self._spoken = time.monotonic()  # when the last line was printed
+        self._verdict: tuple[list[str], str | None] | None = None  # lines and their colour; said after everything else
 
     # What Ansible calls
 
@@ -122,6 +132,7 @@ class CallbackModule(DefaultCallback):
 
     def v2_playbook_on_task_start(self, task: Task, is_conditional: bool) -> None:
         self._clear()
+        self._label = ""
         step = _name(task)
         if self._quiet:  # the banner waits for a result that needs one
             self._task_type_cache[task._uuid] = "TASK"
@@ -142,7 +153,7 @@ class CallbackModule(DefaultCallback):
             super().v2_playbook_on_include(included_file)
 
     def v2_runner_on_ok(self, result: CallbackTaskResult) -> None:
-        if self._quiet and _is_said_already(result.task):
+        if self._quiet and _is_nothing_to_say(result.task):
             return
         if not self._told(result):
             super().v2_runner_on_ok(result)
@@ -168,10 +179,16 @@ class CallbackModule(DefaultCallback):
         self._flush()
         self._banner_due = None
         shown = copy.copy(stats)
-        if not self._plain.verbosity:
-            shown.processed = {name: 1 for name in stats.processed if name in self._ordinary_hosts or _troubled(stats, name)}
+        if not self._plain.verbosity:  # what went wrong in our steps has been said, with names and reasons
+            named = {name for name in stats.processed if _troubled(stats, name)} if self._ordinary_hosts else set()
+            shown.processed = {name: 1 for name in stats.processed if name in self._ordinary_hosts | named}
         if shown.processed or shown.custom:
             super().v2_playbook_on_stats(shown)
+        if self._verdict is not None:
+            (first, *more), color = self._verdict
+            self._print(stamped(first), color)
+            for line in more:
+                self._print(line, None)
 
     # How a step is told
 
@@ -199,14 +216,19 @@ class CallbackModule(DefaultCallback):
                 self._gate(progress)
         elif progress.state or progress.detail:
             self._flush()
-            for line in (step_line(progress), *progress.more):
-                self._print(line, C.COLOR_ERROR if bad else None)
+            color = C.COLOR_ERROR if bad else None
+            if progress.step == "conclude":
+                self._verdict = [step_line(progress), *progress.more], color
+                return
+            self._print(stamped(step_line(progress)), color)
+            for line in progress.more:
+                self._print(line, color)
 
     def _host(self, progress: Progress, name: str) -> None:
         now = time.monotonic()
         self._reported += 1
         tally = self._tallies.setdefault(progress.wave, Tally(progress, self._task_started))
-        tally.add(progress, now)
+        tally.add(progress, name, now)
         if not progress.good or progress.detail:
             reason = f": {progress.detail}" if progress.detail else ""
             color = C.COLOR_WARN if progress.good else C.COLOR_ERROR
@@ -214,6 +236,8 @@ class CallbackModule(DefaultCallback):
                 self._print(line, color)
         label = next((each.first.name for wave, each in self._tallies.items() if wave is not None), progress.name)
         self._draw(label, self._bad())
+        if not AUDIENCE.terminal and now - self._spoken >= EVERY and self._reported < self._batch:
+            self._print(stamped(f"… {progress.title}: {self._reported} of {hosts(self._batch)}, {self._bad()} failed"), None)
 
     def _bad(self) -> int:
         return sum(each.bad for each in self._tallies.values())
@@ -223,7 +247,10 @@ class CallbackModule(DefaultCallback):
         self._settle(gate.wave)
         tally = self._tallies.pop(gate.wave, None)
         self._flush()
-        self._print(step_line(gate) if tally is None else tally.line(gate), color)
+        if AUDIENCE.terminal:
+            self._print(step_line(gate) if tally is None else tally.line(gate), color)
+        else:
+            self._print(stamped(gate_sentence(gate) if tally is None else tally.sentence(gate)), color)
 
     def _flush(self) -> None:
         """Print what has no gate of its own."""
@@ -231,7 +258,7 @@ class CallbackModule(DefaultCallback):
         if len(waves) == 1:
             self._settle(waves[0])
         for tally in self._tallies.values():
-            self._print(tally.line(), C.COLOR_ERROR if tally.bad else C.COLOR_OK)
+            self._print(tally.line() if AUDIENCE.terminal else stamped(tally.sentence()), C.COLOR_ERROR if tally.bad else C.COLOR_OK)
         self._tallies.clear()
 
     def _settle(self, wave: int | None) -> None:
@@ -243,12 +270,36 @@ class CallbackModule(DefaultCallback):
     # The terminal
 
     def _print(self, line: str, color: str | None) -> None:
+        self._spoken = time.monotonic()
         self._clear()
         self._plain.display(line, color=color)
 
     def _draw(self, label: str, bad: int) -> None:
+        self._label = label
         if self._bar is not None and not self._plain.verbosity:
             self._bar.draw(label, self._reported, self._batch, bad, time.monotonic() - self._task_started)
+
+    def _watch_display(self) -> None:
+        """Let what others print take the bar away first, and signs of life be shown in it; workers print by way of this process."""
+        display, main = self._plain.display, os.getpid()
+
+        def printing(line: str, *args: Any, **options: Any) -> None:
+            if os.getpid() == main and self._bar is not None:
+                if isinstance(line, Beat):
+                    self._live_sign(line)
+                    return
+                self._clear()
+            display(line, *args, **options)
+
+        self._plain.display = printing
+
+    def _live_sign(self, line: str) -> None:
+        if self._plain.verbosity or self._bar is None:
+            return
+        if self._label:
+            self._draw(self._label, self._bad())
+        else:
+            self._bar.status(line)
 
     def _clear(self) -> None:
         if self._bar is not None:
@@ -273,7 +324,7 @@ def _in_our_role(task: Task) -> bool:
     return task._role is not None and task._role.get_name().startswith(_OURS)
 
 
-def _is_said_already(task: Task) -> bool:
+def _is_nothing_to_say(task: Task) -> bool:
     """A role of ours checked its options, or says for other callbacks what the progress has told."""
     action = str(task.action).rpartition(".")[2]
     if not _in_our_role(task):

@@ -61,6 +61,7 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.invocation import
     refuse_cut_texts,
     refuse_partial,
 )
+from ansible_collections.tidegate.release.plugins.plugin_utils.output import prepare_main
 from ansible_collections.tidegate.release.plugins.plugin_utils.variables import refuse_mistyped
 
 
@@ -69,6 +70,7 @@ class LookupModule(LookupBase):
 
     def run(self, terms: list[str], variables: dict[str, Any] | None = None, **kwargs: Any) -> list[str]:
         if not is_listing():
+            prepare_main()
             if kwargs.get("hold"):
                 hold_on_signals()
             try:

@@ -63,6 +63,7 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.errors import Tid
 from ansible_collections.tidegate.release.plugins.plugin_utils.interrupt import hold_on_signals, interrupted
 from ansible_collections.tidegate.release.plugins.plugin_utils.invocation import end_run, is_check, is_listing
 from ansible_collections.tidegate.release.plugins.plugin_utils.libs import require
+from ansible_collections.tidegate.release.plugins.plugin_utils.output import heartbeat, prepare_main
 from ansible_collections.tidegate.release.plugins.plugin_utils.rfc.model import rfc_number
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.journal import Journal
 from ansible_collections.tidegate.release.plugins.plugin_utils.settings import home
@@ -77,6 +78,7 @@ class LookupModule(LookupBase):
             raise AnsibleLookupError("tidegate.release.waves takes one step: stage, activate or backout")
         if is_listing() or is_check():
             return [[]]
+        prepare_main()
         hold_on_signals()
         if interrupted():
             return [[]]
@@ -85,7 +87,7 @@ class LookupModule(LookupBase):
         try:
             require("SQLAlchemy", "jsonschema", "jmespath")
             _prepare(terms[0])
-            with Cmdb.open(home(options, "cmdb")) as cmdb:
+            with heartbeat(f"finding the hosts to {terms[0]}"), Cmdb.open(home(options, "cmdb")) as cmdb:
                 batches = Journal(cmdb).batches(rfc_number(home(options, "rfc")), terms[0])
         except TidegateError as error:
             end_run(error)

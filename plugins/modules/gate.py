@@ -64,6 +64,11 @@ reason:
   type: str
   returned: always
 
+msg:
+  description: What was decided, and about which hosts, as it is said under any callback.
+  type: str
+  returned: when there was something to decide
+  sample: "wave 1 of 2: web1 active, gate: proceed"
 progress:
   description: What the progress display shows of this task.
   type: dict

@@ -33,6 +33,7 @@ from ..module_utils.redaction import Redactor
 from .errors import FindingsError, TidegateError, shortened
 from .invocation import refuse_cut_texts
 from .libs import require
+from .output import heartbeat
 from .variables import refuse_mistyped
 
 # Each worker reads them anew: the fast one, where libyaml is there.
@@ -191,7 +192,7 @@ class TidegateAction(ActionBase):
 
     module: ClassVar[str]
     libraries: ClassVar[tuple[str, ...]] = ()
-    on_host: ClassVar[bool] = False  # what it says is of one host of many
+    per_host: ClassVar[bool] = False  # whether it runs on many hosts at once, and not once on the controller
     whole: ClassVar[bool] = False  # a later step reads all of a failed result
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
@@ -199,13 +200,14 @@ class TidegateAction(ActionBase):
         self._supports_check_mode = True
         self._supports_async = False
         result: dict[str, Any] = super().run(tmp, task_vars)
-        findings = not self.on_host
+        findings = not self.per_host
         try:
             refuse_cut_texts(self._loader)
             refuse_mistyped(self._loader, task_vars or {})
             require(*self.libraries)
             self._refuse_left_out(task_vars or {})
-            result.update(_plain(self.execute(self._options(), task_vars or {})))
+            with heartbeat(self.module, str((task_vars or {}).get("inventory_hostname", "")) if self.per_host else ""):
+                result.update(_plain(self.execute(self._options(), task_vars or {})))
         except FindingsError as error:
             result.update(failed=True, msg=error.complete if self._is_asked_for_more() else str(error))
         except TidegateError as error:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, TypeVar
 
+from .activity import note
 from .calendar.ics import horizon, read_calendars
 from .cmdb.store import Cmdb
 from .compatible import compatibility
@@ -61,6 +62,7 @@ class Sources:
 
     def ask(self, name: str, source: Callable[[], _T]) -> _T | None:
         """What a source says; even a fault that nobody thought of must leave the others to be heard."""
+        note(f"looking at the {name}")
         try:
             return source()
         except TidegateError as error:

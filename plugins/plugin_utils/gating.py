@@ -13,6 +13,7 @@ from typing import Any
 
 from .clearing import Opening, Wave
 from .errors import ConflictError, TidegateError
+from .progress import Progress, gate_sentence, share
 from .recording import CheckObjectives, check, follow, start
 from .rfc.course import cleared_as
 from .rfc.model import IMPLEMENT, SCHEDULED, STATES, Rfc
@@ -74,7 +75,7 @@ def decide_staging_gate(
         decision = GateDecision("hold", problem) if problem else decision
     decision = GateDecision(decision.decision, decision.reason + _first_failure(targets, reason))
     journal.decide_staging(run, decision, now, opening.until)
-    return _result(decision, None, len(counts), len(targets)) | _followed(
+    return _result(decision, None, len(counts), targets, "stage") | _followed(
         journal, run, change, decision, tell, now, started=decision.decision == "proceed"
     )
 
@@ -115,7 +116,7 @@ def decide_wave_gate(
         journal.decide_lost(run, decision, now)
     else:
         journal.decide_wave(run, number, decision, now, opening.until)
-    return _result(decision, number, len(waves), counts.size) | _followed(journal, run, change, decision, tell, now)
+    return _result(decision, number, len(waves), wave) | _followed(journal, run, change, decision, tell, now)
 
 
 def to_decide(journal: Journal, number: str, holder: Holder) -> Deployment:
@@ -292,11 +293,11 @@ def _verdict(
     if deployment.state is DeploymentState.COMPLETED:
         active = sum(target.state is HostState.ACTIVE for target in targets)
         others = _listed(target for target in targets if target.state is not HostState.ACTIVE)
-        return f"{what} is live on {active} of {len(targets)} hosts{others}.{_remark(targets, HostState.ACTIVE)}"
+        return f"{what} is live on {share(active, len(targets))}{others}.{_remark(targets, HostState.ACTIVE)}"
     if deployment.state is DeploymentState.BACKED_OUT:
         back = sum(target.state is HostState.BACKED_OUT for target in targets)
         left = [target for target in targets if target.state in _EXPLAINED]
-        which = f"{back} of {back + len(left)} hosts" if left else f"{_hosts(back)} it had touched"
+        which = share(back, back + len(left)) if left else f"{_hosts(back)} it had touched"
         return f"{what} was backed out of {which}: {deployment.reason}{_listed(left)}.{_remark(targets, HostState.BACKED_OUT)}"
     if deployment.state is DeploymentState.CANCELLED:
         return f"{what} was cancelled before it touched a host: {deployment.reason}."
@@ -318,7 +319,7 @@ def _verdict(
         return f"{what} is held: {deployment.reason}. Run deploy again to go on, or backout to undo it{f'; {_FOR_GOOD}' if gone else ''}."
     staged = sum(target.state is HostState.STAGED for target in targets)
     why = _first_failure([target for target in targets if target.state in (HostState.PLANNED, HostState.STAGE_FAILED)], reason)
-    return f"{what} is {deployment.state}: staged on {staged} of {len(targets)} hosts{why}. Run deploy to go on, or backout to undo it."
+    return f"{what} is {deployment.state}: staged on {share(staged, len(targets))}{why}. Run deploy to go on, or backout to undo it."
 
 
 _FOR_GOOD = "a host that will not come back is written off with tidegate.release.write_off"
@@ -334,19 +335,27 @@ def _hosts(number: int) -> str:
     return "the 1 host" if number == 1 else f"all {number} hosts"
 
 
-def _result(decision: GateDecision, wave: int | None, waves: int, hosts: int) -> dict[str, Any]:
+def _result(decision: GateDecision, wave: int | None, waves: int, targets: Collection[Target], after: str = "all waves") -> dict[str, Any]:
+    outcomes: dict[str, list[str]] = {}
+    for target in targets:
+        outcomes.setdefault(target.state, []).append(target.host)
+    progress = {
+        "step": "gate",
+        "wave": wave,
+        "waves": waves,
+        "hosts": len(targets),
+        "state": decision.decision,
+        "decision": decision.decision,
+        "reason": decision.reason,
+        "detail": decision.reason,
+        "after": "" if wave else after,
+        "outcomes": outcomes,
+    }
+    told = Progress.read({"progress": progress}, "gate", failed=False, unreachable=False)
     return {
         "changed": True,
         "decision": decision.decision,
         "reason": decision.reason,
-        "progress": {
-            "step": "gate",
-            "wave": wave,
-            "waves": waves,
-            "hosts": hosts,
-            "state": decision.decision,
-            "decision": decision.decision,
-            "reason": decision.reason,
-            "detail": decision.reason,
-        },
+        "msg": gate_sentence(told) if told else decision.reason,
+        "progress": progress,
     }

@@ -21,7 +21,7 @@ from .action_base import TidegateAction
 from .cmdb.store import Cmdb
 from .errors import TidegateError
 from .interrupt import interrupted
-from .keepalive import keep_alive
+from .keepalive import keep_alive, prefer_fast
 from .rfc.model import rfc_number
 from .rollout.answer import Answer, MalformedAnswerError, before_the_answer, parse_answer, printable
 from .rollout.deployments import Deployment
@@ -67,7 +67,7 @@ class HostAction(TidegateAction):
     """
 
     libraries = ("SQLAlchemy", "jmespath", "jsonschema")
-    on_host = True
+    per_host = True
     step: str
     pushed = 0  # bytes of packs that were sent
 
@@ -82,9 +82,7 @@ class HostAction(TidegateAction):
         self._task_vars = task_vars
         self._options_ = options
         keep_alive(self._connection)
-        if self._connection.has_pipelining and self._connection.get_option_and_origin("pipelining", task_vars)[1] == "default":
-            # Ansible's own way needs a home that the user who logs in can write to, and more round trips.
-            self._connection.set_option("pipelining", True)
+        prefer_fast(self._connection, task_vars)
         with Cmdb.open(home(options, "cmdb")) as cmdb:
             self._cmdb = cmdb
             journal = Journal(cmdb)

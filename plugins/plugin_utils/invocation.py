@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from ansible import constants as C
 from ansible import context
-from ansible.errors import AnsibleLookupError, ExitCode
+from ansible.errors import AnsibleError, AnsibleLookupError, ExitCode
 from ansible.executor.playbook_executor import PlaybookExecutor
 from ansible.inventory.manager import InventoryManager
 from ansible.parsing.splitter import parse_kv
@@ -41,6 +41,13 @@ _TEXTS = ("tidegate_reason", "tidegate_comment", "tidegate_note", "tidegate_func
 _OURS = r"(tidegate|verify|lab|audit|report|write_off)_\w+"  # the variables of the verbs, which may follow a text
 _UNTAGGED = frozenset({"all", "untagged"})  # what Ansible says of a task without tags
 _SECRET = re.compile("pass|secret|token", re.IGNORECASE)
+# Extra variables whose values may stand in a log again: paths, names and addresses. Settings, for one, may hold secrets.
+_SHOWN = frozenset(
+    f"tidegate_{name}" for name in ("rfc", "dsl", "cmdb", "policy", "key", "report", "root", "become", "hosts", "mirror", "take_over")
+)
+_HIDDEN = "…"
+_CREDENTIALS = re.compile(r"://[^/]*@|[?&;]")  # of an address: who logs in, or what a query adds
+_VERB = re.compile(r"tidegate\.release\.\w+|(.*/)?(deploy|stage|backout)\.yml")
 
 
 def end_run(error: TidegateError) -> NoReturn:
@@ -146,6 +153,51 @@ def refuse_cut_texts(loader: DataLoader) -> None:
         text = extra[name]
         if isinstance(text, str) and is_trusted_as_template(text) and any(sign in text for sign in ("{{", "{%", "{#")):
             raise TidegateError(f"{name} has {{{{, {{% or {{# in it, which Ansible would evaluate; write what shall stand there itself")
+
+
+def missing_settings(hosts: int) -> list[str]:
+    """What nobody has set and a deployment to so many ``hosts`` would be quicker, or easier to follow, with."""
+    config: Any = C.config
+    callback, of_callback = config.get_config_value_and_origin("DEFAULT_STDOUT_CALLBACK")
+    forks, of_forks = config.get_config_value_and_origin("DEFAULT_FORKS")
+    advice = []
+    if of_forks == "default" and context.CLIARGS.get("forks") == forks < hosts:
+        advice.append(f"forks is {forks}, so no more of the {hosts} hosts change at a time; set it in ansible.cfg, or give --forks 25")
+    if of_callback == "default" and callback == "default" and hosts:
+        advice.append("with stdout_callback = tidegate.release.progress in ansible.cfg each wave is one line, or a bar on a terminal")
+    return advice
+
+
+def next_commands(undo: bool) -> tuple[str, ...]:
+    """What to type to go on with what this run was about and, with ``undo``, to undo it; secrets among the variables are left out."""
+    playbooks = [str(name) for name in context.CLIARGS.get("args") or ()]
+    arguments = [_without_secrets(argument) for argument in sys.argv[1:]]
+    name = next((name for name in playbooks if _VERB.fullmatch(name)), "")
+
+    def command(verb: str) -> str:
+        return shlex.join(["ansible-playbook", *(verb if verb and argument == name else argument for argument in arguments)])
+
+    stages = name.rpartition(".")[2] == "stage" or name.endswith("stage.yml")
+    lines = [f"To go on:   {command('tidegate.release.deploy' if stages else '')}"]
+    return (*lines, f"To undo it: {command('tidegate.release.backout')}") if undo and name else tuple(lines)
+
+
+def _without_secrets(argument: str) -> str:
+    """An argument of this run as it may stand in a log: an extra variable that is not known to be harmless is not shown."""
+    for option in map(str, context.CLIARGS.get("extra_vars") or ()):
+        if option and option[0] != "@" and option in argument and not _is_harmless(option):
+            argument = argument.replace(option, _HIDDEN)
+    return argument
+
+
+def _is_harmless(option: str) -> bool:
+    try:
+        given = json.loads(option) if option[0] == "{" else parse_kv(option)
+    except (ValueError, AnsibleError):
+        return False
+    return isinstance(given, dict) and all(
+        name in _SHOWN and isinstance(value, str | bool | int) and not _CREDENTIALS.search(str(value)) for name, value in given.items()
+    )
 
 
 def _is_whole(option: str, name: str) -> bool:

@@ -23,6 +23,7 @@ from .evidence.store import attach
 from .gating import catch_up
 from .interrupt import interrupted
 from .licence.entitlements import reserve
+from .progress import counted
 from .rfc.course import enter
 from .rfc.model import Rfc, load_rfc, rfc_number
 from .rfc.source import open_change
@@ -119,7 +120,8 @@ def plan(
 
         run = journal.begin(number, package, waves, rollout, Holder.this_run(), now, along) if write else None
         sentence = (
-            f"{number}: {rfc.release} {rfc.version} to {len(hosts)} hosts in {len(waves)} waves ({', '.join(str(len(w)) for w in waves)})"
+            f"{number}: {rfc.release} {rfc.version} to {counted(len(hosts), 'host')} in {counted(len(waves), 'wave')} "
+            f"({', '.join(str(len(w)) for w in waves)})"
             f"{without(clearing.left_out)}"
         )
         problems = []

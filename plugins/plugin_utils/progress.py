@@ -1,26 +1,17 @@
 # Copyright (c) Tidegate maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""How a deployment's progress is told: what the actions report, in words for a terminal or a log.
-
-Pure but for :class:`Bar`, which draws with rich where rich is installed.
-"""
+"""How a deployment's progress is told: what the actions report, in words for a terminal or a log. Pure."""
 
 from __future__ import annotations
 
-import contextlib
 import unicodedata
 from collections import Counter
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any, TextIO
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
 
-with contextlib.suppress(ImportError):
-    import rich.console
-    import rich.live
-    import rich.progress_bar
-    import rich.table
-    import rich.text
+from .activity import listed
 
 # Steps that run on every host, and what each calls its result: the good state first, then the bad one that is always
 # counted, then what a host is when its result could not say (failed, unreachable).
@@ -34,6 +25,7 @@ HOST_STEPS: Mapping[str, tuple[str, str, str, str]] = {
 AGAIN: Mapping[str, str] = {"confirm": "activate"}
 STEPS = frozenset({*HOST_STEPS, "soak", "clear", "plan", "gate", "conclude", "report"})
 _GOOD = frozenset(states[0] for states in HOST_STEPS.values())
+_NAMED = 20  # hosts that a line of a log names of each state
 _WORDS = {"stage_failed": "failed", "backed_out": "backed out", "back_out": "back out", "backout": "back out"}
 
 
@@ -53,6 +45,7 @@ class Progress:
     """What one result of an action says under the key ``progress``; ``seconds`` is how long the step took.
 
     ``more``: the further lines of a message that has some, such as the controls of a clearance or the last ones of a host's log.
+    ``outcomes``: what a gate decided about, the hosts by their state; ``after``: what it comes after if not a wave.
     """
 
     step: str
@@ -63,8 +56,10 @@ class Progress:
     hosts: int | None = None
     decision: str = ""
     reason: str = ""
+    after: str = ""
     seconds: float | None = None
     more: tuple[str, ...] = ()
+    outcomes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     @classmethod
     def read(cls, result: Mapping[str, Any], action: str, *, failed: bool, unreachable: bool) -> Progress | None:
@@ -100,8 +95,10 @@ class Progress:
             hosts=_number(told.get("hosts")),
             decision=one_line(told.get("decision") or ""),
             reason=one_line(told.get("reason") or ""),
+            after=one_line(told.get("after") or ""),
             seconds=_seconds(told.get("seconds")),
-            more=tuple(" " * (len(line) - len(line.lstrip())) + one_line(line) for line in more),
+            more=tuple(" " * (len(line) - len(line.lstrip())) + one_line(line) for line in (*more, *_texts(told.get("more")))),
+            outcomes={one_line(state): tuple(map(one_line, hosts)) for state, hosts in _lists(told.get("outcomes"))},
         )
 
     @property
@@ -111,6 +108,11 @@ class Progress:
             return words(self.step)
         wave = f"wave {self.wave}/{self.waves}" if self.waves else f"wave {self.wave}"
         return f"{words(self.step)} {wave}" if self.step == "backout" else wave
+
+    @property
+    def title(self) -> str:
+        """The same for a log: ``stage``, ``wave 1 of 3``, ``back out wave 1 of 3``."""
+        return self.name.replace("/", " of ")
 
     @property
     def good(self) -> bool:
@@ -125,19 +127,26 @@ class Tally:
     first: Progress
     started: float
     ended: float = 0.0
-    states: Counter[str] = field(default_factory=Counter)
+    hosts: dict[str, str] = field(default_factory=dict)
 
-    def add(self, progress: Progress, now: float) -> None:
-        """Count the result of one host, in place of the one before when this step looks at it again."""
-        before = HOST_STEPS[AGAIN[progress.step]][0] if progress.step in AGAIN else ""
-        if self.states[before] > 0:
-            self.states[before] -= 1
-        self.states[progress.state] += 1
+    def add(self, progress: Progress, host: str, now: float) -> None:
+        """Take the result of one host, in place of the one before when this step looks at it again."""
+        self.hosts[one_line(host)] = progress.state
         self.ended = now
+
+    @property
+    def states(self) -> Counter[str]:
+        """How many hosts are in which state."""
+        return Counter(self.hosts.values())
+
+    @property
+    def outcomes(self) -> dict[str, tuple[str, ...]]:
+        """The hosts by their state."""
+        return {state: tuple(sorted(host for host, its in self.hosts.items() if its == state)) for state in self.states}
 
     def joined(self, other: Tally) -> Tally:
         """Both together, told as this one."""
-        return Tally(self.first, min(self.started, other.started), max(self.ended, other.ended), self.states + other.states)
+        return Tally(self.first, min(self.started, other.started), max(self.ended, other.ended), {**other.hosts, **self.hosts})
 
     @property
     def done(self) -> int:
@@ -156,8 +165,30 @@ class Tally:
         name = self.first.name if gate is None or gate.wave is None else gate.name
         parts = [name, hosts(self.done), f"{self.states[good]} {words(good)}", f"{self.states[bad]} {words(bad)}"]
         parts += [f"{count} {words(state)}" for state, count in sorted(self.states.items()) if count and state not in (good, bad)]
-        parts.append(f"{max(0.0, self.ended - self.started):.1f} s")
+        parts.append(self._seconds)
         return "  ".join(parts if gate is None else [*parts, verdict(gate)])
+
+    def sentence(self, gate: Progress | None = None) -> str:
+        """The summary for a log, with names: ``wave 1 of 3: web1 web2 active, gate: proceed, 1.8 s``."""
+        about = self.first if gate is None or gate.wave is None else gate
+        outcomes = (gate.outcomes if gate else {}) or self.outcomes
+        return f"{outcome_sentence(about, outcomes, gate)}, {self._seconds}"
+
+    @property
+    def _seconds(self) -> str:
+        return f"{max(0.0, self.ended - self.started):.1f} s"
+
+
+def outcome_sentence(about: Progress, outcomes: Mapping[str, Sequence[str]], gate: Progress | None = None) -> str:
+    """How the hosts of a step or a wave came out, those that did well first, and what its gate decided."""
+    ordered = sorted(outcomes.items(), key=lambda item: (item[0] not in _GOOD, item[0]))
+    parts = [f"{listed(hosts, _NAMED)} {words(state)}" for state, hosts in ordered if hosts]
+    return f"{about.title}: {', '.join(parts if gate is None else [*parts, verdict(gate)]) or 'no host'}"
+
+
+def gate_sentence(gate: Progress) -> str:
+    """What a gate decided about, and what: ``wave 1 of 3: web1 web2 active, gate: proceed``, ``stage: web1 web2 staged, gate: proceed``."""
+    return outcome_sentence(replace(gate, step=gate.after or gate.step), gate.outcomes, gate)
 
 
 def verdict(gate: Progress) -> str:
@@ -182,55 +213,29 @@ def step_line(progress: Progress) -> str:
 
 def hosts(number: int) -> str:
     """``1 host``, ``2 hosts``."""
-    return f"{number} host" if number == 1 else f"{number} hosts"
+    return counted(number, "host")
 
 
-def live(stream: TextIO, environment: Mapping[str, str]) -> bool:
-    """Whether a bar can be drawn: a terminal that can move its cursor, nobody asked for plain text, rich is there."""
-    return (
-        "rich" in globals()
-        and stream.isatty()
-        and environment.get("TERM", "dumb") != "dumb"
-        and not any(environment.get(name) for name in ("NO_COLOR", "CI", "ANSIBLE_NOCOLOR"))
-    )
+def counted(number: int, what: str) -> str:
+    """``1 wave``, ``2 waves``."""
+    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
-class Bar:
-    """One line at the bottom of the terminal that follows a task; :meth:`clear` takes it away without a trace.
-
-    It is redrawn only when a host reports: a refreshing thread would not survive the forks that Ansible works with.
-    """
-
-    def __init__(self) -> None:
-        self._live: rich.live.Live | None = None
-
-    def draw(self, label: str, done: int, total: int, bad: int, seconds: float) -> None:
-        """Show the bar, or bring it up to date."""
-        if self._live is None:
-            console = rich.console.Console()
-            self._live = rich.live.Live(console=console, auto_refresh=False, transient=True, redirect_stdout=False, redirect_stderr=False)
-            self._live.start()
-            console.show_cursor(True)  # a killed run must not leave the terminal without one
-        color = "red" if bad else "cyan"
-        grid = rich.table.Table.grid(padding=(0, 1))
-        grid.add_row(
-            rich.text.Text(f"  {label}"),
-            rich.progress_bar.ProgressBar(total=max(total, done, 1), completed=done, width=30, complete_style=color, finished_style=color),
-            rich.text.Text(f"{done}/{max(total, done)} hosts"),
-            rich.text.Text(f"{bad} failed", style="bold red" if bad else "dim"),
-            rich.text.Text(f"{seconds:.1f} s", style="dim"),
-        )
-        self._live.update(grid, refresh=True)
-
-    def clear(self) -> None:
-        """Take the bar away, so that something else can be printed."""
-        if self._live is not None:
-            self._live.stop()
-            self._live = None
+def share(number: int, of: int) -> str:
+    """``2 of 3 hosts``; ``1 host`` when that is all there is."""
+    return "1 host" if number == of == 1 else f"{number} of {hosts(of)}"
 
 
 def _number(value: object) -> int | None:
     return int(value) if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def _texts(value: object) -> Iterable[str]:
+    return map(str, value) if isinstance(value, list | tuple) else ()
+
+
+def _lists(value: object) -> Iterable[tuple[str, Iterable[object]]]:
+    return ((str(key), hosts) for key, hosts in value.items() if isinstance(hosts, list | tuple)) if isinstance(value, Mapping) else ()
 
 
 def _seconds(value: object) -> float | None:

@@ -14,6 +14,7 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 
 from .errors import TidegateError
+from .progress import counted
 from .rfc.course import Course, Outcome, cleared_as, course_of, move
 from .rfc.model import IMPLEMENT, Rfc
 from .rfc.source import Change
@@ -101,7 +102,7 @@ def _note(deployment: Deployment, event: Event) -> str:
         what = f"gate after {after}: {event.data['decision'].replace('_', ' ')}: {event.data['reason']}"
     elif event.event == "planned":
         waves = event.data["waves"]
-        what = f"planned in {len(waves)} waves for {sum(map(len, waves))} hosts by {event.data['holder']}"
+        what = f"planned in {counted(len(waves), 'wave')} for {counted(sum(map(len, waves)), 'host')} by {event.data['holder']}"
     elif event.data.get("reason"):
         what = f"{what}: {event.data['reason']}"
     return f"{event.at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC {deployment.label} {deployment.release} {deployment.version}: {what}"

@@ -17,6 +17,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from .activity import note
 from .errors import TidegateError
 from .libs import require
 from .policy.communication import Channel, Communication, Event, plain
@@ -129,6 +130,7 @@ def _send(addresses: dict[str, list[str]], title: str, body: str) -> dict[str, s
         require("apprise")
     except TidegateError as error:
         return dict.fromkeys(addresses, str(error))
+    note("telling people how it goes")
     order = json.dumps({"addresses": addresses, "title": title, "body": body}).encode()
     script = str(Path(__file__).with_name("messenger.py"))
     try:

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
+from .activity import noted
 from .dsl.home import Home, Library, open_library
 from .dsl.oci import canonical
 from .errors import TidegateError
@@ -82,7 +83,8 @@ def judge_library(library: Library, policy: Policy, now: datetime, also: Collect
     What was archived before the policy asked for signatures is not untrusted for that.
     """
     judged = Judged()
-    for (name, version), descriptor in sorted(library.releases(also).items(), key=lambda item: item[0]):
+    releases = sorted(library.releases(also).items(), key=lambda item: item[0])
+    for (name, version), descriptor in noted("judging the signatures of releases", releases, len(releases)):
         stands = standing(library.repository(name), policy, Release(name, version, descriptor.digest), now)
         judged.by_revoked.extend(stands.by_revoked)
         if stands.danger:

@@ -203,8 +203,12 @@ class Fleet:
 
     def archive(self, version: str, **changes: Any) -> str:
         """Archive a release of the hello service; return its digest."""
+        return self.archive_folder(self.release(version, **changes))
+
+    def archive_folder(self, folder: Path) -> str:
+        """Archive what is in the directory of a release of the hello service; return its digest."""
         home = create_library(self.environment["TIDEGATE_DSL"]).repository("hello")
-        return read_release(self.release(version, **changes)).archive(home).digest
+        return read_release(folder).archive(home).digest
 
     def rfc(self, number: str, version: str, digest: str, **changes: Any) -> Path:
         """An approved RFC for all hosts, its window open now; ``changes`` replace keys."""

@@ -175,15 +175,19 @@ def on_a_terminal(project: Path, **other: str) -> str:
 
 
 def seconds_apart(text: str) -> list[str]:
-    return [re.sub(r"\d+\.\d s", "N s", line) for line in text.splitlines()]
+    return [
+        re.sub(r"\d+\.\d s", "N s", re.sub(r"^20\d\d-\d\d-\d\dT\d\d:\d\d:\d\dZ ", "AT ", line))
+        for line in text.splitlines()
+        if "Z … " not in line
+    ]
 
 
-def test_without_a_terminal_each_wave_is_one_plain_line(project: Path) -> None:
+def test_without_a_terminal_each_wave_is_one_plain_line_with_its_time_and_hosts(project: Path) -> None:
     out = plain(project)
     lines = seconds_apart(out)
     assert lines[:2] == [
-        "stage  6 hosts  6 staged  0 failed  N s  gate: proceed",
-        "wave 1/2  2 hosts  2 active  0 failed  N s  gate: proceed",
+        "AT stage: web1 web2 web3 web4 web5 web6 staged, gate: proceed, N s",
+        "AT wave 1 of 2: web1 web2 active, gate: proceed, N s",
     ]
     assert sorted(lines[2:5]) == [
         "    not 200 ?[2J",
@@ -191,7 +195,7 @@ def test_without_a_terminal_each_wave_is_one_plain_line(project: Path) -> None:
         "  web5 lost: Task failed: no route to host",
     ]
     assert lines[5:8] == ["  web6 failed: it did not stay well", "    log says:", "      out of ?[2Jcheese"]
-    assert lines[8] == "wave 2/2  4 hosts  1 active  2 failed  1 lost  N s  gate: back out (2 of 4 hosts failed)"
+    assert lines[8] == "AT wave 2 of 2: web3 active, web4 web6 failed, web5 lost, gate: back out (2 of 4 hosts failed), N s"
     assert "\x1b" not in out
 
 
@@ -221,7 +225,7 @@ def test_verbose_runs_hide_nothing(project: Path) -> None:
         "ok: [web3] =>",
         "fatal: [web4]: FAILED!",
         "skipping: no hosts matched",
-        "wave 1/2  2 hosts",
+        "wave 1 of 2: web1 web2",
     ):
         assert words in out
 

@@ -520,7 +520,7 @@ def test_a_host_that_never_comes_back_locks_no_other_and_is_written_off_until_it
     assert (running.rows("select count(*) from journal"), running.rows("select count(*) from history")) == before
     said = write_off(running, "web1", tidegate_reason="its disk died on Monday")
     assert f"run again what waited for it: {attempt.number}#" in said
-    attempt.fails("was backed out of 0 of 1 hosts", "web1 is written off (its disk died on Monday)")
+    attempt.fails("was backed out of 0 of 1 host", "web1 is written off (its disk died on Monday)")
 
     # New deployments leave it out, an audit does not blame it, and a report has it.
     assert "to 2 hosts in 2 waves (1, 1); 1 written off and left out: web1" in Attempt(running).succeeds()

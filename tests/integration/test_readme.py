@@ -76,7 +76,7 @@ def test_a_newcomer_gets_a_first_release_live(fleet: Fleet, tmp_path: Path, home
         ["bash", "-c", script], cwd=checkout, env=environment, check=False, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
     assert done.returncode == 0, done.stdout
-    assert "hello 1.0 is live on 1 of 1 hosts" in done.stdout
+    assert "hello 1.0 is live on 1 host" in done.stdout
     connection = http.client.HTTPConnection(address, 8080, timeout=5)
     connection.request("GET", "/health")
     assert connection.getresponse().read() == b"hello 1.0\n"

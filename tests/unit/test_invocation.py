@@ -9,6 +9,7 @@ import json
 import shlex
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -279,3 +280,68 @@ def test_a_run_that_leaves_modules_on_hosts_is_refused(monkeypatch: pytest.Monke
     monkeypatch.setattr(invocation.C, "DEFAULT_KEEP_REMOTE_FILES", True)
     with pytest.raises(TidegateError, match="ANSIBLE_KEEP_REMOTE_FILES would leave each host's settings there"):
         invocation.refuse_kept_files()
+
+
+@pytest.mark.parametrize(
+    ("extra", "shown"),
+    [
+        ("tidegate_rfc=rfc.yml", "tidegate_rfc=rfc.yml"),
+        ("tidegate_rfc=rfc.yml tidegate_dsl=/srv/dsl", "'tidegate_rfc=rfc.yml tidegate_dsl=/srv/dsl'"),
+        ('{"tidegate_rfc": "rfc.yml"}', """'{"tidegate_rfc": "rfc.yml"}'"""),
+        ("@vars.yml", "@vars.yml"),
+        ("tidegate_cmdb=postgresql://tidegate:hunter2@db/cmdb", "'…'"),
+        ("tidegate_rfc=https://sn.example/CHG1?token=hunter2", "'…'"),
+        ("tidegate_key_passphrase=hunter2", "'…'"),
+        ("ansible_become_pass=hunter2", "'…'"),
+        ('{"tidegate_settings": {"pin": "hunter2"}}', "'…'"),
+        ("tidegate_rfc=rfc.yml pin=hunter2", "'…'"),
+        ('{"broken: hunter2', "'…'"),
+    ],
+)
+def test_what_to_type_next_is_what_was_typed_without_a_secret(
+    called: Called, monkeypatch: pytest.MonkeyPatch, extra: str, shown: str
+) -> None:
+    called(args=("tidegate.release.deploy",), extra_vars=[extra])
+    monkeypatch.setattr(invocation.sys, "argv", ["/bin/ansible-playbook", "tidegate.release.deploy", "-i", "my hosts.yml", "-e", extra])
+    forward, back = invocation.next_commands(undo=True)
+    assert forward == f"To go on:   ansible-playbook tidegate.release.deploy -i 'my hosts.yml' -e {shown}"
+    assert back == f"To undo it: ansible-playbook tidegate.release.backout -i 'my hosts.yml' -e {shown}"
+    monkeypatch.setattr(invocation.sys, "argv", ["/bin/ansible-playbook", "tidegate.release.deploy", f"--extra-vars={extra}", f"-e{extra}"])
+    assert ("hunter2" in extra) == ("…" in invocation.next_commands(undo=False)[0])
+    assert "hunter2" not in "".join(invocation.next_commands(undo=True))
+
+
+def test_what_follows_staging_is_to_deploy_and_a_playbook_of_ones_own_goes_on_by_itself(
+    called: Called, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    back = "To undo it: ansible-playbook tidegate.release.backout"
+    for playbook, lines in {
+        "tidegate.release.stage": ("To go on:   ansible-playbook tidegate.release.deploy", back),
+        "tidegate.release.backout": ("To go on:   ansible-playbook tidegate.release.backout", back),
+        "site.yml": ("To go on:   ansible-playbook site.yml",),
+    }.items():
+        called(args=(playbook,))
+        monkeypatch.setattr(invocation.sys, "argv", ["ansible-playbook", playbook])
+        assert invocation.next_commands(undo=True) == lines
+
+
+@pytest.mark.parametrize(
+    ("forks", "origin", "hosts", "callback", "words"),
+    [
+        (5, "default", 200, "default", ["forks is 5, so no more of the 200 hosts", "stdout_callback = tidegate.release.progress"]),
+        (5, "default", 5, "default", ["stdout_callback = tidegate.release.progress"]),
+        (5, "env", 200, "env", []),
+        (50, "default", 200, "env", []),  # --forks 50
+        (5, "default", 0, "default", []),  # nothing is about to change
+    ],
+)
+def test_settings_that_nobody_has_made_are_named(
+    called: Called, monkeypatch: pytest.MonkeyPatch, forks: int, origin: str, hosts: int, callback: str, words: list[str]
+) -> None:
+    called(forks=forks)
+    settings = {"DEFAULT_FORKS": (5, origin), "DEFAULT_STDOUT_CALLBACK": ("default", callback)}
+    config = SimpleNamespace(get_config_value_and_origin=settings.__getitem__)
+    monkeypatch.setattr(invocation.C, "config", config)
+    advice = invocation.missing_settings(hosts)
+    assert len(advice) == len(words)
+    assert all(part in line for part, line in zip(words, advice, strict=True))

@@ -4,15 +4,20 @@
 from __future__ import annotations
 
 import pytest
-from ansible_collections.tidegate.release.plugins.plugin_utils.keepalive import keep_alive
+from ansible_collections.tidegate.release.plugins.plugin_utils.keepalive import keep_alive, prefer_fast
 
 
 class _Connection:
     def __init__(self, transport: str = "ssh", **options: object) -> None:
         self.transport, self.options = transport, options
 
+    has_pipelining = True
+
     def get_option(self, name: str) -> object:
         return self.options.get(name)
+
+    def get_option_and_origin(self, name: str, _variables: object) -> tuple[object, str]:
+        return self.options.get(name), "default" if name not in self.options else "env"
 
     def set_option(self, name: str, value: object) -> None:
         self.options[name] = value
@@ -39,3 +44,16 @@ def test_other_connections_are_left_alone(transport: str) -> None:
     connection = _Connection(transport)
     keep_alive(connection)
     assert connection.options == {}
+
+
+def test_what_is_fast_is_set_where_the_user_has_set_nothing() -> None:
+    connection = _Connection()
+    prefer_fast(connection, {})
+    assert connection.options == {"pipelining": True, "ssh_args": "-o ControlMaster=auto -o ControlPersist=60s"}
+    own = {"pipelining": False, "ssh_args": "-C"}
+    connection = _Connection(**own)
+    prefer_fast(connection, {})
+    assert connection.options == own
+    connection = _Connection("local")
+    prefer_fast(connection, {})
+    assert "ssh_args" not in connection.options

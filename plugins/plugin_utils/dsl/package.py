@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ...module_utils.payload_format import is_tar_of, unseen
+from ..activity import note
 from ..documents import load_document
 from ..errors import DocumentError, IntegrityError, Problem, TidegateError
 from .commands import check_commands
@@ -86,6 +87,7 @@ class Source:
         """
         if home.resolve(self.manifest.name, self.manifest.version):
             return self.preview(home)
+        note(f"putting {self.manifest.name} {self.manifest.version}, {len(self.entries)} files, into the library")
         with home.writing():
             document, entries = self._assemble(home.put_blob)
             if examined is not None:

@@ -10,6 +10,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO
 
+from ..activity import noted
 from ..errors import ConflictError, IntegrityError, NotFoundError, TidegateError
 from .home import Home, Library
 from .layout import OciLayout
@@ -61,7 +62,7 @@ def replicate(source: Library, target: Library | None, releases: dict[tuple[str,
     """
     copied = Copied()
     planned: set[tuple[str, str]] = set()
-    for (name, version), package in releases.items():
+    for (name, version), package in noted("copying releases", releases.items(), len(releases)):
         try:
             why = refuse(name, version, package.digest)
             if why:

@@ -11,6 +11,7 @@ from collections.abc import Collection
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 
+from ..activity import note, noted
 from ..errors import IntegrityError, TidegateError
 from .home import Home, Library
 from .layout import OciLayout, Untagged
@@ -159,6 +160,7 @@ def _check(home: Home, part: Part) -> None:
 def _find(library: Library, replica: Library | None, also: Collection[str], done: Scrub) -> _Needed:
     needed = _Needed()
     for (name, version), package in library.releases(also).items():
+        note(f"finding out what belongs to {name} {version}")
         scope = "" if isinstance(library, OciLayout) else name
         mended = _Mended(library.repository(name), _repository(replica, name))
         found = walk(mended, package)
@@ -177,7 +179,8 @@ def _find(library: Library, replica: Library | None, also: Collection[str], done
 
 def _look_through(layout: OciLayout, needed: _Needed, done: Scrub, pool: Executor) -> dict[_Key, str]:
     """Check every file of a layout, whether anything names it or not; of each that is wrong, how."""
-    files = dict(pool.map(layout.check_file, layout.files()))
+    names = list(layout.files())
+    files = dict(noted("reading blobs", pool.map(layout.check_file, names), len(names)))
     states: dict[_Key, str] = {("", digest): "damaged" for digest, (_size, intact) in files.items() if not intact}
     for key, (_mended, part) in needed.parts.items():
         if key[1] not in files:
@@ -205,7 +208,7 @@ def _look_at(needed: _Needed, done: Scrub, pool: Executor) -> dict[_Key, str]:
             return "damaged" if part.manifest is None and mended.home.has_blob(part.descriptor) else "damaged or missing"
         return ""
 
-    states = dict(zip(needed.parts, pool.map(state, needed.parts.values()), strict=True))
+    states = dict(zip(needed.parts, noted("reading blobs", pool.map(state, needed.parts.values()), len(needed.parts)), strict=True))
     done.blobs, done.size = len(needed.parts), sum(part.descriptor.size for _mended, part in needed.parts.values())
     return {key: what for key, what in states.items() if what}
 

@@ -18,6 +18,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from ..activity import note
 from ..dsl.package import Source
 from ..dsl.payload import FileEntry, opened
 from ..errors import TidegateError
@@ -98,6 +99,7 @@ def examine(source: Source, copied: Snapshot, database: str | None = None) -> Ex
     def read(path: str) -> BinaryIO:
         return (copied.folder / copied.contents[f"{source.manifest.payload}/{path}"]).open("rb")
 
+    note(f"listing the components in {len(copied.files)} files")
     own = sbom.brought(copied.files)
     if own is not None:
         path = f"{source.manifest.payload}/{own}"
@@ -164,6 +166,7 @@ def statements(found: Examination, source: Source, digest: str) -> list[Statemen
 
 def _scan(copied: Snapshot, database: str | None) -> Scan:
     """Scan the copy and name the files as the release does."""
+    note(f"scanning {len(set(copied.contents.values()))} files for malware")
     found = scan(copied.folder, database)
     paths: dict[str, str] = {}
     for path, sha in copied.contents.items():

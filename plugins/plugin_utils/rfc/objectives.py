@@ -10,6 +10,7 @@ import tempfile
 from ...module_utils.health import CheckError, wait_healthy
 from ...module_utils.redaction import Redactor
 from ...module_utils.supervision import Precautions
+from ..activity import note
 from .course import Outcome
 from .model import Rfc
 
@@ -28,6 +29,7 @@ def check_objectives(rfc: Rfc, redactor: Redactor) -> list[Outcome]:
     precautions = Precautions(redactor, clean=True)
     outcomes = []
     for check in rfc.objectives:
+        note(f"checking the objective {check['name']}")
         # A command has no place of its own to work in: neither the play's directory nor the RFC's is its business.
         with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
             try:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ..activity import note
 from ..errors import IntegrityError
 from ..strict_json import read_object
 from .scene import Scene
@@ -22,6 +23,7 @@ _TAIL = 20  # lines of output that a person is shown when it fails
 _NOISE = re.compile(
     r"\x1b\[[0-9;]*[A-Za-z]|[A-Za-z0-9+/]{60,}=*"
 )  # colours, and the events that Ansible's callback writes between its lines
+_PLAY = re.compile(r"^PLAY \[([^\[\]\n]{1,100})\]", re.MULTILINE)
 _REASON = 1000  # signs
 _CONVERGE = "converge.yml"  # deploys the release, in the shipped scenario and in molecule's own way of naming them
 _KEPT = ("ANSIBLE_PYTHON_INTERPRETER", "ANSIBLE_HOME", "ANSIBLE_FORKS")
@@ -48,6 +50,7 @@ def play(scene: Scene, dsl: str, collections: str, isolated: bool, timeout: int)
             host_cwd=str(scene.path),
             ident="verify",
             quiet=True,
+            event_handler=_note_play,
             settings={"job_timeout": timeout, "pexpect_timeout": 5},
             timeout=timeout,
         )
@@ -62,6 +65,13 @@ def play(scene: Scene, dsl: str, collections: str, isolated: bool, timeout: int)
         why = first_failure(events)
         ended = f"the scenario ended with status {runner.rc}{f': {why}' if why else ''}"
     return Played(ended, events, output)
+
+
+def _note_play(event: Mapping[str, Any]) -> bool:
+    """Note which play of the scenario has begun; true, so that the runner keeps the event."""
+    for name in _PLAY.findall(str(event.get("stdout") or "")):
+        note(f"in the lab: {name}")
+    return True
 
 
 def began(events: Iterable[Mapping[str, Any]]) -> bool:

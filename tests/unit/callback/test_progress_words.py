@@ -6,11 +6,20 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 from typing import Any
 
 import pytest
-from ansible_collections.tidegate.release.plugins.plugin_utils import progress
-from ansible_collections.tidegate.release.plugins.plugin_utils.progress import Progress, Tally, live, one_line, step_line
+from ansible_collections.tidegate.release.plugins.plugin_utils import progress, status_line
+from ansible_collections.tidegate.release.plugins.plugin_utils.progress import (
+    Progress,
+    Tally,
+    gate_sentence,
+    one_line,
+    share,
+    step_line,
+)
+from ansible_collections.tidegate.release.plugins.plugin_utils.status_line import live
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -18,7 +27,7 @@ ANYTHING = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=True) | st.text(),
     lambda each: st.lists(each) | st.dictionaries(st.text(), each),
 )
-KEYS = st.sampled_from(["step", "wave", "waves", "state", "detail", "hosts", "decision", "reason", "seconds"])
+KEYS = st.sampled_from(["step", "wave", "waves", "state", "detail", "hosts", "decision", "reason", "seconds", "more", "outcomes", "after"])
 TOLD = st.dictionaries(KEYS, ANYTHING) | st.builds(
     lambda told, step: told | {"step": step}, st.dictionaries(KEYS, ANYTHING), st.sampled_from(sorted(progress.STEPS))
 )
@@ -37,8 +46,9 @@ def test_any_result_is_read_without_an_error_and_told_in_one_harmless_line(
         return
     tally = Tally(read_, 0.0) if read_.step in progress.HOST_STEPS and read_.state else None
     if tally:
-        tally.add(read_, 1.0)
-    for line in (step_line(read_), tally.line(read_) if tally else ""):
+        tally.add(read_, "we\x1bb\n1", 1.0)
+    lines = (tally.line(read_), tally.sentence(read_), tally.sentence()) if tally else ()
+    for line in (step_line(read_), gate_sentence(read_), *lines):
         assert line.isprintable() or all(char.isspace() or char.isprintable() or ord(char) > 127 for char in line)
         assert "\n" not in line
         assert "\x1b" not in line
@@ -68,12 +78,31 @@ def test_a_step_that_broke_says_why(step: str) -> None:
 
 def test_a_second_look_counts_a_host_in_place_of_the_first() -> None:
     tally = Tally(read({"progress": {"step": "activate", "wave": 1, "state": "started"}}) or Progress(""), 0.0)
-    for step, state in [("activate", "started")] * 3 + [("activate", "failed")]:
-        tally.add(Progress(step, 1, state=state), 1.0)
+    for number, state in enumerate(["started"] * 3 + ["failed"]):
+        tally.add(Progress("activate", 1, state=state), f"web{number}", 1.0)
     assert (tally.line(), tally.bad) == ("wave 1  4 hosts  0 active  1 failed  3 started  1.0 s", 1)
-    for state in ("active", "failed", "lost"):
-        tally.add(Progress("confirm", 1, state=state), 2.0)
+    for number, state in enumerate(("active", "failed", "lost")):
+        tally.add(Progress("confirm", 1, state=state), f"web{number}", 2.0)
     assert (tally.line(), tally.bad) == ("wave 1  4 hosts  1 active  2 failed  1 lost  2.0 s", 3)
+    assert tally.sentence() == "wave 1: web0 active, web1 web3 failed, web2 lost, 2.0 s"
+
+
+def test_in_a_log_a_wave_names_its_hosts_and_does_not_grow_with_them() -> None:
+    outcomes = {"lost": ["web0"], "active": [f"web{number}" for number in range(1, 26)]}
+    gate = {"step": "gate", "wave": 2, "waves": 4, "decision": "hold", "reason": "the window is closed", "outcomes": outcomes}
+    names = " ".join(outcomes["active"][:20])
+    told = read({"progress": gate}) or Progress("")
+    assert gate_sentence(told) == f"wave 2 of 4: {names} and 5 more active, web0 lost, gate: hold (the window is closed)"
+    staged = replace(told, wave=None, after="stage", outcomes={"staged": ("web1",), "stage_failed": ("web2",)}, decision="proceed")
+    assert gate_sentence(staged) == "stage: web1 staged, web2 failed, gate: proceed"
+    assert gate_sentence(replace(staged, after="all waves", outcomes={"active": ("web1",)})) == "all waves: web1 active, gate: proceed"
+
+
+@pytest.mark.parametrize(
+    ("number", "of", "words"), [(1, 1, "1 host"), (0, 1, "0 of 1 host"), (1, 2, "1 of 2 hosts"), (0, 0, "0 of 0 hosts")]
+)
+def test_one_host_is_no_plural(number: int, of: int, words: str) -> None:
+    assert share(number, of) == words
 
 
 def test_the_log_of_a_host_that_failed_is_further_lines() -> None:
@@ -118,5 +147,5 @@ def test_a_bar_needs_a_terminal_nobody_who_wants_plain_text_and_rich(monkeypatch
     assert not live(Terminal(), {})
     for name in ("NO_COLOR", "CI", "ANSIBLE_NOCOLOR"):
         assert not live(Terminal(), able | {name: "1"})
-    monkeypatch.delattr(progress, "rich")
+    monkeypatch.delattr(status_line, "rich")
     assert not live(Terminal(), able)

@@ -22,7 +22,7 @@ from typing import Any
 import pytest
 import zstandard
 from ansible_collections.tidegate.release.plugins.plugin_utils.errors import TidegateError
-from ansible_collections.tidegate.release.plugins.plugin_utils.intake import packages
+from ansible_collections.tidegate.release.plugins.plugin_utils.intake import packages as subject
 from ansible_collections.tidegate.release.plugins.plugin_utils.intake.sbom import Found, check, find, make
 from cyclonedx.schema import SchemaVersion
 from cyclonedx.validation.json import JsonStrictValidator
@@ -265,7 +265,7 @@ HOSTILE = {
         packed_by(zipfile.ZIP_LZMA),
         wheel(version="1.2\n x"),
         wheel(name="a b"),
-        wheel(more="x" * (packages.METADATA_LIMIT + 1)),
+        wheel(more="x" * (subject.METADATA_LIMIT + 1)),
         wheel().replace(b"PK\1\2", b"PK\1\3"),
         wheel() + b"PK\5\6" + bytes(8) + b"\xff" * 8 + bytes(2),
     ],
@@ -343,15 +343,15 @@ def test_no_more_of_one_package_is_unpacked_than_any_needs(monkeypatch: pytest.M
     control = tar([("./md5sums", b"x" * 300_000), ("./control", CONTROL)], "w:gz")
     tree = {"a.tgz": before, "a.deb": ar(("control.tar.gz", control)), "b.deb": deb(compression="gz")}
     assert [found.licence for found in packages(**tree)] == [None, None, "GPL-3.0-or-later"]
-    monkeypatch.setattr(packages, "_UNPACKED_LIMIT", 1000)
-    monkeypatch.setattr(packages, "_CONTROL_LIMIT", 200_000)
+    monkeypatch.setattr(subject, "_UNPACKED_LIMIT", 1000)
+    monkeypatch.setattr(subject, "_CONTROL_LIMIT", 200_000)
     assert [(found.path, found.licence) for found in packages(**tree)] == [("b.deb", None)]
 
 
 def test_all_packages_together_are_unpacked_up_to_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     many = {f"{number}.tgz": tgz({"name": "a", "version": "1", "x": "y" * 200_000}) for number in range(10)}
     assert len(packages(**many)) == 10
-    monkeypatch.setattr(packages, "_TOTAL_LIMIT", 1 << 20)
+    monkeypatch.setattr(subject, "_TOTAL_LIMIT", 1 << 20)
     with pytest.raises(TidegateError, match="bring an SBOM with it"):
         packages(**many)
 
