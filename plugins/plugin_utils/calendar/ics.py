@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import contextlib
 import glob
-import re
 import stat
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
@@ -30,7 +29,7 @@ from ..policy.calendar import Calendars, Event
 from ..policy.model import CalendarFiles
 from .limit import ProcessorTimeError, processor_time
 from .rules import rule_problems
-from .text import calendars, decode, find_zone, plain
+from .text import calendars, components, decode, find_zone, plain
 from .times import is_excepted, name_of, one_kind, values
 
 with contextlib.suppress(ImportError):
@@ -48,7 +47,6 @@ _NO_EVENTS = {"VTODO": "the task", "VJOURNAL": "the journal entry", "VFREEBUSY":
 _ONCE = ("UID", "DTSTART", "DTEND", "DURATION", "RECURRENCE-ID", "LOCATION", "STATUS", "SEQUENCE")
 _MANY = ("RRULE", "RDATE", "EXDATE", "CATEGORIES")
 _HOURS = "X-TIDEGATE-HOURS"  # set here: the seconds of a DURATION that are not whole days
-_EVENT = re.compile(r"^BEGIN:VEVENT[ \t]*\n.*?^END:VEVENT[ \t]*$", re.MULTILINE | re.DOTALL | re.IGNORECASE)
 _AGREED = ("", "PUBLISH", "REQUEST", "ADD")  # values of METHOD; any other is of a proposal or an answer
 _SET_ANEW = "open the event in Outlook, Google Calendar or Exchange, set its times and recurrence anew, and export the calendar again"
 _GIVE_ZONE = (
@@ -263,7 +261,7 @@ def _no_zone(name: str) -> str:
 
 def _culprit(text: str) -> str:
     """Which event can't be read, as far as that can be said: the first that can't be when it is alone."""
-    for event in _EVENT.findall(text)[:_EVENTS]:
+    for event in components(text, "VEVENT")[0][:_EVENTS]:
         try:
             alone = icalendar.Calendar.from_ical(f"BEGIN:VCALENDAR\nVERSION:2.0\nPRODID:-\n{event}\nEND:VCALENDAR\n")
             recurring_ical_events.of(alone).at(2000)

@@ -19,7 +19,6 @@ with contextlib.suppress(ImportError):
 
 TIMED = ("DTSTART", "DTEND", "RECURRENCE-ID", "RDATE", "EXDATE")  # properties that have times
 _FOLD = re.compile(rb"\r\n?[ \t]|\n[ \t]")
-_CALENDAR = re.compile(r"^BEGIN:VCALENDAR[ \t]*\n.*?^END:VCALENDAR[ \t]*$", re.MULTILINE | re.DOTALL | re.IGNORECASE)
 _ZONED = re.compile(rf'(?P<head>(?P<name>{"|".join(TIMED)});(?:[^:"]*;)?TZID=)(?P<zone>"[^"]*"|[^";:]*)', re.IGNORECASE)
 _RULE = re.compile(r"RRULE(?:;[^:]*)?:", re.IGNORECASE)
 _EXCHANGE = {"tzone://microsoft/utc": "UTC"}
@@ -41,8 +40,25 @@ def decode(content: bytes) -> str:
 
 def calendars(text: str) -> list[str] | None:
     """Each VCALENDAR of a file; ``None`` when there is none, or something that is in none."""
-    found = _CALENDAR.findall(text)
-    return found if found and not _CALENDAR.sub("", text).strip() else None
+    found, rest = components(text, "VCALENDAR")
+    return found if found and not rest.strip() else None
+
+
+def components(text: str, kind: str) -> tuple[list[str], str]:
+    """Each component of a kind, such as VEVENT, from its BEGIN to the END that follows, and all that is in none of them."""
+    found: list[str] = []
+    rest: list[str] = []
+    current: list[str] = []
+    for line in text.split("\n"):
+        end = line.rstrip(" \t").upper()
+        if current or end == f"BEGIN:{kind}":
+            current.append(line)
+        else:
+            rest.append(line)
+        if current and end == f"END:{kind}":
+            found.append("\n".join(current))
+            current = []
+    return found, "\n".join(rest + current)
 
 
 def find_zone(name: str) -> ZoneInfo | None:

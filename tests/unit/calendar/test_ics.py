@@ -257,6 +257,14 @@ def test_what_a_calendar_makes_us_compute_has_a_limit_and_the_event_is_named(tmp
     assert signal.getitimer(signal.ITIMER_VIRTUAL) == (0.0, 0.0)
 
 
+def test_components_that_begin_and_never_end_are_refused_without_a_search_of_each(tmp_path: Path) -> None:
+    for line in ("BEGIN:VCALENDAR\n", "BEGIN:VEVENT\n"):  # of this many a search for the end of each would take hours
+        path = tmp_path / "freeze.ics"
+        path.write_text(line * 300_000)
+        with pytest.raises(TidegateError, match="no complete VCALENDAR"):
+            read_events(path, datetime(2027, 1, 1, tzinfo=UTC), datetime(2028, 1, 1, tzinfo=UTC), longer=True)
+
+
 def test_a_zone_that_would_change_every_second_is_refused(tmp_path: Path) -> None:
     part = "BEGIN:{0}\nDTSTART:19000101T000000\nTZOFFSETFROM:+0{1}00\nTZOFFSETTO:+0{2}00\nRRULE:FREQ=SECONDLY\nEND:{0}\n"
     zone = f"BEGIN:VTIMEZONE\nTZID:Bomb\n{part.format('STANDARD', 2, 1)}{part.format('DAYLIGHT', 1, 2)}END:VTIMEZONE\n"
