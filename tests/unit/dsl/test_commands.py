@@ -66,7 +66,6 @@ def test_a_command_that_no_host_could_run_is_refused_with_its_line(make_release:
         "./link",
         "/opt/anything",
         "${state}/made",
-        "${program}",
         "systemctl",
         "sh",
         "java",
@@ -74,9 +73,7 @@ def test_a_command_that_no_host_could_run_is_refused_with_its_line(make_release:
     ],
 )
 def test_what_could_start_is_taken(make_release: MakeRelease, program: str) -> None:
-    release = make_release(
-        files=FILES, hooks={"start": {"command": [program.replace("link", "./link")]}}, settings={"program": "/bin/true"}
-    )
+    release = make_release(files=FILES, hooks={"start": {"command": [program.replace("link", "./link")]}})
     (release / "payload" / "link").symlink_to("bin/start")
     (release / "payload" / "sbin").symlink_to("bin/inner")
     read_release(release)

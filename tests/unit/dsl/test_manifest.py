@@ -55,15 +55,25 @@ def health(**check: Any) -> list[dict[str, Any]]:
 
 
 def test_what_each_release_has_and_settings_work_in_every_text(write: Write) -> None:
-    own = "${release} ${version} ${digest} ${tree} ${state} ${port}"
+    own = "${release} ${version} ${digest} ${tree} ${state}"
     load_manifest(
         write(
             "release",
             hooks={"start": {"command": ["bin/start", f"{own} ${{previous}} ${{next}} ${{HOME}} ${{x:-y}} $name"]}},
-            health=[*health(http={"url": "http://${address}/${version}/${digest}", "contains": own}), *health(command=["x", own])],
+            health=[
+                *health(http={"url": "http://${address}/${version}/${digest}", "contains": f"{own} ${{port}}"}),
+                *health(command=["x", own]),
+            ],
             logs=["${tree}/log", "${state}/${version}.log"],
         )
     ).check()
+
+
+@pytest.mark.parametrize("changes", [{"hooks": {"start": {"command": ["a", "-p${port}"]}}}, {"health": health(command=["a", "${port}"])}])
+def test_a_setting_is_no_argument_of_a_command_where_everybody_sees_it(write: Write, changes: dict[str, Any]) -> None:
+    with pytest.raises(DocumentError, match=r"\$\{port\} is a setting") as caught:
+        load_manifest(write("release", **changes))
+    assert [problem.remedy for problem in caught.value.problems] == ["read $TIDEGATE_PORT from the environment"]
 
 
 def test_a_name_that_was_mistyped_gets_what_was_meant(write: Write) -> None:

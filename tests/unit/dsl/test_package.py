@@ -182,7 +182,7 @@ def forge(home: OciLayout, release: Path, payload: bytes | None = None, files: l
         (2, subject.INDEX, None if files is None else canonical({"schema": 1, "files": files})),
     ):
         if content is not None:
-            found["layers"][number] = home.put_blob(content, media_type).to_json()
+            found["layers"][number] |= home.put_blob(content, media_type).to_json()
     return home.put_manifest(canonical(found)).digest
 
 

@@ -189,11 +189,11 @@ def test_a_payload_that_is_another_tree_than_the_index_says_is_named_and_does_no
     document = json.loads(whole.manifest_bytes)
     if other == "payload":
         content = stocked.read_blob(whole.payload.digest, 1 << 20).replace(b"0000644", b"0000600", 1)
-        document["layers"][0] = stocked.put_blob(content, PAYLOAD).to_json()
+        document["layers"][0] |= stocked.put_blob(content, PAYLOAD).to_json()
     else:
         files = json.loads(whole.index_bytes)
         files["files"].pop()
-        document["layers"][-1] = stocked.put_blob(canonical(files), INDEX).to_json()
+        document["layers"][-1] |= stocked.put_blob(canonical(files), INDEX).to_json()
     forged = stocked.put_manifest(canonical(document | {"annotations": {}}))
     stocked.tag("forged", "1.0", forged)
     done = scrub(stocked, None, write=False)

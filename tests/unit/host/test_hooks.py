@@ -620,20 +620,27 @@ def test_who_asks_and_who_started_it_are_never_among_them(tmp_path: Path) -> Non
     assert done.stdout == "{}\n"
 
 
-def test_what_each_release_has_and_settings_stand_in_commands(host: Host) -> None:
-    host.settings = {"port": 81}
-    said = "${release} ${version} ${port} ${tree} ${state} ${digest} ${previous}-${next} ${HOME}"
+def test_what_each_release_has_stands_in_commands_and_no_setting_does(host: Host) -> None:
+    said = "${release} ${version} ${tree} ${state} ${digest} ${previous}-${next} ${HOME}"
     files = {
         "bin/say": b'#!/bin/sh\necho "$1" >"$TIDEGATE_STATE/said"\nexec bin/start\n',
-        "bin/healthy": b'#!/bin/sh\n[ "$1" = "81 $TIDEGATE_TREE" ]\n',
+        "bin/healthy": b'#!/bin/sh\n[ "$1" = "2.0 $TIDEGATE_TREE" ]\n',
     }
     hooks = {**HOOKS, "start": {"command": ["${tree}/bin/say", said], "timeout": 10}}
-    health = [{"name": "told", "command": ["bin/healthy", "${port} ${tree}"], "timeout": 2}]
-    what = package("2.0", files, hooks=hooks, health=health, settings={"port": 80})
+    health = [{"name": "told", "command": ["bin/healthy", "${version} ${tree}"], "timeout": 2}]
+    what = package("2.0", files, hooks=hooks, health=health)
     assert host.deploy(ONE)["state"] == "active"
     assert host.deploy(what, ONE)["state"] == "active"
     home = host.home
-    assert (home.state / "said").read_text() == f"hello 2.0 81 {host.tree(what)} {home.state} {what.digest} 1.0-2.0 ${{HOME}}\n"
+    assert (home.state / "said").read_text() == f"hello 2.0 {host.tree(what)} {home.state} {what.digest} 1.0-2.0 ${{HOME}}\n"
+
+
+def test_a_setting_that_a_package_wants_in_a_command_is_refused_on_the_host_too(host: Host) -> None:
+    host.deploy(ONE)
+    health = [{"name": "x", "command": ["bin/start", "${port}"], "timeout": 2}]
+    with pytest.raises(HostError, match=r"\$\{port\} is not one"):
+        host.deploy(package("2.0", health=health, settings={"port": 80}), ONE)
+    assert host.live == "1.0"
 
 
 def test_a_name_that_stands_for_nothing_is_found_before_anything_is_touched(host: Host) -> None:
