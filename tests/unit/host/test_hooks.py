@@ -277,7 +277,7 @@ def test_no_process_stays_when_nobody_writes_any_more(host: Host) -> None:
     before = _writers()
     text = b'#!/bin/sh\necho said\nsetsid sleep 0.1 >/dev/null 2>&1 &\necho 2.0 >"$TIDEGATE_STATE/running"\n'
     assert host.deploy(package("2.0", {"bin/start": text}))["state"] == "active"
-    assert _writers() == before
+    assert _writers() <= before  # those of other tests may end
     assert host.home.output_of("start").read_text() == "said\n"
 
 
