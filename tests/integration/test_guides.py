@@ -19,7 +19,7 @@ from pathlib import Path
 import pytest
 import yaml
 from fleet import Fleet
-from systemd import boot, sweep
+from systemd_host import boot, sweep
 
 GUIDES = Path(__file__).resolve().parents[2] / "docs" / "guides"
 _BLOCK = re.compile(r"^(?P<before>[^\n]*)\n\n?```(?P<info>[^\n]*)\n(?P<code>.*?)^```$", re.DOTALL | re.MULTILINE)
