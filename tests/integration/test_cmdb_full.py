@@ -149,8 +149,13 @@ def test_a_transaction_that_was_cut_off_is_there_whole_or_not_at_all(server: Pos
 def test_what_is_not_there_is_not_waited_for_long(server: PostgreSql, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(engine, "ABSENCE", 1)
     missing = url.replace(str(server.home), "/nowhere")
-    with pytest.raises(TidegateError, match=r"can't be reached, tried \d+ times in \d+ s: .*No such file.*; check its address"):
+    with pytest.raises(TidegateError, match=r"can't be reached, tried \d+ times in \d+ s: .*No such file.*; check its address") as first:
         Cmdb.open(missing)
+    attempts, begin = [], engine._begin
+    monkeypatch.setattr(engine, "_begin", lambda *given: (attempts.append(1), begin(*given))[1])
+    with pytest.raises(TidegateError) as again:
+        Cmdb.open(missing)
+    assert (str(again.value), len(attempts)) == (str(first.value), 1), "a process that waited for it once does not again"
 
 
 @pytest.mark.parametrize(

@@ -49,6 +49,8 @@ _FULL_CODES = ("53300", "57P03")
 _GONE_CODES = ("57P01", "57P02")
 # A connection whose other end vanished is noticed, by the kernel, within a minute.
 _SOCKET = {"connect_timeout": PATIENCE, "keepalives_idle": 30, "keepalives_interval": 10, "keepalives_count": 3, "tcp_user_timeout": 60_000}
+# The servers that this process waited for in vain, and what was said of them then.
+_MISSED: dict[Address, str] = {}
 _DRIVERS = {"sqlite": "sqlite", "postgresql": "postgresql+psycopg", "postgres": "postgresql+psycopg"}
 
 
@@ -163,13 +165,18 @@ def _begin(source: sa.Engine, options: dict[str, Any]) -> tuple[sa.Connection, s
 
 
 def _begin_patiently(address: Address, source: sa.Engine, options: dict[str, Any]) -> tuple[sa.Connection, sa.RootTransaction]:
-    """Begin a transaction, as soon as a server lets us that is full or restarts."""
+    """Begin a transaction, as soon as a server lets us that is full or restarts.
+
+    One that was waited for in vain is asked just once whenever this process needs it again.
+    """
     began = seen = time.monotonic()
     attempts = 0
     while True:
         attempts += 1
         try:
-            return _begin(source, options)
+            begun = _begin(source, options)
+            _MISSED.pop(address, None)
+            return begun
         except sa.exc.DBAPIError as error:
             full, absent = _is_full(error), _is_absent(error)
             now = time.monotonic()
@@ -182,11 +189,12 @@ def _begin_patiently(address: Address, source: sa.Engine, options: dict[str, Any
                     f"the CMDB {address.label} took nobody in for {PATIENCE} s, {_times(attempts)}: {address.masked(str(error.orig))}; "
                     "give it more connections (max_connections), or let fewer processes ask at once (forks), and run this again"
                 ) from error
-            if absent and now - seen >= ABSENCE:
-                raise TidegateError(
+            if absent and (address in _MISSED or now - seen >= ABSENCE):
+                sentence = (
                     f"the CMDB {address.label} can't be reached, {_times(attempts)} in {now - began:.0f} s: "
                     f"{address.masked(str(error.orig))}; check its address and that it runs"
-                ) from error
+                )
+                raise TidegateError(_MISSED.setdefault(address, sentence)) from error
         # Not all at the same moment again.
         time.sleep(random.uniform(0.5, 1) * min(0.05 * 2**attempts, 1))  # noqa: S311 - no secret
 
