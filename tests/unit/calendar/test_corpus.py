@@ -35,6 +35,8 @@ def written(name: str, case: Any, path: Path) -> Path:
     if how:
         text = content.decode().replace("\n", how.get("newline", "\n"))
         content = (b"\xef\xbb\xbf" if how.get("mark") else b"") + text.encode(how.get("encoding", "utf-8"))
+        for letter in filter(None, (how.get("cut", "").encode(),)):  # a line that ends inside of it
+            content = content.replace(letter, letter[:1] + b"\n " + letter[1:])
     target.write_bytes(content)
     return target
 
