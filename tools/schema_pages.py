@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 """Writes docs/schemas: a page for each JSON Schema of the collection, from what the schema says. A test sees that they are current."""
 
 from __future__ import annotations

@@ -130,7 +130,7 @@ def plan(
             problems = teller(policy_path)(journal, run, "cleared", sentence, now)
         return {
             **_result(sentence, changed=True),
-            **warned(problems),
+            **warned([*problems, *(clearing.clearance.notes if write else ())]),
             **({} if write else _forecast(journal, clearing, dsl, now)),
             "waves": [list(wave) for wave in waves],
             "controls": clearing.clearance.to_dict()["controls"],

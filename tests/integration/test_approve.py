@@ -166,7 +166,7 @@ def test_a_control_is_waived_by_who_may_for_a_reason_and_a_time(office: Office) 
         "approvals": {"normal": 0},
     }
     path.write_text(yaml.safe_dump(policy))
-    assert "fail documentation no documentation with something in it is named *operations*" in office.play("tidegate.release.clear")
+    assert "documentation: no documentation with something in it is named *operations*" in office.play("tidegate.release.clear")
     tomorrow = (datetime.now(UTC) + timedelta(days=1)).isoformat(timespec="seconds")
     waiver = {"tidegate_control": "documentation", "tidegate_reason": "'They know.'", "tidegate_expires": tomorrow}
 
@@ -243,12 +243,12 @@ def test_a_freeze_that_was_waived_stops_neither_the_clearance_nor_the_gate_until
         rfc = load_rfc(office.path / "rfc.yml")
         return opening(rfc, Wave(("web1",)), str(office.path / "dsl"), str(office.path / "cmdb.sqlite"), str(path), at).stop
 
-    assert "fail freeze frozen by 'sale' (sale.ics) from" in office.play("tidegate.release.clear")
+    assert "freeze: frozen by 'sale' (sale.ics) from" in office.play("tidegate.release.clear")
     assert "frozen by 'sale'" in gate(now)
     expires = now + timedelta(minutes=30)
     given = {"tidegate_control": "freeze", "tidegate_reason": "'It sells nothing.'", "tidegate_expires": expires.isoformat()}
     assert "changed=1" in office.play("tidegate.release.waive", tidegate_key=office.path / "dora.pem", **given)
-    assert "waived freeze frozen by" in office.play("tidegate.release.clear")
+    assert "waived freeze: frozen by" in office.play("tidegate.release.clear")
     assert gate(datetime.now(UTC)) == ""
     assert "frozen by 'sale'" in gate(expires)
 

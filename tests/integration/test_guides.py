@@ -66,7 +66,7 @@ class Reader:
 
     def follow(self, page: str) -> None:
         for block in _BLOCK.finditer(page):
-            language, _, mark = block["info"].partition(" ")
+            language, mark = (*block["info"].split(" "), "")[:2]
             named = _FILE.match(block["before"])
             if language == "console":
                 self.run(block["code"], fails=mark == "fails")

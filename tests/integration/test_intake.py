@@ -122,8 +122,8 @@ def test_without_signatures_the_evidence_says_so_and_the_policy_does_not_pass_it
     cleared = desk.fleet.play("tidegate.release.clear", {"tidegate_rfc": str(rfc)}, inventory="localhost,")
     said = " ".join(cleared.stdout.split())
     assert cleared.returncode != 0
-    assert "malware 0 of 1 scans were clean" in said
-    assert "evidence the release declares no licence" in said
+    assert "malware: 0 of 1 scans were clean" in said
+    assert "evidence: the release declares no licence" in said
     assert "signatures 1 of 1 with the role builder" in said
 
 

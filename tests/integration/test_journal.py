@@ -943,7 +943,7 @@ def test_staging_what_is_past_staging_changes_nothing_and_check_mode_says_so(jou
     foreseen = foresee(journal, "CHG0001", "staged")
     assert (foreseen["failed"], "would not end staged" in foreseen["msg"]) == (True, True)
     again = journal.take_over(run.deployment, ELSEWHERE, NOW)
-    ended = conclude(journal, again, open_change(str(path)), "staged", lambda *_: [], NOW)
+    ended = conclude(journal, again, open_change(str(path)), "staged", lambda *_: [], lambda _rfc: [], NOW)
     assert (ended["failed"], ended["state"]) == (True, "held")
     assert "is past staging" in ended["msg"]
 

@@ -33,6 +33,6 @@ def test_a_release_that_users_do_not_like_is_not_cleared(office: Office) -> None
     assert "dora gives hello 1.0 4 of 5 as service-owner" in said
     assert "changed=1" in said
     assert "changed=0" in opine(4, tidegate_functionality="'All that we need.'")
-    cleared = office.play("tidegate.release.clear")
+    cleared = office.play("tidegate.release.clear", "-v")
     assert "1 of 1 opinions by the service-owner (dora), 4.00 on average" in cleared
     assert cleared.startswith("0 ")

@@ -64,7 +64,7 @@ def test_one_level_too_many_is_refused_and_one_less_is_read(opening: bytes) -> N
 def test_what_is_plain_is_read_as_it_is() -> None:
     plain: dict[str, Any] = {
         "a": [1, -9223372036854775807, 1.5, True, None, "\U0001f600"],
-        "b": [{} for _ in range(500)],
+        "b": [{} for _each in range(500)],
         "\u00e9": {"a": 1},
     }
     assert read_object(json.dumps(plain), "it") == read_object(json.dumps(plain, ensure_ascii=False), "it") == plain

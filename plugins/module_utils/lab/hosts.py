@@ -187,7 +187,10 @@ class Lab:
         A directory that no lab was made in keeps all its files, whatever their names.
         """
         if not (self.path / _STATE).exists():
-            return processes.end(self.path)
+            ended = processes.end(self.path)
+            with contextlib.suppress(OSError):  # whoever was killed before writing anything into it left it empty
+                self.path.rmdir()
+            return ended
         with self._alone():
             processes.end(self.path)
             for entry in _OURS:

@@ -249,7 +249,7 @@ def schema() -> Schema:
             at("updated"),
             text("close_code", default=""),
             text("close_notes", default=""),
-            number("sequence", default=0),
+            number("sequence", server_default="0"),
         ),
         change_ci=sa.Table(
             "change_ci",

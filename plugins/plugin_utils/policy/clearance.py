@@ -12,7 +12,7 @@ from typing import Any
 from ..errors import shortened
 from .controls import evaluate_controls
 from .facts import Facts
-from .findings import NO_PACKAGE, Control, Result
+from .findings import NO_PACKAGE, REASONS, Control, Result
 
 _ORDER = (Result.FAIL, Result.INCONCLUSIVE, Result.WAIVED, Result.PASS, Result.NOT_APPLICABLE)
 _LISTED = 4  # lines of a reason, in a list that has a line for each cause
@@ -50,7 +50,9 @@ class Clearance:
         return f"{self.rfc} is not cleared: {', '.join(names)} and {last} stand in the way."
 
     def details(self, complete: bool = False) -> list[str]:
-        """The lines below the sentence: what is in the way, each cause once with its remedy, then what is waived, and how much passes.
+        """The lines below the sentence.
+
+        What is in the way, each cause once with its remedy, then what is waived, what is to be known all the same, and how much passes.
 
         ``complete``: every control by itself, with all of its reason.
         """
@@ -66,8 +68,15 @@ class Clearance:
                 lines += [f"  {cause.result:<12}  {first}", *(f"{'':<16}{line}" for line in others)]
         waived = (control for control in self.controls if control.result is Result.WAIVED)
         lines += [f"  {control.result:<12}  {control.name}: {_joined(control.reason)}" for control in waived]
+        lines += [f"  {'note':<12}  {note}" for note in self.notes]
         passes = sum(control.result is Result.PASS for control in self.controls)
         return lines + ([f"  {_count(passes)} (-v lists them)"] if passes and not self.granted else [])
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a person has to know although it stands in nobody's way: what controls that pass say below their reason, each once."""
+        passing = (control for control in self.controls if control.result is Result.PASS)
+        return tuple(dict.fromkeys(line for control in passing for line in control.reason.splitlines()[1:]))[:REASONS]
 
     def text(self) -> str:
         """The sentence, and each control below it with all of its reason."""
