@@ -112,7 +112,7 @@ def argument_spec(module: str) -> dict[str, Any]:
 def _meaning(module: str, option: str) -> str:
     """What an option is, as the first sentence of its documentation says it."""
     text = _documented(module)[option]["description"]
-    sentence = str(text[0] if isinstance(text, list) else text).split(". ")[0].rstrip(".")
+    sentence = str(text[0] if isinstance(text, list) else text).split(". ", maxsplit=1)[0].rstrip(".")
     return _MARKUP.sub(r"\1", sentence[:1].lower() + sentence[1:])
 
 

@@ -260,7 +260,7 @@ class TestOnHosts:
         failed = fleet.play("tidegate.release.audit", {"tidegate_policy": str(revoked)})
         assert failed.returncode != 0
         assert f"DSL: hello {live} is not trusted: 0 of 1" in said(failed)
-        assert f"web1: hello {live} is live, but hello {live} is not trusted" in said(failed)
+        assert f"web1, web2, web3: hello {live} is live, but hello {live} is not trusted" in said(failed)
         shared.archive(live, "carl").check_returncode()
         mended = fleet.play("tidegate.release.audit", {"tidegate_policy": str(revoked)})
         assert f"DSL: hello {live} is not trusted" not in said(mended)

@@ -176,8 +176,8 @@ def test_a_host_whose_clock_is_wrong_can_not_be_staged(releases: Releases) -> No
     assert releases.host_states("CHG8001") == {"web1": "staged", "web2": "stage_failed"}
     assert releases.play("tidegate.release.backout", {"tidegate_rfc": str(releases.path / "CHG8001.yml")}).returncode == 0
     releases.write_policy(rollout={**releases.policy["rollout"], "clock_skew_seconds": 120})
-    with Cmdb.open(str(releases.path / "cmdb.sqlite")) as cmdb:
-        withdraw(cmdb, ["CHG8001"], datetime.now(UTC))  # or it would be in the way of the next
+    with Cmdb.open(str(releases.path / "cmdb.sqlite")) as cmdb, cmdb.begin() as connection:
+        withdraw(connection, ["CHG8001"], datetime.now(UTC))  # or it would be in the way of the next
     releases.stage("CHG8002", "1.0")
     assert set(releases.host_states("CHG8002").values()) == {"staged"}
 
