@@ -70,7 +70,8 @@ def _changes(old: Iterable[FileEntry], new: Iterable[FileEntry]) -> str:
         "gone": [path for path in was if path not in now],
     }
     said = [f"{len(paths)} {kind} ({_listed([visible(path) for path in paths])})" for kind, paths in kinds.items() if paths]
-    return ", ".join([*said, f"{sum(now.get(path) == what for path, what in was.items())} as before"])
+    same = sum(now.get(path) == what for path, what in was.items() if what[0] != "directory")
+    return ", ".join([*said, f"{same} as before"])
 
 
 def _listed(names: Collection[str]) -> str:

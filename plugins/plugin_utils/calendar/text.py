@@ -19,7 +19,9 @@ with contextlib.suppress(ImportError):
 
 TIMED = ("DTSTART", "DTEND", "RECURRENCE-ID", "RDATE", "EXDATE")  # properties that have times
 _FOLD = re.compile(rb"\r\n?[ \t]|\n[ \t]")
-_ZONED = re.compile(rf'(?P<head>(?P<name>{"|".join(TIMED)});(?:[^:"]*;)?TZID=)(?P<zone>"[^"]*"|[^";:]*)', re.IGNORECASE)
+# Programs write a name such as (UTC+01:00) Berlin without quotation marks; then a day tells where the value begins.
+_BARE = r'[^";:]*(?:(?::(?!\d{8})[^";:]*)+(?=(?:;[^":]*)?:\d{8}))?'
+_ZONED = re.compile(rf'(?P<head>(?P<name>{"|".join(TIMED)});(?:[^:"]*;)?TZID=)(?P<zone>"[^"]*"|{_BARE})', re.IGNORECASE)
 _RULE = re.compile(r"RRULE(?:;[^:]*)?:", re.IGNORECASE)
 _EXCHANGE = {"tzone://microsoft/utc": "UTC"}
 _MACHINE = frozenset({"localtime", "posixrules", "Factory"})  # what the database's directory may have besides zones

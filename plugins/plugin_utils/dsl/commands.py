@@ -26,7 +26,7 @@ _USUAL = {"systemctl", "service", "rc-service", "systemd-run", "journalctl", "do
 def check_commands(manifest: Document, entries: Mapping[str, FileEntry], root: Path) -> None:
     """Note what is wrong with the programs of hooks and checks in a release.yml, ``entries`` being the payload in ``root`` by path."""
     for place, what, program in _programs(manifest.data):
-        fault = _fault(program, entries, root)
+        fault = _fault(program, entries, root) or _closed(program, entries, manifest.data.get("user"))
         if fault:
             manifest.problem(place, f"{what} can't start: {visible(program)} {fault[0]}", fault[1])
 
@@ -56,6 +56,22 @@ def _fault(program: str, entries: Mapping[str, FileEntry], root: Path) -> tuple[
     if not (found.mode or 0) & 0o100:
         return "may not be executed", f"allow it with chmod a+x {visible(found.path)} in the payload"
     return _not_program(_head(root / found.path))
+
+
+def _closed(program: str, entries: Mapping[str, FileEntry], user: str | None) -> tuple[str, str] | None:
+    """As :func:`_fault` for a program of the payload that ``user`` has to start, while on hosts all of it is root's."""
+    found = follow(program.removeprefix(_TREE), entries) if "/" in program and user not in (None, "root") else None
+    if found is None:
+        return None
+    folders = found.path.split("/")[:-1]
+    way = [entries["/".join(folders[:depth])] for depth in range(1, len(folders) + 1)]
+    for entry, needed in (*((folder, 0o001) for folder in way), (found, 0o005)):
+        if (entry.mode or 0) & needed != needed:
+            place = visible(entry.path)
+            what = "can't be run" if entry is found else f"is in {place}, which can't be entered"
+            remedy = f"allow it with chmod a+rx {place} in the payload"
+            return f"{what} by the user {user}, for its mode is {entry.mode:04o}", remedy
+    return None
 
 
 def _not_found(name: str, entries: Mapping[str, FileEntry]) -> tuple[str, str] | None:

@@ -6,9 +6,11 @@
 from __future__ import annotations
 
 import contextlib
+import csv
 import email.parser
 import email.policy
 import json
+import posixpath
 import re
 import uuid
 import warnings
@@ -169,8 +171,10 @@ def _owns(match: re.Match[str], path: str, by_path: Mapping[str, FileEntry], pat
         record = path.removesuffix("METADATA") + "RECORD"
         if path.endswith("METADATA") and record in by_path and (by_path[record].size or 0) <= LIMIT:
             with read(record) as stream:
-                for line in stream.read(LIMIT).decode("utf-8", "replace").splitlines():
-                    yield match["where"] + line.split(",")[0].strip('"')
+                lines = stream.read(LIMIT).decode("utf-8", "replace").splitlines()
+            with contextlib.suppress(csv.Error):
+                # A script is recorded as ../../bin/x.
+                yield from (posixpath.normpath(match["where"] + row[0]) for row in csv.reader(lines) if row)
         yield from _below(path.rpartition("/")[0] + "/", paths)
 
 

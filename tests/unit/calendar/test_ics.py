@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import time
 from datetime import UTC, datetime, timedelta
@@ -192,6 +193,16 @@ def test_a_zone_that_nobody_knows_is_not_taken_for_the_calendar_s(tmp_path: Path
     path = write(tmp_path, f"SUMMARY:odd\n{times}", head="X-WR-TIMEZONE:America/New_York\n")
     with pytest.raises(TidegateError, match=r"the event 'odd' has [A-Z]+ in the time zone 'Foo/Bar', which is not known here"):
         read(path, "2027-03-01")
+
+
+@pytest.mark.parametrize("name", ["(UTC+01:00) Berlin, Bern", "tzone://Microsoft/Custom"])
+@pytest.mark.parametrize("value", [":20270301T100000", ";VALUE=DATE-TIME:20270301T100000"])
+def test_a_zone_may_have_a_colon_in_its_name_and_no_quotation_marks(tmp_path: Path, name: str, value: str) -> None:
+    event = f"SUMMARY:odd\nDTSTART;TZID={name}{value}\nDTEND;TZID={name}{value.replace('T10', 'T11')}"
+    zone = OWN_ZONE.replace("Our Office", name)
+    assert read(write(tmp_path, event, head=zone), "2027-03-01") == [("01 09:00", "01 10:00")]
+    with pytest.raises(TidegateError, match=re.escape(f"in the time zone '{name}', which is not known here")):
+        read(write(tmp_path, event), "2027-03-01")
 
 
 def test_a_zone_that_a_calendar_describes_is_not_the_next_calendar_s(tmp_path: Path) -> None:

@@ -101,3 +101,25 @@ def test_programs_are_taken(make_release: MakeRelease) -> None:
     program = Path(str(shutil.which("true"))).read_bytes()
     for number, content in enumerate((program, b"#! /usr/bin/env python3\r is no end\n", b"#!/bin/sh\n\r\n")):
         read_release(make_release(str(number), {"bin/start": content}, hooks={"start": {"command": ["bin/start"]}}))
+
+
+@pytest.mark.parametrize(
+    ("closed", "mode", "what"),
+    [
+        ("bin/start", 0o750, "can't be run by the user hello, for its mode is 0750; allow it with chmod a+rx bin/start"),
+        ("bin/start", 0o711, "can't be run by the user hello, for its mode is 0711"),
+        ("bin", 0o700, "is in bin, which can't be entered by the user hello, for its mode is 0700; allow it with chmod a+rx bin"),
+    ],
+)
+@pytest.mark.parametrize("program", ["bin/start", "${tree}/bin/start", "./link"])
+def test_what_the_user_of_a_release_could_not_start_is_refused(
+    make_release: MakeRelease, closed: str, mode: int, what: str, program: str
+) -> None:
+    for number, user in enumerate(({"user": "hello"}, {"user": "root"}, {})):
+        release = make_release(str(number), files={"bin/start": SCRIPT}, hooks={"start": {"command": [program]}}, **user)
+        (release / "payload" / "link").symlink_to("bin/start")
+        (release / "payload" / closed).chmod(mode)
+        if user == {"user": "hello"}:
+            assert what in refused(release)
+        else:
+            read_release(release)

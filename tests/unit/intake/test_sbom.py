@@ -76,6 +76,14 @@ def test_packages_are_found_and_what_belongs_to_them_is_not_listed_twice() -> No
     }
 
 
+def test_a_python_package_has_the_scripts_and_odd_names_that_it_records() -> None:
+    record = '../../../bin/tool,sha256=x,0\n"tool/a,b.py",,\ntool/c.py,,\n'
+    folder = "lib/python3/site-packages"
+    files = {f"{folder}/tool-1.0.dist-info/METADATA": "Name: tool\nVersion: 1.0\n", f"{folder}/tool-1.0.dist-info/RECORD": record}
+    entries, blobs = payload(**files, **{"bin/tool": "", f"{folder}/tool/a,b.py": "", f"{folder}/tool/c.py": "", "bin/other": ""})
+    assert [(part.kind, part.name) for part in find(entries, blobs.open)] == [("pypi", "tool"), ("generic", "bin/other")]
+
+
 def test_what_is_made_is_valid_cyclonedx_and_the_same_each_time() -> None:
     entries, blobs = payload(**TREE)
     first = make("web", "1.0", DIGEST, entries, blobs.open)
