@@ -16,6 +16,7 @@ from .dsl.package import Archived, Package, load_package
 from .dsl.payload import FileEntry, visible
 from .errors import TidegateError
 from .intake.examine import Examination
+from .progress import counted
 
 _NAMED = 5  # files that a line names
 
@@ -39,7 +40,7 @@ def _order(version: str) -> list[tuple[int, int, str]]:
 def describe(archived: Archived, manifest: Manifest, before: Package | None, found: Examination | None) -> list[str]:
     """What a package would consist of, a line for each thing; ``before`` is what it is compared with."""
     files = [entry for entry in archived.entries if entry.type == "file"]
-    lines = [f"{len(files)} files of {archived.size} bytes; documentation: {_listed(manifest.documentation)}"]
+    lines = [f"{counted(len(files), 'file')} of {archived.size} bytes; documentation: {_listed(manifest.documentation)}"]
     if before is not None:
         lines.append(f"against {before.manifest.version}: {_changes(before.files, archived.entries)}")
     closed = [visible(entry.path) for entry in archived.entries if entry.mode is not None and not entry.mode & 0o004]

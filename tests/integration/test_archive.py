@@ -60,7 +60,7 @@ def test_a_release_is_archived_once_and_its_digest_printed(release: Path) -> Non
     assert checked.returncode == 0, checked.stdout
     assert "changed=1" in checked.stdout
     assert not (release.parent / "dsl").exists()
-    for said in ("It would be archived:", "1 files of 6 bytes; documentation: README.md", "hooks: none; checks: says hello (command)"):
+    for said in ("It would be archived:", "1 file of 6 bytes; documentation: README.md", "hooks: none; checks: says hello (command)"):
         assert said in checked.stdout
 
     first = play(release)
