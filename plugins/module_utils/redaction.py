@@ -40,9 +40,8 @@ class Redactor:
         self._forms: dict[bytes, bytes] = {}
         for name, setting in settings.items():
             shown = b"${%s}" % (str(name).encode() if _NAME.fullmatch(str(name)) else b"...")
-            least = _SHORTEST_SECRET if _SECRET.search(str(name)) else SHORTEST
-            for value in _leaves(setting):
-                for form in _forms(value, least):
+            for value, secret in _leaves(setting, bool(_SECRET.search(str(name)))):
+                for form in _forms(value, _SHORTEST_SECRET if secret else SHORTEST):
                     self._forms.setdefault(form.lower(), shown)
 
     def text(self, text: str) -> str:
@@ -117,15 +116,16 @@ def _expression(form: bytes) -> bytes:
     return expression if len(form) >= _ANYWHERE else b"(?<![a-z0-9])" + expression + b"(?![a-z0-9])"
 
 
-def _leaves(value: Any) -> Iterator[str]:
+def _leaves(value: Any, secret: bool) -> Iterator[tuple[str, bool]]:
+    """The single values in a setting, and whether the name of one, or of what it is in, says that it is secret."""
     if isinstance(value, Mapping):
-        for part in value.values():
-            yield from _leaves(part)
+        for name, part in value.items():
+            yield from _leaves(part, secret or bool(_SECRET.search(str(name))))
     elif isinstance(value, (list, tuple)):
         for part in value:
-            yield from _leaves(part)
+            yield from _leaves(part, secret)
     elif value is not None and not isinstance(value, bool):
-        yield str(value)
+        yield str(value), secret
 
 
 def _forms(value: str, least: int) -> Iterator[bytes]:
@@ -155,6 +155,9 @@ def _spellings(text: str) -> Iterator[str]:
     yield text.replace("'", "'\\''")
     yield text.replace("'", "'\"'\"'")
     yield re.sub(r"([^\w@%+=:,./-])", r"\\\1", text)
+    octal = "".join(chr(byte) if byte < 0x80 else f"\\{byte:03o}" for byte in text.replace("\\", "\\\\").encode("utf-8", "surrogatepass"))
+    yield octal.replace("'", "\\'")  # as $'…' of a shell in the locale C
+    yield octal.replace('"', '\\"')  # as git writes a name
     escaped = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     yield escaped
     yield from (escaped.replace('"', "&quot;").replace("'", quoted) for quoted in ("'", "&#x27;", "&#39;", "&apos;"))

@@ -112,6 +112,19 @@ def test_a_short_value_is_a_word_and_not_a_part_of_one() -> None:
     assert redactor.text("staging, staging-2, restaging, x1y2 ax1y2") == "${stage}, ${stage}-2, restaging, ${password} ax1y2"
 
 
+@pytest.mark.parametrize("settings", [{"db": {"password": "x1y2"}}, {"db": [{"api_token": ["x1y2"]}]}, {"secrets": {"db": "x1y2"}}])
+def test_a_short_secret_is_known_by_a_name_inside_of_its_setting(settings: dict[str, Any]) -> None:
+    assert "x1y2" not in Redactor(settings).text("login with x1y2 failed")
+
+
+@pytest.mark.parametrize("value", ["gehé-im'nis", 'gehé-im"nis\\x'])
+def test_a_shell_in_the_plain_locale_quotes_a_value_in_octal(value: str) -> None:
+    command = ["bash", "-c", 'printf "%q" "$1"', "bash", value]
+    quoted = subprocess.run(command, env={"LC_ALL": "C", "PATH": "/usr/bin:/bin"}, stdout=subprocess.PIPE, check=True).stdout
+    assert b"\\303\\251" in quoted
+    assert b"im" not in Redactor({"password": value}).data(quoted)
+
+
 def test_of_two_values_the_longer_one_is_taken() -> None:
     redactor = Redactor({"short": PLAIN, "long": f"{PLAIN}-and-more"})
     assert redactor.text(f"{PLAIN}-and-more {PLAIN}") == "${long} ${short}"
