@@ -24,6 +24,8 @@ _SEGMENT = 12  # characters of a part of a path or host name that is redacted by
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
 _SETTING, _HELD = "SETTING_", "HELD"  # how variables of another process's environment begin, and the name of one
 _URL = re.compile(r"([a-z][a-z0-9+.-]*)://(?:([^/?#]*)@)?([^/?#]*)([^?#]*)(?:\?([^#]*))?(?:#.*)?", re.IGNORECASE | re.DOTALL)
+# The same without its scheme: a port or a password says that it is an address.
+_ADDRESS = re.compile(r"(?:[^\s/?#@]+@)?[^\s/?#@:]+:[0-9]{1,5}(?:[/?]\S*)?|[^\s/?#@:]+:[^\s/@]+@\S+")
 _ASSIGNED = re.compile(r"(?:pass|pwd|secret|token|key)\w*\s*[=:]\s*([^\s;,&]+)", re.IGNORECASE)
 _PLAIN = frozenset(b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._~")
 _WRAPPED = (76, 64)  # characters of a line as base64 and openssl write them
@@ -181,7 +183,8 @@ def _numbers(raw: bytes) -> Iterator[bytes]:
 def _parts(value: str) -> Iterator[str]:
     """What is telling in a value that has more in it: of a URL user, password, host, path and query; what is assigned to a password."""
     yield from _ASSIGNED.findall(value)
-    match = _URL.fullmatch(value.strip())
+    text = value.strip()
+    match = _URL.fullmatch(f"address://{text}" if _ADDRESS.fullmatch(text) else text)
     if match is None:
         return
     scheme, login, place, path, query = (part or "" for part in match.groups())

@@ -125,6 +125,21 @@ def test_a_shell_in_the_plain_locale_quotes_a_value_in_octal(value: str) -> None
     assert b"im" not in Redactor({"password": value}).data(quoted)
 
 
+@pytest.mark.parametrize(
+    ("value", "telling"),
+    [
+        ("db-hidden.internal:5432", ["db-hidden.internal"]),
+        ("rita:geheim99@db-hidden.internal:5432/orders", ["geheim99", "db-hidden.internal", "rita:geheim99"]),
+        ("rita:geheim99@db-hidden.internal/orders", ["geheim99", "db-hidden.internal"]),
+        ("db-hidden.internal:5432/orders?sslpassword=geheim99", ["geheim99", "db-hidden.internal"]),
+    ],
+)
+def test_the_parts_of_an_address_without_a_scheme_are_known_too(value: str, telling: list[str]) -> None:
+    redactor = Redactor({"database": value})
+    for part in telling:
+        assert part not in redactor.text(f"can't connect to http://{part}:80/x with {part}")
+
+
 def test_of_two_values_the_longer_one_is_taken() -> None:
     redactor = Redactor({"short": PLAIN, "long": f"{PLAIN}-and-more"})
     assert redactor.text(f"{PLAIN}-and-more {PLAIN}") == "${long} ${short}"
