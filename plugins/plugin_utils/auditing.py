@@ -26,6 +26,7 @@ _REMEDIES: Mapping[str, str] = {
     "changed_files": "deploy or back out there, which puts right what becomes live; what a service writes belongs in its state directory",
     "extra_files": "find out who put them there and remove them; what a service writes belongs in its state directory",
     "invalid_answer": "find out who answers there, and audit again",
+    "lost": "bring it back with dsl_verify and tidegate_dsl_replica, or give it up with dsl_release, state accepted",
     "missing": "find out who removed it, and deploy it again by an RFC",
     "not_in_dsl": "heal the library with dsl_verify and tidegate_dsl_replica, or archive the same release again",
     "other_version": "find out who changed it, and deploy by an RFC what is to run there",
@@ -208,8 +209,7 @@ def not_compared(written_off: Mapping[str, Mapping[str, str]]) -> list[dict[str,
 
 def lost_from_library(losses: Iterable[Loss]) -> list[dict[str, Any]]:
     """A difference, as :func:`compare` has them, for each release and piece of evidence that the DSL had and does not have any more."""
-    remedy = "bring it back with dsl_verify and tidegate_dsl_replica, or give it up with dsl_release, state accepted"
-    return [_difference(None, loss.name, "lost", f"it lacks what was seen in it before, {loss}; {remedy}") for loss in losses]
+    return [_difference(None, loss.name, "lost", f"it lacks what was seen in it before, {loss}") for loss in losses]
 
 
 def _compare_live(host: str, entry: Mapping[str, Any], row: Mapping[str, Any] | None, archived: Collection[str], differ: Any) -> None:

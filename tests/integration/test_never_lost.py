@@ -725,6 +725,11 @@ def test_what_clear_saw_is_remembered_unless_it_is_only_asked_what_it_would_say(
     assert review.numbers() == []
     run(desk, "clear", rfc=review.rfc)
     assert review.numbers() == [("1.0", 1, False)]
+    shutil.rmtree(review.dsl)
+    desk.archive("2.0")
+    audited = desk.play("tidegate.release.audit", {}, inventory="localhost,")
+    assert audited.returncode != 0
+    assert "DSL: it lacks what was seen in it before, hello 1.0: the package" in said(audited)
 
 
 def test_nothing_new_is_remembered_of_what_was_purged(desk: Fleet) -> None:
