@@ -211,12 +211,19 @@ def _npm_packed(path: str, sha256: str, stream: BinaryIO, meter: Meter) -> Found
 def _of_npm(package_json: bytes, path: str, sha256: str) -> Found | None:
     """What the package.json of a package of npm says."""
     data = json.loads(package_json)
-    name, version, licence = (data.get(key) for key in ("name", "version", "license")) if isinstance(data, dict) else (None, None, None)
+    name, version = (data.get(key) for key in ("name", "version")) if isinstance(data, dict) else (None, None)
     if not isinstance(name, str) or not isinstance(version, str):
         return None
     scope, _slash, bare = name.rpartition("/")
-    said = normalise(licence) if isinstance(licence, str) else None
-    return Found("npm", bare, version, said, path, sha256, scope or None) if _sayable(name, version) else None
+    return Found("npm", bare, version, _npm_licence(data), path, sha256, scope or None) if _sayable(name, version) else None
+
+
+def _npm_licence(data: Mapping[str, Any]) -> str | None:
+    """Old packages have ``{"type": "MIT"}``, or a list of those, of which whoever uses them chooses one."""
+    said = data.get("license") or data.get("licenses")
+    kinds = [one.get("type") if isinstance(one, dict) else one for one in (said if isinstance(said, list) else [said])]
+    texts = [normalise(kind) if isinstance(kind, str) else None for kind in kinds]
+    return normalise(" OR ".join(f"({text})" for text in texts)) if texts and all(texts) else None
 
 
 def _deb(path: str, sha256: str, stream: BinaryIO, meter: Meter) -> Found | None:

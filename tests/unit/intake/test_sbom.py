@@ -84,6 +84,23 @@ def test_a_python_package_has_the_scripts_and_odd_names_that_it_records() -> Non
     assert [(part.kind, part.name) for part in find(entries, blobs.open)] == [("pypi", "tool"), ("generic", "bin/other")]
 
 
+@pytest.mark.parametrize(
+    ("said", "licence"),
+    [
+        ('"license": {"type": "MIT", "url": "x"}', "MIT"),
+        ('"licenses": [{"type": "MIT"}, {"type": "Apache-2.0"}]', "MIT OR Apache-2.0"),
+        ('"license": "(MIT OR ISC)"', "MIT OR ISC"),
+        ('"licenses": [{"type": "MIT"}, {"type": "see the file"}]', None),
+        ('"licenses": [{"url": "x"}, 1]', None),
+        ('"licenses": []', None),
+        ('"license": "SEE LICENSE IN LICENSE"', None),
+    ],
+)
+def test_the_licence_of_an_old_package_of_npm_is_read(said: str, licence: str | None) -> None:
+    entries, blobs = payload(**{"node_modules/old/package.json": f'{{"name": "old", "version": "1.0.0", {said}}}'})
+    assert [(part.name, part.licence) for part in find(entries, blobs.open)] == [("old", licence)]
+
+
 def test_what_is_made_is_valid_cyclonedx_and_the_same_each_time() -> None:
     entries, blobs = payload(**TREE)
     first = make("web", "1.0", DIGEST, entries, blobs.open)
