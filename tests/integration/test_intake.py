@@ -119,12 +119,12 @@ def test_without_signatures_the_evidence_says_so_and_the_policy_does_not_pass_it
     (desk.fleet.path / "policy.yml").write_text(yaml.safe_dump({"schema": 1, "people": people, "trust": trust}))
     home = open_library(desk.fleet.environment["TIDEGATE_DSL"]).repository("hello")
     rfc = desk.fleet.rfc("CHG0001", "1.0", str(home.resolve("hello", "1.0")))
-    cleared = desk.fleet.play("tidegate.release.clear", {"tidegate_rfc": str(rfc)}, inventory="localhost,")
+    cleared = desk.fleet.play("tidegate.release.clear", {"tidegate_rfc": str(rfc)}, "-v", inventory="localhost,")
     said = " ".join(cleared.stdout.split())
     assert cleared.returncode != 0
     assert "malware: 0 of 1 scans were clean" in said
     assert "evidence: the release declares no licence" in said
-    assert "signatures 1 of 1 with the role builder" in said
+    assert "signatures: 1 of 1 with the role builder" in said
 
 
 def test_what_is_not_signed_is_examined_when_asked(desk: Desk) -> None:

@@ -8,6 +8,8 @@ from __future__ import annotations
 import os
 import re
 import subprocess
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -44,9 +46,16 @@ def timed(lines: list[str]) -> list[str]:
     return [re.sub(TIME, "", line) for line in lines if re.match(TIME, line)]
 
 
+@pytest.fixture
+def home() -> Iterator[Path]:
+    """An empty home; not below tmp_path, because ssh puts a socket there, whose path has to be short."""
+    with tempfile.TemporaryDirectory(prefix="tg-") as path:
+        yield Path(path)
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="isolated lab hosts need root")
-def test_waves_gates_and_verdict_are_read_without_any_configuration(fleet: Fleet, tmp_path: Path) -> None:
-    lines = deploy(fleet, fleet.rfc("CHG0001", "1.0", fleet.archive("1.0")), tmp_path)
+def test_waves_gates_and_verdict_are_read_without_any_configuration(fleet: Fleet, home: Path) -> None:
+    lines = deploy(fleet, fleet.rfc("CHG0001", "1.0", fleet.archive("1.0")), home)
     assert said(lines) == [
         "CHG0001: hello 1.0 to 3 hosts in 2 waves (1, 2)",
         "with stdout_callback = tidegate.release.progress in ansible.cfg each wave is one line, or a bar on a terminal",
@@ -62,7 +71,7 @@ def test_waves_gates_and_verdict_are_read_without_any_configuration(fleet: Fleet
     (folder / "payload" / "bin" / "slow").write_text("#!/bin/sh\nsleep 12\nexit 1\n")
     (folder / "payload" / "bin" / "slow").chmod(0o755)
     rfc = fleet.rfc("CHG0002", "1.1", fleet.archive_folder(folder))
-    lines = deploy(fleet, rfc, tmp_path, ANSIBLE_STDOUT_CALLBACK="tidegate.release.progress")
+    lines = deploy(fleet, rfc, home, ANSIBLE_STDOUT_CALLBACK="tidegate.release.progress")
     assert any(re.fullmatch(r"… activate: web1 under way, \d+ s", line) for line in timed(lines)), "a start of 12 s is not silent"
     assert said(lines)[2].startswith("wave 1 of 2: web1 failed, gate: hold (")
     command = f"-i {fleet.path}/cmdb.yml -e tidegate_rfc={rfc} -e '…'"
