@@ -211,7 +211,7 @@ def _check_placeholders(document: Document) -> None:
         if place[-1] == "name" and "${" in text:
             document.problem(place, f"{'.'.join(map(str, place))} has a ${{, which is not filled in there", "write it out")
         elif place[-1] != "name":
-            known = [*settings, *(_OWN_OF_HOOKS if place[0] == "hooks" else OWN)]
+            known = [*(name for name in settings if isinstance(name, str)), *(_OWN_OF_HOOKS if place[0] == "hooks" else OWN)]
             check_placeholders(document, place, text, known, "declare it under settings")
             if "command" in place:
                 _refuse_settings(document, place, text, settings)

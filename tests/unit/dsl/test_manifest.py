@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.manifest import Manifest, load_manifest
 from ansible_collections.tidegate.release.plugins.plugin_utils.errors import DocumentError
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 Write = Callable[..., Path]
@@ -211,6 +211,7 @@ VALUES = st.recursive(
 
 @settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(key=st.sampled_from(["name", "version", "documentation", "settings", "hooks", "health", "payload"]), value=VALUES)
+@example(key="settings", value=[[None, None]])
 def test_a_hostile_config_is_read_or_refused(write: Write, key: str, value: Any) -> None:
     config = load_manifest(write("release")).to_config() | {key: value}
     try:
