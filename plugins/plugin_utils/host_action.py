@@ -91,8 +91,9 @@ class HostAction(TidegateAction):
             try:
                 return self.visit(journal, deployment)
             except AnsibleConnectionFailure as error:
-                self.lost(journal, self._redactor.text(f"the connection was lost: {error}"))
-                raise
+                why = self._redactor.text(str(error))
+                self.lost(journal, f"the connection was lost: {why}")
+                raise AnsibleConnectionFailure(why) from None
             except NoAnswer as error:
                 detail = self._redactor.text(str(error))
                 return self.outcome({}, self.lost(journal, detail), detail)
