@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from ansible_collections.tidegate.release.plugins.plugin_utils.action_base import TidegateAction
-from ansible_collections.tidegate.release.plugins.plugin_utils.archiving import describe, last_version
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.home import create_library, find_library
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.package import Source, read_release
 from ansible_collections.tidegate.release.plugins.plugin_utils.errors import TidegateError
@@ -27,6 +26,7 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.intake.examine im
     statements,
 )
 from ansible_collections.tidegate.release.plugins.plugin_utils.libs import require
+from ansible_collections.tidegate.release.plugins.plugin_utils.preview import describe, last_version
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.journal import utc_now
 from ansible_collections.tidegate.release.plugins.plugin_utils.settings import home, optional_home, secret
 

@@ -9,7 +9,7 @@ import hashlib
 import json
 import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 from urllib.parse import urlsplit
 
 import pytest
@@ -18,27 +18,15 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.oci import MA
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.registry import Registry
 from ansible_collections.tidegate.release.plugins.plugin_utils.errors import TidegateError
 from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.library import list_release
+from answering import Answering
 
 HELLO = ("hello", "1.0")
 
 
-class Answer(BaseHTTPRequestHandler):
+class Answer(Answering):
     """A registry in memory; ``server.catalogue`` makes its answer to ``_catalog``."""
 
-    protocol_version = "HTTP/1.1"
     server: Server
-
-    def log_message(self, *_args: object) -> None:
-        pass
-
-    def say(self, status: int, body: bytes = b"", **headers: str) -> None:
-        self.send_response(status)
-        for name, value in headers.items():
-            self.send_header(name, value)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        if self.command != "HEAD":
-            self.wfile.write(body)
 
     def answer(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))

@@ -11,7 +11,7 @@ import json
 import re
 import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
@@ -20,6 +20,7 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.oci import MA
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.registry import EMPTY, Registry, Repository
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.wire import Wire
 from ansible_collections.tidegate.release.plugins.plugin_utils.errors import TidegateError
+from answering import Answering
 
 # What is answered to /referrers/: status, body and a header.
 ANSWERS = {
@@ -37,23 +38,10 @@ ANSWERS = {
 }
 
 
-class Answer(BaseHTTPRequestHandler):
+class Answer(Answering):
     """A registry in memory, as the distribution specification has it but for its referrers API."""
 
-    protocol_version = "HTTP/1.1"
     server: Server
-
-    def log_message(self, *_args: object) -> None:
-        pass
-
-    def _say(self, status: int, body: bytes = b"", **headers: str) -> None:
-        self.send_response(status)
-        for name, value in headers.items():
-            self.send_header(name, value)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        if self.command != "HEAD":
-            self.wfile.write(body)
 
     def _answer(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
@@ -61,22 +49,22 @@ class Answer(BaseHTTPRequestHandler):
         kind, _slash, reference = address.path.removeprefix("/v2/releases/hello/").partition("/")
         content = self.server.content
         if kind == "referrers":
-            self._say(*ANSWERS[self.server.says])
+            self.say(*ANSWERS[self.server.says])
         elif kind == "blobs" and self.command == "POST":
-            self._say(202, Location="/v2/releases/hello/blobs/uploads/1")
+            self.say(202, Location="/v2/releases/hello/blobs/uploads/1")
         elif kind == "blobs" and self.command == "PUT":
             content[parse_qs(address.query)["digest"][0]] = body
-            self._say(201)
+            self.say(201)
         elif kind == "manifests" and self.command == "PUT":
             digest = f"sha256:{hashlib.sha256(body).hexdigest()}"
             content |= {digest: body, reference: body}
-            self._say(201)
+            self.say(201)
         elif kind == "tags":
-            self._say(200, json.dumps({"tags": [name for name in content if not name.startswith("sha256:")]}).encode())
+            self.say(200, json.dumps({"tags": [name for name in content if not name.startswith("sha256:")]}).encode())
         else:
             confused = re.sub("^sha256-([0-9a-f]{64})$", r"sha256:\1", reference)  # a tag taken for the digest that it is made of
             found = content.get(reference, content.get(confused))
-            self._say(404 if found is None else 200, found or b"")
+            self.say(404 if found is None else 200, found or b"")
 
     do_GET = do_HEAD = do_POST = do_PUT = _answer
 
