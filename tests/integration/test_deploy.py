@@ -6,11 +6,26 @@
 from __future__ import annotations
 
 import json
+import re
 
 from fleet import Fleet
 
 BROKEN = {"hooks": {"stop": {"command": ["bin/stop"], "timeout": 10}, "start": {"command": ["/bin/nothing"], "timeout": 10}}}
-
+# A freeze that is none has to be said, or nobody notices that it should have been one.
+CALLED_OFF = """\
+BEGIN:VCALENDAR
+VERSION:2.0
+PRODID:-//Example//EN
+BEGIN:VEVENT
+UID:sale@example
+DTSTAMP:20260101T000000Z
+SUMMARY:Sale
+STATUS:CANCELLED
+DTSTART:20260101T000000Z
+DTEND:20990101T000000Z
+END:VEVENT
+END:VCALENDAR
+"""
 
 STOP = {"command": ["bin/stop"], "timeout": 10}
 # Its daemon keeps the hook's output, which must not keep the connection.
@@ -49,8 +64,11 @@ def test_install_upgrade_and_back_out(fleet: Fleet) -> None:
     assert first.returncode == 0, first.stdout
     assert set(fleet.served().values()) == {"1.0"}
 
+    (fleet.path / "sale.ics").write_text(CALLED_OFF)
+    fleet.write_policy(**fleet.policy, calendars={"freezes": ["sale.ics"]})
     second = fleet.deploy("CHG0002", "1.1")
     assert second.returncode == 0, second.stdout
+    assert re.search(r"WARNING.: sale.ics: the event 'Sale.{,60} is cancelled .{,40}so it stops nothing", " ".join(second.stdout.split()))
     assert set(fleet.served().values()) == {"1.1"}
     assert fleet.installed() == dict.fromkeys(fleet.hosts, "1.1")
 

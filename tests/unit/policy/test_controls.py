@@ -432,6 +432,15 @@ def test_what_several_controls_come_to_grief_over_is_said_once(changes: dict[str
     assert "controls pass (-v lists them)" in clearance.details()[0]
 
 
+def test_what_controls_that_pass_note_is_said_once_whether_or_not_it_is_cleared() -> None:
+    calendars = replace(facts().calendars or Calendars(), notes=("a cancelled event stops nothing",))
+    for changes in ({}, {"sight": None, "errors": {"sight": "no DSL at /x; name it"}}):
+        clearance = evaluate(facts(calendars=calendars, **changes))
+        assert clearance.granted == (not changes)
+        assert clearance.notes == ("a cancelled event stops nothing",)
+        assert [line.split(maxsplit=1) for line in clearance.details() if "note" in line] == [["note", "a cancelled event stops nothing"]]
+
+
 @pytest.mark.parametrize(
     ("needed", "approvals", "passes"),
     [
