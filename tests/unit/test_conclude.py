@@ -1,0 +1,59 @@
+# Copyright (c) Tidegate maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""When the objectives of an RFC are checked, its commands are judged again before the first of them is made."""
+
+from __future__ import annotations
+
+import contextlib
+from types import SimpleNamespace
+from typing import Any, cast
+from unittest.mock import MagicMock
+
+import pytest
+from ansible_collections.tidegate.release.plugins.action import conclude as subject
+from ansible_collections.tidegate.release.plugins.plugin_utils.errors import TidegateError
+
+HTTP = {"name": "page", "http": {"url": "http://127.0.0.1/"}}
+COMMAND = {"name": "look", "command": ["true"]}
+HOMES = {"rfc": "rfc.yml", "dsl": "dsl", "cmdb": "cmdb.sqlite", "policy": None, "wanted": "completed"}
+
+
+def maker(monkeypatch: pytest.MonkeyPatch, judge: Any) -> Any:
+    """What the action gives to ``conclude`` to make the objectives with; ``judge`` stands for the judgement of commands."""
+    given: list[Any] = []
+
+    def conclude(*arguments: Any) -> dict[str, Any]:
+        given.extend(arguments)
+        return {"msg": "", "state": "completed", "progress": {}}
+
+    for name in ("Journal", "Holder", "open_change", "teller", "interrupted", "reasons", "secrets_of", "say_last"):
+        monkeypatch.setattr(subject, name, MagicMock())
+    monkeypatch.setattr(subject, "rfc_number", lambda _rfc: "CHG0001")
+    monkeypatch.setattr(subject, "to_conclude", lambda *_: SimpleNamespace(id=7, run=None))
+    monkeypatch.setattr(subject.Cmdb, "open", lambda _url: contextlib.nullcontext(MagicMock()))
+    cast("Any", subject.Journal)().targets.return_value = [SimpleNamespace(host="web1"), SimpleNamespace(host="web2")]
+    monkeypatch.setattr(subject, "conclude", conclude)
+    monkeypatch.setattr(subject, "refuse_commands", judge)
+    action = object.__new__(subject.ActionModule)
+    action._task = SimpleNamespace(check_mode=False)
+    action.execute(dict(HOMES), {})
+    return given[5]
+
+
+def test_no_command_runs_that_is_not_allowed_any_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    judged: list[Any] = []
+
+    def refuse(*arguments: Any) -> None:
+        judged.append(arguments[1])
+        raise TidegateError("the policy lets no RFC run commands")
+
+    made = MagicMock(return_value=[])
+    make = maker(monkeypatch, refuse)
+    monkeypatch.setattr(subject, "check_objectives", made)
+    with pytest.raises(TidegateError, match="no RFC run commands"):
+        make(SimpleNamespace(objectives=[HTTP, COMMAND]))
+    assert judged == [{"web1", "web2"}], "by the hosts of the deployment"
+    assert not made.called
+    assert make(SimpleNamespace(objectives=[HTTP])) == []
+    assert made.called
