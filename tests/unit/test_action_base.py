@@ -73,6 +73,15 @@ def test_a_variable_that_can_not_be_evaluated_is_not_one_that_is_not_set() -> No
     assert not run({"path": "/right", "key": "/other.pem"}, variables).get("failed")
 
 
+def test_a_mistyped_variable_of_a_host_is_refused_by_whoever_runs_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What only a host's variables have, no play knows of before; without its settings a release would go live there."""
+    monkeypatch.setattr(load_extra_vars, "extra_vars", {}, raising=False)
+    result = run({"path": "/right"}, {"tidegate_setings": {"port": 80}})
+    assert result["failed"]
+    assert "did you mean tidegate_settings?" in result["msg"]
+    assert not run({"path": "/right"}, {"tidegate_settings": {"port": 80}, "tidegate_of_ours": 1}).get("failed")
+
+
 def test_a_text_that_was_cut_short_is_refused_in_a_playbook_of_a_teams_own_too(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(context, "CLIARGS", ImmutableDict(extra_vars=("tidegate_reason=two words",)))
     monkeypatch.setattr(load_extra_vars, "extra_vars", None, raising=False)
