@@ -20,6 +20,7 @@ from ansible.module_utils.common.collections import ImmutableDict
 from ansible.parsing.dataloader import DataLoader
 from ansible.template import trust_as_template
 from ansible.utils import vars as ansible_vars
+from ansible_collections.tidegate.release.plugins.action import plan
 from ansible_collections.tidegate.release.plugins.lookup.controller import LookupModule
 from ansible_collections.tidegate.release.plugins.plugin_utils import invocation
 from ansible_collections.tidegate.release.plugins.plugin_utils.errors import TidegateError
@@ -278,8 +279,11 @@ def test_no_fact_is_how_a_step_tells_another_something() -> None:
 def test_a_run_that_leaves_modules_on_hosts_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     invocation.refuse_kept_files()
     monkeypatch.setattr(invocation.C, "DEFAULT_KEEP_REMOTE_FILES", True)
+    monkeypatch.setattr(plan, "refuse_partial", lambda _tagged: None)
+    action = object.__new__(plan.ActionModule)
+    action._task = SimpleNamespace(tags=[])
     with pytest.raises(TidegateError, match="ANSIBLE_KEEP_REMOTE_FILES would leave each host's settings there"):
-        invocation.refuse_kept_files()
+        action.execute({}, {})
 
 
 @pytest.mark.parametrize(
