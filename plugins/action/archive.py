@@ -10,25 +10,19 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.tidegate.release.plugins.plugin_utils.action_base import TidegateAction
+from ansible_collections.tidegate.release.plugins.plugin_utils.actions.base import TidegateAction
+from ansible_collections.tidegate.release.plugins.plugin_utils.clock import utc_now
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.home import create_library, find_library
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.package import Source, read_release
 from ansible_collections.tidegate.release.plugins.plugin_utils.errors import TidegateError
-from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.keys import load_signer
 from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.library import list_release, watch
 from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.statement import release_statement
 from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.store import ensure
-from ansible_collections.tidegate.release.plugins.plugin_utils.intake.examine import (
-    Examination,
-    examine,
-    quarantine,
-    snapshot,
-    statements,
-)
+from ansible_collections.tidegate.release.plugins.plugin_utils.intake.examine import Examination, examine, quarantine, snapshot, statements
+from ansible_collections.tidegate.release.plugins.plugin_utils.keys import load_signer
 from ansible_collections.tidegate.release.plugins.plugin_utils.libs import require
-from ansible_collections.tidegate.release.plugins.plugin_utils.preview import describe, last_version
-from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.journal import utc_now
 from ansible_collections.tidegate.release.plugins.plugin_utils.settings import home, optional_home, secret
+from ansible_collections.tidegate.release.plugins.plugin_utils.steps.archive import describe, last_version
 
 
 class ActionModule(TidegateAction):

@@ -7,27 +7,21 @@ from __future__ import annotations
 
 from typing import Any
 
-from ansible_collections.tidegate.release.plugins.plugin_utils.action_base import TidegateAction
-from ansible_collections.tidegate.release.plugins.plugin_utils.auditing import (
-    NotSeen,
-    account,
-    compare,
-    difference_lines,
-    lost_from_library,
-    not_compared,
-)
+from ansible_collections.tidegate.release.plugins.plugin_utils.actions.base import TidegateAction
+from ansible_collections.tidegate.release.plugins.plugin_utils.clock import utc_now
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.audits import save_audit
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import Cmdb
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.home import open_library
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.recover import recover
 from ansible_collections.tidegate.release.plugins.plugin_utils.errors import TidegateError
 from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.library import meant_by
-from ansible_collections.tidegate.release.plugins.plugin_utils.licensing import installed_products, without_seat
-from ansible_collections.tidegate.release.plugins.plugin_utils.policy.model import load_policy
-from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.journal import utc_now
+from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.package import judge_library, unmet_sentence
+from ansible_collections.tidegate.release.plugins.plugin_utils.licence.usage import installed_products, without_seat
+from ansible_collections.tidegate.release.plugins.plugin_utils.policy.load import load_policy
+from ansible_collections.tidegate.release.plugins.plugin_utils.report.differences import difference_lines
 from ansible_collections.tidegate.release.plugins.plugin_utils.settings import home, optional_home
-from ansible_collections.tidegate.release.plugins.plugin_utils.trusting import judge_library, unmet_sentence
-from ansible_collections.tidegate.release.plugins.plugin_utils.write_off import end_write_offs, this_user
+from ansible_collections.tidegate.release.plugins.plugin_utils.steps.audit import NotSeen, account, compare, lost_from_library, not_compared
+from ansible_collections.tidegate.release.plugins.plugin_utils.steps.write_off import end_write_offs, this_user
 
 
 class ActionModule(TidegateAction):

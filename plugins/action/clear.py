@@ -10,19 +10,19 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.tidegate.release.plugins.plugin_utils.action_base import TidegateAction
-from ansible_collections.tidegate.release.plugins.plugin_utils.clearing import Clearing, clear
+from ansible_collections.tidegate.release.plugins.plugin_utils.actions.base import TidegateAction
+from ansible_collections.tidegate.release.plugins.plugin_utils.clearance.summary import is_signed
+from ansible_collections.tidegate.release.plugins.plugin_utils.clock import utc_now
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.home import open_library
 from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.envelope import sign
-from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.keys import LIBRARIES, load_signer
 from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.library import list_release, remember_sight
-from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.summary import is_signed
+from ansible_collections.tidegate.release.plugins.plugin_utils.keys import LIBRARIES, load_signer
 from ansible_collections.tidegate.release.plugins.plugin_utils.libs import require
 from ansible_collections.tidegate.release.plugins.plugin_utils.report.files import write_documents
 from ansible_collections.tidegate.release.plugins.plugin_utils.report.html import render_clearance
-from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.journal import utc_now
 from ansible_collections.tidegate.release.plugins.plugin_utils.settings import home, optional_home, secret
-from ansible_collections.tidegate.release.plugins.plugin_utils.telling import warned
+from ansible_collections.tidegate.release.plugins.plugin_utils.steps.clear import Clearing, clear
+from ansible_collections.tidegate.release.plugins.plugin_utils.steps.tell import warned
 
 _SUMMARY = "clearance.dsse.json"
 

@@ -7,22 +7,23 @@ from __future__ import annotations
 
 from typing import Any
 
-from ansible_collections.tidegate.release.plugins.plugin_utils.action_base import TidegateAction, reasons, secrets_of
-from ansible_collections.tidegate.release.plugins.plugin_utils.clearing import refuse_commands
+from ansible_collections.tidegate.release.plugins.plugin_utils.actions.base import TidegateAction, reasons, secrets_of
+from ansible_collections.tidegate.release.plugins.plugin_utils.actions.interrupt import interrupted
+from ansible_collections.tidegate.release.plugins.plugin_utils.actions.invocation import next_commands
+from ansible_collections.tidegate.release.plugins.plugin_utils.actions.output import say_last
+from ansible_collections.tidegate.release.plugins.plugin_utils.clock import utc_now
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import Cmdb
-from ansible_collections.tidegate.release.plugins.plugin_utils.gating import conclude, foresee, to_conclude
-from ansible_collections.tidegate.release.plugins.plugin_utils.interrupt import interrupted
-from ansible_collections.tidegate.release.plugins.plugin_utils.invocation import next_commands
-from ansible_collections.tidegate.release.plugins.plugin_utils.output import say_last
 from ansible_collections.tidegate.release.plugins.plugin_utils.rfc.course import Outcome
-from ansible_collections.tidegate.release.plugins.plugin_utils.rfc.model import Rfc, rfc_number
+from ansible_collections.tidegate.release.plugins.plugin_utils.rfc.model import Rfc
 from ansible_collections.tidegate.release.plugins.plugin_utils.rfc.objectives import check_objectives
-from ansible_collections.tidegate.release.plugins.plugin_utils.rfc.source import open_change
+from ansible_collections.tidegate.release.plugins.plugin_utils.rfc.source import open_change, rfc_number
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout import states
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.holder import Holder
-from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.journal import Journal, utc_now
+from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.journal import Journal
 from ansible_collections.tidegate.release.plugins.plugin_utils.settings import home, optional_home
-from ansible_collections.tidegate.release.plugins.plugin_utils.telling import teller
+from ansible_collections.tidegate.release.plugins.plugin_utils.steps.clear import refuse_commands
+from ansible_collections.tidegate.release.plugins.plugin_utils.steps.conclude import conclude, foresee, to_conclude
+from ansible_collections.tidegate.release.plugins.plugin_utils.steps.tell import teller
 
 
 class ActionModule(TidegateAction):

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from ansible_collections.tidegate.release.plugins.plugin_utils.action_base import TidegateAction
+from ansible_collections.tidegate.release.plugins.plugin_utils.actions.base import TidegateAction
+from ansible_collections.tidegate.release.plugins.plugin_utils.clock import utc_now
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.home import Library, open_library
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.recover import Recovery, recover, unfinished, vanished, without_evidence
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.salvage import salvage
@@ -15,7 +16,6 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.scrub import 
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.seen import Loss, how_to_copy_evidence
 from ansible_collections.tidegate.release.plugins.plugin_utils.errors import IntegrityError, TidegateError
 from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.library import list_release, meant_by, remember_library
-from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.journal import utc_now
 from ansible_collections.tidegate.release.plugins.plugin_utils.settings import expanded, home, optional_home, same
 
 

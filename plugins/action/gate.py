@@ -7,19 +7,20 @@ from __future__ import annotations
 
 from typing import Any
 
-from ansible_collections.tidegate.release.plugins.plugin_utils.action_base import TidegateAction, reasons
-from ansible_collections.tidegate.release.plugins.plugin_utils.clearing import Opening, Wave, opening
+from ansible_collections.tidegate.release.plugins.plugin_utils.actions.base import TidegateAction, reasons
+from ansible_collections.tidegate.release.plugins.plugin_utils.actions.interrupt import interrupted
+from ansible_collections.tidegate.release.plugins.plugin_utils.actions.output import announce
+from ansible_collections.tidegate.release.plugins.plugin_utils.clock import utc_now
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import Cmdb
 from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.library import remember_sight
-from ansible_collections.tidegate.release.plugins.plugin_utils.gating import decide_staging_gate, decide_wave_gate, to_decide
-from ansible_collections.tidegate.release.plugins.plugin_utils.interrupt import interrupted
-from ansible_collections.tidegate.release.plugins.plugin_utils.output import announce
-from ansible_collections.tidegate.release.plugins.plugin_utils.rfc.model import Rfc, rfc_number
-from ansible_collections.tidegate.release.plugins.plugin_utils.rfc.source import open_change
+from ansible_collections.tidegate.release.plugins.plugin_utils.rfc.model import Rfc
+from ansible_collections.tidegate.release.plugins.plugin_utils.rfc.source import open_change, rfc_number
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.holder import Holder
-from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.journal import Journal, utc_now
+from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.journal import Journal
 from ansible_collections.tidegate.release.plugins.plugin_utils.settings import home, optional_home
-from ansible_collections.tidegate.release.plugins.plugin_utils.telling import teller
+from ansible_collections.tidegate.release.plugins.plugin_utils.steps.clear import Opening, Wave, opening
+from ansible_collections.tidegate.release.plugins.plugin_utils.steps.gate import decide_staging_gate, decide_wave_gate, to_decide
+from ansible_collections.tidegate.release.plugins.plugin_utils.steps.tell import teller
 
 
 class ActionModule(TidegateAction):

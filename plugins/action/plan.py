@@ -7,19 +7,21 @@ from __future__ import annotations
 
 from typing import Any
 
-from ansible_collections.tidegate.release.plugins.plugin_utils.action_base import TidegateAction
-from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.keys import LIBRARIES, load_signer
-from ansible_collections.tidegate.release.plugins.plugin_utils.invocation import (
+from ansible_collections.tidegate.release.plugins.plugin_utils.actions.base import TidegateAction
+from ansible_collections.tidegate.release.plugins.plugin_utils.actions.interrupt import interrupted
+from ansible_collections.tidegate.release.plugins.plugin_utils.actions.invocation import (
     missing_settings,
     outside_limit,
     refuse_kept_files,
     refuse_partial,
 )
+from ansible_collections.tidegate.release.plugins.plugin_utils.actions.output import advise, announce
+from ansible_collections.tidegate.release.plugins.plugin_utils.clock import utc_now
+from ansible_collections.tidegate.release.plugins.plugin_utils.keys import LIBRARIES, load_signer
 from ansible_collections.tidegate.release.plugins.plugin_utils.libs import require
-from ansible_collections.tidegate.release.plugins.plugin_utils.output import advise, announce
-from ansible_collections.tidegate.release.plugins.plugin_utils.planning import order_backout, plan
-from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.journal import utc_now
 from ansible_collections.tidegate.release.plugins.plugin_utils.settings import home, optional_home, secret
+from ansible_collections.tidegate.release.plugins.plugin_utils.steps.backout import order_backout
+from ansible_collections.tidegate.release.plugins.plugin_utils.steps.plan import plan
 
 
 class ActionModule(TidegateAction):
@@ -36,6 +38,7 @@ class ActionModule(TidegateAction):
             "inventory": set(task_vars.get("groups", {}).get("all", [])),
             "outside": outside_limit(self._loader, task_vars),
             "take_over": options["take_over"],
+            "interrupted": interrupted,
         }
         if options["backout"]:
             ordered = order_backout(

@@ -8,11 +8,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.tidegate.release.plugins.plugin_utils.action_base import TidegateAction
+from ansible_collections.tidegate.release.plugins.plugin_utils.actions.base import TidegateAction
+from ansible_collections.tidegate.release.plugins.plugin_utils.clock import utc_now
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import Cmdb
-from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.journal import utc_now
-from ansible_collections.tidegate.release.plugins.plugin_utils.scheduling import LIBRARIES, publish, schedule
 from ansible_collections.tidegate.release.plugins.plugin_utils.settings import expanded, home
+from ansible_collections.tidegate.release.plugins.plugin_utils.steps.schedule import LIBRARIES, publish, schedule
 
 
 class ActionModule(TidegateAction):

@@ -16,20 +16,19 @@ from ansible import constants
 from ansible_collections.tidegate.release.plugins.module_utils.lab.hosts import Lab as Hosts
 from ansible_collections.tidegate.release.plugins.module_utils.lab.machine import choose_mode
 from ansible_collections.tidegate.release.plugins.module_utils.lab.processes import LabError
-from ansible_collections.tidegate.release.plugins.plugin_utils.action_base import TidegateAction
+from ansible_collections.tidegate.release.plugins.plugin_utils.actions.base import TidegateAction
 from ansible_collections.tidegate.release.plugins.plugin_utils.activity import note
+from ansible_collections.tidegate.release.plugins.plugin_utils.clock import utc_now
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.home import find_library, open_library
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.package import read_release
 from ansible_collections.tidegate.release.plugins.plugin_utils.errors import TidegateError
-from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.keys import LIBRARIES, load_signer
 from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.library import watch
 from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.statement import VERIFICATION
+from ansible_collections.tidegate.release.plugins.plugin_utils.keys import LIBRARIES, load_signer
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.answer import MalformedAnswerError, parse_host_facts
-from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.journal import utc_now
 from ansible_collections.tidegate.release.plugins.plugin_utils.settings import home, optional_home, secret
-from ansible_collections.tidegate.release.plugins.plugin_utils.telling import warned
-from ansible_collections.tidegate.release.plugins.plugin_utils.verification.scene import Given, Lab
-from ansible_collections.tidegate.release.plugins.plugin_utils.verifying import (
+from ansible_collections.tidegate.release.plugins.plugin_utils.steps.tell import warned
+from ansible_collections.tidegate.release.plugins.plugin_utils.steps.verify import (
     Asked,
     Place,
     check_signer,
@@ -40,6 +39,7 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.verifying import 
     sign_result,
     verify,
 )
+from ansible_collections.tidegate.release.plugins.plugin_utils.verification.scene import Given, Lab
 
 _SHOWN = 20  # differences and reasons that the message lists
 

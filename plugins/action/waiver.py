@@ -7,15 +7,16 @@ from __future__ import annotations
 
 from typing import Any
 
-from ansible_collections.tidegate.release.plugins.plugin_utils.action_base import TidegateAction
-from ansible_collections.tidegate.release.plugins.plugin_utils.approving import Waived, ask, waive
+from ansible_collections.tidegate.release.plugins.plugin_utils.actions.base import TidegateAction
+from ansible_collections.tidegate.release.plugins.plugin_utils.clock import utc_now
 from ansible_collections.tidegate.release.plugins.plugin_utils.documents import parse_time
 from ansible_collections.tidegate.release.plugins.plugin_utils.errors import TidegateError
-from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.keys import LIBRARIES, load_signer
 from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.library import watch
-from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.journal import utc_now
+from ansible_collections.tidegate.release.plugins.plugin_utils.keys import LIBRARIES, load_signer
 from ansible_collections.tidegate.release.plugins.plugin_utils.settings import home, optional_home, secret
-from ansible_collections.tidegate.release.plugins.plugin_utils.telling import warned
+from ansible_collections.tidegate.release.plugins.plugin_utils.steps.approve import ask
+from ansible_collections.tidegate.release.plugins.plugin_utils.steps.tell import warned
+from ansible_collections.tidegate.release.plugins.plugin_utils.steps.waive import Waived, waive
 
 
 class ActionModule(TidegateAction):

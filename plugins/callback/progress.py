@@ -45,9 +45,9 @@ from typing import TYPE_CHECKING, Any
 
 from ansible import constants as C
 from ansible.plugins.callback.default import CallbackModule as DefaultCallback
+from ansible_collections.tidegate.release.plugins.plugin_utils.actions.output import AUDIENCE, Beat, speak_at_once, stamped
 from ansible_collections.tidegate.release.plugins.plugin_utils.activity import EVERY
-from ansible_collections.tidegate.release.plugins.plugin_utils.output import AUDIENCE, Beat, speak_at_once, stamped
-from ansible_collections.tidegate.release.plugins.plugin_utils.progress import (
+from ansible_collections.tidegate.release.plugins.plugin_utils.report.progress import (
     AGAIN,
     HOST_STEPS,
     STEPS,
@@ -59,7 +59,7 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.progress import (
     step_line,
     words,
 )
-from ansible_collections.tidegate.release.plugins.plugin_utils.status_line import Bar, live
+from ansible_collections.tidegate.release.plugins.plugin_utils.report.status_line import Bar, live
 
 if TYPE_CHECKING:
     from ansible.executor.stats import AggregateStats

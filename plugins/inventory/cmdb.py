@@ -106,7 +106,7 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.hosts import
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import Cmdb
 from ansible_collections.tidegate.release.plugins.plugin_utils.errors import TidegateError
 from ansible_collections.tidegate.release.plugins.plugin_utils.libs import require
-from ansible_collections.tidegate.release.plugins.plugin_utils.policy.model import load_host_classes
+from ansible_collections.tidegate.release.plugins.plugin_utils.policy.load import load_host_classes
 from ansible_collections.tidegate.release.plugins.plugin_utils.settings import home, optional_home
 
 # Expressions that need no template engine.

@@ -50,9 +50,8 @@ _raw:
 from typing import Any
 
 from ansible.plugins.lookup import LookupBase
-from ansible_collections.tidegate.release.plugins.plugin_utils.errors import TidegateError
-from ansible_collections.tidegate.release.plugins.plugin_utils.interrupt import hold_on_signals
-from ansible_collections.tidegate.release.plugins.plugin_utils.invocation import (
+from ansible_collections.tidegate.release.plugins.plugin_utils.actions.interrupt import hold_on_signals
+from ansible_collections.tidegate.release.plugins.plugin_utils.actions.invocation import (
     CONTROLLER,
     end_run,
     is_listing,
@@ -61,8 +60,9 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.invocation import
     refuse_cut_texts,
     refuse_partial,
 )
-from ansible_collections.tidegate.release.plugins.plugin_utils.output import prepare_main
-from ansible_collections.tidegate.release.plugins.plugin_utils.variables import refuse_mistyped
+from ansible_collections.tidegate.release.plugins.plugin_utils.actions.output import prepare_main
+from ansible_collections.tidegate.release.plugins.plugin_utils.actions.variables import refuse_mistyped
+from ansible_collections.tidegate.release.plugins.plugin_utils.errors import TidegateError
 
 
 class LookupModule(LookupBase):

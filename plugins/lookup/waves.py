@@ -57,14 +57,14 @@ from typing import Any
 
 from ansible.errors import AnsibleLookupError
 from ansible.plugins.lookup import LookupBase
-from ansible_collections.tidegate.release.plugins.plugin_utils.action_base import argument_spec
+from ansible_collections.tidegate.release.plugins.plugin_utils.actions.base import argument_spec
+from ansible_collections.tidegate.release.plugins.plugin_utils.actions.interrupt import hold_on_signals, interrupted
+from ansible_collections.tidegate.release.plugins.plugin_utils.actions.invocation import end_run, is_check, is_listing
+from ansible_collections.tidegate.release.plugins.plugin_utils.actions.output import heartbeat, prepare_main
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import Cmdb
 from ansible_collections.tidegate.release.plugins.plugin_utils.errors import TidegateError
-from ansible_collections.tidegate.release.plugins.plugin_utils.interrupt import hold_on_signals, interrupted
-from ansible_collections.tidegate.release.plugins.plugin_utils.invocation import end_run, is_check, is_listing
 from ansible_collections.tidegate.release.plugins.plugin_utils.libs import require
-from ansible_collections.tidegate.release.plugins.plugin_utils.output import heartbeat, prepare_main
-from ansible_collections.tidegate.release.plugins.plugin_utils.rfc.model import rfc_number
+from ansible_collections.tidegate.release.plugins.plugin_utils.rfc.source import rfc_number
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.journal import Journal
 from ansible_collections.tidegate.release.plugins.plugin_utils.settings import home
 

@@ -87,10 +87,10 @@ def plan_100k() -> Finding:
 
 def clearance_10k() -> Finding:
     """Clear an RFC over 10,000 CIs under a policy with 200 controls of its own, against reading the CIs once."""
-    from ansible_collections.tidegate.release.plugins.plugin_utils.clearing import clear
     from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import Cmdb
     from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.layout import OciLayout
     from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.package import archive
+    from ansible_collections.tidegate.release.plugins.plugin_utils.steps.clear import clear
 
     folder = Path(tempfile.mkdtemp(prefix="tidegate-bench-"))
     try:

@@ -16,14 +16,14 @@ from pathlib import Path
 
 import pytest
 import yaml
+from ansible_collections.tidegate.release.plugins.plugin_utils.clearance.evaluate import CONTROLS
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import Cmdb
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.layout import OciLayout
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.oci import MANIFEST
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.package import archive
 from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.envelope import IN_TOTO, open_envelope
-from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.keys import load_public, load_signer
 from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.statement import TEST_RESULT
-from ansible_collections.tidegate.release.plugins.plugin_utils.policy.controls import CONTROLS
+from ansible_collections.tidegate.release.plugins.plugin_utils.keys import load_public, load_signer
 from schemas import assert_schema
 from securesystemslib.dsse import Envelope
 

@@ -18,15 +18,16 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.home import create_library
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.package import archive
 from ansible_collections.tidegate.release.plugins.plugin_utils.errors import ConflictError
-from ansible_collections.tidegate.release.plugins.plugin_utils.planning import order_backout, plan
-from ansible_collections.tidegate.release.plugins.plugin_utils.policy.model import load_policy
-from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.debts import Debt, debts
+from ansible_collections.tidegate.release.plugins.plugin_utils.policy.load import load_policy
+from ansible_collections.tidegate.release.plugins.plugin_utils.rfc.debts import Debt, debts
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.gate import GateDecision
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.holder import Holder
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.journal import Journal
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.states import DeploymentState
-from ansible_collections.tidegate.release.plugins.plugin_utils.settling import Settlement, settle_debt
-from ansible_collections.tidegate.release.plugins.plugin_utils.write_off import write_off_host
+from ansible_collections.tidegate.release.plugins.plugin_utils.steps.backout import order_backout
+from ansible_collections.tidegate.release.plugins.plugin_utils.steps.plan import plan
+from ansible_collections.tidegate.release.plugins.plugin_utils.steps.settle import Settlement, settle_debt
+from ansible_collections.tidegate.release.plugins.plugin_utils.steps.write_off import write_off_host
 from fleet import Fleet
 from schemas import assert_schema
 from test_approve import EXAMPLES, Office, office

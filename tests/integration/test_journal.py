@@ -19,22 +19,23 @@ import pytest
 import sqlalchemy as sa
 import yaml
 from ansible import constants
-from ansible_collections.tidegate.release.plugins.plugin_utils.clearing import Opening, Wave
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import Cmdb
 from ansible_collections.tidegate.release.plugins.plugin_utils.errors import ConflictError, NotFoundError, StateError, TidegateError
-from ansible_collections.tidegate.release.plugins.plugin_utils.gating import conclude, decide_staging_gate, decide_wave_gate, foresee
-from ansible_collections.tidegate.release.plugins.plugin_utils.planning import order_backout
-from ansible_collections.tidegate.release.plugins.plugin_utils.policy.model import load_policy
-from ansible_collections.tidegate.release.plugins.plugin_utils.rfc.course import enter
-from ansible_collections.tidegate.release.plugins.plugin_utils.rfc.model import Rfc, load_rfc
-from ansible_collections.tidegate.release.plugins.plugin_utils.rfc.source import open_change
+from ansible_collections.tidegate.release.plugins.plugin_utils.policy.load import load_policy
+from ansible_collections.tidegate.release.plugins.plugin_utils.rfc.model import Rfc
+from ansible_collections.tidegate.release.plugins.plugin_utils.rfc.register import enter
+from ansible_collections.tidegate.release.plugins.plugin_utils.rfc.source import load_rfc, open_change
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.deployments import Run
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.gate import GateDecision
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.holder import Holder
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.journal import LEASE, Journal
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.options import Rollout, Share
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.states import DeploymentState, HostState
-from ansible_collections.tidegate.release.plugins.plugin_utils.write_off import WrittenOff, end_write_offs, this_user, write_off_host
+from ansible_collections.tidegate.release.plugins.plugin_utils.steps.backout import order_backout
+from ansible_collections.tidegate.release.plugins.plugin_utils.steps.clear import Opening, Wave
+from ansible_collections.tidegate.release.plugins.plugin_utils.steps.conclude import conclude, foresee
+from ansible_collections.tidegate.release.plugins.plugin_utils.steps.gate import decide_staging_gate, decide_wave_gate
+from ansible_collections.tidegate.release.plugins.plugin_utils.steps.write_off import WrittenOff, end_write_offs, this_user, write_off_host
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 OLD, NEW = "sha256:" + "a" * 64, "sha256:" + "b" * 64

@@ -23,8 +23,7 @@ from typing import Any
 import pytest
 import registry
 import yaml
-from ansible_collections.tidegate.release.plugins.plugin_utils.approving import Word, ask, decide
-from ansible_collections.tidegate.release.plugins.plugin_utils.clearing import clear
+from ansible_collections.tidegate.release.plugins.plugin_utils.clock import utc_now
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.schema import schema
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import Cmdb
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.home import Library, create_library, open_library
@@ -48,8 +47,9 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.library 
 )
 from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.statement import release_statement
 from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.store import attach, collect
-from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.journal import utc_now
-from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.retention import Change, condemn, retire
+from ansible_collections.tidegate.release.plugins.plugin_utils.steps.approve import Word, ask, decide
+from ansible_collections.tidegate.release.plugins.plugin_utils.steps.clear import clear
+from ansible_collections.tidegate.release.plugins.plugin_utils.steps.retire import Change, condemn, retire
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from fleet import Fleet
 from securesystemslib.signer import CryptoSigner

@@ -15,17 +15,18 @@ import pytest
 from ansible_collections.tidegate.release.plugins.module_utils.redaction import NOTHING
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import Cmdb
 from ansible_collections.tidegate.release.plugins.plugin_utils.errors import TidegateError
-from ansible_collections.tidegate.release.plugins.plugin_utils.gating import conclude
-from ansible_collections.tidegate.release.plugins.plugin_utils.recording import follow, outcomes, start
-from ansible_collections.tidegate.release.plugins.plugin_utils.rfc.course import Course, enter
+from ansible_collections.tidegate.release.plugins.plugin_utils.rfc.course import Course
 from ansible_collections.tidegate.release.plugins.plugin_utils.rfc.model import Rfc
 from ansible_collections.tidegate.release.plugins.plugin_utils.rfc.objectives import check_objectives
+from ansible_collections.tidegate.release.plugins.plugin_utils.rfc.register import enter
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.deployments import Run
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.gate import GateDecision
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.holder import Holder
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.journal import Journal
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.options import Rollout
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.states import HostState
+from ansible_collections.tidegate.release.plugins.plugin_utils.steps.conclude import conclude
+from ansible_collections.tidegate.release.plugins.plugin_utils.steps.record import follow, outcomes, start
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 DIGEST = "sha256:" + "b" * 64

@@ -14,20 +14,13 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb import upgra
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.schema import schema
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import Cmdb
 from ansible_collections.tidegate.release.plugins.plugin_utils.errors import ConflictError, StateError
-from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.debts import debts, settle
+from ansible_collections.tidegate.release.plugins.plugin_utils.rfc.debts import debts, settle
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.gate import GateDecision
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.holder import Holder
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.journal import Journal
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.options import Rollout
-from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.retention import (
-    Change,
-    ReleaseState,
-    condemn,
-    restore,
-    retire,
-    status,
-)
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.states import HostState
+from ansible_collections.tidegate.release.plugins.plugin_utils.steps.retire import Change, ReleaseState, condemn, restore, retire, status
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 HOLDER = Holder("ann", "machine", 4711, 99, "feedbeef")

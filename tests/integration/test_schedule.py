@@ -17,21 +17,21 @@ from typing import Any
 import icalendar
 import pytest
 import yaml
-from ansible_collections.tidegate.release.plugins.plugin_utils import scheduling
 from ansible_collections.tidegate.release.plugins.plugin_utils.calendar.ics import read_events
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import Cmdb
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.home import create_library
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.package import archive
 from ansible_collections.tidegate.release.plugins.plugin_utils.errors import TidegateError
-from ansible_collections.tidegate.release.plugins.plugin_utils.gathering import entered_with
-from ansible_collections.tidegate.release.plugins.plugin_utils.rfc.course import Course, enter, move
+from ansible_collections.tidegate.release.plugins.plugin_utils.rfc.course import Course
 from ansible_collections.tidegate.release.plugins.plugin_utils.rfc.model import Rfc
-from ansible_collections.tidegate.release.plugins.plugin_utils.rfc.register import overlapping, planned, withdraw
+from ansible_collections.tidegate.release.plugins.plugin_utils.rfc.register import enter, move, overlapping, planned, withdraw
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.deployments import Run
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.holder import Holder
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.journal import Journal
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.options import Rollout
-from ansible_collections.tidegate.release.plugins.plugin_utils.scheduling import publish, schedule
+from ansible_collections.tidegate.release.plugins.plugin_utils.steps import schedule as scheduling
+from ansible_collections.tidegate.release.plugins.plugin_utils.steps.schedule import publish, schedule
+from ansible_collections.tidegate.release.plugins.plugin_utils.steps.sources import entered_with
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 START = datetime(2027, 3, 1, 22, tzinfo=UTC)

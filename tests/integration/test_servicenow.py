@@ -18,8 +18,7 @@ import servicenow
 from ansible_collections.tidegate.release.plugins.plugin_utils.errors import DocumentError, TidegateError
 from ansible_collections.tidegate.release.plugins.plugin_utils.rfc import tableapi
 from ansible_collections.tidegate.release.plugins.plugin_utils.rfc.course import Course
-from ansible_collections.tidegate.release.plugins.plugin_utils.rfc.model import load_rfc, rfc_number
-from ansible_collections.tidegate.release.plugins.plugin_utils.rfc.source import open_change
+from ansible_collections.tidegate.release.plugins.plugin_utils.rfc.source import load_rfc, open_change, rfc_number
 from servicenow import Instance
 
 DIGEST = "sha256:" + "ab" * 32

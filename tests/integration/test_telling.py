@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
-from ansible_collections.tidegate.release.plugins.plugin_utils import telling
 from ansible_collections.tidegate.release.plugins.plugin_utils.policy.communication import Channel, Communication
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.deployments import Run
+from ansible_collections.tidegate.release.plugins.plugin_utils.steps import tell as telling
 from fleet import Fleet
 
 SECRET = "s3cr3t-t0ken"  # noqa: S105 - a test's own

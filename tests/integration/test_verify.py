@@ -15,14 +15,14 @@ from typing import Any
 
 import pytest
 import yaml
+from ansible_collections.tidegate.release.plugins.plugin_utils.clock import utc_now
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import Cmdb
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.home import create_library
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.package import archive
 from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.envelope import open_envelope, sign
-from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.keys import load_signer
 from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.statement import VERIFICATION, release_statement
 from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.store import attach, collect
-from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.journal import utc_now
+from ansible_collections.tidegate.release.plugins.plugin_utils.keys import load_signer
 from fleet import FIRST, Fleet
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "hello"

@@ -15,7 +15,7 @@ from ansible.module_utils.common.collections import ImmutableDict
 from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar, trust_as_template
 from ansible.utils.vars import load_extra_vars
-from ansible_collections.tidegate.release.plugins.plugin_utils.action_base import Failure, TidegateAction
+from ansible_collections.tidegate.release.plugins.plugin_utils.actions.base import Failure, TidegateAction
 from ansible_collections.tidegate.release.plugins.plugin_utils.errors import TidegateError
 
 

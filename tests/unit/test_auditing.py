@@ -8,7 +8,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from ansible_collections.tidegate.release.plugins.plugin_utils.auditing import NotSeen, account, compare, difference_lines, read_answer
+from ansible_collections.tidegate.release.plugins.plugin_utils.report.differences import difference_lines
+from ansible_collections.tidegate.release.plugins.plugin_utils.steps.audit import NotSeen, account, compare, read_answer
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.tidegate.release.plugins.plugin_utils.clearing import Clearing, clear
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import Cmdb
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.layout import OciLayout
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.package import archive
-from ansible_collections.tidegate.release.plugins.plugin_utils.gathering import matter_of
+from ansible_collections.tidegate.release.plugins.plugin_utils.steps.clear import Clearing, clear
+from ansible_collections.tidegate.release.plugins.plugin_utils.steps.sources import matter_of
 
 Write = Callable[..., Path]
 HELLO = Path(__file__).parents[2] / "examples" / "hello"

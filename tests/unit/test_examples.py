@@ -10,8 +10,8 @@ from pathlib import Path
 import yaml
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.manifest import load_manifest
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.package import read_release
-from ansible_collections.tidegate.release.plugins.plugin_utils.policy.model import DEFAULT, load_policy
-from ansible_collections.tidegate.release.plugins.plugin_utils.rfc.model import load_rfc
+from ansible_collections.tidegate.release.plugins.plugin_utils.policy.load import DEFAULT, load_policy
+from ansible_collections.tidegate.release.plugins.plugin_utils.rfc.source import load_rfc
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 from ansible_collections.tidegate.release.plugins.plugin_utils import limits
-from ansible_collections.tidegate.release.plugins.plugin_utils.expressions import evaluate_own, speaking_of
-from ansible_collections.tidegate.release.plugins.plugin_utils.policy.findings import Finding, Result
+from ansible_collections.tidegate.release.plugins.plugin_utils.clearance.findings import Finding, Result
+from ansible_collections.tidegate.release.plugins.plugin_utils.clearance.own_controls import evaluate_own, speaking_of
 from ansible_collections.tidegate.release.plugins.plugin_utils.policy.model import OwnControl
 
 NAMES: dict[str, Any] = {

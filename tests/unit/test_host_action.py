@@ -12,8 +12,8 @@ from unittest.mock import MagicMock
 
 import pytest
 from ansible.errors import AnsibleConnectionFailure
-from ansible_collections.tidegate.release.plugins.plugin_utils import host_action
-from ansible_collections.tidegate.release.plugins.plugin_utils.host_action import HostAction
+from ansible_collections.tidegate.release.plugins.plugin_utils.actions import host as host_action
+from ansible_collections.tidegate.release.plugins.plugin_utils.actions.host import HostAction
 
 
 class Lost(HostAction):

@@ -15,8 +15,8 @@ import pytest
 
 PROGRAM = """
 import os, signal, sys, time
-from ansible_collections.tidegate.release.plugins.plugin_utils import interrupt
-from ansible_collections.tidegate.release.plugins.plugin_utils.interrupt import hold_on_signals, interrupted
+from ansible_collections.tidegate.release.plugins.plugin_utils.actions import interrupt
+from ansible_collections.tidegate.release.plugins.plugin_utils.actions.interrupt import hold_on_signals, interrupted
 
 interrupt._BOUNCE = float(sys.argv[1])
 signal.signal(signal.SIGHUP, signal.SIG_DFL)  # whoever runs the tests may have it ignored
@@ -73,7 +73,7 @@ def test_a_worker_catches_nothing(tmp_path: Path) -> None:
     program = tmp_path / "worker.py"
     program.write_text(
         "import multiprocessing, signal\n"
-        "from ansible_collections.tidegate.release.plugins.plugin_utils.interrupt import hold_on_signals\n"
+        "from ansible_collections.tidegate.release.plugins.plugin_utils.actions.interrupt import hold_on_signals\n"
         "def work():\n"
         "    before = signal.getsignal(signal.SIGTERM)\n"
         "    hold_on_signals()\n"

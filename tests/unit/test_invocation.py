@@ -22,7 +22,7 @@ from ansible.template import trust_as_template
 from ansible.utils import vars as ansible_vars
 from ansible_collections.tidegate.release.plugins.action import plan
 from ansible_collections.tidegate.release.plugins.lookup.controller import LookupModule
-from ansible_collections.tidegate.release.plugins.plugin_utils import invocation
+from ansible_collections.tidegate.release.plugins.plugin_utils.actions import invocation
 from ansible_collections.tidegate.release.plugins.plugin_utils.errors import TidegateError
 
 ROOT = Path(__file__).parents[2]

@@ -13,7 +13,6 @@ from typing import Any
 
 import pytest
 import yaml
-from ansible_collections.tidegate.release.plugins.plugin_utils.clearing import Clearing, Opening, Wave, clear, opening
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import Cmdb
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.layout import OciLayout
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.package import archive
@@ -22,15 +21,17 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.envelope
 from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.library import remember_sight
 from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.statement import KINDS, Statement, purl
 from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.store import attach
-from ansible_collections.tidegate.release.plugins.plugin_utils.gathering import matter_of
-from ansible_collections.tidegate.release.plugins.plugin_utils.planning import order_backout, plan
-from ansible_collections.tidegate.release.plugins.plugin_utils.rfc.model import load_rfc
+from ansible_collections.tidegate.release.plugins.plugin_utils.rfc.source import load_rfc
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.deployments import Run
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.gate import GateDecision
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.holder import Holder
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.journal import Journal
-from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.retention import Change, restore, retire
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.states import DeploymentState, HostState
+from ansible_collections.tidegate.release.plugins.plugin_utils.steps.backout import order_backout
+from ansible_collections.tidegate.release.plugins.plugin_utils.steps.clear import Clearing, Opening, Wave, clear, opening
+from ansible_collections.tidegate.release.plugins.plugin_utils.steps.plan import plan
+from ansible_collections.tidegate.release.plugins.plugin_utils.steps.retire import Change, restore, retire
+from ansible_collections.tidegate.release.plugins.plugin_utils.steps.sources import matter_of
 from evidence.seals import KEYS, pem
 from test_clearing import HELLO, NOW, Homes, homes
 from verification.test_scene import STRICT

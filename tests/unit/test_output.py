@@ -9,8 +9,8 @@ import re
 from pathlib import Path
 
 import pytest
-from ansible_collections.tidegate.release.plugins.plugin_utils import output
-from ansible_collections.tidegate.release.plugins.plugin_utils.output import AUDIENCE, announce, say_last, stamped
+from ansible_collections.tidegate.release.plugins.plugin_utils.actions import output
+from ansible_collections.tidegate.release.plugins.plugin_utils.actions.output import AUDIENCE, announce, say_last, stamped
 
 TIME = r"20\d\d-\d\d-\d\dT\d\d:\d\d:\d\dZ"
 

@@ -11,7 +11,7 @@ from typing import Any
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.manifest import Manifest
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.package import Archived
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.payload import FileEntry
-from ansible_collections.tidegate.release.plugins.plugin_utils.preview import describe
+from ansible_collections.tidegate.release.plugins.plugin_utils.steps.archive import describe
 
 MANIFEST = Manifest("hello", "1.0", "minor", "Says hello", "payload", ("README.md",), health=({"name": "up", "tcp": {}},))
 

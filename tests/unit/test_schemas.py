@@ -17,11 +17,11 @@ from typing import Any
 import jsonschema
 import pytest
 import yaml
-from ansible_collections.tidegate.release.plugins.plugin_utils.clearing import Clearing
-from ansible_collections.tidegate.release.plugins.plugin_utils.policy.clearance import Clearance
-from ansible_collections.tidegate.release.plugins.plugin_utils.policy.findings import Control, Result
-from ansible_collections.tidegate.release.plugins.plugin_utils.rfc.model import load_rfc
+from ansible_collections.tidegate.release.plugins.plugin_utils.clearance.clearance import Clearance
+from ansible_collections.tidegate.release.plugins.plugin_utils.clearance.findings import Control, Result
+from ansible_collections.tidegate.release.plugins.plugin_utils.rfc.source import load_rfc
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.states import DeploymentState, HostState, WaveState
+from ansible_collections.tidegate.release.plugins.plugin_utils.steps.clear import Clearing
 
 ROOT = Path(__file__).parents[2]
 SCHEMAS = {path.name.removesuffix(".schema.json"): path for path in (ROOT / "plugins/plugin_utils/schemas").glob("*.json")}

@@ -14,8 +14,8 @@ from ansible import context
 from ansible.module_utils.common.collections import ImmutableDict
 from ansible.parsing.dataloader import DataLoader
 from ansible.utils.vars import load_extra_vars
+from ansible_collections.tidegate.release.plugins.plugin_utils.actions.variables import known_variables, refuse_mistyped
 from ansible_collections.tidegate.release.plugins.plugin_utils.errors import TidegateError
-from ansible_collections.tidegate.release.plugins.plugin_utils.variables import known_variables, refuse_mistyped
 
 ROOT = Path(__file__).resolve().parents[2]
 

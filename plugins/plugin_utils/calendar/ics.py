@@ -25,9 +25,8 @@ from typing import Any
 
 from ..errors import TidegateError
 from ..libs import require
-from ..policy.calendar import Calendars, Event
-from ..policy.model import CalendarFiles
 from .limit import ProcessorTimeError, processor_time
+from .model import CalendarFiles, Calendars, Event
 from .rules import rule_problems
 from .text import calendars, components, decode, find_zone, plain
 from .times import is_excepted, name_of, one_kind, values

@@ -13,8 +13,8 @@ from typing import Any
 
 from ...module_utils.endpoint import OWN, PLACEHOLDER
 from ..documents import Document, check_endpoint, check_placeholders, load_document
-from ..intake.licence import normalise
 from ..versions import DEB, PEP440, UnorderedError, check_range
+from .licence_expression import normalise
 
 PAYLOAD_TITLE = "payload.tar"
 INDEX_TITLE = "files.json"

@@ -21,9 +21,9 @@ from ..dsl.home import Home, Library
 from ..dsl.recover import Meant
 from ..dsl.seen import PIECES, Loss, Piece, Sight, Snapshot, extended, losses
 from ..errors import ConflictError, IntegrityError, NotFoundError, TidegateError
+from ..keys import load_public
 from ..libs import require
 from .envelope import open_envelope, payload_of, sign
-from .keys import load_public
 from .statement import LIBRARY, Statement, kind_of, purl, strict_json
 from .store import Attached, may_be_evidence, read_piece
 

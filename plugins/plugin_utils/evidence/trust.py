@@ -12,20 +12,31 @@ Tidegate writes it.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from ..errors import TidegateError
+from ..policy.model import Policy
+from .approval import Matter
+from .store import Evidence
+
+if TYPE_CHECKING:
+    from securesystemslib.signer import Signer
+
 import hashlib
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from dataclasses import field
+from datetime import UTC
 
 from ..errors import IntegrityError
-from ..policy.model import Policy, PublicKey, Trust
-from .approval import Matter, concerning
+from ..keys import load_public
+from ..policy.model import PublicKey, Trust
+from .approval import concerning
 from .envelope import Sealed, open_envelope
-from .keys import load_public
 from .opinion import opinion_fault
 from .statement import APPROVAL, RELEASE, SHARED, UNDATED, WAIVER, Statement, kind_of, purl
-from .store import Evidence
 from .waiver import waiver_fault
 
 _EVER = datetime.max.replace(tzinfo=UTC)
@@ -313,3 +324,14 @@ def _unmade(sealed: Sealed, owners: Owners, key_id: str) -> _Refused:
     if key_id:
         return _Refused(f"{by} does not count: the policy gives that key to nobody")
     return _Refused(f"{by} does not count: it was made by none of the policy's keys")
+
+
+def signer_name(policy: Policy, signer: Signer, now: datetime) -> str:
+    """Whose key it is; raises :class:`TidegateError` when it is nobody's, or revoked by ``now``."""
+    for name, described in policy.people.items():
+        for key in described.keys:
+            if key.id == signer.public_key.keyid:
+                if key.revoked is not None and key.revoked <= now:
+                    raise TidegateError(f"the policy says that this key of {name} is revoked; sign with another")
+                return name
+    raise TidegateError("the policy gives this key to nobody, so what it signs counts for nothing; enter its owner and it under people")

@@ -19,13 +19,13 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from ..activity import note
+from ..dsl.licence_expression import normalise
 from ..dsl.package import Source
 from ..dsl.payload import FileEntry, opened
 from ..errors import TidegateError
 from ..evidence.statement import LICENCE, SBOM, SCAN, Statement, purl
 from ..files import write_atomically
 from . import sbom
-from .licence import normalise
 from .malware import Scan, scan
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")

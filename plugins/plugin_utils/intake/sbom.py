@@ -20,9 +20,9 @@ from dataclasses import dataclass
 from itertools import islice, takewhile
 from typing import TYPE_CHECKING, Any, BinaryIO
 
+from ..dsl.licence_expression import normalise, of_classifiers, of_debian
 from ..errors import IntegrityError, TidegateError
 from ..strict_json import read_object
-from .licence import normalise, of_classifiers, of_debian
 from .packages import FAULTS, METADATA_LIMIT, Meter, deb_copyright, deb_metadata, npm_metadata, wheel_metadata
 
 with contextlib.suppress(ImportError):

@@ -12,11 +12,9 @@ from string import Template
 from typing import TYPE_CHECKING, Any, Literal
 
 from ..documents import Document
-from .findings import Finding, failed, not_applicable, passed
 
 if TYPE_CHECKING:
-    from ..rfc.model import Rfc
-    from .facts import Facts
+    pass
 
 Event = Literal["cleared", "start", "hold", "back_out", "done"]
 _WORDS = ("rfc", "release", "version", "title", "sentence", "event", "state")
@@ -82,24 +80,6 @@ def check_communication(document: Document) -> None:
         if document.is_good(where) and (wrong := _wrong(text)):
             words = ", ".join(f"${word}" for word in _WORDS)
             document.problem(where, f"the template of {event} has {wrong}", f"use {words}, and $$ for a dollar")
-
-
-def communication(facts: Facts, rfc: Rfc) -> Finding:
-    """The control: the people whom it concerns are told by a plan, and can be told."""
-    wanted = facts.known(facts.policy, "policy").communication
-    if not wanted.required:
-        return not_applicable("the policy asks for no communication plan")
-    if not rfc.communication_plan.strip():
-        return failed("there is no communication plan", "write in communication_plan who is told what, when and by whom")
-    if not any(wanted.tell.values()):
-        return failed("the policy tells nobody of anything", "name channels under communication.tell in the policy")
-    unusable = facts.known(facts.channels, "channels")
-    strangers = [f"the stakeholder {plain(name)} has no channel" for name in rfc.stakeholders if name not in wanted.channels]
-    named = {name for names in wanted.tell.values() for name in names} | {name for name in rfc.stakeholders if name in wanted.channels}
-    lacking = strangers + [f"the channel {name} can't be used: {unusable[name]}" for name in sorted(named) if unusable.get(name)]
-    if lacking:
-        return failed("\n".join(lacking), "enter the channel in the policy, and its address where the policy says that it is")
-    return passed(f"there is a communication plan, and {len(named)} channel{'s' if len(named) > 1 else ''} can be used")
 
 
 def plain(text: str) -> str:

@@ -14,7 +14,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from ..auditing import difference_lines
+from .differences import difference_lines
 
 with contextlib.suppress(ImportError):
     import jinja2

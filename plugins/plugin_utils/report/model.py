@@ -14,7 +14,7 @@ from typing import Any
 from ..cmdb.audits import last_audit
 from ..cmdb.schema import schema
 from ..cmdb.store import Cmdb
-from ..rollout.debts import debts
+from ..rfc.debts import debts
 from ..rollout.deployments import CHECKED, NOT_RECORDED, RECORDED, remark_in
 from ..rollout.states import DeploymentState, HostState
 

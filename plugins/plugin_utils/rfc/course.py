@@ -11,18 +11,16 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from ..cmdb.schema import schema
 from ..documents import parse_time
 from ..rollout.deployments import Deployment, Target
 from ..rollout.states import DeploymentState, HostState
-from .model import IMPLEMENT, REVIEW, Rfc
-from .register import PUBLISHED
+from .model import IMPLEMENT, REVIEW
 
 with contextlib.suppress(ImportError):
-    import sqlalchemy as sa
+    pass
 
 if TYPE_CHECKING:
-    from ..cmdb.store import Cmdb
+    pass
 
 SUCCESSFUL, ISSUES, UNSUCCESSFUL = "successful", "successful_issues", "unsuccessful"
 _NAMED = 20  # hosts in the close notes
@@ -86,40 +84,3 @@ def _notes(sentence: str, targets: Iterable[Target], outcomes: Iterable[Outcome]
     others = [target for target in targets if target.state not in (HostState.ACTIVE, HostState.BACKED_OUT)]
     lines += [f"{one.host}: {one.state}{f', {one.summary}' if one.detail else ''}" for one in others[:_NAMED]]
     return "\n".join(lines)
-
-
-def enter(connection: sa.Connection, rfc: Rfc, cis: Iterable[str], now: datetime) -> None:
-    """Enter a change, as it reads now, in the register; its ``sequence`` counts how often it was given other dates or another title."""
-    t = schema()
-    values = {
-        **{name: getattr(rfc, name) for name in ("type", "release", "version", "digest", "fingerprint", "short_description")},
-        **{name: getattr(rfc, name) for name in ("requested_by", "assigned_to", "state", "risk", "start_date", "end_date")},
-        "updated": now,
-    }
-    before = connection.execute(sa.select(t.change).where(t.change.c.number == rfc.number)).mappings().one_or_none()
-    if before is None:
-        connection.execute(t.change.insert().values(number=rfc.number, **values))
-    else:
-        again = any(before[name] != values[name] for name in PUBLISHED.values())
-        sequence = t.change.c.sequence + int(again)
-        connection.execute(t.change.update().where(t.change.c.number == rfc.number).values(**values, sequence=sequence))
-    connection.execute(t.change_ci.delete().where(t.change_ci.c.number == rfc.number))
-    rows = [{"number": rfc.number, "ci": name} for name in sorted(set(cis))]
-    if rows:
-        connection.execute(t.change_ci.insert(), rows)
-
-
-def move(cmdb: Cmdb, number: str, course: Course, now: datetime) -> None:
-    """Bring the register to a course; a change that is not in it is left out."""
-    table = schema().change
-    values = {name: value for name, value in vars(course).items() if name != "state" or value is not None}
-    with cmdb.begin() as connection:
-        connection.execute(table.update().where(table.c.number == number).values(**values, updated=now))
-
-
-def cleared_as(cmdb: Cmdb, number: str) -> str | None:
-    """The fingerprint that the RFC had when it was cleared, if the register has it."""
-    table = schema().change
-    with cmdb.read() as connection:
-        found = connection.scalar(sa.select(table.c.fingerprint).where(table.c.number == number))
-    return None if found is None else str(found)

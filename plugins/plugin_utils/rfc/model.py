@@ -5,17 +5,15 @@
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
 from ..cmdb.query import QueryError, check_query
-from ..documents import Document, check_endpoint, check_placeholders, load_document, parse_time
+from ..documents import Document, check_endpoint, check_placeholders, parse_time
 
 SCHEDULED, IMPLEMENT, REVIEW, CLOSED, CANCELED = -2, -1, 0, 3, 4
 SERVICENOW = "servicenow+https://"
@@ -68,43 +66,6 @@ class Rfc:
     objectives: tuple[Mapping[str, Any], ...] = ()
     stakeholders: tuple[str, ...] = ()
     communication_plan: str = ""
-
-
-def load_rfc(address: str | Path) -> Rfc:
-    """Load an rfc.yml, or a change request from ServiceNow.
-
-    Raises :class:`DocumentError` with every problem, :class:`TidegateError` when the change system can't be asked.
-    """
-    if not str(address).startswith(SERVICENOW):
-        return build_rfc(load_document(address, "rfc"))
-    from .servicenow import ServiceNowChange  # noqa: PLC0415 - slow to import, and few need it
-
-    return ServiceNowChange(str(address)).read()
-
-
-def rfc_number(address: str | Path) -> str:
-    """The number of the RFC at an address, whatever else is wrong there: a deployment has to be backed out when its RFC is damaged, too.
-
-    A change system is not asked, for it is in the address. Raises like :func:`load_rfc` when there is no number.
-    """
-    if not str(address).startswith(SERVICENOW):
-        try:
-            found = Path(address).stat()
-        except (OSError, ValueError):
-            return _number_in(str(address), ())
-        return _number_in(str(address), (found.st_ino, found.st_size, found.st_mtime_ns))
-    from .servicenow import Address  # noqa: PLC0415 - as above
-
-    return Address.parse(str(address)).number
-
-
-@functools.cache
-def _number_in(path: str, _version: tuple[int, ...]) -> str:
-    """Kept for a file as it is: each host's step asks, in a fork of the process that has read it already."""
-    document = load_document(path, "rfc")
-    if not document.is_good(("number",)):
-        document.finish()
-    return str(document.data["number"])
 
 
 def build_rfc(document: Document) -> Rfc:

@@ -5,11 +5,14 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Protocol
 
+from ..documents import load_document
 from .course import Course
-from .model import SERVICENOW, Rfc, load_rfc
+from .model import SERVICENOW, Rfc, build_rfc
 
 
 class Change(Protocol):
@@ -46,3 +49,40 @@ def open_change(address: str) -> Change:
     from .servicenow import ServiceNowChange  # noqa: PLC0415 - slow to import, and few need it
 
     return ServiceNowChange(address)
+
+
+def load_rfc(address: str | Path) -> Rfc:
+    """Load an rfc.yml, or a change request from ServiceNow.
+
+    Raises :class:`DocumentError` with every problem, :class:`TidegateError` when the change system can't be asked.
+    """
+    if not str(address).startswith(SERVICENOW):
+        return build_rfc(load_document(address, "rfc"))
+    from .servicenow import ServiceNowChange  # noqa: PLC0415 - slow to import, and few need it
+
+    return ServiceNowChange(str(address)).read()
+
+
+def rfc_number(address: str | Path) -> str:
+    """The number of the RFC at an address, whatever else is wrong there: a deployment has to be backed out when its RFC is damaged, too.
+
+    A change system is not asked, for it is in the address. Raises like :func:`load_rfc` when there is no number.
+    """
+    if not str(address).startswith(SERVICENOW):
+        try:
+            found = Path(address).stat()
+        except (OSError, ValueError):
+            return _number_in(str(address), ())
+        return _number_in(str(address), (found.st_ino, found.st_size, found.st_mtime_ns))
+    from .servicenow import Address  # noqa: PLC0415 - as above
+
+    return Address.parse(str(address)).number
+
+
+@functools.cache
+def _number_in(path: str, _version: tuple[int, ...]) -> str:
+    """Kept for a file as it is: each host's step asks, in a fork of the process that has read it already."""
+    document = load_document(path, "rfc")
+    if not document.is_good(("number",)):
+        document.finish()
+    return str(document.data["number"])

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ConflictError, NotFoundError, StateError
@@ -724,8 +724,3 @@ class Journal(Deployments):
         ]
         if rows:
             self._cmdb.record_installations(connection, rows, actor=deployment.label, at=now)
-
-
-def utc_now() -> datetime:
-    """The moment, for callers at the edge; the domain below takes time as a parameter."""
-    return datetime.now(UTC)

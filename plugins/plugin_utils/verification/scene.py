@@ -25,11 +25,11 @@ from ..dsl.manifest import Manifest
 from ..dsl.oci import TITLE, canonical
 from ..dsl.package import Package, load_package_manifest
 from ..errors import IntegrityError, TidegateError
+from ..evidence.package import Release
 from ..licence.entitlements import put
 from ..licence.seats import Entitlement
-from ..policy.model import DEFAULT
+from ..policy.load import DEFAULT
 from ..strict_json import read_object
-from ..trusting import Release
 from .miniature import Miniature
 from .model import CONNECTION, Model
 

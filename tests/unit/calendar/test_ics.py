@@ -16,9 +16,8 @@ import pytest
 from ansible_collections.tidegate.release.plugins.plugin_utils import libs
 from ansible_collections.tidegate.release.plugins.plugin_utils.calendar import ics
 from ansible_collections.tidegate.release.plugins.plugin_utils.calendar.ics import read_calendars, read_events
+from ansible_collections.tidegate.release.plugins.plugin_utils.calendar.model import CalendarFiles, Event
 from ansible_collections.tidegate.release.plugins.plugin_utils.errors import TidegateError
-from ansible_collections.tidegate.release.plugins.plugin_utils.policy.calendar import Event
-from ansible_collections.tidegate.release.plugins.plugin_utils.policy.model import CalendarFiles
 from ics_files import BERLIN, OWN_ZONE, read, write
 
 

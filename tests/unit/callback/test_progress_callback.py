@@ -12,8 +12,8 @@ import pytest
 from ansible.utils.display import Display
 from ansible_collections.tidegate.release.plugins.callback import progress
 from ansible_collections.tidegate.release.plugins.callback.progress import CallbackModule
-from ansible_collections.tidegate.release.plugins.plugin_utils.output import AUDIENCE, Beat
-from ansible_collections.tidegate.release.plugins.plugin_utils.progress import Progress
+from ansible_collections.tidegate.release.plugins.plugin_utils.actions.output import AUDIENCE, Beat
+from ansible_collections.tidegate.release.plugins.plugin_utils.report.progress import Progress
 
 
 class Bar:

@@ -10,8 +10,8 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from ansible_collections.tidegate.release.plugins.plugin_utils import progress, status_line
-from ansible_collections.tidegate.release.plugins.plugin_utils.progress import (
+from ansible_collections.tidegate.release.plugins.plugin_utils.report import progress, status_line
+from ansible_collections.tidegate.release.plugins.plugin_utils.report.progress import (
     Progress,
     Tally,
     gate_sentence,
@@ -19,7 +19,7 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.progress import (
     share,
     step_line,
 )
-from ansible_collections.tidegate.release.plugins.plugin_utils.status_line import live
+from ansible_collections.tidegate.release.plugins.plugin_utils.report.status_line import live
 from hypothesis import given
 from hypothesis import strategies as st
 

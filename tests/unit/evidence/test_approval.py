@@ -10,15 +10,15 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from ansible_collections.tidegate.release.plugins.plugin_utils.clearance.evaluate import CONTROLS, evaluate_controls
+from ansible_collections.tidegate.release.plugins.plugin_utils.clearance.facts import Facts, PackageFacts
+from ansible_collections.tidegate.release.plugins.plugin_utils.clearance.findings import Control, Finding, Result
 from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.approval import APPROVED, REJECTED, Matter
 from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.envelope import sign
 from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.statement import Statement, release_statement
 from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.store import Evidence
 from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.trust import judge_approvals, judge_waiver, signers
 from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.waiver import waiver_statement
-from ansible_collections.tidegate.release.plugins.plugin_utils.policy.controls import CONTROLS, evaluate_controls
-from ansible_collections.tidegate.release.plugins.plugin_utils.policy.facts import Facts, PackageFacts
-from ansible_collections.tidegate.release.plugins.plugin_utils.policy.findings import Control, Finding, Result
 from ansible_collections.tidegate.release.plugins.plugin_utils.policy.model import Person, Policy, Trust
 from ansible_collections.tidegate.release.plugins.plugin_utils.rfc.model import Approval, Rfc
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.options import Rollout

@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.tidegate.release.plugins.plugin_utils.attesting import attest, find_release, look_at
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.layout import OciLayout
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.package import archive
 from ansible_collections.tidegate.release.plugins.plugin_utils.errors import TidegateError
+from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.package import Release
 from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.statement import KINDS
 from ansible_collections.tidegate.release.plugins.plugin_utils.policy.model import Trust
-from ansible_collections.tidegate.release.plugins.plugin_utils.trusting import Release
+from ansible_collections.tidegate.release.plugins.plugin_utils.steps.attest import attest, find_release, look_at
 from seals import EARLIER, KEYS, NOW, policy, referring
 
 HELLO = Path(__file__).parents[3] / "examples" / "hello"

@@ -16,15 +16,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.tidegate.release.plugins.plugin_utils.attesting import attach_signed, look_at, read_envelope
+from ansible_collections.tidegate.release.plugins.plugin_utils.clearance.evaluate import CONTROLS
+from ansible_collections.tidegate.release.plugins.plugin_utils.clearance.facts import Facts, PackageFacts
+from ansible_collections.tidegate.release.plugins.plugin_utils.clearance.findings import Result
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.layout import OciLayout
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.package import archive
 from ansible_collections.tidegate.release.plugins.plugin_utils.errors import IntegrityError, TidegateError
 from ansible_collections.tidegate.release.plugins.plugin_utils.evidence import trust
 from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.approval import APPROVED, REJECTED
 from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.envelope import IN_TOTO, open_envelope, sign
-from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.keys import load_public
 from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.library import look
+from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.package import Release
 from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.statement import (
     RELEASE,
     SBOM,
@@ -36,11 +38,9 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.statemen
 )
 from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.store import EMPTY, ENVELOPE, Evidence, attach, collect, read_piece
 from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.trust import Judgement, judge, judge_approvals, sort_out
-from ansible_collections.tidegate.release.plugins.plugin_utils.policy.controls import CONTROLS
-from ansible_collections.tidegate.release.plugins.plugin_utils.policy.facts import Facts, PackageFacts
-from ansible_collections.tidegate.release.plugins.plugin_utils.policy.findings import Result
+from ansible_collections.tidegate.release.plugins.plugin_utils.keys import load_public
 from ansible_collections.tidegate.release.plugins.plugin_utils.policy.model import Person, Trust
-from ansible_collections.tidegate.release.plugins.plugin_utils.trusting import Release
+from ansible_collections.tidegate.release.plugins.plugin_utils.steps.attest import attach_signed, look_at, read_envelope
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from in_toto_attestation.v1.resource_descriptor import ResourceDescriptor
@@ -435,7 +435,7 @@ class TestInTheLibrary:
             read_envelope(str(tmp_path / "missing"))
         with pytest.raises(TidegateError, match="is not a file"):
             read_envelope("/dev/zero")
-        monkeypatch.setattr("ansible_collections.tidegate.release.plugins.plugin_utils.attesting.ENVELOPE_LIMIT", 10)
+        monkeypatch.setattr("ansible_collections.tidegate.release.plugins.plugin_utils.steps.attest.ENVELOPE_LIMIT", 10)
         (tmp_path / "long").write_bytes(b"x" * 11)
         with pytest.raises(TidegateError, match="has more than"):
             read_envelope(str(tmp_path / "long"))

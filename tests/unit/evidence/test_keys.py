@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.tidegate.release.plugins.plugin_utils.errors import TidegateError
-from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.keys import load_public, load_signer
+from ansible_collections.tidegate.release.plugins.plugin_utils.keys import load_public, load_signer
 from seals import private_file
 
 

@@ -12,21 +12,21 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible_collections.tidegate.release.plugins.plugin_utils.clearance.evaluate import CONTROLS
+from ansible_collections.tidegate.release.plugins.plugin_utils.clearance.facts import Facts, PackageFacts
+from ansible_collections.tidegate.release.plugins.plugin_utils.clearance.findings import Finding, Result
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.layout import OciLayout
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.package import archive
 from ansible_collections.tidegate.release.plugins.plugin_utils.errors import ConflictError, TidegateError
 from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.envelope import open_envelope, sign
 from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.opinion import Opinion
+from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.package import Release
 from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.statement import Statement
 from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.store import Evidence, collect
 from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.trust import judge_opinions
-from ansible_collections.tidegate.release.plugins.plugin_utils.opining import opine
-from ansible_collections.tidegate.release.plugins.plugin_utils.policy.controls import CONTROLS
-from ansible_collections.tidegate.release.plugins.plugin_utils.policy.facts import Facts, PackageFacts
-from ansible_collections.tidegate.release.plugins.plugin_utils.policy.findings import Finding, Result
 from ansible_collections.tidegate.release.plugins.plugin_utils.policy.model import Person, Policy, Quorum, Rule
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.options import Rollout
-from ansible_collections.tidegate.release.plugins.plugin_utils.trusting import Release
+from ansible_collections.tidegate.release.plugins.plugin_utils.steps.opine import opine
 from hypothesis import given
 from hypothesis import strategies as st
 from seals import DIGEST, EARLIER, KEYS, NOW, OTHER, forged, payload_of, public, put_payload

@@ -14,15 +14,21 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.tidegate.release.plugins.plugin_utils import trusting
-from ansible_collections.tidegate.release.plugins.plugin_utils.clearing import clear
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import Cmdb
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.layout import OciLayout
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.package import archive
+from ansible_collections.tidegate.release.plugins.plugin_utils.evidence import package as trusting
+from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.package import (
+    Judged,
+    Release,
+    distrust,
+    distrust_once,
+    judge_library,
+)
 from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.statement import release_statement
 from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.store import attach
-from ansible_collections.tidegate.release.plugins.plugin_utils.policy.model import load_policy
-from ansible_collections.tidegate.release.plugins.plugin_utils.trusting import Judged, Release, distrust, distrust_once, judge_library
+from ansible_collections.tidegate.release.plugins.plugin_utils.policy.load import load_policy
+from ansible_collections.tidegate.release.plugins.plugin_utils.steps.clear import clear
 from seals import EARLIER, KEYS, NOW, ROLE, pem, referring, sealed
 
 Write = Callable[..., Path]
@@ -202,7 +208,7 @@ def test_hosts_after_the_first_load_nothing_that_does_cryptography(bed: Bed) -> 
     assert bed.once() == ""
     program = (
         "import json, sys\nfrom pathlib import Path\nfrom datetime import datetime\n"
-        "from ansible_collections.tidegate.release.plugins.plugin_utils.trusting import Release, distrust_once\n"
+        "from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.package import Release, distrust_once\n"
         "folder, dsl, policy, name, version, digest, now = sys.argv[1:]\n"
         "said = distrust_once(Path(folder), dsl, policy, Release(name, version, digest), datetime.fromisoformat(now))\n"
         "print(json.dumps([said, [name for name in ('securesystemslib', 'cryptography', 'jsonschema') if name in sys.modules]]))"

@@ -13,17 +13,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible_collections.tidegate.release.plugins.plugin_utils.clearance.evaluate import CONTROLS, evaluate_controls
+from ansible_collections.tidegate.release.plugins.plugin_utils.clearance.facts import Facts, PackageFacts
+from ansible_collections.tidegate.release.plugins.plugin_utils.clearance.findings import Finding, Result
 from ansible_collections.tidegate.release.plugins.plugin_utils.errors import DocumentError, TidegateError
 from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.envelope import sign
 from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.statement import TEST_RESULT, VERIFICATION, Statement, purl
 from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.store import Evidence
 from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.trust import judge
-from ansible_collections.tidegate.release.plugins.plugin_utils.policy.controls import CONTROLS, evaluate_controls
-from ansible_collections.tidegate.release.plugins.plugin_utils.policy.facts import Facts, PackageFacts
-from ansible_collections.tidegate.release.plugins.plugin_utils.policy.findings import Finding, Result
-from ansible_collections.tidegate.release.plugins.plugin_utils.policy.model import Person, Policy, Trust, Verification, load_policy
+from ansible_collections.tidegate.release.plugins.plugin_utils.policy.load import load_policy
+from ansible_collections.tidegate.release.plugins.plugin_utils.policy.model import Person, Policy, Trust, Verification
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.options import Rollout
-from ansible_collections.tidegate.release.plugins.plugin_utils.verifying import check_signer
+from ansible_collections.tidegate.release.plugins.plugin_utils.steps.verify import check_signer
 from hypothesis import given
 from hypothesis import strategies as st
 from seals import DIGEST, EARLIER, KEYS, NOW, OTHER, forged, payload_of, pem, public, put_payload

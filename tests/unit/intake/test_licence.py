@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import pytest
-from ansible_collections.tidegate.release.plugins.plugin_utils.intake.licence import normalise, of_debian
+from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.licence_expression import normalise, of_debian
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

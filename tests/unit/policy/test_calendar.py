@@ -8,15 +8,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 
-from ansible_collections.tidegate.release.plugins.plugin_utils.policy.calendar import (
-    Calendars,
-    Event,
-    Sites,
-    Span,
-    common,
-    merge,
-    timetable,
-)
+from ansible_collections.tidegate.release.plugins.plugin_utils.calendar.model import Calendars, Event, Sites, Span, common, merge, timetable
 from hypothesis import given
 from hypothesis import strategies as st
 

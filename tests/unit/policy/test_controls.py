@@ -11,17 +11,20 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from ansible_collections.tidegate.release.plugins.plugin_utils.calendar.model import Calendars, Event
+from ansible_collections.tidegate.release.plugins.plugin_utils.clearance import evaluate as controls
+from ansible_collections.tidegate.release.plugins.plugin_utils.clearance.clearance import Clearance, evaluate
+from ansible_collections.tidegate.release.plugins.plugin_utils.clearance.controls.window import closes
+from ansible_collections.tidegate.release.plugins.plugin_utils.clearance.evaluate import CONTROLS
+from ansible_collections.tidegate.release.plugins.plugin_utils.clearance.facts import Facts, PackageFacts
+from ansible_collections.tidegate.release.plugins.plugin_utils.clearance.findings import Control, Finding, Result
+from ansible_collections.tidegate.release.plugins.plugin_utils.compatibility.judge import Compatibility
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.seen import Piece, Sight, Snapshot
 from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.statement import KINDS, Statement
 from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.trust import Counted, Judgement
 from ansible_collections.tidegate.release.plugins.plugin_utils.licence.seats import Allotment
-from ansible_collections.tidegate.release.plugins.plugin_utils.policy import controls
-from ansible_collections.tidegate.release.plugins.plugin_utils.policy.calendar import Calendars, Event, closes
-from ansible_collections.tidegate.release.plugins.plugin_utils.policy.clearance import Clearance, evaluate
 from ansible_collections.tidegate.release.plugins.plugin_utils.policy.communication import Channel, Communication
-from ansible_collections.tidegate.release.plugins.plugin_utils.policy.controls import CONTROLS
-from ansible_collections.tidegate.release.plugins.plugin_utils.policy.facts import Facts, PackageFacts
-from ansible_collections.tidegate.release.plugins.plugin_utils.policy.findings import Control, Finding, Result
+from ansible_collections.tidegate.release.plugins.plugin_utils.policy.load import load_policy
 from ansible_collections.tidegate.release.plugins.plugin_utils.policy.model import (
     OwnControl,
     Person,
@@ -31,12 +34,10 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.policy.model impo
     Responsibility,
     Trust,
     Verification,
-    load_policy,
 )
+from ansible_collections.tidegate.release.plugins.plugin_utils.rfc.debts import Debt
 from ansible_collections.tidegate.release.plugins.plugin_utils.rfc.model import Approval, Rfc
 from ansible_collections.tidegate.release.plugins.plugin_utils.rfc.register import Overlap, Planned
-from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.compatibility import Compatibility
-from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.debts import Debt
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.options import Rollout
 from hypothesis import given
 from hypothesis import strategies as st

@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible_collections.tidegate.release.plugins.plugin_utils.clearance.evaluate import CONTROLS
 from ansible_collections.tidegate.release.plugins.plugin_utils.errors import DocumentError
 from ansible_collections.tidegate.release.plugins.plugin_utils.policy import model
-from ansible_collections.tidegate.release.plugins.plugin_utils.policy.controls import CONTROLS
-from ansible_collections.tidegate.release.plugins.plugin_utils.policy.model import OwnControl, Trust, load_policy
+from ansible_collections.tidegate.release.plugins.plugin_utils.policy.load import load_policy
+from ansible_collections.tidegate.release.plugins.plugin_utils.policy.model import OwnControl, Trust
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.options import Rollout, Share
 
 Write = Callable[..., Path]

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.tidegate.release.plugins.module_utils.redaction import Redactor
-from ansible_collections.tidegate.release.plugins.plugin_utils.action_base import secrets_of
+from ansible_collections.tidegate.release.plugins.plugin_utils.actions.base import secrets_of
 from ansible_collections.tidegate.release.plugins.plugin_utils.rfc.course import Outcome
 from ansible_collections.tidegate.release.plugins.plugin_utils.rfc.model import Rfc
 from ansible_collections.tidegate.release.plugins.plugin_utils.rfc.objectives import check_objectives

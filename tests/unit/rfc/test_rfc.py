@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 from ansible_collections.tidegate.release.plugins.plugin_utils.errors import DocumentError
-from ansible_collections.tidegate.release.plugins.plugin_utils.rfc.model import Approval, load_rfc, rfc_number
+from ansible_collections.tidegate.release.plugins.plugin_utils.rfc.model import Approval
+from ansible_collections.tidegate.release.plugins.plugin_utils.rfc.source import load_rfc, rfc_number
 
 Write = Callable[..., Path]
 CET = datetime.fromisoformat("2027-03-01T22:00:00+01:00").tzinfo

@@ -11,8 +11,7 @@ from itertools import permutations
 from typing import Any
 
 import pytest
-from ansible_collections.tidegate.release.plugins.plugin_utils.errors import TidegateError
-from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.compatibility import (
+from ansible_collections.tidegate.release.plugins.plugin_utils.compatibility.judge import (
     Around,
     Compatibility,
     Deployed,
@@ -21,6 +20,7 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.compatibi
     judge,
     kept,
 )
+from ansible_collections.tidegate.release.plugins.plugin_utils.errors import TidegateError
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.options import Rollout, Share
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.planner import PlanHost, plan_waves
 from hypothesis import given

@@ -18,10 +18,10 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.holder im
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.journal import Journal
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.options import Rollout, Share
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.states import HostState
+from ansible_collections.tidegate.release.plugins.plugin_utils.steps.verify import rehearsed, unbuilt
 from ansible_collections.tidegate.release.plugins.plugin_utils.verification.outcome import Rehearsal
 from ansible_collections.tidegate.release.plugins.plugin_utils.verification.play import Played
 from ansible_collections.tidegate.release.plugins.plugin_utils.verification.scene import RFC, Scene
-from ansible_collections.tidegate.release.plugins.plugin_utils.verifying import rehearsed, unbuilt
 
 NOW = datetime(2027, 3, 1, 22, tzinfo=UTC)
 OLD, NEW = "sha256:" + "a" * 64, "sha256:" + "b" * 64

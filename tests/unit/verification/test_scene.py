@@ -17,14 +17,15 @@ from typing import Any
 
 import pytest
 import yaml
-from ansible_collections.tidegate.release.plugins.plugin_utils.clearing import clear
+from ansible_collections.tidegate.release.plugins.plugin_utils.clearance.clearance import Clearance
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import Cmdb
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.home import Library, create_library
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.package import archive, load_package, read_release
 from ansible_collections.tidegate.release.plugins.plugin_utils.errors import ConflictError, DocumentError, NotFoundError, TidegateError
-from ansible_collections.tidegate.release.plugins.plugin_utils.policy.clearance import Clearance
-from ansible_collections.tidegate.release.plugins.plugin_utils.policy.model import load_policy
-from ansible_collections.tidegate.release.plugins.plugin_utils.trusting import Release
+from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.package import Release
+from ansible_collections.tidegate.release.plugins.plugin_utils.policy.load import load_policy
+from ansible_collections.tidegate.release.plugins.plugin_utils.steps.clear import clear
+from ansible_collections.tidegate.release.plugins.plugin_utils.steps.verify import Asked, claim, prepare
 from ansible_collections.tidegate.release.plugins.plugin_utils.verification import play
 from ansible_collections.tidegate.release.plugins.plugin_utils.verification import scene as scene_module
 from ansible_collections.tidegate.release.plugins.plugin_utils.verification.miniature import LiveHost, Miniature
@@ -38,7 +39,6 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.verification.scen
     build,
     own_scenario,
 )
-from ansible_collections.tidegate.release.plugins.plugin_utils.verifying import Asked, claim, prepare
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from securesystemslib.signer import CryptoSigner
 

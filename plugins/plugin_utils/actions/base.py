@@ -1,0 +1,300 @@
+# Copyright (c) Tidegate maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What every action plugin of the collection shares.
+
+The options of an action are those that the module of the same name documents: the argument spec is
+read from its ``DOCUMENTATION``, so there is no second copy to keep in step. What fails is said once and in short, whichever callback
+shows it: see :class:`Failure`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+import functools
+import os
+import re
+from collections.abc import Callable, Mapping
+from enum import Enum
+from importlib import import_module
+from pathlib import Path
+from typing import Any, ClassVar, NoReturn
+
+import yaml
+from ansible import constants as C
+from ansible.errors import AnsibleActionFail, AnsibleConnectionFailure, AnsibleError
+from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
+from ansible.module_utils.common.parameters import remove_values
+from ansible.plugins.action import ActionBase
+from ansible.utils.display import Display
+
+from ...module_utils.redaction import Redactor
+from ..errors import FindingsError, TidegateError, shortened
+from ..libs import require
+from .invocation import refuse_cut_texts
+from .output import heartbeat
+from .variables import refuse_mistyped
+
+# Each worker reads them anew: the fast one, where libyaml is there.
+_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_COLLECTION = "ansible_collections.tidegate.release.plugins"
+_HOME = str(Path(__file__).parents[3])
+_REGISTERED = (
+    "__backout_result",
+    "__confirm_result",
+    "__activate_result",
+    "__stage_result",
+)  # by the roles of those names, the last step first
+_SECRET_VARIABLE = re.compile("PASS|SECRET|TOKEN|KEY|CREDENTIAL|AUTH")  # of the environment
+_SECRET = re.compile("pass(word|phrase)$")  # documentation has no word for an option that must not be shown
+_VARIABLE = re.compile(r"\{\{\s*(\w+)")
+_MARKUP = re.compile(r"\b[A-Z]\(([^()]*)\)")
+_MENTIONED = 64  # characters that a sentence quotes of a value
+_EXPECTED = {
+    "bool": "true or false",
+    "dict": "a mapping",
+    "float": "a number",
+    "int": "a whole number",
+    "list": "a list",
+    "path": "a path",
+    "str": "a text",
+}
+# What a failed task says to whoever does not ask for more; ``progress`` is for the callback of this collection.
+_TRACED = 3  # the verbosity of those who look for a fault of ours
+_BRIEF = frozenset({"changed", "failed", "msg", "progress", "state"})
+
+
+class Failure(AnsibleActionFail):
+    """A task that failed, shown as the one line that its message is.
+
+    For a result that an action returns, Ansible's own callbacks show the message twice, and between them where in which role the task
+    stands, which is nothing that its user could mend. From ``-vvv`` on they do, for developers.
+    """
+
+    _include_cause_message = False
+
+    @property
+    def omit_exception_key(self) -> bool:
+        """Whether the message stands alone."""
+        return bool(Display().verbosity < _TRACED)
+
+
+def _spec(options: Mapping[str, Any]) -> dict[str, Any]:
+    keys = ("type", "required", "default", "choices", "elements", "aliases")
+    spec: dict[str, Any] = {}
+    for name, option in options.items():
+        spec[name] = {key: option[key] for key in keys if key in option}
+        if "suboptions" in option:
+            spec[name]["options"] = _spec(option["suboptions"])
+    return spec
+
+
+@functools.cache
+def _documented(module: str) -> dict[str, Any]:
+    """The options that ``module`` (a name in this collection) documents, with those of the fragments."""
+    documentation = yaml.load(import_module(f"{_COLLECTION}.modules.{module}").DOCUMENTATION, _LOADER)  # noqa: S506 - a safe one
+    options = dict(documentation.get("options", {}))
+    for fragment in documentation.get("extends_documentation_fragment", []):
+        if fragment.startswith("tidegate.release."):
+            name, _dot, part = fragment.removeprefix("tidegate.release.").partition(".")
+            text = getattr(import_module(f"{_COLLECTION}.doc_fragments.{name}").ModuleDocFragment, part.upper() or "DOCUMENTATION")
+            options = yaml.load(text, _LOADER).get("options", {}) | options  # noqa: S506 - a safe one
+    return options
+
+
+@functools.cache
+def argument_spec(module: str) -> dict[str, Any]:
+    """The argument spec that the documentation of ``module`` (a name in this collection) describes."""
+    return _spec(_documented(module))
+
+
+def _meaning(module: str, option: str) -> str:
+    """What an option is, as the first sentence of its documentation says it."""
+    text = _documented(module)[option]["description"]
+    sentence = str(text[0] if isinstance(text, list) else text).split(". ", maxsplit=1)[0].rstrip(".")
+    return _MARKUP.sub(r"\1", sentence[:1].lower() + sentence[1:])
+
+
+def _fault(option: Mapping[str, Any], value: Any) -> str:
+    """Why ``value`` is none that ``option`` takes, empty when it is one."""
+    kind, choices = str(option.get("type", "str")), option.get("choices")
+    if ArgumentSpecValidator({"value": {"type": kind}}).validate({"value": value}).error_messages:
+        return f"is {_shown(value)}; it has to be {_EXPECTED.get(kind, kind)}"
+    if choices and value not in choices:
+        return f"is {_shown(value)}; it has to be {', '.join(map(str, choices[:-1]))} or {choices[-1]}"
+    return ""
+
+
+def _shown(value: object) -> str:
+    text = repr(str(value))
+    return text if len(text) <= _MENTIONED else f"{text[:_MENTIONED]}..."
+
+
+def _plain(value: Any) -> Any:
+    """A result as Ansible keeps one: it warns of an enumeration where a text will do."""
+    if isinstance(value, Mapping):
+        return {key: _plain(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(entry) for entry in value]
+    return value.value if isinstance(value, Enum) else value
+
+
+def reasons(task_vars: Mapping[str, Any]) -> Callable[[str], str]:
+    """Look up what Ansible said of a host's step when the journal has no outcome of it, as for a setting that could not be templated.
+
+    The roles register their steps' results; nothing is known of a host that has none, and nothing of one that did not fail.
+    """
+    hosts = task_vars.get("hostvars", {})
+
+    def reason(host: str) -> str:
+        variables = hosts[host] if host in hosts else {}  # noqa: SIM401 - get() of Ansible's has no default
+        results = [variables[name] for name in _REGISTERED if name in variables]
+        failed = next((result for result in results if isinstance(result, Mapping) and result.get("failed")), {})
+        return " ".join(str(failed.get("msg", "")).split())
+
+    return reason
+
+
+def secrets_of(task_vars: Mapping[str, Any]) -> Redactor:
+    """Knows what a check that is made on the controller must not show: each host's settings, and what the environment has of secrets."""
+    found: dict[str, list[Any]] = {}
+    hosts = task_vars.get("hostvars", {})
+    for host in hosts:
+        with contextlib.suppress(AnsibleError):  # one that can't be evaluated was never given to a service
+            settings = hosts[host].get("tidegate_settings")
+            for name, value in settings.items() if isinstance(settings, Mapping) else ():
+                found.setdefault(str(name), []).append(value)
+    for name, value in os.environ.items():
+        if _SECRET_VARIABLE.search(name):
+            found.setdefault(name.lower(), []).append(value)
+    return Redactor(found)
+
+
+class Unreachable(AnsibleConnectionFailure):
+    """A host that can't be reached, shown as one line like a :class:`Failure`."""
+
+    _include_cause_message = False
+
+    @property
+    def result_contribution(self) -> dict[str, object]:
+        """The keys of the task's result."""
+        return {"unreachable": True, "msg": self.message}
+
+    @property
+    def omit_exception_key(self) -> bool:
+        """Whether the message stands alone."""
+        return bool(Display().verbosity < _TRACED)
+
+
+class TidegateAction(ActionBase):
+    """Base of the actions: validate, run :meth:`execute`, turn a :class:`TidegateError` into a failed task."""
+
+    module: ClassVar[str]
+    libraries: ClassVar[tuple[str, ...]] = ()
+    per_host: ClassVar[bool] = False  # whether it runs on many hosts at once, and not once on the controller
+    whole: ClassVar[bool] = False  # a later step reads all of a failed result
+
+    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+        """Do the task; raises :class:`Failure` when it failed."""
+        self._supports_check_mode = True
+        self._supports_async = False
+        result: dict[str, Any] = super().run(tmp, task_vars)
+        findings = not self.per_host
+        try:
+            refuse_cut_texts(self._loader)
+            refuse_mistyped(self._loader, task_vars or {})
+            require(*self.libraries)
+            self._refuse_left_out(task_vars or {})
+            with heartbeat(self.module, str((task_vars or {}).get("inventory_hostname", "")) if self.per_host else ""):
+                result.update(_plain(self.execute(self._options(), task_vars or {})))
+        except FindingsError as error:
+            result.update(failed=True, msg=error.complete if self._is_asked_for_more() else str(error))
+        except TidegateError as error:
+            result.update(failed=True, msg=str(error) if self._is_asked_for_more() else shortened(str(error)))
+            findings = False
+        except AnsibleConnectionFailure as error:
+            raise Unreachable(str(error)) from error
+        except OSError as error:
+            if self._display.verbosity >= _TRACED:
+                raise
+            result.update(failed=True, msg=f"{error.filename or 'the controller'}: {error.strerror or error}; mend that and run this again")
+        secrets = {str(value) for name, value in self._task.args.items() if value and _SECRET.search(name)}
+        if secrets:
+            result = dict(remove_values(result, secrets))
+        if result.get("failed"):
+            self._fail(result, findings)
+        return result
+
+    def execute(self, options: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
+        """Do the work of the action with validated options; return the keys of the task's result.
+
+        Of a failed one, the lines of ``msg`` after the first are shown by themselves, before it.
+        """
+        raise NotImplementedError
+
+    def _fail(self, result: dict[str, Any], findings: bool) -> NoReturn:
+        """Raise :class:`Failure`; what else the result has only goes to those who ask for it.
+
+        ``findings``: the lines after the first are a list to be read, which Ansible's own callbacks would show as one line of JSON.
+        """
+        for warning in result.pop("warnings", ()):
+            self._display.warning(warning)
+        constants: Any = C
+        first, *others = str(result.get("msg", "")).splitlines() or [""]
+        for line in others if findings else ():
+            self._display.display(line, color=constants.COLOR_ERROR)
+        if not self.whole and not self._is_asked_for_more():
+            result = {key: value for key, value in result.items() if key in _BRIEF} | ({"msg": first} if findings else {})
+            progress = result.get("progress")
+            if isinstance(progress, Mapping) and progress.get("detail") == result.get("msg"):  # the display takes it from there
+                result["progress"] = {key: value for key, value in progress.items() if key != "detail"}
+        core: Any = Failure  # ansible-core has no types for its constructor
+        raise core(str(result.get("msg", "")), result=result)
+
+    def _is_asked_for_more(self) -> bool:
+        """Whether somebody wants all of a failed result: with ``-v``, or in a task of a team's own that registers it."""
+        return self._display.verbosity > 0 or (bool(self._task.register) and not str(self._task.get_path()).startswith(_HOME))
+
+    def _variables(self) -> dict[str, str]:
+        """By option, the variable that the task takes it from, as far as it is written there."""
+        written = self._task.get_ds() or {}
+        arguments = written.get(f"tidegate.release.{self.module}") if isinstance(written, Mapping) else None
+        found = {name: _VARIABLE.match(str(text)) for name, text in arguments.items()} if isinstance(arguments, Mapping) else {}
+        return {name: match[1] for name, match in found.items() if match}
+
+    def _refuse_left_out(self, task_vars: Mapping[str, Any]) -> None:
+        """An option is left out when its variable is not set; not when it is set and can't be evaluated, which Jinja's default() hides."""
+        written = self._variables()
+        for name in argument_spec(self.module):
+            for variable in dict.fromkeys((f"tidegate_{name}", f"{self.module}_{name}", written.get(name, ""))):
+                if name not in self._task.args and task_vars.get(variable):
+                    try:
+                        self._templar.template(task_vars[variable])
+                    except AnsibleError as error:
+                        raise TidegateError(f"{variable} can't be evaluated: {error.message}; correct it, or take it away") from error
+
+    def _options(self) -> dict[str, Any]:
+        spec, written, faults = argument_spec(self.module), self._variables(), []
+        known = {*spec, *(alias for option in spec.values() for alias in option.get("aliases", ()))}
+        for name in self._task.args.keys() - known:
+            close = difflib.get_close_matches(str(name), known, 1)
+            remedy = f"did you mean {close[0]}?" if close else f"it has {', '.join(spec)}"
+            faults.append(f"{_shown(name)} is no option of tidegate.release.{self.module}; {remedy}")
+        for name, option in spec.items():
+            called = written.get(name) or f"{name} of tidegate.release.{self.module}"
+            value = self._task.args.get(name)
+            # A version 1.10 would become 1.1, a date or a yes something else.
+            if value is not None and not isinstance(value, str) and option.get("type") in ("str", "path"):
+                faults.append(f"{called} is no text but {_shown(value)}, as YAML reads it; write it in quotes")
+            elif value in (None, "") and option.get("required"):
+                meaning = _meaning(self.module, name)
+                faults.append(f"{called} is missing; add -e {called}=..., {meaning}" if name in written else f"{called} is missing")
+            elif value is not None and (fault := _fault(option, value)):
+                faults.append(f"{called} {fault}")
+        if faults:
+            raise TidegateError("\n".join(faults))
+        outcome = ArgumentSpecValidator(spec).validate(self._task.args)
+        if outcome.error_messages:  # what an entry of a list is refused for
+            raise TidegateError(f"tidegate.release.{self.module}: " + "; ".join(outcome.error_messages))
+        return dict(outcome.validated_parameters)

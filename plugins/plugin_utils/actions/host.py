@@ -1,0 +1,297 @@
+# Copyright (c) Tidegate maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the per-host actions share: the journal they write to and the call to the host's half."""
+
+from __future__ import annotations
+
+import base64
+import functools
+import json
+import shlex
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ansible import constants as C
+from ansible.errors import AnsibleConnectionFailure, AnsibleError
+
+from ...module_utils.redaction import Redactor
+from ..cmdb.store import Cmdb
+from ..errors import TidegateError
+from ..rfc.source import rfc_number
+from ..rollout.answer import Answer, MalformedAnswerError, before_the_answer, parse_answer, printable
+from ..rollout.deployments import Deployment
+from ..rollout.holder import Holder
+from ..rollout.journal import Journal
+from ..settings import home
+from .base import TidegateAction
+from .interrupt import interrupted
+from .keepalive import keep_alive, prefer_fast
+
+# What reads the library is imported when something is sent: activate and backout are imported anew for each host and seldom need it.
+# ruff: noqa: PLC0415
+
+if TYPE_CHECKING:
+    from ..dsl.pack import Shipment
+
+# The host may find that something it had a moment ago is not there any more, and may lack of two releases documents and pieces.
+_ROUNDS = 6
+_PART = 16 << 20  # bytes of a pack that are held in memory, by each fork, and written at once
+_LISTED = 5  # paths that a message names
+_TAIL = 64 << 10  # characters of unreadable output that are looked at
+
+
+def _also(detail: str, more: str) -> str:
+    """Both in one line, and then the further lines of both, which are those of logs."""
+    (first, *logs), (second, *others) = detail.split("\n"), more.split("\n")
+    return "\n".join(("; ".join(filter(None, (first, second))), *logs, *others))
+
+
+class _Settings(str):
+    """A host's settings as the module gets them. Ansible's own debugging output has the arguments of a module, as ``repr`` shows them."""
+
+    def __repr__(self) -> str:
+        return "'***'"
+
+
+class NoAnswer(TidegateError):
+    """The host's half did not end in a proper answer, so what it did is unknown."""
+
+
+class HostAction(TidegateAction):
+    """Base of stage, activate, confirm and backout: one task per host, write-ahead, the outcome to the journal.
+
+    ``step`` names the operation. The host's true state may be unknown after a lost connection, so that is journalled too
+    before Ansible marks the host unreachable.
+    """
+
+    libraries = ("SQLAlchemy", "jmespath", "jsonschema")
+    per_host = True
+    step: str
+    pushed = 0  # bytes of packs that were sent
+
+    def execute(self, options: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
+        stop = interrupted()
+        if stop:
+            # Neither tried nor failed: the journal has the host as it was, and the gate holds.
+            return {"changed": False, "skipped": True, "skip_reason": stop, "msg": f"it was not begun: {stop}"}
+        self._host = str(task_vars["inventory_hostname"])
+        if self._task.check_mode:
+            return {"skipped": True, "msg": "in check mode no host is visited"}
+        self._task_vars = task_vars
+        self._options_ = options
+        keep_alive(self._connection)
+        prefer_fast(self._connection, task_vars)
+        with Cmdb.open(home(options, "cmdb")) as cmdb:
+            self._cmdb = cmdb
+            journal = Journal(cmdb)
+            deployment = journal.driven_by(rfc_number(home(options, "rfc")), Holder.this_run())
+            self._run = deployment.run
+            try:
+                return self.visit(journal, deployment)
+            except AnsibleConnectionFailure as error:
+                why = self._redactor.text(str(error))
+                self.lost(journal, f"the connection was lost: {why}")
+                raise AnsibleConnectionFailure(why) from None
+            except NoAnswer as error:
+                detail = self._redactor.text(str(error))
+                return self.outcome({}, self.lost(journal, detail), detail)
+
+    def visit(self, journal: Journal, deployment: Deployment) -> dict[str, Any]:
+        """Do the step on this host and journal how it went."""
+        raise NotImplementedError
+
+    def lost(self, journal: Journal, detail: str) -> str:
+        """Journal that it is unknown what the host did; return the state that the host has now."""
+        raise NotImplementedError
+
+    @functools.cached_property
+    def _redactor(self) -> Redactor:
+        """Knows what nothing that comes from this host may say."""
+        return Redactor(self._options_.get("settings", {}))
+
+    def call(self, deployment: Deployment, **arguments: Any) -> Answer:
+        """Run the host's half; the answer has the state ``refused`` and a ``detail`` when it could not do its step and touched nothing.
+
+        Raises :class:`NoAnswer` when what came back is not the module's or not of its form, so that what it did is unknown.
+        """
+        asked = time.time()
+        if "settings" in arguments:
+            arguments["settings"] = _Settings(json.dumps(arguments["settings"], default=str))
+        try:
+            answer: dict[str, Any] = self._execute_module(
+                module_name="tidegate.release.host_release",
+                module_args={
+                    "operation": self.step,
+                    "root": self._options_["root"],
+                    "name": deployment.release,
+                    "digest": deployment.digest,
+                    "deployment": deployment.label,
+                    "token": self._run.token,
+                    **arguments,
+                },
+                # The settings may hold secrets, which the host's log is not to have.
+                task_vars={**self._task_vars, "ansible_no_target_syslog": True},
+            )
+        except AnsibleConnectionFailure:
+            raise
+        except AnsibleError as error:
+            raise NoAnswer(
+                printable(self._redactor.text(f"Ansible could not run its module on the host ({error}); mend the host and run this again"))
+            ) from error
+        except Exception as error:  # whatever an odd answer makes Ansible stumble over is that host's failure and no other's
+            what = type(error).__name__
+            raise NoAnswer(f"Ansible could not read what it answered ({what}); look at the Python there and run this again") from error
+        if "module_stdout" in answer:
+            raise NoAnswer(self._why_unreadable(str(answer["module_stdout"]), str(answer.get("module_stderr") or ""), answer.get("msg")))
+        try:
+            parsed = parse_answer(arguments.get("operation", self.step), answer, self._redactor)
+        except MalformedAnswerError as error:
+            raise NoAnswer(str(error)) from None
+        if "clock" in parsed:
+            parsed["skew"] = min(0.0, parsed["clock"] - asked) + max(0.0, parsed["clock"] - time.time())
+        return parsed
+
+    def _why_unreadable(self, output: str, errors: str, message: object) -> str:
+        """What to say of a host whose output has no answer that Ansible can read in it."""
+        output, errors = self._redactor.text(output), self._redactor.text(errors)
+        first = before_the_answer(output)
+        if first is not None:
+            core: Any = self  # ansible-core has no types for what it calls here
+            user = core._get_remote_user() or "the user that Ansible logs in as"
+            return f"its login prints {first!r} before the answer; make the login of {user} there silent when there is no terminal"
+        said = f"{errors[-_TAIL:]}\n{output[-_TAIL:]}".strip().splitlines() or [str(message or "it ended without a sound")]
+        full = [line.strip() for line in said if "No space left on device" in line or "No usable temporary directory" in line]
+        reason = printable((full or said)[-1].strip(), 400)
+        return (
+            f"Ansible could not run its module on the host ({reason}); {'make room there' if full else 'mend the host'} and run this again"
+        )
+
+    def shipment(self, deployment: Deployment, digest: str) -> Shipment:
+        """What the run sends of the package ``digest``."""
+        from ..dsl.home import open_library
+        from ..dsl.pack import Shipment
+
+        dsl = home(self._options_, "dsl")
+        # In the run's own temporary directory: what one worker made there, the others take.
+        constants: Any = C
+        folder = Path(constants.DEFAULT_LOCAL_TMP) / "tidegate-packs"
+        return Shipment(lambda: open_library(dsl).repository(deployment.release), digest, folder)
+
+    def deliver(self, deployment: Deployment, answer: Answer, **arguments: Any) -> Answer:
+        """Bring the host what its ``answer`` says it lacks, with the order again, until it says something else or keeps lacking."""
+        for _round in range(_ROUNDS):
+            if answer["state"] != "lacking":
+                break
+            from ..dsl.pack import UnknownPieceError
+
+            digest = answer.get("package", deployment.digest)
+            if digest not in (deployment.digest, arguments.get("previous")):
+                raise NoAnswer(f"it asks for the package {digest}, which the order does not name; find out who answers there")
+            shipment = self.shipment(deployment, digest)
+            try:
+                pack = shipment.pack(answer["need"]) if answer["need"] else None
+            except UnknownPieceError as error:
+                raise NoAnswer(f"it asks for what the release does not have ({error}); find out who answers there") from None
+            answer = self.offer(deployment, pack, **{**arguments, "documents": shipment.documents()})
+        return answer
+
+    def offer(self, deployment: Deployment, pack: Path | None, **arguments: Any) -> Answer:
+        """Call the host's half with a pack, if there is one: a small one along with the call, a large one ahead of it."""
+        if pack is None:
+            return self.call(deployment, **arguments)
+        from ..dsl.pack import INLINE
+
+        size = pack.stat().st_size
+        self.pushed += size
+        if size <= INLINE:
+            return self.call(deployment, contents=base64.b64encode(pack.read_bytes()).decode(), **arguments)
+        core: Any = self  # as above
+        if core._is_pipelining_enabled("new"):
+            remote, problem = self._stream(deployment, pack)
+        else:
+            shell = core._connection._shell
+            remote, problem = shell.join_path(shell.tmpdir or core._make_tmp_path(), pack.name), ""
+            core._transfer_file(str(pack), remote)
+            core._fixup_perms2([shell.tmpdir, remote], execute=False)
+        # The host's half knows best what is wrong there: a link in place of a directory, or no room.
+        answer = self.call(deployment, **arguments) if problem else self.call(deployment, pack=remote, **arguments)
+        if problem and answer["state"] == "lacking":
+            raise NoAnswer(f"what it lacks could not be written to {remote} ({problem}); mend the file system there and run this again")
+        return answer
+
+    def _stream(self, deployment: Deployment, pack: Path) -> tuple[str, str]:
+        """Write a pack where the host's half takes it from, part by part; return where, and why not if that does not work there.
+
+        No other place is sure to have room for it, or to be there: a user who logs in may have no home.
+        """
+        path = f"{self._options_['root']}/{deployment.release}/staging"
+        remote = f"{path}/{pack.name}"
+        home, staging, file = (shlex.quote(name) for name in (f"{self._options_['root']}/{deployment.release}", path, remote))
+        # What is made is made as the host's half makes it; a link in place of a directory is left to it to complain about.
+        command = f"umask 022 && mkdir -p {home} && [ ! -L {home} ] && umask 077 && mkdir -p {staging} && [ ! -L {staging} ]"
+        core: Any = self
+        arrow = ">"
+        with pack.open("rb") as stream:
+            while part := stream.read(_PART):
+                done = core._low_level_execute_command(f"{command} && cat {arrow} {file}", in_data=part)
+                if done["rc"] != 0:
+                    said = str(done["stderr"]).strip().splitlines() or [f"status {done['rc']}"]
+                    return remote, printable(said[-1], 200)
+                arrow = ">>"
+        return remote, ""
+
+    def switch(self, deployment: Deployment, previous: str | None, **arguments: Any) -> Answer:
+        """Have the host make a release live, and bring it what it lacks to put that right; see :meth:`call`.
+
+        What the library does not have either leaves the host to its own good copies.
+        """
+        arguments = {"previous": previous, "settings": self._options_["settings"], **arguments}
+        answer = self.call(deployment, supply=True, **arguments)
+        problem = "what it lacks keeps changing, find out who writes there"
+        try:
+            answer = self.deliver(deployment, answer, supply=True, **arguments)
+        except NoAnswer:
+            raise
+        except TidegateError as error:
+            problem = f"what it lacks can't be sent: {error}"
+        if answer["state"] == "lacking":
+            answer = self.call(deployment, **arguments)
+            if answer["detail"]:
+                answer["detail"] = f"{answer['detail']} ({problem})"
+        return answer
+
+    def advance(self, deployment: Deployment, previous: str | None) -> Answer:
+        """Have the host go forward; see :meth:`switch`. One that could not go back for want of good copies gets them at once."""
+        answer = self.switch(deployment, previous, stable=deployment.rollout.stable)
+        if answer.get("damaged"):
+            back = self.switch(deployment, previous, operation="backout")
+            if back["state"] == "backed_out":
+                answer = {**answer, "state": "failed", "detail": _also(answer["reason"], back["detail"]), "repaired": back["repaired"]}
+            else:  # what it said of files that it lacks need not be so any more
+                answer = {**answer, "detail": _also(answer["reason"], f"going back failed too: {back['detail']}")}
+        return answer
+
+    def repaired(self, answer: Answer, detail: str) -> tuple[str, dict[str, Any]]:
+        """What to journal of files that were put right, in addition to ``detail``; and the warning for the task's result."""
+        paths = answer.get("repaired", [])
+        if not paths:
+            return detail, {}
+        listed = f"{', '.join(paths[:_LISTED])}{f' and {len(paths) - _LISTED} more' if len(paths) > _LISTED else ''}"
+        said = f"{len(paths)} files were not as archived and were put right: {listed}"
+        return "; ".join(filter(None, (detail, said))), {"warnings": [f"{self._host}: {said}"]}
+
+    def outcome(self, answer: Answer, state: str, detail: str, wave: int | None = None) -> dict[str, Any]:
+        """The task's result: failed with one sentence unless ``state`` is what the step is for."""
+        result = {
+            "changed": bool(answer.get("changed")),
+            "state": state,
+            "progress": {"step": self.step, "wave": wave, "state": state, "detail": detail},
+        }
+        if state not in ("staged", "started", "active", "backed_out"):
+            result["failed"] = True
+        if detail or result.get("failed"):
+            # Ansible names the host of a failure itself.
+            result["msg"] = detail if result.get("failed") else f"{self._host}: {detail}"
+        return result

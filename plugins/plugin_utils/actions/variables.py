@@ -1,0 +1,79 @@
+# Copyright (c) Tidegate maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The variables of the verbs, and what to say of a name that is nearly one of them.
+
+Ansible takes any variable and says nothing of one that nobody reads, so a letter less in ``tidegate_settings`` would deploy without them.
+"""
+
+from __future__ import annotations
+
+import difflib
+import functools
+import os
+import re
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ansible.utils.vars import load_extra_vars
+
+from ..errors import TidegateError
+
+if TYPE_CHECKING:
+    from ansible.parsing.dataloader import DataLoader
+
+PREFIX = "tidegate_"
+_COLLECTION = Path(__file__).parents[3]
+_NAME = re.compile(r"\b(?:tidegate|verify|lab|audit|report|write_off)_\w+")
+ENVIRONMENT = frozenset(f"TIDEGATE_{name}" for name in ("DSL", "CMDB", "POLICY", "RFC", "KEY", "KEY_PASSPHRASE"))
+# What hooks get, who may run Ansible themselves.
+_OF_HOOKS = frozenset(f"TIDEGATE_{name}" for name in ("RELEASE", "VERSION", "DIGEST", "TREE", "STATE", "PREVIOUS", "NEXT", "HOOK"))
+_SHOWN = 80  # characters of a name
+_CLOSE = 0.7  # of difflib; what a suggestion has to be like
+
+
+@functools.cache
+def known_variables() -> frozenset[str]:
+    """Every variable that the roles specify or a playbook of the collection reads."""
+    files = (*_COLLECTION.glob("roles/*/meta/argument_specs.yml"), *_COLLECTION.glob("playbooks/*.yml"))
+    return frozenset(name for file in files for name in _NAME.findall(file.read_text(encoding="utf-8")))
+
+
+def refuse_mistyped(loader: DataLoader, variables: Mapping[str, object]) -> None:
+    """Raise :class:`TidegateError` for a variable that was meant to be one of the verbs'.
+
+    Among the extra variables whatever begins with ``tidegate_`` has to be one, and nothing may nearly be one. ``variables``, which a
+    team's inventory and plays set, and the environment may have such names of their own, but for those that are nearly ours.
+    """
+    known, extra = known_variables(), load_extra_vars(loader)
+    strange = sorted(extra.keys() - known)
+    faults = [_fault(name, known) for name in strange if name.startswith(PREFIX) or _is_alike(name, known)]
+    own = (name for name in variables.keys() - known - extra.keys() if name.startswith(PREFIX))
+    faults += [_fault(name, known) for name in sorted(own) if _is_alike(name, known)]
+    named = (name for name in os.environ.keys() - ENVIRONMENT - _OF_HOOKS if name.startswith("TIDEGATE_"))
+    faults += [_fault(name, ENVIRONMENT) for name in sorted(named) if _is_alike(name, ENVIRONMENT)]
+    if faults:
+        raise TidegateError("\n".join(faults))
+
+
+def _is_alike(name: str, known: Collection[str]) -> bool:
+    """Whether one sign less, more, other or moved, or another case, makes ``name`` a known one."""
+    plain = name.replace("-", "_")
+    return any(_is_one_edit(form, other) for form in (plain.lower(), plain.upper()) for other in known)
+
+
+def _is_one_edit(one: str, other: str) -> bool:
+    if len(one) == len(other):
+        wrong = [place for place in range(len(one)) if one[place] != other[place]]
+        first = wrong[0] if wrong else 0
+        moved = len(wrong) == 2 and wrong[1] == first + 1 and one[first : first + 2] == other[first : first + 2][::-1]
+        return len(wrong) < 2 or moved
+    longer, shorter = (one, other) if len(one) > len(other) else (other, one)
+    return len(longer) == len(shorter) + 1 and any(longer[:place] + longer[place + 1 :] == shorter for place in range(len(longer)))
+
+
+def _fault(name: str, known: Collection[str]) -> str:
+    close = difflib.get_close_matches(name, known, 1, _CLOSE)
+    remedy = f"did you mean {close[0]}?" if close else "the README's table of verbs lists those that there are"
+    return f"{name[:_SHOWN]} is no variable of tidegate.release; {remedy}"

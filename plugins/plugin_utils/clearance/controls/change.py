@@ -1,0 +1,96 @@
+# Copyright (c) Tidegate maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Controls of the RFC itself. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ...cmdb.hosts import REMEDY
+from ...rfc.model import IMPLEMENT, SCHEDULED, STATES, Rfc
+from ..facts import Facts
+from ..findings import REASONS, Finding, failed, passed
+
+_NAMED = 3  # CIs that a finding names
+
+
+def schema(_facts: Facts, rfc: Rfc) -> Finding:
+    return passed(f"{rfc.number} is a complete RFC")
+
+
+def state(_facts: Facts, rfc: Rfc) -> Finding:
+    if rfc.on_hold:
+        return failed(f"{rfc.number} is on hold", "settle what it waits for and take it off hold")
+    if rfc.state in (SCHEDULED, IMPLEMENT):
+        return passed(f"{rfc.number} is {STATES[rfc.state]}")
+    return failed(f"{rfc.number} is {STATES[rfc.state]}", "bring it to Scheduled (-2) by the change process")
+
+
+def scope(facts: Facts, rfc: Rfc) -> Finding:
+    selected = facts.known(facts.scope, "scope")
+    if not selected:
+        return failed("the scope selects no CI", "correct the scope, or enter the CIs in the CMDB")
+    if facts.no_hosts:
+        return failed(f"the scope selects what is no host: {_some(facts.no_hosts)}", f"narrow the scope; if it is one, {REMEDY}")
+    new = sorted(set(selected) - set(before)) if (before := facts.known(facts.entered, "overlaps")) else []
+    if new:
+        return failed(
+            f"the scope now also selects {_some(new)}, which it did not when {rfc.number} was entered",
+            "have it approved for them and entered anew with tidegate.release.schedule, or narrow the scope",
+        )
+    return passed(f"the scope selects {len(selected)} CI{'s' if len(selected) > 1 else ''}")
+
+
+def _some(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return ", ".join(names[:_NAMED]) + more
+
+
+def backout_plan(_facts: Facts, rfc: Rfc) -> Finding:
+    if not rfc.backout_plan.strip():
+        return failed("there is no back-out plan", "write in backout_plan how the change is undone and who decides it")
+    return passed("there is a back-out plan")
+
+
+def objectives(facts: Facts, rfc: Rfc) -> Finding:
+    """Whether the RFC brings commands, which run on the controller: people have to allow that by the policy, and sign what is run."""
+    commands = [str(check["name"]) for check in rfc.objectives if "command" in check]
+    if not commands:
+        return passed("no objective is a command")
+    policy = facts.known(facts.policy, "policy")
+    if not policy.objective_commands:
+        return failed(
+            f"the policy lets no RFC run a command on the controller, as the objective {commands[0]!a} is",
+            "check it with http or tcp, or set commands under objectives in the policy",
+        )
+    if not any(policy.signed_by(rfc.type).values()):
+        return failed(
+            f"the objective {commands[0]!a} is a command, and nobody has to sign an approval of {rfc.type} RFCs",
+            "name roles in place of a number under approvals in the policy, or check it with http or tcp",
+        )
+    return passed(f"the policy lets RFCs run commands, and approvals of {rfc.number} are signed")
+
+
+def debts(facts: Facts, rfc: Rfc) -> Finding:
+    """Whether earlier emergency changes of the release owe what they should have done by now. An emergency does not wait for that."""
+    owed = [debt for debt in facts.known(facts.debts, "debts") if debt.settled is None]
+    overdue = [debt.sentence(facts.now) for debt in owed if debt.overdue(facts.now)]
+    if overdue and rfc.type != "emergency":
+        more = (f"and {len(overdue) - REASONS} more",) if len(overdue) > REASONS else ()
+        return failed("\n".join((*overdue[:REASONS], *more)), "do it, and say so with tidegate.release.settle")
+    if owed:
+        return passed("; ".join(debt.sentence(facts.now) for debt in owed[:REASONS]))
+    return passed(f"no earlier change of {rfc.release} owes anything")
+
+
+def conflicts(facts: Facts, rfc: Rfc) -> Finding:
+    """Whether another change is to be done at the same time to the same CIs, or to CIs that are directly related to them."""
+    overlaps = facts.known(facts.overlaps, "overlaps")
+    if overlaps:
+        lines = [one.sentence() for one in overlaps[:REASONS]]
+        more = [f"and {len(overlaps) - REASONS} more"] if len(overlaps) > REASONS else []
+        return failed(
+            "\n".join((*lines, *more)), f"have one of them rescheduled, or withdraw it when it isn't done, and {rfc.number} approved"
+        )
+    return passed("no other planned change meets it")

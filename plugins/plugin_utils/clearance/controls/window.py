@@ -1,0 +1,95 @@
+# Copyright (c) Tidegate maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Maintenance windows and freezes: whether the waves of a plan fit into them, one after the other. Pure.
+
+Times are aware. A window or freeze is from its start until before its end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from datetime import datetime, timedelta
+
+from ...calendar.model import Sites, Timetable, open_spans, timetable
+from ...rfc.model import Rfc
+from ..facts import Facts
+from ..findings import REASONS, Finding, failed, not_applicable, passed
+
+
+def window(facts: Facts, rfc: Rfc) -> Finding:
+    """Whether the RFC's window is open, and every wave fits into it and into the windows of its sites."""
+    when = f"{rfc.start_date.isoformat()} to {rfc.end_date.isoformat()}"
+    if facts.now < rfc.start_date:
+        return failed(f"the window {when} has not opened", "wait for it, or have the RFC rescheduled")
+    if facts.now >= rfc.end_date:
+        return failed(f"the window {when} is over", "have the RFC rescheduled; a missed window is never made up for")
+    plan = _timetable(facts, rfc)
+    if plan.fault:
+        return failed(
+            "\n".join((plan.fault, *_said(facts))), "wait for a window, have the RFC rescheduled, or correct rollout.wave_minutes"
+        )
+    waits = [f"wave {number} has to wait until {start.isoformat()}" for number, start in _waits(facts, plan)]
+    if waits:
+        return passed("\n".join(("; ".join((f"the window {when} is open", *waits[:REASONS])), *_said(facts))))
+    return passed("\n".join((f"the window {when} is open", *_said(facts))))
+
+
+def freeze(facts: Facts, rfc: Rfc) -> Finding:
+    """Whether no freeze stops the release at any site from now until all may be done: one that starts in between does too."""
+    facts.known(facts.policy, "policy")
+    freezes = facts.known(facts.calendars, "calendars").freezes
+    if freezes is None:
+        return not_applicable("the policy has no calendar of freezes")
+    plan = _timetable(facts, rfc)
+    waves = facts.known(facts.waves, "scope")
+    end = max(plan.end, facts.now + max(len(waves), 1) * _length(facts), rfc.end_date if plan.fault else plan.end)
+    sites: Sites = frozenset().union(*waves)
+    found = [
+        event for event in freezes if event.start < end and facts.now < event.end and any(event.stops(site, rfc.release) for site in sites)
+    ]
+    if found:
+        return failed(
+            "\n".join((*(f"frozen by {event.sentence()}" for event in found[:REASONS]), *_said(facts))),
+            "have the RFC rescheduled; where the policy has waivers for freeze, who may can waive it",
+        )
+    return passed("\n".join(("nothing is frozen until all may be done", *_said(facts))))
+
+
+def closes(facts: Facts, rfc: Rfc, waived: Collection[str]) -> datetime | None:
+    """When it is too late to start a host of the first wave: its window closes, or a freeze begins. ``None`` for never.
+
+    ``waived``: those of the controls window and freeze that are.
+    """
+    calendars = facts.known(facts.calendars, "calendars")
+    sites: Sites = next(iter(facts.known(facts.waves, "scope")), frozenset())
+    ends = []
+    if "window" not in waived:
+        ends = [last for first, last in open_spans(sites, (facts.now, rfc.end_date), calendars, rfc.release) if first <= facts.now]
+    if "freeze" not in waived:
+        coming = (event for event in calendars.freezes or () if facts.now < event.start)
+        ends += [event.start for event in coming if any(event.stops(site, rfc.release) for site in sites)]
+    return min(ends, default=None)
+
+
+def _timetable(facts: Facts, rfc: Rfc) -> Timetable:
+    facts.known(facts.policy, "policy")
+    calendars = facts.known(facts.calendars, "calendars")
+    waves = facts.known(facts.waves, "scope")
+    return timetable((facts.now, rfc.end_date), waves, _length(facts), calendars, rfc.release)
+
+
+def _length(facts: Facts) -> timedelta:
+    return timedelta(minutes=facts.known(facts.policy, "policy").rollout.wave_minutes)
+
+
+def _said(facts: Facts) -> tuple[str, ...]:
+    """What a person has to know of the calendars to understand the result."""
+    return facts.calendars.notes[:REASONS] if facts.calendars else ()
+
+
+def _waits(facts: Facts, plan: Timetable) -> list[tuple[int, datetime]]:
+    """The waves that can't follow at once, with when they can."""
+    length = _length(facts)
+    before = (facts.now, *(start + length for start in plan.starts))
+    return [(number, start) for number, (start, done) in enumerate(zip(plan.starts, before, strict=False), 1) if start > done]

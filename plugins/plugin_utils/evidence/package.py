@@ -1,0 +1,135 @@
+# Copyright (c) Tidegate maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Whether a package may be used, by the signatures that the policy asks for: what stage, gate and audit look at again after the clearance.
+
+Light to import, since each fork that stages a host loads this module: what does the cryptography is loaded when a signature has to be
+looked at.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+
+from ..activity import noted
+from ..dsl.home import Home, Library, open_library
+from ..dsl.oci import canonical
+from ..errors import TidegateError
+from ..files import locked, write_atomically
+from ..policy.load import DEFAULT, load_policy
+from ..policy.model import Policy
+
+_REASONS = 5  # why signatures don't count, that a sentence lists
+
+
+@dataclass(frozen=True)
+class Release:
+    """Which package, and of what it has to be."""
+
+    name: str
+    version: str
+    digest: str
+
+
+@dataclass(frozen=True)
+class Standing:
+    """How a package stands. ``distrust``: why it may not be used for something new, empty when it may. ``by_revoked``: what a revoked key
+    had signed. ``danger``: ``distrust``, when that is more than a policy that asks for more than it did when the package was new: a forged
+    signature, a revoked key, or what can't be read.
+    """
+
+    distrust: str
+    by_revoked: tuple[str, ...] = ()
+    danger: str = ""
+
+
+@dataclass(frozen=True)
+class Judged:
+    """The packages of a library. ``untrusted``: by digest the release and why nobody should have it. ``unmet``: a sentence for each that is
+    short of what the policy asks of new ones. ``by_revoked``: what keys had signed before they were revoked.
+    """
+
+    untrusted: dict[str, tuple[str, str]] = field(default_factory=dict)
+    unmet: list[str] = field(default_factory=list)
+    by_revoked: list[str] = field(default_factory=list)
+
+
+def standing(home: Home, policy: Policy, release: Release, now: datetime) -> Standing:
+    """Judge the signatures under a package; one that can't be read is not trusted."""
+    if "package" not in policy.trust:
+        return Standing("")
+    from .store import collect  # noqa: PLC0415 - see above
+    from .trust import judge  # noqa: PLC0415
+
+    what = f"{release.name} {release.version}"
+    try:
+        judgement = judge(collect(home, release.digest), policy, "package", release.digest, release.name, release.version, now)
+    except TidegateError as error:
+        unread = f"the signatures under {what} can't be read: {error}"
+        return Standing(unread, danger=unread)
+    if judgement.trusted:
+        return Standing("", tuple(f"{what}: {sentence}" for sentence in judgement.by_revoked))
+    reasons = "".join(f"; {sentence}" for sentence in judgement.refused[:_REASONS])
+    why = f"{what} is not trusted: {judgement.sentence()}{reasons}"
+    return Standing(why, danger=why if judgement.alarming or judgement.unread else "")
+
+
+def judge_library(library: Library, policy: Policy, now: datetime, also: Collection[str] = ()) -> Judged:
+    """Judge every package of a library, and of the releases ``also`` if it has them without listing them.
+
+    What was archived before the policy asked for signatures is not untrusted for that.
+    """
+    judged = Judged()
+    releases = sorted(library.releases(also).items(), key=lambda item: item[0])
+    for (name, version), descriptor in noted("judging the signatures of releases", releases, len(releases)):
+        stands = standing(library.repository(name), policy, Release(name, version, descriptor.digest), now)
+        judged.by_revoked.extend(stands.by_revoked)
+        if stands.danger:
+            judged.untrusted[descriptor.digest] = (name, stands.danger)
+        elif stands.distrust:
+            judged.unmet.append(stands.distrust)
+    return judged
+
+
+def unmet_sentence(unmet: Sequence[str]) -> str:
+    """What to say of packages that are short of what the policy asks of new ones."""
+    return (
+        f"{len(unmet)} packages are short of the signatures that the policy asks of what is new, the first: {unmet[0]}; they may stay, go "
+        "back and be copied, but no RFC for them is cleared until they are signed"
+    )
+
+
+def distrust(dsl: str | None, policy_path: str | None, release: Release, now: datetime) -> str:
+    """Why the package must not be used now, in a sentence; empty when it may be. What can't be read is distrusted."""
+    try:
+        policy = load_policy(policy_path)
+        if "package" not in policy.trust:
+            return ""
+        if dsl is None:
+            return "the policy asks for signatures, but no DSL is given; set tidegate_dsl or the environment variable TIDEGATE_DSL"
+        return standing(open_library(dsl).repository(release.name), policy, release, now).distrust
+    except TidegateError as error:
+        return f"whether {release.name} {release.version} is trusted could not be found out: {error}"
+
+
+def distrust_once(folder: Path, dsl: str, policy_path: str | None, release: Release, now: datetime) -> str:
+    """Like :func:`distrust`, but looked at once for all who ask with the same ``folder``, as long as the policy is the same file.
+
+    ``folder`` has to be private to a run: what is in it is believed.
+    """
+    try:
+        policy = hashlib.sha256(Path(policy_path or DEFAULT).read_bytes()).hexdigest()
+        asked = canonical([policy, dsl, release.name, release.version, release.digest])
+        path = folder / f"{hashlib.sha256(asked).hexdigest()}.trust"
+        if not path.exists():
+            folder.mkdir(exist_ok=True)
+            with locked(path.with_suffix(".lock")):
+                if not path.exists():
+                    write_atomically(path, distrust(dsl, policy_path, release, now).encode(errors="replace"))
+        return path.read_text(encoding="utf-8")
+    except OSError as error:
+        return f"whether {release.name} {release.version} is trusted could not be found out: {error.strerror}: {error.filename}"

@@ -1,0 +1,181 @@
+# Copyright (c) Tidegate maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Load a policy: read it, hold it against its schema and itself, and say every problem at once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ..calendar.model import CalendarFiles
+from ..documents import Document, load_document, parse_time
+from ..rollout.options import Rollout, Share
+from .checks import check_controls, check_responsibilities, check_roles, check_steps
+from .communication import check_communication, communication_of
+from .model import (
+    CONTROLS,
+    WAIVABLE,
+    Identity,
+    OwnControl,
+    Person,
+    Policy,
+    PublicKey,
+    Quorum,
+    Responsibility,
+    Rule,
+    Trust,
+    Verification,
+    person,
+)
+
+DEFAULT = Path(__file__).parent / "default.yml"
+
+
+def load_policy(path: str | Path | None = None) -> Policy:
+    """Load a policy.yml, the shipped one when ``path`` is ``None``; what it leaves out has the shipped value.
+
+    Raises :class:`DocumentError` with every problem.
+    """
+    base, _nobody = _load(DEFAULT)
+    own, people = _load(DEFAULT if path is None else path)
+    folder = Path(path or DEFAULT).absolute().parent
+    rollout: dict[str, Any] = {**base["rollout"], **own.get("rollout", {})}
+    budget: dict[str, Any] = {**base["rollout"]["budget"], **rollout["budget"]}
+    return Policy(
+        approvals={**base["approvals"], **own.get("approvals", {})},
+        rollout=Rollout(
+            canary=_share(rollout["canary"]),
+            steps=tuple(rollout["steps"]),
+            order_by=rollout["order_by"],
+            wave_budget=_share(budget["wave"]),
+            total_budget=_share(budget["total"]),
+            on_failure=rollout["on_failure"],
+            keep=rollout["keep"],
+            stable=rollout["stable"],
+            wave_minutes=rollout["wave_minutes"],
+            clock_skew_seconds=rollout["clock_skew_seconds"],
+            share_files=rollout["share_files"],
+        ),
+        people=people,
+        trust=_trust(own.get("trust", {})),
+        separate=frozenset(own.get("separate", base["separate"])),
+        waivers=_trust(own.get("waivers", {})),
+        opinions=_opinions(own.get("opinions", {})),
+        verification=Verification(**own["verification"]) if "verification" in own else None,
+        documentation={kind: tuple(wanted) for kind, wanted in own.get("documentation", base["documentation"]).items()},
+        versions=own.get("versions", base["versions"]),
+        responsibilities={step: _responsibility(parts) for step, parts in own.get("responsibilities", {}).items()},
+        rules=tuple(_rule(described) for described in own.get("rules", ())),
+        calendars=_calendars(own.get("calendars", {}), folder),
+        emergency=own.get("emergency", base["emergency"]),
+        communication=communication_of(own.get("communication", {}), folder),
+        controls=tuple(_own_control(described) for described in own.get("controls", ())),
+        host_classes=tuple(own.get("host_classes", base["host_classes"])),
+        objective_commands={**base["objectives"], **own.get("objectives", {})}["commands"],
+        identity=Identity(**own.get("identity", {})),
+    )
+
+
+def load_host_classes(path: str | Path) -> tuple[str, ...]:
+    """The ``host_classes`` of a policy.yml, without a look at its people and their keys.
+
+    Raises :class:`DocumentError` with every problem that its schema finds.
+    """
+    document = load_document(path, "policy")
+    document.finish()
+    return tuple(document.data.get("host_classes", ()))
+
+
+def _load(path: str | Path) -> tuple[dict[str, Any], dict[str, Person]]:
+    document = load_document(path, "policy")
+    check_steps(document)
+    check_communication(document)
+    check_controls(document, WAIVABLE, CONTROLS)
+    sound = document.is_good(("people",)) or "people" not in document.data
+    people = _people(document)
+    if sound:
+        check_roles(document, people)
+        check_responsibilities(document, people)
+    document.finish()
+    return document.data, people
+
+
+def _people(document: Document) -> dict[str, Person]:
+    """The people of the policy; notes a key that can't be read or that two of them have, and a person who is there twice."""
+    described = document.data.get("people")
+    if not isinstance(described, dict) or not described:
+        return {}
+    from ..keys import load_public  # noqa: PLC0415 - slow to import, and each fork that stages a package loads this module
+
+    found: dict[str, Person] = {}
+    names: dict[str, str] = {}
+    owners: dict[str, str] = {}
+    for name, description in described.items():
+        other = names.setdefault(person(name), name)
+        if other != name:
+            document.problem(("people", name), f"{name!a} and {other!a} are one person", "give all their roles and keys to one of them")
+        keys = []
+        listed = description.get("keys") if isinstance(description, dict) else None
+        for index, entry in enumerate(listed if isinstance(listed, list) else []):
+            place = ("people", name, "keys", index)
+            if not document.is_good((*place, "public")):
+                continue
+            try:
+                key_id = load_public(entry["public"]).keyid
+            except ValueError as error:
+                document.problem(
+                    (*place, "public"), f"people.{name}.keys.{index}.public {error}", "write what openssl pkey -in key.pem -pubout prints"
+                )
+                continue
+            owner = owners.setdefault(key_id, f"people.{name}.keys.{index}")
+            if owner != f"people.{name}.keys.{index}":
+                document.problem(place, f"people.{name}.keys.{index} is the key of {owner}", "give each key to one person, once")
+            if document.is_good(place):
+                revoked = entry.get("revoked")
+                keys.append(PublicKey(key_id, entry["public"], parse_time(revoked) if revoked else None))
+        roles = description.get("roles") if isinstance(description, dict) else None
+        texts = (role for role in (roles if isinstance(roles, list) else []) if isinstance(role, str))
+        found[name] = Person(frozenset(texts), tuple(keys))
+    return found
+
+
+def _share(value: int | str) -> Share:
+    return Share(int(value[:-1]), percent=True) if isinstance(value, str) else Share(value)
+
+
+def _calendars(described: Mapping[str, Any], folder: Path) -> CalendarFiles:
+    """The patterns, below the folder of the policy where they are relative."""
+    return CalendarFiles(**{kind: tuple(str(folder / pattern) for pattern in described.get(kind, ())) for kind in ("windows", "freezes")})
+
+
+def _trust(described: Mapping[str, Any]) -> dict[str, Trust]:
+    return {what: Trust(**wanted) for what, wanted in described.items()}
+
+
+def _opinions(described: Mapping[str, Any]) -> dict[str, Quorum]:
+    return {role: Quorum(**wanted) for role, wanted in described.items()}
+
+
+def _responsibility(parts: Mapping[str, Any]) -> Responsibility:
+    lists = {part: tuple(parts.get(part, ())) for part in ("responsible", "consulted", "informed")}
+    return Responsibility(accountable=parts["accountable"], **lists)
+
+
+def _rule(described: Mapping[str, Any]) -> Rule:
+    when = {name: frozenset(described["when"].get(name, ())) for name in ("release", "change", "risk")}
+    documentation = tuple(described.get("documentation", ()))
+    return Rule(
+        **when,
+        approvals=described.get("approvals", {}),
+        trust=_trust(described.get("trust", {})),
+        documentation=documentation,
+        opinions=_opinions(described.get("opinions", {})),
+    )
+
+
+def _own_control(described: Mapping[str, Any]) -> OwnControl:
+    that = described["that"]
+    conditions = (that,) if isinstance(that, str) else tuple(that)
+    return OwnControl(described["name"], conditions, described["reason"], described.get("remedy", ""))

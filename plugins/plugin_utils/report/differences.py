@@ -1,0 +1,28 @@
+# Copyright (c) Tidegate maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The differences that an audit found, as lines for a person. Pure."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    pass
+
+
+_NAMED = 10  # hosts that a line names which share a difference
+
+
+def difference_lines(differences: Iterable[Mapping[str, Any]]) -> list[str]:
+    """A line for each difference, with what to do about it; hosts with the same one share it."""
+    alike: dict[tuple[str, str], list[str]] = defaultdict(list)
+    for one in differences:
+        alike[one["detail"], one["remedy"]].append(one["host"] or "DSL")
+    lines = []
+    for (detail, remedy), hosts in alike.items():
+        names = ", ".join(hosts[:_NAMED]) + (f" and {len(hosts) - _NAMED} more" if len(hosts) > _NAMED else "")
+        lines.append(f"{names}: {detail}{f'; {remedy}' if remedy else ''}")
+    return lines

@@ -1,0 +1,115 @@
+# Copyright (c) Tidegate maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Decide on an RFC: find out what it comes to now, and sign that somebody in a role approves, rejects or waives just that."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from ..clearance.controls.people import barred
+from ..clearance.facts import Facts
+from ..dsl.home import Home, open_library
+from ..dsl.package import load_package
+from ..errors import ConflictError, NotFoundError, TidegateError
+from ..evidence.approval import APPROVED, REJECTED, Matter
+from ..evidence.envelope import sign
+from ..evidence.store import Evidence, attach, collect
+from ..evidence.trust import Counted, judge_approvals, signer_name, signers
+from ..policy.load import load_policy
+from ..policy.model import Policy, person
+from ..rfc.model import Rfc
+from ..rfc.source import load_rfc
+from .sources import matter_of, select
+
+if TYPE_CHECKING:
+    from securesystemslib.signer import Signer
+
+
+@dataclass(frozen=True)
+class Question:
+    """An RFC to decide on, what it comes to now, and where decisions on it are kept."""
+
+    rfc: Rfc
+    policy: Policy
+    matter: Matter
+    home: Home
+
+    def role_of(self, name: str, role: str | None, rejecting: Collection[str]) -> str:
+        """The role in which ``name`` decides, the given one or the only one; raises :class:`TidegateError` when there is none.
+
+        A role in which they are ``rejecting`` is one, whoever else decides on this type of RFC.
+        """
+        asked = {*self.policy.signed_by(self.rfc.type), *rejecting}
+        if not asked:
+            raise TidegateError(
+                f"the policy takes the approvals of {self.rfc.type} RFCs from the RFC itself; let approvals.{self.rfc.type} name roles, "
+                "or have it approved in the change system"
+            )
+        held = sorted(set(asked) & self.policy.people[name].roles)
+        if role is None and len(held) == 1:
+            return held[0]
+        if role is None or role not in held:
+            has = f"of those {name} has {', '.join(held)}" if held else f"{name} has none of them"
+            given = "" if role is None else f"{name} can't decide as {role!a:.60}: "
+            raise TidegateError(f"{given}{self.rfc.type} RFCs are decided on by {', '.join(sorted(asked))}, and {has}; let others decide")
+        return role
+
+    def words(self, name: str, role: str, evidence: Evidence, now: datetime) -> list[Counted]:
+        """What ``name`` has decided in a role, in order, as far as it counts."""
+        judgement = judge_approvals(evidence, self.policy, self.matter, role, 1, now)
+        return sorted((one for one in judgement.counted if one.person == name), key=lambda one: one.signed_at)
+
+    def barrier(self, name: str, evidence: Evidence, now: datetime) -> str:
+        """What keeps ``name`` from approving and waiving, as the controls see it; empty when nothing does."""
+        facts = Facts(now=now, rfc=self.rfc, policy=self.policy, builders=signers(evidence, self.policy, "package"))
+        return barred(facts, self.rfc).get(person(name), "")
+
+
+def ask(rfc_path: str, dsl: str, cmdb_url: str, policy_path: str | None) -> Question:
+    """Find out what there is to decide on; raises :class:`TidegateError` when that is not clear."""
+    rfc, policy = load_rfc(rfc_path), load_policy(policy_path)
+    home = open_library(dsl).repository(rfc.release)
+    archived = home.resolve(rfc.release, rfc.version)
+    if archived is None:
+        raise NotFoundError(f"the DSL has no {rfc.release} {rfc.version}; archive it before anybody decides on it")
+    if archived != rfc.digest:
+        raise ConflictError(f"{rfc.number} names {rfc.digest}, but {rfc.release} {rfc.version} is {archived}; correct the RFC")
+    policy = policy.of(load_package(home, archived).manifest.type, rfc.type, rfc.risk)
+    cis = select(cmdb_url, rfc)
+    if not cis:
+        raise NotFoundError(f"the scope of {rfc.number} selects no CI; correct it, or enter the CIs in the CMDB")
+    return Question(rfc, policy, matter_of(rfc, cis), home)
+
+
+@dataclass(frozen=True)
+class Word:
+    """What somebody says. ``role`` may be ``None`` when it can only be one."""
+
+    decision: str
+    role: str | None
+    comment: str
+
+
+def decide(question: Question, signer: Signer, word: Word, now: datetime, write: bool) -> tuple[str, str, bool]:
+    """Sign a decision, unless it is this person's last word already; return who decided, in which role, and whether that is new."""
+    name = signer_name(question.policy, signer, now)
+    rfc, decision = question.rfc, word.decision
+    evidence = collect(question.home, rfc.digest)
+    words = {role: question.words(name, role, evidence, now) for role in question.policy.deciders}
+    rejecting = {role for role, said in words.items() if said and said[-1].statement.predicate.get("decision") == REJECTED}
+    role = question.role_of(name, word.role, rejecting)
+    own = words[role]
+    barrier = question.barrier(name, evidence, now)
+    if decision == APPROVED and barrier and role not in rejecting:
+        raise TidegateError(f"{name} is {barrier} and can't approve {rfc.number}; let somebody else decide who has the role {role}")
+    if own and own[-1].statement.predicate.get("decision") == decision:
+        return name, role, False
+    if own and own[-1].signed_at.replace(microsecond=0) == now.replace(microsecond=0):
+        raise ConflictError(f"{name} decided on {rfc.number} in this very second; run this again")
+    if write:
+        attach(question.home, rfc.digest, sign(question.matter.statement(role, decision, word.comment), signer, now))
+    return name, role, True

@@ -1,0 +1,284 @@
+# Copyright (c) Tidegate maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What is live, what is recorded and what is archived: every difference, each named once, and every host accounted for. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from ..cmdb.hosts import REMEDY, described, is_host
+
+if TYPE_CHECKING:
+    from ..dsl.seen import Loss
+    from ..licence.seats import Unlicensed
+
+_LISTED = 3  # file names that a sentence quotes
+_LENGTH = 300  # characters that a sentence quotes of what a host said
+_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
+# By kind, unless the detail says it.
+_REMEDIES: Mapping[str, str] = {
+    "changed_files": "deploy or back out there, which puts right what becomes live; what a service writes belongs in its state directory",
+    "extra_files": "find out who put them there and remove them; what a service writes belongs in its state directory",
+    "invalid_answer": "find out who answers there, and audit again",
+    "lost": "bring it back with dsl_verify and tidegate_dsl_replica, or give it up with dsl_release, state accepted",
+    "missing": "find out who removed it, and deploy it again by an RFC",
+    "not_in_dsl": "heal the library with dsl_verify and tidegate_dsl_replica, or archive the same release again",
+    "other_version": "find out who changed it, and deploy by an RFC what is to run there",
+    "uncontrolled": "find out who put it there; deploy it by an RFC, or remove it",
+    "unlicensed": "enter an entitlement with tidegate.release.licence, or deploy by an RFC what needs none",
+    "unreachable": "bring it back and audit again, or write it off",
+    "unreadable": "mend that on the host and audit again",
+    "untrusted": "have it signed by who has the role, or deploy another version by an RFC",
+}
+_CONTROLLER = "localhost"  # many inventories have it; it is a host only if the CMDB says so
+
+
+@dataclass(frozen=True)
+class NotSeen:
+    """Why nobody knows what a host runs: the kind of the difference, and a sentence. ``contact``: something is there for all that."""
+
+    kind: str
+    detail: str
+    contact: bool = False
+
+
+# What release_facts found on a host, or why there is no telling.
+Found = list[dict[str, Any]] | NotSeen
+
+LEFT_OUT = NotSeen("left_out", "it was left out, so nobody knows what it runs; run the audit without --limit and tidegate_hosts")
+
+
+@dataclass(frozen=True)
+class Audited:
+    """``found``: what each host of the CMDB or the inventory runs. ``differences``: between these two, as :func:`compare` returns them."""
+
+    found: dict[str, Found]
+    differences: list[dict[str, Any]]
+
+
+def read_answer(result: object) -> Found:
+    """What the task that ran ``release_facts`` on a host came to; ``result`` is ``None`` when it did not run there.
+
+    A result may have any shape: the host made it, or whatever was in its place.
+    """
+    if result is None:
+        return LEFT_OUT
+    if not isinstance(result, Mapping):
+        return _invalid(f"it is {_shown(result)}")
+    if without := _without_answer(result):
+        return without
+    releases = result.get("releases")
+    if not isinstance(releases, list):
+        return _invalid(f"releases is {_shown(releases)}" if "releases" in result else "it lacks releases")
+    for index, entry in enumerate(releases):
+        for fault in _faults(entry):
+            return _invalid(f"releases[{index}]{fault}")
+    names = [entry["name"] for entry in releases]
+    return [dict(entry) for entry in releases] if len({*names}) == len(names) else _invalid("one release is there twice")
+
+
+def account(
+    results: Mapping[str, object],
+    inventory: Collection[str],
+    cis: Iterable[Mapping[str, Any]],
+    installed: Collection[str],
+    host_classes: Collection[str],
+) -> Audited:
+    """Account for every host of the CMDB and of the inventory.
+
+    ``results``: by host, the result of the task that ran ``release_facts`` there, ``None`` where none did. ``inventory``: all hosts that
+    Ansible has. ``installed``: the CIs on which a release is installed. ``host_classes``: as the policy has them.
+    """
+    known = {str(ci["name"]): ci for ci in cis}
+    audited = Audited({}, [])
+    for host in sorted({*inventory} - ({_CONTROLLER} - known.keys())):
+        audited.found[host] = read_answer(results.get(host))
+        if host not in known:
+            detail = "the inventory has it, but the CMDB does not; enter it with tidegate.release.cmdb_ci, or take it out of the inventory"
+            audited.differences.append(_difference(host, None, "not_in_cmdb", detail))
+    for name, ci in sorted(known.items()):
+        if name in audited.found:
+            continue
+        if is_host(ci, host_classes):
+            detail = "the CMDB has it, but the inventory does not, so nobody knows what it runs; use this CMDB's inventory with this policy"
+            audited.found[name] = NotSeen("not_in_inventory", detail)
+        elif name in installed:
+            detail = f"a release is installed on {described(ci)}, but no such CI is a host, so nobody knows what it runs; {REMEDY}"
+            audited.found[name] = NotSeen("not_in_inventory", detail)
+    return audited
+
+
+def compare(
+    found: Mapping[str, Found],
+    recorded: Iterable[Mapping[str, Any]],
+    archived: Collection[str],
+    untrusted: Mapping[str, tuple[str, str]],
+    unlicensed: Iterable[Unlicensed] = (),
+) -> list[dict[str, Any]]:
+    """Compare what hosts run with what the CMDB records and the DSL holds.
+
+    ``found``: host name to the list of ``release_facts``, or why there is none. ``recorded``: installations with
+    ``ci``, ``release``, ``version`` and ``digest``. ``archived``: package digests in the DSL. ``untrusted``: of these, the release and
+    why its signatures don't count. ``unlicensed``: installations without the seat that they need. Returns
+    ``host``, ``release``, ``kind`` and ``detail`` of each difference, the DSL's own first with no host, then ordered by host.
+    """
+    wanted: dict[str, dict[str, Mapping[str, Any]]] = defaultdict(dict)
+    for row in recorded:
+        wanted[str(row["ci"])][str(row["release"])] = row
+    seatless = {(one.ci, one.release): one.detail for one in unlicensed}
+    differences: list[dict[str, Any]] = []
+
+    def differ(host: str | None, release: str | None, kind: str, detail: str) -> None:
+        differences.append(_difference(host, release, kind, detail))
+
+    for _digest, (release, why) in sorted(untrusted.items(), key=lambda item: item[1]):
+        differ(None, release, "untrusted", why)
+    for host in sorted(found):
+        releases = found[host]
+        if isinstance(releases, NotSeen):
+            differ(host, None, releases.kind, releases.detail)
+            continue
+        live = {entry["name"]: entry for entry in releases}
+        here = wanted.get(host, {})
+        for name, entry in sorted(live.items()):
+            _compare_release(host, entry, here.get(name), archived, untrusted, differ)
+        for name, row in sorted(here.items()):
+            if name not in live or (live[name]["digest"] is None and not live[name].get("error")):
+                differ(host, name, "missing", f"the CMDB says {name} {row['version']}, but it is not live")
+            if (host, name) in seatless:
+                differ(host, name, "unlicensed", seatless[host, name])
+    return differences
+
+
+def _difference(host: str | None, release: str | None, kind: str, detail: str) -> dict[str, Any]:
+    return {"host": host, "release": release, "kind": kind, "detail": detail, "remedy": _REMEDIES.get(kind, "")}
+
+
+def _compare_release(
+    host: str,
+    entry: Mapping[str, Any],
+    row: Mapping[str, Any] | None,
+    archived: Collection[str],
+    untrusted: Mapping[str, tuple[str, str]],
+    differ: Any,
+) -> None:
+    name = entry["name"]
+    if entry.get("error"):
+        differ(host, name, "unreadable", f"{name}: {_shown(entry['error'])}")
+    elif entry["digest"] is not None:
+        _compare_live(host, entry, row, archived, differ)
+        if entry["digest"] in untrusted:
+            differ(host, name, "untrusted", f"{name} {entry['version']} is live, but {untrusted[entry['digest']][1]}")
+    for other in entry.get("others", ()):
+        _compare_files(host, name, other, differ)
+    if strangers := entry.get("strangers"):
+        differ(host, name, "extra_files", f"{_quoted(strangers)} beside the releases of {name} came from nobody")
+
+
+def not_compared(written_off: Mapping[str, Mapping[str, str]]) -> list[dict[str, Any]]:
+    """A difference, as :func:`compare` has them, for each host that does not answer and was written off (``since``, ``by``, ``reason``)."""
+    return [
+        {
+            "host": host,
+            "release": None,
+            "kind": "written_off",
+            "detail": f"it is written off since {one['since'][:10]}, by {one['by']}: {one['reason']}",
+            "remedy": "",
+        }
+        for host, one in sorted(written_off.items())
+    ]
+
+
+def lost_from_library(losses: Iterable[Loss]) -> list[dict[str, Any]]:
+    """A difference, as :func:`compare` has them, for each release and piece of evidence that the DSL had and does not have any more."""
+    return [_difference(None, loss.name, "lost", f"it lacks what was seen in it before, {loss}") for loss in losses]
+
+
+def _compare_live(host: str, entry: Mapping[str, Any], row: Mapping[str, Any] | None, archived: Collection[str], differ: Any) -> None:
+    name, version = entry["name"], entry["version"]
+    if row is None:
+        differ(host, name, "uncontrolled", f"{name} {version} is live, but the CMDB does not know of it")
+    elif row["digest"] != entry["digest"]:
+        differ(host, name, "other_version", f"{name} {version} is live, but the CMDB says {row['version']}")
+    if entry["digest"] not in archived:
+        differ(host, name, "not_in_dsl", f"{name} {version} is live, but the DSL does not hold {entry['digest']}")
+    _compare_files(host, name, entry, differ)
+
+
+def _compare_files(host: str, name: str, entry: Mapping[str, Any], differ: Any) -> None:
+    for kind, what in (("changed", "were changed or are missing"), ("extra", "were released by nobody")):
+        if entry[kind]:
+            differ(host, name, f"{kind}_files", f"{len(entry[kind])} files of {name} {entry['version']} {what}: {_quoted(entry[kind])}")
+
+
+def _quoted(files: list[str]) -> str:
+    return ", ".join(_shown(name) for name in files[:_LISTED]) + (" ..." if len(files) > _LISTED else "")
+
+
+def _invalid(fault: str) -> NotSeen:
+    return NotSeen("invalid_answer", f"its answer is not one of release_facts, so nobody knows what it runs: {fault}", contact=True)
+
+
+def _without_answer(result: Mapping[str, Any]) -> NotSeen | None:
+    """Why a task has no answer of a host; ``None`` when it ended well."""
+    said = _shown(result.get("module_stderr") or result.get("module_stdout") or result.get("msg") or "it did not say why")
+    if result.get("unreachable"):
+        return NotSeen("unreachable", f"it can't be reached, so nobody knows what it runs: {said}")
+    if result.get("failed"):
+        return NotSeen("unreadable", f"it can't be read, so nobody knows what it runs: {said}", contact=not result.get("timedout"))
+    return LEFT_OUT if result.get("skipped") else None
+
+
+def _faults(entry: object) -> Iterator[str]:
+    """What is wrong with what a host says of one release, after the name of its place."""
+    if not isinstance(entry, Mapping):
+        yield f" is {_shown(entry)}"
+        return
+    for key in ("name", "version", "digest"):
+        value = entry.get(key)
+        if not _is_word(value) and (key == "name" or value is not None):
+            yield f".{key} is {_shown(value)}"
+    if (entry.get("version") is None) != (entry.get("digest") is None):
+        yield " has a version without a digest, or a digest without a version"
+    elif entry.get("digest") is not None and not _DIGEST.fullmatch(entry["digest"]):
+        yield f".digest is {_shown(entry['digest'])}"
+    if not isinstance(entry.get("error", ""), str):
+        yield f".error is {_shown(entry['error'])}"
+    if not _are_texts(entry.get("strangers", [])):
+        yield f".strangers is {_shown(entry['strangers'])}"
+    yield from _file_faults("", entry)
+    others = entry.get("others", [])
+    if not isinstance(others, list):
+        yield f".others is {_shown(others)}"
+        return
+    for index, other in enumerate(others):
+        if not isinstance(other, Mapping) or not _is_word(other.get("version")):
+            yield f".others[{index}] is {_shown(other)}"
+        else:
+            yield from _file_faults(f".others[{index}]", other)
+
+
+def _file_faults(place: str, part: Mapping[str, Any]) -> Iterator[str]:
+    for key in ("changed", "extra"):
+        if not _are_texts(part.get(key)):
+            yield f"{place}.{key} is {_shown(part.get(key))}"
+
+
+def _is_word(value: object) -> bool:
+    return isinstance(value, str) and value.isprintable() and 0 < len(value) <= _LENGTH
+
+
+def _are_texts(value: object) -> bool:
+    return isinstance(value, list) and all(isinstance(one, str) for one in value)
+
+
+def _shown(value: object) -> str:
+    """What came from a host, on one line, without signs that would do something to a terminal, and not all of it when it is long."""
+    text = " ".join((value if isinstance(value, str) else repr(value)).split())
+    text = "".join(sign if sign.isprintable() else "?" for sign in text)
+    return text if len(text) <= _LENGTH else f"{text[:_LENGTH]} ..."

@@ -1,0 +1,59 @@
+# Copyright (c) Tidegate maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A person wants a deployment undone: take it over and say so in the journal; the hosts follow in steps of their own."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from datetime import datetime
+from typing import Any
+
+from ..cmdb.store import Cmdb
+from ..errors import TidegateError
+from ..rfc.source import rfc_number
+from ..rollout.holder import Holder
+from ..rollout.journal import Journal
+from ..rollout.states import DeploymentState
+from .plan import Interrupted, Reach, never, refuse_interrupted, result
+from .tell import teller, warned
+
+
+def order_backout(
+    *,
+    rfc_path: str,
+    cmdb_url: str,
+    policy_path: str | None,
+    reason: str,
+    inventory: Collection[str],
+    now: datetime,
+    write: bool,
+    outside: Collection[str] = (),
+    take_over: bool = False,
+    interrupted: Interrupted = never,
+) -> dict[str, Any]:
+    """A person wants the deployment of this RFC undone; take it over and say so in the journal.
+
+    ``inventory``, ``outside``, ``take_over``, ``write``: see :func:`plan`. Raises :class:`TidegateError` when there is no deployment,
+    another controller drives it, a later one has replaced it, or a host that has to go back is not in the inventory or left out.
+    """
+    with Cmdb.open(cmdb_url) as cmdb:
+        journal = Journal(cmdb)
+        number = rfc_number(rfc_path)
+        current = journal.latest(number)
+        if current is None:
+            raise TidegateError(f"{number} was never deployed, so there is nothing to back out; check the RFC")
+        if current.state in (DeploymentState.BACKED_OUT, DeploymentState.CANCELLED):
+            return result(f"{current.label} is already {current.state}", changed=False)
+        journal.refuse_backout(current)
+        Reach(inventory, outside).check(journal.to_visit(current, backout=True), "host", f"that {current.label} has to be backed out of")
+        if not take_over:
+            journal.refuse_driven(current.id, Holder.this_run(), now)
+        if not write:
+            return result(f"{current.label} would be backed out", changed=True)
+        refuse_interrupted(interrupted, write)
+        run = journal.take_over(current.id, Holder.this_run(), now, ordered=take_over)
+        state = journal.order_backout(run, reason, now)
+        told = state is DeploymentState.BACKING_OUT and current.state is not state
+        problems = teller(policy_path)(journal, run, "back_out", reason, now) if told else []
+        return {**result(f"{current.label} is now {state}", changed=True), **warned(problems)}

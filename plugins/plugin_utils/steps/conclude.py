@@ -1,0 +1,196 @@
+# Copyright (c) Tidegate maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Close a deployment: what it came to, held against what the run was for, in a sentence, in its change and to people."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from dataclasses import asdict
+from datetime import datetime
+from typing import Any
+
+from ..errors import ConflictError
+from ..report.progress import share
+from ..rfc.source import Change
+from ..rollout import states
+from ..rollout.deployments import Deployment, Run, Target, remark_in
+from ..rollout.failures import Reason, first_failure, no_reason
+from ..rollout.holder import Holder
+from ..rollout.journal import Journal
+from ..rollout.states import DeploymentState, HostState, WaveState
+from .record import CheckObjectives, check, follow
+from .tell import Tell, warned
+
+_WANTED = {
+    "completed": (DeploymentState.COMPLETED,),
+    "staged": (DeploymentState.STAGING,),
+    "backed_out": (DeploymentState.BACKED_OUT, DeploymentState.CANCELLED),
+}
+
+
+_TOO_LATE = {
+    "completed": (DeploymentState.BACKING_OUT, DeploymentState.BACKED_OUT),
+    "staged": (DeploymentState.ACTIVATING, DeploymentState.COMPLETED, DeploymentState.BACKING_OUT, DeploymentState.BACKED_OUT),
+    "backed_out": (),
+}
+
+
+_WOULD = {"completed": "deployed", "staged": "staged", "backed_out": "backed out"}
+
+
+# Of these the detail says in a few words what became of the host.
+_EXPLAINED = (HostState.WRITTEN_OFF, HostState.SUPERSEDED)
+
+
+def to_conclude(journal: Journal, number: str, holder: Holder, change: Change, wanted: str) -> Deployment:
+    """The deployment that this run may close: the one that it drives, or one that was over as wanted before this run began.
+
+    ``wanted``: see :func:`conclude`. Raises :class:`TidegateError` when it is neither.
+    """
+    current = journal.latest(number)
+    if current is None or current.holder == str(holder) or current.state in states.OPEN:
+        return journal.driven_by(number, holder)
+    if wanted == "completed" and current.state is DeploymentState.COMPLETED:
+        journal.refuse_superseded(current.id)
+        wants = change.read().digest
+        if wants != current.digest:
+            raise ConflictError(f"{current.label} is completed with {current.digest}, but its RFC names {wants}; raise a new RFC for that")
+    return current
+
+
+def foresee(journal: Journal, number: str, wanted: str) -> dict[str, Any]:
+    """What :func:`conclude` would be about, were this not check mode. Nothing is written."""
+    current = journal.latest(number)
+    failed = current is not None and (current.state in _TOO_LATE[wanted] or (wanted == "staged" and _past_staging(journal, current)))
+    if current is not None and failed:
+        sentence = f"{current.label} is {current.state}, so it would not end {_WOULD[wanted]}. This was check mode: nothing has changed."
+    elif current is not None and current.state in _WANTED[wanted] and current.state not in states.OPEN:
+        sentence = f"{current.label} is already {current.state}, so nothing would be done."
+    else:
+        sentence = f"{number} would be {_WOULD[wanted]}. This was check mode: nothing has changed."
+    state = "none" if current is None else current.state
+    return {
+        "changed": False,
+        "failed": failed,
+        "state": state,
+        "objectives": [],
+        "msg": sentence,
+        "progress": {"step": "conclude", "state": state, "detail": sentence},
+    }
+
+
+def conclude(
+    journal: Journal,
+    run: Run,
+    change: Change,
+    wanted: str,
+    tell: Tell,
+    make: CheckObjectives,
+    now: datetime,
+    interrupted: str = "",
+    reason: Reason = no_reason,
+) -> dict[str, Any]:
+    """Close the deployment and its change; the result is failed, with one sentence, unless the deployment's state is ``wanted``.
+
+    A complete one is held against the objectives of its RFC by ``make``. What could not be written to the change is in ``warnings`` and
+    does not fail.
+    ``wanted`` is ``completed``, ``staged`` or ``backed_out``; a back-out that had nothing to undo is a cancelled deployment.
+    When somebody interrupted the run (see :mod:`.interrupt`), what is not done is held.
+    """
+    all_staged = all(target.state in (HostState.STAGED, HostState.WRITTEN_OFF) for target in journal.targets(run.deployment))
+    held = bool(interrupted) and not (wanted == "staged" and all_staged) and journal.hold(run, interrupted, now)
+    if wanted == "staged" and not held and _past_staging(journal, journal.deployment(run.deployment)):
+        journal.hold(run, "it is past staging", now)  # as it was: this run does not go on with it
+    deployment = journal.conclude(run, now)
+    targets = journal.targets(run.deployment)
+    success = deployment.state in _WANTED[wanted] and (wanted != "staged" or all_staged)
+    sentence = _verdict(deployment, targets, journal.locked(run.deployment), interrupted, reason)
+    objectives, problems = check(journal, run, change, make, now)
+    problems += follow(journal, run, change, sentence, now)
+    if held:
+        problems += tell(journal, run, "hold", interrupted, now)
+    if deployment.state in (DeploymentState.COMPLETED, DeploymentState.BACKED_OUT, DeploymentState.CANCELLED):
+        problems += tell(journal, run, "done", sentence, now)
+    journal.rest(run, now)
+    return {
+        "changed": False,
+        "failed": not success,
+        "state": deployment.state,
+        "objectives": [asdict(one) for one in objectives],
+        "msg": " ".join((sentence, *(f"{problem[0].upper()}{problem[1:]}." for problem in problems))),
+        **warned(problems),
+        "progress": {"step": "conclude", "state": deployment.state, "detail": sentence},
+    }
+
+
+def _past_staging(journal: Journal, deployment: Deployment) -> bool:
+    """Whether an open deployment has opened its first wave, so that nothing is staged any more."""
+    forward = deployment.state in (DeploymentState.ACTIVATING, DeploymentState.HELD)
+    return forward and any(state is not WaveState.CLOSED for _number, state, _decision in journal.waves(deployment.id))
+
+
+def catch_up(journal: Journal, deployment: Deployment, change: Change, now: datetime) -> list[str]:
+    """Write what a change system missed of a deployment that is over; return what still could not be written."""
+    run = deployment.run
+    problems = follow(journal, run, change, _verdict(deployment, journal.targets(deployment.id), set()), now)
+    journal.rest(run, now)
+    return problems
+
+
+def _remark(targets: Iterable[Target], state: HostState) -> str:
+    """What a host said that did come into ``state``, such as that the release before could not be stopped."""
+    here = (target for target in targets if target.state is state)
+    said = [(target.host, remark) for target in here if (remark := remark_in(target.state, target.summary))]
+    more = f" {len(said) - 1} more of them are in the report." if len(said) > 1 else ""
+    return f" {said[0][0]}: {said[0][1]}.{more}" if said else ""
+
+
+def _verdict(
+    deployment: Deployment, targets: list[Target], locked: Collection[str], interrupted: str = "", reason: Reason = no_reason
+) -> str:
+    """How the deployment stands, for a person. ``locked``: the hosts that it has locked."""
+    what = f"{deployment.rfc}: {deployment.release} {deployment.version}"
+    if deployment.state is DeploymentState.COMPLETED:
+        active = sum(target.state is HostState.ACTIVE for target in targets)
+        others = _listed(target for target in targets if target.state is not HostState.ACTIVE)
+        return f"{what} is live on {share(active, len(targets))}{others}.{_remark(targets, HostState.ACTIVE)}"
+    if deployment.state is DeploymentState.BACKED_OUT:
+        back = sum(target.state is HostState.BACKED_OUT for target in targets)
+        left = [target for target in targets if target.state in _EXPLAINED]
+        which = share(back, back + len(left)) if left else f"{_hosts(back)} it had touched"
+        return f"{what} was backed out of {which}: {deployment.reason}{_listed(left)}.{_remark(targets, HostState.BACKED_OUT)}"
+    if deployment.state is DeploymentState.CANCELLED:
+        return f"{what} was cancelled before it touched a host: {deployment.reason}."
+    if deployment.state is DeploymentState.BACKING_OUT:
+        touched = [target for target in targets if target.state in states.TOUCHED]
+        owed = [target.host for target in touched if target.host in locked]
+        taken = [target.host for target in touched if target.host not in locked]
+        why = first_failure(touched, reason)
+        said = [
+            f"{what} is being backed out, but hosts still owe it, {len(owed)} of them ({', '.join(owed[:5])}): {deployment.reason}{why}."
+        ]
+        if taken:
+            said.append(f"Another deployment has changed {', '.join(taken[:5])} since, or is about to.")
+        again = f"It was {interrupted}; run" if interrupted else "Bring them back and run"
+        said.append(f"{again} the same command again{'' if interrupted else f'; {_FOR_GOOD}'}.")
+        return " ".join(said)
+    if deployment.state is DeploymentState.HELD:
+        gone = any(target.state in (HostState.LOST, HostState.STAGE_FAILED) for target in targets)
+        return f"{what} is held: {deployment.reason}. Run deploy again to go on, or backout to undo it{f'; {_FOR_GOOD}' if gone else ''}."
+    staged = sum(target.state is HostState.STAGED for target in targets)
+    why = first_failure([target for target in targets if target.state in (HostState.PLANNED, HostState.STAGE_FAILED)], reason)
+    return f"{what} is {deployment.state}: staged on {share(staged, len(targets))}{why}. Run deploy to go on, or backout to undo it."
+
+
+_FOR_GOOD = "a host that will not come back is written off with tidegate.release.write_off"
+
+
+def _listed(targets: Iterable[Target]) -> str:
+    """How hosts stand that are not as they should be; empty when there are none."""
+    others = [f"{target.host} is {target.detail if target.state in _EXPLAINED else target.state}" for target in targets]
+    return f"; {', '.join(others[:5])}{' ...' if len(others) > 5 else ''}" if others else ""
+
+
+def _hosts(number: int) -> str:
+    return "the 1 host" if number == 1 else f"all {number} hosts"

@@ -1,0 +1,179 @@
+# Copyright (c) Tidegate maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the gate is told and what follows from its decision: between the journal, the RFC and the pure rules of the gate."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import replace
+from datetime import datetime
+from typing import Any
+
+from ..errors import TidegateError
+from ..report.progress import Progress, gate_sentence
+from ..rfc.model import IMPLEMENT, SCHEDULED, STATES, Rfc
+from ..rfc.register import cleared_as
+from ..rfc.source import Change
+from ..rollout import states
+from ..rollout.deployments import Deployment, Run, Target
+from ..rollout.failures import Reason, first_failure, no_reason
+from ..rollout.gate import GateDecision, GateInputs, StageCounts, WaveCounts, decide, decide_staging, unless_interrupted
+from ..rollout.holder import Holder
+from ..rollout.journal import Journal
+from ..rollout.states import DeploymentState, HostState, WaveState
+from .clear import Opening, Wave
+from .record import follow, start
+from .tell import Tell, warned
+
+Opens = Callable[[Rfc, Wave], Opening]  # whether the wave may start now, whatever the RFC itself says
+_BAD = (HostState.FAILED, HostState.STUCK, HostState.STAGE_FAILED, HostState.WRITTEN_OFF)
+
+
+def decide_staging_gate(
+    journal: Journal, run: Run, change: Change, opens: Opens, tell: Tell, now: datetime, interrupted: str = "", reason: Reason = no_reason
+) -> dict[str, Any]:
+    """Open the first wave or hold; nothing to decide when the deployment is past staging. ``interrupted``: see :mod:`.interrupt`.
+
+    The RFC is read again, and the change has to be brought to Implement before anything starts.
+    """
+    deployment = journal.deployment(run.deployment)
+    if deployment.state is not DeploymentState.STAGING:
+        return {"changed": False, "decision": "proceed", "reason": f"{deployment.label} is past staging: {deployment.state}"}
+    targets = journal.targets(run.deployment)
+    spared = journal.spared(run.deployment)
+    counts = []
+    for number in sorted({target.wave for target in targets}):
+        wave = [target for target in targets if target.wave == number]
+        # A wave that is left out as a whole can't show whether the release is good, whoever says that its hosts are dead.
+        states_ = Counter(target.state for target in [target for target in wave if target.host not in spared] or wave)
+        failed = sum(states_[state] for state in states.LEFT_OUT)
+        counts.append(StageCounts(size=states_.total(), staged=states_[HostState.STAGED], failed=failed))
+    opening = _opening(journal, change, deployment, opens, _wave(targets, 1))
+    decision = unless_interrupted(decide_staging(counts, deployment.rollout, opening.stop), interrupted)
+    if decision.decision == "proceed":
+        problem = start(journal, run, change, now)
+        decision = GateDecision("hold", problem) if problem else decision
+    decision = GateDecision(decision.decision, decision.reason + first_failure(targets, reason))
+    journal.decide_staging(run, decision, now, opening.until)
+    return _result(decision, None, len(counts), targets, "stage") | _followed(
+        journal, run, change, decision, tell, now, started=decision.decision == "proceed"
+    )
+
+
+def decide_wave_gate(
+    journal: Journal, run: Run, change: Change, opens: Opens, tell: Tell, now: datetime, interrupted: str = "", reason: Reason = no_reason
+) -> dict[str, Any]:
+    """Decide about the open wave; when all are decided, about the hosts that had got lost in them. ``interrupted``: see :mod:`.interrupt`.
+
+    Holds without writing when the deployment is not activating, for then somebody else has decided.
+    """
+    deployment = journal.deployment(run.deployment)
+    waves = journal.waves(run.deployment)
+    number = next((number for number, state, _decision in waves if state is WaveState.OPEN), None)
+    if deployment.state is not DeploymentState.ACTIVATING:
+        return {"changed": False, "decision": "hold", "reason": f"{deployment.label} is {deployment.state} and has no open wave"}
+    targets = journal.targets(run.deployment)
+    planned = [target for target in targets if target.host not in journal.spared(run.deployment)]
+    # A host that could not be staged never gets to its wave; staging's own gate has counted it, and the total still does.
+    wave = [target for target in planned if number in (None, target.wave) and target.state is not HostState.STAGE_FAILED]
+    counts = _count(wave)
+    following = None if number in (None, len(waves)) else _wave(targets, (number or 0) + 1)
+    opening = _opening(journal, change, deployment, opens, following) if following else Opening("")
+    decision = decide(
+        GateInputs(
+            wave=number or len(waves),
+            of=len(waves),
+            counts=counts,
+            bad_so_far=sum(target.state in (*_BAD, HostState.LOST) for target in planned),
+            total=len(planned),
+            rollout=deployment.rollout if number else replace(deployment.rollout, wave_budget=deployment.rollout.total_budget),
+            stop=opening.stop,
+            stuck=sum(target.state is HostState.STUCK for target in targets),
+        )
+    )
+    decision = unless_interrupted(GateDecision(decision.decision, decision.reason + first_failure(wave, reason)), interrupted)
+    if number is None:
+        journal.decide_lost(run, decision, now)
+    else:
+        journal.decide_wave(run, number, decision, now, opening.until)
+    return _result(decision, number, len(waves), wave) | _followed(journal, run, change, decision, tell, now)
+
+
+def to_decide(journal: Journal, number: str, holder: Holder) -> Deployment:
+    """The deployment that this run may decide about: the one that it drives, or one that is over, about which nothing is decided.
+
+    Raises :class:`TidegateError` when it is neither.
+    """
+    current = journal.latest(number)
+    return current if current is not None and current.state not in states.OPEN else journal.driven_by(number, holder)
+
+
+def _count(wave: list[Target]) -> WaveCounts:
+    counted = Counter(target.state for target in wave)
+    active, lost = counted[HostState.ACTIVE], counted[HostState.LOST]
+    failed = sum(counted[state] for state in _BAD)
+    return WaveCounts(size=len(wave), active=active, failed=failed, lost=lost, undone=len(wave) - active - failed - lost)
+
+
+def _wave(targets: Iterable[Target], number: int) -> Wave:
+    """The wave that is next; a host of it that could not be staged, or is written off, will not change."""
+    hosts = tuple(target.host for target in targets if target.wave == number and target.state not in states.LEFT_OUT)
+    return Wave(hosts, frozenset(target.host for target in targets if target.state is HostState.ACTIVE))
+
+
+def _opening(journal: Journal, change: Change, deployment: Deployment, opens: Opens, wave: Wave) -> Opening:
+    """Whether the wave may start now."""
+    unknown = "it could not be found out whether the RFC still allows the next wave"
+    try:
+        rfc = change.read()
+    except TidegateError as error:
+        return Opening(f"{unknown}: {error}")
+    if (rfc.number, rfc.digest) != (deployment.rfc, deployment.digest):
+        return Opening(f"{unknown}: it is about something else now")
+    if rfc.on_hold:
+        return Opening("the RFC is on hold")
+    if rfc.state not in (SCHEDULED, IMPLEMENT):
+        return Opening(f"the RFC is {STATES[rfc.state]}")
+    if cleared_as(journal.cmdb, rfc.number) != rfc.fingerprint:
+        return Opening("the RFC was edited since it was cleared; run deploy again to have it cleared as it is now")
+    return opens(rfc, wave)
+
+
+def _followed(
+    journal: Journal, run: Run, change: Change, decision: GateDecision, tell: Tell, now: datetime, *, started: bool = False
+) -> dict[str, Any]:
+    """What could not be written to the change and said to people, if anything: the decision stands, for hosts don't wait for it."""
+    problems = follow(journal, run, change, decision.reason, now)
+    if decision.decision != "proceed":
+        problems += tell(journal, run, decision.decision, decision.reason, now)
+    elif started:
+        problems += tell(journal, run, "start", decision.reason, now)
+    return warned(problems)
+
+
+def _result(decision: GateDecision, wave: int | None, waves: int, targets: Collection[Target], after: str = "all waves") -> dict[str, Any]:
+    outcomes: dict[str, list[str]] = {}
+    for target in targets:
+        outcomes.setdefault(target.state, []).append(target.host)
+    progress = {
+        "step": "gate",
+        "wave": wave,
+        "waves": waves,
+        "hosts": len(targets),
+        "state": decision.decision,
+        "decision": decision.decision,
+        "reason": decision.reason,
+        "detail": decision.reason,
+        "after": "" if wave else after,
+        "outcomes": outcomes,
+    }
+    told = Progress.read({"progress": progress}, "gate", failed=False, unreachable=False)
+    return {
+        "changed": True,
+        "decision": decision.decision,
+        "reason": decision.reason,
+        "msg": gate_sentence(told) if told else decision.reason,
+        "progress": progress,
+    }

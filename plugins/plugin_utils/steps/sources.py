@@ -1,0 +1,228 @@
+# Copyright (c) Tidegate maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The facts that controls look at, each from its source: the DSL, the CMDB, what people signed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, TypeVar
+
+from ..activity import note
+from ..calendar.ics import horizon, read_calendars
+from ..calendar.model import CalendarFiles, Calendars
+from ..clearance.facts import Facts, PackageFacts
+from ..cmdb.store import Cmdb
+from ..compatibility.gather import compatibility
+from ..compatibility.judge import Compatibility
+from ..dsl.home import open_library
+from ..dsl.oci import TITLE
+from ..dsl.package import load_package, load_package_manifest, verify_package
+from ..dsl.seen import Snapshot
+from ..errors import DocumentError, IntegrityError, NotFoundError, TidegateError
+from ..evidence.approval import Matter
+from ..evidence.library import snapshot
+from ..evidence.store import Attached, collect
+from ..evidence.trust import Judgement, judge, judge_approvals, judge_opinions, judge_waiver, signers, sort_out
+from ..licence.entitlements import would_reserve
+from ..licence.seats import Allotment
+from ..policy.model import Policy
+from ..rfc.debts import Debt, debts
+from ..rfc.model import Rfc
+from ..rfc.register import Overlap, cleared_as, entered, overlapping
+from ..rollout.deployments import Deployments
+from ..rollout.states import OPEN
+from .retire import status
+
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True)
+class Said:
+    """What people signed, as :class:`Facts` has it. ``attached``: all evidence, ``None`` when nobody looked for it."""
+
+    evidence: dict[str, Judgement]
+    approvals: dict[str, Judgement] | None
+    builders: frozenset[str]
+    waivers: dict[str, Judgement]
+    opinions: dict[str, Judgement]
+    attached: tuple[Attached, ...] | None = None
+    inputs: tuple[str, ...] = ()
+    ignored: tuple[str, ...] = ()
+
+
+class Sources:
+    """What is asked for facts. ``errors`` has why one did not answer, by its name."""
+
+    def __init__(self) -> None:
+        self.errors: dict[str, str] = {}
+
+    def ask(self, name: str, source: Callable[[], _T]) -> _T | None:
+        """What a source says; even a fault that nobody thought of must leave the others to be heard."""
+        note(f"looking at the {name}")
+        try:
+            return source()
+        except TidegateError as error:
+            self.errors[name] = str(error)
+        except RecursionError:
+            self.errors[name] = "it is nested too deeply"
+        except Exception as error:  # a JMESPath such as [::0] breaks only when it runs
+            self.errors[name] = f"{type(error).__name__}: {error}"
+        return None
+
+
+def select(cmdb_url: str, rfc: Rfc) -> tuple[dict[str, Any], ...]:
+    """The CIs that an RFC is about: those of its open deployment, if it still reads as that was cleared, or those its scope selects now.
+
+    A deployment changes what a scope selects that asks for what is installed, and people decided on what it was.
+    """
+    with Cmdb.open(cmdb_url) as cmdb:
+        deployment = Deployments(cmdb).latest(rfc.number)
+        if deployment is None or deployment.state not in OPEN or cleared_as(cmdb, rfc.number) != rfc.fingerprint:
+            return tuple(cmdb.query(rfc.scope))
+        planned = {target.host for target in Deployments(cmdb).targets(deployment.id)}
+        return tuple(ci for ci in cmdb.query() if ci["name"] in planned)
+
+
+def not_written_off(cis: tuple[dict[str, Any], ...]) -> tuple[dict[str, Any], ...]:
+    """Those of the selected CIs that a deployment goes to; raises :class:`NotFoundError` when all are hosts that were written off."""
+    there = tuple(ci for ci in cis if ci["written_off"] is None)
+    if cis and not there:
+        raise NotFoundError(f"every CI that the scope selects is written off, {cis[0]['name']} first; correct the scope")
+    return there
+
+
+def look_up(dsl: str, cmdb_url: str, rfc: Rfc) -> PackageFacts:
+    """What the DSL, and the CMDB about it, say of an RFC's package."""
+    library = open_library(dsl).repository(rfc.release)
+    archived = library.resolve(rfc.release, rfc.version)
+    damage = kind = ""
+    documents: dict[str, int] = {}
+    config: dict[str, Any] = {}
+    if archived is not None:
+        try:
+            verify_package(library, archived)
+            opened = load_package(library, archived)
+            manifest = opened.manifest
+            manifest.check()
+            kind = manifest.type
+            config = manifest.to_config()
+            titles = {part.annotations.get(TITLE, ""): part.size for part in opened.documentation}
+            own = f"{manifest.scenario}/" if manifest.scenario else "/"
+            documents = {title: size for title, size in titles.items() if not title.startswith(own)}  # tests document nothing
+            if (manifest.name, manifest.version) != (rfc.release, rfc.version):
+                damage = f"what the DSL keeps as {rfc.release} {rfc.version} is the package of {manifest.name} {manifest.version}"
+        except (IntegrityError, DocumentError) as error:
+            damage = str(error)
+    asked = Sources()
+    retired = asked.ask("retired", lambda: _retired(cmdb_url, rfc))
+    return PackageFacts(archived, damage, kind, documents, retired, config, asked.errors.get("retired", ""))
+
+
+def _retired(cmdb_url: str, rfc: Rfc) -> str:
+    with Cmdb.open(cmdb_url) as cmdb:
+        found = status(cmdb, rfc.release, rfc.version)
+    return found.sentence(rfc.release, rfc.version) if found else ""
+
+
+def live_versions(cis: Iterable[Mapping[str, Any]], release: str) -> dict[str, str]:
+    """A CI for each version of the release that they have."""
+    found = ((ci["installations"].get(release), str(ci["name"])) for ci in cis)
+    return {str(installation["version"]): name for installation, name in found if installation}
+
+
+def former(rfc: Rfc, cis: Iterable[Mapping[str, Any]]) -> frozenset[str]:
+    """The digests of what an RFC's release takes the place of, ``""`` for nothing."""
+    found = (ci["installations"].get(rfc.release, {}).get("digest", "") for ci in cis)
+    return frozenset(str(digest) for digest in found if digest != rfc.digest)
+
+
+def debts_of(cmdb_url: str, rfc: Rfc) -> tuple[Debt, ...]:
+    """What earlier emergency changes of the release owe, settled or not."""
+    with Cmdb.open(cmdb_url) as cmdb:
+        return tuple(debt for debt in debts(cmdb) if debt.release == rfc.release)
+
+
+def product_of(facts: Facts) -> str | None:
+    """The licensed product whose seats the release uses, if any."""
+    return facts.package.manifest.get("licensed_product") if facts.package else None
+
+
+def seats_for(cmdb_url: str, rfc: Rfc, facts: Facts) -> Allotment | None:
+    """How the seats that the deployment would take stand; ``None`` when it takes none, or it is not known where it goes."""
+    product = product_of(facts)
+    if product is None or facts.scope is None:
+        return None
+    with Cmdb.open(cmdb_url) as cmdb, cmdb.read() as connection:
+        return would_reserve(connection, product, rfc.release, facts.scope, (max(facts.now, rfc.start_date), rfc.end_date))
+
+
+def overlaps_of(cmdb_url: str, rfc: Rfc, cis: Iterable[Mapping[str, Any]]) -> tuple[Overlap, ...]:
+    """Other planned changes that meet this one."""
+    with Cmdb.open(cmdb_url) as cmdb:
+        return tuple(overlapping(cmdb, rfc, {str(ci["name"]) for ci in cis}))
+
+
+def entered_with(cmdb_url: str, rfc: Rfc) -> tuple[str, ...]:
+    """The CIs that the RFC was entered in the register with, empty when it was not; of an open deployment the plan has the last word."""
+    with Cmdb.open(cmdb_url) as cmdb:
+        return () if Deployments(cmdb).undecided(rfc.number) is not None else entered(cmdb, rfc) or ()
+
+
+def calendars_of(files: CalendarFiles, dsl: str, cmdb_url: str, rfc: Rfc, now: datetime) -> Calendars:
+    """What the policy's calendars have until the RFC may be done, held against the sites and releases that there are."""
+    found = read_calendars(files, *horizon(now, rfc.end_date))
+    if not (found.windows or found.freezes):
+        return found
+    with Cmdb.open(cmdb_url) as cmdb:
+        sites, releases = cmdb.sites(), {rfc.release, *cmdb.releases()}
+    named = {name for event in (*(found.windows or ()), *(found.freezes or ())) for name in event.releases}
+    # A registry is asked only when there is a need.
+    return found.matched(sites, releases | open_library(dsl).names() if named - releases else releases)
+
+
+def compatibility_of(dsl: str, cmdb_url: str, rfc: Rfc, package: PackageFacts, cis: Iterable[Mapping[str, Any]]) -> Compatibility:
+    """What the release gets on with, on the CIs that are to have it and around them."""
+    with Cmdb.open(cmdb_url) as cmdb:
+        return compatibility(cmdb, open_library(dsl), rfc, package.manifest, cis)
+
+
+def manifest_of(dsl: str, cmdb_url: str, rfc: Rfc) -> PackageFacts:
+    """What the package that is being deployed says of itself, without a look at all of it, and what became of the release since."""
+    manifest = load_package_manifest(open_library(dsl).repository(rfc.release), rfc.digest)
+    retired = Sources().ask("retired", lambda: _retired(cmdb_url, rfc))
+    return PackageFacts(rfc.digest, "", manifest.type, retired=retired, manifest=manifest.to_config())
+
+
+def judge_all(dsl: str, policy: Policy, rfc: Rfc, digest: str, cis: Iterable[Mapping[str, Any]] | None, now: datetime) -> Said:
+    """Judge everything that people signed about a package, for an RFC and the CIs that its scope selects."""
+    if not policy.people:
+        return Said({}, {}, frozenset(), {}, {})
+    evidence = collect(open_library(dsl).repository(rfc.release), digest)
+    matter = None if cis is None else matter_of(rfc, cis)
+    asked = policy.signed_by(rfc.type)
+    inputs, ignored = sort_out(evidence, digest)
+    return Said(
+        {kind: judge(evidence, policy, kind, digest, rfc.release, rfc.version, now) for kind in policy.trust},
+        {role: judge_approvals(evidence, policy, matter, role, asked.get(role, 1), now) for role in policy.deciders} if matter else None,
+        signers(evidence, policy, "package"),
+        {control: judge_waiver(evidence, policy, matter, control, now) for control in policy.waivers} if matter else {},
+        judge_opinions(evidence, policy, digest, rfc.release, rfc.version, now),
+        evidence.attached,
+        inputs,
+        ignored,
+    )
+
+
+def seen_of(cmdb_url: str, rfc: Rfc, policy: Policy | None) -> tuple[Snapshot, ...]:
+    """What was seen in the library of an RFC's release before, nothing or one."""
+    with Cmdb.open(cmdb_url) as cmdb:
+        found = snapshot(cmdb, rfc.release, rfc.version, policy)
+    return () if found is None else (found,)
+
+
+def matter_of(rfc: Rfc, cis: Iterable[Mapping[str, Any]]) -> Matter:
+    """What people decide on when they decide on an RFC whose scope selects ``cis``."""
+    return Matter(rfc.number, rfc.fingerprint, rfc.release, rfc.version, rfc.digest, tuple(sorted(str(ci["name"]) for ci in cis)))

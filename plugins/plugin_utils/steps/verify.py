@@ -1,0 +1,271 @@
+# Copyright (c) Tidegate maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Verify a package on a lab: mirror live in miniature, upgrade it, test, rehearse the back-out, test again, and sign what came of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..cmdb.hosts import is_host
+from ..cmdb.schema import schema
+from ..cmdb.store import Cmdb
+from ..dsl.home import Library, open_library
+from ..dsl.layout import OciLayout
+from ..dsl.oci import Descriptor
+from ..dsl.package import Source, load_package
+from ..dsl.replica import replicate
+from ..errors import ConflictError, NotFoundError, TidegateError
+from ..evidence.package import Release, standing
+from ..evidence.trust import signer_name
+from ..files import make_folder
+from ..policy.load import load_policy
+from ..policy.model import Policy
+from ..rfc.source import load_rfc
+from ..rollout.journal import Journal
+from ..rollout.states import DeploymentState, HostState
+from ..verification import outcome, parity
+from ..verification.miniature import LiveHost, Miniature, live_host, miniature
+from ..verification.model import Model, model
+from ..verification.play import Played, began, play
+from ..verification.scene import RFC, Given, Lab, Scene, build
+from .attest import attest, find_release
+
+if TYPE_CHECKING:
+    from securesystemslib.signer import Signer
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What is to be verified, against which part of live, and what that is like."""
+
+    release: Release
+    plan: Miniature
+    like: Model
+    policy: Policy
+
+
+@dataclass(frozen=True)
+class Asked:
+    """The release, by the RFC that names it, by its own name with a version or a digest, or by its directory, ``source``, that nobody has
+    archived yet; an RFC says then where it is to go."""
+
+    rfc: str | None = None
+    name: str | None = None
+    version: str | None = None
+    digest: str | None = None
+    source: Source | None = None
+
+
+def prepare(asked: Asked, dsl: str, cmdb_url: str, policy_path: str | None, limit: int, now: datetime) -> Subject:
+    """Find the package and choose what of live is mirrored.
+
+    With an RFC that is what its scope selects, without one the hosts that have the release. Raises :class:`TidegateError` when there is
+    nothing to mirror, or the policy does not trust the package: what nobody signed is not run.
+    """
+    policy = load_policy(policy_path)
+    if (asked.rfc is None) == (asked.name is None) and asked.source is None:
+        raise TidegateError("what is to be verified is not clear; give either an RFC or the name of a release")
+    name, version, digest, scope = asked.name or "", asked.version, asked.digest, ""
+    rfc = None if asked.rfc is None else load_rfc(asked.rfc)
+    if rfc is not None:
+        name, version, digest, scope = rfc.release, None, rfc.digest, rfc.scope
+    if asked.source is not None:
+        manifest = asked.source.manifest
+        if name not in ("", manifest.name):
+            raise ConflictError(
+                f"{rfc.number if rfc else 'the name'} is of {name}, and the directory is {manifest.name}; correct one of them"
+            )
+        name = manifest.name
+        release = Release(name, manifest.version, asked.source.preview(None).digest)
+    else:
+        home = open_library(dsl).repository(name)
+        release = find_release(home, name, version, digest)
+        if rfc is not None and release.version != rfc.version:
+            raise ConflictError(f"{rfc.number} names {name} {rfc.version}, but its digest is that of {release.version}; correct the RFC")
+        if distrust := standing(home, policy, release, now).distrust:
+            raise TidegateError(distrust)
+    with Cmdb.open(cmdb_url) as cmdb, cmdb.read() as connection:
+        around = {str(ci["name"]): ci for ci in cmdb.query(connection=connection)}
+        cis = cmdb.query(scope, connection) if scope else [ci for ci in around.values() if name in ci["installations"]]
+        if asked.source is not None and not cis and not scope:  # the first of its name
+            cis = [ci for ci in around.values() if is_host(ci, policy.host_classes)]
+        cis = [ci for ci in cis if ci["written_off"] is None]  # the release does not go there
+        relations = [(one["source"], one["target"], one["kind"]) for one in cmdb.relations([str(ci["name"]) for ci in cis], connection)]
+    live = [host for host in map(live_host, cis) if all(one[2] != release.digest for one in host.releases)]
+    if not live:
+        raise NotFoundError(
+            f"there is no host to upgrade to {name} {release.version}: {len(cis)} were found, and all of them have it; "
+            "give an RFC whose scope selects others"
+        )
+    plan = miniature(live, limit)
+    return Subject(release, plan, model(plan, {str(ci["name"]): ci for ci in cis}, around, relations), policy)
+
+
+def lay_out(source: Source, library: Library | None, plan: Miniature, path: Path) -> bool:
+    """Make a library in ``path`` for the time of a verification, with a release that is not archived and what live has.
+
+    Returns whether ``library`` has just that package too. Raises :class:`TidegateError` when the version is archived with another content.
+    """
+    target = OciLayout.create(path)
+    archived = source.archive(target)
+    if library is None:
+        return False
+    there = library.repository(archived.name).resolve(archived.name, archived.version)
+    releases = library.releases()
+    wanted = {(name, version): releases[name, version] for name, version, digest in plan.releases if _has(releases, name, version, digest)}
+    if problems := replicate(library, target, wanted, lambda *_release: "", write=True).problems:
+        raise TidegateError(problems[0])
+    return there == archived.digest
+
+
+def _has(releases: Mapping[tuple[str, str], Descriptor], name: str, version: str, digest: str) -> bool:
+    return (name, version) in releases and releases[name, version].digest == digest
+
+
+def check_signer(policy: Policy, signer: Signer, now: datetime) -> str:
+    """Who verifies; raises :class:`TidegateError` before anything is run when their test result would count for nothing."""
+    name = signer_name(policy, signer, now)
+    asked = (policy.trust, *(rule.trust for rule in policy.rules))
+    roles = {trust["test-result"].role for trust in asked if "test-result" in trust}
+    if not roles:
+        raise TidegateError("the policy asks for no test result; say under trust who signs one, or verify without a key")
+    if roles.isdisjoint(policy.people[name].roles):
+        raise TidegateError(
+            f"test results are signed by people with the role {' or '.join(sorted(roles))}, which {name} has not; let others verify"
+        )
+    return name
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a verification runs: its directory, which is empty, the library, what the lab is and is given, and where Ansible looks."""
+
+    path: Path
+    dsl: str
+    lab: Lab
+    given: Given
+    collections: str
+    timeout: int
+
+
+def claim(path: Path) -> None:
+    """Make the directory of a verification; raises :class:`ConflictError` when it may be another's."""
+    try:
+        make_folder(path)
+        path.chmod(0o700)  # the variables of live's hosts are in it
+        if any(path.iterdir()):
+            raise ConflictError(f"{path} is not empty; give a directory of its own, or none")
+    except OSError as error:
+        raise TidegateError(f"{path} can't be used to work in ({error.strerror}); give another directory, or none") from error
+
+
+def verify(subject: Subject, place: Place, live: Mapping[str, Mapping[str, Any]], now: datetime) -> tuple[dict[str, Any], Played]:
+    """Play the scenario; return the predicate of its test result, and how it went. ``live`` are the facts of live hosts, by name.
+
+    Raises :class:`TidegateError` when the scenario did not get as far as the release: that says nothing about it.
+    """
+    library = open_library(place.dsl)
+    release = subject.release
+    package = load_package(library.repository(release.name), release.digest)
+    scene = build(place.path, subject.plan, subject.like, library, release, package, place.lab, place.given, now)
+    scenario = scene.fingerprint()
+    played = play(scene, place.dsl, place.collections, place.lab.mode == "isolated", place.timeout)
+    if why := unbuilt(scene, played):
+        raise TidegateError(
+            f"{release.name} {release.version} was not verified, and nothing is signed: {why}; mend that and run verify again, what the "
+            f"scenario said is in {place.path}"
+        )
+    tests = outcome.read_tests(_read(scene.results))
+    like = parity.compare(Miniature(subject.plan.hosts, (*subject.plan.lacking, *scene.lacking)), live, scene.facts())
+    said = outcome.predicate(
+        tests,
+        rehearsed(scene, tests.passed_at),
+        like,
+        ended=played.ended,
+        digest=release.digest,
+        events=outcome.count_events(played.events),
+        hosts={double: host.name for double, host in subject.plan.hosts.items()},
+        scenario=scenario,
+    )
+    return said, played
+
+
+def sign_result(dsl: str, release: Release, said: Mapping[str, Any], signer: Signer, now: datetime) -> bool:
+    """Sign a test result, whatever it says: that a verification failed has to be known too."""
+    return attest(open_library(dsl).repository(release.name), release, "test-result", said, signer, now, write=True)
+
+
+def unbuilt(scene: Scene, played: Played) -> str:
+    """Why the lab was not made like live, so that nothing that happened in it says anything of the release; empty when it was.
+
+    A scenario of the release's own may install what live has in another way than the one that is shipped; so what it never deployed
+    counts only when it did not come to the release either.
+    """
+    with Cmdb.open(str(scene.cmdb)) as cmdb:
+        journal = Journal(cmdb)
+        for number, what in scene.former.items():
+            deployment = journal.latest(number)
+            if deployment is None:
+                continue
+            lacking = [target for target in journal.targets(deployment.id) if target.state is not HostState.ACTIVE]
+            if lacking or deployment.state is not DeploymentState.COMPLETED:
+                detail = next((f"{target.host}: {target.detail}" for target in lacking if target.detail), deployment.reason or played.ended)
+                return f"{what}, which is live, could not be installed in the lab{f' ({detail})' if detail else ''}"
+        if journal.latest(RFC) is None and not began(played.events):
+            return f"what live has now could not be made in the lab ({played.ended or 'the scenario does not deploy the release'})"
+    return ""
+
+
+def rehearsed(scene: Scene, passed_at: Iterable[float]) -> outcome.Rehearsal:
+    """What the journal of the lab says was done, and not what the scenario says. ``passed_at``: when tests passed."""
+    try:
+        with Cmdb.open(str(scene.cmdb)) as cmdb:
+            return _rehearsed(cmdb, scene, passed_at)
+    except TidegateError as error:
+        return outcome.Rehearsal("", fault=str(error))
+
+
+def _rehearsed(cmdb: Cmdb, scene: Scene, passed_at: Iterable[float]) -> outcome.Rehearsal:
+    journal = Journal(cmdb)
+    deployment = journal.latest(RFC)
+    if deployment is None:
+        return outcome.Rehearsal("", fault="the lab's journal has no deployment of it")
+    table = schema().journal
+    with cmdb.read() as connection:
+        events = connection.execute(table.select().where(table.c.deployment_id == deployment.id).order_by(table.c.seq)).all()
+    hosts = {target.host for target in journal.targets(deployment.id)}
+    ends = {event.event: event.at for event in events if event.host is None and event.event in ("completed", "backed_out")}
+    active = {event.host for event in events if event.event == "active"}
+    deployed = "completed" in ends and active == hosts == set(scene.before)
+    installed: dict[str, set[tuple[str, str, str]]] = {double: set() for double in scene.before}
+    for row in cmdb.installations(sorted(scene.before)):
+        installed[row["ci"]].add((row["release"], row["version"], row["digest"]))
+    strays = sorted(double for double, releases in scene.before.items() if installed[double] != releases)
+    backed_out = deployed and deployment.state is DeploymentState.BACKED_OUT and not strays
+    fault = deployment.reason or (f"{', '.join(strays[:5])} has not what it had before" if deployed and strays else "")
+    since = ends["backed_out"].timestamp() if backed_out else 0.0
+    after = sum(at > since for at in passed_at) if backed_out else 0
+    former = {next((one[2] for one in releases if one[0] == deployment.release), "") for releases in scene.before.values()}
+    return outcome.Rehearsal(deployment.digest, deployed, backed_out, after, tuple(sorted(former)), fault)
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
+
+
+def describe(plan: Miniature) -> list[str]:
+    """Each double, for a person."""
+    return [f"{double} for {host.name}{_runs(host)}" for double, host in sorted(plan.hosts.items())]
+
+
+def _runs(host: LiveHost) -> str:
+    listed = ", ".join(f"{name} {version}" for name, version, _digest in sorted(host.releases))
+    return f" ({listed})" if listed else ""

@@ -1,0 +1,94 @@
+# Copyright (c) Tidegate maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Write off a host that will not come back, and take that back when it is there again.
+
+That a host is written off is a fact about the host, in the CMDB; the journal has what it means for the deployments that are open.
+"""
+
+from __future__ import annotations
+
+import getpass
+import hashlib
+import socket
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from ..cmdb.store import Cmdb
+from ..errors import NotFoundError, TidegateError
+from ..evidence.envelope import sign
+from ..evidence.statement import WRITE_OFF, Statement
+from ..evidence.trust import signer_name
+from ..licence.entitlements import give_back_all
+from ..policy.model import Policy
+from ..rollout.holder import Holder
+from ..rollout.journal import Journal
+
+if TYPE_CHECKING:
+    from securesystemslib.signer import Signer
+
+
+@dataclass(frozen=True)
+class WrittenOff:
+    """Who wrote a host off. ``deployments``: labels of the open ones that go on without it. ``seats``: how many it gave back."""
+
+    person: str
+    changed: bool
+    deployments: tuple[str, ...] = ()
+    seats: int = 0
+
+
+def write_off_host(cmdb: Cmdb, policy: Policy, host: str, reason: str, signer: Signer | None, now: datetime, write: bool) -> WrittenOff:
+    """Note that ``host`` will not come back, in one transaction with all that follows from it; nothing new when that was noted before.
+
+    Raises :class:`TidegateError` without a reason, for a host that the CMDB does not have, while somebody else drives a deployment that
+    may be about to change it, and unless somebody signs it whom the policy names, when it names people.
+    """
+    reason = " ".join(reason.split())
+    if not reason:
+        raise TidegateError(f"no reason is given for writing off {host}; say in reason why it will not come back, for those who ask later")
+    person = _person(policy, signer, now, f"{host} is written off")
+    journal = Journal(cmdb)
+    with cmdb.begin() if write else cmdb.read() as connection:
+        if not cmdb.cis([host], connection):
+            raise NotFoundError(f"the CMDB {cmdb.label} has no CI {host}, so there is nothing to write off; check the name")
+        before = cmdb.write_offs([host], connection).get(host)
+        detail = f"written off ({before['reason'] if before else reason})"
+        seats = give_back_all(connection, host) if before is None and write else 0
+        deployments = journal.write_off(connection, host, detail, Holder.this_run(), now, write)
+        if before is None and write:
+            more = {"deployments": deployments, "seats": seats, **_signed(host, reason, signer, now)}
+            cmdb.write_off(connection, host, reason, person, now, more)
+    return WrittenOff(before["by"] if before else person, before is None or bool(deployments), tuple(deployments), seats)
+
+
+def end_write_offs(cmdb: Cmdb, hosts: Iterable[str], why: str, actor: str, now: datetime, write: bool) -> list[str]:
+    """``hosts`` are there again, for the reason ``why``; return those that were written off."""
+    found = sorted(cmdb.write_offs(hosts))
+    if not found or not write:
+        return found
+    with cmdb.begin() as connection:
+        ended = cmdb.end_write_offs(connection, found, why, actor, now)
+        Journal(cmdb).returned(connection, ended, why, now)
+    return ended
+
+
+def this_user() -> str:
+    """Who runs this, as the history names people without a key."""
+    return f"{getpass.getuser()}@{socket.gethostname()}"
+
+
+def _person(policy: Policy, signer: Signer | None, now: datetime, what: str) -> str:
+    if policy.people and signer is None:
+        raise TidegateError(f"the policy names people, so {what} with a signature; give the key of one of them")
+    return signer_name(policy, signer, now) if signer is not None and policy.people else this_user()
+
+
+def _signed(host: str, reason: str, signer: Signer | None, now: datetime) -> dict[str, str]:
+    """The signed statement, which the history keeps. A host has no bytes: the digest of its subject is that of its name."""
+    if signer is None:
+        return {}
+    digest = f"sha256:{hashlib.sha256(host.encode()).hexdigest()}"
+    return {"envelope": sign(Statement(host, digest, WRITE_OFF, {"host": host, "reason": reason}), signer, now).decode()}
