@@ -11,8 +11,8 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.actions.base impo
 from ansible_collections.tidegate.release.plugins.plugin_utils.clock import utc_now
 from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.library import watch
 from ansible_collections.tidegate.release.plugins.plugin_utils.keys import LIBRARIES, load_signer
-from ansible_collections.tidegate.release.plugins.plugin_utils.settings import home, optional_home, secret
-from ansible_collections.tidegate.release.plugins.plugin_utils.steps.approve import Word, ask, decide
+from ansible_collections.tidegate.release.plugins.plugin_utils.settings import optional_setting, required_setting, secret_setting
+from ansible_collections.tidegate.release.plugins.plugin_utils.steps.approve import Decision, decide, load_decision_request
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps.tell import warned
 
 
@@ -23,12 +23,17 @@ class ActionModule(TidegateAction):
     libraries = ("SQLAlchemy", "jmespath", "jsonschema", *LIBRARIES)
 
     def execute(self, options: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
-        signer = load_signer(home(options, "key"), secret(options, "key_passphrase"))
-        question = ask(home(options, "rfc"), home(options, "dsl"), home(options, "cmdb"), optional_home(options, "policy"))
+        signer = load_signer(required_setting(options, "key"), secret_setting(options, "key_passphrase"))
+        question = load_decision_request(
+            required_setting(options, "rfc"),
+            required_setting(options, "dsl"),
+            required_setting(options, "cmdb"),
+            optional_setting(options, "policy"),
+        )
         decision, write = options["decision"], not self._task.check_mode
         now, matter = utc_now(), question.matter
-        name, role, changed = decide(question, signer, Word(decision, options["role"], options["comment"]), now, write)
-        cmdb = home(options, "cmdb") if write and changed else None
+        name, role, changed = decide(question, signer, Decision(decision, options["role"], options["comment"]), now, write)
+        cmdb = required_setting(options, "cmdb") if write and changed else None
         return {
             **warned(watch(cmdb, question.home, (matter.release, matter.version, matter.digest), now, signer)),
             "changed": changed,

@@ -12,8 +12,8 @@ from typing import Any
 
 from ansible_collections.tidegate.release.plugins.plugin_utils.actions.base import TidegateAction
 from ansible_collections.tidegate.release.plugins.plugin_utils.clock import utc_now
-from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.home import create_library, find_library
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.package import Source, read_release
+from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.repository import create_library, find_library
 from ansible_collections.tidegate.release.plugins.plugin_utils.errors import TidegateError
 from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.library import list_release, watch
 from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.statement import release_statement
@@ -21,7 +21,7 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.store im
 from ansible_collections.tidegate.release.plugins.plugin_utils.intake.examine import Examination, examine, quarantine, snapshot, statements
 from ansible_collections.tidegate.release.plugins.plugin_utils.keys import load_signer
 from ansible_collections.tidegate.release.plugins.plugin_utils.libs import require
-from ansible_collections.tidegate.release.plugins.plugin_utils.settings import home, optional_home, secret
+from ansible_collections.tidegate.release.plugins.plugin_utils.settings import optional_setting, required_setting, secret_setting
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps.archive import describe, last_version
 
 
@@ -32,8 +32,8 @@ class ActionModule(TidegateAction):
     libraries = ("jsonschema", "license-expression", "pyfastcdc")
 
     def execute(self, options: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
-        dsl, key, write = home(options, "dsl"), optional_home(options, "key"), not self._task.check_mode
-        signer = load_signer(key, secret(options, "key_passphrase")) if key else None
+        dsl, key, write = required_setting(options, "dsl"), optional_setting(options, "key"), not self._task.check_mode
+        signer = load_signer(key, secret_setting(options, "key_passphrase")) if key else None
         source = read_release(Path(options["path"]))
         library = find_library(dsl)
         found: Examination | None = None
@@ -55,7 +55,7 @@ class ActionModule(TidegateAction):
         problems = [f"the malware scan was inconclusive: {found.scan.detail}"] if found and found.scan.outcome != "clean" else []
         if write and part and (archived.created or signed):
             release = archived.name, archived.version, archived.digest
-            problems += watch(optional_home(options, "cmdb"), part, release, utc_now(), signer)
+            problems += watch(optional_setting(options, "cmdb"), part, release, utc_now(), signer)
         elif write and part:
             problems += list_release(part, archived.name)  # another tool may have brought it
         lines = [f"{archived.name} {archived.version} is {archived.digest}"]

@@ -9,12 +9,12 @@ from typing import Any
 
 from ansible_collections.tidegate.release.plugins.plugin_utils.actions.base import TidegateAction
 from ansible_collections.tidegate.release.plugins.plugin_utils.clock import utc_now
-from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.home import open_library
+from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.repository import open_library
 from ansible_collections.tidegate.release.plugins.plugin_utils.errors import TidegateError
 from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.library import watch
 from ansible_collections.tidegate.release.plugins.plugin_utils.keys import LIBRARIES, load_signer
 from ansible_collections.tidegate.release.plugins.plugin_utils.policy.load import load_policy
-from ansible_collections.tidegate.release.plugins.plugin_utils.settings import home, optional_home, secret
+from ansible_collections.tidegate.release.plugins.plugin_utils.settings import optional_setting, required_setting, secret_setting
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps.attest import attach_signed, attest, find_release, read_envelope
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps.tell import warned
 
@@ -31,19 +31,23 @@ class ActionModule(TidegateAction):
             raise TidegateError("there is nothing to attach; give the type of the evidence and its predicate, or an envelope")
         if options["envelope"] is not None and given:
             raise TidegateError(f"an envelope says all that there is to say; leave {' and '.join(given)} out, or the envelope")
-        signer = None if options["envelope"] is not None else load_signer(home(options, "key"), secret(options, "key_passphrase"))
-        library = open_library(home(options, "dsl")).repository(options["name"])
+        signer = (
+            None
+            if options["envelope"] is not None
+            else load_signer(required_setting(options, "key"), secret_setting(options, "key_passphrase"))
+        )
+        library = open_library(required_setting(options, "dsl")).repository(options["name"])
         release = find_release(library, options["name"], options["version"], options["digest"])
         now, write = utc_now(), not self._task.check_mode
         said: dict[str, Any]
         if signer is None:
-            policy = load_policy(optional_home(options, "policy"))
+            policy = load_policy(optional_setting(options, "policy"))
             people, changed = attach_signed(library, release, read_envelope(options["envelope"]), policy, now, write)
             said = {"signed_by": people}
         else:
             changed = attest(library, release, options["type"], options["predicate"] or {}, signer, now, write)
             said = {"key": signer.public_key.keyid}
-        cmdb = optional_home(options, "cmdb") if write and changed else None
+        cmdb = optional_setting(options, "cmdb") if write and changed else None
         return {
             **warned(watch(cmdb, library, (release.name, release.version, release.digest), now, signer)),
             "changed": changed,

@@ -10,10 +10,10 @@ from typing import Any
 
 from ansible_collections.tidegate.release.plugins.plugin_utils.actions.base import TidegateAction
 from ansible_collections.tidegate.release.plugins.plugin_utils.clock import utc_now
-from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.home import open_library
+from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.repository import open_library
 from ansible_collections.tidegate.release.plugins.plugin_utils.keys import LIBRARIES
 from ansible_collections.tidegate.release.plugins.plugin_utils.policy.load import load_policy
-from ansible_collections.tidegate.release.plugins.plugin_utils.settings import home, optional_home
+from ansible_collections.tidegate.release.plugins.plugin_utils.settings import optional_setting, required_setting
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps.attest import find_release, look_at
 
 
@@ -24,7 +24,7 @@ class ActionModule(TidegateAction):
     libraries = ("jsonschema", *LIBRARIES)
 
     def execute(self, options: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
-        policy = load_policy(optional_home(options, "policy"))
-        library = open_library(home(options, "dsl")).repository(options["name"])
+        policy = load_policy(optional_setting(options, "policy"))
+        library = open_library(required_setting(options, "dsl")).repository(options["name"])
         release = find_release(library, options["name"], options["version"], options["digest"])
         return {"changed": False, **asdict(release), **look_at(library, release, policy, utc_now())}

@@ -11,15 +11,15 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.actions.base impo
 from ansible_collections.tidegate.release.plugins.plugin_utils.clock import utc_now
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.audits import save_audit
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import Cmdb
-from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.home import open_library
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.recover import recover
+from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.repository import open_library
 from ansible_collections.tidegate.release.plugins.plugin_utils.errors import TidegateError
 from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.library import meant_by
 from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.package import judge_library, unmet_sentence
 from ansible_collections.tidegate.release.plugins.plugin_utils.licence.usage import installed_products, without_seat
 from ansible_collections.tidegate.release.plugins.plugin_utils.policy.load import load_policy
 from ansible_collections.tidegate.release.plugins.plugin_utils.report.differences import difference_lines
-from ansible_collections.tidegate.release.plugins.plugin_utils.settings import home, optional_home
+from ansible_collections.tidegate.release.plugins.plugin_utils.settings import optional_setting, required_setting
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps.audit import NotSeen, account, compare, lost_from_library, not_compared
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps.write_off import end_write_offs, this_user
 
@@ -34,10 +34,10 @@ class ActionModule(TidegateAction):
         inventory = set(task_vars["groups"]["all"])
         # As it is, for no other variable of the host may be in the way, not even one that can't be templated.
         results = {host: task_vars["hostvars"].raw_get(host).get("audit_facts") for host in inventory.intersection(options["hosts"])}
-        library = open_library(home(options, "dsl"))
-        policy = load_policy(optional_home(options, "policy"))
-        meant = meant_by(home(options, "cmdb"), None)
-        with Cmdb.open(home(options, "cmdb")) as cmdb:
+        library = open_library(required_setting(options, "dsl"))
+        policy = load_policy(optional_setting(options, "policy"))
+        meant = meant_by(required_setting(options, "cmdb"), None)
+        with Cmdb.open(required_setting(options, "cmdb")) as cmdb:
             with cmdb.read() as connection:
                 cis, recorded = cmdb.cis(connection=connection), cmdb.installations(connection=connection)
             audited = account(results, inventory, cis, {str(row["ci"]) for row in recorded}, policy.host_classes)
@@ -49,8 +49,8 @@ class ActionModule(TidegateAction):
             archived = {descriptor.digest for descriptor in library.releases(also).values()}
             if not archived:
                 raise TidegateError(
-                    f"there is no release in the DSL {home(options, 'dsl')}, so nothing was compared with it; correct tidegate_dsl, or "
-                    "copy it back from a second home with dsl_sync"
+                    f"there is no release in the DSL {required_setting(options, 'dsl')}, so nothing was compared with it; "
+                    "correct tidegate_dsl, or copy it back from a second home with dsl_sync"
                 )
             judged = judge_library(library, policy, utc_now(), also)
             # One that the DSL does not hold is named for that.
@@ -79,7 +79,7 @@ class ActionModule(TidegateAction):
             ],
         }
         if not self._task.check_mode:
-            with Cmdb.open(home(options, "cmdb")) as cmdb:
+            with Cmdb.open(required_setting(options, "cmdb")) as cmdb:
                 save_audit(cmdb, len(compared), len(audited.found), named, this_user(), utc_now())
         seen = f"{len(compared)} of {len(audited.found)} hosts were compared with the CMDB and the DSL"
         if differences:

@@ -13,7 +13,7 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.actions.base impo
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb import records
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import Cmdb
 from ansible_collections.tidegate.release.plugins.plugin_utils.errors import NotFoundError, TidegateError
-from ansible_collections.tidegate.release.plugins.plugin_utils.settings import home
+from ansible_collections.tidegate.release.plugins.plugin_utils.settings import required_setting
 
 
 class ActionModule(TidegateAction):
@@ -24,7 +24,7 @@ class ActionModule(TidegateAction):
 
     def execute(self, options: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
         rows = records.checked(_rows(options))
-        url, dry_run = home(options, "cmdb"), bool(self._task.check_mode)
+        url, dry_run = required_setting(options, "cmdb"), bool(self._task.check_mode)
         actor = f"{getpass.getuser()}@{socket.gethostname()}"
         if options["state"] == "absent":
             return _remove(url, [row["name"] for row in rows], actor, dry_run)

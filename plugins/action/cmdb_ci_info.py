@@ -9,7 +9,7 @@ from typing import Any
 
 from ansible_collections.tidegate.release.plugins.plugin_utils.actions.base import TidegateAction
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import Cmdb
-from ansible_collections.tidegate.release.plugins.plugin_utils.settings import home
+from ansible_collections.tidegate.release.plugins.plugin_utils.settings import required_setting
 
 
 class ActionModule(TidegateAction):
@@ -20,7 +20,7 @@ class ActionModule(TidegateAction):
 
     def execute(self, options: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
         names = None if options["names"] is None else set(options["names"])
-        with Cmdb.open(home(options, "cmdb")) as cmdb, cmdb.read() as connection:
+        with Cmdb.open(required_setting(options, "cmdb")) as cmdb, cmdb.read() as connection:
             cis = [ci for ci in cmdb.query(options["query"], connection) if names is None or ci["name"] in names]
             by_name: dict[str, dict[str, Any]] = {ci["name"]: ci | {"relations": []} for ci in cis}
             for relation in cmdb.relations(connection=connection):

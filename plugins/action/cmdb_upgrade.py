@@ -10,7 +10,7 @@ from typing import Any
 
 from ansible_collections.tidegate.release.plugins.plugin_utils.actions.base import TidegateAction
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.upgrade import upgrade
-from ansible_collections.tidegate.release.plugins.plugin_utils.settings import home
+from ansible_collections.tidegate.release.plugins.plugin_utils.settings import required_setting
 
 
 class ActionModule(TidegateAction):
@@ -21,7 +21,7 @@ class ActionModule(TidegateAction):
 
     def execute(self, options: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
         dry_run = bool(self._task.check_mode)
-        done = upgrade(home(options, "cmdb"), datetime.now(UTC), dry_run=dry_run)
+        done = upgrade(required_setting(options, "cmdb"), datetime.now(UTC), dry_run=dry_run)
         changed = done.before != done.after
         if not changed:
             said = f"the CMDB {done.label} is of revision {done.after}, which this collection needs; nothing to do"

@@ -15,15 +15,15 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.clock import utc_
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import Cmdb
 from ansible_collections.tidegate.release.plugins.plugin_utils.rfc.course import Outcome
 from ansible_collections.tidegate.release.plugins.plugin_utils.rfc.model import Rfc
-from ansible_collections.tidegate.release.plugins.plugin_utils.rfc.objectives import check_objectives
+from ansible_collections.tidegate.release.plugins.plugin_utils.rfc.objectives import evaluate_objectives
 from ansible_collections.tidegate.release.plugins.plugin_utils.rfc.source import open_change, rfc_number
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout import states
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.holder import Holder
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.journal import Journal
-from ansible_collections.tidegate.release.plugins.plugin_utils.settings import home, optional_home
+from ansible_collections.tidegate.release.plugins.plugin_utils.settings import optional_setting, required_setting
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps.clear import refuse_commands
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps.conclude import conclude, foresee, to_conclude
-from ansible_collections.tidegate.release.plugins.plugin_utils.steps.tell import teller
+from ansible_collections.tidegate.release.plugins.plugin_utils.steps.tell import make_notifier
 
 
 class ActionModule(TidegateAction):
@@ -33,22 +33,22 @@ class ActionModule(TidegateAction):
     libraries = ("SQLAlchemy", "jmespath", "jsonschema")
 
     def execute(self, options: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
-        rfc = home(options, "rfc")
+        rfc = required_setting(options, "rfc")
         number = rfc_number(rfc)
-        with Cmdb.open(home(options, "cmdb")) as cmdb:
+        with Cmdb.open(required_setting(options, "cmdb")) as cmdb:
             journal = Journal(cmdb)
             if self._task.check_mode:
                 return _said(foresee(journal, number, options["wanted"]))
             change = open_change(rfc)
             deployment = to_conclude(journal, number, Holder.this_run(), change, options["wanted"])
-            tell = teller(optional_home(options, "policy"))
+            tell = make_notifier(optional_setting(options, "policy"))
 
             def make(rfc: Rfc) -> list[Outcome]:
                 if any("command" in check for check in rfc.objectives):
                     hosts = {target.host for target in journal.targets(deployment.id)}
-                    policy = optional_home(options, "policy")
-                    refuse_commands(rfc, hosts, home(options, "dsl"), home(options, "cmdb"), policy, utc_now())
-                return check_objectives(rfc, secrets_of(task_vars))
+                    policy = optional_setting(options, "policy")
+                    refuse_commands(rfc, hosts, required_setting(options, "dsl"), required_setting(options, "cmdb"), policy, utc_now())
+                return evaluate_objectives(rfc, secrets_of(task_vars))
 
             ended = conclude(journal, deployment.run, change, options["wanted"], tell, make, utc_now(), interrupted(), reasons(task_vars))
         if ended["state"] in states.OPEN:  # somebody has to go on, or go back

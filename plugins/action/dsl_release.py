@@ -12,15 +12,15 @@ from typing import Any
 from ansible_collections.tidegate.release.plugins.plugin_utils.actions.base import TidegateAction
 from ansible_collections.tidegate.release.plugins.plugin_utils.clock import utc_now
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import Cmdb
-from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.home import Library, open_library
+from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.repository import Library, open_library
 from ansible_collections.tidegate.release.plugins.plugin_utils.errors import NotFoundError, TidegateError
 from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.library import give_up
 from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.trust import signer_name
 from ansible_collections.tidegate.release.plugins.plugin_utils.keys import LIBRARIES, load_signer
 from ansible_collections.tidegate.release.plugins.plugin_utils.libs import require
 from ansible_collections.tidegate.release.plugins.plugin_utils.policy.load import load_policy
-from ansible_collections.tidegate.release.plugins.plugin_utils.settings import home, optional_home, secret
-from ansible_collections.tidegate.release.plugins.plugin_utils.steps.retire import Change, condemn, restore, retire, status
+from ansible_collections.tidegate.release.plugins.plugin_utils.settings import optional_setting, required_setting, secret_setting
+from ansible_collections.tidegate.release.plugins.plugin_utils.steps.retire import Retirement, mark_purged, restore, retire, status
 
 
 class ActionModule(TidegateAction):
@@ -36,13 +36,13 @@ class ActionModule(TidegateAction):
             return self._accept(options, reason, write)
         if not reason and state != "archived":
             raise TidegateError(f"no reason is given why {name} {version} shall be {state}; write one in reason, for those who ask later")
-        library = open_library(home(options, "dsl"))
+        library = open_library(required_setting(options, "dsl"))
         digest = library.repository(name).resolve(name, version)
-        with Cmdb.open(home(options, "cmdb")) as cmdb:
+        with Cmdb.open(required_setting(options, "cmdb")) as cmdb:
             known = status(cmdb, name, version)
             if digest is None and (known is None or state != "absent"):
                 raise NotFoundError(f"the DSL has no {name} {version}; correct name and version, or archive it")
-            change = Change(name, version, digest or (known.digest if known else ""), reason, _actor(), utc_now())
+            change = Retirement(name, version, digest or (known.digest if known else ""), reason, _actor(), utc_now())
             if state == "absent":
                 changed, freed = digest is not None, self._purge(library, cmdb, change, write)
                 return {"changed": changed or freed > 0, "digest": change.digest, "freed": freed}
@@ -54,22 +54,22 @@ class ActionModule(TidegateAction):
         name, version, now = options["name"], options["version"], utc_now()
         if not reason:
             raise TidegateError(f"no reason is given to accept {name} {version} as it is; write one in reason, for those who ask later")
-        policy, key, signer, actor = load_policy(optional_home(options, "policy")), optional_home(options, "key"), None, _actor()
+        policy, key, signer, actor = load_policy(optional_setting(options, "policy")), optional_setting(options, "key"), None, _actor()
         if policy.people and key is None:
             raise TidegateError("the policy names people, so what is lost is given up with a signature; give the key of one of them")
         if key is not None:
             require(*LIBRARIES)
-            signer = load_signer(key, secret(options, "key_passphrase"))
+            signer = load_signer(key, secret_setting(options, "key_passphrase"))
             actor = signer_name(policy, signer, now) if policy.people else actor
-        library = open_library(home(options, "dsl")).repository(name)
-        with Cmdb.open(home(options, "cmdb")) as cmdb:
+        library = open_library(required_setting(options, "dsl")).repository(name)
+        with Cmdb.open(required_setting(options, "cmdb")) as cmdb:
             lost = give_up(cmdb, library, (name, version), reason, actor, now, signer, write)
         return {"changed": bool(lost), "digest": library.resolve(name, version) or "", "freed": 0, "lost": [str(loss) for loss in lost]}
 
-    def _purge(self, library: Library, cmdb: Cmdb, change: Change, write: bool) -> int:
+    def _purge(self, library: Library, cmdb: Cmdb, change: Retirement, write: bool) -> int:
         """Purge, when nobody refuses it any more; on record before it is done, so that nothing vanishes without a word."""
         with library.repository(change.name).purging(change.name, change.version, change.digest) as purge:
-            condemn(cmdb, change, write)
+            mark_purged(cmdb, change, write)
             return purge() if write else 0
 
 

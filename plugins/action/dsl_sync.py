@@ -11,14 +11,14 @@ from typing import Any
 
 from ansible_collections.tidegate.release.plugins.plugin_utils.actions.base import TidegateAction
 from ansible_collections.tidegate.release.plugins.plugin_utils.clock import utc_now
-from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.home import Library, create_library, find_library, open_library
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.recover import recover
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.replica import Copied, choose, replicate
+from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.repository import Library, create_library, find_library, open_library
 from ansible_collections.tidegate.release.plugins.plugin_utils.errors import NotFoundError, TidegateError
 from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.library import meant_by
-from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.package import Release, standing, unmet_sentence
+from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.package import PackageName, judge_package, unmet_sentence
 from ansible_collections.tidegate.release.plugins.plugin_utils.policy.load import load_policy
-from ansible_collections.tidegate.release.plugins.plugin_utils.settings import expanded, home, optional_home, same
+from ansible_collections.tidegate.release.plugins.plugin_utils.settings import expanded, optional_setting, required_setting, same
 
 _NAMED = 5  # releases that a warning names
 _LISTED = 20  # releases of which it is said what was copied
@@ -31,12 +31,12 @@ class ActionModule(TidegateAction):
     libraries = ("jsonschema",)
 
     def execute(self, options: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
-        here, there, names = home(options, "dsl"), expanded(options["to"]), options["names"]
+        here, there, names = required_setting(options, "dsl"), expanded(options["to"]), options["names"]
         if same(here, there):
             raise TidegateError(f"{there} can't be a copy of itself; name another home in to")
         source, write = open_library(here), not self._task.check_mode
-        policy, now = load_policy(optional_home(options, "policy")), utc_now()
-        meant = meant_by(optional_home(options, "cmdb"), names)
+        policy, now = load_policy(optional_setting(options, "policy")), utc_now()
+        meant = meant_by(optional_setting(options, "cmdb"), names)
         releases = choose(source, names, meant.releases())
         if not releases:
             raise NotFoundError(_nothing(here, there, source))
@@ -46,7 +46,7 @@ class ActionModule(TidegateAction):
         unmet: list[str] = []
 
         def refuse(name: str, version: str, digest: str) -> str:
-            stands = standing(source.repository(name), policy, Release(name, version, digest), now)
+            stands = judge_package(source.repository(name), policy, PackageName(name, version, digest), now)
             unmet.extend([stands.distrust] if stands.distrust and not stands.danger else [])
             return stands.danger
 

@@ -9,14 +9,14 @@ from typing import Any
 
 from ansible_collections.tidegate.release.plugins.plugin_utils.actions.base import TidegateAction
 from ansible_collections.tidegate.release.plugins.plugin_utils.clock import utc_now
-from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.home import Library, open_library
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.recover import Recovery, recover, unfinished, vanished, without_evidence
+from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.repository import Library, open_library
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.salvage import salvage
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.scrub import Damage, Scrub, scrub
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.seen import Loss, how_to_copy_evidence
 from ansible_collections.tidegate.release.plugins.plugin_utils.errors import IntegrityError, TidegateError
 from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.library import list_release, meant_by, remember_library
-from ansible_collections.tidegate.release.plugins.plugin_utils.settings import expanded, home, optional_home, same
+from ansible_collections.tidegate.release.plugins.plugin_utils.settings import expanded, optional_setting, required_setting, same
 
 
 class ActionModule(TidegateAction):
@@ -25,12 +25,12 @@ class ActionModule(TidegateAction):
     module = "dsl_verify"
 
     def execute(self, options: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
-        dsl, write, names = home(options, "dsl"), not self._task.check_mode, options["names"]
+        dsl, write, names = required_setting(options, "dsl"), not self._task.check_mode, options["names"]
         other = expanded(options["replica"]) if options["replica"] else None
         if other and same(other, dsl):
             raise TidegateError(f"{dsl} can't heal itself; name another home in replica")
         replica = open_library(other) if other else None
-        cmdb = optional_home(options, "cmdb")
+        cmdb = optional_setting(options, "cmdb")
         meant = meant_by(cmdb, names)  # one that can't be read is said before anything is healed
         library, rebuilt, problems = _open(dsl, replica, write)
         theirs = {key[0] for key in replica.releases(meant.releases()) if meant.has(key)} if replica else set()

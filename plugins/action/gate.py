@@ -17,10 +17,10 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.rfc.model import 
 from ansible_collections.tidegate.release.plugins.plugin_utils.rfc.source import open_change, rfc_number
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.holder import Holder
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.journal import Journal
-from ansible_collections.tidegate.release.plugins.plugin_utils.settings import home, optional_home
-from ansible_collections.tidegate.release.plugins.plugin_utils.steps.clear import Opening, Wave, opening
+from ansible_collections.tidegate.release.plugins.plugin_utils.settings import optional_setting, required_setting
+from ansible_collections.tidegate.release.plugins.plugin_utils.steps.clear import Wave, WaveStart, check_wave_start
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps.gate import decide_staging_gate, decide_wave_gate, to_decide
-from ansible_collections.tidegate.release.plugins.plugin_utils.steps.tell import teller
+from ansible_collections.tidegate.release.plugins.plugin_utils.steps.tell import make_notifier
 
 
 class ActionModule(TidegateAction):
@@ -33,20 +33,20 @@ class ActionModule(TidegateAction):
         if self._task.check_mode:
             return {"changed": False, "decision": "proceed", "reason": "in check mode nothing is decided"}
         now = utc_now()
-        dsl, policy, cmdb_url = home(options, "dsl"), optional_home(options, "policy"), home(options, "cmdb")
+        dsl, policy, cmdb_url = required_setting(options, "dsl"), optional_setting(options, "policy"), required_setting(options, "cmdb")
 
-        def opens(rfc: Rfc, wave: Wave) -> Opening:
-            found = opening(rfc, wave, dsl, cmdb_url, policy, now)
+        def opens(rfc: Rfc, wave: Wave) -> WaveStart:
+            found = check_wave_start(rfc, wave, dsl, cmdb_url, policy, now)
             remember_sight(cmdb_url, found.sight, now)
             return found
 
-        rfc_path = home(options, "rfc")
+        rfc_path = required_setting(options, "rfc")
         change = open_change(rfc_path)
         decide = decide_staging_gate if options["after"] == "staging" else decide_wave_gate
         with Cmdb.open(cmdb_url) as cmdb:
             journal = Journal(cmdb)
             deployment = to_decide(journal, rfc_number(rfc_path), Holder.this_run())
-            decided = decide(journal, deployment.run, change, opens, teller(policy), now, interrupted(), reasons(task_vars))
+            decided = decide(journal, deployment.run, change, opens, make_notifier(policy), now, interrupted(), reasons(task_vars))
         if "msg" in decided:
             announce(decided["msg"])
         return decided

@@ -16,9 +16,9 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.clock import utc_
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import Cmdb
 from ansible_collections.tidegate.release.plugins.plugin_utils.documents import parse_time
 from ansible_collections.tidegate.release.plugins.plugin_utils.errors import TidegateError
-from ansible_collections.tidegate.release.plugins.plugin_utils.licence.entitlements import entitlements, put, remove
+from ansible_collections.tidegate.release.plugins.plugin_utils.licence.entitlements import entitlements, remove, save
 from ansible_collections.tidegate.release.plugins.plugin_utils.licence.seats import Entitlement
-from ansible_collections.tidegate.release.plugins.plugin_utils.settings import home
+from ansible_collections.tidegate.release.plugins.plugin_utils.settings import required_setting
 
 
 class ActionModule(TidegateAction):
@@ -29,13 +29,13 @@ class ActionModule(TidegateAction):
 
     def execute(self, options: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
         write, actor, now = not self._task.check_mode, f"{getpass.getuser()}@{socket.gethostname()}", utc_now()
-        with Cmdb.open(home(options, "cmdb")) as cmdb, cmdb.begin() if write else cmdb.read() as connection:
+        with Cmdb.open(required_setting(options, "cmdb")) as cmdb, cmdb.begin() if write else cmdb.read() as connection:
             after: Entitlement | None = None
             if options["state"] == "absent":
                 before = remove(connection, options["name"], actor, now, write)
             else:
                 after = _wanted(options, next((one for one in entitlements(connection) if one.name == options["name"]), None))
-                before = put(connection, after, actor, now, write)
+                before = save(connection, after, actor, now, write)
         diff = {"header": options["name"], "before": _shown(before), "after": _shown(after)}
         return {"changed": before != after, "entitlement": _shown(after) or None, "diff": [diff] if before != after else []}
 

@@ -11,9 +11,9 @@ from typing import Any
 from ansible_collections.tidegate.release.plugins.plugin_utils.actions.base import TidegateAction
 from ansible_collections.tidegate.release.plugins.plugin_utils.clock import utc_now
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import Cmdb
-from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.home import open_library
+from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.repository import open_library
 from ansible_collections.tidegate.release.plugins.plugin_utils.licence.usage import installed_products, survey, without_seat
-from ansible_collections.tidegate.release.plugins.plugin_utils.settings import home
+from ansible_collections.tidegate.release.plugins.plugin_utils.settings import required_setting
 
 
 class ActionModule(TidegateAction):
@@ -24,8 +24,8 @@ class ActionModule(TidegateAction):
 
     def execute(self, options: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
         now, product = utc_now(), options["product"]
-        library = open_library(home(options, "dsl"))
-        with Cmdb.open(home(options, "cmdb")) as cmdb:
+        library = open_library(required_setting(options, "dsl"))
+        with Cmdb.open(required_setting(options, "cmdb")) as cmdb:
             installations = cmdb.installations()
             lacking = without_seat(cmdb, installations, installed_products(library, installations), now)
             found = survey(cmdb, product, now)

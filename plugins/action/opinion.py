@@ -9,12 +9,12 @@ from typing import Any
 
 from ansible_collections.tidegate.release.plugins.plugin_utils.actions.base import TidegateAction
 from ansible_collections.tidegate.release.plugins.plugin_utils.clock import utc_now
-from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.home import open_library
+from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.repository import open_library
 from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.library import watch
 from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.opinion import Opinion
 from ansible_collections.tidegate.release.plugins.plugin_utils.keys import LIBRARIES, load_signer
 from ansible_collections.tidegate.release.plugins.plugin_utils.policy.load import load_policy
-from ansible_collections.tidegate.release.plugins.plugin_utils.settings import home, optional_home, secret
+from ansible_collections.tidegate.release.plugins.plugin_utils.settings import optional_setting, required_setting, secret_setting
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps.attest import find_release
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps.opine import opine
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps.tell import warned
@@ -27,15 +27,15 @@ class ActionModule(TidegateAction):
     libraries = ("SQLAlchemy", "jmespath", "jsonschema", *LIBRARIES)
 
     def execute(self, options: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
-        signer = load_signer(home(options, "key"), secret(options, "key_passphrase"))
-        policy = load_policy(optional_home(options, "policy"))
-        library = open_library(home(options, "dsl")).repository(options["name"])
+        signer = load_signer(required_setting(options, "key"), secret_setting(options, "key_passphrase"))
+        policy = load_policy(optional_setting(options, "policy"))
+        library = open_library(required_setting(options, "dsl")).repository(options["name"])
         release = find_release(library, options["name"], options["version"], options["digest"])
         given = {key: options[key] for key in ("score", "blocking", "functionality", "usability")}
         opinion = Opinion(role=options["role"] or "", **given)
         now, write = utc_now(), not self._task.check_mode
         name, opinion, changed = opine(library, release, policy, signer, opinion, now, write)
-        cmdb = optional_home(options, "cmdb") if write and changed else None
+        cmdb = optional_setting(options, "cmdb") if write and changed else None
         blocks = ", and it must not go live" if opinion.blocking else ""
         return {
             **warned(watch(cmdb, library, (release.name, release.version, release.digest), now, signer)),

@@ -19,7 +19,7 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.actions.output im
 from ansible_collections.tidegate.release.plugins.plugin_utils.clock import utc_now
 from ansible_collections.tidegate.release.plugins.plugin_utils.keys import LIBRARIES, load_signer
 from ansible_collections.tidegate.release.plugins.plugin_utils.libs import require
-from ansible_collections.tidegate.release.plugins.plugin_utils.settings import home, optional_home, secret
+from ansible_collections.tidegate.release.plugins.plugin_utils.settings import optional_setting, required_setting, secret_setting
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps.backout import order_backout
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps.plan import plan
 
@@ -33,7 +33,7 @@ class ActionModule(TidegateAction):
     def execute(self, options: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
         refuse_partial(bool(self._task.tags))
         refuse_kept_files()
-        rfc, cmdb, write = home(options, "rfc"), home(options, "cmdb"), not self._task.check_mode
+        rfc, cmdb, write = required_setting(options, "rfc"), required_setting(options, "cmdb"), not self._task.check_mode
         here: dict[str, Any] = {
             "inventory": set(task_vars.get("groups", {}).get("all", [])),
             "outside": outside_limit(self._loader, task_vars),
@@ -44,7 +44,7 @@ class ActionModule(TidegateAction):
             ordered = order_backout(
                 rfc_path=rfc,
                 cmdb_url=cmdb,
-                policy_path=optional_home(options, "policy"),
+                policy_path=optional_setting(options, "policy"),
                 reason=options["reason"],
                 now=utc_now(),
                 write=write,
@@ -52,17 +52,17 @@ class ActionModule(TidegateAction):
             )
             announce(ordered["msg"])
             return ordered
-        key = optional_home(options, "key")
+        key = optional_setting(options, "key")
         if key is not None:
             require(*LIBRARIES)
         planned = plan(
             rfc_path=rfc,
-            dsl=home(options, "dsl"),
+            dsl=required_setting(options, "dsl"),
             cmdb_url=cmdb,
-            policy_path=optional_home(options, "policy"),
+            policy_path=optional_setting(options, "policy"),
             now=utc_now(),
             write=write,
-            signer=load_signer(key, secret(options, "key_passphrase")) if key is not None else None,
+            signer=load_signer(key, secret_setting(options, "key_passphrase")) if key is not None else None,
             **here,
         )
         for line in planned.pop("lines", ()):

@@ -13,7 +13,7 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.clock import utc_
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import Cmdb
 from ansible_collections.tidegate.release.plugins.plugin_utils.report.files import merge, write_report
 from ansible_collections.tidegate.release.plugins.plugin_utils.report.model import build_report
-from ansible_collections.tidegate.release.plugins.plugin_utils.settings import home
+from ansible_collections.tidegate.release.plugins.plugin_utils.settings import required_setting
 
 
 class ActionModule(TidegateAction):
@@ -23,7 +23,7 @@ class ActionModule(TidegateAction):
     libraries = ("SQLAlchemy",)
 
     def execute(self, options: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
-        with Cmdb.open(home(options, "cmdb")) as cmdb:
+        with Cmdb.open(required_setting(options, "cmdb")) as cmdb:
             report = merge(build_report(cmdb, utc_now()), options["extra"])
         directory = Path(options["dest"])
         changed = write_report(report, directory, write=not self._task.check_mode)

@@ -11,7 +11,7 @@ from typing import Any
 from ansible_collections.tidegate.release.plugins.plugin_utils.actions.base import TidegateAction
 from ansible_collections.tidegate.release.plugins.plugin_utils.clock import utc_now
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import Cmdb
-from ansible_collections.tidegate.release.plugins.plugin_utils.settings import expanded, home
+from ansible_collections.tidegate.release.plugins.plugin_utils.settings import expanded, required_setting
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps.schedule import LIBRARIES, publish, schedule
 
 
@@ -23,7 +23,7 @@ class ActionModule(TidegateAction):
 
     def execute(self, options: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
         now, write = utc_now(), not self._task.check_mode
-        with Cmdb.open(home(options, "cmdb")) as cmdb:
+        with Cmdb.open(required_setting(options, "cmdb")) as cmdb:
             done = schedule(cmdb, [expanded(address) for address in options["rfcs"]], options["withdraw"], now, write)
             result: dict[str, Any] = {
                 "entered": list(done.entered),

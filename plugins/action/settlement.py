@@ -10,12 +10,12 @@ from typing import Any
 from ansible_collections.tidegate.release.plugins.plugin_utils.actions.base import TidegateAction
 from ansible_collections.tidegate.release.plugins.plugin_utils.clock import utc_now
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import Cmdb
-from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.home import open_library
+from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.repository import open_library
 from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.library import watch
 from ansible_collections.tidegate.release.plugins.plugin_utils.keys import LIBRARIES, load_signer
 from ansible_collections.tidegate.release.plugins.plugin_utils.libs import require
 from ansible_collections.tidegate.release.plugins.plugin_utils.policy.load import load_policy
-from ansible_collections.tidegate.release.plugins.plugin_utils.settings import home, optional_home, secret
+from ansible_collections.tidegate.release.plugins.plugin_utils.settings import optional_setting, required_setting, secret_setting
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps.settle import Settlement, find, settle_debt
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps.tell import warned
 
@@ -27,18 +27,18 @@ class ActionModule(TidegateAction):
     libraries = ("SQLAlchemy", "jsonschema")
 
     def execute(self, options: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
-        key, signer = optional_home(options, "key"), None
+        key, signer = optional_setting(options, "key"), None
         if key is not None:
             require(*LIBRARIES)
-            signer = load_signer(key, secret(options, "key_passphrase"))
-        policy = load_policy(optional_home(options, "policy"))
+            signer = load_signer(key, secret_setting(options, "key_passphrase"))
+        policy = load_policy(optional_setting(options, "policy"))
         settlement = Settlement(options["number"], options["duty"], options["note"])
-        with Cmdb.open(home(options, "cmdb")) as cmdb:
+        with Cmdb.open(required_setting(options, "cmdb")) as cmdb:
             release = find(cmdb, settlement.rfc, settlement.duty).release
-            library = open_library(home(options, "dsl")).repository(release)
+            library = open_library(required_setting(options, "dsl")).repository(release)
             now, write = utc_now(), not self._task.check_mode
             debt, actor, changed = settle_debt(cmdb, library, policy, settlement, signer, now, write)
-        signed = home(options, "cmdb") if write and changed and signer is not None else None
+        signed = required_setting(options, "cmdb") if write and changed and signer is not None else None
         return {
             **warned(watch(signed, library, (debt.release, debt.version, debt.digest), now, signer)),
             "changed": changed,

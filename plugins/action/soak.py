@@ -18,7 +18,7 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.rfc.source import
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.holder import Holder
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.journal import Journal
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.states import HostState
-from ansible_collections.tidegate.release.plugins.plugin_utils.settings import home
+from ansible_collections.tidegate.release.plugins.plugin_utils.settings import required_setting
 
 _RENEWAL = 60.0  # seconds after which the lease is renewed, which is for ten minutes
 _LOOK = 0.5  # seconds between two looks at whether somebody interrupted the run
@@ -33,9 +33,9 @@ class ActionModule(TidegateAction):
     def execute(self, options: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
         if self._task.check_mode:
             return {"skipped": True, "msg": "in check mode nothing is waited for"}
-        with Cmdb.open(home(options, "cmdb")) as cmdb:
+        with Cmdb.open(required_setting(options, "cmdb")) as cmdb:
             journal = Journal(cmdb)
-            deployment = journal.driven_by(rfc_number(home(options, "rfc")), Holder.this_run())
+            deployment = journal.driven_by(rfc_number(required_setting(options, "rfc")), Holder.this_run())
             run, stable = deployment.run, deployment.rollout.stable
             began = utc_now()
             started = [target for target in journal.targets(run.deployment) if target.state is HostState.STARTED]

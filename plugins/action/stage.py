@@ -15,12 +15,12 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.actions.host impo
 from ansible_collections.tidegate.release.plugins.plugin_utils.clock import utc_now
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.pack import Shipment
 from ansible_collections.tidegate.release.plugins.plugin_utils.errors import TidegateError
-from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.package import Release, distrust_once
+from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.package import PackageName, distrust_once
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.answer import REFUSED
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.deployments import Deployment
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.journal import Journal
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.standing import Standing, standing
-from ansible_collections.tidegate.release.plugins.plugin_utils.settings import home, optional_home
+from ansible_collections.tidegate.release.plugins.plugin_utils.settings import optional_setting, required_setting
 
 
 class ActionModule(HostAction):
@@ -30,11 +30,11 @@ class ActionModule(HostAction):
     step = "stage"
 
     def visit(self, journal: Journal, deployment: Deployment) -> dict[str, Any]:
-        dsl = home(self._options_, "dsl")
-        release = Release(deployment.release, deployment.version, deployment.digest)
+        dsl = required_setting(self.options, "dsl")
+        release = PackageName(deployment.release, deployment.version, deployment.digest)
         # In the run's own temporary directory: the first worker looks at the signatures, the others read what it found.
         distrust = distrust_once(
-            Path(C.DEFAULT_LOCAL_TMP) / "tidegate-trust", dsl, optional_home(self._options_, "policy"), release, utc_now()
+            Path(C.DEFAULT_LOCAL_TMP) / "tidegate-trust", dsl, optional_setting(self.options, "policy"), release, utc_now()
         )
         if distrust:
             journal.stage_failed(self._run, self._host, distrust, utc_now())
@@ -80,7 +80,7 @@ class ActionModule(HostAction):
         return "stage_failed"
 
     def _mirror(self) -> dict[str, str]:
-        url = self._options_["mirror"]
+        url = self.options["mirror"]
         if not url:
             return {}
         try:

@@ -19,14 +19,14 @@ from ansible_collections.tidegate.release.plugins.module_utils.lab.processes imp
 from ansible_collections.tidegate.release.plugins.plugin_utils.actions.base import TidegateAction
 from ansible_collections.tidegate.release.plugins.plugin_utils.activity import note
 from ansible_collections.tidegate.release.plugins.plugin_utils.clock import utc_now
-from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.home import find_library, open_library
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.package import read_release
+from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.repository import find_library, open_library
 from ansible_collections.tidegate.release.plugins.plugin_utils.errors import TidegateError
 from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.library import watch
 from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.statement import VERIFICATION
 from ansible_collections.tidegate.release.plugins.plugin_utils.keys import LIBRARIES, load_signer
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.answer import MalformedAnswerError, parse_host_facts
-from ansible_collections.tidegate.release.plugins.plugin_utils.settings import home, optional_home, secret
+from ansible_collections.tidegate.release.plugins.plugin_utils.settings import optional_setting, required_setting, secret_setting
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps.tell import warned
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps.verify import (
     Asked,
@@ -39,7 +39,7 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.steps.verify impo
     sign_result,
     verify,
 )
-from ansible_collections.tidegate.release.plugins.plugin_utils.verification.scene import Given, Lab
+from ansible_collections.tidegate.release.plugins.plugin_utils.verification.scene import Given, LabHosts
 
 _SHOWN = 20  # differences and reasons that the message lists
 
@@ -51,14 +51,14 @@ class ActionModule(TidegateAction):
     libraries = ("SQLAlchemy", "ansible-runner", "jmespath", "jsonschema", "molecule", "pyfastcdc", "pytest-testinfra", *LIBRARIES)
 
     def execute(self, options: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
-        dsl, policy = home(options, "dsl"), optional_home(options, "policy")
+        dsl, policy = required_setting(options, "dsl"), optional_setting(options, "policy")
         source = read_release(Path(options["release"])) if options["release"] else None
-        rfc = None if options["name"] else optional_home(options, "rfc") if source else home(options, "rfc")
+        rfc = None if options["name"] else optional_setting(options, "rfc") if source else required_setting(options, "rfc")
         asked = Asked(rfc, options["name"], options["version"], options["digest"], source)
-        subject = prepare(asked, dsl, home(options, "cmdb"), policy, options["hosts"], utc_now())
+        subject = prepare(asked, dsl, required_setting(options, "cmdb"), policy, options["hosts"], utc_now())
         release, plan = subject.release, subject.plan
-        key = optional_home(options, "key")
-        signer = load_signer(key, secret(options, "key_passphrase")) if key else None
+        key = optional_setting(options, "key")
+        signer = load_signer(key, secret_setting(options, "key_passphrase")) if key else None
         person = check_signer(subject.policy, signer, utc_now()) if signer else ""
         doubles = {double: host.name for double, host in plan.hosts.items()}
         result: dict[str, Any] = {
@@ -83,7 +83,7 @@ class ActionModule(TidegateAction):
         signed = sign_result(dsl, release, said, signer, now) if signer else False
         if signed:
             part = open_library(dsl).repository(release.name)
-            result |= warned(watch(home(options, "cmdb"), part, (release.name, release.version, release.digest), now, signer))
+            result |= warned(watch(required_setting(options, "cmdb"), part, (release.name, release.version, release.digest), now, signer))
         passed = said["result"] == "PASSED"
         more, tests = said[VERIFICATION], len(said["passedTests"])
         parity = more["parity"]
@@ -118,7 +118,7 @@ class ActionModule(TidegateAction):
         place = Place(
             path=path,
             dsl=dsl if "://" in dsl else str(Path(dsl).absolute()),
-            lab=Lab(mode, **settings),
+            lab=LabHosts(mode, **settings),
             given=Given(policy, tuple(options["inventory"]), options["vars_file"], archived),
             collections=os.pathsep.join(constants.COLLECTIONS_PATHS),
             timeout=options["timeout"],

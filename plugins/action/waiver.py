@@ -13,10 +13,10 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.documents import 
 from ansible_collections.tidegate.release.plugins.plugin_utils.errors import TidegateError
 from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.library import watch
 from ansible_collections.tidegate.release.plugins.plugin_utils.keys import LIBRARIES, load_signer
-from ansible_collections.tidegate.release.plugins.plugin_utils.settings import home, optional_home, secret
-from ansible_collections.tidegate.release.plugins.plugin_utils.steps.approve import ask
+from ansible_collections.tidegate.release.plugins.plugin_utils.settings import optional_setting, required_setting, secret_setting
+from ansible_collections.tidegate.release.plugins.plugin_utils.steps.approve import load_decision_request
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps.tell import warned
-from ansible_collections.tidegate.release.plugins.plugin_utils.steps.waive import Waived, waive
+from ansible_collections.tidegate.release.plugins.plugin_utils.steps.waive import WaiverRequest, waive
 
 
 class ActionModule(TidegateAction):
@@ -26,16 +26,21 @@ class ActionModule(TidegateAction):
     libraries = ("SQLAlchemy", "jmespath", "jsonschema", *LIBRARIES)
 
     def execute(self, options: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
-        signer = load_signer(home(options, "key"), secret(options, "key_passphrase"))
+        signer = load_signer(required_setting(options, "key"), secret_setting(options, "key_passphrase"))
         try:
             expires = parse_time(options["expires"])
         except ValueError as error:
             raise TidegateError(f"expires is {options['expires']!a:.40}; write it like 2026-03-01T22:00:00+01:00") from error
-        question = ask(home(options, "rfc"), home(options, "dsl"), home(options, "cmdb"), optional_home(options, "policy"))
+        question = load_decision_request(
+            required_setting(options, "rfc"),
+            required_setting(options, "dsl"),
+            required_setting(options, "cmdb"),
+            optional_setting(options, "policy"),
+        )
         control, write = options["control"], not self._task.check_mode
         now, matter = utc_now(), question.matter
-        name, role, changed = waive(question, signer, Waived(control, options["reason"], expires), now, write)
-        cmdb = home(options, "cmdb") if write and changed else None
+        name, role, changed = waive(question, signer, WaiverRequest(control, options["reason"], expires), now, write)
+        cmdb = required_setting(options, "cmdb") if write and changed else None
         return {
             **warned(watch(cmdb, question.home, (matter.release, matter.version, matter.digest), now, signer)),
             "changed": changed,

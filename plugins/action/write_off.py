@@ -13,7 +13,7 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import
 from ansible_collections.tidegate.release.plugins.plugin_utils.keys import LIBRARIES, load_signer
 from ansible_collections.tidegate.release.plugins.plugin_utils.libs import require
 from ansible_collections.tidegate.release.plugins.plugin_utils.policy.load import load_policy
-from ansible_collections.tidegate.release.plugins.plugin_utils.settings import home, optional_home, secret
+from ansible_collections.tidegate.release.plugins.plugin_utils.settings import optional_setting, required_setting, secret_setting
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps.write_off import end_write_offs, this_user, write_off_host
 
 
@@ -25,17 +25,17 @@ class ActionModule(TidegateAction):
 
     def execute(self, options: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
         host, reason, write = str(options["host"]), str(options["reason"]), not self._task.check_mode
-        with Cmdb.open(home(options, "cmdb")) as cmdb:
+        with Cmdb.open(required_setting(options, "cmdb")) as cmdb:
             if options["state"] == "absent":
                 why = " ".join(reason.split()) or "somebody said so"
                 ended = end_write_offs(cmdb, [host], why, this_user(), utc_now(), write)
                 msg = f"{host} is not written off any more" if ended else f"{host} is not written off; nothing to do"
                 return _result(bool(ended), msg, this_user(), [])
-            key, signer = optional_home(options, "key"), None
+            key, signer = optional_setting(options, "key"), None
             if key is not None:
                 require(*LIBRARIES)
-                signer = load_signer(key, secret(options, "key_passphrase"))
-            policy = load_policy(optional_home(options, "policy"))
+                signer = load_signer(key, secret_setting(options, "key_passphrase"))
+            policy = load_policy(optional_setting(options, "policy"))
             found = write_off_host(cmdb, policy, host, reason, signer, utc_now(), write)
         parts = [f"{host} is written off by {found.person}" if found.changed else f"{host} was written off before, by {found.person}"]
         if found.deployments:

@@ -107,7 +107,7 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import
 from ansible_collections.tidegate.release.plugins.plugin_utils.errors import TidegateError
 from ansible_collections.tidegate.release.plugins.plugin_utils.libs import require
 from ansible_collections.tidegate.release.plugins.plugin_utils.policy.load import load_host_classes
-from ansible_collections.tidegate.release.plugins.plugin_utils.settings import home, optional_home
+from ansible_collections.tidegate.release.plugins.plugin_utils.settings import optional_setting, required_setting
 
 # Expressions that need no template engine.
 _PLAIN = {f"tidegate_ci.{key}": key for key in ("name", "class", "site", "environment")}
@@ -174,7 +174,7 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
 
     def _host_classes(self, path: str, given: bool) -> tuple[str, ...]:
         """The classes of hosts that the policy names; ``given``: the inventory file names the policy."""
-        policy = optional_home({"policy": self.get_option("policy")}, "policy")
+        policy = optional_setting({"policy": self.get_option("policy")}, "policy")
         if policy is None:
             return ()
         return load_host_classes(_beside(path, policy) if given else policy)
@@ -182,7 +182,7 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
     def _cis(self, path: str, given: bool, cached: bool) -> list[dict[str, Any]]:
         """The CIs that become hosts; ``given``: the inventory file names the CMDB, ``cached``: Ansible allows to read the cache."""
         query = self.get_option("query")
-        url = home({"cmdb": self.get_option("cmdb")}, "cmdb")
+        url = required_setting({"cmdb": self.get_option("cmdb")}, "cmdb")
         if given and "://" not in url:
             url = _beside(path, url)
         with Cmdb.open(url) as cmdb, cmdb.read() as connection:

@@ -66,7 +66,7 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.errors import Tid
 from ansible_collections.tidegate.release.plugins.plugin_utils.libs import require
 from ansible_collections.tidegate.release.plugins.plugin_utils.rfc.source import rfc_number
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.journal import Journal
-from ansible_collections.tidegate.release.plugins.plugin_utils.settings import home
+from ansible_collections.tidegate.release.plugins.plugin_utils.settings import required_setting
 
 
 class LookupModule(LookupBase):
@@ -87,8 +87,8 @@ class LookupModule(LookupBase):
         try:
             require("SQLAlchemy", "jsonschema", "jmespath")
             _prepare(terms[0])
-            with heartbeat(f"finding the hosts to {terms[0]}"), Cmdb.open(home(options, "cmdb")) as cmdb:
-                batches = Journal(cmdb).batches(rfc_number(home(options, "rfc")), terms[0])
+            with heartbeat(f"finding the hosts to {terms[0]}"), Cmdb.open(required_setting(options, "cmdb")) as cmdb:
+                batches = Journal(cmdb).batches(rfc_number(required_setting(options, "rfc")), terms[0])
         except TidegateError as error:
             end_run(error)
         kept = ([host for host in batch if host in known] for batch in batches)

@@ -40,7 +40,7 @@ class _Broken(Exception):
     """The connection gave out; another one may do better."""
 
 
-class _Useless(Exception):
+class UnusableMirror(Exception):
     """The mirror is too slow, does not have it, or has something else: no use in asking again."""
 
 
@@ -61,30 +61,30 @@ class Mirror:
 
     def fetch(self, payload: Payload, assembly: Assembly) -> dict[str, Any]:
         """Fetch what ``assembly`` needs; return ``bytes``, how many came, and ``problem``, why not all that is needed did, if so."""
-        line = _Line(sum(assembly.need.values()))
+        deadline = _Deadline(sum(assembly.need.values()))
         problem = ""
         failures = 0
         while assembly.need and failures < _ATTEMPTS:
             before = len(assembly.need)
             try:
-                self._session(payload, assembly, line)
-            except _Useless as error:
+                self._session(payload, assembly, deadline)
+            except UnusableMirror as error:
                 problem = str(error)
                 break
             except _Broken as error:
                 problem = str(error)
             failures = 0 if len(assembly.need) < before else failures + 1
-        return {"bytes": line.bytes, "problem": problem} if assembly.need else {"bytes": line.bytes}
+        return {"bytes": deadline.bytes, "problem": problem} if assembly.need else {"bytes": deadline.bytes}
 
-    def _session(self, payload: Payload, assembly: Assembly, line: _Line) -> None:
+    def _session(self, payload: Payload, assembly: Assembly, deadline: _Deadline) -> None:
         """Fetch as much as one connection brings."""
         separator = ":" if "v2" in self._path.split("/") else "/"
         path = f"{self._path}/blobs/{payload.digest.replace(':', separator)}"
         pieces = sorted((assembly.starts[sha], size, sha) for sha, size in assembly.need.items())
         with _network():
-            plug = self._connect(line)
+            sock = self._connect(deadline)
         connection = http.client.HTTPConnection(self._there.name, self._there.port)
-        connection.sock = _Wire(plug, line)
+        connection.sock = _Wire(sock, deadline)
         try:
             for group in _groups(pieces):
                 first, last = group[0][0], group[-1][0] + group[-1][1] - 1
@@ -95,35 +95,35 @@ class Mirror:
                 if response.status == http.client.PARTIAL_CONTENT:
                     found = _CONTENT_RANGE.fullmatch(response.getheader("Content-Range", ""))
                     if not found or (int(found[1]), int(found[2])) != (first, last):
-                        raise _Useless("it sends another part than it was asked for")
-                    _receive(response, first, group, assembly, line)
+                        raise UnusableMirror("it sends another part than it was asked for")
+                    _receive(response, first, group, assembly, deadline)
                     with _network():
                         if response.read(1):
-                            raise _Useless("it sends more than it was asked for")
+                            raise UnusableMirror("it sends more than it was asked for")
                 elif response.status == http.client.OK:
                     # It knows no ranges. What is needed is picked out of the whole as that passes by.
-                    line.allow(payload.size)
-                    _receive(response, 0, [piece for piece in pieces if piece[2] in assembly.need], assembly, line)
+                    deadline.allow(payload.size)
+                    _receive(response, 0, [piece for piece in pieces if piece[2] in assembly.need], assembly, deadline)
                     return
                 elif response.status >= http.client.INTERNAL_SERVER_ERROR:
                     raise _Broken(f"it answers {response.status}")
                 elif 300 <= response.status < 400:
-                    raise _Useless("it points elsewhere, where nobody follows")
+                    raise UnusableMirror("it points elsewhere, where nobody follows")
                 else:
-                    raise _Useless(f"it answers {response.status}")
+                    raise UnusableMirror(f"it answers {response.status}")
         finally:
             connection.close()
 
-    def _connect(self, line: _Line) -> socket.socket:
-        plug = socket.create_connection((self._there.host, self._there.port), line.patience())
+    def _connect(self, deadline: _Deadline) -> socket.socket:
+        sock = socket.create_connection((self._there.host, self._there.port), deadline.patience())
         try:
-            plug.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             if self._there.secure:
-                return ssl.create_default_context().wrap_socket(plug, server_hostname=self._there.name)
+                return ssl.create_default_context().wrap_socket(sock, server_hostname=self._there.name)
         except BaseException:
-            plug.close()
+            sock.close()
             raise
-        return plug
+        return sock
 
 
 def _groups(pieces: list[_Piece]) -> Iterator[list[_Piece]]:
@@ -139,7 +139,7 @@ def _groups(pieces: list[_Piece]) -> Iterator[list[_Piece]]:
         yield group
 
 
-def _receive(response: http.client.HTTPResponse, position: int, pieces: list[_Piece], assembly: Assembly, line: _Line) -> None:
+def _receive(response: http.client.HTTPResponse, position: int, pieces: list[_Piece], assembly: Assembly, deadline: _Deadline) -> None:
     """Take the pieces out of a body that starts at ``position`` of the payload."""
 
     def read(count: int) -> bytes:
@@ -155,25 +155,25 @@ def _receive(response: http.client.HTTPResponse, position: int, pieces: list[_Pi
         while position < start:
             position += len(read(start - position))
         if not assembly.take(sha, read):
-            raise _Useless("it has other bytes than the package")
+            raise UnusableMirror("it has other bytes than the package")
         position += size
-        line.got_on()
+        deadline.progressed()
 
 
-class _Line:
+class _Deadline:
     """How long the mirror may take, and how much it has brought, over all connections to it."""
 
     def __init__(self, size: int) -> None:
         self.bytes = 0
         self._begun = time.monotonic()
         self.allow(size)
-        self.got_on()
+        self.progressed()
 
     def allow(self, size: int) -> None:
         """There are ``size`` bytes to bring."""
         self._end = self._begun + _START + size / _RATE
 
-    def got_on(self) -> None:
+    def progressed(self) -> None:
         """It brought something worth having."""
         self._since = time.monotonic()
         self._lately = 0
@@ -183,43 +183,43 @@ class _Line:
         self.bytes += count
         self._lately += count
         if self._lately >= _PACE:
-            self.got_on()
+            self.progressed()
 
     def patience(self) -> float:
-        """Seconds to wait for it now; raises :class:`_Useless` when there are none left."""
+        """Seconds to wait for it now; raises :class:`UnusableMirror` when there are none left."""
         now = time.monotonic()
         if now >= self._end:
-            raise _Useless(f"it did not bring everything within {now - self._begun:.0f} s")
+            raise UnusableMirror(f"it did not bring everything within {now - self._begun:.0f} s")
         if now >= self._since + _PATIENCE:
-            raise _Useless(f"it brought next to nothing for {_PATIENCE:g} s")
+            raise UnusableMirror(f"it brought next to nothing for {_PATIENCE:g} s")
         return min(self._end, self._since + _PATIENCE) - now
 
 
 class _Wire(io.RawIOBase):
     """A socket for ``http.client`` that never waits longer than the line allows, however the bytes drip in."""
 
-    def __init__(self, plug: socket.socket, line: _Line) -> None:
-        self._plug = plug
-        self._line = line
+    def __init__(self, sock: socket.socket, deadline: _Deadline) -> None:
+        self._sock = sock
+        self._deadline = deadline
 
     def makefile(self, _mode: str) -> io.BufferedReader:
         """What the response is read from."""
-        return io.BufferedReader(_Wire(self._plug, self._line), 1 << 16)
+        return io.BufferedReader(_Wire(self._sock, self._deadline), 1 << 16)
 
     def sendall(self, data: bytes) -> None:
         """Send the request."""
-        self._plug.settimeout(self._line.patience())
-        self._plug.sendall(data)
+        self._sock.settimeout(self._deadline.patience())
+        self._sock.sendall(data)
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: Any) -> int:
         while True:
-            self._plug.settimeout(self._line.patience())
+            self._sock.settimeout(self._deadline.patience())
             with contextlib.suppress(socket.timeout):
-                count = self._plug.recv_into(buffer)
-                self._line.arrived(count)
+                count = self._sock.recv_into(buffer)
+                self._deadline.arrived(count)
                 return count
 
 

@@ -57,7 +57,7 @@ def write_atomically(path: Path, source: bytes | Iterable[bytes]) -> None:
     try:
         write(temporary, source, 0o666)
         temporary.replace(path)
-        flush(path.parent)
+        fsync_directory(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -66,13 +66,13 @@ def write(path: Path, source: bytes | Iterable[bytes], mode: int) -> tuple[str, 
     """Write a new file through to the disk; return its digest and size. It has no rights in ``mode`` that :func:`rights` does not give."""
     with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "wb") as target:
         os.fchmod(target.fileno(), mode & rights(path.parent))
-        written = pour(source, target.write)
+        written = copy_hashing(source, target.write)
         target.flush()
         os.fsync(target.fileno())
     return written
 
 
-def pour(source: bytes | Iterable[bytes], write: Callable[[bytes], object]) -> tuple[str, int]:
+def copy_hashing(source: bytes | Iterable[bytes], write: Callable[[bytes], object]) -> tuple[str, int]:
     """Write ``source``; return its digest and size."""
     digest = hashlib.sha256()
     size = 0
@@ -83,7 +83,7 @@ def pour(source: bytes | Iterable[bytes], write: Callable[[bytes], object]) -> t
     return f"sha256:{digest.hexdigest()}", size
 
 
-def flush(folder: Path) -> None:
+def fsync_directory(folder: Path) -> None:
     """See to it that the names in a directory are on disk."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:

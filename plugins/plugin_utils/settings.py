@@ -19,25 +19,25 @@ _WHAT = {
 }
 
 
-def home(options: Mapping[str, object], name: str) -> str:
+def required_setting(options: Mapping[str, object], name: str) -> str:
     """Return option ``name`` (``dsl``, ``cmdb``, ``rfc`` or ``key``), else ``TIDEGATE_<NAME>``.
 
     A leading ``~`` is expanded. Raises :class:`TidegateError` when neither is set.
     """
-    value = optional_home(options, name)
+    value = optional_setting(options, name)
     if value is None:
         raise TidegateError(f"no {_WHAT[name]} given; set tidegate_{name} or the environment variable TIDEGATE_{name.upper()}")
     return value
 
 
-def secret(options: Mapping[str, object], name: str) -> str | None:
+def secret_setting(options: Mapping[str, object], name: str) -> str | None:
     """Return option ``name``, else ``TIDEGATE_<NAME>``, as it is; ``None`` when neither is set."""
     value = options.get(name) or os.environ.get(f"TIDEGATE_{name.upper()}")
     return str(value) if value else None
 
 
-def optional_home(options: Mapping[str, object], name: str) -> str | None:
-    """Like :func:`home`, but ``None`` when it is not set: the policy has a shipped default, and ``key`` may be left out."""
+def optional_setting(options: Mapping[str, object], name: str) -> str | None:
+    """Like :func:`required_setting`, but ``None`` when it is not set: the policy has a shipped default, and ``key`` may be left out."""
     value = options.get(name) or os.environ.get(f"TIDEGATE_{name.upper()}")
     if not value:
         return None

@@ -23,8 +23,8 @@ from typing import Any
 
 import yaml
 from ansible_collections.tidegate.release.plugins.module_utils.lab import processes
-from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.home import create_library
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.package import read_release
+from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.repository import create_library
 
 HELLO = Path(__file__).parent / "hello"
 PORT = 8081

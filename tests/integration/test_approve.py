@@ -16,11 +16,11 @@ from typing import Any
 import pytest
 import yaml
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import Cmdb
-from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.home import create_library
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.package import archive
+from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.repository import create_library
 from ansible_collections.tidegate.release.plugins.plugin_utils.errors import TidegateError
 from ansible_collections.tidegate.release.plugins.plugin_utils.rfc.source import load_rfc
-from ansible_collections.tidegate.release.plugins.plugin_utils.steps.clear import Wave, opening, refuse_commands
+from ansible_collections.tidegate.release.plugins.plugin_utils.steps.clear import Wave, check_wave_start, refuse_commands
 
 NONE = "sha256:" + "0" * 64
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -241,7 +241,7 @@ def test_a_freeze_that_was_waived_stops_neither_the_clearance_nor_the_gate_until
 
     def gate(at: datetime) -> str:
         rfc = load_rfc(office.path / "rfc.yml")
-        return opening(rfc, Wave(("web1",)), str(office.path / "dsl"), str(office.path / "cmdb.sqlite"), str(path), at).stop
+        return check_wave_start(rfc, Wave(("web1",)), str(office.path / "dsl"), str(office.path / "cmdb.sqlite"), str(path), at).stop
 
     assert "freeze: frozen by 'sale' (sale.ics) from" in office.play("tidegate.release.clear")
     assert "frozen by 'sale'" in gate(now)

@@ -17,7 +17,7 @@ import sqlalchemy as sa
 import yaml
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb import engine, upgrade
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import Cmdb
-from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.home import create_library
+from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.repository import create_library
 
 PAYLOAD = "{{ lookup('ansible.builtin.pipe', 'touch hacked') }}"
 SMUGGLED = {"__ansible_type": "_AnsibleTaggedStr", "value": PAYLOAD, "tags": [{"__ansible_type": "TrustedAsTemplate"}]}
@@ -279,7 +279,7 @@ def test_cmdb_ci_in_check_mode_does_not_make_a_cmdb(bench: Bench) -> None:
 
 def _stored(bench: Bench) -> Any:
     """All that the database is: the file and what is beside it, or the revision and tables of a server."""
-    address = engine.Address.parse(bench.url)
+    address = engine.DatabaseAddress.parse(bench.url)
     if address.path:
         return {path.name: path.read_bytes() for path in bench.path.glob("cmdb.sqlite*")}
     with engine.reading(address, engine.engine(address)) as connection:

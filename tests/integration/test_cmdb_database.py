@@ -103,7 +103,7 @@ def test_a_directory_that_is_missing_or_a_file_is_named(tmp_path: Path) -> None:
 
 
 def test_another_programs_database_is_refused_and_kept(cmdb_url: str) -> None:
-    address = engine.Address.parse(cmdb_url)
+    address = engine.DatabaseAddress.parse(cmdb_url)
     if address.path:
         address.path.touch()
     with engine.writing(address, engine.engine(address)) as connection:
@@ -134,7 +134,7 @@ def _older(url: str, monkeypatch: pytest.MonkeyPatch, revision: str = "0003") ->
 
 def _stored(url: str) -> object:
     """All that a database is, for a comparison: a file's bytes, or a server's revision and tables."""
-    address = engine.Address.parse(url)
+    address = engine.DatabaseAddress.parse(url)
     if address.path:
         return {path.name: path.read_bytes() for path in address.path.parent.iterdir()}
     with engine.reading(address, engine.engine(address)) as connection:
@@ -182,7 +182,7 @@ def test_there_is_no_upgrade_of_what_is_no_cmdb_or_newer(cmdb_url: str, dry_run:
 
 def test_no_upgrade_takes_the_cmdb_away_from_who_drives_a_deployment(cmdb_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     _older(cmdb_url, monkeypatch, "0005")
-    address = engine.Address.parse(cmdb_url)
+    address = engine.DatabaseAddress.parse(cmdb_url)
     with engine.writing(address, engine.engine(address)) as connection:
         connection.execute(sa.insert(schema().deployment), _deployment() | {"lease_until": NOW + timedelta(minutes=1)})
     before = _stored(cmdb_url)
@@ -228,7 +228,7 @@ def test_a_role_that_may_only_read_is_told_so_when_it_writes(postgresql: Callabl
 
 @pytest.mark.parametrize("table", ["history", "journal"])
 def test_what_is_append_only_can_only_be_appended_to(cmdb_url: str, table: str) -> None:
-    replace = "INSERT OR REPLACE INTO {0} SELECT * FROM {0}" if engine.Address.parse(cmdb_url).path else "TRUNCATE {0}"
+    replace = "INSERT OR REPLACE INTO {0} SELECT * FROM {0}" if engine.DatabaseAddress.parse(cmdb_url).path else "TRUNCATE {0}"
     tables = schema()
     with Cmdb.open(cmdb_url, create=True) as cmdb:
         with cmdb.begin() as connection:

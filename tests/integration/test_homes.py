@@ -17,9 +17,9 @@ from pathlib import Path
 
 import pytest
 import registry
-from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.home import Library, create_library, open_library
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.oci import IMAGE_INDEX
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.package import archive, load_package, read_release, verify_package
+from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.repository import Library, create_library, open_library
 from ansible_collections.tidegate.release.plugins.plugin_utils.errors import ConflictError, IntegrityError, TidegateError
 from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.envelope import sign
 from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.statement import release_statement

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 import yaml
-from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.home import open_library
+from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.repository import open_library
 from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.envelope import open_envelope
 from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.statement import LICENCE, RELEASE, SBOM, SCAN
 from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.store import collect

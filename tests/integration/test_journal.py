@@ -23,7 +23,7 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import
 from ansible_collections.tidegate.release.plugins.plugin_utils.errors import ConflictError, NotFoundError, StateError, TidegateError
 from ansible_collections.tidegate.release.plugins.plugin_utils.policy.load import load_policy
 from ansible_collections.tidegate.release.plugins.plugin_utils.rfc.model import Rfc
-from ansible_collections.tidegate.release.plugins.plugin_utils.rfc.register import enter
+from ansible_collections.tidegate.release.plugins.plugin_utils.rfc.register import register_change
 from ansible_collections.tidegate.release.plugins.plugin_utils.rfc.source import load_rfc, open_change
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.deployments import Run
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.gate import GateDecision
@@ -32,7 +32,7 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.journal i
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.options import Rollout, Share
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.states import DeploymentState, HostState
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps.backout import order_backout
-from ansible_collections.tidegate.release.plugins.plugin_utils.steps.clear import Opening, Wave
+from ansible_collections.tidegate.release.plugins.plugin_utils.steps.clear import Wave, WaveStart
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps.conclude import conclude, foresee
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps.gate import decide_staging_gate, decide_wave_gate
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps.write_off import WrittenOff, end_write_offs, this_user, write_off_host
@@ -506,7 +506,7 @@ def write_rfc(journal: Journal, tmp_path: Path, entered: bool = True) -> tuple[P
     path.write_text(yaml.safe_dump(document))
     if entered:
         with journal.cmdb.begin() as connection:
-            enter(connection, load_rfc(path), ("web1", "web2", "web3"), NOW)
+            register_change(connection, load_rfc(path), ("web1", "web2", "web3"), NOW)
     return path, document
 
 
@@ -533,9 +533,9 @@ def test_a_gate_asks_the_rfc_of_this_deployment_and_no_other(
     path, document = write_rfc(journal, tmp_path, entered=bool(changes.get("entered", True)))
     path.write_text(yaml.safe_dump(document | {key: value for key, value in changes.items() if key not in ("stop", "entered")}))
 
-    def opens(rfc: Rfc, wave: Wave) -> Opening:
+    def opens(rfc: Rfc, wave: Wave) -> WaveStart:
         assert (rfc.number, wave) == ("CHG0001", Wave(("web2", "web3"), frozenset({"web1"})))
-        return Opening(str(changes.get("stop", "")), NOW + timedelta(minutes=9))
+        return WaveStart(str(changes.get("stop", "")), NOW + timedelta(minutes=9))
 
     decided = decide_wave_gate(journal, run, open_change(str(path)), opens, lambda *_: [], NOW)
     assert (decided["decision"], reason in decided["reason"]) == (decision, True), decided["reason"]
@@ -570,8 +570,8 @@ def test_a_wave_of_which_a_host_was_not_looked_at_again_holds(journal: Journal, 
     activate(journal, run, "web1")
     activate(journal, run, "web2", HostState.STARTED)
 
-    def opens(rfc: Rfc, _wave: Wave) -> Opening:
-        return Opening("")
+    def opens(rfc: Rfc, _wave: Wave) -> WaveStart:
+        return WaveStart("")
 
     decided = decide_wave_gate(journal, run, open_change(str(tmp_path / "none.yml")), opens, lambda *_: [], NOW)
     assert decided["decision"] == "hold"
@@ -887,8 +887,8 @@ def test_a_host_that_was_written_off_untouched_is_no_failure_and_the_others_go_o
     run = begin(journal, waves=(("web1",), ("web2", "web3")))
     path, _document = write_rfc(journal, tmp_path)
 
-    def opens(_rfc: Rfc, _wave: Wave) -> Opening:
-        return Opening("")
+    def opens(_rfc: Rfc, _wave: Wave) -> WaveStart:
+        return WaveStart("")
 
     def decide(gate: Callable[..., dict[str, Any]]) -> tuple[str, str]:
         found = gate(journal, journal.take_over(run.deployment, ELSEWHERE, NOW), open_change(str(path)), opens, lambda *_: [], NOW)
@@ -899,7 +899,7 @@ def test_a_host_that_was_written_off_untouched_is_no_failure_and_the_others_go_o
     journal.stage_failed(run, "web2", "unreachable", NOW)
     spent = "over the budget of 0 (web2: unreachable)"
     assert decide(decide_staging_gate) == ("hold", f"1 of 2 hosts of wave 2 in staging failed or got lost, {spent}")
-    journal.rest(journal.take_over(run.deployment, ELSEWHERE, NOW), NOW)
+    journal.release_lease(journal.take_over(run.deployment, ELSEWHERE, NOW), NOW)
     put_down(journal, "web2")
     assert decide(decide_staging_gate)[0] == "proceed"
     activate(journal, journal.take_over(run.deployment, ELSEWHERE, NOW), "web1")
@@ -914,10 +914,10 @@ def test_a_wave_whose_hosts_are_all_written_off_lets_nothing_begin(journal: Jour
     path, _document = write_rfc(journal, tmp_path)
     for host in ("web2", "web3"):
         journal.staged(run, host, {"version": "1.0", "digest": OLD}, NOW)
-    journal.rest(run, NOW)
+    journal.release_lease(run, NOW)
     put_down(journal, "web1")
     again = journal.take_over(run.deployment, ELSEWHERE, NOW)
-    decided = decide_staging_gate(journal, again, open_change(str(path)), lambda *_: Opening(""), lambda *_: [], NOW)
+    decided = decide_staging_gate(journal, again, open_change(str(path)), lambda *_: WaveStart(""), lambda *_: [], NOW)
     assert decided["decision"] == "hold"
 
 
@@ -930,7 +930,7 @@ def test_a_host_that_was_written_off_after_it_was_touched_is_still_a_failure(jou
     journal.conclude(run, NOW)
     put_down(journal, "web2")
     again = journal.take_over(run.deployment, ELSEWHERE, NOW)
-    decided = decide_wave_gate(journal, again, open_change(str(tmp_path / "none.yml")), lambda *_: Opening(""), lambda *_: [], NOW)
+    decided = decide_wave_gate(journal, again, open_change(str(tmp_path / "none.yml")), lambda *_: WaveStart(""), lambda *_: [], NOW)
     assert (decided["decision"], "1 of 2 hosts in wave 1 of 2 failed or got lost" in decided["reason"]) == ("back_out", True)
 
 
@@ -957,7 +957,7 @@ def test_a_host_that_another_controller_may_be_changing_is_not_written_off(journ
         put_down(journal, "web2")
     assert journal.cmdb.write_offs() == {}
     put_down(journal, "web4")
-    journal.rest(run, NOW)
+    journal.release_lease(run, NOW)
     put_down(journal, "web2")
     assert states_of(journal, run)["web2"] is HostState.WRITTEN_OFF
 

@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.schema import schema
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import Cmdb
 from ansible_collections.tidegate.release.plugins.plugin_utils.errors import ConflictError, TidegateError
-from ansible_collections.tidegate.release.plugins.plugin_utils.licence.entitlements import held, put, remove, reserve
+from ansible_collections.tidegate.release.plugins.plugin_utils.licence.entitlements import list_seats, remove, reserve, save
 from ansible_collections.tidegate.release.plugins.plugin_utils.licence.seats import Entitlement
 from ansible_collections.tidegate.release.plugins.plugin_utils.licence.usage import survey
 from ansible_collections.tidegate.release.plugins.plugin_utils.policy.load import load_policy
@@ -46,7 +46,7 @@ def journal(cmdb: Cmdb) -> Journal:
 
 def enter(cmdb: Cmdb, seats: int, name: str = "A", product: str = "acme", until: datetime | None = None, write: bool = True) -> None:
     with cmdb.begin() as connection:
-        put(connection, Entitlement(name, product, seats, valid_until=until), "test", NOW, write)
+        save(connection, Entitlement(name, product, seats, valid_until=until), "test", NOW, write)
 
 
 def begin(journal: Journal, rfc: str, *hosts: str, product: str | None = "acme", version: str = "1.0", release: str = "hello") -> Run:
@@ -86,7 +86,7 @@ def back_out(journal: Journal, run: Run) -> None:
 
 def seats(cmdb: Cmdb) -> list[str]:
     with cmdb.read() as connection:
-        return [f"{one.seat.entitlement} {one.seat.ci} {one.seat.release} {one.state}" for one in held(connection)]
+        return [f"{one.seat.entitlement} {one.seat.ci} {one.seat.release} {one.state}" for one in list_seats(connection)]
 
 
 def test_seats_are_reserved_with_the_plan_and_used_with_the_installation(cmdb: Cmdb, journal: Journal) -> None:
@@ -172,7 +172,7 @@ def test_a_back_out_that_waits_for_a_host_keeps_no_seat_for_others_and_none_for_
     journal.activated(run, "web2", HostState.LOST, "", NOW)
     journal.decide_wave(run, 1, BACK_OUT, NOW)
     assert seats(cmdb) == ["A web1 hello used", "A web2 bye reserved"]
-    journal.rest(run, NOW)
+    journal.release_lease(run, NOW)
     for host, given in (("web2", 1), ("web1", 1), ("web4", 0)):
         assert write_off_host(cmdb, load_policy(None), host, "its disk died", None, NOW, write=True).seats == given
     assert seats(cmdb) == []
@@ -253,4 +253,4 @@ def test_entering_is_remembered_once_and_a_dry_run_enters_nothing(cmdb: Cmdb) ->
 )
 def test_an_entitlement_that_makes_no_sense_is_refused(cmdb: Cmdb, entitlement: Entitlement) -> None:
     with cmdb.begin() as connection, pytest.raises(TidegateError):
-        put(connection, entitlement, "test", NOW, write=True)
+        save(connection, entitlement, "test", NOW, write=True)

@@ -26,13 +26,13 @@ import yaml
 from ansible_collections.tidegate.release.plugins.plugin_utils.clock import utc_now
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.schema import schema
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import Cmdb
-from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.home import Library, create_library, open_library
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.layout import OciLayout
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.oci import MANIFEST
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.package import archive, read_release, verify_package
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.recover import recover
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.registry import Registry
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.replica import choose, replicate
+from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.repository import Library, create_library, open_library
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.scrub import scrub
 from ansible_collections.tidegate.release.plugins.plugin_utils.errors import ConflictError, TidegateError
 from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.envelope import sign
@@ -47,9 +47,9 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.library 
 )
 from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.statement import release_statement
 from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.store import attach, collect
-from ansible_collections.tidegate.release.plugins.plugin_utils.steps.approve import Word, ask, decide
+from ansible_collections.tidegate.release.plugins.plugin_utils.steps.approve import Decision, decide, load_decision_request
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps.clear import clear
-from ansible_collections.tidegate.release.plugins.plugin_utils.steps.retire import Change, condemn, retire
+from ansible_collections.tidegate.release.plugins.plugin_utils.steps.retire import Retirement, mark_purged, retire
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from fleet import Fleet
 from securesystemslib.signer import CryptoSigner
@@ -289,10 +289,10 @@ def test_a_release_is_purged_only_when_it_is_retired_and_nothing_needs_it(desk: 
 
 def test_a_purge_that_was_killed_when_it_was_on_record_is_finished_by_the_same_task(desk: Fleet) -> None:
     digest = str(open_library(str(desk.path / "dsl")).repository("hello").resolve("hello", "1.0"))
-    change = Change("hello", "1.0", digest, "withdrawn", "rita@desk", utc_now())
+    change = Retirement("hello", "1.0", digest, "withdrawn", "rita@desk", utc_now())
     with Cmdb.open(str(desk.path / "cmdb.sqlite")) as cmdb:
         retire(cmdb, change, write=True)
-        condemn(cmdb, change, write=True)
+        mark_purged(cmdb, change, write=True)
     assert "hello 1.0 was purged on" in blocking(desk, "1.0", digest)["payload_archived"]
     done = run(desk, "dsl_release", name="hello", version="1.0", state="absent", reason="again")
     assert (done["changed"], done["digest"]) == (True, digest)
@@ -510,9 +510,9 @@ class Review:
         self.rfc = str(desk.rfc("CHG0001", "1.0", self.digest))
 
     def decide(self, decision: str) -> None:
-        question = ask(self.rfc, self.dsl, self.cmdb, str(self.desk.path / "policy.yml"))
+        question = load_decision_request(self.rfc, self.dsl, self.cmdb, str(self.desk.path / "policy.yml"))
         now = utc_now() + timedelta(seconds=len(collect(question.home, self.digest)))  # each in a second of its own
-        assert decide(question, self.signer, Word(decision, None, ""), now, write=True)[2]
+        assert decide(question, self.signer, Decision(decision, None, ""), now, write=True)[2]
         assert watch(self.cmdb, question.home, ("hello", "1.0", self.digest), now, self.signer) == []
 
     def clear(self, dsl: str | None = None) -> dict[str, str]:
@@ -738,13 +738,13 @@ def test_nothing_new_is_remembered_of_what_was_purged(desk: Fleet) -> None:
     review.decide("rejected")
     home = open_library(review.dsl).repository("hello")
     digests = {version: str(home.resolve("hello", version)) for version in ("1.0", "2.0")}
-    change = [Change("hello", version, digest, "withdrawn", "rita@desk", utc_now()) for version, digest in digests.items()]
+    change = [Retirement("hello", version, digest, "withdrawn", "rita@desk", utc_now()) for version, digest in digests.items()]
     with Cmdb.open(review.cmdb) as cmdb:
         before = snapshots(cmdb)
         assert before.keys() == {("hello", "1.0")}
         for one in change:
             retire(cmdb, one, write=True)
-            condemn(cmdb, one, write=True)
+            mark_purged(cmdb, one, write=True)
         vouch(open_library(review.dsl), "1.0")
         sights = [look(home, "hello", version, digest, {}) for version, digest in digests.items()]
         assert remember(cmdb, sights, utc_now()) == 0

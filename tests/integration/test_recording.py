@@ -17,8 +17,8 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import
 from ansible_collections.tidegate.release.plugins.plugin_utils.errors import TidegateError
 from ansible_collections.tidegate.release.plugins.plugin_utils.rfc.course import Course
 from ansible_collections.tidegate.release.plugins.plugin_utils.rfc.model import Rfc
-from ansible_collections.tidegate.release.plugins.plugin_utils.rfc.objectives import check_objectives
-from ansible_collections.tidegate.release.plugins.plugin_utils.rfc.register import enter
+from ansible_collections.tidegate.release.plugins.plugin_utils.rfc.objectives import evaluate_objectives
+from ansible_collections.tidegate.release.plugins.plugin_utils.rfc.register import register_change
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.deployments import Run
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.gate import GateDecision
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.holder import Holder
@@ -26,7 +26,7 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.journal i
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.options import Rollout
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.states import HostState
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps.conclude import conclude
-from ansible_collections.tidegate.release.plugins.plugin_utils.steps.record import follow, outcomes, start
+from ansible_collections.tidegate.release.plugins.plugin_utils.steps.record import move_to_implement, outcomes, sync_change_record
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 DIGEST = "sha256:" + "b" * 64
@@ -87,7 +87,7 @@ def activated(journal: Journal) -> Run:
     """A deployment whose only wave is active, its gate not yet asked."""
     package = {"name": "hello", "version": "2.0", "digest": DIGEST}
     run = journal.begin(
-        "CHG0001", package, [["web1", "web2"]], Rollout(), Holder.this_run(), NOW, lambda now, _id: enter(now, RFC, ["web1"], NOW)
+        "CHG0001", package, [["web1", "web2"]], Rollout(), Holder.this_run(), NOW, lambda now, _id: register_change(now, RFC, ["web1"], NOW)
     )
     for target in journal.targets(run.deployment):
         journal.staged(run, target.host, None, NOW)
@@ -106,18 +106,18 @@ def completed(journal: Journal) -> Run:
 
 
 def end(journal: Journal, run: Run, change: Record | None) -> dict[str, Any]:
-    return conclude(journal, run, change, "completed", lambda *_: [], lambda rfc: check_objectives(rfc, NOTHING), NOW)
+    return conclude(journal, run, change, "completed", lambda *_: [], lambda rfc: evaluate_objectives(rfc, NOTHING), NOW)
 
 
 def test_what_could_not_be_written_is_made_up_for_and_nothing_is_written_twice(journal: Journal) -> None:
     run, change = activated(journal), Record(down=True)
-    assert "it is down" in follow(journal, run, change, "", NOW)[0]
-    assert "it is down" in start(journal, run, change, NOW)
+    assert "it is down" in sync_change_record(journal, run, change, "", NOW)[0]
+    assert "it is down" in move_to_implement(journal, run, change, NOW)
     change.down = False
-    assert follow(journal, run, change, "", NOW) == []
+    assert sync_change_record(journal, run, change, "", NOW) == []
     assert [note.split(": ", 1)[1] for note in change.notes][1:] == ["gate after staging: proceed: all staged"]
     assert change.courses == [Course(-1, NOW)]
-    assert follow(journal, run, change, "", NOW) == []
+    assert sync_change_record(journal, run, change, "", NOW) == []
     assert len(change.courses) == 1
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import registry
-from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.home import open_library
+from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.repository import open_library
 from fleet import Fleet
 from test_deploy import BROKEN
 from test_intake import EVIL, Desk

@@ -20,7 +20,14 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.holder im
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.journal import Journal
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.options import Rollout
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.states import HostState
-from ansible_collections.tidegate.release.plugins.plugin_utils.steps.retire import Change, ReleaseState, condemn, restore, retire, status
+from ansible_collections.tidegate.release.plugins.plugin_utils.steps.retire import (
+    ReleaseState,
+    Retirement,
+    mark_purged,
+    restore,
+    retire,
+    status,
+)
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 HOLDER = Holder("ann", "machine", 4711, 99, "feedbeef")
@@ -34,8 +41,8 @@ def cmdb(cmdb_url: str) -> Iterator[Cmdb]:
         yield opened
 
 
-def change(version: str, reason: str = "CVE-2026-1") -> Change:
-    return Change("hello", version, digest(version), reason, "rita@desk", NOW)
+def change(version: str, reason: str = "CVE-2026-1") -> Retirement:
+    return Retirement("hello", version, digest(version), reason, "rita@desk", NOW)
 
 
 def digest(version: str) -> str:
@@ -62,7 +69,7 @@ def why_not(cmdb: Cmdb, version: str) -> str:
     """Why it can't be purged; nothing when it could."""
     retire(cmdb, change(version), write=True)
     try:
-        condemn(cmdb, change(version), write=False)
+        mark_purged(cmdb, change(version), write=False)
     except ConflictError as error:
         return str(error)
     return ""
@@ -84,8 +91,8 @@ def test_a_release_is_retired_purged_and_brought_back_and_all_of_it_is_in_the_hi
     found = status(cmdb, "hello", "1.0")
     assert found is not None
     assert found.sentence("hello", "1.0") == "hello 1.0 was retired on 2026-03-01 by rita@desk because: CVE-2026-1"
-    condemn(cmdb, change("1.0", "gone"), write=True)
-    condemn(cmdb, change("1.0", "gone again"), write=True)
+    mark_purged(cmdb, change("1.0", "gone"), write=True)
+    mark_purged(cmdb, change("1.0", "gone again"), write=True)
     found = status(cmdb, "hello", "1.0")
     assert found is not None
     assert (found.state, found.reason, found.at) == (ReleaseState.PURGED, "gone", NOW)
@@ -104,15 +111,15 @@ def test_a_release_is_retired_purged_and_brought_back_and_all_of_it_is_in_the_hi
 
 def test_a_version_that_was_purged_never_comes_back_as_something_else(cmdb: Cmdb) -> None:
     retire(cmdb, change("1.0"), write=True)
-    condemn(cmdb, change("1.0"), write=True)
-    other = Change("hello", "1.0", digest("2.0"), "new", "rita@desk", NOW)
+    mark_purged(cmdb, change("1.0"), write=True)
+    other = Retirement("hello", "1.0", digest("2.0"), "new", "rita@desk", NOW)
     with pytest.raises(ConflictError, match="a version never changes"):
         restore(cmdb, other, write=True)
 
 
 def test_what_is_not_retired_is_not_purged(cmdb: Cmdb) -> None:
     with pytest.raises(StateError, match="is not retired"):
-        condemn(cmdb, change("1.0"), write=True)
+        mark_purged(cmdb, change("1.0"), write=True)
     assert history(cmdb) == []
 
 

@@ -19,12 +19,18 @@ import pytest
 import yaml
 from ansible_collections.tidegate.release.plugins.plugin_utils.calendar.ics import read_events
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import Cmdb
-from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.home import create_library
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.package import archive
+from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.repository import create_library
 from ansible_collections.tidegate.release.plugins.plugin_utils.errors import TidegateError
 from ansible_collections.tidegate.release.plugins.plugin_utils.rfc.course import Course
 from ansible_collections.tidegate.release.plugins.plugin_utils.rfc.model import Rfc
-from ansible_collections.tidegate.release.plugins.plugin_utils.rfc.register import enter, move, overlapping, planned, withdraw
+from ansible_collections.tidegate.release.plugins.plugin_utils.rfc.register import (
+    overlapping,
+    planned,
+    register_change,
+    update_register,
+    withdraw,
+)
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.deployments import Run
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.holder import Holder
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.journal import Journal
@@ -68,7 +74,7 @@ def cmdb(cmdb_url: str) -> Iterator[Cmdb]:
 def put(cmdb: Cmdb, *cis: str, **changes: Any) -> Rfc:
     rfc = replace(RFC, **{"number": "CHG0002", **changes})
     with cmdb.begin() as connection:
-        enter(connection, rfc, cis, START)
+        register_change(connection, rfc, cis, START)
     return rfc
 
 
@@ -107,7 +113,7 @@ def test_a_relation_counts_from_either_end(cmdb: Cmdb) -> None:
 def test_what_is_done_or_withdrawn_meets_nothing(cmdb: Cmdb) -> None:
     put(cmdb, "web1")
     put(cmdb, "web1", number="CHG0003")
-    move(cmdb, "CHG0002", Course(-1, START, START + HOUR, "successful", "done"), START)
+    update_register(cmdb, "CHG0002", Course(-1, START, START + HOUR, "successful", "done"), START)
     with cmdb.begin() as connection:
         withdraw(connection, ["CHG0003"], START)
     assert overlapping(cmdb, RFC, {"web1"}) == []

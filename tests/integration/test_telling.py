@@ -132,7 +132,7 @@ def test_whatever_breaks_while_people_are_told_is_a_warning(monkeypatch: pytest.
         raise ValueError(SECRET)
 
     monkeypatch.setattr(telling, "_tell", broken)
-    tell = telling.teller(None)
+    tell = telling.make_notifier(None)
     assert tell(cast("Any", None), Run(1, 1), "hold", "why", datetime.now(UTC)) == ["nobody was told of hold, or not everybody: ValueError"]
 
 

@@ -17,8 +17,8 @@ import pytest
 import yaml
 from ansible_collections.tidegate.release.plugins.plugin_utils.clock import utc_now
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import Cmdb
-from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.home import create_library
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.package import archive
+from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.repository import create_library
 from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.envelope import open_envelope, sign
 from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.statement import VERIFICATION, release_statement
 from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.store import attach, collect

@@ -28,9 +28,9 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.holder im
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.journal import Journal
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.states import DeploymentState, HostState
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps.backout import order_backout
-from ansible_collections.tidegate.release.plugins.plugin_utils.steps.clear import Clearing, Opening, Wave, clear, opening
+from ansible_collections.tidegate.release.plugins.plugin_utils.steps.clear import Clearing, Wave, WaveStart, check_wave_start, clear
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps.plan import plan
-from ansible_collections.tidegate.release.plugins.plugin_utils.steps.retire import Change, restore, retire
+from ansible_collections.tidegate.release.plugins.plugin_utils.steps.retire import Retirement, restore, retire
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps.sources import matter_of
 from evidence.seals import KEYS, pem
 from test_clearing import HELLO, NOW, Homes, homes
@@ -67,10 +67,10 @@ class Rollout:
     def permit(self, **policy: Any) -> None:
         self.homes.write("policy", **{"approvals": ..., "people": PEOPLE, **policy})
 
-    def opening(self, *hosts: str, done: tuple[str, ...] = (), minutes: int = 0) -> Opening:
+    def opening(self, *hosts: str, done: tuple[str, ...] = (), minutes: int = 0) -> WaveStart:
         wave = Wave(hosts or ("web1",), frozenset(done))
         at = NOW + timedelta(minutes=minutes)
-        return opening(load_rfc(str(self.rfc)), wave, str(self.homes.dsl), str(self.homes.cmdb), str(self.policy), at)
+        return check_wave_start(load_rfc(str(self.rfc)), wave, str(self.homes.dsl), str(self.homes.cmdb), str(self.policy), at)
 
     def stopped(self, *hosts: str, done: tuple[str, ...] = (), minutes: int = 0) -> str:
         return self.opening(*hosts, done=done, minutes=minutes).stop
@@ -181,10 +181,10 @@ def test_what_is_open_is_open_until_the_first_of_its_windows_closes_or_a_freeze_
     rollout.permit(calendars={"windows": ["windows.ics"], "freezes": ["freezes.ics"]})
     calendar(rollout.homes.path / "windows.ics", "night", "ams", 50)
     calendar(rollout.homes.path / "freezes.ics", "sale", "ams", 200, start=40)
-    assert replace(rollout.opening("web1"), sight=None) == Opening("", ends[40])
+    assert replace(rollout.opening("web1"), sight=None) == WaveStart("", ends[40])
     assert rollout.clear().until == ends[40]
     calendar(rollout.homes.path / "freezes.ics", "sale", "fra", 200, start=40)
-    assert replace(rollout.opening("web1"), sight=None) == Opening("", ends[50])
+    assert replace(rollout.opening("web1"), sight=None) == WaveStart("", ends[50])
     calendar(rollout.homes.path / "windows.ics", "night", "lon", 50)
     assert rollout.opening("web1").stop
 
@@ -300,7 +300,7 @@ def test_an_old_consumer_does_not_meet_a_new_provider_because_a_host_failed(roll
 
 
 def test_a_release_that_is_retired_meanwhile_stops_the_next_wave(rollout: Rollout) -> None:
-    change = Change("hello", "1.0", rollout.homes.digest, "it loses orders", "rita", NOW)
+    change = Retirement("hello", "1.0", rollout.homes.digest, "it loses orders", "rita", NOW)
     with Cmdb.open(str(rollout.homes.cmdb)) as cmdb:
         retire(cmdb, change, write=True)
         assert rollout.stopped() == "hello 1.0 was retired on 2027-03-01 by rita because: it loses orders"

@@ -24,7 +24,7 @@ from ..rollout.answer import Answer, MalformedAnswerError, before_the_answer, pa
 from ..rollout.deployments import Deployment
 from ..rollout.holder import Holder
 from ..rollout.journal import Journal
-from ..settings import home
+from ..settings import required_setting
 from .base import TidegateAction
 from .interrupt import interrupted
 from .keepalive import keep_alive, prefer_fast
@@ -80,13 +80,13 @@ class HostAction(TidegateAction):
         if self._task.check_mode:
             return {"skipped": True, "msg": "in check mode no host is visited"}
         self._task_vars = task_vars
-        self._options_ = options
+        self.options = options
         keep_alive(self._connection)
         prefer_fast(self._connection, task_vars)
-        with Cmdb.open(home(options, "cmdb")) as cmdb:
+        with Cmdb.open(required_setting(options, "cmdb")) as cmdb:
             self._cmdb = cmdb
             journal = Journal(cmdb)
-            deployment = journal.driven_by(rfc_number(home(options, "rfc")), Holder.this_run())
+            deployment = journal.driven_by(rfc_number(required_setting(options, "rfc")), Holder.this_run())
             self._run = deployment.run
             try:
                 return self.visit(journal, deployment)
@@ -109,7 +109,7 @@ class HostAction(TidegateAction):
     @functools.cached_property
     def _redactor(self) -> Redactor:
         """Knows what nothing that comes from this host may say."""
-        return Redactor(self._options_.get("settings", {}))
+        return Redactor(self.options.get("settings", {}))
 
     def call(self, deployment: Deployment, **arguments: Any) -> Answer:
         """Run the host's half; the answer has the state ``refused`` and a ``detail`` when it could not do its step and touched nothing.
@@ -124,7 +124,7 @@ class HostAction(TidegateAction):
                 module_name="tidegate.release.host_release",
                 module_args={
                     "operation": self.step,
-                    "root": self._options_["root"],
+                    "root": self.options["root"],
                     "name": deployment.release,
                     "digest": deployment.digest,
                     "deployment": deployment.label,
@@ -170,10 +170,10 @@ class HostAction(TidegateAction):
 
     def shipment(self, deployment: Deployment, digest: str) -> Shipment:
         """What the run sends of the package ``digest``."""
-        from ..dsl.home import open_library
         from ..dsl.pack import Shipment
+        from ..dsl.repository import open_library
 
-        dsl = home(self._options_, "dsl")
+        dsl = required_setting(self.options, "dsl")
         # In the run's own temporary directory: what one worker made there, the others take.
         constants: Any = C
         folder = Path(constants.DEFAULT_LOCAL_TMP) / "tidegate-packs"
@@ -226,9 +226,9 @@ class HostAction(TidegateAction):
 
         No other place is sure to have room for it, or to be there: a user who logs in may have no home.
         """
-        path = f"{self._options_['root']}/{deployment.release}/staging"
+        path = f"{self.options['root']}/{deployment.release}/staging"
         remote = f"{path}/{pack.name}"
-        home, staging, file = (shlex.quote(name) for name in (f"{self._options_['root']}/{deployment.release}", path, remote))
+        home, staging, file = (shlex.quote(name) for name in (f"{self.options['root']}/{deployment.release}", path, remote))
         # What is made is made as the host's half makes it; a link in place of a directory is left to it to complain about.
         command = f"umask 022 && mkdir -p {home} && [ ! -L {home} ] && umask 077 && mkdir -p {staging} && [ ! -L {staging} ]"
         core: Any = self
@@ -247,7 +247,7 @@ class HostAction(TidegateAction):
 
         What the library does not have either leaves the host to its own good copies.
         """
-        arguments = {"previous": previous, "settings": self._options_["settings"], **arguments}
+        arguments = {"previous": previous, "settings": self.options["settings"], **arguments}
         answer = self.call(deployment, supply=True, **arguments)
         problem = "what it lacks keeps changing, find out who writes there"
         try:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from ..policy.model import person
+from ..policy.model import normalised_name
 from ..rfc.model import Rfc
 from .controls import change, compatibility, opinions, package, people, signed, verified, window
 from .controls.communication import communication
@@ -81,9 +81,13 @@ def _waived(finding: Finding, judgement: Judgement | None, barred: Mapping[str, 
     """What a finding comes to with the waivers that people signed. What could not be found out can't be waived: nobody knows what it is."""
     if finding.result is not Result.FAIL or judgement is None or judgement.wanted is None:
         return finding
-    given = {one.person: one.statement.predicate for one in judgement.counted if person(one.person) not in barred}
+    given = {one.person: one.statement.predicate for one in judgement.counted if normalised_name(one.person) not in barred}
     if len(given) < judgement.wanted.threshold:
-        notes = [f"{name}'s waiver does not count: {barred[person(name)]}" for name in judgement.people if person(name) in barred]
+        notes = [
+            f"{name}'s waiver does not count: {barred[normalised_name(name)]}"
+            for name in judgement.people
+            if normalised_name(name) in barred
+        ]
         return replace(finding, reason="\n".join((finding.reason, *notes, *judgement.refused[:REASONS])))
     words = [f"waived by {name} until {said['expires']}: {' '.join(said['reason'].split()):.200}" for name, said in sorted(given.items())]
     return Finding(Result.WAIVED, "\n".join((finding.reason, *words)))

@@ -50,12 +50,12 @@ _GONE_CODES = ("57P01", "57P02")
 # A connection whose other end vanished is noticed, by the kernel, within a minute.
 _SOCKET = {"connect_timeout": PATIENCE, "keepalives_idle": 30, "keepalives_interval": 10, "keepalives_count": 3, "tcp_user_timeout": 60_000}
 # The servers that this process waited for in vain, and what was said of them then.
-_MISSED: dict[Address, str] = {}
+_MISSED: dict[DatabaseAddress, str] = {}
 _DRIVERS = {"sqlite": "sqlite", "postgresql": "postgresql+psycopg", "postgres": "postgresql+psycopg"}
 
 
 @dataclass(frozen=True)
-class Address:
+class DatabaseAddress:
     """Where a CMDB is. ``label`` is what messages call it and never has a password in it; ``path`` is set for SQLite."""
 
     url: sa.URL
@@ -64,7 +64,7 @@ class Address:
     secrets: tuple[str, ...] = ()
 
     @classmethod
-    def parse(cls, text: str) -> Address:
+    def parse(cls, text: str) -> DatabaseAddress:
         """Read the path of an SQLite file or an SQLAlchemy URL; :class:`TidegateError` when it is neither."""
         if "://" not in text:
             return cls._file(Path(text))
@@ -90,7 +90,7 @@ class Address:
         )
 
     @classmethod
-    def _file(cls, path: Path) -> Address:
+    def _file(cls, path: Path) -> DatabaseAddress:
         return cls(url=sa.URL.create("sqlite", database=str(path)), label=str(path), path=path)
 
     def masked(self, text: str) -> str:
@@ -102,7 +102,7 @@ class Address:
 
 
 @functools.cache
-def engine(address: Address) -> sa.Engine:
+def engine(address: DatabaseAddress) -> sa.Engine:
     """An engine without a pool: connections must not travel into forked workers. Doesn't connect yet.
 
     One for each address in a process, so that workers inherit the statements that it has compiled.
@@ -129,14 +129,14 @@ def engine(address: Address) -> sa.Engine:
 
 
 @contextlib.contextmanager
-def writing(address: Address, source: sa.Engine) -> Iterator[sa.Connection]:
+def writing(address: DatabaseAddress, source: sa.Engine) -> Iterator[sa.Connection]:
     """A transaction that may write: committed at the end, undone by an exception."""
     with translated(address), _transaction(address, source, {_WRITES: True}) as connection:
         yield connection
 
 
 @contextlib.contextmanager
-def reading(address: Address, source: sa.Engine) -> Iterator[sa.Connection]:
+def reading(address: DatabaseAddress, source: sa.Engine) -> Iterator[sa.Connection]:
     """A connection whose reads all see the same moment."""
     options: dict[str, Any] = {} if address.path else {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
     with translated(address), _transaction(address, source, options) as connection:
@@ -144,7 +144,7 @@ def reading(address: Address, source: sa.Engine) -> Iterator[sa.Connection]:
 
 
 @contextlib.contextmanager
-def _transaction(address: Address, source: sa.Engine, options: dict[str, Any]) -> Iterator[sa.Connection]:
+def _transaction(address: DatabaseAddress, source: sa.Engine, options: dict[str, Any]) -> Iterator[sa.Connection]:
     connection, transaction = _begin(source, options) if address.path else _begin_patiently(address, source, options)
     with connection, transaction:
         yield connection
@@ -164,7 +164,7 @@ def _begin(source: sa.Engine, options: dict[str, Any]) -> tuple[sa.Connection, s
     return connection, transaction
 
 
-def _begin_patiently(address: Address, source: sa.Engine, options: dict[str, Any]) -> tuple[sa.Connection, sa.RootTransaction]:
+def _begin_patiently(address: DatabaseAddress, source: sa.Engine, options: dict[str, Any]) -> tuple[sa.Connection, sa.RootTransaction]:
     """Begin a transaction, as soon as a server lets us that is full or restarts.
 
     One that was waited for in vain is asked just once whenever this process needs it again.
@@ -217,7 +217,7 @@ def _times(attempts: int) -> str:
 
 
 @contextlib.contextmanager
-def translated(address: Address) -> Iterator[None]:
+def translated(address: DatabaseAddress) -> Iterator[None]:
     """Turn what the database says into a :class:`TidegateError`; broken constraints stay as they are."""
     try:
         yield

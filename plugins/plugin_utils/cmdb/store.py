@@ -31,7 +31,7 @@ _CHUNK = 500
 class Cmdb:
     """An open CMDB. Holds no connection between calls, so forked workers may use one that their parent opened."""
 
-    def __init__(self, address: database.Address, source: sa.Engine) -> None:
+    def __init__(self, address: database.DatabaseAddress, source: sa.Engine) -> None:
         self._address = address
         self._source = source
 
@@ -42,7 +42,7 @@ class Cmdb:
         With ``create`` one is made where none is. Raises :class:`NotFoundError` when there is none, :class:`TidegateError` when it
         isn't a CMDB, is older or newer than this code, or can't be reached; no message has a password in it.
         """
-        address = database.Address.parse(url)
+        address = database.DatabaseAddress.parse(url)
         source = database.engine(address)
         upgrade.make_ready(address, source, create=create)
         return cls(address, source)
@@ -73,23 +73,23 @@ class Cmdb:
     def marker(self, connection: sa.Connection | None = None) -> str:
         """A short text that is another one after every change to CIs, relations or installations."""
         history = schema().history
-        with self._reading(connection) as now:
-            row = now.execute(sa.select(history.c.seq, history.c.at).order_by(history.c.seq.desc()).limit(1)).first()
+        with self._reading(connection) as reader:
+            row = reader.execute(sa.select(history.c.seq, history.c.at).order_by(history.c.seq.desc()).limit(1)).first()
         return f"{row.seq} {row.at.isoformat()}" if row else ""
 
     def cis(self, names: Iterable[str] | None = None, connection: sa.Connection | None = None) -> list[dict[str, Any]]:
         """CIs by name: all, or those of ``names`` that exist. Keys: name, class, site, environment, attributes."""
         ci = schema().ci
         columns = sa.select(ci.c.name, ci.c.class_.label("class"), ci.c.site, ci.c.environment, ci.c.attributes)
-        with self._reading(connection) as now:
-            found = _by_name(now, columns, names)
+        with self._reading(connection) as reader:
+            found = _by_name(reader, columns, names)
         return sorted(found, key=lambda row: str(row["name"]))
 
     def sites(self) -> list[str]:
         """The sites of CIs, each once, sorted."""
         ci = schema().ci
-        with self.read() as now:
-            return sorted(now.scalars(sa.select(ci.c.site).distinct().where(ci.c.site.is_not(None))))
+        with self.read() as connection:
+            return sorted(connection.scalars(sa.select(ci.c.site).distinct().where(ci.c.site.is_not(None))))
 
     def releases(self) -> list[str]:
         """The releases that CIs have, each once, sorted."""
@@ -104,12 +104,12 @@ class Cmdb:
         ``None`` or what :meth:`write_offs` says of it. The expression may give CIs or their names, as ``[?site=='fra']`` and
         ``[?class=='web'].name`` do; anything else is a :class:`TidegateError`.
         """
-        with self._reading(connection) as now:
-            gone = self.write_offs(connection=now)
+        with self._reading(connection) as reader:
+            gone = self.write_offs(connection=reader)
             everything = {
-                row["name"]: row | {"installations": {}, "written_off": gone.get(row["name"])} for row in self.cis(connection=now)
+                row["name"]: row | {"installations": {}, "written_off": gone.get(row["name"])} for row in self.cis(connection=reader)
             }
-            for row in self.installations(connection=now):
+            for row in self.installations(connection=reader):
                 everything[row["ci"]]["installations"][row["release"]] = {"version": row["version"], "digest": row["digest"]}
         if expression is None:
             return list(everything.values())
@@ -128,12 +128,12 @@ class Cmdb:
         Raises :class:`DocumentError` with every fault of every row, :class:`NotFoundError` when a relation's target doesn't exist.
         """
         wanted = records.checked(rows)
-        with self.read() if dry_run else self.begin() as now:
-            result = records.plan(self._current(now, wanted), wanted)
+        with self.read() if dry_run else self.begin() as connection:
+            result = records.plan(self._current(connection, wanted), wanted)
             targets = {entry["target"] for row in wanted for entry in row.get("relations", ())}
-            self._ids(now, targets - {row["name"] for row in wanted})
+            self._ids(connection, targets - {row["name"] for row in wanted})
             if not dry_run:
-                self._write(now, result, actor)
+                self._write(connection, result, actor)
         return result
 
     def remove_cis(self, names: Iterable[str], actor: str, *, dry_run: bool = False) -> list[str]:
@@ -145,12 +145,12 @@ class Cmdb:
         names = sorted(set(names))
         records.check_names(names)
         tables = schema()
-        with self.read() if dry_run else self.begin() as now:
-            found = {row["name"]: row for row in self.cis(names, now)}
-            gone = self.write_offs(names, now)
-            holds = _by_name(now, sa.select(tables.lock.c.ci, tables.lock.c.deployment_id), names, tables.lock.c.ci)
+        with self.read() if dry_run else self.begin() as connection:
+            found = {row["name"]: row for row in self.cis(names, connection)}
+            gone = self.write_offs(names, connection)
+            holds = _by_name(connection, sa.select(tables.lock.c.ci, tables.lock.c.deployment_id), names, tables.lock.c.ci)
             reasons = [f"{row['ci']} is held by deployment {row['deployment_id']}" for row in holds]
-            installed = self.installations(names, now)
+            installed = self.installations(names, connection)
             reasons += [f"{row['ci']} has {row['release']} {row['version']} installed" for row in installed if row["ci"] not in gone]
             if reasons:
                 raise ConflictError(
@@ -158,15 +158,17 @@ class Cmdb:
                     "tidegate.release.write_off, a host that will not come back"
                 )
             if found and not dry_run:
-                relations = self.relations(found, now)
+                relations = self.relations(found, connection)
                 for row in found.values():
                     row["relations"] = [entry for entry in relations if row["name"] in (entry["source"], entry["target"])]
-                ids = self._ids(now, found)
+                ids = self._ids(connection, found)
                 lines = [(row["ci"], {key: row[key] for key in ("release", "version", "digest")}) for row in installed]
-                _write_installations(now, [], [], [{"of_ci": ids[row["ci"]], "of_release": row["release"]} for row in installed])
-                _remember(now, actor, "uninstalled", lines)
-                now.execute(sa.delete(tables.ci).where(tables.ci.c.id == sa.bindparam("gone")), [{"gone": one} for one in ids.values()])
-                _remember(now, actor, "removed", ((name, {"before": row}) for name, row in found.items()))
+                _write_installations(connection, [], [], [{"of_ci": ids[row["ci"]], "of_release": row["release"]} for row in installed])
+                _remember(connection, actor, "uninstalled", lines)
+                connection.execute(
+                    sa.delete(tables.ci).where(tables.ci.c.id == sa.bindparam("gone")), [{"gone": one} for one in ids.values()]
+                )
+                _remember(connection, actor, "removed", ((name, {"before": row}) for name, row in found.items()))
         return list(found)
 
     def relations(self, names: Iterable[str] | None = None, connection: sa.Connection | None = None) -> list[dict[str, str]]:
@@ -176,10 +178,10 @@ class Cmdb:
         columns = sa.select(source.c.name.label("source"), target.c.name.label("target"), tables.relation.c.kind)
         columns = columns.join_from(tables.relation, source, source.c.id == tables.relation.c.source_id)
         columns = columns.join(target, target.c.id == tables.relation.c.target_id)
-        with self._reading(connection) as now:
-            found = _by_name(now, columns, names, source.c.name)
+        with self._reading(connection) as reader:
+            found = _by_name(reader, columns, names, source.c.name)
             if names is not None:
-                found += _by_name(now, columns, names, target.c.name)
+                found += _by_name(reader, columns, names, target.c.name)
         unique = {(row["source"], row["target"], row["kind"]) for row in found}
         return [{"source": one, "target": other, "kind": kind} for one, other, kind in sorted(unique)]
 
@@ -197,8 +199,8 @@ class Cmdb:
         of = tables.installation.c
         columns = sa.select(tables.ci.c.name.label("ci"), of.release, of.version, of.digest, of.state, of.deployment_id, of.since)
         columns = columns.join_from(tables.installation, tables.ci)
-        with self._reading(connection) as now:
-            found = _by_name(now, columns, names)
+        with self._reading(connection) as reader:
+            found = _by_name(reader, columns, names)
         return sorted(found, key=lambda row: (str(row["ci"]), str(row["release"])))
 
     def record_installations(self, connection: sa.Connection, rows: Sequence[Mapping[str, Any]], actor: str, at: datetime) -> int:
@@ -240,8 +242,10 @@ class Cmdb:
         """The hosts that a person has written off, all or those of ``names``: ``since`` (RFC 3339, UTC), ``by`` and ``reason`` by name."""
         tables = schema()
         of = tables.write_off.c
-        with self._reading(connection) as now:
-            found = _by_name(now, sa.select(tables.ci.c.name, of.since, of.actor, of.reason).join_from(tables.write_off, tables.ci), names)
+        with self._reading(connection) as reader:
+            found = _by_name(
+                reader, sa.select(tables.ci.c.name, of.since, of.actor, of.reason).join_from(tables.write_off, tables.ci), names
+            )
         return {
             row["name"]: {"since": row["since"].isoformat(timespec="seconds"), "by": row["actor"], "reason": row["reason"]} for row in found
         }
@@ -337,14 +341,14 @@ class Cmdb:
     def _relate(self, relations: Iterable[tuple[str, str, str]], actor: str, *, wanted: bool) -> list[tuple[str, str, str]]:
         given = set(relations)
         records.check_relations(sorted(given, key=repr))
-        with self.begin() as now:
-            self._ids(now, {name for source, target, _kind in given for name in (source, target)})
-            there = self.relations({source for source, _target, _kind in given}, now)
+        with self.begin() as connection:
+            self._ids(connection, {name for source, target, _kind in given for name in (source, target)})
+            there = self.relations({source for source, _target, _kind in given}, connection)
             known = {(row["source"], row["target"], row["kind"]) for row in there}
             touched = given - known if wanted else given & known
-            self._change_relations(now, touched if wanted else set(), set() if wanted else touched)
+            self._change_relations(connection, touched if wanted else set(), set() if wanted else touched)
             lines = ((source, {"target": target, "kind": kind}) for source, target, kind in sorted(touched))
-            _remember(now, actor, "related" if wanted else "unrelated", lines)
+            _remember(connection, actor, "related" if wanted else "unrelated", lines)
         return sorted(touched)
 
 

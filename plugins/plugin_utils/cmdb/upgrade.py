@@ -44,7 +44,7 @@ class Upgrade:
     after: str
 
 
-def make_ready(address: database.Address, source: sa.Engine, *, create: bool) -> None:
+def make_ready(address: database.DatabaseAddress, source: sa.Engine, *, create: bool) -> None:
     """Make sure that the CMDB is at :data:`HEAD`; with ``create`` one is made where there is none.
 
     Raises :class:`NotFoundError` when there is none and ``create`` is false, :class:`TidegateError` when it isn't a CMDB, is older or
@@ -73,7 +73,7 @@ def upgrade(url: str, now: datetime, *, dry_run: bool = False) -> Upgrade:
     Raises :class:`NotFoundError` when there is none, :class:`ConflictError` while somebody drives a deployment, whose collection would be
     locked out in the middle of it, and :class:`TidegateError` when it isn't a CMDB, is newer than this code or can't be reached.
     """
-    address = database.Address.parse(url)
+    address = database.DatabaseAddress.parse(url)
     source = database.engine(address)
     before = _existing(address, source)
     if before == HEAD:
@@ -92,7 +92,7 @@ def upgrade(url: str, now: datetime, *, dry_run: bool = False) -> Upgrade:
     return Upgrade(address.label, before, HEAD)
 
 
-def _existing(address: database.Address, source: sa.Engine) -> str:
+def _existing(address: database.DatabaseAddress, source: sa.Engine) -> str:
     """The revision of the CMDB that is there, at most :data:`HEAD`; raises :class:`NotFoundError` when there is none."""
     if address.path is not None and not _exists(address.path):
         raise NotFoundError(f"there is no CMDB at {address.label}; {_REMEDY}")
@@ -105,7 +105,7 @@ def _existing(address: database.Address, source: sa.Engine) -> str:
     return found
 
 
-def _revision(address: database.Address, connection: sa.Connection) -> str | None:
+def _revision(address: database.DatabaseAddress, connection: sa.Connection) -> str | None:
     """The revision of a CMDB that this code can use or upgrade; ``None`` for a database without tables."""
     tables = sa.inspect(connection).get_table_names()
     rows = connection.exec_driver_sql("SELECT version_num FROM alembic_version") if "alembic_version" in tables else ()
@@ -133,7 +133,7 @@ def _create_file(path: Path) -> None:
     try:
         with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as directory:
             unnamed = Path(directory).absolute() / "cmdb"
-            address = database.Address.parse(str(unnamed))
+            address = database.DatabaseAddress.parse(str(unnamed))
             # SQLite gives what it puts beside the file the rights of the file.
             write(unnamed, b"", 0o666)
             unnamed.chmod(0o666 & rights(path.parent))  # the directory is of this process alone

@@ -9,11 +9,11 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ..cmdb.store import Cmdb
-from ..dsl.home import Library
 from ..dsl.package import load_package_manifest
+from ..dsl.repository import Library
 from ..errors import TidegateError
 from ..rfc.model import Rfc
-from .judge import Around, Compatibility, Deployed, Installed, Needs, judge
+from .judge import Compatibility, Deployed, Installed, Needs, Surroundings, judge
 
 DEPENDS_ON = "depends_on"  # the kind of relation, from the CI that needs the other to that one
 
@@ -43,7 +43,9 @@ def compatibility(cmdb: Cmdb, library: Library, rfc: Rfc, manifest: Mapping[str,
         for release, one in releases.items()
         if one.digest != rfc.digest and (release != rfc.release or related)
     }
-    return judge(deployed, Around(scope, installed, tuple(related), {digest: _read(library, *of) for of in wanted for digest in of[1:]}))
+    return judge(
+        deployed, Surroundings(scope, installed, tuple(related), {digest: _read(library, *of) for of in wanted for digest in of[1:]})
+    )
 
 
 def _read(library: Library, release: str, digest: str) -> Needs | Exception:

@@ -59,7 +59,7 @@ class Installed:
 
 
 @dataclass(frozen=True)
-class Around:
+class Surroundings:
     """What there is, before the deployment. ``scope``: the CIs to deploy to, each with ``class`` and ``attributes``. ``installed``: by
     CI and release, of these and of all CIs that are related to them. ``uses``: pairs of a CI that depends on another, and that one.
     ``needs``: by digest what each of these releases says of others, or why that could not be found out."""
@@ -99,7 +99,7 @@ class _Lines:
         return tuple(f"{_listed(cis)}: {sentence}" for cis, sentence in found)
 
 
-def judge(deployed: Deployed, around: Around) -> Compatibility:
+def judge(deployed: Deployed, around: Surroundings) -> Compatibility:
     """Hold the release against every CI in scope as it will be, and everything around them against the release.
 
     What was wrong before and has nothing to do with the release is not looked at.
@@ -113,7 +113,7 @@ def judge(deployed: Deployed, around: Around) -> Compatibility:
         except (_Unknown, TidegateError) as error:
             unknown.add(ci, str(error))
 
-    view = _View(deployed, around)
+    view = _Checker(deployed, around)
     for ci in around.scope:
         for condition in deployed.needs.requires:
             see(ci, view.required(ci, condition))
@@ -131,10 +131,10 @@ def judge(deployed: Deployed, around: Around) -> Compatibility:
     return Compatibility((*faults.lines(), *circle), unknown.lines(), tuple(dict.fromkeys(order)))
 
 
-def kept(found: Compatibility, waves: Iterable[Iterable[str]]) -> Compatibility:
+def with_plan_faults(found: Compatibility, waves: Iterable[Iterable[str]]) -> Compatibility:
     """``found`` with a fault for each pair whose order a plan does not keep: hosts of one wave change in any order."""
     lines = _Lines()
-    for first, second in violated(waves, found.order):
+    for first, second in broken_pairs(waves, found.order):
         lines.add(second, f"it gets the release with or before {first} by the plan, and has to get it after")
     return replace(found, faults=(*found.faults, *lines.lines()))
 
@@ -151,10 +151,10 @@ def _circle(order: Iterable[tuple[str, str]]) -> str:
     return ""
 
 
-class _View:
+class _Checker:
     """One release and what is around it."""
 
-    def __init__(self, deployed: Deployed, around: Around) -> None:
+    def __init__(self, deployed: Deployed, around: Surroundings) -> None:
         self._deployed = deployed
         self._around = around
         self._providers: dict[str, list[str]] = {}
@@ -316,7 +316,7 @@ def _listed(cis: list[str]) -> str:
     return ", ".join(cis[:_NAMED]) + more
 
 
-def violated(waves: Iterable[Iterable[str]], order: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
+def broken_pairs(waves: Iterable[Iterable[str]], order: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
     """The pairs of ``order`` that a plan does not keep. Hosts that it does not have are done."""
     place = {host: number for number, wave in enumerate(waves) for host in wave}
     return [(first, second) for first, second in order if first in place and second in place and place[first] >= place[second]]

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import IntegrityError, TidegateError
-from ..files import flush, make_folder, write
+from ..files import fsync_directory, make_folder, write
 from .oci import DIGEST, MANIFEST, MANIFEST_LIMIT, Descriptor, parse_json, refuse_other
 
 UNFINISHED = ".new-"
@@ -53,7 +53,7 @@ class BlobFolder:
                     self.verify_blob(descriptor)
                     return descriptor
                 temporary.rename(self._path(descriptor.digest))
-                flush(self.blobs)
+                fsync_directory(self.blobs)
             finally:
                 temporary.unlink(missing_ok=True)
         return descriptor

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..errors import ConflictError, IntegrityError
-from ..files import pour
+from ..files import copy_hashing
 from ..strict_json import read_object
 
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
@@ -110,7 +110,7 @@ def artifact_of(content: bytes, subject: str) -> str:
 
 def describe_blob(source: bytes | Iterable[bytes], media_type: str) -> Descriptor:
     """The descriptor that :meth:`.home.Home.put_blob` would return, without writing anything."""
-    return Descriptor(media_type, *pour(source, len))
+    return Descriptor(media_type, *copy_hashing(source, len))
 
 
 def referrers_tag(digest: str) -> str:

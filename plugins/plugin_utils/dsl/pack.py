@@ -21,8 +21,8 @@ from typing import BinaryIO
 
 from ..errors import IntegrityError, TidegateError
 from ..files import locked, write_atomically
-from .home import Home
 from .package import Package, load_package
+from .repository import Repository
 
 INLINE = 1 << 20
 """Bytes: a pack of no more than these travels with the order itself, which saves a host three round trips."""
@@ -51,7 +51,7 @@ def lacking(package: Package, base: Package | None) -> list[str]:
     return sorted(need)
 
 
-def build_pack(home: Home, package: Package, missing: Collection[str], directory: Path) -> Path:
+def build_pack(home: Repository, package: Package, missing: Collection[str], directory: Path) -> Path:
     """The path of a pack in ``directory`` with the pieces whose sha256s are ``missing``.
 
     A pack is the gzip of a line, the JSON list of the sha256s, and of the pieces in that order, one after the other. The order is the
@@ -93,13 +93,13 @@ class Shipment:
     ``home`` is called by the one that makes something; the others have no use for the library.
     """
 
-    def __init__(self, home: Callable[[], Home], digest: str, directory: Path) -> None:
+    def __init__(self, home: Callable[[], Repository], digest: str, directory: Path) -> None:
         self._find = home
         self._digest = digest
         self._directory = directory
 
     @cached_property
-    def _home(self) -> Home:
+    def _home(self) -> Repository:
         return self._find()
 
     @cached_property
@@ -164,7 +164,7 @@ class Shipment:
             raise TidegateError(f"can't write in {self._directory} ({error.strerror or error}); make room and run this again") from error
 
 
-def _contents(home: Home, package: Package, known: _Pieces, wanted: Collection[str]) -> Iterator[bytes]:
+def _contents(home: Repository, package: Package, known: _Pieces, wanted: Collection[str]) -> Iterator[bytes]:
     with home.open_blob(package.payload.digest, package.payload.size) as payload:
         for sha256 in wanted:
             digest = hashlib.sha256()

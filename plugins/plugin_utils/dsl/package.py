@@ -16,10 +16,10 @@ from ..activity import note
 from ..documents import load_document
 from ..errors import DocumentError, IntegrityError, Problem, TidegateError
 from .commands import check_commands
-from .home import Home
 from .manifest import INDEX_TITLE, PAYLOAD_TITLE, Manifest, load_manifest
 from .oci import MANIFEST, PACKAGE, TITLE, VERSION, Descriptor, canonical, describe_blob, moved, parse_json
 from .payload import FileEntry, PayloadTar, index_json, matching, opened, parse_index, scan, visible
+from .repository import Repository
 
 CONFIG = "application/vnd.tidegate.release.config.v1+json"
 PAYLOAD = "application/vnd.oci.image.layer.v1.tar"
@@ -69,7 +69,7 @@ class Source:
     manifest: Manifest
     entries: tuple[FileEntry, ...]
 
-    def preview(self, home: Home | None) -> Archived:
+    def preview(self, home: Repository | None) -> Archived:
         """What :meth:`archive` would return, without writing anything; ``home`` is ``None`` while there is no DSL."""
         document, entries = self._assemble(describe_blob)
         descriptor = describe_blob(canonical(document), MANIFEST)
@@ -78,7 +78,7 @@ class Source:
             raise moved(f"{self.manifest.name}:{self.manifest.version}", str(existing), descriptor.digest)
         return self._archived(descriptor.digest, existing is None, entries)
 
-    def archive(self, home: Home, examined: Collection[str] | None = None) -> Archived:
+    def archive(self, home: Repository, examined: Collection[str] | None = None) -> Archived:
         """Store the package and tag it last, so that it is there whole or not at all.
 
         ``examined``: the sha256s of the contents that were looked at, which have to be all that it consists of. Raises
@@ -175,12 +175,12 @@ def _scenario(directory: Path, folder: str) -> tuple[list[str], list[Problem]]:
     return names, [Problem(ascii(name), "it is not a file with a plain name", "leave it out of the scenario") for name in odd]
 
 
-def archive(directory: Path, home: Home) -> Archived:
+def archive(directory: Path, home: Repository) -> Archived:
     """Archive the release in ``directory``; raises what :func:`read_release` and :meth:`Source.archive` raise."""
     return read_release(directory).archive(home)
 
 
-def load_package(home: Home, digest: str) -> Package:
+def load_package(home: Repository, digest: str) -> Package:
     """The package ``digest``, all but its payload and documentation checked; raises :class:`IntegrityError` naming what is wrong."""
     content, parts = _read_manifest(home, digest)
     config_bytes = _read(home, parts[CONFIG][0], _CONFIG_LIMIT)
@@ -203,7 +203,7 @@ def load_package(home: Home, digest: str) -> Package:
     return Package(digest, content, config_bytes, index_bytes, manifest, files, payload, tuple(parts[DOCUMENTATION]))
 
 
-def load_package_manifest(home: Home, digest: str) -> Manifest:
+def load_package_manifest(home: Repository, digest: str) -> Manifest:
     """What the release in the package ``digest`` says of itself, and nothing else looked at; raises :class:`IntegrityError` or
     :class:`DocumentError`."""
     _content, parts = _read_manifest(home, digest)
@@ -219,7 +219,7 @@ def _manifest(digest: str, config: bytes) -> Manifest:
         raise IntegrityError(f"the config of the package {digest} can't be used: {error}; archive the release again") from error
 
 
-def verify_package(home: Home, digest: str) -> None:
+def verify_package(home: Repository, digest: str) -> None:
     """Check every byte of the package ``digest``, and that its payload is the tree of its file index.
 
     Raises :class:`IntegrityError` naming each damaged or missing blob, or the entry where payload and index differ.
@@ -242,7 +242,7 @@ def verify_package(home: Home, digest: str) -> None:
         raise IntegrityError("\n".join(damaged))
 
 
-def verify_payload(home: Home, package: Package) -> None:
+def verify_payload(home: Repository, package: Package) -> None:
     """Check every byte of a payload, by its digest and by the file index; raises :class:`IntegrityError` saying what is wrong."""
     seen = hashlib.sha256()
     for block in read_payload(home, package):
@@ -252,7 +252,7 @@ def verify_payload(home: Home, package: Package) -> None:
         raise IntegrityError(f"{package.payload.digest} changed while it was read; verify the DSL and run this again")
 
 
-def read_payload(home: Home, package: Package) -> Iterator[bytes]:
+def read_payload(home: Repository, package: Package) -> Iterator[bytes]:
     """The bytes of a payload as long as they are the tree of the file index; raises :class:`IntegrityError` where they are not."""
     payload = package.payload
     try:
@@ -263,7 +263,7 @@ def read_payload(home: Home, package: Package) -> Iterator[bytes]:
         raise
 
 
-def _read_manifest(home: Home, digest: str) -> tuple[bytes, dict[str, list[Descriptor]]]:
+def _read_manifest(home: Repository, digest: str) -> tuple[bytes, dict[str, list[Descriptor]]]:
     """The OCI manifest of a package, and the blobs that it consists of by media type."""
     where = f"the package {digest}"
     content = home.read_manifest(digest)
@@ -288,7 +288,7 @@ def _titled(part: Descriptor, title: str) -> dict[str, Any]:
     return replace(part, annotations={TITLE: title}).to_json()
 
 
-def _read(home: Home, descriptor: Descriptor, limit: int) -> bytes:
+def _read(home: Repository, descriptor: Descriptor, limit: int) -> bytes:
     content = home.read_blob(descriptor.digest, min(descriptor.size, limit))
     if len(content) != descriptor.size:
         raise IntegrityError(f"{descriptor.digest} has {len(content)} bytes, not {descriptor.size}; restore it from a copy of the DSL")

@@ -9,9 +9,9 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 from ..errors import IntegrityError
-from .home import Library
 from .oci import Descriptor
 from .replica import replicate
+from .repository import Library
 from .scrub import Scrub
 from .seen import Loss, Snapshot, how_to_copy_evidence, losses
 

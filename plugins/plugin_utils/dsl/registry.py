@@ -21,7 +21,7 @@ from dataclasses import dataclass, field, replace
 from typing import BinaryIO, cast
 
 from ..errors import ConflictError, IntegrityError, TidegateError
-from ..files import pour
+from ..files import copy_hashing
 from ..libs import require
 from .oci import (
     DIGEST,
@@ -157,7 +157,7 @@ class Repository:
         """
         wire = self.library.wire
         with _told(), tempfile.TemporaryFile(prefix="tidegate-") as spool:
-            descriptor = Descriptor(media_type, *pour(source, spool.write))
+            descriptor = Descriptor(media_type, *copy_hashing(source, spool.write))
             refuse_other(descriptor, wanted)
             if self.has_blob(descriptor):
                 return descriptor
@@ -207,7 +207,7 @@ class Repository:
     def verify_blob(self, descriptor: Descriptor) -> None:
         """Look at every byte of a blob."""
         with self._blob(descriptor.digest, descriptor.size) as blocks:
-            if pour(blocks, len) != (descriptor.digest, descriptor.size):
+            if copy_hashing(blocks, len) != (descriptor.digest, descriptor.size):
                 raise self._damaged(descriptor.digest)
 
     def open_blob(self, digest: str, limit: int) -> BinaryIO:
@@ -216,7 +216,7 @@ class Repository:
             spool = tempfile.TemporaryFile(prefix="tidegate-")  # noqa: SIM115 - the caller closes it
             try:
                 with self._blob(digest, limit) as blocks:
-                    if pour(blocks, spool.write)[0] != digest:
+                    if copy_hashing(blocks, spool.write)[0] != digest:
                         raise self._damaged(digest)
                 spool.seek(0)
             except BaseException:

@@ -12,10 +12,10 @@ from typing import Any, BinaryIO
 
 from ..activity import noted
 from ..errors import ConflictError, IntegrityError, NotFoundError, TidegateError
-from .home import Home, Library
 from .layout import OciLayout
 from .oci import Descriptor
 from .package import Package, load_package, read_payload
+from .repository import Library, Repository
 from .walk import Part, walk
 
 _BLOCK = 1 << 20
@@ -93,7 +93,7 @@ def replicate(source: Library, target: Library | None, releases: dict[tuple[str,
     return copied
 
 
-def put_part(source: Home, target: Home, part: Part, package: Package | None = None) -> None:
+def put_part(source: Repository, target: Repository, part: Part, package: Package | None = None) -> None:
     """Copy one blob or manifest, checked on the way, the payload of ``package`` also by its file index."""
     if package is not None and part.descriptor.digest == package.payload.digest:
         target.put_blob(read_payload(source, package), part.descriptor.media_type, part.descriptor.digest)
@@ -114,7 +114,9 @@ def _blocks(stream: BinaryIO, size: int) -> Iterator[bytes]:
         yield block
 
 
-def _missing(here: Home, there: Home | None, release: tuple[str, str], package: Descriptor, copied: Copied) -> tuple[bool, list[Part]]:
+def _missing(
+    here: Repository, there: Repository | None, release: tuple[str, str], package: Descriptor, copied: Copied
+) -> tuple[bool, list[Part]]:
     """Whether the release has its tag there, and which of its parts are not there, in order."""
     tagged = there.resolve(*release) if there else None
     if tagged not in (None, package.digest):
@@ -133,7 +135,7 @@ def _missing(here: Home, there: Home | None, release: tuple[str, str], package: 
     return tagged is not None, [part for part in found.parts if not _has(there, part, listed, tagged is None)]
 
 
-def _has(home: Home, part: Part, listed: dict[str, set[str]], new: bool) -> bool:
+def _has(home: Repository, part: Part, listed: dict[str, set[str]], new: bool) -> bool:
     """Whether a home has a part. A ``new`` release must not begin with what was damaged there before; an old one is for the scrub."""
     digest = part.descriptor.digest
     if part.manifest is None and not (new and isinstance(home, OciLayout)):

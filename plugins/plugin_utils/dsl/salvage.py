@@ -5,10 +5,10 @@
 
 from __future__ import annotations
 
-from .home import Library
 from .layout import OciLayout
 from .oci import PACKAGE, TITLE, VERSION
 from .replica import choose, replicate
+from .repository import Library
 
 
 def salvage(path: str, replica: Library) -> tuple[OciLayout, list[str]] | None:

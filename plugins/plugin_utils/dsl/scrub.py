@@ -13,11 +13,11 @@ from dataclasses import dataclass, field, replace
 
 from ..activity import note, noted
 from ..errors import IntegrityError, TidegateError
-from .home import Home, Library
 from .layout import OciLayout, Untagged
 from .oci import Descriptor, referrers_tag
 from .package import load_package, verify_payload
 from .replica import put_part
+from .repository import Library, Repository
 from .walk import Part, walk
 
 _Key = tuple[str, str]
@@ -59,8 +59,8 @@ class Scrub:
 class _Mended:
     """A home whose damaged manifests and lists are read from a replica, so that what they name is looked at all the same."""
 
-    home: Home
-    replica: Home | None
+    home: Repository
+    replica: Repository | None
     lists: dict[str, list[Descriptor]] = field(default_factory=dict)
     """What belongs into those lists of referrers that are damaged, by subject."""
 
@@ -150,7 +150,7 @@ def _cure(library: Library, replica: Library | None, needed: _Needed, key: _Key,
     return True
 
 
-def _check(home: Home, part: Part) -> None:
+def _check(home: Repository, part: Part) -> None:
     if part.manifest is None:
         home.verify_blob(part.descriptor)
     else:
@@ -229,7 +229,7 @@ def _other_trees(library: Library, damaged: set[tuple[str, str]], pool: Executor
     return {key: why for key, why in found if why}
 
 
-def _repository(library: Library | None, name: str) -> Home | None:
+def _repository(library: Library | None, name: str) -> Repository | None:
     try:
         return library.repository(name) if library else None
     except TidegateError:  # a name that no registry can have

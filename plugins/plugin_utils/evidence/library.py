@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 from ..cmdb.schema import schema
 from ..cmdb.store import Cmdb
-from ..dsl.home import Home, Library
 from ..dsl.recover import Meant
+from ..dsl.repository import Library, Repository
 from ..dsl.seen import PIECES, Loss, Piece, Sight, Snapshot, extended, losses
 from ..errors import ConflictError, IntegrityError, NotFoundError, TidegateError
 from ..keys import load_public
@@ -58,8 +58,8 @@ def snapshot(cmdb: Cmdb, name: str, version: str, policy: Policy | None = None) 
 
 def snapshots(cmdb: Cmdb, names: Collection[str] | None = None, connection: sa.Connection | None = None) -> dict[tuple[str, str], Snapshot]:
     """What was ever seen of each release, or of those that are named, by name and version."""
-    with cmdb.read() if connection is None else contextlib.nullcontext(connection) as now:
-        rows = now.execute(sa.select(schema().library_seen)).all()
+    with cmdb.read() if connection is None else contextlib.nullcontext(connection) as reader:
+        rows = reader.execute(sa.select(schema().library_seen)).all()
     wanted = (row for row in rows if names is None or row.release in names)
     return {(row.release, row.version): Snapshot.from_json(row.release, row.version, row.digest, row.document) for row in wanted}
 
@@ -76,7 +76,7 @@ def meant_by(cmdb_url: str | None, names: Collection[str] | None) -> Meant:
         return Meant(names=names)
 
 
-def list_release(home: Home, name: str) -> list[str]:
+def list_release(home: Repository, name: str) -> list[str]:
     """See to it that a release which is there is in the library's own list; a list that can't be written to is a sentence."""
     try:
         home.enter(name)
@@ -140,7 +140,7 @@ def remember_sight(cmdb_url: str, sight: Sight | None, now: datetime, signer: Si
     return []
 
 
-def watch(cmdb_url: str | None, home: Home, release: tuple[str, str, str], now: datetime, signer: Signer | None = None) -> list[str]:
+def watch(cmdb_url: str | None, home: Repository, release: tuple[str, str, str], now: datetime, signer: Signer | None = None) -> list[str]:
     """Remember what the library has of a release (name, version, digest), after something was written there, and that it is there.
 
     What was written stands whatever becomes of this, so a CMDB that can't be written to is a sentence that is returned; where there is no
@@ -162,7 +162,7 @@ def watch(cmdb_url: str | None, home: Home, release: tuple[str, str, str], now: 
     return problems
 
 
-def look(home: Home, name: str, version: str, digest: str, known: Mapping[str, Piece]) -> Sight:
+def look(home: Repository, name: str, version: str, digest: str, known: Mapping[str, Piece]) -> Sight:
     """What a library has of a release now; what is ``known`` is not read again."""
     listed = [entry for entry in home.referrers(digest) if may_be_evidence(entry)]
     if len(listed) > PIECES:
@@ -203,7 +203,7 @@ def describe(envelope: bytes | None) -> str:
 
 
 def give_up(
-    cmdb: Cmdb, home: Home, release: tuple[str, str], reason: str, actor: str, now: datetime, signer: Signer | None, write: bool
+    cmdb: Cmdb, home: Repository, release: tuple[str, str], reason: str, actor: str, now: datetime, signer: Signer | None, write: bool
 ) -> list[Loss]:
     """Take what a library lacks of a release (name, version) out of what is remembered, with a line in the history; return what that is.
 

@@ -16,8 +16,8 @@ from datetime import datetime
 from pathlib import Path
 
 from ..activity import noted
-from ..dsl.home import Home, Library, open_library
 from ..dsl.oci import canonical
+from ..dsl.repository import Library, Repository, open_library
 from ..errors import TidegateError
 from ..files import locked, write_atomically
 from ..policy.load import DEFAULT, load_policy
@@ -27,7 +27,7 @@ _REASONS = 5  # why signatures don't count, that a sentence lists
 
 
 @dataclass(frozen=True)
-class Release:
+class PackageName:
     """Which package, and of what it has to be."""
 
     name: str
@@ -36,7 +36,7 @@ class Release:
 
 
 @dataclass(frozen=True)
-class Standing:
+class PackageStanding:
     """How a package stands. ``distrust``: why it may not be used for something new, empty when it may. ``by_revoked``: what a revoked key
     had signed. ``danger``: ``distrust``, when that is more than a policy that asks for more than it did when the package was new: a forged
     signature, a revoked key, or what can't be read.
@@ -58,10 +58,10 @@ class Judged:
     by_revoked: list[str] = field(default_factory=list)
 
 
-def standing(home: Home, policy: Policy, release: Release, now: datetime) -> Standing:
+def judge_package(home: Repository, policy: Policy, release: PackageName, now: datetime) -> PackageStanding:
     """Judge the signatures under a package; one that can't be read is not trusted."""
     if "package" not in policy.trust:
-        return Standing("")
+        return PackageStanding("")
     from .store import collect  # noqa: PLC0415 - see above
     from .trust import judge  # noqa: PLC0415
 
@@ -70,12 +70,12 @@ def standing(home: Home, policy: Policy, release: Release, now: datetime) -> Sta
         judgement = judge(collect(home, release.digest), policy, "package", release.digest, release.name, release.version, now)
     except TidegateError as error:
         unread = f"the signatures under {what} can't be read: {error}"
-        return Standing(unread, danger=unread)
+        return PackageStanding(unread, danger=unread)
     if judgement.trusted:
-        return Standing("", tuple(f"{what}: {sentence}" for sentence in judgement.by_revoked))
+        return PackageStanding("", tuple(f"{what}: {sentence}" for sentence in judgement.by_revoked))
     reasons = "".join(f"; {sentence}" for sentence in judgement.refused[:_REASONS])
     why = f"{what} is not trusted: {judgement.sentence()}{reasons}"
-    return Standing(why, danger=why if judgement.alarming or judgement.unread else "")
+    return PackageStanding(why, danger=why if judgement.alarming or judgement.unread else "")
 
 
 def judge_library(library: Library, policy: Policy, now: datetime, also: Collection[str] = ()) -> Judged:
@@ -86,7 +86,7 @@ def judge_library(library: Library, policy: Policy, now: datetime, also: Collect
     judged = Judged()
     releases = sorted(library.releases(also).items(), key=lambda item: item[0])
     for (name, version), descriptor in noted("judging the signatures of releases", releases, len(releases)):
-        stands = standing(library.repository(name), policy, Release(name, version, descriptor.digest), now)
+        stands = judge_package(library.repository(name), policy, PackageName(name, version, descriptor.digest), now)
         judged.by_revoked.extend(stands.by_revoked)
         if stands.danger:
             judged.untrusted[descriptor.digest] = (name, stands.danger)
@@ -103,7 +103,7 @@ def unmet_sentence(unmet: Sequence[str]) -> str:
     )
 
 
-def distrust(dsl: str | None, policy_path: str | None, release: Release, now: datetime) -> str:
+def distrust(dsl: str | None, policy_path: str | None, release: PackageName, now: datetime) -> str:
     """Why the package must not be used now, in a sentence; empty when it may be. What can't be read is distrusted."""
     try:
         policy = load_policy(policy_path)
@@ -111,12 +111,12 @@ def distrust(dsl: str | None, policy_path: str | None, release: Release, now: da
             return ""
         if dsl is None:
             return "the policy asks for signatures, but no DSL is given; set tidegate_dsl or the environment variable TIDEGATE_DSL"
-        return standing(open_library(dsl).repository(release.name), policy, release, now).distrust
+        return judge_package(open_library(dsl).repository(release.name), policy, release, now).distrust
     except TidegateError as error:
         return f"whether {release.name} {release.version} is trusted could not be found out: {error}"
 
 
-def distrust_once(folder: Path, dsl: str, policy_path: str | None, release: Release, now: datetime) -> str:
+def distrust_once(folder: Path, dsl: str, policy_path: str | None, release: PackageName, now: datetime) -> str:
     """Like :func:`distrust`, but looked at once for all who ask with the same ``folder``, as long as the policy is the same file.
 
     ``folder`` has to be private to a run: what is in it is believed.

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from ..dsl.home import Home
 from ..dsl.oci import MANIFEST, Descriptor, canonical, parse_json
+from ..dsl.repository import Repository
 from ..errors import IntegrityError, TidegateError
 from .envelope import IN_TOTO, open_envelope, sign
 from .statement import LAST_WORD, Statement
@@ -63,7 +63,7 @@ class Evidence:
         return len(self.envelopes)
 
 
-def attach(home: Home, package: str, envelope: bytes) -> str:
+def attach(home: Repository, package: str, envelope: bytes) -> str:
     """Keep an envelope beside the package it is about; return the digest of the manifest that refers to the package.
 
     Raises :class:`IntegrityError` when the envelope is about something else, or the package is not here. The same envelope is kept once.
@@ -95,7 +95,7 @@ def may_be_evidence(entry: Descriptor) -> bool:
     return not entry.artifact_type or _OTHERS.fullmatch(entry.artifact_type) is not None
 
 
-def collect(home: Home, package: str) -> Evidence:
+def collect(home: Repository, package: str) -> Evidence:
     """Every envelope beside a package, whoever signed it.
 
     Raises :class:`IntegrityError` when the list of what refers to the package can't be read, or there is more than anybody means.
@@ -133,7 +133,7 @@ def _no_evidence(digest: str, artifact_type: str) -> str:
     return f"{digest} counts for nothing: it is of the type {artifact_type!a:.100}, not a signed statement"
 
 
-def ensure(home: Home, statement: Statement, signer: Signer, now: datetime, write: bool) -> bool:
+def ensure(home: Repository, statement: Statement, signer: Signer, now: datetime, write: bool) -> bool:
     """See to it that ``signer`` has signed the statement; false when it had, whenever that was, or last of its type where the last word
     counts. Without ``write`` only say it."""
     wanted = canonical(statement.to_json(now))
@@ -156,7 +156,7 @@ def ensure(home: Home, statement: Statement, signer: Signer, now: datetime, writ
     return True
 
 
-def read_piece(home: Home, package: str, digest: str) -> bytes | None:
+def read_piece(home: Repository, package: str, digest: str) -> bytes | None:
     """The envelope in a manifest, ``None`` when that is not for evidence; raises :class:`IntegrityError` when it can't be used."""
     where = f"the manifest {digest}"
     document = parse_json(home.read_manifest(digest), where)

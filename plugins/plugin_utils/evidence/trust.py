@@ -183,7 +183,7 @@ def judge_waiver(evidence: Evidence, policy: Policy, matter: Matter, control: st
 def judge_opinions(evidence: Evidence, policy: Policy, digest: str, name: str, version: str, now: datetime) -> dict[str, Judgement]:
     """Whose opinions of a package count, in each role that the policy asks about some change."""
     judged = {}
-    for role, wanted in policy.heard.items():
+    for role, wanted in policy.opinion_quorums.items():
 
         def fault(statement: Statement, role: str = role) -> str:
             said = statement.predicate.get("role")

@@ -32,7 +32,7 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass(frozen=True)
-class Snapshot:
+class CopiedSource:
     """A copy of a release, out of reach of who may change the release: every content in ``folder``, named by its sha256.
 
     ``contents``: the sha256 of each file by its path in the release's directory. ``files``: the payload's entries, sizes and digests
@@ -58,7 +58,7 @@ class Examination:
 
 
 @contextmanager
-def snapshot(source: Source) -> Iterator[Snapshot]:
+def snapshot(source: Source) -> Iterator[CopiedSource]:
     """Copy a release for the time of its examination; raises :class:`TidegateError` when there is no room or it can't be read."""
     try:
         with tempfile.TemporaryDirectory(prefix="tidegate-intake-") as name:
@@ -71,7 +71,7 @@ def snapshot(source: Source) -> Iterator[Snapshot]:
                     path = f"{payload}/{entry.path}"
                     sha = contents[path] = _copy(source.directory / path, folder)
                     files.append(replace(entry, size=(folder / sha).stat().st_size, sha256=sha))
-            yield Snapshot(folder, contents, tuple(files))
+            yield CopiedSource(folder, contents, tuple(files))
     except OSError as error:
         raise TidegateError(
             f"can't copy the release to examine it ({error.strerror or error}); make room in {tempfile.gettempdir()}, or name another "
@@ -90,7 +90,7 @@ def _copy(path: Path, folder: Path) -> str:
     return digest.hexdigest()
 
 
-def examine(source: Source, copied: Snapshot, database: str | None = None) -> Examination:
+def examine(source: Source, copied: CopiedSource, database: str | None = None) -> Examination:
     """Examine a release by its copy; ``database`` as :func:`.malware.scan` takes it.
 
     Raises :class:`TidegateError` when what the payload brings as its SBOM is none, or one that is made would be too large.
@@ -117,7 +117,7 @@ def examine(source: Source, copied: Snapshot, database: str | None = None) -> Ex
     )
 
 
-def quarantine(found: Examination, source: Source, copied: Snapshot, folder: Path) -> None:
+def quarantine(found: Examination, source: Source, copied: CopiedSource, folder: Path) -> None:
     """Keep the infected contents of a release for those who look into it, unreadable for others, and a record of what was found.
 
     Raises :class:`TidegateError` when they can't be kept there.
@@ -164,7 +164,7 @@ def statements(found: Examination, source: Source, digest: str) -> list[Statemen
     ]
 
 
-def _scan(copied: Snapshot, database: str | None) -> Scan:
+def _scan(copied: CopiedSource, database: str | None) -> Scan:
     """Scan the copy and name the files as the release does."""
     note(f"scanning {len(set(copied.contents.values()))} files for malware")
     found = scan(copied.folder, database)

@@ -48,7 +48,7 @@ def entitlements(connection: sa.Connection, product: str | None = None) -> list[
     return sorted((Entitlement(**row) for row in connection.execute(select).mappings()), key=lambda one: one.name)
 
 
-def held(connection: sa.Connection) -> list[Held]:
+def list_seats(connection: sa.Connection) -> list[Held]:
     """Every seat, by CI."""
     t = schema()
     select = sa.select(t.seat.c.entitlement, t.seat.c.ci, t.seat.c.release, t.seat.c.state, t.seat.c.since, t.deployment.c.rfc)
@@ -74,7 +74,7 @@ def check(wanted: Entitlement) -> None:
         raise TidegateError(f"{wanted.name} ends before it begins, or at once; set valid_until after valid_from")
 
 
-def put(connection: sa.Connection, wanted: Entitlement, actor: str, now: datetime, write: bool) -> Entitlement | None:
+def save(connection: sa.Connection, wanted: Entitlement, actor: str, now: datetime, write: bool) -> Entitlement | None:
     """Enter an entitlement or change it to what is ``wanted``; return what it was.
 
     Raises :class:`ConflictError` when more of its seats are taken than it is to have, or any and it is to be for another product.
@@ -132,7 +132,7 @@ def would_reserve(
     connection: sa.Connection, product: str | None, release: str, cis: Collection[str], span: tuple[datetime, datetime]
 ) -> Allotment:
     """What :func:`reserve` would do."""
-    return allot(entitlements(connection), [one.seat for one in held(connection)], product, release, cis, span)
+    return allot(entitlements(connection), [one.seat for one in list_seats(connection)], product, release, cis, span)
 
 
 def reserve(
@@ -156,14 +156,14 @@ def reserve(
         connection.execute(sa.insert(t.journal), {"deployment_id": deployment_id, "at": span[0], "event": "seats_reserved", "data": data})
 
 
-def use(connection: sa.Connection, deployment_id: int, hosts: Iterable[str], now: datetime) -> None:
+def mark_used(connection: sa.Connection, deployment_id: int, hosts: Iterable[str], now: datetime) -> None:
     """The release is installed on ``hosts``: what was reserved for them is used."""
     seat = schema().seat
     for mine in _of(deployment_id, hosts):
         connection.execute(sa.update(seat).where(mine, seat.c.state == SeatState.RESERVED).values(state=SeatState.USED, since=now))
 
 
-def give_back(connection: sa.Connection, deployment_id: int, hosts: Iterable[str]) -> None:
+def release(connection: sa.Connection, deployment_id: int, hosts: Iterable[str]) -> None:
     """The deployment was undone on ``hosts``: what it took for them is free again. What they had before stays."""
     for mine in _of(deployment_id, hosts):
         connection.execute(sa.delete(schema().seat).where(mine))
@@ -182,7 +182,7 @@ def give_back_all(connection: sa.Connection, host: str) -> int:
     return int(connection.execute(sa.delete(seat).where(seat.c.ci == host)).rowcount)
 
 
-def finish(connection: sa.Connection, deployment_id: int, active: Iterable[str]) -> None:
+def close_reservations(connection: sa.Connection, deployment_id: int, active: Iterable[str]) -> None:
     """The deployment has ended and the release is on ``active``: what it reserved and did not use is free, and so is what these hosts
     had for the release before and do not use any more."""
     seat = schema().seat

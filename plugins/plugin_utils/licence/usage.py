@@ -11,10 +11,10 @@ from datetime import datetime
 from typing import Any
 
 from ..cmdb.store import Cmdb
-from ..dsl.home import Library
 from ..dsl.package import load_package_manifest
+from ..dsl.repository import Library
 from ..errors import TidegateError
-from .entitlements import entitlements, held
+from .entitlements import entitlements, list_seats
 from .seats import SeatState, Unlicensed, unlicensed
 
 
@@ -34,13 +34,13 @@ def without_seat(
 ) -> list[Unlicensed]:
     """The installations that need a seat and have no valid one."""
     with cmdb.read() as connection:
-        return unlicensed(installations, products, [one.seat for one in held(connection)], entitlements(connection), now)
+        return unlicensed(installations, products, [one.seat for one in list_seats(connection)], entitlements(connection), now)
 
 
 def survey(cmdb: Cmdb, product: str | None, now: datetime) -> list[dict[str, Any]]:
     """Every entitlement, or those for a product, with how many of its seats are used, reserved and free, and by whom."""
     with cmdb.read() as connection:
-        known, seats = entitlements(connection, product), held(connection)
+        known, seats = entitlements(connection, product), list_seats(connection)
     found = []
     for one in known:
         users = [seat for seat in seats if seat.seat.entitlement == one.name]

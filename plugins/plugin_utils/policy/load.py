@@ -27,7 +27,7 @@ from .model import (
     Rule,
     Trust,
     Verification,
-    person,
+    normalised_name,
 )
 
 DEFAULT = Path(__file__).parent / "default.yml"
@@ -113,7 +113,7 @@ def _people(document: Document) -> dict[str, Person]:
     names: dict[str, str] = {}
     owners: dict[str, str] = {}
     for name, description in described.items():
-        other = names.setdefault(person(name), name)
+        other = names.setdefault(normalised_name(name), name)
         if other != name:
             document.problem(("people", name), f"{name!a} and {other!a} are one person", "give all their roles and keys to one of them")
         keys = []

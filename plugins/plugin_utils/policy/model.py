@@ -150,7 +150,7 @@ class Policy:
     identity: Identity = Identity()
 
     @property
-    def heard(self) -> Mapping[str, Quorum]:
+    def opinion_quorums(self) -> Mapping[str, Quorum]:
         """The roles whose opinions are asked for some change, this one or another: each of them can block."""
         asked = {role: wanted for rule in self.rules for role, wanted in rule.opinions.items()}
         return {**asked, **self.opinions}
@@ -166,7 +166,7 @@ class Policy:
         asked = self.approvals[change]
         return {**(asked if isinstance(asked, Mapping) else {}), **self.more_approvals}
 
-    def of(self, release: str, change: str, risk: int) -> Policy:
+    def narrowed_to(self, release: str, change: str, risk: int) -> Policy:
         """The policy for a type of release, a type of RFC and a risk: with the rules that apply, of two that say otherwise the later one.
 
         Unless it is an emergency, the waivers that are for those are left out.
@@ -189,7 +189,7 @@ class Policy:
         return tuple(sorted(name for name, described in self.people.items() if not described.roles.isdisjoint(roles)))
 
 
-def person(name: str) -> str:
+def normalised_name(name: str) -> str:
     """The same person, however the name is written: case, spaces, letters of another width, signs that nobody sees."""
     seen = "".join(sign for sign in unicodedata.normalize("NFKC", name) if unicodedata.category(sign) != "Cf")
     return " ".join(unicodedata.normalize("NFKC", seen.casefold()).split())

@@ -50,7 +50,7 @@ class Debt:
         return f"{what} owes {self.duty} {'since' if self.overdue(now) else 'until'} {self.due.date().isoformat()}"
 
 
-def forget(connection: sa.Connection, rfc: str) -> None:
+def delete_debts(connection: sa.Connection, rfc: str) -> None:
     """Of a change that begins anew: drop what it was to owe for attempts that touched no host."""
     table = schema().debt
     connection.execute(table.delete().where(table.c.rfc == rfc))

@@ -15,7 +15,7 @@ from .course import Outcome
 from .model import Rfc
 
 
-def check_objectives(rfc: Rfc, redactor: Redactor) -> list[Outcome]:
+def evaluate_objectives(rfc: Rfc, redactor: Redactor) -> list[Outcome]:
     """Make each check on this machine, one after the other, within the time limit that it has; what ``redactor`` knows is in no outcome.
 
     Whether the commands among them may be run at all is the caller's to find out. They get nothing of this process's environment.

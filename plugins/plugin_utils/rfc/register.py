@@ -187,7 +187,7 @@ def withdraw(connection: sa.Connection, numbers: Iterable[str], now: datetime) -
     connection.execute(change.update().where(change.c.number.in_(list(numbers))).values(state=CANCELED, updated=now))
 
 
-def enter(connection: sa.Connection, rfc: Rfc, cis: Iterable[str], now: datetime) -> None:
+def register_change(connection: sa.Connection, rfc: Rfc, cis: Iterable[str], now: datetime) -> None:
     """Enter a change, as it reads now, in the register; its ``sequence`` counts how often it was given other dates or another title."""
     t = schema()
     values = {
@@ -208,7 +208,7 @@ def enter(connection: sa.Connection, rfc: Rfc, cis: Iterable[str], now: datetime
         connection.execute(t.change_ci.insert(), rows)
 
 
-def move(cmdb: Cmdb, number: str, course: Course, now: datetime) -> None:
+def update_register(cmdb: Cmdb, number: str, course: Course, now: datetime) -> None:
     """Bring the register to a course; a change that is not in it is left out."""
     table = schema().change
     values = {name: value for name, value in vars(course).items() if name != "state" or value is not None}
@@ -216,7 +216,7 @@ def move(cmdb: Cmdb, number: str, course: Course, now: datetime) -> None:
         connection.execute(table.update().where(table.c.number == number).values(**values, updated=now))
 
 
-def cleared_as(cmdb: Cmdb, number: str) -> str | None:
+def cleared_fingerprint(cmdb: Cmdb, number: str) -> str | None:
     """The fingerprint that the RFC had when it was cleared, if the register has it."""
     table = schema().change
     with cmdb.read() as connection:

@@ -51,7 +51,7 @@ _FORWARD = {SCHEDULED: IMPLEMENT, IMPLEMENT: REVIEW}
 
 
 @dataclass(frozen=True)
-class Address:
+class InstanceAddress:
     """``servicenow+https://<instance>/<number>``; its query names custom fields other than those of :data:`CUSTOM`."""
 
     instance: str
@@ -59,7 +59,7 @@ class Address:
     fields: Mapping[str, str]
 
     @classmethod
-    def parse(cls, text: str) -> Address:
+    def parse(cls, text: str) -> InstanceAddress:
         """Raises :class:`TidegateError` when it is not such an address."""
         with contextlib.suppress(ValueError):
             parts = urlsplit(text.removeprefix("servicenow+"))
@@ -80,7 +80,7 @@ class ServiceNowChange:
     """A change request; nobody is asked before the first call."""
 
     def __init__(self, address: str) -> None:
-        self._address = Address.parse(address)
+        self._address = InstanceAddress.parse(address)
         self._where = f"{self._address.number} in {urlsplit(self._address.instance).netloc}"
 
     @property

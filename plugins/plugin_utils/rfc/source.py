@@ -74,9 +74,9 @@ def rfc_number(address: str | Path) -> str:
         except (OSError, ValueError):
             return _number_in(str(address), ())
         return _number_in(str(address), (found.st_ino, found.st_size, found.st_mtime_ns))
-    from .servicenow import Address  # noqa: PLC0415 - as above
+    from .servicenow import InstanceAddress  # noqa: PLC0415 - as above
 
-    return Address.parse(str(address)).number
+    return InstanceAddress.parse(str(address)).number
 
 
 @functools.cache

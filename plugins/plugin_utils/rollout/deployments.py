@@ -114,7 +114,7 @@ def remark_in(state: str, detail: str) -> str:
 
 
 @dataclass(frozen=True)
-class Event:
+class JournalEntry:
     """An entry of the journal about a deployment as a whole, or about a wave."""
 
     seq: int
@@ -219,14 +219,14 @@ class Deployments:
         waiting = [target for target in targets if target.state is not _H.WRITTEN_OFF]
         return [[target.host for target in waiting if target.wave == number] for number in open_]
 
-    def events(self, deployment_id: int) -> list[Event]:
+    def events(self, deployment_id: int) -> list[JournalEntry]:
         """What the journal says of a deployment but not of single hosts, in order."""
         table = self._t.journal
         with self._cmdb.read() as connection:
             rows = connection.execute(
                 sa.select(table).where(table.c.deployment_id == deployment_id, table.c.host.is_(None)).order_by(table.c.seq)
             )
-            return [Event(row.seq, row.at, row.event, row.wave, row.data) for row in rows]
+            return [JournalEntry(row.seq, row.at, row.event, row.wave, row.data) for row in rows]
 
     def batches(self, rfc: str, step: str) -> list[list[str]]:
         """The hosts that ``step`` (``stage``, ``activate``, ``backout``) still has to visit, wave by wave in its order.

@@ -225,7 +225,7 @@ class Journal(Deployments):
             for row in connection.execute(left_out.order_by(h.deployment_id)).all():
                 self._append(connection, row.deployment_id, now, "returned", host, row.wave, {"detail": why})
 
-    def rest(self, run: Run, now: datetime) -> None:
+    def release_lease(self, run: Run, now: datetime) -> None:
         """Give up the lease: this controller has ended its work, for now or for good."""
         with self._writing(run, now) as (connection, _deployment):
             connection.execute(self._t.deployment.update().where(self._t.deployment.c.id == run.deployment).values(lease_until=None))
@@ -318,7 +318,7 @@ class Journal(Deployments):
             self._append(connection, run.deployment, now, "staging_decided", data=asdict(decision))
             if decision.decision == "proceed":
                 self._move(connection, deployment, _D.ACTIVATING, now)
-                self._limit(connection, run.deployment, until)
+                self._set_start_deadline(connection, run.deployment, until)
                 self._open_next(connection, run, 0, now)
             else:
                 self._move(connection, deployment, _D.HELD, now, decision.reason)
@@ -344,7 +344,7 @@ class Journal(Deployments):
                 raise ConflictError(
                     f"the gate of wave {number} of {deployment.label} was already decided; run deploy again to go on from there"
                 )
-            self._limit(connection, run.deployment, until)
+            self._set_start_deadline(connection, run.deployment, until)
             self._follow(connection, deployment, run, number, decision, now)
 
     def decide_lost(self, run: Run, decision: GateDecision, now: datetime) -> None:
@@ -363,7 +363,7 @@ class Journal(Deployments):
             x for x in self._targets(connection, run.deployment) if number in (None, x.wave) and x.state is _H.ACTIVE and x.host in mine
         ]
         self._install(connection, deployment, {x.host: (deployment.version, deployment.digest) for x in active}, now)
-        licences.use(connection, deployment.id, [x.host for x in active], now)
+        licences.mark_used(connection, deployment.id, [x.host for x in active], now)
         if decision.decision == "proceed":
             self._open_next(connection, run, number, now)
         else:
@@ -411,7 +411,7 @@ class Journal(Deployments):
                     if target.state is _H.BACKED_OUT and target.host in mine
                 }
                 self._install(connection, deployment, back, now)
-                licences.give_back(connection, deployment.id, back)
+                licences.release(connection, deployment.id, back)
                 left = {target.host for target in targets if target.state in states.TOUCHED}
                 later = self._superseded(connection, deployment, left - mine)
                 if left <= later.keys():
@@ -498,7 +498,7 @@ class Journal(Deployments):
         self._move(connection, deployment, new, now, reason)
         connection.execute(self._t.lock.delete().where(self._t.lock.c.deployment_id == deployment.id))
         active = [x.host for x in self._targets(connection, deployment.id) if new is _D.COMPLETED and x.state is _H.ACTIVE]
-        licences.finish(connection, deployment.id, active)
+        licences.close_reservations(connection, deployment.id, active)
 
     def _move_host(
         self, connection: sa.Connection, deployment_id: int, host: str, new: HostState, now: datetime, detail: str, **values: Any
@@ -536,7 +536,7 @@ class Journal(Deployments):
         else:
             self._finish(connection, deployment, _D.COMPLETED, now)
 
-    def _limit(self, connection: sa.Connection, deployment_id: int, until: datetime | None) -> None:
+    def _set_start_deadline(self, connection: sa.Connection, deployment_id: int, until: datetime | None) -> None:
         connection.execute(self._t.deployment.update().where(self._t.deployment.c.id == deployment_id).values(open_until=until))
 
     def _nothing_due(self, connection: sa.Connection, deployment_id: int, targets: Sequence[Target]) -> bool:

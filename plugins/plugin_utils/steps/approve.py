@@ -12,15 +12,15 @@ from typing import TYPE_CHECKING
 
 from ..clearance.controls.people import barred
 from ..clearance.facts import Facts
-from ..dsl.home import Home, open_library
 from ..dsl.package import load_package
+from ..dsl.repository import Repository, open_library
 from ..errors import ConflictError, NotFoundError, TidegateError
 from ..evidence.approval import APPROVED, REJECTED, Matter
 from ..evidence.envelope import sign
 from ..evidence.store import Evidence, attach, collect
 from ..evidence.trust import Counted, judge_approvals, signer_name, signers
 from ..policy.load import load_policy
-from ..policy.model import Policy, person
+from ..policy.model import Policy, normalised_name
 from ..rfc.model import Rfc
 from ..rfc.source import load_rfc
 from .sources import matter_of, select
@@ -30,13 +30,13 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Question:
+class DecisionRequest:
     """An RFC to decide on, what it comes to now, and where decisions on it are kept."""
 
     rfc: Rfc
     policy: Policy
     matter: Matter
-    home: Home
+    home: Repository
 
     def role_of(self, name: str, role: str | None, rejecting: Collection[str]) -> str:
         """The role in which ``name`` decides, the given one or the only one; raises :class:`TidegateError` when there is none.
@@ -58,7 +58,7 @@ class Question:
             raise TidegateError(f"{given}{self.rfc.type} RFCs are decided on by {', '.join(sorted(asked))}, and {has}; let others decide")
         return role
 
-    def words(self, name: str, role: str, evidence: Evidence, now: datetime) -> list[Counted]:
+    def decisions(self, name: str, role: str, evidence: Evidence, now: datetime) -> list[Counted]:
         """What ``name`` has decided in a role, in order, as far as it counts."""
         judgement = judge_approvals(evidence, self.policy, self.matter, role, 1, now)
         return sorted((one for one in judgement.counted if one.person == name), key=lambda one: one.signed_at)
@@ -66,10 +66,10 @@ class Question:
     def barrier(self, name: str, evidence: Evidence, now: datetime) -> str:
         """What keeps ``name`` from approving and waiving, as the controls see it; empty when nothing does."""
         facts = Facts(now=now, rfc=self.rfc, policy=self.policy, builders=signers(evidence, self.policy, "package"))
-        return barred(facts, self.rfc).get(person(name), "")
+        return barred(facts, self.rfc).get(normalised_name(name), "")
 
 
-def ask(rfc_path: str, dsl: str, cmdb_url: str, policy_path: str | None) -> Question:
+def load_decision_request(rfc_path: str, dsl: str, cmdb_url: str, policy_path: str | None) -> DecisionRequest:
     """Find out what there is to decide on; raises :class:`TidegateError` when that is not clear."""
     rfc, policy = load_rfc(rfc_path), load_policy(policy_path)
     home = open_library(dsl).repository(rfc.release)
@@ -78,15 +78,15 @@ def ask(rfc_path: str, dsl: str, cmdb_url: str, policy_path: str | None) -> Ques
         raise NotFoundError(f"the DSL has no {rfc.release} {rfc.version}; archive it before anybody decides on it")
     if archived != rfc.digest:
         raise ConflictError(f"{rfc.number} names {rfc.digest}, but {rfc.release} {rfc.version} is {archived}; correct the RFC")
-    policy = policy.of(load_package(home, archived).manifest.type, rfc.type, rfc.risk)
+    policy = policy.narrowed_to(load_package(home, archived).manifest.type, rfc.type, rfc.risk)
     cis = select(cmdb_url, rfc)
     if not cis:
         raise NotFoundError(f"the scope of {rfc.number} selects no CI; correct it, or enter the CIs in the CMDB")
-    return Question(rfc, policy, matter_of(rfc, cis), home)
+    return DecisionRequest(rfc, policy, matter_of(rfc, cis), home)
 
 
 @dataclass(frozen=True)
-class Word:
+class Decision:
     """What somebody says. ``role`` may be ``None`` when it can only be one."""
 
     decision: str
@@ -94,12 +94,12 @@ class Word:
     comment: str
 
 
-def decide(question: Question, signer: Signer, word: Word, now: datetime, write: bool) -> tuple[str, str, bool]:
+def decide(question: DecisionRequest, signer: Signer, word: Decision, now: datetime, write: bool) -> tuple[str, str, bool]:
     """Sign a decision, unless it is this person's last word already; return who decided, in which role, and whether that is new."""
     name = signer_name(question.policy, signer, now)
     rfc, decision = question.rfc, word.decision
     evidence = collect(question.home, rfc.digest)
-    words = {role: question.words(name, role, evidence, now) for role in question.policy.deciders}
+    words = {role: question.decisions(name, role, evidence, now) for role in question.policy.deciders}
     rejecting = {role for role, said in words.items() if said and said[-1].statement.predicate.get("decision") == REJECTED}
     role = question.role_of(name, word.role, rejecting)
     own = words[role]

@@ -10,10 +10,10 @@ import re
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
-from ..dsl.home import Home
 from ..dsl.manifest import Manifest
 from ..dsl.package import Archived, Package, load_package
 from ..dsl.payload import FileEntry, visible
+from ..dsl.repository import Repository
 from ..errors import TidegateError
 from ..intake.examine import Examination
 from ..report.progress import counted
@@ -21,7 +21,7 @@ from ..report.progress import counted
 _NAMED = 5  # files that a line names
 
 
-def last_version(home: Home | None, name: str, version: str) -> Package | None:
+def last_version(home: Repository | None, name: str, version: str) -> Package | None:
     """The package of the release's highest other version, nothing when there is none that can be read."""
     versions = [other for other in home.versions(name) if other != version] if home else []
     for other in sorted(versions, key=_order, reverse=True):

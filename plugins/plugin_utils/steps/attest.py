@@ -12,11 +12,11 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from ..dsl.home import Home
 from ..dsl.package import load_package
+from ..dsl.repository import Repository
 from ..errors import IntegrityError, NotFoundError, TidegateError
 from ..evidence.envelope import open_envelope
-from ..evidence.package import Release
+from ..evidence.package import PackageName
 from ..evidence.statement import KINDS, UNDATED, Statement, kind_of, purl, release_statement
 from ..evidence.store import ENVELOPE_LIMIT, attach, collect, ensure
 from ..evidence.trust import Owners, judge, statement_fault
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from securesystemslib.signer import Signer
 
 
-def find_release(home: Home, name: str, version: str | None, digest: str | None) -> Release:
+def find_release(home: Repository, name: str, version: str | None, digest: str | None) -> PackageName:
     """The archived package that is asked for by version or by digest; raises :class:`TidegateError` unless it is the named release's."""
     if (version is None) == (digest is None):
         raise TidegateError(f"which package of {name} is meant is not clear; give either version or digest")
@@ -37,10 +37,12 @@ def find_release(home: Home, name: str, version: str | None, digest: str | None)
     manifest = load_package(home, digest).manifest
     if manifest.name != name or version not in (None, manifest.version):
         raise IntegrityError(f"{digest} is the package of {manifest.name} {manifest.version}, not of {name} {version or ''}".rstrip())
-    return Release(name, manifest.version, digest)
+    return PackageName(name, manifest.version, digest)
 
 
-def attest(home: Home, release: Release, kind: str, predicate: Mapping[str, Any], signer: Signer, now: datetime, write: bool) -> bool:
+def attest(
+    home: Repository, release: PackageName, kind: str, predicate: Mapping[str, Any], signer: Signer, now: datetime, write: bool
+) -> bool:
     """Sign that ``predicate`` is so of the package, unless this key has signed just that already; say whether that was to be done.
 
     ``kind`` is a key of ``KINDS``, or the predicate's type URI for what the policy has no word for.
@@ -74,7 +76,9 @@ def read_envelope(path: str) -> bytes:
     return content
 
 
-def attach_signed(home: Home, release: Release, content: bytes, policy: Policy, now: datetime, write: bool) -> tuple[list[str], bool]:
+def attach_signed(
+    home: Repository, release: PackageName, content: bytes, policy: Policy, now: datetime, write: bool
+) -> tuple[list[str], bool]:
     """Keep an envelope that somebody else made beside the package; return whose signature it bears, and whether that was to be done.
 
     Raises :class:`TidegateError` unless it is about this package, and one of the policy's people signed it with a key that holds.
@@ -98,7 +102,7 @@ def attach_signed(home: Home, release: Release, content: bytes, policy: Policy, 
     return names, True
 
 
-def look_at(home: Home, release: Release, policy: Policy, now: datetime) -> dict[str, Any]:
+def look_at(home: Repository, release: PackageName, policy: Policy, now: datetime) -> dict[str, Any]:
     """All evidence about a package, and what each kind that the policy asks for comes to."""
     found = collect(home, release.digest)
     evidence, broken = [], list(found.broken)

@@ -16,7 +16,7 @@ from ..rollout.holder import Holder
 from ..rollout.journal import Journal
 from ..rollout.states import DeploymentState
 from .plan import Interrupted, Reach, never, refuse_interrupted, result
-from .tell import teller, warned
+from .tell import make_notifier, warned
 
 
 def order_backout(
@@ -55,5 +55,5 @@ def order_backout(
         run = journal.take_over(current.id, Holder.this_run(), now, ordered=take_over)
         state = journal.order_backout(run, reason, now)
         told = state is DeploymentState.BACKING_OUT and current.state is not state
-        problems = teller(policy_path)(journal, run, "back_out", reason, now) if told else []
+        problems = make_notifier(policy_path)(journal, run, "back_out", reason, now) if told else []
         return {**result(f"{current.label} is now {state}", changed=True), **warned(problems)}

@@ -24,8 +24,8 @@ from ..clearance.own_controls import evaluate_own, speaking_of
 from ..clearance.summary import JudgedBy, summary_statement
 from ..cmdb.hosts import described, is_host
 from ..cmdb.store import Cmdb
-from ..compatibility.judge import kept
-from ..dsl.home import blob_uri
+from ..compatibility.judge import with_plan_faults
+from ..dsl.repository import blob_uri
 from ..dsl.seen import Sight
 from ..errors import FindingsError, TidegateError
 from ..evidence.library import sight_of
@@ -42,15 +42,15 @@ from .sources import (
     compatibility_of,
     debts_of,
     entered_with,
-    former,
+    inspect_package,
     judge_all,
     live_versions,
-    look_up,
     manifest_of,
     matter_of,
     not_written_off,
     overlaps_of,
     product_of,
+    replaced_digests,
     seats_for,
     seen_of,
     select,
@@ -139,7 +139,7 @@ class Wave:
 
 
 @dataclass(frozen=True)
-class Opening:
+class WaveStart:
     """``stop``: why a wave must not start, empty when it may. ``until``: when it is too late to start another of its hosts. ``sight``: what
     the library was seen to have of the release."""
 
@@ -169,17 +169,17 @@ def clear(rfc_path: str, dsl: str, cmdb_url: str, policy_path: str | None, now: 
     cis: tuple[dict[str, Any], ...] | None = None
     waves: tuple[tuple[str, ...], ...] | None = None
     if rfc is not None:
-        package = sources.ask("package", lambda: look_up(dsl, cmdb_url, rfc))
+        package = sources.ask("package", lambda: inspect_package(dsl, cmdb_url, rfc))
         # What people decided on is all that the scope selects; the release goes to those of it that are there.
         selected = sources.ask("scope", lambda: select(cmdb_url, rfc))
         cis = sources.ask("scope", lambda: not_written_off(selected)) if selected is not None else None
         facts = replace(
             facts,
-            policy=policy.of(package.type if package else "", rfc.type, rfc.risk) if policy else None,
+            policy=policy.narrowed_to(package.type if package else "", rfc.type, rfc.risk) if policy else None,
             package=package,
             scope=None if cis is None else tuple(str(ci["name"]) for ci in cis),
             live=None if cis is None else live_versions(cis, rfc.release),
-            former=None if cis is None else former(rfc, cis),
+            former=None if cis is None else replaced_digests(rfc, cis),
             no_hosts=tuple(described(ci) for ci in cis or () if policy and not is_host(ci, policy.host_classes)),
             entered=sources.ask("overlaps", lambda: entered_with(cmdb_url, rfc)),
             debts=sources.ask("debts", lambda: debts_of(cmdb_url, rfc)),
@@ -191,9 +191,9 @@ def clear(rfc_path: str, dsl: str, cmdb_url: str, policy_path: str | None, now: 
             facts = replace(facts, compatibility=found)
         waves = sources.ask("scope", lambda: _waves(cmdb_url, rfc, cis, facts))
         if facts.compatibility is not None:
-            facts = replace(facts, compatibility=kept(facts.compatibility, waves or ()))
+            facts = replace(facts, compatibility=with_plan_faults(facts.compatibility, waves or ()))
         facts = _plan(facts, rfc, dsl, cmdb_url, cis, waves, sources)
-        facts = _hear(facts, rfc, (dsl, cmdb_url), selected, sources)
+        facts = _with_signed_evidence(facts, rfc, (dsl, cmdb_url), selected, sources)
         own = facts.policy.controls if facts.policy else ()
         if own:
             facts = replace(facts, own=sources.ask("own", lambda: evaluate_own(own, _names(facts, cis))) or {})
@@ -215,7 +215,7 @@ def clear(rfc_path: str, dsl: str, cmdb_url: str, policy_path: str | None, now: 
     )
 
 
-def opening(rfc: Rfc, wave: Wave, dsl: str, cmdb_url: str, policy_path: str | None, now: datetime) -> Opening:
+def check_wave_start(rfc: Rfc, wave: Wave, dsl: str, cmdb_url: str, policy_path: str | None, now: datetime) -> WaveStart:
     """Whether the wave may start now, by what can have changed since the RFC was cleared.
 
     That is the time, what people signed and whether what they signed still holds, what the CIs would meet that get the release next, and
@@ -226,7 +226,7 @@ def opening(rfc: Rfc, wave: Wave, dsl: str, cmdb_url: str, policy_path: str | No
     policy = sources.ask("policy", lambda: load_policy(policy_path))
     package = sources.ask("package", lambda: manifest_of(dsl, cmdb_url, rfc))
     if policy is not None:
-        policy = policy.of(package.type if package else "", rfc.type, rfc.risk)
+        policy = policy.narrowed_to(package.type if package else "", rfc.type, rfc.risk)
     selected = sources.ask("scope", lambda: select(cmdb_url, rfc))
     cis = sources.ask("scope", lambda: not_written_off(selected)) if selected is not None else None
     facts = Facts(now=now, rfc=rfc, policy=policy, errors=sources.errors, package=package)
@@ -235,7 +235,7 @@ def opening(rfc: Rfc, wave: Wave, dsl: str, cmdb_url: str, policy_path: str | No
         facts = replace(
             facts,
             scope=tuple(sites),
-            former=former(rfc, cis),
+            former=replaced_digests(rfc, cis),
             waves=(frozenset(sites.get(host) for host in wave.hosts),),
         )
     if package is not None and cis is not None:
@@ -243,15 +243,15 @@ def opening(rfc: Rfc, wave: Wave, dsl: str, cmdb_url: str, policy_path: str | No
         names = wave.done.union(wave.hosts)
         having = [ci for ci in cis if ci["name"] in names]
         found = sources.ask("compatibility", lambda: compatibility_of(dsl, cmdb_url, rfc, package, having))
-        facts = replace(facts, compatibility=kept(found, (wave.hosts,)) if found else None)
+        facts = replace(facts, compatibility=with_plan_faults(found, (wave.hosts,)) if found else None)
     if policy is not None:
         calendars = sources.ask("calendars", lambda: calendars_of(policy.calendars, dsl, cmdb_url, rfc, now))
-        facts = _hear(replace(facts, calendars=calendars), rfc, (dsl, cmdb_url), selected, sources)
+        facts = _with_signed_evidence(replace(facts, calendars=calendars), rfc, (dsl, cmdb_url), selected, sources)
     own = speaking_of(policy.controls, ("now", "evidence")) if policy else ()
     facts = replace(facts, own=sources.ask("own", lambda: evaluate_own(own, _names(facts, cis))) or {})
     controls = evaluate_controls(facts, {*GATED, *(control.name for control in own)})
     reasons = (control.why.replace("\n", "; ") for control in controls if control.blocks)
-    return Opening("; ".join(dict.fromkeys(reasons)), _until(facts, controls), facts.sight)
+    return WaveStart("; ".join(dict.fromkeys(reasons)), _until(facts, controls), facts.sight)
 
 
 def refuse_commands(rfc: Rfc, hosts: Collection[str], dsl: str, cmdb_url: str, policy_path: str | None, now: datetime) -> None:
@@ -264,8 +264,8 @@ def refuse_commands(rfc: Rfc, hosts: Collection[str], dsl: str, cmdb_url: str, p
     package = sources.ask("package", lambda: manifest_of(dsl, cmdb_url, rfc))
     facts = Facts(now=now, rfc=rfc, policy=None, errors=sources.errors, package=package)
     if policy is not None and package is not None:
-        facts = replace(facts, policy=policy.of(package.type, rfc.type, rfc.risk), scope=tuple(hosts))
-        facts = _hear(facts, rfc, (dsl, cmdb_url), tuple({"name": name} for name in hosts), sources)
+        facts = replace(facts, policy=policy.narrowed_to(package.type, rfc.type, rfc.risk), scope=tuple(hosts))
+        facts = _with_signed_evidence(facts, rfc, (dsl, cmdb_url), tuple({"name": name} for name in hosts), sources)
     controls = evaluate_controls(facts, {"objectives", "approvals"})
     reasons = [control.reason.replace("\n", "; ") for control in controls if control.blocks]
     if reasons:
@@ -315,7 +315,9 @@ def _waves(cmdb_url: str, rfc: Rfc, cis: Collection[Mapping[str, Any]] | None, f
     return plan_waves(plan_hosts(cis, facts.policy.rollout), facts.policy.rollout, order) if cis else ()
 
 
-def _hear(facts: Facts, rfc: Rfc, homes: tuple[str, str], cis: tuple[dict[str, Any], ...] | None, sources: Sources) -> Facts:
+def _with_signed_evidence(
+    facts: Facts, rfc: Rfc, homes: tuple[str, str], cis: tuple[dict[str, Any], ...] | None, sources: Sources
+) -> Facts:
     """Add what people signed about the package, and what was seen of it before. ``homes``: where the library and the CMDB are."""
     dsl, cmdb_url = homes
     facts = replace(facts, seen=sources.ask("seen", lambda: seen_of(cmdb_url, rfc, facts.policy)))

@@ -19,7 +19,7 @@ from ..rollout.failures import Reason, first_failure, no_reason
 from ..rollout.holder import Holder
 from ..rollout.journal import Journal
 from ..rollout.states import DeploymentState, HostState, WaveState
-from .record import CheckObjectives, check, follow
+from .record import CheckObjectives, check_objectives, sync_change_record
 from .tell import Tell, warned
 
 _WANTED = {
@@ -106,13 +106,13 @@ def conclude(
     targets = journal.targets(run.deployment)
     success = deployment.state in _WANTED[wanted] and (wanted != "staged" or all_staged)
     sentence = _verdict(deployment, targets, journal.locked(run.deployment), interrupted, reason)
-    objectives, problems = check(journal, run, change, make, now)
-    problems += follow(journal, run, change, sentence, now)
+    objectives, problems = check_objectives(journal, run, change, make, now)
+    problems += sync_change_record(journal, run, change, sentence, now)
     if held:
         problems += tell(journal, run, "hold", interrupted, now)
     if deployment.state in (DeploymentState.COMPLETED, DeploymentState.BACKED_OUT, DeploymentState.CANCELLED):
         problems += tell(journal, run, "done", sentence, now)
-    journal.rest(run, now)
+    journal.release_lease(run, now)
     return {
         "changed": False,
         "failed": not success,
@@ -133,8 +133,8 @@ def _past_staging(journal: Journal, deployment: Deployment) -> bool:
 def catch_up(journal: Journal, deployment: Deployment, change: Change, now: datetime) -> list[str]:
     """Write what a change system missed of a deployment that is over; return what still could not be written."""
     run = deployment.run
-    problems = follow(journal, run, change, _verdict(deployment, journal.targets(deployment.id), set()), now)
-    journal.rest(run, now)
+    problems = sync_change_record(journal, run, change, _verdict(deployment, journal.targets(deployment.id), set()), now)
+    journal.release_lease(run, now)
     return problems
 
 

@@ -14,7 +14,7 @@ from typing import Any
 from ..errors import TidegateError
 from ..report.progress import Progress, gate_sentence
 from ..rfc.model import IMPLEMENT, SCHEDULED, STATES, Rfc
-from ..rfc.register import cleared_as
+from ..rfc.register import cleared_fingerprint
 from ..rfc.source import Change
 from ..rollout import states
 from ..rollout.deployments import Deployment, Run, Target
@@ -23,11 +23,11 @@ from ..rollout.gate import GateDecision, GateInputs, StageCounts, WaveCounts, de
 from ..rollout.holder import Holder
 from ..rollout.journal import Journal
 from ..rollout.states import DeploymentState, HostState, WaveState
-from .clear import Opening, Wave
-from .record import follow, start
+from .clear import Wave, WaveStart
+from .record import move_to_implement, sync_change_record
 from .tell import Tell, warned
 
-Opens = Callable[[Rfc, Wave], Opening]  # whether the wave may start now, whatever the RFC itself says
+Opens = Callable[[Rfc, Wave], WaveStart]  # whether the wave may start now, whatever the RFC itself says
 _BAD = (HostState.FAILED, HostState.STUCK, HostState.STAGE_FAILED, HostState.WRITTEN_OFF)
 
 
@@ -53,7 +53,7 @@ def decide_staging_gate(
     opening = _opening(journal, change, deployment, opens, _wave(targets, 1))
     decision = unless_interrupted(decide_staging(counts, deployment.rollout, opening.stop), interrupted)
     if decision.decision == "proceed":
-        problem = start(journal, run, change, now)
+        problem = move_to_implement(journal, run, change, now)
         decision = GateDecision("hold", problem) if problem else decision
     decision = GateDecision(decision.decision, decision.reason + first_failure(targets, reason))
     journal.decide_staging(run, decision, now, opening.until)
@@ -80,7 +80,7 @@ def decide_wave_gate(
     wave = [target for target in planned if number in (None, target.wave) and target.state is not HostState.STAGE_FAILED]
     counts = _count(wave)
     following = None if number in (None, len(waves)) else _wave(targets, (number or 0) + 1)
-    opening = _opening(journal, change, deployment, opens, following) if following else Opening("")
+    opening = _opening(journal, change, deployment, opens, following) if following else WaveStart("")
     decision = decide(
         GateInputs(
             wave=number or len(waves),
@@ -123,21 +123,21 @@ def _wave(targets: Iterable[Target], number: int) -> Wave:
     return Wave(hosts, frozenset(target.host for target in targets if target.state is HostState.ACTIVE))
 
 
-def _opening(journal: Journal, change: Change, deployment: Deployment, opens: Opens, wave: Wave) -> Opening:
+def _opening(journal: Journal, change: Change, deployment: Deployment, opens: Opens, wave: Wave) -> WaveStart:
     """Whether the wave may start now."""
     unknown = "it could not be found out whether the RFC still allows the next wave"
     try:
         rfc = change.read()
     except TidegateError as error:
-        return Opening(f"{unknown}: {error}")
+        return WaveStart(f"{unknown}: {error}")
     if (rfc.number, rfc.digest) != (deployment.rfc, deployment.digest):
-        return Opening(f"{unknown}: it is about something else now")
+        return WaveStart(f"{unknown}: it is about something else now")
     if rfc.on_hold:
-        return Opening("the RFC is on hold")
+        return WaveStart("the RFC is on hold")
     if rfc.state not in (SCHEDULED, IMPLEMENT):
-        return Opening(f"the RFC is {STATES[rfc.state]}")
-    if cleared_as(journal.cmdb, rfc.number) != rfc.fingerprint:
-        return Opening("the RFC was edited since it was cleared; run deploy again to have it cleared as it is now")
+        return WaveStart(f"the RFC is {STATES[rfc.state]}")
+    if cleared_fingerprint(journal.cmdb, rfc.number) != rfc.fingerprint:
+        return WaveStart("the RFC was edited since it was cleared; run deploy again to have it cleared as it is now")
     return opens(rfc, wave)
 
 
@@ -145,7 +145,7 @@ def _followed(
     journal: Journal, run: Run, change: Change, decision: GateDecision, tell: Tell, now: datetime, *, started: bool = False
 ) -> dict[str, Any]:
     """What could not be written to the change and said to people, if anything: the decision stands, for hosts don't wait for it."""
-    problems = follow(journal, run, change, decision.reason, now)
+    problems = sync_change_record(journal, run, change, decision.reason, now)
     if decision.decision != "proceed":
         problems += tell(journal, run, decision.decision, decision.reason, now)
     elif started:

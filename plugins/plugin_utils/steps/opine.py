@@ -10,11 +10,11 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from ..clearance.controls.opinions import latest
-from ..dsl.home import Home
+from ..dsl.repository import Repository
 from ..errors import ConflictError, TidegateError
 from ..evidence.envelope import sign
 from ..evidence.opinion import SCORES, Opinion
-from ..evidence.package import Release
+from ..evidence.package import PackageName
 from ..evidence.store import attach, collect
 from ..evidence.trust import judge_opinions, signer_name
 from ..policy.model import Policy
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 def opine(
-    home: Home, release: Release, policy: Policy, signer: Signer, opinion: Opinion, now: datetime, write: bool
+    home: Repository, release: PackageName, policy: Policy, signer: Signer, opinion: Opinion, now: datetime, write: bool
 ) -> tuple[str, Opinion, bool]:
     """Sign an opinion, unless it is this person's last word in that role already; return who, the opinion, and whether that is new.
 
@@ -47,14 +47,14 @@ def opine(
 
 
 def _role(policy: Policy, name: str, role: str) -> str:
-    if not policy.heard:
+    if not policy.opinion_quorums:
         raise TidegateError("the policy asks nobody for an opinion; name the roles that have one under opinions")
-    held = sorted(set(policy.heard) & policy.people[name].roles)
+    held = sorted(set(policy.opinion_quorums) & policy.people[name].roles)
     if not role and len(held) == 1:
         return held[0]
     if role not in held:
         has = f"of those {name} has {', '.join(held)}" if held else f"{name} has none of them"
         raise TidegateError(
-            f"opinions are asked of {', '.join(sorted(policy.heard))}, and {has}; give one of their roles, or let others say"
+            f"opinions are asked of {', '.join(sorted(policy.opinion_quorums))}, and {has}; give one of their roles, or let others say"
         )
     return role

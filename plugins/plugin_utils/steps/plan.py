@@ -12,8 +12,8 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from ..cmdb.store import Cmdb
-from ..dsl.home import open_library
 from ..dsl.package import load_package
+from ..dsl.repository import open_library
 from ..dsl.seen import Sight
 from ..errors import ConflictError, StateError, TidegateError
 from ..evidence.envelope import sign
@@ -21,9 +21,9 @@ from ..evidence.library import list_release, remember_sight
 from ..evidence.store import attach
 from ..licence.entitlements import reserve
 from ..report.progress import counted
-from ..rfc.debts import forget, incur
+from ..rfc.debts import delete_debts, incur
 from ..rfc.model import Rfc
-from ..rfc.register import enter
+from ..rfc.register import register_change
 from ..rfc.source import load_rfc, open_change, rfc_number
 from ..rollout import states
 from ..rollout.deployments import Deployment
@@ -33,7 +33,7 @@ from ..rollout.journal import Journal
 from ..rollout.states import DeploymentState, HostState, WaveState
 from .clear import Clearing, clear, refusal, without
 from .conclude import catch_up
-from .tell import concerns, teller, warned
+from .tell import make_notifier, save_stakeholders, warned
 
 if TYPE_CHECKING:
     import sqlalchemy as sa
@@ -106,7 +106,7 @@ def plan(
             if write and current.state in states.OPEN:
                 with cmdb.begin() as connection:
                     incur(connection, rfc, owed, now)  # it may have become an emergency since it began
-                    enter(connection, rfc, (str(ci["name"]) for ci in clearing.cis), now)
+                    register_change(connection, rfc, (str(ci["name"]) for ci in clearing.cis), now)
             return resumed
 
         waves = clearing.waves
@@ -122,9 +122,9 @@ def plan(
         product = clearing.product
 
         def along(connection: sa.Connection, deployment_id: int) -> None:
-            forget(connection, number)
+            delete_debts(connection, number)
             incur(connection, rfc, owed, now)
-            enter(connection, rfc, (str(ci["name"]) for ci in clearing.cis), now)
+            register_change(connection, rfc, (str(ci["name"]) for ci in clearing.cis), now)
             reserve(connection, deployment_id, product, rfc.release, hosts, (now, rfc.end_date))
 
         run = journal.begin(number, package, waves, rollout, Holder.this_run(), now, along) if write else None
@@ -135,8 +135,8 @@ def plan(
         )
         problems = []
         if run is not None:
-            concerns(journal, run, rfc, now)
-            problems = teller(policy_path)(journal, run, "cleared", sentence, now)
+            save_stakeholders(journal, run, rfc, now)
+            problems = make_notifier(policy_path)(journal, run, "cleared", sentence, now)
         return {
             **result(sentence, changed=True),
             **warned([*problems, *(clearing.clearance.notes if write else ())]),

@@ -17,9 +17,9 @@ from ..errors import TidegateError
 from ..report.progress import counted
 from ..rfc.course import Course, Outcome, course_of
 from ..rfc.model import IMPLEMENT, Rfc
-from ..rfc.register import cleared_as, move
+from ..rfc.register import cleared_fingerprint, update_register
 from ..rfc.source import Change
-from ..rollout.deployments import CHECKED, NOT_RECORDED, RECORDED, Deployment, Event, Run
+from ..rollout.deployments import CHECKED, NOT_RECORDED, RECORDED, Deployment, JournalEntry, Run
 from ..rollout.journal import Journal
 from ..rollout.states import DeploymentState
 
@@ -30,7 +30,7 @@ CheckObjectives = Callable[[Rfc], list[Outcome]]
 _NOTED = ("planned", "staging_decided", "decided", "backing_out", "completed", "backed_out", "cancelled")
 
 
-def start(journal: Journal, run: Run, change: Change, now: datetime) -> str:
+def move_to_implement(journal: Journal, run: Run, change: Change, now: datetime) -> str:
     """Say in the change that it is being implemented; return why that could not be done, for then nothing may start."""
     deployment = journal.deployment(run.deployment)
     course = Course(IMPLEMENT, deployment.started or now)
@@ -41,12 +41,12 @@ def start(journal: Journal, run: Run, change: Change, now: datetime) -> str:
     return ""
 
 
-def follow(journal: Journal, run: Run, change: Change | None, sentence: str, now: datetime) -> list[str]:
+def sync_change_record(journal: Journal, run: Run, change: Change | None, sentence: str, now: datetime) -> list[str]:
     """Write the course that the journal describes; return what could not be written. ``sentence`` says how the deployment stands."""
     deployment = journal.deployment(run.deployment)
     events = journal.events(run.deployment)
     course = course_of(deployment, journal.targets(run.deployment), outcomes(events), sentence)
-    move(journal.cmdb, deployment.rfc, course, now)
+    update_register(journal.cmdb, deployment.rfc, course, now)
     if change is None:
         return []
     upto, before = _last(events)
@@ -63,7 +63,9 @@ def follow(journal: Journal, run: Run, change: Change | None, sentence: str, now
     return []
 
 
-def check(journal: Journal, run: Run, change: Change | None, make: CheckObjectives, now: datetime) -> tuple[list[Outcome], list[str]]:
+def check_objectives(
+    journal: Journal, run: Run, change: Change | None, make: CheckObjectives, now: datetime
+) -> tuple[list[Outcome], list[str]]:
     """Check the objectives of a change whose deployment is complete, once; return them and what stood in the way."""
     deployment = journal.deployment(run.deployment)
     known = outcomes(journal.events(run.deployment))
@@ -73,7 +75,7 @@ def check(journal: Journal, run: Run, change: Change | None, make: CheckObjectiv
         rfc = change.read()
     except TidegateError as error:
         return [], [f"the objectives were not checked, run the same command again: {error}"]
-    if rfc.fingerprint != cleared_as(journal.cmdb, deployment.rfc):
+    if rfc.fingerprint != cleared_fingerprint(journal.cmdb, deployment.rfc):
         what = f"the objectives were not checked, for {deployment.rfc} was edited since it was cleared"
         return [], [f"{what}; give it its text back and run the same command again"]
     try:
@@ -84,19 +86,19 @@ def check(journal: Journal, run: Run, change: Change | None, make: CheckObjectiv
     return found, [f"objective {one.name} was not met: {one.detail}" for one in found if not one.met]
 
 
-def outcomes(events: Iterable[Event]) -> list[Outcome] | None:
+def outcomes(events: Iterable[JournalEntry]) -> list[Outcome] | None:
     """What became of the objectives, ``None`` while they were not checked."""
     found = [event.data["results"] for event in events if event.event == CHECKED]
     return [Outcome(**one) for one in found[-1]] if found else None
 
 
-def _last(events: Sequence[Event]) -> tuple[int, Course | None]:
+def _last(events: Sequence[JournalEntry]) -> tuple[int, Course | None]:
     """Up to which event the change is up to date, and the course that was written then."""
     recorded = [event for event in events if event.event == RECORDED]
     return (recorded[-1].data["upto"], Course.from_dict(recorded[-1].data["course"])) if recorded else (0, None)
 
 
-def _note(deployment: Deployment, event: Event) -> str:
+def _note(deployment: Deployment, event: JournalEntry) -> str:
     what = event.event.replace("_", " ")
     if event.event in ("staging_decided", "decided"):
         after = "staging" if event.event == "staging_decided" else f"wave {event.wave}" if event.wave else "the last wave"

@@ -57,13 +57,13 @@ def status(cmdb: Cmdb, name: str, version: str, connection: sa.Connection | None
     """What became of a release; ``None`` when it is just archived, or was never."""
     table = schema().release_status
     select = sa.select(table).where(table.c.release == name, table.c.version == version)
-    with cmdb.read() if connection is None else contextlib.nullcontext(connection) as now:
-        row = now.execute(select).one_or_none()
+    with cmdb.read() if connection is None else contextlib.nullcontext(connection) as reader:
+        row = reader.execute(select).one_or_none()
     return Status(ReleaseState(row.state), row.digest, row.reason, row.actor, row.at) if row else None
 
 
 @dataclass(frozen=True)
-class Change:
+class Retirement:
     """Somebody changes the state of the package of a release at a moment, for a reason."""
 
     name: str
@@ -74,23 +74,23 @@ class Change:
     at: datetime
 
 
-def retire(cmdb: Cmdb, change: Change, write: bool) -> bool:
+def retire(cmdb: Cmdb, change: Retirement, write: bool) -> bool:
     """Hide a release; false when it is already. Raises :class:`StateError` when it was purged."""
-    with cmdb.begin() if write else cmdb.read() as now:
-        before = status(cmdb, change.name, change.version, now)
+    with cmdb.begin() if write else cmdb.read() as connection:
+        before = status(cmdb, change.name, change.version, connection)
         if before is not None and before.state is ReleaseState.PURGED:
             raise StateError(f"{before.sentence(change.name, change.version)}; archive the same release again and set it to archived first")
         if before is not None:
             return False
         if write:
-            _write(now, change, ReleaseState.RETIRED)
+            _write(connection, change, ReleaseState.RETIRED)
     return True
 
 
-def restore(cmdb: Cmdb, change: Change, write: bool) -> bool:
+def restore(cmdb: Cmdb, change: Retirement, write: bool) -> bool:
     """Undo that a release was retired or purged; false when it was neither. :class:`ConflictError` when it is another package now."""
-    with cmdb.begin() if write else cmdb.read() as now:
-        before = status(cmdb, change.name, change.version, now)
+    with cmdb.begin() if write else cmdb.read() as connection:
+        before = status(cmdb, change.name, change.version, connection)
         if before is None:
             return False
         if before.digest != change.digest:
@@ -99,33 +99,33 @@ def restore(cmdb: Cmdb, change: Change, write: bool) -> bool:
                 f"{change.digest}; a version never changes, so use another one"
             )
         if write:
-            _write(now, change, ReleaseState.ARCHIVED)
+            _write(connection, change, ReleaseState.ARCHIVED)
     return True
 
 
-def condemn(cmdb: Cmdb, change: Change, write: bool) -> None:
+def mark_purged(cmdb: Cmdb, change: Retirement, write: bool) -> None:
     """Record that a release is purged, just before it is.
 
     Raises :class:`StateError` when it was not retired, and :class:`ConflictError` with everything that still needs it. A release that
     is recorded as purged may be condemned again, by the same rules; that leaves no second line in the history.
     """
-    with cmdb.begin() if write else cmdb.read() as now:
-        before = status(cmdb, change.name, change.version, now)
+    with cmdb.begin() if write else cmdb.read() as connection:
+        before = status(cmdb, change.name, change.version, connection)
         if before is None:
             raise StateError(f"{change.name} {change.version} is not retired; retire it first, so that nobody starts to use it")
-        owed = [debt for debt in debts(cmdb, now) if debt.digest == change.digest and debt.settled is None]
+        owed = [debt for debt in debts(cmdb, connection) if debt.digest == change.digest and debt.settled is None]
         needed = [
-            *_needed(now, change),
+            *_needed(connection, change),
             *(f"{debt.rfc} owes {debt.duty} for it, which is settled with a signature beside it" for debt in owed),
         ]
         if needed:
             raise ConflictError(f"{change.name} {change.version} was not purged: " + "; ".join(needed))
         if write and before.state is not ReleaseState.PURGED:
             # What was seen of it stays, though nobody misses it while it is purged: it may come back, and then so must what people said.
-            _write(now, change, ReleaseState.PURGED)
+            _write(connection, change, ReleaseState.PURGED)
 
 
-def _write(connection: sa.Connection, change: Change, state: ReleaseState) -> None:
+def _write(connection: sa.Connection, change: Retirement, state: ReleaseState) -> None:
     t = schema()
     said = {"digest": change.digest, "reason": change.reason}
     connection.execute(
@@ -138,7 +138,7 @@ def _write(connection: sa.Connection, change: Change, state: ReleaseState) -> No
     connection.execute(sa.insert(t.history), line | {"data": {"release": change.name, "version": change.version} | said})
 
 
-def _needed(connection: sa.Connection, change: Change) -> Iterable[str]:
+def _needed(connection: sa.Connection, change: Retirement) -> Iterable[str]:
     """A sentence for each thing that still needs the package."""
     t = schema()
     d, h, i = t.deployment.c, t.deployment_host.c, t.installation.c

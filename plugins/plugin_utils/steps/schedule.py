@@ -17,7 +17,7 @@ from ..cmdb.store import Cmdb
 from ..errors import ConflictError, DocumentError, NotFoundError, TidegateError
 from ..files import write_atomically
 from ..rfc.model import CANCELED, REVIEW, SCHEDULED, STATES, Rfc
-from ..rfc.register import PUBLISHED, Overlap, Planned, cleared_as, enter, forward_schedule, overlapping, withdraw
+from ..rfc.register import PUBLISHED, Overlap, Planned, cleared_fingerprint, forward_schedule, overlapping, register_change, withdraw
 from ..rfc.source import open_change
 from ..rollout import states
 from ..rollout.deployments import Deployments
@@ -67,7 +67,7 @@ def schedule(cmdb: Cmdb, addresses: Iterable[str], numbers: Sequence[str], now: 
         raise TidegateError("\n".join(problems))
 
     coming = [(rfc, _as_planned(rfc, cis, before.get(rfc.number), now)) for rfc, cis in wanted if rfc.state != CANCELED]
-    same = {rfc.number for rfc, _after in coming if cleared_as(cmdb, rfc.number) == rfc.fingerprint}
+    same = {rfc.number for rfc, _after in coming if cleared_fingerprint(cmdb, rfc.number) == rfc.fingerprint}
     reasons = {rfc.number: _difference(before.get(rfc.number), after, rfc.number not in same) for rfc, after in coming}
     dropped = [replace(before[number], state=CANCELED, cancelled=True, updated=now) for number in gone if before[number].state != CANCELED]
     conflicts = [
@@ -79,7 +79,7 @@ def schedule(cmdb: Cmdb, addresses: Iterable[str], numbers: Sequence[str], now: 
         with cmdb.begin() as connection:
             for rfc, after in coming:
                 if reasons[rfc.number]:
-                    enter(connection, rfc, after.cis, now)
+                    register_change(connection, rfc, after.cis, now)
             withdraw(connection, [change.number for change in dropped], now)
 
     lines: list[str] = []

@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from ..cmdb.store import Cmdb
-from ..dsl.home import Home
+from ..dsl.repository import Repository
 from ..errors import ConflictError, NotFoundError, TidegateError
 from ..evidence.statement import SETTLEMENT, Statement, purl
 from ..evidence.store import ensure
@@ -45,7 +45,7 @@ def find(cmdb: Cmdb, rfc: str, duty: str) -> Debt:
 
 
 def settle_debt(
-    cmdb: Cmdb, home: Home, policy: Policy, settlement: Settlement, signer: Signer | None, now: datetime, write: bool
+    cmdb: Cmdb, home: Repository, policy: Policy, settlement: Settlement, signer: Signer | None, now: datetime, write: bool
 ) -> tuple[Debt, str, bool]:
     """Settle a debt, unless that was done already; return it, who settled it, and whether that is new.
 

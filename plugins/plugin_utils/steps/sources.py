@@ -17,9 +17,9 @@ from ..clearance.facts import Facts, PackageFacts
 from ..cmdb.store import Cmdb
 from ..compatibility.gather import compatibility
 from ..compatibility.judge import Compatibility
-from ..dsl.home import open_library
 from ..dsl.oci import TITLE
 from ..dsl.package import load_package, load_package_manifest, verify_package
+from ..dsl.repository import open_library
 from ..dsl.seen import Snapshot
 from ..errors import DocumentError, IntegrityError, NotFoundError, TidegateError
 from ..evidence.approval import Matter
@@ -31,7 +31,7 @@ from ..licence.seats import Allotment
 from ..policy.model import Policy
 from ..rfc.debts import Debt, debts
 from ..rfc.model import Rfc
-from ..rfc.register import Overlap, cleared_as, entered, overlapping
+from ..rfc.register import Overlap, cleared_fingerprint, entered, overlapping
 from ..rollout.deployments import Deployments
 from ..rollout.states import OPEN
 from .retire import status
@@ -40,7 +40,7 @@ _T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
-class Said:
+class SignedEvidence:
     """What people signed, as :class:`Facts` has it. ``attached``: all evidence, ``None`` when nobody looked for it."""
 
     evidence: dict[str, Judgement]
@@ -80,7 +80,7 @@ def select(cmdb_url: str, rfc: Rfc) -> tuple[dict[str, Any], ...]:
     """
     with Cmdb.open(cmdb_url) as cmdb:
         deployment = Deployments(cmdb).latest(rfc.number)
-        if deployment is None or deployment.state not in OPEN or cleared_as(cmdb, rfc.number) != rfc.fingerprint:
+        if deployment is None or deployment.state not in OPEN or cleared_fingerprint(cmdb, rfc.number) != rfc.fingerprint:
             return tuple(cmdb.query(rfc.scope))
         planned = {target.host for target in Deployments(cmdb).targets(deployment.id)}
         return tuple(ci for ci in cmdb.query() if ci["name"] in planned)
@@ -94,7 +94,7 @@ def not_written_off(cis: tuple[dict[str, Any], ...]) -> tuple[dict[str, Any], ..
     return there
 
 
-def look_up(dsl: str, cmdb_url: str, rfc: Rfc) -> PackageFacts:
+def inspect_package(dsl: str, cmdb_url: str, rfc: Rfc) -> PackageFacts:
     """What the DSL, and the CMDB about it, say of an RFC's package."""
     library = open_library(dsl).repository(rfc.release)
     archived = library.resolve(rfc.release, rfc.version)
@@ -133,7 +133,7 @@ def live_versions(cis: Iterable[Mapping[str, Any]], release: str) -> dict[str, s
     return {str(installation["version"]): name for installation, name in found if installation}
 
 
-def former(rfc: Rfc, cis: Iterable[Mapping[str, Any]]) -> frozenset[str]:
+def replaced_digests(rfc: Rfc, cis: Iterable[Mapping[str, Any]]) -> frozenset[str]:
     """The digests of what an RFC's release takes the place of, ``""`` for nothing."""
     found = (ci["installations"].get(rfc.release, {}).get("digest", "") for ci in cis)
     return frozenset(str(digest) for digest in found if digest != rfc.digest)
@@ -196,15 +196,15 @@ def manifest_of(dsl: str, cmdb_url: str, rfc: Rfc) -> PackageFacts:
     return PackageFacts(rfc.digest, "", manifest.type, retired=retired, manifest=manifest.to_config())
 
 
-def judge_all(dsl: str, policy: Policy, rfc: Rfc, digest: str, cis: Iterable[Mapping[str, Any]] | None, now: datetime) -> Said:
+def judge_all(dsl: str, policy: Policy, rfc: Rfc, digest: str, cis: Iterable[Mapping[str, Any]] | None, now: datetime) -> SignedEvidence:
     """Judge everything that people signed about a package, for an RFC and the CIs that its scope selects."""
     if not policy.people:
-        return Said({}, {}, frozenset(), {}, {})
+        return SignedEvidence({}, {}, frozenset(), {}, {})
     evidence = collect(open_library(dsl).repository(rfc.release), digest)
     matter = None if cis is None else matter_of(rfc, cis)
     asked = policy.signed_by(rfc.type)
     inputs, ignored = sort_out(evidence, digest)
-    return Said(
+    return SignedEvidence(
         {kind: judge(evidence, policy, kind, digest, rfc.release, rfc.version, now) for kind in policy.trust},
         {role: judge_approvals(evidence, policy, matter, role, asked.get(role, 1), now) for role in policy.deciders} if matter else None,
         signers(evidence, policy, "package"),

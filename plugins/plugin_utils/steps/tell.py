@@ -36,7 +36,7 @@ _LARGEST = 64 << 10  # bytes of a file with addresses
 _TITLES = {"cleared": "cleared", "start": "started", "hold": "held", "back_out": "backing out", "done": "done"}
 
 
-def concerns(journal: Journal, run: Run, rfc: Rfc, now: datetime) -> None:
+def save_stakeholders(journal: Journal, run: Run, rfc: Rfc, now: datetime) -> None:
     """Keep whom the RFC, as it was cleared, concerns, so that telling them later asks no change system."""
     journal.note(run, CONCERNS, {"title": rfc.short_description, "stakeholders": list(rfc.stakeholders)}, now)
 
@@ -46,7 +46,7 @@ def warned(problems: list[str]) -> dict[str, Any]:
     return {"warnings": problems} if problems else {}
 
 
-def teller(policy_path: str | None) -> Tell:
+def make_notifier(policy_path: str | None) -> Tell:
     """What tells the channels of a policy."""
 
     def tell(journal: Journal, run: Run, event: Event, sentence: str, now: datetime) -> list[str]:

@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Any
 from ..cmdb.hosts import is_host
 from ..cmdb.schema import schema
 from ..cmdb.store import Cmdb
-from ..dsl.home import Library, open_library
 from ..dsl.layout import OciLayout
 from ..dsl.oci import Descriptor
 from ..dsl.package import Source, load_package
 from ..dsl.replica import replicate
+from ..dsl.repository import Library, open_library
 from ..errors import ConflictError, NotFoundError, TidegateError
-from ..evidence.package import Release, standing
+from ..evidence.package import PackageName, judge_package
 from ..evidence.trust import signer_name
 from ..files import make_folder
 from ..policy.load import load_policy
@@ -32,7 +32,7 @@ from ..verification import outcome, parity
 from ..verification.miniature import LiveHost, Miniature, live_host, miniature
 from ..verification.model import Model, model
 from ..verification.play import Played, began, play
-from ..verification.scene import RFC, Given, Lab, Scene, build
+from ..verification.scene import RFC, Given, LabHosts, Scene, build
 from .attest import attest, find_release
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 class Subject:
     """What is to be verified, against which part of live, and what that is like."""
 
-    release: Release
+    release: PackageName
     plan: Miniature
     like: Model
     policy: Policy
@@ -81,13 +81,13 @@ def prepare(asked: Asked, dsl: str, cmdb_url: str, policy_path: str | None, limi
                 f"{rfc.number if rfc else 'the name'} is of {name}, and the directory is {manifest.name}; correct one of them"
             )
         name = manifest.name
-        release = Release(name, manifest.version, asked.source.preview(None).digest)
+        release = PackageName(name, manifest.version, asked.source.preview(None).digest)
     else:
         home = open_library(dsl).repository(name)
         release = find_release(home, name, version, digest)
         if rfc is not None and release.version != rfc.version:
             raise ConflictError(f"{rfc.number} names {name} {rfc.version}, but its digest is that of {release.version}; correct the RFC")
-        if distrust := standing(home, policy, release, now).distrust:
+        if distrust := judge_package(home, policy, release, now).distrust:
             raise TidegateError(distrust)
     with Cmdb.open(cmdb_url) as cmdb, cmdb.read() as connection:
         around = {str(ci["name"]): ci for ci in cmdb.query(connection=connection)}
@@ -147,7 +147,7 @@ class Place:
 
     path: Path
     dsl: str
-    lab: Lab
+    lab: LabHosts
     given: Given
     collections: str
     timeout: int
@@ -195,7 +195,7 @@ def verify(subject: Subject, place: Place, live: Mapping[str, Mapping[str, Any]]
     return said, played
 
 
-def sign_result(dsl: str, release: Release, said: Mapping[str, Any], signer: Signer, now: datetime) -> bool:
+def sign_result(dsl: str, release: PackageName, said: Mapping[str, Any], signer: Signer, now: datetime) -> bool:
     """Sign a test result, whatever it says: that a verification failed has to be known too."""
     return attest(open_library(dsl).repository(release.name), release, "test-result", said, signer, now, write=True)
 

@@ -19,11 +19,11 @@ from ..evidence.waiver import waiver_statement
 if TYPE_CHECKING:
     from securesystemslib.signer import Signer
 from ..evidence.trust import signer_name
-from .approve import Question
+from .approve import DecisionRequest
 
 
 @dataclass(frozen=True)
-class Waived:
+class WaiverRequest:
     """Which control, why it is right to go on, and until when."""
 
     control: str
@@ -31,7 +31,7 @@ class Waived:
     expires: datetime
 
 
-def waive(question: Question, signer: Signer, waived: Waived, now: datetime, write: bool) -> tuple[str, str, bool]:
+def waive(question: DecisionRequest, signer: Signer, waived: WaiverRequest, now: datetime, write: bool) -> tuple[str, str, bool]:
     """Sign a waiver, unless this person has waived it until then or later; return who, in which role, and whether that is new.
 
     Raises :class:`TidegateError` when it would count for nothing.

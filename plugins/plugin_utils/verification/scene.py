@@ -20,13 +20,13 @@ from typing import Any
 import yaml
 
 from ..cmdb.store import Cmdb
-from ..dsl.home import Library
 from ..dsl.manifest import Manifest
 from ..dsl.oci import TITLE, canonical
 from ..dsl.package import Package, load_package_manifest
+from ..dsl.repository import Library
 from ..errors import IntegrityError, TidegateError
-from ..evidence.package import Release
-from ..licence.entitlements import put
+from ..evidence.package import PackageName
+from ..licence.entitlements import save
 from ..licence.seats import Entitlement
 from ..policy.load import DEFAULT
 from ..strict_json import read_object
@@ -45,7 +45,7 @@ _INVENTORY_KEYS = ("compose", "groups", "keyed_groups", "strict")
 
 
 @dataclass(frozen=True)
-class Lab:
+class LabHosts:
     """Where lab hosts are: ``mode`` is isolated, user or local; the rest is as the module lab has it."""
 
     mode: str
@@ -115,9 +115,9 @@ def build(
     plan: Miniature,
     like: Model,
     library: Library,
-    release: Release,
+    release: PackageName,
     package: Package,
-    lab: Lab,
+    lab: LabHosts,
     given: Given,
     now: datetime,
 ) -> Scene:
@@ -144,7 +144,7 @@ def build(
     _fill(scene.cmdb, like, {manifest.licensed_product for manifest in (package.manifest, *manifests.values())}, now)
     for number, one in former.items():
         doubles = sorted(double for double, releases in before.items() if one in releases)
-        _write(path / f"{number}.yml", _rfc(number, Release(*one), doubles, now))
+        _write(path / f"{number}.yml", _rfc(number, PackageName(*one), doubles, now))
     hosts = [{**row["attributes"], **_plain(row)} for row in like.doubles]
     users = sorted({manifest.user for manifest in (package.manifest, *manifests.values()) if manifest.user not in (None, "root")})
     variables = {
@@ -205,7 +205,7 @@ def _fill(path: Path, like: Model, products: Collection[str | None], now: dateti
         with cmdb.begin() as connection:
             cmdb.record_installations(connection, like.installed, ACTOR, now)
             for product in sorted(filter(None, products)):
-                put(connection, Entitlement(f"{product} in the lab", product, len(like.doubles)), ACTOR, now, write=True)
+                save(connection, Entitlement(f"{product} in the lab", product, len(like.doubles)), ACTOR, now, write=True)
 
 
 def _in_order(manifests: Mapping[tuple[str, str, str], Manifest]) -> list[tuple[str, str, str]]:
@@ -246,7 +246,7 @@ def _inventory(sources: Iterable[str], cmdb: Path, doubles: list[str]) -> dict[s
     return inventory
 
 
-def _rfc(number: str, release: Release, hosts: list[str], now: datetime) -> dict[str, Any]:
+def _rfc(number: str, release: PackageName, hosts: list[str], now: datetime) -> dict[str, Any]:
     start = now.replace(microsecond=0) - timedelta(hours=1)
     return {
         "schema": 1,

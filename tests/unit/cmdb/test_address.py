@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import pytest
-from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.engine import Address
+from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.engine import DatabaseAddress
 from ansible_collections.tidegate.release.plugins.plugin_utils.errors import TidegateError
 
 
@@ -18,13 +18,13 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.errors import Tid
     ],
 )
 def test_no_message_has_the_password(url: str) -> None:
-    address = Address.parse(url)
+    address = DatabaseAddress.parse(url)
     assert address.label == "postgresql://db/cmdb"
     assert "hunter2" not in address.masked("connection with password=hunter2\nfailed")
 
 
 def test_a_percent_encoded_password_is_masked_in_both_forms() -> None:
-    address = Address.parse("postgresql://me:p%40ss%2Fword@db/cmdb")
+    address = DatabaseAddress.parse("postgresql://me:p%40ss%2Fword@db/cmdb")
     assert address.masked("p@ss/word or p%40ss%2Fword") == "*** or ***"
 
 
@@ -33,11 +33,11 @@ def test_a_percent_encoded_password_is_masked_in_both_forms() -> None:
 )
 def test_an_address_that_can_t_be_a_cmdb_is_refused_in_one_sentence(url: str) -> None:
     with pytest.raises(TidegateError) as caught:
-        Address.parse(url)
+        DatabaseAddress.parse(url)
     assert "hunter2" not in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("text", ["/srv/cmdb.sqlite", "sqlite:////srv/cmdb.sqlite"])
 def test_a_path_and_its_url_are_the_same_cmdb(text: str) -> None:
-    assert Address.parse(text).label == "/srv/cmdb.sqlite"
+    assert DatabaseAddress.parse(text).label == "/srv/cmdb.sqlite"

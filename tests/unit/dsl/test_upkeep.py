@@ -594,7 +594,7 @@ def cuts(monkeypatch: pytest.MonkeyPatch, home: OciLayout, work: Callable[[], ob
 
 
 def pour_into(room: int, real: Callable[..., object]) -> Callable[..., object]:
-    """:func:`files.pour` for a disk with room for so many chunks."""
+    """:func:`files.copy_hashing` for a disk with room for so many chunks."""
     written = itertools.count()
 
     def pour(content: object, put: Callable[[bytes], object]) -> object:
@@ -699,7 +699,7 @@ def test_a_full_disk_is_told_harms_nothing_and_leaves_nothing_behind(
 
     for room in range(50):
         with monkeypatch.context() as patched:
-            patched.setattr(files, "pour", pour_into(room, files.pour))
+            patched.setattr(files, "copy_hashing", pour_into(room, files.copy_hashing))
             try:
                 do()
             except TidegateError as error:

@@ -12,7 +12,7 @@ import pytest
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.layout import OciLayout
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.package import archive
 from ansible_collections.tidegate.release.plugins.plugin_utils.errors import TidegateError
-from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.package import Release
+from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.package import PackageName
 from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.statement import KINDS
 from ansible_collections.tidegate.release.plugins.plugin_utils.policy.model import Trust
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps.attest import attest, find_release, look_at
@@ -27,11 +27,11 @@ def home(tmp_path: Path) -> OciLayout:
 
 
 @pytest.fixture
-def release(home: OciLayout) -> Release:
-    return Release("hello", "1.0", archive(HELLO, home).digest)
+def release(home: OciLayout) -> PackageName:
+    return PackageName("hello", "1.0", archive(HELLO, home).digest)
 
 
-def test_a_package_is_found_by_version_or_digest(home: OciLayout, release: Release) -> None:
+def test_a_package_is_found_by_version_or_digest(home: OciLayout, release: PackageName) -> None:
     assert find_release(home, "hello", "1.0", None) == release
     assert find_release(home, "hello", None, release.digest) == release
 
@@ -48,13 +48,13 @@ def test_a_package_is_found_by_version_or_digest(home: OciLayout, release: Relea
     ],
 )
 def test_a_package_that_is_not_meant_is_not_taken(
-    home: OciLayout, release: Release, name: str, version: Any, digest: Any, why: str
+    home: OciLayout, release: PackageName, name: str, version: Any, digest: Any, why: str
 ) -> None:
     with pytest.raises(TidegateError, match=why):
         find_release(home, name, version, release.digest if digest is ... else digest)
 
 
-def test_evidence_of_each_kind_is_signed_once_listed_and_judged(home: OciLayout, release: Release) -> None:
+def test_evidence_of_each_kind_is_signed_once_listed_and_judged(home: OciLayout, release: PackageName) -> None:
     predicate = {"result": "PASSED", "configuration": []}
     for write, expected in ((False, True), (True, True), (True, False)):
         assert attest(home, release, "test-result", predicate, KEYS["dora"], EARLIER, write) is expected
@@ -80,7 +80,7 @@ def test_evidence_of_each_kind_is_signed_once_listed_and_judged(home: OciLayout,
     assert found["broken"] == []
 
 
-def test_what_is_broken_is_listed_apart(home: OciLayout, release: Release) -> None:
+def test_what_is_broken_is_listed_apart(home: OciLayout, release: PackageName) -> None:
     home.refer(release.digest, referring(home, release.digest, b"{}"))
     home.refer(release.digest, referring(home, release.digest, b"{}", "text/plain"))
     found = look_at(home, release, policy(), NOW)
@@ -97,6 +97,6 @@ def test_what_is_broken_is_listed_apart(home: OciLayout, release: Release) -> No
         ("scan", {"what": object()}, "can't be written as JSON"),
     ],
 )
-def test_what_can_not_be_signed_is_refused(home: OciLayout, release: Release, kind: str, predicate: dict[str, Any], why: str) -> None:
+def test_what_can_not_be_signed_is_refused(home: OciLayout, release: PackageName, kind: str, predicate: dict[str, Any], why: str) -> None:
     with pytest.raises(TidegateError, match=why):
         attest(home, release, kind, predicate, KEYS["rita"], NOW, write=True)

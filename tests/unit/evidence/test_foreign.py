@@ -26,7 +26,7 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.evidence import t
 from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.approval import APPROVED, REJECTED
 from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.envelope import IN_TOTO, open_envelope, sign
 from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.library import look
-from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.package import Release
+from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.package import PackageName
 from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.statement import (
     RELEASE,
     SBOM,
@@ -302,11 +302,11 @@ class TestInTheLibrary:
         return OciLayout.create(tmp_path / "dsl")
 
     @pytest.fixture
-    def release(self, home: OciLayout) -> Release:
-        return Release("hello", "1.0", archive(HELLO, home).digest)
+    def release(self, home: OciLayout) -> PackageName:
+        return PackageName("hello", "1.0", archive(HELLO, home).digest)
 
     @staticmethod
-    def put(home: OciLayout, release: Release, envelope: bytes, artifact: str, layer: str) -> str:
+    def put(home: OciLayout, release: PackageName, envelope: bytes, artifact: str, layer: str) -> str:
         manifest = json.loads(referring(home, release.digest, envelope, layer)) | {"artifactType": artifact}
         return str(home.refer(release.digest, json.dumps(manifest).encode()).digest)
 
@@ -324,7 +324,7 @@ class TestInTheLibrary:
             ("application/vnd.dev.sigstore.bundle+json;version=0.2", "application/vnd.dev.sigstore.bundle+json;version=0.2"),
         ],
     )
-    def test_evidence_is_found_under_the_usual_types(self, home: OciLayout, release: Release, artifact: str, layer: str) -> None:
+    def test_evidence_is_found_under_the_usual_types(self, home: OciLayout, release: PackageName, artifact: str, layer: str) -> None:
         envelope = dsse(in_toto(release.digest[7:]), "dora")
         kept = self.put(home, release, bundle(envelope) if "bundle" in layer else envelope, artifact, layer)
         found = collect(home, release.digest)
@@ -332,7 +332,7 @@ class TestInTheLibrary:
         assert (found.broken, found.foreign) == ((), ())
         assert look(home, "hello", "1.0", release.digest, {}).evidence == {kept: "test-result (PASSED)"}
 
-    def test_a_manifest_without_a_type_of_its_own_has_that_of_its_configuration(self, home: OciLayout, release: Release) -> None:
+    def test_a_manifest_without_a_type_of_its_own_has_that_of_its_configuration(self, home: OciLayout, release: PackageName) -> None:
         manifest = json.loads(referring(home, release.digest, SOUND["no key named"]))
         del manifest["artifactType"]
         for kind, expected in ((IN_TOTO, SOUND["no key named"]), (EMPTY, None), (7, None)):
@@ -359,7 +359,7 @@ class TestInTheLibrary:
         ],
     )
     def test_what_is_not_understood_is_named_and_stands_in_nobodys_way(
-        self, home: OciLayout, release: Release, artifact: str, layer: str, why: str
+        self, home: OciLayout, release: PackageName, artifact: str, layer: str, why: str
     ) -> None:
         other = json.dumps({"mediaType": "application/vnd.dev.sigstore.bundle.v0.3+json", "messageSignature": {}}).encode()
         kept = self.put(home, release, other, artifact, layer)
@@ -374,7 +374,7 @@ class TestInTheLibrary:
         matter = replace(MATTER, digest=release.digest)
         assert judge_approvals(found, BY, matter, "release-manager", 1, NOW).unread == ()
 
-    def test_a_ready_made_envelope_is_kept_as_it_is_and_once(self, home: OciLayout, release: Release, tmp_path: Path) -> None:
+    def test_a_ready_made_envelope_is_kept_as_it_is_and_once(self, home: OciLayout, release: PackageName, tmp_path: Path) -> None:
         for content in (dsse(in_toto(OTHER_HEX, release.digest[7:]), "dora"), bundle(dsse(in_toto(release.digest[7:]), "dora"))):
             (tmp_path / "envelope.json").write_bytes(content)
             read = read_envelope(str(tmp_path / "envelope.json"))
@@ -386,7 +386,9 @@ class TestInTheLibrary:
             ("test-result", release.digest, None, ["dora"])
         ] * 2
 
-    def test_an_envelope_of_a_type_without_a_word_is_kept_when_somebody_known_signed_it(self, home: OciLayout, release: Release) -> None:
+    def test_an_envelope_of_a_type_without_a_word_is_kept_when_somebody_known_signed_it(
+        self, home: OciLayout, release: PackageName
+    ) -> None:
         content = dsse(in_toto(release.digest[7:], kind="https://slsa.dev/provenance/v1", predicate={"buildDefinition": {}}), "dora")
         assert attach_signed(home, release, content, BY, NOW, write=True) == (["dora"], True)
         listed = look_at(home, release, BY, NOW)["evidence"]
@@ -424,7 +426,7 @@ class TestInTheLibrary:
         ],
     )
     def test_an_envelope_that_would_count_for_nothing_is_not_taken(
-        self, home: OciLayout, release: Release, change: Callable[[str], bytes], why: str
+        self, home: OciLayout, release: PackageName, change: Callable[[str], bytes], why: str
     ) -> None:
         with pytest.raises(TidegateError, match=why):
             attach_signed(home, release, change(release.digest[7:]), BY, NOW, write=True)
@@ -440,7 +442,7 @@ class TestInTheLibrary:
         with pytest.raises(TidegateError, match="has more than"):
             read_envelope(str(tmp_path / "long"))
 
-    def test_what_is_signed_here_is_what_in_totos_own_library_reads(self, home: OciLayout, release: Release) -> None:
+    def test_what_is_signed_here_is_what_in_totos_own_library_reads(self, home: OciLayout, release: PackageName) -> None:
         from google.protobuf.json_format import Parse
         from in_toto_attestation.v1 import statement_pb2
 

@@ -20,7 +20,7 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.package impor
 from ansible_collections.tidegate.release.plugins.plugin_utils.errors import ConflictError, TidegateError
 from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.envelope import open_envelope, sign
 from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.opinion import Opinion
-from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.package import Release
+from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.package import PackageName
 from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.statement import Statement
 from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.store import Evidence, collect
 from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.trust import judge_opinions
@@ -167,15 +167,15 @@ RULE = Rule(frozenset(["major"]), frozenset(), frozenset(), {}, {}, (), {"clerk"
 
 def test_a_rule_asks_for_more_opinions_of_the_changes_it_is_for() -> None:
     policy = replace(POLICY, rules=(RULE,))
-    major = policy.of("major", "normal", 3)
-    assert finding(thinks(), policy=policy.of("minor", "normal", 3)).result is Result.PASS
+    major = policy.narrowed_to("major", "normal", 3)
+    assert finding(thinks(), policy=policy.narrowed_to("minor", "normal", 3)).result is Result.PASS
     assert "0 of 1 opinions by the clerk" in finding(thinks(), policy=major).reason
     assert finding(thinks(), thinks(role="clerk"), policy=major).result is Result.PASS
     assert finding(thinks(), thinks(role="clerk", score=3), policy=major).result is Result.FAIL
 
 
 def test_who_is_asked_about_other_changes_can_block_this_one() -> None:
-    only = replace(POLICY, opinions={}, rules=(RULE,)).of("minor", "normal", 3)
+    only = replace(POLICY, opinions={}, rules=(RULE,)).narrowed_to("minor", "normal", 3)
     assert finding(policy=only).result is Result.PASS
     assert finding(thinks(role="clerk", score=1), policy=only).result is Result.PASS
     found = finding(thinks(role="clerk", blocking=True), policy=only)
@@ -190,7 +190,7 @@ class TestSigning:
         return OciLayout.create(tmp_path / "dsl")
 
     def opine(self, home: OciLayout, name: str, opinion: Opinion, now: datetime = NOW, write: bool = True) -> tuple[str, Opinion, bool]:
-        release = Release("hello", "1.0", archive(HELLO, home).digest)
+        release = PackageName("hello", "1.0", archive(HELLO, home).digest)
         return opine(home, release, POLICY, KEYS[name], opinion, now, write)
 
     def test_an_opinion_is_signed_once_and_counts(self, home: OciLayout) -> None:
@@ -207,13 +207,13 @@ class TestSigning:
         assert judged["tester"].people == ("rita",)
 
     def test_somebody_whom_only_a_rule_asks_signs(self, home: OciLayout) -> None:
-        release = Release("hello", "1.0", archive(HELLO, home).digest)
+        release = PackageName("hello", "1.0", archive(HELLO, home).digest)
         policy = replace(POLICY, rules=(RULE,))
         assert opine(home, release, policy, KEYS["carl"], Opinion("clerk", 4), NOW, True)[2]
         assert not opine(home, release, policy, KEYS["carl"], Opinion("clerk", 4), NOW, True)[2]
 
     def test_a_key_signs_until_it_is_revoked(self, home: OciLayout) -> None:
-        release = Release("hello", "1.0", archive(HELLO, home).digest)
+        release = PackageName("hello", "1.0", archive(HELLO, home).digest)
         policy = replace(POLICY, people={"carl": Person(PEOPLE["carl"].roles, (public("carl", NOW),))})
         assert opine(home, release, policy, KEYS["carl"], Opinion("", 4), NOW - timedelta(seconds=1), True)[2]
         with pytest.raises(TidegateError, match="this key of carl is revoked; sign with another"):

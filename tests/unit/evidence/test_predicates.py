@@ -16,7 +16,7 @@ import pytest
 from ansible_collections.tidegate.release.plugins.plugin_utils.clearance.clearance import Clearance
 from ansible_collections.tidegate.release.plugins.plugin_utils.clearance.findings import Control, Result
 from ansible_collections.tidegate.release.plugins.plugin_utils.clearance.summary import is_signed
-from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.home import blob_uri
+from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.repository import blob_uri
 from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.envelope import payload_of, sign
 from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.statement import release_statement
 from ansible_collections.tidegate.release.plugins.plugin_utils.intake import sbom

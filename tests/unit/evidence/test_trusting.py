@@ -20,7 +20,7 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.package impor
 from ansible_collections.tidegate.release.plugins.plugin_utils.evidence import package as trusting
 from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.package import (
     Judged,
-    Release,
+    PackageName,
     distrust,
     distrust_once,
     judge_library,
@@ -41,7 +41,7 @@ class Bed:
     def __init__(self, path: Path, write: Write) -> None:
         self.path, self.write = path, write
         self.home = OciLayout.create(path / "dsl")
-        self.release = Release("hello", "1.0", archive(HELLO, self.home).digest)
+        self.release = PackageName("hello", "1.0", archive(HELLO, self.home).digest)
         self.folder = path / "run"
         self.policy = self.wanting()
 

@@ -131,29 +131,33 @@ def test_rules_add_to_what_is_asked_of_the_changes_they_are_for(write: Write) ->
         {"when": {"release": ["major"], "change": ["normal"]}, "approvals": {"builder": 1}, "trust": {"scan": {"role": "builder"}}},
     ]
     policy = load_policy(write("policy", people=PEOPLE, approvals=..., rules=rules, waivers={"own": {"role": "builder"}}, controls=[OWN]))
-    assert policy.of("minor", "normal", 4) == policy
-    risky = policy.of("minor", "standard", 3)
+    assert policy.narrowed_to("minor", "normal", 4) == policy
+    risky = policy.narrowed_to("minor", "standard", 3)
     assert (risky.documentation, risky.signed_by("standard"), risky.trust) == ({"minor": ("*operations*",)}, {}, {})
-    major = policy.of("major", "normal", 2)
+    major = policy.narrowed_to("major", "normal", 2)
     assert (major.approvals, major.signed_by("normal")) == (policy.approvals, {"builder": 1})
     assert major.trust == {"scan": Trust("builder")}
-    assert policy.of("major", "emergency", 2).trust == {}
+    assert policy.narrowed_to("major", "emergency", 2).trust == {}
     assert policy.controls == (OwnControl("own", ("rfc.risk > 2",), "too risky", ""),)
 
 
 def test_only_an_emergency_waives_its_back_out(write: Write) -> None:
     waivers = {control: {"role": "builder"} for control in ("backout_plan", "rehearsal", "freeze")}
     policy = load_policy(write("policy", people=PEOPLE, waivers=waivers))
-    assert policy.of("minor", "normal", 3).waivers.keys() == policy.of("emergency", "standard", 3).waivers.keys() == {"freeze"}
-    assert policy.of("minor", "emergency", 3).waivers == policy.waivers
+    assert (
+        policy.narrowed_to("minor", "normal", 3).waivers.keys()
+        == policy.narrowed_to("emergency", "standard", 3).waivers.keys()
+        == {"freeze"}
+    )
+    assert policy.narrowed_to("minor", "emergency", 3).waivers == policy.waivers
 
 
 def test_a_rule_s_approvals_come_on_top_of_those_that_are_asked_anyway(write: Write) -> None:
     rules = [{"when": {"risk": [2]}, "approvals": {"release-manager": 1}}]
     policy = load_policy(write("policy", people=PEOPLE, approvals={"normal": {"builder": 1}}, rules=rules))
-    assert policy.of("minor", "normal", 3).signed_by("normal") == {"builder": 1}
-    assert policy.of("minor", "normal", 2).signed_by("normal") == {"builder": 1, "release-manager": 1}
-    policy = policy.of("minor", "emergency", 2)
+    assert policy.narrowed_to("minor", "normal", 3).signed_by("normal") == {"builder": 1}
+    assert policy.narrowed_to("minor", "normal", 2).signed_by("normal") == {"builder": 1, "release-manager": 1}
+    policy = policy.narrowed_to("minor", "emergency", 2)
     assert (policy.approvals["emergency"], policy.signed_by("emergency")) == (1, {"release-manager": 1})
 
 

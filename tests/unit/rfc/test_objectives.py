@@ -16,7 +16,7 @@ from ansible_collections.tidegate.release.plugins.module_utils.redaction import 
 from ansible_collections.tidegate.release.plugins.plugin_utils.actions.base import secrets_of
 from ansible_collections.tidegate.release.plugins.plugin_utils.rfc.course import Outcome
 from ansible_collections.tidegate.release.plugins.plugin_utils.rfc.model import Rfc
-from ansible_collections.tidegate.release.plugins.plugin_utils.rfc.objectives import check_objectives
+from ansible_collections.tidegate.release.plugins.plugin_utils.rfc.objectives import evaluate_objectives
 
 NOW = datetime(2027, 3, 1, tzinfo=UTC)
 RFC = Rfc("CHG0001", "normal", -2, 3, 3, "hello 2.0", "rita", NOW, NOW, "Back.", "Checks.", "hello", "2.0", "sha256:" + "a" * 64, "[*]", ())
@@ -25,7 +25,7 @@ SECRET = "canary-4d5e6f"  # noqa: S105 - nobody's
 
 def made(script: str, timeout: float = 5, redactor: Redactor | None = None) -> Outcome:
     check: dict[str, Any] = {"name": "it", "command": ["sh", "-c", script], "timeout": timeout}
-    (outcome,) = check_objectives(replace(RFC, objectives=(check,)), redactor or Redactor({}))
+    (outcome,) = evaluate_objectives(replace(RFC, objectives=(check,)), redactor or Redactor({}))
     return outcome
 
 

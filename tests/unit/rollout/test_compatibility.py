@@ -12,13 +12,13 @@ from typing import Any
 
 import pytest
 from ansible_collections.tidegate.release.plugins.plugin_utils.compatibility.judge import (
-    Around,
     Compatibility,
     Deployed,
     Installed,
     Needs,
+    Surroundings,
     judge,
-    kept,
+    with_plan_faults,
 )
 from ansible_collections.tidegate.release.plugins.plugin_utils.errors import TidegateError
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.options import Rollout, Share
@@ -43,7 +43,7 @@ def hello(*requires: Mapping[str, Any], conflicts: Iterable[Mapping[str, Any]] =
 
 
 def told(deployed: Deployed, **around: Any) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    found = judge(deployed, Around(**{"scope": {"web1": CI}, **around}))
+    found = judge(deployed, Surroundings(**{"scope": {"web1": CI}, **around}))
     return found.faults, found.unknown
 
 
@@ -143,7 +143,7 @@ def order(old: Needs, new: Needs, *uses: tuple[str, str], versions: Mapping[str,
     names = {name for pair in uses for name in pair}
     installed = {name: has(hello=(versions or {}).get(name, "1.0")) for name in names}
     known = {f"hello:{version}": old for version in ("1.0", "1.1")}
-    return judge(Deployed("hello", "2.0", "hello:2.0", new), Around(dict.fromkeys(names, CI), installed, uses, known))
+    return judge(Deployed("hello", "2.0", "hello:2.0", new), Surroundings(dict.fromkeys(names, CI), installed, uses, known))
 
 
 ONLY_OLD, ONLY_NEW = Needs(requires=(on("hello", "<2"),)), Needs(requires=(on("hello", ">=2"),))
@@ -179,9 +179,9 @@ def test_those_that_would_each_have_to_wait_for_the_other_are_refused_by_name() 
 
 def test_a_plan_that_was_begun_and_does_not_keep_the_order_is_a_fault() -> None:
     found = order(Needs(), ONLY_NEW, ("a", "b"))
-    assert kept(found, [["b"], ["a"]]) == kept(found, [["a"]]) == found
+    assert with_plan_faults(found, [["b"], ["a"]]) == with_plan_faults(found, [["a"]]) == found
     for waves in ([["a"], ["b"]], [["a", "b"]]):
-        assert kept(found, waves).faults == ("a: it gets the release with or before b by the plan, and has to get it after",)
+        assert with_plan_faults(found, waves).faults == ("a: it gets the release with or before b by the plan, and has to get it after",)
 
 
 HOSTS = [f"h{number}" for number in range(7)]
@@ -235,7 +235,7 @@ def test_at_no_moment_of_the_plan_does_one_meet_another_that_it_does_not_get_on_
     pairs: list[tuple[str, str]], versions: dict[str, str], old: Needs, new: Needs, rollout: Rollout
 ) -> None:
     installed = {name: has(hello=version) for name, version in versions.items()}
-    around = Around(dict.fromkeys(HOSTS, CI), installed, tuple(pairs), {"hello:1.0": old, "hello:1.1": old})
+    around = Surroundings(dict.fromkeys(HOSTS, CI), installed, tuple(pairs), {"hello:1.0": old, "hello:1.1": old})
     found = judge(Deployed("hello", "2.0", "hello:2.0", new), around)
 
     def clash(live: Mapping[str, str]) -> set[tuple[str, str]]:
@@ -278,7 +278,7 @@ def test_ten_thousand_cis_take_less_than_a_second() -> None:
         {"hardware": ["R750"]},
     )
     begun = time.process_time()
-    found = judge(wants, Around(scope, installed, tuple(uses), needs))
+    found = judge(wants, Surroundings(scope, installed, tuple(uses), needs))
     waves = plan_waves([PlanHost(name) for name in names], MANY, found.order)
     spent = time.process_time() - begun
     assert found.faults == ("web0, web1 and 9998 more: hello 2.0 requires firmware bios >=9, it has 2.4",)

@@ -19,10 +19,10 @@ import pytest
 import yaml
 from ansible_collections.tidegate.release.plugins.plugin_utils.clearance.clearance import Clearance
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import Cmdb
-from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.home import Library, create_library
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.package import archive, load_package, read_release
+from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.repository import Library, create_library
 from ansible_collections.tidegate.release.plugins.plugin_utils.errors import ConflictError, DocumentError, NotFoundError, TidegateError
-from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.package import Release
+from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.package import PackageName
 from ansible_collections.tidegate.release.plugins.plugin_utils.policy.load import load_policy
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps.clear import clear
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps.verify import Asked, claim, prepare
@@ -34,7 +34,7 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.verification.scen
     LIVE_POLICY,
     RFC,
     Given,
-    Lab,
+    LabHosts,
     Scene,
     build,
     own_scenario,
@@ -79,8 +79,8 @@ class Bed:
         cis = {host.name: ci(host.name, host.class_, host.site, self.attributes) for host in plan.hosts.values()}
         like = model(plan, cis, {one["name"]: one for one in around}, relations)
         package = load_package(self.library.repository("hello"), self.digest)
-        release = Release("hello", "1.1", self.digest)
-        return build(self.path / "work", plan, like, self.library, release, package, Lab("isolated"), self.given, NOW)
+        release = PackageName("hello", "1.1", self.digest)
+        return build(self.path / "work", plan, like, self.library, release, package, LabHosts("isolated"), self.given, NOW)
 
     def cleared(self, scene: Scene, version: str) -> Clearance:
         """What a deployment of the release in the lab comes to."""

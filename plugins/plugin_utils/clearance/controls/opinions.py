@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 def opinions(facts: Facts, rfc: Rfc) -> Finding:
     policy = facts.known(facts.policy, "policy")
-    asked, heard = policy.opinions, policy.heard
+    asked, heard = policy.opinions, policy.opinion_quorums
     if not heard:
         return not_applicable("the policy asks for no opinions")
     if facts.package is not None and facts.package.archived is None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from ...policy.model import person
+from ...policy.model import normalised_name
 from ...rfc.model import Rfc
 from ..facts import Facts
 from ..findings import REASONS, Finding, Result, failed, not_applicable, passed, unknown
@@ -36,9 +36,13 @@ def _named_approvals(facts: Facts, rfc: Rfc, needed: int) -> Finding:
     if needed and (unclear := _builder_unknown(facts, "approver")):
         return unclear
     out = barred(facts, rfc)
-    people = {person(entry.approver) for entry in approved} - out.keys() - {""}
+    people = {normalised_name(entry.approver) for entry in approved} - out.keys() - {""}
     if len(people) < needed:
-        notes = [f"{entry.approver}'s does not count: {out[person(entry.approver)]}" for entry in approved if person(entry.approver) in out]
+        notes = [
+            f"{entry.approver}'s does not count: {out[normalised_name(entry.approver)]}"
+            for entry in approved
+            if normalised_name(entry.approver) in out
+        ]
         given = [entry for entry in rfc.approvals if entry.state == "approved"]
         notes += [f"{entry.approver}'s has no decided_at" for entry in given if entry.decided_at is None]
         notes += [f"{entry.approver}'s is of a time to come" for entry in given if entry.decided_at and entry.decided_at > facts.now]
@@ -52,9 +56,9 @@ def _named_approvals(facts: Facts, rfc: Rfc, needed: int) -> Finding:
 def barred(facts: Facts, rfc: Rfc) -> dict[str, str]:
     """Who must not approve or waive, with why."""
     separate = facts.policy.separate if facts.policy else frozenset()
-    names = {person(rfc.requested_by): "the requester"} if {"requester", "approver"} <= separate else {}
+    names = {normalised_name(rfc.requested_by): "the requester"} if {"requester", "approver"} <= separate else {}
     if {"builder", "approver"} <= separate:
-        names |= {person(name): "who signed the package" for name in facts.builders or ()}
+        names |= {normalised_name(name): "who signed the package" for name in facts.builders or ()}
     return names
 
 
@@ -85,12 +89,12 @@ def _signed_approvals(facts: Facts, rfc: Rfc, asked: Mapping[str, int]) -> Findi
         if role not in asked:
             continue
         approved = [name for name, decision in sorted(last.items()) if decision == "approved"]
-        counted = [name for name in approved if person(name) not in out]
+        counted = [name for name in approved if normalised_name(name) not in out]
         wanted = judgement.wanted.threshold if judgement.wanted else 1
         by = f" ({', '.join(counted)})" if counted else ""
         said = f"{len(counted)} of {wanted} approvals by the {role}{by}"
         if len(counted) < wanted:
-            notes = [f"{name}'s does not count: {out[person(name)]}" for name in approved if person(name) in out]
+            notes = [f"{name}'s does not count: {out[normalised_name(name)]}" for name in approved if normalised_name(name) in out]
             lacking.append("\n".join((said, *notes, *judgement.refused[:REASONS])))
         given.append(said)
     if rejected:
@@ -110,7 +114,7 @@ def duties(facts: Facts, rfc: Rfc) -> Finding:
     builders = facts.known(facts.builders, "evidence")
     if unclear := _builder_unknown(facts, "requester"):
         return unclear
-    if person(rfc.requested_by) in {person(name) for name in builders}:
+    if normalised_name(rfc.requested_by) in {normalised_name(name) for name in builders}:
         return failed(f"{rfc.requested_by} requests the change and signed the package", "have somebody else request it, or build it")
     return passed("the requester did not build it")
 
@@ -122,7 +126,7 @@ def responsibilities(facts: Facts, rfc: Rfc) -> Finding:
         return not_applicable("the policy gives no responsibilities")
     deploy, archive = policy.responsibilities["deploy"], policy.responsibilities["archive"]
     able = policy.holders(*deploy.responsible)
-    if person(rfc.assigned_to) not in {person(name) for name in able}:
+    if normalised_name(rfc.assigned_to) not in {normalised_name(name) for name in able}:
         who = f"{rfc.assigned_to}, to whom it is assigned, is" if rfc.assigned_to.strip() else "it is assigned to nobody, and nobody is"
         return failed(f"{who} not responsible for deploy", f"assign it to {' or '.join(able)}")
     builders = facts.known(facts.builders, "evidence")

@@ -17,7 +17,7 @@ from .layout import OciLayout
 from .oci import Descriptor
 
 
-class Home(Protocol):
+class Repository(Protocol):
     """What is kept of one release: packages, their blobs, and what refers to them.
 
     All raise :class:`IntegrityError` for what is missing, damaged or longer than it may be, and :class:`TidegateError` when the
@@ -87,7 +87,7 @@ class Home(Protocol):
 class Library(Protocol):
     """A whole definitive software library."""
 
-    def repository(self, name: str) -> Home:
+    def repository(self, name: str) -> Repository:
         """What is kept of the release ``name``, be it something or nothing yet."""
 
     def releases(self, also: Collection[str] = ()) -> Mapping[tuple[str, str], Descriptor]:
