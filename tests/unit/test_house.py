@@ -161,3 +161,200 @@ def test_no_task_waits_for_the_format_checkers_of_jsonschema() -> None:
     """Loading jsonschema takes two seconds of each process where a requirement brings the grammar of IRIs along, which nobody uses."""
     done = subprocess.run([sys.executable, "-c", "import jsonschema, sys; sys.exit('lark' in sys.modules)"], check=False)
     assert done.returncode == 0
+
+
+# --- the map of plugin_utils: docs/architecture.md says which files there are, in which order rooms may import, and which are pure -----
+
+# What a pure file may not import, call or touch. A path may be put together, not looked at.
+_TALKS = frozenset(
+    {
+        *("alembic", "ansible", "ansible_runner", "apprise", "fcntl", "getpass", "glob", "http", "io", "multiprocessing", "oras", "os"),
+        *(
+            "requests",
+            "select",
+            "shutil",
+            "signal",
+            "socket",
+            "sqlalchemy",
+            "subprocess",
+            "sys",
+            "tarfile",
+            "tempfile",
+            "threading",
+            "time",
+        ),
+        "urllib.request",
+    }
+)
+_DOES = frozenset(
+    {
+        *(
+            "absolute",
+            "cwd",
+            "exists",
+            "home",
+            "input",
+            "is_dir",
+            "is_file",
+            "iterdir",
+            "lstat",
+            "mkdir",
+            "now",
+            "open",
+            "print",
+            "read_bytes",
+        ),
+        *("read_text", "rename", "resolve", "rglob", "stat", "today", "touch", "unlink", "utcnow", "write_bytes", "write_text"),
+    }
+)
+
+
+class Layout:
+    """The modules of plugin_utils, each a dotted name with its source, held against the map in ``docs/architecture.md``.
+
+    The map has a line for each room, uppermost first: its name, or ``ground`` for the files that are in none, and its files, ``*`` behind
+    those that are pure. A room within a room is written ``clearance/controls``.
+    """
+
+    def __init__(self, sources: dict[str, str], written: str) -> None:
+        self.sources = sources
+        self.order: list[str] = []
+        self.mapped: set[str] = set()
+        self.pure: set[str] = set()
+        for line in written.splitlines():
+            place, *files = line.split()
+            room = "" if place == "ground" else place.split("/")[0]
+            self.order += [] if room in self.order else [room]
+            for file in files:
+                name = ".".join([*([] if place == "ground" else place.split("/")), file.rstrip("*")])
+                self.mapped.add(name)
+                if file.endswith("*"):
+                    self.pure.add(name)
+
+    @classmethod
+    def read(cls) -> Layout:
+        below = ROOT / "plugins" / "plugin_utils"
+        paths = [path for path in below.rglob("*.py") if "migrations" not in path.parts]
+        page = (ROOT / "docs" / "architecture.md").read_text()
+        written = re.search(r"```text\n(actions .*?)```", page, re.DOTALL)
+        assert written, "docs/architecture.md has no map"
+        return cls({".".join(path.relative_to(below).with_suffix("").parts): path.read_text() for path in paths}, written[1])
+
+    def faults(self) -> list[str]:
+        """What is not as the map says, or as no map may allow."""
+        imports = {name: set(self._imports(name, ast.walk(ast.parse(source)))) for name, source in self.sources.items()}
+        found = [f"{name} is on no map" for name in sorted(self.sources.keys() - self.mapped)]
+        found += [f"{name} is on the map only" for name in sorted(self.mapped - self.sources.keys())]
+        for name, others in sorted(imports.items()):
+            for other in sorted(others):
+                if self._room(name) != self._room(other) and self._height(name) <= self._height(other):
+                    found.append(f"{name} imports {other}, which is not below it")
+        found += [f"{' and '.join(circle)} import each other" for circle in _circles(imports)]
+        for name in sorted(self.pure & self.sources.keys()):
+            found += [f"{name} is no pure file: {why}" for why in self._impure(name)]
+        return found
+
+    def _room(self, name: str) -> str:
+        return name.partition(".")[0] if "." in name else ""
+
+    def _height(self, name: str) -> int:
+        room = self._room(name)
+        return -self.order.index(room) if room in self.order else -len(self.order)
+
+    def _imports(self, name: str, nodes: Iterator[ast.AST]) -> Iterator[str]:
+        """The modules of plugin_utils that the import statements among nodes name."""
+        for node in nodes:
+            if not isinstance(node, ast.ImportFrom):
+                continue
+            base = (node.module or "").removeprefix("ansible_collections.tidegate.release.plugins.plugin_utils").lstrip(".")
+            if node.level:
+                base = ".".join([*name.split(".")[: -node.level], *filter(None, [node.module])])
+                if node.level > len(name.split(".")):
+                    continue  # module_utils
+            elif base == (node.module or ""):
+                continue
+            for entry in node.names:
+                inner = f"{base}.{entry.name}".lstrip(".")
+                yield from (module for module in (inner if inner in self.sources else base,) if module in self.sources and module != name)
+
+    def _impure(self, name: str) -> Iterator[str]:
+        """What a pure file does or needs that it must not. What only types are imported for is not needed when it runs."""
+        tree = ast.parse(self.sources[name])
+        typed = [node for node in ast.walk(tree) if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test)]
+        unused = {id(inner) for node in typed for inner in ast.walk(node)}
+        nodes = [node for node in ast.walk(tree) if id(node) not in unused]
+        for other in sorted(self._imports(name, iter(nodes))):
+            if other not in self.pure and "." in other:
+                yield f"it needs {other}, which is none"
+        for node in nodes:
+            modules = [entry.name for entry in node.names] if isinstance(node, ast.Import) else []
+            modules += [node.module or ""] if isinstance(node, ast.ImportFrom) and not node.level else []
+            for module in modules:
+                if module in _TALKS or module.split(".")[0] in _TALKS:
+                    yield f"it imports {module}"
+            if isinstance(node, ast.Call):
+                called = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+                if called in _DOES:
+                    yield f"line {node.lineno} calls {called}()"
+
+
+def _circles(imports: dict[str, set[str]]) -> list[tuple[str, ...]]:
+    """The files that import each other, directly or not."""
+    reached = {name: _reach(imports, name) for name in imports}
+    return sorted(
+        {tuple(sorted({name, *(other for other in reached[name] if name in reached[other])})) for name in imports if name in reached[name]}
+    )
+
+
+def _reach(imports: dict[str, set[str]], start: str) -> set[str]:
+    found: set[str] = set()
+    left = list(imports[start])
+    while left:
+        name = left.pop()
+        if name not in found:
+            found.add(name)
+            left += imports.get(name, ())
+    return found
+
+
+def test_plugin_utils_is_as_its_map_says() -> None:
+    assert Layout.read().faults() == []
+
+
+GOOD = {"errors": "", "top.a": "from ..low.b import x", "low.b": "from ..errors import y", "low.c": "import os"}
+MAP = "top a*\nlow b* c\nground errors"
+
+
+@pytest.mark.parametrize(
+    ("change", "fault"),
+    [
+        pytest.param({}, "", id="as-it-should-be"),
+        pytest.param({"low.d": ""}, "low.d is on no map", id="on-no-map"),
+        pytest.param({"low.c": None}, "low.c is on the map only", id="gone"),
+        pytest.param({"low.c": "from ..top.a import x"}, "low.c imports top.a, which is not below it", id="upwards"),
+        pytest.param(
+            {"low.c": "if TYPE_CHECKING:\n    from ..top.a import x"}, "low.c imports top.a, which is not below it", id="upwards-for-types"
+        ),
+        pytest.param({"errors": "from .low.c import x"}, "errors imports low.c, which is not below it", id="ground-upwards"),
+        pytest.param(
+            {"low.c": "def f():\n    from ansible_collections.tidegate.release.plugins.plugin_utils.top.a import x"},
+            "low.c imports top.a, which is not below it",
+            id="upwards-by-its-whole-name",
+        ),
+        pytest.param(
+            {"low.c": "from .b import x", "low.b": "if TYPE_CHECKING:\n    from .c import x"},
+            "low.b and low.c import each other",
+            id="circle",
+        ),
+        pytest.param({"top.a": "from ..low import c"}, "top.a is no pure file: it needs low.c, which is none", id="needs-an-impure-one"),
+        pytest.param({"low.b": "import os.path"}, "low.b is no pure file: it imports os.path", id="input-and-output"),
+        pytest.param(
+            {"low.b": "from ansible.errors import AnsibleError"}, "low.b is no pure file: it imports ansible.errors", id="ansible"
+        ),
+        pytest.param({"low.b": "x = datetime.now()"}, "low.b is no pure file: line 1 calls now()", id="clock"),
+        pytest.param({"low.b": "def f(path):\n    return path.read_text()"}, "low.b is no pure file: line 2 calls read_text()", id="reads"),
+    ],
+)
+def test_what_is_not_as_the_map_says_is_found(change: dict[str, str | None], fault: str) -> None:
+    sources = {name: source for name, source in {**GOOD, **change}.items() if source is not None}
+    assert Layout(sources, MAP).faults()[:1] == ([fault] if fault else [])

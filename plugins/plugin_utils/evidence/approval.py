@@ -7,11 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from ..errors import IntegrityError
 from .envelope import open_envelope
 from .statement import APPROVAL, Statement, purl
-from .store import Evidence
+
+if TYPE_CHECKING:
+    from .store import Evidence
 
 APPROVED, REJECTED = "approved", "rejected"
 _NAMED = 3  # CIs that a sentence names

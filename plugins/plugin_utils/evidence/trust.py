@@ -12,32 +12,26 @@ Tidegate writes it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from datetime import datetime
-from typing import TYPE_CHECKING
-
-from ..errors import TidegateError
-from ..policy.model import Policy
-from .approval import Matter
-from .store import Evidence
-
-if TYPE_CHECKING:
-    from securesystemslib.signer import Signer
-
 import hashlib
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import field
-from datetime import UTC
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
-from ..errors import IntegrityError
+from ..errors import IntegrityError, TidegateError
 from ..keys import load_public
-from ..policy.model import PublicKey, Trust
-from .approval import concerning
+from ..policy.model import Policy, PublicKey, Trust
+from .approval import Matter, concerning
 from .envelope import Sealed, open_envelope
 from .opinion import opinion_fault
 from .statement import APPROVAL, RELEASE, SHARED, UNDATED, WAIVER, Statement, kind_of, purl
 from .waiver import waiver_fault
+
+if TYPE_CHECKING:
+    from securesystemslib.signer import Signer
+
+    from .store import Evidence
 
 _EVER = datetime.max.replace(tzinfo=UTC)
 _BUDGET = 4 << 30  # bytes that are hashed to find out whose signatures without a key's id are

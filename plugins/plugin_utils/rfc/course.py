@@ -5,22 +5,17 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from ..documents import parse_time
-from ..rollout.deployments import Deployment, Target
 from ..rollout.states import DeploymentState, HostState
 from .model import IMPLEMENT, REVIEW
 
-with contextlib.suppress(ImportError):
-    pass
-
 if TYPE_CHECKING:
-    pass
+    from ..rollout.deployments import Deployment, Target
 
 SUCCESSFUL, ISSUES, UNSUCCESSFUL = "successful", "successful_issues", "unsuccessful"
 _NAMED = 20  # hosts in the close notes

@@ -6,27 +6,16 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable
+from collections import defaultdict
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
 
 from ..cmdb.schema import schema
-from ..rollout.states import DeploymentState
-from .model import REVIEW, Rfc
-
-with contextlib.suppress(ImportError):
-    import sqlalchemy as sa
-if TYPE_CHECKING:
-    from ..cmdb.store import Cmdb
-import contextlib
-from collections import defaultdict
-from collections.abc import Collection
-from typing import TYPE_CHECKING
-
-from ..rollout.states import OPEN
+from ..rollout.states import OPEN, DeploymentState
 from .course import Course
-from .model import CANCELED
+from .model import CANCELED, REVIEW, Rfc
 
 with contextlib.suppress(ImportError):
     import sqlalchemy as sa

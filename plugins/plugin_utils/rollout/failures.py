@@ -6,10 +6,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
 
 from . import states
-from .deployments import Target
 from .states import HostState
+
+if TYPE_CHECKING:
+    from .deployments import Target
 
 Reason = Callable[[str], str]  # why there is no outcome of a host's step, as far as that is known
 
@@ -18,6 +21,7 @@ _ASKED = 20  # hosts without an outcome of which Ansible is asked why
 
 
 def no_reason(_host: str) -> str:
+    """Of a run that knows nothing of its hosts but what the journal has."""
     return ""
 
 

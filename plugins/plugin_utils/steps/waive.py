@@ -13,13 +13,12 @@ from ..documents import parse_time
 from ..errors import TidegateError
 from ..evidence.envelope import sign
 from ..evidence.store import attach, collect
-from ..evidence.trust import judge_waiver
+from ..evidence.trust import judge_waiver, signer_name
 from ..evidence.waiver import waiver_statement
+from .approve import DecisionRequest
 
 if TYPE_CHECKING:
     from securesystemslib.signer import Signer
-from ..evidence.trust import signer_name
-from .approve import DecisionRequest
 
 
 @dataclass(frozen=True)

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ...policy.communication import plain
 from ..findings import Finding, failed, not_applicable, passed
 
 if TYPE_CHECKING:
     from ...rfc.model import Rfc
     from ..facts import Facts
-from ...policy.communication import plain
 
 
 def communication(facts: Facts, rfc: Rfc) -> Finding:
