@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from ansible_collections.tidegate.release.plugins.plugin_utils.actions.options import SOURCE, documented, paragraphs, sources
+from ansible_collections.tidegate.release.plugins.plugin_utils.actions.options import FALLBACK, documented, fallbacks, paragraphs
 
 ROOT = Path(__file__).parents[1]
 RUNTIME = ROOT / "meta/runtime.yml"
@@ -73,7 +73,7 @@ class _Call:
     @property
     def variables(self) -> dict[str, str]:
         """By option, the variable that it is taken from, as far as it is a role's to document."""
-        found = {option: source.variable for option, source in sources(self.module).items() if option not in self.arguments}
+        found = {option: fallback.variable for option, fallback in fallbacks(self.module).items() if option not in self.arguments}
         for option, value in self.arguments.items():
             match = _READ.match(str(value))
             if match and not match[1].startswith(_NO_OPTIONS):
@@ -98,22 +98,22 @@ def _calls(role: Path, entry_point: str, sometimes: bool = False) -> Iterator[_C
 def _option(call: _Call, name: str, defaults: Mapping[str, Any]) -> dict[str, Any]:
     """A module's option as that of a role, which has its variable in its place."""
     option, variable = documented(call.module)[name], call.variables[name]
-    source = None if name in call.arguments else sources(call.module)[name]
+    fallback = None if name in call.arguments else fallbacks(call.module)[name]
     first, *others = paragraphs(option)
     default = defaults.get(variable, option.get("default"))
     plain = default not in (None, "", {}, []) and "{{" not in str(default)
     needed = option.get("required") and variable not in defaults and not call.sometimes
     sentences = [first]
-    if source:
-        sentences += [f"Defaults to the environment variable E({source.environment})."] if source.environment else []
-        sentences += [SOURCE.sub("", text).strip() for text in others if SOURCE.search(text)]
+    if fallback:
+        sentences += [f"Defaults to the environment variable E({fallback.environment})."] if fallback.environment else []
+        sentences += [FALLBACK.sub("", text).strip() for text in others if FALLBACK.search(text)]
         sentences += ["Has to be given."] if needed else []
     if plain and variable not in defaults:
         sentences.append(f"V({str(default).lower() if isinstance(default, bool) else default}) unless it is given.")
     made = {"description": _referring(" ".join(filter(None, sentences)), call.variables), "type": option["type"]}
     made |= {key: option[key] for key in ("elements", "choices") if key in option}
     made |= {"default": default} if plain and variable in defaults else {}
-    made |= {"required": True} if needed and not source else {}  # else the task says in one line that it is missing
+    made |= {"required": True} if needed and not fallback else {}  # else the task says in one line that it is missing
     return made | ({"no_log": True} if _SECRET.search(name) else {})
 
 

@@ -28,7 +28,7 @@ from ...module_utils.redaction import Redactor
 from ..errors import FindingsError, TidegateError, shortened
 from ..libs import require
 from .invocation import refuse_cut_texts
-from .options import argument_spec, evaluated, meaning, resolve, sources
+from .options import argument_spec, evaluated, fallbacks, meaning, resolve
 from .output import heartbeat
 from .variables import refuse_mistyped
 
@@ -226,8 +226,8 @@ class TidegateAction(ActionBase):
 
     def _variables(self, given: Mapping[str, Any]) -> dict[str, str]:
         """By option, the variable that its value comes from, or, in a task of ours, would have come from."""
-        left_out = {name: source for name, source in sources(self.module).items() if self._task.args.get(name) in (None, "")}
-        return {name: source.variable for name, source in left_out.items() if given.get(name) or self._is_ours()} | self._written()
+        left_out = {name: fallback for name, fallback in fallbacks(self.module).items() if self._task.args.get(name) in (None, "")}
+        return {name: fallback.variable for name, fallback in left_out.items() if given.get(name) or self._is_ours()} | self._written()
 
     def _refuse_left_out(self, task_vars: Mapping[str, Any]) -> None:
         """An option is left out when its variable is not set; not when it is set and can't be evaluated, which Jinja's default() hides."""

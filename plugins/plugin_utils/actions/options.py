@@ -5,7 +5,7 @@
 
 They are those that the module of the same name documents: the argument spec is read from its ``DOCUMENTATION``, so there is no second
 copy to keep in step. A module's documentation has no keys for variables, as that of other plugins has, so its text says in one fixed
-sentence which variable, and which variable of the environment, stand in for an option that a task does not give; see :func:`sources`.
+sentence which variable, and which variable of the environment, stand in for an option that a task does not give; see :func:`fallbacks`.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ from ..errors import TidegateError
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _COLLECTION = "ansible_collections.tidegate.release.plugins"
 _MARKUP = re.compile(r"\b[A-Z]\(([^()]*)\)")
-SOURCE = re.compile(r"Taken from the variable C\((\w+)\)(?:, or else the environment variable E\((\w+)\))?, when it is not given\.")
+FALLBACK = re.compile(r"Taken from the variable C\((\w+)\)(?:, or else the environment variable E\((\w+)\))?, when it is not given\.")
 
 
 # Two names of one thing: where a task gives one, the variable of the other is of something else.
 _EITHER = {"version": "digest", "digest": "version"}
 
 
-class Source(NamedTuple):
+class Fallback(NamedTuple):
     """What stands in for an option that a task does not give."""
 
     variable: str
@@ -55,7 +55,8 @@ def documented(module: str) -> dict[str, Any]:
             name, _dot, part = fragment.removeprefix("tidegate.release.").partition(".")
             text = getattr(import_module(f"{_COLLECTION}.doc_fragments.{name}").ModuleDocFragment, part.upper() or "DOCUMENTATION")
             options |= yaml.load(text, _LOADER).get("options", {})  # noqa: S506 - a safe one
-    return options | documentation.get("options", {})
+    options |= documentation.get("options", {})
+    return options
 
 
 @functools.cache
@@ -65,10 +66,10 @@ def argument_spec(module: str) -> dict[str, Any]:
 
 
 @functools.cache
-def sources(module: str) -> dict[str, Source]:
+def fallbacks(module: str) -> dict[str, Fallback]:
     """By option, what stands in for those options of ``module`` (a name in this collection) for which something does."""
-    found = {name: SOURCE.search(" ".join(paragraphs(option))) for name, option in documented(module).items()}
-    return {name: Source(match[1], match[2] or "") for name, match in found.items() if match}
+    found = {name: FALLBACK.search(" ".join(paragraphs(option))) for name, option in documented(module).items()}
+    return {name: Fallback(match[1], match[2] or "") for name, match in found.items() if match}
 
 
 def paragraphs(option: Mapping[str, Any]) -> list[str]:
@@ -90,11 +91,11 @@ def resolve(module: str, arguments: Mapping[str, Any], variables: Mapping[str, A
     the task, which ``templar`` evaluates. Raises :class:`TidegateError` for a variable that is needed and can't be evaluated.
     """
     given, spec = dict(arguments), argument_spec(module)
-    for name, source in sources(module).items():
+    for name, fallback in fallbacks(module).items():
         if given.get(name) in (None, "") and not arguments.get(_EITHER.get(name, "")):
-            value = evaluated(source.variable, variables, templar)
-            if value in (None, "") and source.environment:
-                value = os.environ.get(source.environment)
+            value = evaluated(fallback.variable, variables, templar)
+            if value in (None, "") and fallback.environment:
+                value = os.environ.get(fallback.environment)
             if value is not None and (value != "" or spec[name].get("type") not in ("str", "path")):
                 given[name] = value
     return given
