@@ -56,7 +56,7 @@ def _specification(path: Path) -> str:
         made: dict[str, Any] = {}
         for call in _calls(role, entry_point):
             for option, variable in call.variables.items():
-                if variable not in made:
+                if variable not in made and variable.startswith(("tidegate_", f"{role.name}_")):
                     made[variable] = _option(call, option, defaults)
         spec["options"] = made
     return f"---\n{_NOTE}" + yaml.dump(document, Dumper=_Dumper, sort_keys=False, width=_WIDTH, allow_unicode=True)
