@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import yaml
 from ansible_collections.tidegate.release.plugins.plugin_utils.actions.options import FALLBACK, documented, fallbacks, paragraphs
@@ -62,8 +61,7 @@ def _specification(path: Path) -> str:
     return f"---\n{_NOTE}" + yaml.dump(document, Dumper=_Dumper, sort_keys=False, width=_WIDTH, allow_unicode=True)
 
 
-@dataclass(frozen=True)
-class _Call:
+class _Call(NamedTuple):
     """A module of the collection as a task calls it; ``sometimes`` when that depends on a condition."""
 
     module: str

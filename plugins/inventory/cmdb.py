@@ -164,6 +164,7 @@ class InventoryModule(VariableOptions, BaseInventoryPlugin, Constructable, Cache
         if not isinstance(config, dict) or config.get("plugin") != self.NAME:
             raise AnsibleParserError(f"{path} is not an inventory file of {self.NAME}")
         try:
+            self.templar.available_variables = self._vars
             self._read_config_data(path)
             if unknown := sorted(config.keys() - self.option_definitions.keys()):
                 raise TidegateError(f"{', '.join(unknown)} is not an option of {self.NAME}; see ansible-doc -t inventory {self.NAME}")
