@@ -15,6 +15,7 @@ from ansible.module_utils.common.collections import ImmutableDict
 from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar, trust_as_template
 from ansible.utils.vars import load_extra_vars
+from ansible_collections.tidegate.release.plugins.plugin_utils.actions import base
 from ansible_collections.tidegate.release.plugins.plugin_utils.actions.base import Failure, TidegateAction
 from ansible_collections.tidegate.release.plugins.plugin_utils.errors import TidegateError
 
@@ -35,17 +36,26 @@ class Chatty(TidegateAction):
         return {"changed": False, "options": dict(options)}
 
 
-def run(arguments: dict[str, Any], variables: dict[str, Any] | None = None, register: str = "") -> dict[str, Any]:
-    """The result of a task of that action."""
-    written = {"tidegate.release.archive": {"path": "{{ tidegate_release | default(omit, true) }}"}}
+HOME = base._HOME
+WRITTEN = {"path": "{{ tidegate_release | default(omit, true) }}"}
+
+
+def run(
+    arguments: dict[str, Any],
+    variables: dict[str, Any] | None = None,
+    register: str = "",
+    path: str = "/home/team",
+    written: dict[str, Any] = WRITTEN,
+) -> dict[str, Any]:
+    """The result of a task of that action, ``written`` so in a playbook in ``path``."""
     task = SimpleNamespace(
         args=arguments,
         async_val=0,
         check_mode=False,
         action="archive",
         register=register,
-        get_ds=lambda: written,
-        get_path=lambda: "/home/team/playbook.yml:3",
+        get_ds=lambda: {"tidegate.release.archive": written},
+        get_path=lambda: f"{path}/playbook.yml:3",
     )
     connection = SimpleNamespace(_shell=SimpleNamespace(tmpdir="/tmp"))  # noqa: S108 - never used
     loader = DataLoader()
@@ -95,6 +105,25 @@ def test_a_passphrase_never_gets_into_a_result(path: str) -> None:
     result = run(arguments)
     assert "correct-horse" not in str(result)
     assert path in str(result) or result["failed"]
+
+
+@pytest.mark.parametrize("path", ["/right", "/wrong"])
+@pytest.mark.parametrize("source", ["variable", "environment"])
+def test_nor_does_one_that_no_task_gives(monkeypatch: pytest.MonkeyPatch, path: str, source: str) -> None:
+    monkeypatch.setenv("TIDEGATE_KEY_PASSPHRASE", "correct-horse" if source == "environment" else "")
+    result = run({"path": path}, {"tidegate_key_passphrase": "correct-horse"} if source == "variable" else {})
+    assert "correct-horse" not in str(result)
+    assert "******" in str(result) or "VALUE_SPECIFIED_IN_NO_LOG" in str(result)
+
+
+@pytest.mark.parametrize(("where", "said"), [(HOME, "tidegate_examine is 'maybe'"), ("/home/team", "tidegate_examine is 'maybe'")])
+def test_what_a_variable_has_is_named_by_it(where: str, said: str) -> None:
+    assert said in run({"path": "/right"}, {"tidegate_examine": "maybe"}, path=where)["msg"]
+
+
+def test_what_is_missing_is_named_by_its_variable_in_a_role_and_by_itself_in_a_task_of_a_teams_own() -> None:
+    assert "tidegate_release is missing; add -e" in run({}, path=HOME, written={})["msg"]
+    assert run({}, written={})["msg"] == "path of tidegate.release.archive is missing"
 
 
 @pytest.mark.parametrize(
