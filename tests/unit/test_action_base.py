@@ -83,6 +83,12 @@ def test_a_variable_that_can_not_be_evaluated_is_not_one_that_is_not_set() -> No
     assert not run({"path": "/right", "key": "/other.pem"}, variables).get("failed")
 
 
+def test_nor_is_one_that_a_task_of_a_teams_own_hands_on() -> None:
+    variables = {"wanted": trust_as_template("{{ nowhere }}")}
+    result = run({"path": "/right"}, variables, written={"examine": "{{ wanted | default(omit) }}"})
+    assert "wanted can't be evaluated: 'nowhere' is undefined" in result["msg"]
+
+
 def test_a_mistyped_variable_of_a_host_is_refused_by_whoever_runs_there(monkeypatch: pytest.MonkeyPatch) -> None:
     """What only a host's variables have, no play knows of before; without its settings a release would go live there."""
     monkeypatch.setattr(load_extra_vars, "extra_vars", {}, raising=False)
