@@ -127,7 +127,7 @@ def test_more_referrers_than_anybody_means_are_told(stocked: OciLayout, monkeypa
     package = stocked.releases()["bye", "1.0"]
     for piece in (b"1", b"2", b"3"):
         refer(stocked, package.digest, piece)
-    monkeypatch.setattr(walking, "_PIECES", 2)
+    monkeypatch.setattr(walking, "PIECES", 2)
     assert "more than 2" in next(iter(walk(stocked, package).faults.values()))
 
 
