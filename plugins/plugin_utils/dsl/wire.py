@@ -117,7 +117,8 @@ class Wire:
     def _log_in(self, challenge: str) -> Any:
         kind = challenge.partition(" ")[0].lower()
         if kind not in ("basic", "bearer"):
-            raise AnswerError(f"the registry {self.host} asks for a login in a way not known here; allow basic or token authentication", 401)
+            why = f"the registry {self.host} asks for a login in a way not known here; allow basic or token authentication"
+            raise AnswerError(why, 401)
         auth = oras.auth.get_auth_backend("basic" if kind == "basic" else "token", self._session, False, tls_verify=True)
         auth.load_configs(oras.container.Container(f"{self.host}/any"), configs=_credential_files())
         self._narrow(auth)
