@@ -32,6 +32,7 @@ from .oci import (
     PACKAGE,
     Descriptor,
     artifact_of,
+    beside,
     canonical,
     index_of,
     moved,
@@ -301,6 +302,10 @@ class Repository:
             if found or error.status not in _NO_REFERRERS:
                 raise
         return found
+
+    def beside(self, subject: str) -> list[str]:
+        """Tags of other tools about the manifest ``subject``."""
+        return beside(subject, self._tags())
 
     def unlisted(self, subject: str) -> list[Descriptor]:
         """What refers to a manifest and has a tag that says so."""

@@ -105,6 +105,16 @@ def test_evidence_is_kept_and_found_however_a_registry_says_that_it_has_no_refer
     assert [found.digest for found in home.referrers(subject)] == [evidence]
 
 
+def test_what_other_tools_keep_under_a_tag_about_a_package_is_seen(server: Server) -> None:
+    server.says = "not found"
+    home = Registry.at(f"oci+http://127.0.0.1:{server.server_address[1]}/releases").repository("hello")
+    subject = _put(home, "package")
+    _put(home, "evidence", subject)
+    others = [f"sha256-{subject[7:]}.att", f"sha256-{subject[7:]}.sbom"]
+    server.content |= dict.fromkeys([*others, f"sha256-{'0' * 64}.att"], b"{}")
+    assert home.beside(subject) == others
+
+
 def test_an_index_that_is_cut_short_is_not_taken_for_none(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(ANSWERS, "short", (200, b'{"schemaVersion": 2, "manifests": ['))
     monkeypatch.setitem(ANSWERS, "busy", (409, b""))

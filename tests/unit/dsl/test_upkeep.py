@@ -21,7 +21,14 @@ from ansible_collections.tidegate.release.plugins.plugin_utils import files
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl import walk as walking
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.layout import OciLayout
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.oci import IMAGE_INDEX, MANIFEST, Descriptor, canonical
-from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.package import CONFIG, INDEX, PAYLOAD, archive, load_package, verify_package
+from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.package import (
+    CONFIG,
+    INDEX,
+    PAYLOAD,
+    archive,
+    load_package,
+    verify_package,
+)
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.replica import Copied, choose, replicate
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.salvage import salvage
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.scrub import Scrub, scrub
