@@ -311,6 +311,7 @@ def test_how_long_a_registry_wants_to_be_left_alone_has_a_limit(home: subject.Re
 
 @pytest.mark.parametrize("home", ["busy_pages"], indirect=True)
 def test_to_be_left_alone_before_each_page_counts_as_well(home: subject.Repository, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(subject, "_PAGES", 50)
     clock = Clock(monkeypatch)
     with pytest.raises(TidegateError, match=r"took more than 300 seconds for one document or list"):
         home.tags()
