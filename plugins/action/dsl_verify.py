@@ -42,13 +42,13 @@ class ActionModule(TidegateAction):
         recovery = recover(library, replica, meant, write)
         if replica and not theirs:
             recovery.problems.append(f"the replica {other} has no release, so nothing was compared with it; correct tidegate_dsl_replica")
-        recovery.problems += vanished(library, found, recovery, meant)
+        recovery.problems += [*vanished(library, found, recovery, meant), *found.misnamed.values()]
         found.damaged += [_lost(loss) for loss in recovery.lost]
         found.healed += [_lost(loss) for loss in recovery.healed]
         if write:
             for name in sorted({name for name, _version in found.releases} - library.listed()):
                 problems += list_release(library.repository(name), name)
-            problems += remember_library(cmdb, library, names, utc_now()) if cmdb else []
+            problems += remember_library(cmdb, library, names, utc_now(), found.misnamed) if cmdb else []
         if theirs and any(recovery.behind):
             releases, pieces = recovery.behind
             problems.append(f"the replica lacks {releases} releases and {pieces} pieces of evidence that {dsl} has; run dsl_sync")

@@ -19,6 +19,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.tidegate.release.plugins.module_utils.payload_format import header, is_tar_of, unseen
+from ansible_collections.tidegate.release.plugins.plugin_utils.dsl import payload as subject
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.payload import (
     FileEntry,
     PayloadTar,
@@ -414,12 +415,22 @@ def test_a_good_index_is_read() -> None:
         *(index(FILE | {"path": "f", "offset": offset}) for offset in (-1, None)),
         *(index(FILE | {"path": "f", "sha256": sha}) for sha in (SHA.upper(), SHA + "\n", "../x", None)),
         *(index(DIRECTORY, FILE, LINK | {"target": target}) for target in ("", "/d", "../d", "d/../../d", "x", "l", 1, "d\n", "d/f/")),
+        index(DIRECTORY, FILE, LINK | {"target": "./" * 2048 + "d"}),
     ],
 )  # fmt: skip
 def test_a_hostile_index_is_refused(content: bytes) -> None:
     with pytest.raises(IntegrityError) as caught:
         parse_index(content)
     assert str(caught.value).isprintable()
+
+
+def test_links_of_links_are_not_followed_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Half a megabyte of these would take minutes, and an index may be a thousand times as large."""
+    monkeypatch.setattr(subject, "_STEPS", 1_000_000)
+    hubs = [LINK | {"path": f"h{number:02}", "target": "./" * 2000 + f"h{number + 1:02}"} for number in range(36)]
+    links = [LINK | {"path": f"l{number:06}", "target": "h00"} for number in range(10_000)]
+    with pytest.raises(IntegrityError, match="the links of the payload lead over more than 1,000,000 names"):
+        parse_index(index(DIRECTORY, FILE, *hubs, LINK | {"path": "h36"}, *links))
 
 
 VALUES = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text() | st.lists(st.integers(), max_size=2)
