@@ -153,7 +153,7 @@ class _Reading:
                 _mark_hours(calendar)
                 if _method(calendar) == "CANCEL":
                     for event in calendar.walk("VEVENT"):
-                        self._revoked[str(event.get("UID", ""))].append(_Revoked.by(event))
+                        self._revoked[str(event.get("UID", ""))].append(_Revoked.by(event, zone))
                 return calendar, _Reader(self._path, zone, self._longer, _described(calendar), _method(calendar), self._revoked)
         except _NoZone as error:
             found = [str(error)]
@@ -329,22 +329,34 @@ def _method(calendar: Any) -> str:
 
 @dataclass(frozen=True)
 class _Revoked:
-    """What an event in a calendar with METHOD:CANCEL cancels: all of an event, or one occurrence, and those after it with ``onward``."""
+    """What an event in a calendar with METHOD:CANCEL cancels: all of an event, or one occurrence, and those after it with ``onward``.
 
-    moment: datetime | None
+    ``day``: the one that ``moment`` stands for where an event has whole days.
+    """
+
+    moment: date | datetime | None
+    day: date | None
     onward: bool
     revision: int
 
     @classmethod
-    def by(cls, event: Any) -> _Revoked:
+    def by(cls, event: Any, zone: tzinfo | None) -> _Revoked:
         """What one such event cancels."""
         which = event.get("RECURRENCE-ID")
-        moment, onward = (None, False) if which is None else (_instant(which.dt), "RANGE" in which.params)
-        return cls(moment, onward, _revision(event))
+        if which is None:
+            return cls(None, None, False, _revision(event))
+        return cls(which.dt, _day(which.dt, zone), "RANGE" in which.params, _revision(event))
 
-    def has(self, moment: datetime) -> bool:
-        """Whether the occurrence that an event has, or would have had, at ``moment`` is cancelled."""
-        return self.moment is None or self.moment == moment or (self.onward and self.moment < moment)
+    def has(self, own: date | datetime, longer: bool) -> bool:
+        """Whether the occurrence that an event has, or would have had, at ``own`` is cancelled.
+
+        A day does for a time on it, and a time for its day, but for a freeze (``longer``).
+        """
+        if self.moment is None:
+            return True
+        mixed = isinstance(own, datetime) != isinstance(self.moment, datetime)
+        same = not longer and self.day == _day(own, None) if mixed else _instant(self.moment) == _instant(own)
+        return same or (self.onward and _instant(self.moment) < _instant(own))
 
 
 def _revision(event: Any) -> int:
@@ -356,6 +368,14 @@ def _instant(moment: date | datetime) -> datetime:
     if not isinstance(moment, datetime):
         return datetime.combine(moment, time(), UTC)
     return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def _day(moment: date | datetime, zone: tzinfo | None) -> date:
+    """The day of a moment in ``zone``, or in its own where there is none or its midnight is meant."""
+    if not isinstance(moment, datetime):
+        return moment
+    here = moment.astimezone(zone) if moment.tzinfo and zone else moment
+    return moment.date() if moment.time() == time() != here.time() else here.date()
 
 
 def _series(calendar: Any) -> Iterator[Any]:
@@ -428,10 +448,10 @@ class _Reader:
 
     def _counts(self, occurrence: Any, notes: list[str]) -> bool:
         """Whether an event opens or stops what it is for."""
-        uid, own = str(occurrence.get("UID", "")), _instant(own_time(occurrence))
+        uid, own = str(occurrence.get("UID", "")), own_time(occurrence)
         changed = occurrence.get("RECURRENCE-ID", occurrence["DTSTART"]).dt
         status = str(occurrence.get("STATUS", "")).strip().upper()
-        by = [one for one in (self._revoked.get(uid, ()) if uid else ()) if one.has(own)]
+        by = [one for one in (self._revoked.get(uid, ()) if uid else ()) if one.has(own, self._longer)]
         # A freeze that was set anew after another calendar of the file had cancelled it stops.
         revoked = any(not self._longer or one.revision >= _revision(occurrence) for one in by)
         if status == "CANCELLED" or self._method == "CANCEL" or revoked:

@@ -162,6 +162,21 @@ def test_occurrences_from_one_on_are_cancelled_together(tmp_path: Path, longer: 
     assert read(path, "2027-03-10", 15, longer) == hours(15, 17)
 
 
+@pytest.mark.parametrize(
+    ("series", "cancelled", "left"),
+    [
+        (TIMED, "RECURRENCE-ID;VALUE=DATE:20270316\nDTSTART;VALUE=DATE:20270316", hours(15, 17)),
+        (f"{DAY};COUNT=3", "RECURRENCE-ID:20270315T230000Z\nDTSTART:20270315T230000Z\nDURATION:P1D", days(14, 16)),
+    ],
+)
+def test_a_window_that_is_cancelled_by_its_day_or_by_a_time_of_its_day_opens_nothing(
+    tmp_path: Path, series: str, cancelled: str, left: list[tuple[str, str]]
+) -> None:
+    (tmp_path / "test.ics").write_text(events(series, head=HERE) + events(cancelled, head=f"METHOD:CANCEL\n{HERE}"))
+    assert read(tmp_path / "test.ics", "2027-03-10", 15) == left
+    assert len(read(tmp_path / "test.ics", "2027-03-10", 15, longer=True)) == 3  # what can be taken in two ways goes on for a freeze
+
+
 @pytest.mark.parametrize("longer", [True, False])
 @pytest.mark.parametrize(("day", "left"), [(16, [15, 17]), (17, [15, 16])])
 def test_one_that_is_cancelled_of_many_that_were_moved_is_the_only_one(tmp_path: Path, day: int, left: list[int], longer: bool) -> None:
