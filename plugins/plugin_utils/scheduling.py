@@ -17,8 +17,8 @@ from .cmdb.store import Cmdb
 from .errors import ConflictError, DocumentError, NotFoundError, TidegateError
 from .files import write_atomically
 from .rfc.course import cleared_as, enter
-from .rfc.model import CANCELED, REVIEW, SCHEDULED, STATES, Rfc
-from .rfc.register import PUBLISHED, Overlap, Planned, forward_schedule, overlapping, withdraw
+from .rfc.model import CANCELED, REVIEW, STATES, Rfc
+from .rfc.register import PUBLISHED, Overlap, Planned, forward_schedule, overlapping, status_of, withdraw
 from .rfc.source import open_change
 from .rollout import states
 from .rollout.deployments import Deployments
@@ -70,7 +70,7 @@ def schedule(cmdb: Cmdb, addresses: Iterable[str], numbers: Sequence[str], now: 
     coming = [(rfc, _as_planned(rfc, cis, before.get(rfc.number), now)) for rfc, cis in wanted if rfc.state != CANCELED]
     same = {rfc.number for rfc, _after in coming if cleared_as(cmdb, rfc.number) == rfc.fingerprint}
     reasons = {rfc.number: _difference(before.get(rfc.number), after, rfc.number not in same) for rfc, after in coming}
-    dropped = [replace(before[number], state=CANCELED, cancelled=True, updated=now) for number in gone if before[number].state != CANCELED]
+    dropped = [_withdrawn(before[number], now) for number in gone if before[number].state != CANCELED]
     conflicts = [
         (rfc.number, one)
         for rfc, after in coming
@@ -161,8 +161,15 @@ def _as_planned(rfc: Rfc, cis: Iterable[Ci], before: Planned | None, now: dateti
     about = (rfc.number, rfc.state, rfc.release, rfc.version, rfc.short_description, rfc.start_date, rfc.end_date, now)
     names, sites = {str(ci["name"]) for ci in cis}, {str(ci["site"]) for ci in cis if ci.get("site")}
     after = Planned(*about, tuple(sorted(names)), tuple(sorted(sites)))
-    again = before is not None and any(getattr(before, name) != getattr(after, name) for name in PUBLISHED)
-    return replace(after, sequence=(before.sequence if before else 0) + again)
+    if before is None:
+        return after
+    again = any(getattr(before, name) != getattr(after, name) for name in PUBLISHED) or status_of(before.state) != status_of(after.state)
+    # One whose deployment was cancelled is so until its next one begins.
+    return replace(after, sequence=before.sequence + again, cancelled=before.cancelled and before.state != CANCELED)
+
+
+def _withdrawn(change: Planned, now: datetime) -> Planned:
+    return replace(change, state=CANCELED, cancelled=True, updated=now, sequence=change.sequence + 1)
 
 
 def _once(conflicts: Iterable[tuple[str, Overlap]]) -> list[tuple[str, Overlap]]:
@@ -222,7 +229,7 @@ def _calendar(changes: Sequence[Planned]) -> bytes:
             event.add("location", ", ".join(change.sites))
         event.add("categories", [change.release])
         event.add("description", _UNFIT.sub(" ", f"{change.short_description}\n{state}\n{', '.join(change.cis[:_NAMED])}{more}"))
-        event.add("status", "CANCELLED" if change.cancelled else "CONFIRMED" if change.state >= SCHEDULED else "TENTATIVE")
+        event.add("status", change.status)
         calendar.add_component(event)
     return bytes(calendar.to_ical())
 

@@ -164,7 +164,9 @@ def _without_umask(top: int, entries: list[FileEntry]) -> tuple[int, list[FileEn
 
 def _of_top(where: str, mode: int) -> list[Problem]:
     what = f"it is of mode {mode:04o}, and on hosts it is 0755"
-    return [] if mode == 0o755 else [Problem(where, what, f"chmod 0755 {where}, and protect what is in it")]
+    # Of a directory, a mode in digits leaves set-gid as it is.
+    remedy = f"chmod {'u-s,g-s,-t,u=rwx,go=rx' if mode & 0o7000 else '0755'} {where}, and protect what is in it"
+    return [] if mode == 0o755 else [Problem(where, what, remedy)]
 
 
 def _mode_faults(entries: list[FileEntry]) -> Iterator[tuple[str, tuple[str, str]]]:
@@ -441,6 +443,7 @@ def _walk(entry: FileEntry, tree: Mapping[str, FileEntry], steps: Iterator[int])
         if not target:
             return "leads nowhere"
         here.pop()
+        end = tree.get("/".join(here))
         rest += reversed(target.split("/"))
         link = None
         while rest and link is None:
@@ -488,7 +491,7 @@ def _difference(path: str, twin: str) -> str:
 
 def visible(text: str) -> str:
     """``text`` on one line, with what can't be seen written as an escape."""
-    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
+    return "".join(letter if letter.isprintable() and not unseen(letter) else ascii(letter)[1:-1] for letter in text)
 
 
 def _unreadable(path: str, error: OSError) -> TidegateError:

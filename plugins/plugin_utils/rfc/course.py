@@ -16,7 +16,7 @@ from ..documents import parse_time
 from ..rollout.deployments import Deployment, Target
 from ..rollout.states import DeploymentState, HostState
 from .model import IMPLEMENT, REVIEW, Rfc
-from .register import PUBLISHED
+from .register import PUBLISHED, status_of
 
 with contextlib.suppress(ImportError):
     import sqlalchemy as sa
@@ -89,7 +89,7 @@ def _notes(sentence: str, targets: Iterable[Target], outcomes: Iterable[Outcome]
 
 
 def enter(connection: sa.Connection, rfc: Rfc, cis: Iterable[str], now: datetime) -> None:
-    """Enter a change, as it reads now, in the register; its ``sequence`` counts how often it was given other dates or another title."""
+    """Enter a change, as it reads now, in the register; other dates, another title or another status raise its ``sequence``."""
     t = schema()
     values = {
         **{name: getattr(rfc, name) for name in ("type", "release", "version", "digest", "fingerprint", "short_description")},
@@ -101,6 +101,7 @@ def enter(connection: sa.Connection, rfc: Rfc, cis: Iterable[str], now: datetime
         connection.execute(t.change.insert().values(number=rfc.number, **values))
     else:
         again = any(before[name] != values[name] for name in PUBLISHED.values())
+        again = again or status_of(before["state"]) != status_of(values["state"])
         sequence = t.change.c.sequence + int(again)
         connection.execute(t.change.update().where(t.change.c.number == rfc.number).values(**values, sequence=sequence))
     connection.execute(t.change_ci.delete().where(t.change_ci.c.number == rfc.number))
@@ -114,7 +115,10 @@ def move(cmdb: Cmdb, number: str, course: Course, now: datetime) -> None:
     table = schema().change
     values = {name: value for name, value in vars(course).items() if name != "state" or value is not None}
     with cmdb.begin() as connection:
-        connection.execute(table.update().where(table.c.number == number).values(**values, updated=now))
+        before = connection.scalar(sa.select(table.c.state).where(table.c.number == number))
+        again = before is not None and status_of(before) != status_of(values.get("state", before))
+        values |= {"sequence": table.c.sequence + int(again), "updated": now}
+        connection.execute(table.update().where(table.c.number == number).values(**values))
 
 
 def cleared_as(cmdb: Cmdb, number: str) -> str | None:
