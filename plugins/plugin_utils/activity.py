@@ -13,7 +13,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -31,6 +31,17 @@ def note(what: str, done: int | None = None, total: int | None = None) -> None:
     """Note what this process is at, as in ``reading blobs, 1200 of 6800``; that costs next to nothing."""
     global _current  # noqa: PLW0603 - one process does one work
     _current = what if done is None else f"{what}, {done:,}{'' if total is None else f' of {total:,}'}"
+
+
+@contextmanager
+def waiting(what: str) -> Iterator[None]:
+    """Note what this process waits for, as in ``waiting for the CMDB``; afterwards it is at what it was at before."""
+    before = _current
+    note(f"waiting for {what}")
+    try:
+        yield
+    finally:
+        note(before)
 
 
 def noted(what: str, items: Iterable[_T], total: int) -> Iterator[_T]:

@@ -203,7 +203,7 @@ def conclude(
         "failed": not success,
         "state": deployment.state,
         "objectives": [asdict(one) for one in objectives],
-        "msg": " ".join((sentence, *(f"{problem[0].upper()}{problem[1:]}." for problem in problems))),
+        "msg": sentence,
         **warned(problems),
         "progress": {"step": "conclude", "state": deployment.state, "detail": sentence},
     }

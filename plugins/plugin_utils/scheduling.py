@@ -126,7 +126,7 @@ def _read(cmdb: Cmdb, addresses: Iterable[str], register: Mapping[str, Planned])
     """Each RFC with the CIs that its scope selects, and what is wrong."""
     problems: list[str] = []
     wanted: list[tuple[Rfc, list[Ci]]] = []
-    for address in addresses:
+    for address in dict.fromkeys(addresses):
         try:
             rfc = open_change(address).read()
             if any(rfc.number == other.number for other, _cis in wanted):
