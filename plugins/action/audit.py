@@ -95,5 +95,5 @@ class ActionModule(TidegateAction):
             result.update(failed=True, msg=f"{seen}: {counted(len(named), 'difference')}")
         else:
             result["msg"] = f"{seen}: each runs what the CMDB says and the DSL holds"
-        result["msg"] = "\n".join((result["msg"], *(f"  {line}" for line in difference_lines(named))))
+        result["msg"] = "\n".join((result["msg"], *(f"  {line}" for line in difference_lines(named, seen=True))))
         return result

@@ -33,7 +33,7 @@ from ..module_utils.redaction import Redactor
 from .errors import FindingsError, TidegateError, shortened
 from .invocation import refuse_cut_texts
 from .libs import require
-from .output import heartbeat
+from .output import AUDIENCE, heartbeat
 from .settings import missing, optional_home
 from .variables import refuse_mistyped
 
@@ -274,9 +274,10 @@ class TidegateAction(ActionBase):
             self._display.display(line, color=constants.COLOR_ERROR)
         if not self.whole and not self._is_asked_for_more():
             result = {key: value for key, value in result.items() if key in _BRIEF} | ({"msg": first} if findings else {})
-            progress = result.get("progress")
-            if isinstance(progress, Mapping) and progress.get("detail") == result.get("msg"):  # the display takes it from there
-                result["progress"] = {key: value for key, value in progress.items() if key != "detail"}
+            progress = result.pop("progress", None)
+            if isinstance(progress, Mapping) and AUDIENCE.callback:  # which takes what is not there from the message
+                said = result.get("msg")
+                result["progress"] = {key: value for key, value in progress.items() if (key, value) != ("detail", said)}
         core: Any = Failure  # ansible-core has no types for its constructor
         raise core(str(result.get("msg", "")), result=result)
 

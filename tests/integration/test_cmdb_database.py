@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import re
 import sqlite3
 import subprocess
 import sys
@@ -17,6 +18,7 @@ import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
+from ansible_collections.tidegate.release.plugins.plugin_utils import activity
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb import engine, upgrade
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.schema import schema
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import Cmdb
@@ -309,9 +311,16 @@ def test_writers_take_turns_so_that_no_update_is_lost(cmdb_url: str) -> None:
 
 def test_a_writer_that_waits_too_long_says_so(cmdb_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(engine, "PATIENCE", 1)
+    noted: list[str] = []
+    monkeypatch.setattr(activity, "note", noted.append)
     said = pytest.raises(ConflictError, match="another process has been writing")
-    with Cmdb.open(cmdb_url, create=True) as cmdb, Cmdb.open(cmdb_url) as other, cmdb.begin(), said, other.begin():
-        pass
+    with Cmdb.open(cmdb_url, create=True) as cmdb, Cmdb.open(cmdb_url) as other, cmdb.begin():
+        noted.clear()
+        with said, other.begin():
+            pass
+    assert len(noted) == 2
+    assert re.fullmatch("waiting for the CMDB .*, which others write to", noted[0]), "what is waited for"
+    assert "waiting" not in noted[1], "and then no more"
 
 
 def test_opening_a_current_file_is_quick(tmp_path: Path) -> None:
