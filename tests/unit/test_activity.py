@@ -136,10 +136,11 @@ def test_what_is_waited_for_is_said_while_it_is_waited_for(work: Work) -> None:
 
 
 def test_a_file_that_another_process_has_locked_is_said_to_be_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    noted: list[str] = []
-    monkeypatch.setattr(activity, "note", noted.append)
+    waited: list[list[str]] = []
+    monkeypatch.setattr("fcntl.flock", lambda *_lock: waited.append([*activity._waits]))
     with locked(tmp_path / ".lock"):
-        assert noted[0] == f"waiting for {tmp_path}, which another process has locked"
+        assert activity._waits == []
+    assert waited == [[f"{tmp_path}, which another process has locked"]]
 
 
 @pytest.mark.parametrize(("seconds", "words"), [(9.9, "9 s"), (60, "1 min 0 s"), (215, "3 min 35 s"), (7500, "2 h 5 min")])
