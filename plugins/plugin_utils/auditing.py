@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from .cmdb.hosts import REMEDY, described, is_host
+from .progress import counted
 
 if TYPE_CHECKING:
     from .dsl.seen import Loss
@@ -160,11 +161,15 @@ def _difference(host: str | None, release: str | None, kind: str, detail: str) -
     return {"host": host, "release": release, "kind": kind, "detail": detail, "remedy": _REMEDIES.get(kind, "")}
 
 
-def difference_lines(differences: Iterable[Mapping[str, Any]]) -> list[str]:
-    """A line for each difference, with what to do about it; hosts with the same one share it."""
+def difference_lines(differences: Iterable[Mapping[str, Any]], *, seen: bool = False) -> list[str]:
+    """A line for each difference, with what to do about it; hosts with the same one share it.
+
+    ``seen``: who reads them has just been told by Ansible, host by host, why it could not be reached.
+    """
     alike: dict[tuple[str, str], list[str]] = defaultdict(list)
     for one in differences:
-        alike[one["detail"], one["remedy"]].append(one["host"] or "DSL")
+        detail = one["detail"].partition(":")[0] if seen and one["kind"] == "unreachable" else one["detail"]
+        alike[detail, one["remedy"]].append(one["host"] or "DSL")
     lines = []
     for (detail, remedy), hosts in alike.items():
         names = ", ".join(hosts[:_NAMED]) + (f" and {len(hosts) - _NAMED} more" if len(hosts) > _NAMED else "")
@@ -224,9 +229,13 @@ def _compare_live(host: str, entry: Mapping[str, Any], row: Mapping[str, Any] | 
 
 
 def _compare_files(host: str, name: str, entry: Mapping[str, Any], differ: Any) -> None:
-    for kind, what in (("changed", "were changed or are missing"), ("extra", "were released by nobody")):
-        if entry[kind]:
-            differ(host, name, f"{kind}_files", f"{len(entry[kind])} files of {name} {entry['version']} {what}: {_quoted(entry[kind])}")
+    for kind, one, more in (
+        ("changed", "was changed or is missing", "were changed or are missing"),
+        ("extra", "was released by nobody", "were released by nobody"),
+    ):
+        if many := len(entry[kind]):
+            what = f"{counted(many, 'file')} of {name} {entry['version']} {one if many == 1 else more}"
+            differ(host, name, f"{kind}_files", f"{what}: {_quoted(entry[kind])}")
 
 
 def _quoted(files: list[str]) -> str:

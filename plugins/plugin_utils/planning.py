@@ -6,11 +6,12 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from .activity import listed
 from .clearing import Clearing, clear, refusal, without
 from .cmdb.store import Cmdb
 from .dsl.home import open_library
@@ -23,7 +24,7 @@ from .evidence.store import attach
 from .gating import catch_up
 from .interrupt import interrupted
 from .licence.entitlements import reserve
-from .progress import counted
+from .progress import counted, words
 from .rfc.course import enter
 from .rfc.model import Rfc, load_rfc, rfc_number
 from .rfc.source import open_change
@@ -213,19 +214,29 @@ def order_backout(
         if current is None:
             raise TidegateError(f"{number} was never deployed, so there is nothing to back out; check the RFC")
         if current.state in (DeploymentState.BACKED_OUT, DeploymentState.CANCELLED):
-            return _result(f"{current.label} is already {current.state}", changed=False)
+            return _result(f"{current.label} is already {words(current.state)}", changed=False)
         journal.refuse_backout(current)
-        Reach(inventory, outside).check(journal.to_visit(current, backout=True), "host", f"that {current.label} has to be backed out of")
+        hosts = journal.to_visit(current, backout=True)
+        Reach(inventory, outside).check(hosts, "host", f"that {current.label} has to be backed out of")
         if not take_over:
             journal.refuse_driven(current.id, Holder.this_run(), now)
         if not write:
-            return _result(f"{current.label} would be backed out", changed=True)
+            return _result(_backing_out(current, hosts, "would be"), changed=True)
         _refuse_interrupted(write)
         run = journal.take_over(current.id, Holder.this_run(), now, ordered=take_over)
         state = journal.order_backout(run, reason, now)
         told = state is DeploymentState.BACKING_OUT and current.state is not state
         problems = teller(policy_path)(journal, run, "back_out", reason, now) if told else []
-        return {**_result(f"{current.label} is now {state}", changed=True), **warned(problems)}
+        return {**_result(_backing_out(current, hosts, "is"), changed=True), **warned(problems)}
+
+
+def _backing_out(deployment: Deployment, hosts: Sequence[str], is_: str) -> str:
+    """What an ordered back-out comes to, for a person; ``hosts`` are those that go back, the last wave's first."""
+    what = f"{deployment.rfc}: {deployment.release} {deployment.version}"
+    if not hosts:
+        return f"{what} {is_} cancelled, for no host has it"
+    being = "being backed" if is_ == "is" else "backed"
+    return f"{what} {is_} {being} out of {counted(len(hosts), 'host')}: {listed(list(reversed(hosts)))}"
 
 
 @dataclass(frozen=True)
@@ -269,7 +280,7 @@ def _resume(
     _refuse_interrupted(write)
     _refuse_empty_wave(journal, current)
     journal.refuse_resume(current)
-    sentence = f"{current.label} goes on where it stands: {current.state}"
+    sentence = f"{current.label} goes on where it stands: {words(current.state)}"
     reach.check(journal.to_visit(current), "host", f"that {current.label} has still to visit")
     if not take_over:
         journal.refuse_driven(current.id, Holder.this_run(), now)

@@ -16,6 +16,7 @@ from typing import Any
 from .cmdb.store import Cmdb
 from .errors import ConflictError, DocumentError, NotFoundError, TidegateError
 from .files import write_atomically
+from .progress import words
 from .rfc.course import cleared_as, enter
 from .rfc.model import CANCELED, REVIEW, STATES, Rfc
 from .rfc.register import PUBLISHED, Overlap, Planned, forward_schedule, overlapping, status_of, withdraw
@@ -67,7 +68,9 @@ def schedule(cmdb: Cmdb, addresses: Iterable[str], numbers: Sequence[str], now: 
     if problems:
         raise TidegateError("\n".join(problems))
 
-    coming = [(rfc, _as_planned(rfc, cis, before.get(rfc.number), now)) for rfc, cis in wanted if rfc.state != CANCELED]
+    over = {rfc.number: state for rfc, _cis in wanted if (state := _over(cmdb, rfc.number))}
+    to_come = [(rfc, cis) for rfc, cis in wanted if rfc.state != CANCELED and rfc.number not in over]
+    coming = [(rfc, _as_planned(rfc, cis, before.get(rfc.number), now)) for rfc, cis in to_come]
     same = {rfc.number for rfc, _after in coming if cleared_as(cmdb, rfc.number) == rfc.fingerprint}
     reasons = {rfc.number: _difference(before.get(rfc.number), after, rfc.number not in same) for rfc, after in coming}
     dropped = [_withdrawn(before[number], now) for number in gone if before[number].state != CANCELED]
@@ -87,13 +90,14 @@ def schedule(cmdb: Cmdb, addresses: Iterable[str], numbers: Sequence[str], now: 
     for rfc, after in coming:
         lines.append(_line(after, reasons[rfc.number], rfc.number in before, write))
         lines += [f"  conflict: {one.sentence()}; {_APART}" for number, one in _once(conflicts) if number == rfc.number]
+    lines += [f"{number} is over, its deployment is {words(state)}, so it is not entered" for number, state in over.items()]
     lines += [f"{change.sentence()} {'is' if write else 'would be'} withdrawn" for change in dropped]
     lines += [f"{number} is withdrawn already" for number in gone if before[number].state == CANCELED]
     lines += [f"{number} is not in the register, so it is not withdrawn" for number in dict.fromkeys(numbers) if number not in before]
     return Done(
         entered=tuple(number for number, reason in reasons.items() if reason),
         withdrawn=tuple(change.number for change in dropped),
-        unchanged=tuple(number for number, reason in reasons.items() if not reason),
+        unchanged=(*(number for number, reason in reasons.items() if not reason), *over),
         conflicts=tuple(conflicts),
         changes=(*(after for rfc, after in coming if reasons[rfc.number]), *dropped),
         lines=tuple(lines),
@@ -126,7 +130,7 @@ def _read(cmdb: Cmdb, addresses: Iterable[str], register: Mapping[str, Planned])
     """Each RFC with the CIs that its scope selects, and what is wrong."""
     problems: list[str] = []
     wanted: list[tuple[Rfc, list[Ci]]] = []
-    for address in addresses:
+    for address in dict.fromkeys(addresses):
         try:
             rfc = open_change(address).read()
             if any(rfc.number == other.number for other, _cis in wanted):
@@ -154,6 +158,13 @@ def _selected(cmdb: Cmdb, rfc: Rfc) -> list[Ci]:
 def _begun(cmdb: Cmdb, number: str) -> bool:
     deployment = Deployments(cmdb).latest(number)
     return deployment is not None and deployment.state in states.OPEN
+
+
+def _over(cmdb: Cmdb, number: str) -> str:
+    """How the deployment of a change ended, after which nothing of it is to come; empty when there is something to come."""
+    deployment = Deployments(cmdb).latest(number)
+    ended = (states.DeploymentState.COMPLETED, states.DeploymentState.BACKED_OUT)
+    return deployment.state if deployment is not None and deployment.state in ended else ""
 
 
 def _as_planned(rfc: Rfc, cis: Iterable[Ci], before: Planned | None, now: datetime) -> Planned:

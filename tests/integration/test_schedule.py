@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import icalendar
@@ -31,6 +32,7 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.deploymen
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.holder import Holder
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.journal import Journal
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.options import Rollout
+from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.states import DeploymentState
 from ansible_collections.tidegate.release.plugins.plugin_utils.scheduling import publish, schedule
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -392,6 +394,19 @@ def test_what_would_be_scheduled_is_what_is_scheduled_then(tmp_path: Path) -> No
         ("CHG0002", 1, "CANCELLED"),
         ("CHG0003", 0, "TENTATIVE"),
     ]
+
+
+@pytest.mark.parametrize(("state", "ended"), [(DeploymentState.COMPLETED, "completed"), (DeploymentState.BACKED_OUT, "backed out")])
+def test_what_is_over_is_not_entered_anew_each_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, state: DeploymentState, ended: str
+) -> None:
+    office = Office(tmp_path)
+    desk = Desk(office)
+    deployment = SimpleNamespace(state=state)
+    monkeypatch.setattr(scheduling.Deployments, "latest", lambda _self, number: deployment if number == "CHG0001" else None)
+    lines, events = desk.schedule(office.rfc("CHG0001", 1), office.rfc("CHG0002", 8))
+    assert f"CHG0001 is over, its deployment is {ended}, so it is not entered" in lines
+    assert {*events} == {"CHG0002"}
 
 
 @pytest.mark.parametrize("write", [True, False])

@@ -161,3 +161,10 @@ def test_no_task_waits_for_the_format_checkers_of_jsonschema() -> None:
     """Loading jsonschema takes two seconds of each process where a requirement brings the grammar of IRIs along, which nobody uses."""
     done = subprocess.run([sys.executable, "-c", "import jsonschema, sys; sys.exit('lark' in sys.modules)"], check=False)
     assert done.returncode == 0
+
+
+def test_no_role_is_begun_by_ansibles_own_check_of_its_arguments() -> None:
+    """It prints the whole specification when one is missing; the task of the role says so in one line."""
+    for path in (*ROOT.glob("playbooks/*.yml"), *ROOT.glob("roles/*/tasks/*.yml")):
+        text = path.read_text()
+        assert len(re.findall(r"\b(?:include|import)_role:", text)) == text.count("rolespec_validate: false"), path

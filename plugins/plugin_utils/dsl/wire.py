@@ -24,6 +24,7 @@ with contextlib.suppress(ImportError):
     from .session import Session
 
 _BARE = re.compile(r"^https?://|/(v[12]/?)?$")  # what docker writes around a host's name
+_OBJECT = re.compile(r"<[^>]*>:? ?|\b\w+\(host=[^)]*\):? ?")  # how urllib3 writes a connection
 _LOG_IN = (
     "log in with docker login, podman login or skopeo login, as one who may do this, or name the file with the credentials in the "
     "environment variable REGISTRY_AUTH_FILE"
@@ -182,4 +183,4 @@ def _short(error: Exception) -> str:
     while error.args and isinstance(error.args[0], Exception):
         error = error.args[0]
     reason = getattr(error, "reason", None)
-    return _short(reason) if isinstance(reason, Exception) else re.sub(r"<[^>]*>:? ?", "", str(error))
+    return _short(reason) if isinstance(reason, Exception) else _OBJECT.sub("", str(error))
