@@ -48,6 +48,7 @@ _REGISTERED = (
 )  # by the roles of those names, the last step first
 _SECRET_VARIABLE = re.compile("PASS|SECRET|TOKEN|KEY|CREDENTIAL|AUTH")  # of the environment
 _SECRET = re.compile("pass(word|phrase)$")  # documentation has no word for an option that must not be shown
+_HIDDEN = frozenset({"settings"})  # options of which no part may be shown
 _VARIABLE = re.compile(r"\{\{\s*(\w+)")
 _MARKUP = re.compile(r"\b[A-Z]\(([^()]*)\)")
 _MENTIONED = 64  # characters that a sentence quotes of a value
@@ -116,11 +117,11 @@ def _meaning(module: str, option: str) -> str:
     return _MARKUP.sub(r"\1", sentence[:1].lower() + sentence[1:])
 
 
-def _fault(option: Mapping[str, Any], value: Any) -> str:
-    """Why ``value`` is none that ``option`` takes, empty when it is one."""
+def _fault(name: str, option: Mapping[str, Any], value: Any) -> str:
+    """Why ``value`` is none that ``option``, which is called ``name``, takes; empty when it is one."""
     kind, choices = str(option.get("type", "str")), option.get("choices")
     if ArgumentSpecValidator({"value": {"type": kind}}).validate({"value": value}).error_messages:
-        return f"is {_shown(value)}; it has to be {_EXPECTED.get(kind, kind)}"
+        return f"is {'something else' if name in _HIDDEN else _shown(value)}; it has to be {_EXPECTED.get(kind, kind)}"
     if choices and value not in choices:
         return f"is {_shown(value)}; it has to be {', '.join(map(str, choices[:-1]))} or {choices[-1]}"
     return ""
@@ -266,7 +267,7 @@ class TidegateAction(ActionBase):
     def _refuse_left_out(self, task_vars: Mapping[str, Any]) -> None:
         """An option is left out when its variable is not set; not when it is set and can't be evaluated, which Jinja's default() hides."""
         written = self._variables()
-        for name in argument_spec(self.module):
+        for name in argument_spec(self.module).keys() - _HIDDEN:
             for variable in dict.fromkeys((f"tidegate_{name}", f"{self.module}_{name}", written.get(name, ""))):
                 if name not in self._task.args and task_vars.get(variable):
                     try:
@@ -290,7 +291,7 @@ class TidegateAction(ActionBase):
             elif value in (None, "") and option.get("required"):
                 meaning = _meaning(self.module, name)
                 faults.append(f"{called} is missing; add -e {called}=..., {meaning}" if name in written else f"{called} is missing")
-            elif value is not None and (fault := _fault(option, value)):
+            elif value is not None and (fault := _fault(name, option, value)):
                 faults.append(f"{called} {fault}")
         if faults:
             raise TidegateError("\n".join(faults))
