@@ -29,7 +29,7 @@ _SETTING, _HELD = "SETTING_", "HELD"  # how variables of another process's envir
 _URL = re.compile(r"([a-z][a-z0-9+.-]*)://(?:([^/?#]*)@)?([^/?#]*)([^?#]*)(?:\?([^#]*))?(?:#.*)?", re.IGNORECASE | re.DOTALL)
 # The same without its scheme: a port or a password says that it is an address.
 _ADDRESS = re.compile(r"(?:[^\s/?#@]+@)?[^\s/?#@:]+:[0-9]{1,5}(?:[/?]\S*)?|[^\s/?#@:]+:[^\s/@]+@\S+")
-# What a password is called in a file within a setting, and how it may be quoted there; or what an Authorization header has behind its scheme.
+# What a password is called in a file within a setting, and how it may be quoted; or what an Authorization header has behind its scheme.
 _ASSIGNED = re.compile(
     r"""(?:pass|pwd|secret|token|key|auth)[\w.-]*["']?\s*[=:]\s*(?:"([^"]+)"|'([^']+)'|\{([^}]+)\}|([^\s;,&"'{][^\s;,&]*))"""
     r"|^\s*(?:Basic|Bearer|Token)\s+(\S+)\s*$",
@@ -37,11 +37,12 @@ _ASSIGNED = re.compile(
 )
 _LOGIN = re.compile(r"""(?:^|[\s,;"'=(\[]|//)([^\s/:@,;"'=]+):([^\s/@,;"']+)@""")  # who logs in, in an address within a longer text
 # The key of an entry that names something and is no value; the first of them where the setting is said to be secret.
-_WORDS, _NAMES = re.compile(r"[A-Za-z]+([ _.-]+[A-Za-z]+)*"), re.compile(r"([A-Za-z]+[0-9]{0,3}|[0-9]{1,3})([ _.-]+([A-Za-z]+[0-9]{0,3}|[0-9]{1,3}))*")
+_WORDS = re.compile("[A-Za-z]+([ _.-]+[A-Za-z]+)*")
+_NAMES = re.compile("([A-Za-z]+[0-9]{0,3}|[0-9]{1,3})([ _.-]+([A-Za-z]+[0-9]{0,3}|[0-9]{1,3}))*")
 _PLAIN = frozenset(b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._~")
 # What else is not encoded in a URL: by RFC 3986 in what part, by JavaScript, by Go, by Java; the last one encodes ~, too.
-_UNENCODED = (b"", b"/", b"!$&'()*+,;=:@", b"!$&'()*+,;=:@/", b"!$&'()*+,;=:@/?", b"!$&'()*+,;=", b"!*'()", b"!*'();/?:@&=+$,#")
-_UNENCODED += (b"$&+=:@", b"*")
+_RFC_3986 = (b"", b"/", b"!$&'()*+,;=:@", b"!$&'()*+,;=:@/", b"!$&'()*+,;=:@/?", b"!$&'()*+,;=")
+_UNENCODED = (*_RFC_3986, b"!*'()", b"!*'();/?:@&=+$,#", b"$&+=:@", b"*")
 _BASH = re.compile(r"""([][ '"\\|&;()<>!{}*?^$`,]|^[#~]|(?<=[:=])~)""")  # what its printf %q puts a backslash before
 # What some write as \\u0026 in JSON, because it may end up in a page: Go, Gson, .NET.
 _IN_PAGES = ("<>&", "<>&='", "<>&'\"+`")

@@ -34,6 +34,7 @@ from .errors import FindingsError, TidegateError, shortened
 from .invocation import refuse_cut_texts
 from .libs import require
 from .output import heartbeat
+from .settings import is_secret
 from .variables import refuse_mistyped
 
 # Each worker reads them anew: the fast one, where libyaml is there.
@@ -46,7 +47,6 @@ _REGISTERED = (
     "__activate_result",
     "__stage_result",
 )  # by the roles of those names, the last step first
-_SECRET_VARIABLE = re.compile("PASS|SECRET|TOKEN|KEY|CREDENTIAL|AUTH")  # of the environment
 _SECRET = re.compile("pass(word|phrase)$")  # documentation has no word for an option that must not be shown
 _HIDDEN = frozenset({"settings"})  # options of which no part may be shown
 _VARIABLE = re.compile(r"\{\{\s*(\w+)")
@@ -157,9 +157,12 @@ def reasons(task_vars: Mapping[str, Any]) -> Callable[[str], str]:
     return reason
 
 
-def secrets_of(task_vars: Mapping[str, Any]) -> Redactor:
-    """Knows what a check that is made on the controller must not show: each host's settings, and what the environment has of secrets."""
-    found: dict[str, list[Any]] = {}
+def secrets_of(task_vars: Mapping[str, Any], more: Mapping[str, Any] | None = None) -> Redactor:
+    """Knows what a check that is made on the controller must not show: each host's settings, and what the environment has of secrets.
+
+    ``more``: settings of hosts that are not in the inventory.
+    """
+    found = {str(name): [value] for name, value in (more or {}).items()}
     hosts = task_vars.get("hostvars", {})
     for host in hosts:
         with contextlib.suppress(AnsibleError):  # one that can't be evaluated was never given to a service
@@ -167,7 +170,7 @@ def secrets_of(task_vars: Mapping[str, Any]) -> Redactor:
             for name, value in settings.items() if isinstance(settings, Mapping) else ():
                 found.setdefault(str(name), []).append(value)
     for name, value in os.environ.items():
-        if _SECRET_VARIABLE.search(name):
+        if is_secret(name):
             found.setdefault(name.lower(), []).append(value)
     return Redactor(found)
 

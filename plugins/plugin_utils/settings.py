@@ -18,6 +18,7 @@ _WHAT = {
     "rfc": "request for change (a file, or servicenow+https://instance/number)",
     "key": "private key (a file)",
 }
+_SECRET = re.compile("PASS|SECRET|TOKEN|KEY|CREDENTIAL|AUTH")  # in the name of a variable of the environment
 # What an address begins with, also one that lacks a sign, and not a path.
 _SCHEME = re.compile(r"(?![./~])([^/@\s]*:/*|[^/@:\s]+//)")
 _PASSWORD = re.compile(r"(\bpass\w*\s*=\s*)\S+", re.IGNORECASE)
@@ -63,6 +64,11 @@ def without_login(address: str) -> str:
         scheme, rest = scheme if scheme.endswith("/") else "", f"***@{rest.rpartition('@')[2]}"
     shown = scheme + (re.sub("[?#].*", "?***", rest, flags=re.DOTALL) if begin else rest)
     return _PASSWORD.sub(r"\1***", shown)
+
+
+def is_secret(variable: str) -> bool:
+    """Whether the name of a variable of the environment says that its value is nobody else's business."""
+    return bool(_SECRET.search(variable))
 
 
 def expanded(address: str) -> str:

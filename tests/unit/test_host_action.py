@@ -65,8 +65,8 @@ def test_a_lost_connection_s_words_have_no_setting_in_them(own: bool) -> None:
         ("hidden-1", "tidegate_settings is something else; it has to be a mapping"),
         ([{"token": "hidden-1"}], "tidegate_settings is something else; it has to be a mapping"),
         ("{{ 'hidden-1' }}", "tidegate_settings is something else"),
-        ({"token": "hidden-1", "address": "{{ nowhere }}"}, "address of tidegate_settings can't be evaluated: 'nowhere' is undefined; look"),
-        ({"token": {"a": ["{{ 'hidden-1' | to_datetime }}"]}}, "token of tidegate_settings can't be evaluated; look at it with ansible web1 "),
+        ({"token": "hidden-1", "address": "{{ nowhere }}"}, "address of tidegate_settings can't be evaluated: 'nowhere' is undefined"),
+        ({"token": {"a": ["{{ 'hidden-1' | to_datetime }}"]}}, "token of tidegate_settings can't be evaluated; "),
         ("{{ {'token': 'hidden-1' | to_datetime} }}", "tidegate_settings can't be evaluated; look"),
     ],
 )

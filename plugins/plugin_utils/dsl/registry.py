@@ -76,8 +76,8 @@ class Registry:
         match = _ADDRESS.fullmatch(address)
         if match is None or not _REPOSITORY.fullmatch(match[3]):
             raise TidegateError(
-                f"{without_login(address)!a:.120} is no address of a DSL; write a directory, or oci://host[:port]/prefix with a prefix of lower-case letters, "
-                "digits and single separators out of / . _ - between them"
+                f"{without_login(address)!a:.120} is no address of a DSL; write a directory, or oci://host[:port]/prefix with a "
+                "prefix of lower-case letters, digits and single separators out of / . _ - between them"
             )
         return cls(Wire(match[2], match[1] == "oci", match[3]), match[3])
 

@@ -71,8 +71,8 @@ class Address:
             if text.startswith(SERVICENOW) and host and known and not parts.fragment and re.fullmatch("[A-Z]{2,10}[0-9]{3,12}", number):
                 return cls(f"https://{parts.netloc}", number, {**CUSTOM, **own})
         raise TidegateError(
-            f"{without_login(text)!a:.120} is no address of an RFC in ServiceNow; write {SERVICENOW}instance.example/CHG0030001, and behind "
-            f"a ? which fields have what it does not bring, as in "
+            f"{without_login(text)!a:.120} is no address of an RFC in ServiceNow; write {SERVICENOW}instance.example/CHG0030001, and "
+            f"behind a ? which fields have what it does not bring, as in "
             f"digest=u_digest&scope=u_scope; known are {', '.join((*CUSTOM, *OPTIONAL))}"
         )
 
