@@ -16,8 +16,8 @@ from typing import Any
 
 import html5lib
 import pytest
-from ansible_collections.tidegate.release.plugins.plugin_utils.errors import TidegateError
 from ansible_collections.tidegate.release.plugins.plugin_utils import files as ground
+from ansible_collections.tidegate.release.plugins.plugin_utils.errors import TidegateError
 from ansible_collections.tidegate.release.plugins.plugin_utils.files import write_atomically
 from ansible_collections.tidegate.release.plugins.plugin_utils.report import files, html
 from ansible_collections.tidegate.release.plugins.plugin_utils.report.files import merge, write_report
