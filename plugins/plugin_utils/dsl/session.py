@@ -296,7 +296,8 @@ def joined(base: str, address: str) -> str:
         _origin(found)
     except ValueError as error:
         raise IntegrityError(
-            f"the registry at {urlsplit(base).netloc} sends its clients on to {without_login(address)!a:.100}, which is no address; look at its log"
+            f"the registry at {urlsplit(base).netloc} sends its clients on to {without_login(address)!a:.100}, which is no address; "
+            "look at its log"
         ) from error
     return found
 

@@ -77,12 +77,13 @@ class Wire:
                 yield response
         except requests.exceptions.SSLError as error:
             raise TidegateError(
-                f"the registry {self.host} has a certificate that is not trusted here ({self._readable(_short(error))}); name the file of its authority in "
-                "the environment variable REQUESTS_CA_BUNDLE"
+                f"the registry {self.host} has a certificate that is not trusted here ({self._readable(_short(error))}); name the file of "
+                "its authority in the environment variable REQUESTS_CA_BUNDLE"
             ) from error
         except requests.exceptions.RequestException as error:
             raise TidegateError(
-                f"the registry {self.host} can't be reached ({self._readable(_short(error))}); check the address of the DSL and that the registry runs"
+                f"the registry {self.host} can't be reached ({self._readable(_short(error))}); check the address of the DSL and that the "
+                "registry runs"
             ) from error
 
     def _authorised(self, method: str, url: str, headers: dict[str, str], data: Any, allowance: Allowance) -> Any:
@@ -140,7 +141,8 @@ class Wire:
         status = f"{response.status_code} {self._readable(str(response.reason))}"
         if response.status_code in (401, 403):
             return f"the registry {self.host} does not let this user {method} {urlsplit(url).path} ({status}); {_LOG_IN}"
-        return f"the registry {self.host} answered {status}{self._reason(response)} to {method} {urlsplit(url).path}; look at the registry's log"
+        answer = f"{status}{self._reason(response)}"
+        return f"the registry {self.host} answered {answer} to {method} {urlsplit(url).path}; look at the registry's log"
 
     def _reason(self, response: Any) -> str:
         """What the registry says of its refusal, as far as it is a plain sentence."""
