@@ -348,7 +348,7 @@ def test_what_a_registry_repeats_of_our_credentials_is_not_shown() -> None:
     wire = Wire("registry.example", secure=True)
     basic = base64.b64encode(b"rita:hidden-1").decode()
     wire._auth = SimpleNamespace(**{"_basic_auth": basic, "token": "hidden-token-2"})
-    said = json.dumps({"errors": [{"code": f"Bearer hidden-token-2 {'x' * 60}", "message": f"{'x' * 190} Basic {basic}"}]}).encode()
+    said = json.dumps({"errors": [{"code": f"Bearer hidden-token-2 {'x' * 60}", "message": f"{'x' * 170} Basic {basic}"}]}).encode()
     for status in (403, 500):
         response: Any = SimpleNamespace(status_code=status, reason="no hidden-1", iter_content=lambda _size: iter([said]))
         message = wire._refused("GET", HERE, response)
