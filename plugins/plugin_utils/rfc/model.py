@@ -16,6 +16,7 @@ from typing import Any
 
 from ..cmdb.query import QueryError, check_query
 from ..documents import Document, check_endpoint, check_placeholders, load_document, parse_time
+from ..settings import has_login
 
 SCHEDULED, IMPLEMENT, REVIEW, CLOSED, CANCELED = -2, -1, 0, 3, 4
 SERVICENOW = "servicenow+https://"
@@ -75,11 +76,16 @@ def load_rfc(address: str | Path) -> Rfc:
 
     Raises :class:`DocumentError` with every problem, :class:`TidegateError` when the change system can't be asked.
     """
-    if not str(address).startswith(SERVICENOW):
+    if not is_in_servicenow(address):
         return build_rfc(load_document(address, "rfc"))
     from .servicenow import ServiceNowChange  # noqa: PLC0415 - slow to import, and few need it
 
     return ServiceNowChange(str(address)).read()
+
+
+def is_in_servicenow(address: str | Path) -> bool:
+    """Whether it is an address and no path; what is no address of a change system is refused there."""
+    return isinstance(address, str) and ("://" in address or has_login(address))
 
 
 def rfc_number(address: str | Path) -> str:
@@ -87,7 +93,7 @@ def rfc_number(address: str | Path) -> str:
 
     A change system is not asked, for it is in the address. Raises like :func:`load_rfc` when there is no number.
     """
-    if not str(address).startswith(SERVICENOW):
+    if not is_in_servicenow(address):
         try:
             found = Path(address).stat()
         except (OSError, ValueError):

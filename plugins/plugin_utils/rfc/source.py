@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from typing import Protocol
 
 from .course import Course
-from .model import SERVICENOW, Rfc, load_rfc
+from .model import Rfc, is_in_servicenow, load_rfc
 
 
 class Change(Protocol):
@@ -41,7 +41,7 @@ class FileChange:
 
 def open_change(address: str) -> Change:
     """The change at an address; nobody is asked yet. Raises :class:`TidegateError` when it is malformed."""
-    if not address.startswith(SERVICENOW):
+    if not is_in_servicenow(address):
         return FileChange(address)
     from .servicenow import ServiceNowChange  # noqa: PLC0415 - slow to import, and few need it
 
