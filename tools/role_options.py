@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import yaml
-from ansible_collections.tidegate.release.plugins.plugin_utils.actions.options import FALLBACK, documented, fallbacks, paragraphs
+from ansible_collections.tidegate.release.plugins.plugin_utils.actions.options import FALLBACK, SECRET, documented, fallbacks, paragraphs
 
 ROOT = Path(__file__).parents[1]
 RUNTIME = ROOT / "meta/runtime.yml"
@@ -21,7 +21,6 @@ _MODULE = "tidegate.release."
 _READ = re.compile(r"\{\{\s*(\w+)\s*(\||\}\})")  # a variable as a task hands it on
 _NO_OPTIONS = ("__", "ansible_")  # at the beginning of a variable of the role's own, and of Ansible's
 _REFERENCE = re.compile(r"\bO\((\w+)(=[^()]*)?\)")
-_SECRET = re.compile("pass(word|phrase)$")
 _NOTE = "# The options are made from the modules' documentation by tools/role_options.py; the rest is written by hand.\n"
 _WIDTH = 140
 
@@ -112,7 +111,7 @@ def _option(call: _Call, name: str, defaults: Mapping[str, Any]) -> dict[str, An
     made |= {key: option[key] for key in ("elements", "choices") if key in option}
     made |= {"default": default} if plain and variable in defaults else {}
     made |= {"required": True} if needed and not fallback else {}  # else the task says in one line that it is missing
-    return made | ({"no_log": True} if _SECRET.search(name) else {})
+    return made | ({"no_log": True} if SECRET.search(name) else {})
 
 
 def _referring(text: str, variables: Mapping[str, str]) -> str:

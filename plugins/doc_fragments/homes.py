@@ -103,8 +103,9 @@ options:
       - They are never shown. In all that a host or a check says C(${name}) stands in the place of a value, unless it is an address,
         a yes or no, or shorter than six characters.
       - Taken from the variable C(tidegate_settings), when it is not given.
+      - Leave it out where it could fail to be evaluated, for Ansible shows with an error in an argument the lines of the file that it
+        stands in.
     type: dict
-    default: {}
 """
 
     ROOT = r"""

@@ -16,7 +16,8 @@ from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar, trust_as_template
 from ansible.utils.vars import load_extra_vars
 from ansible_collections.tidegate.release.plugins.plugin_utils.actions import base
-from ansible_collections.tidegate.release.plugins.plugin_utils.actions.base import Failure, TidegateAction
+from ansible_collections.tidegate.release.plugins.plugin_utils.actions.base import Failure, TidegateAction, _faults_within
+from ansible_collections.tidegate.release.plugins.plugin_utils.actions.output import AUDIENCE
 from ansible_collections.tidegate.release.plugins.plugin_utils.errors import TidegateError
 
 
@@ -30,6 +31,8 @@ class Chatty(TidegateAction):
             raise TidegateError(f"{options['key_passphrase']} does not open it")
         if options["path"] == "/many":
             raise TidegateError("\n".join(f"fault {number}" for number in range(10)))
+        if options["path"] == "/failed":
+            return {"failed": True, "msg": "no", "progress": {"step": "plan", "detail": "no"}}
         if options["path"] == "/findings":
             found = ["first", "second"]
             return {"failed": True, "msg": "\n".join(("two things are wrong", *found)), "findings": found}
@@ -40,10 +43,20 @@ HOME = base._HOME
 WRITTEN = {"path": "{{ tidegate_release | default(omit, true) }}"}
 
 
+class Hosted(Chatty):
+    """An action with a host's settings."""
+
+    module = "activate"
+
+    def execute(self, options: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
+        return {"changed": False, "options": {name: value for name, value in options.items() if value is not None}}
+
+
 def run(
     arguments: dict[str, Any],
     variables: dict[str, Any] | None = None,
     register: str = "",
+    kind: type[TidegateAction] = Chatty,
     path: str = "/home/team",
     written: dict[str, Any] = WRITTEN,
 ) -> dict[str, Any]:
@@ -54,12 +67,12 @@ def run(
         check_mode=False,
         action="archive",
         register=register,
-        get_ds=lambda: {"tidegate.release.archive": written},
+        get_ds=lambda: {f"tidegate.release.{kind.module}": written},
         get_path=lambda: f"{path}/playbook.yml:3",
     )
     connection = SimpleNamespace(_shell=SimpleNamespace(tmpdir="/tmp"))  # noqa: S108 - never used
     loader = DataLoader()
-    action = Chatty(task, connection, None, loader, Templar(loader, variables or {}), None)
+    action = kind(task, connection, None, loader, Templar(loader, variables or {}), None)
     try:
         return action.run(task_vars=variables or {})
     except Failure as failure:  # as ansible-core does
@@ -87,6 +100,12 @@ def test_nor_is_one_that_a_task_of_a_teams_own_hands_on() -> None:
     variables = {"wanted": trust_as_template("{{ nowhere }}")}
     result = run({"path": "/right"}, variables, written={"examine": "{{ wanted | default(omit) }}"})
     assert "wanted can't be evaluated: 'nowhere' is undefined" in result["msg"]
+
+
+@pytest.mark.parametrize("settings", ["hidden-1 of a host", [{"token": "hidden-1"}], 5, "{'token': hidden-1"])
+def test_settings_that_are_no_mapping_are_refused_without_their_values(settings: Any) -> None:
+    result = run({"settings": settings}, kind=Hosted)
+    assert result["msg"] == "settings of tidegate.release.activate is something else; it has to be a mapping"
 
 
 def test_a_mistyped_variable_of_a_host_is_refused_by_whoever_runs_there(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -122,9 +141,22 @@ def test_nor_does_one_that_no_task_gives(monkeypatch: pytest.MonkeyPatch, path: 
     assert "******" in str(result) or "VALUE_SPECIFIED_IN_NO_LOG" in str(result)
 
 
-@pytest.mark.parametrize(("where", "said"), [(HOME, "tidegate_examine is 'maybe'"), ("/home/team", "tidegate_examine is 'maybe'")])
-def test_what_a_variable_has_is_named_by_it(where: str, said: str) -> None:
-    assert said in run({"path": "/right"}, {"tidegate_examine": "maybe"}, path=where)["msg"]
+@pytest.mark.parametrize("where", [HOME, "/home/team"])
+def test_what_a_variable_has_is_named_by_it(where: str) -> None:
+    assert "tidegate_examine is 'maybe'" in run({"path": "/right"}, {"tidegate_examine": "maybe"}, path=where)["msg"]
+
+
+def test_a_passphrase_that_can_not_be_evaluated_is_not_shown() -> None:
+    variables = {"tidegate_key_passphrase": trust_as_template("{{ 'correct-horse' | to_datetime }}")}
+    result = run({"path": "/right"}, variables)
+    assert result["msg"] == "tidegate_key_passphrase can't be evaluated; correct it, or take it away"
+
+
+def test_settings_that_can_not_be_evaluated_are_left_to_who_does_not_show_them() -> None:
+    """The action of a host evaluates each by itself."""
+    variables = {"tidegate_settings": trust_as_template("{{ {'token': 'hidden-1' | to_datetime} }}")}
+    written = {"settings": "{{ tidegate_settings | default(omit) }}"}
+    assert "settings" not in run({}, variables, kind=Hosted, written=written)["options"]
 
 
 def test_what_is_missing_is_named_by_its_variable_in_a_role_and_by_itself_in_a_task_of_a_teams_own() -> None:
@@ -145,6 +177,35 @@ def test_an_option_that_is_not_as_it_has_to_be_is_named_by_its_variable(argument
     result = run(arguments)
     assert said in result["msg"]
     assert set(result) <= {"failed", "msg", "changed"}
+
+
+def test_all_homes_that_lack_are_named_at_once_with_what_else_is_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("DSL", "CMDB"):
+        monkeypatch.delenv(f"TIDEGATE_{name}", raising=False)
+    monkeypatch.setattr(Chatty, "homes", ("dsl", "cmdb"))
+    said = run({})["msg"].splitlines()
+    assert [line[:12] for line in said] == ["tidegate_rel", "no definitiv", "no CMDB (a f"]
+    monkeypatch.setenv("TIDEGATE_CMDB", "/srv/cmdb.sqlite")
+    assert run({"path": "/right"})["msg"].startswith("no definitive software library")
+    assert not run({"path": "/right", "dsl": "/srv/dsl"}).get("failed")
+
+
+def test_what_is_wrong_in_a_list_or_mapping_is_named_by_its_place() -> None:
+    hosts = {"type": "list", "elements": "dict", "options": {"name": {"type": "str", "required": True}, "port": {"type": "int"}}}
+    mode = {"type": "dict", "options": {"mode": {"type": "str", "choices": ["user", "local"]}}}
+    assert list(_faults_within("lab_hosts", hosts, "web1")) == ["lab_hosts[0] is 'web1'; it has to be a mapping"]
+    assert list(_faults_within("lab_hosts", hosts, [{"name": "a", "port": 1}, {"port": "ssh", "nam": "b"}])) == [
+        "lab_hosts[1].nam is unknown; did you mean name?",
+        "lab_hosts[1].name is missing",
+        "lab_hosts[1].port is 'ssh'; it has to be a whole number",
+    ]
+    assert list(_faults_within("verify_lab", mode, {"mode": "vm"})) == ["verify_lab.mode is 'vm'; it has to be user or local"]
+
+
+def test_what_our_callback_shows_is_no_part_of_what_another_prints(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "progress" not in run({"path": "/failed"})
+    monkeypatch.setattr(AUDIENCE, "callback", True)
+    assert run({"path": "/failed"})["progress"] == {"step": "plan"}
 
 
 def test_a_failed_result_has_its_data_for_who_asks_for_it(monkeypatch: pytest.MonkeyPatch) -> None:

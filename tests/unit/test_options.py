@@ -53,22 +53,26 @@ def test_what_is_no_text_counts_whatever_it_is(value: Any) -> None:
     assert given("archive", {}, {"tidegate_examine": value})["examine"] == value
 
 
-def test_an_empty_text_in_place_of_settings_is_not_no_settings() -> None:
-    """It is refused as no mapping; a host must not go live without what it was to be given."""
-    assert given("activate", {}, {"tidegate_settings": ""})["settings"] == ""
+def test_an_empty_text_in_place_of_something_else_is_not_nothing() -> None:
+    """It is refused as no list; what somebody meant to give is not left out in silence."""
+    assert given("schedule", {}, {"tidegate_rfcs": ""})["rfcs"] == ""
 
 
 def test_a_variable_is_evaluated_when_it_is_needed_and_only_then() -> None:
-    broken = {"tidegate_settings": {"port": trust_as_template("{{ nowhere }}")}}
-    with pytest.raises(TidegateError, match="tidegate_settings can't be evaluated: 'nowhere' is undefined; correct it, or take it away"):
-        given("activate", {}, broken)
-    assert given("activate", {"settings": {"port": 1}}, broken)["settings"] == {"port": 1}
-    assert "settings" not in given("clear", {}, broken)
-    assert given("activate", {}, broken | {"nowhere": 80})["settings"] == {"port": 80}
+    broken = {"tidegate_rfcs": [trust_as_template("{{ nowhere }}.yml")]}
+    with pytest.raises(TidegateError, match="tidegate_rfcs can't be evaluated: 'nowhere' is undefined; correct it, or take it away"):
+        given("schedule", {}, broken)
+    assert given("schedule", {"rfcs": ["rfc.yml"]}, broken)["rfcs"] == ["rfc.yml"]
+    assert "rfcs" not in given("clear", {}, broken)
+    assert given("schedule", {}, broken | {"nowhere": "rfc"})["rfcs"] == ["rfc.yml"]
 
 
 def test_what_nobody_trusts_is_not_evaluated() -> None:
-    assert given("activate", {}, {"tidegate_settings": {"a": "{{ 1 + 1 }}"}})["settings"] == {"a": "{{ 1 + 1 }}"}
+    assert given("schedule", {}, {"tidegate_rfcs": ["{{ 1 + 1 }}"]})["rfcs"] == ["{{ 1 + 1 }}"]
+
+
+def test_a_host_s_settings_are_left_to_its_action() -> None:
+    assert "settings" not in given("activate", {}, {"tidegate_settings": {"port": trust_as_template("{{ nowhere }}")}})
 
 
 def test_a_version_in_the_task_keeps_out_the_digest_of_another() -> None:

@@ -18,7 +18,7 @@ from importlib import import_module
 from typing import Any, NamedTuple, Protocol
 
 import yaml
-from ansible.errors import AnsibleError, AnsibleValueOmittedError
+from ansible.errors import AnsibleError, AnsibleUndefinedVariable, AnsibleValueOmittedError
 from ansible.plugins import AnsiblePlugin
 
 from ..errors import TidegateError
@@ -30,6 +30,8 @@ _MARKUP = re.compile(r"\b[A-Z]\(([^()]*)\)")
 FALLBACK = re.compile(r"Taken from the variable C\((\w+)\)(?:, or else the environment variable E\((\w+)\))?, when it is not given\.")
 
 
+HIDDEN = frozenset({"settings"})  # options of which no part may be shown
+SECRET = re.compile("pass(word|phrase)$")  # documentation has no word for an option that must not be shown
 # Two names of one thing: where a task gives one, the variable of the other is of something else.
 _EITHER = {"version": "digest", "digest": "version"}
 
@@ -88,11 +90,12 @@ def resolve(module: str, arguments: Mapping[str, Any], variables: Mapping[str, A
     """The values of a task's options before they are validated: the task's ``arguments``, else the variable, else the environment.
 
     What is none or an empty text counts as not given, as the answers in a survey of AWX are that nobody gave. ``variables`` are those of
-    the task, which ``templar`` evaluates. Raises :class:`TidegateError` for a variable that is needed and can't be evaluated.
+    the task, which ``templar`` evaluates. A host's settings are left to its action, which does that one by one and shows none. Raises
+    :class:`TidegateError` for a variable that is needed and can't be evaluated.
     """
     given, spec = dict(arguments), argument_spec(module)
     for name, fallback in fallbacks(module).items():
-        if given.get(name) in (None, "") and not arguments.get(_EITHER.get(name, "")):
+        if name not in HIDDEN and given.get(name) in (None, "") and not arguments.get(_EITHER.get(name, "")):
             value = evaluated(fallback.variable, variables, templar)
             if value in (None, "") and fallback.environment:
                 value = os.environ.get(fallback.environment)
@@ -110,7 +113,9 @@ def evaluated(variable: str, variables: Mapping[str, Any], templar: _Templar) ->
     except AnsibleValueOmittedError:
         return None
     except AnsibleError as error:
-        raise TidegateError(f"{variable} can't be evaluated: {error.message}; correct it, or take it away") from error
+        # What others say than of a name that is not there can have the value in it that they were given.
+        why = f": {error.message}" if isinstance(error, AnsibleUndefinedVariable) or not SECRET.search(variable) else ""
+        raise TidegateError(f"{variable} can't be evaluated{why}; correct it, or take it away") from error
 
 
 class VariableOptions(AnsiblePlugin):
