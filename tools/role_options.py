@@ -22,6 +22,7 @@ _READ = re.compile(r"\{\{\s*(\w+)\s*(\||\}\})")  # a variable as a task hands it
 _NO_OPTIONS = ("__", "ansible_")  # at the beginning of a variable of the role's own, and of Ansible's
 _REFERENCE = re.compile(r"\bO\((\w+)(=[^()]*)?\)")
 _NOTE = "# The options are made from the modules' documentation by tools/role_options.py; the rest is written by hand.\n"
+_RESULT = re.compile(r"\bRV\((\w+)\)")  # a module's, which a role has not
 _WIDTH = 140
 
 
@@ -120,7 +121,7 @@ def _referring(text: str, variables: Mapping[str, str]) -> str:
     def name(match: re.Match[str]) -> str:
         return f"{'O' if match[1] in variables else 'C'}({variables.get(match[1], match[1])}{match[2] or ''})"
 
-    return _REFERENCE.sub(name, text)
+    return _RESULT.sub(r"C(\1)", _REFERENCE.sub(name, text))
 
 
 if __name__ == "__main__":
