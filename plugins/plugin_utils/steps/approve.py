@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from ..clearance.controls.people import barred
 from ..clearance.facts import Facts
+from ..clearance.policy import load_policy
 from ..dsl.package import load_package
 from ..dsl.repository import Repository, open_library
 from ..errors import ConflictError, NotFoundError, TidegateError
@@ -19,7 +20,6 @@ from ..evidence.approval import APPROVED, REJECTED, Matter
 from ..evidence.envelope import sign
 from ..evidence.store import Evidence, attach, collect
 from ..evidence.trust import Counted, judge_approvals, signer_name, signers
-from ..policy.load import load_policy
 from ..policy.model import Policy, normalised_name
 from ..rfc.model import Rfc
 from ..rfc.source import load_rfc

@@ -17,10 +17,11 @@ from typing import Any, TypeVar
 
 from ..clearance.clearance import Clearance, evaluate
 from ..clearance.controls.window import closes
-from ..clearance.evaluate import GATED, evaluate_controls
+from ..clearance.evaluate import ASKED_AT_GATES, evaluate_controls
 from ..clearance.facts import Facts, NotKnown
 from ..clearance.findings import Control, Result
 from ..clearance.own_controls import evaluate_own, speaking_of
+from ..clearance.policy import load_policy
 from ..clearance.summary import JudgedBy, summary_statement
 from ..cmdb.hosts import described, is_host
 from ..cmdb.store import Cmdb
@@ -30,7 +31,7 @@ from ..dsl.seen import Sight
 from ..errors import FindingsError, TidegateError
 from ..evidence.library import sight_of
 from ..evidence.statement import Statement
-from ..policy.load import DEFAULT, load_policy
+from ..policy.load import DEFAULT
 from ..policy.model import Identity, Policy
 from ..rfc.model import Rfc
 from ..rfc.source import load_rfc
@@ -249,7 +250,7 @@ def check_wave_start(rfc: Rfc, wave: Wave, dsl: str, cmdb_url: str, policy_path:
         facts = _with_signed_evidence(replace(facts, calendars=calendars), rfc, (dsl, cmdb_url), selected, sources)
     own = speaking_of(policy.controls, ("now", "evidence")) if policy else ()
     facts = replace(facts, own=sources.ask("own", lambda: evaluate_own(own, _names(facts, cis))) or {})
-    controls = evaluate_controls(facts, {*GATED, *(control.name for control in own)})
+    controls = evaluate_controls(facts, {*ASKED_AT_GATES, *(control.name for control in own)})
     reasons = (control.why.replace("\n", "; ") for control in controls if control.blocks)
     return WaveStart("; ".join(dict.fromkeys(reasons)), _until(facts, controls), facts.sight)
 

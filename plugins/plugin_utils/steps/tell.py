@@ -18,10 +18,10 @@ from pathlib import Path
 from typing import Any
 
 from ..activity import note
+from ..clearance.policy import load_policy
 from ..errors import TidegateError
 from ..libs import require
 from ..policy.communication import Channel, Communication, Event, plain
-from ..policy.load import load_policy
 from ..rfc.model import Rfc
 from ..rollout.deployments import Run
 from ..rollout.journal import Journal

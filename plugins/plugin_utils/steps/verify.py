@@ -11,6 +11,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..clearance.policy import load_policy
 from ..cmdb.hosts import is_host
 from ..cmdb.schema import schema
 from ..cmdb.store import Cmdb
@@ -23,7 +24,6 @@ from ..errors import ConflictError, NotFoundError, TidegateError
 from ..evidence.package import PackageName, judge_package
 from ..evidence.trust import signer_name
 from ..files import make_folder
-from ..policy.load import load_policy
 from ..policy.model import Policy
 from ..rfc.source import load_rfc
 from ..rollout.journal import Journal

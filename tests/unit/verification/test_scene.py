@@ -18,12 +18,12 @@ from typing import Any
 import pytest
 import yaml
 from ansible_collections.tidegate.release.plugins.plugin_utils.clearance.clearance import Clearance
+from ansible_collections.tidegate.release.plugins.plugin_utils.clearance.policy import load_policy
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import Cmdb
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.package import archive, load_package, read_release
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.repository import Library, create_library
 from ansible_collections.tidegate.release.plugins.plugin_utils.errors import ConflictError, DocumentError, NotFoundError, TidegateError
 from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.package import PackageName
-from ansible_collections.tidegate.release.plugins.plugin_utils.policy.load import load_policy
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps.clear import clear
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps.verify import Asked, claim, prepare
 from ansible_collections.tidegate.release.plugins.plugin_utils.verification import play
