@@ -19,9 +19,9 @@ from .communication import Communication
 class Waivable(Enum):
     """For which changes a policy may let people waive a control: one that weighs what people have to do, not what is so."""
 
-    NEVER = "never"
+    NEVER = "no"
     IN_EMERGENCIES = "in emergency changes"
-    ALWAYS = "always"
+    ALWAYS = "yes"
 
 
 @dataclass(frozen=True)
