@@ -9,14 +9,16 @@ import contextlib
 import os
 import shutil
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from ansible import constants
+from ansible.errors import AnsibleError
 from ansible_collections.tidegate.release.plugins.module_utils.lab.hosts import Lab as Hosts
 from ansible_collections.tidegate.release.plugins.module_utils.lab.machine import choose_mode
 from ansible_collections.tidegate.release.plugins.module_utils.lab.processes import LabError
-from ansible_collections.tidegate.release.plugins.plugin_utils.actions.base import TidegateAction
+from ansible_collections.tidegate.release.plugins.plugin_utils.actions.base import TidegateAction, secrets_of
 from ansible_collections.tidegate.release.plugins.plugin_utils.activity import note
 from ansible_collections.tidegate.release.plugins.plugin_utils.clock import utc_now
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.package import read_release
@@ -25,6 +27,7 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.errors import Tid
 from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.library import watch
 from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.statement import VERIFICATION
 from ansible_collections.tidegate.release.plugins.plugin_utils.keys import LIBRARIES, load_signer
+from ansible_collections.tidegate.release.plugins.plugin_utils.report.progress import counted
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.answer import MalformedAnswerError, parse_host_facts
 from ansible_collections.tidegate.release.plugins.plugin_utils.settings import optional_setting, required_setting, secret_setting
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps.tell import warned
@@ -39,7 +42,7 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.steps.verify impo
     sign_result,
     verify,
 )
-from ansible_collections.tidegate.release.plugins.plugin_utils.verification.scene import Given, LabHosts
+from ansible_collections.tidegate.release.plugins.plugin_utils.verification.scene import Given, LabHosts, check_variables
 
 _SHOWN = 20  # differences and reasons that the message lists
 
@@ -50,7 +53,15 @@ class ActionModule(TidegateAction):
     module = "verify"
     libraries = ("SQLAlchemy", "ansible-runner", "jmespath", "jsonschema", "molecule", "pyfastcdc", "pytest-testinfra", *LIBRARIES)
 
+    def needed(self, given: Mapping[str, Any]) -> tuple[str, ...]:
+        return ("dsl", "cmdb") if given.get("name") or given.get("release") else ("rfc", "dsl", "cmdb")
+
     def execute(self, options: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
+        for name in ("hosts", "timeout"):
+            if options[name] < 1:
+                raise TidegateError(f"verify_{name} is {options[name]}; it has to be 1 or more")
+        if options["vars_file"]:
+            check_variables(options["vars_file"])
         dsl, policy = required_setting(options, "dsl"), optional_setting(options, "policy")
         source = read_release(Path(options["release"])) if options["release"] else None
         rfc = None if options["name"] else optional_setting(options, "rfc") if source else required_setting(options, "rfc")
@@ -69,16 +80,17 @@ class ActionModule(TidegateAction):
             "live": sorted(doubles.values()),
         }
         if options["only_plan"] or self._task.check_mode:
-            return result | {"msg": f"{release.name} {release.version} is verified on {len(doubles)} hosts: {', '.join(describe(plan))}"}
-        note(f"making {len(doubles)} lab hosts")
+            many = counted(len(doubles), "host")
+            return result | {"msg": f"{release.name} {release.version} is verified on {many}: {', '.join(describe(plan))}"}
+        note(f"making {counted(len(doubles), 'lab host')}")
         if source:
             with tempfile.TemporaryDirectory(prefix="tidegate-tried-") as name:
                 library, tried = find_library(dsl), str(Path(name) / "dsl")
                 if not lay_out(source, library, plan, Path(tried)):
                     signer = None  # evidence is of what is archived
-                said, output, path = self._verify(options, subject, tried, policy, archived=False)
+                said, output, path = self._verify(options, subject, task_vars, tried, policy, archived=False)
         else:
-            said, output, path = self._verify(options, subject, dsl, policy)
+            said, output, path = self._verify(options, subject, task_vars, dsl, policy)
         now = utc_now()
         signed = sign_result(dsl, release, said, signer, now) if signer else False
         if signed:
@@ -88,7 +100,7 @@ class ActionModule(TidegateAction):
         more, tests = said[VERIFICATION], len(said["passedTests"])
         parity = more["parity"]
         head = (
-            f"{release.name} {release.version}: {said['result']}, {tests} tests passed, {len(said['failedTests'])} failed, "
+            f"{release.name} {release.version}: {said['result']}, {counted(tests, 'test')} passed, {len(said['failedTests'])} failed, "
             f"the lab is like live by {parity['score']} of 100, "
             f"the back-out was {'' if more['rehearsal']['backedOut'] else 'not '}rehearsed"
             f"{f', signed by {person}' if signed else ', signed by nobody'}{', for it is not archived' if source and not signed else ''}"
@@ -101,7 +113,7 @@ class ActionModule(TidegateAction):
         return result | {"changed": True, "failed": not passed, "msg": "\n".join(lines), "result": said["result"], "test_result": said}
 
     def _verify(
-        self, options: dict[str, Any], subject: Any, dsl: str, policy: str | None, archived: bool = True
+        self, options: dict[str, Any], subject: Any, task_vars: dict[str, Any], dsl: str, policy: str | None, archived: bool = True
     ) -> tuple[dict[str, Any], str, Path]:
         """Run it in a directory that stays when it did not pass, and never leave a lab host behind."""
         given = options["path"]
@@ -112,6 +124,7 @@ class ActionModule(TidegateAction):
             raise TidegateError(str(error)) from error
         if warning:
             self._display.warning(warning)
+        redactor = secrets_of(task_vars, self._settings_in(options["vars_file"], task_vars))
         path = Path(given).absolute() if given else Path(tempfile.mkdtemp(prefix="tidegate-verify-"))
         claim(path)
         settings = {key: value for key, value in lab.items() if key != "mode" and value is not None}
@@ -124,7 +137,7 @@ class ActionModule(TidegateAction):
             timeout=options["timeout"],
         )
         try:
-            said, played = verify(subject, place, _of_form(options["live"]), utc_now())
+            said, played = verify(subject, place, _of_form(options["live"]), utc_now(), redactor)
         finally:
             note("taking the lab down")
             try:
@@ -134,6 +147,22 @@ class ActionModule(TidegateAction):
         if said["result"] == "PASSED" and not given:
             shutil.rmtree(path, ignore_errors=True)
         return said, played.output, path
+
+    def _settings_in(self, path: str | None, task_vars: dict[str, Any]) -> dict[str, Any]:
+        """The settings that a file of variables gives the lab's hosts, as far as they can be evaluated here."""
+        found: dict[str, Any] = {}
+        with contextlib.suppress(AnsibleError):
+            given = self._loader.load_from_file(path, trusted_as_template=True) if path else {}
+            if not isinstance(given, Mapping):
+                return found  # Ansible says so
+            templar = self._templar.copy_with_new_env(available_variables={**task_vars, **given})
+            settings = given.get("tidegate_settings") or {}
+            settings = settings if isinstance(settings, Mapping) else templar.template(settings)
+            for name, value in settings.items():
+                found[name] = value  # also where it can't be evaluated, as what is written may be said
+                with contextlib.suppress(AnsibleError):
+                    found[name] = templar.template(value)
+        return found
 
 
 def _of_form(live: dict[str, Any] | None) -> dict[str, Any]:

@@ -24,7 +24,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
+from ..activity import waiting
 from ..errors import ConflictError, TidegateError
+from ..settings import has_login
 
 with contextlib.suppress(ImportError):
     import sqlalchemy as sa
@@ -66,10 +68,12 @@ class DatabaseAddress:
     @classmethod
     def parse(cls, text: str) -> DatabaseAddress:
         """Read the path of an SQLite file or an SQLAlchemy URL; :class:`TidegateError` when it is neither."""
-        if "://" not in text:
+        if "://" not in text and not has_login(text):
             return cls._file(Path(text))
         try:
             url = sa.make_url(text)
+            if "@" in (url.host or ""):
+                raise ValueError("a password with an @ in it")
         except (sa.exc.ArgumentError, ValueError):
             raise TidegateError(
                 "the CMDB's URL can't be read; write it like postgresql+psycopg://user@host/database, special characters percent-encoded"
@@ -145,7 +149,8 @@ def reading(address: DatabaseAddress, source: sa.Engine) -> Iterator[sa.Connecti
 
 @contextlib.contextmanager
 def _transaction(address: DatabaseAddress, source: sa.Engine, options: dict[str, Any]) -> Iterator[sa.Connection]:
-    connection, transaction = _begin(source, options) if address.path else _begin_patiently(address, source, options)
+    with waiting(f"the CMDB {address.label}, which others write to" if options.get(_WRITES) else f"the CMDB {address.label}"):
+        connection, transaction = _begin(source, options) if address.path else _begin_patiently(address, source, options)
     with connection, transaction:
         yield connection
 

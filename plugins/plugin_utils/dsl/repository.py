@@ -13,6 +13,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
+from ..settings import has_login
 from .layout import OciLayout
 from .oci import Descriptor
 
@@ -65,6 +66,9 @@ class Repository(Protocol):
 
     def referrers(self, subject: str) -> list[Descriptor]:
         """What refers to a manifest, each with its artifact type; nobody has looked into them yet."""
+
+    def beside(self, subject: str) -> list[str]:
+        """Tags made of a manifest's digest that other tools gave to what they keep about it, and nobody reads here."""
 
     def unlisted(self, subject: str) -> list[Descriptor]:
         """What says of itself that it refers to a manifest, as far as it can be found without the list that :meth:`referrers` reads."""
@@ -126,7 +130,7 @@ def blob_uri(address: str, name: str, sha256: str) -> str:
 
 
 def _is_url(address: str) -> bool:
-    return "://" in address
+    return "://" in address or has_login(address)  # what is no address of a registry is refused there
 
 
 def _registry(address: str) -> Library:

@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from ...module_utils.redaction import Redactor
 from ..errors import IntegrityError, TidegateError
 from .oci import MANIFEST_LIMIT, parse_json
-from .session import BLOCK, Allowance, joined
+from .session import BLOCK, Allowance, Pace, joined
 
 with contextlib.suppress(ImportError):
     import oras.auth
@@ -24,6 +25,7 @@ with contextlib.suppress(ImportError):
     from .session import Session
 
 _BARE = re.compile(r"^https?://|/(v[12]/?)?$")  # what docker writes around a host's name
+_OBJECT = re.compile(r"<[^>]*>:? ?|\b\w+\(host=[^)]*\):? ?")  # how urllib3 writes a connection
 _LOG_IN = (
     "log in with docker login, podman login or skopeo login, as one who may do this, or name the file with the credentials in the "
     "environment variable REGISTRY_AUTH_FILE"
@@ -47,6 +49,7 @@ class Wire:
         self._namespace = namespace
         self._scheme = "https" if secure else "http"
         self._session = Session(host, secure)
+        self._pace = Pace(self._session.who)
         self._auth: Any = None
 
     def allowance(self, size: int, seconds: float | None = None) -> Allowance:
@@ -69,20 +72,26 @@ class Wire:
         """
         url = joined(f"{self._scheme}://{self.host}/v2/", path)
         headers = {name.replace("_", "-"): value for name, value in headers.items()}
+        allowance = allowance or self.allowance(MANIFEST_LIMIT)
+        self._pace.check()
+        before = allowance.excess
         try:
-            with self._authorised(method, url, headers, data, allowance or self.allowance(MANIFEST_LIMIT)) as response:
+            with self._authorised(method, url, headers, data, allowance) as response:
                 if response.status_code not in ok:
                     raise AnswerError(self._refused(method, url, response), response.status_code)
                 yield response
         except requests.exceptions.SSLError as error:
             raise TidegateError(
-                f"the registry {self.host} has a certificate that is not trusted here ({_short(error)}); name the file of its authority in "
-                "the environment variable REQUESTS_CA_BUNDLE"
+                f"the registry {self.host} has a certificate that is not trusted here ({self._readable(_short(error))}); name the file of "
+                "its authority in the environment variable REQUESTS_CA_BUNDLE"
             ) from error
         except requests.exceptions.RequestException as error:
             raise TidegateError(
-                f"the registry {self.host} can't be reached ({_short(error)}); check the address of the DSL and that the registry runs"
+                f"the registry {self.host} can't be reached ({self._readable(_short(error))}); check the address of the DSL and that the "
+                "registry runs"
             ) from error
+        finally:
+            self._pace.count(max(0.0, allowance.excess - before))
 
     def _authorised(self, method: str, url: str, headers: dict[str, str], data: Any, allowance: Allowance) -> Any:
         """Ask, and when the registry wants to know who asks, tell it and ask again."""
@@ -96,7 +105,7 @@ class Wire:
             return response
         response.close()
         if self._scheme == "http":
-            raise TidegateError(f"the registry {self.host} wants credentials, which are not sent without TLS; use oci:// for it")
+            raise AnswerError(f"the registry {self.host} wants credentials, which are not sent without TLS; use oci:// for it", 401)
         self._auth = self._log_in(response.headers.get("Www-Authenticate", ""))
         try:
             headers, known = self._auth.authenticate_request(response, headers)
@@ -111,12 +120,13 @@ class Wire:
     def _log_in(self, challenge: str) -> Any:
         kind = challenge.partition(" ")[0].lower()
         if kind not in ("basic", "bearer"):
-            raise TidegateError(f"the registry {self.host} asks for a login in a way not known here; allow basic or token authentication")
+            why = f"the registry {self.host} asks for a login in a way not known here; allow basic or token authentication"
+            raise AnswerError(why, 401)
         auth = oras.auth.get_auth_backend("basic" if kind == "basic" else "token", self._session, False, tls_verify=True)
         auth.load_configs(oras.container.Container(f"{self.host}/any"), configs=_credential_files())
         self._narrow(auth)
         if kind == "basic" and not hasattr(auth, "_basic_auth"):
-            raise TidegateError(f"the registry {self.host} wants credentials and there are none for it; {_LOG_IN}")
+            raise AnswerError(f"the registry {self.host} wants credentials and there are none for it; {_LOG_IN}", 401)
         return auth
 
     def _narrow(self, auth: Any) -> None:
@@ -136,10 +146,22 @@ class Wire:
         return self._session.request(method, url, allowance, headers, data=data)
 
     def _refused(self, method: str, url: str, response: Any) -> str:
-        status = f"{response.status_code} {response.reason}"
+        status = f"{response.status_code} {self._readable(str(response.reason))}"
         if response.status_code in (401, 403):
             return f"the registry {self.host} does not let this user {method} {urlsplit(url).path} ({status}); {_LOG_IN}"
-        return f"the registry {self.host} answered {status}{_reason(response)} to {method} {urlsplit(url).path}; look at the registry's log"
+        answer = f"{status}{self._reason(response)}"
+        return f"the registry {self.host} answered {answer} to {method} {urlsplit(url).path}; look at the registry's log"
+
+    def _reason(self, response: Any) -> str:
+        """What the registry says of its refusal, as far as it is a plain sentence."""
+        with contextlib.suppress(requests.exceptions.RequestException, IntegrityError, KeyError, IndexError, TypeError):
+            first = parse_json(b"".join(blocks_of(response, BLOCK)), "it")["errors"][0]
+            return f" ({self._readable(str(first['code']))!a:.60}: {self._readable(str(first['message']))!a:.200})"
+        return ""
+
+    def _readable(self, text: str) -> str:
+        """What the registry says, or is said of a request, without the credentials that it was sent."""
+        return Redactor({"password": [getattr(self._auth, name, None) for name in ("_basic_auth", "token")]}).text(text)
 
 
 def blocks_of(answer: Any, limit: int) -> Iterator[bytes]:
@@ -162,17 +184,9 @@ def _credential_files() -> list[str]:
     return [str(Path(folder) / name) for folder, name in folders if folder and (Path(folder) / name).exists()]
 
 
-def _reason(response: Any) -> str:
-    """What the registry says of its refusal, as far as it is a plain sentence."""
-    with contextlib.suppress(requests.exceptions.RequestException, IntegrityError, KeyError, IndexError, TypeError):
-        first = parse_json(b"".join(blocks_of(response, BLOCK)), "it")["errors"][0]
-        return f" ({first['code']!a:.60}: {first['message']!a:.200})"
-    return ""
-
-
 def _short(error: Exception) -> str:
     """What a chain of errors comes to, without the objects that its text is full of."""
     while error.args and isinstance(error.args[0], Exception):
         error = error.args[0]
     reason = getattr(error, "reason", None)
-    return _short(reason) if isinstance(reason, Exception) else re.sub(r"<[^>]*>:? ?", "", str(error))
+    return _short(reason) if isinstance(reason, Exception) else _OBJECT.sub("", str(error))

@@ -98,6 +98,7 @@ def debts(facts: Facts, rfc: Rfc) -> Finding:
 
 def conflicts(facts: Facts, rfc: Rfc) -> Finding:
     """Whether no other change is planned for the same time and the same CIs, or CIs that are directly related to them."""
+    facts.known(facts.scope, "scope")
     overlaps = facts.known(facts.overlaps, "overlaps")
     if overlaps:
         lines = [one.sentence() for one in overlaps[:REASONS]]
