@@ -114,16 +114,18 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.keys import load_
 from ansible_collections.tidegate.release.plugins.plugin_utils.rfc.source import load_rfc
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps.approve import load_decision_request
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps.clear import Wave, check_wave_start, clear
+from ansible_collections.tidegate.release.plugins.plugin_utils.steps.sources import Sources
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps.waive import WaiverRequest, waive
 
 rfc, dsl, cmdb, policy, unfit, key, tool = sys.argv[1:]
 now = datetime.fromisoformat("2027-03-01T22:00:00+00:00")
 
 def look():
-    controls = clear(rfc, dsl, cmdb, policy, now).clearance.controls
-    return [[one.name, str(one.result), one.reason.splitlines()[0]] for one in controls], check_wave_start(
-        load_rfc(rfc), Wave(("web1",)), dsl, cmdb, policy, now
-    ).stop
+    with Sources(dsl, cmdb, policy, now) as sources:
+        controls = clear(sources, rfc).clearance.controls
+    with Sources(dsl, cmdb, policy, now) as sources:
+        stop = check_wave_start(sources, load_rfc(rfc), Wave(("web1",))).stop
+    return [[one.name, str(one.result), one.reason.splitlines()[0]] for one in controls], stop
 
 found = {"before": look()}
 asked = load_decision_request(rfc, dsl, cmdb, policy)

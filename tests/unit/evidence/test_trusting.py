@@ -27,6 +27,7 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.statemen
 from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.store import attach
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps import stage as trusting
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps.clear import clear
+from ansible_collections.tidegate.release.plugins.plugin_utils.steps.sources import Sources
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps.stage import distrust, distrust_once
 from seals import EARLIER, KEYS, NOW, ROLE, pem, referring, sealed
 
@@ -110,7 +111,8 @@ def test_an_rfc_is_cleared_only_for_a_signed_package(bed: Bed) -> None:
     rfc = bed.write("rfc", release=release, scope="[*]")
 
     def signatures(policy: str = bed.policy) -> tuple[str, str, bool]:
-        clearance = clear(str(rfc), str(bed.home.path), str(bed.path / "cmdb.sqlite"), policy, NOW).clearance
+        with Sources(str(bed.home.path), str(bed.path / "cmdb.sqlite"), policy, NOW) as sources:
+            clearance = clear(sources, str(rfc)).clearance
         control = next(control for control in clearance.controls if control.name == "signatures")
         return str(control.result), control.reason, clearance.granted
 
