@@ -31,6 +31,11 @@ class ControlSpec:
     """Whether it is asked again before each wave, for what it looks at can change while the others run."""
     waivable: Waivable = Waivable.NEVER
     """For which changes the policy may let people waive it."""
+    sources: tuple[str, ...] = ()
+    """What is asked on its behalf, by the names in :mod:`..steps.clear`, besides RFC, policy, manifest, CIs and evidence.
+
+    ``contents`` is every byte of the package.
+    """
 
     @property
     def description(self) -> str:

@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 
 from ..clearance.clearance import Clearance, evaluate
 from ..clearance.controls.window import closes
-from ..clearance.evaluate import ASKED_AT_GATES, evaluate_controls
+from ..clearance.evaluate import ASKED_AT_GATES, CONTROLS, evaluate_controls
 from ..clearance.facts import Facts, NotKnown
 from ..clearance.findings import Control, Result
 from ..clearance.own_controls import evaluate_own, speaking_of
@@ -162,9 +162,9 @@ class Question:
     wave: Wave | None = None
     hosts: tuple[str, ...] | None = None
 
-    def asks(self, *controls: str) -> bool:
-        """Whether one of these controls is asked."""
-        return self.controls is None or not self.controls.isdisjoint(controls)
+    def needs(self, source: str) -> bool:
+        """Whether one of the controls that are asked looks at a source."""
+        return self.controls is None or any(source in CONTROLS[name].sources for name in self.controls)
 
     def own(self, policy: Policy | None) -> tuple[OwnControl, ...]:
         """The controls of the policy's own that are asked; before a wave those that can come to something else than when it was cleared."""
@@ -257,7 +257,7 @@ def gather(sources: Sources, rfc: Rfc | None, question: Question) -> Gathered:
     facts = Facts(now=sources.now, rfc=rfc, policy=policy, errors=sources.errors)
     if rfc is None:
         return Gathered(facts)
-    look = inspect_package if question.controls is None else manifest_of
+    look = inspect_package if question.needs("contents") else manifest_of
     package = sources.ask("package", lambda: look(sources.library(), rfc))
     policy = policy.narrowed_to(package.type if package else "", rfc.type, rfc.risk) if policy else None
     found = Gathered(replace(facts, policy=policy, package=package))
@@ -281,9 +281,9 @@ class _Asking:
     rfc: Rfc
     question: Question
 
-    def ask(self, name: str, source: Callable[[], _T], *controls: str) -> _T | None:
-        """What a source says, ``None`` when none of the controls that look at it is asked."""
-        return self.sources.ask(name, source) if self.question.asks(*controls) else None
+    def ask(self, name: str, source: Callable[[], _T]) -> _T | None:
+        """What a source says, ``None`` when no control that looks at it is asked."""
+        return self.sources.ask(name, source) if self.question.needs(name) else None
 
 
 def _with_cis(asking: _Asking, found: Gathered) -> Gathered:
@@ -310,17 +310,17 @@ def _with_records(asking: _Asking, found: Gathered) -> Gathered:
     """Add what the CMDB says of the release and of other changes, and whether the policy's channels can be used."""
     facts, rfc, cmdb, cis, policy = found.facts, asking.rfc, asking.cmdb, found.cis, found.facts.policy
     if facts.package is not None:
-        retired = asking.ask("retired", lambda: retirement_of(cmdb(), rfc), "payload_archived")
+        retired = asking.ask("retired", lambda: retirement_of(cmdb(), rfc))
         facts = replace(facts, package=replace(facts.package, retired=retired, unread=asking.sources.errors.get("retired", "")))
     facts = replace(
         facts,
-        entered=asking.ask("overlaps", lambda: entered_with(cmdb(), rfc), "scope"),
-        debts=asking.ask("debts", lambda: debts_of(cmdb(), rfc), "debts"),
-        channels=asking.ask("channels", lambda: unusable(policy.communication), "communication") if policy else None,
-        overlaps=None if cis is None else asking.ask("overlaps", lambda: overlaps_of(cmdb(), rfc, cis), "conflicts"),
-        seen=asking.ask("seen", lambda: seen_of(cmdb(), rfc, policy), "library"),
+        entered=asking.ask("overlaps", lambda: entered_with(cmdb(), rfc)),
+        debts=asking.ask("debts", lambda: debts_of(cmdb(), rfc)),
+        channels=asking.ask("channels", lambda: unusable(policy.communication)) if policy else None,
+        overlaps=None if cis is None else asking.ask("overlaps", lambda: overlaps_of(cmdb(), rfc, cis)),
+        seen=asking.ask("seen", lambda: seen_of(cmdb(), rfc, policy)),
     )
-    return replace(found, facts=replace(facts, seats=asking.ask("seats", lambda: seats_for(cmdb(), rfc, facts), "licences")))
+    return replace(found, facts=replace(facts, seats=asking.ask("seats", lambda: seats_for(cmdb(), rfc, facts))))
 
 
 def _with_waves(asking: _Asking, found: Gathered) -> Gathered:
@@ -332,7 +332,7 @@ def _with_waves(asking: _Asking, found: Gathered) -> Gathered:
         # Those that failed keep what they have, and those of later waves have not got it yet.
         having = cis if wave is None else [ci for ci in cis if ci["name"] in wave.done.union(wave.hosts)]
         library = asking.sources.library
-        judged = asking.ask("compatibility", lambda: compatibility(cmdb(), library(), rfc, package.manifest, having), "compatibility")
+        judged = asking.ask("compatibility", lambda: compatibility(cmdb(), library(), rfc, package.manifest, having))
         facts = replace(facts, compatibility=judged)
     waves = (wave.hosts,) if wave else asking.sources.ask("scope", lambda: _waves(cmdb(), rfc, cis, facts))
     if facts.compatibility is not None:
@@ -360,9 +360,7 @@ def _with_calendars(asking: _Asking, found: Gathered) -> Gathered:
     facts, policy, sources = found.facts, found.facts.policy, asking.sources
     if policy is None:
         return found
-    calendars = asking.ask(
-        "calendars", lambda: calendars_of(policy.calendars, sources.library, asking.cmdb, asking.rfc, facts.now), "window", "freeze"
-    )
+    calendars = asking.ask("calendars", lambda: calendars_of(policy.calendars, sources.library, asking.cmdb, asking.rfc, facts.now))
     return replace(found, facts=replace(facts, calendars=calendars))
 
 

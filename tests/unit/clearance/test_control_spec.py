@@ -14,22 +14,28 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.tidegate.release.plugins.plugin_utils.clearance.evaluate import CONTROLS
+from ansible_collections.tidegate.release.plugins.plugin_utils.clearance.evaluate import CONTROLS, evaluate_controls
+from ansible_collections.tidegate.release.plugins.plugin_utils.clearance.findings import Control, Result
 from ansible_collections.tidegate.release.plugins.plugin_utils.clearance.policy import load_policy
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import Cmdb
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.layout import OciLayout
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.package import archive
 from ansible_collections.tidegate.release.plugins.plugin_utils.errors import DocumentError
 from ansible_collections.tidegate.release.plugins.plugin_utils.policy.model import Waivable
+from ansible_collections.tidegate.release.plugins.plugin_utils.rfc.source import load_rfc
+from ansible_collections.tidegate.release.plugins.plugin_utils.steps.clear import Question, gather
+from ansible_collections.tidegate.release.plugins.plugin_utils.steps.sources import Sources
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
 Write = Callable[..., Path]
 ROOT = Path(__file__).parents[3]
+NOW = datetime(2027, 3, 1, 22, tzinfo=UTC)
 FILES = sorted((ROOT / "plugins/plugin_utils/clearance/controls").glob("*.py"))
 
 
@@ -82,11 +88,41 @@ def test_the_list_of_controls_is_current() -> None:
     assert tool.PAGE.read_text() == tool.page(), "run tools/control_page.py"
 
 
+def test_a_control_that_is_asked_alone_comes_to_what_it_comes_to_among_all(tmp_path: Path, write: Write) -> None:
+    """Whatever it looks at is asked on its behalf."""
+    shutil.copytree(ROOT / "examples/hello", tmp_path / "hello")
+    with (tmp_path / "hello/release.yml").open("a") as file:
+        file.write("licensed_product: hello\n")
+    digest = archive(tmp_path / "hello", OciLayout.create(tmp_path / "dsl")).digest
+    with Cmdb.open(str(tmp_path / "cmdb.sqlite"), create=True) as cmdb:
+        cmdb.put_cis([{"name": "web1", "class": "server", "site": "ams"}], "test")
+    told = {"required": True, "channels": {"ops": {"environment": "NOWHERE"}}, "tell": {"start": ["ops"]}}
+    policy = write("policy", approvals=..., communication=told, versions={"minor": 2}, documentation={"minor": ["*"]})
+    release = {"name": "hello", "version": "1.0", "digest": digest}
+    rfc = load_rfc(write("rfc", release=release, communication_plan="We say so."))
+
+    def ask(*names: str) -> tuple[Control, ...]:
+        only = frozenset(names) or None
+        with Sources(str(tmp_path / "dsl"), str(tmp_path / "cmdb.sqlite"), str(policy), NOW) as sources:
+            return evaluate_controls(gather(sources, rfc, Question(only)).facts, only)
+
+    together = ask()
+    assert tuple(control for name in CONTROLS for control in ask(name)) == together
+    assert {control.name for control in together if control.result is not Result.PASS} >= {"licences", "communication"}
+    assert Result.INCONCLUSIVE not in {control.result for control in together}
+    blobs = (tmp_path / "dsl/blobs/sha256").iterdir()
+    payload = max(blobs, key=lambda blob: blob.stat().st_size)
+    payload.chmod(0o644)
+    payload.write_bytes(payload.read_bytes()[::-1])
+    assert ask("payload_intact")[0].result is Result.FAIL
+
+
 # What CONTRIBUTING says of adding a control, done: one with everything, and one with nothing but its name and its place.
 ADDED = '''
 
-def title(_facts: Facts, rfc: Rfc) -> Finding:
+def title(facts: Facts, rfc: Rfc) -> Finding:
     """Whether the title of the change is long enough to say something."""
+    facts.known(facts.debts, "debts")
     if len(rfc.short_description) < 20:
         return failed("the title is short", "write what the change is for")
     return passed("the title is long enough")
@@ -99,7 +135,7 @@ def urgency(facts: Facts, _rfc: Rfc) -> Finding:
 
 
 CONTROLS += (
-    ControlSpec("title", title, 25, asked_at_gates=True, waivable=Waivable.ALWAYS),
+    ControlSpec("title", title, 25, asked_at_gates=True, waivable=Waivable.ALWAYS, sources=("debts",)),
     ControlSpec("urgency", urgency, 255),
 )
 '''

@@ -112,9 +112,9 @@ def conflicts(facts: Facts, rfc: Rfc) -> Finding:
 CONTROLS = (
     ControlSpec("rfc_schema", schema, 10),
     ControlSpec("rfc_state", state, 20),
-    ControlSpec("conflicts", conflicts, 50, waivable=Waivable.ALWAYS),
-    ControlSpec("scope", scope, 180),
-    ControlSpec("debts", debts, 240),
+    ControlSpec("conflicts", conflicts, 50, waivable=Waivable.ALWAYS, sources=("overlaps",)),
+    ControlSpec("scope", scope, 180, sources=("overlaps",)),
+    ControlSpec("debts", debts, 240, sources=("debts",)),
     ControlSpec("backout_plan", backout_plan, 250, waivable=Waivable.IN_EMERGENCIES),
     ControlSpec("objectives", objectives, 260),
 )

@@ -35,4 +35,4 @@ def communication(facts: Facts, rfc: Rfc) -> Finding:
     return passed(f"there is a communication plan, and {len(named)} channel{'s' if len(named) > 1 else ''} can be used")
 
 
-CONTROLS = (ControlSpec("communication", communication, 270, waivable=Waivable.ALWAYS),)
+CONTROLS = (ControlSpec("communication", communication, 270, waivable=Waivable.ALWAYS, sources=("channels",)),)

@@ -31,4 +31,4 @@ def _some(lines: tuple[str, ...]) -> str:
     return "\n".join((*lines[:REASONS], *more))
 
 
-CONTROLS = (ControlSpec("compatibility", compatibility, 190, asked_at_gates=True),)
+CONTROLS = (ControlSpec("compatibility", compatibility, 190, asked_at_gates=True, sources=("compatibility",)),)

@@ -154,10 +154,10 @@ def _numbers(version: str) -> tuple[int, ...] | None:
 
 CONTROLS = (
     ControlSpec("digest", digest, 60),
-    ControlSpec("payload_archived", archived, 70, asked_at_gates=True),
-    ControlSpec("payload_intact", intact, 80),
-    ControlSpec("library", library, 90, asked_at_gates=True),
+    ControlSpec("payload_archived", archived, 70, asked_at_gates=True, sources=("retired",)),
+    ControlSpec("payload_intact", intact, 80, sources=("contents",)),
+    ControlSpec("library", library, 90, asked_at_gates=True, sources=("seen",)),
     ControlSpec("version", version, 130, waivable=Waivable.ALWAYS),
-    ControlSpec("documentation", documentation, 170, waivable=Waivable.ALWAYS),
-    ControlSpec("licences", licences, 200),
+    ControlSpec("documentation", documentation, 170, waivable=Waivable.ALWAYS, sources=("contents",)),
+    ControlSpec("licences", licences, 200, sources=("seats",)),
 )

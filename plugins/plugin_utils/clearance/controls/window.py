@@ -101,6 +101,6 @@ def _waits(facts: Facts, plan: Timetable) -> list[tuple[int, datetime]]:
 
 
 CONTROLS = (
-    ControlSpec("window", window, 30, asked_at_gates=True, waivable=Waivable.ALWAYS),
-    ControlSpec("freeze", freeze, 40, asked_at_gates=True, waivable=Waivable.ALWAYS),
+    ControlSpec("window", window, 30, asked_at_gates=True, waivable=Waivable.ALWAYS, sources=("calendars",)),
+    ControlSpec("freeze", freeze, 40, asked_at_gates=True, waivable=Waivable.ALWAYS, sources=("calendars",)),
 )
