@@ -20,7 +20,7 @@ options:
       - A registry that brings less than 256 KiB in a minute, or a document or list not in five, is not waited for. It may send its
         clients on to any host with TLS, as to an object store; credentials go along to none, nor does anybody follow from TLS to an
         address without, or from elsewhere to this machine.
-      - Defaults to the environment variable E(TIDEGATE_DSL).
+      - Taken from the variable C(tidegate_dsl), or else the environment variable E(TIDEGATE_DSL), when it is not given.
     type: str
 """
 
@@ -29,7 +29,7 @@ options:
   cmdb:
     description:
       - The CMDB, the path of an SQLite file or an SQLAlchemy database URL such as V(postgresql+psycopg://cmdb@db/cmdb).
-      - Defaults to the environment variable E(TIDEGATE_CMDB).
+      - Taken from the variable C(tidegate_cmdb), or else the environment variable E(TIDEGATE_CMDB), when it is not given.
     type: str
 """
 
@@ -45,7 +45,7 @@ options:
         C(u_tidegate_digest) and C(u_tidegate_scope). Behind a C(?) the address names others, as in C(?digest=u_digest&scope=u_scope),
         and, if there are such, those of C(objectives) (JSON), C(stakeholders) (names with commas between them) and
         C(communication_plan).
-      - Defaults to the environment variable E(TIDEGATE_RFC).
+      - Taken from the variable C(tidegate_rfc), or else the environment variable E(TIDEGATE_RFC), when it is not given.
     type: path
 """
 
@@ -54,7 +54,8 @@ options:
   policy:
     description:
       - The file of the release policy.
-      - Defaults to the environment variable E(TIDEGATE_POLICY), and without that to the policy that comes with the collection.
+      - Taken from the variable C(tidegate_policy), or else the environment variable E(TIDEGATE_POLICY), when it is not given. Without any,
+        it is the policy that comes with the collection.
     type: path
 """
 
@@ -64,26 +65,33 @@ options:
     description:
       - The file of the private key to sign with, in PEM, such as C(openssl genpkey -algorithm ed25519 -out key.pem) makes. Ed25519,
         ECDSA on P-256, and RSA of 2048 bits or more will do. Nobody but its owner may have any right to it.
-      - Defaults to the environment variable E(TIDEGATE_KEY).
+      - Taken from the variable C(tidegate_key), or else the environment variable E(TIDEGATE_KEY), when it is not given.
     type: path
   key_passphrase:
     description:
       - The passphrase of the private key, if it has one. It is never shown.
-      - Defaults to the environment variable E(TIDEGATE_KEY_PASSPHRASE).
+      - Taken from the variable C(tidegate_key_passphrase), or else the environment variable E(TIDEGATE_KEY_PASSPHRASE), when it is not
+        given.
     type: str
 """
 
     PACKAGE = r"""
 options:
   name:
-    description: Name of the release.
+    description:
+      - Name of the release.
+      - Taken from the variable C(tidegate_name), when it is not given.
     type: str
     required: true
   version:
-    description: Version of the release. Either this or O(digest) has to be given.
+    description:
+      - Version of the release. Either this or O(digest) has to be given.
+      - Taken from the variable C(tidegate_version), when it is not given.
     type: str
   digest:
-    description: Digest of the release's package. Either this or O(version) has to be given.
+    description:
+      - Digest of the release's package. Either this or O(version) has to be given.
+      - Taken from the variable C(tidegate_digest), when it is not given.
     type: str
 """
 
@@ -92,19 +100,25 @@ options:
   settings:
     description:
       - This host's values for the settings that the release declares. Hooks get them as environment variables C(TIDEGATE_<NAME>).
-      - Left out, they are the variable C(tidegate_settings) of the host. Leave them out where they could fail to be evaluated, for Ansible
-        shows with an error in an argument the lines of the file that it stands in.
       - They are never shown. In all that a host or a check says C(${name}) stands in the place of a value, unless it is an address,
         a yes or no, or shorter than six characters.
+      - Taken from the variable C(tidegate_settings), when it is not given.
+      - Leave it out where it could fail to be evaluated, for Ansible shows with an error in an argument the lines of the file that it
+        stands in.
     type: dict
 """
 
-    HOST = r"""
+    ROOT = r"""
 options:
   root:
-    description: Directory on the host that holds every release's home.
+    description:
+      - Directory on the host that holds every release's home.
+      - Taken from the variable C(tidegate_root), when it is not given.
     type: path
     default: /opt/tidegate
+"""
+
+    HOST = r"""
 attributes:
   check_mode:
     description: Can run in check mode and say what it would do.

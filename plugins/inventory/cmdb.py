@@ -22,6 +22,7 @@ description:
   - It is all or nothing. Where ansible-core would only warn about an inventory that can't be read and go on without its hosts, this
     plugin ends the run, whatever E(ANSIBLE_INVENTORY_ANY_UNPARSED_IS_FAILED) says.
   - The file's name has to end in C(cmdb.yml), C(cmdb.yaml), C(tidegate.yml) or C(tidegate.yaml).
+  - A variable that stands in for an option has to be an extra variable. ansible-core has no others when it reads an inventory.
   - With O(cache) what O(query) picked is kept until the CMDB changes, so a cached inventory is never an outdated one.
 author:
   - Tidegate maintainers (@tidegate)
@@ -44,6 +45,8 @@ options:
       - The CMDB, the path of an SQLite file or an SQLAlchemy database URL such as V(postgresql+psycopg://cmdb@db/cmdb).
       - A relative path in the inventory file starts at that file.
     type: str
+    vars:
+      - name: tidegate_cmdb
     env:
       - name: TIDEGATE_CMDB
   query:
@@ -56,6 +59,8 @@ options:
       - The file of the release policy, for its C(host_classes).
       - A relative path in the inventory file starts at that file. Without any, the policy that comes with the collection applies.
     type: str
+    vars:
+      - name: tidegate_policy
     env:
       - name: TIDEGATE_POLICY
   strict:
@@ -102,6 +107,7 @@ from ansible.parsing.dataloader import DataLoader
 from ansible.plugins.inventory import BaseInventoryPlugin, Cacheable, Constructable
 from ansible.utils.vars import validate_variable_name
 from ansible.vars.reserved import is_reserved_name
+from ansible_collections.tidegate.release.plugins.plugin_utils.actions.options import VariableOptions
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.hosts import described, is_host
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import Cmdb
 from ansible_collections.tidegate.release.plugins.plugin_utils.errors import TidegateError
@@ -144,7 +150,7 @@ def _uncollected() -> Iterator[None]:
             gc.enable()
 
 
-class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
+class InventoryModule(VariableOptions, BaseInventoryPlugin, Constructable, Cacheable):
     """Read every CI in one snapshot, then add those that are hosts."""
 
     NAME = "tidegate.release.cmdb"
@@ -158,13 +164,14 @@ class InventoryModule(BaseInventoryPlugin, Constructable, Cacheable):
         if not isinstance(config, dict) or config.get("plugin") != self.NAME:
             raise AnsibleParserError(f"{path} is not an inventory file of {self.NAME}")
         try:
+            self.templar.available_variables = self._vars
             self._read_config_data(path)
             if unknown := sorted(config.keys() - self.option_definitions.keys()):
                 raise TidegateError(f"{', '.join(unknown)} is not an option of {self.NAME}; see ansible-doc -t inventory {self.NAME}")
             with _uncollected():
                 require("SQLAlchemy", "jmespath", "jsonschema")
-                classes = self._host_classes(path, given="policy" in config)
-                cis = self._cis(path, given="cmdb" in config, cached=cache)
+                classes = self._host_classes(path, given=bool(config.get("policy")))
+                cis = self._cis(path, given=bool(config.get("cmdb")), cached=cache)
                 self._add([ci for ci in cis if is_host(ci, classes)])
         except Exception as error:
             # Any other exception is a warning to ansible-core, which goes on with the hosts of other sources, or with some of ours.

@@ -25,19 +25,27 @@ options:
     elements: str
     required: true
   rfc:
-    description: The request for change, a file or an address in ServiceNow. Defaults to the environment variable E(TIDEGATE_RFC).
+    description: The request for change, a file or an address in ServiceNow.
     type: str
+    vars:
+      - name: tidegate_rfc
+    env:
+      - name: TIDEGATE_RFC
   cmdb:
-    description: The CMDB. Defaults to the environment variable E(TIDEGATE_CMDB).
+    description: The CMDB, the path of an SQLite file or an SQLAlchemy database URL.
     type: str
+    vars:
+      - name: tidegate_cmdb
+    env:
+      - name: TIDEGATE_CMDB
 seealso:
   - module: tidegate.release.plan
 """
 
 EXAMPLES = r"""
 - name: Activate in waves
-  hosts: "{{ lookup('tidegate.release.waves', 'activate', rfc='rfc.yml', cmdb='cmdb.sqlite') | flatten }}"
-  serial: "{{ lookup('tidegate.release.waves', 'activate', rfc='rfc.yml', cmdb='cmdb.sqlite') | map('length') }}"
+  hosts: "{{ lookup('tidegate.release.waves', 'activate') | flatten }}"
+  serial: "{{ lookup('tidegate.release.waves', 'activate') | map('length') }}"
   gather_facts: false
   tasks:
     - name: Say who is in this wave
@@ -57,9 +65,9 @@ from typing import Any
 
 from ansible.errors import AnsibleLookupError
 from ansible.plugins.lookup import LookupBase
-from ansible_collections.tidegate.release.plugins.plugin_utils.actions.base import argument_spec
 from ansible_collections.tidegate.release.plugins.plugin_utils.actions.interrupt import hold_on_signals, interrupted
 from ansible_collections.tidegate.release.plugins.plugin_utils.actions.invocation import end_run, is_check, is_listing
+from ansible_collections.tidegate.release.plugins.plugin_utils.actions.options import VariableOptions, argument_spec
 from ansible_collections.tidegate.release.plugins.plugin_utils.actions.output import heartbeat, prepare_main
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import Cmdb
 from ansible_collections.tidegate.release.plugins.plugin_utils.errors import TidegateError
@@ -69,11 +77,10 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.journal i
 from ansible_collections.tidegate.release.plugins.plugin_utils.settings import required_setting
 
 
-class LookupModule(LookupBase):
+class LookupModule(VariableOptions, LookupBase):
     """The batches of hosts of a step, as the journal has them now."""
 
     def run(self, terms: list[str], variables: dict[str, Any] | None = None, **kwargs: Any) -> list[list[list[str]]]:
-        self.set_options(var_options=variables, direct=kwargs)
         if len(terms) != 1 or terms[0] not in ("stage", "activate", "backout"):
             raise AnsibleLookupError("tidegate.release.waves takes one step: stage, activate or backout")
         if is_listing() or is_check():
@@ -83,8 +90,9 @@ class LookupModule(LookupBase):
         if interrupted():
             return [[]]
         known = set((variables or {}).get("groups", {}).get("all", []))
-        options = {"rfc": self.get_option("rfc"), "cmdb": self.get_option("cmdb")}
         try:
+            self.set_options(var_options=variables, direct=kwargs)
+            options = {"rfc": self.get_option("rfc"), "cmdb": self.get_option("cmdb")}
             require("SQLAlchemy", "jsonschema", "jmespath")
             _prepare(terms[0])
             with heartbeat(f"finding the hosts to {terms[0]}"), Cmdb.open(required_setting(options, "cmdb")) as cmdb:

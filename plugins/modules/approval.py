@@ -28,15 +28,21 @@ extends_documentation_fragment:
   - tidegate.release.homes.local
 options:
   decision:
-    description: What the owner of the key says.
+    description:
+      - What the owner of the key says.
+      - Taken from the variable C(tidegate_decision), when it is not given.
     type: str
     choices: [approved, rejected]
     default: approved
   role:
-    description: In which role. Can be left out when only one of the roles that decide on this type of RFC is theirs.
+    description:
+      - In which role. Can be left out when only one of the roles that decide on this type of RFC is theirs.
+      - Taken from the variable C(tidegate_role), when it is not given.
     type: str
   comment:
-    description: Why, for those who read it later.
+    description:
+      - Why, for those who read it later.
+      - Taken from the variable C(tidegate_comment), when it is not given.
     type: str
     default: ""
 seealso:

@@ -41,22 +41,24 @@ options:
   path:
     description:
       - The release's directory, the one that has its C(release.yml).
+      - Taken from the variable C(tidegate_release), when it is not given.
     type: path
     required: true
   examine:
     description:
-      - Whether to examine the release.
-      - Unless it is given, what is signed is examined and what is not signed is not.
+      - Whether to examine the release. Unless it is given, what is signed is examined and what is not signed is not.
+      - Taken from the variable C(tidegate_examine), when it is not given.
     type: bool
   malware_signatures:
     description:
       - A directory of signatures for ClamAV, in place of those of the machine.
+      - Taken from the variable C(tidegate_malware_signatures), when it is not given.
     type: path
   quarantine:
     description:
-      - A directory where infected contents are kept, with a record of what was found.
-      - Defaults to O(dsl) with C(.quarantine) at its end, and for a registry to C(tidegate/quarantine) in E(XDG_DATA_HOME), which is
-        C(~/.local/share) unless it is set.
+      - A directory where infected contents are kept, with a record of what was found. It is O(dsl) with C(.quarantine) at its end unless
+        it is given, and for a registry C(tidegate/quarantine) in E(XDG_DATA_HOME), which is C(~/.local/share) unless it is set.
+      - Taken from the variable C(tidegate_quarantine), when it is not given.
     type: path
 notes:
   - Makes the library when O(dsl) does not exist or is an empty directory.

@@ -34,7 +34,7 @@ extends_documentation_fragment:
   - tidegate.release.homes.local
 options:
   hosts:
-    description: The hosts that were asked. Those of the inventory that are not among them were left out.
+    description: The hosts that were asked, and have C(audit_facts). Those of the inventory that are not among them were left out.
     type: list
     elements: str
     required: true

@@ -30,10 +30,11 @@ options:
     description:
       - A directory on the controller for the clearance as a document. C(clearance.html) is for people and needs no network,
         C(clearance.json) has the same as data. With O(key), C(clearance.dsse.json) is a signed verification summary as SLSA has it.
+        Without a directory nothing is written, and O(key) is not used.
       - They are written whether the RFC is cleared or not, and only when something else than the time is new in them. The summary also has
         the RFC and the policy by their digests, and the CIs, and is signed anew when one of them is another, or its signature is not that
         of O(key).
-      - Without it nothing is written, and O(key) is not used.
+      - Taken from the variable C(tidegate_clearance), when it is not given.
     type: path
 seealso:
   - module: tidegate.release.plan

@@ -33,10 +33,13 @@ options:
   to:
     description:
       - The other home, like O(dsl) a directory or V(oci://host[:port]/prefix). A directory is made when it is not there.
+      - Taken from the variable C(tidegate_dsl_to), when it is not given.
     type: str
     required: true
   names:
-    description: Names of the releases to copy, each with all its versions. All releases unless given.
+    description:
+      - Names of the releases to copy, each with all its versions. All releases unless given.
+      - Taken from the variable C(tidegate_dsl_names), when it is not given.
     type: list
     elements: str
 seealso:

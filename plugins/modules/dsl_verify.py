@@ -41,9 +41,12 @@ options:
         M(tidegate.release.dsl_sync) makes.
       - It need not be trusted, nothing is taken from it that is not what its digest says. But the releases of a damaged C(index.json), and
         those that are lost, are those of the replica; M(tidegate.release.clear) judges them as any other.
+      - Taken from the variable C(tidegate_dsl_replica), when it is not given.
     type: str
   names:
-    description: Names of the releases that this home is for, each with all its versions. All releases unless given.
+    description:
+      - Names of the releases that this home is for, each with all its versions. All releases unless given.
+      - Taken from the variable C(tidegate_dsl_names), when it is not given.
     type: list
     elements: str
 notes:

@@ -29,22 +29,32 @@ extends_documentation_fragment:
   - tidegate.release.homes.local
 options:
   score:
-    description: From 1, useless, to 5, excellent.
+    description:
+      - From 1, useless, to 5, excellent.
+      - Taken from the variable C(tidegate_score), when it is not given.
     type: int
     required: true
   role:
-    description: In which role. Can be left out when only one of the roles that the policy asks is theirs.
+    description:
+      - In which role. Can be left out when only one of the roles that the policy asks is theirs.
+      - Taken from the variable C(tidegate_role), when it is not given.
     type: str
   functionality:
-    description: What they say of what it does.
+    description:
+      - What they say of what it does.
+      - Taken from the variable C(tidegate_functionality), when it is not given.
     type: str
     default: ""
   usability:
-    description: What they say of working with it.
+    description:
+      - What they say of working with it.
+      - Taken from the variable C(tidegate_usability), when it is not given.
     type: str
     default: ""
   blocking:
-    description: Whether it must not go live as it is.
+    description:
+      - Whether it must not go live as it is.
+      - Taken from the variable C(tidegate_blocking), when it is not given.
     type: bool
     default: false
 seealso:

@@ -31,7 +31,9 @@ options:
     type: bool
     default: false
   reason:
-    description: Why it is backed out; for O(backout=true).
+    description:
+      - Why it is backed out; for O(backout=true).
+      - Taken from the variable C(tidegate_reason), when it is not given.
     type: str
     default: ordered by a person
   take_over:
@@ -39,6 +41,7 @@ options:
       - Say that the controller which drives the deployment is gone. It is taken over at once, and the journal says so.
       - Without this a controller counts as gone when its process is seen to have ended, on this machine and in this PID namespace, or else
         when its lease has ended.
+      - Taken from the variable C(tidegate_take_over), when it is not given.
     type: bool
     default: false
 seealso:

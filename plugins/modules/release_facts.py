@@ -16,11 +16,8 @@ description:
   - Releases share the files that did not change. One that was edited is reported for each of them; the next release staged does not get it.
 author:
   - Tidegate maintainers (@tidegate)
-options:
-  root:
-    description: Directory on the host that holds every release's home.
-    type: path
-    default: /opt/tidegate
+extends_documentation_fragment:
+  - tidegate.release.homes.root
 attributes:
   check_mode:
     description: Can run in check mode and say what it would do.

@@ -20,7 +20,9 @@ extends_documentation_fragment:
   - tidegate.release.homes.local
 options:
   dest:
-    description: The directory to write to; it is made when it doesn't exist.
+    description:
+      - Directory for C(report.html) and C(report.json); it is made when it doesn't exist.
+      - Taken from the variable C(tidegate_report), when it is not given.
     type: path
     required: true
   extra:

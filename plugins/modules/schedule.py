@@ -21,7 +21,9 @@ extends_documentation_fragment:
   - tidegate.release.homes.cmdb
 options:
   rfcs:
-    description: RFCs to enter, or to enter anew as they read now; each as O(tidegate.release.clear#module:rfc) takes it.
+    description:
+      - RFCs to enter, or to enter anew as they read now; each as O(tidegate.release.clear#module:rfc) takes it.
+      - Taken from the variable C(tidegate_rfcs), when it is not given.
     type: list
     elements: str
     default: []
@@ -29,6 +31,7 @@ options:
     description:
       - Numbers of RFCs that will not be done. They conflict with nothing any more, and the schedule has them as cancelled.
       - One that has an open deployment stays, and the task fails. An RFC in O(rfcs) that was canceled is withdrawn too.
+      - Taken from the variable C(tidegate_withdraw), when it is not given.
     type: list
     elements: str
     default: []
@@ -36,6 +39,7 @@ options:
     description:
       - The C(.ics) file to write, with an event for each change that is not over; one that was cancelled is in it as cancelled.
       - The C(SEQUENCE) of an event rises when the change gets other dates or another title.
+      - Taken from the variable C(tidegate_schedule), when it is not given.
     type: path
 attributes:
   check_mode:

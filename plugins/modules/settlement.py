@@ -26,15 +26,21 @@ extends_documentation_fragment:
   - tidegate.release.homes.local
 options:
   number:
-    description: The number of the emergency RFC.
+    description:
+      - The number of the emergency RFC.
+      - Taken from the variable C(tidegate_number), when it is not given.
     type: str
     required: true
   duty:
-    description: What it owed, as the policy calls it.
+    description:
+      - What it owed, as the policy calls it.
+      - Taken from the variable C(tidegate_duty), when it is not given.
     type: str
     required: true
   note:
-    description: What was done, and where it can be read.
+    description:
+      - What was done, and where it can be read.
+      - Taken from the variable C(tidegate_note), when it is not given.
     type: str
     required: true
 seealso:

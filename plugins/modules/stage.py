@@ -30,12 +30,14 @@ options:
       - The mirror need not be trusted. All that comes from it is checked against the package's digest, and what it does not bring in a
         bounded time is pushed over the connection.
       - It is asked without credentials, redirections are not followed, and C(https://) needs a certificate that the host trusts.
+      - Taken from the variable C(tidegate_mirror), when it is not given.
     type: str
 extends_documentation_fragment:
   - tidegate.release.homes.rfc
   - tidegate.release.homes.dsl
   - tidegate.release.homes.cmdb
   - tidegate.release.homes.policy
+  - tidegate.release.homes.root
   - tidegate.release.homes.host
 seealso:
   - module: tidegate.release.plan

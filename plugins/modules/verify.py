@@ -45,22 +45,30 @@ options:
       - Directory of a release that is not archived yet, the one that has its C(release.yml), to try it out. It is archived in a library of
         the lab's own, which goes away with it, and nothing is signed unless O(dsl) has just that package.
       - An RFC says then only where it is to go. Without one the hosts that have some version of it are mirrored, or all when none has.
+      - Taken from the variable C(tidegate_release), when it is not given.
     type: path
   name:
-    description: Name of the release, when there is no RFC yet. Then the hosts that have some version of it are mirrored.
+    description:
+      - Name of the release, when there is no RFC yet. Then the hosts that have some version of it are mirrored.
+      - Taken from the variable C(tidegate_name), when it is not given.
     type: str
   version:
-    description: Version of the release; with O(name), either this or O(digest).
+    description:
+      - Version of the release; with O(name), either this or O(digest).
+      - Taken from the variable C(tidegate_version), when it is not given.
     type: str
   digest:
-    description: Digest of the release's package; with O(name), either this or O(version).
+    description:
+      - Digest of the release's package; with O(name), either this or O(version).
+      - Taken from the variable C(tidegate_digest), when it is not given.
     type: str
   hosts:
     description: How many lab hosts there may be. What of live has no double then is a difference.
     type: int
     default: 8
   live:
-    description: What M(tidegate.release.host_facts) found on live hosts, by their names in the CMDB.
+    description: What M(tidegate.release.host_facts) found on live hosts, by their names in the CMDB. Nothing is known of live unless
+      it is given.
     type: dict
     default: {}
   inventory:
@@ -99,8 +107,8 @@ options:
         type: str
   path:
     description:
-      - Directory to work in, new or empty. It stays, with the logs of the run in C(artifacts).
-      - Without it a temporary one is made, which stays only when the release did not pass.
+      - Directory to work in, new or empty. It stays, with the logs of the run in C(artifacts). Without it a temporary one is made, which
+        stays only when the release did not pass.
     type: path
   timeout:
     description: Seconds that the scenario may take.

@@ -28,15 +28,21 @@ extends_documentation_fragment:
   - tidegate.release.homes.local
 options:
   control:
-    description: Name of the control.
+    description:
+      - Name of the control.
+      - Taken from the variable C(tidegate_control), when it is not given.
     type: str
     required: true
   reason:
-    description: Why it is right to go on.
+    description:
+      - Why it is right to go on.
+      - Taken from the variable C(tidegate_reason), when it is not given.
     type: str
     required: true
   expires:
-    description: Until when it counts, in RFC 3339 with an offset from UTC.
+    description:
+      - Until when it counts, in RFC 3339 with an offset from UTC.
+      - Taken from the variable C(tidegate_expires), when it is not given.
     type: str
     required: true
 seealso:

@@ -27,11 +27,15 @@ extends_documentation_fragment:
   - tidegate.release.homes.local
 options:
   host:
-    description: The host's name in the CMDB.
+    description:
+      - The host's name in the CMDB.
+      - Taken from the variable C(tidegate_host), when it is not given.
     type: str
     required: true
   reason:
-    description: Why it will not come back, or how it is known that it is there again. Needed for O(state=present).
+    description:
+      - Why it will not come back, or how it is known that it is there again. Needed for O(state=present).
+      - Taken from the variable C(tidegate_reason), when it is not given.
     type: str
     default: ""
   state:

@@ -1,7 +1,7 @@
 # Copyright (c) Tidegate maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Where the homes are: the one adapter from options and environment to paths and URLs."""
+"""Where the homes are: the one adapter from options to paths and URLs."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ _PASSWORD = re.compile(r"(\bpass\w*\s*=\s*)\S+", re.IGNORECASE)
 
 
 def required_setting(options: Mapping[str, object], name: str) -> str:
-    """Return option ``name`` (``dsl``, ``cmdb``, ``rfc`` or ``key``), else ``TIDEGATE_<NAME>``.
+    """Return option ``name`` (``dsl``, ``cmdb``, ``rfc`` or ``key``), a leading ``~`` expanded.
 
-    A leading ``~`` is expanded. Raises :class:`TidegateError` when neither is set.
+    Raises :class:`TidegateError` when it is not set, neither in the task nor by a variable nor in the environment.
     """
     value = optional_setting(options, name)
     if value is None:
@@ -41,17 +41,14 @@ def missing(name: str) -> str:
 
 
 def secret_setting(options: Mapping[str, object], name: str) -> str | None:
-    """Return option ``name``, else ``TIDEGATE_<NAME>``, as it is; ``None`` when neither is set."""
-    value = options.get(name) or os.environ.get(f"TIDEGATE_{name.upper()}")
-    return str(value) if value else None
+    """Return option ``name`` as it is, ``None`` when it is not set."""
+    return str(options.get(name) or "") or None
 
 
 def optional_setting(options: Mapping[str, object], name: str) -> str | None:
     """Like :func:`required_setting`, but ``None`` when it is not set: the policy has a shipped default, and ``key`` may be left out."""
-    value = options.get(name) or os.environ.get(f"TIDEGATE_{name.upper()}")
-    if not value:
-        return None
-    return expanded(str(value))
+    value = options.get(name)
+    return expanded(str(value)) if value else None
 
 
 def has_login(address: str) -> bool:

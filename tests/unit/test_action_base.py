@@ -15,6 +15,7 @@ from ansible.module_utils.common.collections import ImmutableDict
 from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar, trust_as_template
 from ansible.utils.vars import load_extra_vars
+from ansible_collections.tidegate.release.plugins.plugin_utils.actions import base
 from ansible_collections.tidegate.release.plugins.plugin_utils.actions.base import Failure, TidegateAction, _faults_within
 from ansible_collections.tidegate.release.plugins.plugin_utils.actions.output import AUDIENCE
 from ansible_collections.tidegate.release.plugins.plugin_utils.errors import TidegateError
@@ -38,25 +39,36 @@ class Chatty(TidegateAction):
         return {"changed": False, "options": dict(options)}
 
 
+HOME = base._HOME
+WRITTEN = {"path": "{{ tidegate_release | default(omit, true) }}"}
+
+
 class Hosted(Chatty):
     """An action with a host's settings."""
 
     module = "activate"
 
+    def execute(self, options: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
+        return {"changed": False, "options": {name: value for name, value in options.items() if value is not None}}
+
 
 def run(
-    arguments: dict[str, Any], variables: dict[str, Any] | None = None, register: str = "", kind: type[TidegateAction] = Chatty
+    arguments: dict[str, Any],
+    variables: dict[str, Any] | None = None,
+    register: str = "",
+    kind: type[TidegateAction] = Chatty,
+    path: str = "/home/team",
+    written: dict[str, Any] = WRITTEN,
 ) -> dict[str, Any]:
-    """The result of a task of that action."""
-    written = {"tidegate.release.archive": {"path": "{{ tidegate_release | default(omit, true) }}"}}
+    """The result of a task of that action, ``written`` so in a playbook in ``path``."""
     task = SimpleNamespace(
         args=arguments,
         async_val=0,
         check_mode=False,
         action="archive",
         register=register,
-        get_ds=lambda: written,
-        get_path=lambda: "/home/team/playbook.yml:3",
+        get_ds=lambda: {f"tidegate.release.{kind.module}": written},
+        get_path=lambda: f"{path}/playbook.yml:3",
     )
     connection = SimpleNamespace(_shell=SimpleNamespace(tmpdir="/tmp"))  # noqa: S108 - never used
     loader = DataLoader()
@@ -82,6 +94,12 @@ def test_a_variable_that_can_not_be_evaluated_is_not_one_that_is_not_set() -> No
     assert "tidegate_key can't be evaluated: 'nowhere' is undefined" in result["msg"]
     assert not run({"path": "/right"}, variables | {"nowhere": "/keys"}).get("failed")
     assert not run({"path": "/right", "key": "/other.pem"}, variables).get("failed")
+
+
+def test_nor_is_one_that_a_task_of_a_teams_own_hands_on() -> None:
+    variables = {"wanted": trust_as_template("{{ nowhere }}")}
+    result = run({"path": "/right"}, variables, written={"examine": "{{ wanted | default(omit) }}"})
+    assert "wanted can't be evaluated: 'nowhere' is undefined" in result["msg"]
 
 
 @pytest.mark.parametrize("settings", ["hidden-1 of a host", [{"token": "hidden-1"}], 5, "{'token': hidden-1"])
@@ -112,6 +130,38 @@ def test_a_passphrase_never_gets_into_a_result(path: str) -> None:
     result = run(arguments)
     assert "correct-horse" not in str(result)
     assert path in str(result) or result["failed"]
+
+
+@pytest.mark.parametrize("path", ["/right", "/wrong"])
+@pytest.mark.parametrize("source", ["variable", "environment"])
+def test_nor_does_one_that_no_task_gives(monkeypatch: pytest.MonkeyPatch, path: str, source: str) -> None:
+    monkeypatch.setenv("TIDEGATE_KEY_PASSPHRASE", "correct-horse" if source == "environment" else "")
+    result = run({"path": path}, {"tidegate_key_passphrase": "correct-horse"} if source == "variable" else {})
+    assert "correct-horse" not in str(result)
+    assert "******" in str(result) or "VALUE_SPECIFIED_IN_NO_LOG" in str(result)
+
+
+@pytest.mark.parametrize("where", [HOME, "/home/team"])
+def test_what_a_variable_has_is_named_by_it(where: str) -> None:
+    assert "tidegate_examine is 'maybe'" in run({"path": "/right"}, {"tidegate_examine": "maybe"}, path=where)["msg"]
+
+
+def test_a_passphrase_that_can_not_be_evaluated_is_not_shown() -> None:
+    variables = {"tidegate_key_passphrase": trust_as_template("{{ 'correct-horse' | to_datetime }}")}
+    result = run({"path": "/right"}, variables)
+    assert result["msg"] == "tidegate_key_passphrase can't be evaluated; correct it, or take it away"
+
+
+def test_settings_that_can_not_be_evaluated_are_left_to_who_does_not_show_them() -> None:
+    """The action of a host evaluates each by itself."""
+    variables = {"tidegate_settings": trust_as_template("{{ {'token': 'hidden-1' | to_datetime} }}")}
+    written = {"settings": "{{ tidegate_settings | default(omit) }}"}
+    assert "settings" not in run({}, variables, kind=Hosted, written=written)["options"]
+
+
+def test_what_is_missing_is_named_by_its_variable_in_a_role_and_by_itself_in_a_task_of_a_teams_own() -> None:
+    assert "tidegate_release is missing; add -e" in run({}, path=HOME, written={})["msg"]
+    assert run({}, written={})["msg"] == "path of tidegate.release.archive is missing"
 
 
 @pytest.mark.parametrize(

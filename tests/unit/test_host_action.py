@@ -81,7 +81,7 @@ def test_settings_are_evaluated_before_they_are_sent() -> None:
     step = Lost()
     with pytest.raises(AnsibleConnectionFailure):
         step.execute(OPTIONS, {"inventory_hostname": "web1", "tidegate_settings": trusted({"url": "http://a:{{ port }}"})})
-    assert step._options_["settings"] == {"url": "http://a:8080"}
+    assert step.options["settings"] == {"url": "http://a:8080"}
 
 
 def trusted(value: Any) -> Any:

@@ -3,25 +3,20 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What every action plugin of the collection shares.
 
-The options of an action are those that the module of the same name documents: the argument spec is
-read from its ``DOCUMENTATION``, so there is no second copy to keep in step. What fails is said once and in short, whichever callback
-shows it: see :class:`Failure`.
+Its options are in ``options``. What fails is said once and in short, whichever callback shows it: see :class:`Failure`.
 """
 
 from __future__ import annotations
 
 import contextlib
 import difflib
-import functools
 import os
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping
 from enum import Enum
-from importlib import import_module
 from pathlib import Path
 from typing import Any, ClassVar, NoReturn
 
-import yaml
 from ansible import constants as C
 from ansible.errors import AnsibleActionFail, AnsibleConnectionFailure, AnsibleError
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
@@ -34,12 +29,10 @@ from ..errors import FindingsError, TidegateError, shortened
 from ..libs import require
 from ..settings import is_secret, missing, optional_setting
 from .invocation import refuse_cut_texts
+from .options import HIDDEN, SECRET, argument_spec, evaluated, fallbacks, meaning, resolve
 from .output import AUDIENCE, heartbeat
 from .variables import refuse_mistyped
 
-# Each worker reads them anew: the fast one, where libyaml is there.
-_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-_COLLECTION = "ansible_collections.tidegate.release.plugins"
 _HOME = str(Path(__file__).parents[3])
 _REGISTERED = (
     "__backout_result",
@@ -47,10 +40,7 @@ _REGISTERED = (
     "__activate_result",
     "__stage_result",
 )  # by the roles of those names, the last step first
-_SECRET = re.compile("pass(word|phrase)$")  # documentation has no word for an option that must not be shown
-_HIDDEN = frozenset({"settings"})  # options of which no part may be shown
 _VARIABLE = re.compile(r"\{\{\s*(\w+)")
-_MARKUP = re.compile(r"\b[A-Z]\(([^()]*)\)")
 _MENTIONED = 64  # characters that a sentence quotes of a value
 _EXPECTED = {
     "bool": "true or false",
@@ -81,47 +71,11 @@ class Failure(AnsibleActionFail):
         return bool(Display().verbosity < _TRACED)
 
 
-def _spec(options: Mapping[str, Any]) -> dict[str, Any]:
-    keys = ("type", "required", "default", "choices", "elements", "aliases")
-    spec: dict[str, Any] = {}
-    for name, option in options.items():
-        spec[name] = {key: option[key] for key in keys if key in option}
-        if "suboptions" in option:
-            spec[name]["options"] = _spec(option["suboptions"])
-    return spec
-
-
-@functools.cache
-def _documented(module: str) -> dict[str, Any]:
-    """The options that ``module`` (a name in this collection) documents, with those of the fragments."""
-    documentation = yaml.load(import_module(f"{_COLLECTION}.modules.{module}").DOCUMENTATION, _LOADER)  # noqa: S506 - a safe one
-    options = dict(documentation.get("options", {}))
-    for fragment in documentation.get("extends_documentation_fragment", []):
-        if fragment.startswith("tidegate.release."):
-            name, _dot, part = fragment.removeprefix("tidegate.release.").partition(".")
-            text = getattr(import_module(f"{_COLLECTION}.doc_fragments.{name}").ModuleDocFragment, part.upper() or "DOCUMENTATION")
-            options = yaml.load(text, _LOADER).get("options", {}) | options  # noqa: S506 - a safe one
-    return options
-
-
-@functools.cache
-def argument_spec(module: str) -> dict[str, Any]:
-    """The argument spec that the documentation of ``module`` (a name in this collection) describes."""
-    return _spec(_documented(module))
-
-
-def _meaning(module: str, option: str) -> str:
-    """What an option is, as the first sentence of its documentation says it."""
-    text = _documented(module)[option]["description"]
-    sentence = str(text[0] if isinstance(text, list) else text).split(". ", maxsplit=1)[0].rstrip(".")
-    return _MARKUP.sub(r"\1", sentence[:1].lower() + sentence[1:])
-
-
 def _fault(name: str, option: Mapping[str, Any], value: Any) -> str:
     """Why ``value`` is none that ``option``, which is called ``name``, takes; empty when it is one."""
     kind, choices = str(option.get("type", "str")), option.get("choices")
     if ArgumentSpecValidator({"value": {"type": kind}}).validate({"value": value}).error_messages:
-        return f"is {'something else' if name in _HIDDEN else _shown(value)}; it has to be {_EXPECTED.get(kind, kind)}"
+        return f"is {'something else' if name in HIDDEN else _shown(value)}; it has to be {_EXPECTED.get(kind, kind)}"
     if choices and value not in choices:
         return f"is {_shown(value)}; it has to be {', '.join(map(str, choices[:-1]))} or {choices[-1]}"
     return ""
@@ -227,14 +181,15 @@ class TidegateAction(ActionBase):
         self._supports_check_mode = True
         self._supports_async = False
         result: dict[str, Any] = super().run(tmp, task_vars)
-        findings = not self.per_host
+        findings, given = not self.per_host, dict(self._task.args)
         try:
             refuse_cut_texts(self._loader)
             refuse_mistyped(self._loader, task_vars or {})
             require(*self.libraries)
             self._refuse_left_out(task_vars or {})
+            given = resolve(self.module, given, task_vars or {}, self._templar)
             with heartbeat(self.module, str((task_vars or {}).get("inventory_hostname", "")) if self.per_host else ""):
-                result.update(_plain(self.execute(self._options(), task_vars or {})))
+                result.update(_plain(self.execute(self._options(given), task_vars or {})))
         except FindingsError as error:
             result.update(failed=True, msg=error.complete if self._is_asked_for_more() else str(error))
         except TidegateError as error:
@@ -246,7 +201,7 @@ class TidegateAction(ActionBase):
             if self._display.verbosity >= _TRACED:
                 raise
             result.update(failed=True, msg=f"{error.filename or 'the controller'}: {error.strerror or error}; mend that and run this again")
-        secrets = {str(value) for name, value in self._task.args.items() if value and _SECRET.search(name)}
+        secrets = {str(value) for name, value in given.items() if value and SECRET.search(name)}
         if secrets:
             result = dict(remove_values(result, secrets))
         if result.get("failed"):
@@ -286,48 +241,53 @@ class TidegateAction(ActionBase):
 
     def _is_asked_for_more(self) -> bool:
         """Whether somebody wants all of a failed result: with ``-v``, or in a task of a team's own that registers it."""
-        return self._display.verbosity > 0 or (bool(self._task.register) and not str(self._task.get_path()).startswith(_HOME))
+        return self._display.verbosity > 0 or (bool(self._task.register) and not self._is_ours())
 
-    def _variables(self) -> dict[str, str]:
+    def _is_ours(self) -> bool:
+        """Whether the task is one of this collection's roles or playbooks."""
+        return str(self._task.get_path()).startswith(_HOME)
+
+    def _written(self) -> dict[str, str]:
         """By option, the variable that the task takes it from, as far as it is written there."""
         written = self._task.get_ds() or {}
         arguments = written.get(f"tidegate.release.{self.module}") if isinstance(written, Mapping) else None
         found = {name: _VARIABLE.match(str(text)) for name, text in arguments.items()} if isinstance(arguments, Mapping) else {}
         return {name: match[1] for name, match in found.items() if match}
 
+    def _variables(self, given: Mapping[str, Any]) -> dict[str, str]:
+        """By option, the variable that its value comes from, or, in a task of ours, would have come from."""
+        left_out = {name: fallback for name, fallback in fallbacks(self.module).items() if self._task.args.get(name) in (None, "")}
+        return {name: fallback.variable for name, fallback in left_out.items() if given.get(name) or self._is_ours()} | self._written()
+
     def _refuse_left_out(self, task_vars: Mapping[str, Any]) -> None:
         """An option is left out when its variable is not set; not when it is set and can't be evaluated, which Jinja's default() hides."""
-        written = self._variables()
-        for name in argument_spec(self.module).keys() - _HIDDEN:
-            for variable in dict.fromkeys((f"tidegate_{name}", f"{self.module}_{name}", written.get(name, ""))):
-                if name not in self._task.args and task_vars.get(variable):
-                    try:
-                        self._templar.template(task_vars[variable])
-                    except AnsibleError as error:
-                        raise TidegateError(f"{variable} can't be evaluated: {error.message}; correct it, or take it away") from error
+        for name, variable in self._written().items():
+            if name not in self._task.args and name not in HIDDEN:
+                evaluated(variable, task_vars, self._templar)
 
-    def _options(self) -> dict[str, Any]:
-        spec, written, faults = argument_spec(self.module), self._variables(), []
+    def _options(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        spec, variables, faults = argument_spec(self.module), self._variables(given), []
         known = {*spec, *(alias for option in spec.values() for alias in option.get("aliases", ()))}
-        strange = self._task.args.keys() - known
-        faults += [f"{_shown(name)} is no option of tidegate.release.{self.module}; {_instead(name, spec)}" for name in strange]
+        faults += [
+            f"{_shown(name)} is no option of tidegate.release.{self.module}; {_instead(name, spec)}" for name in given.keys() - known
+        ]
         for name, option in spec.items():
-            called = written.get(name) or f"{name} of tidegate.release.{self.module}"
-            value = self._task.args.get(name)
+            called = variables.get(name) or f"{name} of tidegate.release.{self.module}"
+            value = given.get(name)
             # A version 1.10 would become 1.1, a date or a yes something else.
             if value is not None and not isinstance(value, str) and option.get("type") in ("str", "path"):
                 faults.append(f"{called} is no text but {_shown(value)}, as YAML reads it; write it in quotes")
             elif value in (None, "") and option.get("required"):
-                meaning = _meaning(self.module, name)
-                faults.append(f"{called} is missing; add -e {called}=..., {meaning}" if name in written else f"{called} is missing")
+                remedy = f"; add -e {called}=..., {meaning(self.module, name)}" if name in variables else ""
+                faults.append(f"{called} is missing{remedy}")
             elif value is not None and (fault := _fault(name, option, value)):
                 faults.append(f"{called} {fault}")
             elif value is not None:
                 faults += _faults_within(called, option, value)
-        faults += [missing(name) for name in self.needed(self._task.args) if optional_setting(self._task.args, name) is None]
+        faults += [missing(name) for name in self.needed(given) if optional_setting(given, name) is None]
         if faults:
             raise TidegateError("\n".join(faults))
-        outcome = ArgumentSpecValidator(spec).validate(self._task.args)
+        outcome = ArgumentSpecValidator(spec).validate(dict(given))
         if outcome.error_messages:  # what an entry of a list is refused for
             raise TidegateError(f"tidegate.release.{self.module}: " + "; ".join(outcome.error_messages))
         return dict(outcome.validated_parameters)

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.tidegate.release.plugins.action import activate as activate_action
+from ansible_collections.tidegate.release.plugins.action import backout as backout_action
 from ansible_collections.tidegate.release.plugins.action import confirm as confirm_action
 from ansible_collections.tidegate.release.plugins.module_utils.activation import activate, back_out, confirm
 from ansible_collections.tidegate.release.plugins.module_utils.release_home import HostError, Texts
@@ -36,10 +37,12 @@ class Journal:
     def activating(self, *_arguments: Any) -> Any:
         return self.target
 
-    confirming = activating
+    confirming = backing_out = activating
 
     def activated(self, _run: Any, _host: str, state: HostState, detail: str, _now: Any) -> None:
         self.state, self.detail = state, detail
+
+    backed_out = activated
 
 
 class Desk:
@@ -142,3 +145,12 @@ def test_a_host_that_refuses_runs_what_it_ran_only_if_no_order_reached_it_before
         desk.step(activate_action, journal)
     assert (journal.state, desk.orders) == (after, ["activate"])
     assert "another operation has been holding" in journal.detail
+
+
+@pytest.mark.parametrize(("step", "after"), [(confirm_action, HostState.LOST), (backout_action, HostState.OWED)])
+@pytest.mark.parametrize("before", [HostState.STAGED, HostState.FAILED, HostState.STARTED])
+def test_a_host_that_refuses_another_step_is_lost_or_owed(desk: Desk, step: Any, before: HostState, after: HostState) -> None:
+    journal = Journal(before)
+    with desk.host.home.locked(0):
+        desk.step(step, journal)
+    assert journal.state == after

@@ -1,0 +1,66 @@
+# Copyright (c) Tidegate maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What activate, confirm and backout share: they ask the journal, switch the host and journal how it went."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from ..clock import utc_now
+from ..rollout.answer import REFUSED
+from ..rollout.deployments import Deployment, Run, Target, as_remark
+from ..rollout.journal import Journal
+from ..rollout.states import HostState
+from .host import HostAction
+
+
+@dataclass(frozen=True)
+class _Step:
+    """What of the journal a step uses."""
+
+    begin: Callable[[Journal], Callable[[Run, str, datetime], Target | None]]  # writes ahead; None when there is nothing to do
+    end: Callable[[Journal], Callable[[Run, str, HostState, str, datetime], None]]
+    unknown: HostState  # of a host of which nobody knows what it did
+
+
+_STEPS = {
+    "activate": _Step(lambda journal: journal.activating, lambda journal: journal.activated, HostState.LOST),
+    "confirm": _Step(lambda journal: journal.confirming, lambda journal: journal.activated, HostState.LOST),
+    "backout": _Step(lambda journal: journal.backing_out, lambda journal: journal.backed_out, HostState.OWED),
+}
+
+
+class SwitchAction(HostAction):
+    """Base of activate, confirm and backout, which differ in their ``step``."""
+
+    def visit(self, journal: Journal, deployment: Deployment) -> dict[str, Any]:
+        """See :class:`HostAction`."""
+        step = _STEPS[self.step]
+        target = step.begin(journal)(self._run, self._host, utc_now())
+        if target is None:
+            return {"changed": False, "skipped": True}
+        answer = (self.switch if self.step == "backout" else self.advance)(deployment, target.previous_digest)
+        state = self._refused(target) if answer["state"] == REFUSED else HostState(answer["state"])
+        # What is to be known of a release that came up is to be known of one that lasted.
+        detail, warned = self.repaired(answer, answer["detail"] or (target.detail if state is HostState.ACTIVE else ""))
+        noted = as_remark(detail) if state is HostState.BACKED_OUT else detail
+        step.end(journal)(self._run, self._host, state, noted, utc_now())
+        return {**self.outcome(answer, state, detail, target.wave), **warned}
+
+    def lost(self, journal: Journal, detail: str) -> str:
+        """See :class:`HostAction`."""
+        step = _STEPS[self.step]
+        step.end(journal)(self._run, self._host, step.unknown, detail, utc_now())
+        return step.unknown
+
+    def _refused(self, target: Target) -> HostState:
+        """The state of a host that refused, so it has not touched anything now.
+
+        Whether it runs what it ran before the deployment is known only if no earlier order reached it.
+        """
+        untouched = self.step == "activate" and target.state in (HostState.STAGED, HostState.FAILED)
+        return HostState.FAILED if untouched else _STEPS[self.step].unknown
