@@ -21,7 +21,7 @@ from typing import Any
 
 import yaml
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "integration"))
+sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 from fleet import Fleet
 
 SOFTWARE = Path("build/bench/software")

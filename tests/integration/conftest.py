@@ -3,10 +3,18 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
+import yaml
+from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import Cmdb
+from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.package import archive
+from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.repository import create_library
 from fleet import Fleet
+from office import EXAMPLES, Office
 
 
 @pytest.fixture
@@ -18,3 +26,27 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
         yield fleet
     finally:
         fleet.down()
+
+
+@pytest.fixture
+def office(tmp_path: Path) -> Office:
+    digest = archive(EXAMPLES / "hello", create_library(str(tmp_path / "dsl")).repository("hello")).digest
+    with Cmdb.open(str(tmp_path / "cmdb.sqlite"), create=True) as cmdb:
+        cmdb.put_cis([{"name": "web1", "class": "server", "site": "ams"}], "test")
+    document = yaml.safe_load((EXAMPLES / "rfc.yml").read_text())
+    now = datetime.now(UTC)
+    document["release"]["digest"] = digest
+    document["start_date"], document["end_date"] = ((now + timedelta(hours=hours)).isoformat(timespec="seconds") for hours in (-1, 1))
+    document["approvals"] = []
+    (tmp_path / "rfc.yml").write_text(yaml.safe_dump(document))
+    people = {}
+    for name, role in (("rita", "change-manager"), ("carl", "change-manager"), ("dora", "service-owner"), ("mallory", "")):
+        key = tmp_path / f"{name}.pem"
+        subprocess.run(["openssl", "genpkey", "-algorithm", "ed25519", "-out", str(key)], check=True, capture_output=True)
+        key.chmod(0o600)
+        public = subprocess.run(["openssl", "pkey", "-in", str(key), "-pubout"], check=True, capture_output=True, text=True).stdout
+        if role:
+            people[name] = {"roles": [role], "keys": [{"public": public}]}
+    policy = {"schema": 1, "people": people, "approvals": {"normal": {"change-manager": 1, "service-owner": 1}}}
+    (tmp_path / "policy.yml").write_text(yaml.safe_dump(policy))
+    return Office(tmp_path)

@@ -29,10 +29,9 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.steps.plan import
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps.settle import Settlement, settle_debt
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps.write_off import write_off_host
 from fleet import Fleet
+from office import EXAMPLES, Office
 from schemas import assert_schema
-from test_approve import EXAMPLES, Office, office
 
-__all__ = ["office"]  # the fixture
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="isolated lab hosts need root")
 
 

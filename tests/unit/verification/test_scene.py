@@ -40,6 +40,7 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.verification.scen
     own_scenario,
 )
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from documents import STRICT
 from securesystemslib.signer import CryptoSigner
 
 EXAMPLE = Path(__file__).parents[3] / "examples" / "hello"
@@ -226,29 +227,6 @@ def test_the_rfcs_of_the_lab_are_cleared_there_by_a_policy_that_asks_what_a_lab_
         assert [ci["name"] for ci in clearing.cis] == ["web1-example"]
     assert load_policy(scene.path / "policy.yml").rollout.canary.value == 2
     assert bed.written("scene.json")["former"] == ["CHG0000002"]
-
-
-STRICT: dict[str, dict[str, Any]] = {
-    "approvals": {"approvals": {"standard": {"signer": 1}}},
-    "separate": {"separate": ["requester", "builder", "approver"]},
-    "documentation": {"documentation": {"minor": ["nothing*"]}},
-    "people": {"people": {"rita": {"roles": ["signer"]}}},
-    "trust": {"trust": {kind: {"role": "signer"} for kind in ("package", "scan", "sbom", "licence", "test-result")}},
-    "verification": {"trust": {"test-result": {"role": "signer"}}, "verification": {"parity": 90, "rehearsal": True}},
-    "opinions": {"opinions": {"signer": {"quorum": 1, "minimum": 4}}},
-    "versions": {"versions": {"minor": 9}},
-    "responsibilities": {"responsibilities": {"deploy": {"responsible": ["signer"], "accountable": "signer"}}},
-    "rules": {"rules": [{"when": {}, "trust": {"package": {"role": "signer", "threshold": 2}}, "documentation": ["nothing*"]}]},
-    "controls": {"controls": [{"name": "never", "that": "false", "reason": "It never is."}]},
-    "calendars": {"calendars": {"windows": ["/nowhere/*.ics"]}},
-    "communication": {"communication": {"required": True}},
-    "emergency": {"emergency": {"review": 1}},
-    "objectives": {"objectives": {"commands": False}},
-    "host_classes": {"host_classes": ["server"]},
-    "identity": {"identity": {"policy": "https://team.example/policy.yml", "verifier": "https://team.example/changes"}},
-    "waivers": {"waivers": {}},
-    "rollout": {"rollout": {"budget": {"wave": 0, "total": 0}}},
-}
 
 
 @pytest.mark.parametrize("rule", STRICT)

@@ -11,6 +11,8 @@ from pathlib import Path
 import yaml
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.layout import OciLayout
 
+HELLO = Path(__file__).parents[2] / "examples" / "hello"
+
 
 def write_release(folder: Path, files: Mapping[str, bytes] | None = None, **changes: object) -> Path:
     """A release's directory with these files as its payload; ``changes`` replace keys of its manifest."""

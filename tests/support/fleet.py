@@ -26,7 +26,7 @@ from ansible_collections.tidegate.release.plugins.module_utils.lab import proces
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.package import read_release
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.repository import create_library
 
-HELLO = Path(__file__).parent / "hello"
+HELLO = Path(__file__).parents[1] / "integration" / "hello"
 PORT = 8081
 # A setting of every host, which its service prints and which nothing but the inventory and the service's own state may have.
 CANARY = "canary-6b1f0c9d/é'2e7a"
@@ -40,6 +40,7 @@ _FORMS = tuple(
 )
 # Each worker of pytest-xdist has addresses of its own.
 FIRST = 101 + 10 * int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+BROKEN = {"hooks": {"stop": {"command": ["bin/stop"], "timeout": 10}, "start": {"command": ["/bin/nothing"], "timeout": 10}}}
 HEALTH = {"name": "answers", "http": {"url": "http://${address}:${port}/health"}, "timeout": 15}
 
 

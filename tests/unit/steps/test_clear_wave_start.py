@@ -32,11 +32,9 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.steps.clear impor
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps.plan import plan
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps.retire import Retirement, restore, retire
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps.sources import matter_of
-from evidence.seals import KEYS, pem
-from test_clearing import HELLO, NOW, Homes, homes
-from verification.test_scene import STRICT
-
-__all__ = ["homes"]  # the fixture
+from documents import STRICT
+from homes import HELLO, NOW, Homes
+from seals import KEYS, pem
 
 PEOPLE = {
     "rita": {"roles": ["release-manager"], "keys": [{"public": pem(KEYS["rita"])}]},

@@ -29,10 +29,10 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.statemen
 from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.store import attach
 from ansible_collections.tidegate.release.plugins.plugin_utils.policy.load import load_policy
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps.clear import clear
+from releases import HELLO
 from seals import EARLIER, KEYS, NOW, ROLE, pem, referring, sealed
 
 Write = Callable[..., Path]
-HELLO = Path(__file__).parents[3] / "examples" / "hello"
 
 
 class Bed:
