@@ -358,3 +358,40 @@ MAP = "top a*\nlow b* c\nground errors"
 def test_what_is_not_as_the_map_says_is_found(change: dict[str, str | None], fault: str) -> None:
     sources = {name: source for name, source in {**GOOD, **change}.items() if source is not None}
     assert Layout(sources, MAP).faults()[:1] == ([fault] if fault else [])
+
+
+# --- what the docs say of the code -------------------------------------------------------------------------------------------------------
+
+PAGES = [path for path in sorted((ROOT / "docs").rglob("*.md")) if path.parent.name not in {"schemas", "guides"}] + [ROOT / "CONTRIBUTING.md"]
+_FILE = re.compile(r"`([a-z_]+(?:/[a-z_]+)*\.py)`")
+
+
+def _missing_files(text: str) -> list[str]:
+    """The Python files that a page names and the collection does not have, below plugins, plugin_utils or the root."""
+    places = (ROOT, ROOT / "plugins", ROOT / "plugins" / "plugin_utils")
+    return sorted({name for name in _FILE.findall(text) if not any((place / name).is_file() for place in places)})
+
+
+@pytest.mark.parametrize("page", [pytest.param(path, id=path.relative_to(ROOT).as_posix()) for path in PAGES])
+def test_every_file_that_a_page_names_is_there(page: Path) -> None:
+    assert _missing_files(page.read_text()) == []
+
+
+def test_a_file_that_is_not_there_is_found() -> None:
+    assert _missing_files("`clearance/facts.py`, `keys.py`, `module_utils/health.py` and `policy/controls.py`") == ["policy/controls.py"]
+
+
+WHERE = re.findall(r"^\| (.+?) \| `(.+?)` \| `(.+?)` \|$", (ROOT / "docs" / "where.md").read_text(), re.MULTILINE)
+
+
+@pytest.mark.parametrize(("word", "file", "name"), [pytest.param(*row, id=row[0]) for row in WHERE])
+def test_what_is_where_the_docs_say(word: str, file: str, name: str) -> None:
+    defined = {getattr(node, "name", "") for node in ast.parse((ROOT / file).read_text()).body}
+    assert name in defined, word
+
+
+def test_every_word_of_the_glossary_is_somewhere() -> None:
+    glossary = re.findall(r"^\| ([^|]+?) \|", (ROOT / "README.md").read_text().split("## Words")[1].split("##")[0], re.MULTILINE)[2:]
+    said = ", ".join(row[0] for row in WHERE)
+    assert len(WHERE) >= 40
+    assert [word for entry in glossary for word in entry.split(", ") if word not in said] == []

@@ -53,7 +53,7 @@ class Desk:
 
     def step(self, module: Any, journal: Journal) -> dict[str, Any]:
         action: Any = module.ActionModule.__new__(module.ActionModule)
-        action._run, action._host, action._options_ = None, "one", {"settings": {}}
+        action._run, action._host, action.options = None, "one", {"settings": {}}
         action.call = lambda _deployment, **arguments: self.call(arguments.pop("operation", action.step), **arguments)
         action.shipment = lambda _deployment, digest: SimpleNamespace(
             documents=lambda: self.packages[digest].documents, pack=lambda need: self.pack(digest, need)

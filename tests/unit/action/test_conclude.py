@@ -27,7 +27,7 @@ def maker(monkeypatch: pytest.MonkeyPatch, judge: Any) -> Any:
         given.extend(arguments)
         return {"msg": "", "state": "completed", "progress": {}}
 
-    for name in ("Journal", "Holder", "open_change", "teller", "interrupted", "reasons", "secrets_of", "say_last"):
+    for name in ("Journal", "Holder", "open_change", "make_notifier", "interrupted", "reasons", "secrets_of", "say_last"):
         monkeypatch.setattr(subject, name, MagicMock())
     monkeypatch.setattr(subject, "rfc_number", lambda _rfc: "CHG0001")
     monkeypatch.setattr(subject, "to_conclude", lambda *_: SimpleNamespace(id=7, run=None))
@@ -50,7 +50,7 @@ def test_no_command_runs_that_is_not_allowed_any_more(monkeypatch: pytest.Monkey
 
     made = MagicMock(return_value=[])
     make = maker(monkeypatch, refuse)
-    monkeypatch.setattr(subject, "check_objectives", made)
+    monkeypatch.setattr(subject, "evaluate_objectives", made)
     with pytest.raises(TidegateError, match="no RFC run commands"):
         make(SimpleNamespace(objectives=[HTTP, COMMAND]))
     assert judged == [{"web1", "web2"}], "by the hosts of the deployment"

@@ -208,9 +208,9 @@ def test_hosts_after_the_first_load_nothing_that_does_cryptography(bed: Bed) -> 
     assert bed.once() == ""
     program = (
         "import json, sys\nfrom pathlib import Path\nfrom datetime import datetime\n"
-        "from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.package import Release, distrust_once\n"
+        "from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.package import PackageName, distrust_once\n"
         "folder, dsl, policy, name, version, digest, now = sys.argv[1:]\n"
-        "said = distrust_once(Path(folder), dsl, policy, Release(name, version, digest), datetime.fromisoformat(now))\n"
+        "said = distrust_once(Path(folder), dsl, policy, PackageName(name, version, digest), datetime.fromisoformat(now))\n"
         "print(json.dumps([said, [name for name in ('securesystemslib', 'cryptography', 'jsonschema') if name in sys.modules]]))"
     )
     words = [str(bed.folder), str(bed.home.path), bed.policy, bed.release.name, bed.release.version, bed.release.digest, NOW.isoformat()]
