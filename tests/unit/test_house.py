@@ -362,7 +362,9 @@ def test_what_is_not_as_the_map_says_is_found(change: dict[str, str | None], fau
 
 # --- what the docs say of the code -------------------------------------------------------------------------------------------------------
 
-PAGES = [path for path in sorted((ROOT / "docs").rglob("*.md")) if path.parent.name not in {"schemas", "guides"}] + [ROOT / "CONTRIBUTING.md"]
+PAGES = [path for path in sorted((ROOT / "docs").rglob("*.md")) if path.parent.name not in {"schemas", "guides"}] + [
+    ROOT / "CONTRIBUTING.md"
+]
 _FILE = re.compile(r"`([a-z_]+(?:/[a-z_]+)*\.py)`")
 
 
