@@ -397,3 +397,39 @@ def test_every_word_of_the_glossary_is_somewhere() -> None:
     said = ", ".join(row[0] for row in WHERE)
     assert len(WHERE) >= 40
     assert [word for entry in glossary for word in entry.split(", ") if word not in said] == []
+
+
+# --- the data that controls, gates and planners decide by -------------------------------------------------------------------------------
+
+FIELDS = [
+    ("clearance/facts.py", "Facts"),
+    ("clearance/facts.py", "PackageFacts"),
+    ("policy/model.py", "Policy"),
+    ("rfc/model.py", "Rfc"),
+    ("compatibility/judge.py", "Surroundings"),
+    ("rollout/deployments.py", "Deployment"),
+    ("rollout/deployments.py", "Target"),
+    ("rollout/gate.py", "GateInputs"),
+    ("rollout/options.py", "Rollout"),
+]
+
+
+def _without_docstring(source: str, name: str) -> list[str]:
+    """The fields of a class that no docstring follows."""
+    body = next(node.body for node in ast.parse(source).body if isinstance(node, ast.ClassDef) and node.name == name)
+    fields = [
+        (node.target.id, after)
+        for node, after in zip(body, [*body[1:], None], strict=True)
+        if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name)
+    ]
+    assert fields
+    return [field for field, after in fields if not (isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant))]
+
+
+@pytest.mark.parametrize(("file", "name"), FIELDS)
+def test_every_field_is_documented_by_itself(file: str, name: str) -> None:
+    assert _without_docstring((ROOT / "plugins" / "plugin_utils" / file).read_text(), name) == []
+
+
+def test_a_field_without_a_docstring_is_found() -> None:
+    assert _without_docstring('class A:\n    """x"""\n\n    b: int\n    """y"""\n    c: int\n    d: int = 1\n    """z"""\n', "A") == ["c"]

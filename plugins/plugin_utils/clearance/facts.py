@@ -28,21 +28,22 @@ _T = TypeVar("_T")
 
 @dataclass(frozen=True)
 class PackageFacts:
-    """What the DSL says. ``archived``: the digest under the RFC's name and version, ``None`` when there is none.
-
-    ``damage``: why the package is not intact, empty when every blob was read, is what its digest says, and belongs to this release.
-    ``type`` is the release's; ``documents`` are the sizes of its documentation, in bytes, by name.
-    ``manifest``: the whole of what the release says of itself, as its package has it.
-    ``retired``: what became of the release since, empty when nothing did, ``None`` when that could not be found out, for ``unread``.
-    """
+    """What the DSL, and the CMDB about it, say of the package that the RFC names."""
 
     archived: str | None
+    """The digest of the package with the RFC's name and version; ``None`` when the DSL has none."""
     damage: str
+    """Why the package is not intact; empty when every blob was read, has its digest, and belongs to this release."""
     type: str = ""
+    """The release's type, such as ``minor``; empty without a package."""
     documents: Mapping[str, int] = field(default_factory=dict)
+    """The size of each document that comes with the release, in bytes, by its name."""
     retired: str | None = ""
+    """A sentence on what became of the release since it was archived, empty when nothing did; ``None`` when that could not be found out."""
     manifest: Mapping[str, Any] = field(default_factory=dict)
+    """The whole manifest, as the package has it."""
     unread: str = ""
+    """Why ``retired`` could not be found out."""
 
 
 class NotKnown(Exception):
@@ -74,53 +75,62 @@ _SOURCES = {
 
 @dataclass(frozen=True)
 class Facts:
-    """Everything that controls look at. ``None`` stands for what could not be found out; ``errors`` has the reason by the name of the
-    source: ``rfc``, ``policy``, ``package``, ``scope``, ``own``, ``debts``, ``calendars``, ``channels``, ``overlaps``, ``seats``,
-    ``compatibility``, ``evidence`` or ``seen``.
-
-    ``policy`` is the policy with the rules that apply to this change. ``scope`` names the CIs that the RFC's scope selects now.
-    ``evidence``: the judgement of each kind of evidence that the policy's ``trust`` asks for. ``signed_approvals``: that of each role whose
-    signed approval the policy asks for, for this RFC or another. ``builders``: the people of the policy who signed the package.
-    ``waivers``: the judgement of each control that the policy lets people waive. ``live``: each version of the release that a CI of the
-    scope has, with the name of such a CI. ``own``: what the policy's own controls come to, by name. ``debts``: what earlier emergency
-    changes of the release owe, settled or not. ``calendars``: the windows and freezes that matter. ``waves``: the sites of each wave that
-    is still to be done, in order. ``channels``: why each channel of the policy can't be used, empty when it can.
-    ``overlaps``: other changes that are planned for the same time and meet this one. ``entered``: the CIs that the RFC was entered in
-    the register with, empty when it was not. ``opinions``: the judgement of the opinions of each role that the policy asks. ``former``:
-    the digests of what the CIs of the scope have of this release now, ``""`` where that is nothing. ``seats``: those of its licensed
-    product that it would reserve. ``compatibility``: how it gets on with what is around it. ``sight``: what the library has
-    of the release now; ``seen``: what it had before, nothing or one. ``inputs``: the sha256 of each piece of evidence that was judged.
-    ``ignored``: a sentence for each other thing beside the package, which counts for nothing. ``no_hosts``: those CIs of the scope that
-    can't get a release, each with its class.
-    """
+    """Everything that controls look at, each fact by itself. ``None`` means that it could not be found out; see :meth:`known`."""
 
     now: datetime
+    """The moment of the clearance, aware of its time zone."""
     rfc: Rfc | None
+    """The RFC; ``None`` when it can't be read."""
     policy: Policy | None
+    """The policy, narrowed to this change by its rules; ``None`` when it can't be read."""
     package: PackageFacts | None = None
+    """What the DSL says of the package."""
     scope: tuple[str, ...] | None = None
+    """The names of the CIs that the RFC's scope selects now, without hosts that were written off."""
     evidence: Mapping[str, Judgement] | None = None
+    """What the evidence of each kind comes to that the policy's ``trust`` asks for, by kind."""
     signed_approvals: Mapping[str, Judgement] | None = None
+    """What the signed approvals come to, by role, of every role whose approval the policy asks for, for this RFC or another."""
     builders: frozenset[str] | None = None
+    """The people of the policy who signed the package."""
     waivers: Mapping[str, Judgement] = field(default_factory=dict)
+    """What the waivers come to, by control, of every control that the policy lets people waive."""
     live: Mapping[str, str] | None = None
+    """Each version of the release that a CI of the scope has, with the name of one such CI."""
     own: Mapping[str, Finding] = field(default_factory=dict)
+    """What the policy's own controls come to, by name."""
     debts: tuple[Debt, ...] | None = None
+    """What earlier emergency changes of the release owe, settled or not."""
     seats: Allotment | None = None
+    """How the seats stand that the release would reserve of its licensed product; also ``None`` when it has no such product."""
     compatibility: Compatibility | None = None
+    """How the release gets on with what is on the CIs and around them."""
     calendars: Calendars | None = None
+    """The windows and freezes from now to the end of the RFC's window."""
     waves: tuple[frozenset[str | None], ...] | None = None
+    """The sites of each wave that is still to be done, in order; a ``None`` among the sites is a CI without one."""
     channels: Mapping[str, str] | None = None
+    """Why each of the policy's channels can't be used, by its name; empty when all can."""
     overlaps: tuple[Overlap, ...] | None = None
+    """Other changes that are planned for the same time and meet this one."""
     entered: tuple[str, ...] | None = None
+    """The CIs that the RFC was entered in the register with; empty when it was not entered."""
     opinions: Mapping[str, Judgement] | None = None
+    """What the opinions come to, by role, of each role that the policy asks."""
     former: frozenset[str] | None = None
+    """The digests of what the CIs of the scope have of this release now, an empty text where that is nothing."""
     sight: Sight | None = None
+    """What the library has of the release now."""
     seen: tuple[Snapshot, ...] | None = None
+    """What the library had of the release before: nothing or one snapshot."""
     no_hosts: tuple[str, ...] = ()
+    """Those CIs of the scope that can't get a release, each with its class."""
     inputs: tuple[str, ...] = ()
+    """The sha256 of each piece of evidence that was judged, in hexadecimal."""
     ignored: tuple[str, ...] = ()
+    """A sentence for each other thing beside the package, which counts for nothing."""
     errors: Mapping[str, str] = field(default_factory=dict)
+    """Why a source could not be read, by its name: ``rfc``, or a key of ``_SOURCES``."""
 
     def known(self, value: _T | None, source: str) -> _T:
         """``value``, unless it could not be found out: then :class:`NotKnown` is raised, which makes the control inconclusive."""

@@ -60,24 +60,28 @@ class Installed:
 
 @dataclass(frozen=True)
 class Surroundings:
-    """What there is, before the deployment. ``scope``: the CIs to deploy to, each with ``class`` and ``attributes``. ``installed``: by
-    CI and release, of these and of all CIs that are related to them. ``uses``: pairs of a CI that depends on another, and that one.
-    ``needs``: by digest what each of these releases says of others, or why that could not be found out."""
+    """What there is before the deployment."""
 
     scope: Mapping[str, Mapping[str, Any]]
+    """The CIs to deploy to, by name, each with ``class`` and ``attributes``."""
     installed: Mapping[str, Mapping[str, Installed]] = field(default_factory=dict)
+    """By CI and release, what is on these and on all CIs that are related to them."""
     uses: tuple[tuple[str, str], ...] = ()
+    """Pairs of CIs, of which the first depends on the second."""
     needs: Mapping[str, Needs | Exception] = field(default_factory=dict)
+    """By digest of a release, what it says of others; the exception that came up where that could not be found out."""
 
 
 @dataclass(frozen=True)
 class Compatibility:
-    """``faults``: what does not get on with what, a line each. ``unknown``: what could not be found out. ``order``: pairs of CIs of
-    which the first has to get the release before the second."""
+    """How a release gets on with what is around it."""
 
     faults: tuple[str, ...] = ()
+    """What does not get on with what, a line each."""
     unknown: tuple[str, ...] = ()
+    """What could not be found out, a line each."""
     order: tuple[tuple[str, str], ...] = ()
+    """Pairs of CIs, of which the first has to get the release before the second."""
 
 
 class _Unknown(Exception):

@@ -117,37 +117,48 @@ class Identity:
 
 @dataclass(frozen=True)
 class Policy:
-    """``approvals``: for each type of RFC how many distinct people have to approve it, by what it says itself; or how many in each role,
-    by evidence that they signed. ``separate``: duties out of requester, builder and approver that one person may not have together.
-    ``trust``: who has to sign evidence of each kind. ``documentation``: for each type of release, patterns that each have to be the name
-    of a document that comes with it. ``waivers``: who may waive which control. ``versions``: for each type of release, which number of its
-    version it raises, counted from 1. ``responsibilities``: for each step, who has which part in it. ``rules`` and ``controls``: what the
-    policy adds for some changes, and checks of its own. ``emergency``: what an emergency change owes afterwards, in so many days.
-    ``opinions``: what users in each role have to think. ``verification``: what else than to have passed is asked of test results; ``None``
-    for nothing. ``more_approvals``: what rules ask on top of ``approvals``, in each role by evidence. ``host_classes``: the classes of CIs
-    that are hosts; with none, see :mod:`..cmdb.hosts`. ``objective_commands``: whether objectives of an RFC may be commands.
-    """
+    """A release policy, as ``policy.yml`` and the shipped one together say it."""
 
     approvals: Mapping[str, int | Mapping[str, int]]
+    """By type of RFC: how many distinct people have to approve it, as the RFC itself says; or, by role, how many have to sign that."""
     rollout: Rollout
+    """How a rollout is cut in waves and when it stops."""
     people: Mapping[str, Person] = field(default_factory=dict)
+    """The people whom the policy knows, by name."""
     trust: Mapping[str, Trust] = field(default_factory=dict)
+    """By kind of evidence, who has to sign it."""
     separate: frozenset[str] = frozenset({"requester", "approver"})
+    """Duties, out of ``requester``, ``builder`` and ``approver``, that one person may not have together."""
     documentation: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """By type of release, patterns that each have to match the name of a document that comes with it."""
     waivers: Mapping[str, Trust] = field(default_factory=dict)
+    """By control, who may waive it."""
     versions: Mapping[str, int] = field(default_factory=dict)
+    """By type of release, which number of its version it raises, counted from 1."""
     responsibilities: Mapping[str, Responsibility] = field(default_factory=dict)
+    """By step, which roles have which part in it."""
     rules: tuple[Rule, ...] = ()
+    """What more is asked of some changes, in the order of the file."""
     controls: tuple[OwnControl, ...] = ()
+    """Controls that the policy adds."""
     emergency: Mapping[str, int] = field(default_factory=dict)
+    """What an emergency change owes afterwards: by duty, within how many days."""
     calendars: CalendarFiles = field(default_factory=CalendarFiles)
+    """The files of maintenance windows and freezes."""
     communication: Communication = field(default_factory=Communication)
+    """Who is informed of how a change goes, and in which words."""
     opinions: Mapping[str, Quorum] = field(default_factory=dict)
+    """By role, what its people have to think of a release."""
     verification: Verification | None = None
+    """What is asked of test results besides that they passed; ``None`` for nothing."""
     more_approvals: Mapping[str, int] = field(default_factory=dict)
+    """What rules ask on top of ``approvals``: by role, how many people have to sign."""
     host_classes: tuple[str, ...] = ()
+    """The classes of CIs that are hosts; empty for the usual ones, see :mod:`..cmdb.hosts`."""
     objective_commands: bool = False
+    """Whether the objectives of an RFC may be commands."""
     identity: Identity = Identity()
+    """How signed clearances name the policy and who judged by it."""
 
     @property
     def opinion_quorums(self) -> Mapping[str, Quorum]:

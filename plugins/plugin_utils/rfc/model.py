@@ -38,34 +38,55 @@ class Approval:
 
 @dataclass(frozen=True)
 class Rfc:
-    """A request for change: one release digest, one set of CIs (``scope``, JMESPath over the CMDB), one window.
+    """A request for change: one release digest, one set of CIs, one window.
 
-    ``objectives`` are checks of the manifest's kinds; ``stakeholders`` name channels of the policy.
-    ``fingerprint``: sha256, in hexadecimal, of all that it says but for where it stands: what approvals are of.
+    Fields have the names and raw values of ServiceNow's change requests.
     """
 
     number: str
+    """Such as ``CHG0030001``."""
     type: str
+    """``normal``, ``standard`` or ``emergency``."""
     state: int
+    """Where the change stands: a key of :data:`STATES`."""
     risk: int
+    """2 high, 3 moderate, 4 low."""
     impact: int
+    """1 high, 2 medium, 3 low."""
     short_description: str
+    """What it is about, in a line."""
     requested_by: str
+    """Who wants it."""
     start_date: datetime
+    """When its window opens, aware of its time zone."""
     end_date: datetime
+    """When its window is over."""
     backout_plan: str
+    """How it is undone, in words."""
     test_plan: str
+    """How it was tried, in words."""
     release: str
+    """The name of the release."""
     version: str
+    """Its version."""
     digest: str
+    """The digest of the package, ``sha256:...``."""
     scope: str
+    """A JMESPath expression over the CMDB that selects the CIs."""
     approvals: tuple[Approval, ...]
+    """What people said of it, as the RFC itself has it."""
     on_hold: bool = False
+    """Whether somebody stopped it for now."""
     fingerprint: str = ""
+    """The sha256, in hexadecimal, of all that it says but for where it stands: what approvals are of."""
     assigned_to: str = ""
+    """Who carries it out; empty for nobody."""
     objectives: tuple[Mapping[str, Any], ...] = ()
+    """Checks, of the manifest's kinds, that are made when the release is live."""
     stakeholders: tuple[str, ...] = ()
+    """Channels of the policy whose people are informed."""
     communication_plan: str = ""
+    """Who is informed of what, when and by whom, in words."""
 
 
 def build_rfc(document: Document) -> Rfc:

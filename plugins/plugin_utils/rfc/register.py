@@ -1,7 +1,7 @@
 # Copyright (c) Tidegate maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The register of changes, read: what is planned when and for which CIs, and what would get in each other's way."""
+"""The register of changes: entering them, what is planned when and for which CIs, and what would get in each other's way."""
 
 from __future__ import annotations
 

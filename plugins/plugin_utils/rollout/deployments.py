@@ -50,20 +50,32 @@ class Past:
 
 @dataclass(frozen=True)
 class Deployment:
-    """One row of the journal's deployments. ``started``: when its first wave opened. ``holder``: the controller that drives it, or did."""
+    """One row of the journal's deployments."""
 
     id: int
+    """The number of the deployment in this CMDB."""
     rfc: str
+    """The number of its RFC."""
     release: str
+    """The name of the release."""
     version: str
+    """Its version."""
     digest: str
+    """The digest of its package, ``sha256:...``."""
     state: DeploymentState
+    """Where it stands."""
     token: int
+    """The fencing token of whoever drives it: a write with a lower one is refused."""
     reason: str
+    """Why it stands there, as a sentence goes on with it."""
     rollout: Rollout
+    """How the policy cut it, when it was planned."""
     started: datetime | None = None
+    """When its first wave opened; ``None`` before."""
     finished: datetime | None = None
+    """When it came to its end; ``None`` before."""
     holder: str = ""
+    """The controller that drives it, or did last."""
 
     @property
     def label(self) -> str:
@@ -78,18 +90,22 @@ class Deployment:
 
 @dataclass(frozen=True)
 class Target:
-    """A host of a deployment. ``since``: when it got its state.
-
-    ``detail``: why, in one line; further lines are the last ones of the release's logs.
-    """
+    """A host of a deployment."""
 
     host: str
+    """Its name in inventory and CMDB."""
     wave: int
+    """The number of its wave, from 1."""
     state: HostState
+    """What the deployment has done to it."""
     previous_digest: str | None
+    """The package that it ran before; ``None`` for nothing."""
     previous_version: str | None
+    """The version of that; ``None`` for nothing."""
     detail: str
+    """Why it is in its state, in one line; further lines are the last ones of the release's logs."""
     since: datetime
+    """When it got its state."""
 
     @property
     def summary(self) -> str:

@@ -20,17 +20,18 @@ Decision = Literal["proceed", "hold", "back_out"]
 
 @dataclass(frozen=True)
 class WaveCounts:
-    """How the hosts of one wave stand; every host is in exactly one of the four counts.
-
-    ``failed``: activation or staging failed, stuck hosts and those that were written off included. ``lost``: true state unknown.
-    ``undone``: not tried to the end yet (planned, staged, activating).
-    """
+    """How the hosts of one wave stand; every host is in exactly one of the four counts."""
 
     size: int
+    """All hosts of the wave."""
     active: int
+    """The release came up and has lasted."""
     failed: int = 0
+    """Activation or staging failed, stuck hosts and those that were written off included."""
     lost: int = 0
+    """Their true state is unknown."""
     undone: int = 0
+    """Not tried to the end yet: planned, staged, activating or started."""
 
     @property
     def bad(self) -> int:
@@ -40,21 +41,24 @@ class WaveCounts:
 
 @dataclass(frozen=True)
 class GateInputs:
-    """What the gate after ``wave`` (of ``of``, counted from 1) is told.
-
-    ``bad_so_far``: failed and lost hosts of every wave up to and including this one. ``total``: hosts of the whole
-    deployment. ``stuck``: how many of the failed hosts could not return to their previous release.
-    ``stop``: why nothing more may start at this moment, empty when it may.
-    """
+    """What the gate after a wave decides by."""
 
     wave: int
+    """The number of the wave, from 1."""
     of: int
+    """How many waves the plan has."""
     counts: WaveCounts
+    """How the hosts of this wave stand."""
     bad_so_far: int
+    """Failed and lost hosts of every wave up to this one, this one included."""
     total: int
+    """All hosts of the deployment."""
     rollout: Rollout
+    """The deployment's share of the policy: its budgets and what follows when one is spent."""
     stop: str
+    """Why nothing more may start at this moment, as a sentence; empty when it may."""
     stuck: int = 0
+    """How many of the failed hosts could not return to their previous release."""
 
 
 @dataclass(frozen=True)
@@ -67,11 +71,14 @@ class GateDecision:
 
 @dataclass(frozen=True)
 class StageCounts:
-    """How staging of one wave's hosts stands. ``staged``: the release is complete on the host, or further already."""
+    """How staging of one wave's hosts stands."""
 
     size: int
+    """All hosts of the wave."""
     staged: int
+    """The release is complete on the host, or further already."""
     failed: int = 0
+    """It could not be staged."""
 
     @property
     def undone(self) -> int:

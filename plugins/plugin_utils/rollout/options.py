@@ -30,25 +30,27 @@ class Share:
 
 @dataclass(frozen=True)
 class Rollout:
-    """The rollout section of a policy.
-
-    ``canary``: size of the first wave. ``steps``: after the canary, the cumulative percentages of all hosts that are
-    done when each further wave ends, ascending, the last one 100. ``order_by``: CI attribute (such as ``site``) whose
-    values are taken one after the other. ``wave_budget`` and ``total_budget``: failed hosts tolerated per wave and in
-    the whole deployment. ``on_failure``: what the gate says when a budget is spent. ``keep``: releases kept on a host.
-    ``stable``: for how many seconds a release that came up has to stay healthy, unless it says itself.
-    ``wave_minutes``: how long a wave may take. ``clock_skew_seconds``: by how much a host's clock may differ from the controller's.
-    ``share_files``: releases on a host share the files that are alike, so what is written into one of them changes all.
-    """
+    """The rollout section of a policy."""
 
     canary: Share = Share(1)
+    """The size of the first wave."""
     steps: tuple[int, ...] = (100,)
+    """After the canary, the cumulative percentages of all hosts that are done when each further wave ends: ascending, the last one 100."""
     order_by: str | None = None
+    """The CI attribute, such as ``site``, whose values are taken one after the other; ``None`` for the order of names."""
     wave_budget: Share = Share(0)
+    """Failed hosts that are tolerated in a wave."""
     total_budget: Share = Share(0)
+    """Failed hosts that are tolerated in the whole deployment."""
     on_failure: Literal["back_out", "hold"] = "back_out"
+    """What the gate says when a budget is spent."""
     keep: int = 3
+    """How many releases are kept on a host."""
     stable: float = 10
+    """For how many seconds a release that came up has to stay healthy, unless it says so itself."""
     wave_minutes: int = 5
+    """How many minutes a wave may take."""
     clock_skew_seconds: int = 60
+    """By how many seconds a host's clock may differ from the controller's."""
     share_files: bool = False
+    """Whether releases on a host share files that are alike, so that what is written into one of them changes all."""
