@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from ..errors import IntegrityError
@@ -71,7 +71,7 @@ def concerning(evidence: Evidence, kind: str, **said: str) -> Evidence:
             continue
         if statement.type == kind and all(statement.predicate.get(name) == value for name, value in said.items()):
             kept.append(content)
-    return Evidence(tuple(kept), evidence.broken)
+    return replace(evidence, envelopes=tuple(kept), attached=(), foreign=())
 
 
 def _told(how: str, names: Iterable[str]) -> str:
