@@ -13,6 +13,7 @@ import yaml
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import Cmdb
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.package import archive
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.repository import create_library
+from documents import policy_of, write_document
 from fleet import Fleet
 from office import EXAMPLES, Office
 
@@ -47,6 +48,6 @@ def office(tmp_path: Path) -> Office:
         public = subprocess.run(["openssl", "pkey", "-in", str(key), "-pubout"], check=True, capture_output=True, text=True).stdout
         if role:
             people[name] = {"roles": [role], "keys": [{"public": public}]}
-    policy = {"schema": 1, "people": people, "approvals": {"normal": {"change-manager": 1, "service-owner": 1}}}
-    (tmp_path / "policy.yml").write_text(yaml.safe_dump(policy))
+    rules = policy_of(people=people, approvals={"normal": {"change-manager": 1, "service-owner": 1}})
+    write_document(tmp_path / "policy.yml", rules)
     return Office(tmp_path)

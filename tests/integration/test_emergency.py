@@ -28,6 +28,7 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.steps.backout imp
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps.plan import plan
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps.settle import Settlement, settle_debt
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps.write_off import write_off_host
+from documents import policy_of, write_document
 from fleet import Fleet
 from office import EXAMPLES, Office
 from schemas import assert_schema
@@ -150,7 +151,7 @@ class Desk:
         self.office = office
         self.homes = {"rfc_path": str(office.path / "rfc.yml"), "cmdb_url": str(office.path / "cmdb.sqlite")}
         self.policy = office.path / "policy.yml"
-        self.policy.write_text(yaml.safe_dump({"schema": 1, "approvals": {"normal": 0, "emergency": 0}}))
+        write_document(self.policy, policy_of(approvals={"normal": 0, "emergency": 0}))
 
     def plan(self) -> None:
         plan(

@@ -12,10 +12,10 @@ import subprocess
 from pathlib import Path
 
 import pytest
-import yaml
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.repository import open_library
 from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.statement import LICENCE, RELEASE, SBOM, SCAN
 from desk import EVIL, Desk
+from documents import policy_of, write_document
 
 pytestmark = pytest.mark.skipif(not shutil.which("clamscan"), reason="needs ClamAV (apt install clamav)")
 
@@ -80,7 +80,7 @@ def test_without_signatures_the_evidence_says_so_and_the_policy_does_not_pass_it
     public = subprocess.run(["openssl", "pkey", "-in", str(desk.key), "-pubout"], check=True, capture_output=True, text=True).stdout
     trust = {kind: {"role": "builder"} for kind in ("package", "scan", "sbom", "licence")}
     people = {"rita": {"roles": ["builder"], "keys": [{"public": public}]}}
-    (desk.fleet.path / "policy.yml").write_text(yaml.safe_dump({"schema": 1, "people": people, "trust": trust}))
+    write_document(desk.fleet.path / "policy.yml", policy_of(people=people, trust=trust))
     home = open_library(desk.fleet.environment["TIDEGATE_DSL"]).repository("hello")
     rfc = desk.fleet.rfc("CHG0001", "1.0", str(home.resolve("hello", "1.0")))
     cleared = desk.fleet.play("tidegate.release.clear", {"tidegate_rfc": str(rfc)}, "-v", inventory="localhost,")

@@ -29,6 +29,7 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.package impor
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, NoEncryption, PrivateFormat, PublicFormat
 from forked import Server
+from releases import write_release
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 NONE = "sha256:" + "0" * 64
@@ -39,13 +40,7 @@ def _manifest(change: Edit | str | bytes) -> Callable[[Path], None]:
     """Makes a release at a path whose manifest is the example's, changed, or these very contents."""
 
     def make(path: Path) -> None:
-        path.mkdir()
-        (path / "payload").mkdir()
-        (path / "payload" / "page.txt").write_text("hello\n")
-        document = {"schema": 1, "name": "hello", "version": "2.0", "type": "minor", "summary": "Says hello"}
-        document |= {"payload": "payload", "documentation": ["README.md"]}
-        document |= {"health": [{"name": "there", "command": ["/bin/true"], "timeout": 5}]}
-        (path / "README.md").write_text("Hello.\n")
+        document = yaml.safe_load((write_release(path, {"page.txt": b"hello\n"}, version="2.0") / "release.yml").read_text())
         _write(path / "release.yml", document, change)
 
     return make

@@ -38,27 +38,17 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.options i
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps import schedule as scheduling
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps.schedule import publish, schedule
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps.sources import entered_with
+from documents import loaded_rfc
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 START = datetime(2027, 3, 1, 22, tzinfo=UTC)
 HOUR = timedelta(hours=1)
-RFC = Rfc(
-    number="CHG0001",
-    type="normal",
-    state=-2,
-    risk=3,
-    impact=3,
-    short_description="hello 1.0",
-    requested_by="rita",
+RFC = loaded_rfc(
     start_date=START,
     end_date=START + 4 * HOUR,
     backout_plan="",
     test_plan="",
-    release="hello",
-    version="1.0",
     digest="sha256:" + "a" * 64,
-    scope="[*]",
-    approvals=(),
     fingerprint="f",
 )
 

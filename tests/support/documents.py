@@ -6,10 +6,13 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import yaml
+from ansible_collections.tidegate.release.plugins.plugin_utils.rfc.model import Rfc
 
 DIGEST = "sha256:" + "ab" * 32
 RELEASE: dict[str, Any] = {
@@ -47,6 +50,25 @@ RFC: dict[str, Any] = {
     "approvals": [{"approver": "carl", "role": "change-manager", "state": "approved", "decided_at": "2027-02-26T09:30:00+01:00"}],
 }
 POLICY: dict[str, Any] = {"schema": 1, "approvals": {"normal": 2}, "rollout": {"canary": "10%", "steps": [50, 100], "budget": {"wave": 1}}}
+_LOADED = Rfc(
+    number="CHG0001",
+    type="normal",
+    state=-2,
+    risk=3,
+    impact=3,
+    short_description="hello 1.0",
+    requested_by="rita",
+    start_date=datetime(2027, 3, 1, 22, tzinfo=UTC),
+    end_date=datetime(2027, 3, 2, 2, tzinfo=UTC),
+    backout_plan="Back to the release before.",
+    test_plan="Health checks.",
+    release="hello",
+    version="1.0",
+    digest="sha256:" + "a" * 64,
+    scope="[*]",
+    approvals=(),
+    fingerprint="f" * 64,
+)
 # Every rule that can make a policy stricter, each by itself.
 STRICT: dict[str, dict[str, Any]] = {
     "approvals": {"approvals": {"standard": {"signer": 1}}},
@@ -76,13 +98,47 @@ def manifest(**changes: Any) -> dict[str, Any]:
     return _changed(RELEASE, changes)
 
 
+def simple_manifest(**changes: Any) -> dict[str, Any]:
+    """The least that a manifest has to say, and a check that passes on every host; ``changes`` as for :func:`manifest`."""
+    check = {"name": "is there", "command": ["true"], "timeout": 5}
+    return manifest(**{"licence": ..., "settings": ..., "hooks": ..., "health": [check], **changes})
+
+
 def rfc(**changes: Any) -> dict[str, Any]:
-    """An approved RFC, likewise."""
+    """An approved RFC; ``changes`` as for :func:`manifest`."""
     return _changed(RFC, changes)
 
 
-def policy(**changes: Any) -> dict[str, Any]:
-    """A policy, likewise."""
+def open_rfc(number: str, version: str, digest: str, now: datetime | None = None, **changes: Any) -> dict[str, Any]:
+    """An RFC for a version of hello on all servers, approved just now, whose window has been open for five minutes and is for an hour."""
+    now = now or datetime.now(UTC).replace(microsecond=0)
+    approval = {"approver": "carl", "role": "change-manager", "state": "approved", "decided_at": now.isoformat()}
+    return rfc(
+        **{
+            "number": number,
+            "short_description": f"hello {version}",
+            "start_date": (now - timedelta(minutes=5)).isoformat(),
+            "end_date": (now + timedelta(hours=1)).isoformat(),
+            "release": {"name": "hello", "version": version, "digest": digest},
+            "scope": "[?class=='server']",
+            "approvals": [approval],
+            **changes,
+        }
+    )
+
+
+def loaded_rfc(**changes: Any) -> Rfc:
+    """An RFC without approvals as it is once it was loaded; ``changes`` are fields of it."""
+    return replace(_LOADED, **changes)
+
+
+def policy_of(**rules: Any) -> dict[str, Any]:
+    """A policy of these rules and no other."""
+    return {"schema": 1, **rules}
+
+
+def example_policy(**changes: Any) -> dict[str, Any]:
+    """A policy of some rules; ``changes`` as for :func:`manifest`."""
     return _changed(POLICY, changes)
 
 

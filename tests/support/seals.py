@@ -17,9 +17,9 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.envelope
 from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.statement import Statement, release_statement
 from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.store import EMPTY, ENVELOPE, Evidence
 from ansible_collections.tidegate.release.plugins.plugin_utils.policy.model import Person, Policy, PublicKey, Trust
-from ansible_collections.tidegate.release.plugins.plugin_utils.rfc.model import Rfc
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.options import Rollout
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from documents import loaded_rfc
 from securesystemslib.dsse import Envelope
 from securesystemslib.signer import CryptoSigner
 
@@ -30,24 +30,15 @@ ROLE = "release-manager"
 RELEASE = release_statement("hello", "1.0", DIGEST)
 
 MATTER = Matter("CHG1", "f" * 64, "hello", "1.0", DIGEST, ("web1", "web2"))
-RFC = Rfc(
+RFC = loaded_rfc(
     number="CHG1",
-    type="normal",
-    state=-2,
-    risk=3,
-    impact=3,
     short_description="hello",
     requested_by="oscar",
     start_date=NOW,
     end_date=NOW + timedelta(hours=1),
     backout_plan="Back.",
     test_plan="Look.",
-    release="hello",
-    version="1.0",
     digest=DIGEST,
-    scope="[*]",
-    approvals=(),
-    fingerprint="f" * 64,
 )
 
 KEYS = {name: CryptoSigner.generate_ed25519() for name in ("rita", "rita's other", "carl", "dora", "mallory")}

@@ -13,14 +13,14 @@ from typing import Any
 import pytest
 from ansible_collections.tidegate.release.plugins.module_utils import watch
 from bed import Host
-from documents import manifest, policy, rfc, write_document
+from documents import example_policy, manifest, rfc, write_document
 from hypothesis import HealthCheck, settings
 
 # How fast examples are made says how busy the machine is, and nothing of what is tested.
 settings.register_profile("tidegate", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("tidegate")
 
-DOCUMENTS = {"release": manifest, "rfc": rfc, "policy": policy}
+DOCUMENTS = {"release": manifest, "rfc": rfc, "policy": example_policy}
 WriteDocument = Callable[..., Path]
 
 

@@ -32,7 +32,7 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.steps.clear impor
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps.plan import plan
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps.retire import Retirement, restore, retire
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps.sources import matter_of
-from documents import STRICT
+from documents import STRICT, policy_of, write_document
 from homes import HELLO, NOW, Homes
 from seals import KEYS, pem
 
@@ -146,7 +146,7 @@ def test_a_deployment_goes_back_whatever_the_policy_asks_by_now(rollout: Rollout
         for host in ("db1", "web1", "web2"):
             journal.staged(run, host, None, NOW)
         journal.decide_staging(run, PROCEED, NOW)
-        rollout.policy.write_text(yaml.safe_dump({"schema": 1, "people": PEOPLE} | STRICT[rule]))
+        write_document(rollout.policy, policy_of(people=PEOPLE) | STRICT[rule])
         done = order_backout(
             rfc_path=str(rollout.rfc),
             cmdb_url=str(rollout.homes.cmdb),

@@ -40,7 +40,7 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.verification.scen
     own_scenario,
 )
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-from documents import STRICT
+from documents import STRICT, policy_of, write_document
 from securesystemslib.signer import CryptoSigner
 
 EXAMPLE = Path(__file__).parents[3] / "examples" / "hello"
@@ -205,17 +205,13 @@ def test_an_inventory_that_can_not_be_read_is_told(bed: Bed) -> None:
 
 def test_the_rfcs_of_the_lab_are_cleared_there_by_a_policy_that_asks_what_a_lab_can_have(bed: Bed) -> None:
     policy = bed.path / "policy.yml"
-    policy.write_text(
-        json.dumps(
-            {
-                "schema": 1,
-                "approvals": {"standard": 3},
-                "documentation": {"minor": ["nothing*"]},
-                "rollout": {"canary": 2, "steps": [100]},
-                "people": {"nobody": {"roles": ["cook"]}},
-            }
-        )
+    rules = policy_of(
+        approvals={"standard": 3},
+        documentation={"minor": ["nothing*"]},
+        rollout={"canary": 2, "steps": [100]},
+        people={"nobody": {"roles": ["cook"]}},
     )
+    write_document(policy, rules)
     bed.given = Given(str(policy))
     scene = bed.build()
     with Cmdb.open(str(scene.cmdb)) as cmdb:
@@ -234,7 +230,7 @@ def test_what_is_live_is_installed_in_the_lab_though_it_is_older_than_a_rule(bed
     policy = bed.path / "policy.yml"
     public = public_keys()
     people = {name: {"roles": ["signer"], "keys": [{"public": public[name]}]} for name in public}
-    policy.write_text(yaml.safe_dump({"schema": 1, "people": people} | STRICT[rule]))
+    write_document(policy, policy_of(people=people) | STRICT[rule])
     bed.given = Given(str(policy))
     scene = bed.build()
     former = str(scene.path / "CHG0000002.yml")
