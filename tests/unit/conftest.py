@@ -18,6 +18,8 @@ from hypothesis import HealthCheck, settings
 
 # How fast examples are made says how busy the machine is, and nothing of what is tested.
 settings.register_profile("tidegate", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+# For a night: pytest --hypothesis-profile=thorough. What is slow has a share of the profile's examples.
+settings.register_profile("thorough", settings.get_profile("tidegate"), max_examples=1000)
 settings.load_profile("tidegate")
 
 DOCUMENTS = {"release": manifest, "rfc": rfc, "policy": example_policy}
