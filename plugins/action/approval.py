@@ -11,6 +11,7 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.actions.base impo
 from ansible_collections.tidegate.release.plugins.plugin_utils.clock import utc_now
 from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.library import watch
 from ansible_collections.tidegate.release.plugins.plugin_utils.keys import LIBRARIES, load_signer
+from ansible_collections.tidegate.release.plugins.plugin_utils.report.progress import counted
 from ansible_collections.tidegate.release.plugins.plugin_utils.settings import optional_setting, required_setting, secret_setting
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps.approve import Decision, decide, load_decision_request
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps.tell import warned
@@ -20,6 +21,7 @@ class ActionModule(TidegateAction):
     """Sign somebody's decision on an RFC."""
 
     module = "approval"
+    homes = ("rfc", "dsl", "cmdb", "key")
     libraries = ("SQLAlchemy", "jmespath", "jsonschema", *LIBRARIES)
 
     def execute(self, options: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
@@ -37,7 +39,7 @@ class ActionModule(TidegateAction):
         return {
             **warned(watch(cmdb, question.home, (matter.release, matter.version, matter.digest), now, signer)),
             "changed": changed,
-            "msg": f"{name} {decision} {matter.rfc} as {role}: {matter.release} {matter.version} on {len(matter.cis)} CIs",
+            "msg": f"{name} {decision} {matter.rfc} as {role}: {matter.release} {matter.version} on {counted(len(matter.cis), 'CI')}",
             "rfc": matter.rfc,
             "rfc_digest": f"sha256:{matter.fingerprint}",
             "digest": matter.digest,

@@ -29,6 +29,7 @@ class ActionModule(TidegateAction):
     """Look at the release, then store it and sign what is said about it, or in check mode say what that would come to."""
 
     module = "archive"
+    homes = ("dsl",)
     libraries = ("jsonschema", "license-expression", "pyfastcdc")
 
     def execute(self, options: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from ansible_collections.tidegate.release.plugins.plugin_utils.actions.base import TidegateAction
@@ -24,6 +25,9 @@ class ActionModule(TidegateAction):
 
     module = "attestation"
     libraries = ("jsonschema", *LIBRARIES)
+
+    def needed(self, given: Mapping[str, Any]) -> tuple[str, ...]:
+        return ("dsl",) if given.get("envelope") is not None else ("dsl", "key")
 
     def execute(self, options: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
         given = [name for name in ("type", "predicate") if options[name] is not None]

@@ -21,6 +21,7 @@ class ActionModule(TidegateAction):
     """List the evidence about a package and judge it by the policy."""
 
     module = "attestation_info"
+    homes = ("dsl",)
     libraries = ("jsonschema", *LIBRARIES)
 
     def execute(self, options: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:

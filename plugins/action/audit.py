@@ -19,6 +19,7 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.package 
 from ansible_collections.tidegate.release.plugins.plugin_utils.licence.usage import installed_products, without_seat
 from ansible_collections.tidegate.release.plugins.plugin_utils.policy.load import load_policy
 from ansible_collections.tidegate.release.plugins.plugin_utils.report.differences import difference_lines
+from ansible_collections.tidegate.release.plugins.plugin_utils.report.progress import counted, share
 from ansible_collections.tidegate.release.plugins.plugin_utils.settings import optional_setting, required_setting
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps.audit import NotSeen, account, compare, lost_from_library, not_compared
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps.write_off import end_write_offs, this_user
@@ -28,6 +29,7 @@ class ActionModule(TidegateAction):
     """Gather what hosts answered, the CMDB's and the DSL's side, judge the signatures, compare, fail on a difference."""
 
     module = "audit"
+    homes = ("dsl", "cmdb")
     libraries = ("SQLAlchemy", "jmespath", "jsonschema")
 
     def execute(self, options: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
@@ -81,10 +83,11 @@ class ActionModule(TidegateAction):
         if not self._task.check_mode:
             with Cmdb.open(required_setting(options, "cmdb")) as cmdb:
                 save_audit(cmdb, len(compared), len(audited.found), named, this_user(), utc_now())
-        seen = f"{len(compared)} of {len(audited.found)} hosts were compared with the CMDB and the DSL"
+        were = "was" if len(audited.found) == 1 else "were"
+        seen = f"{share(len(compared), len(audited.found))} {were} compared with the CMDB and the DSL"
         if differences:
-            result.update(failed=True, msg=f"{seen}: {len(named)} difference{'' if len(named) == 1 else 's'}")
+            result.update(failed=True, msg=f"{seen}: {counted(len(named), 'difference')}")
         else:
             result["msg"] = f"{seen}: each runs what the CMDB says and the DSL holds"
-        result["msg"] = "\n".join((result["msg"], *(f"  {line}" for line in difference_lines(named))))
+        result["msg"] = "\n".join((result["msg"], *(f"  {line}" for line in difference_lines(named, seen=True))))
         return result

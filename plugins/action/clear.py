@@ -31,6 +31,7 @@ class ActionModule(TidegateAction):
     """Evaluate every control, write that down when asked to, and fail unless the clearance is granted."""
 
     module = "clear"
+    homes = ("rfc", "dsl", "cmdb")
     libraries = ("SQLAlchemy", "jmespath", "jsonschema")
 
     def execute(self, options: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:

@@ -20,6 +20,7 @@ class ActionModule(TidegateAction):
     """Put or remove the described CIs in one transaction."""
 
     module = "cmdb_ci"
+    homes = ("cmdb",)
     libraries = ("SQLAlchemy", "alembic")
 
     def execute(self, options: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:

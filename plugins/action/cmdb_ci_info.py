@@ -16,6 +16,7 @@ class ActionModule(TidegateAction):
     """Read the picked CIs with their relations at one moment."""
 
     module = "cmdb_ci_info"
+    homes = ("cmdb",)
     libraries = ("SQLAlchemy", "jmespath")
 
     def execute(self, options: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:

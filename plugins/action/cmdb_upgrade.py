@@ -17,6 +17,7 @@ class ActionModule(TidegateAction):
     """Upgrade the CMDB, or say what that would do."""
 
     module = "cmdb_upgrade"
+    homes = ("cmdb",)
     libraries = ("SQLAlchemy", "alembic")
 
     def execute(self, options: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:

@@ -30,6 +30,7 @@ class ActionModule(TidegateAction):
     """Close the deployment and turn its state into the run's verdict."""
 
     module = "conclude"
+    homes = ("rfc", "cmdb")
     libraries = ("SQLAlchemy", "jmespath", "jsonschema")
 
     def execute(self, options: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:

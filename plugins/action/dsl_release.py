@@ -27,6 +27,7 @@ class ActionModule(TidegateAction):
     """Retire a release, take that back, purge it, or accept that something of it is lost."""
 
     module = "dsl_release"
+    homes = ("dsl", "cmdb")
     libraries = ("SQLAlchemy", "jsonschema")
 
     def execute(self, options: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:

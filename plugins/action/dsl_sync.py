@@ -18,6 +18,7 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.errors import Not
 from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.library import meant_by
 from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.package import PackageName, judge_package, unmet_sentence
 from ansible_collections.tidegate.release.plugins.plugin_utils.policy.load import load_policy
+from ansible_collections.tidegate.release.plugins.plugin_utils.report.progress import counted
 from ansible_collections.tidegate.release.plugins.plugin_utils.settings import expanded, optional_setting, required_setting, same
 
 _NAMED = 5  # releases that a warning names
@@ -28,6 +29,7 @@ class ActionModule(TidegateAction):
     """Copy what the other home lacks; fail in the end when something could not be copied, or is lost here."""
 
     module = "dsl_sync"
+    homes = ("dsl",)
     libraries = ("jsonschema",)
 
     def execute(self, options: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
@@ -65,7 +67,7 @@ class ActionModule(TidegateAction):
             remedy = "bring it back with dsl_verify and tidegate_dsl_replica, or give it up with dsl_release, state accepted"
             wrong = [*copied.problems, *(f"{here} lacks what it had: {loss}; {remedy}" for loss in lost)]
             result["failed"] = True
-            lines = [f"{len(wrong)} things of {here} could not be copied", *wrong, *lines]
+            lines = [f"{counted(len(wrong), 'thing')} of {here} could not be copied", *wrong, *lines]
         result["msg"] = "\n".join(lines)
         return result
 
@@ -74,14 +76,19 @@ def _done(copied: Copied, there: str, write: bool) -> list[str]:
     """What was copied, in sentences: all together, and the first releases."""
     new = sum(one["new"] for one in copied.releases)
     lines = [
-        f"{new} releases and {copied.evidence} pieces of evidence, {copied.blobs} blobs, {copied.size} bytes, "
-        f"{'were' if write else 'would be'} copied to {there}; {copied.present} releases were there already"
+        f"{counted(new, 'release')} and {_evidence(copied.evidence)}, {counted(copied.blobs, 'blob')}, {copied.size} bytes, "
+        f"{'were' if write else 'would be'} copied to {there}; {counted(copied.present, 'release')} "
+        f"{'was' if copied.present == 1 else 'were'} there already"
     ]
     for one in copied.releases[:_LISTED]:
-        what = f"{'with' if one['new'] else 'only'} {one['evidence']} pieces of evidence"
+        what = f"{'with' if one['new'] else 'only'} {_evidence(one['evidence'])}"
         lines.append(f"{one['name']} {one['version']} {what}")
     more = len(copied.releases) - _LISTED
     return [*lines, f"and {more} more releases"] if more > 0 else lines
+
+
+def _evidence(number: int) -> str:
+    return "1 piece of evidence" if number == 1 else f"{number} pieces of evidence"
 
 
 def _nothing(here: str, there: str, source: Library) -> str:

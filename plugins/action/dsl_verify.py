@@ -16,6 +16,7 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.scrub import 
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.seen import Loss, how_to_copy_evidence
 from ansible_collections.tidegate.release.plugins.plugin_utils.errors import IntegrityError, TidegateError
 from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.library import list_release, meant_by, remember_library
+from ansible_collections.tidegate.release.plugins.plugin_utils.report.progress import counted
 from ansible_collections.tidegate.release.plugins.plugin_utils.settings import expanded, optional_setting, required_setting, same
 
 
@@ -23,6 +24,7 @@ class ActionModule(TidegateAction):
     """Look at every byte, heal what can be healed, fail when something is left, or when nothing was there to look at."""
 
     module = "dsl_verify"
+    homes = ("dsl",)
 
     def execute(self, options: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
         dsl, write, names = required_setting(options, "dsl"), not self._task.check_mode, options["names"]
@@ -42,13 +44,13 @@ class ActionModule(TidegateAction):
         recovery = recover(library, replica, meant, write)
         if replica and not theirs:
             recovery.problems.append(f"the replica {other} has no release, so nothing was compared with it; correct tidegate_dsl_replica")
-        recovery.problems += vanished(library, found, recovery, meant)
+        recovery.problems += [*vanished(library, found, recovery, meant), *found.misnamed.values()]
         found.damaged += [_lost(loss) for loss in recovery.lost]
         found.healed += [_lost(loss) for loss in recovery.healed]
         if write:
             for name in sorted({name for name, _version in found.releases} - library.listed()):
                 problems += list_release(library.repository(name), name)
-            problems += remember_library(cmdb, library, names, utc_now()) if cmdb else []
+            problems += remember_library(cmdb, library, names, utc_now(), found.misnamed) if cmdb else []
         if theirs and any(recovery.behind):
             releases, pieces = recovery.behind
             problems.append(f"the replica lacks {releases} releases and {pieces} pieces of evidence that {dsl} has; run dsl_sync")
@@ -65,11 +67,12 @@ class ActionModule(TidegateAction):
             "healed": [_told(damage) for damage in found.healed],
             "warnings": problems,
         }
-        looked = f"{len(found.releases)} releases, {found.blobs} blobs, {found.size} bytes"
+        looked = f"{counted(len(found.releases), 'release')}, {counted(found.blobs, 'blob')}, {found.size} bytes"
         if found.damaged or recovery.problems:
             lines = [*map(str, found.damaged), *recovery.problems]
+            many = "1 thing of {} is" if len(lines) == 1 else f"{len(lines)} things of {{}} are"
             advice = _advice(found, recovery, healing=replica is not None)
-            result.update(failed=True, msg=f"{len(lines)} things of {dsl} are damaged or missing; {advice}:\n" + "\n".join(lines))
+            result.update(failed=True, msg=f"{many.format(dsl)} damaged or missing; {advice}:\n" + "\n".join(lines))
         elif found.healed:
             done = "were healed" if write else "are damaged or missing and could be healed"
             lines = [f"{looked}, were looked at; {len(found.healed)} {done} from {other}", *map(str, found.healed)]
@@ -95,7 +98,7 @@ def _nothing(dsl: str, other: str | None, recovery: Recovery, library: Library, 
     """A library without a release is not healed: its address may be mistyped, and somebody else's place would be filled."""
     whom = f" of {', '.join(names)}" if names else ""
     lost = [_lost(loss) for loss in recovery.lost + recovery.healed]
-    advice = "correct tidegate_dsl, or archive a release there first"
+    advice = f"correct tidegate_dsl{' or tidegate_dsl_names' if names else ''}, or archive a release there first"
     if recovery.healed:
         advice = f"correct tidegate_dsl, or if it was wiped, copy it back with dsl_sync, tidegate_dsl {other} and tidegate_dsl_to {dsl}"
     elif lost:

@@ -27,6 +27,7 @@ class ActionModule(TidegateAction):
     """Decide about the open wave, or about staging, by what the journal says."""
 
     module = "gate"
+    homes = ("rfc", "dsl", "cmdb")
     libraries = ("SQLAlchemy", "jmespath", "jsonschema")
 
     def execute(self, options: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:

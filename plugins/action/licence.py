@@ -25,6 +25,7 @@ class ActionModule(TidegateAction):
     """Enter or remove an entitlement in one transaction."""
 
     module = "licence"
+    homes = ("cmdb",)
     libraries = ("SQLAlchemy",)
 
     def execute(self, options: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:

@@ -20,6 +20,7 @@ class ActionModule(TidegateAction):
     """Read the entitlements, who uses them, and what is installed without a seat."""
 
     module = "licence_info"
+    homes = ("dsl", "cmdb")
     libraries = ("SQLAlchemy", "jsonschema")
 
     def execute(self, options: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:

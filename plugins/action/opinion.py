@@ -24,6 +24,7 @@ class ActionModule(TidegateAction):
     """Sign what somebody thinks of a package."""
 
     module = "opinion"
+    homes = ("dsl", "key")
     libraries = ("SQLAlchemy", "jmespath", "jsonschema", *LIBRARIES)
 
     def execute(self, options: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:

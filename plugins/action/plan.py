@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from ansible_collections.tidegate.release.plugins.plugin_utils.actions.base import TidegateAction
@@ -29,6 +30,9 @@ class ActionModule(TidegateAction):
 
     module = "plan"
     libraries = ("SQLAlchemy", "jmespath", "jsonschema")
+
+    def needed(self, given: Mapping[str, Any]) -> tuple[str, ...]:
+        return ("rfc", "cmdb") if given.get("backout") else ("rfc", "dsl", "cmdb")
 
     def execute(self, options: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
         refuse_partial(bool(self._task.tags))

@@ -20,6 +20,7 @@ class ActionModule(TidegateAction):
     """Read the CMDB once and write both forms of the report."""
 
     module = "report"
+    homes = ("cmdb",)
     libraries = ("SQLAlchemy",)
 
     def execute(self, options: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:

@@ -19,6 +19,7 @@ class ActionModule(TidegateAction):
     """Enter RFCs in the register, withdraw them, publish what is to come."""
 
     module = "schedule"
+    homes = ("cmdb",)
     libraries = ("SQLAlchemy", "jmespath", "jsonschema", *LIBRARIES)
 
     def execute(self, options: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:

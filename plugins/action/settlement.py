@@ -24,6 +24,7 @@ class ActionModule(TidegateAction):
     """Note that a duty of an emergency change was done."""
 
     module = "settlement"
+    homes = ("cmdb",)
     libraries = ("SQLAlchemy", "jsonschema")
 
     def execute(self, options: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:

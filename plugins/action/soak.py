@@ -28,6 +28,7 @@ class ActionModule(TidegateAction):
     """Wait until the last host that came up has run for as long as it has to stay healthy."""
 
     module = "soak"
+    homes = ("rfc", "cmdb")
     libraries = ("SQLAlchemy", "jmespath", "jsonschema")
 
     def execute(self, options: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:

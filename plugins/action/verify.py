@@ -9,6 +9,7 @@ import contextlib
 import os
 import shutil
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.errors import Tid
 from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.library import watch
 from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.statement import VERIFICATION
 from ansible_collections.tidegate.release.plugins.plugin_utils.keys import LIBRARIES, load_signer
+from ansible_collections.tidegate.release.plugins.plugin_utils.report.progress import counted
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.answer import MalformedAnswerError, parse_host_facts
 from ansible_collections.tidegate.release.plugins.plugin_utils.settings import optional_setting, required_setting, secret_setting
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps.tell import warned
@@ -39,7 +41,7 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.steps.verify impo
     sign_result,
     verify,
 )
-from ansible_collections.tidegate.release.plugins.plugin_utils.verification.scene import Given, LabHosts
+from ansible_collections.tidegate.release.plugins.plugin_utils.verification.scene import Given, LabHosts, check_variables
 
 _SHOWN = 20  # differences and reasons that the message lists
 
@@ -50,7 +52,15 @@ class ActionModule(TidegateAction):
     module = "verify"
     libraries = ("SQLAlchemy", "ansible-runner", "jmespath", "jsonschema", "molecule", "pyfastcdc", "pytest-testinfra", *LIBRARIES)
 
+    def needed(self, given: Mapping[str, Any]) -> tuple[str, ...]:
+        return ("dsl", "cmdb") if given.get("name") or given.get("release") else ("rfc", "dsl", "cmdb")
+
     def execute(self, options: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
+        for name in ("hosts", "timeout"):
+            if options[name] < 1:
+                raise TidegateError(f"verify_{name} is {options[name]}; it has to be 1 or more")
+        if options["vars_file"]:
+            check_variables(options["vars_file"])
         dsl, policy = required_setting(options, "dsl"), optional_setting(options, "policy")
         source = read_release(Path(options["release"])) if options["release"] else None
         rfc = None if options["name"] else optional_setting(options, "rfc") if source else required_setting(options, "rfc")
@@ -69,8 +79,9 @@ class ActionModule(TidegateAction):
             "live": sorted(doubles.values()),
         }
         if options["only_plan"] or self._task.check_mode:
-            return result | {"msg": f"{release.name} {release.version} is verified on {len(doubles)} hosts: {', '.join(describe(plan))}"}
-        note(f"making {len(doubles)} lab hosts")
+            many = counted(len(doubles), "host")
+            return result | {"msg": f"{release.name} {release.version} is verified on {many}: {', '.join(describe(plan))}"}
+        note(f"making {counted(len(doubles), 'lab host')}")
         if source:
             with tempfile.TemporaryDirectory(prefix="tidegate-tried-") as name:
                 library, tried = find_library(dsl), str(Path(name) / "dsl")
@@ -88,7 +99,7 @@ class ActionModule(TidegateAction):
         more, tests = said[VERIFICATION], len(said["passedTests"])
         parity = more["parity"]
         head = (
-            f"{release.name} {release.version}: {said['result']}, {tests} tests passed, {len(said['failedTests'])} failed, "
+            f"{release.name} {release.version}: {said['result']}, {counted(tests, 'test')} passed, {len(said['failedTests'])} failed, "
             f"the lab is like live by {parity['score']} of 100, "
             f"the back-out was {'' if more['rehearsal']['backedOut'] else 'not '}rehearsed"
             f"{f', signed by {person}' if signed else ', signed by nobody'}{', for it is not archived' if source and not signed else ''}"

@@ -23,6 +23,7 @@ class ActionModule(TidegateAction):
     """Sign that a control does not stand in the way of an RFC."""
 
     module = "waiver"
+    homes = ("rfc", "dsl", "cmdb", "key")
     libraries = ("SQLAlchemy", "jmespath", "jsonschema", *LIBRARIES)
 
     def execute(self, options: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:

@@ -21,6 +21,7 @@ class ActionModule(TidegateAction):
     """Write a host off, or take that back."""
 
     module = "write_off"
+    homes = ("cmdb",)
     libraries = ("SQLAlchemy", "jsonschema")
 
     def execute(self, options: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:

@@ -99,7 +99,7 @@ class CallbackModule(DefaultCallback):
         super().__init__()
         self._plain = self._display
         self._display = _Screen(self._plain, self._before_ordinary)
-        self._bar = Bar() if live(sys.stdout, os.environ) else None
+        self._bar = Bar() if AUDIENCE.terminal and live(sys.stdout, os.environ) else None
         AUDIENCE.callback, AUDIENCE.live = True, self._bar is not None
         speak_at_once()
         self._watch_display()

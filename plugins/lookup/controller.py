@@ -16,7 +16,8 @@ description:
   - Fails when C(--tags), C(--skip-tags), C(--start-at-task) or C(--step) could leave out a part of what is done as a whole or not at all.
     A playbook that was imported with tags of a team's own may be chosen by them, whole.
   - Fails when a text was given in a way that Ansible does not read to its end, as in C(-e "tidegate_reason=two words").
-  - Fails when an extra variable looks like one of this collection's and is none, as C(tidegate_relase) is.
+  - Fails when an extra variable looks like one of this collection's and is none, as C(tidegate_relase) is, or can't be what a play
+    takes it for, as C(tidegate_become=perhaps) can't.
 author:
   - Tidegate maintainers (@tidegate)
 options:
@@ -61,7 +62,7 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.actions.invocatio
     refuse_partial,
 )
 from ansible_collections.tidegate.release.plugins.plugin_utils.actions.output import prepare_main
-from ansible_collections.tidegate.release.plugins.plugin_utils.actions.variables import refuse_mistyped
+from ansible_collections.tidegate.release.plugins.plugin_utils.actions.variables import refuse_mistyped, refuse_unfit
 from ansible_collections.tidegate.release.plugins.plugin_utils.errors import TidegateError
 
 
@@ -77,6 +78,7 @@ class LookupModule(LookupBase):
                 refuse_partial(is_tagged())
                 refuse_cut_texts(self._loader)
                 refuse_mistyped(self._loader, {})
+                refuse_unfit(self._loader)
                 keep_controller(self._loader, variables or {})
             except TidegateError as error:
                 end_run(error)

@@ -10,7 +10,7 @@ import re
 import unicodedata
 from typing import Any, NamedTuple
 
-from .payload_format import DEEPEST, LONGEST, WHITEOUT, is_mode, is_tar_of, unseen
+from .payload_format import DEEPEST, LONGEST, TARGET, WHITEOUT, is_mode, is_tar_of, unseen
 from .release_home import DIGEST, INDEX, HostError, Texts, is_config, is_index, strict_json
 
 _PAYLOAD = "application/vnd.oci.image.layer.v1.tar"
@@ -91,7 +91,8 @@ def _read_index(digest: str, text: bytes) -> list[dict[str, Any]]:
         twins.add(twin)
         if kind == "link":
             target = os.path.normpath(os.path.join(parent, entry["target"]))
-            good = good and _plain(entry["target"]) and not target.startswith("/") and target.split("/")[0] != ".."
+            good = good and _plain(entry["target"]) and len(entry["target"].encode()) <= TARGET
+            good = good and not target.startswith("/") and target.split("/")[0] != ".."
         else:
             good = good and is_mode(kind, entry["mode"])
         if kind == "directory":

@@ -19,6 +19,7 @@ END = bytes(2 * BLOCK)
 # Beyond these a host could not make the path below its own directories, nor could anybody walk through it.
 LONGEST = 3000  # bytes
 DEEPEST = 200  # names
+TARGET = 4095  # bytes of a link's target, as Linux has it
 # What a tool that unpacks image layers takes for a note that something is to be removed, and does not show.
 WHITEOUT = ".wh."
 

@@ -148,8 +148,12 @@ class Assembly:
         # What is empty is had by everybody, wherever it is read.
         found = {sha: _Range(b"", 0) for sha, size in self.need.items() if not size}
         own = ((self.path(entry), entry) for entry in self._targets.values() if "chunks" in entry)
+        # Names are UTF-8, whatever the host's locale says.
         others = (
-            (os.fsencode(release.tree / entry["path"]), entry) for release in home.all() for entry in release.files if "chunks" in entry
+            (os.fsencode(release.tree) + b"/" + entry["path"].encode(), entry)
+            for release in home.all()
+            for entry in release.files
+            if "chunks" in entry
         )
         for candidates in (own, others):
             for path, entry in candidates:

@@ -13,7 +13,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -24,6 +24,7 @@ _EARLY = 2.0  # seconds before its first word at which a process tells the other
 _LISTED = 5  # hosts that a line names
 
 _current = ""
+_waits: list[str] = []
 _T = TypeVar("_T")
 
 
@@ -31,6 +32,16 @@ def note(what: str, done: int | None = None, total: int | None = None) -> None:
     """Note what this process is at, as in ``reading blobs, 1200 of 6800``; that costs next to nothing."""
     global _current  # noqa: PLW0603 - one process does one work
     _current = what if done is None else f"{what}, {done:,}{'' if total is None else f' of {total:,}'}"
+
+
+@contextmanager
+def waiting(what: str) -> Iterator[None]:
+    """Note what this process, or a thread of it, waits for, as in ``the CMDB``; afterwards it is at what it was at before."""
+    _waits.append(what)
+    try:
+        yield
+    finally:
+        _waits.remove(what)
 
 
 def noted(what: str, items: Iterable[_T], total: int) -> Iterator[_T]:
@@ -142,7 +153,8 @@ class Heartbeat:
 
     def _line(self, now: float) -> str:
         if not self._host:
-            return f"{self._step}: {_current or 'still at work'}, {elapsed(now - self._began)}"
+            at = next((f"waiting for {what}" for what in reversed(_waits)), _current or "still at work")
+            return f"{self._step}: {at}, {elapsed(now - self._began)}"
         hosts, began = self._board.under_way(self._step)
         return f"{self._step}: {listed(hosts)} under way, {elapsed(now - began)}"
 

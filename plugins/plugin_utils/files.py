@@ -17,6 +17,8 @@ import stat
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
+from .activity import waiting
+
 
 def rights(folder: Path) -> int:
     """The rights that what is made in a directory may have at most: the owner's, and its group's where it has the set-group-id bit."""
@@ -45,7 +47,8 @@ def locked(path: Path, operation: int = fcntl.LOCK_EX) -> Iterator[None]:
     try:
         if os.fstat(descriptor).st_uid == os.geteuid():
             os.fchmod(descriptor, 0o666 & rights(path.parent))
-        fcntl.flock(descriptor, operation)
+        with waiting(f"{path.parent}, which another process has locked"):
+            fcntl.flock(descriptor, operation)
         yield
     finally:
         os.close(descriptor)

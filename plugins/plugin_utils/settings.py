@@ -26,8 +26,13 @@ def required_setting(options: Mapping[str, object], name: str) -> str:
     """
     value = optional_setting(options, name)
     if value is None:
-        raise TidegateError(f"no {_WHAT[name]} given; set tidegate_{name} or the environment variable TIDEGATE_{name.upper()}")
+        raise TidegateError(missing(name))
     return value
+
+
+def missing(name: str) -> str:
+    """What to say of a home that nobody gave."""
+    return f"no {_WHAT[name]} given; set tidegate_{name} or the environment variable TIDEGATE_{name.upper()}"
 
 
 def secret_setting(options: Mapping[str, object], name: str) -> str | None:

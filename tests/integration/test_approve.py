@@ -27,12 +27,12 @@ def test_what_was_approved_is_cleared_until_it_is_something_else(office: Office)
     assert "0 of 1 approvals by the service-owner" in first
 
     checked = office.approve("carl", "--check")
-    assert "carl approved CHG0030001 as change-manager: hello 1.0 on 1 CIs" in checked
+    assert "carl approved CHG0030001 as change-manager: hello 1.0 on 1 CI" in checked
     assert "0 of 1 approvals by the change-manager" in office.play("tidegate.release.clear")
     for name, role in (("carl", "change-manager"), ("dora", "service-owner")):
         said = office.approve(name)
         assert said.startswith("0 ")
-        assert f"{name} approved CHG0030001 as {role}: hello 1.0 on 1 CIs" in said
+        assert f"{name} approved CHG0030001 as {role}: hello 1.0 on 1 CI" in said
         assert "changed=1" in said
     assert "changed=0" in office.approve("dora")
     assert "CHG0030001 is cleared" in office.play("tidegate.release.clear")

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import re
 import sqlite3
 import subprocess
 import sys
@@ -17,6 +18,7 @@ import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
+from ansible_collections.tidegate.release.plugins.plugin_utils import activity
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb import engine, upgrade
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.schema import schema
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import Cmdb
@@ -308,11 +310,30 @@ def test_writers_take_turns_so_that_no_update_is_lost(cmdb_url: str) -> None:
             assert connection.scalar(sa.select(schema().deployment.c.token)) == 31
 
 
+class Waits(list[str]):
+    """What is waited for, and ``all`` that ever was."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.all: list[str] = []
+
+    def append(self, what: str) -> None:
+        super().append(what)
+        self.all.append(what)
+
+
 def test_a_writer_that_waits_too_long_says_so(cmdb_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(engine, "PATIENCE", 1)
+    waits = Waits()
+    monkeypatch.setattr(activity, "_waits", waits)
     said = pytest.raises(ConflictError, match="another process has been writing")
-    with Cmdb.open(cmdb_url, create=True) as cmdb, Cmdb.open(cmdb_url) as other, cmdb.begin(), said, other.begin():
-        pass
+    with Cmdb.open(cmdb_url, create=True) as cmdb, Cmdb.open(cmdb_url) as other, cmdb.begin():
+        waits.all.clear()
+        with said, other.begin():
+            pass
+    assert len(waits.all) == 1
+    assert re.fullmatch("the CMDB .*, which others write to", waits.all[0]), "what is waited for"
+    assert not waits, "and then no more"
 
 
 def test_opening_a_current_file_costs_little_of_what_making_it_does(tmp_path: Path) -> None:

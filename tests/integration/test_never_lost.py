@@ -771,7 +771,7 @@ def test_a_package_that_skopeo_brought_is_seen_and_entered(desk: Fleet, server: 
     assert library.listed() == set()
     seen = run(desk, "dsl_verify", "--check", dsl=there)
     assert (seen["failed"], seen["releases"]) == (False, 1), seen
-    assert seen["msg"].startswith("1 releases, 5 blobs, ")
+    assert seen["msg"].startswith("1 release, 5 blobs, ")
     assert library.listed() == set()
     # Without the evidence, which refers to it and is not part of it.
     review = Review(desk, str(desk.path / "dsl"), str(desk.path / "replica"))

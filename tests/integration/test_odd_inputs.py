@@ -114,6 +114,15 @@ def _clear(id_: str, says: str, odd: Callable[[Path], None] | None = None, **var
     return Case(f"clear-{id_}", "clear", says, {"tidegate_rfc": "{odd}", **variables}, odd)
 
 
+def _hook(command: Any) -> Edit:
+    return lambda it: it.update(hooks={"start": {"command": command, "timeout": 5}})
+
+
+def _ends_early(rfc: dict[str, Any]) -> None:
+    rfc["end_date"] = "2001-01-01T00:00:00Z"
+
+
+HOMELESS = {"TIDEGATE_DSL": "", "TIDEGATE_CMDB": ""}
 RFC = {"tidegate_rfc": "{desk}/rfc.yml"}
 SIGNED = {"tidegate_key": "{desk}/carl.pem", "tidegate_policy": "{desk}/policy.yml"}
 WAIVER = {**RFC, **SIGNED, "tidegate_control": "documentation", "tidegate_reason": "hurry", "tidegate_expires": "2099-01-01T00:00:00Z"}
@@ -122,6 +131,7 @@ DUTY = {"tidegate_number": "CHG0030001", "tidegate_duty": "review", "tidegate_no
 CASES = [
     # archive
     Case("archive-nothing", "archive", "tidegate_release is missing"),
+    Case("archive-no-homes", "archive", "TIDEGATE_DSL", environment=HOMELESS),
     Case("archive-mistyped", "archive", "did you mean tidegate_release?", {"tidegate_relase": "{desk}"}, status=(1,)),
     Case("archive-mistyped-prefix", "archive", "did you mean tidegate_release?", {"tidgate_release": "{desk}"}, status=(1,)),
     Case("archive-dashes", "archive", "did you mean tidegate_release?", {"tidegate-release": "{desk}"}, status=(1,)),
@@ -158,12 +168,37 @@ CASES = [
         tidegate_key_passphrase="wrong-horse",  # noqa: S106 - it opens nothing
     ),
     _archive("no-passphrase", "passphrase", None, tidegate_release="{examples}/hello", tidegate_key="{desk}/locked.pem"),
+    _archive("a-link-to-itself", "Too many levels", lambda path: path.symlink_to(path)),
+    _archive("a-key-that-is-a-directory", "Is a directory", None, tidegate_release="{examples}/hello", tidegate_key="{desk}"),
+    _archive("a-hook-that-is-a-text", "it has to be a list", _manifest(_hook("bin/start"))),
+    _archive("a-hook-that-is-not-there", "not in the payload", _manifest(_hook(["bin/start"]))),
+    _archive("less-than-no-time", "more than 0", _manifest(lambda it: it["health"][0].update(timeout=-1))),
+    _archive("no-checks", "at least one check", _manifest(lambda it: it.update(health=[]))),
+    _archive("a-mistyped-setting", "stands for nothing", _manifest(lambda it: it["health"][0].update(command=["/bin/true", "${prot}"]))),
+    _archive("a-later-schema", "it has to be 1", _manifest(lambda it: it.update(schema=2))),
+    _archive("a-library-in-a-device", "can't be a DSL", None, tidegate_release="{examples}/hello", tidegate_dsl="/dev/null/dsl"),
+    _archive("a-registry-without-a-prefix", "no address of a DSL", None, tidegate_release="{examples}/hello", tidegate_dsl="oci://"),
+    _archive("a-list-for-a-library", "quotes", None, tidegate_release="{examples}/hello", tidegate_dsl=["a"]),
     _archive("examine-perhaps", "tidegate_examine", None, tidegate_release="{examples}/hello", tidegate_examine="perhaps"),
     _archive("a-file-for-a-library", "rfc.yml", None, tidegate_release="{examples}/hello", tidegate_dsl="{desk}/rfc.yml"),
     _archive("an-odd-scheme", "ocl", None, tidegate_release="{examples}/hello", tidegate_dsl="ocl://127.0.0.1/x"),
     _archive("a-registry-that-is-down", "127.0.0.1:9", None, tidegate_release="{examples}/hello", tidegate_dsl="oci+http://127.0.0.1:9/x"),
     # clear
     Case("clear-nothing", "clear", "tidegate_rfc"),
+    Case("clear-no-homes", "clear", "set tidegate_cmdb", environment=HOMELESS),
+    _clear("a-closed-one", "is Closed", _rfc(lambda it: it.update(state=3))),
+    _clear("a-word-for-a-state", "-2 Scheduled", _rfc(lambda it: it.update(state="open"))),
+    _clear("no-number", "number is missing", _rfc(lambda it: it.pop("number"))),
+    _clear("approved-by-oneself", "the requester", _rfc(lambda it: it["approvals"][0].update(approver="rita"))),
+    _clear(
+        "a-window-that-is-over", "is over", _rfc(lambda it: it.update(start_date="2001-01-01T00:00:00Z", end_date="2001-01-02T00:00:00Z"))
+    ),
+    _clear("a-scope-that-is-no-list", "4 controls that can't be evaluated", _rfc(lambda it: it.update(scope="name"))),
+    _clear("a-scope-by-another-function", "Unknown function", _rfc(lambda it: it.update(scope="foo(@)"))),
+    _clear("an-endless-scope", "4096", _rfc(lambda it: it.update(scope="[*]" + "|[*]" * 5000))),
+    _clear("an-undefined-variable", "'nope' is undefined", tidegate_rfc="{{ nope }}"),
+    _clear("an-empty-policy", "it is empty", _text(""), tidegate_policy="{odd}", **RFC),
+    _clear("documents-in-a-file", "File exists", tidegate_clearance="{desk}/policy.yml", **RFC),
     Case("clear-mistyped-environment", "clear", "did you mean TIDEGATE_CMDB?", RFC, environment={"TIDEGATE_CMBD": "x"}, status=(1,)),
     _clear("nowhere", "No such file"),
     _clear("a-directory", "odd", _directory),
@@ -194,6 +229,13 @@ CASES = [
     _clear("servicenow-mistyped", "servicenow", tidegate_rfc="servicenow://127.0.0.1/CHG0030001"),
     _clear("documents-nowhere", "/dev/null", tidegate_clearance="/dev/null/x", **RFC),
     # approve, waive, opine, settle, write_off
+    Case("approve-no-homes", "approve", "2 more faults", environment=HOMELESS),
+    Case("approve-an-empty-key", "approve", "chmod 600", {**RFC, **SIGNED, "tidegate_key": "{odd}"}, _text("")),
+    Case("waive-no-homes", "waive", "5 more faults", environment=HOMELESS),
+    Case("waive-next-week", "waive", "next week", {**WAIVER, "tidegate_expires": "next week"}),
+    Case("opine-no-homes", "opine", "2 more faults", environment=HOMELESS),
+    Case("opine-without-version", "opine", "version or digest", {**OPINION, "tidegate_version": ""}),
+    Case("settle-no-note", "settle", "tidegate_note is missing", {**DUTY, "tidegate_note": ""}),
     Case("approve-no-key", "approve", "tidegate_key", {**RFC, "tidegate_policy": "{desk}/policy.yml"}),
     Case("approve-maybe", "approve", "tidegate_decision is 'maybe'", {**RFC, **SIGNED, "tidegate_decision": "maybe"}),
     Case("approve-another-role", "approve", "pope", {**RFC, **SIGNED, "tidegate_role": "pope"}),
@@ -220,6 +262,12 @@ CASES = [
     Case("write-off-gone", "write_off", "write_off_state is 'gone'", {"tidegate_host": "web1", "write_off_state": "gone"}),
     # stage, deploy, backout
     Case("deploy-nothing", "deploy", "tidegate_rfc"),
+    Case("deploy-no-homes", "deploy", "set tidegate_cmdb", environment=HOMELESS),
+    Case("deploy-become-perhaps", "deploy", "true or false", {**RFC, "tidegate_become": "perhaps"}, options=("-i", "web1,"), status=(1,)),
+    Case("deploy-by-steps", "deploy", "--step", RFC, options=("--step",), status=(1,)),
+    Case("deploy-from-the-middle", "deploy", "--start-at-task", RFC, options=("--start-at-task", "Conclude"), status=(1,)),
+    Case("stage-no-homes", "stage", "set tidegate_cmdb", environment=HOMELESS),
+    Case("backout-no-homes", "backout", "set tidegate_cmdb", environment=HOMELESS),
     Case("deploy-without-inventory", "deploy", "not in the inventory (web1)", RFC),
     Case("deploy-an-inventory-that-is-not-there", "deploy", "not in the inventory", RFC, options=("-i", "/nowhere/hosts.yml")),
     Case("deploy-take-over-perhaps", "deploy", "tidegate_take_over is 'perhaps'", {**RFC, "tidegate_take_over": "perhaps"}),
@@ -236,12 +284,28 @@ CASES = [
     Case("sync-from-nowhere", "dsl_sync", "/nowhere", {"tidegate_dsl": "/nowhere", "tidegate_dsl_to": "{odd}"}),
     Case("verify-library-nowhere", "dsl_verify", "/nowhere", {"tidegate_dsl": "/nowhere"}),
     Case("verify-library-replica-nowhere", "dsl_verify", "/nowhere", {"tidegate_dsl_replica": "/nowhere"}),
+    Case("sync-no-homes", "dsl_sync", "TIDEGATE_DSL", environment=HOMELESS),
+    Case("sync-of-nothing", "dsl_sync", "correct the names", {"tidegate_dsl_to": "{odd}", "tidegate_dsl_names": ["nothing"]}),
+    Case("sync-to-a-registry-that-is-down", "dsl_sync", "reached (Failed", {"tidegate_dsl_to": "oci+http://127.0.0.1:9/x"}),
+    Case("verify-library-of-nothing", "dsl_verify", "tidegate_dsl_names", {"tidegate_dsl_names": ["nothing"]}),
+    Case("verify-library-by-itself", "dsl_verify", "can't heal itself", {"tidegate_dsl_replica": "{desk}/dsl"}),
+    Case("audit-no-homes", "audit", "set tidegate_cmdb", environment=HOMELESS),
+    Case("audit-without-time", "audit", "a whole number of seconds", {"audit_timeout": -1}, options=("-i", "web1,"), status=(1,)),
+    Case("audit-a-list", "audit", "a text, such as", {"tidegate_hosts": ["web1"]}, status=(1,)),
+    Case("audit-a-number", "audit", "a text, such as", {"tidegate_hosts": 9}, status=(1,)),
     Case("audit-nobody", "audit", "no host to audit", {"tidegate_hosts": "web9"}),
     Case("audit-no-library", "audit", "no DSL", {"tidegate_dsl": "/nowhere"}),
     Case("report-nowhere", "report", "tidegate_report is missing"),
     Case("report-over-a-file", "report", "rfc.yml", {"tidegate_report": "{desk}/rfc.yml"}),
     Case("report-no-cmdb", "report", "no CMDB", {"tidegate_report": "{odd}", "tidegate_cmdb": "/nowhere/cmdb.sqlite"}),
     Case("schedule-nowhere", "schedule", "/nowhere", {"tidegate_rfcs": ["/nowhere/rfc.yml"]}),
+    Case("schedule-no-homes", "schedule", "TIDEGATE_CMDB", environment=HOMELESS),
+    Case("schedule-the-same-twice", "schedule", "before it starts", {"tidegate_rfcs": ["{odd}", "{odd}"]}, _rfc(_ends_early)),
+    Case("schedule-a-directory", "schedule", "it is not a file", {"tidegate_rfcs": ["{desk}"]}),
+    Case("schedule-a-mapping", "schedule", "it has to be a list", {"tidegate_rfcs": {"a": 1}}),
+    Case("schedule-into-a-directory", "schedule", "Is a directory", {"tidegate_schedule": "{desk}"}),
+    Case("report-in-a-device", "report", "Not a directory", {"tidegate_report": "/dev/null/x"}),
+    Case("upgrade-nothing", "cmdb_upgrade", "is empty", {"tidegate_cmdb": "{odd}"}, _text("")),
     Case("upgrade-no-cmdb", "cmdb_upgrade", "no CMDB", {"tidegate_cmdb": "/nowhere/cmdb.sqlite"}),
     # the lab, and a verification on it
     Case("lab-nowhere", "lab", "lab_path is missing"),
@@ -250,7 +314,18 @@ CASES = [
     Case("lab-port-ssh", "lab", "lab_port is 'ssh'", {"lab_path": "{odd}", "lab_port": "ssh"}),
     Case("lab-host-without-name", "lab", "name", {"lab_path": "{odd}", "lab_hosts": [{"site": "ams"}]}),
     Case("lab-mistyped", "lab", "did you mean lab_path?", {"lab_pth": "{odd}"}, status=(1,)),
+    Case("lab-hosts-by-name", "lab", "lab_hosts[0] is 'web1'; it has to be a mapping", {"lab_path": "{odd}", "lab_hosts": "web1"}),
+    Case("lab-two-alike", "lab", "distinct names", {"lab_path": "{odd}", "lab_hosts": [{"name": "a"}, {"name": "a"}]}),
     Case("verify-nothing", "verify", "tidegate_rfc"),
+    Case("verify-no-homes", "verify", "set tidegate_cmdb", environment=HOMELESS),
+    Case("verify-a-directory-without-homes", "verify", "set tidegate_cmdb", {"tidegate_release": "{examples}/hello"}, environment=HOMELESS),
+    Case("verify-on-no-host", "verify", "verify_hosts is 0; it has to be 1 or more", {**RFC, "verify_hosts": 0}),
+    Case("verify-in-no-time", "verify", "verify_timeout is 0; it has to be 1 or more", {**RFC, "verify_timeout": 0}),
+    Case("verify-lab-of-another-kind", "verify", "verify_lab.mode is 'vm'; it has to be", {**RFC, "verify_lab": {"mode": "vm"}}),
+    Case("verify-lab-mistyped", "verify", "did you mean mode?", {**RFC, "verify_lab": {"moed": "user"}}),
+    Case("verify-variables-that-are-a-list", "verify", "odd:1: it is not a mapping", {**RFC, "verify_vars_file": "{odd}"}, _text("- a\n")),
+    Case("verify-variables-that-are-no-yaml", "verify", "odd:2: it is no YAML", {**RFC, "verify_vars_file": "{odd}"}, _text("a: [\n")),
+    Case("verify-in-a-place-of-others", "verify", "is not empty", {**RFC, "verify_path": "{desk}"}),
     Case("verify-timeout-soon", "verify", "verify_timeout is 'soon'", {**RFC, "verify_timeout": "soon"}),
     Case("verify-variables-nowhere", "verify", "/nowhere", {**RFC, "verify_vars_file": "/nowhere/vars.yml"}),
 ]
@@ -369,6 +444,8 @@ def test_what_is_wrong_is_told_in_three_lines_and_nothing_is_changed(desk: Desk,
     assert case.says in " ".join(" ".join(said).split()), done.output
     assert done.status in case.status, done.output
     assert 1 <= len(said) <= 3, done.output
+    causes = [line for text in said for line in text.split("\\n")]
+    assert len(causes) == len({*causes}) <= 3, done.output
     assert max(map(len, said)) < 800, done.output
     for noise in ("Origin:", "<<<", "Traceback", "argument_spec", "Task failed", "{{", "site-packages", "horse", "PRIVATE KEY"):
         assert noise not in done.output

@@ -469,7 +469,7 @@ def test_one_odd_host_does_not_keep_an_audit_from_the_others(running: Fleet, tmp
     said = " ".join(done.stdout.split())
     assert "1 of 6 hosts were compared" in said
     for words in (
-        "web1: 1 files of hello",
+        "web1: 1 file of hello",
         "web2: it can't be reached",
         "web3: it can't be read, so nobody knows what it runs: /opt/tidegate can't be read",
         "gone1, odd1, typo1: the inventory has it, but the CMDB does not",
@@ -628,7 +628,7 @@ def test_an_audit_names_what_was_changed_behind_its_back(running: Fleet) -> None
     done = running.play("tidegate.release.audit")
     said = " ".join(done.stdout.split())
     assert done.returncode != 0
-    for words in ("web1: 1 files of hello", "version", "web2: 1 files of hello", "intruder", "web3: stranger"):
+    for words in ("web1: 1 file of hello", "version", "web2: 1 file of hello", "intruder", "web3: stranger"):
         assert words in said
     running.run_on("web1", f"cat /tmp/version > {home}/current/version")
     running.run_on("web2", f"rm {home}/current/intruder")

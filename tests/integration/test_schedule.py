@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import icalendar
@@ -35,6 +36,7 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.deploymen
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.holder import Holder
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.journal import Journal
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.options import Rollout
+from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.states import DeploymentState
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps import schedule as scheduling
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps.schedule import publish, schedule
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps.sources import entered_with
@@ -283,7 +285,7 @@ class Desk:
         return [*done.lines, sentence], {str(event["UID"]).partition("@")[0]: event for event in calendar.walk("VEVENT")}
 
 
-def test_the_sequence_of_an_event_rises_with_its_dates_or_title_and_only_then(tmp_path: Path) -> None:
+def test_the_sequence_of_an_event_rises_with_its_dates_title_or_status_and_only_then(tmp_path: Path) -> None:
     office = Office(tmp_path)
     desk = Desk(office)
 
@@ -296,14 +298,44 @@ def test_the_sequence_of_an_event_rises_with_its_dates_or_title_and_only_then(tm
     assert first == (0, desk.now)
     assert sequence(1) == first
     assert sequence(1, risk=2)[0] == 0
-    assert sequence(1, state=-3)[0] == 0
+    assert sequence(1, state=-1)[0] == 0
     assert sequence(1, scope="[*]")[0] == 0
     assert sequence(2, scope="[*]")[0] == 1
     assert sequence(2, short_description="Something else")[0] == 2
     assert sequence(2, short_description="Something else") == (2, desk.now - timedelta(seconds=1))
-    desk.schedule(withdraw=["CHG0001"])
-    assert sequence(2, short_description="Something else")[0] == 2
-    assert sequence(3, short_description="Something else")[0] == 3
+    for state, wanted in ((-3, 3), (-4, 3), (-2, 4)):  # tentative, tentative, confirmed
+        assert sequence(2, short_description="Something else", state=state)[0] == wanted
+    for _again in range(2):
+        assert int(desk.schedule(withdraw=["CHG0001"])[1]["CHG0001"]["SEQUENCE"]) == 5
+    assert sequence(2, short_description="Something else")[0] == 6
+    assert sequence(3, short_description="Something else")[0] == 7
+
+
+def test_the_sequence_of_an_event_rises_when_its_deployment_is_cancelled_and_when_it_begins_again(tmp_path: Path) -> None:
+    office = Office(tmp_path)
+    desk = Desk(office)
+    rfc = office.rfc("CHG0002", 1)
+
+    def published(*rfcs: Path, write: bool = True) -> tuple[int, str]:
+        event = desk.schedule(*rfcs, write=write)[1]["CHG0002"]
+        return int(event["SEQUENCE"]), str(event["STATUS"])
+
+    assert published(rfc) == (0, "CONFIRMED")
+    with Cmdb.open(str(tmp_path / "cmdb.sqlite")) as cmdb:
+        for times in (1, 3):
+            run = begin(cmdb, "CHG0002")
+            assert published() == (times - 1, "CONFIRMED")
+            Journal(cmdb).order_backout(run, "not today", START)
+            assert published() == (times, "CANCELLED")
+    later = office.rfc("CHG0002", 2)
+    assert published(later, write=False) == published(later) == (4, "CANCELLED")
+
+
+def test_the_sequence_of_an_event_rises_when_a_tentative_change_is_implemented(cmdb: Cmdb) -> None:
+    put(cmdb, "web1", state=-4)
+    for course, sequence in ((Course(), 0), (Course(-1, START), 1), (Course(-1, START), 1)):
+        update_register(cmdb, "CHG0002", course, START)
+        assert [change.sequence for change in planned(cmdb, START)] == [sequence]
 
 
 def test_a_change_that_is_cancelled_stays_in_the_schedule_until_it_would_be_over(tmp_path: Path) -> None:
@@ -316,7 +348,7 @@ def test_a_change_that_is_cancelled_stays_in_the_schedule_until_it_would_be_over
     assert lines[0].endswith(" is withdrawn")
     assert lines[1:] == ["CHG0009 is not in the register, so it is not withdrawn", f"{desk.file} is written: 2 events, 1 of them cancelled"]
     assert [str(events[number]["STATUS"]) for number in ("CHG0001", "CHG0002")] == ["CANCELLED", "CONFIRMED"]
-    assert int(events["CHG0001"]["SEQUENCE"]) == 0
+    assert int(events["CHG0001"]["SEQUENCE"]) == 1
     assert "Canceled" in str(events["CHG0001"]["DESCRIPTION"])
     assert desk.schedule(withdraw=["CHG0001"])[0][0] == "CHG0001 is withdrawn already"
     # One that its change system cancelled needs nobody to withdraw it.
@@ -355,9 +387,22 @@ def test_what_would_be_scheduled_is_what_is_scheduled_then(tmp_path: Path) -> No
     assert events == wanted
     assert [(name, int(event["SEQUENCE"]), str(event["STATUS"])) for name, event in sorted(events.items())] == [
         ("CHG0001", 1, "CONFIRMED"),
-        ("CHG0002", 0, "CANCELLED"),
+        ("CHG0002", 1, "CANCELLED"),
         ("CHG0003", 0, "TENTATIVE"),
     ]
+
+
+@pytest.mark.parametrize(("state", "ended"), [(DeploymentState.COMPLETED, "completed"), (DeploymentState.BACKED_OUT, "backed out")])
+def test_what_is_over_is_not_entered_anew_each_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, state: DeploymentState, ended: str
+) -> None:
+    office = Office(tmp_path)
+    desk = Desk(office)
+    deployment = SimpleNamespace(state=state)
+    monkeypatch.setattr(scheduling.Deployments, "latest", lambda _self, number: deployment if number == "CHG0001" else None)
+    lines, events = desk.schedule(office.rfc("CHG0001", 1), office.rfc("CHG0002", 8))
+    assert f"CHG0001 is over, its deployment is {ended}, so it is not entered" in lines
+    assert {*events} == {"CHG0002"}
 
 
 @pytest.mark.parametrize("write", [True, False])

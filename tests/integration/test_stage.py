@@ -143,7 +143,7 @@ def test_an_edited_file_is_named_for_its_release_and_does_not_spread(releases: R
     releases.run_on("web1", "echo evil >>/opt/tidegate/hello/current/bin/start; ln -s /etc/passwd /opt/tidegate/hello/releases/link")
     said = releases.play("tidegate.release.audit").stdout
     said = " ".join(said.split())
-    assert "1 files of hello 2.0 were changed or are missing: bin/start" in said
+    assert "1 file of hello 2.0 was changed or is missing: bin/start" in said
     assert "of hello 1.0 were changed" not in said
     assert "releases/link beside the releases of hello came from nobody" in said
     releases.stage("CHG0003", "3.0")

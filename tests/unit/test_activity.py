@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.tidegate.release.plugins.plugin_utils import activity
-from ansible_collections.tidegate.release.plugins.plugin_utils.activity import Board, Heartbeat, elapsed, listed, note, noted
+from ansible_collections.tidegate.release.plugins.plugin_utils.activity import Board, Heartbeat, elapsed, listed, note, noted, waiting
+from ansible_collections.tidegate.release.plugins.plugin_utils.files import locked
 
 
 class Clock:
@@ -123,6 +124,23 @@ def test_items_are_counted_as_they_are_asked_for(work: Work) -> None:
         if item == "b":
             heart.beat()
     assert work.said == ["dsl_verify: reading blobs, 1 of 3, 10 s"]
+
+
+def test_what_is_waited_for_is_said_while_it_is_waited_for(work: Work) -> None:
+    heart = work.step("plan")
+    note("looking at the scope")
+    with waiting("the CMDB"):
+        work.pass_time(10, heart)
+    work.pass_time(10, heart)
+    assert work.said == ["plan: waiting for the CMDB, 10 s", "plan: looking at the scope, 20 s"]
+
+
+def test_a_file_that_another_process_has_locked_is_said_to_be_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    waited: list[list[str]] = []
+    monkeypatch.setattr("fcntl.flock", lambda *_lock: waited.append([*activity._waits]))
+    with locked(tmp_path / ".lock"):
+        assert activity._waits == []
+    assert waited == [[f"{tmp_path}, which another process has locked"]]
 
 
 @pytest.mark.parametrize(("seconds", "words"), [(9.9, "9 s"), (60, "1 min 0 s"), (215, "3 min 35 s"), (7500, "2 h 5 min")])

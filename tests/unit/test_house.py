@@ -163,6 +163,13 @@ def test_no_task_waits_for_the_format_checkers_of_jsonschema() -> None:
     assert done.returncode == 0
 
 
+def test_no_role_is_begun_by_ansibles_own_check_of_its_arguments() -> None:
+    """It prints the whole specification when one is missing; the task of the role says so in one line."""
+    for path in (*ROOT.glob("playbooks/*.yml"), *ROOT.glob("roles/*/tasks/*.yml")):
+        text = path.read_text()
+        assert len(re.findall(r"\b(?:include|import)_role:", text)) == text.count("rolespec_validate: false"), path
+
+
 # --- tests lie where what they test lies -------------------------------------------------------------------------------------------------
 
 # Rooms of tests/unit that are none of plugin_utils, each with what it tests. Right in tests/unit are the tests of plugin_utils' ground, ...

@@ -15,7 +15,7 @@ import difflib
 import functools
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from enum import Enum
 from importlib import import_module
 from pathlib import Path
@@ -32,8 +32,9 @@ from ansible.utils.display import Display
 from ...module_utils.redaction import Redactor
 from ..errors import FindingsError, TidegateError, shortened
 from ..libs import require
+from ..settings import missing, optional_setting
 from .invocation import refuse_cut_texts
-from .output import heartbeat
+from .output import AUDIENCE, heartbeat
 from .variables import refuse_mistyped
 
 # Each worker reads them anew: the fast one, where libyaml is there.
@@ -126,6 +127,28 @@ def _fault(option: Mapping[str, Any], value: Any) -> str:
     return ""
 
 
+def _faults_within(called: str, option: Mapping[str, Any], value: Any) -> Iterator[str]:
+    """What is wrong with the entries of a list and with the keys of a mapping; ``value`` itself is what ``option`` takes."""
+    if "elements" in option and option.get("type") == "list":
+        entry = {key: option[key] for key in ("options", "choices") if key in option} | {"type": option["elements"]}
+        for number, one in enumerate(value.split(",") if isinstance(value, str) else value):
+            fault = _fault(entry, one)
+            yield from [f"{called}[{number}] {fault}"] if fault else _faults_within(f"{called}[{number}]", entry, one)
+    elif isinstance(value, Mapping) and "options" in option:
+        yield from (f"{called}.{name} is unknown; {_instead(name, option['options'])}" for name in value.keys() - option["options"])
+        for name, part in option["options"].items():
+            if value.get(name) is not None:
+                fault = _fault(part, value[name])
+                yield from [f"{called}.{name} {fault}"] if fault else _faults_within(f"{called}.{name}", part, value[name])
+            elif part.get("required"):
+                yield f"{called}.{name} is missing"
+
+
+def _instead(name: object, known: Collection[str]) -> str:
+    close = difflib.get_close_matches(str(name), known, 1)
+    return f"did you mean {close[0]}?" if close else f"it has {', '.join(known)}"
+
+
 def _shown(value: object) -> str:
     text = repr(str(value))
     return text if len(text) <= _MENTIONED else f"{text[:_MENTIONED]}..."
@@ -192,6 +215,7 @@ class TidegateAction(ActionBase):
 
     module: ClassVar[str]
     libraries: ClassVar[tuple[str, ...]] = ()
+    homes: ClassVar[tuple[str, ...]] = ()  # of those in ``settings``, what it can do nothing without
     per_host: ClassVar[bool] = False  # whether it runs on many hosts at once, and not once on the controller
     whole: ClassVar[bool] = False  # a later step reads all of a failed result
 
@@ -233,6 +257,10 @@ class TidegateAction(ActionBase):
         """
         raise NotImplementedError
 
+    def needed(self, given: Mapping[str, Any]) -> tuple[str, ...]:
+        """The homes that it can do nothing without, when these options are ``given``; all that lack are named at once."""
+        return self.homes
+
     def _fail(self, result: dict[str, Any], findings: bool) -> NoReturn:
         """Raise :class:`Failure`; what else the result has only goes to those who ask for it.
 
@@ -246,9 +274,10 @@ class TidegateAction(ActionBase):
             self._display.display(line, color=constants.COLOR_ERROR)
         if not self.whole and not self._is_asked_for_more():
             result = {key: value for key, value in result.items() if key in _BRIEF} | ({"msg": first} if findings else {})
-            progress = result.get("progress")
-            if isinstance(progress, Mapping) and progress.get("detail") == result.get("msg"):  # the display takes it from there
-                result["progress"] = {key: value for key, value in progress.items() if key != "detail"}
+            progress = result.pop("progress", None)
+            if isinstance(progress, Mapping) and AUDIENCE.callback:  # which takes what is not there from the message
+                said = result.get("msg")
+                result["progress"] = {key: value for key, value in progress.items() if (key, value) != ("detail", said)}
         core: Any = Failure  # ansible-core has no types for its constructor
         raise core(str(result.get("msg", "")), result=result)
 
@@ -277,10 +306,8 @@ class TidegateAction(ActionBase):
     def _options(self) -> dict[str, Any]:
         spec, written, faults = argument_spec(self.module), self._variables(), []
         known = {*spec, *(alias for option in spec.values() for alias in option.get("aliases", ()))}
-        for name in self._task.args.keys() - known:
-            close = difflib.get_close_matches(str(name), known, 1)
-            remedy = f"did you mean {close[0]}?" if close else f"it has {', '.join(spec)}"
-            faults.append(f"{_shown(name)} is no option of tidegate.release.{self.module}; {remedy}")
+        strange = self._task.args.keys() - known
+        faults += [f"{_shown(name)} is no option of tidegate.release.{self.module}; {_instead(name, spec)}" for name in strange]
         for name, option in spec.items():
             called = written.get(name) or f"{name} of tidegate.release.{self.module}"
             value = self._task.args.get(name)
@@ -292,6 +319,9 @@ class TidegateAction(ActionBase):
                 faults.append(f"{called} is missing; add -e {called}=..., {meaning}" if name in written else f"{called} is missing")
             elif value is not None and (fault := _fault(option, value)):
                 faults.append(f"{called} {fault}")
+            elif value is not None:
+                faults += _faults_within(called, option, value)
+        faults += [missing(name) for name in self.needed(self._task.args) if optional_setting(self._task.args, name) is None]
         if faults:
             raise TidegateError("\n".join(faults))
         outcome = ArgumentSpecValidator(spec).validate(self._task.args)

@@ -66,6 +66,7 @@ class HostAction(TidegateAction):
     before Ansible marks the host unreachable.
     """
 
+    homes = ("rfc", "cmdb")
     libraries = ("SQLAlchemy", "jmespath", "jsonschema")
     per_host = True
     step: str
@@ -279,7 +280,8 @@ class HostAction(TidegateAction):
         if not paths:
             return detail, {}
         listed = f"{', '.join(paths[:_LISTED])}{f' and {len(paths) - _LISTED} more' if len(paths) > _LISTED else ''}"
-        said = f"{len(paths)} files were not as archived and were put right: {listed}"
+        many = "1 file was not as archived and was" if len(paths) == 1 else f"{len(paths)} files were not as archived and were"
+        said = f"{many} put right: {listed}"
         return "; ".join(filter(None, (detail, said))), {"warnings": [f"{self._host}: {said}"]}
 
     def outcome(self, answer: Answer, state: str, detail: str, wave: int | None = None) -> dict[str, Any]:

@@ -43,8 +43,13 @@ class Audience:
     ending: bool = False
 
 
+def is_terminal() -> bool:
+    """Whether a person watches. ansible-runner, and so AWX, lets Ansible have a terminal, and makes a log of what it says there."""
+    return os.isatty(1) and "AWX_ISOLATED_DATA_DIR" not in os.environ
+
+
 # Asked when this is first imported: a worker has no terminal any more.
-AUDIENCE = Audience(os.isatty(1))
+AUDIENCE = Audience(is_terminal())
 
 
 class Beat(str):

@@ -12,10 +12,11 @@ import difflib
 import functools
 import os
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ansible.module_utils.parsing.convert_bool import boolean
 from ansible.utils.vars import load_extra_vars
 
 from ..errors import TidegateError
@@ -55,6 +56,39 @@ def refuse_mistyped(loader: DataLoader, variables: Mapping[str, object]) -> None
     faults += [_fault(name, ENVIRONMENT) for name in sorted(named) if _is_alike(name, ENVIRONMENT)]
     if faults:
         raise TidegateError("\n".join(faults))
+
+
+def refuse_unfit(loader: DataLoader) -> None:
+    """Raise :class:`TidegateError` for an extra variable that is a keyword of our plays and no value of that.
+
+    Ansible would say so of each host, when a deployment has begun. What is still to be evaluated is left to it.
+    """
+    extra = load_extra_vars(loader)
+    given = {name: extra[name] for name in _KEYWORDS if name in extra and "{{" not in str(extra[name])}
+    unfit = [name for name, value in given.items() if not _KEYWORDS[name][0](value)]
+    faults = [f"{name} is {str(given[name])[:_SHOWN]!r}; it has to be {_KEYWORDS[name][1]}" for name in unfit]
+    if faults:
+        raise TidegateError("\n".join(faults))
+
+
+def _is_bool(value: object) -> bool:
+    try:
+        boolean(value)
+    except TypeError:
+        return False
+    return True
+
+
+def _is_seconds(value: object) -> bool:
+    return bool(re.fullmatch("[1-9][0-9]{0,7}", str(value)))
+
+
+# What an extra variable has to be that is a keyword of a play.
+_KEYWORDS: Mapping[str, tuple[Callable[[object], bool], str]] = {
+    "tidegate_become": (_is_bool, "true or false"),
+    "tidegate_hosts": (lambda value: isinstance(value, str), "a text, such as 'web1,db*' or the name of a group"),
+    "audit_timeout": (_is_seconds, "a whole number of seconds"),
+}
 
 
 def _is_alike(name: str, known: Collection[str]) -> bool:

@@ -18,8 +18,10 @@ import contextlib
 import glob
 import stat
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +31,7 @@ from .limit import ProcessorTimeError, processor_time
 from .model import CalendarFiles, Calendars, Event
 from .rules import rule_problems
 from .text import calendars, components, decode, find_zone, plain
-from .times import is_excepted, name_of, one_kind, values
+from .times import is_excepted, name_of, one_kind, own_time, period_lengths, summary_of, values
 
 with contextlib.suppress(ImportError):
     import icalendar
@@ -123,7 +125,7 @@ class _Reading:
         self.notes: list[str] = []
         self.at = ""
         self._path, self._between, self._longer = path, between, longer
-        self._revoked: dict[tuple[str, datetime | None], int] = {}
+        self._revoked: dict[str, list[_Revoked]] = defaultdict(list)
 
     def events(self, texts: Iterable[str]) -> list[Event]:
         """What occurs in the VCALENDARs of the file."""
@@ -149,7 +151,8 @@ class _Reading:
             if not found:
                 _mark_hours(calendar)
                 if _method(calendar) == "CANCEL":
-                    self._revoked.update((_which(event), _revision(event)) for event in calendar.walk("VEVENT") if "UID" in event)
+                    for event in calendar.walk("VEVENT"):
+                        self._revoked[str(event.get("UID", ""))].append(_Revoked.by(event, zone))
                 return calendar, _Reader(self._path, zone, self._longer, _described(calendar), _method(calendar), self._revoked)
         except _NoZone as error:
             found = [str(error)]
@@ -165,8 +168,9 @@ class _Reading:
             self.at = name_of(series.walk("VEVENT")[0])
             try:
                 reader.lost = set() if self._longer else _lost(series.walk("VEVENT"))
-                # It takes whole days for those of UTC.
-                occurrences = recurring_ical_events.of(series).between(start - _DAY, end + _DAY)
+                # It takes whole days for those of UTC, and a period that was added for one as long as the event.
+                before = max(chain([_DAY], *map(period_lengths, series.walk("VEVENT"))))
+                occurrences = recurring_ical_events.of(series).between(start - before, end + _DAY)
                 count += len(occurrences)
                 events = [reader.read(occurrence, self._between) for occurrence in occurrences[:_EVENTS]]
             except Exception as error:  # its own and two parsers' below it
@@ -195,13 +199,20 @@ def _refusals(calendar: Any) -> Iterator[str]:
     if len(events) > _EVENTS:
         yield f"it has more than {_EVENTS} events; leave out what is past"
         return
+    descriptions: dict[str, set[bytes]] = defaultdict(set)
     for described in calendar.walk("VTIMEZONE"):
+        descriptions[str(described["TZID"])].add(described.to_ical())
         yield from (
             f"its description of the time zone {str(described.get('TZID', ''))!a:.80} has an RRULE that is not yearly; {_SET_ZONE}"
             for part in described.subcomponents
             for rule in values(part, "RRULE")
             if [str(one).upper() for one in rule.get("FREQ", [])] != ["YEARLY"]
         )
+    yield from (
+        f"it describes the time zone {name!a:.80} in more than one way; {_SET_ZONE}"
+        for name, different in descriptions.items()
+        if len(different) > 1 and find_zone(name) is None
+    )
     sound = []
     for event in events:
         unread = [(name, what) for name, what in event.errors if name is None or name in (*_ONCE, *_MANY)]
@@ -290,29 +301,61 @@ def _zone(calendar: Any) -> tzinfo | None:
     calendar.pop("X-WR-TIMEZONE", None)
     if len(names) > 1:
         raise _NoZone(f"it has more than one X-WR-TIMEZONE: {', '.join(sorted(names))!a:.80}; {_SET_ZONE}")
+    described = calendar.walk("VTIMEZONE")
+    if not all(one.get("TZID") for one in described):
+        raise _NoZone(f"can't be read, for it has a VTIMEZONE without a TZID; {_SET_ZONE}")
     for named in names:
-        zone = find_zone(named) or next((one.to_tz(lookup_tzid=False) for one in calendar.walk("VTIMEZONE") if one["TZID"] == named), None)
+        zone = find_zone(named) or next((one.to_tz(lookup_tzid=False) for one in described if one["TZID"] == named), None)
         if zone is None:
             raise _NoZone(f"its X-WR-TIMEZONE is {_no_zone(named)}")
         return zone
-    described = calendar.walk("VTIMEZONE")
     return find_zone(str(described[0]["TZID"])) or described[0].to_tz(lookup_tzid=False) if len(described) == 1 else None
 
 
-def _described(calendar: Any) -> dict[str, tzinfo]:
+def _described(calendar: Any) -> dict[str, list[tzinfo]]:
     """What the calendar itself says of zones that the database has too, by the database's name."""
-    zones = ((find_zone(str(one["TZID"])), one) for one in calendar.walk("VTIMEZONE"))
-    return {zone.key: one.to_tz(lookup_tzid=False) for zone, one in zones if zone is not None}
+    found: dict[str, list[tzinfo]] = defaultdict(list)
+    for one in calendar.walk("VTIMEZONE"):
+        zone = find_zone(str(one["TZID"]))
+        if zone is not None:
+            found[zone.key].append(one.to_tz(lookup_tzid=False))
+    return found
 
 
 def _method(calendar: Any) -> str:
     return str(calendar.get("METHOD", "")).strip().upper()
 
 
-def _which(event: Any) -> tuple[str, datetime | None]:
-    """Which event, or which occurrence of it, one in a calendar with METHOD:CANCEL cancels."""
-    which = event["RECURRENCE-ID"].dt if "RECURRENCE-ID" in event else None
-    return str(event.get("UID", "")), which if which is None else _instant(which)
+@dataclass(frozen=True)
+class _Revoked:
+    """What an event in a calendar with METHOD:CANCEL cancels: all of an event, or one occurrence, and those after it with ``onward``.
+
+    ``day``: the one that ``moment`` stands for where an event has whole days.
+    """
+
+    moment: date | datetime | None
+    day: date | None
+    onward: bool
+    revision: int
+
+    @classmethod
+    def by(cls, event: Any, zone: tzinfo | None) -> _Revoked:
+        """What one such event cancels."""
+        which = event.get("RECURRENCE-ID")
+        if which is None:
+            return cls(None, None, False, _revision(event))
+        return cls(which.dt, _day(which.dt, zone), "RANGE" in which.params, _revision(event))
+
+    def has(self, own: date | datetime, longer: bool) -> bool:
+        """Whether the occurrence that an event has, or would have had, at ``own`` is cancelled.
+
+        A day does for a time on it, and a time for its day, but for a freeze (``longer``).
+        """
+        if self.moment is None:
+            return True
+        mixed = isinstance(own, datetime) != isinstance(self.moment, datetime)
+        same = not longer and self.day == _day(own, None) if mixed else _instant(self.moment) == _instant(own)
+        return same or (self.onward and _instant(self.moment) < _instant(own))
 
 
 def _revision(event: Any) -> int:
@@ -324,6 +367,14 @@ def _instant(moment: date | datetime) -> datetime:
     if not isinstance(moment, datetime):
         return datetime.combine(moment, time(), UTC)
     return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def _day(moment: date | datetime, zone: tzinfo | None) -> date:
+    """The day of a moment in ``zone``, or in its own where there is none or its midnight is meant."""
+    if not isinstance(moment, datetime):
+        return moment
+    here = moment.astimezone(zone) if moment.tzinfo and zone else moment
+    return moment.date() if moment.time() == time() != here.time() else here.date()
 
 
 def _series(calendar: Any) -> Iterator[Any]:
@@ -358,9 +409,9 @@ class _Reader:
         path: Path,
         zone: tzinfo | None,
         longer: bool,
-        described: dict[str, tzinfo],
+        described: dict[str, list[tzinfo]],
         method: str,
-        revoked: dict[tuple[str, datetime | None], int],
+        revoked: Mapping[str, list[_Revoked]],
     ) -> None:
         self.problems: list[str] = []
         self.notes: list[str] = []
@@ -392,20 +443,21 @@ class _Reader:
         listed = categories if isinstance(categories, list) else [categories]
         releases = frozenset(str(name).replace("\\,", ",").strip() for category in listed for name in category.cats) - {""}
         sites = frozenset(name.strip() for name in str(occurrence.get("LOCATION", "")).split(",")) - {""}
-        return Event(str(occurrence.get("SUMMARY", "")), start, end, sites, releases, self._file)
+        return Event(summary_of(occurrence), start, end, sites, releases, self._file)
 
     def _counts(self, occurrence: Any, notes: list[str]) -> bool:
         """Whether an event opens or stops what it is for."""
-        uid, own = str(occurrence.get("UID", "")), occurrence.get("RECURRENCE-ID", occurrence["DTSTART"]).dt
+        uid, own = str(occurrence.get("UID", "")), own_time(occurrence)
+        changed = occurrence.get("RECURRENCE-ID", occurrence["DTSTART"]).dt
         status = str(occurrence.get("STATUS", "")).strip().upper()
-        by = [self._revoked[which] for which in ((uid, None), (uid, _instant(own))) if which in self._revoked]
+        by = [one for one in (self._revoked.get(uid, ()) if uid else ()) if one.has(own, self._longer)]
         # A freeze that was set anew after another calendar of the file had cancelled it stops.
-        revoked = any(not self._longer or sequence >= _revision(occurrence) for sequence in by)
+        revoked = any(not self._longer or one.revision >= _revision(occurrence) for one in by)
         if status == "CANCELLED" or self._method == "CANCEL" or revoked:
             how = "STATUS:CANCELLED" if status == "CANCELLED" else "METHOD:CANCEL"
             notes.append(f"the event {name_of(occurrence)} is cancelled ({how}), so it {'stops' if self._longer else 'opens'} nothing")
             return False
-        if _instant(own) in self.lost:
+        if _instant(changed) in self.lost:
             what = "changes an occurrence (RECURRENCE-ID) that its series does not have"
             notes.append(f"the event {name_of(occurrence)} {what}, so it opens nothing")
             return False
@@ -428,22 +480,23 @@ class _Reader:
         earlier = self._longer == (which == "DTSTART")
         hours = timedelta(seconds=float(occurrence.get(_HOURS, 0))) if which == "DTEND" else timedelta(0)
         local = (moment - hours).replace(tzinfo=zone, fold=int(not earlier))
-        utc = _utc(local)
-        if utc is None and which == "DTEND":  # at the very moment of the change, it is what follows the last moment before
-            last = _utc(local - _TICK)
-            utc = last + _TICK if last else None
+        utc, tick = _utc(local), timedelta(0)
+        if utc is None and (which == "DTEND" or not isinstance(written, datetime)):
+            # What ends, or a day that begins, at the very moment of the change does so right behind the last moment before.
+            utc, tick = _utc(local - _TICK), _TICK
         if utc is None:
             what = f"the event {name_of(occurrence)} {does} ({which}) at {local.replace(tzinfo=None).isoformat()}"
             self.problems.append(f"{what}, an hour that {zone} skips when the clocks change; {_SET_ANEW}")
             return None
-        described = self._described.get(str(zone))
-        other = local.replace(tzinfo=described).astimezone(UTC) if described is not None else utc
-        if other != utc:
-            notes.append(
-                f"the event {name_of(occurrence)} {does} ({which}) at {utc.isoformat()} by the time zone {zone}, "
-                f"and at {other.isoformat()} by the file's own VTIMEZONE of it; the {'earlier' if earlier else 'later'} one counts"
-            )
-        return (min if earlier else max)(utc, other) + hours
+        utc += tick
+        others = [(local - tick).replace(tzinfo=one).astimezone(UTC) + tick for one in self._described.get(str(zone), [])]
+        notes += [
+            f"the event {name_of(occurrence)} {does} ({which}) at {utc.isoformat()} by the time zone {zone}, "
+            f"and at {other.isoformat()} by the file's own VTIMEZONE of it; the {'earlier' if earlier else 'later'} one counts"
+            for other in dict.fromkeys(others)
+            if other != utc
+        ]
+        return (min if earlier else max)([utc, *others]) + hours
 
 
 def _utc(local: datetime) -> datetime | None:

@@ -37,6 +37,8 @@ def rule_problems(event: Any) -> Iterator[str]:
         yield "both a DTEND and a DURATION"
     if "RECURRENCE-ID" in event and str(event["RECURRENCE-ID"].params.get("RANGE", "THISANDFUTURE")).upper() != "THISANDFUTURE":
         yield "a RECURRENCE-ID with a RANGE other than THISANDFUTURE"
+    if "RECURRENCE-ID" in event and not event.keys().isdisjoint(("RRULE", "RDATE")):
+        yield "both a RECURRENCE-ID and a recurrence of its own, which readers pass over"
     for rule in values(event, "RRULE"):
         yield from _problems(rule)
 

@@ -23,6 +23,9 @@ _FOLD = re.compile(rb"\r\n?[ \t]|\n[ \t]")
 _BARE = r'[^";:]*(?:(?::(?!\d{8})[^";:]*)+(?=(?:;[^":]*)?:\d{8}))?'
 _ZONED = re.compile(rf'(?P<head>(?P<name>{"|".join(TIMED)});(?:[^:"]*;)?TZID=)(?P<zone>"[^"]*"|{_BARE})', re.IGNORECASE)
 _RULE = re.compile(r"RRULE(?:;[^:]*)?:", re.IGNORECASE)
+_ESCAPED = re.compile(r"\\([\\;,])")
+_SPECIAL = re.compile(r"[\\;,]")
+_OF_ZONES = frozenset({"BEGIN", "END", "DTSTART", "RRULE", "RDATE", "TZOFFSETFROM", "TZOFFSETTO"})
 _EXCHANGE = {"tzone://microsoft/utc": "UTC"}
 _MACHINE = frozenset({"localtime", "posixrules", "Factory"})  # what the database's directory may have besides zones
 _HERE = " as described"  # added to a name that is also that of a part of the database
@@ -109,7 +112,7 @@ def plain(text: str) -> tuple[str, list[Fault]]:
     A time in UTC has no other zone, as RFC 5545 says (section 3.2.19).
     """
     lines = text.split("\n")
-    described = {value.strip() for name, value in _in(lines, "VTIMEZONE") if name == "TZID"}
+    described = {_unescaped(value) for name, value in _in(lines, "VTIMEZONE") if name == "TZID"}
     faults: list[Fault] = []
     event: dict[str, str] = {}
     within: list[str] = []
@@ -123,8 +126,8 @@ def plain(text: str) -> tuple[str, list[Fault]]:
                 event = {}
         if name.partition(";")[0] in ("UID", "SUMMARY") and within[-1:] == ["VEVENT"]:
             event[name.partition(";")[0]] = value
-        if within[-1:] == ["VTIMEZONE"] and name == "TZID":
-            kept.append(f"TZID:{_plain(value.strip())}")
+        if "VTIMEZONE" in within:
+            kept += _of_zone(name.partition(";")[0], line, value)
         elif "VALARM" not in within:
             kept.append(_plain_line(line, described, event, faults) if within[-1:] == ["VEVENT"] else line)
         if name == "END" and within:
@@ -143,7 +146,7 @@ def _plain_line(line: str, described: Collection[str], event: Mapping[str, str],
     found = _ZONED.match(line)
     if not found:
         return line
-    head, zone = found["head"], found["zone"].strip('"').strip()
+    head, zone = found["head"], _unescaped(found["zone"])
     params, _colon, value = line[found.end() :].partition(":")
     by_zone: dict[bool, list[str]] = {False: [], True: []}
     for moment in value.split(","):
@@ -153,6 +156,23 @@ def _plain_line(line: str, described: Collection[str], event: Mapping[str, str],
         faults.append(Fault(event, found["name"].upper(), zone))
     starts = {False: f'{head}"{known.key if known else _plain(zone)}"{params}', True: head.removesuffix("TZID=").rstrip(";") + params}
     return "\n".join(f"{starts[alone]}:{','.join(moments)}" for alone, moments in by_zone.items() if moments)
+
+
+def _of_zone(name: str, line: str, value: str) -> Iterator[str]:
+    """A line of a VTIMEZONE if a parser needs it: all that programs add besides, RFC 7808 among them, some parser refuses."""
+    if name == "TZID":
+        yield f"TZID:{_escaped(_plain(_unescaped(value)))}"
+    elif name in _OF_ZONES:
+        yield line
+
+
+def _unescaped(name: str) -> str:
+    """The name of a zone, which a VTIMEZONE has as a text, with a backslash before a comma, and a parameter in quotation marks."""
+    return _ESCAPED.sub(r"\1", name.strip().strip('"').strip())
+
+
+def _escaped(name: str) -> str:
+    return _SPECIAL.sub(r"\\\g<0>", name)
 
 
 def _plain(described: str) -> str:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from typing import Any
 
@@ -21,15 +21,21 @@ with contextlib.suppress(ImportError):
     from icalendar.prop import vDDDLists, vDDDTypes, vRecur
 
 EXCEPTED = "X-TIDEGATE-EXCEPTED"  # set here: when a freeze has no occurrence
+_FIRST = "X-TIDEGATE-FIRST"  # set here: the start of the first occurrence that was changed, where those after it were too
 _DAY = timedelta(days=1)
 _MIDNIGHT = time()
 _LAST = time(23, 59, 59)  # RFC 5545 counts whole seconds
 Time = date | datetime
 
 
+def summary_of(event: Any) -> str:
+    """The first SUMMARY of an event, for it may have one for each language."""
+    return str(next(iter(values(event, "SUMMARY")), ""))
+
+
 def name_of(event: Any) -> str:
     """What an event is called in a message: its summary, or its UID where it has none."""
-    summary = str(event.get("SUMMARY", "")).strip()
+    summary = summary_of(event).strip()
     return f"{summary!a:.80}" if summary else f"with the UID {str(event.get('UID', ''))!a:.80}"
 
 
@@ -41,10 +47,14 @@ def values(event: Any, name: str) -> list[Any]:
 
 @dataclass(frozen=True)
 class Series:
-    """What the times of an event have to be like. ``start``: of the first occurrence. ``zone``: of its moments, or where its days begin."""
+    """What the times of an event have to be like. ``start``: of the first occurrence. ``zone``: of its moments, or where its days begin.
+
+    ``excepted``: when a freeze has no occurrence, as :data:`EXCEPTED` says it.
+    """
 
     start: Time
     zone: tzinfo | None
+    excepted: str = ""
 
     @property
     def whole_days(self) -> bool:
@@ -67,7 +77,7 @@ def one_kind(events: list[Any], zone: tzinfo | None, longer: bool) -> Iterator[s
             yield f"the event {name_of(event)} has {problem}"
             continue
         if "RECURRENCE-ID" not in event:
-            series[uid] = own.series
+            series[uid] = replace(own.series, excepted=str(event.get(EXCEPTED, "")))
 
 
 class _Unclear(Exception):
@@ -101,8 +111,11 @@ class _Event:
             changed = self._event["RECURRENCE-ID"]
             moment = self._same(changed.dt, series or self.series, "RECURRENCE-ID")
             self._event["RECURRENCE-ID"] = vDDDTypes(moment)
-            if "RANGE" in changed.params:
-                self._event["RECURRENCE-ID"].params["RANGE"] = changed.params["RANGE"]
+            if "RANGE" in changed.params:  # in these letters alone the library knows it
+                self._event["RECURRENCE-ID"].params["RANGE"] = "THISANDFUTURE"
+                self._event[_FIRST] = _clock(self.series.start).isoformat()
+                if series is not None and series.excepted:
+                    self._event[EXCEPTED] = " ".join(one for one in series.excepted.split() if one not in _names_of(moment))
 
     def _bounds(self) -> Series:
         event = self._event
@@ -216,10 +229,37 @@ class _Event:
             self._event[name] = [vDDDLists([new]) for new in found]
 
 
+def period_lengths(event: Any) -> Iterator[timedelta]:
+    """How long the periods are that are added to a series, each of which has a length of its own."""
+    for added in values(event, "RDATE"):
+        for first, last in (told.dt for told in added.dts if isinstance(told.dt, tuple)):
+            yield last if isinstance(last, timedelta) else last - first
+
+
 def is_excepted(occurrence: Any) -> bool:
     """Whether an occurrence of a freeze is one that its series has not: the very moment, or day, that the rule has for it is excepted."""
-    start = occurrence.get("RECURRENCE-ID", occurrence["DTSTART"]).dt
-    return not {_named(start), start.strftime("%Y-%m-%d")}.isdisjoint(str(occurrence.get(EXCEPTED, "")).split())
+    return not _names_of(own_time(occurrence)).isdisjoint(str(occurrence.get(EXCEPTED, "")).split())
+
+
+def own_time(occurrence: Any) -> Time:
+    """When its series has an occurrence, whatever it was moved to. The library says of all that were moved together what it says of one."""
+    start: Time = occurrence["DTSTART"].dt
+    if "RECURRENCE-ID" not in occurrence:
+        return start
+    changed: Time = occurrence["RECURRENCE-ID"].dt
+    if _FIRST not in occurrence:
+        return changed
+    return changed + (_clock(start) - datetime.fromisoformat(str(occurrence[_FIRST])))
+
+
+def _clock(told: Time) -> datetime:
+    """What the clock shows."""
+    return told.replace(tzinfo=None) if isinstance(told, datetime) else datetime.combine(told, _MIDNIGHT)
+
+
+def _names_of(start: Time) -> set[str]:
+    """How :data:`EXCEPTED` may name an occurrence: by its moment, or by its day."""
+    return {_named(start), start.strftime("%Y-%m-%d")}
 
 
 def _named(told: Time) -> str:

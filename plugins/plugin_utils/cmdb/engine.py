@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
+from ..activity import waiting
 from ..errors import ConflictError, TidegateError
 
 with contextlib.suppress(ImportError):
@@ -145,7 +146,8 @@ def reading(address: DatabaseAddress, source: sa.Engine) -> Iterator[sa.Connecti
 
 @contextlib.contextmanager
 def _transaction(address: DatabaseAddress, source: sa.Engine, options: dict[str, Any]) -> Iterator[sa.Connection]:
-    connection, transaction = _begin(source, options) if address.path else _begin_patiently(address, source, options)
+    with waiting(f"the CMDB {address.label}, which others write to" if options.get(_WRITES) else f"the CMDB {address.label}"):
+        connection, transaction = _begin(source, options) if address.path else _begin_patiently(address, source, options)
     with connection, transaction:
         yield connection
 

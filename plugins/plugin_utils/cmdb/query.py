@@ -54,7 +54,7 @@ def _compile(expression: str) -> Any:
         return jmespath.compile(expression).parsed
     except RecursionError:
         raise _too_deep() from None
-    except jmespath.exceptions.JMESPathError as error:
+    except ValueError as error:  # as the library's own are, and Python's for a number of thousands of digits
         raise _wrong(error) from error
 
 

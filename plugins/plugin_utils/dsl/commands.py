@@ -7,17 +7,17 @@ from __future__ import annotations
 
 import difflib
 import os
-import re
 import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from ...module_utils.endpoint import PLACEHOLDER
 from ..documents import Document
 from .payload import FileEntry, follow, visible
 
-_TREE = "${tree}/"
-_PLACEHOLDER = re.compile(r"\$\{[a-z]")
+_TREE, _STATE = "${tree}", "${state}/"
+_UNKNOWN = {"previous", "next"}  # versions that only the host knows
 _LINE = 256  # bytes of a script's first line that Linux reads
 # Service managers and runtimes that hosts have in their PATH, whether the machine that archives has them or not.
 _USUAL = {"systemctl", "service", "rc-service", "systemd-run", "journalctl", "docker", "podman", "java", "node", "python3", "perl", "bash"}
@@ -25,7 +25,9 @@ _USUAL = {"systemctl", "service", "rc-service", "systemd-run", "journalctl", "do
 
 def check_commands(manifest: Document, entries: Mapping[str, FileEntry], root: Path) -> None:
     """Note what is wrong with the programs of hooks and checks in a release.yml, ``entries`` being the payload in ``root`` by path."""
-    for place, what, program in _programs(manifest.data):
+    known = {"release": manifest.data["name"], "version": manifest.data["version"]}
+    for place, what, written in _programs(manifest.data):
+        program = PLACEHOLDER.sub(lambda found: known.get(found[1], found[0]), written)
         fault = _fault(program, entries, root) or _closed(program, entries, manifest.data.get("user"))
         if fault:
             manifest.problem(place, f"{what} can't start: {visible(program)} {fault[0]}", fault[1])
@@ -41,26 +43,31 @@ def _programs(manifest: Mapping[str, Any]) -> Iterator[tuple[tuple[str | int, ..
 
 def _fault(program: str, entries: Mapping[str, FileEntry], root: Path) -> tuple[str, str] | None:
     """Why a program can't start, and what to do; nothing as far as that can be known here."""
-    path = program.removeprefix(_TREE)
-    if path.startswith("/") or _PLACEHOLDER.search(path):
-        return None  # the hosts have it, or a setting says where
+    path = _below_tree(program)
+    if path.startswith(("/", _STATE)) or not _UNKNOWN.isdisjoint(PLACEHOLDER.findall(path)):
+        return None  # the hosts have it, or it depends on them
     if "/" not in path and path == program:
         return _not_found(program, entries)
     found = follow(path, entries)
-    if found is None:
+    if found is None and program.rstrip("/") != _TREE:
         close = difflib.get_close_matches(path, [entry.path for entry in entries.values() if entry.type == "file"], 1, 0.6)
         advice = f"did you mean {visible(close[0])}?" if close else "put it there, or give the absolute path that it has on the hosts"
         return "is not in the payload", advice
-    if found.type == "directory":
+    if found is None or found.type == "directory":
         return "is a directory", "name the program in it"
     if not (found.mode or 0) & 0o100:
         return "may not be executed", f"allow it with chmod a+x {visible(found.path)} in the payload"
     return _not_program(_head(root / found.path))
 
 
+def _below_tree(program: str) -> str:
+    """A path below the tree, in which commands run, as a relative one; any other path as it is."""
+    return program.removeprefix(_TREE).lstrip("/") if program.startswith(f"{_TREE}/") or program == _TREE else program
+
+
 def _closed(program: str, entries: Mapping[str, FileEntry], user: str | None) -> tuple[str, str] | None:
     """As :func:`_fault` for a program of the payload that ``user`` has to start, while on hosts all of it is root's."""
-    found = follow(program.removeprefix(_TREE), entries) if "/" in program and user not in (None, "root") else None
+    found = follow(_below_tree(program), entries) if "/" in program and user not in (None, "root") else None
     if found is None:
         return None
     folders = found.path.split("/")[:-1]

@@ -32,6 +32,7 @@ from .oci import (
     VERSION,
     Descriptor,
     artifact_of,
+    beside,
     canonical,
     index_of,
     moved,
@@ -247,6 +248,10 @@ class OciLayout(BlobFolder):
         if listing is None:
             return []
         return parse_index(self.read_blob(listing.digest, INDEX_LIMIT), listing.digest)
+
+    def beside(self, subject: str) -> list[str]:
+        """Tags of other tools about the manifest ``subject``."""
+        return beside(subject, self.tags())
 
     def listings(self) -> set[str]:
         """The digests of all lists of referrers."""

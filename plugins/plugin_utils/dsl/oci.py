@@ -118,6 +118,12 @@ def referrers_tag(digest: str) -> str:
     return digest.replace(":", "-")
 
 
+def beside(subject: str, tags: Iterable[str]) -> list[str]:
+    """Those of ``tags`` that other tools made of the digest ``subject``, such as ``sha256-<hex>.att``; a registry's own of ours are not."""
+    own = re.compile(rf"{referrers_tag(subject)}\.(?![0-9a-f]{{32}}$)[a-zA-Z0-9._-]+")
+    return sorted(tag for tag in tags if own.fullmatch(tag))
+
+
 def moved(reference: str, old: str, new: str) -> ConflictError:
     """The refusal to give a tag another digest."""
     return ConflictError(f"{reference} is archived as {old}, this would be {new}, and tags never move; give the release a new version")

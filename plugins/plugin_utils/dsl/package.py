@@ -60,6 +60,13 @@ class Package:
     payload: Descriptor
     documentation: tuple[Descriptor, ...]
 
+    def misnamed(self, name: str, version: str) -> str:
+        """That it is the package of another release than the one as which the library keeps it; empty when it is not."""
+        own = self.manifest
+        if (own.name, own.version) == (name, version):
+            return ""
+        return f"what the DSL keeps as {name} {version} is the package of {own.name} {own.version}; take that tag away"
+
 
 @dataclass(frozen=True)
 class Source:

@@ -19,10 +19,11 @@ import stat
 import unicodedata
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from itertools import count
 from pathlib import Path
 from typing import Any, Literal
 
-from ...module_utils.payload_format import DEEPEST, END, LONGEST, WHITEOUT, header, is_mode, members, padding, unseen
+from ...module_utils.payload_format import DEEPEST, END, LONGEST, TARGET, WHITEOUT, header, is_mode, members, padding, unseen
 from ..errors import IntegrityError, Problem, TidegateError
 from .chunks import LARGE, Chunker
 from .oci import canonical, parse_json
@@ -35,6 +36,7 @@ _KEYS = {
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _CHUNK = 1 << 20
 _LINK_LIMIT = 40  # as Linux has it
+_STEPS = 20_000_000  # names on the way of all links of a payload; links in links can make many of few
 _NAMED = 3  # paths that are named of many with one fault
 _ATTRIBUTES = {
     "security.capability": ("it has capabilities, which would not come along", "clear them with setcap -r, and set them in a hook"),
@@ -142,9 +144,9 @@ def scan(root: Path, where: str, portable: bool = False) -> tuple[list[FileEntry
 
 
 def _link_faults(entries: list[FileEntry]) -> Iterator[tuple[str, str]]:
-    tree = {entry.path: entry for entry in entries}
+    tree, steps = {entry.path: entry for entry in entries}, count(1)
     for entry in entries:
-        if entry.type == "link" and (fault := _link_fault(entry, tree)):
+        if entry.type == "link" and (fault := _link_fault(entry, tree, steps)):
             yield entry.path, fault
 
 
@@ -162,7 +164,9 @@ def _without_umask(top: int, entries: list[FileEntry]) -> tuple[int, list[FileEn
 
 def _of_top(where: str, mode: int) -> list[Problem]:
     what = f"it is of mode {mode:04o}, and on hosts it is 0755"
-    return [] if mode == 0o755 else [Problem(where, what, f"chmod 0755 {where}, and protect what is in it")]
+    # Of a directory, a mode in digits leaves set-gid as it is.
+    remedy = f"chmod {'u-s,g-s,-t,u=rwx,go=rx' if mode & 0o7000 else '0755'} {where}, and protect what is in it"
+    return [] if mode == 0o755 else [Problem(where, what, remedy)]
 
 
 def _mode_faults(entries: list[FileEntry]) -> Iterator[tuple[str, tuple[str, str]]]:
@@ -282,8 +286,9 @@ def parse_index(content: bytes) -> tuple[FileEntry, ...]:
         twins.add(_composed(entry.path))
         tree[entry.path] = entry
         last = entry.path
+    steps = count(1)
     for entry in tree.values():
-        if entry.type == "link" and _link_fault(entry, tree):
+        if entry.type == "link" and _link_fault(entry, tree, steps):
             raise _bad_entry(entry.path)
     return tuple(tree.values())
 
@@ -303,7 +308,7 @@ def _parse_entry(item: object) -> FileEntry:
     numbers = [item[key] for key in ("mode", "size", "offset") if key in item]
     good = all(isinstance(number, int) and not isinstance(number, bool) and 0 <= number < 1 << 63 for number in numbers)
     if item["type"] == "link":
-        good = isinstance(item["target"], str) and not _text_fault(item["target"])
+        good = isinstance(item["target"], str) and not _text_fault(item["target"]) and len(item["target"].encode()) <= TARGET
     elif item["type"] == "directory":
         good = good and is_mode("directory", item["mode"])
     else:
@@ -412,19 +417,19 @@ def _attributes(path: bytes) -> set[str]:
 
 def follow(path: str, tree: Mapping[str, FileEntry]) -> FileEntry | None:
     """The file or directory of ``tree`` that a relative path leads to, links followed; nothing when it leads elsewhere."""
-    end = _walk(FileEntry("-", "link", target=path), tree)
+    end = _walk(FileEntry("-", "link", target=path), tree, count(1))
     return end if isinstance(end, FileEntry) else None
 
 
-def _link_fault(entry: FileEntry, tree: Mapping[str, FileEntry]) -> str | None:
-    """Say where a link goes wrong."""
-    end = _walk(entry, tree)
+def _link_fault(entry: FileEntry, tree: Mapping[str, FileEntry], steps: Iterator[int]) -> str | None:
+    """Say where a link goes wrong; raises what :func:`_walk` raises."""
+    end = _walk(entry, tree, steps)
     return end if isinstance(end, str) else None
 
 
-def _walk(entry: FileEntry, tree: Mapping[str, FileEntry]) -> FileEntry | str | None:
+def _walk(entry: FileEntry, tree: Mapping[str, FileEntry], steps: Iterator[int]) -> FileEntry | str | None:
     """Follow a link through ``tree`` as a kernel would, links on the way included: where it ends, nothing for the tree itself; or in
-    words where it goes wrong."""
+    words where it goes wrong. ``steps`` counts the names on the way; raises :class:`IntegrityError` for more than :data:`_STEPS`."""
     rest: list[str] = []
     here = entry.path.split("/")
     link: FileEntry | None = entry
@@ -438,10 +443,13 @@ def _walk(entry: FileEntry, tree: Mapping[str, FileEntry]) -> FileEntry | str | 
         if not target:
             return "leads nowhere"
         here.pop()
+        end = tree.get("/".join(here))
         rest += reversed(target.split("/"))
         link = None
         while rest and link is None:
             part = rest.pop()
+            if next(steps) > _STEPS:
+                raise IntegrityError(f"the links of the payload lead over more than {_STEPS:,} names; have fewer of them lead to links")
             if part == ".." and not here:
                 return "leads outside the payload"
             if part == "..":
@@ -483,7 +491,7 @@ def _difference(path: str, twin: str) -> str:
 
 def visible(text: str) -> str:
     """``text`` on one line, with what can't be seen written as an escape."""
-    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
+    return "".join(letter if letter.isprintable() and not unseen(letter) else ascii(letter)[1:-1] for letter in text)
 
 
 def _unreadable(path: str, error: OSError) -> TidegateError:

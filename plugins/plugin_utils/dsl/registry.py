@@ -32,6 +32,7 @@ from .oci import (
     PACKAGE,
     Descriptor,
     artifact_of,
+    beside,
     canonical,
     index_of,
     moved,
@@ -41,7 +42,7 @@ from .oci import (
     refuse_other,
 )
 from .session import SlowError, Upload, joined
-from .walk import walk
+from .walk import PIECES, walk
 from .wire import AnswerError, Wire, blocks_of
 
 EMPTY = "application/vnd.oci.empty.v1+json"
@@ -92,8 +93,12 @@ class Registry:
         return listed | {name for name, _version in self._copied(listed)}
 
     def listed(self) -> set[str]:
-        """The names that were entered, whether or not anything is left of them."""
-        return set(Repository(self, self.prefix).tags())
+        """The names that were entered, whether or not anything is left of them. Images of others may be there, too."""
+        catalogue = Repository(self, self.prefix)
+        named = {tag for tag in catalogue.tags() if re.fullmatch(_PART, tag)}
+        new = (name for name in named - self._entered if _is_entry(catalogue.tagged_content(name)) or self.repository(name).tags())
+        self._entered.update(new)
+        return named & self._entered
 
     def releases(self, also: Collection[str] = ()) -> dict[tuple[str, str], Descriptor]:
         """The package of each name and version; names that are given with ``also`` are looked for even if nobody lists them."""
@@ -298,19 +303,25 @@ class Repository:
                 raise
         return found
 
+    def beside(self, subject: str) -> list[str]:
+        """Tags of other tools about the manifest ``subject``."""
+        return beside(subject, self._tags())
+
     def unlisted(self, subject: str) -> list[Descriptor]:
         """What refers to a manifest and has a tag that says so."""
         return self._with_own_tag(subject, set())
 
     def _with_own_tag(self, subject: str, known: set[str]) -> list[Descriptor]:
         """What :meth:`refer` gave a tag, but for that whose digest begins with one of ``known``."""
+        own = [tag for tag in self._tags() if tag.startswith(f"{referrers_tag(subject)}.") and tag[-32:] not in known]
+        if len(own) > PIECES:
+            raise IntegrityError(f"{len(own)} tags of {self} say that they refer to {subject}, more than {PIECES}; find out who set them")
         found = []
-        for tag in self._tags():
-            if tag.startswith(f"{referrers_tag(subject)}.") and tag[-32:] not in known:
-                content = self._fetch("manifests", tag, MANIFEST_LIMIT)
-                if content is not None:  # a tag can be seen a moment before there is something behind it
-                    digest = f"sha256:{hashlib.sha256(content).hexdigest()}"
-                    found.append(Descriptor(MANIFEST, digest, len(content), artifact_type=artifact_of(content, subject)))
+        for tag in own:
+            content = self._fetch("manifests", tag, MANIFEST_LIMIT)
+            if content is not None:  # a tag can be seen a moment before there is something behind it
+                digest = f"sha256:{hashlib.sha256(content).hexdigest()}"
+                found.append(Descriptor(MANIFEST, digest, len(content), artifact_type=artifact_of(content, subject)))
         return found
 
     def relist(self, subject: str, entries: Iterable[Descriptor]) -> None:
@@ -454,6 +465,14 @@ def _is_package(content: bytes) -> bool:
         return parse_json(content, "a manifest").get("artifactType") == PACKAGE
     except IntegrityError:
         return False
+
+
+def _is_entry(content: bytes | None) -> bool:
+    """Whether a tag of the catalogue lists a release; one that can't be read may."""
+    try:
+        return content is None or parse_json(content, "a manifest").get("artifactType") == CATALOGUE
+    except IntegrityError:
+        return True
 
 
 def _is_index(content: bytes, where: str) -> bool:

@@ -69,6 +69,8 @@ def replicate(source: Library, target: Library | None, releases: dict[tuple[str,
                 raise IntegrityError(why)
             here, there = source.repository(name), target.repository(name) if target else None
             contents = load_package(here, package.digest)
+            if why := contents.misnamed(name, version):
+                raise IntegrityError(why)
             with there.writing() if there and write else nullcontext():
                 tagged, missing = _missing(here, there, (name, version), package, copied)
                 for part in missing:

@@ -66,6 +66,9 @@ class Repository(Protocol):
     def referrers(self, subject: str) -> list[Descriptor]:
         """What refers to a manifest, each with its artifact type; nobody has looked into them yet."""
 
+    def beside(self, subject: str) -> list[str]:
+        """Tags made of a manifest's digest that other tools gave to what they keep about it, and nobody reads here."""
+
     def unlisted(self, subject: str) -> list[Descriptor]:
         """What says of itself that it refers to a manifest, as far as it can be found without the list that :meth:`referrers` reads."""
 

@@ -42,7 +42,8 @@ class Scrub:
     """What was looked at and found. ``healed``: what got its right bytes from a replica, or without ``write`` would get them.
 
     ``blobs`` and their ``size`` in bytes count what was checked; ``unnamed`` and ``unnamed_size`` those of them that no release needs, of
-    which ``untagged`` are packages. ``releases`` that were found, by name and version, each with how many manifests refer to it.
+    which ``untagged`` are packages. ``releases`` that were found, by name and version, each with how many manifests refer to it;
+    ``misnamed``: a sentence for each that is the package of another.
     """
 
     blobs: int = 0
@@ -51,6 +52,7 @@ class Scrub:
     unnamed_size: int = 0
     untagged: list[Untagged] = field(default_factory=list)
     releases: dict[tuple[str, str], tuple[str, int]] = field(default_factory=dict)
+    misnamed: dict[tuple[str, str], str] = field(default_factory=dict)
     damaged: list[Damage] = field(default_factory=list)
     healed: list[Damage] = field(default_factory=list)
 
@@ -104,7 +106,7 @@ def scrub(library: Library, replica: Library | None, write: bool, workers: int =
     needed = _find(library, replica, also, done)
     with ThreadPoolExecutor(workers) as pool:
         states = _look_through(library, needed, done, pool) if isinstance(library, OciLayout) else _look_at(needed, done, pool)
-        needed.unusable |= _other_trees(library, {whose for key in states for whose in needed.releases.get(key, ())}, pool)
+        needed.unusable |= _other_trees(library, {whose for key in states for whose in needed.releases.get(key, ())}, done, pool)
     if write and isinstance(library, OciLayout):
         library.sweep()
     states = dict.fromkeys(needed.lists, "a damaged list of evidence") | states
@@ -213,14 +215,18 @@ def _look_at(needed: _Needed, done: Scrub, pool: Executor) -> dict[_Key, str]:
     return {key: what for key, what in states.items() if what}
 
 
-def _other_trees(library: Library, damaged: set[tuple[str, str]], pool: Executor) -> dict[_Key, str]:
-    """The packages, but for those of ``damaged`` releases, whose payload is another tree than their file index says, and how."""
+def _other_trees(library: Library, damaged: set[tuple[str, str]], done: Scrub, pool: Executor) -> dict[_Key, str]:
+    """The packages, but for those of ``damaged`` releases, whose payload is another tree than their file index says, and how; notes in
+    ``done`` those of another release."""
 
     def look(release: tuple[tuple[str, str], Descriptor]) -> tuple[_Key, str]:
-        (name, _version), package = release
+        (name, version), package = release
         home, why = library.repository(name), ""
         try:
-            verify_payload(home, load_package(home, package.digest))
+            contents = load_package(home, package.digest)
+            if fault := contents.misnamed(name, version):
+                done.misnamed[name, version] = fault
+            verify_payload(home, contents)
         except IntegrityError as error:
             why = str(error)
         return ("" if isinstance(library, OciLayout) else name, package.digest), why

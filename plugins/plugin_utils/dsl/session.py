@@ -33,6 +33,7 @@ PATIENCE = 60.0
 PACE = 256 << 10
 DEADLINE = 300.0
 """Seconds that a registry may take for a document, or for all pages of a list."""
+IN_A_ROW = 100
 HOPS = 10
 """Redirects in a row; what container tools follow."""
 
@@ -56,10 +57,15 @@ class Allowance:
         """``size`` in bytes; ``seconds`` are :data:`DEADLINE` unless given, and infinity where only the pace counts."""
         self._who = who
         self._seconds = DEADLINE if seconds is None else seconds
-        self._waited = 0.0
+        self._waited = self._moved = 0.0
         self._stretch = self._brought = 0.0
         # What is around the content: headers, chunks, and the block that shows that it is too long.
         self._bytes = 2 * (size + BLOCK)
+
+    @property
+    def excess(self) -> float:
+        """Seconds that it took beyond those in which it may bring what it brought."""
+        return max(0.0, self._waited - self._moved / PACE * PATIENCE)
 
     def begin(self) -> None:
         """A new stretch, as between sending and the answer."""
@@ -76,9 +82,21 @@ class Allowance:
         """Count time."""
         self._waited += seconds
 
+    @contextlib.contextmanager
+    def asking(self) -> Iterator[None]:
+        """Count all the time of a request, be it for connections that fail, or because the registry wants to be left alone for a while."""
+        begun, before = time.monotonic(), self._waited
+        try:
+            yield
+        finally:
+            uncounted = time.monotonic() - begun - (self._waited - before)
+            self._waited += uncounted
+            self._stretch += uncounted  # it is no time without a byte of the answer
+
     def moved(self, size: int) -> None:
         """Count bytes that were sent or received."""
         self._brought += size
+        self._moved += size
         if self._brought >= PACE:
             self.begin()
 
@@ -97,6 +115,31 @@ class Allowance:
         if not self._brought:
             return SlowError(f"{self._who} did not answer within {PATIENCE:g} seconds; {advice}")
         return SlowError(f"{self._who} is slower than {PACE >> 10} KiB in {PATIENCE:g} seconds; {advice}")
+
+
+class Pace:
+    """How long a registry took for what it was asked last, so that many slow answers have an end, too.
+
+    For :data:`IN_A_ROW` things together it may take as long as for a document, and longer only for what it brings meanwhile.
+    """
+
+    def __init__(self, who: str) -> None:
+        self._who = who
+        self._asked, self._seconds = 0, 0.0
+
+    def check(self) -> None:
+        """Raise :class:`SlowError` when it was too long already."""
+        if self._seconds > DEADLINE:
+            raise SlowError(
+                f"{self._who} took more than {DEADLINE:g} seconds for {self._asked} things in a row, which nobody waits for when there are "
+                "many; look at what answers at that address, and at the network to it"
+            )
+
+    def count(self, seconds: float) -> None:
+        """Count one thing that it was asked."""
+        if self._asked == IN_A_ROW:
+            self._asked, self._seconds = 0, 0.0
+        self._asked, self._seconds = self._asked + 1, self._seconds + seconds
 
 
 _ALLOWANCE: ContextVar[Allowance] = ContextVar("_ALLOWANCE")
@@ -241,11 +284,13 @@ with contextlib.suppress(ImportError):
             """The response after all redirects, whose content was not read yet."""
             headers, first = dict(headers or {}), _origin(url)
             options |= {"stream": True, "allow_redirects": False, "timeout": (_CONNECT, PATIENCE)}
-            token = _ALLOWANCE.set(allowance or Allowance(self.who))
+            allowance = allowance or Allowance(self.who)
+            token = _ALLOWANCE.set(allowance)
             try:
                 for _hop in range(HOPS + 1):
                     self._check(url)
-                    response = super().request(method, url, headers=headers, **options)
+                    with allowance.asking():
+                        response = super().request(method, url, headers=headers, **options)
                     if response.headers.get("Content-Encoding", "identity") != "identity":
                         response.close()
                         # A block of it could come to a thousand times its size before anybody counts.

@@ -13,7 +13,8 @@ from ..errors import IntegrityError
 from .oci import MANIFEST, Descriptor, artifact_of, parse_json, referrers_tag
 
 _DEPTH = 2  # evidence, and what is said of it
-_PIECES = 1000  # that refer to one manifest; more than anybody means
+PIECES = 1000
+"""What may refer to one manifest; more than anybody means."""
 
 
 class Reader(Protocol):
@@ -96,8 +97,8 @@ def _visit(
         return
     try:
         listed = home.referrers(digest)
-        if len(listed) > _PIECES:
-            raise IntegrityError(f"{len(listed)} manifests refer to {digest}, more than {_PIECES}; find out who put them there")
+        if len(listed) > PIECES:
+            raise IntegrityError(f"{len(listed)} manifests refer to {digest}, more than {PIECES}; find out who put them there")
     except IntegrityError as error:
         faults[referrers_tag(digest)] = str(error)
         return

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 from ..errors import IntegrityError, TidegateError
 from .oci import MANIFEST_LIMIT, parse_json
-from .session import BLOCK, Allowance, joined
+from .session import BLOCK, Allowance, Pace, joined
 
 with contextlib.suppress(ImportError):
     import oras.auth
@@ -24,6 +24,7 @@ with contextlib.suppress(ImportError):
     from .session import Session
 
 _BARE = re.compile(r"^https?://|/(v[12]/?)?$")  # what docker writes around a host's name
+_OBJECT = re.compile(r"<[^>]*>:? ?|\b\w+\(host=[^)]*\):? ?")  # how urllib3 writes a connection
 _LOG_IN = (
     "log in with docker login, podman login or skopeo login, as one who may do this, or name the file with the credentials in the "
     "environment variable REGISTRY_AUTH_FILE"
@@ -47,6 +48,7 @@ class Wire:
         self._namespace = namespace
         self._scheme = "https" if secure else "http"
         self._session = Session(host, secure)
+        self._pace = Pace(self._session.who)
         self._auth: Any = None
 
     def allowance(self, size: int, seconds: float | None = None) -> Allowance:
@@ -69,8 +71,11 @@ class Wire:
         """
         url = joined(f"{self._scheme}://{self.host}/v2/", path)
         headers = {name.replace("_", "-"): value for name, value in headers.items()}
+        allowance = allowance or self.allowance(MANIFEST_LIMIT)
+        self._pace.check()
+        before = allowance.excess
         try:
-            with self._authorised(method, url, headers, data, allowance or self.allowance(MANIFEST_LIMIT)) as response:
+            with self._authorised(method, url, headers, data, allowance) as response:
                 if response.status_code not in ok:
                     raise AnswerError(self._refused(method, url, response), response.status_code)
                 yield response
@@ -83,6 +88,8 @@ class Wire:
             raise TidegateError(
                 f"the registry {self.host} can't be reached ({_short(error)}); check the address of the DSL and that the registry runs"
             ) from error
+        finally:
+            self._pace.count(max(0.0, allowance.excess - before))
 
     def _authorised(self, method: str, url: str, headers: dict[str, str], data: Any, allowance: Allowance) -> Any:
         """Ask, and when the registry wants to know who asks, tell it and ask again."""
@@ -96,7 +103,7 @@ class Wire:
             return response
         response.close()
         if self._scheme == "http":
-            raise TidegateError(f"the registry {self.host} wants credentials, which are not sent without TLS; use oci:// for it")
+            raise AnswerError(f"the registry {self.host} wants credentials, which are not sent without TLS; use oci:// for it", 401)
         self._auth = self._log_in(response.headers.get("Www-Authenticate", ""))
         try:
             headers, known = self._auth.authenticate_request(response, headers)
@@ -111,12 +118,13 @@ class Wire:
     def _log_in(self, challenge: str) -> Any:
         kind = challenge.partition(" ")[0].lower()
         if kind not in ("basic", "bearer"):
-            raise TidegateError(f"the registry {self.host} asks for a login in a way not known here; allow basic or token authentication")
+            why = f"the registry {self.host} asks for a login in a way not known here; allow basic or token authentication"
+            raise AnswerError(why, 401)
         auth = oras.auth.get_auth_backend("basic" if kind == "basic" else "token", self._session, False, tls_verify=True)
         auth.load_configs(oras.container.Container(f"{self.host}/any"), configs=_credential_files())
         self._narrow(auth)
         if kind == "basic" and not hasattr(auth, "_basic_auth"):
-            raise TidegateError(f"the registry {self.host} wants credentials and there are none for it; {_LOG_IN}")
+            raise AnswerError(f"the registry {self.host} wants credentials and there are none for it; {_LOG_IN}", 401)
         return auth
 
     def _narrow(self, auth: Any) -> None:
@@ -175,4 +183,4 @@ def _short(error: Exception) -> str:
     while error.args and isinstance(error.args[0], Exception):
         error = error.args[0]
     reason = getattr(error, "reason", None)
-    return _short(reason) if isinstance(reason, Exception) else re.sub(r"<[^>]*>:? ?", "", str(error))
+    return _short(reason) if isinstance(reason, Exception) else _OBJECT.sub("", str(error))

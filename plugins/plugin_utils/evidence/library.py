@@ -87,14 +87,17 @@ def list_release(home: Repository, name: str) -> list[str]:
     return []
 
 
-def remember_library(cmdb_url: str, library: Library, names: Collection[str] | None, now: datetime) -> list[str]:
-    """Remember what the library has of each release, or of ``names``; what can't be read is passed over. Returns what went wrong."""
+def remember_library(
+    cmdb_url: str, library: Library, names: Collection[str] | None, now: datetime, but: Collection[tuple[str, str]] = ()
+) -> list[str]:
+    """Remember what the library has of each release, or of ``names``, ``but`` for some; what can't be read is passed over. Returns what
+    went wrong."""
     try:
         with Cmdb.open(cmdb_url) as cmdb:
             known, sights = snapshots(cmdb, names), []
             for (name, version), package in library.releases({name for name, _version in known}).items():
                 before = known.get((name, version))
-                if names is None or name in names:
+                if (names is None or name in names) and (name, version) not in but:
                     with contextlib.suppress(IntegrityError):
                         sights.append(look(library.repository(name), name, version, package.digest, before.evidence if before else {}))
             remember(cmdb, sights, now)

@@ -125,12 +125,20 @@ def collect(home: Repository, package: str) -> Evidence:
             sentences = broken if entry.artifact_type in (IN_TOTO, "") else foreign
             sentences.append(f"the evidence {entry.digest} can't be used: {error}")
         attached.append(Attached(entry.digest, envelope))
+    foreign += [_unread(tag) for tag in home.beside(package)]
     more = [f"{len(foreign) - _SEVERAL} more pieces that refer to {package} are no evidence"] if len(foreign) > _SEVERAL else []
     return Evidence(tuple(envelopes), tuple(broken), tuple(attached), (*foreign[:_SEVERAL], *more))
 
 
 def _no_evidence(digest: str, artifact_type: str) -> str:
     return f"{digest} counts for nothing: it is of the type {artifact_type!a:.100}, not a signed statement"
+
+
+def _unread(tag: str) -> str:
+    return (
+        f"the tag {tag:.100} counts for nothing: what cosign keeps under such a tag is not read here; give each envelope in it to "
+        "attestation, as cosign download attestation prints them"
+    )
 
 
 def ensure(home: Repository, statement: Statement, signer: Signer, now: datetime, write: bool) -> bool:

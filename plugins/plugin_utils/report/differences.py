@@ -16,11 +16,15 @@ if TYPE_CHECKING:
 _NAMED = 10  # hosts that a line names which share a difference
 
 
-def difference_lines(differences: Iterable[Mapping[str, Any]]) -> list[str]:
-    """A line for each difference, with what to do about it; hosts with the same one share it."""
+def difference_lines(differences: Iterable[Mapping[str, Any]], *, seen: bool = False) -> list[str]:
+    """A line for each difference, with what to do about it; hosts with the same one share it.
+
+    ``seen``: who reads them has just been told by Ansible, host by host, why it could not be reached.
+    """
     alike: dict[tuple[str, str], list[str]] = defaultdict(list)
     for one in differences:
-        alike[one["detail"], one["remedy"]].append(one["host"] or "DSL")
+        detail = one["detail"].partition(":")[0] if seen and one["kind"] == "unreachable" else one["detail"]
+        alike[detail, one["remedy"]].append(one["host"] or "DSL")
     lines = []
     for (detail, remedy), hosts in alike.items():
         names = ", ".join(hosts[:_NAMED]) + (f" and {len(hosts) - _NAMED} more" if len(hosts) > _NAMED else "")

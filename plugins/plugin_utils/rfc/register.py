@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from ..cmdb.schema import schema
 from ..rollout.states import OPEN, DeploymentState
 from .course import Course
-from .model import CANCELED, REVIEW, Rfc
+from .model import CANCELED, REVIEW, SCHEDULED, Rfc
 
 with contextlib.suppress(ImportError):
     import sqlalchemy as sa
@@ -24,16 +24,24 @@ if TYPE_CHECKING:
     from ..cmdb.store import Cmdb
 
 PUBLISHED = {"start": "start_date", "end": "end_date", "release": "release", "version": "version", "short_description": "short_description"}
-"""When and what a change is, as calendars show it: the names here and in the CMDB. Another value makes another ``sequence``."""
+"""When and what a change is, as calendars show it: the names here and in the CMDB.
+
+Another value makes another ``sequence``, and so does another status: RFC 5546 (section 2.1.4) asks for it.
+"""
 
 _NAMED = 3  # places where two changes meet
+
+
+def status_of(state: int) -> str:
+    """What calendars say of a change in a state."""
+    return "CANCELLED" if state == CANCELED else "CONFIRMED" if state >= SCHEDULED else "TENTATIVE"
 
 
 @dataclass(frozen=True)
 class Planned:
     """A change in the register that is still to be done; ``sites`` are those of its ``cis``.
 
-    ``updated``: when the register learned of it last. ``sequence``: how often it was given other dates or another title.
+    ``updated``: when the register learned of it last. ``sequence``: how often it was given other dates, another title or another status.
     ``cancelled``: it will not be done, or not before somebody deploys it again.
     """
 
@@ -49,6 +57,11 @@ class Planned:
     sites: tuple[str, ...]
     sequence: int = 0
     cancelled: bool = False
+
+    @property
+    def status(self) -> str:
+        """Its status as calendars say it."""
+        return "CANCELLED" if self.cancelled else status_of(self.state)
 
     def sentence(self) -> str:
         """What it is and when, for a person."""
@@ -84,6 +97,9 @@ def forward_schedule(cmdb: Cmdb, after: datetime, before: datetime | None = None
     given_up = (
         sa.select(d.rfc).join(last, last.c.id == d.id).where(d.rfc == c.number, d.state == DeploymentState.CANCELLED).correlate(t.change)
     )
+    # Each deployment but the last was cancelled, and the next one took the change up again.
+    turns = sa.select(sa.func.count() + sa.func.sum(sa.case((d.state == DeploymentState.CANCELLED, 1), else_=0)) - 1)
+    turned = sa.func.coalesce(turns.where(d.rfc == c.number).correlate(t.change).scalar_subquery(), 0).label("turned")
     under_way = sa.select(d.id).where(d.rfc == c.number, d.state.in_(OPEN)).correlate(t.change).exists()
     lasts = sa.or_(c.end_date > after, under_way)
     to_do = sa.or_(c.state < REVIEW, c.state == CANCELED)
@@ -91,7 +107,7 @@ def forward_schedule(cmdb: Cmdb, after: datetime, before: datetime | None = None
     cancelled = sa.or_(c.state == CANCELED, given_up.exists()).label("cancelled")
     cis: dict[str, list[tuple[str, str | None]]] = defaultdict(list)
     with cmdb.read() as connection:
-        rows = connection.execute(sa.select(t.change, cancelled).where(*wanted).order_by(c.start_date, c.number)).all()
+        rows = connection.execute(sa.select(t.change, cancelled, turned).where(*wanted).order_by(c.start_date, c.number)).all()
         join = sa.join(t.change_ci, t.change, t.change_ci.c.number == c.number).outerjoin(t.ci, t.ci.c.name == t.change_ci.c.ci)
         listed = sa.select(t.change_ci.c.number, t.change_ci.c.ci, t.ci.c.site).select_from(join).where(*wanted)
         for number, name, site in connection.execute(listed):
@@ -108,7 +124,7 @@ def forward_schedule(cmdb: Cmdb, after: datetime, before: datetime | None = None
             row.updated,
             tuple(sorted(name for name, _site in cis[row.number])),
             tuple(sorted({site for _name, site in cis[row.number] if site})),
-            row.sequence,
+            row.sequence + int(row.turned),
             bool(row.cancelled),
         )
         for row in rows
@@ -173,11 +189,15 @@ def entered(cmdb: Cmdb, rfc: Rfc) -> tuple[str, ...] | None:
 def withdraw(connection: sa.Connection, numbers: Iterable[str], now: datetime) -> None:
     """Say of changes in the register that they will not be done. They stay, for those who have them in a calendar."""
     change = schema().change
-    connection.execute(change.update().where(change.c.number.in_(list(numbers))).values(state=CANCELED, updated=now))
+    connection.execute(
+        change.update()
+        .where(change.c.number.in_(list(numbers)), change.c.state != CANCELED)
+        .values(state=CANCELED, updated=now, sequence=change.c.sequence + 1)
+    )
 
 
 def register_change(connection: sa.Connection, rfc: Rfc, cis: Iterable[str], now: datetime) -> None:
-    """Enter a change, as it reads now, in the register; its ``sequence`` counts how often it was given other dates or another title."""
+    """Enter a change, as it reads now, in the register; other dates, another title or another status raise its ``sequence``."""
     t = schema()
     values = {
         **{name: getattr(rfc, name) for name in ("type", "release", "version", "digest", "fingerprint", "short_description")},
@@ -189,6 +209,7 @@ def register_change(connection: sa.Connection, rfc: Rfc, cis: Iterable[str], now
         connection.execute(t.change.insert().values(number=rfc.number, **values))
     else:
         again = any(before[name] != values[name] for name in PUBLISHED.values())
+        again = again or status_of(before["state"]) != status_of(values["state"])
         sequence = t.change.c.sequence + int(again)
         connection.execute(t.change.update().where(t.change.c.number == rfc.number).values(**values, sequence=sequence))
     connection.execute(t.change_ci.delete().where(t.change_ci.c.number == rfc.number))
@@ -202,7 +223,10 @@ def update_register(cmdb: Cmdb, number: str, course: Course, now: datetime) -> N
     table = schema().change
     values = {name: value for name, value in vars(course).items() if name != "state" or value is not None}
     with cmdb.begin() as connection:
-        connection.execute(table.update().where(table.c.number == number).values(**values, updated=now))
+        before = connection.scalar(sa.select(table.c.state).where(table.c.number == number))
+        again = before is not None and status_of(before) != status_of(values.get("state", before))
+        values |= {"sequence": table.c.sequence + int(again), "updated": now}
+        connection.execute(table.update().where(table.c.number == number).values(**values))
 
 
 def cleared_fingerprint(cmdb: Cmdb, number: str) -> str | None:

@@ -109,7 +109,7 @@ def decide(inputs: GateInputs) -> GateDecision:
     if counts.size <= 0 or min(known) < 0 or sum(known) != counts.size or inputs.total < counts.size:
         return GateDecision("hold", f"the counts of {name} don't add up, so its outcome is not known")
     if counts.undone:
-        return GateDecision("hold", f"{counts.undone} of {_hosts(counts.size)} in {name} not done, so its outcome is not known")
+        return GateDecision("hold", f"{_share(counts.undone, counts.size)} in {name} not done, so its outcome is not known")
     if not counts.active:
         return GateDecision(
             rollout.on_failure, f"none of {_hosts(counts.size)} in {name} runs the release{_needing_a_person(inputs.stuck)}"
@@ -132,7 +132,7 @@ def decide_staging(waves: Sequence[StageCounts], rollout: Rollout, stop: str = "
     if not waves or any(min(wave.staged, wave.failed, wave.undone, wave.size - 1) < 0 for wave in waves):
         return GateDecision("hold", "the counts of the staged hosts don't add up, so it is not known where staging stands")
     if undone:
-        return GateDecision("hold", f"staging is not done on {undone} of {_hosts(total)}")
+        return GateDecision("hold", f"staging is not done on {_share(undone, total)}")
     for number, wave in enumerate(waves, start=1):
         spent = _over(wave.failed, wave.size, rollout.wave_budget, f"of wave {number} in staging")
         if spent:
@@ -143,7 +143,7 @@ def decide_staging(waves: Sequence[StageCounts], rollout: Rollout, stop: str = "
     if spent:
         return GateDecision("hold", spent)
     within = f", {failed} failed within the budget of {rollout.total_budget}" if failed else ""
-    return GateDecision("proceed", f"{total - failed} of {_hosts(total)} staged{within}")
+    return GateDecision("proceed", f"{_share(total - failed, total)} staged{within}")
 
 
 def unless_interrupted(decision: GateDecision, interrupted: str) -> GateDecision:
@@ -158,15 +158,19 @@ def _over(bad: int, of: int, budget: Share, where: str) -> str | None:
     if bad <= allowed:
         return None
     tolerates = f", which tolerates {allowed}" if budget.percent else ""
-    return f"{bad} of {_hosts(of)} {where} failed or got lost, over the budget of {budget}{tolerates}"
+    return f"{_share(bad, of)} {where} failed or got lost, over the budget of {budget}{tolerates}"
 
 
 def _active(counts: WaveCounts, name: str) -> str:
-    return f"{counts.active} of {_hosts(counts.size)} in {name} active"
+    return f"{_share(counts.active, counts.size)} in {name} active"
 
 
 def _needing_a_person(stuck: int) -> str:
     return f"; {_hosts(stuck)} stuck between two releases and needing a person" if stuck > 0 else ""
+
+
+def _share(number: int, of: int) -> str:
+    return _hosts(1) if number == of == 1 else f"{number} of {_hosts(of)}"
 
 
 def _hosts(number: int) -> str:

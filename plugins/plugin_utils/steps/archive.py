@@ -51,10 +51,9 @@ def describe(archived: Archived, manifest: Manifest, before: Package | None, fou
     if found is not None:
         licences = [f"{licence or 'none that SPDX knows'} ({count})" for licence, count in found.licences.items()]
         lines.append(f"malware scan: {found.scan.outcome}, {found.scan.detail}")
-        components = len(found.sbom.get("components", []))
-        lines.append(
-            f"SBOM: {components} components{', brought with the payload' if found.brought else ''}; licences: {_listed(licences) or 'none'}"
-        )
+        components = counted(len(found.sbom.get("components", [])), "component")
+        brought = ", brought with the payload" if found.brought else ""
+        lines.append(f"SBOM: {components}{brought}; licences: {_listed(licences) or 'none'}")
     return lines
 
 

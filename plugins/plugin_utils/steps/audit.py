@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ..cmdb.hosts import REMEDY, described, is_host
+from ..report.progress import counted
 
 if TYPE_CHECKING:
     from ..dsl.seen import Loss
@@ -211,9 +212,13 @@ def _compare_live(host: str, entry: Mapping[str, Any], row: Mapping[str, Any] | 
 
 
 def _compare_files(host: str, name: str, entry: Mapping[str, Any], differ: Any) -> None:
-    for kind, what in (("changed", "were changed or are missing"), ("extra", "were released by nobody")):
-        if entry[kind]:
-            differ(host, name, f"{kind}_files", f"{len(entry[kind])} files of {name} {entry['version']} {what}: {_quoted(entry[kind])}")
+    for kind, one, more in (
+        ("changed", "was changed or is missing", "were changed or are missing"),
+        ("extra", "was released by nobody", "were released by nobody"),
+    ):
+        if many := len(entry[kind]):
+            what = f"{counted(many, 'file')} of {name} {entry['version']} {one if many == 1 else more}"
+            differ(host, name, f"{kind}_files", f"{what}: {_quoted(entry[kind])}")
 
 
 def _quoted(files: list[str]) -> str:

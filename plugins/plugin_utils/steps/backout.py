@@ -11,11 +11,12 @@ from typing import Any
 
 from ..cmdb.store import Cmdb
 from ..errors import TidegateError
+from ..report.progress import words
 from ..rfc.source import rfc_number
 from ..rollout.holder import Holder
 from ..rollout.journal import Journal
 from ..rollout.states import DeploymentState
-from .plan import Interrupted, Reach, never, refuse_interrupted, result
+from .plan import Interrupted, Reach, backing_out, never, refuse_interrupted, result
 from .tell import make_notifier, warned
 
 
@@ -44,16 +45,17 @@ def order_backout(
         if current is None:
             raise TidegateError(f"{number} was never deployed, so there is nothing to back out; check the RFC")
         if current.state in (DeploymentState.BACKED_OUT, DeploymentState.CANCELLED):
-            return result(f"{current.label} is already {current.state}", changed=False)
+            return result(f"{current.label} is already {words(current.state)}", changed=False)
         journal.refuse_backout(current)
-        Reach(inventory, outside).check(journal.to_visit(current, backout=True), "host", f"that {current.label} has to be backed out of")
+        hosts = journal.to_visit(current, backout=True)
+        Reach(inventory, outside).check(hosts, "host", f"that {current.label} has to be backed out of")
         if not take_over:
             journal.refuse_driven(current.id, Holder.this_run(), now)
         if not write:
-            return result(f"{current.label} would be backed out", changed=True)
+            return result(backing_out(current, hosts, "would be"), changed=True)
         refuse_interrupted(interrupted, write)
         run = journal.take_over(current.id, Holder.this_run(), now, ordered=take_over)
         state = journal.order_backout(run, reason, now)
         told = state is DeploymentState.BACKING_OUT and current.state is not state
         problems = make_notifier(policy_path)(journal, run, "back_out", reason, now) if told else []
-        return {**result(f"{current.label} is now {state}", changed=True), **warned(problems)}
+        return {**result(backing_out(current, hosts, "is"), changed=True), **warned(problems)}

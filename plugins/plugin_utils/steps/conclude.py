@@ -118,7 +118,7 @@ def conclude(
         "failed": not success,
         "state": deployment.state,
         "objectives": [asdict(one) for one in objectives],
-        "msg": " ".join((sentence, *(f"{problem[0].upper()}{problem[1:]}." for problem in problems))),
+        "msg": sentence,
         **warned(problems),
         "progress": {"step": "conclude", "state": deployment.state, "detail": sentence},
     }
@@ -166,7 +166,8 @@ def _verdict(
         touched = [target for target in targets if target.state in states.TOUCHED]
         owed = [target.host for target in touched if target.host in locked]
         taken = [target.host for target in touched if target.host not in locked]
-        why = first_failure(touched, reason)
+        failure = first_failure(touched, reason)
+        why = "" if failure in deployment.reason else failure  # one cause, once
         said = [
             f"{what} is being backed out, but hosts still owe it, {len(owed)} of them ({', '.join(owed[:5])}): {deployment.reason}{why}."
         ]

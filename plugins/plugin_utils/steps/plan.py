@@ -6,11 +6,12 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from ..activity import listed
 from ..cmdb.store import Cmdb
 from ..dsl.package import load_package
 from ..dsl.repository import open_library
@@ -20,7 +21,7 @@ from ..evidence.envelope import sign
 from ..evidence.library import list_release, remember_sight
 from ..evidence.store import attach
 from ..licence.entitlements import reserve
-from ..report.progress import counted
+from ..report.progress import counted, words
 from ..rfc.debts import delete_debts, incur
 from ..rfc.model import Rfc
 from ..rfc.register import register_change
@@ -198,6 +199,15 @@ def _keep_clearance(clearing: Clearing, rfc: Rfc, dsl: str, cmdb_url: str, polic
     remember_sight(cmdb_url, Sight(rfc.release, rfc.version, rfc.digest, {kept: "clearance"}), now, signer)
 
 
+def backing_out(deployment: Deployment, hosts: Sequence[str], is_: str) -> str:
+    """What an ordered back-out comes to, for a person; ``hosts`` are those that go back, the last wave's first."""
+    what = f"{deployment.rfc}: {deployment.release} {deployment.version}"
+    if not hosts:
+        return f"{what} {is_} cancelled, for no host has it"
+    being = "being backed" if is_ == "is" else "backed"
+    return f"{what} {is_} {being} out of {counted(len(hosts), 'host')}: {listed(list(reversed(hosts)))}"
+
+
 @dataclass(frozen=True)
 class Reach:
     """The hosts that this run can visit: those of the ``inventory`` but for what ``--limit`` leaves ``outside``."""
@@ -247,7 +257,7 @@ def _resume(
     refuse_interrupted(interrupted, write)
     _refuse_empty_wave(journal, current)
     journal.refuse_resume(current)
-    sentence = f"{current.label} goes on where it stands: {current.state}"
+    sentence = f"{current.label} goes on where it stands: {words(current.state)}"
     reach.check(journal.to_visit(current), "host", f"that {current.label} has still to visit")
     if not take_over:
         journal.refuse_driven(current.id, Holder.this_run(), now)

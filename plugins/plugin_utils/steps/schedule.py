@@ -16,8 +16,19 @@ from typing import Any
 from ..cmdb.store import Cmdb
 from ..errors import ConflictError, DocumentError, NotFoundError, TidegateError
 from ..files import write_atomically
-from ..rfc.model import CANCELED, REVIEW, SCHEDULED, STATES, Rfc
-from ..rfc.register import PUBLISHED, Overlap, Planned, cleared_fingerprint, forward_schedule, overlapping, register_change, withdraw
+from ..report.progress import words
+from ..rfc.model import CANCELED, REVIEW, STATES, Rfc
+from ..rfc.register import (
+    PUBLISHED,
+    Overlap,
+    Planned,
+    cleared_fingerprint,
+    forward_schedule,
+    overlapping,
+    register_change,
+    status_of,
+    withdraw,
+)
 from ..rfc.source import open_change
 from ..rollout import states
 from ..rollout.deployments import Deployments
@@ -66,10 +77,12 @@ def schedule(cmdb: Cmdb, addresses: Iterable[str], numbers: Sequence[str], now: 
     if problems:
         raise TidegateError("\n".join(problems))
 
-    coming = [(rfc, _as_planned(rfc, cis, before.get(rfc.number), now)) for rfc, cis in wanted if rfc.state != CANCELED]
+    over = {rfc.number: state for rfc, _cis in wanted if (state := _over(cmdb, rfc.number))}
+    to_come = [(rfc, cis) for rfc, cis in wanted if rfc.state != CANCELED and rfc.number not in over]
+    coming = [(rfc, _as_planned(rfc, cis, before.get(rfc.number), now)) for rfc, cis in to_come]
     same = {rfc.number for rfc, _after in coming if cleared_fingerprint(cmdb, rfc.number) == rfc.fingerprint}
     reasons = {rfc.number: _difference(before.get(rfc.number), after, rfc.number not in same) for rfc, after in coming}
-    dropped = [replace(before[number], state=CANCELED, cancelled=True, updated=now) for number in gone if before[number].state != CANCELED]
+    dropped = [_withdrawn(before[number], now) for number in gone if before[number].state != CANCELED]
     conflicts = [
         (rfc.number, one)
         for rfc, after in coming
@@ -86,13 +99,14 @@ def schedule(cmdb: Cmdb, addresses: Iterable[str], numbers: Sequence[str], now: 
     for rfc, after in coming:
         lines.append(_line(after, reasons[rfc.number], rfc.number in before, write))
         lines += [f"  conflict: {one.sentence()}; {_APART}" for number, one in _once(conflicts) if number == rfc.number]
+    lines += [f"{number} is over, its deployment is {words(state)}, so it is not entered" for number, state in over.items()]
     lines += [f"{change.sentence()} {'is' if write else 'would be'} withdrawn" for change in dropped]
     lines += [f"{number} is withdrawn already" for number in gone if before[number].state == CANCELED]
     lines += [f"{number} is not in the register, so it is not withdrawn" for number in dict.fromkeys(numbers) if number not in before]
     return Done(
         entered=tuple(number for number, reason in reasons.items() if reason),
         withdrawn=tuple(change.number for change in dropped),
-        unchanged=tuple(number for number, reason in reasons.items() if not reason),
+        unchanged=(*(number for number, reason in reasons.items() if not reason), *over),
         conflicts=tuple(conflicts),
         changes=(*(after for rfc, after in coming if reasons[rfc.number]), *dropped),
         lines=tuple(lines),
@@ -125,7 +139,7 @@ def _read(cmdb: Cmdb, addresses: Iterable[str], register: Mapping[str, Planned])
     """Each RFC with the CIs that its scope selects, and what is wrong."""
     problems: list[str] = []
     wanted: list[tuple[Rfc, list[Ci]]] = []
-    for address in addresses:
+    for address in dict.fromkeys(addresses):
         try:
             rfc = open_change(address).read()
             if any(rfc.number == other.number for other, _cis in wanted):
@@ -155,13 +169,27 @@ def _begun(cmdb: Cmdb, number: str) -> bool:
     return deployment is not None and deployment.state in states.OPEN
 
 
+def _over(cmdb: Cmdb, number: str) -> str:
+    """How the deployment of a change ended, after which nothing of it is to come; empty when there is something to come."""
+    deployment = Deployments(cmdb).latest(number)
+    ended = (states.DeploymentState.COMPLETED, states.DeploymentState.BACKED_OUT)
+    return deployment.state if deployment is not None and deployment.state in ended else ""
+
+
 def _as_planned(rfc: Rfc, cis: Iterable[Ci], before: Planned | None, now: datetime) -> Planned:
     """What the register will say of an RFC; ``before`` is what it says."""
     about = (rfc.number, rfc.state, rfc.release, rfc.version, rfc.short_description, rfc.start_date, rfc.end_date, now)
     names, sites = {str(ci["name"]) for ci in cis}, {str(ci["site"]) for ci in cis if ci.get("site")}
     after = Planned(*about, tuple(sorted(names)), tuple(sorted(sites)))
-    again = before is not None and any(getattr(before, name) != getattr(after, name) for name in PUBLISHED)
-    return replace(after, sequence=(before.sequence if before else 0) + again)
+    if before is None:
+        return after
+    again = any(getattr(before, name) != getattr(after, name) for name in PUBLISHED) or status_of(before.state) != status_of(after.state)
+    # One whose deployment was cancelled is so until its next one begins.
+    return replace(after, sequence=before.sequence + again, cancelled=before.cancelled and before.state != CANCELED)
+
+
+def _withdrawn(change: Planned, now: datetime) -> Planned:
+    return replace(change, state=CANCELED, cancelled=True, updated=now, sequence=change.sequence + 1)
 
 
 def _once(conflicts: Iterable[tuple[str, Overlap]]) -> list[tuple[str, Overlap]]:
@@ -221,7 +249,7 @@ def _calendar(changes: Sequence[Planned]) -> bytes:
             event.add("location", ", ".join(change.sites))
         event.add("categories", [change.release])
         event.add("description", _UNFIT.sub(" ", f"{change.short_description}\n{state}\n{', '.join(change.cis[:_NAMED])}{more}"))
-        event.add("status", "CANCELLED" if change.cancelled else "CONFIRMED" if change.state >= SCHEDULED else "TENTATIVE")
+        event.add("status", change.status)
         calendar.add_component(event)
     return bytes(calendar.to_ical())
 

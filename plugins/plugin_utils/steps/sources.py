@@ -112,8 +112,7 @@ def inspect_package(dsl: str, cmdb_url: str, rfc: Rfc) -> PackageFacts:
             titles = {part.annotations.get(TITLE, ""): part.size for part in opened.documentation}
             own = f"{manifest.scenario}/" if manifest.scenario else "/"
             documents = {title: size for title, size in titles.items() if not title.startswith(own)}  # tests document nothing
-            if (manifest.name, manifest.version) != (rfc.release, rfc.version):
-                damage = f"what the DSL keeps as {rfc.release} {rfc.version} is the package of {manifest.name} {manifest.version}"
+            damage = opened.misnamed(rfc.release, rfc.version)
         except (IntegrityError, DocumentError) as error:
             damage = str(error)
     asked = Sources()

@@ -220,11 +220,26 @@ def _in_order(manifests: Mapping[tuple[str, str, str], Manifest]) -> list[tuple[
         return list(needed)
 
 
+def check_variables(path: str) -> None:
+    """Raise :class:`TidegateError` when a file can't give variables to the lab's hosts; one that Ansible Vault has encrypted may."""
+    content = _read(path)
+    if content.startswith(b"$ANSIBLE_VAULT;"):
+        return
+    try:
+        node = yaml.compose(content, yaml.SafeLoader)
+    except (yaml.YAMLError, RecursionError) as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f"{path}:{mark.line + 1}" if mark else path
+        raise TidegateError(f"{where}: it is no YAML ({getattr(error, 'problem', None) or 'unreadable'}); correct it") from error
+    if node is not None and not isinstance(node, yaml.MappingNode):
+        raise TidegateError(f"{path}:1: it is not a mapping; write variables and their values, one a line, as in name: value")
+
+
 def _read(path: str) -> bytes:
     try:
         return Path(path).read_bytes()
     except OSError as error:
-        raise TidegateError(f"{path}, the variables of the lab's hosts, can't be read ({error.strerror})") from error
+        raise TidegateError(f"{path}, the variables of the lab's hosts, can't be read ({error.strerror}); name a file that can") from error
 
 
 def _inventory(sources: Iterable[str], cmdb: Path, doubles: list[str]) -> dict[str, Any]:

@@ -100,7 +100,7 @@ def test_a_host_that_can_not_go_back_alone_is_brought_what_it_lacks_at_once(desk
     assert (desk.host.home.releases / ONE.id / "tree/own").read_bytes() == b"only in 1.0"
     assert desk.orders == ["confirm", "backout", "backout"]
     assert "did not stay well" in journal.detail
-    assert "1 files were not as archived and were put right: own" in journal.detail
+    assert "1 file was not as archived and was put right: own" in journal.detail
     assert "going back failed" not in journal.detail
     assert result["failed"]
 

@@ -15,7 +15,8 @@ from ansible.module_utils.common.collections import ImmutableDict
 from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar, trust_as_template
 from ansible.utils.vars import load_extra_vars
-from ansible_collections.tidegate.release.plugins.plugin_utils.actions.base import Failure, TidegateAction
+from ansible_collections.tidegate.release.plugins.plugin_utils.actions.base import Failure, TidegateAction, _faults_within
+from ansible_collections.tidegate.release.plugins.plugin_utils.actions.output import AUDIENCE
 from ansible_collections.tidegate.release.plugins.plugin_utils.errors import TidegateError
 
 
@@ -29,6 +30,8 @@ class Chatty(TidegateAction):
             raise TidegateError(f"{options['key_passphrase']} does not open it")
         if options["path"] == "/many":
             raise TidegateError("\n".join(f"fault {number}" for number in range(10)))
+        if options["path"] == "/failed":
+            return {"failed": True, "msg": "no", "progress": {"step": "plan", "detail": "no"}}
         if options["path"] == "/findings":
             found = ["first", "second"]
             return {"failed": True, "msg": "\n".join(("two things are wrong", *found)), "findings": found}
@@ -110,6 +113,35 @@ def test_an_option_that_is_not_as_it_has_to_be_is_named_by_its_variable(argument
     result = run(arguments)
     assert said in result["msg"]
     assert set(result) <= {"failed", "msg", "changed"}
+
+
+def test_all_homes_that_lack_are_named_at_once_with_what_else_is_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("DSL", "CMDB"):
+        monkeypatch.delenv(f"TIDEGATE_{name}", raising=False)
+    monkeypatch.setattr(Chatty, "homes", ("dsl", "cmdb"))
+    said = run({})["msg"].splitlines()
+    assert [line[:12] for line in said] == ["tidegate_rel", "no definitiv", "no CMDB (a f"]
+    monkeypatch.setenv("TIDEGATE_CMDB", "/srv/cmdb.sqlite")
+    assert run({"path": "/right"})["msg"].startswith("no definitive software library")
+    assert not run({"path": "/right", "dsl": "/srv/dsl"}).get("failed")
+
+
+def test_what_is_wrong_in_a_list_or_mapping_is_named_by_its_place() -> None:
+    hosts = {"type": "list", "elements": "dict", "options": {"name": {"type": "str", "required": True}, "port": {"type": "int"}}}
+    mode = {"type": "dict", "options": {"mode": {"type": "str", "choices": ["user", "local"]}}}
+    assert list(_faults_within("lab_hosts", hosts, "web1")) == ["lab_hosts[0] is 'web1'; it has to be a mapping"]
+    assert list(_faults_within("lab_hosts", hosts, [{"name": "a", "port": 1}, {"port": "ssh", "nam": "b"}])) == [
+        "lab_hosts[1].nam is unknown; did you mean name?",
+        "lab_hosts[1].name is missing",
+        "lab_hosts[1].port is 'ssh'; it has to be a whole number",
+    ]
+    assert list(_faults_within("verify_lab", mode, {"mode": "vm"})) == ["verify_lab.mode is 'vm'; it has to be user or local"]
+
+
+def test_what_our_callback_shows_is_no_part_of_what_another_prints(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "progress" not in run({"path": "/failed"})
+    monkeypatch.setattr(AUDIENCE, "callback", True)
+    assert run({"path": "/failed"})["progress"] == {"step": "plan"}
 
 
 def test_a_failed_result_has_its_data_for_who_asks_for_it(monkeypatch: pytest.MonkeyPatch) -> None:

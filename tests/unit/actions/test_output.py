@@ -31,6 +31,17 @@ def test_a_log_has_the_time_and_a_terminal_has_not(monkeypatch: pytest.MonkeyPat
     assert stamped("wave 1 of 4") == "wave 1 of 4"
 
 
+@pytest.mark.parametrize(("runner", "terminal"), [({}, True), ({"AWX_ISOLATED_DATA_DIR": "/runner"}, False)])
+def test_what_ansible_runner_takes_for_a_terminal_ends_in_a_log(
+    runner: dict[str, str], terminal: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("AWX_ISOLATED_DATA_DIR", raising=False)
+    for name, value in runner.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr("os.isatty", lambda _descriptor: True)
+    assert output.is_terminal() is terminal
+
+
 @pytest.mark.parametrize(
     ("callback", "where"), [("default", "out"), ("awx_display", "out"), ("json", "err"), ("ansible.posix.jsonl", "err")]
 )

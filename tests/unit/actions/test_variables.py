@@ -14,7 +14,7 @@ from ansible import context
 from ansible.module_utils.common.collections import ImmutableDict
 from ansible.parsing.dataloader import DataLoader
 from ansible.utils.vars import load_extra_vars
-from ansible_collections.tidegate.release.plugins.plugin_utils.actions.variables import known_variables, refuse_mistyped
+from ansible_collections.tidegate.release.plugins.plugin_utils.actions.variables import known_variables, refuse_mistyped, refuse_unfit
 from ansible_collections.tidegate.release.plugins.plugin_utils.errors import TidegateError
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -67,6 +67,23 @@ def test_a_mistyped_environment_variable_is_refused(extra: object, monkeypatch: 
     monkeypatch.setenv("TIDEGATE_CMBD", "x")
     with pytest.raises(TidegateError, match=r"TIDEGATE_CMBD .* did you mean TIDEGATE_CMDB\?"):
         refuse_mistyped(loader, {})
+
+
+@pytest.mark.parametrize(
+    ("given", "right"),
+    [
+        ("tidegate_become=perhaps", "tidegate_become=no"),
+        ('{"tidegate_become": []}', '{"tidegate_become": false}'),
+        ('{"tidegate_hosts": ["web1"]}', "tidegate_hosts=web1,db*"),
+        ('{"tidegate_hosts": 9}', '{"tidegate_hosts": "{{ [9] }}"}'),
+        ("audit_timeout=0", "audit_timeout=10"),
+        ("audit_timeout=soon", '{"audit_timeout": 600}'),
+    ],
+)
+def test_what_can_not_be_a_keyword_of_a_play_is_refused_before_the_first_host(extra: object, given: str, right: str) -> None:
+    with pytest.raises(TidegateError, match=r"(tidegate_\w+|audit_timeout) is .*; it has to be "):
+        refuse_unfit(extra(given))  # type: ignore[operator]
+    refuse_unfit(extra(right))  # type: ignore[operator]
 
 
 def test_every_variable_that_a_role_specifies_or_a_task_reads_is_known() -> None:

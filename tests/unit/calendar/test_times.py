@@ -5,9 +5,12 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import pytest
+from ansible_collections.tidegate.release.plugins.plugin_utils.calendar.ics import read_events
 from ansible_collections.tidegate.release.plugins.plugin_utils.errors import TidegateError
 from ics_files import BERLIN, read, write
 
@@ -134,3 +137,128 @@ def test_the_event_that_no_parser_understands_is_named(tmp_path: Path) -> None:
     path = write(tmp_path, f"SUMMARY:good\n{DAY};COUNT=1", f"SUMMARY:bad\nDTSTART;{BERLIN}:20270315T100000\nDURATION:nonsense", head=HERE)
     with pytest.raises(TidegateError, match="the event 'bad' "):
         read(path, "2027-03-10", 9)
+
+
+def events(*texts: str, head: str = "") -> str:
+    body = "".join(f"BEGIN:VEVENT\nUID:one\nDTSTAMP:20260101T000000Z\n{text}\nEND:VEVENT\n" for text in texts)
+    return f"BEGIN:VCALENDAR\nVERSION:2.0\nPRODID:-\n{head}{body}END:VCALENDAR\n"
+
+
+@pytest.mark.parametrize("longer", [True, False])
+@pytest.mark.parametrize("added", ["20270101T000000Z/P100D", "20270101T000000Z/20270411T000000Z"])
+def test_a_period_that_was_added_counts_until_it_ends(tmp_path: Path, added: str, longer: bool) -> None:
+    path = write(tmp_path, f"DTSTART:20261201T090000Z\nDURATION:PT1H\nRDATE;VALUE=PERIOD:{added}")
+    assert read(path, "2027-03-15", 1, longer) == [("01 00:00", "11 00:00")]
+    assert read(path, "2027-04-11", 1, longer) == []
+
+
+@pytest.mark.parametrize("longer", [True, False])
+def test_occurrences_from_one_on_are_cancelled_together(tmp_path: Path, longer: bool) -> None:
+    path = tmp_path / "test.ics"
+    cancel = f"RECURRENCE-ID;RANGE=THISANDFUTURE;{BERLIN}:20270316T100000\nDTSTART;{BERLIN}:20270316T100000\nDURATION:PT1H"
+    path.write_text(events(TIMED) + events(cancel, head="METHOD:CANCEL\n"))
+    assert read(path, "2027-03-10", 15, longer) == hours(15)
+    path.write_text(events(TIMED) + events(cancel.replace(";RANGE=THISANDFUTURE", ""), head="METHOD:CANCEL\n"))
+    assert read(path, "2027-03-10", 15, longer) == hours(15, 17)
+
+
+@pytest.mark.parametrize(
+    ("series", "cancelled", "left"),
+    [
+        (TIMED, "RECURRENCE-ID;VALUE=DATE:20270316\nDTSTART;VALUE=DATE:20270316", hours(15, 17)),
+        (f"{DAY};COUNT=3", "RECURRENCE-ID:20270315T230000Z\nDTSTART:20270315T230000Z\nDURATION:P1D", days(14, 16)),
+    ],
+)
+def test_a_window_that_is_cancelled_by_its_day_or_by_a_time_of_its_day_opens_nothing(
+    tmp_path: Path, series: str, cancelled: str, left: list[tuple[str, str]]
+) -> None:
+    (tmp_path / "test.ics").write_text(events(series, head=HERE) + events(cancelled, head=f"METHOD:CANCEL\n{HERE}"))
+    assert read(tmp_path / "test.ics", "2027-03-10", 15) == left
+    assert len(read(tmp_path / "test.ics", "2027-03-10", 15, longer=True)) == 3  # what can be taken in two ways goes on for a freeze
+
+
+@pytest.mark.parametrize("longer", [True, False])
+@pytest.mark.parametrize(("day", "left"), [(16, [15, 17]), (17, [15, 16])])
+def test_one_that_is_cancelled_of_many_that_were_moved_is_the_only_one(tmp_path: Path, day: int, left: list[int], longer: bool) -> None:
+    later = f"RECURRENCE-ID;RANGE=THISANDFUTURE;{BERLIN}:20270316T100000\nDTSTART;{BERLIN}:20270316T120000\nDURATION:PT1H"
+    cancel = f"RECURRENCE-ID;{BERLIN}:202703{day}T100000\nDTSTART;{BERLIN}:202703{day}T120000\nDURATION:PT1H"
+    (tmp_path / "test.ics").write_text(events(TIMED, later) + events(cancel, head="METHOD:CANCEL\n"))
+    assert [int(start[:2]) for start, _end in read(tmp_path / "test.ics", "2027-03-10", 15, longer)] == left
+
+
+@pytest.mark.parametrize("longer", [True, False])
+def test_a_range_is_one_in_whatever_letters(tmp_path: Path, longer: bool) -> None:
+    later = f"RECURRENCE-ID;RANGE=thisAndFuture;{BERLIN}:20270316T100000\nDTSTART;{BERLIN}:20270316T120000\nDURATION:PT1H"
+    (tmp_path / "test.ics").write_text(events(TIMED, later))
+    found = read(tmp_path / "test.ics", "2027-03-10", 15, longer)
+    assert found == [("15 09:00", "15 10:00"), ("16 11:00", "16 12:00"), ("17 11:00", "17 12:00")]
+
+
+@pytest.mark.parametrize("longer", [True, False])
+def test_an_occurrence_that_is_excepted_is_none_after_its_series_was_moved_either(tmp_path: Path, longer: bool) -> None:
+    later = f"RECURRENCE-ID;RANGE=THISANDFUTURE;{BERLIN}:20270316T100000\nDTSTART;{BERLIN}:20270316T120000\nDURATION:PT1H"
+    (tmp_path / "test.ics").write_text(events(f"{TIMED.replace('COUNT=3', 'COUNT=4')}\nEXDATE;{BERLIN}:20270317T100000", later))
+    found = read(tmp_path / "test.ics", "2027-03-10", 15, longer)
+    assert found == [("15 09:00", "15 10:00"), ("16 11:00", "16 12:00"), ("18 11:00", "18 12:00")]
+
+
+@pytest.mark.parametrize("longer", [True, False])
+@pytest.mark.parametrize("own", ["RRULE:FREQ=DAILY;COUNT=9", "RDATE:20270320T090000Z"])
+def test_a_changed_occurrence_with_a_recurrence_of_its_own_is_refused(tmp_path: Path, own: str, longer: bool) -> None:
+    changed = f"RECURRENCE-ID;{BERLIN}:20270316T100000\nDTSTART;{BERLIN}:20270316T120000\nDURATION:PT1H\nSUMMARY:odd\n{own}"
+    (tmp_path / "test.ics").write_text(events(TIMED, changed))
+    with pytest.raises(TidegateError, match="the event 'odd' has both a RECURRENCE-ID and a recurrence of its own"):
+        read(tmp_path / "test.ics", "2027-03-10", 15, longer)
+
+
+@pytest.mark.parametrize("longer", [True, False])
+@pytest.mark.parametrize("zone", ["America/Santiago", "Africa/Cairo", "America/Havana", "Asia/Beirut"])
+def test_a_day_whose_midnight_the_clock_skips_begins_with_its_first_moment(tmp_path: Path, zone: str, longer: bool) -> None:
+    day = {"America/Santiago": "20260906", "Africa/Cairo": "20260424", "America/Havana": "20260308", "Asia/Beirut": "20260329"}[zone]
+    path = write(tmp_path, f"DTSTART;VALUE=DATE:{day}", head=f"X-WR-TIMEZONE:{zone}\n")
+    start, end = datetime.strptime(day, "%Y%m%d").replace(tzinfo=UTC), timedelta(days=2)
+    (event,) = read_events(path, start, start + end, longer)
+    here = event.start.astimezone(ZoneInfo(zone))
+    assert (f"{here:%Y%m%d %H:%M}", event.end - event.start) == (f"{day} 01:00", timedelta(hours=23))
+    path = write(tmp_path, f"DTSTART;TZID={zone}:{day}T000000\nDURATION:PT2H")
+    with pytest.raises(TidegateError, match=r"an hour that \S+ skips"):
+        read_events(path, start, start + end, longer)
+
+
+def described(name: str, offset: str, more: str = "", of_part: str = "") -> str:
+    part = f"BEGIN:STANDARD\nDTSTART:19700101T000000\n{of_part}TZOFFSETFROM:{offset}\nTZOFFSETTO:{offset}\nEND:STANDARD\n"
+    return f"BEGIN:VTIMEZONE\nTZID:{name}\n{more}{part}END:VTIMEZONE\n"
+
+
+@pytest.mark.parametrize("longer", [True, False])
+def test_a_zone_is_read_whatever_a_program_adds_to_its_description(tmp_path: Path, longer: bool) -> None:
+    added = "SEQUENCE:9206\nTZURL:https://zone.example\nTZID-ALIAS-OF:Europe/Berlin\nTZUNTIL:20400101T000000Z\nX-OWN;A=b:c\n"
+    zone = described("Ours", "+0100", added, "TZNAME;LANGUAGE=de:MEZ\nCOMMENT:none\nX-OWN:1\n")
+    assert read(write(tmp_path, "DTSTART;TZID=Ours:20270315T100000\nDURATION:PT1H", head=zone), "2027-03-15", 1, longer) == hours(15)
+
+
+@pytest.mark.parametrize("longer", [True, False])
+@pytest.mark.parametrize("used", ['"(UTC+01:00) Rome, Bern; all"', r'"(UTC+01:00) Rome\, Bern\; all"'])
+def test_a_zone_s_name_has_its_signs_escaped_where_it_is_a_text(tmp_path: Path, used: str, longer: bool) -> None:
+    zone = described(r"(UTC+01:00) Rome\, Bern\; all", "+0100")
+    assert read(write(tmp_path, f"DTSTART;TZID={used}:20270315T100000\nDURATION:PT1H", head=zone), "2027-03-15", 1, longer) == hours(15)
+
+
+def test_a_zone_that_is_described_in_two_ways_is_refused_or_counts_both(tmp_path: Path) -> None:
+    event = "DTSTART;TZID={}:20270315T100000\nDURATION:PT3H"
+    path = write(tmp_path, event.format("Ours"), head=described("Ours", "+0100") + described("Ours", "+0200"))
+    with pytest.raises(TidegateError, match="describes the time zone 'Ours' in more than one way"):
+        read(path, "2027-03-15")
+    path = write(tmp_path, event.format("Ours"), head=described("Ours", "+0100") * 2)
+    assert read(path, "2027-03-15") == [("15 09:00", "15 12:00")]
+    path = write(tmp_path, event.format("Europe/Berlin"), head=described("Europe/Berlin", "+0200") + described("Europe/Berlin", "+0100"))
+    assert read(path, "2027-03-15", longer=True) == [("15 08:00", "15 12:00")]
+    assert read(path, "2027-03-15") == [("15 09:00", "15 11:00")]
+
+
+def test_a_summary_in_many_languages_is_the_first(tmp_path: Path) -> None:
+    path = write(tmp_path, "SUMMARY;LANGUAGE=de:Ruhe\nSUMMARY;LANGUAGE=en:Quiet\nDTSTART:20270315T100000Z\nDURATION:PT1H\nSTATUS:TENTATIVE")
+    start, notes = datetime(2027, 3, 15, tzinfo=UTC), list[str]()
+    (event,) = read_events(path, start, start + timedelta(days=1), True, notes)
+    assert event.summary == "Ruhe"
+    assert "the event 'Ruhe' is not confirmed" in notes[0]

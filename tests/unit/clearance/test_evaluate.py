@@ -346,7 +346,7 @@ def test_an_rfc_may_be_scheduled_or_under_way(state: int) -> None:
         ({"opinions": None, "errors": {"evidence": "a listing is damaged"}}, {"opinions"}),
         ({"opinions": {}}, {"opinions"}),
         ({"former": None}, {"rehearsal"}),
-        ({"scope": None, "errors": {"scope": "not a database"}}, {"scope", "licences", "compatibility"}),
+        ({"scope": None, "errors": {"scope": "not a database"}}, {"scope", "licences", "compatibility", "conflicts"}),
         (
             {"policy": None, "errors": {"policy": "policy.yml:3: wrong"}},
             {"approvals", "communication", "documentation", "duties", "freeze", "responsibilities", "version", "window", *SIGNED},

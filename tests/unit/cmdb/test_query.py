@@ -85,7 +85,11 @@ def test_an_expression_that_is_nested_without_end_is_refused(expression: str) ->
 
 
 @pytest.mark.parametrize(
-    "expression", ["[?name < `1`]", "[::0]", "nonsense(@)", "length(`1`)", "sum(@)", "avg([*].name)", "sort_by(@, &attributes)"]
+    "expression",
+    [
+        *("[?name < `1`]", "[::0]", "nonsense(@)", "length(`1`)", "sum(@)", "avg([*].name)", "sort_by(@, &attributes)"),
+        *(f"[{'9' * 5000}]", f"[:{'9' * 5000}]"),
+    ],
 )
 def test_what_the_library_stumbles_over_is_said(expression: str) -> None:
     with pytest.raises(QueryError) as caught:

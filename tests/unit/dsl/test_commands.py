@@ -40,6 +40,13 @@ COMMANDS = {
     "data": "data is neither in the payload nor in the PATH here; did you mean ./data?",
     "no-such-program-anywhere": "nor in the PATH here; give the absolute path that it has on the hosts",
     "data/x": "data/x is not in the payload",
+    "${tree}": "${tree} is a directory; name the program in it",
+    "${tree}/": "${tree}/ is a directory",
+    "${tree}bin/start": "is not in the payload",
+    "${tree}/${tree}/bin/start": "is not in the payload",
+    "bin/${version}": "bin/1.0 is not in the payload",
+    "${release}/${digest}": "is not in the payload",
+    "bin/here": "bin/here is a directory",
 }
 
 
@@ -48,7 +55,9 @@ COMMANDS = {
 def test_a_command_that_no_host_could_run_is_refused_with_its_line(make_release: MakeRelease, program: str, where: str) -> None:
     command: dict[str, Any] = {"command": [program], "timeout": 5}
     changes = {"health": [{"name": "x", **command}]} if where == "health" else {"hooks": {where: command}}
-    said = refused(make_release(files=FILES, **changes))
+    release = make_release(files=FILES, **changes)
+    (release / "payload" / "bin" / "here").symlink_to(".")
+    said = refused(release)
     assert COMMANDS[program] in said
     what = "the health check 'x' can't start" if where == "health" else f"the hook {where} can't start"
     assert what in said
@@ -66,6 +75,8 @@ def test_a_command_that_no_host_could_run_is_refused_with_its_line(make_release:
         "./link",
         "/opt/anything",
         "${state}/made",
+        "bin/${release}-${version}",
+        "bin/${next}",
         "systemctl",
         "sh",
         "java",
@@ -76,6 +87,7 @@ def test_what_could_start_is_taken(make_release: MakeRelease, program: str) -> N
     release = make_release(files=FILES, hooks={"start": {"command": [program.replace("link", "./link")]}})
     (release / "payload" / "link").symlink_to("bin/start")
     (release / "payload" / "sbin").symlink_to("bin/inner")
+    (release / "payload" / "bin" / "hello-1.0").symlink_to("start")
     read_release(release)
 
 

@@ -21,7 +21,14 @@ from ansible_collections.tidegate.release.plugins.plugin_utils import files
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl import walk as walking
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.layout import OciLayout
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.oci import IMAGE_INDEX, MANIFEST, Descriptor, canonical
-from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.package import INDEX, PAYLOAD, archive, load_package, verify_package
+from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.package import (
+    CONFIG,
+    INDEX,
+    PAYLOAD,
+    archive,
+    load_package,
+    verify_package,
+)
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.replica import Copied, choose, replicate
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.salvage import salvage
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.scrub import Scrub, scrub
@@ -127,7 +134,7 @@ def test_more_referrers_than_anybody_means_are_told(stocked: OciLayout, monkeypa
     package = stocked.releases()["bye", "1.0"]
     for piece in (b"1", b"2", b"3"):
         refer(stocked, package.digest, piece)
-    monkeypatch.setattr(walking, "_PIECES", 2)
+    monkeypatch.setattr(walking, "PIECES", 2)
     assert "more than 2" in next(iter(walk(stocked, package).faults.values()))
 
 
@@ -194,6 +201,8 @@ def test_a_payload_that_is_another_tree_than_the_index_says_is_named_and_does_no
         files = json.loads(whole.index_bytes)
         files["files"].pop()
         document["layers"][-1] |= stocked.put_blob(canonical(files), INDEX).to_json()
+    config = json.loads(whole.config_bytes) | {"name": "forged"}
+    document["config"] |= stocked.put_blob(canonical(config), CONFIG).to_json()
     forged = stocked.put_manifest(canonical(document | {"annotations": {}}))
     stocked.tag("forged", "1.0", forged)
     done = scrub(stocked, None, write=False)
@@ -247,6 +256,21 @@ def test_a_library_in_order_is_looked_at_as_a_whole(stocked: OciLayout) -> None:
     sizes = [path.stat().st_size for path in (stocked.path / "blobs" / "sha256").iterdir()]
     assert (found.damaged, found.blobs, found.size) == ([], len(sizes), sum(sizes))
     assert found.unnamed == 0 or found.unnamed_size < sum(sizes)
+
+
+def test_a_package_under_the_name_of_another_release_is_named_and_does_not_travel(stocked: OciLayout, replica: OciLayout) -> None:
+    """As a tool leaves it that tags what it copies anew."""
+    package = stocked.releases()["hello", "1.0"]
+    for name, version in (("hello", "latest"), ("other", "1.0")):
+        stocked.tag(name, version, package)
+    found = scrub(stocked, None, write=True)
+    assert (set(found.misnamed), found.damaged) == ({("hello", "latest"), ("other", "1.0")}, [])
+    sentence = "what the DSL keeps as other 1.0 is the package of hello 1.0; take that tag away"
+    assert found.misnamed["other", "1.0"] == sentence
+    copied = copy(stocked, replica)
+    assert [problem.partition(" was not copied")[0] for problem in copied.problems] == ["hello latest", "other 1.0"]
+    assert f"other 1.0 was not copied: {sentence}" in copied.problems
+    assert set(replica.releases()) == {("hello", "1.0"), ("hello", "2.0"), ("bye", "1.0")}
 
 
 def test_each_damaged_or_missing_blob_is_named_with_the_releases_it_touches(stocked: OciLayout) -> None:

@@ -9,8 +9,10 @@ import hashlib
 import io
 import json
 import os
+import re
 import socket
 import struct
+import subprocess
 import tarfile
 from collections.abc import Callable
 from functools import partial
@@ -19,6 +21,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.tidegate.release.plugins.module_utils.payload_format import header, is_tar_of, unseen
+from ansible_collections.tidegate.release.plugins.plugin_utils.dsl import payload as subject
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.payload import (
     FileEntry,
     PayloadTar,
@@ -218,7 +221,9 @@ def test_a_payload_whose_own_directory_is_protected_is_refused(tmp_path: Path, m
     root = tmp_path / "payload"
     put(root / "file")
     root.chmod(mode)
-    assert problems(root) == [f"payload: it is of mode {mode:04o}, and on hosts it is 0755; chmod 0755 payload, and protect what is in it"]
+    (said,) = problems(root)
+    assert said.startswith(f"payload: it is of mode {mode:04o}, and on hosts it is 0755; chmod ")
+    assert said.endswith(" payload, and protect what is in it")
 
 
 def test_a_fault_of_a_whole_tree_is_one_sentence(tmp_path: Path) -> None:
@@ -414,12 +419,22 @@ def test_a_good_index_is_read() -> None:
         *(index(FILE | {"path": "f", "offset": offset}) for offset in (-1, None)),
         *(index(FILE | {"path": "f", "sha256": sha}) for sha in (SHA.upper(), SHA + "\n", "../x", None)),
         *(index(DIRECTORY, FILE, LINK | {"target": target}) for target in ("", "/d", "../d", "d/../../d", "x", "l", 1, "d\n", "d/f/")),
+        index(DIRECTORY, FILE, LINK | {"target": "./" * 2048 + "d"}),
     ],
 )  # fmt: skip
 def test_a_hostile_index_is_refused(content: bytes) -> None:
     with pytest.raises(IntegrityError) as caught:
         parse_index(content)
     assert str(caught.value).isprintable()
+
+
+def test_links_of_links_are_not_followed_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Half a megabyte of these would take minutes, and an index may be a thousand times as large."""
+    monkeypatch.setattr(subject, "_STEPS", 1_000_000)
+    hubs = [LINK | {"path": f"h{number:02}", "target": "./" * 2000 + f"h{number + 1:02}"} for number in range(36)]
+    links = [LINK | {"path": f"l{number:06}", "target": "h00"} for number in range(10_000)]
+    with pytest.raises(IntegrityError, match="the links of the payload lead over more than 1,000,000 names"):
+        parse_index(index(DIRECTORY, FILE, *hubs, LINK | {"path": "h36"}, *links))
 
 
 VALUES = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text() | st.lists(st.integers(), max_size=2)
@@ -434,3 +449,24 @@ def test_an_index_is_read_or_refused_whatever_it_holds(files: list[object]) -> N
     except IntegrityError:
         return
     assert parse_index(index_json(entries)) == entries
+
+
+@pytest.mark.parametrize("mode", [0o755, 0o700, 0o1755, 0o2755, 0o2775, 0o6755])
+def test_what_is_said_to_do_about_the_payload_s_directory_helps(tmp_path: Path, mode: int) -> None:
+    root = tmp_path / "payload"
+    root.mkdir()
+    (root / "file").touch(0o644)
+    root.chmod(mode)
+    for problem in problems(root):
+        command = re.search(r"(chmod \S+) payload,", problem)
+        assert command is not None
+        subprocess.run([*command[1].split(), str(root)], check=True)
+    assert problems(root) == []
+
+
+@pytest.mark.parametrize("letter", ["\u3164", "\u17b4", "\U000e0100", "\u2800"])
+def test_a_message_shows_what_nobody_sees(tmp_path: Path, letter: str) -> None:
+    (tmp_path / f"x{letter}").touch()
+    (problem,) = [one for one in problems(tmp_path) if "can't be seen" in one]
+    assert letter not in problem
+    assert f"x{ascii(letter)[1:-1]}: " in problem

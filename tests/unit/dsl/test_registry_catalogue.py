@@ -101,6 +101,25 @@ def test_what_is_beside_the_releases_is_none(server: Server) -> None:
     assert set(server.library().releases()) == {HELLO}
 
 
+@pytest.mark.parametrize("tag", ["Latest", "latest", "1.0"])
+def test_an_image_of_others_at_the_very_prefix_is_no_release_that_was_entered(server: Server, tag: str) -> None:
+    server.put("releases/live/hello", "1.0")
+    server.put("releases/live", tag, "application/vnd.oci.image.config.v1+json")
+    library = server.library()
+    assert list_release(library.repository("hello"), "hello") == []
+    assert (library.listed(), set(library.releases())) == ({"hello"}, {HELLO})
+    assert server.library().listed() == {"hello"}
+    del server.content["releases/live/hello"]
+    assert server.library().listed() == {"hello"}  # whatever became of it
+
+
+def test_a_release_of_the_name_that_an_image_has_there_is_found_nevertheless(server: Server) -> None:
+    server.says = lambda _query: (404, b"")  # type: ignore[method-assign]
+    server.put("releases/live/hello", "1.0")
+    server.put("releases/live", "hello", "application/vnd.oci.image.config.v1+json")
+    assert set(server.library().releases()) == {HELLO}
+
+
 PAGES = {
     "not found": (404, b"404 page not found"),
     "unauthorised": (401, b"{}"),

@@ -19,6 +19,7 @@ import tracemalloc
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import requests
@@ -130,6 +131,29 @@ class Answer(BaseHTTPRequestHandler):
         self.send_header("Content-Length", "0")
         self.end_headers()
 
+    def busy_pages(self) -> None:
+        """Each page only after a while, which it says to wait."""
+        if next(self.numbers) % 3:  # a page counts, too
+            self.pages()
+        else:
+            self.busy()
+
+    def own_tags(self) -> None:
+        """Says of very many tags that each is evidence."""
+        number = next(self.numbers)
+        tags = [f"{DIGEST.replace(':', '-')}.{tag:032x}" for tag in range(2000)]
+        body = json.dumps({"tags": tags}).encode() if "/tags/" in self.path else b""
+        assert number < 100, "it was asked for each"
+        self.send_response(200 if body else 404)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def leisurely(self) -> None:
+        """Each manifest in a time that one may take."""
+        time.sleep(0.15)
+        self.send_error(404)
+
     def round_and_round(self) -> None:
         self.send_response(307)
         self.send_header("Location", self.path)
@@ -239,6 +263,7 @@ def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody has a minute."""
     monkeypatch.setattr(session, "PATIENCE", 0.3)
     monkeypatch.setattr(session, "DEADLINE", 0.8)
+    monkeypatch.setattr(session, "IN_A_ROW", 1)
 
 
 @pytest.mark.parametrize("home", SLOW, indirect=True)
@@ -282,6 +307,66 @@ def test_how_long_a_registry_wants_to_be_left_alone_has_a_limit(home: subject.Re
         home.resolve("hello", "1.0")
     assert pauses
     assert max(pauses) <= 30
+
+
+@pytest.mark.parametrize("home", ["busy_pages"], indirect=True)
+def test_to_be_left_alone_before_each_page_counts_as_well(home: subject.Repository, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(subject, "_PAGES", 50)
+    clock = Clock(monkeypatch)
+    with pytest.raises(TidegateError, match=r"took more than 300 seconds for one document or list"):
+        home.tags()
+    assert clock.slept == [30] * 10
+
+
+@pytest.mark.parametrize("home", ["busy"], indirect=True)
+def test_a_pause_is_no_time_without_a_byte(home: subject.Repository, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock(monkeypatch)
+    allowance = home.library.wire.allowance(1000)
+    with pytest.raises(TidegateError, match="answered 503"), home.library.wire.ask("GET", "blob", allowance=allowance):
+        pass
+    assert sum(clock.slept) == 120
+    assert allowance.patience() == session.PATIENCE
+
+
+class Clock:
+    """Time that passes only where a pause is made."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.slept: list[float] = []
+        moment = SimpleNamespace(monotonic=lambda: sum(self.slept), sleep=self.slept.append)
+        monkeypatch.setattr(session, "time", moment)
+        monkeypatch.setattr(session.urllib3.util.retry, "time", moment)
+
+
+@pytest.mark.parametrize("home", ["own_tags"], indirect=True)
+def test_no_more_evidence_is_read_than_anybody_means(home: subject.Repository) -> None:
+    with pytest.raises(IntegrityError, match=r"2000 tags of .* say that they refer to .*, more than 1000; find out who set them"):
+        home.referrers(DIGEST)
+
+
+@pytest.mark.parametrize("home", ["leisurely"], indirect=True)
+def test_many_slow_answers_have_a_limit_together(home: subject.Repository, hasty: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(session, "IN_A_ROW", 100)
+    with pytest.raises(TidegateError, match=r"took more than 0\.8 seconds for \d things in a row"):
+        _resolve_all(home)
+
+
+def _resolve_all(home: subject.Repository) -> None:
+    for number in range(20):
+        home.resolve("hello", f"1.{number}")
+
+
+def test_what_is_brought_meanwhile_may_take_its_time() -> None:
+    pace = session.Pace("the registry")
+    for _blob in range(1000):
+        allowance = session.Allowance("the registry", 1 << 30, float("inf"))
+        allowance.waited(600)
+        allowance.received(3 << 20)
+        pace.count(allowance.excess)
+        pace.check()
+    for _document in range(1000):
+        pace.count(2)
+        pace.check()
 
 
 @pytest.mark.parametrize("home", ["round_and_round"], indirect=True)

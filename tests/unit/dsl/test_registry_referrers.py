@@ -22,11 +22,14 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.wire import W
 from ansible_collections.tidegate.release.plugins.plugin_utils.errors import TidegateError
 from answering import Answering
 
-# What is answered to /referrers/: status, body and a header.
+# What is answered to /referrers/: status, body and, with some, what is asked for.
 ANSWERS = {
     "not found": (404, b"404 page not found"),
     "bad request": (400, b'{"errors": [{"code": "MANIFEST_INVALID", "message": "no"}]}'),
     "unauthorised": (401, b'{"errors": [{"code": "UNAUTHORIZED", "message": "no"}]}'),
+    "credentials": (401, b"{}", 'Basic realm="registry"'),
+    "token": (401, b"{}", 'Bearer realm="http://127.0.0.1:1/token"'),
+    "kerberos": (401, b"{}", "Negotiate"),
     "forbidden": (403, b""),
     "method": (405, b""),
     "not acceptable": (406, b"{}"),
@@ -49,7 +52,8 @@ class Answer(Answering):
         kind, _slash, reference = address.path.removeprefix("/v2/releases/hello/").partition("/")
         content = self.server.content
         if kind == "referrers":
-            self.say(*ANSWERS[self.server.says])
+            status, said, *login = ANSWERS[self.server.says]
+            self.say(status, said, **({"Www-Authenticate": login[0]} if login else {}))
         elif kind == "blobs" and self.command == "POST":
             self.say(202, Location="/v2/releases/hello/blobs/uploads/1")
         elif kind == "blobs" and self.command == "PUT":
@@ -99,6 +103,16 @@ def test_evidence_is_kept_and_found_however_a_registry_says_that_it_has_no_refer
     assert [found.digest for found in home.referrers(subject)] == [evidence]
     del server.content[f"sha256-{subject[7:]}"]  # the list, which several who write at once may shorten
     assert [found.digest for found in home.referrers(subject)] == [evidence]
+
+
+def test_what_other_tools_keep_under_a_tag_about_a_package_is_seen(server: Server) -> None:
+    server.says = "not found"
+    home = Registry.at(f"oci+http://127.0.0.1:{server.server_address[1]}/releases").repository("hello")
+    subject = _put(home, "package")
+    _put(home, "evidence", subject)
+    others = [f"sha256-{subject[7:]}.att", f"sha256-{subject[7:]}.sbom"]
+    server.content |= dict.fromkeys([*others, f"sha256-{'0' * 64}.att"], b"{}")
+    assert home.beside(subject) == others
 
 
 def test_an_index_that_is_cut_short_is_not_taken_for_none(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -373,6 +373,17 @@ class TestInTheLibrary:
         matter = replace(MATTER, digest=release.digest)
         assert judge_approvals(found, BY, matter, "release-manager", 1, NOW).unread == ()
 
+    def test_what_cosign_keeps_under_a_tag_is_named(self, home: OciLayout, release: PackageName) -> None:
+        index = home.path / "index.json"
+        document = json.loads(index.read_text())
+        for tag in ("att", "0" * 32):  # the latter as we name what a registry is to keep
+            kept = {"org.opencontainers.image.ref.name": f"sha256-{release.digest[7:]}.{tag}"}
+            document["manifests"].append(document["manifests"][0] | {"annotations": kept})
+        index.write_text(json.dumps(document))
+        found = collect(home, release.digest)
+        assert [sentence.partition(" counts for nothing")[0] for sentence in found.foreign] == [f"the tag sha256-{release.digest[7:]}.att"]
+        assert found.broken == ()
+
     def test_a_ready_made_envelope_is_kept_as_it_is_and_once(self, home: OciLayout, release: PackageName, tmp_path: Path) -> None:
         for content in (dsse(in_toto(OTHER_HEX, release.digest[7:]), "dora"), bundle(dsse(in_toto(release.digest[7:]), "dora"))):
             (tmp_path / "envelope.json").write_bytes(content)

@@ -54,6 +54,15 @@ def test_an_upgrade_needs_the_changed_chunks_alone(host: Host) -> None:
     assert (host.tree(ONE) / "data/big").read_bytes() == BIG
 
 
+def test_a_name_that_the_host_s_locale_does_not_have_is_found_too(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    host.stage(package("1.0", {"data/gro\u00df": BIG}))
+    monkeypatch.setattr(os, "fsencode", lambda path: os.fspath(path).encode("ascii"))  # as where the locale is C
+    edited = package("2.0", {"data/gro\u00df": EDITED})
+    assert len(host.ask(edited)["need"]) <= 3
+    host.stage(edited)
+    host.assert_whole()
+
+
 def test_the_same_chunk_in_many_places_is_sent_once(host: Host) -> None:
     zeros = package("3.0", {"data/zeros": bytes(2 << 20), "data/more": bytes(3 << 20)})
     need = host.ask(zeros)["need"]

@@ -13,6 +13,7 @@ import os
 import struct
 import tarfile
 import zipfile
+import zlib
 from pathlib import Path
 
 import pytest
@@ -69,6 +70,25 @@ def cpio(content: bytes = NOISE) -> bytes:
     return entry("inner", content) + entry("TRAILER!!!", b"")
 
 
+def odc(content: bytes = NOISE) -> bytes:
+    def entry(name: str, data: bytes) -> bytes:
+        fields = ((0, 6), (0, 6), (0o100644, 6), (0, 6), (0, 6), (1, 6), (0, 6), (0, 11), (len(name) + 1, 6), (len(data), 11))
+        return b"070707" + "".join(f"{field:0{width}o}" for field, width in fields).encode() + name.encode() + b"\0" + data
+
+    return entry("inner", content) + entry("TRAILER!!!", b"")
+
+
+def iso(content: bytes) -> bytes:
+    """As much of an ISO image as is looked at: how many blocks it has, and what is in them."""
+    inner = content + bytes(-len(content) % 2048)
+    head = (b"\x01CD001".ljust(80, b"\0") + struct.pack("<I", 17 + len(inner) // 2048)).ljust(2048, b"\0")
+    return bytes(0x8000) + head + inner
+
+
+def behind_script(content: bytes) -> bytes:
+    return b"#!/bin/sh\ntail -n +4 $0 | tar x\nexit\n" + content
+
+
 WHOLE: dict[str, bytes] = {
     "plain": NOISE,
     "nothing": b"",
@@ -79,7 +99,7 @@ WHOLE: dict[str, bytes] = {
     "gz": gzip.compress(NOISE),
     "gz of two": gzip.compress(NOISE) * 2,
     "gz of much": gzip.compress(bytes(5 << 20)),
-    "bz2": bz2.compress(NOISE) * 2,
+    "bz2": bz2.compress(NOISE),
     "xz": lzma.compress(NOISE) + lzma.compress(bytes(3 << 20)) + bytes(8),
     "tar.gz": gzip.compress(tarred()),
     "tar.xz in a zip in a tar": tarred(zipped(lzma.compress(tarred()))),
@@ -88,8 +108,13 @@ WHOLE: dict[str, bytes] = {
     "static library in a zip": zipped(ar(("a.o/", b"\x7fELF" + NOISE))),
     "rpm": rpm(lzma.compress(cpio())),
     "cpio": cpio(),
+    "cpio of octal numbers": odc(),
+    "script": b"#!/bin/sh\n" + b"echo x\n" * 999,
+    "script before a zip": b"#!/usr/bin/env python3\n" + zipped(),
+    "iso": iso(NOISE),
 }
-CUT = [kind for kind in WHOLE if kind not in ("plain", "nothing", "static library in a zip", "zip behind a program")]
+UNCUT = ("plain", "nothing", "static library in a zip", "zip behind a program", "script", "script before a zip", "iso")
+CUT = [kind for kind in WHOLE if kind not in UNCUT]
 
 
 def put(folder: Path, content: bytes) -> Path:
@@ -135,6 +160,14 @@ def test_what_has_other_bytes_in_it_was_not(tmp_path: Path, kind: str) -> None:
         tarred(deb(gzip.compress(NOISE))),
         zipped(rpm(gzip.compress(NOISE))),
         deb(b"\x28\xb5\x2f\xfd" + NOISE),
+        cpio(b"\x28\xb5\x2f\xfd" + NOISE),
+        odc(b"\x28\xb5\x2f\xfd" + NOISE),
+        b"\x50\x2a\x4d\x18\4\0\0\0skip\x28\xb5\x2f\xfd" + NOISE,
+        zlib.compress(NOISE),
+        b"\x7fELF\2\1\1\0AI\2" + NOISE,
+        b"\x7fELF" + bytes(200) + b"UPX!" + NOISE,
+        tarred(behind_script(gzip.compress(NOISE))),
+        zipped(behind_script(lzma.compress(NOISE))),
     ],
 )
 def test_what_clamav_does_not_unpack_was_not_looked_into_however_deep(tmp_path: Path, content: bytes) -> None:
@@ -156,6 +189,38 @@ def test_what_is_encrypted_was_not(tmp_path: Path) -> None:
     content[6] |= 1
     content[content.index(b"PK\x01\x02") + 8] |= 1
     assert unseen(put(tmp_path, zipped(bytes(content)))) == "is encrypted"
+
+
+@pytest.mark.parametrize("begins", [b"age-encryption.org/v1\n", b"-----BEGIN PGP MESSAGE-----\n", b"Salted__", b"$ANSIBLE_VAULT;1.1\n"])
+def test_a_file_that_is_encrypted_was_not(tmp_path: Path, begins: bytes) -> None:
+    for content in (begins + NOISE, tarred(begins + NOISE)):
+        assert unseen(put(tmp_path, content)) == "is encrypted"
+
+
+def test_of_bzip2_in_several_parts_the_first_was(tmp_path: Path) -> None:
+    for content in (bz2.compress(NOISE) * 2, tarred(bz2.compress(NOISE) * 2)):
+        assert unseen(put(tmp_path, content)) == "is in several parts, of which it unpacks the first"
+
+
+def test_members_that_the_directory_of_a_zip_does_not_name_were_not(tmp_path: Path) -> None:
+    other = zipped(name="other")
+    alone = other[: other.index(b"PK\x01\x02")]
+    for content in (other + zipped(), alone + zipped(), b"\x7fELF" + alone + zipped(), gzip.compress(alone + zipped())):
+        assert unseen(put(tmp_path, content)) == "has members that its directory does not name"
+    whole = zipped(zipped(method=zipfile.ZIP_STORED), zipfile.ZIP_STORED)
+    assert unseen(put(tmp_path, whole)) == ""
+
+
+@pytest.mark.parametrize("inner", [b"\x28\xb5\x2f\xfd" + NOISE, zipped(), gzip.compress(NOISE), deb(b"x")])
+def test_archives_in_an_image_were_not(tmp_path: Path, inner: bytes) -> None:
+    assert unseen(put(tmp_path, iso(inner))).startswith("has archives in it")
+
+
+@pytest.mark.parametrize("packed", [gzip.compress(NOISE), bz2.compress(NOISE), lzma.compress(NOISE), b"\x28\xb5\x2f\xfd" + NOISE])
+def test_what_is_packed_behind_a_script_is_unwrapped(tmp_path: Path, packed: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(archives, "_BLOCK", 7)  # so that it begins in one block and ends in another
+    assert unwrap(put(tmp_path, behind_script(packed)), tmp_path / "unwrapped")
+    assert [path.read_bytes() for path in (tmp_path / "unwrapped").iterdir()] == [packed]
 
 
 def test_what_inflates_without_end_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

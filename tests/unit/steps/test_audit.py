@@ -57,6 +57,13 @@ def test_every_difference_says_what_to_do_and_hosts_with_the_same_share_a_line()
     assert all(one["remedy"] for one in named)
     lines = difference_lines(named)
     assert "web1, web2: the CMDB says hello 1.0, but it is not live; find out who removed it, and deploy it again by an RFC" in lines
+    dead = [
+        {"host": f"web{number}", "kind": "unreachable", "detail": f"it can't be reached: 192.0.2.{number} is not there"}
+        for number in (1, 2)
+    ]
+    dead = [one | {"remedy": "bring it back"} for one in dead]
+    assert len(difference_lines(dead)) == 2, "a report says why"
+    assert difference_lines(dead, seen=True) == ["web1, web2: it can't be reached; bring it back"], "which Ansible has just said of each"
     many = difference_lines([{"host": f"web{number}", "detail": "gone", "remedy": ""} for number in range(30)])
     assert many == [f"{', '.join(f'web{number}' for number in range(10))} and 20 more: gone"]
 

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import json
 import shutil
+import tarfile
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import Cmdb
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.layout import OciLayout
-from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.package import archive
+from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.package import archive, load_package
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps.clear import Clearing
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps.sources import matter_of
 from homes import HELLO, NOW, Homes, Write
@@ -117,6 +118,25 @@ def test_a_tag_that_was_moved_behind_the_librarys_back_is_not_cleared(homes: Hom
     found = blocking(homes.clear())
     assert found.pop("digest") == "fail"
     assert found == ({} if swap == "index swapped" else {"payload_intact": "fail", **UNSEEN})
+
+
+def test_a_header_of_the_payload_that_was_renamed_in_place_is_not_cleared(homes: Homes) -> None:
+    """What a host gets, documents and contents, says nothing of it: so each run that deploys looks at the tar before it plans."""
+    layout = OciLayout.open(homes.dsl)
+    document = json.loads(homes.blob(homes.digest).read_bytes())
+    tar = bytearray(layout.read_blob(document["layers"][0]["digest"], 1 << 20))
+    name = tarfile.TarInfo.frombuf(bytes(tar[:512]), "utf-8", "strict").name
+    tar[0], checksum = tar[0] + 1, tar[148:154]
+    tar[148:154] = b"%06o" % (int(checksum, 8) + 1)
+    document["layers"][0] |= layout.put_blob(bytes(tar), document["layers"][0]["mediaType"]).to_json()
+    forged = layout.put_manifest(json.dumps(document).encode())
+    index = homes.dsl / "index.json"
+    entry, *others = json.loads(index.read_text())["manifests"]
+    index.write_text(json.dumps({"schemaVersion": 2, "manifests": [entry | {"digest": forged.digest, "size": forged.size}, *others]}))
+    assert load_package(layout, forged.digest).files[0].path == name
+    clearing = homes.clear(release={"name": "hello", "version": "1.0", "digest": forged.digest})
+    assert blocking(clearing) == {"payload_intact": "fail", **UNSEEN}
+    assert f"are not one tree: the payload has something else in place of {name}" in clearing.clearance.text()
 
 
 def test_a_package_whose_config_no_manifest_could_give_is_not_cleared(homes: Homes) -> None:

@@ -86,6 +86,7 @@ def debts(facts: Facts, rfc: Rfc) -> Finding:
 
 def conflicts(facts: Facts, rfc: Rfc) -> Finding:
     """Whether another change is to be done at the same time to the same CIs, or to CIs that are directly related to them."""
+    facts.known(facts.scope, "scope")
     overlaps = facts.known(facts.overlaps, "overlaps")
     if overlaps:
         lines = [one.sentence() for one in overlaps[:REASONS]]
