@@ -5,17 +5,15 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-import yaml
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import Cmdb
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.package import archive
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.repository import create_library
-from documents import policy_of, write_document
+from documents import EXAMPLES, example_rfc, policy_of, write_document
 from fleet import Fleet
-from office import EXAMPLES, Office
+from office import Office
 
 
 @pytest.fixture
@@ -34,12 +32,7 @@ def office(tmp_path: Path) -> Office:
     digest = archive(EXAMPLES / "hello", create_library(str(tmp_path / "dsl")).repository("hello")).digest
     with Cmdb.open(str(tmp_path / "cmdb.sqlite"), create=True) as cmdb:
         cmdb.put_cis([{"name": "web1", "class": "server", "site": "ams"}], "test")
-    document = yaml.safe_load((EXAMPLES / "rfc.yml").read_text())
-    now = datetime.now(UTC)
-    document["release"]["digest"] = digest
-    document["start_date"], document["end_date"] = ((now + timedelta(hours=hours)).isoformat(timespec="seconds") for hours in (-1, 1))
-    document["approvals"] = []
-    (tmp_path / "rfc.yml").write_text(yaml.safe_dump(document))
+    write_document(tmp_path / "rfc.yml", example_rfc(digest, approvals=[]))
     people = {}
     for name, role in (("rita", "change-manager"), ("carl", "change-manager"), ("dora", "service-owner"), ("mallory", "")):
         key = tmp_path / f"{name}.pem"

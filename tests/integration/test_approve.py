@@ -15,7 +15,8 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import
 from ansible_collections.tidegate.release.plugins.plugin_utils.errors import TidegateError
 from ansible_collections.tidegate.release.plugins.plugin_utils.rfc.source import load_rfc
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps.clear import Wave, check_wave_start, refuse_commands
-from office import EXAMPLES, Office
+from documents import EXAMPLES
+from office import Office
 
 NONE = "sha256:" + "0" * 64
 

@@ -11,7 +11,6 @@ import json
 import os
 import subprocess
 import sys
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -24,11 +23,9 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.package impor
 from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.envelope import IN_TOTO, open_envelope
 from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.statement import TEST_RESULT
 from ansible_collections.tidegate.release.plugins.plugin_utils.keys import load_public, load_signer
-from documents import policy_of, write_document
+from documents import EXAMPLES, example_rfc, policy_of, write_document
 from schemas import assert_schema
 from securesystemslib.dsse import Envelope
-
-EXAMPLES = Path(__file__).parents[2] / "examples"
 
 
 @pytest.fixture
@@ -37,14 +34,7 @@ def rfc(tmp_path: Path) -> Path:
     digest = archive(EXAMPLES / "hello", OciLayout.create(tmp_path / "dsl")).digest
     with Cmdb.open(str(tmp_path / "cmdb.sqlite"), create=True) as cmdb:
         cmdb.put_cis([{"name": "web1", "class": "server", "site": "ams"}], "test")
-    document = yaml.safe_load((EXAMPLES / "rfc.yml").read_text())
-    now = datetime.now(UTC)
-    document["release"]["digest"] = digest
-    document["start_date"], document["end_date"] = ((now + timedelta(hours=hours)).isoformat(timespec="seconds") for hours in (-1, 1))
-    document["approvals"][0]["decided_at"] = now.isoformat(timespec="seconds")
-    path = tmp_path / "rfc.yml"
-    path.write_text(yaml.safe_dump(document))
-    return path
+    return write_document(tmp_path / "rfc.yml", example_rfc(digest))
 
 
 def test_a_scope_that_selects_what_is_no_host_is_not_cleared(rfc: Path) -> None:

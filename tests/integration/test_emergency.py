@@ -28,9 +28,9 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.steps.backout imp
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps.plan import plan
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps.settle import Settlement, settle_debt
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps.write_off import write_off_host
-from documents import policy_of, write_document
+from documents import EXAMPLES, policy_of, write_document
 from fleet import Fleet
-from office import EXAMPLES, Office
+from office import Office
 from schemas import assert_schema
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="isolated lab hosts need root")

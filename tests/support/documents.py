@@ -14,6 +14,7 @@ from typing import Any
 import yaml
 from ansible_collections.tidegate.release.plugins.plugin_utils.rfc.model import Rfc
 
+EXAMPLES = Path(__file__).parents[2] / "examples"
 DIGEST = "sha256:" + "ab" * 32
 RELEASE: dict[str, Any] = {
     "schema": 1,
@@ -125,6 +126,16 @@ def open_rfc(number: str, version: str, digest: str, now: datetime | None = None
             **changes,
         }
     )
+
+
+def example_rfc(digest: str, **changes: Any) -> dict[str, Any]:
+    """The commented RFC of the examples for this digest of hello 1.0, approved just now, in the middle of a window of two hours."""
+    document = dict(yaml.safe_load((EXAMPLES / "rfc.yml").read_text()))
+    now = datetime.now(UTC).replace(microsecond=0)
+    document["release"]["digest"] = digest
+    document["start_date"], document["end_date"] = ((now + timedelta(hours=hours)).isoformat() for hours in (-1, 1))
+    document["approvals"][0]["decided_at"] = now.isoformat()
+    return document | changes
 
 
 def loaded_rfc(**changes: Any) -> Rfc:

@@ -14,7 +14,25 @@ from typing import Any
 
 import yaml
 
-EXAMPLES = Path(__file__).parents[2] / "examples"
+
+def run_playbook(folder: Path, playbook: str, *options: str) -> str:
+    """Run a playbook on localhost with the library and the CMDB in a folder; return what it prints, on one line, after its exit status."""
+    done = subprocess.run(
+        [str(Path(sys.executable).with_name("ansible-playbook")), playbook, "-i", "localhost,", *options],
+        env={
+            **os.environ,
+            "ANSIBLE_NOCOLOR": "1",
+            "ANSIBLE_STDOUT_CALLBACK": "ansible.builtin.default",
+            "TIDEGATE_DSL": str(folder / "dsl"),
+            "TIDEGATE_CMDB": str(folder / "cmdb.sqlite"),
+        },
+        check=False,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=120,
+    )
+    return f"{done.returncode} {' '.join(done.stdout.split())}"
 
 
 @dataclass
@@ -27,22 +45,7 @@ class Office:
         """Run a playbook; return what it prints, on one line, after its exit status."""
         given = {"tidegate_rfc": self.path / "rfc.yml", "tidegate_policy": self.path / "policy.yml", **variables}
         extra = [part for name, value in given.items() for part in ("-e", f"{name}={value}")]
-        done = subprocess.run(
-            [str(Path(sys.executable).with_name("ansible-playbook")), playbook, "-i", "localhost,", *extra, *options],
-            env={
-                **os.environ,
-                "ANSIBLE_NOCOLOR": "1",
-                "ANSIBLE_STDOUT_CALLBACK": "ansible.builtin.default",
-                "TIDEGATE_DSL": str(self.path / "dsl"),
-                "TIDEGATE_CMDB": str(self.path / "cmdb.sqlite"),
-            },
-            check=False,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            timeout=120,
-        )
-        return f"{done.returncode} {' '.join(done.stdout.split())}"
+        return run_playbook(self.path, playbook, *extra, *options)
 
     def approve(self, name: str, *options: str, **variables: Any) -> str:
         return self.play("tidegate.release.approve", *options, tidegate_key=self.path / f"{name}.pem", **variables)

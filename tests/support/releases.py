@@ -9,9 +9,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.layout import OciLayout
-from documents import simple_manifest, write_document
+from documents import EXAMPLES, simple_manifest, write_document
 
-HELLO = Path(__file__).parents[2] / "examples" / "hello"
+HELLO = EXAMPLES / "hello"
 
 
 def write_release(folder: Path, files: Mapping[str, bytes] | None = None, **changes: object) -> Path:

@@ -41,9 +41,9 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.verification.scen
 )
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from documents import STRICT, policy_of, write_document
+from releases import HELLO
 from securesystemslib.signer import CryptoSigner
 
-EXAMPLE = Path(__file__).parents[3] / "examples" / "hello"
 NOW = datetime(2027, 3, 1, 22, tzinfo=UTC)
 
 
@@ -70,7 +70,7 @@ class Bed:
 
     def folder(self, version: str, **changes: Any) -> Path:
         folder = self.path / "releases" / f"{changes.get('name', 'hello')}-{version}"
-        shutil.copytree(EXAMPLE, folder, dirs_exist_ok=True)
+        shutil.copytree(HELLO, folder, dirs_exist_ok=True)
         manifest = yaml.safe_load((folder / "release.yml").read_text()) | {"version": version, **changes}
         (folder / "release.yml").write_text(yaml.safe_dump(manifest))
         return folder
@@ -402,7 +402,7 @@ class TestSubject:
             self.prepare(bed, cmdb, Asked(name="hello", digest=bed.digest))
 
     def test_an_rfc_says_which_hosts(self, bed: Bed, cmdb: str) -> None:
-        rfc = yaml.safe_load((EXAMPLE.parent / "rfc.yml").read_text())
+        rfc = yaml.safe_load((HELLO.parent / "rfc.yml").read_text())
         rfc |= {"release": {"name": "hello", "version": "1.1", "digest": bed.digest}, "scope": "[?name!='web2']"}
         path = bed.path / "rfc.yml"
         path.write_text(yaml.safe_dump(rfc))
