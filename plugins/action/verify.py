@@ -14,10 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from ansible import constants
+from ansible.errors import AnsibleError
 from ansible_collections.tidegate.release.plugins.module_utils.lab.hosts import Lab as Hosts
 from ansible_collections.tidegate.release.plugins.module_utils.lab.machine import choose_mode
 from ansible_collections.tidegate.release.plugins.module_utils.lab.processes import LabError
-from ansible_collections.tidegate.release.plugins.plugin_utils.actions.base import TidegateAction
+from ansible_collections.tidegate.release.plugins.plugin_utils.actions.base import TidegateAction, secrets_of
 from ansible_collections.tidegate.release.plugins.plugin_utils.activity import note
 from ansible_collections.tidegate.release.plugins.plugin_utils.clock import utc_now
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.package import read_release
@@ -87,9 +88,9 @@ class ActionModule(TidegateAction):
                 library, tried = find_library(dsl), str(Path(name) / "dsl")
                 if not lay_out(source, library, plan, Path(tried)):
                     signer = None  # evidence is of what is archived
-                said, output, path = self._verify(options, subject, tried, policy, archived=False)
+                said, output, path = self._verify(options, subject, task_vars, tried, policy, archived=False)
         else:
-            said, output, path = self._verify(options, subject, dsl, policy)
+            said, output, path = self._verify(options, subject, task_vars, dsl, policy)
         now = utc_now()
         signed = sign_result(dsl, release, said, signer, now) if signer else False
         if signed:
@@ -112,7 +113,7 @@ class ActionModule(TidegateAction):
         return result | {"changed": True, "failed": not passed, "msg": "\n".join(lines), "result": said["result"], "test_result": said}
 
     def _verify(
-        self, options: dict[str, Any], subject: Any, dsl: str, policy: str | None, archived: bool = True
+        self, options: dict[str, Any], subject: Any, task_vars: dict[str, Any], dsl: str, policy: str | None, archived: bool = True
     ) -> tuple[dict[str, Any], str, Path]:
         """Run it in a directory that stays when it did not pass, and never leave a lab host behind."""
         given = options["path"]
@@ -123,6 +124,7 @@ class ActionModule(TidegateAction):
             raise TidegateError(str(error)) from error
         if warning:
             self._display.warning(warning)
+        redactor = secrets_of(task_vars, self._settings_in(options["vars_file"], task_vars))
         path = Path(given).absolute() if given else Path(tempfile.mkdtemp(prefix="tidegate-verify-"))
         claim(path)
         settings = {key: value for key, value in lab.items() if key != "mode" and value is not None}
@@ -135,7 +137,7 @@ class ActionModule(TidegateAction):
             timeout=options["timeout"],
         )
         try:
-            said, played = verify(subject, place, _of_form(options["live"]), utc_now())
+            said, played = verify(subject, place, _of_form(options["live"]), utc_now(), redactor)
         finally:
             note("taking the lab down")
             try:
@@ -145,6 +147,22 @@ class ActionModule(TidegateAction):
         if said["result"] == "PASSED" and not given:
             shutil.rmtree(path, ignore_errors=True)
         return said, played.output, path
+
+    def _settings_in(self, path: str | None, task_vars: dict[str, Any]) -> dict[str, Any]:
+        """The settings that a file of variables gives the lab's hosts, as far as they can be evaluated here."""
+        found: dict[str, Any] = {}
+        with contextlib.suppress(AnsibleError):
+            given = self._loader.load_from_file(path, trusted_as_template=True) if path else {}
+            if not isinstance(given, Mapping):
+                return found  # Ansible says so
+            templar = self._templar.copy_with_new_env(available_variables={**task_vars, **given})
+            settings = given.get("tidegate_settings") or {}
+            settings = settings if isinstance(settings, Mapping) else templar.template(settings)
+            for name, value in settings.items():
+                found[name] = value  # also where it can't be evaluated, as what is written may be said
+                with contextlib.suppress(AnsibleError):
+                    found[name] = templar.template(value)
+        return found
 
 
 def _of_form(live: dict[str, Any] | None) -> dict[str, Any]:

@@ -92,10 +92,11 @@ options:
   settings:
     description:
       - This host's values for the settings that the release declares. Hooks get them as environment variables C(TIDEGATE_<NAME>).
+      - Left out, they are the variable C(tidegate_settings) of the host. Leave them out where they could fail to be evaluated, for Ansible
+        shows with an error in an argument the lines of the file that it stands in.
       - They are never shown. In all that a host or a check says C(${name}) stands in the place of a value, unless it is an address,
         a yes or no, or shorter than six characters.
     type: dict
-    default: {}
 """
 
     HOST = r"""

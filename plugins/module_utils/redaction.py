@@ -10,9 +10,12 @@ program of its own (see :mod:`hook_output`), so it imports no other file of this
 from __future__ import annotations
 
 import base64
+import binascii
+import contextlib
 import json
 import re
 import socket
+import urllib.parse
 from collections.abc import Iterator, Mapping
 from typing import Any, Optional
 
@@ -26,9 +29,22 @@ _SETTING, _HELD = "SETTING_", "HELD"  # how variables of another process's envir
 _URL = re.compile(r"([a-z][a-z0-9+.-]*)://(?:([^/?#]*)@)?([^/?#]*)([^?#]*)(?:\?([^#]*))?(?:#.*)?", re.IGNORECASE | re.DOTALL)
 # The same without its scheme: a port or a password says that it is an address.
 _ADDRESS = re.compile(r"(?:[^\s/?#@]+@)?[^\s/?#@:]+:[0-9]{1,5}(?:[/?]\S*)?|[^\s/?#@:]+:[^\s/@]+@\S+")
-_ASSIGNED = re.compile(r"(?:pass|pwd|secret|token|key)\w*\s*[=:]\s*([^\s;,&]+)", re.IGNORECASE)
+# What a password is called in a file within a setting, and how it may be quoted; or what an Authorization header has behind its scheme.
+_ASSIGNED = re.compile(
+    r"""(?:pass|pwd|secret|token|key|auth)[\w.-]*["']?\s*[=:]\s*(?:"([^"]+)"|'([^']+)'|\{([^}]+)\}|([^\s;,&"'{][^\s;,&]*))"""
+    r"|^\s*(?:Basic|Bearer|Token)\s+(\S+)\s*$",
+    re.IGNORECASE | re.MULTILINE,
+)
+_LOGIN = re.compile(r"""(?:^|[\s,;"'=(\[]|//)([^\s/:@,;"'=]+):([^\s/@,;"']+)@""")  # who logs in, in an address within a longer text
+_WORDS = re.compile("[A-Za-z]+([ _.-]+[A-Za-z]+)*")  # what an entry of a mapping is called; another key may be a secret
 _PLAIN = frozenset(b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._~")
-_WRAPPED = (76, 64)  # characters of a line as base64 and openssl write them
+# What else is not encoded in a URL: by RFC 3986 in what part, by JavaScript, by Go, by Java; the last one encodes ~, too.
+_RFC_3986 = (b"", b"/", b"!$&'()*+,;=:@", b"!$&'()*+,;=:@/", b"!$&'()*+,;=:@/?", b"!$&'()*+,;=")
+_UNENCODED = (*_RFC_3986, b"!*'()", b"!*'();/?:@&=+$,#", b"$&+=:@", b"*")
+_BASH = re.compile(r"""([][ '"\\|&;()<>!{}*?^$`,]|^[#~]|(?<=[:=])~)""")  # what its printf %q puts a backslash before
+# What some write as \\u0026 in JSON, because it may end up in a page: Go, Gson, .NET.
+_IN_PAGES = ("<>&", "<>&='", "<>&'\"+`")
+_BREAKS = b"\r\n"
 
 
 class Redactor:
@@ -44,7 +60,7 @@ class Redactor:
             shown = b"${%s}" % (str(name).encode() if _NAME.fullmatch(str(name)) else b"...")
             for value, secret in _leaves(setting, bool(_SECRET.search(str(name)))):
                 for form in _forms(value, _SHORTEST_SECRET if secret else SHORTEST):
-                    self._forms.setdefault(form.lower(), shown)
+                    self._forms.setdefault(_flat(form), shown)
 
     def text(self, text: str) -> str:
         """``text`` without the values, in whatever case they are written."""
@@ -55,33 +71,38 @@ class Redactor:
     def data(self, data: bytes) -> bytes:
         """The same for what a process wrote."""
         pattern = self._pattern(data)
-        return pattern.sub(lambda match: self._forms[match.group().lower()], data) if pattern else data
+        return pattern.sub(lambda match: self._forms[_flat(match.group())], data) if pattern else data
 
     def _pattern(self, data: bytes) -> Optional["re.Pattern[bytes]"]:
         """What matches the values that are in ``data``, of two that begin at one place the longer one; nothing when there are none."""
-        lowered = data.lower()  # looking for each by itself is much faster than an expression of them all
-        found = sorted((form for form in self._forms if form in lowered), key=len, reverse=True)
+        flat = _flat(data)  # looking for each by itself is much faster than an expression of them all
+        found = sorted((form for form in self._forms if form in flat), key=len, reverse=True)
         return re.compile(b"|".join(map(_expression, found)), re.IGNORECASE) if found else None
 
     def whole(self, data: bytes) -> int:
         """How many of the bytes of ``data`` can be redacted by themselves: in the others a value may begin whose rest is still to come."""
         most = 0
+        flat = _flat(data)
+        least = _ANYWHERE if data[-1:] in (b"\r", b"\n") else 1  # else no line could be shown whose last letter is the first of a value
         for form in self._forms:
-            tail = data[-(len(form) - 1) :].lower()
+            tail = flat[-(len(form) - 1) :]
             start = tail.find(form[:1])
-            while start >= 0 and len(tail) - start > most:
+            while start >= 0 and len(tail) - start >= max(most + 1, least):
                 if form.startswith(tail[start:]):
                     most = len(tail) - start
                     break
                 start = tail.find(form[:1], start + 1)
-        end = len(data) - most
+        end, left = len(data), most
+        while left:
+            end -= 1
+            left -= data[end] not in _BREAKS
         pattern = self._pattern(data) if most else None
         return next((match.end() for match in (pattern.finditer(data) if pattern else ()) if match.start() < end < match.end()), end)
 
     @property
     def longest(self) -> int:
-        """How many bytes the longest form of a value has."""
-        return max(map(len, self._forms), default=0)
+        """How many bytes the longest form of a value has, in lines of whatever length."""
+        return 2 * max(map(len, self._forms), default=0)
 
 
 NOTHING = Redactor({})
@@ -113,8 +134,13 @@ def stream(environment: Mapping[str, str]) -> Stream:
     return Stream(Redactor(dict(pairs)), bytes.fromhex(environment.get(_HELD, "")))
 
 
+def _flat(data: bytes) -> bytes:
+    """What is compared: case and where a line ends don't count, as a program may write a long value in lines of whatever length."""
+    return data.translate(None, _BREAKS).lower()
+
+
 def _expression(form: bytes) -> bytes:
-    expression = re.escape(form)
+    expression = b"[\r\n]*".join(re.escape(form[place : place + 1]) for place in range(len(form)))
     return expression if len(form) >= _ANYWHERE else b"(?<![a-z0-9])" + expression + b"(?![a-z0-9])"
 
 
@@ -122,19 +148,26 @@ def _leaves(value: Any, secret: bool) -> Iterator[tuple[str, bool]]:
     """The single values in a setting, and whether the name of one, or of what it is in, says that it is secret."""
     if isinstance(value, Mapping):
         for name, part in value.items():
+            if not _WORDS.fullmatch(str(name)):  # an entry may be found by its secret, as a user by a token
+                yield from _leaves(name, secret)
             yield from _leaves(part, secret or bool(_SECRET.search(str(name))))
     elif isinstance(value, (list, tuple)):
         for part in value:
             yield from _leaves(part, secret)
     elif value is not None and not isinstance(value, bool):
         yield str(value), secret
+        with contextlib.suppress(ValueError, RecursionError):  # a file in a setting, as docker's with who logs in where
+            inside = json.loads(value) if isinstance(value, str) and value.lstrip()[:1] in ("{", "[") else None
+            if isinstance(inside, (dict, list)):
+                yield from _leaves(inside, secret)
 
 
 def _forms(value: str, least: int) -> Iterator[bytes]:
     """How ``value``, its lines and its telling parts may be printed, in UTF-8; nothing for what is shorter than ``least``."""
-    texts = {value, value.strip(), " ".join(value.split()), *(line.strip() for line in value.splitlines())}
-    for text in {*texts, *_parts(value)}:
-        if len(text) < least or _is_harmless(text):
+    texts = {value, value.strip(), " ".join(value.split()), *(line.strip() for line in value.splitlines()), *_parts(value)}
+    secrets = {*_passwords(value), *(password for text in _decoded(value) for password in (text, *_passwords(text)))}
+    for text in texts | secrets:
+        if len(text) < (_SHORTEST_SECRET if text in secrets else least) or _is_harmless(text):
             continue
         for case in {text} if text.isascii() else {text, text.lower(), text.upper()}:
             yield from (form.encode("utf-8", "surrogatepass") for form in _spellings(case))
@@ -150,19 +183,25 @@ def _spellings(text: str) -> Iterator[str]:
         yield json.dumps(escaped)[1:-1]
         yield escaped.replace("'", "\\'")  # as $'…' of a shell
         yield escaped.replace('"', '\\"')
-    for left in (b"", b"/", b"!$&'()*+,;=:@", b"!$&'()*+,;=:@/", b"!$&'()*+,;=:@/?"):
+    for signs in _IN_PAGES:
+        plain = text.replace("\\", "\\\\").replace('"', '"' if '"' in signs else '\\"')
+        yield "".join(f"\\u{ord(sign):04x}" if sign in signs else sign if sign.isprintable() else json.dumps(sign)[1:-1] for sign in plain)
+    for left in _UNENCODED:
         quoted = "".join(chr(byte) if byte in _PLAIN or byte in left else f"%{byte:02X}" for byte in text.encode("utf-8", "surrogatepass"))
         yield quoted
         yield quoted.replace("%20", "+")
+        yield quoted.replace("%20", "+").replace("~", "%7E")
     yield text.replace("'", "'\\''")
     yield text.replace("'", "'\"'\"'")
     yield re.sub(r"([^\w@%+=:,./-])", r"\\\1", text)
+    yield _BASH.sub(r"\\\1", text)
     octal = "".join(chr(byte) if byte < 0x80 else f"\\{byte:03o}" for byte in text.replace("\\", "\\\\").encode("utf-8", "surrogatepass"))
     yield octal.replace("'", "\\'")  # as $'…' of a shell in the locale C
     yield octal.replace('"', '\\"')  # as git writes a name
     escaped = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     yield escaped
-    yield from (escaped.replace('"', "&quot;").replace("'", quoted) for quoted in ("'", "&#x27;", "&#39;", "&apos;"))
+    for double in ("&quot;", "&#34;"):
+        yield from (escaped.replace('"', double).replace("'", quoted) for quoted in ("'", "&#x27;", "&#39;", "&apos;"))
     yield "".join(sign if sign.isprintable() else "?" for sign in text)
 
 
@@ -172,30 +211,42 @@ def _numbers(raw: bytes) -> Iterator[bytes]:
         for offset, skipped in ((0, 0), (1, 2), (2, 3)):
             # Only the digits that no neighbour of the value has a part in.
             whole = (offset + len(raw)) * 8 // 6
-            digits = encode(bytes(offset) + raw)[skipped:whole]
-            yield digits
-            for width in _WRAPPED:
-                if len(digits) > width and not offset:
-                    yield from (digits[start : start + width] for start in range(0, len(digits), width))
+            yield encode(bytes(offset) + raw)[skipped:whole]
     yield raw.hex().encode()
 
 
 def _parts(value: str) -> Iterator[str]:
-    """What is telling in a value that has more in it: of a URL user, password, host, path and query; what is assigned to a password."""
-    yield from _ASSIGNED.findall(value)
+    """What is telling in a URL, or in an address without a scheme: user, host, path and query."""
     text = value.strip()
     match = _URL.fullmatch(f"address://{text}" if _ADDRESS.fullmatch(text) else text)
     if match is None:
         return
     scheme, login, place, path, query = (part or "" for part in match.groups())
     yield from (f"{scheme}://{place}{path}", f"{scheme}://{place}", place, place.rpartition(":")[0], path)
-    user, _colon, password = login.partition(":")
-    yield from (login, user, password)
+    yield from (login, login.partition(":")[0])
     yield query
     yield from (argument.rpartition("=")[2] for argument in query.split("&"))
     for segment in (*path.split("/"), *place.split(".")):
         if len(segment) >= _SEGMENT or re.search("[0-9]", segment):
             yield segment
+
+
+def _passwords(value: str) -> Iterator[str]:
+    """Passwords in a value that has more in it, as they stand there and decoded: in addresses, or assigned to what is called so."""
+    match = _URL.fullmatch(value.strip())
+    there = [(match[2] or "").partition(":")[2]] if match else []
+    there += [password for _user, password in _LOGIN.findall(value)]
+    there += ["".join(found) for found in _ASSIGNED.findall(value)]
+    for password in there:
+        yield from (password, urllib.parse.unquote(password), *_decoded(password))
+
+
+def _decoded(text: str) -> Iterator[str]:
+    """What a text in base64 says, if it is one, and the password in it behind a user's name and a colon."""
+    with contextlib.suppress(ValueError, binascii.Error):
+        said = base64.b64decode(text.strip(), validate=True).decode()
+        if said.isprintable():
+            yield from (said, said.partition(":")[2])
 
 
 def _is_harmless(text: str) -> bool:

@@ -31,7 +31,8 @@ _OUTPUT = 64 << 20  # bytes that a command may write: whoever writes more is out
 _TAIL = 2000  # bytes of a command's output that are reported
 _REST = 1 << 20  # bytes that a pipe can hold, unless somebody has enlarged it
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-_OF_A_LOGIN = ("SUDO_", "XDG_", "SSH_", "MAIL", "SHELL", "PWD", "OLDPWD")  # how variables of whoever logged in begin
+# How variables of whoever logged in begin: who that is, and where what is that user's alone is.
+_OF_A_LOGIN = ("SUDO_", "XDG_", "SSH_", "DBUS_", "KRB5", "GNUPG", "MAIL", "SHELL", "PWD", "OLDPWD", "TMP", "TEMP")
 _UMASK = 0o022  # whatever the login's is
 # Short, as people see it in the list of processes, where no setting may stand.
 _PROGRAM = 'import os, sys; exec(os.environ.pop("REDACTION")); exec(os.environ.pop("OUTPUT")); copy(sys.argv[1], stream(os.environ).feed)'
@@ -248,6 +249,7 @@ class _Supervisor:
         rights: dict[str, Any] = {}
         if account is not None and account.uid != os.geteuid():
             rights = {"user": account.uid, "group": account.gid, "extra_groups": account.groups}
+            os.fchown(output, account.uid, -1)  # else it could not open /dev/stderr
         environment = {**self._precautions.environment(), **self._environment}
         return self._popen(command, tree, environment, subprocess.DEVNULL, output, umask=_UMASK, **rights)
 

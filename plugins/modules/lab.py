@@ -114,6 +114,7 @@ inventory:
   sample: /tmp/lab/inventory.yml
 """
 
+import os
 import re
 import subprocess
 from typing import Any
@@ -141,6 +142,7 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
+    os.umask(0o022)  # whatever the caller's: hosts of root start from these files
     try:
         lab = Lab(module.params["path"])
         result = up(module, lab) if module.params["state"] == "present" else down(module, lab)

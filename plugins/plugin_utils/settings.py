@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -17,6 +18,10 @@ _WHAT = {
     "rfc": "request for change (a file, or servicenow+https://instance/number)",
     "key": "private key (a file)",
 }
+_SECRET = re.compile("PASS|SECRET|TOKEN|KEY|CREDENTIAL|AUTH")  # in the name of a variable of the environment
+# What an address begins with, also one that lacks a sign, and not a path.
+_SCHEME = re.compile(r"(?![./~])([^/@\s]*:/*|[^/@:\s]+//)")
+_PASSWORD = re.compile(r"(\bpass\w*\s*=\s*)\S+", re.IGNORECASE)
 
 
 def required_setting(options: Mapping[str, object], name: str) -> str:
@@ -49,9 +54,31 @@ def optional_setting(options: Mapping[str, object], name: str) -> str | None:
     return expanded(str(value))
 
 
+def has_login(address: str) -> bool:
+    """Whether an address, or what was meant as one, says who logs in there. Taken for a path it would be shown, and be made."""
+    begin = _SCHEME.match(address)
+    return bool(begin and "@" in address[begin.end() :]) or bool(_PASSWORD.search(address))
+
+
+def without_login(address: str) -> str:
+    """An address, or what was meant as one, as it may be shown: without who logs in there, and what a query adds."""
+    begin = _SCHEME.match(address)
+    scheme, rest = (begin[0], address[begin.end() :]) if begin else ("", address)
+    if begin and "@" in rest:
+        # With a slash it is a scheme; else a user, a colon and a password.
+        scheme, rest = scheme if scheme.endswith("/") else "", f"***@{rest.rpartition('@')[2]}"
+    shown = scheme + (re.sub("[?#].*", "?***", rest, flags=re.DOTALL) if begin else rest)
+    return _PASSWORD.sub(r"\1***", shown)
+
+
+def is_secret(variable: str) -> bool:
+    """Whether the name of a variable of the environment says that its value is nobody else's business."""
+    return bool(_SECRET.search(variable))
+
+
 def expanded(address: str) -> str:
     """An address as it was given, a leading ``~`` of a path expanded."""
-    return address if "://" in address else str(Path(os.path.expanduser(address)))
+    return address if "://" in address or has_login(address) else str(Path(os.path.expanduser(address)))
 
 
 def same(one: str, other: str) -> bool:

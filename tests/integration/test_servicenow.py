@@ -90,7 +90,7 @@ def test_a_malformed_address_is_refused_before_anybody_is_asked(address: str) ->
 
 
 def test_nobody_is_asked_without_tls() -> None:
-    with pytest.raises(TidegateError, match="can't be read"):  # taken for a file, which there is not
+    with pytest.raises(TidegateError, match="is no address of an RFC in ServiceNow"):
         load_rfc("servicenow+http://127.0.0.1:1/CHG0030001")
 
 
@@ -190,6 +190,7 @@ PAGE = {"Content-Type": "text/html"}
         ((200, PAGE, servicenow.HTML), "not the Table API's, such as a page for people"),
         ((500, PAGE, servicenow.HTML), "answers 500; look at the instance's log"),
         ((403, {}, b'{"error": {"message": "ACL\\u001b[31m", "detail": ""}}'), "does not let this user do it (403: 'ACL\\x1b[31m')"),
+        ((403, {}, b'{"error": {"message": "Basic dGlkZWdhdGU6b3BlbnNlc2FtZS00Mg== opensesame-42"}}'), "${password}')"),
         ((404, {}, b"{}"), "answers 404"),
         ((302, {"Location": "https://login.example/"}, b""), "points elsewhere"),
         ((200, {}, b"[]"), "not the Table API's"),
@@ -212,6 +213,7 @@ def test_what_is_no_answer_is_one_sentence(
     message = refusal(instance)
     assert sentence in message
     assert "\x1b" not in message
+    assert servicenow.PASSWORD not in message
     assert "\n" not in message
     assert "Traceback" not in capfd.readouterr().err
 

@@ -9,12 +9,18 @@ import os
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import Cmdb
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.layout import OciLayout
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.oci import canonical
+from ansible_collections.tidegate.release.plugins.plugin_utils.intake.examine import quarantine
+from ansible_collections.tidegate.release.plugins.plugin_utils.report.files import write_documents
+from ansible_collections.tidegate.release.plugins.plugin_utils.steps.schedule import publish
 
 MASKS = [0o000, 0o022, 0o077]
 
@@ -57,6 +63,24 @@ def test_library_evidence_and_cmdb_are_their_owner_s_alone(tmp_path: Path, mask:
     assert found["cmdb.sqlite"] == 0o600
     assert found["deep/dsl"] == found["deep/dsl/blobs/sha256"] == found["deep"] == 0o700
     assert {mode for path, mode in found.items() if path.startswith("deep/dsl/blobs/sha256/")} == {0o400}
+
+
+@pytest.mark.parametrize("mask", MASKS)
+def test_reports_schedules_and_quarantine_are_their_owner_s_alone(tmp_path: Path, mask: int) -> None:
+    with umask(mask):
+        write_documents("report", {"generated": ""}, "generated", {"report.html": str}, tmp_path / "a" / "report", write=True)
+        with Cmdb.open(str(tmp_path / "cmdb.sqlite"), create=True) as cmdb:
+            publish(cmdb, tmp_path / "b" / "public" / "changes.ics", (), datetime.now(UTC), write=True)
+        scan = SimpleNamespace(engine="", signatures="", found=[("bin/run", "Eicar")])
+        manifest = SimpleNamespace(name="hello", version="1.0")
+        (tmp_path / "copy").mkdir()
+        (tmp_path / "copy" / "sha").write_text("x")
+        copied = SimpleNamespace(contents={"bin/run": "sha"}, folder=tmp_path / "copy")
+        found, source = (cast("Any", SimpleNamespace(**about)) for about in ({"scan": scan}, {"manifest": manifest}))
+        quarantine(found, source, cast("Any", copied), tmp_path / "c" / "q")
+    made = [modes(tmp_path / part) for part in "abc"]
+    assert [{path: oct(mode) for path, mode in part.items() if mode & 0o077} for part in made] == [{}, {}, {}]
+    assert [len(part) for part in made] == [4, 3, 4]
 
 
 @pytest.mark.parametrize("mask", MASKS)

@@ -32,7 +32,7 @@ from ansible.utils.display import Display
 from ...module_utils.redaction import Redactor
 from ..errors import FindingsError, TidegateError, shortened
 from ..libs import require
-from ..settings import missing, optional_setting
+from ..settings import is_secret, missing, optional_setting
 from .invocation import refuse_cut_texts
 from .output import AUDIENCE, heartbeat
 from .variables import refuse_mistyped
@@ -47,8 +47,8 @@ _REGISTERED = (
     "__activate_result",
     "__stage_result",
 )  # by the roles of those names, the last step first
-_SECRET_VARIABLE = re.compile("PASS|SECRET|TOKEN|KEY|CREDENTIAL|AUTH")  # of the environment
 _SECRET = re.compile("pass(word|phrase)$")  # documentation has no word for an option that must not be shown
+_HIDDEN = frozenset({"settings"})  # options of which no part may be shown
 _VARIABLE = re.compile(r"\{\{\s*(\w+)")
 _MARKUP = re.compile(r"\b[A-Z]\(([^()]*)\)")
 _MENTIONED = 64  # characters that a sentence quotes of a value
@@ -117,11 +117,11 @@ def _meaning(module: str, option: str) -> str:
     return _MARKUP.sub(r"\1", sentence[:1].lower() + sentence[1:])
 
 
-def _fault(option: Mapping[str, Any], value: Any) -> str:
-    """Why ``value`` is none that ``option`` takes, empty when it is one."""
+def _fault(name: str, option: Mapping[str, Any], value: Any) -> str:
+    """Why ``value`` is none that ``option``, which is called ``name``, takes; empty when it is one."""
     kind, choices = str(option.get("type", "str")), option.get("choices")
     if ArgumentSpecValidator({"value": {"type": kind}}).validate({"value": value}).error_messages:
-        return f"is {_shown(value)}; it has to be {_EXPECTED.get(kind, kind)}"
+        return f"is {'something else' if name in _HIDDEN else _shown(value)}; it has to be {_EXPECTED.get(kind, kind)}"
     if choices and value not in choices:
         return f"is {_shown(value)}; it has to be {', '.join(map(str, choices[:-1]))} or {choices[-1]}"
     return ""
@@ -132,13 +132,13 @@ def _faults_within(called: str, option: Mapping[str, Any], value: Any) -> Iterat
     if "elements" in option and option.get("type") == "list":
         entry = {key: option[key] for key in ("options", "choices") if key in option} | {"type": option["elements"]}
         for number, one in enumerate(value.split(",") if isinstance(value, str) else value):
-            fault = _fault(entry, one)
+            fault = _fault(called, entry, one)
             yield from [f"{called}[{number}] {fault}"] if fault else _faults_within(f"{called}[{number}]", entry, one)
     elif isinstance(value, Mapping) and "options" in option:
         yield from (f"{called}.{name} is unknown; {_instead(name, option['options'])}" for name in value.keys() - option["options"])
         for name, part in option["options"].items():
             if value.get(name) is not None:
-                fault = _fault(part, value[name])
+                fault = _fault(name, part, value[name])
                 yield from [f"{called}.{name} {fault}"] if fault else _faults_within(f"{called}.{name}", part, value[name])
             elif part.get("required"):
                 yield f"{called}.{name} is missing"
@@ -179,9 +179,12 @@ def reasons(task_vars: Mapping[str, Any]) -> Callable[[str], str]:
     return reason
 
 
-def secrets_of(task_vars: Mapping[str, Any]) -> Redactor:
-    """Knows what a check that is made on the controller must not show: each host's settings, and what the environment has of secrets."""
-    found: dict[str, list[Any]] = {}
+def secrets_of(task_vars: Mapping[str, Any], more: Mapping[str, Any] | None = None) -> Redactor:
+    """Knows what a check that is made on the controller must not show: each host's settings, and what the environment has of secrets.
+
+    ``more``: settings of hosts that are not in the inventory.
+    """
+    found = {str(name): [value] for name, value in (more or {}).items()}
     hosts = task_vars.get("hostvars", {})
     for host in hosts:
         with contextlib.suppress(AnsibleError):  # one that can't be evaluated was never given to a service
@@ -189,7 +192,7 @@ def secrets_of(task_vars: Mapping[str, Any]) -> Redactor:
             for name, value in settings.items() if isinstance(settings, Mapping) else ():
                 found.setdefault(str(name), []).append(value)
     for name, value in os.environ.items():
-        if _SECRET_VARIABLE.search(name):
+        if is_secret(name):
             found.setdefault(name.lower(), []).append(value)
     return Redactor(found)
 
@@ -295,7 +298,7 @@ class TidegateAction(ActionBase):
     def _refuse_left_out(self, task_vars: Mapping[str, Any]) -> None:
         """An option is left out when its variable is not set; not when it is set and can't be evaluated, which Jinja's default() hides."""
         written = self._variables()
-        for name in argument_spec(self.module):
+        for name in argument_spec(self.module).keys() - _HIDDEN:
             for variable in dict.fromkeys((f"tidegate_{name}", f"{self.module}_{name}", written.get(name, ""))):
                 if name not in self._task.args and task_vars.get(variable):
                     try:
@@ -317,7 +320,7 @@ class TidegateAction(ActionBase):
             elif value in (None, "") and option.get("required"):
                 meaning = _meaning(self.module, name)
                 faults.append(f"{called} is missing; add -e {called}=..., {meaning}" if name in written else f"{called} is missing")
-            elif value is not None and (fault := _fault(option, value)):
+            elif value is not None and (fault := _fault(name, option, value)):
                 faults.append(f"{called} {fault}")
             elif value is not None:
                 faults += _faults_within(called, option, value)

@@ -10,11 +10,13 @@ import functools
 import json
 import shlex
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ansible import constants as C
-from ansible.errors import AnsibleConnectionFailure, AnsibleError
+from ansible.errors import AnsibleConnectionFailure, AnsibleError, AnsibleUndefinedVariable
+from ansible.parsing.vault import AnsibleVaultError
 
 from ...module_utils.redaction import Redactor
 from ..cmdb.store import Cmdb
@@ -81,6 +83,8 @@ class HostAction(TidegateAction):
         if self._task.check_mode:
             return {"skipped": True, "msg": "in check mode no host is visited"}
         self._task_vars = task_vars
+        if "settings" in options and self._task.args.get("settings") is None:
+            options = {**options, "settings": self._own_settings(task_vars.get("tidegate_settings"))}
         self.options = options
         keep_alive(self._connection)
         prefer_fast(self._connection, task_vars)
@@ -106,6 +110,25 @@ class HostAction(TidegateAction):
     def lost(self, journal: Journal, detail: str) -> str:
         """Journal that it is unknown what the host did; return the state that the host has now."""
         raise NotImplementedError
+
+    def _own_settings(self, value: Any) -> Mapping[str, Any]:
+        """The settings of this host, out of its variable as it is written; raises :class:`TidegateError` for one that can't be evaluated.
+
+        As an argument of the task Ansible would evaluate them, and show with its error the lines of the file that they stand in.
+        """
+        entries = value if isinstance(value, Mapping) else self._evaluated("tidegate_settings", value)
+        if not isinstance(entries, Mapping | None):
+            raise TidegateError("tidegate_settings is something else; it has to be a mapping")
+        return {name: self._evaluated(f"{name} of tidegate_settings", entry) for name, entry in (entries or {}).items()}
+
+    def _evaluated(self, what: str, value: Any) -> Any:
+        try:
+            return self._templar.template(value)
+        except AnsibleError as error:
+            # What others say can have the value in it that they were given.
+            why = f": {error.message}" if isinstance(error, AnsibleUndefinedVariable | AnsibleVaultError) else ""
+            advice = f"look at it with ansible {self._host} -m ansible.builtin.debug -a var=tidegate_settings, and correct it"
+            raise TidegateError(f"{what} can't be evaluated{why}; {advice}") from None
 
     @functools.cached_property
     def _redactor(self) -> Redactor:

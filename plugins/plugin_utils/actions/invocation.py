@@ -27,6 +27,7 @@ from ansible.utils.display import Display
 from ansible.utils.vars import load_extra_vars
 
 from ..errors import TidegateError, shortened
+from ..settings import has_login
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -46,7 +47,7 @@ _SHOWN = frozenset(
     f"tidegate_{name}" for name in ("rfc", "dsl", "cmdb", "policy", "key", "report", "root", "become", "hosts", "mirror", "take_over")
 )
 _HIDDEN = "…"
-_CREDENTIALS = re.compile(r"://[^/]*@|[?&;]")  # of an address: who logs in, or what a query adds
+_QUERY = re.compile(r"[?&;#]")  # of an address: what is added to it
 _VERB = re.compile(r"tidegate\.release\.\w+|(.*/)?(deploy|stage|backout)\.yml")
 
 
@@ -196,7 +197,8 @@ def _is_harmless(option: str) -> bool:
     except (ValueError, AnsibleError):
         return False
     return isinstance(given, dict) and all(
-        name in _SHOWN and isinstance(value, str | bool | int) and not _CREDENTIALS.search(str(value)) for name, value in given.items()
+        name in _SHOWN and isinstance(value, str | bool | int) and not has_login(str(value)) and not _QUERY.search(str(value))
+        for name, value in given.items()
     )
 
 

@@ -26,6 +26,7 @@ from urllib.parse import quote
 
 from ..activity import waiting
 from ..errors import ConflictError, TidegateError
+from ..settings import has_login
 
 with contextlib.suppress(ImportError):
     import sqlalchemy as sa
@@ -67,10 +68,12 @@ class DatabaseAddress:
     @classmethod
     def parse(cls, text: str) -> DatabaseAddress:
         """Read the path of an SQLite file or an SQLAlchemy URL; :class:`TidegateError` when it is neither."""
-        if "://" not in text:
+        if "://" not in text and not has_login(text):
             return cls._file(Path(text))
         try:
             url = sa.make_url(text)
+            if "@" in (url.host or ""):
+                raise ValueError("a password with an @ in it")
         except (sa.exc.ArgumentError, ValueError):
             raise TidegateError(
                 "the CMDB's URL can't be read; write it like postgresql+psycopg://user@host/database, special characters percent-encoded"

@@ -23,6 +23,7 @@ from typing import BinaryIO, cast
 from ..errors import ConflictError, IntegrityError, TidegateError
 from ..files import copy_hashing
 from ..libs import require
+from ..settings import without_login
 from .oci import (
     DIGEST,
     IMAGE_INDEX,
@@ -76,8 +77,8 @@ class Registry:
         match = _ADDRESS.fullmatch(address)
         if match is None or not _REPOSITORY.fullmatch(match[3]):
             raise TidegateError(
-                f"{address!a} is no address of a DSL; write a directory, or oci://host[:port]/prefix with a prefix of lower-case letters, "
-                "digits and single separators out of / . _ - between them"
+                f"{without_login(address)!a:.120} is no address of a DSL; write a directory, or oci://host[:port]/prefix with a "
+                "prefix of lower-case letters, digits and single separators out of / . _ - between them"
             )
         return cls(Wire(match[2], match[1] == "oci", match[3]), match[3])
 

@@ -13,6 +13,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
+from ..settings import has_login
 from .layout import OciLayout
 from .oci import Descriptor
 
@@ -129,7 +130,7 @@ def blob_uri(address: str, name: str, sha256: str) -> str:
 
 
 def _is_url(address: str) -> bool:
-    return "://" in address
+    return "://" in address or has_login(address)  # what is no address of a registry is refused there
 
 
 def _registry(address: str) -> Library:

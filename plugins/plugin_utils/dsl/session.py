@@ -25,6 +25,7 @@ from typing import Any, BinaryIO
 from urllib.parse import urljoin, urlsplit
 
 from ..errors import IntegrityError, TidegateError
+from ..settings import without_login
 
 BLOCK = 1 << 20
 """Bytes that are read at once."""
@@ -340,7 +341,8 @@ def joined(base: str, address: str) -> str:
         _origin(found)
     except ValueError as error:
         raise IntegrityError(
-            f"the registry at {urlsplit(base).netloc} sends its clients on to {address!a:.100}, which is no address; look at its log"
+            f"the registry at {urlsplit(base).netloc} sends its clients on to {without_login(address)!a:.100}, which is no address; "
+            "look at its log"
         ) from error
     return found
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from ...module_utils.redaction import Redactor
 from ..errors import IntegrityError, TidegateError
 from .oci import MANIFEST_LIMIT, parse_json
 from .session import BLOCK, Allowance, Pace, joined
@@ -81,12 +82,13 @@ class Wire:
                 yield response
         except requests.exceptions.SSLError as error:
             raise TidegateError(
-                f"the registry {self.host} has a certificate that is not trusted here ({_short(error)}); name the file of its authority in "
-                "the environment variable REQUESTS_CA_BUNDLE"
+                f"the registry {self.host} has a certificate that is not trusted here ({self._readable(_short(error))}); name the file of "
+                "its authority in the environment variable REQUESTS_CA_BUNDLE"
             ) from error
         except requests.exceptions.RequestException as error:
             raise TidegateError(
-                f"the registry {self.host} can't be reached ({_short(error)}); check the address of the DSL and that the registry runs"
+                f"the registry {self.host} can't be reached ({self._readable(_short(error))}); check the address of the DSL and that the "
+                "registry runs"
             ) from error
         finally:
             self._pace.count(max(0.0, allowance.excess - before))
@@ -144,10 +146,22 @@ class Wire:
         return self._session.request(method, url, allowance, headers, data=data)
 
     def _refused(self, method: str, url: str, response: Any) -> str:
-        status = f"{response.status_code} {response.reason}"
+        status = f"{response.status_code} {self._readable(str(response.reason))}"
         if response.status_code in (401, 403):
             return f"the registry {self.host} does not let this user {method} {urlsplit(url).path} ({status}); {_LOG_IN}"
-        return f"the registry {self.host} answered {status}{_reason(response)} to {method} {urlsplit(url).path}; look at the registry's log"
+        answer = f"{status}{self._reason(response)}"
+        return f"the registry {self.host} answered {answer} to {method} {urlsplit(url).path}; look at the registry's log"
+
+    def _reason(self, response: Any) -> str:
+        """What the registry says of its refusal, as far as it is a plain sentence."""
+        with contextlib.suppress(requests.exceptions.RequestException, IntegrityError, KeyError, IndexError, TypeError):
+            first = parse_json(b"".join(blocks_of(response, BLOCK)), "it")["errors"][0]
+            return f" ({self._readable(str(first['code']))!a:.60}: {self._readable(str(first['message']))!a:.200})"
+        return ""
+
+    def _readable(self, text: str) -> str:
+        """What the registry says, or is said of a request, without the credentials that it was sent."""
+        return Redactor({"password": [getattr(self._auth, name, None) for name in ("_basic_auth", "token")]}).text(text)
 
 
 def blocks_of(answer: Any, limit: int) -> Iterator[bytes]:
@@ -168,14 +182,6 @@ def _credential_files() -> list[str]:
         return [named]
     folders = [(os.environ.get("DOCKER_CONFIG"), "config.json"), (os.environ.get("XDG_RUNTIME_DIR"), "containers/auth.json")]
     return [str(Path(folder) / name) for folder, name in folders if folder and (Path(folder) / name).exists()]
-
-
-def _reason(response: Any) -> str:
-    """What the registry says of its refusal, as far as it is a plain sentence."""
-    with contextlib.suppress(requests.exceptions.RequestException, IntegrityError, KeyError, IndexError, TypeError):
-        first = parse_json(b"".join(blocks_of(response, BLOCK)), "it")["errors"][0]
-        return f" ({first['code']!a:.60}: {first['message']!a:.200})"
-    return ""
 
 
 def _short(error: Exception) -> str:

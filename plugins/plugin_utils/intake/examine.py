@@ -24,7 +24,7 @@ from ..dsl.package import Source
 from ..dsl.payload import FileEntry, opened
 from ..errors import TidegateError
 from ..evidence.statement import LICENCE, SBOM, SCAN, Statement, purl
-from ..files import write_atomically
+from ..files import make_folder, write_atomically
 from . import sbom
 from .malware import Scan, scan
 
@@ -123,7 +123,7 @@ def quarantine(found: Examination, source: Source, copied: CopiedSource, folder:
     Raises :class:`TidegateError` when they can't be kept there.
     """
     try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_folder(folder)
         record = {
             "release": source.manifest.name,
             "version": source.manifest.version,

@@ -6,13 +6,12 @@
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from ..errors import TidegateError
+from ..files import make_folder, write_atomically
 from .html import render
 
 
@@ -54,9 +53,9 @@ def write_documents(
             return []
         if write:
             texts = [make() for make in others.values()] + [json.dumps(data, indent=2, ensure_ascii=False) + "\n"]
-            directory.mkdir(parents=True, exist_ok=True)
+            make_folder(directory)
             for path, text in zip(paths, texts, strict=True):  # the data last: the next run compares with it
-                _replace(path, text)
+                write_atomically(path, text.encode("utf-8", "replace"))
     except OSError as error:
         raise TidegateError(
             f"the {name} can't be written to {directory}: {error.strerror}; give a directory that can be written"
@@ -70,17 +69,3 @@ def _same(data: Mapping[str, Any], path: Path, moment: str) -> bool:
     except (FileNotFoundError, NotADirectoryError, ValueError, RecursionError):
         return False
     return isinstance(old, dict) and old | {moment: None} == {**data, moment: None}
-
-
-def _replace(path: Path, text: str) -> None:
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(descriptor, "w", encoding="utf-8", errors="replace") as file:
-            file.write(text)
-        mask = os.umask(0)
-        os.umask(mask)
-        Path(temporary).chmod(0o666 & ~mask)
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise

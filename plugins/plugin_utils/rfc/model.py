@@ -10,10 +10,12 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 from ..cmdb.query import QueryError, check_query
 from ..documents import Document, check_endpoint, check_placeholders, parse_time
+from ..settings import has_login
 
 SCHEDULED, IMPLEMENT, REVIEW, CLOSED, CANCELED = -2, -1, 0, 3, 4
 SERVICENOW = "servicenow+https://"
@@ -87,6 +89,11 @@ class Rfc:
     """Channels of the policy whose people are informed."""
     communication_plan: str = ""
     """Who is informed of what, when and by whom, in words."""
+
+
+def is_in_servicenow(address: str | Path) -> bool:
+    """Whether it is an address and no path; what is no address of a change system is refused there."""
+    return isinstance(address, str) and ("://" in address or has_login(address))
 
 
 def build_rfc(document: Document) -> Rfc:

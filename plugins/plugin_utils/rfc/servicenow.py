@@ -20,6 +20,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 from ..documents import Document
 from ..errors import IntegrityError, NotFoundError, StateError, TidegateError
+from ..settings import without_login
 from ..strict_json import read_json
 from .course import Course
 from .model import CANCELED, CLOSED, IMPLEMENT, REVIEW, SCHEDULED, SERVICENOW, STATES, Rfc, build_rfc
@@ -70,8 +71,8 @@ class InstanceAddress:
             if text.startswith(SERVICENOW) and host and known and not parts.fragment and re.fullmatch("[A-Z]{2,10}[0-9]{3,12}", number):
                 return cls(f"https://{parts.netloc}", number, {**CUSTOM, **own})
         raise TidegateError(
-            f"{_redacted(text)!a:.120} is no address of an RFC in ServiceNow; write {SERVICENOW}instance.example/CHG0030001, and behind "
-            f"a ? which fields have what it does not bring, as in "
+            f"{without_login(text)!a:.120} is no address of an RFC in ServiceNow; write {SERVICENOW}instance.example/CHG0030001, and "
+            f"behind a ? which fields have what it does not bring, as in "
             f"digest=u_digest&scope=u_scope; known are {', '.join((*CUSTOM, *OPTIONAL))}"
         )
 
@@ -276,7 +277,3 @@ def _has(record: Record, note: str) -> bool:
     """Whether the work notes, which are only shown and have no raw value, have this one."""
     shown = record.shown.get("work_notes", "")
     return " ".join(note.split()) in " ".join(shown.split())
-
-
-def _redacted(text: str) -> str:
-    return re.sub(r"//[^/@]*@", "//***@", text)

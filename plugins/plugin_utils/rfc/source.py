@@ -12,7 +12,7 @@ from typing import Protocol
 
 from ..documents import load_document
 from .course import Course
-from .model import SERVICENOW, Rfc, build_rfc
+from .model import Rfc, build_rfc, is_in_servicenow
 
 
 class Change(Protocol):
@@ -44,7 +44,7 @@ class FileChange:
 
 def open_change(address: str) -> Change:
     """The change at an address; nobody is asked yet. Raises :class:`TidegateError` when it is malformed."""
-    if not address.startswith(SERVICENOW):
+    if not is_in_servicenow(address):
         return FileChange(address)
     from .servicenow import ServiceNowChange  # noqa: PLC0415 - slow to import, and few need it
 
@@ -56,7 +56,7 @@ def load_rfc(address: str | Path) -> Rfc:
 
     Raises :class:`DocumentError` with every problem, :class:`TidegateError` when the change system can't be asked.
     """
-    if not str(address).startswith(SERVICENOW):
+    if not is_in_servicenow(address):
         return build_rfc(load_document(address, "rfc"))
     from .servicenow import ServiceNowChange  # noqa: PLC0415 - slow to import, and few need it
 
@@ -68,7 +68,7 @@ def rfc_number(address: str | Path) -> str:
 
     A change system is not asked, for it is in the address. Raises like :func:`load_rfc` when there is no number.
     """
-    if not str(address).startswith(SERVICENOW):
+    if not is_in_servicenow(address):
         try:
             found = Path(address).stat()
         except (OSError, ValueError):

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
+from ...module_utils.redaction import Redactor
 from ..errors import IntegrityError, TidegateError
 from ..libs import require
 from ..strict_json import read_object
@@ -234,5 +235,6 @@ def _plain(value: object) -> bool:
 def _said(response: Any) -> str:
     """What the instance says of its refusal, as far as it is a plain sentence."""
     with contextlib.suppress(IntegrityError, KeyError, TypeError):
-        return f": {read_object(response.content, 'it')['error']['message']!a:.200}"
+        ours = Redactor({"password": [os.environ.get(name) for name in ("SN_PASSWORD", "SN_ACCESS_TOKEN")]})  # it may repeat a request
+        return f": {ours.text(str(read_object(response.content, 'it')['error']['message']))!a:.200}"
     return ""

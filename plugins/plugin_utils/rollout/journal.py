@@ -10,88 +10,31 @@ that was given up for dead can't write when it wakes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..errors import ConflictError, NotFoundError, StateError
 from ..licence import entitlements as licences
 from . import states
-from .deployments import Deployment, Deployments, Run, Target, rollout_to_dict, target_of
+from .deployments import Deployment, Run, Target, rollout_to_dict, target_of
 from .gate import GateDecision
 from .holder import Holder
+from .locks import Locks
 from .options import Rollout
 from .states import DeploymentState, HostState, WaveState
 
 with suppress(ImportError):
     import sqlalchemy as sa
 
-if TYPE_CHECKING:
-    pass
-
 LEASE = timedelta(minutes=10)
 _D, _H, _W = DeploymentState, HostState, WaveState
 
 
-class Journal(Deployments):
+class Journal(Locks):
     """The deployments of one CMDB, to be written."""
-
-    def refuse_superseded(self, deployment_id: int) -> None:
-        """Raise :class:`ConflictError` when a later deployment has changed what this one made active."""
-        with self._cmdb.read() as connection:
-            self._refuse_superseded(connection, self._load(connection, deployment_id))
-
-    def refuse_plan(self, rfc: str, hosts: Sequence[str]) -> None:
-        """Raise what :meth:`begin` would raise, as far as that can be said without writing."""
-        with self._cmdb.read() as connection:
-            self._refuse_begun(connection, rfc)
-            self._refuse_locked(connection, hosts, None)
-
-    def refuse_driven(self, deployment_id: int, holder: Holder, now: datetime) -> None:
-        """Raise :class:`ConflictError` while another controller than ``holder`` drives a deployment."""
-        with self._cmdb.read() as connection:
-            driven = self._driven(connection, self._load(connection, deployment_id), holder, now)
-        if driven:
-            raise ConflictError(driven)
-
-    def refuse_resume(self, deployment: Deployment) -> None:
-        """Raise :class:`ConflictError` when another deployment has, or has changed, a host that a held one had not touched and gave up."""
-        if deployment.state is not _D.HELD:
-            return
-        t = self._t
-        with self._cmdb.read() as connection:
-            waves = self._wave_states(connection, deployment.id)
-            targets = self._targets(connection, deployment.id)
-            given_up = {x.host for x in targets if x.state in (_H.PLANNED, _H.STAGED) and waves[x.wave] is not _W.DECIDED}
-            self._refuse_locked(connection, sorted(given_up), deployment.id)
-            planned = sa.select(sa.func.min(t.journal.c.seq)).where(t.journal.c.deployment_id == deployment.id).scalar_subquery()
-            rows = connection.execute(
-                sa.select(t.journal.c.host, t.deployment.c.rfc, t.deployment.c.id)
-                .join(t.deployment, t.deployment.c.id == t.journal.c.deployment_id)
-                .where(
-                    t.journal.c.deployment_id != deployment.id,
-                    t.journal.c.seq > planned,
-                    t.journal.c.event.in_((_H.ACTIVATING, _H.BACKING_OUT)),
-                    t.journal.c.host.is_not(None),
-                    t.deployment.c.release == deployment.release,
-                )
-            )
-            changed = next((row for row in rows if row.host in given_up), None)
-        if changed is not None:
-            raise ConflictError(
-                f"{changed.rfc}#{changed.id} has changed {changed.host} since {deployment.label} was planned, which gave the host up when "
-                f"it was held; back {deployment.rfc} out, and raise a new RFC for what is left"
-            )
-
-    def refuse_backout(self, deployment: Deployment) -> None:
-        """Raise :class:`ConflictError` when a completed deployment is not the last one on its CIs, or another holds one of them."""
-        if deployment.state is _D.COMPLETED:
-            with self._cmdb.read() as connection:
-                self._refuse_superseded(connection, deployment)
-                touched = [target.host for target in self._targets(connection, deployment.id) if target.state in states.TOUCHED]
-                self._refuse_locked(connection, touched, deployment.id)
 
     # -- beginning and taking over -----------------------------------------
 
@@ -544,8 +487,6 @@ class Journal(Deployments):
         waiting = sa.select(self._t.wave.c.number).where(self._t.wave.c.deployment_id == deployment_id, self._t.wave.c.state != _W.DECIDED)
         return connection.execute(waiting).first() is None and not any(target.state in states.UNKNOWN for target in targets)
 
-    # -- which hosts a deployment has, inside a transaction ----------------
-
     def _reconcile(self, connection: sa.Connection, deployment_id: int, now: datetime) -> None:
         """Leave out hosts that have been written off or removed from the CMDB meanwhile, and take back those that are there again."""
         t = self._t
@@ -566,153 +507,10 @@ class Journal(Deployments):
                 new = _H.STAGE_FAILED if not self._was_touched(connection, deployment_id, target.host) else _H.OWED if back_out else _H.LOST
                 self._move_host(connection, deployment_id, target.host, new, now, "it was written off, and is there again")
 
-    def _relock(self, connection: sa.Connection, deployment_id: int, recorded: bool = False) -> None:
-        """Lock the hosts that the deployment may change, as far as nobody else has them, and give up the others.
-
-        Hosts that went back are given up when it is ``recorded`` what they run. What was reserved for hosts that are given up and was not
-        used is free as well.
-        """
-        t = self._t
-        deployment, waves = self._load(connection, deployment_id), self._wave_states(connection, deployment_id)
-        targets = self._targets(connection, deployment_id)
-        begun = any(state is not _W.CLOSED for state in waves.values())
-        wanted = {x.host for x in targets if states.locks(deployment.state, waves[x.wave], x.state, begun)}
-        mine = self._locked(connection, deployment_id)
-        if not recorded:
-            wanted |= {x.host for x in targets if x.state is _H.BACKED_OUT and x.host in mine}
-        free = mine - wanted
-        if free:
-            connection.execute(t.lock.delete().where(t.lock.c.ci == sa.bindparam("of_ci")), [{"of_ci": host} for host in sorted(free)])
-            licences.release_reserved(connection, deployment_id, free)
-        new = wanted - mine
-        if new:
-            others = set(connection.scalars(sa.select(t.lock.c.ci).where(t.lock.c.deployment_id != deployment_id)))
-            new -= others | self._superseded(connection, deployment, new - others).keys()
-            if new:
-                self._lock(connection, deployment_id, sorted(new))
-
-    def _require_lock(self, connection: sa.Connection, deployment: Deployment, host: str) -> None:
-        """Raise :class:`StateError` unless the deployment has the lock of ``host``."""
-        t = self._t
-        row = connection.execute(
-            sa.select(t.deployment.c.id, t.deployment.c.rfc)
-            .join(t.lock, t.lock.c.deployment_id == t.deployment.c.id)
-            .where(t.lock.c.ci == host)
-        ).one_or_none()
-        if row is None or row.id != deployment.id:
-            other = f"{row.rfc}#{row.id} has it" if row else "it was given up"
-            raise StateError(f"{host} is not locked by {deployment.label}, {other}; run this again when nothing else changes the host")
-
-    def _superseded(self, connection: sa.Connection, deployment: Deployment, hosts: Collection[str]) -> dict[str, str]:
-        """Which of ``hosts`` a later deployment of the same release has changed since this one did, and the label of the last of these.
-
-        A host that another deployment brought back to this one's package is this one's own again; of one that is locked it is not known yet
-        what it will come to.
-        """
-        t = self._t
-        if not hosts:
-            return {}
-        j, d, h = t.journal.c, t.deployment.c, t.deployment_host.c
-        begun = sa.select(sa.func.min(j.seq)).where(j.deployment_id == deployment.id).scalar_subquery()
-        last = (
-            sa.select(j.host, sa.func.max(j.seq).label("seq"))
-            .join(t.deployment, d.id == j.deployment_id)
-            .where(j.seq > begun, j.host.is_not(None), j.event.in_((_H.ACTIVATING, _H.BACKING_OUT)), d.release == deployment.release)
-            .group_by(j.host)
-            .subquery()
-        )
-        rows = connection.execute(
-            sa.select(j.host, d.id, d.rfc, h.state, h.previous_digest)
-            .join(last, j.seq == last.c.seq)
-            .join(t.deployment, d.id == j.deployment_id)
-            .join(t.deployment_host, (h.deployment_id == d.id) & (h.host == j.host))
-            .where(d.id != deployment.id, j.host.not_in(sa.select(t.lock.c.ci)))
-        )
-        undone = (_H.BACKED_OUT, _H.FAILED)
-        return {
-            row.host: f"{row.rfc}#{row.id}"
-            for row in rows
-            if row.host in hosts and not (row.state in undone and row.previous_digest == deployment.digest)
-        }
-
     def _was_touched(self, connection: sa.Connection, deployment_id: int, host: str) -> bool:
         j = self._t.journal.c
         same = sa.select(j.seq).where(j.deployment_id == deployment_id, j.host == host, j.event == _H.ACTIVATING)
         return connection.execute(same.limit(1)).first() is not None
-
-    def _lock(self, connection: sa.Connection, deployment_id: int, hosts: Sequence[str]) -> None:
-        try:
-            connection.execute(self._t.lock.insert(), [{"ci": host, "deployment_id": deployment_id} for host in hosts])
-        except sa.exc.IntegrityError as error:
-            raise ConflictError("the CIs in scope changed in the CMDB while this was planned; run it again") from error
-
-    def _driven(
-        self,
-        connection: sa.Connection,
-        deployment: Deployment,
-        holder: Holder,
-        now: datetime,
-        gone: str = "run this again with -e tidegate_take_over=true",
-    ) -> str:
-        """Who else drives a deployment, in a sentence; empty when nobody does. ``gone``: what to do when that one is gone."""
-        table = self._t.deployment
-        until = connection.scalar(sa.select(table.c.lease_until).where(table.c.id == deployment.id))
-        before = Holder.parse(deployment.holder)
-        if until is None or until <= now or before == holder or (before is not None and before.is_dead()):
-            return ""
-        return (
-            f"{deployment.label} is being driven by {deployment.holder}; wait for it to end, or until its lease ends at "
-            f"{until.isoformat(timespec='seconds')}; if you know that it is gone, {gone}"
-        )
-
-    def _refuse_begun(self, connection: sa.Connection, rfc: str) -> None:
-        """Of two that plan one RFC at the same moment, the second learns here of the first."""
-        table = self._t.deployment
-        row = connection.execute(sa.select(table).where(table.c.rfc == rfc, table.c.state.in_(states.OPEN))).first()
-        if row is not None:
-            raise ConflictError(
-                f"{rfc}#{row.id} is being driven by {row.holder}, which has just begun it; run this again when that has ended"
-            )
-
-    def _refuse_locked(self, connection: sa.Connection, hosts: Sequence[str], mine: int | None) -> None:
-        t = self._t
-        rows = connection.execute(
-            sa.select(t.lock.c.ci, t.deployment.c.id, t.deployment.c.rfc, t.deployment.c.state, t.deployment.c.holder).join(
-                t.deployment, t.deployment.c.id == t.lock.c.deployment_id
-            )
-        )
-        wanted = set(hosts)
-        held = [row for row in rows if row.ci in wanted and row.id != mine]
-        if held:
-            first = held[0]
-            raise ConflictError(
-                f"{len(held)} of the CIs ({', '.join(sorted(row.ci for row in held)[:3])}) are locked by {first.rfc}#{first.id}, which is "
-                f"{first.state} under {first.holder}; let it end, or back it out, before deploying to them"
-            )
-
-    def _refuse_superseded(self, connection: sa.Connection, deployment: Deployment) -> None:
-        t = self._t
-        rows = connection.execute(
-            sa.select(t.ci.c.name, t.installation.c.version)
-            .join(t.installation, t.installation.c.ci_id == t.ci.c.id)
-            .join(t.deployment, t.deployment.c.id == t.installation.c.deployment_id)
-            .where(
-                t.installation.c.release == deployment.release,
-                t.installation.c.deployment_id != deployment.id,
-                # What a later deployment brought back when it was backed out is this one's own again.
-                (t.installation.c.digest != deployment.digest) | (t.deployment.c.state != _D.BACKED_OUT),
-                t.ci.c.name.in_(
-                    sa.select(t.deployment_host.c.host).where(
-                        t.deployment_host.c.deployment_id == deployment.id, t.deployment_host.c.state == _H.ACTIVE
-                    )
-                ),
-            )
-        ).all()
-        if rows:
-            raise ConflictError(
-                f"{rows[0].name} runs {deployment.release} {rows[0].version} by a later deployment than {deployment.label}; "
-                "back the later one out first"
-            )
 
     def _install(
         self, connection: sa.Connection, deployment: Deployment, live: Mapping[str, tuple[str | None, str | None]], now: datetime

@@ -15,7 +15,7 @@ from typing import Any
 
 from ..cmdb.store import Cmdb
 from ..errors import ConflictError, DocumentError, NotFoundError, TidegateError
-from ..files import write_atomically
+from ..files import make_folder, write_atomically
 from ..report.progress import words
 from ..rfc.model import CANCELED, REVIEW, STATES, Rfc
 from ..rfc.register import (
@@ -124,7 +124,7 @@ def publish(cmdb: Cmdb, path: Path, changed: Iterable[Planned], now: datetime, w
     try:
         before = path.read_bytes() if path.exists() else b""
         if write and before != after:
-            path.parent.mkdir(parents=True, exist_ok=True)
+            make_folder(path.parent)
             write_atomically(path, after)
     except OSError as error:
         raise TidegateError(f"the schedule can't be written to {path}: {error.strerror}; give a file that can be") from error

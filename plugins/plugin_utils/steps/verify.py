@@ -11,6 +11,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ...module_utils.redaction import Redactor
 from ..cmdb.hosts import is_host
 from ..cmdb.schema import schema
 from ..cmdb.store import Cmdb
@@ -31,7 +32,7 @@ from ..rollout.states import DeploymentState, HostState
 from ..verification import outcome, parity
 from ..verification.miniature import LiveHost, Miniature, live_host, miniature
 from ..verification.model import Model, model
-from ..verification.play import Played, began, play
+from ..verification.play import Played, began, play, redact_records
 from ..verification.scene import RFC, Given, LabHosts, Scene, build
 from .attest import attest, find_release
 
@@ -164,23 +165,29 @@ def claim(path: Path) -> None:
         raise TidegateError(f"{path} can't be used to work in ({error.strerror}); give another directory, or none") from error
 
 
-def verify(subject: Subject, place: Place, live: Mapping[str, Mapping[str, Any]], now: datetime) -> tuple[dict[str, Any], Played]:
+def verify(
+    subject: Subject, place: Place, live: Mapping[str, Mapping[str, Any]], now: datetime, redactor: Redactor
+) -> tuple[dict[str, Any], Played]:
     """Play the scenario; return the predicate of its test result, and how it went. ``live`` are the facts of live hosts, by name.
 
-    Raises :class:`TidegateError` when the scenario did not get as far as the release: that says nothing about it.
+    What ``redactor`` knows is in neither. Raises :class:`TidegateError` when the scenario did not get as far as the release: that says
+    nothing about it.
     """
     library = open_library(place.dsl)
     release = subject.release
     package = load_package(library.repository(release.name), release.digest)
     scene = build(place.path, subject.plan, subject.like, library, release, package, place.lab, place.given, now)
     scenario = scene.fingerprint()
-    played = play(scene, place.dsl, place.collections, place.lab.mode == "isolated", place.timeout)
+    try:
+        played = play(scene, place.dsl, place.collections, place.lab.mode == "isolated", place.timeout, redactor)
+        tests = outcome.read_tests(_read(scene.results), redactor)
+    finally:
+        redact_records(scene, redactor)
     if why := unbuilt(scene, played):
         raise TidegateError(
             f"{release.name} {release.version} was not verified, and nothing is signed: {why}; mend that and run verify again, what the "
             f"scenario said is in {place.path}"
         )
-    tests = outcome.read_tests(_read(scene.results))
     like = parity.compare(Miniature(subject.plan.hosts, (*subject.plan.lacking, *scene.lacking)), live, scene.facts())
     said = outcome.predicate(
         tests,

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from ...module_utils.redaction import NOTHING, Redactor
 from ..errors import IntegrityError
 from ..evidence.statement import VERIFICATION
 from ..strict_json import read_object
@@ -18,6 +19,7 @@ from .parity import Parity
 PASSED, WARNED, FAILED = "PASSED", "WARNED", "FAILED"
 _LISTED = 10_000  # tests that the evidence names
 _REASONS = 20
+_DETAIL = 500  # signs of why a test failed
 _WORSE = {"passed": 0, "skipped": 1}  # any other outcome is a failure
 
 
@@ -51,8 +53,8 @@ class Rehearsal:
     fault: str = ""
 
 
-def read_tests(text: str) -> Results:
-    """What the plugin for pytest wrote; a line that can't be read is a run that was cut short."""
+def read_tests(text: str, redactor: Redactor = NOTHING) -> Results:
+    """What the plugin for pytest wrote, without what ``redactor`` knows; a line that can't be read is a run that was cut short."""
     results: dict[str, str] = {}
     details: dict[str, str] = {}
     times: list[float] = []
@@ -62,11 +64,11 @@ def read_tests(text: str) -> Results:
             said = read_object(line, "a line of the tests' results")
             event = said["event"]
             if event == "test":
-                name, outcome = str(said["name"]), str(said["outcome"])
+                name, outcome = redactor.text(str(said["name"])), str(said["outcome"])
                 times += [float(said["at"])] if outcome == "passed" else []
                 # Run twice, after deployment and after back-out, a test has passed when it did both times.
                 if _WORSE.get(results.get(name, "passed"), 2) <= _WORSE.get(outcome, 2):
-                    results[name], details[name] = outcome, str(said["detail"])
+                    results[name], details[name] = outcome, redactor.text(str(said["detail"]))[:_DETAIL]
             elif event == "start":
                 cut_short |= open_runs > 0
                 open_runs = 1

@@ -14,8 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ...module_utils.redaction import NOTHING, Redactor
 from ..activity import note
 from ..errors import IntegrityError
+from ..settings import is_secret
 from ..strict_json import read_object
 from .scene import Scene
 
@@ -26,7 +28,8 @@ _NOISE = re.compile(
 _PLAY = re.compile(r"^PLAY \[([^\[\]\n]{1,100})\]", re.MULTILINE)
 _REASON = 1000  # signs
 _CONVERGE = "converge.yml"  # deploys the release, in the shipped scenario and in molecule's own way of naming them
-_KEPT = ("ANSIBLE_PYTHON_INTERPRETER", "ANSIBLE_HOME", "ANSIBLE_FORKS")
+_KEPT = ("ANSIBLE_PYTHON_INTERPRETER", "ANSIBLE_HOME", "ANSIBLE_FORKS", "REGISTRY_AUTH_FILE")
+_OWN = ("TIDEGATE_", "ANSIBLE_", "MOLECULE_", "SN_")  # how variables begin that are the caller's alone
 
 
 @dataclass(frozen=True)
@@ -38,8 +41,11 @@ class Played:
     output: str
 
 
-def play(scene: Scene, dsl: str, collections: str, isolated: bool, timeout: int) -> Played:
-    """Play the scenario of ``scene``. ``collections``: where Ansible looks for collections; ``isolated``: what lab hosts are."""
+def play(scene: Scene, dsl: str, collections: str, isolated: bool, timeout: int, redactor: Redactor = NOTHING) -> Played:
+    """Play the scenario of ``scene``. ``collections``: where Ansible looks for collections; ``isolated``: what lab hosts are.
+
+    What ``redactor`` knows is in no text that is to be shown of it.
+    """
     from ansible_runner.interface import init_command_config  # noqa: PLC0415 - slow to import, and nothing else needs it
 
     with _around(scene, dsl, collections, isolated):
@@ -56,15 +62,26 @@ def play(scene: Scene, dsl: str, collections: str, isolated: bool, timeout: int)
         )
         runner.run()
     artifacts = scene.path / "artifacts" / "verify"
-    output = _output(artifacts / "stdout")
+    output = _output(artifacts / "stdout", redactor)
     ended = ""
     if runner.status == "timeout":
         ended = f"the scenario did not end within {timeout} s"
     events = tuple(_events(artifacts / "job_events"))
     if not ended and runner.rc != 0:
-        why = first_failure(events)
+        why = first_failure(events, redactor)
         ended = f"the scenario ended with status {runner.rc}{f': {why}' if why else ''}"
     return Played(ended, events, output)
+
+
+def redact_records(scene: Scene, redactor: Redactor) -> None:
+    """Take what ``redactor`` knows out of what the runner and the tests left in the scene's directory, once it has been read."""
+    for path in (*(scene.path / "artifacts").rglob("*"), scene.results):
+        with contextlib.suppress(OSError):
+            if path.is_file() and not path.is_symlink():
+                data = path.read_bytes()
+                shown = redactor.data(data)
+                if shown != data:
+                    path.write_bytes(shown)
 
 
 def _note_play(event: Mapping[str, Any]) -> bool:
@@ -80,7 +97,7 @@ def began(events: Iterable[Mapping[str, Any]]) -> bool:
     return any(Path(str(playbook)).name == _CONVERGE for playbook in playbooks)
 
 
-def first_failure(events: Iterable[Mapping[str, Any]]) -> str:
+def first_failure(events: Iterable[Mapping[str, Any]], redactor: Redactor = NOTHING) -> str:
     """What the first task that failed says, of those that don't only say that a command did, which is another run of Ansible."""
     failures = [one for one in events if one.get("event") in ("runner_on_failed", "runner_on_unreachable")]
     for event in sorted(failures, key=lambda one: str(one.get("created"))):
@@ -89,15 +106,15 @@ def first_failure(events: Iterable[Mapping[str, Any]]) -> str:
         said = str(result.get("msg", "")) if isinstance(result, Mapping) else ""
         if said and said != "non-zero return code" and not data.get("ignore_errors"):
             where = data.get("host") or data.get("remote_addr")
-            return f"{where}: {' '.join(said.split())}"[:_REASON]
+            return f"{where}: {' '.join(redactor.text(said).split())}"[:_REASON]
     return ""
 
 
 @contextlib.contextmanager
 def _around(scene: Scene, dsl: str, collections: str, isolated: bool) -> Iterator[None]:
-    """The environment of a scenario: homes of its own, the DSL to read, and no key."""
+    """The environment of a scenario: homes of its own, the DSL to read, and no key or password. The runner writes it into a file."""
     before = dict(os.environ)
-    kept = {name: value for name, value in before.items() if name in _KEPT or not name.startswith(("TIDEGATE_", "ANSIBLE_", "MOLECULE_"))}
+    kept = {name: value for name, value in before.items() if name in _KEPT or not (name.startswith(_OWN) or is_secret(name))}
     paths = (os.path.dirname(sys.executable), before.get("PATH", os.defpath))
     pythonpath = (str(scene.path / "python"), before.get("PYTHONPATH", ""))
     try:
@@ -135,9 +152,9 @@ def _events(folder: Path) -> Iterator[Mapping[str, Any]]:
                 yield event
 
 
-def _output(path: Path) -> str:
+def _output(path: Path, redactor: Redactor) -> str:
     try:
-        text = _NOISE.sub("", path.read_text(encoding="utf-8", errors="replace"))
+        text = redactor.text(_NOISE.sub("", path.read_text(encoding="utf-8", errors="replace")))
     except OSError:
         return ""
     printable = ("".join(sign if sign.isprintable() or sign == "\t" else " " for sign in line).rstrip() for line in text.splitlines())

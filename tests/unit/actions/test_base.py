@@ -38,7 +38,15 @@ class Chatty(TidegateAction):
         return {"changed": False, "options": dict(options)}
 
 
-def run(arguments: dict[str, Any], variables: dict[str, Any] | None = None, register: str = "") -> dict[str, Any]:
+class Hosted(Chatty):
+    """An action with a host's settings."""
+
+    module = "activate"
+
+
+def run(
+    arguments: dict[str, Any], variables: dict[str, Any] | None = None, register: str = "", kind: type[TidegateAction] = Chatty
+) -> dict[str, Any]:
     """The result of a task of that action."""
     written = {"tidegate.release.archive": {"path": "{{ tidegate_release | default(omit, true) }}"}}
     task = SimpleNamespace(
@@ -52,7 +60,7 @@ def run(arguments: dict[str, Any], variables: dict[str, Any] | None = None, regi
     )
     connection = SimpleNamespace(_shell=SimpleNamespace(tmpdir="/tmp"))  # noqa: S108 - never used
     loader = DataLoader()
-    action = Chatty(task, connection, None, loader, Templar(loader, variables or {}), None)
+    action = kind(task, connection, None, loader, Templar(loader, variables or {}), None)
     try:
         return action.run(task_vars=variables or {})
     except Failure as failure:  # as ansible-core does
@@ -74,6 +82,12 @@ def test_a_variable_that_can_not_be_evaluated_is_not_one_that_is_not_set() -> No
     assert "tidegate_key can't be evaluated: 'nowhere' is undefined" in result["msg"]
     assert not run({"path": "/right"}, variables | {"nowhere": "/keys"}).get("failed")
     assert not run({"path": "/right", "key": "/other.pem"}, variables).get("failed")
+
+
+@pytest.mark.parametrize("settings", ["hidden-1 of a host", [{"token": "hidden-1"}], 5, "{'token': hidden-1"])
+def test_settings_that_are_no_mapping_are_refused_without_their_values(settings: Any) -> None:
+    result = run({"settings": settings}, kind=Hosted)
+    assert result["msg"] == "settings of tidegate.release.activate is something else; it has to be a mapping"
 
 
 def test_a_mistyped_variable_of_a_host_is_refused_by_whoever_runs_there(monkeypatch: pytest.MonkeyPatch) -> None:

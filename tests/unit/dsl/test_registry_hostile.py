@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import base64
 import functools
 import gzip
 import hashlib
@@ -20,6 +21,7 @@ from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import requests
@@ -424,6 +426,19 @@ def test_a_blob_may_be_elsewhere_but_our_credentials_stay(monkeypatch: pytest.Mo
     there.answers["https://registry.example:443/v2/other"] = (200, {})
     with wire.ask("GET", "blob"):
         assert there.sent[-1][1] == "Bearer secret"
+
+
+def test_what_a_registry_repeats_of_our_credentials_is_not_shown() -> None:
+    wire = Wire("registry.example", secure=True)
+    basic = base64.b64encode(b"rita:hidden-1").decode()
+    wire._auth = SimpleNamespace(**{"_basic_auth": basic, "token": "hidden-token-2"})
+    said = json.dumps({"errors": [{"code": f"Bearer hidden-token-2 {'x' * 60}", "message": f"{'x' * 170} Basic {basic}"}]}).encode()
+    for status in (403, 500):
+        response: Any = SimpleNamespace(status_code=status, reason="no hidden-1", iter_content=lambda _size: iter([said]))
+        message = wire._refused("GET", HERE, response)
+        assert "${password}" in message
+        assert "hidden" not in message
+        assert basic[:8] not in message
 
 
 def test_nobody_else_says_where_to_log_in(monkeypatch: pytest.MonkeyPatch) -> None:

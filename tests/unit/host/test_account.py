@@ -40,6 +40,7 @@ def runs_as(user: str | None, version: str = "1.0", **config: Any) -> Any:
     start = SERVICE["bin/start"] + (
         b'id -un >"$TIDEGATE_STATE/user"; id -Gn >"$TIDEGATE_STATE/groups"; umask >"$TIDEGATE_STATE/umask"\n'
         b'echo "$HOME $USER $LOGNAME ${SUDO_USER-} $(pwd)" >"$TIDEGATE_STATE/home"\n'
+        b'env | grep "^[A-Z]*=of-root" >"$TIDEGATE_STATE/login"; echo said >/dev/stderr; echo more >/dev/stdout\n'
         b'if touch "$TIDEGATE_TREE/mine" 2>/dev/null; then echo yes; else echo no; fi >"$TIDEGATE_STATE/writes"\n'
     )
     given = {} if user is None else {"user": user}
@@ -53,6 +54,8 @@ def state(host: Host, name: str) -> str:
 @ROOT
 def test_hooks_and_checks_run_as_the_user_and_only_the_state_is_its_own(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SUDO_USER", "ann")
+    for name in ("TMPDIR", "KRB5CCNAME", "DBUS_SESSION_BUS_ADDRESS", "XDG_RUNTIME_DIR", "GNUPGHOME"):
+        monkeypatch.setenv(name, "of-root")
     check = {"name": "who", "command": ["sh", "-c", f'[ "$(id -un)" = {USER} ]'], "timeout": 2}
     one = runs_as(USER, health=[check])
     assert host.deploy(one)["state"] == "active"
@@ -62,10 +65,12 @@ def test_hooks_and_checks_run_as_the_user_and_only_the_state_is_its_own(host: Ho
     assert state(host, "umask") == "0022"
     assert state(host, "home") == f"{found.pw_dir} {USER} {USER}  {host.tree(one)}"
     assert state(host, "writes") == "no"
+    assert state(host, "login") == ""
+    assert host.home.output_of("start").read_text() == "said\nmore\n"
     assert host.home.state.stat().st_uid == found.pw_uid
     tree = [host.tree(one), *host.tree(one).rglob("*")]
     assert {path.lstat().st_uid for path in (*tree, host.home.path, host.home.releases, host.home.output)} == {0}
-    assert host.home.output_of("start").stat().st_uid == 0 if host.home.output_of("start").exists() else True
+    assert host.home.output_of("start").stat().st_uid == 0
 
 
 @ROOT

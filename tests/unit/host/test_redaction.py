@@ -19,8 +19,20 @@ import pytest
 from ansible_collections.tidegate.release.plugins.module_utils.redaction import Redactor, Stream
 
 PLAIN = "canary-7f3a9b1c"
+SIGNS = "ca!n&a(r)y'7f<3a>9b*1c=/~;,@:$+`=="
 ODD = "ca'n \"ary\\$&/%<é>\t#7"
 PEM = "-----BEGIN KEY-----\nMIIEpAIBAAKCAQEA7f3a9b1c\nq83vEjRWeJq83vEjRWeJ\n-----END KEY-----\n"
+
+
+def wrapped(text: str, width: int, end: str = "\n") -> str:
+    return end.join(text[start : start + width] for start in range(0, len(text), width))
+
+
+def escaped(text: str, signs: str) -> str:
+    """JSON as those write it that mind pages: these signs as numbers, letters as they are."""
+    plain = json.dumps(text, ensure_ascii=False)[1:-1].replace('\\"', "\\u0022" if '"' in signs else '\\"')
+    return "".join(f"\\u{ord(sign):04X}" if sign in signs else sign for sign in plain)
+
 
 FORMS: dict[str, Callable[[str], str]] = {
     "raw": str,
@@ -51,10 +63,22 @@ FORMS: dict[str, Callable[[str], str]] = {
     "base64 for URLs": lambda text: base64.urlsafe_b64encode(b"a" + text.encode()).decode(),
     "basic authentication": lambda text: base64.b64encode(f"user:{text}".encode()).decode(),
     "wrapped base64": lambda text: base64.encodebytes(text.encode()).decode(),
+    "wrapped basic authentication": lambda text: base64.encodebytes(f"user:{text}".encode()).decode(),
+    "wrapped base64 of openssl": lambda text: wrapped(base64.b64encode(f"ab{text}".encode()).decode(), 64),
+    "wrapped hexadecimal": lambda text: wrapped(f"user:{text}".encode().hex(), 60),
+    "wrapped by a terminal": lambda text: wrapped(text, 7, "\r\n"),
+    "JSON of Go": lambda text: escaped(text, "<>&"),
+    "JSON of Gson": lambda text: escaped(text, "<>&='"),
+    "JSON of .NET": lambda text: escaped(text, "<>&'\"+`"),
+    "URL of JavaScript": lambda text: urllib.parse.quote(text, safe="-_.!~*'()"),
+    "URL of JavaScript, all of it": lambda text: urllib.parse.quote(text, safe="-_.!~*'();/?:@&=+$,#"),
+    "URL of Go": lambda text: urllib.parse.quote(text, safe="$&+=:@"),
+    "URL of Java": lambda text: urllib.parse.quote_plus(text, safe="*").replace("~", "%7E"),
+    "HTML of Go": lambda text: html.escape(text).replace("&quot;", "&#34;").replace("&#x27;", "&#39;"),
 }
 
 
-@pytest.mark.parametrize("value", [PLAIN, ODD, PEM, "ünïcödé-7f3a", "two words of it", "x" * 300 + "7"], ids=ascii)
+@pytest.mark.parametrize("value", [PLAIN, SIGNS, ODD, PEM, "ünïcödé-7f3a", "two words of it", "x" * 300 + "7"], ids=ascii)
 @pytest.mark.parametrize("form", FORMS)
 def test_no_form_of_a_value_is_left(form: str, value: str) -> None:
     redactor = Redactor({"password": value})
@@ -81,6 +105,16 @@ def test_no_form_of_a_value_is_left(form: str, value: str) -> None:
         {"it": f"host=db user=app password={PLAIN}"},
         {"it": f"first line\n{PLAIN}\nlast line"},
         {"it": f"  {PLAIN}\n"},
+        {"it": {PLAIN: "alice"}},
+        {"it": [{"users": {"bob": {PLAIN: None}}}]},
+        {"it": f'{{"auths": {{"r.example": {{"auth": "{PLAIN}"}}}}}}'},
+        {"it": f"amqp://a:other-1@h1:5672,amqp://a:{PLAIN}@h2:5672"},
+        {"it": f"db: x\npassword = '{PLAIN}'\n"},
+        {"it": f"export DB_PASS={PLAIN}\nexport X=1"},
+        {"it": f"Server=db;Pwd={{{PLAIN}}};"},
+        {"it": f"Bearer {PLAIN}"},
+        {"it": "Basic " + base64.b64encode(f"bob:{PLAIN}".encode()).decode()},
+        {"it": base64.b64encode(PLAIN.encode()).decode()},
     ],
     ids=str,
 )
@@ -167,3 +201,33 @@ def test_much_output_takes_little_time() -> None:
     for _block in range(16):
         redactor.data(b"a line of a log that says nothing\n" * 2000)
     assert time.process_time() - began < 2  # of this process; for a megabyte
+
+
+def test_a_password_is_known_as_it_is_sent_when_an_address_has_it_encoded() -> None:
+    assert Redactor({"database": "https://bob:p%40ss%2Fw@h.example/x"}).text("refused p@ss/w") == "refused ${database}"
+
+
+@pytest.mark.parametrize("value", ["postgresql://app:x1y2@db", "app:x1y2@db", "password=x1y2 host=db"])
+def test_a_short_password_within_a_value_is_one_too(value: str) -> None:
+    assert Redactor({"database": value}).text("login with x1y2 failed") == "login with ${database} failed"
+
+
+def test_what_an_entry_is_called_stays_readable() -> None:
+    settings = {"limits": {"max_connections": 1, "443": 4}, "passwords": {"database": "hidden-1"}}
+    text = "max_connections 443 database"
+    assert Redactor(settings).text(text) == text
+    assert Redactor({"users": {"alice-7": "x"}}).text("alice-7") == "${users}"
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+@pytest.mark.parametrize("size", [1, 5, 13])
+def test_a_value_in_several_lines_is_found_in_pieces(size: int, end: str) -> None:
+    secret = "a1B2c3D4e5" * 9
+    stream = Stream(Redactor({"token": secret}))
+    text = f"x {wrapped(secret, 60, end)} y{end}".encode()
+    shown = b"".join(stream.feed(text[start : start + size]) for start in range(0, len(text), size)) + stream.feed(b"")
+    assert shown == f"x ${{token}} y{end}".encode()
+
+
+def test_a_line_that_ends_with_the_first_letter_of_a_value_is_not_held_back() -> None:
+    assert Stream(Redactor({"password": PLAIN})).feed(b"up and runninc\n") == b"up and runninc\n"

@@ -16,7 +16,9 @@ from typing import Any
 
 import html5lib
 import pytest
+from ansible_collections.tidegate.release.plugins.plugin_utils import files as ground
 from ansible_collections.tidegate.release.plugins.plugin_utils.errors import TidegateError
+from ansible_collections.tidegate.release.plugins.plugin_utils.files import write_atomically
 from ansible_collections.tidegate.release.plugins.plugin_utils.report import files, html
 from ansible_collections.tidegate.release.plugins.plugin_utils.report.files import merge, write_report
 from ansible_collections.tidegate.release.plugins.plugin_utils.report.html import DRAWN, RESULTS, STATES, lanes, render, render_clearance
@@ -164,7 +166,7 @@ def test_a_write_that_fails_leaves_the_old_report_whole(tmp_path: Path, monkeypa
     def full(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(files.os, "fdopen", full)
+    monkeypatch.setattr(ground.os, "fsync", full)
     with pytest.raises(TidegateError, match="No space left"):
         write_report(report("new"), tmp_path, write=True)
     assert (tmp_path / "report.json").read_bytes() == old
@@ -173,16 +175,15 @@ def test_a_write_that_fails_leaves_the_old_report_whole(tmp_path: Path, monkeypa
 
 def test_data_that_could_not_follow_the_page_is_written_the_next_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_report(report(), tmp_path, write=True)
-    replace = files._replace
 
-    def full_after_one(path: Path, text: str) -> None:
-        monkeypatch.setattr(files, "_replace", no_space)
-        replace(path, text)
+    def full_after_one(path: Path, text: bytes) -> None:
+        monkeypatch.setattr(files, "write_atomically", no_space)
+        write_atomically(path, text)
 
-    def no_space(path: Path, text: str) -> None:
+    def no_space(path: Path, text: bytes) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(files, "_replace", full_after_one)
+    monkeypatch.setattr(files, "write_atomically", full_after_one)
     with pytest.raises(TidegateError):
         write_report(report("new"), tmp_path, write=True)
     monkeypatch.undo()

@@ -11,6 +11,7 @@ from itertools import permutations
 from typing import Any
 
 import pytest
+from ansible_collections.tidegate.release.plugins.module_utils.redaction import Redactor
 from ansible_collections.tidegate.release.plugins.plugin_utils.verification.outcome import (
     Rehearsal,
     Results,
@@ -136,3 +137,12 @@ def test_no_part_of_what_was_written_passes(cut: int) -> None:
 def test_events_are_counted_by_how_tasks_ended() -> None:
     kinds = ["runner_on_ok", "runner_on_ok", "runner_on_failed", "runner_on_unreachable", "playbook_on_stats", None]
     assert count_events({"event": kind} for kind in kinds) == {"ok": 2, "failed": 1, "unreachable": 1, "skipped": 0}
+
+
+@pytest.mark.parametrize("before", [0, 490])
+def test_why_a_test_failed_has_no_secret_wherever_it_is_cut(before: int) -> None:
+    failed = {**a_test("one[hidden-secret-1]", "failed"), "detail": f"{'x' * before} assert 'hidden-secret-1' == 'y'"}
+    tests = read_tests(lines(START, failed, FINISH), Redactor({"token": "hidden-secret-1"}))
+    assert tests.failed == ("one[${token}]",)
+    assert "hidden" not in str(tests)
+    assert len(tests.details["one[${token}]"]) <= 500

@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 import yaml
+from ansible_collections.tidegate.release.plugins.module_utils.redaction import Redactor
 from ansible_collections.tidegate.release.plugins.plugin_utils.clearance.clearance import Clearance
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import Cmdb
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.package import archive, load_package, read_release
@@ -342,14 +343,21 @@ def test_a_scenario_is_played_without_the_callers_homes_and_keys(bed: Bed, monke
         "ANSIBLE_INVENTORY",
         "ANSIBLE_CONFIG",
         "MOLECULE_X",
+        "SN_USERNAME",
+        "SN_PASSWORD",
+        "SSH_AUTH_SOCK",
+        "AWS_SECRET_ACCESS_KEY",
+        "GITHUB_TOKEN",
     ):
         monkeypatch.setenv(name, "live")
+    monkeypatch.setenv("REGISTRY_AUTH_FILE", "/auth.json")
     before = dict(os.environ)
     with play._around(scene, "/dsl", "/collections", isolated=False):
         around = dict(os.environ)
     assert "live" not in around.values()
     assert around["TIDEGATE_CMDB"] == str(scene.cmdb)
     assert around["TIDEGATE_DSL"] == "/dsl"
+    assert around["REGISTRY_AUTH_FILE"] == "/auth.json"  # the library is read
     assert around["TIDEGATE_BECOME"] == "false"
     assert dict(os.environ) == before
 
@@ -366,7 +374,20 @@ def test_the_first_failure_is_that_of_a_task_and_not_of_the_run_around_it() -> N
         {"event": "runner_on_failed", "created": "0"},
     ]
     assert play.first_failure(events) == "web1: hook start ended"
+    assert play.first_failure([event("1", f"{'x' * 990} hidden-1")], Redactor({"token": "hidden-1"})).endswith("x ${t")
     assert play.first_failure([]) == ""
+
+
+def test_what_a_scenario_leaves_has_no_secret(bed: Bed) -> None:
+    scene = bed.build()
+    folder = scene.path / "artifacts" / "verify" / "job_events"
+    folder.mkdir(parents=True)
+    for path in (folder / "1.json", folder.parent / "stdout", scene.results):
+        path.write_text('{"said": "a \\"hidden-1\\" b"}')
+    (folder / "link").symlink_to(scene.path / "policy.yml")
+    play.redact_records(scene, Redactor({"token": "hidden-1"}))
+    for path in (folder / "1.json", folder.parent / "stdout", scene.results):
+        assert path.read_text() == '{"said": "a \\"${token}\\" b"}'
 
 
 def test_facts_of_the_lab_are_those_that_can_be_read(bed: Bed) -> None:
