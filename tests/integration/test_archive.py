@@ -20,7 +20,8 @@ REFERENCE = "org.opencontainers.image.ref.name"
 
 @pytest.fixture
 def release(tmp_path: Path) -> Path:
-    return write_release(tmp_path / "release", {"hello": b"hello\n"})
+    health = [{"name": "says hello", "command": ["true"], "timeout": 5}]
+    return write_release(tmp_path / "release", {"hello": b"hello\n"}, health=health)
 
 
 def play(release: Path, *options: str) -> subprocess.CompletedProcess[str]:
