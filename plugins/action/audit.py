@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from ansible_collections.tidegate.release.plugins.plugin_utils.actions.base import TidegateAction
+from ansible_collections.tidegate.release.plugins.plugin_utils.clearance.policy import load_policy
 from ansible_collections.tidegate.release.plugins.plugin_utils.clock import utc_now
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.audits import save_audit
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import Cmdb
@@ -17,7 +18,6 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.errors import Tid
 from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.library import meant_by
 from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.package import judge_library, unmet_sentence
 from ansible_collections.tidegate.release.plugins.plugin_utils.licence.usage import installed_products, without_seat
-from ansible_collections.tidegate.release.plugins.plugin_utils.policy.load import load_policy
 from ansible_collections.tidegate.release.plugins.plugin_utils.report.differences import difference_lines
 from ansible_collections.tidegate.release.plugins.plugin_utils.report.progress import counted, share
 from ansible_collections.tidegate.release.plugins.plugin_utils.settings import optional_setting, required_setting

@@ -6,14 +6,12 @@
 from __future__ import annotations
 
 import contextlib
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from ansible_collections.tidegate.release.plugins.plugin_utils.actions.base import TidegateAction
 from ansible_collections.tidegate.release.plugins.plugin_utils.clearance.summary import is_signed
 from ansible_collections.tidegate.release.plugins.plugin_utils.clock import utc_now
-from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.repository import open_library
 from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.envelope import sign
 from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.library import list_release, remember_sight
 from ansible_collections.tidegate.release.plugins.plugin_utils.keys import LIBRARIES, load_signer
@@ -22,6 +20,7 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.report.files impo
 from ansible_collections.tidegate.release.plugins.plugin_utils.report.html import render_clearance
 from ansible_collections.tidegate.release.plugins.plugin_utils.settings import optional_setting, required_setting, secret_setting
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps.clear import Clearing, clear
+from ansible_collections.tidegate.release.plugins.plugin_utils.steps.sources import Sources
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps.tell import warned
 
 _SUMMARY = "clearance.dsse.json"
@@ -35,15 +34,16 @@ class ActionModule(TidegateAction):
     libraries = ("SQLAlchemy", "jmespath", "jsonschema")
 
     def execute(self, options: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
-        policy, now = optional_setting(options, "policy"), utc_now()
-        clearing = clear(required_setting(options, "rfc"), required_setting(options, "dsl"), required_setting(options, "cmdb"), policy, now)
-        clearance = clearing.clearance
-        # What people signed, that is; without people it writes nothing anywhere.
-        sight = clearing.sight if clearing.sight and clearing.sight.evidence is not None and not self._task.check_mode else None
-        problems = remember_sight(required_setting(options, "cmdb"), sight, now)
-        if clearing.sight and not self._task.check_mode:
-            problems += list_release(open_library(required_setting(options, "dsl")).repository(clearing.sight.name), clearing.sight.name)
-        files = self._write(clearing, options, policy, now) if options["dest"] else []
+        rfc, dsl, cmdb = (required_setting(options, name) for name in ("rfc", "dsl", "cmdb"))
+        with Sources(dsl, cmdb, optional_setting(options, "policy"), utc_now()) as sources:
+            clearing = clear(sources, rfc)
+            clearance = clearing.clearance
+            # What people signed, that is; without people it writes nothing anywhere.
+            sight = clearing.sight if clearing.sight and clearing.sight.evidence is not None and not self._task.check_mode else None
+            problems = remember_sight(sources.cmdb, sight, sources.now)
+            if clearing.sight and not self._task.check_mode:
+                problems += list_release(sources.library().repository(clearing.sight.name), clearing.sight.name)
+            files = self._write(clearing, options, sources) if options["dest"] else []
         return {
             "changed": bool(files),
             "failed": not clearance.granted,
@@ -54,14 +54,14 @@ class ActionModule(TidegateAction):
             **warned([*problems, *clearing.remarks()]),
         }
 
-    def _write(self, clearing: Clearing, options: dict[str, Any], policy: str | None, now: datetime) -> list[str]:
+    def _write(self, clearing: Clearing, options: dict[str, Any], sources: Sources) -> list[str]:
         document, key, folder = clearing.document(), optional_setting(options, "key"), Path(options["dest"])
         others, stale = {"clearance.html": lambda: render_clearance(document)}, False
         if key is not None:
             require(*LIBRARIES)
             signer = load_signer(key, secret_setting(options, "key_passphrase"))
-            summary = clearing.summary(policy, required_setting(options, "dsl"), signer.public_key.keyid)
-            others[_SUMMARY] = lambda: sign(summary, signer, now).decode()
+            summary = clearing.summary(sources.policy_path, sources.dsl, signer.public_key.keyid)
+            others[_SUMMARY] = lambda: sign(summary, signer, sources.now).decode()
             # It says more than the document: the RFC and the policy as they read, and each CI.
             with contextlib.suppress(OSError):
                 stale = not is_signed(summary, (folder / _SUMMARY).read_bytes(), signer.public_key)

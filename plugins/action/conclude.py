@@ -11,6 +11,7 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.actions.base impo
 from ansible_collections.tidegate.release.plugins.plugin_utils.actions.interrupt import interrupted
 from ansible_collections.tidegate.release.plugins.plugin_utils.actions.invocation import next_commands
 from ansible_collections.tidegate.release.plugins.plugin_utils.actions.output import say_last
+from ansible_collections.tidegate.release.plugins.plugin_utils.clearance.policy import load_policy
 from ansible_collections.tidegate.release.plugins.plugin_utils.clock import utc_now
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import Cmdb
 from ansible_collections.tidegate.release.plugins.plugin_utils.rfc.course import Outcome
@@ -23,6 +24,7 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.journal i
 from ansible_collections.tidegate.release.plugins.plugin_utils.settings import optional_setting, required_setting
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps.clear import refuse_commands
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps.conclude import conclude, foresee, to_conclude
+from ansible_collections.tidegate.release.plugins.plugin_utils.steps.sources import Sources
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps.tell import make_notifier
 
 
@@ -42,13 +44,15 @@ class ActionModule(TidegateAction):
                 return _said(foresee(journal, number, options["wanted"]))
             change = open_change(rfc)
             deployment = to_conclude(journal, number, Holder.this_run(), change, options["wanted"])
-            tell = make_notifier(optional_setting(options, "policy"))
+            policy = optional_setting(options, "policy")
+            tell = make_notifier(lambda: load_policy(policy))
 
             def make(rfc: Rfc) -> list[Outcome]:
                 if any("command" in check for check in rfc.objectives):
                     hosts = {target.host for target in journal.targets(deployment.id)}
-                    policy = optional_setting(options, "policy")
-                    refuse_commands(rfc, hosts, required_setting(options, "dsl"), required_setting(options, "cmdb"), policy, utc_now())
+                    dsl, cmdb_url = required_setting(options, "dsl"), required_setting(options, "cmdb")
+                    with Sources(dsl, cmdb_url, policy, utc_now()) as sources:
+                        refuse_commands(sources, rfc, hosts)
                 return evaluate_objectives(rfc, secrets_of(task_vars))
 
             ended = conclude(journal, deployment.run, change, options["wanted"], tell, make, utc_now(), interrupted(), reasons(task_vars))

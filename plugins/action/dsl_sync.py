@@ -10,6 +10,7 @@ from dataclasses import asdict
 from typing import Any
 
 from ansible_collections.tidegate.release.plugins.plugin_utils.actions.base import TidegateAction
+from ansible_collections.tidegate.release.plugins.plugin_utils.clearance.policy import load_policy
 from ansible_collections.tidegate.release.plugins.plugin_utils.clock import utc_now
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.recover import recover
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.replica import Copied, choose, replicate
@@ -17,7 +18,6 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.repository im
 from ansible_collections.tidegate.release.plugins.plugin_utils.errors import NotFoundError, TidegateError
 from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.library import meant_by
 from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.package import PackageName, judge_package, unmet_sentence
-from ansible_collections.tidegate.release.plugins.plugin_utils.policy.load import load_policy
 from ansible_collections.tidegate.release.plugins.plugin_utils.report.progress import counted
 from ansible_collections.tidegate.release.plugins.plugin_utils.settings import expanded, optional_setting, required_setting, same
 

@@ -11,15 +11,17 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.actions.base impo
 from ansible_collections.tidegate.release.plugins.plugin_utils.actions.interrupt import interrupted
 from ansible_collections.tidegate.release.plugins.plugin_utils.actions.output import announce
 from ansible_collections.tidegate.release.plugins.plugin_utils.clock import utc_now
-from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import Cmdb
-from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.library import remember_sight
-from ansible_collections.tidegate.release.plugins.plugin_utils.rfc.model import Rfc
 from ansible_collections.tidegate.release.plugins.plugin_utils.rfc.source import open_change, rfc_number
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.holder import Holder
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.journal import Journal
 from ansible_collections.tidegate.release.plugins.plugin_utils.settings import optional_setting, required_setting
-from ansible_collections.tidegate.release.plugins.plugin_utils.steps.clear import Wave, WaveStart, check_wave_start
-from ansible_collections.tidegate.release.plugins.plugin_utils.steps.gate import decide_staging_gate, decide_wave_gate, to_decide
+from ansible_collections.tidegate.release.plugins.plugin_utils.steps.gate import (
+    decide_staging_gate,
+    decide_wave_gate,
+    make_wave_check,
+    to_decide,
+)
+from ansible_collections.tidegate.release.plugins.plugin_utils.steps.sources import Sources
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps.tell import make_notifier
 
 
@@ -33,21 +35,15 @@ class ActionModule(TidegateAction):
     def execute(self, options: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
         if self._task.check_mode:
             return {"changed": False, "decision": "proceed", "reason": "in check mode nothing is decided"}
-        now = utc_now()
         dsl, policy, cmdb_url = required_setting(options, "dsl"), optional_setting(options, "policy"), required_setting(options, "cmdb")
-
-        def opens(rfc: Rfc, wave: Wave) -> WaveStart:
-            found = check_wave_start(rfc, wave, dsl, cmdb_url, policy, now)
-            remember_sight(cmdb_url, found.sight, now)
-            return found
-
         rfc_path = required_setting(options, "rfc")
         change = open_change(rfc_path)
         decide = decide_staging_gate if options["after"] == "staging" else decide_wave_gate
-        with Cmdb.open(cmdb_url) as cmdb:
-            journal = Journal(cmdb)
-            deployment = to_decide(journal, rfc_number(rfc_path), Holder.this_run())
-            decided = decide(journal, deployment.run, change, opens, make_notifier(policy), now, interrupted(), reasons(task_vars))
+        with Sources(dsl, cmdb_url, policy, utc_now()) as sources:
+            journal = Journal(sources.cmdb())
+            run = to_decide(journal, rfc_number(rfc_path), Holder.this_run()).run
+            check, tell = make_wave_check(sources), make_notifier(sources.policy)
+            decided = decide(journal, run, change, check, tell, sources.now, interrupted(), reasons(task_vars))
         if "msg" in decided:
             announce(decided["msg"])
         return decided

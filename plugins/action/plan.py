@@ -22,7 +22,8 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.keys import LIBRA
 from ansible_collections.tidegate.release.plugins.plugin_utils.libs import require
 from ansible_collections.tidegate.release.plugins.plugin_utils.settings import optional_setting, required_setting, secret_setting
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps.backout import order_backout
-from ansible_collections.tidegate.release.plugins.plugin_utils.steps.plan import plan
+from ansible_collections.tidegate.release.plugins.plugin_utils.steps.plan import Reach, RunRequest, plan
+from ansible_collections.tidegate.release.plugins.plugin_utils.steps.sources import Sources
 
 
 class ActionModule(TidegateAction):
@@ -37,38 +38,19 @@ class ActionModule(TidegateAction):
     def execute(self, options: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
         refuse_partial(bool(self._task.tags))
         refuse_kept_files()
-        rfc, cmdb, write = required_setting(options, "rfc"), required_setting(options, "cmdb"), not self._task.check_mode
-        here: dict[str, Any] = {
-            "inventory": set(task_vars.get("groups", {}).get("all", [])),
-            "outside": outside_limit(self._loader, task_vars),
-            "take_over": options["take_over"],
-            "interrupted": interrupted,
-        }
+        rfc, cmdb, policy = required_setting(options, "rfc"), required_setting(options, "cmdb"), optional_setting(options, "policy")
+        reach = Reach(set(task_vars.get("groups", {}).get("all", [])), outside_limit(self._loader, task_vars))
+        request = RunRequest(rfc, reach, not self._task.check_mode, options["take_over"], interrupted)
         if options["backout"]:
-            ordered = order_backout(
-                rfc_path=rfc,
-                cmdb_url=cmdb,
-                policy_path=optional_setting(options, "policy"),
-                reason=options["reason"],
-                now=utc_now(),
-                write=write,
-                **here,
-            )
+            ordered = order_backout(request, cmdb_url=cmdb, policy_path=policy, reason=options["reason"], now=utc_now())
             announce(ordered["msg"])
             return ordered
         key = optional_setting(options, "key")
         if key is not None:
             require(*LIBRARIES)
-        planned = plan(
-            rfc_path=rfc,
-            dsl=required_setting(options, "dsl"),
-            cmdb_url=cmdb,
-            policy_path=optional_setting(options, "policy"),
-            now=utc_now(),
-            write=write,
-            signer=load_signer(key, secret_setting(options, "key_passphrase")) if key is not None else None,
-            **here,
-        )
+        signer = load_signer(key, secret_setting(options, "key_passphrase")) if key is not None else None
+        with Sources(required_setting(options, "dsl"), cmdb, policy, utc_now()) as sources:
+            planned = plan(sources, request, signer)
         for line in planned.pop("lines", ()):
             self._display.display(line)
         announce(planned["msg"])

@@ -15,12 +15,13 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.actions.host impo
 from ansible_collections.tidegate.release.plugins.plugin_utils.clock import utc_now
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.pack import Shipment
 from ansible_collections.tidegate.release.plugins.plugin_utils.errors import TidegateError
-from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.package import PackageName, distrust_once
+from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.package import PackageName
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.answer import REFUSED
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.deployments import Deployment
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.journal import Journal
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.standing import Standing, standing
 from ansible_collections.tidegate.release.plugins.plugin_utils.settings import optional_setting, required_setting
+from ansible_collections.tidegate.release.plugins.plugin_utils.steps.stage import distrust_once
 
 
 class ActionModule(HostAction):

@@ -11,7 +11,8 @@ module: clear
 short_description: Evaluate every control of the release policy for an RFC
 version_added: 0.1.0
 description:
-  - Evaluates every control, whatever the others found, and lists each with its result, reason and remedy.
+  - Evaluates every control, whatever the others found, and lists each with its result, reason and remedy. C(docs/controls.md) in the
+    collection says what each finds out.
   - The clearance is granted only if no control is V(fail) or V(inconclusive). What can't be read is inconclusive, so it never passes.
   - Changes nothing but the files in O(dest), if that is given, and can be run all day. M(tidegate.release.plan) evaluates the same
     controls again.

@@ -15,10 +15,10 @@ description:
   - Counts from the journal how the hosts of the open wave, or of staging, fared, and compares with the failure budgets of the
     wave and of the whole deployment.
   - Reads the RFC and the policy again. While the RFC is on hold, or reads otherwise than when it was cleared, no further wave is opened.
-  - Nor is one while a control blocks that can have changed since the clearance. These are C(window) and C(freeze), for the sites of that
-    wave; C(signatures), C(malware), C(evidence), C(verification), C(rehearsal), C(opinions) and C(approvals), with all that was signed or
-    revoked meanwhile; C(payload_archived), for a release that was retired; C(compatibility), for the hosts that get the release next,
-    as things stand without those that failed; and the policy's own controls that speak of C(now) or C(evidence).
+  - Nor is one while a control blocks that can have changed since the clearance. C(docs/controls.md) in the collection says which these
+    are. Windows and freezes are looked at for the sites of that wave, what people signed with all that was signed or revoked meanwhile,
+    and compatibility for the hosts that get the release next, as things stand without those that failed. The policy's own controls that
+    speak of C(now) or C(evidence) are among them.
   - Before the first wave it brings the change to Implement, in ServiceNow when the RFC comes from there, and holds when that fails.
   - Says in the change what was decided, and tells the channels of the policy and the stakeholders of the RFC of the start, of a hold and of
     a back-out. When that fails it warns; the decision stands.

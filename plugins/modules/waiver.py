@@ -14,8 +14,9 @@ description:
   - Signs that the owner of O(key) lets one RFC pass although a control fails, for a reason and until a time. The waiver is of the RFC as
     it reads now, and of the package that it names; when either changes it is void.
   - It is kept in the DSL beside the package. Which controls can be waived, and by how many people with which role, is said in the policy
-    under C(waivers). M(tidegate.release.clear) then gives the control as C(waived), with who waived it and why. A control that could not
-    find something out is never waived, and C(backout_plan) and C(rehearsal) are only for RFCs of the type emergency.
+    under C(waivers), out of those that C(docs/controls.md) in the collection lists as such, some of them for RFCs of the type emergency
+    alone. M(tidegate.release.clear) then gives the control as C(waived), with who waived it and why. A control that could not find
+    something out is never waived.
 author:
   - Tidegate maintainers (@tidegate)
 extends_documentation_fragment:

@@ -91,6 +91,7 @@ def clearance_10k() -> Finding:
     from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.layout import OciLayout
     from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.package import archive
     from ansible_collections.tidegate.release.plugins.plugin_utils.steps.clear import clear
+    from ansible_collections.tidegate.release.plugins.plugin_utils.steps.sources import Sources
 
     folder = Path(tempfile.mkdtemp(prefix="tidegate-bench-"))
     try:
@@ -115,8 +116,9 @@ def clearance_10k() -> Finding:
             floor = best(lambda: list(cmdb.cis()))
 
         def cleared() -> None:
-            addresses = (str(folder / name) for name in ("rfc.yml", "dsl", "cmdb.sqlite", "policy.yml"))
-            clearance = clear(*addresses, now).clearance
+            dsl, cmdb_url, policy = (str(folder / name) for name in ("dsl", "cmdb.sqlite", "policy.yml"))
+            with Sources(dsl, cmdb_url, policy, now) as sources:
+                clearance = clear(sources, str(folder / "rfc.yml")).clearance
             if not clearance.granted:
                 raise RuntimeError(clearance.text())
 

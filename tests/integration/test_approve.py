@@ -15,6 +15,7 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import
 from ansible_collections.tidegate.release.plugins.plugin_utils.errors import TidegateError
 from ansible_collections.tidegate.release.plugins.plugin_utils.rfc.source import load_rfc
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps.clear import Wave, check_wave_start, refuse_commands
+from ansible_collections.tidegate.release.plugins.plugin_utils.steps.sources import Sources
 from documents import EXAMPLES
 from office import Office
 
@@ -176,8 +177,8 @@ def test_a_freeze_that_was_waived_stops_neither_the_clearance_nor_the_gate_until
     path.write_text(yaml.safe_dump(policy | {"waivers": {"freeze": {"role": "service-owner"}}}))
 
     def gate(at: datetime) -> str:
-        rfc = load_rfc(office.path / "rfc.yml")
-        return check_wave_start(rfc, Wave(("web1",)), str(office.path / "dsl"), str(office.path / "cmdb.sqlite"), str(path), at).stop
+        with Sources(str(office.path / "dsl"), str(office.path / "cmdb.sqlite"), str(path), at) as sources:
+            return check_wave_start(sources, load_rfc(office.path / "rfc.yml"), Wave(("web1",))).stop
 
     assert "freeze: frozen by 'sale' (sale.ics) from" in office.play("tidegate.release.clear")
     assert "frozen by 'sale'" in gate(now)
@@ -196,7 +197,8 @@ def test_a_command_of_an_rfc_runs_only_as_it_was_signed(office: Office) -> None:
 
     def run(**changes: Any) -> None:
         rfc = load_rfc(office.path / "rfc.yml")
-        refuse_commands(replace(rfc, **changes), ["web1"], *homes, datetime.now(UTC))
+        with Sources(*homes, datetime.now(UTC)) as sources:
+            refuse_commands(sources, replace(rfc, **changes), ["web1"])
 
     office.approve("carl")
     office.approve("dora")

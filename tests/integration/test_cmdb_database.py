@@ -22,7 +22,7 @@ from ansible_collections.tidegate.release.plugins.plugin_utils import activity
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb import engine, upgrade
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.schema import schema
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import Cmdb
-from ansible_collections.tidegate.release.plugins.plugin_utils.errors import ConflictError, NotFoundError, TidegateError
+from ansible_collections.tidegate.release.plugins.plugin_utils.errors import ConflictError, NotFoundError, StateError, TidegateError
 from effort import cpu_seconds
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
@@ -267,6 +267,42 @@ def test_a_reader_sees_one_moment_while_others_write(cmdb_url: str) -> None:
         cmdb.put_cis([{"name": "web1"}], "test")
         assert cmdb.cis(connection=connection) == []
         assert len(cmdb.cis()) == 1
+
+
+def test_whatever_is_asked_of_a_cmdb_at_one_moment_is_of_that_moment(cmdb_url: str) -> None:
+    with Cmdb.open(cmdb_url, create=True) as cmdb:
+        cmdb.put_cis([{"name": "web1", "site": "ams"}], "test")
+        with cmdb.at_one_moment() as then:
+            assert then.sites() == ["ams"]
+            cmdb.put_cis([{"name": "web2", "site": "fra"}], "test")  # which has to wait for nobody
+            assert [ci["name"] for ci in then.query()] == ["web1"]
+            with then.read() as connection:
+                assert [ci["name"] for ci in then.cis(connection=connection)] == ["web1"]
+            with pytest.raises(StateError, match="nothing is written to a CMDB as it is at one moment"):
+                then.put_cis([{"name": "web3"}], "test")
+        assert cmdb.sites() == ["ams", "fra"]
+
+
+def test_a_question_that_can_not_be_answered_leaves_the_others_of_its_moment_theirs(cmdb_url: str) -> None:
+    with Cmdb.open(cmdb_url, create=True) as cmdb:
+        cmdb.put_cis([{"name": "web1", "site": "ams"}], "test")
+        with cmdb.at_one_moment() as then:
+            with pytest.raises(TidegateError, match="can't be used"), then.read() as connection:
+                connection.exec_driver_sql("select * from no_such_table")
+            assert then.sites() == ["ams"]
+
+
+def test_a_server_that_goes_away_in_the_middle_of_a_moment_is_said_to_each_question(postgresql: Callable[[], str]) -> None:
+    with Cmdb.open(postgresql(), create=True) as cmdb:
+        with cmdb.at_one_moment() as then:
+            with then.read() as connection:
+                number = connection.exec_driver_sql("select pg_backend_pid()").scalar_one()
+            with cmdb.begin() as connection:
+                connection.exec_driver_sql(f"select pg_terminate_backend({number})")
+            for _question in range(2):
+                with pytest.raises(TidegateError, match="went away"):
+                    then.sites()
+        assert cmdb.sites() == []
 
 
 def test_an_exception_undoes_the_transaction(cmdb_url: str) -> None:

@@ -14,19 +14,20 @@ from pathlib import Path
 
 import pytest
 import yaml
+from ansible_collections.tidegate.release.plugins.plugin_utils.clearance.policy import load_policy
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import Cmdb
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.package import archive
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.repository import create_library
 from ansible_collections.tidegate.release.plugins.plugin_utils.errors import ConflictError
-from ansible_collections.tidegate.release.plugins.plugin_utils.policy.load import load_policy
 from ansible_collections.tidegate.release.plugins.plugin_utils.rfc.debts import Debt, debts
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.gate import GateDecision
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.holder import Holder
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.journal import Journal
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.states import DeploymentState
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps.backout import order_backout
-from ansible_collections.tidegate.release.plugins.plugin_utils.steps.plan import plan
+from ansible_collections.tidegate.release.plugins.plugin_utils.steps.plan import Reach, RunRequest, plan
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps.settle import Settlement, settle_debt
+from ansible_collections.tidegate.release.plugins.plugin_utils.steps.sources import Sources
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps.write_off import write_off_host
 from documents import EXAMPLES, policy_of, write_document
 from fleet import Fleet
@@ -149,30 +150,27 @@ class Desk:
 
     def __init__(self, office: Office) -> None:
         self.office = office
-        self.homes = {"rfc_path": str(office.path / "rfc.yml"), "cmdb_url": str(office.path / "cmdb.sqlite")}
+        self.cmdb_url = str(office.path / "cmdb.sqlite")
         self.policy = office.path / "policy.yml"
         write_document(self.policy, policy_of(approvals={"normal": 0, "emergency": 0}))
 
     def plan(self) -> None:
-        plan(
-            **self.homes,
-            dsl=str(self.office.path / "dsl"),
-            policy_path=str(self.policy),
-            inventory=["web1", "web2"],
-            now=datetime.now(UTC),
-            write=True,
-        )
+        with Sources(str(self.office.path / "dsl"), self.cmdb_url, str(self.policy), datetime.now(UTC)) as sources:
+            plan(sources, self.request("web1", "web2"))
 
     def give_up(self) -> None:
-        order_backout(**self.homes, policy_path=str(self.policy), reason="no", inventory=["web1"], now=datetime.now(UTC), write=True)
+        order_backout(self.request("web1"), cmdb_url=self.cmdb_url, policy_path=str(self.policy), reason="no", now=datetime.now(UTC))
+
+    def request(self, *inventory: str) -> RunRequest:
+        return RunRequest(str(self.office.path / "rfc.yml"), Reach(inventory), write=True)
 
     def owed(self) -> list[Debt]:
-        with Cmdb.open(self.homes["cmdb_url"]) as cmdb:
+        with Cmdb.open(self.cmdb_url) as cmdb:
             return debts(cmdb)
 
     def settle(self) -> None:
         library = create_library(str(self.office.path / "dsl")).repository("hello")
-        with Cmdb.open(self.homes["cmdb_url"]) as cmdb:
+        with Cmdb.open(self.cmdb_url) as cmdb:
             settlement = Settlement("CHG0030001", "review", "done")
             settle_debt(cmdb, library, load_policy(self.policy), settlement, None, datetime.now(UTC), write=True)
 
@@ -216,7 +214,7 @@ def test_an_emergency_that_begins_anew_owes_everything_anew(desk: Desk) -> None:
 def test_a_deployment_whose_open_wave_has_no_host_left_does_not_go_on_without_one(desk: Desk) -> None:
     """Nothing would have shown whether the release is good; and no play has a host that the gate could be asked after."""
     now = datetime.now(UTC)
-    with Cmdb.open(desk.homes["cmdb_url"]) as cmdb:
+    with Cmdb.open(desk.cmdb_url) as cmdb:
         cmdb.put_cis([{"name": "web2", "class": "server", "site": "ams"}], "test")
         desk.plan()
         journal = Journal(cmdb)
@@ -231,7 +229,7 @@ def test_a_deployment_whose_open_wave_has_no_host_left_does_not_go_on_without_on
     with pytest.raises(ConflictError, match=r"every host of wave 1 of CHG0030001#1 is written off .* back the deployment out"):
         desk.plan()
     desk.give_up()
-    with Cmdb.open(desk.homes["cmdb_url"]) as cmdb:
+    with Cmdb.open(desk.cmdb_url) as cmdb:
         run = Journal(cmdb).take_over(deployment.id, Holder.this_run(), now)
         assert Journal(cmdb).conclude(run, now).state is DeploymentState.BACKED_OUT
 
@@ -241,7 +239,7 @@ def test_what_is_owed_afterwards_is_not_settled_before(desk: Desk) -> None:
     desk.plan()
     with pytest.raises(ConflictError, match="has not changed a host yet"):
         desk.settle()
-    with Cmdb.open(desk.homes["cmdb_url"]) as cmdb, cmdb.begin() as connection:
+    with Cmdb.open(desk.cmdb_url) as cmdb, cmdb.begin() as connection:
         connection.exec_driver_sql("update deployment set started = created")
     desk.settle()
     assert [debt.settled is not None for debt in desk.owed()] == [True]

@@ -19,9 +19,10 @@ import pytest
 import sqlalchemy as sa
 import yaml
 from ansible import constants
+from ansible_collections.tidegate.release.plugins.plugin_utils.actions.interrupt import interrupted
+from ansible_collections.tidegate.release.plugins.plugin_utils.clearance.policy import load_policy
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import Cmdb
 from ansible_collections.tidegate.release.plugins.plugin_utils.errors import ConflictError, NotFoundError, StateError, TidegateError
-from ansible_collections.tidegate.release.plugins.plugin_utils.policy.load import load_policy
 from ansible_collections.tidegate.release.plugins.plugin_utils.rfc.model import Rfc
 from ansible_collections.tidegate.release.plugins.plugin_utils.rfc.register import register_change
 from ansible_collections.tidegate.release.plugins.plugin_utils.rfc.source import load_rfc, open_change
@@ -35,6 +36,7 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.steps.backout imp
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps.clear import Wave, WaveStart
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps.conclude import conclude, foresee
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps.gate import decide_staging_gate, decide_wave_gate
+from ansible_collections.tidegate.release.plugins.plugin_utils.steps.plan import Reach, RunRequest
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps.write_off import WrittenOff, end_write_offs, this_user, write_off_host
 from documents import open_rfc, write_document
 
@@ -130,11 +132,12 @@ def test_an_interrupted_run_begins_nothing(journal: Journal, cmdb_url: str, tmp_
     monkeypatch.setattr(constants, "DEFAULT_LOCAL_TMP", str(tmp_path))
     (tmp_path / "tidegate-interrupted").write_text("interrupted by SIGINT (ann@here)")
     later = NOW + 2 * LEASE
+    request = RunRequest(str(rfc), Reach(()), write=True, interrupted=interrupted)
     with pytest.raises(StateError, match=r"interrupted by SIGINT \(ann@here\) before anything was begun, so nothing was changed"):
-        order_backout(rfc_path=str(rfc), cmdb_url=cmdb_url, policy_path=None, reason="x", inventory=(), now=later, write=True)
+        order_backout(request, cmdb_url=cmdb_url, policy_path=None, reason="x", now=later)
     after = journal.deployment(run.deployment)
     assert (after.state, after.token) == (DeploymentState.STAGING, run.token)
-    foreseen = order_backout(rfc_path=str(rfc), cmdb_url=cmdb_url, policy_path=None, reason="x", inventory=(), now=later, write=False)
+    foreseen = order_backout(replace(request, write=False), cmdb_url=cmdb_url, policy_path=None, reason="x", now=later)
     assert not foreseen.get("failed")
 
 

@@ -50,6 +50,7 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.store im
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps.approve import Decision, decide, load_decision_request
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps.clear import clear
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps.retire import Retirement, mark_purged, retire
+from ansible_collections.tidegate.release.plugins.plugin_utils.steps.sources import Sources
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from fleet import Fleet
 from securesystemslib.signer import CryptoSigner
@@ -232,7 +233,8 @@ def test_a_library_is_no_copy_of_itself(desk: Fleet, module: str, way: str) -> N
 def blocking(desk: Fleet, version: str, digest: str) -> dict[str, str]:
     """What stands in the way of deploying it."""
     homes = (str(desk.path / name) for name in ("dsl", "cmdb.sqlite", "policy.yml"))
-    clearance = clear(str(desk.rfc("CHG0001", version, digest)), *homes, utc_now()).clearance
+    with Sources(*homes, utc_now()) as sources:
+        clearance = clear(sources, str(desk.rfc("CHG0001", version, digest))).clearance
     return {control.name: f"{control.reason}; {control.remedy}" for control in clearance.controls if control.blocks}
 
 
@@ -517,8 +519,9 @@ class Review:
 
     def clear(self, dsl: str | None = None) -> dict[str, str]:
         """What stands in the way, as clear says it, and remembers what it saw."""
-        found = clear(self.rfc, dsl or self.dsl, self.cmdb, str(self.desk.path / "policy.yml"), utc_now() + timedelta(minutes=1))
-        remember_sight(self.cmdb, found.sight, utc_now())
+        with Sources(dsl or self.dsl, self.cmdb, str(self.desk.path / "policy.yml"), utc_now() + timedelta(minutes=1)) as sources:
+            found = clear(sources, self.rfc)
+            remember_sight(sources.cmdb, found.sight, utc_now())
         return {control.name: f"{control.result} {control.reason}" for control in found.clearance.controls if control.blocks}
 
     def numbers(self) -> list[tuple[str, int, bool]]:
@@ -778,7 +781,8 @@ def test_a_package_that_skopeo_brought_is_seen_and_entered(desk: Fleet, server: 
     desk.write_policy(**desk.policy, people=yaml.safe_load((desk.path / "policy.yml").read_text())["people"],
                       trust={"package": {"role": "manager"}})  # fmt: skip
     tag = review.digest.replace(":", "-")
-    judged = clear(review.rfc, there, review.cmdb, str(desk.path / "policy.yml"), utc_now())
+    with Sources(there, review.cmdb, str(desk.path / "policy.yml"), utc_now()) as sources:
+        judged = clear(sources, review.rfc)
     remedies = [control.remedy for control in judged.clearance.controls if control.name == "signatures"]
     assert f"bring its evidence with dsl_sync, or copy the tag {tag} too" in remedies[0]
     run(desk, "clear", rfc=review.rfc, dsl=there)

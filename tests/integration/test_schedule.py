@@ -134,13 +134,13 @@ def test_what_is_still_under_way_after_its_window_meets_others(cmdb: Cmdb) -> No
     assert overlapping(cmdb, RFC, {"web1"}) == []
 
 
-def test_what_was_withdrawn_is_not_held_to_the_cis_that_it_was_entered_with(cmdb: Cmdb, cmdb_url: str) -> None:
+def test_what_was_withdrawn_is_not_held_to_the_cis_that_it_was_entered_with(cmdb: Cmdb) -> None:
     rfc = put(cmdb, "web1")
     with cmdb.begin() as connection:
         withdraw(connection, ["CHG0002"], START)
-    assert entered_with(cmdb_url, rfc) == ()
+    assert entered_with(cmdb, rfc) == ()
     put(cmdb, "web1")
-    assert entered_with(cmdb_url, rfc) == ("web1",)
+    assert entered_with(cmdb, rfc) == ("web1",)
 
 
 def test_what_no_calendar_may_have_is_not_published(cmdb: Cmdb, tmp_path: Path) -> None:
@@ -150,12 +150,12 @@ def test_what_no_calendar_may_have_is_not_published(cmdb: Cmdb, tmp_path: Path) 
     assert str(event["DESCRIPTION"]).startswith("a b c\nd\n")
 
 
-def test_a_deployment_that_is_open_is_held_to_its_plan_and_not_to_the_register(cmdb: Cmdb, cmdb_url: str) -> None:
+def test_a_deployment_that_is_open_is_held_to_its_plan_and_not_to_the_register(cmdb: Cmdb) -> None:
     rfc = put(cmdb, "web1")
-    assert entered_with(cmdb_url, rfc) == ("web1",)
-    assert entered_with(cmdb_url, replace(rfc, fingerprint="edited")) == ()
+    assert entered_with(cmdb, rfc) == ("web1",)
+    assert entered_with(cmdb, replace(rfc, fingerprint="edited")) == ()
     begin(cmdb, "CHG0002")
-    assert entered_with(cmdb_url, rfc) == ()
+    assert entered_with(cmdb, rfc) == ()
 
 
 class Office:

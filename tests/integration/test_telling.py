@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
+from ansible_collections.tidegate.release.plugins.plugin_utils.clearance.policy import load_policy
 from ansible_collections.tidegate.release.plugins.plugin_utils.policy.communication import Channel, Communication
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.deployments import Run
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps import tell as telling
@@ -132,7 +133,7 @@ def test_whatever_breaks_while_people_are_told_is_a_warning(monkeypatch: pytest.
         raise ValueError(SECRET)
 
     monkeypatch.setattr(telling, "_tell", broken)
-    tell = telling.make_notifier(None)
+    tell = telling.make_notifier(load_policy)
     assert tell(cast("Any", None), Run(1, 1), "hold", "why", datetime.now(UTC)) == ["nobody was told of hold, or not everybody: ValueError"]
 
 

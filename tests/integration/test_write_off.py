@@ -5,11 +5,11 @@
 
 from __future__ import annotations
 
+from ansible_collections.tidegate.release.plugins.plugin_utils.clearance.policy import load_policy
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import Cmdb
 from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.envelope import open_envelope
 from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.statement import WRITE_OFF
 from ansible_collections.tidegate.release.plugins.plugin_utils.keys import load_public
-from ansible_collections.tidegate.release.plugins.plugin_utils.policy.load import load_policy
 from office import Office
 
 REASON = "Its disk died; it isn't worth a new one"

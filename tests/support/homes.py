@@ -14,6 +14,7 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.layout import OciLayout
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.package import archive
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps.clear import Clearing, clear
+from ansible_collections.tidegate.release.plugins.plugin_utils.steps.sources import Sources
 from releases import HELLO
 
 Write = Callable[..., Path]
@@ -35,7 +36,8 @@ class Homes:
     def clear(self, policy: Path | None = None, **changes: Any) -> Clearing:
         release = {"name": "hello", "version": "1.0", "digest": self.digest}
         rfc = self.write("rfc", **{"release": release, "scope": "[?class=='server']", **changes})
-        return clear(str(rfc), str(self.dsl), str(self.cmdb), policy and str(policy), NOW)
+        with Sources(str(self.dsl), str(self.cmdb), policy and str(policy), NOW) as sources:
+            return clear(sources, str(rfc))
 
     def blob(self, digest: str) -> Path:
         path = self.dsl / "blobs" / "sha256" / digest.removeprefix("sha256:")

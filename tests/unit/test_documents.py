@@ -16,10 +16,10 @@ from typing import Any
 
 import pytest
 import yaml
+from ansible_collections.tidegate.release.plugins.plugin_utils.clearance.policy import load_policy
 from ansible_collections.tidegate.release.plugins.plugin_utils.documents import Document, load_document, parse_time
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.manifest import load_manifest
 from ansible_collections.tidegate.release.plugins.plugin_utils.errors import DocumentError, Problem
-from ansible_collections.tidegate.release.plugins.plugin_utils.policy.load import load_policy
 from ansible_collections.tidegate.release.plugins.plugin_utils.rfc.source import load_rfc
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st

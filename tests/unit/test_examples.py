@@ -8,9 +8,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import yaml
+from ansible_collections.tidegate.release.plugins.plugin_utils.clearance.policy import load_policy
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.manifest import load_manifest
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.package import read_release
-from ansible_collections.tidegate.release.plugins.plugin_utils.policy.load import DEFAULT, load_policy
+from ansible_collections.tidegate.release.plugins.plugin_utils.policy.load import DEFAULT
 from ansible_collections.tidegate.release.plugins.plugin_utils.rfc.source import load_rfc
 
 EXAMPLES = Path(__file__).parents[2] / "examples"

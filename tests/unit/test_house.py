@@ -487,6 +487,7 @@ def test_every_word_of_the_glossary_is_somewhere() -> None:
 # --- the data that controls, gates and planners decide by -------------------------------------------------------------------------------
 
 FIELDS = [
+    ("clearance/control_spec.py", "ControlSpec"),
     ("clearance/facts.py", "Facts"),
     ("clearance/facts.py", "PackageFacts"),
     ("policy/model.py", "Policy"),

@@ -1,10 +1,11 @@
 # Copyright (c) Tidegate maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The controls: each one check of an RFC against the policy and the facts. Pure.
+"""The controls that there are, and what they come to. Pure.
 
-To add a control, write a function of :class:`Facts` and the RFC that returns a :class:`Finding`, in the module of its subject, and put
-it in ``CONTROLS``. What is not known is inconclusive, never a pass: ``facts.known`` sees to that.
+A control is added in the file of its subject in ``controls/``: a function of :class:`Facts` and the RFC that returns a
+:class:`Finding`, and its :class:`ControlSpec` in ``CONTROLS`` of that file. What is not known is inconclusive, never a pass:
+``facts.known`` sees to that.
 """
 
 from __future__ import annotations
@@ -15,8 +16,8 @@ from typing import TYPE_CHECKING
 
 from ..policy.model import normalised_name
 from ..rfc.model import Rfc
-from .controls import change, compatibility, opinions, package, people, signed, verified, window
-from .controls.communication import communication
+from .control_spec import ControlSpec
+from .controls import change, communication, compatibility, opinions, package, people, signed, verified, window
 from .facts import Facts, NotKnown
 from .findings import NO_RFC, REASONS, Control, Finding, Result, failed, unknown
 
@@ -24,52 +25,20 @@ if TYPE_CHECKING:
     from ..evidence.trust import Judgement
 
 
-CONTROLS: Mapping[str, Callable[[Facts, Rfc], Finding]] = {
-    "rfc_schema": change.schema,
-    "rfc_state": change.state,
-    "window": window.window,
-    "freeze": window.freeze,
-    "conflicts": change.conflicts,
-    "digest": package.digest,
-    "payload_archived": package.archived,
-    "payload_intact": package.intact,
-    "library": package.library,
-    "signatures": signed.signatures,
-    "malware": signed.malware,
-    "evidence": signed.evidence,
-    "version": package.version,
-    "verification": verified.verification,
-    "rehearsal": verified.rehearsal,
-    "opinions": opinions.opinions,
-    "documentation": package.documentation,
-    "scope": change.scope,
-    "compatibility": compatibility.compatibility,
-    "licences": package.licences,
-    "approvals": people.approvals,
-    "duties": people.duties,
-    "responsibilities": people.responsibilities,
-    "debts": change.debts,
-    "backout_plan": change.backout_plan,
-    "objectives": change.objectives,
-    "communication": communication,
-}
-
-# What is looked at again before each wave, for it can change while the others run. The RFC itself is read by the gate, and what is staged
-# has the digest that was cleared.
-GATED = (
-    "window",
-    "freeze",
-    "payload_archived",
-    "library",
-    "signatures",
-    "malware",
-    "evidence",
-    "verification",
-    "rehearsal",
-    "opinions",
-    "compatibility",
-    "approvals",
+_LISTED: tuple[ControlSpec, ...] = (
+    *change.CONTROLS,
+    *communication.CONTROLS,
+    *compatibility.CONTROLS,
+    *opinions.CONTROLS,
+    *package.CONTROLS,
+    *people.CONTROLS,
+    *signed.CONTROLS,
+    *verified.CONTROLS,
+    *window.CONTROLS,
 )
+CONTROLS: Mapping[str, ControlSpec] = {spec.name: spec for spec in sorted(_LISTED, key=lambda spec: spec.order)}
+# What is asked again before each wave. The RFC itself is read by the gate, and what is staged has the digest that was cleared.
+ASKED_AT_GATES = frozenset(name for name, spec in CONTROLS.items() if spec.asked_at_gates)
 
 
 def _own(name: str) -> Callable[[Facts, Rfc], Finding]:
@@ -96,13 +65,14 @@ def _waived(finding: Finding, judgement: Judgement | None, barred: Mapping[str, 
 def evaluate_controls(facts: Facts, only: Collection[str] | None = None) -> tuple[Control, ...]:
     """Every control's result, or that of some, whatever the others found; one that breaks has found nothing out."""
     results = []
-    own = {control.name: _own(control.name) for control in facts.policy.controls} if facts.policy else {}
-    for name, control in {**CONTROLS, **own}.items():
+    checks = {name: spec.check for name, spec in CONTROLS.items()}
+    checks |= {control.name: _own(control.name) for control in facts.policy.controls} if facts.policy else {}
+    for name, check in checks.items():
         if only is not None and name not in only:
             continue
         if facts.rfc is not None:
             try:
-                finding = control(facts, facts.rfc)
+                finding = check(facts, facts.rfc)
                 finding = _waived(finding, facts.waivers.get(name), people.barred(facts, facts.rfc))
             except NotKnown as error:
                 finding = unknown(error.reason, error.remedy, error.cause)

@@ -130,7 +130,7 @@ class Facts:
     ignored: tuple[str, ...] = ()
     """A sentence for each other thing beside the package, which counts for nothing."""
     errors: Mapping[str, str] = field(default_factory=dict)
-    """Why a source could not be read, by its name: ``rfc``, or a key of ``_SOURCES``."""
+    """Why a source could not be read, by its name: ``rfc``, ``retired`` or a key of ``_SOURCES``."""
 
     def known(self, value: _T | None, source: str) -> _T:
         """``value``, unless it could not be found out: then :class:`NotKnown` is raised, which makes the control inconclusive."""

@@ -148,6 +148,16 @@ def reading(address: DatabaseAddress, source: sa.Engine) -> Iterator[sa.Connecti
 
 
 @contextlib.contextmanager
+def reading_within(address: DatabaseAddress, connection: sa.Connection) -> Iterator[sa.Connection]:
+    """A part of what :func:`reading` began. When it fails, the parts after it can be read all the same, unless the connection is lost."""
+    if connection.invalidated:
+        raise TidegateError(f"the CMDB {address.label} went away while it was read; see to it that it runs, and run the same command again")
+    # After an error PostgreSQL answers nothing more in a transaction, but for what is behind a savepoint.
+    with translated(address), contextlib.nullcontext() if address.path else connection.begin_nested():
+        yield connection
+
+
+@contextlib.contextmanager
 def _transaction(address: DatabaseAddress, source: sa.Engine, options: dict[str, Any]) -> Iterator[sa.Connection]:
     with waiting(f"the CMDB {address.label}, which others write to" if options.get(_WRITES) else f"the CMDB {address.label}"):
         connection, transaction = _begin(source, options) if address.path else _begin_patiently(address, source, options)

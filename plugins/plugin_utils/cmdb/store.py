@@ -14,7 +14,7 @@ from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from typing import Any, Self
 
-from ..errors import ConflictError, NotFoundError, TidegateError
+from ..errors import ConflictError, NotFoundError, StateError, TidegateError
 from . import engine as database
 from . import records, upgrade
 from .query import QueryError, search
@@ -31,9 +31,10 @@ _CHUNK = 500
 class Cmdb:
     """An open CMDB. Holds no connection between calls, so forked workers may use one that their parent opened."""
 
-    def __init__(self, address: database.DatabaseAddress, source: sa.Engine) -> None:
+    def __init__(self, address: database.DatabaseAddress, source: sa.Engine, moment: sa.Connection | None = None) -> None:
         self._address = address
         self._source = source
+        self._moment = moment
 
     @classmethod
     def open(cls, url: str, create: bool = False) -> Cmdb:
@@ -64,11 +65,27 @@ class Cmdb:
         Writers take turns, so what it read stays true until it ends. Keep it short, and don't begin another inside:
         that one would wait for this one. :class:`ConflictError` when its turn doesn't come in half a minute.
         """
+        if self._moment is not None:  # the writer would wait for this very reader on an SQLite file without a write-ahead log
+            raise StateError("nothing is written to a CMDB as it is at one moment; write to the CMDB itself when the moment is over")
         return database.writing(self._address, self._source)
 
     def read(self) -> AbstractContextManager[sa.Connection]:
         """A connection whose reads all see the same moment, whoever writes meanwhile."""
+        if self._moment is not None:
+            return database.reading_within(self._address, self._moment)
         return database.reading(self._address, self._source)
+
+    @contextlib.contextmanager
+    def at_one_moment(self) -> Iterator[Cmdb]:
+        """This CMDB, to be read only: whatever is asked of it sees the same moment, that of the first question.
+
+        It holds a connection until the end, so don't fork meanwhile, and don't wait for people or networks longer than necessary.
+        """
+        with self.read() as connection:
+            try:
+                yield Cmdb(self._address, self._source, connection)
+            finally:
+                connection.rollback()  # of a connection that was lost, too, there is nothing to be said any more
 
     def marker(self, connection: sa.Connection | None = None) -> str:
         """A short text that is another one after every change to CIs, relations or installations."""

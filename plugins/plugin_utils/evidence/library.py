@@ -10,7 +10,7 @@ of it that lacks something is one that lacks something.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -131,13 +131,13 @@ def remember(cmdb: Cmdb, sights: Iterable[Sight], now: datetime, signer: Signer 
     return changed
 
 
-def remember_sight(cmdb_url: str, sight: Sight | None, now: datetime, signer: Signer | None = None) -> list[str]:
-    """Remember what was seen on the way to something else, which does not wait for it: a CMDB that can't be written to is a sentence."""
+def remember_sight(cmdb: Callable[[], Cmdb], sight: Sight | None, now: datetime, signer: Signer | None = None) -> list[str]:
+    """Remember what was seen on the way to something else, which does not wait for it: a CMDB that can't be opened, by ``cmdb``, or written
+    to is a sentence."""
     if sight is None:
         return []
     try:
-        with Cmdb.open(cmdb_url) as cmdb:
-            remember(cmdb, [sight], now, signer)
+        remember(cmdb(), [sight], now, signer)
     except TidegateError as error:
         return [f"{_UNKNOWN} {sight.name} {sight.version}: {error}"]
     return []

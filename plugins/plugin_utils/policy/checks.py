@@ -5,13 +5,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 from ..documents import Document, Place
-
-if TYPE_CHECKING:
-    from .model import Person
+from .model import Person, Waivable
 
 STEPS = ("archive", "verify", "approve", "deploy", "back_out", "audit")
 
@@ -113,18 +111,22 @@ def _signing(document: Document) -> Iterator[tuple[Place, str, str]]:
                     yield (*place, "approvals", kind, role), role, "approve"
 
 
-def check_controls(document: Document, waivable: Collection[str], known: Collection[str]) -> None:
-    """A team's own control has a name of its own, and only what may be waived is."""
+def check_controls(document: Document, controls: Mapping[str, Waivable]) -> None:
+    """A team's own control has a name of its own, and only what may be waived is.
+
+    ``controls`` are those that there are anyway; a team's own can always be waived.
+    """
+    waivable = {name for name, when in controls.items() if when is not Waivable.NEVER}
     listed = document.data.get("controls", [])
     own: set[str] = set()
     for index, control in enumerate(listed if isinstance(listed, list) else []):
         if document.is_good(("controls", index, "name")):
             name = control["name"]
-            if name in known or name in own:
+            if name in controls or name in own:
                 document.problem(("controls", index, "name"), f"there is a control {name} already", "give this one another name")
             own.add(name)
     waivers = document.data.get("waivers")
     for name in waivers if isinstance(waivers, dict) else ():
         if name not in waivable and name not in own:
-            what = "can't be waived" if name in known else "is no control"
+            what = "can't be waived" if name in controls else "is no control"
             document.problem(("waivers", name), f"{name} {what}", f"leave it out; these can be: {', '.join(sorted({*waivable, *own}))}")

@@ -15,8 +15,6 @@ from ..rollout.options import Rollout, Share
 from .checks import check_controls, check_responsibilities, check_roles, check_steps
 from .communication import check_communication, communication_of
 from .model import (
-    CONTROLS,
-    WAIVABLE,
     Identity,
     OwnControl,
     Person,
@@ -27,19 +25,21 @@ from .model import (
     Rule,
     Trust,
     Verification,
+    Waivable,
     normalised_name,
 )
 
 DEFAULT = Path(__file__).parent / "default.yml"
 
 
-def load_policy(path: str | Path | None = None) -> Policy:
+def read_policy(path: str | Path | None, controls: Mapping[str, Waivable]) -> Policy:
     """Load a policy.yml, the shipped one when ``path`` is ``None``; what it leaves out has the shipped value.
 
+    ``controls`` says which controls there are, and for which changes each may be waived; :func:`..clearance.policy.load_policy` knows that.
     Raises :class:`DocumentError` with every problem.
     """
-    base, _nobody = _load(DEFAULT)
-    own, people = _load(DEFAULT if path is None else path)
+    base, _nobody = _load(DEFAULT, controls)
+    own, people = _load(DEFAULT if path is None else path, controls)
     folder = Path(path or DEFAULT).absolute().parent
     rollout: dict[str, Any] = {**base["rollout"], **own.get("rollout", {})}
     budget: dict[str, Any] = {**base["rollout"]["budget"], **rollout["budget"]}
@@ -62,6 +62,7 @@ def load_policy(path: str | Path | None = None) -> Policy:
         trust=_trust(own.get("trust", {})),
         separate=frozenset(own.get("separate", base["separate"])),
         waivers=_trust(own.get("waivers", {})),
+        emergency_only=frozenset(name for name, waivable in controls.items() if waivable is Waivable.IN_EMERGENCIES),
         opinions=_opinions(own.get("opinions", {})),
         verification=Verification(**own["verification"]) if "verification" in own else None,
         documentation={kind: tuple(wanted) for kind, wanted in own.get("documentation", base["documentation"]).items()},
@@ -88,11 +89,11 @@ def load_host_classes(path: str | Path) -> tuple[str, ...]:
     return tuple(document.data.get("host_classes", ()))
 
 
-def _load(path: str | Path) -> tuple[dict[str, Any], dict[str, Person]]:
+def _load(path: str | Path, controls: Mapping[str, Waivable]) -> tuple[dict[str, Any], dict[str, Person]]:
     document = load_document(path, "policy")
     check_steps(document)
     check_communication(document)
-    check_controls(document, WAIVABLE, CONTROLS)
+    check_controls(document, controls)
     sound = document.is_good(("people",)) or "people" not in document.data
     people = _people(document)
     if sound:

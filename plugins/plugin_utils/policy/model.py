@@ -9,24 +9,19 @@ import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from enum import Enum
 
 from ..calendar.model import CalendarFiles
 from ..rollout.options import Rollout
 from .communication import Communication
 
-# The controls that a policy may let people waive, for they weigh what people have to do; and those that nobody may.
-WAIVABLE = frozenset(
-    {
-        *("window", "freeze", "conflicts", "malware", "evidence", "documentation", "duties", "backout_plan", "version", "responsibilities"),
-        *("communication", "verification", "rehearsal", "opinions"),
-    }
-)
-# Those of them that only an emergency change may have waived: every other one can be backed out, and that was rehearsed.
-_IN_EMERGENCIES = frozenset({"backout_plan", "rehearsal"})
-CONTROLS = WAIVABLE | {
-    *("rfc_schema", "rfc_state", "digest", "payload_archived", "payload_intact", "library", "signatures", "scope", "approvals", "debts"),
-    *("compatibility", "licences", "objectives"),
-}
+
+class Waivable(Enum):
+    """For which changes a policy may let people waive a control: one that weighs what people have to do, not what is so."""
+
+    NEVER = "no"
+    IN_EMERGENCIES = "in emergency changes"
+    ALWAYS = "yes"
 
 
 @dataclass(frozen=True)
@@ -133,6 +128,8 @@ class Policy:
     """By type of release, patterns that each have to match the name of a document that comes with it."""
     waivers: Mapping[str, Trust] = field(default_factory=dict)
     """By control, who may waive it."""
+    emergency_only: frozenset[str] = frozenset()
+    """The controls that can be waived in emergency changes alone."""
     versions: Mapping[str, int] = field(default_factory=dict)
     """By type of release, which number of its version it raises, counted from 1."""
     responsibilities: Mapping[str, Responsibility] = field(default_factory=dict)
@@ -180,10 +177,10 @@ class Policy:
     def narrowed_to(self, release: str, change: str, risk: int) -> Policy:
         """The policy for a type of release, a type of RFC and a risk: with the rules that apply, of two that say otherwise the later one.
 
-        Unless it is an emergency, the waivers that are for those are left out.
+        Unless it is an emergency, the waivers that are for those alone are left out.
         """
-        waivers = {control: wanted for control, wanted in self.waivers.items() if change == "emergency" or control not in _IN_EMERGENCIES}
-        result = replace(self, waivers=waivers)
+        barred = frozenset() if change == "emergency" else self.emergency_only
+        result = replace(self, waivers={control: wanted for control, wanted in self.waivers.items() if control not in barred})
         for rule in self.rules:
             if rule.applies(release, change, risk):
                 result = replace(

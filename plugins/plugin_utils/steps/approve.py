@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 
 from ..clearance.controls.people import barred
 from ..clearance.facts import Facts
+from ..clearance.policy import load_policy
+from ..cmdb.store import Cmdb
 from ..dsl.package import load_package
 from ..dsl.repository import Repository, open_library
 from ..errors import ConflictError, NotFoundError, TidegateError
@@ -19,7 +21,6 @@ from ..evidence.approval import APPROVED, REJECTED, Matter
 from ..evidence.envelope import sign
 from ..evidence.store import Evidence, attach, collect
 from ..evidence.trust import Counted, judge_approvals, signer_name, signers
-from ..policy.load import load_policy
 from ..policy.model import Policy, normalised_name
 from ..rfc.model import Rfc
 from ..rfc.source import load_rfc
@@ -79,7 +80,8 @@ def load_decision_request(rfc_path: str, dsl: str, cmdb_url: str, policy_path: s
     if archived != rfc.digest:
         raise ConflictError(f"{rfc.number} names {rfc.digest}, but {rfc.release} {rfc.version} is {archived}; correct the RFC")
     policy = policy.narrowed_to(load_package(home, archived).manifest.type, rfc.type, rfc.risk)
-    cis = select(cmdb_url, rfc)
+    with Cmdb.open(cmdb_url) as cmdb, cmdb.at_one_moment() as now:
+        cis = select(now, rfc)
     if not cis:
         raise NotFoundError(f"the scope of {rfc.number} selects no CI; correct it, or enter the CIs in the CMDB")
     return DecisionRequest(rfc, policy, matter_of(rfc, cis), home)

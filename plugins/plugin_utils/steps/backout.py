@@ -5,10 +5,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from datetime import datetime
 from typing import Any
 
+from ..clearance.policy import load_policy
 from ..cmdb.store import Cmdb
 from ..errors import TidegateError
 from ..report.progress import words
@@ -16,31 +16,19 @@ from ..rfc.source import rfc_number
 from ..rollout.holder import Holder
 from ..rollout.journal import Journal
 from ..rollout.states import DeploymentState
-from .plan import Interrupted, Reach, backing_out, never, refuse_interrupted, result
+from .plan import RunRequest, backing_out, result
 from .tell import make_notifier, warned
 
 
-def order_backout(
-    *,
-    rfc_path: str,
-    cmdb_url: str,
-    policy_path: str | None,
-    reason: str,
-    inventory: Collection[str],
-    now: datetime,
-    write: bool,
-    outside: Collection[str] = (),
-    take_over: bool = False,
-    interrupted: Interrupted = never,
-) -> dict[str, Any]:
-    """A person wants the deployment of this RFC undone; take it over and say so in the journal.
+def order_backout(request: RunRequest, *, cmdb_url: str, policy_path: str | None, reason: str, now: datetime) -> dict[str, Any]:
+    """A person wants the deployment of this RFC undone; take it over and say so in the journal. Return the task's result.
 
-    ``inventory``, ``outside``, ``take_over``, ``write``: see :func:`plan`. Raises :class:`TidegateError` when there is no deployment,
-    another controller drives it, a later one has replaced it, or a host that has to go back is not in the inventory or left out.
+    Raises :class:`TidegateError` when there is no deployment, another controller drives it, a later one has replaced it, or a host that has
+    to go back is not in the inventory or left out.
     """
     with Cmdb.open(cmdb_url) as cmdb:
         journal = Journal(cmdb)
-        number = rfc_number(rfc_path)
+        number = rfc_number(request.rfc_path)
         current = journal.latest(number)
         if current is None:
             raise TidegateError(f"{number} was never deployed, so there is nothing to back out; check the RFC")
@@ -48,14 +36,14 @@ def order_backout(
             return result(f"{current.label} is already {words(current.state)}", changed=False)
         journal.refuse_backout(current)
         hosts = journal.to_visit(current, backout=True)
-        Reach(inventory, outside).check(hosts, "host", f"that {current.label} has to be backed out of")
-        if not take_over:
+        request.reach.check(hosts, "host", f"that {current.label} has to be backed out of")
+        if not request.take_over:
             journal.refuse_driven(current.id, Holder.this_run(), now)
-        if not write:
+        if not request.write:
             return result(backing_out(current, hosts, "would be"), changed=True)
-        refuse_interrupted(interrupted, write)
-        run = journal.take_over(current.id, Holder.this_run(), now, ordered=take_over)
+        request.refuse_interrupted()
+        run = journal.take_over(current.id, Holder.this_run(), now, ordered=request.take_over)
         state = journal.order_backout(run, reason, now)
         told = state is DeploymentState.BACKING_OUT and current.state is not state
-        problems = make_notifier(policy_path)(journal, run, "back_out", reason, now) if told else []
+        problems = make_notifier(lambda: load_policy(policy_path))(journal, run, "back_out", reason, now) if told else []
         return {**result(backing_out(current, hosts, "is"), changed=True), **warned(problems)}

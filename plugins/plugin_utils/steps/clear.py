@@ -9,7 +9,7 @@ A source that can't be read is a fact too: it makes controls inconclusive instea
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -17,29 +17,30 @@ from typing import Any, TypeVar
 
 from ..clearance.clearance import Clearance, evaluate
 from ..clearance.controls.window import closes
-from ..clearance.evaluate import GATED, evaluate_controls
+from ..clearance.evaluate import ASKED_AT_GATES, CONTROLS, evaluate_controls
 from ..clearance.facts import Facts, NotKnown
 from ..clearance.findings import Control, Result
 from ..clearance.own_controls import evaluate_own, speaking_of
 from ..clearance.summary import JudgedBy, summary_statement
 from ..cmdb.hosts import described, is_host
 from ..cmdb.store import Cmdb
+from ..compatibility.gather import compatibility
 from ..compatibility.judge import with_plan_faults
 from ..dsl.repository import blob_uri
 from ..dsl.seen import Sight
 from ..errors import FindingsError, TidegateError
 from ..evidence.library import sight_of
 from ..evidence.statement import Statement
-from ..policy.load import DEFAULT, load_policy
-from ..policy.model import Identity, Policy
+from ..policy.load import DEFAULT
+from ..policy.model import Identity, OwnControl, Policy
 from ..rfc.model import Rfc
 from ..rfc.source import load_rfc
 from ..rollout.deployments import Deployments
 from ..rollout.planner import plan_hosts, plan_waves
 from .sources import (
+    Once,
     Sources,
     calendars_of,
-    compatibility_of,
     debts_of,
     entered_with,
     inspect_package,
@@ -51,6 +52,7 @@ from .sources import (
     overlaps_of,
     product_of,
     replaced_digests,
+    retirement_of,
     seats_for,
     seen_of,
     select,
@@ -69,7 +71,7 @@ class Clearing:
 
     ``waves``: the hosts of each wave that is to be done, in order. ``until``: when it is too late to start a host of the first of them.
     ``sight``: what the library was seen to have of the release, for the CMDB to remember. ``inputs`` and ``ignored`` as in
-    :class:`.policy.facts.Facts`.
+    :class:`.clearance.facts.Facts`.
     """
 
     clearance: Clearance
@@ -148,6 +150,44 @@ class WaveStart:
     sight: Sight | None = None
 
 
+@dataclass(frozen=True)
+class Question:
+    """Which controls are asked of an RFC, and about which hosts; all, and those that its scope selects, when nothing is said.
+
+    ``controls``: their names, but for the policy's own; ``None`` for all, own ones too. ``wave``: the one that is about to start, ``None``
+    for all that are to be done. ``hosts``: those that a deployment which is over went to.
+    """
+
+    controls: frozenset[str] | None = None
+    wave: Wave | None = None
+    hosts: tuple[str, ...] | None = None
+
+    def needs(self, source: str) -> bool:
+        """Whether one of the controls that are asked looks at a source."""
+        return self.controls is None or any(source in CONTROLS[name].sources for name in self.controls)
+
+    def own(self, policy: Policy | None) -> tuple[OwnControl, ...]:
+        """The controls of the policy's own that are asked; before a wave those that can come to something else than when it was cleared."""
+        if policy is None or self.hosts is not None:
+            return ()
+        return policy.controls if self.controls is None else speaking_of(policy.controls, ("now", "evidence"))
+
+    def names(self, policy: Policy | None) -> set[str] | None:
+        """The names of all controls that are asked; ``None`` for every one."""
+        return None if self.controls is None else {*self.controls, *(control.name for control in self.own(policy))}
+
+
+@dataclass(frozen=True)
+class Gathered:
+    """What was found out of an RFC. ``selected``: the CIs that people decided on, ``cis`` those of them that the release goes to, as the
+    CMDB gives them; ``waves``: the hosts of each wave that is to be done. ``None`` for what is not known, or was not asked."""
+
+    facts: Facts
+    selected: tuple[dict[str, Any], ...] | None = None
+    cis: tuple[dict[str, Any], ...] | None = None
+    waves: tuple[tuple[str, ...], ...] | None = None
+
+
 def refusal(clearance: Clearance, more: Sequence[str] = ()) -> FindingsError:
     """Why a clearance is not granted; ``more`` are further lines that its reader wants."""
     return FindingsError(clearance.sentence(), [*clearance.details(), *more], [*clearance.details(complete=True), *more])
@@ -159,155 +199,155 @@ def without(hosts: Collection[str]) -> str:
     return f"; {len(hosts)} written off and left out: {named}" if hosts else ""
 
 
-def clear(rfc_path: str, dsl: str, cmdb_url: str, policy_path: str | None, now: datetime) -> Clearing:
+def clear(sources: Sources, rfc_path: str) -> Clearing:
     """Evaluate every control for an RFC; read-only."""
-    sources = Sources()
     rfc = sources.ask("rfc", lambda: load_rfc(rfc_path))
-    policy = sources.ask("policy", lambda: load_policy(policy_path))
-    facts = Facts(now=now, rfc=rfc, policy=policy, errors=sources.errors)
-    selected: tuple[dict[str, Any], ...] | None = None
-    cis: tuple[dict[str, Any], ...] | None = None
-    waves: tuple[tuple[str, ...], ...] | None = None
-    if rfc is not None:
-        package = sources.ask("package", lambda: inspect_package(dsl, cmdb_url, rfc))
-        # What people decided on is all that the scope selects; the release goes to those of it that are there.
-        selected = sources.ask("scope", lambda: select(cmdb_url, rfc))
-        cis = sources.ask("scope", lambda: not_written_off(selected)) if selected is not None else None
-        facts = replace(
-            facts,
-            policy=policy.narrowed_to(package.type if package else "", rfc.type, rfc.risk) if policy else None,
-            package=package,
-            scope=None if cis is None else tuple(str(ci["name"]) for ci in cis),
-            live=None if cis is None else live_versions(cis, rfc.release),
-            former=None if cis is None else replaced_digests(rfc, cis),
-            no_hosts=tuple(described(ci) for ci in cis or () if policy and not is_host(ci, policy.host_classes)),
-            entered=sources.ask("overlaps", lambda: entered_with(cmdb_url, rfc)),
-            debts=sources.ask("debts", lambda: debts_of(cmdb_url, rfc)),
-            channels=sources.ask("channels", lambda: unusable(policy.communication)) if policy else None,
-        )
-        facts = replace(facts, seats=sources.ask("seats", lambda: seats_for(cmdb_url, rfc, facts)))
-        if package is not None and cis is not None:
-            found = sources.ask("compatibility", lambda: compatibility_of(dsl, cmdb_url, rfc, package, cis))
-            facts = replace(facts, compatibility=found)
-        waves = sources.ask("scope", lambda: _waves(cmdb_url, rfc, cis, facts))
-        if facts.compatibility is not None:
-            facts = replace(facts, compatibility=with_plan_faults(facts.compatibility, waves or ()))
-        facts = _plan(facts, rfc, dsl, cmdb_url, cis, waves, sources)
-        facts = _with_signed_evidence(facts, rfc, (dsl, cmdb_url), selected, sources)
-        own = facts.policy.controls if facts.policy else ()
-        if own:
-            facts = replace(facts, own=sources.ask("own", lambda: evaluate_own(own, _names(facts, cis))) or {})
+    found = gather(sources, rfc, Question())
+    facts = found.facts
     clearance = evaluate(facts)
-    until = _until(facts, clearance.controls)
-    stable = facts.package.manifest.get("stable") if facts.package else None
     return Clearing(
         clearance,
         rfc,
         facts.policy,
-        selected or (),
+        found.selected or (),
         product_of(facts),
-        waves or (),
-        until,
+        found.waves or (),
+        _until(facts, clearance.controls),
         facts.sight,
-        stable,
+        facts.package.manifest.get("stable") if facts.package else None,
         facts.inputs,
         facts.ignored,
     )
 
 
-def check_wave_start(rfc: Rfc, wave: Wave, dsl: str, cmdb_url: str, policy_path: str | None, now: datetime) -> WaveStart:
+def check_wave_start(sources: Sources, rfc: Rfc, wave: Wave) -> WaveStart:
     """Whether the wave may start now, by what can have changed since the RFC was cleared.
 
     That is the time, what people signed and whether what they signed still holds, what the CIs would meet that get the release next, and
     whether it was retired.
     Waivers count here as they do in a clearance.
     """
-    sources = Sources()
-    policy = sources.ask("policy", lambda: load_policy(policy_path))
-    package = sources.ask("package", lambda: manifest_of(dsl, cmdb_url, rfc))
-    if policy is not None:
-        policy = policy.narrowed_to(package.type if package else "", rfc.type, rfc.risk)
-    selected = sources.ask("scope", lambda: select(cmdb_url, rfc))
-    cis = sources.ask("scope", lambda: not_written_off(selected)) if selected is not None else None
-    facts = Facts(now=now, rfc=rfc, policy=policy, errors=sources.errors, package=package)
-    if cis is not None:
-        sites = {str(ci["name"]): ci["site"] for ci in cis}
-        facts = replace(
-            facts,
-            scope=tuple(sites),
-            former=replaced_digests(rfc, cis),
-            waves=(frozenset(sites.get(host) for host in wave.hosts),),
-        )
-    if package is not None and cis is not None:
-        # Those that failed keep what they have, and those of later waves have not got it yet.
-        names = wave.done.union(wave.hosts)
-        having = [ci for ci in cis if ci["name"] in names]
-        found = sources.ask("compatibility", lambda: compatibility_of(dsl, cmdb_url, rfc, package, having))
-        facts = replace(facts, compatibility=with_plan_faults(found, (wave.hosts,)) if found else None)
-    if policy is not None:
-        calendars = sources.ask("calendars", lambda: calendars_of(policy.calendars, dsl, cmdb_url, rfc, now))
-        facts = _with_signed_evidence(replace(facts, calendars=calendars), rfc, (dsl, cmdb_url), selected, sources)
-    own = speaking_of(policy.controls, ("now", "evidence")) if policy else ()
-    facts = replace(facts, own=sources.ask("own", lambda: evaluate_own(own, _names(facts, cis))) or {})
-    controls = evaluate_controls(facts, {*GATED, *(control.name for control in own)})
+    question = Question(ASKED_AT_GATES, wave=wave)
+    facts = gather(sources, rfc, question).facts
+    controls = evaluate_controls(facts, question.names(facts.policy))
     reasons = (control.why.replace("\n", "; ") for control in controls if control.blocks)
     return WaveStart("; ".join(dict.fromkeys(reasons)), _until(facts, controls), facts.sight)
 
 
-def refuse_commands(rfc: Rfc, hosts: Collection[str], dsl: str, cmdb_url: str, policy_path: str | None, now: datetime) -> None:
+def refuse_commands(sources: Sources, rfc: Rfc, hosts: Collection[str]) -> None:
     """Raise :class:`TidegateError` unless the commands among an RFC's objectives may be run now, after its deployment to ``hosts``.
 
     The same that a clearance asks, anew: whatever else was meanwhile entered under its number, people have to have signed this.
     """
-    sources = Sources()
-    policy = sources.ask("policy", lambda: load_policy(policy_path))
-    package = sources.ask("package", lambda: manifest_of(dsl, cmdb_url, rfc))
-    facts = Facts(now=now, rfc=rfc, policy=None, errors=sources.errors, package=package)
-    if policy is not None and package is not None:
-        facts = replace(facts, policy=policy.narrowed_to(package.type, rfc.type, rfc.risk), scope=tuple(hosts))
-        facts = _with_signed_evidence(facts, rfc, (dsl, cmdb_url), tuple({"name": name} for name in hosts), sources)
-    controls = evaluate_controls(facts, {"objectives", "approvals"})
+    question = Question(frozenset({"objectives", "approvals"}), hosts=tuple(hosts))
+    facts = gather(sources, rfc, question).facts
+    controls = evaluate_controls(facts, question.names(facts.policy))
     reasons = [control.reason.replace("\n", "; ") for control in controls if control.blocks]
     if reasons:
         raise TidegateError("; ".join(dict.fromkeys(reasons)))
 
 
-def _until(facts: Facts, controls: Iterable[Control]) -> datetime | None:
-    """When what is open now closes; at once when that is not known, and then a control blocks too."""
-    try:
-        waived = {control.name for control in controls if control.result is Result.WAIVED}
-        return closes(facts, facts.rfc, waived) if facts.rfc else facts.now
-    except NotKnown:
-        return facts.now
+def gather(sources: Sources, rfc: Rfc | None, question: Question) -> Gathered:
+    """Find out what the controls look at that are asked; what can't be found out is ``None`` in the facts, and ``errors`` has why.
+
+    All that is asked of the CMDB is of one moment. That begins behind the look at the package, of which every byte may have to be read, and
+    is over before what people signed is read: that way a writer in between is no loss, for the evidence is at least what was seen before.
+    """
+    policy = sources.ask("policy", sources.policy)
+    facts = Facts(now=sources.now, rfc=rfc, policy=policy, errors=sources.errors)
+    if rfc is None:
+        return Gathered(facts)
+    look = inspect_package if question.needs("contents") else manifest_of
+    package = sources.ask("package", lambda: look(sources.library(), rfc))
+    policy = policy.narrowed_to(package.type if package else "", rfc.type, rfc.risk) if policy else None
+    found = Gathered(replace(facts, policy=policy, package=package))
+    with sources.at_one_moment() as cmdb:
+        asking = _Asking(sources, cmdb, rfc, question)
+        for step in (_with_cis, _with_records, _with_waves, _with_calendars):
+            found = step(asking, found)
+    facts = _with_signed_evidence(found.facts, rfc, found.selected, sources)
+    own = question.own(facts.policy)
+    if own:
+        facts = replace(facts, own=sources.ask("own", lambda: evaluate_own(own, _names(facts, found.cis))) or {})
+    return replace(found, facts=facts)
 
 
-def _plan(
-    facts: Facts,
-    rfc: Rfc,
-    dsl: str,
-    cmdb_url: str,
-    cis: Iterable[Mapping[str, Any]] | None,
-    waves: tuple[tuple[str, ...], ...] | None,
-    sources: Sources,
-) -> Facts:
-    """Add the sites of the waves that are to be done, the calendars that they have to fit into, and what else is planned."""
-    policy = facts.policy
-    facts = replace(facts, overlaps=None if cis is None else sources.ask("overlaps", lambda: overlaps_of(cmdb_url, rfc, cis)))
-    if policy is None:
-        return facts
-    facts = replace(facts, calendars=sources.ask("calendars", lambda: calendars_of(policy.calendars, dsl, cmdb_url, rfc, facts.now)))
-    if cis is None or waves is None:
-        return facts
-    sites = {str(ci["name"]): ci["site"] for ci in cis}
-    return replace(facts, waves=tuple(frozenset(sites.get(host) for host in wave) for wave in waves))
+@dataclass(frozen=True)
+class _Asking:
+    """What an RFC's facts are asked from: the sources, the CMDB as it is at one moment, and which of them are wanted."""
+
+    sources: Sources
+    cmdb: Once[Cmdb]
+    rfc: Rfc
+    question: Question
+
+    def ask(self, name: str, source: Callable[[], _T]) -> _T | None:
+        """What a source says, ``None`` when no control that looks at it is asked."""
+        return self.sources.ask(name, source) if self.question.needs(name) else None
 
 
-def _waves(cmdb_url: str, rfc: Rfc, cis: Collection[Mapping[str, Any]] | None, facts: Facts) -> tuple[tuple[str, ...], ...] | None:
+def _with_cis(asking: _Asking, found: Gathered) -> Gathered:
+    """Add the CIs that people decided on, and those of them that the release goes to."""
+    facts, rfc, cmdb, hosts = found.facts, asking.rfc, asking.cmdb, asking.question.hosts
+    if hosts is not None:
+        return replace(found, facts=replace(facts, scope=hosts), selected=tuple({"name": host} for host in hosts))
+    # What people decided on is all that the scope selects; the release goes to those of it that are there.
+    selected = asking.sources.ask("scope", lambda: select(cmdb(), rfc))
+    cis = asking.sources.ask("scope", lambda: not_written_off(selected)) if selected is not None else None
+    if cis is not None:
+        classes = facts.policy.host_classes if facts.policy else None
+        facts = replace(
+            facts,
+            scope=tuple(str(ci["name"]) for ci in cis),
+            live=live_versions(cis, rfc.release),
+            former=replaced_digests(rfc, cis),
+            no_hosts=tuple(described(ci) for ci in cis if classes is not None and not is_host(ci, classes)),
+        )
+    return replace(found, facts=facts, selected=selected, cis=cis)
+
+
+def _with_records(asking: _Asking, found: Gathered) -> Gathered:
+    """Add what the CMDB says of the release and of other changes, and whether the policy's channels can be used."""
+    facts, rfc, cmdb, cis, policy = found.facts, asking.rfc, asking.cmdb, found.cis, found.facts.policy
+    if facts.package is not None:
+        retired = asking.ask("retired", lambda: retirement_of(cmdb(), rfc))
+        facts = replace(facts, package=replace(facts.package, retired=retired, unread=asking.sources.errors.get("retired", "")))
+    facts = replace(
+        facts,
+        entered=asking.ask("overlaps", lambda: entered_with(cmdb(), rfc)),
+        debts=asking.ask("debts", lambda: debts_of(cmdb(), rfc)),
+        channels=asking.ask("channels", lambda: unusable(policy.communication)) if policy else None,
+        overlaps=None if cis is None else asking.ask("overlaps", lambda: overlaps_of(cmdb(), rfc, cis)),
+        seen=asking.ask("seen", lambda: seen_of(cmdb(), rfc, policy)),
+    )
+    return replace(found, facts=replace(facts, seats=asking.ask("seats", lambda: seats_for(cmdb(), rfc, facts))))
+
+
+def _with_waves(asking: _Asking, found: Gathered) -> Gathered:
+    """Add what the release has to get on with, the waves that are to be done, and their sites."""
+    facts, rfc, cmdb, cis, wave = found.facts, asking.rfc, asking.cmdb, found.cis, asking.question.wave
+    if cis is None:
+        return found
+    if (package := facts.package) is not None:
+        # Those that failed keep what they have, and those of later waves have not got it yet.
+        having = cis if wave is None else [ci for ci in cis if ci["name"] in wave.done.union(wave.hosts)]
+        library = asking.sources.library
+        judged = asking.ask("compatibility", lambda: compatibility(cmdb(), library(), rfc, package.manifest, having))
+        facts = replace(facts, compatibility=judged)
+    waves = (wave.hosts,) if wave else asking.sources.ask("scope", lambda: _waves(cmdb(), rfc, cis, facts))
+    if facts.compatibility is not None:
+        facts = replace(facts, compatibility=with_plan_faults(facts.compatibility, waves or ()))
+    if waves is not None:
+        sites = {str(ci["name"]): ci["site"] for ci in cis}
+        facts = replace(facts, waves=tuple(frozenset(sites.get(host) for host in one) for one in waves))
+    return replace(found, facts=facts, waves=waves)
+
+
+def _waves(cmdb: Cmdb, rfc: Rfc, cis: Collection[Mapping[str, Any]], facts: Facts) -> tuple[tuple[str, ...], ...] | None:
     """The hosts of each wave that is to be done: those of the plan in the journal that are not decided, or those of the plan to be made."""
-    if cis is None or facts.policy is None:
+    if facts.policy is None:
         return None
-    with Cmdb.open(cmdb_url) as cmdb:
-        begun = Deployments(cmdb).undecided(rfc.number)
+    begun = Deployments(cmdb).undecided(rfc.number)
     if begun is not None:
         return tuple(tuple(wave) for wave in begun)
     # With a fault there is no deployment, and maybe no order either.
@@ -315,17 +355,22 @@ def _waves(cmdb_url: str, rfc: Rfc, cis: Collection[Mapping[str, Any]] | None, f
     return plan_waves(plan_hosts(cis, facts.policy.rollout), facts.policy.rollout, order) if cis else ()
 
 
-def _with_signed_evidence(
-    facts: Facts, rfc: Rfc, homes: tuple[str, str], cis: tuple[dict[str, Any], ...] | None, sources: Sources
-) -> Facts:
-    """Add what people signed about the package, and what was seen of it before. ``homes``: where the library and the CMDB are."""
-    dsl, cmdb_url = homes
-    facts = replace(facts, seen=sources.ask("seen", lambda: seen_of(cmdb_url, rfc, facts.policy)))
+def _with_calendars(asking: _Asking, found: Gathered) -> Gathered:
+    """Add the windows and freezes that the waves have to fit into."""
+    facts, policy, sources = found.facts, found.facts.policy, asking.sources
+    if policy is None:
+        return found
+    calendars = asking.ask("calendars", lambda: calendars_of(policy.calendars, sources.library, asking.cmdb, asking.rfc, facts.now))
+    return replace(found, facts=replace(facts, calendars=calendars))
+
+
+def _with_signed_evidence(facts: Facts, rfc: Rfc, selected: tuple[dict[str, Any], ...] | None, sources: Sources) -> Facts:
+    """Add what people signed about the package; ``selected``: the CIs that they decided on."""
     policy, digest = facts.policy, facts.package.archived if facts.package else None
     if policy is None or digest is None:
         sources.errors["evidence"] = sources.errors.get("package") or sources.errors.get("policy", "")
         return facts
-    said = sources.ask("evidence", lambda: judge_all(dsl, policy, rfc, digest, cis, facts.now))
+    said = sources.ask("evidence", lambda: judge_all(sources.library(), policy, rfc, digest, selected, facts.now))
     if said is None:
         return facts
     known = facts.seen[0].evidence if facts.seen else {}
@@ -341,6 +386,15 @@ def _with_signed_evidence(
         inputs=said.inputs,
         ignored=said.ignored,
     )
+
+
+def _until(facts: Facts, controls: Iterable[Control]) -> datetime | None:
+    """When what is open now closes; at once when that is not known, and then a control blocks too."""
+    try:
+        waived = {control.name for control in controls if control.result is Result.WAIVED}
+        return closes(facts, facts.rfc, waived) if facts.rfc else facts.now
+    except NotKnown:
+        return facts.now
 
 
 def _names(facts: Facts, cis: Iterable[Mapping[str, Any]] | None) -> dict[str, Any]:

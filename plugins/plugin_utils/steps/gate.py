@@ -12,6 +12,7 @@ from datetime import datetime
 from typing import Any
 
 from ..errors import TidegateError
+from ..evidence.library import remember_sight
 from ..report.progress import Progress, gate_sentence
 from ..rfc.model import IMPLEMENT, SCHEDULED, STATES, Rfc
 from ..rfc.register import cleared_fingerprint
@@ -23,8 +24,9 @@ from ..rollout.gate import GateDecision, GateInputs, StageCounts, WaveCounts, de
 from ..rollout.holder import Holder
 from ..rollout.journal import Journal
 from ..rollout.states import DeploymentState, HostState, WaveState
-from .clear import Wave, WaveStart
+from .clear import Wave, WaveStart, check_wave_start
 from .record import move_to_implement, sync_change_record
+from .sources import Sources
 from .tell import Tell, warned
 
 Opens = Callable[[Rfc, Wave], WaveStart]  # whether the wave may start now, whatever the RFC itself says
@@ -99,6 +101,17 @@ def decide_wave_gate(
     else:
         journal.decide_wave(run, number, decision, now, opening.until)
     return _result(decision, number, len(waves), wave) | _followed(journal, run, change, decision, tell, now)
+
+
+def make_wave_check(sources: Sources) -> Opens:
+    """What looks whether a wave may start now, and remembers what it saw in the library."""
+
+    def check(rfc: Rfc, wave: Wave) -> WaveStart:
+        found = check_wave_start(sources, rfc, wave)
+        remember_sight(sources.cmdb, found.sight, sources.now)
+        return found
+
+    return check
 
 
 def to_decide(journal: Journal, number: str, holder: Holder) -> Deployment:

@@ -12,28 +12,29 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from ..activity import listed
-from ..cmdb.store import Cmdb
 from ..dsl.package import load_package
-from ..dsl.repository import open_library
 from ..dsl.seen import Sight
 from ..errors import ConflictError, StateError, TidegateError
 from ..evidence.envelope import sign
 from ..evidence.library import list_release, remember_sight
 from ..evidence.store import attach
 from ..licence.entitlements import reserve
+from ..policy.model import Policy
 from ..report.progress import counted, words
 from ..rfc.debts import delete_debts, incur
 from ..rfc.model import Rfc
 from ..rfc.register import register_change
 from ..rfc.source import load_rfc, open_change, rfc_number
 from ..rollout import states
-from ..rollout.deployments import Deployment
+from ..rollout.deployments import Deployment, Run
 from ..rollout.forecast import Step, Transfer, plan_lines, transfer, window_line
 from ..rollout.holder import Holder
 from ..rollout.journal import Journal
+from ..rollout.options import Rollout
 from ..rollout.states import DeploymentState, HostState, WaveState
 from .clear import Clearing, clear, refusal, without
 from .conclude import catch_up
+from .sources import Sources
 from .tell import make_notifier, save_stakeholders, warned
 
 if TYPE_CHECKING:
@@ -50,170 +51,12 @@ def never() -> str:
     return ""
 
 
-def plan(
-    *,
-    rfc_path: str,
-    dsl: str,
-    cmdb_url: str,
-    policy_path: str | None,
-    inventory: Collection[str],
-    now: datetime,
-    write: bool,
-    signer: Signer | None = None,
-    outside: Collection[str] = (),
-    take_over: bool = False,
-    interrupted: Interrupted = never,
-) -> dict[str, Any]:
-    """Clear the RFC and begin its deployment, or take over the one that is open; return the task's result.
-
-    A deployment that is backing out goes on without clearance: its window may be over, and hosts must not stay in between.
-    ``inventory`` are the hosts that Ansible has, ``outside`` those of them that this run leaves out. With ``take_over`` a person says that
-    the controller which drives the deployment is gone. With a ``signer`` the clearance of a new deployment is kept beside the package,
-    signed. With ``write`` false nothing is written and the plan is only shown.
-    Raises :class:`TidegateError` when the RFC is not cleared, its CIs are locked, not in the inventory or left out of this run, its
-    scope has left hosts of the plan, or the deployment of this RFC has already failed or was replaced by a later one.
-    """
-    with Cmdb.open(cmdb_url) as cmdb:
-        journal = Journal(cmdb)
-        reach = Reach(inventory, outside)
-
-        def resume(deployment: Deployment, until: datetime | None = None) -> dict[str, Any]:
-            return _resume(journal, deployment, reach, now, until, interrupted, write=write, take_over=take_over)
-
-        number = rfc_number(rfc_path)
-        current = journal.latest(number)
-        if current is not None and current.state is DeploymentState.BACKING_OUT:
-            return resume(current)
-        if current is not None and current.state is DeploymentState.BACKED_OUT:
-            missed = catch_up(journal, current, open_change(rfc_path), now) if write else []
-            raise ConflictError("; ".join((f"{number} was backed out ({current.reason}); raise a new RFC for the next attempt", *missed)))
-        if current is not None and current.state is DeploymentState.COMPLETED and load_rfc(rfc_path).digest == current.digest:
-            return resume(current)  # its RFC may be closed by now, and nothing is done to any host
-
-        clearing = clear(rfc_path, dsl, cmdb_url, policy_path, now)
-        if not clearing.clearance.granted or clearing.rfc is None or clearing.policy is None:
-            _remember(dsl, cmdb_url, clearing, now, write)  # a negative word that was read must not vanish
-            raise refusal(clearing.clearance, () if write else _forecast(journal, clearing, dsl, now)["lines"])
-        rfc = clearing.rfc
-        owed = clearing.policy.emergency if rfc.type == "emergency" else {}
-        if current is not None and current.state is not DeploymentState.CANCELLED:
-            if current.digest != rfc.digest:
-                raise ConflictError(
-                    f"{number} now names {rfc.digest}, but {current.label} is {current.state} with {current.digest}; back that out first"
-                )
-            _refuse_moved_scope(journal, current, {str(ci["name"]) for ci in cmdb.query(rfc.scope)})
-            resumed = resume(current, clearing.until)
-            _remember(dsl, cmdb_url, clearing, now, write)
-            if write and current.state in states.OPEN:
-                with cmdb.begin() as connection:
-                    incur(connection, rfc, owed, now)  # it may have become an emergency since it began
-                    register_change(connection, rfc, (str(ci["name"]) for ci in clearing.cis), now)
-            return resumed
-
-        waves = clearing.waves
-        hosts = [host for wave in waves for host in wave]
-        reach.check(sorted(hosts), "CI", f"in the scope of {number}")
-        rollout = clearing.policy.rollout if clearing.stable is None else replace(clearing.policy.rollout, stable=clearing.stable)
-        package = {"name": rfc.release, "version": rfc.version, "digest": rfc.digest}
-        journal.refuse_plan(number, hosts)
-        refuse_interrupted(interrupted, write)
-        _remember(dsl, cmdb_url, clearing, now, write)
-        if write and signer is not None:
-            _keep_clearance(clearing, rfc, dsl, cmdb_url, policy_path, signer, now)
-        product = clearing.product
-
-        def along(connection: sa.Connection, deployment_id: int) -> None:
-            delete_debts(connection, number)
-            incur(connection, rfc, owed, now)
-            register_change(connection, rfc, (str(ci["name"]) for ci in clearing.cis), now)
-            reserve(connection, deployment_id, product, rfc.release, hosts, (now, rfc.end_date))
-
-        run = journal.begin(number, package, waves, rollout, Holder.this_run(), now, along) if write else None
-        sentence = (
-            f"{number}: {rfc.release} {rfc.version} to {counted(len(hosts), 'host')} in {counted(len(waves), 'wave')} "
-            f"({', '.join(str(len(w)) for w in waves)})"
-            f"{without(clearing.left_out)}"
-        )
-        problems = []
-        if run is not None:
-            save_stakeholders(journal, run, rfc, now)
-            problems = make_notifier(policy_path)(journal, run, "cleared", sentence, now)
-        return {
-            **result(sentence, changed=True),
-            **warned([*problems, *(clearing.clearance.notes if write else ())]),
-            **({} if write else _forecast(journal, clearing, dsl, now)),
-            "waves": [list(wave) for wave in waves],
-            "controls": clearing.clearance.to_dict()["controls"],
-            "progress": {"step": "plan", "state": "planned", "detail": sentence, "hosts": len(hosts), "waves": len(waves)},
-        }
-
-
-def _forecast(journal: Journal, clearing: Clearing, dsl: str, now: datetime) -> dict[str, Any]:
-    """What the deployment would do: ``lines`` for a person, and ``steps`` by host.
-
-    Both are empty when the RFC selects no host, or the library does not have what it names.
-    """
-    rfc = clearing.rfc
-    nothing: dict[str, Any] = {"lines": [], "steps": []}
-    if rfc is None or not clearing.waves:
-        return nothing
-    there = {str(ci["name"]): ci["installations"].get(rfc.release) or {} for ci in clearing.cis}
-    try:
-        library = open_library(dsl).repository(rfc.release)
-        package = load_package(library, rfc.digest)
-    except TidegateError:
-        return nothing
-    sent: dict[str, Transfer] = {}
-    for digest in {str(one.get("digest", "")) for one in there.values()}:
-        base = None
-        with contextlib.suppress(TidegateError):  # what is not in the library any more can't be compared
-            base = load_package(library, digest) if digest else None
-        sent[digest] = transfer(package, base)
-    steps = [
-        Step(number, host, there[host].get("version"), sent[str(there[host].get("digest", ""))])
-        for number, wave in enumerate(clearing.waves, start=1)
-        for host in wave
-    ]
-    window = window_line(now, clearing.until or rfc.end_date, len(clearing.waves), journal.past(rfc.release), rfc.release)
-    told = [clearing.clearance.sentence(), *clearing.clearance.details()] if clearing.clearance.granted else []
-    return {
-        "lines": [*told, *plan_lines(steps, rfc.version), window],
-        "steps": [
-            {"wave": step.wave, "host": step.host, "from": step.installed, "to": rfc.version, **asdict(step.transfer)} for step in steps
-        ],
-    }
-
-
-def _remember(dsl: str, cmdb_url: str, clearing: Clearing, now: datetime, write: bool) -> None:
-    """Note what the library had when this was cleared; not for a run that is refused for how it was called, which changes nothing."""
-    if write:
-        remember_sight(cmdb_url, clearing.sight, now)
-        if clearing.sight:
-            list_release(open_library(dsl).repository(clearing.sight.name), clearing.sight.name)
-
-
-def _keep_clearance(clearing: Clearing, rfc: Rfc, dsl: str, cmdb_url: str, policy_path: str | None, signer: Signer, now: datetime) -> None:
-    """Keep the clearance beside the package, signed."""
-    summary = clearing.summary(policy_path, dsl, signer.public_key.keyid)
-    kept = attach(open_library(dsl).repository(rfc.release), rfc.digest, sign(summary, signer, now))
-    remember_sight(cmdb_url, Sight(rfc.release, rfc.version, rfc.digest, {kept: "clearance"}), now, signer)
-
-
-def backing_out(deployment: Deployment, hosts: Sequence[str], is_: str) -> str:
-    """What an ordered back-out comes to, for a person; ``hosts`` are those that go back, the last wave's first."""
-    what = f"{deployment.rfc}: {deployment.release} {deployment.version}"
-    if not hosts:
-        return f"{what} {is_} cancelled, for no host has it"
-    being = "being backed" if is_ == "is" else "backed"
-    return f"{what} {is_} {being} out of {counted(len(hosts), 'host')}: {listed(list(reversed(hosts)))}"
-
-
 @dataclass(frozen=True)
 class Reach:
     """The hosts that this run can visit: those of the ``inventory`` but for what ``--limit`` leaves ``outside``."""
 
     inventory: Collection[str]
-    outside: Collection[str]
+    outside: Collection[str] = ()
 
     def check(self, hosts: Iterable[str], noun: str, which: str) -> None:
         """Raise :class:`TidegateError` when a run would not get to all ``hosts``; ``noun`` and ``which`` say what they are."""
@@ -229,6 +72,204 @@ class Reach:
             raise TidegateError(f"{_some(left_out, noun, which)} left out by --limit ({_names(left_out)}); run this again without it")
 
 
+@dataclass(frozen=True)
+class RunRequest:
+    """What a run was called for: the RFC at ``rfc_path``, on the hosts that it can reach.
+
+    ``write``: false when nothing may be written, and only what would be done is shown. ``take_over``: a person says that the controller
+    which drives the deployment is gone.
+    """
+
+    rfc_path: str
+    reach: Reach
+    write: bool
+    take_over: bool = False
+    interrupted: Interrupted = never
+
+    def refuse_interrupted(self) -> None:
+        """Raise :class:`StateError` when somebody interrupted the run before it has begun anything."""
+        stop = self.interrupted() if self.write else ""
+        if stop:
+            raise StateError(f"{stop} before anything was begun, so nothing was changed; run the same command again to go on")
+
+
+def plan(sources: Sources, request: RunRequest, signer: Signer | None = None) -> dict[str, Any]:
+    """Clear the RFC and begin its deployment, or take over the one that is open; return the task's result.
+
+    A deployment that is backing out goes on without clearance: its window may be over, and hosts must not stay in between.
+    With a ``signer`` the clearance of a new deployment is kept beside the package, signed.
+    Raises :class:`TidegateError` when the RFC is not cleared, its CIs are locked, not in the inventory or left out of this run, its
+    scope has left hosts of the plan, or the deployment of this RFC has already failed or was replaced by a later one.
+    """
+    journal = Journal(sources.cmdb())
+    current = journal.latest(rfc_number(request.rfc_path))
+    if current is not None and _needs_no_clearance(current, request):
+        return _resume(journal, current, request, sources.now)
+    if current is not None and current.state is DeploymentState.BACKED_OUT:
+        missed = catch_up(journal, current, open_change(request.rfc_path), sources.now) if request.write else []
+        raise ConflictError("; ".join((f"{current.rfc} was backed out ({current.reason}); raise a new RFC for the next attempt", *missed)))
+    clearing = clear(sources, request.rfc_path)
+    if not clearing.clearance.granted or clearing.rfc is None or clearing.policy is None:
+        _remember(sources, clearing, request.write)  # a negative word that was read must not vanish
+        raise refusal(clearing.clearance, () if request.write else _forecast(journal, clearing, sources)["lines"])
+    cleared = _Cleared(clearing, clearing.rfc, clearing.policy)
+    if current is not None and current.state is not DeploymentState.CANCELLED:
+        return _resume_cleared(sources, journal, current, cleared, request)
+    return _begin(sources, journal, cleared, request, signer)
+
+
+@dataclass(frozen=True)
+class _Cleared:
+    """A clearance that is granted, and what is known then: the RFC, and the policy with the rules that apply to it."""
+
+    clearing: Clearing
+    rfc: Rfc
+    policy: Policy
+
+    @property
+    def package(self) -> dict[str, str]:
+        """The package as the journal wants it."""
+        return {"name": self.rfc.release, "version": self.rfc.version, "digest": self.rfc.digest}
+
+    @property
+    def rollout(self) -> Rollout:
+        """The policy's rollout, with the time that the release says it has to stay healthy, if it does."""
+        stable = self.clearing.stable
+        return self.policy.rollout if stable is None else replace(self.policy.rollout, stable=stable)
+
+    def register(self, connection: sa.Connection, now: datetime) -> None:
+        """Enter the change, as it was cleared, in the register, and what it owes afterwards when it is an emergency."""
+        incur(connection, self.rfc, self.policy.emergency if self.rfc.type == "emergency" else {}, now)
+        register_change(connection, self.rfc, (str(ci["name"]) for ci in self.clearing.cis), now)
+
+
+def _needs_no_clearance(current: Deployment, request: RunRequest) -> bool:
+    """Whether a deployment goes on as it stands: back to where the hosts were, or nowhere, for it is complete with what the RFC names."""
+    if current.state is DeploymentState.COMPLETED:
+        return load_rfc(request.rfc_path).digest == current.digest  # it may be closed by now, and nothing is done to any host
+    return current.state is DeploymentState.BACKING_OUT
+
+
+def _resume_cleared(sources: Sources, journal: Journal, current: Deployment, cleared: _Cleared, request: RunRequest) -> dict[str, Any]:
+    """Go on with a deployment whose RFC was cleared anew."""
+    rfc, now = cleared.rfc, sources.now
+    if current.digest != rfc.digest:
+        raise ConflictError(
+            f"{current.rfc} now names {rfc.digest}, but {current.label} is {current.state} with {current.digest}; back that out first"
+        )
+    _refuse_moved_scope(journal, current, {str(ci["name"]) for ci in journal.cmdb.query(rfc.scope)})
+    resumed = _resume(journal, current, request, now, cleared.clearing.until)
+    _remember(sources, cleared.clearing, request.write)
+    if request.write and current.state in states.OPEN:
+        with journal.cmdb.begin() as connection:
+            cleared.register(connection, now)  # it may have become an emergency since it began
+    return resumed
+
+
+def _begin(sources: Sources, journal: Journal, cleared: _Cleared, request: RunRequest, signer: Signer | None) -> dict[str, Any]:
+    """Begin a new deployment, or say what it would do."""
+    clearing, rfc, now = cleared.clearing, cleared.rfc, sources.now
+    hosts = [host for wave in clearing.waves for host in wave]
+    request.reach.check(sorted(hosts), "CI", f"in the scope of {rfc.number}")
+    journal.refuse_plan(rfc.number, hosts)
+    request.refuse_interrupted()
+    sizes = f"({', '.join(str(len(wave)) for wave in clearing.waves)})"
+    sentence = (
+        f"{rfc.number}: {rfc.release} {rfc.version} to {counted(len(hosts), 'host')} in {counted(len(clearing.waves), 'wave')} {sizes}"
+        f"{without(clearing.left_out)}"
+    )
+    if not request.write:
+        more = _forecast(journal, clearing, sources)
+    else:
+        _remember(sources, clearing, request.write)
+        if signer is not None:
+            _keep_clearance(sources, clearing, rfc, signer)
+        run = _write_plan(journal, cleared, hosts, now)
+        problems = make_notifier(sources.policy)(journal, run, "cleared", sentence, now)
+        more = warned([*problems, *clearing.clearance.notes])
+    return {
+        **result(sentence, changed=True),
+        **more,
+        "waves": [list(wave) for wave in clearing.waves],
+        "controls": clearing.clearance.to_dict()["controls"],
+        "progress": {"step": "plan", "state": "planned", "detail": sentence, "hosts": len(hosts), "waves": len(clearing.waves)},
+    }
+
+
+def _write_plan(journal: Journal, cleared: _Cleared, hosts: Collection[str], now: datetime) -> Run:
+    """Write the plan to the journal, and all that comes with it in the same transaction: the locks, the register, debts and seats."""
+    clearing, rfc = cleared.clearing, cleared.rfc
+
+    def along(connection: sa.Connection, deployment_id: int) -> None:
+        delete_debts(connection, rfc.number)
+        cleared.register(connection, now)
+        reserve(connection, deployment_id, clearing.product, rfc.release, hosts, (now, rfc.end_date))
+
+    run = journal.begin(rfc.number, cleared.package, clearing.waves, cleared.rollout, Holder.this_run(), now, along)
+    save_stakeholders(journal, run, rfc, now)
+    return run
+
+
+def _forecast(journal: Journal, clearing: Clearing, sources: Sources) -> dict[str, Any]:
+    """What the deployment would do: ``lines`` for a person, and ``steps`` by host.
+
+    Both are empty when the RFC selects no host, or the library does not have what it names.
+    """
+    rfc = clearing.rfc
+    nothing: dict[str, Any] = {"lines": [], "steps": []}
+    if rfc is None or not clearing.waves:
+        return nothing
+    there = {str(ci["name"]): ci["installations"].get(rfc.release) or {} for ci in clearing.cis}
+    try:
+        library = sources.library().repository(rfc.release)
+        package = load_package(library, rfc.digest)
+    except TidegateError:
+        return nothing
+    sent: dict[str, Transfer] = {}
+    for digest in {str(one.get("digest", "")) for one in there.values()}:
+        base = None
+        with contextlib.suppress(TidegateError):  # what is not in the library any more can't be compared
+            base = load_package(library, digest) if digest else None
+        sent[digest] = transfer(package, base)
+    steps = [
+        Step(number, host, there[host].get("version"), sent[str(there[host].get("digest", ""))])
+        for number, wave in enumerate(clearing.waves, start=1)
+        for host in wave
+    ]
+    window = window_line(sources.now, clearing.until or rfc.end_date, len(clearing.waves), journal.past(rfc.release), rfc.release)
+    told = [clearing.clearance.sentence(), *clearing.clearance.details()] if clearing.clearance.granted else []
+    return {
+        "lines": [*told, *plan_lines(steps, rfc.version), window],
+        "steps": [
+            {"wave": step.wave, "host": step.host, "from": step.installed, "to": rfc.version, **asdict(step.transfer)} for step in steps
+        ],
+    }
+
+
+def _remember(sources: Sources, clearing: Clearing, write: bool) -> None:
+    """Note what the library had when this was cleared; not for a run that is refused for how it was called, which changes nothing."""
+    if write:
+        remember_sight(sources.cmdb, clearing.sight, sources.now)
+        if clearing.sight:
+            list_release(sources.library().repository(clearing.sight.name), clearing.sight.name)
+
+
+def _keep_clearance(sources: Sources, clearing: Clearing, rfc: Rfc, signer: Signer) -> None:
+    """Keep the clearance beside the package, signed."""
+    summary = clearing.summary(sources.policy_path, sources.dsl, signer.public_key.keyid)
+    kept = attach(sources.library().repository(rfc.release), rfc.digest, sign(summary, signer, sources.now))
+    remember_sight(sources.cmdb, Sight(rfc.release, rfc.version, rfc.digest, {kept: "clearance"}), sources.now, signer)
+
+
+def backing_out(deployment: Deployment, hosts: Sequence[str], is_: str) -> str:
+    """What an ordered back-out comes to, for a person; ``hosts`` are those that go back, the last wave's first."""
+    what = f"{deployment.rfc}: {deployment.release} {deployment.version}"
+    if not hosts:
+        return f"{what} {is_} cancelled, for no host has it"
+    being = "being backed" if is_ == "is" else "backed"
+    return f"{what} {is_} {being} out of {counted(len(hosts), 'host')}: {listed(list(reversed(hosts)))}"
+
+
 def _some(hosts: list[str], noun: str, which: str) -> str:
     return f"1 {noun} {which} is" if len(hosts) == 1 else f"{len(hosts)} {noun}s {which} are"
 
@@ -237,40 +278,24 @@ def _names(hosts: list[str]) -> str:
     return f"{', '.join(hosts[:5])}{', ...' if len(hosts) > 5 else ''}"
 
 
-def _resume(
-    journal: Journal,
-    current: Deployment,
-    reach: Reach,
-    now: datetime,
-    until: datetime | None,
-    interrupted: Interrupted,
-    *,
-    write: bool,
-    take_over: bool,
-) -> dict[str, Any]:
+def _resume(journal: Journal, current: Deployment, request: RunRequest, now: datetime, until: datetime | None = None) -> dict[str, Any]:
+    """Take over a deployment where it stands; ``until``: when it is too late to start another host of the open wave."""
     if current.state not in states.OPEN:
         journal.refuse_superseded(current.id)  # or it would be said to be live
         return {
             **result(f"{current.label} is already {current.state}; nothing to do", changed=False),
             "progress": {"step": "plan", "state": current.state, "detail": f"{current.label} is already {current.state}"},
         }
-    refuse_interrupted(interrupted, write)
+    request.refuse_interrupted()
     _refuse_empty_wave(journal, current)
     journal.refuse_resume(current)
     sentence = f"{current.label} goes on where it stands: {words(current.state)}"
-    reach.check(journal.to_visit(current), "host", f"that {current.label} has still to visit")
-    if not take_over:
+    request.reach.check(journal.to_visit(current), "host", f"that {current.label} has still to visit")
+    if not request.take_over:
         journal.refuse_driven(current.id, Holder.this_run(), now)
-    if write:
-        journal.take_over(current.id, Holder.this_run(), now, until, ordered=take_over)
+    if request.write:
+        journal.take_over(current.id, Holder.this_run(), now, until, ordered=request.take_over)
     return {**result(sentence, changed=True), "progress": {"step": "plan", "state": "resumed", "detail": sentence}}
-
-
-def refuse_interrupted(interrupted: Interrupted, write: bool) -> None:
-    """Raise :class:`StateError` when somebody interrupted the run before it has begun anything."""
-    stop = interrupted() if write else ""
-    if stop:
-        raise StateError(f"{stop} before anything was begun, so nothing was changed; run the same command again to go on")
 
 
 def _refuse_empty_wave(journal: Journal, current: Deployment) -> None:

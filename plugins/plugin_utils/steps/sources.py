@@ -5,21 +5,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+import contextlib
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, TypeVar
+from typing import Any, Generic, Self, TypeVar
 
 from ..activity import note
 from ..calendar.ics import horizon, read_calendars
 from ..calendar.model import CalendarFiles, Calendars
 from ..clearance.facts import Facts, PackageFacts
+from ..clearance.policy import load_policy
 from ..cmdb.store import Cmdb
-from ..compatibility.gather import compatibility
-from ..compatibility.judge import Compatibility
 from ..dsl.oci import TITLE
 from ..dsl.package import load_package, load_package_manifest, verify_package
-from ..dsl.repository import open_library
+from ..dsl.repository import Library, open_library
 from ..dsl.seen import Snapshot
 from ..errors import DocumentError, IntegrityError, NotFoundError, TidegateError
 from ..evidence.approval import Matter
@@ -53,14 +53,55 @@ class SignedEvidence:
     ignored: tuple[str, ...] = ()
 
 
-class Sources:
-    """What is asked for facts. ``errors`` has why one did not answer, by its name."""
+class Once(Generic[_T]):
+    """What is opened or loaded when it is first asked for; each later question gets the same, or the same error."""
 
-    def __init__(self) -> None:
+    def __init__(self, make: Callable[[], _T]) -> None:
+        self._make = make
+        self._made: list[_T] = []
+        self._error: Exception | None = None
+
+    def __call__(self) -> _T:
+        if self._error is not None:
+            raise self._error
+        if not self._made:
+            try:
+                self._made.append(self._make())
+            except Exception as error:
+                self._error = error
+                raise
+        return self._made[0]
+
+
+class Sources:
+    """What is asked for facts: one library, one CMDB, one policy, each opened once and when it is first needed, and one ``now``.
+
+    ``dsl``: the address of the library. ``policy_path``: of the policy, ``None`` for the shipped one. ``errors`` has why a source did not
+    answer, by its name. Close it, or use it in a ``with``.
+    """
+
+    def __init__(self, dsl: str, cmdb_url: str, policy_path: str | None, now: datetime) -> None:
+        self.dsl, self.policy_path, self.now = dsl, policy_path, now
         self.errors: dict[str, str] = {}
+        self._opened = contextlib.ExitStack()
+        self.library: Once[Library] = Once(lambda: open_library(dsl))
+        self.cmdb: Once[Cmdb] = Once(lambda: self._opened.enter_context(Cmdb.open(cmdb_url)))
+        self.policy: Once[Policy] = Once(lambda: load_policy(policy_path))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._opened.close()
+
+    @contextlib.contextmanager
+    def at_one_moment(self) -> Iterator[Once[Cmdb]]:
+        """The CMDB as it is at one moment, that of the first question; it is over with the block, so that no writer waits for it."""
+        with contextlib.ExitStack() as moment:
+            yield Once(lambda: moment.enter_context(self.cmdb().at_one_moment()))
 
     def ask(self, name: str, source: Callable[[], _T]) -> _T | None:
-        """What a source says; even a fault that nobody thought of must leave the others to be heard."""
+        """What a source says; even a fault that nobody thought of must leave the others to be asked."""
         note(f"looking at the {name}")
         try:
             return source()
@@ -73,17 +114,16 @@ class Sources:
         return None
 
 
-def select(cmdb_url: str, rfc: Rfc) -> tuple[dict[str, Any], ...]:
+def select(cmdb: Cmdb, rfc: Rfc) -> tuple[dict[str, Any], ...]:
     """The CIs that an RFC is about: those of its open deployment, if it still reads as that was cleared, or those its scope selects now.
 
     A deployment changes what a scope selects that asks for what is installed, and people decided on what it was.
     """
-    with Cmdb.open(cmdb_url) as cmdb:
-        deployment = Deployments(cmdb).latest(rfc.number)
-        if deployment is None or deployment.state not in OPEN or cleared_fingerprint(cmdb, rfc.number) != rfc.fingerprint:
-            return tuple(cmdb.query(rfc.scope))
-        planned = {target.host for target in Deployments(cmdb).targets(deployment.id)}
-        return tuple(ci for ci in cmdb.query() if ci["name"] in planned)
+    deployment = Deployments(cmdb).latest(rfc.number)
+    if deployment is None or deployment.state not in OPEN or cleared_fingerprint(cmdb, rfc.number) != rfc.fingerprint:
+        return tuple(cmdb.query(rfc.scope))
+    planned = {target.host for target in Deployments(cmdb).targets(deployment.id)}
+    return tuple(ci for ci in cmdb.query() if ci["name"] in planned)
 
 
 def not_written_off(cis: tuple[dict[str, Any], ...]) -> tuple[dict[str, Any], ...]:
@@ -94,17 +134,17 @@ def not_written_off(cis: tuple[dict[str, Any], ...]) -> tuple[dict[str, Any], ..
     return there
 
 
-def inspect_package(dsl: str, cmdb_url: str, rfc: Rfc) -> PackageFacts:
-    """What the DSL, and the CMDB about it, say of an RFC's package."""
-    library = open_library(dsl).repository(rfc.release)
-    archived = library.resolve(rfc.release, rfc.version)
+def inspect_package(library: Library, rfc: Rfc) -> PackageFacts:
+    """What the library says of an RFC's package, each of its bytes looked at; whether it was retired is not in the library."""
+    home = library.repository(rfc.release)
+    archived = home.resolve(rfc.release, rfc.version)
     damage = kind = ""
     documents: dict[str, int] = {}
     config: dict[str, Any] = {}
     if archived is not None:
         try:
-            verify_package(library, archived)
-            opened = load_package(library, archived)
+            verify_package(home, archived)
+            opened = load_package(home, archived)
             manifest = opened.manifest
             manifest.check()
             kind = manifest.type
@@ -115,14 +155,18 @@ def inspect_package(dsl: str, cmdb_url: str, rfc: Rfc) -> PackageFacts:
             damage = opened.misnamed(rfc.release, rfc.version)
         except (IntegrityError, DocumentError) as error:
             damage = str(error)
-    asked = Sources()
-    retired = asked.ask("retired", lambda: _retired(cmdb_url, rfc))
-    return PackageFacts(archived, damage, kind, documents, retired, config, asked.errors.get("retired", ""))
+    return PackageFacts(archived, damage, kind, documents, None, config)
 
 
-def _retired(cmdb_url: str, rfc: Rfc) -> str:
-    with Cmdb.open(cmdb_url) as cmdb:
-        found = status(cmdb, rfc.release, rfc.version)
+def manifest_of(library: Library, rfc: Rfc) -> PackageFacts:
+    """What the package that is being deployed says of itself, without a look at all of it."""
+    manifest = load_package_manifest(library.repository(rfc.release), rfc.digest)
+    return PackageFacts(rfc.digest, "", manifest.type, retired=None, manifest=manifest.to_config())
+
+
+def retirement_of(cmdb: Cmdb, rfc: Rfc) -> str:
+    """What became of the RFC's release since it was archived, empty when nothing did."""
+    found = status(cmdb, rfc.release, rfc.version)
     return found.sentence(rfc.release, rfc.version) if found else ""
 
 
@@ -138,10 +182,9 @@ def replaced_digests(rfc: Rfc, cis: Iterable[Mapping[str, Any]]) -> frozenset[st
     return frozenset(str(digest) for digest in found if digest != rfc.digest)
 
 
-def debts_of(cmdb_url: str, rfc: Rfc) -> tuple[Debt, ...]:
+def debts_of(cmdb: Cmdb, rfc: Rfc) -> tuple[Debt, ...]:
     """What earlier emergency changes of the release owe, settled or not."""
-    with Cmdb.open(cmdb_url) as cmdb:
-        return tuple(debt for debt in debts(cmdb) if debt.release == rfc.release)
+    return tuple(debt for debt in debts(cmdb) if debt.release == rfc.release)
 
 
 def product_of(facts: Facts) -> str | None:
@@ -149,57 +192,43 @@ def product_of(facts: Facts) -> str | None:
     return facts.package.manifest.get("licensed_product") if facts.package else None
 
 
-def seats_for(cmdb_url: str, rfc: Rfc, facts: Facts) -> Allotment | None:
+def seats_for(cmdb: Cmdb, rfc: Rfc, facts: Facts) -> Allotment | None:
     """How the seats that the deployment would take stand; ``None`` when it takes none, or it is not known where it goes."""
     product = product_of(facts)
     if product is None or facts.scope is None:
         return None
-    with Cmdb.open(cmdb_url) as cmdb, cmdb.read() as connection:
+    with cmdb.read() as connection:
         return would_reserve(connection, product, rfc.release, facts.scope, (max(facts.now, rfc.start_date), rfc.end_date))
 
 
-def overlaps_of(cmdb_url: str, rfc: Rfc, cis: Iterable[Mapping[str, Any]]) -> tuple[Overlap, ...]:
+def overlaps_of(cmdb: Cmdb, rfc: Rfc, cis: Iterable[Mapping[str, Any]]) -> tuple[Overlap, ...]:
     """Other planned changes that meet this one."""
-    with Cmdb.open(cmdb_url) as cmdb:
-        return tuple(overlapping(cmdb, rfc, {str(ci["name"]) for ci in cis}))
+    return tuple(overlapping(cmdb, rfc, {str(ci["name"]) for ci in cis}))
 
 
-def entered_with(cmdb_url: str, rfc: Rfc) -> tuple[str, ...]:
+def entered_with(cmdb: Cmdb, rfc: Rfc) -> tuple[str, ...]:
     """The CIs that the RFC was entered in the register with, empty when it was not; of an open deployment the plan has the last word."""
-    with Cmdb.open(cmdb_url) as cmdb:
-        return () if Deployments(cmdb).undecided(rfc.number) is not None else entered(cmdb, rfc) or ()
+    return () if Deployments(cmdb).undecided(rfc.number) is not None else entered(cmdb, rfc) or ()
 
 
-def calendars_of(files: CalendarFiles, dsl: str, cmdb_url: str, rfc: Rfc, now: datetime) -> Calendars:
+def calendars_of(files: CalendarFiles, library: Once[Library], cmdb: Once[Cmdb], rfc: Rfc, now: datetime) -> Calendars:
     """What the policy's calendars have until the RFC may be done, held against the sites and releases that there are."""
     found = read_calendars(files, *horizon(now, rfc.end_date))
     if not (found.windows or found.freezes):
         return found
-    with Cmdb.open(cmdb_url) as cmdb:
-        sites, releases = cmdb.sites(), {rfc.release, *cmdb.releases()}
+    sites, releases = cmdb().sites(), {rfc.release, *cmdb().releases()}
     named = {name for event in (*(found.windows or ()), *(found.freezes or ())) for name in event.releases}
     # A registry is asked only when there is a need.
-    return found.matched(sites, releases | open_library(dsl).names() if named - releases else releases)
+    return found.matched(sites, releases | library().names() if named - releases else releases)
 
 
-def compatibility_of(dsl: str, cmdb_url: str, rfc: Rfc, package: PackageFacts, cis: Iterable[Mapping[str, Any]]) -> Compatibility:
-    """What the release gets on with, on the CIs that are to have it and around them."""
-    with Cmdb.open(cmdb_url) as cmdb:
-        return compatibility(cmdb, open_library(dsl), rfc, package.manifest, cis)
-
-
-def manifest_of(dsl: str, cmdb_url: str, rfc: Rfc) -> PackageFacts:
-    """What the package that is being deployed says of itself, without a look at all of it, and what became of the release since."""
-    manifest = load_package_manifest(open_library(dsl).repository(rfc.release), rfc.digest)
-    retired = Sources().ask("retired", lambda: _retired(cmdb_url, rfc))
-    return PackageFacts(rfc.digest, "", manifest.type, retired=retired, manifest=manifest.to_config())
-
-
-def judge_all(dsl: str, policy: Policy, rfc: Rfc, digest: str, cis: Iterable[Mapping[str, Any]] | None, now: datetime) -> SignedEvidence:
+def judge_all(
+    library: Library, policy: Policy, rfc: Rfc, digest: str, cis: Iterable[Mapping[str, Any]] | None, now: datetime
+) -> SignedEvidence:
     """Judge everything that people signed about a package, for an RFC and the CIs that its scope selects."""
     if not policy.people:
         return SignedEvidence({}, {}, frozenset(), {}, {})
-    evidence = collect(open_library(dsl).repository(rfc.release), digest)
+    evidence = collect(library.repository(rfc.release), digest)
     matter = None if cis is None else matter_of(rfc, cis)
     asked = policy.signed_by(rfc.type)
     inputs, ignored = sort_out(evidence, digest)
@@ -215,10 +244,9 @@ def judge_all(dsl: str, policy: Policy, rfc: Rfc, digest: str, cis: Iterable[Map
     )
 
 
-def seen_of(cmdb_url: str, rfc: Rfc, policy: Policy | None) -> tuple[Snapshot, ...]:
+def seen_of(cmdb: Cmdb, rfc: Rfc, policy: Policy | None) -> tuple[Snapshot, ...]:
     """What was seen in the library of an RFC's release before, nothing or one."""
-    with Cmdb.open(cmdb_url) as cmdb:
-        found = snapshot(cmdb, rfc.release, rfc.version, policy)
+    found = snapshot(cmdb, rfc.release, rfc.version, policy)
     return () if found is None else (found,)
 
 

@@ -21,7 +21,7 @@ from ..activity import note
 from ..errors import TidegateError
 from ..libs import require
 from ..policy.communication import Channel, Communication, Event, plain
-from ..policy.load import load_policy
+from ..policy.model import Policy
 from ..rfc.model import Rfc
 from ..rollout.deployments import Run
 from ..rollout.journal import Journal
@@ -46,12 +46,12 @@ def warned(problems: list[str]) -> dict[str, Any]:
     return {"warnings": problems} if problems else {}
 
 
-def make_notifier(policy_path: str | None) -> Tell:
-    """What tells the channels of a policy."""
+def make_notifier(policy: Callable[[], Policy]) -> Tell:
+    """What tells the channels of the policy that ``policy`` loads, which is not called before there is something to tell."""
 
     def tell(journal: Journal, run: Run, event: Event, sentence: str, now: datetime) -> list[str]:
         try:
-            communication = load_policy(policy_path).communication
+            communication = policy().communication
         except TidegateError as error:
             return [f"nobody was told of {event}: the policy can't be read: {str(error).splitlines()[0]}"]
         try:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...module_utils.redaction import Redactor
+from ..clearance.policy import load_policy
 from ..cmdb.hosts import is_host
 from ..cmdb.schema import schema
 from ..cmdb.store import Cmdb
@@ -24,7 +25,6 @@ from ..errors import ConflictError, NotFoundError, TidegateError
 from ..evidence.package import PackageName, judge_package
 from ..evidence.trust import signer_name
 from ..files import make_folder
-from ..policy.load import load_policy
 from ..policy.model import Policy
 from ..rfc.source import load_rfc
 from ..rollout.journal import Journal

@@ -47,7 +47,7 @@ def test_no_command_runs_that_is_not_allowed_any_more(monkeypatch: pytest.Monkey
     judged: list[Any] = []
 
     def refuse(*arguments: Any) -> None:
-        judged.append(arguments[1])
+        judged.append(arguments[2])
         raise TidegateError("the policy lets no RFC run commands")
 
     made = MagicMock(return_value=[])

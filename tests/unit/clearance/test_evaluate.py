@@ -14,17 +14,18 @@ import pytest
 from ansible_collections.tidegate.release.plugins.plugin_utils.calendar.model import Calendars, Event
 from ansible_collections.tidegate.release.plugins.plugin_utils.clearance import evaluate as controls
 from ansible_collections.tidegate.release.plugins.plugin_utils.clearance.clearance import Clearance, evaluate
+from ansible_collections.tidegate.release.plugins.plugin_utils.clearance.control_spec import ControlSpec
 from ansible_collections.tidegate.release.plugins.plugin_utils.clearance.controls.window import closes
 from ansible_collections.tidegate.release.plugins.plugin_utils.clearance.evaluate import CONTROLS
 from ansible_collections.tidegate.release.plugins.plugin_utils.clearance.facts import Facts, PackageFacts
 from ansible_collections.tidegate.release.plugins.plugin_utils.clearance.findings import Control, Finding, Result
+from ansible_collections.tidegate.release.plugins.plugin_utils.clearance.policy import load_policy
 from ansible_collections.tidegate.release.plugins.plugin_utils.compatibility.judge import Compatibility
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.seen import Piece, Sight, Snapshot
 from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.statement import KINDS, Statement
 from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.trust import Counted, Judgement
 from ansible_collections.tidegate.release.plugins.plugin_utils.licence.seats import Allotment
 from ansible_collections.tidegate.release.plugins.plugin_utils.policy.communication import Channel, Communication
-from ansible_collections.tidegate.release.plugins.plugin_utils.policy.load import load_policy
 from ansible_collections.tidegate.release.plugins.plugin_utils.policy.model import (
     OwnControl,
     Person,
@@ -468,7 +469,7 @@ def test_a_control_that_breaks_is_inconclusive_and_hides_no_other(monkeypatch: p
     def broken(_facts: Facts, _rfc: Rfc) -> Finding:
         raise ZeroDivisionError("by zero")
 
-    monkeypatch.setattr(controls, "CONTROLS", {"broken": broken, **CONTROLS})
+    monkeypatch.setattr(controls, "CONTROLS", {"broken": ControlSpec("broken", broken, 0), **CONTROLS})
     first, *others = evaluate(FACTS).controls
     assert (first.name, first.result) == ("broken", Result.INCONCLUSIVE)
     assert "ZeroDivisionError: by zero" in first.reason

@@ -59,7 +59,7 @@ def finding(*envelopes: bytes, policy: Policy = POLICY, matter: Matter = MATTER,
     judged = {role: judge_approvals(evidence, policy, matter, role, wanted.get(role, 1), NOW) for role in policy.deciders}
     builders = signers(evidence, policy, "package") or frozenset({"bob"})
     facts = replace(nothing(rfc, policy), signed_approvals=judged, builders=builders)
-    return CONTROLS["approvals"](facts, rfc)
+    return CONTROLS["approvals"].check(facts, rfc)
 
 
 def needing(**roles: int) -> Policy:

@@ -50,7 +50,7 @@ def thinks(
 def finding(*envelopes: bytes, policy: Policy = POLICY, broken: tuple[str, ...] = ()) -> Finding:
     judged = judge_opinions(Evidence(envelopes, broken), policy, DIGEST, "hello", "1.0", NOW)
     facts = Facts(NOW, RFC, policy, PackageFacts(DIGEST, ""), ("web1",), opinions=judged)
-    return CONTROLS["opinions"](facts, RFC)
+    return CONTROLS["opinions"].check(facts, RFC)
 
 
 def raised(document: dict[str, Any]) -> dict[str, Any]:

@@ -15,12 +15,13 @@ from typing import Any
 import pytest
 from ansible_collections.tidegate.release.plugins.plugin_utils.clearance.clearance import Clearance
 from ansible_collections.tidegate.release.plugins.plugin_utils.clearance.findings import Control, Result
+from ansible_collections.tidegate.release.plugins.plugin_utils.clearance.policy import load_policy
 from ansible_collections.tidegate.release.plugins.plugin_utils.clearance.summary import is_signed
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.repository import blob_uri
 from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.envelope import payload_of, sign
 from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.statement import release_statement
 from ansible_collections.tidegate.release.plugins.plugin_utils.intake import sbom
-from ansible_collections.tidegate.release.plugins.plugin_utils.policy.load import DEFAULT, load_policy
+from ansible_collections.tidegate.release.plugins.plugin_utils.policy.load import DEFAULT
 from ansible_collections.tidegate.release.plugins.plugin_utils.policy.model import Identity
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps.clear import Clearing
 from ansible_collections.tidegate.release.plugins.plugin_utils.verification import outcome

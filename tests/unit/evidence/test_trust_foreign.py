@@ -164,14 +164,14 @@ def test_a_scan_counts_and_an_infected_one_that_says_no_time_has_the_last_word()
     ):
         for order in (envelopes, envelopes[::-1]):
             facts = Facts(NOW, RFC, BY, PackageFacts(DIGEST, ""), evidence={"scan": judged(*order, kind="scan")})
-            assert CONTROLS["malware"](facts, RFC).result is result
+            assert CONTROLS["malware"].check(facts, RFC).result is result
 
 
 def test_a_test_that_failed_at_no_time_is_not_undone_by_one_that_passed() -> None:
     failed = dsse(in_toto(HEX, predicate=PASSED | {"result": "FAILED"}), "dora")
     for envelopes, result in (([SOUND["no key named"]], Result.PASS), ([failed, SOUND["no key named"]], Result.FAIL)):
         facts = Facts(NOW, RFC, BY, PackageFacts(DIGEST, ""), evidence={"test-result": judged(*envelopes)})
-        assert CONTROLS["verification"](facts, RFC).result is result
+        assert CONTROLS["verification"].check(facts, RFC).result is result
 
 
 UNSOUND = {

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible_collections.tidegate.release.plugins.plugin_utils.clearance.policy import load_policy
 from ansible_collections.tidegate.release.plugins.plugin_utils.errors import DocumentError
 from ansible_collections.tidegate.release.plugins.plugin_utils.policy.communication import Channel, Communication
-from ansible_collections.tidegate.release.plugins.plugin_utils.policy.load import load_policy
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -5,7 +5,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
+import sqlite3
+import sys
+from collections import Counter
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -13,25 +18,40 @@ from typing import Any
 
 import pytest
 import yaml
+from ansible_collections.tidegate.release.plugins.plugin_utils.clearance.policy import load_policy
+from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb import engine
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import Cmdb
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.layout import OciLayout
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.package import archive
+from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.repository import open_library
+from ansible_collections.tidegate.release.plugins.plugin_utils.errors import TidegateError
 from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.approval import APPROVED
 from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.envelope import sign
 from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.library import remember_sight
 from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.statement import KINDS, Statement, purl
 from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.store import attach
-from ansible_collections.tidegate.release.plugins.plugin_utils.rfc.source import load_rfc
+from ansible_collections.tidegate.release.plugins.plugin_utils.rfc.model import Rfc
+from ansible_collections.tidegate.release.plugins.plugin_utils.rfc.source import load_rfc, open_change
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.deployments import Run
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.gate import GateDecision
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.holder import Holder
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.journal import Journal
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.states import DeploymentState, HostState
+from ansible_collections.tidegate.release.plugins.plugin_utils.steps import clear as clear_step
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps.backout import order_backout
-from ansible_collections.tidegate.release.plugins.plugin_utils.steps.clear import Clearing, Wave, WaveStart, check_wave_start, clear
-from ansible_collections.tidegate.release.plugins.plugin_utils.steps.plan import plan
+from ansible_collections.tidegate.release.plugins.plugin_utils.steps.clear import (
+    Clearing,
+    Wave,
+    WaveStart,
+    check_wave_start,
+    clear,
+    refuse_commands,
+)
+from ansible_collections.tidegate.release.plugins.plugin_utils.steps.gate import decide_staging_gate, make_wave_check
+from ansible_collections.tidegate.release.plugins.plugin_utils.steps.plan import Reach, RunRequest, plan
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps.retire import Retirement, restore, retire
-from ansible_collections.tidegate.release.plugins.plugin_utils.steps.sources import matter_of
+from ansible_collections.tidegate.release.plugins.plugin_utils.steps.sources import Sources, matter_of, retirement_of
+from ansible_collections.tidegate.release.plugins.plugin_utils.steps.tell import make_notifier
 from documents import STRICT, policy_of, write_document
 from homes import HELLO, NOW, Homes
 from seals import KEYS, pem
@@ -65,10 +85,13 @@ class Rollout:
     def permit(self, **policy: Any) -> None:
         self.homes.write("policy", **{"approvals": ..., "people": PEOPLE, **policy})
 
+    def sources(self, minutes: int = 0) -> Sources:
+        return Sources(str(self.homes.dsl), str(self.homes.cmdb), str(self.policy), NOW + timedelta(minutes=minutes))
+
     def opening(self, *hosts: str, done: tuple[str, ...] = (), minutes: int = 0) -> WaveStart:
         wave = Wave(hosts or ("web1",), frozenset(done))
-        at = NOW + timedelta(minutes=minutes)
-        return check_wave_start(load_rfc(str(self.rfc)), wave, str(self.homes.dsl), str(self.homes.cmdb), str(self.policy), at)
+        with self.sources(minutes) as sources:
+            return check_wave_start(sources, load_rfc(str(self.rfc)), wave)
 
     def stopped(self, *hosts: str, done: tuple[str, ...] = (), minutes: int = 0) -> str:
         return self.opening(*hosts, done=done, minutes=minutes).stop
@@ -78,7 +101,8 @@ class Rollout:
         attach(OciLayout.open(self.homes.dsl), self.homes.digest, sign(statement, KEYS[who], NOW))
 
     def clear(self) -> Clearing:
-        return clear(str(self.rfc), str(self.homes.dsl), str(self.homes.cmdb), str(self.policy), NOW)
+        with self.sources() as sources:
+            return clear(sources, str(self.rfc))
 
     def approve(self, who: str) -> None:
         clearing = self.clear()
@@ -87,15 +111,8 @@ class Rollout:
         attach(OciLayout.open(self.homes.dsl), self.homes.digest, sign(statement, KEYS[who], NOW))
 
     def plan(self) -> Run:
-        done = plan(
-            rfc_path=str(self.rfc),
-            dsl=str(self.homes.dsl),
-            cmdb_url=str(self.homes.cmdb),
-            policy_path=str(self.policy),
-            inventory=set(HOSTS),
-            now=NOW,
-            write=True,
-        )
+        with self.sources() as sources:
+            done = plan(sources, RunRequest(str(self.rfc), Reach(HOSTS), write=True))
         assert done["changed"]
         with Cmdb.open(str(self.homes.cmdb)) as cmdb:
             return Journal(cmdb).driven_by(load_rfc(str(self.rfc)).number, Holder.this_run()).run
@@ -129,7 +146,7 @@ def test_a_wave_does_not_start_when_what_people_signed_has_vanished(rollout: Rol
     rollout.sign("dora", "opinion", score=1, blocking=True)
     opened = rollout.opening("web1")
     assert opened.stop == ""  # this policy asks for no opinion, another may
-    assert remember_sight(str(rollout.homes.cmdb), opened.sight, NOW) == []
+    assert remember_sight(lambda: Cmdb.open(str(rollout.homes.cmdb)), opened.sight, NOW) == []
     home = OciLayout.open(rollout.homes.dsl)
     listed = home.referrers(rollout.homes.digest)
     home.relist(rollout.homes.digest, [])
@@ -156,6 +173,9 @@ def test_a_deployment_goes_back_whatever_the_policy_asks_by_now(rollout: Rollout
             now=NOW,
             write=True,
         )
+        rollout.policy.write_text(yaml.safe_dump({"schema": 1, "people": PEOPLE} | STRICT[rule]))
+        request = RunRequest(str(rollout.rfc), Reach(HOSTS), write=True)
+        done = order_backout(request, cmdb_url=str(rollout.homes.cmdb), policy_path=str(rollout.policy), reason="x", now=NOW)
         assert done["changed"]
         assert journal.deployment(run.deployment).state in (DeploymentState.BACKING_OUT, DeploymentState.CANCELLED)
 
@@ -331,3 +351,119 @@ def test_what_can_not_be_read_stops_the_next_wave(rollout: Rollout) -> None:
     shutil.move(rollout.homes.path / "elsewhere", rollout.homes.dsl)
     rollout.homes.cmdb.unlink()
     assert rollout.stopped().count("there is no CMDB at ") == 1
+
+
+def test_no_command_of_an_rfc_runs_when_its_package_can_not_be_read(rollout: Rollout) -> None:
+    rollout.permit(approvals={"normal": {"release-manager": 1}}, objectives={"commands": True})
+    rollout.write(objectives=[{"name": "backed up", "command": ["true"], "timeout": 5}], requested_by="olga")
+    rollout.approve("rita")
+    rfc = load_rfc(str(rollout.rfc))
+    with rollout.sources() as sources:
+        refuse_commands(sources, rfc, HOSTS)
+    shutil.rmtree(rollout.homes.dsl)
+    with rollout.sources() as sources, pytest.raises(TidegateError, match="there is no DSL"):
+        refuse_commands(sources, rfc, HOSTS)
+
+
+# -- one look ----------------------------------------------------------------
+
+
+@pytest.fixture
+def opened(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
+    """How often the library, the CMDB and the policy are opened, whoever does it, and how many moments of the CMDB are looked at."""
+    counts: Counter[str] = Counter()
+
+    def counting(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        def count(*given: Any, **named: Any) -> Any:
+            counts[name] += 1
+            return function(*given, **named)
+
+        return count
+
+    for function in (open_library, load_policy):
+        for module in [module for module in sys.modules.values() if "tidegate" in module.__name__]:
+            for name in [name for name, value in vars(module).items() if value is function]:
+                monkeypatch.setattr(module, name, counting(function.__name__, function))
+    monkeypatch.setattr(Cmdb, "open", counting("Cmdb.open", Cmdb.open))
+    monkeypatch.setattr(engine, "reading", counting("moments", engine.reading))
+    return counts
+
+
+ONCE = {"open_library": 1, "load_policy": 1, "Cmdb.open": 1}
+EVERYTHING: dict[str, Any] = {
+    "trust": {"scan": {"role": "tester"}},
+    "calendars": {"freezes": ["freezes.ics"]},
+    "communication": {"channels": {"chat": {"environment": "CHAT"}}, "tell": {"cleared": ["chat"], "start": ["chat"]}},
+    "controls": [{"name": "own", "that": "now and evidence == [] or cmdb.cis | length == 3", "reason": "no"}],
+}
+
+
+@pytest.fixture
+def strict(rollout: Rollout, monkeypatch: pytest.MonkeyPatch) -> Rollout:
+    """A deployment that every source is asked about."""
+    monkeypatch.setenv("CHAT", "json://127.0.0.1:9")
+    rollout.permit(**EVERYTHING)
+    calendar(rollout.homes.path / "freezes.ics", "sale", "lon", 9)
+    with Cmdb.open(str(rollout.homes.cmdb)) as cmdb:
+        cmdb.put_cis([{"name": "web9", "class": "router", "site": "lon"}], "test")
+    rollout.sign("dora", "scan", result="clean")
+    return rollout
+
+
+def test_a_clearance_opens_each_source_once_and_looks_at_one_moment(strict: Rollout, opened: Counter[str]) -> None:
+    clearing = strict.clear()
+    assert clearing.clearance.granted, clearing.clearance.text()
+    assert opened == {**ONCE, "moments": 2}  # one of them when it was opened
+
+
+def test_a_check_before_a_wave_opens_each_source_once_and_looks_at_one_moment(strict: Rollout, opened: Counter[str]) -> None:
+    assert strict.stopped("web1") == ""
+    assert opened == {**ONCE, "moments": 2}
+
+
+def test_a_source_that_can_not_be_opened_is_tried_once(strict: Rollout, opened: Counter[str]) -> None:
+    strict.homes.cmdb.unlink()
+    shutil.rmtree(strict.homes.dsl)
+    strict.policy.unlink()
+    assert not strict.clear().clearance.granted
+    assert opened == ONCE
+
+
+def test_a_plan_and_a_gate_open_each_source_once(strict: Rollout, opened: Counter[str]) -> None:
+    with strict.sources() as sources:
+        planned = plan(sources, RunRequest(str(strict.rfc), Reach(HOSTS), write=True), KEYS["rita"])
+        assert "the channel chat was not told of cleared" in str(planned["warnings"])
+    del opened["moments"]
+    assert opened == ONCE
+    with Cmdb.open(str(strict.homes.cmdb)) as cmdb:
+        run = Journal(cmdb).driven_by(load_rfc(str(strict.rfc)).number, Holder.this_run()).run
+        for host in HOSTS:
+            Journal(cmdb).staged(run, host, None, NOW)
+    opened.clear()
+    with strict.sources() as sources:
+        journal, change, tell = Journal(sources.cmdb()), open_change(str(strict.rfc)), make_notifier(sources.policy)
+        decided = decide_staging_gate(journal, run, change, make_wave_check(sources), tell, NOW)
+        assert "the channel chat was not told of start" in str(decided["warnings"])
+    assert decided["decision"] == "proceed", decided
+    del opened["moments"]
+    assert opened == ONCE
+
+
+def test_what_happens_while_a_clearance_looks_is_for_the_next_one(rollout: Rollout, monkeypatch: pytest.MonkeyPatch) -> None:
+    def late(cmdb: Cmdb, rfc: Rfc) -> str:
+        with Cmdb.open(str(rollout.homes.cmdb)) as other:
+            retire(other, Retirement("hello", "1.0", rollout.homes.digest, "it loses orders", "rita", NOW), write=True)
+        return retirement_of(cmdb, rfc)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(clear_step, "retirement_of", late)
+        assert rollout.clear().clearance.granted
+    assert "it loses orders" in rollout.clear().clearance.text()
+
+
+def test_nothing_that_is_written_waits_for_the_look_before_it(strict: Rollout, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a file without a write-ahead log, as on a network's file system, a writer waits for every reader."""
+    monkeypatch.setattr(engine, "PATIENCE", 0.1)
+    with contextlib.closing(sqlite3.connect(strict.homes.cmdb)) as raw:
+        assert raw.execute("pragma journal_mode = delete").fetchone() == ("delete",)
+    assert strict.plan()

@@ -19,13 +19,14 @@ import pytest
 import yaml
 from ansible_collections.tidegate.release.plugins.module_utils.redaction import Redactor
 from ansible_collections.tidegate.release.plugins.plugin_utils.clearance.clearance import Clearance
+from ansible_collections.tidegate.release.plugins.plugin_utils.clearance.policy import load_policy
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import Cmdb
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.package import archive, load_package, read_release
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.repository import Library, create_library
 from ansible_collections.tidegate.release.plugins.plugin_utils.errors import ConflictError, DocumentError, NotFoundError, TidegateError
 from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.package import PackageName
-from ansible_collections.tidegate.release.plugins.plugin_utils.policy.load import load_policy
-from ansible_collections.tidegate.release.plugins.plugin_utils.steps.clear import clear
+from ansible_collections.tidegate.release.plugins.plugin_utils.steps.clear import Clearing, clear
+from ansible_collections.tidegate.release.plugins.plugin_utils.steps.sources import Sources
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps.verify import Asked, claim, prepare
 from ansible_collections.tidegate.release.plugins.plugin_utils.verification import play
 from ansible_collections.tidegate.release.plugins.plugin_utils.verification import scene as scene_module
@@ -88,7 +89,11 @@ class Bed:
         """What a deployment of the release in the lab comes to."""
         rfc = scene.path / f"{RFC}.yml"
         rfc.write_text(rfc.read_text().replace("1.1", version))
-        return clear(str(rfc), str(self.path / "dsl"), str(scene.cmdb), str(scene.path / "policy.yml"), NOW).clearance
+        return self.clear(scene, rfc).clearance
+
+    def clear(self, scene: Scene, rfc: Path, policy: str = "policy.yml") -> Clearing:
+        with Sources(str(self.path / "dsl"), str(scene.cmdb), str(scene.path / policy), NOW) as sources:
+            return clear(sources, str(rfc))
 
     def written(self, name: str) -> Any:
         return yaml.safe_load((self.path / "work" / name).read_text())
@@ -218,7 +223,7 @@ def test_the_rfcs_of_the_lab_are_cleared_there_by_a_policy_that_asks_what_a_lab_
     with Cmdb.open(str(scene.cmdb)) as cmdb:
         cmdb.put_cis([{"name": "another", "class": "server"}], "test")
     for number, digest in (("CHG0000001", bed.digest), ("CHG0000002", bed.former)):
-        clearing = clear(str(scene.path / f"{number}.yml"), str(bed.path / "dsl"), str(scene.cmdb), str(scene.path / "policy.yml"), NOW)
+        clearing = bed.clear(scene, scene.path / f"{number}.yml")
         assert clearing.clearance.granted, clearing.clearance.text()
         assert clearing.clearance.digest == digest
         assert [ci["name"] for ci in clearing.cis] == ["web1-example"]
@@ -234,11 +239,10 @@ def test_what_is_live_is_installed_in_the_lab_though_it_is_older_than_a_rule(bed
     write_document(policy, policy_of(people=people) | STRICT[rule])
     bed.given = Given(str(policy))
     scene = bed.build()
-    former = str(scene.path / "CHG0000002.yml")
-    cleared = clear(former, str(bed.path / "dsl"), str(scene.cmdb), str(scene.path / LIVE_POLICY), NOW).clearance
+    cleared = bed.clear(scene, scene.path / "CHG0000002.yml", LIVE_POLICY).clearance
     assert cleared.granted, cleared.text()
     # What is new is judged in the lab too.
-    new = clear(str(scene.path / f"{RFC}.yml"), str(bed.path / "dsl"), str(scene.cmdb), str(scene.path / "policy.yml"), NOW).clearance
+    new = bed.clear(scene, scene.path / f"{RFC}.yml").clearance
     assert new.granted is (rule != "trust"), new.text()
     assert load_policy(scene.path / LIVE_POLICY).rollout == load_policy(scene.path / "policy.yml").rollout
     prepare = (scene.scenario / "prepare.yml").read_text()

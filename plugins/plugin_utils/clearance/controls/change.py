@@ -8,7 +8,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ...cmdb.hosts import REMEDY
+from ...policy.model import Waivable
 from ...rfc.model import IMPLEMENT, SCHEDULED, STATES, Rfc
+from ..control_spec import ControlSpec
 from ..facts import Facts
 from ..findings import REASONS, Finding, failed, passed
 
@@ -16,10 +18,12 @@ _NAMED = 3  # CIs that a finding names
 
 
 def schema(_facts: Facts, rfc: Rfc) -> Finding:
+    """Whether the RFC can be read and each of its fields is valid."""
     return passed(f"{rfc.number} is a complete RFC")
 
 
 def state(_facts: Facts, rfc: Rfc) -> Finding:
+    """Whether the RFC is at Scheduled or Implement, and not on hold."""
     if rfc.on_hold:
         return failed(f"{rfc.number} is on hold", "settle what it waits for and take it off hold")
     if rfc.state in (SCHEDULED, IMPLEMENT):
@@ -28,6 +32,7 @@ def state(_facts: Facts, rfc: Rfc) -> Finding:
 
 
 def scope(facts: Facts, rfc: Rfc) -> Finding:
+    """Whether the scope selects CIs, only hosts, and none besides those that the RFC was entered in the schedule with."""
     selected = facts.known(facts.scope, "scope")
     if not selected:
         return failed("the scope selects no CI", "correct the scope, or enter the CIs in the CMDB")
@@ -48,13 +53,17 @@ def _some(names: Sequence[str]) -> str:
 
 
 def backout_plan(_facts: Facts, rfc: Rfc) -> Finding:
+    """Whether the RFC says how the change is undone."""
     if not rfc.backout_plan.strip():
         return failed("there is no back-out plan", "write in backout_plan how the change is undone and who decides it")
     return passed("there is a back-out plan")
 
 
 def objectives(facts: Facts, rfc: Rfc) -> Finding:
-    """Whether the RFC brings commands, which run on the controller: people have to allow that by the policy, and sign what is run."""
+    """Whether the policy allows the commands among the RFC's objectives, and people sign their approval of such an RFC.
+
+    Such commands run on the controller.
+    """
     commands = [str(check["name"]) for check in rfc.objectives if "command" in check]
     if not commands:
         return passed("no objective is a command")
@@ -73,7 +82,10 @@ def objectives(facts: Facts, rfc: Rfc) -> Finding:
 
 
 def debts(facts: Facts, rfc: Rfc) -> Finding:
-    """Whether earlier emergency changes of the release owe what they should have done by now. An emergency does not wait for that."""
+    """Whether earlier emergency changes of the release have done afterwards what is due by now.
+
+    An emergency change does not wait for that.
+    """
     owed = [debt for debt in facts.known(facts.debts, "debts") if debt.settled is None]
     overdue = [debt.sentence(facts.now) for debt in owed if debt.overdue(facts.now)]
     if overdue and rfc.type != "emergency":
@@ -85,7 +97,7 @@ def debts(facts: Facts, rfc: Rfc) -> Finding:
 
 
 def conflicts(facts: Facts, rfc: Rfc) -> Finding:
-    """Whether another change is to be done at the same time to the same CIs, or to CIs that are directly related to them."""
+    """Whether no other change is planned for the same time and the same CIs, or CIs that are directly related to them."""
     facts.known(facts.scope, "scope")
     overlaps = facts.known(facts.overlaps, "overlaps")
     if overlaps:
@@ -95,3 +107,14 @@ def conflicts(facts: Facts, rfc: Rfc) -> Finding:
             "\n".join((*lines, *more)), f"have one of them rescheduled, or withdraw it when it isn't done, and {rfc.number} approved"
         )
     return passed("no other planned change meets it")
+
+
+CONTROLS = (
+    ControlSpec("rfc_schema", schema, 10),
+    ControlSpec("rfc_state", state, 20),
+    ControlSpec("conflicts", conflicts, 50, waivable=Waivable.ALWAYS, sources=("overlaps",)),
+    ControlSpec("scope", scope, 180, sources=("overlaps",)),
+    ControlSpec("debts", debts, 240, sources=("debts",)),
+    ControlSpec("backout_plan", backout_plan, 250, waivable=Waivable.IN_EMERGENCIES),
+    ControlSpec("objectives", objectives, 260),
+)

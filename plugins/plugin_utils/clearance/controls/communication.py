@@ -8,6 +8,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ...policy.communication import plain
+from ...policy.model import Waivable
+from ..control_spec import ControlSpec
 from ..findings import Finding, failed, not_applicable, passed
 
 if TYPE_CHECKING:
@@ -16,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def communication(facts: Facts, rfc: Rfc) -> Finding:
-    """The control: the people whom it concerns are told by a plan, and can be told."""
+    """Whether the RFC has a communication plan, and every channel that it and the policy name can be used."""
     wanted = facts.known(facts.policy, "policy").communication
     if not wanted.required:
         return not_applicable("the policy asks for no communication plan")
@@ -31,3 +33,6 @@ def communication(facts: Facts, rfc: Rfc) -> Finding:
     if lacking:
         return failed("\n".join(lacking), "enter the channel in the policy, and its address where the policy says that it is")
     return passed(f"there is a communication plan, and {len(named)} channel{'s' if len(named) > 1 else ''} can be used")
+
+
+CONTROLS = (ControlSpec("communication", communication, 270, waivable=Waivable.ALWAYS, sources=("channels",)),)

@@ -6,12 +6,13 @@
 from __future__ import annotations
 
 from ...rfc.model import Rfc
+from ..control_spec import ControlSpec
 from ..facts import Facts
 from ..findings import NO_PACKAGE, REASONS, Finding, failed, passed, unknown
 
 
 def compatibility(facts: Facts, rfc: Rfc) -> Finding:
-    """Whether the release gets on with every CI in scope and those related to them, and its versions with one another during the waves."""
+    """Whether what the release and those on related CIs require is there, and nothing that they conflict with, also between two waves."""
     package = facts.known(facts.package, "package")
     if package.archived is None or package.damage:
         return unknown(f"there is no intact package of {rfc.release} {rfc.version} to look at", "archive the release", NO_PACKAGE)
@@ -28,3 +29,6 @@ def compatibility(facts: Facts, rfc: Rfc) -> Finding:
 def _some(lines: tuple[str, ...]) -> str:
     more = (f"and {len(lines) - REASONS} more",) if len(lines) > REASONS else ()
     return "\n".join((*lines[:REASONS], *more))
+
+
+CONTROLS = (ControlSpec("compatibility", compatibility, 190, asked_at_gates=True, sources=("compatibility",)),)

@@ -8,7 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from ...policy.model import Waivable
 from ...rfc.model import Rfc
+from ..control_spec import ControlSpec
 from ..facts import Facts
 from ..findings import NO_PACKAGE, REASONS, Finding, failed, not_applicable, passed, unknown
 
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
 
 
 def opinions(facts: Facts, rfc: Rfc) -> Finding:
+    """Whether enough users in each role that the policy names like the release well enough, and none of them blocks it."""
     policy = facts.known(facts.policy, "policy")
     asked, heard = policy.opinions, policy.opinion_quorums
     if not heard:
@@ -52,3 +55,6 @@ def latest(counted: Iterable[Counted]) -> list[Counted]:
     """The last opinion of each person; of two at the same moment the blocking one, and then the lower."""
     said = sorted(counted, key=lambda one: (one.signed_at, one.statement.predicate["blocking"], -one.statement.predicate["score"]))
     return list({one.person: one for one in said}.values())
+
+
+CONTROLS = (ControlSpec("opinions", opinions, 160, asked_at_gates=True, waivable=Waivable.ALWAYS),)

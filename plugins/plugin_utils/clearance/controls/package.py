@@ -9,7 +9,9 @@ import re
 from fnmatch import fnmatchcase
 
 from ...dsl.seen import how_to_copy_evidence, listed, losses
+from ...policy.model import Waivable
 from ...rfc.model import Rfc
+from ..control_spec import ControlSpec
 from ..facts import Facts
 from ..findings import NO_PACKAGE, REASONS, Finding, failed, not_applicable, passed, unknown
 
@@ -18,6 +20,7 @@ _VERSION = re.compile(r"v?([0-9]{1,9}(?:\.[0-9]{1,9})*)")
 
 
 def digest(facts: Facts, rfc: Rfc) -> Finding:
+    """Whether the digest that the RFC names is the one that the library has under the name and version of the release."""
     package = facts.known(facts.package, "package")
     if package.archived is None:
         return unknown(f"there is no archived {rfc.release} {rfc.version} to compare with", "archive the release", NO_PACKAGE)
@@ -30,6 +33,7 @@ def digest(facts: Facts, rfc: Rfc) -> Finding:
 
 
 def archived(facts: Facts, rfc: Rfc) -> Finding:
+    """Whether the library has the release, and nobody has retired it."""
     package = facts.known(facts.package, "package")
     if package.archived is None:
         return failed(f"the DSL has no {rfc.release} {rfc.version}", "archive it and name its digest in the RFC", NO_PACKAGE)
@@ -41,6 +45,7 @@ def archived(facts: Facts, rfc: Rfc) -> Finding:
 
 
 def intact(facts: Facts, _rfc: Rfc) -> Finding:
+    """Whether every blob of the package is what its digest says, and the package is of this release."""
     package = facts.known(facts.package, "package")
     if package.archived is None:
         return unknown("there is no package to look at", "archive the release", NO_PACKAGE)
@@ -50,7 +55,10 @@ def intact(facts: Facts, _rfc: Rfc) -> Finding:
 
 
 def library(facts: Facts, rfc: Rfc) -> Finding:
-    """Whether the library still has all that was seen in it of the release: a rejection that vanished was not taken back."""
+    """Whether the library still has all that was seen in it of the release.
+
+    A rejection that vanished was not taken back.
+    """
     package = facts.known(facts.package, "package")
     seen = facts.known(facts.seen, "seen")
     if package.archived is None and not seen:
@@ -71,6 +79,7 @@ def copied_alone(facts: Facts) -> str:
 
 
 def documentation(facts: Facts, rfc: Rfc) -> Finding:
+    """Whether the release brings the documents that the policy asks of its type, none of them empty."""
     policy = facts.known(facts.policy, "policy")
     if not any(policy.documentation.values()):
         return not_applicable("the policy asks for no documentation")
@@ -141,3 +150,14 @@ def _numbers(version: str) -> tuple[int, ...] | None:
     if found is None:
         return None
     return tuple(int(number) for number in (found[1].split(".") + ["0"] * _NUMBERS)[:_NUMBERS])
+
+
+CONTROLS = (
+    ControlSpec("digest", digest, 60),
+    ControlSpec("payload_archived", archived, 70, asked_at_gates=True, sources=("retired",)),
+    ControlSpec("payload_intact", intact, 80, sources=("contents",)),
+    ControlSpec("library", library, 90, asked_at_gates=True, sources=("seen",)),
+    ControlSpec("version", version, 130, waivable=Waivable.ALWAYS),
+    ControlSpec("documentation", documentation, 170, waivable=Waivable.ALWAYS, sources=("contents",)),
+    ControlSpec("licences", licences, 200, sources=("seats",)),
+)

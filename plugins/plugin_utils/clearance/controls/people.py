@@ -7,14 +7,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from ...policy.model import normalised_name
+from ...policy.model import Waivable, normalised_name
 from ...rfc.model import Rfc
+from ..control_spec import ControlSpec
 from ..facts import Facts
 from ..findings import REASONS, Finding, Result, failed, not_applicable, passed, unknown
 
 
 def approvals(facts: Facts, rfc: Rfc) -> Finding:
-    """Whether all approve whom the policy asks: those that the RFC names, and those that sign."""
+    """Whether as many people approve as the policy asks, in each role, and nobody who may decide rejects.
+
+    They are named by the RFC, for which the change system vouches, or sign.
+    """
     policy = facts.known(facts.policy, "policy")
     needed = policy.approvals[rfc.type]
     found = [_named_approvals(facts, rfc, needed)] if isinstance(needed, int) else []
@@ -109,6 +113,7 @@ def _signed_approvals(facts: Facts, rfc: Rfc, asked: Mapping[str, int]) -> Findi
 
 
 def duties(facts: Facts, rfc: Rfc) -> Finding:
+    """Whether the requester did not build the package, where the policy separates these duties."""
     if not {"requester", "builder"} <= facts.known(facts.policy, "policy").separate:
         return not_applicable("the policy lets the builder request the change")
     builders = facts.known(facts.builders, "evidence")
@@ -120,7 +125,7 @@ def duties(facts: Facts, rfc: Rfc) -> Finding:
 
 
 def responsibilities(facts: Facts, rfc: Rfc) -> Finding:
-    """Whether those who act are those whom the policy makes responsible: who deploys, and who signed the package."""
+    """Whether who deploys and who signed the package have roles that the policy makes responsible for these steps."""
     policy = facts.known(facts.policy, "policy")
     if not policy.responsibilities:
         return not_applicable("the policy gives no responsibilities")
@@ -135,3 +140,10 @@ def responsibilities(facts: Facts, rfc: Rfc) -> Finding:
         return failed(f"the package is {signed}, who is not responsible for archive", "have it archived and signed by who is")
     parts = (f"{step} {' or '.join(policy.holders(*parts.responsible))}" for step, parts in policy.responsibilities.items())
     return passed(f"each step has somebody: {'; '.join(parts)}")
+
+
+CONTROLS = (
+    ControlSpec("approvals", approvals, 210, asked_at_gates=True),
+    ControlSpec("duties", duties, 220, waivable=Waivable.ALWAYS),
+    ControlSpec("responsibilities", responsibilities, 230, waivable=Waivable.ALWAYS),
+)

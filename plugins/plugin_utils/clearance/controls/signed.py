@@ -7,18 +7,22 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from ...policy.model import Waivable
 from ...rfc.model import Rfc
+from ..control_spec import ControlSpec
 from ..facts import Facts
 from ..findings import NO_PACKAGE, REASONS, Finding, Result, failed, not_applicable, passed, unknown
 from .package import copied_alone
 
 
 def signatures(facts: Facts, rfc: Rfc) -> Finding:
+    """Whether as many people as the policy asks signed the package."""
     remedy = "have it signed: archive the same release again with the key of somebody who has the role"
     return _judged(facts, rfc, lambda kind: kind == "package", "signature", remedy)
 
 
 def malware(facts: Facts, rfc: Rfc) -> Finding:
+    """Whether as many people as the policy asks signed that the package was scanned and is clean, and nobody that it is infected."""
     signed = _judged(facts, rfc, lambda kind: kind == "scan", "malware scan", "have it scanned: archive the same release again with a key")
     judgement = (facts.evidence or {}).get("scan")
     if signed.result is not Result.PASS or judgement is None or judgement.wanted is None:
@@ -40,6 +44,7 @@ def malware(facts: Facts, rfc: Rfc) -> Finding:
 
 
 def evidence(facts: Facts, rfc: Rfc) -> Finding:
+    """Whether as many people as the policy asks signed each other kind of evidence, and the licence is declared where that is one."""
     signed = _judged(
         facts,
         rfc,
@@ -69,3 +74,10 @@ def _judged(facts: Facts, rfc: Rfc, wanted: Callable[[str], bool], what: str, re
             remedy + copied_alone(facts),
         )
     return passed("; ".join(judgement.sentence() for judgement in judgements))
+
+
+CONTROLS = (
+    ControlSpec("signatures", signatures, 100, asked_at_gates=True),
+    ControlSpec("malware", malware, 110, asked_at_gates=True, waivable=Waivable.ALWAYS),
+    ControlSpec("evidence", evidence, 120, asked_at_gates=True, waivable=Waivable.ALWAYS),
+)

@@ -9,8 +9,9 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from ...evidence.statement import VERIFICATION
-from ...policy.model import Verification
+from ...policy.model import Verification, Waivable
 from ...rfc.model import Rfc
+from ..control_spec import ControlSpec
 from ..facts import Facts
 from ..findings import NO_PACKAGE, REASONS, Finding, failed, not_applicable, passed, unknown
 
@@ -23,6 +24,7 @@ _LISTED = 5  # tests, or differences, that a finding names
 
 
 def verification(facts: Facts, rfc: Rfc) -> Finding:
+    """Whether as many people as the policy asks signed that the package passed its tests, on a lab that was enough like live."""
     policy = facts.known(facts.policy, "policy")
     if "test-result" not in policy.trust:
         return not_applicable("the policy asks for no verification")
@@ -45,6 +47,7 @@ def verification(facts: Facts, rfc: Rfc) -> Finding:
 
 
 def rehearsal(facts: Facts, rfc: Rfc) -> Finding:
+    """Whether the back-out of this very package was rehearsed, to each package of the release that is live."""
     policy = facts.known(facts.policy, "policy")
     if policy.verification is None or not policy.verification.rehearsal or "test-result" not in policy.trust:
         return not_applicable("the policy asks for no rehearsal of the back-out")
@@ -135,3 +138,9 @@ def _names(value: object) -> list[str]:
 def _why(said: Mapping[str, Any]) -> str:
     reasons = _names(_more(said).get("reasons")) or _names(said.get("failedTests"))
     return f": {reasons[0]}{f' (and {len(reasons) - 1} more)' if reasons[1:] else ''}" if reasons else ""
+
+
+CONTROLS = (
+    ControlSpec("verification", verification, 140, asked_at_gates=True, waivable=Waivable.ALWAYS),
+    ControlSpec("rehearsal", rehearsal, 150, asked_at_gates=True, waivable=Waivable.IN_EMERGENCIES),
+)

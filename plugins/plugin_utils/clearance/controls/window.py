@@ -12,7 +12,9 @@ from collections.abc import Collection
 from datetime import datetime, timedelta
 
 from ...calendar.model import Sites, Timetable, open_spans, timetable
+from ...policy.model import Waivable
 from ...rfc.model import Rfc
+from ..control_spec import ControlSpec
 from ..facts import Facts
 from ..findings import REASONS, Finding, failed, not_applicable, passed
 
@@ -36,7 +38,10 @@ def window(facts: Facts, rfc: Rfc) -> Finding:
 
 
 def freeze(facts: Facts, rfc: Rfc) -> Finding:
-    """Whether no freeze stops the release at any site from now until all may be done: one that starts in between does too."""
+    """Whether no freeze stops the release at any site from now until the last wave may be done.
+
+    One that begins in between does too.
+    """
     facts.known(facts.policy, "policy")
     freezes = facts.known(facts.calendars, "calendars").freezes
     if freezes is None:
@@ -93,3 +98,9 @@ def _waits(facts: Facts, plan: Timetable) -> list[tuple[int, datetime]]:
     length = _length(facts)
     before = (facts.now, *(start + length for start in plan.starts))
     return [(number, start) for number, (start, done) in enumerate(zip(plan.starts, before, strict=False), 1) if start > done]
+
+
+CONTROLS = (
+    ControlSpec("window", window, 30, asked_at_gates=True, waivable=Waivable.ALWAYS, sources=("calendars",)),
+    ControlSpec("freeze", freeze, 40, asked_at_gates=True, waivable=Waivable.ALWAYS, sources=("calendars",)),
+)

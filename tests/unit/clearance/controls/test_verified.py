@@ -16,12 +16,12 @@ import pytest
 from ansible_collections.tidegate.release.plugins.plugin_utils.clearance.evaluate import CONTROLS, evaluate_controls
 from ansible_collections.tidegate.release.plugins.plugin_utils.clearance.facts import Facts, PackageFacts
 from ansible_collections.tidegate.release.plugins.plugin_utils.clearance.findings import Finding, Result
+from ansible_collections.tidegate.release.plugins.plugin_utils.clearance.policy import load_policy
 from ansible_collections.tidegate.release.plugins.plugin_utils.errors import DocumentError, TidegateError
 from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.envelope import sign
 from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.statement import TEST_RESULT, VERIFICATION, Statement, purl
 from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.store import Evidence
 from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.trust import judge
-from ansible_collections.tidegate.release.plugins.plugin_utils.policy.load import load_policy
 from ansible_collections.tidegate.release.plugins.plugin_utils.policy.model import Person, Policy, Trust, Verification
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.options import Rollout
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps.verify import check_signer
@@ -62,7 +62,7 @@ def facts(*envelopes: bytes, policy: Policy = POLICY, former: frozenset[str] | N
 def finding(control: str, *envelopes: bytes, **changes: Any) -> Finding:
     known = facts(*envelopes, **changes)
     assert known.rfc is not None
-    return CONTROLS[control](known, known.rfc)
+    return CONTROLS[control].check(known, known.rfc)
 
 
 def test_what_was_verified_is_cleared_with_its_differences_listed() -> None:
