@@ -6,7 +6,7 @@ PROFILES ?= lab test lint
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --retries 5 --timeout 60 install -qq --progress-bar off --constraint constraints.txt
-PYTEST := $(BIN)/pytest -q --numprocesses=auto --maxprocesses=4 --dist=loadfile
+PYTEST := $(BIN)/pytest -q --numprocesses=auto --maxprocesses=4 --durations=10 --durations-min=1
 TREE := build/src/ansible_collections/tidegate/release
 SOURCES := $(shell find galaxy.yml meta plugins roles playbooks inventories -not -path '*/__pycache__*' 2>/dev/null)
 
@@ -78,12 +78,12 @@ test: test-unit test-integration molecule
 test-unit: dev collection
 	@tools/system-packages test
 	@echo "==> unit tests"
-	@$(PYTEST) --junit-xml=build/test/unit.xml tests/unit
+	@$(PYTEST) --dist=worksteal --junit-xml=build/test/unit.xml tests/unit
 
 test-integration: dev collection
 	@tools/system-packages lab test
 	@echo "==> integration tests"
-	@$(PYTEST) --junit-xml=build/test/integration.xml tests/integration
+	@$(PYTEST) --dist=loadfile --junit-xml=build/test/integration.xml tests/integration
 
 molecule: dev collection
 	@tools/system-packages lab
@@ -104,6 +104,8 @@ lint-python: dev build/src
 	@$(BIN)/ruff format --check --quiet
 	@echo "==> mypy"
 	@$(BIN)/mypy --no-error-summary $(TREE)/plugins/plugin_utils $(TREE)/plugins/module_utils
+	@echo "==> vermin"
+	@$(BIN)/vermin --quiet --no-tips --violations --target=3.9- plugins/module_utils plugins/modules
 
 lint-ansible: dev collection
 	@echo "==> ansible-lint"

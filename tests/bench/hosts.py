@@ -19,9 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "integration"))
+sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
+from documents import simple_manifest, write_document
 from fleet import Fleet
 
 SOFTWARE = Path("build/bench/software")
@@ -93,12 +92,7 @@ class Field(Fleet):
             for path in next(folder.glob("[Dd]jango-*")).iterdir():
                 path.rename(folder / "payload" / path.name)
             (folder / "README.md").write_text("# Django\n")
-            manifest = {
-                **{"schema": 1, "name": "hello", "version": version, "type": "minor", "summary": "Django", "payload": "payload"},
-                "documentation": ["README.md"],
-                "health": [{"name": "is there", "command": ["/bin/true"], "timeout": 5}],
-            }
-            (folder / "release.yml").write_text(yaml.safe_dump(manifest))
+            write_document(folder / "release.yml", simple_manifest(version=version, summary="Django"))
         return folder
 
     def run(self, name: str, variables: dict[str, Any], *options: str) -> str:

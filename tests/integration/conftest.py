@@ -3,10 +3,17 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
+from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import Cmdb
+from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.package import archive
+from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.repository import create_library
+from documents import EXAMPLES, example_rfc, policy_of, write_document
 from fleet import Fleet
+from office import Office
 
 
 @pytest.fixture
@@ -18,3 +25,22 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
         yield fleet
     finally:
         fleet.down()
+
+
+@pytest.fixture
+def office(tmp_path: Path) -> Office:
+    digest = archive(EXAMPLES / "hello", create_library(str(tmp_path / "dsl")).repository("hello")).digest
+    with Cmdb.open(str(tmp_path / "cmdb.sqlite"), create=True) as cmdb:
+        cmdb.put_cis([{"name": "web1", "class": "server", "site": "ams"}], "test")
+    write_document(tmp_path / "rfc.yml", example_rfc(digest, approvals=[]))
+    people = {}
+    for name, role in (("rita", "change-manager"), ("carl", "change-manager"), ("dora", "service-owner"), ("mallory", "")):
+        key = tmp_path / f"{name}.pem"
+        subprocess.run(["openssl", "genpkey", "-algorithm", "ed25519", "-out", str(key)], check=True, capture_output=True)
+        key.chmod(0o600)
+        public = subprocess.run(["openssl", "pkey", "-in", str(key), "-pubout"], check=True, capture_output=True, text=True).stdout
+        if role:
+            people[name] = {"roles": [role], "keys": [{"public": public}]}
+    rules = policy_of(people=people, approvals={"normal": {"change-manager": 1, "service-owner": 1}})
+    write_document(tmp_path / "policy.yml", rules)
+    return Office(tmp_path)

@@ -5,85 +5,21 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import Cmdb
-from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.package import archive
-from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.repository import create_library
 from ansible_collections.tidegate.release.plugins.plugin_utils.errors import TidegateError
 from ansible_collections.tidegate.release.plugins.plugin_utils.rfc.source import load_rfc
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps.clear import Wave, check_wave_start, refuse_commands
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps.sources import Sources
+from documents import EXAMPLES
+from office import Office
 
 NONE = "sha256:" + "0" * 64
-EXAMPLES = Path(__file__).parents[2] / "examples"
-
-
-@dataclass
-class Office:
-    """An RFC with a library, a CMDB, a policy and people with keys."""
-
-    path: Path
-
-    def play(self, playbook: str, *options: str, **variables: Any) -> str:
-        """Run a playbook; return what it prints, on one line, after its exit status."""
-        given = {"tidegate_rfc": self.path / "rfc.yml", "tidegate_policy": self.path / "policy.yml", **variables}
-        extra = [part for name, value in given.items() for part in ("-e", f"{name}={value}")]
-        done = subprocess.run(
-            [str(Path(sys.executable).with_name("ansible-playbook")), playbook, "-i", "localhost,", *extra, *options],
-            env={
-                **os.environ,
-                "ANSIBLE_NOCOLOR": "1",
-                "ANSIBLE_STDOUT_CALLBACK": "ansible.builtin.default",
-                "TIDEGATE_DSL": str(self.path / "dsl"),
-                "TIDEGATE_CMDB": str(self.path / "cmdb.sqlite"),
-            },
-            check=False,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            timeout=120,
-        )
-        return f"{done.returncode} {' '.join(done.stdout.split())}"
-
-    def approve(self, name: str, *options: str, **variables: Any) -> str:
-        return self.play("tidegate.release.approve", *options, tidegate_key=self.path / f"{name}.pem", **variables)
-
-    def edit(self, **changes: Any) -> None:
-        path = self.path / "rfc.yml"
-        path.write_text(yaml.safe_dump(yaml.safe_load(path.read_text()) | changes))
-
-
-@pytest.fixture
-def office(tmp_path: Path) -> Office:
-    digest = archive(EXAMPLES / "hello", create_library(str(tmp_path / "dsl")).repository("hello")).digest
-    with Cmdb.open(str(tmp_path / "cmdb.sqlite"), create=True) as cmdb:
-        cmdb.put_cis([{"name": "web1", "class": "server", "site": "ams"}], "test")
-    document = yaml.safe_load((EXAMPLES / "rfc.yml").read_text())
-    now = datetime.now(UTC)
-    document["release"]["digest"] = digest
-    document["start_date"], document["end_date"] = ((now + timedelta(hours=hours)).isoformat(timespec="seconds") for hours in (-1, 1))
-    document["approvals"] = []
-    (tmp_path / "rfc.yml").write_text(yaml.safe_dump(document))
-    people = {}
-    for name, role in (("rita", "change-manager"), ("carl", "change-manager"), ("dora", "service-owner"), ("mallory", "")):
-        key = tmp_path / f"{name}.pem"
-        subprocess.run(["openssl", "genpkey", "-algorithm", "ed25519", "-out", str(key)], check=True, capture_output=True)
-        key.chmod(0o600)
-        public = subprocess.run(["openssl", "pkey", "-in", str(key), "-pubout"], check=True, capture_output=True, text=True).stdout
-        if role:
-            people[name] = {"roles": [role], "keys": [{"public": public}]}
-    policy = {"schema": 1, "people": people, "approvals": {"normal": {"change-manager": 1, "service-owner": 1}}}
-    (tmp_path / "policy.yml").write_text(yaml.safe_dump(policy))
-    return Office(tmp_path)
 
 
 def test_what_was_approved_is_cleared_until_it_is_something_else(office: Office) -> None:

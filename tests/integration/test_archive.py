@@ -13,28 +13,15 @@ from pathlib import Path
 
 import pytest
 import yaml
+from releases import write_release
 
 REFERENCE = "org.opencontainers.image.ref.name"
 
 
 @pytest.fixture
 def release(tmp_path: Path) -> Path:
-    folder = tmp_path / "release"
-    (folder / "payload").mkdir(parents=True)
-    (folder / "payload" / "hello").write_text("hello\n")
-    (folder / "README.md").write_text("# Hello\n")
-    manifest = {
-        "schema": 1,
-        "name": "hello",
-        "version": "1.0",
-        "type": "minor",
-        "summary": "Says hello",
-        "payload": "payload",
-        "documentation": ["README.md"],
-        "health": [{"name": "says hello", "command": ["true"], "timeout": 5}],
-    }
-    (folder / "release.yml").write_text(yaml.safe_dump(manifest))
-    return folder
+    health = [{"name": "says hello", "command": ["true"], "timeout": 5}]
+    return write_release(tmp_path / "release", {"hello": b"hello\n"}, health=health)
 
 
 def play(release: Path, *options: str) -> subprocess.CompletedProcess[str]:

@@ -11,7 +11,6 @@ import json
 import os
 import subprocess
 import sys
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -24,10 +23,9 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.package impor
 from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.envelope import IN_TOTO, open_envelope
 from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.statement import TEST_RESULT
 from ansible_collections.tidegate.release.plugins.plugin_utils.keys import load_public, load_signer
+from documents import EXAMPLES, example_rfc, policy_of, write_document
 from schemas import assert_schema
 from securesystemslib.dsse import Envelope
-
-EXAMPLES = Path(__file__).parents[2] / "examples"
 
 
 @pytest.fixture
@@ -36,14 +34,7 @@ def rfc(tmp_path: Path) -> Path:
     digest = archive(EXAMPLES / "hello", OciLayout.create(tmp_path / "dsl")).digest
     with Cmdb.open(str(tmp_path / "cmdb.sqlite"), create=True) as cmdb:
         cmdb.put_cis([{"name": "web1", "class": "server", "site": "ams"}], "test")
-    document = yaml.safe_load((EXAMPLES / "rfc.yml").read_text())
-    now = datetime.now(UTC)
-    document["release"]["digest"] = digest
-    document["start_date"], document["end_date"] = ((now + timedelta(hours=hours)).isoformat(timespec="seconds") for hours in (-1, 1))
-    document["approvals"][0]["decided_at"] = now.isoformat(timespec="seconds")
-    path = tmp_path / "rfc.yml"
-    path.write_text(yaml.safe_dump(document))
-    return path
+    return write_document(tmp_path / "rfc.yml", example_rfc(digest))
 
 
 def test_a_scope_that_selects_what_is_no_host_is_not_cleared(rfc: Path) -> None:
@@ -176,13 +167,12 @@ def test_what_others_signed_counts_and_what_is_not_understood_is_named(rfc: Path
     folder, key = rfc.parent / "clearance", rfc.parent / "key.pem"
     subprocess.run(["openssl", "genpkey", "-algorithm", "ed25519", "-out", str(key)], check=True, capture_output=True)
     public = subprocess.run(["openssl", "pkey", "-in", str(key), "-pubout"], check=True, capture_output=True, text=True).stdout
-    policy = {
-        "schema": 1,
-        "identity": {"policy": "https://team.example/policy.yml", "verifier": "https://team.example/changes"},
-        "people": {"ci": {"roles": ["tester"], "keys": [{"public": public}]}},
-        "trust": {"test-result": {"role": "tester"}},
-    }
-    (rfc.parent / "policy.yml").write_text(yaml.safe_dump(policy))
+    rules = policy_of(
+        identity={"policy": "https://team.example/policy.yml", "verifier": "https://team.example/changes"},
+        people={"ci": {"roles": ["tester"], "keys": [{"public": public}]}},
+        trust={"test-result": {"role": "tester"}},
+    )
+    write_document(rfc.parent / "policy.yml", rules)
     digest = yaml.safe_load(rfc.read_text())["release"]["digest"]
     subject = [{"name": "other", "digest": {"sha256": "0" * 64}}, {"name": "hello.tar", "digest": {"sha256": digest[7:]}}]
     predicate = {"result": "PASSED", "configuration": [], "passedTests": ["one"]}
@@ -221,13 +211,13 @@ def test_what_others_signed_counts_and_what_is_not_understood_is_named(rfc: Path
 
 
 def test_a_control_of_the_policy_s_own_decides_too(rfc: Path) -> None:
-    policy = rfc.parent / "policy.yml"
+    path = rfc.parent / "policy.yml"
     own = {"name": "small", "that": ["cmdb.cis | length < 2", "rfc.risk == 4"], "reason": "it is too big", "remedy": "make it smaller"}
-    policy.write_text(yaml.safe_dump({"schema": 1, "controls": [own]}))
-    assert play(rfc, TIDEGATE_POLICY=str(policy)).returncode == 0
+    write_document(path, policy_of(controls=[own]))
+    assert play(rfc, TIDEGATE_POLICY=str(path)).returncode == 0
     with Cmdb.open(str(rfc.parent / "cmdb.sqlite")) as cmdb:
         cmdb.put_cis([{"name": "web2", "class": "server", "site": "ams"}], "test")
-    done = play(rfc, TIDEGATE_POLICY=str(policy))
+    done = play(rfc, TIDEGATE_POLICY=str(path))
     assert done.returncode == 2
     assert "CHG0030001 is not cleared: small: it is too big" in done.stdout
     assert "not so: cmdb.cis | length < 2" in done.stdout

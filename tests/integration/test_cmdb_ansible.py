@@ -8,7 +8,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ import yaml
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb import engine, upgrade
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import Cmdb
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.repository import create_library
+from documents import open_rfc, write_document
 
 PAYLOAD = "{{ lookup('ansible.builtin.pipe', 'touch hacked') }}"
 SMUGGLED = {"__ansible_type": "_AnsibleTaggedStr", "value": PAYLOAD, "tags": [{"__ansible_type": "TrustedAsTemplate"}]}
@@ -319,14 +320,7 @@ def _read_with_everything(bench: Bench, monkeypatch: pytest.MonkeyPatch, state: 
             patched.setattr(upgrade, "HEAD", "0004" if state == "older" else upgrade.HEAD)
             bench.put({"name": "web1", "class": "server"})
     create_library(str(bench.path / "dsl"))
-    now = datetime.now(UTC).replace(microsecond=0)
-    rfc = {
-        "schema": 1, "number": "CHG0001", "type": "normal", "state": -2, "risk": 3, "impact": 3, "short_description": "hello 1",
-        "requested_by": "rita", "start_date": now.isoformat(), "end_date": (now + timedelta(hours=1)).isoformat(),
-        "backout_plan": "Back.", "test_plan": "Test.", "scope": "[]", "approvals": [],
-        "release": {"name": "hello", "version": "1", "digest": "sha256:" + "0" * 64},
-    }  # fmt: skip
-    (bench.path / "rfc.yml").write_text(yaml.safe_dump(rfc))
+    write_document(bench.path / "rfc.yml", open_rfc("CHG0001", "1", "sha256:" + "0" * 64, scope="[]", approvals=[]))
     monkeypatch.setenv("TIDEGATE_DSL", str(bench.path / "dsl"))
     monkeypatch.setenv("TIDEGATE_RFC", str(bench.path / "rfc.yml"))
     tasks: list[dict[str, Any]] = [

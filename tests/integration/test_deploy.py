@@ -8,9 +8,8 @@ from __future__ import annotations
 import json
 import re
 
-from fleet import Fleet
+from fleet import BROKEN, Fleet
 
-BROKEN = {"hooks": {"stop": {"command": ["bin/stop"], "timeout": 10}, "start": {"command": ["/bin/nothing"], "timeout": 10}}}
 # A freeze that is none has to be said, or nobody notices that it should have been one.
 CALLED_OFF = """\
 BEGIN:VCALENDAR

@@ -10,32 +10,18 @@ import subprocess
 from pathlib import Path
 
 import pytest
-import yaml
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.layout import OciLayout
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.package import archive, load_package, verify_package
+from releases import write_release
 
 pytestmark = pytest.mark.skipif(shutil.which("skopeo") is None, reason="skopeo is not installed")
 
 
 @pytest.fixture
 def release(tmp_path: Path) -> Path:
-    folder = tmp_path / "release"
-    (folder / "payload" / "bin").mkdir(parents=True)
-    (folder / "payload" / "bin" / "hello").write_text("#!/bin/sh\necho hello\n")
-    (folder / "payload" / "text").write_text("so long that any tool would like to compress it\n" * 10_000)
-    (folder / "README.md").write_text("# Hello\n")
+    files = {"bin/hello": b"#!/bin/sh\necho hello\n", "text": b"so long that any tool would like to compress it\n" * 10_000}
+    folder = write_release(tmp_path / "release", files, version="1.0.0-rc.1", documentation=["README.md", "CHANGES.md"])
     (folder / "CHANGES.md").write_text("# Changes\n")
-    manifest = {
-        "schema": 1,
-        "name": "hello",
-        "version": "1.0.0-rc.1",
-        "type": "minor",
-        "summary": "Says hello",
-        "payload": "payload",
-        "documentation": ["README.md", "CHANGES.md"],
-        "health": [{"name": "says hello", "command": ["true"], "timeout": 5}],
-    }
-    (folder / "release.yml").write_text(yaml.safe_dump(manifest))
     return folder
 
 

@@ -29,11 +29,11 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.steps.plan import
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps.settle import Settlement, settle_debt
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps.sources import Sources
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps.write_off import write_off_host
+from documents import EXAMPLES, policy_of, write_document
 from fleet import Fleet
+from office import Office
 from schemas import assert_schema
-from test_approve import EXAMPLES, Office, office
 
-__all__ = ["office"]  # the fixture
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="isolated lab hosts need root")
 
 
@@ -152,7 +152,7 @@ class Desk:
         self.office = office
         self.cmdb_url = str(office.path / "cmdb.sqlite")
         self.policy = office.path / "policy.yml"
-        self.policy.write_text(yaml.safe_dump({"schema": 1, "approvals": {"normal": 0, "emergency": 0}}))
+        write_document(self.policy, policy_of(approvals={"normal": 0, "emergency": 0}))
 
     def plan(self) -> None:
         with Sources(str(self.office.path / "dsl"), self.cmdb_url, str(self.policy), datetime.now(UTC)) as sources:

@@ -9,9 +9,10 @@ import os
 import socket
 import subprocess
 import sys
-import time
 import urllib.request
 from pathlib import Path
+
+from waiting import wait_until
 
 PAYLOAD = Path(__file__).parents[2] / "examples" / "hello" / "payload"
 
@@ -48,9 +49,7 @@ def test_the_example_of_a_release_starts_answers_and_stops(tmp_path: Path) -> No
     assert hook("stop") == 0  # nothing runs yet
     assert hook("start") == 0
     try:
-        deadline = time.monotonic() + 20
-        while answer(port) is None and time.monotonic() < deadline:
-            time.sleep(0.1)
+        wait_until(lambda: answer(port) is not None)
         assert answer(port) == "hello 1.0\n"
     finally:
         assert hook("stop") == 0

@@ -13,11 +13,10 @@ import os
 import re
 import subprocess
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-import yaml
+from documents import example_rfc, write_document
 from fleet import Fleet
 from systemd_host import boot, sweep
 
@@ -98,18 +97,8 @@ class Reader:
         found = re.search(r"(\w+) ([\d.]+)[^\n]*?(sha256:[0-9a-f]{64})", self.printed)
         assert found, self.printed
         name, version, digest = found.groups()
-        now = datetime.now(UTC).replace(microsecond=0)
-        document = {
-            **yaml.safe_load((GUIDES.parents[1] / "examples" / "rfc.yml").read_text()),
-            "number": f"{self.number}{self.raised}",
-            "start_date": (now - timedelta(minutes=5)).isoformat(),
-            "end_date": (now + timedelta(hours=1)).isoformat(),
-            "release": {"name": name, "version": version, "digest": digest},
-            "scope": "[?class=='server']",
-            "objectives": [],
-            "approvals": [{"approver": "carl", "role": "change-manager", "state": "approved", "decided_at": now.isoformat()}],
-        }
-        (self.folder / "rfc.yml").write_text(yaml.safe_dump(document))
+        said = {"number": f"{self.number}{self.raised}", "release": {"name": name, "version": version, "digest": digest}}
+        write_document(self.folder / "rfc.yml", example_rfc(digest, scope="[?class=='server']", objectives=[], **said))
 
 
 def nothing(fleet: Fleet) -> None:

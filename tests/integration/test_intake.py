@@ -10,50 +10,14 @@ import json
 import shutil
 import subprocess
 from pathlib import Path
-from typing import Any
 
 import pytest
-import yaml
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.repository import open_library
-from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.envelope import open_envelope
 from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.statement import LICENCE, RELEASE, SBOM, SCAN
-from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.store import collect
-from fleet import Fleet
+from desk import EVIL, Desk
+from documents import policy_of, write_document
 
 pytestmark = pytest.mark.skipif(not shutil.which("clamscan"), reason="needs ClamAV (apt install clamav)")
-
-EVIL = b"the bytes that these tests call malware\n"
-
-
-class Desk:
-    """Where releases come in: a library, a key and a scanner with one signature."""
-
-    def __init__(self, path: Path) -> None:
-        self.fleet = Fleet(path)
-        self.key = path / "key.pem"
-        subprocess.run(["openssl", "genpkey", "-algorithm", "ed25519", "-out", str(self.key)], check=True, capture_output=True)
-        self.signatures = path / "signatures"
-        self.signatures.mkdir()
-        (self.signatures / "own.hsb").write_text(f"{hashlib.sha256(EVIL).hexdigest()}:{len(EVIL)}:Tidegate.Test\n")
-        self.quarantine = Path(f"{path}/dsl.quarantine")
-
-    def archive(self, version: str, *options: str, **variables: Any) -> subprocess.CompletedProcess[str]:
-        given = {
-            "tidegate_release": str(self.fleet.path / "releases" / version),
-            "tidegate_key": str(self.key),
-            "tidegate_malware_signatures": str(self.signatures),
-            **variables,
-        }
-        done = self.fleet.play("tidegate.release.archive", given, *options, inventory="localhost,")
-        assert "Traceback" not in done.stdout
-        return done
-
-    def said(self, version: str) -> dict[str, dict[str, Any]]:
-        """The predicates beside a package, by their type."""
-        home = open_library(self.fleet.environment["TIDEGATE_DSL"]).repository("hello")
-        statements = [open_envelope(envelope).statement for envelope in collect(home, str(home.resolve("hello", version)))]
-        assert len({statement.type for statement in statements}) == len(statements)
-        return {statement.type: dict(statement.predicate) for statement in statements}
 
 
 @pytest.fixture
@@ -116,7 +80,7 @@ def test_without_signatures_the_evidence_says_so_and_the_policy_does_not_pass_it
     public = subprocess.run(["openssl", "pkey", "-in", str(desk.key), "-pubout"], check=True, capture_output=True, text=True).stdout
     trust = {kind: {"role": "builder"} for kind in ("package", "scan", "sbom", "licence")}
     people = {"rita": {"roles": ["builder"], "keys": [{"public": public}]}}
-    (desk.fleet.path / "policy.yml").write_text(yaml.safe_dump({"schema": 1, "people": people, "trust": trust}))
+    write_document(desk.fleet.path / "policy.yml", policy_of(people=people, trust=trust))
     home = open_library(desk.fleet.environment["TIDEGATE_DSL"]).repository("hello")
     rfc = desk.fleet.rfc("CHG0001", "1.0", str(home.resolve("hello", "1.0")))
     cleared = desk.fleet.play("tidegate.release.clear", {"tidegate_rfc": str(rfc)}, "-v", inventory="localhost,")

@@ -38,6 +38,7 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.steps.conclude im
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps.gate import decide_staging_gate, decide_wave_gate
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps.plan import Reach, RunRequest
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps.write_off import WrittenOff, end_write_offs, this_user, write_off_host
+from documents import open_rfc, write_document
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 OLD, NEW = "sha256:" + "a" * 64, "sha256:" + "b" * 64
@@ -488,25 +489,8 @@ def test_tokens_rise_with_the_clock_so_that_a_cmdb_made_anew_is_not_taken_for_an
 
 def write_rfc(journal: Journal, tmp_path: Path, entered: bool = True) -> tuple[Path, dict[str, object]]:
     """The RFC of the deployment that :func:`begin` begins; the register has it as cleared if it is ``entered``."""
-    document: dict[str, object] = {
-        "schema": 1,
-        "number": "CHG0001",
-        "type": "normal",
-        "state": -2,
-        "risk": 3,
-        "impact": 3,
-        "short_description": "hello 2.0",
-        "requested_by": "rita",
-        "start_date": (NOW - timedelta(hours=1)).isoformat(),
-        "end_date": (NOW + timedelta(hours=1)).isoformat(),
-        "backout_plan": "Back to the release before.",
-        "test_plan": "Health checks.",
-        "release": {"name": "hello", "version": "2.0", "digest": NEW},
-        "scope": "[?class=='server']",
-        "approvals": [],
-    }
-    path = tmp_path / "rfc.yml"
-    path.write_text(yaml.safe_dump(document))
+    document: dict[str, object] = open_rfc("CHG0001", "2.0", NEW, NOW, start_date=(NOW - timedelta(hours=1)).isoformat(), approvals=[])
+    path = write_document(tmp_path / "rfc.yml", document)
     if entered:
         with journal.cmdb.begin() as connection:
             register_change(connection, load_rfc(path), ("web1", "web2", "web3"), NOW)

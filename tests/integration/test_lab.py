@@ -24,6 +24,7 @@ from ansible_collections.tidegate.release.plugins.module_utils.lab import machin
 from ansible_collections.tidegate.release.plugins.module_utils.lab.hosts import Lab, Settings
 from ansible_collections.tidegate.release.plugins.module_utils.lab.machine import choose_mode
 from ansible_collections.tidegate.release.plugins.module_utils.lab.processes import LabError
+from waiting import wait_until
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 needs_sshd = pytest.mark.skipif(not Path(machine.SSHD).exists(), reason="needs sshd (apt install openssh-server)")
@@ -226,9 +227,7 @@ def test_a_cut_host_refuses_connections_while_its_services_run_on(up: Lab) -> No
     assert subprocess.run([*ssh(up, "web1"), "true"], check=False, capture_output=True).returncode == 255
     assert on(up, "web2", "hostname") == "web2"
     up.mend("web1")
-    deadline = time.monotonic() + 5
-    while subprocess.run([*ssh(up, "web1"), "true"], check=False, capture_output=True).returncode and time.monotonic() < deadline:
-        time.sleep(0.1)
+    wait_until(lambda: subprocess.run([*ssh(up, "web1"), "true"], check=False, capture_output=True).returncode == 0)
     assert "sleep" in on(up, "web1", "ps -eo comm")
 
 
@@ -319,9 +318,7 @@ def test_user_hosts_are_reached_over_ssh_and_every_session_ends_with_them(lab: L
         ["ssh", "-F", "none", "-N", "-p", "2022", "-i", str(lab.path / "key"), *variables["ansible_ssh_common_args"].split(), target],
         stderr=subprocess.DEVNULL,
     )
-    deadline = time.monotonic() + 5
-    while len(processes.find(lab.path)) < 2 and time.monotonic() < deadline:
-        time.sleep(0.05)
+    wait_until(lambda: len(processes.find(lab.path)) >= 2)
     listener = min(processes.find(lab.path), key=lambda process: int(process.started))
     processes.terminate([listener])
     assert "changed=1" in play(lab, [{"name": "web1"}], "user", lab_state="absent")

@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 import yaml
+from documents import EXAMPLES
 from fleet import FIRST
 
-EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 SCENARIO = Path("molecule", "default")
 
 

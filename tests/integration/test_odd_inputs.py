@@ -28,9 +28,10 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.layout import
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.package import archive
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, NoEncryption, PrivateFormat, PublicFormat
+from documents import EXAMPLES, example_rfc, write_document
 from forked import Server
+from releases import write_release
 
-EXAMPLES = Path(__file__).parents[2] / "examples"
 NONE = "sha256:" + "0" * 64
 Edit = Callable[[dict[str, Any]], Any]
 
@@ -39,13 +40,7 @@ def _manifest(change: Edit | str | bytes) -> Callable[[Path], None]:
     """Makes a release at a path whose manifest is the example's, changed, or these very contents."""
 
     def make(path: Path) -> None:
-        path.mkdir()
-        (path / "payload").mkdir()
-        (path / "payload" / "page.txt").write_text("hello\n")
-        document = {"schema": 1, "name": "hello", "version": "2.0", "type": "minor", "summary": "Says hello"}
-        document |= {"payload": "payload", "documentation": ["README.md"]}
-        document |= {"health": [{"name": "there", "command": ["/bin/true"], "timeout": 5}]}
-        (path / "README.md").write_text("Hello.\n")
+        document = yaml.safe_load((write_release(path, {"page.txt": b"hello\n"}, version="2.0") / "release.yml").read_text())
         _write(path / "release.yml", document, change)
 
     return make
@@ -412,13 +407,8 @@ def desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
     policy["waivers"] = {"documentation": {"role": "change-manager"}}
     policy["opinions"] = {"tester": {"quorum": 1, "minimum": 3}}
     (home / "policy.yml").write_text(yaml.safe_dump(policy))
-    rfc = yaml.safe_load((EXAMPLES / "rfc.yml").read_text())
-    now = datetime.now(UTC)
-    rfc["release"]["digest"] = digest
-    rfc["objectives"] = []
-    rfc["start_date"], rfc["end_date"] = ((now + timedelta(hours=hours)).isoformat(timespec="seconds") for hours in (-1, 9))
-    rfc["approvals"][0]["decided_at"] = now.isoformat(timespec="seconds")
-    (home / "rfc.yml").write_text(yaml.safe_dump(rfc))
+    later = (datetime.now(UTC) + timedelta(hours=9)).isoformat(timespec="seconds")
+    write_document(home / "rfc.yml", example_rfc(digest, objectives=[], end_date=later))
     (path / "nothing").mkdir()
     given = {name: value for name, value in os.environ.items() if not name.startswith(("ANSIBLE_", "TIDEGATE_", "SN_"))}
     servers = [Server(path / "nothing", {**given, "ANSIBLE_NOCOLOR": "1"}) for _number in range(os.cpu_count() or 1)]

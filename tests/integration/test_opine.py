@@ -6,9 +6,7 @@
 from __future__ import annotations
 
 import yaml
-from test_approve import Office, office
-
-__all__ = ["office"]  # the fixture
+from office import Office
 
 
 def test_a_release_that_users_do_not_like_is_not_cleared(office: Office) -> None:

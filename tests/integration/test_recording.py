@@ -27,26 +27,17 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.options i
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.states import HostState
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps.conclude import conclude
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps.record import move_to_implement, outcomes, sync_change_record
+from documents import loaded_rfc
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 DIGEST = "sha256:" + "b" * 64
-RFC = Rfc(
-    number="CHG0001",
-    type="normal",
-    state=-2,
-    risk=3,
-    impact=3,
+RFC = loaded_rfc(
     short_description="hello 2.0",
-    requested_by="rita",
     start_date=NOW - timedelta(hours=1),
     end_date=NOW + timedelta(hours=1),
     backout_plan="Back.",
-    test_plan="Health checks.",
-    release="hello",
     version="2.0",
     digest=DIGEST,
-    scope="[*]",
-    approvals=(),
     fingerprint="as approved",
     objectives=(
         {"name": "works", "command": [sys.executable, "-c", "import os; assert os.environ['TIDEGATE_RFC'] == 'CHG0001'"], "timeout": 10},

@@ -11,9 +11,8 @@ from pathlib import Path
 import pytest
 import registry
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.repository import open_library
-from fleet import Fleet
-from test_deploy import BROKEN
-from test_intake import EVIL, Desk
+from desk import EVIL, Desk
+from fleet import BROKEN, Fleet
 
 pytestmark = pytest.mark.skipif(registry.PROGRAM is None, reason="needs Distribution (apt install docker-registry)")
 

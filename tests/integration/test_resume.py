@@ -9,12 +9,12 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from fleet import Fleet
+from waiting import wait_until
 
 KILLED = Path(__file__).parent / "kill" / "killed.py"
 BROKEN = {
@@ -128,9 +128,7 @@ def test_an_interrupted_run_waits_for_the_host_that_is_under_way_and_starts_no_o
             start_new_session=True,
         )
     try:
-        deadline = time.monotonic() + 60
-        while event not in running.host_states(rfc).values() and time.monotonic() < deadline:
-            time.sleep(0.1)
+        wait_until(lambda: event in running.host_states(rfc).values())
         os.killpg(run.pid, number)
         assert run.wait(60) not in (0, -number)
     finally:

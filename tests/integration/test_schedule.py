@@ -5,9 +5,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -40,27 +37,17 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.states im
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps import schedule as scheduling
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps.schedule import publish, schedule
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps.sources import entered_with
+from documents import EXAMPLES, example_rfc, loaded_rfc, write_document
+from office import run_playbook
 
-EXAMPLES = Path(__file__).parents[2] / "examples"
 START = datetime(2027, 3, 1, 22, tzinfo=UTC)
 HOUR = timedelta(hours=1)
-RFC = Rfc(
-    number="CHG0001",
-    type="normal",
-    state=-2,
-    risk=3,
-    impact=3,
-    short_description="hello 1.0",
-    requested_by="rita",
+RFC = loaded_rfc(
     start_date=START,
     end_date=START + 4 * HOUR,
     backout_plan="",
     test_plan="",
-    release="hello",
-    version="1.0",
     digest="sha256:" + "a" * 64,
-    scope="[*]",
-    approvals=(),
     fingerprint="f",
 )
 
@@ -182,34 +169,15 @@ class Office:
             cmdb.put_cis([{"name": name, "class": "server", "site": site} for name, site in (("web1", "ams"), ("web2", "fra"))], "test")
 
     def rfc(self, number: str, begins: float, **changes: Any) -> Path:
-        document = yaml.safe_load((EXAMPLES / "rfc.yml").read_text())
         times = ((self.now + (begins + hours) * HOUR).isoformat() for hours in (0, 2))
-        document |= {"number": number, **dict(zip(("start_date", "end_date"), times, strict=True)), **changes}
-        document["release"]["digest"] = self.digest
-        document["approvals"][0]["decided_at"] = self.now.isoformat()
-        path = self.path / f"{number}.yml"
-        path.write_text(yaml.safe_dump(document))
-        return path
+        said = {"number": number, **dict(zip(("start_date", "end_date"), times, strict=True)), **changes}
+        return write_document(self.path / f"{number}.yml", example_rfc(self.digest, **said))
 
     def play(self, playbook: str, *options: str, **variables: Any) -> str:
         extra = [part for pair in variables.items() for part in ("-e", yaml.safe_dump(dict([pair]), default_flow_style=True, width=9999))]
-        done = subprocess.run(
-            [str(Path(sys.executable).with_name("ansible-playbook")), playbook, "-i", "localhost,", *extra, *options],
-            env={
-                **os.environ,
-                "ANSIBLE_NOCOLOR": "1",
-                "ANSIBLE_STDOUT_CALLBACK": "ansible.builtin.default",
-                "TIDEGATE_DSL": str(self.path / "dsl"),
-                "TIDEGATE_CMDB": str(self.path / "cmdb.sqlite"),
-            },
-            check=False,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            timeout=120,
-        )
-        assert "Traceback" not in done.stdout, done.stdout
-        return f"{done.returncode} {' '.join(done.stdout.split())}"
+        said = run_playbook(self.path, playbook, *extra, *options)
+        assert "Traceback" not in said
+        return said
 
 
 def test_the_schedule_is_kept_and_published(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 import yaml
+from documents import policy_of, write_document
 from fleet import Fleet
 
 NUMBERS = count(3001)
@@ -48,7 +49,7 @@ class Signers:
         }
         trust = {"package": {"role": "release-manager", "threshold": threshold}}
         path = self.fleet.path / file
-        path.write_text(yaml.safe_dump({"schema": 1, "rollout": ROLLOUT, "people": people, "trust": trust}))
+        write_document(path, policy_of(rollout=ROLLOUT, people=people, trust=trust))
         return path
 
     def archive(self, version: str, name: str | None = "rita", *options: str, **environment: str) -> subprocess.CompletedProcess[str]:

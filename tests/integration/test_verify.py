@@ -24,8 +24,8 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.statemen
 from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.store import attach, collect
 from ansible_collections.tidegate.release.plugins.plugin_utils.keys import load_signer
 from fleet import FIRST, Fleet
+from releases import HELLO
 
-EXAMPLE = Path(__file__).parents[2] / "examples" / "hello"
 LAB = {"first": FIRST + 100}
 
 
@@ -55,7 +55,7 @@ def example(
 ) -> str:
     """Archive the example as this version, as a user's, with shell commands in place of its hooks."""
     folder = fleet.path / "releases" / f"{name}-{version}"
-    shutil.copytree(EXAMPLE, folder)
+    shutil.copytree(HELLO, folder)
     manifest = yaml.safe_load((folder / "release.yml").read_text()) | {
         "name": name,
         "version": version,
@@ -159,7 +159,7 @@ def test_a_directory_is_tried_before_it_is_archived_and_nothing_of_it_stays(live
     live.write_inventory()
     with Cmdb.open(str(live.path / "cmdb.sqlite"), create=True) as store:
         store.put_cis([{"name": "web1", "class": "server", "attributes": {"ansible_host": "192.0.2.1"}}], "test")
-    tried = {"tidegate_release": str(EXAMPLE), "verify_hosts": 1, "ansible_ssh_common_args": "-o ConnectTimeout=1"}
+    tried = {"tidegate_release": str(HELLO), "verify_hosts": 1, "ansible_ssh_common_args": "-o ConnectTimeout=1"}
     status, output = verify(live, Path(), **tried | {"tidegate_rfc": ""})
     assert status == 0, output
     assert "hello 1.0: PASSED" in output

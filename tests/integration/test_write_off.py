@@ -10,9 +10,8 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import
 from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.envelope import open_envelope
 from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.statement import WRITE_OFF
 from ansible_collections.tidegate.release.plugins.plugin_utils.keys import load_public
-from test_approve import Office, office
+from office import Office
 
-__all__ = ["office"]  # the fixture
 REASON = "Its disk died; it isn't worth a new one"
 
 

@@ -181,14 +181,14 @@ def test_a_file_that_is_not_there_or_none_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_hostile_size_or_depth_ends_soon_with_a_message(file: Path) -> None:
-    started = time.monotonic()
+    started = time.process_time()
     assert "larger than 256 KiB" in faults(file, "a" * (1 << 20) + "\n")[0].what
     assert "nested too deeply" in faults(file, "a: " + "[" * 20_000)[0].what
     assert "more than 10000 keys" in faults(file, "documentation: [" + "a,{}," * 20_000 + "]", "release")[-1].what
     assert "more than 10000 keys" in faults(file, "".join(f"rolout{number}: 1\n" for number in range(15_000)))[-1].what
     many = faults(file, BASE + "documentation: [" + "a,{}," * 2_000 + "]", "release")
     assert len(many) > 1_000
-    assert time.monotonic() - started < 60
+    assert time.process_time() - started < 60
 
 
 def test_times_keep_their_offset(file: Path) -> None:

@@ -170,6 +170,84 @@ def test_no_role_is_begun_by_ansibles_own_check_of_its_arguments() -> None:
         assert len(re.findall(r"\b(?:include|import)_role:", text)) == text.count("rolespec_validate: false"), path
 
 
+# --- tests lie where what they test lies -------------------------------------------------------------------------------------------------
+
+# Rooms of tests/unit that are none of plugin_utils, each with what it tests. Right in tests/unit are the tests of plugin_utils' ground, ...
+ROOMS = {kind: kind for kind in ("action", "callback", "inventory", "lookup", "modules")} | {
+    "host": "module_utils",
+    "lab": "module_utils/lab",
+}
+# ... and those of no file of plugins.
+ABOUT_NO_FILE = frozenset({"examples", "house", "install", "oldest_python", "schemas"})
+
+
+def _about_nothing(files: set[str], tests: set[str]) -> list[str]:
+    """The tests, paths below tests/unit, that are named after no file, paths below plugins. What is no test belongs into tests/support."""
+    found = []
+    for test in sorted(tests):
+        room, _, name = test.removesuffix(".py").rpartition("/")
+        words = name.split("_")
+        place = ROOMS.get(room, f"plugin_utils/{room}".rstrip("/"))
+        named = {f"{place}/{'_'.join(words[1:end])}.py" for end in range(2, len(words) + 1)}
+        if name != "conftest" and not (words[0] == "test" and (named & files or (not room and "_".join(words[1:]) in ABOUT_NO_FILE))):
+            found.append(test)
+    return found
+
+
+def test_every_test_is_named_after_what_it_tests() -> None:
+    plugins, tests = ROOT / "plugins", ROOT / "tests" / "unit"
+    files = {path.relative_to(plugins).as_posix() for path in plugins.rglob("*.py")}
+    assert _about_nothing(files, {path.relative_to(tests).as_posix() for path in tests.rglob("*.py")}) == []
+
+
+@pytest.mark.parametrize(
+    ("test", "fine"),
+    [
+        ("dsl/test_layout.py", True),
+        ("dsl/test_layout_upkeep.py", True),
+        ("host/test_repair.py", True),
+        ("test_keys.py", True),
+        ("test_house.py", True),
+        ("dsl/conftest.py", True),
+        ("dsl/test_upkeep.py", False),
+        ("dsl/test_keys.py", False),
+        ("dsl/test_house.py", False),
+        ("dsl/releases.py", False),
+        ("test_layout.py", False),
+        ("nowhere/test_layout.py", False),
+    ],
+)
+def test_a_test_of_nothing_is_found(test: str, fine: bool) -> None:
+    files = {"plugin_utils/dsl/layout.py", "plugin_utils/keys.py", "module_utils/repair.py"}
+    assert _about_nothing(files, {test}) == ([] if fine else [test])
+
+
+_WALL = frozenset({"monotonic", "monotonic_ns", "perf_counter", "perf_counter_ns", "time", "time_ns"})
+
+
+def _wall_clock(source: str) -> list[int]:
+    """The lines that assert something of the time on the wall, which says how busy the machine is."""
+    asserts = [node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Assert)]
+    return [
+        node.lineno
+        for node in asserts
+        if any(isinstance(call, ast.Call) and ast.unparse(call.func) in {f"time.{name}" for name in _WALL} for call in ast.walk(node))
+    ]
+
+
+def test_no_test_asserts_how_long_something_took() -> None:
+    found = {str(path.relative_to(ROOT)): _wall_clock(path.read_text()) for path in sorted((ROOT / "tests").rglob("*.py"))}
+    assert {path: lines for path, lines in found.items() if lines} == {}
+
+
+@pytest.mark.parametrize(
+    ("line", "found"),
+    [("assert time.monotonic() - begun < 5", [1]), ("assert time.process_time() - begun < 5", []), ("begun = time.monotonic()", [])],
+)
+def test_an_assertion_of_the_wall_clock_is_found(line: str, found: list[int]) -> None:
+    assert _wall_clock(line) == found
+
+
 # --- the map of plugin_utils: docs/architecture.md says which files there are, in which order rooms may import, and which are pure -----
 
 # What a pure file may not import, call or touch. A path may be put together, not looked at.

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.layout import OciLayout
-from dsl_releases import write_release
+from releases import write_release
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ import pytest
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.layout import OciLayout
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.oci import MANIFEST, Descriptor, canonical, describe_blob
 from ansible_collections.tidegate.release.plugins.plugin_utils.errors import ConflictError, IntegrityError, NotFoundError, TidegateError
-from dsl_releases import spoil
+from releases import spoil
 
 TEXT = "text/plain"
 

@@ -20,7 +20,7 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.layout import
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.pack import build_pack
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.package import Package, archive, load_package
 from ansible_collections.tidegate.release.plugins.plugin_utils.errors import IntegrityError, TidegateError
-from dsl_releases import spoil
+from releases import spoil
 
 CONTENTS = {"a": b"alpha", "b/c": b"", "d": os.urandom((1 << 20) + 5), "twin": b"alpha", "e": b"echo"}
 Archive = tuple[OciLayout, Package]

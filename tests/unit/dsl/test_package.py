@@ -23,9 +23,9 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.layout import
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.oci import Descriptor, canonical
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.package import archive, load_package, read_release, verify_package
 from ansible_collections.tidegate.release.plugins.plugin_utils.errors import ConflictError, DocumentError, IntegrityError, TidegateError
-from dsl_releases import spoil, write_release
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from releases import spoil, write_release
 
 MakeRelease = Callable[..., Path]
 

@@ -24,35 +24,15 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.rfc.model import 
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.options import Rollout
 from hypothesis import given
 from hypothesis import strategies as st
-from seals import DIGEST, EARLIER, KEYS, NOW, OTHER, public
+from seals import DIGEST, EARLIER, KEYS, MATTER, NOW, OTHER, RFC, public
 
 ALL = frozenset({"requester", "builder", "approver"})
-MATTER = Matter("CHG1", "f" * 64, "hello", "1.0", DIGEST, ("web1", "web2"))
 PEOPLE = {
     "rita": Person(frozenset(["change-manager"]), (public("rita"), public("rita's other"))),
     "carl": Person(frozenset(["change-manager", "service-owner"]), (public("carl"),)),
     "dora": Person(frozenset(["service-owner"]), (public("dora"),)),
 }
 POLICY = Policy({"normal": {"change-manager": 1}, "standard": 0, "emergency": 1}, Rollout(), PEOPLE, {}, ALL)
-RFC = Rfc(
-    number="CHG1",
-    type="normal",
-    state=-2,
-    risk=3,
-    impact=3,
-    short_description="hello",
-    requested_by="oscar",
-    start_date=NOW,
-    end_date=NOW + timedelta(hours=1),
-    backout_plan="Back.",
-    test_plan="Look.",
-    release="hello",
-    version="1.0",
-    digest=DIGEST,
-    scope="[*]",
-    approvals=(),
-    fingerprint="f" * 64,
-)
 
 
 def decided(

@@ -29,10 +29,9 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.options i
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps.opine import opine
 from hypothesis import given
 from hypothesis import strategies as st
-from seals import DIGEST, EARLIER, KEYS, NOW, OTHER, forged, payload_of, public, put_payload
-from test_approval import RFC
+from releases import HELLO
+from seals import DIGEST, EARLIER, KEYS, NOW, OTHER, RFC, forged, payload_of, public, put_payload
 
-HELLO = Path(__file__).parents[3] / "examples" / "hello"
 PEOPLE = {
     "rita": Person(frozenset(["tester"]), (public("rita"), public("rita's other"))),
     "carl": Person(frozenset(["tester", "clerk"]), (public("carl"),)),

@@ -17,9 +17,8 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.evidence import s
 from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.envelope import open_envelope, payload_of, sign
 from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.statement import KINDS, Statement, release_statement
 from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.store import PREDICATE_TYPE, attach, collect, ensure
+from releases import HELLO
 from seals import EARLIER, KEYS, NOW, OTHER, referring, sealed, sealed_payload
-
-HELLO = Path(__file__).parents[3] / "examples" / "hello"
 
 
 @pytest.fixture

@@ -254,51 +254,53 @@ def test_killed_between_two_steps(host: Host, when: str, first: bool, way: str) 
         assert (host.live, host.running) == (version, version)
 
 
+@pytest.mark.parametrize("way", ["forward", "back"])
 @pytest.mark.parametrize("first", [True, False], ids=["first install", "upgrade"])
-def test_killed_before_any_change_of_an_activation(tmp_path: Path, first: bool) -> None:
-    _kill_everywhere(tmp_path, first, lambda host, previous: host.activate(TWO, previous), staged=True)
+def test_killed_before_any_change_of_an_activation(tmp_path: Path, first: bool, way: str) -> None:
+    _kill_everywhere(tmp_path, first, way, lambda host, previous: host.activate(TWO, previous), staged=True)
 
 
+@pytest.mark.parametrize("way", ["forward", "back"])
 @pytest.mark.parametrize("first", [True, False], ids=["first install", "upgrade"])
-def test_killed_before_any_change_of_a_failing_activation(tmp_path: Path, first: bool) -> None:
-    _kill_everywhere(tmp_path, first, lambda host, previous: host.activate(SICK, previous), staged=True, sick=True)
+def test_killed_before_any_change_of_a_failing_activation(tmp_path: Path, first: bool, way: str) -> None:
+    _kill_everywhere(tmp_path, first, way, lambda host, previous: host.activate(SICK, previous), staged=True, sick=True)
 
 
+@pytest.mark.parametrize("way", ["forward", "back"])
 @pytest.mark.parametrize("first", [True, False], ids=["first install", "upgrade"])
-def test_killed_before_any_change_of_a_back_out(tmp_path: Path, first: bool) -> None:
-    _kill_everywhere(tmp_path, first, lambda host, previous: host.back_out(TWO, previous), staged=False)
+def test_killed_before_any_change_of_a_back_out(tmp_path: Path, first: bool, way: str) -> None:
+    _kill_everywhere(tmp_path, first, way, lambda host, previous: host.back_out(TWO, previous), staged=False)
 
 
 def _kill_everywhere(
-    tmp_path: Path, first: bool, action: Callable[[Host, Package | None], object], staged: bool, sick: bool = False
+    tmp_path: Path, first: bool, way: str, action: Callable[[Host, Package | None], object], staged: bool, sick: bool = False
 ) -> None:
     previous = None if first else ONE
     version = previous.version if previous else None
     what = SICK if sick else TWO
-    for way in ("forward", "back"):
-        step, killed = 0, True
-        while killed:
-            step += 1
-            host = Host(tmp_path / f"{way}{step}")
-            if previous:
-                host.deploy(previous)
-            host.stage(what)
-            if not staged:
-                host.activate(what, previous)
-            killed = killed_at(step, lambda host=host: action(host, previous), host.root)  # type: ignore[misc]
-            host.assert_whole()
-            assert host.live in ("2.0", version)
-            if way == "forward" and not sick:
-                assert host.activate(what, previous)["state"] == "active"
-                assert (host.live, host.running, host.home.stable()) == ("2.0", "2.0", what.id)
+    step, killed = 0, True
+    while killed:
+        step += 1
+        host = Host(tmp_path / str(step))
+        if previous:
+            host.deploy(previous)
+        host.stage(what)
+        if not staged:
+            host.activate(what, previous)
+        killed = killed_at(step, lambda host=host: action(host, previous), host.root)  # type: ignore[misc]
+        host.assert_whole()
+        assert host.live in ("2.0", version)
+        if way == "forward" and not sick:
+            assert host.activate(what, previous)["state"] == "active"
+            assert (host.live, host.running, host.home.stable()) == ("2.0", "2.0", what.id)
+        else:
+            if way == "forward":
+                assert host.activate(what, previous)["state"] == "failed"
             else:
-                if way == "forward":
-                    assert host.activate(what, previous)["state"] == "failed"
-                else:
-                    assert host.back_out(what, previous)["state"] == "backed_out"
-                assert (host.live, host.running) == (version, version)
-                assert host.home.stable() == (previous.id if previous else None)
-        assert step > 5
+                assert host.back_out(what, previous)["state"] == "backed_out"
+            assert (host.live, host.running) == (version, version)
+            assert host.home.stable() == (previous.id if previous else None)
+    assert step > 5
 
 
 def test_a_switch_that_was_interrupted_is_finished_though_the_service_seems_well(host: Host) -> None:

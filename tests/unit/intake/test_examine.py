@@ -7,26 +7,19 @@ import hashlib
 from pathlib import Path
 
 import pytest
-import yaml
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.package import read_release
 from ansible_collections.tidegate.release.plugins.plugin_utils.errors import TidegateError
 from ansible_collections.tidegate.release.plugins.plugin_utils.intake import examine as intake
 from ansible_collections.tidegate.release.plugins.plugin_utils.intake import sbom
 from ansible_collections.tidegate.release.plugins.plugin_utils.intake.malware import Scan
+from releases import write_release
 
 
 @pytest.fixture
 def release(tmp_path: Path) -> Path:
-    folder = tmp_path / "release"
-    (folder / "payload" / "x-1.0.dist-info").mkdir(parents=True)
-    (folder / "payload" / "start").write_text("#!/bin/sh\n")
-    (folder / "payload" / "again").write_text("#!/bin/sh\n")
-    (folder / "payload" / "x-1.0.dist-info" / "METADATA").write_text("Name: x\nVersion: 1.0\nLicense-Expression: MIT\n\n")
-    (folder / "README.md").write_text("# hello\n")
-    manifest = {"schema": 1, "name": "hello", "version": "1.0", "type": "minor", "summary": "Says hello", "payload": "payload",
-                "documentation": ["README.md"], "health": [{"name": "a", "command": ["true"], "timeout": 1}]}  # fmt: skip
-    (folder / "release.yml").write_text(yaml.safe_dump(manifest))
-    return folder
+    metadata = b"Name: x\nVersion: 1.0\nLicense-Expression: MIT\n\n"
+    script = b"#!/bin/sh\n"
+    return write_release(tmp_path / "release", {"start": script, "again": script, "x-1.0.dist-info/METADATA": metadata})
 
 
 def test_all_of_a_release_is_looked_at_under_names_that_say_nothing(release: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -28,7 +28,7 @@ from cyclonedx.schema import SchemaVersion
 from cyclonedx.validation.json import JsonStrictValidator
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_sbom import DIGEST, ar, payload
+from packed import DIGEST, ar, payload
 
 METADATA = "Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n{more}\n"
 CONTROL = "Package: hello\nVersion: 2.10-3\nArchitecture: amd64\nMaintainer: Santiago <s@x.example>\nDescription: says hello\n"

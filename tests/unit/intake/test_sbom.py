@@ -23,36 +23,7 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.intake.packages i
 from ansible_collections.tidegate.release.plugins.plugin_utils.intake.sbom import Found, brought, check, find, make
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
-DIGEST = "sha256:" + "1" * 64
-
-
-class Blobs(dict[str, bytes]):
-    def open(self, path: str) -> io.BytesIO:
-        return io.BytesIO(self[path])
-
-
-def payload(**contents: bytes | str) -> tuple[list[FileEntry], Blobs]:
-    blobs = Blobs({path: text.encode() if isinstance(text, str) else text for path, text in contents.items()})
-    entries = [FileEntry(path, "file", 0o644, len(blob), hashlib.sha256(blob).hexdigest()) for path, blob in sorted(blobs.items())]
-    return entries, blobs
-
-
-def ar(*members: tuple[str, bytes]) -> bytes:
-    return b"!<arch>\n" + b"".join(
-        f"{name:<16}{0:<12}{0:<6}{0:<6}{'100644':<8}{len(content):<10}`\n".encode() + content + b"\n" * (len(content) % 2)
-        for name, content in members
-    )
-
-
-def deb(control: str, compression: str = "xz") -> bytes:
-    packed = io.BytesIO()
-    with tarfile.open(fileobj=packed, mode=f"w:{compression}") as archive:
-        info = tarfile.TarInfo("./control")
-        info.size = len(control)
-        archive.addfile(info, io.BytesIO(control.encode()))
-    return ar(("debian-binary", b"2.0\n"), (f"control.tar{compression and '.'}{compression}", packed.getvalue()))
-
+from packed import DIGEST, ar, deb, payload
 
 TREE = {
     "bin/start": "#!/bin/sh\n",

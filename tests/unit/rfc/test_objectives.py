@@ -15,11 +15,11 @@ import pytest
 from ansible_collections.tidegate.release.plugins.module_utils.redaction import Redactor
 from ansible_collections.tidegate.release.plugins.plugin_utils.actions.base import secrets_of
 from ansible_collections.tidegate.release.plugins.plugin_utils.rfc.course import Outcome
-from ansible_collections.tidegate.release.plugins.plugin_utils.rfc.model import Rfc
 from ansible_collections.tidegate.release.plugins.plugin_utils.rfc.objectives import evaluate_objectives
+from documents import loaded_rfc
 
 NOW = datetime(2027, 3, 1, tzinfo=UTC)
-RFC = Rfc("CHG0001", "normal", -2, 3, 3, "hello 2.0", "rita", NOW, NOW, "Back.", "Checks.", "hello", "2.0", "sha256:" + "a" * 64, "[*]", ())
+RFC = loaded_rfc(version="2.0", fingerprint="")
 SECRET = "canary-4d5e6f"  # noqa: S105 - nobody's
 
 

@@ -42,9 +42,10 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.verification.scen
     own_scenario,
 )
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from documents import STRICT, policy_of, write_document
+from releases import HELLO
 from securesystemslib.signer import CryptoSigner
 
-EXAMPLE = Path(__file__).parents[3] / "examples" / "hello"
 NOW = datetime(2027, 3, 1, 22, tzinfo=UTC)
 
 
@@ -71,7 +72,7 @@ class Bed:
 
     def folder(self, version: str, **changes: Any) -> Path:
         folder = self.path / "releases" / f"{changes.get('name', 'hello')}-{version}"
-        shutil.copytree(EXAMPLE, folder, dirs_exist_ok=True)
+        shutil.copytree(HELLO, folder, dirs_exist_ok=True)
         manifest = yaml.safe_load((folder / "release.yml").read_text()) | {"version": version, **changes}
         (folder / "release.yml").write_text(yaml.safe_dump(manifest))
         return folder
@@ -210,17 +211,13 @@ def test_an_inventory_that_can_not_be_read_is_told(bed: Bed) -> None:
 
 def test_the_rfcs_of_the_lab_are_cleared_there_by_a_policy_that_asks_what_a_lab_can_have(bed: Bed) -> None:
     policy = bed.path / "policy.yml"
-    policy.write_text(
-        json.dumps(
-            {
-                "schema": 1,
-                "approvals": {"standard": 3},
-                "documentation": {"minor": ["nothing*"]},
-                "rollout": {"canary": 2, "steps": [100]},
-                "people": {"nobody": {"roles": ["cook"]}},
-            }
-        )
+    rules = policy_of(
+        approvals={"standard": 3},
+        documentation={"minor": ["nothing*"]},
+        rollout={"canary": 2, "steps": [100]},
+        people={"nobody": {"roles": ["cook"]}},
     )
+    write_document(policy, rules)
     bed.given = Given(str(policy))
     scene = bed.build()
     with Cmdb.open(str(scene.cmdb)) as cmdb:
@@ -234,35 +231,12 @@ def test_the_rfcs_of_the_lab_are_cleared_there_by_a_policy_that_asks_what_a_lab_
     assert bed.written("scene.json")["former"] == ["CHG0000002"]
 
 
-STRICT: dict[str, dict[str, Any]] = {
-    "approvals": {"approvals": {"standard": {"signer": 1}}},
-    "separate": {"separate": ["requester", "builder", "approver"]},
-    "documentation": {"documentation": {"minor": ["nothing*"]}},
-    "people": {"people": {"rita": {"roles": ["signer"]}}},
-    "trust": {"trust": {kind: {"role": "signer"} for kind in ("package", "scan", "sbom", "licence", "test-result")}},
-    "verification": {"trust": {"test-result": {"role": "signer"}}, "verification": {"parity": 90, "rehearsal": True}},
-    "opinions": {"opinions": {"signer": {"quorum": 1, "minimum": 4}}},
-    "versions": {"versions": {"minor": 9}},
-    "responsibilities": {"responsibilities": {"deploy": {"responsible": ["signer"], "accountable": "signer"}}},
-    "rules": {"rules": [{"when": {}, "trust": {"package": {"role": "signer", "threshold": 2}}, "documentation": ["nothing*"]}]},
-    "controls": {"controls": [{"name": "never", "that": "false", "reason": "It never is."}]},
-    "calendars": {"calendars": {"windows": ["/nowhere/*.ics"]}},
-    "communication": {"communication": {"required": True}},
-    "emergency": {"emergency": {"review": 1}},
-    "objectives": {"objectives": {"commands": False}},
-    "host_classes": {"host_classes": ["server"]},
-    "identity": {"identity": {"policy": "https://team.example/policy.yml", "verifier": "https://team.example/changes"}},
-    "waivers": {"waivers": {}},
-    "rollout": {"rollout": {"budget": {"wave": 0, "total": 0}}},
-}
-
-
 @pytest.mark.parametrize("rule", STRICT)
 def test_what_is_live_is_installed_in_the_lab_though_it_is_older_than_a_rule(bed: Bed, rule: str) -> None:
     policy = bed.path / "policy.yml"
     public = public_keys()
     people = {name: {"roles": ["signer"], "keys": [{"public": public[name]}]} for name in public}
-    policy.write_text(yaml.safe_dump({"schema": 1, "people": people} | STRICT[rule]))
+    write_document(policy, policy_of(people=people) | STRICT[rule])
     bed.given = Given(str(policy))
     scene = bed.build()
     cleared = bed.clear(scene, scene.path / "CHG0000002.yml", LIVE_POLICY).clearance
@@ -453,7 +427,7 @@ class TestSubject:
             self.prepare(bed, cmdb, Asked(name="hello", digest=bed.digest))
 
     def test_an_rfc_says_which_hosts(self, bed: Bed, cmdb: str) -> None:
-        rfc = yaml.safe_load((EXAMPLE.parent / "rfc.yml").read_text())
+        rfc = yaml.safe_load((HELLO.parent / "rfc.yml").read_text())
         rfc |= {"release": {"name": "hello", "version": "1.1", "digest": bed.digest}, "scope": "[?name!='web2']"}
         path = bed.path / "rfc.yml"
         path.write_text(yaml.safe_dump(rfc))

@@ -16,9 +16,8 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.package 
 from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.statement import KINDS
 from ansible_collections.tidegate.release.plugins.plugin_utils.policy.model import Trust
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps.attest import attest, find_release, look_at
+from releases import HELLO
 from seals import EARLIER, KEYS, NOW, policy, referring
-
-HELLO = Path(__file__).parents[3] / "examples" / "hello"
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from ansible.utils.vars import load_extra_vars
 from ansible_collections.tidegate.release.plugins.plugin_utils.actions.variables import known_variables, refuse_mistyped, refuse_unfit
 from ansible_collections.tidegate.release.plugins.plugin_utils.errors import TidegateError
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 
 
 @pytest.fixture

@@ -40,6 +40,7 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.rfc.debts import 
 from ansible_collections.tidegate.release.plugins.plugin_utils.rfc.model import Approval, Rfc
 from ansible_collections.tidegate.release.plugins.plugin_utils.rfc.register import Overlap, Planned
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.options import Rollout
+from documents import loaded_rfc
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -56,22 +57,12 @@ def approval(approver: str = "carl", state: str = "approved", decided_at: dateti
     return Approval(approver, "change-manager", state, decided_at)
 
 
-RFC = Rfc(
+RFC = loaded_rfc(
     number="CHG0030001",
-    type="normal",
-    state=-2,
-    risk=3,
-    impact=3,
-    short_description="hello 1.0",
     requested_by="Rita Reed",
     start_date=START,
     end_date=END,
-    backout_plan="Back to the release before.",
-    test_plan="Health checks.",
-    release="hello",
-    version="1.0",
     digest=DIGEST,
-    scope="[*]",
     approvals=(approval(),),
     assigned_to="RITA",
     stakeholders=("desk",),

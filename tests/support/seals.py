@@ -12,12 +12,14 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.approval import Matter
 from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.envelope import IN_TOTO, sign
 from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.statement import Statement, release_statement
 from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.store import EMPTY, ENVELOPE, Evidence
 from ansible_collections.tidegate.release.plugins.plugin_utils.policy.model import Person, Policy, PublicKey, Trust
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.options import Rollout
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from documents import loaded_rfc
 from securesystemslib.dsse import Envelope
 from securesystemslib.signer import CryptoSigner
 
@@ -26,6 +28,18 @@ EARLIER = NOW - timedelta(days=30)
 DIGEST, OTHER = "sha256:" + "a" * 64, "sha256:" + "b" * 64
 ROLE = "release-manager"
 RELEASE = release_statement("hello", "1.0", DIGEST)
+
+MATTER = Matter("CHG1", "f" * 64, "hello", "1.0", DIGEST, ("web1", "web2"))
+RFC = loaded_rfc(
+    number="CHG1",
+    short_description="hello",
+    requested_by="oscar",
+    start_date=NOW,
+    end_date=NOW + timedelta(hours=1),
+    backout_plan="Back.",
+    test_plan="Look.",
+    digest=DIGEST,
+)
 
 KEYS = {name: CryptoSigner.generate_ed25519() for name in ("rita", "rita's other", "carl", "dora", "mallory")}
 

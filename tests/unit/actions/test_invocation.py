@@ -25,7 +25,7 @@ from ansible_collections.tidegate.release.plugins.lookup.controller import Looku
 from ansible_collections.tidegate.release.plugins.plugin_utils.actions import invocation
 from ansible_collections.tidegate.release.plugins.plugin_utils.errors import TidegateError
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 GROUPS = {"all": ["web1", "web2"], "web": ["web1", "web2"], "ungrouped": []}
 Called = Callable[..., None]
 

@@ -29,10 +29,10 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.steps import stag
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps.clear import clear
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps.sources import Sources
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps.stage import distrust, distrust_once
+from releases import HELLO
 from seals import EARLIER, KEYS, NOW, ROLE, pem, referring, sealed
 
 Write = Callable[..., Path]
-HELLO = Path(__file__).parents[3] / "examples" / "hello"
 
 
 class Bed:

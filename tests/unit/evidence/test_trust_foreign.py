@@ -45,11 +45,10 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from in_toto_attestation.v1.resource_descriptor import ResourceDescriptor
 from in_toto_attestation.v1.statement import Statement as InToto
-from seals import DIGEST, EARLIER, KEYS, NOW, OTHER, PEOPLE, evidence, policy, public, referring
+from releases import HELLO
+from seals import DIGEST, EARLIER, KEYS, MATTER, NOW, OTHER, PEOPLE, RFC, evidence, policy, public, referring
 from securesystemslib.dsse import Envelope
-from test_approval import MATTER, RFC
 
-HELLO = Path(__file__).parents[3] / "examples" / "hello"
 BY = policy(**{"test-result": Trust("tester", 1), "scan": Trust("tester", 1), "sbom": Trust("tester", 1)})
 PASSED = {"result": "PASSED", "configuration": [], "passedTests": ["one"]}
 HEX, OTHER_HEX = DIGEST[7:], OTHER[7:]

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-PLUGINS = Path(__file__).resolve().parents[3] / "plugins"
+PLUGINS = Path(__file__).resolve().parents[2] / "plugins"
 FILES = sorted((PLUGINS / "module_utils").glob("*.py")) + [PLUGINS / "modules" / name for name in ("host_release.py", "release_facts.py")]
 
 

@@ -8,25 +8,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-import yaml
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.layout import OciLayout
+from documents import EXAMPLES, simple_manifest, write_document
+
+HELLO = EXAMPLES / "hello"
 
 
 def write_release(folder: Path, files: Mapping[str, bytes] | None = None, **changes: object) -> Path:
     """A release's directory with these files as its payload; ``changes`` replace keys of its manifest."""
-    manifest = {
-        "schema": 1,
-        "name": "hello",
-        "version": "1.0",
-        "type": "minor",
-        "summary": "Says hello",
-        "payload": "payload",
-        "documentation": ["README.md"],
-        "health": [{"name": "is there", "command": ["true"], "timeout": 5}],
-        **changes,
-    }
     (folder / "payload").mkdir(parents=True)
-    (folder / "release.yml").write_text(yaml.safe_dump(manifest))
+    write_document(folder / "release.yml", simple_manifest(**changes))
     (folder / "README.md").write_text("# Hello\n")
     for name, content in ({"bin/hello": b"#!/bin/sh\necho hello\n", "lib/data": b"data"} if files is None else files).items():
         path = folder / "payload" / name

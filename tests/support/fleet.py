@@ -17,7 +17,6 @@ import subprocess
 import threading
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +24,9 @@ import yaml
 from ansible_collections.tidegate.release.plugins.module_utils.lab import processes
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.package import read_release
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.repository import create_library
+from documents import open_rfc, policy_of, simple_manifest, write_document
 
-HELLO = Path(__file__).parent / "hello"
+HELLO = Path(__file__).parents[1] / "integration" / "hello"
 PORT = 8081
 # A setting of every host, which its service prints and which nothing but the inventory and the service's own state may have.
 CANARY = "canary-6b1f0c9d/é'2e7a"
@@ -40,6 +40,7 @@ _FORMS = tuple(
 )
 # Each worker of pytest-xdist has addresses of its own.
 FIRST = 101 + 10 * int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+BROKEN = {"hooks": {"stop": {"command": ["bin/stop"], "timeout": 10}, "start": {"command": ["/bin/nothing"], "timeout": 10}}}
 HEALTH = {"name": "answers", "http": {"url": "http://${address}:${port}/health"}, "timeout": 15}
 
 
@@ -176,7 +177,7 @@ class Fleet:
     def write_policy(self, **sections: Any) -> None:
         """Under it nothing is waited for after activation, unless its rollout says so: that is its own test's business."""
         sections["rollout"] = {"stable": 0, **sections.get("rollout", {})}
-        (self.path / "policy.yml").write_text(yaml.safe_dump({"schema": 1, **sections}))
+        write_document(self.path / "policy.yml", policy_of(**sections))
 
     def release(self, version: str, **changes: Any) -> Path:
         """A release directory of the hello service; ``changes`` replace keys of its manifest."""
@@ -185,20 +186,10 @@ class Fleet:
         shutil.copytree(HELLO, folder / "payload")
         (folder / "payload" / "version").write_text(version)
         (folder / "README.md").write_text("# hello\n")
-        manifest = {
-            "schema": 1,
-            "name": "hello",
-            "version": version,
-            "type": "minor",
-            "summary": "Says which version it is",
-            "payload": "payload",
-            "documentation": ["README.md"],
-            "settings": {"address": None, "port": PORT, "python": "python3", "token": "none"},
-            "hooks": {"stop": {"command": ["bin/stop"], "timeout": 10}, "start": {"command": ["bin/start"], "timeout": 20}},
-            "health": [HEALTH],
-            **changes,
-        }
-        (folder / "release.yml").write_text(yaml.safe_dump(manifest))
+        hooks = {"stop": {"command": ["bin/stop"], "timeout": 10}, "start": {"command": ["bin/start"], "timeout": 20}}
+        settings = {"address": None, "port": PORT, "python": "python3", "token": "none"}
+        said = {"version": version, "summary": "Says which version it is", "settings": settings, "hooks": hooks, "health": [HEALTH]}
+        write_document(folder / "release.yml", simple_manifest(**{**said, **changes}))
         return folder
 
     def archive(self, version: str, **changes: Any) -> str:
@@ -212,28 +203,7 @@ class Fleet:
 
     def rfc(self, number: str, version: str, digest: str, **changes: Any) -> Path:
         """An approved RFC for all hosts, its window open now; ``changes`` replace keys."""
-        now = datetime.now(UTC).replace(microsecond=0)
-        document = {
-            "schema": 1,
-            "number": number,
-            "type": "normal",
-            "state": -2,
-            "risk": 3,
-            "impact": 3,
-            "short_description": f"hello {version}",
-            "requested_by": "rita",
-            "start_date": (now - timedelta(minutes=5)).isoformat(),
-            "end_date": (now + timedelta(hours=1)).isoformat(),
-            "backout_plan": "Back to the release before.",
-            "test_plan": "Health checks.",
-            "release": {"name": "hello", "version": version, "digest": digest},
-            "scope": "[?class=='server']",
-            "approvals": [{"approver": "carl", "role": "change-manager", "state": "approved", "decided_at": now.isoformat()}],
-            **changes,
-        }
-        path = self.path / f"{number}.yml"
-        path.write_text(yaml.safe_dump(document))
-        return path
+        return write_document(self.path / f"{number}.yml", open_rfc(number, version, digest, **changes))
 
     def deploy(self, number: str, version: str, **changes: Any) -> subprocess.CompletedProcess[str]:
         """Archive a version and deploy it under a fresh RFC."""

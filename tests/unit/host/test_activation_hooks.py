@@ -11,7 +11,6 @@ import pty
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ from ansible_collections.tidegate.release.plugins.module_utils.hook_output impor
 from ansible_collections.tidegate.release.plugins.module_utils.release_home import HostError, ReleaseHome
 from ansible_collections.tidegate.release.plugins.module_utils.supervision import supervise
 from bed import HEALTH, HOOKS, SERVICE, Host, Package, package
+from waiting import wait_until
 
 ONE = package("1.0")
 TWO = package("2.0")
@@ -56,9 +56,8 @@ def _alive(pid: int) -> bool:
 
 def _gone(pid: int) -> bool:
     """Whether it is gone, or is in a moment: what is killed from outside takes one."""
-    deadline = time.monotonic() + 30
-    while _alive(pid) and time.monotonic() < deadline:
-        time.sleep(0.02)
+    with contextlib.suppress(TimeoutError):
+        wait_until(lambda: not _alive(pid))
     return not _alive(pid)
 
 
@@ -163,10 +162,7 @@ def test_an_ended_daemon_does_not_look_alive_to_the_hook_that_waits_for_it(tmp_p
 
 
 def _await(path: Path) -> int:
-    deadline = time.monotonic() + 30
-    while not (path.exists() and path.read_text()) and time.monotonic() < deadline:
-        time.sleep(0.02)
-    return int(path.read_text())
+    return int(wait_until(lambda: path.exists() and path.read_text()))
 
 
 def test_a_hook_ends_with_the_operation_and_the_lock_is_held_until_then(host: Host, daemon: Callable[[], int]) -> None:
@@ -253,9 +249,7 @@ def test_what_a_daemon_writes_is_bounded_and_its_last_lines_are_there(host: Host
     log = host.home.output_of("start")
     assert log.read_text() == "started\n"
     (host.home.state / "go").touch()
-    deadline = time.monotonic() + 60
-    while not (host.home.state / "done").exists() and time.monotonic() < deadline:
-        time.sleep(0.05)
+    wait_until((host.home.state / "done").exists)
     pid = daemon()
     assert _alive(pid)
     (reader,) = _writers() - before

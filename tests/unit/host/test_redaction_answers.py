@@ -20,6 +20,7 @@ from ansible_collections.tidegate.release.plugins.module_utils.logs import last_
 from ansible_collections.tidegate.release.plugins.module_utils.redaction import Redactor
 from ansible_collections.tidegate.release.plugins.module_utils.release_home import HostError
 from bed import HEALTH, HOOKS, Host, package
+from waiting import wait_until
 
 SECRET = "canary-7f3a9b1c-d2e4"  # noqa: S105 - nobody's
 FORMS = (SECRET, base64.b64encode(SECRET.encode()).decode()[:24], SECRET.encode().hex())
@@ -167,9 +168,7 @@ def test_what_a_watch_saw_says_no_secret(host: Host) -> None:
     two = package("2.0", settings=SETTINGS, health=[{"name": "x", "timeout": 5, "command": ["sh", "-c", dies]}])
     host.stage(two)
     assert host.start(two, ONE)["state"] == "started"
-    deadline = time.monotonic() + 20
-    while "exit" not in host.home.watch.read_text() and "failed" not in host.home.watch.read_text() and time.monotonic() < deadline:
-        time.sleep(0.05)
+    wait_until(lambda: "exit" in host.home.watch.read_text() or "failed" in host.home.watch.read_text())
     time.sleep(0.6)
     assert SECRET not in host.home.watch.read_text()
     answer = host.confirm(two, ONE)
@@ -192,9 +191,7 @@ def test_what_a_daemon_writes_later_says_no_secret(host: Host) -> None:
     assert answer["state"] == "active"
     (host.home.state / "go").touch()
     log = host.home.output_of("start")
-    deadline = time.monotonic() + 20
-    while "${token}\n" not in log.read_text() and time.monotonic() < deadline:
-        time.sleep(0.05)
+    wait_until(lambda: "${token}\n" in log.read_text())
     assert log.read_text().endswith("a ${token} b\n${token}\n")
     assert SECRET not in log.read_text()
 

@@ -27,8 +27,7 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.options i
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps.verify import check_signer
 from hypothesis import given
 from hypothesis import strategies as st
-from seals import DIGEST, EARLIER, KEYS, NOW, OTHER, forged, payload_of, pem, public, put_payload
-from test_approval import MATTER, RFC
+from seals import DIGEST, EARLIER, KEYS, MATTER, NOW, OTHER, RFC, forged, payload_of, pem, public, put_payload
 
 Write = Callable[..., Path]
 FORMER, OLDER = "sha256:" + "c" * 64, "sha256:" + "d" * 64

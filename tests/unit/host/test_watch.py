@@ -13,7 +13,6 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,16 +21,10 @@ from ansible_collections.tidegate.release.plugins.module_utils import activation
 from ansible_collections.tidegate.release.plugins.module_utils.redaction import Redactor
 from ansible_collections.tidegate.release.plugins.module_utils.release_home import HostError
 from bed import Host, Package, package
+from waiting import wait_until
 
 ONE, TWO = package("1.0"), package("2.0")
 FRAIL = b'#!/bin/sh\n[ ! -e "$TIDEGATE_STATE/no" ] && echo 1.0 >"$TIDEGATE_STATE/running"\n'
-
-
-def wait_until(what: Callable[[], object], seconds: float = 20) -> None:
-    deadline = time.monotonic() + seconds
-    while not what():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 def seen(host: Host) -> dict[str, Any]:

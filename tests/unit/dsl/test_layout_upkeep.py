@@ -37,7 +37,7 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.errors import Con
 from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.envelope import sign
 from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.statement import release_statement
 from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.store import attach
-from dsl_releases import spoil, write_release
+from releases import spoil, write_release
 from securesystemslib.signer import CryptoSigner
 
 Make = Callable[..., Path]

@@ -28,8 +28,7 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.verification impo
 from ansible_collections.tidegate.release.plugins.plugin_utils.verification.parity import Parity
 from cyclonedx.schema import SchemaVersion
 from cyclonedx.validation.json import JsonStrictValidator
-from seals import DIGEST, KEYS, NOW, policy
-from test_approval import MATTER, RFC
+from seals import DIGEST, KEYS, MATTER, NOW, RFC, policy
 
 URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:[^\s<>\"{}|\\^`]+")
 # As https://slsa.dev/spec/v1.1/verification_summary and https://github.com/in-toto/attestation (spec/predicates) list them.

@@ -52,11 +52,9 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.steps.plan import
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps.retire import Retirement, restore, retire
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps.sources import Sources, matter_of, retirement_of
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps.tell import make_notifier
-from evidence.seals import KEYS, pem
-from test_clearing import HELLO, NOW, Homes, homes
-from verification.test_scene import STRICT
-
-__all__ = ["homes"]  # the fixture
+from documents import STRICT, policy_of, write_document
+from homes import HELLO, NOW, Homes
+from seals import KEYS, pem
 
 PEOPLE = {
     "rita": {"roles": ["release-manager"], "keys": [{"public": pem(KEYS["rita"])}]},
@@ -165,6 +163,16 @@ def test_a_deployment_goes_back_whatever_the_policy_asks_by_now(rollout: Rollout
         for host in ("db1", "web1", "web2"):
             journal.staged(run, host, None, NOW)
         journal.decide_staging(run, PROCEED, NOW)
+        write_document(rollout.policy, policy_of(people=PEOPLE) | STRICT[rule])
+        done = order_backout(
+            rfc_path=str(rollout.rfc),
+            cmdb_url=str(rollout.homes.cmdb),
+            policy_path=str(rollout.policy),
+            reason="x",
+            inventory=HOSTS,
+            now=NOW,
+            write=True,
+        )
         rollout.policy.write_text(yaml.safe_dump({"schema": 1, "people": PEOPLE} | STRICT[rule]))
         request = RunRequest(str(rollout.rfc), Reach(HOSTS), write=True)
         done = order_backout(request, cmdb_url=str(rollout.homes.cmdb), policy_path=str(rollout.policy), reason="x", now=NOW)
