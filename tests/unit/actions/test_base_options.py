@@ -19,7 +19,7 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.actions.options i
 from ansible_collections.tidegate.release.plugins.plugin_utils.actions.variables import ENVIRONMENT
 from ansible_collections.tidegate.release.plugins.plugin_utils.errors import TidegateError
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 ACTIONS = sorted(path.stem for path in (ROOT / "plugins/action").glob("*.py"))
 
 
