@@ -76,7 +76,8 @@ def run(
     try:
         return action.run(task_vars=variables or {})
     except Failure as failure:  # as ansible-core does
-        return dict(failure.result) | {"failed": True, "msg": failure.message} | ({} if failure.omit_exception_key else {"exception": failure})
+        shown = {} if failure.omit_exception_key else {"exception": failure}
+        return dict(failure.result) | {"failed": True, "msg": failure.message} | shown
 
 
 @pytest.mark.parametrize("value", [1.10, 10, True, date(2026, 3, 1), ["a", "b"], {"a": 1}])
