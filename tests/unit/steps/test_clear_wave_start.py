@@ -164,16 +164,6 @@ def test_a_deployment_goes_back_whatever_the_policy_asks_by_now(rollout: Rollout
             journal.staged(run, host, None, NOW)
         journal.decide_staging(run, PROCEED, NOW)
         write_document(rollout.policy, policy_of(people=PEOPLE) | STRICT[rule])
-        done = order_backout(
-            rfc_path=str(rollout.rfc),
-            cmdb_url=str(rollout.homes.cmdb),
-            policy_path=str(rollout.policy),
-            reason="x",
-            inventory=HOSTS,
-            now=NOW,
-            write=True,
-        )
-        rollout.policy.write_text(yaml.safe_dump({"schema": 1, "people": PEOPLE} | STRICT[rule]))
         request = RunRequest(str(rollout.rfc), Reach(HOSTS), write=True)
         done = order_backout(request, cmdb_url=str(rollout.homes.cmdb), policy_path=str(rollout.policy), reason="x", now=NOW)
         assert done["changed"]
