@@ -14,7 +14,7 @@ import pytest
 from ansible_collections.tidegate.release.plugins.action import conclude as subject
 from ansible_collections.tidegate.release.plugins.plugin_utils.errors import TidegateError
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.states import DeploymentState, HostState
-from ansible_collections.tidegate.release.plugins.plugin_utils.steps import gate as gating
+from ansible_collections.tidegate.release.plugins.plugin_utils.steps import conclude as closing
 
 HTTP = {"name": "page", "http": {"url": "http://127.0.0.1/"}}
 COMMAND = {"name": "look", "command": ["true"]}
@@ -65,5 +65,5 @@ def test_the_verdict_of_a_back_out_has_one_cause_once() -> None:
     lost = cast("Any", SimpleNamespace(host="web1", state=HostState.OWED, detail="it is off", summary="it is off"))
     deployment = {"rfc": "CHG0001", "release": "hello", "version": "2.0", "state": DeploymentState.BACKING_OUT}
     for reason, times in (("1 host failed or got lost (web1: it is off)", 1), ("it was slow", 1)):
-        said = gating._verdict(cast("Any", SimpleNamespace(**deployment, reason=reason)), [lost], {"web1"})
+        said = closing._verdict(cast("Any", SimpleNamespace(**deployment, reason=reason)), [lost], {"web1"})
         assert said.count("(web1: it is off)") == times
