@@ -80,8 +80,8 @@ def load_decision_request(rfc_path: str, dsl: str, cmdb_url: str, policy_path: s
     if archived != rfc.digest:
         raise ConflictError(f"{rfc.number} names {rfc.digest}, but {rfc.release} {rfc.version} is {archived}; correct the RFC")
     policy = policy.narrowed_to(load_package(home, archived).manifest.type, rfc.type, rfc.risk)
-    with Cmdb.open(cmdb_url) as cmdb, cmdb.at_one_moment() as now:
-        cis = select(now, rfc)
+    with Cmdb.open(cmdb_url) as cmdb, cmdb.at_one_moment() as moment:
+        cis = select(moment, rfc)
     if not cis:
         raise NotFoundError(f"the scope of {rfc.number} selects no CI; correct it, or enter the CIs in the CMDB")
     return DecisionRequest(rfc, policy, matter_of(rfc, cis), home)
