@@ -118,8 +118,8 @@ class Clearing:
         if self.rfc is None or not self.cis:
             raise TidegateError("a clearance is signed for an RFC and CIs that are known; correct the RFC, or leave the key out")
         policy = Path(policy_path or DEFAULT)
-        try:
-            digest = hashlib.sha256(policy.read_bytes()).hexdigest()
+        try:  # what was judged by, whatever the file has become since; of a policy that is not valid the file as it is
+            digest = self.policy.sha256 if self.policy else hashlib.sha256(policy.read_bytes()).hexdigest()
         except OSError as error:
             raise TidegateError(f"the policy {policy} can't be read ({error.strerror}), so no clearance by it is signed") from error
         identity = self.policy.identity if self.policy else Identity()
