@@ -300,7 +300,7 @@ def _with_cis(asking: _Asking, found: Gathered) -> Gathered:
             facts,
             scope=tuple(str(ci["name"]) for ci in cis),
             live=live_versions(cis, rfc.release),
-            former=replaced_digests(rfc, cis),
+            replaced=replaced_digests(rfc, cis),
             no_hosts=tuple(described(ci) for ci in cis if classes is not None and not is_host(ci, classes)),
         )
     return replace(found, facts=facts, selected=selected, cis=cis)
@@ -373,11 +373,11 @@ def _with_signed_evidence(facts: Facts, rfc: Rfc, selected: tuple[dict[str, Any]
     said = sources.ask("evidence", lambda: judge_all(sources.library(), policy, rfc, digest, selected, facts.now))
     if said is None:
         return facts
-    known = facts.seen[0].evidence if facts.seen else {}
+    seen_before = facts.seen[0].evidence if facts.seen else {}
     unread = Sight(rfc.release, rfc.version, digest)
     return replace(
         facts,
-        sight=unread if said.attached is None else sight_of(rfc.release, rfc.version, digest, said.attached, known),
+        sight=unread if said.attached is None else sight_of(rfc.release, rfc.version, digest, said.attached, seen_before),
         evidence=said.evidence,
         signed_approvals=said.approvals,
         builders=said.builders,

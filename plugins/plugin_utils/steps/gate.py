@@ -1,7 +1,7 @@
 # Copyright (c) Tidegate maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the gate is told and what follows from its decision: between the journal, the RFC and the pure rules of the gate."""
+"""What the gate has to go by, and what follows from its decision: between the journal, the RFC and the pure rules of the gate."""
 
 from __future__ import annotations
 
@@ -182,11 +182,11 @@ def _result(decision: GateDecision, wave: int | None, waves: int, targets: Colle
         "after": "" if wave else after,
         "outcomes": outcomes,
     }
-    told = Progress.read({"progress": progress}, "gate", failed=False, unreachable=False)
+    line = Progress.read({"progress": progress}, "gate", failed=False, unreachable=False)
     return {
         "changed": True,
         "decision": decision.decision,
         "reason": decision.reason,
-        "msg": gate_sentence(told) if told else decision.reason,
+        "msg": gate_sentence(line) if line else decision.reason,
         "progress": progress,
     }
