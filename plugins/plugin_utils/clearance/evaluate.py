@@ -24,7 +24,6 @@ from .findings import NO_RFC, REASONS, Control, Finding, Result, failed, unknown
 if TYPE_CHECKING:
     from ..evidence.trust import Judgement
 
-
 _LISTED: tuple[ControlSpec, ...] = (
     *change.CONTROLS,
     *communication.CONTROLS,

@@ -22,23 +22,18 @@ from ..rollout.states import DeploymentState, HostState, WaveState
 from .record import CheckObjectives, check_objectives, sync_change_record
 from .tell import Tell, warned
 
+# By what a run was to bring about: the states that it has come to then, those in which it no longer can, and how a person calls it.
 _WANTED = {
     "completed": (DeploymentState.COMPLETED,),
     "staged": (DeploymentState.STAGING,),
     "backed_out": (DeploymentState.BACKED_OUT, DeploymentState.CANCELLED),
 }
-
-
 _TOO_LATE = {
     "completed": (DeploymentState.BACKING_OUT, DeploymentState.BACKED_OUT),
     "staged": (DeploymentState.ACTIVATING, DeploymentState.COMPLETED, DeploymentState.BACKING_OUT, DeploymentState.BACKED_OUT),
     "backed_out": (),
 }
-
-
 _WOULD = {"completed": "deployed", "staged": "staged", "backed_out": "backed out"}
-
-
 # Of these the detail says in a few words what became of the host.
 _EXPLAINED = (HostState.WRITTEN_OFF, HostState.SUPERSEDED)
 

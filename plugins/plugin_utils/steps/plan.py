@@ -41,7 +41,6 @@ if TYPE_CHECKING:
     import sqlalchemy as sa
     from securesystemslib.signer import Signer
 
-
 Interrupted = Callable[[], str]
 """Why nothing more may be started, empty as long as nobody has interrupted this run."""
 
