@@ -253,84 +253,28 @@ def test_an_assertion_of_the_wall_clock_is_found(line: str, found: list[int]) ->
 # What a pure file may not import, call or touch. A path may be put together, not looked at.
 _TALKS = frozenset(
     {
-        *(
-            "alembic",
-            "ansible",
-            "ansible_runner",
-            "apprise",
-            "asyncio",
-            "concurrent",
-            "ctypes",
-            "fcntl",
-            "getpass",
-            "glob",
-            "gzip",
-            "http",
-            "io",
-            "logging",
-        ),
-        *(
-            "mmap",
-            "multiprocessing",
-            "oras",
-            "os",
-            "platform",
-            "random",
-            "requests",
-            "resource",
-            "secrets",
-            "select",
-            "shutil",
-            "signal",
-            "socket",
-            "sqlalchemy",
-        ),
-        *("sqlite3", "ssl", "subprocess", "sys", "tarfile", "tempfile", "threading", "time", "urllib.request", "uuid", "zipfile"),
+        *("alembic", "ansible", "ansible_runner", "apprise", "asyncio", "concurrent", "ctypes", "fcntl", "getpass", "glob"),
+        *("gzip", "http", "importlib", "io", "logging", "mmap", "multiprocessing", "oras", "os", "platform", "random"),
+        *("requests", "resource", "secrets", "select", "shutil", "signal", "socket", "sqlalchemy", "sqlite3", "ssl"),
+        *("subprocess", "sys", "tarfile", "tempfile", "threading", "time", "urllib.request", "uuid", "zipfile"),
     }
 )
 _DOES = frozenset(
     {
-        *(
-            "absolute",
-            "chmod",
-            "cwd",
-            "exists",
-            "expanduser",
-            "glob",
-            "hardlink_to",
-            "home",
-            "input",
-            "is_dir",
-            "is_file",
-            "is_symlink",
-            "iterdir",
-        ),
-        *(
-            "lstat",
-            "mkdir",
-            "now",
-            "open",
-            "print",
-            "read_bytes",
-            "read_text",
-            "readlink",
-            "rename",
-            "resolve",
-            "rglob",
-            "rmdir",
-            "stat",
-            "symlink_to",
-        ),
-        *("today", "touch", "unlink", "utcnow", "write_bytes", "write_text"),
+        *("absolute", "chmod", "cwd", "exists", "expanduser", "glob", "hardlink_to", "home", "is_dir", "is_file"),
+        *("is_symlink", "iterdir", "lstat", "mkdir", "now", "open", "read_bytes", "read_text", "readlink", "rename"),
+        *("resolve", "rglob", "rmdir", "stat", "symlink_to", "today", "touch", "unlink", "utcnow", "write_bytes"),
+        "write_text",
     }
 )
+_BUILT_IN = frozenset({"eval", "exec", "input", "open", "print"})
 # What pure files may use of files that are not: each was looked at, and does none of that.
 _HARMLESS = frozenset(
     {
         *("activity.listed", "activity.noted", "documents.Document", "documents.Place", "documents.check_endpoint"),
         *("documents.check_placeholders", "documents.parse_time", "files.copy_hashing", "keys.load_public", "libs.require"),
-        *("module_utils.redaction.NOTHING", "module_utils.redaction.Redactor"),
-        *("module_utils.release_home.DIGEST", "module_utils.release_home.VERSION", "settings.has_login"),
+        *("module_utils.redaction.NOTHING", "module_utils.redaction.Redactor", "module_utils.release_home.DIGEST"),
+        *("module_utils.release_home.VERSION", "settings.has_login"),
     }
 )
 _COLLECTION = "ansible_collections.tidegate.release.plugins"
@@ -447,10 +391,11 @@ class Layout:
             if isinstance(node, ast.ImportFrom) and not node.level:
                 modules = [node.module or "", *(f"{node.module}.{entry.name}" for entry in node.names)]
             yield from (f"it imports {module}" for module in modules if module in _TALKS or module.split(".")[0] in _TALKS)
-            if isinstance(node, ast.Call):
-                called = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
-                if called in _DOES:
-                    yield f"line {node.lineno} calls {called}()"
+            # A name is enough: what is handed on is called elsewhere.
+            if isinstance(node, ast.Attribute) and node.attr in _DOES and ast.unparse(node) != "facts.now":
+                yield f"line {node.lineno} calls {node.attr}()"
+            if isinstance(node, ast.Name) and node.id in _BUILT_IN:
+                yield f"line {node.lineno} calls {node.id}()"
 
 
 def _running(node: ast.AST) -> Iterator[ast.AST]:
@@ -549,12 +494,34 @@ def test_what_runs_on_hosts_needs_nothing_of_the_controllers() -> None:
             {"low.b": "from ansible.errors import AnsibleError"}, "low.b is no pure file: it imports ansible.errors", id="ansible"
         ),
         pytest.param({"low.b": "x = datetime.now()"}, "low.b is no pure file: line 1 calls now()", id="clock"),
+        pytest.param({"low.b": "x = map(Path.read_text, y)"}, "low.b is no pure file: line 1 calls read_text()", id="reads-by-a-name"),
+        pytest.param({"low.b": "x = open"}, "low.b is no pure file: line 1 calls open()", id="opens"),
+        pytest.param({"low.b": "x = facts.now"}, "", id="the-moment-that-is-given"),
         pytest.param({"low.b": "def f(path):\n    return path.read_text()"}, "low.b is no pure file: line 2 calls read_text()", id="reads"),
     ],
 )
 def test_what_is_not_as_the_map_says_is_found(change: dict[str, str | None], fault: str) -> None:
     sources = {name: source for name, source in {**GOOD, **change}.items() if source is not None}
     assert Layout(sources, MAP, {"mirror": "import socket"}).faults()[:1] == ([fault] if fault else [])
+
+
+def _twice(sources: dict[str, str]) -> list[str]:
+    """The classes that two files define, so that a name alone does not say which is meant."""
+    places: dict[str, list[str]] = {}
+    for file, source in sorted(sources.items()):
+        for node in ast.parse(source).body:
+            if isinstance(node, ast.ClassDef):
+                places.setdefault(node.name, []).append(file)
+    return [f"{name}: {' and '.join(files)}" for name, files in sorted(places.items()) if len(files) > 1]
+
+
+def test_no_two_classes_have_one_name() -> None:
+    paths = [path for path in (ROOT / "plugins").rglob("*.py") if path.parent.name not in {"action", "lookup"}]  # Ansible names those
+    assert _twice({str(path.relative_to(ROOT)): path.read_text() for path in paths}) == []
+
+
+def test_a_class_that_is_there_twice_is_found() -> None:
+    assert _twice({"a": "class X: ...", "b": "class X: ...\nclass Y: ..."}) == ["X: a and b"]
 
 
 # --- what the docs say of the code -------------------------------------------------------------------------------------------------------

@@ -91,7 +91,7 @@ def conclude(
     A complete one is held against the objectives of its RFC by ``make``. What could not be written to the change is in ``warnings`` and
     does not fail.
     ``wanted`` is ``completed``, ``staged`` or ``backed_out``; a back-out that had nothing to undo is a cancelled deployment.
-    When somebody interrupted the run (see :mod:`.interrupt`), what is not done is held.
+    When somebody interrupted the run (see :mod:`..actions.interrupt`), what is not done is held.
     """
     all_staged = all(target.state in (HostState.STAGED, HostState.WRITTEN_OFF) for target in journal.targets(run.deployment))
     held = bool(interrupted) and not (wanted == "staged" and all_staged) and journal.hold(run, interrupted, now)
