@@ -544,9 +544,8 @@ def test_a_class_that_is_there_twice_is_found() -> None:
 
 # --- what the docs say of the code -------------------------------------------------------------------------------------------------------
 
-PAGES = [path for path in sorted((ROOT / "docs").rglob("*.md")) if path.parent.name not in {"schemas", "guides"}] + [
-    ROOT / "CONTRIBUTING.md"
-]
+PAGES = [path for path in sorted((ROOT / "docs").rglob("*.md")) if path.parent.name not in {"schemas", "guides"}]
+PAGES += [ROOT / "CONTRIBUTING.md", ROOT / "README.md", ROOT / "SECURITY.md"]
 _FILE = re.compile(r"`([a-z_]+(?:/[a-z_]+)*\.py)`")
 
 

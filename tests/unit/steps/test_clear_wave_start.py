@@ -86,13 +86,13 @@ class Rollout:
     def sources(self, minutes: int = 0) -> Sources:
         return Sources(str(self.homes.dsl), str(self.homes.cmdb), str(self.policy), NOW + timedelta(minutes=minutes))
 
-    def opening(self, *hosts: str, done: tuple[str, ...] = (), minutes: int = 0) -> WaveStart:
+    def check(self, *hosts: str, done: tuple[str, ...] = (), minutes: int = 0) -> WaveStart:
         wave = Wave(hosts or ("web1",), frozenset(done))
         with self.sources(minutes) as sources:
             return check_wave_start(sources, load_rfc(str(self.rfc)), wave)
 
     def stopped(self, *hosts: str, done: tuple[str, ...] = (), minutes: int = 0) -> str:
-        return self.opening(*hosts, done=done, minutes=minutes).stop
+        return self.check(*hosts, done=done, minutes=minutes).stop
 
     def sign(self, who: str, kind: str, digest: str | None = None, **said: Any) -> None:
         statement = Statement(purl("hello", "1.0"), digest or self.homes.digest, KINDS[kind], said)
@@ -142,7 +142,7 @@ def calendar(path: Path, summary: str, site: str, end: int, start: int = -60) ->
 
 def test_a_wave_does_not_start_when_what_people_signed_has_vanished(rollout: Rollout) -> None:
     rollout.sign("dora", "opinion", score=1, blocking=True)
-    opened = rollout.opening("web1")
+    opened = rollout.check("web1")
     assert opened.stop == ""  # this policy asks for no opinion, another may
     assert remember_sight(lambda: Cmdb.open(str(rollout.homes.cmdb)), opened.sight, NOW) == []
     home = OciLayout.open(rollout.homes.dsl)
@@ -183,16 +183,16 @@ def test_a_wave_has_to_end_before_the_window_of_the_rfc_does(rollout: Rollout) -
 def test_what_is_open_is_open_until_the_first_of_its_windows_closes_or_a_freeze_begins(rollout: Rollout) -> None:
     ends = {minutes: NOW + timedelta(minutes=minutes) for minutes in (30, 40, 50, 60)}
     rollout.write(end_date=ends[60].isoformat())
-    assert rollout.opening("web1").until == ends[60]
+    assert rollout.check("web1").until == ends[60]
     rollout.permit(calendars={"windows": ["windows.ics"], "freezes": ["freezes.ics"]})
     calendar(rollout.homes.path / "windows.ics", "night", "ams", 50)
     calendar(rollout.homes.path / "freezes.ics", "sale", "ams", 200, start=40)
-    assert replace(rollout.opening("web1"), sight=None) == WaveStart("", ends[40])
+    assert replace(rollout.check("web1"), sight=None) == WaveStart("", ends[40])
     assert rollout.clear().until == ends[40]
     calendar(rollout.homes.path / "freezes.ics", "sale", "fra", 200, start=40)
-    assert replace(rollout.opening("web1"), sight=None) == WaveStart("", ends[50])
+    assert replace(rollout.check("web1"), sight=None) == WaveStart("", ends[50])
     calendar(rollout.homes.path / "windows.ics", "night", "lon", 50)
-    assert rollout.opening("web1").stop
+    assert rollout.check("web1").stop
 
 
 def test_a_freeze_and_a_window_are_those_of_the_sites_of_the_wave(rollout: Rollout) -> None:
