@@ -10,7 +10,7 @@ import socket
 from typing import Any
 
 from ansible_collections.tidegate.release.plugins.plugin_utils.actions.base import TidegateAction
-from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb import records
+from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb import ci_changes
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import Cmdb
 from ansible_collections.tidegate.release.plugins.plugin_utils.errors import NotFoundError, TidegateError
 from ansible_collections.tidegate.release.plugins.plugin_utils.settings import required_setting
@@ -24,7 +24,7 @@ class ActionModule(TidegateAction):
     libraries = ("SQLAlchemy", "alembic")
 
     def execute(self, options: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
-        rows = records.checked(_rows(options))
+        rows = ci_changes.checked(_rows(options))
         url, dry_run = required_setting(options, "cmdb"), bool(self._task.check_mode)
         actor = f"{getpass.getuser()}@{socket.gethostname()}"
         if options["state"] == "absent":
@@ -36,7 +36,7 @@ class ActionModule(TidegateAction):
 
 def _rows(options: dict[str, Any]) -> list[dict[str, Any]]:
     """The described CIs; what a description leaves out is not in it."""
-    one = {key: options[key] for key in ("name", *records.WORDS, "attributes", "relations") if options[key] is not None}
+    one = {key: options[key] for key in ("name", *ci_changes.WORDS, "attributes", "relations") if options[key] is not None}
     if options["cis"] is None:
         if "name" not in one:
             raise TidegateError("tidegate.release.cmdb_ci is given no CI; set name, or cis for many")
@@ -46,13 +46,13 @@ def _rows(options: dict[str, Any]) -> list[dict[str, Any]]:
     return [{key: value for key, value in ci.items() if value is not None} for ci in options["cis"]]
 
 
-def _put(url: str, rows: list[dict[str, Any]], actor: str, dry_run: bool) -> records.PutResult:
+def _put(url: str, rows: list[dict[str, Any]], actor: str, dry_run: bool) -> ci_changes.PutResult:
     try:
         cmdb = Cmdb.open(url, create=not dry_run)
     except NotFoundError:
         if not dry_run:
             raise
-        return records.plan({}, rows)  # there is no CMDB yet, so every CI would be new
+        return ci_changes.plan({}, rows)  # there is no CMDB yet, so every CI would be new
     with cmdb:
         return cmdb.put_cis(rows, actor, dry_run=dry_run)
 

@@ -13,11 +13,11 @@ from ansible_collections.tidegate.release.plugins.module_utils.mirror import Mir
 from ansible_collections.tidegate.release.plugins.module_utils.release_home import HostError
 from ansible_collections.tidegate.release.plugins.plugin_utils.actions.host import HostAction
 from ansible_collections.tidegate.release.plugins.plugin_utils.clock import utc_now
-from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.pack import Shipment
+from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.shipment import Shipment
 from ansible_collections.tidegate.release.plugins.plugin_utils.errors import TidegateError
 from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.package import PackageName
-from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.answer import REFUSED
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.deployments import Deployment
+from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.host_answer import REFUSED
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.journal import Journal
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.standing import Standing, standing
 from ansible_collections.tidegate.release.plugins.plugin_utils.settings import optional_setting, required_setting

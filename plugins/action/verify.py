@@ -28,7 +28,7 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.library 
 from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.statement import VERIFICATION
 from ansible_collections.tidegate.release.plugins.plugin_utils.keys import LIBRARIES, load_signer
 from ansible_collections.tidegate.release.plugins.plugin_utils.report.progress import counted
-from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.answer import MalformedAnswerError, parse_host_facts
+from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.host_answer import MalformedAnswerError, parse_host_facts
 from ansible_collections.tidegate.release.plugins.plugin_utils.settings import optional_setting, required_setting, secret_setting
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps.tell import warned
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps.verify import (

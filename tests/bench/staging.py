@@ -206,8 +206,8 @@ def _files(root: Path) -> list[Path]:
 def _changed(field: Field) -> dict[str, int]:
     """Bytes of the upgrade's new contents and chunks, as they are and packed: what has to be sent, whoever sends it."""
     from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.layout import OciLayout
-    from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.pack import build_pack, lacking, pieces
     from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.package import load_package
+    from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.shipment import build_pack, lacking, pieces
 
     home = OciLayout.open(field.path / "dsl")
     old, new = (load_package(home, field.archive(version)) for version in VERSIONS)

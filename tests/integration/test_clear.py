@@ -17,8 +17,8 @@ import pytest
 import yaml
 from ansible_collections.tidegate.release.plugins.plugin_utils.clearance.evaluate import CONTROLS
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import Cmdb
+from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.descriptors import MANIFEST
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.layout import OciLayout
-from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.oci import MANIFEST
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.package import archive
 from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.envelope import IN_TOTO, open_envelope
 from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.statement import TEST_RESULT

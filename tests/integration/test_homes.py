@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 import registry
-from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.oci import IMAGE_INDEX
+from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.descriptors import IMAGE_INDEX
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.package import archive, load_package, read_release, verify_package
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.repository import Library, create_library, open_library
 from ansible_collections.tidegate.release.plugins.plugin_utils.errors import ConflictError, IntegrityError, TidegateError

@@ -26,8 +26,8 @@ import yaml
 from ansible_collections.tidegate.release.plugins.plugin_utils.clock import utc_now
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.schema import schema
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import Cmdb
+from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.descriptors import MANIFEST
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.layout import OciLayout
-from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.oci import MANIFEST
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.package import archive, read_release, verify_package
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.recover import recover
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.registry import Registry

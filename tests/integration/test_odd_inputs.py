@@ -198,7 +198,7 @@ CASES = [
     _clear("an-endless-scope", "4096", _rfc(lambda it: it.update(scope="[*]" + "|[*]" * 5000))),
     _clear("an-undefined-variable", "'nope' is undefined", tidegate_rfc="{{ nope }}"),
     _clear("an-empty-policy", "it is empty", _text(""), tidegate_policy="{odd}", **RFC),
-    _clear("documents-in-a-file", "File exists", tidegate_clearance="{desk}/policy.yml", **RFC),
+    _clear("documents-in-a-file", "Not a directory", tidegate_clearance="{desk}/policy.yml", **RFC),
     Case("clear-mistyped-environment", "clear", "did you mean TIDEGATE_CMDB?", RFC, environment={"TIDEGATE_CMBD": "x"}, status=(1,)),
     _clear("nowhere", "No such file"),
     _clear("a-directory", "odd", _directory),

@@ -16,8 +16,8 @@ from typing import Any, cast
 
 import pytest
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import Cmdb
+from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.descriptors import canonical
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.layout import OciLayout
-from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.oci import canonical
 from ansible_collections.tidegate.release.plugins.plugin_utils.intake.examine import quarantine
 from ansible_collections.tidegate.release.plugins.plugin_utils.report.files import write_documents
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps.schedule import publish
@@ -76,8 +76,8 @@ def test_reports_schedules_and_quarantine_are_their_owner_s_alone(tmp_path: Path
         (tmp_path / "copy").mkdir()
         (tmp_path / "copy" / "sha").write_text("x")
         copied = SimpleNamespace(contents={"bin/run": "sha"}, folder=tmp_path / "copy")
-        found, source = (cast("Any", SimpleNamespace(**about)) for about in ({"scan": scan}, {"manifest": manifest}))
-        quarantine(found, source, cast("Any", copied), tmp_path / "c" / "q")
+        found, source = (cast(Any, SimpleNamespace(**about)) for about in ({"scan": scan}, {"manifest": manifest}))
+        quarantine(found, source, cast(Any, copied), tmp_path / "c" / "q")
     made = [modes(tmp_path / part) for part in "abc"]
     assert [{path: oct(mode) for path, mode in part.items() if mode & 0o077} for part in made] == [{}, {}, {}]
     assert [len(part) for part in made] == [4, 3, 4]

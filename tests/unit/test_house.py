@@ -185,7 +185,7 @@ def _about_nothing(files: set[str], tests: set[str]) -> list[str]:
     """The tests, paths below tests/unit, that are named after no file, paths below plugins. What is no test belongs into tests/support."""
     found = []
     for test in sorted(tests):
-        room, _, name = test.removesuffix(".py").rpartition("/")
+        room, _slash, name = test.removesuffix(".py").rpartition("/")
         words = name.split("_")
         place = ROOMS.get(room, f"plugin_utils/{room}".rstrip("/"))
         named = {f"{place}/{'_'.join(words[1:end])}.py" for end in range(2, len(words) + 1)}

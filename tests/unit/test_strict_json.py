@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from ansible_collections.tidegate.release.plugins.module_utils.release_home import read_json as read_on_host
 from ansible_collections.tidegate.release.plugins.module_utils.release_home import strict_json
-from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.oci import parse_json
+from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.descriptors import parse_json
 from ansible_collections.tidegate.release.plugins.plugin_utils.errors import IntegrityError, TidegateError
 from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.statement import strict_json as read_statement
 from ansible_collections.tidegate.release.plugins.plugin_utils.intake.sbom import check

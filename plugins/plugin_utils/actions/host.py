@@ -22,9 +22,9 @@ from ...module_utils.redaction import Redactor
 from ..cmdb.store import Cmdb
 from ..errors import TidegateError
 from ..rfc.source import rfc_number
-from ..rollout.answer import Answer, MalformedAnswerError, before_the_answer, parse_answer, printable
 from ..rollout.deployments import Deployment
 from ..rollout.holder import Holder
+from ..rollout.host_answer import Answer, MalformedAnswerError, before_the_answer, parse_answer, printable
 from ..rollout.journal import Journal
 from ..settings import required_setting
 from .base import TidegateAction
@@ -35,7 +35,7 @@ from .keepalive import keep_alive, prefer_fast
 # ruff: noqa: PLC0415
 
 if TYPE_CHECKING:
-    from ..dsl.pack import Shipment
+    from ..dsl.shipment import Shipment
 
 # The host may find that something it had a moment ago is not there any more, and may lack of two releases documents and pieces.
 _ROUNDS = 6
@@ -194,8 +194,8 @@ class HostAction(TidegateAction):
 
     def shipment(self, deployment: Deployment, digest: str) -> Shipment:
         """What the run sends of the package ``digest``."""
-        from ..dsl.pack import Shipment
         from ..dsl.repository import open_library
+        from ..dsl.shipment import Shipment
 
         dsl = required_setting(self.options, "dsl")
         # In the run's own temporary directory: what one worker made there, the others take.
@@ -208,7 +208,7 @@ class HostAction(TidegateAction):
         for _round in range(_ROUNDS):
             if answer["state"] != "lacking":
                 break
-            from ..dsl.pack import UnknownPieceError
+            from ..dsl.shipment import UnknownPieceError
 
             digest = answer.get("package", deployment.digest)
             if digest not in (deployment.digest, arguments.get("previous")):
@@ -225,7 +225,7 @@ class HostAction(TidegateAction):
         """Call the host's half with a pack, if there is one: a small one along with the call, a large one ahead of it."""
         if pack is None:
             return self.call(deployment, **arguments)
-        from ..dsl.pack import INLINE
+        from ..dsl.shipment import INLINE
 
         size = pack.stat().st_size
         self.pushed += size

@@ -11,8 +11,8 @@ from datetime import datetime
 from typing import Any
 
 from ..clock import utc_now
-from ..rollout.answer import REFUSED
 from ..rollout.deployments import Deployment, Run, Target, as_remark
+from ..rollout.host_answer import REFUSED
 from ..rollout.journal import Journal
 from ..rollout.states import HostState
 from .host import HostAction

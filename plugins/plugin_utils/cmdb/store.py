@@ -15,10 +15,10 @@ from datetime import UTC, datetime
 from typing import Any, Self
 
 from ..errors import ConflictError, NotFoundError, StateError, TidegateError
+from . import ci_changes, upgrade
 from . import engine as database
-from . import records, upgrade
+from .ci_changes import PutResult
 from .query import QueryError, search
-from .records import PutResult
 from .schema import schema
 
 with contextlib.suppress(ImportError):
@@ -144,9 +144,9 @@ class Cmdb:
 
         Raises :class:`DocumentError` with every fault of every row, :class:`NotFoundError` when a relation's target doesn't exist.
         """
-        wanted = records.checked(rows)
+        wanted = ci_changes.checked(rows)
         with self.read() if dry_run else self.begin() as connection:
-            result = records.plan(self._current(connection, wanted), wanted)
+            result = ci_changes.plan(self._current(connection, wanted), wanted)
             targets = {entry["target"] for row in wanted for entry in row.get("relations", ())}
             self._ids(connection, targets - {row["name"] for row in wanted})
             if not dry_run:
@@ -160,7 +160,7 @@ class Cmdb:
         installed on a host that was written off is removed with it.
         """
         names = sorted(set(names))
-        records.check_names(names)
+        ci_changes.check_names(names)
         tables = schema()
         with self.read() if dry_run else self.begin() as connection:
             found = {row["name"]: row for row in self.cis(names, connection)}
@@ -327,7 +327,7 @@ class Cmdb:
             connection.execute(update, [columns(name) | {"of_name": name} for name in result.updated])
         self._write_relations(connection, result)
         for event, names in (("created", result.created), ("updated", result.updated)):
-            _remember(connection, actor, event, ((name, records.difference(*result.diffs[name])) for name in names), at)
+            _remember(connection, actor, event, ((name, ci_changes.difference(*result.diffs[name])) for name in names), at)
 
     def _write_relations(self, connection: sa.Connection, result: PutResult) -> None:
         new, gone = set(), set()
@@ -357,7 +357,7 @@ class Cmdb:
 
     def _relate(self, relations: Iterable[tuple[str, str, str]], actor: str, *, wanted: bool) -> list[tuple[str, str, str]]:
         given = set(relations)
-        records.check_relations(sorted(given, key=repr))
+        ci_changes.check_relations(sorted(given, key=repr))
         with self.begin() as connection:
             self._ids(connection, {name for source, target, _kind in given for name in (source, target)})
             there = self.relations({source for source, _target, _kind in given}, connection)

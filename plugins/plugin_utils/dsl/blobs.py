@@ -21,7 +21,7 @@ from typing import Any
 
 from ..errors import IntegrityError, TidegateError
 from ..files import fsync_directory, make_folder, write
-from .oci import DIGEST, MANIFEST, MANIFEST_LIMIT, Descriptor, parse_json, refuse_other
+from .descriptors import DIGEST, MANIFEST, MANIFEST_LIMIT, Descriptor, parse_json, refuse_other
 
 UNFINISHED = ".new-"
 """What the name of a file begins with that is not a blob yet."""

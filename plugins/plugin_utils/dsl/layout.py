@@ -21,7 +21,7 @@ from typing import Any
 from ..errors import ConflictError, IntegrityError, NotFoundError, TidegateError
 from ..files import locked, make_folder, write_atomically
 from .blobs import UNFINISHED, BlobFolder, read_file, told
-from .oci import (
+from .descriptors import (
     DIGEST,
     IMAGE_INDEX,
     INDEX_LIMIT,

@@ -16,8 +16,8 @@ from ..activity import note
 from ..documents import load_document
 from ..errors import DocumentError, IntegrityError, Problem, TidegateError
 from .commands import check_commands
+from .descriptors import MANIFEST, PACKAGE, TITLE, VERSION, Descriptor, canonical, describe_blob, moved, parse_json
 from .manifest import INDEX_TITLE, PAYLOAD_TITLE, Manifest, load_manifest
-from .oci import MANIFEST, PACKAGE, TITLE, VERSION, Descriptor, canonical, describe_blob, moved, parse_json
 from .payload import FileEntry, PayloadTar, index_json, matching, opened, parse_index, scan, visible
 from .repository import Repository
 

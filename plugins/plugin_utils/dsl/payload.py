@@ -26,7 +26,7 @@ from typing import Any, Literal
 from ...module_utils.payload_format import DEEPEST, END, LONGEST, TARGET, WHITEOUT, header, is_mode, members, padding, unseen
 from ..errors import IntegrityError, Problem, TidegateError
 from .chunks import LARGE, Chunker
-from .oci import canonical, parse_json
+from .descriptors import canonical, parse_json
 
 _KEYS = {
     "directory": {"path", "type", "mode"},

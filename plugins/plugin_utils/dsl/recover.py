@@ -9,7 +9,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 from ..errors import IntegrityError
-from .oci import Descriptor
+from .descriptors import Descriptor
 from .replica import replicate
 from .repository import Library
 from .scrub import Scrub

@@ -24,7 +24,7 @@ from ..errors import ConflictError, IntegrityError, TidegateError
 from ..files import copy_hashing
 from ..libs import require
 from ..settings import without_login
-from .oci import (
+from .descriptors import (
     DIGEST,
     IMAGE_INDEX,
     INDEX_LIMIT,
@@ -42,9 +42,9 @@ from .oci import (
     referrers_tag,
     refuse_other,
 )
-from .session import SlowError, Upload, joined
+from .registry_requests import AnswerError, Wire, blocks_of
+from .registry_session import SlowError, Upload, joined
 from .walk import PIECES, walk
-from .wire import AnswerError, Wire, blocks_of
 
 EMPTY = "application/vnd.oci.empty.v1+json"
 CATALOGUE = "application/vnd.tidegate.catalogue.v1+json"

@@ -12,8 +12,8 @@ from typing import Any, BinaryIO
 
 from ..activity import noted
 from ..errors import ConflictError, IntegrityError, NotFoundError, TidegateError
+from .descriptors import Descriptor
 from .layout import OciLayout
-from .oci import Descriptor
 from .package import Package, load_package, read_payload
 from .repository import Library, Repository
 from .walk import Part, walk

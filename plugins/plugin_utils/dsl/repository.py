@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import BinaryIO, Protocol
 
 from ..settings import has_login
+from .descriptors import Descriptor
 from .layout import OciLayout
-from .oci import Descriptor
 
 
 class Repository(Protocol):

@@ -5,8 +5,8 @@
 
 from __future__ import annotations
 
+from .descriptors import PACKAGE, TITLE, VERSION
 from .layout import OciLayout
-from .oci import PACKAGE, TITLE, VERSION
 from .replica import choose, replicate
 from .repository import Library
 

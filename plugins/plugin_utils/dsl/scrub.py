@@ -13,8 +13,8 @@ from dataclasses import dataclass, field, replace
 
 from ..activity import note, noted
 from ..errors import IntegrityError, TidegateError
+from .descriptors import Descriptor, referrers_tag
 from .layout import OciLayout, Untagged
-from .oci import Descriptor, referrers_tag
 from .package import load_package, verify_payload
 from .replica import put_part
 from .repository import Library, Repository

@@ -16,7 +16,7 @@ from typing import Any
 
 from ..documents import parse_time
 from ..errors import IntegrityError
-from .oci import DIGEST, referrers_tag
+from .descriptors import DIGEST, referrers_tag
 
 PIECES = 20_000
 """Pieces of evidence about one package that a snapshot names; more are not remembered."""

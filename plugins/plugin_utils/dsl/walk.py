@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from ..errors import IntegrityError
-from .oci import MANIFEST, Descriptor, artifact_of, parse_json, referrers_tag
+from .descriptors import MANIFEST, Descriptor, artifact_of, parse_json, referrers_tag
 
 _DEPTH = 2  # evidence, and what is said of it
 PIECES = 1000

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from ..dsl.oci import canonical
+from ..dsl.descriptors import canonical
 from ..errors import IntegrityError
 from .statement import DECISIONS, SHARED, Statement, kind_of, read_statement, strict_json
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from ..dsl.oci import MANIFEST, Descriptor, canonical, parse_json
+from ..dsl.descriptors import MANIFEST, Descriptor, canonical, parse_json
 from ..dsl.repository import Repository
 from ..errors import IntegrityError, TidegateError
 from .envelope import IN_TOTO, open_envelope, sign

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from statistics import median
 
-from ..dsl.pack import lacking, pieces
 from ..dsl.package import Package
+from ..dsl.shipment import lacking, pieces
 from .deployments import Past
 
 _KILO = 1000

@@ -17,7 +17,7 @@ from ..calendar.model import CalendarFiles, Calendars
 from ..clearance.facts import Facts, PackageFacts
 from ..clearance.policy import load_policy
 from ..cmdb.store import Cmdb
-from ..dsl.oci import TITLE
+from ..dsl.descriptors import TITLE
 from ..dsl.package import load_package, load_package_manifest, verify_package
 from ..dsl.repository import Library, open_library
 from ..dsl.seen import Snapshot

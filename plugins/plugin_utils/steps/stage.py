@@ -13,7 +13,7 @@ from datetime import datetime
 from pathlib import Path
 
 from ..clearance.policy import load_policy
-from ..dsl.oci import canonical
+from ..dsl.descriptors import canonical
 from ..dsl.repository import open_library
 from ..errors import TidegateError
 from ..evidence.package import PackageName, judge_package

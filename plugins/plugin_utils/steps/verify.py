@@ -16,8 +16,8 @@ from ..clearance.policy import load_policy
 from ..cmdb.hosts import is_host
 from ..cmdb.schema import schema
 from ..cmdb.store import Cmdb
+from ..dsl.descriptors import Descriptor
 from ..dsl.layout import OciLayout
-from ..dsl.oci import Descriptor
 from ..dsl.package import Source, load_package
 from ..dsl.replica import replicate
 from ..dsl.repository import Library, open_library

@@ -20,8 +20,8 @@ from typing import Any
 import yaml
 
 from ..cmdb.store import Cmdb
+from ..dsl.descriptors import TITLE, canonical
 from ..dsl.manifest import Manifest
-from ..dsl.oci import TITLE, canonical
 from ..dsl.package import Package, load_package_manifest
 from ..dsl.repository import Library
 from ..errors import IntegrityError, TidegateError

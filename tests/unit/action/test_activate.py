@@ -19,7 +19,7 @@ from ansible_collections.tidegate.release.plugins.action import confirm as confi
 from ansible_collections.tidegate.release.plugins.module_utils.activation import activate, back_out, confirm
 from ansible_collections.tidegate.release.plugins.module_utils.release_home import HostError, Texts
 from ansible_collections.tidegate.release.plugins.module_utils.repair import Lacking, Supplies
-from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.answer import Answer, parse_answer
+from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.host_answer import Answer, parse_answer
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.states import HostState
 from bed import Host, Package, package
 

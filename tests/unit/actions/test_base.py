@@ -58,7 +58,7 @@ def run(
     register: str = "",
     kind: type[TidegateAction] = Chatty,
     path: str = "/home/team",
-    written: dict[str, Any] = WRITTEN,
+    written: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     """The result of a task of that action, ``written`` so in a playbook in ``path``."""
     task = SimpleNamespace(
@@ -67,7 +67,7 @@ def run(
         check_mode=False,
         action="archive",
         register=register,
-        get_ds=lambda: {f"tidegate.release.{kind.module}": written},
+        get_ds=lambda: {f"tidegate.release.{kind.module}": WRITTEN if written is None else written},
         get_path=lambda: f"{path}/playbook.yml:3",
     )
     connection = SimpleNamespace(_shell=SimpleNamespace(tmpdir="/tmp"))  # noqa: S108 - never used

@@ -17,9 +17,9 @@ import pytest
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl import chunks as subject
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.chunks import LARGE, Chunker
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.layout import OciLayout
-from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.pack import INLINE, Shipment, build_pack, lacking, pieces
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.package import Package, archive, load_package, verify_package
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.payload import index_json, parse_index
+from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.shipment import INLINE, Shipment, build_pack, lacking, pieces
 from ansible_collections.tidegate.release.plugins.plugin_utils.errors import IntegrityError
 from hypothesis import example, given, settings
 from hypothesis import strategies as st

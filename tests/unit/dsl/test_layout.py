@@ -14,8 +14,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.descriptors import MANIFEST, Descriptor, canonical, describe_blob
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.layout import OciLayout
-from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.oci import MANIFEST, Descriptor, canonical, describe_blob
 from ansible_collections.tidegate.release.plugins.plugin_utils.errors import ConflictError, IntegrityError, NotFoundError, TidegateError
 from releases import spoil
 

@@ -19,8 +19,8 @@ from pathlib import Path
 import pytest
 from ansible_collections.tidegate.release.plugins.plugin_utils import files
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl import walk as walking
+from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.descriptors import IMAGE_INDEX, MANIFEST, Descriptor, canonical
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.layout import OciLayout
-from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.oci import IMAGE_INDEX, MANIFEST, Descriptor, canonical
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.package import (
     CONFIG,
     INDEX,

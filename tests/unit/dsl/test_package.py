@@ -19,8 +19,8 @@ from typing import Any
 
 import pytest
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl import package as subject
+from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.descriptors import Descriptor, canonical
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.layout import OciLayout
-from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.oci import Descriptor, canonical
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.package import archive, load_package, read_release, verify_package
 from ansible_collections.tidegate.release.plugins.plugin_utils.errors import ConflictError, DocumentError, IntegrityError, TidegateError
 from hypothesis import given, settings

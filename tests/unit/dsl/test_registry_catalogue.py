@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 import pytest
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl import registry as subject
-from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.oci import MANIFEST, PACKAGE, canonical
+from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.descriptors import MANIFEST, PACKAGE, canonical
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.registry import Registry
 from ansible_collections.tidegate.release.plugins.plugin_utils.errors import TidegateError
 from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.library import list_release

@@ -27,9 +27,9 @@ import pytest
 import requests
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl import registry as subject
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl import session
-from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.oci import Descriptor
+from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.descriptors import Descriptor
+from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.registry_requests import Wire
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.repository import open_library
-from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.wire import Wire
 from ansible_collections.tidegate.release.plugins.plugin_utils.errors import IntegrityError, TidegateError
 
 ENOUGH = 256 << 20  # bytes that it has

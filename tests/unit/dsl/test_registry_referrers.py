@@ -16,9 +16,9 @@ from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
-from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.oci import MANIFEST, canonical
+from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.descriptors import MANIFEST, canonical
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.registry import EMPTY, Registry, RegistryRepository
-from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.wire import Wire
+from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.registry_requests import Wire
 from ansible_collections.tidegate.release.plugins.plugin_utils.errors import TidegateError
 from answering import Answering
 

@@ -96,23 +96,9 @@ def debts(facts: Facts, rfc: Rfc) -> Finding:
     return passed(f"no earlier change of {rfc.release} owes anything")
 
 
-def conflicts(facts: Facts, rfc: Rfc) -> Finding:
-    """Whether no other change is planned for the same time and the same CIs, or CIs that are directly related to them."""
-    facts.known(facts.scope, "scope")
-    overlaps = facts.known(facts.overlaps, "overlaps")
-    if overlaps:
-        lines = [one.sentence() for one in overlaps[:REASONS]]
-        more = [f"and {len(overlaps) - REASONS} more"] if len(overlaps) > REASONS else []
-        return failed(
-            "\n".join((*lines, *more)), f"have one of them rescheduled, or withdraw it when it isn't done, and {rfc.number} approved"
-        )
-    return passed("no other planned change meets it")
-
-
 CONTROLS = (
     ControlSpec("rfc_schema", schema, 10),
     ControlSpec("rfc_state", state, 20),
-    ControlSpec("conflicts", conflicts, 50, waivable=Waivable.ALWAYS, sources=("overlaps",)),
     ControlSpec("scope", scope, 180, sources=("overlaps",)),
     ControlSpec("debts", debts, 240, sources=("debts",)),
     ControlSpec("backout_plan", backout_plan, 250, waivable=Waivable.IN_EMERGENCIES),

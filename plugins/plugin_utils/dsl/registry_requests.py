@@ -1,7 +1,7 @@
 # Copyright (c) Tidegate maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Requests to an OCI registry: who we are to it, and what is said when it goes wrong. How long we wait is in :mod:`.session`."""
+"""Requests to an OCI registry: who we are to it, and what is said when it goes wrong. How long we wait is in :mod:`.registry_session`."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from urllib.parse import urlsplit
 
 from ...module_utils.redaction import Redactor
 from ..errors import IntegrityError, TidegateError
-from .oci import MANIFEST_LIMIT, parse_json
-from .session import BLOCK, Allowance, Pace, joined
+from .descriptors import MANIFEST_LIMIT, parse_json
+from .registry_session import BLOCK, Allowance, Pace, joined
 
 with contextlib.suppress(ImportError):
     import oras.auth
     import requests
 
-    from .session import Session
+    from .registry_session import Session
 
 _BARE = re.compile(r"^https?://|/(v[12]/?)?$")  # what docker writes around a host's name
 _OBJECT = re.compile(r"<[^>]*>:? ?|\b\w+\(host=[^)]*\):? ?")  # how urllib3 writes a connection
@@ -53,7 +53,7 @@ class Wire:
         self._auth: Any = None
 
     def allowance(self, size: int, seconds: float | None = None) -> Allowance:
-        """What one question may cost, or several together; see :class:`.session.Allowance`."""
+        """What one question may cost, or several together; see :class:`.registry_session.Allowance`."""
         return Allowance(self._session.who, size, seconds)
 
     @contextlib.contextmanager

@@ -7,12 +7,12 @@ import json
 from typing import Any
 
 import pytest
-from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb import records
+from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb import ci_changes
 from ansible_collections.tidegate.release.plugins.plugin_utils.errors import DocumentError
 from hypothesis import given
 from hypothesis import strategies as st
 
-NAMES = st.from_regex(r"\A[A-Za-z0-9_][A-Za-z0-9_.-]{0,20}\Z").filter(records.is_name)
+NAMES = st.from_regex(r"\A[A-Za-z0-9_][A-Za-z0-9_.-]{0,20}\Z").filter(ci_changes.is_name)
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
     lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
@@ -33,7 +33,7 @@ ROWS = st.builds(
 )
 def test_a_name_that_could_mean_other_hosts_is_refused(name: object) -> None:
     with pytest.raises(DocumentError):
-        records.checked([{"name": name}])
+        ci_changes.checked([{"name": name}])
 
 
 def test_every_fault_of_every_row_is_told_at_once() -> None:
@@ -45,7 +45,7 @@ def test_every_fault_of_every_row_is_told_at_once() -> None:
         {"name": "web3", "attributes": {"when": object()}},
     ]
     with pytest.raises(DocumentError) as caught:
-        records.checked(rows)
+        ci_changes.checked(rows)
     said = str(caught.value)
     for part in (
         "'a b' can't be",
@@ -70,27 +70,27 @@ def test_a_value_that_is_refused_is_not_repeated() -> None:
             return "hunter2"
 
     with pytest.raises(DocumentError) as caught:
-        records.checked([{"name": "web1", "attributes": {"key": Secret()}}])
+        ci_changes.checked([{"name": "web1", "attributes": {"key": Secret()}}])
     assert "hunter2" not in str(caught.value)
 
 
 @given(st.lists(ROWS, unique_by=lambda row: row["name"]))
 def test_putting_the_same_twice_changes_nothing(rows: list[dict[str, Any]]) -> None:
-    checked = records.checked(rows)
-    first = records.plan({}, checked)
+    checked = ci_changes.checked(rows)
+    first = ci_changes.plan({}, checked)
     assert first.created == [row["name"] for row in rows]
     # what a database would give back
     stored = {name: json.loads(json.dumps(after)) for name, (_before, after) in first.diffs.items()}
-    second = records.plan(stored, checked)
+    second = ci_changes.plan(stored, checked)
     assert second.unchanged == first.created
     assert not second.diffs
 
 
 @given(ROWS, ROWS)
 def test_what_is_left_out_stays_as_it_is(one: dict[str, Any], other: dict[str, Any]) -> None:
-    before = records.plan({}, records.checked([one])).diffs[one["name"]][1]
-    row = records.checked([other | {"name": one["name"]}])[0]
-    result = records.plan({one["name"]: before}, [row])
+    before = ci_changes.plan({}, ci_changes.checked([one])).diffs[one["name"]][1]
+    row = ci_changes.checked([other | {"name": one["name"]}])[0]
+    result = ci_changes.plan({one["name"]: before}, [row])
     after = result.diffs[one["name"]][1] if result.diffs else before
     for key, value in after.items():
         assert value == (row[key] if key in row else before[key])
@@ -98,4 +98,4 @@ def test_what_is_left_out_stays_as_it_is(one: dict[str, Any], other: dict[str, A
 
 def test_the_history_keeps_only_what_differs() -> None:
     before = {"site": "ams", "class": "web", "attributes": {}}
-    assert records.difference(before, before | {"site": "fra"}) == {"before": {"site": "ams"}, "after": {"site": "fra"}}
+    assert ci_changes.difference(before, before | {"site": "fra"}) == {"before": {"site": "ams"}, "after": {"site": "fra"}}

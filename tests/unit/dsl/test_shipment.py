@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.tidegate.release.plugins.plugin_utils.dsl import pack as subject
+from ansible_collections.tidegate.release.plugins.plugin_utils.dsl import shipment as subject
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.layout import OciLayout
-from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.pack import build_pack
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.package import Package, archive, load_package
+from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.shipment import build_pack
 from ansible_collections.tidegate.release.plugins.plugin_utils.errors import IntegrityError, TidegateError
 from releases import spoil
 
