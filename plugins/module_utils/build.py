@@ -206,7 +206,7 @@ def _build(
                 raise HostError(f"{entry['path']} was changed in {work} while it was built there; find out who writes there")
         if record is not None:
             home.write_record(work, record)
-        flush(work)
+        sync_file_system(work)
     return result
 
 
@@ -272,7 +272,7 @@ def _lay_out(tree: bytes, missing: list[dict[str, Any]], stock: Stock) -> list[d
     return lacking
 
 
-def flush(folder: Path) -> None:
+def sync_file_system(folder: Path) -> None:
     """Bring the file system of ``folder`` to disk: a complete release must still be complete after a power cut."""
     descriptor = os.open(str(folder), os.O_RDONLY | os.O_DIRECTORY)
     try:

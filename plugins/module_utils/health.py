@@ -161,15 +161,15 @@ def _probe_within(seconds: float, check: Mapping[str, Any], there: Endpoint, red
 
 def _probe(check: Mapping[str, Any], there: Endpoint, timeout: float) -> None:
     # Not by http.client: of a host with a zone the name that it is asked for is another than the one that is connected to.
-    plug = socket.create_connection((there.host, there.port), timeout=timeout)
+    sock = socket.create_connection((there.host, there.port), timeout=timeout)
     if "tcp" in check:
-        plug.close()
+        sock.close()
         return
     wanted = check["http"]
     if there.secure:
-        plug = ssl.create_default_context().wrap_socket(plug, server_hostname=there.name)
+        sock = ssl.create_default_context().wrap_socket(sock, server_hostname=there.name)
     connection = http.client.HTTPConnection(there.name, there.port)
-    connection.sock = plug
+    connection.sock = sock
     try:
         connection.request("GET", there.target, headers={"Host": there.authority})
         answer = connection.getresponse()

@@ -146,7 +146,7 @@ def collect(home: ReleaseHome, release: Release, wrong: list[dict[str, Any]], pa
 
 def install(home: ReleaseHome, release: Release, wrong: list[dict[str, Any]]) -> None:
     """Put what :func:`collect` built in the place of what is ``wrong``. Raises :class:`Damaged` with the path that can't be replaced."""
-    from .build import flush
+    from .build import sync_file_system
 
     work = home.staging / release.id
     with _directory(os.fsencode(release.tree)) as tree, _directory(os.fsencode(work)) as aside, _directory(b"tree", aside) as new:
@@ -158,7 +158,7 @@ def install(home: ReleaseHome, release: Release, wrong: list[dict[str, Any]]) ->
                     f"{entry['path'] or 'the tree'} of {release.name} {release.version} is not as archived and can't be put right "
                     f"({error.strerror or error}); mend it on the host and run this again"
                 ) from error
-    flush(release.tree)
+    sync_file_system(release.tree)
     remove(work)
 
 

@@ -5,14 +5,7 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
-
-with suppress(ImportError):
-    pass
-if TYPE_CHECKING:
-    pass
 
 
 def utc_now() -> datetime:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import difflib
 import functools
+import hashlib
 import json
 import re
 import stat
@@ -78,11 +79,13 @@ class _Loader(yaml.SafeLoader):
 class Document:
     """A loaded document: its data, and where in the file each part stands. Collects problems until :meth:`finish`.
 
-    ``path`` is what messages call the file. Made from ``data`` that has no file, every part is on line 1.
+    ``path`` is what messages call the file, ``sha256`` is of its bytes, in hexadecimal. Made from ``data`` that has no file, every part
+    is on line 1, and ``sha256`` is empty.
     """
 
     def __init__(self, path: str, data: Mapping[str, Any] | None = None) -> None:
         self.path = path
+        self.sha256 = ""
         self.data: dict[str, Any] = dict(data or {})
         self._lines: dict[Place, int] = {} if data is None else dict.fromkeys(_places(data), 1)
         self._written: dict[Place, str] = {}
@@ -214,6 +217,7 @@ def load_document(path: str | Path, kind: Kind) -> Document:
             raw = stream.read(_LIMIT + 1)
         if len(raw) > _LIMIT:
             raise refuse(f"the file is larger than {_LIMIT >> 10} KiB", f"give the file of {_TITLES[kind]}")
+        document.sha256 = hashlib.sha256(raw).hexdigest()
         node = _Loader(raw.decode("utf-8-sig")).get_single_node()
         if node is None:
             raise refuse("it is empty", f"give the file of {_TITLES[kind]}")

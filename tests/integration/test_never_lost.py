@@ -260,11 +260,13 @@ def test_a_release_is_purged_only_when_it_is_retired_and_nothing_needs_it(desk: 
     assert "is not retired" in run(desk, "dsl_release", **release, state="absent")["msg"]
     run(desk, "dsl_release", **release, state="retired")
     with Cmdb.open(str(desk.path / "cmdb.sqlite")) as cmdb:
-        with cmdb.begin() as now:
-            cmdb.record_installations(now, [{"ci": "web1", "release": "hello", "version": "1.0", "digest": digest}], "test", utc_now())
+        with cmdb.begin() as connection:
+            cmdb.record_installations(
+                connection, [{"ci": "web1", "release": "hello", "version": "1.0", "digest": digest}], "test", utc_now()
+            )
         assert "it is installed on web1" in run(desk, "dsl_release", **release, state="absent")["msg"]
-        with cmdb.begin() as now:
-            cmdb.record_installations(now, [{"ci": "web1", "release": "hello", "version": None, "digest": None}], "test", utc_now())
+        with cmdb.begin() as connection:
+            cmdb.record_installations(connection, [{"ci": "web1", "release": "hello", "version": None, "digest": None}], "test", utc_now())
     with library.repository("hello").writing():
         assert "somebody is writing" in run(desk, "dsl_release", **release, state="absent")["msg"]
     before = contents(str(desk.path / "dsl"))

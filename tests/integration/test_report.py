@@ -27,8 +27,8 @@ Wave = tuple[str | None, dict[str, tuple[str, str]]]
 def deployment(cmdb: Cmdb, number: int, version: str, state: str, waves: list[Wave]) -> None:
     tables = schema()
     at = START + timedelta(hours=number)
-    with cmdb.begin() as now:
-        now.execute(
+    with cmdb.begin() as connection:
+        connection.execute(
             sa.insert(tables.deployment),
             {
                 "id": number,
@@ -48,7 +48,7 @@ def deployment(cmdb: Cmdb, number: int, version: str, state: str, waves: list[Wa
             },
         )
         for wave, (gate, hosts) in enumerate(waves, start=1):
-            now.execute(
+            connection.execute(
                 sa.insert(tables.wave),
                 {
                     "deployment_id": number,
@@ -64,17 +64,17 @@ def deployment(cmdb: Cmdb, number: int, version: str, state: str, waves: list[Wa
                 {"deployment_id": number, "host": host, "wave": wave, "position": position, "state": state, "detail": detail, "updated": at}
                 for position, (host, (state, detail)) in enumerate(hosts.items())
             ]
-            now.execute(sa.insert(tables.deployment_host), rows)
+            connection.execute(sa.insert(tables.deployment_host), rows)
 
 
 @pytest.fixture
 def cmdb(tmp_path: Path) -> Cmdb:
     cmdb = Cmdb.open(str(tmp_path / "cmdb.sqlite"), create=True)
     cmdb.put_cis([{"name": name, "site": "fra", "environment": "prod", "class": "web"} for name in ("web1", "web2", "web3")], "test")
-    with cmdb.begin() as now:
+    with cmdb.begin() as connection:
         row = {"release": "shop", "version": "1.0", "digest": f"sha256:{1:064}"}
         cmdb.record_installations(
-            now, [{"ci": "web1", **row}, {"ci": "web1", **row, "release": "agent"}, {"ci": "web2", **row}], "test", START
+            connection, [{"ci": "web1", **row}, {"ci": "web1", **row, "release": "agent"}, {"ci": "web2", **row}], "test", START
         )
     return cmdb
 
@@ -198,10 +198,10 @@ def test_how_a_change_was_closed_and_what_its_change_system_lacks_is_in_the_repo
             "objectives": {"results": [{"name": "sings", "met": False, "detail": "it is silent"}]},
             "change_not_recorded": {"problem": "it is down"},
         }
-        with cmdb.begin() as now:
+        with cmdb.begin() as connection:
             for event in events:
                 values = {"deployment_id": number, "at": START, "event": event, "data": data.get(event, {})}
-                now.execute(sa.insert(schema().journal), values)
+                connection.execute(sa.insert(schema().journal), values)
     report = build_report(cmdb, START)
     assert_schema("report", report)
     first, second = report["deployments"]

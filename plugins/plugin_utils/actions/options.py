@@ -28,8 +28,6 @@ _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _COLLECTION = "ansible_collections.tidegate.release.plugins"
 _MARKUP = re.compile(r"\b[A-Z]\(([^()]*)\)")
 FALLBACK = re.compile(r"Taken from the variable C\((\w+)\)(?:, or else the environment variable E\((\w+)\))?, when it is not given\.")
-
-
 HIDDEN = frozenset({"settings"})  # options of which no part may be shown
 SECRET = re.compile("pass(word|phrase)$")  # documentation has no word for an option that must not be shown
 # Two names of one thing: where a task gives one, the variable of the other is of something else.

@@ -15,8 +15,6 @@ from datetime import datetime, timedelta
 from functools import reduce
 
 Span = tuple[datetime, datetime]
-
-
 Sites = frozenset[str | None]  # of the CIs of one wave; None for CIs without one
 
 

@@ -24,7 +24,6 @@ from .findings import NO_RFC, REASONS, Control, Finding, Result, failed, unknown
 if TYPE_CHECKING:
     from ..evidence.trust import Judgement
 
-
 _LISTED: tuple[ControlSpec, ...] = (
     *change.CONTROLS,
     *communication.CONTROLS,
@@ -59,8 +58,8 @@ def _waived(finding: Finding, judgement: Judgement | None, barred: Mapping[str, 
             if normalised_name(name) in barred
         ]
         return replace(finding, reason="\n".join((finding.reason, *notes, *judgement.refused[:REASONS])))
-    words = [f"waived by {name} until {said['expires']}: {' '.join(said['reason'].split()):.200}" for name, said in sorted(given.items())]
-    return Finding(Result.WAIVED, "\n".join((finding.reason, *words)))
+    lines = [f"waived by {name} until {said['expires']}: {' '.join(said['reason'].split()):.200}" for name, said in sorted(given.items())]
+    return Finding(Result.WAIVED, "\n".join((finding.reason, *lines)))
 
 
 def evaluate_controls(facts: Facts, only: Collection[str] | None = None) -> tuple[Control, ...]:

@@ -117,7 +117,7 @@ class Facts:
     """The CIs that the RFC was entered in the register with; empty when it was not entered."""
     opinions: Mapping[str, Judgement] | None = None
     """What the opinions come to, by role, of each role that the policy asks."""
-    former: frozenset[str] | None = None
+    replaced: frozenset[str] | None = None
     """The digests of what the CIs of the scope have of this release now, an empty text where that is nothing."""
     sight: Sight | None = None
     """What the library has of the release now."""

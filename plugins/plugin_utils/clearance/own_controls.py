@@ -27,7 +27,6 @@ with suppress(ImportError):
     import jinja2.meta
     from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-
 # Ansible's filters and tests that look at the machine, its files or its environment.
 _OUTSIDE = frozenset(
     {

@@ -37,7 +37,7 @@ class JudgedBy:
 def summary_statement(clearance: Clearance, matter: Matter, judged_by: JudgedBy) -> Statement:
     """What the controls came to for a package.
 
-    What SLSA has no word for, the RFC, the CIs and the controls, is in a field of our own, which is named by a URI.
+    What SLSA has no field for, the RFC, the CIs and the controls, is in a field of our own, which is named by a URI.
     """
     resource = purl(matter.release, matter.version)
     predicate = {

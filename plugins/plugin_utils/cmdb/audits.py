@@ -21,7 +21,7 @@ _SAVED = 200  # differences; the rest is counted
 
 
 def save_audit(cmdb: Cmdb, compared: int, hosts: int, differences: Sequence[Mapping[str, Any]], actor: str, now: datetime) -> None:
-    """Append the result of an audit, which compared so many of all ``hosts``; ``differences`` as :mod:`..auditing` has them."""
+    """Append the result of an audit, which compared so many of all ``hosts``; ``differences`` as :mod:`..steps.audit` has them."""
     data = {"compared": compared, "hosts": hosts, "count": len(differences), "differences": [dict(one) for one in differences[:_SAVED]]}
     with cmdb.begin() as connection:
         connection.execute(sa.insert(schema().history), {"at": now, "actor": actor, "event": _EVENT, "data": data})

@@ -103,7 +103,7 @@ class _Lines:
         return tuple(f"{_listed(cis)}: {sentence}" for cis, sentence in found)
 
 
-def judge(deployed: Deployed, around: Surroundings) -> Compatibility:
+def judge(deployed: Deployed, surroundings: Surroundings) -> Compatibility:
     """Hold the release against every CI in scope as it will be, and everything around them against the release.
 
     What was wrong before and has nothing to do with the release is not looked at.
@@ -117,19 +117,19 @@ def judge(deployed: Deployed, around: Surroundings) -> Compatibility:
         except (_Unknown, TidegateError) as error:
             unknown.add(ci, str(error))
 
-    view = _Checker(deployed, around)
-    for ci in around.scope:
+    checker = _Checker(deployed, surroundings)
+    for ci in surroundings.scope:
         for condition in deployed.needs.requires:
-            see(ci, view.required(ci, condition))
+            see(ci, checker.required(ci, condition))
         for condition in deployed.needs.conflicts:
-            see(ci, view.conflicting(ci, condition))
-    for ci, releases in around.installed.items():
+            see(ci, checker.conflicting(ci, condition))
+    for ci, releases in surroundings.installed.items():
         for release, installed in releases.items():
-            if release != deployed.name or ci not in around.scope:
-                see(ci, view.others(ci, release, installed))
+            if release != deployed.name or ci not in surroundings.scope:
+                see(ci, checker.others(ci, release, installed))
     order: list[tuple[str, str]] = []
-    for pair in view.inside:
-        see(pair[0], view.mixed(*pair, order))
+    for pair in checker.inside:
+        see(pair[0], checker.mixed(*pair, order))
     waiting = _circle(order)
     circle = (f"{waiting} would each have to get {deployed} before the next, so there is no order for them",) if waiting else ()
     return Compatibility((*faults.lines(), *circle), unknown.lines(), tuple(dict.fromkeys(order)))
@@ -158,28 +158,28 @@ def _circle(order: Iterable[tuple[str, str]]) -> str:
 class _Checker:
     """One release and what is around it."""
 
-    def __init__(self, deployed: Deployed, around: Surroundings) -> None:
+    def __init__(self, deployed: Deployed, surroundings: Surroundings) -> None:
         self._deployed = deployed
-        self._around = around
+        self._surroundings = surroundings
         self._providers: dict[str, list[str]] = {}
         self._consumers: dict[str, list[str]] = {}
-        for consumer, provider in around.uses:
+        for consumer, provider in surroundings.uses:
             self._providers.setdefault(consumer, []).append(provider)
             self._consumers.setdefault(provider, []).append(consumer)
-        self.inside = [(a, b) for a, b in around.uses if a != b and a in around.scope and b in around.scope]
+        self.inside = [(a, b) for a, b in surroundings.uses if a != b and a in surroundings.scope and b in surroundings.scope]
 
     def required(self, ci: str, condition: Condition) -> Iterator[str]:
         """Why a CI in scope does not have what the release requires."""
         if "release" in condition:
             yield from self._required_release(ci, condition)
-        elif not _holds(self._around.scope[ci], condition):
-            yield f"{self._deployed} requires {_words(condition)}, it has {_has(self._around.scope[ci], condition)}"
+        elif not _holds(self._surroundings.scope[ci], condition):
+            yield f"{self._deployed} requires {_words(condition)}, it has {_has(self._surroundings.scope[ci], condition)}"
 
     def conflicting(self, ci: str, condition: Condition) -> Iterator[str]:
         """Why a CI in scope has what the release conflicts with."""
         if "release" not in condition:
-            if _holds(self._around.scope[ci], condition, absent=False):
-                yield f"{self._deployed} conflicts with {_words(condition)}, it has {_has(self._around.scope[ci], condition)}"
+            if _holds(self._surroundings.scope[ci], condition, absent=False):
+                yield f"{self._deployed} conflicts with {_words(condition)}, it has {_has(self._surroundings.scope[ci], condition)}"
             return
         release, where = condition["release"], [ci, *self._providers.get(ci, ()), *self._consumers.get(ci, ())]
         for other in where if release != self._deployed.name else where[1:]:
@@ -202,8 +202,8 @@ class _Checker:
         needs = self._needs(release, installed).about(self._deployed.name)
         if not (needs.requires or needs.conflicts):
             return
-        met = [one for one in (ci, *self._providers.get(ci, ())) if one in self._around.scope]
-        neighbours = [*met, *(one for one in self._consumers.get(ci, ()) if one in self._around.scope)]
+        met = [one for one in (ci, *self._providers.get(ci, ())) if one in self._surroundings.scope]
+        neighbours = [*met, *(one for one in self._consumers.get(ci, ()) if one in self._surroundings.scope)]
         version, what = self._deployed.version, f"{release} {installed.version}"
         for condition in needs.requires:
             if met and not _fits(version, condition):
@@ -216,7 +216,7 @@ class _Checker:
         """Which of two CIs in scope has to get the release first; why neither may, when that is so."""
         new = self._deployed
         arriving = Installed(new.version, new.digest)
-        mine, theirs = (self._around.installed.get(ci, {}).get(new.name) for ci in (consumer, provider))
+        mine, theirs = (self._surroundings.installed.get(ci, {}).get(new.name) for ci in (consumer, provider))
         if new.digest in (mine and mine.digest, theirs and theirs.digest):
             return  # it is there already, so nothing gets mixed that is not now
         old_meets_new = mine is None or self._get_on(mine, arriving)
@@ -244,16 +244,16 @@ class _Checker:
     def _needs(self, release: str, installed: Installed) -> Needs:
         if installed.digest == self._deployed.digest:
             return self._deployed.needs
-        found = self._around.needs.get(installed.digest, Needs())
+        found = self._surroundings.needs.get(installed.digest, Needs())
         if isinstance(found, Exception):
             raise _Unknown(f"what {release} {installed.version} requires could not be found out ({found})")
         return found
 
     def _after(self, ci: str, release: str) -> str | None:
         """The version of a release that a CI has after the deployment."""
-        if release == self._deployed.name and ci in self._around.scope:
+        if release == self._deployed.name and ci in self._surroundings.scope:
             return self._deployed.version
-        installed = self._around.installed.get(ci, {}).get(release)
+        installed = self._surroundings.installed.get(ci, {}).get(release)
         return installed.version if installed else None
 
 

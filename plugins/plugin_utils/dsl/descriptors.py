@@ -109,7 +109,7 @@ def artifact_of(content: bytes, subject: str) -> str:
 
 
 def describe_blob(source: bytes | Iterable[bytes], media_type: str) -> Descriptor:
-    """The descriptor that :meth:`.home.Home.put_blob` would return, without writing anything."""
+    """The descriptor that :meth:`.repository.Repository.put_blob` would return, without writing anything."""
     return Descriptor(media_type, *copy_hashing(source, len))
 
 

@@ -288,8 +288,8 @@ class OciLayout(BlobFolder):
         """Prepare to purge a release; what it gives does so.
 
         The tag goes first, so that nobody sees half a package, and the package's manifest last, so that a purge that was killed can
-        be run again. Raises what :meth:`.home.Home.purging` raises, and :class:`IntegrityError` when another package is damaged, since
-        then nobody knows what it needs.
+        be run again. Raises what :meth:`.repository.Repository.purging` raises, and :class:`IntegrityError` when another package is
+        damaged, since then nobody knows what it needs.
         """
         reference = f"{name}:{version}"
         with self._held(fcntl.LOCK_EX | fcntl.LOCK_NB):

@@ -82,11 +82,11 @@ class Registry:
             )
         return cls(Wire(match[2], match[1] == "oci", match[3]), match[3])
 
-    def repository(self, name: str) -> Repository:
+    def repository(self, name: str) -> RegistryRepository:
         """The repository of the release ``name``."""
         if not re.fullmatch(_PART, name):
             raise TidegateError(f"{name!a} can't be the name of a release in a registry; use lower-case letters and digits")
-        return Repository(self, f"{self.prefix}/{name}")
+        return RegistryRepository(self, f"{self.prefix}/{name}")
 
     def names(self) -> set[str]:
         """The names of the releases in it."""
@@ -95,7 +95,7 @@ class Registry:
 
     def listed(self) -> set[str]:
         """The names that were entered, whether or not anything is left of them. Images of others may be there, too."""
-        catalogue = Repository(self, self.prefix)
+        catalogue = RegistryRepository(self, self.prefix)
         named = {tag for tag in catalogue.tags() if re.fullmatch(_PART, tag)}
         new = (name for name in named - self._entered if _is_entry(catalogue.tagged_content(name)) or self.repository(name).tags())
         self._entered.update(new)
@@ -130,7 +130,7 @@ class Registry:
         names: list[str] = []
         below = f"{self.prefix}/"
         try:
-            for page in Repository(self, self.prefix).catalogue_pages():
+            for page in RegistryRepository(self, self.prefix).catalogue_pages():
                 listed = parse_json(page, "the list of repositories").get("repositories")
                 if not isinstance(listed, list):
                     return None
@@ -141,7 +141,7 @@ class Registry:
 
     def enter(self, name: str) -> None:
         """List the release ``name`` in the catalogue, where nothing is ever changed."""
-        catalogue = Repository(self, self.prefix)
+        catalogue = RegistryRepository(self, self.prefix)
         if name not in self._entered and catalogue.tagged(name) is None:
             empty = catalogue.put_blob(b"{}", EMPTY).to_json()
             entry = {"schemaVersion": 2, "mediaType": MANIFEST, "artifactType": CATALOGUE, "config": empty, "layers": [empty]}
@@ -150,7 +150,7 @@ class Registry:
 
 
 @dataclass(frozen=True)
-class Repository:
+class RegistryRepository:
     """The repository of one release."""
 
     library: Registry

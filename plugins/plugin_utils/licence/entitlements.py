@@ -176,7 +176,7 @@ def release_reserved(connection: sa.Connection, deployment_id: int, hosts: Itera
         connection.execute(sa.delete(seat).where(mine, seat.c.state == SeatState.RESERVED))
 
 
-def give_back_all(connection: sa.Connection, host: str) -> int:
+def release_all(connection: sa.Connection, host: str) -> int:
     """A host is gone: every seat that it has is free again; return how many that were."""
     seat = schema().seat
     return int(connection.execute(sa.delete(seat).where(seat.c.ci == host)).rowcount)

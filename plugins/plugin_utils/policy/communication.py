@@ -9,12 +9,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from string import Template
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from ..documents import Document
-
-if TYPE_CHECKING:
-    pass
 
 Event = Literal["cleared", "start", "hold", "back_out", "done"]
 _WORDS = ("rfc", "release", "version", "title", "sentence", "event", "state")

@@ -38,8 +38,8 @@ def read_policy(path: str | Path | None, controls: Mapping[str, Waivable]) -> Po
     ``controls`` says which controls there are, and for which changes each may be waived; :func:`..clearance.policy.load_policy` knows that.
     Raises :class:`DocumentError` with every problem.
     """
-    base, _nobody = _load(DEFAULT, controls)
-    own, people = _load(DEFAULT if path is None else path, controls)
+    base, _nobody, _shipped = _load(DEFAULT, controls)
+    own, people, sha256 = _load(DEFAULT if path is None else path, controls)
     folder = Path(path or DEFAULT).absolute().parent
     rollout: dict[str, Any] = {**base["rollout"], **own.get("rollout", {})}
     budget: dict[str, Any] = {**base["rollout"]["budget"], **rollout["budget"]}
@@ -76,6 +76,7 @@ def read_policy(path: str | Path | None, controls: Mapping[str, Waivable]) -> Po
         host_classes=tuple(own.get("host_classes", base["host_classes"])),
         objective_commands={**base["objectives"], **own.get("objectives", {})}["commands"],
         identity=Identity(**own.get("identity", {})),
+        sha256=sha256,
     )
 
 
@@ -89,7 +90,8 @@ def load_host_classes(path: str | Path) -> tuple[str, ...]:
     return tuple(document.data.get("host_classes", ()))
 
 
-def _load(path: str | Path, controls: Mapping[str, Waivable]) -> tuple[dict[str, Any], dict[str, Person]]:
+def _load(path: str | Path, controls: Mapping[str, Waivable]) -> tuple[dict[str, Any], dict[str, Person], str]:
+    """What a policy.yml says, its people, and the sha256 of what was read."""
     document = load_document(path, "policy")
     check_steps(document)
     check_communication(document)
@@ -100,7 +102,7 @@ def _load(path: str | Path, controls: Mapping[str, Waivable]) -> tuple[dict[str,
         check_roles(document, people)
         check_responsibilities(document, people)
     document.finish()
-    return document.data, people
+    return document.data, people, document.sha256
 
 
 def _people(document: Document) -> dict[str, Person]:

@@ -156,6 +156,8 @@ class Policy:
     """Whether the objectives of an RFC may be commands."""
     identity: Identity = Identity()
     """How signed clearances name the policy and who judged by it."""
+    sha256: str = field(default="", compare=False)
+    """Of the file as it was read, in hexadecimal; empty for a policy that was read from none."""
 
     @property
     def opinion_quorums(self) -> Mapping[str, Quorum]:

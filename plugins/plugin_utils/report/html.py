@@ -102,7 +102,7 @@ def render(report: Mapping[str, Any]) -> str:
 
 
 def render_clearance(clearance: Mapping[str, Any]) -> str:
-    """The page of a clearance as :func:`..clearing.document` makes it; everything in it is escaped."""
+    """The page of a clearance as :func:`..steps.clear.Clearing.document` makes it; everything in it is escaped."""
     order = list(RESULTS)
     controls = sorted(clearance["controls"], key=lambda control: order.index(control["result"]))
     counts = Counter(control["result"] for control in controls)

@@ -59,8 +59,8 @@ def delete_debts(connection: sa.Connection, rfc: str) -> None:
 def incur(connection: sa.Connection, rfc: Rfc, duties: Mapping[str, int], now: datetime) -> None:
     """Note what a change will owe: each duty, so many days from ``now``. What it owes already stays as it is."""
     table = schema().debt
-    known = set(connection.scalars(sa.select(table.c.duty).where(table.c.rfc == rfc.number)))
-    new = [{"duty": duty, "due": now + timedelta(days=days)} for duty, days in duties.items() if duty not in known]
+    noted = set(connection.scalars(sa.select(table.c.duty).where(table.c.rfc == rfc.number)))
+    new = [{"duty": duty, "due": now + timedelta(days=days)} for duty, days in duties.items() if duty not in noted]
     if new:
         package = {"release": rfc.release, "version": rfc.version, "digest": rfc.digest}
         connection.execute(sa.insert(table), [{**package, **duty, "rfc": rfc.number, "incurred": now} for duty in new])

@@ -65,10 +65,10 @@ class InstanceAddress:
         with contextlib.suppress(ValueError):
             parts = urlsplit(text.removeprefix("servicenow+"))
             own = dict(parse_qsl(parts.query, strict_parsing=True)) if parts.query else {}
-            known = own.keys() <= {*CUSTOM, *OPTIONAL} and all(re.fullmatch(r"[a-z][a-z0-9_]{0,79}", name) for name in own.values())
+            fit = own.keys() <= {*CUSTOM, *OPTIONAL} and all(re.fullmatch(r"[a-z][a-z0-9_]{0,79}", name) for name in own.values())
             number = parts.path.strip("/")
             host = re.fullmatch(r"[A-Za-z0-9.-]+(:[0-9]{1,5})?", parts.netloc)  # so no credentials either
-            if text.startswith(SERVICENOW) and host and known and not parts.fragment and re.fullmatch("[A-Z]{2,10}[0-9]{3,12}", number):
+            if text.startswith(SERVICENOW) and host and fit and not parts.fragment and re.fullmatch("[A-Z]{2,10}[0-9]{3,12}", number):
                 return cls(f"https://{parts.netloc}", number, {**CUSTOM, **own})
         raise TidegateError(
             f"{without_login(text)!a:.120} is no address of an RFC in ServiceNow; write {SERVICENOW}instance.example/CHG0030001, and "
@@ -203,7 +203,7 @@ class ServiceNowChange:
         )
         record = self._find(instance, ("number", *_COURSE, "work_notes"))
         raw = record.values
-        # What is empty, or what was written here before; anything else is somebody's word that stays.
+        # What is empty, or what was written here before; anything else is somebody's text, which stays.
         values = {name: value for name, value in wanted.items() if value and raw[name] != value and raw[name] in ("", ours.get(name, ""))}
         if _whole(raw["state"]) in (CLOSED, CANCELED):
             values = {}  # an instance only takes notes then

@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from .deployments import Target
 
 Reason = Callable[[str], str]  # why there is no outcome of a host's step, as far as that is known
-
-
 _ASKED = 20  # hosts without an outcome of which Ansible is asked why
 
 

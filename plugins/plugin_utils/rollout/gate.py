@@ -105,8 +105,8 @@ def decide(inputs: GateInputs) -> GateDecision:
     if spent:
         return GateDecision(rollout.on_failure, f"{spent}{_needing_a_person(inputs.stuck)}")
 
-    known = (counts.active, counts.failed, counts.lost, counts.undone)
-    if counts.size <= 0 or min(known) < 0 or sum(known) != counts.size or inputs.total < counts.size:
+    numbers = (counts.active, counts.failed, counts.lost, counts.undone)
+    if counts.size <= 0 or min(numbers) < 0 or sum(numbers) != counts.size or inputs.total < counts.size:
         return GateDecision("hold", f"the counts of {name} don't add up, so its outcome is not known")
     if counts.undone:
         return GateDecision("hold", f"{_share(counts.undone, counts.size)} in {name} not done, so its outcome is not known")

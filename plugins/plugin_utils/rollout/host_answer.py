@@ -37,8 +37,6 @@ _LAST_MOMENT = 253402300800  # seconds since 1970: the end of the year 9999
 _QUOTED = 80  # characters of what a host sent that a sentence quotes
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _REMEDY = "look at the Python there and at who answers for it, then run this again"
-
-
 _T = TypeVar("_T")
 
 

@@ -80,8 +80,8 @@ def load_decision_request(rfc_path: str, dsl: str, cmdb_url: str, policy_path: s
     if archived != rfc.digest:
         raise ConflictError(f"{rfc.number} names {rfc.digest}, but {rfc.release} {rfc.version} is {archived}; correct the RFC")
     policy = policy.narrowed_to(load_package(home, archived).manifest.type, rfc.type, rfc.risk)
-    with Cmdb.open(cmdb_url) as cmdb, cmdb.at_one_moment() as now:
-        cis = select(now, rfc)
+    with Cmdb.open(cmdb_url) as cmdb, cmdb.at_one_moment() as moment:
+        cis = select(moment, rfc)
     if not cis:
         raise NotFoundError(f"the scope of {rfc.number} selects no CI; correct it, or enter the CIs in the CMDB")
     return DecisionRequest(rfc, policy, matter_of(rfc, cis), home)
@@ -96,15 +96,15 @@ class Decision:
     comment: str
 
 
-def decide(question: DecisionRequest, signer: Signer, word: Decision, now: datetime, write: bool) -> tuple[str, str, bool]:
-    """Sign a decision, unless it is this person's last word already; return who decided, in which role, and whether that is new."""
+def decide(question: DecisionRequest, signer: Signer, wanted: Decision, now: datetime, write: bool) -> tuple[str, str, bool]:
+    """Sign a decision, unless it is this person's latest decision already; return who decided, in which role, and whether that is new."""
     name = signer_name(question.policy, signer, now)
-    rfc, decision = question.rfc, word.decision
+    rfc, decision = question.rfc, wanted.decision
     evidence = collect(question.home, rfc.digest)
-    words = {role: question.decisions(name, role, evidence, now) for role in question.policy.deciders}
-    rejecting = {role for role, said in words.items() if said and said[-1].statement.predicate.get("decision") == REJECTED}
-    role = question.role_of(name, word.role, rejecting)
-    own = words[role]
+    signed = {role: question.decisions(name, role, evidence, now) for role in question.policy.deciders}
+    rejecting = {role for role, said in signed.items() if said and said[-1].statement.predicate.get("decision") == REJECTED}
+    role = question.role_of(name, wanted.role, rejecting)
+    own = signed[role]
     barrier = question.barrier(name, evidence, now)
     if decision == APPROVED and barrier and role not in rejecting:
         raise TidegateError(f"{name} is {barrier} and can't approve {rfc.number}; let somebody else decide who has the role {role}")
@@ -113,5 +113,5 @@ def decide(question: DecisionRequest, signer: Signer, word: Decision, now: datet
     if own and own[-1].signed_at.replace(microsecond=0) == now.replace(microsecond=0):
         raise ConflictError(f"{name} decided on {rfc.number} in this very second; run this again")
     if write:
-        attach(question.home, rfc.digest, sign(question.matter.statement(role, decision, word.comment), signer, now))
+        attach(question.home, rfc.digest, sign(question.matter.statement(role, decision, wanted.comment), signer, now))
     return name, role, True

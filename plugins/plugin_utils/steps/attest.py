@@ -45,7 +45,7 @@ def attest(
 ) -> bool:
     """Sign that ``predicate`` is so of the package, unless this key has signed just that already; say whether that was to be done.
 
-    ``kind`` is a key of ``KINDS``, or the predicate's type URI for what the policy has no word for.
+    ``kind`` is a key of ``KINDS``, or the predicate's type URI for what policies have no name for.
     """
     if kind == "package":
         if predicate:

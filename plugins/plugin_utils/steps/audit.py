@@ -95,14 +95,14 @@ def account(
     ``results``: by host, the result of the task that ran ``release_facts`` there, ``None`` where none did. ``inventory``: all hosts that
     Ansible has. ``installed``: the CIs on which a release is installed. ``host_classes``: as the policy has them.
     """
-    known = {str(ci["name"]): ci for ci in cis}
+    by_name = {str(ci["name"]): ci for ci in cis}
     audited = Audited({}, [])
-    for host in sorted({*inventory} - ({_CONTROLLER} - known.keys())):
+    for host in sorted({*inventory} - ({_CONTROLLER} - by_name.keys())):
         audited.found[host] = read_answer(results.get(host))
-        if host not in known:
+        if host not in by_name:
             detail = "the inventory has it, but the CMDB does not; enter it with tidegate.release.cmdb_ci, or take it out of the inventory"
             audited.differences.append(_difference(host, None, "not_in_cmdb", detail))
-    for name, ci in sorted(known.items()):
+    for name, ci in sorted(by_name.items()):
         if name in audited.found:
             continue
         if is_host(ci, host_classes):
@@ -177,8 +177,8 @@ def _compare_release(
             differ(host, name, "untrusted", f"{name} {entry['version']} is live, but {untrusted[entry['digest']][1]}")
     for other in entry.get("others", ()):
         _compare_files(host, name, other, differ)
-    if strangers := entry.get("strangers"):
-        differ(host, name, "extra_files", f"{_quoted(strangers)} beside the releases of {name} came from nobody")
+    if files := entry.get("strangers"):
+        differ(host, name, "extra_files", f"{_quoted(files)} beside the releases of {name} came from nobody")
 
 
 def not_compared(written_off: Mapping[str, Mapping[str, str]]) -> list[dict[str, Any]]:

@@ -44,6 +44,6 @@ def order_backout(request: RunRequest, *, cmdb_url: str, policy_path: str | None
         request.refuse_interrupted()
         run = journal.take_over(current.id, Holder.this_run(), now, ordered=request.take_over)
         state = journal.order_backout(run, reason, now)
-        told = state is DeploymentState.BACKING_OUT and current.state is not state
-        problems = make_notifier(lambda: load_policy(policy_path))(journal, run, "back_out", reason, now) if told else []
+        begins = state is DeploymentState.BACKING_OUT and current.state is not state
+        problems = make_notifier(lambda: load_policy(policy_path))(journal, run, "back_out", reason, now) if begins else []
         return {**result(backing_out(current, hosts, "is"), changed=True), **warned(problems)}

@@ -118,8 +118,8 @@ class Clearing:
         if self.rfc is None or not self.cis:
             raise TidegateError("a clearance is signed for an RFC and CIs that are known; correct the RFC, or leave the key out")
         policy = Path(policy_path or DEFAULT)
-        try:
-            digest = hashlib.sha256(policy.read_bytes()).hexdigest()
+        try:  # what was judged by, whatever the file has become since; of a policy that is not valid the file as it is
+            digest = self.policy.sha256 if self.policy else hashlib.sha256(policy.read_bytes()).hexdigest()
         except OSError as error:
             raise TidegateError(f"the policy {policy} can't be read ({error.strerror}), so no clearance by it is signed") from error
         identity = self.policy.identity if self.policy else Identity()
@@ -300,7 +300,7 @@ def _with_cis(asking: _Asking, found: Gathered) -> Gathered:
             facts,
             scope=tuple(str(ci["name"]) for ci in cis),
             live=live_versions(cis, rfc.release),
-            former=replaced_digests(rfc, cis),
+            replaced=replaced_digests(rfc, cis),
             no_hosts=tuple(described(ci) for ci in cis if classes is not None and not is_host(ci, classes)),
         )
     return replace(found, facts=facts, selected=selected, cis=cis)
@@ -373,11 +373,11 @@ def _with_signed_evidence(facts: Facts, rfc: Rfc, selected: tuple[dict[str, Any]
     said = sources.ask("evidence", lambda: judge_all(sources.library(), policy, rfc, digest, selected, facts.now))
     if said is None:
         return facts
-    known = facts.seen[0].evidence if facts.seen else {}
+    seen_before = facts.seen[0].evidence if facts.seen else {}
     unread = Sight(rfc.release, rfc.version, digest)
     return replace(
         facts,
-        sight=unread if said.attached is None else sight_of(rfc.release, rfc.version, digest, said.attached, known),
+        sight=unread if said.attached is None else sight_of(rfc.release, rfc.version, digest, said.attached, seen_before),
         evidence=said.evidence,
         signed_approvals=said.approvals,
         builders=said.builders,

@@ -22,23 +22,18 @@ from ..rollout.states import DeploymentState, HostState, WaveState
 from .record import CheckObjectives, check_objectives, sync_change_record
 from .tell import Tell, warned
 
+# By what a run was to bring about: the states that it has come to then, those in which it no longer can, and how a person calls it.
 _WANTED = {
     "completed": (DeploymentState.COMPLETED,),
     "staged": (DeploymentState.STAGING,),
     "backed_out": (DeploymentState.BACKED_OUT, DeploymentState.CANCELLED),
 }
-
-
 _TOO_LATE = {
     "completed": (DeploymentState.BACKING_OUT, DeploymentState.BACKED_OUT),
     "staged": (DeploymentState.ACTIVATING, DeploymentState.COMPLETED, DeploymentState.BACKING_OUT, DeploymentState.BACKED_OUT),
     "backed_out": (),
 }
-
-
 _WOULD = {"completed": "deployed", "staged": "staged", "backed_out": "backed out"}
-
-
 # Of these the detail says in a few words what became of the host.
 _EXPLAINED = (HostState.WRITTEN_OFF, HostState.SUPERSEDED)
 
@@ -96,7 +91,7 @@ def conclude(
     A complete one is held against the objectives of its RFC by ``make``. What could not be written to the change is in ``warnings`` and
     does not fail.
     ``wanted`` is ``completed``, ``staged`` or ``backed_out``; a back-out that had nothing to undo is a cancelled deployment.
-    When somebody interrupted the run (see :mod:`.interrupt`), what is not done is held.
+    When somebody interrupted the run (see :mod:`..actions.interrupt`), what is not done is held.
     """
     all_staged = all(target.state in (HostState.STAGED, HostState.WRITTEN_OFF) for target in journal.targets(run.deployment))
     held = bool(interrupted) and not (wanted == "staged" and all_staged) and journal.hold(run, interrupted, now)

@@ -1,7 +1,7 @@
 # Copyright (c) Tidegate maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the gate is told and what follows from its decision: between the journal, the RFC and the pure rules of the gate."""
+"""What the gate has to go by, and what follows from its decision: between the journal, the RFC and the pure rules of the gate."""
 
 from __future__ import annotations
 
@@ -36,9 +36,10 @@ _BAD = (HostState.FAILED, HostState.STUCK, HostState.STAGE_FAILED, HostState.WRI
 def decide_staging_gate(
     journal: Journal, run: Run, change: Change, opens: Opens, tell: Tell, now: datetime, interrupted: str = "", reason: Reason = no_reason
 ) -> dict[str, Any]:
-    """Open the first wave or hold; nothing to decide when the deployment is past staging. ``interrupted``: see :mod:`.interrupt`.
+    """Open the first wave or hold; nothing to decide when the deployment is past staging.
 
-    The RFC is read again, and the change has to be brought to Implement before anything starts.
+    ``interrupted``: why somebody's interruption holds the run, empty when there was none. The RFC is read again, and the
+    change has to be brought to Implement before anything starts.
     """
     deployment = journal.deployment(run.deployment)
     if deployment.state is not DeploymentState.STAGING:
@@ -52,13 +53,13 @@ def decide_staging_gate(
         states_ = Counter(target.state for target in [target for target in wave if target.host not in spared] or wave)
         failed = sum(states_[state] for state in states.LEFT_OUT)
         counts.append(StageCounts(size=states_.total(), staged=states_[HostState.STAGED], failed=failed))
-    opening = _opening(journal, change, deployment, opens, _wave(targets, 1))
-    decision = unless_interrupted(decide_staging(counts, deployment.rollout, opening.stop), interrupted)
+    start = _check_start(journal, change, deployment, opens, _wave(targets, 1))
+    decision = unless_interrupted(decide_staging(counts, deployment.rollout, start.stop), interrupted)
     if decision.decision == "proceed":
         problem = move_to_implement(journal, run, change, now)
         decision = GateDecision("hold", problem) if problem else decision
     decision = GateDecision(decision.decision, decision.reason + first_failure(targets, reason))
-    journal.decide_staging(run, decision, now, opening.until)
+    journal.decide_staging(run, decision, now, start.until)
     return _result(decision, None, len(counts), targets, "stage") | _followed(
         journal, run, change, decision, tell, now, started=decision.decision == "proceed"
     )
@@ -67,9 +68,10 @@ def decide_staging_gate(
 def decide_wave_gate(
     journal: Journal, run: Run, change: Change, opens: Opens, tell: Tell, now: datetime, interrupted: str = "", reason: Reason = no_reason
 ) -> dict[str, Any]:
-    """Decide about the open wave; when all are decided, about the hosts that had got lost in them. ``interrupted``: see :mod:`.interrupt`.
+    """Decide about the open wave; when all are decided, about the hosts that had got lost in them.
 
-    Holds without writing when the deployment is not activating, for then somebody else has decided.
+    ``interrupted``: why somebody's interruption holds the run, empty when there was none. Holds without writing when
+    the deployment is not activating, for then somebody else has decided.
     """
     deployment = journal.deployment(run.deployment)
     waves = journal.waves(run.deployment)
@@ -82,7 +84,7 @@ def decide_wave_gate(
     wave = [target for target in planned if number in (None, target.wave) and target.state is not HostState.STAGE_FAILED]
     counts = _count(wave)
     following = None if number in (None, len(waves)) else _wave(targets, (number or 0) + 1)
-    opening = _opening(journal, change, deployment, opens, following) if following else WaveStart("")
+    start = _check_start(journal, change, deployment, opens, following) if following else WaveStart("")
     decision = decide(
         GateInputs(
             wave=number or len(waves),
@@ -91,7 +93,7 @@ def decide_wave_gate(
             bad_so_far=sum(target.state in (*_BAD, HostState.LOST) for target in planned),
             total=len(planned),
             rollout=deployment.rollout if number else replace(deployment.rollout, wave_budget=deployment.rollout.total_budget),
-            stop=opening.stop,
+            stop=start.stop,
             stuck=sum(target.state is HostState.STUCK for target in targets),
         )
     )
@@ -99,7 +101,7 @@ def decide_wave_gate(
     if number is None:
         journal.decide_lost(run, decision, now)
     else:
-        journal.decide_wave(run, number, decision, now, opening.until)
+        journal.decide_wave(run, number, decision, now, start.until)
     return _result(decision, number, len(waves), wave) | _followed(journal, run, change, decision, tell, now)
 
 
@@ -136,7 +138,7 @@ def _wave(targets: Iterable[Target], number: int) -> Wave:
     return Wave(hosts, frozenset(target.host for target in targets if target.state is HostState.ACTIVE))
 
 
-def _opening(journal: Journal, change: Change, deployment: Deployment, opens: Opens, wave: Wave) -> WaveStart:
+def _check_start(journal: Journal, change: Change, deployment: Deployment, opens: Opens, wave: Wave) -> WaveStart:
     """Whether the wave may start now."""
     unknown = "it could not be found out whether the RFC still allows the next wave"
     try:
@@ -182,11 +184,11 @@ def _result(decision: GateDecision, wave: int | None, waves: int, targets: Colle
         "after": "" if wave else after,
         "outcomes": outcomes,
     }
-    told = Progress.read({"progress": progress}, "gate", failed=False, unreachable=False)
+    line = Progress.read({"progress": progress}, "gate", failed=False, unreachable=False)
     return {
         "changed": True,
         "decision": decision.decision,
         "reason": decision.reason,
-        "msg": gate_sentence(told) if told else decision.reason,
+        "msg": gate_sentence(line) if line else decision.reason,
         "progress": progress,
     }

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 def opine(
     home: Repository, release: PackageName, policy: Policy, signer: Signer, opinion: Opinion, now: datetime, write: bool
 ) -> tuple[str, Opinion, bool]:
-    """Sign an opinion, unless it is this person's last word in that role already; return who, the opinion, and whether that is new.
+    """Sign an opinion, unless it is this person's latest opinion in that role already; return who, the opinion, and whether that is new.
 
     Its role may be empty when it can only be one. Raises :class:`TidegateError` when it would count for nothing.
     """

@@ -41,7 +41,6 @@ if TYPE_CHECKING:
     import sqlalchemy as sa
     from securesystemslib.signer import Signer
 
-
 Interrupted = Callable[[], str]
 """Why nothing more may be started, empty as long as nobody has interrupted this run."""
 
@@ -110,7 +109,7 @@ def plan(sources: Sources, request: RunRequest, signer: Signer | None = None) ->
         raise ConflictError("; ".join((f"{current.rfc} was backed out ({current.reason}); raise a new RFC for the next attempt", *missed)))
     clearing = clear(sources, request.rfc_path)
     if not clearing.clearance.granted or clearing.rfc is None or clearing.policy is None:
-        _remember(sources, clearing, request.write)  # a negative word that was read must not vanish
+        _remember(sources, clearing, request.write)  # a rejection that was read must not vanish
         raise refusal(clearing.clearance, () if request.write else _forecast(journal, clearing, sources)["lines"])
     cleared = _Cleared(clearing, clearing.rfc, clearing.policy)
     if current is not None and current.state is not DeploymentState.CANCELLED:
@@ -120,7 +119,7 @@ def plan(sources: Sources, request: RunRequest, signer: Signer | None = None) ->
 
 @dataclass(frozen=True)
 class _Cleared:
-    """A clearance that is granted, and what is known then: the RFC, and the policy with the rules that apply to it."""
+    """A clearance that is granted, and what comes with it: the RFC, and the policy with the rules that apply to it."""
 
     clearing: Clearing
     rfc: Rfc
@@ -183,7 +182,7 @@ def _begin(sources: Sources, journal: Journal, cleared: _Cleared, request: RunRe
     else:
         _remember(sources, clearing, request.write)
         if signer is not None:
-            _keep_clearance(sources, clearing, rfc, signer)
+            _attach_clearance(sources, clearing, rfc, signer)
         run = _write_plan(journal, cleared, hosts, now)
         problems = make_notifier(sources.policy)(journal, run, "cleared", sentence, now)
         more = warned([*problems, *clearing.clearance.notes])
@@ -237,9 +236,9 @@ def _forecast(journal: Journal, clearing: Clearing, sources: Sources) -> dict[st
         for host in wave
     ]
     window = window_line(sources.now, clearing.until or rfc.end_date, len(clearing.waves), journal.past(rfc.release), rfc.release)
-    told = [clearing.clearance.sentence(), *clearing.clearance.details()] if clearing.clearance.granted else []
+    cleared = [clearing.clearance.sentence(), *clearing.clearance.details()] if clearing.clearance.granted else []
     return {
-        "lines": [*told, *plan_lines(steps, rfc.version), window],
+        "lines": [*cleared, *plan_lines(steps, rfc.version), window],
         "steps": [
             {"wave": step.wave, "host": step.host, "from": step.installed, "to": rfc.version, **asdict(step.transfer)} for step in steps
         ],
@@ -254,11 +253,11 @@ def _remember(sources: Sources, clearing: Clearing, write: bool) -> None:
             list_release(sources.library().repository(clearing.sight.name), clearing.sight.name)
 
 
-def _keep_clearance(sources: Sources, clearing: Clearing, rfc: Rfc, signer: Signer) -> None:
-    """Keep the clearance beside the package, signed."""
+def _attach_clearance(sources: Sources, clearing: Clearing, rfc: Rfc, signer: Signer) -> None:
+    """Attach the clearance to the package, signed."""
     summary = clearing.summary(sources.policy_path, sources.dsl, signer.public_key.keyid)
-    kept = attach(sources.library().repository(rfc.release), rfc.digest, sign(summary, signer, sources.now))
-    remember_sight(sources.cmdb, Sight(rfc.release, rfc.version, rfc.digest, {kept: "clearance"}), sources.now, signer)
+    attached = attach(sources.library().repository(rfc.release), rfc.digest, sign(summary, signer, sources.now))
+    remember_sight(sources.cmdb, Sight(rfc.release, rfc.version, rfc.digest, {attached: "clearance"}), sources.now, signer)
 
 
 def backing_out(deployment: Deployment, hosts: Sequence[str], is_: str) -> str:

@@ -68,9 +68,9 @@ def check_objectives(
 ) -> tuple[list[Outcome], list[str]]:
     """Check the objectives of a change whose deployment is complete, once; return them and what stood in the way."""
     deployment = journal.deployment(run.deployment)
-    known = outcomes(journal.events(run.deployment))
-    if deployment.state is not DeploymentState.COMPLETED or known is not None or change is None:
-        return known or [], []
+    checked = outcomes(journal.events(run.deployment))
+    if deployment.state is not DeploymentState.COMPLETED or checked is not None or change is None:
+        return checked or [], []
     try:
         rfc = change.read()
     except TidegateError as error:

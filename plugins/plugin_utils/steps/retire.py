@@ -107,7 +107,7 @@ def mark_purged(cmdb: Cmdb, change: Retirement, write: bool) -> None:
     """Record that a release is purged, just before it is.
 
     Raises :class:`StateError` when it was not retired, and :class:`ConflictError` with everything that still needs it. A release that
-    is recorded as purged may be condemned again, by the same rules; that leaves no second line in the history.
+    is recorded as purged may be marked again, by the same rules; that leaves no second line in the history.
     """
     with cmdb.begin() if write else cmdb.read() as connection:
         before = status(cmdb, change.name, change.version, connection)

@@ -214,10 +214,10 @@ def _difference(before: Planned | None, after: Planned, reads_otherwise: bool) -
     return ", ".join(found) or ("something else in it" if reads_otherwise else "")
 
 
-def _line(change: Planned, reason: str, known: bool, write: bool) -> str:
+def _line(change: Planned, reason: str, entered: bool, write: bool) -> str:
     if not reason:
         return f"{change.sentence()} is unchanged, for {_counted(change.cis)}"
-    anew = f"entered anew ({reason})" if known else "entered"
+    anew = f"entered anew ({reason})" if entered else "entered"
     return f"{change.sentence()} {'is' if write else 'would be'} {anew}, for {_counted(change.cis)}"
 
 

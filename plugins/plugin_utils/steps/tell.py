@@ -84,8 +84,8 @@ def _tell(communication: Communication, journal: Journal, run: Run, event: Event
         return []
     problems = []
     if event == "cleared":
-        strangers = [name for name in about["stakeholders"] if name not in communication.channels]
-        problems += [f"the stakeholder {plain(name)} has no channel in the policy, so nobody is told there" for name in strangers]
+        without_channel = [name for name in about["stakeholders"] if name not in communication.channels]
+        problems += [f"the stakeholder {plain(name)} has no channel in the policy, so nobody is told there" for name in without_channel]
     addresses = {}
     for name in communication.listeners(event, about["stakeholders"]):
         try:

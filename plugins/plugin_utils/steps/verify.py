@@ -91,10 +91,10 @@ def prepare(asked: Asked, dsl: str, cmdb_url: str, policy_path: str | None, limi
         if distrust := judge_package(home, policy, release, now).distrust:
             raise TidegateError(distrust)
     with Cmdb.open(cmdb_url) as cmdb, cmdb.read() as connection:
-        around = {str(ci["name"]): ci for ci in cmdb.query(connection=connection)}
-        cis = cmdb.query(scope, connection) if scope else [ci for ci in around.values() if name in ci["installations"]]
+        all_cis = {str(ci["name"]): ci for ci in cmdb.query(connection=connection)}
+        cis = cmdb.query(scope, connection) if scope else [ci for ci in all_cis.values() if name in ci["installations"]]
         if asked.source is not None and not cis and not scope:  # the first of its name
-            cis = [ci for ci in around.values() if is_host(ci, policy.host_classes)]
+            cis = [ci for ci in all_cis.values() if is_host(ci, policy.host_classes)]
         cis = [ci for ci in cis if ci["written_off"] is None]  # the release does not go there
         relations = [(one["source"], one["target"], one["kind"]) for one in cmdb.relations([str(ci["name"]) for ci in cis], connection)]
     live = [host for host in map(live_host, cis) if all(one[2] != release.digest for one in host.releases)]
@@ -104,7 +104,7 @@ def prepare(asked: Asked, dsl: str, cmdb_url: str, policy_path: str | None, limi
             "give an RFC whose scope selects others"
         )
     plan = miniature(live, limit)
-    return Subject(release, plan, model(plan, {str(ci["name"]): ci for ci in cis}, around, relations), policy)
+    return Subject(release, plan, model(plan, {str(ci["name"]): ci for ci in cis}, all_cis, relations), policy)
 
 
 def lay_out(source: Source, library: Library | None, plan: Miniature, path: Path) -> bool:
@@ -203,7 +203,7 @@ def verify(
 
 
 def sign_result(dsl: str, release: PackageName, said: Mapping[str, Any], signer: Signer, now: datetime) -> bool:
-    """Sign a test result, whatever it says: that a verification failed has to be known too."""
+    """Sign a test result, whatever it says: that a verification failed has to be on record too."""
     return attest(open_library(dsl).repository(release.name), release, "test-result", said, signer, now, write=True)
 
 
@@ -215,7 +215,7 @@ def unbuilt(scene: Scene, played: Played) -> str:
     """
     with Cmdb.open(str(scene.cmdb)) as cmdb:
         journal = Journal(cmdb)
-        for number, what in scene.former.items():
+        for number, what in scene.replaced.items():
             deployment = journal.latest(number)
             if deployment is None:
                 continue
@@ -257,8 +257,8 @@ def _rehearsed(cmdb: Cmdb, scene: Scene, passed_at: Iterable[float]) -> outcome.
     fault = deployment.reason or (f"{', '.join(strays[:5])} has not what it had before" if deployed and strays else "")
     since = ends["backed_out"].timestamp() if backed_out else 0.0
     after = sum(at > since for at in passed_at) if backed_out else 0
-    former = {next((one[2] for one in releases if one[0] == deployment.release), "") for releases in scene.before.values()}
-    return outcome.Rehearsal(deployment.digest, deployed, backed_out, after, tuple(sorted(former)), fault)
+    replaced = {next((one[2] for one in releases if one[0] == deployment.release), "") for releases in scene.before.values()}
+    return outcome.Rehearsal(deployment.digest, deployed, backed_out, after, tuple(sorted(replaced)), fault)
 
 
 def _read(path: Path) -> str:

@@ -21,7 +21,7 @@ from ..errors import NotFoundError, TidegateError
 from ..evidence.envelope import sign
 from ..evidence.statement import WRITE_OFF, Statement
 from ..evidence.trust import signer_name
-from ..licence.entitlements import give_back_all
+from ..licence.entitlements import release_all
 from ..policy.model import Policy
 from ..rollout.holder import Holder
 from ..rollout.journal import Journal
@@ -56,7 +56,7 @@ def write_off_host(cmdb: Cmdb, policy: Policy, host: str, reason: str, signer: S
             raise NotFoundError(f"the CMDB {cmdb.label} has no CI {host}, so there is nothing to write off; check the name")
         before = cmdb.write_offs([host], connection).get(host)
         detail = f"written off ({before['reason'] if before else reason})"
-        seats = give_back_all(connection, host) if before is None and write else 0
+        seats = release_all(connection, host) if before is None and write else 0
         deployments = journal.write_off(connection, host, detail, Holder.this_run(), now, write)
         if before is None and write:
             more = {"deployments": deployments, "seats": seats, **_signed(host, reason, signer, now)}

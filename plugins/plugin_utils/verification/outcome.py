@@ -40,7 +40,7 @@ class Results:
 
 @dataclass(frozen=True)
 class Rehearsal:
-    """What was done with which package in the lab. ``former``: the digests of what it took the place of, ``""`` for nothing.
+    """What was done with which package in the lab. ``replaced``: the digests of what it took the place of, ``""`` for nothing.
 
     ``tests``: how many passed after the back-out. ``fault``: what went wrong, in words.
     """
@@ -49,7 +49,7 @@ class Rehearsal:
     deployed: bool = False
     backed_out: bool = False
     tests: int = 0
-    former: tuple[str, ...] = ()
+    replaced: tuple[str, ...] = ()
     fault: str = ""
 
 
@@ -146,7 +146,7 @@ def predicate(
                 "deployed": rehearsal.deployed,
                 "backedOut": rehearsal.backed_out,
                 "tests": rehearsal.tests,
-                "from": list(rehearsal.former),
+                "from": list(rehearsal.replaced),
             },
             "parity": parity.to_dict(),
             "events": dict(events),

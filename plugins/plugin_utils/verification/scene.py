@@ -69,13 +69,13 @@ class Given:
 @dataclass(frozen=True)
 class Scene:
     """A verification's directory. ``before``: what is installed on each double before the release comes; ``lacking``: what can't be.
-    ``former``: the releases that are deployed for that, by the numbers of their RFCs in the lab, in order.
+    ``replaced``: the releases that are deployed for that, by the numbers of their RFCs in the lab, in order.
     """
 
     path: Path
     before: Mapping[str, frozenset[tuple[str, str, str]]]
     lacking: tuple[str, ...]
-    former: Mapping[str, str] = field(default_factory=dict)
+    replaced: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def cmdb(self) -> Path:
@@ -129,8 +129,8 @@ def build(
     lacking = [f"{name} {version}, which is live, is not in the DSL" for (name, version, _digest), is_in in there.items() if not is_in]
     before = {double: frozenset(one for one in host.releases if there[one]) for double, host in plan.hosts.items()}
     manifests = {one: load_package_manifest(library.repository(one[0]), one[2]) for one in plan.releases if there[one]}
-    former = {f"CHG{number:07}": one for number, one in enumerate(_in_order(manifests), start=2)}
-    scene = Scene(path, before, (*lacking, *like.lacking), {number: f"{one[0]} {one[1]}" for number, one in former.items()})
+    replaced = {f"CHG{number:07}": one for number, one in enumerate(_in_order(manifests), start=2)}
+    scene = Scene(path, before, (*lacking, *like.lacking), {number: f"{one[0]} {one[1]}" for number, one in replaced.items()})
     policy = _policy(given.policy)
     if not given.archived:
         policy.pop("trust", None)
@@ -142,7 +142,7 @@ def build(
             _put(path / "inventory" / "host_vars" / f"{double}.yml", _read(given.vars_file))
     _write(path / f"{RFC}.yml", _rfc(RFC, release, sorted(plan.hosts), now))
     _fill(scene.cmdb, like, {manifest.licensed_product for manifest in (package.manifest, *manifests.values())}, now)
-    for number, one in former.items():
+    for number, one in replaced.items():
         doubles = sorted(double for double, releases in before.items() if one in releases)
         _write(path / f"{number}.yml", _rfc(number, PackageName(*one), doubles, now))
     hosts = [{**row["attributes"], **_plain(row)} for row in like.doubles]
@@ -150,7 +150,7 @@ def build(
     variables = {
         "hosts_of_the_lab": hosts,
         "users_of_the_lab": users,
-        "former": list(former),
+        "former": list(replaced),
         "release": RFC,
         "lab": vars(lab),
         "work": str(path),

@@ -145,7 +145,7 @@ FACTS = Facts(
     entered=(),
     channels={"chat": "", "desk": "", "spare": "it has no address"},
     opinions=OPINIONS,
-    former=frozenset([""]),
+    replaced=frozenset([""]),
     sight=Sight("hello", "1.0", DIGEST, {OTHER: "approval (rejected)"}),
     seen=(Snapshot("hello", "1.0", DIGEST, 7, START, {OTHER: Piece("approval (rejected)", START)}),),
 )
@@ -346,7 +346,7 @@ def test_an_rfc_may_be_scheduled_or_under_way(state: int) -> None:
         ({"evidence": {**EVIDENCE, "scan": said("scan", ("rita", {"result": "clean"}), ("rita", {"result": "odd"}))}}, {"malware"}),
         ({"opinions": None, "errors": {"evidence": "a listing is damaged"}}, {"opinions"}),
         ({"opinions": {}}, {"opinions"}),
-        ({"former": None}, {"rehearsal"}),
+        ({"replaced": None}, {"rehearsal"}),
         ({"scope": None, "errors": {"scope": "not a database"}}, {"scope", "licences", "compatibility", "conflicts"}),
         (
             {"policy": None, "errors": {"policy": "policy.yml:3: wrong"}},

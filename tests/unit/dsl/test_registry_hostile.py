@@ -26,7 +26,7 @@ from typing import Any
 import pytest
 import requests
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl import registry as subject
-from ansible_collections.tidegate.release.plugins.plugin_utils.dsl import session
+from ansible_collections.tidegate.release.plugins.plugin_utils.dsl import registry_session as session
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.descriptors import Descriptor
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.registry_requests import Wire
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.repository import open_library
@@ -176,7 +176,7 @@ class Answer(BaseHTTPRequestHandler):
 
 
 @pytest.fixture
-def home(request: pytest.FixtureRequest) -> Iterator[subject.Repository]:
+def home(request: pytest.FixtureRequest) -> Iterator[subject.RegistryRepository]:
     """The repository of a release at one that answers in the manner of the parameter."""
     handler = type("Handler", (Answer,), {"manner": request.param, "numbers": itertools.count()})
     bomb()
@@ -186,7 +186,7 @@ def home(request: pytest.FixtureRequest) -> Iterator[subject.Repository]:
     try:
         library = open_library(f"oci+http://127.0.0.1:{server.server_port}/releases")
         repository = library.repository("hello")
-        assert isinstance(repository, subject.Repository)
+        assert isinstance(repository, subject.RegistryRepository)
         tracemalloc.start()
         yield repository
         peak = tracemalloc.get_traced_memory()[1]
@@ -200,7 +200,7 @@ def home(request: pytest.FixtureRequest) -> Iterator[subject.Repository]:
 
 @pytest.mark.parametrize("home", ["endless"], indirect=True)
 def test_a_blob_without_end_is_cut_off_at_the_size_that_was_promised(
-    home: subject.Repository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    home: subject.RegistryRepository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     spools: list[int] = []
     make = tempfile.TemporaryFile
@@ -221,28 +221,28 @@ def test_a_blob_without_end_is_cut_off_at_the_size_that_was_promised(
 
 
 @pytest.mark.parametrize("home", ["endless"], indirect=True)
-def test_documents_without_end_are_cut_off(home: subject.Repository) -> None:
+def test_documents_without_end_are_cut_off(home: subject.RegistryRepository) -> None:
     for ask in (lambda: home.read_manifest(DIGEST), lambda: home.resolve("hello", "1.0"), lambda: home.referrers(DIGEST), home.tags):
         with pytest.raises(IntegrityError, match="sends more than the"):
             ask()
 
 
 @pytest.mark.parametrize("home", ["packed"], indirect=True)
-def test_what_comes_packed_is_not_unpacked(home: subject.Repository) -> None:
+def test_what_comes_packed_is_not_unpacked(home: subject.RegistryRepository) -> None:
     for ask in (lambda: home.open_blob(DIGEST, 1000), lambda: home.read_manifest(DIGEST)):
         with pytest.raises(TidegateError, match="sends packed bytes"):
             ask()
 
 
 @pytest.mark.parametrize("home", ["pages"], indirect=True)
-def test_a_list_that_never_ends_is_left(home: subject.Repository, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_list_that_never_ends_is_left(home: subject.RegistryRepository, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(subject, "_PAGES", 50)
     with pytest.raises(IntegrityError, match="more than 50 pages"):
         home.tags()
 
 
 @pytest.mark.parametrize("home", ["astray"], indirect=True)
-def test_an_address_that_is_none_is_told(home: subject.Repository) -> None:
+def test_an_address_that_is_none_is_told(home: subject.RegistryRepository) -> None:
     for ask in (home.tags, lambda: home.put_blob(b"x", "text/plain")):
         with pytest.raises(IntegrityError, match="which is no address"):
             ask()
@@ -269,7 +269,7 @@ def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("home", SLOW, indirect=True)
-def test_a_byte_now_and_then_is_not_waited_for_without_end(home: subject.Repository, hasty: None) -> None:
+def test_a_byte_now_and_then_is_not_waited_for_without_end(home: subject.RegistryRepository, hasty: None) -> None:
     asked = [lambda: home.resolve("hello", "1.0"), lambda: home.open_blob(DIGEST, 1000), home.tags, lambda: home.referrers(DIGEST)]
     for ask in asked:
         with pytest.raises(TidegateError, match=r"the registry 127\.0\.0\.1:\d+ is slower than 256 KiB in 0.3 seconds; look at"):
@@ -277,14 +277,14 @@ def test_a_byte_now_and_then_is_not_waited_for_without_end(home: subject.Reposit
 
 
 @pytest.mark.parametrize("home", ["slow_pages"], indirect=True)
-def test_all_pages_of_a_list_have_one_deadline(home: subject.Repository, hasty: None) -> None:
+def test_all_pages_of_a_list_have_one_deadline(home: subject.RegistryRepository, hasty: None) -> None:
     with pytest.raises(TidegateError, match=r"took more than 0\.8 seconds for one document or list"):
         home.tags()
 
 
 @pytest.mark.parametrize("home", ["slow_body"], indirect=True)
 def test_one_that_brings_enough_may_take_as_long_as_it_needs_for_a_blob_but_not_for_a_document(
-    home: subject.Repository, hasty: None, monkeypatch: pytest.MonkeyPatch
+    home: subject.RegistryRepository, hasty: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(session, "PACE", 1)
     with pytest.raises(IntegrityError, match="more than the 60 bytes"):
@@ -302,7 +302,7 @@ def test_what_is_sent_has_to_be_taken_at_a_pace(hasty: None) -> None:
 
 
 @pytest.mark.parametrize("home", ["busy"], indirect=True)
-def test_how_long_a_registry_wants_to_be_left_alone_has_a_limit(home: subject.Repository, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_how_long_a_registry_wants_to_be_left_alone_has_a_limit(home: subject.RegistryRepository, monkeypatch: pytest.MonkeyPatch) -> None:
     pauses: list[float] = []
     monkeypatch.setattr(session.urllib3.util.retry.time, "sleep", pauses.append)
     with pytest.raises(TidegateError, match="answered 503"):
@@ -312,7 +312,7 @@ def test_how_long_a_registry_wants_to_be_left_alone_has_a_limit(home: subject.Re
 
 
 @pytest.mark.parametrize("home", ["busy_pages"], indirect=True)
-def test_to_be_left_alone_before_each_page_counts_as_well(home: subject.Repository, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_to_be_left_alone_before_each_page_counts_as_well(home: subject.RegistryRepository, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(subject, "_PAGES", 50)
     clock = Clock(monkeypatch)
     with pytest.raises(TidegateError, match=r"took more than 300 seconds for one document or list"):
@@ -321,7 +321,7 @@ def test_to_be_left_alone_before_each_page_counts_as_well(home: subject.Reposito
 
 
 @pytest.mark.parametrize("home", ["busy"], indirect=True)
-def test_a_pause_is_no_time_without_a_byte(home: subject.Repository, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_pause_is_no_time_without_a_byte(home: subject.RegistryRepository, monkeypatch: pytest.MonkeyPatch) -> None:
     clock = Clock(monkeypatch)
     allowance = home.library.wire.allowance(1000)
     with pytest.raises(TidegateError, match="answered 503"), home.library.wire.ask("GET", "blob", allowance=allowance):
@@ -341,19 +341,19 @@ class Clock:
 
 
 @pytest.mark.parametrize("home", ["own_tags"], indirect=True)
-def test_no_more_evidence_is_read_than_anybody_means(home: subject.Repository) -> None:
+def test_no_more_evidence_is_read_than_anybody_means(home: subject.RegistryRepository) -> None:
     with pytest.raises(IntegrityError, match=r"2000 tags of .* say that they refer to .*, more than 1000; find out who set them"):
         home.referrers(DIGEST)
 
 
 @pytest.mark.parametrize("home", ["leisurely"], indirect=True)
-def test_many_slow_answers_have_a_limit_together(home: subject.Repository, hasty: None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_many_slow_answers_have_a_limit_together(home: subject.RegistryRepository, hasty: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(session, "IN_A_ROW", 100)
     with pytest.raises(TidegateError, match=r"took more than 0\.8 seconds for \d things in a row"):
         _resolve_all(home)
 
 
-def _resolve_all(home: subject.Repository) -> None:
+def _resolve_all(home: subject.RegistryRepository) -> None:
     for number in range(20):
         home.resolve("hello", f"1.{number}")
 
@@ -372,7 +372,7 @@ def test_what_is_brought_meanwhile_may_take_its_time() -> None:
 
 
 @pytest.mark.parametrize("home", ["round_and_round"], indirect=True)
-def test_a_registry_that_sends_its_clients_round_and_round_is_left(home: subject.Repository) -> None:
+def test_a_registry_that_sends_its_clients_round_and_round_is_left(home: subject.RegistryRepository) -> None:
     for ask in (lambda: home.resolve("hello", "1.0"), lambda: home.open_blob(DIGEST, 1000)):
         with pytest.raises(TidegateError, match="sends its clients on more than 10 times, last to http://127"):
             ask()

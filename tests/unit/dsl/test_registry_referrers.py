@@ -17,7 +17,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.descriptors import MANIFEST, canonical
-from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.registry import EMPTY, Registry, Repository
+from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.registry import EMPTY, Registry, RegistryRepository
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.registry_requests import Wire
 from ansible_collections.tidegate.release.plugins.plugin_utils.errors import TidegateError
 from answering import Answering
@@ -124,7 +124,7 @@ def test_an_index_that_is_cut_short_is_not_taken_for_none(server: Server, monkey
             home.referrers(f"sha256:{'0' * 64}")
 
 
-def _put(home: Repository, artifact: str, subject: str | None = None) -> str:
+def _put(home: RegistryRepository, artifact: str, subject: str | None = None) -> str:
     empty = home.put_blob(b"{}", EMPTY).to_json()
     manifest = {"schemaVersion": 2, "mediaType": MANIFEST, "artifactType": f"application/{artifact}", "config": empty, "layers": [empty]}
     if subject is None:

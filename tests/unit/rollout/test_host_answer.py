@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.tidegate.release.plugins.module_utils.redaction import Redactor
-from ansible_collections.tidegate.release.plugins.plugin_utils.rollout import answer as subject
+from ansible_collections.tidegate.release.plugins.plugin_utils.rollout import host_answer as subject
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.host_answer import (
     REFUSED,
     STATES,

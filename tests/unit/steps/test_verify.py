@@ -126,7 +126,7 @@ CONVERGED = {"event": "runner_on_failed", "event_data": {"playbook": "/srv/relea
 
 
 def test_a_lab_that_was_not_made_like_live_says_nothing_of_the_release(stage: Stage) -> None:
-    scene = replace(stage.scene, former={"CHG0000002": "hello 1.0"})
+    scene = replace(stage.scene, replaced={"CHG0000002": "hello 1.0"})
     ended = Played("the scenario ended with status 1", (), "")
     assert unbuilt(scene, ended) == "what live has now could not be made in the lab (the scenario ended with status 1)"
     stage.deploy("web1", "web2", rfc="CHG0000002", failed=("web2",))
@@ -137,7 +137,7 @@ def test_a_lab_that_was_not_made_like_live_says_nothing_of_the_release(stage: St
 
 def test_a_release_that_the_scenario_came_to_is_what_failed(stage: Stage) -> None:
     """Whether its deployment began, or was refused."""
-    scene = replace(stage.scene, former={"CHG0000002": "hello 1.0"})
+    scene = replace(stage.scene, replaced={"CHG0000002": "hello 1.0"})
     stage.deploy("web1", "web2", rfc="CHG0000002")
     assert unbuilt(scene, Played("ended", (), "")) != ""
     assert unbuilt(scene, Played("ended", (CONVERGED,), "")) == ""

@@ -26,7 +26,7 @@ from hypothesis import strategies as st
 
 DIGEST, OTHER = "sha256:" + "a" * 64, "sha256:" + "b" * 64
 TESTS = Results(passed=("one",), passed_at=(2.0,))
-REHEARSAL = Rehearsal(DIGEST, deployed=True, backed_out=True, tests=1, former=("",))
+REHEARSAL = Rehearsal(DIGEST, deployed=True, backed_out=True, tests=1, replaced=("",))
 
 
 def said(tests: Results = TESTS, rehearsal: Rehearsal = REHEARSAL, ended: str = "") -> dict[str, Any]:

@@ -21,17 +21,17 @@ if TYPE_CHECKING:
 def opinions(facts: Facts, rfc: Rfc) -> Finding:
     """Whether enough users in each role that the policy names like the release well enough, and none of them blocks it."""
     policy = facts.known(facts.policy, "policy")
-    asked, heard = policy.opinions, policy.opinion_quorums
-    if not heard:
+    asked, quorums = policy.opinions, policy.opinion_quorums
+    if not quorums:
         return not_applicable("the policy asks for no opinions")
     if facts.package is not None and facts.package.archived is None:
         return unknown(f"there is no archived {rfc.release} {rfc.version} to have an opinion of", "archive the release", NO_PACKAGE)
     judged = facts.known(facts.opinions, "evidence")
-    last = {role: latest(facts.known(judged.get(role), "evidence").counted) for role in heard}
+    last = {role: latest(facts.known(judged.get(role), "evidence").counted) for role in quorums}
     blocking = sorted({f"{one.person} ({role})" for role, given in last.items() for one in given if one.statement.predicate["blocking"]})
     if blocking:
         return failed(f"blocked by {', '.join(blocking)}", "settle what they object to, and have them sign another opinion")
-    unread = [sentence for role in heard for sentence in judged[role].unread]
+    unread = [sentence for role in quorums for sentence in judged[role].unread]
     if unread:
         listed = "\n".join(dict.fromkeys(unread[:REASONS]))
         return unknown(f"evidence that can't be read may be a blocking opinion\n{listed}", "restore it from a copy of the DSL")

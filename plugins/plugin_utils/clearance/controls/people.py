@@ -86,9 +86,9 @@ def _signed_approvals(facts: Facts, rfc: Rfc, asked: Mapping[str, int]) -> Findi
     out = barred(facts, rfc)
     lacking, given, rejected = [], [], []
     for role, judgement in sorted(judged.items()):
-        # The last word of each person counts; of two at the same moment, the rejection.
-        words = sorted(judgement.counted, key=lambda one: (one.signed_at, one.statement.predicate.get("decision") == "rejected"))
-        last = {one.person: one.statement.predicate.get("decision") for one in words}
+        # The last decision of each person counts; of two at the same moment, the rejection.
+        decisions = sorted(judgement.counted, key=lambda one: (one.signed_at, one.statement.predicate.get("decision") == "rejected"))
+        last = {one.person: one.statement.predicate.get("decision") for one in decisions}
         rejected += [f"{name} ({role})" for name, decision in sorted(last.items()) if decision == "rejected"]
         if role not in asked:
             continue

@@ -27,9 +27,9 @@ def malware(facts: Facts, rfc: Rfc) -> Finding:
     judgement = (facts.evidence or {}).get("scan")
     if signed.result is not Result.PASS or judgement is None or judgement.wanted is None:
         return signed
-    # The last word of each person counts, of two in one second the infected; and nobody's clean undoes another's infected.
-    words = sorted(judgement.counted, key=lambda one: one.order(one.statement.predicate.get("result") == "infected"))
-    last = {one.person: one.statement.predicate for one in words}
+    # The last statement of each person counts, of two in one second the infected; and nobody's clean undoes another's infected.
+    statements = sorted(judgement.counted, key=lambda one: one.order(one.statement.predicate.get("result") == "infected"))
+    last = {one.person: one.statement.predicate for one in statements}
     infected = sorted(name for name, said in last.items() if said.get("result") == "infected")
     if infected:
         return failed(f"{', '.join(infected)} signed that it is infected", "find out what is in the release, and archive a clean version")
@@ -65,8 +65,8 @@ def _judged(facts: Facts, rfc: Rfc, wanted: Callable[[str], bool], what: str, re
         return not_applicable(f"the policy asks for no {what}")
     if facts.package is not None and facts.package.archived is None:
         return unknown(f"there is no archived {rfc.release} {rfc.version} to be signed", "archive the release", NO_PACKAGE)
-    known = facts.known(facts.evidence, "evidence")
-    judgements = [facts.known(known.get(kind), "evidence") for kind in kinds]
+    evidence = facts.known(facts.evidence, "evidence")
+    judgements = [facts.known(evidence.get(kind), "evidence") for kind in kinds]
     lacking = [judgement for judgement in judgements if not judgement.trusted]
     if lacking:
         return failed(

@@ -54,8 +54,8 @@ def rehearsal(facts: Facts, rfc: Rfc) -> Finding:
     judged = _judged(facts, rfc)
     if isinstance(judged, Finding):
         return judged
-    former = facts.known(facts.former, "scope")
-    return _counted(judged, _last(judged), lambda said: _rehearsal_fault(said.predicate, said.digest, former), "rehearsed its back-out")
+    replaced = facts.known(facts.replaced, "scope")
+    return _counted(judged, _last(judged), lambda said: _rehearsal_fault(said.predicate, said.digest, replaced), "rehearsed its back-out")
 
 
 def _judged(facts: Facts, rfc: Rfc) -> Judgement | Finding:
@@ -65,9 +65,9 @@ def _judged(facts: Facts, rfc: Rfc) -> Judgement | Finding:
 
 
 def _last(judgement: Judgement) -> dict[str, Statement]:
-    """The last word of each person who counts; of two in one second, that it failed."""
-    words = sorted(judgement.counted, key=lambda one: one.order(one.statement.predicate.get("result") == "FAILED"))
-    return {one.person: one.statement for one in words}
+    """The last statement of each person who counts; of two in one second, that it failed."""
+    statements = sorted(judgement.counted, key=lambda one: one.order(one.statement.predicate.get("result") == "FAILED"))
+    return {one.person: one.statement for one in statements}
 
 
 def _counted(judgement: Judgement, last: Mapping[str, Statement], fault: Callable[[Statement], str], what: str) -> Finding:
@@ -101,7 +101,7 @@ def _verification_fault(said: Mapping[str, Any], wanted: Verification) -> str:
     return ""
 
 
-def _rehearsal_fault(said: Mapping[str, Any], digest: str, former: frozenset[str]) -> str:
+def _rehearsal_fault(said: Mapping[str, Any], digest: str, replaced: frozenset[str]) -> str:
     rehearsed = _more(said).get("rehearsal")
     if not isinstance(rehearsed, Mapping):
         return "no back-out was rehearsed"
@@ -111,7 +111,7 @@ def _rehearsal_fault(said: Mapping[str, Any], digest: str, former: frozenset[str
         return "the release was not deployed and backed out again"
     if (_whole(rehearsed.get("tests")) or 0) < 1:
         return "nothing was tested after the back-out"
-    others = sorted(former - set(_names(rehearsed.get("from"))))
+    others = sorted(replaced - set(_names(rehearsed.get("from"))))
     return f"the back-out was not rehearsed to {others[0] or 'having no release'}, which is live now" if others else ""
 
 

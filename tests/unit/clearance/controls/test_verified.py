@@ -54,9 +54,9 @@ def verified(name: str = "carl", at: datetime = EARLIER, digest: str = DIGEST, *
     return sign(Statement(purl("hello", "1.0"), digest, TEST_RESULT, predicate), KEYS[name], at)
 
 
-def facts(*envelopes: bytes, policy: Policy = POLICY, former: frozenset[str] | None = frozenset([FORMER])) -> Facts:
+def facts(*envelopes: bytes, policy: Policy = POLICY, replaced: frozenset[str] | None = frozenset([FORMER])) -> Facts:
     judged = {"test-result": judge(Evidence(envelopes, ()), policy, "test-result", DIGEST, "hello", "1.0", NOW)}
-    return Facts(NOW, replace(RFC, digest=DIGEST), policy, PackageFacts(DIGEST, ""), MATTER.cis, evidence=judged, former=former)
+    return Facts(NOW, replace(RFC, digest=DIGEST), policy, PackageFacts(DIGEST, ""), MATTER.cis, evidence=judged, replaced=replaced)
 
 
 def finding(control: str, *envelopes: bytes, **changes: Any) -> Finding:
@@ -134,9 +134,9 @@ def test_no_rehearsal_is_none(nothing: Any) -> None:
 
 def test_every_release_that_live_goes_back_to_was_rehearsed() -> None:
     both = frozenset([FORMER, ""])
-    assert "rehearsed to having no release" in finding("rehearsal", verified(), former=both).reason
-    assert finding("rehearsal", verified(rehearsal={**REHEARSAL, "from": [FORMER, ""]}), former=both).result is Result.PASS
-    assert finding("rehearsal", verified(), former=frozenset()).result is Result.PASS
+    assert "rehearsed to having no release" in finding("rehearsal", verified(), replaced=both).reason
+    assert finding("rehearsal", verified(rehearsal={**REHEARSAL, "from": [FORMER, ""]}), replaced=both).result is Result.PASS
+    assert finding("rehearsal", verified(), replaced=frozenset()).result is Result.PASS
 
 
 @pytest.mark.parametrize("control", ["verification", "rehearsal"])
@@ -185,10 +185,10 @@ def test_what_the_policy_does_not_ask_is_not_asked() -> None:
 
 @pytest.mark.parametrize("control", ["verification", "rehearsal"])
 def test_what_can_not_be_found_out_does_not_pass(control: str) -> None:
-    known = replace(facts(verified()), evidence=None, former=None)
+    known = replace(facts(verified()), evidence=None, replaced=None)
     assert next(one for one in evaluate_controls(known) if one.name == control).result is Result.INCONCLUSIVE
     if control == "rehearsal":
-        known = facts(verified(), former=None)
+        known = facts(verified(), replaced=None)
         assert next(one for one in evaluate_controls(known) if one.name == control).result is Result.INCONCLUSIVE
 
 

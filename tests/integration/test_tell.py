@@ -19,7 +19,7 @@ import pytest
 from ansible_collections.tidegate.release.plugins.plugin_utils.clearance.policy import load_policy
 from ansible_collections.tidegate.release.plugins.plugin_utils.policy.communication import Channel, Communication
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.deployments import Run
-from ansible_collections.tidegate.release.plugins.plugin_utils.steps import tell as telling
+from ansible_collections.tidegate.release.plugins.plugin_utils.steps import tell as tell_step
 from fleet import Fleet
 
 SECRET = "s3cr3t-t0ken"  # noqa: S105 - a test's own
@@ -88,7 +88,7 @@ def test_a_hanging_and_a_refusing_channel_neither_stop_the_others_nor_are_waited
 ) -> None:
     good, hanging, refusing = receivers
     hanging.behaviour, refusing.behaviour = "hang", "refuse"
-    monkeypatch.setattr(telling, "LIMIT", 3.0)
+    monkeypatch.setattr(tell_step, "LIMIT", 3.0)
     addresses = {
         "hanging": [hanging.url],
         "good": [good.url],
@@ -97,7 +97,7 @@ def test_a_hanging_and_a_refusing_channel_neither_stop_the_others_nor_are_waited
         "odd": ["nothing://x", good.url],
         "worse": ["://"],
     }
-    why = telling._send(addresses, "CHG0001: held", "why <b>not</b>")
+    why = tell_step._send(addresses, "CHG0001: held", "why <b>not</b>")
     assert set(why) == {"hanging", "refusing", "nowhere", "odd", "worse"}
     assert "did not answer within 3 s" in why["hanging"]
     assert [(message["title"], message["message"]) for message in good.messages] == [("CHG0001: held", "why <b>not</b>")] * 2
@@ -121,19 +121,19 @@ def test_addresses_come_from_the_environment_or_a_file_and_are_never_said(tmp_pa
         "stranger": Channel(file="~nobody-of-this-name/urls"),
         "bytes": Channel(file=str(tmp_path / "bytes")),
     }
-    found = telling.unusable(Communication(channels=channels))
+    found = tell_step.unusable(Communication(channels=channels))
     assert [name for name, why in found.items() if not why] == ["chat", "file"]
     assert "the environment variable NOT_SET has no address" in found["unset"]
     assert SECRET not in str(found)
-    assert len(telling._addresses(channels["file"])) == 2
+    assert len(tell_step._addresses(channels["file"])) == 2
 
 
 def test_whatever_breaks_while_people_are_told_is_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(*_given: object) -> list[str]:
         raise ValueError(SECRET)
 
-    monkeypatch.setattr(telling, "_tell", broken)
-    tell = telling.make_notifier(load_policy)
+    monkeypatch.setattr(tell_step, "_tell", broken)
+    tell = tell_step.make_notifier(load_policy)
     assert tell(cast("Any", None), Run(1, 1), "hold", "why", datetime.now(UTC)) == ["nobody was told of hold, or not everybody: ValueError"]
 
 
