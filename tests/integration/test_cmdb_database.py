@@ -23,6 +23,7 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb import engin
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.schema import schema
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import Cmdb
 from ansible_collections.tidegate.release.plugins.plugin_utils.errors import ConflictError, NotFoundError, StateError, TidegateError
+from cmdb_workers import put_one, upgrade_cmdb
 from effort import cpu_seconds
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
@@ -34,11 +35,6 @@ def _refusal(url: str, create: bool = False) -> str:
         Cmdb.open(url, create=create)
     assert "\n" not in str(caught.value)
     return str(caught.value)
-
-
-def _put_one(url: str, number: int) -> None:
-    with Cmdb.open(url, create=True) as cmdb:
-        cmdb.put_cis([{"name": f"web{number}"}], "test")
 
 
 def test_migrations_and_schema_agree(cmdb_url: str) -> None:
@@ -68,7 +64,7 @@ def test_a_cmdb_is_made_only_when_asked(cmdb_url: str) -> None:
 
 def test_processes_that_create_at_once_all_succeed(cmdb_url: str) -> None:
     context = multiprocessing.get_context("spawn")
-    processes = [context.Process(target=_put_one, args=(cmdb_url, number)) for number in range(6)]
+    processes = [context.Process(target=put_one, args=(cmdb_url, number)) for number in range(6)]
     for process in processes:
         process.start()
     for process in processes:
@@ -79,7 +75,7 @@ def test_processes_that_create_at_once_all_succeed(cmdb_url: str) -> None:
 
 
 def test_a_new_file_leaves_nothing_beside_it_and_is_in_wal_mode(tmp_path: Path) -> None:
-    _put_one(str(tmp_path / "cmdb.sqlite"), 1)
+    put_one(str(tmp_path / "cmdb.sqlite"), 1)
     assert [path.name for path in tmp_path.iterdir()] == ["cmdb.sqlite"]
     with sqlite3.connect(tmp_path / "cmdb.sqlite") as raw:
         assert raw.execute("PRAGMA journal_mode").fetchone() == ("wal",)
@@ -132,7 +128,7 @@ def _older(url: str, monkeypatch: pytest.MonkeyPatch, revision: str = "0003") ->
     """Make a CMDB as an older version of the collection made it, with one CI in it."""
     with monkeypatch.context() as patched:
         patched.setattr(upgrade, "HEAD", revision)
-        _put_one(url, 1)
+        put_one(url, 1)
 
 
 def _stored(url: str) -> object:
@@ -196,13 +192,9 @@ def test_no_upgrade_takes_the_cmdb_away_from_who_drives_a_deployment(cmdb_url: s
     assert upgrade.upgrade(cmdb_url, NOW + timedelta(minutes=2)).after == upgrade.HEAD
 
 
-def _upgrade(url: str) -> None:
-    upgrade.upgrade(url, NOW)
-
-
 def test_processes_that_upgrade_at_once_all_succeed(cmdb_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     _older(cmdb_url, monkeypatch)
-    processes = [multiprocessing.get_context("spawn").Process(target=_upgrade, args=(cmdb_url,)) for _process in range(4)]
+    processes = [multiprocessing.get_context("spawn").Process(target=upgrade_cmdb, args=(cmdb_url,)) for _process in range(4)]
     for process in processes:
         process.start()
     for process in processes:
