@@ -808,7 +808,7 @@ def test_running_out_of_room_cleans_up_also_without_root(host: Host, monkeypatch
     def full(*_args: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(build, "flush", full)
+    monkeypatch.setattr(build, "sync_file_system", full)
     with pytest.raises(HostError, match=r"No space left on device.*make room"):
         host.stage(ONE)
     assert os.listdir(host.home.staging) == os.listdir(host.home.releases) == []
