@@ -40,7 +40,7 @@ class ActionModule(TidegateAction):
         refuse_kept_files()
         rfc, cmdb, policy = required_setting(options, "rfc"), required_setting(options, "cmdb"), optional_setting(options, "policy")
         reach = Reach(set(task_vars.get("groups", {}).get("all", [])), outside_limit(self._loader, task_vars))
-        request = RunRequest(rfc, reach, not self._task.check_mode, options["take_over"], interrupted)
+        request = RunRequest(rfc, reach, not self._task.check_mode, interrupted, options["take_over"])
         if options["backout"]:
             ordered = order_backout(request, cmdb_url=cmdb, policy_path=policy, reason=options["reason"], now=utc_now())
             announce(ordered["msg"])

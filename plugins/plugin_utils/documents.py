@@ -71,7 +71,7 @@ class _Loader(yaml.SafeLoader):
 
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
         if self.check_event(yaml.AliasEvent):
-            mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]
+            mark = self.peek_event().start_mark  # type: ignore[no-untyped-call]  # it has no types
             raise yaml.composer.ComposerError(None, None, _ALIAS, mark)
         return super().compose_node(parent, index)
 
@@ -275,7 +275,8 @@ def _validator(kind: Kind) -> Any:
     checker = jsonschema.FormatChecker(formats=())
     checker.checks("date-time", raises=ValueError)(lambda text: not isinstance(text, str) or bool(parse_time(text)))
     schema = json.loads((_SCHEMAS / f"{kind}.schema.json").read_text(encoding="utf-8"))
-    strict = jsonschema.validators.extend(draft, {"pattern": pattern, "uniqueItems": unique}, type_checker=integers)  # type: ignore[no-untyped-call]
+    keywords = {"pattern": pattern, "uniqueItems": unique}
+    strict = jsonschema.validators.extend(draft, keywords, type_checker=integers)  # type: ignore[no-untyped-call]  # it has no types
     return strict(schema, format_checker=checker)
 
 

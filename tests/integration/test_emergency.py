@@ -162,7 +162,7 @@ class Desk:
         order_backout(self.request("web1"), cmdb_url=self.cmdb_url, policy_path=str(self.policy), reason="no", now=datetime.now(UTC))
 
     def request(self, *inventory: str) -> RunRequest:
-        return RunRequest(str(self.office.path / "rfc.yml"), Reach(inventory), write=True)
+        return RunRequest(str(self.office.path / "rfc.yml"), Reach(inventory), write=True, interrupted=lambda: "")
 
     def owed(self) -> list[Debt]:
         with Cmdb.open(self.cmdb_url) as cmdb:

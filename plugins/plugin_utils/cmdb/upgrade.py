@@ -152,9 +152,9 @@ def _migrate(connection: sa.Connection) -> None:
     """Run the migrations that ``connection``'s database lacks, if any, in its transaction."""
     require("alembic")
     # Only a database that has to be upgraded pays for the import.
-    from alembic.config import Config  # noqa: PLC0415
-    from alembic.runtime.environment import EnvironmentContext  # noqa: PLC0415
-    from alembic.script import ScriptDirectory  # noqa: PLC0415
+    from alembic.config import Config  # noqa: PLC0415 - see above
+    from alembic.runtime.environment import EnvironmentContext  # noqa: PLC0415 - see above
+    from alembic.script import ScriptDirectory  # noqa: PLC0415 - see above
 
     scripts = ScriptDirectory(str(_MIGRATIONS))
 

@@ -135,6 +135,6 @@ def _is_url(address: str) -> bool:
 
 def _registry(address: str) -> Library:
     # What talks to a registry takes long to import, and each fork that stages a host would.
-    from .registry import Registry  # noqa: PLC0415
+    from .registry import Registry  # noqa: PLC0415 - see above
 
     return Registry.at(address)

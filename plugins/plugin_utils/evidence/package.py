@@ -58,7 +58,7 @@ def judge_package(home: Repository, policy: Policy, release: PackageName, now: d
     if "package" not in policy.trust:
         return PackageStanding("")
     from .store import collect  # noqa: PLC0415 - see above
-    from .trust import judge  # noqa: PLC0415
+    from .trust import judge  # noqa: PLC0415 - see above
 
     what = f"{release.name} {release.version}"
     try:

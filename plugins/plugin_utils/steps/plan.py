@@ -45,11 +45,6 @@ Interrupted = Callable[[], str]
 """Why nothing more may be started, empty as long as nobody has interrupted this run."""
 
 
-def never() -> str:
-    """Of a run that nobody can interrupt."""
-    return ""
-
-
 @dataclass(frozen=True)
 class Reach:
     """The hosts that this run can visit: those of the ``inventory`` but for what ``--limit`` leaves ``outside``."""
@@ -82,8 +77,8 @@ class RunRequest:
     rfc_path: str
     reach: Reach
     write: bool
+    interrupted: Interrupted
     take_over: bool = False
-    interrupted: Interrupted = never
 
     def refuse_interrupted(self) -> None:
         """Raise :class:`StateError` when somebody interrupted the run before it has begun anything."""
@@ -322,4 +317,5 @@ def _refuse_moved_scope(journal: Journal, current: Deployment, selected: Collect
 
 
 def result(sentence: str, changed: bool) -> dict[str, Any]:
+    """A task's result that says what it came to."""
     return {"changed": changed, "msg": sentence}

@@ -110,7 +110,7 @@ class Rollout:
 
     def plan(self) -> Run:
         with self.sources() as sources:
-            done = plan(sources, RunRequest(str(self.rfc), Reach(HOSTS), write=True))
+            done = plan(sources, RunRequest(str(self.rfc), Reach(HOSTS), write=True, interrupted=lambda: ""))
         assert done["changed"]
         with Cmdb.open(str(self.homes.cmdb)) as cmdb:
             return Journal(cmdb).driven_by(load_rfc(str(self.rfc)).number, Holder.this_run()).run
@@ -162,7 +162,7 @@ def test_a_deployment_goes_back_whatever_the_policy_asks_by_now(rollout: Rollout
             journal.staged(run, host, None, NOW)
         journal.decide_staging(run, PROCEED, NOW)
         write_document(rollout.policy, policy_of(people=PEOPLE) | STRICT[rule])
-        request = RunRequest(str(rollout.rfc), Reach(HOSTS), write=True)
+        request = RunRequest(str(rollout.rfc), Reach(HOSTS), write=True, interrupted=lambda: "")
         done = order_backout(request, cmdb_url=str(rollout.homes.cmdb), policy_path=str(rollout.policy), reason="x", now=NOW)
         assert done["changed"]
         assert journal.deployment(run.deployment).state in (DeploymentState.BACKING_OUT, DeploymentState.CANCELLED)
@@ -429,7 +429,7 @@ def test_a_source_that_can_not_be_opened_is_tried_once(strict: Rollout, opened: 
 
 def test_a_plan_and_a_gate_open_each_source_once(strict: Rollout, opened: Counter[str]) -> None:
     with strict.sources() as sources:
-        planned = plan(sources, RunRequest(str(strict.rfc), Reach(HOSTS), write=True), KEYS["rita"])
+        planned = plan(sources, RunRequest(str(strict.rfc), Reach(HOSTS), write=True, interrupted=lambda: ""), KEYS["rita"])
         assert "the channel chat was not told of cleared" in str(planned["warnings"])
     del opened["moments"]
     assert opened == ONCE
