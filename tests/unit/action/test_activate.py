@@ -96,6 +96,16 @@ def desk(host: Host) -> Desk:
     return Desk(host, ONE, TWO)
 
 
+def test_what_is_to_be_known_of_a_release_that_came_up_is_to_be_known_of_one_that_lasted(host: Host) -> None:
+    host.deploy(ONE)
+    host.stage(TWO)
+    host.start(TWO, ONE)
+    journal = Journal(HostState.STARTED)
+    journal.target.detail = "what ran of 1.0 was ended"
+    Desk(host, ONE, TWO).step(confirm_action, journal)
+    assert (journal.state, journal.detail) == (HostState.ACTIVE, "what ran of 1.0 was ended")
+
+
 def test_a_host_that_can_not_go_back_alone_is_brought_what_it_lacks_at_once(desk: Desk) -> None:
     journal = Journal(HostState.STARTED)
     result = desk.step(confirm_action, journal)
