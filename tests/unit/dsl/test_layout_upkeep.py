@@ -18,6 +18,7 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.tidegate.release.plugins.plugin_utils import files
+from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import Cmdb
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl import walk as walking
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.descriptors import IMAGE_INDEX, MANIFEST, Descriptor, canonical
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.layout import OciLayout
@@ -35,6 +36,7 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.scrub import 
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.walk import walk
 from ansible_collections.tidegate.release.plugins.plugin_utils.errors import ConflictError, IntegrityError, NotFoundError, TidegateError
 from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.envelope import sign
+from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.library import remember_library, snapshots
 from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.statement import release_statement
 from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.store import attach
 from releases import spoil, write_release
@@ -271,6 +273,13 @@ def test_a_package_under_the_name_of_another_release_is_named_and_does_not_trave
     assert [problem.partition(" was not copied")[0] for problem in copied.problems] == ["hello latest", "other 1.0"]
     assert f"other 1.0 was not copied: {sentence}" in copied.problems
     assert set(replica.releases()) == {("hello", "1.0"), ("hello", "2.0"), ("bye", "1.0")}
+    # Else it would be missed once somebody has taken the tag away.
+    url = str(replica.path.with_name("cmdb.sqlite"))
+    with Cmdb.open(url, create=True):
+        pass
+    assert remember_library(url, stocked, None, datetime(2026, 3, 1, tzinfo=UTC), found.misnamed) == []
+    with Cmdb.open(url) as cmdb:
+        assert set(snapshots(cmdb)) == {("hello", "1.0"), ("hello", "2.0"), ("bye", "1.0")}
 
 
 def test_each_damaged_or_missing_blob_is_named_with_the_releases_it_touches(stocked: OciLayout) -> None:
