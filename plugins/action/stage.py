@@ -92,6 +92,7 @@ class ActionModule(HostAction):
 
     def _unasked(self, shipment: Shipment, stands: Standing) -> Path | None:
         """What can be sent before the host says what it lacks, because that is known or all but known."""
+        self.fresh = stands.fresh
         if stands.fresh:
             return shipment.whole()
         return shipment.expected(stands.installed) if stands.installed else None

@@ -301,7 +301,7 @@ def test_what_was_only_staged_is_cancelled(running: Fleet) -> None:
     assert running.state(attempt.number) == "cancelled"
 
 
-@pytest.mark.parametrize(("left", "words"), [(8 << 20, "MiB are free; make room"), (0, "Ansible could not run its module on the host")])
+@pytest.mark.parametrize(("left", "words"), [(8 << 20, "MiB are free; make room"), (0, "No space left on device; make room there")])
 def test_a_full_disk_on_one_host_holds_before_anything_starts(running: Fleet, left: int, words: str) -> None:
     before = running.served()
     attempt = Attempt(running)

@@ -5,9 +5,7 @@
 
 from __future__ import annotations
 
-import base64
 import functools
-import json
 import shlex
 import time
 from collections.abc import Mapping
@@ -24,10 +22,11 @@ from ..errors import TidegateError
 from ..rfc.source import rfc_number
 from ..rollout.deployments import Deployment
 from ..rollout.holder import Holder
-from ..rollout.host_answer import Answer, MalformedAnswerError, before_the_answer, parse_answer, printable
+from ..rollout.host_answer import Answer, MalformedAnswerError, parse_answer, printable
 from ..rollout.journal import Journal
 from ..settings import required_setting
 from .base import TidegateAction
+from .host_program import NoAnswerError, run_on_host
 from .interrupt import interrupted
 from .keepalive import keep_alive, prefer_fast
 
@@ -39,22 +38,14 @@ if TYPE_CHECKING:
 
 # The host may find that something it had a moment ago is not there any more, and may lack of two releases documents and pieces.
 _ROUNDS = 6
-_PART = 16 << 20  # bytes of a pack that are held in memory, by each fork, and written at once
+_PART = 16 << 20  # bytes of a pack that are held in memory, by each fork, and sent at once
 _LISTED = 5  # paths that a message names
-_TAIL = 64 << 10  # characters of unreadable output that are looked at
 
 
 def _also(detail: str, more: str) -> str:
     """Both in one line, and then the further lines of both, which are those of logs."""
     (first, *logs), (second, *others) = detail.split("\n"), more.split("\n")
     return "\n".join(("; ".join(filter(None, (first, second))), *logs, *others))
-
-
-class _Settings(str):
-    """A host's settings as the module gets them. Ansible's own debugging output has the arguments of a module, as ``repr`` shows them."""
-
-    def __repr__(self) -> str:
-        return "'***'"
 
 
 class NoAnswer(TidegateError):
@@ -73,6 +64,7 @@ class HostAction(TidegateAction):
     per_host = True
     step: str
     pushed = 0  # bytes of packs that were sent
+    fresh = False  # whether nobody has been on the host, who would have left the program there
 
     def execute(self, options: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
         stop = interrupted()
@@ -135,62 +127,40 @@ class HostAction(TidegateAction):
         """Knows what nothing that comes from this host may say."""
         return Redactor(self.options.get("settings", {}))
 
-    def call(self, deployment: Deployment, **arguments: Any) -> Answer:
-        """Run the host's half; the answer has the state ``refused`` and a ``detail`` when it could not do its step and touched nothing.
+    def call(self, deployment: Deployment, pack: bytes = b"", **arguments: Any) -> Answer:
+        """Have the host do the step; the answer has the state ``refused`` and a ``detail`` when it could not and touched nothing.
 
-        Raises :class:`NoAnswer` when what came back is not the module's or not of its form, so that what it did is unknown.
+        ``pack``: what goes with the order. Raises :class:`NoAnswer` when what came back is not the program's or not of its form, so that
+        what it did is unknown.
         """
         asked = time.time()
-        if "settings" in arguments:
-            arguments["settings"] = _Settings(json.dumps(arguments["settings"], default=str))
+        order = {
+            "operation": self.step,
+            "root": self.options["root"],
+            "name": deployment.release,
+            "digest": deployment.digest,
+            "deployment": deployment.label,
+            "token": self._run.token,
+            "packed": bool(pack),
+            **arguments,
+        }
         try:
-            answer: dict[str, Any] = self._execute_module(
-                module_name="tidegate.release.host_release",
-                module_args={
-                    "operation": self.step,
-                    "root": self.options["root"],
-                    "name": deployment.release,
-                    "digest": deployment.digest,
-                    "deployment": deployment.label,
-                    "token": self._run.token,
-                    **arguments,
-                },
-                # The settings may hold secrets, which the host's log is not to have.
-                task_vars={**self._task_vars, "ansible_no_target_syslog": True},
-            )
+            answer = run_on_host(self, order, self._task_vars, pack=pack, along=self.fresh)
         except AnsibleConnectionFailure:
             raise
+        except NoAnswerError as error:
+            raise NoAnswer(f"it did not answer: {error.last_words(self._redactor)} and run this again") from None
         except AnsibleError as error:
             raise NoAnswer(
-                printable(self._redactor.text(f"Ansible could not run its module on the host ({error}); mend the host and run this again"))
+                printable(self._redactor.text(f"Ansible could not do the step on the host ({error}); mend the host and run this again"))
             ) from error
-        except Exception as error:  # whatever an odd answer makes Ansible stumble over is that host's failure and no other's
-            what = type(error).__name__
-            raise NoAnswer(f"Ansible could not read what it answered ({what}); look at the Python there and run this again") from error
-        if "module_stdout" in answer:
-            raise NoAnswer(self._why_unreadable(str(answer["module_stdout"]), str(answer.get("module_stderr") or ""), answer.get("msg")))
         try:
-            parsed = parse_answer(arguments.get("operation", self.step), answer, self._redactor)
+            parsed = parse_answer(order["operation"], answer, self._redactor)
         except MalformedAnswerError as error:
             raise NoAnswer(str(error)) from None
         if "clock" in parsed:
             parsed["skew"] = min(0.0, parsed["clock"] - asked) + max(0.0, parsed["clock"] - time.time())
         return parsed
-
-    def _why_unreadable(self, output: str, errors: str, message: object) -> str:
-        """What to say of a host whose output has no answer that Ansible can read in it."""
-        output, errors = self._redactor.text(output), self._redactor.text(errors)
-        first = before_the_answer(output)
-        if first is not None:
-            core: Any = self  # ansible-core has no types for what it calls here
-            user = core._get_remote_user() or "the user that Ansible logs in as"
-            return f"its login prints {first!r} before the answer; make the login of {user} there silent when there is no terminal"
-        said = f"{errors[-_TAIL:]}\n{output[-_TAIL:]}".strip().splitlines() or [str(message or "it ended without a sound")]
-        full = [line.strip() for line in said if "No space left on device" in line or "No usable temporary directory" in line]
-        reason = printable((full or said)[-1].strip(), 400)
-        return (
-            f"Ansible could not run its module on the host ({reason}); {'make room there' if full else 'mend the host'} and run this again"
-        )
 
     def shipment(self, deployment: Deployment, digest: str) -> Shipment:
         """What the run sends of the package ``digest``."""
@@ -222,16 +192,14 @@ class HostAction(TidegateAction):
         return answer
 
     def offer(self, deployment: Deployment, pack: Path | None, **arguments: Any) -> Answer:
-        """Call the host's half with a pack, if there is one: a small one along with the call, a large one ahead of it."""
+        """Have the host do the step with a pack, if there is one: along with the order, or a large one ahead of it."""
         if pack is None:
             return self.call(deployment, **arguments)
-        from ..dsl.shipment import INLINE
-
         size = pack.stat().st_size
         self.pushed += size
-        if size <= INLINE:
-            return self.call(deployment, contents=base64.b64encode(pack.read_bytes()).decode(), **arguments)
-        core: Any = self  # as above
+        if size <= _PART:
+            return self.call(deployment, pack.read_bytes(), **arguments)
+        core: Any = self  # ansible-core has no types for what it calls here
         if core._is_pipelining_enabled("new"):
             remote, problem = self._stream(deployment, pack)
         else:
@@ -240,10 +208,12 @@ class HostAction(TidegateAction):
             core._transfer_file(str(pack), remote)
             core._fixup_perms2([shell.tmpdir, remote], execute=False)
         # The host's half knows best what is wrong there: a link in place of a directory, or no room.
-        answer = self.call(deployment, **arguments) if problem else self.call(deployment, pack=remote, **arguments)
-        if problem and answer["state"] == "lacking":
-            raise NoAnswer(f"what it lacks could not be written to {remote} ({problem}); mend the file system there and run this again")
-        return answer
+        if problem:
+            answer = self.call(deployment, **arguments)
+            if answer["state"] == "lacking":
+                raise NoAnswer(f"what it lacks could not be written to {remote} ({problem}); mend the file system there and run this again")
+            return answer
+        return self.call(deployment, **arguments, file=remote)
 
     def _stream(self, deployment: Deployment, pack: Path) -> tuple[str, str]:
         """Write a pack where the host's half takes it from, part by part; return where, and why not if that does not work there.

@@ -24,8 +24,8 @@ from ..files import locked, write_atomically
 from .package import Package, load_package
 from .repository import Repository
 
-INLINE = 1 << 20
-"""Bytes: a pack of no more than these travels with the order itself, which saves a host three round trips."""
+UNASKED = 1 << 20
+"""Bytes: a pack of no more than these is sent before the host is asked what it lacks, which saves it a round trip."""
 
 _BLOCK = 1 << 20
 _LEVEL = 6  # made once, sent to every host
@@ -131,7 +131,7 @@ class Shipment:
             return self._directory / note.read_text(encoding="utf-8")
 
     def expected(self, base: str) -> Path | None:
-        """The pack for a host that has the package ``base`` and nothing else, if it can travel with the order; see :data:`INLINE`.
+        """The pack for a host that has the package ``base`` and nothing else, if it is small enough; see :data:`UNASKED`.
 
         Sent unasked it saves a round trip; when the host turns out to lack something else, it says so.
         """
@@ -150,10 +150,10 @@ class Shipment:
             return ""  # not in this library, so nobody knows what is in it: the host will say what it lacks
         wanted = lacking(self.package, before)
         # Software packs to a fourth or so of its size. What can't end up small enough is not tried.
-        if not wanted or sum(known[sha256][1] for sha256 in wanted) > 8 * INLINE:
+        if not wanted or sum(known[sha256][1] for sha256 in wanted) > 8 * UNASKED:
             return ""
         path = self.pack(wanted)
-        return path.name if path.stat().st_size <= INLINE else ""
+        return path.name if path.stat().st_size <= UNASKED else ""
 
     @contextlib.contextmanager
     def _told(self) -> Iterator[None]:

@@ -10,7 +10,6 @@ after the values of the host's settings were taken out of it: the host's half do
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from collections.abc import Callable, Mapping
@@ -142,23 +141,6 @@ def _read_answer(operation: str, answer: object) -> Answer:
         parsed["damaged"] = _flag(fields.get("damaged", False))
         parsed["reason"] = _text(fields.get("reason", ""), "a reason")
     return parsed
-
-
-def before_the_answer(output: str) -> str | None:
-    """The first line of a host's ``output`` when a whole answer stands behind it, nothing otherwise.
-
-    A login that prints something in braces makes the answer unreadable to Ansible, which takes the line for its beginning.
-    """
-    lines = [line for line in output.splitlines() if line.strip()]
-    for line in reversed(lines[1:]):
-        if line.startswith("{"):
-            try:
-                answer = json.loads(line)
-            except (ValueError, RecursionError):
-                continue
-            if isinstance(answer, dict) and {"state", "failed", "changed"} & answer.keys():
-                return printable(lines[0].strip(), _QUOTED)
-    return None
 
 
 def parse_host_facts(found: object) -> dict[str, Any]:

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import base64
 import io
 from dataclasses import replace
 from pathlib import Path
@@ -57,7 +56,7 @@ class Desk:
     def step(self, module: Any, journal: Journal) -> dict[str, Any]:
         action: Any = module.ActionModule.__new__(module.ActionModule)
         action._run, action._host, action.options = None, "one", {"settings": {}}
-        action.call = lambda _deployment, **arguments: self.call(arguments.pop("operation", action.step), **arguments)
+        action.call = lambda _deployment, pack=b"", **arguments: self.call(arguments.pop("operation", action.step), pack, **arguments)
         action.shipment = lambda _deployment, digest: SimpleNamespace(
             documents=lambda: self.packages[digest].documents, pack=lambda need: self.pack(digest, need)
         )
@@ -68,12 +67,10 @@ class Desk:
         path.write_bytes(self.packages[digest].pack(need))
         return path
 
-    def call(
-        self, operation: str, previous: str, documents: Any = None, contents: str = "", *, supply: bool = False, **_others: Any
-    ) -> Answer:
+    def call(self, operation: str, pack: bytes, previous: str, documents: Any = None, *, supply: bool = False, **_others: Any) -> Answer:
         self.orders.append(operation)
-        pack = io.BytesIO(base64.b64decode(contents)) if contents else None
-        order = replace(self.host.order, supplies=Supplies(Texts(*documents) if documents else None, pack, supply))
+        brought = io.BytesIO(pack) if pack else None
+        order = replace(self.host.order, supplies=Supplies(Texts(*documents) if documents else None, brought, supply))
         home = self.host.home
         try:
             with home.locked(0):

@@ -19,7 +19,7 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.chunks import
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.layout import OciLayout
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.package import Package, archive, load_package, verify_package
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.payload import index_json, parse_index
-from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.shipment import INLINE, Shipment, build_pack, lacking, pieces
+from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.shipment import UNASKED, Shipment, build_pack, lacking, pieces
 from ansible_collections.tidegate.release.plugins.plugin_utils.errors import IntegrityError
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
@@ -162,4 +162,4 @@ def test_what_is_expected_to_lack_is_sent_unasked_only_when_it_is_small(
     assert Shipment(lambda: home, one.digest, tmp_path).expected(small.digest) is None  # does not get small
     path = shipment.expected(one.digest)
     assert path is not None
-    assert path.stat().st_size <= INLINE
+    assert path.stat().st_size <= UNASKED

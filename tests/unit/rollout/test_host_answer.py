@@ -16,7 +16,6 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.host_answ
     REFUSED,
     STATES,
     MalformedAnswerError,
-    before_the_answer,
     parse_answer,
     parse_host_facts,
     printable,
@@ -168,16 +167,6 @@ def _reads_or_refuses(operation: str, answer: Any) -> None:
     assert parsed["state"] in STATES[operation] | {REFUSED}
     assert json.loads(json.dumps(parsed, allow_nan=False)) == parsed  # what the database is to take
     json.dumps(parsed, ensure_ascii=False).encode()
-
-
-def test_a_line_before_the_answer_is_found() -> None:
-    answer = json.dumps({"changed": False, **STAGED})
-    assert before_the_answer(f"{{ welcome }}\n\n{answer}\n") == "{ welcome }"
-    assert before_the_answer(f"{{ \x1b[1mhello\n{{more\n{answer}\n{{ bye }}\n") == "{ ?[1mhello"
-    assert before_the_answer(f"{answer}\n") is None
-    assert before_the_answer("{ welcome }\nTraceback") is None
-    assert before_the_answer("{ welcome }\n" + "{" * 10_000) is None
-    assert before_the_answer("") is None
 
 
 @given(found=ODD | st.dictionaries(st.sampled_from(["os", "python", "packages"]), ODD))

@@ -1,13 +1,14 @@
 # Copyright (c) Tidegate maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The two modules as Ansible runs them: arguments in, one JSON document out, never a traceback."""
+"""The host program as a controller starts it: an order in, one JSON document out, never a traceback; kept on the host, and by hand."""
 
 from __future__ import annotations
 
 import base64
 import json
 import os
+import stat
 import subprocess
 import sys
 import tempfile
@@ -15,65 +16,41 @@ import zlib
 from pathlib import Path
 from typing import Any
 
-import ansible
 import pytest
-from ansible_collections.tidegate.release.plugins import module_utils
+from ansible_collections.tidegate.release.plugins.plugin_utils.actions.host_program import host_program
 from bed import Host, link, package
+from orders import give_order
 
 ONE = package("1.0", {"lib/a": b"a", "lib/b": b"b", "to-lib": link("lib")})
-COLLECTION = "ansible_collections.tidegate.release.plugins.modules"
-
-
-def run(module: str, user: int | None = None, **arguments: Any) -> dict[str, Any]:
-    """Run a module in a process of its own, as the user with the id ``user`` if given."""
-    folders = [str(Path(next(iter(module_utils.__path__))).parents[4]), str(Path(ansible.__file__).parents[1])]
-    code = (
-        "import json, os, sys\n"
-        "from ansible.module_utils import basic\n"
-        f"from {COLLECTION}.{module} import main\n"
-        "try:\n    from ansible.module_utils.testing import patch_module_args\n"
-        "except ImportError:\n    basic._ANSIBLE_ARGS = json.dumps({'ANSIBLE_MODULE_ARGS': json.loads(sys.argv[1])}).encode(); main()\n"
-        # Once for nothing: Ansible loads the last of itself now, which another user may not be able to read.
-        "import contextlib, io\n"
-        "with patch_module_args({}), contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(SystemExit):\n"
-        "    basic.AnsibleModule({}).exit_json()\n"
-        + (f"os.setuid({user})\n" if user else "")
-        + "with patch_module_args(json.loads(sys.argv[1])):\n    main()\n"
-    )
-    outcome = subprocess.run(
-        [sys.executable, "-c", code, json.dumps(arguments)],
-        env={**os.environ, "PYTHONPATH": os.pathsep.join([*folders, *filter(None, sys.path)])},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert "Traceback" not in outcome.stdout + outcome.stderr, outcome.stderr
-    answer: dict[str, Any] = json.loads(outcome.stdout)
-    return answer
+KNOWN = f"{sys.implementation.cache_tag}-{sys.hexversion:x}"
 
 
 def facts(host: Host, **options: Any) -> dict[str, Any]:
-    answer = run("release_facts", root=str(host.root), **options)
-    assert answer["changed"] is False
+    answer = give_order({"operation": "release_facts", "root": str(host.root), **options})
     assert len(answer["releases"]) == 1
     entry: dict[str, Any] = answer["releases"][0]
     return entry
 
 
-def orders(host: Host, operation: str, **other: Any) -> dict[str, Any]:
+def orders(host: Host, operation: str, pack: bytes = b"", **other: Any) -> dict[str, Any]:
     texts = [base64.b64encode(zlib.compress(document)).decode() for document in ONE.documents]
-    arguments = {"operation": operation, "root": str(host.root), "name": "hello", "digest": ONE.digest, "deployment": "x", "token": 1}
-    return run("host_release", **{**arguments, **({"documents": texts} if operation == "stage" else {}), **other})
+    order = {"operation": operation, "root": str(host.root), "name": "hello", "digest": ONE.digest, "deployment": "x", "token": 1}
+    staging = {"documents": texts, "keep": 3, "protect": [], "packed": bool(pack)} if operation == "stage" else {}
+    return give_order({**order, **staging, **other}, pack)
 
 
-# -- host_release -----------------------------------------------------------
+# -- orders -----------------------------------------------------------------
 
 
-def test_a_release_goes_all_the_way_through_the_module(host: Host, tmp_path: Path) -> None:
+@pytest.mark.parametrize("along", [True, False])
+def test_a_release_goes_all_the_way(host: Host, tmp_path: Path, along: bool) -> None:
     asked = orders(host, "stage")
     assert (asked["state"], asked["live"]) == ("lacking", None)
-    (tmp_path / "pack").write_bytes(ONE.pack(asked["need"]))
-    assert orders(host, "stage", pack=str(tmp_path / "pack"))["state"] == "staged"
+    if along:
+        assert orders(host, "stage", ONE.pack(asked["need"]))["state"] == "staged"
+    else:
+        (tmp_path / "pack").write_bytes(ONE.pack(asked["need"]))
+        assert orders(host, "stage", file=str(tmp_path / "pack"))["state"] == "staged"
     assert orders(host, "activate")["state"] == "started"
     assert orders(host, "confirm")["state"] == "active"
     assert host.running == "1.0"
@@ -109,15 +86,16 @@ def test_a_root_that_is_a_file_is_one_sentence(host: Host) -> None:
 
 
 def test_a_host_without_releases_has_none(host: Host) -> None:
-    assert run("release_facts", root=str(host.root))["releases"] == []
+    assert give_order({"operation": "release_facts", "root": str(host.root)})["releases"] == []
 
 
-def test_what_is_live_is_reported_and_check_mode_changes_nothing(host: Host) -> None:
+def test_what_is_live_is_reported(host: Host) -> None:
     host.deploy(ONE)
     host.stage(package("2.0"))
     (host.root / "lost+found").mkdir()
     (host.root / "file").write_text("x")
-    entry = facts(host, _ansible_check_mode=True)
+    entry = facts(host)
+    assert not (host.root / ".program").exists()  # it only looked
     expected = {"name": "hello", "version": "1.0", "digest": ONE.digest, "staged": ["1.0", "2.0"]}
     assert entry == {**expected, "changed": [], "extra": [], "others": [], "strangers": []}
 
@@ -222,7 +200,7 @@ def test_what_can_not_be_read_is_said(which: str) -> None:
         host = Host(Path(folder) / "root")
         host.deploy(ONE)
         (host.tree(ONE) / "lib" if which == "tree" else host.root / which).chmod(0o700)
-        answer = run("release_facts", user=65534, root=str(host.root))
+        answer = give_order({"operation": "release_facts", "root": str(host.root)}, user=65534)
     if which:
         entry = answer["releases"][0]
         assert entry.get("error")
@@ -233,4 +211,101 @@ def test_what_can_not_be_read_is_said(which: str) -> None:
 
 def test_a_root_that_is_no_directory_is_said(host: Host) -> None:
     host.root.write_text("x")
-    assert "Not a directory" in run("release_facts", root=str(host.root))["msg"]
+    assert "Not a directory" in give_order({"operation": "release_facts", "root": str(host.root)})["msg"]
+
+
+# -- the program itself -----------------------------------------------------
+
+
+def keep(host: Host, **how: Any) -> dict[str, Any]:
+    return give_order({"operation": "release_facts", "root": str(host.root)}, keep=True, **how)
+
+
+def test_a_host_that_does_not_have_the_program_says_so_and_keeps_what_it_gets(host: Host) -> None:
+    assert keep(host, along=False) == {}
+    assert not host.root.exists()
+    assert keep(host) == {"releases": []}
+    folder = host.root / ".program"
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    assert {path.name: stat.S_IMODE(path.stat().st_mode) for path in folder.iterdir()} == {
+        host_program().digest: 0o600,
+        f"{host_program().digest}.{KNOWN}": 0o600,
+    }
+    assert keep(host, along=False) == {"releases": []}
+
+
+def test_it_is_not_run_when_it_is_not_what_the_order_names(host: Host) -> None:
+    keep(host)
+    kept = host.root / ".program" / host_program().digest
+    kept.write_text(kept.read_text() + "raise SystemExit\n")
+    assert keep(host, along=False) == {}
+    assert keep(host) == {"releases": []}
+    kept.unlink()
+    os.mkfifo(kept)
+    assert keep(host, along=False) == {}
+    kept.unlink()
+    kept.symlink_to("/dev/zero")
+    assert keep(host, along=False) == {}
+
+
+@pytest.mark.parametrize("damage", ["cut", "changed", "readable", "link", "fifo"])
+def test_damaged_bytecode_is_made_anew(host: Host, damage: str) -> None:
+    keep(host)
+    compiled = host.root / ".program" / f"{host_program().digest}.{KNOWN}"
+    good = compiled.read_bytes()
+    if damage == "cut":
+        compiled.write_bytes(good[:1000])
+    elif damage == "changed":
+        compiled.write_bytes(good[:-1] + b"x")
+    elif damage == "readable":
+        compiled.chmod(0o622)
+    else:
+        compiled.rename(host.root / "elsewhere")
+        if damage == "link":
+            compiled.symlink_to(host.root / "elsewhere")
+        else:
+            os.mkfifo(compiled)
+    answer = keep(host)
+    assert answer["releases"] == []
+    assert (damage == "link") == ("unkept" in answer)
+    if damage != "link":
+        assert (compiled.read_bytes(), stat.S_IMODE(compiled.stat().st_mode)) == (good, 0o600)
+
+
+def test_what_another_version_left_is_swept(host: Host) -> None:
+    keep(host)
+    folder = host.root / ".program"
+    for path in folder.iterdir():
+        path.rename(folder / f"0{path.name[1:]}0")
+    keep(host)
+    assert sorted(path.name for path in folder.iterdir()) == sorted((host_program().digest, f"{host_program().digest}.{KNOWN}"))
+
+
+@pytest.mark.parametrize("what", ["link", "file", "open"])
+def test_a_place_that_is_not_this_users_alone_is_not_used_and_said(host: Host, tmp_path: Path, what: str) -> None:
+    host.root.mkdir()
+    folder = host.root / ".program"
+    if what == "link":
+        folder.symlink_to(tmp_path)
+    elif what == "file":
+        folder.touch()
+    else:
+        folder.mkdir()
+        folder.chmod(0o770)
+    answer = keep(host)
+    assert answer["releases"] == []
+    assert str(folder) in answer["unkept"]
+    assert what == "file" or not [path for path in folder.iterdir() if path.name.startswith(host_program().digest)]
+
+
+def test_it_can_be_run_by_hand(host: Host, tmp_path: Path) -> None:
+    host.deploy(ONE)
+    keep(host)
+    order = {"operation": "backout", "root": str(host.root), "name": "hello", "digest": ONE.digest, "deployment": "by hand", "token": 9}
+    (tmp_path / "order.json").write_text(json.dumps(order))
+    command = [sys.executable, "-I", "-S", host.root / ".program" / host_program().digest, tmp_path / "order.json"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout)["state"] == "backed_out"
+    assert host.running is None
+    (tmp_path / "order.json").write_text("[]")
+    assert "is no order" in subprocess.run(command, capture_output=True, text=True, check=False).stderr

@@ -1,0 +1,133 @@
+# Copyright (c) Tidegate maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the host program does: one order in, one answer out.
+
+An order is a JSON object. ``operation`` is ``stage``, ``activate``, ``confirm``, ``backout``, ``release_facts`` or ``host_facts``, and
+``root`` the directory that has every release's home. The others are for the first four. ``name`` and ``digest`` say which package,
+``deployment`` and ``token`` who gives the order, and:
+
+- ``settings``: this host's values for the settings that the release declares.
+- ``previous``: digest of the release to go back to; none when there was none.
+- ``stable``: for how many seconds a release that came up has to stay healthy. Unless it is 0, a process stays after ``activate`` that looks
+  at the health checks twice a second until ``confirm``, or for a minute longer than this.
+- ``documents``: manifest, config and file index of the package, or of the one that the host named when it answered ``lacking``, each
+  compressed with zlib and in base64. ``file``: where on the host a pack with pieces of it is; ``packed``: it follows the order.
+- ``mirror``: where to fetch what the host lacks when it is given no pack. ``share``: contents that the host has are linked, not copied.
+- ``supply``: whoever gives the order brings what the host lacks to put a damaged release right.
+- ``keep``, ``protect``: how many releases stay on the host, and the digests of those that stay all the same.
+
+Whatever it could not do, the answer says so in ``msg``: ``state`` is ``refused`` and nothing was touched.
+"""
+
+from __future__ import annotations
+
+import errno
+import gc
+import json
+import os
+import signal
+import sys
+import time
+import zlib
+from base64 import b64decode
+from typing import TYPE_CHECKING, Any, BinaryIO, Optional
+
+from .release_home import HostError, ReleaseHome, Texts
+
+# A step imports what it needs: each costs time on each host.
+# ruff: noqa: PLC0415
+
+if TYPE_CHECKING:
+    from .build import Pack
+
+_PATIENCE = 120.0  # seconds to wait for an operation that is still under way on the host
+_BLOCK = 1 << 20
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
+def main(order: bytes, rest: BinaryIO, mark: bytes, problem: str = "") -> None:
+    """Carry out an order and print the answer, in JSON, on a line of its own that begins with ``mark``.
+
+    ``rest``: what follows the order. ``problem``: why the program can't be kept on this host, for the answer.
+    """
+    gc.disable()  # it ends before there is much to collect, and looking takes a tenth of its time
+    # Finish even when the connection breaks; a handler, unlike ignoring, is not passed on to hooks and the services they start.
+    signal.signal(signal.SIGHUP, lambda _signum, _frame: None)
+    try:
+        answer = carry_out(json.loads(order), rest)
+    except HostError as error:
+        answer = {"failed": True, "state": "refused", "msg": str(error)}
+    except OSError as error:
+        remedy = "make room there" if error.errno in _FULL else "check the permissions and the file system"
+        said = f"{error.filename or json.loads(order)['root']}: {error.strerror or error}; {remedy}"
+        answer = {"failed": True, "state": "refused", "msg": said}
+    if problem:
+        answer["unkept"] = problem
+    while rest.read(_BLOCK):  # ssh takes it for a lost connection when nobody reads what it was given
+        pass
+    sys.stdout.buffer.write(b"\n" + mark + json.dumps(answer).encode("ascii") + b"\n")
+    sys.stdout.buffer.flush()
+
+
+def carry_out(order: dict[str, Any], rest: BinaryIO) -> dict[str, Any]:
+    """Do what an order says; return the answer. Raises :class:`HostError` and :class:`OSError` when nothing was touched."""
+    if order["operation"] == "host_facts":
+        from .host_facts import host_facts
+
+        return host_facts()
+    if order["operation"] == "release_facts":
+        from .release_facts import release_facts
+
+        return {"releases": release_facts(order["root"])}
+    home = ReleaseHome(order["root"], order["name"])
+    with home.locked(_PATIENCE):
+        answer = _stage(home, order, rest) if order["operation"] == "stage" else _switch(home, order, rest)
+    return {**answer, "clock": time.time()}
+
+
+def _stage(home: ReleaseHome, order: dict[str, Any], rest: BinaryIO) -> dict[str, Any]:
+    from .staging import stage
+
+    mirror = None
+    if order.get("mirror"):
+        from .mirror import Mirror
+
+        mirror = Mirror(order["mirror"])
+    documents, pack = _documents(order), _pack(home, order, rest)
+    if documents is None:
+        raise HostError("an order to stage needs the package's documents")
+    who = order["token"], order["deployment"]
+    return stage(home, order["digest"], documents, pack, order["keep"], order["protect"], *who, mirror, order.get("share", False))
+
+
+def _switch(home: ReleaseHome, order: dict[str, Any], rest: BinaryIO) -> dict[str, Any]:
+    from .activation import Order, activate, back_out, confirm
+    from .repair import Lacking, Supplies
+
+    supplies = Supplies(_documents(order), _pack(home, order, rest), order.get("supply", False))
+    given = Order(order["deployment"], order["token"], order.get("settings") or {}, supplies, stable=order.get("stable", 0))
+    do = {"activate": activate, "confirm": confirm, "backout": back_out}[order["operation"]]
+    try:
+        return do(home, order["digest"], order.get("previous"), given)
+    except Lacking as lacking:
+        return lacking.answer
+
+
+def _documents(order: dict[str, Any]) -> Optional[Texts]:
+    if not order.get("documents"):
+        return None
+    try:
+        return Texts(*(zlib.decompress(b64decode(text)) for text in order["documents"]))
+    except (TypeError, ValueError, zlib.error):
+        raise HostError("documents must be manifest, config and file index, each compressed with zlib and in base64") from None
+
+
+def _pack(home: ReleaseHome, order: dict[str, Any], rest: BinaryIO) -> Pack:
+    path = order.get("file")
+    if path:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
+        if os.path.dirname(os.path.normpath(path)) == str(home.staging):
+            os.unlink(path)  # of no use to anybody else, and in the way there
+        return open(descriptor, "rb")
+    return rest if order.get("packed") else None
