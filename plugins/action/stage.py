@@ -71,9 +71,14 @@ class ActionModule(HostAction):
             "source": "push" if self.pushed else "mirror" if found.get("bytes") else "host",
             "bytes": self.pushed or found.get("bytes", 0),
         }
+        warnings = []
         if found.get("problem"):
             result["mirror_problem"] = found["problem"]
-            result["warnings"] = [f"{self._host} could not use its mirror: {found['problem']}; what it lacked was pushed"]
+            warnings.append(f"{self._host} could not use its mirror: {found['problem']}; what it lacked was pushed")
+        if answer.get("unkept"):
+            warnings.append(f"{self._host} can't keep the program for its steps, so each takes longer: {answer['unkept']}")
+        if warnings:
+            result["warnings"] = warnings
         return result
 
     def lost(self, journal: Journal, detail: str) -> str:

@@ -27,7 +27,7 @@ STATES: Mapping[str, frozenset[str]] = {
     "backout": frozenset({"lacking", "backed_out", "owed"}),
 }
 REFUSED = "refused"
-_SENTENCES = frozenset({"msg", "detail", "reason", "mirror"})
+_SENTENCES = frozenset({"msg", "detail", "reason", "mirror", "unkept"})
 
 _LONGEST = 4000  # characters of a text that a host sends; a hook's output is cut at less
 _MOST = 1_000_000  # entries of a list; there are not that many pieces in a package
@@ -63,7 +63,7 @@ class Answer(TypedDict, total=False):
     With the state ``refused`` the host was not touched, and ``detail`` says why. ``clock`` is in seconds since 1970; ``skew``, which the
     controller adds, is by how many seconds at least it is behind (negative) or ahead. ``need`` are sha256s, of the package of digest
     ``package``. ``repaired`` are paths that were put right. ``damaged``: the host could not go back for want of good copies, after it had
-    to for the ``reason``.
+    to for the ``reason``. ``unkept``: why the host program can't be kept there.
     """
 
     state: str
@@ -81,6 +81,7 @@ class Answer(TypedDict, total=False):
     sent: int
     reused: int
     mirror: Mirrored
+    unkept: str
 
 
 def printable(text: str, at_most: int = _LONGEST) -> str:
@@ -123,6 +124,7 @@ def _read_answer(operation: str, answer: object) -> Answer:
     if state not in STATES[operation]:
         raise MalformedAnswerError(f"it answered with {_shown(state)}, which is no state after {operation}; {_REMEDY}")
     parsed: Answer = {"state": state, "changed": _flag(fields.get("changed", False)), "clock": _moment(fields.get("clock"))}
+    parsed["unkept"] = _text(fields.get("unkept", ""), "a reason")
     parsed["detail"] = _text(fields.get("detail", ""), "a detail")
     if state in ("failed", "stuck", "owed") and not parsed["detail"].strip():
         parsed["detail"] = "it does not say why"
