@@ -124,7 +124,6 @@ def _read_answer(operation: str, answer: object) -> Answer:
     if state not in STATES[operation]:
         raise MalformedAnswerError(f"it answered with {_shown(state)}, which is no state after {operation}; {_REMEDY}")
     parsed: Answer = {"state": state, "changed": _flag(fields.get("changed", False)), "clock": _moment(fields.get("clock"))}
-    parsed["unkept"] = _text(fields.get("unkept", ""), "a reason")
     parsed["detail"] = _text(fields.get("detail", ""), "a detail")
     if state in ("failed", "stuck", "owed") and not parsed["detail"].strip():
         parsed["detail"] = "it does not say why"
@@ -133,6 +132,7 @@ def _read_answer(operation: str, answer: object) -> Answer:
         parsed["live"] = _optional(_live, fields.get("live"))
         parsed["sent"], parsed["reused"] = _count(fields.get("sent", 0)), _count(fields.get("reused", 0))
         parsed["mirror"] = _mirrored(fields.get("mirror", {}))
+        parsed["unkept"] = _text(fields.get("unkept", ""), "a reason")
         if (state == "lacking") != bool(parsed["need"]):
             raise MalformedAnswerError(f"it answered {state} with {len(parsed['need'])} pieces that it lacks, which can't be; {_REMEDY}")
     elif state == "lacking":

@@ -52,7 +52,9 @@ def test_a_sound_answer_is_read_as_it_is_and_what_nobody_expects_is_left_out() -
         "detail": "",
         "need": [],
         "mirror": {"bytes": 0},
+        "unkept": "",
     }
+    assert parse_answer("stage", {**STAGED, "unkept": "no room"})["unkept"] == "no room"
     assert parse_answer("stage", LACKING)["need"] == ["b" * 64]
     assert parse_answer("activate", STARTED) == {**STARTED, **MORE}
     assert parse_answer("confirm", ACTIVE) == {**ACTIVE, **MORE}
