@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from typing import Any, Self
 
 from ..errors import ConflictError, NotFoundError, StateError, TidegateError
-from . import ci_changes, upgrade
+from . import ci_changes, sqlite, upgrade
 from . import engine as database
 from .ci_changes import PutResult
 from .query import QueryError, search
@@ -52,7 +52,8 @@ class Cmdb:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._source.dispose()
+        if self._address.path is not None:
+            sqlite.end(self._address.path)
 
     @property
     def label(self) -> str:
