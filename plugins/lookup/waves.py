@@ -69,11 +69,13 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.actions.interrupt
 from ansible_collections.tidegate.release.plugins.plugin_utils.actions.invocation import end_run, is_check, is_listing
 from ansible_collections.tidegate.release.plugins.plugin_utils.actions.options import VariableOptions, argument_spec
 from ansible_collections.tidegate.release.plugins.plugin_utils.actions.output import heartbeat, prepare_main
+from ansible_collections.tidegate.release.plugins.plugin_utils.clock import utc_now
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import Cmdb
 from ansible_collections.tidegate.release.plugins.plugin_utils.errors import TidegateError
 from ansible_collections.tidegate.release.plugins.plugin_utils.libs import require
 from ansible_collections.tidegate.release.plugins.plugin_utils.rfc.source import rfc_number
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.journal import Journal
+from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.rehearsal import rehearse
 from ansible_collections.tidegate.release.plugins.plugin_utils.settings import required_setting
 
 
@@ -94,9 +96,13 @@ class LookupModule(VariableOptions, LookupBase):
             self.set_options(var_options=variables, direct=kwargs)
             options = {"rfc": self.get_option("rfc"), "cmdb": self.get_option("cmdb")}
             require("SQLAlchemy", "jsonschema", "jmespath")
-            _prepare(terms[0])
             with heartbeat(f"finding the hosts to {terms[0]}"), Cmdb.open(required_setting(options, "cmdb")) as cmdb:
-                batches = Journal(cmdb).batches(rfc_number(required_setting(options, "rfc")), terms[0])
+                journal, number = Journal(cmdb), rfc_number(required_setting(options, "rfc"))
+                batches = journal.batches(number, terms[0])
+                deployment = journal.latest(number) if batches else None
+                if deployment is not None:
+                    _prepare(terms[0])
+                    rehearse(cmdb, deployment, terms[0], batches[0][0], utc_now())
         except TidegateError as error:
             end_run(error)
         kept = ([host for host in batch if host in known] for batch in batches)
@@ -104,7 +110,7 @@ class LookupModule(VariableOptions, LookupBase):
 
 
 def _prepare(step: str) -> None:
-    """Load what the step's actions need: this is the process that forks a worker for each host, which need not do it again."""
-    for action in ("activate", "confirm") if step == "activate" else (step,):
+    """Load what the step's actions need: this is the process that forks a worker for each host and wave, which need not do it again."""
+    for action in ("activate", "soak", "confirm", "gate") if step == "activate" else (step,):
         import_module(f"ansible_collections.tidegate.release.plugins.action.{action}")
         argument_spec(action)

@@ -21,6 +21,7 @@ import yaml
 from ansible import constants
 from ansible_collections.tidegate.release.plugins.plugin_utils.actions.interrupt import interrupted
 from ansible_collections.tidegate.release.plugins.plugin_utils.clearance.policy import load_policy
+from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.schema import schema
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import Cmdb
 from ansible_collections.tidegate.release.plugins.plugin_utils.errors import ConflictError, NotFoundError, StateError, TidegateError
 from ansible_collections.tidegate.release.plugins.plugin_utils.rfc.model import Rfc
@@ -31,6 +32,8 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.gate impo
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.holder import Holder
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.journal import LEASE, Journal
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.options import Rollout, Share
+from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.rehearsal import rehearse
+from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.standing import standing
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.states import DeploymentState, HostState
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps.backout import order_backout
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps.clear import Wave, WaveStart
@@ -81,6 +84,55 @@ def activate(journal: Journal, run: Run, host: str, state: HostState = HostState
 def test_a_rollout_comes_back_as_it_was_written(journal: Journal) -> None:
     run = begin(journal)
     assert journal.deployment(run.deployment).rollout == ROLLOUT
+
+
+@pytest.mark.parametrize("step", ["stage", "activate", "backout"])
+def test_a_rehearsed_step_leaves_nothing_but_what_workers_need_not_compile(
+    journal: Journal, cmdb: Cmdb, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    run = begin(journal)
+    if step != "stage":
+        stage_all(journal, run)
+    if step == "backout":
+        activate(journal, run, "web1", HostState.STARTED)
+        journal.order_backout(run, "because", NOW)
+
+    def rows() -> list[list[Any]]:
+        tables = schema()
+        with cmdb.read() as connection:
+            found = (tables.deployment, tables.deployment_host, tables.wave, tables.journal, tables.lock)
+            return [list(connection.execute(sa.select(table))) for table in found]
+
+    before = rows()
+    rehearse(cmdb, journal.deployment(run.deployment), step, "web1", NOW)
+    assert rows() == before
+
+    compiled: list[str] = []
+    compiler = sa.sql.compiler.SQLCompiler.__init__
+
+    def counting(*args: Any, **options: Any) -> None:
+        compiler(*args, **options)
+        compiled.append(str(args[0]))
+
+    monkeypatch.setattr(sa.sql.compiler.SQLCompiler, "__init__", counting)
+    if step == "stage":
+        standing(cmdb, "web1", "hello")
+        journal.staged(run, "web1", None, NOW)
+    elif step == "activate":
+        activate(journal, run, "web1", HostState.STARTED)
+        assert journal.confirming(run, "web1", NOW + timedelta(seconds=ROLLOUT.stable)) is not None
+    else:
+        journal.backing_out(run, "web1", NOW)
+        journal.backed_out(run, "web1", HostState.BACKED_OUT, "", NOW)
+    assert compiled == []
+    assert rows() != before
+
+
+def test_a_rehearsal_of_what_the_journal_refuses_is_of_no_consequence(journal: Journal, cmdb: Cmdb) -> None:
+    run = begin(journal)
+    rehearse(cmdb, journal.deployment(run.deployment), "activate", "web1", NOW)
+    assert {target.state for target in journal.targets(run.deployment)} == {HostState.PLANNED}
+    stage_all(journal, run)
 
 
 def test_a_second_deployment_on_a_locked_ci_is_refused_and_names_the_holder(journal: Journal, cmdb: Cmdb) -> None:

@@ -25,6 +25,7 @@ from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 
 from ...module_utils.redaction import Redactor
+from ..cmdb.sqlite import leave_open
 from ..errors import FindingsError, TidegateError, shortened
 from ..libs import require
 from ..settings import is_secret, missing, optional_setting
@@ -182,6 +183,8 @@ class TidegateAction(ActionBase):
         self._supports_async = False
         result: dict[str, Any] = super().run(tmp, task_vars)
         findings, given = not self.per_host, dict(self._task.args)
+        if self.per_host:
+            leave_open()
         try:
             refuse_cut_texts(self._loader)
             refuse_mistyped(self._loader, task_vars or {})

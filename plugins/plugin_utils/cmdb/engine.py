@@ -16,23 +16,20 @@ import errno
 import functools
 import os
 import random
-import sqlite3
 import time
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import quote
 
 from ..activity import waiting
 from ..errors import ConflictError, TidegateError
 from ..settings import has_login
+from . import sqlite
 
 with contextlib.suppress(ImportError):
     import sqlalchemy as sa
-
-if TYPE_CHECKING:
-    from sqlalchemy.engine.interfaces import DBAPIConnection
 
 # How long a writer waits for the one before it, and everybody for a server that is full, in seconds.
 PATIENCE = 30
@@ -120,14 +117,8 @@ def engine(address: DatabaseAddress) -> sa.Engine:
                 f"the CMDB {address.label} needs a database driver that is missing ({address.masked(str(error))}); "
                 "install it for the Python that runs Ansible, for instance with pip install 'psycopg[binary]'"
             ) from error
-    file = f"file:{quote(str(address.path.absolute()))}?mode=rw"
-
-    def connect() -> sqlite3.Connection:
-        # isolation_level None: sqlite3 must not open transactions behind our back, the begin event does it.
-        return sqlite3.connect(file, uri=True, timeout=PATIENCE, isolation_level=None)
-
-    made = sa.create_engine("sqlite://", creator=connect, poolclass=sa.NullPool, hide_parameters=True)
-    sa.event.listen(made, "connect", _foreign_keys_on)
+    path = address.path
+    made = sa.create_engine("sqlite://", creator=lambda: sqlite.connect(path, PATIENCE), poolclass=sa.NullPool, hide_parameters=True)
     sa.event.listen(made, "begin", _begin_sqlite)
     return made
 
@@ -256,10 +247,6 @@ def translated(address: DatabaseAddress) -> Iterator[None]:
         raise TidegateError(
             f"the CMDB {address.label} can't be used: {said}; check its address, its permissions and that it runs"
         ) from error
-
-
-def _foreign_keys_on(connection: DBAPIConnection, _record: object) -> None:
-    connection.cursor().execute("PRAGMA foreign_keys = ON")
 
 
 def _begin_sqlite(connection: sa.Connection) -> None:

@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from typing import Any, Self
 
 from ..errors import ConflictError, NotFoundError, StateError, TidegateError
-from . import ci_changes, upgrade
+from . import ci_changes, sqlite, upgrade
 from . import engine as database
 from .ci_changes import PutResult
 from .query import QueryError, search
@@ -29,12 +29,15 @@ _CHUNK = 500
 
 
 class Cmdb:
-    """An open CMDB. Holds no connection between calls, so forked workers may use one that their parent opened."""
+    """An open CMDB. Holds no connection between calls, but in a worker, so that workers may use one that their parent opened."""
 
-    def __init__(self, address: database.DatabaseAddress, source: sa.Engine, moment: sa.Connection | None = None) -> None:
+    def __init__(
+        self, address: database.DatabaseAddress, source: sa.Engine, moment: sa.Connection | None = None, rehearsed: bool = False
+    ) -> None:
         self._address = address
         self._source = source
         self._moment = moment
+        self._rehearsed = rehearsed
 
     @classmethod
     def open(cls, url: str, create: bool = False) -> Cmdb:
@@ -52,7 +55,8 @@ class Cmdb:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._source.dispose()
+        if self._address.path is not None:
+            sqlite.end(self._address.path)
 
     @property
     def label(self) -> str:
@@ -65,6 +69,8 @@ class Cmdb:
         Writers take turns, so what it read stays true until it ends. Keep it short, and don't begin another inside:
         that one would wait for this one. :class:`ConflictError` when its turn doesn't come in half a minute.
         """
+        if self._rehearsed and self._moment is not None:
+            return database.reading_within(self._address, self._moment)
         if self._moment is not None:  # the writer would wait for this very reader on an SQLite file without a write-ahead log
             raise StateError("nothing is written to a CMDB as it is at one moment; write to the CMDB itself when the moment is over")
         return database.writing(self._address, self._source)
@@ -86,6 +92,18 @@ class Cmdb:
                 yield Cmdb(self._address, self._source, connection)
             finally:
                 connection.rollback()  # of a connection that was lost, too, there is nothing to be said any more
+
+    @contextlib.contextmanager
+    def rehearsal(self) -> Iterator[Cmdb]:
+        """This CMDB, in which nothing stays: all that is written to it is one transaction, which is undone.
+
+        A process that is about to fork many which do the same has the statements compiled by it, and they inherit that. Writers wait.
+        """
+        with self.begin() as connection:
+            try:
+                yield Cmdb(self._address, self._source, connection, rehearsed=True)
+            finally:
+                connection.rollback()
 
     def marker(self, connection: sa.Connection | None = None) -> str:
         """A short text that is another one after every change to CIs, relations or installations."""

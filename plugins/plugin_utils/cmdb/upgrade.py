@@ -23,6 +23,7 @@ from ..errors import ConflictError, NotFoundError, TidegateError
 from ..files import rights, write
 from ..libs import require
 from . import engine as database
+from . import sqlite
 from .schema import schema
 
 with contextlib.suppress(ImportError):
@@ -141,6 +142,7 @@ def _create_file(path: Path) -> None:
                 raw.execute("PRAGMA journal_mode = WAL")
             with database.writing(address, database.engine(address)) as connection:
                 _migrate(connection)
+            sqlite.close(unnamed)  # which copies the log into it
             with contextlib.suppress(FileExistsError):  # somebody else was faster: theirs it is
                 os.link(unnamed, path)
     except (OSError, sqlite3.Error) as error:

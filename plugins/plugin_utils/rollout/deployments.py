@@ -173,7 +173,7 @@ class Deployments:
         table = self._t.deployment
         with self._cmdb.read() as connection:
             row = connection.execute(sa.select(table).where(table.c.rfc == rfc).order_by(table.c.id.desc()).limit(1)).one_or_none()
-            return None if row is None else _deployment(row)
+            return None if row is None else deployment_of(row)
 
     def driven_by(self, rfc: str, holder: Holder) -> Deployment:
         """The newest deployment of an RFC, if ``holder`` is the one that drives it: the journal is where a step finds its right to go on.
@@ -303,10 +303,13 @@ class Deployments:
         return {row.number: _W(row.state) for row in rows}
 
     def _load(self, connection: sa.Connection, deployment_id: int) -> Deployment:
+        return deployment_of(self._row(connection, deployment_id))
+
+    def _row(self, connection: sa.Connection, deployment_id: int) -> Any:
         row = connection.execute(sa.select(self._t.deployment).where(self._t.deployment.c.id == deployment_id)).one_or_none()
         if row is None:
             raise NotFoundError(f"the CMDB has no deployment {deployment_id}; check which CMDB this is")
-        return _deployment(row)
+        return row
 
     def _targets(self, connection: sa.Connection, deployment_id: int) -> list[Target]:
         table = self._t.deployment_host
@@ -314,7 +317,8 @@ class Deployments:
         return [target_of(row) for row in rows]
 
 
-def _deployment(row: sa.Row[Any]) -> Deployment:
+def deployment_of(row: Any) -> Deployment:
+    """A row of the table of deployments."""
     return Deployment(
         row.id,
         row.rfc,

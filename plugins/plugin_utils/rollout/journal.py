@@ -19,7 +19,7 @@ from typing import Any
 from ..errors import ConflictError, NotFoundError, StateError
 from ..licence import entitlements as licences
 from . import states
-from .deployments import Deployment, Run, Target, rollout_to_dict, target_of
+from .deployments import Deployment, Run, Target, deployment_of, rollout_to_dict, target_of
 from .gate import GateDecision
 from .holder import Holder
 from .locks import Locks
@@ -154,7 +154,7 @@ class Journal(Locks):
             if states.may_write_off(deployment.state, _W(row.wave), _H(row.state)):
                 left.append(deployment.label)
                 if write:
-                    self._move_host(connection, row.id, host, _H.WRITTEN_OFF, now, detail)
+                    self._move_host(connection, row.id, self._target(connection, row.id, host), _H.WRITTEN_OFF, now, detail)
                     self._relock(connection, row.id)
         return left
 
@@ -184,12 +184,12 @@ class Journal(Locks):
         """The release is complete on ``host``; ``live`` (version, digest) is what a back-out returns to."""
         previous = {"previous_digest": live["digest"] if live else None, "previous_version": live["version"] if live else None}
         with self._writing(run, now) as (connection, _deployment):
-            self._move_host(connection, run.deployment, host, _H.STAGED, now, "", **previous)
+            self._move_host(connection, run.deployment, self._target(connection, run.deployment, host), _H.STAGED, now, "", **previous)
 
     def stage_failed(self, run: Run, host: str, detail: str, now: datetime) -> None:
         """``host`` could not be staged."""
         with self._writing(run, now) as (connection, _deployment):
-            self._move_host(connection, run.deployment, host, _H.STAGE_FAILED, now, detail)
+            self._move_host(connection, run.deployment, self._target(connection, run.deployment, host), _H.STAGE_FAILED, now, detail)
 
     def activating(self, run: Run, host: str, now: datetime) -> Target:
         """Write ahead that ``host`` is about to change.
@@ -206,13 +206,13 @@ class Journal(Locks):
             if deployment.state is not _D.ACTIVATING or not due:
                 raise StateError(f"wave {target.wave} of {deployment.label} is not open, so {host} must not change yet; run deploy again")
             self._require_lock(connection, deployment, host)
-            self._move_host(connection, run.deployment, host, _H.ACTIVATING, now, "")
+            self._move_host(connection, run.deployment, target, _H.ACTIVATING, now, "")
         return target
 
     def activated(self, run: Run, host: str, state: HostState, detail: str, now: datetime) -> None:
         """How activation ended: ``started``, ``failed``, ``stuck`` or ``lost``; or the look after it: ``active`` or one of these."""
         with self._writing(run, now) as (connection, _deployment):
-            self._move_host(connection, run.deployment, host, state, now, detail)
+            self._move_host(connection, run.deployment, self._target(connection, run.deployment, host), state, now, detail)
 
     def confirming(self, run: Run, host: str, now: datetime) -> Target | None:
         """A host that is about to be looked at again; ``None`` when there is no reason to, for its release has not just come up there.
@@ -244,14 +244,14 @@ class Journal(Locks):
                 raise StateError(f"{deployment.label} is {deployment.state}, not backing out, so {host} stays as it is; run backout first")
             self._require_lock(connection, deployment, host)
             target = self._target(connection, run.deployment, host)
-            self._move_host(connection, run.deployment, host, _H.BACKING_OUT, now, target.detail)
+            self._move_host(connection, run.deployment, target, _H.BACKING_OUT, now, target.detail)
         return target
 
     def backed_out(self, run: Run, host: str, state: HostState, detail: str, now: datetime) -> None:
         """How the back-out of ``host`` ended: ``backed_out`` or ``owed``. Without a detail it keeps the one that says why it went back."""
         with self._writing(run, now) as (connection, _deployment):
-            detail = detail or self._target(connection, run.deployment, host).detail
-            self._move_host(connection, run.deployment, host, state, now, detail)
+            target = self._target(connection, run.deployment, host)
+            self._move_host(connection, run.deployment, target, state, now, detail or target.detail)
 
     # -- decisions ---------------------------------------------------------
 
@@ -376,14 +376,14 @@ class Journal(Locks):
         """
         table = self._t.deployment
         with self._cmdb.begin() as connection:
-            ends = connection.execute(sa.select(table.c.lease_until, table.c.open_until).where(table.c.id == run.deployment)).one_or_none()
+            row = self._row(connection, run.deployment)
             renewed = connection.execute(
                 table.update().where(table.c.id == run.deployment, table.c.token == run.token).values(lease_until=now + LEASE)
             ).rowcount
-            deployment = self._load(connection, run.deployment)
+            deployment = deployment_of(row)
             if renewed != 1:
                 raise ConflictError(f"another controller has taken {deployment.label} over; this run must not go on")
-            for what, end in zip(("its lease ended", "its window closed or a freeze began"), ends or (), strict=False):
+            for what, end in (("its lease ended", row.lease_until), ("its window closed or a freeze began", row.open_until)):
                 if start and end is not None and end <= now:
                     raise StateError(f"{what} for {deployment.label} at {end.isoformat(timespec='seconds')}; run deploy again")
             yield connection, deployment
@@ -437,24 +437,24 @@ class Journal(Locks):
         done = {x.host for x in self._targets(connection, deployment.id) if x.state in states.TOUCHED}
         later = self._superseded(connection, deployment, done - self._locked(connection, deployment.id))
         for host, label in later.items():
-            self._move_host(connection, deployment.id, host, _H.SUPERSEDED, now, f"left as it is, for {label} has changed it since")
+            target = self._target(connection, deployment.id, host)
+            self._move_host(connection, deployment.id, target, _H.SUPERSEDED, now, f"left as it is, for {label} has changed it since")
         self._move(connection, deployment, new, now, reason)
         connection.execute(self._t.lock.delete().where(self._t.lock.c.deployment_id == deployment.id))
         active = [x.host for x in self._targets(connection, deployment.id) if new is _D.COMPLETED and x.state is _H.ACTIVE]
         licences.close_reservations(connection, deployment.id, active)
 
     def _move_host(
-        self, connection: sa.Connection, deployment_id: int, host: str, new: HostState, now: datetime, detail: str, **values: Any
+        self, connection: sa.Connection, deployment_id: int, target: Target, new: HostState, now: datetime, detail: str, **values: Any
     ) -> None:
         table = self._t.deployment_host
-        target = self._target(connection, deployment_id, host)
-        states.check(states.HOST, target.state, new, host)
+        states.check(states.HOST, target.state, new, target.host)
         connection.execute(
             table.update()
-            .where(table.c.deployment_id == deployment_id, table.c.host == host)
+            .where(table.c.deployment_id == deployment_id, table.c.host == target.host)
             .values(state=new, detail=detail, updated=now, **values)
         )
-        self._append(connection, deployment_id, now, new, host, target.wave, {"detail": detail, **values})
+        self._append(connection, deployment_id, now, new, target.host, target.wave, {"detail": detail, **values})
 
     def _open_next(self, connection: sa.Connection, run: Run, after: int | None, now: datetime) -> None:
         """Open the first wave behind ``after`` that has a staged host.
@@ -501,11 +501,11 @@ class Journal(Locks):
         for target in targets:
             why = gone.get(target.host) if target.host in there else "not in the CMDB any more"
             if why is not None and states.may_write_off(deployment.state, waves[target.wave], target.state):
-                self._move_host(connection, deployment_id, target.host, _H.WRITTEN_OFF, now, why)
+                self._move_host(connection, deployment_id, target, _H.WRITTEN_OFF, now, why)
             elif why is None and target.state is _H.WRITTEN_OFF:
                 back_out = deployment.state is _D.BACKING_OUT
                 new = _H.STAGE_FAILED if not self._was_touched(connection, deployment_id, target.host) else _H.OWED if back_out else _H.LOST
-                self._move_host(connection, deployment_id, target.host, new, now, "it was written off, and is there again")
+                self._move_host(connection, deployment_id, target, new, now, "it was written off, and is there again")
 
     def _was_touched(self, connection: sa.Connection, deployment_id: int, host: str) -> bool:
         j = self._t.journal.c
