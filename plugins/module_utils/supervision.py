@@ -18,8 +18,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, NoReturn, Optional
+from typing import Any, NamedTuple, NoReturn, Optional
 
 from . import hook_output, redaction
 from .account import Account
@@ -38,8 +37,7 @@ _UMASK = 0o022  # whatever the login's is
 _PROGRAM = 'import os, sys; exec(os.environ.pop("REDACTION")); exec(os.environ.pop("OUTPUT")); copy(sys.argv[1], stream(os.environ).feed)'
 
 
-@dataclass(frozen=True)
-class Precautions:
+class Precautions(NamedTuple):
     """What is minded when something runs that came with a release or an RFC.
 
     ``redactor`` knows what must not be shown of its output. ``account``: the user as whom commands run, ``None`` for this process's.

@@ -13,7 +13,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
@@ -199,7 +199,7 @@ class Host:
             home = self.home
             with home.locked(1):
                 try:
-                    order = replace(self.order, supplies=supplies)
+                    order = Order("hello-1", self.token, self.settings, supplies, self.stable)
                     return operation(home, what.digest, previous.digest if previous else None, order), trips
                 except Lacking as lacking:
                     found = packages[lacking.answer["package"]]
