@@ -23,7 +23,7 @@ from typing import Any, NamedTuple, NoReturn, Optional
 from . import hook_output, redaction
 from .account import Account
 from .hook_output import BLOCK, BoundedLog
-from .processes import MARK, Processes, adopt_orphans, below, end, marked
+from .processes import MARK, Processes, adopt_orphans, below, end, find_prctl, marked
 from .redaction import NOTHING, Redactor, Stream
 
 _OUTPUT = 64 << 20  # bytes that a command may write: whoever writes more is out of order
@@ -78,6 +78,7 @@ def supervise(
     answer, writer = os.pipe()
     alive, lifeline = os.pipe()
     environment = {MARK: os.urandom(8).hex(), **environment}
+    find_prctl()  # here, and not in each of the children that come from here
     child = os.fork()
     if child == 0:
         os.close(answer)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import base64
 import io
-from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -73,7 +72,7 @@ class Desk:
     ) -> Answer:
         self.orders.append(operation)
         pack = io.BytesIO(base64.b64decode(contents)) if contents else None
-        order = replace(self.host.order, supplies=Supplies(Texts(*documents) if documents else None, pack, supply))
+        order = self.host.order_with(Supplies(Texts(*documents) if documents else None, pack, supply))
         home = self.host.home
         try:
             with home.locked(0):
