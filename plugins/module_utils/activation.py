@@ -14,7 +14,6 @@ import contextlib
 import functools
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from typing import Any, Callable, Optional
 
 from . import logs, watch
@@ -34,21 +33,26 @@ _LOOKS = 3  # at a release over which nobody watched
 _PAUSE = 0.5  # seconds between them
 
 
-@dataclass(frozen=True)
 class Order:
     """Who wants a change: the deployment, its fencing token, the host's values for the release's settings, and what came with the order.
 
-    ``previous`` and ``next`` are the versions from which and to which the host switches, for the hooks; empty for none. ``stable``: for how
-    many seconds a release that came up has to stay healthy.
+    ``stable``: for how many seconds a release that came up has to stay healthy. ``previous`` and ``next`` are the versions from which and
+    to which the host switches, for the hooks; empty for none.
     """
 
-    deployment: str
-    token: int
-    settings: Mapping[str, Any]
-    supplies: Supplies = field(default_factory=Supplies)
-    previous: str = ""
-    next: str = ""
-    stable: float = 0
+    def __init__(
+        self, deployment: str, token: int, settings: Mapping[str, Any], supplies: Optional[Supplies] = None, stable: float = 0
+    ) -> None:
+        self.deployment = deployment
+        self.token = token
+        self.settings = settings
+        self.supplies = supplies or Supplies()
+        self.stable = stable
+        self.previous = self.next = ""
+
+    def switch(self, previous: Optional[Release], following: Optional[Release]) -> None:
+        """From now on the host switches from the release ``previous`` to ``following``; nothing stands for having none."""
+        self.previous, self.next = (release.version if release else "" for release in (previous, following))
 
     @functools.cached_property
     def redactor(self) -> Redactor:
@@ -92,7 +96,7 @@ def activate(home: ReleaseHome, digest: str, previous: Optional[str], order: Ord
     watched = watch.end(home.watch)
     target = find_release(home, digest, order.supplies, "is not staged here; run the deployment again to stage it", **order.entry())
     before = _find_previous(home, previous, order)
-    order = replace(order, previous=before.version if before else "", next=target.version)
+    order.switch(before, target)
     live = home.live()
     _refuse_unknown(home, live, target, before)
     if live is None and before is not None:
@@ -178,7 +182,7 @@ def back_out(home: ReleaseHome, digest: str, previous: Optional[str], order: Ord
     target = home.find(digest)
     _refuse_unknown(home, live, target, before)
     version = before.version if before else None
-    order = replace(order, previous=target.version if target else live.version if live else "", next=version or "")
+    order.switch(target or live, before)
     at_rest = home.at_rest(before) and (live.id if live else None) == (before.id if before else None)
     if before is not None:
         _refuse_unusable(home, before, order)
@@ -235,9 +239,10 @@ def _fall_back(home: ReleaseHome, target: Release, before: Optional[Release], or
     said = _logs(home, target, order, reason)  # before another release writes there
     with contextlib.suppress(OSError):  # on a full disk the way back is still open; that it began stands in the log
         home.append("failed", target.id, **order.entry(reason=order.redactor.text(reason)))
-    order = replace(order, previous=target.version, next=before.version if before else "")
+    order.switch(target, before)
+    order.supplies.more = False  # it is too late to ask for any
     try:
-        repaired = put_right(home, before, replace(order.supplies, more=False), **order.entry()) if before else []
+        repaired = put_right(home, before, order.supplies, **order.entry()) if before else []
     except (HostError, OSError) as error:  # no hook runs of what is not as it was archived
         damaged = {"reason": f"{reason}{said}", "damaged": isinstance(error, Damaged)}
         return {**_outcome("stuck", before, f"{reason}; going back failed too: {error}{said}"), **damaged}

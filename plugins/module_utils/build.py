@@ -10,7 +10,6 @@ where the file system shares blocks until somebody writes, else copied. There is
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import fcntl
 import hashlib
 import os
@@ -19,8 +18,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, Optional, Union
 
-from .pieces import BLOCK, Assembly, create, find_sources, opened, take_up, unpack
-from .release_home import HostError, ReleaseHome, Texts, as_released, range_digest, remove
+from .pieces import BLOCK, Assembly, create, find_sources, take_up, unpack, write
+from .release_home import HostError, ReleaseHome, Texts, intact, open_regular, range_digest, remove
 
 Pack = Union[Path, BinaryIO, None]
 Fetch = Optional[Callable[[Assembly], dict[str, Any]]]
@@ -67,8 +66,12 @@ class Stock:
 
     def _copy(self, source: bytes, path: bytes, entry: dict[str, Any]) -> bool:
         """Only the content: neither owner and times nor extended attributes, capabilities among them, come along."""
-        with opened(source) as origin:
-            if origin is None or os.fstat(origin).st_size != entry["size"]:
+        found = open_regular(source)
+        if found is None:
+            return False
+        origin, info = found
+        try:
+            if info.st_size != entry["size"]:
                 return False
             target = create(path)
             try:
@@ -77,9 +80,12 @@ class Stock:
                 os.fchmod(target, entry["mode"])
             finally:
                 os.close(target)
+        finally:
+            os.close(origin)
         if digest != entry["sha256"]:
             os.unlink(path)
-        return bool(digest == entry["sha256"])
+            return False
+        return True
 
     def _clone(self, origin: int, target: int, size: int) -> Optional[str]:
         """Clone a file; return the sha256 of the clone, or nothing where that does not work."""
@@ -100,10 +106,8 @@ def _copy_hashing(origin: int, target: int, size: int) -> str:
     offset = 0
     while offset < size and (block := os.pread(origin, min(size - offset, BLOCK), offset)):
         digest.update(block)
+        write(target, block, offset)
         offset += len(block)
-        view = memoryview(block)
-        while view:
-            view = view[os.write(target, view) :]
     return digest.hexdigest()
 
 
@@ -112,18 +116,17 @@ def _may_link(source: bytes, entry: dict[str, Any]) -> bool:
         info = os.lstat(source)
     except OSError:
         return False
-    # Linked, the file has its owner in the new release too, who could change it.
     return (info.st_mode, info.st_size, info.st_uid) == (stat.S_IFREG | entry["mode"], entry["size"], os.geteuid())
 
 
 def _link(source: bytes, path: bytes, entry: dict[str, Any]) -> bool:
-    if not _may_link(source, entry):
-        return False
     try:
         os.link(source, path, follow_symlinks=False)
     except OSError:  # too many links to one inode, or a file system without hard links: there are copies
         return False
-    good = as_released(path, entry)
+    info = intact(path, entry)
+    # Linked, the file has its owner in the new release too, who could change it.
+    good = info is not None and (info.st_mode, info.st_uid) == (stat.S_IFREG | entry["mode"], os.geteuid())
     if not good:
         os.unlink(path)
     return good
@@ -175,7 +178,7 @@ def _build(
     tree = os.fsencode(work / "tree")
     _clear(work)
     done = take_up(work / "tree", files, share)
-    stock = Stock(find_sources(home, files, tree, done), share)
+    stock = Stock(find_sources(home, files, tree, done, share), share)
     missing = [entry for entry in files if entry["path"] not in done]
     _check_room(home.staging, missing, tree, stock, share)
     work.mkdir(exist_ok=True)
@@ -183,7 +186,7 @@ def _build(
     if not os.path.isdir(tree):
         os.mkdir(tree, _DIRECTORY)
     assembly = Assembly(home, _lay_out(tree, missing, stock), tree)
-    late = [entry for entry in missing if entry["type"] == "file" and assembly.target(entry["sha256"]) not in (None, _at(tree, entry))]
+    late = [entry for entry in missing if entry["type"] == "file" and assembly.target(entry["sha256"]) not in (None, entry)]
     result: dict[str, Any] = {
         "sent": len(assembly.need),
         "reused": len({entry["sha256"] for entry in files if entry["type"] == "file"}) - assembly.contents,
@@ -197,9 +200,10 @@ def _build(
     result["need"] = sorted(assembly.need)
     if not assembly.need:
         assembly.finish()
-        for entry in missing:
-            if entry["type"] == "file" and assembly.target(entry["sha256"]) == _at(tree, entry):
-                stock.add(_at(tree, entry), entry)
+        for entry in late:
+            whole = assembly.target(entry["sha256"])
+            if whole is not None:
+                stock.add(_at(tree, whole), whole)
         for entry in late:
             remove(Path(os.fsdecode(_at(tree, entry))))  # half a large file, which is not the one that was completed
             if not stock.place(_at(tree, entry), entry):
@@ -233,22 +237,28 @@ def _clear(work: Path) -> None:
 def _check_room(folder: Path, missing: list[dict[str, Any]], tree: bytes, stock: Stock, share: bool) -> None:
     """Raise :class:`HostError` unless ``folder`` has room for what is ``missing``, as if no file system could clone."""
     room = os.statvfs(folder)
-    block = room.f_frsize
     contents = [entry for entry in missing if entry["type"] == "file"]
     others = len(missing) - len(contents)
-    if share:
+    shortage = _shortage(room, contents, others, tree)
+    if shortage and share:  # only then is it worth looking at each file
         kinds = {(entry["sha256"], entry["mode"]): entry for entry in contents}
-        contents = [entry for entry in kinds.values() if not stock.linkable(entry)]
+        shortage = _shortage(room, [entry for entry in kinds.values() if not stock.linkable(entry)], others, tree)
+    if shortage:
+        raise HostError(f"{folder} needs {shortage} are free; make room and run this again")
+
+
+def _shortage(room: os.statvfs_result, contents: list[dict[str, Any]], others: int, tree: bytes) -> str:
+    """What ``contents`` and so many directories and links need and what there is of it, in words; nothing when there is enough."""
+    block = room.f_frsize
     need = _MARGIN + sum(-(-entry["size"] // block) * block for entry in contents) + others * block
     for entry in contents:
         if "chunks" in entry and os.path.lexists(_at(tree, entry)):
             need -= os.lstat(_at(tree, entry)).st_blocks * 512  # of a large file that was begun before
     free = room.f_bavail * block
     if need > free:
-        raise HostError(f"{folder} needs {need >> 20} MiB but only {free >> 20} MiB are free; make room and run this again")
+        return f"{need >> 20} MiB but only {free >> 20} MiB"
     count = len(contents) + others
-    if room.f_files and count > room.f_favail:
-        raise HostError(f"{folder} needs {count} inodes but only {room.f_favail} are free; make room and run this again")
+    return f"{count} inodes but only {room.f_favail}" if room.f_files and count > room.f_favail else ""
 
 
 def _lay_out(tree: bytes, missing: list[dict[str, Any]], stock: Stock) -> list[dict[str, Any]]:
@@ -261,7 +271,7 @@ def _lay_out(tree: bytes, missing: list[dict[str, Any]], stock: Stock) -> list[d
         elif entry["type"] == "link":
             os.symlink(entry["target"].encode(), path)
         else:
-            begun = os.path.lexists(path)  # half a large file, which stays unless the host has it whole
+            begun = "chunks" in entry and os.path.lexists(path)  # half a large file, which stays unless the host has it whole
             place = os.path.dirname(tree) + b"/whole" if begun else path
             if not stock.place(place, entry):
                 lacking.append(entry)
@@ -274,6 +284,8 @@ def _lay_out(tree: bytes, missing: list[dict[str, Any]], stock: Stock) -> list[d
 
 def sync_file_system(folder: Path) -> None:
     """Bring the file system of ``folder`` to disk: a complete release must still be complete after a power cut."""
+    import ctypes  # noqa: PLC0415 - it is large, and needed for this alone
+
     descriptor = os.open(str(folder), os.O_RDONLY | os.O_DIRECTORY)
     try:
         syncfs = getattr(ctypes.CDLL(None, use_errno=True), "syncfs", None)

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import re
-import socket
 from collections.abc import Mapping
 from typing import Any, NamedTuple, Optional
 
@@ -114,6 +113,10 @@ def read_url(text: str, settings: Optional[Mapping[str, Any]] = None) -> Endpoin
 
 
 def _is_ipv6(text: str) -> bool:
+    if ":" not in text:
+        return False
+    import socket  # noqa: PLC0415 - needed for this alone
+
     try:
         socket.inet_pton(socket.AF_INET6, text)
     except (OSError, ValueError):

@@ -5,11 +5,8 @@
 
 from __future__ import annotations
 
-import http.client
 import os
 import signal
-import socket
-import ssl
 import time
 from collections.abc import Callable, Mapping
 from typing import Any, Optional
@@ -133,6 +130,7 @@ def _probe_within(seconds: float, check: Mapping[str, Any], there: Endpoint, red
     A socket's own timeout starts anew with every byte that a slow server sends, and nothing in this process could interrupt
     the resolver.
     """
+    means = _means(check)  # imported here and not in the child, for there is another one for each attempt
     reader, writer = os.pipe()
     child = os.fork()
     if child == 0:
@@ -142,7 +140,7 @@ def _probe_within(seconds: float, check: Mapping[str, Any], there: Endpoint, red
             signal.setitimer(signal.ITIMER_REAL, seconds)
             os.close(reader)
             try:
-                _probe(check, there, seconds)
+                _probe(check, there, seconds, means)
                 status = 0
             except Exception as error:
                 reason = redactor.text(str(error) or type(error).__name__)  # before it is cut: a part of a value is not found any more
@@ -159,26 +157,26 @@ def _probe_within(seconds: float, check: Mapping[str, Any], there: Endpoint, red
         raise CheckError(reason or "the check broke")
 
 
-def _probe(check: Mapping[str, Any], there: Endpoint, timeout: float) -> None:
-    # Not by http.client: of a host with a zone the name that it is asked for is another than the one that is connected to.
-    sock = socket.create_connection((there.host, there.port), timeout=timeout)
+def _means(check: Mapping[str, Any]) -> Callable[..., Any]:
+    """What makes the connection for ``check``. It takes longer to import than a step takes, and many releases have only commands."""
     if "tcp" in check:
-        sock.close()
+        from socket import create_connection  # noqa: PLC0415 - see above
+
+        return create_connection
+    from .web import get  # noqa: PLC0415 - see above
+
+    return get
+
+
+def _probe(check: Mapping[str, Any], there: Endpoint, timeout: float, means: Callable[..., Any]) -> None:
+    if "tcp" in check:
+        means((there.host, there.port), timeout=timeout).close()
         return
     wanted = check["http"]
-    if there.secure:
-        sock = ssl.create_default_context().wrap_socket(sock, server_hostname=there.name)
-    connection = http.client.HTTPConnection(there.name, there.port)
-    connection.sock = sock
-    try:
-        connection.request("GET", there.target, headers={"Host": there.authority})
-        answer = connection.getresponse()
-        body = answer.read(_BODY)
-        if answer.length and len(body) < _BODY:
-            raise CheckError(f"{there.shown} broke its answer off")
-    finally:
-        connection.close()
-    if answer.status != wanted.get("status", 200):
-        raise CheckError(f"{there.shown} answered {answer.status}, not {wanted.get('status', 200)}")
+    status, body, whole = means(there, timeout, _BODY)
+    if not whole:
+        raise CheckError(f"{there.shown} broke its answer off")
+    if status != wanted.get("status", 200):
+        raise CheckError(f"{there.shown} answered {status}, not {wanted.get('status', 200)}")
     if wanted.get("contains") and wanted["contains"] not in body.decode("utf-8", "replace"):
         raise CheckError(f"{there.shown} answered without {wanted['contains']!r}")

@@ -12,10 +12,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-import signal
 import stat
-import subprocess
-import tempfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Union
@@ -119,6 +116,11 @@ def _of_unit(unit: str, limit: int, redactor: Redactor) -> str:
 
 def _run(command: list[str], limit: int, redactor: Redactor = NOTHING) -> tuple[int, str]:
     """Run a command of the system for a few seconds; its status, -1 when it has none, and the last ``limit`` bytes that it printed."""
+    # Few releases name units, so few hosts need these.
+    import signal  # noqa: PLC0415
+    import subprocess  # noqa: PLC0415
+    import tempfile  # noqa: PLC0415
+
     try:
         output = tempfile.TemporaryFile()  # noqa: SIM115 - it is closed below
     except OSError as error:  # a full or tiny disk is no reason to say anything of a release

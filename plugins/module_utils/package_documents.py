@@ -73,20 +73,21 @@ def _read_config(digest: str, text: bytes) -> dict[str, Any]:
 
 def _read_index(digest: str, text: bytes) -> list[dict[str, Any]]:
     """The entries by path, so that a directory comes before what is in it; all of them stay inside the tree."""
-    files: list[dict[str, Any]] = sorted(strict_json(text)["files"], key=lambda entry: str(entry["path"]))
+    listed = strict_json(text)["files"]
+    if not is_index(listed):
+        raise HostError(f"the package {digest} has a malformed file index; archive it again")
+    files: list[dict[str, Any]] = sorted(listed, key=lambda entry: str(entry["path"]))
     directories = {""}
     sizes: dict[str, int] = {}
-    seen = set()
-    twins = set()
+    twins = set()  # in the form that what looks the same has in common
     for entry in files:
         path, kind = entry["path"], entry["type"]
         parent, _slash, name = path.rpartition("/")
         # A path whose parent is not a directory of this very package could lead out of the tree by way of a link.
-        if path.startswith("/") or name in ("", ".", "..") or parent not in directories or path in seen:
+        if path.startswith("/") or name in ("", ".", "..") or parent not in directories:
             raise HostError(f"the package {digest} has a file with the path {path!r}; archive it again")
-        seen.add(path)
-        twin = unicodedata.normalize("NFC", path)  # such paths look the same
-        good = _plain(path) and twin not in twins and path.count("/") < DEEPEST and len(path.encode()) <= LONGEST
+        twin = path if path.isascii() else unicodedata.normalize("NFC", path)
+        good = unseen(path) is None and twin not in twins and path.count("/") < DEEPEST and len(path.encode()) <= LONGEST
         good = good and not name.startswith(WHITEOUT)
         twins.add(twin)
         if kind == "link":
@@ -98,14 +99,13 @@ def _read_index(digest: str, text: bytes) -> list[dict[str, Any]]:
         if kind == "directory":
             directories.add(path)
         elif kind == "file":
-            parts = [(entry["size"], entry["sha256"]), *entry.get("chunks", [])]
-            good = good and all(_is_count(size) and _SHA256.fullmatch(sha) and sizes.setdefault(sha, size) == size for size, sha in parts)
-            good = good and ("chunks" not in entry or sum(size for size, _sha in parts[1:]) == entry["size"])
-            good = good and _is_count(entry["offset"])
+            good = good and _SHA256.fullmatch(entry["sha256"]) and sizes.setdefault(entry["sha256"], entry["size"]) == entry["size"]
+            chunks = entry.get("chunks")
+            if chunks is not None:
+                good = good and all(_SHA256.fullmatch(sha) and sizes.setdefault(sha, size) == size for size, sha in chunks)
+                good = good and sum(size for size, _sha in chunks) == entry["size"]
         if not good:
             raise HostError(f"the package {digest} has a bad entry for {path!r}; archive it again")
-    if not is_index(files):
-        raise HostError(f"the package {digest} has a malformed file index; archive it again")
     return files
 
 

@@ -9,21 +9,23 @@ counts, so a file that somebody edited can't spread into the next release.
 
 from __future__ import annotations
 
-import gzip
 import hashlib
 import json
 import os
 import stat
 import zlib
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import Any, BinaryIO, Optional, Union
+from typing import Any, BinaryIO, NamedTuple, Optional, Union
 
-from .release_home import HostError, ReleaseHome, as_released, intact, range_digest, remove
+from .release_home import HostError, ReleaseHome, as_released, intact, open_regular, range_digest, remove
 
 BLOCK = 1 << 20  # bytes that are read or written at a time
+_PACKED = 1 << 16  # bytes of a pack that are read at a time
+_GZIP = 31  # for zlib: with the largest window, and the header and checksum of gzip
+
+Block = Union[bytes, memoryview]
 _UNFINISHED = 0o600  # what is written to bit by bit; its own mode may not let its owner do so
 
 
@@ -68,26 +70,37 @@ def _half(info: os.stat_result, entry: dict[str, Any]) -> bool:
     )
 
 
-def find_sources(home: ReleaseHome, files: list[dict[str, Any]], tree: bytes, done: set[str]) -> dict[str, list[bytes]]:
+def find_sources(home: ReleaseHome, files: list[dict[str, Any]], tree: bytes, done: set[str], share: bool) -> dict[str, list[bytes]]:
     """Where the contents of ``files`` should be on the host, by sha256: in the unfinished ``tree``, where they are, or in a release.
 
-    What a release really has there is found out by whoever takes it.
+    What a release really has there is found out by whoever takes it. With ``share`` it is in directories of that release, not behind a
+    link in place of one: there somebody else may go on working with what the new release would have. A copy is what was read.
     """
     sources: dict[str, list[bytes]] = {entry["sha256"]: [] for entry in files if entry["type"] == "file"}
-    for entry in files:
-        if entry["type"] == "file" and entry["path"] in done:
-            sources[entry["sha256"]].append(os.path.join(tree, entry["path"].encode()))
+    if done:
+        for entry in files:
+            if entry["type"] == "file" and entry["path"] in done:
+                sources[entry["sha256"]].append(os.path.join(tree, entry["path"].encode()))
     for release in home.all():
         root = os.fsencode(release.tree) + b"/"
-        real = {""}
+        outside = _behind_links(root, release.files) if share else set()
         for entry in release.files:
-            folder = entry["path"].rpartition("/")[0]
-            # Behind a link in place of a directory is what somebody else may go on working with.
-            if entry["type"] == "directory" and folder in real and stat.S_ISDIR(_mode(root + entry["path"].encode())):
-                real.add(entry["path"])
-            if entry["type"] == "file" and entry["sha256"] in sources and folder in real:
+            if entry["type"] != "file" or entry["sha256"] not in sources:
+                continue
+            if not outside or entry["path"].rpartition("/")[0] not in outside:
                 sources[entry["sha256"]].append(root + entry["path"].encode())
     return sources
+
+
+def _behind_links(root: bytes, files: list[dict[str, Any]]) -> set[str]:
+    """The directories among ``files`` that are none of their own below ``root``, with all below them."""
+    outside: set[str] = set()
+    for entry in files:
+        if entry["type"] == "directory":
+            path = entry["path"]
+            if path.rpartition("/")[0] in outside or not stat.S_ISDIR(_mode(root + path.encode())):
+                outside.add(path)
+    return outside
 
 
 def _mode(path: bytes) -> int:
@@ -97,8 +110,7 @@ def _mode(path: bytes) -> int:
         return 0
 
 
-@dataclass(frozen=True)
-class _Range:
+class _Range(NamedTuple):
     """Bytes of a file of the host."""
 
     path: bytes
@@ -121,12 +133,11 @@ class Assembly:
             if entry["sha256"] not in self._targets:
                 self._targets[entry["sha256"]] = entry
                 for sha, offset, size in _parts(entry):
-                    self._places.setdefault(sha, []).append(_Range(self.path(entry), offset))
+                    if "chunks" in entry:
+                        self._places.setdefault(sha, []).append(_Range(self.path(entry), offset))
                     self.need[sha] = size
                     self.starts[sha] = entry["offset"] + offset
-        self._local = self._find_chunks(home)
-        for sha in self._local:
-            del self.need[sha]
+        self._local = {sha: (source, self.need.pop(sha)) for sha, source in self._find_chunks(home).items()}
 
     @property
     def contents(self) -> int:
@@ -138,10 +149,9 @@ class Assembly:
         path: bytes = self._root + entry["path"].encode()
         return path
 
-    def target(self, sha: str) -> Optional[bytes]:
-        """Where the content is put together, if it is."""
-        entry = self._targets.get(sha)
-        return None if entry is None else self.path(entry)
+    def target(self, sha: str) -> Optional[dict[str, Any]]:
+        """The entry for which the content is put together, if it is."""
+        return self._targets.get(sha)
 
     def _find_chunks(self, home: ReleaseHome) -> dict[str, _Range]:
         """Where the host has chunks that are needed: at their own place from before, or in another release's large files."""
@@ -178,44 +188,49 @@ class Assembly:
                 os.ftruncate(descriptor, entry["size"])
             finally:
                 os.close(descriptor)
-        sizes = {sha: size for entry in self._targets.values() for sha, _offset, size in _parts(entry)}
-        for sha, source in self._local.items():
-            self.need[sha] = sizes[sha]
+        for sha, (source, size) in self._local.items():
+            self.need[sha] = size
             with opened(source.path) as had:
                 self.take(sha, _reader(had, source.offset), source)  # what changed since it was hashed is needed again
 
-    def take(self, sha: str, read: Callable[[int], bytes], skip: Optional[_Range] = None) -> bool:
+    def take(self, sha: str, read: Callable[[int], Block], skip: Optional[_Range] = None) -> bool:
         """Write a piece, which ``read`` gives in blocks, wherever it belongs but at ``skip``; false when it is something else.
 
         What is something else does not count: it is written over, or found out by :meth:`finish`.
         """
         content = self._targets.get(sha)
-        new = self.path(content) if content is not None and "chunks" not in content else None
-        mode = content["mode"] if content is not None else 0
-        digest = hashlib.sha256()
-        written = 0
-        places = [place for place in self._places[sha] if place != skip]
-        try:
-            if new is not None:
-                os.close(create(new))
-            while written < self.need[sha]:
-                block = read(min(self.need[sha] - written, BLOCK))
-                if not block:
-                    break
-                digest.update(block)
-                for place in places:
-                    _write(place.path, block, place.offset + written)
-                written += len(block)
-        finally:
-            good = digest.hexdigest() == sha
-            if new is not None:
+        places = [place for place in self._places.get(sha, ()) if place != skip]
+        if content is None or "chunks" in content:
+            good = self._copy(sha, read, places) == sha
+        else:
+            path = self.path(content)
+            descriptor = create(path)
+            good = False
+            try:
+                good = self._copy(sha, read, places, descriptor) == sha
                 if good:
-                    os.chmod(new, mode)
-                else:
-                    os.unlink(new)
+                    os.fchmod(descriptor, content["mode"])
+            finally:
+                os.close(descriptor)
+                if not good:
+                    os.unlink(path)
         if good:
             del self.need[sha]
         return good
+
+    def _copy(self, sha: str, read: Callable[[int], Block], places: list[_Range], descriptor: Optional[int] = None) -> str:
+        """Copy what ``read`` gives to the open file, if there is one, and to ``places``; return its sha256."""
+        digest = hashlib.sha256()
+        size = self.need[sha]
+        written = 0
+        while written < size and (block := read(min(size - written, BLOCK))):
+            digest.update(block)
+            if descriptor is not None:
+                write(descriptor, block, written)
+            for place in places:
+                _write_at(place.path, block, place.offset + written)
+            written += len(block)
+        return digest.hexdigest()
 
     def finish(self) -> None:
         """Check what was put together out of chunks; the rest was checked when it came."""
@@ -238,15 +253,14 @@ def _parts(entry: dict[str, Any]) -> Iterator[tuple[str, int, int]]:
 @contextmanager
 def opened(path: bytes) -> Iterator[Optional[int]]:
     """A regular file to read from, or nothing when it is not one; follows no link and waits for no pipe."""
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-    except OSError:
+    found = open_regular(path)
+    if found is None:
         yield None
         return
     try:
-        yield descriptor if stat.S_ISREG(os.fstat(descriptor).st_mode) else None
+        yield found[0]
     finally:
-        os.close(descriptor)
+        os.close(found[0])
 
 
 def _reader(descriptor: Optional[int], position: int) -> Callable[[int], bytes]:
@@ -266,17 +280,20 @@ def create(path: bytes) -> int:
     return os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, _UNFINISHED)
 
 
-def _write(path: bytes, block: bytes, offset: int) -> None:
+def _write_at(path: bytes, block: Block, offset: int) -> None:
     """Write to a file that is there. It is not kept open: a piece may belong to more places than a process may have files."""
-    view = memoryview(block)
     descriptor = os.open(path, os.O_WRONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     try:
-        while view:
-            written = os.pwrite(descriptor, view, offset)
-            view = view[written:]
-            offset += written
+        write(descriptor, block, offset)
     finally:
         os.close(descriptor)
+
+
+def write(descriptor: int, block: Block, offset: int) -> None:
+    """Write all of ``block`` to an open file."""
+    written = os.pwrite(descriptor, block, offset)
+    while written < len(block):
+        written += os.pwrite(descriptor, memoryview(block)[written:], offset + written)
 
 
 def unpack(pack: Union[Path, BinaryIO], assembly: Assembly, sizes: Iterable[tuple[str, int]]) -> None:
@@ -286,8 +303,9 @@ def unpack(pack: Union[Path, BinaryIO], assembly: Assembly, sizes: Iterable[tupl
     """
     known = dict(sizes)
     try:
-        with gzip.open(pack, "rb") as stream:
-            listed = json.loads(stream.readline(len(known) * 80 + 80))
+        with open(pack, "rb") if isinstance(pack, Path) else nullcontext(pack) as packed:
+            stream = _Unpacked(packed)
+            listed = json.loads(stream.line(len(known) * 80 + 80))
             if not isinstance(listed, list) or not all(isinstance(sha, str) and sha in known for sha in listed):
                 raise HostError("the pack lists what the package does not have; run this again")
             for sha in listed:
@@ -300,5 +318,49 @@ def unpack(pack: Union[Path, BinaryIO], assembly: Assembly, sizes: Iterable[tupl
                         left -= len(block)
             if stream.read(1):
                 raise HostError("the pack holds more than it lists; run this again")
-    except (EOFError, ValueError, zlib.error, gzip.BadGzipFile) as error:
+    except (EOFError, ValueError, zlib.error) as error:
         raise HostError(f"the pack is damaged ({error}); run this again") from error
+
+
+class _Unpacked:
+    """What is in a gzip stream, which has one member and nothing behind it; no more of it is in memory than ``BLOCK`` bytes.
+
+    Raises :class:`zlib.error`, :class:`EOFError` and :class:`ValueError` for what is none. Python's own costs a third more.
+    """
+
+    def __init__(self, packed: BinaryIO) -> None:
+        self._packed = packed
+        self._inflate = zlib.decompressobj(_GZIP)
+        self._block = b""
+        self._place = 0
+
+    def read(self, count: int) -> memoryview:
+        """The next bytes, ``count`` at most; none at the end."""
+        if self._place == len(self._block):
+            self._refill()
+        found = memoryview(self._block)[self._place : self._place + count]
+        self._place += len(found)
+        return found
+
+    def line(self, longest: int) -> bytes:
+        """The bytes up to the end of the line, ``longest`` at most."""
+        found = b""
+        while len(found) < longest and not found.endswith(b"\n"):
+            part = self.read(longest - len(found)).tobytes()
+            if not part:
+                break
+            end = part.find(b"\n") + 1 or len(part)
+            self._place -= len(part) - end
+            found += part[:end]
+        return found
+
+    def _refill(self) -> None:
+        self._place = 0
+        self._block = b""
+        while not self._block and not self._inflate.eof:
+            packed = self._inflate.unconsumed_tail or self._packed.read(_PACKED)
+            if not packed:
+                raise EOFError("it ends too early")
+            self._block = self._inflate.decompress(packed, BLOCK)
+        if not self._block and (self._inflate.unused_data or self._packed.read(1)):
+            raise ValueError("there is something behind its end")

@@ -9,12 +9,13 @@ A process is named by its id and the time when it started, so that another one t
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import signal
 import time
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Callable, Optional
+from typing import Any, Callable, Optional
 
 MARK = "TIDEGATE_HOOK"  # variable in the environment of everything that a hook starts, with another value each time
 _PATIENCE = 5.0  # seconds until a process that was killed has to be gone
@@ -25,14 +26,21 @@ _SUBREAPER = 36  # PR_SET_CHILD_SUBREAPER in linux/prctl.h
 Processes = dict[int, str]
 
 
-def adopt_orphans() -> bool:
-    """Make this process the parent of every process below it that loses its own; return whether the kernel does that."""
+@functools.lru_cache(maxsize=None)
+def find_prctl() -> Optional[Callable[..., Any]]:
+    """The kernel's ``prctl``, if this Python can call it. Looking for it takes longer than a fork, so do it before one."""
     try:
         import ctypes  # noqa: PLC0415 - a Python may be built without it
 
-        return bool(ctypes.CDLL(None).prctl(_SUBREAPER, 1, 0, 0, 0) == 0)
+        return ctypes.CDLL(None).prctl
     except (ImportError, OSError, AttributeError):
-        return False
+        return None
+
+
+def adopt_orphans() -> bool:
+    """Make this process the parent of every process below it that loses its own; return whether the kernel does that."""
+    prctl = find_prctl()
+    return prctl is not None and bool(prctl(_SUBREAPER, 1, 0, 0, 0) == 0)
 
 
 def start_time(pid: int) -> str:

@@ -14,10 +14,11 @@ import binascii
 import contextlib
 import json
 import re
-import socket
-import urllib.parse
 from collections.abc import Iterator, Mapping
 from typing import Any, Optional
+
+# A host without settings, or an action that has nothing to hide, has no use for sockets and URLs.
+# ruff: noqa: PLC0415
 
 SHORTEST = 6  # characters of a value that is redacted; shorter ones are no secrets, and part of every other sentence
 _SHORTEST_SECRET = 4  # the same where the setting's name says that it is one
@@ -233,12 +234,14 @@ def _parts(value: str) -> Iterator[str]:
 
 def _passwords(value: str) -> Iterator[str]:
     """Passwords in a value that has more in it, as they stand there and decoded: in addresses, or assigned to what is called so."""
+    from urllib.parse import unquote
+
     match = _URL.fullmatch(value.strip())
     there = [(match[2] or "").partition(":")[2]] if match else []
     there += [password for _user, password in _LOGIN.findall(value)]
     there += ["".join(found) for found in _ASSIGNED.findall(value)]
     for password in there:
-        yield from (password, urllib.parse.unquote(password), *_decoded(password))
+        yield from (password, unquote(password), *_decoded(password))
 
 
 def _decoded(text: str) -> Iterator[str]:
@@ -251,6 +254,8 @@ def _decoded(text: str) -> Iterator[str]:
 
 def _is_harmless(text: str) -> bool:
     """Whether this is an address, which messages can't do without, or a yes or no."""
+    import socket
+
     bare = text.strip("[]").partition("%")[0]
     for family in (socket.AF_INET, socket.AF_INET6):
         try:

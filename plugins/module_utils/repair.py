@@ -13,7 +13,6 @@ import contextlib
 import os
 import stat
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Optional
 
 from .release_home import HostError, Release, ReleaseHome, Texts, changed_entries, remove
@@ -43,16 +42,16 @@ class Damaged(HostError):
     """A release is not as it was archived, and what would put it right is not here."""
 
 
-@dataclass
 class Supplies:
     """What comes with an order to put releases right: the ``documents`` of one package, and a ``pack`` with pieces of it.
 
     ``more``: whoever gives the order brings what lacks when he is asked.
     """
 
-    documents: Optional[Texts] = None
-    pack: Pack = None
-    more: bool = False
+    def __init__(self, documents: Optional[Texts] = None, pack: Pack = None, more: bool = False) -> None:
+        self.documents = documents
+        self.pack = pack
+        self.more = more
 
     def documents_of(self, digest: str) -> Optional[Texts]:
         """The documents, if they are those of the package ``digest``."""
@@ -88,6 +87,7 @@ def find_release(home: ReleaseHome, digest: str, supplies: Supplies, advice: str
     package = read_package(digest, *texts)
     if package.config["name"] != home.name:
         raise HostError(f"the package {digest} is {package.config['name']}, not {home.name}")
+    home.expect(package.texts, package.config, package.files)
     release_id = home.id_of(package.config["version"], digest)
     if home.has_tree(release_id):
         home.write_record(home.releases / release_id, texts)

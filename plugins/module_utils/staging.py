@@ -45,6 +45,7 @@ def stage(
     package = read_package(digest, *documents)
     if package.config["name"] != home.name:
         raise HostError(f"the package {digest} is {package.config['name']}, not {home.name}")
+    home.expect(package.texts, package.config, package.files)
     version = package.config["version"]
     release_id = home.id_of(version, digest)
     home.fence(token)

@@ -18,13 +18,12 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, NoReturn, Optional
+from typing import Any, NamedTuple, NoReturn, Optional
 
 from . import hook_output, redaction
 from .account import Account
 from .hook_output import BLOCK, BoundedLog
-from .processes import MARK, Processes, adopt_orphans, below, end, marked
+from .processes import MARK, Processes, adopt_orphans, below, end, find_prctl, marked
 from .redaction import NOTHING, Redactor, Stream
 
 _OUTPUT = 64 << 20  # bytes that a command may write: whoever writes more is out of order
@@ -38,8 +37,7 @@ _UMASK = 0o022  # whatever the login's is
 _PROGRAM = 'import os, sys; exec(os.environ.pop("REDACTION")); exec(os.environ.pop("OUTPUT")); copy(sys.argv[1], stream(os.environ).feed)'
 
 
-@dataclass(frozen=True)
-class Precautions:
+class Precautions(NamedTuple):
     """What is minded when something runs that came with a release or an RFC.
 
     ``redactor`` knows what must not be shown of its output. ``account``: the user as whom commands run, ``None`` for this process's.
@@ -80,6 +78,7 @@ def supervise(
     answer, writer = os.pipe()
     alive, lifeline = os.pipe()
     environment = {MARK: os.urandom(8).hex(), **environment}
+    find_prctl()  # here, and not in each of the children that come from here
     child = os.fork()
     if child == 0:
         os.close(answer)

@@ -16,12 +16,11 @@ import os
 import signal
 import time
 from collections.abc import Callable
-from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, NamedTuple, Optional
 
 from .processes import start_time
-from .release_home import remove
+from .release_home import now_in_utc, remove
 
 _INTERVAL = 0.5  # seconds between two looks
 _LONGER = 60.0  # seconds that it goes on after the time that it was asked for: the last of a large wave come up late
@@ -130,7 +129,7 @@ def _watch(record: int, about: str, seconds: float, look: Callable[[], str]) -> 
     while os.fstat(record).st_nlink and seen["seconds"] <= seconds + _LONGER:  # without a name nobody will ask
         reason = look()
         if reason and not seen["failed"]:
-            seen["failed"] = f"{reason} (at {datetime.now(timezone.utc).isoformat(timespec='seconds')})"
+            seen["failed"] = f"{reason} (at {now_in_utc()})"
         seen["seconds"] = round(time.monotonic() - began, 1)
         os.pwrite(record, json.dumps(seen).encode(), 0)  # never shorter than before
         time.sleep(_INTERVAL)

@@ -13,7 +13,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
@@ -104,6 +104,14 @@ def tarred(entries: list[dict[str, Any]], contents: Mapping[str, bytes]) -> byte
     return bytes(payload + END)
 
 
+def forge(record: Path, part: str, old: str, new: str) -> None:
+    """Change a document in a release's record, as somebody would who knows how it is written."""
+    texts = Texts.of_record(record.read_bytes())
+    text: bytes = getattr(texts, part)
+    assert old.encode() in text
+    record.write_bytes(texts._replace(**{part: text.replace(old.encode(), new.encode())}).record())
+
+
 def package(version: str = "1.0", files: Mapping[str, Any] | None = None, modes: Mapping[str, int] | None = None, **config: Any) -> Package:
     """A sound package: ``files`` has bytes, or a link, by path; what is in ``bin`` may be run unless ``modes`` says something else."""
     entries: dict[str, dict[str, Any]] = {}
@@ -147,7 +155,10 @@ class Host:
 
     @property
     def order(self) -> Order:
-        return Order("hello-1", self.token, self.settings, stable=self.stable)
+        return self.order_with(Supplies())
+
+    def order_with(self, supplies: Supplies) -> Order:
+        return Order("hello-1", self.token, self.settings, supplies, self.stable)
 
     def ask(
         self, what: Package, pack: Path | None = None, keep: int = 3, protect: tuple[str, ...] = (), mirror: str | None = None
@@ -199,7 +210,7 @@ class Host:
             home = self.home
             with home.locked(1):
                 try:
-                    order = replace(self.order, supplies=supplies)
+                    order = self.order_with(supplies)
                     return operation(home, what.digest, previous.digest if previous else None, order), trips
                 except Lacking as lacking:
                     found = packages[lacking.answer["package"]]

@@ -17,7 +17,7 @@ def test_the_last_good_release_is_live_and_whole(host: Host) -> None:
     link = host.file(f"{HOME}/current").linked_to
     assert link.startswith(f"{HOME}/releases/1.3-")
     record = json.loads(host.file(link.replace("/tree", "/release.json")).content_string)
-    for entry in json.loads(record["file_index"])["files"]:
+    for entry in record["file_index"]["files"]:
         if entry["type"] == "file":
             assert hashlib.sha256(host.file(f"{link}/{entry['path']}").content).hexdigest() == entry["sha256"]
 

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import io
-from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -70,7 +69,7 @@ class Desk:
     def call(self, operation: str, pack: bytes, previous: str, documents: Any = None, *, supply: bool = False, **_others: Any) -> Answer:
         self.orders.append(operation)
         brought = io.BytesIO(pack) if pack else None
-        order = replace(self.host.order, supplies=Supplies(Texts(*documents) if documents else None, brought, supply))
+        order = self.host.order_with(Supplies(Texts(*documents) if documents else None, brought, supply))
         home = self.host.home
         try:
             with home.locked(0):

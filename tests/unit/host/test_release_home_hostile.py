@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import os
 import shutil
@@ -15,7 +14,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.tidegate.release.plugins.module_utils.package_documents import read_package
-from ansible_collections.tidegate.release.plugins.module_utils.release_home import INDEX, HostError
+from ansible_collections.tidegate.release.plugins.module_utils.release_home import INDEX, HostError, Texts
 from bed import Host, package, sha
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -92,8 +91,13 @@ def test_any_record_of_a_release_is_survived(tmp_path_factory: pytest.TempPathFa
     host.deploy(ONE)
     for release in (ONE, TWO):
         record = host.home.releases / release.id / "release.json"
-        if record.exists():
-            record.write_bytes(text if isinstance(text, bytes) else json.dumps(_mangled(json.loads(record.read_text()), text)).encode())
+        if record.exists() and isinstance(text, bytes):
+            record.write_bytes(text)
+        elif record.exists():
+            documents = {part: json.loads(document) for part, document in Texts.of_record(record.read_bytes())._asdict().items()}
+            mangled = _mangled(documents, text)
+            texts = Texts(*(json.dumps(mangled.get(part)).encode() for part in Texts._fields)) if isinstance(mangled, dict) else None
+            record.write_bytes(texts.record() if texts else json.dumps(mangled).encode())
     _all_steps(host)
     shutil.rmtree(host.home.path.parent)
 
@@ -169,16 +173,16 @@ def test_a_token_that_is_none_is_refused(live: Host, token: bytes) -> None:
 )
 def test_a_record_with_an_odd_entry_is_no_release(live: Host, harm: dict[str, Any]) -> None:
     record = live.home.releases / ONE.id / "release.json"
-    texts = json.loads(record.read_text())
-    index = json.loads(texts["file_index"])
+    texts = Texts.of_record(record.read_bytes())
+    index = json.loads(texts.file_index)
     next(entry for entry in index["files"] if entry["type"] == "file").update(harm)
-    manifest = json.loads(texts["manifest"])
+    manifest = json.loads(texts.manifest)
     (layer,) = (layer for layer in manifest["layers"] if layer["mediaType"] == INDEX)
-    texts["file_index"] = json.dumps(index)
-    layer["digest"] = f"sha256:{hashlib.sha256(texts['file_index'].encode()).hexdigest()}"
-    texts["manifest"] = json.dumps(manifest)
-    record.write_text(json.dumps(texts))
-    forged = live.home.id_of("1.0", f"sha256:{hashlib.sha256(texts['manifest'].encode()).hexdigest()}")
+    file_index = json.dumps(index).encode()
+    layer["digest"] = f"sha256:{sha(file_index)}"
+    texts = texts._replace(file_index=file_index, manifest=json.dumps(manifest).encode())
+    record.write_bytes(texts.record())
+    forged = live.home.id_of("1.0", texts.digest)
     record.parent.rename(live.home.releases / forged)
     live.home.current.unlink()
     live.home.current.symlink_to(f"releases/{forged}/tree")

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import errno
-import json
 import os
 import shutil
 import subprocess
@@ -17,7 +16,7 @@ import pytest
 from ansible_collections.tidegate.release.plugins.module_utils import repair
 from ansible_collections.tidegate.release.plugins.module_utils.activation import activate, back_out
 from ansible_collections.tidegate.release.plugins.module_utils.release_home import HostError, ReleaseHome, changed_entries
-from bed import HOOKS, SERVICE, Host, Package, killed_at, link, package, sha
+from bed import HOOKS, SERVICE, Host, Package, forge, killed_at, link, package, sha
 
 FILES = {"lib/deep/a": b"a" * 5000, "lib/deep/b": b"b", "data/seed": b"seed\n", "to-lib": link("lib"), "empty": b""}
 OWN = {**FILES, "bin/start": SERVICE["bin/start"] + b"# of 1.0\n", "data/own": b"one\n"}  # two files that no other release has
@@ -77,11 +76,7 @@ def _by_pipe(host: Host, path: str) -> None:
 
 
 def _forge(host: Host, part: str, old: str, new: str) -> None:
-    path = host.home.releases / ONE.id / "release.json"
-    record = json.loads(path.read_text())
-    assert old in record[part]
-    record[part] = record[part].replace(old, new)
-    path.write_text(json.dumps(record))
+    forge(host.home.releases / ONE.id / "release.json", part, old, new)
 
 
 def _edited_with_its_record(host: Host) -> None:

@@ -25,8 +25,8 @@ import pytest
 from ansible_collections.tidegate.release.plugins.module_utils import build, staging
 from ansible_collections.tidegate.release.plugins.module_utils.activation import activate
 from ansible_collections.tidegate.release.plugins.module_utils.payload_format import END
-from ansible_collections.tidegate.release.plugins.module_utils.release_home import HostError, ReleaseHome, changed_files
-from bed import HEALTH, Host, Package, assemble, killed_at, link, package, sha, tarred
+from ansible_collections.tidegate.release.plugins.module_utils.release_home import HostError, ReleaseHome, Texts, changed_files
+from bed import HEALTH, Host, Package, assemble, forge, killed_at, link, package, sha, tarred
 
 ONE = package("1.0", {"lib/a": b"a" * 5000, "lib/b": b"b", "empty": b"", "bin/empty": b"", "to-lib": link("lib")})
 TWO = package("2.0", {"lib/a": b"a" * 5000, "lib/b": b"changed", "lib/more/c": b"c", "empty": b"", "bin/empty": b""})
@@ -857,13 +857,6 @@ def test_a_planted_link_is_not_written_through(host: Host, tmp_path: Path, which
     assert (elsewhere / "precious").read_text() == "x"
 
 
-def _forge(path: Path, part: str, old: str, new: str) -> None:
-    record = json.loads(path.read_text())
-    assert old in record[part]
-    record[part] = record[part].replace(old, new)
-    path.write_text(json.dumps(record))
-
-
 @pytest.mark.parametrize(
     "harm", ["edit", "mode", "remove", "record", "record-kind", "forged", "hooks", "everything", "folder", "file", "link"]
 )
@@ -884,9 +877,9 @@ def test_a_damaged_release_that_is_not_live_is_built_again(host: Host, harm: str
         (tree.parent / "release.json").write_text("[]")
     elif harm == "forged":  # by somebody who knows what the record is compared with
         (tree / "lib/b").write_bytes(b"evil")
-        _forge(tree.parent / "release.json", "file_index", sha(b"changed"), sha(b"evil"))
+        forge(tree.parent / "release.json", "file_index", sha(b"changed"), sha(b"evil"))
     elif harm == "hooks":
-        _forge(tree.parent / "release.json", "config", "bin/start", "bin/evil")
+        forge(tree.parent / "release.json", "config", "bin/start", "bin/evil")
     elif harm == "folder":
         (tree / "lib").chmod(0o777)
     else:
@@ -966,5 +959,6 @@ def test_a_controller_that_was_superseded_is_refused_also_after_one_that_found_n
 
 def test_the_record_names_the_package_and_its_files(host: Host) -> None:
     host.stage(ONE)
-    record = json.loads((host.home.releases / ONE.id / "release.json").read_text())
-    assert tuple(record[part].encode() for part in ("manifest", "config", "file_index")) == ONE.documents
+    record = (host.home.releases / ONE.id / "release.json").read_bytes()
+    assert tuple(Texts.of_record(record)) == ONE.documents
+    assert [json.loads(record)[part] for part in Texts._fields] == [json.loads(text) for text in ONE.documents]
