@@ -65,6 +65,7 @@ from typing import Any
 
 from ansible.errors import AnsibleLookupError
 from ansible.plugins.lookup import LookupBase
+from ansible_collections.tidegate.release.plugins.plugin_utils.actions.host_program import host_program
 from ansible_collections.tidegate.release.plugins.plugin_utils.actions.interrupt import hold_on_signals, interrupted
 from ansible_collections.tidegate.release.plugins.plugin_utils.actions.invocation import end_run, is_check, is_listing
 from ansible_collections.tidegate.release.plugins.plugin_utils.actions.options import VariableOptions, argument_spec
@@ -114,3 +115,4 @@ def _prepare(step: str) -> None:
     for action in ("activate", "soak", "confirm", "gate") if step == "activate" else (step,):
         import_module(f"ansible_collections.tidegate.release.plugins.action.{action}")
         argument_spec(action)
+    host_program().pack()

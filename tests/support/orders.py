@@ -21,7 +21,7 @@ def give_order(
     order: dict[str, Any], pack: bytes = b"", *, along: bool = True, keep: bool = False, user: int | None = None
 ) -> dict[str, Any]:
     """The answer to an order. ``along``: the program goes with it; ``keep``: it stays; ``user``: the id of another user who runs it."""
-    packed, text = host_program().packed if along else b"", json.dumps(order).encode()
+    packed, text = host_program().pack() if along else b"", json.dumps(order).encode()
     head = f"{MARK} {len(packed)} {len(text)} {int(keep)}\n".encode()
     # Another user may not be able to read this Python.
     python = sys.executable if user is None else shutil.which("python3", path="/usr/bin:/usr/local/bin")

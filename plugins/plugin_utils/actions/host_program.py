@@ -18,7 +18,7 @@ import shlex
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from ansible import constants as C
 
@@ -59,11 +59,17 @@ else:
 """
 
 
-class Program(NamedTuple):
-    """The host program: its sha256, and itself, compressed with zlib."""
+class Program:
+    """The host program: its ``text``, and the ``digest``, the sha256 that names it."""
 
-    digest: str
-    packed: bytes
+    def __init__(self, text: bytes) -> None:
+        self.text = text
+        self.digest = hashlib.sha256(text).hexdigest()
+
+    @functools.lru_cache(maxsize=1)  # noqa: B019 - there is one program in a process
+    def pack(self) -> bytes:
+        """The text, compressed with zlib: only a host that does not have it needs that."""
+        return zlib.compress(self.text)
 
 
 class NoAnswerError(TidegateError):
@@ -90,8 +96,7 @@ def host_program() -> Program:
     texts.pop("__init__", None)
     # What JSON says of texts, Python reads alike.
     known = json.dumps(texts, ensure_ascii=False, indent=0)
-    program = f'{loader}\n\nSOURCES.update(\n{known}\n)\n\nif __name__ == "__main__":\n    by_hand()\n'.encode()
-    return Program(hashlib.sha256(program).hexdigest(), zlib.compress(program, 9))
+    return Program(f'{loader}\n\nSOURCES.update(\n{known}\n)\n\nif __name__ == "__main__":\n    by_hand()\n'.encode())
 
 
 def run_on_host(
@@ -109,7 +114,8 @@ def run_on_host(
     mark = f"tidegate-{secrets.token_hex(8)}"
     program = host_program()
     # With a pack at once, too: the program is nothing beside it, and it would have to be sent twice.
-    for packed in (program.packed,) if along or pack else (b"", program.packed):
+    for whole in (True,) if along or pack else (False, True):
+        packed = program.pack() if whole else b""
         head = f"{mark} {len(packed)} {len(text)} {int(keep)}\n".encode()
         done = _execute(action, task_vars, directory, program.digest, head + packed + text + pack)
         answer = _read(str(done["stdout"]), mark)

@@ -160,7 +160,7 @@ def test_what_a_host_says_instead_of_an_answer_is_quoted_without_settings(tmp_pa
 
 def test_a_program_that_is_damaged_on_the_way_is_not_run(tmp_path: Path) -> None:
     action = Action(tmp_path)
-    whole = host_program().packed
+    whole = host_program().pack()
     execute = action._low_level_execute_command
     action._low_level_execute_command = lambda command, in_data: execute(command, (in_data or b"").replace(whole[200:300], bytes(100)))  # type: ignore[method-assign]
     with pytest.raises(NoAnswerError) as caught:
