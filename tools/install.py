@@ -10,6 +10,7 @@ commit it is of, so that two checkouts are never taken for the same: ansible-gal
 from __future__ import annotations
 
 import argparse
+import compileall
 import json
 import os
 import re
@@ -102,6 +103,8 @@ def main() -> None:
             raise SystemExit("pip could not install requirements.txt; what it says above is why")
     target = Path(sysconfig.get_path("purelib"))
     version = install_collection(ROOT, target)
+    # Who runs it may have no right to keep what Python compiles.
+    compileall.compile_dir(target / "ansible_collections" / "tidegate" / "release" / "plugins", quiet=2)
     if other := found_first(target):
         raise SystemExit(f"tidegate.release {version} is installed, but Ansible takes the one in {other}; remove that directory")
     print(f"tidegate.release {version} is installed in {sys.prefix}")

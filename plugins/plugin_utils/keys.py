@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import os
 import stat
@@ -14,11 +13,8 @@ from typing import TYPE_CHECKING, Any
 from .errors import TidegateError
 from .libs import require
 
-with contextlib.suppress(ImportError):
-    from cryptography.exceptions import UnsupportedAlgorithm
-    from cryptography.hazmat.primitives import serialization
-    from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
-    from securesystemslib.signer import CryptoSigner, SSlibKey
+# What is slow to import is needed where somebody signs, or the policy names people.
+# ruff: noqa: PLC0415
 
 if TYPE_CHECKING:
     from securesystemslib.signer import Key, Signer
@@ -36,6 +32,10 @@ def load_signer(path: str, passphrase: str | None = None) -> Signer:
     Raises :class:`TidegateError` when others may read the file, or there is no such key in it; never with what is in it.
     """
     require(*LIBRARIES)
+    from cryptography.exceptions import UnsupportedAlgorithm
+    from cryptography.hazmat.primitives import serialization
+    from securesystemslib.signer import CryptoSigner
+
     content = _read_private(path)
     try:
         key = serialization.load_pem_private_key(content, passphrase.encode() if passphrase else None)
@@ -58,6 +58,10 @@ def load_signer(path: str, passphrase: str | None = None) -> Signer:
 def load_public(pem: str) -> Key:
     """A public key out of its PEM text; raises :class:`ValueError` with what is wrong with it. The same key has the same ``keyid``."""
     require(*LIBRARIES)
+    from cryptography.exceptions import UnsupportedAlgorithm
+    from cryptography.hazmat.primitives import serialization
+    from securesystemslib.signer import SSlibKey
+
     if "PRIVATE KEY" in pem:
         raise ValueError("is a private key, which nobody but its owner may have")
     try:
@@ -71,6 +75,8 @@ def load_public(pem: str) -> Key:
 
 
 def _unfit(key: Any) -> str:
+    from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+
     if isinstance(key, ed25519.Ed25519PublicKey) or (isinstance(key, ec.EllipticCurvePublicKey) and isinstance(key.curve, ec.SECP256R1)):
         return ""
     if isinstance(key, rsa.RSAPublicKey):

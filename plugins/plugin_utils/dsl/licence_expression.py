@@ -5,14 +5,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import re
 from collections.abc import Iterable
 from functools import cache
 from typing import Any
-
-with contextlib.suppress(ImportError):
-    import license_expression
 
 _OWN = re.compile(r"(?:DocumentRef-[A-Za-z0-9.-]+:)?LicenseRef-[A-Za-z0-9.-]+")
 _LIMIT = 1000  # characters
@@ -20,6 +16,8 @@ _LIMIT = 1000  # characters
 
 @cache
 def _spdx() -> Any:
+    import license_expression  # noqa: PLC0415 - slow to import, and not every manifest names a licence
+
     return license_expression.get_spdx_licensing()  # type: ignore[no-untyped-call]  # the library has no types
 
 

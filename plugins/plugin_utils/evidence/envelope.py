@@ -16,10 +16,8 @@ from ..dsl.descriptors import canonical
 from ..errors import IntegrityError
 from .statement import DECISIONS, SHARED, Statement, kind_of, read_statement, strict_json
 
-with contextlib.suppress(ImportError):
-    from securesystemslib.dsse import Envelope
-    from securesystemslib.exceptions import UnverifiedSignatureError
-    from securesystemslib.signer import Signature, SSlibKey
+# What is slow to import is needed when there is an envelope.
+# ruff: noqa: PLC0415
 
 if TYPE_CHECKING:
     from securesystemslib.signer import Key, Signer
@@ -64,6 +62,9 @@ class Sealed:
 
     def made_by(self, key: Key, number: int) -> bool:
         """Whether this key made that one of the signatures, whatever key it names."""
+        from securesystemslib.exceptions import UnverifiedSignatureError
+        from securesystemslib.signer import Signature, SSlibKey
+
         schemes = [key]
         if self.shared and key.keytype == "rsa":  # others sign with the older padding
             schemes.append(SSlibKey(key.keyid, "rsa", "rsa-pkcs1v15-sha256", dict(key.keyval)))
@@ -76,6 +77,8 @@ class Sealed:
 
 def sign(statement: Statement, signer: Signer, now: datetime) -> bytes:
     """An envelope around the statement with one signature, made at ``now``."""
+    from securesystemslib.dsse import Envelope
+
     envelope = Envelope(canonical(statement.to_json(now)), IN_TOTO, {})
     envelope.sign(signer)
     return canonical(envelope.to_dict())
@@ -87,6 +90,8 @@ def open_envelope(content: bytes, about: str | None = None) -> Sealed:
     Raises :class:`IntegrityError` unless it is one around a statement, and for what somebody decided when it is not as Tidegate writes one.
     ``about`` is the digest that is asked about, which may be one of several that the statement is about.
     """
+    from securesystemslib.dsse import Envelope
+
     document, payload = _payload(content)
     signatures = document.get("signatures")
     if not isinstance(signatures, list) or not 0 < len(signatures) <= _SIGNATURES:

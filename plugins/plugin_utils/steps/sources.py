@@ -12,7 +12,6 @@ from datetime import datetime
 from typing import Any, Generic, Self, TypeVar
 
 from ..activity import note
-from ..calendar.ics import horizon, read_calendars
 from ..calendar.model import CalendarFiles, Calendars
 from ..clearance.facts import Facts, PackageFacts
 from ..clearance.policy import load_policy
@@ -213,6 +212,10 @@ def entered_with(cmdb: Cmdb, rfc: Rfc) -> tuple[str, ...]:
 
 def calendars_of(files: CalendarFiles, library: Once[Library], cmdb: Once[Cmdb], rfc: Rfc, now: datetime) -> Calendars:
     """What the policy's calendars have until the RFC may be done, held against the sites and releases that there are."""
+    if not (files.windows or files.freezes):
+        return Calendars()
+    from ..calendar.ics import horizon, read_calendars  # noqa: PLC0415 - slow to import, and only for who has calendars
+
     found = read_calendars(files, *horizon(now, rfc.end_date))
     if not (found.windows or found.freezes):
         return found
