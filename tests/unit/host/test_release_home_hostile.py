@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.tidegate.release.plugins.module_utils.package_documents import read_package
-from ansible_collections.tidegate.release.plugins.module_utils.release_home import INDEX, HostError, Texts
+from ansible_collections.tidegate.release.plugins.module_utils.release_record import INDEX, HostError, Texts
 from bed import Host, package, sha
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
