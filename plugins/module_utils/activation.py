@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Activation: make a staged release the live one, whole, or leave the host on the one it had.
 
-The one primitive is :func:`_switch`: stop what runs, flip the link, start, check health. Activating is switching forward
+The one primitive is :func:`switch_to`: stop what runs, flip the link, start, check health. Activating is switching forward
 with a way back, and counts when :func:`confirm` finds that it lasted; backing out is switching to the previous release, or to none, and
 then what was there must not answer any more. What is about to become live is held against its package before its hooks run, and put right.
 """
@@ -13,56 +13,21 @@ from __future__ import annotations
 import contextlib
 import functools
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, Callable, Optional
 
 from . import logs, watch
-from .account import check_account, find_account, give
-from .endpoint import EndpointError, fill
-from .health import CheckError, attempt, filled, run_command, wait_healthy, where
-from .processes import MARK, below, end_release, marked, of_release, start_time
-from .redaction import Redactor
+from .account import check_account
+from .health import CheckError, filled, where
 from .release_home import HostError, Release, ReleaseHome
+from .release_hooks import Order, is_healthy, passes, run_hook, trouble, values_for
 from .repair import Damaged, Supplies, find_release, put_right
-from .supervision import Precautions
+from .switch import give_state, switch_to, take_away
 
-_GLANCE = 2.0  # seconds for one look at a health check that should not pass
-_GONE = 4.0  # seconds until what was stopped must not pass its health checks any more
-_INTERVAL = 0.2  # seconds between two looks at that
+__all__ = ["Order", "activate", "back_out", "confirm"]
+
 _LOOKS = 3  # at a release over which nobody watched
 _PAUSE = 0.5  # seconds between them
-
-
-class Order:
-    """Who wants a change: the deployment, its fencing token, the host's values for the release's settings, and what came with the order.
-
-    ``stable``: for how many seconds a release that came up has to stay healthy. ``previous`` and ``next`` are the versions from which and
-    to which the host switches, for the hooks; empty for none.
-    """
-
-    def __init__(
-        self, deployment: str, token: int, settings: Mapping[str, Any], supplies: Optional[Supplies] = None, stable: float = 0
-    ) -> None:
-        self.deployment = deployment
-        self.token = token
-        self.settings = settings
-        self.supplies = supplies or Supplies()
-        self.stable = stable
-        self.previous = self.next = ""
-
-    def switch(self, previous: Optional[Release], following: Optional[Release]) -> None:
-        """From now on the host switches from the release ``previous`` to ``following``; nothing stands for having none."""
-        self.previous, self.next = (release.version if release else "" for release in (previous, following))
-
-    @functools.cached_property
-    def redactor(self) -> Redactor:
-        """Knows the host's values, which nothing that is written or answered may have."""
-        return Redactor(self.settings)
-
-    def entry(self, **data: Any) -> dict[str, Any]:
-        """What every log entry of this order carries."""
-        return {"deployment": self.deployment, "token": self.token, **data}
-
 
 _Step = Callable[[ReleaseHome, str, Optional[str], Order], dict[str, Any]]
 
@@ -115,23 +80,23 @@ def activate(home: ReleaseHome, digest: str, previous: Optional[str], order: Ord
         return _fall_back(home, target, before, order, str(error))
     if live is not None and live.id == target.id and not repaired and home.at_rest(target):
         seen = watched.failed if watched and watched.about == _about(target, order) else ""
-        if seen or _healthy(home, target, order):
+        if seen or is_healthy(home, target, order):
             return _fall_back(home, target, before, order, seen) if seen else _started(home, target, order, changed=False)
     first = {}
     if live is None:
-        _give_state(home, target, None)
+        give_state(home, target, None)
         # What passes already can't say later that the release is gone.
         checks = enumerate(target.config["health"])
-        first["passed"] = [position for position, check in checks if _passes(home, target, check, order)]
+        first["passed"] = [position for position, check in checks if passes(home, target, check, order)]
     try:
-        _hook(home, target, "prepare", order)
+        run_hook(home, target, "prepare", order)
     except (CheckError, OSError) as error:
         if not untouched:
             return _fall_back(home, target, before, order, str(error))
         return {"state": "failed", "changed": False, "detail": str(error), "version": before.version if before else None}
     home.append("activating", target.id, **order.entry(before=before.id if before else None, **first))
     try:
-        remark = _switch(home, target, order)
+        remark = switch_to(home, target, order)
         home.append("started", target.id, **order.entry())
     except Exception as error:  # whatever it is, the host must not stay in between
         return _fall_back(home, target, before, order, str(error) or type(error).__name__)
@@ -151,7 +116,7 @@ def confirm(home: ReleaseHome, digest: str, previous: Optional[str], order: Orde
         what = f"{home.name} {live.version}" if live else "nothing"
         raise HostError(f"{what} is live here and not {digest}, which came up; find out who changed it")
     before = _find_previous(home, previous, order)
-    _settings(target, order)
+    values_for(home, target, order)  # raises while nothing is touched
     watched = watch.end(home.watch)
     try:
         problem = _trouble_since(home, target, order, watched)
@@ -187,7 +152,7 @@ def back_out(home: ReleaseHome, digest: str, previous: Optional[str], order: Ord
     if before is not None:
         _refuse_unusable(home, before, order)
     repaired = put_right(home, before, order.supplies, **order.entry()) if before else []
-    if at_rest and not repaired and (before is None or _healthy(home, before, order)):
+    if at_rest and not repaired and (before is None or is_healthy(home, before, order)):
         return {"state": "backed_out", "changed": False, "version": version}
     if target is not None:
         home.append("backed_out", target.id, **order.entry())
@@ -201,7 +166,7 @@ def _started(home: ReleaseHome, target: Release, order: Order, *, changed: bool)
     """``target`` has come up; watch it until somebody looks again."""
     if order.stable > 0:
         with contextlib.suppress(OSError):  # then confirm has to look more than once
-            watch.start(home.watch, _about(target, order), order.stable, lambda: _trouble(home, target, order))
+            watch.start(home.watch, _about(target, order), order.stable, lambda: trouble(home, target, order))
     return {"state": "started", "changed": changed, "version": target.version}
 
 
@@ -218,19 +183,9 @@ def _trouble_since(home: ReleaseHome, target: Release, order: Order, watched: Op
         return f"it came up and did not stay well: {mine.failed}"
     for number in range(1 if order.stable <= 0 or (mine and mine.whole) else _LOOKS):
         time.sleep(_PAUSE if number else 0)
-        trouble = _trouble(home, target, order)
-        if trouble:
-            return f"it came up and did not stay well: {trouble}"
-    return ""
-
-
-def _trouble(home: ReleaseHome, release: Release, order: Order) -> str:
-    """What is wrong with ``release`` at this moment; nothing is tried again."""
-    for check in release.config["health"]:
-        try:
-            attempt(check, check["timeout"], *_for_checks(home, release, order))
-        except (CheckError, HostError) as error:
-            return f"health check {check['name']!r} failed: {error}"
+        problem = trouble(home, target, order)
+        if problem:
+            return f"it came up and did not stay well: {problem}"
     return ""
 
 
@@ -274,7 +229,7 @@ def _restore(home: ReleaseHome, failed: Optional[Release], before: Optional[Rele
             put_right(home, before, Supplies(), **order.entry())
 
     try:
-        remark = _switch(home, before, order, check) if before else _take_away(home, failed, order)
+        remark = switch_to(home, before, order, check) if before else take_away(home, failed, order)
     except Exception as error:  # whatever it is, the answer has to say that this host needs somebody
         reason = str(error) or type(error).__name__
         what = f"{home.name} {before.version}: {reason}{_logs(home, before, order, reason)}" if before else f"having no release: {reason}"
@@ -291,7 +246,7 @@ def _logs(home: ReleaseHome, release: Release, order: Order, reason: str) -> str
         return ""
     entries = release.config.get("logs") or [str(start)]
     try:
-        said = logs.last_lines(entries, _values(home, release, order), release.tree, home.state, order.redactor)
+        said = logs.last_lines(entries, values_for(home, release, order), release.tree, home.state, order.redactor)
     except Exception as error:  # the reason is what matters, and the way back
         said = f"its logs can't be read: {error}"
     kept, name = [""], ""
@@ -301,92 +256,6 @@ def _logs(home: ReleaseHome, release: Release, order: Order, reason: str) -> str
         elif line.strip() not in reason:
             kept += [line] if name in kept else [name, line]
     return "\n".join(kept) if len(kept) > 1 else ""
-
-
-def _switch(home: ReleaseHome, target: Release, order: Order, check: Optional[Callable[[], None]] = None) -> str:
-    """Stop what is live, make ``target`` live, start it and wait for its health; return what a person should know all the same.
-
-    On the way back ``check`` is called before ``target`` becomes live. A release that can't be stopped and still answers does not keep a
-    new one out. On the way back it does: nobody could say that it was left.
-    """
-    leaving = home.live()
-    remark = _stop(home, leaving, order) if leaving else ""
-    if leaving is None or leaving.id == target.id:
-        remark = ""  # what answers is the release that should
-    elif remark and _still(lambda: _serves(home, leaving, order)):
-        remark += f", but {leaving.version} still passes its health checks"
-        if check is not None:
-            raise CheckError(f"{remark}; end it on the host and run this again")
-        remark += f": what answers for {target.version} may be {leaving.version}"
-    if check is not None:
-        check()
-    _give_state(home, target, leaving)
-    home.flip(target)
-    try:
-        mark = _hook(home, target, "start", order)
-        units = [entry for entry in target.config.get("logs", []) if not isinstance(entry, str)]
-        _check_health(home, target, order, (lambda: logs.failed_unit(units)) if units else _end_of(mark))
-    except (CheckError, HostError) as error:
-        if not remark:
-            raise
-        raise CheckError(f"{error}; {remark}") from error
-    return remark
-
-
-def _stop(home: ReleaseHome, leaving: Release, order: Order) -> str:
-    """Run the stop hook of ``leaving``; when it fails, or stops nothing, end what runs of the release and return that in words.
-
-    What is left because it is broken may not even stop, and what can't stop must be replaced all the same. What does not serve any more
-    may go on: it finishes what it does.
-    """
-    try:
-        _hook(home, leaving, "stop", order)
-        if "stop" not in leaving.config.get("hooks", {}) or not _still(lambda: _runs_and_serves(home, leaving, order)):
-            return ""
-        problem = f"hook stop of {leaving.name} {leaving.version} ended well, but its health checks go on passing"
-    except (CheckError, HostError) as error:
-        problem = str(error)
-    ended, left = end_release(leaving.tree)
-    number = f"{ended} process{'' if ended == 1 else 'es'} of {leaving.version}"
-    return f"{problem}; {number} had to be ended{f', {left}' if left else ''}"
-
-
-def _runs_and_serves(home: ReleaseHome, release: Release, order: Order) -> bool:
-    return bool(of_release(release.tree)) and _serves(home, release, order)
-
-
-def _take_away(home: ReleaseHome, leaving: Optional[Release], order: Order) -> str:
-    """Have no release any more, where ``leaving`` was the first; return what a person should know all the same.
-
-    All of it is done again when it was interrupted, also when the link is gone already: what counts is that nothing answers in the end.
-    Raises :class:`CheckError` when a health check that did not pass before the release came still passes.
-    """
-    if leaving is None:
-        home.flip(None)
-        return ""
-    remark = _stop(home, leaving, order)
-    _ended, left = end_release(leaving.tree)  # what the stop hook forgot
-    if left:
-        raise CheckError(left)
-    _hook(home, leaving, "remove", order)
-    home.flip(None)
-    before = home.passed_before(leaving.id) or []
-    telling = [check for position, check in enumerate(leaving.config["health"]) if position not in before]
-    passing: list[str] = []
-
-    def look() -> bool:
-        passing[:] = [check["name"] for check in telling if _passes(home, leaving, check, order)]
-        return bool(passing)
-
-    if _still(look):
-        raise CheckError(
-            f"{leaving.name} {leaving.version} was stopped, but its health check {passing[0]!r} still passes, so something still serves; "
-            "end it on the host and run this again"
-        )
-    if telling:
-        return remark
-    blind = f"every health check of {leaving.name} {leaving.version} passed before it was installed, so none can show that it is gone"
-    return f"{remark}; {blind}" if remark else blind
 
 
 def _refuse_unknown(home: ReleaseHome, live: Optional[Release], target: Optional[Release], before: Optional[Release]) -> None:
@@ -404,36 +273,12 @@ def _find_previous(home: ReleaseHome, digest: Optional[str], order: Order) -> Op
     return find_release(home, digest, order.supplies, advice, **order.entry())
 
 
-def _settings(release: Release, order: Order) -> dict[str, Any]:
-    """The release's settings with this host's values; raises :class:`HostError` naming all that lack one."""
-    values = {name: order.settings.get(name, default) for name, default in release.config.get("settings", {}).items()}
-    lacking = sorted(name for name, value in values.items() if value is None)
-    if lacking:
-        raise HostError(
-            f"{release.name} {release.version} needs {', '.join(lacking)} from this host; set tidegate_settings in its inventory variables"
-        )
-    bad = sorted(name for name, value in values.items() if "\0" in str(value))
-    if bad:
-        raise HostError(f"the settings {', '.join(bad)} of this host have a null byte in them; correct tidegate_settings")
-    return values
-
-
-def _own(home: ReleaseHome, release: Release) -> dict[str, Any]:
-    """What ``${name}`` stands for everywhere; of commands it is all, for everybody on the host sees their arguments."""
-    return {"release": release.name, "version": release.version, "digest": release.digest, "tree": release.tree, "state": home.state}
-
-
-def _values(home: ReleaseHome, release: Release, order: Order) -> dict[str, Any]:
-    """What ``${name}`` stands for in checks: the settings, and what each release has; raises what :func:`_settings` raises."""
-    return {**_settings(release, order), **_own(home, release)}
-
-
 def _refuse_unusable(home: ReleaseHome, release: Release, order: Order) -> None:
     """Raise :class:`HostError` for settings that a check can't be made with, and a user as whom the release can't run.
 
     Between stop and start it would be too late to find out.
     """
-    values = _values(home, release, order)
+    values = values_for(home, release, order)
     check_account(release.config, release.files, release.tree)
     for check in release.config["health"]:
         try:
@@ -441,113 +286,3 @@ def _refuse_unusable(home: ReleaseHome, release: Release, order: Order) -> None:
             filled(check, values, order.redactor)
         except CheckError as error:
             raise HostError(f"{release.name} {release.version}: {error}; correct tidegate_settings, or the release") from None
-
-
-def _environment(home: ReleaseHome, release: Release, order: Order) -> dict[str, str]:
-    environment = {f"TIDEGATE_{name.upper()}": str(value) for name, value in _settings(release, order).items()}
-    environment.update(
-        TIDEGATE_RELEASE=release.name,
-        TIDEGATE_VERSION=release.version,
-        TIDEGATE_DIGEST=release.digest,
-        TIDEGATE_TREE=str(release.tree),
-        TIDEGATE_STATE=str(home.state),
-    )
-    return environment
-
-
-def _give_state(home: ReleaseHome, release: Release, before: Optional[Release]) -> None:
-    """See to it that the state directory is the release's user's, if it names one; ``before`` is the release that had it until now."""
-    account = find_account(release.config)
-    if account is not None:
-        give(home.state, account, changed=before is not None and before.config.get("user") != account.name)
-
-
-def _for_checks(home: ReleaseHome, release: Release, order: Order) -> tuple[dict[str, Any], str, dict[str, str], Precautions]:
-    """What the checks of a release need to know: settings, directory, environment, and what is minded."""
-    return _values(home, release, order), str(release.tree), _environment(home, release, order), _precautions(release, order)
-
-
-def _precautions(release: Release, order: Order) -> Precautions:
-    return Precautions(order.redactor, find_account(release.config))
-
-
-def _hook(home: ReleaseHome, release: Release, name: str, order: Order) -> str:
-    """Run a hook, if the release has it; return the mark that what it left running carries."""
-    hook = release.config.get("hooks", {}).get(name)
-    mark = ""
-    if hook:
-        try:
-            with home.running_hook(name) as mark:
-                environment = {
-                    **_environment(home, release, order),
-                    "TIDEGATE_PREVIOUS": order.previous,
-                    "TIDEGATE_NEXT": order.next,
-                    MARK: mark,
-                }
-                values = {**_own(home, release), "previous": order.previous, "next": order.next}
-                command = [fill(part, values) for part in hook["command"]]
-                log, precautions = str(home.output_of(name)), _precautions(release, order)
-                run_command(command, hook["timeout"], str(release.tree), environment, log, precautions)
-        except (CheckError, EndpointError) as error:
-            raise CheckError(f"hook {name} of {release.name} {release.version}: {error}") from error
-    return mark
-
-
-def _end_of(mark: str) -> Callable[[], str]:
-    """Says in words that all that a hook left running has ended; nothing as long as something runs, or when it left nothing.
-
-    A service that another service manager starts, or that cleans its environment, does not carry the mark. One that loses it later, as
-    many do by giving themselves a title, is still the process that was seen with it.
-    """
-    known = marked(mark) if mark else {}
-
-    def ended() -> str:
-        if not known:
-            return ""
-        known.update(marked(mark))
-        known.update(below(known))
-        running = {pid: moment for pid, moment in known.items() if start_time(pid) == moment}
-        return "" if running else "all that the start hook left running has ended"
-
-    return ended
-
-
-def _check_health(home: ReleaseHome, release: Release, order: Order, ended: Callable[[], str] = lambda: "") -> None:
-    for check in release.config["health"]:
-        settings, tree, environment, precautions = _for_checks(home, release, order)
-        wait_healthy(check, settings, tree, environment, ended, precautions)
-
-
-def _still(look: Callable[[], bool]) -> bool:
-    """Whether ``look`` is true now and goes on to be: what was stopped may take a moment."""
-    deadline = time.monotonic() + _GONE
-    while look():
-        if time.monotonic() > deadline:
-            return True
-        time.sleep(_INTERVAL)
-    return False
-
-
-def _serves(home: ReleaseHome, release: Release, order: Order) -> bool:
-    """Whether all health checks of a release pass at the first attempt; not when the host lacks a setting for them."""
-    try:
-        return all(_passes(home, release, check, order) for check in release.config["health"])
-    except HostError:
-        return False
-
-
-def _passes(home: ReleaseHome, release: Release, check: Mapping[str, Any], order: Order) -> bool:
-    seconds = min(check["timeout"], _GLANCE)
-    try:
-        attempt(check, seconds, *_for_checks(home, release, order))
-    except CheckError:
-        return False
-    return True
-
-
-def _healthy(home: ReleaseHome, release: Release, order: Order) -> bool:
-    try:
-        _check_health(home, release, order)
-    except (CheckError, HostError):
-        return False
-    return True

@@ -19,7 +19,8 @@ from pathlib import Path
 from typing import Any, BinaryIO, Optional, Union
 
 from .pieces import BLOCK, Assembly, create, find_sources, take_up, unpack, write
-from .release_home import HostError, ReleaseHome, Texts, intact, open_regular, range_digest, remove
+from .release_files import intact, open_regular, range_digest, remove
+from .release_home import HostError, ReleaseHome, Texts
 
 Pack = Union[Path, BinaryIO, None]
 Fetch = Optional[Callable[[Assembly], dict[str, Any]]]

@@ -22,7 +22,7 @@ from typing import Any
 from .endpoint import EndpointError, read_url
 from .package_documents import Payload
 from .pieces import Assembly
-from .release_home import HostError
+from .release_record import HostError
 
 _PATIENCE = 10.0  # seconds for the mirror to get on
 _PACE = 256 << 10  # bytes that it has to bring in that time, or a whole piece

@@ -11,7 +11,7 @@ import unicodedata
 from typing import Any, NamedTuple
 
 from .payload_format import DEEPEST, LONGEST, TARGET, WHITEOUT, is_mode, is_tar_of, unseen
-from .release_home import DIGEST, INDEX, HostError, Texts, is_config, is_index, strict_json
+from .release_record import DIGEST, INDEX, HostError, Texts, is_config, is_index, strict_json
 
 _PAYLOAD = "application/vnd.oci.image.layer.v1.tar"
 _SHA256 = re.compile(r"[0-9a-f]{64}")

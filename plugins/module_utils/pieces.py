@@ -19,7 +19,8 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple, Optional, Union
 
-from .release_home import HostError, ReleaseHome, as_released, intact, open_regular, range_digest, remove
+from .release_files import as_released, intact, open_regular, range_digest, remove
+from .release_home import HostError, ReleaseHome
 
 BLOCK = 1 << 20  # bytes that are read or written at a time
 _PACKED = 1 << 16  # bytes of a pack that are read at a time

@@ -15,7 +15,8 @@ import stat
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Optional
 
-from .release_home import HostError, Release, ReleaseHome, Texts, changed_entries, remove
+from .release_files import changed_entries, remove
+from .release_home import HostError, Release, ReleaseHome, Texts
 
 # What it takes to build is imported when there is something to build: a host compiles its half anew each time.
 # ruff: noqa: PLC0415

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any, Optional
 from .account import check_account
 from .build import Fetch, Pack, build
 from .package_documents import read_package
-from .release_home import HostError, ReleaseHome, changed_entries
+from .release_files import changed_entries
+from .release_home import HostError, ReleaseHome
 from .repair import collect, install
 
 if TYPE_CHECKING:

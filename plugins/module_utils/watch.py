@@ -19,8 +19,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple, Optional
 
+from .home_log import now_in_utc
 from .processes import start_time
-from .release_home import now_in_utc, remove
+from .release_files import remove
 
 _INTERVAL = 0.5  # seconds between two looks
 _LONGER = 60.0  # seconds that it goes on after the time that it was asked for: the last of a large wave come up late

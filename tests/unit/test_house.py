@@ -544,6 +544,13 @@ def test_a_class_that_is_there_twice_is_found() -> None:
 
 # --- what the docs say of the code -------------------------------------------------------------------------------------------------------
 
+
+def test_every_file_that_runs_on_hosts_is_on_their_map() -> None:
+    (told,) = re.findall(r"^```text\n(.*?)^```", (ROOT / "docs" / "host.md").read_text(), re.MULTILINE | re.DOTALL)
+    named = [name for line in told.splitlines() for name in re.split(r" {2,}", line)[1].split()]
+    assert sorted(named) == sorted(path.stem for path in (ROOT / "plugins" / "module_utils").glob("*.py"))
+
+
 PAGES = [path for path in sorted((ROOT / "docs").rglob("*.md")) if path.parent.name not in {"schemas", "guides"}]
 PAGES += [ROOT / "CONTRIBUTING.md", ROOT / "README.md", ROOT / "SECURITY.md"]
 _FILE = re.compile(r"`([a-z_]+(?:/[a-z_]+)*\.py)`")

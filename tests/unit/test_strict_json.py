@@ -9,8 +9,8 @@ import json
 from typing import Any
 
 import pytest
-from ansible_collections.tidegate.release.plugins.module_utils.release_home import read_json as read_on_host
-from ansible_collections.tidegate.release.plugins.module_utils.release_home import strict_json
+from ansible_collections.tidegate.release.plugins.module_utils.release_record import read_json as read_on_host
+from ansible_collections.tidegate.release.plugins.module_utils.release_record import strict_json
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.descriptors import parse_json
 from ansible_collections.tidegate.release.plugins.plugin_utils.errors import IntegrityError, TidegateError
 from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.statement import strict_json as read_statement

@@ -14,13 +14,14 @@ import socket
 import struct
 import subprocess
 import tarfile
+import unicodedata
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.tidegate.release.plugins.module_utils.payload_format import header, is_tar_of, unseen
+from ansible_collections.tidegate.release.plugins.module_utils.payload_format import END, header, is_tar_of, unseen
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl import payload as subject
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.payload import (
     FileEntry,
@@ -178,6 +179,34 @@ def test_no_character_that_unicode_ignores_is_seen() -> None:
     """Against the property as a test's own table, of which the ranges are made, has it: every kind, and what has no ink."""
     assert all(unseen(sign) == f"U+{ord(sign):04X}" for sign in UNSEEN)
     assert unseen("plain \u00e9\u4e2d \U0001f600 e\u0301\u2013\\x2d") is None
+
+
+def test_every_sign_that_is_printed_as_it_is_can_be_seen() -> None:
+    """Of names that are all such signs no other question is asked."""
+    signs = [chr(number) for number in range(0x110000) if chr(number).isprintable()]
+    assert [sign for sign in signs if unicodedata.category(sign) in ("Cc", "Cf", "Cs", "Zl", "Zp", "Zs")] == [" "]
+    assert all(unseen(f"a{sign}") for sign in UNSEEN)
+
+
+@pytest.mark.parametrize("name", ["a" * 98, "a" * 99, "a" * 100, "a" * 101, "\u00e9" * 60])
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"type": "directory", "mode": 0o755},
+        {"type": "link", "target": "b"},
+        {"type": "link", "target": "b" * 101},
+        {"type": "file", "mode": 0o644, "size": 3},
+        {"type": "file", "mode": 0o644, "size": 8**11},
+    ],
+)
+def test_an_index_describes_a_tar_of_one_size(name: str, other: dict[str, Any]) -> None:
+    entry = {"path": name, **other}
+    start = len(header(entry))
+    entry["offset"] = start
+    size = start + -(-entry.get("size", 0) // 512) * 512 + len(END)
+    assert is_tar_of([entry], size)
+    assert not is_tar_of([entry], size + 512)
+    assert entry["type"] != "file" or not is_tar_of([entry | {"offset": start + 512}], size)
 
 
 @pytest.mark.parametrize("mode", [0o644, 0o755, 0o600, 0o640, 0o700, 0o750, 0o400, 0o444, 0o555, 0o711])

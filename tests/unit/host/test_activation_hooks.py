@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.tidegate.release.plugins.module_utils import activation, processes, supervision
+from ansible_collections.tidegate.release.plugins.module_utils import processes, supervision, switch
 from ansible_collections.tidegate.release.plugins.module_utils.hook_output import LIMIT
 from ansible_collections.tidegate.release.plugins.module_utils.release_home import HostError, ReleaseHome
 from ansible_collections.tidegate.release.plugins.module_utils.supervision import supervise
@@ -361,7 +361,7 @@ def test_a_first_release_that_does_not_come_up_is_removed_too(host: Host) -> Non
 
 
 def test_what_still_serves_is_owed_until_it_does_not(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ansible_collections.tidegate.release.plugins.module_utils.activation._GONE", 0.3)
+    monkeypatch.setattr("ansible_collections.tidegate.release.plugins.module_utils.switch._GONE", 0.3)
     one = _first(remove=":")
     host.deploy(one)
     for _again in range(2):
@@ -374,7 +374,7 @@ def test_what_still_serves_is_owed_until_it_does_not(host: Host, monkeypatch: py
 
 
 def test_one_of_several_checks_that_passes_is_enough(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ansible_collections.tidegate.release.plugins.module_utils.activation._GONE", 0.3)
+    monkeypatch.setattr("ansible_collections.tidegate.release.plugins.module_utils.switch._GONE", 0.3)
     second = {"name": "second", "command": ["sh", "-c", 'test -e "$TIDEGATE_STATE/second"'], "timeout": 1}
     text = 'echo 1.0 >"$TIDEGATE_STATE/running"; touch "$TIDEGATE_STATE/second"'
     one = package(
@@ -431,7 +431,7 @@ def test_a_first_release_of_which_a_process_can_t_be_ended_is_not_removed(host: 
     one = _first()
     host.deploy(one)
     with monkeypatch.context() as undying:
-        undying.setattr(activation, "end_release", lambda _tree: (1, "process 7 does not end"))
+        undying.setattr(switch, "end_release", lambda _tree: (1, "process 7 does not end"))
         answer = host.back_out(one)
     assert (answer["state"], host.running) == ("owed", "1.0"), "nothing is taken from under a process that runs"
     assert "process 7 does not end" in answer["detail"]

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.tidegate.release.plugins.module_utils.package_documents import read_package
-from ansible_collections.tidegate.release.plugins.module_utils.release_home import INDEX, HostError, Texts
+from ansible_collections.tidegate.release.plugins.module_utils.release_record import INDEX, HostError, Texts
 from bed import Host, package, sha
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -169,7 +169,11 @@ def test_a_token_that_is_none_is_refused(live: Host, token: bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    "harm", [{"path": "a\0b"}, {"path": "\ud800"}, {"path": 5}, {"type": "pipe"}, {"type": []}, {"mode": "755"}, {"size": float("nan")}]
+    "harm",
+    [
+        *({"path": "a\0b"}, {"path": "\ud800"}, {"path": 5}, {"type": "pipe"}, {"type": []}),
+        *({"mode": "755"}, {"mode": 420.0}, {"mode": True}, {"size": float("nan")}, {"size": -1}, {"size": 1 << 62}),
+    ],
 )
 def test_a_record_with_an_odd_entry_is_no_release(live: Host, harm: dict[str, Any]) -> None:
     record = live.home.releases / ONE.id / "release.json"

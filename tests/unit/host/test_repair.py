@@ -15,7 +15,8 @@ from pathlib import Path
 import pytest
 from ansible_collections.tidegate.release.plugins.module_utils import repair
 from ansible_collections.tidegate.release.plugins.module_utils.activation import activate, back_out
-from ansible_collections.tidegate.release.plugins.module_utils.release_home import HostError, ReleaseHome, changed_entries
+from ansible_collections.tidegate.release.plugins.module_utils.release_files import changed_entries
+from ansible_collections.tidegate.release.plugins.module_utils.release_home import HostError, ReleaseHome
 from bed import HOOKS, SERVICE, Host, Package, forge, killed_at, link, package, sha
 
 FILES = {"lib/deep/a": b"a" * 5000, "lib/deep/b": b"b", "data/seed": b"seed\n", "to-lib": link("lib"), "empty": b""}

@@ -430,8 +430,10 @@ def test_what_stands_in_for_a_file_is_neither_waited_for_nor_followed(host: Host
     assert changed_files(host.home.all()[1]) == []
 
 
-def test_nothing_is_linked_through_a_directory_that_became_a_link(host: Host, tmp_path: Path) -> None:
+@pytest.mark.parametrize("share", [True, False])
+def test_nothing_is_linked_through_a_directory_that_became_a_link(host: Host, tmp_path: Path, share: bool) -> None:
     """What is behind it may have the right bytes now; linked, the new release would follow every change made there."""
+    host.share = share
     host.deploy(ONE)
     shutil.move(host.tree(ONE) / "lib", tmp_path / "theirs")
     (host.tree(ONE) / "lib").symlink_to(tmp_path / "theirs")
@@ -528,6 +530,7 @@ def _longer(pack: bytes) -> bytes:
         _other,
         _longer,
         lambda pack: pack + b"rubbish",
+        lambda pack: pack + gzip.compress(b""),
         lambda _pack: b"rubbish" * 100,
         lambda _pack: b"",
         lambda pack: pack[:12] + b"\xff" * 8 + pack[20:],

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.tidegate.release.plugins.module_utils import activation, logs, watch
+from ansible_collections.tidegate.release.plugins.module_utils import activation, logs, release_hooks, watch
 from ansible_collections.tidegate.release.plugins.module_utils.redaction import Redactor
 from ansible_collections.tidegate.release.plugins.module_utils.release_home import HostError
 from bed import Host, Package, package
@@ -137,7 +137,7 @@ def test_without_the_whole_of_the_watch_it_is_looked_at_more_than_once(upgraded:
         upgraded.home.watch.write_text("{")
     looks = []
     monkeypatch.setattr(activation, "_PAUSE", 0)
-    monkeypatch.setattr(activation, "attempt", lambda *arguments: looks.append(arguments))
+    monkeypatch.setattr(release_hooks, "attempt", lambda *arguments: looks.append(arguments))
     assert upgraded.confirm(TWO, ONE)["state"] == "active"
     assert len(looks) == 3
 
