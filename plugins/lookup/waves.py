@@ -69,6 +69,7 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.actions.interrupt
 from ansible_collections.tidegate.release.plugins.plugin_utils.actions.invocation import end_run, is_check, is_listing
 from ansible_collections.tidegate.release.plugins.plugin_utils.actions.options import VariableOptions, argument_spec
 from ansible_collections.tidegate.release.plugins.plugin_utils.actions.output import heartbeat, prepare_main
+from ansible_collections.tidegate.release.plugins.plugin_utils.clearance.policy import load_policy
 from ansible_collections.tidegate.release.plugins.plugin_utils.clock import utc_now
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import Cmdb
 from ansible_collections.tidegate.release.plugins.plugin_utils.errors import TidegateError
@@ -114,3 +115,5 @@ def _prepare(step: str) -> None:
     for action in ("activate", "soak", "confirm", "gate") if step == "activate" else (step,):
         import_module(f"ansible_collections.tidegate.release.plugins.action.{action}")
         argument_spec(action)
+    if step == "activate":
+        load_policy(None)  # which each wave's gate adds to the team's own
