@@ -70,6 +70,7 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.actions.interrupt
 from ansible_collections.tidegate.release.plugins.plugin_utils.actions.invocation import end_run, is_check, is_listing
 from ansible_collections.tidegate.release.plugins.plugin_utils.actions.options import VariableOptions, argument_spec
 from ansible_collections.tidegate.release.plugins.plugin_utils.actions.output import heartbeat, prepare_main
+from ansible_collections.tidegate.release.plugins.plugin_utils.clearance.policy import load_policy
 from ansible_collections.tidegate.release.plugins.plugin_utils.clock import utc_now
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import Cmdb
 from ansible_collections.tidegate.release.plugins.plugin_utils.errors import TidegateError
@@ -116,3 +117,5 @@ def _prepare(step: str) -> None:
         import_module(f"ansible_collections.tidegate.release.plugins.action.{action}")
         argument_spec(action)
     host_program().pack()
+    if step == "activate":
+        load_policy(None)  # which each wave's gate adds to the team's own

@@ -539,9 +539,9 @@ def test_tokens_rise_with_the_clock_so_that_a_cmdb_made_anew_is_not_taken_for_an
     assert journal.take_over(first.deployment, ELSEWHERE, NOW).token > first.token
 
 
-def write_rfc(journal: Journal, tmp_path: Path, entered: bool = True) -> tuple[Path, dict[str, object]]:
+def write_rfc(journal: Journal, tmp_path: Path, entered: bool = True, number: str = "CHG0001") -> tuple[Path, dict[str, object]]:
     """The RFC of the deployment that :func:`begin` begins; the register has it as cleared if it is ``entered``."""
-    document: dict[str, object] = open_rfc("CHG0001", "2.0", NEW, NOW, start_date=(NOW - timedelta(hours=1)).isoformat(), approvals=[])
+    document: dict[str, object] = open_rfc(number, "2.0", NEW, NOW, start_date=(NOW - timedelta(hours=1)).isoformat(), approvals=[])
     path = write_document(tmp_path / "rfc.yml", document)
     if entered:
         with journal.cmdb.begin() as connection:
@@ -581,6 +581,41 @@ def test_a_gate_asks_the_rfc_of_this_deployment_and_no_other(
     if decision == "proceed":
         with pytest.raises(StateError, match=r"its window closed or a freeze began for CHG0001#1 at 2026-03-01T12:09:00"):
             journal.activating(run, "web2", NOW + timedelta(minutes=9))
+
+
+def test_a_gate_asks_no_more_of_many_hosts_than_of_one_when_all_is_well(
+    cmdb: Cmdb, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One question for each host makes gates of small waves slow in large deployments."""
+    asked: list[str] = []
+
+    def reason(host: str) -> str:
+        asked.append(host)
+        return "Ansible would know"
+
+    def opens(_rfc: Rfc, _wave: Wave) -> WaveStart:
+        return WaveStart("")
+
+    def transactions(number: str, hosts: tuple[str, ...]) -> int:
+        journal, transactions = Journal(cmdb), []
+        read = cmdb.read
+        monkeypatch.setattr(cmdb, "read", lambda: transactions.append("read") or read())
+        run = begin(journal, number, (hosts,))
+        path, _document = write_rfc(journal, tmp_path, number=number)
+        for host in hosts:
+            journal.staged(run, host, None, NOW)
+        transactions.clear()
+        decided = decide_staging_gate(journal, run, open_change(str(path)), opens, lambda *_: [], NOW, "", reason)
+        assert decided["decision"] == "proceed"
+        for host in hosts:
+            activate(journal, run, host)
+        decided = decide_wave_gate(journal, run, open_change(str(path)), opens, lambda *_: [], NOW, "", reason)
+        assert decided["decision"] == "proceed"
+        monkeypatch.undo()
+        return len(transactions)
+
+    assert transactions("CHG0001", ("web1",)) == transactions("CHG0002", ("web2", "web3", "web4"))
+    assert asked == []
 
 
 def test_a_release_is_not_active_before_it_was_looked_at_again(journal: Journal) -> None:

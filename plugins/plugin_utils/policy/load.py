@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -38,8 +39,9 @@ def read_policy(path: str | Path | None, controls: Mapping[str, Waivable]) -> Po
     ``controls`` says which controls there are, and for which changes each may be waived; :func:`..clearance.policy.load_policy` knows that.
     Raises :class:`DocumentError` with every problem.
     """
-    base, _nobody, _shipped = _load(DEFAULT, controls)
-    own, people, sha256 = _load(DEFAULT if path is None else path, controls)
+    shipped = _shipped(tuple(controls.items()))
+    base, _nobody, _sha256 = shipped
+    own, people, sha256 = shipped if path is None else _load(path, controls)
     folder = Path(path or DEFAULT).absolute().parent
     rollout: dict[str, Any] = {**base["rollout"], **own.get("rollout", {})}
     budget: dict[str, Any] = {**base["rollout"]["budget"], **rollout["budget"]}
@@ -88,6 +90,11 @@ def load_host_classes(path: str | Path) -> tuple[str, ...]:
     document = load_document(path, "policy")
     document.finish()
     return tuple(document.data.get("host_classes", ()))
+
+
+@functools.cache
+def _shipped(controls: tuple[tuple[str, Waivable], ...]) -> tuple[dict[str, Any], dict[str, Person], str]:
+    return _load(DEFAULT, dict(controls))
 
 
 def _load(path: str | Path, controls: Mapping[str, Waivable]) -> tuple[dict[str, Any], dict[str, Person], str]:

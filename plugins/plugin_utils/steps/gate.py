@@ -58,7 +58,8 @@ def decide_staging_gate(
     if decision.decision == "proceed":
         problem = move_to_implement(journal, run, change, now)
         decision = GateDecision("hold", problem) if problem else decision
-    decision = GateDecision(decision.decision, decision.reason + first_failure(targets, reason))
+    unstaged = [target for target in targets if target.state is not HostState.STAGED]
+    decision = GateDecision(decision.decision, decision.reason + first_failure(unstaged, reason))
     journal.decide_staging(run, decision, now, start.until)
     return _result(decision, None, len(counts), targets, "stage") | _followed(
         journal, run, change, decision, tell, now, started=decision.decision == "proceed"
@@ -79,7 +80,8 @@ def decide_wave_gate(
     if deployment.state is not DeploymentState.ACTIVATING:
         return {"changed": False, "decision": "hold", "reason": f"{deployment.label} is {deployment.state} and has no open wave"}
     targets = journal.targets(run.deployment)
-    planned = [target for target in targets if target.host not in journal.spared(run.deployment)]
+    spared = journal.spared(run.deployment)
+    planned = [target for target in targets if target.host not in spared]
     # A host that could not be staged never gets to its wave; staging's own gate has counted it, and the total still does.
     wave = [target for target in planned if number in (None, target.wave) and target.state is not HostState.STAGE_FAILED]
     counts = _count(wave)
@@ -97,7 +99,9 @@ def decide_wave_gate(
             stuck=sum(target.state is HostState.STUCK for target in targets),
         )
     )
-    decision = unless_interrupted(GateDecision(decision.decision, decision.reason + first_failure(wave, reason)), interrupted)
+    # Of a host that came up, and of which there is nothing to be said, Ansible need not be asked: that takes long.
+    remarkable = [target for target in wave if target.state is not HostState.ACTIVE or target.detail]
+    decision = unless_interrupted(GateDecision(decision.decision, decision.reason + first_failure(remarkable, reason)), interrupted)
     if number is None:
         journal.decide_lost(run, decision, now)
     else:

@@ -52,6 +52,12 @@ class Hosted(Chatty):
         return {"changed": False, "options": {name: value for name, value in options.items() if value is not None}}
 
 
+class Everywhere(Chatty):
+    """An action that runs on many hosts at once."""
+
+    per_host = True
+
+
 def run(
     arguments: dict[str, Any],
     variables: dict[str, Any] | None = None,
@@ -86,6 +92,16 @@ def test_what_yaml_does_not_take_for_a_text_is_no_text(value: Any) -> None:
     assert result["failed"]
     assert "key_passphrase of tidegate.release.archive is no text but" in result["msg"]
     assert not run({"path": "/right", "key_passphrase": None}).get("failed")
+
+
+@pytest.mark.parametrize(("kind", "left"), [(Everywhere, 1), (Chatty, 0)])
+def test_only_a_step_of_many_hosts_leaves_to_others_to_close_the_cmdb(
+    monkeypatch: pytest.MonkeyPatch, kind: type[TidegateAction], left: int
+) -> None:
+    calls: list[bool] = []
+    monkeypatch.setattr(base, "leave_open", lambda: calls.append(True))
+    assert not run({"path": "/right"}, kind=kind).get("failed")
+    assert len(calls) == left
 
 
 def test_a_variable_that_can_not_be_evaluated_is_not_one_that_is_not_set() -> None:
