@@ -13,9 +13,10 @@ import traceback
 from collections.abc import Callable
 from functools import partial
 
+import bars
+import deployments
 import library
 import planning
-import staging
 from hosts import Field, close_field, open_field
 from measure import RESULTS, Finding, write
 
@@ -27,14 +28,22 @@ ALONE: dict[str, Callable[[], Finding]] = {
     "inventory_30k": planning.inventory_30k,
     "clearance_10k": planning.clearance_10k,
     "plan_100k": planning.plan_100k,
+    "journal_10k": planning.journal_10k,
 }
 ON_HOSTS: dict[str, Callable[[Field], Finding]] = {
-    "stage_install": staging.stage_install,
-    "stage_upgrade": staging.stage_upgrade,
+    "stage_install": deployments.stage_install,
+    "stage_upgrade": deployments.stage_upgrade,
+    "deploy_install": deployments.deploy_install,
+    "deploy_upgrade": deployments.deploy_upgrade,
+    "backout_all": deployments.backout_all,
+    "activate_only": deployments.activate_only,
+    "deploy_nothing": deployments.deploy_nothing,
+    "deploy_growth": deployments.deploy_growth,
+    "small_wave": deployments.small_wave,
 }
 
 
-def run(name: str, work: Callable[[], Finding]) -> None:
+def run(name: str, work: Callable[[], Finding], findings: dict[str, Finding]) -> None:
     """One benchmark; one that can't be run says why and nothing else."""
     print(f"==> {name}", flush=True)
     try:
@@ -43,8 +52,15 @@ def run(name: str, work: Callable[[], Finding]) -> None:
         traceback.print_exc()
         return
     write(name, finding)
-    floor = f", {finding.seconds / finding.floor[1]:.2f} x {finding.floor[0]}" if finding.floor else ""
-    print(f"    {finding.seconds:.2f} s{floor}", flush=True)
+    findings[name] = finding
+    print(f"    {finding.seconds:.2f} s, {finding.seconds / finding.floor[1]:.2f} x {finding.floor[0]}", flush=True)
+
+
+def on_hosts(name: str, field: Field) -> Finding:
+    """A benchmark on the hosts of a field."""
+    finding = ON_HOSTS[name](field)
+    finding.details["hosts"] = field.count
+    return finding
 
 
 def main() -> None:
@@ -57,19 +73,20 @@ def main() -> None:
     unknown = set(wanted) - set(known)
     if unknown:
         sys.exit(f"no benchmark {', '.join(sorted(unknown))}; there are {', '.join(known)}")
+    findings: dict[str, Finding] = {}
     for name in wanted:
         if name in ALONE:
-            run(name, ALONE[name])
-    on_hosts = [name for name in wanted if name in ON_HOSTS]
-    if on_hosts and os.geteuid() != 0:
-        print(f"{', '.join(on_hosts)}: need root, for lab hosts with a file system of their own")
-    elif on_hosts:
+            run(name, ALONE[name], findings)
+    with_hosts = [name for name in wanted if name in ON_HOSTS]
+    if with_hosts and os.geteuid() != 0:
+        print(f"{', '.join(with_hosts)}: need root, for lab hosts with a file system of their own")
+    elif with_hosts:
         with contextlib.ExitStack() as stack:
             field = open_field(options.hosts)
             stack.callback(close_field, field)
-            for name in on_hosts:
-                run(name, partial(ON_HOSTS[name], field))
-    print(f"results in {RESULTS}")
+            for name in with_hosts:
+                run(name, partial(on_hosts, name, field), findings)
+    print(f"results in {RESULTS}\n\n{bars.table(findings)}".rstrip())
 
 
 if __name__ == "__main__":

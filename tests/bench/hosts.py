@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shlex
@@ -13,11 +14,15 @@ import subprocess
 import sys
 import tarfile
 import tempfile
+import time
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from ansible_collections.tidegate.release.plugins.module_utils.lab import processes
+from measure import Meters
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 from documents import simple_manifest, write_document
@@ -53,10 +58,14 @@ def django(version: str) -> Path:
 
 @dataclass
 class Field(Fleet):
-    """A fleet for measuring: addresses of its own, releases of Django, nothing to start or stop."""
+    """A fleet for measuring: addresses of its own, releases of Django, nothing to start or stop, nobody who looks on."""
 
     first: int = 1
     network: str = "127.0.2"
+    patience: int = 3600
+    settings: dict[str, str] = field(default_factory=dict)
+    """Variables of the environment that Ansible gets."""
+    _digests: dict[str, str] = field(default_factory=dict)
 
     @property
     def environment(self) -> dict[str, str]:
@@ -68,7 +77,42 @@ class Field(Fleet):
             "ANSIBLE_FORKS": str(FORKS),
             "ANSIBLE_SSH_CONTROL_PATH_DIR": sockets,
             "ANSIBLE_STDOUT_CALLBACK": "default",
+            **self.settings,
         }
+
+    def up(self) -> None:
+        """Bring the hosts up, each with an sshd that says what it is asked for."""
+        self.lab("present")
+        self.write_inventory()
+        # Its first process starts another one, which reads what is written here.
+        self.everywhere("echo LogLevel VERBOSE >>/etc/ssh/lab_config && pkill -o -x sshd")
+        while not all(log.read_text(errors="replace").count("Server listening") == 2 for log in self._logs()):
+            time.sleep(0.1)
+
+    def down(self) -> None:
+        """Take the hosts down."""
+        self.lab("absent")
+
+    def fresh(self) -> None:
+        """Hosts that nothing was ever deployed to, and a CMDB that knows of no deployment."""
+        self.everywhere("rm -rf /opt/tidegate")
+        for path in self.path.glob("cmdb.sqlite*"):
+            path.unlink()
+        self.lab("present")
+
+    def meters(self) -> Meters:
+        """CPU seconds of all the hosts' processes and of those that ended, bytes on loopback, sessions of a host's sshd."""
+        ticks = 0
+        for process in processes.find(self.path / "lab"):
+            with contextlib.suppress(OSError):  # it may have ended meanwhile, and counts with the one that started it
+                ticks += sum(map(int, Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()[11:15]))
+        sessions = tuple(log.read_text(errors="replace").count("Starting session: ") for log in self._logs())
+        (loopback,) = (line for line in Path("/proc/net/dev").read_text().splitlines() if line.strip().startswith("lo:"))
+        wire_bytes = int(loopback.split()[9])
+        return Meters(ticks / os.sysconf("SC_CLK_TCK"), wire_bytes, sessions)
+
+    def _logs(self) -> list[Path]:
+        return [self.path / "lab" / "hosts" / name / "log" for name in self.hosts]
 
     def lab(self, state: str) -> None:
         variables = {
@@ -94,6 +138,11 @@ class Field(Fleet):
             (folder / "README.md").write_text("# Django\n")
             write_document(folder / "release.yml", simple_manifest(version=version, summary="Django"))
         return folder
+
+    def archive(self, version: str, **changes: Any) -> str:
+        if version not in self._digests:
+            self._digests[version] = super().archive(version, **changes)
+        return self._digests[version]
 
     def run(self, name: str, variables: dict[str, Any], *options: str) -> str:
         """Run a playbook; RuntimeError with its last words when it fails."""
@@ -123,11 +172,6 @@ class Field(Fleet):
         """Do work for each item, as many at a time as the others do."""
         with ThreadPoolExecutor(FORKS) as pool:
             list(pool.map(work, items))
-
-
-def sent() -> int:
-    """Bytes that have crossed the loopback interface since the machine started, in both directions and with all that carries them."""
-    return int(Path("/sys/class/net/lo/statistics/tx_bytes").read_text())
 
 
 def open_field(count: int) -> Field:

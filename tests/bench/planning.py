@@ -1,19 +1,20 @@
 # Copyright (c) Tidegate maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Big numbers: an inventory of 30,000 hosts, a clearance over 10,000, a plan over 100,000."""
+"""Big numbers: an inventory of 30,000 hosts, a clearance over 10,000, a plan over 100,000, a journal of 10,000 steps."""
 
 from __future__ import annotations
 
 import os
 import shutil
+import sqlite3
 import subprocess
 import tempfile
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import yaml
-from measure import Finding, best
+from measure import Costs, Finding, best
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
@@ -123,5 +124,42 @@ def clearance_10k() -> Finding:
                 raise RuntimeError(clearance.text())
 
         return Finding(best(cleared), ("reading the CIs", floor))
+    finally:
+        shutil.rmtree(folder)
+
+
+def journal_10k() -> Finding:
+    """Journal 10,000 hosts as staged, each as a task of its own does, against as many bare commits."""
+    from ansible_collections.tidegate.release.plugins.plugin_utils.clock import utc_now
+    from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import Cmdb
+    from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.holder import Holder
+    from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.journal import Journal
+    from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.options import Rollout
+
+    folder = Path(tempfile.mkdtemp(prefix="tidegate-bench-"))
+    cmdb_url, hosts, costs = str(folder / "cmdb.sqlite"), [f"h{number:05}" for number in range(10_000)], Costs()
+    try:
+        with Cmdb.open(cmdb_url, create=True) as cmdb:
+            cmdb.put_cis([{"name": host, "class": "server"} for host in hosts], actor="bench")
+            package = {"name": "hello", "version": "1.0", "digest": "sha256:" + "a" * 64}
+            Journal(cmdb).begin("CHG1", package, (hosts,), Rollout(), Holder.this_run(), utc_now())
+
+        def journalled() -> None:
+            for host in hosts:
+                with Cmdb.open(cmdb_url) as cmdb:
+                    journal = Journal(cmdb)
+                    journal.staged(journal.driven_by("CHG1", Holder.this_run()).run, host, None, utc_now())
+
+        def committed() -> None:
+            connection = sqlite3.connect(folder / "bare.sqlite", isolation_level=None)
+            connection.execute("pragma journal_mode=wal")
+            connection.execute("create table step (host text, state text)")
+            for host in hosts:
+                connection.execute("insert into step values (?, 'staged')", (host,))
+            connection.close()
+
+        costs.take("bare commits", committed)
+        costs.take("ours", journalled)
+        return costs.finding("bare commits")
     finally:
         shutil.rmtree(folder)

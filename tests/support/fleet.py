@@ -69,6 +69,7 @@ class Fleet:
     count: int = 3
     first: int = FIRST
     dsl: str = ""
+    patience: int = 300  # seconds that a playbook may take
     said: list[str] = field(default_factory=list)
     watcher: ProcessWatcher = field(default_factory=ProcessWatcher)
     policy: dict[str, Any] = field(default_factory=lambda: {"rollout": {"canary": 1, "steps": [100], "budget": {"wave": 0, "total": 0}}})
@@ -157,7 +158,7 @@ class Fleet:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            timeout=300,
+            timeout=self.patience,
         )
         self.said.extend(done.stdout.splitlines())
         return done

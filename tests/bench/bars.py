@@ -1,0 +1,73 @@
+# Copyright (c) Tidegate maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""How fast we want to be: ratios of what was measured in the same run. To look at, for benchmarks fail nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from deployments import CONTROLLER_STEP, PLAYBOOK, QUARTER, SHARED
+from measure import Finding
+
+
+@dataclass(frozen=True)
+class Bar:
+    """What one of a benchmark may take at most, in times of what another takes, both as time and as CPU seconds."""
+
+    benchmark: str
+    at_most: float
+    against: str
+    ours: str = "ours"
+
+
+BARS = (
+    Bar("deploy_install", 1.0, "pyinfra"),
+    Bar("deploy_install", 0.4, PLAYBOOK),
+    Bar("deploy_install", 0.167, "ansistrano.deploy"),
+    Bar("deploy_upgrade", 1.0, "pyinfra"),
+    Bar("deploy_upgrade", 0.8, "pyinfra", SHARED),
+    Bar("deploy_upgrade", 0.4, PLAYBOOK),
+    Bar("deploy_upgrade", 0.167, "ansistrano.deploy"),
+    Bar("backout_all", 0.5, "the upgrade"),
+    Bar("deploy_nothing", 1.5, "ansible-playbook with one debug"),
+    Bar("deploy_growth", 4.2, QUARTER),
+)
+_STEP = 0.08  # CPU seconds of the controller for each host and step
+
+
+def table(findings: Mapping[str, Finding]) -> str:
+    """The bars of what was measured, each with the ratios beside it; empty when there is none."""
+    rows = list(_rows(findings))
+    if not rows:
+        return ""
+    head = ("benchmark", "what", "at most", "time", "CPU", "reached")
+    widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
+    return "\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in (head, *rows))
+
+
+def _rows(findings: Mapping[str, Finding]) -> Iterator[tuple[str, ...]]:
+    for bar in BARS:
+        finding = findings.get(bar.benchmark)
+        if finding and bar.ours in finding.costs and bar.against in finding.costs:
+            ours, against = finding.costs[bar.ours], finding.costs[bar.against]
+            yield _row(
+                bar.benchmark,
+                f"{bar.ours} / {bar.against}",
+                bar.at_most,
+                time=ours.seconds / against.seconds,
+                cpu=ours.cpu_seconds / against.cpu_seconds,
+            )
+    growth, wave = findings.get("deploy_growth"), findings.get("small_wave")
+    if growth:
+        yield _row(
+            "deploy_growth", "CPU seconds of the controller for each further host and step", _STEP, cpu=growth.details[CONTROLLER_STEP]
+        )
+    if wave:
+        yield _row("small_wave", f"ours / ({wave.floor[0]})", 1.0, time=wave.seconds / wave.floor[1])
+
+
+def _row(benchmark: str, what: str, at_most: float, **ratios: float) -> tuple[str, ...]:
+    reached = "yes" if all(ratio <= at_most for ratio in ratios.values()) else "no"
+    return (benchmark, what, f"{at_most:.2f}", *(f"{ratios[kind]:.2f}" if kind in ratios else "-" for kind in ("time", "cpu")), reached)
