@@ -15,6 +15,15 @@ from documents import EXAMPLES, example_rfc, policy_of, write_document
 from fleet import Fleet
 from office import Office
 
+# These take minutes. A file is one worker's, so whatever begins last should be short.
+LONG = ("promises", "never_lost", "verify", "readme", "demo", "licences", "guides", "molecule_example", "lab", "resume", "emergency")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The long files first, the longest at the front."""
+    places = {f"test_{name}.py": place for place, name in enumerate(LONG)}
+    items.sort(key=lambda item: places.get(item.path.name, len(LONG)))
+
 
 @pytest.fixture
 def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:

@@ -10,9 +10,11 @@ import hashlib
 import io
 import json
 import os
+import shutil
 import signal
+import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
@@ -289,3 +291,32 @@ def killed_at(step: int, action: Callable[[], object], where: Path) -> bool:
     _pid, status = os.waitpid(child, 0)
     assert os.WIFSIGNALED(status) or os.WEXITSTATUS(status) == 0
     return os.WIFSIGNALED(status)
+
+
+def save(host: Host) -> Path:
+    """A copy of ``host`` beside it, hard links and all, for :func:`restore`."""
+    saved = host.root.with_name(f"{host.root.name}.saved")
+    subprocess.run(["cp", "-a", host.root, saved], check=True)
+    return saved
+
+
+def restore(host: Host, saved: Path) -> None:
+    """Make ``host`` what it was, at a small part of what doing all of that once more costs."""
+    shutil.rmtree(host.root)
+    subprocess.run(["cp", "-a", saved, host.root], check=True)
+
+
+def killed_everywhere(root: Path, prepare: Callable[[Host], object], action: Callable[[Host], object]) -> Iterator[Host]:
+    """A host on which ``action`` was killed just before its first change, then its second, and so on until it got to its end.
+
+    What ``prepare`` leaves is what each of them begins with.
+    """
+    host = Host(root)
+    prepare(host)
+    saved = save(host)
+    step, killed = 0, True
+    while killed:
+        step += 1
+        restore(host, saved)
+        killed = killed_at(step, lambda: action(host), root)
+        yield host

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import signal
 from collections.abc import Callable, Iterator
@@ -21,6 +22,13 @@ settings.register_profile("tidegate", deadline=None, suppress_health_check=[Heal
 # For a night: pytest --hypothesis-profile=thorough. What is slow has a share of the profile's examples.
 settings.register_profile("thorough", settings.get_profile("tidegate"), max_examples=1000)
 settings.load_profile("tidegate")
+
+
+def pytest_collection_finish() -> None:
+    """What is loaded by now stays, so the garbage collector of a fork need not look at it, and its pages stay shared."""
+    gc.collect()
+    gc.freeze()
+
 
 DOCUMENTS = {"release": manifest, "rfc": rfc, "policy": example_policy}
 WriteDocument = Callable[..., Path]

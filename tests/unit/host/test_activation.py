@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.tidegate.release.plugins.module_utils.release_home import HostError, ReleaseHome
-from bed import HEALTH, HOOKS, Host, Package, killed_at, package
+from bed import HEALTH, HOOKS, Host, Package, killed_everywhere, package
 
 ONE = package("1.0")
 TWO = package("2.0")
@@ -278,16 +278,17 @@ def _kill_everywhere(
     previous = None if first else ONE
     version = previous.version if previous else None
     what = SICK if sick else TWO
-    step, killed = 0, True
-    while killed:
-        step += 1
-        host = Host(tmp_path / str(step))
+
+    def prepare(host: Host) -> None:
         if previous:
             host.deploy(previous)
         host.stage(what)
         if not staged:
             host.activate(what, previous)
-        killed = killed_at(step, lambda host=host: action(host, previous), host.root)  # type: ignore[misc]
+
+    steps = 0
+    for host in killed_everywhere(tmp_path / "root", prepare, lambda host: action(host, previous)):
+        steps += 1
         host.assert_whole()
         assert host.live in ("2.0", version)
         if way == "forward" and not sick:
@@ -300,7 +301,7 @@ def _kill_everywhere(
                 assert host.back_out(what, previous)["state"] == "backed_out"
             assert (host.live, host.running) == (version, version)
             assert host.home.stable() == (previous.id if previous else None)
-    assert step > 5
+    assert steps > 5
 
 
 def test_a_switch_that_was_interrupted_is_finished_though_the_service_seems_well(host: Host) -> None:

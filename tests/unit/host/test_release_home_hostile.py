@@ -8,14 +8,14 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from ansible_collections.tidegate.release.plugins.module_utils.package_documents import read_package
 from ansible_collections.tidegate.release.plugins.module_utils.release_record import INDEX, HostError, Texts
-from bed import Host, package, sha
+from bed import Host, package, restore, save, sha
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -34,6 +34,19 @@ def live(host: Host) -> Host:
     host.deploy(ONE)
     host.stage(TWO)
     return host
+
+
+@pytest.fixture
+def deployed(host: Host) -> Callable[[], Host]:
+    """The host with a release that is live, as if nothing had been done to it since; call it for each example."""
+    host.deploy(ONE)
+    saved = save(host)
+
+    def again() -> Host:
+        restore(host, saved)
+        return host
+
+    return again
 
 
 def _all_steps(host: Host) -> None:
@@ -73,22 +86,19 @@ HOW = st.tuples(st.lists(st.integers(0, 20), max_size=5), JSON)
 
 @FUZZED
 @given(lines=st.lists(st.binary(max_size=60) | HOW, max_size=4))
-def test_any_log_is_survived(tmp_path_factory: pytest.TempPathFactory, lines: list[Any]) -> None:
-    host = Host(tmp_path_factory.mktemp("fuzz") / "root")
-    host.deploy(ONE)
+def test_any_log_is_survived(deployed: Callable[[], Host], lines: list[Any]) -> None:
+    host = deployed()
     good = json.loads((host.home.path / "log.jsonl").read_text().splitlines()[-1])
     with (host.home.path / "log.jsonl").open("ab") as stream:
         for line in lines:
             stream.write((line if isinstance(line, bytes) else json.dumps(_mangled(good, line)).encode()) + b"\n")
     _all_steps(host)
-    shutil.rmtree(host.home.path.parent)
 
 
 @FUZZED
 @given(text=st.binary(max_size=40) | HOW)
-def test_any_record_of_a_release_is_survived(tmp_path_factory: pytest.TempPathFactory, text: Any) -> None:
-    host = Host(tmp_path_factory.mktemp("fuzz") / "root")
-    host.deploy(ONE)
+def test_any_record_of_a_release_is_survived(deployed: Callable[[], Host], text: Any) -> None:
+    host = deployed()
     for release in (ONE, TWO):
         record = host.home.releases / release.id / "release.json"
         if record.exists() and isinstance(text, bytes):
@@ -99,7 +109,6 @@ def test_any_record_of_a_release_is_survived(tmp_path_factory: pytest.TempPathFa
             texts = Texts(*(json.dumps(mangled.get(part)).encode() for part in Texts._fields)) if isinstance(mangled, dict) else None
             record.write_bytes(texts.record() if texts else json.dumps(mangled).encode())
     _all_steps(host)
-    shutil.rmtree(host.home.path.parent)
 
 
 @FUZZED

@@ -17,7 +17,7 @@ from ansible_collections.tidegate.release.plugins.module_utils import repair
 from ansible_collections.tidegate.release.plugins.module_utils.activation import activate, back_out
 from ansible_collections.tidegate.release.plugins.module_utils.release_files import changed_entries
 from ansible_collections.tidegate.release.plugins.module_utils.release_home import HostError, ReleaseHome
-from bed import HOOKS, SERVICE, Host, Package, forge, killed_at, link, package, sha
+from bed import HOOKS, SERVICE, Host, Package, forge, killed_everywhere, link, package, sha
 
 FILES = {"lib/deep/a": b"a" * 5000, "lib/deep/b": b"b", "data/seed": b"seed\n", "to-lib": link("lib"), "empty": b""}
 OWN = {**FILES, "bin/start": SERVICE["bin/start"] + b"# of 1.0\n", "data/own": b"one\n"}  # two files that no other release has
@@ -373,23 +373,22 @@ def test_documents_of_another_package_are_not_taken(upgraded: Host) -> None:
 
 
 def test_killed_at_any_change_of_a_repair_the_next_run_ends_with_what_was_archived(tmp_path: Path) -> None:
-    step, killed = 0, True
-    while killed:
-        step += 1
-        host = Host(tmp_path / str(step) / "root")
+    def prepare(host: Host) -> None:
         host.deploy(ONE)
         edit_start(host, ONE)
         _replace_by_link(host, "lib/deep")
         _file_by_folder(host, "data/own")
-        killed = killed_at(step, lambda host=host: host.switch(activate, ONE, ONE), host.root)  # type: ignore[misc]
+
+    steps = 0
+    for host in killed_everywhere(tmp_path / "root", prepare, lambda host: host.switch(activate, ONE, ONE)):
+        steps += 1
         assert host.switch(activate, ONE, ONE)[0]["state"] == "started"
         assert is_whole(host, ONE)
         # What ran before was started from other bytes, so it was started anew, once at least.
         assert host.calls.count("start 1.0") >= 2
         assert host.calls[-1] == "start 1.0"
         assert not ran_evil(host)
-        shutil.rmtree(host.root)
-    assert step > 20
+    assert steps > 20
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root to make a file immutable")

@@ -26,7 +26,7 @@ from ansible_collections.tidegate.release.plugins.module_utils import build, sta
 from ansible_collections.tidegate.release.plugins.module_utils.activation import activate
 from ansible_collections.tidegate.release.plugins.module_utils.payload_format import END
 from ansible_collections.tidegate.release.plugins.module_utils.release_home import HostError, ReleaseHome, Texts, changed_files
-from bed import HEALTH, Host, Package, assemble, forge, killed_at, link, package, sha, tarred
+from bed import HEALTH, Host, Package, assemble, forge, killed_at, killed_everywhere, link, package, sha, tarred
 
 ONE = package("1.0", {"lib/a": b"a" * 5000, "lib/b": b"b", "empty": b"", "bin/empty": b"", "to-lib": link("lib")})
 TWO = package("2.0", {"lib/a": b"a" * 5000, "lib/b": b"changed", "lib/more/c": b"c", "empty": b"", "bin/empty": b""})
@@ -597,20 +597,16 @@ def test_a_pack_that_is_not_there_is_one_sentence(host: Host, tmp_path: Path) ->
 
 
 def test_killed_at_any_change_no_half_release_is_visible_and_the_next_run_completes(tmp_path: Path) -> None:
-    step = 0
-    killed = True
-    while killed:
-        step += 1
-        host = Host(tmp_path / str(step))
-        host.deploy(ONE)
-        killed = killed_at(step, lambda host=host: host.stage(TWO), host.root)  # type: ignore[misc]
+    steps = 0
+    for host in killed_everywhere(tmp_path / "root", lambda host: host.deploy(ONE), lambda host: host.stage(TWO)):
+        steps += 1
         host.assert_whole()
         assert host.live == host.running == "1.0"
         host.stage(TWO)
         host.assert_whole()
         assert sorted(os.listdir(host.home.releases)) == sorted([ONE.id, TWO.id])
         assert host.activate(TWO, ONE)["state"] == "active"
-    assert step > 30
+    assert steps > 30
 
 
 def test_contents_that_were_unpacked_are_not_asked_for_again(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ import sys
 import tarfile
 import tracemalloc
 import zipfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -310,23 +310,31 @@ def test_a_licence_that_can_not_be_found_does_not_take_the_purl_away() -> None:
         assert [(found.name, found.licence) for found in packages(**{"a.deb": content})] == [("hello", None)]
 
 
-def bombs() -> Iterator[tuple[str, bytes]]:
-    yield "a.tgz", tgz({"name": "a", "version": "1", "x": "y" * (64 << 20)})
-    yield "b.tgz", gzip.compress(tarfile.TarInfo("package/x").tobuf()[:124] + b"77777777777\0" + bytes(376) + bytes(64 << 20), 1)
+def large_wheel() -> bytes:
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("a-1.dist-info/METADATA", b"x" * (64 << 20))
-    yield "a.whl", packed.getvalue()
-    lying = packed.getvalue().replace((64 << 20).to_bytes(4, "little"), (100).to_bytes(4, "little"))
-    yield "lying.whl", lying
-    yield "data.deb", deb(copyright_file="x" * (64 << 20))
+    return packed.getvalue()
+
+
+def long_listing() -> bytes:
     listing = b"".join(b"PK\1\2" + bytes(42) for _entry in range(1 << 17))
-    end = b"PK\5\6" + bytes(4) + b"\xff\xff\xff\xff" + len(listing).to_bytes(4, "little") + bytes(6)
-    yield "listing.whl", listing + end
+    return listing + b"PK\5\6" + bytes(4) + b"\xff\xff\xff\xff" + len(listing).to_bytes(4, "little") + bytes(6)
 
 
-@pytest.mark.parametrize(("path", "content"), list(bombs()), ids=lambda value: value if isinstance(value, str) else "")
-def test_what_unpacks_to_much_fills_no_memory(path: str, content: bytes) -> None:
+BOMBS: dict[str, Callable[[], bytes]] = {
+    "a.tgz": lambda: tgz({"name": "a", "version": "1", "x": "y" * (64 << 20)}),
+    "b.tgz": lambda: gzip.compress(tarfile.TarInfo("package/x").tobuf()[:124] + b"77777777777\0" + bytes(376) + bytes(64 << 20), 1),
+    "a.whl": large_wheel,
+    "lying.whl": lambda: large_wheel().replace((64 << 20).to_bytes(4, "little"), (100).to_bytes(4, "little")),
+    "data.deb": lambda: deb(copyright_file="x" * (64 << 20)),
+    "listing.whl": long_listing,
+}
+
+
+@pytest.mark.parametrize("path", BOMBS)
+def test_what_unpacks_to_much_fills_no_memory(path: str) -> None:
+    content = BOMBS[path]()
     entries, blobs = payload(**{path: content})
     tracemalloc.start()
     try:
