@@ -33,4 +33,7 @@ class _Finder:
         return next((spec for folder in path or () if (spec := _folder(folder).find_spec(name))), None)
 
 
-sys.meta_path.insert(0, _Finder)
+# Where ansible-core's own finder is not, Python's finds them without this one.
+_place = next((place for place, finder in enumerate(sys.meta_path) if type(finder).__name__ == "_AnsibleCollectionFinder"), None)
+if _place is not None:
+    sys.meta_path.insert(_place, _Finder)
