@@ -25,7 +25,7 @@ BUILD = ROOT / "build" / "sanity"
 HOME = BUILD / "home"
 PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
 # About as long as each other, and neither uses an environment that the other makes.
-HALVES = {"import": ["--test", "import"], "others": ["--skip-test", "import"]}
+HALVES = {"pylint": ["--test", "pylint"], "others": ["--skip-test", "pylint"]}
 _COPY_PIP = """\
 import pathlib, shutil, sysconfig
 
