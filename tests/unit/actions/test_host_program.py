@@ -162,7 +162,8 @@ def test_a_program_that_is_damaged_on_the_way_is_not_run(tmp_path: Path) -> None
     action = Action(tmp_path)
     whole = host_program().pack()
     execute = action._low_level_execute_command
-    action._low_level_execute_command = lambda command, in_data: execute(command, (in_data or b"").replace(whole[200:300], bytes(100)))  # type: ignore[method-assign]
+    spoilt = whole[200:300]
+    action._low_level_execute_command = lambda command, in_data: execute(command, (in_data or b"").replace(spoilt, bytes(100)))  # type: ignore[method-assign]
     with pytest.raises(NoAnswerError) as caught:
         ask(action, tmp_path / "root")
     assert "did not arrive whole" in caught.value.last_words()
