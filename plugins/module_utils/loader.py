@@ -146,6 +146,6 @@ def by_hand() -> None:
     with open(sys.argv[1], "rb") as file:
         order = file.read()
     if not isinstance(json.loads(order), dict):
-        sys.exit(f"{sys.argv[1]} is no order: a JSON object with operation, root, name, digest, previous, deployment and token")
+        raise SystemExit(f"{sys.argv[1]} is no order: a JSON object with operation, root, name, digest, previous, deployment and token")
     with open(os.devnull, "rb") as nothing:
         start(order, nothing, b"")

@@ -48,14 +48,14 @@ def table(findings: Mapping[str, Finding]) -> str:
 
 
 def _rows(findings: Mapping[str, Finding]) -> Iterator[tuple[str, ...]]:
-    for bar in BARS:
-        finding = findings.get(bar.benchmark)
-        if finding and bar.ours in finding.costs and bar.against in finding.costs:
-            ours, against = finding.costs[bar.ours], finding.costs[bar.against]
+    for limit in BARS:
+        finding = findings.get(limit.benchmark)
+        if finding and limit.ours in finding.costs and limit.against in finding.costs:
+            ours, against = finding.costs[limit.ours], finding.costs[limit.against]
             yield _row(
-                bar.benchmark,
-                f"{bar.ours} / {bar.against}",
-                bar.at_most,
+                limit.benchmark,
+                f"{limit.ours} / {limit.against}",
+                limit.at_most,
                 time=ours.seconds / against.seconds,
                 cpu=ours.cpu_seconds / against.cpu_seconds,
             )
