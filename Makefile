@@ -79,14 +79,15 @@ test: test-unit test-integration molecule
 test-unit: dev collection
 	@tools/system-packages test
 	@echo "==> unit tests"
-	@# The host's fork thousands of times, which costs half in a process that has not loaded what all others need.
-	@$(PYTEST) --dist=worksteal --junit-xml=build/test/host.xml tests/unit/host
+	@# Four at a time, for they wait for hooks and checks half of the time. The host's fork thousands of times, which costs half in a process that has not loaded what all others need.
+	@$(PYTEST) --numprocesses=4 --dist=worksteal --junit-xml=build/test/host.xml tests/unit/host
 	@$(PYTEST) --dist=worksteal --junit-xml=build/test/unit.xml --ignore=tests/unit/host tests/unit
 
 test-integration: dev collection
 	@tools/system-packages lab test
 	@echo "==> integration tests"
-	@$(PYTEST) --dist=loadfile --no-loadscope-reorder --junit-xml=build/test/integration.xml tests/integration
+	@# Three at a time, for they wait for hosts and servers.
+	@$(PYTEST) --numprocesses=3 --dist=loadfile --no-loadscope-reorder --junit-xml=build/test/integration.xml tests/integration
 
 molecule: dev collection
 	@tools/system-packages lab

@@ -20,6 +20,7 @@ from typing import Any, Callable, Optional
 MARK = "TIDEGATE_HOOK"  # variable in the environment of everything that a hook starts, with another value each time
 _PATIENCE = 5.0  # seconds until a process that was killed has to be gone
 _GRACE = 5.0  # seconds that a release's processes get to end by themselves
+_BLOCK = 1 << 16  # bytes that are read at a time
 _SUBREAPER = 36  # PR_SET_CHILD_SUBREAPER in linux/prctl.h
 
 # Start time in clock ticks since boot, by process id.
@@ -83,7 +84,7 @@ def marked(mark: str) -> Processes:
     """What a hook that ran with the value ``mark`` of ``TIDEGATE_HOOK`` started, wherever it has got to, and what is below that."""
     entry = f"{MARK}={mark}".encode()
     spared = line_of(os.getpid())
-    found = _running(pid for pid in _all() if pid not in spared and entry in _environment(pid))
+    found = _running(pid for pid in _all() if pid not in spared and _has(pid, entry))
     found.update((pid, moment) for pid, moment in below(found).items() if pid not in spared)
     return found
 
@@ -167,11 +168,8 @@ def _running(pids: Iterable[int]) -> Processes:
 
 def _stat(pid: int) -> list[str]:
     """The fields of the process's ``stat`` from its state on; empty when it is gone."""
-    try:
-        # The name, in parentheses, may hold anything; what follows it is numbers, but for the state.
-        return Path("/proc", str(pid), "stat").read_text(errors="replace").rpartition(")")[2].split()
-    except OSError:
-        return []
+    # The name, in parentheses, may hold anything; what follows it is numbers, but for the state.
+    return _read(pid, "stat").rpartition(b")")[2].decode("ascii", "replace").split()
 
 
 def _name(pid: int) -> str:
@@ -182,11 +180,26 @@ def _name(pid: int) -> str:
     return "".join(letter if letter.isprintable() else "?" for letter in name)
 
 
-def _environment(pid: int) -> list[bytes]:
+def _has(pid: int, entry: bytes) -> bool:
+    """Whether the process was started with ``entry``, a variable and its value, in its environment."""
+    return b"\0%b\0" % entry in b"\0%b\0" % _read(pid, "environ")
+
+
+def _read(pid: int, name: str) -> bytes:
+    """What the kernel says of a process; empty when it is gone or not ours to see. Each activation reads some of all processes."""
     try:
-        return Path("/proc", str(pid), "environ").read_bytes().split(b"\0")
+        descriptor = os.open(f"/proc/{pid}/{name}", os.O_RDONLY)
     except OSError:
-        return []
+        return b""
+    found = b""
+    try:
+        while block := os.read(descriptor, _BLOCK):
+            found += block
+    except OSError:  # it ended meanwhile
+        return b""
+    finally:
+        os.close(descriptor)
+    return found
 
 
 def _place(entry: str) -> Optional[tuple[int, int, str]]:
@@ -199,7 +212,7 @@ def _place(entry: str) -> Optional[tuple[int, int, str]]:
 
 
 def _belongs(pid: int, entry: bytes, tree: str) -> bool:
-    if entry in _environment(pid):
+    if _has(pid, entry):
         return True
     with contextlib.suppress(OSError):
         if os.readlink(f"/proc/{pid}/exe").startswith(f"{tree}/"):

@@ -48,8 +48,13 @@ class Cmdb:
         """
         address = database.DatabaseAddress.parse(url)
         source = database.engine(address)
-        upgrade.make_ready(address, source, create=create)
-        return cls(address, source)
+        cmdb = cls(address, source)
+        try:
+            upgrade.make_ready(address, source, create=create)
+        except BaseException:  # nobody gets it, who would close what it has open
+            cmdb.__exit__()
+            raise
+        return cmdb
 
     def __enter__(self) -> Self:
         return self

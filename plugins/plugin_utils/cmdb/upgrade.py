@@ -75,7 +75,14 @@ def upgrade(url: str, now: datetime, *, dry_run: bool = False) -> Upgrade:
     locked out in the middle of it, and :class:`TidegateError` when it isn't a CMDB, is newer than this code or can't be reached.
     """
     address = database.DatabaseAddress.parse(url)
-    source = database.engine(address)
+    try:
+        return _upgrade(address, database.engine(address), now, dry_run)
+    finally:
+        if address.path is not None:
+            sqlite.end(address.path)
+
+
+def _upgrade(address: database.DatabaseAddress, source: sa.Engine, now: datetime, dry_run: bool) -> Upgrade:
     before = _existing(address, source)
     if before == HEAD:
         return Upgrade(address.label, before, HEAD)
