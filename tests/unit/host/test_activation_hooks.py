@@ -231,7 +231,7 @@ def test_what_an_interrupted_hook_left_and_can_not_be_ended_keeps_others_out(hos
 
 def _writers() -> set[int]:
     """The processes that read what daemons write."""
-    return {pid for pid in processes._all() if any(item.startswith(b"REDACTION=") for item in processes._environment(pid))}
+    return {pid for pid in processes._all() if b"\0REDACTION=" in b"\0" + processes._read(pid, "environ")}
 
 
 def test_what_a_daemon_writes_is_bounded_and_its_last_lines_are_there(host: Host, daemon: Callable[[], int]) -> None:
