@@ -79,7 +79,8 @@ test: test-unit test-integration molecule
 test-unit: dev collection
 	@tools/system-packages test
 	@echo "==> unit tests"
-	@# Four at a time, for they wait for hooks and checks half of the time. The host's fork thousands of times, which costs half in a process that has not loaded what all others need.
+	@# The host's wait for hooks and checks half of the time, so four at a time. They fork thousands of times, which costs half
+	@# in a process that has not loaded what all others need.
 	@$(PYTEST) --numprocesses=4 --dist=worksteal --junit-xml=build/test/host.xml tests/unit/host
 	@$(PYTEST) --dist=worksteal --junit-xml=build/test/unit.xml --ignore=tests/unit/host tests/unit
 
@@ -92,6 +93,7 @@ test-integration: dev collection
 molecule: dev collection
 	@tools/system-packages lab
 	@echo "==> molecule scenarios"
+	@test -n "$(SCENARIOS)"
 	@mkdir -p build/molecule
 	@if [ "$$(id -u)" = 0 ]; then \
 	  printf '%s\n' $(SCENARIOS) | xargs -P 2 -I{} sh -c \

@@ -12,6 +12,7 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.actions.base impo
 from ansible_collections.tidegate.release.plugins.plugin_utils.actions.host_program import NoAnswerError, run_on_host
 from ansible_collections.tidegate.release.plugins.plugin_utils.actions.keepalive import keep_alive, prefer_fast
 from ansible_collections.tidegate.release.plugins.plugin_utils.errors import TidegateError
+from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.host_answer import printable
 
 
 class ActionModule(TidegateAction):
@@ -34,5 +35,5 @@ class ActionModule(TidegateAction):
         if not isinstance(answer, Mapping):
             raise TidegateError("its answer is none; find out who answers there")
         if answer.get("failed"):
-            raise TidegateError(str(answer.get("msg")))
+            raise TidegateError(printable(str(answer.get("msg"))))
         return {"changed": False, **{name: answer.get(name) for name in self.found}}

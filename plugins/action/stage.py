@@ -43,6 +43,7 @@ class ActionModule(HostAction):
         mirror = self._mirror()
         shipment = self.shipment(deployment, deployment.digest)
         stands = standing(self._cmdb, self._host, deployment.release)
+        self.fresh = stands.fresh
         arguments: dict[str, Any] = {
             "documents": shipment.documents(),
             "keep": deployment.rollout.keep,
@@ -97,7 +98,6 @@ class ActionModule(HostAction):
 
     def _unasked(self, shipment: Shipment, stands: Standing) -> Path | None:
         """What can be sent before the host says what it lacks, because that is known or all but known."""
-        self.fresh = stands.fresh
         if stands.fresh:
             return shipment.whole()
         return shipment.expected(stands.installed) if stands.installed else None

@@ -66,7 +66,8 @@ class _Modules:
 def start(order: bytes, rest: BinaryIO, mark: bytes, directory: str = "", digest: str = "", program: bytes = b"") -> None:
     """Carry out ``order`` and print the answer behind ``mark``; what follows the order, a pack, is in ``rest``.
 
-    ``directory``: where ``program``, whose sha256 is ``digest``, and what is compiled of it are kept; empty when it is to be left as it is.
+    ``directory``: where what is compiled of the program, whose sha256 is ``digest``, is kept, and the ``program`` itself when it came with
+    the order; empty when the host is to be left as it is.
     """
     modules, problem = _Modules(SOURCES, {}), ""
     if directory:
@@ -84,11 +85,15 @@ def start(order: bytes, rest: BinaryIO, mark: bytes, directory: str = "", digest
 
 
 def _keep(modules: _Modules, directory: str, digest: str, program: bytes) -> dict[str, bytes]:
-    """The compiled modules that are kept in ``directory``; without any, they are made and kept there, and the program with them.
+    """The compiled modules that are kept in ``directory``, made if there are none; a ``program`` that is not empty goes beside them.
 
     Raises :class:`OSError` and :class:`ValueError` where nothing can be kept that can be relied on.
     """
-    os.makedirs(os.path.dirname(directory), 0o755, exist_ok=True)
+    umask = os.umask(0o022)  # services get to their releases through the directory above, whatever the login's is
+    try:
+        os.makedirs(os.path.dirname(directory), 0o755, exist_ok=True)
+    finally:
+        os.umask(umask)
     with suppress(FileExistsError):
         os.mkdir(directory, 0o700)
     folder = os.open(directory, _DIRECTORY)
@@ -104,6 +109,7 @@ def _keep(modules: _Modules, directory: str, digest: str, program: bytes) -> dic
                 if not other.startswith(digest):  # another program's
                     os.unlink(other, dir_fd=folder)
             _write(folder, name, hashlib.sha256(data).digest() + data)
+        if program:
             _write(folder, digest, program)
         return known
     finally:

@@ -117,9 +117,9 @@ def _of_unit(unit: str, limit: int, redactor: Redactor) -> str:
 def _run(command: list[str], limit: int, redactor: Redactor = NOTHING) -> tuple[int, str]:
     """Run a command of the system for a few seconds; its status, -1 when it has none, and the last ``limit`` bytes that it printed."""
     # Few releases name units, so few hosts need these.
-    import signal  # noqa: PLC0415
-    import subprocess  # noqa: PLC0415
-    import tempfile  # noqa: PLC0415
+    import signal  # noqa: PLC0415 - see above
+    import subprocess  # noqa: PLC0415 - see above
+    import tempfile  # noqa: PLC0415 - see above
 
     try:
         output = tempfile.TemporaryFile()  # noqa: SIM115 - it is closed below

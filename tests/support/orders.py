@@ -18,9 +18,9 @@ MARK = "answer"
 
 
 def give_order(
-    order: dict[str, Any], pack: bytes = b"", *, along: bool = True, keep: bool = False, user: int | None = None
+    order: dict[str, Any], pack: bytes = b"", *, along: bool = True, keep: bool = False, user: int | None = None, umask: int = -1
 ) -> dict[str, Any]:
-    """The answer to an order. ``along``: the program goes with it; ``keep``: it stays; ``user``: the id of another user who runs it."""
+    """The answer to an order. ``along``: the program goes with it; ``keep``: it stays; ``user``: the id of another who runs it."""
     packed, text = host_program().pack() if along else b"", json.dumps(order).encode()
     head = f"{MARK} {len(packed)} {len(text)} {int(keep)}\n".encode()
     # Another user may not be able to read this Python.
@@ -33,6 +33,7 @@ def give_order(
         capture_output=True,
         check=False,
         user=user,
+        umask=umask,
     )
     assert not done.stderr, done.stderr.decode()
     last = done.stdout.decode().splitlines()[-1]

@@ -52,7 +52,7 @@ except (OSError, zlib.error): program = b""
 if hashlib.sha256(program).hexdigest() == digest:
     names = {"__name__": "tidegate_host_program"}
     exec(compile(program, "<tidegate>", "exec"), names)
-    names["start"](given.read(int(length)), given, mark, folder if keep == b"1" else "", digest, program)
+    names["start"](given.read(int(length)), given, mark, folder if keep == b"1" else "", digest, program if size != b"0" else b"")
 else:
     while given.read(1 << 20): pass
     os.write(1, b"\n" + mark + b"{}\n")
@@ -73,15 +73,18 @@ class Program:
 
 
 class NoAnswerError(TidegateError):
-    """A host's output has no answer of the program in it; ``said`` is what it printed instead."""
+    """A host's output has no answer of the program in it; ``output`` and ``errors`` are what it printed instead."""
 
     def __init__(self, output: str, errors: str, status: int) -> None:
         super().__init__(f"it ended with status {status}")
-        self.said = f"{output[-_TAIL:]}\n{errors[-_TAIL:]}".strip()
+        self.output = output
+        self.errors = errors
 
     def last_words(self, redactor: Redactor = NOTHING) -> str:
         """The line that says why, without what ``redactor`` knows."""
-        lines = [line.strip() for line in redactor.text(self.said).splitlines() if line.strip()]
+        # Before it is cut: a part of a value is not found any more.
+        said = [redactor.text(text)[-_TAIL:] for text in (self.output, self.errors)]
+        lines = [line.strip() for text in said for line in text.splitlines() if line.strip()]
         full = [line for line in lines if any(sign in line for sign in _FULL)]
         if full:
             return f"{printable(full[-1], _LONGEST)}; make room there"

@@ -234,12 +234,20 @@ def test_a_host_that_does_not_have_the_program_says_so_and_keeps_what_it_gets(ho
     assert keep(host, along=False) == {"releases": []}
 
 
+@pytest.mark.parametrize("umask", [0o000, 0o077])
+def test_services_get_to_their_releases_whatever_the_logins_umask_is(host: Host, umask: int) -> None:
+    keep(host, umask=umask)
+    assert stat.S_IMODE(host.root.stat().st_mode) == 0o755
+    assert stat.S_IMODE((host.root / ".program").stat().st_mode) == 0o700
+
+
 def test_it_is_not_run_when_it_is_not_what_the_order_names(host: Host) -> None:
     keep(host)
     kept = host.root / ".program" / host_program().digest
     kept.write_text(kept.read_text() + "raise SystemExit\n")
     assert keep(host, along=False) == {}
     assert keep(host) == {"releases": []}
+    assert keep(host, along=False) == {"releases": []}
     kept.unlink()
     os.mkfifo(kept)
     assert keep(host, along=False) == {}
@@ -281,7 +289,7 @@ def test_what_another_version_left_is_swept(host: Host) -> None:
     assert sorted(path.name for path in folder.iterdir()) == sorted((host_program().digest, f"{host_program().digest}.{KNOWN}"))
 
 
-@pytest.mark.parametrize("what", ["link", "file", "open"])
+@pytest.mark.parametrize("what", ["link", "file", "open", "foreign"])
 def test_a_place_that_is_not_this_users_alone_is_not_used_and_said(host: Host, tmp_path: Path, what: str) -> None:
     host.root.mkdir()
     folder = host.root / ".program"
@@ -291,7 +299,11 @@ def test_a_place_that_is_not_this_users_alone_is_not_used_and_said(host: Host, t
         folder.touch()
     else:
         folder.mkdir()
-        folder.chmod(0o770)
+        folder.chmod(0o770 if what == "open" else 0o700)
+        if what == "foreign":
+            if os.geteuid() != 0:
+                pytest.skip("needs root to give a directory away")
+            os.chown(folder, 65534, 65534)
     answer = keep(host)
     assert answer["releases"] == []
     assert str(folder) in answer["unkept"]
