@@ -13,6 +13,8 @@ import traceback
 from collections.abc import Callable
 from functools import partial
 
+import age
+import age_cmdb  # noqa: F401 - enters its laws
 import bars
 import deployments
 import library
@@ -68,14 +70,17 @@ def main() -> None:
     parser.add_argument("--only", default="", help="names, with commas between them")
     parser.add_argument("--hosts", type=int, default=50, help="how many lab hosts")
     options = parser.parse_args()
-    known = [*ALONE, *ON_HOSTS]
+    known = ["age", *ALONE, *ON_HOSTS]
     wanted = [name for name in options.only.split(",") if name] or known
-    unknown = set(wanted) - set(known)
+    unknown = {name for name in wanted if name not in known and not name.startswith("age.")}
     if unknown:
         sys.exit(f"no benchmark {', '.join(sorted(unknown))}; there are {', '.join(known)}")
     findings: dict[str, Finding] = {}
     for name in wanted:
-        if name in ALONE:
+        if name == "age" or name.startswith("age."):
+            print(f"==> {name}", flush=True)
+            age.run(name.partition(".")[2])
+        elif name in ALONE:
             run(name, ALONE[name], findings)
     with_hosts = [name for name in wanted if name in ON_HOSTS]
     if with_hosts and os.geteuid() != 0:

@@ -19,11 +19,12 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, cast
 
 RESULTS = Path("build/bench/results.json")
 _FORK = multiprocessing.get_context("fork")  # what is measured is a closure
 _PR_SET_CHILD_SUBREAPER = 36
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
@@ -89,20 +90,9 @@ class Costs(dict[str, Cost]):
 
 def _cost(work: Callable[[], object], meters: Callable[[], Meters]) -> Cost:
     """Do ``work`` in a process of its own: what that and its children have used when it ends is what the work took on this side."""
-    receiving, sending = _FORK.Pipe(duplex=False)
-    process = _FORK.Process(target=_worker, args=(work, sending))
     before = meters()
-    process.start()
-    sending.close()
-    try:
-        said = receiving.recv()
-    except EOFError:
-        said = "it ended without a word"
-    process.join()
-    if isinstance(said, str):
-        raise RuntimeError(said)
+    seconds, cpu_seconds, peak_mib = forked(lambda: _used_by(work))
     after = meters()
-    seconds, cpu_seconds, peak_mib = said
     round_trips = [new - old for old, new in zip(before.round_trips, after.round_trips, strict=True) if new > old]
     return Cost(
         seconds,
@@ -114,22 +104,42 @@ def _cost(work: Callable[[], object], meters: Callable[[], Meters]) -> Cost:
     )
 
 
+def forked(work: Callable[[], _T]) -> _T:
+    """What ``work`` returns in a process of its own; :class:`RuntimeError` when it fails."""
+    receiving, sending = _FORK.Pipe(duplex=False)
+    process = _FORK.Process(target=_worker, args=(work, sending))
+    process.start()
+    sending.close()
+    try:
+        failed, said = receiving.recv()
+    except EOFError:
+        failed, said = True, "it ended without a word"
+    process.join()
+    if failed:
+        raise RuntimeError(said)
+    return cast("_T", said)
+
+
 def _worker(work: Callable[[], object], sending: Connection) -> None:
-    """Send the seconds, CPU seconds and MiB of ``work``, or why it failed."""
+    try:
+        sending.send((False, work()))
+    except Exception as error:
+        sending.send((True, f"{type(error).__name__}: {error}"))
+
+
+def _used_by(work: Callable[[], object]) -> tuple[float, float, int]:
+    """The seconds, CPU seconds and MiB of ``work``, which has this process to itself."""
     # The connections that Ansible's ssh keeps open in the background are children of this process when their parents end.
     ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1)
     begun = time.monotonic()
     try:
         work()
-    except Exception as error:
-        sending.send(f"{type(error).__name__}: {error}")
-        return
     finally:
         seconds = time.monotonic() - begun
         _end_children()
     own, others = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
     cpu_seconds = own.ru_utime + own.ru_stime + others.ru_utime + others.ru_stime
-    sending.send((seconds, cpu_seconds, (others.ru_maxrss or own.ru_maxrss) >> 10))
+    return seconds, cpu_seconds, (others.ru_maxrss or own.ru_maxrss) >> 10
 
 
 def _end_children() -> None:
@@ -193,7 +203,12 @@ LOAD = round(os.getloadavg()[0], 2)
 
 def write(name: str, finding: Finding) -> None:
     """Put one finding into the results, beside those of other runs."""
+    write_json(name, finding.to_json())
+
+
+def write_json(name: str, result: dict[str, Any]) -> None:
+    """Put the result of one benchmark into the results, beside those of other runs."""
     RESULTS.parent.mkdir(parents=True, exist_ok=True)
     results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
-    results[name] = finding.to_json()
+    results[name] = result
     RESULTS.write_text(json.dumps(results, indent=2, sort_keys=True) + "\n")
