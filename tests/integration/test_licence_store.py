@@ -15,7 +15,7 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.clearance.policy 
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.schema import schema
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import Cmdb
 from ansible_collections.tidegate.release.plugins.plugin_utils.errors import ConflictError, TidegateError
-from ansible_collections.tidegate.release.plugins.plugin_utils.licence.entitlements import list_seats, remove, reserve, save
+from ansible_collections.tidegate.release.plugins.plugin_utils.licence.entitlements import remove, reserve, save, taken_seats
 from ansible_collections.tidegate.release.plugins.plugin_utils.licence.seats import Entitlement
 from ansible_collections.tidegate.release.plugins.plugin_utils.licence.usage import survey
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.deployments import Run
@@ -86,7 +86,10 @@ def back_out(journal: Journal, run: Run) -> None:
 
 def seats(cmdb: Cmdb) -> list[str]:
     with cmdb.read() as connection:
-        return [f"{one.seat.entitlement} {one.seat.ci} {one.seat.release} {one.state}" for one in list_seats(connection)]
+        return [
+            f"{one.seat.entitlement} {one.seat.ci} {one.seat.release} {one.state}"
+            for one in sorted(taken_seats(connection), key=lambda one: (one.seat.ci, one.seat.release, one.seat.entitlement))
+        ]
 
 
 def test_seats_are_reserved_with_the_plan_and_used_with_the_installation(cmdb: Cmdb, journal: Journal) -> None:

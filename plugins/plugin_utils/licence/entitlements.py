@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
@@ -48,13 +48,16 @@ def entitlements(connection: sa.Connection, product: str | None = None) -> list[
     return sorted((Entitlement(**row) for row in connection.execute(select).mappings()), key=lambda one: one.name)
 
 
-def list_seats(connection: sa.Connection) -> list[Held]:
-    """Every seat, by CI."""
+def taken_seats(connection: sa.Connection, product: str | None = None) -> Iterator[Held]:
+    """Seats that are reserved or used, all or those of a product, in no order: one after the other, for there may be very many."""
     t = schema()
-    select = sa.select(t.seat.c.entitlement, t.seat.c.ci, t.seat.c.release, t.seat.c.state, t.seat.c.since, t.deployment.c.rfc)
-    rows = connection.execute(select.join(t.deployment, t.deployment.c.id == t.seat.c.deployment_id))
-    found = (Held(Seat(row.entitlement, row.ci, row.release), SeatState(row.state), row.since, row.rfc) for row in rows)
-    return sorted(found, key=lambda one: (one.seat.ci, one.seat.release, one.seat.entitlement))
+    seat = t.seat.c
+    select = sa.select(seat.entitlement, seat.ci, seat.release, seat.state, seat.since, t.deployment.c.rfc)
+    select = select.join(t.deployment, t.deployment.c.id == seat.deployment_id)
+    if product is not None:
+        select = select.join(t.entitlement, t.entitlement.c.name == seat.entitlement).where(t.entitlement.c.product == product)
+    for entitlement, ci, release_, state, since, rfc in connection.execute(select):
+        yield Held(Seat(entitlement, ci, release_), SeatState(state), since, rfc)
 
 
 def check(wanted: Entitlement) -> None:
@@ -132,7 +135,18 @@ def would_reserve(
     connection: sa.Connection, product: str | None, release: str, cis: Collection[str], span: tuple[datetime, datetime]
 ) -> Allotment:
     """What :func:`reserve` would do."""
-    return allot(entitlements(connection), [one.seat for one in list_seats(connection)], product, release, cis, span)
+    seat = schema().seat.c
+    of_product = [] if product is None else entitlements(connection, product)
+    names = [one.name for one in of_product]
+    # Others may have tens of thousands of seats: of the product the database counts them, of other products they don't matter.
+    count = sa.select(seat.entitlement, sa.func.count(seat.ci.distinct())).where(seat.entitlement.in_(names)).group_by(seat.entitlement)
+    taken = {row[0]: int(row[1]) for row in connection.execute(count)} if names else {}
+    found: set[Seat] = set()
+    for chunk in _chunks(cis):
+        here = sa.select(seat.entitlement, seat.ci, seat.release).where(seat.ci.in_(chunk))
+        for these in (seat.release == release, *([seat.entitlement.in_(names)] if names else [])):
+            found.update(Seat(*row) for row in connection.execute(here.where(these)))
+    return allot(of_product, taken, found, product, release, cis, span)
 
 
 def reserve(

@@ -92,6 +92,7 @@ class Allotment:
 
 def allot(
     entitlements: Iterable[Entitlement],
+    taken: Mapping[str, int],
     seats: Collection[Seat],
     product: str | None,
     release: str,
@@ -100,13 +101,14 @@ def allot(
 ) -> Allotment:
     """Find a seat of ``product`` for ``release`` on each of ``cis``, valid for the whole ``span``, or how many there are too few.
 
-    A CI keeps the seat that it has, whatever release got it. New seats are of the entitlements that last longest. ``product`` is
-    ``None`` for a release that needs no seat; what the release has on the CIs then leaves, as does a seat of another product.
+    ``taken``: how many seats of each entitlement are, wherever. ``seats``: those on ``cis`` that are of the product, or that ``release``
+    has; others don't matter. A CI keeps the seat that it has, whatever release got it. New seats are of the entitlements that last
+    longest. ``product`` is ``None`` for a release that needs no seat; what the release has on the CIs then leaves, as does a seat of
+    another product.
     """
     wanted = set(cis)
     of_product = {one.name: one for one in entitlements if one.product == product}
     good = [one for one in of_product.values() if one.covers(*span)]
-    taken = taken_seats(seats)
     left = {one.name: max(0, one.seats - taken.get(one.name, 0)) for one in good}
     good.sort(key=lambda one: one.name)
     good.sort(key=lambda one: one.valid_until or _FOREVER, reverse=True)
@@ -131,14 +133,6 @@ def allot(
     new = tuple(sorted(target - own, key=lambda seat: seat.ci))
     leaving = tuple(sorted(own - target, key=lambda seat: (seat.ci, seat.entitlement)))
     return Allotment(product or "", len(lacking), free, new, leaving, ending)
-
-
-def taken_seats(seats: Iterable[Seat]) -> Mapping[str, int]:
-    """How many seats of each entitlement are reserved or used: one for each CI."""
-    users: dict[str, set[str]] = {}
-    for seat in seats:
-        users.setdefault(seat.entitlement, set()).add(seat.ci)
-    return {name: len(cis) for name, cis in users.items()}
 
 
 @dataclass(frozen=True)
@@ -176,7 +170,7 @@ def unlicensed(
         if isinstance(product, Exception):
             found.append(Unlicensed(ci, release, version, None, f"which seat {release} {version} needs could not be found out: {product}"))
         elif product is not None:
-            rights = has.get((ci, product), [])
+            rights = sorted(has.get((ci, product), []), key=lambda one: one.name)
             if not any(one.valid(now) for one in rights):
                 why = f"its seat is of {rights[0].name}, which is valid {rights[0].term()}" if rights else "it has no seat of it"
                 found.append(Unlicensed(ci, release, version, product, f"{release} {version} uses {product}, but {why}"))

@@ -5,17 +5,18 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
+from operator import itemgetter
 from typing import Any
 
 from ..cmdb.store import Cmdb
 from ..dsl.package import load_package_manifest
 from ..dsl.repository import Library
 from ..errors import TidegateError
-from .entitlements import entitlements, list_seats
-from .seats import SeatState, Unlicensed, unlicensed
+from .entitlements import entitlements, taken_seats
+from .seats import Entitlement, SeatState, Unlicensed, unlicensed
 
 
 def installed_products(library: Library, installations: Iterable[Mapping[str, Any]]) -> dict[str, str | Exception | None]:
@@ -34,35 +35,34 @@ def without_seat(
 ) -> list[Unlicensed]:
     """The installations that need a seat and have no valid one."""
     with cmdb.read() as connection:
-        return unlicensed(installations, products, [one.seat for one in list_seats(connection)], entitlements(connection), now)
+        return unlicensed(installations, products, (one.seat for one in taken_seats(connection)), entitlements(connection), now)
 
 
 def survey(cmdb: Cmdb, product: str | None, now: datetime) -> list[dict[str, Any]]:
     """Every entitlement, or those for a product, with how many of its seats are used, reserved and free, and by whom."""
+    users: dict[str, list[dict[str, str]]] = defaultdict(list)
     with cmdb.read() as connection:
-        known, seats = entitlements(connection, product), list_seats(connection)
-    found = []
-    for one in known:
-        users = [seat for seat in seats if seat.seat.entitlement == one.name]
-        # A CI uses one seat, however many of its releases share it.
-        by_ci = {seat.seat.ci: seat.state for seat in sorted(users, key=lambda seat: seat.state is SeatState.USED)}
-        count = Counter(by_ci.values())
-        found.append(
-            {
-                "name": one.name,
-                "product": one.product,
-                "seats": one.seats,
-                "used": count[SeatState.USED],
-                "reserved": count[SeatState.RESERVED],
-                "free": one.seats - len(by_ci),
-                "valid": one.valid(now),
-                "valid_from": one.valid_from.isoformat() if one.valid_from else None,
-                "valid_until": one.valid_until.isoformat() if one.valid_until else None,
-                "reference": one.reference,
-                "users": [
-                    {"ci": x.seat.ci, "release": x.seat.release, "state": str(x.state), "since": x.since.isoformat(), "rfc": x.rfc}
-                    for x in users
-                ],
-            }
-        )
-    return found
+        known = entitlements(connection, product)
+        for one in taken_seats(connection, product):
+            user = {"ci": one.seat.ci, "release": one.seat.release, "state": str(one.state), "since": one.since.isoformat(), "rfc": one.rfc}
+            users[one.seat.entitlement].append(user)
+    return [_surveyed(one, sorted(users[one.name], key=itemgetter("ci", "release")), now) for one in known]
+
+
+def _surveyed(entitlement: Entitlement, users: list[dict[str, str]], now: datetime) -> dict[str, Any]:
+    # A CI uses one seat, however many of its releases share it.
+    by_ci = {user["ci"]: state for state in (SeatState.RESERVED, SeatState.USED) for user in users if user["state"] == state}
+    count = Counter(by_ci.values())
+    return {
+        "name": entitlement.name,
+        "product": entitlement.product,
+        "seats": entitlement.seats,
+        "used": count[SeatState.USED],
+        "reserved": count[SeatState.RESERVED],
+        "free": entitlement.seats - len(by_ci),
+        "valid": entitlement.valid(now),
+        "valid_from": entitlement.valid_from.isoformat() if entitlement.valid_from else None,
+        "valid_until": entitlement.valid_until.isoformat() if entitlement.valid_until else None,
+        "reference": entitlement.reference,
+        "users": users,
+    }
