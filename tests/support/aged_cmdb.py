@@ -19,13 +19,12 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.deploymen
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.options import Rollout
 
 NOW = datetime(2026, 11, 28, 9, tzinfo=UTC)
-RELEASES = 30
 OWN_SEATS = 200  # of the product that is asked for
 
 
 @dataclass(frozen=True)
 class Age:
-    """How much there is. ``deployments`` are completed, each of so many ``hosts``; ``planned`` changes have not begun.
+    """How much there is. ``deployments`` of some ``releases`` are completed, each of so many ``hosts``; ``planned`` changes have not begun.
 
     ``seats``: how many other products use than ``prod0``, which uses :data:`OWN_SEATS`.
     """
@@ -34,6 +33,7 @@ class Age:
     seats: int = 0
     cis: int = 3000
     hosts: int = 100
+    releases: int = 30
     planned: int = 200
     products: int = 20
 
@@ -74,7 +74,7 @@ def _add_deployments(connection: sa.Connection, t: Schema, age: Age) -> None:
     rows, waves = [], []
     for number in range(1, age.deployments + 1):
         at = NOW - timedelta(days=730) * (1 - number / (age.deployments + 1))
-        version, release = divmod(number, RELEASES)
+        version, release = divmod(number, age.releases)
         rows.append(
             {
                 "id": number,
@@ -101,10 +101,10 @@ def _add_deployments(connection: sa.Connection, t: Schema, age: Age) -> None:
     d, h = t.deployment.c, t.deployment_host.c
     place = _numbers(age.hosts)
     # Each release goes to the same CIs again and again, and some CIs have several releases.
-    ci = (d.id % RELEASES * (age.cis // RELEASES) + place.c.n) % age.cis + 1
+    ci = (d.id % age.releases * (age.cis // age.releases) + place.c.n) % age.cis + 1
     wave = sa.case((place.c.n == 0, 1), else_=2)
-    text, none, empty = sa.literal_column("''"), sa.null(), sa.literal_column("'{}'")
-    hosts = sa.select(d.id, t.ci.c.name, wave, place.c.n, sa.literal_column("'active'"), text, d.finished)
+    none, empty = sa.null(), _text("{}")
+    hosts = sa.select(d.id, t.ci.c.name, wave, place.c.n, _text("active"), _text(""), d.finished)
     hosts = hosts.select_from(sa.join(t.deployment, place, sa.true()).join(t.ci, t.ci.c.id == ci)).order_by(d.id, place.c.n)
     _insert(connection, t.deployment_host, "deployment_id host wave position state detail updated", hosts)
 
@@ -116,28 +116,28 @@ def _add_deployments(connection: sa.Connection, t: Schema, age: Age) -> None:
     e = sa.union_all(*joined).subquery().c
     events = sa.select(e.id, e.created, e.text, e.host, e.wave, empty).order_by(e.id, e.place, e.n)
     _insert(connection, t.journal, "deployment_id at event host wave data", events)
-    history = sa.select(d.finished, d.holder, h.host, sa.literal_column("'installed'"), empty).select_from(both)
+    history = sa.select(d.finished, d.holder, h.host, _text("installed"), empty).select_from(both)
     _insert(connection, t.history, "at actor ci event data", history)
 
     last = sa.select(d.release, sa.func.max(d.id).label("id")).group_by(d.release).subquery()
-    live = sa.select(t.ci.c.id, d.release, d.version, d.digest, sa.literal_column("'active'"), d.id, d.finished)
+    live = sa.select(t.ci.c.id, d.release, d.version, d.digest, _text("active"), d.id, d.finished)
     live = live.select_from(both.join(last, last.c.id == d.id).join(t.ci, t.ci.c.name == h.host))
     _insert(connection, t.installation, "ci_id release version digest state deployment_id since", live)
 
 
 def _add_changes(connection: sa.Connection, t: Schema, age: Age) -> None:
     d, h = t.deployment.c, t.deployment_host.c
-    title, person = sa.literal_column("'Upgrade'"), sa.literal_column("'rita'")
-    about = (sa.literal_column("'normal'"), d.release, d.version, d.digest, d.digest, title, person, person, sa.literal(0), sa.literal(4))
+    normal, title, person = (_text(word) for word in ("normal", "Upgrade", "rita"))
+    about = (normal, d.release, d.version, d.digest, d.digest, title, person, person, sa.literal(0), sa.literal(4))
     over = sa.select(d.rfc, *about, d.created, d.finished, d.started, d.finished, d.finished)
     columns = "number type release version digest fingerprint short_description requested_by assigned_to state risk start_date end_date"
     _insert(connection, t.change, f"{columns} work_start work_end updated", over)
     cis = sa.select(d.rfc, h.host).select_from(sa.join(t.deployment, t.deployment_host, h.deployment_id == d.id))
     _insert(connection, t.change_ci, "number ci", cis)
-    duties = sa.select(d.rfc, sa.literal_column("'review'"), d.release, d.version, d.digest, d.finished, d.finished, d.finished)
+    duties = sa.select(d.rfc, _text("review"), d.release, d.version, d.digest, d.finished, d.finished, d.finished)
     _insert(connection, t.debt, "rfc duty release version digest incurred due settled", duties.where(d.id % 7 == 0))
     for number in range(age.planned):
-        start, release = NOW + timedelta(hours=4 * number + 24), number % RELEASES
+        start, release = NOW + timedelta(hours=4 * number + 24), number % age.releases
         change = {
             "number": f"CHG9{number:06}",
             "type": "normal",
@@ -155,7 +155,7 @@ def _add_changes(connection: sa.Connection, t: Schema, age: Age) -> None:
             "updated": NOW,
         }
         connection.execute(t.change.insert(), change)
-        first = release * (age.cis // RELEASES)
+        first = release * (age.cis // age.releases)
         names = [host_name((first + n) % age.cis + 1) for n in range(age.hosts)]
         connection.execute(t.change_ci.insert(), [{"number": change["number"], "ci": name} for name in names])
 
@@ -169,8 +169,8 @@ def _add_seats(connection: sa.Connection, t: Schema, age: Age) -> None:
             "entitlement": f"E{n}",
             "ci": host_name((n * 37 + i) % age.cis + 1),
             # Where there are more seats than CIs, several releases of a CI share one product.
-            "release": f"app{(n + i // age.cis) % RELEASES:02}",
-            "deployment_id": 1,
+            "release": f"app{(n + i // age.cis) % age.releases:02}",
+            "deployment_id": (n + i) % age.deployments + 1,
             "state": "used",
             "since": NOW,
         }
@@ -193,5 +193,9 @@ def _numbers(count: int) -> sa.CTE:
 
 def _texts(*texts: str) -> sa.Subquery:
     """A table with the columns ``n`` and ``text``."""
-    rows = (sa.select(sa.literal_column(str(n)).label("n"), sa.literal_column(f"'{text}'").label("text")) for n, text in enumerate(texts))
-    return sa.union_all(*rows).subquery()
+    return sa.union_all(*(sa.select(sa.literal(n).label("n"), _text(text).label("text")) for n, text in enumerate(texts))).subquery()
+
+
+def _text(text: str) -> sa.ColumnElement[str]:
+    """A text in a statement, which becomes what the column is that it goes to: a document too."""
+    return sa.literal_column(f"'{text}'")

@@ -5,8 +5,15 @@
 
 from __future__ import annotations
 
+import sqlite3
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import sqlalchemy as sa
+
+_STEPS = 10  # between two counts
 
 
 def cpu_seconds(work: Callable[[], object], tries: int = 3) -> float:
@@ -26,3 +33,26 @@ def _once(work: Callable[[], object]) -> float:
     begun = time.process_time()
     work()
     return time.process_time() - begun
+
+
+@contextmanager
+def sqlite_steps() -> Iterator[list[int]]:
+    """Counts what SQLite does meanwhile for connections that are opened now: the list has how many steps its virtual machine took.
+
+    They are the same on every machine, some ten for a row that is looked at.
+    """
+    counted = [0]
+
+    def count() -> int:
+        counted[0] += _STEPS
+        return 0
+
+    def watch(connection: Any, _record: object) -> None:
+        if isinstance(connection, sqlite3.Connection):
+            connection.set_progress_handler(count, _STEPS)
+
+    sa.event.listen(sa.Engine, "connect", watch)
+    try:
+        yield counted
+    finally:
+        sa.event.remove(sa.Engine, "connect", watch)

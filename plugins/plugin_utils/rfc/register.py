@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import contextlib
 from collections import defaultdict
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..cmdb.schema import schema
 from ..rollout.states import OPEN, DeploymentState
@@ -30,6 +30,7 @@ Another value makes another ``sequence``, and so does another status: RFC 5546 (
 """
 
 _NAMED = 3  # places where two changes meet
+_CHUNK = 500  # numbers in one IN list
 
 
 def status_of(state: int) -> str:
@@ -93,25 +94,39 @@ def forward_schedule(cmdb: Cmdb, after: datetime, before: datetime | None = None
     """The same, with those that were cancelled: who has them in a calendar has to learn of it."""
     t = schema()
     c, d = t.change.c, t.deployment.c
-    last = sa.select(d.rfc, sa.func.max(d.id).label("id")).group_by(d.rfc).subquery()
-    given_up = (
-        sa.select(d.rfc).join(last, last.c.id == d.id).where(d.rfc == c.number, d.state == DeploymentState.CANCELLED).correlate(t.change)
-    )
-    # Each deployment but the last was cancelled, and the next one took the change up again.
-    turns = sa.select(sa.func.count() + sa.func.sum(sa.case((d.state == DeploymentState.CANCELLED, 1), else_=0)) - 1)
-    turned = sa.func.coalesce(turns.where(d.rfc == c.number).correlate(t.change).scalar_subquery(), 0).label("turned")
-    under_way = sa.select(d.id).where(d.rfc == c.number, d.state.in_(OPEN)).correlate(t.change).exists()
-    lasts = sa.or_(c.end_date > after, under_way)
-    to_do = sa.or_(c.state < REVIEW, c.state == CANCELED)
-    wanted = [to_do, c.work_end.is_(None), lasts, *([c.start_date < before] if before else [])]
-    cancelled = sa.or_(c.state == CANCELED, given_up.exists()).label("cancelled")
-    cis: dict[str, list[tuple[str, str | None]]] = defaultdict(list)
     with cmdb.read() as connection:
-        rows = connection.execute(sa.select(t.change, cancelled, turned).where(*wanted).order_by(c.start_date, c.number)).all()
-        join = sa.join(t.change_ci, t.change, t.change_ci.c.number == c.number).outerjoin(t.ci, t.ci.c.name == t.change_ci.c.ci)
-        listed = sa.select(t.change_ci.c.number, t.change_ci.c.ci, t.ci.c.site).select_from(join).where(*wanted)
-        for number, name, site in connection.execute(listed):
+        under_way = set(connection.scalars(sa.select(d.rfc).where(d.state.in_(OPEN))))
+        starting = _to_do() if before is None else _to_do().where(c.start_date < before)
+        found = {row.number: row for row in connection.execute(starting.where(c.end_date > after))}
+        found |= _by_number(connection, starting, under_way - found.keys())
+        return _planned(connection, found)
+
+
+def registered(cmdb: Cmdb, numbers: Collection[str]) -> dict[str, Planned]:
+    """The changes with these numbers that are in the register and not done, however long their time has been over."""
+    with cmdb.read() as connection:
+        found = _by_number(connection, _to_do(), numbers)
+        return {change.number: change for change in _planned(connection, found)}
+
+
+def _to_do() -> sa.Select[Any]:
+    c = schema().change.c
+    return sa.select(schema().change).where(c.work_end.is_(None), sa.or_(c.state < REVIEW, c.state == CANCELED))
+
+
+def _planned(connection: sa.Connection, found: Mapping[str, Any]) -> list[Planned]:
+    """Changes, by their numbers in the register, with the CIs and the course that each has; in order of their start."""
+    t = schema()
+    d, of = t.deployment.c, t.change_ci.c
+    cis: dict[str, list[tuple[str, str | None]]] = defaultdict(list)
+    states: dict[str, list[str]] = defaultdict(list)
+    listed = sa.select(of.number, of.ci, t.ci.c.site).select_from(sa.outerjoin(t.change_ci, t.ci, t.ci.c.name == of.ci))
+    # First the numbers, of which there are few, then what belongs to them: of what is over there are millions.
+    for numbers in _chunks(found):
+        for number, name, site in connection.execute(listed.where(of.number.in_(numbers))):
             cis[number].append((name, site))
+        for number, state in connection.execute(sa.select(d.rfc, d.state).where(d.rfc.in_(numbers)).order_by(d.id)):
+            states[number].append(state)
     return [
         Planned(
             row.number,
@@ -124,11 +139,27 @@ def forward_schedule(cmdb: Cmdb, after: datetime, before: datetime | None = None
             row.updated,
             tuple(sorted(name for name, _site in cis[row.number])),
             tuple(sorted({site for _name, site in cis[row.number] if site})),
-            row.sequence + int(row.turned),
-            bool(row.cancelled),
+            row.sequence + _turns(states[row.number]),
+            row.state == CANCELED or states[row.number][-1:] == [DeploymentState.CANCELLED],
         )
-        for row in rows
+        for row in sorted(found.values(), key=lambda row: (row.start_date, row.number))
     ]
+
+
+def _turns(states: Sequence[str]) -> int:
+    """How often a change was given up or taken up again: each of its deployments but the last was cancelled."""
+    return max(0, len(states) + states.count(DeploymentState.CANCELLED) - 1)
+
+
+def _by_number(connection: sa.Connection, changes: sa.Select[Any], numbers: Iterable[str]) -> dict[str, Any]:
+    number = schema().change.c.number
+    rows = (row for chunk in _chunks(numbers) for row in connection.execute(changes.where(number.in_(chunk))))
+    return {row.number: row for row in rows}
+
+
+def _chunks(numbers: Iterable[str]) -> Iterator[list[str]]:
+    listed = sorted(numbers)
+    return (listed[start : start + _CHUNK] for start in range(0, len(listed), _CHUNK))
 
 
 def overlapping(cmdb: Cmdb, rfc: Rfc, cis: Collection[str], instead: Collection[Planned] = ()) -> list[Overlap]:

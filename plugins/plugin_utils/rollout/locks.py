@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from contextlib import suppress
 from datetime import datetime
+from typing import Any
 
 from ..errors import ConflictError, StateError
 from ..licence import entitlements as licences
@@ -50,25 +51,12 @@ class Locks(Deployments):
         """Raise :class:`ConflictError` when another deployment has, or has changed, a host that a held one had not touched and gave up."""
         if deployment.state is not _D.HELD:
             return
-        t = self._t
         with self._cmdb.read() as connection:
             waves = self._wave_states(connection, deployment.id)
             targets = self._targets(connection, deployment.id)
             given_up = {x.host for x in targets if x.state in (_H.PLANNED, _H.STAGED) and waves[x.wave] is not _W.DECIDED}
             self._refuse_locked(connection, sorted(given_up), deployment.id)
-            planned = sa.select(sa.func.min(t.journal.c.seq)).where(t.journal.c.deployment_id == deployment.id).scalar_subquery()
-            rows = connection.execute(
-                sa.select(t.journal.c.host, t.deployment.c.rfc, t.deployment.c.id)
-                .join(t.deployment, t.deployment.c.id == t.journal.c.deployment_id)
-                .where(
-                    t.journal.c.deployment_id != deployment.id,
-                    t.journal.c.seq > planned,
-                    t.journal.c.event.in_((_H.ACTIVATING, _H.BACKING_OUT)),
-                    t.journal.c.host.is_not(None),
-                    t.deployment.c.release == deployment.release,
-                )
-            )
-            changed = next((row for row in rows if row.host in given_up), None)
+            changed = next((row for row in self._changed_since(connection, deployment) if row.host in given_up), None)
         if changed is not None:
             raise ConflictError(
                 f"{changed.rfc}#{changed.id} has changed {changed.host} since {deployment.label} was planned, which gave the host up when "
@@ -126,31 +114,38 @@ class Locks(Deployments):
         A host that another deployment brought back to this one's package is this one's own again; of one that is locked it is not known yet
         what it will come to.
         """
-        t = self._t
         if not hosts:
             return {}
-        j, d, h = t.journal.c, t.deployment.c, t.deployment_host.c
-        begun = sa.select(sa.func.min(j.seq)).where(j.deployment_id == deployment.id).scalar_subquery()
-        last = (
-            sa.select(j.host, sa.func.max(j.seq).label("seq"))
-            .join(t.deployment, d.id == j.deployment_id)
-            .where(j.seq > begun, j.host.is_not(None), j.event.in_((_H.ACTIVATING, _H.BACKING_OUT)), d.release == deployment.release)
-            .group_by(j.host)
-            .subquery()
-        )
-        rows = connection.execute(
-            sa.select(j.host, d.id, d.rfc, h.state, h.previous_digest)
-            .join(last, j.seq == last.c.seq)
-            .join(t.deployment, d.id == j.deployment_id)
-            .join(t.deployment_host, (h.deployment_id == d.id) & (h.host == j.host))
-            .where(d.id != deployment.id, j.host.not_in(sa.select(t.lock.c.ci)))
-        )
+        # Those that changed each host last, this one among them.
+        last = {row.host: row for row in self._changed_since(connection, deployment, and_itself=True)}
+        t = self._t
         undone = (_H.BACKED_OUT, _H.FAILED)
-        return {
+        later = {
             row.host: f"{row.rfc}#{row.id}"
-            for row in rows
-            if row.host in hosts and not (row.state in undone and row.previous_digest == deployment.digest)
+            for row in last.values()
+            if row.id != deployment.id and row.host in hosts and not (row.state in undone and row.previous_digest == deployment.digest)
         }
+        locked = set(connection.scalars(sa.select(t.lock.c.ci))) if later else set()
+        return {host: label for host, label in later.items() if host not in locked}
+
+    def _changed_since(self, connection: sa.Connection, deployment: Deployment, *, and_itself: bool = False) -> Sequence[Any]:
+        """The times that a host was about to change since a deployment was planned, by another of its release, in order.
+
+        Each with the ``host``, the ``id`` and ``rfc`` of that deployment, and the ``state`` that the host is in there by now and its
+        ``previous_digest``.
+        """
+        t = self._t
+        j, d, h = t.journal.c, t.deployment.c, t.deployment_host.c
+        planned = connection.execute(sa.select(sa.func.min(j.seq)).where(j.deployment_id == deployment.id)).scalar_one()
+        others = sa.select(d.id, d.rfc).where(d.release == deployment.release, *([] if and_itself else [d.id != deployment.id])).subquery()
+        rows = (
+            sa.select(j.host, others.c.id, others.c.rfc, h.state, h.previous_digest)
+            .join(others, others.c.id == j.deployment_id)
+            .join(t.deployment_host, (h.deployment_id == j.deployment_id) & (h.host == j.host))
+            .where(j.seq > planned, j.event.in_((_H.ACTIVATING, _H.BACKING_OUT)), j.host.is_not(None))
+            .order_by(j.seq)
+        )
+        return connection.execute(rows).all()
 
     def _lock(self, connection: sa.Connection, deployment_id: int, hosts: Sequence[str]) -> None:
         try:
@@ -188,17 +183,13 @@ class Locks(Deployments):
 
     def _refuse_locked(self, connection: sa.Connection, hosts: Sequence[str], mine: int | None) -> None:
         t = self._t
-        rows = connection.execute(
-            sa.select(t.lock.c.ci, t.deployment.c.id, t.deployment.c.rfc, t.deployment.c.state, t.deployment.c.holder).join(
-                t.deployment, t.deployment.c.id == t.lock.c.deployment_id
-            )
-        )
+        locks = sa.select(t.lock.c.ci, t.lock.c.deployment_id).where(t.lock.c.deployment_id != (mine or 0))
         wanted = set(hosts)
-        held = [row for row in rows if row.ci in wanted and row.id != mine]
+        held = [row for row in connection.execute(locks) if row.ci in wanted]
         if held:
-            first = held[0]
+            first = self._load(connection, held[0].deployment_id)
             raise ConflictError(
-                f"{len(held)} of the CIs ({', '.join(sorted(row.ci for row in held)[:3])}) are locked by {first.rfc}#{first.id}, which is "
+                f"{len(held)} of the CIs ({', '.join(sorted(row.ci for row in held)[:3])}) are locked by {first.label}, which is "
                 f"{first.state} under {first.holder}; let it end, or back it out, before deploying to them"
             )
 

@@ -5,9 +5,10 @@
 
 from __future__ import annotations
 
+import functools
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..cmdb.schema import schema
 from .states import OPEN, DeploymentState, HostState
@@ -37,31 +38,36 @@ def standing(cmdb: Cmdb, host: str, release: str) -> Standing:
     It is asked before the host is staged. Needed are both ends of every deployment that is open, or that is completed and can still be
     backed out: the one that the installation on record is from.
     """
-    t = schema()
+    installation_on, ends_of_needing, states_of_tried = _questions()
     with cmdb.read() as connection:
-        installation = connection.execute(
-            sa.select(t.installation.c.digest, t.installation.c.deployment_id)
-            .join(t.ci, t.ci.c.id == t.installation.c.ci_id)
-            .where(t.ci.c.name == host, t.installation.c.release == release)
-        ).one_or_none()
-        last = installation.deployment_id if installation else None
-        rows = connection.execute(
-            sa.select(t.deployment.c.digest, t.deployment_host.c.previous_digest)
-            .join(t.deployment, t.deployment.c.id == t.deployment_host.c.deployment_id)
-            .where(
-                t.deployment_host.c.host == host,
-                t.deployment.c.release == release,
-                sa.or_(
-                    t.deployment.c.state.in_(OPEN),
-                    sa.and_(t.deployment.c.id == last, t.deployment.c.state == DeploymentState.COMPLETED),
-                ),
-            )
-        ).all()
-        tried = connection.execute(
-            sa.select(t.deployment_host.c.state)
-            .join(t.deployment, t.deployment.c.id == t.deployment_host.c.deployment_id)
-            .where(t.deployment_host.c.host == host, t.deployment.c.release == release)
-        ).all()
+        installation = connection.execute(installation_on, {"on_host": host, "of_release": release}).one_or_none()
+        last = installation.deployment_id if installation and installation.state == DeploymentState.COMPLETED else None
+        ends = connection.execute(ends_of_needing, {"on_host": host, "of_release": release, "last": last}).all()
+        tried = list(connection.scalars(states_of_tried, {"on_host": host, "of_release": release}))
     installed = installation.digest if installation else None
-    needed = tuple(sorted({digest for row in (*rows, (installed,)) for digest in row if digest}))
-    return Standing(installed, needed, installed is None and [row.state for row in tried] in ([], [HostState.PLANNED]))
+    needed = {installed, *(digest for row in ends for digest in row)}
+    fresh = installed is None and tried in ([], [HostState.PLANNED])
+    return Standing(installed, tuple(sorted(digest for digest in needed if digest)), fresh)
+
+
+@functools.cache
+def _questions() -> tuple[sa.Select[Any], ...]:
+    """What is installed, what the deployments need that are open or ``last``, and whether there was any; made once, for many hosts ask."""
+    t = schema()
+    d, h, i = t.deployment.c, t.deployment_host.c, t.installation.c
+    host, release = sa.bindparam("on_host", type_=sa.String), sa.bindparam("of_release", type_=sa.String)
+    installation = (
+        sa.select(i.digest, i.deployment_id, d.state)
+        .join(t.ci, t.ci.c.id == i.ci_id)
+        .outerjoin(t.deployment, d.id == i.deployment_id)
+        .where(t.ci.c.name == host, i.release == release)
+    )
+    # First which deployments, of which few are open, then whether the host is in them: it was in many that are over.
+    other = t.deployment.alias().c
+    open_ = sa.select(other.id).where(other.release == release, other.state.in_(OPEN))
+    that_need = open_.union_all(sa.select(sa.bindparam("last", type_=sa.Integer)))
+    ends = sa.select(d.digest, h.previous_digest).join(t.deployment_host, h.deployment_id == d.id)
+    # A release may have gone to many more hosts, each by a deployment of its own, than this host has had deployments.
+    of_release = sa.select(d.id).where(d.id == h.deployment_id, d.release == release).exists()
+    tried = sa.select(h.state).where(h.host == host, of_release).limit(2)
+    return installation, ends.where(h.host == host, h.deployment_id.in_(that_need)), tried

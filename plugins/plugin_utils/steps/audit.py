@@ -285,5 +285,6 @@ def _are_texts(value: object) -> bool:
 def _shown(value: object) -> str:
     """What came from a host, on one line, without signs that would do something to a terminal, and not all of it when it is long."""
     text = " ".join((value if isinstance(value, str) else repr(value)).split())
-    text = "".join(sign if sign.isprintable() else "?" for sign in text)
+    if not text.isprintable():
+        text = "".join(sign if sign.isprintable() else "?" for sign in text)
     return text if len(text) <= _LENGTH else f"{text[:_LENGTH]} ..."

@@ -113,7 +113,7 @@ def mark_purged(cmdb: Cmdb, change: Retirement, write: bool) -> None:
         before = status(cmdb, change.name, change.version, connection)
         if before is None:
             raise StateError(f"{change.name} {change.version} is not retired; retire it first, so that nobody starts to use it")
-        owed = [debt for debt in debts(cmdb, connection) if debt.digest == change.digest and debt.settled is None]
+        owed = [debt for debt in debts(cmdb, connection, release=change.name) if debt.digest == change.digest and debt.settled is None]
         needed = [
             *_needed(connection, change),
             *(f"{debt.rfc} owes {debt.duty} for it, which is settled with a signature beside it" for debt in owed),

@@ -26,6 +26,7 @@ from ..rfc.register import (
     forward_schedule,
     overlapping,
     register_change,
+    registered,
     status_of,
     withdraw,
 )
@@ -65,8 +66,15 @@ def schedule(cmdb: Cmdb, addresses: Iterable[str], numbers: Sequence[str], now: 
 
     Raises :class:`TidegateError` with everything that is wrong, and then does nothing.
     """
-    before = {change.number: change for change in forward_schedule(cmdb, datetime.min.replace(tzinfo=now.tzinfo))}
-    wanted, problems = _read(cmdb, addresses, before)
+    asked, problems = _read(addresses)
+    before = registered(cmdb, {*numbers, *(rfc.number for rfc in asked.values())})
+    wanted: list[tuple[Rfc, list[Ci]]] = []
+    for address, rfc in asked.items():
+        try:
+            withdrawn = rfc.state == CANCELED and rfc.number in before
+            wanted.append((rfc, [] if withdrawn else _selected(cmdb, rfc)))
+        except TidegateError as error:
+            problems.append(f"{address}: {error}")
     both = [rfc.number for rfc, _cis in wanted if rfc.number in numbers]
     problems += [f"{number} is to be entered and to be withdrawn; leave one out" for number in both]
     cancelled = [rfc.number for rfc, _cis in wanted if rfc.state == CANCELED]
@@ -135,17 +143,16 @@ def publish(cmdb: Cmdb, path: Path, changed: Iterable[Planned], now: datetime, w
     return before.decode(errors="replace"), after.decode(), f"{path} {what}: {many}{more}"
 
 
-def _read(cmdb: Cmdb, addresses: Iterable[str], register: Mapping[str, Planned]) -> tuple[list[tuple[Rfc, list[Ci]]], list[str]]:
-    """Each RFC with the CIs that its scope selects, and what is wrong."""
+def _read(addresses: Iterable[str]) -> tuple[dict[str, Rfc], list[str]]:
+    """Each RFC by its address, and what is wrong."""
     problems: list[str] = []
-    wanted: list[tuple[Rfc, list[Ci]]] = []
+    wanted: dict[str, Rfc] = {}
     for address in dict.fromkeys(addresses):
         try:
             rfc = open_change(address).read()
-            if any(rfc.number == other.number for other, _cis in wanted):
+            if any(rfc.number == other.number for other in wanted.values()):
                 raise ConflictError(f"{rfc.number} is named by another of these RFCs too; leave one out, or number it anew")
-            cancelled = rfc.state == CANCELED and rfc.number in register
-            wanted.append((rfc, [] if cancelled else _selected(cmdb, rfc)))
+            wanted[address] = rfc
         except DocumentError as error:
             problems.append(str(error))
         except TidegateError as error:

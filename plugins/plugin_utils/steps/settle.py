@@ -36,7 +36,7 @@ class Settlement:
 
 def find(cmdb: Cmdb, rfc: str, duty: str) -> Debt:
     """What is owed; raises :class:`NotFoundError` when it never was."""
-    of_rfc = [debt for debt in debts(cmdb) if debt.rfc == rfc]
+    of_rfc = debts(cmdb, rfc=rfc)
     found = next((debt for debt in of_rfc if debt.duty == duty), None)
     if found is None:
         owed = f"it owes {', '.join(debt.duty for debt in of_rfc)}" if of_rfc else "it owes nothing"

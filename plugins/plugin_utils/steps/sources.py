@@ -183,7 +183,7 @@ def replaced_digests(rfc: Rfc, cis: Iterable[Mapping[str, Any]]) -> frozenset[st
 
 def debts_of(cmdb: Cmdb, rfc: Rfc) -> tuple[Debt, ...]:
     """What earlier emergency changes of the release owe, settled or not."""
-    return tuple(debt for debt in debts(cmdb) if debt.release == rfc.release)
+    return tuple(debts(cmdb, release=rfc.release))
 
 
 def product_of(facts: Facts) -> str | None:
