@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import itertools
+import shutil
 import sys
 from datetime import timedelta
 from pathlib import Path
@@ -14,6 +16,7 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 from aged_cmdb import NOW, Age, build_aged, host_name
+from bare_rollout import Team, live
 
 _HOSTS = [host_name(number) for number in range(1, 51)]
 _SEATS = 5000
@@ -29,12 +32,23 @@ def _cmdb(aged: Aged) -> str:
     return str(aged.part("cmdb", _make))
 
 
-@law("finished deployments, for 50 hosts that are staged", at_most=1.2)
-def standing_of_hosts(aged: Aged) -> float:
+@law("finished deployments; 50 hosts are staged", at_most=1.2)
+def staged_hosts(aged: Aged) -> float:
+    """What is asked for each host, of a release that it has and of one that it does not."""
     from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.standing import standing
 
     with Cmdb.open(_cmdb(aged)) as cmdb:
-        return cpu_of(lambda: [standing(cmdb, host, "app00") for host in _HOSTS] and None)
+        return cpu_of(lambda: [standing(cmdb, host, release) for host in _HOSTS for release in ("app00", "app20")] and None)
+
+
+@law("finished deployments", at_most=1.2)
+def deployment(aged: Aged) -> float:
+    """All that a deployment of a few hosts does on the controller, to its end and back."""
+    folder = aged.folder / "team"
+    folder.mkdir()
+    url = str(aged.part("own_cmdb", lambda path, _times: shutil.copy(_cmdb(aged), path)))
+    team, turns = Team(folder, url), itertools.count(1)
+    return cpu_of(lambda: live(team, next(turns)))
 
 
 @law("finished deployments", at_most=1.3)
@@ -66,10 +80,15 @@ def licence_info(aged: Aged) -> float:
 
 
 @law("hosts, 1,000 at first", at_most=15)
-def audit_compare(aged: Aged) -> float:
-    from ansible_collections.tidegate.release.plugins.plugin_utils.steps.audit import compare
+def audit(aged: Aged) -> float:
+    """From what hosts run to the lines for a person; each has three releases, and a difference in each."""
+    from ansible_collections.tidegate.release.plugins.plugin_utils.report.differences import difference_lines
+    from ansible_collections.tidegate.release.plugins.plugin_utils.steps.audit import account, compare
 
     hosts, digest = [host_name(number) for number in range(1000 * aged.times)], f"sha256:{'a' * 64}"
-    recorded = [{"ci": host, "release": "hello", "version": "1.0", "digest": digest} for host in hosts]
-    live = {"name": "hello", "version": "1.0", "digest": digest, "changed": [], "extra": [], "others": []}
-    return cpu_of(lambda: len(compare({host: [live] for host in hosts}, recorded, {digest}, {})), tries=1)
+    names = ("one", "two", "three")
+    recorded = [{"ci": host, "release": name, "version": "1.0", "digest": digest} for host in hosts for name in names]
+    files: dict[str, list[str]] = {"changed": [], "extra": ["core"], "others": []}
+    releases = [{"name": name, "version": "1.0", "digest": digest, **files} for name in names]
+    found = account({host: {"releases": releases} for host in hosts}, hosts, [], hosts, []).found
+    return cpu_of(lambda: len(difference_lines(compare(found, recorded, {digest}, {}))), tries=10)
