@@ -17,7 +17,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Optional
 
-from .home_log import HomeLog
+from .home_log import PART, HomeLog
 from .release_files import Seen, changed_files, extra_files, read_file, remove, sync_folder
 from .release_record import DIGEST, VERSION, HostError, Release, Texts, read_texts
 
@@ -83,6 +83,7 @@ class ReleaseHome(HomeLog):
                         ) from None
                     time.sleep(0.1)
             self._read = {}
+            self.roll()
             self._end_interrupted_hook()
             yield
         finally:
@@ -177,8 +178,8 @@ class ReleaseHome(HomeLog):
         """What is in this home but was not made here, by its path in it. Raises :class:`OSError` for what can't be read."""
         places = (self.releases, self.staging, self.state, self.current, self.output, self.watch, self._hook, self._log, self._token)
         own = {path.name for path in places}
-        own |= {"lock", ".current.new", ".token.new"}
-        found = [name for name in os.listdir(self.path) if name not in own]
+        own |= {"lock", ".current.new", ".token.new", ".log.new"}
+        found = [name for name in os.listdir(self.path) if name not in own and not PART.fullmatch(name)]
         for name in os.listdir(self.releases) if self.releases.is_dir() else []:
             if self.get(name) is None:
                 found.append(f"releases/{name}")
@@ -281,7 +282,7 @@ class ReleaseHome(HomeLog):
             if name != arriving:
                 remove(self.staging / name)
         live = self.live()
-        order = {event["id"]: position for position, event in enumerate(self.log())}
+        order = {release_id: position for position, release_id in enumerate(self.history().order)}
         releases = sorted(self.all(), key=lambda release: order.get(release.id, -1), reverse=True)
         wanted = {self.stable(), live.id if live else None, arriving}
         protected = set(protect)

@@ -241,7 +241,12 @@ class Host:
 
     @property
     def events(self) -> list[str]:
-        return [event["event"] for event in self.home.log()]
+        return [event["event"] for event in self.log]
+
+    @property
+    def log(self) -> list[dict[str, Any]]:
+        """The lines of the log."""
+        return [json.loads(line) for line in (self.home.path / "log.jsonl").read_bytes().splitlines()]
 
     def tree(self, what: Package) -> Path:
         return self.home.releases / what.id / "tree"

@@ -198,7 +198,7 @@ def test_a_module_that_is_told_to_hang_up_does_not_make_hooks_deaf(host: Host) -
         host.deploy(_hook("start", 'kill -HUP $$; echo 2.0 >"$TIDEGATE_STATE/running"'))
     finally:
         signal.signal(signal.SIGHUP, before)
-    assert "signal 1" in host.home.log()[-2]["reason"]
+    assert "signal 1" in host.log[-2]["reason"]
 
 
 # -- interruptions ----------------------------------------------------------

@@ -332,7 +332,7 @@ def test_the_reason_has_the_last_lines_of_the_log(host: Host) -> None:
     assert first == "hook start of hello 2.0: bin/start ended with status 1"
     assert more[0] == f"{host.home.state}/log says:"
     assert more[1:] == [f"  line {number}" for number in range(32, 51)] + ["  no?[2Jconfig"]
-    assert host.home.log()[-2]["reason"] == first
+    assert host.log[-2]["reason"] == first
 
 
 def test_without_logs_the_start_hook_s_own_output_is_read(host: Host) -> None:
