@@ -6,8 +6,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
+from ansible import constants as C
 from ansible_collections.tidegate.release.plugins.plugin_utils.actions.base import TidegateAction
 from ansible_collections.tidegate.release.plugins.plugin_utils.actions.interrupt import interrupted
 from ansible_collections.tidegate.release.plugins.plugin_utils.actions.invocation import (
@@ -20,6 +22,7 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.actions.output im
 from ansible_collections.tidegate.release.plugins.plugin_utils.clock import utc_now
 from ansible_collections.tidegate.release.plugins.plugin_utils.keys import LIBRARIES, load_signer
 from ansible_collections.tidegate.release.plugins.plugin_utils.libs import require
+from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.leftovers import sweep_run_directories
 from ansible_collections.tidegate.release.plugins.plugin_utils.settings import optional_setting, required_setting, secret_setting
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps.backout import order_backout
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps.plan import Reach, RunRequest, plan
@@ -39,6 +42,8 @@ class ActionModule(TidegateAction):
         refuse_partial(bool(self._task.tags))
         refuse_kept_files()
         rfc, cmdb, policy = required_setting(options, "rfc"), required_setting(options, "cmdb"), optional_setting(options, "policy")
+        if not self._task.check_mode:
+            sweep_run_directories(Path(C.DEFAULT_LOCAL_TMP))
         reach = Reach(set(task_vars.get("groups", {}).get("all", [])), outside_limit(self._loader, task_vars))
         request = RunRequest(rfc, reach, not self._task.check_mode, interrupted, options["take_over"])
         if options["backout"]:

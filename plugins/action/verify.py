@@ -29,6 +29,12 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.statemen
 from ansible_collections.tidegate.release.plugins.plugin_utils.keys import LIBRARIES, load_signer
 from ansible_collections.tidegate.release.plugins.plugin_utils.report.progress import counted
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.host_answer import MalformedAnswerError, parse_host_facts
+from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.leftovers import (
+    left_behind,
+    mark,
+    remove,
+    temporary_directory,
+)
 from ansible_collections.tidegate.release.plugins.plugin_utils.settings import optional_setting, required_setting, secret_setting
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps.tell import warned
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps.verify import (
@@ -43,6 +49,8 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.steps.verify impo
     verify,
 )
 from ansible_collections.tidegate.release.plugins.plugin_utils.verification.scene import Given, LabHosts, check_variables
+
+_PREFIX = "tidegate-verify-"
 
 _SHOWN = 20  # differences and reasons that the message lists
 
@@ -84,8 +92,8 @@ class ActionModule(TidegateAction):
             return result | {"msg": f"{release.name} {release.version} is verified on {many}: {', '.join(describe(plan))}"}
         note(f"making {counted(len(doubles), 'lab host')}")
         if source:
-            with tempfile.TemporaryDirectory(prefix="tidegate-tried-") as name:
-                library, tried = find_library(dsl), str(Path(name) / "dsl")
+            with temporary_directory("tidegate-tried-") as folder:
+                library, tried = find_library(dsl), str(folder / "dsl")
                 if not lay_out(source, library, plan, Path(tried)):
                     signer = None  # evidence is of what is archived
                 said, output, path = self._verify(options, subject, task_vars, tried, policy, archived=False)
@@ -125,8 +133,12 @@ class ActionModule(TidegateAction):
         if warning:
             self._display.warning(warning)
         redactor = secrets_of(task_vars, self._settings_in(options["vars_file"], task_vars))
-        path = Path(given).absolute() if given else Path(tempfile.mkdtemp(prefix="tidegate-verify-"))
+        if not given:
+            self._sweep()
+        path = Path(given).absolute() if given else Path(tempfile.mkdtemp(prefix=_PREFIX))
         claim(path)
+        if not given:
+            mark(path)
         settings = {key: value for key, value in lab.items() if key != "mode" and value is not None}
         place = Place(
             path=path,
@@ -147,6 +159,16 @@ class ActionModule(TidegateAction):
         if said["result"] == "PASSED" and not given:
             shutil.rmtree(path, ignore_errors=True)
         return said, played.output, path
+
+    def _sweep(self) -> None:
+        """Remove the directories of verifications that have ended, with the lab hosts of those that were killed."""
+        for folder in left_behind(Path(tempfile.gettempdir()), _PREFIX):
+            try:
+                Hosts(str(folder / "lab")).down()
+            except (LabError, OSError) as error:
+                self._display.warning(f"the lab that a run left in {folder} could not be taken down: {error}")
+                continue
+            remove(folder)
 
     def _settings_in(self, path: str | None, task_vars: dict[str, Any]) -> dict[str, Any]:
         """The settings that a file of variables gives the lab's hosts, as far as they can be evaluated here."""

@@ -24,6 +24,7 @@ from ..rollout.deployments import Deployment
 from ..rollout.holder import Holder
 from ..rollout.host_answer import Answer, MalformedAnswerError, parse_answer, printable
 from ..rollout.journal import Journal
+from ..rollout.leftovers import mark
 from ..settings import required_setting
 from .base import TidegateAction
 from .host_program import NoAnswerError, run_on_host
@@ -170,8 +171,9 @@ class HostAction(TidegateAction):
         dsl = required_setting(self.options, "dsl")
         # In the run's own temporary directory: what one worker made there, the others take.
         constants: Any = C
-        folder = Path(constants.DEFAULT_LOCAL_TMP) / "tidegate-packs"
-        return Shipment(lambda: open_library(dsl).repository(deployment.release), digest, folder)
+        own = Path(constants.DEFAULT_LOCAL_TMP)
+        mark(own)  # a run that is killed leaves its packs
+        return Shipment(lambda: open_library(dsl).repository(deployment.release), digest, own / "tidegate-packs")
 
     def deliver(self, deployment: Deployment, answer: Answer, **arguments: Any) -> Answer:
         """Bring the host what its ``answer`` says it lacks, with the order again, until it says something else or keeps lacking."""

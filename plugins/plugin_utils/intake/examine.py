@@ -25,6 +25,7 @@ from ..dsl.payload import FileEntry, opened
 from ..errors import TidegateError
 from ..evidence.statement import LICENCE, SBOM, SCAN, Statement, purl
 from ..files import make_folder, write_atomically
+from ..rollout.leftovers import temporary_directory
 from . import sbom
 from .malware import Scan, scan
 
@@ -61,8 +62,7 @@ class Examination:
 def snapshot(source: Source) -> Iterator[CopiedSource]:
     """Copy a release for the time of its examination; raises :class:`TidegateError` when there is no room or it can't be read."""
     try:
-        with tempfile.TemporaryDirectory(prefix="tidegate-intake-") as name:
-            folder = Path(name)
+        with temporary_directory("tidegate-intake-") as folder:
             payload = source.manifest.payload
             contents = {path: _copy(source.directory / path, folder) for path in sorted(source.manifest.documentation)}
             files = []

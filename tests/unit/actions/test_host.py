@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import contextlib
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 from unittest.mock import MagicMock
@@ -17,6 +18,8 @@ from ansible.template import Templar, trust_as_template
 from ansible_collections.tidegate.release.plugins.plugin_utils.actions import host as host_action
 from ansible_collections.tidegate.release.plugins.plugin_utils.actions.host import HostAction
 from ansible_collections.tidegate.release.plugins.plugin_utils.errors import TidegateError
+from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.holder import Holder
+from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.leftovers import OWNER
 
 
 class Lost(HostAction):
@@ -91,3 +94,13 @@ def trusted(value: Any) -> Any:
     if isinstance(value, list):
         return [trusted(entry) for entry in value]
     return trust_as_template(value)
+
+
+def test_packs_lie_in_a_directory_that_says_whose_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(host_action.C, "DEFAULT_LOCAL_TMP", str(tmp_path))
+    step = Lost()
+    step.options = {"dsl": "dsl"}
+    step.shipment(cast("Any", SimpleNamespace(release="hello")), "sha256:0")
+    owner = Holder.parse((tmp_path / OWNER).read_text())
+    assert owner
+    assert not owner.is_dead()

@@ -1,0 +1,116 @@
+# Copyright (c) Tidegate maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Directories that runs leave on the controller when they are killed: each says whose it is, and the next run of its kind removes it.
+
+What is not this user's own, says nothing of its owner, or whose owner is not known to have ended, stays.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import stat
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from .holder import Holder
+
+OWNER = "tidegate-owner"
+"""The file in a directory that says which controller process it is of."""
+_LONGEST = 1000  # bytes of it
+
+
+def mark(folder: Path) -> None:
+    """Write into ``folder`` that it is this run's, unless it says whose it is already. Raises :class:`OSError`."""
+    with contextlib.suppress(FileExistsError):
+        descriptor = os.open(folder / OWNER, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        with open(descriptor, "w", encoding="utf-8") as stream:
+            stream.write(str(Holder.this_run()))
+
+
+def left_behind(parent: Path, prefix: str) -> list[Path]:
+    """The directories in ``parent`` whose names begin with ``prefix`` and whose runs have ended, sorted; none that can't be looked into."""
+    try:
+        names = sorted(name for name in os.listdir(parent) if name.startswith(prefix))
+    except OSError:
+        return []
+    return [parent / name for name in names if _is_left(parent / name)]
+
+
+def _is_left(folder: Path) -> bool:
+    try:
+        directory = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        if not _is_own(os.fstat(directory)):
+            return False
+        descriptor = os.open(OWNER, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=directory)
+        with open(descriptor, "rb") as stream:
+            info = os.fstat(descriptor)
+            if not stat.S_ISREG(info.st_mode) or not _is_own(info):
+                return False
+            owner = Holder.parse(stream.read(_LONGEST).decode("utf-8", "replace"))
+    except OSError:
+        return False
+    finally:
+        os.close(directory)
+    return owner is not None and owner.is_dead()
+
+
+def _is_own(info: os.stat_result) -> bool:
+    """Whether something is this user's, and nobody else may write there."""
+    return info.st_uid == os.geteuid() and not info.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+
+
+def remove(folder: Path) -> bool:
+    """Remove a directory that was left, following no link; return whether it is gone. Where a file system is mounted in it, it stays."""
+    if _mounted_below(folder):
+        return False
+    shutil.rmtree(folder, ignore_errors=True)
+    return not os.path.lexists(folder)
+
+
+def _mounted_below(folder: Path) -> bool:
+    """Whether something is mounted on or below ``folder``, or that can't be found out: it could be anybody's files."""
+    try:
+        lines = Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="surrogateescape").splitlines()
+    except OSError:
+        return True
+    own = os.path.realpath(folder)
+    places = (line.split(" ")[4].encode("utf-8", "surrogateescape").decode("unicode_escape") for line in lines)
+    return any(place == own or place.startswith(f"{own}/") for place in places)
+
+
+@contextlib.contextmanager
+def temporary_directory(prefix: str) -> Iterator[Path]:
+    """An empty directory of this run's own in the temporary directory, gone at the end; what killed runs left of the kind goes first.
+
+    Raises :class:`OSError`.
+    """
+    for folder in left_behind(Path(tempfile.gettempdir()), prefix):
+        remove(folder)
+    with tempfile.TemporaryDirectory(prefix=prefix) as name:
+        mark(Path(name))
+        folder = Path(name) / "files"
+        folder.mkdir(0o700)
+        yield folder
+
+
+def sweep_run_directories(own: Path) -> None:
+    """Remove what killed runs left of this collection's in Ansible's directories for them, of which this run's is ``own``."""
+    for folder in left_behind(own.parent, "ansible-local-"):
+        if folder == own:
+            continue
+        for name in sorted(os.listdir(folder)):
+            if name.startswith("tidegate-") and name != OWNER:
+                path = folder / name
+                with contextlib.suppress(OSError):
+                    remove(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+        with contextlib.suppress(OSError):  # the mark last: whoever is killed before can be made up for
+            if os.listdir(folder) == [OWNER]:
+                (folder / OWNER).unlink()
+                folder.rmdir()
