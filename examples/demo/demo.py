@@ -205,7 +205,15 @@ def demo() -> list[str]:
     probe = client.stop()
     say("Writing the report")
     playbook("tidegate.release.report", "-e", json.dumps({"tidegate_report": str(BUILD), "report_extra": {"probe": probe, "trees": trees}}))
-    return judge(json.loads((BUILD / "report.json").read_text()), addresses)
+    return judge(read_report(BUILD), addresses)
+
+
+def read_report(directory: Path) -> dict[str, Any]:
+    """The report in ``directory``, with all that its pages say: what each deployment did, and what each host runs."""
+    report: dict[str, Any] = json.loads((directory / "report.json").read_text())
+    report["deployments"] = [json.loads((directory / entry["data"]).read_text()) for entry in report["deployments"]]
+    report["hosts"] = [host for page in report["hosts"] for host in json.loads((directory / page["data"]).read_text())["hosts"]]
+    return report
 
 
 def live_trees() -> dict[str, str]:
@@ -258,16 +266,17 @@ def judge(report: dict[str, Any], addresses: dict[str, str]) -> list[str]:
     print(f"  client: {probe['requests']} requests, {probe['retries']} retries on another host, {probe['failed']} failures")
     if probe["failed"] or not probe["requests"]:
         broken.append("no request of the client should have failed")
-    print(f"  report: {BUILD / 'report.html'}", flush=True)
+    print(f"  report: {BUILD / 'index.html'}", flush=True)
     return broken
 
 
 def main() -> None:
     began = time.monotonic()
     shutil.rmtree(BUILD / "releases", ignore_errors=True)
-    for leftover in ("cmdb.yml", "cmdb.sqlite", "cmdb.sqlite-wal", "cmdb.sqlite-shm", "report.json", "report.html"):
+    for leftover in ("cmdb.yml", "cmdb.sqlite", "cmdb.sqlite-wal", "cmdb.sqlite-shm", "report.json", "index.html"):
         (BUILD / leftover).unlink(missing_ok=True)
-    shutil.rmtree(BUILD / "dsl", ignore_errors=True)
+    for folder in ("dsl", "deployments", "hosts"):
+        shutil.rmtree(BUILD / folder, ignore_errors=True)
     BUILD.mkdir(parents=True, exist_ok=True)
     lab("absent")  # what an interrupted demo may have left
     try:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.settings import r
 
 
 class ActionModule(TidegateAction):
-    """Read the CMDB once and write both forms of the report."""
+    """Read the CMDB once and write the report's pages, each with its data."""
 
     module = "report"
     homes = ("cmdb",)
@@ -25,13 +26,14 @@ class ActionModule(TidegateAction):
 
     def execute(self, options: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
         with Cmdb.open(required_setting(options, "cmdb")) as cmdb:
-            report = merge(build_report(cmdb, utc_now()), options["extra"])
+            report = build_report(cmdb, utc_now(), options["deployments"])
+        report = replace(report, overview=merge(report.overview, options["extra"]))
         directory = Path(options["dest"])
         changed = write_report(report, directory, write=not self._task.check_mode)
         return {
             "changed": bool(changed),
-            "html": str(directory / "report.html"),
+            "html": str(directory / "index.html"),
             "json": str(directory / "report.json"),
-            "attention": report["attention"],
-            "progress": {"step": "report", "state": "written" if changed else "unchanged", "detail": str(directory / "report.html")},
+            "attention": report.overview["attention"],
+            "progress": {"step": "report", "state": "written" if changed else "unchanged", "detail": str(directory / "index.html")},
         }

@@ -11,8 +11,12 @@ module: report
 short_description: Write what was deployed and what runs where
 version_added: 0.1.0
 description:
-  - Writes C(report.json) and C(report.html) from the CMDB, all deployments with their waves, gates and hosts, and what every host runs now.
-  - The page is one file that needs no network and no script. Files that already say the same are left alone.
+  - Writes C(index.html) from the CMDB, which says what waits for a person and leads to a page for each deployment, with its waves, gates
+    and hosts, and to pages of hosts, with what each runs now. Beside each page is its data as JSON, beside the first one C(report.json).
+  - Deployments that are not over always have a page, of the others the newest 30, and those that are asked for. The others are counted;
+    what an old one left for a person to do is said on the first page all the same.
+  - The pages need no network and no script. Files that already say the same are left alone, and pages that a report has no more are
+    removed.
 author:
   - Tidegate maintainers (@tidegate)
 extends_documentation_fragment:
@@ -21,10 +25,16 @@ extends_documentation_fragment:
 options:
   dest:
     description:
-      - Directory for C(report.html) and C(report.json); it is made when it doesn't exist.
+      - Directory for the report, and for nothing else; it is made when it doesn't exist.
       - Taken from the variable C(tidegate_report), when it is not given.
     type: path
     required: true
+  deployments:
+    description:
+      - Numbers of RFCs whose deployments are to have a page, although they are over and not among the newest.
+    type: list
+    elements: str
+    default: []
   extra:
     description:
       - More top-level keys for C(report.json).
@@ -45,12 +55,12 @@ EXAMPLES = r"""
 
 RETURN = r"""
 html:
-  description: The path of the page.
+  description: The path of the first page.
   type: str
   returned: success
-  sample: /srv/www/releases/report.html
+  sample: /srv/www/releases/index.html
 json:
-  description: The path of the data.
+  description: The path of its data.
   type: str
   returned: success
   sample: /srv/www/releases/report.json

@@ -18,6 +18,7 @@ import sqlalchemy as sa
 from aged_cmdb import NOW, Age, build_aged, host_name
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import Cmdb
 from ansible_collections.tidegate.release.plugins.plugin_utils.licence.entitlements import would_reserve
+from ansible_collections.tidegate.release.plugins.plugin_utils.report.model import build_report
 from ansible_collections.tidegate.release.plugins.plugin_utils.rfc.debts import debts
 from ansible_collections.tidegate.release.plugins.plugin_utils.rfc.register import forward_schedule
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.standing import standing
@@ -116,6 +117,7 @@ ASKED: dict[str, tuple[float, Callable[[Cmdb], object]]] = {
     "staging a host anew": (1.2, lambda cmdb: standing(cmdb, HOSTS[0], "hello")),
     "the schedule": (1.1, lambda cmdb: forward_schedule(cmdb, NOW)),
     "seats": (1.1, lambda cmdb: _in_one_read(cmdb, lambda reader: would_reserve(reader, "prod0", "app05", HOSTS, (NOW, NOW)))),
+    "the report": (1.1, lambda cmdb: build_report(cmdb, NOW)),
     "what a change owes": (1.1, lambda cmdb: debts(cmdb, rfc="CHG0000007")),
 }
 

@@ -141,7 +141,7 @@ def test_what_the_objectives_say_closes_the_change(fleet: Fleet, instance: Insta
     assert "Objective says its version: met" in notes
     assert "Objective sings: not met: health check 'sings' did not pass within 1 s" in notes
 
-    page = (fleet.path / "report" / "report.html").read_text()
+    page = (fleet.path / "report" / "index.html").read_text()
     assert "closed as <strong>successful issues</strong>" in page
     assert "✓ says its version: met" in page
     assert "✕ sings: not met, health check" in page

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import copy
 import importlib.util
-import json
 import os
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -28,7 +28,20 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], str]
         ["make", "demo"], cwd=ROOT, env=environment, check=False, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=600
     )
     assert done.returncode == 0, done.stdout
-    return json.loads((ROOT / "build" / "demo" / "report.json").read_text()), done.stdout
+    return load_demo().read_report(ROOT / "build" / "demo"), done.stdout
+
+
+def load_demo() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("tidegate_demo", ROOT / "examples" / "demo" / "demo.py")
+    assert spec is not None
+    assert spec.loader is not None
+    demo = importlib.util.module_from_spec(spec)
+    sys.modules["tidegate_demo"] = demo
+    try:
+        spec.loader.exec_module(demo)
+    finally:
+        del sys.modules["tidegate_demo"]
+    return demo
 
 
 def test_the_demo_upgrades_in_waves_and_is_saved_from_a_broken_release(told: tuple[dict[str, Any], str]) -> None:
@@ -55,7 +68,7 @@ def test_the_demo_upgrades_in_waves_and_is_saved_from_a_broken_release(told: tup
     assert report["probe"]["requests"] > 100
     assert "was backed out" in printed
     assert "Everything was as promised" in printed
-    assert (ROOT / "build" / "demo" / "report.html").stat().st_size > 1000
+    assert (ROOT / "build" / "demo" / "index.html").stat().st_size > 1000
 
 
 def _serves_another(report: dict[str, Any]) -> None:
@@ -98,12 +111,7 @@ SPOILS += [_kept_the_one_that_dies, _went_back_to_other_bytes, _could_not_be_rea
 def test_the_demo_would_say_so_if_a_promise_was_broken(
     told: tuple[dict[str, Any], str], monkeypatch: pytest.MonkeyPatch, spoil: Callable[[dict[str, Any]], None]
 ) -> None:
-    spec = importlib.util.spec_from_file_location("tidegate_demo", ROOT / "examples" / "demo" / "demo.py")
-    assert spec is not None
-    assert spec.loader is not None
-    demo = importlib.util.module_from_spec(spec)
-    monkeypatch.setitem(sys.modules, "tidegate_demo", demo)
-    spec.loader.exec_module(demo)
+    demo = load_demo()
     monkeypatch.setattr(demo, "served_version", lambda _address: "2.3.2")
     report = copy.deepcopy(told[0])
     addresses = dict.fromkeys(demo.HOSTS, "127.0.0.1")

@@ -305,6 +305,10 @@ CASES = [
     Case("schedule-a-mapping", "schedule", "it has to be a list", {"tidegate_rfcs": {"a": 1}}),
     Case("schedule-into-a-directory", "schedule", "Is a directory", {"tidegate_schedule": "{desk}"}),
     Case("report-in-a-device", "report", "Not a directory", {"tidegate_report": "/dev/null/x"}),
+    Case("archive-journal-nowhere", "journal_archive", "tidegate_journal_archive is missing", {"tidegate_reason": "old"}),
+    Case("archive-journal-for-nothing", "journal_archive", "no reason is given", {"tidegate_journal_archive": "{odd}"}),
+    Case("archive-journal-no-homes", "journal_archive", "set tidegate_cmdb", environment=HOMELESS),
+    Case("report-of-nothing", "report", "CHG9 has no deployment", {"tidegate_report": "{odd}", "report_deployments": ["CHG9"]}),
     Case("upgrade-nothing", "cmdb_upgrade", "is empty", {"tidegate_cmdb": "{odd}"}, _text("")),
     Case("upgrade-no-cmdb", "cmdb_upgrade", "no CMDB", {"tidegate_cmdb": "/nowhere/cmdb.sqlite"}),
     # the lab, and a verification on it

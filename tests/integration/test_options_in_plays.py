@@ -75,16 +75,16 @@ def test_a_group_s_defaults_are_options_of_all_its_modules_also_in_roles(desk: D
         {"module_defaults": defaults, "tasks": reading("option", **{"tidegate.release.cmdb_ci_info": {"cmdb": "option"}})},
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert [host["name"] for host in json.loads((desk.path / "report/report.json").read_text())["hosts"]] == ["in-default"]
+    assert [host["name"] for host in json.loads((desk.path / "report/hosts/1.json").read_text())["hosts"]] == ["in-default"]
 
 
 def test_a_role_alone_takes_its_variables(desk: Desk) -> None:
     roles = [{"role": "tidegate.release.report", "tidegate_cmdb": "variable", "tidegate_report": "report"}]
     done = desk.play({"roles": roles}, environment=False)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert [host["name"] for host in json.loads((desk.path / "report/report.json").read_text())["hosts"]] == ["in-variable"]
+    assert [host["name"] for host in json.loads((desk.path / "report/hosts/1.json").read_text())["hosts"]] == ["in-variable"]
     done = desk.play({"roles": ["tidegate.release.report"]}, environment=False)
-    assert "tidegate_report is missing; add -e tidegate_report=..., directory for report.html" in done.stderr + done.stdout
+    assert "tidegate_report is missing; add -e tidegate_report=..., directory for the report" in done.stderr + done.stdout
 
 
 def test_a_host_s_own_variable_counts_for_that_host(desk: Desk) -> None:

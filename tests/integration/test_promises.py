@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -193,7 +194,8 @@ def test_a_release_that_serves_once_and_dies_is_backed_out_everywhere_and_says_w
     assert events[-6:] == ["started"] * 3 + ["failed"] * 3  # one wait for all three
     ((reason,),) = running.rows(f"select reason from deployment where rfc = '{attempt.number}'")  # noqa: S608 - a test's own RFC number
     assert "\n" not in reason
-    assert "out of cheese" in (running.path / "report" / "report.html").read_text().partition("<details>")[2]
+    page = json.loads((running.path / "report" / "report.json").read_text())["deployments"][-1]["page"]
+    assert "out of cheese" in (running.path / "report" / page).read_text().partition("<details>")[2]
     assert "watch" not in running.run_on("web1", "ls /opt/tidegate/hello")
 
 
@@ -529,7 +531,7 @@ def test_a_host_that_never_comes_back_locks_no_other_and_is_written_off_until_it
     assert re.search(r"2 of \d hosts were compared [^:]*: each runs what the CMDB says", done.stdout)
     assert re.search(r"web1: it is written off since 2\S+, by \S+: its disk died on Monday", " ".join(done.stdout.split()))
     with Cmdb.open(str(running.path / "cmdb.sqlite")) as cmdb:
-        assert [sentence for sentence in build_report(cmdb, datetime.now(UTC))["attention"] if "disk died on Monday" in sentence]
+        assert [sentence for sentence in build_report(cmdb, datetime.now(UTC)).overview["attention"] if "disk died on Monday" in sentence]
 
     # It is up but can't be read: it is not gone, so that is said and counts.
     lab.mend("web1")

@@ -81,11 +81,17 @@ def cmdb(tmp_path: Path) -> Cmdb:
 
 def test_the_report_has_deployments_by_wave_and_hosts_by_release(cmdb: Cmdb) -> None:
     deployment(cmdb, 1, "1.0", "completed", [("proceed", {"web2": ("active", "")}), ("proceed", {"web1": ("active", "warm")})])
-    report = build_report(cmdb, START)
+    made = build_report(cmdb, START)
+    report = made.overview
     assert_schema("report", report)
-    assert set(report) == {"generated", "attention", "deployments", "debts", "hosts", "audit"}
+    assert set(report) == {"generated", "attention", "counts", "deployments", "debts", "hosts", "audit"}
     assert report["generated"] == "2026-03-01T10:00:00.000Z"
-    (only,) = report["deployments"]
+    assert report["counts"] == {"deployments": {"completed": 1}, "hosts": 3}
+    only = made.deployments["deployments/1"]
+    assert_schema("report_deployment", only)
+    (entry,) = report["deployments"]
+    pages = {"page": "deployments/1.html", "data": "deployments/1.json"}
+    assert entry == {**only, **pages, "waves": 2, "decided": 2, "hosts": {"active": 2}}
     assert only | {"waves": None} == {
         "id": 1,
         "rfc": "CHG0001",
@@ -111,15 +117,19 @@ def test_the_report_has_deployments_by_wave_and_hosts_by_release(cmdb: Cmdb) -> 
         "opened": "2026-03-01T11:00:00.000Z",
         "decided": "2026-03-01T11:00:01.500Z",
     }
-    assert [(host["name"], host["release"], host["version"]) for host in report["hosts"]] == [
+    ((name, hosts),) = made.hosts.items()
+    assert_schema("report_hosts", hosts)
+    entry = {"site": "fra", "first": "web1", "last": "web3", "hosts": 3, "page": f"{name}.html", "data": f"{name}.json"}
+    assert report["hosts"] == [entry]
+    assert [(host["name"], host["release"], host["version"]) for host in hosts["hosts"]] == [
         ("web1", "agent", "1.0"),
         ("web1", "shop", "1.0"),
         ("web2", "shop", "1.0"),
         ("web3", None, None),
     ]
-    assert report["hosts"][0]["since"] == "2026-03-01T10:00:00.000Z"
+    assert hosts["hosts"][0]["since"] == "2026-03-01T10:00:00.000Z"
     assert report["attention"] == ["Active, but to be looked at: web1 (CHG0001, shop 1.0: warm)."]
-    text = json.dumps(report)
+    text = json.dumps([report, made.deployments, made.hosts])
     assert "hunter2" not in text
     assert "alice" not in text
 
@@ -128,7 +138,7 @@ def test_what_waits_for_a_person_is_said_first_and_in_words(cmdb: Cmdb) -> None:
     deployment(
         cmdb, 1, "1.0", "backing_out", [("back_out", {"web1": ("owed", "no route"), "web2": ("stuck", ""), "web3": ("backed_out", "")})]
     )
-    assert build_report(cmdb, START)["attention"] == [
+    assert build_report(cmdb, START).overview["attention"] == [
         "CHG0001, shop 1.0 is not backed out yet: because.",
         "Still to be backed out: web1 (CHG0001, shop 1.0: no route).",
         "Stuck, could neither activate the release nor go back: web2 (CHG0001, shop 1.0).",
@@ -138,7 +148,7 @@ def test_what_waits_for_a_person_is_said_first_and_in_words(cmdb: Cmdb) -> None:
 def test_a_later_deployment_that_reached_a_host_settles_what_an_earlier_one_left(cmdb: Cmdb) -> None:
     deployment(cmdb, 1, "1.0", "completed", [("proceed", {"web1": ("failed", ""), "web2": ("lost", "")})])
     deployment(cmdb, 2, "1.1", "held", [("hold", {"web1": ("active", ""), "web2": ("staged", "")})])
-    assert build_report(cmdb, START)["attention"] == [
+    assert build_report(cmdb, START).overview["attention"] == [
         "CHG0002, shop 1.1 is held: because.",
         "Lost while activating, what they run is not known: web2 (CHG0001, shop 1.0).",
     ]
@@ -146,7 +156,7 @@ def test_a_later_deployment_that_reached_a_host_settles_what_an_earlier_one_left
 
 def test_many_hosts_with_one_trouble_are_one_sentence(cmdb: Cmdb) -> None:
     deployment(cmdb, 1, "1.0", "completed", [("proceed", {f"h{number:02}": ("failed", "503") for number in range(30)})])
-    (sentence,) = build_report(cmdb, START)["attention"]
+    (sentence,) = build_report(cmdb, START).overview["attention"]
     assert "h19 and 10 more (CHG0001, shop 1.0: 503)." in sentence
 
 
@@ -179,7 +189,7 @@ def test_the_playbook_writes_both_files_once(cmdb: Cmdb, tmp_path: Path) -> None
     data = json.loads((tmp_path / "out/report.json").read_text())
     assert_schema("report", data)
     assert data["probe"] == {"requests": 10, "retries": 1, "failed": 0}
-    assert "10 requests, 1 retries, 0 failed" in (tmp_path / "out/report.html").read_text()
+    assert "10 requests, 1 retries, 0 failed" in (tmp_path / "out/index.html").read_text()
     assert "changed=0" in run(tmp_path, report_extra={"probe": data["probe"]}).stdout
 
 
@@ -202,10 +212,10 @@ def test_how_a_change_was_closed_and_what_its_change_system_lacks_is_in_the_repo
             for event in events:
                 values = {"deployment_id": number, "at": START, "event": event, "data": data.get(event, {})}
                 connection.execute(sa.insert(schema().journal), values)
-    report = build_report(cmdb, START)
+    report = build_report(cmdb, START).overview
     assert_schema("report", report)
     first, second = report["deployments"]
     assert (first["objectives"], first["unrecorded"]) == ([], "")
     assert (second["objectives"][0]["name"], second["unrecorded"]) == ("sings", "it is down")
-    attention = build_report(cmdb, START)["attention"]
+    attention = build_report(cmdb, START).overview["attention"]
     assert attention == ["The change of CHG0002, shop 2.0 is not up to date in its change system: it is down."]

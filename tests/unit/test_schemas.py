@@ -122,8 +122,9 @@ def test_a_clearance_is_what_its_schema_says() -> None:
 
 
 def test_the_words_of_the_schemas_are_those_of_the_code() -> None:
-    report, clearance = (json.loads(SCHEMAS[name].read_text()) for name in ("report", "clearance"))
-    deployment, wave = report["properties"]["deployments"]["items"]["properties"], report["$defs"]["wave"]["properties"]
+    report, page, clearance = (json.loads(SCHEMAS[name].read_text()) for name in ("report", "report_deployment", "clearance"))
+    deployment, wave = page["properties"], page["$defs"]["wave"]["properties"]
+    assert deployment["state"] == report["properties"]["deployments"]["items"]["properties"]["state"]
     assert deployment["state"]["enum"] == [str(state) for state in DeploymentState]
     assert wave["state"]["enum"] == [str(state) for state in WaveState]
     assert wave["results"]["additionalProperties"]["properties"]["state"]["enum"] == [str(state) for state in HostState]

@@ -30,6 +30,11 @@ def save_audit(cmdb: Cmdb, compared: int, hosts: int, differences: Sequence[Mapp
 def last_audit(connection: sa.Connection) -> dict[str, Any] | None:
     """The newest one: ``at``, ``by`` (who ran it), ``compared``, ``hosts``, ``count`` and the first ``differences``."""
     history = schema().history.c
-    found = sa.select(history.at, history.actor, history.data).where(history.event == _EVENT).order_by(history.seq.desc()).limit(1)
+    found = (
+        sa.select(history.at, history.actor, history.data)
+        .where(history.event == _EVENT, history.ci.is_(None))
+        .order_by(history.seq.desc())
+        .limit(1)
+    )
     row = connection.execute(found).one_or_none()
     return None if row is None else {"at": row.at, "by": row.actor, **row.data}

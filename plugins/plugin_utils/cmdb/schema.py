@@ -3,8 +3,9 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """The tables of the CMDB, as SQLAlchemy Core sees them.
 
-The migrations make these tables; a test holds the two together. ``history`` and ``journal`` are append-only:
-triggers, which only the migrations know, refuse everything but inserts.
+The migrations make these tables; a test holds the two together. ``history``, ``journal`` and ``journal_archive`` are append-only:
+triggers, which only the migrations know, refuse everything but inserts. The journal of a deployment that ``journal_archive`` names may
+be deleted.
 """
 
 from __future__ import annotations
@@ -52,6 +53,18 @@ class Schema:
     entitlement: sa.Table
     seat: sa.Table
     write_off: sa.Table
+    journal_archive: sa.Table
+
+
+def may_need_a_person(prefix: str = "") -> str:
+    """The condition that picks the hosts of deployments which somebody may have to look at; ``prefix`` goes before each column.
+
+    It is that of an index, so it has no parameters: a database uses the index for a query with the same condition.
+    """
+    state, detail = f"{prefix}state", f"{prefix}detail"
+    bad = "'stage_failed', 'activating', 'started', 'failed', 'stuck', 'lost', 'backing_out', 'owed'"
+    remark = f"{state} = 'backed_out' AND substr({detail}, 1, 17) = 'to be looked at: '"
+    return f"({state} IN ({bad}) OR ({state} = 'active' AND {detail} <> '') OR ({remark}))"
 
 
 @functools.cache
@@ -103,6 +116,11 @@ def schema() -> Schema:
         cascade = options.pop("ondelete", None)
         return sa.Column(name, sa.ForeignKey(target, ondelete=cascade), **({"nullable": False} | options))
 
+    def some(name: str, condition: str, *columns: str) -> sa.Index:
+        """An index of those rows only that ``condition`` picks."""
+        where = sa.text(condition)
+        return sa.Index(name, *columns, sqlite_where=where, postgresql_where=where)
+
     return Schema(
         metadata=metadata,
         ci=sa.Table(
@@ -146,6 +164,7 @@ def schema() -> Schema:
             text("ci", nullable=True, index=True),
             text("event"),
             document("data"),
+            some("ix_history_fleet", "ci IS NULL", "event", "seq"),
         ),
         deployment=sa.Table(
             "deployment",
@@ -193,6 +212,7 @@ def schema() -> Schema:
             at("updated"),
             sa.Index(None, "deployment_id", "wave", "position"),
             sa.Index(None, "host", "deployment_id"),
+            some("ix_deployment_host_trouble", may_need_a_person(), "deployment_id"),
         ),
         journal=sa.Table(
             "journal",
@@ -205,6 +225,7 @@ def schema() -> Schema:
             number("wave", nullable=True),
             document("data"),
             sa.Index(None, "deployment_id", "seq"),
+            some("ix_journal_deployment", "host IS NULL", "event", "deployment_id", "seq"),
         ),
         lock=sa.Table(
             "lock",
@@ -305,5 +326,15 @@ def schema() -> Schema:
             text("actor"),
             text("reason"),
             at("since"),
+        ),
+        journal_archive=sa.Table(
+            "journal_archive",
+            metadata,
+            reference("deployment_id", "deployment.id", primary_key=True, autoincrement=False),
+            text("file"),
+            text("sha256"),
+            at("at"),
+            text("actor"),
+            text("reason"),
         ),
     )

@@ -152,6 +152,8 @@ class Policy:
     """What rules ask on top of ``approvals``: by role, how many people have to sign."""
     host_classes: tuple[str, ...] = ()
     """The classes of CIs that are hosts; empty for the usual ones, see :mod:`..cmdb.hosts`."""
+    journal_days: int = 730
+    """For how many days the journal of a deployment that is over is in the CMDB before it may be archived."""
     objective_commands: bool = False
     """Whether the objectives of an RFC may be commands."""
     identity: Identity = Identity()

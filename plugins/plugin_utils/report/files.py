@@ -1,18 +1,25 @@
 # Copyright (c) Tidegate maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Where reports and clearances are put: data and page in one directory."""
+"""Where reports and clearances are put: each page with its data beside it."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Collection, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from ..errors import TidegateError
 from ..files import make_folder, write_atomically
-from .html import render
+from .html import render_deployment, render_hosts, render_overview
+from .model import Report
+
+_FOLDERS = ("deployments", "hosts")
+_PAGE = re.compile(r"[0-9]+\.(html|json)")
+_MARK = b'<meta name="generator" content="Tidegate">'
 
 
 def merge(report: Mapping[str, Any], extra: Mapping[str, Any]) -> dict[str, Any]:
@@ -27,9 +34,48 @@ def merge(report: Mapping[str, Any], extra: Mapping[str, Any]) -> dict[str, Any]
     return {**report, **plain}
 
 
-def write_report(report: Mapping[str, Any], directory: Path, *, write: bool) -> list[str]:
-    """Write ``report.json`` and ``report.html``, as :func:`write_documents` does."""
-    return write_documents("report", report, "generated", {"report.html": lambda: render(report)}, directory, write=write)
+def write_report(report: Report, directory: Path, *, write: bool) -> list[str]:
+    """Write ``index.html`` with ``report.json``, and a page with its data for each deployment and for the hosts, where they changed.
+
+    What an earlier report had a page for and this one has not goes. Returns the paths that change; with ``write`` false nothing does.
+    Raises :class:`TidegateError` when it can't be written, or when the directory has another's ``index.html``.
+    """
+    _refuse_others_page(directory / "index.html")
+    changed = []
+    for pages, render in ((report.deployments, render_deployment), (report.hosts, render_hosts)):
+        for name, page in pages.items():
+            folder, number = (directory / name).parent, (directory / name).name
+            changed += write_documents(number, page, "", {f"{number}.html": partial(render, page)}, folder, write=write)
+    # The pages that it leads to are there by now.
+    index = {"index.html": lambda: render_overview(report.overview, report.deployments)}
+    changed += write_documents("report", report.overview, "generated", index, directory, write=write)
+    outdated = [path for folder in _FOLDERS for path in _outdated(directory / folder, {*report.deployments, *report.hosts})]
+    try:
+        for path in outdated if write else []:
+            path.unlink(missing_ok=True)
+    except OSError as error:
+        raise TidegateError(f"{path} can't be removed: {error.strerror}; remove it, the report has no such page any more") from error
+    return [*changed, *map(str, outdated)]
+
+
+def _refuse_others_page(index: Path) -> None:
+    """A report is made anew again and again; what lies where it is to go must not be somebody's only copy of something else."""
+    try:
+        with index.open("rb") as stream:
+            beginning = stream.read(2048)
+    except OSError:  # it is not there, or nothing can be written there either, which says so
+        return
+    if _MARK not in beginning:
+        raise TidegateError(f"{index} is not a report's; give the report a directory of its own")
+
+
+def _outdated(folder: Path, pages: Collection[str]) -> list[Path]:
+    """The pages of earlier reports, and their data, that are none of this one's ``pages``."""
+    try:
+        found = sorted(folder.iterdir())
+    except OSError:
+        return []
+    return [path for path in found if _PAGE.fullmatch(path.name) and f"{folder.name}/{path.stem}" not in pages]
 
 
 def write_documents(

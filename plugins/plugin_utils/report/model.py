@@ -1,82 +1,157 @@
 # Copyright (c) Tidegate maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What ``report.json`` says: deployments, wave by wave, and what every host runs, out of the CMDB's database."""
+"""What a report says, out of the CMDB's database: an overview, deployments wave by wave, and what every host runs.
+
+Its size is that of the fleet, however old the CMDB is: of what is over it has the newest, counts, and what somebody asks for.
+"""
 
 from __future__ import annotations
 
 import contextlib
-from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import groupby
+from pathlib import Path
 from typing import Any
 
 from ..cmdb.audits import last_audit
 from ..cmdb.schema import schema
 from ..cmdb.store import Cmdb
+from ..errors import NotFoundError
 from ..rfc.debts import debts
-from ..rollout.deployments import CHECKED, NOT_RECORDED, RECORDED, remark_in
-from ..rollout.states import DeploymentState, HostState
+from ..rollout.archive_file import archived_deployment, archived_in
+from ..rollout.deployments import CHECKED
+from ..rollout.states import OPEN
+from . import attention
 
 with contextlib.suppress(ImportError):
     import sqlalchemy as sa
 
-# Hosts that a person has to look at, and what to say of them; the most pressing first.
-_TROUBLE: Mapping[str, str] = {
-    HostState.OWED: "Still to be backed out",
-    HostState.STUCK: "Stuck, could neither activate the release nor go back",
-    HostState.LOST: "Lost while activating, what they run is not known",
-    HostState.ACTIVATING: "Began to activate and did not finish",
-    HostState.STARTED: "Came up and were not looked at again, so it is not known whether that lasts",
-    HostState.BACKING_OUT: "Began to go back and did not finish",
-    HostState.FAILED: "Failed, and went back to what they ran before",
-    HostState.STAGE_FAILED: "Could not be given the release",
-}
-# Hosts that did come into a good state, to be named when they said something all the same.
-_REMARKED: Mapping[str, str] = {
-    HostState.ACTIVE: "Active, but to be looked at",
-    HostState.BACKED_OUT: "Backed out, but to be looked at",
-}
-# As many hosts are named in one sentence; the rest is counted.
-_NAMED = 20
-_UNDER_WAY = frozenset({HostState.ACTIVATING, HostState.STARTED, HostState.BACKING_OUT})
+NEWEST = 30
+"""As many deployments that are over have a page without being asked for."""
+_ENTRIES = 500  # of hosts and releases on them, on one page
+_CHUNK = 500  # names in one IN list
 
 
-def build_report(cmdb: Cmdb, now: datetime) -> dict[str, Any]:
-    """The report as plain JSON types, of one moment of the database.
+@dataclass(frozen=True)
+class Report:
+    """A report, in plain JSON types. Times are RFC 3339 in UTC, ``null`` for what has not happened.
 
-    Keys: ``generated``, ``attention`` (sentences about what waits for a person), ``deployments`` (oldest first), ``debts`` (what emergency
-    changes still owe), ``hosts`` (one entry for each host and release on it, by name) and ``audit`` (what the newest one came to, ``null``
-    when there was none, see :func:`..cmdb.audits.last_audit`). Times are RFC 3339 in UTC, ``null`` for what
-    has not happened. ``written_off`` of a host is ``since``, ``by`` and ``reason``, or ``null``.
+    Both mappings are from the name of a page, ``deployments/12`` or ``hosts/1``, to what is on it.
+    """
+
+    overview: Mapping[str, Any]
+    """``generated``, ``attention`` (sentences about what waits for a person), ``counts``, ``deployments`` (those that have a page, oldest
+    first, without their waves), ``debts`` (what emergency changes still owe), ``hosts`` (the pages with them) and ``audit`` (what the
+    newest one came to, ``null`` when there was none, see :func:`..cmdb.audits.last_audit`)."""
+    deployments: Mapping[str, Mapping[str, Any]]
+    """Deployments with their waves and what became of each host, as ``deployments/<number>.json`` has them."""
+    hosts: Mapping[str, Mapping[str, Any]]
+    """``site``, and ``hosts``: one entry for each host and release on it, by name. ``written_off`` of one is ``since``, ``by`` and
+    ``reason``, or ``null``."""
+
+
+def build_report(cmdb: Cmdb, now: datetime, asked: Iterable[str] = ()) -> Report:
+    """The report of one moment of the database, with the deployments of the RFCs ``asked`` for.
+
+    Raises :class:`NotFoundError` for an RFC that has no deployment, or whose journal is archived in a file that is not there, and
+    :class:`IntegrityError` for a file that is not what was written.
     """
     with cmdb.read() as connection:
-        deployments = _deployments(connection)
-        installed = defaultdict(list)
-        for row in cmdb.installations(connection=connection):
-            installed[row["ci"]].append(row)
+        unrecorded = attention.unrecorded(connection)
+        deployments = {f"deployments/{one['id']}": one for one in _deployments(connection, asked, unrecorded)}
+        counts = _counts(connection)
+        troubled = attention.troubled_hosts(connection)
+        lacking = _lacking(connection, unrecorded)
         gone = cmdb.write_offs(connection=connection)
-        hosts = [entry for ci in cmdb.cis(connection=connection) for entry in _host(ci, installed[ci["name"]], gone.get(ci["name"]))]
-        owed = [debt for debt in debts(cmdb, connection) if debt.settled is None]
+        hosts = dict(_host_pages(_entries(connection, gone)))
+        owed = debts(cmdb, connection, settled=False)
         audit = last_audit(connection)
-    return {
-        "generated": _time(now),
-        "attention": [f"{debt.sentence(now)}." for debt in owed] + _attention(deployments) + _audited(audit) + _written_off(gone),
-        "deployments": deployments,
-        "debts": [{"rfc": debt.rfc, "release": debt.release, "duty": debt.duty, "due": _time(debt.due)} for debt in owed],
-        "hosts": hosts,
-        "audit": audit and {**audit, "at": _time(audit["at"])},
-    }
+    at = _time(audit["at"]) if audit else None
+    waiting = [sentence for one in deployments.values() for sentence in attention.open_deployment(one)]
+    return Report(
+        {
+            "generated": _time(now),
+            "attention": [f"{debt.sentence(now)}." for debt in owed]
+            + waiting
+            + lacking
+            + troubled
+            + attention.audited(audit, at or "")
+            + attention.written_off(gone),
+            "counts": {**counts, "hosts": sum(len({entry["name"] for entry in page["hosts"]}) for page in hosts.values())},
+            "deployments": [_summary(name, one) for name, one in deployments.items()],
+            "debts": [{"rfc": debt.rfc, "release": debt.release, "duty": debt.duty, "due": _time(debt.due)} for debt in owed],
+            "hosts": [_page(name, page) for name, page in hosts.items()],
+            "audit": audit and {**audit, "at": at},
+        },
+        deployments,
+        hosts,
+    )
 
 
-def _deployments(connection: sa.Connection) -> list[dict[str, Any]]:
-    tables = schema()
-    of = tables.deployment.c
-    columns = (of.id, of.rfc, of.release, of.version, of.digest, of.state, of.reason, of.started, of.finished)
-    found = {row["id"]: dict(row) | {"waves": []} for row in connection.execute(sa.select(*columns).order_by(of.id)).mappings()}
-    waves: dict[tuple[int, int], dict[str, Any]] = {}
-    for row in connection.execute(sa.select(tables.wave).order_by(tables.wave.c.deployment_id, tables.wave.c.number)).mappings():
-        wave = {
+def _counts(connection: sa.Connection) -> dict[str, Any]:
+    d = schema().deployment.c
+    rows = connection.execute(sa.select(d.state, sa.func.count().label("number")).group_by(d.state).order_by(d.state))
+    return {"deployments": {row.state: row.number for row in rows}}
+
+
+def _deployments(connection: sa.Connection, asked: Iterable[str], unrecorded: Mapping[int, str]) -> list[dict[str, Any]]:
+    """Every open deployment, the newest ones that are over, and those of the RFCs ``asked`` for, oldest first."""
+    of = schema().deployment.c
+    columns = sa.select(of.id, of.rfc, of.release, of.version, of.digest, of.state, of.reason, of.started, of.finished)
+    rows = [*connection.execute(columns.where(of.state.in_(OPEN))).mappings()]
+    archived = sa.select(schema().journal_archive.c.deployment_id)
+    over = columns.where(of.state.not_in(OPEN), of.id.not_in(archived)).order_by(of.id.desc()).limit(NEWEST)
+    rows += connection.execute(over).mappings()
+    for rfc in dict.fromkeys(asked):
+        found = connection.execute(columns.where(of.rfc == rfc)).mappings().all()
+        if not found:
+            raise NotFoundError(f"{rfc} has no deployment that the report could show; check its number, and which CMDB this is")
+        rows += found
+    unique = {row["id"]: row for row in rows}
+    closed = _closed(connection, unique.values())
+    files = archived_in(connection, sorted(unique)) if asked else {}
+    return [
+        {
+            **unique[number],
+            "started": _time(unique[number]["started"]),
+            "finished": _time(unique[number]["finished"]),
+            "close_code": closed.get(number, ""),
+            "unrecorded": unrecorded.get(number, ""),
+            **(_from_archive(*files[number], number) if number in files else _from_journal(connection, number)),
+        }
+        for number in sorted(unique)
+    ]
+
+
+def _from_journal(connection: sa.Connection, deployment: int) -> dict[str, Any]:
+    """The objectives and waves of a deployment."""
+    t = schema()
+    waves = connection.execute(sa.select(t.wave).where(t.wave.c.deployment_id == deployment).order_by(t.wave.c.number)).mappings()
+    of = t.deployment_host.c
+    columns = (of.wave, of.host, of.state, of.detail, of.previous_version)
+    hosts = connection.execute(sa.select(*columns).where(of.deployment_id == deployment).order_by(of.wave, of.position)).mappings()
+    return {"objectives": _objectives(connection, deployment), "waves": _waves(waves, hosts)}
+
+
+def _from_archive(file: Path, digest: str, deployment: int) -> dict[str, Any]:
+    """The same of one whose journal is archived; raises :class:`TidegateError` when the file is not there as it was written."""
+    document = archived_deployment(file, digest, deployment)
+    checked = [line["data"]["results"] for line in document["journal"] if line["event"] == CHECKED]
+    waves = [
+        {**wave, **{key: datetime.fromisoformat(wave[key]) if wave[key] else None for key in ("opened", "decided")}}
+        for wave in document["waves"]
+    ]
+    return {"objectives": checked[-1] if checked else [], "waves": _waves(waves, document["hosts"])}
+
+
+def _waves(rows: Iterable[Mapping[Any, Any]], hosts: Iterable[Mapping[Any, Any]]) -> list[dict[str, Any]]:
+    waves: dict[int, dict[str, Any]] = {}
+    for row in rows:
+        waves[row["number"]] = {
             "number": row["number"],
             "state": row["state"],
             "hosts": [],
@@ -86,94 +161,91 @@ def _deployments(connection: sa.Connection) -> list[dict[str, Any]]:
             "opened": _time(row["opened"]),
             "decided": _time(row["decided"]),
         }
-        waves[row["deployment_id"], row["number"]] = wave
-        found[row["deployment_id"]]["waves"].append(wave)
-    of_host = tables.deployment_host.c
-    rows = connection.execute(sa.select(tables.deployment_host).order_by(of_host.deployment_id, of_host.wave, of_host.position))
-    for row in rows.mappings():
-        wave = waves[row["deployment_id"], row["wave"]]
+    for row in hosts:
+        wave = waves[row["wave"]]
         wave["hosts"].append(row["host"])
-        wave["results"][row["host"]] = {"state": row["state"], "detail": row["detail"], "previous_version": row["previous_version"]}
-    _close(connection, found)
-    for deployment in found.values():
-        deployment.update(started=_time(deployment["started"]), finished=_time(deployment["finished"]))
-    return list(found.values())
+        wave["results"][row["host"]] = {key: row[key] for key in ("state", "detail", "previous_version")}
+    return list(waves.values())
 
 
-def _close(connection: sa.Connection, found: Mapping[int, dict[str, Any]]) -> None:
-    """Add to each deployment how its change was closed, what became of the objectives, and what its change system still lacks."""
-    journal, change = schema().journal.c, schema().change.c
-    closed = {row.number: row.close_code for row in connection.execute(sa.select(change.number, change.close_code))}
-    last = {deployment["rfc"]: number for number, deployment in found.items()}
-    for number, deployment in found.items():
-        code = closed.get(deployment["rfc"], "") if last[deployment["rfc"]] == number else ""
-        deployment.update(close_code=code, objectives=[], unrecorded="")
-    wanted = (journal.deployment_id, journal.event, journal.data)
-    rows = connection.execute(sa.select(*wanted).where(journal.event.in_((CHECKED, RECORDED, NOT_RECORDED))).order_by(journal.seq))
-    for row in rows:
-        if row.event == CHECKED:
-            found[row.deployment_id]["objectives"] = row.data["results"]
-        else:
-            found[row.deployment_id]["unrecorded"] = row.data.get("problem", "")
+def _closed(connection: sa.Connection, deployments: Iterable[Mapping[str, Any]]) -> dict[int, str]:
+    """How the change of each was closed, by the number of the last deployment of that change."""
+    change, d = schema().change.c, schema().deployment.c
+    found: dict[int, str] = {}
+    numbers = sorted({row["rfc"] for row in deployments})
+    for start in range(0, len(numbers), _CHUNK):
+        last = sa.select(sa.func.max(d.id).label("id"), d.rfc).where(d.rfc.in_(numbers[start : start + _CHUNK])).group_by(d.rfc).subquery()
+        rows = connection.execute(sa.select(last.c.id, change.close_code).where(change.number == last.c.rfc))
+        found |= {row.id: row.close_code for row in rows}
+    return found
 
 
-def _host(ci: Mapping[str, Any], installations: Iterable[Mapping[str, Any]], written_off: Mapping[str, str] | None) -> list[dict[str, Any]]:
-    about = {key: ci[key] for key in ("name", "site", "environment", "class")} | {"written_off": written_off}
-    entries = [
-        about | {key: row[key] for key in ("release", "version", "digest")} | {"since": _time(row["since"])} for row in installations
+def _objectives(connection: sa.Connection, deployment: int) -> list[Mapping[str, Any]]:
+    """What became of the objectives of a deployment's change."""
+    journal = schema().journal.c
+    about = (journal.deployment_id == deployment, journal.event == CHECKED, journal.host.is_(None))
+    data = connection.scalar(sa.select(journal.data).where(*about).order_by(journal.seq.desc()).limit(1))
+    return data["results"] if data else []
+
+
+def _lacking(connection: sa.Connection, unrecorded: Mapping[int, str]) -> list[str]:
+    """The sentences about what change systems lack, also of deployments that have no page."""
+    d, numbers = schema().deployment.c, sorted(unrecorded)
+    chunks = (numbers[start : start + _CHUNK] for start in range(0, len(numbers), _CHUNK))
+    rows = [
+        row
+        for chunk in chunks
+        for row in connection.execute(sa.select(d.id, d.rfc, d.release, d.version).where(d.id.in_(chunk)).order_by(d.id))
     ]
-    return entries or [about | dict.fromkeys(("release", "version", "digest", "since"))]
+    return [f"The change of {attention.label(row)} is not up to date in its change system: {unrecorded[row.id]}." for row in rows]
 
 
-def _audited(audit: Mapping[str, Any] | None) -> list[str]:
-    real = [one for one in audit["differences"] if one["kind"] != "written_off"] if audit else []
-    if audit is None or not real:
-        return []
-    count = audit["count"] - (len(audit["differences"]) - len(real))
-    return [f"The audit of {_time(audit['at'])} found {count} difference{'' if count == 1 else 's'} between hosts, CMDB and DSL."]
+def _summary(name: str, deployment: Mapping[str, Any]) -> dict[str, Any]:
+    """A deployment as the overview has it: its waves and hosts are counted."""
+    waves: Sequence[Mapping[str, Any]] = deployment["waves"]
+    hosts = Counter(result["state"] for wave in waves for result in wave["results"].values())
+    decided = sum(wave["gate"] is not None for wave in waves)
+    counted = {"waves": len(waves), "decided": decided, "hosts": dict(sorted(hosts.items()))}
+    return {**deployment, **counted, "page": f"{name}.html", "data": f"{name}.json"}
 
 
-def _written_off(gone: Mapping[str, Mapping[str, str]]) -> list[str]:
-    named = [f"{host} is written off since {one['since'][:10]}, by {one['by']}: {one['reason']}." for host, one in sorted(gone.items())]
-    more = [f"{len(named) - _NAMED} more hosts are written off."] if len(named) > _NAMED else []
-    return named[:_NAMED] + more
+def _entries(connection: sa.Connection, gone: Mapping[str, Mapping[str, str]]) -> list[dict[str, Any]]:
+    """Each host and each release on it, by site and name; a host without a release has one entry."""
+    t = schema()
+    ci, of = t.ci.c, t.installation.c
+    joined = sa.outerjoin(t.ci, t.installation, of.ci_id == ci.id)
+    columns = (ci.name, ci.site, ci.environment, ci.class_.label("class"), of.release, of.version, of.digest, of.since)
+    rows = connection.execute(sa.select(*columns).select_from(joined)).mappings()
+    entries = [{**row, "since": _time(row["since"]), "written_off": gone.get(row["name"])} for row in rows]
+    return sorted(entries, key=lambda entry: (entry["site"] is None, entry["site"] or "", entry["name"], entry["release"] or ""))
 
 
-def _attention(deployments: list[dict[str, Any]]) -> list[str]:
-    sentences = []
-    latest: dict[tuple[str, str], tuple[dict[str, Any], dict[str, Any]]] = {}
-    for deployment in deployments:
-        label = _label(deployment)
-        if deployment["state"] == DeploymentState.HELD:
-            sentences.append(f"{label} is held: {deployment['reason'] or 'no reason was recorded'}.")
-        elif deployment["state"] == DeploymentState.BACKING_OUT:
-            sentences.append(f"{label} is not backed out yet: {deployment['reason'] or 'no reason was recorded'}.")
-        if deployment["unrecorded"]:
-            sentences.append(f"The change of {label} is not up to date in its change system: {deployment['unrecorded']}.")
-        if deployment["state"] == DeploymentState.CANCELLED:
-            continue
-        for wave in deployment["waves"]:
-            # What an earlier deployment left on a host is settled by a later one of the same release that reached it.
-            for host, result in wave["results"].items():
-                if result["state"] not in (HostState.PLANNED, HostState.STAGED):
-                    latest[deployment["release"], host] = (deployment, result)
-    alike: dict[tuple[str, str, str], list[str]] = defaultdict(list)
-    for (_release, host), (deployment, result) in sorted(latest.items(), key=lambda item: item[0]):
-        under_way = deployment["finished"] is None and result["state"] in _UNDER_WAY
-        remark = remark_in(result["state"], result["detail"])
-        if remark or (result["state"] in _TROUBLE and not under_way):
-            # The logs that follow the reason differ from host to host.
-            alike[result["state"], _label(deployment), (remark or result["detail"]).partition("\n")[0]].append(host)
-    words = {**_TROUBLE, **_REMARKED}
-    order = list(words)
-    for (state, label, detail), hosts in sorted(alike.items(), key=lambda item: order.index(item[0][0])):
-        more = f" and {len(hosts) - _NAMED} more" if len(hosts) > _NAMED else ""
-        sentences.append(f"{words[state]}: {', '.join(hosts[:_NAMED])}{more} ({label}{': ' + detail if detail else ''}).")
-    return sentences
+def _host_pages(entries: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Pages of one site each; a host is on one page, with all that is on it."""
+    number = 0
+    for site, of_site in groupby(entries, key=lambda entry: entry["site"]):
+        page: list[Mapping[str, Any]] = []
+        for _name, of_host in groupby(of_site, key=lambda entry: entry["name"]):
+            host = list(of_host)
+            if page and len(page) + len(host) > _ENTRIES:
+                number += 1
+                yield f"hosts/{number}", {"site": site, "hosts": page}
+                page = []
+            page += host
+        number += 1
+        yield f"hosts/{number}", {"site": site, "hosts": page}
 
 
-def _label(deployment: Mapping[str, Any]) -> str:
-    return f"{deployment['rfc']}, {deployment['release']} {deployment['version']}"
+def _page(name: str, page: Mapping[str, Any]) -> dict[str, Any]:
+    hosts = page["hosts"]
+    return {
+        "site": page["site"],
+        "first": hosts[0]["name"],
+        "last": hosts[-1]["name"],
+        "hosts": len({entry["name"] for entry in hosts}),
+        "page": f"{name}.html",
+        "data": f"{name}.json",
+    }
 
 
 def _time(moment: datetime | None) -> str | None:

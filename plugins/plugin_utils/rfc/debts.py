@@ -66,8 +66,16 @@ def incur(connection: sa.Connection, rfc: Rfc, duties: Mapping[str, int], now: d
         connection.execute(sa.insert(table), [{**package, **duty, "rfc": rfc.number, "incurred": now} for duty in new])
 
 
-def debts(cmdb: Cmdb, connection: sa.Connection | None = None, release: str | None = None, rfc: str | None = None) -> list[Debt]:
-    """Debts, settled or not, the earliest due first: every one, or those about a ``release``, or of the change ``rfc``.
+def debts(
+    cmdb: Cmdb,
+    connection: sa.Connection | None = None,
+    release: str | None = None,
+    rfc: str | None = None,
+    *,
+    settled: bool = True,
+) -> list[Debt]:
+    """Debts, the earliest due first: every one, or those about a ``release``, or of the change ``rfc``; without those that were
+    ``settled`` if that is false.
 
     A change whose deployments were all cancelled before they touched a host owes nothing.
     """
@@ -75,7 +83,8 @@ def debts(cmdb: Cmdb, connection: sa.Connection | None = None, release: str | No
     d = t.deployment.c
     begun = sa.select(d.id).where(d.rfc == t.debt.c.rfc, d.state != DeploymentState.CANCELLED).exists()
     these = (column == value for column, value in ((t.debt.c.release, release), (t.debt.c.rfc, rfc)) if value is not None)
-    select = sa.select(t.debt).where(begun, *these).order_by(t.debt.c.due, t.debt.c.rfc, t.debt.c.duty)
+    owed = () if settled else (t.debt.c.settled.is_(None),)
+    select = sa.select(t.debt).where(begun, *these, *owed).order_by(t.debt.c.due, t.debt.c.rfc, t.debt.c.duty)
     with cmdb.read() if connection is None else nullcontext(connection) as reading:
         return [Debt(**row) for row in reading.execute(select).mappings()]
 

@@ -169,11 +169,15 @@ class Deployments:
             return self._load(connection, deployment_id)
 
     def latest(self, rfc: str) -> Deployment | None:
-        """The newest deployment of an RFC, whatever its state."""
+        """The newest deployment of an RFC, whatever its state. Raises :class:`ConflictError` when its journal is archived."""
         table = self._t.deployment
         with self._cmdb.read() as connection:
             row = connection.execute(sa.select(table).where(table.c.rfc == rfc).order_by(table.c.id.desc()).limit(1)).one_or_none()
-            return None if row is None else deployment_of(row)
+            archive = self._t.journal_archive.c
+            file = None if row is None else connection.scalar(sa.select(archive.file).where(archive.deployment_id == row.id))
+        if file is not None:
+            raise ConflictError(f"{rfc} is over and its journal is archived in {file}; raise a new RFC for what is to be done now")
+        return None if row is None else deployment_of(row)
 
     def driven_by(self, rfc: str, holder: Holder) -> Deployment:
         """The newest deployment of an RFC, if ``holder`` is the one that drives it: the journal is where a step finds its right to go on.
@@ -203,6 +207,7 @@ class Deployments:
         rows = (
             sa.select(begun, d.finished, waves)
             .where(d.release == release, d.state == DeploymentState.COMPLETED, d.finished.is_not(None))
+            .where(d.id.not_in(sa.select(self._t.journal_archive.c.deployment_id)))
             .order_by(d.id.desc())
             .limit(limit)
         )

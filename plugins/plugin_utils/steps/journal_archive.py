@@ -1,0 +1,202 @@
+# Copyright (c) Tidegate maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Move what the journal says of deployments that are long over into files.
+
+A deployment's own row stays, and so does its change's: what is archived is still known to be over, and is never begun again. Its waves,
+hosts and lines in the journal, and the CIs of its change, are what grows. They leave the CMDB only when a file has them, on disk and read
+back, in the one transaction that compares both.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..cmdb.schema import schema
+from ..cmdb.store import Cmdb
+from ..errors import ConflictError, IntegrityError, TidegateError
+from ..evidence.envelope import sign
+from ..evidence.statement import JOURNAL, Statement
+from ..evidence.trust import signer_name
+from ..files import make_folder
+from ..policy.model import Policy
+from ..report.attention import waiting_deployments
+from ..rollout.archive_file import body_of, deployment_document, digest_of, read_archive, write_archive
+from ..rollout.states import OPEN
+from .write_off import this_user
+
+with suppress(ImportError):
+    import sqlalchemy as sa
+
+if TYPE_CHECKING:
+    from securesystemslib.signer import Signer
+
+# In one file, and in one transaction, which others wait for.
+_DEPLOYMENTS, _HOSTS = 100, 20_000
+
+
+@dataclass(frozen=True)
+class JournalArchived:
+    """What was moved, or would be: ``deployments`` of ``total`` that the journal had; ``files`` have them now."""
+
+    deployments: list[str]
+    total: int
+    files: list[str]
+    person: str
+
+
+def archive_journal(
+    cmdb: Cmdb, policy: Policy, directory: Path, reason: str, signer: Signer | None, now: datetime, write: bool
+) -> JournalArchived:
+    """Archive what the policy's term is over for, into files in ``directory``; nothing stays to be done when it is run again.
+
+    Raises :class:`TidegateError` without a reason, unless somebody signs it whom the policy names, when it names people, and when a file
+    can't be written or is not what was written: then the CMDB has all that it had, but for what other files have.
+    """
+    reason = " ".join(reason.split())
+    if not reason:
+        raise TidegateError("no reason is given for archiving; say in reason what it is for, for those who ask later")
+    if policy.people and signer is None:
+        raise TidegateError("the policy names people, so the journal is archived with a signature; give the key of one of them")
+    person = signer_name(policy, signer, now) if signer is not None and policy.people else this_user()
+    before = now - timedelta(days=policy.journal_days)
+    with cmdb.read() as connection:
+        total = _total(connection)
+        eligible = _eligible(connection, before)
+    order = _Order(directory.absolute(), reason, person, signer, now)
+    files = [str(_archive(cmdb, batch, order)) for batch in _batches(eligible)] if write else []
+    labels = [f"{rfc}#{number}" for rfc, numbers in eligible.items() for number in numbers]
+    return JournalArchived(labels, total, files, person)
+
+
+@dataclass(frozen=True)
+class _Order:
+    directory: Path
+    reason: str
+    person: str
+    signer: Signer | None
+    now: datetime
+
+    def head(self, name: str, batch: list[int], body: bytes) -> dict[str, Any]:
+        said = {"reason": self.reason, "by": self.person, "deployments": batch}
+        statement = Statement(name, digest_of(body), JOURNAL, said)
+        envelope = json.loads(sign(statement, self.signer, self.now)) if self.signer is not None else None
+        return {"statement": statement.to_json(self.now), "envelope": envelope}
+
+
+def _archive(cmdb: Cmdb, batch: list[int], order: _Order) -> Path:
+    """Archive one batch: the file first, then, when it is what the CMDB has, the rows."""
+    with cmdb.read() as connection:
+        body = body_of(deployment_document(connection, number) for number in batch)
+    name = f"journal-{batch[0]}-{batch[-1]}-{digest_of(body)[7:19]}.jsonl.gz"
+    path = order.directory / name
+    try:
+        make_folder(order.directory)
+        digest = write_archive(path, order.head(name, batch, body), body)
+    except OSError as error:
+        raise TidegateError(
+            f"{path} can't be written ({error.strerror}); nothing of it left the CMDB, make room and run this again"
+        ) from error
+    with cmdb.begin() as connection:
+        _head, read = read_archive(path, digest)
+        if read != body_of(deployment_document(connection, number) for number in batch):
+            raise IntegrityError(f"{path} is not what the CMDB has; nothing of it left the CMDB, run this again")
+        _refuse_needed(connection, batch)
+        _delete(connection, batch, path, digest, order)
+    return path
+
+
+def _delete(connection: sa.Connection, batch: list[int], path: Path, digest: str, order: _Order) -> None:
+    t = schema()
+    note = {"file": str(path), "sha256": digest, "at": order.now, "actor": order.person, "reason": order.reason}
+    # The journal lets go of nothing but what this table names.
+    connection.execute(sa.insert(t.journal_archive), [{"deployment_id": number, **note} for number in batch])
+    of_batch = sa.select(t.deployment.c.rfc).where(t.deployment.c.id.in_(batch))
+    connection.execute(sa.delete(t.change_ci).where(t.change_ci.c.number.in_(of_batch)))
+    for table in (t.journal, t.deployment_host, t.wave):
+        connection.execute(sa.delete(table).where(table.c.deployment_id.in_(batch)))
+    said = {"file": path.name, "sha256": digest, "reason": order.reason, "deployments": batch}
+    connection.execute(sa.insert(t.history), {"at": order.now, "actor": order.person, "event": "journal archived", "data": said})
+
+
+def _total(connection: sa.Connection) -> int:
+    t = schema()
+    gone = sa.select(sa.func.count()).select_from(t.journal_archive).scalar_subquery()
+    return int(connection.execute(sa.select(sa.func.count() - gone).select_from(t.deployment)).scalar_one())
+
+
+def _refuse_needed(connection: sa.Connection, batch: list[int]) -> None:
+    """Raise :class:`ConflictError` when one of a batch is open, installed, locked or archived by now."""
+    t = schema()
+    d = t.deployment.c
+    needed = sa.or_(
+        d.state.in_(OPEN),
+        *(d.id.in_(sa.select(column)) for column in (t.lock.c.deployment_id, t.journal_archive.c.deployment_id)),
+        sa.select(t.installation.c.id).where(t.installation.c.deployment_id == d.id).exists(),
+    )
+    found = connection.execute(sa.select(d.rfc, d.id).where(d.id.in_(batch), needed).limit(1)).first()
+    if found is not None:
+        raise ConflictError(f"{found.rfc}#{found.id} is in use again; nothing of what goes with it left the CMDB, run this again")
+
+
+def _eligible(connection: sa.Connection, before: datetime) -> dict[str, dict[int, int]]:
+    """The deployments that may be archived: for each RFC, whose last one ended earlier come first, the number of each and of its hosts.
+
+    What is open, younger than ``before``, installed or locked somewhere, owed or waiting for a person stays. So does what changed a host
+    after a deployment of the same release that stays: whether that one was superseded there has to be found out.
+    """
+    t = schema()
+    d = t.deployment.c
+    rows = connection.execute(
+        sa.select(d.id, d.rfc, d.release, d.state, sa.func.coalesce(d.finished, d.created).label("over"))
+        .where(d.id.not_in(sa.select(t.journal_archive.c.deployment_id)))
+        .order_by(d.id)
+    ).all()
+    staying = waiting_deployments(connection)
+    for column in (t.installation.c.deployment_id, t.lock.c.deployment_id):
+        staying |= set(connection.scalars(sa.select(column).where(column.is_not(None)).distinct()))
+    owing = set(connection.scalars(sa.select(t.debt.c.rfc).where(t.debt.c.settled.is_(None))))
+    under_way = sa.and_(t.change.c.work_start.is_not(None), t.change.c.work_end.is_(None))
+    owing |= set(connection.scalars(sa.select(t.change.c.number).where(under_way)))
+    kept = {row.rfc for row in rows if row.id in staying or row.state in OPEN or row.over >= before} | owing
+    hosts: dict[int, list[str]] = defaultdict(list)
+    h = t.deployment_host.c
+    for number, host in connection.execute(sa.select(h.deployment_id, h.host)):
+        hosts[number].append(host)
+    while True:
+        found: dict[str, list[int]] = defaultdict(list)
+        changed_later: dict[str, set[str]] = defaultdict(set)
+        more = set()
+        for row in rows:
+            if row.rfc in kept:
+                changed_later[row.release].update(hosts[row.id])
+            elif changed_later[row.release].isdisjoint(hosts[row.id]):
+                found[row.rfc].append(row.id)
+            else:
+                more.add(row.rfc)
+        if not more:
+            ordered = sorted(found.items(), key=lambda item: item[1][-1])
+            return {rfc: {number: len(hosts[number]) for number in numbers} for rfc, numbers in ordered}
+        kept |= more
+
+
+def _batches(eligible: Mapping[str, Mapping[int, int]]) -> Iterator[list[int]]:
+    """The numbers for one file each; all of an RFC are in the same one."""
+    batch: list[int] = []
+    size = 0
+    for numbers in eligible.values():
+        hosts = sum(numbers.values())
+        if batch and (len(batch) + len(numbers) > _DEPLOYMENTS or size + hosts > _HOSTS):
+            yield batch
+            batch, size = [], 0
+        batch += numbers
+        size += hosts
+    if batch:
+        yield batch
