@@ -15,6 +15,7 @@ from functools import partial
 
 import age
 import age_cmdb  # noqa: F401 - enters its laws
+import age_report  # noqa: F401 - enters its laws
 import bars
 import deployments
 import library
