@@ -14,12 +14,12 @@ from typing import Any
 
 from ..errors import TidegateError
 from ..files import make_folder, write_atomically
-from .html import render_deployment, render_hosts, render_overview
+from .html import generator, render_deployment, render_hosts, render_overview
 from .model import Report
 
 _FOLDERS = ("deployments", "hosts")
 _PAGE = re.compile(r"[0-9]+\.(html|json)")
-_MARK = b'<meta name="generator" content="Tidegate">'
+_MARK = b'<meta name="generator" content="Tidegate '
 
 
 def merge(report: Mapping[str, Any], extra: Mapping[str, Any]) -> dict[str, Any]:
@@ -45,10 +45,12 @@ def write_report(report: Report, directory: Path, *, write: bool) -> list[str]:
     for pages, render in ((report.deployments, render_deployment), (report.hosts, render_hosts)):
         for name, page in pages.items():
             folder, number = (directory / name).parent, (directory / name).name
-            changed += write_documents(number, page, "", {f"{number}.html": partial(render, page)}, folder, write=write)
+            stale = not _is_current(folder / f"{number}.html")
+            changed += write_documents(number, page, "", {f"{number}.html": partial(render, page)}, folder, write=write, stale=stale)
     # The pages that it leads to are there by now.
     index = {"index.html": lambda: render_overview(report.overview, report.deployments)}
-    changed += write_documents("report", report.overview, "generated", index, directory, write=write)
+    stale = not _is_current(directory / "index.html")
+    changed += write_documents("report", report.overview, "generated", index, directory, write=write, stale=stale)
     outdated = [path for folder in _FOLDERS for path in _outdated(directory / folder, {*report.deployments, *report.hosts})]
     try:
         for path in outdated if write else []:
@@ -60,13 +62,22 @@ def write_report(report: Report, directory: Path, *, write: bool) -> list[str]:
 
 def _refuse_others_page(index: Path) -> None:
     """A report is made anew again and again; what lies where it is to go must not be somebody's only copy of something else."""
-    try:
-        with index.open("rb") as stream:
-            beginning = stream.read(2048)
-    except OSError:  # it is not there, or nothing can be written there either, which says so
-        return
-    if _MARK not in beginning:
+    beginning = _beginning(index)
+    if beginning is not None and _MARK not in beginning:
         raise TidegateError(f"{index} is not a report's; give the report a directory of its own")
+
+
+def _is_current(page: Path) -> bool:
+    """Whether a page that is there was made from these templates: that its data is the same does not say so."""
+    return f'content="{generator()}"'.encode() in (_beginning(page) or b"")
+
+
+def _beginning(page: Path) -> bytes | None:
+    try:
+        with page.open("rb") as stream:
+            return stream.read(2048)
+    except OSError:  # it is not there, or nothing can be written there either, which says so
+        return None
 
 
 def _outdated(folder: Path, pages: Collection[str]) -> list[Path]:

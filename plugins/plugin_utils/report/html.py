@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -159,6 +160,16 @@ def render_clearance(clearance: Mapping[str, Any]) -> str:
     )
 
 
+@functools.cache
+def generator() -> str:
+    """What a report's pages say they are made by: another text for other templates, so that a page of older ones is known."""
+    digest = hashlib.sha256()
+    for path in sorted(Path(__file__).parent.iterdir()):
+        if path.suffix in (".j2", ".css"):
+            digest.update(path.read_bytes())
+    return f"Tidegate {digest.hexdigest()[:12]}"
+
+
 def _template(name: str) -> jinja2.Template:
     return _environment().get_template(name)
 
@@ -172,6 +183,7 @@ def _environment() -> jinja2.Environment:
     environment.filters.update(
         moment=_moment, state=lambda state: STATES.get(state, ("", state)), words=lambda text: text.replace("_", " ")
     )
+    environment.globals["generator"] = generator()
     environment.globals["style"] = markupsafe.Markup((folder / "style.css").read_text(encoding="utf-8"))  # noqa: S704 - our own file
     return environment
 

@@ -234,6 +234,14 @@ def test_the_same_news_is_not_written_again(tmp_path: Path) -> None:
         assert names_in(out) == ALL
 
 
+def test_pages_of_other_templates_are_written_anew(tmp_path: Path) -> None:
+    write_report(report(), tmp_path, write=True)
+    page = tmp_path / "deployments/1.html"
+    page.write_text(page.read_text().replace(html.generator(), "Tidegate 0123456789ab"))
+    assert [Path(path).name for path in write_report(report(), tmp_path, write=True)] == ["1.html", "1.json"]
+    assert html.generator() in page.read_text()
+
+
 def test_pages_that_a_report_has_no_more_go_and_nothing_else_does(tmp_path: Path) -> None:
     write_report(report(deployments=3), tmp_path, write=True)
     kept = ["deployments/4.css", "deployments/notes.html", "hosts/rack 7.json", "3.html"]
