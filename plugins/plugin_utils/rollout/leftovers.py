@@ -21,6 +21,7 @@ from .holder import Holder
 OWNER = "tidegate-owner"
 """The file in a directory that says which controller process it is of."""
 _LONGEST = 1000  # bytes of it
+_MACHINE_ID = 32  # letters
 
 
 def mark(folder: Path) -> None:
@@ -28,7 +29,7 @@ def mark(folder: Path) -> None:
     with contextlib.suppress(FileExistsError):
         descriptor = os.open(folder / OWNER, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         with open(descriptor, "w", encoding="utf-8") as stream:
-            stream.write(str(Holder.this_run()))
+            stream.write(f"{Holder.this_run()}\n{_machine_id()}\n")
 
 
 def left_behind(parent: Path, prefix: str) -> list[Path]:
@@ -53,12 +54,28 @@ def _is_left(folder: Path) -> bool:
             info = os.fstat(descriptor)
             if not stat.S_ISREG(info.st_mode) or not _is_own(info):
                 return False
-            owner = Holder.parse(stream.read(_LONGEST).decode("utf-8", "replace"))
+            owner, _end, machine = stream.read(_LONGEST).decode("utf-8", "replace").partition("\n")
     except OSError:
         return False
     finally:
         os.close(directory)
-    return owner is not None and owner.is_dead()
+    holder = Holder.parse(owner)
+    return holder is not None and (holder.is_dead() or _before_this_boot(holder, machine.strip()))
+
+
+def _before_this_boot(holder: Holder, machine: str) -> bool:
+    """Whether a process ran on this very machine, which was started anew since. A name alone could be that of two machines."""
+    this = Holder.this_run()
+    known = "unknown" not in (holder.boot, this.boot) and machine != ""
+    return known and (holder.machine, machine) == (this.machine, _machine_id()) and holder.boot != this.boot
+
+
+def _machine_id() -> str:
+    """The number that an operating system has since it was installed; empty when it has none."""
+    with contextlib.suppress(OSError):
+        found = Path("/etc/machine-id").read_text(encoding="ascii", errors="replace").strip()
+        return found if len(found) == _MACHINE_ID else ""
+    return ""
 
 
 def _is_own(info: os.stat_result) -> bool:

@@ -89,10 +89,30 @@ def test_a_directory_that_something_is_mounted_in_stays(tmp_path: Path, monkeypa
 
 def test_a_mark_says_whose_a_directory_is_and_stays(tmp_path: Path) -> None:
     mark(tmp_path)
-    assert Holder.parse((tmp_path / OWNER).read_text()) == LIVE
+    assert Holder.parse((tmp_path / OWNER).read_text().splitlines()[0]) == LIVE
+    assert left_behind(tmp_path.parent, tmp_path.name) == []
     (tmp_path / OWNER).write_text(str(DEAD))
     mark(tmp_path)
     assert Holder.parse((tmp_path / OWNER).read_text()) == DEAD
+
+
+@pytest.mark.parametrize(
+    ("boot", "machine", "here", "left"),
+    [
+        ("feedbeef", "1" * 32, "1" * 32, True),
+        ("feedbeef", "1" * 32, "2" * 32, False),
+        ("feedbeef", "", "", False),
+        ("unknown", "1" * 32, "1" * 32, False),
+        (LIVE.boot, "1" * 32, "1" * 32, False),
+    ],
+)
+def test_what_was_left_before_this_machine_was_started_anew_is_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, boot: str, machine: str, here: str, left: bool
+) -> None:
+    monkeypatch.setattr(leftovers, "_machine_id", lambda: here)
+    folder = directory(tmp_path, f"{PREFIX}1", None)
+    (folder / OWNER).write_text(f"{replace(LIVE, boot=boot)}\n{machine}\n")
+    assert left_behind(tmp_path, PREFIX) == ([folder] if left else [])
 
 
 RUN = """
