@@ -16,7 +16,7 @@ import math
 import re
 import tempfile
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import BinaryIO, cast
 
@@ -138,6 +138,13 @@ class Registry:
         except (AnswerError, IntegrityError, SlowError):
             return None  # it has none, or not for us, or more than anybody can read
         return [name for name in names if re.fullmatch(_PART, name)]
+
+    def batch(self) -> contextlib.AbstractContextManager[None]:
+        """Nothing to put together."""
+        return contextlib.nullcontext()
+
+    def publish(self) -> None:
+        """Nothing to do: who asks a registry sees all."""
 
     def enter(self, name: str) -> None:
         """List the release ``name`` in the catalogue, where nothing is ever changed."""
@@ -261,7 +268,7 @@ class RegistryRepository:
         del name
         return self.tags()
 
-    def refer(self, subject: str, content: bytes) -> Descriptor:
+    def refer(self, subject: str, content: bytes, annotations: Mapping[str, str] | None = None) -> Descriptor:
         """Store a manifest that refers to the manifest ``subject``.
 
         In a registry without the referrers API it gets a tag of its own, made of both digests, so that several who add evidence at once

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Collection, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass, field
@@ -19,6 +20,7 @@ from .repository import Library, Repository
 from .walk import Part, walk
 
 _BLOCK = 1 << 20
+_TOGETHER = 100  # releases that get their tags at once: one that was interrupted is looked through again
 
 Refuse = Callable[[str, str, str], str]
 """Says of a release's name, version and digest why it may not be copied; nothing when it may."""
@@ -57,42 +59,66 @@ def choose(library: Library, names: Collection[str] | None, also: Collection[str
 def replicate(source: Library, target: Library | None, releases: dict[tuple[str, str], Descriptor], refuse: Refuse, write: bool) -> Copied:
     """Bring ``releases`` of ``source`` to ``target``, or say without ``write`` what that would copy; there may be no target yet then.
 
-    A release's tag is set last, when its package and the evidence about it are there. What is damaged, refused, or archived there as
+    A release's tag is set last, when its package and the evidence about it are there, in a layout together with those of others. What is
+    damaged, refused, or archived there as
     another digest is a problem, and the others are copied all the same. After a crash the same call goes on.
     """
     copied = Copied()
     planned: set[tuple[str, str]] = set()
-    for (name, version), package in noted("copying releases", releases.items(), len(releases)):
+    copying = _Copying(source, target, refuse, write, copied, planned)
+    left = noted("copying releases", releases.items(), len(releases))
+    for _batch in range(0, len(releases), _TOGETHER):
         try:
-            why = refuse(name, version, package.digest)
-            if why:
-                raise IntegrityError(why)
-            here, there = source.repository(name), target.repository(name) if target else None
-            contents = load_package(here, package.digest)
-            if why := contents.misnamed(name, version):
-                raise IntegrityError(why)
-            with there.writing() if there and write else nullcontext():
-                tagged, missing = _missing(here, there, (name, version), package, copied)
-                for part in missing:
-                    # In a layout all releases share their blobs.
-                    key = "" if isinstance(there, OciLayout | None) else name, part.descriptor.digest
-                    if there and write:
-                        put_part(here, there, part, contents)
-                    if key not in planned:
-                        copied.blobs += 1
-                        copied.size += part.descriptor.size
-                        copied.evidence += part.subject is not None
-                    planned.add(key)
-                if there and write:
-                    there.tag(name, version, package)
-            if missing or not tagged:
-                pieces = sum(part.subject is not None for part in missing)
-                copied.releases.append({"name": name, "version": version, "digest": package.digest, "new": not tagged, "evidence": pieces})
-            else:
-                copied.present += 1
+            with target.batch() if target and write else nullcontext():
+                for release, package in itertools.islice(left, _TOGETHER):
+                    try:
+                        _replicate_one(copying, release, package)
+                    except TidegateError as error:
+                        copied.problems.append(f"{' '.join(release)} was not copied: {error}")
         except TidegateError as error:
-            copied.problems.append(f"{name} {version} was not copied: {error}")
+            copied.problems.append(f"not all that was copied could be named: {error}")
     return copied
+
+
+@dataclass(frozen=True)
+class _Copying:
+    """What is being done: ``planned`` is what was copied, or would be, by repository and digest."""
+
+    source: Library
+    target: Library | None
+    refuse: Refuse
+    write: bool
+    copied: Copied
+    planned: set[tuple[str, str]]
+
+
+def _replicate_one(copying: _Copying, release: tuple[str, str], package: Descriptor) -> None:
+    (name, version), copied, write = release, copying.copied, copying.write
+    why = copying.refuse(name, version, package.digest)
+    if why:
+        raise IntegrityError(why)
+    here, there = copying.source.repository(name), copying.target.repository(name) if copying.target else None
+    contents = load_package(here, package.digest)
+    if why := contents.misnamed(name, version):
+        raise IntegrityError(why)
+    tagged, missing = _missing(here, there, release, package, copied)
+    for part in missing:
+        # In a layout all releases share their blobs.
+        key = "" if isinstance(there, OciLayout | None) else name, part.descriptor.digest
+        if there and write:
+            put_part(here, there, part, contents)
+        if key not in copying.planned:
+            copied.blobs += 1
+            copied.size += part.descriptor.size
+            copied.evidence += part.subject is not None
+        copying.planned.add(key)
+    if there and write:
+        there.tag(name, version, package)
+    if missing or not tagged:
+        pieces = sum(part.subject is not None for part in missing)
+        copied.releases.append({"name": name, "version": version, "digest": package.digest, "new": not tagged, "evidence": pieces})
+    else:
+        copied.present += 1
 
 
 def put_part(source: Repository, target: Repository, part: Part, package: Package | None = None) -> None:

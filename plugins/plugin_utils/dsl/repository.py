@@ -61,8 +61,11 @@ class Repository(Protocol):
     def versions(self, name: str) -> list[str]:
         """The versions of a release that are archived here."""
 
-    def refer(self, subject: str, content: bytes) -> Descriptor:
-        """Store a manifest whose ``subject`` is the manifest of that digest, so that :meth:`referrers` finds it."""
+    def refer(self, subject: str, content: bytes, annotations: Mapping[str, str] | None = None) -> Descriptor:
+        """Store a manifest whose ``subject`` is the manifest of that digest, so that :meth:`referrers` finds it.
+
+        ``annotations`` are listed with it, whatever those of the manifest are.
+        """
 
     def referrers(self, subject: str) -> list[Descriptor]:
         """What refers to a manifest, each with its artifact type; nobody has looked into them yet."""
@@ -102,6 +105,12 @@ class Library(Protocol):
 
     def listed(self) -> set[str]:
         """The names that were entered, whether or not anything is left of them."""
+
+    def batch(self) -> AbstractContextManager[None]:
+        """Within it lists are written once, at its end; tags may be set by then, too. While it is held nobody purges here."""
+
+    def publish(self) -> None:
+        """See to it that other tools find all that refers to a package, too."""
 
     def incomplete(self) -> str:
         """Why releases may be there that :meth:`releases` does not give; empty when it gives all."""
