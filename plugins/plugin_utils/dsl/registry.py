@@ -44,7 +44,7 @@ from .descriptors import (
 )
 from .registry_requests import AnswerError, Wire, blocks_of
 from .registry_session import SlowError, Upload, joined
-from .walk import PIECES, walk
+from .walk import walk
 
 EMPTY = "application/vnd.oci.empty.v1+json"
 CATALOGUE = "application/vnd.tidegate.catalogue.v1+json"
@@ -56,6 +56,7 @@ _TAG = re.compile(r"[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}")
 _REFERRERS = re.compile(r"sha256-[0-9a-f]{64}(\.[0-9a-z]{1,32})?")  # the specification's, ours, and such as .sig and .att of cosign
 _PAGES = 10_000  # of a list; registries put 100 entries or more on each
 _NO_REFERRERS = frozenset({204, 400, 401, 403, 405, 406, 410, 415, 501})  # what registries without the referrers API say besides 404
+_UNLISTED = 1000  # tags that several who wrote at once may have kept out of a list: each is asked for
 _PAUSES = (0.1, 0.4, 1.6)  # seconds between attempts at what may go wrong when several do it at once
 
 
@@ -272,14 +273,17 @@ class RegistryRepository:
         """Store a manifest that refers to the manifest ``subject``.
 
         In a registry without the referrers API it gets a tag of its own, made of both digests, so that several who add evidence at once
-        lose none and nobody collects it as garbage; and for other tools the list with the tag that the specification gives it.
+        lose none and nobody collects it as garbage; and for other tools the list with the tag that the specification gives it, where it
+        has these ``annotations``.
         """
         artifact = artifact_of(content, subject)
         digest = f"sha256:{hashlib.sha256(content).hexdigest()}"
         descriptor, seen = self.put_as(digest, content, MANIFEST)
         if seen != subject:
             self.put_as(f"{referrers_tag(subject)}.{digest[7:39]}", content, MANIFEST)
-            self.put_as(referrers_tag(subject), index_of(self.referrers(subject)), IMAGE_INDEX)
+            listed = {entry.digest: entry for entry in self.referrers(subject)}
+            listed[digest] = replace(descriptor, artifact_type=artifact, annotations=dict(annotations or {}))
+            self.put_as(referrers_tag(subject), index_of(listed.values()), IMAGE_INDEX)
         return replace(descriptor, artifact_type=artifact)
 
     def referrers(self, subject: str) -> list[Descriptor]:
@@ -291,7 +295,7 @@ class RegistryRepository:
         if listed is not None and f"sha256:{hashlib.sha256(listed).hexdigest()}" != subject:
             where = f"the list of what refers to {subject}"
             found = {entry.digest: entry for entry in parse_index(listed, where)} | found
-        found |= {entry.digest: entry for entry in self._with_own_tag(subject, {digest[7:39] for digest in found})}
+        found |= {entry.digest: entry for entry in self._with_own_tag(subject, {digest[7:39] for digest in found}, _UNLISTED)}
         return [found[digest] for digest in sorted(found)]
 
     def _api_referrers(self, subject: str) -> dict[str, Descriptor]:
@@ -305,7 +309,8 @@ class RegistryRepository:
             for number, page in enumerate(self._pages(f"{self.path}/referrers/{subject}")):
                 if number == 0 and not _is_index(page, where):
                     return {}
-                found |= {entry.digest: entry for entry in parse_index(page, where)}
+                # Their annotations are the word of who pushed a manifest, whatever is in it.
+                found |= {entry.digest: replace(entry, annotations={}) for entry in parse_index(page, where)}
         except AnswerError as error:
             if found or error.status not in _NO_REFERRERS:
                 raise
@@ -317,13 +322,15 @@ class RegistryRepository:
 
     def unlisted(self, subject: str) -> list[Descriptor]:
         """What refers to a manifest and has a tag that says so."""
-        return self._with_own_tag(subject, set())
+        return self._with_own_tag(subject, set(), INDEX_LIMIT)
 
-    def _with_own_tag(self, subject: str, known: set[str]) -> list[Descriptor]:
+    def _with_own_tag(self, subject: str, known: set[str], most: int) -> list[Descriptor]:
         """What :meth:`refer` gave a tag, but for that whose digest begins with one of ``known``."""
         own = [tag for tag in self._tags() if tag.startswith(f"{referrers_tag(subject)}.") and tag[-32:] not in known]
-        if len(own) > PIECES:
-            raise IntegrityError(f"{len(own)} tags of {self} say that they refer to {subject}, more than {PIECES}; find out who set them")
+        if len(own) > most:
+            raise IntegrityError(
+                f"{len(own)} tags of {self} say that they refer to {subject} and no list has them, more than {most}; find out who set them"
+            )
         found = []
         for tag in own:
             content = self._fetch("manifests", tag, MANIFEST_LIMIT)

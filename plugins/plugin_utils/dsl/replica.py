@@ -131,7 +131,7 @@ def put_part(source: Repository, target: Repository, part: Part, package: Packag
     elif part.subject is None:
         target.put_manifest(part.manifest)
     else:
-        target.refer(part.subject, part.manifest)
+        target.refer(part.subject, part.manifest, part.descriptor.annotations)
 
 
 def _blocks(stream: BinaryIO, size: int) -> Iterator[bytes]:

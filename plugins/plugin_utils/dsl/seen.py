@@ -25,21 +25,34 @@ _WHAT = 100  # signs of what a piece is
 
 @dataclass(frozen=True)
 class Piece:
-    """A piece of evidence. ``what`` it is, in words, such as ``approval (rejected)``; ``at``: when it was seen first."""
+    """A piece of evidence. ``what`` it is, in words, such as ``approval (rejected)``; ``at``: when it was seen first. ``rfc``: the number
+    of the only RFC that it is for, empty when it is about the package itself."""
 
     what: str
     at: datetime
+    rfc: str = ""
+
+    @property
+    def kind(self) -> str:
+        """The policy's word for what it is, such as ``approval``."""
+        return self.what.partition(" ")[0]
+
+    def to_json(self) -> dict[str, str]:
+        """The piece as it is kept."""
+        return {"what": self.what, "seen": self.at.isoformat(), **({"rfc": self.rfc} if self.rfc else {})}
 
 
 @dataclass(frozen=True)
 class Sight:
     """What somebody who looked at the library saw of a release: the digest of its package, and of each manifest that is evidence about it
-    what that is, in words. ``evidence`` is ``None`` when nobody looked for any."""
+    what that is, in words. ``evidence`` is ``None`` when nobody looked for any. ``rfcs``: of pieces that were not known, the only RFC that
+    each is for, if any."""
 
     name: str
     version: str
     digest: str
     evidence: Mapping[str, str] | None = None
+    rfcs: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -55,7 +68,7 @@ class Snapshot:
 
     def to_json(self) -> dict[str, Any]:
         """The snapshot as it is kept and signed."""
-        evidence = {digest: {"what": piece.what, "seen": piece.at.isoformat()} for digest, piece in sorted(self.evidence.items())}
+        evidence = {digest: piece.to_json() for digest, piece in sorted(self.evidence.items())}
         return {"number": self.number, "seen": self.at.isoformat(), "evidence": evidence}
 
     @classmethod
@@ -64,7 +77,9 @@ class Snapshot:
         try:
             if not isinstance(document, dict) or not DIGEST.fullmatch(digest) or len(document["evidence"]) > PIECES:
                 raise ValueError
-            evidence = {key: Piece(str(one["what"]), parse_time(one["seen"])) for key, one in document["evidence"].items()}
+            evidence = {
+                key: Piece(str(one["what"]), parse_time(one["seen"]), str(one.get("rfc", ""))) for key, one in document["evidence"].items()
+            }
             if not all(DIGEST.fullmatch(key) for key in evidence):
                 raise ValueError
             return cls(name, version, digest, int(document["number"]), parse_time(document["seen"]), evidence)
@@ -93,13 +108,12 @@ def extended(snapshot: Snapshot | None, sight: Sight, now: datetime) -> Snapshot
 
     A version that has another package than it had is no sight of that release: it stays what it was, and :func:`losses` says so.
     """
-    evidence = sight.evidence or {}
+    evidence = {key: Piece(what[:_WHAT], now, sight.rfcs.get(key, "")) for key, what in (sight.evidence or {}).items()}
     if snapshot is None:
-        first = dict(list(evidence.items())[:PIECES])
-        return Snapshot(sight.name, sight.version, sight.digest, 1, now, {key: Piece(what[:_WHAT], now) for key, what in first.items()})
+        return Snapshot(sight.name, sight.version, sight.digest, 1, now, dict(list(evidence.items())[:PIECES]))
     if snapshot.digest != sight.digest:
         return None
-    new = {key: Piece(what[:_WHAT], now) for key, what in evidence.items() if key not in snapshot.evidence}
+    new = {key: piece for key, piece in evidence.items() if key not in snapshot.evidence}
     new = dict(list(new.items())[: max(0, PIECES - len(snapshot.evidence))])
     if not new:
         return None

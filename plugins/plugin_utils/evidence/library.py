@@ -19,12 +19,12 @@ from ..cmdb.schema import schema
 from ..cmdb.store import Cmdb
 from ..dsl.recover import Meant
 from ..dsl.repository import Library, Repository
-from ..dsl.seen import PIECES, Loss, Piece, Sight, Snapshot, extended, losses
+from ..dsl.seen import Loss, Piece, Sight, Snapshot, extended, losses
 from ..errors import ConflictError, IntegrityError, NotFoundError, TidegateError
 from ..keys import load_public
 from ..libs import require
 from .envelope import open_envelope, payload_of, sign
-from .statement import LIBRARY, Statement, kind_of, purl, strict_json
+from .statement import LIBRARY, Statement, kind_of, purl, rfc_of, strict_json
 from .store import Attached, may_be_evidence, read_piece
 
 with contextlib.suppress(ImportError):
@@ -168,9 +168,7 @@ def watch(cmdb_url: str | None, home: Repository, release: tuple[str, str, str],
 def look(home: Repository, name: str, version: str, digest: str, known: Mapping[str, Piece]) -> Sight:
     """What a library has of a release now; what is ``known`` is not read again."""
     listed = [entry for entry in home.referrers(digest) if may_be_evidence(entry)]
-    if len(listed) > PIECES:
-        raise IntegrityError(f"{len(listed)} pieces of evidence refer to {digest}, more than {PIECES}; find out who put them there")
-    evidence = {}
+    evidence, rfcs = {}, {}
     for entry in listed:
         if entry.digest in known:
             evidence[entry.digest] = known[entry.digest].what
@@ -180,29 +178,35 @@ def look(home: Repository, name: str, version: str, digest: str, known: Mapping[
             content = read_piece(home, digest, entry.digest)
             if content is None:
                 continue  # not evidence
-        evidence[entry.digest] = describe(content)
-    return Sight(name, version, digest, evidence)
+        evidence[entry.digest], rfcs[entry.digest] = describe(content)
+    return Sight(name, version, digest, evidence, rfcs)
 
 
-def sight_of(name: str, version: str, digest: str, attached: Iterable[Attached], known: Mapping[str, Piece]) -> Sight:
-    """What was seen by somebody who has read the evidence anyway."""
-    evidence = {one.digest: known[one.digest].what if one.digest in known else describe(one.envelope) for one in attached}
-    return Sight(name, version, digest, evidence)
+def sight_of(release: Sight, attached: Iterable[Attached], passed_over: Iterable[str], known: Mapping[str, Piece]) -> Sight:
+    """What was seen of a release by somebody who has read the evidence anyway. Of what was ``passed_over`` nothing new is said."""
+    evidence, rfcs = {digest: known[digest].what for digest in passed_over if digest in known}, {}
+    for one in attached:
+        if one.digest in known:
+            evidence[one.digest] = known[one.digest].what
+        else:
+            evidence[one.digest], rfcs[one.digest] = describe(one.envelope)
+    return replace(release, evidence=evidence, rfcs=rfcs)
 
 
-def describe(envelope: bytes | None) -> str:
-    """What a piece of evidence is, in words; whoever signed it, and whether or not that holds."""
+def describe(envelope: bytes | None) -> tuple[str, str]:
+    """What a piece of evidence is, in words that begin with its kind, and the only RFC that it is for, if any; whoever signed it, and
+    whether or not that holds."""
     try:
         if envelope is None:
             raise IntegrityError("it can't be read")
         statement = strict_json(payload_of(envelope), "the statement")
     except IntegrityError:
-        return "evidence that could not be read"
+        return "evidence that could not be read", ""
     kind = kind_of(str(statement.get("predicateType"))) or f"evidence of type {statement.get('predicateType')!a:.60}"
     predicate = statement.get("predicate")
     said: Any = predicate.get(_SAYING.get(kind, "")) if isinstance(predicate, dict) else None
     word = ("blocking" if said is True else "") if kind == "opinion" else said if isinstance(said, str) else ""
-    return f"{kind} ({ascii(word)[1:-1]:.20})" if word else kind
+    return f"{kind} ({ascii(word)[1:-1]:.20})" if word else kind, rfc_of(str(statement.get("predicateType")), predicate)
 
 
 def give_up(

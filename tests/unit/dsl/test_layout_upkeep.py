@@ -19,7 +19,6 @@ from pathlib import Path
 import pytest
 from ansible_collections.tidegate.release.plugins.plugin_utils import files
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import Cmdb
-from ansible_collections.tidegate.release.plugins.plugin_utils.dsl import walk as walking
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.descriptors import IMAGE_INDEX, MANIFEST, Descriptor, canonical
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.layout import OciLayout
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.package import (
@@ -130,14 +129,6 @@ def test_a_list_that_leads_to_the_manifest_of_somebody_else_is_told(stocked: Oci
     one, other = (stocked.releases()["hello", version].digest for version in ("1.0", "2.0"))
     stocked.relist(one, stocked.referrers(other))
     assert set(walk(stocked, stocked.releases()["hello", "1.0"]).faults) == {stocked.referrers(other)[0].digest}
-
-
-def test_more_referrers_than_anybody_means_are_told(stocked: OciLayout, monkeypatch: pytest.MonkeyPatch) -> None:
-    package = stocked.releases()["bye", "1.0"]
-    for piece in (b"1", b"2", b"3"):
-        refer(stocked, package.digest, piece)
-    monkeypatch.setattr(walking, "PIECES", 2)
-    assert "more than 2" in next(iter(walk(stocked, package).faults.values()))
 
 
 # -- a second home -----------------------------------------------------------
