@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ansible_collections.tidegate.release.plugins.plugin_utils.actions.base import TidegateAction
+from ansible_collections.tidegate.release.plugins.plugin_utils.actions.base import TidegateAction, kept_in_run
 from ansible_collections.tidegate.release.plugins.plugin_utils.actions.interrupt import interrupted
 from ansible_collections.tidegate.release.plugins.plugin_utils.actions.invocation import (
     missing_settings,
@@ -49,7 +49,7 @@ class ActionModule(TidegateAction):
         if key is not None:
             require(*LIBRARIES)
         signer = load_signer(key, secret_setting(options, "key_passphrase")) if key is not None else None
-        with Sources(required_setting(options, "dsl"), cmdb, policy, utc_now()) as sources:
+        with Sources(required_setting(options, "dsl"), cmdb, policy, utc_now(), kept_in_run()) as sources:
             planned = plan(sources, request, signer)
         for line in planned.pop("lines", ()):
             self._display.display(line)

@@ -183,6 +183,11 @@ class OciLayout(BlobFolder):
                 raise IntegrityError(f"{self._index} gives the tag {tag} to two packages; restore it from a copy of the DSL")
         return found
 
+    def at_one_moment(self, folder: Path | None = None) -> OciLayout:
+        """The layout: to read it costs no requests."""
+        del folder
+        return self
+
     def repository(self, name: str) -> OciLayout:
         """What is kept of the release ``name``: a layout keeps all of them together."""
         del name
@@ -293,6 +298,10 @@ class OciLayout(BlobFolder):
         if self._recent.subjects():
             with self.writing(), self._locked():
                 self._enter({})
+
+    def has_referring(self, subject: str, digest: str) -> bool:
+        """Whether a manifest that is listed with ``subject`` is there."""
+        return any(entry.digest == digest and self.has_blob(entry) for entry in self.referrers(subject))
 
     def beside(self, subject: str) -> list[str]:
         """Tags of other tools about the manifest ``subject``."""

@@ -113,7 +113,7 @@ def _replicate_one(copying: _Copying, release: tuple[str, str], package: Descrip
             copied.evidence += part.subject is not None
         copying.planned.add(key)
     if there and write:
-        there.tag(name, version, package)
+        there.enter(name) if tagged else there.tag(name, version, package)
     if missing or not tagged:
         pieces = sum(part.subject is not None for part in missing)
         copied.releases.append({"name": name, "version": version, "digest": package.digest, "new": not tagged, "evidence": pieces})
@@ -160,7 +160,19 @@ def _missing(
     more = listed.get(package.digest, set()) - {part.descriptor.digest for part in found.parts} - found.faults.keys()
     if more:
         copied.lacking.append(f"{len(more)} pieces of evidence about {' '.join(release)}, such as {min(more)}")
-    return tagged is not None, [part for part in found.parts if not _has(there, part, listed, tagged is None)]
+    if isinstance(there, OciLayout):
+        return tagged is not None, [part for part in found.parts if not _has(there, part, listed, tagged is None)]
+    missing: list[Part] = []
+    some: list[Part] = []
+    for part in found.parts:
+        some.append(part)
+        if part.manifest is not None:
+            # A registry takes a manifest only with the blobs that it names, and keeps them as long as it.
+            digest, subject = part.descriptor.digest, part.subject
+            there_is = digest in listed[subject] and there.has_referring(subject, digest) if subject else tagged is not None
+            missing += [] if there_is else [one for one in some if not _has(there, one, listed, tagged is None)]
+            some = []
+    return tagged is not None, missing
 
 
 def _has(home: Repository, part: Part, listed: dict[str, set[str]], new: bool) -> bool:

@@ -70,6 +70,9 @@ class Repository(Protocol):
     def referrers(self, subject: str) -> list[Descriptor]:
         """What refers to a manifest, each with its artifact type; nobody has looked into them yet."""
 
+    def has_referring(self, subject: str, digest: str) -> bool:
+        """Whether a manifest that is listed with ``subject`` is there, with its blobs; in a directory nobody looks at its bytes."""
+
     def beside(self, subject: str) -> list[str]:
         """Tags made of a manifest's digest that other tools gave to what they keep about it, and nobody reads here."""
 
@@ -111,6 +114,10 @@ class Library(Protocol):
 
     def publish(self) -> None:
         """See to it that other tools find all that refers to a package, too."""
+
+    def at_one_moment(self, folder: Path | None = None) -> Library:
+        """The library as it is when it is first asked: nothing is asked of a registry twice. What digests name is kept in ``folder``, which
+        has to be private to a run, for who looks later in that run."""
 
     def incomplete(self) -> str:
         """Why releases may be there that :meth:`releases` does not give; empty when it gives all."""

@@ -78,9 +78,10 @@ class Snapshot:
             if not isinstance(document, dict) or not DIGEST.fullmatch(digest) or len(document["evidence"]) > PIECES:
                 raise ValueError
             evidence = {
-                key: Piece(str(one["what"]), parse_time(one["seen"]), str(one.get("rfc", ""))) for key, one in document["evidence"].items()
+                key: Piece(str(one["what"]), datetime.fromisoformat(one["seen"]), str(one.get("rfc", "")))
+                for key, one in document["evidence"].items()
             }
-            if not all(DIGEST.fullmatch(key) for key in evidence):
+            if not all(DIGEST.fullmatch(key) and piece.at.tzinfo for key, piece in evidence.items()):
                 raise ValueError
             return cls(name, version, digest, int(document["number"]), parse_time(document["seen"]), evidence)
         except (ValueError, TypeError, KeyError, AttributeError, OverflowError) as error:

@@ -11,6 +11,7 @@ find out, and nothing for what people decide.
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -105,6 +106,7 @@ class Reading:
     loose: str
 
 
+@functools.lru_cache(128)
 def kind_of(predicate_type: str) -> str | None:
     """The policy's word for a predicate type, ``None`` when it has none."""
     if _SBOMS.fullmatch(predicate_type):

@@ -56,11 +56,11 @@ class Wanted:
     def passes_over(self, entry: Descriptor) -> bool:
         """Whether a piece need not be read."""
         known = self.seen.get(entry.digest)
-        if known is not None:
-            kind, rfc = known.kind, known.rfc
-        else:
-            kind, rfc = kind_of(entry.annotations.get(PREDICATE_TYPE, "")) or "", entry.annotations.get(RFC, "")
-        return kind in ON_CHANGES and kind not in self.counted and bool(rfc) and rfc != self.rfc
+        rfc = entry.annotations.get(RFC, "") if known is None else known.rfc
+        if not rfc or rfc == self.rfc:
+            return False
+        kind = kind_of(entry.annotations.get(PREDICATE_TYPE, "")) if known is None else known.kind
+        return kind in ON_CHANGES and kind not in self.counted
 
 
 @dataclass(frozen=True)
@@ -141,7 +141,7 @@ def may_be_evidence(entry: Descriptor) -> bool:
 
     Tools that copy a list of referrers leave out what they don't know, the type among it.
     """
-    return not entry.artifact_type or _OTHERS.fullmatch(entry.artifact_type) is not None
+    return entry.artifact_type in (IN_TOTO, "") or _OTHERS.fullmatch(entry.artifact_type) is not None
 
 
 def collect(home: Repository, package: str, wanted: Wanted | None = None) -> Evidence:
@@ -150,14 +150,18 @@ def collect(home: Repository, package: str, wanted: Wanted | None = None) -> Evi
     Raises :class:`IntegrityError` when the list of what refers to the package can't be read, or there is more than fits into memory.
     """
     referring = home.referrers(package)
-    listed = [entry for entry in referring if may_be_evidence(entry)]
-    passed_over = [entry.digest for entry in listed if wanted is not None and wanted.passes_over(entry)]
-    left_out, size = frozenset(passed_over), 0
+    listed, passed_over, foreign, size = [], [], [], 0
+    for entry in referring:
+        if not may_be_evidence(entry):
+            foreign.append(_no_evidence(entry.digest, entry.artifact_type))
+        elif wanted is not None and wanted.passes_over(entry):
+            passed_over.append(entry.digest)
+        else:
+            listed.append(entry)
     envelopes: list[bytes] = []
     attached: list[Attached] = []
     broken: list[str] = []
-    foreign = [_no_evidence(entry.digest, entry.artifact_type) for entry in referring if not may_be_evidence(entry)]
-    for entry in (entry for entry in listed if entry.digest not in left_out):
+    for entry in listed:
         if size > _TOTAL_LIMIT:
             raise IntegrityError(f"the evidence that refers to {package} has more than {_TOTAL_LIMIT} bytes; find out who put it there")
         envelope = None

@@ -9,6 +9,7 @@ import contextlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 from typing import Any, Generic, Self, TypeVar
 
 from ..activity import note
@@ -77,15 +78,16 @@ class Once(Generic[_T]):
 class Sources:
     """What is asked for facts: one library, one CMDB, one policy, each opened once and when it is first needed, and one ``now``.
 
-    ``dsl``: the address of the library. ``policy_path``: of the policy, ``None`` for the shipped one. ``errors`` has why a source did not
+    ``dsl``: the address of the library; ``kept``: a folder that is the run's own, for what has not to be asked for again in that run.
+    ``policy_path``: of the policy, ``None`` for the shipped one. ``errors`` has why a source did not
     answer, by its name. Close it, or use it in a ``with``.
     """
 
-    def __init__(self, dsl: str, cmdb_url: str, policy_path: str | None, now: datetime) -> None:
+    def __init__(self, dsl: str, cmdb_url: str, policy_path: str | None, now: datetime, kept: Path | None = None) -> None:
         self.dsl, self.policy_path, self.now = dsl, policy_path, now
         self.errors: dict[str, str] = {}
         self._opened = contextlib.ExitStack()
-        self.library: Once[Library] = Once(lambda: open_library(dsl))
+        self.library: Once[Library] = Once(lambda: open_library(dsl).at_one_moment(kept))
         self.cmdb: Once[Cmdb] = Once(lambda: self._opened.enter_context(Cmdb.open(cmdb_url)))
         self.policy: Once[Policy] = Once(lambda: load_policy(policy_path))
 
