@@ -6,7 +6,7 @@
 A blob is complete and on disk before it gets its name, and a tag is set last, so whatever a crash leaves behind is
 invisible. A tag, once set, keeps its digest for ever. Only a purge deletes what was named, and never while somebody writes.
 
-The index is written when a release gets its tag, and not for each piece of evidence: that is a line in :mod:`.recent` until then.
+A large index is written when a release gets its tag, and not for each piece of evidence: that is a line in :mod:`.recent` until then.
 """
 
 from __future__ import annotations
@@ -48,6 +48,8 @@ from .walk import blobs_of, walk
 
 REF_NAME = "org.opencontainers.image.ref.name"
 
+_AT_ONCE = 64 << 10  # bytes of an index and a list of evidence that are written for each piece
+_SHARE = 4  # larger ones are written when what is new about a package is as large a part of them
 _REFERENCE = re.compile(r"[A-Za-z0-9]+(?:(?:[-._:@+/]|--)[A-Za-z0-9]+)*")  # the grammar of the OCI image specification
 
 
@@ -271,14 +273,24 @@ class OciLayout(BlobFolder):
         """Store a manifest whose ``subject`` is the manifest of that digest, so that :meth:`referrers` finds it.
 
         ``annotations`` are listed with it. The list of what refers to a digest is an OCI image index with the tag ``sha256-<hex>``, the
-        referrers tag of the OCI distribution specification 1.1, and what is new since the index was written. A manifest that is listed
-        already stays listed once.
+        referrers tag of the OCI distribution specification 1.1, and what is new since the index was written: where that and the list are
+        small it is written at once, else when enough has come together. A manifest that is listed already stays listed once.
         """
         artifact = artifact_of(content, subject)
         descriptor = replace(self.put_manifest(content), artifact_type=artifact, annotations=dict(annotations or {}))
         with self._locked():
-            self._recent.add(subject, descriptor)
+            if self._is_due(subject, self._recent.add(subject, descriptor)):
+                self._enter({})
         return descriptor
+
+    def _is_due(self, subject: str, noted: int) -> bool:
+        """Whether the index is to be written for what is recent, of which there are so many bytes about ``subject``."""
+        if self._batch is not None:
+            return False
+        size = self._index.stat().st_size
+        if size <= max(_AT_ONCE, _SHARE * noted) and (listing := self.tags().get(referrers_tag(subject))):
+            size += listing.size
+        return size <= max(_AT_ONCE, _SHARE * noted)
 
     def referrers(self, subject: str) -> list[Descriptor]:
         """What refers to the manifest ``subject``, each with its artifact type; nobody has looked into them yet."""

@@ -27,8 +27,11 @@ class RecentReferrers:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
-    def add(self, subject: str, descriptor: Descriptor) -> None:
-        """Note that a manifest refers to ``subject``, through to the disk; one that is noted is noted once. Raises :class:`OSError`."""
+    def add(self, subject: str, descriptor: Descriptor) -> int:
+        """Note that a manifest refers to ``subject``, through to the disk; one that is noted is noted once.
+
+        Returns how many bytes are noted of ``subject``. Raises :class:`OSError`.
+        """
         make_folder(self._folder)
         path = self._path(subject)
         new = not path.exists()
@@ -38,13 +41,15 @@ class RecentReferrers:
             content = stream.read()
             whole = content.rfind(b"\n") + 1
             if descriptor.digest.encode() in content[:whole]:
-                return
+                return whole
             stream.truncate(whole)  # of a line that a killed writer began
-            stream.write(canonical(descriptor.to_json()) + b"\n")
+            line = canonical(descriptor.to_json()) + b"\n"
+            stream.write(line)
             stream.flush()
             os.fsync(stream.fileno())
         if new:
             fsync_directory(self._folder)
+        return whole + len(line)
 
     def of(self, subject: str) -> list[Descriptor]:
         """What was noted of ``subject``; raises :class:`IntegrityError` when that can't be read."""

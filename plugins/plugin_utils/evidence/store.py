@@ -8,7 +8,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING
@@ -43,24 +43,23 @@ _INSIDE = 8 << 10  # bytes of an envelope that its manifest has in it, too, whic
 
 @dataclass(frozen=True)
 class Wanted:
-    """Which evidence is wanted: all but what was decided for other RFCs than ``rfc``, and is of no kind that is ``counted`` for all.
+    """Which evidence is wanted: all but what was decided for other RFCs than ``rfc``, and earlier clearances, which nobody judges.
 
     ``seen``: what the CMDB remembers of pieces that were read. These are known by that. Others are known by the list of evidence, which
     anybody can change who writes to the library: with that they hide no more than by leaving out of it what nobody has seen.
     """
 
     rfc: str = ""
-    counted: Collection[str] = ()
     seen: Mapping[str, Piece] = field(default_factory=dict)
 
     def passes_over(self, entry: Descriptor) -> bool:
         """Whether a piece need not be read."""
         known = self.seen.get(entry.digest)
-        rfc = entry.annotations.get(RFC, "") if known is None else known.rfc
-        if not rfc or rfc == self.rfc:
-            return False
-        kind = kind_of(entry.annotations.get(PREDICATE_TYPE, "")) if known is None else known.kind
-        return kind in ON_CHANGES and kind not in self.counted
+        if known is not None:
+            kind, rfc = known.kind, known.rfc
+        else:
+            kind, rfc = kind_of(entry.annotations.get(PREDICATE_TYPE, "")) or "", entry.annotations.get(RFC, "")
+        return kind == "clearance" or (kind in ON_CHANGES and bool(rfc) and rfc != self.rfc)
 
 
 @dataclass(frozen=True)
@@ -200,7 +199,8 @@ def ensure(home: Repository, statement: Statement, signer: Signer, now: datetime
     counts. Without ``write`` only say it."""
     wanted = canonical(statement.to_json(now))
     words: list[tuple[datetime, bool]] = []
-    for content in collect(home, statement.digest, Wanted(rfc_of(statement.type, statement.predicate))):
+    likes = None if kind_of(statement.type) == "clearance" else Wanted(rfc_of(statement.type, statement.predicate))
+    for content in collect(home, statement.digest, likes):
         try:
             sealed = open_envelope(content, statement.digest)
             # As bytes, since 1 and true are the same to Python, but not to whoever reads them.

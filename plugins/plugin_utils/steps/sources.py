@@ -244,7 +244,7 @@ def judge_all(
     """
     if not policy.people:
         return SignedEvidence({}, {}, frozenset(), {}, {})
-    evidence = collect(library.repository(rfc.release), digest, Wanted(rfc.number, policy.trust, seen))
+    evidence = collect(library.repository(rfc.release), digest, Wanted(rfc.number, seen))
     matter = None if cis is None else matter_of(rfc, cis)
     asked = policy.signed_by(rfc.type)
     inputs, ignored = sort_out(evidence, digest)

@@ -312,8 +312,6 @@ def test_what_refers_to_a_manifest_is_found_each_once_and_tags_stay(home: OciLay
     assert [entry.digest for entry in home.referrers(subject.digest)] == [first.digest, second.digest]
     assert {entry.artifact_type for entry in home.referrers(subject.digest)} == {"application/vnd.in-toto+json"}
     assert home.resolve("hello", "1.0") == subject.digest
-    assert home.tags().keys() == {"hello:1.0"}
-    home.publish()
     assert home.tags().keys() == {"hello:1.0", subject.digest.replace(":", "-")}
     assert [entry.digest for entry in home.referrers(subject.digest)] == [first.digest, second.digest]
 

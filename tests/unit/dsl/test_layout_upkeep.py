@@ -19,6 +19,7 @@ from pathlib import Path
 import pytest
 from ansible_collections.tidegate.release.plugins.plugin_utils import files
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import Cmdb
+from ansible_collections.tidegate.release.plugins.plugin_utils.dsl import layout as layouts
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.descriptors import IMAGE_INDEX, MANIFEST, Descriptor, canonical
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.layout import OciLayout
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.package import (
@@ -751,6 +752,14 @@ def old(home: OciLayout) -> None:
         os.utime(path, (path.stat().st_mtime - 86400,) * 2)
 
 
+@pytest.fixture
+def large(stocked: OciLayout, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if there were so many releases that a piece of evidence is no reason to write the index."""
+    monkeypatch.setattr(layouts, "_AT_ONCE", 0)
+    monkeypatch.setattr(layouts, "_SHARE", 0)
+
+
+@pytest.mark.usefixtures("large")
 def test_evidence_is_kept_without_a_look_at_the_index(stocked: OciLayout, monkeypatch: pytest.MonkeyPatch) -> None:
     """That has an entry for each release, so each piece would cost as much as there are releases."""
     digest = stocked.releases()["hello", "1.0"].digest
@@ -762,6 +771,7 @@ def test_evidence_is_kept_without_a_look_at_the_index(stocked: OciLayout, monkey
     assert {entry.digest for entry in OciLayout.open(stocked.path).referrers(digest)} >= set(found)
 
 
+@pytest.mark.usefixtures("large")
 def test_bytes_grow_with_the_pieces_and_nothing_is_left_that_nothing_names(stocked: OciLayout) -> None:
     digest = stocked.releases()["hello", "1.0"].digest
 
@@ -780,6 +790,29 @@ def test_bytes_grow_with_the_pieces_and_nothing_is_left_that_nothing_names(stock
     assert max(grown[1:]) < 1.1 * min(grown[1:])
 
 
+def test_in_a_small_library_other_tools_find_a_piece_at_once(stocked: OciLayout) -> None:
+    package = stocked.releases()["bye", "1.0"]
+    piece = refer(stocked, package.digest, b"one")
+    listing = stocked.tags()[package.digest.replace(":", "-")]
+    assert [entry["digest"] for entry in json.loads(stocked.read_blob(listing.digest, 1 << 20))["manifests"]] == [piece]
+    assert not stocked._recent.subjects()
+
+
+def test_the_index_is_written_as_often_as_what_is_new_makes_up_for(stocked: OciLayout, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(layouts, "_AT_ONCE", 0)
+    written: list[int] = []
+    real = OciLayout._write_index
+    monkeypatch.setattr(OciLayout, "_write_index", lambda self, index: (written.append(len(canonical(index))), real(self, index)))
+    digest = stocked.releases()["bye", "1.0"].digest
+    noted = 0
+    for number in range(60):
+        noted += len(canonical(stocked.referrers(digest)[0].to_json())) if number else 200
+        refer(stocked, digest, str(number).encode())
+    assert 2 < len(written) < 30
+    assert sum(written) < 5 * noted
+
+
+@pytest.mark.usefixtures("large")
 def test_other_tools_find_in_the_index_what_was_published(stocked: OciLayout) -> None:
     package = stocked.releases()["hello", "1.0"]
     late = refer(stocked, package.digest, b"late")
@@ -789,6 +822,7 @@ def test_other_tools_find_in_the_index_what_was_published(stocked: OciLayout) ->
     assert not stocked._recent.subjects()
 
 
+@pytest.mark.usefixtures("large")
 def test_a_list_that_another_tool_brought_counts_together_with_what_is_new(stocked: OciLayout) -> None:
     digest = stocked.releases()["bye", "1.0"].digest
     theirs = refer(stocked, digest, b"theirs")
@@ -797,6 +831,7 @@ def test_a_list_that_another_tool_brought_counts_together_with_what_is_new(stock
     assert [entry.digest for entry in stocked.referrers(digest)] == [theirs, ours]
 
 
+@pytest.mark.usefixtures("large")
 def test_who_reads_while_lists_are_published_misses_nothing(stocked: OciLayout, monkeypatch: pytest.MonkeyPatch) -> None:
     """The index is read before what is new is entered in it, or the list is replaced between the index and the list."""
     digest = stocked.releases()["hello", "1.0"].digest
@@ -825,6 +860,7 @@ def test_who_reads_while_lists_are_published_misses_nothing(stocked: OciLayout, 
     assert {entry.digest for entry in reader.referrers(digest)} == wanted
 
 
+@pytest.mark.usefixtures("large")
 def test_a_line_that_was_never_finished_is_no_piece_and_the_next_one_takes_its_place(stocked: OciLayout) -> None:
     digest = stocked.releases()["bye", "1.0"].digest
     first = refer(stocked, digest, b"one")
@@ -837,6 +873,7 @@ def test_a_line_that_was_never_finished_is_no_piece_and_the_next_one_takes_its_p
     assert path.read_bytes().count(b"\n") == 2
 
 
+@pytest.mark.usefixtures("large")
 def test_what_is_new_and_damaged_is_listed_again(stocked: OciLayout, replica: OciLayout) -> None:
     digest = stocked.releases()["bye", "1.0"].digest
     piece = refer(stocked, digest, b"one")
@@ -850,6 +887,7 @@ def test_what_is_new_and_damaged_is_listed_again(stocked: OciLayout, replica: Oc
     assert [entry.digest for entry in stocked.referrers(digest)] == [piece]
 
 
+@pytest.mark.usefixtures("large")
 def test_publishing_that_stops_anywhere_loses_no_piece_and_the_next_one_finishes(
     stocked: OciLayout, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -913,6 +951,7 @@ def test_what_could_be_a_release_is_not_collected(stocked: OciLayout) -> None:
     assert [entry.digest for entry in stocked.referrers(digest)] == evidence
 
 
+@pytest.mark.usefixtures("large")
 def test_evidence_that_a_killed_writer_left_in_no_list_is_listed(stocked: OciLayout) -> None:
     digest = stocked.releases()["bye", "1.0"].digest
     piece = refer(stocked, digest, b"one")

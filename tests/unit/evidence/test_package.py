@@ -84,7 +84,6 @@ def test_what_can_not_be_read_is_distrusted(bed: Bed) -> None:
     assert "could not be found out" in distrust("/none/dsl", bed.policy, bed.release, NOW)
     assert "no DSL is given" in distrust(None, bed.policy, bed.release, NOW)
     assert "could not be found out" in distrust_once(bed.folder, str(bed.home.path), "/none/policy.yml", bed.release, NOW)
-    bed.home.publish()
     listing = bed.home.tags()[bed.release.digest.replace(":", "-")].digest
     path = bed.home.path / "blobs" / "sha256" / listing.removeprefix("sha256:")
     path.chmod(0o644)
@@ -122,7 +121,6 @@ def test_an_rfc_is_cleared_only_for_a_signed_package(bed: Bed) -> None:
     assert signatures()[1].splitlines()[1].startswith("a signature by the key ")
     bed.sign()
     assert signatures() == ("pass", "1 of 1 with the role release-manager signed the package (rita)", True)
-    bed.home.publish()
     listing = bed.home.tags()[bed.release.digest.replace(":", "-")].digest
     path = bed.home.path / "blobs" / "sha256" / listing.removeprefix("sha256:")
     path.chmod(0o644)
@@ -153,7 +151,6 @@ def test_every_package_of_a_library_is_judged(bed: Bed) -> None:
 
 
 def spoil_evidence(bed: Bed) -> None:
-    bed.home.publish()
     listing = bed.home.tags()[bed.release.digest.replace(":", "-")].digest
     path = bed.home.path / "blobs" / "sha256" / listing.removeprefix("sha256:")
     path.chmod(0o644)
