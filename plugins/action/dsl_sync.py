@@ -53,7 +53,7 @@ class ActionModule(TidegateAction):
             unmet.extend([stands.distrust] if stands.distrust and not stands.danger else [])
             return stands.danger
 
-        copied = replicate(source, target, releases, refuse, write)
+        copied = replicate(source, target, releases, refuse, write, meant.retired)
         beyond = target.releases({name for name, _version in releases}).keys() - releases.keys() if target else set()
         copied.lacking += [f"the release {name} {version}" for name, version in sorted(beyond) if not names or name in names]
         result = {"changed": bool(copied.releases or copied.blobs), **asdict(copied), "unmet": unmet, "lost": [str(loss) for loss in lost]}

@@ -332,9 +332,12 @@ class OciLayout(BlobFolder):
         ]
 
     def relist(self, subject: str, entries: Iterable[Descriptor]) -> None:
-        """Make a new list of what refers to ``subject``, in place of a damaged one."""
+        """List these ``entries`` for ``subject`` as they are, with what the list has besides, if it is not damaged."""
         with self._locked():
-            self._enter({}, {subject: list(entries)})
+            listed: dict[str, Descriptor] = {}
+            with contextlib.suppress(IntegrityError):
+                listed = {entry.digest: entry for entry in self.referrers(subject)}
+            self._enter({}, {subject: list((listed | {entry.digest: entry for entry in entries}).values())})
 
     def resolve(self, name: str, version: str) -> str | None:
         """The digest of the package of a release, or ``None`` when it was never archived here."""
@@ -389,6 +392,44 @@ class OciLayout(BlobFolder):
                     return freed
 
             yield purge
+
+    def withdraw(self, subject: str, digests: Collection[str], write: bool) -> int:
+        """Take manifests that refer to ``subject`` away, and what only they need; return how many bytes that freed, or without ``write`` 0.
+
+        Raises :class:`ConflictError` when somebody is writing, and :class:`IntegrityError` when something is damaged, since then nobody
+        knows what else is needed.
+        """
+        with self._held(fcntl.LOCK_EX | fcntl.LOCK_NB):
+            listed = self.referrers(subject)
+            stay = [entry for entry in listed if entry.digest not in digests]
+            tags = {referrers_tag(digest) for digest in (subject, *digests)}
+            needed = self._needed(
+                [
+                    *(entry for entry in self._read_index()["manifests"] if _tag(entry) not in tags),
+                    *(
+                        entry.to_json()
+                        for other in self._recent.subjects()
+                        if referrers_tag(other) not in tags
+                        for entry in self._recent.of(other)
+                    ),
+                    *(entry.to_json() for entry in stay),
+                ]
+            )
+            if not write:
+                return 0
+            blobs = {blob.digest for digest in digests for blob in self._blobs(digest)}
+            with self._locked():
+                if len(stay) < len(listed):
+                    self._enter({}, {subject: stay})
+                self._recent.forget(digests)
+            freed = sum(self.discard(gone) for digest in digests for gone in self._untag(referrers_tag(digest)))
+            return freed + sum(self.discard(gone) for gone in (*blobs, *digests) if gone not in needed)
+
+    def _blobs(self, digest: str) -> list[Descriptor]:
+        """The blobs of a manifest that may be damaged or gone."""
+        with contextlib.suppress(IntegrityError):
+            return blobs_of(self.read_manifest(digest), digest)
+        return []
 
     def discard_damaged(self, digest: str) -> None:
         """Unlink a blob that nothing needs, if it is damaged; :class:`ConflictError` when somebody is writing, perhaps that very blob."""

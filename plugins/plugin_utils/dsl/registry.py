@@ -395,8 +395,23 @@ class RegistryRepository:
         return found
 
     def relist(self, subject: str, entries: Iterable[Descriptor]) -> None:
-        """Make a new list of what refers to ``subject``, in place of a damaged one."""
-        self.put_as(referrers_tag(subject), index_of(entries), IMAGE_INDEX)
+        """List these ``entries`` for ``subject`` as they are, with what the list has besides, if it is not damaged."""
+        listed: dict[str, Descriptor] = {}
+        with contextlib.suppress(IntegrityError):
+            listed = {entry.digest: entry for entry in self.referrers(subject)}
+        self.put_as(referrers_tag(subject), index_of((listed | {entry.digest: entry for entry in entries}).values()), IMAGE_INDEX)
+
+    def withdraw(self, subject: str, digests: Collection[str], write: bool) -> int:
+        """Take manifests that refer to ``subject`` away. The bytes are freed by the registry's garbage collector."""
+        self._delete(f"sha256:{'0' * 64}")  # what nobody has, to hear whether it lets us
+        if write:
+            listed = self.referrers(subject)
+            stay = [entry for entry in listed if entry.digest not in digests]
+            if len(stay) < len(listed) and referrers_tag(subject) in self._tags():
+                self.put_as(referrers_tag(subject), index_of(stay), IMAGE_INDEX)
+            for digest in digests:
+                self._delete(digest)  # and its tag with it
+        return 0
 
     def writing(self) -> contextlib.AbstractContextManager[None]:
         """Nothing to hold: a registry keeps blobs that a manifest names, and its garbage collector leaves young ones alone."""

@@ -22,6 +22,8 @@ from .walk import Part, walk
 _BLOCK = 1 << 20
 _TOGETHER = 100  # releases that get their tags at once: one that was interrupted is looked through again
 
+Retired = Callable[[tuple[str, str]], Collection[str]]
+"""The evidence about a release, by name and version, that was taken out of the library and stays there and here as it is."""
 Refuse = Callable[[str, str, str], str]
 """Says of a release's name, version and digest why it may not be copied; nothing when it may."""
 
@@ -56,7 +58,14 @@ def choose(library: Library, names: Collection[str] | None, also: Collection[str
     return {key: releases[key] for key in sorted(releases) if names is None or key[0] in names}
 
 
-def replicate(source: Library, target: Library | None, releases: dict[tuple[str, str], Descriptor], refuse: Refuse, write: bool) -> Copied:
+def replicate(
+    source: Library,
+    target: Library | None,
+    releases: dict[tuple[str, str], Descriptor],
+    refuse: Refuse,
+    write: bool,
+    retired: Retired = lambda _release: set(),
+) -> Copied:
     """Bring ``releases`` of ``source`` to ``target``, or say without ``write`` what that would copy; there may be no target yet then.
 
     A release's tag is set last, when its package and the evidence about it are there, in a layout together with those of others. What is
@@ -65,7 +74,7 @@ def replicate(source: Library, target: Library | None, releases: dict[tuple[str,
     """
     copied = Copied()
     planned: set[tuple[str, str]] = set()
-    copying = _Copying(source, target, refuse, write, copied, planned)
+    copying = _Copying(source, target, refuse, write, copied, planned, retired)
     left = noted("copying releases", releases.items(), len(releases))
     for _batch in range(0, len(releases), _TOGETHER):
         try:
@@ -90,6 +99,7 @@ class _Copying:
     write: bool
     copied: Copied
     planned: set[tuple[str, str]]
+    retired: Retired
 
 
 def _replicate_one(copying: _Copying, release: tuple[str, str], package: Descriptor) -> None:
@@ -101,7 +111,7 @@ def _replicate_one(copying: _Copying, release: tuple[str, str], package: Descrip
     contents = load_package(here, package.digest)
     if why := contents.misnamed(name, version):
         raise IntegrityError(why)
-    tagged, missing = _missing(here, there, release, package, copied)
+    tagged, missing = _missing(here, there, release, package, copied, copying.retired(release))
     for part in missing:
         # In a layout all releases share their blobs.
         key = "" if isinstance(there, OciLayout | None) else name, part.descriptor.digest
@@ -143,7 +153,7 @@ def _blocks(stream: BinaryIO, size: int) -> Iterator[bytes]:
 
 
 def _missing(
-    here: Repository, there: Repository | None, release: tuple[str, str], package: Descriptor, copied: Copied
+    here: Repository, there: Repository | None, release: tuple[str, str], package: Descriptor, copied: Copied, retired: Collection[str]
 ) -> tuple[bool, list[Part]]:
     """Whether the release has its tag there, and which of its parts are not there, in order."""
     tagged = there.resolve(*release) if there else None
@@ -152,19 +162,20 @@ def _missing(
     found = walk(here, package)
     if package.digest in found.faults:
         raise IntegrityError(found.faults[package.digest])
+    parts = found.without(retired)
     copied.problems += [f"evidence about {' '.join(release)} was not copied: {why}" for why in found.faults.values()]
     if there is None:
-        return False, found.parts
+        return False, parts
     subjects = {part.subject for part in found.parts if part.subject} | ({package.digest} if tagged else set())
     listed = {subject: {entry.digest for entry in there.referrers(subject)} for subject in subjects}
-    more = listed.get(package.digest, set()) - {part.descriptor.digest for part in found.parts} - found.faults.keys()
+    more = listed.get(package.digest, set()) - {part.descriptor.digest for part in found.parts} - found.faults.keys() - set(retired)
     if more:
         copied.lacking.append(f"{len(more)} pieces of evidence about {' '.join(release)}, such as {min(more)}")
     if isinstance(there, OciLayout):
-        return tagged is not None, [part for part in found.parts if not _has(there, part, listed, tagged is None)]
+        return tagged is not None, [part for part in parts if not _has(there, part, listed, tagged is None)]
     missing: list[Part] = []
     some: list[Part] = []
-    for part in found.parts:
+    for part in parts:
         some.append(part)
         if part.manifest is not None:
             # A registry takes a manifest only with the blobs that it names, and keeps them as long as it.

@@ -21,16 +21,26 @@ from .descriptors import DIGEST, referrers_tag
 PIECES = 20_000
 """Pieces of evidence about one package that a snapshot names; more are not remembered."""
 _WHAT = 100  # signs of what a piece is
+_SPEAKING = frozenset({"scan", "test-result", "approval", "opinion"})  # kinds that may speak against a release
+_GOOD = frozenset({"scan (clean)", "test-result (PASSED)", "approval (approved)", "opinion"})
 
 
 @dataclass(frozen=True)
 class Piece:
     """A piece of evidence. ``what`` it is, in words, such as ``approval (rejected)``; ``at``: when it was seen first. ``rfc``: the number
-    of the only RFC that it is for, empty when it is about the package itself."""
+    of the only RFC that it is for, empty when it is about the package itself. ``retired``: why it was taken out of the library, empty when
+    it was not.
+    """
 
     what: str
     at: datetime
     rfc: str = ""
+    retired: str = ""
+
+    @property
+    def is_adverse(self) -> bool:
+        """Whether it speaks against the release, or may."""
+        return self.kind in _SPEAKING and self.what not in _GOOD
 
     @property
     def kind(self) -> str:
@@ -39,7 +49,8 @@ class Piece:
 
     def to_json(self) -> dict[str, str]:
         """The piece as it is kept."""
-        return {"what": self.what, "seen": self.at.isoformat(), **({"rfc": self.rfc} if self.rfc else {})}
+        more = {"rfc": self.rfc, "retired": self.retired}
+        return {"what": self.what, "seen": self.at.isoformat(), **{name: value for name, value in more.items() if value}}
 
 
 @dataclass(frozen=True)
@@ -78,7 +89,7 @@ class Snapshot:
             if not isinstance(document, dict) or not DIGEST.fullmatch(digest) or len(document["evidence"]) > PIECES:
                 raise ValueError
             evidence = {
-                key: Piece(str(one["what"]), datetime.fromisoformat(one["seen"]), str(one.get("rfc", "")))
+                key: Piece(str(one["what"]), datetime.fromisoformat(one["seen"]), str(one.get("rfc", "")), str(one.get("retired", "")))
                 for key, one in document["evidence"].items()
             }
             if not all(DIGEST.fullmatch(key) and piece.at.tzinfo for key, piece in evidence.items()):
@@ -136,7 +147,7 @@ def losses(snapshot: Snapshot, digest: str | None, evidence: Collection[str] | N
         return [loss(snapshot.digest, f"the package, which is {digest} now, was", snapshot.at)]
     if evidence is None:
         return []
-    return [loss(key, piece.what, piece.at) for key, piece in by_age(snapshot.evidence) if key not in evidence]
+    return [loss(key, piece.what, piece.at) for key, piece in by_age(snapshot.evidence) if key not in evidence and not piece.retired]
 
 
 def how_to_copy_evidence(digest: str) -> str:

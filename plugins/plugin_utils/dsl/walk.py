@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
@@ -40,6 +40,12 @@ class Walk:
 
     parts: list[Part] = field(default_factory=list)
     faults: dict[str, str] = field(default_factory=dict)
+
+    def without(self, digests: Collection[str]) -> list[Part]:
+        """The parts but for the manifests of those ``digests`` and the blobs that no other has."""
+        kept = [part for part in self.parts if part.manifest is not None and part.descriptor.digest not in digests]
+        needed = {blob.digest for part in kept for blob in blobs_of(part.manifest or b"", part.descriptor.digest)}
+        return [part for part in self.parts if part in kept or part.descriptor.digest in needed] if digests else self.parts
 
     def groups(self) -> list[tuple[str, list[str]]]:
         """The digest of each manifest that was found with those of its blobs, what refers to a manifest after that."""

@@ -107,6 +107,7 @@ def look_at(home: Repository, release: PackageName, policy: Policy, now: datetim
     found = collect(home, release.digest)
     evidence, broken = [], list(found.broken)
     owners = Owners(policy)
+    kept = {piece.envelope: piece.digest for piece in found.attached}
     for content in found:
         try:
             sealed = open_envelope(content, release.digest)
@@ -115,6 +116,7 @@ def look_at(home: Repository, release: PackageName, policy: Policy, now: datetim
             continue
         evidence.append(
             {
+                "piece": kept[content],
                 "kind": kind_of(sealed.statement.type),
                 "type": sealed.statement.type,
                 "name": sealed.statement.name,
