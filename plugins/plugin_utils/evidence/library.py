@@ -319,8 +319,8 @@ def retire_evidence(
             kept = {**known, **{one: replace(piece, retired=reason) for one, piece in new.items()}}
             after = Snapshot(name, version, digest, before.number + 1 if before else 1, now, kept)
             _write(connection, after, _signed(after, signer, now))
-            data = {"release": name, "version": version, "digest": digest, "reason": reason}
-            data["evidence"] = [{"digest": one, "what": piece.what} for one, piece in list(new.items())[:_TOLD]]
+            told = [{"digest": one, "what": piece.what} for one, piece in list(new.items())[:_TOLD]]
+            data = {"release": name, "version": version, "digest": digest, "reason": reason, "evidence": told}
             connection.execute(sa.insert(schema().history), {"at": now, "actor": actor, "event": "evidence retired", "data": data})
     return [f"{piece.what} {one}" for one, piece in new.items()], home.withdraw(digest, list(new), write=True) if write else 0
 
