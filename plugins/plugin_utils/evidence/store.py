@@ -151,7 +151,7 @@ def collect(home: Repository, package: str, wanted: Wanted | None = None) -> Evi
     referring = home.referrers(package)
     listed, passed_over, foreign, size = [], [], [], 0
     for entry in referring:
-        if not may_be_evidence(entry):
+        if entry.artifact_type != IN_TOTO and not may_be_evidence(entry):
             foreign.append(_no_evidence(entry.digest, entry.artifact_type))
         elif wanted is not None and wanted.passes_over(entry):
             passed_over.append(entry.digest)
