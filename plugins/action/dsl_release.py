@@ -35,7 +35,7 @@ class ActionModule(TidegateAction):
         reason, write = " ".join((options["reason"] or "").split()), not self._task.check_mode
         if options["evidence"] is not None and state != "absent":
             raise TidegateError(f"evidence is taken out of the library with state absent, not {state}; correct one of them")
-        if state == "accepted" or options["evidence"]:
+        if state == "accepted" or options["evidence"] is not None:  # a list of nothing is no release to purge
             return self._accept(options, reason, write)
         if not reason and state != "archived":
             raise TidegateError(f"no reason is given why {name} {version} shall be {state}; write one in reason, for those who ask later")
@@ -57,11 +57,11 @@ class ActionModule(TidegateAction):
         people."""
         name, version, pieces, now = options["name"], options["version"], options["evidence"], utc_now()
         if not reason:
-            what = f"to take evidence about {name} {version} away" if pieces else f"to accept {name} {version} as it is"
+            what = f"to take evidence about {name} {version} away" if pieces is not None else f"to accept {name} {version} as it is"
             raise TidegateError(f"no reason is given {what}; write one in reason, for those who ask later")
         policy, key, signer, actor = load_policy(optional_setting(options, "policy")), optional_setting(options, "key"), None, _actor()
         if policy.people and key is None:
-            what = "evidence is taken away" if pieces else "what is lost is given up"
+            what = "evidence is taken away" if pieces is not None else "what is lost is given up"
             raise TidegateError(f"the policy names people, so {what} with a signature; give the key of one of them")
         if key is not None:
             require(*LIBRARIES)
@@ -69,7 +69,7 @@ class ActionModule(TidegateAction):
             actor = signer_name(policy, signer, now) if policy.people else actor
         library = open_library(required_setting(options, "dsl")).repository(name)
         with Cmdb.open(required_setting(options, "cmdb")) as cmdb:
-            if pieces:
+            if pieces is not None:
                 gone, freed = retire_evidence(cmdb, library, (name, version), pieces, reason, actor, now, signer, write)
                 return {"changed": bool(gone), "digest": library.resolve(name, version) or "", "freed": freed, "retired": gone}
             lost = give_up(cmdb, library, (name, version), reason, actor, now, signer, write)
