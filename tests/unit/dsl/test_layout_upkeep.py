@@ -924,16 +924,28 @@ def test_what_nothing_names_is_collected_once_it_is_old(stocked: OciLayout) -> N
 
 def test_what_a_writer_is_about_to_name_is_not_collected(stocked: OciLayout, make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     """Neither what it put nor what it found there, whatever its age."""
-    source, real = make("next", {"data": b"next"}, version="3.0"), OciLayout.tag
+    source, real, looked = make("next", {"data": b"next"}, version="3.0"), OciLayout.put_manifest, []
 
-    def tag_after_a_scrub(self: OciLayout, name: str, version: str, descriptor: Descriptor) -> bool:
+    def put_manifest_after_a_scrub(self: OciLayout, content: bytes) -> Descriptor:
         old(self)
-        assert scrub(OciLayout.open(self.path), None, write=True).collected == 0
-        return real(self, name, version, descriptor)
+        found = scrub(OciLayout.open(self.path), None, write=True)
+        looked.append((found.unnamed > 0, found.collected))
+        return real(self, content)
 
-    monkeypatch.setattr(OciLayout, "tag", tag_after_a_scrub)
+    monkeypatch.setattr(OciLayout, "put_manifest", put_manifest_after_a_scrub)
     digest = archive(source, stocked).digest
+    assert looked == [(True, 0)]
     verify_package(stocked, digest)
+
+
+@pytest.mark.usefixtures("large")
+def test_a_purge_leaves_what_evidence_needs_that_is_in_no_index_yet(stocked: OciLayout) -> None:
+    purge(stocked, "hello", "2.0")
+    package = stocked.releases()["bye", "1.0"]
+    refer(stocked, package.digest, b"one")
+    purge(stocked, "hello", "1.0")
+    assert not walk(stocked, package).faults
+    assert not scrub(stocked, None, write=False).damaged
 
 
 def test_what_could_be_a_release_is_not_collected(stocked: OciLayout) -> None:
@@ -973,6 +985,15 @@ def test_nothing_is_collected_beside_what_is_damaged(stocked: OciLayout) -> None
     assert scrub(stocked, None, write=True).collected == 0
     with pytest.raises(IntegrityError):
         stocked.collect(2**40)
+    assert stray[7:] in blobs(stocked)
+
+
+def test_nothing_is_collected_while_a_blob_is_damaged(stocked: OciLayout) -> None:
+    stray = stocked.put_blob(b"left over", "text/plain").digest
+    old(stocked)
+    spoil(stocked, payload(stocked, "bye", "1.0"))
+    old(stocked)
+    assert scrub(stocked, None, write=True).collected == 0
     assert stray[7:] in blobs(stocked)
 
 
