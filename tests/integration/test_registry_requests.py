@@ -159,7 +159,7 @@ def test_a_copy_where_nothing_is_new_asks_little_of_each_package(bed: Bed, count
     count.of()
     assert bed.sync().present == 5
     asked = count.of()
-    assert len(asked) <= 5 * 5, asked
+    assert len(asked) <= 3 * 5, asked  # 5 may be
 
 
 def test_a_copy_brings_what_the_registry_has_lost_of_what_is_listed(bed: Bed) -> None:
