@@ -332,11 +332,11 @@ class OciLayout(BlobFolder):
         ]
 
     def relist(self, subject: str, entries: Iterable[Descriptor]) -> None:
-        """List these ``entries`` for ``subject`` as they are, with what the list has besides, if it is not damaged."""
+        """List these ``entries`` for ``subject`` in place of what the index has, with what is recent besides, if it can be read."""
         with self._locked():
             listed: dict[str, Descriptor] = {}
             with contextlib.suppress(IntegrityError):
-                listed = {entry.digest: entry for entry in self.referrers(subject)}
+                listed = {entry.digest: entry for entry in self._recent.of(subject)}
             self._enter({}, {subject: list((listed | {entry.digest: entry for entry in entries}).values())})
 
     def resolve(self, name: str, version: str) -> str | None:

@@ -395,11 +395,8 @@ class RegistryRepository:
         return found
 
     def relist(self, subject: str, entries: Iterable[Descriptor]) -> None:
-        """List these ``entries`` for ``subject`` as they are, with what the list has besides, if it is not damaged."""
-        listed: dict[str, Descriptor] = {}
-        with contextlib.suppress(IntegrityError):
-            listed = {entry.digest: entry for entry in self.referrers(subject)}
-        self.put_as(referrers_tag(subject), index_of((listed | {entry.digest: entry for entry in entries}).values()), IMAGE_INDEX)
+        """Make a new list of what refers to ``subject``, in place of the one that it has."""
+        self.put_as(referrers_tag(subject), index_of(entries), IMAGE_INDEX)
 
     def withdraw(self, subject: str, digests: Collection[str], write: bool) -> int:
         """Take manifests that refer to ``subject`` away. The bytes are freed by the registry's garbage collector."""

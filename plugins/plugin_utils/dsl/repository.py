@@ -80,7 +80,7 @@ class Repository(Protocol):
         """What says of itself that it refers to a manifest, as far as it can be found without the list that :meth:`referrers` reads."""
 
     def relist(self, subject: str, entries: Iterable[Descriptor]) -> None:
-        """List these ``entries`` for a manifest as they are, with what the list has besides, if it is not damaged."""
+        """Make a new list of what refers to a manifest, in place of the one that it has."""
 
     def withdraw(self, subject: str, digests: Collection[str], write: bool) -> int:
         """Take manifests that refer to ``subject`` away, and what only they need; return how many bytes that freed, or without ``write`` 0.

@@ -115,13 +115,10 @@ def _correct_list(library: Library, seen: Snapshot) -> list[str]:
     """Have a list of evidence say nothing of the pieces of which it does not say what was read there; return a sentence for each."""
     home = library.repository(seen.name)
     with contextlib.suppress(IntegrityError):
-        wrong = [
-            entry
-            for entry in home.referrers(seen.digest)
-            if entry.digest in seen.evidence and _misleads(entry, seen.evidence[entry.digest])
-        ]
+        listed = home.referrers(seen.digest)
+        wrong = [one for one in listed if one.digest in seen.evidence and _misleads(one, seen.evidence[one.digest])]
         if wrong:
-            home.relist(seen.digest, [replace(entry, annotations={}) for entry in wrong])
+            home.relist(seen.digest, [replace(one, annotations={}) if one in wrong else one for one in listed])
         return [
             f"the list of evidence about {seen.name} {seen.version} said of {entry.digest}, {seen.evidence[entry.digest].what}, that it is "
             f"for {entry.annotations.get(RFC) or 'a change'} alone; it says so no more, find out who wrote that"
