@@ -52,6 +52,8 @@ class ActionModule(TidegateAction):
             said += statements(found, source, archived.digest) if found else []
             changes = [ensure(part, statement, signer, utc_now(), write) for statement in said]
             signed = any(changes)
+        if write and library and signed:
+            library.publish()
         # Archived it is all the same: whether that may be used is for the policy to say.
         problems = [f"the malware scan was inconclusive: {found.scan.detail}"] if found and found.scan.outcome != "clean" else []
         if write and part and (archived.created or signed):

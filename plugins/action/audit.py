@@ -36,7 +36,7 @@ class ActionModule(TidegateAction):
         inventory = set(task_vars["groups"]["all"])
         # As it is, for no other variable of the host may be in the way, not even one that can't be templated.
         results = {host: task_vars["hostvars"].raw_get(host).get("audit_facts") for host in inventory.intersection(options["hosts"])}
-        library = open_library(required_setting(options, "dsl"))
+        library = open_library(required_setting(options, "dsl")).at_one_moment()
         policy = load_policy(optional_setting(options, "policy"))
         meant = meant_by(required_setting(options, "cmdb"), None)
         with Cmdb.open(required_setting(options, "cmdb")) as cmdb:

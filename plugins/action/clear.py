@@ -9,7 +9,7 @@ import contextlib
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.tidegate.release.plugins.plugin_utils.actions.base import TidegateAction
+from ansible_collections.tidegate.release.plugins.plugin_utils.actions.base import TidegateAction, kept_in_run
 from ansible_collections.tidegate.release.plugins.plugin_utils.clearance.summary import is_signed
 from ansible_collections.tidegate.release.plugins.plugin_utils.clock import utc_now
 from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.envelope import sign
@@ -35,7 +35,7 @@ class ActionModule(TidegateAction):
 
     def execute(self, options: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
         rfc, dsl, cmdb = (required_setting(options, name) for name in ("rfc", "dsl", "cmdb"))
-        with Sources(dsl, cmdb, optional_setting(options, "policy"), utc_now()) as sources:
+        with Sources(dsl, cmdb, optional_setting(options, "policy"), utc_now(), kept_in_run()) as sources:
             clearing = clear(sources, rfc)
             clearance = clearing.clearance
             # What people signed, that is; without people it writes nothing anywhere.

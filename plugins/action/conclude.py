@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ansible_collections.tidegate.release.plugins.plugin_utils.actions.base import TidegateAction, reasons, secrets_of
+from ansible_collections.tidegate.release.plugins.plugin_utils.actions.base import TidegateAction, kept_in_run, reasons, secrets_of
 from ansible_collections.tidegate.release.plugins.plugin_utils.actions.interrupt import interrupted
 from ansible_collections.tidegate.release.plugins.plugin_utils.actions.invocation import next_commands
 from ansible_collections.tidegate.release.plugins.plugin_utils.actions.output import say_last
@@ -51,7 +51,7 @@ class ActionModule(TidegateAction):
                 if any("command" in check for check in rfc.objectives):
                     hosts = {target.host for target in journal.targets(deployment.id)}
                     dsl, cmdb_url = required_setting(options, "dsl"), required_setting(options, "cmdb")
-                    with Sources(dsl, cmdb_url, policy, utc_now()) as sources:
+                    with Sources(dsl, cmdb_url, policy, utc_now(), kept_in_run()) as sources:
                         refuse_commands(sources, rfc, hosts)
                 return evaluate_objectives(rfc, secrets_of(task_vars))
 

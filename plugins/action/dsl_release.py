@@ -15,7 +15,7 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.clock import utc_
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import Cmdb
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.repository import Library, open_library
 from ansible_collections.tidegate.release.plugins.plugin_utils.errors import NotFoundError, TidegateError
-from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.library import give_up
+from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.library import give_up, retire_evidence
 from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.trust import signer_name
 from ansible_collections.tidegate.release.plugins.plugin_utils.keys import LIBRARIES, load_signer
 from ansible_collections.tidegate.release.plugins.plugin_utils.libs import require
@@ -24,7 +24,7 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.steps.retire impo
 
 
 class ActionModule(TidegateAction):
-    """Retire a release, take that back, purge it, or accept that something of it is lost."""
+    """Retire a release, take that back, purge it or evidence about it, or accept that something of it is lost."""
 
     module = "dsl_release"
     homes = ("dsl", "cmdb")
@@ -33,7 +33,9 @@ class ActionModule(TidegateAction):
     def execute(self, options: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
         name, version, state = options["name"], options["version"], options["state"]
         reason, write = " ".join((options["reason"] or "").split()), not self._task.check_mode
-        if state == "accepted":
+        if options["evidence"] is not None and state != "absent":
+            raise TidegateError(f"evidence is taken out of the library with state absent, not {state}; correct one of them")
+        if state == "accepted" or options["evidence"] is not None:  # a list of nothing is no release to purge
             return self._accept(options, reason, write)
         if not reason and state != "archived":
             raise TidegateError(f"no reason is given why {name} {version} shall be {state}; write one in reason, for those who ask later")
@@ -51,19 +53,25 @@ class ActionModule(TidegateAction):
         return {"changed": changed, "digest": change.digest, "freed": 0}
 
     def _accept(self, options: dict[str, Any], reason: str, write: bool) -> dict[str, Any]:
-        """Give up what the library lacks; by somebody whom the policy knows and with a signature, when the policy knows people."""
-        name, version, now = options["name"], options["version"], utc_now()
+        """Give up what the library lacks, or take evidence out of it; by somebody whom the policy knows and with a signature, when it knows
+        people."""
+        name, version, pieces, now = options["name"], options["version"], options["evidence"], utc_now()
         if not reason:
-            raise TidegateError(f"no reason is given to accept {name} {version} as it is; write one in reason, for those who ask later")
+            what = f"to take evidence about {name} {version} away" if pieces is not None else f"to accept {name} {version} as it is"
+            raise TidegateError(f"no reason is given {what}; write one in reason, for those who ask later")
         policy, key, signer, actor = load_policy(optional_setting(options, "policy")), optional_setting(options, "key"), None, _actor()
         if policy.people and key is None:
-            raise TidegateError("the policy names people, so what is lost is given up with a signature; give the key of one of them")
+            what = "evidence is taken away" if pieces is not None else "what is lost is given up"
+            raise TidegateError(f"the policy names people, so {what} with a signature; give the key of one of them")
         if key is not None:
             require(*LIBRARIES)
             signer = load_signer(key, secret_setting(options, "key_passphrase"))
             actor = signer_name(policy, signer, now) if policy.people else actor
         library = open_library(required_setting(options, "dsl")).repository(name)
         with Cmdb.open(required_setting(options, "cmdb")) as cmdb:
+            if pieces is not None:
+                gone, freed = retire_evidence(cmdb, library, (name, version), pieces, reason, actor, now, signer, write)
+                return {"changed": bool(gone), "digest": library.resolve(name, version) or "", "freed": freed, "retired": gone}
             lost = give_up(cmdb, library, (name, version), reason, actor, now, signer, write)
         return {"changed": bool(lost), "digest": library.resolve(name, version) or "", "freed": 0, "lost": [str(loss) for loss in lost]}
 

@@ -36,13 +36,14 @@ class ActionModule(TidegateAction):
         here, there, names = required_setting(options, "dsl"), expanded(options["to"]), options["names"]
         if same(here, there):
             raise TidegateError(f"{there} can't be a copy of itself; name another home in to")
-        source, write = open_library(here), not self._task.check_mode
+        source, write = open_library(here).at_one_moment(), not self._task.check_mode
         policy, now = load_policy(optional_setting(options, "policy")), utc_now()
         meant = meant_by(optional_setting(options, "cmdb"), names)
         releases = choose(source, names, meant.releases())
         if not releases:
             raise NotFoundError(_nothing(here, there, source))
         target = create_library(there) if write else find_library(there)
+        target = target and target.at_one_moment()
         lost = recover(source, None, meant, write=False).lost
 
         unmet: list[str] = []
@@ -52,7 +53,7 @@ class ActionModule(TidegateAction):
             unmet.extend([stands.distrust] if stands.distrust and not stands.danger else [])
             return stands.danger
 
-        copied = replicate(source, target, releases, refuse, write)
+        copied = replicate(source, target, releases, refuse, write, meant.retired)
         beyond = target.releases({name for name, _version in releases}).keys() - releases.keys() if target else set()
         copied.lacking += [f"the release {name} {version}" for name, version in sorted(beyond) if not names or name in names]
         result = {"changed": bool(copied.releases or copied.blobs), **asdict(copied), "unmet": unmet, "lost": [str(loss) for loss in lost]}

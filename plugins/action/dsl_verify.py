@@ -56,13 +56,15 @@ class ActionModule(TidegateAction):
             problems.append(f"the replica lacks {releases} releases and {pieces} pieces of evidence that {dsl} has; run dsl_sync")
         problems += [*filter(None, [library.incomplete()]), *without_evidence(found), *unfinished(found, meant)]
         result: dict[str, Any] = {
-            "changed": rebuilt or bool(found.healed),
+            "changed": rebuilt or bool(found.healed or found.collected),
             "index_rebuilt": rebuilt,
             "releases": len(found.releases),
             "blobs": found.blobs,
             "size": found.size,
             "unnamed": found.unnamed,
             "unnamed_size": found.unnamed_size,
+            "collected": found.collected,
+            "collected_size": found.collected_size,
             "damaged": [_told(damage) for damage in found.damaged],
             "healed": [_told(damage) for damage in found.healed],
             "warnings": problems,
@@ -75,10 +77,14 @@ class ActionModule(TidegateAction):
             result.update(failed=True, msg=f"{many.format(dsl)} damaged or missing; {advice}:\n" + "\n".join(lines))
         elif found.healed:
             done = "were healed" if write else "are damaged or missing and could be healed"
-            lines = [f"{looked}, were looked at; {len(found.healed)} {done} from {other}", *map(str, found.healed)]
+            origin = f" from {other}" if other else ""
+            lines = [f"{looked}, were looked at; {len(found.healed)} {done}{origin}", *map(str, found.healed)]
             result["msg"] = "\n".join(lines)
         else:
             result["msg"] = f"{looked}, are what their digests say"
+        if found.collected:
+            done = "were removed" if write else "would be removed"
+            result["msg"] += f"\n{counted(found.collected, 'blob')}, {found.collected_size} bytes, that nothing names {done}"
         return result
 
 
@@ -106,7 +112,7 @@ def _nothing(dsl: str, other: str | None, recovery: Recovery, library: Library, 
     lines = [f"there is no release{whom} in {dsl}, so nothing was verified; {advice}", *map(str, lost), *recovery.problems]
     if hint := library.incomplete():
         lines.append(hint)
-    counts = {"releases": 0, "blobs": 0, "size": 0, "unnamed": 0, "unnamed_size": 0}
+    counts = dict.fromkeys(("releases", "blobs", "size", "unnamed", "unnamed_size", "collected", "collected_size"), 0)
     told = [_told(damage) for damage in lost]
     return {"failed": True, "changed": False, "msg": "\n".join(lines), "index_rebuilt": False, **counts, "damaged": told, "healed": []}
 

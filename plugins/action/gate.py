@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ansible_collections.tidegate.release.plugins.plugin_utils.actions.base import TidegateAction, reasons
+from ansible_collections.tidegate.release.plugins.plugin_utils.actions.base import TidegateAction, kept_in_run, reasons
 from ansible_collections.tidegate.release.plugins.plugin_utils.actions.interrupt import interrupted
 from ansible_collections.tidegate.release.plugins.plugin_utils.actions.output import announce
 from ansible_collections.tidegate.release.plugins.plugin_utils.clock import utc_now
@@ -39,7 +39,7 @@ class ActionModule(TidegateAction):
         rfc_path = required_setting(options, "rfc")
         change = open_change(rfc_path)
         decide = decide_staging_gate if options["after"] == "staging" else decide_wave_gate
-        with Sources(dsl, cmdb_url, policy, utc_now()) as sources:
+        with Sources(dsl, cmdb_url, policy, utc_now(), kept_in_run()) as sources:
             journal = Journal(sources.cmdb())
             run = to_decide(journal, rfc_number(rfc_path), Holder.this_run()).run
             check, tell = make_wave_check(sources), make_notifier(sources.policy)

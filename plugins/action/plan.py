@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible import constants as C
-from ansible_collections.tidegate.release.plugins.plugin_utils.actions.base import TidegateAction
+from ansible_collections.tidegate.release.plugins.plugin_utils.actions.base import TidegateAction, kept_in_run
 from ansible_collections.tidegate.release.plugins.plugin_utils.actions.interrupt import interrupted
 from ansible_collections.tidegate.release.plugins.plugin_utils.actions.invocation import (
     missing_settings,
@@ -54,7 +54,7 @@ class ActionModule(TidegateAction):
         if key is not None:
             require(*LIBRARIES)
         signer = load_signer(key, secret_setting(options, "key_passphrase")) if key is not None else None
-        with Sources(required_setting(options, "dsl"), cmdb, policy, utc_now()) as sources:
+        with Sources(required_setting(options, "dsl"), cmdb, policy, utc_now(), kept_in_run()) as sources:
             planned = plan(sources, request, signer)
         for line in planned.pop("lines", ()):
             self._display.display(line)

@@ -11,6 +11,7 @@ from typing import Any
 from ansible import constants as C
 from ansible_collections.tidegate.release.plugins.module_utils.mirror import Mirror
 from ansible_collections.tidegate.release.plugins.module_utils.release_home import HostError
+from ansible_collections.tidegate.release.plugins.plugin_utils.actions.base import kept_in_run
 from ansible_collections.tidegate.release.plugins.plugin_utils.actions.host import HostAction
 from ansible_collections.tidegate.release.plugins.plugin_utils.clock import utc_now
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.shipment import Shipment
@@ -35,7 +36,7 @@ class ActionModule(HostAction):
         release = PackageName(deployment.release, deployment.version, deployment.digest)
         # In the run's own temporary directory: the first worker looks at the signatures, the others read what it found.
         distrust = distrust_once(
-            Path(C.DEFAULT_LOCAL_TMP) / "tidegate-trust", dsl, optional_setting(self.options, "policy"), release, utc_now()
+            Path(C.DEFAULT_LOCAL_TMP) / "tidegate-trust", dsl, optional_setting(self.options, "policy"), release, utc_now(), kept_in_run()
         )
         if distrust:
             journal.stage_failed(self._run, self._host, distrust, utc_now())

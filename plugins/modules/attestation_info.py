@@ -62,6 +62,9 @@ evidence:
   elements: dict
   returned: success
   contains:
+    piece:
+      description: The digest that it is kept under.
+      type: str
     kind:
       description: The policy's word for it; null when it has none.
       type: str

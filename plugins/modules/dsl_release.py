@@ -17,6 +17,10 @@ description:
   - A release is purged only when it is retired, and when nothing needs it. It must not be installed anywhere, be either end of an open
     deployment or of the last completed one on any host, or be the last stable version of its release. All that stands in the way is
     said at once and nothing is changed.
+  - V(absent) with O(evidence) takes these pieces of evidence out of the library and leaves the release as it is, such as decisions of
+    changes that are long over, or what nobody can read. What speaks against the release stays, a finding, a failed test, a rejection or a
+    blocking opinion. When the policy names people, that takes the O(key) of one of them. M(tidegate.release.dsl_verify) does not miss these
+    pieces, and neither it nor M(tidegate.release.dsl_sync) with the same CMDB brings them back.
   - V(accepted) gives up what the library lacks of a release and was seen in it before, as the CMDB remembers, so that it is cleared by what
     is there. First try to heal it with M(tidegate.release.dsl_verify). When the policy names people, that takes the O(key) of one of them.
   - Who did what, when, to which digest and why is appended to the CMDB's history.
@@ -44,6 +48,11 @@ options:
     type: str
     choices: [archived, retired, absent, accepted]
     required: true
+  evidence:
+    description:
+      - Digests of pieces of evidence about the release, as M(tidegate.release.attestation_info) lists them. Only with V(absent).
+    type: list
+    elements: str
   reason:
     description:
       - Why, for those who ask later. Needed for all but V(archived).
@@ -74,6 +83,14 @@ EXAMPLES = r"""
     state: accepted
     reason: The disk of the library was lost, see INC0010023; the approvals of closed changes are in its backup of 1 March
 
+- name: Take away what was decided for changes that are over
+  tidegate.release.dsl_release:
+    name: pypiserver
+    version: 2.3.1
+    state: absent
+    evidence: "{{ found.evidence | selectattr('kind', 'in', ['approval', 'clearance']) | map(attribute='piece') }}"
+    reason: These changes were closed before 2026
+
 - name: Take it out of the library
   tidegate.release.dsl_release:
     name: pypiserver
@@ -98,4 +115,9 @@ lost:
   type: list
   elements: str
   returned: when O(state=accepted)
+retired:
+  description: A sentence for each piece of evidence that was taken away, or would be.
+  type: list
+  elements: str
+  returned: when O(evidence) is given
 """

@@ -12,8 +12,9 @@ short_description: Look at every byte of the definitive software library, and he
 version_added: 0.1.0
 description:
   - Checks every package, every blob and every piece of evidence against its digest, on all processors at once. Of a library in a directory
-    also the blobs that nothing names, such as those of an archiving that was interrupted and former lists of evidence; they are counted,
-    and are no fault. What a process that was killed left unfinished is removed, unless somebody is writing.
+    also the blobs that nothing names, such as those of an archiving that was interrupted; they are no fault, and are removed when they are
+    older than an hour, unless somebody is writing. What could be a release is only named, and evidence that such a process left in no list
+    is listed. What a process that was killed left unfinished is removed.
   - Names each blob that is damaged or missing, and the releases that it touches, and fails when there is one.
   - With O(replica) it puts the right bytes in their place, checked on the way, and fails only if something is left. A library in a
     directory whose C(index.json) is damaged gets a new one, with the releases of the replica and all evidence that is still there; the
@@ -90,6 +91,17 @@ unnamed:
   returned: success
   sample: 0
 unnamed_size:
+  description: Bytes of these.
+  type: int
+  returned: success
+  sample: 0
+collected:
+  description: How many blobs that nothing named were removed, or would be in check mode. Those of the last hour stay, in case another tool
+    is about to name them, and so does what could be a release or evidence. Only for a DSL in a directory.
+  type: int
+  returned: success
+  sample: 0
+collected_size:
   description: Bytes of these.
   type: int
   returned: success

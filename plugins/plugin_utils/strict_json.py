@@ -13,12 +13,14 @@ import math
 import re
 from collections import Counter
 from collections.abc import Iterable
+from itertools import chain
 from typing import Any
 
 from .errors import IntegrityError
 
 DEEPEST = 100
 """Lists and objects in one another."""
+_SHORT = 18  # signs of a whole number that 64 bits hold, whatever it is
 _LONGEST = 20  # signs of a whole number; more than that 64 bits can't hold
 _HALF = re.compile(rb"\\u[dD][89a-fA-F]")  # half a character, or one of two halves
 
@@ -40,6 +42,8 @@ def read_json(content: bytes | str, what: str) -> Any:
         raise IntegrityError(f"{what} has {constant}, which is no JSON")
 
     def whole(digits: str) -> int:
+        if len(digits) < _SHORT:
+            return int(digits)
         if len(digits) > _LONGEST or abs(int(digits)) >= 1 << 63:
             raise IntegrityError(f"{what} has the number {digits:.30}, which is too large")
         return int(digits)
@@ -81,9 +85,9 @@ def _twice(pairs: Iterable[tuple[str, Any]]) -> str:
 def _refuse_deep(document: Any, what: str) -> None:
     level = [document]
     for _depth in range(DEEPEST):
-        level = [
-            part for outer in level for part in (outer.values() if isinstance(outer, dict) else outer) if isinstance(part, dict | list)
-        ]
+        # What was read from JSON is of no class but these.
+        inside = chain.from_iterable([outer.values() if type(outer) is dict else outer for outer in level])
+        level = [part for part in inside if type(part) is dict or type(part) is list]
         if not level:
             return
     raise _too_deep(what)

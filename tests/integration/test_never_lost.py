@@ -614,6 +614,30 @@ def test_releases_that_a_library_lost_come_back_with_their_evidence(lossy: tuple
     assert contents(review.dsl) == before
 
 
+def test_evidence_is_taken_away_with_a_reason_and_a_signature(lossy: tuple[Review, Callable[[], Callable[[], None]]]) -> None:
+    review, _backup = lossy
+    desk, home = review.desk, open_library(review.dsl).repository("hello")
+    before = {entry.digest for entry in home.referrers(review.digest)}
+    review.decide("approved")
+    (piece,) = {entry.digest for entry in home.referrers(review.digest)} - before
+    copy(review.dsl, review.replica)
+    wanted = {"name": "hello", "version": "1.0", "state": "absent", "evidence": [piece], "dsl": review.dsl}
+    assert "no reason is given" in run(desk, "dsl_release", **wanted, key=review.key)["msg"]
+    assert "with a signature" in run(desk, "dsl_release", **wanted, reason="it is over")["msg"]
+    assert run(desk, "dsl_release", "--check", **wanted, reason="it is over", key=review.key)["changed"]
+    assert review.clear() == {}
+    done = run(desk, "dsl_release", **wanted, reason="it is over", key=review.key)
+    assert (done["changed"], done["retired"]) == (True, [f"approval (approved) {piece}"]), done
+    assert not run(desk, "dsl_release", **wanted, reason="it is over", key=review.key)["changed"]
+    nothing = run(desk, "dsl_release", **{**wanted, "evidence": []}, reason="it is over", key=review.key)
+    assert not nothing["changed"], nothing  # and least of all is the release purged
+    assert review.clear().keys() == {"approvals"}  # and the library lacks nothing
+    assert review.recover() == ([], [])
+    assert {entry.digest for entry in home.referrers(review.digest)} == before
+    (row,) = desk.rows("select actor, data from history where event = 'evidence retired'")
+    assert (row[0], json.loads(row[1])["reason"]) == ("carl", "it is over")
+
+
 def test_what_is_lost_for_good_is_given_up_with_a_reason_and_a_signature(desk: Fleet) -> None:
     review = Review(desk, str(desk.path / "dsl"), str(desk.path / "replica"))
     review.decide("approved")

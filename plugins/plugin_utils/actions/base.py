@@ -57,6 +57,12 @@ _TRACED = 3  # the verbosity of those who look for a fault of ours
 _BRIEF = frozenset({"changed", "failed", "msg", "progress", "state"})
 
 
+def kept_in_run() -> Path:
+    """A folder that is this run's own, for what was fetched out of a library and is the same for all of its tasks."""
+    constants: Any = C
+    return Path(constants.DEFAULT_LOCAL_TMP) / "tidegate-library"
+
+
 class Failure(AnsibleActionFail):
     """A task that failed, shown as the one line that its message is.
 

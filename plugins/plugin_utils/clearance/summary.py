@@ -12,13 +12,11 @@ from typing import TYPE_CHECKING
 from ..errors import IntegrityError
 from ..evidence.approval import Matter
 from ..evidence.envelope import open_envelope
-from ..evidence.statement import CLEARANCE, Statement, purl
+from ..evidence.statement import CLEARANCE, CLEARED, Statement, purl
 from .clearance import Clearance
 
 if TYPE_CHECKING:
     from securesystemslib.signer import Key
-
-_MORE = "https://tidegate.example/clearance/v1"
 
 
 @dataclass(frozen=True)
@@ -49,7 +47,7 @@ def summary_statement(clearance: Clearance, matter: Matter, judged_by: JudgedBy)
         "verificationResult": "PASSED" if clearance.granted else "FAILED",
         "verifiedLevels": ["TIDEGATE_CLEARED" if clearance.granted else "FAILED"],
         "slsaVersion": "1.1",
-        _MORE: {
+        CLEARED: {
             "rfc": matter.rfc,
             "rfcDigest": {"sha256": matter.fingerprint},
             "cis": list(matter.cis),

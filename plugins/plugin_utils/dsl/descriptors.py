@@ -25,6 +25,7 @@ MANIFEST_LIMIT = 4 << 20
 """Bytes of a manifest: what registries accept."""
 INDEX_LIMIT = 64 << 20
 """Bytes of an image index: some 200,000 entries."""
+_TEXTS = frozenset({str})
 DIGEST = re.compile(r"sha256:([0-9a-f]{64})")
 
 
@@ -51,21 +52,27 @@ class Descriptor:
     def from_json(cls, document: object, where: str) -> Descriptor:
         """Read a descriptor out of the JSON found at ``where``; raises :class:`IntegrityError` when it is not one."""
         if isinstance(document, dict):
-            media_type, digest, size = (document.get(key) for key in ("mediaType", "digest", "size"))
-            annotations = document.get("annotations", {})
-            artifact_type = document.get("artifactType", "")
+            get = document.get
+            media_type, digest, size, annotations, artifact_type = (
+                get("mediaType"),
+                get("digest"),
+                get("size"),
+                get("annotations", {}),
+                get("artifactType", ""),
+            )
+            # Of JSON, so there are no other types than these; lists have thousands of them.
             if (
-                isinstance(media_type, str)
-                and isinstance(digest, str)
+                type(media_type) is type(digest) is type(artifact_type) is str
                 and DIGEST.fullmatch(digest)
-                and isinstance(size, int)
-                and not isinstance(size, bool)
+                and type(size) is int
                 and size >= 0
-                and isinstance(annotations, dict)
-                and all(isinstance(value, str) for value in annotations.values())
-                and isinstance(artifact_type, str)
+                and type(annotations) is dict
+                and _TEXTS.issuperset(map(type, annotations.values()))
             ):
-                return cls(media_type, digest, size, annotations, artifact_type)
+                found = cls.__new__(cls)
+                # At once, for the constructor of what can't be changed sets each by a call of its own.
+                found.__dict__.update(media_type=media_type, digest=digest, size=size, annotations=annotations, artifact_type=artifact_type)
+                return found
         raise IntegrityError(f"{where} has a malformed entry for a blob; restore it from a copy of the DSL")
 
 

@@ -4,7 +4,9 @@
 """The home of a definitive software library on a directory: an OCI image layout that only grows.
 
 A blob is complete and on disk before it gets its name, and a tag is set last, so whatever a crash leaves behind is
-invisible. A tag, once set, keeps its digest for ever. Only a purge deletes, and never while somebody writes.
+invisible. A tag, once set, keeps its digest for ever. Only a purge deletes what was named, and never while somebody writes.
+
+A large index is written when a release gets its tag, and not for each piece of evidence: that is a line in :mod:`.recent` until then.
 """
 
 from __future__ import annotations
@@ -13,9 +15,10 @@ import contextlib
 import fcntl
 import re
 import secrets
-from collections.abc import Callable, Collection, Iterable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from ..errors import ConflictError, IntegrityError, NotFoundError, TidegateError
@@ -40,10 +43,13 @@ from .descriptors import (
     parse_json,
     referrers_tag,
 )
+from .recent import RecentReferrers
 from .walk import blobs_of, walk
 
 REF_NAME = "org.opencontainers.image.ref.name"
 
+_AT_ONCE = 64 << 10  # bytes of an index and a list of evidence that are written for each piece
+_SHARE = 4  # larger ones are written when what is new about a package is as large a part of them
 _REFERENCE = re.compile(r"[A-Za-z0-9]+(?:(?:[-._:@+/]|--)[A-Za-z0-9]+)*")  # the grammar of the OCI image specification
 
 
@@ -58,12 +64,23 @@ class Untagged:
     evidence: bool
 
 
+@dataclass(frozen=True)
+class Strays:
+    """``unneeded``: blobs that nothing needs, each with its size. ``referring``: manifests that refer to one that is there and are in no
+    list, each with the digest of that one, as a writer leaves them that was killed."""
+
+    unneeded: dict[str, int] = field(default_factory=dict)
+    referring: list[tuple[str, Descriptor]] = field(default_factory=list)
+
+
 class OciLayout(BlobFolder):
     """An OCI image layout on a directory. Many processes may read and write it at once."""
 
     def __init__(self, path: Path) -> None:
         super().__init__(path)
         self._seen: tuple[object, dict[str, Descriptor]] = (None, {})
+        self._recent = RecentReferrers(path / "referrers")
+        self._batch: dict[str, Descriptor] | None = None
 
     @classmethod
     def find(cls, path: str | Path) -> OciLayout | None:
@@ -146,7 +163,7 @@ class OciLayout(BlobFolder):
                 return layout
         return None
 
-    def tags(self) -> dict[str, Descriptor]:
+    def tags(self) -> Mapping[str, Descriptor]:
         """Every tag with what it names."""
         # Who asks for each release of a large library would read it anew each time. A change gives the index another inode.
         with contextlib.suppress(OSError):
@@ -154,7 +171,7 @@ class OciLayout(BlobFolder):
             state = (now.st_ino, now.st_mtime_ns, now.st_ctime_ns, now.st_size)
             if self._seen[0] != state:
                 self._seen = (state, self._read_tags())
-            return dict(self._seen[1])
+            return MappingProxyType(self._seen[1])
         return self._read_tags()
 
     def _read_tags(self) -> dict[str, Descriptor]:
@@ -167,6 +184,11 @@ class OciLayout(BlobFolder):
             if found.setdefault(tag, descriptor).digest != descriptor.digest:
                 raise IntegrityError(f"{self._index} gives the tag {tag} to two packages; restore it from a copy of the DSL")
         return found
+
+    def at_one_moment(self, folder: Path | None = None) -> OciLayout:
+        """The layout: to read it costs no requests."""
+        del folder
+        return self
 
     def repository(self, name: str) -> OciLayout:
         """What is kept of the release ``name``: a layout keeps all of them together."""
@@ -197,14 +219,14 @@ class OciLayout(BlobFolder):
 
     def untagged(self, digests: Iterable[str]) -> Iterator[Untagged]:
         """Of these blobs, each that is a package whose version is no release here."""
-        tags, releases = self.tags(), self.releases()
+        referred, releases = {*self.tags(), *map(referrers_tag, self._recent.subjects())}, self.releases()
         named = {descriptor.digest for descriptor in releases.values()}
         for digest, _content, document in self.manifests(digests):
             says = document.get("annotations")
             if document.get("artifactType") == PACKAGE and digest not in named and isinstance(says, dict):
                 name, version = str(says.get(TITLE)), str(says.get(VERSION))
                 if (name, version) not in releases:
-                    yield Untagged(name, version, digest, referrers_tag(digest) in tags)
+                    yield Untagged(name, version, digest, referrers_tag(digest) in referred)
 
     def tag(self, name: str, version: str, descriptor: Descriptor) -> bool:
         """Make the manifest that ``descriptor`` describes the package of a release; false when it is already.
@@ -217,37 +239,81 @@ class OciLayout(BlobFolder):
                 f"{reference} can't be a tag of an OCI layout; use letters and digits, with single separators out of - . _ + between them"
             )
         self.verify_blob(descriptor)
-        with told(f"can't write to the DSL {self.path}"), locked(self.path / ".lock"):
-            existing = self.tags().get(reference)
-            if existing is not None:
+        with self._locked():
+            entered = self._batch is not None and self._batch.get(reference)
+            existing = self.tags().get(reference) or entered
+            if existing:
                 if existing.digest != descriptor.digest:
                     raise moved(reference, existing.digest, descriptor.digest)
                 return False
-            index = self._read_index()
-            index["manifests"].append(replace(descriptor, annotations={**descriptor.annotations, REF_NAME: reference}).to_json())
-            self._write_index(index)
+            if self._batch is None:
+                self._enter({reference: descriptor})
+            else:
+                self._batch[reference] = descriptor
         return True
 
-    def refer(self, subject: str, content: bytes) -> Descriptor:
+    @contextlib.contextmanager
+    def batch(self) -> Iterator[None]:
+        """Write the index once for all that is tagged and put beside packages meanwhile, when it ends: until then nobody sees the tags.
+
+        Nobody purges while it is held. Raises :class:`ConflictError` when somebody else gave one of the tags to another package
+        meanwhile; the others are set all the same.
+        """
+        batch: dict[str, Descriptor] = {}
+        with self.writing():
+            self._batch = batch
+            try:
+                yield
+            finally:
+                self._batch = None
+                with self._locked():
+                    self._enter(batch)
+
+    def refer(self, subject: str, content: bytes, annotations: Mapping[str, str] | None = None) -> Descriptor:
         """Store a manifest whose ``subject`` is the manifest of that digest, so that :meth:`referrers` finds it.
 
-        The list of what refers to a digest is an OCI image index with the tag ``sha256-<hex>``, the referrers tag of the OCI
-        distribution specification 1.1; it is the one tag that grows. A manifest that is listed already stays listed once.
+        ``annotations`` are listed with it. The list of what refers to a digest is an OCI image index with the tag ``sha256-<hex>``, the
+        referrers tag of the OCI distribution specification 1.1, and what is new since the index was written: where that and the list are
+        small it is written at once, else when enough has come together. A manifest that is listed already stays listed once.
         """
         artifact = artifact_of(content, subject)
-        descriptor = replace(self.put_manifest(content), artifact_type=artifact)
-        with told(f"can't write to the DSL {self.path}"), locked(self.path / ".lock"):
-            listed = self.referrers(subject)
-            if descriptor.digest not in {entry.digest for entry in listed}:
-                self._list(subject, [*listed, descriptor])
+        descriptor = replace(self.put_manifest(content), artifact_type=artifact, annotations=dict(annotations or {}))
+        with self._locked():
+            if self._is_due(subject, self._recent.add(subject, descriptor)):
+                self._enter({})
         return descriptor
+
+    def _is_due(self, subject: str, noted: int) -> bool:
+        """Whether the index is to be written for what is recent, of which there are so many bytes about ``subject``."""
+        if self._batch is not None:
+            return False
+        size = self._index.stat().st_size
+        if size <= max(_AT_ONCE, _SHARE * noted) and (listing := self.tags().get(referrers_tag(subject))):
+            size += listing.size
+        return size <= max(_AT_ONCE, _SHARE * noted)
 
     def referrers(self, subject: str) -> list[Descriptor]:
         """What refers to the manifest ``subject``, each with its artifact type; nobody has looked into them yet."""
-        listing = self.tags().get(referrers_tag(subject))
-        if listing is None:
-            return []
-        return parse_index(self.read_blob(listing.digest, INDEX_LIMIT), listing.digest)
+        recent = self._recent.of(subject)  # first, since it is taken out of there when it is in the index
+        while True:
+            listing = self.tags().get(referrers_tag(subject))
+            try:
+                listed = self._read_list(listing)
+            except IntegrityError:
+                if self.tags().get(referrers_tag(subject)) == listing:
+                    raise
+                continue  # it was replaced meanwhile
+            return list({entry.digest: entry for entry in [*listed, *recent]}.values()) if recent else listed
+
+    def publish(self) -> None:
+        """Enter in the index what was put beside packages since it was written, where other tools see it, too."""
+        if self._recent.subjects():
+            with self.writing(), self._locked():
+                self._enter({})
+
+    def has_referring(self, subject: str, digest: str) -> bool:
+        """Whether a manifest that is listed with ``subject`` is there."""
+        return any(entry.digest == digest and self.has_blob(entry) for entry in self.referrers(subject))
 
     def beside(self, subject: str) -> list[str]:
         """Tags of other tools about the manifest ``subject``."""
@@ -266,9 +332,12 @@ class OciLayout(BlobFolder):
         ]
 
     def relist(self, subject: str, entries: Iterable[Descriptor]) -> None:
-        """Make a new list of what refers to ``subject``, in place of a damaged one."""
-        with told(f"can't write to the DSL {self.path}"), locked(self.path / ".lock"):
-            self._list(subject, entries)
+        """List these ``entries`` for ``subject`` in place of what the index has, with what is recent besides, if it can be read."""
+        with self._locked():
+            listed: dict[str, Descriptor] = {}
+            with contextlib.suppress(IntegrityError):
+                listed = {entry.digest: entry for entry in self._recent.of(subject)}
+            self._enter({}, {subject: list((listed | {entry.digest: entry for entry in entries}).values())})
 
     def resolve(self, name: str, version: str) -> str | None:
         """The digest of the package of a release, or ``None`` when it was never archived here."""
@@ -300,6 +369,12 @@ class OciLayout(BlobFolder):
             kept = {entry["digest"] for entry in entries if _tag(entry) not in (None, reference)}
             lists = {referrers_tag(manifest) for manifest in {digest, *dict(groups)} - kept}
             needed = self._needed(entry for entry in entries if _tag(entry) not in {reference, *lists})
+            needed |= self._needed(
+                entry.to_json()
+                for subject in self._recent.subjects()
+                if referrers_tag(subject) not in lists
+                for entry in self._recent.of(subject)
+            )
 
             def purge() -> int:
                 with told(f"can't purge the DSL {self.path}"):
@@ -308,11 +383,53 @@ class OciLayout(BlobFolder):
                     # Each after what it leads to, or a purge that was killed would not find that again: what refers to a manifest,
                     # its blobs, the list of what refers to it, and then itself.
                     for manifest, blobs in [(digest, []), *groups][::-1]:
-                        listed = self._untag(referrers_tag(manifest)) if referrers_tag(manifest) in lists else []
+                        listed = []
+                        if referrers_tag(manifest) in lists:
+                            with self._locked():
+                                self._recent.forget([manifest])
+                            listed = self._untag(referrers_tag(manifest))
                         freed += sum(self.discard(gone) for gone in [*blobs, *listed, manifest] if gone not in needed)
                     return freed
 
             yield purge
+
+    def withdraw(self, subject: str, digests: Collection[str], write: bool) -> int:
+        """Take manifests that refer to ``subject`` away, and what only they need; return how many bytes that freed, or without ``write`` 0.
+
+        Raises :class:`ConflictError` when somebody is writing, and :class:`IntegrityError` when something is damaged, since then nobody
+        knows what else is needed.
+        """
+        with self._held(fcntl.LOCK_EX | fcntl.LOCK_NB):
+            listed = self.referrers(subject)
+            stay = [entry for entry in listed if entry.digest not in digests]
+            tags = {referrers_tag(digest) for digest in (subject, *digests)}
+            needed = self._needed(
+                [
+                    *(entry for entry in self._read_index()["manifests"] if _tag(entry) not in tags),
+                    *(
+                        entry.to_json()
+                        for other in self._recent.subjects()
+                        if referrers_tag(other) not in tags
+                        for entry in self._recent.of(other)
+                    ),
+                    *(entry.to_json() for entry in stay),
+                ]
+            )
+            if not write:
+                return 0
+            blobs = {blob.digest for digest in digests for blob in self._blobs(digest)}
+            with self._locked():
+                if len(stay) < len(listed):
+                    self._enter({}, {subject: stay})
+                self._recent.forget(digests)
+            freed = sum(self.discard(gone) for digest in digests for gone in self._untag(referrers_tag(digest)))
+            return freed + sum(self.discard(gone) for gone in (*blobs, *digests) if gone not in needed)
+
+    def _blobs(self, digest: str) -> list[Descriptor]:
+        """The blobs of a manifest that may be damaged or gone."""
+        with contextlib.suppress(IntegrityError):
+            return blobs_of(self.read_manifest(digest), digest)
+        return []
 
     def discard_damaged(self, digest: str) -> None:
         """Unlink a blob that nothing needs, if it is damaged; :class:`ConflictError` when somebody is writing, perhaps that very blob."""
@@ -325,6 +442,49 @@ class OciLayout(BlobFolder):
         with contextlib.suppress(TidegateError), self._held(fcntl.LOCK_EX | fcntl.LOCK_NB), told(f"can't write to the DSL {self.path}"):
             for unfinished in self.blobs.glob(f"{UNFINISHED}*"):
                 unfinished.unlink(missing_ok=True)
+
+    def strays(self, before: float) -> Strays:
+        """What no release needs and nothing names, and was there ``before`` a time in seconds since the epoch.
+
+        Raises :class:`IntegrityError` when something is damaged, for nobody knows then what is needed.
+        """
+        needed = self._needed(
+            [
+                *self._read_index()["manifests"],
+                *(entry.to_json() for subject in self._recent.subjects() for entry in self._recent.of(subject)),
+            ]
+        )
+        strays, left = Strays(), [digest for digest in self.files() if digest not in needed and not digest.startswith(UNFINISHED)]
+        manifests = list(self.manifests(left))
+        # Its archiving was interrupted, or its tag is lost: it is no release, and nobody throws away what could be one.
+        for digest, content, document in manifests:
+            if document.get("artifactType") == PACKAGE:
+                needed |= {digest, *(blob.digest for blob in blobs_of(content, digest))}
+        while new := [found for found in map(_referring, manifests) if found and found[0] in needed and found[1].digest not in needed]:
+            strays.referring.extend((subject, entry) for subject, entry, _content in new)
+            for _subject, entry, content in new:
+                needed |= {entry.digest, *(blob.digest for blob in blobs_of(content, entry.digest))}
+        for digest in left:
+            if digest not in needed:
+                with contextlib.suppress(OSError):
+                    status = (self.blobs / digest.removeprefix("sha256:")).lstat()
+                    if status.st_mtime < before:
+                        strays.unneeded[digest] = status.st_size
+        return strays
+
+    def collect(self, before: float) -> Strays:
+        """Unlink what nothing needs, and list what refers to a package and is in no list; :class:`ConflictError` while somebody is writing.
+
+        Raises what :meth:`strays` raises, which says what it finds.
+        """
+        with self._held(fcntl.LOCK_EX | fcntl.LOCK_NB):
+            found = self.strays(before)
+            with self._locked():
+                for subject, entry in found.referring:
+                    self._recent.add(subject, entry)
+            for digest in found.unneeded:
+                self.discard(digest)
+        return found
 
     def _untag(self, tag: str) -> list[str]:
         """Take a tag away; return what it named."""
@@ -369,13 +529,39 @@ class OciLayout(BlobFolder):
                 todo += blobs_of(self.read_manifest(descriptor.digest), descriptor.digest)
         return found
 
-    def _list(self, subject: str, entries: Iterable[Descriptor]) -> None:
-        grown = self.put_blob(index_of(entries), IMAGE_INDEX)
-        index = self._read_index()
-        tag = referrers_tag(subject)
-        index["manifests"] = [entry for entry in index["manifests"] if _tag(entry) != tag]
-        index["manifests"].append(replace(grown, annotations={REF_NAME: tag}).to_json())
-        self._write_index(index)
+    def _enter(self, tags: Mapping[str, Descriptor], lists: Mapping[str, list[Descriptor]] | None = None) -> None:
+        """Write the index with these tags besides, these ``lists`` by subject in place of others, and all that is recent; then unlink the
+        lists that were replaced. Raises :class:`ConflictError` in the end for a tag that somebody else has set."""
+        lists = dict(lists or {})
+        for subject in self._recent.subjects():
+            with contextlib.suppress(IntegrityError):  # a damaged list stays as it is until it is healed
+                lists.setdefault(subject, self.referrers(subject))
+        present = self.tags()
+        others = {tag: found for tag, found in tags.items() if tag in present and present[tag].digest != found.digest}
+        entered = {tag: found for tag, found in tags.items() if tag not in present}
+        if entered or lists:
+            entered |= {referrers_tag(subject): self.put_blob(index_of(entries), IMAGE_INDEX) for subject, entries in lists.items()}
+            index = self._read_index()
+            replaced = {entry["digest"] for entry in index["manifests"] if _tag(entry) in entered}
+            index["manifests"] = [entry for entry in index["manifests"] if _tag(entry) not in entered]
+            index["manifests"] += [
+                replace(found, annotations={**found.annotations, REF_NAME: tag}).to_json() for tag, found in entered.items()
+            ]
+            self._write_index(index)
+            self._recent.forget(lists)
+            for digest in replaced - {entry["digest"] for entry in index["manifests"]}:
+                self.discard(digest)
+        for tag, found in others.items():
+            raise moved(tag, present[tag].digest, found.digest)
+
+    def _read_list(self, listing: Descriptor | None) -> list[Descriptor]:
+        return [] if listing is None else parse_index(self.read_blob(listing.digest, INDEX_LIMIT), listing.digest)
+
+    @contextlib.contextmanager
+    def _locked(self) -> Iterator[None]:
+        """The lock that who changes the index or what is recent has alone."""
+        with told(f"can't write to the DSL {self.path}"), locked(self.path / ".lock"):
+            yield
 
     @property
     def _index(self) -> Path:
@@ -393,6 +579,15 @@ class OciLayout(BlobFolder):
 
     def _write_index(self, index: dict[str, Any]) -> None:
         write_atomically(self._index, canonical(index))
+
+
+def _referring(manifest: tuple[str, bytes, dict[str, Any]]) -> tuple[str, Descriptor, bytes] | None:
+    """The digest of what a manifest refers to, its descriptor and its content; ``None`` when it refers to nothing."""
+    digest, content, document = manifest
+    subject, artifact = document.get("subject"), document.get("artifactType")
+    if not isinstance(subject, dict) or not isinstance(subject.get("digest"), str) or not isinstance(artifact, str) or not artifact:
+        return None
+    return subject["digest"], Descriptor(MANIFEST, digest, len(content), artifact_type=artifact), content
 
 
 def _tag(entry: Any) -> str | None:

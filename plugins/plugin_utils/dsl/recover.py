@@ -45,6 +45,10 @@ class Meant:
         """The names of the releases that it had, or is for."""
         return {*(self.names or ()), *(name for name, version in self.seen if self.has((name, version)))}
 
+    def retired(self, key: Key) -> set[str]:
+        """The evidence about a release that was taken out of the library with a reason."""
+        return {digest for digest, piece in self.seen[key].evidence.items() if piece.retired} if key in self.seen else set()
+
     def has(self, key: Key) -> bool:
         """Whether a release belongs there."""
         return key not in self.purged and (self.names is None or key[0] in self.names)
@@ -67,7 +71,7 @@ def recover(library: Library, replica: Library | None, meant: Meant, write: bool
         for key in sorted({_key(loss) for loss in lost} & theirs.keys())
         if meant.seen.get(key) is None or meant.seen[key].digest == theirs[key].digest
     }
-    copied = replicate(replica, library, able, lambda _name, _version, _digest: "", write)
+    copied = replicate(replica, library, able, lambda _name, _version, _digest: "", write, meant.retired)
     found.problems += copied.problems
     if write:
         found.lost = _compare(library, replica, theirs, meant, Recovery())
@@ -148,7 +152,7 @@ def _compare(library: Library, replica: Library | None, theirs: Mapping[Key, Des
         elif evidence is not None and replica is not None:
             beside = _evidence(replica, key, there.digest)
             pieces += len(evidence - (beside or set()))
-            for digest in sorted((beside or set()) - evidence):
+            for digest in sorted((beside or set()) - evidence - meant.retired(key)):
                 lost.setdefault((key, digest), Loss(*key, digest, "evidence that the replica has,"))
     found.behind = (len(ours.keys() - theirs.keys()), pieces) if replica is not None else (0, 0)
     return list(lost.values())

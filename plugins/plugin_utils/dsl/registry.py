@@ -16,9 +16,10 @@ import math
 import re
 import tempfile
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import BinaryIO, cast
+from pathlib import Path
+from typing import BinaryIO, TypeVar, cast
 
 from ..errors import ConflictError, IntegrityError, TidegateError
 from ..files import copy_hashing
@@ -42,13 +43,15 @@ from .descriptors import (
     referrers_tag,
     refuse_other,
 )
+from .registry_memory import LARGEST, RegistryMemory
 from .registry_requests import AnswerError, Wire, blocks_of
 from .registry_session import SlowError, Upload, joined
-from .walk import PIECES, walk
+from .walk import walk
 
 EMPTY = "application/vnd.oci.empty.v1+json"
 CATALOGUE = "application/vnd.tidegate.catalogue.v1+json"
 
+_T = TypeVar("_T")
 _ADDRESS = re.compile(r"(oci|oci\+http)://([a-z0-9.-]+(?::[0-9]{1,5})?|\[[0-9a-f:.]+\](?::[0-9]{1,5})?)/([^?#@\s]+?)/?")
 _PART = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
 _REPOSITORY = re.compile(rf"{_PART}(?:/{_PART})*")  # the grammar of the OCI distribution specification
@@ -56,6 +59,7 @@ _TAG = re.compile(r"[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}")
 _REFERRERS = re.compile(r"sha256-[0-9a-f]{64}(\.[0-9a-z]{1,32})?")  # the specification's, ours, and such as .sig and .att of cosign
 _PAGES = 10_000  # of a list; registries put 100 entries or more on each
 _NO_REFERRERS = frozenset({204, 400, 401, 403, 405, 406, 410, 415, 501})  # what registries without the referrers API say besides 404
+_UNLISTED = 1000  # tags that several who wrote at once may have kept out of a list: each is asked for
 _PAUSES = (0.1, 0.4, 1.6)  # seconds between attempts at what may go wrong when several do it at once
 
 
@@ -66,6 +70,8 @@ class Registry:
     wire: Wire
     prefix: str
     _entered: set[str] = field(default_factory=set, compare=False)
+    memory: RegistryMemory | None = field(default=None, compare=False)
+    _batches: list[dict[tuple[RegistryRepository, str], list[Descriptor]]] = field(default_factory=list, compare=False)
 
     @classmethod
     def at(cls, address: str) -> Registry:
@@ -81,6 +87,10 @@ class Registry:
                 "prefix of lower-case letters, digits and single separators out of / . _ - between them"
             )
         return cls(Wire(match[2], match[1] == "oci", match[3]), match[3])
+
+    def at_one_moment(self, folder: Path | None = None) -> Registry:
+        """The library as it is when it is first asked, and nothing is asked twice; ``folder`` as in :class:`.RegistryMemory`."""
+        return replace(self, memory=RegistryMemory(folder), _entered=set())
 
     def repository(self, name: str) -> RegistryRepository:
         """The repository of the release ``name``."""
@@ -139,6 +149,19 @@ class Registry:
             return None  # it has none, or not for us, or more than anybody can read
         return [name for name in names if re.fullmatch(_PART, name)]
 
+    @contextlib.contextmanager
+    def batch(self) -> Iterator[None]:
+        """Write each list for other tools once, at the end: what refers to a package has tags of its own."""
+        self._batches.append({})
+        try:
+            yield
+        finally:
+            for (home, subject), added in self._batches.pop().items():
+                home.list_referrers(subject, added)
+
+    def publish(self) -> None:
+        """Nothing to do: who asks a registry sees all."""
+
     def enter(self, name: str) -> None:
         """List the release ``name`` in the catalogue, where nothing is ever changed."""
         catalogue = RegistryRepository(self, self.prefix)
@@ -187,6 +210,7 @@ class RegistryRepository:
 
     def put_as(self, reference: str, content: bytes, media_type: str) -> tuple[Descriptor, str | None]:
         """Store a manifest under a digest or a tag; also what the registry took for its subject, if it looks at that."""
+        self._forget()
         if len(content) > MANIFEST_LIMIT:
             raise TidegateError(f"a manifest has {len(content)} bytes, and registries take {MANIFEST_LIMIT}; make it smaller")
         descriptor = Descriptor(media_type, f"sha256:{hashlib.sha256(content).hexdigest()}", len(content))
@@ -204,14 +228,27 @@ class RegistryRepository:
 
     def read_blob(self, digest: str, limit: int) -> bytes:
         """The content of a blob of at most ``limit`` bytes, checked against its digest."""
-        return self._checked(digest, self._fetch("blobs", digest, limit))
+        return self._content("blobs", digest, limit)
 
     def read_manifest(self, digest: str) -> bytes:
         """A manifest, checked against its digest."""
-        return self._checked(digest, self._fetch("manifests", digest, MANIFEST_LIMIT))
+        return self._content("manifests", digest, MANIFEST_LIMIT)
+
+    def _content(self, kind: str, digest: str, limit: int) -> bytes:
+        memory = self.library.memory
+        content = memory.content(self._place, digest) if memory else None
+        if content is None or len(content) > limit:
+            content = self._checked(digest, self._fetch(kind, digest, limit))
+            if memory:
+                memory.keep(self._place, digest, content)
+        return content
 
     def verify_blob(self, descriptor: Descriptor) -> None:
         """Look at every byte of a blob."""
+        if self.library.memory and descriptor.size <= LARGEST:
+            if len(self.read_blob(descriptor.digest, descriptor.size)) != descriptor.size:
+                raise self._damaged(descriptor.digest)
+            return
         with self._blob(descriptor.digest, descriptor.size) as blocks:
             if copy_hashing(blocks, len) != (descriptor.digest, descriptor.size):
                 raise self._damaged(descriptor.digest)
@@ -233,6 +270,7 @@ class RegistryRepository:
     def tag(self, name: str, version: str, descriptor: Descriptor) -> bool:
         """Make a manifest the package of a release; false when it is already, :class:`ConflictError` when another one is."""
         content = self.read_manifest(descriptor.digest)
+        self._forget()  # a tag that somebody has set meanwhile must not be taken away from them
         if not _TAG.fullmatch(version):
             raise TidegateError(f"{version!a} can't be a tag of a registry; use up to 128 letters, digits and . _ -")
         existing = self.resolve(name, version)
@@ -261,31 +299,59 @@ class RegistryRepository:
         del name
         return self.tags()
 
-    def refer(self, subject: str, content: bytes) -> Descriptor:
+    def refer(self, subject: str, content: bytes, annotations: Mapping[str, str] | None = None) -> Descriptor:
         """Store a manifest that refers to the manifest ``subject``.
 
         In a registry without the referrers API it gets a tag of its own, made of both digests, so that several who add evidence at once
-        lose none and nobody collects it as garbage; and for other tools the list with the tag that the specification gives it.
+        lose none and nobody collects it as garbage; and for other tools the list with the tag that the specification gives it, where it
+        has these ``annotations``.
         """
         artifact = artifact_of(content, subject)
         digest = f"sha256:{hashlib.sha256(content).hexdigest()}"
         descriptor, seen = self.put_as(digest, content, MANIFEST)
+        added = replace(descriptor, artifact_type=artifact, annotations=dict(annotations or {}))
         if seen != subject:
-            self.put_as(f"{referrers_tag(subject)}.{digest[7:39]}", content, MANIFEST)
-            self.put_as(referrers_tag(subject), index_of(self.referrers(subject)), IMAGE_INDEX)
-        return replace(descriptor, artifact_type=artifact)
+            self.put_as(_own_tag(subject, digest), content, MANIFEST)
+            if self.library._batches:
+                self.library._batches[-1].setdefault((self, subject), []).append(added)
+            else:
+                self.list_referrers(subject, [added])
+        return added
+
+    def list_referrers(self, subject: str, added: Iterable[Descriptor]) -> None:
+        """Write the list that the specification gives a tag, with what was ``added``."""
+        listed = {entry.digest: entry for entry in [*self.referrers(subject), *added]}
+        self.put_as(referrers_tag(subject), index_of(listed.values()), IMAGE_INDEX)
 
     def referrers(self, subject: str) -> list[Descriptor]:
         """What refers to a manifest, each with its artifact type; nobody has looked into them yet."""
-        found = self._api_referrers(subject)
+        return list(self._once(("referrers", subject), lambda: self._referrers(subject)))
+
+    def _referrers(self, subject: str) -> list[Descriptor]:
+        memory = self.library.memory
+        found = {} if memory and memory.without_referrers else self._offered(subject)
         # A registry that learned of referrers later does not know of those from before.
-        listed = self._fetch("manifests", referrers_tag(subject), INDEX_LIMIT)
+        listed = None
+        if not (memory and memory.without_referrers) or referrers_tag(subject) in self._tags():
+            listed = self._tagged(referrers_tag(subject), INDEX_LIMIT)
         # Some take the tag for the digest that it is made of.
         if listed is not None and f"sha256:{hashlib.sha256(listed).hexdigest()}" != subject:
             where = f"the list of what refers to {subject}"
+            if memory and not found:
+                memory.without_referrers = True
             found = {entry.digest: entry for entry in parse_index(listed, where)} | found
-        found |= {entry.digest: entry for entry in self._with_own_tag(subject, {digest[7:39] for digest in found})}
+        found |= {entry.digest: entry for entry in self._with_own_tag(subject, {digest[7:39] for digest in found}, _UNLISTED)}
         return [found[digest] for digest in sorted(found)]
+
+    def has_referring(self, subject: str, digest: str) -> bool:
+        """Whether a manifest that is listed with ``subject`` is there: a list may be of a time when it was."""
+        if _own_tag(subject, digest) in self._tags() or digest in self._offered(subject):
+            return True
+        with self.library.wire.ask("HEAD", f"{self.path}/manifests/{_named(digest)}", ok=(200, 404), Accept=MANIFEST) as answer:
+            return bool(answer.status_code == 200)
+
+    def _offered(self, subject: str) -> dict[str, Descriptor]:
+        return self._once(("offered", subject), lambda: self._api_referrers(subject))
 
     def _api_referrers(self, subject: str) -> dict[str, Descriptor]:
         """What the referrers API answers; nothing where there is none, which registries say in many ways.
@@ -298,7 +364,8 @@ class RegistryRepository:
             for number, page in enumerate(self._pages(f"{self.path}/referrers/{subject}")):
                 if number == 0 and not _is_index(page, where):
                     return {}
-                found |= {entry.digest: entry for entry in parse_index(page, where)}
+                # Their annotations are the word of who pushed a manifest, whatever is in it.
+                found |= {entry.digest: replace(entry, annotations={}) for entry in parse_index(page, where)}
         except AnswerError as error:
             if found or error.status not in _NO_REFERRERS:
                 raise
@@ -310,24 +377,38 @@ class RegistryRepository:
 
     def unlisted(self, subject: str) -> list[Descriptor]:
         """What refers to a manifest and has a tag that says so."""
-        return self._with_own_tag(subject, set())
+        return self._with_own_tag(subject, set(), INDEX_LIMIT)
 
-    def _with_own_tag(self, subject: str, known: set[str]) -> list[Descriptor]:
+    def _with_own_tag(self, subject: str, known: set[str], most: int) -> list[Descriptor]:
         """What :meth:`refer` gave a tag, but for that whose digest begins with one of ``known``."""
         own = [tag for tag in self._tags() if tag.startswith(f"{referrers_tag(subject)}.") and tag[-32:] not in known]
-        if len(own) > PIECES:
-            raise IntegrityError(f"{len(own)} tags of {self} say that they refer to {subject}, more than {PIECES}; find out who set them")
+        if len(own) > most:
+            raise IntegrityError(
+                f"{len(own)} tags of {self} say that they refer to {subject} and no list has them, more than {most}; find out who set them"
+            )
         found = []
         for tag in own:
-            content = self._fetch("manifests", tag, MANIFEST_LIMIT)
+            content = self._tagged(tag, MANIFEST_LIMIT)
             if content is not None:  # a tag can be seen a moment before there is something behind it
                 digest = f"sha256:{hashlib.sha256(content).hexdigest()}"
                 found.append(Descriptor(MANIFEST, digest, len(content), artifact_type=artifact_of(content, subject)))
         return found
 
     def relist(self, subject: str, entries: Iterable[Descriptor]) -> None:
-        """Make a new list of what refers to ``subject``, in place of a damaged one."""
+        """Make a new list of what refers to ``subject``, in place of the one that it has."""
         self.put_as(referrers_tag(subject), index_of(entries), IMAGE_INDEX)
+
+    def withdraw(self, subject: str, digests: Collection[str], write: bool) -> int:
+        """Take manifests that refer to ``subject`` away. The bytes are freed by the registry's garbage collector."""
+        self._delete(f"sha256:{'0' * 64}")  # what nobody has, to hear whether it lets us
+        if write:
+            listed = self.referrers(subject)
+            stay = [entry for entry in listed if entry.digest not in digests]
+            if len(stay) < len(listed) and referrers_tag(subject) in self._tags():
+                self.put_as(referrers_tag(subject), index_of(stay), IMAGE_INDEX)
+            for digest in digests:
+                self._delete(digest)  # and its tag with it
+        return 0
 
     def writing(self) -> contextlib.AbstractContextManager[None]:
         """Nothing to hold: a registry keeps blobs that a manifest names, and its garbage collector leaves young ones alone."""
@@ -360,6 +441,7 @@ class RegistryRepository:
         yield purge
 
     def _delete(self, digest: str) -> None:
+        self._forget()
         with self.library.wire.ask("DELETE", f"{self.path}/manifests/{digest}", ok=(202, 404, 405)) as answer:
             if answer.status_code == 405:
                 raise TidegateError(
@@ -372,6 +454,9 @@ class RegistryRepository:
         return [tag for tag in self._tags() if not _REFERRERS.fullmatch(tag)]
 
     def _tags(self) -> list[str]:
+        return self._once("tags", self._list_tags)
+
+    def _list_tags(self) -> list[str]:
         found: list[str] = []
         for page in self._pages(f"{self.path}/tags/list?n=1000"):
             tags = parse_json(page, f"the list of tags of {self}").get("tags") or []
@@ -394,7 +479,36 @@ class RegistryRepository:
 
     def tagged_content(self, tag: str) -> bytes | None:
         """The bytes of the manifest with a tag."""
-        return self._fetch("manifests", tag, MANIFEST_LIMIT)
+        return self._tagged(tag, MANIFEST_LIMIT)
+
+    def _tagged(self, tag: str, limit: int) -> bytes | None:
+        return self._once(("tag", tag), lambda: self._fetch_tagged(tag, limit))
+
+    def _fetch_tagged(self, tag: str, limit: int) -> bytes | None:
+        """What has a tag; what had it before, if that is still so, need not be sent again."""
+        memory = self.library.memory
+        if memory is None:
+            return self._fetch("manifests", tag, limit)
+        digest = memory.last(self._place, tag)
+        before = memory.content(self._place, digest) if digest else None
+        content = self._fetch("manifests", tag, limit, (digest, before) if digest and before else None)
+        if content is not None:
+            digest = f"sha256:{hashlib.sha256(content).hexdigest()}"
+            memory.keep(self._place, digest, content)
+            memory.note(self._place, tag, digest)
+        return content
+
+    def _once(self, question: object, ask: Callable[[], _T]) -> _T:
+        return self.library.memory.once(self._place, question, ask) if self.library.memory else ask()
+
+    def _forget(self) -> None:
+        if self.library.memory:
+            self.library.memory.forget(self._place)
+
+    @property
+    def _place(self) -> str:
+        """By what the memory knows this repository."""
+        return str(self)
 
     def catalogue_pages(self) -> Iterator[bytes]:
         """What the registry says of all its repositories; raises :class:`AnswerError` where it says nothing."""
@@ -433,11 +547,16 @@ class RegistryRepository:
                 raise self._missing(digest)
             yield blocks_of(answer, limit)
 
-    def _fetch(self, kind: str, reference: str, limit: int) -> bytes | None:
+    def _fetch(self, kind: str, reference: str, limit: int, before: tuple[str, bytes] | None = None) -> bytes | None:
+        """What is there; ``before``: a digest and its content, which need not be sent if that is what is there still."""
         wire = self.library.wire
         accept, seconds = (f"{MANIFEST}, {IMAGE_INDEX}", None) if kind == "manifests" else ("*/*", math.inf)
         allowance = wire.allowance(limit, seconds)
-        with wire.ask("GET", f"{self.path}/{kind}/{reference}", ok=(200, 404), allowance=allowance, Accept=accept) as answer:
+        path, ok = f"{self.path}/{kind}/{reference}", (200, 404) if before is None else (200, 304, 404)
+        unless = {} if before is None else {"If_None_Match": f'"{before[0]}"'}
+        with wire.ask("GET", path, ok=ok, allowance=allowance, Accept=accept, **unless) as answer:
+            if before is not None and answer.status_code == 304:
+                return before[1]
             return None if answer.status_code == 404 else b"".join(blocks_of(answer, limit))
 
     def _checked(self, digest: str, content: bytes | None) -> bytes:
@@ -455,6 +574,11 @@ class RegistryRepository:
 
     def __str__(self) -> str:
         return f"{self.library.wire.host}/{self.path}"
+
+
+def _own_tag(subject: str, digest: str) -> str:
+    """The tag of one manifest that refers to ``subject``."""
+    return f"{referrers_tag(subject)}.{digest[7:39]}"
 
 
 def _manifest_of(content: bytes) -> Descriptor:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Collection, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass, field
@@ -19,7 +20,10 @@ from .repository import Library, Repository
 from .walk import Part, walk
 
 _BLOCK = 1 << 20
+_TOGETHER = 100  # releases that get their tags at once: one that was interrupted is looked through again
 
+Retired = Callable[[tuple[str, str]], Collection[str]]
+"""The evidence about a release, by name and version, that was taken out of the library and stays there and here as it is."""
 Refuse = Callable[[str, str, str], str]
 """Says of a release's name, version and digest why it may not be copied; nothing when it may."""
 
@@ -54,45 +58,77 @@ def choose(library: Library, names: Collection[str] | None, also: Collection[str
     return {key: releases[key] for key in sorted(releases) if names is None or key[0] in names}
 
 
-def replicate(source: Library, target: Library | None, releases: dict[tuple[str, str], Descriptor], refuse: Refuse, write: bool) -> Copied:
+def replicate(
+    source: Library,
+    target: Library | None,
+    releases: dict[tuple[str, str], Descriptor],
+    refuse: Refuse,
+    write: bool,
+    retired: Retired = lambda _release: set(),
+) -> Copied:
     """Bring ``releases`` of ``source`` to ``target``, or say without ``write`` what that would copy; there may be no target yet then.
 
-    A release's tag is set last, when its package and the evidence about it are there. What is damaged, refused, or archived there as
+    A release's tag is set last, when its package and the evidence about it are there, in a layout together with those of others. What is
+    damaged, refused, or archived there as
     another digest is a problem, and the others are copied all the same. After a crash the same call goes on.
     """
     copied = Copied()
     planned: set[tuple[str, str]] = set()
-    for (name, version), package in noted("copying releases", releases.items(), len(releases)):
+    copying = _Copying(source, target, refuse, write, copied, planned, retired)
+    left = noted("copying releases", releases.items(), len(releases))
+    for _batch in range(0, len(releases), _TOGETHER):
         try:
-            why = refuse(name, version, package.digest)
-            if why:
-                raise IntegrityError(why)
-            here, there = source.repository(name), target.repository(name) if target else None
-            contents = load_package(here, package.digest)
-            if why := contents.misnamed(name, version):
-                raise IntegrityError(why)
-            with there.writing() if there and write else nullcontext():
-                tagged, missing = _missing(here, there, (name, version), package, copied)
-                for part in missing:
-                    # In a layout all releases share their blobs.
-                    key = "" if isinstance(there, OciLayout | None) else name, part.descriptor.digest
-                    if there and write:
-                        put_part(here, there, part, contents)
-                    if key not in planned:
-                        copied.blobs += 1
-                        copied.size += part.descriptor.size
-                        copied.evidence += part.subject is not None
-                    planned.add(key)
-                if there and write:
-                    there.tag(name, version, package)
-            if missing or not tagged:
-                pieces = sum(part.subject is not None for part in missing)
-                copied.releases.append({"name": name, "version": version, "digest": package.digest, "new": not tagged, "evidence": pieces})
-            else:
-                copied.present += 1
+            with target.batch() if target and write else nullcontext():
+                for release, package in itertools.islice(left, _TOGETHER):
+                    try:
+                        _replicate_one(copying, release, package)
+                    except TidegateError as error:
+                        copied.problems.append(f"{' '.join(release)} was not copied: {error}")
         except TidegateError as error:
-            copied.problems.append(f"{name} {version} was not copied: {error}")
+            copied.problems.append(f"not all that was copied could be named: {error}")
     return copied
+
+
+@dataclass(frozen=True)
+class _Copying:
+    """What is being done: ``planned`` is what was copied, or would be, by repository and digest."""
+
+    source: Library
+    target: Library | None
+    refuse: Refuse
+    write: bool
+    copied: Copied
+    planned: set[tuple[str, str]]
+    retired: Retired
+
+
+def _replicate_one(copying: _Copying, release: tuple[str, str], package: Descriptor) -> None:
+    (name, version), copied, write = release, copying.copied, copying.write
+    why = copying.refuse(name, version, package.digest)
+    if why:
+        raise IntegrityError(why)
+    here, there = copying.source.repository(name), copying.target.repository(name) if copying.target else None
+    contents = load_package(here, package.digest)
+    if why := contents.misnamed(name, version):
+        raise IntegrityError(why)
+    tagged, missing = _missing(here, there, release, package, copied, copying.retired(release))
+    for part in missing:
+        # In a layout all releases share their blobs.
+        key = "" if isinstance(there, OciLayout | None) else name, part.descriptor.digest
+        if there and write:
+            put_part(here, there, part, contents)
+        if key not in copying.planned:
+            copied.blobs += 1
+            copied.size += part.descriptor.size
+            copied.evidence += part.subject is not None
+        copying.planned.add(key)
+    if there and write:
+        there.enter(name) if tagged else there.tag(name, version, package)
+    if missing or not tagged:
+        pieces = sum(part.subject is not None for part in missing)
+        copied.releases.append({"name": name, "version": version, "digest": package.digest, "new": not tagged, "evidence": pieces})
+    else:
+        copied.present += 1
 
 
 def put_part(source: Repository, target: Repository, part: Part, package: Package | None = None) -> None:
@@ -105,7 +141,7 @@ def put_part(source: Repository, target: Repository, part: Part, package: Packag
     elif part.subject is None:
         target.put_manifest(part.manifest)
     else:
-        target.refer(part.subject, part.manifest)
+        target.refer(part.subject, part.manifest, part.descriptor.annotations)
 
 
 def _blocks(stream: BinaryIO, size: int) -> Iterator[bytes]:
@@ -117,7 +153,7 @@ def _blocks(stream: BinaryIO, size: int) -> Iterator[bytes]:
 
 
 def _missing(
-    here: Repository, there: Repository | None, release: tuple[str, str], package: Descriptor, copied: Copied
+    here: Repository, there: Repository | None, release: tuple[str, str], package: Descriptor, copied: Copied, retired: Collection[str]
 ) -> tuple[bool, list[Part]]:
     """Whether the release has its tag there, and which of its parts are not there, in order."""
     tagged = there.resolve(*release) if there else None
@@ -126,15 +162,28 @@ def _missing(
     found = walk(here, package)
     if package.digest in found.faults:
         raise IntegrityError(found.faults[package.digest])
+    parts = found.without(retired)
     copied.problems += [f"evidence about {' '.join(release)} was not copied: {why}" for why in found.faults.values()]
     if there is None:
-        return False, found.parts
+        return False, parts
     subjects = {part.subject for part in found.parts if part.subject} | ({package.digest} if tagged else set())
     listed = {subject: {entry.digest for entry in there.referrers(subject)} for subject in subjects}
-    more = listed.get(package.digest, set()) - {part.descriptor.digest for part in found.parts} - found.faults.keys()
+    more = listed.get(package.digest, set()) - {part.descriptor.digest for part in found.parts} - found.faults.keys() - set(retired)
     if more:
         copied.lacking.append(f"{len(more)} pieces of evidence about {' '.join(release)}, such as {min(more)}")
-    return tagged is not None, [part for part in found.parts if not _has(there, part, listed, tagged is None)]
+    if isinstance(there, OciLayout):
+        return tagged is not None, [part for part in parts if not _has(there, part, listed, tagged is None)]
+    missing: list[Part] = []
+    some: list[Part] = []
+    for part in parts:
+        some.append(part)
+        if part.manifest is not None:
+            # A registry takes a manifest only with the blobs that it names, and keeps them as long as it.
+            digest, subject = part.descriptor.digest, part.subject
+            there_is = digest in listed[subject] and there.has_referring(subject, digest) if subject else tagged is not None
+            missing += [] if there_is else [one for one in some if not _has(there, one, listed, tagged is None)]
+            some = []
+    return tagged is not None, missing
 
 
 def _has(home: Repository, part: Part, listed: dict[str, set[str]], new: bool) -> bool:

@@ -61,11 +61,17 @@ class Repository(Protocol):
     def versions(self, name: str) -> list[str]:
         """The versions of a release that are archived here."""
 
-    def refer(self, subject: str, content: bytes) -> Descriptor:
-        """Store a manifest whose ``subject`` is the manifest of that digest, so that :meth:`referrers` finds it."""
+    def refer(self, subject: str, content: bytes, annotations: Mapping[str, str] | None = None) -> Descriptor:
+        """Store a manifest whose ``subject`` is the manifest of that digest, so that :meth:`referrers` finds it.
+
+        ``annotations`` are listed with it, whatever those of the manifest are.
+        """
 
     def referrers(self, subject: str) -> list[Descriptor]:
         """What refers to a manifest, each with its artifact type; nobody has looked into them yet."""
+
+    def has_referring(self, subject: str, digest: str) -> bool:
+        """Whether a manifest that is listed with ``subject`` is there, with its blobs; in a directory nobody looks at its bytes."""
 
     def beside(self, subject: str) -> list[str]:
         """Tags made of a manifest's digest that other tools gave to what they keep about it, and nobody reads here."""
@@ -74,7 +80,13 @@ class Repository(Protocol):
         """What says of itself that it refers to a manifest, as far as it can be found without the list that :meth:`referrers` reads."""
 
     def relist(self, subject: str, entries: Iterable[Descriptor]) -> None:
-        """Make a new list of what refers to a manifest, in place of a damaged one."""
+        """Make a new list of what refers to a manifest, in place of the one that it has."""
+
+    def withdraw(self, subject: str, digests: Collection[str], write: bool) -> int:
+        """Take manifests that refer to ``subject`` away, and what only they need; return how many bytes that freed, or without ``write`` 0.
+
+        What is gone already is none of it. Raises :class:`ConflictError` when somebody is writing here.
+        """
 
     def writing(self) -> AbstractContextManager[None]:
         """While this is held nobody purges here. Hold it from the first blob to the tag that names it; many may at once."""
@@ -102,6 +114,16 @@ class Library(Protocol):
 
     def listed(self) -> set[str]:
         """The names that were entered, whether or not anything is left of them."""
+
+    def batch(self) -> AbstractContextManager[None]:
+        """Within it lists are written once, at its end; tags may be set by then, too. While it is held nobody purges here."""
+
+    def publish(self) -> None:
+        """See to it that other tools find all that refers to a package, too."""
+
+    def at_one_moment(self, folder: Path | None = None) -> Library:
+        """The library as it is when it is first asked: nothing is asked of a registry twice. What digests name is kept in ``folder``, which
+        has to be private to a run, for who looks later in that run."""
 
     def incomplete(self) -> str:
         """Why releases may be there that :meth:`releases` does not give; empty when it gives all."""

@@ -5,7 +5,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import time
 from collections import defaultdict
 from collections.abc import Collection
 from concurrent.futures import Executor, ThreadPoolExecutor
@@ -20,6 +22,8 @@ from .replica import put_part
 from .repository import Library, Repository
 from .walk import Part, walk
 
+YOUNG = 3600.0
+"""Seconds: what nothing names and came since may be what another tool is about to name."""
 _Key = tuple[str, str]
 """In a layout nothing and a digest; in a registry, where each release has blobs of its own, the release's name and a digest."""
 
@@ -42,14 +46,17 @@ class Scrub:
     """What was looked at and found. ``healed``: what got its right bytes from a replica, or without ``write`` would get them.
 
     ``blobs`` and their ``size`` in bytes count what was checked; ``unnamed`` and ``unnamed_size`` those of them that no release needs, of
-    which ``untagged`` are packages. ``releases`` that were found, by name and version, each with how many manifests refer to it;
-    ``misnamed``: a sentence for each that is the package of another.
+    which ``untagged`` are packages. ``collected``, of ``collected_size``, are what was unnamed and is gone now, or without ``write`` would
+    be. ``releases`` that were found, by name and version, each with how many manifests refer to it; ``misnamed``: a sentence for each that
+    is the package of another.
     """
 
     blobs: int = 0
     size: int = 0
     unnamed: int = 0
     unnamed_size: int = 0
+    collected: int = 0
+    collected_size: int = 0
     untagged: list[Untagged] = field(default_factory=list)
     releases: dict[tuple[str, str], tuple[str, int]] = field(default_factory=dict)
     misnamed: dict[tuple[str, str], str] = field(default_factory=dict)
@@ -100,7 +107,8 @@ def scrub(library: Library, replica: Library | None, write: bool, workers: int =
     ``also``: names of releases that may be there though the library does not list them.
 
     With ``replica`` what is damaged gets its right bytes from there, unless ``write`` is false. Nothing else is changed, but that a
-    layout then loses what is damaged and needed by no release, and with or without ``replica`` what killed writers left unfinished.
+    layout then loses what is damaged and needed by no release, and with or without ``replica`` what nothing names. What is younger than
+    :data:`YOUNG` stays, since other tools write here without a lock.
     """
     done = Scrub()
     needed = _find(library, replica, also, done)
@@ -123,7 +131,23 @@ def scrub(library: Library, replica: Library | None, write: bool, workers: int =
         except TidegateError as error:
             damage, cured = replace(damage, what=f"{damage.what} and can't be healed ({error})"), False
         (done.healed if cured else done.damaged).append(damage)
+    if isinstance(library, OciLayout) and not done.damaged and (write or not done.healed):
+        _collect(library, needed, done, write)
     return done
+
+
+def _collect(layout: OciLayout, needed: _Needed, done: Scrub, write: bool) -> None:
+    """Have what nothing names collected, unless somebody is writing, or this user may not."""
+    with contextlib.suppress(TidegateError):
+        before = time.time() - YOUNG
+        strays = layout.collect(before) if write else layout.strays(before)
+        done.collected, done.collected_size = len(strays.unneeded), sum(strays.unneeded.values())
+        for subject, entry in strays.referring:
+            whose = tuple(sorted(needed.releases.get(("", subject), ())))
+            done.healed.append(Damage(entry.digest, "in no list of evidence", whose))
+        if write:
+            done.unnamed, done.unnamed_size = done.unnamed - done.collected, done.unnamed_size - done.collected_size
+            layout.publish()
 
 
 def _cure(library: Library, replica: Library | None, needed: _Needed, key: _Key, write: bool) -> bool:

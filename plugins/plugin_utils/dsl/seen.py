@@ -21,25 +21,49 @@ from .descriptors import DIGEST, referrers_tag
 PIECES = 20_000
 """Pieces of evidence about one package that a snapshot names; more are not remembered."""
 _WHAT = 100  # signs of what a piece is
+_SPEAKING = frozenset({"scan", "test-result", "approval", "opinion"})  # kinds that may speak against a release
+_GOOD = frozenset({"scan (clean)", "test-result (PASSED)", "approval (approved)", "opinion"})
 
 
 @dataclass(frozen=True)
 class Piece:
-    """A piece of evidence. ``what`` it is, in words, such as ``approval (rejected)``; ``at``: when it was seen first."""
+    """A piece of evidence. ``what`` it is, in words, such as ``approval (rejected)``; ``at``: when it was seen first. ``rfc``: the number
+    of the only RFC that it is for, empty when it is about the package itself. ``retired``: why it was taken out of the library, empty when
+    it was not.
+    """
 
     what: str
     at: datetime
+    rfc: str = ""
+    retired: str = ""
+
+    @property
+    def is_adverse(self) -> bool:
+        """Whether it speaks against the release, or may."""
+        return self.kind in _SPEAKING and self.what not in _GOOD
+
+    @property
+    def kind(self) -> str:
+        """The policy's word for what it is, such as ``approval``."""
+        return self.what.partition(" ")[0]
+
+    def to_json(self) -> dict[str, str]:
+        """The piece as it is kept."""
+        more = {"rfc": self.rfc, "retired": self.retired}
+        return {"what": self.what, "seen": self.at.isoformat(), **{name: value for name, value in more.items() if value}}
 
 
 @dataclass(frozen=True)
 class Sight:
     """What somebody who looked at the library saw of a release: the digest of its package, and of each manifest that is evidence about it
-    what that is, in words. ``evidence`` is ``None`` when nobody looked for any."""
+    what that is, in words. ``evidence`` is ``None`` when nobody looked for any. ``rfcs``: of pieces that were not known, the only RFC that
+    each is for, if any."""
 
     name: str
     version: str
     digest: str
     evidence: Mapping[str, str] | None = None
+    rfcs: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -55,7 +79,7 @@ class Snapshot:
 
     def to_json(self) -> dict[str, Any]:
         """The snapshot as it is kept and signed."""
-        evidence = {digest: {"what": piece.what, "seen": piece.at.isoformat()} for digest, piece in sorted(self.evidence.items())}
+        evidence = {digest: piece.to_json() for digest, piece in sorted(self.evidence.items())}
         return {"number": self.number, "seen": self.at.isoformat(), "evidence": evidence}
 
     @classmethod
@@ -64,8 +88,11 @@ class Snapshot:
         try:
             if not isinstance(document, dict) or not DIGEST.fullmatch(digest) or len(document["evidence"]) > PIECES:
                 raise ValueError
-            evidence = {key: Piece(str(one["what"]), parse_time(one["seen"])) for key, one in document["evidence"].items()}
-            if not all(DIGEST.fullmatch(key) for key in evidence):
+            evidence = {
+                key: Piece(str(one["what"]), datetime.fromisoformat(one["seen"]), str(one.get("rfc", "")), str(one.get("retired", "")))
+                for key, one in document["evidence"].items()
+            }
+            if not all(DIGEST.fullmatch(key) and piece.at.tzinfo for key, piece in evidence.items()):
                 raise ValueError
             return cls(name, version, digest, int(document["number"]), parse_time(document["seen"]), evidence)
         except (ValueError, TypeError, KeyError, AttributeError, OverflowError) as error:
@@ -93,13 +120,12 @@ def extended(snapshot: Snapshot | None, sight: Sight, now: datetime) -> Snapshot
 
     A version that has another package than it had is no sight of that release: it stays what it was, and :func:`losses` says so.
     """
-    evidence = sight.evidence or {}
+    evidence = {key: Piece(what[:_WHAT], now, sight.rfcs.get(key, "")) for key, what in (sight.evidence or {}).items()}
     if snapshot is None:
-        first = dict(list(evidence.items())[:PIECES])
-        return Snapshot(sight.name, sight.version, sight.digest, 1, now, {key: Piece(what[:_WHAT], now) for key, what in first.items()})
+        return Snapshot(sight.name, sight.version, sight.digest, 1, now, dict(list(evidence.items())[:PIECES]))
     if snapshot.digest != sight.digest:
         return None
-    new = {key: Piece(what[:_WHAT], now) for key, what in evidence.items() if key not in snapshot.evidence}
+    new = {key: piece for key, piece in evidence.items() if key not in snapshot.evidence}
     new = dict(list(new.items())[: max(0, PIECES - len(snapshot.evidence))])
     if not new:
         return None
@@ -121,7 +147,7 @@ def losses(snapshot: Snapshot, digest: str | None, evidence: Collection[str] | N
         return [loss(snapshot.digest, f"the package, which is {digest} now, was", snapshot.at)]
     if evidence is None:
         return []
-    return [loss(key, piece.what, piece.at) for key, piece in by_age(snapshot.evidence) if key not in evidence]
+    return [loss(key, piece.what, piece.at) for key, piece in by_age(snapshot.evidence) if key not in evidence and not piece.retired]
 
 
 def how_to_copy_evidence(digest: str) -> str:

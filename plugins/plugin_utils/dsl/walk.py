@@ -5,16 +5,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from ..errors import IntegrityError
 from .descriptors import MANIFEST, Descriptor, artifact_of, parse_json, referrers_tag
 
 _DEPTH = 2  # evidence, and what is said of it
-PIECES = 1000
-"""What may refer to one manifest; more than anybody means."""
 
 
 class Reader(Protocol):
@@ -42,6 +40,12 @@ class Walk:
 
     parts: list[Part] = field(default_factory=list)
     faults: dict[str, str] = field(default_factory=dict)
+
+    def without(self, digests: Collection[str]) -> list[Part]:
+        """The parts but for the manifests of those ``digests`` and the blobs that no other has."""
+        kept = [part for part in self.parts if part.manifest is not None and part.descriptor.digest not in digests]
+        needed = {blob.digest for part in kept for blob in blobs_of(part.manifest or b"", part.descriptor.digest)}
+        return [part for part in self.parts if part in kept or part.descriptor.digest in needed] if digests else self.parts
 
     def groups(self) -> list[tuple[str, list[str]]]:
         """The digest of each manifest that was found with those of its blobs, what refers to a manifest after that."""
@@ -92,13 +96,11 @@ def _visit(
             if blob.digest not in seen:
                 seen.add(blob.digest)
                 yield Part(blob)
-        yield Part(Descriptor(MANIFEST, digest, len(content), artifact_type=descriptor.artifact_type), content, subject)
+        yield Part(replace(descriptor, media_type=MANIFEST, size=len(content)), content, subject)
     if depth == _DEPTH:
         return
     try:
         listed = home.referrers(digest)
-        if len(listed) > PIECES:
-            raise IntegrityError(f"{len(listed)} manifests refer to {digest}, more than {PIECES}; find out who put them there")
     except IntegrityError as error:
         faults[referrers_tag(digest)] = str(error)
         return

@@ -17,15 +17,16 @@ from typing import TYPE_CHECKING, Any
 
 from ..cmdb.schema import schema
 from ..cmdb.store import Cmdb
+from ..dsl.descriptors import Descriptor
 from ..dsl.recover import Meant
 from ..dsl.repository import Library, Repository
-from ..dsl.seen import PIECES, Loss, Piece, Sight, Snapshot, extended, losses
+from ..dsl.seen import Loss, Piece, Sight, Snapshot, extended, losses
 from ..errors import ConflictError, IntegrityError, NotFoundError, TidegateError
 from ..keys import load_public
 from ..libs import require
 from .envelope import open_envelope, payload_of, sign
-from .statement import LIBRARY, Statement, kind_of, purl, strict_json
-from .store import Attached, may_be_evidence, read_piece
+from .statement import LIBRARY, ON_CHANGES, Statement, kind_of, purl, rfc_of, strict_json
+from .store import PREDICATE_TYPE, RFC, Attached, may_be_evidence, read_piece
 
 with contextlib.suppress(ImportError):
     import sqlalchemy as sa
@@ -90,8 +91,8 @@ def list_release(home: Repository, name: str) -> list[str]:
 def remember_library(
     cmdb_url: str, library: Library, names: Collection[str] | None, now: datetime, but: Collection[tuple[str, str]] = ()
 ) -> list[str]:
-    """Remember what the library has of each release, or of ``names``, ``but`` for some; what can't be read is passed over. Returns what
-    went wrong."""
+    """Remember what the library has of each release, or of ``names``, ``but`` for some; what can't be read is passed over. Where a list of
+    evidence says of a piece what it is not, that is taken out of the list. Returns what went wrong."""
     try:
         with Cmdb.open(cmdb_url) as cmdb:
             known, sights = snapshots(cmdb, names), []
@@ -101,11 +102,35 @@ def remember_library(
                     with contextlib.suppress(IntegrityError):
                         sights.append(look(library.repository(name), name, version, package.digest, before.evidence if before else {}))
             remember(cmdb, sights, now)
+            return [
+                problem for seen in snapshots(cmdb, {sight.name for sight in sights}).values() for problem in _correct_list(library, seen)
+            ]
     except NotFoundError:
         return []
     except TidegateError as error:
         return [f"{_UNKNOWN} its releases: {error}"]
+
+
+def _correct_list(library: Library, seen: Snapshot) -> list[str]:
+    """Have a list of evidence say nothing of the pieces of which it does not say what was read there; return a sentence for each."""
+    home = library.repository(seen.name)
+    with contextlib.suppress(IntegrityError):
+        listed = home.referrers(seen.digest)
+        wrong = [one for one in listed if one.digest in seen.evidence and _misleads(one, seen.evidence[one.digest])]
+        if wrong:
+            home.relist(seen.digest, [replace(one, annotations={}) if one in wrong else one for one in listed])
+        return [
+            f"the list of evidence about {seen.name} {seen.version} said of {entry.digest}, {seen.evidence[entry.digest].what}, that it is "
+            f"for {entry.annotations.get(RFC) or 'a change'} alone; it says so no more, find out who wrote that"
+            for entry in wrong
+        ]
     return []
+
+
+def _misleads(entry: Descriptor, piece: Piece) -> bool:
+    """Whether a list says of a piece that it is a decision, and it is none or for another RFC."""
+    kind, rfc = kind_of(entry.annotations.get(PREDICATE_TYPE, "")), entry.annotations.get(RFC, "")
+    return kind in ON_CHANGES and (kind, rfc) != (piece.kind, piece.rfc)
 
 
 def remember(cmdb: Cmdb, sights: Iterable[Sight], now: datetime, signer: Signer | None = None) -> int:
@@ -168,9 +193,7 @@ def watch(cmdb_url: str | None, home: Repository, release: tuple[str, str, str],
 def look(home: Repository, name: str, version: str, digest: str, known: Mapping[str, Piece]) -> Sight:
     """What a library has of a release now; what is ``known`` is not read again."""
     listed = [entry for entry in home.referrers(digest) if may_be_evidence(entry)]
-    if len(listed) > PIECES:
-        raise IntegrityError(f"{len(listed)} pieces of evidence refer to {digest}, more than {PIECES}; find out who put them there")
-    evidence = {}
+    evidence, rfcs = {}, {}
     for entry in listed:
         if entry.digest in known:
             evidence[entry.digest] = known[entry.digest].what
@@ -180,29 +203,35 @@ def look(home: Repository, name: str, version: str, digest: str, known: Mapping[
             content = read_piece(home, digest, entry.digest)
             if content is None:
                 continue  # not evidence
-        evidence[entry.digest] = describe(content)
-    return Sight(name, version, digest, evidence)
+        evidence[entry.digest], rfcs[entry.digest] = describe(content)
+    return Sight(name, version, digest, evidence, rfcs)
 
 
-def sight_of(name: str, version: str, digest: str, attached: Iterable[Attached], known: Mapping[str, Piece]) -> Sight:
-    """What was seen by somebody who has read the evidence anyway."""
-    evidence = {one.digest: known[one.digest].what if one.digest in known else describe(one.envelope) for one in attached}
-    return Sight(name, version, digest, evidence)
+def sight_of(release: Sight, attached: Iterable[Attached], passed_over: Iterable[str], known: Mapping[str, Piece]) -> Sight:
+    """What was seen of a release by somebody who has read the evidence anyway. Of what was ``passed_over`` nothing new is said."""
+    evidence, rfcs = {digest: known[digest].what for digest in passed_over if digest in known}, {}
+    for one in attached:
+        if one.digest in known:
+            evidence[one.digest] = known[one.digest].what
+        else:
+            evidence[one.digest], rfcs[one.digest] = describe(one.envelope)
+    return replace(release, evidence=evidence, rfcs=rfcs)
 
 
-def describe(envelope: bytes | None) -> str:
-    """What a piece of evidence is, in words; whoever signed it, and whether or not that holds."""
+def describe(envelope: bytes | None) -> tuple[str, str]:
+    """What a piece of evidence is, in words that begin with its kind, and the only RFC that it is for, if any; whoever signed it, and
+    whether or not that holds."""
     try:
         if envelope is None:
             raise IntegrityError("it can't be read")
         statement = strict_json(payload_of(envelope), "the statement")
     except IntegrityError:
-        return "evidence that could not be read"
+        return "evidence that could not be read", ""
     kind = kind_of(str(statement.get("predicateType"))) or f"evidence of type {statement.get('predicateType')!a:.60}"
     predicate = statement.get("predicate")
     said: Any = predicate.get(_SAYING.get(kind, "")) if isinstance(predicate, dict) else None
     word = ("blocking" if said is True else "") if kind == "opinion" else said if isinstance(said, str) else ""
-    return f"{kind} ({ascii(word)[1:-1]:.20})" if word else kind
+    return f"{kind} ({ascii(word)[1:-1]:.20})" if word else kind, rfc_of(str(statement.get("predicateType")), predicate)
 
 
 def give_up(
@@ -242,6 +271,66 @@ def give_up(
     return lost
 
 
+def retire_evidence(
+    cmdb: Cmdb,
+    home: Repository,
+    release: tuple[str, str],
+    digests: Collection[str],
+    reason: str,
+    actor: str,
+    now: datetime,
+    signer: Signer | None,
+    write: bool,
+) -> tuple[list[str], int]:
+    """Take evidence about a release (name, version) out of a library, with a line in the history; return what it was, a sentence for each
+    piece, and how many bytes that freed.
+
+    On record before it is done, so that nothing vanishes without a word; what was interrupted is finished by the same call. Raises
+    :class:`TidegateError` for what speaks against the release, or is not there.
+    """
+    name, version = release
+    digest = home.resolve(name, version)
+    if digest is None:
+        raise NotFoundError(f"the DSL has no {name} {version}; correct name and version")
+    before = snapshot(cmdb, name, version)
+    known = before.evidence if before and before.digest == digest else {}
+    there = {entry.digest for entry in home.referrers(digest)}
+    pieces: dict[str, Piece] = {}
+    for one in digests:
+        if one not in there and one not in known:
+            raise NotFoundError(f"nothing beside {name} {version} is {one:.80}; attestation_info lists what is")
+        pieces[one] = known[one] if one in known else Piece(*_read(home, digest, one, now))
+        if pieces[one].is_adverse:
+            raise TidegateError(
+                f"{one} is {pieces[one].what} and speaks against {name} {version}, so it stays; who signed it can sign anew what is so now"
+            )
+    new = {one: piece for one, piece in pieces.items() if one in there or not piece.retired}
+    if not new:
+        return [], 0
+    home.withdraw(digest, list(new), write=False)  # whoever can't do it says so before it is on record
+    if write:
+        with cmdb.begin() as connection:
+            current, _envelope = _row(connection, Sight(name, version, digest))
+            if (current.number if current else None) != (before.number if before else None):
+                raise ConflictError(f"somebody else has just seen something new of {name} {version}; run this again")
+            kept = {**known, **{one: replace(piece, retired=reason) for one, piece in new.items()}}
+            after = Snapshot(name, version, digest, before.number + 1 if before else 1, now, kept)
+            _write(connection, after, _signed(after, signer, now))
+            told = [{"digest": one, "what": piece.what} for one, piece in list(new.items())[:_TOLD]]
+            data = {"release": name, "version": version, "digest": digest, "reason": reason, "evidence": told}
+            connection.execute(sa.insert(schema().history), {"at": now, "actor": actor, "event": "evidence retired", "data": data})
+    return [f"{piece.what} {one}" for one, piece in new.items()], home.withdraw(digest, list(new), write=True) if write else 0
+
+
+def _read(home: Repository, package: str, digest: str, now: datetime) -> tuple[str, datetime, str]:
+    """What a piece is that nobody remembers, as :class:`Piece` takes it."""
+    try:
+        what, rfc = describe(read_piece(home, package, digest))
+    except IntegrityError:
+        what, rfc = describe(None)
+    return what, now, rfc
+
+
 def _purged(connection: sa.Connection) -> set[tuple[str, str]]:
     """The releases that were taken out of the library with a reason."""
     table = schema().release_status
@@ -263,7 +352,7 @@ def _with_signed(found: Snapshot, envelope: bytes, policy: Policy) -> Snapshot:
                 "accept what the library has with dsl_release once that is right"
             )
         signed = Snapshot.from_json(found.name, found.version, found.digest, dict(statement.predicate))
-        return replace(found, evidence={**signed.evidence, **found.evidence})
+        return replace(found, evidence={**found.evidence, **signed.evidence})
     return found
 
 

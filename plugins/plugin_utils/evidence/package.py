@@ -57,12 +57,12 @@ def judge_package(home: Repository, policy: Policy, release: PackageName, now: d
     """Judge the signatures under a package; one that can't be read is not trusted."""
     if "package" not in policy.trust:
         return PackageStanding("")
-    from .store import collect  # noqa: PLC0415 - see above
+    from .store import Wanted, collect  # noqa: PLC0415 - see above
     from .trust import judge  # noqa: PLC0415 - see above
 
     what = f"{release.name} {release.version}"
     try:
-        judgement = judge(collect(home, release.digest), policy, "package", release.digest, release.name, release.version, now)
+        judgement = judge(collect(home, release.digest, Wanted()), policy, "package", release.digest, release.name, release.version, now)
     except TidegateError as error:
         unread = f"the signatures under {what} can't be read: {error}"
         return PackageStanding(unread, danger=unread)

@@ -11,6 +11,7 @@ find out, and nothing for what people decide.
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -59,6 +60,12 @@ DECISIONS = frozenset({APPROVAL, OPINION, WAIVER, SETTLEMENT, WRITE_OFF, JOURNAL
 """Types of what people decide, which is read in the one form that Tidegate writes: nobody may take a rejection for something else."""
 _SBOMS = re.compile(r"https://cyclonedx\.org/bom(?:/v?1\.[0-9]{1,2})?|https://spdx\.dev/Document(?:/v?[0-9]{1,2}(?:\.[0-9]{1,2}){0,2})?")
 
+CLEARED = "https://tidegate.example/clearance/v1"
+"""The field of a clearance that has what its type has no field for."""
+ON_CHANGES = frozenset({"approval", "waiver", "settlement", "clearance"})
+"""The kinds of evidence that are for one RFC and no other."""
+_NUMBER = 100  # signs of an RFC's number that a list of evidence names
+
 SIGNED_AT = "https://tidegate.example/signed-at/v1"
 """The annotation of a statement's subject that has the time of the signature: predicates of others' types have no place for it."""
 VERIFICATION = "https://tidegate.example/verification/v1"
@@ -100,11 +107,21 @@ class Reading:
     loose: str
 
 
+@functools.lru_cache(128)
 def kind_of(predicate_type: str) -> str | None:
     """The policy's word for a predicate type, ``None`` when it has none."""
     if _SBOMS.fullmatch(predicate_type):
         return "sbom"
     return next((kind for kind, uri in KINDS.items() if uri == predicate_type), None)
+
+
+def rfc_of(predicate_type: str, predicate: object) -> str:
+    """The number of the only RFC that a statement is for; empty when it is about the package itself, or does not say which."""
+    if kind_of(predicate_type) not in ON_CHANGES or not isinstance(predicate, Mapping):
+        return ""
+    said = predicate.get(CLEARED) if predicate_type == CLEARANCE else predicate
+    number = said.get("rfc") if isinstance(said, Mapping) else None
+    return number if isinstance(number, str) and number.isprintable() and len(number) <= _NUMBER else ""
 
 
 def purl(name: str, version: str) -> str:

@@ -19,7 +19,7 @@ from ..dsl.repository import Repository, open_library
 from ..errors import ConflictError, NotFoundError, TidegateError
 from ..evidence.approval import APPROVED, REJECTED, Matter
 from ..evidence.envelope import sign
-from ..evidence.store import Evidence, attach, collect
+from ..evidence.store import Evidence, Wanted, attach, collect
 from ..evidence.trust import Counted, judge_approvals, signer_name, signers
 from ..policy.model import Policy, normalised_name
 from ..rfc.model import Rfc
@@ -100,7 +100,7 @@ def decide(question: DecisionRequest, signer: Signer, wanted: Decision, now: dat
     """Sign a decision, unless it is this person's latest decision already; return who decided, in which role, and whether that is new."""
     name = signer_name(question.policy, signer, now)
     rfc, decision = question.rfc, wanted.decision
-    evidence = collect(question.home, rfc.digest)
+    evidence = collect(question.home, rfc.digest, Wanted(rfc.number))
     signed = {role: question.decisions(name, role, evidence, now) for role in question.policy.deciders}
     rejecting = {role for role, said in signed.items() if said and said[-1].statement.predicate.get("decision") == REJECTED}
     role = question.role_of(name, wanted.role, rejecting)

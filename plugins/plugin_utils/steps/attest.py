@@ -18,7 +18,7 @@ from ..errors import IntegrityError, NotFoundError, TidegateError
 from ..evidence.envelope import open_envelope
 from ..evidence.package import PackageName
 from ..evidence.statement import KINDS, UNDATED, Statement, kind_of, purl, release_statement
-from ..evidence.store import ENVELOPE_LIMIT, attach, collect, ensure
+from ..evidence.store import ENVELOPE_LIMIT, attach, collect, ensure, is_attached
 from ..evidence.trust import Owners, judge, statement_fault
 from ..policy.model import Policy
 
@@ -95,7 +95,7 @@ def attach_signed(
         raise TidegateError(
             "the envelope bears no signature that holds by a key of the policy's people; enter who signed it and their key under people"
         )
-    if content in collect(home, release.digest).envelopes:
+    if is_attached(home, release.digest, content):
         return names, False
     if write:
         attach(home, release.digest, content)
@@ -107,6 +107,7 @@ def look_at(home: Repository, release: PackageName, policy: Policy, now: datetim
     found = collect(home, release.digest)
     evidence, broken = [], list(found.broken)
     owners = Owners(policy)
+    kept = {piece.envelope: piece.digest for piece in found.attached}
     for content in found:
         try:
             sealed = open_envelope(content, release.digest)
@@ -115,6 +116,7 @@ def look_at(home: Repository, release: PackageName, policy: Policy, now: datetim
             continue
         evidence.append(
             {
+                "piece": kept[content],
                 "kind": kind_of(sealed.statement.type),
                 "type": sealed.statement.type,
                 "name": sealed.statement.name,

@@ -370,14 +370,14 @@ def _with_signed_evidence(facts: Facts, rfc: Rfc, selected: tuple[dict[str, Any]
     if policy is None or digest is None:
         sources.errors["evidence"] = sources.errors.get("package") or sources.errors.get("policy", "")
         return facts
-    said = sources.ask("evidence", lambda: judge_all(sources.library(), policy, rfc, digest, selected, facts.now))
+    seen_before = facts.seen[0].evidence if facts.seen else {}
+    said = sources.ask("evidence", lambda: judge_all(sources.library(), policy, rfc, digest, selected, seen_before, facts.now))
     if said is None:
         return facts
-    seen_before = facts.seen[0].evidence if facts.seen else {}
     unread = Sight(rfc.release, rfc.version, digest)
     return replace(
         facts,
-        sight=unread if said.attached is None else sight_of(rfc.release, rfc.version, digest, said.attached, seen_before),
+        sight=unread if said.attached is None else sight_of(unread, said.attached, said.passed_over, seen_before),
         evidence=said.evidence,
         signed_approvals=said.approvals,
         builders=said.builders,

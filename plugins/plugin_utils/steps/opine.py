@@ -15,7 +15,7 @@ from ..errors import ConflictError, TidegateError
 from ..evidence.envelope import sign
 from ..evidence.opinion import SCORES, Opinion
 from ..evidence.package import PackageName
-from ..evidence.store import attach, collect
+from ..evidence.store import Wanted, attach, collect
 from ..evidence.trust import judge_opinions, signer_name
 from ..policy.model import Policy
 
@@ -35,7 +35,7 @@ def opine(
         raise TidegateError(f"the score is {opinion.score}; give a whole number from {SCORES[0]} to {SCORES[-1]}")
     opinion = replace(opinion, role=_role(policy, name, opinion.role))
     statement = opinion.statement(release.name, release.version, release.digest)
-    judged = judge_opinions(collect(home, release.digest), policy, release.digest, release.name, release.version, now)
+    judged = judge_opinions(collect(home, release.digest, Wanted()), policy, release.digest, release.name, release.version, now)
     last = next((one for one in latest(judged[opinion.role].counted) if one.person == name), None)
     if last is not None and last.statement == statement:
         return name, opinion, False

@@ -9,6 +9,7 @@ import contextlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 from typing import Any, Generic, Self, TypeVar
 
 from ..activity import note
@@ -19,11 +20,11 @@ from ..cmdb.store import Cmdb
 from ..dsl.descriptors import TITLE
 from ..dsl.package import load_package, load_package_manifest, verify_package
 from ..dsl.repository import Library, open_library
-from ..dsl.seen import Snapshot
+from ..dsl.seen import Piece, Snapshot
 from ..errors import DocumentError, IntegrityError, NotFoundError, TidegateError
 from ..evidence.approval import Matter
 from ..evidence.library import snapshot
-from ..evidence.store import Attached, collect
+from ..evidence.store import Attached, Wanted, collect
 from ..evidence.trust import Judgement, judge, judge_approvals, judge_opinions, judge_waiver, signers, sort_out
 from ..licence.entitlements import would_reserve
 from ..licence.seats import Allotment
@@ -40,7 +41,8 @@ _T = TypeVar("_T")
 
 @dataclass(frozen=True)
 class SignedEvidence:
-    """What people signed, as :class:`Facts` has it. ``attached``: all evidence, ``None`` when nobody looked for it."""
+    """What people signed, as :class:`Facts` has it. ``attached``: all evidence, ``None`` when nobody looked for it, but for what was
+    ``passed_over``."""
 
     evidence: dict[str, Judgement]
     approvals: dict[str, Judgement] | None
@@ -48,6 +50,7 @@ class SignedEvidence:
     waivers: dict[str, Judgement]
     opinions: dict[str, Judgement]
     attached: tuple[Attached, ...] | None = None
+    passed_over: tuple[str, ...] = ()
     inputs: tuple[str, ...] = ()
     ignored: tuple[str, ...] = ()
 
@@ -75,15 +78,16 @@ class Once(Generic[_T]):
 class Sources:
     """What is asked for facts: one library, one CMDB, one policy, each opened once and when it is first needed, and one ``now``.
 
-    ``dsl``: the address of the library. ``policy_path``: of the policy, ``None`` for the shipped one. ``errors`` has why a source did not
+    ``dsl``: the address of the library; ``kept``: a folder that is the run's own, for what has not to be asked for again in that run.
+    ``policy_path``: of the policy, ``None`` for the shipped one. ``errors`` has why a source did not
     answer, by its name. Close it, or use it in a ``with``.
     """
 
-    def __init__(self, dsl: str, cmdb_url: str, policy_path: str | None, now: datetime) -> None:
+    def __init__(self, dsl: str, cmdb_url: str, policy_path: str | None, now: datetime, kept: Path | None = None) -> None:
         self.dsl, self.policy_path, self.now = dsl, policy_path, now
         self.errors: dict[str, str] = {}
         self._opened = contextlib.ExitStack()
-        self.library: Once[Library] = Once(lambda: open_library(dsl))
+        self.library: Once[Library] = Once(lambda: open_library(dsl).at_one_moment(kept))
         self.cmdb: Once[Cmdb] = Once(lambda: self._opened.enter_context(Cmdb.open(cmdb_url)))
         self.policy: Once[Policy] = Once(lambda: load_policy(policy_path))
 
@@ -226,12 +230,21 @@ def calendars_of(files: CalendarFiles, library: Once[Library], cmdb: Once[Cmdb],
 
 
 def judge_all(
-    library: Library, policy: Policy, rfc: Rfc, digest: str, cis: Iterable[Mapping[str, Any]] | None, now: datetime
+    library: Library,
+    policy: Policy,
+    rfc: Rfc,
+    digest: str,
+    cis: Iterable[Mapping[str, Any]] | None,
+    seen: Mapping[str, Piece],
+    now: datetime,
 ) -> SignedEvidence:
-    """Judge everything that people signed about a package, for an RFC and the CIs that its scope selects."""
+    """Judge everything that people signed about a package, for an RFC and the CIs that its scope selects.
+
+    ``seen``: what the CMDB remembers of the evidence; what was decided for other RFCs is not read.
+    """
     if not policy.people:
         return SignedEvidence({}, {}, frozenset(), {}, {})
-    evidence = collect(library.repository(rfc.release), digest)
+    evidence = collect(library.repository(rfc.release), digest, Wanted(rfc.number, seen))
     matter = None if cis is None else matter_of(rfc, cis)
     asked = policy.signed_by(rfc.type)
     inputs, ignored = sort_out(evidence, digest)
@@ -242,6 +255,7 @@ def judge_all(
         {control: judge_waiver(evidence, policy, matter, control, now) for control in policy.waivers} if matter else {},
         judge_opinions(evidence, policy, digest, rfc.release, rfc.version, now),
         evidence.attached,
+        evidence.passed_over,
         inputs,
         ignored,
     )

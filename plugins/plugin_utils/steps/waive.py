@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from ..documents import parse_time
 from ..errors import TidegateError
 from ..evidence.envelope import sign
-from ..evidence.store import attach, collect
+from ..evidence.store import Wanted, attach, collect
 from ..evidence.trust import judge_waiver, signer_name
 from ..evidence.waiver import waiver_statement
 from .approve import DecisionRequest
@@ -44,7 +44,7 @@ def waive(question: DecisionRequest, signer: Signer, waived: WaiverRequest, now:
         raise TidegateError(f"{nobody}; controls that can be waived are {can}")
     if wanted.role not in policy.people[name].roles:
         raise TidegateError(f"{waived.control} is waived by people with the role {wanted.role}, which is not {name}'s; let others decide")
-    evidence = collect(question.home, rfc.digest)
+    evidence = collect(question.home, rfc.digest, Wanted(rfc.number))
     if barrier := question.barrier(name, evidence, now):
         raise TidegateError(f"{name} is {barrier} and can't waive anything in {rfc.number}; let another {wanted.role} decide")
     if expires <= now:

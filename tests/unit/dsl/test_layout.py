@@ -313,6 +313,7 @@ def test_what_refers_to_a_manifest_is_found_each_once_and_tags_stay(home: OciLay
     assert {entry.artifact_type for entry in home.referrers(subject.digest)} == {"application/vnd.in-toto+json"}
     assert home.resolve("hello", "1.0") == subject.digest
     assert home.tags().keys() == {"hello:1.0", subject.digest.replace(":", "-")}
+    assert [entry.digest for entry in home.referrers(subject.digest)] == [first.digest, second.digest]
 
 
 def test_what_refers_to_something_else_is_not_taken(home: OciLayout) -> None:
@@ -336,3 +337,27 @@ def test_a_library_that_somebody_else_adds_to_is_seen_as_it_is_now(home: OciLayo
         assert set(home.releases()) == {("hello", str(seen)) for seen in range(number + 1)}
     monkeypatch.setattr(OciLayout, "_read_index", lambda _self: pytest.fail("it is read again though nobody changed it"))
     assert len(home.releases()) == 3
+
+
+def refer_many(path: Path, subject: Descriptor, worker: int, start: object) -> None:
+    start.wait()  # type: ignore[attr-defined]
+    home = OciLayout.open(path)
+    for number in range(20):
+        piece = home.refer(subject.digest, referring(subject, f"{worker} {number}"))
+        if number % 5 == worker:
+            home.publish()
+        assert piece in home.referrers(subject.digest)
+
+
+def test_who_adds_evidence_and_who_publishes_it_at_once_lose_nothing(home: OciLayout) -> None:
+    subject = home.put_blob(b"{}", MANIFEST)
+    context = multiprocessing.get_context("fork")
+    start = context.Event()
+    workers = [context.Process(target=refer_many, args=(home.path, subject, worker, start)) for worker in range(4)]
+    for worker in workers:
+        worker.start()
+    start.set()
+    for worker in workers:
+        worker.join(60)
+    assert [worker.exitcode for worker in workers] == [0, 0, 0, 0]
+    assert len(home.referrers(subject.digest)) == 80

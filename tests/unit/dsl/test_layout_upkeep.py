@@ -19,7 +19,7 @@ from pathlib import Path
 import pytest
 from ansible_collections.tidegate.release.plugins.plugin_utils import files
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import Cmdb
-from ansible_collections.tidegate.release.plugins.plugin_utils.dsl import walk as walking
+from ansible_collections.tidegate.release.plugins.plugin_utils.dsl import layout as layouts
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.descriptors import IMAGE_INDEX, MANIFEST, Descriptor, canonical
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.layout import OciLayout
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.package import (
@@ -130,14 +130,6 @@ def test_a_list_that_leads_to_the_manifest_of_somebody_else_is_told(stocked: Oci
     one, other = (stocked.releases()["hello", version].digest for version in ("1.0", "2.0"))
     stocked.relist(one, stocked.referrers(other))
     assert set(walk(stocked, stocked.releases()["hello", "1.0"]).faults) == {stocked.referrers(other)[0].digest}
-
-
-def test_more_referrers_than_anybody_means_are_told(stocked: OciLayout, monkeypatch: pytest.MonkeyPatch) -> None:
-    package = stocked.releases()["bye", "1.0"]
-    for piece in (b"1", b"2", b"3"):
-        refer(stocked, package.digest, piece)
-    monkeypatch.setattr(walking, "PIECES", 2)
-    assert "more than 2" in next(iter(walk(stocked, package).faults.values()))
 
 
 # -- a second home -----------------------------------------------------------
@@ -744,3 +736,303 @@ def test_a_full_disk_is_told_harms_nothing_and_leaves_nothing_behind(
         assert not list(target.path.rglob(".new-*"))
     do()
     whole(target)
+
+
+# -- lists of what refers to a package ---------------------------------------
+
+
+def lists(home: OciLayout) -> list[str]:
+    """The blobs that are lists of referrers."""
+    return [name for name in blobs(home) if b'"manifests":' in (home.blobs / name).read_bytes()[:400]]
+
+
+def old(home: OciLayout) -> None:
+    """As if all of it had been there for a day."""
+    for path in home.blobs.iterdir():
+        os.utime(path, (path.stat().st_mtime - 86400,) * 2)
+
+
+@pytest.fixture
+def large(stocked: OciLayout, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if there were so many releases that a piece of evidence is no reason to write the index."""
+    monkeypatch.setattr(layouts, "_AT_ONCE", 0)
+    monkeypatch.setattr(layouts, "_SHARE", 0)
+
+
+@pytest.mark.usefixtures("large")
+def test_evidence_is_kept_without_a_look_at_the_index(stocked: OciLayout, monkeypatch: pytest.MonkeyPatch) -> None:
+    """That has an entry for each release, so each piece would cost as much as there are releases."""
+    digest = stocked.releases()["hello", "1.0"].digest
+    index = (stocked.path / "index.json").read_bytes()
+    with monkeypatch.context() as patched:
+        patched.setattr(OciLayout, "_read_index", lambda _self: pytest.fail("it is read"))
+        found = [refer(stocked, digest, str(number).encode()) for number in range(3)]
+    assert (stocked.path / "index.json").read_bytes() == index
+    assert {entry.digest for entry in OciLayout.open(stocked.path).referrers(digest)} >= set(found)
+
+
+@pytest.mark.usefixtures("large")
+def test_bytes_grow_with_the_pieces_and_nothing_is_left_that_nothing_names(stocked: OciLayout) -> None:
+    digest = stocked.releases()["hello", "1.0"].digest
+
+    def size() -> int:
+        return sum(path.stat().st_size for path in stocked.path.rglob("*") if path.is_file())
+
+    sizes = [size()]
+    for turn in range(4):
+        for number in range(10):
+            refer(stocked, digest, f"{turn} {number}".encode())
+        stocked.publish()
+        assert scrub(stocked, None, write=False).unnamed == 0
+        assert len(lists(stocked)) == 2  # of hello 1.0 and of hello 2.0
+        sizes.append(size())
+    grown = [after - before for before, after in itertools.pairwise(sizes)]
+    assert max(grown[1:]) < 1.1 * min(grown[1:])
+
+
+def test_in_a_small_library_other_tools_find_a_piece_at_once(stocked: OciLayout) -> None:
+    package = stocked.releases()["bye", "1.0"]
+    piece = refer(stocked, package.digest, b"one")
+    listing = stocked.tags()[package.digest.replace(":", "-")]
+    assert [entry["digest"] for entry in json.loads(stocked.read_blob(listing.digest, 1 << 20))["manifests"]] == [piece]
+    assert not stocked._recent.subjects()
+
+
+def test_the_index_is_written_as_often_as_what_is_new_makes_up_for(stocked: OciLayout, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(layouts, "_AT_ONCE", 0)
+    written: list[int] = []
+    real = OciLayout._write_index
+    monkeypatch.setattr(OciLayout, "_write_index", lambda self, index: (written.append(len(canonical(index))), real(self, index)))
+    digest = stocked.releases()["bye", "1.0"].digest
+    noted = 0
+    for number in range(60):
+        noted += len(canonical(stocked.referrers(digest)[0].to_json())) if number else 200
+        refer(stocked, digest, str(number).encode())
+    assert 2 < len(written) < 30
+    assert sum(written) < 5 * noted
+
+
+@pytest.mark.usefixtures("large")
+def test_other_tools_find_in_the_index_what_was_published(stocked: OciLayout) -> None:
+    package = stocked.releases()["hello", "1.0"]
+    late = refer(stocked, package.digest, b"late")
+    stocked.publish()
+    listing = stocked.tags()[package.digest.replace(":", "-")]
+    assert late in {entry["digest"] for entry in json.loads(stocked.read_blob(listing.digest, 1 << 20))["manifests"]}
+    assert not stocked._recent.subjects()
+
+
+@pytest.mark.usefixtures("large")
+def test_a_list_that_another_tool_brought_counts_together_with_what_is_new(stocked: OciLayout) -> None:
+    digest = stocked.releases()["bye", "1.0"].digest
+    theirs = refer(stocked, digest, b"theirs")
+    stocked.publish()
+    ours = refer(stocked, digest, b"ours")
+    assert [entry.digest for entry in stocked.referrers(digest)] == [theirs, ours]
+
+
+@pytest.mark.usefixtures("large")
+def test_who_reads_while_lists_are_published_misses_nothing(stocked: OciLayout, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The index is read before what is new is entered in it, or the list is replaced between the index and the list."""
+    digest = stocked.releases()["hello", "1.0"].digest
+    refer(stocked, digest, b"one")
+    stocked.publish()
+    wanted = {entry.digest for entry in stocked.referrers(digest)} | {refer(stocked, digest, b"two")}
+    reader, read_tags, read_blob = OciLayout.open(stocked.path), OciLayout.tags, OciLayout.read_blob
+
+    def tags_and_then_a_writer(self: OciLayout) -> object:
+        with monkeypatch.context() as patched:
+            patched.setattr(OciLayout, "tags", read_tags)
+            stocked.publish()
+        return read_tags(self)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(OciLayout, "tags", tags_and_then_a_writer)
+        assert {entry.digest for entry in reader.referrers(digest)} == wanted
+    wanted.add(refer(stocked, digest, b"three"))
+
+    def a_writer_and_then_blob(self: OciLayout, wanted: str, limit: int) -> bytes:
+        if self is reader:
+            stocked.publish()
+        return read_blob(self, wanted, limit)
+
+    monkeypatch.setattr(OciLayout, "read_blob", a_writer_and_then_blob)
+    assert {entry.digest for entry in reader.referrers(digest)} == wanted
+
+
+@pytest.mark.usefixtures("large")
+def test_a_line_that_was_never_finished_is_no_piece_and_the_next_one_takes_its_place(stocked: OciLayout) -> None:
+    digest = stocked.releases()["bye", "1.0"].digest
+    first = refer(stocked, digest, b"one")
+    path = stocked.path / "referrers" / digest[7:]
+    with path.open("ab") as stream:
+        stream.write(path.read_bytes()[:40])
+    assert [entry.digest for entry in stocked.referrers(digest)] == [first]
+    second = refer(stocked, digest, b"two")
+    assert [entry.digest for entry in stocked.referrers(digest)] == [first, second]
+    assert path.read_bytes().count(b"\n") == 2
+
+
+@pytest.mark.usefixtures("large")
+def test_what_is_new_and_damaged_is_listed_again(stocked: OciLayout, replica: OciLayout) -> None:
+    digest = stocked.releases()["bye", "1.0"].digest
+    piece = refer(stocked, digest, b"one")
+    copy(stocked, replica)
+    (stocked.path / "referrers" / digest[7:]).write_bytes(b"{\n")
+    with pytest.raises(IntegrityError):
+        stocked.referrers(digest)
+    stocked.publish()  # and that stays to be seen
+    assert said(scrub(stocked, None, write=True)) == {digest.replace(":", "-"): ["bye 1.0"]}
+    assert not scrub(stocked, replica, write=True).damaged
+    assert [entry.digest for entry in stocked.referrers(digest)] == [piece]
+
+
+@pytest.mark.usefixtures("large")
+def test_publishing_that_stops_anywhere_loses_no_piece_and_the_next_one_finishes(
+    stocked: OciLayout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    digest = stocked.releases()["hello", "1.0"].digest
+    refer(stocked, digest, b"one")
+    stocked.publish()
+    refer(stocked, digest, b"two")
+    wanted = stocked.referrers(digest)
+    for _stop in cuts(monkeypatch, stocked, stocked.publish):
+        assert whole(stocked).referrers(digest) == wanted
+        old(stocked)
+        stocked.publish()
+        assert not scrub(stocked, None, write=True).damaged
+        assert whole(stocked).referrers(digest) == wanted
+        assert scrub(stocked, None, write=False).unnamed == 0
+
+
+# -- what nothing names ------------------------------------------------------
+
+
+def test_what_nothing_names_is_collected_once_it_is_old(stocked: OciLayout) -> None:
+    before = blobs(stocked)
+    stray = stocked.put_blob(b"left over", "text/plain").digest
+    found = scrub(stocked, None, write=True)  # another tool may be about to name it
+    assert (found.unnamed, found.collected) == (1, 0)
+    old(stocked)
+    looked = scrub(stocked, None, write=False)
+    assert (looked.unnamed, looked.collected, looked.collected_size) == (1, 1, 9)
+    assert stray[7:] in blobs(stocked)
+    found = scrub(stocked, None, write=True)
+    assert (found.unnamed, found.collected, found.collected_size) == (0, 1, 9)
+    assert set(blobs(whole(stocked))) == set(before) | {name for name in blobs(stocked) if name in lists(stocked)}
+
+
+def test_what_a_writer_is_about_to_name_is_not_collected(stocked: OciLayout, make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither what it put nor what it found there, whatever its age."""
+    source, real, looked = make("next", {"data": b"next"}, version="3.0"), OciLayout.put_manifest, []
+
+    def put_manifest_after_a_scrub(self: OciLayout, content: bytes) -> Descriptor:
+        old(self)
+        found = scrub(OciLayout.open(self.path), None, write=True)
+        looked.append((found.unnamed > 0, found.collected))
+        return real(self, content)
+
+    monkeypatch.setattr(OciLayout, "put_manifest", put_manifest_after_a_scrub)
+    digest = archive(source, stocked).digest
+    assert looked == [(True, 0)]
+    verify_package(stocked, digest)
+
+
+@pytest.mark.usefixtures("large")
+def test_a_purge_leaves_what_evidence_needs_that_is_in_no_index_yet(stocked: OciLayout) -> None:
+    purge(stocked, "hello", "2.0")
+    package = stocked.releases()["bye", "1.0"]
+    refer(stocked, package.digest, b"one")
+    purge(stocked, "hello", "1.0")
+    assert not walk(stocked, package).faults
+    assert not scrub(stocked, None, write=False).damaged
+
+
+def test_what_could_be_a_release_is_not_collected(stocked: OciLayout) -> None:
+    """Its tag may have been lost, and nobody but its owner knows."""
+    digest = stocked.releases()["hello", "1.0"].digest
+    evidence = [entry.digest for entry in stocked.referrers(digest)]
+    stocked.publish()
+    index = json.loads((stocked.path / "index.json").read_bytes())
+    index["manifests"] = [entry for entry in index["manifests"] if digest not in str(entry) and digest.replace(":", "-") not in str(entry)]
+    (stocked.path / "index.json").write_text(json.dumps(index))
+    old(stocked)
+    found = scrub(stocked, None, write=True)
+    assert [one.digest for one in found.untagged] == [digest]
+    verify_package(stocked, digest)
+    assert [entry.digest for entry in stocked.referrers(digest)] == evidence
+
+
+@pytest.mark.usefixtures("large")
+def test_evidence_that_a_killed_writer_left_in_no_list_is_listed(stocked: OciLayout) -> None:
+    digest = stocked.releases()["bye", "1.0"].digest
+    piece = refer(stocked, digest, b"one")
+    about = refer(stocked, piece, b"agreed")
+    for subject in (digest, piece):
+        (stocked.path / "referrers" / subject[7:]).unlink()
+    old(stocked)
+    found = scrub(stocked, None, write=True)
+    assert {damage.digest: damage.what for damage in found.healed} == dict.fromkeys((piece, about), "in no list of evidence")
+    assert [entry.digest for entry in stocked.referrers(digest)] == [piece]
+    assert [entry.digest for entry in stocked.referrers(piece)] == [about]
+    assert not scrub(stocked, None, write=True).healed
+
+
+def test_nothing_is_collected_beside_what_is_damaged(stocked: OciLayout) -> None:
+    stray = stocked.put_blob(b"left over", "text/plain").digest
+    old(stocked)
+    spoil(stocked, stocked.releases()["bye", "1.0"].digest)
+    assert scrub(stocked, None, write=True).collected == 0
+    with pytest.raises(IntegrityError):
+        stocked.collect(2**40)
+    assert stray[7:] in blobs(stocked)
+
+
+def test_nothing_is_collected_while_a_blob_is_damaged(stocked: OciLayout) -> None:
+    stray = stocked.put_blob(b"left over", "text/plain").digest
+    old(stocked)
+    spoil(stocked, payload(stocked, "bye", "1.0"))
+    old(stocked)
+    assert scrub(stocked, None, write=True).collected == 0
+    assert stray[7:] in blobs(stocked)
+
+
+# -- many at once ------------------------------------------------------------
+
+
+def test_a_copy_writes_the_index_once_for_many_releases(stocked: OciLayout, replica: OciLayout, monkeypatch: pytest.MonkeyPatch) -> None:
+    written: list[int] = []
+    real = OciLayout._write_index
+
+    def watch(self: OciLayout, index: dict[str, object]) -> None:
+        written.append(1)
+        real(self, index)
+
+    monkeypatch.setattr(OciLayout, "_write_index", watch)
+    assert len(copy(stocked, replica).releases) == 3
+    assert len(written) == 1
+    assert scrub(replica, None, write=False).unnamed == 0
+    assert copy(stocked, replica) == Copied(present=3)
+    assert len(written) == 1
+
+
+def test_a_tag_that_somebody_else_sets_during_a_copy_is_told_and_the_others_are_set(
+    stocked: OciLayout, replica: OciLayout, make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = OciLayout.tag
+    other = archive(make("other", {"data": b"other"}, version="2.0"), OciLayout.create(replica.path.with_name("third")))
+
+    def tag_after_another(self: OciLayout, name: str, version: str, descriptor: Descriptor) -> bool:
+        done = real(self, name, version, descriptor)
+        if version == "2.0":
+            copy(OciLayout.open(replica.path.with_name("third")), OciLayout.open(replica.path))
+        return done
+
+    monkeypatch.setattr(OciLayout, "tag", tag_after_another)
+    copied = replicate(stocked, replica, choose(stocked, None), lambda _name, _version, _digest: "", write=True)
+    assert ["tags never move" in problem for problem in copied.problems] == [True]
+    assert {key: found.digest for key, found in replica.releases().items()} == {
+        ("bye", "1.0"): stocked.resolve("bye", "1.0"),
+        ("hello", "1.0"): stocked.resolve("hello", "1.0"),
+        ("hello", "2.0"): other.digest,
+    }

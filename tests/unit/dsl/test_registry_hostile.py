@@ -341,8 +341,8 @@ class Clock:
 
 
 @pytest.mark.parametrize("home", ["own_tags"], indirect=True)
-def test_no_more_evidence_is_read_than_anybody_means(home: subject.RegistryRepository) -> None:
-    with pytest.raises(IntegrityError, match=r"2000 tags of .* say that they refer to .*, more than 1000; find out who set them"):
+def test_no_more_evidence_is_asked_for_than_anybody_means(home: subject.RegistryRepository) -> None:
+    with pytest.raises(IntegrityError, match=r"2000 tags of .* refer to .* and no list has them, more than 1000; find out who set them"):
         home.referrers(DIGEST)
 
 

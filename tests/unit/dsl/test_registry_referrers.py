@@ -115,6 +115,19 @@ def test_what_other_tools_keep_under_a_tag_about_a_package_is_seen(server: Serve
     assert home.beside(subject) == others
 
 
+def test_what_a_registry_says_of_a_piece_beside_its_digest_and_type_is_nobodys_word(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It takes that from the manifest, which anybody can write around a finding."""
+    digest = f"sha256:{'1' * 64}"
+    entry = {"mediaType": MANIFEST, "digest": digest, "size": 1, "artifactType": "x/y", "annotations": {"example.tidegate.rfc": "CHG2"}}
+    monkeypatch.setitem(ANSWERS, "list", (200, json.dumps({"schemaVersion": 2, "manifests": [entry]}).encode()))
+    server.says = "list"
+    home = Registry.at(f"oci+http://127.0.0.1:{server.server_address[1]}/releases").repository("hello")
+    (found,) = home.referrers(f"sha256:{'0' * 64}")
+    assert (found.digest, found.artifact_type, found.annotations) == (digest, "x/y", {})
+
+
 def test_an_index_that_is_cut_short_is_not_taken_for_none(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(ANSWERS, "short", (200, b'{"schemaVersion": 2, "manifests": ['))
     monkeypatch.setitem(ANSWERS, "busy", (409, b""))

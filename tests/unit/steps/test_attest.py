@@ -61,7 +61,9 @@ def test_evidence_of_each_kind_is_signed_once_listed_and_judged(home: OciLayout,
     assert attest(home, release, "https://x.example/weather/v1", {"sun": True}, KEYS["mallory"], EARLIER, write=True)
     found = look_at(home, release, policy(**{"test-result": Trust("tester", 2)}), NOW)
     listed = {entry["type"]: entry for entry in found["evidence"]}
+    assert {entry["piece"] for entry in found["evidence"]} == {entry.digest for entry in home.referrers(release.digest)}
     assert listed[KINDS["test-result"]] == {
+        "piece": listed[KINDS["test-result"]]["piece"],
         "kind": "test-result",
         "type": KINDS["test-result"],
         "name": "pkg:generic/hello@1.0",

@@ -1,0 +1,203 @@
+# Copyright (c) Tidegate maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Evidence is taken out of a library with a reason, never what speaks against a release; and a list that lies is put right."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.schema import schema
+from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import Cmdb
+from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.layout import OciLayout
+from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.package import archive
+from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.recover import recover
+from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.replica import choose, replicate
+from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.scrub import scrub
+from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.seen import losses
+from ansible_collections.tidegate.release.plugins.plugin_utils.errors import ConflictError, NotFoundError, TidegateError
+from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.library import (
+    meant_by,
+    remember_library,
+    retire_evidence,
+    snapshot,
+    watch,
+)
+from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.statement import APPROVAL, KINDS, Statement, release_statement
+from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.store import PREDICATE_TYPE, RFC, Wanted, attach, collect
+from releases import HELLO, spoil
+from seals import KEYS, NOW, policy, sealed
+
+HELLO_1 = "hello", "1.0"
+LATER = NOW + timedelta(hours=1)
+
+
+@dataclass(frozen=True)
+class Bed:
+    home: OciLayout
+    package: str
+    url: str
+
+    def say(self, kind: str, **said: object) -> str:
+        statement = Statement("pkg:generic/hello@1.0", self.package, KINDS[kind], said)
+        return attach(
+            self.home, self.package, sealed("rita", statement if kind != "package" else release_statement("hello", "1.0", self.package))
+        )
+
+    def watch(self) -> None:
+        assert watch(self.url, self.home, (*HELLO_1, self.package), NOW) == []
+
+    def retire(self, *digests: str, write: bool = True, signer: str | None = None) -> list[str]:
+        with Cmdb.open(self.url) as cmdb:
+            key = KEYS[signer] if signer else None
+            return retire_evidence(cmdb, self.home, HELLO_1, digests, "long over", "rita", LATER, key, write)[0]
+
+    def history(self) -> list[dict[str, object]]:
+        with Cmdb.open(self.url) as cmdb, cmdb.read() as connection:
+            rows = connection.execute(sa.select(schema().history.c.data).where(schema().history.c.event == "evidence retired"))
+            return [row.data for row in rows]
+
+    def listed(self) -> set[str]:
+        return {entry.digest for entry in self.home.referrers(self.package)}
+
+
+@pytest.fixture
+def bed(tmp_path: Path) -> Bed:
+    url = str(tmp_path / "cmdb.sqlite")
+    with Cmdb.open(url, create=True):
+        pass
+    home = OciLayout.create(tmp_path / "dsl")
+    return Bed(home, archive(HELLO, home).digest, url)
+
+
+def test_a_decision_is_taken_away_with_a_reason_and_not_missed(bed: Bed) -> None:
+    signature, approval = bed.say("package"), bed.say("approval", rfc="CHG1", decision="approved")
+    bed.watch()
+    before = sum(path.stat().st_size for path in bed.home.blobs.iterdir())
+    assert bed.retire(approval, write=False) == [f"approval (approved) {approval}"]
+    assert (bed.listed(), bed.history()) == ({signature, approval}, [])
+    assert bed.retire(approval) == [f"approval (approved) {approval}"]
+    assert bed.listed() == {signature}
+    assert sum(path.stat().st_size for path in bed.home.blobs.iterdir()) < before
+    (row,) = bed.history()
+    assert (row["reason"], row["evidence"]) == ("long over", [{"digest": approval, "what": "approval (approved)"}])
+    with Cmdb.open(bed.url) as cmdb:
+        seen = snapshot(cmdb, *HELLO_1)
+    assert seen is not None
+    assert seen.evidence[approval].retired == "long over"
+    assert losses(seen, bed.package, bed.listed()) == []
+    found = scrub(bed.home, None, write=False)
+    assert (found.damaged, found.unnamed) == ([], 0)
+    assert bed.retire(approval) == []
+
+
+@pytest.mark.parametrize(
+    ("kind", "said"),
+    [
+        ("scan", {"result": "infected"}),
+        ("scan", {"result": "inconclusive"}),
+        ("test-result", {"result": "FAILED"}),
+        ("approval", {"rfc": "CHG1", "decision": "rejected"}),
+        ("opinion", {"role": "tester", "score": 1, "blocking": True}),
+    ],
+)
+def test_what_speaks_against_a_release_stays(bed: Bed, kind: str, said: dict[str, object]) -> None:
+    piece = bed.say(kind, **said)
+    for watched in (False, True):
+        with pytest.raises(TidegateError, match=r"speaks against hello 1\.0, so it stays"):
+            bed.retire(piece)
+        if not watched:
+            bed.watch()
+    spoil(bed.home, piece)  # who makes a rejection unreadable does not get rid of it: the CMDB remembers what it was
+    with pytest.raises(TidegateError, match="so it stays"):
+        bed.retire(piece)
+    assert (bed.listed(), bed.history()) == ({piece}, [])
+
+
+def test_what_nobody_can_read_is_taken_away(bed: Bed) -> None:
+    piece = bed.say("approval", rfc="CHG1", decision="approved")
+    spoil(bed.home, piece)
+    assert len(collect(bed.home, bed.package).broken) == 1
+    assert bed.retire(piece) == [f"evidence that could not be read {piece}"]
+    assert collect(bed.home, bed.package).broken == ()
+
+
+def test_what_is_not_there_and_who_is_writing_are_told(bed: Bed) -> None:
+    piece = bed.say("approval", rfc="CHG1", decision="approved")
+    with pytest.raises(NotFoundError, match=r"nothing beside hello 1\.0 is sha256:0"):
+        bed.retire(f"sha256:{'0' * 64}")
+    with bed.home.writing(), pytest.raises(ConflictError, match="somebody is writing"):
+        bed.retire(piece)
+    assert (bed.listed(), bed.history()) == ({piece}, [])
+
+
+def test_what_was_interrupted_is_finished_by_the_next_one(bed: Bed, monkeypatch: pytest.MonkeyPatch) -> None:
+    piece = bed.say("approval", rfc="CHG1", decision="approved")
+    real = OciLayout.withdraw
+
+    def cut(self: OciLayout, subject: str, digests: list[str], write: bool) -> int:
+        if write:
+            raise KeyboardInterrupt
+        return real(self, subject, digests, write)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(OciLayout, "withdraw", cut)
+        with pytest.raises(KeyboardInterrupt):
+            bed.retire(piece)
+    assert bed.listed() == {piece}
+    bed.retire(piece)
+    assert bed.listed() == set()
+
+
+def test_a_replica_that_has_it_still_does_not_bring_it_back(bed: Bed, tmp_path: Path) -> None:
+    approval, other = bed.say("approval", rfc="CHG1", decision="approved"), bed.say("package")
+    replica = OciLayout.create(tmp_path / "replica")
+    replicate(bed.home, replica, choose(bed.home, None), lambda _name, _version, _digest: "", write=True)
+    bed.watch()
+    bed.retire(approval)
+    meant = meant_by(bed.url, None)
+    found = recover(bed.home, replica, meant, write=True)
+    assert (found.lost, found.healed, bed.listed()) == ([], [], {other})
+    bed.home.withdraw(bed.package, [other], write=True)  # and that without a word
+    found = recover(bed.home, replica, meant, write=True)
+    assert ([loss.digest for loss in found.healed], bed.listed()) == ([other], {other})
+    copied = replicate(bed.home, replica, choose(bed.home, None), lambda _name, _version, _digest: "", True, meant.retired)
+    assert (copied.lacking, copied.present) == ([], 1)
+    copied = replicate(replica, bed.home, choose(replica, None), lambda _name, _version, _digest: "", True, meant.retired)
+    assert (copied.present, bed.listed()) == (1, {other})
+
+
+def test_the_mark_counts_only_as_it_was_signed(bed: Bed) -> None:
+    approval = bed.say("approval", rfc="CHG1", decision="approved")
+    assert watch(bed.url, bed.home, (*HELLO_1, bed.package), NOW, KEYS["rita"]) == []
+    table = schema().library_seen
+    with Cmdb.open(bed.url) as cmdb:
+        with cmdb.begin() as connection:
+            document = connection.execute(sa.select(table.c.document)).scalar_one()
+            document["evidence"][approval]["retired"] = "nobody knows"
+            connection.execute(sa.update(table).values(document=document))
+        seen = snapshot(cmdb, *HELLO_1, policy())
+        assert seen is not None
+        assert [loss.digest for loss in losses(seen, bed.package, set())] == [approval]
+    bed.retire(approval, signer="rita")
+    with Cmdb.open(bed.url) as cmdb:
+        seen = snapshot(cmdb, *HELLO_1, policy())
+    assert seen is not None
+    assert losses(seen, bed.package, set()) == []
+
+
+def test_a_list_that_says_what_a_piece_is_not_is_put_right(bed: Bed) -> None:
+    """Whether or not the piece was ever seen."""
+    finding = bed.say("scan", result="infected")
+    theirs = bed.say("approval", rfc="CHG2", decision="approved")
+    lies = {PREDICATE_TYPE: APPROVAL, RFC: "CHG2"}
+    bed.home.relist(bed.package, [replace(entry, annotations=lies) for entry in bed.home.referrers(bed.package)])
+    assert set(collect(bed.home, bed.package, Wanted("CHG1")).passed_over) == {finding, theirs}  # nobody has seen it yet
+    (problem,) = remember_library(bed.url, bed.home, None, NOW)
+    assert f"{finding}, scan (infected), that it is for CHG2 alone" in problem
+    assert collect(bed.home, bed.package, Wanted("CHG1")).passed_over == (theirs,)
+    assert remember_library(bed.url, bed.home, None, NOW) == []
