@@ -211,7 +211,18 @@ def _role(directory: Path, own: OwnAnsible, payload: str | None) -> tuple[list[F
     if payload is not None and (_inside(root, directory / payload) or _inside(directory / payload, root)):
         what = f"the role and the payload {payload} are in one another, and a role is never on hosts"
         return [], [Problem(own.role, what, "give each a directory of its own")]
-    return scan(root, own.role)
+    from .role_rules import check_role  # noqa: PLC0415 - only who archives a role needs it, and each fork that stages loads this module
+
+    entries, problems = scan(root, own.role, what="role")
+
+    def read(path: str, size: int) -> bytes:
+        content = b""
+        with opened(str(root / path)) as (_size, chunks):
+            while len(content) < size and (chunk := next(chunks, b"")):
+                content += chunk
+        return content[:size]
+
+    return entries, [*problems, *check_role(own, entries, read)]
 
 
 def _scenario(directory: Path, folder: str) -> tuple[list[str], list[Problem]]:

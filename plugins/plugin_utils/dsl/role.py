@@ -1,7 +1,7 @@
 # Copyright (c) Tidegate maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The role that a release brings, laid out where a run of Ansible finds it."""
+"""The role in a package: whether it may run, and how it is laid out where a run of Ansible finds it."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ import shutil
 from pathlib import Path
 from typing import BinaryIO
 
-from ..errors import IntegrityError, NotFoundError, TidegateError
+from ..errors import DocumentError, IntegrityError, NotFoundError, TidegateError
 from .package import Package, verify_tree
 from .payload import FileEntry, visible
 from .repository import Repository
+from .role_rules import check_role
 
 _BLOCK = 1 << 20
 
@@ -47,6 +48,26 @@ def unpack_role(home: Repository, package: Package, directory: Path) -> Path:
         shutil.rmtree(root)
         raise
     return root
+
+
+def check_packaged_role(home: Repository, package: Package) -> None:
+    """Look at the role of a package, if it has one, as at one that is archived: it may come from anywhere.
+
+    Its bytes have to be verified. Raises :class:`DocumentError` with everything that is wrong.
+    """
+    own, tar = package.manifest.ansible, package.role_archive
+    if own is None or tar is None:
+        return
+    tree = {entry.path: entry for entry in package.role}
+    with home.open_blob(tar.digest, tar.size) as stream:
+
+        def read(path: str, size: int) -> bytes:
+            stream.seek(tree[path].offset or 0)
+            return stream.read(min(size, tree[path].size or 0))
+
+        problems = check_role(own, package.role, read)
+    if problems:
+        raise DocumentError(problems)
 
 
 def _lay_out(entry: FileEntry, path: Path, stream: BinaryIO) -> None:
