@@ -24,6 +24,8 @@ VAULT = b"$ANSIBLE_VAULT"
 _NODES = 300_000  # looked at in one role; some seconds, and ten times what the largest roles that people share have
 _DEEPEST = 100
 _MERGE = "tag:yaml.org,2002:merge"
+NULL = "tag:yaml.org,2002:null"
+"""The tag of nothing."""
 _Base = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
@@ -153,7 +155,7 @@ def repeated(node: yaml.Node, budget: Budget) -> Iterator[tuple[str, int]]:
 
 def text_of(node: yaml.Node | None) -> str | None:
     """What a node says, when it is a plain value; what is encrypted in place says what a template says, nothing that is known here."""
-    if not isinstance(node, yaml.ScalarNode):
+    if not isinstance(node, yaml.ScalarNode) or node.tag == NULL:
         return None
     return "{{ vault }}" if node.tag.startswith("!vault") else str(node.value)
 

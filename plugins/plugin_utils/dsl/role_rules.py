@@ -5,9 +5,12 @@
 
 from __future__ import annotations
 
+import posixpath
 import re
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
+from functools import partial
+from itertools import product
 
 import yaml
 
@@ -15,7 +18,7 @@ from ..errors import Problem
 from .manifest import OwnAnsible
 from .payload import FileEntry, follow, visible
 from .role_documents import LIMIT, VAULT, Budget, TooMuchError, UnreadableError, line_of, pairs, read, repeated, text_of
-from .role_tasks import OWN_PATH, TaskFile, leads_out
+from .role_tasks import OWN_PATH, Surroundings, TaskFile
 
 Read = Callable[[str, int], bytes]
 """Gives what a file of the role begins with: its path, and how many bytes."""
@@ -39,7 +42,8 @@ def check_role(own: OwnAnsible, entries: Collection[FileEntry], read_file: Read)
 
 @dataclass(frozen=True)
 class _Part:
-    """A file of the role. ``kind``: ``tasks``, ``variables``, ``meta``, ``data`` for hosts, or ``any`` when only its content can tell.
+    """A file of the role. ``kind``: ``tasks``, ``variables``, ``meta``, ``data`` for hosts, ``any`` when only its content can tell, or
+    ``guess`` when that may be tasks because a template may include it.
 
     ``unit``: the role in this role that it belongs to, with a slash at its end; empty for this role itself.
     """
@@ -57,8 +61,7 @@ class _Role:
         self._budget = Budget()
         self._found: list[tuple[str, int, Problem]] = []
         inner = {path.split("/")[1] for path, entry in self._tree.items() if path.startswith("roles/") and path.count("/") == 1}
-        self._roles = {own.name, *inner}
-        self._collections = {collection["name"] for collection in own.collections}
+        self._surroundings = Surroundings({own.name, *inner}, {collection["name"] for collection in own.collections})
         self._counts: dict[str, int] = {}
         self._included: list[_Part] = []
 
@@ -126,10 +129,10 @@ class _Role:
         if part.kind == "data":
             return  # unless a task includes it
         content = self._read(part.path, LIMIT + 1)
-        if part.kind == "any" and (len(content) > LIMIT or not _is_list(content)):
+        if part.kind in ("any", "guess") and not content.startswith(VAULT) and (len(content) > LIMIT or not _is_list(content)):
             return
         if content.startswith(VAULT):
-            if part.kind != "variables":
+            if part.kind in ("tasks", "meta", "guess"):
                 self._refuse(part.path, 1, "it is encrypted, so nobody can look into it", "keep what has to be secret in vars/")
             return
         remedy = "correct it, or leave it out of the role"
@@ -138,20 +141,21 @@ class _Role:
         except TooMuchError:
             raise
         except UnreadableError as error:
-            if part.kind != "any":
+            if part.kind not in ("any", "guess"):
                 self._refuse(part.path, error.line, str(error), remedy)
         except RecursionError:
             self._refuse(part.path, 1, "it is nested too deeply", remedy)
 
     def _document(self, part: _Part, node: yaml.Node | None) -> None:
-        if part.kind != "any" and node is not None:
+        if part.kind not in ("any", "guess") and node is not None:
             for key, line in repeated(node, self._budget):
                 self._refuse(part.path, line, f"{key!a:.80} is given twice", "keep one of them")
 
         def refuse(at: yaml.Node, what: str, remedy: str) -> None:
             self._refuse(part.path, line_of(at), what, remedy)
 
-        tasks = TaskFile(refuse, self._budget, self._roles, self._collections, strict=part.kind == "tasks")
+        inside = partial(self._inside, part)
+        tasks = TaskFile(refuse, inside, self._budget, self._surroundings, strict=part.kind == "tasks")
         if part.kind == "variables":
             tasks.variables(node)
         elif part.kind == "meta":
@@ -159,8 +163,11 @@ class _Role:
         else:
             tasks.check(node)
             self._counts[part.path] = tasks.count
-            self._included += [_Part("tasks", part.unit, path) for path in self._named(part, tasks.task_files, "tasks")]
-            self._included += [_Part("variables", part.unit, path) for path in self._named(part, tasks.variable_files, "vars")]
+            for text in tasks.task_files:
+                sure = "tasks" if "{" not in OWN_PATH.sub("", text) else "guess"
+                self._included += [_Part(sure, part.unit, path) for path in self._named(part, text, "tasks")]
+            for text in tasks.variable_files:
+                self._included += [_Part("variables", part.unit, path) for path in self._named(part, text, "vars")]
 
     def _metadata(self, node: yaml.Node | None, tasks: TaskFile) -> None:
         """The roles that a role's meta/main.yml makes it depend on."""
@@ -178,21 +185,29 @@ class _Role:
             tasks.variables(parts.get("vars"))
         tasks.role(name or "", item)
 
-    def _named(self, part: _Part, texts: Collection[str], folder: str) -> Iterator[str]:
-        """The files of the role that may be what a task includes: as it is written, as a text in its template, or with any for that."""
+    def _places(self, part: _Part, text: str, folder: str) -> tuple[list[str], str]:
+        """Where in the role a path in a task file may begin, and the rest of it."""
+        if found := OWN_PATH.match(text):
+            return [part.unit], text[found.end() :]
         here = part.path.rpartition("/")[0]
         handlers = [f"{part.unit}handlers/"] if folder == "tasks" else []
-        places = [f"{part.unit}{folder}/", *handlers, f"{here}/" if here else "", part.unit]
-        for text in texts:
-            rest = text[found.end() :] if (found := OWN_PATH.match(text)) else text
-            names = [rest] if "{" not in rest else [literal for literal in _LITERAL.findall(rest) if not leads_out(literal)]
-            yield from (path for name in names for place in places for path in self._files(place + name, folder == "vars"))
-            fixed = _TEMPLATE.split(rest)
-            if "{" in rest and any(word.strip(" ./") for word in fixed):
-                pattern = re.compile("[^/]*".join(map(re.escape, fixed)))
-                yield from (
-                    path for path in self._tree for place in places if path.startswith(place) and pattern.fullmatch(path[len(place) :])
-                )
+        return [f"{part.unit}{folder}/", *handlers, f"{here}/" if here else "", part.unit], text
+
+    def _named(self, part: _Part, text: str, folder: str) -> Iterator[str]:
+        """The files of the role that what a task includes may be: as it is written, as a text in its template, or with any for that."""
+        places, rest = self._places(part, text, folder)
+        names = [rest] if "{" not in rest else _LITERAL.findall(rest)
+        for name, place in product(names, places):
+            yield from self._files(place + name, folder == "vars")
+        first, *others = _TEMPLATE.split(rest)
+        if others and any(word.strip(" ./") for word in (first, *others)):
+            for place in places:
+                start = posixpath.normpath(f"{place}{first}|").removesuffix("|")  # which stands for what comes behind
+                pattern = re.compile("[^/]*".join(map(re.escape, (start, *others))))
+                yield from (path for path in self._tree if pattern.fullmatch(path))
+
+    def _inside(self, part: _Part, text: str, folder: str) -> bool:
+        return any(path.startswith(part.unit) for path in self._named(part, text, folder))
 
     def _files(self, path: str, below: bool) -> Iterator[str]:
         """The file at a path, links followed; ``below``: or those of YAML in the directory there."""

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 
 import yaml
 
-from .role_documents import Budget, pairs, text_of, texts_of
+from .role_documents import NULL, Budget, pairs, text_of, texts_of
 
 with contextlib.suppress(ImportError):
     from ansible.errors import AnsibleError
@@ -29,20 +29,25 @@ _META = ("flush_handlers", "noop", "reset_connection", "clear_facts")
 _INVENTORY = ("add_host", "group_by")
 _ROLES = ("include_role", "import_role")
 _FILES = ("include_tasks", "import_tasks", "include")
-# Which argument of a module is a path on the controller.
-_PATHS: Mapping[str, tuple[str, ...]] = {
-    **dict.fromkeys(_FILES, ("_raw_params", "file")),
-    **dict.fromkeys(_ROLES, ("tasks_from", "vars_from", "defaults_from", "handlers_from")),
-    "include_vars": ("_raw_params", "file", "dir"),
-    "script": ("_raw_params", "cmd"),
-    **dict.fromkeys(("template", "win_template", "copy", "win_copy", "unarchive", "assemble", "patch", "synchronize"), ("src",)),
+# Which argument of a module is a path on the controller, and where in a role that begins.
+_PATHS: Mapping[str, tuple[tuple[str, ...], str]] = {
+    **dict.fromkeys(_FILES, (("_raw_params", "file"), "tasks")),
+    **dict.fromkeys(_ROLES, (("tasks_from", "vars_from", "defaults_from", "handlers_from"), "")),
+    "include_vars": (("_raw_params", "file", "dir"), "vars"),
+    "script": (("_raw_params", "cmd"), "files"),
+    **dict.fromkeys(("template", "win_template"), (("src",), "templates")),
+    **dict.fromkeys(("copy", "win_copy", "unarchive", "assemble", "patch", "synchronize"), (("src",), "files")),
 }
+CLIMBS = "climbs with .. to where the role has nothing"
+"""Why a path is none in its role that may be one after all, if there is such a file."""
+
 _TRUE = ("true", "yes", "on", "1", "y", "t")
 _FALSE = ("false", "no", "off", "0", "n", "f")
 OWN_PATH = re.compile(r"\s*\{\{-?\s*role_path\s*-?\}\}/*")
 _CLIMBS = re.compile(r"(?:^|[/\\'\"\s}])\.\.(?:[/\\'\"\s{]|$)")
 _ABSOLUTE = re.compile(r"\s*(?:\{\{-?\s*)?['\"]?(?:[/~]|[A-Za-z]:[\\/])")
 _OTHER_PLACES = re.compile(r"\b(playbook_dir|inventory_dir|inventory_file|ansible_config_file|role_path\s*\|\s*dirname)\b")
+_IN_COLLECTION = re.compile(r"(\w+\.\w+)(?:\.\w+)+")
 _FIRST_WORD = re.compile(r"\s*((?:\{\{.*?\}\}|\S)+)", re.DOTALL)
 _ITEM = r"\{\{-?\s*NAME\b(?:\.(\w+)|\[['\"](\w+)['\"]\])?"
 
@@ -70,19 +75,30 @@ class Action:
 Refuse = Callable[[yaml.Node, str, str], None]
 """Notes what is wrong at a node, and the remedy."""
 
+Inside = Callable[[str, str], bool]
+"""Whether the role has what a path with .. leads to, or may, from its task file or from that folder of the role."""
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """The names of the ``roles`` that a role may include, and of the ``collections`` whose roles it may."""
+
+    roles: Collection[str]
+    collections: Collection[str]
+
 
 class TaskFile:
     """Looks at one file of tasks or handlers.
 
-    ``roles``: the names of roles that it may include, ``collections`` those whose roles it may. ``strict``: it is known to be a file of
-    tasks, so what can't be one is refused. Afterwards ``task_files`` and ``variable_files`` are the paths that it includes, as written.
+    ``strict``: it is known to be a file of tasks, so what can't be one is refused. Afterwards ``task_files`` and ``variable_files`` are the
+    paths that it includes, as written, and ``count`` is how many tasks and blocks it has.
     """
 
-    def __init__(self, refuse: Refuse, budget: Budget, roles: Collection[str], collections: Collection[str], strict: bool) -> None:
+    def __init__(self, refuse: Refuse, inside: Inside, budget: Budget, around: Surroundings, strict: bool) -> None:
         self._refuse = refuse
+        self._inside = inside
         self._budget = budget
-        self._roles = roles
-        self._collections = collections
+        self._surroundings = around
         self._strict = strict
         self.task_files: list[str] = []
         self.variable_files: list[str] = []
@@ -90,7 +106,7 @@ class TaskFile:
 
     def check(self, node: yaml.Node | None) -> None:
         """Note everything that is wrong with a list of tasks; raises :class:`UnreadableError` when there is too much of it."""
-        if node is None or (isinstance(node, yaml.ScalarNode) and node.tag == "tag:yaml.org,2002:null"):
+        if node is None or (isinstance(node, yaml.ScalarNode) and node.tag == NULL):
             return
         if not isinstance(node, yaml.SequenceNode):
             self._odd(node, "this is no list of tasks", "write each task as an entry that begins with -")
@@ -244,11 +260,11 @@ class TaskFile:
         """Note a role that is not part of this one."""
         if "{" in name:
             self._refuse(node, "nobody can know which role that is", "write its name out")
-        elif name not in self._roles and name.rpartition(".")[0] not in self._collections:
-            collection = name.rpartition(".")[0]
-            known = re.fullmatch(r"\w+\.\w+", collection)
-            remedy = f"list {collection} under collections in release.yml" if known else "put it below roles/ in the role"
-            self._refuse(node, f"the role {name!a:.80} is not in the release", remedy)
+        elif name not in self._surroundings.roles:
+            found = _IN_COLLECTION.fullmatch(name)
+            if not found or found[1] not in self._surroundings.collections:
+                remedy = f"list {found[1]} under collections in release.yml" if found else "put it below roles/ in the role"
+                self._refuse(node, f"the role {name!a:.80} is not in the release", remedy)
 
     def _variables_of(self, action: Action) -> None:
         if action.short == "set_fact":
@@ -259,14 +275,14 @@ class TaskFile:
                 self._ours(name, node)
 
     def _paths(self, action: Action, entries: list[tuple[str, yaml.Node, yaml.Node]]) -> None:
-        names = _PATHS.get(action.short, ())
+        names, folder = _PATHS.get(action.short, ((), ""))
         if not names or self._on_host(action, entries):
             return
         for text, node in action.texts(*names):
             word = _FIRST_WORD.match(text) if action.short == "script" else None
             path = word[1] if word else text
             for place, at in [(path, node), *self._items(path, entries)]:
-                if why := leads_out(place):
+                if (why := leads_out(place)) and not (why is CLIMBS and folder and self._inside(place, folder)):
                     self._refuse(at, f"{place!a:.80} {why}", "put the file into the role, and write its path from there")
                 elif action.short in _FILES:
                     self.task_files.append(place)
@@ -317,7 +333,7 @@ def leads_out(path: str) -> str:
     inner = OWN_PATH.match(path)
     rest = path[inner.end() :] if inner else path
     if _CLIMBS.search(rest):
-        return "climbs with .., so it may lead out of the role"
+        return CLIMBS
     if place := _OTHER_PLACES.search(rest):
         return f"begins at {place[1]}, which is not in the role"
     if inner is None and _ABSOLUTE.match(rest):
