@@ -18,7 +18,7 @@ from ..errors import Problem
 from .manifest import OwnAnsible
 from .payload import FileEntry, follow, visible
 from .role_documents import LIMIT, VAULT, Budget, TooMuchError, UnreadableError, line_of, pairs, read, repeated, text_of
-from .role_tasks import OWN_PATH, Surroundings, TaskFile
+from .role_tasks import OWN_PATH, Certainty, Surroundings, TaskFile
 
 Read = Callable[[str, int], bytes]
 """Gives what a file of the role begins with: its path, and how many bytes."""
@@ -31,6 +31,7 @@ _KINDS = {
     **dict.fromkeys(("files", "templates"), "data"),
     "meta": "meta",
 }
+_CERTAINTY: dict[str, Certainty] = {"any": "unknown", "guess": "likely"} | dict.fromkeys(("tasks", "variables", "meta"), "certain")
 _LITERAL = re.compile(r"['\"]([^'\"{}]+)['\"]")
 _TEMPLATE = re.compile(r"\{\{.*?\}\}|\{%.*?%\}", re.DOTALL)
 
@@ -155,7 +156,7 @@ class _Role:
             self._refuse(part.path, line_of(at), what, remedy)
 
         inside = partial(self._inside, part)
-        tasks = TaskFile(refuse, inside, self._budget, self._surroundings, strict=part.kind == "tasks")
+        tasks = TaskFile(refuse, inside, self._budget, self._surroundings, _CERTAINTY[part.kind])
         if part.kind == "variables":
             tasks.variables(node)
         elif part.kind == "meta":

@@ -12,6 +12,7 @@ import contextlib
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import Literal
 
 import yaml
 
@@ -75,6 +76,8 @@ class Action:
 Refuse = Callable[[yaml.Node, str, str], None]
 """Notes what is wrong at a node, and the remedy."""
 
+Certainty = Literal["unknown", "likely", "certain"]
+
 Inside = Callable[[str, str], bool]
 """Whether the role has what a path with .. leads to, or may, from its task file or from that folder of the role."""
 
@@ -90,16 +93,17 @@ class Surroundings:
 class TaskFile:
     """Looks at one file of tasks or handlers.
 
-    ``strict``: it is known to be a file of tasks, so what can't be one is refused. Afterwards ``task_files`` and ``variable_files`` are the
+    ``certainty``: how sure it is that it is one. Of an ``unknown`` file only what no other list would say is refused, and of a ``certain``
+    one also what can't be a task. Afterwards ``task_files`` and ``variable_files`` are the
     paths that it includes, as written, and ``count`` is how many tasks and blocks it has.
     """
 
-    def __init__(self, refuse: Refuse, inside: Inside, budget: Budget, around: Surroundings, strict: bool) -> None:
+    def __init__(self, refuse: Refuse, inside: Inside, budget: Budget, around: Surroundings, certainty: Certainty) -> None:
         self._refuse = refuse
         self._inside = inside
         self._budget = budget
         self._surroundings = around
-        self._strict = strict
+        self._certainty = certainty
         self.task_files: list[str] = []
         self.variable_files: list[str] = []
         self.count = 0
@@ -119,13 +123,17 @@ class TaskFile:
                 self._odd(item, "this is no task", "write a task as keys and values")
 
     def _odd(self, node: yaml.Node, what: str, remedy: str) -> None:
-        if self._strict:
+        if self._certainty == "certain":
+            self._refuse(node, what, remedy)
+
+    def _unfit(self, node: yaml.Node, what: str, remedy: str) -> None:
+        if self._certainty != "unknown":
             self._refuse(node, what, remedy)
 
     def _task(self, node: yaml.MappingNode) -> None:
         entries = list(pairs(node, self._budget))
         keys = {key for key, _node, _value in entries}
-        if not self._strict and "hosts" in keys:
+        if self._certainty != "certain" and "hosts" in keys:
             return  # a play, of a test for one
         self.count += 1
         self._around(entries)
@@ -174,7 +182,7 @@ class TaskFile:
     def _ours(self, name: str, node: yaml.Node) -> None:
         if name.strip().startswith(OURS) or ("{" in name and OURS in name):
             what = f"{name.strip()!a:.80} is named as what Tidegate gives the role"
-            self._refuse(node, what, f"give it a name that does not begin with {OURS}")
+            self._unfit(node, what, f"give it a name that does not begin with {OURS}")
 
     def _actions(self, entries: list[tuple[str, yaml.Node, yaml.Node]]) -> Iterator[Action]:
         """Every key of a task that may be its action; those that are not have names that nobody asks for."""
@@ -259,12 +267,12 @@ class TaskFile:
     def role(self, name: str, node: yaml.Node) -> None:
         """Note a role that is not part of this one."""
         if "{" in name:
-            self._refuse(node, "nobody can know which role that is", "write its name out")
+            self._unfit(node, "nobody can know which role that is", "write its name out")
         elif name not in self._surroundings.roles:
             found = _IN_COLLECTION.fullmatch(name)
             if not found or found[1] not in self._surroundings.collections:
                 remedy = f"list {found[1]} under collections in release.yml" if found else "put it below roles/ in the role"
-                self._refuse(node, f"the role {name!a:.80} is not in the release", remedy)
+                self._unfit(node, f"the role {name!a:.80} is not in the release", remedy)
 
     def _variables_of(self, action: Action) -> None:
         if action.short == "set_fact":
@@ -283,7 +291,7 @@ class TaskFile:
             path = word[1] if word else text
             for place, at in [(path, node), *self._items(path, entries)]:
                 if (why := leads_out(place)) and not (why is CLIMBS and folder and self._inside(place, folder)):
-                    self._refuse(at, f"{place!a:.80} {why}", "put the file into the role, and write its path from there")
+                    self._unfit(at, f"{place!a:.80} {why}", "put the file into the role, and write its path from there")
                 elif action.short in _FILES:
                     self.task_files.append(place)
                 elif action.short == "include_vars":

@@ -434,6 +434,7 @@ def test_what_roles_usually_say_is_left_alone() -> None:
         "meta/main.yml": "---\ndependencies: []\n\ngalaxy_info:\n  role_name: app\n  platforms: [{name: Debian, versions: [all]}]\n",
         "meta/argument_specs.yml": "argument_specs: {main: {options: {tidegate_version: {type: str}}}}\n",
         "molecule/default/converge.yml": "- hosts: all\n  vars: {tidegate_x: y}\n  roles: [me.app]\n  tasks: [{meta: end_play}]\n",
+        "molecule/default/tasks/x.yml": "- include_role: {name: other}\n- copy: {src: /x, dest: /x}\n- debug:\n  register: tidegate_x\n",
         "tests/test.yml": "---\n- hosts: localhost\n  remote_user: root\n  roles: [app]\n",
         "files/dashboards.yml": "- name: x\n  meta: {owner: me}\n  action: '{{ x }}'\n",
         "templates/rules.yml.j2": "{% for x in y %}\n- meta: {{ x }}\n{% endfor %}\n",
