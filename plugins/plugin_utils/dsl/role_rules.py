@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import posixpath
 import re
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from itertools import product
@@ -31,7 +31,8 @@ _KINDS = {
     **dict.fromkeys(("files", "templates"), "data"),
     "meta": "meta",
 }
-_CERTAINTY: dict[str, Certainty] = {"any": "unknown", "guess": "likely"} | dict.fromkeys(("tasks", "variables", "meta"), "certain")
+_CERTAINTY: Mapping[str, Certainty] = {"any": "unknown", "guess": "likely", "tasks": "certain", "variables": "certain", "meta": "certain"}
+_BREAK = re.compile("[\r\n\x85\u2028\u2029]")  # where a line of YAML ends, a comment for one
 _LITERAL = re.compile(r"['\"]([^'\"{}]+)['\"]")
 _TEMPLATE = re.compile(r"\{\{.*?\}\}|\{%.*?%\}", re.DOTALL)
 
@@ -222,9 +223,9 @@ class _Role:
 
 def _is_list(content: bytes) -> bool:
     """Whether it begins as a list of YAML does, behind comments, marks of documents, tags and anchors; tasks are in nothing else."""
-    for line in content.removeprefix(b"\xef\xbb\xbf").splitlines():
-        words = line.strip().removeprefix(b"---").split()
-        first = next((word for word in words if not word.startswith((b"!", b"&"))), b"#")
-        if not first.startswith((b"#", b"%")):
-            return first.startswith((b"-", b"["))
+    for line in _BREAK.split(content.decode("utf-8-sig", "replace")):
+        words = line.strip().removeprefix("---").split()
+        first = next((word for word in words if not word.startswith(("!", "&"))), "#")
+        if not first.startswith(("#", "%")):
+            return first.startswith(("-", "["))
     return False

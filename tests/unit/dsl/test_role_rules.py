@@ -101,6 +101,7 @@ FORBIDDEN = {
     "in always": "- block: []\n  always:\n    - meta: end_play",
     "in what an include applies": "- include_tasks: {file: check.yml, apply: {always: [{meta: end_play}]}}",
     "in JSON with tabs": '[\n\t{"meta": "end_play"}\n]',
+    "behind a comment's end": "# x\u2028- meta: end_play\n",
     "behind a mark": "%YAML 1.1\n# x\n--- !!seq\n- meta: end_play",
 }
 
