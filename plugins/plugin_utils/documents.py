@@ -293,7 +293,8 @@ def _explain(document: Document, error: Any, title: str) -> None:
     elif rule == "required":
         # One that is only mistyped is said to be so.
         mistyped = {close for key in value if key not in error.schema["properties"] for close in _close(key, error.schema["properties"])}
-        for key in (key for key in wanted if key not in value and key not in mistyped):
+        meant = any(set(part["required"]) <= {*value, *mistyped} for part in error.validator_value) if error.validator == "anyOf" else False
+        for key in (key for key in wanted if key not in value and key not in mistyped and not meant):
             meaning = _hint(error.schema.get("properties", {}).get(key))
             document.problem(place, f"{key} is missing from {name}", f"add {key}" + (f": {meaning}" if meaning else ""))
     elif "propertyNames" in error.absolute_schema_path:

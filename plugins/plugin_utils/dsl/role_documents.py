@@ -54,7 +54,7 @@ class Budget:
             raise TooMuchError(f"the role has more than {_NODES:,} keys and values in its YAML", line_of(node))
 
 
-class _Loader(Composer, _Base):  # type: ignore[misc, valid-type]  # the base depends on how PyYAML was built
+class _NodeLoader(Composer, _Base):  # type: ignore[misc, valid-type]  # the base depends on how PyYAML was built
     """Composes nodes of the events of a parser, and none that holds itself or is nested without end."""
 
     def __init__(self, text: str, budget: Budget) -> None:
@@ -101,7 +101,7 @@ def read(content: bytes, budget: Budget) -> yaml.Node | None:
 
 def _compose(text: str, budget: Budget) -> yaml.Node | None:
     try:
-        loader = _Loader(text, budget)
+        loader = _NodeLoader(text, budget)
         try:
             node: yaml.Node | None = loader.get_single_node()
         finally:

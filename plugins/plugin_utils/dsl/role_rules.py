@@ -18,7 +18,7 @@ from ..errors import Problem
 from .manifest import OwnAnsible
 from .payload import FileEntry, follow, visible
 from .role_documents import LIMIT, VAULT, Budget, TooMuchError, UnreadableError, line_of, pairs, read, repeated, text_of
-from .role_tasks import OWN_PATH, Certainty, Surroundings, TaskFile
+from .role_tasks import OWN_PATH, Certainty, KnownRoles, TaskFile
 
 Read = Callable[[str, int], bytes]
 """Gives what a file of the role begins with: its path, and how many bytes."""
@@ -43,7 +43,7 @@ def check_role(own: OwnAnsible, entries: Collection[FileEntry], read_file: Read)
 
 
 @dataclass(frozen=True)
-class _Part:
+class _RoleFile:
     """A file of the role. ``kind``: ``tasks``, ``variables``, ``meta``, ``data`` for hosts, ``any`` when only its content can tell, or
     ``guess`` when that may be tasks because a template may include it.
 
@@ -63,15 +63,15 @@ class _Role:
         self._budget = Budget()
         self._found: list[tuple[str, int, Problem]] = []
         inner = {path.split("/")[1] for path, entry in self._tree.items() if path.startswith("roles/") and path.count("/") == 1}
-        self._surroundings = Surroundings({own.name, *inner}, {collection["name"] for collection in own.collections})
+        self._known = KnownRoles({own.name, *inner}, {collection["name"] for collection in own.collections})
         self._counts: dict[str, int] = {}
-        self._included: list[_Part] = []
+        self._included: list[_RoleFile] = []
 
     def problems(self) -> list[Problem]:
         """Look at everything, and say what is wrong."""
         steps = {step: self._step(step) for step in (*self._own.steps, "back_out")}
-        waiting = [*self._parts(), *(_Part("tasks", "", path) for path in steps.values() if path)]
-        looked_at: set[_Part] = set()
+        waiting = [*self._parts(), *(_RoleFile("tasks", "", path) for path in steps.values() if path)]
+        looked_at: set[_RoleFile] = set()
         try:
             while waiting:
                 part = waiting.pop()
@@ -87,7 +87,7 @@ class _Role:
                 self._refuse(path, 1, f"there is no task in it, so there is no {step}", "write what it does")
         return list(dict.fromkeys(problem for _path, _line, problem in sorted(self._found, key=lambda entry: entry[:2])))
 
-    def _parts(self) -> Iterator[_Part]:
+    def _parts(self) -> Iterator[_RoleFile]:
         """Every file of the role by every path that it has, links followed."""
         for path, entry in self._tree.items():
             end = follow(path, self._tree) if entry.type == "link" else entry
@@ -116,7 +116,7 @@ class _Role:
         self._found.append(("", 0, problem))
         return ""
 
-    def _part(self, path: str, content: str) -> _Part:
+    def _part(self, path: str, content: str) -> _RoleFile:
         """What the file at ``path`` is, whose content is that of the file ``content``."""
         unit = _NESTED.match(path)
         start = unit.end() if unit else 0
@@ -125,9 +125,9 @@ class _Role:
         kind = _KINDS.get(folder, "any") if rest else "any"
         if "." in name and name.rpartition(".")[2] not in _SUFFIXES and kind != "data":
             kind = "any"
-        return _Part(kind, path[:start], content)
+        return _RoleFile(kind, path[:start], content)
 
-    def _look(self, part: _Part) -> None:
+    def _look(self, part: _RoleFile) -> None:
         if part.kind == "data":
             return  # unless a task includes it
         content = self._read(part.path, LIMIT + 1)
@@ -148,7 +148,7 @@ class _Role:
         except RecursionError:
             self._refuse(part.path, 1, "it is nested too deeply", remedy)
 
-    def _document(self, part: _Part, node: yaml.Node | None) -> None:
+    def _document(self, part: _RoleFile, node: yaml.Node | None) -> None:
         if part.kind not in ("any", "guess") and node is not None:
             for key, line in repeated(node, self._budget):
                 self._refuse(part.path, line, f"{key!a:.80} is given twice", "keep one of them")
@@ -157,7 +157,7 @@ class _Role:
             self._refuse(part.path, line_of(at), what, remedy)
 
         inside = partial(self._inside, part)
-        tasks = TaskFile(refuse, inside, self._budget, self._surroundings, _CERTAINTY[part.kind])
+        tasks = TaskFile(refuse, inside, self._budget, self._known, _CERTAINTY[part.kind])
         if part.kind == "variables":
             tasks.variables(node)
         elif part.kind == "meta":
@@ -167,9 +167,9 @@ class _Role:
             self._counts[part.path] = tasks.count
             for text in tasks.task_files:
                 sure = "tasks" if "{" not in OWN_PATH.sub("", text) else "guess"
-                self._included += [_Part(sure, part.unit, path) for path in self._named(part, text, "tasks")]
+                self._included += [_RoleFile(sure, part.unit, path) for path in self._named(part, text, "tasks")]
             for text in tasks.variable_files:
-                self._included += [_Part("variables", part.unit, path) for path in self._named(part, text, "vars")]
+                self._included += [_RoleFile("variables", part.unit, path) for path in self._named(part, text, "vars")]
 
     def _metadata(self, node: yaml.Node | None, tasks: TaskFile) -> None:
         """The roles that a role's meta/main.yml makes it depend on."""
@@ -187,7 +187,7 @@ class _Role:
             tasks.variables(parts.get("vars"))
         tasks.role(name or "", item)
 
-    def _places(self, part: _Part, text: str, folder: str) -> tuple[list[str], str]:
+    def _places(self, part: _RoleFile, text: str, folder: str) -> tuple[list[str], str]:
         """Where in the role a path in a task file may begin, and the rest of it."""
         if found := OWN_PATH.match(text):
             return [part.unit], text[found.end() :]
@@ -195,7 +195,7 @@ class _Role:
         handlers = [f"{part.unit}handlers/"] if folder == "tasks" else []
         return [f"{part.unit}{folder}/", *handlers, f"{here}/" if here else "", part.unit], text
 
-    def _named(self, part: _Part, text: str, folder: str) -> Iterator[str]:
+    def _named(self, part: _RoleFile, text: str, folder: str) -> Iterator[str]:
         """The files of the role that what a task includes may be: as it is written, as a text in its template, or with any for that."""
         places, rest = self._places(part, text, folder)
         names = [rest] if "{" not in rest else _LITERAL.findall(rest)
@@ -208,7 +208,7 @@ class _Role:
                 pattern = re.compile("[^/]*".join(map(re.escape, (start, *others))))
                 yield from (path for path in self._tree if pattern.fullmatch(path))
 
-    def _inside(self, part: _Part, text: str, folder: str) -> bool:
+    def _inside(self, part: _RoleFile, text: str, folder: str) -> bool:
         return any(path.startswith(part.unit) for path in self._named(part, text, folder))
 
     def _files(self, path: str, below: bool) -> Iterator[str]:

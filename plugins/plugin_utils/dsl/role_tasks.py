@@ -83,7 +83,7 @@ Inside = Callable[[str, str], bool]
 
 
 @dataclass(frozen=True)
-class Surroundings:
+class KnownRoles:
     """The names of the ``roles`` that a role may include, and of the ``collections`` whose roles it may."""
 
     roles: Collection[str]
@@ -98,11 +98,11 @@ class TaskFile:
     paths that it includes, as written, and ``count`` is how many tasks and blocks it has.
     """
 
-    def __init__(self, refuse: Refuse, inside: Inside, budget: Budget, around: Surroundings, certainty: Certainty) -> None:
+    def __init__(self, refuse: Refuse, inside: Inside, budget: Budget, known: KnownRoles, certainty: Certainty) -> None:
         self._refuse = refuse
         self._inside = inside
         self._budget = budget
-        self._surroundings = around
+        self._known = known
         self._certainty = certainty
         self.task_files: list[str] = []
         self.variable_files: list[str] = []
@@ -268,9 +268,9 @@ class TaskFile:
         """Note a role that is not part of this one."""
         if "{" in name:
             self._unfit(node, "nobody can know which role that is", "write its name out")
-        elif name not in self._surroundings.roles:
+        elif name not in self._known.roles:
             found = _IN_COLLECTION.fullmatch(name)
-            if not found or found[1] not in self._surroundings.collections:
+            if not found or found[1] not in self._known.collections:
                 remedy = f"list {found[1]} under collections in release.yml" if found else "put it below roles/ in the role"
                 self._unfit(node, f"the role {name!a:.80} is not in the release", remedy)
 

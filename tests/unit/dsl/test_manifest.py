@@ -115,6 +115,12 @@ def test_a_role_that_could_not_run_is_refused(write: Write, changes: dict[str, A
     assert ":" in problem.where
 
 
+def test_a_role_that_was_mistyped_is_no_lack_of_a_payload(write: Write) -> None:
+    with pytest.raises(DocumentError) as caught:
+        load_manifest(write("release", **ALONE, ansibel=OWN))
+    assert [problem.remedy for problem in caught.value.problems] == ["did you mean ansible?"]
+
+
 @pytest.mark.parametrize(
     "role", ["", ".", "..", "/app", "../app", "a/../app", "a//app", "app/", "a\\app", "a\nb", "a b", "a.b.c", ".app", "app\n"]
 )
