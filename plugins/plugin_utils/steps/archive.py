@@ -41,7 +41,7 @@ def describe(archived: Archived, manifest: Manifest, before: Package | None, fou
     """What a package would consist of, a line for each thing; ``before`` is what it is compared with."""
     files = f"{counted(archived.files, 'file')} of {archived.size} bytes" if manifest.payload else "no payload"
     lines = [f"{files}; documentation: {_listed(manifest.documentation)}"]
-    if before is not None:
+    if before is not None and (before.files or archived.entries):
         lines.append(f"against {before.manifest.version}: {_changes(before.files, archived.entries)}")
     if manifest.ansible is not None:
         lines += _own_ansible(manifest.ansible, archived.role, before)

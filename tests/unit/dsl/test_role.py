@@ -288,6 +288,18 @@ def test_what_a_role_is_is_shown_before_it_is_archived(home: OciLayout, with_rol
     assert "role against 1.0: 1 changed (tasks/check.yml), 4 as before" in later
 
 
+def test_of_a_release_without_a_payload_no_file_is_compared(home: OciLayout, make_release: MakeRelease) -> None:
+    release = write_role_release(make_release(), payload=None, health=None)
+    before = load_package(home, archive(release, home).digest)
+    source = read_release(release)
+    assert describe(source.preview(home), source.manifest, before, None) == [
+        "no payload; documentation: README.md",
+        "role app: 4 files of 85 bytes; steps: activate, check, 1800 s each",
+        "back-out: the activate of the release before; where there was none: its back_out; not atomic",
+        "role against 1.0: 5 as before",
+    ]
+
+
 def test_collections_that_are_not_there_are_named() -> None:
     own = OwnAnsible(
         "ansible/app",
