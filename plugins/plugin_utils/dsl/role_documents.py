@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Iterator
+from typing import Any
 
 import yaml
 from yaml.composer import Composer
@@ -21,11 +22,14 @@ LIMIT = 1 << 20
 VAULT = b"$ANSIBLE_VAULT"
 """How a file begins that is encrypted as a whole."""
 
+_WAYS = 200_000  # over which links and includes lead to the files of one role
 _NODES = 300_000  # looked at in one role; some seconds, and ten times what the largest roles that people share have
 _DEEPEST = 100
 _MERGE = "tag:yaml.org,2002:merge"
 NULL = "tag:yaml.org,2002:null"
 """The tag of nothing."""
+_MAP = "tag:yaml.org,2002:map"
+_START = yaml.Mark("", 0, 0, 0, None, 0)
 _Base = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
@@ -44,14 +48,21 @@ class TooMuchError(UnreadableError):
 class Budget:
     """How much is still looked at."""
 
-    def __init__(self, nodes: int = _NODES) -> None:
-        self._left = nodes
+    def __init__(self) -> None:
+        self._left = _NODES
+        self._ways = _WAYS
 
     def spend(self, node: yaml.Node) -> None:
         """Count one node; raises :class:`TooMuchError` when there were too many."""
         self._left -= 1
         if self._left < 0:
             raise TooMuchError(f"the role has more than {_NODES:,} keys and values in its YAML", line_of(node))
+
+    def spend_ways(self, ways: int) -> None:
+        """Count files that a link or a path in a task may lead to; raises :class:`TooMuchError` when there were too many."""
+        self._ways -= ways
+        if self._ways < 0:
+            raise TooMuchError(f"the links and includes of the role lead to its files in more than {_WAYS:,} ways")
 
 
 class _NodeLoader(Composer, _Base):  # type: ignore[misc, valid-type]  # the base depends on how PyYAML was built
@@ -93,10 +104,23 @@ def read(content: bytes, budget: Budget) -> yaml.Node | None:
     except TooMuchError:
         raise
     except UnreadableError:
-        # What is JSON is read as JSON by Ansible, tabs and long keys included.
+        # What is JSON is read as JSON by Ansible, with keys that are too long for YAML for one.
         with contextlib.suppress(ValueError, RecursionError):
-            return _compose(json.dumps(json.loads(text)), budget)
+            return _of_json(json.loads(text, object_pairs_hook=_mapping))
         raise
+
+
+def _mapping(entries: list[tuple[str, Any]]) -> yaml.MappingNode:
+    return yaml.MappingNode(_MAP, [(_of_json(key), _of_json(value)) for key, value in entries], _START, _START)
+
+
+def _of_json(value: Any) -> yaml.Node:
+    """What JSON says as nodes, all of them in the first line."""
+    if isinstance(value, yaml.Node):
+        return value
+    if isinstance(value, list):
+        return yaml.SequenceNode("tag:yaml.org,2002:seq", [_of_json(item) for item in value], _START, _START)
+    return yaml.ScalarNode(NULL if value is None else "tag:yaml.org,2002:str", str(value), _START, _START)
 
 
 def _compose(text: str, budget: Budget) -> yaml.Node | None:

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import posixpath
 import re
-from collections.abc import Callable, Collection, Iterator, Mapping
+from bisect import bisect_left
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import product
@@ -59,6 +60,10 @@ class _Role:
     def __init__(self, own: OwnAnsible, entries: Collection[FileEntry], read_file: Read) -> None:
         self._own = own
         self._tree = {entry.path: entry for entry in entries}
+        self._paths = sorted(self._tree)
+        self._folders: dict[str, list[str]] = {}
+        for path in self._paths:
+            self._folders.setdefault(path.rpartition("/")[0], []).append(path)
         self._read = read_file
         self._budget = Budget()
         self._found: list[tuple[str, int, Problem]] = []
@@ -70,9 +75,9 @@ class _Role:
     def problems(self) -> list[Problem]:
         """Look at everything, and say what is wrong."""
         steps = {step: self._step(step) for step in (*self._own.steps, "back_out")}
-        waiting = [*self._parts(), *(_RoleFile("tasks", "", path) for path in steps.values() if path)]
         looked_at: set[_RoleFile] = set()
         try:
+            waiting = [*self._parts(), *(_RoleFile("tasks", "", path) for path in steps.values() if path)]
             while waiting:
                 part = waiting.pop()
                 if part not in looked_at:
@@ -94,10 +99,16 @@ class _Role:
             if end is not None and end.type == "file":
                 yield self._part(path, end.path)
             elif end is not None and entry.type == "link":
-                for below in [inner for inner in self._tree if inner.startswith(f"{end.path}/")]:
+                for below in self._below(end.path):
                     found = follow(below, self._tree)
                     if found is not None and found.type == "file":
                         yield self._part(path + below[len(end.path) :], found.path)
+
+    def _below(self, folder: str) -> list[str]:
+        """The paths below a directory."""
+        start, end = (bisect_left(self._paths, f"{folder}{sign}") for sign in "/0")  # 0 is what comes behind /
+        self._budget.spend_ways(end - start)
+        return self._paths[start:end]
 
     def _refuse(self, path: str, line: int, what: str, remedy: str) -> None:
         self._found.append((path, line, Problem(visible(f"{self._own.role}/{path}:{line}"), what, remedy)))
@@ -165,10 +176,10 @@ class _Role:
         else:
             tasks.check(node)
             self._counts[part.path] = tasks.count
-            for text in tasks.task_files:
+            for text in dict.fromkeys(tasks.task_files):
                 sure = "tasks" if "{" not in OWN_PATH.sub("", text) else "guess"
                 self._included += [_RoleFile(sure, part.unit, path) for path in self._named(part, text, "tasks")]
-            for text in tasks.variable_files:
+            for text in dict.fromkeys(tasks.variable_files):
                 self._included += [_RoleFile("variables", part.unit, path) for path in self._named(part, text, "vars")]
 
     def _metadata(self, node: yaml.Node | None, tasks: TaskFile) -> None:
@@ -205,8 +216,10 @@ class _Role:
         if others and any(word.strip(" ./") for word in (first, *others)):
             for place in places:
                 start = posixpath.normpath(f"{place}{first}|").removesuffix("|")  # which stands for what comes behind
-                pattern = re.compile("[^/]*".join(map(re.escape, (start, *others))))
-                yield from (path for path in self._tree if pattern.fullmatch(path))
+                paths = self._paths if "/" in "".join(others) else self._folders.get(start.rpartition("/")[0], [])
+                self._budget.spend_ways(len(paths))
+                pattern = _pattern(start, others)
+                yield from (path for path in paths if pattern.fullmatch(path))
 
     def _inside(self, part: _RoleFile, text: str, folder: str) -> bool:
         return any(path.startswith(part.unit) for path in self._named(part, text, folder))
@@ -217,8 +230,14 @@ class _Role:
         if found is not None and found.type == "file":
             yield found.path
         elif found is not None and below:
-            names = (path for path, entry in self._tree.items() if path.startswith(f"{found.path}/") and entry.type == "file")
+            names = (path for path in self._below(found.path) if self._tree[path].type == "file")
             yield from (path for path in names if path.rpartition(".")[2] in _SUFFIXES)
+
+
+def _pattern(first: str, others: Sequence[str]) -> re.Pattern[str]:
+    """Of paths that begin with the ``first`` text and go on with the others, in order; it is never tried again from where it once fit."""
+    *inner, last = map(re.escape, others)
+    return re.compile(re.escape(first) + "".join(f"(?>[^/]*?{text})" for text in inner) + f"[^/]*{last}")
 
 
 def _is_list(content: bytes) -> bool:

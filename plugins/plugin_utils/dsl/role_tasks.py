@@ -42,6 +42,7 @@ _PATHS: Mapping[str, tuple[tuple[str, ...], str]] = {
 CLIMBS = "climbs with .. to where the role has nothing"
 """Why a path is none in its role that may be one after all, if there is such a file."""
 
+_PATH = 4096  # characters
 _TRUE = ("true", "yes", "on", "1", "y", "t")
 _FALSE = ("false", "no", "off", "0", "n", "f")
 OWN_PATH = re.compile(r"\s*\{\{-?\s*role_path\s*-?\}\}/*")
@@ -287,9 +288,12 @@ class TaskFile:
         if not names or self._on_host(action, entries):
             return
         for text, node in action.texts(*names):
-            word = _FIRST_WORD.match(text) if action.short == "script" else None
+            word = _FIRST_WORD.match(text[:_PATH]) if action.short == "script" else None
             path = word[1] if word else text
-            for place, at in [(path, node), *self._items(path, entries)]:
+            for place, at in [(path, node), *self._items(path[:_PATH], entries)]:
+                if len(place) > _PATH:
+                    self._unfit(at, f"{place[:40]!a}... is longer than any path", "shorten it")
+                    continue
                 if (why := leads_out(place)) and not (why is CLIMBS and folder and self._inside(place, folder)):
                     self._unfit(at, f"{place!a:.80} {why}", "put the file into the role, and write its path from there")
                 elif action.short in _FILES:

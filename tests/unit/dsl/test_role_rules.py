@@ -15,6 +15,7 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.dsl import role_d
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.manifest import OwnAnsible
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.payload import FileEntry
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.role_rules import check_role
+from ansible_collections.tidegate.release.plugins.plugin_utils.limits import run_limited
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -101,6 +102,7 @@ FORBIDDEN = {
     "in always": "- block: []\n  always:\n    - meta: end_play",
     "in what an include applies": "- include_tasks: {file: check.yml, apply: {always: [{meta: end_play}]}}",
     "in JSON with tabs": '[\n\t{"meta": "end_play"}\n]',
+    "in JSON with a long key": '[{"vars": {"' + "x" * 2000 + '": 1}, "meta": "end_play"}]',
     "behind a comment's end": "# x\u2028- meta: end_play\n",
     "behind a mark": "%YAML 1.1\n# x\n--- !!seq\n- meta: end_play",
 }
@@ -345,10 +347,17 @@ def test_nobody_can_look_into_encrypted_tasks(path: str, good: bool) -> None:
     )
 
 
+def test_blocks_that_aliases_make_deep_are_refused() -> None:
+    levels = ["a0: &a0 [{debug: }]", *(f"a{n}: &a{n} [{{block: *a{n - 1}}}]" for n in range(1, 2000))]
+    found = problems({"tasks/main.yml": "- vars: {" + ", ".join(levels) + "}\n- block: *a1999\n"})
+    assert found == ["ansible/app/tasks/main.yml:1: it is nested too deeply; correct it, or leave it out of the role"]
+
+
 def test_a_bomb_is_no_work(monkeypatch: pytest.MonkeyPatch) -> None:
     """Counted are the nodes that are looked at, which are as many as there may be and not as the aliases come to."""
     levels = ["a0: &a0 {meta: noop}"] + [f"a{n}: &a{n} {{block: [{', '.join([f'*a{n - 1}'] * 10)}]}}" for n in range(1, 30)]
     bomb = "- vars:\n" + "".join(f"    {level}\n" for level in levels) + "  debug:\n- *a29\n"
+    monkeypatch.setattr(role_documents, "_NODES", 20_000)
     spent = 0
     count = role_documents.Budget.spend
 
@@ -359,8 +368,32 @@ def test_a_bomb_is_no_work(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(role_documents.Budget, "spend", counted)
     (problem,) = problems({"tasks/main.yml": bomb})
-    assert "more than 300,000 keys and values" in problem
-    assert spent <= 300_001
+    assert "more than 20,000 keys and values" in problem
+    assert spent <= 20_001
+
+
+WIDE = {f"files/{'a' * 100}{n}": "" for n in range(300)}
+HARD: dict[str, dict[str, str]] = {
+    "braces that nobody closes": {"tasks/x.yml": "- include_tasks: {file: 'a" + "{{" * 200_000 + "'}"},
+    "a word of braces": {"tasks/x.yml": "- script: {cmd: '" + "{{" * 200_000 + "'}"},
+    "templates in a row": {**WIDE, "tasks/x.yml": "- include_tasks: {file: 'files/" + "a{{ x }}" * 400 + "b'}"},
+    "many includes": {**WIDE, "tasks/x.yml": "".join(f"- include_tasks: '{{{{ x }}}}/{n}'\n" for n in range(3000))},
+}
+
+
+@pytest.mark.parametrize("files", HARD.values(), ids=HARD)
+def test_no_role_keeps_an_archive_busy(files: dict[str, str]) -> None:
+    """Each of these would take hours where a path is tried in every way; the limit is of CPU seconds, as for what people sign."""
+    (found,) = run_limited([lambda: problems(files)])
+    assert isinstance(found, list)
+
+
+def test_links_in_links_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(role_documents, "_WAYS", 1000)
+    assert problems({f"files/x/{n}": "" for n in range(100)}, links={f"tasks/{n}": "../files/x" for n in range(10)}) == []
+    found = problems({f"files/x/{n}": "" for n in range(100)}, links={f"tasks/{n}": "../files/x" for n in range(11)})
+    what = "the links and includes of the role lead to its files in more than 1,000 ways"
+    assert found == [f"ansible/app: {what}; leave out of the role what does not belong there"]
 
 
 # What roles that people share are made of.
