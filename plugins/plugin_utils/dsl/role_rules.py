@@ -19,7 +19,7 @@ from ..errors import Problem
 from .manifest import OwnAnsible
 from .payload import FileEntry, follow, visible
 from .role_documents import LIMIT, VAULT, Budget, TooMuchError, UnreadableError, line_of, pairs, read, repeated, text_of
-from .role_tasks import OWN_PATH, Certainty, KnownRoles, TaskFile
+from .role_tasks import OWN_PATH, Certainty, KnownRoles, TaskFile, is_literal
 
 Read = Callable[[str, int], bytes]
 """Gives what a file of the role begins with: its path, and how many bytes."""
@@ -46,7 +46,7 @@ def check_role(own: OwnAnsible, entries: Collection[FileEntry], read_file: Read)
 @dataclass(frozen=True)
 class _RoleFile:
     """A file of the role. ``kind``: ``tasks``, ``variables``, ``meta``, ``data`` for hosts, ``any`` when only its content can tell, or
-    ``guess`` when that may be tasks because a template may include it.
+    ``guess`` when that may be tasks because of where it is, or because a template may include it.
 
     ``unit``: the role in this role that it belongs to, with a slash at its end; empty for this role itself.
     """
@@ -136,6 +136,8 @@ class _Role:
         kind = _KINDS.get(folder, "any") if rest else "any"
         if "." in name and name.rpartition(".")[2] not in _SUFFIXES and kind != "data":
             kind = "any"
+        elif kind == "tasks" and "." not in name:
+            kind = "guess"
         return _RoleFile(kind, path[:start], content)
 
     def _look(self, part: _RoleFile) -> None:
@@ -177,7 +179,7 @@ class _Role:
             tasks.check(node)
             self._counts[part.path] = tasks.count
             for text in dict.fromkeys(tasks.task_files):
-                sure = "tasks" if "{" not in OWN_PATH.sub("", text) else "guess"
+                sure = "tasks" if is_literal(text) else "guess"
                 self._included += [_RoleFile(sure, part.unit, path) for path in self._named(part, text, "tasks")]
             for text in dict.fromkeys(tasks.variable_files):
                 self._included += [_RoleFile("variables", part.unit, path) for path in self._named(part, text, "vars")]
@@ -222,7 +224,14 @@ class _Role:
                 yield from (path for path in paths if pattern.fullmatch(path))
 
     def _inside(self, part: _RoleFile, text: str, folder: str) -> bool:
-        return any(path.startswith(part.unit) for path in self._named(part, text, folder))
+        """Whether the role that the task file belongs to has what a path may lead to; without .. that may be in the role around it too."""
+        places, rest = self._places(part, text, folder)
+        if not is_literal(text):
+            return any(path.startswith(part.unit) for path in self._named(part, text, folder))
+        here = part.path.rpartition("/")[0]
+        ends = [follow(place + rest, self._tree) for place in (*places, f"{here}/{folder}/")]
+        around = [] if ".." in rest else [follow(place + rest, self._tree) for place in (f"{folder}/", "")]
+        return not rest or any(around) or any(end is not None and end.path.startswith(part.unit) for end in ends)
 
     def _files(self, path: str, below: bool) -> Iterator[str]:
         """The file at a path, links followed; ``below``: or those of YAML in the directory there."""

@@ -80,7 +80,7 @@ Refuse = Callable[[yaml.Node, str, str], None]
 Certainty = Literal["unknown", "likely", "certain"]
 
 Inside = Callable[[str, str], bool]
-"""Whether the role has what a path with .. leads to, or may, from its task file or from that folder of the role."""
+"""Whether the role has what a path leads to, or may, from its task file or from that folder of the role."""
 
 
 @dataclass(frozen=True)
@@ -294,7 +294,12 @@ class TaskFile:
                 if len(place) > _PATH:
                     self._unfit(at, f"{place[:40]!a}... is longer than any path", "shorten it")
                     continue
-                if (why := leads_out(place)) and not (why is CLIMBS and folder and self._inside(place, folder)):
+                why = leads_out(place)
+                # Of the items of a loop, as of with_first_found, not all have to be there.
+                sought = folder and (why is CLIMBS or (not why and at is node and is_literal(place)))
+                if sought:
+                    why = "" if self._inside(place, folder) else why or "is not in the role, and Ansible would look for it elsewhere"
+                if why:
                     self._unfit(at, f"{place!a:.80} {why}", "put the file into the role, and write its path from there")
                 elif action.short in _FILES:
                     self.task_files.append(place)
@@ -338,6 +343,11 @@ class TaskFile:
                 for key, _node, value in pairs(item, self._budget):
                     if key == part and (text := text_of(value)) is not None:
                         yield text, value
+
+
+def is_literal(path: str) -> bool:
+    """Whether a path is just one, whatever the variables are; where the role is, is known."""
+    return "{" not in OWN_PATH.sub("", path)
 
 
 def leads_out(path: str) -> str:

@@ -185,6 +185,11 @@ PATHS = {
     "an item": "- copy: {src: '{{ item }}', dest: /x}\n  with_items: [a, /b]",
     "an item by another name": "- copy: {src: '{{ it }}', dest: /x}\n  loop: [/b]\n  loop_control: {loop_var: it}",
     "a part of an item": "- copy: {src: '{{ item.from }}', dest: /x}\n  loop: [{from: ../b, to: c}]",
+    "nowhere": "- include_tasks: nothere.yml",
+    "nowhere of variables": "- include_vars: nothere.yml",
+    "nowhere of templates": "- template: {src: nothere.j2, dest: /x}",
+    "nowhere of files": "- copy: {src: '{{ role_path }}/files/nothere', dest: /x}",
+    "nowhere of scripts": "- script: nothere.sh --x",
     "globs": "- copy: {src: '{{ item }}', dest: /x}\n  with_fileglob: /etc/*",
     "first found": "- include_vars: '{{ item }}'\n  with_first_found: [{files: [x.yml], paths: [/etc]}]",
 }  # fmt: skip
@@ -426,6 +431,9 @@ USUAL = """---
 - unarchive: {src: https://example.org/x.tgz, dest: /opt, remote_src: true}
 - unarchive: {src: /tmp/x.tgz, dest: /opt, copy: no}
 - assemble: {src: /etc/x.d, dest: /etc/x}
+- copy: {src: tree/, dest: /x}
+- copy: {src: near, dest: /x}
+- copy: {src: "{{ role_path }}/", dest: /x}
 - synchronize: {src: /srv/a, dest: /srv/b}
   delegate_to: "{{ inventory_hostname }}"
 - script: install.sh --to ../x creates=/opt/x
@@ -461,6 +469,9 @@ def test_what_roles_usually_say_is_left_alone() -> None:
     other = {
         "tasks/main.yml": USUAL,
         "tasks/README.md": "- meta: [",
+        **dict.fromkeys(("templates/x.conf.j2", "files/install.sh", "files/tree/x", "tasks/files/near", "files/shared"), "x"),
+        "roles/inner/tasks/main.yml": "- copy: {src: shared, dest: /x}\n- import_tasks: more.yml\n",
+        "roles/inner/tasks/more.yml": NOTHING,
         "handlers/main.yml": "- name: restart\n  service: {name: x, state: restarted}\n  listen: x\n",
         "defaults/main.yml": '---\napp_port: 8080\napp_url: "{{ tidegate_version }}"\n',
         "vars/Debian.yml": "__packages: [nginx]\nsecret: !vault |\n  $ANSIBLE_VAULT;1.1;AES256\n  66\n",
