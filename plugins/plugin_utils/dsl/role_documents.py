@@ -30,7 +30,9 @@ NULL = "tag:yaml.org,2002:null"
 """The tag of nothing."""
 _MAP = "tag:yaml.org,2002:map"
 _START = yaml.Mark("", 0, 0, 0, None, 0)
-_Base = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+# PyYAML may have been built without libyaml, which is many times as fast. Its own loader is a composer already.
+_Parser = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_Base = _Parser if issubclass(_Parser, Composer) else type("_Base", (Composer, _Parser), {})
 
 
 class UnreadableError(Exception):
@@ -65,11 +67,11 @@ class Budget:
             raise TooMuchError(f"the links and includes of the role lead to its files in more than {_WAYS:,} ways")
 
 
-class _NodeLoader(Composer, _Base):  # type: ignore[misc, valid-type]  # the base depends on how PyYAML was built
+class _NodeLoader(_Base):  # type: ignore[misc, valid-type]  # the base depends on how PyYAML was built
     """Composes nodes of the events of a parser, and none that holds itself or is nested without end."""
 
     def __init__(self, text: str, budget: Budget) -> None:
-        _Base.__init__(self, text)
+        _Parser.__init__(self, text)
         Composer.__init__(self)
         self._budget = budget
         self._open: list[str | None] = []  # the anchors of what is being composed
@@ -80,11 +82,11 @@ class _NodeLoader(Composer, _Base):  # type: ignore[misc, valid-type]  # the bas
         if isinstance(event, yaml.AliasEvent):
             if event.anchor in self._open:
                 raise UnreadableError("an alias (*) is a part of what it stands for", line)
-            return super().compose_node(parent, index)
+            return Composer.compose_node(self, parent, index)
         if len(self._open) >= _DEEPEST:
             raise UnreadableError("it is nested too deeply", line)
         self._open.append(event.anchor)
-        node = super().compose_node(parent, index)
+        node = Composer.compose_node(self, parent, index)
         self._open.pop()
         if node is not None:
             self._budget.spend(node)

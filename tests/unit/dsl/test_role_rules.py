@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -334,6 +335,19 @@ def test_files_that_can_not_be_read_are_refused(content: str | bytes, what: str,
     (problem,) = problems({path: content})
     assert problem.startswith(f"ansible/app/{path}:")
     assert what in problem
+
+
+def test_yaml_is_read_without_libyaml_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(yaml, "CSafeLoader", raising=False)
+    spec = importlib.util.spec_from_file_location("without_libyaml", str(role_documents.__file__))
+    assert spec
+    assert spec.loader
+    without = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(without)
+    node = without.read(b"- &a {meta: x}\n- *a\n", without.Budget())
+    assert [without.line_of(item) for item in node.value] == [1, 1]
+    with pytest.raises(without.UnreadableError, match="a part of what it stands for"):
+        without.read(b"&a [*a]", without.Budget())
 
 
 @pytest.mark.parametrize("content", ["a: 1\n", "text", "- text\n", "- [x]\n"])
