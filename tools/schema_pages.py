@@ -70,9 +70,11 @@ def _section(schema: Mapping[str, Any], place: tuple[str, ...], part: Mapping[st
     shows_default = any(text for text in given.values())
     head = ["key", "required", "value", *(["default"] if shows_default else []), "meaning"]
     lines += [_row(head), _row(["---"] * len(head))]
+    usual, *others = [choice["required"] for choice in part.get("anyOf", []) if "required" in choice and "type" not in choice] or [[]]
+    otherwise = f"unless there is `{others[0][0]}`" if others else ""
     for key, written in part["properties"].items():
         value = {**_resolved(schema, written), **written}
-        required = "yes" if key in part.get("required", []) else ""
+        required = "yes" if key in part.get("required", []) else otherwise if key in usual else ""
         row = [f"`{key}`", required, _value(schema, value), *([given[key]] if shows_default else []), value.get("description", "")]
         lines.append(_row(row))
     return [*lines, ""]

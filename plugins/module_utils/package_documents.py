@@ -15,7 +15,11 @@ from .release_record import DIGEST, INDEX, HostError, Texts, is_config, is_index
 
 _PAYLOAD = "application/vnd.oci.image.layer.v1.tar"
 _SHA256 = re.compile(r"[0-9a-f]{64}")
-_DOCUMENTATION = "application/vnd.tidegate.release.documentation.v1"
+_NOT_FOR_HOSTS = (
+    "application/vnd.tidegate.release.documentation.v1",
+    "application/vnd.tidegate.release.ansible.v1+tar",
+    "application/vnd.tidegate.release.ansible.index.v1+json",
+)
 
 
 class Payload(NamedTuple):
@@ -45,9 +49,9 @@ def read_package(digest: str, manifest: bytes, config: bytes, index: bytes) -> D
             text.decode()  # other encodings that JSON has once had are kept by nobody
         payloads = [Payload(layer["digest"], layer["size"]) for layer in document["layers"] if layer["mediaType"] == _PAYLOAD]
         # Any other layer would be laid over the payload by whoever unpacks it as an image, a scanner for one.
-        others = [layer for layer in document["layers"] if layer["mediaType"] not in (_PAYLOAD, _DOCUMENTATION, INDEX)]
+        others = [layer for layer in document["layers"] if layer["mediaType"] not in (_PAYLOAD, INDEX, *_NOT_FOR_HOSTS)]
         if len(payloads) != 1 or others or not DIGEST.fullmatch(payloads[0].digest) or not _is_count(payloads[0].size):
-            raise HostError(f"the package {digest} does not have one payload and documentation alone; archive it again")
+            raise HostError(f"the package {digest} does not have one payload and what stays in the library alone; archive it again")
         read = _read_config(digest, config), _read_index(digest, index)
         if not is_tar_of(read[1], payloads[0].size):
             raise HostError(f"the payload and the file index of the package {digest} are not one tree; archive it again")

@@ -27,6 +27,9 @@ description:
     directories that are set-uid, set-gid or sticky, have capabilities or an access control list, may be written to by others than their
     owner, or that their owner may not read; names with a character that nobody sees, and two names that look the same; with
     C(portable_names) in the manifest also those that differ only in case, or that other systems don't take.
+  - A release may bring a role of its own, which is stored, examined and signed with the rest. Refuses one that has no back-out, or that
+    reaches beyond itself. That is C(meta) with C(end_play) and its like, C(add_host), paths and roles that are not in it, and variables
+    with names that begin with C(tidegate_).
   - Refuses a hook or a check whose command could not start. It has to be an executable program or script of the payload, an absolute path,
     or in the PATH. All of it is said at once and nothing is written.
   - With a CMDB, that remembers what the library has of the release now, so that nothing of it can vanish unseen.

@@ -284,7 +284,7 @@ def _explain(document: Document, error: Any, title: str) -> None:
     """Note a schema's finding in a person's words."""
     place: Place = tuple(error.absolute_path)
     name = ".".join(_word(str(part)) for part in place) or title
-    rule, wanted, value = error.validator, error.validator_value, error.instance
+    (rule, wanted), value = _broken_rule(error), error.instance
     hint = _hint(error.schema)
     expected = f"expected is {hint if hint[1:2].isupper() else hint[:1].lower() + hint[1:]}" if hint else ""
     found = f"{name} is {_describe(value, document.written(place, value))}"
@@ -293,7 +293,8 @@ def _explain(document: Document, error: Any, title: str) -> None:
     elif rule == "required":
         # One that is only mistyped is said to be so.
         mistyped = {close for key in value if key not in error.schema["properties"] for close in _close(key, error.schema["properties"])}
-        for key in (key for key in wanted if key not in value and key not in mistyped):
+        meant = any(set(part["required"]) <= {*value, *mistyped} for part in error.validator_value) if error.validator == "anyOf" else False
+        for key in (key for key in wanted if key not in value and key not in mistyped and not meant):
             meaning = _hint(error.schema.get("properties", {}).get(key))
             document.problem(place, f"{key} is missing from {name}", f"add {key}" + (f": {meaning}" if meaning else ""))
     elif "propertyNames" in error.absolute_schema_path:
@@ -307,7 +308,8 @@ def _explain(document: Document, error: Any, title: str) -> None:
     elif rule == "format":
         document.problem(place, f"{name} is no time with an offset: {_describe(value, str(value))}", _TIME_REMEDY)
     elif rule in ("enum", "const"):
-        choices = ", ".join(str(choice) for choice in (wanted if rule == "enum" else [wanted]))
+        known = wanted if rule == "enum" else [wanted]
+        choices = ", ".join(choice if isinstance(choice, str) else json.dumps(choice) for choice in known)
         meaning = f" ({hint})" if hint and not any(character.islower() for character in choices) else ""
         document.problem(place, found, f"it has to be {'one of ' if ',' in choices else ''}{choices}{meaning}")
     elif rule in ("minItems", "minLength"):
@@ -316,6 +318,14 @@ def _explain(document: Document, error: Any, title: str) -> None:
         document.problem(place, f"{name} lists something twice", "list each once")
     else:
         document.problem(place, found, _LIMITS[rule].format(wanted) if rule in _LIMITS else expected or f"its {rule} is {wanted}")
+
+
+def _broken_rule(error: Any) -> tuple[str, Any]:
+    """The keyword that is not met, and what it wants. Of several sets of keys, one of which has to be there, that is the usual one."""
+    rule, wanted = error.validator, error.validator_value
+    if rule == "anyOf" and all("required" in part for part in wanted):
+        return "required", wanted[0]["required"]
+    return rule, wanted
 
 
 def _explain_type(document: Document, error: Any, title: str, found: str) -> None:

@@ -91,7 +91,7 @@ def test_a_payload_that_must_not_be_archived_is_refused_and_changes_nothing(rele
     (release / "payload" / "run").chmod(0o4755)
     refused = play(release)
     assert refused.returncode != 0
-    assert "payload/out: it is a link that leads outside the payload" in refused.stdout
+    assert "payload/out: it is a link that leads outside" in refused.stdout
     assert "payload/run: it is set-uid" in refused.stdout
     assert "Traceback" not in refused.stdout
     assert not (release.parent / "dsl").exists()

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+import yaml
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.layout import OciLayout
 from documents import EXAMPLES, simple_manifest, write_document
 
@@ -24,6 +25,21 @@ def write_release(folder: Path, files: Mapping[str, bytes] | None = None, **chan
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)
         path.chmod(0o755 if name.startswith("bin/") else 0o644)
+    return folder
+
+
+def write_role_release(folder: Path, role: str = "ansible/app", **changes: object) -> Path:
+    """Give the release in ``folder`` a role; ``changes`` replace keys of its manifest, and ``None`` takes one out."""
+    tasks = {f"tasks/{step}.yml": "- ansible.builtin.debug:\n" for step in ("activate", "check", "back_out")}
+    for name, content in {**tasks, "files/run.sh": "#!/bin/sh\n"}.items():
+        path = folder / role / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(content)
+        path.chmod(0o755 if name.endswith(".sh") else 0o644)
+    (folder / role / "link").symlink_to("files/run.sh")
+    own = {"role": role, "steps": ["check", "activate"], "on_first": "back_out", "atomic": False}
+    data = {**yaml.safe_load((folder / "release.yml").read_text()), "ansible": own, **changes}
+    write_document(folder / "release.yml", {key: value for key, value in data.items() if value is not None})
     return folder
 
 

@@ -6,22 +6,92 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from ...module_utils.endpoint import OWN, PLACEHOLDER
 from ..documents import Document, check_endpoint, check_placeholders, load_document
-from ..versions import DEB, PEP440, UnorderedError, check_range
+from ..versions import DEB, PEP440, UnorderedError, check_range, fits
 from .licence_expression import normalise
 
 PAYLOAD_TITLE = "payload.tar"
 INDEX_TITLE = "files.json"
+ROLE_TITLE = "ansible.tar"
+ROLE_INDEX_TITLE = "ansible.json"
 """What the parts of a package are called that are no file of the release's directory."""
+
+STEPS = ("drain", "activate", "check", "restore")
+"""The steps that a role may bring, in the order in which they run."""
 
 _OWN_OF_HOOKS = (*OWN, "previous", "next")
 _HOOK_TIMEOUT = 60  # seconds, unless the manifest says
+_ROLE_TIMEOUT = 1800
+_OF_THE_TREE = ("health", "hooks", "logs", "portable_names", "stable", "user")  # what a release without a payload has no use for
+
+
+@dataclass(frozen=True)
+class OwnAnsible:
+    """The role that a release brings, and how it runs.
+
+    ``role``: its directory beside release.yml. ``steps``: which of :data:`STEPS` it has, in that order. ``back_out``: ``previous`` for
+    the activate of the package before, or ``own`` for tasks/back_out.yml of this role. ``timeout``: seconds, for each step and wave.
+    ``collections``: ``name``, and ``version`` as a range where it matters, of those that the controller has to have.
+    """
+
+    role: str
+    steps: tuple[str, ...]
+    back_out: str = "previous"
+    timeout: float = _ROLE_TIMEOUT
+    gather_facts: bool = True
+    collections: tuple[Mapping[str, str], ...] = ()
+
+    @property
+    def name(self) -> str:
+        """What the role is called."""
+        return self.role.rpartition("/")[2]
+
+    def to_config(self) -> dict[str, Any]:
+        """All of it in the shape of the schema."""
+        return {
+            "role": self.role,
+            "steps": list(self.steps),
+            "back_out": self.back_out,
+            "on_first": "back_out",
+            "timeout": self.timeout,
+            "gather_facts": self.gather_facts,
+            "collections": [dict(collection) for collection in self.collections],
+            "atomic": False,
+        }
+
+    @classmethod
+    def of(cls, data: Mapping[str, Any]) -> OwnAnsible:
+        """Read it from the shape of the schema."""
+        return cls(
+            role=data["role"],
+            steps=tuple(step for step in STEPS if step in data["steps"]),
+            back_out=data.get("back_out", "previous"),
+            timeout=data.get("timeout", _ROLE_TIMEOUT),
+            gather_facts=data.get("gather_facts", True),
+            collections=tuple(dict(collection) for collection in sorted(data.get("collections", ()), key=lambda one: one["name"])),
+        )
+
+
+def missing_collections(own: OwnAnsible, find_version: Callable[[str], str | None]) -> list[str]:
+    """What of the collections that a role needs is not there, a sentence for each; ``find_version`` says which version of one is."""
+    missing = []
+    for collection in own.collections:
+        name, versions = collection["name"], collection.get("version", "")
+        found = find_version(name)
+        try:
+            why = "is not installed" if found is None else "" if fits(found, versions, PEP440) else f"is installed as {found}"
+        except UnorderedError as error:
+            why = f"can't be compared: {error}"
+        if why:
+            wanted = f"{name} {versions}".strip()
+            missing.append(f"the role {own.name} needs the collection {wanted}, which {why}; install it where this runs")
+    return missing
 
 
 @dataclass(frozen=True)
@@ -34,14 +104,14 @@ class Manifest:
     commands of checks run, ``None`` for root. ``scenario`` is the directory with the files of its own scenario, which are among the
     documentation. ``portable_names``: the payload's names suit file systems that fold case or are those of other systems.
     ``licensed_product``: the product of which each CI needs a seat. ``requires`` and ``conflicts`` have the shape of the schema with the
-    schemes of versions filled in.
+    schemes of versions filled in. ``payload`` is ``None`` for a release that is its ``ansible`` alone; it has an empty tree.
     """
 
     name: str
     version: str
     type: str
     summary: str
-    payload: str
+    payload: str | None
     documentation: tuple[str, ...]
     licence: str | None = None
     licensed_product: str | None = None
@@ -55,6 +125,7 @@ class Manifest:
     user: str | None = None
     scenario: str | None = None
     portable_names: bool = False
+    ansible: OwnAnsible | None = None
 
     def to_config(self) -> dict[str, Any]:
         """The manifest normalised, as a package's config has it: the same release gives the same bytes."""
@@ -64,12 +135,15 @@ class Manifest:
             "version": self.version,
             "type": self.type,
             "summary": self.summary,
-            "payload": self.payload,
             "documentation": sorted(self.documentation),
             "settings": dict(self.settings),
             "hooks": {name: dict(hook) for name, hook in self.hooks.items()},
-            "health": [dict(check) for check in self.health],
         }
+        if self.payload is not None:
+            config["payload"] = self.payload
+            config["health"] = [dict(check) for check in self.health]
+        if self.ansible is not None:
+            config["ansible"] = self.ansible.to_config()
         if self.portable_names:
             config["portable_names"] = True
         if self.stable is not None:
@@ -93,7 +167,8 @@ class Manifest:
     def from_config(cls, config: Mapping[str, Any]) -> Manifest:
         """Read what :meth:`to_config` made; KeyError, TypeError or ValueError when it has another shape. :meth:`check` looks closer."""
         return cls(
-            **{key: config[key] for key in ("name", "version", "type", "summary", "payload")},
+            **{key: config[key] for key in ("name", "version", "type", "summary")},
+            payload=config["payload"] if "payload" in config or "ansible" not in config else None,
             documentation=tuple(sorted(config["documentation"])),
             licence=config.get("licence"),
             licensed_product=config.get("licensed_product"),
@@ -101,12 +176,13 @@ class Manifest:
             conflicts=tuple(dict(condition) for condition in config.get("conflicts", ())),
             settings=dict(config["settings"]),
             hooks={name: dict(hook) for name, hook in dict(config["hooks"]).items()},
-            health=tuple(dict(check) for check in config["health"]),
+            health=tuple(dict(check) for check in (config["health"] if "payload" in config else ())),
             stable=config.get("stable"),
             logs=tuple(config.get("logs", ())),
             user=config.get("user"),
             scenario=config["verification"]["scenario"] if "verification" in config else None,
             portable_names=config.get("portable_names", False),
+            ansible=OwnAnsible.of(config["ansible"]) if "ansible" in config else None,
         )
 
     def check(self) -> None:
@@ -116,6 +192,7 @@ class Manifest:
         _check_placeholders(document)
         _check_conditions(document)
         _check_titles(document)
+        _check_ansible(document)
         document.finish()
 
 
@@ -125,6 +202,7 @@ def load_manifest(path: str | Path) -> Manifest:
     _check_placeholders(document)
     _check_conditions(document)
     _check_titles(document)
+    _check_ansible(document)
     if document.is_good(("licence",)) and normalise(document.data["licence"]) is None:
         remedy = "write one such as MIT OR Apache-2.0, or LicenseRef-<name> for one of your own"
         document.problem(("licence",), f"licence is {document.data['licence']!a}, which is no SPDX expression", remedy)
@@ -135,7 +213,7 @@ def load_manifest(path: str | Path) -> Manifest:
         version=data["version"],
         type=data["type"],
         summary=data["summary"],
-        payload=data["payload"],
+        payload=data.get("payload"),
         documentation=tuple(data["documentation"]),
         licence=data.get("licence"),
         licensed_product=data.get("licensed_product"),
@@ -143,12 +221,13 @@ def load_manifest(path: str | Path) -> Manifest:
         conflicts=tuple(_with_scheme(condition) for condition in data.get("conflicts", ())),
         settings=data.get("settings", {}),
         hooks={name: {"timeout": _HOOK_TIMEOUT, **hook} for name, hook in data.get("hooks", {}).items()},
-        health=tuple(_with_defaults(check) for check in data["health"]),
+        health=tuple(_with_defaults(check) for check in data.get("health", ())),
         stable=data.get("stable"),
         logs=tuple(data.get("logs", ())),
         user=data.get("user"),
         scenario=data.get("verification", {}).get("scenario"),
         portable_names=data.get("portable_names", False),
+        ansible=OwnAnsible.of(data["ansible"]) if "ansible" in data else None,
     )
 
 
@@ -182,10 +261,49 @@ def _check_conditions(document: Document) -> None:
                 document.problem(place, f"{kind}.{index}.versions can't be used: {error}", 'write it like ">=2.0,<3"')
 
 
+def _check_ansible(document: Document) -> None:
+    """What a role has to bring depends on whether there is a payload, and the other way round."""
+    data, own = document.data, document.data.get("ansible")
+    if own is None:
+        return  # then the schema wants payload and health
+    if "payload" in data and "health" not in data:
+        document.problem((), "health is missing from the manifest", "add at least one check: what is on the hosts is looked at there")
+    for key in (key for key in _OF_THE_TREE if "payload" not in data and data.get(key)):
+        remedy = "leave it out and have the role do that, or add a payload"
+        document.problem((key,), f"{key} is about what a payload brings to the hosts, and there is none", remedy)
+    steps = own.get("steps") if isinstance(own, dict) else None
+    if isinstance(steps, list) and document.is_good(("ansible", "steps")):
+        for step in ("activate", "check"):
+            if "payload" not in data and step not in steps:
+                remedy = f"list {step}, and put tasks/{step}.yml into the role"
+                document.problem(("ansible", "steps"), f"without a payload the role has to {step} what it brings", remedy)
+        for step, other in (("drain", "restore"), ("restore", "drain")):
+            if step in steps and other not in steps:
+                document.problem(("ansible", "steps"), f"there is {step} without {other}", f"list {other} too, or leave {step} out")
+    _check_collections(document, own)
+
+
+def _check_collections(document: Document, own: Any) -> None:
+    collections = own.get("collections") if isinstance(own, dict) else None
+    names = set()
+    for index, collection in enumerate(collections if isinstance(collections, list) else []):
+        place = ("ansible", "collections", index)
+        if not document.is_good(place):
+            continue
+        if collection["name"] in names:
+            document.problem((*place, "name"), f"the collection {collection['name']} is listed twice", "list each once")
+        names.add(collection["name"])
+        try:
+            check_range(collection.get("version", ""), PEP440)
+        except UnorderedError as error:
+            document.problem((*place, "version"), f"ansible.collections.{index}.version can't be used: {error}", 'write it like ">=9,<11"')
+
+
 def _check_titles(document: Document) -> None:
     """Each file of the documentation is a file of its own for whoever pulls the package, on file systems that ignore case too."""
     names = document.data.get("documentation")
-    taken = {title: f"{title}, as the package's own part is called" for title in (PAYLOAD_TITLE, INDEX_TITLE)}
+    own = (PAYLOAD_TITLE, INDEX_TITLE, *((ROLE_TITLE, ROLE_INDEX_TITLE) if "ansible" in document.data else ()))
+    taken = {title: f"{title}, as the package's own part is called" for title in own}
     for index, name in enumerate(names if isinstance(names, list) else []):
         place = ("documentation", index)
         if not isinstance(name, str) or not document.is_good(place):

@@ -78,11 +78,11 @@ class FileEntry:
                 here += length
 
 
-def scan(root: Path, where: str, portable: bool = False) -> tuple[list[FileEntry], list[Problem]]:
+def scan(root: Path, where: str, portable: bool = False, what: str = "payload") -> tuple[list[FileEntry], list[Problem]]:
     """List what is in the directory ``root``, in path order, files without size and digest; and everything that must not be archived.
 
-    ``where`` names the directory in the problems. ``portable``: names have to suit file systems that fold case, or of other
-    systems. Raises :class:`TidegateError` when something can't be read.
+    ``where`` names the directory in the problems, and ``what`` says what it is. ``portable``: names have to suit file systems that fold
+    case, or of other systems. Raises :class:`TidegateError` when something can't be read.
     """
     entries: list[FileEntry] = []
     problems: list[Problem] = []
@@ -122,7 +122,7 @@ def scan(root: Path, where: str, portable: bool = False) -> tuple[list[FileEntry
             elif stat.S_ISREG(info.st_mode):
                 entries.append(FileEntry(path, "file", mode=mode))
             else:
-                refuse(path, "it is a device, a pipe or a socket", "remove it, for a payload holds files, directories and links")
+                refuse(path, "it is a device, a pipe or a socket", f"remove it, for a {what} holds files, directories and links")
 
     try:
         top = stat.S_IMODE(root.stat().st_mode)
@@ -131,13 +131,13 @@ def scan(root: Path, where: str, portable: bool = False) -> tuple[list[FileEntry
         raise _unreadable(os.fsdecode(error.filename or root), error) from error
     entries.sort(key=lambda entry: entry.path)
     top, entries = _without_umask(top, entries)
-    problems += _of_top(where, top)
+    problems += _of_top(where, top) if what == "payload" else []
     for path, wrong in _mode_faults(entries):
         alike.setdefault(wrong, []).append(path)
     problems += [_of_all(where, *wrong, paths) for wrong, paths in alike.items()]
     for path, fault in _link_faults(entries):
         if path not in unlinkable:
-            refuse(path, f"it is a link that {fault}", "make it a relative link to something inside the payload")
+            refuse(path, f"it is a link that {fault}", f"make it a relative link to something inside the {what}")
     if not any(entry.type == "file" for entry in entries):
         problems.append(Problem(where, "there is no file in it", "put the release's files there"))
     return entries, problems
@@ -439,7 +439,7 @@ def _walk(entry: FileEntry, tree: Mapping[str, FileEntry], steps: Iterator[int])
             return end
         target = link.target or ""
         if target.startswith("/"):
-            return "leads outside the payload"
+            return "leads outside"
         if not target:
             return "leads nowhere"
         here.pop()
@@ -451,7 +451,7 @@ def _walk(entry: FileEntry, tree: Mapping[str, FileEntry], steps: Iterator[int])
             if next(steps) > _STEPS:
                 raise IntegrityError(f"the links of the payload lead over more than {_STEPS:,} names; have fewer of them lead to links")
             if part == ".." and not here:
-                return "leads outside the payload"
+                return "leads outside"
             if part == "..":
                 here.pop()
                 end = tree.get("/".join(here))

@@ -15,7 +15,7 @@ from ..activity import noted
 from ..errors import ConflictError, IntegrityError, NotFoundError, TidegateError
 from .descriptors import Descriptor
 from .layout import OciLayout
-from .package import Package, load_package, read_payload
+from .package import Package, load_package, read_tree
 from .repository import Library, Repository
 from .walk import Part, walk
 
@@ -132,9 +132,11 @@ def _replicate_one(copying: _Copying, release: tuple[str, str], package: Descrip
 
 
 def put_part(source: Repository, target: Repository, part: Part, package: Package | None = None) -> None:
-    """Copy one blob or manifest, checked on the way, the payload of ``package`` also by its file index."""
-    if package is not None and part.descriptor.digest == package.payload.digest:
-        target.put_blob(read_payload(source, package), part.descriptor.media_type, part.descriptor.digest)
+    """Copy one blob or manifest, checked on the way, the payload of ``package``, and its role, also by its file index."""
+    trees = {tar.digest: files for tar, files in package.trees} if package is not None else {}
+    if part.descriptor.digest in trees:
+        blocks = read_tree(source, part.descriptor, trees[part.descriptor.digest])
+        target.put_blob(blocks, part.descriptor.media_type, part.descriptor.digest)
     elif part.manifest is None:
         with source.open_blob(part.descriptor.digest, part.descriptor.size) as stream:
             target.put_blob(_blocks(stream, part.descriptor.size), part.descriptor.media_type, part.descriptor.digest)

@@ -12,7 +12,7 @@ import re
 import shutil
 import tempfile
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -37,12 +37,13 @@ class CopiedSource:
     """A copy of a release, out of reach of who may change the release: every content in ``folder``, named by its sha256.
 
     ``contents``: the sha256 of each file by its path in the release's directory. ``files``: the payload's entries, sizes and digests
-    included.
+    included, and ``role`` those of the role that it brings.
     """
 
     folder: Path
     contents: dict[str, str]
     files: tuple[FileEntry, ...]
+    role: tuple[FileEntry, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -63,15 +64,18 @@ def snapshot(source: Source) -> Iterator[CopiedSource]:
     """Copy a release for the time of its examination; raises :class:`TidegateError` when there is no room or it can't be read."""
     try:
         with temporary_directory("tidegate-intake-") as folder:
-            payload = source.manifest.payload
             contents = {path: _copy(source.directory / path, folder) for path in sorted(source.manifest.documentation)}
-            files = []
-            for entry in source.entries:
-                if entry.type == "file":
-                    path = f"{payload}/{entry.path}"
-                    sha = contents[path] = _copy(source.directory / path, folder)
-                    files.append(replace(entry, size=(folder / sha).stat().st_size, sha256=sha))
-            yield CopiedSource(folder, contents, tuple(files))
+
+            def copy(tree: str, entries: Iterable[FileEntry]) -> Iterator[FileEntry]:
+                for entry in entries:
+                    if entry.type == "file":
+                        path = f"{tree}/{entry.path}"
+                        sha = contents[path] = _copy(source.directory / path, folder)
+                        yield replace(entry, size=(folder / sha).stat().st_size, sha256=sha)
+
+            own = source.manifest.ansible
+            files = tuple(copy(source.manifest.payload or "", source.entries))
+            yield CopiedSource(folder, contents, files, tuple(copy(own.role, source.role)) if own else ())
     except OSError as error:
         raise TidegateError(
             f"can't copy the release to examine it ({error.strerror or error}); make room in {tempfile.gettempdir()}, or name another "
@@ -96,25 +100,35 @@ def examine(source: Source, copied: CopiedSource, database: str | None = None) -
     Raises :class:`TidegateError` when what the payload brings as its SBOM is none, or one that is made would be too large.
     """
 
-    def read(path: str) -> BinaryIO:
-        return (copied.folder / copied.contents[f"{source.manifest.payload}/{path}"]).open("rb")
+    payload, role = source.manifest.payload, source.manifest.ansible
+    # Beside a role a path says which of the two it is in.
+    files, prefix = copied.files, f"{payload}/"
+    if role is not None:
+        files, prefix = (*_within(payload or "", copied.files), *_within(role.role, copied.role)), ""
 
-    note(f"listing the components in {len(copied.files)} files")
+    def read(path: str) -> BinaryIO:
+        return (copied.folder / copied.contents[prefix + path]).open("rb")
+
+    note(f"listing the components in {len(files)} files")
     own = sbom.brought(copied.files)
     if own is not None:
-        path = f"{source.manifest.payload}/{own}"
+        path = f"{payload}/{own}"
         if (copied.folder / copied.contents[path]).stat().st_size > sbom.LIMIT:
             raise TidegateError(f"{path} is larger than {sbom.LIMIT >> 20} MiB; leave it out and have an SBOM made")
-        with read(own) as stream:
-            document = sbom.check(stream.read(), path)
+        document = sbom.check((copied.folder / copied.contents[path]).read_bytes(), path)
     else:
-        names = json.dumps([(entry.path, entry.sha256) for entry in copied.files])
+        names = json.dumps([(entry.path, entry.sha256) for entry in files])
         digest = hashlib.sha256(names.encode()).hexdigest()
-        document = json.loads(sbom.make(source.manifest.name, source.manifest.version, digest, copied.files, read))
+        document = json.loads(sbom.make(source.manifest.name, source.manifest.version, digest, files, read))
     licences = Counter(_licence(component) for component in document.get("components", []) if component.get("type") != "file")
     return Examination(
         _scan(copied, database), document, own is not None, dict(sorted(licences.items())), frozenset(copied.contents.values())
     )
+
+
+def _within(tree: str, entries: Iterable[FileEntry]) -> Iterator[FileEntry]:
+    """The entries of a tree by their paths in the release's directory."""
+    return (replace(entry, path=f"{tree}/{entry.path}") for entry in entries)
 
 
 def quarantine(found: Examination, source: Source, copied: CopiedSource, folder: Path) -> None:

@@ -10,7 +10,7 @@ import re
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
-from ..dsl.manifest import Manifest
+from ..dsl.manifest import Manifest, OwnAnsible
 from ..dsl.package import Archived, Package, load_package
 from ..dsl.payload import FileEntry, visible
 from ..dsl.repository import Repository
@@ -39,21 +39,40 @@ def _order(version: str) -> list[tuple[int, int, str]]:
 
 def describe(archived: Archived, manifest: Manifest, before: Package | None, found: Examination | None) -> list[str]:
     """What a package would consist of, a line for each thing; ``before`` is what it is compared with."""
-    files = [entry for entry in archived.entries if entry.type == "file"]
-    lines = [f"{counted(len(files), 'file')} of {archived.size} bytes; documentation: {_listed(manifest.documentation)}"]
-    if before is not None:
+    files = f"{counted(archived.files, 'file')} of {archived.size} bytes" if manifest.payload else "no payload"
+    lines = [f"{files}; documentation: {_listed(manifest.documentation)}"]
+    if before is not None and (before.files or archived.entries):
         lines.append(f"against {before.manifest.version}: {_changes(before.files, archived.entries)}")
+    if manifest.ansible is not None:
+        lines += _own_ansible(manifest.ansible, archived.role, before)
     closed = [visible(entry.path) for entry in archived.entries if entry.mode is not None and not entry.mode & 0o004]
     if closed:
         lines.append(f"not for everybody on the hosts: {_listed(closed)}")
-    hooks = [f"{name} ({' '.join(hook['command'])})" for name, hook in manifest.hooks.items()]
-    lines.append(f"hooks: {_listed(hooks) if hooks else 'none'}; checks: {_listed([_check(check) for check in manifest.health])}")
+    if manifest.payload is not None:
+        hooks = [f"{name} ({' '.join(hook['command'])})" for name, hook in manifest.hooks.items()]
+        lines.append(f"hooks: {_listed(hooks) if hooks else 'none'}; checks: {_listed([_check(check) for check in manifest.health])}")
     if found is not None:
         licences = [f"{licence or 'none that SPDX knows'} ({count})" for licence, count in found.licences.items()]
         lines.append(f"malware scan: {found.scan.outcome}, {found.scan.detail}")
         components = counted(len(found.sbom.get("components", [])), "component")
         brought = ", brought with the payload" if found.brought else ""
         lines.append(f"SBOM: {components}{brought}; licences: {_listed(licences) or 'none'}")
+    return lines
+
+
+def _own_ansible(own: OwnAnsible, role: Collection[FileEntry], before: Package | None) -> list[str]:
+    """What a role consists of and does, a line for each thing."""
+    sizes = [entry.size for entry in role if entry.size is not None]
+    back = "the activate of the release before" if own.back_out == "previous" else "its own back_out"
+    lines = [
+        f"role {own.name}: {counted(len(sizes), 'file')} of {sum(sizes)} bytes; steps: {_listed(own.steps)}, {own.timeout:g} s each",
+        f"back-out: {back}; where there was none: its back_out; not atomic",
+    ]
+    if own.collections:
+        wanted = [f"{collection['name']} {collection.get('version', '')}".strip() for collection in own.collections]
+        lines.append(f"collections: {_listed(wanted)}")
+    if before is not None and before.role:
+        lines.append(f"role against {before.manifest.version}: {_changes(before.role, role)}")
     return lines
 
 

@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from ..activity import listed
-from ..dsl.package import load_package
+from ..dsl.package import load_package, load_package_manifest
 from ..dsl.seen import Sight
 from ..errors import ConflictError, StateError, TidegateError
 from ..evidence.envelope import sign
@@ -163,6 +163,8 @@ def _resume_cleared(sources: Sources, journal: Journal, current: Deployment, cle
 def _begin(sources: Sources, journal: Journal, cleared: _Cleared, request: RunRequest, signer: Signer | None) -> dict[str, Any]:
     """Begin a new deployment, or say what it would do."""
     clearing, rfc, now = cleared.clearing, cleared.rfc, sources.now
+    if load_package_manifest(sources.library().repository(rfc.release), rfc.digest).ansible is not None:
+        raise TidegateError(f"{rfc.release} {rfc.version} brings a role, which is archived and not run yet; deploy a release without one")
     hosts = [host for wave in clearing.waves for host in wave]
     request.reach.check(sorted(hosts), "CI", f"in the scope of {rfc.number}")
     journal.refuse_plan(rfc.number, hosts)

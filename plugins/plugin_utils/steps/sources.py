@@ -20,6 +20,7 @@ from ..cmdb.store import Cmdb
 from ..dsl.descriptors import TITLE
 from ..dsl.package import load_package, load_package_manifest, verify_package
 from ..dsl.repository import Library, open_library
+from ..dsl.role import check_packaged_role
 from ..dsl.seen import Piece, Snapshot
 from ..errors import DocumentError, IntegrityError, NotFoundError, TidegateError
 from ..evidence.approval import Matter
@@ -150,6 +151,7 @@ def inspect_package(library: Library, rfc: Rfc) -> PackageFacts:
             opened = load_package(home, archived)
             manifest = opened.manifest
             manifest.check()
+            check_packaged_role(home, opened)
             kind = manifest.type
             config = manifest.to_config()
             titles = {part.annotations.get(TITLE, ""): part.size for part in opened.documentation}

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.manifest import Manifest, load_manifest
+from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.manifest import Manifest, OwnAnsible, load_manifest
 from ansible_collections.tidegate.release.plugins.plugin_utils.errors import DocumentError
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
@@ -43,6 +43,101 @@ def test_a_manifest_is_the_same_after_a_stay_in_the_library(write: Write) -> Non
         assert Manifest.from_config(config) == manifest
         assert Manifest.from_config(config).to_config() == config
         manifest.check()
+
+
+OWN = {"role": "ansible/app", "steps": ["activate", "check"], "on_first": "back_out", "atomic": False}
+ALONE = {"payload": ..., "health": ..., "hooks": ...}
+
+
+def test_a_role_has_defaults_and_is_the_same_after_a_stay_in_the_library(write: Write) -> None:
+    own = load_manifest(write("release", ansible=OWN)).ansible
+    assert own == OwnAnsible("ansible/app", ("activate", "check"), "previous", 1800, gather_facts=True)
+    assert own.name == "app"
+    collections = [{"name": "community.general", "version": ">=9"}, {"name": "ansible.posix"}]
+    more = {"steps": ["restore", "check", "drain"], "back_out": "own", "timeout": 2.5, "gather_facts": False, "collections": collections}
+    for changes in ({"ansible": OWN}, {"ansible": OWN | more}, {"ansible": OWN, **ALONE}):
+        manifest = load_manifest(write("release", **changes))
+        config = json.loads(json.dumps(manifest.to_config()))
+        assert Manifest.from_config(config) == manifest
+        assert Manifest.from_config(config).to_config() == config
+        assert config["ansible"]["on_first"] == "back_out"
+        assert config["ansible"]["atomic"] is False
+        assert config.keys() >= {"payload", "health"} or not config.keys() & {"payload", "health"}
+        manifest.check()
+    loaded = load_manifest(write("release", ansible=OWN | more)).ansible
+    assert loaded
+    assert loaded.steps == ("drain", "check", "restore")  # the order in which they run, and not that in which they are listed
+    assert [collection["name"] for collection in loaded.collections] == ["ansible.posix", "community.general"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "own", "what", "remedy"),
+    [
+        ({}, {"atomic": ...}, "atomic is missing from ansible", "add atomic: Always false, and it has to be written down"),
+        ({}, {"atomic": True}, "ansible.atomic is true", "it has to be false"),
+        ({}, {"on_first": ...}, "on_first is missing from ansible", "add on_first: What brings a host back that had no release before"),
+        ({}, {"on_first": "none"}, "ansible.on_first is 'none'", "it has to be back_out"),
+        ({}, {"role": ...}, "role is missing from ansible", "add role"),
+        ({}, {"steps": ...}, "steps is missing from ansible", "add steps"),
+        ({}, {"steps": []}, "ansible.steps is empty", ""),
+        ({}, {"steps": ["check", "check"]}, "ansible.steps lists something twice", "list each once"),
+        ({}, {"steps": ["migrate"]}, "ansible.steps.0 is 'migrate'", "it has to be one of drain, activate, check, restore"),
+        ({}, {"steps": ["reverse"]}, "ansible.steps.0 is 'reverse'", "it has to be one of drain, activate, check, restore"),
+        ({}, {"steps": ["drain"]}, "there is drain without restore", "list restore too, or leave drain out"),
+        ({}, {"steps": ["restore"]}, "there is restore without drain", "list drain too, or leave restore out"),
+        ({}, {"back_out": "none"}, "ansible.back_out is 'none'", "it has to be one of previous, own"),
+        ({}, {"timeout": 0}, "ansible.timeout is the number 0", "it has to be more than 0"),
+        ({}, {"timeout": 86401}, "ansible.timeout is the number 86401", "it has to be 86400 or less"),
+        ({}, {"gather_facts": "no"}, "ansible.gather_facts is 'no'", "it has to be true or false"),
+        ({}, {"reverse": "none"}, "reverse is not a key of ansible", "known are: role"),
+        ({}, {"collections": [{"name": "general"}]}, "ansible.collections.0.name is 'general'", "expected is namespace and name"),
+        ({}, {"collections": [{"name": "a.b", "version": "*"}]}, "ansible.collections.0.version can't be used", 'write it like ">=9,<11"'),
+        ({}, {"collections": [{"name": "a.b"}, {"name": "a.b"}]}, "the collection a.b is listed twice", "list each once"),
+        ({"health": ...}, {}, "health is missing from the manifest", "add at least one check"),
+        ({"payload": ...}, {}, "health is about what a payload brings to the hosts, and there is none", "have the role do that"),
+        ({"payload": ...}, {}, "hooks is about what a payload brings to the hosts, and there is none", "have the role do that"),
+        (ALONE | {"logs": ["log"]}, {}, "logs is about what a payload", "have the role do that"),
+        (ALONE | {"user": "app"}, {}, "user is about what a payload", "have the role do that"),
+        (ALONE | {"stable": 5}, {}, "stable is about what a payload", "have the role do that"),
+        (ALONE | {"portable_names": True}, {}, "portable_names is about what a payload", "have the role do that"),
+        (ALONE, {"steps": ["check"]}, "without a payload the role has to activate", "list activate, and put tasks/activate.yml into the"),
+        (ALONE, {"steps": ["activate"]}, "without a payload the role has to check", "list check, and put tasks/check.yml into the role"),
+        ({"documentation": ["ansible.tar"]}, {}, "would be written over ansible.tar", "give the file another name"),
+        ({"documentation": ["Ansible.JSON/x"]}, {}, "would be written over ansible.json", "give the file another name"),
+    ],
+)  # fmt: skip
+def test_a_role_that_could_not_run_is_refused(write: Write, changes: dict[str, Any], own: dict[str, Any], what: str, remedy: str) -> None:
+    ansible = {key: value for key, value in (OWN | own).items() if value is not ...}
+    with pytest.raises(DocumentError) as caught:
+        load_manifest(write("release", **changes, ansible=ansible))
+    (problem,) = [problem for problem in caught.value.problems if what in problem.what]
+    assert remedy in problem.remedy
+    assert ":" in problem.where
+
+
+def test_a_role_that_was_mistyped_is_no_lack_of_a_payload(write: Write) -> None:
+    with pytest.raises(DocumentError) as caught:
+        load_manifest(write("release", **ALONE, ansibel=OWN))
+    assert [problem.remedy for problem in caught.value.problems] == ["did you mean ansible?"]
+
+
+@pytest.mark.parametrize(
+    "role", ["", ".", "..", "/app", "../app", "a/../app", "a//app", "app/", "a\\app", "a\nb", "a b", "a.b.c", ".app", "app\n"]
+)
+def test_a_role_has_a_path_and_a_name(write: Write, role: str) -> None:
+    with pytest.raises(DocumentError, match=r"ansible\.role is"):
+        load_manifest(write("release", ansible=OWN | {"role": role}))
+
+
+@pytest.mark.parametrize("role", ["app", "ansible/app", "my roles/geerlingguy.nginx", ".ansible/a-b_c"])
+def test_a_role_is_called_as_its_directory(write: Write, role: str) -> None:
+    own = load_manifest(write("release", ansible=OWN | {"role": role})).ansible
+    assert own
+    assert own.name == role.rpartition("/")[2]
+
+
+def test_documentation_is_called_as_a_role_where_there_is_none(write: Write) -> None:
+    load_manifest(write("release", documentation=["ansible.tar"])).check()
 
 
 def test_the_order_in_which_documentation_is_listed_does_not_matter(write: Write) -> None:

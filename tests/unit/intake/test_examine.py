@@ -7,12 +7,13 @@ import hashlib
 from pathlib import Path
 
 import pytest
+from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.layout import OciLayout
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.package import read_release
 from ansible_collections.tidegate.release.plugins.plugin_utils.errors import TidegateError
 from ansible_collections.tidegate.release.plugins.plugin_utils.intake import examine as intake
 from ansible_collections.tidegate.release.plugins.plugin_utils.intake import sbom
 from ansible_collections.tidegate.release.plugins.plugin_utils.intake.malware import Scan
-from releases import write_release
+from releases import write_release, write_role_release
 
 
 @pytest.fixture
@@ -41,6 +42,32 @@ def test_all_of_a_release_is_looked_at_under_names_that_say_nothing(release: Pat
     assert not found.brought
     assert {part["name"] for part in found.sbom["components"]} == {"x", "again", "start"}
     assert not copied.folder.exists()
+
+
+@pytest.mark.parametrize("changes", [{}, {"payload": None, "health": None, "documentation": ["README.md"]}])
+def test_a_role_is_looked_at_as_the_payload_is(release: Path, changes: dict[str, object], monkeypatch: pytest.MonkeyPatch) -> None:
+    write_role_release(release, **changes)
+    wheel = release / "ansible/app/files/y-2.0.dist-info"
+    wheel.mkdir()
+    (wheel / "METADATA").write_text("Name: y\nVersion: 2.0\nLicense-Expression: GPL-3.0-only\n\n")
+    evil = hashlib.sha256((release / "ansible/app/files/run.sh").read_bytes()).hexdigest()
+    monkeypatch.setattr(intake, "scan", lambda _folder, _database: Scan("infected", f"Evil in {evil}", "engine", ("s",), ((evil, "Evil"),)))
+    (release / "ansible/app/files/run.sh").write_text("#!/bin/sh\nevil\n")
+    evil = hashlib.sha256(b"#!/bin/sh\nevil\n").hexdigest()
+    source = read_release(release)
+    with intake.snapshot(source) as copied:
+        found = intake.examine(source, copied)
+        intake.quarantine(found, source, copied, release.parent / "quarantine")
+    assert found.scan.found == (("ansible/app/files/run.sh", "Evil"),)
+    assert (release.parent / "quarantine" / evil).read_bytes() == b"#!/bin/sh\nevil\n"
+    role = {"ansible/app/files/run.sh", *(f"ansible/app/tasks/{step}.yml" for step in ("activate", "back_out", "check"))}
+    payload = set() if changes else {"payload/again", "payload/start", "x"}
+    assert {part["name"] for part in found.sbom["components"]} == {*role, *payload, "y"}
+    assert found.licences == ({"GPL-3.0-only": 1} if changes else {"GPL-3.0-only": 1, "MIT": 1})
+    home = OciLayout.create(release.parent / "dsl")
+    with pytest.raises(TidegateError, match="changed while it was archived"):
+        source.archive(home, found.contents - {evil})
+    assert source.archive(home, found.contents).created
 
 
 def test_an_sbom_that_the_payload_brings_is_taken_or_refused(release: Path, monkeypatch: pytest.MonkeyPatch) -> None:

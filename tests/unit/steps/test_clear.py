@@ -15,9 +15,12 @@ import pytest
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import Cmdb
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.layout import OciLayout
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.package import archive, load_package
+from ansible_collections.tidegate.release.plugins.plugin_utils.errors import TidegateError
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps.clear import Clearing
-from ansible_collections.tidegate.release.plugins.plugin_utils.steps.sources import matter_of
+from ansible_collections.tidegate.release.plugins.plugin_utils.steps.plan import Reach, RunRequest, plan
+from ansible_collections.tidegate.release.plugins.plugin_utils.steps.sources import Sources, matter_of
 from homes import HELLO, NOW, Homes, Write
+from releases import write_release, write_role_release
 
 
 def blocking(clearing: Clearing) -> dict[str, str]:
@@ -149,6 +152,27 @@ def test_a_package_whose_config_no_manifest_could_give_is_not_cleared(homes: Hom
     clearing = homes.clear(release={"name": "hello", "version": "1.1", "digest": descriptor.digest})
     assert blocking(clearing) == {"payload_intact": "fail", **UNSEEN}
     assert "'../x' can't be a key of settings" in clearing.clearance.text()
+
+
+def test_a_role_that_reaches_beyond_itself_is_not_cleared_whoever_archived_it(
+    homes: Homes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    release = write_role_release(write_release(tmp_path / "release", version="2.0"))
+    (release / "ansible/app/tasks/check.yml").write_text("- debug:\n- meta: end_play\n")
+    with monkeypatch.context() as patch:
+        patch.setattr("ansible_collections.tidegate.release.plugins.plugin_utils.dsl.role_rules.check_role", lambda *_arguments: [])
+        digest = archive(release, OciLayout.open(homes.dsl)).digest
+    clearing = homes.clear(release={"name": "hello", "version": "2.0", "digest": digest})
+    assert blocking(clearing) == {"payload_intact": "fail", **UNSEEN}
+    assert "ansible/app/tasks/check.yml:2: meta: end_play reaches beyond this role's tasks" in clearing.clearance.text()
+
+
+def test_a_release_with_a_role_is_cleared_and_not_deployed_yet(homes: Homes, tmp_path: Path) -> None:
+    digest = archive(write_role_release(write_release(tmp_path / "release", version="2.0")), OciLayout.open(homes.dsl)).digest
+    clearing = homes.clear(release={"name": "hello", "version": "2.0", "digest": digest})
+    assert clearing.clearance.granted
+    with Sources(str(homes.dsl), str(homes.cmdb), None, NOW) as sources, pytest.raises(TidegateError, match="is archived and not run yet"):
+        plan(sources, RunRequest(str(tmp_path / "rfc.yml"), Reach({"web1", "db1"}), write=True, interrupted=str))
 
 
 @pytest.mark.parametrize("harm", ["gone", "a file", "no library", "damaged index"])
