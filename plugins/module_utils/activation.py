@@ -80,7 +80,7 @@ def activate(home: ReleaseHome, digest: str, previous: Optional[str], order: Ord
         return _fall_back(home, target, before, order, str(error))
     if live is not None and live.id == target.id and not repaired and home.at_rest(target):
         seen = watched.failed if watched and watched.about == _about(target, order) else ""
-        if seen or is_healthy(home, target, order):
+        if seen or not order.checked or is_healthy(home, target, order):
             return _fall_back(home, target, before, order, seen) if seen else _started(home, target, order, changed=False)
     first = {}
     if live is None:
@@ -152,7 +152,7 @@ def back_out(home: ReleaseHome, digest: str, previous: Optional[str], order: Ord
     if before is not None:
         _refuse_unusable(home, before, order)
     repaired = put_right(home, before, order.supplies, **order.entry()) if before else []
-    if at_rest and not repaired and (before is None or is_healthy(home, before, order)):
+    if at_rest and not repaired and (before is None or not order.checked or is_healthy(home, before, order)):
         return {"state": "backed_out", "changed": False, "version": version}
     if target is not None:
         home.append("backed_out", target.id, **order.entry())
@@ -164,7 +164,7 @@ def back_out(home: ReleaseHome, digest: str, previous: Optional[str], order: Ord
 
 def _started(home: ReleaseHome, target: Release, order: Order, *, changed: bool) -> dict[str, Any]:
     """``target`` has come up; watch it until somebody looks again."""
-    if order.stable > 0:
+    if order.stable > 0 and order.checked:
         with contextlib.suppress(OSError):  # then confirm has to look more than once
             watch.start(home.watch, _about(target, order), order.stable, lambda: trouble(home, target, order))
     return {"state": "started", "changed": changed, "version": target.version}
@@ -234,8 +234,9 @@ def _restore(home: ReleaseHome, failed: Optional[Release], before: Optional[Rele
         reason = str(error) or type(error).__name__
         what = f"{home.name} {before.version}: {reason}{_logs(home, before, order, reason)}" if before else f"having no release: {reason}"
         return what, ""
-    with contextlib.suppress(OSError):
-        home.append("restored", before.id if before else None, **order.entry())
+    if before is not None or order.checked:  # else nobody has looked yet whether what was there is gone
+        with contextlib.suppress(OSError):
+            home.append("restored", before.id if before else None, **order.entry())
     return "", remark
 
 

@@ -89,6 +89,17 @@ def marked(mark: str) -> Processes:
     return found
 
 
+def with_variable(name: str) -> dict[int, tuple[str, list[str]]]:
+    """By process that was started with the variable ``name`` in its environment: the value, and the arguments that it has."""
+    entry, found = os.fsencode(name), {}
+    for pid in _all():
+        _before, is_there, rest = (b"\0" + _read(pid, "environ")).partition(b"\0%b=" % entry)
+        if is_there and start_time(pid):
+            arguments = [os.fsdecode(argument) for argument in _read(pid, "cmdline").split(b"\0") if argument]
+            found[pid] = os.fsdecode(rest.partition(b"\0")[0]), arguments
+    return found
+
+
 def of_release(tree: Path) -> Processes:
     """What runs of the release whose tree is ``tree``.
 

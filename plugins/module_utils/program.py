@@ -3,14 +3,16 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What the host program does: one order in, one answer out.
 
-An order is a JSON object. ``operation`` is ``stage``, ``activate``, ``confirm``, ``backout``, ``release_facts`` or ``host_facts``, and
-``root`` the directory that has every release's home. The others are for the first four. ``name`` and ``digest`` say which package,
+An order is a JSON object. ``operation`` is ``stage``, ``activate``, ``confirm``, ``backout``, ``wait``, ``release_facts`` or
+``host_facts``, and ``root`` the directory that has every release's home. The others are for the first four; ``wait`` waits at most
+``patience`` seconds for what an earlier run than ``mark`` has left running. ``name`` and ``digest`` say which package,
 ``deployment`` and ``token`` who gives the order, and:
 
 - ``settings``: this host's values for the settings that the release declares.
 - ``previous``: digest of the release to go back to; none when there was none.
 - ``stable``: for how many seconds a release that came up has to stay healthy. Unless it is 0, a process stays after ``activate`` that looks
   at the health checks twice a second until ``confirm``, or for a minute longer than this.
+- ``unchecked``: no health check is made, for the release's own role has more to do; the same order without it follows.
 - ``documents``: manifest, config and file index of the package, or of the one that the host named when it answered ``lacking``, each
   compressed with zlib and in base64. ``file``: where on the host a pack with pieces of it is; ``packed``: it follows the order.
 - ``mirror``: where to fetch what the host lacks when it is given no pack. ``share``: contents that the host has are linked, not copied.
@@ -80,6 +82,12 @@ def carry_out(order: dict[str, Any], rest: BinaryIO) -> dict[str, Any]:
         from .release_facts import release_facts
 
         return {"releases": release_facts(order["root"])}
+    if order["operation"] == "wait":
+        from .leftovers import wait_for_leftovers
+
+        left = wait_for_leftovers(order["mark"], order["patience"])
+        detail = f"the processes {', '.join(map(str, left))} of an interrupted run still run; look at them with ps" if left else ""
+        return {"state": "busy" if left else "quiet", "detail": detail, "clock": time.time()}
     home = ReleaseHome(order["root"], order["name"])
     with home.locked(_PATIENCE):
         answer = _stage(home, order, rest) if order["operation"] == "stage" else _switch(home, order, rest)
@@ -106,7 +114,8 @@ def _switch(home: ReleaseHome, order: dict[str, Any], rest: BinaryIO) -> dict[st
     from .repair import Lacking, Supplies
 
     supplies = Supplies(_documents(order), _pack(home, order, rest), order.get("supply", False))
-    given = Order(order["deployment"], order["token"], order.get("settings") or {}, supplies, stable=order.get("stable", 0))
+    checked = not order.get("unchecked", False)
+    given = Order(order["deployment"], order["token"], order.get("settings") or {}, supplies, order.get("stable", 0), checked)
     do = {"activate": activate, "confirm": confirm, "backout": back_out}[order["operation"]]
     try:
         return do(home, order["digest"], order.get("previous"), given)

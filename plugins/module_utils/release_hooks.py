@@ -24,18 +24,26 @@ _GLANCE = 2.0  # seconds for one look at a health check that should not pass
 class Order:
     """Who wants a change: the deployment, its fencing token, the host's values for the release's settings, and what came with the order.
 
-    ``stable``: for how many seconds a release that came up has to stay healthy. ``previous`` and ``next`` are the versions from which and
-    to which the host switches, for the hooks; empty for none.
+    ``stable``: for how many seconds a release that came up has to stay healthy. ``checked``: whether health is looked at; not while there
+    is more to be done to the host, before the same order comes again. ``previous`` and ``next`` are the versions from which and to which
+    the host switches, for the hooks; empty for none.
     """
 
     def __init__(
-        self, deployment: str, token: int, settings: Mapping[str, Any], supplies: Optional[Supplies] = None, stable: float = 0
+        self,
+        deployment: str,
+        token: int,
+        settings: Mapping[str, Any],
+        supplies: Optional[Supplies] = None,
+        stable: float = 0,
+        checked: bool = True,
     ) -> None:
         self.deployment = deployment
         self.token = token
         self.settings = settings
         self.supplies = supplies or Supplies()
         self.stable = stable
+        self.checked = checked
         self.previous = self.next = ""
 
     def switch(self, previous: Optional[Release], following: Optional[Release]) -> None:

@@ -25,6 +25,7 @@ STATES: Mapping[str, frozenset[str]] = {
     "activate": frozenset({"lacking", "started", "failed", "stuck"}),
     "confirm": frozenset({"lacking", "active", "failed", "stuck"}),
     "backout": frozenset({"lacking", "backed_out", "owed"}),
+    "wait": frozenset({"quiet", "busy"}),
 }
 REFUSED = "refused"
 _SENTENCES = frozenset({"msg", "detail", "reason", "mirror", "unkept"})

@@ -30,7 +30,14 @@ STARTED = {"state": "started", "changed": True, "clock": 1.8e9, "version": "2.0"
 ACTIVE = {**STARTED, "state": "active", "changed": False}
 ASKING = {"state": "lacking", "changed": False, "clock": 1.8e9, "package": DIGEST, "need": []}
 BACK = {"state": "backed_out", "changed": True, "clock": 1.8e9, "version": None}
-SOUND = {"stage": [STAGED, LACKING], "activate": [STARTED, ASKING], "confirm": [ACTIVE, ASKING], "backout": [BACK, ASKING]}
+QUIET = {"state": "quiet", "detail": "", "clock": 5.0}
+SOUND = {
+    "stage": [STAGED, LACKING],
+    "activate": [STARTED, ASKING],
+    "confirm": [ACTIVE, ASKING],
+    "backout": [BACK, ASKING],
+    "wait": [QUIET],
+}
 MORE = {"detail": "", "need": [], "repaired": [], "damaged": False, "reason": ""}
 ODD = st.recursive(
     st.none() | st.booleans() | st.integers() | st.just(10**400) | st.floats() | st.text(),
