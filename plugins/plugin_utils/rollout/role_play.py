@@ -1,0 +1,161 @@
+# Copyright (c) Tidegate maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The play by which a release's own role does a wave, and what its receipts say of each host. Pure.
+
+A team's tasks run in an ansible-playbook of their own, once for the hosts of a wave, so whatever they do to a play they do to that one.
+Nobody believes how it ends: a host is good when the receipts show that it reached the last task, that nothing failed on it, and that it
+was reached all the time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+MARK = "TIDEGATE_RUN"
+"""The variable of the environment that all carries which a wave's tasks start: ``deployment:number``, higher in each run of it."""
+
+_TREE = "tidegate.release.tree"
+
+
+@dataclass(frozen=True)
+class Role:
+    """A release's own role, unpacked at ``path``; ``steps`` are those that it has, ``handlers`` the names of its handlers."""
+
+    path: str
+    steps: tuple[str, ...]
+    handlers: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class PlayPart:
+    """A task of the play that is ours, or a step of the role: ``called`` says which in messages, ``tasks`` are Ansible's."""
+
+    called: str
+    tasks: tuple[Mapping[str, Any], ...]
+
+
+@dataclass(frozen=True)
+class Receipt:
+    """What was seen of a task on a host: ``event`` is ``reached`` (the last one), ``failed`` or ``unreachable``.
+
+    ``message`` is empty for tasks that are not ours: what they say may have secrets in it.
+    """
+
+    event: str
+    host: str
+    task: str
+    module: str
+    message: str = ""
+
+
+@dataclass(frozen=True)
+class HostVerdict:
+    """What became of a host: ``problem`` is empty when it is good, and ``unreachable`` whether it could not be reached."""
+
+    problem: str = ""
+    unreachable: bool = False
+
+
+def forward(role: Role, what: str, tree: bool, stable: float, resumed: Collection[str]) -> list[PlayPart]:
+    """What is done to a wave's hosts: out of service, the new tree, the role's tasks, a look at health, into service again.
+
+    ``stable``: for how many seconds it has to stay healthy. ``resumed``: hosts that an interrupted run may owe what its handlers do.
+    """
+    parts = [*_wait(resumed), _step(role, "drain", what), *_ours(tree, "activate", f"the tree of {what}")]
+    parts += [_step(role, "activate", what, resumed), *_ours(tree, "settle", f"the health of {what}")]
+    if tree and stable > 0:
+        pause = {"ansible.builtin.pause": {"seconds": stable}}
+        parts += [PlayPart(f"{what} has to stay healthy", (pause,)), *_ours(tree, "confirm", f"whether {what} stayed healthy")]
+    return [*parts, _step(role, "check", what), _step(role, "restore", what)]
+
+
+def back(role: Role, what: str, tree: bool, way: Role | None, to: str, resumed: Collection[str]) -> tuple[list[PlayPart], list[PlayPart]]:
+    """What is done to hosts that go back: what is left, and what ``to``, the release before, is brought back by and has to show.
+
+    ``way``: the role of the release before, whose ``activate`` it is then; or ``None`` for this one's ``back_out``.
+    """
+    leave = [*_wait(resumed), _step(role, "drain", what), *_ours(tree, "leave", f"the tree of {to}")]
+    return_ = [*_ours(tree, "backout", f"the health of {to}"), _step(role, "restore", what)]
+    if way is None:
+        return [*leave, _tasks(role.path, "back_out", f"back_out of {what}")], return_
+    return leave, [_step(way, "activate", to, resumed), *return_]
+
+
+def play(name: str, hosts: Sequence[str], parts: Iterable[PlayPart], mark: str, end: str, *, become: Any, facts: bool) -> dict[str, Any]:
+    """The play of these ``parts``; ``end`` is the name of its last task, ``mark`` the value of :data:`MARK`."""
+    tasks: list[dict[str, Any]] = []
+    for part in parts:
+        for task in part.tasks:
+            tasks += [{"name": part.called, **task}]
+        if part.tasks:
+            tasks.append({"name": f"handlers of {part.called}", "ansible.builtin.meta": "flush_handlers"})
+    tasks.append({"name": end, "ansible.builtin.debug": {"msg": "reached"}})
+    return {
+        "name": name,
+        "hosts": list(hosts),
+        "gather_facts": facts,
+        "strategy": "ansible.builtin.linear",
+        "any_errors_fatal": False,
+        "ignore_unreachable": False,
+        "force_handlers": False,
+        "become": become,
+        "environment": {MARK: mark},
+        "tasks": tasks,
+    }
+
+
+def verdicts(hosts: Iterable[str], receipts: Collection[Receipt], failures: Mapping[str, int], ended: str) -> dict[str, HostVerdict]:
+    """What became of each host; ``failures`` counts its failed tasks, ``ended`` says how the run ended where nothing else is known.
+
+    A failure that a role's ``rescue`` took care of, or that it ignored, is none.
+    """
+    return {host: _verdict(host, [one for one in receipts if one.host == host], failures, ended) for host in hosts}
+
+
+def _verdict(host: str, receipts: Collection[Receipt], failures: Mapping[str, int], ended: str) -> HostVerdict:
+    for one in receipts:
+        if one.event == "unreachable":
+            return HostVerdict(f"it was not reached in the task {_called(one)}", unreachable=True)
+    failed = [one for one in receipts if one.event == "failed"]
+    if host in failures and not failures[host] and any(one.event == "reached" for one in receipts):
+        return HostVerdict()
+    if failed:
+        return HostVerdict(f"the task {_called(failed[-1])} failed{f': {failed[-1].message}' if failed[-1].message else ''}")
+    return HostVerdict(f"its tasks ended before the last one ({ended})")
+
+
+def _called(receipt: Receipt) -> str:
+    return f"{receipt.task!r} ({receipt.module})"
+
+
+def _wait(resumed: Collection[str]) -> list[PlayPart]:
+    """No task runs twice at once: on hosts that were interrupted, what still runs is waited for."""
+    task = {_TREE: {"step": "wait"}, "when": f"inventory_hostname in {sorted(resumed)!r}"}
+    return [PlayPart("what an interrupted run has left running", (task,))] if resumed else []
+
+
+def _step(role: Role, step: str, what: str, resumed: Collection[str] = ()) -> PlayPart:
+    if step not in role.steps:
+        return PlayPart(step, ())
+    part = _tasks(role.path, step, f"{step} of {what}")
+    if not (resumed and role.handlers):
+        return part
+    owed = {
+        "name": "handlers that an interrupted run may owe",
+        "ansible.builtin.debug": {"msg": "notified"},
+        "changed_when": True,
+        "notify": list(role.handlers),
+        "when": f"inventory_hostname in {sorted(resumed)!r}",
+    }
+    return PlayPart(part.called, (*part.tasks, owed))
+
+
+def _tasks(path: str, step: str, called: str) -> PlayPart:
+    return PlayPart(called, ({"ansible.builtin.include_role": {"name": path, "tasks_from": step}},))
+
+
+def _ours(tree: bool, step: str, called: str) -> list[PlayPart]:
+    return [PlayPart(called, ({_TREE: {"step": step}},))] if tree else []

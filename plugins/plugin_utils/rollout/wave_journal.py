@@ -1,0 +1,104 @@
+# Copyright (c) Tidegate maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The journal of releases whose own role does a wave: its hosts begin together, and end together when what became of each was read."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from contextlib import suppress
+from datetime import datetime
+
+from ..errors import StateError
+from . import states
+from .deployments import Deployment, Run, Target
+from .journal import Journal
+from .states import DeploymentState, HostState, WaveState
+
+with suppress(ImportError):
+    import sqlalchemy as sa
+
+_D, _H, _W = DeploymentState, HostState, WaveState
+
+
+class WaveJournal(Journal):
+    """The deployments of one CMDB, to be written wave by wave."""
+
+    def stage_all(self, run: Run, now: datetime) -> None:
+        """No host of this deployment needs to be staged, for its release has no payload; what each runs is what the CMDB says."""
+        t = self._t
+        with self._writing(run, now) as (connection, deployment):
+            installed = {
+                row.name: {"previous_version": row.version, "previous_digest": row.digest}
+                for row in connection.execute(
+                    sa.select(t.ci.c.name, t.installation.c.version, t.installation.c.digest)
+                    .join(t.installation, t.installation.c.ci_id == t.ci.c.id)
+                    .join(t.deployment_host, (t.deployment_host.c.host == t.ci.c.name))
+                    .where(t.deployment_host.c.deployment_id == deployment.id, t.installation.c.release == deployment.release)
+                )
+            }
+            nothing = {"previous_version": None, "previous_digest": None}
+            for target in self._targets(connection, deployment.id):
+                if target.state in (_H.PLANNED, _H.STAGE_FAILED):
+                    self._move_host(connection, deployment.id, target, _H.STAGED, now, "", **installed.get(target.host, nothing))
+
+    def begin_wave(self, run: Run, hosts: Collection[str], drains: bool, now: datetime) -> dict[str, Target]:
+        """Write ahead that ``hosts`` are about to change, and with ``drains`` that they will be out of service; return them as they were.
+
+        Left out are those that need nothing more. Raises :class:`StateError` for a host whose wave is not open, as :meth:`activating` does.
+        """
+        begun: dict[str, Target] = {}
+        with self._writing(run, now, start=True) as (connection, deployment):
+            if deployment.state is not _D.ACTIVATING:
+                raise StateError(f"{deployment.label} is {deployment.state}, not activating; run deploy again")
+            waves = self._wave_states(connection, deployment.id)
+            for target in self._targets(connection, deployment.id):
+                if target.host not in hosts or target.state is _H.ACTIVE:
+                    continue
+                if waves[target.wave] is not _W.OPEN and not (waves[target.wave] is _W.DECIDED and target.state in states.UNKNOWN):
+                    raise StateError(
+                        f"wave {target.wave} of {deployment.label} is not open, so {target.host} must not change yet; run deploy again"
+                    )
+                self._begin_host(connection, deployment, target, _H.ACTIVATING, drains, now)
+                begun[target.host] = target
+        return begun
+
+    def begin_back_out(self, run: Run, hosts: Collection[str], drains: bool, now: datetime) -> dict[str, Target]:
+        """As :meth:`begin_wave`, for hosts that are about to go back."""
+        begun: dict[str, Target] = {}
+        with self._writing(run, now) as (connection, deployment):
+            if deployment.state is not _D.BACKING_OUT:
+                raise StateError(f"{deployment.label} is {deployment.state}, not backing out; run backout first")
+            for target in self._targets(connection, deployment.id):
+                if target.host in hosts and target.state is not _H.BACKED_OUT:
+                    self._begin_host(connection, deployment, target, _H.BACKING_OUT, drains, now)
+                    begun[target.host] = target
+        return begun
+
+    def end_wave(self, run: Run, outcomes: Mapping[str, tuple[HostState, str]], restored: Collection[str], now: datetime) -> None:
+        """What became of hosts that began together: the state and detail of each; ``restored`` are those that serve again."""
+        with self._writing(run, now) as (connection, deployment):
+            for target in self._targets(connection, deployment.id):
+                if target.host not in outcomes:
+                    continue
+                state, detail = outcomes[target.host]
+                if target.host in restored:
+                    self._append(connection, deployment.id, now, "restored", target.host, target.wave)
+                if state is _H.ACTIVE:  # which no host becomes that was not seen to have come up
+                    self._move_host(connection, deployment.id, target, _H.STARTED, now, "")
+                reached = self._target(connection, deployment.id, target.host)
+                self._move_host(connection, deployment.id, reached, state, now, detail or (target.detail if state is _H.BACKED_OUT else ""))
+
+    def is_held_by(self, run: Run) -> bool:
+        """Whether this run still holds the deployment; nothing is written."""
+        table = self._t.deployment
+        with self._cmdb.read() as connection:
+            return bool(connection.scalar(sa.select(table.c.token).where(table.c.id == run.deployment)) == run.token)
+
+    def _begin_host(
+        self, connection: sa.Connection, deployment: Deployment, target: Target, state: HostState, drains: bool, now: datetime
+    ) -> None:
+        self._require_lock(connection, deployment, target.host)
+        self._move_host(connection, deployment.id, target, state, now, target.detail if state is _H.BACKING_OUT else "")
+        if drains:
+            self._append(connection, deployment.id, now, "drained", target.host, target.wave)

@@ -1,0 +1,112 @@
+# Copyright (c) Tidegate maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The journal of waves that a release's own role does: all hosts begin at once, and end at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+
+import pytest
+import sqlalchemy as sa
+from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.schema import schema
+from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import Cmdb
+from ansible_collections.tidegate.release.plugins.plugin_utils.errors import ConflictError, StateError
+from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.deployments import Run
+from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.gate import GateDecision
+from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.holder import Holder
+from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.journal import LEASE
+from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.options import Rollout
+from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.states import HostState
+from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.wave_journal import WaveJournal
+
+NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
+OLD, NEW = "sha256:" + "a" * 64, "sha256:" + "b" * 64
+ELSEWHERE, OTHER = Holder("ann", "other-machine", 4711, 99, "feedbeef"), Holder("bob", "other-machine", 4712, 99, "feedbeef")
+PROCEED = GateDecision("proceed", "because")
+HOSTS = ["web1", "web2", "web3"]
+
+
+@pytest.fixture
+def journal(cmdb_url: str) -> Iterator[WaveJournal]:
+    with Cmdb.open(cmdb_url, create=True) as cmdb:
+        cmdb.put_cis([{"name": host, "class": "server"} for host in HOSTS], actor="test")
+        with cmdb.begin() as connection:
+            row = {"ci": "web1", "release": "hello", "version": "1.0", "digest": OLD, "deployment_id": None}
+            cmdb.record_installations(connection, [row], actor="test", at=NOW)
+        yield WaveJournal(cmdb)
+
+
+@pytest.fixture
+def run(journal: WaveJournal) -> Run:
+    package = {"name": "hello", "version": "2.0", "digest": NEW}
+    run = journal.begin("CHG0001", package, [["web1"], ["web2", "web3"]], Rollout(role="app", tree=False), ELSEWHERE, NOW)
+    journal.stage_all(run, NOW)
+    return run
+
+
+def states(journal: WaveJournal, run: Run) -> dict[str, str]:
+    return {target.host: str(target.state) for target in journal.targets(run.deployment)}
+
+
+def events(journal: WaveJournal, host: str) -> list[str]:
+    table = schema().journal
+    with journal.cmdb.read() as connection:
+        return list(connection.scalars(sa.select(table.c.event).where(table.c.host == host).order_by(table.c.seq)))
+
+
+def test_without_a_payload_what_a_host_goes_back_to_is_what_the_cmdb_has(journal: WaveJournal, run: Run) -> None:
+    before = {target.host: (target.previous_version, target.previous_digest) for target in journal.targets(run.deployment)}
+    assert before == {"web1": ("1.0", OLD), "web2": (None, None), "web3": (None, None)}
+    assert set(states(journal, run).values()) == {"staged"}
+
+
+def test_only_the_hosts_of_an_open_wave_begin_and_all_of_them_or_none(journal: WaveJournal, run: Run) -> None:
+    with pytest.raises(StateError, match="is staging, not activating"):
+        journal.begin_wave(run, ["web1"], True, NOW)
+    journal.decide_staging(run, PROCEED, NOW)
+    with pytest.raises(StateError, match="wave 2 of CHG0001#1 is not open, so web2 must not change yet"):
+        journal.begin_wave(run, ["web1", "web2"], True, NOW)
+    assert set(states(journal, run).values()) == {"staged"}
+    assert list(journal.begin_wave(run, ["web1"], True, NOW)) == ["web1"]
+    assert events(journal, "web1")[-2:] == ["activating", "drained"]
+
+
+def test_what_was_seen_ends_the_wave_and_who_serves_again_is_restored(journal: WaveJournal, run: Run) -> None:
+    journal.decide_staging(run, PROCEED, NOW)
+    journal.begin_wave(run, ["web1"], True, NOW)
+    journal.end_wave(run, {"web1": (HostState.ACTIVE, "")}, ["web1"], NOW)
+    assert events(journal, "web1")[-4:] == ["drained", "restored", "started", "active"]
+    journal.decide_wave(run, 1, PROCEED, NOW)
+    journal.begin_wave(run, ["web2", "web3"], True, NOW)
+    journal.end_wave(run, {"web2": (HostState.ACTIVE, ""), "web3": (HostState.STUCK, "why")}, ["web2"], NOW)
+    assert states(journal, run) == {"web1": "active", "web2": "active", "web3": "stuck"}
+    assert "restored" not in events(journal, "web3")
+    assert list(journal.begin_wave(run, ["web2", "web3"], False, NOW)) == ["web3"]  # the other one needs nothing more
+
+
+def test_back_out_begins_with_all_that_were_touched_and_keeps_why(journal: WaveJournal, run: Run) -> None:
+    journal.decide_staging(run, PROCEED, NOW)
+    journal.begin_wave(run, ["web1"], False, NOW)
+    journal.end_wave(run, {"web1": (HostState.FAILED, "it did not answer")}, [], NOW)
+    with pytest.raises(StateError, match="not backing out"):
+        journal.begin_back_out(run, ["web1"], False, NOW)
+    journal.order_backout(run, "because", NOW)
+    before = journal.begin_back_out(run, ["web1"], False, NOW)
+    assert (before["web1"].previous_version, before["web1"].state) == ("1.0", HostState.FAILED)
+    journal.end_wave(run, {"web1": (HostState.BACKED_OUT, "")}, [], NOW)
+    (target, *_others) = journal.targets(run.deployment)
+    assert (target.state, target.detail) == (HostState.BACKED_OUT, "it did not answer")
+    assert journal.begin_back_out(run, ["web1"], False, NOW) == {}
+
+
+def test_a_run_that_was_superseded_writes_nothing_more(journal: WaveJournal, run: Run) -> None:
+    journal.decide_staging(run, PROCEED, NOW)
+    assert journal.is_held_by(run)
+    later = NOW + LEASE + timedelta(seconds=1)
+    journal.take_over(run.deployment, OTHER, later)
+    assert not journal.is_held_by(run)
+    with pytest.raises(ConflictError, match="another controller has taken"):
+        journal.begin_wave(run, ["web1"], True, later)
+    assert states(journal, run)["web1"] == "staged"

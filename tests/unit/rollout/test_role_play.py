@@ -1,0 +1,116 @@
+# Copyright (c) Tidegate maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The play of a release's own role, and what its receipts are taken for."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.role_play import (
+    MARK,
+    HostVerdict,
+    PlayPart,
+    Receipt,
+    Role,
+    back,
+    forward,
+    play,
+    verdicts,
+)
+from hypothesis import given
+from hypothesis import strategies as st
+
+STEPS = ("drain", "activate", "check", "restore")
+ROLE = Role("/work/app", STEPS, ("restart app",))
+REACHED = Receipt("reached", "web1", "the end", "ansible.builtin.debug")
+EVENTS = st.builds(
+    Receipt,
+    st.sampled_from(["reached", "failed", "unreachable"]),
+    st.sampled_from(["web1", "web2"]),
+    st.just("a task"),
+    st.just("ansible.builtin.command"),
+)
+
+
+def _did(parts: list[PlayPart]) -> list[str]:
+    """The steps of the role and of ours, in order."""
+    found = []
+    for part in parts:
+        for task in part.tasks:
+            included = task.get("ansible.builtin.include_role", {})
+            ours = task.get("tidegate.release.tree", {})
+            pause = "pause" if "ansible.builtin.pause" in task else None
+            found += [name for name in (included.get("tasks_from"), ours.get("step"), pause) if name]
+    return found
+
+
+def test_a_host_is_out_of_service_from_before_its_tree_changes_until_its_health_was_seen() -> None:
+    assert _did(forward(ROLE, "app 2", True, 0, ())) == ["drain", "activate", "activate", "settle", "check", "restore"]
+    assert _did(forward(ROLE, "app 2", True, 5, ())) == ["drain", "activate", "activate", "settle", "pause", "confirm", "check", "restore"]
+    assert _did(forward(ROLE, "app 2", False, 5, ())) == ["drain", "activate", "check", "restore"]
+
+
+def test_the_way_back_is_the_release_before_or_what_undoes_this_one() -> None:
+    def did(tree: bool, way: Role | None) -> tuple[list[str], list[str]]:
+        leave, return_ = back(ROLE, "app 2", tree, way, "app 1", ())
+        return _did(leave), _did(return_)
+
+    assert did(True, Role("/work/before", STEPS)) == (["drain", "leave"], ["activate", "backout", "restore"])
+    assert did(False, None) == (["drain", "back_out"], ["restore"])
+    assert did(True, Role("", ())) == (["drain", "leave"], ["backout", "restore"])  # it had no role
+
+
+def test_only_hosts_that_were_interrupted_get_every_handler_notified() -> None:
+    def owed(resumed: tuple[str, ...]) -> list[dict[str, Any]]:
+        return [dict(task) for part in forward(ROLE, "app 2", False, 0, resumed) for task in part.tasks if "notify" in task]
+
+    assert owed(()) == []
+    (task,) = owed(("web2", "web1"))
+    assert (task["notify"], task["when"]) == (["restart app"], "inventory_hostname in ['web1', 'web2']")
+
+
+def test_the_play_says_for_itself_what_an_ansible_cfg_could_say_otherwise() -> None:
+    made = play("CHG1#1", ["web1"], forward(ROLE, "app 2", False, 0, ()), "CHG1#1:7", "the end", become=True, facts=False)
+    assert (made["strategy"], made["any_errors_fatal"], made["ignore_unreachable"]) == ("ansible.builtin.linear", False, False)
+    assert made["environment"] == {MARK: "CHG1#1:7"}
+    assert made["tasks"][-1]["name"] == "the end"
+
+
+@pytest.mark.parametrize(
+    ("receipts", "failures", "problem"),
+    [
+        pytest.param([REACHED], {"web1": 0}, "", id="it reached the end"),
+        pytest.param([REACHED], {}, "its tasks ended before the last one (killed)", id="nobody counted its failures"),
+        pytest.param([], {"web1": 0}, "its tasks ended before the last one (killed)", id="it never got to the end"),
+        pytest.param([REACHED], {"web1": 1}, "its tasks ended before the last one (killed)", id="something failed that nobody saw"),
+        pytest.param([Receipt("failed", "web1", "Copy", "copy"), REACHED], {"web1": 0}, "", id="a rescue took care of what failed"),
+        pytest.param([Receipt("failed", "web1", "Copy", "copy")], {"web1": 1}, "the task 'Copy' (copy) failed", id="a task failed"),
+        pytest.param(
+            [Receipt("failed", "web1", "Tree", "tidegate.release.tree", "no room")],
+            {"web1": 1},
+            "the task 'Tree' (tidegate.release.tree) failed: no room",
+            id="a task of ours says why",
+        ),
+        pytest.param(
+            [Receipt("unreachable", "web1", "Copy", "copy"), REACHED],
+            {"web1": 0},
+            "it was not reached in the task 'Copy' (copy)",
+            id="it was lost in between and came back",
+        ),
+    ],
+)
+def test_a_host_is_good_only_when_all_of_it_was_seen(receipts: list[Receipt], failures: dict[str, int], problem: str) -> None:
+    assert verdicts(["web1"], receipts, failures, "killed")["web1"].problem == problem
+
+
+@given(st.lists(EVENTS), st.dictionaries(st.sampled_from(["web1", "web2"]), st.integers(0, 2)))
+def test_no_receipts_make_a_host_good_that_did_not_reach_the_end(receipts: list[Receipt], failures: dict[str, int]) -> None:
+    found = verdicts(["web1", "web2", "web3"], receipts, failures, "killed")
+    assert found["web3"].problem
+    for host in ("web1", "web2"):
+        events = {one.event for one in receipts if one.host == host}
+        good = "reached" in events and "unreachable" not in events and failures.get(host) == 0
+        assert (found[host] == HostVerdict()) == good
+        assert found[host].unreachable == ("unreachable" in events)
