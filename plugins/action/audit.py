@@ -12,6 +12,7 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.clearance.policy 
 from ansible_collections.tidegate.release.plugins.plugin_utils.clock import utc_now
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.audits import save_audit
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import Cmdb
+from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.package import without_payload
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.recover import recover
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.repository import open_library
 from ansible_collections.tidegate.release.plugins.plugin_utils.errors import TidegateError
@@ -58,13 +59,16 @@ class ActionModule(TidegateAction):
             # One that the DSL does not hold is named for that.
             products = installed_products(library, [row for row in recorded if row["digest"] in archived])
             unlicensed = without_seat(cmdb, recorded, products, utc_now())
+            treeless = without_payload(
+                library, ((str(row["release"]), str(row["digest"])) for row in recorded if row["digest"] in archived)
+            )
             compared = sorted(host for host, found in audited.found.items() if not isinstance(found, NotSeen))
             returned = end_write_offs(cmdb, compared, "it answered an audit", this_user(), utc_now(), not self._task.check_mode)
             gone = cmdb.write_offs(audited.found.keys() - compared)
         # Nobody asks what runs on a host that will not come back; but one that says anything is not gone, even if it can't be read.
         found = {host: answer for host, answer in audited.found.items() if host not in gone or getattr(answer, "contact", False)}
         lost = lost_from_library(recover(library, None, meant, write=False).lost)
-        differences = [*audited.differences, *lost, *compare(found, recorded, archived, judged.untrusted, unlicensed)]
+        differences = [*audited.differences, *lost, *compare(found, recorded, archived, judged.untrusted, unlicensed, treeless)]
         differences.sort(key=lambda difference: difference["host"] or "")
         named = [*differences, *not_compared(gone)]
         result: dict[str, Any] = {

@@ -14,6 +14,8 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.clock import utc_
 from ansible_collections.tidegate.release.plugins.plugin_utils.rfc.source import open_change, rfc_number
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.holder import Holder
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.journal import Journal
+from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.states import DeploymentState
+from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.wave_journal import WaveJournal
 from ansible_collections.tidegate.release.plugins.plugin_utils.settings import optional_setting, required_setting
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps.gate import (
     decide_staging_gate,
@@ -41,7 +43,10 @@ class ActionModule(TidegateAction):
         decide = decide_staging_gate if options["after"] == "staging" else decide_wave_gate
         with Sources(dsl, cmdb_url, policy, utc_now(), kept_in_run()) as sources:
             journal = Journal(sources.cmdb())
-            run = to_decide(journal, rfc_number(rfc_path), Holder.this_run()).run
+            deployment = to_decide(journal, rfc_number(rfc_path), Holder.this_run())
+            run = deployment.run
+            if options["after"] == "staging" and deployment.state is DeploymentState.STAGING and not deployment.rollout.tree:
+                WaveJournal(sources.cmdb()).stage_all(run, sources.now)
             check, tell = make_wave_check(sources), make_notifier(sources.policy)
             decided = decide(journal, run, change, check, tell, sources.now, interrupted(), reasons(task_vars))
         if "msg" in decided:

@@ -80,13 +80,20 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.journal i
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.rehearsal import rehearse
 from ansible_collections.tidegate.release.plugins.plugin_utils.settings import required_setting
 
+_ACTIONS = {
+    "activate": ("activate", "soak", "confirm", "gate"),
+    "activate-by-role": ("apply", "gate"),
+    "backout-by-role": ("apply",),
+}
+_STEPS = ("stage", "activate", "backout", "activate-by-role", "backout-by-role")
+
 
 class LookupModule(VariableOptions, LookupBase):
     """The batches of hosts of a step, as the journal has them now."""
 
     def run(self, terms: list[str], variables: dict[str, Any] | None = None, **kwargs: Any) -> list[list[list[str]]]:
-        if len(terms) != 1 or terms[0] not in ("stage", "activate", "backout"):
-            raise AnsibleLookupError("tidegate.release.waves takes one step: stage, activate or backout")
+        if len(terms) != 1 or terms[0] not in _STEPS:
+            raise AnsibleLookupError(f"tidegate.release.waves takes one step: {', '.join(_STEPS[:-1])} or {_STEPS[-1]}")
         if is_listing() or is_check():
             return [[]]
         prepare_main()
@@ -104,7 +111,8 @@ class LookupModule(VariableOptions, LookupBase):
                 deployment = journal.latest(number) if batches else None
                 if deployment is not None:
                     _prepare(terms[0])
-                    rehearse(cmdb, deployment, terms[0], batches[0][0], utc_now())
+                    if not deployment.rollout.role or terms[0] == "stage":
+                        rehearse(cmdb, deployment, terms[0], batches[0][0], utc_now())
         except TidegateError as error:
             end_run(error)
         kept = ([host for host in batch if host in known] for batch in batches)
@@ -113,9 +121,9 @@ class LookupModule(VariableOptions, LookupBase):
 
 def _prepare(step: str) -> None:
     """Load what the step's actions need: this is the process that forks a worker for each host and wave, which need not do it again."""
-    for action in ("activate", "soak", "confirm", "gate") if step == "activate" else (step,):
+    for action in _ACTIONS.get(step, (step,)):
         import_module(f"ansible_collections.tidegate.release.plugins.action.{action}")
         argument_spec(action)
     host_program().pack()
-    if step == "activate":
+    if step.startswith("activate"):
         load_policy(None)  # which each wave's gate adds to the team's own

@@ -30,6 +30,8 @@ _NAME = re.compile(r"\b(?:tidegate|verify|lab|audit|report|write_off)_\w+")
 ENVIRONMENT = frozenset(f"TIDEGATE_{name}" for name in ("DSL", "CMDB", "POLICY", "RFC", "KEY", "KEY_PASSPHRASE"))
 # What hooks get, who may run Ansible themselves.
 _OF_HOOKS = frozenset(f"TIDEGATE_{name}" for name in ("RELEASE", "VERSION", "DIGEST", "TREE", "STATE", "PREVIOUS", "NEXT", "HOOK"))
+# What a release's own role gets to know, as extra variables of the run that is for it.
+OF_ROLES = frozenset(f"tidegate_{name}" for name in ("release", "version", "digest", "tree", "before"))
 _SHOWN = 80  # characters of a name
 _CLOSE = 0.7  # of difflib; what a suggestion has to be like
 
@@ -38,7 +40,7 @@ _CLOSE = 0.7  # of difflib; what a suggestion has to be like
 def known_variables() -> frozenset[str]:
     """Every variable that the roles specify or a playbook of the collection reads."""
     files = (*_COLLECTION.glob("roles/*/meta/argument_specs.yml"), *_COLLECTION.glob("playbooks/*.yml"))
-    return frozenset(name for file in files for name in _NAME.findall(file.read_text(encoding="utf-8")))
+    return frozenset(name for file in files for name in _NAME.findall(file.read_text(encoding="utf-8"))) | OF_ROLES
 
 
 def refuse_mistyped(loader: DataLoader, variables: Mapping[str, object]) -> None:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -20,7 +21,7 @@ from .commands import check_commands
 from .descriptors import MANIFEST, PACKAGE, TITLE, VERSION, Descriptor, canonical, describe_blob, moved, parse_json
 from .manifest import INDEX_TITLE, PAYLOAD_TITLE, ROLE_INDEX_TITLE, ROLE_TITLE, Manifest, OwnAnsible, load_manifest
 from .payload import FileEntry, PayloadTar, index_json, matching, opened, parse_index, scan, visible
-from .repository import Repository
+from .repository import Library, Repository
 
 CONFIG = "application/vnd.tidegate.release.config.v1+json"
 PAYLOAD = "application/vnd.oci.image.layer.v1.tar"
@@ -291,6 +292,16 @@ def load_package_manifest(home: Repository, digest: str) -> Manifest:
     manifest = _manifest(digest, _read(home, parts[CONFIG][0], _CONFIG_LIMIT))
     manifest.check()
     return manifest
+
+
+def without_payload(library: Library, packages: Iterable[tuple[str, str]]) -> set[str]:
+    """Of ``packages``, by release and digest, the digests of those that have no payload; what can't be read counts as having one."""
+    found = set()
+    for name, digest in sorted(set(packages)):
+        with contextlib.suppress(TidegateError):
+            if load_package_manifest(library.repository(name), digest).payload is None:
+                found.add(digest)
+    return found
 
 
 def _manifest(digest: str, config: bytes) -> Manifest:

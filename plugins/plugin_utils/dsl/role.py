@@ -11,10 +11,13 @@ import shutil
 from pathlib import Path
 from typing import BinaryIO
 
+import yaml
+
 from ..errors import DocumentError, IntegrityError, NotFoundError, TidegateError
 from .package import Package, verify_tree
 from .payload import FileEntry, visible
 from .repository import Repository
+from .role_documents import Budget, UnreadableError, pairs, read, text_of
 from .role_rules import check_role
 
 _BLOCK = 1 << 20
@@ -68,6 +71,38 @@ def check_packaged_role(home: Repository, package: Package) -> None:
         problems = check_role(own, package.role, read)
     if problems:
         raise DocumentError(problems)
+
+
+def role_tasks(home: Repository, package: Package) -> dict[str, list[str]]:
+    """What the tasks of each step of a package's role are called, and of its ``back_out``; those of files that they include are left out.
+
+    Empty when it brings no role. Raises :class:`IntegrityError` when that can't be read.
+    """
+    own, tar = package.manifest.ansible, package.role_archive
+    if own is None or tar is None:
+        return {}
+    tree = {entry.path: entry for entry in package.role}
+    budget, found = Budget(), {}
+    with home.open_blob(tar.digest, tar.size) as stream:
+        for step in (*own.steps, "back_out"):
+            entry = tree.get(f"tasks/{step}.yml") or tree.get(f"tasks/{step}.yaml")
+            if entry is None:
+                continue
+            stream.seek(entry.offset or 0)
+            try:
+                node = read(stream.read(entry.size or 0), budget)
+            except UnreadableError as error:
+                raise IntegrityError(f"{visible(entry.path)} of the role can't be read: {error}; archive it again") from error
+            tasks = node.value if isinstance(node, yaml.SequenceNode) else []
+            found[step] = [_called(task, budget) for task in tasks if isinstance(task, yaml.MappingNode)]
+    return found
+
+
+def _called(task: yaml.MappingNode, budget: Budget) -> str:
+    """A task's name, or else the first word that is written of it, which mostly is its action."""
+    entries = [(key, text_of(value)) for key, _node, value in pairs(task, budget)]
+    named = next((text for key, text in entries if key == "name" and text), None)
+    return visible(named or (entries[0][0] if entries else "a task"))
 
 
 def _lay_out(entry: FileEntry, path: Path, stream: BinaryIO) -> None:

@@ -252,13 +252,17 @@ class Deployments:
     def batches(self, rfc: str, step: str) -> list[list[str]]:
         """The hosts that ``step`` (``stage``, ``activate``, ``backout``) still has to visit, wave by wave in its order.
 
-        Empty when the deployment is not at that step: the play that asks has nothing to do.
+        ``activate-by-role`` and ``backout-by-role`` are these steps of a release whose own role does them. Empty when the deployment is
+        not at that step: the play that asks has nothing to do.
         """
         current = self.latest(rfc)
         if current is None:
             return []
+        step, _by, role = step.partition("-by-")
+        if step != "stage" and bool(role) != bool(current.rollout.role):
+            return []
         targets = self.targets(current.id)
-        if step == "stage" and current.state is _D.STAGING:
+        if step == "stage" and current.state is _D.STAGING and current.rollout.tree:
             hosts = [target.host for target in targets if target.state in (_H.PLANNED, _H.STAGE_FAILED)]
             return [hosts] if hosts else []
         if step == "activate" and current.state is _D.ACTIVATING:

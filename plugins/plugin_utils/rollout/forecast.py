@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from statistics import median
@@ -59,6 +59,13 @@ def plan_lines(steps: Collection[Step], version: str) -> Iterator[str]:
             yield f"  wave {number}/{total}: {', '.join(hosts)}: {what}, {files}, {in_bytes(sent.size)}{each}"
     if len(steps) > 1:
         yield f"  in all: {in_bytes(sum(step.transfer.size for step in steps))} at most to {len(steps)} hosts, before packing"
+
+
+def role_lines(tasks: Mapping[str, Sequence[str]]) -> Iterator[str]:
+    """A line for each step of the release's own role, with the tasks that it would run on each wave's hosts."""
+    for step, names in tasks.items():
+        when = " (on hosts that go back)" if step == "back_out" else ""
+        yield f"  role, {step}{when}: {', '.join(names) or 'no task'}"
 
 
 def window_line(now: datetime, until: datetime, waves: int, past: Sequence[Past], release: str) -> str:

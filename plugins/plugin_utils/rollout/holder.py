@@ -14,6 +14,7 @@ import multiprocessing
 import os
 import re
 import socket
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,8 @@ _TEXT = re.compile(
     r"(?P<user>\S+)@(?P<machine>\S+) \(pid (?P<pid>\d+), started (?P<started>\d+), boot (?P<boot>\S+), processes (?P<namespace>\S+)\)"
 )
 _UNKNOWN = "unknown"
+DRIVER = "TIDEGATE_DRIVER"
+"""The variable of the environment by which a run within a run says of which, the number of a process that it descends from."""
 
 
 @dataclass(frozen=True)
@@ -51,9 +54,12 @@ class Holder:
 
     @classmethod
     def this_run(cls) -> Holder:
-        """The ansible-playbook process that this code runs in or was forked from."""
+        """The ansible-playbook process that this code runs in or was forked from; of one within another, the outer one."""
         parent = multiprocessing.parent_process()
         pid = parent.pid if parent is not None and parent.pid is not None else os.getpid()
+        driver = os.environ.get(DRIVER, "")
+        if driver.isdecimal() and int(driver) in _ancestors(pid):
+            pid = int(driver)
         return cls(_user(), socket.gethostname(), pid, _started(pid) or 0, _boot(), _namespace())
 
     def is_dead(self) -> bool:
@@ -80,6 +86,16 @@ def _started(pid: int) -> int | None:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
         return 0 if fields[0] in "ZX" else int(fields[19])
     return None
+
+
+def _ancestors(pid: int) -> Iterator[int]:
+    """The processes that a process descends from, nearest first, as far as that can be seen."""
+    while pid > 1:
+        try:
+            pid = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+        except (OSError, IndexError, ValueError):
+            return
+        yield pid
 
 
 def _exists(pid: int) -> bool:

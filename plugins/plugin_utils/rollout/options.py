@@ -52,5 +52,9 @@ class Rollout:
     """How many minutes a wave may take."""
     clock_skew_seconds: int = 60
     """By how many seconds a host's clock may differ from the controller's."""
+    role: str = ""
+    """The release's own role, by name, which does each wave; empty when it has none."""
+    tree: bool = True
+    """Whether the release has a payload, and so a tree on each host."""
     share_files: bool = False
     """Whether releases on a host share files that are alike, so that what is written into one of them changes all."""

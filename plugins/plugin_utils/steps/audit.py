@@ -120,12 +120,14 @@ def compare(
     archived: Collection[str],
     untrusted: Mapping[str, tuple[str, str]],
     unlicensed: Iterable[Unlicensed] = (),
+    treeless: Collection[str] = (),
 ) -> list[dict[str, Any]]:
     """Compare what hosts run with what the CMDB records and the DSL holds.
 
     ``found``: host name to the list of ``release_facts``, or why there is none. ``recorded``: installations with
     ``ci``, ``release``, ``version`` and ``digest``. ``archived``: package digests in the DSL. ``untrusted``: of these, the release and
-    why its signatures don't count. ``unlicensed``: installations without the seat that they need. Returns
+    why its signatures don't count. ``unlicensed``: installations without the seat that they need. ``treeless``: digests of packages
+    without a payload, of which a host has nothing that could be compared. Returns
     ``host``, ``release``, ``kind`` and ``detail`` of each difference, the DSL's own first with no host, then ordered by host.
     """
     wanted: dict[str, dict[str, Mapping[str, Any]]] = defaultdict(dict)
@@ -149,7 +151,7 @@ def compare(
         for name, entry in sorted(live.items()):
             _compare_release(host, entry, here.get(name), archived, untrusted, differ)
         for name, row in sorted(here.items()):
-            if name not in live or (live[name]["digest"] is None and not live[name].get("error")):
+            if row["digest"] not in treeless and (name not in live or (live[name]["digest"] is None and not live[name].get("error"))):
                 differ(host, name, "missing", f"the CMDB says {name} {row['version']}, but it is not live")
             if (host, name) in seatless:
                 differ(host, name, "unlicensed", seatless[host, name])

@@ -64,10 +64,28 @@ _NAMED = 3  # things beside a package that a remark names
 
 
 @dataclass(frozen=True)
+class OwnRollout:
+    """What a release says of its own rollout, and the policy does not."""
+
+    stable: float | None
+    """For how many seconds it has to stay healthy; ``None`` when the policy is to say."""
+    role: str
+    """The name of its own role, which does each wave; empty when it has none."""
+    tree: bool
+    """Whether it has a payload."""
+
+    @classmethod
+    def of(cls, config: Mapping[str, Any]) -> OwnRollout:
+        """Read the config of a package."""
+        role = str(config.get("ansible", {}).get("role", ""))
+        return cls(config.get("stable"), role.rpartition("/")[2], "payload" in config)
+
+
+@dataclass(frozen=True)
 class Clearing:
     """A clearance and what it was based on; ``cis`` are the selected CIs as the CMDB gives them, ``product`` is the licensed one.
 
-    ``stable``: for how many seconds the release says it has to stay healthy, ``None`` when it does not say.
+    ``own``: what the release says of its rollout, ``None`` when its package can't be read.
 
     ``waves``: the hosts of each wave that is to be done, in order. ``until``: when it is too late to start a host of the first of them.
     ``sight``: what the library was seen to have of the release, for the CMDB to remember. ``inputs`` and ``ignored`` as in
@@ -82,7 +100,7 @@ class Clearing:
     waves: tuple[tuple[str, ...], ...] = ()
     until: datetime | None = None
     sight: Sight | None = None
-    stable: float | None = None
+    own: OwnRollout | None = None
     inputs: tuple[str, ...] = ()
     ignored: tuple[str, ...] = ()
 
@@ -214,7 +232,7 @@ def clear(sources: Sources, rfc_path: str) -> Clearing:
         found.waves or (),
         _until(facts, clearance.controls),
         facts.sight,
-        facts.package.manifest.get("stable") if facts.package else None,
+        OwnRollout.of(facts.package.manifest) if facts.package else None,
         facts.inputs,
         facts.ignored,
     )

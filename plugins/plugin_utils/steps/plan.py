@@ -12,7 +12,8 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from ..activity import listed
-from ..dsl.package import load_package, load_package_manifest
+from ..dsl.package import Package, load_package
+from ..dsl.repository import Repository
 from ..dsl.seen import Sight
 from ..errors import ConflictError, StateError, TidegateError
 from ..evidence.envelope import sign
@@ -27,7 +28,7 @@ from ..rfc.register import register_change
 from ..rfc.source import load_rfc, open_change, rfc_number
 from ..rollout import states
 from ..rollout.deployments import Deployment, Run
-from ..rollout.forecast import Step, Transfer, plan_lines, transfer, window_line
+from ..rollout.forecast import Step, Transfer, plan_lines, role_lines, transfer, window_line
 from ..rollout.holder import Holder
 from ..rollout.journal import Journal
 from ..rollout.options import Rollout
@@ -127,9 +128,9 @@ class _Cleared:
 
     @property
     def rollout(self) -> Rollout:
-        """The policy's rollout, with the time that the release says it has to stay healthy, if it does."""
-        stable = self.clearing.stable
-        return self.policy.rollout if stable is None else replace(self.policy.rollout, stable=stable)
+        """The policy's rollout, with what the release says itself: how long it has to stay healthy, its role, whether it has a payload."""
+        own = asdict(self.clearing.own) if self.clearing.own else {}
+        return replace(self.policy.rollout, **{name: value for name, value in own.items() if value is not None})
 
     def register(self, connection: sa.Connection, now: datetime) -> None:
         """Enter the change, as it was cleared, in the register, and what it owes afterwards when it is an emergency."""
@@ -163,8 +164,6 @@ def _resume_cleared(sources: Sources, journal: Journal, current: Deployment, cle
 def _begin(sources: Sources, journal: Journal, cleared: _Cleared, request: RunRequest, signer: Signer | None) -> dict[str, Any]:
     """Begin a new deployment, or say what it would do."""
     clearing, rfc, now = cleared.clearing, cleared.rfc, sources.now
-    if load_package_manifest(sources.library().repository(rfc.release), rfc.digest).ansible is not None:
-        raise TidegateError(f"{rfc.release} {rfc.version} brings a role, which is archived and not run yet; deploy a release without one")
     hosts = [host for wave in clearing.waves for host in wave]
     request.reach.check(sorted(hosts), "CI", f"in the scope of {rfc.number}")
     journal.refuse_plan(rfc.number, hosts)
@@ -235,11 +234,19 @@ def _forecast(journal: Journal, clearing: Clearing, sources: Sources) -> dict[st
     window = window_line(sources.now, clearing.until or rfc.end_date, len(clearing.waves), journal.past(rfc.release), rfc.release)
     cleared = [clearing.clearance.sentence(), *clearing.clearance.details()] if clearing.clearance.granted else []
     return {
-        "lines": [*cleared, *plan_lines(steps, rfc.version), window],
+        "lines": [*cleared, *plan_lines(steps, rfc.version), *role_lines(_role_tasks(library, package)), window],
         "steps": [
             {"wave": step.wave, "host": step.host, "from": step.installed, "to": rfc.version, **asdict(step.transfer)} for step in steps
         ],
     }
+
+
+def _role_tasks(library: Repository, package: Package) -> dict[str, list[str]]:
+    if package.role_archive is None:
+        return {}
+    from ..dsl.role import role_tasks  # noqa: PLC0415 - for the releases that bring one
+
+    return role_tasks(library, package)
 
 
 def _remember(sources: Sources, clearing: Clearing, write: bool) -> None:

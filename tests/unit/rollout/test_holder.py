@@ -101,3 +101,21 @@ def test_a_user_without_a_name_has_a_number(monkeypatch: pytest.MonkeyPatch) -> 
 )
 def test_another_text_is_no_name(text: str) -> None:
     assert Holder.parse(text) is None
+
+
+def test_a_run_within_a_run_is_the_outer_one_if_it_really_descends_from_it(controller: tuple[Holder, subprocess.Popen[str]]) -> None:
+    def said(driver: int) -> int:
+        line = subprocess.run(
+            [sys.executable, "-c", SAY.replace("time.sleep(60)", "0")],
+            env={**os.environ, "TIDEGATE_DRIVER": str(driver)},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        found = Holder.parse(line.strip())
+        assert found
+        return found.pid
+
+    _holder, stranger = controller
+    assert said(os.getpid()) == os.getpid()
+    assert said(stranger.pid) not in (os.getpid(), stranger.pid)

@@ -1,0 +1,222 @@
+# Copyright (c) Tidegate maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A wave of hosts that a release's own role does: forward, and back where that did not go well."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Callable, Collection, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from ansible import constants
+
+from ...module_utils.leftovers import wait_for_leftovers
+from ..clock import utc_now
+from ..dsl.manifest import OwnAnsible, missing_collections
+from ..dsl.package import load_package
+from ..dsl.repository import open_library
+from ..dsl.role import check_packaged_role, unpack_role
+from ..errors import TidegateError
+from ..evidence.package import PackageName
+from ..rollout.deployments import Deployment, Target
+from ..rollout.role_play import HostVerdict, PlayPart, Role, back, forward, play, verdicts
+from ..rollout.states import HostState
+from ..rollout.wave_journal import WaveJournal
+from ..settings import optional_setting, required_setting
+from ..steps.stage import distrust_once
+from .role_run import RolePlay, handler_names, installed_version, log_of, run_play
+
+Outcomes = dict[str, tuple[HostState, str]]
+"""By host, its state in the end, and why it is in that."""
+
+_Ways = Mapping[str | None, tuple[Role | None, str]]
+_RENEWAL = 60.0  # seconds after which the lease is renewed, which is for ten minutes
+_PATIENCE = 300  # seconds that a task of an interrupted run which was delegated to this machine gets to end
+_DRAINED = "; it stays drained"
+# Hosts on which an earlier run may have left something running, and handlers that were never run.
+_INTERRUPTED = (HostState.ACTIVATING, HostState.BACKING_OUT, HostState.LOST, HostState.OWED)
+_NO_ROLE = Role("", ())
+
+
+def local_tmp() -> Path:
+    """The run's own temporary directory."""
+    made: Any = constants  # when they are imported
+    return Path(made.DEFAULT_LOCAL_TMP)
+
+
+class RoleWave:
+    """The hosts of one wave, and all that it takes to have the role of the ``deployment``'s release do them.
+
+    ``action`` is the task's, ``options`` those of its module, ``work`` a directory of this user's alone. Raises
+    :class:`TidegateError` when the package may not be used, or what its role needs is not there; then nothing was begun.
+    """
+
+    def __init__(
+        self, action: Any, options: Mapping[str, Any], become: Any, journal: WaveJournal, deployment: Deployment, work: Path
+    ) -> None:
+        self._action, self._options, self._become, self._work = action, options, become, work
+        self._journal, self._deployment, self._run = journal, deployment, deployment.run
+        self._what = f"{deployment.release} {deployment.version}"
+        self._tree = deployment.rollout.tree
+        self._before: dict[str, Target] = {}
+        self._resumed: list[str] = []
+        dsl = required_setting(options, "dsl")
+        self._home = open_library(dsl).repository(deployment.release)
+        release = PackageName(deployment.release, deployment.version, deployment.digest)
+        distrust = distrust_once(local_tmp() / "tidegate-trust", dsl, optional_setting(options, "policy"), release, utc_now())
+        if distrust:
+            raise TidegateError(distrust)
+        found = self._unpacked(deployment.digest)
+        if found is None:
+            raise TidegateError(f"{self._what} brings no role; run deploy again, which then does without")
+        self._role, self._own = found
+        self._drains = "drain" in self._role.steps
+
+    def activate(self, hosts: Collection[str]) -> Outcomes:
+        """Bring the hosts forward, and those that did not come up back at once."""
+        ways = self._ways(hosts)
+        before = self._before = self._journal.begin_wave(self._run, hosts, self._drains, utc_now())
+        if not before:
+            return {}
+        self._resumed = [host for host, target in before.items() if target.state in _INTERRUPTED]
+        parts = forward(self._role, self._what, self._tree, self._deployment.rollout.stable, self._resumed)
+        found = self._do("activate", list(before), parts, [self._role])
+        bad = {host: verdict for host, verdict in found.items() if verdict.problem}
+        outcomes: Outcomes = {host: (HostState.ACTIVE, "") for host in found if host not in bad}
+        restored = set(outcomes)
+        self._resumed = list(bad)  # a task that was given up may still be at work there
+        for host, verdict in self._go_back({host: before[host] for host in bad}, ways).items():
+            outcomes[host] = self._fallen_back(bad[host], verdict)
+            if not verdict.problem:
+                restored.add(host)
+        self._journal.end_wave(self._run, outcomes, restored if self._drains else (), utc_now())
+        return outcomes
+
+    def back_out(self, hosts: Collection[str]) -> Outcomes:
+        """Bring the hosts back to what they ran before."""
+        ways = self._ways(hosts)
+        before = self._before = self._journal.begin_back_out(self._run, hosts, self._drains, utc_now())
+        if not before:
+            return {}
+        self._resumed = [host for host, target in before.items() if target.state in _INTERRUPTED]
+        found = self._go_back(before, ways)
+        drained = _DRAINED if self._drains else ""
+        outcomes: Outcomes = {
+            host: (HostState.OWED, f"{verdict.problem}{drained}") if verdict.problem else (HostState.BACKED_OUT, "")
+            for host, verdict in found.items()
+        }
+        restored = [host for host, verdict in found.items() if not verdict.problem]
+        self._journal.end_wave(self._run, outcomes, restored if self._drains else (), utc_now())
+        return outcomes
+
+    def _fallen_back(self, why: HostVerdict, way: HostVerdict) -> tuple[HostState, str]:
+        if not way.problem:
+            return HostState.FAILED, why.problem
+        detail = f"{why.problem}; going back failed too: {way.problem}{_DRAINED if self._drains else ''}"
+        return HostState.LOST if way.unreachable else HostState.STUCK, detail
+
+    def _unpacked(self, digest: str) -> tuple[Role, OwnAnsible] | None:
+        """The role of a package, where it can run; nothing when it brings none."""
+        package = load_package(self._home, digest)
+        own = package.manifest.ansible
+        if own is None:
+            return None
+        missing = missing_collections(own, installed_version)
+        if missing:
+            raise TidegateError("; ".join(missing))
+        check_packaged_role(self._home, package)
+        path = unpack_role(self._home, package, self._work / digest.removeprefix("sha256:")[:16])
+        return Role(str(path), own.steps, tuple(handler_names(path))), own
+
+    def _ways(self, hosts: Collection[str]) -> _Ways:
+        """By the package that hosts ran before, the role whose ``activate`` brings that back, and what it is called.
+
+        ``None`` in place of a role is this one's own ``back_out``. It is found before anything is touched, for what the library does not
+        have can't be gone back to.
+        """
+        ways: dict[str | None, tuple[Role | None, str]] = {}
+        for target in self._journal.targets(self._deployment.id):
+            digest = target.previous_digest
+            if target.host not in hosts or digest in ways:
+                continue
+            called = f"{self._deployment.release} {target.previous_version}" if target.previous_version else "having no release"
+            way = None
+            if self._own.back_out == "previous" and digest is not None:
+                found = self._unpacked(digest)
+                way = found[0] if found else _NO_ROLE
+            ways[digest] = (way, called)
+        return ways
+
+    def _go_back(self, targets: Mapping[str, Target], ways: _Ways) -> dict[str, HostVerdict]:
+        found: dict[str, HostVerdict] = {}
+        for digest, (way, called) in ways.items():
+            hosts = [host for host, target in targets.items() if target.previous_digest == digest]
+            if not hosts:
+                continue
+            leave, return_ = back(self._role, self._what, self._tree, way, called, self._resumed)
+            if way is None:  # all of it is this release's own
+                found |= self._do("back_out", hosts, [*leave, *return_], [self._role])
+                continue
+            found |= self._do("leave", hosts, leave, [self._role])
+            left = [host for host in hosts if not found[host].problem]
+            if left:
+                version = targets[left[0]].previous_version or ""
+                about = {"tidegate_version": version, "tidegate_digest": digest or ""}
+                found |= self._do("return", left, return_, [way, self._role], about)
+        return found
+
+    def _do(
+        self, step: str, hosts: list[str], parts: list[PlayPart], roles: Iterable[Role], about: Mapping[str, str] | None = None
+    ) -> dict[str, HostVerdict]:
+        """Run a play and judge each of its hosts by what was seen; ``about``: variables of another release than this one."""
+        end = f"the end, {secrets.token_hex(8)}"
+        # Tokens are milliseconds too, so each run is later than all of those before it, by whichever controller.
+        mark = f"{self._deployment.label}:{max(self._run.token, int(time.time() * 1000))}"
+        name = f"{self._deployment.label}: {step} of {self._what}"
+        document = play(name, hosts, parts, mark, end, become=self._become, facts=self._own.gather_facts)
+        log = log_of(self._deployment.label, min(target.wave for target in self._before.values()))
+        nested = [Path(role.path) / "roles" for role in roles if role.path]
+        wanted = RolePlay(
+            document,
+            end,
+            {part.called: self._own.timeout for part in parts if part.tasks},
+            self._variables() | dict(about or {}),
+            [str(path) for path in nested if path.is_dir()],
+            log,
+        )
+        left = wait_for_leftovers(mark, _PATIENCE) if self._resumed else []
+        if left:
+            return {host: HostVerdict(f"the processes {', '.join(map(str, left))} of an interrupted run still run here") for host in hosts}
+        order = {"cmdb": required_setting(self._options, "cmdb"), "deployment": self._run.deployment, "token": self._run.token}
+        seen = run_play(self._action, wanted, order, self._work, self._watch())
+        found = verdicts(hosts, seen.receipts, seen.failures, seen.ended)
+        return {host: HostVerdict(one.problem and f"{one.problem}, see {log}", one.unreachable) for host, one in found.items()}
+
+    def _variables(self) -> dict[str, Any]:
+        """What the role gets to know, as extra variables: nothing shadows them."""
+        deployment = self._deployment
+        return {
+            "tidegate_release": deployment.release,
+            "tidegate_version": deployment.version,
+            "tidegate_digest": deployment.digest,
+            "tidegate_tree": f"{self._options['root']}/{deployment.release}/current" if self._tree else "",
+            "tidegate_before": {
+                host: {"version": target.previous_version or "", "digest": target.previous_digest or ""}
+                for host, target in self._before.items()
+            },
+        }
+
+    def _watch(self) -> Callable[[], None]:
+        """Renews the lease now and then; raises :class:`ConflictError` when another controller has taken over."""
+        renewal = time.monotonic() + _RENEWAL
+
+        def watch() -> None:
+            nonlocal renewal
+            if time.monotonic() >= renewal:
+                self._journal.renew(self._run, utc_now())
+                renewal = time.monotonic() + _RENEWAL
+
+        return watch

@@ -1,0 +1,215 @@
+# Copyright (c) Tidegate maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Releases whose own role does the waves, on hosts of the lab."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import yaml
+from ansible_collections.tidegate.release.plugins.module_utils.processes import below
+from documents import simple_manifest, write_document
+from fleet import Fleet
+from waiting import wait_until
+
+# What the role does is written to a file on the host, in order.
+_NOTE = "ansible.builtin.shell"
+STEPS = ("drain", "activate", "check", "restore")
+
+
+def note(what: str) -> dict[str, Any]:
+    return {"name": f"Note {what}", _NOTE: f"echo '{what} {{{{ tidegate_version }}}}' >>/srv/notes"}
+
+
+def tasks(version: str) -> dict[str, list[dict[str, Any]]]:
+    """A role that writes its version to a file, and takes it away where there was none."""
+    return {
+        "drain": [note("drain")],
+        "activate": [
+            note("activate"),
+            {"name": "Write", "ansible.builtin.copy": {"content": version, "dest": "/srv/version", "mode": "0644"}, "notify": "restart"},
+        ],
+        "check": [{"name": "Look", "ansible.builtin.command": f"grep -qx {version} /srv/version", "changed_when": False}, note("check")],
+        "restore": [note("restore")],
+        "back_out": [note("back_out"), {"name": "Remove", "ansible.builtin.file": {"path": "/srv/version", "state": "absent"}}],
+    }
+
+
+@pytest.fixture(scope="module")
+def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
+    path = tmp_path_factory.mktemp("own")
+    path.chmod(0o755)
+    fleet = Fleet(path, 3)
+    fleet.up()
+    try:
+        yield fleet
+    finally:
+        fleet.down()
+
+
+@pytest.fixture(autouse=True)
+def _empty(fleet: Fleet) -> None:
+    for host in fleet.hosts:
+        fleet.run_on(host, "rm -rf /srv/notes /srv/version /srv/went /srv/alone /srv/twice")
+    fleet.write_policy(rollout={"canary": 1, "steps": [100], "budget": {"wave": 0, "total": 0}})
+
+
+def release(fleet: Fleet, version: str, *, tree: bool = False, own: dict[str, Any] | None = None, **changed: list[dict[str, Any]]) -> str:
+    """Archive a release with a role; ``changed`` replaces tasks of it."""
+    folder = fleet.path / "releases" / version
+    shutil.rmtree(folder, ignore_errors=True)
+    if tree:
+        fleet.release(version)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "README.md").write_text("# hello\n")
+    for name, content in {**tasks(version), **changed}.items():
+        file = folder / "ansible" / "app" / "tasks" / f"{name}.yml"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(yaml.safe_dump(content))
+    handlers = folder / "ansible" / "app" / "handlers"
+    handlers.mkdir(exist_ok=True)
+    (handlers / "main.yml").write_text(yaml.safe_dump([{**note("handler"), "name": "restart"}]))
+    ansible = {"role": "ansible/app", "steps": list(STEPS), "on_first": "back_out", "atomic": False, "gather_facts": False, **(own or {})}
+    if tree:
+        written = yaml.safe_load((folder / "release.yml").read_text())
+        write_document(folder / "release.yml", {**written, "ansible": ansible})
+    else:
+        write_document(folder / "release.yml", simple_manifest(version=version, payload=..., health=..., ansible=ansible))
+    return fleet.archive_folder(folder)
+
+
+def deploy(fleet: Fleet, number: str, version: str, **release_: Any) -> Any:
+    rfc = fleet.rfc(number, version, release(fleet, version, **release_))
+    return fleet.play("tidegate.release.deploy", {"tidegate_rfc": str(rfc)})
+
+
+def backout(fleet: Fleet, number: str) -> Any:
+    return fleet.play("tidegate.release.backout", {"tidegate_rfc": str(fleet.path / f"{number}.yml"), "tidegate_reason": "a test"})
+
+
+def on_hosts(fleet: Fleet, command: str) -> list[str]:
+    return [fleet.run_on(host, command).strip() for host in fleet.hosts]
+
+
+def versions(fleet: Fleet) -> list[str]:
+    return on_hosts(fleet, "cat /srv/version 2>/dev/null || echo none")
+
+
+def notes(fleet: Fleet, host: str) -> list[str]:
+    return fleet.run_on(host, "cat /srv/notes; true").splitlines()
+
+
+def test_a_role_alone_is_deployed_upgraded_and_backed_out(fleet: Fleet) -> None:
+    done = deploy(fleet, "CHG0100001", "1.0")
+    assert done.returncode == 0, done.stdout
+    assert versions(fleet) == ["1.0"] * 3
+    assert notes(fleet, "web1") == ["drain 1.0", "activate 1.0", "handler 1.0", "check 1.0", "restore 1.0"]
+    assert fleet.run_on("web1", "ls /opt/tidegate 2>/dev/null | wc -l").strip() == "0"  # staging has touched no host
+    assert set(fleet.installed().values()) == {"1.0"}
+    done = fleet.play("tidegate.release.audit")
+    assert done.returncode == 0, done.stdout
+    done = deploy(fleet, "CHG0100002", "2.0")
+    assert done.returncode == 0, done.stdout
+    assert versions(fleet) == ["2.0"] * 3
+    done = backout(fleet, "CHG0100002")
+    assert done.returncode == 0, done.stdout
+    assert versions(fleet) == ["1.0"] * 3
+    assert notes(fleet, "web3")[-4:] == ["drain 2.0", "activate 1.0", "handler 1.0", "restore 1.0"]
+    assert fleet.state("CHG0100002") == "backed_out"
+    done = backout(fleet, "CHG0100001")
+    assert done.returncode == 0, done.stdout
+    assert versions(fleet) == ["none"] * 3
+
+
+def test_check_mode_says_which_tasks_would_run_and_runs_none(fleet: Fleet) -> None:
+    rfc = fleet.rfc("CHG0100003", "9.0", release(fleet, "9.0"))
+    done = fleet.play("tidegate.release.deploy", {"tidegate_rfc": str(rfc)}, "--check")
+    assert done.returncode == 0, done.stdout
+    assert "role, activate: Note activate, Write" in done.stdout
+    assert "role, back_out (on hosts that go back): Note back_out, Remove" in done.stdout
+    assert versions(fleet) == ["none"] * 3
+    assert on_hosts(fleet, "cat /srv/notes 2>/dev/null; true") == [""] * 3
+
+
+def test_a_role_around_a_tree_has_the_old_version_back_everywhere_when_the_last_wave_fails(fleet: Fleet) -> None:
+    done = deploy(fleet, "CHG0100011", "1.1", tree=True)
+    assert done.returncode == 0, done.stdout
+    assert list(fleet.served().values()) == ["1.1"] * 3
+    fails = [{"name": "Fail on the last one", "ansible.builtin.command": "false", "when": "inventory_hostname == 'web3'"}]
+    done = deploy(fleet, "CHG0100012", "1.2", tree=True, check=fails)
+    assert done.returncode != 0, done.stdout
+    assert list(fleet.served().values()) == ["1.1"] * 3
+    assert versions(fleet) == ["1.1"] * 3
+    assert fleet.host_states("CHG0100012") == {"web1": "backed_out", "web2": "backed_out", "web3": "backed_out"}
+    assert fleet.state("CHG0100012") == "backed_out"
+    assert set(fleet.installed().values()) == {"1.1"}
+    assert "the task 'Fail on the last one' (ansible.builtin.command) failed, see " in done.stdout
+
+
+def test_a_host_that_can_not_go_back_either_stays_drained_and_says_so(fleet: Fleet) -> None:
+    broken = [{"name": "Break", "ansible.builtin.command": "false"}]
+    done = deploy(fleet, "CHG0100021", "3.0", own={"back_out": "own"}, activate=broken, back_out=broken)
+    assert done.returncode != 0
+    assert fleet.host_states("CHG0100021")["web1"] in ("stuck", "owed")
+    assert "it stays drained" in done.stdout
+    assert notes(fleet, "web1") == ["drain 3.0", "drain 3.0", "drain 3.0"][: len(notes(fleet, "web1"))]
+
+
+def _slow(step: str, version: str) -> list[dict[str, Any]]:
+    """The tasks of a step, the first of which takes a while the first time, and says when it runs twice at once."""
+    alone = "mkdir /srv/alone 2>/dev/null || echo twice >>/srv/twice"
+    waits = f"{alone}; if [ ! -e /srv/went ]; then touch /srv/went; sleep 8; fi; rmdir /srv/alone"
+    return [{"name": "Take a while", "ansible.builtin.shell": waits, "changed_when": False}, *tasks(version)[step]]
+
+
+@pytest.mark.parametrize(
+    ("number", "step", "everybody"),
+    [(31, "drain", True), (32, "activate", False), (34, "restore", False), (35, "back_out", True)],
+)
+def test_a_killed_controller_is_made_up_for_and_no_task_runs_twice_at_once(fleet: Fleet, number: int, step: str, everybody: bool) -> None:
+    change, version = f"CHG01000{number}", f"{number}.0"
+    rfc = fleet.rfc(change, version, release(fleet, version, own={"back_out": "own"}, **{step: _slow(step, version)}))
+    variables = {"tidegate_rfc": str(rfc), "tidegate_reason": "a test"}
+    fleet.write_policy(rollout={"canary": 3, "steps": [100], "budget": {"wave": 0, "total": 0}})
+    verb = "tidegate.release.backout" if step == "back_out" else "tidegate.release.deploy"
+    if step == "back_out":
+        done = fleet.play("tidegate.release.deploy", variables)
+        assert done.returncode == 0, done.stdout
+    with (fleet.path / "killed.log").open("wb") as log:
+        killed = subprocess.Popen(
+            fleet.command(verb, variables), env=fleet.environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+        )
+    try:
+        wait_until(lambda: "yes" in on_hosts(fleet, "test -e /srv/went && echo yes; true"))
+    finally:
+        whole = [killed.pid, *below([killed.pid])] if everybody else [killed.pid]
+        for pid in whole:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        killed.wait()
+    done = fleet.play(verb, variables)
+    assert done.returncode == 0, done.stdout
+    assert on_hosts(fleet, "cat /srv/twice 2>/dev/null; true") == [""] * 3
+    assert versions(fleet) == (["none"] if step == "back_out" else [version]) * 3
+    assert [notes(fleet, host)[-1] for host in fleet.hosts] == [f"restore {version}"] * 3
+    assert fleet.state(change) == ("backed_out" if step == "back_out" else "completed")
+    assert _drained(fleet, change) == []
+    if step != "back_out":
+        assert backout(fleet, change).returncode == 0
+
+
+def _drained(fleet: Fleet, change: str) -> list[str]:
+    """The hosts that the journal has as being out of service."""
+    rows = fleet.rows(
+        "select j.host, j.event from journal j join deployment d on d.id = j.deployment_id "  # noqa: S608 - a test's own RFC number
+        f"where d.rfc = '{change}' and j.event in ('drained', 'restored') order by j.seq"
+    )
+    return [host for host, event in dict(rows).items() if event == "drained"]
