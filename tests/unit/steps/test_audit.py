@@ -29,6 +29,13 @@ def differences(untrusted: dict[str, tuple[str, str]], **found: Any) -> list[tup
     return [(entry["host"], entry["kind"], entry["detail"]) for entry in compare(found, RECORDED, {DIGEST}, untrusted)]
 
 
+def test_a_release_without_a_payload_is_not_missed_on_hosts() -> None:
+    def kinds(treeless: set[str]) -> list[str]:
+        return [one["kind"] for one in compare({"web1": [], "web2": [LIVE]}, RECORDED, {DIGEST}, {}, (), treeless)]
+
+    assert (kinds(set()), kinds({DIGEST})) == (["missing"], [])
+
+
 def test_what_is_trusted_makes_no_difference() -> None:
     assert differences({}) == []
 
