@@ -15,6 +15,7 @@ from functools import partial
 
 import age
 import age_cmdb  # noqa: F401 - enters its laws
+import age_library  # noqa: F401 - enters its laws
 import age_report  # noqa: F401 - enters its laws
 import bars
 import deployments
@@ -43,6 +44,7 @@ ON_HOSTS: dict[str, Callable[[Field], Finding]] = {
     "deploy_nothing": deployments.deploy_nothing,
     "deploy_growth": deployments.deploy_growth,
     "small_wave": deployments.small_wave,
+    "own_role": deployments.own_role,
 }
 
 

@@ -14,6 +14,7 @@ from collections import defaultdict
 from typing import Any
 
 import peers
+from documents import simple_manifest, write_document
 from hosts import VERSIONS, Field
 from measure import Costs, Finding
 
@@ -175,6 +176,45 @@ def small_wave(field: Field) -> Finding:
     travel = sum(ended - begun for pairs in trips.values() for begun, ended in pairs) / len(trips)
     floor = ("1.2 x its round trips + 0.3 s", 1.2 * travel + 0.3)
     return Finding(wave, floor, costs=costs, details={"round_trips_seconds": round(travel, 3)})
+
+
+def own_role(field: Field) -> Finding:
+    """What a role that does nothing adds to a wave of a small tree: in one wave of six hosts, and of all of them."""
+    costs = Costs(field.meters)
+    added = {}
+    for hosts in dict.fromkeys((min(6, field.count), field.count)):
+        field.fresh()
+        for version, role in (("1", False), ("2", True)):
+            name = f"{'ours' if role else 'the tree alone'}, {hosts} hosts"
+            rfc = _small(field, version, hosts, role=role)
+            field.run("tidegate.release.stage", {"tidegate_rfc": rfc})
+            costs.take(name, lambda rfc=rfc: field.run("tidegate.release.deploy", {"tidegate_rfc": rfc}))  # type: ignore[misc]
+        ours, alone = costs[f"ours, {hosts} hosts"], costs[f"the tree alone, {hosts} hosts"]
+        added[hosts] = (ours.seconds - alone.seconds, (ours.cpu_seconds - alone.cpu_seconds) / hosts)
+    few = min(added)
+    details = {f"cpu_seconds_of_each_of_{hosts}": round(cpu, 3) for hosts, (_seconds, cpu) in added.items()}
+    return Finding(added[few][0], ("two seconds a wave", 2.0), costs=costs, details=details)
+
+
+def _small(field: Field, version: str, hosts: int, *, role: bool) -> str:
+    """An RFC for a small release, in one wave of these hosts."""
+    folder = field.path / "releases" / f"small-{version}"
+    (folder / "payload").mkdir(parents=True, exist_ok=True)
+    (folder / "payload" / "file").write_text(version)
+    (folder / "README.md").write_text("# small\n")
+    own: dict[str, Any] = {}
+    if role:
+        steps = ["drain", "activate", "check", "restore"]
+        for step in (*steps, "back_out"):
+            tasks = folder / "ansible" / "app" / "tasks" / f"{step}.yml"
+            tasks.parent.mkdir(parents=True, exist_ok=True)
+            tasks.write_text("- name: Nothing\n  ansible.builtin.meta: noop\n")
+        said = {"role": "ansible/app", "steps": steps, "on_first": "back_out", "atomic": False, "gather_facts": False}
+        own["ansible"] = said
+    write_document(folder / "release.yml", simple_manifest(version=version, summary="Small", **own))
+    field.write_policy(rollout={"canary": hosts, "steps": [100], "stable": 0})
+    digest = field.archive_folder(folder)
+    return str(field.rfc(f"CHG9{version}", version, digest, scope=f"[?contains({field.hosts[:hosts]!r}, name)]"))
 
 
 def _take_ours(costs: Costs, field: Field, verb: str, version: str, name: str = "ours", **changes: Any) -> None:
