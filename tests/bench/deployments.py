@@ -214,7 +214,7 @@ def _small(field: Field, version: str, hosts: int, *, role: bool) -> str:
     write_document(folder / "release.yml", simple_manifest(version=version, summary="Small", **own))
     field.write_policy(rollout={"canary": hosts, "steps": [100], "stable": 0})
     digest = field.archive_folder(folder)
-    return str(field.rfc(f"CHG9{version}", version, digest, scope=f"[?contains({field.hosts[:hosts]!r}, name)]"))
+    return str(field.rfc(f"CHG900000{version}", version, digest, scope=f"[?contains({field.hosts[:hosts]!r}, name)]"))
 
 
 def _take_ours(costs: Costs, field: Field, verb: str, version: str, name: str = "ours", **changes: Any) -> None:

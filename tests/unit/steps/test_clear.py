@@ -15,7 +15,7 @@ import pytest
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import Cmdb
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.layout import OciLayout
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.package import archive, load_package
-from ansible_collections.tidegate.release.plugins.plugin_utils.errors import TidegateError
+from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.journal import Journal
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps.clear import Clearing
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps.plan import Reach, RunRequest, plan
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps.sources import Sources, matter_of
@@ -167,12 +167,15 @@ def test_a_role_that_reaches_beyond_itself_is_not_cleared_whoever_archived_it(
     assert "ansible/app/tasks/check.yml:2: meta: end_play reaches beyond this role's tasks" in clearing.clearance.text()
 
 
-def test_a_release_with_a_role_is_cleared_and_not_deployed_yet(homes: Homes, tmp_path: Path) -> None:
+def test_a_release_with_a_role_is_cleared_and_its_deployment_knows_of_it(homes: Homes, tmp_path: Path) -> None:
     digest = archive(write_role_release(write_release(tmp_path / "release", version="2.0")), OciLayout.open(homes.dsl)).digest
     clearing = homes.clear(release={"name": "hello", "version": "2.0", "digest": digest})
     assert clearing.clearance.granted
-    with Sources(str(homes.dsl), str(homes.cmdb), None, NOW) as sources, pytest.raises(TidegateError, match="is archived and not run yet"):
+    with Sources(str(homes.dsl), str(homes.cmdb), None, NOW) as sources:
         plan(sources, RunRequest(str(tmp_path / "rfc.yml"), Reach({"web1", "db1"}), write=True, interrupted=str))
+        begun = Journal(sources.cmdb()).latest("CHG0030001")
+    assert begun
+    assert (begun.rollout.role, begun.rollout.tree) == ("app", True)
 
 
 @pytest.mark.parametrize("harm", ["gone", "a file", "no library", "damaged index"])
