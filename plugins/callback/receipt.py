@@ -33,6 +33,7 @@ from ansible.plugins.callback import CallbackBase
 from ansible_collections.tidegate.release.plugins.plugin_utils.actions.role_run import ORDER
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import Cmdb
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.deployments import Run
+from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.role_play import STEP
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.wave_journal import WaveJournal
 
 _OURS = "tidegate.release."
@@ -113,7 +114,7 @@ class CallbackModule(CallbackBase):
     def _begin(self, task: Any) -> None:
         if not self._journal.is_held_by(self._run):
             self.end("another controller has taken the deployment over")
-        self._write("task", name=task.get_name())
+        self._write("task", step=str(task.get_vars().get(STEP, "")))
 
     def _of(self, event: str, result: Any, message: str = "") -> None:
         task = result.task

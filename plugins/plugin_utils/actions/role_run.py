@@ -18,7 +18,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from importlib.util import find_spec
@@ -28,7 +28,7 @@ from typing import Any
 import yaml
 from ansible import constants, context
 
-from ...module_utils.processes import below, find_prctl, start_time
+from ...module_utils.processes import Processes, below, find_prctl, start_time
 from ..dsl.role_documents import Budget, pairs, read, text_of
 from ..errors import TidegateError
 from ..files import make_folder
@@ -42,6 +42,7 @@ and ``end``, the name of the last task."""
 _C: Any = constants  # made when they are imported, so nothing has types for them
 _CALLBACK = "tidegate.release.receipt"
 _PR_SET_PDEATHSIG = 1
+_GONE = 10.0  # seconds until what was killed has to be gone
 _LOOK = 0.1  # seconds between two looks at whether it has ended
 _VALUES = {
     "connection": "--connection",
@@ -68,7 +69,7 @@ _SET = {
 
 @dataclass
 class RolePlay:
-    """A play to be run. ``steps``: by the names of its tasks, for how many seconds each may take. ``variables`` go before all others."""
+    """A play to be run. ``steps``: by the names of its parts, for how many seconds each may take. ``variables`` go before all others."""
 
     play: Mapping[str, Any]
     end: str
@@ -136,8 +137,8 @@ def _follow(process: subprocess.Popen[bytes], receipts: Path, steps: Mapping[str
         while True:
             status = process.poll()
             for event in _events(stream):
-                if event.get("event") == "task" and event.get("name") in steps:
-                    seen.step, began = event["name"], time.monotonic()
+                if event.get("event") == "task" and event.get("step") not in ("", seen.step):
+                    seen.step, began = str(event["step"]), time.monotonic()
                 _take(event, seen)
             if status is not None:
                 seen.ended = seen.ended or f"ansible-playbook ended with status {status}"
@@ -178,12 +179,24 @@ def _end(process: subprocess.Popen[bytes]) -> None:
     """End it with all that it has started here, if it has not ended itself."""
     if process.poll() is not None:
         return
-    known = {process.pid: start_time(process.pid)}
-    known.update(below(known))
-    for pid in known:
-        with suppress(OSError):
-            os.kill(pid, signal.SIGKILL)
+    # What is stopped starts nothing more, so in the end all of it is known; what is killed leaves its children to others.
+    known: Processes = {}
+    found = {process.pid: start_time(process.pid)}
+    while found:
+        _signal(found, signal.SIGSTOP)
+        known |= found
+        found = {pid: moment for pid, moment in below(known).items() if pid not in known}
+    _signal(known, signal.SIGKILL)
     process.wait()
+    deadline = time.monotonic() + _GONE
+    while any(start_time(pid) == moment for pid, moment in known.items() if moment) and time.monotonic() < deadline:
+        time.sleep(_LOOK)
+
+
+def _signal(pids: Iterable[int], number: signal.Signals) -> None:
+    for pid in pids:
+        with suppress(OSError):
+            os.kill(pid, number)
 
 
 def _options() -> list[str]:

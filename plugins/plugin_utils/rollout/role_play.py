@@ -17,6 +17,9 @@ from typing import Any
 MARK = "TIDEGATE_RUN"
 """The variable of the environment that all carries which a wave's tasks start: ``deployment:number``, higher in each run of it."""
 
+STEP = "tidegate_step"
+"""The variable of each task that says of which part of the play it is."""
+
 _TREE = "tidegate.release.tree"
 
 
@@ -89,7 +92,7 @@ def play(name: str, hosts: Sequence[str], parts: Iterable[PlayPart], mark: str, 
     tasks: list[dict[str, Any]] = []
     for part in parts:
         for task in part.tasks:
-            tasks += [{"name": part.called, **task}]
+            tasks += [{"name": part.called, **task, "vars": {STEP: part.called}}]
         if part.tasks:
             tasks.append({"name": f"handlers of {part.called}", "ansible.builtin.meta": "flush_handlers"})
     tasks.append({"name": end, "ansible.builtin.debug": {"msg": "reached"}})
@@ -154,7 +157,7 @@ def _step(role: Role, step: str, what: str, resumed: Collection[str] = ()) -> Pl
 
 
 def _tasks(path: str, step: str, called: str) -> PlayPart:
-    return PlayPart(called, ({"ansible.builtin.include_role": {"name": path, "tasks_from": step}},))
+    return PlayPart(called, ({"ansible.builtin.import_role": {"name": path, "tasks_from": step}},))
 
 
 def _ours(tree: bool, step: str, called: str) -> list[PlayPart]:

@@ -39,7 +39,7 @@ def _did(parts: list[PlayPart]) -> list[str]:
     found = []
     for part in parts:
         for task in part.tasks:
-            included = task.get("ansible.builtin.include_role", {})
+            included = task.get("ansible.builtin.import_role", {})
             ours = task.get("tidegate.release.tree", {})
             pause = "pause" if "ansible.builtin.pause" in task else None
             found += [name for name in (included.get("tasks_from"), ours.get("step"), pause) if name]
