@@ -29,13 +29,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from ansible import constants
 from ansible.plugins.callback import CallbackBase
 from ansible_collections.tidegate.release.plugins.plugin_utils.actions.role_run import ORDER
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import Cmdb
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.deployments import Run
+from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.leftovers import mark
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.role_play import STEP
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.wave_journal import WaveJournal
 
+_C: Any = constants  # made when they are imported, so nothing has types for them
 _OURS = "tidegate.release."
 
 
@@ -65,6 +68,7 @@ class CallbackModule(CallbackBase):
         if path is None:  # somebody enabled it for a run of their own
             self.disabled = True
             return
+        mark(Path(_C.DEFAULT_LOCAL_TMP))  # when it is killed, the next run removes that
         order = json.loads(Path(path).read_text(encoding="utf-8"))
         self._end, self._run = str(order["end"]), Run(order["deployment"], order["token"])
         self._stream = open(order["receipts"], "a", encoding="utf-8", buffering=1)  # noqa: SIM115 - as long as the process

@@ -83,9 +83,9 @@ def carry_out(order: dict[str, Any], rest: BinaryIO) -> dict[str, Any]:
 
         return {"releases": release_facts(order["root"])}
     if order["operation"] == "wait":
-        from .leftovers import wait_for_leftovers
+        from .unfinished import wait_for_unfinished
 
-        left = wait_for_leftovers(order["mark"], order["patience"])
+        left = wait_for_unfinished(order["mark"], order["patience"])
         detail = f"the processes {', '.join(map(str, left))} of an interrupted run still run; look at them with ps" if left else ""
         return {"state": "busy" if left else "quiet", "detail": detail, "clock": time.time()}
     home = ReleaseHome(order["root"], order["name"])

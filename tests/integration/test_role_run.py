@@ -22,9 +22,9 @@ from ansible.module_utils.common.collections import ImmutableDict
 from ansible.parsing.dataloader import DataLoader
 from ansible.parsing.vault import VaultLib, VaultSecret
 from ansible_collections.tidegate.release.plugins.module_utils.processes import below, start_time
-from ansible_collections.tidegate.release.plugins.plugin_utils.actions.role_run import RolePlay, Seen, run_play
+from ansible_collections.tidegate.release.plugins.plugin_utils.actions.role_run import RolePlay, Seen, prepare_log, run_play
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import Cmdb
-from ansible_collections.tidegate.release.plugins.plugin_utils.errors import ConflictError
+from ansible_collections.tidegate.release.plugins.plugin_utils.errors import ConflictError, TidegateError
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.holder import Holder
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.options import Rollout
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.role_play import MARK, Role, forward, play, verdicts
@@ -227,3 +227,9 @@ def test_it_dies_with_the_worker_that_started_it(bed: Bed) -> None:
 
 def _parent(pid: int) -> int:
     return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+
+
+def test_a_log_that_can_not_be_written_is_said_before_anything_is_begun(tmp_path: Path) -> None:
+    (tmp_path / "state").write_text("no directory")
+    with pytest.raises(TidegateError, match="set XDG_STATE_HOME to another directory"):
+        prepare_log(tmp_path / "state" / "tidegate" / "a.log")

@@ -110,3 +110,16 @@ def test_a_run_that_was_superseded_writes_nothing_more(journal: WaveJournal, run
     with pytest.raises(ConflictError, match="another controller has taken"):
         journal.begin_wave(run, ["web1"], True, later)
     assert states(journal, run)["web1"] == "staged"
+
+
+def test_hosts_that_may_not_change_any_more_are_left_out_and_keep_nobody_from_going_on(journal: WaveJournal, run: Run) -> None:
+    journal.decide_staging(run, PROCEED, NOW)
+    journal.begin_wave(run, ["web1"], False, NOW)
+    journal.end_wave(run, {"web1": (HostState.ACTIVE, "")}, [], NOW)
+    journal.decide_wave(run, 1, PROCEED, NOW)
+    table = schema().deployment_host
+    with journal.cmdb.begin() as connection:
+        connection.execute(table.update().where(table.c.host == "web3").values(state="superseded"))
+    assert list(journal.begin_wave(run, ["web2", "web3"], False, NOW)) == ["web2"]
+    journal.order_backout(run, "because", NOW)
+    assert list(journal.begin_back_out(run, HOSTS, False, NOW)) == ["web1", "web2"]

@@ -264,9 +264,19 @@ def _environment(order: Path, mark: str, identities: str, roles_path: Sequence[s
     return environment
 
 
+def prepare_log(path: Path) -> None:
+    """See to it that there can be a log; raises :class:`TidegateError` while nothing was begun."""
+    try:
+        make_folder(path.parent)
+        writable = os.access(path.parent, os.W_OK | os.X_OK)
+    except OSError:
+        writable = False
+    if not writable:
+        raise TidegateError(f"can't write in {path.parent}, where what a role prints is kept; set XDG_STATE_HOME to another directory")
+
+
 @contextmanager
 def _log(path: Path) -> Iterator[Any]:
-    make_folder(path.parent)
     descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     with open(descriptor, "ab") as stream:
         yield stream

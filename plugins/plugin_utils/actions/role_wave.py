@@ -13,7 +13,7 @@ from typing import Any
 
 from ansible import constants
 
-from ...module_utils.leftovers import wait_for_leftovers
+from ...module_utils.unfinished import wait_for_unfinished
 from ..clock import utc_now
 from ..dsl.manifest import OwnAnsible, missing_collections
 from ..dsl.package import load_package
@@ -27,7 +27,7 @@ from ..rollout.states import HostState
 from ..rollout.wave_journal import WaveJournal
 from ..settings import optional_setting, required_setting
 from ..steps.stage import distrust_once
-from .role_run import RolePlay, handler_names, installed_version, log_of, run_play
+from .role_run import RolePlay, handler_names, installed_version, log_of, prepare_log, run_play
 
 Outcomes = dict[str, tuple[HostState, str]]
 """By host, its state in the end, and why it is in that."""
@@ -74,6 +74,7 @@ class RoleWave:
             raise TidegateError(f"{self._what} brings no role; run deploy again, which then does without")
         self._role, self._own = found
         self._drains = "drain" in self._role.steps
+        prepare_log(log_of(deployment.label, None))
 
     def activate(self, hosts: Collection[str]) -> Outcomes:
         """Bring the hosts forward, and those that did not come up back at once."""
@@ -187,7 +188,7 @@ class RoleWave:
             [str(path) for path in nested if path.is_dir()],
             log,
         )
-        left = wait_for_leftovers(mark, _PATIENCE) if self._resumed else []
+        left = wait_for_unfinished(mark, _PATIENCE) if self._resumed else []
         if left:
             return {host: HostVerdict(f"the processes {', '.join(map(str, left))} of an interrupted run still run here") for host in hosts}
         order = {"cmdb": required_setting(self._options, "cmdb"), "deployment": self._run.deployment, "token": self._run.token}

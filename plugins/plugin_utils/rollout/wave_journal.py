@@ -53,7 +53,7 @@ class WaveJournal(Journal):
                 raise StateError(f"{deployment.label} is {deployment.state}, not activating; run deploy again")
             waves = self._wave_states(connection, deployment.id)
             for target in self._targets(connection, deployment.id):
-                if target.host not in hosts or target.state is _H.ACTIVE:
+                if target.host not in hosts or target.state is _H.ACTIVE or _H.ACTIVATING not in states.HOST[target.state]:
                     continue
                 if waves[target.wave] is not _W.OPEN and not (waves[target.wave] is _W.DECIDED and target.state in states.UNKNOWN):
                     raise StateError(
@@ -70,7 +70,7 @@ class WaveJournal(Journal):
             if deployment.state is not _D.BACKING_OUT:
                 raise StateError(f"{deployment.label} is {deployment.state}, not backing out; run backout first")
             for target in self._targets(connection, deployment.id):
-                if target.host in hosts and target.state is not _H.BACKED_OUT:
+                if target.host in hosts and target.state is not _H.BACKED_OUT and _H.BACKING_OUT in states.HOST[target.state]:
                     self._begin_host(connection, deployment, target, _H.BACKING_OUT, drains, now)
                     begun[target.host] = target
         return begun

@@ -13,8 +13,8 @@ import time
 from pathlib import Path
 
 import pytest
-from ansible_collections.tidegate.release.plugins.module_utils.leftovers import wait_for_leftovers
 from ansible_collections.tidegate.release.plugins.module_utils.processes import start_time
+from ansible_collections.tidegate.release.plugins.module_utils.unfinished import wait_for_unfinished
 from bed import Host
 from orders import give_order
 
@@ -43,7 +43,7 @@ def _module(mark: str, command: list[str]) -> subprocess.Popen[bytes]:
 def test_modules_of_an_earlier_run_are_waited_for(mark: str, command: list[str], waited: bool) -> None:
     with _module(mark, command) as process:
         try:
-            assert (process.pid in wait_for_leftovers("CHG1#1:7", 0.2)) == waited
+            assert (process.pid in wait_for_unfinished("CHG1#1:7", 0.2)) == waited
         finally:
             process.kill()
 

@@ -18,7 +18,7 @@ MARK = "TIDEGATE_RUN"
 _INTERVAL = 0.2  # seconds between two looks
 
 
-def wait_for_leftovers(mark: str, patience: float) -> list[int]:
+def wait_for_unfinished(mark: str, patience: float) -> list[int]:
     """Wait until no module runs that an earlier run than ``mark`` had started; return those that still do after ``patience`` seconds.
 
     Not waited for is what such a module has started to stay, as a service.
