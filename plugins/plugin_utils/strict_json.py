@@ -85,9 +85,8 @@ def _twice(pairs: Iterable[tuple[str, Any]]) -> str:
 def _refuse_deep(document: Any, what: str) -> None:
     level = [document]
     for _depth in range(DEEPEST):
-        # What was read from JSON is of no class but these.
-        inside = chain.from_iterable([outer.values() if type(outer) is dict else outer for outer in level])
-        level = [part for part in inside if type(part) is dict or type(part) is list]
+        inside = chain.from_iterable([outer.values() if isinstance(outer, dict) else outer for outer in level])
+        level = [part for part in inside if isinstance(part, (dict, list))]
         if not level:
             return
     raise _too_deep(what)

@@ -12,11 +12,9 @@ import sys
 import traceback
 from collections.abc import Callable
 from functools import partial
+from importlib import import_module
 
 import age
-import age_cmdb  # noqa: F401 - enters its laws
-import age_library  # noqa: F401 - enters its laws
-import age_report  # noqa: F401 - enters its laws
 import bars
 import deployments
 import library
@@ -82,6 +80,8 @@ def main() -> None:
     for name in wanted:
         if name == "age" or name.startswith("age."):
             print(f"==> {name}", flush=True)
+            for laws in ("age_cmdb", "age_library", "age_report"):
+                import_module(laws)
             age.run(name.partition(".")[2])
         elif name in ALONE:
             run(name, ALONE[name], findings)

@@ -76,8 +76,8 @@ class Law:
         first, last = costs[0], costs[-1]
         growth = last / first if first else float("inf") if last else 1.0
         kept = growth <= self.at_most if self.at_most is not None else last <= (self.limit or 0)
-        bar = f"{self.at_most:g} x" if self.at_most is not None else f"{self.limit:g}"
-        return (self.name, self.grows, *(f"{cost:.4g}" for cost in costs), self.unit, f"{growth:.2f} x", bar, "yes" if kept else "NO")
+        allowed = f"{self.at_most:g} x" if self.at_most is not None else f"{self.limit:g}"
+        return (self.name, self.grows, *(f"{cost:.4g}" for cost in costs), self.unit, f"{growth:.2f} x", allowed, "yes" if kept else "NO")
 
 
 LAWS: list[Law] = []

@@ -96,7 +96,7 @@ def report_page_bytes(aged: Aged) -> float:
 @law("finished deployments, 10,000 CIs; the largest page", limit=20_000, unit="elements")
 def report_page_elements(aged: Aged) -> float:
     largest = sorted(_pages(aged), key=lambda path: path.stat().st_size)[-5:]
-    return float(max(sum(1 for _ in html5lib.parse(path.read_bytes()).iter()) for path in largest))
+    return float(max(sum(1 for _element in html5lib.parse(path.read_bytes()).iter()) for path in largest))
 
 
 def _deploy_again(aged: Aged) -> tuple[float, int]:

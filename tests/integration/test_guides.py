@@ -126,7 +126,15 @@ AFTER: dict[str, Callable[[Fleet, Path], None]] = {"secrets": token_is_nowhere}
 
 
 def test_there_are_pages() -> None:
-    assert {path.stem for path in GUIDES.glob("*.md")} >= {"systemd", "secrets", "configuration", "running-service", *BEFORE, *AFTER}
+    assert {path.stem for path in GUIDES.glob("*.md")} >= {
+        "systemd",
+        "secrets",
+        "configuration",
+        "running-service",
+        "own-role",
+        *BEFORE,
+        *AFTER,
+    }
 
 
 @pytest.mark.parametrize("page", sorted(path.stem for path in GUIDES.glob("*.md")))

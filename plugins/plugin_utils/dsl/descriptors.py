@@ -62,11 +62,14 @@ class Descriptor:
             )
             # Of JSON, so there are no other types than these; lists have thousands of them.
             if (
-                type(media_type) is type(digest) is type(artifact_type) is str
+                isinstance(media_type, str)
+                and isinstance(digest, str)
+                and isinstance(artifact_type, str)
                 and DIGEST.fullmatch(digest)
-                and type(size) is int
+                and isinstance(size, int)
+                and not isinstance(size, bool)
                 and size >= 0
-                and type(annotations) is dict
+                and isinstance(annotations, dict)
                 and _TEXTS.issuperset(map(type, annotations.values()))
             ):
                 found = cls.__new__(cls)

@@ -71,8 +71,9 @@ class _NodeLoader(_Base):  # type: ignore[misc, valid-type]  # the base depends 
     """Composes nodes of the events of a parser, and none that holds itself or is nested without end."""
 
     def __init__(self, text: str, budget: Budget) -> None:
-        _Parser.__init__(self, text)
-        Composer.__init__(self)
+        # Both are bases, one of them by another name; they don't call each other.
+        _Parser.__init__(self, text)  # pylint: disable=non-parent-init-called
+        Composer.__init__(self)  # pylint: disable=non-parent-init-called
         self._budget = budget
         self._open: list[str | None] = []  # the anchors of what is being composed
 

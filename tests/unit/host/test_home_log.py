@@ -120,7 +120,7 @@ FUNCTIONS = ("open", "fsync", "link", "replace")
 def test_a_step_that_is_killed_while_the_log_goes_on_leaves_what_it_says(tmp_path: Path, short: None, step: int) -> None:
     log = long_log(tmp_path)
     before = answers(log)
-    for _ in range(3):  # also when it happens again and again
+    for _time in range(3):  # also when it happens again and again
         child = os.fork()
         if child == 0:
             _die_at(step)

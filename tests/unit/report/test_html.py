@@ -202,7 +202,7 @@ def fleet_of_10_000() -> Report:
         for name in each["hosts"]:
             each["results"][name]["detail"] = f"it said no at {name}\n" + "and why\n" * 200
     made = report(waves=waves, deployments=2)
-    hosts = dict(model._host_pages([{**host(), "name": name, "digest": "sha256:" + "0" * 64} for name in names for _ in range(2)]))
+    hosts = dict(model._host_pages([{**host(), "name": name, "digest": "sha256:" + "0" * 64} for name in names for _twice in range(2)]))
     return Report({**made.overview, "hosts": [model._page(name, page) for name, page in hosts.items()]}, made.deployments, hosts)
 
 
