@@ -245,8 +245,9 @@ class Host:
 
     @property
     def log(self) -> list[dict[str, Any]]:
-        """The lines of the log."""
-        return [json.loads(line) for line in (self.home.path / "log.jsonl").read_bytes().splitlines()]
+        """The lines of the log that say something, as the host itself reads them."""
+        lines = (self.home.path / "log.jsonl").read_bytes().splitlines()
+        return [event for line in lines if (event := self.home._event(line)) is not None]
 
     def tree(self, what: Package) -> Path:
         return self.home.releases / what.id / "tree"
