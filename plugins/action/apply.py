@@ -13,8 +13,10 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.actions.base impo
 from ansible_collections.tidegate.release.plugins.plugin_utils.actions.interrupt import interrupted
 from ansible_collections.tidegate.release.plugins.plugin_utils.actions.role_wave import RoleWave, local_tmp
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import Cmdb
+from ansible_collections.tidegate.release.plugins.plugin_utils.errors import TidegateError
 from ansible_collections.tidegate.release.plugins.plugin_utils.rfc.source import rfc_number
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.holder import Holder
+from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.leftovers import mark
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.wave_journal import WaveJournal
 from ansible_collections.tidegate.release.plugins.plugin_utils.settings import required_setting
 
@@ -33,13 +35,17 @@ class ActionModule(TidegateAction):
         if stop:
             return {"changed": False, "skipped": True, "msg": f"it was not begun: {stop}"}
         hosts = [str(host) for host in task_vars["ansible_play_batch"]]
+        groups = sorted(set(hosts) & set(task_vars.get("groups", {})))
+        if groups:  # as a pattern it is the group, whose hosts need not be of this wave
+            raise TidegateError(f"{groups[0]} is a group of the inventory and a host of the wave; give one of them another name")
+        mark(local_tmp())  # when this run is killed, the next one removes what it has left there
         with (
             Cmdb.open(required_setting(options, "cmdb")) as cmdb,
             tempfile.TemporaryDirectory(prefix="tidegate-role-", dir=local_tmp()) as work,
         ):
             journal = WaveJournal(cmdb)
             deployment = journal.driven_by(rfc_number(required_setting(options, "rfc")), Holder.this_run())
-            wave = RoleWave(self, options, task_vars.get("tidegate_become", True), journal, deployment, Path(work))
+            wave = RoleWave(self, options, journal, deployment, Path(work))
             outcomes = wave.back_out(hosts) if options["step"] == "backout" else wave.activate(hosts)
         told = {host: {"state": state.value, "detail": detail} for host, (state, detail) in outcomes.items()}
         return {"changed": bool(told), "hosts": told}

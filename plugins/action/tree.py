@@ -27,7 +27,13 @@ _STEPS = {
 
 
 _PATIENCE = 300  # seconds that a module of an interrupted run gets to end
-_WITHOUT_PROCESSES = ("network_cli", "netconf", "httpapi")  # what these connections lead to runs no module
+_WITHOUT_PROCESSES = (
+    "network_cli",
+    "netconf",
+    "httpapi",
+    "winrm",
+    "psrp",
+)  # what these lead to has no processes that could be looked at so
 
 
 class ActionModule(HostAction):
@@ -62,7 +68,7 @@ class ActionModule(HostAction):
         try:
             answer = self.call(deployment, operation="wait", mark=os.environ.get(MARK, ""), patience=_PATIENCE)
         except NoAnswer as error:
-            if "no Python was found" not in str(error):
+            if "no Python was found" not in str(error) and "or newer is needed" not in str(error):
                 raise
             return {"changed": False}
         failed = answer["state"] != "quiet"

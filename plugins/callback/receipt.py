@@ -25,20 +25,18 @@ seealso:
 import json
 import os
 import signal
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from ansible import constants
 from ansible.plugins.callback import CallbackBase
 from ansible_collections.tidegate.release.plugins.plugin_utils.actions.role_run import ORDER
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import Cmdb
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.deployments import Run
-from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.leftovers import mark
-from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.role_play import STEP
+from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.role_play import LOADED, STEP
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.wave_journal import WaveJournal
 
-_C: Any = constants  # made when they are imported, so nothing has types for them
 _OURS = "tidegate.release."
 
 
@@ -68,11 +66,15 @@ class CallbackModule(CallbackBase):
         if path is None:  # somebody enabled it for a run of their own
             self.disabled = True
             return
-        mark(Path(_C.DEFAULT_LOCAL_TMP))  # when it is killed, the next run removes that
-        order = json.loads(Path(path).read_text(encoding="utf-8"))
-        self._end, self._run = str(order["end"]), Run(order["deployment"], order["token"])
-        self._stream = open(order["receipts"], "a", encoding="utf-8", buffering=1)  # noqa: SIM115 - as long as the process
-        self._journal = WaveJournal(Cmdb.open(order["cmdb"]))
+        try:
+            order = json.loads(Path(path).read_text(encoding="utf-8"))
+            self._end, self._run = str(order["end"]), Run(order["deployment"], order["token"])
+            self._stream = open(order["receipts"], "a", encoding="utf-8", buffering=1)  # noqa: SIM115 - as long as the process
+            self._journal = WaveJournal(Cmdb.open(order["cmdb"]))
+            self._write(LOADED)
+        except BaseException:  # Ansible would go on without it
+            traceback.print_exc()
+            os.kill(os.getpid(), signal.SIGKILL)
 
     def end(self, why: str) -> None:
         """End this run at once."""

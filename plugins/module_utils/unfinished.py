@@ -27,7 +27,7 @@ def wait_for_unfinished(mark: str, patience: float) -> list[int]:
     spared = line_of(os.getpid())
     while True:
         found = with_variable(MARK)
-        left = [pid for pid, (other, arguments) in found.items() if _is_earlier(other, mark) and _is_module(arguments)]
+        left = [pid for pid, (other, arguments) in found.items() if _is_earlier(other, mark) and _is_module(pid, arguments)]
         if not set(left) - spared or time.monotonic() > deadline:
             return sorted(set(left) - spared)
         time.sleep(_INTERVAL)
@@ -39,6 +39,13 @@ def _is_earlier(one: str, other: str) -> bool:
     return label == mine and number.isdecimal() and limit.isdecimal() and int(number) < int(limit)
 
 
-def _is_module(arguments: list[str]) -> bool:
-    """Whether it is a module of Ansible's: an interpreter that reads it from its standard input, or a file that Ansible has put there."""
-    return len(arguments) == 1 or any("AnsiballZ_" in argument for argument in arguments)
+def _is_module(pid: int, arguments: list[str]) -> bool:
+    """Whether it is a module of Ansible's: a Python that reads it from a pipe, or a file that Ansible has put there."""
+    if any("AnsiballZ_" in argument for argument in arguments):
+        return True
+    if len(arguments) != 1 or not os.path.basename(arguments[0]).startswith("python"):
+        return False
+    try:
+        return os.readlink(f"/proc/{pid}/fd/0").startswith(("pipe:", "socket:"))
+    except OSError:  # it ended meanwhile
+        return False

@@ -22,6 +22,7 @@ from ansible.module_utils.common.collections import ImmutableDict
 from ansible.parsing.dataloader import DataLoader
 from ansible.parsing.vault import VaultLib, VaultSecret
 from ansible_collections.tidegate.release.plugins.module_utils.processes import below, start_time
+from ansible_collections.tidegate.release.plugins.plugin_utils.actions import role_run
 from ansible_collections.tidegate.release.plugins.plugin_utils.actions.role_run import RolePlay, Seen, prepare_log, run_play
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import Cmdb
 from ansible_collections.tidegate.release.plugins.plugin_utils.errors import ConflictError, TidegateError
@@ -29,6 +30,7 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.holder im
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.options import Rollout
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.role_play import MARK, Role, forward, play, verdicts
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.wave_journal import WaveJournal
+from waiting import wait_until
 
 NOW = datetime.now(UTC)
 ELSEWHERE = Holder("ann", "other-machine", 4711, 99, "feedbeef")
@@ -47,6 +49,7 @@ class Bed:
     def __init__(self, path: Path) -> None:
         self.path, self.role, self.work = path, path / "app", path / "work"
         self.work.mkdir(mode=0o700)
+        (path / "log").mkdir()
         hosts = {host: {"ansible_connection": "local", "ansible_python_interpreter": "{{ ansible_playbook_python }}"} for host in HOSTS}
         (path / "hosts.yml").write_text(yaml.safe_dump({"all": {"hosts": hosts}}))
         self.cmdb = str(path / "cmdb.sqlite")
@@ -64,9 +67,11 @@ class Bed:
         text = activate if isinstance(activate, str) else yaml.safe_dump(activate)
         (self.role / "tasks" / "activate.yml").write_text(text)
         parts = forward(Role(str(self.role), ("activate",)), "hello 2.0", False, 0, ())
-        document = play("CHG0001#1", HOSTS, parts, "CHG0001#1:7", END, become=False, facts=False)
+        document = play("CHG0001#1", HOSTS, parts, "CHG0001#1:7", END, facts=False, tree={})
         steps = {part.called: timeout for part in parts if part.tasks}
-        wanted = RolePlay(document, END, steps, {"tidegate_version": "2.0", **variables}, [], self.path / "log" / "a.log")
+        wanted = RolePlay(
+            document, END, steps, {"tidegate_version": "2.0", "tidegate_become": False, **variables}, [], self.path / "log" / "a.log"
+        )
         return run_play(self.action, wanted, self.order(), self.work, watch)
 
     def good(self, activate: Any) -> list[str]:
@@ -77,7 +82,9 @@ class Bed:
 
 @pytest.fixture
 def bed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bed]:
-    monkeypatch.setattr(context, "CLIARGS", ImmutableDict(inventory=(str(tmp_path / "hosts.yml"),), forks=5))
+    monkeypatch.setattr(
+        context, "CLIARGS", ImmutableDict(inventory=(str(tmp_path / "hosts.yml"),), forks=5, ask_pass=True, become_ask_pass=True)
+    )
     return Bed(tmp_path)
 
 
@@ -91,7 +98,6 @@ def bed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bed]:
         pytest.param([{**WORKS, "vars": LOST}], [], id="all unreachable"),
         pytest.param([{**WORKS, "vars": ONE_LOST, "ignore_unreachable": True}, WORKS], ["sh2"], id="unreachable, and ignored"),
         pytest.param([{**FAILS, "run_once": True}], [], id="fails once for all"),
-        pytest.param("- command: 'true'\n bad\n", [], id="no YAML"),
         pytest.param([{"ansible.builtin.include_role": {"name": "there_is_none"}}], [], id="a role that is not there"),
         pytest.param([{**FAILS, "ignore_errors": True}], HOSTS, id="ignored"),
         pytest.param([{"block": [FAILS], "rescue": [WORKS]}], HOSTS, id="rescued"),
@@ -108,6 +114,32 @@ def test_only_hosts_are_good_that_all_of_it_was_done_to(bed: Bed, tasks: Any, go
     assert bed.good(tasks) == good
 
 
+@pytest.mark.parametrize("fault", ["tasks", "inventory", "callback"])
+def test_what_can_not_begin_is_said_and_no_host_is_taken_for_changed(bed: Bed, fault: str) -> None:
+    if fault == "inventory":
+        (bed.path / "hosts.yml").write_text("plugin: there.is.none\n")
+    elif fault == "callback":
+        Path(bed.cmdb).write_text("no database")
+    with pytest.raises(TidegateError, match="the release's role was not begun"):
+        bed.do(
+            "- command: 'true'\n bad\n" if fault == "tasks" else [{"ansible.builtin.file": {"path": f"{bed.path}/went", "state": "touch"}}]
+        )
+    assert not (bed.path / "went").exists()
+
+
+def test_nothing_is_done_that_nobody_writes_down(bed: Bed, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(role_run, "_CALLBACK", "ansible.builtin.minimal_that_there_is_not")
+    with pytest.raises(TidegateError, match="the release's role was not begun"):
+        bed.do([{"ansible.builtin.file": {"path": f"{bed.path}/went", "state": "touch"}}])
+    assert not (bed.path / "went").exists()
+
+
+def test_what_lies_around_in_the_directory_is_not_taken_for_a_library(bed: Bed, monkeypatch: pytest.MonkeyPatch) -> None:
+    (bed.path / "secrets.py").write_text("raise SystemExit(3)")
+    monkeypatch.chdir(bed.path)
+    assert bed.good([WORKS]) == HOSTS
+
+
 def test_our_variables_are_above_all_others(bed: Bed) -> None:
     (bed.role / "vars").mkdir(parents=True)
     (bed.role / "vars" / "main.yml").write_text("tidegate_version: theirs\n")
@@ -117,19 +149,20 @@ def test_our_variables_are_above_all_others(bed: Bed) -> None:
 
 
 def test_before_each_task_it_is_looked_up_whether_this_run_still_holds_the_deployment(bed: Bed) -> None:
-    went = bed.path / "went"
-    waits = {"ansible.builtin.wait_for": {"path": str(went), "timeout": 60, "sleep": 1}, "delegate_to": "localhost"}
+    began, went = bed.path / "began", bed.path / "went"
+    waits = {"ansible.builtin.shell": f"touch {began}; while [ ! -e {went} ]; do sleep 0.1; done"}
     marks = {"ansible.builtin.file": {"path": str(bed.path / "after"), "state": "touch"}}
 
     def supersede() -> None:
+        wait_until(began.exists)
         with Cmdb.open(bed.cmdb) as cmdb:
             WaveJournal(cmdb).take_over(bed.run.deployment, Holder.this_run(), NOW, ordered=True)
         went.touch()
 
-    timer = threading.Timer(2, supersede)
-    timer.start()
+    other = threading.Thread(target=supersede)
+    other.start()
     seen = bed.do([waits, marks])
-    timer.join()
+    other.join()
     assert seen.ended == "another controller has taken the deployment over"
     assert not (bed.path / "after").exists()
     assert all(found.problem for found in verdicts(HOSTS, seen.receipts, seen.failures, seen.ended).values())
@@ -210,10 +243,11 @@ def test_it_dies_with_the_worker_that_started_it(bed: Bed) -> None:
     pid = bed.path / "pid"
     child = os.fork()
     if child == 0:
-        bed.do([{"ansible.builtin.shell": f"echo $$ >{pid}; exec sleep 300", "run_once": True}, WORKS])
-        os._exit(0)
-    while not pid.exists() or not pid.read_text().strip():
-        time.sleep(0.1)
+        try:
+            bed.do([{"ansible.builtin.shell": f"echo $$ >{pid}; exec sleep 300", "run_once": True}, WORKS])
+        finally:
+            os._exit(0)
+    wait_until(lambda: pid.exists() and pid.read_text().strip())
     started = {one: start_time(one) for one in below([child]) if _parent(one) == child}
     assert started
     os.kill(child, signal.SIGKILL)

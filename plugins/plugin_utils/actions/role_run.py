@@ -29,11 +29,11 @@ import yaml
 from ansible import constants, context
 
 from ...module_utils.processes import Processes, below, find_prctl, start_time
-from ..dsl.role_documents import Budget, pairs, read, text_of
+from ..dsl.role_documents import Budget, pairs, read, texts_of
 from ..errors import TidegateError
 from ..files import make_folder
 from ..rollout.holder import DRIVER, Holder
-from ..rollout.role_play import MARK, Receipt
+from ..rollout.role_play import MARK, RECEIPTS, Receipt
 
 ORDER = "TIDEGATE_RECEIPTS"
 """The variable of the environment by which the callback gets its order: a JSON file with ``receipts``, ``cmdb``, ``deployment``, ``token``
@@ -56,11 +56,12 @@ _VALUES = {
     "become_user": "--become-user",
 }
 # What a play of ours must not be cut by, and what would ask a terminal that is not there.
-_UNSET = ("ANSIBLE_RUN_TAGS", "ANSIBLE_SKIP_TAGS", "ANSIBLE_STRATEGY", "ANSIBLE_LOG_PATH")
+_UNSET = ("ANSIBLE_RUN_TAGS", "ANSIBLE_SKIP_TAGS", "ANSIBLE_STRATEGY")
 _SET = {
     "ANSIBLE_ASK_PASS": "false",
     "ANSIBLE_ASK_VAULT_PASS": "false",
     "ANSIBLE_BECOME_ASK_PASS": "false",
+    "ANSIBLE_LOG_PATH": os.devnull,
     "ANSIBLE_NOCOLOR": "true",
     "ANSIBLE_RETRY_FILES_ENABLED": "false",
     "ANSIBLE_STDOUT_CALLBACK": "ansible.builtin.default",
@@ -100,10 +101,10 @@ def run_play(action: Any, wanted: RolePlay, order: Mapping[str, Any], work: Path
     play, receipts, orders, variables = (work / f"{name}.{kind}" for kind in ("yml", "receipts", "json", "vars"))
     seen = Seen()
     # JSON is YAML; and Ansible templates what stands in it as in any play.
-    play.write_text(json.dumps([wanted.play]), encoding="utf-8")
-    variables.write_text(json.dumps(wanted.variables), encoding="utf-8")
+    _write(play, [wanted.play])
+    _write(variables, {**wanted.variables, RECEIPTS: str(receipts)})
     receipts.touch(0o600)
-    orders.write_text(json.dumps({**order, "receipts": str(receipts), "end": wanted.end}), encoding="utf-8")
+    _write(orders, {**order, "receipts": str(receipts), "end": wanted.end})
     mark = str(wanted.play["environment"][MARK])
     find_prctl()  # looking for it takes long, and must not be done between fork and exec
     try:
@@ -111,8 +112,8 @@ def run_play(action: Any, wanted: RolePlay, order: Mapping[str, Any], work: Path
             log.write(f"--- {wanted.play['name']}, {time.strftime('%Y-%m-%d %H:%M:%S %z')}\n".encode())
             log.flush()
             process = subprocess.Popen(
-                [sys.executable, "-m", "ansible", "playbook", str(play), *_options(), *options, "-e", f"@{variables}"],
-                env=_environment(orders, mark, identities, wanted.roles_path),
+                [sys.executable, "-P", "-m", "ansible", "playbook", str(play), *_options(), *options, "-e", f"@{variables}"],
+                env=_environment(work, orders, mark, identities, wanted.roles_path),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -128,11 +129,18 @@ def run_play(action: Any, wanted: RolePlay, order: Mapping[str, Any], work: Path
         _follow(process, receipts, wanted.steps, seen, watch)
     finally:
         _end(process)
+    if not seen.step and not seen.receipts:
+        raise TidegateError(f"the release's role was not begun ({seen.ended}), see {wanted.log}; mend that and run this again")
     return seen
 
 
+def _write(path: Path, document: Any) -> None:
+    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "w", encoding="utf-8") as stream:
+        json.dump(document, stream)
+
+
 def _follow(process: subprocess.Popen[bytes], receipts: Path, steps: Mapping[str, float], seen: Seen, watch: Callable[[], None]) -> None:
-    began = time.monotonic()
+    began, parent = time.monotonic(), os.getppid()
     with receipts.open(encoding="utf-8") as stream:
         while True:
             status = process.poll()
@@ -147,6 +155,8 @@ def _follow(process: subprocess.Popen[bytes], receipts: Path, steps: Mapping[str
             if limit is not None and time.monotonic() > began + limit:
                 seen.ended = f"{seen.step} took longer than {limit:g} s"
                 return
+            if os.getppid() != parent:
+                raise TidegateError("the run of Ansible that this is a part of has ended")
             watch()
             time.sleep(_LOOK)
 
@@ -202,7 +212,14 @@ def _signal(pids: Iterable[int], number: signal.Signals) -> None:
 def _options() -> list[str]:
     """The options of this run that are for the other one, too."""
     given: Mapping[str, Any] = context.CLIARGS
-    options = ["--forks", str(given.get("forks") or _C.DEFAULT_FORKS), "--timeout", str(given.get("timeout") or _C.DEFAULT_TIMEOUT)]
+    options = [
+        "--tags",
+        "all",
+        "--forks",
+        str(given.get("forks") or _C.DEFAULT_FORKS),
+        "--timeout",
+        str(given.get("timeout") or _C.DEFAULT_TIMEOUT),
+    ]
     for source in given.get("inventory") or ():
         options += ["--inventory", str(source)]
     for path in given.get("module_path") or ():
@@ -236,11 +253,12 @@ def _secrets(action: Any, work: Path) -> Iterator[tuple[list[int], list[str], st
 
     try:
         options = []
-        for password, option in (
-            (action._play_context.password, "--connection-password-file"),
-            (action._play_context.become_pass, "--become-password-file"),
+        given: Mapping[str, Any] = context.CLIARGS
+        for password, option, asked in (
+            (action._play_context.password, "--connection-password-file", ("ask_pass", "connection_password_file")),
+            (action._play_context.become_pass, "--become-password-file", ("become_ask_pass", "become_password_file")),
         ):
-            if password:
+            if password and any(given.get(name) for name in asked):  # and not one that is localhost's alone
                 options += [option, hidden(str(password).encode())]
         vault = getattr(action._loader._vault, "secrets", None) or ()
         yield descriptors, options, ",".join(f"{name}@{hidden(secret.bytes)}" for name, secret in vault)
@@ -249,11 +267,13 @@ def _secrets(action: Any, work: Path) -> Iterator[tuple[list[int], list[str], st
             os.close(descriptor)
 
 
-def _environment(order: Path, mark: str, identities: str, roles_path: Sequence[str]) -> dict[str, str]:
+def _environment(work: Path, order: Path, mark: str, identities: str, roles_path: Sequence[str]) -> dict[str, str]:
     environment = {name: value for name, value in os.environ.items() if name not in _UNSET} | _SET
     enabled = [name for name in _C.CALLBACKS_ENABLED if name != _CALLBACK]
     environment |= {
         "ANSIBLE_CALLBACKS_ENABLED": ",".join([*enabled, _CALLBACK]),
+        "ANSIBLE_COLLECTIONS_PATH": os.pathsep.join(_C.COLLECTIONS_PATHS),
+        "ANSIBLE_LOCAL_TEMP": str(work),
         "ANSIBLE_ROLES_PATH": os.pathsep.join([*roles_path, *_C.DEFAULT_ROLES_PATH]),
         ORDER: str(order),
         MARK: mark,
@@ -301,16 +321,19 @@ def installed_version(collection: str) -> str | None:
 
 
 def handler_names(role: Path) -> list[str]:
-    """The names of a role's handlers; of one that has none, nobody can notify it. The role was looked at when it was archived."""
+    """What a role's handlers can be notified by: their names, and what they listen to.
+
+    Those of files that are included are left out, for Ansible may not include them. The role was looked at when it was archived.
+    """
     names: list[str] = []
     budget = Budget()
-    for kind in ("yml", "yaml"):
-        for path in sorted((role / "handlers").glob(f"**/*.{kind}")):
-            node = read(path.read_bytes(), budget)
-            for task in node.value if isinstance(node, yaml.SequenceNode) else ():
-                entries = pairs(task, budget) if isinstance(task, yaml.MappingNode) else ()
-                names += [text for key, _node, value in entries if key == "name" and (text := text_of(value))]
-    return names
+    for path in (role / "handlers" / "main.yml", role / "handlers" / "main.yaml"):
+        node = read(path.read_bytes(), budget) if path.is_file() else None
+        for task in node.value if isinstance(node, yaml.SequenceNode) else ():
+            for key, _node, value in pairs(task, budget) if isinstance(task, yaml.MappingNode) else ():
+                if key in ("name", "listen"):
+                    names += [text for text, _value in texts_of(value, budget)]
+    return list(dict.fromkeys(names))
 
 
 def log_of(label: str, wave: int | None) -> Path:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -27,18 +27,19 @@ from ..rollout.states import HostState
 from ..rollout.wave_journal import WaveJournal
 from ..settings import optional_setting, required_setting
 from ..steps.stage import distrust_once
+from .options import argument_spec
 from .role_run import RolePlay, handler_names, installed_version, log_of, prepare_log, run_play
 
 Outcomes = dict[str, tuple[HostState, str]]
 """By host, its state in the end, and why it is in that."""
 
 _Ways = Mapping[str | None, tuple[Role | None, str]]
+_ROOT = argument_spec("tree")["root"]["default"]
 _RENEWAL = 60.0  # seconds after which the lease is renewed, which is for ten minutes
 _PATIENCE = 300  # seconds that a task of an interrupted run which was delegated to this machine gets to end
 _DRAINED = "; it stays drained"
 # Hosts on which an earlier run may have left something running, and handlers that were never run.
-_INTERRUPTED = (HostState.ACTIVATING, HostState.BACKING_OUT, HostState.LOST, HostState.OWED)
-_NO_ROLE = Role("", ())
+_INTERRUPTED = frozenset({HostState.ACTIVATING, HostState.BACKING_OUT, HostState.FAILED, HostState.STUCK, HostState.LOST, HostState.OWED})
 
 
 def local_tmp() -> Path:
@@ -54,10 +55,8 @@ class RoleWave:
     :class:`TidegateError` when the package may not be used, or what its role needs is not there; then nothing was begun.
     """
 
-    def __init__(
-        self, action: Any, options: Mapping[str, Any], become: Any, journal: WaveJournal, deployment: Deployment, work: Path
-    ) -> None:
-        self._action, self._options, self._become, self._work = action, options, become, work
+    def __init__(self, action: Any, options: Mapping[str, Any], journal: WaveJournal, deployment: Deployment, work: Path) -> None:
+        self._action, self._options, self._work = action, options, work
         self._journal, self._deployment, self._run = journal, deployment, deployment.run
         self._what = f"{deployment.release} {deployment.version}"
         self._tree = deployment.rollout.tree
@@ -84,7 +83,7 @@ class RoleWave:
             return {}
         self._resumed = [host for host, target in before.items() if target.state in _INTERRUPTED]
         parts = forward(self._role, self._what, self._tree, self._deployment.rollout.stable, self._resumed)
-        found = self._do("activate", list(before), parts, [self._role])
+        found = self._do("activate", list(before), parts, self._role, {})
         bad = {host: verdict for host, verdict in found.items() if verdict.problem}
         outcomes: Outcomes = {host: (HostState.ACTIVE, "") for host in found if host not in bad}
         restored = set(outcomes)
@@ -147,7 +146,8 @@ class RoleWave:
             way = None
             if self._own.back_out == "previous" and digest is not None:
                 found = self._unpacked(digest)
-                way = found[0] if found else _NO_ROLE
+                # One that has no role, or does nothing by it, undoes nothing of this one's.
+                way = found[0] if found and "activate" in found[0].steps else None
             ways[digest] = (way, called)
         return ways
 
@@ -157,41 +157,31 @@ class RoleWave:
             hosts = [host for host, target in targets.items() if target.previous_digest == digest]
             if not hosts:
                 continue
-            leave, return_ = back(self._role, self._what, self._tree, way, called, self._resumed)
-            if way is None:  # all of it is this release's own
-                found |= self._do("back_out", hosts, [*leave, *return_], [self._role])
-                continue
-            found |= self._do("leave", hosts, leave, [self._role])
-            left = [host for host in hosts if not found[host].problem]
-            if left:
-                version = targets[left[0]].previous_version or ""
-                about = {"tidegate_version": version, "tidegate_digest": digest or ""}
-                found |= self._do("return", left, return_, [way, self._role], about)
+            version = targets[hosts[0]].previous_version or ""
+            for role, parts in back(self._role, self._what, self._tree, way, called, self._resumed):
+                left = [host for host in hosts if host not in found or not found[host].problem]
+                about = {"tidegate_version": version, "tidegate_digest": digest or ""} if role is way else {}
+                if left and any(part.tasks for part in parts):
+                    found |= self._do("back_out", left, parts, role, about)
         return found
 
-    def _do(
-        self, step: str, hosts: list[str], parts: list[PlayPart], roles: Iterable[Role], about: Mapping[str, str] | None = None
-    ) -> dict[str, HostVerdict]:
+    def _do(self, step: str, hosts: list[str], parts: list[PlayPart], role: Role, about: Mapping[str, str]) -> dict[str, HostVerdict]:
         """Run a play and judge each of its hosts by what was seen; ``about``: variables of another release than this one."""
         end = f"the end, {secrets.token_hex(8)}"
         # Tokens are milliseconds too, so each run is later than all of those before it, by whichever controller.
         mark = f"{self._deployment.label}:{max(self._run.token, int(time.time() * 1000))}"
         name = f"{self._deployment.label}: {step} of {self._what}"
-        document = play(name, hosts, parts, mark, end, become=self._become, facts=self._own.gather_facts)
+        given = {option: required_setting(self._options, option) for option in ("rfc", "dsl", "cmdb")}
+        document = play(name, hosts, parts, mark, end, facts=self._own.gather_facts, tree=given)
         log = log_of(self._deployment.label, min(target.wave for target in self._before.values()))
-        nested = [Path(role.path) / "roles" for role in roles if role.path]
-        wanted = RolePlay(
-            document,
-            end,
-            {part.called: self._own.timeout for part in parts if part.tasks},
-            self._variables() | dict(about or {}),
-            [str(path) for path in nested if path.is_dir()],
-            log,
-        )
+        nested = Path(role.path) / "roles"
+        limits = {part.called: self._own.timeout for part in parts if part.limited} | {"": self._own.timeout}
+        wanted = RolePlay(document, end, limits, self._variables() | dict(about), [str(nested)] if nested.is_dir() else [], log)
+        self._journal.renew(self._run, utc_now())
         left = wait_for_unfinished(mark, _PATIENCE) if self._resumed else []
         if left:
             return {host: HostVerdict(f"the processes {', '.join(map(str, left))} of an interrupted run still run here") for host in hosts}
-        order = {"cmdb": required_setting(self._options, "cmdb"), "deployment": self._run.deployment, "token": self._run.token}
+        order = {"cmdb": given["cmdb"], "deployment": self._run.deployment, "token": self._run.token}
         seen = run_play(self._action, wanted, order, self._work, self._watch())
         found = verdicts(hosts, seen.receipts, seen.failures, seen.ended)
         return {host: HostVerdict(one.problem and f"{one.problem}, see {log}", one.unreachable) for host, one in found.items()}
@@ -203,7 +193,7 @@ class RoleWave:
             "tidegate_release": deployment.release,
             "tidegate_version": deployment.version,
             "tidegate_digest": deployment.digest,
-            "tidegate_tree": f"{self._options['root']}/{deployment.release}/current" if self._tree else "",
+            "tidegate_tree": f"{{{{ tidegate_root | default('{_ROOT}') }}}}/{deployment.release}/current" if self._tree else "",
             "tidegate_before": {
                 host: {"version": target.previous_version or "", "digest": target.previous_digest or ""}
                 for host, target in self._before.items()

@@ -31,7 +31,7 @@ ENVIRONMENT = frozenset(f"TIDEGATE_{name}" for name in ("DSL", "CMDB", "POLICY",
 # What hooks get, who may run Ansible themselves.
 _OF_HOOKS = frozenset(f"TIDEGATE_{name}" for name in ("RELEASE", "VERSION", "DIGEST", "TREE", "STATE", "PREVIOUS", "NEXT", "HOOK"))
 # What a release's own role gets to know, as extra variables of the run that is for it.
-OF_ROLES = frozenset(f"tidegate_{name}" for name in ("release", "version", "digest", "tree", "before"))
+OF_ROLES = frozenset(f"tidegate_{name}" for name in ("release", "version", "digest", "tree", "before", "receipts"))
 _SHOWN = 80  # characters of a name
 _CLOSE = 0.7  # of difflib; what a suggestion has to be like
 

@@ -20,6 +20,20 @@ MARK = "TIDEGATE_RUN"
 STEP = "tidegate_step"
 """The variable of each task that says of which part of the play it is."""
 
+RECEIPTS = "tidegate_receipts"
+"""The variable with the path of the file that receipts are written to."""
+LOADED = "loaded"
+"""What stands in it before the first task, when there is somebody who writes."""
+
+# Ansible goes on without a callback that it can't load; then nobody would know what is done.
+_WITNESSED = {
+    "name": "what is done is written down",
+    "ansible.builtin.assert": {"that": f"'{LOADED}' in lookup('ansible.builtin.file', {RECEIPTS})", "quiet": True},
+    "run_once": True,
+    "delegate_to": "localhost",
+    "become": False,
+    "vars": {"ansible_connection": "local", "ansible_python_interpreter": "{{ ansible_playbook_python }}"},
+}
 _TREE = "tidegate.release.tree"
 
 
@@ -34,10 +48,14 @@ class Role:
 
 @dataclass(frozen=True)
 class PlayPart:
-    """A task of the play that is ours, or a step of the role: ``called`` says which in messages, ``tasks`` are Ansible's."""
+    """A task of the play that is ours, or a step of the role: ``called`` says which in messages, ``tasks`` are Ansible's.
+
+    ``limited``: whether it is the role's, which says how long a step may take.
+    """
 
     called: str
     tasks: tuple[Mapping[str, Any], ...]
+    limited: bool = False
 
 
 @dataclass(frozen=True)
@@ -75,24 +93,31 @@ def forward(role: Role, what: str, tree: bool, stable: float, resumed: Collectio
     return [*parts, _step(role, "check", what), _step(role, "restore", what)]
 
 
-def back(role: Role, what: str, tree: bool, way: Role | None, to: str, resumed: Collection[str]) -> tuple[list[PlayPart], list[PlayPart]]:
-    """What is done to hosts that go back: what is left, and what ``to``, the release before, is brought back by and has to show.
+def back(role: Role, what: str, tree: bool, way: Role | None, to: str, resumed: Collection[str]) -> list[tuple[Role, list[PlayPart]]]:
+    """What is done to hosts that go back to ``to``, in runs one after the other: the role of each, and its parts.
 
-    ``way``: the role of the release before, whose ``activate`` it is then; or ``None`` for this one's ``back_out``.
+    ``way``: the role of the release before, whose ``activate`` brings that back; or ``None`` for this one's ``back_out``. In one run
+    Ansible takes a handler of one role for that of the other, so each has its own.
     """
     leave = [*_wait(resumed), _step(role, "drain", what), *_ours(tree, "leave", f"the tree of {to}")]
     return_ = [*_ours(tree, "backout", f"the health of {to}"), _step(role, "restore", what)]
     if way is None:
-        return [*leave, _tasks(role.path, "back_out", f"back_out of {what}")], return_
-    return leave, [_step(way, "activate", to, resumed), *return_]
+        return [(role, [*leave, _tasks(role.path, "back_out", f"back_out of {what}"), *return_])]
+    return [(role, leave), (way, [_step(way, "activate", to, resumed)]), (role, return_)]
 
 
-def play(name: str, hosts: Sequence[str], parts: Iterable[PlayPart], mark: str, end: str, *, become: Any, facts: bool) -> dict[str, Any]:
-    """The play of these ``parts``; ``end`` is the name of its last task, ``mark`` the value of :data:`MARK`."""
-    tasks: list[dict[str, Any]] = []
+def play(
+    name: str, hosts: Sequence[str], parts: Iterable[PlayPart], mark: str, end: str, *, facts: bool, tree: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The play of these ``parts``; ``end`` is the name of its last task, ``mark`` the value of :data:`MARK`.
+
+    ``tree``: options that every task of ours gets, for not all of them need be extra variables.
+    """
+    tasks: list[dict[str, Any]] = [_WITNESSED]
     for part in parts:
         for task in part.tasks:
-            tasks += [{"name": part.called, **task, "vars": {STEP: part.called}}]
+            given = {_TREE: {**task[_TREE], **tree}} if _TREE in task else {}
+            tasks += [{"name": part.called, **task, **given, "vars": {STEP: part.called}}]
         if part.tasks:
             tasks.append({"name": f"handlers of {part.called}", "ansible.builtin.meta": "flush_handlers"})
     tasks.append({"name": end, "ansible.builtin.debug": {"msg": "reached"}})
@@ -104,7 +129,7 @@ def play(name: str, hosts: Sequence[str], parts: Iterable[PlayPart], mark: str, 
         "any_errors_fatal": False,
         "ignore_unreachable": False,
         "force_handlers": False,
-        "become": become,
+        "become": "{{ tidegate_become | default(true) }}",
         "environment": {MARK: mark},
         "tasks": tasks,
     }
@@ -153,11 +178,11 @@ def _step(role: Role, step: str, what: str, resumed: Collection[str] = ()) -> Pl
         "notify": list(role.handlers),
         "when": f"inventory_hostname in {sorted(resumed)!r}",
     }
-    return PlayPart(part.called, (*part.tasks, owed))
+    return PlayPart(part.called, (*part.tasks, owed), limited=True)
 
 
 def _tasks(path: str, step: str, called: str) -> PlayPart:
-    return PlayPart(called, ({"ansible.builtin.import_role": {"name": path, "tasks_from": step}},))
+    return PlayPart(called, ({"ansible.builtin.import_role": {"name": path, "tasks_from": step}},), limited=True)
 
 
 def _ours(tree: bool, step: str, called: str) -> list[PlayPart]:

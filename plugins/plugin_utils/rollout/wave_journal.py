@@ -79,8 +79,8 @@ class WaveJournal(Journal):
         """What became of hosts that began together: the state and detail of each; ``restored`` are those that serve again."""
         with self._writing(run, now) as (connection, deployment):
             for target in self._targets(connection, deployment.id):
-                if target.host not in outcomes:
-                    continue
+                if target.host not in outcomes or target.state not in (_H.ACTIVATING, _H.BACKING_OUT):
+                    continue  # a person may have written it off meanwhile
                 state, detail = outcomes[target.host]
                 if target.host in restored:
                     self._append(connection, deployment.id, now, "restored", target.host, target.wave)

@@ -38,6 +38,7 @@ def _module(mark: str, command: list[str]) -> subprocess.Popen[bytes]:
         pytest.param("CHG1#2:5", READS_STDIN, False, id="of another deployment"),
         pytest.param("CHG1#1:x", READS_STDIN, False, id="of nobody"),
         pytest.param("CHG1#1:5", ["sleep", "60"], False, id="a service that a module has started"),
+        pytest.param("CHG1#1:5", ["cat"], False, id="one without arguments"),
     ],
 )
 def test_modules_of_an_earlier_run_are_waited_for(mark: str, command: list[str], waited: bool) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.role_play import (
     MARK,
+    RECEIPTS,
     HostVerdict,
     PlayPart,
     Receipt,
@@ -53,13 +54,19 @@ def test_a_host_is_out_of_service_from_before_its_tree_changes_until_its_health_
 
 
 def test_the_way_back_is_the_release_before_or_what_undoes_this_one() -> None:
-    def did(tree: bool, way: Role | None) -> tuple[list[str], list[str]]:
-        leave, return_ = back(ROLE, "app 2", tree, way, "app 1", ())
-        return _did(leave), _did(return_)
+    before = Role("/work/before", STEPS)
 
-    assert did(True, Role("/work/before", STEPS)) == (["drain", "leave"], ["activate", "backout", "restore"])
-    assert did(False, None) == (["drain", "back_out"], ["restore"])
-    assert did(True, Role("", ())) == (["drain", "leave"], ["backout", "restore"])  # it had no role
+    def did(tree: bool, way: Role | None) -> list[tuple[str, list[str]]]:
+        return [(role.path, _did(parts)) for role, parts in back(ROLE, "app 2", tree, way, "app 1", ())]
+
+    # The handlers of the two don't meet: each has a run of its own.
+    assert did(True, before) == [("/work/app", ["drain", "leave"]), ("/work/before", ["activate"]), ("/work/app", ["backout", "restore"])]
+    assert did(False, None) == [("/work/app", ["drain", "back_out", "restore"])]
+    assert did(True, None) == [("/work/app", ["drain", "leave", "back_out", "backout", "restore"])]
+
+
+def test_only_what_the_role_does_is_limited_in_time() -> None:
+    assert [part.limited for part in forward(ROLE, "app 2", True, 5, ())] == [True, False, True, False, False, False, True, True]
 
 
 def test_only_hosts_that_were_interrupted_get_every_handler_notified() -> None:
@@ -72,10 +79,18 @@ def test_only_hosts_that_were_interrupted_get_every_handler_notified() -> None:
 
 
 def test_the_play_says_for_itself_what_an_ansible_cfg_could_say_otherwise() -> None:
-    made = play("CHG1#1", ["web1"], forward(ROLE, "app 2", False, 0, ()), "CHG1#1:7", "the end", become=True, facts=False)
+    made = play("CHG1#1", ["web1"], forward(ROLE, "app 2", False, 0, ()), "CHG1#1:7", "the end", facts=False, tree={})
     assert (made["strategy"], made["any_errors_fatal"], made["ignore_unreachable"]) == ("ansible.builtin.linear", False, False)
     assert made["environment"] == {MARK: "CHG1#1:7"}
     assert made["tasks"][-1]["name"] == "the end"
+    assert RECEIPTS in str(made["tasks"][0])  # first of all, whether anybody writes down what is done
+    (tree,) = (task for task in _around_a_tree({"cmdb": "x"}) if task.get("tidegate.release.tree", {}).get("step") == "activate")
+    assert tree["tidegate.release.tree"] == {"step": "activate", "cmdb": "x"}
+
+
+def _around_a_tree(given: dict[str, str]) -> list[dict[str, Any]]:
+    parts = forward(ROLE, "app 2", True, 0, ())
+    return list(play("CHG1#1", ["web1"], parts, "CHG1#1:7", "the end", facts=False, tree=given)["tasks"])
 
 
 @pytest.mark.parametrize(
