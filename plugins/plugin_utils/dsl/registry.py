@@ -59,6 +59,7 @@ _TAG = re.compile(r"[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}")
 _REFERRERS = re.compile(r"sha256-[0-9a-f]{64}(\.[0-9a-z]{1,32})?")  # the specification's, ours, and such as .sig and .att of cosign
 _PAGES = 10_000  # of a list; registries put 100 entries or more on each
 _NO_REFERRERS = frozenset({204, 400, 401, 403, 405, 406, 410, 415, 501})  # what registries without the referrers API say besides 404
+_NOT_FOR_US = frozenset({401, 403})  # those of them that may be about one repository alone
 _UNLISTED = 1000  # tags that several who wrote at once may have kept out of a list: each is asked for
 _PAUSES = (0.1, 0.4, 1.6)  # seconds between attempts at what may go wrong when several do it at once
 
@@ -329,7 +330,8 @@ class RegistryRepository:
 
     def _referrers(self, subject: str) -> list[Descriptor]:
         memory = self.library.memory
-        found = {} if memory and memory.without_referrers else self._offered(subject)
+        offered = None if memory and memory.without_referrers else self._offered(subject)
+        found = offered or {}
         # A registry that learned of referrers later does not know of those from before.
         listed = None
         if not (memory and memory.without_referrers) or referrers_tag(subject) in self._tags():
@@ -337,7 +339,8 @@ class RegistryRepository:
         # Some take the tag for the digest that it is made of.
         if listed is not None and f"sha256:{hashlib.sha256(listed).hexdigest()}" != subject:
             where = f"the list of what refers to {subject}"
-            if memory and not found:
+            # An API that knows of nothing about this manifest may well know of another's: only one that is not there need not be asked.
+            if memory and offered is None:
                 memory.without_referrers = True
             found = {entry.digest: entry for entry in parse_index(listed, where)} | found
         found |= {entry.digest: entry for entry in self._with_own_tag(subject, {digest[7:39] for digest in found}, _UNLISTED)}
@@ -345,30 +348,32 @@ class RegistryRepository:
 
     def has_referring(self, subject: str, digest: str) -> bool:
         """Whether a manifest that is listed with ``subject`` is there: a list may be of a time when it was."""
-        if _own_tag(subject, digest) in self._tags() or digest in self._offered(subject):
+        if _own_tag(subject, digest) in self._tags() or digest in (self._offered(subject) or ()):
             return True
         with self.library.wire.ask("HEAD", f"{self.path}/manifests/{_named(digest)}", ok=(200, 404), Accept=MANIFEST) as answer:
             return bool(answer.status_code == 200)
 
-    def _offered(self, subject: str) -> dict[str, Descriptor]:
+    def _offered(self, subject: str) -> dict[str, Descriptor] | None:
         return self._once(("offered", subject), lambda: self._api_referrers(subject))
 
-    def _api_referrers(self, subject: str) -> dict[str, Descriptor]:
-        """What the referrers API answers; nothing where there is none, which registries say in many ways.
+    def _api_referrers(self, subject: str) -> dict[str, Descriptor] | None:
+        """What the referrers API answers; ``None`` where there is none, which registries say in many ways.
 
         Nothing is lost by that: what we add to such a registry has tags, and one that keeps us from everything keeps us from those, too.
         """
-        found: dict[str, Descriptor] = {}
+        found: dict[str, Descriptor] | None = None
         where = f"what {self} says refers to {subject}"
         try:
-            for number, page in enumerate(self._pages(f"{self.path}/referrers/{subject}")):
-                if number == 0 and not _is_index(page, where):
-                    return {}
+            for page in self._pages(f"{self.path}/referrers/{subject}"):
+                if found is None and not _is_index(page, where):
+                    return None
                 # Their annotations are the word of who pushed a manifest, whatever is in it.
-                found |= {entry.digest: replace(entry, annotations={}) for entry in parse_index(page, where)}
+                new = {entry.digest: replace(entry, annotations={}) for entry in parse_index(page, where)}
+                found = (found or {}) | new
         except AnswerError as error:
             if found or error.status not in _NO_REFERRERS:
                 raise
+            return {} if error.status in _NOT_FOR_US else found
         return found
 
     def beside(self, subject: str) -> list[str]:

@@ -46,13 +46,16 @@ class Answer(Answering):
 
     server: Server
 
+    def referrers(self, _subject: str) -> tuple[object, ...]:
+        return ANSWERS[self.server.says]
+
     def _answer(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         address = urlsplit(self.path)
         kind, _slash, reference = address.path.removeprefix("/v2/releases/hello/").partition("/")
         content = self.server.content
         if kind == "referrers":
-            status, said, *login = ANSWERS[self.server.says]
+            status, said, *login = self.referrers(reference)
             self.say(status, said, **({"Www-Authenticate": login[0]} if login else {}))
         elif kind == "blobs" and self.command == "POST":
             self.say(202, Location="/v2/releases/hello/blobs/uploads/1")
@@ -103,6 +106,32 @@ def test_evidence_is_kept_and_found_however_a_registry_says_that_it_has_no_refer
     assert [found.digest for found in home.referrers(subject)] == [evidence]
     del server.content[f"sha256-{subject[7:]}"]  # the list, which several who write at once may shorten
     assert [found.digest for found in home.referrers(subject)] == [evidence]
+
+
+@pytest.mark.parametrize("none", [b'{"schemaVersion": 2, "manifests": []}', 403, 404])
+def test_a_registry_that_knows_nothing_of_one_release_is_asked_about_the_next(
+    server: Server, monkeypatch: pytest.MonkeyPatch, none: bytes | int
+) -> None:
+    """Its API may know of nothing about what was signed before it had one; only where it has none it is asked once."""
+    server.says = "not found"
+    library = Registry.at(f"oci+http://127.0.0.1:{server.server_address[1]}/releases")
+    home = library.repository("hello")
+    early, late = _put(home, "early"), _put(home, "late")
+    listed = _put(home, "evidence", early)
+    rejection = {"mediaType": MANIFEST, "digest": f"sha256:{'1' * 64}", "size": 1, "artifactType": "x/y"}
+    known = json.dumps({"schemaVersion": 2, "manifests": [rejection]}).encode()
+    asked = []
+
+    def answer(self: Answer, subject: str) -> tuple[int, bytes]:
+        asked.append(subject)
+        said = known if subject == late and none != 404 else none
+        return (said, b"") if isinstance(said, int) else (200, said)
+
+    monkeypatch.setattr(Answer, "referrers", answer)
+    home = library.at_one_moment().repository("hello")
+    assert [found.digest for found in home.referrers(early)] == [listed]
+    assert [found.digest for found in home.referrers(late)] == ([] if none == 404 else [rejection["digest"]])
+    assert asked == ([early] if none == 404 else [early, late])
 
 
 def test_what_other_tools_keep_under_a_tag_about_a_package_is_seen(server: Server) -> None:
