@@ -15,7 +15,12 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.salvage impor
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.scrub import Damage, Scrub, scrub
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.seen import Loss, how_to_copy_evidence
 from ansible_collections.tidegate.release.plugins.plugin_utils.errors import IntegrityError, TidegateError
-from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.library import list_release, meant_by, remember_library
+from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.library import (
+    list_release,
+    meant_by,
+    remember_library,
+    retired_pieces,
+)
 from ansible_collections.tidegate.release.plugins.plugin_utils.report.progress import counted
 from ansible_collections.tidegate.release.plugins.plugin_utils.settings import expanded, optional_setting, required_setting, same
 
@@ -38,7 +43,7 @@ class ActionModule(TidegateAction):
         theirs = {key[0] for key in replica.releases(meant.releases()) if meant.has(key)} if replica else set()
         if not any(meant.has(key) for key in library.releases({*meant.releases(), *theirs})):
             return _nothing(dsl, other, recover(library, replica, meant, write=False), library, names)
-        found = scrub(library, replica, write, also={*meant.releases(), *theirs})
+        found = scrub(library, replica, write, also={*meant.releases(), *theirs}, retired=lambda: retired_pieces(cmdb))
         # Read again, for the scrub takes long: what was purged meanwhile is not lost.
         meant = meant_by(cmdb, names)
         recovery = recover(library, replica, meant, write)

@@ -443,8 +443,9 @@ class OciLayout(BlobFolder):
             for unfinished in self.blobs.glob(f"{UNFINISHED}*"):
                 unfinished.unlink(missing_ok=True)
 
-    def strays(self, before: float) -> Strays:
-        """What no release needs and nothing names, and was there ``before`` a time in seconds since the epoch.
+    def strays(self, before: float, retired: Collection[str] = ()) -> Strays:
+        """What no release needs and nothing names, and was there ``before`` a time in seconds since the epoch. ``retired``: manifests that
+        were taken away, so that one which is in no list is not about to come into one.
 
         Raises :class:`IntegrityError` when something is damaged, for nobody knows then what is needed.
         """
@@ -460,7 +461,8 @@ class OciLayout(BlobFolder):
         for digest, content, document in manifests:
             if document.get("artifactType") == PACKAGE:
                 needed |= {digest, *(blob.digest for blob in blobs_of(content, digest))}
-        while new := [found for found in map(_referring, manifests) if found and found[0] in needed and found[1].digest not in needed]:
+        found = [one for one in map(_referring, manifests) if one and one[1].digest not in retired]
+        while new := [one for one in found if one[0] in needed and one[1].digest not in needed]:
             strays.referring.extend((subject, entry) for subject, entry, _content in new)
             for _subject, entry, content in new:
                 needed |= {entry.digest, *(blob.digest for blob in blobs_of(content, entry.digest))}
@@ -472,13 +474,13 @@ class OciLayout(BlobFolder):
                         strays.unneeded[digest] = status.st_size
         return strays
 
-    def collect(self, before: float) -> Strays:
+    def collect(self, before: float, retired: Collection[str] = ()) -> Strays:
         """Unlink what nothing needs, and list what refers to a package and is in no list; :class:`ConflictError` while somebody is writing.
 
         Raises what :meth:`strays` raises, which says what it finds.
         """
         with self._held(fcntl.LOCK_EX | fcntl.LOCK_NB):
-            found = self.strays(before)
+            found = self.strays(before, retired)
             with self._locked():
                 for subject, entry in found.referring:
                     self._recent.add(subject, entry)

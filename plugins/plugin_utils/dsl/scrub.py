@@ -9,7 +9,7 @@ import contextlib
 import os
 import time
 from collections import defaultdict
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 
@@ -70,6 +70,7 @@ class _Mended:
 
     home: Repository
     replica: Repository | None
+    retired: Collection[str]
     lists: dict[str, list[Descriptor]] = field(default_factory=dict)
     """What belongs into those lists of referrers that are damaged, by subject."""
 
@@ -86,7 +87,7 @@ class _Mended:
             return self.home.referrers(subject)
         except IntegrityError:
             known = [*self.home.unlisted(subject), *(self.replica.referrers(subject) if self.replica else ())]
-            self.lists[subject] = list({entry.digest: entry for entry in known}.values())
+            self.lists[subject] = list({entry.digest: entry for entry in known if entry.digest not in self.retired}.values())
             return self.lists[subject]
 
 
@@ -100,18 +101,26 @@ class _Needed:
     releases: dict[_Key, set[tuple[str, str]]] = field(default_factory=lambda: defaultdict(set))
 
 
-def scrub(library: Library, replica: Library | None, write: bool, workers: int = os.cpu_count() or 1, also: Collection[str] = ()) -> Scrub:
+def scrub(
+    library: Library,
+    replica: Library | None,
+    write: bool,
+    workers: int = os.cpu_count() or 1,
+    also: Collection[str] = (),
+    retired: Callable[[], Collection[str]] = tuple,
+) -> Scrub:
     """Check every package, all that refers to it, and in a layout also the blobs that nothing names; and that payloads are the trees of
     their file indexes.
 
-    ``also``: names of releases that may be there though the library does not list them.
+    ``also``: names of releases that may be there though the library does not list them. ``retired`` says which evidence was taken out of
+    it with a reason, so that what is left of that is not listed again; it is asked again in the end, for all this takes long.
 
     With ``replica`` what is damaged gets its right bytes from there, unless ``write`` is false. Nothing else is changed, but that a
     layout then loses what is damaged and needed by no release, and with or without ``replica`` what nothing names. What is younger than
     :data:`YOUNG` stays, since other tools write here without a lock.
     """
     done = Scrub()
-    needed = _find(library, replica, also, done)
+    needed = _find(library, replica, also, retired(), done)
     with ThreadPoolExecutor(workers) as pool:
         states = _look_through(library, needed, done, pool) if isinstance(library, OciLayout) else _look_at(needed, done, pool)
         needed.unusable |= _other_trees(library, {whose for key in states for whose in needed.releases.get(key, ())}, done, pool)
@@ -132,15 +141,15 @@ def scrub(library: Library, replica: Library | None, write: bool, workers: int =
             damage, cured = replace(damage, what=f"{damage.what} and can't be healed ({error})"), False
         (done.healed if cured else done.damaged).append(damage)
     if isinstance(library, OciLayout) and not done.damaged and (write or not done.healed):
-        _collect(library, needed, done, write)
+        _collect(library, needed, retired, done, write)
     return done
 
 
-def _collect(layout: OciLayout, needed: _Needed, done: Scrub, write: bool) -> None:
+def _collect(layout: OciLayout, needed: _Needed, retired: Callable[[], Collection[str]], done: Scrub, write: bool) -> None:
     """Have what nothing names collected, unless somebody is writing, or this user may not."""
     with contextlib.suppress(TidegateError):
         before = time.time() - YOUNG
-        strays = layout.collect(before) if write else layout.strays(before)
+        strays = (layout.collect if write else layout.strays)(before, retired())
         done.collected, done.collected_size = len(strays.unneeded), sum(strays.unneeded.values())
         for subject, entry in strays.referring:
             whose = tuple(sorted(needed.releases.get(("", subject), ())))
@@ -183,12 +192,12 @@ def _check(home: Repository, part: Part) -> None:
         home.read_manifest(part.descriptor.digest)
 
 
-def _find(library: Library, replica: Library | None, also: Collection[str], done: Scrub) -> _Needed:
+def _find(library: Library, replica: Library | None, also: Collection[str], retired: Collection[str], done: Scrub) -> _Needed:
     needed = _Needed()
     for (name, version), package in library.releases(also).items():
         note(f"finding out what belongs to {name} {version}")
         scope = "" if isinstance(library, OciLayout) else name
-        mended = _Mended(library.repository(name), _repository(replica, name))
+        mended = _Mended(library.repository(name), _repository(replica, name), retired)
         found = walk(mended, package)
         done.releases[name, version] = package.digest, sum(part.subject == package.digest for part in found.parts)
         for part in found.parts:

@@ -77,6 +77,12 @@ def meant_by(cmdb_url: str | None, names: Collection[str] | None) -> Meant:
         return Meant(names=names)
 
 
+def retired_pieces(cmdb_url: str | None) -> set[str]:
+    """The evidence about all releases that was taken out of the library with a reason."""
+    meant = meant_by(cmdb_url, None)
+    return {digest for key in meant.seen for digest in meant.retired(key)}
+
+
 def list_release(home: Repository, name: str) -> list[str]:
     """See to it that a release which is there is in the library's own list; a list that can't be written to is a sentence."""
     try:

@@ -13,6 +13,7 @@ import pytest
 import sqlalchemy as sa
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.schema import schema
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import Cmdb
+from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.descriptors import referrers_tag
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.layout import OciLayout
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.package import archive
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.recover import recover
@@ -24,6 +25,7 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.library 
     meant_by,
     remember_library,
     retire_evidence,
+    retired_pieces,
     snapshot,
     watch,
 )
@@ -151,6 +153,32 @@ def test_what_was_interrupted_is_finished_by_the_next_one(bed: Bed, monkeypatch:
     assert bed.listed() == {piece}
     bed.retire(piece)
     assert bed.listed() == set()
+
+
+def test_what_was_taken_away_is_not_listed_again_wherever_that_was_cut_short(bed: Bed, monkeypatch: pytest.MonkeyPatch) -> None:
+    other, piece = bed.say("package"), bed.say("approval", rfc="CHG1", decision="approved")
+    bed.watch()
+    with monkeypatch.context() as patched:
+        patched.setattr(OciLayout, "_untag", lambda _self, _tag: pytest.exit("killed"))
+        with pytest.raises(pytest.exit.Exception):
+            bed.retire(piece)
+    assert bed.listed() == {other}
+    assert (bed.home.blobs / piece[7:]).exists()
+    found = scrub(bed.home, None, write=True, retired=lambda: retired_pieces(bed.url))
+    assert (found.healed, bed.listed()) == ([], {other})
+    assert piece in bed.home.collect(2**40, retired_pieces(bed.url)).unneeded
+    assert not (bed.home.blobs / piece[7:]).exists()
+
+
+def test_a_list_that_is_healed_does_not_bring_back_what_was_taken_away(bed: Bed, tmp_path: Path) -> None:
+    other, piece = bed.say("package"), bed.say("approval", rfc="CHG1", decision="approved")
+    replica = OciLayout.create(tmp_path / "replica")
+    replicate(bed.home, replica, choose(bed.home, None), lambda _name, _version, _digest: "", write=True)
+    bed.watch()
+    bed.retire(piece)
+    spoil(bed.home, bed.home.tags()[referrers_tag(bed.package)].digest)
+    found = scrub(bed.home, replica, write=True, retired=lambda: retired_pieces(bed.url))
+    assert (found.damaged, bed.listed()) == ([], {other})
 
 
 def test_a_replica_that_has_it_still_does_not_bring_it_back(bed: Bed, tmp_path: Path) -> None:
