@@ -5,10 +5,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import yaml
+from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.descriptors import Descriptor
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.layout import OciLayout
 from documents import EXAMPLES, simple_manifest, write_document
 
@@ -50,3 +51,9 @@ def spoil(home: OciLayout, digest: str, content: bytes | None = None) -> Path:
     path.chmod(0o644)
     path.write_bytes(bytes(255 - byte for byte in old) if content is None else content)
     return path
+
+
+def replace_list(home: OciLayout, subject: str, entries: Iterable[Descriptor]) -> None:
+    """List these for ``subject`` and nothing else, as somebody may who can write there."""
+    with home._locked():
+        home._enter({}, {subject: list(entries)})

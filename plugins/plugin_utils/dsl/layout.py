@@ -332,12 +332,24 @@ class OciLayout(BlobFolder):
         ]
 
     def relist(self, subject: str, entries: Iterable[Descriptor]) -> None:
-        """List these ``entries`` for ``subject`` in place of what the index has, with what is recent besides, if it can be read."""
+        """Make a list that can't be read anew, of these ``entries`` and of what can be read of it; one that can be read, as somebody else
+        may have made it meanwhile, stays as it is."""
         with self._locked():
-            listed: dict[str, Descriptor] = {}
             with contextlib.suppress(IntegrityError):
-                listed = {entry.digest: entry for entry in self._recent.of(subject)}
-            self._enter({}, {subject: list((listed | {entry.digest: entry for entry in entries}).values())})
+                self.referrers(subject)
+                return
+            merged = {entry.digest: entry for entry in entries}
+            with contextlib.suppress(IntegrityError):
+                merged |= {entry.digest: entry for entry in self._read_list(self.tags().get(referrers_tag(subject)))}
+            with contextlib.suppress(IntegrityError):
+                merged |= {entry.digest: entry for entry in self._recent.of(subject)}
+            self._enter({}, {subject: list(merged.values())})
+
+    def relabel(self, subject: str, annotations: Mapping[str, Mapping[str, str]]) -> None:
+        """Give what is listed for ``subject`` these annotations, by digest; what came into the list or went meanwhile is not touched."""
+        with self._locked():
+            listed = self.referrers(subject)
+            self._enter({}, {subject: [replace(one, annotations=dict(annotations.get(one.digest, one.annotations))) for one in listed]})
 
     def resolve(self, name: str, version: str) -> str | None:
         """The digest of the package of a release, or ``None`` when it was never archived here."""

@@ -403,6 +403,12 @@ class RegistryRepository:
         """Make a new list of what refers to ``subject``, in place of the one that it has."""
         self.put_as(referrers_tag(subject), index_of(entries), IMAGE_INDEX)
 
+    def relabel(self, subject: str, annotations: Mapping[str, Mapping[str, str]]) -> None:
+        """Give what is listed for ``subject`` these annotations, by digest. A piece that comes meanwhile is found by its own tag."""
+        self._forget()
+        listed = self.referrers(subject)
+        self.relist(subject, [replace(one, annotations=dict(annotations.get(one.digest, one.annotations))) for one in listed])
+
     def withdraw(self, subject: str, digests: Collection[str], write: bool) -> int:
         """Take manifests that refer to ``subject`` away. The bytes are freed by the registry's garbage collector."""
         self._delete(f"sha256:{'0' * 64}")  # what nobody has, to hear whether it lets us

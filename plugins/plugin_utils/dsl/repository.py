@@ -80,7 +80,10 @@ class Repository(Protocol):
         """What says of itself that it refers to a manifest, as far as it can be found without the list that :meth:`referrers` reads."""
 
     def relist(self, subject: str, entries: Iterable[Descriptor]) -> None:
-        """Make a new list of what refers to a manifest, in place of the one that it has."""
+        """Make a new list of what refers to a manifest, in place of one that can't be read."""
+
+    def relabel(self, subject: str, annotations: Mapping[str, Mapping[str, str]]) -> None:
+        """Have the list of what refers to a manifest say this of those of these digests that are in it; the others stay as they are."""
 
     def withdraw(self, subject: str, digests: Collection[str], write: bool) -> int:
         """Take manifests that refer to ``subject`` away, and what only they need; return how many bytes that freed, or without ``write`` 0.

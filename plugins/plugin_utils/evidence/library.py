@@ -124,7 +124,7 @@ def _correct_list(library: Library, seen: Snapshot) -> list[str]:
         listed = home.referrers(seen.digest)
         wrong = [one for one in listed if one.digest in seen.evidence and _misleads(one, seen.evidence[one.digest])]
         if wrong:
-            home.relist(seen.digest, [replace(one, annotations={}) if one in wrong else one for one in listed])
+            home.relabel(seen.digest, {one.digest: {} for one in wrong})
         return [
             f"the list of evidence about {seen.name} {seen.version} said of {entry.digest}, {seen.evidence[entry.digest].what}, that it is "
             f"for {entry.annotations.get(RFC) or 'a change'} alone; it says so no more, find out who wrote that"

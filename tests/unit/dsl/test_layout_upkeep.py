@@ -39,7 +39,7 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.envelope
 from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.library import remember_library, snapshots
 from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.statement import release_statement
 from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.store import attach
-from releases import spoil, write_release
+from releases import replace_list, spoil, write_release
 from securesystemslib.signer import CryptoSigner
 
 Make = Callable[..., Path]
@@ -128,7 +128,7 @@ def test_what_refers_in_circles_or_without_end_is_found_once_and_no_deeper_than_
 
 def test_a_list_that_leads_to_the_manifest_of_somebody_else_is_told(stocked: OciLayout) -> None:
     one, other = (stocked.releases()["hello", version].digest for version in ("1.0", "2.0"))
-    stocked.relist(one, stocked.referrers(other))
+    replace_list(stocked, one, stocked.referrers(other))
     assert set(walk(stocked, stocked.releases()["hello", "1.0"]).faults) == {stocked.referrers(other)[0].digest}
 
 
@@ -536,7 +536,7 @@ def test_what_others_put_into_the_layout_stays(stocked: OciLayout) -> None:
 def test_a_list_that_leads_elsewhere_does_not_make_a_purge_take_the_evidence_of_others(stocked: OciLayout) -> None:
     one, other = (stocked.releases()["hello", version].digest for version in ("1.0", "2.0"))
     evidence = stocked.referrers(other)
-    stocked.relist(one, [Descriptor(MANIFEST, other, 1, artifact_type="x/y"), *evidence])
+    replace_list(stocked, one, [Descriptor(MANIFEST, other, 1, artifact_type="x/y"), *evidence])
     purge(stocked, "hello", "1.0")
     assert stocked.referrers(other) == evidence
     assert not scrub(stocked, None, write=True).damaged
@@ -903,6 +903,19 @@ def test_publishing_that_stops_anywhere_loses_no_piece_and_the_next_one_finishes
         assert not scrub(stocked, None, write=True).damaged
         assert whole(stocked).referrers(digest) == wanted
         assert scrub(stocked, None, write=False).unnamed == 0
+
+
+def test_a_list_that_somebody_else_made_anew_meanwhile_stays_as_it_is(stocked: OciLayout) -> None:
+    """Who heals it knows what is to go into it from long before."""
+    digest = stocked.releases()["hello", "1.0"].digest
+    (first,) = known = stocked.referrers(digest)
+    spoil(stocked, stocked.tags()[digest.replace(":", "-")].digest)
+    stocked.relist(digest, known)
+    assert stocked.referrers(digest) == known
+    stocked.withdraw(digest, [first.digest], write=True)
+    late = refer(stocked, digest, b"late")
+    stocked.relist(digest, known)
+    assert [entry.digest for entry in stocked.referrers(digest)] == [late]
 
 
 # -- what nothing names ------------------------------------------------------

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
@@ -223,9 +223,26 @@ def test_a_list_that_says_what_a_piece_is_not_is_put_right(bed: Bed) -> None:
     finding = bed.say("scan", result="infected")
     theirs = bed.say("approval", rfc="CHG2", decision="approved")
     lies = {PREDICATE_TYPE: APPROVAL, RFC: "CHG2"}
-    bed.home.relist(bed.package, [replace(entry, annotations=lies) for entry in bed.home.referrers(bed.package)])
+    bed.home.relabel(bed.package, dict.fromkeys(bed.listed(), lies))
     assert set(collect(bed.home, bed.package, Wanted("CHG1")).passed_over) == {finding, theirs}  # nobody has seen it yet
     (problem,) = remember_library(bed.url, bed.home, None, NOW)
     assert f"{finding}, scan (infected), that it is for CHG2 alone" in problem
     assert collect(bed.home, bed.package, Wanted("CHG1")).passed_over == (theirs,)
     assert remember_library(bed.url, bed.home, None, NOW) == []
+
+
+def test_who_puts_a_list_right_keeps_what_came_and_what_went_meanwhile(bed: Bed, monkeypatch: pytest.MonkeyPatch) -> None:
+    finding, over = bed.say("scan", result="infected"), bed.say("approval", rfc="CHG2", decision="approved")
+    bed.watch()
+    bed.home.relabel(bed.package, {finding: {PREDICATE_TYPE: APPROVAL, RFC: "CHG2"}})
+    real, came = OciLayout.relabel, []
+
+    def after_others(self: OciLayout, subject: str, annotations: dict[str, dict[str, str]]) -> None:
+        bed.home.withdraw(subject, [over], write=True)
+        came.append(bed.say("approval", rfc="CHG1", decision="rejected"))
+        real(self, subject, annotations)
+
+    monkeypatch.setattr(OciLayout, "relabel", after_others)
+    assert len(remember_library(bed.url, OciLayout.open(bed.home.path), None, NOW)) == 1
+    assert bed.listed() == {finding, *came}
+    assert collect(bed.home, bed.package, Wanted("CHG2")).passed_over == tuple(came)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import base64
 import json
-from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -230,7 +229,7 @@ def test_a_list_that_lies_hides_nothing_that_was_seen(home: OciLayout, package: 
     rejection = decided(package, "CHG1", decision="rejected")
     digests = [attach(home, package, content) for content in (finding, rejection)]
     lies = {PREDICATE_TYPE: APPROVAL, RFC: "CHG2"}
-    home.relist(package, [replace(entry, annotations=lies) for entry in home.referrers(package)])
+    home.relabel(package, dict.fromkeys(digests, lies))
     seen = {digests[0]: piece("scan (infected)"), digests[1]: piece("approval (rejected)", "CHG1")}
     assert list(collect(home, package, Wanted("CHG1", seen=seen))) == [finding, rejection]
 
@@ -238,7 +237,7 @@ def test_a_list_that_lies_hides_nothing_that_was_seen(home: OciLayout, package: 
 def test_what_was_read_once_as_decided_for_another_rfc_is_not_read_again(home: OciLayout, package: str) -> None:
     """Whatever the list says, for a digest is of the same bytes for ever."""
     digest = attach(home, package, decided(package, "CHG2"))
-    home.relist(package, [replace(entry, annotations={}) for entry in home.referrers(package)])
+    home.relabel(package, {digest: {}})
     assert collect(home, package, Wanted("CHG1", seen={digest: piece("approval (approved)", "CHG2")})).passed_over == (digest,)
     for other in (piece("approval (approved)", "CHG1"), piece("scan (infected)", "CHG2"), piece("evidence that could not be read")):
         assert collect(home, package, Wanted("CHG1", seen={digest: other})).passed_over == ()

@@ -52,6 +52,7 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.steps.sources imp
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps.tell import make_notifier
 from documents import STRICT, policy_of, write_document
 from homes import HELLO, NOW, Homes
+from releases import replace_list
 from seals import KEYS, pem
 
 PEOPLE = {
@@ -147,9 +148,9 @@ def test_a_wave_does_not_start_when_what_people_signed_has_vanished(rollout: Rol
     assert remember_sight(lambda: Cmdb.open(str(rollout.homes.cmdb)), opened.sight, NOW) == []
     home = OciLayout.open(rollout.homes.dsl)
     listed = home.referrers(rollout.homes.digest)
-    home.relist(rollout.homes.digest, [])
+    replace_list(home, rollout.homes.digest, [])
     assert f"the library lacks what was seen in it before, hello 1.0: opinion (blocking) {listed[0].digest}" in rollout.stopped("web1")
-    home.relist(rollout.homes.digest, listed)
+    replace_list(home, rollout.homes.digest, listed)
     assert rollout.stopped("web1") == ""
 
 
