@@ -482,7 +482,8 @@ class OciLayout(BlobFolder):
             if digest not in needed:
                 with contextlib.suppress(OSError):
                     status = (self.blobs / digest.removeprefix("sha256:")).lstat()
-                    if status.st_mtime < before:
+                    # Who copies with the times of the files, as rsync -a does, brings what has been old for long.
+                    if max(status.st_mtime, status.st_ctime) < before:
                         strays.unneeded[digest] = status.st_size
         return strays
 

@@ -108,6 +108,7 @@ def scrub(
     workers: int = os.cpu_count() or 1,
     also: Collection[str] = (),
     retired: Callable[[], Collection[str]] = tuple,
+    clock: Callable[[], float] = time.time,
 ) -> Scrub:
     """Check every package, all that refers to it, and in a layout also the blobs that nothing names; and that payloads are the trees of
     their file indexes.
@@ -117,9 +118,9 @@ def scrub(
 
     With ``replica`` what is damaged gets its right bytes from there, unless ``write`` is false. Nothing else is changed, but that a
     layout then loses what is damaged and needed by no release, and with or without ``replica`` what nothing names. What is younger than
-    :data:`YOUNG` stays, since other tools write here without a lock.
+    :data:`YOUNG` by the ``clock`` stays, since other tools write here without a lock.
     """
-    done = Scrub()
+    done, before = Scrub(), clock() - YOUNG
     needed = _find(library, replica, also, retired(), done)
     with ThreadPoolExecutor(workers) as pool:
         states = _look_through(library, needed, done, pool) if isinstance(library, OciLayout) else _look_at(needed, done, pool)
@@ -141,14 +142,13 @@ def scrub(
             damage, cured = replace(damage, what=f"{damage.what} and can't be healed ({error})"), False
         (done.healed if cured else done.damaged).append(damage)
     if isinstance(library, OciLayout) and not done.damaged and (write or not done.healed):
-        _collect(library, needed, retired, done, write)
+        _collect(library, needed, before, retired, done, write)
     return done
 
 
-def _collect(layout: OciLayout, needed: _Needed, retired: Callable[[], Collection[str]], done: Scrub, write: bool) -> None:
+def _collect(layout: OciLayout, needed: _Needed, before: float, retired: Callable[[], Collection[str]], done: Scrub, write: bool) -> None:
     """Have what nothing names collected, unless somebody is writing, or this user may not."""
     with contextlib.suppress(TidegateError):
-        before = time.time() - YOUNG
         strays = (layout.collect if write else layout.strays)(before, retired())
         done.collected, done.collected_size = len(strays.unneeded), sum(strays.unneeded.values())
         for subject, entry in strays.referring:

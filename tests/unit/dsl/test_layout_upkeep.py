@@ -12,6 +12,7 @@ import itertools
 import json
 import os
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -746,10 +747,9 @@ def lists(home: OciLayout) -> list[str]:
     return [name for name in blobs(home) if b'"manifests":' in (home.blobs / name).read_bytes()[:400]]
 
 
-def old(home: OciLayout) -> None:
-    """As if all of it had been there for a day."""
-    for path in home.blobs.iterdir():
-        os.utime(path, (path.stat().st_mtime - 86400,) * 2)
+def tomorrow() -> float:
+    """As if all of it had been there for a day: nobody can set when a file came."""
+    return time.time() + 86400
 
 
 @pytest.fixture
@@ -898,9 +898,8 @@ def test_publishing_that_stops_anywhere_loses_no_piece_and_the_next_one_finishes
     wanted = stocked.referrers(digest)
     for _stop in cuts(monkeypatch, stocked, stocked.publish):
         assert whole(stocked).referrers(digest) == wanted
-        old(stocked)
         stocked.publish()
-        assert not scrub(stocked, None, write=True).damaged
+        assert not scrub(stocked, None, write=True, clock=tomorrow).damaged
         assert whole(stocked).referrers(digest) == wanted
         assert scrub(stocked, None, write=False).unnamed == 0
 
@@ -926,13 +925,20 @@ def test_what_nothing_names_is_collected_once_it_is_old(stocked: OciLayout) -> N
     stray = stocked.put_blob(b"left over", "text/plain").digest
     found = scrub(stocked, None, write=True)  # another tool may be about to name it
     assert (found.unnamed, found.collected) == (1, 0)
-    old(stocked)
-    looked = scrub(stocked, None, write=False)
+    looked = scrub(stocked, None, write=False, clock=tomorrow)
     assert (looked.unnamed, looked.collected, looked.collected_size) == (1, 1, 9)
     assert stray[7:] in blobs(stocked)
-    found = scrub(stocked, None, write=True)
+    found = scrub(stocked, None, write=True, clock=tomorrow)
     assert (found.unnamed, found.collected, found.collected_size) == (0, 1, 9)
     assert set(blobs(whole(stocked))) == set(before) | {name for name in blobs(stocked) if name in lists(stocked)}
+
+
+def test_what_came_just_now_with_an_old_time_is_not_collected(stocked: OciLayout) -> None:
+    """As rsync -a and cp -p bring it, the blobs before the index."""
+    stray = stocked.blobs / stocked.put_blob(b"on its way", "text/plain").digest[7:]
+    os.utime(stray, (1, 1))
+    assert scrub(stocked, None, write=True).collected == 0
+    assert stray.exists()
 
 
 def test_what_a_writer_is_about_to_name_is_not_collected(stocked: OciLayout, make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -940,8 +946,7 @@ def test_what_a_writer_is_about_to_name_is_not_collected(stocked: OciLayout, mak
     source, real, looked = make("next", {"data": b"next"}, version="3.0"), OciLayout.put_manifest, []
 
     def put_manifest_after_a_scrub(self: OciLayout, content: bytes) -> Descriptor:
-        old(self)
-        found = scrub(OciLayout.open(self.path), None, write=True)
+        found = scrub(OciLayout.open(self.path), None, write=True, clock=tomorrow)
         looked.append((found.unnamed > 0, found.collected))
         return real(self, content)
 
@@ -969,8 +974,7 @@ def test_what_could_be_a_release_is_not_collected(stocked: OciLayout) -> None:
     index = json.loads((stocked.path / "index.json").read_bytes())
     index["manifests"] = [entry for entry in index["manifests"] if digest not in str(entry) and digest.replace(":", "-") not in str(entry)]
     (stocked.path / "index.json").write_text(json.dumps(index))
-    old(stocked)
-    found = scrub(stocked, None, write=True)
+    found = scrub(stocked, None, write=True, clock=tomorrow)
     assert [one.digest for one in found.untagged] == [digest]
     verify_package(stocked, digest)
     assert [entry.digest for entry in stocked.referrers(digest)] == evidence
@@ -983,8 +987,7 @@ def test_evidence_that_a_killed_writer_left_in_no_list_is_listed(stocked: OciLay
     about = refer(stocked, piece, b"agreed")
     for subject in (digest, piece):
         (stocked.path / "referrers" / subject[7:]).unlink()
-    old(stocked)
-    found = scrub(stocked, None, write=True)
+    found = scrub(stocked, None, write=True, clock=tomorrow)
     assert {damage.digest: damage.what for damage in found.healed} == dict.fromkeys((piece, about), "in no list of evidence")
     assert [entry.digest for entry in stocked.referrers(digest)] == [piece]
     assert [entry.digest for entry in stocked.referrers(piece)] == [about]
@@ -993,9 +996,8 @@ def test_evidence_that_a_killed_writer_left_in_no_list_is_listed(stocked: OciLay
 
 def test_nothing_is_collected_beside_what_is_damaged(stocked: OciLayout) -> None:
     stray = stocked.put_blob(b"left over", "text/plain").digest
-    old(stocked)
     spoil(stocked, stocked.releases()["bye", "1.0"].digest)
-    assert scrub(stocked, None, write=True).collected == 0
+    assert scrub(stocked, None, write=True, clock=tomorrow).collected == 0
     with pytest.raises(IntegrityError):
         stocked.collect(2**40)
     assert stray[7:] in blobs(stocked)
@@ -1003,10 +1005,8 @@ def test_nothing_is_collected_beside_what_is_damaged(stocked: OciLayout) -> None
 
 def test_nothing_is_collected_while_a_blob_is_damaged(stocked: OciLayout) -> None:
     stray = stocked.put_blob(b"left over", "text/plain").digest
-    old(stocked)
     spoil(stocked, payload(stocked, "bye", "1.0"))
-    old(stocked)
-    assert scrub(stocked, None, write=True).collected == 0
+    assert scrub(stocked, None, write=True, clock=tomorrow).collected == 0
     assert stray[7:] in blobs(stocked)
 
 
