@@ -18,9 +18,10 @@ description:
     deployment or of the last completed one on any host, or be the last stable version of its release. All that stands in the way is
     said at once and nothing is changed.
   - V(absent) with O(evidence) takes these pieces of evidence out of the library and leaves the release as it is, such as decisions of
-    changes that are long over, or what nobody can read. What speaks against the release stays, a finding, a failed test, a rejection or a
-    blocking opinion. When the policy names people, that takes the O(key) of one of them. M(tidegate.release.dsl_verify) does not miss these
-    pieces, and neither it nor M(tidegate.release.dsl_sync) with the same CMDB brings them back.
+    changes that are long over, or what is whole and no statement. What is damaged has to be healed first. What speaks against the release
+    stays, a finding, a failed test, a rejection or a blocking opinion. When the policy names people, that takes the O(key) of one of them.
+    M(tidegate.release.dsl_verify) does not miss these pieces, and neither it nor M(tidegate.release.dsl_sync) with the same CMDB brings
+    them back.
   - V(accepted) gives up what the library lacks of a release and was seen in it before, as the CMDB remembers, so that it is cleared by what
     is there. First try to heal it with M(tidegate.release.dsl_verify). When the policy names people, that takes the O(key) of one of them.
   - Who did what, when, to which digest and why is appended to the CMDB's history.

@@ -21,6 +21,7 @@ from ..dsl.descriptors import Descriptor
 from ..dsl.recover import Meant
 from ..dsl.repository import Library, Repository
 from ..dsl.seen import Loss, Piece, Sight, Snapshot, extended, losses
+from ..dsl.walk import blobs_of
 from ..errors import ConflictError, IntegrityError, NotFoundError, TidegateError
 from ..keys import load_public
 from ..libs import require
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from ..policy.model import Policy
 
 _UNKNOWN = "the CMDB does not know what is new in the library about"
+_UNREADABLE = "evidence that could not be read"
 _TOLD = 1000  # losses that the history lists when they are accepted
 # What of a predicate tells a negative word from another, by its kind.
 _SAYING = {"approval": "decision", "test-result": "result", "scan": "result", "opinion": "blocking"}
@@ -232,7 +234,7 @@ def describe(envelope: bytes | None) -> tuple[str, str]:
             raise IntegrityError("it can't be read")
         statement = strict_json(payload_of(envelope), "the statement")
     except IntegrityError:
-        return "evidence that could not be read", ""
+        return _UNREADABLE, ""
     kind = kind_of(str(statement.get("predicateType"))) or f"evidence of type {statement.get('predicateType')!a:.60}"
     predicate = statement.get("predicate")
     said: Any = predicate.get(_SAYING.get(kind, "")) if isinstance(predicate, dict) else None
@@ -292,7 +294,8 @@ def retire_evidence(
     piece, and how many bytes that freed.
 
     On record before it is done, so that nothing vanishes without a word; what was interrupted is finished by the same call. Raises
-    :class:`TidegateError` for what speaks against the release, or is not there.
+    :class:`TidegateError` for what speaks against the release, or is not there, and :class:`IntegrityError` for what is damaged, for nobody
+    knows what it says.
     """
     name, version = release
     digest = home.resolve(name, version)
@@ -305,7 +308,11 @@ def retire_evidence(
     for one in digests:
         if one not in there and one not in known:
             raise NotFoundError(f"nothing beside {name} {version} is {one:.80}; attestation_info lists what is")
-        pieces[one] = known[one] if one in known else Piece(*_read(home, digest, one, now))
+        piece = known.get(one)
+        # What could not be read when it was seen may have been damaged then.
+        if piece is None or (piece.what == _UNREADABLE and not piece.retired):
+            piece = Piece(*_read(home, digest, one, now))
+        pieces[one] = piece
         if pieces[one].is_adverse:
             raise TidegateError(
                 f"{one} is {pieces[one].what} and speaks against {name} {version}, so it stays; who signed it can sign anew what is so now"
@@ -329,12 +336,27 @@ def retire_evidence(
 
 
 def _read(home: Repository, package: str, digest: str, now: datetime) -> tuple[str, datetime, str]:
-    """What a piece is that nobody remembers, as :class:`Piece` takes it."""
+    """What a piece is that nobody remembers, as :class:`Piece` takes it; raises :class:`IntegrityError` when its bytes are not whole."""
     try:
-        what, rfc = describe(read_piece(home, package, digest))
+        content = read_piece(home, package, digest)
     except IntegrityError:
-        what, rfc = describe(None)
+        _check_whole(home, digest)
+        content = None
+    what, rfc = describe(content)
     return what, now, rfc
+
+
+def _check_whole(home: Repository, digest: str) -> None:
+    """Raise :class:`IntegrityError` when bytes of a manifest or its blobs are missing or damaged; it may say whatever it likes."""
+    try:
+        content = home.read_manifest(digest)
+        blobs: list[Descriptor] = []
+        with contextlib.suppress(IntegrityError):
+            blobs = blobs_of(content, digest)
+        for blob in blobs:
+            home.verify_blob(blob)
+    except IntegrityError as error:
+        raise IntegrityError(f"{error}; it may speak against the release, so heal it with dsl_verify first") from error
 
 
 def _purged(connection: sa.Connection) -> set[tuple[str, str]]:

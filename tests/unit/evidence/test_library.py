@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -13,14 +14,15 @@ import pytest
 import sqlalchemy as sa
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.schema import schema
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import Cmdb
-from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.descriptors import referrers_tag
+from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.descriptors import canonical, referrers_tag
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.layout import OciLayout
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.package import archive
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.recover import recover
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.replica import choose, replicate
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.scrub import scrub
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.seen import losses
-from ansible_collections.tidegate.release.plugins.plugin_utils.errors import ConflictError, NotFoundError, TidegateError
+from ansible_collections.tidegate.release.plugins.plugin_utils.errors import ConflictError, IntegrityError, NotFoundError, TidegateError
+from ansible_collections.tidegate.release.plugins.plugin_utils.evidence import store
 from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.library import (
     meant_by,
     remember_library,
@@ -120,12 +122,37 @@ def test_what_speaks_against_a_release_stays(bed: Bed, kind: str, said: dict[str
     assert (bed.listed(), bed.history()) == ({piece}, [])
 
 
-def test_what_nobody_can_read_is_taken_away(bed: Bed) -> None:
-    piece = bed.say("approval", rfc="CHG1", decision="approved")
-    spoil(bed.home, piece)
-    assert len(collect(bed.home, bed.package).broken) == 1
+@pytest.mark.parametrize("watched", [False, True])
+def test_what_nobody_can_read_is_taken_away(bed: Bed, watched: bool) -> None:
+    """It is whole, and no statement."""
+    approval = bed.say("approval", rfc="CHG1", decision="approved")
+    manifest = json.loads(bed.home.read_manifest(approval))
+    manifest["layers"] = [bed.home.put_blob(b"nonsense", manifest["layers"][0]["mediaType"]).to_json()]
+    piece = bed.home.refer(bed.package, canonical(manifest)).digest
+    if watched:
+        bed.watch()
     assert bed.retire(piece) == [f"evidence that could not be read {piece}"]
-    assert collect(bed.home, bed.package).broken == ()
+    assert bed.listed() == {approval}
+
+
+@pytest.mark.parametrize("watched", [False, True])
+@pytest.mark.parametrize("part", ["manifest", "envelope"])
+def test_what_is_damaged_stays_until_it_can_be_read(bed: Bed, part: str, watched: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Or a rejection that nobody has seen whole would go; also when it was damaged as it was seen first."""
+    monkeypatch.setattr(store, "_INSIDE", 0)
+    piece = bed.say("approval", rfc="CHG1", decision="rejected")
+    layer = json.loads(bed.home.read_manifest(piece))["layers"][0]["digest"]
+    harmed = piece if part == "manifest" else layer
+    whole = (bed.home.blobs / harmed[7:]).read_bytes()
+    spoil(bed.home, harmed)
+    if watched:
+        bed.watch()
+    with pytest.raises(IntegrityError, match="heal it with dsl_verify first"):
+        bed.retire(piece)
+    spoil(bed.home, harmed, whole)
+    with pytest.raises(TidegateError, match="so it stays"):
+        bed.retire(piece)
+    assert (bed.listed(), bed.history()) == ({piece}, [])
 
 
 def test_what_is_not_there_and_who_is_writing_are_told(bed: Bed) -> None:
