@@ -59,7 +59,7 @@ class ActionModule(TidegateAction):
         if theirs and any(recovery.behind):
             releases, pieces = recovery.behind
             problems.append(f"the replica lacks {releases} releases and {pieces} pieces of evidence that {dsl} has; run dsl_sync")
-        problems += [*filter(None, [library.incomplete()]), *without_evidence(found), *unfinished(found, meant)]
+        problems += [*filter(None, [library.incomplete()]), *found.problems, *without_evidence(found), *unfinished(found, meant)]
         result: dict[str, Any] = {
             "changed": rebuilt or bool(found.healed or found.collected),
             "index_rebuilt": rebuilt,

@@ -14,7 +14,7 @@ description:
   - Checks every package, every blob and every piece of evidence against its digest, on all processors at once. Of a library in a directory
     also the blobs that nothing names, such as those of an archiving that was interrupted; they are no fault, and are removed when they are
     older than an hour, unless somebody is writing. What could be a release is only named, and evidence that such a process left in no list
-    is listed. What a process that was killed left unfinished is removed.
+    is listed. What a process that was killed left unfinished is removed. When nothing could be removed or listed, a warning says why.
   - Names each blob that is damaged or missing, and the releases that it touches, and fails when there is one.
   - With O(replica) it puts the right bytes in their place, checked on the way, and fails only if something is left. A library in a
     directory whose C(index.json) is damaged gets a new one, with the releases of the replica and all evidence that is still there; the

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import time
 from collections import defaultdict
@@ -48,7 +47,7 @@ class Scrub:
     ``blobs`` and their ``size`` in bytes count what was checked; ``unnamed`` and ``unnamed_size`` those of them that no release needs, of
     which ``untagged`` are packages. ``collected``, of ``collected_size``, are what was unnamed and is gone now, or without ``write`` would
     be. ``releases`` that were found, by name and version, each with how many manifests refer to it; ``misnamed``: a sentence for each that
-    is the package of another.
+    is the package of another. ``problems``: a sentence for what could not be collected.
     """
 
     blobs: int = 0
@@ -62,6 +61,7 @@ class Scrub:
     misnamed: dict[tuple[str, str], str] = field(default_factory=dict)
     damaged: list[Damage] = field(default_factory=list)
     healed: list[Damage] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
 
 
 @dataclass
@@ -147,9 +147,12 @@ def scrub(
 
 
 def _collect(layout: OciLayout, needed: _Needed, before: float, retired: Callable[[], Collection[str]], done: Scrub, write: bool) -> None:
-    """Have what nothing names collected, unless somebody is writing, or this user may not."""
-    with contextlib.suppress(TidegateError):
-        strays = (layout.collect if write else layout.strays)(before, retired())
+    """Have what nothing names collected, and all be listed; a sentence in ``done`` says why not: somebody is writing, this user may not, or
+    something is damaged."""
+    try:
+        strays = layout.strays(before, retired())
+        if write and (strays.unneeded or strays.referring):
+            strays = layout.collect(before, retired())
         done.collected, done.collected_size = len(strays.unneeded), sum(strays.unneeded.values())
         for subject, entry in strays.referring:
             whose = tuple(sorted(needed.releases.get(("", subject), ())))
@@ -157,6 +160,8 @@ def _collect(layout: OciLayout, needed: _Needed, before: float, retired: Callabl
         if write:
             done.unnamed, done.unnamed_size = done.unnamed - done.collected, done.unnamed_size - done.collected_size
             layout.publish()
+    except TidegateError as error:
+        done.problems.append(f"what nothing names was not collected, or not all was listed for other tools: {error}")
 
 
 def _cure(library: Library, replica: Library | None, needed: _Needed, key: _Key, write: bool) -> bool:

@@ -994,6 +994,27 @@ def test_evidence_that_a_killed_writer_left_in_no_list_is_listed(stocked: OciLay
     assert not scrub(stocked, None, write=True).healed
 
 
+def test_why_nothing_was_collected_is_said(stocked: OciLayout, monkeypatch: pytest.MonkeyPatch) -> None:
+    stray = stocked.put_blob(b"left over", "text/plain").digest
+    with stocked.writing():
+        found = scrub(stocked, None, write=True, clock=tomorrow)
+        assert not scrub(stocked, None, write=True).problems  # there was nothing to do
+    (busy,) = found.problems
+    assert "somebody is writing" in busy
+    assert (found.unnamed, found.collected, found.damaged) == (1, 0, [])
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "unlink", lambda *_self, **_how: (_ for _ in ()).throw(PermissionError(errno.EACCES, "Permission denied")))
+        (refused,) = scrub(stocked, None, write=True, clock=tomorrow).problems
+    assert "Permission denied" in refused
+    index = json.loads((stocked.path / "index.json").read_bytes())
+    missing = Descriptor(MANIFEST, f"sha256:{'0' * 64}", 1, annotations={"org.opencontainers.image.ref.name": "theirs"})
+    index["manifests"].append(missing.to_json())
+    (stocked.path / "index.json").write_bytes(canonical(index))
+    (damaged,) = scrub(stocked, None, write=True, clock=tomorrow).problems
+    assert missing.digest in damaged
+    assert stray[7:] in blobs(stocked)
+
+
 def test_nothing_is_collected_beside_what_is_damaged(stocked: OciLayout) -> None:
     stray = stocked.put_blob(b"left over", "text/plain").digest
     spoil(stocked, stocked.releases()["bye", "1.0"].digest)
