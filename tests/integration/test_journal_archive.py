@@ -181,7 +181,8 @@ def test_a_file_that_is_not_as_it_was_written_is_not_believed(cmdb: Cmdb, tmp_pa
         body = documents[0] + b"\n"
         told = json.loads(head)
         told["statement"]["subject"][0]["digest"]["sha256"] = archive_file.digest_of(body)[7:]
-        archive_file.write_archive(file, told, body)
+        written, _digest = archive_file.write_archive(tmp_path, "other", told, body)
+        written.replace(file)
     else:
         file.write_bytes(gzip.compress(gzip.decompress(content).replace(b"web1", b"web7")))
     with pytest.raises(NotFoundError if harm == "gone" else IntegrityError, match="bring it back from a backup"):
@@ -191,12 +192,12 @@ def test_a_file_that_is_not_as_it_was_written_is_not_believed(cmdb: Cmdb, tmp_pa
 
 def test_a_disk_that_gives_back_something_else_costs_nothing(cmdb: Cmdb, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = held(cmdb)
-    real = archive_file.write_atomically
+    real = archive_file.write_new
 
     def rotten(path: Path, content: bytes) -> None:
         real(path, content[:-3] + b"xxx")
 
-    monkeypatch.setattr(archive_file, "write_atomically", rotten)
+    monkeypatch.setattr(archive_file, "write_new", rotten)
     with pytest.raises(IntegrityError, match="is not as it was written"):
         archive(cmdb, tmp_path)
     assert held(cmdb) == before
@@ -204,7 +205,7 @@ def test_a_disk_that_gives_back_something_else_costs_nothing(cmdb: Cmdb, tmp_pat
     def full(*_: Any) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(archive_file, "write_atomically", full)
+    monkeypatch.setattr(archive_file, "write_new", full)
     with pytest.raises(TidegateError, match=r"No space left on device.*; nothing of it left the CMDB"):
         archive(cmdb, tmp_path)
     assert held(cmdb) == before
@@ -214,7 +215,7 @@ def test_a_disk_that_gives_back_something_else_costs_nothing(cmdb: Cmdb, tmp_pat
 def test_what_changes_meanwhile_is_not_lost(cmdb: Cmdb, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str) -> None:
     real = journal_archive.write_archive
 
-    def meanwhile(*arguments: Any) -> str:
+    def meanwhile(*arguments: Any) -> tuple[Path, str]:
         with cmdb.begin() as connection:
             if what == "rows":
                 connection.execute(sa.insert(schema().journal), {"deployment_id": 2, "at": LATER, "event": "noted", "data": {"late": True}})
@@ -229,6 +230,21 @@ def test_what_changes_meanwhile_is_not_lost(cmdb: Cmdb, tmp_path: Path, monkeypa
     assert len(everything(cmdb, 1)[0]["hosts"]) == 6
     monkeypatch.undo()
     assert archive(cmdb, tmp_path) == (["CHG0000001#1", "CHG0000002#2"] if what == "rows" else ["CHG0000001#1"])
+
+
+def test_two_runs_at_once_leave_the_file_that_the_cmdb_names(cmdb: Cmdb, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = everything(cmdb, 1, 2)
+    real = journal_archive.write_archive
+
+    def overtaken(*arguments: Any) -> tuple[Path, str]:
+        monkeypatch.undo()
+        assert archive(cmdb, tmp_path, reason="the other's") == ["CHG0000001#1", "CHG0000002#2"]
+        return real(*arguments)
+
+    monkeypatch.setattr(journal_archive, "write_archive", overtaken)
+    with pytest.raises(IntegrityError, match="is not what the CMDB has"):
+        archive(cmdb, tmp_path)
+    assert [_whole(cmdb, number) for number in (1, 2)] == before
 
 
 @pytest.mark.parametrize("step", range(1, 30, 2))
@@ -282,7 +298,7 @@ def _die_at(step: int) -> None:
 
         return call
 
-    for name in ("fsync", "replace", "mkdir"):
+    for name in ("fsync", "link", "mkdir"):
         setattr(os, name, counted(getattr(os, name)))
 
     def writing(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:

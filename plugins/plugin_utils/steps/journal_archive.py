@@ -95,14 +95,13 @@ def _archive(cmdb: Cmdb, batch: list[int], order: _Order) -> Path:
     """Archive one batch: the file first, then, when it is what the CMDB has, the rows."""
     with cmdb.read() as connection:
         body = body_of(deployment_document(connection, number) for number in batch)
-    name = f"journal-{batch[0]}-{batch[-1]}-{digest_of(body)[7:19]}.jsonl.gz"
-    path = order.directory / name
+    name = f"journal-{batch[0]}-{batch[-1]}"
     try:
         make_folder(order.directory)
-        digest = write_archive(path, order.head(name, batch, body), body)
+        path, digest = write_archive(order.directory, name, order.head(name, batch, body), body)
     except OSError as error:
         raise TidegateError(
-            f"{path} can't be written ({error.strerror}); nothing of it left the CMDB, make room and run this again"
+            f"{name} can't be written in {order.directory} ({error.strerror}); nothing of it left the CMDB, make room and run this again"
         ) from error
     with cmdb.begin() as connection:
         _head, read = read_archive(path, digest)
