@@ -211,7 +211,7 @@ def test_a_disk_that_gives_back_something_else_costs_nothing(cmdb: Cmdb, tmp_pat
     assert held(cmdb) == before
 
 
-@pytest.mark.parametrize("what", ["rows", "use"])
+@pytest.mark.parametrize("what", ["rows", "use", "again", "owed", "under way"])
 def test_what_changes_meanwhile_is_not_lost(cmdb: Cmdb, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str) -> None:
     real = journal_archive.write_archive
 
@@ -219,8 +219,16 @@ def test_what_changes_meanwhile_is_not_lost(cmdb: Cmdb, tmp_path: Path, monkeypa
         with cmdb.begin() as connection:
             if what == "rows":
                 connection.execute(sa.insert(schema().journal), {"deployment_id": 2, "at": LATER, "event": "noted", "data": {"late": True}})
-            else:
+            elif what == "use":
                 install(cmdb, connection, 2)
+            elif what == "again":
+                history(connection, 4, "held", rfc="CHG0000002", names=["web9"])
+            elif what == "owed":
+                debt = {"rfc": "CHG0000002", "duty": "review", "release": "shop", "version": "2", "digest": ""}
+                debt |= {"incurred": START, "due": START}
+                connection.execute(sa.insert(schema().debt), debt)
+            else:
+                connection.execute(schema().change.update().where(schema().change.c.number == "CHG0000002").values(work_end=None))
         return real(*arguments)
 
     monkeypatch.setattr(journal_archive, "write_archive", meanwhile)

@@ -132,17 +132,34 @@ def _total(connection: sa.Connection) -> int:
 
 
 def _refuse_needed(connection: sa.Connection, batch: list[int]) -> None:
-    """Raise :class:`ConflictError` when one of a batch is open, installed, locked or archived by now."""
+    """Raise :class:`ConflictError` when one of a batch is needed or archived by now.
+
+    It is needed when it is open, installed or locked, or when its RFC is owed something, under way, or has a deployment that is not of
+    the batch: the CIs of a change are there once, for all of them.
+    """
     t = schema()
-    d = t.deployment.c
+    d, other = t.deployment.c, t.deployment.alias().c
     needed = sa.or_(
         d.state.in_(OPEN),
         *(d.id.in_(sa.select(column)) for column in (t.lock.c.deployment_id, t.journal_archive.c.deployment_id)),
         sa.select(t.installation.c.id).where(t.installation.c.deployment_id == d.id).exists(),
+        sa.select(other.id).where(other.rfc == d.rfc, other.id.not_in(batch)).exists(),
+        d.rfc.in_(_owing()),
+        d.rfc.in_(_under_way()),
     )
     found = connection.execute(sa.select(d.rfc, d.id).where(d.id.in_(batch), needed).limit(1)).first()
     if found is not None:
         raise ConflictError(f"{found.rfc}#{found.id} is in use again; nothing of what goes with it left the CMDB, run this again")
+
+
+def _owing() -> sa.Select[tuple[str]]:
+    debt = schema().debt.c
+    return sa.select(debt.rfc).where(debt.settled.is_(None))
+
+
+def _under_way() -> sa.Select[tuple[str]]:
+    change = schema().change.c
+    return sa.select(change.number).where(change.work_start.is_not(None), change.work_end.is_(None))
 
 
 def _eligible(connection: sa.Connection, before: datetime) -> dict[str, dict[int, int]]:
@@ -161,9 +178,7 @@ def _eligible(connection: sa.Connection, before: datetime) -> dict[str, dict[int
     staying = waiting_deployments(connection)
     for column in (t.installation.c.deployment_id, t.lock.c.deployment_id):
         staying |= set(connection.scalars(sa.select(column).where(column.is_not(None)).distinct()))
-    owing = set(connection.scalars(sa.select(t.debt.c.rfc).where(t.debt.c.settled.is_(None))))
-    under_way = sa.and_(t.change.c.work_start.is_not(None), t.change.c.work_end.is_(None))
-    owing |= set(connection.scalars(sa.select(t.change.c.number).where(under_way)))
+    owing = {rfc for select in (_owing(), _under_way()) for rfc in connection.scalars(select)}
     kept = {row.rfc for row in rows if row.id in staying or row.state in OPEN or row.over >= before} | owing
     hosts: dict[int, list[str]] = defaultdict(list)
     h = t.deployment_host.c
