@@ -26,6 +26,7 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.envelope
 from ansible_collections.tidegate.release.plugins.plugin_utils.keys import load_signer
 from ansible_collections.tidegate.release.plugins.plugin_utils.policy.model import Policy
 from ansible_collections.tidegate.release.plugins.plugin_utils.report.model import build_report
+from ansible_collections.tidegate.release.plugins.plugin_utils.rfc.register import forward_schedule
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout import archive_file
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.archive_file import deployment_document, documents_in, read_archive
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.journal import Journal
@@ -238,6 +239,17 @@ def test_what_changes_meanwhile_is_not_lost(cmdb: Cmdb, tmp_path: Path, monkeypa
     assert len(everything(cmdb, 1)[0]["hosts"]) == 6
     monkeypatch.undo()
     assert archive(cmdb, tmp_path) == (["CHG0000001#1", "CHG0000002#2"] if what == "rows" else ["CHG0000001#1"])
+
+
+def test_a_cancelled_change_is_in_calendars_as_it_was(cmdb: Cmdb, tmp_path: Path) -> None:
+    t = schema()
+    cancelled = {"work_start": None, "work_end": None, "state": -2, "end_date": LATER + timedelta(days=4)}
+    with cmdb.begin() as connection:
+        connection.execute(t.change.update().where(t.change.c.number == "CHG0000001").values(cancelled))
+    (before,) = forward_schedule(cmdb, LATER)
+    assert archive(cmdb, tmp_path) == ["CHG0000001#1", "CHG0000002#2"]
+    assert before.cis
+    assert forward_schedule(cmdb, LATER) == [before]
 
 
 def test_two_runs_at_once_leave_the_file_that_the_cmdb_names(cmdb: Cmdb, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -118,7 +118,10 @@ def _delete(connection: sa.Connection, batch: list[int], path: Path, digest: str
     # The journal lets go of nothing but what this table names.
     connection.execute(sa.insert(t.journal_archive), [{"deployment_id": number, **note} for number in batch])
     of_batch = sa.select(t.deployment.c.rfc).where(t.deployment.c.id.in_(batch))
-    connection.execute(sa.delete(t.change_ci).where(t.change_ci.c.number.in_(of_batch)))
+    # A change that never ended, as one that was cancelled, is in calendars still, with its CIs and their sites.
+    in_calendars = sa.select(t.change.c.number).where(t.change.c.work_end.is_(None))
+    of_change = t.change_ci.c.number
+    connection.execute(sa.delete(t.change_ci).where(of_change.in_(of_batch), of_change.not_in(in_calendars)))
     for table in (t.journal, t.deployment_host, t.wave):
         connection.execute(sa.delete(table).where(table.c.deployment_id.in_(batch)))
     said = {"file": path.name, "sha256": digest, "reason": order.reason, "deployments": batch}
