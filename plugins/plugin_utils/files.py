@@ -65,6 +65,17 @@ def write_atomically(path: Path, source: bytes | Iterable[bytes]) -> None:
         temporary.unlink(missing_ok=True)
 
 
+def write_new(path: Path, source: bytes | Iterable[bytes]) -> None:
+    """The same for a name that nothing has yet. Raises :class:`FileExistsError`, and leaves what has it."""
+    temporary = path.with_name(f".new-{secrets.token_hex(8)}")
+    try:
+        write(temporary, source, 0o666)
+        os.link(temporary, path)
+        fsync_directory(path.parent)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
 def write(path: Path, source: bytes | Iterable[bytes], mode: int) -> tuple[str, int]:
     """Write a new file through to the disk; return its digest and size. It has no rights in ``mode`` that :func:`rights` does not give."""
     with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "wb") as target:

@@ -26,6 +26,7 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.envelope
 from ansible_collections.tidegate.release.plugins.plugin_utils.keys import load_signer
 from ansible_collections.tidegate.release.plugins.plugin_utils.policy.model import Policy
 from ansible_collections.tidegate.release.plugins.plugin_utils.report.model import build_report
+from ansible_collections.tidegate.release.plugins.plugin_utils.rfc.register import forward_schedule
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout import archive_file
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.archive_file import deployment_document, documents_in, read_archive
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.journal import Journal
@@ -140,8 +141,23 @@ def test_what_tells_whether_another_was_superseded_stays_with_it(cmdb: Cmdb, tmp
         install(cmdb, connection, 1, HOSTS[:1])  # as somebody did by hand
         history(connection, 4, "backed_out", host="backed_out", names=["web9"])
         history(connection, 5, "backed_out", host="backed_out", names=HOSTS[2:3], release="other")
-    assert archive(cmdb, tmp_path) == ["CHG0000004#4", "CHG0000005#5"]
-    assert len(everything(cmdb, 2)[0]["hosts"]) == 6
+        history(connection, 6, names=HOSTS[:1])
+    assert archive(cmdb, tmp_path) == ["CHG0000002#2", "CHG0000004#4", "CHG0000005#5"]
+    assert len(everything(cmdb, 6)[0]["hosts"]) == 1
+
+
+def test_one_host_that_is_left_behind_keeps_only_what_changed_a_host_last(cmdb: Cmdb, tmp_path: Path) -> None:
+    with cmdb.begin() as connection:
+        history(connection, 4, release="other", names=["old1"])
+        for number in range(5, 9):
+            history(connection, number, release="other", names=["web0"] if number < 8 else ["web1"])
+        history(connection, 9, release="db", names=["web0", "web1"])
+        for number in (10, 11, 12):
+            history(connection, number, release="db", names=["web0"])
+        install(cmdb, connection, 9, ["web1"], "db")
+    archived = archive(cmdb, tmp_path)
+    assert [label for label in archived if label.endswith(("#10", "#11", "#12"))] == ["CHG0000010#10", "CHG0000011#11"]
+    assert len(everything(cmdb, 12)[0]["hosts"]) == 1
 
 
 def test_nothing_is_archived_without_a_reason_or_by_nobody(cmdb: Cmdb, tmp_path: Path) -> None:
@@ -181,7 +197,8 @@ def test_a_file_that_is_not_as_it_was_written_is_not_believed(cmdb: Cmdb, tmp_pa
         body = documents[0] + b"\n"
         told = json.loads(head)
         told["statement"]["subject"][0]["digest"]["sha256"] = archive_file.digest_of(body)[7:]
-        archive_file.write_archive(file, told, body)
+        written, _digest = archive_file.write_archive(tmp_path, "other", told, body)
+        written.replace(file)
     else:
         file.write_bytes(gzip.compress(gzip.decompress(content).replace(b"web1", b"web7")))
     with pytest.raises(NotFoundError if harm == "gone" else IntegrityError, match="bring it back from a backup"):
@@ -191,12 +208,12 @@ def test_a_file_that_is_not_as_it_was_written_is_not_believed(cmdb: Cmdb, tmp_pa
 
 def test_a_disk_that_gives_back_something_else_costs_nothing(cmdb: Cmdb, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = held(cmdb)
-    real = archive_file.write_atomically
+    real = archive_file.write_new
 
     def rotten(path: Path, content: bytes) -> None:
         real(path, content[:-3] + b"xxx")
 
-    monkeypatch.setattr(archive_file, "write_atomically", rotten)
+    monkeypatch.setattr(archive_file, "write_new", rotten)
     with pytest.raises(IntegrityError, match="is not as it was written"):
         archive(cmdb, tmp_path)
     assert held(cmdb) == before
@@ -204,22 +221,30 @@ def test_a_disk_that_gives_back_something_else_costs_nothing(cmdb: Cmdb, tmp_pat
     def full(*_: Any) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(archive_file, "write_atomically", full)
+    monkeypatch.setattr(archive_file, "write_new", full)
     with pytest.raises(TidegateError, match=r"No space left on device.*; nothing of it left the CMDB"):
         archive(cmdb, tmp_path)
     assert held(cmdb) == before
 
 
-@pytest.mark.parametrize("what", ["rows", "use"])
+@pytest.mark.parametrize("what", ["rows", "use", "again", "owed", "under way"])
 def test_what_changes_meanwhile_is_not_lost(cmdb: Cmdb, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str) -> None:
     real = journal_archive.write_archive
 
-    def meanwhile(*arguments: Any) -> str:
+    def meanwhile(*arguments: Any) -> tuple[Path, str]:
         with cmdb.begin() as connection:
             if what == "rows":
                 connection.execute(sa.insert(schema().journal), {"deployment_id": 2, "at": LATER, "event": "noted", "data": {"late": True}})
-            else:
+            elif what == "use":
                 install(cmdb, connection, 2)
+            elif what == "again":
+                history(connection, 4, "held", rfc="CHG0000002", names=["web9"])
+            elif what == "owed":
+                debt = {"rfc": "CHG0000002", "duty": "review", "release": "shop", "version": "2", "digest": ""}
+                debt |= {"incurred": START, "due": START}
+                connection.execute(sa.insert(schema().debt), debt)
+            else:
+                connection.execute(schema().change.update().where(schema().change.c.number == "CHG0000002").values(work_end=None))
         return real(*arguments)
 
     monkeypatch.setattr(journal_archive, "write_archive", meanwhile)
@@ -229,6 +254,32 @@ def test_what_changes_meanwhile_is_not_lost(cmdb: Cmdb, tmp_path: Path, monkeypa
     assert len(everything(cmdb, 1)[0]["hosts"]) == 6
     monkeypatch.undo()
     assert archive(cmdb, tmp_path) == (["CHG0000001#1", "CHG0000002#2"] if what == "rows" else ["CHG0000001#1"])
+
+
+def test_a_cancelled_change_is_in_calendars_as_it_was(cmdb: Cmdb, tmp_path: Path) -> None:
+    t = schema()
+    cancelled = {"work_start": None, "work_end": None, "state": -2, "end_date": LATER + timedelta(days=4)}
+    with cmdb.begin() as connection:
+        connection.execute(t.change.update().where(t.change.c.number == "CHG0000001").values(cancelled))
+    (before,) = forward_schedule(cmdb, LATER)
+    assert archive(cmdb, tmp_path) == ["CHG0000001#1", "CHG0000002#2"]
+    assert before.cis
+    assert forward_schedule(cmdb, LATER) == [before]
+
+
+def test_two_runs_at_once_leave_the_file_that_the_cmdb_names(cmdb: Cmdb, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = everything(cmdb, 1, 2)
+    real = journal_archive.write_archive
+
+    def overtaken(*arguments: Any) -> tuple[Path, str]:
+        monkeypatch.undo()
+        assert archive(cmdb, tmp_path, reason="the other's") == ["CHG0000001#1", "CHG0000002#2"]
+        return real(*arguments)
+
+    monkeypatch.setattr(journal_archive, "write_archive", overtaken)
+    with pytest.raises(IntegrityError, match="is not what the CMDB has"):
+        archive(cmdb, tmp_path)
+    assert [_whole(cmdb, number) for number in (1, 2)] == before
 
 
 @pytest.mark.parametrize("step", range(1, 30, 2))
@@ -282,7 +333,7 @@ def _die_at(step: int) -> None:
 
         return call
 
-    for name in ("fsync", "replace", "mkdir"):
+    for name in ("fsync", "link", "mkdir"):
         setattr(os, name, counted(getattr(os, name)))
 
     def writing(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:

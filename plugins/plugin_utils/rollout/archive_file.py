@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..cmdb.schema import schema
 from ..errors import IntegrityError, NotFoundError
-from ..files import write_atomically
+from ..files import write_new
 
 with suppress(ImportError):
     import sqlalchemy as sa
@@ -73,15 +73,21 @@ def digest_of(content: bytes) -> str:
     return f"sha256:{hashlib.sha256(content).hexdigest()}"
 
 
-def write_archive(path: Path, head: Mapping[str, Any], body: bytes) -> str:
-    """Write a file, complete and on disk before it has its name; return its digest. Raises :class:`OSError`."""
+def write_archive(folder: Path, name: str, head: Mapping[str, Any], body: bytes) -> tuple[Path, str]:
+    """Write a file, complete and on disk before it has its name; return its path and digest. Raises :class:`OSError`.
+
+    Its name has the digest of all of it, head and body: that of another run, which the CMDB may name already, is never replaced.
+    """
     target = io.BytesIO()
     with gzip.GzipFile("", "wb", 6, target, mtime=0) as packed:
         packed.write(_line(head))
         packed.write(body)
     content = target.getvalue()
-    write_atomically(path, content)
-    return digest_of(content)
+    digest = digest_of(content)
+    path = folder / f"{name}-{digest[7:19]}.jsonl.gz"
+    with suppress(FileExistsError):  # the same, or what the reader refuses
+        write_new(path, content)
+    return path, digest
 
 
 def read_archive(path: Path, digest: str) -> tuple[dict[str, Any], bytes]:

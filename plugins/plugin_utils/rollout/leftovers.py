@@ -118,16 +118,22 @@ def temporary_directory(prefix: str) -> Iterator[Path]:
 
 
 def sweep_run_directories(own: Path) -> None:
-    """Remove what killed runs left of this collection's in Ansible's directories for them, of which this run's is ``own``."""
+    """Remove what killed runs left of this collection's in Ansible's directories for them, of which this run's is ``own``.
+
+    What can't be removed stays, and what another run removes meanwhile is gone: neither stops a deployment.
+    """
     for folder in left_behind(own.parent, "ansible-local-"):
-        if folder == own:
-            continue
-        for name in sorted(os.listdir(folder)):
-            if name.startswith("tidegate-") and name != OWNER:
-                path = folder / name
-                with contextlib.suppress(OSError):
-                    remove(path) if path.is_dir() and not path.is_symlink() else path.unlink()
-        with contextlib.suppress(OSError):  # the mark last: whoever is killed before can be made up for
-            if os.listdir(folder) == [OWNER]:
-                (folder / OWNER).unlink()
-                folder.rmdir()
+        if folder != own:
+            with contextlib.suppress(OSError):
+                _sweep(folder)
+
+
+def _sweep(folder: Path) -> None:
+    for name in sorted(os.listdir(folder)):
+        if name.startswith("tidegate-") and name != OWNER:
+            path = folder / name
+            with contextlib.suppress(OSError):
+                remove(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+    if os.listdir(folder) == [OWNER]:  # the mark last: whoever is killed before can be made up for
+        (folder / OWNER).unlink()
+        folder.rmdir()

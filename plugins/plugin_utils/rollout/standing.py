@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 class Standing:
     """``installed``: the package that the CMDB says is live. ``needed``: packages that must not be removed, in order.
 
-    ``fresh``: nobody ever tried to bring this release there, in whatever version, but for the deployment that asks.
+    ``fresh``: nobody ever tried to bring this release there, in whatever version, but for the deployment that asks. That is as far
+    as the journal goes back: where the release is not installed any more and what was tried is archived, it is fresh again.
     """
 
     installed: str | None

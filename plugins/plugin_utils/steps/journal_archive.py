@@ -29,7 +29,7 @@ from ..files import make_folder
 from ..policy.model import Policy
 from ..report.attention import waiting_deployments
 from ..rollout.archive_file import body_of, deployment_document, digest_of, read_archive, write_archive
-from ..rollout.states import OPEN
+from ..rollout.states import OPEN, HostState
 from .write_off import this_user
 
 with suppress(ImportError):
@@ -95,14 +95,13 @@ def _archive(cmdb: Cmdb, batch: list[int], order: _Order) -> Path:
     """Archive one batch: the file first, then, when it is what the CMDB has, the rows."""
     with cmdb.read() as connection:
         body = body_of(deployment_document(connection, number) for number in batch)
-    name = f"journal-{batch[0]}-{batch[-1]}-{digest_of(body)[7:19]}.jsonl.gz"
-    path = order.directory / name
+    name = f"journal-{batch[0]}-{batch[-1]}"
     try:
         make_folder(order.directory)
-        digest = write_archive(path, order.head(name, batch, body), body)
+        path, digest = write_archive(order.directory, name, order.head(name, batch, body), body)
     except OSError as error:
         raise TidegateError(
-            f"{path} can't be written ({error.strerror}); nothing of it left the CMDB, make room and run this again"
+            f"{name} can't be written in {order.directory} ({error.strerror}); nothing of it left the CMDB, make room and run this again"
         ) from error
     with cmdb.begin() as connection:
         _head, read = read_archive(path, digest)
@@ -119,7 +118,10 @@ def _delete(connection: sa.Connection, batch: list[int], path: Path, digest: str
     # The journal lets go of nothing but what this table names.
     connection.execute(sa.insert(t.journal_archive), [{"deployment_id": number, **note} for number in batch])
     of_batch = sa.select(t.deployment.c.rfc).where(t.deployment.c.id.in_(batch))
-    connection.execute(sa.delete(t.change_ci).where(t.change_ci.c.number.in_(of_batch)))
+    # A change that never ended, as one that was cancelled, is in calendars still, with its CIs and their sites.
+    in_calendars = sa.select(t.change.c.number).where(t.change.c.work_end.is_(None))
+    of_change = t.change_ci.c.number
+    connection.execute(sa.delete(t.change_ci).where(of_change.in_(of_batch), of_change.not_in(in_calendars)))
     for table in (t.journal, t.deployment_host, t.wave):
         connection.execute(sa.delete(table).where(table.c.deployment_id.in_(batch)))
     said = {"file": path.name, "sha256": digest, "reason": order.reason, "deployments": batch}
@@ -133,24 +135,41 @@ def _total(connection: sa.Connection) -> int:
 
 
 def _refuse_needed(connection: sa.Connection, batch: list[int]) -> None:
-    """Raise :class:`ConflictError` when one of a batch is open, installed, locked or archived by now."""
+    """Raise :class:`ConflictError` when one of a batch is needed or archived by now.
+
+    It is needed when it is open, installed or locked, or when its RFC is owed something, under way, or has a deployment that is not of
+    the batch: the CIs of a change are there once, for all of them.
+    """
     t = schema()
-    d = t.deployment.c
+    d, other = t.deployment.c, t.deployment.alias().c
     needed = sa.or_(
         d.state.in_(OPEN),
         *(d.id.in_(sa.select(column)) for column in (t.lock.c.deployment_id, t.journal_archive.c.deployment_id)),
         sa.select(t.installation.c.id).where(t.installation.c.deployment_id == d.id).exists(),
+        sa.select(other.id).where(other.rfc == d.rfc, other.id.not_in(batch)).exists(),
+        d.rfc.in_(_owing()),
+        d.rfc.in_(_under_way()),
     )
     found = connection.execute(sa.select(d.rfc, d.id).where(d.id.in_(batch), needed).limit(1)).first()
     if found is not None:
         raise ConflictError(f"{found.rfc}#{found.id} is in use again; nothing of what goes with it left the CMDB, run this again")
 
 
+def _owing() -> sa.Select[tuple[str]]:
+    debt = schema().debt.c
+    return sa.select(debt.rfc).where(debt.settled.is_(None))
+
+
+def _under_way() -> sa.Select[tuple[str]]:
+    change = schema().change.c
+    return sa.select(change.number).where(change.work_start.is_not(None), change.work_end.is_(None))
+
+
 def _eligible(connection: sa.Connection, before: datetime) -> dict[str, dict[int, int]]:
     """The deployments that may be archived: for each RFC, whose last one ended earlier come first, the number of each and of its hosts.
 
     What is open, younger than ``before``, installed or locked somewhere, owed or waiting for a person stays. So does what changed a host
-    after a deployment of the same release that stays: whether that one was superseded there has to be found out.
+    last after a deployment of the same release that stays: whether that one was superseded there has to be found out.
     """
     t = schema()
     d = t.deployment.c
@@ -162,29 +181,44 @@ def _eligible(connection: sa.Connection, before: datetime) -> dict[str, dict[int
     staying = waiting_deployments(connection)
     for column in (t.installation.c.deployment_id, t.lock.c.deployment_id):
         staying |= set(connection.scalars(sa.select(column).where(column.is_not(None)).distinct()))
-    owing = set(connection.scalars(sa.select(t.debt.c.rfc).where(t.debt.c.settled.is_(None))))
-    under_way = sa.and_(t.change.c.work_start.is_not(None), t.change.c.work_end.is_(None))
-    owing |= set(connection.scalars(sa.select(t.change.c.number).where(under_way)))
+    owing = {rfc for select in (_owing(), _under_way()) for rfc in connection.scalars(select)}
     kept = {row.rfc for row in rows if row.id in staying or row.state in OPEN or row.over >= before} | owing
     hosts: dict[int, list[str]] = defaultdict(list)
     h = t.deployment_host.c
     for number, host in connection.execute(sa.select(h.deployment_id, h.host)):
         hosts[number].append(host)
-    while True:
-        found: dict[str, list[int]] = defaultdict(list)
-        changed_later: dict[str, set[str]] = defaultdict(set)
-        more = set()
-        for row in rows:
+    changed = _last_changes(connection)
+    size = -1
+    while size != len(kept):
+        size = len(kept)
+        first: dict[tuple[str, str], int] = {}
+        for row in reversed(rows):
             if row.rfc in kept:
-                changed_later[row.release].update(hosts[row.id])
-            elif changed_later[row.release].isdisjoint(hosts[row.id]):
-                found[row.rfc].append(row.id)
-            else:
-                more.add(row.rfc)
-        if not more:
-            ordered = sorted(found.items(), key=lambda item: item[1][-1])
-            return {rfc: {number: len(hosts[number]) for number in numbers} for rfc, numbers in ordered}
-        kept |= more
+                first.update(dict.fromkeys(((row.release, host) for host in hosts[row.id]), row.id))
+        last: dict[tuple[str, str], int] = {}
+        for row in reversed(rows):  # so that of many that changed a host the last one stays
+            lines = {(row.release, host): seq for host, seq in changed[row.id].items()}
+            if row.rfc not in kept and any(first.get(at, row.id) < row.id and last.get(at, 0) < seq for at, seq in lines.items()):
+                kept.add(row.rfc)
+            if row.rfc in kept:
+                last.update({at: max(seq, last.get(at, 0)) for at, seq in lines.items()})
+    found: dict[str, list[int]] = defaultdict(list)
+    for row in rows:
+        if row.rfc not in kept:
+            found[row.rfc].append(row.id)
+    ordered = sorted(found.items(), key=lambda item: item[1][-1])
+    return {rfc: {number: len(hosts[number]) for number in numbers} for rfc, numbers in ordered}
+
+
+def _last_changes(connection: sa.Connection) -> dict[int, dict[str, int]]:
+    """For each deployment and host the last line that says that it was about to change the host."""
+    j = schema().journal.c
+    changes = j.event.in_((HostState.ACTIVATING, HostState.BACKING_OUT))
+    found: dict[int, dict[str, int]] = defaultdict(dict)
+    lines = sa.select(j.deployment_id, j.host, sa.func.max(j.seq)).where(changes, j.host.is_not(None))
+    for number, host, seq in connection.execute(lines.group_by(j.deployment_id, j.host)):
+        found[number][host] = seq
+    return found
 
 
 def _batches(eligible: Mapping[str, Mapping[int, int]]) -> Iterator[list[int]]:

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -163,3 +164,19 @@ def test_of_a_killed_run_s_directory_only_what_is_ours_goes(tmp_path: Path) -> N
     assert sorted(os.listdir(live)) == [OWNER, "tidegate-packs", "tidegate-verdict"]
     assert own.exists()
     sweep_run_directories(own)
+
+
+def test_what_another_run_removes_meanwhile_stops_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    own = tmp_path / "ansible-local-1own"
+    own.mkdir(0o700)
+    gone, left = (directory(tmp_path, f"ansible-local-{number}") for number in (2, 3))
+    (left / "pack").unlink()
+
+    def overtaken(parent: Path, prefix: str) -> list[Path]:
+        found = left_behind(parent, prefix)
+        shutil.rmtree(gone)
+        return found
+
+    monkeypatch.setattr(leftovers, "left_behind", overtaken)
+    sweep_run_directories(own)
+    assert list(tmp_path.iterdir()) == [own]
