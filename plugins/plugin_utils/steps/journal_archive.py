@@ -29,7 +29,7 @@ from ..files import make_folder
 from ..policy.model import Policy
 from ..report.attention import waiting_deployments
 from ..rollout.archive_file import body_of, deployment_document, digest_of, read_archive, write_archive
-from ..rollout.states import OPEN, HostState
+from ..rollout.states import OPEN
 from .write_off import this_user
 
 with suppress(ImportError):
@@ -169,7 +169,7 @@ def _eligible(connection: sa.Connection, before: datetime) -> dict[str, dict[int
     """The deployments that may be archived: for each RFC, whose last one ended earlier come first, the number of each and of its hosts.
 
     What is open, younger than ``before``, installed or locked somewhere, owed or waiting for a person stays. So does what changed a host
-    last after a deployment of the same release that stays: whether that one was superseded there has to be found out.
+    after a deployment of the same release that stays: whether that one was superseded there has to be found out.
     """
     t = schema()
     d = t.deployment.c
@@ -187,38 +187,21 @@ def _eligible(connection: sa.Connection, before: datetime) -> dict[str, dict[int
     h = t.deployment_host.c
     for number, host in connection.execute(sa.select(h.deployment_id, h.host)):
         hosts[number].append(host)
-    changed = _last_changes(connection)
-    size = -1
-    while size != len(kept):
-        size = len(kept)
-        first: dict[tuple[str, str], int] = {}
-        for row in reversed(rows):
+    while True:
+        found: dict[str, list[int]] = defaultdict(list)
+        changed_later: dict[str, set[str]] = defaultdict(set)
+        more = set()
+        for row in rows:
             if row.rfc in kept:
-                first.update(dict.fromkeys(((row.release, host) for host in hosts[row.id]), row.id))
-        last: dict[tuple[str, str], int] = {}
-        for row in reversed(rows):  # so that of many that changed a host the last one stays
-            lines = {(row.release, host): seq for host, seq in changed[row.id].items()}
-            if row.rfc not in kept and any(first.get(at, row.id) < row.id and last.get(at, 0) < seq for at, seq in lines.items()):
-                kept.add(row.rfc)
-            if row.rfc in kept:
-                last.update({at: max(seq, last.get(at, 0)) for at, seq in lines.items()})
-    found: dict[str, list[int]] = defaultdict(list)
-    for row in rows:
-        if row.rfc not in kept:
-            found[row.rfc].append(row.id)
-    ordered = sorted(found.items(), key=lambda item: item[1][-1])
-    return {rfc: {number: len(hosts[number]) for number in numbers} for rfc, numbers in ordered}
-
-
-def _last_changes(connection: sa.Connection) -> dict[int, dict[str, int]]:
-    """For each deployment and host the last line that says that it was about to change the host."""
-    j = schema().journal.c
-    changes = j.event.in_((HostState.ACTIVATING, HostState.BACKING_OUT))
-    found: dict[int, dict[str, int]] = defaultdict(dict)
-    lines = sa.select(j.deployment_id, j.host, sa.func.max(j.seq)).where(changes, j.host.is_not(None))
-    for number, host, seq in connection.execute(lines.group_by(j.deployment_id, j.host)):
-        found[number][host] = seq
-    return found
+                changed_later[row.release].update(hosts[row.id])
+            elif changed_later[row.release].isdisjoint(hosts[row.id]):
+                found[row.rfc].append(row.id)
+            else:
+                more.add(row.rfc)
+        if not more:
+            ordered = sorted(found.items(), key=lambda item: item[1][-1])
+            return {rfc: {number: len(hosts[number]) for number in numbers} for rfc, numbers in ordered}
+        kept |= more
 
 
 def _batches(eligible: Mapping[str, Mapping[int, int]]) -> Iterator[list[int]]:
