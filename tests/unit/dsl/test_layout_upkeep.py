@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 from ansible_collections.tidegate.release.plugins.plugin_utils import files
@@ -1003,7 +1004,7 @@ def test_why_nothing_was_collected_is_said(stocked: OciLayout, monkeypatch: pyte
     assert "somebody is writing" in busy
     assert (found.unnamed, found.collected, found.damaged) == (1, 0, [])
     with monkeypatch.context() as patched:
-        patched.setattr(Path, "unlink", lambda *_self, **_how: (_ for _ in ()).throw(PermissionError(errno.EACCES, "Permission denied")))
+        patched.setattr(Path, "unlink", Mock(side_effect=PermissionError(errno.EACCES, "Permission denied")))
         (refused,) = scrub(stocked, None, write=True, clock=tomorrow).problems
     assert "Permission denied" in refused
     index = json.loads((stocked.path / "index.json").read_bytes())

@@ -11,6 +11,7 @@ import pty
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -215,6 +216,8 @@ def test_what_an_interrupted_hook_left_and_can_not_be_ended_keeps_others_out(hos
     monkeypatch.setattr(processes, "_send", lambda *_arguments: None)
     (host.home.path / "hook").write_text("start:12")
     with subprocess.Popen(["sleep", "60"], env={**os.environ, "TIDEGATE_HOOK": "start:12"}) as sleeping:
+        while b"TIDEGATE_HOOK" not in Path(f"/proc/{sleeping.pid}/environ").read_bytes():  # the kernel shows it a moment later
+            time.sleep(0.01)
         try:
             with pytest.raises(
                 HostError, match=rf"a hook of hello that was interrupted still runs: the processes {sleeping.pid} \(sleep\)"
