@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from ansible_collections.tidegate.release.plugins.module_utils.lab import processes
 from ansible_collections.tidegate.release.plugins.module_utils.lab.processes import Process
+from waiting import wait_until
 
 Started = list["subprocess.Popen[bytes]"]
 
@@ -103,7 +104,7 @@ def test_a_stopped_host_goes_on_where_it_was(started: Started, tmp_path: Path) -
         return Path("/proc", str(pid), "stat").read_text().rpartition(")")[2].split()[0]
 
     processes.stop(tmp_path, "one")
-    assert state() == "T"
+    assert wait_until(lambda: state() == "T")
     processes.cont(tmp_path, "one")
     assert state() in "SRD"
     processes.stop(tmp_path, "one")
