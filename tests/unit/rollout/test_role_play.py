@@ -24,7 +24,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 STEPS = ("drain", "activate", "check", "restore")
-ROLE = Role("/work/app", STEPS, ("restart app",))
+ROLE = Role("/run/app", STEPS, ("restart app",))
 REACHED = Receipt("reached", "web1", "the end", "ansible.builtin.debug")
 EVENTS = st.builds(
     Receipt,
@@ -54,15 +54,15 @@ def test_a_host_is_out_of_service_from_before_its_tree_changes_until_its_health_
 
 
 def test_the_way_back_is_the_release_before_or_what_undoes_this_one() -> None:
-    before = Role("/work/before", STEPS)
+    before = Role("/run/before", STEPS)
 
     def did(tree: bool, way: Role | None) -> list[tuple[str, list[str]]]:
         return [(role.path, _did(parts)) for role, parts in back(ROLE, "app 2", tree, way, "app 1", ())]
 
     # The handlers of the two don't meet: each has a run of its own.
-    assert did(True, before) == [("/work/app", ["drain", "leave"]), ("/work/before", ["activate"]), ("/work/app", ["backout", "restore"])]
-    assert did(False, None) == [("/work/app", ["drain", "back_out", "restore"])]
-    assert did(True, None) == [("/work/app", ["drain", "leave", "back_out", "backout", "restore"])]
+    assert did(True, before) == [("/run/app", ["drain", "leave"]), ("/run/before", ["activate"]), ("/run/app", ["backout", "restore"])]
+    assert did(False, None) == [("/run/app", ["drain", "back_out", "restore"])]
+    assert did(True, None) == [("/run/app", ["drain", "leave", "back_out", "backout", "restore"])]
 
 
 def test_only_what_the_role_does_is_limited_in_time() -> None:
