@@ -13,7 +13,6 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.actions.base impo
 from ansible_collections.tidegate.release.plugins.plugin_utils.actions.interrupt import interrupted
 from ansible_collections.tidegate.release.plugins.plugin_utils.actions.role_wave import RoleWave, local_tmp
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import Cmdb
-from ansible_collections.tidegate.release.plugins.plugin_utils.errors import TidegateError
 from ansible_collections.tidegate.release.plugins.plugin_utils.rfc.source import rfc_number
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.holder import Holder
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.leftovers import mark
@@ -35,9 +34,6 @@ class ActionModule(TidegateAction):
         if stop:
             return {"changed": False, "skipped": True, "msg": f"it was not begun: {stop}"}
         hosts = [str(host) for host in task_vars["ansible_play_batch"]]
-        groups = sorted(set(hosts) & set(task_vars.get("groups", {})))
-        if groups:  # as a pattern it is the group, whose hosts need not be of this wave
-            raise TidegateError(f"{groups[0]} is a group of the inventory and a host of the wave; give one of them another name")
         mark(local_tmp())  # when this run is killed, the next one removes what it has left there
         with (
             Cmdb.open(required_setting(options, "cmdb")) as cmdb,

@@ -141,6 +141,15 @@ def test_check_mode_says_which_tasks_would_run_and_runs_none(fleet: Fleet) -> No
     assert on_hosts(fleet, "cat /srv/notes 2>/dev/null; true") == [""] * 3
 
 
+def test_what_a_role_needs_is_looked_for_before_any_host_is_touched(fleet: Fleet) -> None:
+    done = deploy(fleet, "CHG0100004", "4.0", own={"collections": [{"name": "nobody.nothing"}]})
+    assert done.returncode != 0
+    assert "the role app needs the collection nobody.nothing, which is not installed" in " ".join(done.stdout.split())
+    assert on_hosts(fleet, "cat /srv/notes 2>/dev/null; true") == [""] * 3
+    assert fleet.state("CHG0100004") == "held"
+    backout(fleet, "CHG0100004")
+
+
 def test_a_role_around_a_tree_has_the_old_version_back_everywhere_when_the_last_wave_fails(fleet: Fleet) -> None:
     done = deploy(fleet, "CHG0100011", "1.1", tree=True)
     assert done.returncode == 0, done.stdout

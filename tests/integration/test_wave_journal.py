@@ -123,3 +123,16 @@ def test_hosts_that_may_not_change_any_more_are_left_out_and_keep_nobody_from_go
     assert list(journal.begin_wave(run, ["web2", "web3"], False, NOW)) == ["web2"]
     journal.order_backout(run, "because", NOW)
     assert list(journal.begin_back_out(run, HOSTS, False, NOW)) == ["web1", "web2"]
+
+
+def test_what_became_of_the_others_is_kept_when_a_person_wrote_one_off_meanwhile(journal: WaveJournal, run: Run) -> None:
+    journal.decide_staging(run, PROCEED, NOW)
+    journal.begin_wave(run, ["web1"], False, NOW)
+    journal.end_wave(run, {"web1": (HostState.ACTIVE, "")}, [], NOW)
+    journal.decide_wave(run, 1, PROCEED, NOW)
+    journal.begin_wave(run, ["web2", "web3"], False, NOW)
+    table = schema().deployment_host
+    with journal.cmdb.begin() as connection:
+        connection.execute(table.update().where(table.c.host == "web3").values(state="written_off"))
+    journal.end_wave(run, {"web2": (HostState.ACTIVE, ""), "web3": (HostState.LOST, "why")}, [], NOW)
+    assert states(journal, run) == {"web1": "active", "web2": "active", "web3": "written_off"}
