@@ -126,6 +126,8 @@ def test_a_role_alone_is_deployed_upgraded_and_backed_out(fleet: Fleet) -> None:
     assert versions(fleet) == ["1.0"] * 3
     assert notes(fleet, "web3")[-4:] == ["drain 2.0", "activate 1.0", "handler 1.0", "restore 2.0"]
     assert fleet.state("CHG0100002") == "backed_out"
+    # What nobody trusts any more is not kept for that.
+    fleet.write_policy(people={"rita": {"roles": ["signer"]}}, trust={"package": {"role": "signer"}})
     done = backout(fleet, "CHG0100001")
     assert done.returncode == 0, done.stdout
     assert versions(fleet) == ["none"] * 3

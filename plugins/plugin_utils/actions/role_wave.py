@@ -52,7 +52,7 @@ class RoleWave:
     """The hosts of one wave, and all that it takes to have the role of the ``deployment``'s release do them.
 
     ``action`` is the task's, ``options`` those of its module, ``work`` a directory of this user's alone. Raises
-    :class:`TidegateError` when the package may not be used, or what its role needs is not there; then nothing was begun.
+    :class:`TidegateError` when the package can't be read, or what its role needs is not there; then nothing was begun.
     """
 
     def __init__(self, action: Any, options: Mapping[str, Any], journal: WaveJournal, deployment: Deployment, work: Path) -> None:
@@ -62,12 +62,7 @@ class RoleWave:
         self._tree = deployment.rollout.tree
         self._before: dict[str, Target] = {}
         self._resumed: list[str] = []
-        dsl = required_setting(options, "dsl")
-        self._home = open_library(dsl).repository(deployment.release)
-        release = PackageName(deployment.release, deployment.version, deployment.digest)
-        distrust = distrust_once(local_tmp() / "tidegate-trust", dsl, optional_setting(options, "policy"), release, utc_now())
-        if distrust:
-            raise TidegateError(distrust)
+        self._home = open_library(required_setting(options, "dsl")).repository(deployment.release)
         found = self._unpacked(deployment.digest)
         if found is None:
             raise TidegateError(f"{self._what} brings no role; run deploy again, which then does without")
@@ -76,7 +71,11 @@ class RoleWave:
         prepare_log(log_of(deployment.label, None))
 
     def activate(self, hosts: Collection[str]) -> Outcomes:
-        """Bring the hosts forward, and those that did not come up back at once."""
+        """Bring the hosts forward, and those that did not come up back at once.
+
+        Raises :class:`TidegateError` when the package is not trusted any more; to go back nobody has to trust it.
+        """
+        self._refuse_distrusted()
         ways = self._ways(hosts)
         before = self._before = self._journal.begin_wave(self._run, hosts, self._drains, utc_now())
         if not before:
@@ -111,6 +110,13 @@ class RoleWave:
         restored = [host for host, verdict in found.items() if not verdict.problem]
         self._journal.end_wave(self._run, outcomes, restored if self._drains else (), utc_now())
         return outcomes
+
+    def _refuse_distrusted(self) -> None:
+        deployment, dsl = self._deployment, required_setting(self._options, "dsl")
+        release = PackageName(deployment.release, deployment.version, deployment.digest)
+        distrust = distrust_once(local_tmp() / "tidegate-trust", dsl, optional_setting(self._options, "policy"), release, utc_now())
+        if distrust:
+            raise TidegateError(distrust)
 
     def _fallen_back(self, why: HostVerdict, way: HostVerdict) -> tuple[HostState, str]:
         if not way.problem:
