@@ -22,6 +22,7 @@ DEEPEST = 100
 """Lists and objects in one another."""
 _SHORT = 18  # signs of a whole number that 64 bits hold, whatever it is
 _LONGEST = 20  # signs of a whole number; more than that 64 bits can't hold
+_SPACES = (b" ", b"\t", b"\r", b"\n")  # that may stand before a colon
 _HALF = re.compile(rb"\\u[dD][89a-fA-F]")  # half a character, or one of two halves
 
 
@@ -56,9 +57,12 @@ def read_json(content: bytes | str, what: str) -> Any:
 
     try:
         raw = content if isinstance(content, bytes) else content.encode()
-        document = json.loads(raw.decode(), object_pairs_hook=unique, parse_constant=refuse, parse_int=whole, parse_float=finite)
-        if raw.count(b"[") + raw.count(b"{") > DEEPEST:
-            _refuse_deep(document, what)
+        text = raw.decode()
+        document = json.loads(text, parse_constant=refuse, parse_int=whole, parse_float=finite)
+        # Each key is followed by a colon: as many as there are, and no key was there twice. That is known without a call for each object,
+        # of which lists of evidence have thousands. More of them may also stand in a text.
+        if any(space in raw and space + b":" in raw for space in _SPACES) or raw.count(b'":') != _keys(document, what):
+            json.loads(text, object_pairs_hook=unique)
         if _HALF.search(raw):
             json.dumps(document, ensure_ascii=False).encode()
     except RecursionError as error:
@@ -82,13 +86,16 @@ def _twice(pairs: Iterable[tuple[str, Any]]) -> str:
     return next(key for key, count in Counter(key for key, _value in pairs).items() if count > 1)
 
 
-def _refuse_deep(document: Any, what: str) -> None:
-    level = [document]
-    for _depth in range(DEEPEST):
-        inside = chain.from_iterable([outer.values() if isinstance(outer, dict) else outer for outer in level])
+def _keys(document: Any, what: str) -> int:
+    """How many keys a value has in all its objects; raises :class:`IntegrityError` for more than :data:`DEEPEST` levels."""
+    count = 0
+    level: list[Any] = [[document]]
+    for _depth in range(DEEPEST + 1):
+        count += sum([len(part) for part in level if isinstance(part, dict)])
+        inside = chain.from_iterable([part.values() if isinstance(part, dict) else part for part in level])
         level = [part for part in inside if isinstance(part, (dict, list))]
         if not level:
-            return
+            return count
     raise _too_deep(what)
 
 

@@ -17,6 +17,8 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.statemen
 from ansible_collections.tidegate.release.plugins.plugin_utils.intake.sbom import check
 from ansible_collections.tidegate.release.plugins.plugin_utils.strict_json import DEEPEST, read_json, read_object
 from ansible_collections.tidegate.release.plugins.plugin_utils.verification.outcome import read_tests
+from hypothesis import given
+from hypothesis import strategies as st
 
 TWICE = b'{"a": {"b": 1, "c": 2, "b": 1}}'
 DEEP = b'{"a": ' * 50_000 + b"1" + b"}" * 50_000
@@ -68,6 +70,42 @@ def test_what_is_plain_is_read_as_it_is() -> None:
         "\u00e9": {"a": 1},
     }
     assert read_object(json.dumps(plain), "it") == read_object(json.dumps(plain, ensure_ascii=False), "it") == plain
+
+
+_TEXTS = st.sampled_from(["a", "b", "\u00e9", '"', '":', ' "a" :', "\\", "{", "1"])
+_SPACES = st.sampled_from(["", "", " ", "\n"])
+
+
+@st.composite
+def _written(draw: st.DrawFn, depth: int = 2) -> str:
+    """A JSON value as text, which may have keys twice, spaces anywhere, and texts that look like keys."""
+    kind = draw(st.integers(0, 3 if depth else 1))
+    if kind == 0:
+        return json.dumps(draw(_TEXTS), ensure_ascii=draw(st.booleans()))
+    if kind == 1:
+        return "1"
+    parts = draw(st.lists(_written(depth - 1), max_size=3))
+    if kind == 2:
+        return f"[{','.join(parts)}]"
+    keys = [json.dumps(draw(_TEXTS), ensure_ascii=draw(st.booleans())) for _each in parts]
+    return "{" + ",".join(f"{draw(_SPACES)}{key}{draw(_SPACES)}:{part}" for key, part in zip(keys, parts, strict=True)) + "}"
+
+
+@given(_written())
+def test_a_key_is_there_twice_for_us_when_it_is_for_a_reader_of_pairs(text: str) -> None:
+    twice = False
+
+    def pairs_of(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        nonlocal twice
+        twice = twice or len(dict(pairs)) < len(pairs)
+        return dict(pairs)
+
+    wanted = json.loads(text, object_pairs_hook=pairs_of)
+    if twice:
+        with pytest.raises(IntegrityError, match="twice"):
+            read_json(text, "it")
+    else:
+        assert read_json(text, "it") == wanted
 
 
 @pytest.mark.parametrize("content", [TWICE, DEEP, b'{"a": NaN}'])

@@ -108,6 +108,7 @@ class Reading:
 
 
 @functools.lru_cache(128)
+@functools.lru_cache(maxsize=64)  # lists of evidence have thousands, of few types
 def kind_of(predicate_type: str) -> str | None:
     """The policy's word for a predicate type, ``None`` when it has none."""
     if _SBOMS.fullmatch(predicate_type):
