@@ -37,17 +37,20 @@ class ActionModule(TidegateAction):
         many = counted(len(done.deployments), "deployment")
         left = done.total - len(done.deployments)
         if not done.deployments:
-            said = f"nothing is to be archived: of {counted(done.total, 'deployment')} none is long over and needed by nothing"
+            said = f"nothing is to be archived of {counted(done.total, 'deployment')}"
         elif write:
             said = f"the journal of {many} is archived in {counted(len(done.files), 'file')} in {Path(options['dest']).absolute()}"
         else:
             said = f"the journal of {many} would be archived"
+        if done.kept:
+            said += "; of those that are as old " + ", and ".join(f"{number} stay as {reason}" for reason, number in done.kept.items())
         diff = {"header": "deployments in the journal", "before": f"{done.total}\n", "after": f"{left}\n"}
         result = {
             "changed": bool(done.deployments),
             "msg": said,
             "deployments": done.deployments,
             "files": done.files,
+            "kept": done.kept,
             "person": done.person,
         }
         return {**result, "diff": diff} if self._task.diff else result

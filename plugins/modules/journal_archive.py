@@ -13,8 +13,8 @@ version_added: 0.1.0
 description:
   - Moves the waves, hosts and lines of the journal, and the CIs of the change, of deployments that are over for longer than C(journal) in
     the policy says. The deployments and changes themselves stay on record, so an RFC that was archived is never begun again.
-  - What is open, installed or locked somewhere, or owes something stays, and so does what waits for a person or may be needed to find out
-    whether another deployment can be backed out.
+  - What is open, installed or locked somewhere, or owes something stays, and so does what waits for a person, or was the last to change a
+    host after a deployment of the same release that stays, which has to find out whether that host is still its own.
   - Each file is JSON lines, compressed with gzip. Its first line is a statement about the rest, with who archived it and why, signed when
     there is a key. The rows leave the CMDB in one transaction, when the file is on disk, was read back and is what the CMDB has. A run
     that is killed is made up for by the next one. The signature is for people who ask later; what reads a file checks that it has the
@@ -76,6 +76,11 @@ files:
   elements: str
   returned: success
   sample: [/srv/archive/journal-1-100-0123456789ab.jsonl.gz]
+kept:
+  description: How many of the deployments that ended before the policy's term stay, by the reason.
+  type: dict
+  returned: success
+  sample: {a host of theirs runs what they installed: 12}
 person:
   description: Who archived them.
   type: str

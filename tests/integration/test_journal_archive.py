@@ -9,11 +9,14 @@ import gzip
 import json
 import os
 import re
+import shutil
 import signal
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
+from random import Random
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -32,6 +35,8 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.archive_f
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.journal import Journal
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps import journal_archive
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps.journal_archive import archive_journal
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from past import HOSTS, START, history
 
 POLICY = replace(load_policy(None), journal_days=10)
@@ -141,8 +146,79 @@ def test_what_tells_whether_another_was_superseded_stays_with_it(cmdb: Cmdb, tmp
         install(cmdb, connection, 1, HOSTS[:1])  # as somebody did by hand
         history(connection, 4, "backed_out", host="backed_out", names=["web9"])
         history(connection, 5, "backed_out", host="backed_out", names=HOSTS[2:3], release="other")
-    assert archive(cmdb, tmp_path) == ["CHG0000004#4", "CHG0000005#5"]
-    assert len(everything(cmdb, 2)[0]["hosts"]) == 6
+        history(connection, 6, names=HOSTS[:1])
+    # The third has changed five of them last, and the sixth the other.
+    done = archive_journal(cmdb, POLICY, tmp_path, "it is old", None, LATER, True)
+    assert done.deployments == ["CHG0000002#2", "CHG0000004#4", "CHG0000005#5"]
+    assert done.kept == {
+        "a host of theirs runs what they installed": 2,
+        "they changed a host last after another of the same release that stays": 1,
+    }
+    assert len(everything(cmdb, 6)[0]["hosts"]) == 1
+
+
+def test_what_stays_for_another_has_others_stay_for_it_and_what_was_before_goes(cmdb: Cmdb, tmp_path: Path) -> None:
+    with cmdb.begin() as connection:
+        history(connection, 4, release="db", names=["web2"])
+        history(connection, 5, release="db", names=["web0"])
+        install(cmdb, connection, 5, ["web0"], "db")
+        history(connection, 6, release="db", names=["web0", "web1"])
+        history(connection, 7, release="db", names=["web1"])
+        history(connection, 8, "held", "planned", release="db", names=["web2"], changes=())
+    assert archive(cmdb, tmp_path) == ["CHG0000001#1", "CHG0000002#2", "CHG0000004#4"]
+
+
+_MADE = st.fixed_dictionaries(
+    {
+        "rfc": st.integers(1, 5),
+        "release": st.sampled_from(["shop", "db"]),
+        "names": st.lists(st.sampled_from(HOSTS[:3]), min_size=1, unique=True),
+        "state": st.sampled_from(["completed", "backed_out", "held"]),
+        "installed": st.booleans(),
+        "touched": st.booleans(),
+    }
+)
+
+
+@pytest.fixture(scope="module")
+def fresh(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A CMDB with hosts and no deployment."""
+    path = tmp_path_factory.mktemp("fresh") / "cmdb.sqlite"
+    with Cmdb.open(str(path), create=True) as cmdb:
+        cmdb.put_cis([{"name": name, "site": "fra"} for name in HOSTS], "test")
+    return path
+
+
+@settings(deadline=None, max_examples=60)
+@given(made=st.lists(_MADE, min_size=2, max_size=7), order=st.randoms(use_true_random=False))
+def test_what_stays_is_told_the_same_about_its_hosts_as_before(fresh: Path, made: list[dict[str, Any]], order: Random) -> None:
+    with TemporaryDirectory() as folder, Cmdb.open(shutil.copy(fresh, folder)) as cmdb:
+        t = schema()
+        with cmdb.begin() as connection:
+            for number, one in enumerate(made, 1):
+                host = {"completed": "active", "backed_out": "backed_out", "held": "planned"}[one["state"]]
+                changes = ["activating"] if one["touched"] else []
+                of = {"names": one["names"], "release": one["release"], "rfc": f"CHG{one['rfc']}"}
+                history(connection, number, one["state"], host, changes=changes, **of)
+                if one["installed"]:
+                    install(cmdb, connection, number, one["names"], one["release"])
+            # Deployments go on beside each other: later lines may be those of an earlier one.
+            for number, one in order.sample(list(enumerate(made, 1)), k=len(made) // 2):
+                lines = [{"deployment_id": number, "at": START, "data": {}, "event": "backing_out", "host": name} for name in one["names"]]
+                connection.execute(sa.insert(t.journal), lines)
+        journal = Journal(cmdb)
+
+        def told(numbers: list[int]) -> dict[int, Any]:
+            with cmdb.read() as connection:
+                loaded = {number: journal._load(connection, number) for number in numbers}
+                return {
+                    number: journal._superseded(connection, deployment, made[number - 1]["names"]) for number, deployment in loaded.items()
+                }
+
+        before = told(list(range(1, len(made) + 1)))
+        gone = {int(label.rpartition("#")[2]) for label in archive(cmdb, Path(folder))}
+        staying = [number for number in before if number not in gone]
+        assert told(staying) == {number: before[number] for number in staying}
 
 
 def test_nothing_is_archived_without_a_reason_or_by_nobody(cmdb: Cmdb, tmp_path: Path) -> None:

@@ -25,6 +25,7 @@ def history(
     host: str = "active",
     detail: str = "",
     names: Sequence[str] = HOSTS,
+    changes: Sequence[str] = ("staged", "activating", "active"),
     **of: Any,
 ) -> None:
     """A deployment of six hosts in two waves, with all lines that the journal has of one."""
@@ -55,7 +56,7 @@ def history(
         for position, name in enumerate(names)
     ]
     connection.execute(sa.insert(t.deployment_host), hosts)
-    lines = [{"event": event, "host": name, "wave": 1} for name in names for event in ("staged", "activating", "active")]
+    lines = [{"event": event, "host": name, "wave": 1} for name in names for event in changes]
     lines += [{"event": event, "host": None, "wave": None} for event in ("planned", "staging", "completed", "change_recorded")]
     connection.execute(sa.insert(t.journal), [{"deployment_id": number, "at": at, "data": {}, **line} for line in lines])
     change = {"type": "normal", "fingerprint": "f", "short_description": "Upgrade", "requested_by": "rita", "assigned_to": "oscar"}

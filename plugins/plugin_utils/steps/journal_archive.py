@@ -11,7 +11,7 @@ back, in the one transaction that compares both.
 from __future__ import annotations
 
 import json
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -29,7 +29,7 @@ from ..files import make_folder
 from ..policy.model import Policy
 from ..report.attention import waiting_deployments
 from ..rollout.archive_file import body_of, deployment_document, digest_of, read_archive, write_archive
-from ..rollout.states import OPEN
+from ..rollout.states import OPEN, HostState
 from .write_off import this_user
 
 with suppress(ImportError):
@@ -44,10 +44,12 @@ _DEPLOYMENTS, _HOSTS = 100, 20_000
 
 @dataclass(frozen=True)
 class JournalArchived:
-    """What was moved, or would be: ``deployments`` of ``total`` that the journal had; ``files`` have them now."""
+    """What was moved, or would be: ``deployments`` of ``total`` that the journal had; ``files`` have them now. ``kept``: of those that
+    ended before the policy's term, how many stay, by the reason."""
 
     deployments: list[str]
     total: int
+    kept: dict[str, int]
     files: list[str]
     person: str
 
@@ -69,11 +71,11 @@ def archive_journal(
     before = now - timedelta(days=policy.journal_days)
     with cmdb.read() as connection:
         total = _total(connection)
-        eligible = _eligible(connection, before)
+        found = _sort(connection, before)
     order = _Order(directory.absolute(), reason, person, signer, now)
-    files = [str(_archive(cmdb, batch, order)) for batch in _batches(eligible)] if write else []
-    labels = [f"{rfc}#{number}" for rfc, numbers in eligible.items() for number in numbers]
-    return JournalArchived(labels, total, files, person)
+    files = [str(_archive(cmdb, batch, order)) for batch in _batches(found.over)] if write else []
+    labels = [f"{rfc}#{number}" for rfc, numbers in found.over.items() for number in numbers]
+    return JournalArchived(labels, total, found.kept, files, person)
 
 
 @dataclass(frozen=True)
@@ -165,11 +167,20 @@ def _under_way() -> sa.Select[tuple[str]]:
     return sa.select(change.number).where(change.work_start.is_not(None), change.work_end.is_(None))
 
 
-def _eligible(connection: sa.Connection, before: datetime) -> dict[str, dict[int, int]]:
-    """The deployments that may be archived: for each RFC, whose last one ended earlier come first, the number of each and of its hosts.
+@dataclass(frozen=True)
+class _Sorted:
+    """``over``: for each RFC all of whose deployments may be archived, whose last one ended earlier first, the number of each and of its
+    hosts. ``kept``: of those that ended before the term, how many stay for which reason."""
+
+    over: dict[str, dict[int, int]]
+    kept: dict[str, int]
+
+
+def _sort(connection: sa.Connection, before: datetime) -> _Sorted:
+    """Find out what may be archived.
 
     What is open, younger than ``before``, installed or locked somewhere, owed or waiting for a person stays. So does what changed a host
-    after a deployment of the same release that stays: whether that one was superseded there has to be found out.
+    last since a deployment of the same release was planned that stays: whether that one was superseded there has to be found out.
     """
     t = schema()
     d = t.deployment.c
@@ -178,30 +189,59 @@ def _eligible(connection: sa.Connection, before: datetime) -> dict[str, dict[int
         .where(d.id.not_in(sa.select(t.journal_archive.c.deployment_id)))
         .order_by(d.id)
     ).all()
-    staying = waiting_deployments(connection)
-    for column in (t.installation.c.deployment_id, t.lock.c.deployment_id):
-        staying |= set(connection.scalars(sa.select(column).where(column.is_not(None)).distinct()))
-    owing = {rfc for select in (_owing(), _under_way()) for rfc in connection.scalars(select)}
-    kept = {row.rfc for row in rows if row.id in staying or row.state in OPEN or row.over >= before} | owing
+    of_rfc: dict[str, list[Any]] = defaultdict(list)
+    for row in rows:
+        of_rfc[row.rfc].append(row)
+    why: dict[str, str] = {}
+    reasons: dict[str, set[int]] = {
+        "a host of theirs runs what they installed": set(connection.scalars(_numbers(t.installation.c.deployment_id))),
+        "they have locks": set(connection.scalars(_numbers(t.lock.c.deployment_id))),
+        "they wait for a person": waiting_deployments(connection),
+        "their RFC has a deployment that is not over for long": {row.id for row in rows if row.state in OPEN or row.over >= before},
+    }
+    for reason, numbers in reasons.items():
+        why |= {row.rfc: reason for row in rows if row.id in numbers and row.rfc not in why}
+    owing = {str(rfc) for select in (_owing(), _under_way()) for rfc in connection.scalars(select)}
+    why |= dict.fromkeys(owing - why.keys(), "their RFC is owed something, or is under way")
     hosts: dict[int, list[str]] = defaultdict(list)
     h = t.deployment_host.c
     for number, host in connection.execute(sa.select(h.deployment_id, h.host)):
         hosts[number].append(host)
-    while True:
-        found: dict[str, list[int]] = defaultdict(list)
-        changed_later: dict[str, set[str]] = defaultdict(set)
-        more = set()
-        for row in rows:
-            if row.rfc in kept:
-                changed_later[row.release].update(hosts[row.id])
-            elif changed_later[row.release].isdisjoint(hosts[row.id]):
-                found[row.rfc].append(row.id)
-            else:
-                more.add(row.rfc)
-        if not more:
-            ordered = sorted(found.items(), key=lambda item: item[1][-1])
-            return {rfc: {number: len(hosts[number]) for number in numbers} for rfc, numbers in ordered}
-        kept |= more
+    planned, last = _planned(connection), _last_changes(connection)
+    asking = [row for row in rows if row.rfc in why]
+    while asking:
+        row = asking.pop()
+        for host in hosts[row.id]:
+            seq, rfc = last.get((row.release, host), (0, row.rfc))
+            if seq > planned.get(row.id, 0) and rfc not in why:
+                why[rfc] = "they changed a host last after another of the same release that stays"
+                asking += of_rfc[rfc]
+    over = sorted((item for item in of_rfc.items() if item[0] not in why), key=lambda item: item[1][-1].id)
+    kept = Counter(why[row.rfc] for row in rows if row.rfc in why and row.state not in OPEN and row.over < before)
+    return _Sorted({rfc: {row.id: len(hosts[row.id]) for row in found} for rfc, found in over}, dict(kept))
+
+
+def _numbers(column: sa.ColumnElement[Any]) -> sa.Select[tuple[int]]:
+    return sa.select(column).where(column.is_not(None)).distinct()
+
+
+def _planned(connection: sa.Connection) -> dict[int, int]:
+    """The first line of each deployment."""
+    j = schema().journal.c
+    rows = connection.execute(sa.select(j.deployment_id, sa.func.min(j.seq)).group_by(j.deployment_id))
+    return {row[0]: row[1] for row in rows}
+
+
+def _last_changes(connection: sa.Connection) -> dict[tuple[str, str], tuple[int, str]]:
+    """For each release and host the last line that says that it was about to be changed, and the RFC of that."""
+    t = schema()
+    j, d = t.journal.c, t.deployment.c
+    changes = j.event.in_((HostState.ACTIVATING, HostState.BACKING_OUT))
+    found: dict[tuple[str, str], tuple[int, str]] = {}
+    lines = sa.select(d.release, j.host, sa.func.max(j.seq), d.rfc).join(t.deployment, d.id == j.deployment_id)
+    for release, host, seq, rfc in connection.execute(lines.where(changes, j.host.is_not(None)).group_by(d.release, d.rfc, j.host)):
+        found[release, host] = max(found.get((release, host), (0, "")), (seq, rfc))
+    return found
 
 
 def _batches(eligible: Mapping[str, Mapping[int, int]]) -> Iterator[list[int]]:
