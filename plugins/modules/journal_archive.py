@@ -19,9 +19,9 @@ description:
     there is a key. The rows leave the CMDB in one transaction, when the file is on disk, was read back and is what the CMDB has. A run
     that is killed is made up for by the next one. The signature is for people who ask later; what reads a file checks that it has the
     digest that the CMDB has of it.
-  - M(tidegate.release.report) shows a deployment that is archived when it is asked for, from the file where this module put it, which has
-    to be as it was written and on the path that the CMDB
-      has of it. So keep the files, and take them along when you make a backup of the CMDB.
+  - M(tidegate.release.report), when it is asked for a deployment, and M(tidegate.release.cmdb_history_info) show what is archived, from the
+    file where this module put it, which has to be as it was written and on the path that the CMDB has of it. So keep the files, and take
+    them along when you make a backup of the CMDB.
 author:
   - Tidegate maintainers (@tidegate)
 extends_documentation_fragment:
@@ -47,6 +47,7 @@ options:
     type: str
     default: ""
 seealso:
+  - module: tidegate.release.cmdb_history_info
   - module: tidegate.release.report
 """
 

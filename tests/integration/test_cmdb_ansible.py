@@ -19,6 +19,7 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb import engin
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import Cmdb
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.repository import create_library
 from documents import open_rfc, write_document
+from past import history
 
 PAYLOAD = "{{ lookup('ansible.builtin.pipe', 'touch hacked') }}"
 SMUGGLED = {"__ansible_type": "_AnsibleTaggedStr", "value": PAYLOAD, "tags": [{"__ansible_type": "TrustedAsTemplate"}]}
@@ -293,6 +294,7 @@ READING: dict[str, dict[str, Any]] = {
     "clear": {},
     "cmdb_ci": {"name": "web2"},
     "cmdb_ci_info": {},
+    "cmdb_history_info": {"names": ["web1"]},
     "licence": {"name": "acme", "product": "acme", "seats": 1},
     "licence_info": {},
     "report": {"dest": "report"},
@@ -382,6 +384,21 @@ def test_cmdb_ci_removes_what_is_free_and_refuses_the_rest(bench: Bench) -> None
     assert bench.module("cmdb_ci", name="web1", state="absent", check=True)["removed"] == ["web1"]
     assert bench.module("cmdb_ci", name="web1", state="absent")["removed"] == ["web1"]
     assert bench.module("cmdb_ci", name="web1", state="absent")["changed"] is False
+
+
+def test_cmdb_history_info_tells_what_happened_to_a_ci_and_under_an_rfc(bench: Bench) -> None:
+    bench.put({"name": "web1", "class": "server"}, {"name": "web2", "class": "server"})
+    with Cmdb.open(bench.url) as cmdb, cmdb.begin() as connection:
+        history(connection, 1, names=["web1", "web2"])
+        history(connection, 2, names=["web2"])
+    past = bench.module("cmdb_history_info", names=["web1"])
+    assert [(line["event"], line["actor"]) for line in past["history"]] == [("installed", "CHG0000001"), ("created", "test")]
+    assert [(line["event"], line["deployment"], line["version"], line["file"]) for line in past["journal"]] == [
+        (event, "CHG0000001#1", "1.0", None) for event in ("staged", "activating", "active")
+    ]
+    assert len(bench.module("cmdb_history_info", rfc="CHG0000001", since="2024-03-01T12:00:00+01:00")["journal"]) == 10
+    assert "neither names nor rfc is given" in bench.module("cmdb_history_info")["msg"]
+    assert "since is 'May', not RFC 3339" in bench.module("cmdb_history_info", names=["web1"], since="May")["msg"]
 
 
 def test_cmdb_ci_info_gives_installations_and_relations(on_both: Bench) -> None:

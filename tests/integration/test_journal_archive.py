@@ -32,6 +32,7 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.report.model impo
 from ansible_collections.tidegate.release.plugins.plugin_utils.rfc.register import forward_schedule
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout import archive_file
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.archive_file import deployment_document, documents_in, read_archive
+from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.history import PastOf, journal_lines
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.journal import Journal
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps import journal_archive
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps.journal_archive import archive_journal
@@ -107,6 +108,26 @@ def test_what_is_long_over_is_in_a_file_and_not_in_the_cmdb(cmdb: Cmdb, tmp_path
         Journal(cmdb).latest("CHG0000001")
     assert archive(cmdb, tmp_path / "old") == []
     assert len(list((tmp_path / "old").iterdir())) == 1
+
+
+def test_the_past_of_a_host_and_of_an_rfc_has_what_is_archived(cmdb: Cmdb, tmp_path: Path) -> None:
+    def past(archived: bool = True, **of: Any) -> list[dict[str, Any]]:
+        with cmdb.read() as connection:
+            return journal_lines(connection, PastOf(**of), archived)
+
+    asked: list[dict[str, Any]] = [{"names": ["web1"]}, {"rfc": "CHG0000001"}, {"names": ["web1"], "rfc": "CHG0000002"}]
+    before = [past(**of) for of in asked]
+    assert list(map(len, before)) == [9, 22, 3]
+    archive(cmdb, tmp_path)
+    after = [past(**of) for of in asked]
+    assert [[{**line, "file": None} for line in lines] for lines in after] == before
+    assert {line["file"] for line in after[1]} == {str(next(tmp_path.glob("*.gz")))}
+    assert [len(past(archived=False, **of)) for of in asked] == [3, 0, 0]
+    assert past(names=["web1"], until=START + timedelta(hours=1))[-1]["deployment"] == "CHG0000001#1"
+    next(tmp_path.glob("*.gz")).unlink()
+    with pytest.raises(NotFoundError, match="bring it back from a backup"):
+        past(names=["web1"])
+    assert past(rfc="CHG0000003")
 
 
 @pytest.mark.parametrize("why", ["open", "young", "locked", "owed", "lost", "remark", "unrecorded", "under way", "again"])

@@ -1,0 +1,93 @@
+# Copyright (c) Tidegate maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What happened to CIs and under RFCs: the lines of the CMDB's history and of the journal, those in archive files among them."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from ..cmdb.schema import schema
+from .archive_file import documents_in, read_archive
+
+with suppress(ImportError):
+    import sqlalchemy as sa
+
+
+@dataclass(frozen=True)
+class PastOf:
+    """Whose past is asked for: of the CIs ``names``, of the RFC ``rfc``, or of these CIs under this RFC."""
+
+    names: Collection[str] = ()
+    rfc: str = ""
+    since: datetime | None = None
+    until: datetime | None = None
+
+    def has(self, at: datetime) -> bool:
+        """Whether a moment is in the time that is asked for, its ends included."""
+        return (self.since is None or at >= self.since) and (self.until is None or at <= self.until)
+
+
+def history_lines(connection: sa.Connection, asked: PastOf) -> list[dict[str, Any]]:
+    """What the CMDB's history says of CIs, in order: ``at``, ``actor``, ``ci``, ``event``, ``data``. It is never archived."""
+    of = schema().history.c
+    select = sa.select(of.at, of.actor, of.ci, of.event, of.data).where(of.ci == sa.bindparam("name")).order_by(of.seq)
+    rows = [row for name in dict.fromkeys(asked.names) for row in connection.execute(select, {"name": name}).mappings()]
+    return [{**row, "at": _text(row["at"])} for row in sorted(rows, key=lambda row: row["at"]) if asked.has(row["at"])]
+
+
+def journal_lines(connection: sa.Connection, asked: PastOf, archived: bool) -> list[dict[str, Any]]:
+    """What the journal says, in order: ``at``, ``deployment``, ``release``, ``version``, ``host``, ``wave``, ``event``, ``data``, and as
+    ``file`` the archive that a line is in, ``None`` for the CMDB.
+
+    Without ``archived`` no archive is read. Raises :class:`NotFoundError` or :class:`IntegrityError` when one is not there as it was
+    written.
+    """
+    lines = [*_in_cmdb(connection, asked), *(_in_files(connection, asked) if archived else ())]
+    return [{**line, "at": _text(line["at"])} for line in sorted(lines, key=lambda line: line["at"])]
+
+
+def _text(at: datetime) -> str:
+    return at.astimezone(UTC).isoformat()
+
+
+def _in_cmdb(connection: sa.Connection, asked: PastOf) -> Iterator[dict[str, Any]]:
+    t = schema()
+    j, d = t.journal.c, t.deployment.c
+    columns = (j.at, d.id, d.rfc, d.release, d.version, j.host, j.wave, j.event, j.data)
+    select = sa.select(*columns).join(t.deployment, d.id == j.deployment_id).order_by(j.seq)
+    if asked.rfc:
+        select = select.where(d.rfc == asked.rfc)
+    if asked.names:
+        select = select.where(j.host.in_(asked.names))
+    for row in connection.execute(select).mappings():
+        if asked.has(row["at"]):
+            yield _line(dict(row), dict(row), None)
+
+
+def _in_files(connection: sa.Connection, asked: PastOf) -> Iterator[dict[str, Any]]:
+    t = schema()
+    a, d = t.journal_archive.c, t.deployment.c
+    select = sa.select(a.deployment_id, a.file, a.sha256).join(t.deployment, d.id == a.deployment_id)
+    files: dict[tuple[str, str], set[int]] = {}
+    for row in connection.execute(select.where(d.rfc == asked.rfc) if asked.rfc else select):
+        files.setdefault((row.file, row.sha256), set()).add(row.deployment_id)
+    for (file, digest), numbers in files.items():
+        _head, body = read_archive(Path(file), digest)
+        for document in documents_in(body):
+            if document["deployment"]["id"] not in numbers:
+                continue
+            for row in document["journal"]:
+                line = {**row, "at": datetime.fromisoformat(row["at"])}
+                if asked.has(line["at"]) and (not asked.names or row["host"] in asked.names):
+                    yield _line(line, document["deployment"], file)
+
+
+def _line(row: Mapping[str, Any], deployment: Mapping[str, Any], file: str | None) -> dict[str, Any]:
+    named = {"deployment": f"{deployment['rfc']}#{deployment['id']}", "release": deployment["release"], "version": deployment["version"]}
+    return {"at": row["at"], **named, **{key: row[key] for key in ("host", "wave", "event", "data")}, "file": file}
