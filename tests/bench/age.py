@@ -119,8 +119,9 @@ def _rows(laws: list[Law], states: list[Aged]) -> Iterator[tuple[str, ...]]:
         print(f"    {one.name}", flush=True)
         try:
             yield one.row(tuple(one.cost(state) for state in states))
-        except Exception:  # a benchmark is no test: the others go on
+        except Exception as error:  # a benchmark is no test: the others go on
             traceback.print_exc()
+            yield (one.name, one.grows, *("-" for _state in states), one.unit, "-", "-", f"NOT MEASURED: {type(error).__name__}")
 
 
 def _efforts(work: Callable[[], Any], tries: int) -> tuple[float, int, Any]:

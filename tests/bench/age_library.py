@@ -5,10 +5,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import itertools
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -18,13 +20,19 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.descriptors import IMAGE_INDEX, MANIFEST
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.layout import REF_NAME, OciLayout
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.package import archive
+from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.registry_requests import Wire
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.replica import choose, replicate
+from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.repository import create_library
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.scrub import scrub
 from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.envelope import sign
 from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.statement import APPROVAL, Statement, purl, release_statement
 from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.store import attach
+from ansible_collections.tidegate.release.plugins.plugin_utils.rfc.source import load_rfc
+from ansible_collections.tidegate.release.plugins.plugin_utils.steps.clear import Wave, check_wave_start, clear
+from ansible_collections.tidegate.release.plugins.plugin_utils.steps.sources import Sources
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
+import registry
 from documents import example_policy, rfc, write_document
 from releases import write_release
 from seals import KEYS, pem
@@ -34,6 +42,7 @@ _PIECES = 200
 _PACKAGES = 600
 _COPIED = 60
 _CIS = 10_000
+_NUMBERS = itertools.count()
 
 
 def _sign(statement: Statement, seconds: int = 0) -> bytes:
@@ -56,13 +65,13 @@ def _release(path: Path, home: OciLayout, version: str = "1.0") -> str:
     return archive(write_release(path, {"data": version.encode()}, version=version), home).digest
 
 
-def _decided_for_many(path: Path, times: int) -> Path:
-    """One release with ten pieces of its own, and those of other changes; what is there ten times as often is these."""
+def _decided_for_many(path: Path, times: int, pieces: int = _PIECES, own: int = 10) -> Path:
+    """One release with pieces of its own, and those of other changes; what is there ten times as often is these."""
     home = OciLayout.create(path / "dsl")
     digest = _release(path / "release", home)
-    for number in range(10):
+    for number in range(own):
         attach(home, digest, _sign(release_statement("hello", "1.0", digest), number))
-    for number in range(_PIECES * times if times > 1 else 0):
+    for number in range(pieces * times if times > 1 else 0):
         attach(home, digest, _decided(digest, number))
     people = {"rita": {"roles": ["release-manager"], "keys": [{"public": pem(KEYS["rita"])}]}}
     trust = {"package": {"role": "release-manager", "threshold": 1}}
@@ -74,11 +83,12 @@ def _decided_for_many(path: Path, times: int) -> Path:
     return path
 
 
-def _clear(path: Path) -> None:
-    from ansible_collections.tidegate.release.plugins.plugin_utils.steps.clear import clear
-    from ansible_collections.tidegate.release.plugins.plugin_utils.steps.sources import Sources
+def _sources(path: Path, home: str = "") -> Sources:
+    return Sources(home or str(path / "dsl"), str(path / "cmdb.sqlite"), str(path / "policy.yml"), NOW, path / "run")
 
-    with Sources(str(path / "dsl"), str(path / "cmdb.sqlite"), str(path / "policy.yml"), NOW) as sources:
+
+def _clear(path: Path, home: str = "") -> None:
+    with _sources(path, home) as sources:
         clearance = clear(sources, str(path / "rfc.yml")).clearance
     if not clearance.granted:
         raise RuntimeError(clearance.text())
@@ -92,13 +102,12 @@ def clear_beside_decisions(aged: Aged) -> float:
 
 @law("pieces of evidence for other changes, 2,000 in the end and none at first", limit=0, unit="locked")
 def gate_beside_decisions(aged: Aged) -> float:
-    from ansible_collections.tidegate.release.plugins.plugin_utils.rfc.source import load_rfc
-    from ansible_collections.tidegate.release.plugins.plugin_utils.steps.clear import Wave, check_wave_start
-    from ansible_collections.tidegate.release.plugins.plugin_utils.steps.sources import Sources
+    return float(bool(_gate(aged.part("decided", _decided_for_many))))
 
-    path = aged.part("decided", _decided_for_many)
-    with Sources(str(path / "dsl"), str(path / "cmdb.sqlite"), str(path / "policy.yml"), NOW) as sources:
-        return float(bool(check_wave_start(sources, load_rfc(str(path / "rfc.yml")), Wave(("h00001",))).stop))
+
+def _gate(path: Path, home: str = "") -> str:
+    with _sources(path, home) as sources:
+        return check_wave_start(sources, load_rfc(str(path / "rfc.yml")), Wave(("h00001",))).stop
 
 
 def _many_packages(path: Path, times: int) -> OciLayout:
@@ -172,8 +181,6 @@ def _replicated(home: OciLayout, target: Any) -> list[dict[str, Any]]:
 
 def _counted(work: Callable[[], object]) -> float:
     """How many requests some work takes."""
-    from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.registry_requests import Wire
-
     asked, real = [], Wire._send
 
     def send(self: Wire, method: str, *arguments: Any) -> Any:
@@ -190,9 +197,6 @@ def _counted(work: Callable[[], object]) -> float:
 
 @law("releases in a registry, 5 at first: a dsl_sync of nothing new, for each", limit=5, unit="requests")
 def sync_of_nothing(aged: Aged) -> float:
-    import registry
-    from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.repository import create_library
-
     home = OciLayout.create(aged.folder / "few")
     with home.batch():
         for number in range(5 * aged.times):
@@ -202,3 +206,29 @@ def sync_of_nothing(aged: Aged) -> float:
     with registry.serve(aged.folder / "registry") as server:
         _replicated(home, create_library(server.address).at_one_moment())
         return _counted(lambda: _replicated(home, create_library(server.address).at_one_moment())) / (5 * aged.times)
+
+
+@contextlib.contextmanager
+def _decided_in_registry(aged: Aged) -> Iterator[tuple[Path, str]]:
+    """A release whose evidence is in a registry, and the address of that. Each of the seven pieces that decide is asked for by itself."""
+    path = aged.part("decided_few", lambda path, times: _decided_for_many(path, times, 20, 7))
+    with registry.serve(path / f"registry{next(_NUMBERS)}") as server:
+        _replicated(OciLayout.open(path / "dsl"), create_library(server.address).at_one_moment())
+        yield path, server.address
+
+
+@law("pieces of evidence for other changes in a registry, 200 in the end and none at first: a clear", limit=15, unit="requests")
+def clear_in_registry(aged: Aged) -> float:
+    with _decided_in_registry(aged) as (path, home):
+        return _counted(lambda: _clear(path, home))
+
+
+@law("pieces of evidence for other changes in a registry, 200 in the end and none at first: a gate", limit=8, unit="requests")
+def gate_in_registry(aged: Aged) -> float:
+    with _decided_in_registry(aged) as (path, home):
+        _clear(path, home)
+        held: list[str] = []
+        asked = _counted(lambda: held.append(_gate(path, home)))
+    if held != [""]:
+        raise RuntimeError(held[0])
+    return asked
