@@ -25,6 +25,7 @@ from ansible.utils.display import Display
 from ..activity import EVERY, Board, Heartbeat
 from .interrupt import interrupted
 from .invocation import next_commands
+from .poll import poll_less
 
 _C: Any = constants  # made when they are imported, so nothing has types for them
 
@@ -94,6 +95,7 @@ def heartbeat(step: str, host: str = "") -> Heartbeat:
 def prepare_main() -> None:
     """Let the main process say things when they are said, and the verdict last. Call it where Ansible evaluates the hosts of a play."""
     speak_at_once()
+    poll_less()
     if not AUDIENCE.ending:
         AUDIENCE.ending = True
         atexit.register(_say_verdict)
