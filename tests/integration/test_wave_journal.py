@@ -76,11 +76,14 @@ def test_only_the_hosts_of_an_open_wave_begin_and_all_of_them_or_none(journal: W
 def test_what_was_seen_ends_the_wave_and_who_serves_again_is_restored(journal: WaveJournal, run: Run) -> None:
     journal.decide_staging(run, PROCEED, NOW)
     journal.begin_wave(run, ["web1"], True, NOW)
-    journal.end_wave(run, {"web1": (HostState.ACTIVE, "")}, ["web1"], NOW)
+    journal.end_wave(run, {"web1": (HostState.ACTIVE, "")}, ["web1"], {"web1": ["drain", "activate"]}, NOW)
     assert events(journal, "web1")[-4:] == ["drained", "restored", "started", "active"]
+    with journal.cmdb.read() as connection:
+        said = connection.scalars(sa.select(schema().journal.c.data).where(schema().journal.c.event == "active")).all()
+    assert said == [{"detail": "", "role": ["drain", "activate"]}]
     journal.decide_wave(run, 1, PROCEED, NOW)
     journal.begin_wave(run, ["web2", "web3"], True, NOW)
-    journal.end_wave(run, {"web2": (HostState.ACTIVE, ""), "web3": (HostState.STUCK, "why")}, ["web2"], NOW)
+    journal.end_wave(run, {"web2": (HostState.ACTIVE, ""), "web3": (HostState.STUCK, "why")}, ["web2"], {}, NOW)
     assert states(journal, run) == {"web1": "active", "web2": "active", "web3": "stuck"}
     assert "restored" not in events(journal, "web3")
     assert list(journal.begin_wave(run, ["web2", "web3"], False, NOW)) == ["web3"]  # the other one needs nothing more
@@ -89,13 +92,13 @@ def test_what_was_seen_ends_the_wave_and_who_serves_again_is_restored(journal: W
 def test_back_out_begins_with_all_that_were_touched_and_keeps_why(journal: WaveJournal, run: Run) -> None:
     journal.decide_staging(run, PROCEED, NOW)
     journal.begin_wave(run, ["web1"], False, NOW)
-    journal.end_wave(run, {"web1": (HostState.FAILED, "it did not answer")}, [], NOW)
+    journal.end_wave(run, {"web1": (HostState.FAILED, "it did not answer")}, [], {}, NOW)
     with pytest.raises(StateError, match="not backing out"):
         journal.begin_back_out(run, ["web1"], False, NOW)
     journal.order_backout(run, "because", NOW)
     before = journal.begin_back_out(run, ["web1"], False, NOW)
     assert (before["web1"].previous_version, before["web1"].state) == ("1.0", HostState.FAILED)
-    journal.end_wave(run, {"web1": (HostState.BACKED_OUT, "")}, [], NOW)
+    journal.end_wave(run, {"web1": (HostState.BACKED_OUT, "")}, [], {}, NOW)
     (target, *_others) = journal.targets(run.deployment)
     assert (target.state, target.detail) == (HostState.BACKED_OUT, "it did not answer")
     assert journal.begin_back_out(run, ["web1"], False, NOW) == {}
@@ -115,7 +118,7 @@ def test_a_run_that_was_superseded_writes_nothing_more(journal: WaveJournal, run
 def test_hosts_that_may_not_change_any_more_are_left_out_and_keep_nobody_from_going_on(journal: WaveJournal, run: Run) -> None:
     journal.decide_staging(run, PROCEED, NOW)
     journal.begin_wave(run, ["web1"], False, NOW)
-    journal.end_wave(run, {"web1": (HostState.ACTIVE, "")}, [], NOW)
+    journal.end_wave(run, {"web1": (HostState.ACTIVE, "")}, [], {}, NOW)
     journal.decide_wave(run, 1, PROCEED, NOW)
     table = schema().deployment_host
     with journal.cmdb.begin() as connection:
@@ -128,11 +131,11 @@ def test_hosts_that_may_not_change_any_more_are_left_out_and_keep_nobody_from_go
 def test_what_became_of_the_others_is_kept_when_a_person_wrote_one_off_meanwhile(journal: WaveJournal, run: Run) -> None:
     journal.decide_staging(run, PROCEED, NOW)
     journal.begin_wave(run, ["web1"], False, NOW)
-    journal.end_wave(run, {"web1": (HostState.ACTIVE, "")}, [], NOW)
+    journal.end_wave(run, {"web1": (HostState.ACTIVE, "")}, [], {}, NOW)
     journal.decide_wave(run, 1, PROCEED, NOW)
     journal.begin_wave(run, ["web2", "web3"], False, NOW)
     table = schema().deployment_host
     with journal.cmdb.begin() as connection:
         connection.execute(table.update().where(table.c.host == "web3").values(state="written_off"))
-    journal.end_wave(run, {"web2": (HostState.ACTIVE, ""), "web3": (HostState.LOST, "why")}, [], NOW)
+    journal.end_wave(run, {"web2": (HostState.ACTIVE, ""), "web3": (HostState.LOST, "why")}, [], {}, NOW)
     assert states(journal, run) == {"web1": "active", "web2": "active", "web3": "written_off"}

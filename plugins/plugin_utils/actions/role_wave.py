@@ -33,7 +33,7 @@ from .role_run import RolePlay, handler_names, installed_version, log_of, prepar
 Outcomes = dict[str, tuple[HostState, str]]
 """By host, its state in the end, and why it is in that."""
 
-_Ways = Mapping[str | None, tuple[Role | None, str]]
+_Ways = Mapping[str | None, tuple[Role | None, bool, str]]
 _ROOT = argument_spec("tree")["root"]["default"]
 _RENEWAL = 60.0  # seconds after which the lease is renewed, which is for ten minutes
 _PATIENCE = 300  # seconds that a task of an interrupted run which was delegated to this machine gets to end
@@ -62,6 +62,7 @@ class RoleWave:
         self._tree = deployment.rollout.tree
         self._before: dict[str, Target] = {}
         self._resumed: list[str] = []
+        self._did: dict[str, list[str]] = {}
         self._home = open_library(required_setting(options, "dsl")).repository(deployment.release)
         found = self._unpacked(deployment.digest)
         if found is None:
@@ -84,6 +85,7 @@ class RoleWave:
         parts = forward(self._role, self._what, self._tree, self._deployment.rollout.stable, self._resumed)
         found = self._do("activate", list(before), parts, self._role, {})
         bad = {host: verdict for host, verdict in found.items() if verdict.problem}
+        self._did = {host: did for host, did in self._did.items() if host not in bad}  # and from here on what brings those back
         outcomes: Outcomes = {host: (HostState.ACTIVE, "") for host in found if host not in bad}
         restored = set(outcomes)
         self._resumed = list(bad)  # a task that was given up may still be at work there
@@ -91,7 +93,7 @@ class RoleWave:
             outcomes[host] = self._fallen_back(bad[host], verdict)
             if not verdict.problem:
                 restored.add(host)
-        self._journal.end_wave(self._run, outcomes, restored if self._drains else (), utc_now())
+        self._journal.end_wave(self._run, outcomes, restored if self._drains else (), self._did, utc_now())
         return outcomes
 
     def back_out(self, hosts: Collection[str]) -> Outcomes:
@@ -108,7 +110,7 @@ class RoleWave:
             for host, verdict in found.items()
         }
         restored = [host for host, verdict in found.items() if not verdict.problem]
-        self._journal.end_wave(self._run, outcomes, restored if self._drains else (), utc_now())
+        self._journal.end_wave(self._run, outcomes, restored if self._drains else (), self._did, utc_now())
         return outcomes
 
     def _refuse_distrusted(self) -> None:
@@ -138,35 +140,34 @@ class RoleWave:
         return Role(str(path), own.steps, tuple(handler_names(path))), own
 
     def _ways(self, hosts: Collection[str]) -> _Ways:
-        """By the package that hosts ran before, the role whose ``activate`` brings that back, and what it is called.
+        """By the package that hosts ran before: its role, if it has one, whether this one's own ``back_out`` is what brings it back, and
+        what it is called.
 
-        ``None`` in place of a role is this one's own ``back_out``. It is found before anything is touched, for what the library does not
-        have can't be gone back to.
+        It is found before anything is touched, for what the library does not have can't be gone back to.
         """
-        ways: dict[str | None, tuple[Role | None, str]] = {}
+        ways: dict[str | None, tuple[Role | None, bool, str]] = {}
         for target in self._journal.targets(self._deployment.id):
             digest = target.previous_digest
             if target.host not in hosts or digest in ways:
                 continue
             called = f"{self._deployment.release} {target.previous_version}" if target.previous_version else "having no release"
-            way = None
-            if self._own.back_out == "previous" and digest is not None:
-                found = self._unpacked(digest)
-                # One that has no role, or does nothing by it, undoes nothing of this one's.
-                way = found[0] if found and "activate" in found[0].steps else None
-            ways[digest] = (way, called)
+            found = self._unpacked(digest) if digest is not None else None
+            before = found[0] if found else None
+            # One that has no role, or does nothing by it, undoes nothing of this one's.
+            own = self._own.back_out == "own" or before is None or "activate" not in before.steps
+            ways[digest] = (before, own, called)
         return ways
 
     def _go_back(self, targets: Mapping[str, Target], ways: _Ways) -> dict[str, HostVerdict]:
         found: dict[str, HostVerdict] = {}
-        for digest, (way, called) in ways.items():
+        for digest, (before, own, called) in ways.items():
             hosts = [host for host, target in targets.items() if target.previous_digest == digest]
             if not hosts:
                 continue
             version = targets[hosts[0]].previous_version or ""
-            for role, parts in back(self._role, self._what, self._tree, way, called, self._resumed):
+            for role, parts in back(self._role, self._what, self._tree, before, own, called, self._resumed):
                 left = [host for host in hosts if host not in found or not found[host].problem]
-                about = {"tidegate_version": version, "tidegate_digest": digest or ""} if role is way else {}
+                about = {"tidegate_version": version, "tidegate_digest": digest or ""} if role is before else {}
                 if left and any(part.tasks for part in parts):
                     found |= self._do("back_out", left, parts, role, about)
         return found
@@ -181,7 +182,7 @@ class RoleWave:
         document = play(name, hosts, parts, mark, end, facts=self._own.gather_facts, tree=given)
         log = log_of(self._deployment.label, min(target.wave for target in self._before.values()))
         nested = Path(role.path) / "roles"
-        limits = {part.called: self._own.timeout for part in parts if part.limited} | {"": self._own.timeout}
+        limits = {part.called: self._own.timeout for part in parts if part.step} | {"": self._own.timeout}
         wanted = RolePlay(document, end, limits, self._variables() | dict(about), [str(nested)] if nested.is_dir() else [], log)
         self._journal.renew(self._run, utc_now())
         left = wait_for_unfinished(mark, _PATIENCE) if self._resumed else []
@@ -190,6 +191,8 @@ class RoleWave:
         order = {"cmdb": given["cmdb"], "deployment": self._run.deployment, "token": self._run.token}
         seen = run_play(self._action, wanted, order, self._work, self._watch())
         found = verdicts(hosts, seen.receipts, seen.failures, seen.ended)
+        for host in (host for host, verdict in found.items() if not verdict.problem):
+            self._did.setdefault(host, []).extend(part.step for part in parts if part.step)
         return {host: HostVerdict(one.problem and f"{one.problem}, see {log}", one.unreachable) for host, one in found.items()}
 
     def _variables(self) -> dict[str, Any]:

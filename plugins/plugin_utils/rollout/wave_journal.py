@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
 
@@ -19,6 +19,9 @@ with suppress(ImportError):
     import sqlalchemy as sa
 
 _D, _H, _W = DeploymentState, HostState, WaveState
+
+ROLE_DID = "role"
+"""What an event of the journal about a host has besides: the steps of a role that were done there."""
 
 
 class WaveJournal(Journal):
@@ -75,8 +78,18 @@ class WaveJournal(Journal):
                     begun[target.host] = target
         return begun
 
-    def end_wave(self, run: Run, outcomes: Mapping[str, tuple[HostState, str]], restored: Collection[str], now: datetime) -> None:
-        """What became of hosts that began together: the state and detail of each; ``restored`` are those that serve again."""
+    def end_wave(
+        self,
+        run: Run,
+        outcomes: Mapping[str, tuple[HostState, str]],
+        restored: Collection[str],
+        did: Mapping[str, Sequence[str]],
+        now: datetime,
+    ) -> None:
+        """What became of hosts that began together: the state and detail of each; ``restored`` are those that serve again.
+
+        ``did``: by host, the role's steps that were done from beginning to end.
+        """
         with self._writing(run, now) as (connection, deployment):
             for target in self._targets(connection, deployment.id):
                 if target.host not in outcomes or target.state not in (_H.ACTIVATING, _H.BACKING_OUT):
@@ -87,7 +100,8 @@ class WaveJournal(Journal):
                 if state is _H.ACTIVE:  # which no host becomes that was not seen to have come up
                     self._move_host(connection, deployment.id, target, _H.STARTED, now, "")
                 reached = self._target(connection, deployment.id, target.host)
-                self._move_host(connection, deployment.id, reached, state, now, detail or (target.detail if state is _H.BACKED_OUT else ""))
+                more = detail or (target.detail if state is _H.BACKED_OUT else "")
+                self._move_host(connection, deployment.id, reached, state, now, more, {ROLE_DID: list(did.get(target.host, ()))})
 
     def is_held_by(self, run: Run) -> bool:
         """Whether this run still holds the deployment; nothing is written."""
