@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 import sqlalchemy as sa
+from ansible_collections.tidegate.release.plugins.plugin_utils.actions import role_wave
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.schema import schema
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import Cmdb
 from ansible_collections.tidegate.release.plugins.plugin_utils.errors import ConflictError, StateError
@@ -113,6 +114,27 @@ def test_a_run_that_was_superseded_writes_nothing_more(journal: WaveJournal, run
     with pytest.raises(ConflictError, match="another controller has taken"):
         journal.begin_wave(run, ["web1"], True, later)
     assert states(journal, run)["web1"] == "staged"
+
+
+def test_the_lease_is_renewed_while_a_wave_takes_its_time(journal: WaveJournal, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def lease() -> datetime:
+        with journal.cmdb.read() as connection:
+            return connection.scalars(sa.select(schema().deployment.c.lease_until)).one()
+
+    monkeypatch.setattr(role_wave, "_RENEWAL", 3600.0)
+    before = lease()
+    role_wave.renewing(journal, run)()
+    assert lease() == before
+    monkeypatch.setattr(role_wave, "_RENEWAL", 0.0)
+    watch = role_wave.renewing(journal, run)
+    watch()
+    first = lease()
+    assert first > before
+    watch()
+    assert lease() > first
+    journal.take_over(run.deployment, OTHER, NOW + LEASE, ordered=True)
+    with pytest.raises(ConflictError, match="another controller has taken"):
+        watch()
 
 
 def test_hosts_that_may_not_change_any_more_are_left_out_and_keep_nobody_from_going_on(journal: WaveJournal, run: Run) -> None:

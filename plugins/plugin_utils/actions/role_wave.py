@@ -21,7 +21,7 @@ from ..dsl.repository import open_library
 from ..dsl.role import check_packaged_role, unpack_role
 from ..errors import TidegateError
 from ..evidence.package import PackageName
-from ..rollout.deployments import Deployment, Target
+from ..rollout.deployments import Deployment, Run, Target
 from ..rollout.role_play import HostVerdict, PlayPart, Role, back, forward, play, verdicts
 from ..rollout.states import HostState
 from ..rollout.wave_journal import WaveJournal
@@ -189,7 +189,7 @@ class RoleWave:
         if left:
             return {host: HostVerdict(f"the processes {', '.join(map(str, left))} of an interrupted run still run here") for host in hosts}
         order = {"cmdb": given["cmdb"], "deployment": self._run.deployment, "token": self._run.token}
-        seen = run_play(self._action, wanted, order, self._work, self._watch())
+        seen = run_play(self._action, wanted, order, self._work, renewing(self._journal, self._run))
         found = verdicts(hosts, seen.receipts, seen.failures, seen.ended)
         for host in (host for host, verdict in found.items() if not verdict.problem):
             self._did.setdefault(host, []).extend(part.step for part in parts if part.step)
@@ -209,14 +209,15 @@ class RoleWave:
             },
         }
 
-    def _watch(self) -> Callable[[], None]:
-        """Renews the lease now and then; raises :class:`ConflictError` when another controller has taken over."""
-        renewal = time.monotonic() + _RENEWAL
 
-        def watch() -> None:
-            nonlocal renewal
-            if time.monotonic() >= renewal:
-                self._journal.renew(self._run, utc_now())
-                renewal = time.monotonic() + _RENEWAL
+def renewing(journal: WaveJournal, run: Run) -> Callable[[], None]:
+    """What renews the lease now and then; it raises :class:`ConflictError` when another controller has taken over."""
+    renewal = time.monotonic() + _RENEWAL
 
-        return watch
+    def watch() -> None:
+        nonlocal renewal
+        if time.monotonic() >= renewal:
+            journal.renew(run, utc_now())
+            renewal = time.monotonic() + _RENEWAL
+
+    return watch
