@@ -47,7 +47,7 @@ class ActionModule(TidegateAction):
             sweep_run_directories(Path(C.DEFAULT_LOCAL_TMP))
         reach = Reach(set(task_vars.get("groups", {}).get("all", [])), outside_limit(self._loader, task_vars))
         request = RunRequest(rfc, reach, not self._task.check_mode, interrupted, options["take_over"])
-        by_hand = tuple(options["done_by_hand"])
+        by_hand = tuple(filter(None, (host.strip() for host in options["done_by_hand"])))
         if by_hand and not options["backout"]:
             raise TidegateError("tidegate_done_by_hand is about hosts that go back; run backout with it")
         key = optional_setting(options, "key") if by_hand or not options["backout"] else None

@@ -107,7 +107,7 @@ def test_hosts_are_recorded_as_back_by_the_signed_word_of_a_person(bed: Bed) -> 
     said = bed.backout("web2", "web3")
     assert "CHG0001: hello 2.0 is recorded as undone by hand on web2, web3; " in said["msg"]
     assert "is being backed out of 1 host: web1" in said["msg"]
-    assert "web2, web3 was taken out of service by the role" in said["msg"]
+    assert "bring into service by hand what it took out of that: web2, web3" in said["msg"]
     assert bed.states() == {"web1": "active", "web2": "backed_out", "web3": "backed_out", "web4": "staged"}
     cmdb = bed.journal.cmdb
     assert {row["ci"]: row["version"] for row in cmdb.installations()} == {"web1": "1.0", "web2": "1.0"}

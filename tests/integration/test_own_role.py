@@ -235,7 +235,7 @@ def test_a_host_that_can_not_go_back_either_stays_drained_until_a_person_brings_
     done = fleet.play("tidegate.release.backout", {**by_hand, "tidegate_reason": "I cleaned it up"})
     assert done.returncode == 0, done.stdout
     assert "CHG0100021: hello 3.0 is recorded as undone by hand on web1" in " ".join(done.stdout.split())
-    assert "web1 was taken out of service by the role" in " ".join(done.stdout.split())
+    assert "bring into service by hand what it took out of that: web1" in " ".join(done.stdout.split())
     assert set(notes(fleet, "web1")) == {"drain 3.0"}  # nothing of the role has gone there again
     assert (fleet.state("CHG0100021"), fleet.host_states("CHG0100021")["web1"]) == ("backed_out", "backed_out")
     audit = fleet.play("tidegate.release.audit")
@@ -245,3 +245,11 @@ def test_a_host_that_can_not_go_back_either_stays_drained_until_a_person_brings_
     done = deploy(fleet, "CHG0100022", "3.1")  # nobody else is kept from it
     assert done.returncode == 0, done.stdout
     assert "by hand" not in fleet.play("tidegate.release.audit").stdout
+    # The next one has a tree, too. Where it goes wrong, what a role alone had done comes back by that role.
+    fails = [{"name": "Fail", "ansible.builtin.command": "false"}]
+    done = deploy(fleet, "CHG0100023", "3.2", tree=True, check=fails)
+    assert done.returncode != 0
+    assert fleet.state("CHG0100023") == "backed_out", done.stdout
+    assert versions(fleet) == ["3.1"] * 3
+    assert on_hosts(fleet, "ls /opt/tidegate/hello/current 2>/dev/null | wc -l") == ["0"] * 3
+    assert set(fleet.installed().values()) == {"3.1"}

@@ -61,8 +61,11 @@ class RoleWave:
         self._what = f"{deployment.release} {deployment.version}"
         self._tree = deployment.rollout.tree
         self._before: dict[str, Target] = {}
+        self.refused: dict[str, str] = {}
+        """Hosts that are not this deployment's to change, and why; nothing was done to them."""
         self._resumed: list[str] = []
         self._did: dict[str, list[str]] = {}
+        self._treeless: set[str] = set()
         self._home = open_library(required_setting(options, "dsl")).repository(deployment.release)
         found = self._unpacked(deployment.digest)
         if found is None:
@@ -78,7 +81,9 @@ class RoleWave:
         """
         self._refuse_distrusted()
         ways = self._ways(hosts)
-        before = self._before = self._journal.begin_wave(self._run, hosts, self._drains, utc_now())
+        begun = self._journal.begin_wave(self._run, hosts, self._drains, utc_now())
+        before, self.refused = begun.hosts, begun.refused
+        self._before = before
         if not before:
             return {}
         self._resumed = [host for host, target in before.items() if target.state in _INTERRUPTED]
@@ -99,7 +104,9 @@ class RoleWave:
     def back_out(self, hosts: Collection[str]) -> Outcomes:
         """Bring the hosts back to what they ran before."""
         ways = self._ways(hosts)
-        before = self._before = self._journal.begin_back_out(self._run, hosts, self._drains, utc_now())
+        begun = self._journal.begin_back_out(self._run, hosts, self._drains, utc_now())
+        before, self.refused = begun.hosts, begun.refused
+        self._before = before
         if not before:
             return {}
         self._resumed = [host for host, target in before.items() if target.state in _INTERRUPTED]
@@ -130,6 +137,8 @@ class RoleWave:
         """The role of a package, where it can run; nothing when it brings none."""
         package = load_package(self._home, digest)
         own = package.manifest.ansible
+        if package.manifest.payload is None:
+            self._treeless.add(digest)
         if own is None:
             return None
         missing = missing_collections(own, installed_version)
@@ -179,7 +188,8 @@ class RoleWave:
         mark = f"{self._deployment.label}:{max(self._run.token, int(time.time() * 1000))}"
         name = f"{self._deployment.label}: {step} of {self._what}"
         given = {option: required_setting(self._options, option) for option in ("rfc", "dsl", "cmdb")}
-        document = play(name, hosts, parts, mark, end, facts=self._own.gather_facts, tree=given)
+        tree = {**given, "treeless": sorted(self._treeless)}
+        document = play(name, hosts, parts, mark, end, facts=self._own.gather_facts, tree=tree)
         log = log_of(self._deployment.label, min(target.wave for target in self._before.values()))
         nested = Path(role.path) / "roles"
         limits = {part.called: self._own.timeout for part in parts if part.step} | {"": self._own.timeout}

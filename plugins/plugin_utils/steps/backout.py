@@ -141,7 +141,5 @@ def _sentence(current: Deployment, hosts: Sequence[str], done: Sequence[Target],
     if hosts:
         parts.append(backing_out(current, hosts, is_))
     if drained:
-        parts.append(
-            f"{', '.join(drained)} was taken out of service by the role, which does not go there any more: bring it back into service, too"
-        )
+        parts.append(f"the role does not go there any more, so bring into service by hand what it took out of that: {', '.join(drained)}")
     return "; ".join(parts)
