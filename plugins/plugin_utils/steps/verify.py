@@ -28,7 +28,7 @@ from ..evidence.trust import signer_name
 from ..files import make_folder
 from ..policy.model import Policy
 from ..rfc.source import load_rfc
-from ..rollout.journal import Journal
+from ..rollout.journal import DONE_BY_HAND, Journal
 from ..rollout.states import DeploymentState, HostState
 from ..rollout.wave_journal import ROLE_DID
 from ..verification import outcome, parity
@@ -276,14 +276,17 @@ def _rehearsed(cmdb: Cmdb, scene: Scene, passed_at: Iterable[float]) -> outcome.
     for row in cmdb.installations(sorted(scene.before)):
         installed[row["ci"]].add((row["release"], row["version"], row["digest"]))
     strays = sorted(double for double, releases in scene.before.items() if installed[double] != releases)
-    backed_out = deployed and deployment.state is DeploymentState.BACKED_OUT and not strays
+    by_hand = sorted(event.host for event in events if event.event == DONE_BY_HAND)
+    backed_out = deployed and deployment.state is DeploymentState.BACKED_OUT and not strays and not by_hand
     left = "; ".join([f"{one.host}: {one.summary}" for one in targets if one.state is HostState.OWED][:_NAMED])
+    if by_hand:
+        left = f"{', '.join(by_hand[:_NAMED])} was brought back by hand"
     fault = left or deployment.reason or (f"{', '.join(strays[:_NAMED])} has not what it had before" if deployed and strays else "")
     since = ends["backed_out"].timestamp() if backed_out else 0.0
     after = sum(at > since for at in passed_at) if backed_out else 0
     replaced = {next((one[2] for one in releases if one[0] == deployment.release), "") for releases in scene.before.values()}
     role = None
-    if scene.role is not None:
+    if scene.role:
         role = outcome.RoleRehearsal(*(_done_by_role(events, event, hosts) for event in (HostState.ACTIVE, HostState.BACKED_OUT)))
     return outcome.Rehearsal(deployment.digest, deployed, backed_out, after, tuple(sorted(replaced)), fault, role)
 
