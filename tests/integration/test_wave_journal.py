@@ -135,6 +135,12 @@ def test_the_lease_is_renewed_while_a_wave_takes_its_time(journal: WaveJournal, 
     journal.take_over(run.deployment, OTHER, NOW + LEASE, ordered=True)
     with pytest.raises(ConflictError, match="another controller has taken"):
         watch()
+    # Long before the next renewal, too: what has been taken over must not go on with a loop.
+    monkeypatch.setattr(role_wave, "_RENEWAL", 3600.0)
+    role_wave.renewing(journal, run)()
+    monkeypatch.setattr(role_wave, "_LOOK", 0.0)
+    with pytest.raises(ConflictError, match="another controller has taken"):
+        role_wave.renewing(journal, run)()
 
 
 def test_hosts_that_may_not_change_any_more_are_left_out_and_keep_nobody_from_going_on(journal: WaveJournal, run: Run) -> None:

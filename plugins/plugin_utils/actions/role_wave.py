@@ -36,6 +36,7 @@ Outcomes = dict[str, tuple[HostState, str]]
 _Ways = Mapping[str | None, tuple[Role | None, bool, str]]
 _ROOT = argument_spec("tree")["root"]["default"]
 _RENEWAL = 60.0  # seconds after which the lease is renewed, which is for ten minutes
+_LOOK = 2.0  # seconds after which it is looked up whether another controller has taken over
 _PATIENCE = 300  # seconds that a task of an interrupted run which was delegated to this machine gets to end
 _DRAINED = "; it stays drained"
 # Hosts on which an earlier run may have left something running, and handlers that were never run.
@@ -221,13 +222,19 @@ class RoleWave:
 
 
 def renewing(journal: WaveJournal, run: Run) -> Callable[[], None]:
-    """What renews the lease now and then; it raises :class:`ConflictError` when another controller has taken over."""
+    """What renews the lease now and then; it raises :class:`ConflictError` when another controller has taken over.
+
+    That is looked up more often: the callback asks it before each task only, and a task may have a loop.
+    """
     renewal = time.monotonic() + _RENEWAL
+    look = time.monotonic() + _LOOK
 
     def watch() -> None:
-        nonlocal renewal
-        if time.monotonic() >= renewal:
+        nonlocal renewal, look
+        if time.monotonic() >= renewal or (time.monotonic() >= look and not journal.is_held_by(run)):
             journal.renew(run, utc_now())
             renewal = time.monotonic() + _RENEWAL
+        if time.monotonic() >= look:
+            look = time.monotonic() + _LOOK
 
     return watch
