@@ -24,7 +24,7 @@ from ..evidence.package import PackageName
 from ..rollout.deployments import Deployment, Run, Target
 from ..rollout.role_play import HostVerdict, PlayPart, Role, back, forward, play, verdicts
 from ..rollout.states import HostState
-from ..rollout.wave_journal import WaveJournal
+from ..rollout.wave_journal import Begun, WaveJournal
 from ..settings import optional_setting, required_setting
 from ..steps.stage import distrust_once
 from .options import argument_spec
@@ -82,9 +82,7 @@ class RoleWave:
         """
         self._refuse_distrusted()
         ways = self._ways(hosts)
-        begun = self._journal.begin_wave(self._run, hosts, self._drains, utc_now())
-        before, self.refused = begun.hosts, begun.refused
-        self._before = before
+        before = self._begin(self._journal.begin_wave(self._run, hosts, self._drains, utc_now()))
         if not before:
             return {}
         self._resumed = [host for host, target in before.items() if target.state in _INTERRUPTED]
@@ -105,9 +103,7 @@ class RoleWave:
     def back_out(self, hosts: Collection[str]) -> Outcomes:
         """Bring the hosts back to what they ran before."""
         ways = self._ways(hosts)
-        begun = self._journal.begin_back_out(self._run, hosts, self._drains, utc_now())
-        before, self.refused = begun.hosts, begun.refused
-        self._before = before
+        before = self._begin(self._journal.begin_back_out(self._run, hosts, self._drains, utc_now()))
         if not before:
             return {}
         self._resumed = [host for host, target in before.items() if target.state in _INTERRUPTED]
@@ -120,6 +116,11 @@ class RoleWave:
         restored = [host for host, verdict in found.items() if not verdict.problem]
         self._journal.end_wave(self._run, outcomes, restored if self._drains else (), self._did, utc_now())
         return outcomes
+
+    def _begin(self, begun: Begun) -> Mapping[str, Target]:
+        """Keep what the hosts were before, and who is refused; return the former."""
+        self._before, self.refused = begun.hosts, begun.refused
+        return begun.hosts
 
     def _refuse_distrusted(self) -> None:
         deployment, dsl = self._deployment, required_setting(self._options, "dsl")
