@@ -44,4 +44,5 @@ class ActionModule(TidegateAction):
             wave = RoleWave(self, options, journal, deployment, Path(work))
             outcomes = wave.back_out(hosts) if options["step"] == "backout" else wave.activate(hosts)
         told = {host: {"state": state.value, "detail": detail} for host, (state, detail) in outcomes.items()}
-        return {"changed": bool(told), "hosts": told}
+        refused = sorted(wave.refused.values())
+        return {"changed": bool(told), "hosts": told, **({"warnings": refused} if refused else {})}

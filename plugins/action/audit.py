@@ -22,8 +22,16 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.licence.usage imp
 from ansible_collections.tidegate.release.plugins.plugin_utils.report.differences import difference_lines
 from ansible_collections.tidegate.release.plugins.plugin_utils.report.progress import counted, share
 from ansible_collections.tidegate.release.plugins.plugin_utils.settings import optional_setting, required_setting
-from ansible_collections.tidegate.release.plugins.plugin_utils.steps.audit import NotSeen, account, compare, lost_from_library, not_compared
-from ansible_collections.tidegate.release.plugins.plugin_utils.steps.write_off import end_write_offs, this_user
+from ansible_collections.tidegate.release.plugins.plugin_utils.steps.audit import (
+    NotSeen,
+    account,
+    by_word_alone,
+    compare,
+    lost_from_library,
+    not_compared,
+)
+from ansible_collections.tidegate.release.plugins.plugin_utils.steps.person import this_user
+from ansible_collections.tidegate.release.plugins.plugin_utils.steps.write_off import end_write_offs
 
 
 class ActionModule(TidegateAction):
@@ -43,6 +51,7 @@ class ActionModule(TidegateAction):
         with Cmdb.open(required_setting(options, "cmdb")) as cmdb:
             with cmdb.read() as connection:
                 cis, recorded = cmdb.cis(connection=connection), cmdb.installations(connection=connection)
+                by_hand = cmdb.done_by_hand(connection)
             audited = account(results, inventory, cis, {str(row["ci"]) for row in recorded}, policy.host_classes)
             if not options["hosts"] or not audited.found:
                 raise TidegateError("there is no host to audit, so nothing was compared; check tidegate_hosts and the inventory")
@@ -68,9 +77,9 @@ class ActionModule(TidegateAction):
         # Nobody asks what runs on a host that will not come back; but one that says anything is not gone, even if it can't be read.
         found = {host: answer for host, answer in audited.found.items() if host not in gone or getattr(answer, "contact", False)}
         lost = lost_from_library(recover(library, None, meant, write=False).lost)
-        differences = [*audited.differences, *lost, *compare(found, recorded, archived, judged.untrusted, unlicensed, treeless)]
+        differences = [*audited.differences, *lost, *compare(found, recorded, archived, judged.untrusted, unlicensed, treeless, by_hand)]
         differences.sort(key=lambda difference: difference["host"] or "")
-        named = [*differences, *not_compared(gone)]
+        named = [*differences, *by_word_alone(by_hand), *not_compared(gone)]
         result: dict[str, Any] = {
             "changed": bool(returned),
             "differences": named,

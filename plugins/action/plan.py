@@ -20,11 +20,12 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.actions.invocatio
 )
 from ansible_collections.tidegate.release.plugins.plugin_utils.actions.output import advise, announce
 from ansible_collections.tidegate.release.plugins.plugin_utils.clock import utc_now
+from ansible_collections.tidegate.release.plugins.plugin_utils.errors import TidegateError
 from ansible_collections.tidegate.release.plugins.plugin_utils.keys import LIBRARIES, load_signer
 from ansible_collections.tidegate.release.plugins.plugin_utils.libs import require
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.leftovers import sweep_run_directories
 from ansible_collections.tidegate.release.plugins.plugin_utils.settings import optional_setting, required_setting, secret_setting
-from ansible_collections.tidegate.release.plugins.plugin_utils.steps.backout import order_backout
+from ansible_collections.tidegate.release.plugins.plugin_utils.steps.backout import DoneByHand, order_backout
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps.plan import Reach, RunRequest, plan
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps.sources import Sources
 
@@ -46,14 +47,18 @@ class ActionModule(TidegateAction):
             sweep_run_directories(Path(C.DEFAULT_LOCAL_TMP))
         reach = Reach(set(task_vars.get("groups", {}).get("all", [])), outside_limit(self._loader, task_vars))
         request = RunRequest(rfc, reach, not self._task.check_mode, interrupted, options["take_over"])
-        if options["backout"]:
-            ordered = order_backout(request, cmdb_url=cmdb, policy_path=policy, reason=options["reason"], now=utc_now())
-            announce(ordered["msg"])
-            return ordered
-        key = optional_setting(options, "key")
+        by_hand = tuple(filter(None, (host.strip() for host in options["done_by_hand"])))
+        if by_hand and not options["backout"]:
+            raise TidegateError("tidegate_done_by_hand is about hosts that go back; run backout with it")
+        key = optional_setting(options, "key") if by_hand or not options["backout"] else None
         if key is not None:
             require(*LIBRARIES)
         signer = load_signer(key, secret_setting(options, "key_passphrase")) if key is not None else None
+        if options["backout"]:
+            said = DoneByHand(by_hand, signer)
+            ordered = order_backout(request, cmdb_url=cmdb, policy_path=policy, reason=options["reason"], now=utc_now(), by_hand=said)
+            announce(ordered["msg"])
+            return ordered
         with Sources(required_setting(options, "dsl"), cmdb, policy, utc_now(), kept_in_run()) as sources:
             planned = plan(sources, request, signer)
         for line in planned.pop("lines", ()):

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,8 @@ from ansible_collections.tidegate.release.plugins.module_utils.release_home impo
 from ansible_collections.tidegate.release.plugins.plugin_utils.actions.base import kept_in_run
 from ansible_collections.tidegate.release.plugins.plugin_utils.actions.host import HostAction
 from ansible_collections.tidegate.release.plugins.plugin_utils.clock import utc_now
+from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.package import load_package_manifest
+from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.repository import open_library
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.shipment import Shipment
 from ansible_collections.tidegate.release.plugins.plugin_utils.errors import TidegateError
 from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.package import PackageName
@@ -65,7 +68,7 @@ class ActionModule(HostAction):
         if answer["state"] != "staged" or detail:
             journal.stage_failed(self._run, self._host, detail, utc_now())
             return self.outcome(answer, "stage_failed", detail)
-        journal.staged(self._run, self._host, answer["live"], utc_now())
+        journal.staged(self._run, self._host, answer["live"] or self._done_by_role(deployment, stands), utc_now())
         result = {
             **self.outcome(answer, "staged", ""),
             "sent": answer.get("sent", 0),
@@ -96,6 +99,16 @@ class ActionModule(HostAction):
         except HostError as error:
             raise TidegateError(f"{self._host}: {error}") from None
         return {"mirror": url}
+
+    def _done_by_role(self, deployment: Deployment, stands: Standing) -> dict[str, str] | None:
+        """What a host without a tree runs for all that: what a role alone has done there, by what the CMDB has."""
+        if stands.installed is None or not deployment.rollout.role:
+            return None
+        home = open_library(required_setting(self.options, "dsl")).repository(deployment.release)
+        with contextlib.suppress(TidegateError):  # to what the library has not nobody can go back
+            manifest = load_package_manifest(home, stands.installed)
+            return {"version": manifest.version, "digest": stands.installed} if manifest.payload is None else None
+        return None
 
     def _unasked(self, shipment: Shipment, stands: Standing) -> Path | None:
         """What can be sent before the host says what it lacks, because that is known or all but known."""

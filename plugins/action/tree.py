@@ -50,7 +50,9 @@ class ActionModule(HostAction):
         if self.options["step"] == "wait":
             return self._wait(deployment)
         more = {"stable": deployment.rollout.stable} if operation == "activate" else {}
-        answer = self.switch(deployment, target.previous_digest, operation=operation, unchecked=unchecked, **more)
+        # What the release before did by its role alone its role undoes and brings back; to the tree it is as if there had been none.
+        previous = None if target.previous_digest in self.options["treeless"] else target.previous_digest
+        answer = self.switch(deployment, previous, operation=operation, unchecked=unchecked, **more)
         detail, warned = self.repaired(answer, answer.get("detail", ""))
         failed = answer["state"] != good
         return {

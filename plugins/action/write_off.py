@@ -14,7 +14,8 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import
 from ansible_collections.tidegate.release.plugins.plugin_utils.keys import LIBRARIES, load_signer
 from ansible_collections.tidegate.release.plugins.plugin_utils.libs import require
 from ansible_collections.tidegate.release.plugins.plugin_utils.settings import optional_setting, required_setting, secret_setting
-from ansible_collections.tidegate.release.plugins.plugin_utils.steps.write_off import end_write_offs, this_user, write_off_host
+from ansible_collections.tidegate.release.plugins.plugin_utils.steps.person import this_user
+from ansible_collections.tidegate.release.plugins.plugin_utils.steps.write_off import end_write_offs, write_off_host
 
 
 class ActionModule(TidegateAction):

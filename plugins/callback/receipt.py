@@ -27,11 +27,13 @@ import os
 import signal
 import traceback
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from ansible.plugins.callback import CallbackBase
-from ansible_collections.tidegate.release.plugins.plugin_utils.actions.role_run import ORDER
+from ansible_collections.tidegate.release.plugins.module_utils.processes import find_prctl
+from ansible_collections.tidegate.release.plugins.plugin_utils.actions.role_run import ORDER, die_with
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import Cmdb
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.deployments import Run
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.role_play import LOADED, STEP
@@ -71,6 +73,9 @@ class CallbackModule(CallbackBase):
             self._end, self._run = str(order["end"]), Run(order["deployment"], order["token"])
             self._stream = open(order["receipts"], "a", encoding="utf-8", buffering=1)  # noqa: SIM115 - as long as the process
             self._journal = WaveJournal(Cmdb.open(order["cmdb"]))
+            find_prctl()
+            # A worker goes on with a loop when this process is gone, and nobody would look at the token for it.
+            os.register_at_fork(after_in_child=partial(die_with, os.getpid()))
             self._write(LOADED)
         except BaseException:  # Ansible would go on without it
             traceback.print_exc()

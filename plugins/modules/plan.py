@@ -32,10 +32,21 @@ options:
     default: false
   reason:
     description:
-      - Why it is backed out; for O(backout=true).
+      - Why it is backed out; for O(backout=true). Mandatory with O(done_by_hand), where it says what was done.
       - Taken from the variable C(tidegate_reason), when it is not given.
     type: str
-    default: ordered by a person
+    default: ''
+  done_by_hand:
+    description:
+      - Hosts that somebody has brought back by hand to what they ran before, for no step can; for O(backout=true).
+      - They are recorded as being back, by the word of whoever says so, and are not visited any more, so a host that the release's role has
+        taken out of service is theirs to bring into service again. An audit compares what such a host runs with what was said of it.
+      - Each has to be stuck, lost or still to be backed out by the deployment, which has to be open. Where the policy names people, one of
+        them has to sign it with O(key).
+      - Taken from the variable C(tidegate_done_by_hand), when it is not given.
+    type: list
+    elements: str
+    default: []
   take_over:
     description:
       - Say that the controller which drives the deployment is gone. It is taken over at once, and the journal says so.

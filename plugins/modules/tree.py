@@ -32,6 +32,11 @@ options:
     type: str
     required: true
     choices: [wait, activate, settle, confirm, leave, backout]
+  treeless:
+    description: The digests of packages that hosts ran before and that have no payload, so that there is no tree to go back to.
+    type: list
+    elements: str
+    default: []
 seealso:
   - module: tidegate.release.apply
 """

@@ -29,6 +29,8 @@ description:
     many have the same version. 100 is only for a lab without any difference.
   - With a key the result is signed, as in-toto evidence of the kind C(test-result), whether it is V(PASSED), V(WARNED), when tests were
     skipped, or V(FAILED). Without a test that passed it is V(FAILED). What was rehearsed is read from the journal of the lab.
+  - A release's own role is run there as it will be on live hosts, forward and back, to the release before and to having none. A step of it
+    that fails, or a release before that is not well after it, is a back-out that was not rehearsed.
   - What M(tidegate.release.clear) asks of test results is said in the policy under C(trust) and C(verification).
 author:
   - Tidegate maintainers (@tidegate)

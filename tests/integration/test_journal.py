@@ -39,8 +39,9 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.steps.backout imp
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps.clear import Wave, WaveStart
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps.conclude import conclude, foresee
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps.gate import decide_staging_gate, decide_wave_gate
+from ansible_collections.tidegate.release.plugins.plugin_utils.steps.person import this_user
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps.plan import Reach, RunRequest
-from ansible_collections.tidegate.release.plugins.plugin_utils.steps.write_off import WrittenOff, end_write_offs, this_user, write_off_host
+from ansible_collections.tidegate.release.plugins.plugin_utils.steps.write_off import WrittenOff, end_write_offs, write_off_host
 from documents import open_rfc, write_document
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)

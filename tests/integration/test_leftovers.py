@@ -26,6 +26,8 @@ def test_packs_of_a_killed_run_go_with_the_next_deployment(tmp_path: Path, check
     for folder, holder in zip(folders, (replace(live, started=live.started + 1), live), strict=True):
         (folder / "tidegate-packs").mkdir(0o700, parents=True)
         (folder / "tidegate-packs" / "x.pack").write_text("much")
+        (folder / "tidegate-role-x").mkdir(0o700)  # a release's role, unpacked
+        (folder / "tidegate-role-x" / "x.json").write_text("{}")
         folder.chmod(0o700)
         (folder / OWNER).write_text(str(holder))
     create_library(str(tmp_path / "dsl"))

@@ -124,7 +124,7 @@ def test_a_role_alone_is_deployed_upgraded_and_backed_out(fleet: Fleet) -> None:
     done = backout(fleet, "CHG0100002")
     assert done.returncode == 0, done.stdout
     assert versions(fleet) == ["1.0"] * 3
-    assert notes(fleet, "web3")[-4:] == ["drain 2.0", "activate 1.0", "handler 1.0", "restore 2.0"]
+    assert notes(fleet, "web3")[-5:] == ["drain 2.0", "activate 1.0", "handler 1.0", "check 1.0", "restore 2.0"]
     assert fleet.state("CHG0100002") == "backed_out"
     # What nobody trusts any more is not kept for that.
     fleet.write_policy(people={"rita": {"roles": ["signer"]}}, trust={"package": {"role": "signer"}})
@@ -219,11 +219,37 @@ def _drained(fleet: Fleet, change: str) -> list[str]:
     return [host for host, event in dict(rows).items() if event == "drained"]
 
 
-def test_a_host_that_can_not_go_back_either_stays_drained_and_says_so(fleet: Fleet) -> None:
-    # The last test of this file, for that host stays locked.
+def test_a_host_that_can_not_go_back_either_stays_drained_until_a_person_brings_it_back(fleet: Fleet) -> None:
     broken = [{"name": "Break", "ansible.builtin.command": "false"}]
     done = deploy(fleet, "CHG0100021", "3.0", own={"back_out": "own"}, activate=broken, back_out=broken)
     assert done.returncode != 0
     assert fleet.host_states("CHG0100021")["web1"] in ("stuck", "owed")
     assert "it stays drained" in done.stdout
     assert set(notes(fleet, "web1")) == {"drain 3.0"}
+    # The role can't mend it. A person does, and says so.
+    by_hand = {"tidegate_rfc": str(fleet.path / "CHG0100021.yml"), "tidegate_done_by_hand": "web1"}
+    refused = fleet.play("tidegate.release.backout", by_hand)
+    assert "no reason is given why web1 could only be brought back by hand" in " ".join(refused.stdout.split())
+    refused = fleet.play("tidegate.release.deploy", by_hand)
+    assert "tidegate_done_by_hand is about hosts that go back; run backout with it" in " ".join(refused.stdout.split())
+    done = fleet.play("tidegate.release.backout", {**by_hand, "tidegate_reason": "I cleaned it up"})
+    assert done.returncode == 0, done.stdout
+    assert "CHG0100021: hello 3.0 is recorded as undone by hand on web1" in " ".join(done.stdout.split())
+    assert "bring into service by hand what it took out of that: web1" in " ".join(done.stdout.split())
+    assert set(notes(fleet, "web1")) == {"drain 3.0"}  # nothing of the role has gone there again
+    assert (fleet.state("CHG0100021"), fleet.host_states("CHG0100021")["web1"]) == ("backed_out", "backed_out")
+    audit = fleet.play("tidegate.release.audit")
+    assert audit.returncode == 0, audit.stdout
+    assert "web1: hello was brought back by hand to having none on " in audit.stdout
+    assert "I cleaned it up" in audit.stdout
+    done = deploy(fleet, "CHG0100022", "3.1")  # nobody else is kept from it
+    assert done.returncode == 0, done.stdout
+    assert "by hand" not in fleet.play("tidegate.release.audit").stdout
+    # The next one has a tree, too. Where it goes wrong, what a role alone had done comes back by that role.
+    fails = [{"name": "Fail", "ansible.builtin.command": "false"}]
+    done = deploy(fleet, "CHG0100023", "3.2", tree=True, check=fails)
+    assert done.returncode != 0
+    assert fleet.state("CHG0100023") == "backed_out", done.stdout
+    assert versions(fleet) == ["3.1"] * 3
+    assert on_hosts(fleet, "ls /opt/tidegate/hello/current 2>/dev/null | wc -l") == ["0"] * 3
+    assert set(fleet.installed().values()) == {"3.1"}

@@ -239,24 +239,28 @@ def test_all_that_it_starts_carries_its_mark(bed: Bed) -> None:
     assert f"{MARK}=CHG0001#1:7" in found.read_text().splitlines()
 
 
-def test_it_dies_with_the_worker_that_started_it(bed: Bed) -> None:
+def test_it_dies_with_the_worker_that_started_it_and_begins_no_other_item_of_a_loop(bed: Bed) -> None:
     pid = bed.path / "pid"
     child = os.fork()
     if child == 0:
         try:
-            bed.do([{"ansible.builtin.shell": f"echo $$ >{pid}; exec sleep 300", "run_once": True}, WORKS])
+            looped = {"ansible.builtin.shell": f"echo $$ >>{pid}; exec sleep 300", "run_once": True, "loop": [1, 2]}
+            bed.do([looped, WORKS])
         finally:
             os._exit(0)
     wait_until(lambda: pid.exists() and pid.read_text().strip())
-    started = {one: start_time(one) for one in below([child]) if _parent(one) == child}
-    assert started
+    of_it = [one for one in below([child]) if _parent(one) == child]
+    # The ansible-playbook, and its worker, which has the loop.
+    started = {one: start_time(one) for one in (*of_it, *(one for one in below(of_it) if _parent(one) in of_it))}
+    assert len(started) == 2
     os.kill(child, signal.SIGKILL)
     os.waitpid(child, 0)
     deadline = time.monotonic() + 60
     while any(start_time(one) == moment for one, moment in started.items()) and time.monotonic() < deadline:
         time.sleep(0.1)
     assert not any(start_time(one) == moment for one, moment in started.items())
-    os.kill(int(pid.read_text()), signal.SIGKILL)  # a task on its way goes on; who goes on with the deployment waits for it
+    (module,) = pid.read_text().split()
+    os.kill(int(module), signal.SIGKILL)  # a task on its way goes on; who goes on with the deployment waits for it
 
 
 def _parent(pid: int) -> int:
@@ -267,3 +271,26 @@ def test_a_log_that_can_not_be_written_is_said_before_anything_is_begun(tmp_path
     (tmp_path / "state").write_text("no directory")
     with pytest.raises(TidegateError, match="set XDG_STATE_HOME to another directory"):
         prepare_log(tmp_path / "state" / "tidegate" / "a.log")
+
+
+@pytest.mark.parametrize("fault", ["link", "second name", "pipe"])
+def test_a_log_that_is_not_ones_own_is_not_written(bed: Bed, fault: str) -> None:
+    log = bed.path / "log" / "a.log"
+    if fault == "pipe":
+        os.mkfifo(log)
+    else:
+        (bed.path / "other").write_text("theirs")
+        (log.symlink_to if fault == "link" else log.hardlink_to)(bed.path / "other")
+    with pytest.raises(TidegateError, match=r"the release's role can't be run|is not a file of yours alone"):
+        bed.do([{"ansible.builtin.file": {"path": f"{bed.path}/went", "state": "touch"}}])
+    assert not (bed.path / "went").exists()
+    assert fault == "pipe" or (bed.path / "other").read_text() == "theirs"
+
+
+def test_a_log_that_others_could_read_is_its_owners_alone_from_then_on(bed: Bed) -> None:
+    log = bed.path / "log" / "a.log"
+    log.write_text("before\n")
+    log.chmod(0o644)
+    assert bed.good([WORKS]) == HOSTS
+    assert log.stat().st_mode & 0o777 == 0o600
+    assert log.read_text().startswith("before\n---")

@@ -23,6 +23,7 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.envelope
 from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.statement import VERIFICATION, release_statement
 from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.store import attach, collect
 from ansible_collections.tidegate.release.plugins.plugin_utils.keys import load_signer
+from documents import simple_manifest, write_document
 from fleet import FIRST, Fleet
 from releases import HELLO
 
@@ -223,3 +224,73 @@ def test_what_would_count_for_nothing_is_not_run(live: Fleet) -> None:
     live.write_policy(**{**live.policy, "trust": {**live.policy["trust"], "package": {"role": "tester"}}})
     assert "hello 1.0 is not trusted: 0 of 1 with the role tester signed the package" in verify(live, rfc)[1]
     assert os.listdir(live.path / "tmp") == []
+
+
+def with_role(fleet: Fleet, version: str, **changed: list[dict[str, Any]]) -> str:
+    """Archive a release that is a role alone, which writes its version to a file; ``changed`` replaces tasks of it."""
+    version_file, shell = "/srv/version", "ansible.builtin.shell"
+    steps = {
+        "drain": [{"name": "Drain", shell: "touch /srv/drained"}],
+        "activate": [{"name": "Write", shell: f"echo {version} >{version_file}"}],
+        "check": [{"name": "Look", shell: f"grep -qx {version} {version_file} && test ! -e /srv/rubbish", "changed_when": False}],
+        "restore": [{"name": "Restore", shell: "rm /srv/drained"}],
+        "back_out": [{"name": "Remove", shell: f"rm {version_file}"}],
+        **changed,
+    }
+    folder = fleet.path / "releases" / f"app-{version}"
+    for name, tasks in steps.items():
+        path = folder / "ansible" / "app" / "tasks" / f"{name}.yml"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(yaml.safe_dump(tasks))
+    ansible = {
+        "role": "ansible/app",
+        "steps": ["drain", "activate", "check", "restore"],
+        "on_first": "back_out",
+        "atomic": False,
+        "gather_facts": False,
+    }
+    manifest = simple_manifest(version=version, payload=..., health=..., ansible=ansible)
+    (folder / "README.md").write_text("# hello\n")
+    write_document(folder / "release.yml", manifest)
+    return archive(folder, create_library(str(fleet.path / "dsl")).repository("hello")).digest
+
+
+def test_what_a_role_does_is_rehearsed_back_to_the_release_before_and_to_having_none(live: Fleet) -> None:
+    live.write_policy(**{**live.policy, "verification": {"rehearsal": True}})
+    (live.path / "cmdb.yml").write_text(json.dumps({"plugin": "tidegate.release.cmdb"}))
+    old, good = with_role(live, "1.0"), with_role(live, "1.1")
+    # Two faults: it leaves what the check of the one before does not bear, and what undoes it where there was none fails.
+    rubbish = [{"name": "Write", "ansible.builtin.shell": "echo 1.2 >/srv/version; touch /srv/rubbish"}]
+    fine = [{"name": "Pretend", "ansible.builtin.command": "true", "changed_when": False}]
+    fails = [{"name": "Remove", "ansible.builtin.command": "false"}]
+    bad = with_role(live, "1.2", activate=rubbish, check=fine, back_out=fails)
+    with Cmdb.open(str(live.path / "cmdb.sqlite"), create=True) as cmdb:
+        cmdb.put_cis([{"name": "web1", "class": "server", "attributes": {"ansible_host": "192.0.2.1"}}], "test")
+        with cmdb.begin() as connection:
+            cmdb.record_installations(connection, [{"ci": "web1", "release": "hello", "version": "1.0", "digest": old}], "test", utc_now())
+    quickly = {"ansible_ssh_common_args": "-o ConnectTimeout=1"}
+    rfc = live.rfc("CHG0002", "1.1", good)
+    status, output = verify(live, rfc, **quickly)
+    assert status == 0, output
+    assert "hello 1.1: PASSED" in output
+    (said,) = signed(live, good)
+    assert said[VERIFICATION]["hosts"] == {"web1": "web1", "web1-untouched": "web1"}
+    rehearsal = said[VERIFICATION]["rehearsal"]
+    assert rehearsal["from"] == ["", old]
+    assert rehearsal["role"]["forward"] == ["drain", "activate", "check", "restore"]
+    assert {*rehearsal["role"]["back"]} == {"drain", "activate", "check", "back_out", "restore"}
+    assert "1 of 1 rehearsed its back-out (tess)" in live.play("tidegate.release.clear", {"tidegate_rfc": str(rfc)}, "-v").stdout
+
+    rfc = live.rfc("CHG0003", "1.2", bad)
+    status, output = verify(live, rfc, **quickly)
+    assert status != 0
+    assert "hello 1.2: FAILED" in output
+    (said,) = signed(live, bad)
+    (why,) = [reason for reason in said[VERIFICATION]["reasons"] if "not backed out everywhere" in reason]
+    assert "web1: the task 'Look' (ansible.builtin.shell) failed" in why
+    assert "web1-untouched: the task 'Remove' (ansible.builtin.command) failed" in why
+    assert said[VERIFICATION]["rehearsal"]["role"]["back"] == []
+    cleared = live.play("tidegate.release.clear", {"tidegate_rfc": str(rfc)})
+    assert cleared.returncode != 0
+    assert "tess signed that it failed" in cleared.stdout
+    assert lab_processes(live) == []

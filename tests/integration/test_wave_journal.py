@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 import sqlalchemy as sa
+from ansible_collections.tidegate.release.plugins.plugin_utils.actions import role_wave
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.schema import schema
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import Cmdb
 from ansible_collections.tidegate.release.plugins.plugin_utils.errors import ConflictError, StateError
@@ -19,7 +20,7 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.holder im
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.journal import LEASE
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.options import Rollout
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.states import HostState
-from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.wave_journal import WaveJournal
+from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.wave_journal import Begun, WaveJournal
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 OLD, NEW = "sha256:" + "a" * 64, "sha256:" + "b" * 64
@@ -69,36 +70,39 @@ def test_only_the_hosts_of_an_open_wave_begin_and_all_of_them_or_none(journal: W
     with pytest.raises(StateError, match="wave 2 of CHG0001#1 is not open, so web2 must not change yet"):
         journal.begin_wave(run, ["web1", "web2"], True, NOW)
     assert set(states(journal, run).values()) == {"staged"}
-    assert list(journal.begin_wave(run, ["web1"], True, NOW)) == ["web1"]
+    assert list(journal.begin_wave(run, ["web1"], True, NOW).hosts) == ["web1"]
     assert events(journal, "web1")[-2:] == ["activating", "drained"]
 
 
 def test_what_was_seen_ends_the_wave_and_who_serves_again_is_restored(journal: WaveJournal, run: Run) -> None:
     journal.decide_staging(run, PROCEED, NOW)
     journal.begin_wave(run, ["web1"], True, NOW)
-    journal.end_wave(run, {"web1": (HostState.ACTIVE, "")}, ["web1"], NOW)
+    journal.end_wave(run, {"web1": (HostState.ACTIVE, "")}, ["web1"], {"web1": ["drain", "activate"]}, NOW)
     assert events(journal, "web1")[-4:] == ["drained", "restored", "started", "active"]
+    with journal.cmdb.read() as connection:
+        said = connection.scalars(sa.select(schema().journal.c.data).where(schema().journal.c.event == "active")).all()
+    assert said == [{"detail": "", "role": ["drain", "activate"]}]
     journal.decide_wave(run, 1, PROCEED, NOW)
     journal.begin_wave(run, ["web2", "web3"], True, NOW)
-    journal.end_wave(run, {"web2": (HostState.ACTIVE, ""), "web3": (HostState.STUCK, "why")}, ["web2"], NOW)
+    journal.end_wave(run, {"web2": (HostState.ACTIVE, ""), "web3": (HostState.STUCK, "why")}, ["web2"], {}, NOW)
     assert states(journal, run) == {"web1": "active", "web2": "active", "web3": "stuck"}
     assert "restored" not in events(journal, "web3")
-    assert list(journal.begin_wave(run, ["web2", "web3"], False, NOW)) == ["web3"]  # the other one needs nothing more
+    assert list(journal.begin_wave(run, ["web2", "web3"], False, NOW).hosts) == ["web3"]  # the other one needs nothing more
 
 
 def test_back_out_begins_with_all_that_were_touched_and_keeps_why(journal: WaveJournal, run: Run) -> None:
     journal.decide_staging(run, PROCEED, NOW)
     journal.begin_wave(run, ["web1"], False, NOW)
-    journal.end_wave(run, {"web1": (HostState.FAILED, "it did not answer")}, [], NOW)
+    journal.end_wave(run, {"web1": (HostState.FAILED, "it did not answer")}, [], {}, NOW)
     with pytest.raises(StateError, match="not backing out"):
         journal.begin_back_out(run, ["web1"], False, NOW)
     journal.order_backout(run, "because", NOW)
-    before = journal.begin_back_out(run, ["web1"], False, NOW)
+    before = journal.begin_back_out(run, ["web1"], False, NOW).hosts
     assert (before["web1"].previous_version, before["web1"].state) == ("1.0", HostState.FAILED)
-    journal.end_wave(run, {"web1": (HostState.BACKED_OUT, "")}, [], NOW)
+    journal.end_wave(run, {"web1": (HostState.BACKED_OUT, "")}, [], {}, NOW)
     (target, *_others) = journal.targets(run.deployment)
     assert (target.state, target.detail) == (HostState.BACKED_OUT, "it did not answer")
-    assert journal.begin_back_out(run, ["web1"], False, NOW) == {}
+    assert journal.begin_back_out(run, ["web1"], False, NOW) == Begun()
 
 
 def test_a_run_that_was_superseded_writes_nothing_more(journal: WaveJournal, run: Run) -> None:
@@ -112,27 +116,74 @@ def test_a_run_that_was_superseded_writes_nothing_more(journal: WaveJournal, run
     assert states(journal, run)["web1"] == "staged"
 
 
+def test_the_lease_is_renewed_while_a_wave_takes_its_time(journal: WaveJournal, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def lease() -> datetime:
+        with journal.cmdb.read() as connection:
+            return connection.scalars(sa.select(schema().deployment.c.lease_until)).one()
+
+    monkeypatch.setattr(role_wave, "_RENEWAL", 3600.0)
+    before = lease()
+    role_wave.renewing(journal, run)()
+    assert lease() == before
+    monkeypatch.setattr(role_wave, "_RENEWAL", 0.0)
+    watch = role_wave.renewing(journal, run)
+    watch()
+    first = lease()
+    assert first > before
+    watch()
+    assert lease() > first
+    journal.take_over(run.deployment, OTHER, NOW + LEASE, ordered=True)
+    with pytest.raises(ConflictError, match="another controller has taken"):
+        watch()
+    # Long before the next renewal, too: what has been taken over must not go on with a loop.
+    monkeypatch.setattr(role_wave, "_RENEWAL", 3600.0)
+    role_wave.renewing(journal, run)()
+    monkeypatch.setattr(role_wave, "_LOOK", 0.0)
+    with pytest.raises(ConflictError, match="another controller has taken"):
+        role_wave.renewing(journal, run)()
+
+
 def test_hosts_that_may_not_change_any_more_are_left_out_and_keep_nobody_from_going_on(journal: WaveJournal, run: Run) -> None:
     journal.decide_staging(run, PROCEED, NOW)
     journal.begin_wave(run, ["web1"], False, NOW)
-    journal.end_wave(run, {"web1": (HostState.ACTIVE, "")}, [], NOW)
+    journal.end_wave(run, {"web1": (HostState.ACTIVE, "")}, [], {}, NOW)
     journal.decide_wave(run, 1, PROCEED, NOW)
     table = schema().deployment_host
     with journal.cmdb.begin() as connection:
         connection.execute(table.update().where(table.c.host == "web3").values(state="superseded"))
-    assert list(journal.begin_wave(run, ["web2", "web3"], False, NOW)) == ["web2"]
+    assert list(journal.begin_wave(run, ["web2", "web3"], False, NOW).hosts) == ["web2"]
     journal.order_backout(run, "because", NOW)
-    assert list(journal.begin_back_out(run, HOSTS, False, NOW)) == ["web1", "web2"]
+    assert list(journal.begin_back_out(run, HOSTS, False, NOW).hosts) == ["web1", "web2"]
+
+
+def test_a_host_that_another_deployment_has_keeps_the_rest_of_its_wave_from_nothing(journal: WaveJournal, run: Run) -> None:
+    journal.decide_staging(run, PROCEED, NOW)
+    journal.begin_wave(run, ["web1"], False, NOW)
+    journal.end_wave(run, {"web1": (HostState.ACTIVE, "")}, [], {}, NOW)
+    journal.decide_wave(run, 1, PROCEED, NOW)
+    lock = schema().lock
+    with journal.cmdb.begin() as connection:
+        connection.execute(lock.delete().where(lock.c.ci == "web3"))
+    begun = journal.begin_wave(run, ["web2", "web3"], True, NOW)
+    assert list(begun.hosts) == ["web2"]
+    assert "web3 is not locked by CHG0001#1, it was given up" in begun.refused["web3"]
+    assert states(journal, run) == {"web1": "active", "web2": "activating", "web3": "staged"}
+    assert "drained" not in events(journal, "web3")
+    journal.order_backout(run, "because", NOW)
+    with journal.cmdb.begin() as connection:
+        connection.execute(lock.delete().where(lock.c.ci == "web2"))
+    begun = journal.begin_back_out(run, HOSTS, False, NOW)
+    assert (list(begun.hosts), list(begun.refused)) == (["web1"], ["web2"])
 
 
 def test_what_became_of_the_others_is_kept_when_a_person_wrote_one_off_meanwhile(journal: WaveJournal, run: Run) -> None:
     journal.decide_staging(run, PROCEED, NOW)
     journal.begin_wave(run, ["web1"], False, NOW)
-    journal.end_wave(run, {"web1": (HostState.ACTIVE, "")}, [], NOW)
+    journal.end_wave(run, {"web1": (HostState.ACTIVE, "")}, [], {}, NOW)
     journal.decide_wave(run, 1, PROCEED, NOW)
     journal.begin_wave(run, ["web2", "web3"], False, NOW)
     table = schema().deployment_host
     with journal.cmdb.begin() as connection:
         connection.execute(table.update().where(table.c.host == "web3").values(state="written_off"))
-    journal.end_wave(run, {"web2": (HostState.ACTIVE, ""), "web3": (HostState.LOST, "why")}, [], NOW)
+    journal.end_wave(run, {"web2": (HostState.ACTIVE, ""), "web3": (HostState.LOST, "why")}, [], {}, NOW)
     assert states(journal, run) == {"web1": "active", "web2": "active", "web3": "written_off"}

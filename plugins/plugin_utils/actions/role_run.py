@@ -15,12 +15,14 @@ import os
 import re
 import secrets
 import signal
+import stat
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -119,7 +121,7 @@ def run_play(action: Any, wanted: RolePlay, order: Mapping[str, Any], work: Path
                 stderr=log,
                 pass_fds=descriptors,
                 start_new_session=True,  # what interrupts this run is for this run to decide about
-                preexec_fn=_die_with_parent,  # noqa: PLW1509 - a worker of Ansible's has one thread that matters, and this is a system call
+                preexec_fn=partial(die_with, os.getpid()),  # noqa: PLW1509 - a worker has one thread that matters, and these are system calls
             )
     except OSError as error:
         raise TidegateError(
@@ -297,8 +299,14 @@ def prepare_log(path: Path) -> None:
 
 @contextmanager
 def _log(path: Path) -> Iterator[Any]:
-    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK, 0o600)
     with open(descriptor, "ab") as stream:
+        found = os.fstat(descriptor)
+        # It may have been there, with rights for others, as somebody else's, or under another name that others can read.
+        if not stat.S_ISREG(found.st_mode) or found.st_uid != os.geteuid() or found.st_nlink != 1:
+            raise TidegateError(f"{path}, where what a role prints is kept, is not a file of yours alone; remove it and run this again")
+        os.fchmod(descriptor, 0o600)
+        os.set_blocking(descriptor, True)  # it was opened so that nobody's pipe is waited for, and Ansible wants it as others are
         yield stream
 
 
@@ -342,7 +350,10 @@ def log_of(label: str, wave: int | None) -> Path:
     return home / "tidegate" / f"{re.sub('[^A-Za-z0-9]+', '-', label)}{f'-wave-{wave}' if wave else ''}.log"
 
 
-def _die_with_parent() -> None:
+def die_with(parent: int) -> None:
+    """Have the kernel end this process, which ``parent`` has just made, when that ends; ask :func:`find_prctl` before the fork."""
     prctl = find_prctl()
     if prctl is not None:
         prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != parent:
+            os.kill(os.getpid(), signal.SIGKILL)

@@ -21,10 +21,10 @@ from ..dsl.repository import open_library
 from ..dsl.role import check_packaged_role, unpack_role
 from ..errors import TidegateError
 from ..evidence.package import PackageName
-from ..rollout.deployments import Deployment, Target
+from ..rollout.deployments import Deployment, Run, Target
 from ..rollout.role_play import HostVerdict, PlayPart, Role, back, forward, play, verdicts
 from ..rollout.states import HostState
-from ..rollout.wave_journal import WaveJournal
+from ..rollout.wave_journal import Begun, WaveJournal
 from ..settings import optional_setting, required_setting
 from ..steps.stage import distrust_once
 from .options import argument_spec
@@ -33,9 +33,10 @@ from .role_run import RolePlay, handler_names, installed_version, log_of, prepar
 Outcomes = dict[str, tuple[HostState, str]]
 """By host, its state in the end, and why it is in that."""
 
-_Ways = Mapping[str | None, tuple[Role | None, str]]
+_Ways = Mapping[str | None, tuple[Role | None, bool, str]]
 _ROOT = argument_spec("tree")["root"]["default"]
 _RENEWAL = 60.0  # seconds after which the lease is renewed, which is for ten minutes
+_LOOK = 2.0  # seconds after which it is looked up whether another controller has taken over
 _PATIENCE = 300  # seconds that a task of an interrupted run which was delegated to this machine gets to end
 _DRAINED = "; it stays drained"
 # Hosts on which an earlier run may have left something running, and handlers that were never run.
@@ -61,7 +62,11 @@ class RoleWave:
         self._what = f"{deployment.release} {deployment.version}"
         self._tree = deployment.rollout.tree
         self._before: dict[str, Target] = {}
+        self.refused: dict[str, str] = {}
+        """Hosts that are not this deployment's to change, and why; nothing was done to them."""
         self._resumed: list[str] = []
+        self._did: dict[str, list[str]] = {}
+        self._treeless: set[str] = set()
         self._home = open_library(required_setting(options, "dsl")).repository(deployment.release)
         found = self._unpacked(deployment.digest)
         if found is None:
@@ -77,13 +82,14 @@ class RoleWave:
         """
         self._refuse_distrusted()
         ways = self._ways(hosts)
-        before = self._before = self._journal.begin_wave(self._run, hosts, self._drains, utc_now())
+        before = self._begin(self._journal.begin_wave(self._run, hosts, self._drains, utc_now()))
         if not before:
             return {}
         self._resumed = [host for host, target in before.items() if target.state in _INTERRUPTED]
         parts = forward(self._role, self._what, self._tree, self._deployment.rollout.stable, self._resumed)
         found = self._do("activate", list(before), parts, self._role, {})
         bad = {host: verdict for host, verdict in found.items() if verdict.problem}
+        self._did = {host: did for host, did in self._did.items() if host not in bad}  # and from here on what brings those back
         outcomes: Outcomes = {host: (HostState.ACTIVE, "") for host in found if host not in bad}
         restored = set(outcomes)
         self._resumed = list(bad)  # a task that was given up may still be at work there
@@ -91,13 +97,13 @@ class RoleWave:
             outcomes[host] = self._fallen_back(bad[host], verdict)
             if not verdict.problem:
                 restored.add(host)
-        self._journal.end_wave(self._run, outcomes, restored if self._drains else (), utc_now())
+        self._journal.end_wave(self._run, outcomes, restored if self._drains else (), self._did, utc_now())
         return outcomes
 
     def back_out(self, hosts: Collection[str]) -> Outcomes:
         """Bring the hosts back to what they ran before."""
         ways = self._ways(hosts)
-        before = self._before = self._journal.begin_back_out(self._run, hosts, self._drains, utc_now())
+        before = self._begin(self._journal.begin_back_out(self._run, hosts, self._drains, utc_now()))
         if not before:
             return {}
         self._resumed = [host for host, target in before.items() if target.state in _INTERRUPTED]
@@ -108,8 +114,13 @@ class RoleWave:
             for host, verdict in found.items()
         }
         restored = [host for host, verdict in found.items() if not verdict.problem]
-        self._journal.end_wave(self._run, outcomes, restored if self._drains else (), utc_now())
+        self._journal.end_wave(self._run, outcomes, restored if self._drains else (), self._did, utc_now())
         return outcomes
+
+    def _begin(self, begun: Begun) -> Mapping[str, Target]:
+        """Keep what the hosts were before, and who is refused; return the former."""
+        self._before, self.refused = begun.hosts, begun.refused
+        return begun.hosts
 
     def _refuse_distrusted(self) -> None:
         deployment, dsl = self._deployment, required_setting(self._options, "dsl")
@@ -128,6 +139,8 @@ class RoleWave:
         """The role of a package, where it can run; nothing when it brings none."""
         package = load_package(self._home, digest)
         own = package.manifest.ansible
+        if package.manifest.payload is None:
+            self._treeless.add(digest)
         if own is None:
             return None
         missing = missing_collections(own, installed_version)
@@ -138,35 +151,34 @@ class RoleWave:
         return Role(str(path), own.steps, tuple(handler_names(path))), own
 
     def _ways(self, hosts: Collection[str]) -> _Ways:
-        """By the package that hosts ran before, the role whose ``activate`` brings that back, and what it is called.
+        """By the package that hosts ran before: its role, if it has one, whether this one's own ``back_out`` is what brings it back, and
+        what it is called.
 
-        ``None`` in place of a role is this one's own ``back_out``. It is found before anything is touched, for what the library does not
-        have can't be gone back to.
+        It is found before anything is touched, for what the library does not have can't be gone back to.
         """
-        ways: dict[str | None, tuple[Role | None, str]] = {}
+        ways: dict[str | None, tuple[Role | None, bool, str]] = {}
         for target in self._journal.targets(self._deployment.id):
             digest = target.previous_digest
             if target.host not in hosts or digest in ways:
                 continue
             called = f"{self._deployment.release} {target.previous_version}" if target.previous_version else "having no release"
-            way = None
-            if self._own.back_out == "previous" and digest is not None:
-                found = self._unpacked(digest)
-                # One that has no role, or does nothing by it, undoes nothing of this one's.
-                way = found[0] if found and "activate" in found[0].steps else None
-            ways[digest] = (way, called)
+            found = self._unpacked(digest) if digest is not None else None
+            before = found[0] if found else None
+            # One that has no role, or does nothing by it, undoes nothing of this one's.
+            own = self._own.back_out == "own" or before is None or "activate" not in before.steps
+            ways[digest] = (before, own, called)
         return ways
 
     def _go_back(self, targets: Mapping[str, Target], ways: _Ways) -> dict[str, HostVerdict]:
         found: dict[str, HostVerdict] = {}
-        for digest, (way, called) in ways.items():
+        for digest, (before, own, called) in ways.items():
             hosts = [host for host, target in targets.items() if target.previous_digest == digest]
             if not hosts:
                 continue
             version = targets[hosts[0]].previous_version or ""
-            for role, parts in back(self._role, self._what, self._tree, way, called, self._resumed):
+            for role, parts in back(self._role, self._what, self._tree, before, own, called, self._resumed):
                 left = [host for host in hosts if host not in found or not found[host].problem]
-                about = {"tidegate_version": version, "tidegate_digest": digest or ""} if role is way else {}
+                about = {"tidegate_version": version, "tidegate_digest": digest or ""} if role is before else {}
                 if left and any(part.tasks for part in parts):
                     found |= self._do("back_out", left, parts, role, about)
         return found
@@ -178,18 +190,21 @@ class RoleWave:
         mark = f"{self._deployment.label}:{max(self._run.token, int(time.time() * 1000))}"
         name = f"{self._deployment.label}: {step} of {self._what}"
         given = {option: required_setting(self._options, option) for option in ("rfc", "dsl", "cmdb")}
-        document = play(name, hosts, parts, mark, end, facts=self._own.gather_facts, tree=given)
+        tree = {**given, "treeless": sorted(self._treeless)}
+        document = play(name, hosts, parts, mark, end, facts=self._own.gather_facts, tree=tree)
         log = log_of(self._deployment.label, min(target.wave for target in self._before.values()))
         nested = Path(role.path) / "roles"
-        limits = {part.called: self._own.timeout for part in parts if part.limited} | {"": self._own.timeout}
+        limits = {part.called: self._own.timeout for part in parts if part.step} | {"": self._own.timeout}
         wanted = RolePlay(document, end, limits, self._variables() | dict(about), [str(nested)] if nested.is_dir() else [], log)
         self._journal.renew(self._run, utc_now())
         left = wait_for_unfinished(mark, _PATIENCE) if self._resumed else []
         if left:
             return {host: HostVerdict(f"the processes {', '.join(map(str, left))} of an interrupted run still run here") for host in hosts}
         order = {"cmdb": given["cmdb"], "deployment": self._run.deployment, "token": self._run.token}
-        seen = run_play(self._action, wanted, order, self._work, self._watch())
+        seen = run_play(self._action, wanted, order, self._work, renewing(self._journal, self._run))
         found = verdicts(hosts, seen.receipts, seen.failures, seen.ended)
+        for host in (host for host, verdict in found.items() if not verdict.problem):
+            self._did.setdefault(host, []).extend(part.step for part in parts if part.step)
         return {host: HostVerdict(one.problem and f"{one.problem}, see {log}", one.unreachable) for host, one in found.items()}
 
     def _variables(self) -> dict[str, Any]:
@@ -206,14 +221,21 @@ class RoleWave:
             },
         }
 
-    def _watch(self) -> Callable[[], None]:
-        """Renews the lease now and then; raises :class:`ConflictError` when another controller has taken over."""
-        renewal = time.monotonic() + _RENEWAL
 
-        def watch() -> None:
-            nonlocal renewal
-            if time.monotonic() >= renewal:
-                self._journal.renew(self._run, utc_now())
-                renewal = time.monotonic() + _RENEWAL
+def renewing(journal: WaveJournal, run: Run) -> Callable[[], None]:
+    """What renews the lease now and then; it raises :class:`ConflictError` when another controller has taken over.
 
-        return watch
+    That is looked up more often: the callback asks it before each task only, and a task may have a loop.
+    """
+    renewal = time.monotonic() + _RENEWAL
+    look = time.monotonic() + _LOOK
+
+    def watch() -> None:
+        nonlocal renewal, look
+        if time.monotonic() >= renewal or (time.monotonic() >= look and not journal.is_held_by(run)):
+            journal.renew(run, utc_now())
+            renewal = time.monotonic() + _RENEWAL
+        if time.monotonic() >= look:
+            look = time.monotonic() + _LOOK
+
+    return watch

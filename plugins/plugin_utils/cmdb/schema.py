@@ -53,6 +53,7 @@ class Schema:
     entitlement: sa.Table
     seat: sa.Table
     write_off: sa.Table
+    done_by_hand: sa.Table
     journal_archive: sa.Table
 
 
@@ -323,6 +324,17 @@ def schema() -> Schema:
             "write_off",
             metadata,
             reference("ci_id", "ci.id", primary_key=True, ondelete="CASCADE"),
+            text("actor"),
+            text("reason"),
+            at("since"),
+        ),
+        done_by_hand=sa.Table(
+            "done_by_hand",
+            metadata,
+            reference("ci_id", "ci.id", primary_key=True, ondelete="CASCADE"),
+            text("release", primary_key=True),
+            text("version", nullable=True),
+            reference("deployment_id", "deployment.id"),
             text("actor"),
             text("reason"),
             at("since"),

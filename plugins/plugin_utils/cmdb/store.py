@@ -274,6 +274,7 @@ class Cmdb:
             was = {"previous_version": before["version"], "previous_digest": before["digest"]} if before else {}
             history.append(("uninstalled" if said["version"] is None else "installed", key[0], {"release": key[1]} | said | was))
         _write_installations(connection, new, changed, gone)
+        _overtake(connection, {(ids[str(row["ci"])], str(row["release"])): row.get("deployment_id") for row in rows})
         for event in ("installed", "uninstalled"):
             _remember(connection, actor, event, ((ci, data) for kind, ci, data in history if kind == event), at)
         return len(history)
@@ -308,6 +309,31 @@ class Cmdb:
             connection.execute(sa.delete(table).where(table.c.ci_id == ids[name]))
         _remember(connection, actor, "no longer written off", ((name, {"why": why, "was": ended[name]}) for name in sorted(ended)), at)
         return sorted(ended)
+
+    def done_by_hand(self, connection: sa.Connection | None = None) -> list[dict[str, Any]]:
+        """What persons say to have brought back by hand, and no deployment has changed since.
+
+        Each with ``ci``, ``release``, ``version`` (``None`` for none), ``since`` (RFC 3339, UTC), ``by`` and ``reason``; by CI and release.
+        """
+        tables = schema()
+        of = tables.done_by_hand.c
+        columns = sa.select(tables.ci.c.name.label("ci"), of.release, of.version, of.since, of.actor.label("by"), of.reason)
+        with self._reading(connection) as reader:
+            found = _rows(reader.execute(columns.join_from(tables.done_by_hand, tables.ci).order_by(tables.ci.c.name, of.release)))
+        return [row | {"since": row["since"].isoformat(timespec="seconds")} for row in found]
+
+    def note_done_by_hand(self, connection: sa.Connection, row: Mapping[str, Any], at: datetime, more: Mapping[str, Any]) -> None:
+        """Note, in the caller's transaction, that a person brought a release back on a CI by hand; ``more`` goes to the history with it.
+
+        ``row``: ``ci``, ``release``, ``version`` (``None`` for none), ``deployment_id``, ``actor`` and ``reason``.
+        """
+        ci_id = self._ids(connection, [row["ci"]])[row["ci"]]
+        table = schema().done_by_hand
+        connection.execute(sa.delete(table).where(table.c.ci_id == ci_id, table.c.release == row["release"]))
+        values = {name: row[name] for name in ("release", "version", "deployment_id", "actor", "reason")}
+        connection.execute(sa.insert(table), {"ci_id": ci_id, "since": at, **values})
+        data = {name: row[name] for name in ("release", "version", "deployment_id", "reason")}
+        _remember(connection, row["actor"], "done by hand", [(row["ci"], {**data, **more})], at)
 
     def _reading(self, connection: sa.Connection | None) -> AbstractContextManager[sa.Connection]:
         return self.read() if connection is None else contextlib.nullcontext(connection)
@@ -436,6 +462,14 @@ def _write_installations(connection: sa.Connection, new: list[Any], changed: lis
     if new:
         place: dict[str, Any] = {"ci_id": sa.bindparam("of_ci"), "release": sa.bindparam("of_release")}
         connection.execute(sa.insert(installation).values(values | since | place), new)
+
+
+def _overtake(connection: sa.Connection, recorded: Mapping[tuple[int, str], int | None]) -> None:
+    """What persons said to have done by hand has been overtaken where another deployment, by its number, has ``recorded`` something."""
+    table = schema().done_by_hand
+    for row in connection.execute(sa.select(table.c.ci_id, table.c.release, table.c.deployment_id)).all():
+        if recorded.get((row.ci_id, row.release)) not in (None, row.deployment_id):
+            connection.execute(sa.delete(table).where(table.c.ci_id == row.ci_id, table.c.release == row.release))
 
 
 def _picked(expression: str, documents: list[dict[str, Any]]) -> Iterator[str]:

@@ -32,6 +32,9 @@ _KINDS = {
     **dict.fromkeys(("files", "templates"), "data"),
     "meta": "meta",
 }
+# Plugins of a role's that Ansible takes for the whole run and not for a task: one of them could write receipts, or change our variables.
+_OF_THE_RUN = ("cache_plugins", "callback_plugins", "strategy_plugins", "vars_plugins")
+_OF_DEVELOPERS = (".git", ".hg", ".svn")
 _CERTAINTY: Mapping[str, Certainty] = {"any": "unknown", "guess": "likely", "tasks": "certain", "variables": "certain", "meta": "certain"}
 _BREAK = re.compile("[\r\n\x85\u2028\u2029]")  # where a line of YAML ends, a comment for one
 _LITERAL = re.compile(r"['\"]([^'\"{}]+)['\"]")
@@ -74,6 +77,7 @@ class _Role:
 
     def problems(self) -> list[Problem]:
         """Look at everything, and say what is wrong."""
+        self._refuse_folders()
         steps = {step: self._step(step) for step in (*self._own.steps, "back_out")}
         looked_at: set[_RoleFile] = set()
         try:
@@ -112,6 +116,23 @@ class _Role:
 
     def _refuse(self, path: str, line: int, what: str, remedy: str) -> None:
         self._found.append((path, line, Problem(visible(f"{self._own.role}/{path}:{line}"), what, remedy)))
+
+    def _refuse_folders(self) -> None:
+        """What has no place in a role, whatever is in it; each once."""
+        refused = {}
+        for path in self._paths:
+            unit = _NESTED.match(path)
+            start = unit.end() if unit else 0
+            folder = path[start:].partition("/")[0]
+            if folder in _OF_THE_RUN:
+                what = "a plugin that Ansible would take for the whole run, of which a role is a part"
+                refused[path[:start] + folder] = (what, "enable it where Ansible is configured, or leave it out")
+            for name in _OF_DEVELOPERS:
+                before, found, _rest = f"/{path}/".partition(f"/{name}/")
+                if found:
+                    refused[f"{before}/{name}".lstrip("/")] = ("it has what was and is in work, not what is released", f"leave {name} out")
+        for path, (what, remedy) in refused.items():
+            self._refuse(path, 1, what, remedy)
 
     def _step(self, step: str) -> str:
         """The file of a step; empty, and noted, when there is none."""

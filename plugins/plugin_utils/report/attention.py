@@ -147,7 +147,7 @@ def _label(deployment: Mapping[str, Any]) -> str:
 
 def audited(audit: Mapping[str, Any] | None, at: str) -> list[str]:
     """The sentence about the newest audit, when it found what is wrong."""
-    real = [one for one in audit["differences"] if one["kind"] != "written_off"] if audit else []
+    real = [one for one in audit["differences"] if one["kind"] not in ("written_off", "by_hand")] if audit else []
     if audit is None or not real:
         return []
     count = audit["count"] - (len(audit["differences"]) - len(real))

@@ -10,16 +10,17 @@ that was given up for dead can't write when it wakes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from datetime import datetime, timedelta
+from types import MappingProxyType
 from typing import Any
 
 from ..errors import ConflictError, NotFoundError, StateError
 from ..licence import entitlements as licences
 from . import states
-from .deployments import Deployment, Run, Target, deployment_of, rollout_to_dict, target_of
+from .deployments import Deployment, Run, Target, as_remark, deployment_of, rollout_to_dict, target_of
 from .gate import GateDecision
 from .holder import Holder
 from .locks import Locks
@@ -30,7 +31,16 @@ with suppress(ImportError):
     import sqlalchemy as sa
 
 LEASE = timedelta(minutes=10)
+DONE_BY_HAND = "done_by_hand"
 _D, _H, _W = DeploymentState, HostState, WaveState
+
+
+def not_by_hand(deployment: Deployment, target: Target) -> str:
+    """Why nobody can have brought a host back by hand, in a sentence."""
+    return (
+        f"{target.host} is {target.state} in {deployment.label}; only a host that is stuck, lost or still to be backed out can be brought "
+        "back by hand, the others go back by backout"
+    )
 
 
 class Journal(Locks):
@@ -158,6 +168,43 @@ class Journal(Locks):
                     self._relock(connection, row.id)
         return left
 
+    def done_by_hand(self, run: Run, hosts: Mapping[str, Mapping[str, Any]], person: str, reason: str, now: datetime) -> None:
+        """A person says to have brought ``hosts`` back by hand: each is where it was before, in journal and CMDB, by that person's word.
+
+        The value of each is what the history has besides. Raises :class:`StateError` for a host that is not stuck, lost or still to be
+        backed out by this deployment, which has to be backing out, or that another one has locked.
+        """
+        with self._writing(run, now) as (connection, deployment):
+            if deployment.state is not _D.BACKING_OUT:
+                raise StateError(f"{deployment.label} is {deployment.state}, not backing out; run backout first")
+            for host, more in hosts.items():
+                self._require_lock(connection, deployment, host)
+                target = self._target(connection, deployment.id, host)
+                if target.state not in states.BY_HAND:
+                    raise StateError(not_by_hand(deployment, target))
+                said = {"by": person, "reason": reason, "from": target.state, "detail": target.detail}
+                self._append(connection, deployment.id, now, DONE_BY_HAND, host, target.wave, said)
+                detail = as_remark(f"brought back by hand, says {person}: {reason}")
+                self._move_host(connection, deployment.id, target, _H.BACKED_OUT, now, detail)
+                self._install(connection, deployment, {host: (target.previous_version, target.previous_digest)}, now)
+                row = {
+                    "ci": host,
+                    "release": deployment.release,
+                    "version": target.previous_version,
+                    "deployment_id": deployment.id,
+                    "actor": person,
+                    "reason": reason,
+                }
+                self._cmdb.note_done_by_hand(connection, row, now, {"deployment": deployment.label, **more})
+
+    def out_of_service(self, deployment_id: int, hosts: Collection[str]) -> list[str]:
+        """Which of ``hosts`` a release's role has taken out of service, and not brought back."""
+        j = self._t.journal.c
+        events = sa.select(j.host, j.event).where(j.deployment_id == deployment_id, j.event.in_(("drained", "restored")))
+        with self._cmdb.read() as connection:
+            last = {row.host: row.event for row in connection.execute(events.order_by(j.seq))}
+        return [host for host in hosts if last.get(host) == "drained"]
+
     def returned(self, connection: sa.Connection, hosts: Iterable[str], why: str, now: datetime) -> None:
         """Hosts that were written off are there again. The open deployments that left them out take them back when they go on."""
         t = self._t
@@ -182,7 +229,10 @@ class Journal(Locks):
 
     def staged(self, run: Run, host: str, live: Mapping[str, str] | None, now: datetime) -> None:
         """The release is complete on ``host``; ``live`` (version, digest) is what a back-out returns to."""
-        previous = {"previous_digest": live["digest"] if live else None, "previous_version": live["version"] if live else None}
+        previous: dict[str, Any] = {
+            "previous_digest": live["digest"] if live else None,
+            "previous_version": live["version"] if live else None,
+        }
         with self._writing(run, now) as (connection, _deployment):
             self._move_host(connection, run.deployment, self._target(connection, run.deployment, host), _H.STAGED, now, "", **previous)
 
@@ -445,8 +495,17 @@ class Journal(Locks):
         licences.close_reservations(connection, deployment.id, active)
 
     def _move_host(
-        self, connection: sa.Connection, deployment_id: int, target: Target, new: HostState, now: datetime, detail: str, **values: Any
+        self,
+        connection: sa.Connection,
+        deployment_id: int,
+        target: Target,
+        new: HostState,
+        now: datetime,
+        detail: str,
+        more: Mapping[str, Any] = MappingProxyType({}),
+        **values: Any,
     ) -> None:
+        """Change a host's state; ``values`` are other columns of it, ``more`` is what the event says besides."""
         table = self._t.deployment_host
         states.check(states.HOST, target.state, new, target.host)
         connection.execute(
@@ -454,7 +513,7 @@ class Journal(Locks):
             .where(table.c.deployment_id == deployment_id, table.c.host == target.host)
             .values(state=new, detail=detail, updated=now, **values)
         )
-        self._append(connection, deployment_id, now, new, target.host, target.wave, {"detail": detail, **values})
+        self._append(connection, deployment_id, now, new, target.host, target.wave, {"detail": detail, **values, **more})
 
     def _open_next(self, connection: sa.Connection, run: Run, after: int | None, now: datetime) -> None:
         """Open the first wave behind ``after`` that has a staged host.

@@ -50,12 +50,12 @@ class Role:
 class PlayPart:
     """A task of the play that is ours, or a step of the role: ``called`` says which in messages, ``tasks`` are Ansible's.
 
-    ``limited``: whether it is the role's, which says how long a step may take.
+    ``step``: which of the role's it is, empty for ours; the role says how long each of them may take.
     """
 
     called: str
     tasks: tuple[Mapping[str, Any], ...]
-    limited: bool = False
+    step: str = ""
 
 
 @dataclass(frozen=True)
@@ -93,17 +93,23 @@ def forward(role: Role, what: str, tree: bool, stable: float, resumed: Collectio
     return [*parts, _step(role, "check", what), _step(role, "restore", what)]
 
 
-def back(role: Role, what: str, tree: bool, way: Role | None, to: str, resumed: Collection[str]) -> list[tuple[Role, list[PlayPart]]]:
+def back(
+    role: Role, what: str, tree: bool, before: Role | None, own: bool, to: str, resumed: Collection[str]
+) -> list[tuple[Role, list[PlayPart]]]:
     """What is done to hosts that go back to ``to``, in runs one after the other: the role of each, and its parts.
 
-    ``way``: the role of the release before, whose ``activate`` brings that back; or ``None`` for this one's ``back_out``. In one run
-    Ansible takes a handler of one role for that of the other, so each has its own.
+    ``before``: the role of the release before, ``None`` where there is none. ``own``: this one's ``back_out`` undoes it, else the
+    ``activate`` of ``before`` brings that back. Either way the ``check`` of ``before`` says whether it came back, ahead of ``restore``.
+    In one run Ansible takes a handler of one role for that of the other, so each has its own.
     """
     leave = [*_wait(resumed), _step(role, "drain", what), *_ours(tree, "leave", f"the tree of {to}")]
-    return_ = [*_ours(tree, "backout", f"the health of {to}"), _step(role, "restore", what)]
-    if way is None:
-        return [(role, [*leave, _tasks(role.path, "back_out", f"back_out of {what}"), *return_])]
-    return [(role, leave), (way, [_step(way, "activate", to, resumed)]), (role, return_)]
+    if own:
+        leave.append(_tasks(role.path, "back_out", f"back_out of {what}"))
+    health, restore = _ours(tree, "backout", f"the health of {to}"), _step(role, "restore", what)
+    if before is None or (own and "check" not in before.steps):
+        return [(role, [*leave, *health, restore])]
+    activate = [] if own else [_step(before, "activate", to, resumed)]
+    return [(role, leave), (before, [*activate, *health, _step(before, "check", to)]), (role, [restore])]
 
 
 def play(
@@ -178,11 +184,11 @@ def _step(role: Role, step: str, what: str, resumed: Collection[str] = ()) -> Pl
         "notify": list(role.handlers),
         "when": f"inventory_hostname in {sorted(resumed)!r}",
     }
-    return PlayPart(part.called, (*part.tasks, owed), limited=True)
+    return PlayPart(part.called, (*part.tasks, owed), step)
 
 
 def _tasks(path: str, step: str, called: str) -> PlayPart:
-    return PlayPart(called, ({"ansible.builtin.import_role": {"name": path, "tasks_from": step}},), limited=True)
+    return PlayPart(called, ({"ansible.builtin.import_role": {"name": path, "tasks_from": step}},), step)
 
 
 def _ours(tree: bool, step: str, called: str) -> list[PlayPart]:

@@ -91,10 +91,10 @@ _STEPS: Mapping[HostState, frozenset[HostState]] = {
     _H.STARTED: frozenset({_H.ACTIVATING, _H.ACTIVE, _H.FAILED, _H.STUCK, _H.LOST, _H.BACKING_OUT}),
     _H.ACTIVE: frozenset({_H.ACTIVATING, _H.BACKING_OUT}),
     _H.FAILED: frozenset({_H.ACTIVATING, _H.BACKING_OUT}),
-    _H.STUCK: frozenset({_H.ACTIVATING, _H.BACKING_OUT}),
-    _H.LOST: frozenset({_H.ACTIVATING, _H.BACKING_OUT}),
+    _H.STUCK: frozenset({_H.ACTIVATING, _H.BACKING_OUT, _H.BACKED_OUT}),
+    _H.LOST: frozenset({_H.ACTIVATING, _H.BACKING_OUT, _H.BACKED_OUT}),
     _H.BACKING_OUT: frozenset({_H.BACKING_OUT, _H.BACKED_OUT, _H.OWED}),
-    _H.OWED: frozenset({_H.BACKING_OUT}),
+    _H.OWED: frozenset({_H.BACKING_OUT, _H.BACKED_OUT}),
     _H.BACKED_OUT: frozenset({_H.BACKING_OUT}),
     # When the host is there again: as one that was never staged, was lost, or still has to be backed out.
     _H.WRITTEN_OFF: frozenset({_H.STAGE_FAILED, _H.LOST, _H.OWED}),
@@ -113,6 +113,9 @@ TOUCHED = frozenset({_H.ACTIVATING, _H.STARTED, _H.ACTIVE, _H.FAILED, _H.STUCK, 
 
 # Hosts of which it is not known what they run, or whether it lasts.
 UNKNOWN = frozenset({_H.ACTIVATING, _H.STARTED, _H.LOST})
+
+# Hosts that a person may have brought back by hand: no step of ours has come to its end there.
+BY_HAND = frozenset({_H.STUCK, _H.LOST, _H.OWED})
 
 # Hosts that will not get the release: their wave does not wait for them.
 LEFT_OUT = frozenset({_H.STAGE_FAILED, _H.WRITTEN_OFF})

@@ -36,6 +36,7 @@ _REMEDIES: Mapping[str, str] = {
     "unreadable": "mend that on the host and audit again",
     "untrusted": "have it signed by who has the role, or deploy another version by an RFC",
 }
+_AGAINST_WORD = frozenset({"missing", "other_version", "uncontrolled"})  # what can't be when that was so which a person said
 _CONTROLLER = "localhost"  # many inventories have it; it is a host only if the CMDB says so
 
 
@@ -121,22 +122,27 @@ def compare(
     untrusted: Mapping[str, tuple[str, str]],
     unlicensed: Iterable[Unlicensed] = (),
     treeless: Collection[str] = (),
+    by_hand: Iterable[Mapping[str, Any]] = (),
 ) -> list[dict[str, Any]]:
     """Compare what hosts run with what the CMDB records and the DSL holds.
 
     ``found``: host name to the list of ``release_facts``, or why there is none. ``recorded``: installations with
     ``ci``, ``release``, ``version`` and ``digest``. ``archived``: package digests in the DSL. ``untrusted``: of these, the release and
     why its signatures don't count. ``unlicensed``: installations without the seat that they need. ``treeless``: digests of packages
-    without a payload, of which a host has nothing that could be compared. Returns
+    without a payload, of which a host has nothing that could be compared. ``by_hand``: what persons say to have brought back by hand, as
+    the CMDB has it, which is named where it is not so. Returns
     ``host``, ``release``, ``kind`` and ``detail`` of each difference, the DSL's own first with no host, then ordered by host.
     """
     wanted: dict[str, dict[str, Mapping[str, Any]]] = defaultdict(dict)
     for row in recorded:
         wanted[str(row["ci"])][str(row["release"])] = row
     seatless = {(one.ci, one.release): one.detail for one in unlicensed}
+    said_by = {(one["ci"], one["release"]): one["by"] for one in by_hand}
     differences: list[dict[str, Any]] = []
 
     def differ(host: str | None, release: str | None, kind: str, detail: str) -> None:
+        if kind in _AGAINST_WORD and (host, release) in said_by:
+            detail = f"{detail}, by the word of {said_by[str(host), str(release)]}, who brought it back by hand"
         differences.append(_difference(host, release, kind, detail))
 
     for _digest, (release, why) in sorted(untrusted.items(), key=lambda item: item[1]):
@@ -194,6 +200,20 @@ def not_compared(written_off: Mapping[str, Mapping[str, str]]) -> list[dict[str,
             "remedy": "",
         }
         for host, one in sorted(written_off.items())
+    ]
+
+
+def by_word_alone(by_hand: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """A difference, as :func:`compare` has them, for each release that was brought back by hand, and not by a deployment since."""
+    return [
+        _difference(
+            one["ci"],
+            one["release"],
+            "by_hand",
+            f"{one['release']} was brought back by hand to {one['version'] or 'having none'} on {one['since'][:10]}, "
+            f"says {one['by']}: {one['reason']}",
+        )
+        for one in by_hand
     ]
 
 

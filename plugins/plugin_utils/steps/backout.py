@@ -1,49 +1,145 @@
 # Copyright (c) Tidegate maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A person wants a deployment undone: take it over and say so in the journal; the hosts follow in steps of their own."""
+"""A person wants a deployment undone: take it over and say so in the journal; the hosts follow in steps of their own.
+
+A host that no step of ours can bring back is brought back by a person, who says so.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..clearance.policy import load_policy
 from ..cmdb.store import Cmdb
-from ..errors import TidegateError
+from ..errors import NotFoundError, StateError, TidegateError
+from ..evidence.statement import DONE_BY_HAND
 from ..report.progress import words
 from ..rfc.source import rfc_number
+from ..rollout import states
+from ..rollout.deployments import Deployment, Run, Target
 from ..rollout.holder import Holder
-from ..rollout.journal import Journal
+from ..rollout.journal import Journal, not_by_hand
 from ..rollout.states import DeploymentState
+from .person import responsible_person, signed_about_host
 from .plan import RunRequest, backing_out, result
 from .tell import make_notifier, warned
 
+if TYPE_CHECKING:
+    from securesystemslib.signer import Signer
 
-def order_backout(request: RunRequest, *, cmdb_url: str, policy_path: str | None, reason: str, now: datetime) -> dict[str, Any]:
+_ORDERED = "ordered by a person"
+
+
+@dataclass(frozen=True)
+class DoneByHand:
+    """The hosts that a person says to have brought back by hand, and the key that it is signed with, if any."""
+
+    hosts: tuple[str, ...] = ()
+    signer: Signer | None = None
+
+
+def order_backout(
+    request: RunRequest, *, cmdb_url: str, policy_path: str | None, reason: str, now: datetime, by_hand: DoneByHand = DoneByHand()
+) -> dict[str, Any]:
     """A person wants the deployment of this RFC undone; take it over and say so in the journal. Return the task's result.
 
-    Raises :class:`TidegateError` when there is no deployment, another controller drives it, a later one has replaced it, or a host that has
-    to go back is not in the inventory or left out.
+    The hosts ``by_hand`` are recorded as being back, and not visited any more. Raises :class:`TidegateError` when there is no deployment,
+    another controller drives it, a later one has replaced it, or a host that has to go back is not in the inventory or left out; and when
+    one of ``by_hand`` can't have been brought back so, no reason is given for that, or nobody signs it whom the policy names.
     """
+    reason = " ".join(reason.split())
     with Cmdb.open(cmdb_url) as cmdb:
         journal = Journal(cmdb)
         number = rfc_number(request.rfc_path)
         current = journal.latest(number)
         if current is None:
             raise TidegateError(f"{number} was never deployed, so there is nothing to back out; check the RFC")
+        done = _refuse_by_hand(journal, current, by_hand.hosts)
         if current.state in (DeploymentState.BACKED_OUT, DeploymentState.CANCELLED):
             return result(f"{current.label} is already {words(current.state)}", changed=False)
+        person = _person(policy_path, by_hand, reason, done, now) if done else ""
         journal.refuse_backout(current)
-        hosts = journal.to_visit(current, backout=True)
+        names = [target.host for target in done]
+        hosts = [host for host in journal.to_visit(current, backout=True) if host not in names]
         request.reach.check(hosts, "host", f"that {current.label} has to be backed out of")
         if not request.take_over:
             journal.refuse_driven(current.id, Holder.this_run(), now)
+        drained = journal.out_of_service(current.id, names)
         if not request.write:
-            return result(backing_out(current, hosts, "would be"), changed=True)
+            return result(_sentence(current, hosts, done, drained, "would be"), changed=True)
         request.refuse_interrupted()
         run = journal.take_over(current.id, Holder.this_run(), now, ordered=request.take_over)
-        state = journal.order_backout(run, reason, now)
+        state = journal.order_backout(run, reason or _ORDERED, now)
+        if done:
+            _record(journal, run, current, done, drained, person, reason, by_hand.signer, now)
         begins = state is DeploymentState.BACKING_OUT and current.state is not state
-        problems = make_notifier(lambda: load_policy(policy_path))(journal, run, "back_out", reason, now) if begins else []
-        return {**result(backing_out(current, hosts, "is"), changed=True), **warned(problems)}
+        problems = make_notifier(lambda: load_policy(policy_path))(journal, run, "back_out", reason or _ORDERED, now) if begins else []
+        return {**result(_sentence(current, hosts, done, drained, "is"), changed=True), **warned(problems)}
+
+
+def _refuse_by_hand(journal: Journal, current: Deployment, hosts: Collection[str]) -> list[Target]:
+    """The hosts that are to be recorded as brought back by hand; those that are back already are left out."""
+    if not hosts:
+        return []
+    targets = {target.host: target for target in journal.targets(current.id)}
+    strangers = sorted(set(hosts) - targets.keys())
+    if strangers:
+        raise NotFoundError(f"{', '.join(strangers)} is not part of {current.label}, so it owes nothing there; check the names")
+    wanted = [targets[host] for host in sorted(set(hosts)) if targets[host].state is not states.HostState.BACKED_OUT]
+    for target in wanted:
+        if target.state not in states.BY_HAND or current.state not in states.OPEN:
+            raise StateError(not_by_hand(current, target))
+    return wanted
+
+
+def _person(policy_path: str | None, by_hand: DoneByHand, reason: str, done: Sequence[Target], now: datetime) -> str:
+    hosts = ", ".join(target.host for target in done)
+    if not reason:
+        raise TidegateError(
+            f"no reason is given why {hosts} could only be brought back by hand; say in tidegate_reason what was done, for those who ask"
+        )
+    what = f"that {hosts} was brought back by hand is said"
+    return responsible_person(load_policy(policy_path), by_hand.signer, now, what)
+
+
+def _record(
+    journal: Journal,
+    run: Run,
+    current: Deployment,
+    done: Sequence[Target],
+    drained: Collection[str],
+    person: str,
+    reason: str,
+    signer: Signer | None,
+    now: datetime,
+) -> None:
+    """Write by whose word the hosts are back, each with the signed statement of that."""
+    said = {}
+    for target in done:
+        to = {"version": target.previous_version, "digest": target.previous_digest} if target.previous_digest else None
+        about = {
+            "deployment": current.label,
+            "release": {"name": current.release, "version": current.version, "digest": current.digest},
+            "to": to,
+            "reason": reason,
+        }
+        left: dict[str, Any] = {"drained": True} if target.host in drained else {}
+        said[target.host] = {**left, **signed_about_host(target.host, DONE_BY_HAND, about, signer, now)}
+    journal.done_by_hand(run, said, person, reason, now)
+
+
+def _sentence(current: Deployment, hosts: Sequence[str], done: Sequence[Target], drained: Sequence[str], is_: str) -> str:
+    """What an ordered back-out comes to, for a person."""
+    if not done:
+        return backing_out(current, hosts, is_)
+    what = f"{current.rfc}: {current.release} {current.version}"
+    parts = [f"{what} {is_} recorded as undone by hand on {', '.join(target.host for target in done)}"]
+    if hosts:
+        parts.append(backing_out(current, hosts, is_))
+    if drained:
+        parts.append(f"the role does not go there any more, so bring into service by hand what it took out of that: {', '.join(drained)}")
+    return "; ".join(parts)

@@ -24,13 +24,12 @@ from ..cmdb.store import Cmdb
 from ..errors import ConflictError, IntegrityError, TidegateError
 from ..evidence.envelope import sign
 from ..evidence.statement import JOURNAL, Statement
-from ..evidence.trust import signer_name
 from ..files import make_folder
 from ..policy.model import Policy
 from ..report.attention import waiting_deployments
 from ..rollout.archive_file import body_of, deployment_document, digest_of, read_archive, write_archive
 from ..rollout.states import OPEN, HostState
-from .write_off import this_user
+from .person import responsible_person
 
 with suppress(ImportError):
     import sqlalchemy as sa
@@ -65,9 +64,7 @@ def archive_journal(
     reason = " ".join(reason.split())
     if not reason:
         raise TidegateError("no reason is given for archiving; say in reason what it is for, for those who ask later")
-    if policy.people and signer is None:
-        raise TidegateError("the policy names people, so the journal is archived with a signature; give the key of one of them")
-    person = signer_name(policy, signer, now) if signer is not None and policy.people else this_user()
+    person = responsible_person(policy, signer, now, "the journal is archived")
     before = now - timedelta(days=policy.journal_days)
     with cmdb.read() as connection:
         total = _total(connection)

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -18,19 +18,21 @@ from ..cmdb.schema import schema
 from ..cmdb.store import Cmdb
 from ..dsl.descriptors import Descriptor
 from ..dsl.layout import OciLayout
-from ..dsl.package import Source, load_package
+from ..dsl.manifest import Manifest
+from ..dsl.package import Source, load_package, load_package_manifest
 from ..dsl.replica import replicate
-from ..dsl.repository import Library, open_library
+from ..dsl.repository import Library, find_library, open_library
 from ..errors import ConflictError, NotFoundError, TidegateError
 from ..evidence.package import PackageName, judge_package
 from ..evidence.trust import signer_name
 from ..files import make_folder
 from ..policy.model import Policy
 from ..rfc.source import load_rfc
-from ..rollout.journal import Journal
+from ..rollout.journal import DONE_BY_HAND, Journal
 from ..rollout.states import DeploymentState, HostState
+from ..rollout.wave_journal import ROLE_DID
 from ..verification import outcome, parity
-from ..verification.miniature import LiveHost, Miniature, live_host, miniature
+from ..verification.miniature import Combination, LiveHost, Miniature, live_host, miniature, with_untouched
 from ..verification.model import Model, model
 from ..verification.play import Played, began, play, redact_records
 from ..verification.scene import RFC, Given, LabHosts, Scene, build
@@ -38,6 +40,8 @@ from .attest import attest, find_release
 
 if TYPE_CHECKING:
     from securesystemslib.signer import Signer
+
+_NAMED = 5  # hosts that a sentence names
 
 
 @dataclass(frozen=True)
@@ -81,15 +85,17 @@ def prepare(asked: Asked, dsl: str, cmdb_url: str, policy_path: str | None, limi
             raise ConflictError(
                 f"{rfc.number if rfc else 'the name'} is of {name}, and the directory is {manifest.name}; correct one of them"
             )
-        name = manifest.name
+        name, library = manifest.name, find_library(dsl)
         release = PackageName(name, manifest.version, asked.source.preview(None).digest)
     else:
-        home = open_library(dsl).repository(name)
+        library = open_library(dsl)
+        home = library.repository(name)
         release = find_release(home, name, version, digest)
         if rfc is not None and release.version != rfc.version:
             raise ConflictError(f"{rfc.number} names {name} {rfc.version}, but its digest is that of {release.version}; correct the RFC")
         if distrust := judge_package(home, policy, release, now).distrust:
             raise TidegateError(distrust)
+        manifest = load_package_manifest(home, release.digest)
     with Cmdb.open(cmdb_url) as cmdb, cmdb.read() as connection:
         all_cis = {str(ci["name"]): ci for ci in cmdb.query(connection=connection)}
         cis = cmdb.query(scope, connection) if scope else [ci for ci in all_cis.values() if name in ci["installations"]]
@@ -103,8 +109,24 @@ def prepare(asked: Asked, dsl: str, cmdb_url: str, policy_path: str | None, limi
             f"there is no host to upgrade to {name} {release.version}: {len(cis)} were found, and all of them have it; "
             "give an RFC whose scope selects others"
         )
-    plan = miniature(live, limit)
+    if manifest.ansible is not None:
+        plan = with_untouched(miniature(live, limit), name, lambda host: _needed(library, manifest, host.releases))
+    else:
+        plan = miniature(live, limit)
     return Subject(release, plan, model(plan, {str(ci["name"]): ci for ci in cis}, all_cis, relations), policy)
+
+
+def _needed(library: Library | None, manifest: Manifest, there: Combination) -> Combination:
+    """What of ``there``, the releases of a host, one with this manifest requires, and what that requires in turn."""
+    found: dict[str, tuple[str, str, str]] = {}
+    left = [manifest]
+    while left:
+        wanted = {str(condition.get("release")) for condition in left.pop().requires} - {manifest.name, *found}
+        for one in (one for one in there if one[0] in wanted):
+            found[one[0]] = one
+            if library is not None and library.repository(one[0]).resolve(one[0], one[1]) == one[2]:
+                left.append(load_package_manifest(library.repository(one[0]), one[2]))
+    return frozenset(found.values())
 
 
 def lay_out(source: Source, library: Library | None, plan: Miniature, path: Path) -> bool:
@@ -245,7 +267,8 @@ def _rehearsed(cmdb: Cmdb, scene: Scene, passed_at: Iterable[float]) -> outcome.
     table = schema().journal
     with cmdb.read() as connection:
         events = connection.execute(table.select().where(table.c.deployment_id == deployment.id).order_by(table.c.seq)).all()
-    hosts = {target.host for target in journal.targets(deployment.id)}
+    targets = journal.targets(deployment.id)
+    hosts = {target.host for target in targets}
     ends = {event.event: event.at for event in events if event.host is None and event.event in ("completed", "backed_out")}
     active = {event.host for event in events if event.event == "active"}
     deployed = "completed" in ends and active == hosts == set(scene.before)
@@ -253,12 +276,27 @@ def _rehearsed(cmdb: Cmdb, scene: Scene, passed_at: Iterable[float]) -> outcome.
     for row in cmdb.installations(sorted(scene.before)):
         installed[row["ci"]].add((row["release"], row["version"], row["digest"]))
     strays = sorted(double for double, releases in scene.before.items() if installed[double] != releases)
-    backed_out = deployed and deployment.state is DeploymentState.BACKED_OUT and not strays
-    fault = deployment.reason or (f"{', '.join(strays[:5])} has not what it had before" if deployed and strays else "")
+    by_hand = sorted(event.host for event in events if event.event == DONE_BY_HAND)
+    backed_out = deployed and deployment.state is DeploymentState.BACKED_OUT and not strays and not by_hand
+    left = "; ".join([f"{one.host}: {one.summary}" for one in targets if one.state is HostState.OWED][:_NAMED])
+    if by_hand:
+        left = f"{', '.join(by_hand[:_NAMED])} was brought back by hand"
+    fault = left or deployment.reason or (f"{', '.join(strays[:_NAMED])} has not what it had before" if deployed and strays else "")
     since = ends["backed_out"].timestamp() if backed_out else 0.0
     after = sum(at > since for at in passed_at) if backed_out else 0
     replaced = {next((one[2] for one in releases if one[0] == deployment.release), "") for releases in scene.before.values()}
-    return outcome.Rehearsal(deployment.digest, deployed, backed_out, after, tuple(sorted(replaced)), fault)
+    role = None
+    if scene.role:
+        role = outcome.RoleRehearsal(*(_done_by_role(events, event, hosts) for event in (HostState.ACTIVE, HostState.BACKED_OUT)))
+    return outcome.Rehearsal(deployment.digest, deployed, backed_out, after, tuple(sorted(replaced)), fault, role)
+
+
+def _done_by_role(events: Iterable[Any], event: str, hosts: Collection[str]) -> tuple[str, ...]:
+    """The steps of roles that ended in this ``event`` of a host; nothing unless a role did something on each of ``hosts``."""
+    last = {one.host: [str(step) for step in one.data.get(ROLE_DID, ())] for one in events if one.host is not None and one.event == event}
+    if not all(last.get(host) for host in hosts):
+        return ()
+    return tuple(dict.fromkeys(step for host in sorted(last) for step in last[host]))
 
 
 def _read(path: Path) -> str:

@@ -8,9 +8,6 @@ That a host is written off is a fact about the host, in the CMDB; the journal ha
 
 from __future__ import annotations
 
-import getpass
-import hashlib
-import socket
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
@@ -18,13 +15,12 @@ from typing import TYPE_CHECKING
 
 from ..cmdb.store import Cmdb
 from ..errors import NotFoundError, TidegateError
-from ..evidence.envelope import sign
-from ..evidence.statement import WRITE_OFF, Statement
-from ..evidence.trust import signer_name
+from ..evidence.statement import WRITE_OFF
 from ..licence.entitlements import release_all
 from ..policy.model import Policy
 from ..rollout.holder import Holder
 from ..rollout.journal import Journal
+from .person import responsible_person, signed_about_host
 
 if TYPE_CHECKING:
     from securesystemslib.signer import Signer
@@ -49,7 +45,7 @@ def write_off_host(cmdb: Cmdb, policy: Policy, host: str, reason: str, signer: S
     reason = " ".join(reason.split())
     if not reason:
         raise TidegateError(f"no reason is given for writing off {host}; say in reason why it will not come back, for those who ask later")
-    person = _person(policy, signer, now, f"{host} is written off")
+    person = responsible_person(policy, signer, now, f"{host} is written off")
     journal = Journal(cmdb)
     with cmdb.begin() if write else cmdb.read() as connection:
         if not cmdb.cis([host], connection):
@@ -59,7 +55,7 @@ def write_off_host(cmdb: Cmdb, policy: Policy, host: str, reason: str, signer: S
         seats = release_all(connection, host) if before is None and write else 0
         deployments = journal.write_off(connection, host, detail, Holder.this_run(), now, write)
         if before is None and write:
-            more = {"deployments": deployments, "seats": seats, **_signed(host, reason, signer, now)}
+            more = {"deployments": deployments, "seats": seats, **signed_about_host(host, WRITE_OFF, {"reason": reason}, signer, now)}
             cmdb.write_off(connection, host, reason, person, now, more)
     return WrittenOff(before["by"] if before else person, before is None or bool(deployments), tuple(deployments), seats)
 
@@ -73,22 +69,3 @@ def end_write_offs(cmdb: Cmdb, hosts: Iterable[str], why: str, actor: str, now: 
         ended = cmdb.end_write_offs(connection, found, why, actor, now)
         Journal(cmdb).returned(connection, ended, why, now)
     return ended
-
-
-def this_user() -> str:
-    """Who runs this, as the history names people without a key."""
-    return f"{getpass.getuser()}@{socket.gethostname()}"
-
-
-def _person(policy: Policy, signer: Signer | None, now: datetime, what: str) -> str:
-    if policy.people and signer is None:
-        raise TidegateError(f"the policy names people, so {what} with a signature; give the key of one of them")
-    return signer_name(policy, signer, now) if signer is not None and policy.people else this_user()
-
-
-def _signed(host: str, reason: str, signer: Signer | None, now: datetime) -> dict[str, str]:
-    """The signed statement, which the history keeps. A host has no bytes: the digest of its subject is that of its name."""
-    if signer is None:
-        return {}
-    digest = f"sha256:{hashlib.sha256(host.encode()).hexdigest()}"
-    return {"envelope": sign(Statement(host, digest, WRITE_OFF, {"host": host, "reason": reason}), signer, now).decode()}

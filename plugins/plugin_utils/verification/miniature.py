@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 PER_GROUP = 2  # hosts of a site and class: as many as it takes to have one beside another
@@ -85,6 +85,17 @@ def miniature(live: Iterable[LiveHost], limit: int) -> Miniature:
                 take(host)
     kept = {host.name: host for host in chosen[:limit]}
     return Miniature({name: kept[ci] for name, ci in named(sorted(kept)).items()}, tuple(_lacking(hosts, kept.values())))
+
+
+def with_untouched(plan: Miniature, release: str, needs: Callable[[LiveHost], Combination]) -> Miniature:
+    """``plan`` with a double more that has nothing of ``release``, if all of its doubles have some: going back to having none is rehearsed
+    too. ``needs`` says what else has to be on a host for the release to be.
+    """
+    if not plan.hosts or any(release not in {name for name, _version, _digest in host.releases} for host in plan.hosts.values()):
+        return plan
+    _double, host = min(plan.hosts.items())
+    (name,) = named([f"{host.name}-untouched"], plan.hosts)
+    return replace(plan, hosts={**plan.hosts, name: replace(host, releases=needs(host))})
 
 
 def _lacking(hosts: Collection[LiveHost], kept: Collection[LiveHost]) -> Iterable[str]:

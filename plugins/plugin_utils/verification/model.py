@@ -40,7 +40,9 @@ def model(
     A relation with a CI of the scope that has no double becomes one with a double of its class and site, one that has the same releases if
     there is. None does that would close a circle, which live may not have.
     """
-    doubles = {host.name: double for double, host in plan.hosts.items()}
+    doubles: dict[str, str] = {}
+    for double, host in sorted(plan.hosts.items()):
+        doubles.setdefault(host.name, double)
     wanted = sorted(relation for relation in relations if not doubles.keys().isdisjoint(relation[:2]))
     near = sorted({name for relation in wanted for name in relation[:2]} - scope.keys())
     names = doubles | {ci: name for name, ci in named(near, plan.hosts).items()}
@@ -54,6 +56,10 @@ def model(
             found.append((one, two, kind))
         if (one, two, kind) not in found:
             lacking.append(f"in the lab no {scope[source]['class']} has the relation {kind} with a {scope[target]['class']}")
+    for double, host in plan.hosts.items():  # a second double of one host is related as the first is
+        same = {doubles[host.name]: double}
+        if double not in same:
+            found += [(same.get(one, one), same.get(two, two), kind) for one, two, kind in found if not same.keys().isdisjoint((one, two))]
     return Model(
         tuple(_row(double, scope[host.name]) | {"environment": LAB} for double, host in sorted(plan.hosts.items())),
         tuple(_row(names[ci], around[ci]) for ci in near),

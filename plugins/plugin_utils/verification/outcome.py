@@ -39,10 +39,22 @@ class Results:
 
 
 @dataclass(frozen=True)
+class RoleRehearsal:
+    """Which steps of its own role were done on every host of the lab, when the release came and when it went.
+
+    What brings a host back is ``back_out`` of this one, or ``activate`` of the release before; ``back`` has them all, and is empty when
+    some host has seen neither.
+    """
+
+    forward: tuple[str, ...] = ()
+    back: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Rehearsal:
     """What was done with which package in the lab. ``replaced``: the digests of what it took the place of, ``""`` for nothing.
 
-    ``tests``: how many passed after the back-out. ``fault``: what went wrong, in words.
+    ``tests``: how many passed after the back-out. ``fault``: what went wrong, in words. ``role``: what its own role did, if it has one.
     """
 
     digest: str
@@ -51,6 +63,7 @@ class Rehearsal:
     tests: int = 0
     replaced: tuple[str, ...] = ()
     fault: str = ""
+    role: RoleRehearsal | None = None
 
 
 def read_tests(text: str, redactor: Redactor = NOTHING) -> Results:
@@ -112,6 +125,8 @@ def reasons(tests: Results, rehearsal: Rehearsal, ended: str, digest: str) -> li
     if not rehearsal.deployed or not rehearsal.backed_out:
         what = "backed out" if rehearsal.deployed else "deployed"
         found.append(f"the release was not {what} everywhere in the lab" + (f": {rehearsal.fault}" if rehearsal.fault else ""))
+    elif rehearsal.role is not None and not (rehearsal.role.forward and rehearsal.role.back):
+        found.append("the release's role was not run on every host of the lab, forward and back")
     elif not rehearsal.tests:
         found.append("nothing was tested after the back-out")
     return found
@@ -133,6 +148,7 @@ def predicate(
     ``hosts``: the lab's hosts, and which live ones they were doubles of; ``scenario``: the sha256 of what was run.
     """
     why = reasons(tests, rehearsal, ended, digest)
+    role = rehearsal.role
     return {
         "result": FAILED if why else WARNED if tests.skipped else PASSED,
         "configuration": [{"name": "scenario", "digest": {"sha256": scenario}}],
@@ -147,6 +163,7 @@ def predicate(
                 "backedOut": rehearsal.backed_out,
                 "tests": rehearsal.tests,
                 "from": list(rehearsal.replaced),
+                **({"role": {"forward": [*role.forward], "back": [*role.back]}} if role is not None else {}),
             },
             "parity": parity.to_dict(),
             "events": dict(events),

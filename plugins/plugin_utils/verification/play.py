@@ -75,7 +75,7 @@ def play(scene: Scene, dsl: str, collections: str, isolated: bool, timeout: int,
 
 def redact_records(scene: Scene, redactor: Redactor) -> None:
     """Take what ``redactor`` knows out of what the runner and the tests left in the scene's directory, once it has been read."""
-    for path in (*(scene.path / "artifacts").rglob("*"), scene.results):
+    for path in (*(scene.path / "artifacts").rglob("*"), *(scene.path / "state").rglob("*"), scene.results):
         with contextlib.suppress(OSError):
             if path.is_file() and not path.is_symlink():
                 data = path.read_bytes()
@@ -132,6 +132,7 @@ def _around(scene: Scene, dsl: str, collections: str, isolated: bool) -> Iterato
             TIDEGATE_CMDB=str(scene.cmdb),
             TIDEGATE_POLICY=str(scene.path / "policy.yml"),
             TIDEGATE_WORK=str(scene.path),
+            XDG_STATE_HOME=str(scene.path / "state"),  # what a role prints here belongs to none of the caller's deployments
             TIDEGATE_BECOME="true" if isolated else "false",
             TIDEGATE_TEST_RESULTS=str(scene.results),
         )

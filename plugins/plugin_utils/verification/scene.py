@@ -69,13 +69,15 @@ class Given:
 @dataclass(frozen=True)
 class Scene:
     """A verification's directory. ``before``: what is installed on each double before the release comes; ``lacking``: what can't be.
-    ``replaced``: the releases that are deployed for that, by the numbers of their RFCs in the lab, in order.
+    ``replaced``: the releases that are deployed for that, by the numbers of their RFCs in the lab, in order. ``role``: whether the release
+    brings a role.
     """
 
     path: Path
     before: Mapping[str, frozenset[tuple[str, str, str]]]
     lacking: tuple[str, ...]
     replaced: Mapping[str, str] = field(default_factory=dict)
+    role: bool = False
 
     @property
     def cmdb(self) -> Path:
@@ -130,7 +132,8 @@ def build(
     before = {double: frozenset(one for one in host.releases if there[one]) for double, host in plan.hosts.items()}
     manifests = {one: load_package_manifest(library.repository(one[0]), one[2]) for one in plan.releases if there[one]}
     replaced = {f"CHG{number:07}": one for number, one in enumerate(_in_order(manifests), start=2)}
-    scene = Scene(path, before, (*lacking, *like.lacking), {number: f"{one[0]} {one[1]}" for number, one in replaced.items()})
+    labels = {number: f"{one[0]} {one[1]}" for number, one in replaced.items()}
+    scene = Scene(path, before, (*lacking, *like.lacking), labels, package.manifest.ansible is not None)
     policy = _policy(given.policy)
     if not given.archived:
         policy.pop("trust", None)
@@ -147,9 +150,11 @@ def build(
         _write(path / f"{number}.yml", _rfc(number, PackageName(*one), doubles, now))
     hosts = [{**row["attributes"], **_plain(row)} for row in like.doubles]
     users = sorted({manifest.user for manifest in (package.manifest, *manifests.values()) if manifest.user not in (None, "root")})
+    digests = {release.digest: package.manifest, **{one[2]: manifest for one, manifest in manifests.items()}}
     variables = {
         "hosts_of_the_lab": hosts,
         "users_of_the_lab": users,
+        "treeless": sorted(digest for digest, manifest in digests.items() if manifest.payload is None),
         "former": list(replaced),
         "release": RFC,
         "lab": vars(lab),

@@ -559,3 +559,21 @@ def test_any_nesting_and_spelling_is_found_and_what_is_harmless_passes(
     assert problem.startswith(f"ansible/app/{place}:")
     assert problems({place: written(spell("meta", "flush_handlers"))}) == []
     assert problems({place: written(spell("debug", "msg=end_play"))}) == []
+
+
+@pytest.mark.parametrize(
+    ("path", "at", "what"),
+    [
+        ("callback_plugins/spy.py", "callback_plugins", "a plugin that Ansible would take for the whole run"),
+        ("roles/inner/vars_plugins/more.py", "roles/inner/vars_plugins", "a plugin that Ansible would take for the whole run"),
+        (".git/config", ".git", "it has what was and is in work"),
+        ("files/site/.git", "files/site/.git", "it has what was and is in work"),
+    ],
+)
+def test_what_has_no_place_in_a_role_is_refused_once(path: str, at: str, what: str) -> None:
+    (found,) = problems({path: "x", f"{path}2": "y"} if path.endswith(".py") else {path: "x"})
+    assert found.startswith(f"ansible/app/{at}:1: {what}")
+    assert (
+        problems({"library/app_module.py": "x", "filter_plugins/app.py": "x", "files/callback_plugins/x": "x", "files/.gitignore": "x"})
+        == []
+    )

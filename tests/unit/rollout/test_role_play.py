@@ -56,17 +56,20 @@ def test_a_host_is_out_of_service_from_before_its_tree_changes_until_its_health_
 def test_the_way_back_is_the_release_before_or_what_undoes_this_one() -> None:
     before = Role("/run/before", STEPS)
 
-    def did(tree: bool, way: Role | None) -> list[tuple[str, list[str]]]:
-        return [(role.path, _did(parts)) for role, parts in back(ROLE, "app 2", tree, way, "app 1", ())]
+    def did(tree: bool, before: Role | None, own: bool) -> list[tuple[str, list[str]]]:
+        return [(role.path, _did(parts)) for role, parts in back(ROLE, "app 2", tree, before, own, "app 1", ())]
 
-    # The handlers of the two don't meet: each has a run of its own.
-    assert did(True, before) == [("/run/app", ["drain", "leave"]), ("/run/before", ["activate"]), ("/run/app", ["backout", "restore"])]
-    assert did(False, None) == [("/run/app", ["drain", "back_out", "restore"])]
-    assert did(True, None) == [("/run/app", ["drain", "leave", "back_out", "backout", "restore"])]
+    # The handlers of the two don't meet: each has a run of its own. And no host serves again before it was seen that the old one is well.
+    tree_back = [("/run/app", ["drain", "leave"]), ("/run/before", ["activate", "backout", "check"]), ("/run/app", ["restore"])]
+    assert did(True, before, False) == tree_back
+    assert did(False, before, True) == [("/run/app", ["drain", "back_out"]), ("/run/before", ["check"]), ("/run/app", ["restore"])]
+    alone = [("/run/app", ["drain", "back_out", "restore"])]
+    assert did(False, None, True) == did(False, Role("/run/before", ("activate",)), True) == alone
+    assert did(True, None, True) == [("/run/app", ["drain", "leave", "back_out", "backout", "restore"])]
 
 
 def test_only_what_the_role_does_is_limited_in_time() -> None:
-    assert [part.limited for part in forward(ROLE, "app 2", True, 5, ())] == [True, False, True, False, False, False, True, True]
+    assert [part.step for part in forward(ROLE, "app 2", True, 5, ())] == ["drain", "", "activate", "", "", "", "check", "restore"]
 
 
 def test_only_hosts_that_were_interrupted_get_every_handler_notified() -> None:

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 from ansible_collections.tidegate.release.plugins.plugin_utils.report.differences import difference_lines
-from ansible_collections.tidegate.release.plugins.plugin_utils.steps.audit import NotSeen, account, compare, read_answer
+from ansible_collections.tidegate.release.plugins.plugin_utils.steps.audit import NotSeen, account, by_word_alone, compare, read_answer
 from hypothesis import given
 from hypothesis import strategies as st
 
-DIGEST = "sha256:" + "a" * 64
+DIGEST, OTHER = "sha256:" + "a" * 64, "sha256:" + "b" * 64
 LIVE = {"name": "hello", "version": "1.0", "digest": DIGEST, "changed": [], "extra": []}
 KEYS = st.sampled_from(["name", "version", "digest", "changed", "extra", "others", "strangers", "error", "releases", "failed", "msg"])
 json_values = st.recursive(
@@ -34,6 +34,22 @@ def test_a_release_without_a_payload_is_not_missed_on_hosts() -> None:
         return [one["kind"] for one in compare({"web1": [], "web2": [LIVE]}, RECORDED, {DIGEST}, {}, (), treeless)]
 
     assert (kinds(set()), kinds({DIGEST})) == (["missing"], [])
+
+
+def test_what_was_brought_back_by_hand_is_named_and_compared_all_the_same() -> None:
+    word = {"ci": "web1", "release": "hello", "version": "1.0", "since": "2026-03-01T12:00:00+00:00", "by": "carl", "reason": "its disk"}
+    (named,) = by_word_alone([word])
+    assert (named["kind"], named["detail"]) == ("by_hand", "hello was brought back by hand to 1.0 on 2026-03-01, says carl: its disk")
+    gone = {**word, "ci": "web2", "version": None}
+    assert "brought back by hand to having none on" in by_word_alone([gone])[0]["detail"]
+    other = [LIVE | {"version": "2.0", "digest": OTHER}]
+    recorded = [row for row in RECORDED if row["ci"] == "web1"]
+    found = compare({"web1": other, "web2": other}, recorded, {DIGEST, OTHER}, {}, by_hand=[word, gone])
+    assert [(one["host"], one["kind"], one["detail"]) for one in found] == [
+        ("web1", "other_version", "hello 2.0 is live, but the CMDB says 1.0, by the word of carl, who brought it back by hand"),
+        ("web2", "uncontrolled", "hello 2.0 is live, but the CMDB does not know of it, by the word of carl, who brought it back by hand"),
+    ]
+    assert compare({"web1": [LIVE]}, recorded, {DIGEST}, {}, by_hand=[word]) == []
 
 
 def test_what_is_trusted_makes_no_difference() -> None:

@@ -18,6 +18,7 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.holder im
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.journal import Journal
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.options import Rollout, Share
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.states import HostState
+from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.wave_journal import WaveJournal
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps.verify import rehearsed, unbuilt
 from ansible_collections.tidegate.release.plugins.plugin_utils.verification.outcome import Rehearsal
 from ansible_collections.tidegate.release.plugins.plugin_utils.verification.play import Played
@@ -77,6 +78,37 @@ def test_a_rehearsal_that_went_there_and_back_counts_the_tests_after_it(stage: S
     stage.back_out(stage.deploy("web1", "web2"), "web1", "web2")
     seen = stage.seen(NOW.timestamp() - 60, LATER, LATER + 1)
     assert seen == Rehearsal(NEW, True, True, 2, (OLD,), "rehearsal")
+
+
+@pytest.mark.parametrize("done", ["all", "one host by something else", "one host by hand"])
+def test_what_a_role_did_is_what_its_waves_have_in_the_journal(stage: Stage, done: str) -> None:
+    """The role of the release brings the first host back, that of the one before the second."""
+    stage.scene = replace(stage.scene, role=True)
+    journal = WaveJournal(stage.cmdb)
+    package = {"name": "hello", "version": "2.0", "digest": NEW}
+    run = journal.begin(RFC, package, [["web1", "web2"]], Rollout(role="app", tree=False), Holder.this_run(), NOW)
+    journal.stage_all(run, NOW)
+    journal.decide_staging(run, PROCEED, NOW)
+    journal.begin_wave(run, ["web1", "web2"], False, NOW)
+    came = dict.fromkeys(("web1", "web2"), (HostState.ACTIVE, ""))
+    forward = {host: ["activate", "check"] for host in came if host == "web1" or done != "one host by something else"}
+    journal.end_wave(run, came, [], forward, NOW)
+    journal.decide_wave(run, 1, PROCEED, NOW)
+    journal.order_backout(run, "rehearsal", NOW)
+    journal.begin_back_out(run, ["web1", "web2"], False, NOW)
+    state = HostState.OWED if done == "one host by hand" else HostState.BACKED_OUT
+    went = {"web1": (HostState.BACKED_OUT, ""), "web2": (state, "the task 'Remove' failed")}
+    journal.end_wave(run, went, [], {"web1": ["back_out"], "web2": ["activate", "check"]}, NOW)
+    if state is HostState.OWED:
+        assert stage.seen(LATER).fault == "web2: the task 'Remove' failed"
+        journal.done_by_hand(run, {"web2": {}}, "carl", "the scenario says so", NOW)
+    journal.conclude(run, NOW)
+    seen = stage.seen(LATER)
+    assert (seen.deployed, seen.backed_out, seen.replaced) == (True, done != "one host by hand", (OLD,))
+    assert (seen.fault == "web2 was brought back by hand") == (done == "one host by hand")
+    assert seen.role is not None
+    assert seen.role.forward == (() if done == "one host by something else" else ("activate", "check"))
+    assert seen.role.back == (() if done == "one host by hand" else ("back_out", "activate", "check"))
 
 
 def test_without_a_deployment_nothing_was_rehearsed(stage: Stage, tmp_path: Path) -> None:

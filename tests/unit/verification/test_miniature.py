@@ -8,7 +8,13 @@ from __future__ import annotations
 import re
 from collections import Counter
 
-from ansible_collections.tidegate.release.plugins.plugin_utils.verification.miniature import PER_GROUP, LiveHost, live_host, miniature
+from ansible_collections.tidegate.release.plugins.plugin_utils.verification.miniature import (
+    PER_GROUP,
+    LiveHost,
+    live_host,
+    miniature,
+    with_untouched,
+)
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -103,3 +109,15 @@ def test_thousands_of_hosts_are_chosen_from_in_a_moment() -> None:
 def test_a_ci_is_read_as_the_cmdb_gives_it() -> None:
     ci = {"name": "web1", "class": "web", "site": "ams", "installations": {"hello": {"version": "1.0", "digest": "sha256:1"}}}
     assert live_host(ci) == LiveHost("web1", "web", "ams", frozenset([HELLO_1]))
+
+
+@given(hosts=HOSTS)
+def test_going_back_to_having_none_of_a_release_has_a_host_to_be_rehearsed_on(hosts: list[LiveHost]) -> None:
+    plan = miniature(hosts, len(hosts))
+    more = with_untouched(plan, "hello", lambda host: host.releases & {TOOLS})
+    assert any("hello" not in {one[0] for one in host.releases} for host in more.hosts.values())
+    added = {double: host for double, host in more.hosts.items() if double not in plan.hosts}
+    assert bool(added) == all("hello" in {one[0] for one in host.releases} for host in plan.hosts.values())
+    for host in added.values():
+        assert host.name in {one.name for one in plan.hosts.values()}
+        assert host.releases <= {TOOLS}

@@ -8,7 +8,7 @@ from __future__ import annotations
 from graphlib import TopologicalSorter
 from typing import Any
 
-from ansible_collections.tidegate.release.plugins.plugin_utils.verification.miniature import live_host, miniature
+from ansible_collections.tidegate.release.plugins.plugin_utils.verification.miniature import live_host, miniature, with_untouched
 from ansible_collections.tidegate.release.plugins.plugin_utils.verification.model import Model, Relation, model
 from hypothesis import given
 from hypothesis import strategies as st
@@ -73,3 +73,17 @@ def test_what_has_no_circle_live_has_none_in_the_lab(limit: int, classes: list[s
     assert len(set(found.relations)) == len(found.relations)
     kept = [relation for relation in relations if set(relation[:2]) <= names]
     assert set(kept) <= set(found.relations)
+
+
+def test_a_second_double_of_a_host_is_related_as_the_first_is() -> None:
+    scope = [ci("web1", hello="1.0")]
+    plan = with_untouched(miniature(map(live_host, scope), 8), "hello", lambda _host: frozenset())
+    around = {one["name"]: one for one in (*scope, ci("db1", "database"), ci("lb1"))}
+    found = model(plan, {"web1": scope[0]}, around, [("web1", "db1", "depends_on"), ("lb1", "web1", "sends_to")])
+    assert sorted(found.relations) == [
+        ("lb1", "web1", "sends_to"),
+        ("lb1", "web1-untouched", "sends_to"),
+        ("web1", "db1", "depends_on"),
+        ("web1-untouched", "db1", "depends_on"),
+    ]
+    assert [row["name"] for row in found.doubles] == ["web1", "web1-untouched"]

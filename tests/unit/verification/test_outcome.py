@@ -15,6 +15,7 @@ from ansible_collections.tidegate.release.plugins.module_utils.redaction import 
 from ansible_collections.tidegate.release.plugins.plugin_utils.verification.outcome import (
     Rehearsal,
     Results,
+    RoleRehearsal,
     count_events,
     predicate,
     read_tests,
@@ -70,6 +71,15 @@ def test_what_passed_is_told_in_the_words_of_in_toto() -> None:
     }
 
 
+def test_what_its_own_role_did_is_told_of_a_release_that_brings_one() -> None:
+    found = said(rehearsal=replace(REHEARSAL, role=RoleRehearsal(("activate", "check"), ("back_out",))))
+    assert found["result"] == "PASSED"
+    assert found["https://tidegate.example/verification/v1"]["rehearsal"]["role"] == {
+        "forward": ["activate", "check"],
+        "back": ["back_out"],
+    }
+
+
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
@@ -77,6 +87,10 @@ def test_what_passed_is_told_in_the_words_of_in_toto() -> None:
         ({"tests": Results(skipped=("one",))}, "no test was run that passed, and what nobody tested is not verified"),
         ({"tests": replace(TESTS, failed=("two",), details={"two": "it is down"})}, "the test two failed: it is down"),
         ({"tests": replace(TESTS, cut_short=True)}, "a run of the tests was cut short"),
+        (
+            {"rehearsal": replace(REHEARSAL, role=RoleRehearsal(("activate",)))},
+            "the release's role was not run on every host of the lab, forward and back",
+        ),
         ({"ended": "the scenario ended with status 1"}, "the scenario ended with status 1"),
         ({"rehearsal": replace(REHEARSAL, digest=OTHER)}, f"the back-out was rehearsed with {OTHER}, not with {DIGEST}"),
         ({"rehearsal": replace(REHEARSAL, digest="")}, f"the back-out was rehearsed with nothing, not with {DIGEST}"),

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
 from ...evidence.statement import VERIFICATION
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from ...evidence.trust import Judgement
 
 _REMEDY = "have it verified with tidegate.release.verify by somebody who has the role"
+_FORWARD = ("drain", "activate", "check", "restore")  # the steps of a role that every host goes through
 _LISTED = 5  # tests, or differences, that a finding names
 
 
@@ -47,7 +48,7 @@ def verification(facts: Facts, rfc: Rfc) -> Finding:
 
 
 def rehearsal(facts: Facts, rfc: Rfc) -> Finding:
-    """Whether the back-out of this very package was rehearsed, to each package of the release that is live."""
+    """Whether the back-out of this very package, and each step of its role, was rehearsed, to each package of the release that is live."""
     policy = facts.known(facts.policy, "policy")
     if policy.verification is None or not policy.verification.rehearsal or "test-result" not in policy.trust:
         return not_applicable("the policy asks for no rehearsal of the back-out")
@@ -55,7 +56,10 @@ def rehearsal(facts: Facts, rfc: Rfc) -> Finding:
     if isinstance(judged, Finding):
         return judged
     replaced = facts.known(facts.replaced, "scope")
-    return _counted(judged, _last(judged), lambda said: _rehearsal_fault(said.predicate, said.digest, replaced), "rehearsed its back-out")
+    steps = (facts.known(facts.package, "package").manifest.get("ansible") or {}).get("steps")
+    return _counted(
+        judged, _last(judged), lambda said: _rehearsal_fault(said.predicate, said.digest, replaced, steps), "rehearsed its back-out"
+    )
 
 
 def _judged(facts: Facts, rfc: Rfc) -> Judgement | Finding:
@@ -101,7 +105,8 @@ def _verification_fault(said: Mapping[str, Any], wanted: Verification) -> str:
     return ""
 
 
-def _rehearsal_fault(said: Mapping[str, Any], digest: str, replaced: frozenset[str]) -> str:
+def _rehearsal_fault(said: Mapping[str, Any], digest: str, replaced: frozenset[str], steps: Collection[str] | None) -> str:
+    """Why it does not count. ``steps``: those of the release's own role, ``None`` when it has none."""
     rehearsed = _more(said).get("rehearsal")
     if not isinstance(rehearsed, Mapping):
         return "no back-out was rehearsed"
@@ -111,8 +116,18 @@ def _rehearsal_fault(said: Mapping[str, Any], digest: str, replaced: frozenset[s
         return "the release was not deployed and backed out again"
     if (_whole(rehearsed.get("tests")) or 0) < 1:
         return "nothing was tested after the back-out"
+    if steps is not None and (missing := _missing_steps(rehearsed.get("role"), steps)):
+        return f"{missing} of the release's role was not rehearsed"
     others = sorted(replaced - set(_names(rehearsed.get("from"))))
     return f"the back-out was not rehearsed to {others[0] or 'having no release'}, which is live now" if others else ""
+
+
+def _missing_steps(role: object, steps: Collection[str]) -> str:
+    """A step of the role that no host was seen to do on its way forward or back; empty when all were."""
+    did = role if isinstance(role, Mapping) else {}
+    forward = {*_names(did.get("forward"))}
+    missing = next((step for step in steps if step in _FORWARD and step not in forward), "")
+    return missing or ("" if {"back_out", "activate"} & {*_names(did.get("back"))} else "back_out")
 
 
 def _more(said: Mapping[str, Any]) -> Mapping[str, Any]:

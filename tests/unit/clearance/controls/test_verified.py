@@ -54,9 +54,15 @@ def verified(name: str = "carl", at: datetime = EARLIER, digest: str = DIGEST, *
     return sign(Statement(purl("hello", "1.0"), digest, TEST_RESULT, predicate), KEYS[name], at)
 
 
-def facts(*envelopes: bytes, policy: Policy = POLICY, replaced: frozenset[str] | None = frozenset([FORMER])) -> Facts:
+def facts(
+    *envelopes: bytes,
+    policy: Policy = POLICY,
+    replaced: frozenset[str] | None = frozenset([FORMER]),
+    own: dict[str, Any] | None = None,
+) -> Facts:
     judged = {"test-result": judge(Evidence(envelopes, ()), policy, "test-result", DIGEST, "hello", "1.0", NOW)}
-    return Facts(NOW, replace(RFC, digest=DIGEST), policy, PackageFacts(DIGEST, ""), MATTER.cis, evidence=judged, replaced=replaced)
+    package = PackageFacts(DIGEST, "", manifest={"ansible": own} if own else {})
+    return Facts(NOW, replace(RFC, digest=DIGEST), policy, package, MATTER.cis, evidence=judged, replaced=replaced)
 
 
 def finding(control: str, *envelopes: bytes, **changes: Any) -> Finding:
@@ -130,6 +136,27 @@ def test_a_rehearsal_of_something_else_is_refused(changes: dict[str, Any], reaso
 @pytest.mark.parametrize("nothing", [None, ..., [], "yes"])
 def test_no_rehearsal_is_none(nothing: Any) -> None:
     assert "no back-out was rehearsed" in finding("rehearsal", verified(rehearsal=nothing)).reason
+
+
+@pytest.mark.parametrize(
+    ("role", "missing"),
+    [
+        (None, "activate"),
+        ({}, "activate"),
+        ({"forward": ["activate"], "back": ["back_out"]}, "check"),
+        ({"forward": ["activate", "check"], "back": []}, "back_out"),
+        ({"forward": "activate check", "back": ["back_out"]}, "activate"),
+        ({"forward": ["activate", "check"], "back": ["drain", "restore"]}, "back_out"),
+    ],
+)
+def test_a_role_has_to_have_gone_forward_and_back(role: Any, missing: str) -> None:
+    own = {"role": "ansible/app", "steps": ["activate", "check"]}
+    found = finding("rehearsal", verified(rehearsal={**REHEARSAL, "role": role}), own=own)
+    assert found.result is Result.FAIL
+    assert f"{missing} of the release's role was not rehearsed" in found.reason
+    for way in ("back_out", "activate"):
+        done = {"forward": ["check", "activate"], "back": ["drain", way]}
+        assert finding("rehearsal", verified(rehearsal={**REHEARSAL, "role": done}), own=own).result is Result.PASS
 
 
 def test_every_release_that_live_goes_back_to_was_rehearsed() -> None:

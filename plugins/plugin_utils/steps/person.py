@@ -1,0 +1,48 @@
+# Copyright (c) Tidegate maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Who says something that nobody can look up: a person whom the policy names, by a signature; or whoever runs this, where it names none."""
+
+from __future__ import annotations
+
+import getpass
+import hashlib
+import socket
+from collections.abc import Mapping
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from ..errors import TidegateError
+from ..evidence.envelope import sign
+from ..evidence.statement import Statement
+from ..evidence.trust import signer_name
+from ..policy.model import Policy
+
+if TYPE_CHECKING:
+    from securesystemslib.signer import Signer
+
+
+def this_user() -> str:
+    """Who runs this, as the history names people without a key."""
+    return f"{getpass.getuser()}@{socket.gethostname()}"
+
+
+def responsible_person(policy: Policy, signer: Signer | None, now: datetime, what: str) -> str:
+    """Who takes the responsibility for ``what``, as in ``web1 is written off``.
+
+    Raises :class:`TidegateError` unless somebody signs it whom the policy names, when it names people.
+    """
+    if policy.people and signer is None:
+        raise TidegateError(f"the policy names people, so {what} with a signature; give the key of one of them")
+    return signer_name(policy, signer, now) if signer is not None and policy.people else this_user()
+
+
+def signed_about_host(host: str, kind: str, said: Mapping[str, Any], signer: Signer | None, now: datetime) -> dict[str, str]:
+    """The signed statement of type ``kind``, which the history keeps; nothing without a key.
+
+    A host has no bytes: the digest of its subject is that of its name.
+    """
+    if signer is None:
+        return {}
+    digest = f"sha256:{hashlib.sha256(host.encode()).hexdigest()}"
+    return {"envelope": sign(Statement(host, digest, kind, {"host": host, **said}), signer, now).decode()}
