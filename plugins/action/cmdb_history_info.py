@@ -24,9 +24,9 @@ class ActionModule(TidegateAction):
     libraries = ("SQLAlchemy",)
 
     def execute(self, options: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
-        asked = PastOf(options["names"], options["rfc"], _time(options, "since"), _time(options, "until"))
+        asked = PastOf(options["names"], options["number"], _time(options, "since"), _time(options, "until"))
         if not (asked.names or asked.rfc):
-            raise TidegateError("neither names nor rfc is given; say whose past is asked for")
+            raise TidegateError("neither names nor number is given; say whose past is asked for")
         with Cmdb.open(required_setting(options, "cmdb")) as cmdb, cmdb.read() as connection:
             journal = journal_lines(connection, asked, options["archived"])
             return {"changed": False, "history": history_lines(connection, asked), "journal": journal}

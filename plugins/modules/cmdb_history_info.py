@@ -25,10 +25,10 @@ options:
     type: list
     elements: str
     default: []
-  rfc:
+  number:
     description:
       - Number of an RFC. The journal is then that of its deployments, and of O(names) only, if there are any.
-      - One of O(names) and O(rfc) has to be given.
+      - One of O(names) and O(number) has to be given.
     type: str
     default: ""
   since:
@@ -90,7 +90,7 @@ history:
       description: What there is to say about it.
       type: dict
 journal:
-  description: What the journal says of O(names) or of O(rfc).
+  description: What the journal says of O(names) or of O(number).
   type: list
   elements: dict
   returned: success

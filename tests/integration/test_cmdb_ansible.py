@@ -396,8 +396,8 @@ def test_cmdb_history_info_tells_what_happened_to_a_ci_and_under_an_rfc(bench: B
     assert [(line["event"], line["deployment"], line["version"], line["file"]) for line in past["journal"]] == [
         (event, "CHG0000001#1", "1.0", None) for event in ("staged", "activating", "active")
     ]
-    assert len(bench.module("cmdb_history_info", rfc="CHG0000001", since="2024-03-01T12:00:00+01:00")["journal"]) == 10
-    assert "neither names nor rfc is given" in bench.module("cmdb_history_info")["msg"]
+    assert len(bench.module("cmdb_history_info", number="CHG0000001", since="2024-03-01T12:00:00+01:00")["journal"]) == 10
+    assert "neither names nor number is given" in bench.module("cmdb_history_info")["msg"]
     assert "since is 'May', not RFC 3339" in bench.module("cmdb_history_info", names=["web1"], since="May")["msg"]
 
 
