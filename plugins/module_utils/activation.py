@@ -27,6 +27,7 @@ from .switch import give_state, switch_to, take_away
 __all__ = ["Order", "activate", "back_out", "confirm"]
 
 _LOOKS = 3  # at a release over which nobody watched
+_LISTED = 5  # faults that a message names
 _PAUSE = 0.5  # seconds between them
 
 _Step = Callable[[ReleaseHome, str, Optional[str], Order], dict[str, Any]]
@@ -74,11 +75,16 @@ def activate(home: ReleaseHome, digest: str, previous: Optional[str], order: Ord
     untouched = home.at_rest(before) and (live.id if live else None) == (before.id if before else None)
     try:
         repaired = put_right(home, target, order.supplies, **order.entry())
+        if target.has_packages or (before is not None and before.has_packages):
+            from .system_packages import refuse  # noqa: PLC0415 - few releases bring packages, and every host imports this
+
+            refuse(home, target, before, untouched=untouched, waits=True)
     except (HostError, OSError) as error:
         if untouched:
             raise
         return _fall_back(home, target, before, order, str(error))
-    if live is not None and live.id == target.id and not repaired and home.at_rest(target):
+    changed = _changed_packages(target) if live is not None and live.id == target.id and home.at_rest(target) else ""
+    if live is not None and live.id == target.id and not repaired and not changed and home.at_rest(target):
         seen = watched.failed if watched and watched.about == _about(target, order) else ""
         if seen or not order.checked or is_healthy(home, target, order):
             return _fall_back(home, target, before, order, seen) if seen else _started(home, target, order, changed=False)
@@ -100,6 +106,7 @@ def activate(home: ReleaseHome, digest: str, previous: Optional[str], order: Ord
         home.append("started", target.id, **order.entry())
     except Exception as error:  # whatever it is, the host must not stay in between
         return _fall_back(home, target, before, order, str(error) or type(error).__name__)
+    remark = "; ".join(filter(None, (remark, changed)))
     return {**_outcome("started", target, remark, repaired), **_started(home, target, order, changed=True)}
 
 
@@ -152,14 +159,26 @@ def back_out(home: ReleaseHome, digest: str, previous: Optional[str], order: Ord
     if before is not None:
         _refuse_unusable(home, before, order)
     repaired = put_right(home, before, order.supplies, **order.entry()) if before else []
-    if at_rest and not repaired and (before is None or not order.checked or is_healthy(home, before, order)):
+    changed = _changed_packages(before) if at_rest and before is not None else ""
+    if at_rest and not repaired and not changed and (before is None or not order.checked or is_healthy(home, before, order)):
         return {"state": "backed_out", "changed": False, "version": version}
     if target is not None:
         home.append("backed_out", target.id, **order.entry())
     problem, remark = _restore(home, target or live, before, order)
     if problem:
         return {"state": "owed", "changed": True, "version": version, "detail": problem}
-    return _outcome("backed_out", before, remark, repaired)
+    return _outcome("backed_out", before, "; ".join(filter(None, (remark, changed))), repaired)
+
+
+def _changed_packages(live: Release) -> str:
+    """What is to be said of the packages of the live release when they are not as they were installed, and so are installed anew."""
+    if not live.has_packages:
+        return ""
+    from .system_packages import differences  # noqa: PLC0415 - as above
+
+    found = differences(live)
+    more = [f"and {len(found) - _LISTED} more"] if len(found) > _LISTED else []
+    return f"packages were put right: {', '.join([*found[:_LISTED], *more])}" if found else ""
 
 
 def _started(home: ReleaseHome, target: Release, order: Order, *, changed: bool) -> dict[str, Any]:

@@ -27,7 +27,7 @@ def release_facts(root: str) -> list[dict[str, Any]]:
 
 def _look(root: str, name: str) -> dict[str, Any]:
     nothing: dict[str, Any] = {"version": None, "digest": None, "changed": [], "extra": []}
-    found: dict[str, Any] = {"name": name, **nothing, "staged": [], "others": [], "strangers": []}
+    found: dict[str, Any] = {"name": name, **nothing, "staged": [], "others": [], "strangers": [], "packages": []}
     seen: Seen = {}
     try:
         home = ReleaseHome(root, name)
@@ -39,6 +39,10 @@ def _look(root: str, name: str) -> dict[str, Any]:
             state = {"version": release.version, "digest": release.digest, "changed": changed, "extra": extra}
             if live is not None and live.id == release.id:
                 found.update(state)
+                if release.has_packages:
+                    from .system_packages import differences  # noqa: PLC0415 - few releases bring packages
+
+                    found["packages"] = differences(release)
             elif changed or extra:
                 found["others"].append(state)
     except (HostError, OSError) as error:

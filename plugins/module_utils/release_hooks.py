@@ -26,7 +26,7 @@ class Order:
 
     ``stable``: for how many seconds a release that came up has to stay healthy. ``checked``: whether health is looked at; not while there
     is more to be done to the host, before the same order comes again. ``previous`` and ``next`` are the versions from which and to which
-    the host switches, for the hooks; empty for none.
+    the host switches, for the hooks; empty for none. ``leaving`` is the release from which it does.
     """
 
     def __init__(
@@ -45,10 +45,12 @@ class Order:
         self.stable = stable
         self.checked = checked
         self.previous = self.next = ""
+        self.leaving: Optional[Release] = None
 
     def switch(self, previous: Optional[Release], following: Optional[Release]) -> None:
         """From now on the host switches from the release ``previous`` to ``following``; nothing stands for having none."""
         self.previous, self.next = (release.version if release else "" for release in (previous, following))
+        self.leaving = previous
 
     @functools.cached_property
     def redactor(self) -> Redactor:

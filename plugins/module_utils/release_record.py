@@ -14,6 +14,14 @@ from typing import Any, NamedTuple
 VERSION = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
 DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 
+PACKAGE_FORMATS = ("deb",)
+PACKAGE_WORDS = {
+    "name": re.compile(r"[a-z0-9][a-z0-9+.-]{1,199}"),
+    "version": re.compile(r"[A-Za-z0-9][A-Za-z0-9.+:~-]{0,199}"),
+    "architecture": re.compile(r"[a-z0-9][a-z0-9-]{0,99}"),
+}
+"""What a package of the operating system says of itself, so that a command line takes it for nothing else."""
+
 INDEX = "application/vnd.tidegate.release.index.v1+json"
 # A record is JSON for whoever reads it with jq. The first line says how long each document in it is, so that a host, for which reading is
 # most of its work in a short step, finds them as they were archived without reading them as strings first.
@@ -37,6 +45,11 @@ class Release(NamedTuple):
     config: dict[str, Any]
     files: list[dict[str, Any]]
     tree: Path
+
+    @property
+    def has_packages(self) -> bool:
+        """Whether it brings packages of the operating system, besides its tree."""
+        return "packages" in self.config
 
 
 class Texts(NamedTuple):
@@ -135,6 +148,23 @@ def is_config(config: Any) -> bool:
         good = _is_command(command) or (isinstance(web, dict) and isinstance(web.get("url"), str))
         if not good and not (isinstance(socket, dict) and {"host", "port"} <= socket.keys()):
             return False
+    return "packages" not in config or _are_packages(config["packages"])
+
+
+def _are_packages(packages: Any) -> bool:
+    """Whether these are a config's packages."""
+    if not isinstance(packages, dict) or packages.get("format") not in PACKAGE_FORMATS or not _is_number(packages.get("timeout"), 0):
+        return False
+    ways = packages.get("config") in ("keep", "replace") and packages.get("on_first") in ("refuse", "remove")
+    contents = packages.get("contents")
+    if not ways or not isinstance(packages.get("hold"), bool) or not isinstance(contents, list) or not contents:
+        return False
+    for one in contents:
+        if not isinstance(one, dict) or not isinstance(one.get("path"), str):
+            return False
+        for key, pattern in PACKAGE_WORDS.items():
+            if not isinstance(one.get(key), str) or not pattern.fullmatch(one[key]):
+                return False
     return True
 
 

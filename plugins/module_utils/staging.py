@@ -16,7 +16,7 @@ from .account import check_account
 from .build import Fetch, Pack, build
 from .package_documents import read_package
 from .release_files import changed_entries
-from .release_home import HostError, ReleaseHome
+from .release_home import HostError, Release, ReleaseHome
 from .repair import collect, install
 
 if TYPE_CHECKING:
@@ -63,6 +63,7 @@ def stage(
     existing = home.get(release_id)
     wrong = changed_entries(existing) if existing is not None else []
     if existing is not None and not wrong:
+        _refuse_packages(home, existing, live)
         return result
     result["removed"] = home.sweep(keep, protect, release_id)
     fetch: Fetch = (lambda assembly: mirror.fetch(package.payload, assembly)) if mirror else None
@@ -80,6 +81,19 @@ def stage(
         home.put(work, release_id)
     elif live is None or live.id != release_id:
         install(home, existing, wrong)
+    _refuse_packages(home, home.get(release_id), live)
     home.append("staged", release_id, version=version, digest=digest, deployment=deployment, token=token)
     result["changed"] = True
     return result
+
+
+def _refuse_packages(home: ReleaseHome, target: Optional[Release], live: Optional[Release]) -> None:
+    """Raise :class:`HostError` when the packages that ``target`` brings can't be installed here: better now than in its wave.
+
+    In the middle of a switch there is nothing that could be held against it.
+    """
+    if target is None or not target.has_packages or (live is not None and live.id == target.id) or not home.at_rest(live):
+        return
+    from .system_packages import refuse  # noqa: PLC0415 - few releases bring packages, and every host imports this
+
+    refuse(home, target, live, untouched=True)

@@ -1,7 +1,7 @@
 # Copyright (c) Tidegate maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The switch from one release to another, or to none: stop what runs, flip the link, start, check health."""
+"""The switch from one release to another, or to none: stop what runs, flip the link, bring packages, start, check health."""
 
 from __future__ import annotations
 
@@ -38,6 +38,10 @@ def switch_to(home: ReleaseHome, target: Release, order: Order, check: Optional[
         check()
     give_state(home, target, leaving)
     home.flip(target)
+    if target.has_packages or (order.leaving is not None and order.leaving.has_packages):
+        from .system_packages import bring  # noqa: PLC0415 - few releases bring packages, and every host imports this
+
+        bring(home, target, order)
     try:
         mark = run_hook(home, target, "start", order)
         units = [entry for entry in target.config.get("logs", []) if not isinstance(entry, str)]
@@ -86,6 +90,10 @@ def take_away(home: ReleaseHome, leaving: Optional[Release], order: Order) -> st
     if left:
         raise CheckError(left)
     run_hook(home, leaving, "remove", order)
+    if leaving.has_packages:
+        from .system_packages import bring  # noqa: PLC0415 - as above
+
+        bring(home, None, order)
     home.flip(None)
     if not order.checked:
         return remark

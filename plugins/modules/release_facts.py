@@ -92,6 +92,10 @@ releases:
       description: What is in the home beside trees but was not made there by a deployment, links in place of releases included.
       type: list
       elements: str
+    packages:
+      description: What of the packages that the live release brought is not as it was installed, a sentence for each.
+      type: list
+      elements: str
     error:
       description: Why the home could not be read.
       type: str

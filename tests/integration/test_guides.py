@@ -132,6 +132,7 @@ def test_there_are_pages() -> None:
         "configuration",
         "running-service",
         "own-role",
+        "packages",
         *BEFORE,
         *AFTER,
     }

@@ -53,8 +53,9 @@ def _read(library: Library, release: str, digest: str) -> Needs | Exception:
         manifest = load_package_manifest(library.repository(release), digest)
     except TidegateError as error:
         return error
-    return Needs(manifest.requires, manifest.conflicts)
+    return _needs(manifest.to_config())
 
 
 def _needs(manifest: Mapping[str, Any]) -> Needs:
-    return Needs(tuple(manifest.get("requires", ())), tuple(manifest.get("conflicts", ())))
+    brought = manifest.get("packages", {}).get("contents", ())
+    return Needs(tuple(manifest.get("requires", ())), tuple(manifest.get("conflicts", ())), frozenset(one["name"] for one in brought))

@@ -28,6 +28,8 @@ class Needs:
 
     requires: tuple[Condition, ...] = ()
     conflicts: tuple[Condition, ...] = ()
+    packages: frozenset[str] = frozenset()
+    """The names of the operating system's packages that it brings."""
 
     def about(self, release: str) -> Needs:
         """The part of it that is about another release."""
@@ -199,7 +201,10 @@ class _Checker:
 
     def others(self, ci: str, release: str, installed: Installed) -> Iterator[str]:
         """Why another release on a CI in scope, or related to one, does not get on with the release."""
-        needs = self._needs(release, installed).about(self._deployed.name)
+        said = self._needs(release, installed)
+        if ci in self._surroundings.scope and (both := sorted(said.packages & self._deployed.needs.packages)):
+            yield f"its {release} {installed.version} brings the package {both[0]}, as {self._deployed} does; have one of them bring it"
+        needs = said.about(self._deployed.name)
         if not (needs.requires or needs.conflicts):
             return
         met = [one for one in (ci, *self._providers.get(ci, ())) if one in self._surroundings.scope]

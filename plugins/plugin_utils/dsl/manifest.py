@@ -15,6 +15,7 @@ from ...module_utils.endpoint import OWN, PLACEHOLDER
 from ..documents import Document, check_endpoint, check_placeholders, load_document
 from ..versions import DEB, PEP440, UnorderedError, check_range, fits
 from .licence_expression import normalise
+from .system_packages import SystemPackages
 
 PAYLOAD_TITLE = "payload.tar"
 INDEX_TITLE = "files.json"
@@ -28,7 +29,8 @@ STEPS = ("drain", "activate", "check", "restore")
 _OWN_OF_HOOKS = (*OWN, "previous", "next")
 _HOOK_TIMEOUT = 60  # seconds, unless the manifest says
 _ROLE_TIMEOUT = 1800
-_OF_THE_TREE = ("health", "hooks", "logs", "portable_names", "stable", "user")  # what a release without a payload has no use for
+# What a release without a payload has no use for.
+_OF_THE_TREE = ("health", "hooks", "logs", "packages", "portable_names", "stable", "user")
 
 
 @dataclass(frozen=True)
@@ -105,6 +107,7 @@ class Manifest:
     documentation. ``portable_names``: the payload's names suit file systems that fold case or are those of other systems.
     ``licensed_product``: the product of which each CI needs a seat. ``requires`` and ``conflicts`` have the shape of the schema with the
     schemes of versions filled in. ``payload`` is ``None`` for a release that is its ``ansible`` alone; it has an empty tree.
+    ``packages``: those of the operating system that the payload has.
     """
 
     name: str
@@ -126,6 +129,7 @@ class Manifest:
     scenario: str | None = None
     portable_names: bool = False
     ansible: OwnAnsible | None = None
+    packages: SystemPackages | None = None
 
     def to_config(self) -> dict[str, Any]:
         """The manifest normalised, as a package's config has it: the same release gives the same bytes."""
@@ -144,6 +148,8 @@ class Manifest:
             config["health"] = [dict(check) for check in self.health]
         if self.ansible is not None:
             config["ansible"] = self.ansible.to_config()
+        if self.packages is not None:
+            config["packages"] = self.packages.to_config()
         if self.portable_names:
             config["portable_names"] = True
         if self.stable is not None:
@@ -183,6 +189,7 @@ class Manifest:
             scenario=config["verification"]["scenario"] if "verification" in config else None,
             portable_names=config.get("portable_names", False),
             ansible=OwnAnsible.of(config["ansible"]) if "ansible" in config else None,
+            packages=SystemPackages.of(config["packages"]) if "packages" in config else None,
         )
 
     def check(self) -> None:
@@ -203,6 +210,8 @@ def load_manifest(path: str | Path) -> Manifest:
     _check_conditions(document)
     _check_titles(document)
     _check_ansible(document)
+    if isinstance(document.data.get("packages"), dict) and "contents" in document.data["packages"]:
+        document.problem(("packages", "contents"), "packages.contents is found out when the release is archived", "leave it out")
     if document.is_good(("licence",)) and normalise(document.data["licence"]) is None:
         remedy = "write one such as MIT OR Apache-2.0, or LicenseRef-<name> for one of your own"
         document.problem(("licence",), f"licence is {document.data['licence']!a}, which is no SPDX expression", remedy)
@@ -228,6 +237,7 @@ def load_manifest(path: str | Path) -> Manifest:
         scenario=data.get("verification", {}).get("scenario"),
         portable_names=data.get("portable_names", False),
         ansible=OwnAnsible.of(data["ansible"]) if "ansible" in data else None,
+        packages=SystemPackages.of(data["packages"]) if "packages" in data else None,
     )
 
 

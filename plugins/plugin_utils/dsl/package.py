@@ -22,6 +22,7 @@ from .descriptors import MANIFEST, PACKAGE, TITLE, VERSION, Descriptor, canonica
 from .manifest import INDEX_TITLE, PAYLOAD_TITLE, ROLE_INDEX_TITLE, ROLE_TITLE, Manifest, OwnAnsible, load_manifest
 from .payload import FileEntry, PayloadTar, index_json, matching, opened, parse_index, scan, visible
 from .repository import Library, Repository
+from .system_packages import check_contents, read_contents
 
 CONFIG = "application/vnd.tidegate.release.config.v1+json"
 PAYLOAD = "application/vnd.oci.image.layer.v1.tar"
@@ -176,6 +177,10 @@ def read_release(directory: Path) -> Source:
                 document.finish()
             except DocumentError as error:
                 problems += error.problems
+            if manifest.packages is not None:
+                contents, more = read_contents(manifest.packages, root, manifest.payload, entries)
+                manifest = replace(manifest, packages=replace(manifest.packages, contents=tuple(contents)))
+                problems += more
     role: list[FileEntry] = []
     if manifest.ansible is not None and _is_folder(directory, manifest.ansible.role, "role", problems):
         role, more = _role(directory, manifest.ansible, manifest.payload)
@@ -254,6 +259,8 @@ def load_package(home: Repository, digest: str) -> Package:
     manifest = _manifest(digest, config_bytes)
     if manifest.payload is None and files:
         raise IntegrityError(f"the package {digest} has files for hosts, and its config names no payload; find out who made that package")
+    if manifest.packages is not None and (wrong := check_contents(manifest.packages, files)):
+        raise IntegrityError(f"the package {digest} {wrong}; find out who made that package")
     role_archive = parts[ROLE][0] if parts[ROLE] else None
     if (role_archive is None) != (manifest.ansible is None):
         has, says = ("no role", "names one") if role_archive is None else ("a role", "names none")

@@ -21,9 +21,9 @@ from itertools import islice, takewhile
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from ..dsl.licence_expression import normalise, of_classifiers, of_debian
+from ..dsl.package_files import FAULTS, METADATA_LIMIT, Meter, deb_control, deb_copyright, npm_metadata, wheel_metadata
 from ..errors import IntegrityError, TidegateError
 from ..strict_json import read_object
-from .packages import FAULTS, METADATA_LIMIT, Meter, deb_copyright, deb_metadata, npm_metadata, wheel_metadata
 
 with contextlib.suppress(ImportError):
     from cyclonedx.model import HashAlgorithm, HashType
@@ -227,8 +227,8 @@ def _npm_licence(data: Mapping[str, Any]) -> str | None:
 
 
 def _deb(path: str, sha256: str, stream: BinaryIO, meter: Meter) -> Found | None:
-    data = email.parser.BytesHeaderParser(policy=email.policy.compat32).parsebytes(deb_metadata(stream, meter))
-    said = [str(data.get(field) or "") for field in ("Package", "Version", "Architecture")]
+    control = deb_control(stream, meter)
+    said = [control[field] for field in ("Package", "Version", "Architecture")]
     name, version, arch = said
     if not all(pattern.fullmatch(text) for pattern, text in zip(_DEB_NAMES, said, strict=True)):
         return None

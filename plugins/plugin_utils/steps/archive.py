@@ -14,6 +14,7 @@ from ..dsl.manifest import Manifest, OwnAnsible
 from ..dsl.package import Archived, Package, load_package
 from ..dsl.payload import FileEntry, visible
 from ..dsl.repository import Repository
+from ..dsl.system_packages import SystemPackages
 from ..errors import TidegateError
 from ..intake.examine import Examination
 from ..report.progress import counted
@@ -45,6 +46,8 @@ def describe(archived: Archived, manifest: Manifest, before: Package | None, fou
         lines.append(f"against {before.manifest.version}: {_changes(before.files, archived.entries)}")
     if manifest.ansible is not None:
         lines += _own_ansible(manifest.ansible, archived.role, before)
+    if manifest.packages is not None:
+        lines.append(_packages(manifest.packages, before))
     closed = [visible(entry.path) for entry in archived.entries if entry.mode is not None and not entry.mode & 0o004]
     if closed:
         lines.append(f"not for everybody on the hosts: {_listed(closed)}")
@@ -58,6 +61,16 @@ def describe(archived: Archived, manifest: Manifest, before: Package | None, fou
         brought = ", brought with the payload" if found.brought else ""
         lines.append(f"SBOM: {components}{brought}; licences: {_listed(licences) or 'none'}")
     return lines
+
+
+def _packages(own: SystemPackages, before: Package | None) -> str:
+    """Which packages of the operating system it brings, and how that differs."""
+    was = {one.name: one.version for one in before.manifest.packages.contents} if before and before.manifest.packages else {}
+    names = {one.name: one.version for one in own.contents}
+    said = [f"{name} {version}{f' (was {was[name]})' if was.get(name, version) != version else ''}" for name, version in names.items()]
+    gone = [name for name in was if name not in names]
+    line = f"packages: {_listed(said)}; {'held' if own.hold else 'not held'}, edited configuration: {own.config}"
+    return f"{line}; no longer brought, so removed: {_listed(gone)}" if gone else line
 
 
 def _own_ansible(own: OwnAnsible, role: Collection[FileEntry], before: Package | None) -> list[str]:

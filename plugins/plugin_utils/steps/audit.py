@@ -23,6 +23,7 @@ _LENGTH = 300  # characters that a sentence quotes of what a host said
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 # By kind, unless the detail says it.
 _REMEDIES: Mapping[str, str] = {
+    "changed_packages": "find out who changed them, and deploy or back out there, which installs them anew",
     "changed_files": "deploy or back out there, which puts right what becomes live; what a service writes belongs in its state directory",
     "extra_files": "find out who put them there and remove them; what a service writes belongs in its state directory",
     "invalid_answer": "find out who answers there, and audit again",
@@ -185,6 +186,8 @@ def _compare_release(
             differ(host, name, "untrusted", f"{name} {entry['version']} is live, but {untrusted[entry['digest']][1]}")
     for other in entry.get("others", ()):
         _compare_files(host, name, other, differ)
+    if said := entry.get("packages"):
+        differ(host, name, "changed_packages", "; ".join(_shown(one) for one in said[:_LISTED]) + (" ..." if len(said) > _LISTED else ""))
     if files := entry.get("strangers"):
         differ(host, name, "extra_files", f"{_quoted(files)} beside the releases of {name} came from nobody")
 
@@ -276,8 +279,9 @@ def _faults(entry: object) -> Iterator[str]:
         yield f".digest is {_shown(entry['digest'])}"
     if not isinstance(entry.get("error", ""), str):
         yield f".error is {_shown(entry['error'])}"
-    if not _are_texts(entry.get("strangers", [])):
-        yield f".strangers is {_shown(entry['strangers'])}"
+    for key in ("strangers", "packages"):
+        if not _are_texts(entry.get(key, [])):
+            yield f".{key} is {_shown(entry[key])}"
     yield from _file_faults("", entry)
     others = entry.get("others", [])
     if not isinstance(others, list):

@@ -295,3 +295,12 @@ def test_a_ci_that_does_not_get_the_release_but_has_it_is_asked_too() -> None:
     picky = {"hello:1.0": Needs((on("hello", "<2"),))}
     assert told(hello(), **around, needs=picky) == (("shop1: its hello 1.0 requires release hello <2, web1 gets 2.0",), ())
     assert told(hello(version="1.5"), **around, needs=picky) == ((), ())
+
+
+def test_two_releases_do_not_bring_one_package_to_a_ci() -> None:
+    new = Deployed("hello", "2.0", "hello:2.0", Needs(packages=frozenset({"tg-app", "tg-lib"})))
+    needs = {"web:1.0": Needs(packages=frozenset({"tg-lib", "tg-web"})), "hello:1.0": new.needs}
+    installed = {"web1": has(web="1.0", hello="1.0"), "db1": has(web="1.0")}
+    faults, unknown = told(new, installed=installed, needs=needs, uses=(("web1", "db1"),))
+    assert faults == ("web1: its web 1.0 brings the package tg-lib, as hello 2.0 does; have one of them bring it",)
+    assert unknown == ()

@@ -97,7 +97,7 @@ def test_what_is_live_is_reported(host: Host) -> None:
     entry = facts(host)
     assert not (host.root / ".program").exists()  # it only looked
     expected = {"name": "hello", "version": "1.0", "digest": ONE.digest, "staged": ["1.0", "2.0"]}
-    assert entry == {**expected, "changed": [], "extra": [], "others": [], "strangers": []}
+    assert entry == {**expected, "changed": [], "extra": [], "others": [], "strangers": [], "packages": []}
 
 
 def test_what_is_not_as_released_is_named(host: Host) -> None:

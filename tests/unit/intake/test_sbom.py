@@ -15,11 +15,11 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
+from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.package_files import METADATA_LIMIT
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.payload import FileEntry
 from ansible_collections.tidegate.release.plugins.plugin_utils.errors import TidegateError
 from ansible_collections.tidegate.release.plugins.plugin_utils.evidence import store
 from ansible_collections.tidegate.release.plugins.plugin_utils.intake import sbom
-from ansible_collections.tidegate.release.plugins.plugin_utils.intake.packages import METADATA_LIMIT
 from ansible_collections.tidegate.release.plugins.plugin_utils.intake.sbom import Found, brought, check, find, make
 from hypothesis import given, settings
 from hypothesis import strategies as st

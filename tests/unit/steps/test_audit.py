@@ -15,7 +15,9 @@ from hypothesis import strategies as st
 
 DIGEST, OTHER = "sha256:" + "a" * 64, "sha256:" + "b" * 64
 LIVE = {"name": "hello", "version": "1.0", "digest": DIGEST, "changed": [], "extra": []}
-KEYS = st.sampled_from(["name", "version", "digest", "changed", "extra", "others", "strangers", "error", "releases", "failed", "msg"])
+KEYS = st.sampled_from(
+    ["name", "version", "digest", "changed", "extra", "others", "strangers", "packages", "error", "releases", "failed", "msg"]
+)
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5) | st.just(DIGEST),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KEYS, inner, max_size=6),
@@ -66,7 +68,7 @@ def test_what_is_not_trusted_is_named_once_and_on_each_host_that_runs_it() -> No
 
 
 def test_every_difference_says_what_to_do_and_hosts_with_the_same_share_a_line() -> None:
-    odd = LIVE | {"changed": ["bin/a"], "extra": ["x"], "error": None, "strangers": ["y"]}
+    odd = LIVE | {"changed": ["bin/a"], "extra": ["x"], "error": None, "strangers": ["y"], "packages": ["tg-app 1.0 is not held"]}
     found: dict[str, Any] = {
         "web1": [LIVE | {"digest": None, "version": None}],
         "web2": [LIVE | {"digest": None, "version": None}],
@@ -157,6 +159,7 @@ ODD = [
             {"others": [{"version": "1", "changed": [], "extra": [None]}]},
             {"strangers": "x"},
             {"strangers": [{}]},
+            {"packages": [1]},
         )
     ),
 ]

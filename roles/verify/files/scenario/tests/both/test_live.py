@@ -33,4 +33,4 @@ def test_what_is_recorded_is_live(found: dict[str, dict[str, Any]], variables: d
 def test_every_release_is_as_it_was_released(found: dict[str, dict[str, Any]]) -> None:
     for release in found.values():
         assert not release.get("error")
-        assert (release["changed"], release["extra"], release["others"], release["strangers"]) == ([], [], [], [])
+        assert [release[key] for key in ("changed", "extra", "others", "strangers", "packages")] == [[]] * 5

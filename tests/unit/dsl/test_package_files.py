@@ -21,8 +21,8 @@ from typing import Any
 
 import pytest
 import zstandard
+from ansible_collections.tidegate.release.plugins.plugin_utils.dsl import package_files as subject
 from ansible_collections.tidegate.release.plugins.plugin_utils.errors import TidegateError
-from ansible_collections.tidegate.release.plugins.plugin_utils.intake import packages as subject
 from ansible_collections.tidegate.release.plugins.plugin_utils.intake.sbom import Found, check, find, make
 from cyclonedx.schema import SchemaVersion
 from cyclonedx.validation.json import JsonStrictValidator

@@ -10,6 +10,8 @@ wrong with one is a :data:`FAULTS`.
 from __future__ import annotations
 
 import bz2
+import email.parser
+import email.policy
 import gzip
 import lzma
 import re
@@ -33,6 +35,7 @@ FAULTS = (
     *(tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, ZstdError),
 )
 """What can be raised for an archive that is none, or more than anybody means."""
+DEB_FIELDS = ("Package", "Version", "Architecture", "Pre-Depends", "Depends")
 METADATA_LIMIT = 1 << 20  # bytes of what a package says of itself
 _LISTING_LIMIT = 4 << 20  # bytes of a wheel's list of files
 _UNPACKED_LIMIT = 256 << 20  # bytes of one archive that are unpacked, and passed over, to find what is looked for
@@ -85,6 +88,12 @@ def npm_metadata(stream: BinaryIO, meter: Meter) -> bytes:
     """The package.json of a package of npm."""
     with gzip.GzipFile(fileobj=stream, mode="rb") as unpacked:
         return _member(_Metered(unpacked, meter, _UNPACKED_LIMIT), _PACKAGE_JSON)
+
+
+def deb_control(stream: BinaryIO, meter: Meter) -> dict[str, str]:
+    """What the fields :data:`DEB_FIELDS` of a Debian package say, whatever that is; empty for those that it lacks."""
+    data = email.parser.BytesHeaderParser(policy=email.policy.compat32).parsebytes(deb_metadata(stream, meter))
+    return {field: " ".join(str(data.get(field) or "").split()) for field in DEB_FIELDS}
 
 
 def deb_metadata(stream: BinaryIO, meter: Meter) -> bytes:

@@ -1,0 +1,179 @@
+# Copyright (c) Tidegate maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The packages of the operating system that a release brings, installed from its tree by the host's package manager.
+
+The link ``current`` is flipped before any package is touched, so it says ahead which release's packages may be there, whole or not. A
+package manager is not atomic: where it was interrupted or failed, the same step again, or the way back, begins by healing what it left and
+installs whole files. What a step says of packages was read back.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Sequence
+from typing import Any, NamedTuple, Optional
+
+from .dpkg import ENVIRONMENT, Dpkg, DpkgEntry
+from .health import CheckError, run_command
+from .processes import MARK
+from .release_home import NAME, HostError, Release, ReleaseHome
+from .release_hooks import Order
+from .supervision import Precautions
+
+_NAMED = 3  # what a sentence names of many
+_HOOK = "packages"  # as which what runs here is supervised, and its output kept
+
+
+class Brought(NamedTuple):
+    """A package that a release brings; ``path`` is where its file is on this host."""
+
+    name: str
+    version: str
+    architecture: str
+    path: str
+    sha256: str
+
+
+def brought(release: Optional[Release]) -> dict[str, Brought]:
+    """The packages of a release, by name."""
+    if release is None or not release.has_packages:
+        return {}
+    digests = {entry["path"]: entry.get("sha256", "") for entry in release.files}
+    found = {}
+    for one in release.config["packages"]["contents"]:
+        path = one["path"]
+        found[one["name"]] = Brought(one["name"], one["version"], one["architecture"], str(release.tree / path), digests.get(path, ""))
+    return found
+
+
+def refuse(home: ReleaseHome, target: Release, before: Optional[Release], *, untouched: bool, waits: bool = False) -> None:
+    """Raise :class:`HostError` when the packages of ``target`` can't be installed here; nothing is changed.
+
+    ``before`` is the release that the host has. ``untouched``: nothing of ``target`` was installed yet; what is there came from elsewhere.
+    ``waits``: they are about to be installed, so whoever else changes packages has to be done with it.
+    """
+    manager, wanted, leaving = Dpkg(), brought(target), brought(before)
+    possible = manager.architectures()
+    for one in wanted.values():
+        if not one.sha256:
+            raise HostError(f"{one.path} is no file of {target.name} {target.version}; archive the release again")
+        found = manager.read(one.path)
+        if found != [one.name, one.version, one.architecture]:
+            raise HostError(f"{one.path} is {' '.join(found)}, and its release says {one.name} {one.version}; archive the release again")
+        if one.architecture not in possible:
+            raise HostError(f"{one.name} is for {one.architecture}, and this host takes {', '.join(sorted(possible))}; deploy it elsewhere")
+    _refuse_owned(home, wanted)
+    present = manager.installed([*wanted, *leaving])
+    foreign = [present[name] for name in wanted if name not in leaving and name in present]
+    if untouched and foreign and target.config["packages"]["on_first"] == "refuse":
+        raise HostError(
+            f"{_listed(foreign)} {'are' if len(foreign) > 1 else 'is'} here already and no release brought that, so nothing could "
+            "bring it back; remove it, or have the packages of the release say on_first: remove"
+        )
+    files = [one.path for one in wanted.values()]
+    problem = _problem(manager, wanted, files, [name for name in leaving if name not in wanted and name in present])
+    if problem:
+        raise HostError(f"the packages of {target.name} {target.version} can't be installed: {problem}")
+    if waits:
+        with manager.locked(_said(target, before)["timeout"]):
+            pass
+
+
+def bring(home: ReleaseHome, target: Optional[Release], order: Order) -> None:
+    """Have the packages of ``target``, nothing for none, and not those that only the release has which is left.
+
+    Raises :class:`CheckError` or :class:`HostError` when the host does not have them in the end.
+    """
+    manager, wanted, leaving = Dpkg(), brought(target), brought(order.leaving)
+    said = _said(target, order.leaving)
+    present = manager.installed([*wanted, *leaving])
+    faults = _faults(manager, wanted, present)
+    stay = {name for name, one in wanted.items() if name not in faults and name in leaving and leaving[name].sha256 == one.sha256}
+    files = [one.path for name, one in wanted.items() if name not in stay]
+    gone = [name for name in leaving if name not in wanted and name in present]
+
+    def run(command: Sequence[str]) -> None:
+        with home.running_hook(_HOOK) as mark:
+            precautions = Precautions(order.redactor, clean=True)  # nor do maintainers' scripts get anything of a login
+            run_command(list(command), said["timeout"], "/", {**ENVIRONMENT, MARK: mark}, str(home.output_of(_HOOK)), precautions)
+
+    # Not when there is nothing to do: who goes back because of somebody's lock has to be able to.
+    if files or gone or _unlike(manager, wanted, said["hold"]):
+        with manager.locked(said["timeout"]):
+            if files or gone:
+                with contextlib.suppress(CheckError):  # what can't be configured may be what is about to be replaced
+                    manager.heal(run)
+                problem = _problem(manager, wanted, files, gone)
+                if problem:
+                    raise CheckError(f"the packages can't be installed: {problem}")
+                manager.change(run, files, gone, said["config"])
+            manager.hold(_unlike(manager, wanted, said["hold"]), said["hold"])
+    wrong = _faults(manager, wanted, manager.installed([*wanted, *gone]), said["hold"])
+    wrong.update((one.name, [f"{one.name} {one.version} is still here"]) for one in manager.installed(gone).values())
+    if wrong:
+        raise CheckError(f"after the installation {'; '.join(sentence for name in wrong for sentence in wrong[name])}")
+
+
+def differences(release: Release) -> list[str]:
+    """What of the packages of ``release``, the live one, is not as it was installed, a sentence for each."""
+    manager, wanted = Dpkg(), brought(release)
+    faults = _faults(manager, wanted, manager.installed(list(wanted)), release.config["packages"]["hold"])
+    return [sentence for name in sorted(faults) for sentence in faults[name]]
+
+
+def _said(*releases: Optional[Release]) -> dict[str, Any]:
+    """How packages are changed, by the first of these releases that brings some."""
+    return next(release.config["packages"] for release in releases if release is not None and release.has_packages)
+
+
+def _unlike(manager: Dpkg, wanted: dict[str, Brought], hold: bool) -> list[str]:
+    """Those of the packages that are installed and held when they should not be, or the other way round."""
+    return [name for name, one in manager.installed(list(wanted)).items() if one.held != hold]
+
+
+def _faults(manager: Dpkg, wanted: dict[str, Brought], present: dict[str, DpkgEntry], hold: bool = False) -> dict[str, list[str]]:
+    """By package that is not as its release has it: what is wrong with it. ``hold``: it has to be held."""
+    found: dict[str, list[str]] = {}
+    for name, one in wanted.items():
+        here = present.get(name)
+        if here is None:
+            found[name] = [f"{name} {one.version} is not installed"]
+        elif (here.version, here.architecture) != (one.version, one.architecture):
+            has, wants = (f"{each.version} {each.architecture}" for each in (here, one))
+            found[name] = [f"{name} is installed as {has}, and its release has {wants}"]
+        elif not here.whole:
+            found[name] = [f"{name} {one.version} is not wholly installed"]
+        elif hold and not here.held:
+            found[name] = [f"{name} {one.version} is not held, so an upgrade may replace it"]
+    for name, paths in manager.changed([name for name in wanted if name in present]).items():
+        found.setdefault(name, []).extend(f"{name}: {path} was changed or is missing" for path in paths)
+    return found
+
+
+def _problem(manager: Dpkg, wanted: dict[str, Brought], files: Sequence[str], gone: Sequence[str]) -> str:
+    """Why the packages can't be installed and removed, or not without others; nothing when they can."""
+    arriving, leaving, problem = manager.forecast(files, gone)
+    others = [*sorted(arriving - wanted.keys()), *sorted(leaving - set(gone))]
+    lacking = sorted(name for name, one in wanted.items() if one.path in files and name not in arriving)
+    if not problem and others:
+        problem = f"{', '.join(others)} would have to change with them, which no file of the release is for"
+    if not problem and lacking:
+        problem = f"apt would leave out {', '.join(lacking)}"
+    return problem
+
+
+def _refuse_owned(home: ReleaseHome, wanted: dict[str, Brought]) -> None:
+    """Raise :class:`HostError` when another release that is live here brings one of the packages."""
+    for name in sorted(os.listdir(home.path.parent)):
+        if name != home.name and NAME.fullmatch(name) and (home.path.parent / name).is_dir():
+            other = ReleaseHome(str(home.path.parent), name).live()
+            both = sorted(wanted.keys() & brought(other).keys())
+            if both:
+                raise HostError(f"the package {both[0]} belongs to {name} {other.version if other else ''} here; have one release bring it")
+
+
+def _listed(found: Sequence[DpkgEntry]) -> str:
+    more = [f"{len(found) - _NAMED} more"] if len(found) > _NAMED else []
+    return ", ".join([*(f"{one.name} {one.version}" for one in found[:_NAMED]), *more])

@@ -1,0 +1,289 @@
+# Copyright (c) Tidegate maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Releases that bring packages of Debian, with the real dpkg and apt, each test in a root directory of its own."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import re
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible_collections.tidegate.release.plugins.module_utils.release_facts import release_facts
+from ansible_collections.tidegate.release.plugins.module_utils.release_home import HostError
+from apart import apart, build_deb
+from bed import Host, Package, package
+from waiting import wait_until
+
+LOCK = "/var/lib/dpkg/lock-frontend"
+DATABASE = Path("/var/lib/dpkg/status")
+# Healthy is what has its own version installed; the service of the bed says so too.
+HEALTH = [{"name": "runs", "command": ["bin/healthy"], "timeout": 5}]
+
+
+def on_a_host(test: Callable[[Host], None]) -> Callable[[Path], None]:
+    def run(tmp_path: Path) -> None:
+        before = DATABASE.read_bytes()
+        apart(lambda: test(Host(Path("/opt/tidegate"))), tmp_path)
+        assert DATABASE.read_bytes() == before  # this machine's own
+
+    run.__name__, run.__doc__ = test.__name__, test.__doc__
+    return run
+
+
+def release(version: str, *debs: bytes, **said: Any) -> Package:
+    """A release with these packages."""
+    files, contents = {}, []
+    for deb in debs:
+        shown = subprocess.run(
+            ["dpkg-deb", "--show", "--showformat", "${Package} ${Version} ${Architecture}", "/dev/stdin"],
+            input=deb,
+            check=True,
+            capture_output=True,
+        )
+        name, number, architecture = shown.stdout.decode().split()
+        files[f"debs/{name}.deb"] = deb
+        contents.append({"path": f"debs/{name}.deb", "name": name, "version": number, "architecture": architecture})
+    options = {"format": "deb", "files": "debs/*.deb", "hold": True, "config": "keep", "on_first": "refuse", "timeout": 60}
+    return package(version, files, health=HEALTH, packages={**options, "contents": contents, **said})
+
+
+LIB1, LIB2 = build_deb("tg-lib", "1.0"), build_deb("tg-lib", "2.0")
+APP1 = build_deb("tg-app", "1.0", "Depends: tg-lib (>= 1.0)\n")
+APP2 = build_deb("tg-app", "2.0", "Depends: tg-lib (>= 2.0)\n")
+NEW2 = build_deb("tg-new", "2.0")
+ONE = release("1.0", LIB1, APP1)
+TWO = release("2.0", APP2, LIB2, NEW2)
+
+
+def installed() -> dict[str, str]:
+    """What dpkg has of the packages of the tests: the first three letters of its own table, and the version."""
+    asked = subprocess.run(
+        ["dpkg-query", "-W", "-f", "${Package} ${db:Status-Abbrev} ${Version}\\n", "tg-*"], check=False, capture_output=True, text=True
+    )
+    rows = [line.split() for line in asked.stdout.splitlines()]
+    return {row[0]: f"{row[1]} {row[2]}" for row in rows if row[1] not in ("un", "rc", "pn")}
+
+
+def dpkg(*arguments: str, deb: bytes = b"") -> None:
+    """Somebody else's change."""
+    Path("/srv/other.deb").write_bytes(deb)
+    subprocess.run(["dpkg", *arguments, *(["/srv/other.deb"] if deb else [])], check=True, capture_output=True)
+
+
+def version(name: str) -> str:
+    return Path(f"/usr/share/{name}/version").read_text().strip()
+
+
+@on_a_host
+def test_packages_come_go_up_and_come_back(host: Host) -> None:
+    assert host.deploy(ONE)["state"] == "active"
+    assert installed() == {"tg-app": "hi 1.0", "tg-lib": "hi 1.0"}
+    Path("/etc/tg-app.conf").write_text("mine\n")
+    assert host.deploy(TWO, ONE)["state"] == "active"
+    assert installed() == {"tg-app": "hi 2.0", "tg-lib": "hi 2.0", "tg-new": "hi 2.0"}
+    assert Path("/etc/tg-app.conf").read_text() == "mine\n"  # who edited it keeps it
+    assert Path("/etc/tg-lib.conf").read_text() == "of 2.0\n"
+    assert host.back_out(TWO, ONE)["state"] == "backed_out"
+    assert installed() == {"tg-app": "hi 1.0", "tg-lib": "hi 1.0"}
+    assert Path("/etc/tg-app.conf").read_text() == "mine\n"
+    assert host.back_out(ONE)["state"] == "backed_out"
+    assert installed() == {}
+    assert Path("/etc/tg-app.conf").read_text() == "mine\n"
+
+
+@on_a_host
+def test_what_did_not_change_is_left_alone_and_what_did_is_put_right(host: Host) -> None:
+    host.deploy(ONE)
+    log = host.home.output_of("packages")
+    log.unlink()
+    more = release("1.1", LIB1, APP1, NEW2)
+    assert host.deploy(more, ONE)["state"] == "active"
+    assert re.findall(r"Unpacking (\S+)", log.read_text()) == ["tg-new"]
+    # The same version from another file is another package.
+    rebuilt = release("1.2", build_deb("tg-lib", "1.0", files=(("usr/share/tg-lib/more", "x"),)), APP1, NEW2)
+    assert host.deploy(rebuilt, more)["state"] == "active"
+    assert Path("/usr/share/tg-lib/more").exists()
+    Path("/usr/share/tg-lib/more").unlink()
+    answer = host.activate(rebuilt, more)
+    assert answer["state"] == "active"
+    assert answer["detail"] == "packages were put right: tg-lib: /usr/share/tg-lib/more was changed or is missing"
+    assert Path("/usr/share/tg-lib/more").exists()
+    assert host.activate(rebuilt, more)["changed"] is False
+
+
+@on_a_host
+def test_a_dependency_that_is_nowhere_refuses_before_anything_changes(host: Host) -> None:
+    host.deploy(ONE)
+    calls = host.calls
+    with pytest.raises(HostError, match=r"can't be installed: tg-app : Depends: tg-lib \(>= 2.0\) but 1.0 is to be installed"):
+        host.stage(release("2.0", APP2, LIB1))
+    needy = build_deb("tg-needy", "1.0", "Depends: tg-nowhere (>= 3)\n")
+    with pytest.raises(HostError, match=r"tg-needy : Depends: tg-nowhere .* but it is not installable"):
+        host.stage(release("3.0", LIB1, APP1, needy))
+    # What is installed may not have to go either.
+    rival = build_deb("tg-rival", "1.0", "Conflicts: tg-other\n")
+    dpkg("--install", deb=build_deb("tg-other", "1.0"))
+    with pytest.raises(HostError, match="tg-other would have to change with them, which no file of the release is for"):
+        host.stage(release("4.0", LIB1, APP1, rival))
+    assert host.calls == calls
+    assert (host.live, installed()) == ("1.0", {"tg-app": "hi 1.0", "tg-lib": "hi 1.0", "tg-other": "ii 1.0"})
+
+
+@on_a_host
+def test_a_package_from_elsewhere_or_of_another_release_is_refused(host: Host) -> None:
+    dpkg("--install", deb=LIB1)
+    with pytest.raises(HostError, match=r"tg-lib 1\.0 is here already and no release brought that"):
+        host.stage(ONE)
+    assert installed() == {"tg-lib": "ii 1.0"}
+    taken = release("1.0", LIB1, APP1, on_first="remove")
+    assert host.deploy(taken)["state"] == "active"
+    assert host.back_out(taken)["state"] == "backed_out"
+    assert installed() == {}
+    host.deploy(ONE)
+    (host.root / "hello").rename(host.root / "other")
+    for record in (host.root / "other" / "releases").glob("*/release.json"):
+        record.chmod(0o644)
+    with pytest.raises(HostError, match=r"the package tg-app belongs to other 1\.0 here; have one release bring it"):
+        host.stage(release("5.0", APP1))
+
+
+@on_a_host
+def test_a_maintainers_script_that_fails_brings_the_host_back(host: Host) -> None:
+    host.deploy(ONE)
+    bad = release("2.0", LIB2, build_deb("tg-app", "2.0", postinst="echo it is the disk >&2; exit 1"), NEW2)
+    answer = host.deploy(bad, ONE)
+    assert (answer["state"], answer["version"]) == ("failed", "1.0")
+    assert "it is the disk" in answer["detail"]
+    assert installed() == {"tg-app": "hi 1.0", "tg-lib": "hi 1.0"}
+    assert (version("tg-app"), host.running) == ("1.0", "1.0")
+    host.back_out(bad, ONE)
+    assert host.back_out(ONE)["state"] == "backed_out"
+    # The first release of a host goes altogether.
+    assert host.deploy(bad)["state"] == "failed"
+    assert installed() == {}
+
+
+@pytest.mark.parametrize("stage", ["preinst", "postinst"])
+@pytest.mark.parametrize("way", ["again", "back"])
+def test_what_a_kill_leaves_is_healed(tmp_path: Path, stage: str, way: str) -> None:
+    def scenario(host: Host) -> None:
+        host.deploy(ONE)
+        # Only the first time: what is killed must not be in the way of what follows.
+        slow = build_deb("tg-app", "2.0", "Depends: tg-lib (>= 2.0)\n", **{stage: "[ -e /srv/began ] || { : >/srv/began; sleep 600; }"})
+        two = release("2.0", LIB2, slow, NEW2)
+        host.stage(two)
+        child = os.fork()
+        if child == 0:
+            host.activate(two, ONE)
+            os._exit(0)
+        wait_until(Path("/srv/began").exists, 30)
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        with host.home.locked(30):  # all that it had started is gone
+            pass
+        assert installed()["tg-app"] != "hi 2.0"
+        if way == "again":
+            assert host.activate(two, ONE)["state"] == "active"
+            assert installed() == {"tg-app": "hi 2.0", "tg-lib": "hi 2.0", "tg-new": "hi 2.0"}
+        else:
+            assert host.back_out(two, ONE)["state"] == "backed_out"
+            assert installed() == {"tg-app": "hi 1.0", "tg-lib": "hi 1.0"}
+        assert subprocess.run(["dpkg", "--audit"], check=True, capture_output=True).stdout == b""
+
+    on_a_host(scenario)(tmp_path)
+
+
+@on_a_host
+def test_somebody_elses_lock_is_waited_for_and_not_for_ever(host: Host) -> None:
+    two = release("2.0", LIB2, APP2, timeout=1)
+    host.deploy(ONE)
+    host.stage(two)
+    calls = host.calls
+    holder = hold_the_lock(600)
+    try:
+        with pytest.raises(HostError, match="somebody else has been changing packages for more than 1 s"):
+            host.activate(two, ONE)
+    finally:
+        os.kill(holder, signal.SIGKILL)
+        os.waitpid(holder, 0)
+    assert (installed(), host.calls) == ({"tg-app": "hi 1.0", "tg-lib": "hi 1.0"}, calls)
+    patient = release("2.1", LIB2, APP2)
+    host.stage(patient)
+    holder = hold_the_lock(1)
+    assert host.activate(patient, ONE)["state"] == "active"
+    os.waitpid(holder, 0)
+
+
+def hold_the_lock(seconds: float) -> int:
+    """Start a process that changes packages for so long, and return its id."""
+    Path("/srv/locked").unlink(missing_ok=True)
+    child = os.fork()  # the lock is a process's own
+    if child == 0:
+        with open(LOCK, "r+b") as lock:
+            fcntl.lockf(lock, fcntl.LOCK_EX)
+            Path("/srv/locked").touch()
+            time.sleep(seconds)
+            os._exit(0)
+    wait_until(Path("/srv/locked").exists, 10)
+    return child
+
+
+@on_a_host
+def test_facts_say_what_was_changed_and_what_moved(host: Host) -> None:
+    host.deploy(ONE)
+
+    def found() -> list[str]:
+        (entry,) = release_facts(str(host.root))
+        assert "error" not in entry
+        return list(entry["packages"])
+
+    assert found() == []
+    Path("/etc/tg-app.conf").write_text("mine\n")
+    assert found() == []  # a conffile is for whoever runs the host
+    Path("/usr/share/tg-app/version").write_text("changed\n")
+    dpkg("--install", deb=LIB2)
+    assert found() == [
+        "tg-app: /usr/share/tg-app/version was changed or is missing",
+        "tg-lib is installed as 2.0 all, and its release has 1.0 all",
+    ]
+    dpkg("--unpack", deb=LIB1)
+    assert found()[1:] == ["tg-lib 1.0 is not wholly installed"]
+    dpkg("--remove", "--force-depends", "tg-lib")
+    subprocess.run(["dpkg", "--set-selections"], input=b"tg-app install\n", check=True)
+    assert found() == [
+        "tg-app 1.0 is not held, so an upgrade may replace it",
+        "tg-app: /usr/share/tg-app/version was changed or is missing",
+        "tg-lib 1.0 is not installed",
+    ]
+    answer = host.activate(ONE)
+    assert answer["state"] == "active", answer
+    assert found() == []
+
+
+@on_a_host
+def test_a_release_may_leave_packages_free_and_replace_configuration(host: Host) -> None:
+    Path("/etc/dpkg/dpkg.cfg.d/small").write_text("path-exclude=/usr/share/doc/*\npath-include=/usr/share/doc/*/copyright\n")
+    documented = (("usr/share/doc/tg-lib/notes", "x"), ("usr/share/doc/tg-lib/copyright", "x"))
+    host.deploy(ONE)
+    Path("/etc/tg-lib.conf").write_text("mine\n")
+    free = release("1.1", build_deb("tg-lib", "1.1", files=documented), APP1, hold=False, config="replace")
+    assert host.deploy(free, ONE)["state"] == "active"
+    assert installed() == {"tg-app": "ii 1.0", "tg-lib": "ii 1.1"}
+    assert Path("/etc/tg-lib.conf").read_text() == "of 1.1\n"
+    doc = Path("/usr/share/doc/tg-lib")
+    assert ((doc / "copyright").exists(), (doc / "notes").exists()) == (True, False)
+    assert release_facts(str(host.root))[0]["packages"] == []  # what this host does not want is nothing that it lacks
+    # A release that brings none takes them away, and brings them back.
+    plain = package("1.2")
+    assert host.deploy(plain, free)["state"] == "active"
+    assert installed() == {}
+    assert host.back_out(plain, free)["state"] == "backed_out"
+    assert installed() == {"tg-app": "ii 1.0", "tg-lib": "ii 1.1"}
