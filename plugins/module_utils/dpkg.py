@@ -46,8 +46,6 @@ _APT = (
     *("-o", "Dir::Cache::pkgcache=", "-o", "Dir::Cache::srcpkgcache=", "-o", "APT::Get::AutomaticRemove=false"),
     *("-o", "APT::Sandbox::User=root", "-o", "Debug::NoLocking=true"),  # the lock is held already, for more than apt would
     *("-o", "Dpkg::Use-Pty=false", "-o", "Dir::Log::Terminal="),  # there need not be a terminal, and the output is kept elsewhere
-    # What was interrupted may have to be removed before it is whole again.
-    *("-o", "Dpkg::Options::=--force-remove-reinstreq"),
 )
 _CONFFILES = {"keep": ("--force-confdef", "--force-confold"), "replace": ("--force-confnew",)}
 _FORMAT = "${Package}\\t${Architecture}\\t${Version}\\t${db:Status-Want}\\t${db:Status-Status}\\t${db:Status-Eflag}\\n"
@@ -158,6 +156,11 @@ class Dpkg:
         """Install ``files`` anew and remove the packages ``gone``; the lock has to be held."""
         options = [part for option in _CONFFILES[config] for part in ("-o", f"Dpkg::Options::={option}")]
         run([*_APT, *options, "--reinstall", "install", *files, *(f"{name}-" for name in gone)])
+
+    @staticmethod
+    def remove_broken(run: Run, names: Collection[str]) -> None:
+        """Remove packages of which apt would want a file first, to make them whole; the lock has to be held."""
+        run(["dpkg", "--force-remove-reinstreq", "--remove", *names])
 
     def hold(self, names: Iterable[str], hold: bool) -> None:
         """Have upgrades leave packages alone, or not any more; the lock has to be held."""

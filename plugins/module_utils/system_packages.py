@@ -105,13 +105,18 @@ def bring(home: ReleaseHome, target: Optional[Release], order: Order) -> None:
             if files or gone:
                 with contextlib.suppress(CheckError):  # what can't be configured may be what is about to be replaced
                     manager.heal(run)
+                if any(not present[name].whole for name in gone):
+                    manager.remove_broken(run, gone)
+                    gone = []
+            if files or gone:
                 problem = _problem(manager, wanted, files, gone)
                 if problem:
                     raise CheckError(f"the packages can't be installed: {problem}")
                 manager.change(run, files, gone, said["config"])
             manager.hold(_unlike(manager, wanted, said["hold"]), said["hold"])
-    wrong = _faults(manager, wanted, manager.installed([*wanted, *gone]), said["hold"])
-    wrong.update((one.name, [f"{one.name} {one.version} is still here"]) for one in manager.installed(gone).values())
+    wrong = _faults(manager, wanted, manager.installed(list(wanted)), said["hold"])
+    left = manager.installed([name for name in leaving if name not in wanted])
+    wrong.update((one.name, [f"{one.name} {one.version} is still here"]) for one in left.values())
     if wrong:
         raise CheckError(f"after the installation {'; '.join(sentence for name in wrong for sentence in wrong[name])}")
 
