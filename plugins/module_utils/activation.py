@@ -79,6 +79,7 @@ def activate(home: ReleaseHome, digest: str, previous: Optional[str], order: Ord
             from .system_packages import refuse  # noqa: PLC0415 - few releases bring packages, and every host imports this
 
             refuse(home, target, before, untouched=untouched, waits=True)
+            order.packages_of = before if untouched else None
     except (HostError, OSError) as error:
         if untouched:
             raise

@@ -26,7 +26,8 @@ class Order:
 
     ``stable``: for how many seconds a release that came up has to stay healthy. ``checked``: whether health is looked at; not while there
     is more to be done to the host, before the same order comes again. ``previous`` and ``next`` are the versions from which and to which
-    the host switches, for the hooks; empty for none. ``leaving`` is the release from which it does.
+    the host switches, for the hooks; empty for none. ``leaving`` is the release from which it does, and ``packages_of`` the one whose
+    packages the host is known to have as that left them.
     """
 
     def __init__(
@@ -46,6 +47,7 @@ class Order:
         self.checked = checked
         self.previous = self.next = ""
         self.leaving: Optional[Release] = None
+        self.packages_of: Optional[Release] = None
 
     def switch(self, previous: Optional[Release], following: Optional[Release]) -> None:
         """From now on the host switches from the release ``previous`` to ``following``; nothing stands for having none."""

@@ -89,9 +89,11 @@ def bring(home: ReleaseHome, target: Optional[Release], order: Order) -> None:
     manager, wanted, leaving = Dpkg(), brought(target), brought(order.leaving)
     said = _said(target, order.leaving)
     present = manager.installed([*wanted, *leaving])
-    faults = _faults(manager, wanted, present)
-    stay = {name for name, one in wanted.items() if name not in faults and name in leaving and leaving[name].sha256 == one.sha256}
-    files = [one.path for name, one in wanted.items() if name not in stay]
+    spoilt = {*_faults(wanted, present, hold=False), *_changes(manager, wanted, present)}
+    same = {name for name in wanted if name in leaving and leaving[name].sha256 == wanted[name].sha256}
+    if target is not None and order.packages_of is not None and order.packages_of.id == target.id:
+        same = set(wanted)
+    files = [one.path for name, one in wanted.items() if name in spoilt or name not in same]
     gone = [name for name in leaving if name not in wanted and name in present]
 
     def run(command: Sequence[str]) -> None:
@@ -102,6 +104,7 @@ def bring(home: ReleaseHome, target: Optional[Release], order: Order) -> None:
     # Not when there is nothing to do: who goes back because of somebody's lock has to be able to.
     if files or gone or _unlike(manager, wanted, said["hold"]):
         with manager.locked(said["timeout"]):
+            order.packages_of = None
             if files or gone:
                 with contextlib.suppress(CheckError):  # what can't be configured may be what is about to be replaced
                     manager.heal(run)
@@ -114,18 +117,20 @@ def bring(home: ReleaseHome, target: Optional[Release], order: Order) -> None:
                     raise CheckError(f"the packages can't be installed: {problem}")
                 manager.change(run, files, gone, said["config"])
             manager.hold(_unlike(manager, wanted, said["hold"]), said["hold"])
-    wrong = _faults(manager, wanted, manager.installed(list(wanted)), said["hold"])
+    # Not the files: what a package's own script changes of them is for audit to say.
+    wrong = list(_faults(wanted, manager.installed(list(wanted)), said["hold"]).values())
     left = manager.installed([name for name in leaving if name not in wanted])
-    wrong.update((one.name, [f"{one.name} {one.version} is still here"]) for one in left.values())
+    wrong += (f"{one.name} {one.version} is still here" for one in left.values())
     if wrong:
-        raise CheckError(f"after the installation {'; '.join(sentence for name in wrong for sentence in wrong[name])}")
+        raise CheckError(f"after the installation {'; '.join(wrong)}")
 
 
 def differences(release: Release) -> list[str]:
     """What of the packages of ``release``, the live one, is not as it was installed, a sentence for each."""
     manager, wanted = Dpkg(), brought(release)
-    faults = _faults(manager, wanted, manager.installed(list(wanted)), release.config["packages"]["hold"])
-    return [sentence for name in sorted(faults) for sentence in faults[name]]
+    present = manager.installed(list(wanted))
+    faults = [*_faults(wanted, present, release.config["packages"]["hold"]).items(), *_changes(manager, wanted, present).items()]
+    return [sentence for _name, sentence in sorted(faults)]
 
 
 def _said(*releases: Optional[Release]) -> dict[str, Any]:
@@ -138,23 +143,27 @@ def _unlike(manager: Dpkg, wanted: dict[str, Brought], hold: bool) -> list[str]:
     return [name for name, one in manager.installed(list(wanted)).items() if one.held != hold]
 
 
-def _faults(manager: Dpkg, wanted: dict[str, Brought], present: dict[str, DpkgEntry], hold: bool = False) -> dict[str, list[str]]:
-    """By package that is not as its release has it: what is wrong with it. ``hold``: it has to be held."""
-    found: dict[str, list[str]] = {}
+def _faults(wanted: dict[str, Brought], present: dict[str, DpkgEntry], hold: bool) -> dict[str, str]:
+    """By package that dpkg does not have as its release does: what is wrong with it. ``hold``: it has to be held."""
+    found = {}
     for name, one in wanted.items():
         here = present.get(name)
         if here is None:
-            found[name] = [f"{name} {one.version} is not installed"]
+            found[name] = f"{name} {one.version} is not installed"
         elif (here.version, here.architecture) != (one.version, one.architecture):
             has, wants = (f"{each.version} {each.architecture}" for each in (here, one))
-            found[name] = [f"{name} is installed as {has}, and its release has {wants}"]
+            found[name] = f"{name} is installed as {has}, and its release has {wants}"
         elif not here.whole:
-            found[name] = [f"{name} {one.version} is not wholly installed"]
+            found[name] = f"{name} {one.version} is not wholly installed"
         elif hold and not here.held:
-            found[name] = [f"{name} {one.version} is not held, so an upgrade may replace it"]
-    for name, paths in manager.changed([name for name in wanted if name in present]).items():
-        found.setdefault(name, []).extend(f"{name}: {path} was changed or is missing" for path in paths)
+            found[name] = f"{name} {one.version} is not held, so an upgrade may replace it"
     return found
+
+
+def _changes(manager: Dpkg, wanted: dict[str, Brought], present: dict[str, DpkgEntry]) -> dict[str, str]:
+    """By package that is there with other files than were installed: which those are."""
+    changed = manager.changed([name for name in wanted if name in present])
+    return {name: f"{_some(paths)} of {name} {'were' if len(paths) > 1 else 'was'} changed or removed" for name, paths in changed.items()}
 
 
 def _problem(manager: Dpkg, wanted: dict[str, Brought], files: Sequence[str], gone: Sequence[str]) -> str:
@@ -180,5 +189,9 @@ def _refuse_owned(home: ReleaseHome, wanted: dict[str, Brought]) -> None:
 
 
 def _listed(found: Sequence[DpkgEntry]) -> str:
-    more = [f"{len(found) - _NAMED} more"] if len(found) > _NAMED else []
-    return ", ".join([*(f"{one.name} {one.version}" for one in found[:_NAMED]), *more])
+    return _some([f"{one.name} {one.version}" for one in found])
+
+
+def _some(words: Sequence[str]) -> str:
+    more = [f"{len(words) - _NAMED} more"] if len(words) > _NAMED else []
+    return ", ".join([*words[:_NAMED], *more])

@@ -11,7 +11,7 @@ import re
 import signal
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ import pytest
 from ansible_collections.tidegate.release.plugins.module_utils.release_facts import release_facts
 from ansible_collections.tidegate.release.plugins.module_utils.release_home import HostError
 from apart import apart, build_deb
-from bed import Host, Package, package
+from bed import HOOKS, Host, Package, package
 from waiting import wait_until
 
 LOCK = "/var/lib/dpkg/lock-frontend"
@@ -38,9 +38,9 @@ def on_a_host(test: Callable[[Host], None]) -> Callable[[Path], None]:
     return run
 
 
-def release(version: str, *debs: bytes, **said: Any) -> Package:
-    """A release with these packages."""
-    files, contents = {}, []
+def release(version: str, *debs: bytes, files: Mapping[str, bytes] | None = None, hooks: Mapping[str, Any] = HOOKS, **said: Any) -> Package:
+    """A release with these packages, and more files and hooks; the rest is said of its packages."""
+    files, contents = dict(files or {}), []
     for deb in debs:
         shown = subprocess.run(
             ["dpkg-deb", "--show", "--showformat", "${Package} ${Version} ${Architecture}", "/dev/stdin"],
@@ -52,7 +52,7 @@ def release(version: str, *debs: bytes, **said: Any) -> Package:
         files[f"debs/{name}.deb"] = deb
         contents.append({"path": f"debs/{name}.deb", "name": name, "version": number, "architecture": architecture})
     options = {"format": "deb", "files": "debs/*.deb", "hold": True, "config": "keep", "on_first": "refuse", "timeout": 60}
-    return package(version, files, health=HEALTH, packages={**options, "contents": contents, **said})
+    return package(version, files, health=HEALTH, hooks=hooks, packages={**options, "contents": contents, **said})
 
 
 LIB1, LIB2 = build_deb("tg-lib", "1.0"), build_deb("tg-lib", "2.0")
@@ -114,7 +114,7 @@ def test_what_did_not_change_is_left_alone_and_what_did_is_put_right(host: Host)
     Path("/usr/share/tg-lib/more").unlink()
     answer = host.activate(rebuilt, more)
     assert answer["state"] == "active"
-    assert answer["detail"] == "packages were put right: tg-lib: /usr/share/tg-lib/more was changed or is missing"
+    assert answer["detail"] == "packages were put right: /usr/share/tg-lib/more of tg-lib was changed or removed"
     assert Path("/usr/share/tg-lib/more").exists()
     assert host.activate(rebuilt, more)["changed"] is False
 
@@ -133,8 +133,14 @@ def test_a_dependency_that_is_nowhere_refuses_before_anything_changes(host: Host
     dpkg("--install", deb=build_deb("tg-other", "1.0"))
     with pytest.raises(HostError, match="tg-other would have to change with them, which no file of the release is for"):
         host.stage(release("4.0", LIB1, APP1, rival))
+    # What was there when it was staged may be gone.
+    more = release("5.0", LIB1, APP1, build_deb("tg-needy", "2.0", "Depends: tg-other\n"))
+    assert host.stage(more)["state"] == "staged"
+    dpkg("--remove", "tg-other")
+    with pytest.raises(HostError, match="tg-needy : Depends: tg-other but it is not installable"):
+        host.activate(more, ONE)
     assert host.calls == calls
-    assert (host.live, installed()) == ("1.0", {"tg-app": "hi 1.0", "tg-lib": "hi 1.0", "tg-other": "ii 1.0"})
+    assert (host.live, installed()) == ("1.0", {"tg-app": "hi 1.0", "tg-lib": "hi 1.0"})
 
 
 @on_a_host
@@ -205,6 +211,17 @@ def test_what_a_kill_leaves_is_healed(tmp_path: Path, script: str, way: str) -> 
 
 
 @on_a_host
+def test_what_dpkg_says_in_the_end_counts(host: Host) -> None:
+    host.deploy(ONE)
+    hook = Path("/etc/apt/apt.conf.d/of-a-test")
+    hook.write_text('DPkg::Post-Invoke {"dpkg --remove tg-new";};\n')
+    answer = host.deploy(TWO, ONE)
+    assert (answer["state"], host.running) == ("failed", "1.0")
+    assert "after the installation tg-new 2.0 is not installed" in answer["detail"]
+    assert installed() == {"tg-app": "hi 1.0", "tg-lib": "hi 1.0"}
+
+
+@on_a_host
 def test_somebody_elses_lock_is_waited_for_and_not_for_ever(host: Host) -> None:
     two = release("2.0", LIB2, APP2, timeout=1)
     host.deploy(ONE)
@@ -218,6 +235,20 @@ def test_somebody_elses_lock_is_waited_for_and_not_for_ever(host: Host) -> None:
         os.kill(holder, signal.SIGKILL)
         os.waitpid(holder, 0)
     assert (installed(), host.calls) == ({"tg-app": "hi 1.0", "tg-lib": "hi 1.0"}, calls)
+    # Taken behind that look, it keeps no host from going back.
+    hold = (
+        b'#!/bin/sh\npython3 -c \'import fcntl, os, time; lock = open("/var/lib/dpkg/lock-frontend", "r+b"); '
+        b'fcntl.lockf(lock, fcntl.LOCK_EX); open("/srv/locked", "w").write(str(os.getpid())); time.sleep(600)\' &\n'
+        b"while ! [ -s /srv/locked ]; do sleep 0.1; done\n"
+    )
+    prepare = {"prepare": {"command": ["bin/hold"], "timeout": 20}}
+    three = release("3.0", LIB2, APP2, files={"bin/hold": hold}, hooks={**HOOKS, **prepare}, timeout=1)
+    Path("/srv/locked").unlink()
+    host.stage(three)
+    answer = host.activate(three, ONE)
+    os.kill(int(Path("/srv/locked").read_text()), signal.SIGKILL)
+    assert "somebody else has been changing packages for more than 1 s" in answer["detail"]
+    assert (answer["state"], host.running, installed()) == ("failed", "1.0", {"tg-app": "hi 1.0", "tg-lib": "hi 1.0"})
     patient = release("2.1", LIB2, APP2)
     host.stage(patient)
     holder = hold_the_lock(1)
@@ -254,7 +285,7 @@ def test_facts_say_what_was_changed_and_what_moved(host: Host) -> None:
     Path("/usr/share/tg-app/version").write_text("changed\n")
     dpkg("--install", deb=LIB2)
     assert found() == [
-        "tg-app: /usr/share/tg-app/version was changed or is missing",
+        "/usr/share/tg-app/version of tg-app was changed or removed",
         "tg-lib is installed as 2.0 all, and its release has 1.0 all",
     ]
     dpkg("--unpack", deb=LIB1)
@@ -262,8 +293,8 @@ def test_facts_say_what_was_changed_and_what_moved(host: Host) -> None:
     dpkg("--remove", "--force-depends", "tg-lib")
     subprocess.run(["dpkg", "--set-selections"], input=b"tg-app install\n", check=True)
     assert found() == [
+        "/usr/share/tg-app/version of tg-app was changed or removed",
         "tg-app 1.0 is not held, so an upgrade may replace it",
-        "tg-app: /usr/share/tg-app/version was changed or is missing",
         "tg-lib 1.0 is not installed",
     ]
     answer = host.activate(ONE)
