@@ -11,33 +11,16 @@ from __future__ import annotations
 
 import contextlib
 import fnmatch
-import os
 import re
-import shutil
-import subprocess
-import time
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Callable, NamedTuple
+from typing import Callable
 
+from .package_manager import PackageEntry, Run, ask, check_tools, lock
 from .release_record import HostError
-
-ENVIRONMENT = {
-    "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
-    "LC_ALL": "C.UTF-8",
-    "HOME": "/root",
-    "DEBIAN_FRONTEND": "noninteractive",
-    "DEBIAN_PRIORITY": "critical",
-    "APT_LISTCHANGES_FRONTEND": "none",
-    "NEEDRESTART_SUSPEND": "1",
-    "DPKG_FRONTEND_LOCKED": "1",  # by :meth:`Dpkg.locked`
-}
-"""For all that is run here; questions would be answered by nobody."""
 
 _LOCK = "/var/lib/dpkg/lock-frontend"
 _EXCLUDES = ("/etc/dpkg/dpkg.cfg", "/etc/dpkg/dpkg.cfg.d")
-_INTERVAL = 0.5  # seconds between two attempts to get the lock
-_ASKED = 120  # seconds for a command that changes nothing
 _APT = (
     *("apt-get", "-q", "-y", "--no-install-recommends", "--allow-downgrades", "--allow-change-held-packages"),
     "--fix-broken",  # or it would not bring back what somebody removed in spite of what needs it
@@ -55,40 +38,20 @@ _STEP = re.compile(r"(Inst|Remv|Purg) ([^\s:]+)")
 _CHANGED = re.compile(r"(?:missing  |[?.5]{9}) (?P<conffile>[ c]) (?P<path>/.*)")
 
 
-class DpkgEntry(NamedTuple):
-    """A package as dpkg has it. ``whole``: it is unpacked and configured. ``held``: upgrades leave it alone."""
-
-    name: str
-    architecture: str
-    version: str
-    whole: bool
-    held: bool
-
-
-# Runs a command that changes something.
-Run = Callable[[Sequence[str]], None]
-
-
 class Dpkg:
     """dpkg and apt of this host; raises :class:`HostError` where there are none, or where this process may not use them."""
 
     def __init__(self) -> None:
-        missing = [name for name in ("dpkg", "dpkg-deb", "dpkg-query", "apt-get") if not shutil.which(name, path=ENVIRONMENT["PATH"])]
-        if missing:
-            raise HostError(
-                f"this host has no {missing[0]}, so no package of Debian's format can be installed; deploy to hosts that have it"
-            )
-        if os.geteuid() != 0:
-            raise HostError("only root installs packages; set tidegate_become or connect as root")
+        check_tools("Debian", "dpkg", "dpkg-deb", "dpkg-query", "apt-get")
 
-    def installed(self, names: Collection[str]) -> dict[str, DpkgEntry]:
+    def installed(self, names: Collection[str]) -> dict[str, PackageEntry]:
         """Those of the packages ``names`` that are on this host, in whatever state."""
-        rows = self._ask(["dpkg-query", "-W", "-f", _FORMAT, *names])[0] if names else ""
+        rows = ask(["dpkg-query", "-W", "-f", _FORMAT, *names])[0] if names else ""
         found = {}
         for row in rows.splitlines():
             name, architecture, version, want, status, fault = row.split("\t")
             if status not in _ABSENT:
-                found[name] = DpkgEntry(name, architecture, version, (status, fault) == ("installed", "ok"), want == "hold")
+                found[name] = PackageEntry(name, architecture, version, (status, fault) == ("installed", "ok"), want == "hold")
         return found
 
     def changed(self, names: Collection[str]) -> dict[str, list[str]]:
@@ -96,55 +59,43 @@ class Dpkg:
         excluded = _exclusions()
         found = {}
         for name in names:
-            matches = (_CHANGED.fullmatch(line) for line in self._ask(["dpkg", "--verify", name])[0].splitlines())
+            matches = (_CHANGED.fullmatch(line) for line in ask(["dpkg", "--verify", name])[0].splitlines())
             paths = [match["path"] for match in matches if match and match["conffile"] == " " and not excluded(match["path"])]
             if paths:
                 found[name] = paths
         return found
 
-    def architectures(self) -> set[str]:
-        """Those whose packages can be installed here."""
-        own, more = (self._ask(["dpkg", f"--print-{what}"])[0] for what in ("architecture", "foreign-architectures"))
-        return {"all", *own.split(), *more.split()}
+    def takes(self, architecture: str) -> bool:
+        """Whether packages for that architecture can be installed here."""
+        own, more = (ask(["dpkg", f"--print-{what}"])[0] for what in ("architecture", "foreign-architectures"))
+        return architecture in {"all", *own.split(), *more.split()}
 
     def read(self, path: str) -> list[str]:
         """Name, version and architecture of the package in a file; raises :class:`HostError` when it is none."""
-        said, _why, status = self._ask(["dpkg-deb", "--show", "--showformat", "${Package}\\t${Version}\\t${Architecture}", path])
+        said, _why, status = ask(["dpkg-deb", "--show", "--showformat", "${Package}\\t${Version}\\t${Architecture}", path])
         if status:
             raise HostError(f"{path} is no package that dpkg can read; archive the release again")
         return said.split("\t")
 
-    def forecast(self, files: Collection[str], gone: Collection[str]) -> tuple[set[str], set[str], str]:
-        """What would be installed and what removed, by name, to install ``files`` and remove ``gone``; or why that can't be done."""
-        said, why, status = self._ask([*_APT, "--simulate", "--reinstall", "install", *files, *(f"{name}-" for name in gone)])
+    def problem(self, files: Mapping[str, str], gone: Collection[str]) -> str:
+        """Why ``files``, by package, can't be installed and ``gone`` removed, or not without others; nothing when that can be done."""
+        said, why, status = ask([*_APT, "--simulate", "--reinstall", "install", *files.values(), *(f"{name}-" for name in gone)])
         if status:
             needs = [" ".join(line.split()) for line in said.splitlines() if line.startswith(" ")]
-            return set(), set(), "; ".join(needs) or " ".join(why.split())
+            return "; ".join(needs) or " ".join(why.split())
         steps = [match for match in map(_STEP.match, said.splitlines()) if match]
-        return {one[2] for one in steps if one[1] == "Inst"}, {one[2] for one in steps if one[1] != "Inst"}, ""
+        arriving = {one[2] for one in steps if one[1] == "Inst"}
+        others = [*sorted(arriving - files.keys()), *sorted({one[2] for one in steps if one[1] != "Inst"} - set(gone))]
+        if others:
+            return f"{', '.join(others)} would have to change with them, which no file of the release is for"
+        lacking = sorted(files.keys() - arriving)
+        return f"apt would leave out {', '.join(lacking)}" if lacking else ""
 
     @contextlib.contextmanager
     def locked(self, seconds: float) -> Iterator[None]:
         """Hold the lock that all who change packages take; raises :class:`HostError` when somebody else has it for longer."""
-        import fcntl  # noqa: PLC0415 - only this needs it
-
-        deadline = time.monotonic() + seconds
-        descriptor = os.open(_LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o640)
-        try:
-            while True:
-                try:
-                    fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    break
-                except OSError:
-                    if time.monotonic() > deadline:
-                        raise HostError(
-                            f"somebody else has been changing packages for more than {seconds:g} s; wait for whoever holds {_LOCK} "
-                            "(fuser shows the process) and run this again"
-                        ) from None
-                    time.sleep(_INTERVAL)
+        with lock(_LOCK, seconds):
             yield
-        finally:
-            os.close(descriptor)
 
     @staticmethod
     def heal(run: Run) -> None:
@@ -165,18 +116,9 @@ class Dpkg:
     def hold(self, names: Iterable[str], hold: bool) -> None:
         """Have upgrades leave packages alone, or not any more; the lock has to be held."""
         selections = "".join(f"{name} {'hold' if hold else 'install'}\n" for name in names)
-        _said, why, status = self._ask(["dpkg", "--set-selections"], selections)
+        _said, why, status = ask(["dpkg", "--set-selections"], selections)
         if status:
             raise HostError(f"dpkg can't hold packages: {' '.join(why.split())}")
-
-    @staticmethod
-    def _ask(command: Sequence[str], given: str = "") -> tuple[str, str, int]:
-        """What a command prints, and on standard error, and its exit status."""
-        try:
-            done = subprocess.run(command, input=given.encode(), env=ENVIRONMENT, cwd="/", capture_output=True, check=False, timeout=_ASKED)
-        except subprocess.TimeoutExpired:
-            raise HostError(f"{command[0]} does not answer within {_ASKED} s; look at it on the host") from None
-        return done.stdout.decode(errors="replace"), done.stderr.decode(errors="replace"), done.returncode
 
 
 def _exclusions() -> Callable[[str], bool]:

@@ -14,11 +14,11 @@ from typing import Any, NamedTuple
 VERSION = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
 DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 
-PACKAGE_FORMATS = ("deb",)
+PACKAGE_FORMATS = ("deb", "rpm")
 PACKAGE_WORDS = {
-    "name": re.compile(r"[a-z0-9][a-z0-9+.-]{1,199}"),
-    "version": re.compile(r"[A-Za-z0-9][A-Za-z0-9.+:~-]{0,199}"),
-    "architecture": re.compile(r"[a-z0-9][a-z0-9-]{0,99}"),
+    "name": re.compile(r"[A-Za-z0-9][A-Za-z0-9+._-]{0,199}"),
+    "version": re.compile(r"[A-Za-z0-9][A-Za-z0-9.+:~^_-]{0,199}"),
+    "architecture": re.compile(r"[a-z0-9][a-z0-9_-]{0,99}"),
 }
 """What a package of the operating system says of itself, so that a command line takes it for nothing else."""
 

@@ -13,10 +13,10 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Sequence
-from typing import Any, NamedTuple, Optional
+from typing import TYPE_CHECKING, Any, NamedTuple, Optional, Union
 
-from .dpkg import ENVIRONMENT, Dpkg, DpkgEntry
 from .health import CheckError, run_command
+from .package_manager import ENVIRONMENT, PackageEntry
 from .processes import MARK
 from .release_home import NAME, HostError, Release, ReleaseHome
 from .release_hooks import Order
@@ -24,6 +24,13 @@ from .supervision import Precautions
 
 _NAMED = 3  # what a sentence names of many
 _HOOK = "packages"  # as which what runs here is supervised, and its output kept
+
+
+if TYPE_CHECKING:
+    from .dpkg import Dpkg
+    from .rpm import Rpm
+
+    Manager = Union[Dpkg, Rpm]
 
 
 class Brought(NamedTuple):
@@ -54,16 +61,15 @@ def refuse(home: ReleaseHome, target: Release, before: Optional[Release], *, unt
     ``before`` is the release that the host has. ``untouched``: nothing of ``target`` was installed yet; what is there came from elsewhere.
     ``waits``: they are about to be installed, so whoever else changes packages has to be done with it.
     """
-    manager, wanted, leaving = Dpkg(), brought(target), brought(before)
-    possible = manager.architectures()
+    manager, wanted, leaving = _manager(_said(target, before)), brought(target), brought(before)
     for one in wanted.values():
         if not one.sha256:
             raise HostError(f"{one.path} is no file of {target.name} {target.version}; archive the release again")
         found = manager.read(one.path)
         if found != [one.name, one.version, one.architecture]:
             raise HostError(f"{one.path} is {' '.join(found)}, and its release says {one.name} {one.version}; archive the release again")
-        if one.architecture not in possible:
-            raise HostError(f"{one.name} is for {one.architecture}, and this host takes {', '.join(sorted(possible))}; deploy it elsewhere")
+        if not manager.takes(one.architecture):
+            raise HostError(f"{one.name} is for {one.architecture}, which this host is not; deploy it elsewhere")
     _refuse_owned(home, wanted)
     present = manager.installed([*wanted, *leaving])
     foreign = [present[name] for name in wanted if name not in leaving and name in present]
@@ -72,8 +78,8 @@ def refuse(home: ReleaseHome, target: Release, before: Optional[Release], *, unt
             f"{_listed(foreign)} {'are' if len(foreign) > 1 else 'is'} here already and no release brought that, so nothing could "
             "bring it back; remove it, or have the packages of the release say on_first: remove"
         )
-    files = [one.path for one in wanted.values()]
-    problem = _problem(manager, wanted, files, [name for name in leaving if name not in wanted and name in present])
+    files = {name: one.path for name, one in wanted.items()}
+    problem = manager.problem(files, [name for name in leaving if name not in wanted and name in present])
     if problem:
         raise HostError(f"the packages of {target.name} {target.version} can't be installed: {problem}")
     if waits:
@@ -86,14 +92,14 @@ def bring(home: ReleaseHome, target: Optional[Release], order: Order) -> None:
 
     Raises :class:`CheckError` or :class:`HostError` when the host does not have them in the end.
     """
-    manager, wanted, leaving = Dpkg(), brought(target), brought(order.leaving)
     said = _said(target, order.leaving)
+    manager, wanted, leaving = _manager(said), brought(target), brought(order.leaving)
     present = manager.installed([*wanted, *leaving])
     spoilt = {*_faults(wanted, present, hold=False), *_changes(manager, wanted, present)}
     same = {name for name in wanted if name in leaving and leaving[name].sha256 == wanted[name].sha256}
     if target is not None and order.packages_of is not None and order.packages_of.id == target.id:
         same = set(wanted)
-    files = [one.path for name, one in wanted.items() if name in spoilt or name not in same]
+    files = {name: one.path for name, one in wanted.items() if name in spoilt or name not in same}
     gone = [name for name in leaving if name not in wanted and name in present]
 
     def run(command: Sequence[str]) -> None:
@@ -112,10 +118,10 @@ def bring(home: ReleaseHome, target: Optional[Release], order: Order) -> None:
                     manager.remove_broken(run, gone)
                     gone = []
             if files or gone:
-                problem = _problem(manager, wanted, files, gone)
+                problem = manager.problem(files, gone)
                 if problem:
                     raise CheckError(f"the packages can't be installed: {problem}")
-                manager.change(run, files, gone, said["config"])
+                manager.change(run, files.values(), gone, said["config"])
             manager.hold(_unlike(manager, wanted, said["hold"]), said["hold"])
     # Not the files: what a package's own script changes of them is for audit to say.
     wrong = list(_faults(wanted, manager.installed(list(wanted)), said["hold"]).values())
@@ -127,7 +133,7 @@ def bring(home: ReleaseHome, target: Optional[Release], order: Order) -> None:
 
 def differences(release: Release) -> list[str]:
     """What of the packages of ``release``, the live one, is not as it was installed, a sentence for each."""
-    manager, wanted = Dpkg(), brought(release)
+    manager, wanted = _manager(release.config["packages"]), brought(release)
     present = manager.installed(list(wanted))
     faults = [*_faults(wanted, present, release.config["packages"]["hold"]).items(), *_changes(manager, wanted, present).items()]
     return [sentence for _name, sentence in sorted(faults)]
@@ -138,12 +144,23 @@ def _said(*releases: Optional[Release]) -> dict[str, Any]:
     return next(release.config["packages"] for release in releases if release is not None and release.has_packages)
 
 
-def _unlike(manager: Dpkg, wanted: dict[str, Brought], hold: bool) -> list[str]:
+def _manager(said: dict[str, Any]) -> Manager:
+    """The package manager for the packages of a release; raises :class:`HostError` where there is none."""
+    if said["format"] == "rpm":
+        from .rpm import Rpm  # noqa: PLC0415 - a host has one of the two
+
+        return Rpm()
+    from .dpkg import Dpkg  # noqa: PLC0415 - as above
+
+    return Dpkg()
+
+
+def _unlike(manager: Manager, wanted: dict[str, Brought], hold: bool) -> list[str]:
     """Those of the packages that are installed and held when they should not be, or the other way round."""
     return [name for name, one in manager.installed(list(wanted)).items() if one.held != hold]
 
 
-def _faults(wanted: dict[str, Brought], present: dict[str, DpkgEntry], hold: bool) -> dict[str, str]:
+def _faults(wanted: dict[str, Brought], present: dict[str, PackageEntry], hold: bool) -> dict[str, str]:
     """By package that dpkg does not have as its release does: what is wrong with it. ``hold``: it has to be held."""
     found = {}
     for name, one in wanted.items():
@@ -160,22 +177,10 @@ def _faults(wanted: dict[str, Brought], present: dict[str, DpkgEntry], hold: boo
     return found
 
 
-def _changes(manager: Dpkg, wanted: dict[str, Brought], present: dict[str, DpkgEntry]) -> dict[str, str]:
+def _changes(manager: Manager, wanted: dict[str, Brought], present: dict[str, PackageEntry]) -> dict[str, str]:
     """By package that is there with other files than were installed: which those are."""
     changed = manager.changed([name for name in wanted if name in present])
     return {name: f"{_some(paths)} of {name} {'were' if len(paths) > 1 else 'was'} changed or removed" for name, paths in changed.items()}
-
-
-def _problem(manager: Dpkg, wanted: dict[str, Brought], files: Sequence[str], gone: Sequence[str]) -> str:
-    """Why the packages can't be installed and removed, or not without others; nothing when they can."""
-    arriving, leaving, problem = manager.forecast(files, gone)
-    others = [*sorted(arriving - wanted.keys()), *sorted(leaving - set(gone))]
-    lacking = sorted(name for name, one in wanted.items() if one.path in files and name not in arriving)
-    if not problem and others:
-        problem = f"{', '.join(others)} would have to change with them, which no file of the release is for"
-    if not problem and lacking:
-        problem = f"apt would leave out {', '.join(lacking)}"
-    return problem
 
 
 def _refuse_owned(home: ReleaseHome, wanted: dict[str, Brought]) -> None:
@@ -188,7 +193,7 @@ def _refuse_owned(home: ReleaseHome, wanted: dict[str, Brought]) -> None:
                 raise HostError(f"the package {both[0]} belongs to {name} {other.version if other else ''} here; have one release bring it")
 
 
-def _listed(found: Sequence[DpkgEntry]) -> str:
+def _listed(found: Sequence[PackageEntry]) -> str:
     return _some([f"{one.name} {one.version}" for one in found])
 
 

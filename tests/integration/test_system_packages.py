@@ -6,8 +6,10 @@
 from __future__ import annotations
 
 import fcntl
+import io
 import os
 import re
+import shutil
 import signal
 import subprocess
 import time
@@ -18,7 +20,9 @@ from typing import Any
 import pytest
 from ansible_collections.tidegate.release.plugins.module_utils.release_facts import release_facts
 from ansible_collections.tidegate.release.plugins.module_utils.release_home import HostError
-from apart import apart, build_deb
+from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.package_files import rpm_header
+from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.system_packages import CONFIG, NOREPLACE
+from apart import apart, build_deb, build_rpm
 from bed import HOOKS, Host, Package, package
 from waiting import wait_until
 
@@ -321,3 +325,63 @@ def test_a_release_may_leave_packages_free_and_replace_configuration(host: Host)
     assert installed() == {}
     assert host.back_out(plain, free)["state"] == "backed_out"
     assert installed() == {"tg-app": "ii 1.0", "tg-lib": "ii 1.1"}
+
+
+def rpm_release(version: str, rpms: Mapping[str, bytes]) -> Package:
+    """A release with these packages of rpm, each with the version of the release."""
+    contents = [{"path": f"rpms/{name}.rpm", "name": name, "version": f"{version}-1", "architecture": "noarch"} for name in rpms]
+    options = {"format": "rpm", "files": "rpms/*.rpm", "hold": False, "config": "keep", "on_first": "refuse", "timeout": 60}
+    files = {f"rpms/{name}.rpm": rpm for name, rpm in rpms.items()}
+    return package(version, files, health=HEALTH, packages={**options, "contents": contents})
+
+
+def installed_rpms() -> list[str]:
+    return sorted(subprocess.run(["rpm", "-qa", "tg-*"], check=True, capture_output=True, text=True).stdout.split())
+
+
+@pytest.mark.skipif(not shutil.which("rpmbuild"), reason="needs rpmbuild")
+@pytest.mark.parametrize("way", ["forward", "killed"])
+def test_packages_of_rpm_come_go_up_and_come_back(tmp_path: Path, way: str) -> None:
+    wait = "f = io.open('/srv/began'); if f == nil then io.open('/srv/began', 'w'):close(); while true do end end"
+    one = rpm_release("1.0", {"tg-app": build_rpm("tg-app", "1.0", "Requires: tg-lib >= 1.0"), "tg-lib": build_rpm("tg-lib", "1.0")})
+    needs = "Requires: tg-lib >= 2.0"
+    app = build_rpm("tg-app", "2.0", needs, pre=wait if way == "killed" else "")
+    two = rpm_release("2.0", {"tg-app": app, "tg-lib": build_rpm("tg-lib", "2.0"), "tg-new": build_rpm("tg-new", "2.0")})
+
+    # What archive reads is what rpm wrote.
+    header = rpm_header(io.BytesIO(app))
+    assert {key: header[key] for key in ("name", "version", "release", "licence", "architecture")} == {
+        **{"name": "tg-app", "version": "2.0", "release": "1", "licence": "MIT", "architecture": "noarch"}
+    }
+    assert set(header["flags"]) == {0, CONFIG | NOREPLACE}
+
+    def scenario(host: Host) -> None:
+        assert host.deploy(one)["state"] == "active"
+        assert installed_rpms() == ["tg-app-1.0-1.noarch", "tg-lib-1.0-1.noarch"]
+        with pytest.raises(HostError, match=r"can't be installed: .*tg-lib >= 2\.0 is needed by tg-app-2.0-1.noarch"):
+            host.stage(rpm_release("2.0", {"tg-app": app}))
+        Path("/etc/tg-app.conf").write_text("mine\n")
+        if way == "killed":
+            host.stage(two)
+            child = os.fork()
+            if child == 0:
+                host.activate(two, one)
+                os._exit(0)
+            wait_until(Path("/srv/began").exists, 30)
+            os.kill(child, signal.SIGKILL)
+            os.waitpid(child, 0)
+            with host.home.locked(30):
+                pass
+            assert len(installed_rpms()) > 2  # the new ones beside the old ones
+        assert host.deploy(two, one)["state"] == "active"
+        assert installed_rpms() == ["tg-app-2.0-1.noarch", "tg-lib-2.0-1.noarch", "tg-new-2.0-1.noarch"]
+        Path("/usr/share/tg-lib/version").write_text("changed\n")
+        assert release_facts(str(host.root))[0]["packages"] == ["/usr/share/tg-lib/version of tg-lib was changed or removed"]
+        assert host.back_out(two, one)["state"] == "backed_out"
+        assert installed_rpms() == ["tg-app-1.0-1.noarch", "tg-lib-1.0-1.noarch"]
+        assert Path("/etc/tg-app.conf").read_text() == "mine\n"
+        assert release_facts(str(host.root))[0]["packages"] == []
+        assert host.back_out(one)["state"] == "backed_out"
+        assert installed_rpms() == []
+
+    on_a_host(scenario)(tmp_path)

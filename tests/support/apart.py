@@ -79,3 +79,20 @@ def build_deb(name: str, version: str, control: str = "", files: tuple[tuple[str
         tree.chmod(0o755)
         subprocess.run(["dpkg-deb", "--root-owner-group", "--build", tree, f"{folder}/made"], check=True, capture_output=True)
         return Path(folder, "made").read_bytes()
+
+
+@functools.cache
+def build_rpm(name: str, version: str, requires: str = "", config: str = "%config(noreplace)", pre: str = "") -> bytes:
+    """As :func:`build_deb`, for rpm, release 1; ``pre``: the body of a script in Lua, which needs nothing of the host."""
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder, "spec").write_text(
+            f"Name: {name}\nVersion: {version}\nRelease: 1\nSummary: test\nLicense: MIT\nBuildArch: noarch\n{requires}\n"
+            "%description\ntest\n"
+            f"%install\nmkdir -p %{{buildroot}}/etc %{{buildroot}}/usr/share/{name}\n"
+            f"echo {version} >%{{buildroot}}/usr/share/{name}/version\necho of {version} >%{{buildroot}}/etc/{name}.conf\n"
+            f"{f'%pre -p <lua>{chr(10)}{pre}{chr(10)}' if pre else ''}"
+            f"%files\n/usr/share/{name}/version\n{config} /etc/{name}.conf\n"
+        )
+        definitions = [part for key in ("_topdir", "_rpmdir") for part in ("--define", f"{key} {folder}")]
+        subprocess.run(["rpmbuild", *definitions, "-bb", f"{folder}/spec"], check=True, capture_output=True)
+        return Path(folder, "noarch", f"{name}-{version}-1.noarch.rpm").read_bytes()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import struct
 import tarfile
 
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.payload import FileEntry
@@ -39,3 +40,24 @@ def deb(control: str, compression: str = "xz") -> bytes:
         info.size = len(control)
         archive.addfile(info, io.BytesIO(control.encode()))
     return ar(("debian-binary", b"2.0\n"), (f"control.tar{compression and '.'}{compression}", packed.getvalue()))
+
+
+def rpm(**tags: str | tuple[int, ...]) -> bytes:
+    """A package of rpm without files, whose header has these tags of :data:`RPM_TAGS`."""
+    index, store = b"", b""
+    for name, value in tags.items():
+        store += bytes(-len(store) % 4)
+        kind, count, content = (
+            (6, 1, f"{value}\0".encode()) if isinstance(value, str) else (4, len(value), struct.pack(f">{len(value)}I", *value))
+        )
+        index += struct.pack(">IIII", RPM_TAGS[name], kind, len(store), count)
+        store += content
+    magic = b"\x8e\xad\xe8\x01" + bytes(4)
+    signature = magic + struct.pack(">II", 1, 3) + struct.pack(">IIII", 1000, 7, 0, 3) + b"sig" + bytes(5)
+    return b"\xed\xab\xee\xdb" + bytes(92) + signature + magic + struct.pack(">II", len(tags), len(store)) + index + store
+
+
+RPM_TAGS = {
+    **{"name": 1000, "version": 1001, "release": 1002, "epoch": 1003, "licence": 1014, "architecture": 1022},
+    **{"flags": 1037, "source": 1106},
+}

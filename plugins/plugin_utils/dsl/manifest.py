@@ -13,7 +13,7 @@ from typing import Any
 
 from ...module_utils.endpoint import OWN, PLACEHOLDER
 from ..documents import Document, check_endpoint, check_placeholders, load_document
-from ..versions import DEB, PEP440, UnorderedError, check_range, fits
+from ..versions import DEB, PEP440, RPM, UnorderedError, check_range, fits
 from .licence_expression import normalise
 from .system_packages import SystemPackages
 
@@ -210,7 +210,13 @@ def load_manifest(path: str | Path) -> Manifest:
     _check_conditions(document)
     _check_titles(document)
     _check_ansible(document)
-    if isinstance(document.data.get("packages"), dict) and "contents" in document.data["packages"]:
+    packages = document.data.get("packages")
+    if isinstance(packages, dict) and packages.get("format") == RPM:
+        if packages.get("hold") is not False:
+            document.problem(("packages",), "rpm holds no packages", "say hold: false, and exclude them from upgrades on the hosts")
+        if packages.get("config", "keep") != "keep":
+            document.problem(("packages", "config"), "of packages of rpm each says that itself", "leave it out")
+    if isinstance(packages, dict) and "contents" in packages:
         document.problem(("packages", "contents"), "packages.contents is found out when the release is archived", "leave it out")
     if document.is_good(("licence",)) and normalise(document.data["licence"]) is None:
         remedy = "write one such as MIT OR Apache-2.0, or LicenseRef-<name> for one of your own"

@@ -1,7 +1,7 @@
 # Copyright (c) Tidegate maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What packages in files say of themselves: wheels, packages of npm, packages of Debian.
+"""What packages in files say of themselves: wheels, packages of npm, of Debian and of rpm.
 
 Anybody may have made them, so nothing is unpacked onto a disk, no more is read than a package needs to say what it is, and whatever is
 wrong with one is a :data:`FAULTS`.
@@ -13,14 +13,16 @@ import bz2
 import email.parser
 import email.policy
 import gzip
+import io
 import lzma
 import re
+import struct
 import tarfile
 import zipfile
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import BinaryIO, Protocol
+from typing import Any, BinaryIO, Protocol
 
 from ..errors import TidegateError
 
@@ -32,7 +34,7 @@ except ImportError:
 
 FAULTS = (
     *(ValueError, KeyError, OSError, EOFError, RecursionError, NotImplementedError, RuntimeError),
-    *(tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, ZstdError),
+    *(tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error, ZstdError),
 )
 """What can be raised for an archive that is none, or more than anybody means."""
 DEB_FIELDS = ("Package", "Version", "Architecture", "Pre-Depends", "Depends")
@@ -43,6 +45,12 @@ _CONTROL_LIMIT = 16 << 20  # and of what a Debian package says of itself
 _TOTAL_LIMIT = 8 << 30  # of all archives of a payload together
 _MEMORY_LIMIT = 128 << 20  # bytes that a decompressor may need
 _AT_ONCE = 64 << 10
+_RPM_LIMIT = 64 << 20  # bytes of a header of rpm
+_RPM_INTEGERS = 4  # the type of 32-bit numbers in it
+_RPM_TAGS = {
+    **{1000: "name", 1001: "version", 1002: "release", 1003: "epoch", 1014: "licence", 1022: "architecture"},
+    **{1037: "flags", 1106: "source"},
+}
 _BLOCK = 512
 
 _METADATA = re.compile(r"[^/]+\.dist-info/METADATA")
@@ -111,6 +119,32 @@ def deb_copyright(stream: BinaryIO, package: str, meter: Meter) -> bytes:
         if member.startswith("data.tar"):
             return _member(_Metered(_unpacked(member, _Part(stream, size)), meter, _UNPACKED_LIMIT), wanted)
     raise ValueError("no files")
+
+
+def rpm_header(stream: BinaryIO) -> dict[str, Any]:
+    """What the header of a package of rpm (format 3 and 4) says of it, by the names of :data:`_RPM_TAGS`."""
+    if stream.read(96)[:4] != b"\xed\xab\xee\xdb":
+        raise ValueError("no lead of rpm")
+    _index, size = _rpm_sizes(stream)
+    stream.seek(_index + size + -size % 8, io.SEEK_CUR)  # the signatures, which are not asked here
+    index, size = _rpm_sizes(stream)
+    entries, store = _exactly(stream, index), _exactly(stream, size)
+    found: dict[str, Any] = {}
+    for tag, kind, offset, count in struct.iter_unpack(">IIII", entries):
+        name = _RPM_TAGS.get(tag)
+        if name and kind == _RPM_INTEGERS:
+            found[name] = struct.unpack_from(f">{count}I", store, offset)
+        elif name:
+            found[name] = store[offset : store.index(b"\0", offset)].decode()
+    return found
+
+
+def _rpm_sizes(stream: BinaryIO) -> tuple[int, int]:
+    """How many bytes the index of a header has, and what it leads to."""
+    magic, entries, size = struct.unpack(">8sII", _exactly(stream, 16))
+    if magic[:4] != b"\x8e\xad\xe8\x01" or entries * 16 > _RPM_LIMIT or size > _RPM_LIMIT:
+        raise ValueError("no header of rpm")
+    return entries * 16, size
 
 
 def _member(stream: _Readable, wanted: re.Pattern[str]) -> bytes:

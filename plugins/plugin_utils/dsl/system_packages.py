@@ -11,17 +11,19 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from ...module_utils.release_record import PACKAGE_WORDS
 from ..errors import Problem, TidegateError
 from ..versions import DEB, fits
 
 if TYPE_CHECKING:
+    from .package_files import Meter
     from .payload import FileEntry
 
 _TIMEOUT = 600  # seconds, unless the manifest says
-_ANY = "all"  # the architecture of a package that is for every one
+_ANY = ("all", "noarch")  # the architectures of packages that are for every one
+CONFIG, NOREPLACE = 1, 16  # flags of files in a package of rpm
 # One package that another one needs, by Debian's policy: name, for which architecture, and which versions.
 _NEED = re.compile(r"(?P<name>[a-z0-9][a-z0-9+.-]*)(?::[a-z0-9-]+)?\s*(?:\(\s*(?P<sign><<|<=|=|>=|>>)\s*(?P<version>[^\s)]+)\s*\))?")
 _SIGNS = {"<<": "<", "=": "==", ">>": ">"}
@@ -84,7 +86,7 @@ def read_contents(own: SystemPackages, root: Path, where: str, entries: Collecti
 
     ``root`` is the payload's directory, called ``where`` in the problems.
     """
-    from .package_files import FAULTS, Meter, deb_control  # noqa: PLC0415 - each fork that stages loads this module, and has no use for it
+    from .package_files import FAULTS, Meter  # noqa: PLC0415 - each fork that stages loads this module, and has no use for it
 
     found: list[SystemPackage] = []
     needs: dict[str, str] = {}
@@ -100,17 +102,16 @@ def read_contents(own: SystemPackages, root: Path, where: str, entries: Collecti
             continue
         try:
             with (root / entry.path).open("rb") as stream:
-                control = deb_control(stream, meter)
+                said, needed = _read_deb(stream, meter) if own.format == DEB else _read_rpm(stream)
         except FAULTS as error:
-            problems.append(Problem(place, f"it is no package of Debian that can be read ({error})", "build it again with dpkg-deb"))
+            problems.append(Problem(place, f"it is no {own.format} that can be read ({error})", "build it again"))
             continue
-        said = dict(zip(PACKAGE_WORDS, (control[field] for field in ("Package", "Version", "Architecture")), strict=True))
         if wrong := [f"{key} {said[key]!a:.60}" for key, pattern in PACKAGE_WORDS.items() if not pattern.fullmatch(said[key])]:
-            problems.append(Problem(place, f"it has the {', the '.join(wrong)}, which none can be", "build it again with dpkg-deb"))
+            problems.append(Problem(place, f"it has the {', the '.join(wrong)}, which none can be", "build it again"))
             continue
         one = SystemPackage(entry.path, **said)
         found.append(one)
-        needs[one.name] = ", ".join(filter(None, (control["Pre-Depends"], control["Depends"])))
+        needs[one.name] = needed
     problems += (Problem(f"{where}/{one.path}", what, remedy) for one, what, remedy in _faults(found))
     by_name = {one.name: one for one in found}
     for name, needed in needs.items():
@@ -118,6 +119,29 @@ def read_contents(own: SystemPackages, root: Path, where: str, entries: Collecti
             what = f"{name} {by_name[name].version} needs {clause}, and the release brings it in another version"
             problems.append(Problem(f"{where}/{by_name[name].path}", what, "put versions into the release that go together"))
     return found, problems
+
+
+def _read_deb(stream: BinaryIO, meter: Meter) -> tuple[dict[str, str], str]:
+    """What a package of Debian is by :data:`PACKAGE_WORDS`, and what it needs."""
+    from .package_files import deb_control  # noqa: PLC0415 - as above
+
+    control = deb_control(stream, meter)
+    said = dict(zip(PACKAGE_WORDS, (control[field] for field in ("Package", "Version", "Architecture")), strict=True))
+    return said, ", ".join(filter(None, (control["Pre-Depends"], control["Depends"])))
+
+
+def _read_rpm(stream: BinaryIO) -> tuple[dict[str, str], str]:
+    """As :func:`_read_deb`; what a package of rpm needs is for the host to say."""
+    from .package_files import rpm_header  # noqa: PLC0415 - as above
+
+    header = rpm_header(stream)
+    if "source" in header:
+        raise ValueError("it is a source package")
+    if any(flags & CONFIG and not flags & NOREPLACE for flags in header.get("flags", ())):
+        raise ValueError("it has %config without noreplace, so what somebody edited would not stay")
+    epoch = f"{header['epoch'][0]}:" if "epoch" in header else ""
+    version = f"{epoch}{header['version']}-{header['release']}"
+    return {"name": header["name"], "version": version, "architecture": header["architecture"]}, ""
 
 
 def check_contents(own: SystemPackages, files: Collection[FileEntry]) -> str:
@@ -135,7 +159,7 @@ def _faults(contents: Collection[SystemPackage]) -> Iterator[tuple[SystemPackage
         other = by_name.setdefault(one.name, one)
         if other is not one:
             yield one, f"it is the package {one.name}, as {other.path} is", "have each once"
-    architectures = {one.architecture: one for one in reversed(list(contents)) if one.architecture != _ANY}
+    architectures = {one.architecture: one for one in reversed(list(contents)) if one.architecture not in _ANY}
     for architecture, one in sorted(architectures.items())[1:]:
         first = min(architectures)
         yield one, f"it is for {architecture}, and {architectures[first].path} is for {first}", "make a release for each architecture"

@@ -21,7 +21,7 @@ from itertools import islice, takewhile
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from ..dsl.licence_expression import normalise, of_classifiers, of_debian
-from ..dsl.package_files import FAULTS, METADATA_LIMIT, Meter, deb_control, deb_copyright, npm_metadata, wheel_metadata
+from ..dsl.package_files import FAULTS, METADATA_LIMIT, Meter, deb_control, deb_copyright, npm_metadata, rpm_header, wheel_metadata
 from ..errors import IntegrityError, TidegateError
 from ..strict_json import read_object
 
@@ -43,6 +43,7 @@ _PYTHON = re.compile(r"(?P<where>(?:.*/)?)[^/]+\.(?:dist-info/METADATA|egg-info/
 _NPM = re.compile(r"(?P<where>(?:.*/)?node_modules/(?:@[^/]+/)?[^/@.][^/]*)/package\.json")
 _WHEEL = re.compile(r"(?:.*/)?[^/]+\.whl")
 _NPM_PACKED = re.compile(r"(?:.*/)?[^/]+\.tgz")
+_RPM = re.compile(r"(?:.*/)?[^/]+\.rpm")
 _DEB = re.compile(r"(?:.*/)?[^/]+\.deb")
 _SAYABLE = re.compile(r"[!-~]{1,300}")  # a name or a version that a package has
 _DEB_NAMES = (re.compile(r"[a-z0-9][a-z0-9+.-]+"), re.compile(r"[A-Za-z0-9.+:~-]+"), re.compile(r"[a-z0-9-]*"))
@@ -58,7 +59,7 @@ Open = Callable[[str], BinaryIO]
 
 @dataclass(frozen=True)
 class Found:
-    """A component found in a payload. ``kind`` as in a package URL: ``pypi``, ``npm``, ``deb`` or ``generic`` for a plain file."""
+    """A component found in a payload. ``kind`` as in a package URL: ``pypi``, ``npm``, ``deb``, ``rpm`` or ``generic`` for a plain file."""
 
     kind: str
     name: str
@@ -149,7 +150,7 @@ def find(files: Collection[FileEntry], read: Open) -> list[Found]:
     owned: set[str] = set()
     meter = Meter()
     for path, entry in by_path.items():
-        for pattern, look in ((_PYTHON, _python), (_NPM, _npm), (_WHEEL, _wheel), (_NPM_PACKED, _npm_packed), (_DEB, _deb)):
+        for pattern, look in ((_PYTHON, _python), (_NPM, _npm), (_WHEEL, _wheel), (_NPM_PACKED, _npm_packed), (_DEB, _deb), (_RPM, _rpm)):
             match = pattern.fullmatch(path)
             component = None
             if match:
@@ -239,6 +240,14 @@ def _deb(path: str, sha256: str, stream: BinaryIO, meter: Meter) -> Found | None
         stream.seek(0)
         licence = of_debian(deb_copyright(stream, name, meter).decode())
     return Found("deb", name, version, licence, path, sha256, vendor, arch)
+
+
+def _rpm(path: str, sha256: str, stream: BinaryIO, _meter: Meter) -> Found | None:
+    header = rpm_header(stream)
+    version = f"{header['version']}-{header['release']}"
+    licence = normalise(str(header.get("licence") or ""))
+    found = Found("rpm", header["name"], version, licence, path, sha256, None, str(header.get("architecture") or ""))
+    return found if _sayable(found.name, version) else None
 
 
 def _sayable(*texts: str) -> bool:

@@ -15,10 +15,16 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.layout import
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.manifest import Manifest
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.package import load_package, read_release
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.payload import FileEntry
-from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.system_packages import SystemPackage, SystemPackages, check_contents
+from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.system_packages import (
+    CONFIG,
+    NOREPLACE,
+    SystemPackage,
+    SystemPackages,
+    check_contents,
+)
 from ansible_collections.tidegate.release.plugins.plugin_utils.errors import DocumentError, IntegrityError
 from documents import simple_manifest, write_document
-from packed import deb
+from packed import deb, rpm
 
 OWN = {"format": "deb", "files": "debs/*.deb"}
 
@@ -75,8 +81,8 @@ def test_everything_that_is_wrong_is_said_at_once(tmp_path: Path) -> None:
     )
     (directory / "payload" / "debs" / "f.deb").symlink_to("a.deb")
     assert problems(directory) == [
-        "payload/debs/d.deb: it is no package of Debian that can be read (no control file); build it again with dpkg-deb",
-        "payload/debs/e.deb: it has the name '-o', which none can be; build it again with dpkg-deb",
+        "payload/debs/d.deb: it is no deb that can be read (no control file); build it again",
+        "payload/debs/e.deb: it has the name '-o', which none can be; build it again",
         "payload/debs/f.deb: it is a link, and a package is a file; put the package itself there",
         "payload/debs/c.deb: it is the package lib, as debs/b.deb is; have each once",
         "payload/debs/b.deb: it is for arm64, and debs/a.deb is for amd64; make a release for each architecture",
@@ -84,6 +90,38 @@ def test_everything_that_is_wrong_is_said_at_once(tmp_path: Path) -> None:
         "payload/debs/a.deb: app 1.0 needs lib (>= 2) | lib (<< 1), and the release brings it in another version; put versions into the "
         "release that go together",
     ]
+
+
+def test_packages_of_rpm_are_read(tmp_path: Path) -> None:
+    own = {"format": "rpm", "files": "debs/*.deb", "hold": False}
+    words: dict[str, Any] = {"name": "Py_app", "version": "1.0~rc1", "release": "2.el9", "architecture": "x86_64"}
+    directory = folder(tmp_path, own, a=rpm(**words, flags=(0, CONFIG | NOREPLACE)), b=rpm(**{**words, "name": "lib"}, epoch=(3,)))
+    source = read_release(directory)
+    assert source.manifest.packages
+    assert source.manifest.packages.contents == (
+        SystemPackage("debs/a.deb", "Py_app", "1.0~rc1-2.el9", "x86_64"),
+        SystemPackage("debs/b.deb", "lib", "3:1.0~rc1-2.el9", "x86_64"),
+    )
+    for name, made in {
+        "c": rpm(**words, flags=(CONFIG,)),
+        "d": rpm(**words, source=(1,)),
+        "e": rpm(**words)[:150],
+        "f": rpm(name="x"),
+        "g": rpm(**{**words, "architecture": "noarch"}),
+    }.items():
+        (directory / "payload" / "debs" / f"{name}.deb").write_bytes(made)
+    said = problems(directory)
+    assert [line.partition(":")[0] for line in said] == [f"payload/debs/{name}.deb" for name in "cdefg"]
+    assert "%config without noreplace" in said[0]
+    assert "a source package" in said[1]
+    assert "it is the package Py_app, as debs/a.deb is" in said[4]
+
+
+@pytest.mark.parametrize(
+    ("more", "why"), [({}, "rpm holds no packages"), ({"hold": False, "config": "replace"}, "of packages of rpm each says that itself")]
+)
+def test_what_rpm_can_not_do_is_not_promised(tmp_path: Path, more: dict[str, Any], why: str) -> None:
+    assert why in problems(folder(tmp_path, {**OWN, "format": "rpm", **more}))[0]
 
 
 def test_a_pattern_means_files_of_one_folder(tmp_path: Path) -> None:

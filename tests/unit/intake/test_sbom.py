@@ -23,7 +23,7 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.intake import sbo
 from ansible_collections.tidegate.release.plugins.plugin_utils.intake.sbom import Found, brought, check, find, make
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from packed import DIGEST, ar, deb, payload
+from packed import DIGEST, ar, deb, payload, rpm
 
 TREE = {
     "bin/start": "#!/bin/sh\n",
@@ -237,3 +237,13 @@ def test_an_sbom_that_comes_to_too_much_is_said_before_anything_is_archived(monk
 
 def test_the_largest_sbom_that_is_taken_fits_into_an_envelope() -> None:
     assert store.ENVELOPE_LIMIT > sbom.LIMIT * 4 / 3 + (1 << 20)
+
+
+def test_packages_of_rpm_are_components() -> None:
+    words = {"name": "tg-app", "version": "1.0", "release": "2.el9", "architecture": "x86_64"}
+    files, blobs = payload(**{"a.rpm": rpm(**words, licence="MIT"), "b.rpm": b"no package"})
+    found = {one.path: one for one in find(files, blobs.open)}
+    assert found["a.rpm"] == Found("rpm", "tg-app", "1.0-2.el9", "MIT", "a.rpm", files[0].sha256 or "", None, "x86_64")
+    assert found["b.rpm"].kind == "generic"
+    made = json.loads(make("hello", "1.0", DIGEST, files, blobs.open))
+    assert "pkg:rpm/tg-app@1.0-2.el9?arch=x86_64" in {one.get("purl") for one in made["components"]}
