@@ -24,6 +24,11 @@ mkdir "$1/upper" "$1/work" "$1/root"
 mount -t overlay overlay -o "lowerdir=/,upperdir=$1/upper,workdir=$1/work" "$1/root"
 mount -t proc proc "$1/root/proc"
 mount --bind /dev "$1/root/dev"
+# An empty database is read in no time.
+mount -t tmpfs tmpfs "$1/root/var/lib/dpkg"
+cd "$1/root/var/lib/dpkg"
+mkdir info updates triggers parts alternatives
+touch status available lock lock-frontend
 echo force-unsafe-io >"$1/root/etc/dpkg/dpkg.cfg.d/of-a-test"
 """
 
