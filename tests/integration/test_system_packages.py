@@ -181,6 +181,19 @@ def test_a_maintainers_script_that_fails_brings_the_host_back(host: Host) -> Non
     assert installed() == {}
 
 
+def kill_activation(host: Host, target: Package, before: Package | None) -> None:
+    """Activate a release, a script of which says that it began and waits, and kill that in the middle of it."""
+    child = os.fork()
+    if child == 0:
+        host.activate(target, before)
+        os._exit(0)
+    wait_until(Path("/srv/began").exists, 30)
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    with host.home.locked(30):  # all that it had started is gone
+        pass
+
+
 @pytest.mark.parametrize(("script", "way"), [("postinst", "again"), ("preinst", "back"), ("preinst", "away")])
 def test_what_a_kill_leaves_is_healed(tmp_path: Path, script: str, way: str) -> None:
     def scenario(host: Host) -> None:
@@ -191,15 +204,7 @@ def test_what_a_kill_leaves_is_healed(tmp_path: Path, script: str, way: str) -> 
         if before:
             host.deploy(before)
         host.stage(two)
-        child = os.fork()
-        if child == 0:
-            host.activate(two, before)
-            os._exit(0)
-        wait_until(Path("/srv/began").exists, 30)
-        os.kill(child, signal.SIGKILL)
-        os.waitpid(child, 0)
-        with host.home.locked(30):  # all that it had started is gone
-            pass
+        kill_activation(host, two, before)
         # Half-configured, or half-installed and to be installed again before anything else.
         assert installed()["tg-app"] == {"again": "iF 2.0", "back": "iHR 1.0", "away": "iHR 2.0"}[way]
         if way == "again":
@@ -363,15 +368,7 @@ def test_packages_of_rpm_come_go_up_and_come_back(tmp_path: Path, way: str) -> N
         Path("/etc/tg-app.conf").write_text("mine\n")
         if way == "killed":
             host.stage(two)
-            child = os.fork()
-            if child == 0:
-                host.activate(two, one)
-                os._exit(0)
-            wait_until(Path("/srv/began").exists, 30)
-            os.kill(child, signal.SIGKILL)
-            os.waitpid(child, 0)
-            with host.home.locked(30):
-                pass
+            kill_activation(host, two, one)
             assert len(installed_rpms()) > 2  # the new ones beside the old ones
         assert host.deploy(two, one)["state"] == "active"
         assert installed_rpms() == ["tg-app-2.0-1.noarch", "tg-lib-2.0-1.noarch", "tg-new-2.0-1.noarch"]
