@@ -11,13 +11,20 @@ from typing import Any
 
 from ansible_collections.tidegate.release.plugins.plugin_utils.actions.base import TidegateAction
 from ansible_collections.tidegate.release.plugins.plugin_utils.actions.interrupt import interrupted
+from ansible_collections.tidegate.release.plugins.plugin_utils.actions.output import announce
+from ansible_collections.tidegate.release.plugins.plugin_utils.actions.role_data import RoleData
 from ansible_collections.tidegate.release.plugins.plugin_utils.actions.role_wave import RoleWave, local_tmp
+from ansible_collections.tidegate.release.plugins.plugin_utils.clearance.policy import load_policy
+from ansible_collections.tidegate.release.plugins.plugin_utils.clock import utc_now
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import Cmdb
+from ansible_collections.tidegate.release.plugins.plugin_utils.errors import TidegateError
 from ansible_collections.tidegate.release.plugins.plugin_utils.rfc.source import rfc_number
+from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.data_journal import DataJournal
+from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.deployments import Deployment
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.holder import Holder
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.leftovers import mark
-from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.wave_journal import WaveJournal
-from ansible_collections.tidegate.release.plugins.plugin_utils.settings import required_setting
+from ansible_collections.tidegate.release.plugins.plugin_utils.settings import optional_setting, required_setting
+from ansible_collections.tidegate.release.plugins.plugin_utils.steps.tell import make_notifier, warned
 
 
 class ActionModule(TidegateAction):
@@ -39,10 +46,31 @@ class ActionModule(TidegateAction):
             Cmdb.open(required_setting(options, "cmdb")) as cmdb,
             tempfile.TemporaryDirectory(prefix="tidegate-role-", dir=local_tmp()) as work,
         ):
-            journal = WaveJournal(cmdb)
+            journal = DataJournal(cmdb)
             deployment = journal.driven_by(rfc_number(required_setting(options, "rfc")), Holder.this_run())
+            if options["step"] in ("migrate", "reverse"):
+                return self._change_data(options, journal, deployment, Path(work))
             wave = RoleWave(self, options, journal, deployment, Path(work))
             outcomes = wave.back_out(hosts) if options["step"] == "backout" else wave.activate(hosts)
         told = {host: {"state": state.value, "detail": detail} for host, (state, detail) in outcomes.items()}
         refused = sorted(wave.refused.values())
         return {"changed": bool(told), "hosts": told, **({"warnings": refused} if refused else {})}
+
+    def _change_data(self, options: dict[str, Any], journal: DataJournal, deployment: Deployment, work: Path) -> dict[str, Any]:
+        """Migrate or reverse; the journal has what became of it, and holds when that is not known."""
+        step, host = options["step"], deployment.rollout.data_host
+        try:
+            data = RoleData(self, options, journal, deployment, work)
+            problem = data.migrate() if step == "migrate" else data.reverse()
+        except TidegateError as error:
+            if step == "migrate":  # it was not begun
+                journal.hold(deployment.run, f"no data were migrated: {error}", utc_now())
+            raise
+        if problem:
+            policy = optional_setting(options, "policy")
+            tell = make_notifier(lambda: load_policy(policy))
+            problems = tell(journal, deployment.run, "hold", f"{step} on {host}: {problem}", utc_now())
+            return {**warned(problems), "changed": True, "failed": True, "msg": f"{step} on {host}: {problem}"}
+        sentence = f"data migrated on {host}" if step == "migrate" else f"data are as before again, by {host}"
+        announce(sentence)
+        return {"changed": True, "msg": sentence}

@@ -35,11 +35,13 @@ class ActionModule(TidegateAction):
         decision, write = options["decision"], not self._task.check_mode
         now, matter = utc_now(), question.matter
         name, role, changed = decide(question, signer, Decision(decision, options["role"], options["comment"]), now, write)
+        what = f"{matter.release} {matter.version} on {counted(len(matter.cis), 'CI')}"
+        for_good = "; it migrates data, which is a point of no return" if question.no_return else ""
         cmdb = required_setting(options, "cmdb") if write and changed else None
         return {
             **warned(watch(cmdb, question.home, (matter.release, matter.version, matter.digest), now, signer)),
             "changed": changed,
-            "msg": f"{name} {decision} {matter.rfc} as {role}: {matter.release} {matter.version} on {counted(len(matter.cis), 'CI')}",
+            "msg": f"{name} {decision} {matter.rfc} as {role}: {what}{for_good}",
             "rfc": matter.rfc,
             "rfc_digest": f"sha256:{matter.fingerprint}",
             "digest": matter.digest,

@@ -21,6 +21,7 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.package 
 from ansible_collections.tidegate.release.plugins.plugin_utils.licence.usage import installed_products, without_seat
 from ansible_collections.tidegate.release.plugins.plugin_utils.report.differences import difference_lines
 from ansible_collections.tidegate.release.plugins.plugin_utils.report.progress import counted, share
+from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.data_journal import DataJournal
 from ansible_collections.tidegate.release.plugins.plugin_utils.settings import optional_setting, required_setting
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps.audit import (
     NotSeen,
@@ -29,6 +30,7 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.steps.audit impor
     compare,
     lost_from_library,
     not_compared,
+    unknown_data,
 )
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps.person import this_user
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps.write_off import end_write_offs
@@ -74,10 +76,16 @@ class ActionModule(TidegateAction):
             compared = sorted(host for host, found in audited.found.items() if not isinstance(found, NotSeen))
             returned = end_write_offs(cmdb, compared, "it answered an audit", this_user(), utc_now(), not self._task.check_mode)
             gone = cmdb.write_offs(audited.found.keys() - compared)
+            unknown = unknown_data(DataJournal(cmdb).unknown_data(utc_now()))
         # Nobody asks what runs on a host that will not come back; but one that says anything is not gone, even if it can't be read.
         found = {host: answer for host, answer in audited.found.items() if host not in gone or getattr(answer, "contact", False)}
         lost = lost_from_library(recover(library, None, meant, write=False).lost)
-        differences = [*audited.differences, *lost, *compare(found, recorded, archived, judged.untrusted, unlicensed, treeless, by_hand)]
+        differences = [
+            *audited.differences,
+            *lost,
+            *unknown,
+            *compare(found, recorded, archived, judged.untrusted, unlicensed, treeless, by_hand),
+        ]
         differences.sort(key=lambda difference: difference["host"] or "")
         named = [*differences, *by_word_alone(by_hand), *not_compared(gone)]
         result: dict[str, Any] = {

@@ -19,6 +19,7 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.rfc.model import 
 from ansible_collections.tidegate.release.plugins.plugin_utils.rfc.objectives import evaluate_objectives
 from ansible_collections.tidegate.release.plugins.plugin_utils.rfc.source import open_change, rfc_number
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout import states
+from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.data_change import is_past_return, statements
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.holder import Holder
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.journal import Journal
 from ansible_collections.tidegate.release.plugins.plugin_utils.settings import optional_setting, required_setting
@@ -56,8 +57,11 @@ class ActionModule(TidegateAction):
                 return evaluate_objectives(rfc, secrets_of(task_vars))
 
             ended = conclude(journal, deployment.run, change, options["wanted"], tell, make, utc_now(), interrupted(), reasons(task_vars))
-        if ended["state"] in states.OPEN:  # somebody has to go on, or go back
-            ended["progress"]["more"] = next_commands(undo=ended["state"] is not states.DeploymentState.BACKING_OUT)
+            left = journal.deployment(deployment.id)
+            wanted = statements(left, journal.data_log(left.id))
+        if left.state in states.OPEN:  # somebody has to go on, or go back
+            undo = left.state is not states.DeploymentState.BACKING_OUT and not is_past_return(left)
+            ended["progress"]["more"] = next_commands(undo, wanted)
         return _said(ended)
 
 

@@ -23,11 +23,21 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.clock import utc_
 from ansible_collections.tidegate.release.plugins.plugin_utils.errors import TidegateError
 from ansible_collections.tidegate.release.plugins.plugin_utils.keys import LIBRARIES, load_signer
 from ansible_collections.tidegate.release.plugins.plugin_utils.libs import require
+from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.data_change import DataStatement
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.leftovers import sweep_run_directories
 from ansible_collections.tidegate.release.plugins.plugin_utils.settings import optional_setting, required_setting, secret_setting
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps.backout import DoneByHand, order_backout
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps.plan import Reach, RunRequest, plan
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps.sources import Sources
+
+
+def _said(options: Mapping[str, Any]) -> DataStatement | None:
+    """What a person says of the data; raises :class:`TidegateError` when they give no reason, or say it in another form."""
+    if not options["data"]:
+        return None
+    if not options["reason"]:
+        raise TidegateError("tidegate_data says how data are, and nobody can ask why later; give the reason as tidegate_reason")
+    return DataStatement.parse(options["data"], options["reason"], options["backout"])
 
 
 class ActionModule(TidegateAction):
@@ -46,7 +56,7 @@ class ActionModule(TidegateAction):
         if not self._task.check_mode:
             sweep_run_directories(Path(C.DEFAULT_LOCAL_TMP))
         reach = Reach(set(task_vars.get("groups", {}).get("all", [])), outside_limit(self._loader, task_vars))
-        request = RunRequest(rfc, reach, not self._task.check_mode, interrupted, options["take_over"])
+        request = RunRequest(rfc, reach, not self._task.check_mode, interrupted, options["take_over"], _said(options))
         by_hand = tuple(filter(None, (host.strip() for host in options["done_by_hand"])))
         if by_hand and not options["backout"]:
             raise TidegateError("tidegate_done_by_hand is about hosts that go back; run backout with it")

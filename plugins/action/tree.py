@@ -22,7 +22,6 @@ _STEPS = {
     "confirm": ("confirm", False, "active", (HostState.ACTIVATING,)),
     "leave": ("backout", True, "backed_out", (HostState.ACTIVATING, HostState.BACKING_OUT)),
     "backout": ("backout", False, "backed_out", (HostState.ACTIVATING, HostState.BACKING_OUT)),
-    "wait": ("wait", False, "quiet", (HostState.ACTIVATING, HostState.BACKING_OUT)),
 }
 
 
@@ -43,12 +42,12 @@ class ActionModule(HostAction):
     step = "activate"
 
     def visit(self, journal: Journal, deployment: Deployment) -> dict[str, Any]:
+        if self.options["step"] == "wait":
+            return self._wait(deployment)
         operation, unchecked, good, meanwhile = _STEPS[self.options["step"]]
         target = next((target for target in journal.targets(deployment.id) if target.host == self._host), None)
         if target is None or target.state not in meanwhile:
             raise StateError(f"{self._host} is not about to change by {deployment.label}; only tidegate.release.apply has this done")
-        if self.options["step"] == "wait":
-            return self._wait(deployment)
         more = {"stable": deployment.rollout.stable} if operation == "activate" else {}
         # What the release before did by its role alone its role undoes and brings back; to the tree it is as if there had been none.
         previous = None if target.previous_digest in self.options["treeless"] else target.previous_digest

@@ -20,7 +20,8 @@ author:
   - Tidegate maintainers (@tidegate)
 options:
   _terms:
-    description: The step, one of V(stage), V(activate) and V(backout).
+    description: The step, one of V(stage), V(activate) and V(backout); for a release with a role of its own V(activate-by-role) and
+      V(backout-by-role), and V(migrate) and V(reverse), which one host is visited for.
     type: list
     elements: str
     required: true
@@ -84,8 +85,10 @@ _ACTIONS = {
     "activate": ("activate", "soak", "confirm", "gate"),
     "activate-by-role": ("apply", "gate"),
     "backout-by-role": ("apply",),
+    "migrate": ("apply",),
+    "reverse": ("apply",),
 }
-_STEPS = ("stage", "activate", "backout", "activate-by-role", "backout-by-role")
+_STEPS = ("stage", "activate", "backout", "activate-by-role", "backout-by-role", "migrate", "reverse")
 
 
 class LookupModule(VariableOptions, LookupBase):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: apply
-short_description: Have a release's own role do the hosts of a wave
+short_description: Have a release's own role do the hosts of a wave, or change data
 version_added: 0.1.0
 description:
   - Goes on with the deployment of O(rfc) that this run of ansible-playbook has planned or taken over, see M(tidegate.release.plan),
@@ -32,9 +32,12 @@ options:
   step:
     description:
       - V(activate) brings the hosts to the release, and V(backout) back to what they ran before.
+      - V(migrate) changes data by the one host that is given, once for each deployment before its first wave, and V(reverse) brings them
+        back after the last host is back. When such a step was interrupted, or failed, it is not run again before a person has said, by
+        O(tidegate.release.plan#module:data), how the data are.
     type: str
     required: true
-    choices: [activate, backout]
+    choices: [activate, backout, migrate, reverse]
 seealso:
   - module: tidegate.release.activate
   - module: tidegate.release.gate
@@ -56,14 +59,14 @@ RETURN = r"""
 hosts:
   description: By host, its state in the journal, and why it is in that.
   type: dict
-  returned: when not in check mode
+  returned: when a wave is done, not in check mode
   sample:
     web1:
       state: active
       detail: ""
 
 msg:
-  description: Why nothing was begun.
+  description: Why nothing was begun, or what became of the data.
   type: str
-  returned: when it was skipped
+  returned: when it was skipped, or data were to be changed
 """

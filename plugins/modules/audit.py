@@ -82,7 +82,8 @@ differences:
         - V(unreachable), V(unreadable), V(invalid_answer), V(left_out), V(not_in_inventory), V(not_in_cmdb) and V(written_off) are of
           the host.
         - V(unreadable), V(uncontrolled), V(missing), V(other_version), V(not_in_dsl), V(untrusted), V(lost), V(unlicensed),
-          V(changed_files) and V(extra_files) are of a release, V(changed_packages) of the packages that it brought.
+          V(changed_files), V(extra_files) and V(unknown_data), which a deployment was about to change, are of a release,
+          V(changed_packages) of the packages that it brought.
       type: str
     detail:
       description: What is different, in one sentence.

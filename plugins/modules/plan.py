@@ -30,9 +30,20 @@ options:
     description: Instead of deploying, order the back-out of this RFC's deployment. Needs no clearance.
     type: bool
     default: false
+  data:
+    description:
+      - How data are that the deployment's release was about to change, when a step that was to do so was interrupted, or failed. Such a
+        deployment is held; its message says of which attempt, by a number.
+      - V(migrated:417) when after attempt 417 they are migrated, V(as_before:417) when they are as they were before. With
+        O(backout=true) also V(kept:417), when they shall stay as they are and the release before gets on with that.
+      - It needs O(reason), and the journal has both.
+      - Taken from the variable C(tidegate_data), when it is not given.
+    type: str
+    default: ''
   reason:
     description:
-      - Why it is backed out; for O(backout=true). Mandatory with O(done_by_hand), where it says what was done.
+      - Why it is backed out, for O(backout=true), or how it is known what O(data) says. Mandatory with that, and with O(done_by_hand),
+        where it says what was done.
       - Taken from the variable C(tidegate_reason), when it is not given.
     type: str
     default: ''

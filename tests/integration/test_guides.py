@@ -34,6 +34,20 @@ END
 systemctl daemon-reload && systemctl enable --quiet --now board.service
 """
 
+# A database on the first host, as a team may have one.
+DATABASE = """
+set -e
+bin=$(ls -d /usr/lib/postgresql/*/bin | tail -1)
+install -d -o nobody /run/shop
+cd /run/shop
+as() {{ setpriv --reuid=nobody --regid=nogroup --clear-groups "$@"; }}
+as $bin/initdb -D data -U shop -A trust -E UTF8 --no-sync >/dev/null
+settings='-c listen_addresses={address} -c unix_socket_directories=/run/shop -c fsync=off'
+as $bin/pg_ctl -D data -l log -w -o "$settings" start </dev/null >/dev/null
+psql -q -h {address} -U shop postgres -c 'create database shop'
+psql -q -h {address} -U shop shop -c "create table customer (id serial, name text); insert into customer (name) values ('Ada Lovelace')"
+"""
+
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="isolated lab hosts need root")
 
 
@@ -74,6 +88,7 @@ class Reader:
                 assert not missing, f"{missing} is not in:\n{self.printed}"
             else:
                 assert named, f"the page does not say what the file of this block is:\n{block[0]}"
+                (self.folder / named[1]).parent.mkdir(exist_ok=True)
                 (self.folder / named[1]).write_text(block["code"])
 
     def run(self, commands: str, *, fails: bool) -> None:
@@ -111,6 +126,13 @@ def install_board(fleet: Fleet) -> None:
         fleet.run_on(host, OLD_BOARD.format(address=variables["ansible_host"]))
 
 
+def start_database(fleet: Fleet) -> None:
+    """A PostgreSQL on web1, which all hosts reach; it ends with the host."""
+    if not list(Path("/usr/lib/postgresql").glob("*/bin/pg_ctl")):
+        pytest.skip("needs PostgreSQL's server programs in /usr/lib/postgresql/*/bin (apt install postgresql)")
+    fleet.run_on("web1", DATABASE.format(address=fleet.hostvars()["web1"]["ansible_host"]))
+
+
 def token_is_nowhere(fleet: Fleet, folder: Path) -> None:
     found = [
         path
@@ -121,7 +143,7 @@ def token_is_nowhere(fleet: Fleet, folder: Path) -> None:
     assert not found
 
 
-BEFORE: dict[str, Callable[[Fleet], None]] = {"running-service": install_board}
+BEFORE: dict[str, Callable[[Fleet], None]] = {"running-service": install_board, "data": start_database}
 AFTER: dict[str, Callable[[Fleet, Path], None]] = {"secrets": token_is_nowhere}
 
 

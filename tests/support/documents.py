@@ -89,6 +89,7 @@ STRICT: dict[str, dict[str, Any]] = {
     "objectives": {"objectives": {"commands": False}},
     "host_classes": {"host_classes": ["server"]},
     "identity": {"identity": {"policy": "https://team.example/policy.yml", "verifier": "https://team.example/changes"}},
+    "no_return": {"no_return": {"signer": 1}},
     "journal": {"journal": {"days": 1000}},
     "waivers": {"waivers": {}},
     "rollout": {"rollout": {"budget": {"wave": 0, "total": 0}}},

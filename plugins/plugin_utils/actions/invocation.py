@@ -27,6 +27,7 @@ from ansible.utils.display import Display
 from ansible.utils.vars import load_extra_vars
 
 from ..errors import TidegateError, shortened
+from ..rollout.data_change import VARIABLE
 from ..settings import has_login
 
 if TYPE_CHECKING:
@@ -44,7 +45,8 @@ _UNTAGGED = frozenset({"all", "untagged"})  # what Ansible says of a task withou
 _SECRET = re.compile("pass|secret|token", re.IGNORECASE)
 # Extra variables whose values may stand in a log again: paths, names and addresses. Settings, for one, may hold secrets.
 _SHOWN = frozenset(
-    f"tidegate_{name}" for name in ("rfc", "dsl", "cmdb", "policy", "key", "report", "root", "become", "hosts", "mirror", "take_over")
+    f"tidegate_{name}"
+    for name in ("rfc", "dsl", "cmdb", "policy", "key", "report", "root", "become", "hosts", "mirror", "take_over", "data")
 )
 _HIDDEN = "…"
 _QUERY = re.compile(r"[?&;#]")  # of an address: what is added to it
@@ -169,8 +171,11 @@ def missing_settings(hosts: int) -> list[str]:
     return advice
 
 
-def next_commands(undo: bool) -> tuple[str, ...]:
-    """What to type to go on with what this run was about and, with ``undo``, to undo it; secrets among the variables are left out."""
+def next_commands(undo: bool, statements: Mapping[str, str] | None = None) -> tuple[str, ...]:
+    """What to type to go on with what this run was about and, with ``undo``, to undo it; secrets among the variables are left out.
+
+    ``statements``: what has to be said of data first, by when that is said.
+    """
     playbooks = [str(name) for name in context.CLIARGS.get("args") or ()]
     arguments = [_without_secrets(argument) for argument in sys.argv[1:]]
     name = next((name for name in playbooks if _VERB.fullmatch(name)), "")
@@ -178,6 +183,9 @@ def next_commands(undo: bool) -> tuple[str, ...]:
     def command(verb: str) -> str:
         return shlex.join(["ansible-playbook", *(verb if verb and argument == name else argument for argument in arguments)])
 
+    said = f"-e tidegate_reason={_HIDDEN}"
+    if statements:
+        return tuple(f"{when}: {command(name)} -e {VARIABLE}={what} {said}" for when, what in statements.items())
     stages = name.rpartition(".")[2] == "stage" or name.endswith("stage.yml")
     lines = [f"To go on:   {command('tidegate.release.deploy' if stages else '')}"]
     return (*lines, f"To undo it: {command('tidegate.release.backout')}") if undo and name else tuple(lines)

@@ -70,6 +70,10 @@ _SET = {
 }
 
 
+class NotBegunError(TidegateError):
+    """It is known that none of its tasks was begun."""
+
+
 @dataclass
 class RolePlay:
     """A play to be run. ``steps``: by the names of its parts, for how many seconds each may take. ``variables`` go before all others."""
@@ -96,8 +100,8 @@ def run_play(action: Any, wanted: RolePlay, order: Mapping[str, Any], work: Path
     """Run a play in a process of its own and say what was seen of it.
 
     ``order``: ``cmdb``, ``deployment`` and ``token``, for the look at the fencing token before each task; ``work``: a directory of this
-    user's alone. ``watch`` is called all the time; what it raises ends the run and is raised. Raises :class:`TidegateError` when it can't
-    be started.
+    user's alone. ``watch`` is called all the time; what it raises ends the run and is raised. Raises :class:`NotBegunError` when it
+    can't be started.
     """
     name = secrets.token_hex(4)
     play, receipts, orders, variables = (work / f"{name}.{kind}" for kind in ("yml", "receipts", "json", "vars"))
@@ -124,7 +128,7 @@ def run_play(action: Any, wanted: RolePlay, order: Mapping[str, Any], work: Path
                 preexec_fn=partial(die_with, os.getpid()),  # noqa: PLW1509 - a worker has one thread that matters, and these are system calls
             )
     except OSError as error:
-        raise TidegateError(
+        raise NotBegunError(
             f"the release's role can't be run ({error.filename or 'ansible-playbook'}: {error.strerror}); mend that and run this again"
         ) from error
     try:
@@ -132,7 +136,7 @@ def run_play(action: Any, wanted: RolePlay, order: Mapping[str, Any], work: Path
     finally:
         _end(process)
     if not seen.step and not seen.receipts:
-        raise TidegateError(f"the release's role was not begun ({seen.ended}), see {wanted.log}; mend that and run this again")
+        raise NotBegunError(f"the release's role was not begun ({seen.ended}), see {wanted.log}; mend that and run this again")
     return seen
 
 

@@ -67,6 +67,7 @@ class RoleWave:
         self._resumed: list[str] = []
         self._did: dict[str, list[str]] = {}
         self._treeless: set[str] = set()
+        self._reached = ""  # which part of the play was under way last
         self._home = open_library(required_setting(options, "dsl")).repository(deployment.release)
         found = self._unpacked(deployment.digest)
         if found is None:
@@ -192,7 +193,7 @@ class RoleWave:
         given = {option: required_setting(self._options, option) for option in ("rfc", "dsl", "cmdb")}
         tree = {**given, "treeless": sorted(self._treeless)}
         document = play(name, hosts, parts, mark, end, facts=self._own.gather_facts, tree=tree)
-        log = log_of(self._deployment.label, min(target.wave for target in self._before.values()))
+        log = self._log()
         nested = Path(role.path) / "roles"
         limits = {part.called: self._own.timeout for part in parts if part.step} | {"": self._own.timeout}
         wanted = RolePlay(document, end, limits, self._variables() | dict(about), [str(nested)] if nested.is_dir() else [], log)
@@ -201,11 +202,16 @@ class RoleWave:
         if left:
             return {host: HostVerdict(f"the processes {', '.join(map(str, left))} of an interrupted run still run here") for host in hosts}
         order = {"cmdb": given["cmdb"], "deployment": self._run.deployment, "token": self._run.token}
+        self._reached = ""
         seen = run_play(self._action, wanted, order, self._work, renewing(self._journal, self._run))
+        self._reached = seen.step
         found = verdicts(hosts, seen.receipts, seen.failures, seen.ended)
         for host in (host for host, verdict in found.items() if not verdict.problem):
             self._did.setdefault(host, []).extend(part.step for part in parts if part.step)
         return {host: HostVerdict(one.problem and f"{one.problem}, see {log}", one.unreachable) for host, one in found.items()}
+
+    def _log(self) -> Path:
+        return log_of(self._deployment.label, min(target.wave for target in self._before.values()))
 
     def _variables(self) -> dict[str, Any]:
         """What the role gets to know, as extra variables: nothing shadows them."""

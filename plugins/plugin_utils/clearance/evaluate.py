@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from ..policy.model import normalised_name
 from ..rfc.model import Rfc
 from .control_spec import ControlSpec
-from .controls import change, communication, compatibility, conflicts, opinions, package, people, signed, verified, window
+from .controls import change, communication, compatibility, conflicts, data, opinions, package, people, signed, verified, window
 from .facts import Facts, NotKnown
 from .findings import NO_RFC, REASONS, Control, Finding, Result, failed, unknown
 
@@ -29,6 +29,7 @@ _LISTED: tuple[ControlSpec, ...] = (
     *communication.CONTROLS,
     *compatibility.CONTROLS,
     *conflicts.CONTROLS,
+    *data.CONTROLS,
     *opinions.CONTROLS,
     *package.CONTROLS,
     *people.CONTROLS,

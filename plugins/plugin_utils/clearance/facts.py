@@ -27,6 +27,14 @@ _T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
+class DataHost:
+    """On which CI of the plan a release migrates data; ``problem``: why that is none, empty when it is one."""
+
+    name: str
+    problem: str = ""
+
+
+@dataclass(frozen=True)
 class PackageFacts:
     """What the DSL, and the CMDB about it, say of the package that the RFC names."""
 
@@ -66,6 +74,7 @@ _SOURCES = {
     "channels": ("the channels could not be looked at", "correct communication in the policy"),
     "overlaps": ("what else is planned could not be read", "make the CMDB readable"),
     "compatibility": ("what it has to get on with could not be found out", "make the CMDB and the DSL readable"),
+    "data_host": ("the CI to migrate data on could not be selected", "correct migrate_on, and archive the release anew"),
     "seats": ("the seats of its product could not be counted", "make the CMDB readable"),
     "debts": ("what earlier changes owe could not be read", "make the CMDB readable"),
     "evidence": ("the evidence could not be read", "make the DSL and the CMDB readable"),
@@ -105,6 +114,8 @@ class Facts:
     """How the seats stand that the release would reserve of its licensed product; also ``None`` when it has no such product."""
     compatibility: Compatibility | None = None
     """How the release gets on with what is on the CIs and around them."""
+    data_host: DataHost | None = None
+    """Where the release migrates data; also ``None`` when it has none to migrate."""
     calendars: Calendars | None = None
     """The windows and freezes from now to the end of the RFC's window."""
     waves: tuple[frozenset[str | None], ...] | None = None

@@ -182,6 +182,7 @@ def schema() -> Schema:
             at("lease_until", nullable=True),
             at("open_until", nullable=True),
             text("reason", default=""),
+            text("data_state", server_default="none"),
             at("created"),
             at("started", nullable=True),
             at("finished", nullable=True),

@@ -35,7 +35,8 @@ def compatibility(cmdb: Cmdb, library: Library, rfc: Rfc, manifest: Mapping[str,
     }
     for row in rows:
         installed.setdefault(str(row["ci"]), {})[str(row["release"])] = Installed(str(row["version"]), str(row["digest"]))
-    deployed = Deployed(rfc.release, rfc.version, rfc.digest, _needs(manifest))
+    migrates = "migrate" in manifest.get("ansible", {}).get("steps", ())
+    deployed = Deployed(rfc.release, rfc.version, rfc.digest, _needs(manifest), migrates)
     # What the release itself said before matters only where it may meet itself.
     wanted = {
         (release, one.digest)

@@ -47,6 +47,7 @@ class Deployed:
     version: str
     digest: str
     needs: Needs = Needs()
+    migrates: bool = False  # data that all its CIs share, so that those which have the version before meet what it makes of them
 
     def __str__(self) -> str:
         return f"{self.name} {self.version}"
@@ -125,6 +126,7 @@ def judge(deployed: Deployed, surroundings: Surroundings) -> Compatibility:
             see(ci, checker.required(ci, condition))
         for condition in deployed.needs.conflicts:
             see(ci, checker.conflicting(ci, condition))
+        see(ci, checker.sharing(ci))
     for ci, releases in surroundings.installed.items():
         for release, installed in releases.items():
             if release != deployed.name or ci not in surroundings.scope:
@@ -198,6 +200,19 @@ class _Checker:
         for other, version in found:
             if not _fits(version, condition):
                 yield f"{self._deployed} requires {_words(condition)}, {_at(ci, other)} has {version}"
+
+    def sharing(self, ci: str) -> Iterator[str]:
+        """Why the version that a CI has must not meet the data that the release has migrated."""
+        new, has = self._deployed, self._surroundings.installed.get(ci, {}).get(self._deployed.name)
+        if not new.migrates or has is None or has.digest == new.digest:
+            return
+        own = new.needs.about(new.name)
+        for condition in own.requires:
+            if not _fits(has.version, condition):
+                yield f"{new} migrates data and requires {_words(condition)}, it has {has.version}"
+        for condition in own.conflicts:
+            if _fits(has.version, condition):
+                yield f"{new} migrates data and conflicts with {_words(condition)}, it has {has.version}"
 
     def others(self, ci: str, release: str, installed: Installed) -> Iterator[str]:
         """Why another release on a CI in scope, or related to one, does not get on with the release."""

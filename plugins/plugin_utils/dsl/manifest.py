@@ -6,13 +6,14 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from ...module_utils.endpoint import OWN, PLACEHOLDER
 from ..documents import Document, check_endpoint, check_placeholders, load_document
+from ..libs import require
 from ..versions import DEB, PEP440, RPM, UnorderedError, check_range, fits
 from .licence_expression import normalise
 from .system_packages import SystemPackages
@@ -23,8 +24,9 @@ ROLE_TITLE = "ansible.tar"
 ROLE_INDEX_TITLE = "ansible.json"
 """What the parts of a package are called that are no file of the release's directory."""
 
-STEPS = ("drain", "activate", "check", "restore")
-"""The steps that a role may bring, in the order in which they run."""
+STEPS = ("migrate", "drain", "activate", "check", "restore", "reverse")
+"""The steps that a role may bring, in the order in which they run: ``migrate`` once before the first wave, ``reverse`` once after the last
+host is back, the others in each wave."""
 
 _OWN_OF_HOOKS = (*OWN, "previous", "next")
 _HOOK_TIMEOUT = 60  # seconds, unless the manifest says
@@ -39,7 +41,8 @@ class OwnAnsible:
 
     ``role``: its directory beside release.yml. ``steps``: which of :data:`STEPS` it has, in that order. ``back_out``: ``previous`` for
     the activate of the package before, or ``own`` for tasks/back_out.yml of this role. ``timeout``: seconds, for each step and wave.
-    ``collections``: ``name``, and ``version`` as a range where it matters, of those that the controller has to have.
+    ``collections``: ``name``, and ``version`` as a range where it matters, of those that the controller has to have. ``migrate_on``: on
+    which CI of the plan ``migrate`` and ``reverse`` run, as JMESPath; empty without them. ``no_return``: nothing undoes ``migrate``.
     """
 
     role: str
@@ -48,6 +51,8 @@ class OwnAnsible:
     timeout: float = _ROLE_TIMEOUT
     gather_facts: bool = True
     collections: tuple[Mapping[str, str], ...] = ()
+    migrate_on: str = ""
+    no_return: bool = False
 
     @property
     def name(self) -> str:
@@ -65,6 +70,8 @@ class OwnAnsible:
             "gather_facts": self.gather_facts,
             "collections": [dict(collection) for collection in self.collections],
             "atomic": False,
+            **({"migrate_on": self.migrate_on} if self.migrate_on else {}),
+            **({"reverse": "none"} if self.no_return else {}),
         }
 
     @classmethod
@@ -77,6 +84,8 @@ class OwnAnsible:
             timeout=data.get("timeout", _ROLE_TIMEOUT),
             gather_facts=data.get("gather_facts", True),
             collections=tuple(dict(collection) for collection in sorted(data.get("collections", ()), key=lambda one: one["name"])),
+            migrate_on=data.get("migrate_on", ""),
+            no_return="reverse" in data,
         )
 
 
@@ -296,7 +305,37 @@ def _check_ansible(document: Document) -> None:
         for step, other in (("drain", "restore"), ("restore", "drain")):
             if step in steps and other not in steps:
                 document.problem(("ansible", "steps"), f"there is {step} without {other}", f"list {other} too, or leave {step} out")
+        _check_data(document, own, steps)
     _check_collections(document, own)
+
+
+def _check_data(document: Document, own: Mapping[str, Any], steps: Collection[str]) -> None:
+    """A release that changes data says on which host, and how that is undone or that it can't be."""
+    place = ("ansible", "steps")
+    if "migrate" not in steps:
+        if "reverse" in steps:
+            document.problem(place, "there is reverse without migrate", "list migrate too, or leave reverse out")
+        for key in (key for key in ("migrate_on", "reverse") if key in own):
+            remedy = "list it under steps, or leave this out"
+            document.problem(("ansible", key), f"ansible.{key} is about migrate, which is not listed", remedy)
+        return
+    if "reverse" in steps and "reverse" in own:
+        document.problem(("ansible", "reverse"), "there is the step reverse, and reverse: none", "leave one of them out")
+    if "reverse" not in steps and "reverse" not in own:
+        remedy = "list reverse, and put tasks/reverse.yml into the role; or write reverse: none, which is a point of no return"
+        document.problem(place, "there is migrate, and nothing says how that is undone", remedy)
+    if "migrate_on" not in own:
+        remedy = "add migrate_on, a JMESPath expression over the CIs of a plan that gives one, such as [?name=='db1']"
+        document.problem(place, "there is migrate, and nothing says on which host", remedy)
+    elif document.is_good(("ansible", "migrate_on")):
+        from ..cmdb.query import QueryError, check_query  # noqa: PLC0415 - each fork that stages a package loads this module
+
+        require("jmespath")
+        try:
+            check_query(own["migrate_on"])
+        except QueryError as error:
+            what = f"ansible.migrate_on is no JMESPath: {error}"
+            document.problem(("ansible", "migrate_on"), what, "write an expression that gives one CI, such as [?name=='db1']")
 
 
 def _check_collections(document: Document, own: Any) -> None:

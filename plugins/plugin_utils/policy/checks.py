@@ -37,6 +37,8 @@ def check_roles(document: Document, people: Mapping[str, Person]) -> None:
         if document.is_good(("approvals", kind)) and isinstance(wanted, dict):
             for role, threshold in wanted.items():
                 _check_role(document, people, role, threshold, ("approvals", kind, role), ("approvals", kind, role))
+    for role, threshold in document.data.get("no_return", {}).items() if document.is_good(("no_return",)) else ():
+        _check_role(document, people, role, threshold, ("no_return", role), ("no_return", role))
     if document.is_good(("rules",)):
         for index, rule in enumerate(document.data.get("rules", ())):
             _check_rule(document, people, ("rules", index), rule)

@@ -76,6 +76,7 @@ def read_policy(path: str | Path | None, controls: Mapping[str, Waivable]) -> Po
         communication=communication_of(own.get("communication", {}), folder),
         controls=tuple(_own_control(described) for described in own.get("controls", ())),
         host_classes=tuple(own.get("host_classes", base["host_classes"])),
+        no_return=own.get("no_return", base["no_return"]),
         journal_days={**base["journal"], **own.get("journal", {})}["days"],
         objective_commands={**base["objectives"], **own.get("objectives", {})}["commands"],
         identity=Identity(**own.get("identity", {})),

@@ -150,6 +150,8 @@ class Policy:
     """What is asked of test results besides that they passed; ``None`` for nothing."""
     more_approvals: Mapping[str, int] = field(default_factory=dict)
     """What rules ask on top of ``approvals``: by role, how many people have to sign."""
+    no_return: Mapping[str, int] = field(default_factory=dict)
+    """Whose approval a release needs besides that can't bring back the data that it migrates: by role, how many people have to sign."""
     host_classes: tuple[str, ...] = ()
     """The classes of CIs that are hosts; empty for the usual ones, see :mod:`..cmdb.hosts`."""
     journal_days: int = 730
@@ -170,7 +172,7 @@ class Policy:
     @property
     def deciders(self) -> frozenset[str]:
         """The roles that sign approvals of some change, this one or another: each of them can reject."""
-        asked = (*self.approvals.values(), *(rule.approvals for rule in self.rules), self.more_approvals)
+        asked = (*self.approvals.values(), *(rule.approvals for rule in self.rules), self.more_approvals, self.no_return)
         return frozenset(role for roles in asked if isinstance(roles, Mapping) for role in roles)
 
     def signed_by(self, change: str) -> Mapping[str, int]:

@@ -15,7 +15,7 @@ from typing import Any
 
 from ..cmdb.schema import may_need_a_person, schema
 from ..rollout.deployments import NOT_RECORDED, RECORDED, remark_in
-from ..rollout.states import DeploymentState, HostState
+from ..rollout.states import DATA_FAILED, DataState, DeploymentState, HostState
 
 with contextlib.suppress(ImportError):
     import sqlalchemy as sa
@@ -35,6 +35,12 @@ _TROUBLE: Mapping[str, str] = {
 _REMARKED: Mapping[str, str] = {
     HostState.ACTIVE: "Active, but to be looked at",
     HostState.BACKED_OUT: "Backed out, but to be looked at",
+}
+# By the last that happened to data, why a back-out is not over.
+_DATA_LEFT: Mapping[str, str] = {
+    DataState.MIGRATED: "its data are still to be reversed",
+    DataState.REVERSING: "its data began to be reversed, and it is not known how they are",
+    DATA_FAILED[DataState.REVERSING]: "its data could not be reversed, and it is not known how they are",
 }
 _SENTENCES: Mapping[str, str] = {**_TROUBLE, **_REMARKED}
 _UNDER_WAY = frozenset({HostState.ACTIVATING, HostState.STARTED, HostState.BACKING_OUT})
@@ -132,7 +138,11 @@ def open_deployment(deployment: Mapping[str, Any]) -> list[str]:
     if deployment["state"] == DeploymentState.HELD:
         return [f"{_label(deployment)} is held: {reason}."]
     if deployment["state"] == DeploymentState.BACKING_OUT:
-        return [f"{_label(deployment)} is not backed out yet: {reason}."]
+        changes = deployment["data_changes"]
+        last = changes[-1] if changes else {"event": ""}
+        why = _DATA_LEFT.get(last["event"])
+        left = [f"{_label(deployment)}: {why} (on {last['host']}{last['detail'] and ': ' + last['detail']})."] if why else []
+        return [f"{_label(deployment)} is not backed out yet: {reason}.", *left]
     return []
 
 

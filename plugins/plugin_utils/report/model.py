@@ -24,7 +24,7 @@ from ..errors import NotFoundError
 from ..rfc.debts import debts
 from ..rollout.archive_file import archived_deployment, archived_in
 from ..rollout.deployments import CHECKED
-from ..rollout.states import OPEN
+from ..rollout.states import DATA_EVENTS, OPEN
 from . import attention
 
 with contextlib.suppress(ImportError):
@@ -128,13 +128,27 @@ def _deployments(connection: sa.Connection, asked: Iterable[str], unrecorded: Ma
 
 
 def _from_journal(connection: sa.Connection, deployment: int) -> dict[str, Any]:
-    """The objectives and waves of a deployment."""
+    """The objectives and waves of a deployment, and what it has done to data."""
     t = schema()
     waves = connection.execute(sa.select(t.wave).where(t.wave.c.deployment_id == deployment).order_by(t.wave.c.number)).mappings()
     of = t.deployment_host.c
     columns = (of.wave, of.host, of.state, of.detail, of.previous_version)
     hosts = connection.execute(sa.select(*columns).where(of.deployment_id == deployment).order_by(of.wave, of.position)).mappings()
-    return {"objectives": _objectives(connection, deployment), "waves": _waves(waves, hosts)}
+    data = _data_events(connection, deployment)
+    return {"objectives": _objectives(connection, deployment), "data_changes": data, "waves": _waves(waves, hosts)}
+
+
+def _data_events(connection: sa.Connection, deployment: int) -> list[dict[str, Any]]:
+    """What a deployment has done to data, and what people said of them, in order."""
+    of = schema().journal.c
+    about = (of.deployment_id == deployment, of.host.is_(None), of.event.in_(sorted(DATA_EVENTS)))
+    rows = connection.execute(sa.select(of.event, of.at, of.data).where(*about).order_by(of.seq))
+    return [_data_event(row.event, row.at, row.data) for row in rows]
+
+
+def _data_event(event: str, at: datetime, data: Mapping[str, Any]) -> dict[str, Any]:
+    said = {"detail": data.get("detail", ""), "by": data.get("by", ""), "reason": data.get("reason", "")}
+    return {"event": event, "at": _time(at), "host": data.get("host", ""), **said}
 
 
 def _from_archive(file: Path, digest: str, deployment: int) -> dict[str, Any]:
@@ -145,7 +159,9 @@ def _from_archive(file: Path, digest: str, deployment: int) -> dict[str, Any]:
         {**wave, **{key: datetime.fromisoformat(wave[key]) if wave[key] else None for key in ("opened", "decided")}}
         for wave in document["waves"]
     ]
-    return {"objectives": checked[-1] if checked else [], "waves": _waves(waves, document["hosts"])}
+    of_data = (line for line in document["journal"] if line["host"] is None and line["event"] in DATA_EVENTS)
+    data = [_data_event(line["event"], datetime.fromisoformat(line["at"]), line["data"]) for line in of_data]
+    return {"objectives": checked[-1] if checked else [], "data_changes": data, "waves": _waves(waves, document["hosts"])}
 
 
 def _waves(rows: Iterable[Mapping[Any, Any]], hosts: Iterable[Mapping[Any, Any]]) -> list[dict[str, Any]]:
@@ -206,7 +222,8 @@ def _summary(name: str, deployment: Mapping[str, Any]) -> dict[str, Any]:
     hosts = Counter(result["state"] for wave in waves for result in wave["results"].values())
     decided = sum(wave["gate"] is not None for wave in waves)
     counted = {"waves": len(waves), "decided": decided, "hosts": dict(sorted(hosts.items()))}
-    return {**deployment, **counted, "page": f"{name}.html", "data": f"{name}.json"}
+    about = {key: value for key, value in deployment.items() if key != "data_changes"}
+    return {**about, **counted, "page": f"{name}.html", "data": f"{name}.json"}
 
 
 def _entries(connection: sa.Connection, gone: Mapping[str, Mapping[str, str]]) -> list[dict[str, Any]]:

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import datetime
@@ -16,7 +16,7 @@ from ..errors import ConflictError, NotFoundError
 from . import states
 from .holder import Holder
 from .options import Rollout, Share
-from .states import DeploymentState, HostState, WaveState
+from .states import DATA_EVENTS, DataState, DeploymentState, HostState, WaveState
 
 with suppress(ImportError):
     import sqlalchemy as sa
@@ -76,6 +76,8 @@ class Deployment:
     """When it came to its end; ``None`` before."""
     holder: str = ""
     """The controller that drives it, or did last."""
+    data: DataState = DataState.NONE
+    """What it has done to data."""
 
     @property
     def label(self) -> str:
@@ -249,15 +251,22 @@ class Deployments:
             )
             return [JournalEntry(row.seq, row.at, row.event, row.wave, row.data) for row in rows]
 
+    def data_log(self, deployment_id: int) -> list[JournalEntry]:
+        """What the journal says of what a deployment has done to data, in order."""
+        with self._cmdb.read() as connection:
+            return self._data_log(connection, deployment_id)
+
     def batches(self, rfc: str, step: str) -> list[list[str]]:
         """The hosts that ``step`` (``stage``, ``activate``, ``backout``) still has to visit, wave by wave in its order.
 
-        ``activate-by-role`` and ``backout-by-role`` are these steps of a release whose own role does them. Empty when the deployment is
-        not at that step: the play that asks has nothing to do.
+        ``activate-by-role`` and ``backout-by-role`` are these steps of a release whose own role does them, ``migrate`` and ``reverse`` what
+        that does to data, by one host. Empty when the deployment is not at that step: the play that asks has nothing to do.
         """
         current = self.latest(rfc)
         if current is None:
             return []
+        if step in ("migrate", "reverse"):
+            return [[current.rollout.data_host]] if self._is_due(current, step) else []
         step, _by, role = step.partition("-by-")
         if step != "stage" and bool(role) != bool(current.rollout.role):
             return []
@@ -275,14 +284,22 @@ class Deployments:
                 or (not undecided and target.state in states.UNKNOWN)
             ]
             return [[target.host for target in due if target.wave == number] for number in sorted({target.wave for target in due})]
-        if step == "backout" and current.state is _D.BACKING_OUT:
-            numbers = sorted({target.wave for target in targets}, reverse=True)
-            with self._cmdb.read() as connection:
-                mine = self._locked(connection, current.id)
-            due = [target for target in targets if target.state in states.TOUCHED and target.host in mine]
-            batches = [[target.host for target in due if target.wave == number] for number in numbers]
-            return [batch for batch in batches if batch]
-        return []
+        return self._to_back_out(current, targets) if step == "backout" and current.state is _D.BACKING_OUT else []
+
+    def _to_back_out(self, current: Deployment, targets: Sequence[Target]) -> list[list[str]]:
+        numbers = sorted({target.wave for target in targets}, reverse=True)
+        with self._cmdb.read() as connection:
+            mine = self._locked(connection, current.id)
+        due = [target for target in targets if target.state in states.TOUCHED and target.host in mine]
+        batches = [[target.host for target in due if target.wave == number] for number in numbers]
+        return [batch for batch in batches if batch]
+
+    def _is_due(self, deployment: Deployment, step: str) -> bool:
+        """Whether data have to be migrated, or reversed, now."""
+        if step == "migrate":
+            return deployment.state is _D.ACTIVATING and deployment.data is DataState.NOT_MIGRATED
+        to_reverse = deployment.state is _D.BACKING_OUT and deployment.data is DataState.MIGRATED
+        return to_reverse and not any(target.state in states.TOUCHED for target in self.targets(deployment.id))
 
     def to_visit(self, deployment: Deployment, *, backout: bool = False) -> list[str]:
         """The hosts that a deployment may still have to visit, in the order of the plan; also those that a gate could send back.
@@ -305,6 +322,12 @@ class Deployments:
 
     def _locked(self, connection: sa.Connection, deployment_id: int) -> set[str]:
         return set(connection.scalars(sa.select(self._t.lock.c.ci).where(self._t.lock.c.deployment_id == deployment_id)))
+
+    def _data_log(self, connection: sa.Connection, deployment_id: int) -> list[JournalEntry]:
+        table = self._t.journal
+        about = (table.c.deployment_id == deployment_id, table.c.host.is_(None), table.c.event.in_(sorted(DATA_EVENTS)))
+        rows = connection.execute(sa.select(table).where(*about).order_by(table.c.seq))
+        return [JournalEntry(row.seq, row.at, row.event, row.wave, row.data) for row in rows]
 
     def _wave_states(self, connection: sa.Connection, deployment_id: int) -> dict[int, WaveState]:
         table = self._t.wave
@@ -341,6 +364,7 @@ def deployment_of(row: Any) -> Deployment:
         row.started,
         row.finished,
         row.holder,
+        DataState(row.data_state),
     )
 
 

@@ -61,10 +61,17 @@ def plan_lines(steps: Collection[Step], version: str) -> Iterator[str]:
         yield f"  in all: {in_bytes(sum(step.transfer.size for step in steps))} at most to {len(steps)} hosts, before packing"
 
 
-def role_lines(tasks: Mapping[str, Sequence[str]]) -> Iterator[str]:
-    """A line for each step of the release's own role, with the tasks that it would run on each wave's hosts."""
+def role_lines(tasks: Mapping[str, Sequence[str]], data_host: str, no_return: bool) -> Iterator[str]:
+    """A line for each step of the release's own role, with the tasks that it would run on each wave's hosts, or on ``data_host``."""
+    if no_return:
+        yield "  point of no return: data are migrated before the first wave, and nothing brings them back; from then on no gate backs out"
+    said = {
+        "back_out": " (on hosts that go back)",
+        "migrate": f" (once, on {data_host}, before the first wave)",
+        "reverse": f" (once, on {data_host}, when all hosts are back)",
+    }
     for step, names in tasks.items():
-        when = " (on hosts that go back)" if step == "back_out" else ""
+        when = said.get(step, "")
         yield f"  role, {step}{when}: {', '.join(names) or 'no task'}"
 
 

@@ -146,6 +146,13 @@ def decide_staging(waves: Sequence[StageCounts], rollout: Rollout, stop: str = "
     return GateDecision("proceed", f"{_share(total - failed, total)} staged{within}")
 
 
+def unless_past_return(decision: GateDecision, past: bool) -> GateDecision:
+    """``decision``, or a hold behind the point of no return: there nothing is backed out, for data can't be brought back."""
+    if not past or decision.decision != "back_out":
+        return decision
+    return GateDecision("hold", f"{decision.reason}; it is past the point of no return, for nothing brings the migrated data back")
+
+
 def unless_interrupted(decision: GateDecision, interrupted: str) -> GateDecision:
     """``decision``, or a hold when somebody interrupted the run: hosts are known to be bad whoever interrupts, all else can wait."""
     if not interrupted or decision.decision == "back_out":

@@ -20,12 +20,13 @@ from typing import Any
 from ..errors import ConflictError, NotFoundError, StateError
 from ..licence import entitlements as licences
 from . import states
+from .data_change import DataStatement, after_statement, in_doubt, no_way_back, words
 from .deployments import Deployment, Run, Target, as_remark, deployment_of, rollout_to_dict, target_of
 from .gate import GateDecision
 from .holder import Holder
 from .locks import Locks
 from .options import Rollout
-from .states import DeploymentState, HostState, WaveState
+from .states import DataState, DeploymentState, HostState, WaveState
 
 with suppress(ImportError):
     import sqlalchemy as sa
@@ -78,6 +79,7 @@ class Journal(Locks):
                     version=package["version"],
                     digest=package["digest"],
                     state=_D.PLANNED,
+                    data_state=DataState.NOT_MIGRATED if rollout.data_host else DataState.NONE,
                     options=rollout_to_dict(rollout),
                     holder=str(holder),
                     token=token,
@@ -108,10 +110,20 @@ class Journal(Locks):
             also(connection, deployment_id)
         return Run(deployment_id, token)
 
-    def take_over(self, deployment_id: int, holder: Holder, now: datetime, until: datetime | None = None, *, ordered: bool = False) -> Run:
+    def take_over(
+        self,
+        deployment_id: int,
+        holder: Holder,
+        now: datetime,
+        until: datetime | None = None,
+        *,
+        ordered: bool = False,
+        said: DataStatement | None = None,
+    ) -> Run:
         """Continue an open deployment whose controller has ended, or that waits for a person. ``until``: see :meth:`decide_wave`.
 
-        ``ordered``: a person says that the other controller is gone. Raises :class:`ConflictError` while it drives the deployment.
+        ``ordered``: a person says that the other controller is gone; ``said``: what they say of the data that it has changed. It is held as
+        long as nobody knows how these are. Raises :class:`ConflictError` while the other controller drives the deployment.
         """
         t = self._t
         with self._cmdb.begin() as connection:
@@ -128,9 +140,15 @@ class Journal(Locks):
             self._append(
                 connection, deployment_id, now, "taken_over", data={"holder": str(holder), "from": deployment.holder, "ordered": ordered}
             )
-            if deployment.state is _D.PLANNED:
+            if said is not None:
+                self._take_statement(connection, deployment, said, holder, now)
+                deployment = self._load(connection, deployment_id)
+            doubt = in_doubt(deployment, self._data_log(connection, deployment_id))
+            if doubt and deployment.state is _D.ACTIVATING:
+                self._move(connection, deployment, _D.HELD, now, doubt)
+            elif deployment.state is _D.PLANNED:
                 self._move(connection, deployment, _D.STAGING, now)
-            elif deployment.state is _D.HELD:
+            elif deployment.state is _D.HELD and not doubt:
                 opened = connection.scalar(
                     sa.select(sa.func.count()).where(t.wave.c.deployment_id == deployment_id, t.wave.c.state != _W.CLOSED)
                 )
@@ -255,6 +273,7 @@ class Journal(Locks):
             due = state == _W.OPEN or (state == _W.DECIDED and target.state in states.UNKNOWN)
             if deployment.state is not _D.ACTIVATING or not due:
                 raise StateError(f"wave {target.wave} of {deployment.label} is not open, so {host} must not change yet; run deploy again")
+            self._require_data(deployment)
             self._require_lock(connection, deployment, host)
             self._move_host(connection, run.deployment, target, _H.ACTIVATING, now, "")
         return target
@@ -374,7 +393,7 @@ class Journal(Locks):
             if deployment.state is _D.COMPLETED:
                 self._refuse_superseded(connection, deployment)
                 self._refuse_locked(connection, [target.host for target in targets if target.state in states.TOUCHED], deployment.id)
-            touched = any(target.state in states.TOUCHED for target in targets)
+            touched = any(target.state in states.TOUCHED for target in targets) or deployment.data in (*states.CHANGED, DataState.KEPT)
             if deployment.state is _D.STAGING and touched:
                 raise StateError(f"{deployment.label} is staging but has touched hosts; this is a defect, please report it")
             if deployment.state is _D.STAGING or (deployment.state is _D.HELD and not touched):
@@ -392,8 +411,10 @@ class Journal(Locks):
         return forward
 
     def conclude(self, run: Run, now: datetime) -> Deployment:
-        """Close a back-out that owes nothing, or a rollout whose last unknown hosts were written off; write what the hosts that went back
-        run now to the CMDB; give up the lease, and the locks of hosts that need nothing more."""
+        """Close a back-out that owes nothing, no data either, or a rollout whose last unknown hosts were written off.
+
+        What the hosts that went back run now is written to the CMDB; the lease is given up, and the locks of hosts that need nothing more.
+        """
         with self._writing(run, now) as (connection, deployment):
             targets = self._targets(connection, run.deployment)
             if deployment.state is _D.BACKING_OUT:
@@ -407,7 +428,7 @@ class Journal(Locks):
                 licences.release(connection, deployment.id, back)
                 left = {target.host for target in targets if target.state in states.TOUCHED}
                 later = self._superseded(connection, deployment, left - mine)
-                if left <= later.keys():
+                if left <= later.keys() and deployment.data not in states.CHANGED:
                     self._finish(connection, deployment, _D.BACKED_OUT, now, deployment.reason)
                 else:
                     self._relock(connection, run.deployment, recorded=True)
@@ -466,6 +487,9 @@ class Journal(Locks):
 
     def _move(self, connection: sa.Connection, deployment: Deployment, new: DeploymentState, now: datetime, reason: str = "") -> None:
         states.check(states.DEPLOYMENT, deployment.state, new, f"deployment {deployment.label}")
+        barrier = no_way_back(deployment, self._data_log(connection, deployment.id)) if new is _D.BACKING_OUT else ""
+        if barrier:
+            raise StateError(barrier)
         table = self._t.deployment
         values: dict[str, Any] = {"state": new, "reason": reason}
         if new is _D.ACTIVATING:
@@ -482,6 +506,31 @@ class Journal(Locks):
             self._reconcile(connection, deployment.id, now)
         if new in (_D.HELD, _D.BACKING_OUT):
             self._relock(connection, deployment.id)
+
+    def _move_data(
+        self, connection: sa.Connection, deployment: Deployment, new: DataState, now: datetime, data: Mapping[str, Any] | None = None
+    ) -> None:
+        """Data are now, or are about to be, as ``new`` says."""
+        states.check(states.DATA, deployment.data, new, f"what {deployment.label} does to data")
+        table = self._t.deployment
+        same = (table.c.id == deployment.id, table.c.data_state == deployment.data)
+        if connection.execute(table.update().where(*same).values(data_state=new)).rowcount != 1:
+            raise ConflictError(f"the data of {deployment.label} have changed meanwhile; run this again")
+        self._append(connection, deployment.id, now, new, data={"host": deployment.rollout.data_host, **(data or {})})
+
+    def _take_statement(
+        self, connection: sa.Connection, deployment: Deployment, said: DataStatement, holder: Holder, now: datetime
+    ) -> None:
+        """Write down what a person says of the data, unless that is on record already."""
+        new = after_statement(deployment, self._data_log(connection, deployment.id), said)
+        if new is not deployment.data:
+            about = {"said": said.what, "attempt": said.attempt, "reason": said.reason, "by": str(holder)}
+            self._move_data(connection, deployment, new, now, about)
+
+    def _require_data(self, deployment: Deployment) -> None:
+        """Raise :class:`StateError` unless the data are as the release needs them."""
+        if deployment.data not in states.READY:
+            raise StateError(f"the data of {deployment.label} are {words(deployment.data)}, so no host may change yet; run deploy again")
 
     def _finish(self, connection: sa.Connection, deployment: Deployment, new: DeploymentState, now: datetime, reason: str = "") -> None:
         done = {x.host for x in self._targets(connection, deployment.id) if x.state in states.TOUCHED}

@@ -81,7 +81,9 @@ class Locks(Deployments):
         deployment, waves = self._load(connection, deployment_id), self._wave_states(connection, deployment_id)
         targets = self._targets(connection, deployment_id)
         begun = any(state is not _W.CLOSED for state in waves.values())
-        wanted = {x.host for x in targets if states.locks(deployment.state, waves[x.wave], x.state, begun)}
+        changed = deployment.data in states.CHANGED
+        by_data = {x.host for x in targets if changed and (deployment.state is _D.BACKING_OUT or x.host == deployment.rollout.data_host)}
+        wanted = {x.host for x in targets if states.locks(deployment.state, waves[x.wave], x.state, begun, x.host in by_data)}
         mine = self._locked(connection, deployment_id)
         if not recorded:
             wanted |= {x.host for x in targets if x.state is _H.BACKED_OUT and x.host in mine}

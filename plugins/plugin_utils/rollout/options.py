@@ -56,5 +56,9 @@ class Rollout:
     """The release's own role, by name, which does each wave; empty when it has none."""
     tree: bool = True
     """Whether the release has a payload, and so a tree on each host."""
+    data_host: str = ""
+    """The host on which the role migrates data, once; empty when it has none to migrate."""
+    no_return: bool = False
+    """Whether what it does to data can't be undone."""
     share_files: bool = False
     """Whether releases on a host share files that are alike, so that what is written into one of them changes all."""

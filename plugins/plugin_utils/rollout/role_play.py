@@ -11,7 +11,7 @@ was reached all the time.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 MARK = "TIDEGATE_RUN"
@@ -110,6 +110,16 @@ def back(
         return [(role, [*leave, *health, restore])]
     activate = [] if own else [_step(before, "activate", to, resumed)]
     return [(role, leave), (before, [*activate, *health, _step(before, "check", to)]), (role, [restore])]
+
+
+def on_data(role: Role, step: str, what: str, host: str) -> list[PlayPart]:
+    """What is done to data, on ``host``: ``migrate`` or ``reverse``.
+
+    Before the last part it is reached, and nothing of an earlier attempt runs there. That part begins with a task of ours, so as long as it
+    was not seen, none of the role was begun.
+    """
+    part = _tasks(role.path, step, f"{step} of {what}")
+    return [*_wait([host]), replace(part, tasks=({"ansible.builtin.debug": {"msg": "begun"}}, *part.tasks))]
 
 
 def play(

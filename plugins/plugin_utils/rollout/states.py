@@ -63,6 +63,23 @@ class HostState(StrEnum):
     SUPERSEDED = "superseded"
 
 
+class DataState(StrEnum):
+    """What a deployment has done to data, by the steps ``migrate`` and ``reverse`` of its release's role.
+
+    ``none``: the release has no such steps. ``migrating`` and ``reversing`` are written ahead; who finds one of them, and is not the run
+    that wrote it, knows nothing of the data. ``reversed``: they are as they were before. ``kept``: the hosts go back and the data do not,
+    as a person wants it.
+    """
+
+    NONE = "none"
+    NOT_MIGRATED = "not_migrated"
+    MIGRATING = "migrating"
+    MIGRATED = "migrated"
+    REVERSING = "reversing"
+    REVERSED = "reversed"
+    KEPT = "kept"
+
+
 _D = DeploymentState
 DEPLOYMENT: Mapping[DeploymentState, frozenset[DeploymentState]] = {
     _D.PLANNED: frozenset({_D.STAGING, _D.CANCELLED}),
@@ -101,6 +118,30 @@ _STEPS: Mapping[HostState, frozenset[HostState]] = {
     _H.SUPERSEDED: frozenset(),
 }
 
+_A = DataState
+DATA: Mapping[DataState, frozenset[DataState]] = {
+    _A.NONE: frozenset(),
+    _A.NOT_MIGRATED: frozenset({_A.MIGRATING}),
+    _A.MIGRATING: frozenset({_A.MIGRATED, _A.NOT_MIGRATED, _A.KEPT}),
+    _A.MIGRATED: frozenset({_A.REVERSING, _A.REVERSED, _A.KEPT}),
+    _A.REVERSING: frozenset({_A.REVERSED, _A.MIGRATED, _A.KEPT}),
+    _A.REVERSED: frozenset(),
+    _A.KEPT: frozenset(),
+}
+
+# Nobody knows how the data are, unless it is the run that does it: a person has to look.
+IN_DOUBT = frozenset({_A.MIGRATING, _A.REVERSING})
+
+# They are, or may be, other than before the deployment: a back-out is not over with that.
+CHANGED = frozenset({_A.MIGRATING, _A.MIGRATED, _A.REVERSING})
+
+# With these the first wave may start, and the others.
+READY = frozenset({_A.NONE, _A.MIGRATED})
+
+# What the journal says when a step that changes data did not end well, by the state that they are in since; and all that it says of data.
+DATA_FAILED: Mapping[DataState, str] = {_A.MIGRATING: "migrate_failed", _A.REVERSING: "reverse_failed"}
+DATA_EVENTS = frozenset({*DataState, *DATA_FAILED.values()} - {_A.NONE})
+
 # A host can be written off at any time before the deployment is done with it.
 _OVER = frozenset({_H.BACKED_OUT, _H.WRITTEN_OFF, _H.SUPERSEDED})
 HOST: Mapping[HostState, frozenset[HostState]] = {
@@ -124,13 +165,16 @@ LEFT_OUT = frozenset({_H.STAGE_FAILED, _H.WRITTEN_OFF})
 OPEN = frozenset({_D.PLANNED, _D.STAGING, _D.ACTIVATING, _D.HELD, _D.BACKING_OUT})
 
 
-def locks(deployment: DeploymentState, wave: WaveState, host: HostState, begun: bool) -> bool:
+def locks(deployment: DeploymentState, wave: WaveState, host: HostState, begun: bool, data: bool = False) -> bool:
     """Whether a deployment locks one of its hosts: while it may still change the host without a person ordering that anew.
 
-    ``begun``: its first wave has opened, so what could not be staged by then is left out.
+    ``begun``: its first wave has opened, so what could not be staged by then is left out. ``data``: it has changed data by this host, or
+    has to bring back data that the host uses.
     """
     if deployment not in OPEN or host in (_H.WRITTEN_OFF, _H.SUPERSEDED):
         return False
+    if data:
+        return True
     if deployment is _D.BACKING_OUT:
         return host in TOUCHED
     if deployment is _D.HELD:

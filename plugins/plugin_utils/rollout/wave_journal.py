@@ -64,6 +64,7 @@ class WaveJournal(Journal):
         with self._writing(run, now, start=True) as (connection, deployment):
             if deployment.state is not _D.ACTIVATING:
                 raise StateError(f"{deployment.label} is {deployment.state}, not activating; run deploy again")
+            self._require_data(deployment)
             waves = self._wave_states(connection, deployment.id)
             for target in self._targets(connection, deployment.id):
                 if target.host not in hosts or target.state is _H.ACTIVE or _H.ACTIVATING not in states.HOST[target.state]:

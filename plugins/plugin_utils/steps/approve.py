@@ -32,19 +32,23 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class DecisionRequest:
-    """An RFC to decide on, what it comes to now, and where decisions on it are kept."""
+    """An RFC to decide on, what it comes to now, and where decisions on it are kept.
+
+    ``no_return``: whether its release migrates data that nothing brings back, on which more have to decide.
+    """
 
     rfc: Rfc
     policy: Policy
     matter: Matter
     home: Repository
+    no_return: bool = False
 
     def role_of(self, name: str, role: str | None, rejecting: Collection[str]) -> str:
         """The role in which ``name`` decides, the given one or the only one; raises :class:`TidegateError` when there is none.
 
         A role in which they are ``rejecting`` is one, whoever else decides on this type of RFC.
         """
-        asked = {*self.policy.signed_by(self.rfc.type), *rejecting}
+        asked: set[str] = {*self.policy.signed_by(self.rfc.type), *rejecting, *(self.policy.no_return if self.no_return else ())}
         if not asked:
             raise TidegateError(
                 f"the policy takes the approvals of {self.rfc.type} RFCs from the RFC itself; let approvals.{self.rfc.type} name roles, "
@@ -79,12 +83,13 @@ def load_decision_request(rfc_path: str, dsl: str, cmdb_url: str, policy_path: s
         raise NotFoundError(f"the DSL has no {rfc.release} {rfc.version}; archive it before anybody decides on it")
     if archived != rfc.digest:
         raise ConflictError(f"{rfc.number} names {rfc.digest}, but {rfc.release} {rfc.version} is {archived}; correct the RFC")
-    policy = policy.narrowed_to(load_package(home, archived).manifest.type, rfc.type, rfc.risk)
+    manifest = load_package(home, archived).manifest
+    policy = policy.narrowed_to(manifest.type, rfc.type, rfc.risk)
     with Cmdb.open(cmdb_url) as cmdb, cmdb.at_one_moment() as moment:
         cis = select(moment, rfc)
     if not cis:
         raise NotFoundError(f"the scope of {rfc.number} selects no CI; correct it, or enter the CIs in the CMDB")
-    return DecisionRequest(rfc, policy, matter_of(rfc, cis), home)
+    return DecisionRequest(rfc, policy, matter_of(rfc, cis), home, manifest.ansible is not None and manifest.ansible.no_return)
 
 
 @dataclass(frozen=True)

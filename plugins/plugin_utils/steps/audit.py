@@ -17,6 +17,7 @@ from ..report.progress import counted
 if TYPE_CHECKING:
     from ..dsl.seen import Loss
     from ..licence.seats import Unlicensed
+    from ..rollout.deployments import Deployment
 
 _LISTED = 3  # file names that a sentence quotes
 _LENGTH = 300  # characters that a sentence quotes of what a host said
@@ -218,6 +219,12 @@ def by_word_alone(by_hand: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
         )
         for one in by_hand
     ]
+
+
+def unknown_data(found: Iterable[tuple[Deployment, str]]) -> list[dict[str, Any]]:
+    """A difference, as :func:`compare` has them, for each deployment of which it is not known what it has done to data, with why."""
+    said = ((one, f"{one.label}, {one.release} {one.version}: {why}") for one, why in found)
+    return [_difference(one.rollout.data_host, one.release, "unknown_data", detail) for one, detail in said]
 
 
 def lost_from_library(losses: Iterable[Loss]) -> list[dict[str, Any]]:

@@ -20,10 +20,12 @@ from ..evidence.statement import DONE_BY_HAND
 from ..report.progress import words
 from ..rfc.source import rfc_number
 from ..rollout import states
+from ..rollout.data_change import after_ordered
+from ..rollout.data_journal import DataJournal
 from ..rollout.deployments import Deployment, Run, Target
 from ..rollout.holder import Holder
 from ..rollout.journal import Journal, not_by_hand
-from ..rollout.states import DeploymentState
+from ..rollout.states import DataState, DeploymentState
 from .person import responsible_person, signed_about_host
 from .plan import RunRequest, backing_out, result
 from .tell import make_notifier, warned
@@ -63,22 +65,27 @@ def order_backout(
             return result(f"{current.label} is already {words(current.state)}", changed=False)
         person = _person(policy_path, by_hand, reason, done, now) if done else ""
         journal.refuse_backout(current)
+        data = after_ordered(current, journal.data_log(current.id), request.said)
+        later = DataJournal(cmdb).later_change(current) if data is DataState.MIGRATED else ""
+        if later and current.state is not DeploymentState.BACKING_OUT:
+            raise StateError(f"the data of {current.label} can't be reversed, so no host goes back: {later}")
         names = [target.host for target in done]
         hosts = [host for host in journal.to_visit(current, backout=True) if host not in names]
-        request.reach.check(hosts, "host", f"that {current.label} has to be backed out of")
+        reversing = [current.rollout.data_host] if data is DataState.MIGRATED else []
+        request.reach.check(dict.fromkeys([*hosts, *reversing]), "host", f"that {current.label} has to be backed out of")
         if not request.take_over:
             journal.refuse_driven(current.id, Holder.this_run(), now)
         drained = journal.out_of_service(current.id, names)
         if not request.write:
-            return result(_sentence(current, hosts, done, drained, "would be"), changed=True)
+            return result(_sentence(current, hosts, done, drained, "would be", data), changed=True)
         request.refuse_interrupted()
-        run = journal.take_over(current.id, Holder.this_run(), now, ordered=request.take_over)
+        run = journal.take_over(current.id, Holder.this_run(), now, ordered=request.take_over, said=request.said)
         state = journal.order_backout(run, reason or _ORDERED, now)
         if done:
             _record(journal, run, current, done, drained, person, reason, by_hand.signer, now)
         begins = state is DeploymentState.BACKING_OUT and current.state is not state
         problems = make_notifier(lambda: load_policy(policy_path))(journal, run, "back_out", reason or _ORDERED, now) if begins else []
-        return {**result(_sentence(current, hosts, done, drained, "is"), changed=True), **warned(problems)}
+        return {**result(_sentence(current, hosts, done, drained, "is", data), changed=True), **warned(problems)}
 
 
 def _refuse_by_hand(journal: Journal, current: Deployment, hosts: Collection[str]) -> list[Target]:
@@ -132,14 +139,14 @@ def _record(
     journal.done_by_hand(run, said, person, reason, now)
 
 
-def _sentence(current: Deployment, hosts: Sequence[str], done: Sequence[Target], drained: Sequence[str], is_: str) -> str:
+def _sentence(current: Deployment, hosts: Sequence[str], done: Sequence[Target], drained: Sequence[str], is_: str, data: DataState) -> str:
     """What an ordered back-out comes to, for a person."""
     if not done:
-        return backing_out(current, hosts, is_)
+        return backing_out(current, hosts, is_, data)
     what = f"{current.rfc}: {current.release} {current.version}"
     parts = [f"{what} {is_} recorded as undone by hand on {', '.join(target.host for target in done)}"]
     if hosts:
-        parts.append(backing_out(current, hosts, is_))
+        parts.append(backing_out(current, hosts, is_, data))
     if drained:
         parts.append(f"the role does not go there any more, so bring into service by hand what it took out of that: {', '.join(drained)}")
     return "; ".join(parts)

@@ -41,6 +41,7 @@ from .sources import (
     Once,
     Sources,
     calendars_of,
+    data_host_of,
     debts_of,
     entered_with,
     inspect_package,
@@ -73,12 +74,16 @@ class OwnRollout:
     """The name of its own role, which does each wave; empty when it has none."""
     tree: bool
     """Whether it has a payload."""
+    data_host: str
+    """The CI on which it migrates data; empty when it has none to migrate."""
+    no_return: bool
+    """Whether it can't bring them back."""
 
     @classmethod
-    def of(cls, config: Mapping[str, Any]) -> OwnRollout:
+    def of(cls, config: Mapping[str, Any], data_host: str) -> OwnRollout:
         """Read the config of a package."""
-        role = str(config.get("ansible", {}).get("role", ""))
-        return cls(config.get("stable"), role.rpartition("/")[2], "payload" in config)
+        own = config.get("ansible", {})
+        return cls(config.get("stable"), str(own.get("role", "")).rpartition("/")[2], "payload" in config, data_host, "reverse" in own)
 
 
 @dataclass(frozen=True)
@@ -121,6 +126,9 @@ class Clearing:
                 ("People", f"requested by {rfc.requested_by}, assigned to {rfc.assigned_to or 'nobody'}"),
                 ("CIs", f"{len(self.cis)} by {rfc.scope}{without(self.left_out)}"),
             ]
+        if self.own is not None and self.own.data_host:
+            back = "a point of no return, for nothing brings them back" if self.own.no_return else "and brought back by the step reverse"
+            about.append(("Data", f"migrated on {self.own.data_host} before the first wave, {back}"))
         return {**self.clearance.to_dict(), "sentence": self.clearance.sentence(), "about": [list(pair) for pair in about]}
 
     def remarks(self) -> list[str]:
@@ -232,7 +240,7 @@ def clear(sources: Sources, rfc_path: str) -> Clearing:
         found.waves or (),
         _until(facts, clearance.controls),
         facts.sight,
-        OwnRollout.of(facts.package.manifest) if facts.package else None,
+        OwnRollout.of(facts.package.manifest, facts.data_host.name if facts.data_host else "") if facts.package else None,
         facts.inputs,
         facts.ignored,
     )
@@ -352,6 +360,8 @@ def _with_waves(asking: _Asking, found: Gathered) -> Gathered:
         library = asking.sources.library
         judged = asking.ask("compatibility", lambda: compatibility(cmdb(), library(), rfc, package.manifest, having))
         facts = replace(facts, compatibility=judged)
+        if "migrate" in package.manifest.get("ansible", {}).get("steps", ()):
+            facts = replace(facts, data_host=asking.ask("data_host", lambda: data_host_of(cmdb(), rfc, package.manifest, cis)))
     waves = (wave.hosts,) if wave else asking.sources.ask("scope", lambda: _waves(cmdb(), rfc, cis, facts))
     if facts.compatibility is not None:
         facts = replace(facts, compatibility=with_plan_faults(facts.compatibility, waves or ()))

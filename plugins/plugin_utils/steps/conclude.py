@@ -14,11 +14,13 @@ from ..errors import ConflictError
 from ..report.progress import share
 from ..rfc.source import Change
 from ..rollout import states
+from ..rollout.data_change import in_doubt, is_past_return
+from ..rollout.data_journal import DataJournal
 from ..rollout.deployments import Deployment, Run, Target, remark_in
 from ..rollout.failures import Reason, first_failure, no_reason
 from ..rollout.holder import Holder
 from ..rollout.journal import Journal
-from ..rollout.states import DeploymentState, HostState, WaveState
+from ..rollout.states import DataState, DeploymentState, HostState, WaveState
 from .record import CheckObjectives, check_objectives, sync_change_record
 from .tell import Tell, warned
 
@@ -34,6 +36,7 @@ _TOO_LATE = {
     "backed_out": (),
 }
 _WOULD = {"completed": "deployed", "staged": "staged", "backed_out": "backed out"}
+_DATA_IN_THE_END = {DataState.REVERSED: ", its data as before", DataState.KEPT: ", its data kept as they are"}
 # Of these the detail says in a few words what became of the host.
 _EXPLAINED = (HostState.WRITTEN_OFF, HostState.SUPERSEDED)
 
@@ -100,7 +103,7 @@ def conclude(
     deployment = journal.conclude(run, now)
     targets = journal.targets(run.deployment)
     success = deployment.state in _WANTED[wanted] and (wanted != "staged" or all_staged)
-    sentence = _verdict(deployment, targets, journal.locked(run.deployment), interrupted, reason)
+    sentence = _verdict(deployment, targets, journal.locked(run.deployment), interrupted, reason, _data_left(journal, deployment))
     objectives, problems = check_objectives(journal, run, change, make, now)
     problems += sync_change_record(journal, run, change, sentence, now)
     if held:
@@ -141,10 +144,24 @@ def _remark(targets: Iterable[Target], state: HostState) -> str:
     return f" {said[0][0]}: {said[0][1]}.{more}" if said else ""
 
 
+def _data_left(journal: Journal, deployment: Deployment) -> str:
+    """What keeps the data of a deployment that is backing out from being as before; empty when nothing does."""
+    log = journal.data_log(deployment.id)
+    if deployment.data is DataState.MIGRATED:
+        why = log[-1].data.get("detail") or DataJournal(journal.cmdb).reverse_barrier(deployment)
+        return f"its data are still migrated{f': {why}' if why else ''}"
+    return in_doubt(deployment, log)
+
+
 def _verdict(
-    deployment: Deployment, targets: list[Target], locked: Collection[str], interrupted: str = "", reason: Reason = no_reason
+    deployment: Deployment,
+    targets: list[Target],
+    locked: Collection[str],
+    interrupted: str = "",
+    reason: Reason = no_reason,
+    data_left: str = "",
 ) -> str:
-    """How the deployment stands, for a person. ``locked``: the hosts that it has locked."""
+    """How the deployment stands, for a person. ``locked``: the hosts that it has locked. ``data_left``: see :func:`_data_left`."""
     what = f"{deployment.rfc}: {deployment.release} {deployment.version}"
     if deployment.state is DeploymentState.COMPLETED:
         active = sum(target.state is HostState.ACTIVE for target in targets)
@@ -153,30 +170,48 @@ def _verdict(
     if deployment.state is DeploymentState.BACKED_OUT:
         back = sum(target.state is HostState.BACKED_OUT for target in targets)
         left = [target for target in targets if target.state in _EXPLAINED]
-        which = share(back, back + len(left)) if left else f"{_hosts(back)} it had touched"
-        return f"{what} was backed out of {which}: {deployment.reason}{_listed(left)}.{_remark(targets, HostState.BACKED_OUT)}"
+        which = share(back, back + len(left)) if left else f"{_hosts(back)} it had touched" if back else "no host, for none had it"
+        data = _DATA_IN_THE_END.get(deployment.data, "")
+        return f"{what} was backed out of {which}{data}: {deployment.reason}{_listed(left)}.{_remark(targets, HostState.BACKED_OUT)}"
     if deployment.state is DeploymentState.CANCELLED:
         return f"{what} was cancelled before it touched a host: {deployment.reason}."
     if deployment.state is DeploymentState.BACKING_OUT:
-        touched = [target for target in targets if target.state in states.TOUCHED]
-        owed = [target.host for target in touched if target.host in locked]
-        taken = [target.host for target in touched if target.host not in locked]
-        failure = first_failure(touched, reason)
-        why = "" if failure in deployment.reason else failure  # one cause, once
-        said = [
-            f"{what} is being backed out, but hosts still owe it, {len(owed)} of them ({', '.join(owed[:5])}): {deployment.reason}{why}."
-        ]
-        if taken:
-            said.append(f"Another deployment has changed {', '.join(taken[:5])} since, or is about to.")
-        again = f"It was {interrupted}; run" if interrupted else "Bring them back and run"
-        said.append(f"{again} the same command again{'' if interrupted else f'; {_FOR_GOOD}'}.")
-        return " ".join(said)
+        return _unfinished(deployment, targets, locked, interrupted, reason, data_left)
     if deployment.state is DeploymentState.HELD:
-        gone = any(target.state in (HostState.LOST, HostState.STAGE_FAILED) for target in targets)
-        return f"{what} is held: {deployment.reason}. Run deploy again to go on, or backout to undo it{f'; {_FOR_GOOD}' if gone else ''}."
+        return f"{what} is held: {deployment.reason}. {_next_of_held(deployment, targets)}"
     staged = sum(target.state is HostState.STAGED for target in targets)
     why = first_failure([target for target in targets if target.state in (HostState.PLANNED, HostState.STAGE_FAILED)], reason)
     return f"{what} is {deployment.state}: staged on {share(staged, len(targets))}{why}. Run deploy to go on, or backout to undo it."
+
+
+def _unfinished(
+    deployment: Deployment, targets: list[Target], locked: Collection[str], interrupted: str, reason: Reason, data_left: str
+) -> str:
+    """How a back-out stands that is not over; see :func:`_verdict`."""
+    what = f"{deployment.rfc}: {deployment.release} {deployment.version}"
+    touched = [target for target in targets if target.state in states.TOUCHED]
+    owed = [target.host for target in touched if target.host in locked]
+    taken = [target.host for target in touched if target.host not in locked]
+    failure = first_failure(touched, reason)
+    why = "" if failure in deployment.reason else failure  # one cause, once
+    if data_left and not owed:
+        return f"{what} is being backed out and every host is back, but {data_left}. Run the same command again when that is settled."
+    said = [f"{what} is being backed out, but hosts still owe it, {len(owed)} of them ({', '.join(owed[:5])}): {deployment.reason}{why}."]
+    if taken:
+        said.append(f"Another deployment has changed {', '.join(taken[:5])} since, or is about to.")
+    again = f"It was {interrupted}; run" if interrupted else "Bring them back and run"
+    said.append(f"{again} the same command again{'' if interrupted else f'; {_FOR_GOOD}'}.")
+    return " ".join(said)
+
+
+def _next_of_held(deployment: Deployment, targets: list[Target]) -> str:
+    """What a person can do about a deployment that is held."""
+    if deployment.data in states.IN_DOUBT:
+        return "To undo it, run backout with the same."
+    if is_past_return(deployment):
+        return "Run deploy again to go on; what it did to data can't be undone."
+    gone = any(target.state in (HostState.LOST, HostState.STAGE_FAILED) for target in targets)
+    return f"Run deploy again to go on, or backout to undo it{f'; {_FOR_GOOD}' if gone else ''}."
 
 
 _FOR_GOOD = "a host that will not come back is written off with tidegate.release.write_off"

@@ -18,9 +18,10 @@ from ..rfc.model import IMPLEMENT, SCHEDULED, STATES, Rfc
 from ..rfc.register import cleared_fingerprint
 from ..rfc.source import Change
 from ..rollout import states
+from ..rollout.data_change import is_past_return
 from ..rollout.deployments import Deployment, Run, Target
 from ..rollout.failures import Reason, first_failure, no_reason
-from ..rollout.gate import GateDecision, GateInputs, StageCounts, WaveCounts, decide, decide_staging, unless_interrupted
+from ..rollout.gate import GateDecision, GateInputs, StageCounts, WaveCounts, decide, decide_staging, unless_interrupted, unless_past_return
 from ..rollout.holder import Holder
 from ..rollout.journal import Journal
 from ..rollout.states import DeploymentState, HostState, WaveState
@@ -99,6 +100,7 @@ def decide_wave_gate(
             stuck=sum(target.state is HostState.STUCK for target in targets),
         )
     )
+    decision = unless_past_return(decision, is_past_return(deployment))
     # Of a host that came up, and of which there is nothing to be said, Ansible need not be asked: that takes long.
     remarkable = [target for target in wave if target.state is not HostState.ACTIVE or target.detail]
     decision = unless_interrupted(GateDecision(decision.decision, decision.reason + first_failure(remarkable, reason)), interrupted)

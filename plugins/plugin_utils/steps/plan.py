@@ -27,12 +27,13 @@ from ..rfc.model import Rfc
 from ..rfc.register import register_change
 from ..rfc.source import load_rfc, open_change, rfc_number
 from ..rollout import states
+from ..rollout.data_change import DataStatement, after_statement, in_doubt
 from ..rollout.deployments import Deployment, Run
 from ..rollout.forecast import Step, Transfer, plan_lines, role_lines, transfer, window_line
 from ..rollout.holder import Holder
 from ..rollout.journal import Journal
 from ..rollout.options import Rollout
-from ..rollout.states import DeploymentState, HostState, WaveState
+from ..rollout.states import DataState, DeploymentState, HostState, WaveState
 from .clear import Clearing, clear, refusal, without
 from .conclude import catch_up
 from .sources import Sources
@@ -72,7 +73,7 @@ class RunRequest:
     """What a run was called for: the RFC at ``rfc_path``, on the hosts that it can reach.
 
     ``write``: false when nothing may be written, and only what would be done is shown. ``take_over``: a person says that the controller
-    which drives the deployment is gone.
+    which drives the deployment is gone. ``said``: what they say of the data that it has changed.
     """
 
     rfc_path: str
@@ -80,6 +81,7 @@ class RunRequest:
     write: bool
     interrupted: Interrupted
     take_over: bool = False
+    said: DataStatement | None = None
 
     def refuse_interrupted(self) -> None:
         """Raise :class:`StateError` when somebody interrupted the run before it has begun anything."""
@@ -171,7 +173,7 @@ def _begin(sources: Sources, journal: Journal, cleared: _Cleared, request: RunRe
     sizes = f"({', '.join(str(len(wave)) for wave in clearing.waves)})"
     sentence = (
         f"{rfc.number}: {rfc.release} {rfc.version} to {counted(len(hosts), 'host')} in {counted(len(clearing.waves), 'wave')} {sizes}"
-        f"{without(clearing.left_out)}"
+        f"{without(clearing.left_out)}{_data_sentence(*_data_of(clearing))}"
     )
     if not request.write:
         more = _forecast(journal, clearing, sources)
@@ -234,11 +236,22 @@ def _forecast(journal: Journal, clearing: Clearing, sources: Sources) -> dict[st
     window = window_line(sources.now, clearing.until or rfc.end_date, len(clearing.waves), journal.past(rfc.release), rfc.release)
     cleared = [clearing.clearance.sentence(), *clearing.clearance.details()] if clearing.clearance.granted else []
     return {
-        "lines": [*cleared, *plan_lines(steps, rfc.version), *role_lines(_role_tasks(library, package)), window],
+        "lines": [*cleared, *plan_lines(steps, rfc.version), *role_lines(_role_tasks(library, package), *_data_of(clearing)), window],
         "steps": [
             {"wave": step.wave, "host": step.host, "from": step.installed, "to": rfc.version, **asdict(step.transfer)} for step in steps
         ],
     }
+
+
+def _data_sentence(data_host: str, no_return: bool) -> str:
+    if not data_host:
+        return ""
+    return f"; before the first wave data are migrated on {data_host}{', which is a point of no return' if no_return else ''}"
+
+
+def _data_of(clearing: Clearing) -> tuple[str, bool]:
+    """The host on which data are migrated, empty for none, and whether that is for good."""
+    return (clearing.own.data_host, clearing.own.no_return) if clearing.own else ("", False)
 
 
 def _role_tasks(library: Repository, package: Package) -> dict[str, list[str]]:
@@ -264,13 +277,18 @@ def _attach_clearance(sources: Sources, clearing: Clearing, rfc: Rfc, signer: Si
     remember_sight(sources.cmdb, Sight(rfc.release, rfc.version, rfc.digest, {attached: "clearance"}), sources.now, signer)
 
 
-def backing_out(deployment: Deployment, hosts: Sequence[str], is_: str) -> str:
-    """What an ordered back-out comes to, for a person; ``hosts`` are those that go back, the last wave's first."""
+def backing_out(deployment: Deployment, hosts: Sequence[str], is_: str, data: DataState) -> str:
+    """What an ordered back-out comes to, for a person; ``hosts`` are those that go back, the last wave's first, ``data`` how they are."""
     what = f"{deployment.rfc}: {deployment.release} {deployment.version}"
-    if not hosts:
-        return f"{what} {is_} cancelled, for no host has it"
     being = "being backed" if is_ == "is" else "backed"
-    return f"{what} {is_} {being} out of {counted(len(hosts), 'host')}: {listed(list(reversed(hosts)))}"
+    then = {
+        DataState.MIGRATED: f"; then its data are reversed on {deployment.rollout.data_host}",
+        DataState.KEPT: "; its data stay as they are",
+    }.get(data, "")
+    if not hosts and not then:
+        return f"{what} {is_} cancelled, for no host has it"
+    named = f": {listed(list(reversed(hosts)))}" if hosts else ""
+    return f"{what} {is_} {being} out of {counted(len(hosts), 'host')}{named}{then}"
 
 
 def _some(hosts: list[str], noun: str, which: str) -> str:
@@ -290,14 +308,18 @@ def _resume(journal: Journal, current: Deployment, request: RunRequest, now: dat
             "progress": {"step": "plan", "state": current.state, "detail": f"{current.label} is already {current.state}"},
         }
     request.refuse_interrupted()
+    log = journal.data_log(current.id)
+    data = current.data if request.said is None else after_statement(current, log, request.said)
     _refuse_empty_wave(journal, current)
     journal.refuse_resume(current)
-    sentence = f"{current.label} goes on where it stands: {words(current.state)}"
-    request.reach.check(journal.to_visit(current), "host", f"that {current.label} has still to visit")
+    doubt = in_doubt(replace(current, data=data), log)
+    sentence = f"{current.label} goes on where it stands: {words(current.state)}{f', for {doubt}' if doubt else ''}"
+    data_host = [current.rollout.data_host] if current.state is DeploymentState.BACKING_OUT and current.data in states.CHANGED else []
+    request.reach.check(dict.fromkeys([*journal.to_visit(current), *data_host]), "host", f"that {current.label} has still to visit")
     if not request.take_over:
         journal.refuse_driven(current.id, Holder.this_run(), now)
     if request.write:
-        journal.take_over(current.id, Holder.this_run(), now, until, ordered=request.take_over)
+        journal.take_over(current.id, Holder.this_run(), now, until, ordered=request.take_over, said=request.said)
     return {**result(sentence, changed=True), "progress": {"step": "plan", "state": "resumed", "detail": sentence}}
 
 

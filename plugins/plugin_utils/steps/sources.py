@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -14,8 +14,9 @@ from typing import Any, Generic, Self, TypeVar
 
 from ..activity import note
 from ..calendar.model import CalendarFiles, Calendars
-from ..clearance.facts import Facts, PackageFacts
+from ..clearance.facts import DataHost, Facts, PackageFacts
 from ..clearance.policy import load_policy
+from ..cmdb.query import QueryError, search
 from ..cmdb.store import Cmdb
 from ..dsl.descriptors import TITLE
 from ..dsl.package import load_package, load_package_manifest, verify_package
@@ -34,7 +35,7 @@ from ..rfc.debts import Debt, debts
 from ..rfc.model import Rfc
 from ..rfc.register import Overlap, cleared_fingerprint, entered, overlapping
 from ..rollout.deployments import Deployments
-from ..rollout.states import OPEN
+from ..rollout.states import OPEN, DataState
 from .retire import status
 
 _T = TypeVar("_T")
@@ -267,6 +268,30 @@ def seen_of(cmdb: Cmdb, rfc: Rfc, policy: Policy | None) -> tuple[Snapshot, ...]
     """What was seen in the library of an RFC's release before, nothing or one."""
     found = snapshot(cmdb, rfc.release, rfc.version, policy)
     return () if found is None else (found,)
+
+
+def data_host_of(cmdb: Cmdb, rfc: Rfc, manifest: Mapping[str, Any], cis: Sequence[Mapping[str, Any]]) -> DataHost:
+    """Where a release migrates data: by its own query over the ``cis`` of the plan, or where an open deployment has it.
+
+    Raises :class:`TidegateError` when the query can't be evaluated.
+    """
+    begun = Deployments(cmdb).latest(rfc.number)
+    if begun is not None and begun.state in OPEN and begun.data is not DataState.NONE:
+        gone = begun.data is DataState.NOT_MIGRATED and begun.rollout.data_host not in {ci["name"] for ci in cis}
+        planned = f"data are to be migrated on {begun.rollout.data_host} by the plan, which does not get the release any more"
+        return DataHost(begun.rollout.data_host, planned if gone else "")
+    expression = manifest["ansible"]["migrate_on"]
+    try:
+        found = search(expression, [dict(ci) for ci in cis])
+    except QueryError as error:
+        raise TidegateError(f"migrate_on, {expression!r:.200}, can't be used: {error}") from error
+    listed = found if isinstance(found, list) else [] if found is None else [found]
+    names = list(dict.fromkeys(str(one.get("name") if isinstance(one, Mapping) else one) for one in listed))
+    what = f"migrate_on, {expression!r:.200}, has to give one CI of the plan and gives"
+    if len(names) != 1:
+        return DataHost("", f"{what} {', '.join(sorted(names)[:5]) if names else 'none'}{', ...' if len(names) > 5 else ''}")
+    inside = names[0] in {ci["name"] for ci in cis}
+    return DataHost(names[0], "" if inside else f"{what} {names[0]:.200}, which is not in it")
 
 
 def matter_of(rfc: Rfc, cis: Iterable[Mapping[str, Any]]) -> Matter:

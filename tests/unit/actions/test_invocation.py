@@ -316,6 +316,18 @@ def test_what_to_type_next_is_what_was_typed_without_a_secret(
     assert "hunter2" not in "".join(invocation.next_commands(undo=True))
 
 
+def test_what_has_to_be_said_of_data_first_is_typed_behind_what_was_typed(called: Called, monkeypatch: pytest.MonkeyPatch) -> None:
+    called(args=("tidegate.release.deploy",), extra_vars=["tidegate_data=as_before:1"])
+    monkeypatch.setattr(invocation.sys, "argv", ["ansible-playbook", "tidegate.release.deploy", "-e", "tidegate_data=as_before:1"])
+    said = invocation.next_commands(True, {"If the data are migrated": "migrated:2", "If they are as before": "as_before:2"})
+    assert said == (  # of two variables of one name the last counts
+        "If the data are migrated: ansible-playbook tidegate.release.deploy -e tidegate_data=as_before:1 "
+        "-e tidegate_data=migrated:2 -e tidegate_reason=…",
+        "If they are as before: ansible-playbook tidegate.release.deploy -e tidegate_data=as_before:1 "
+        "-e tidegate_data=as_before:2 -e tidegate_reason=…",
+    )
+
+
 def test_what_follows_staging_is_to_deploy_and_a_playbook_of_ones_own_goes_on_by_itself(
     called: Called, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -17,7 +17,7 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.clearance.clearan
 from ansible_collections.tidegate.release.plugins.plugin_utils.clearance.control_spec import ControlSpec
 from ansible_collections.tidegate.release.plugins.plugin_utils.clearance.controls.window import closes
 from ansible_collections.tidegate.release.plugins.plugin_utils.clearance.evaluate import CONTROLS
-from ansible_collections.tidegate.release.plugins.plugin_utils.clearance.facts import Facts, PackageFacts
+from ansible_collections.tidegate.release.plugins.plugin_utils.clearance.facts import DataHost, Facts, PackageFacts
 from ansible_collections.tidegate.release.plugins.plugin_utils.clearance.findings import Control, Finding, Result
 from ansible_collections.tidegate.release.plugins.plugin_utils.clearance.policy import load_policy
 from ansible_collections.tidegate.release.plugins.plugin_utils.compatibility.judge import Compatibility
@@ -92,7 +92,7 @@ def debt(due: datetime = END + TICK, settled: datetime | None = None) -> Debt:
 
 
 SIGNED = {"signatures", "malware", "evidence", "verification", "rehearsal", "opinions"}  # controls of what people signed
-REHEARSAL = {"digest": DIGEST, "deployed": True, "backedOut": True, "tests": 1, "from": [""]}
+REHEARSAL = {"digest": DIGEST, "deployed": True, "backedOut": True, "tests": 1, "from": [""], "role": {"forward": [], "back": ["back_out"]}}
 EVIDENCE = {
     "package": said("package", ("rita", {})),
     "scan": said("scan", ("rita", {"result": "clean"})),
@@ -110,8 +110,14 @@ def passing(**changes: Any) -> Judgement:
 ABSENT = PackageFacts(None, "")
 TELLING = Communication(True, {name: Channel(environment=name) for name in ("chat", "desk", "spare")}, {"hold": ("chat",)})
 PACKAGE = PackageFacts(
-    DIGEST, "", "minor", {"README.md": 9, "docs/operations.md": 1, "empty-operations": 0}, manifest={"licensed_product": "acme"}
+    DIGEST,
+    "",
+    "minor",
+    {"README.md": 9, "docs/operations.md": 1, "empty-operations": 0},
+    manifest={"licensed_product": "acme", "ansible": {"steps": ["migrate"], "migrate_on": "[0]", "reverse": "none"}},
 )
+REVERSIBLE = replace(PACKAGE, manifest={"ansible": {"steps": ["migrate", "reverse"], "migrate_on": "[0]"}})
+AGREED = said("approval", ("tom", {"decision": "approved"}))
 POLICY = Policy(
     approvals={"normal": 1, "standard": 0, "emergency": 1},
     rollout=Rollout(),
@@ -126,6 +132,7 @@ POLICY = Policy(
     communication=TELLING,
     opinions={"tester": Quorum(1, 3)},
     verification=Verification(rehearsal=True),
+    no_return={"dba": 1},
 )
 FACTS = Facts(
     now=START,
@@ -139,6 +146,8 @@ FACTS = Facts(
     debts=(debt(),),
     seats=Allotment("acme", needed=2, free=2),
     compatibility=Compatibility(),
+    data_host=DataHost("web1"),
+    signed_approvals={"dba": AGREED},
     calendars=Calendars(windows=(Event("nights", START, END, frozenset({"ams"})),), freezes=()),
     waves=(frozenset({"ams"}), frozenset({"ams"})),
     overlaps=(),
@@ -217,6 +226,11 @@ def test_what_is_in_order_is_granted() -> None:
         ("scope", {"entered": ("web1", "web3")}),
         ("licences", {"seats": Allotment("acme", needed=2, free=1)}),
         ("compatibility", {"compatibility": Compatibility(("web1: it is too old",), ("web2: its class is not known",))}),
+        ("data_host", {"data_host": DataHost("", "migrate_on, '[0]', has to give one CI of the plan and gives none")}),
+        ("no_return", {"policy": replace(POLICY, no_return={})}),
+        ("no_return", {"signed_approvals": {"dba": said("approval")}}),
+        ("no_return", {"signed_approvals": {"dba": said("approval", ("rita", {"decision": "approved"}))}}),  # who signed the package
+        ("no_return", {"policy": replace(POLICY, no_return={"dba": 2})}),
         ("approvals", {"approvals": ()}),
         ("approvals", {"approvals": (approval(state="requested"),)}),
         ("approvals", {"approvals": (approval(decided_at=None),)}),
@@ -275,6 +289,20 @@ def test_a_command_among_the_objectives_has_to_be_allowed_and_signed(allowed: bo
     assert result("objectives", facts(rfc=replace(RFC, objectives=(without,)), policy=load_policy())).result is Result.PASS
 
 
+def test_who_can_bring_data_back_needs_nobody_s_approval_and_who_migrates_none_no_host() -> None:
+    for package in (REVERSIBLE, replace(PACKAGE, manifest={})):
+        found = result("no_return", facts(package=package, policy=replace(POLICY, no_return={}), signed_approvals={}))
+        assert found.result is Result.NOT_APPLICABLE
+    assert result("data_host", facts(package=replace(PACKAGE, manifest={}), data_host=None)).result is Result.NOT_APPLICABLE
+    assert result("data_host", facts(package=REVERSIBLE)).reason == "data are migrated on web1"
+    assert "nothing brings back (reverse: none): 1 of 1 approvals by the dba (tom)" in result("no_return", FACTS).reason
+
+
+def test_by_the_shipped_policy_no_release_goes_behind_a_point_of_no_return() -> None:
+    found = result("no_return", facts(policy=load_policy()))
+    assert (found.result, "says under no_return of nobody" in found.reason) == (Result.FAIL, True)
+
+
 def test_the_shipped_policy_lets_no_rfc_run_a_command() -> None:
     assert load_policy().objective_commands is False
 
@@ -330,7 +358,11 @@ def test_an_rfc_may_be_scheduled_or_under_way(state: int) -> None:
                 "opinions": None,
                 "errors": {"package": "no such directory", "evidence": "no such directory"},
             },
-            {"digest", "payload_archived", "payload_intact", "library", "version", "documentation", "licences", "compatibility", *SIGNED},
+            {
+                *("digest", "payload_archived", "payload_intact", "library", "version", "documentation", "licences", "compatibility"),
+                *("data_host", "no_return"),
+                *SIGNED,
+            },
         ),
         (
             {"package": ABSENT, "evidence": None},
@@ -347,12 +379,29 @@ def test_an_rfc_may_be_scheduled_or_under_way(state: int) -> None:
         ({"opinions": None, "errors": {"evidence": "a listing is damaged"}}, {"opinions"}),
         ({"opinions": {}}, {"opinions"}),
         ({"replaced": None}, {"rehearsal"}),
-        ({"scope": None, "errors": {"scope": "not a database"}}, {"scope", "licences", "compatibility", "conflicts"}),
+        (
+            {"scope": None, "errors": {"scope": "not a database"}},
+            {"scope", "licences", "compatibility", "conflicts", "data_host", "approvals", "no_return"},
+        ),
         (
             {"policy": None, "errors": {"policy": "policy.yml:3: wrong"}},
-            {"approvals", "communication", "documentation", "duties", "freeze", "responsibilities", "version", "window", *SIGNED},
+            {
+                "approvals",
+                "communication",
+                "documentation",
+                "duties",
+                "freeze",
+                "responsibilities",
+                "version",
+                "window",
+                "no_return",
+                *SIGNED,
+            },
         ),
-        ({"builders": None}, {"approvals", "duties", "responsibilities"}),
+        ({"builders": None}, {"approvals", "duties", "responsibilities", "no_return"}),
+        ({"data_host": None, "errors": {"data_host": "it is locked"}}, {"data_host"}),
+        ({"signed_approvals": None}, {"approvals", "no_return"}),
+        ({"signed_approvals": {}}, {"no_return"}),
         ({"calendars": None, "errors": {"calendars": "no such file"}}, {"window", "freeze"}),
         ({"waves": None}, {"window", "freeze"}),
         ({"overlaps": None, "errors": {"overlaps": "it is locked"}}, {"conflicts"}),
@@ -381,7 +430,7 @@ def test_what_is_not_known_is_inconclusive(changes: dict[str, Any], names: set[s
 
 
 def test_a_policy_that_asks_for_no_signature_does_not_ask_whether_there_is_one() -> None:
-    asks_none = replace(FACTS, policy=Policy({"normal": 1}, Rollout()), evidence=None)
+    asks_none = replace(FACTS, policy=Policy({"normal": 1}, Rollout()), evidence=None, package=REVERSIBLE)
     found = {name: result(name, asks_none) for name in ("signatures", "malware", "evidence", "verification", "rehearsal", "opinions")}
     assert {control.result for control in found.values()} == {Result.NOT_APPLICABLE}
     assert "asks for no" in found["signatures"].reason
@@ -569,7 +618,7 @@ def test_the_sentence_says_all_of_one_reason_and_the_names_of_several(number: in
 
 
 def test_the_table_says_what_to_do_and_what_fails_comes_first() -> None:
-    found = evaluate(facts(rfc=replace(RFC, on_hold=True), package=PackageFacts(DIGEST, "one\ntwo")))
+    found = evaluate(facts(rfc=replace(RFC, on_hold=True), package=PackageFacts(DIGEST, "one\ntwo", manifest=PACKAGE.manifest)))
     lines = found.text().splitlines()
     assert lines[0] == "CHG0030001 is not cleared: rfc_state and payload_intact stand in the way."
     assert lines[1:6] == [

@@ -304,3 +304,19 @@ def test_two_releases_do_not_bring_one_package_to_a_ci() -> None:
     faults, unknown = told(new, installed=installed, needs=needs, uses=(("web1", "db1"),))
     assert faults == ("web1: its web 1.0 brings the package tg-lib, as hello 2.0 does; have one of them bring it",)
     assert unknown == ()
+
+
+@pytest.mark.parametrize(
+    ("has_version", "migrates", "fault"),
+    [("1.0", True, "web1: hello 3.0 migrates data and requires release hello >=2.0, it has 1.0"), ("2.0", True, ""), ("1.0", False, "")],
+)
+def test_what_shares_migrated_data_has_to_be_a_version_that_the_release_gets_on_with(has_version: str, migrates: bool, fault: str) -> None:
+    deployed = Deployed("hello", "3.0", "hello:3.0", Needs((on("hello", ">=2.0"),)), migrates)
+    found = judge(deployed, Surroundings({"web1": CI, "web2": CI}, {"web1": has(hello=has_version), "web2": has(hello="3.0")}))
+    assert found.faults == ((fault,) if fault else ())
+
+
+def test_what_shares_migrated_data_must_not_be_a_version_that_the_release_conflicts_with() -> None:
+    deployed = Deployed("hello", "3.0", "hello:3.0", Needs((), (on("hello", "<2.0"),)), True)
+    found = judge(deployed, Surroundings({"web1": CI}, {"web1": has(hello="1.9")}))
+    assert found.faults == ("web1: hello 3.0 migrates data and conflicts with release hello <2.0, it has 1.9",)

@@ -46,6 +46,7 @@ def test_a_manifest_is_the_same_after_a_stay_in_the_library(write: Write) -> Non
 
 
 OWN = {"role": "ansible/app", "steps": ["activate", "check"], "on_first": "back_out", "atomic": False}
+MIGRATES = {"steps": ["migrate", "reverse"], "migrate_on": "[?name=='db1']"}
 ALONE = {"payload": ..., "health": ..., "hooks": ...}
 
 
@@ -55,7 +56,13 @@ def test_a_role_has_defaults_and_is_the_same_after_a_stay_in_the_library(write: 
     assert own.name == "app"
     collections = [{"name": "community.general", "version": ">=9"}, {"name": "ansible.posix"}]
     more = {"steps": ["restore", "check", "drain"], "back_out": "own", "timeout": 2.5, "gather_facts": False, "collections": collections}
-    for changes in ({"ansible": OWN}, {"ansible": OWN | more}, {"ansible": OWN, **ALONE}):
+    for_good = {"steps": ["migrate"], "migrate_on": "[0]", "reverse": "none"}
+    for changes in (
+        {"ansible": OWN},
+        {"ansible": OWN | more},
+        {"ansible": OWN, **ALONE},
+        *({"ansible": OWN | x} for x in (MIGRATES, for_good)),
+    ):
         manifest = load_manifest(write("release", **changes))
         config = json.loads(json.dumps(manifest.to_config()))
         assert Manifest.from_config(config) == manifest
@@ -70,6 +77,19 @@ def test_a_role_has_defaults_and_is_the_same_after_a_stay_in_the_library(write: 
     assert [collection["name"] for collection in loaded.collections] == ["ansible.posix", "community.general"]
 
 
+def test_a_release_that_changes_data_says_where_and_how_that_is_undone(write: Write) -> None:
+    own = load_manifest(write("release", ansible=OWN | MIGRATES)).ansible
+    assert own
+    assert (own.steps, own.migrate_on, own.no_return) == (("migrate", "reverse"), "[?name=='db1']", False)
+    own = load_manifest(write("release", ansible=OWN | {"steps": ["migrate"], "migrate_on": "[0]", "reverse": "none"})).ansible
+    assert own
+    assert own.no_return
+    # What was archived before there was such a thing has the same bytes as ever.
+    own = load_manifest(write("release", ansible=OWN)).ansible
+    assert own
+    assert not own.to_config().keys() & {"migrate_on", "reverse"}
+
+
 @pytest.mark.parametrize(
     ("changes", "own", "what", "remedy"),
     [
@@ -81,15 +101,23 @@ def test_a_role_has_defaults_and_is_the_same_after_a_stay_in_the_library(write: 
         ({}, {"steps": ...}, "steps is missing from ansible", "add steps"),
         ({}, {"steps": []}, "ansible.steps is empty", ""),
         ({}, {"steps": ["check", "check"]}, "ansible.steps lists something twice", "list each once"),
-        ({}, {"steps": ["migrate"]}, "ansible.steps.0 is 'migrate'", "it has to be one of drain, activate, check, restore"),
-        ({}, {"steps": ["reverse"]}, "ansible.steps.0 is 'reverse'", "it has to be one of drain, activate, check, restore"),
+        ({}, {"steps": ["remove"]}, "ansible.steps.0 is 'remove'", "it has to be one of migrate, drain, activate, check, restore, reverse"),
+        ({}, {"steps": ["migrate"], "migrate_on": "[0]"}, "nothing says how that is undone", "or write reverse: none, which is a point of"),
+        ({}, {"steps": ["migrate", "reverse"]}, "nothing says on which host", "add migrate_on, a JMESPath expression over the CIs"),
+        ({}, MIGRATES | {"migrate_on": "[?name=="}, "ansible.migrate_on is no JMESPath: ", "write an expression that gives one CI"),
+        ({}, MIGRATES | {"migrate_on": ""}, "ansible.migrate_on is empty", ""),
+        ({}, MIGRATES | {"reverse": "none"}, "there is the step reverse, and reverse: none", "leave one of them out"),
+        ({}, MIGRATES | {"steps": ["migrate"], "reverse": "no"}, "ansible.reverse is 'no'", "it has to be none"),
+        ({}, MIGRATES | {"steps": ["migrate"], "reverse": None}, "ansible.reverse is empty", ""),
+        ({}, {"steps": ["reverse"]}, "there is reverse without migrate", "list migrate too, or leave reverse out"),
+        ({}, {"migrate_on": "[0]"}, "ansible.migrate_on is about migrate, which is not listed", "list it under steps, or leave this out"),
+        ({}, {"reverse": "none"}, "ansible.reverse is about migrate, which is not listed", "list it under steps, or leave this out"),
         ({}, {"steps": ["drain"]}, "there is drain without restore", "list restore too, or leave drain out"),
         ({}, {"steps": ["restore"]}, "there is restore without drain", "list drain too, or leave restore out"),
         ({}, {"back_out": "none"}, "ansible.back_out is 'none'", "it has to be one of previous, own"),
         ({}, {"timeout": 0}, "ansible.timeout is the number 0", "it has to be more than 0"),
         ({}, {"timeout": 86401}, "ansible.timeout is the number 86401", "it has to be 86400 or less"),
         ({}, {"gather_facts": "no"}, "ansible.gather_facts is 'no'", "it has to be true or false"),
-        ({}, {"reverse": "none"}, "reverse is not a key of ansible", "known are: role"),
         ({}, {"collections": [{"name": "general"}]}, "ansible.collections.0.name is 'general'", "expected is namespace and name"),
         ({}, {"collections": [{"name": "a.b", "version": "*"}]}, "ansible.collections.0.version can't be used", 'write it like ">=9,<11"'),
         ({}, {"collections": [{"name": "a.b"}, {"name": "a.b"}]}, "the collection a.b is listed twice", "list each once"),

@@ -61,6 +61,7 @@ def deployment(word: str = "web", waves: list[dict[str, Any]] | None = None, num
         "finished": None,
         "close_code": "",
         "objectives": [],
+        "data_changes": [],
         "unrecorded": "",
         "waves": waves if waves is not None else [wave(1, [word], detail=word)],
     }

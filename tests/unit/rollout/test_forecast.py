@@ -18,6 +18,7 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.forecast 
     in_bytes,
     in_time,
     plan_lines,
+    role_lines,
     transfer,
     window_line,
 )
@@ -91,3 +92,14 @@ def test_sizes_and_times_are_written_for_people() -> None:
         *("0 bytes", "999 bytes", "1.0 kB", "12.3 kB", "4.0 MB", "5000.0 GB"),
     ]
     assert [in_time(seconds) for seconds in (-1, 40.4, 119, 120, 7500)] == ["0 s", "40 s", "119 s", "2 min", "2 h 5 min"]
+
+
+def test_a_plan_says_where_data_are_changed_and_that_there_is_no_way_back() -> None:
+    tasks = {"migrate": ["Add a column"], "activate": ["Write"], "back_out": ["Remove"], "reverse": ["Drop the column"]}
+    assert list(role_lines(tasks, "db1", no_return=False)) == [
+        "  role, migrate (once, on db1, before the first wave): Add a column",
+        "  role, activate: Write",
+        "  role, back_out (on hosts that go back): Remove",
+        "  role, reverse (once, on db1, when all hosts are back): Drop the column",
+    ]
+    assert next(role_lines(tasks, "db1", no_return=True)).startswith("  point of no return: data are migrated before the first wave")

@@ -17,6 +17,7 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.gate impo
     decide,
     decide_staging,
     unless_interrupted,
+    unless_past_return,
 )
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.options import Rollout, Share
 from hypothesis import given
@@ -194,3 +195,13 @@ def test_an_interrupted_run_never_proceeds_and_still_backs_out(inputs: GateInput
     assert held.decision == ("back_out" if decision.decision == "back_out" else "hold")
     assert decision.reason in held.reason
     assert unless_interrupted(decision, "") == decision
+
+
+@pytest.mark.parametrize("decision", ["proceed", "hold", "back_out"])
+def test_behind_the_point_of_no_return_a_gate_holds_instead_of_backing_out(decision: Any) -> None:
+    decided = GateDecision(decision, "because")
+    assert unless_past_return(decided, False) == decided
+    past = unless_past_return(decided, True)
+    assert past.decision == ("hold" if decision == "back_out" else decision)
+    assert past.reason.startswith("because")
+    assert ("past the point of no return" in past.reason) == (decision == "back_out")

@@ -17,6 +17,7 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.role_play
     Role,
     back,
     forward,
+    on_data,
     play,
     verdicts,
 )
@@ -132,3 +133,15 @@ def test_no_receipts_make_a_host_good_that_did_not_reach_the_end(receipts: list[
         good = "reached" in events and "unreachable" not in events and failures.get(host) == 0
         assert (found[host] == HostVerdict()) == good
         assert found[host].unreachable == ("unreachable" in events)
+
+
+@pytest.mark.parametrize("step", ["migrate", "reverse"])
+def test_data_are_changed_when_the_host_was_reached_and_a_task_of_ours_says_that_it_begins(step: str) -> None:
+    waits, changes = on_data(Role("/run/app", (step,)), step, "app 2", "db1")
+    assert _did([waits, changes]) == ["wait", step]
+    # By what is seen of the first task nobody could be wrong about: the role's own come after it.
+    document = play("name", ["db1"], [waits, changes], "mark", "end", facts=False, tree={})
+    begun = [task["vars"]["tidegate_step"] for task in document["tasks"] if "vars" in task and "tidegate_step" in task["vars"]]
+    assert begun == [waits.called, changes.called, changes.called]
+    assert "ansible.builtin.debug" in changes.tasks[0]
+    assert changes.step == step

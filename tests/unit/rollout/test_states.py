@@ -12,11 +12,17 @@ import pytest
 from ansible_collections.tidegate.release.plugins.plugin_utils.errors import StateError
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout import states
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.states import (
+    DATA,
+    DATA_EVENTS,
+    DATA_FAILED,
     DEPLOYMENT,
     HOST,
+    IN_DOUBT,
     OPEN,
+    READY,
     TOUCHED,
     WAVE,
+    DataState,
     DeploymentState,
     HostState,
     WaveState,
@@ -54,6 +60,19 @@ def test_every_state_has_a_way_to_an_end_and_can_be_reached_from_the_first(table
     for state in kind:
         assert reachable(table, state) & ENDS[kind], state
     assert reachable(table, next(iter(kind))) == set(kind)
+
+
+def test_what_is_done_to_data_is_known_in_the_end_and_begun_from_one_state_alone() -> None:
+    assert set(DATA) == set(DataState)
+    assert reachable(DATA, DataState.NOT_MIGRATED) == set(DataState) - {DataState.NONE}
+    for state in set(DataState) - {DataState.NONE}:
+        assert reachable(DATA, state) & {DataState.MIGRATED, DataState.REVERSED, DataState.KEPT}
+    # Neither step begins anew out of a doubt: a person comes between.
+    assert {old for old, new in DATA.items() if DataState.MIGRATING in new} == {DataState.NOT_MIGRATED}
+    assert {old for old, new in DATA.items() if DataState.REVERSING in new} == {DataState.MIGRATED}
+    assert IN_DOUBT.isdisjoint(READY)
+    assert DATA_FAILED.keys() == IN_DOUBT
+    assert not DATA_EVENTS & {*HostState, *DeploymentState}
 
 
 @pytest.mark.parametrize("state", [DeploymentState.BACKED_OUT, DeploymentState.CANCELLED])

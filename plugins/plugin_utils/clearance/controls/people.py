@@ -94,7 +94,7 @@ def _signed_approvals(facts: Facts, rfc: Rfc, asked: Mapping[str, int]) -> Findi
             continue
         approved = [name for name, decision in sorted(last.items()) if decision == "approved"]
         counted = [name for name in approved if normalised_name(name) not in out]
-        wanted = judgement.wanted.threshold if judgement.wanted else 1
+        wanted = asked[role]
         by = f" ({', '.join(counted)})" if counted else ""
         said = f"{len(counted)} of {wanted} approvals by the {role}{by}"
         if len(counted) < wanted:
@@ -110,6 +110,22 @@ def _signed_approvals(facts: Facts, rfc: Rfc, asked: Mapping[str, int]) -> Findi
         listed = "\n".join(dict.fromkeys(unread[:REASONS]))
         return unknown(f"evidence that can't be read may be a rejection\n{listed}", "restore it from a copy of the DSL")
     return passed("; ".join(given) or "rejected by nobody")
+
+
+def no_return(facts: Facts, rfc: Rfc) -> Finding:
+    """Whether those whom the policy names under no_return approve a release that migrates data and can't bring them back.
+
+    They sign, in addition to all other approvals.
+    """
+    if "reverse" not in facts.known(facts.package, "package").manifest.get("ansible", {}):
+        return not_applicable("it has no point of no return")
+    asked = facts.known(facts.policy, "policy").no_return
+    what = "it migrates data, which nothing brings back (reverse: none)"
+    if not asked:
+        remedy = "name the role that approves this under no_return in the policy, or archive a release with the step reverse"
+        return failed(f"{what}, and the policy says under no_return of nobody that they approve that", remedy)
+    found = _signed_approvals(facts, rfc, asked)
+    return Finding(found.result, f"{what}: {found.reason}", found.remedy)
 
 
 def duties(facts: Facts, rfc: Rfc) -> Finding:
@@ -144,6 +160,7 @@ def responsibilities(facts: Facts, rfc: Rfc) -> Finding:
 
 CONTROLS = (
     ControlSpec("approvals", approvals, 210, asked_at_gates=True),
+    ControlSpec("no_return", no_return, 215, asked_at_gates=True),
     ControlSpec("duties", duties, 220, waivable=Waivable.ALWAYS),
     ControlSpec("responsibilities", responsibilities, 230, waivable=Waivable.ALWAYS),
 )

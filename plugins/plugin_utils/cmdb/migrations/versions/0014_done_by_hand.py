@@ -12,7 +12,7 @@ with contextlib.suppress(ImportError):
     from alembic import op
 
 revision = "0014"
-down_revision = "0012"
+down_revision = "0013"
 
 
 def upgrade() -> None:

@@ -1,0 +1,343 @@
+# Copyright (c) Tidegate maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The journal of data: what is about to be done to them is written first, and nothing is begun again that nobody knows the end of."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+
+import pytest
+from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import Cmdb
+from ansible_collections.tidegate.release.plugins.plugin_utils.errors import ConflictError, StateError
+from ansible_collections.tidegate.release.plugins.plugin_utils.report.html import render_deployment
+from ansible_collections.tidegate.release.plugins.plugin_utils.report.model import build_report
+from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.data_change import DataStatement, last_attempt
+from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.data_journal import DataJournal
+from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.deployments import Run
+from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.gate import GateDecision
+from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.holder import Holder
+from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.options import Rollout
+from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.states import DataState, DeploymentState, HostState
+
+NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
+NEW, NEWER = "sha256:" + "b" * 64, "sha256:" + "c" * 64
+ANN, BOB = Holder("ann", "other-machine", 4711, 99, "feedbeef"), Holder("bob", "other-machine", 4712, 99, "feedbeef")
+PROCEED, BACK_OUT = GateDecision("proceed", "because"), GateDecision("back_out", "it is bad")
+HOSTS = ["db1", "web1"]
+Begin = Callable[..., Run]
+
+
+@pytest.fixture
+def journal(cmdb_url: str) -> Iterator[DataJournal]:
+    with Cmdb.open(cmdb_url, create=True) as cmdb:
+        cmdb.put_cis([{"name": host, "class": "server"} for host in [*HOSTS, "web2"]], actor="test")
+        yield DataJournal(cmdb)
+
+
+@pytest.fixture
+def begin(journal: DataJournal) -> Begin:
+    def begin(number: str = "CHG0001", digest: str = NEW, hosts: list[str] = HOSTS, *, staged: bool = True, **rollout: bool | str) -> Run:
+        options = Rollout(**{"role": "app", "tree": False, "data_host": "db1", **rollout})  # type: ignore[arg-type]
+        waves = [[host] for host in hosts]
+        run = journal.begin(number, {"name": "shop", "version": "2.0", "digest": digest}, waves, options, ANN, NOW)
+        if staged:
+            journal.stage_all(run, NOW)
+            journal.decide_staging(run, PROCEED, NOW)
+        return run
+
+    return begin
+
+
+def data(journal: DataJournal, run: Run) -> DataState:
+    return journal.deployment(run.deployment).data
+
+
+def state(journal: DataJournal, run: Run) -> DeploymentState:
+    return journal.deployment(run.deployment).state
+
+
+def events(journal: DataJournal, run: Run) -> list[str]:
+    return [entry.event for entry in journal.data_log(run.deployment)]
+
+
+def migrate(journal: DataJournal, run: Run, problem: str = "", *, begun: bool = True) -> None:
+    journal.begin_migrate(run, NOW)
+    journal.end_data(run, problem, begun, NOW)
+
+
+def activate(journal: DataJournal, run: Run, number: int, host: str, outcome: HostState = HostState.ACTIVE) -> None:
+    journal.begin_wave(run, [host], False, NOW)
+    journal.end_wave(run, {host: (outcome, "")}, [], {}, NOW)
+    if outcome is HostState.ACTIVE:
+        journal.decide_wave(run, number, PROCEED, NOW)
+
+
+def bring_back(journal: DataJournal, run: Run, host: str, outcome: HostState = HostState.BACKED_OUT) -> None:
+    journal.begin_back_out(run, [host], False, NOW)
+    journal.end_wave(run, {host: (outcome, "")}, [], {}, NOW)
+
+
+def number(journal: DataJournal, run: Run) -> int:
+    return last_attempt(journal.data_log(run.deployment))
+
+
+def say(journal: DataJournal, run: Run, what: str, *, holder: Holder = BOB, backout: bool = False, later: int = 0) -> Run:
+    """Take the deployment over and say how the data are after the last attempt; ``later``: of an attempt by so many numbers off."""
+    said = DataStatement.parse(f"{what}:{number(journal, run) + later}", "I looked", backout)
+    return journal.take_over(run.deployment, holder, NOW, ordered=True, said=said)
+
+
+def locked(journal: DataJournal, run: Run) -> list[str]:
+    return sorted(journal.locked(run.deployment))
+
+
+def test_no_host_changes_before_the_data_are_migrated_and_they_are_migrated_once(journal: DataJournal, begin: Begin) -> None:
+    run = begin()
+    assert journal.batches("CHG0001", "migrate") == [["db1"]]
+    with pytest.raises(StateError, match="the data of CHG0001#1 are not migrated, so no host may change yet"):
+        journal.begin_wave(run, ["db1"], False, NOW)
+    with pytest.raises(StateError, match="the data of CHG0001#1 are not migrated, so no host may change yet"):
+        journal.activating(run, "db1", NOW)
+    journal.begin_migrate(run, NOW)
+    assert (data(journal, run), events(journal, run)) == (DataState.MIGRATING, ["migrating"])
+    assert journal.batches("CHG0001", "migrate") == []
+    for again in (journal.begin_migrate, lambda run, now: journal.begin_wave(run, ["db1"], False, now)):
+        with pytest.raises(StateError):
+            again(run, NOW)
+    journal.end_data(run, "", True, NOW)
+    assert (data(journal, run), events(journal, run)) == (DataState.MIGRATED, ["migrating", "migrated"])
+    with pytest.raises(StateError, match="is migrated and can't become migrating"):
+        journal.begin_migrate(run, NOW)
+    activate(journal, run, 1, "db1")
+    activate(journal, run, 2, "web1")
+    assert state(journal, run) is DeploymentState.COMPLETED
+
+
+@pytest.mark.parametrize(
+    ("failed", "why"),
+    [(False, "is staging, not activating"), (True, "db1, on which data are to be migrated, is stage failed")],
+)
+def test_data_are_migrated_on_a_host_that_has_the_release(journal: DataJournal, begin: Begin, failed: bool, why: str) -> None:
+    run = begin(staged=False)
+    if failed:
+        journal.stage_failed(run, "db1", "no room", NOW)
+        journal.staged(run, "web1", None, NOW)
+        journal.decide_staging(run, PROCEED, NOW)
+    with pytest.raises(StateError, match=why):
+        journal.begin_migrate(run, NOW)
+    assert events(journal, run) == []
+
+
+def test_a_run_that_was_superseded_writes_nothing_about_data(journal: DataJournal, begin: Begin) -> None:
+    run = begin()
+    journal.begin_migrate(run, NOW)
+    journal.take_over(run.deployment, BOB, NOW, ordered=True)
+    with pytest.raises(ConflictError, match="another controller has taken"):
+        journal.end_data(run, "", True, NOW)
+    assert data(journal, run) is DataState.MIGRATING
+
+
+def test_who_finds_data_that_were_about_to_be_migrated_holds_until_a_person_has_said_how_they_are(
+    journal: DataJournal, begin: Begin
+) -> None:
+    run = begin()
+    journal.begin_migrate(run, NOW)
+    for _time in range(2):  # however often it is run
+        run = journal.take_over(run.deployment, BOB, NOW, ordered=True)
+        deployment = journal.deployment(run.deployment)
+        assert deployment.state is DeploymentState.HELD
+        assert "migrate on db1 was interrupted" in deployment.reason
+        assert f"tidegate_data=migrated:{number(journal, run)} if" in deployment.reason
+        assert journal.batches("CHG0001", "migrate") == journal.batches("CHG0001", "activate-by-role") == []
+        assert locked(journal, run) == ["db1"]  # which it may have changed
+    with pytest.raises(StateError, match="is about attempt "):
+        say(journal, run, "as_before", later=1)
+    first = number(journal, run)
+    run = say(journal, run, "as_before")
+    assert (state(journal, run), data(journal, run)) == (DeploymentState.ACTIVATING, DataState.NOT_MIGRATED)
+    last = journal.data_log(run.deployment)[-1]
+    assert (last.event, last.data["reason"], last.data["by"]) == ("not_migrated", "I looked", str(BOB))
+    # It runs once more, and what was said then is not taken for what is now.
+    journal.begin_migrate(run, NOW)
+    with pytest.raises(StateError, match=f"about attempt {first}, but the last one .* was number {number(journal, run)}"):
+        say(journal, run, "as_before", holder=ANN, later=first - number(journal, run))
+    run = say(journal, run, "migrated", holder=ANN)
+    assert (state(journal, run), data(journal, run)) == (DeploymentState.ACTIVATING, DataState.MIGRATED)
+    activate(journal, run, 1, "db1")
+
+
+def test_what_failed_is_held_and_what_was_not_begun_may_be_begun_again(journal: DataJournal, begin: Begin) -> None:
+    run = begin()
+    migrate(journal, run, "it was not reached", begun=False)
+    assert (state(journal, run), data(journal, run)) == (DeploymentState.HELD, DataState.NOT_MIGRATED)
+    assert journal.deployment(run.deployment).reason == "no data were migrated: it was not reached"
+    run = journal.take_over(run.deployment, BOB, NOW, ordered=True)
+    migrate(journal, run, "the task 'x' failed")
+    deployment = journal.deployment(run.deployment)
+    assert (deployment.state, deployment.data) == (DeploymentState.HELD, DataState.MIGRATING)
+    assert "migrate on db1 failed (the task 'x' failed)" in deployment.reason
+    assert events(journal, run) == ["migrating", "not_migrated", "migrating", "migrate_failed"]
+    assert [(one.label, "failed" in why) for one, why in journal.unknown_data(NOW)] == []  # somebody has it in hand
+    journal.release_lease(run, NOW)
+    assert [(one.label, "failed" in why) for one, why in journal.unknown_data(NOW)] == [("CHG0001#1", True)]
+
+
+def test_data_are_reversed_after_the_last_host_is_back_and_until_then_all_is_locked(journal: DataJournal, begin: Begin) -> None:
+    run = begin()
+    migrate(journal, run)
+    activate(journal, run, 1, "db1")
+    activate(journal, run, 2, "web1", HostState.FAILED)
+    journal.decide_wave(run, 2, BACK_OUT, NOW)
+    assert journal.batches("CHG0001", "reverse") == []
+    bring_back(journal, run, "web1")
+    bring_back(journal, run, "db1", HostState.OWED)
+    with pytest.raises(StateError, match="db1 still have to go back before its data"):
+        journal.begin_reverse(run, NOW)
+    journal.conclude(run, NOW)
+    assert locked(journal, run) == HOSTS
+    bring_back(journal, run, "db1")
+    assert journal.batches("CHG0001", "reverse") == [["db1"]]
+    assert journal.conclude(run, NOW).state is DeploymentState.BACKING_OUT
+    assert locked(journal, run) == HOSTS
+    journal.begin_reverse(run, NOW)
+    assert journal.batches("CHG0001", "reverse") == []
+    assert journal.conclude(run, NOW).state is DeploymentState.BACKING_OUT
+    journal.end_data(run, "", True, NOW)
+    assert journal.conclude(run, NOW).state is DeploymentState.BACKED_OUT
+    assert events(journal, run) == ["migrating", "migrated", "reversing", "reversed"]
+    assert locked(journal, run) == []
+
+
+def test_a_reverse_that_was_interrupted_is_not_run_again_by_itself(journal: DataJournal, begin: Begin) -> None:
+    run = begin()
+    migrate(journal, run)
+    journal.order_backout(run, "because", NOW)
+    journal.begin_reverse(run, NOW)
+    run = journal.take_over(run.deployment, BOB, NOW, ordered=True)
+    assert (state(journal, run), data(journal, run)) == (DeploymentState.BACKING_OUT, DataState.REVERSING)
+    assert journal.batches("CHG0001", "reverse") == []
+    with pytest.raises(StateError):
+        journal.begin_reverse(run, NOW)
+    assert journal.conclude(run, NOW).state is DeploymentState.BACKING_OUT
+    run = say(journal, run, "migrated")
+    assert journal.batches("CHG0001", "reverse") == [["db1"]]
+    journal.begin_reverse(run, NOW)
+    journal.end_data(run, "it failed", True, NOW)
+    run = say(journal, run, "as_before", holder=ANN)
+    assert journal.conclude(run, NOW).state is DeploymentState.BACKED_OUT
+    assert data(journal, run) is DataState.REVERSED
+
+
+@pytest.mark.parametrize("completed", [True, False])
+def test_behind_the_point_of_no_return_nothing_backs_out_but_by_what_a_person_says(
+    journal: DataJournal, begin: Begin, completed: bool
+) -> None:
+    run = begin(no_return=True)
+    migrate(journal, run)
+    activate(journal, run, 1, "db1")
+    if completed:
+        activate(journal, run, 2, "web1")
+    else:
+        activate(journal, run, 2, "web1", HostState.FAILED)
+        with pytest.raises(StateError, match="past its point of no return"):
+            journal.decide_wave(run, 2, BACK_OUT, NOW)
+    with pytest.raises(StateError, match="past its point of no return"):
+        journal.order_backout(run, "because", NOW)
+    assert state(journal, run) is (DeploymentState.COMPLETED if completed else DeploymentState.ACTIVATING)
+    run = say(journal, run, "kept", backout=True)
+    assert journal.order_backout(run, "because", NOW) is DeploymentState.BACKING_OUT
+    assert journal.batches("CHG0001", "reverse") == []
+    for host in HOSTS:
+        bring_back(journal, run, host)
+    assert journal.conclude(run, NOW).state is DeploymentState.BACKED_OUT
+    assert events(journal, run) == ["migrating", "migrated", "kept"]
+
+
+def test_before_the_point_of_no_return_a_release_is_cancelled_like_any_other(journal: DataJournal, begin: Begin) -> None:
+    run = begin(no_return=True)
+    journal.hold(run, "because", NOW)
+    assert journal.order_backout(run, "because", NOW) is DeploymentState.CANCELLED
+    run = begin("CHG0002")
+    migrate(journal, run)
+    journal.hold(run, "because", NOW)
+    assert journal.order_backout(run, "because", NOW) is DeploymentState.BACKING_OUT, "no host has it, but the data are migrated"
+
+
+def test_data_that_a_later_release_may_need_are_not_reversed(journal: DataJournal, begin: Begin) -> None:
+    run = begin(hosts=["db1", "web1", "web2"])
+    migrate(journal, run)
+    activate(journal, run, 1, "db1")
+    journal.hold(run, "because", NOW)  # so what it has not touched is free
+    other = begin("CHG0002", NEWER, ["web1"], data_host="")
+    run = journal.take_over(run.deployment, BOB, NOW, ordered=True)
+    journal.order_backout(run, "because", NOW)
+    bring_back(journal, run, "db1")
+    with pytest.raises(StateError, match="web1 is locked by CHG0002, which may need the data as they are"):
+        journal.begin_reverse(run, NOW)
+    activate(journal, other, 1, "web1")
+    with pytest.raises(StateError, match=r"web1 was changed by CHG0002#2 since, .* or -e tidegate_data=kept:\d+ if"):
+        journal.begin_reverse(run, NOW)
+    assert "web1 was changed by CHG0002#2 since" in journal.reverse_barrier(journal.deployment(run.deployment))
+    assert journal.conclude(run, NOW).state is DeploymentState.BACKING_OUT
+
+
+@pytest.mark.parametrize("undone", [True, False])
+def test_data_that_a_later_release_has_changed_for_good_are_not_reversed(journal: DataJournal, begin: Begin, undone: bool) -> None:
+    run = begin()
+    migrate(journal, run)
+    for number, host in enumerate(HOSTS, 1):
+        activate(journal, run, number, host)
+    assert journal.later_change(journal.deployment(run.deployment)) == ""
+    contract = begin("CHG0002", NEWER)
+    migrate(journal, contract)
+    contract = say(journal, contract, "as_before" if undone else "kept", backout=True)
+    journal.order_backout(contract, "because", NOW)
+    assert journal.conclude(contract, NOW).finished is not None
+    later = journal.later_change(journal.deployment(run.deployment))
+    assert ("CHG0002#2 has changed the data since" in later) is not undone
+    run = journal.take_over(run.deployment, BOB, NOW, ordered=True)
+    journal.order_backout(run, "because", NOW)
+    for host in HOSTS:
+        bring_back(journal, run, host)
+    if not undone:
+        with pytest.raises(StateError, match="CHG0002#2 has changed the data since"):
+            journal.begin_reverse(run, NOW)
+        run = say(journal, run, "kept", backout=True)
+    else:
+        journal.begin_reverse(run, NOW)
+        journal.end_data(run, "", True, NOW)
+    assert journal.conclude(run, NOW).state is DeploymentState.BACKED_OUT
+
+
+def test_data_of_a_host_that_will_not_come_back_are_for_a_person_to_say(journal: DataJournal, begin: Begin) -> None:
+    run = begin()
+    migrate(journal, run)
+    journal.order_backout(run, "because", NOW)
+    with journal.cmdb.begin() as connection:
+        journal.write_off(connection, "db1", "it burnt", ANN, NOW, True)
+    with pytest.raises(StateError, match=r"db1 is written off; back out with -e tidegate_data=as_before:\d+, or -e tidegate_data=kept:\d+"):
+        journal.begin_reverse(run, NOW)
+
+
+def test_a_report_says_what_was_done_to_data_who_said_how_they_are_and_what_is_left(journal: DataJournal, begin: Begin) -> None:
+    run = begin()
+    journal.begin_migrate(run, NOW)
+    run = say(journal, run, "migrated")
+    journal.order_backout(run, "because", NOW)
+    journal.begin_reverse(run, NOW)
+    journal.end_data(run, "the task 'x' failed", True, NOW)
+    report = build_report(journal.cmdb, NOW)
+    (page,) = report.deployments.values()
+    assert [(one["event"], one["reason"], one["detail"]) for one in page["data_changes"]] == [
+        ("migrating", "", ""),
+        ("migrated", "I looked", ""),
+        ("reversing", "", ""),
+        ("reverse_failed", "", "the task 'x' failed"),
+    ]
+    left = "its data could not be reversed, and it is not known how they are (on db1: the task 'x' failed)."
+    assert f"CHG0001, shop 2.0: {left}" in report.overview["attention"]
+    shown = render_deployment(page)
+    assert f"migrated on db1, as said by {BOB}: I looked" in shown
+    assert "reverse failed on db1: the task &#39;x&#39; failed" in shown
