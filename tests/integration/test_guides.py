@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 from documents import example_rfc, write_document
 from fleet import Fleet
 from systemd_host import boot, sweep
@@ -121,8 +122,15 @@ def token_is_nowhere(fleet: Fleet, folder: Path) -> None:
     assert not found
 
 
+def haproxy_is_tried_by_molecule(fleet: Fleet, folder: Path) -> None:
+    """What the page says of HAProxy is what the scenario ``drain`` runs under load."""
+    tried, shown = GUIDES.parents[1] / "molecule" / "drain" / "role", folder / "app" / "ansible" / "haproxy"
+    for name in ("defaults/main.yml", "tasks/drain.yml", "tasks/restore.yml"):
+        assert yaml.safe_load((tried / name).read_text()) == yaml.safe_load((shown / name).read_text())
+
+
 BEFORE: dict[str, Callable[[Fleet], None]] = {"running-service": install_board}
-AFTER: dict[str, Callable[[Fleet, Path], None]] = {"secrets": token_is_nowhere}
+AFTER: dict[str, Callable[[Fleet, Path], None]] = {"secrets": token_is_nowhere, "load-balancer": haproxy_is_tried_by_molecule}
 
 
 def test_there_are_pages() -> None:
