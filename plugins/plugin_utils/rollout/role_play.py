@@ -112,6 +112,11 @@ def back(
     return [(role, leave), (before, [*activate, *health, _step(before, "check", to)]), (role, [restore])]
 
 
+def check_alone(role: Role, what: str) -> list[PlayPart]:
+    """What is done to hosts that have the release already, as far as anybody knows: a look whether that is so."""
+    return [_step(role, "check", what)]
+
+
 def play(
     name: str, hosts: Sequence[str], parts: Iterable[PlayPart], mark: str, end: str, *, facts: bool, tree: Mapping[str, Any]
 ) -> dict[str, Any]:
