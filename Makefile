@@ -1,7 +1,7 @@
 # `make` lists what there is. Nothing but Python >= 3.11, make and pip's registry is needed; all of it goes into .venv.
 
 PYTHON ?= python3 python3.13 python3.12 python3.11
-PROFILES ?= lab test lint
+PROFILES ?= lab test molecule lint
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -25,7 +25,7 @@ help:
 	@echo "make lint              every linter; parts: lint-python, lint-ansible, lint-docs, sanity"
 	@echo "make venv              .venv with requirements.txt; PYTHON=/path/to/python3 picks the Python"
 	@echo "make collection        this checkout, installed into .venv"
-	@echo "make system            missing system packages; PROFILES=\"lab test lint\""
+	@echo "make system            missing system packages; PROFILES=\"lab test molecule lint\""
 	@echo "make constraints       newest versions within requirements*.txt into constraints.txt"
 	@echo "make clean             removes .venv and build"
 
@@ -91,7 +91,7 @@ test-integration: dev collection
 	@$(PYTEST) --numprocesses=3 --dist=loadfile --no-loadscope-reorder --junit-xml=build/test/integration.xml tests/integration
 
 molecule: dev collection
-	@tools/system-packages lab
+	@tools/system-packages lab molecule
 	@echo "==> molecule scenarios"
 	@test -n "$(SCENARIOS)"
 	@mkdir -p build/molecule

@@ -14,7 +14,7 @@ author:
   - Tidegate maintainers (@tidegate)
 description:
   - Writes, for M(tidegate.release.apply), which host reached the last task of a release's role, which task failed or lost the host.
-  - Before each task it looks whether this run still holds the deployment, and ends it at once when another has taken over.
+  - Before each task of a deployment it looks whether this run still holds that, and ends it at once when another has taken over.
   - Of tasks that are not the collection's it writes names, and nothing that they say.
 requirements:
   - Enabled by M(tidegate.release.apply) for the run that it starts; there is nothing to configure.
@@ -70,7 +70,8 @@ class CallbackModule(CallbackBase):
             return
         try:
             order = json.loads(Path(path).read_text(encoding="utf-8"))
-            self._end, self._run = str(order["end"]), Run(order["deployment"], order["token"])
+            self._end = str(order["end"])
+            self._run = None if order["deployment"] is None else Run(order["deployment"], order["token"])
             self._stream = open(order["receipts"], "a", encoding="utf-8", buffering=1)  # noqa: SIM115 - as long as the process
             self._journal = WaveJournal(Cmdb.open(order["cmdb"]))
             find_prctl()
@@ -123,7 +124,7 @@ class CallbackModule(CallbackBase):
             self._write("stats", host=host, failures=stats.summarize(host)["failures"])
 
     def _begin(self, task: Any) -> None:
-        if not self._journal.is_held_by(self._run):
+        if self._run is not None and not self._journal.is_held_by(self._run):
             self.end("another controller has taken the deployment over")
         self._write("task", step=str(task.get_vars().get(STEP, "")))
 

@@ -142,11 +142,13 @@ def build(
     share: bool = False,
     known: Optional[list[dict[str, Any]]] = None,
     record: Optional[Texts] = None,
+    also: Optional[dict[str, bytes]] = None,
 ) -> dict[str, Any]:
     """Make ``files``, entries of a file index with all directories above them, in ``work``/tree.
 
     ``pack`` holds pieces that the host lacks; without one ``fetch`` brings them, if it is there. ``known`` are all entries of the index
-    when ``files`` are only some, ``record`` the documents of the package when they are to be beside the tree.
+    when ``files`` are only some, ``record`` the documents of the package when they are to be beside the tree. ``also``: where else on the
+    host contents should be, by sha256; those are copied.
 
     Returns ``need``, the sha256s of the pieces that the host still lacks, in order: none when the tree is complete. What is there by
     then is taken up the next time. ``sent`` counts the pieces that it lacked, ``reused`` the contents that it had, ``mirror`` is what
@@ -155,7 +157,7 @@ def build(
     """
     mask = os.umask(0o022)  # services read the tree as users of their own, whatever the umask of the one who stages
     try:
-        return _build(home, files, work, pack, fetch, share, known or files, record)
+        return _build(home, files, work, pack, fetch, share, known or files, record, also or {})
     except OSError as error:
         with contextlib.suppress(OSError):
             remove(work)
@@ -175,11 +177,15 @@ def _build(
     share: bool,
     known: list[dict[str, Any]],
     record: Optional[Texts],
+    also: dict[str, bytes],
 ) -> dict[str, Any]:
     tree = os.fsencode(work / "tree")
     _clear(work)
     done = take_up(work / "tree", files, share)
-    stock = Stock(find_sources(home, files, tree, done, share), share)
+    sources = find_sources(home, files, tree, done, share)
+    for sha, path in also.items():
+        sources[sha].append(path)
+    stock = Stock(sources, share)
     missing = [entry for entry in files if entry["path"] not in done]
     _check_room(home.staging, missing, tree, stock, share)
     work.mkdir(exist_ok=True)

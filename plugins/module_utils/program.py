@@ -3,9 +3,10 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What the host program does: one order in, one answer out.
 
-An order is a JSON object. ``operation`` is ``stage``, ``activate``, ``confirm``, ``backout``, ``wait``, ``release_facts`` or
-``host_facts``, and ``root`` the directory that has every release's home. The others are for the first four; ``wait`` waits at most
-``patience`` seconds for what an earlier run than ``mark`` has left running. ``name`` and ``digest`` say which package,
+An order is a JSON object. ``operation`` is ``stage``, ``activate``, ``confirm``, ``backout``, ``wait``, ``release_facts``, ``host_facts``,
+``survey``, ``contents`` or ``adopt``, and ``root`` the directory that has every release's home. The others are for the first four; ``wait``
+waits at most ``patience`` seconds for what an earlier run than ``mark`` has left running, and the last three are about a tree at ``path``,
+see ``adoption.py``. ``name`` and ``digest`` say which package,
 ``deployment`` and ``token`` who gives the order, and:
 
 - ``settings``: this host's values for the settings that the release declares.
@@ -88,10 +89,29 @@ def carry_out(order: dict[str, Any], rest: BinaryIO) -> dict[str, Any]:
         left = wait_for_unfinished(order["mark"], order["patience"])
         detail = f"the processes {', '.join(map(str, left))} of an interrupted run still run; look at them with ps" if left else ""
         return {"state": "busy" if left else "quiet", "detail": detail, "clock": time.time()}
+    if order["operation"] in ("survey", "contents", "adopt"):
+        return {**_adopt(order), "clock": time.time()}
     home = ReleaseHome(order["root"], order["name"])
     with home.locked(_PATIENCE):
         answer = _stage(home, order, rest) if order["operation"] == "stage" else _switch(home, order, rest)
     return {**answer, "clock": time.time()}
+
+
+def _adopt(order: dict[str, Any]) -> dict[str, Any]:
+    from . import adoption
+
+    if order["operation"] == "survey":
+        return adoption.survey(order["path"], order["leave"])
+    if order["operation"] == "contents":
+        return adoption.contents(order["path"], order["wanted"])
+    from .release_hooks import Order
+
+    documents = _documents(order)
+    if documents is None:
+        raise HostError("an order to adopt needs the package's documents")
+    given = Order("adopted", 0, order.get("settings") or {})
+    about = order["root"], order["name"], order["digest"], documents, order["path"], order["leave"]
+    return adoption.adopt(*about, given, order["write"])
 
 
 def _stage(home: ReleaseHome, order: dict[str, Any], rest: BinaryIO) -> dict[str, Any]:

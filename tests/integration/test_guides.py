@@ -9,29 +9,40 @@ with an error when it is marked ``fails``. Each line of a block ``text`` has to 
 
 from __future__ import annotations
 
+import contextlib
+import gzip
+import hashlib
+import http.client
+import json
 import os
 import re
+import shlex
+import shutil
 import subprocess
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 from documents import example_rfc, write_document
 from fleet import Fleet
+from registry import serve
 from systemd_host import boot, sweep
 
 GUIDES = Path(__file__).resolve().parents[2] / "docs" / "guides"
 _BLOCK = re.compile(r"^(?P<before>[^\n]*)\n\n?```(?P<info>[^\n]*)\n(?P<code>.*?)^```$", re.DOTALL | re.MULTILINE)
 _FILE = re.compile(r"`([\w./-]+)`")
-OLD_BOARD = """
-mkdir -p /srv/board && echo 'board of old' >/srv/board/index.html
-cat >/etc/systemd/system/board.service <<END
+OLD = """
+mkdir -p /srv/{name} && echo '{name} of old' >/srv/{name}/index.html
+cat >/etc/systemd/system/{name}.service <<END
 [Service]
-ExecStart=/usr/bin/python3 -B -m http.server --directory /srv/board --bind {address} 8094
+ExecStart=/usr/bin/python3 -B -m http.server --directory /srv/{name} --bind {address} {port}
 [Install]
 WantedBy=multi-user.target
 END
-systemctl daemon-reload && systemctl enable --quiet --now board.service
+systemctl daemon-reload && systemctl enable --quiet --now {name}.service
 """
 
 # A database on the first host, as a team may have one.
@@ -74,6 +85,8 @@ class Reader:
         self.number = number
         self.raised = 0
         self.printed = ""
+        self.until_the_end = contextlib.ExitStack()
+        self.first: dict[str, Callable[[], None]] = {}  # what is done before a command with this text, once
         self.environment = {**fleet.environment, "ANSIBLE_LOCALHOST_WARNING": "false", "TIDEGATE_POLICY": str(fleet.path / "policy.yml")}
         (folder / "cmdb.yml").write_text((fleet.path / "cmdb.yml").read_text())
 
@@ -92,6 +105,8 @@ class Reader:
                 (self.folder / named[1]).write_text(block["code"])
 
     def run(self, commands: str, *, fails: bool) -> None:
+        for text in [text for text in self.first if text in commands]:
+            self.first.pop(text)()
         done = subprocess.run(
             ["bash", "-euo", "pipefail", "-c", commands],
             cwd=self.folder,
@@ -116,17 +131,129 @@ class Reader:
         write_document(self.folder / "rfc.yml", example_rfc(digest, scope="[?class=='server']", objectives=[], **said))
 
 
-def nothing(fleet: Fleet) -> None:
+def nothing(fleet: Fleet, reader: Reader) -> None:
     pass
 
 
-def install_board(fleet: Fleet) -> None:
-    """The service that somebody installed by hand, as the page has it."""
+def install(fleet: Fleet, name: str, port: int) -> None:
+    """A service that somebody installed by hand, or by a playbook, as the pages have it."""
     for host, variables in fleet.hostvars().items():
-        fleet.run_on(host, OLD_BOARD.format(address=variables["ansible_host"]))
+        fleet.run_on(host, OLD.format(name=name, port=port, address=variables["ansible_host"]))
 
 
-def start_database(fleet: Fleet) -> None:
+def install_board(fleet: Fleet, reader: Reader) -> None:
+    install(fleet, "board", 8094)
+
+
+class Audience(threading.Thread):
+    """Asks the old service of each host all the time, until it is told that the first release comes."""
+
+    def __init__(self, fleet: Fleet) -> None:
+        super().__init__(daemon=True)
+        self.addresses = [str(variables["ansible_host"]) for variables in fleet.hostvars().values()]
+        self.ended = threading.Event()
+        self.answers: list[str] = []
+
+    def run(self) -> None:
+        while not self.ended.wait(0.1):
+            self.answers += [self.ask(address) for address in self.addresses]
+
+    def ask(self, address: str) -> str:
+        connection = http.client.HTTPConnection(address, 8096, timeout=10)
+        try:
+            connection.request("GET", "/index.html")
+            return connection.getresponse().read().decode()
+        except (OSError, http.client.HTTPException) as error:
+            return repr(error)
+        finally:
+            connection.close()
+
+    def was_served(self) -> None:
+        self.ended.set()
+        self.join()
+        assert set(self.answers) == {"poster of old\n"}
+
+
+def old_way(fleet: Fleet, reader: Reader) -> None:
+    """Hosts with a service that no release knows of, and the inventory of that time; the CMDB and the library are empty."""
+    install(fleet, "poster", 8096)
+    hosts = fleet.hostvars()
+    for host in hosts:
+        fleet.run_on(host, "echo 'of this host' >/srv/poster/access.log")
+    lines = [
+        f"{host} {' '.join(f'{key}={shlex.quote(str(value))}' for key, value in variables.items())}" for host, variables in hosts.items()
+    ]
+    groups = ["[server]", *lines, "[ams]", *hosts, "[server:vars]", "poster_password=mine", ""]
+    (reader.folder / "hosts.ini").write_text("\n".join(groups))
+    reader.environment |= {"TIDEGATE_CMDB": str(reader.folder / "cmdb.sqlite"), "TIDEGATE_DSL": str(reader.folder / "dsl")}
+    audience = Audience(fleet)
+    audience.start()
+    reader.first["tidegate.release.adopt"] = lambda: one_differs(fleet, reader)
+    reader.first["tidegate.release.deploy"] = audience.was_served
+
+
+# Podman does not run on lab hosts. This one fetches with skopeo what it is told to, and what it starts is no container.
+PODMAN = """
+cat >/usr/local/bin/podman <<'END'
+#!/bin/sh
+set -eu
+for last; do :; done
+case $1 in
+pull) skopeo copy --quiet --src-tls-verify=false "docker://$last" "oci:/var/lib/images:$(echo "$last" | tr -c 'a-z0-9\\n' -)" ;;
+run)
+  echo "$last" >/var/lib/running
+  address=$(echo "$*" | sed 's/.*ADDRESS=\\([0-9.]*\\).*/\\1/')
+  setsid python3 -m http.server --directory /var/lib/images --bind "$address" 8097 </dev/null >/dev/null 2>&1 & ;;
+inspect) cat /var/lib/running ;;
+esac
+END
+chmod +x /usr/local/bin/podman
+"""
+
+
+def a_registry(fleet: Fleet, reader: Reader) -> None:
+    """An image that was built, a registry that is not on the internet, and a stand-in for Podman on the hosts."""
+    server = reader.until_the_end.enter_context(serve(reader.folder / "registry"))
+    settings = f'[[registry]]\nlocation = "{server.host}"\ninsecure = true\n'
+    own = reader.folder / ".config" / "containers"
+    own.mkdir(parents=True)
+    (own / "registries.conf").write_text(settings)
+    reader.environment |= {"REGISTRY": server.host, "HOME": str(reader.folder)}
+    layer = gzip.compress(bytes(1024), mtime=0)  # the tar of nothing
+    diff = {"type": "layers", "diff_ids": [f"sha256:{hashlib.sha256(bytes(1024)).hexdigest()}"]}
+    config = json.dumps({"architecture": "amd64", "os": "linux", "config": {}, "rootfs": diff}).encode()
+    manifest = json.dumps(
+        {
+            "schemaVersion": 2,
+            "mediaType": "application/vnd.oci.image.manifest.v1+json",
+            "config": _blob(reader.folder, config, "application/vnd.oci.image.config.v1+json"),
+            "layers": [_blob(reader.folder, layer, "application/vnd.oci.image.layer.v1.tar+gzip")],
+        }
+    ).encode()
+    index = {"schemaVersion": 2, "manifests": [_blob(reader.folder, manifest, "application/vnd.oci.image.manifest.v1+json")]}
+    (reader.folder / "shop-image" / "index.json").write_text(json.dumps(index))
+    (reader.folder / "shop-image" / "oci-layout").write_text('{"imageLayoutVersion": "1.0.0"}')
+    for host in fleet.hosts:
+        fleet.run_on(host, PODMAN)
+
+
+def _blob(folder: Path, content: bytes, kind: str) -> dict[str, Any]:
+    """Put a blob into the image, and say how it is named there."""
+    name = hashlib.sha256(content).hexdigest()
+    place = folder / "shop-image" / "blobs" / "sha256"
+    place.mkdir(parents=True, exist_ok=True)
+    (place / name).write_bytes(content)
+    return {"mediaType": kind, "digest": f"sha256:{name}", "size": len(content)}
+
+
+def every_host_has_the_image(fleet: Fleet, folder: Path) -> None:
+    digest = (folder / "digest").read_text()
+    for host in fleet.hosts:
+        assert digest in fleet.run_on(host, "cat /var/lib/images/index.json")
+        assert fleet.run_on(host, "cat /var/lib/running").strip().endswith(f"/images/shop@{digest}")
+
+
+def start_database(fleet: Fleet, reader: Reader) -> None:
     """A PostgreSQL on web1, which all hosts reach; it ends with the host."""
     if not list(Path("/usr/lib/postgresql").glob("*/bin/pg_ctl")):
         pytest.skip("needs PostgreSQL's server programs in /usr/lib/postgresql/*/bin (apt install postgresql)")
@@ -143,8 +270,52 @@ def token_is_nowhere(fleet: Fleet, folder: Path) -> None:
     assert not found
 
 
-BEFORE: dict[str, Callable[[Fleet], None]] = {"running-service": install_board, "data": start_database}
-AFTER: dict[str, Callable[[Fleet, Path], None]] = {"secrets": token_is_nowhere}
+def haproxy_is_tried_by_molecule(fleet: Fleet, folder: Path) -> None:
+    """What the page says of HAProxy is what the scenario ``drain`` runs under load."""
+    tried, shown = GUIDES.parents[1] / "molecule" / "drain" / "role", folder / "app" / "ansible" / "haproxy"
+    for name in ("defaults/main.yml", "tasks/drain.yml", "tasks/restore.yml"):
+        assert yaml.safe_load((tried / name).read_text()) == yaml.safe_load((shown / name).read_text())
+
+
+def a_second_time_nothing_changes(fleet: Fleet, folder: Path) -> None:
+    """Neither for the inventory nor for hosts that went back to what they were adopted with, of which the tree is fetched again."""
+    homes = {"tidegate_cmdb": str(folder / "cmdb.sqlite"), "tidegate_dsl": str(folder / "dsl")}
+    done = fleet.play("tidegate.release.import", homes, inventory=str(folder / "hosts.ini"))
+    assert "2 as before" in done.stdout, done.stdout
+    page = _BLOCK.finditer((GUIDES / "adopt.md").read_text())
+    (folder / "poster" / "release.yml").write_text(next(block["code"] for block in page if block["before"] == "`poster/release.yml`:"))
+    shutil.rmtree(folder / "poster" / "payload")
+    done = adopt(fleet, folder, **homes)
+    assert "on 2 of 2 hosts, as before" in done.stdout, done.stdout
+
+
+def adopt(fleet: Fleet, folder: Path, *options: str, **homes: str) -> subprocess.CompletedProcess[str]:
+    about = {"tidegate_release": str(folder / "poster"), "tidegate_path": "/srv/poster", "tidegate_leave": ["*.log"]}
+    return fleet.play("tidegate.release.adopt", {**homes, **about}, *options, inventory=str(folder / "cmdb.yml"))
+
+
+def one_differs(fleet: Fleet, reader: Reader) -> None:
+    """What the page does not have: a run in check mode, and a host that is not like the first."""
+    homes = {"tidegate_cmdb": reader.environment["TIDEGATE_CMDB"], "tidegate_dsl": reader.environment["TIDEGATE_DSL"]}
+    done = adopt(fleet, reader.folder, "--check", **homes)
+    assert done.returncode == 0, done.stdout
+    assert "would be fetched" in done.stdout
+    assert not (reader.folder / "poster" / "payload").exists()
+    fleet.run_on("web2", "touch /srv/poster/more.html")
+    done = adopt(fleet, reader.folder, **homes)
+    assert done.returncode != 0
+    assert "is adopted on 1 of 2 hosts" in done.stdout, done.stdout
+    assert "web2: /srv/poster is not poster 1.0: it has besides more.html" in done.stdout
+    fleet.run_on("web2", "rm /srv/poster/more.html")
+
+
+BEFORE: dict[str, Callable[[Fleet, Reader], None]] = {"running-service": install_board, "data": start_database, "adopt": old_way, "containers": a_registry}
+AFTER: dict[str, Callable[[Fleet, Path], None]] = {
+    "secrets": token_is_nowhere,
+    "load-balancer": haproxy_is_tried_by_molecule,
+    "adopt": a_second_time_nothing_changes,
+    "containers": every_host_has_the_image,
+}
 
 
 def test_there_are_pages() -> None:
@@ -162,9 +333,10 @@ def test_there_are_pages() -> None:
 
 @pytest.mark.parametrize("page", sorted(path.stem for path in GUIDES.glob("*.md")))
 def test_a_page_does_what_it_says(page: str, fleet: Fleet, tmp_path: Path) -> None:
-    BEFORE.get(page, nothing)(fleet)
     reader = Reader(fleet, tmp_path, f"CHG{sum(page.encode()):06d}")
-    reader.follow((GUIDES / f"{page}.md").read_text())
-    assert reader.raised, "every page archives something"
-    if page in AFTER:
-        AFTER[page](fleet, tmp_path)
+    with reader.until_the_end:
+        BEFORE.get(page, nothing)(fleet, reader)
+        reader.follow((GUIDES / f"{page}.md").read_text())
+        assert reader.raised, "every page archives something"
+        if page in AFTER:
+            AFTER[page](fleet, tmp_path)

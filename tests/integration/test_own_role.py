@@ -11,11 +11,14 @@ import shutil
 import signal
 import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 from ansible_collections.tidegate.release.plugins.module_utils.processes import below
+from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.package import read_release
+from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.repository import create_library
 from documents import simple_manifest, write_document
 from fleet import Fleet
 from waiting import wait_until
@@ -253,3 +256,38 @@ def test_a_host_that_can_not_go_back_either_stays_drained_until_a_person_brings_
     assert versions(fleet) == ["3.1"] * 3
     assert on_hosts(fleet, "ls /opt/tidegate/hello/current 2>/dev/null | wc -l") == ["0"] * 3
     assert set(fleet.installed().values()) == {"3.1"}
+
+
+def test_what_a_role_made_is_adopted_where_its_check_passes_and_is_what_hosts_go_back_to(fleet: Fleet) -> None:
+    folder = _called_world(fleet, "5.0")
+    # By the role and a playbook of the team's, on all but one host.
+    for host in fleet.hosts:
+        fleet.run_on(host, f"printf {'5.0' if host != 'web3' else '4.9'} >/srv/version")
+    done = fleet.play("tidegate.release.adopt", {"tidegate_release": str(folder)})
+    assert done.returncode != 0
+    assert "world 5.0 is adopted on 2 of 3 hosts" in done.stdout, done.stdout
+    assert "web3: the task 'Look' (ansible.builtin.command) failed" in done.stdout
+    recorded = "select ci.name from installation i join ci on ci.id = i.ci_id where i.release = 'world' and i.version = '5.0' order by 1"
+    assert [host for (host,) in fleet.rows(recorded)] == ["web1", "web2"]
+    fleet.run_on("web3", "printf 5.0 >/srv/version")
+    done = fleet.play("tidegate.release.adopt", {"tidegate_release": str(folder)})
+    assert done.returncode == 0, done.stdout
+    assert len(fleet.rows(recorded)) == 3
+    assert set(notes(fleet, "web1")) == {"check 5.0"}  # nothing else was done there
+    folder = _called_world(fleet, "5.1", check=[{"name": "Fail", "ansible.builtin.command": "false"}])
+    digest = read_release(folder).archive(create_library(fleet.environment["TIDEGATE_DSL"]).repository("world")).digest
+    rfc = fleet.rfc("CHG0100041", "5.1", digest, release={"name": "world", "version": "5.1", "digest": digest})
+    done = fleet.play("tidegate.release.deploy", {"tidegate_rfc": str(rfc)})
+    assert done.returncode != 0
+    assert fleet.state("CHG0100041") == "backed_out"
+    assert versions(fleet) == ["5.0"] * 3
+    assert "activate 5.0" in notes(fleet, "web1")
+
+
+def _called_world(fleet: Fleet, version: str, **changed: list[dict[str, Any]]) -> Path:
+    """The directory of a release of another name, which no other test has brought to these hosts."""
+    release(fleet, version, **changed)
+    folder = fleet.path / "releases" / version
+    written = yaml.safe_load((folder / "release.yml").read_text())
+    write_document(folder / "release.yml", {**written, "name": "world"})
+    return folder

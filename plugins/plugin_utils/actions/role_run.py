@@ -39,7 +39,7 @@ from ..rollout.role_play import MARK, RECEIPTS, Receipt
 
 ORDER = "TIDEGATE_RECEIPTS"
 """The variable of the environment by which the callback gets its order: a JSON file with ``receipts``, ``cmdb``, ``deployment``, ``token``
-and ``end``, the name of the last task."""
+and ``end``, the name of the last task. Without a deployment, it is nobody's turn but this run's."""
 
 _C: Any = constants  # made when they are imported, so nothing has types for them
 _CALLBACK = "tidegate.release.receipt"
@@ -99,9 +99,9 @@ class Seen:
 def run_play(action: Any, wanted: RolePlay, order: Mapping[str, Any], work: Path, watch: Callable[[], None]) -> Seen:
     """Run a play in a process of its own and say what was seen of it.
 
-    ``order``: ``cmdb``, ``deployment`` and ``token``, for the look at the fencing token before each task; ``work``: a directory of this
-    user's alone. ``watch`` is called all the time; what it raises ends the run and is raised. Raises :class:`NotBegunError` when it
-    can't be started.
+    ``order``: ``cmdb``, ``deployment`` (``None`` for none) and ``token``, for the look at the fencing token before each task; ``work``: a
+    directory of this user's alone. ``watch`` is called all the time; what it raises ends the run and is raised. Raises
+    :class:`NotBegunError` when it can't be started.
     """
     name = secrets.token_hex(4)
     play, receipts, orders, variables = (work / f"{name}.{kind}" for kind in ("yml", "receipts", "json", "vars"))

@@ -188,8 +188,8 @@ class Cmdb:
         with self.read() if dry_run else self.begin() as connection:
             found = {row["name"]: row for row in self.cis(names, connection)}
             gone = self.write_offs(names, connection)
-            holds = _by_name(connection, sa.select(tables.lock.c.ci, tables.lock.c.deployment_id), names, tables.lock.c.ci)
-            reasons = [f"{row['ci']} is held by deployment {row['deployment_id']}" for row in holds]
+            holds = self.locks(names, connection)
+            reasons = [f"{ci} is held by deployment {deployment}" for ci, deployment in holds.items()]
             installed = self.installations(names, connection)
             reasons += [f"{row['ci']} has {row['release']} {row['version']} installed" for row in installed if row["ci"] not in gone]
             if reasons:
@@ -278,6 +278,13 @@ class Cmdb:
         for event in ("installed", "uninstalled"):
             _remember(connection, actor, event, ((ci, data) for kind, ci, data in history if kind == event), at)
         return len(history)
+
+    def locks(self, names: Iterable[str], connection: sa.Connection | None = None) -> dict[str, int]:
+        """Those of the CIs ``names`` that a deployment holds, each with the id of that."""
+        lock = schema().lock
+        with self._reading(connection) as reader:
+            found = _by_name(reader, sa.select(lock.c.ci, lock.c.deployment_id), names, lock.c.ci)
+        return {row["ci"]: row["deployment_id"] for row in found}
 
     def write_offs(self, names: Iterable[str] | None = None, connection: sa.Connection | None = None) -> dict[str, dict[str, str]]:
         """The hosts that a person has written off, all or those of ``names``: ``since`` (RFC 3339, UTC), ``by`` and ``reason`` by name."""

@@ -26,6 +26,7 @@ STATES: Mapping[str, frozenset[str]] = {
     "confirm": frozenset({"lacking", "active", "failed", "stuck"}),
     "backout": frozenset({"lacking", "backed_out", "owed"}),
     "wait": frozenset({"quiet", "busy"}),
+    "adopt": frozenset({"adopted", "differs"}),
 }
 REFUSED = "refused"
 _SENTENCES = frozenset({"msg", "detail", "reason", "mirror", "unkept"})

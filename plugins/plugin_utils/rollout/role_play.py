@@ -122,6 +122,11 @@ def on_data(role: Role, step: str, what: str, host: str) -> list[PlayPart]:
     return [*_wait([host]), replace(part, tasks=({"ansible.builtin.debug": {"msg": "begun"}}, *part.tasks))]
 
 
+def check_alone(role: Role, what: str) -> list[PlayPart]:
+    """What is done to hosts that have the release already, as far as anybody knows: a look whether that is so."""
+    return [_step(role, "check", what)]
+
+
 def play(
     name: str, hosts: Sequence[str], parts: Iterable[PlayPart], mark: str, end: str, *, facts: bool, tree: Mapping[str, Any]
 ) -> dict[str, Any]:

@@ -30,6 +30,7 @@ STARTED = {"state": "started", "changed": True, "clock": 1.8e9, "version": "2.0"
 ACTIVE = {**STARTED, "state": "active", "changed": False}
 ASKING = {"state": "lacking", "changed": False, "clock": 1.8e9, "package": DIGEST, "need": []}
 BACK = {"state": "backed_out", "changed": True, "clock": 1.8e9, "version": None}
+ADOPTED = {"state": "adopted", "changed": True, "clock": 1.8e9, "version": "1.0"}
 QUIET = {"state": "quiet", "detail": "", "clock": 5.0}
 SOUND = {
     "stage": [STAGED, LACKING],
@@ -37,6 +38,7 @@ SOUND = {
     "confirm": [ACTIVE, ASKING],
     "backout": [BACK, ASKING],
     "wait": [QUIET],
+    "adopt": [ADOPTED],
 }
 MORE = {"detail": "", "need": [], "repaired": [], "damaged": False, "reason": ""}
 ODD = st.recursive(
@@ -66,6 +68,7 @@ def test_a_sound_answer_is_read_as_it_is_and_what_nobody_expects_is_left_out() -
     assert parse_answer("activate", STARTED) == {**STARTED, **MORE}
     assert parse_answer("confirm", ACTIVE) == {**ACTIVE, **MORE}
     assert parse_answer("backout", BACK) == {**BACK, **MORE}
+    assert parse_answer("adopt", ADOPTED) == {**ADOPTED, **MORE}
     assert parse_answer("backout", ASKING) == {**ASKING, "detail": ""}
     damaged = {**STARTED, "state": "stuck", "detail": "gone", "damaged": True, "reason": "why", "repaired": ["a"]}
     assert parse_answer("activate", damaged) == {**damaged, "need": []}

@@ -1,0 +1,57 @@
+# Copyright (c) Tidegate maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Controller side of tidegate.release.cmdb_import."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ansible_collections.tidegate.release.plugins.plugin_utils.actions.base import TidegateAction
+from ansible_collections.tidegate.release.plugins.plugin_utils.actions.inventory import read_inventory
+from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb import ci_changes
+from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import Cmdb
+from ansible_collections.tidegate.release.plugins.plugin_utils.errors import NotFoundError
+from ansible_collections.tidegate.release.plugins.plugin_utils.settings import required_setting
+from ansible_collections.tidegate.release.plugins.plugin_utils.steps.cmdb_import import Import, InventoryHost, describe_import, plan_import
+from ansible_collections.tidegate.release.plugins.plugin_utils.steps.person import this_user
+
+_WORDS = {"class": "classes", "site": "sites", "environment": "environments"}
+
+
+class ActionModule(TidegateAction):
+    """Enter the hosts of the inventory in the CMDB, in one transaction."""
+
+    module = "cmdb_import"
+    homes = ("cmdb",)
+    libraries = ("SQLAlchemy", "alembic")
+
+    def execute(self, options: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
+        dry_run, url = bool(self._task.check_mode), required_setting(options, "cmdb")
+        hosts = read_inventory(self._loader)
+        words = {word: options[option] for word, option in _WORDS.items()}
+        try:
+            cmdb = Cmdb.open(url, create=not dry_run)
+        except NotFoundError:
+            if not dry_run:
+                raise
+            found = plan_import(hosts, (), words)
+            put = ci_changes.plan({}, ci_changes.checked(found.rows))  # there is no CMDB yet, so every CI would be new
+        else:
+            found, put = self._put(cmdb, hosts, words, dry_run)
+        return {
+            "changed": bool(put.diffs),
+            "msg": describe_import(found, put, dry_run),
+            "created": put.created,
+            "updated": put.updated,
+            "gone": found.gone,
+            "not_taken": found.not_taken,
+            "diff": [{"header": name, "before": before or {}, "after": after} for name, (before, after) in put.diffs.items()],
+        }
+
+    def _put(
+        self, cmdb: Cmdb, hosts: list[InventoryHost], words: dict[str, list[str]], dry_run: bool
+    ) -> tuple[Import, ci_changes.PutResult]:
+        with cmdb:
+            found = plan_import(hosts, cmdb.cis(), words)
+            return found, cmdb.put_cis(found.rows, this_user(), dry_run=dry_run)

@@ -1,0 +1,142 @@
+# Copyright (c) Tidegate maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the hosts of an Ansible inventory are as CIs, what of them is not taken, and which are gone."""
+
+from __future__ import annotations
+
+import json
+import keyword
+import re
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..cmdb.ci_changes import WORDS, PutResult
+from ..errors import DocumentError, Problem
+
+GROUPS = "inventory_groups"
+"""The attribute with the names of a host's groups; that a CI has it says that it was imported."""
+
+_SECRET = re.compile("pass|secret|token|key|credential|auth", re.IGNORECASE)  # in the name of a variable
+_PATH = re.compile("_(file|path|dir|directory)$")  # of a variable that says where a secret is, and not what
+_PRIVATE_KEY = re.compile("-----BEGIN [A-Z ]*PRIVATE KEY-----")
+_LOGIN = re.compile(r"://[^/@\s:]*:[^/@\s]+@")  # in an address, who logs in there and how
+_TEMPLATE = re.compile(r"\{\{|\{%")
+_NAMED = 10  # hosts that a line names
+
+
+@dataclass(frozen=True)
+class InventoryHost:
+    """A host as the inventory's sources have it: its groups, sorted, its variables, and the names of those that are in a vault."""
+
+    name: str
+    groups: tuple[str, ...]
+    variables: Mapping[str, Any]
+    vaulted: frozenset[str] = frozenset()
+
+
+@dataclass
+class Import:
+    """Rows for the CMDB, by host the variables that are not taken, each with the reason, and the CIs that are gone."""
+
+    rows: list[dict[str, Any]] = field(default_factory=list)
+    not_taken: dict[str, dict[str, str]] = field(default_factory=dict)
+    gone: list[str] = field(default_factory=list)
+
+
+def plan_import(hosts: Sequence[InventoryHost], known: Sequence[Mapping[str, Any]], words: Mapping[str, Collection[str]]) -> Import:
+    """What importing ``hosts`` into a CMDB with the CIs ``known`` comes to.
+
+    ``words``: by class, site and environment, the groups that are one. Raises :class:`DocumentError` for a group that no host is in, and
+    for a host that is in two groups of a kind.
+    """
+    found = Import()
+    attributes = {ci["name"]: ci["attributes"] for ci in known}
+    there = {group for host in hosts for group in host.groups}
+    problems = [
+        Problem(f"the group {group}", f"no host is in it, so it is no {word}", "correct its name, or leave it out")
+        for word in WORDS
+        for group in words.get(word, ())
+        if group not in there
+    ]
+    for host in hosts:
+        taken, left = _attributes(host)
+        if left:
+            found.not_taken[host.name] = left
+        row = {"name": host.name, "attributes": {**attributes.get(host.name, {}), **taken, GROUPS: list(host.groups)}}
+        for word in WORDS:
+            named = [group for group in words.get(word, ()) if group in host.groups]
+            if len(named) > 1:
+                problems.append(
+                    Problem(host.name, f"it is in {' and '.join(named)}, and has one {word}", f"name groups of one {word} each")
+                )
+            if named:
+                row[word] = named[0]
+        found.rows.append(row)
+    if problems:
+        raise DocumentError(problems)
+    names = {host.name for host in hosts}
+    found.gone = sorted(name for name, had in attributes.items() if GROUPS in had and name not in names)
+    return found
+
+
+def describe_import(found: Import, put: PutResult, dry_run: bool) -> str:
+    """What was done, or would be: the first line sums it up, each of the others is about one thing that somebody should look at."""
+    would = "would be " if dry_run else ""
+    counts = [f"{len(names)} {would}{what}" for names, what in ((put.created, "entered"), (put.updated, "changed")) if names]
+    if put.unchanged:
+        counts.append(f"{len(put.unchanged)} as before")
+    lines = [f"hosts of the inventory in the CMDB: {', '.join(counts)}"]
+    reasons: dict[tuple[str, str], list[str]] = {}
+    for host, left in found.not_taken.items():
+        for name, why in left.items():
+            reasons.setdefault((name, why), []).append(host)
+    lines += [
+        f"{name} was not taken, for {why}: {_listed(hosts)}; keep it in group_vars or host_vars"
+        for (name, why), hosts in sorted(reasons.items())
+    ]
+    if found.gone:
+        lines.append(f"not in the inventory any more: {_listed(found.gone)}; remove what is really gone with tidegate.release.cmdb_ci")
+    return "\n".join(lines)
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = len(names) - _NAMED
+    return ", ".join(names[:_NAMED]) + (f" and {more} more" if more > 0 else "")
+
+
+def _attributes(host: InventoryHost) -> tuple[dict[str, Any], dict[str, str]]:
+    """The host's variables that become attributes, and of the others why they don't."""
+    taken: dict[str, Any] = {}
+    left = dict.fromkeys(host.vaulted, "it is in a vault")
+    for name, value in host.variables.items():
+        if reason := _refusal(name, value):
+            left[name] = reason
+        else:
+            taken[name] = value
+    return taken, dict(sorted(left.items()))
+
+
+def _refusal(name: str, value: object) -> str:
+    if name in ("tidegate_ci", GROUPS) or not name.isascii() or not name.isidentifier() or keyword.iskeyword(name):
+        return "it can't be an attribute of a CI"
+    if _names_secret(name) or _has_secret(value):
+        return "it looks like a secret"
+    try:
+        text = json.dumps(value, allow_nan=False)
+    except (TypeError, ValueError, RecursionError):
+        return "the CMDB can't hold its value"
+    return "it is a template" if _TEMPLATE.search(text) else ""
+
+
+def _names_secret(name: str) -> bool:
+    return bool(_SECRET.search(name)) and not _PATH.search(name)
+
+
+def _has_secret(value: object) -> bool:
+    if isinstance(value, Mapping):
+        return any(_names_secret(str(key)) or _has_secret(part) for key, part in value.items())
+    if isinstance(value, list | tuple):
+        return any(_has_secret(part) for part in value)
+    return isinstance(value, str) and bool(_LOGIN.search(value) or _PRIVATE_KEY.search(value))

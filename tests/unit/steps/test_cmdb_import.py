@@ -1,0 +1,84 @@
+# Copyright (c) Tidegate maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What of an inventory becomes CIs, and what of it stays where it is."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.ci_changes import checked, plan
+from ansible_collections.tidegate.release.plugins.plugin_utils.errors import DocumentError
+from ansible_collections.tidegate.release.plugins.plugin_utils.steps.cmdb_import import (
+    GROUPS,
+    Import,
+    InventoryHost,
+    describe_import,
+    plan_import,
+)
+
+WEB = InventoryHost("web1", ("ams", "server"), {"ansible_host": "192.0.2.1", "http_port": 80}, frozenset({"vaulted"}))
+
+
+def known(found: Import) -> list[dict[str, Any]]:
+    """The CIs of a CMDB into which this was put."""
+    return [{"name": row["name"], "attributes": row["attributes"]} for row in found.rows]
+
+
+def test_a_host_becomes_a_ci_with_its_variables_and_groups() -> None:
+    found = plan_import([WEB], [], {"class": ["server"], "site": ["ams"]})
+    attributes = {"ansible_host": "192.0.2.1", "http_port": 80, GROUPS: ["ams", "server"]}
+    assert found.rows == [{"name": "web1", "attributes": attributes, "class": "server", "site": "ams"}]
+    assert found.not_taken == {"web1": {"vaulted": "it is in a vault"}}
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "why"),
+    [
+        ("db_password", "x", "looks like a secret"),
+        ("api_key", "x", "looks like a secret"),
+        ("ansible_become_pass", "x", "looks like a secret"),
+        ("db", {"user": "me", "password": "x"}, "looks like a secret"),
+        ("db_url", "postgresql://me:word@db/x", "looks like a secret"),
+        ("pem", ["-----BEGIN PRIVATE KEY-----\n"], "looks like a secret"),
+        ("greeting", "hello {{ name }}", "is a template"),
+        ("since", object(), "can't hold"),
+        ("tidegate_ci", {}, "can't be an attribute"),
+        ("class", "x", "can't be an attribute"),
+    ],
+)
+def test_what_is_not_taken_is_named_with_the_reason_and_without_the_value(name: str, value: object, why: str) -> None:
+    found = plan_import([InventoryHost("web1", (), {name: value})], [], {})
+    assert found.rows == [{"name": "web1", "attributes": {GROUPS: []}}]
+    said = describe_import(found, plan({}, checked(found.rows)), dry_run=False)
+    assert f"{name} was not taken, for it {why}" in said.replace("the CMDB can't hold its value", "it can't hold")
+    assert "word" not in said.replace("password", "")
+
+
+def test_where_a_secret_is_is_none() -> None:
+    variables = {"ansible_ssh_private_key_file": "/home/me/.ssh/id", "proxy": "http://proxy:3128", "mail": "me@example.org"}
+    assert plan_import([InventoryHost("web1", (), variables)], [], {}).not_taken == {}
+
+
+def test_a_second_time_nothing_changes_and_what_others_entered_stays() -> None:
+    found = plan_import([WEB], [], {})
+    cis = known(found)
+    cis[0]["attributes"]["rack"] = "r12"
+    again = plan_import([WEB], cis, {})
+    put = plan({ci["name"]: ci for ci in cis}, checked(again.rows))
+    assert (put.created, put.updated, put.unchanged) == ([], [], ["web1"])
+
+
+def test_hosts_that_are_gone_are_named_and_those_that_never_came_from_an_inventory_are_not() -> None:
+    cis = [{"name": "web9", "attributes": {GROUPS: ["ams"]}}, {"name": "rack1", "attributes": {}}]
+    found = plan_import([WEB], cis, {})
+    assert found.gone == ["web9"]
+    assert "not in the inventory any more: web9" in describe_import(found, plan({}, checked(found.rows)), dry_run=True)
+
+
+def test_a_group_that_nobody_is_in_and_a_host_with_two_sites_are_faults() -> None:
+    with pytest.raises(DocumentError) as caught:
+        plan_import([WEB], [], {"site": ["ams", "server"], "class": ["nobody"]})
+    assert "the group nobody: no host is in it" in str(caught.value)
+    assert "web1: it is in ams and server, and has one site" in str(caught.value)
