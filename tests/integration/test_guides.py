@@ -309,7 +309,12 @@ def one_differs(fleet: Fleet, reader: Reader) -> None:
     fleet.run_on("web2", "rm /srv/poster/more.html")
 
 
-BEFORE: dict[str, Callable[[Fleet, Reader], None]] = {"running-service": install_board, "data": start_database, "adopt": old_way, "containers": a_registry}
+BEFORE: dict[str, Callable[[Fleet, Reader], None]] = {
+    "running-service": install_board,
+    "data": start_database,
+    "adopt": old_way,
+    "containers": a_registry,
+}
 AFTER: dict[str, Callable[[Fleet, Path], None]] = {
     "secrets": token_is_nowhere,
     "load-balancer": haproxy_is_tried_by_molecule,
