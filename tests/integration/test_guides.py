@@ -22,6 +22,7 @@ import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -215,10 +216,12 @@ def a_registry(fleet: Fleet, reader: Reader) -> None:
     """An image that was built, a registry that is not on the internet, and a stand-in for Podman on the hosts."""
     server = reader.until_the_end.enter_context(serve(reader.folder / "registry"))
     settings = f'[[registry]]\nlocation = "{server.host}"\ninsecure = true\n'
-    own = reader.folder / ".config" / "containers"
+    # Of a short name, for ssh makes sockets in it.
+    home = reader.until_the_end.enter_context(TemporaryDirectory(prefix="home-", dir="/tmp"))
+    own = Path(home, ".config", "containers")
     own.mkdir(parents=True)
     (own / "registries.conf").write_text(settings)
-    reader.environment |= {"REGISTRY": server.host, "HOME": str(reader.folder)}
+    reader.environment |= {"REGISTRY": server.host, "HOME": home}
     layer = gzip.compress(bytes(1024), mtime=0)  # the tar of nothing
     diff = {"type": "layers", "diff_ids": [f"sha256:{hashlib.sha256(bytes(1024)).hexdigest()}"]}
     config = json.dumps({"architecture": "amd64", "os": "linux", "config": {}, "rootfs": diff}).encode()
@@ -231,8 +234,8 @@ def a_registry(fleet: Fleet, reader: Reader) -> None:
         }
     ).encode()
     index = {"schemaVersion": 2, "manifests": [_blob(reader.folder, manifest, "application/vnd.oci.image.manifest.v1+json")]}
-    (reader.folder / "shop-image" / "index.json").write_text(json.dumps(index))
-    (reader.folder / "shop-image" / "oci-layout").write_text('{"imageLayoutVersion": "1.0.0"}')
+    (reader.folder / "kiosk-image" / "index.json").write_text(json.dumps(index))
+    (reader.folder / "kiosk-image" / "oci-layout").write_text('{"imageLayoutVersion": "1.0.0"}')
     for host in fleet.hosts:
         fleet.run_on(host, PODMAN)
 
@@ -240,7 +243,7 @@ def a_registry(fleet: Fleet, reader: Reader) -> None:
 def _blob(folder: Path, content: bytes, kind: str) -> dict[str, Any]:
     """Put a blob into the image, and say how it is named there."""
     name = hashlib.sha256(content).hexdigest()
-    place = folder / "shop-image" / "blobs" / "sha256"
+    place = folder / "kiosk-image" / "blobs" / "sha256"
     place.mkdir(parents=True, exist_ok=True)
     (place / name).write_bytes(content)
     return {"mediaType": kind, "digest": f"sha256:{name}", "size": len(content)}
@@ -250,7 +253,7 @@ def every_host_has_the_image(fleet: Fleet, folder: Path) -> None:
     digest = (folder / "digest").read_text()
     for host in fleet.hosts:
         assert digest in fleet.run_on(host, "cat /var/lib/images/index.json")
-        assert fleet.run_on(host, "cat /var/lib/running").strip().endswith(f"/images/shop@{digest}")
+        assert fleet.run_on(host, "cat /var/lib/running").strip().endswith(f"/images/kiosk@{digest}")
 
 
 def start_database(fleet: Fleet, reader: Reader) -> None:
