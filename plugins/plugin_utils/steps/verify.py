@@ -29,7 +29,7 @@ from ..files import make_folder
 from ..policy.model import Policy
 from ..rfc.source import load_rfc
 from ..rollout.journal import DONE_BY_HAND, Journal
-from ..rollout.states import DeploymentState, HostState
+from ..rollout.states import DATA_EVENTS, DataState, DeploymentState, HostState
 from ..rollout.wave_journal import ROLE_DID
 from ..verification import outcome, parity
 from ..verification.miniature import Combination, LiveHost, Miniature, live_host, miniature, with_untouched
@@ -277,10 +277,13 @@ def _rehearsed(cmdb: Cmdb, scene: Scene, passed_at: Iterable[float]) -> outcome.
         installed[row["ci"]].add((row["release"], row["version"], row["digest"]))
     strays = sorted(double for double, releases in scene.before.items() if installed[double] != releases)
     by_hand = sorted(event.host for event in events if event.event == DONE_BY_HAND)
-    backed_out = deployed and deployment.state is DeploymentState.BACKED_OUT and not strays and not by_hand
+    by_word = _by_word(events, deployment.rollout.no_return)
+    backed_out = deployed and deployment.state is DeploymentState.BACKED_OUT and not strays and not by_hand and not by_word
     left = "; ".join([f"{one.host}: {one.summary}" for one in targets if one.state is HostState.OWED][:_NAMED])
     if by_hand:
         left = f"{', '.join(by_hand[:_NAMED])} was brought back by hand"
+    elif by_word:
+        left = f"that its data are {by_word.replace('_', ' ')} was said, and no step of its role came to that"
     fault = left or deployment.reason or (f"{', '.join(strays[:_NAMED])} has not what it had before" if deployed and strays else "")
     since = ends["backed_out"].timestamp() if backed_out else 0.0
     after = sum(at > since for at in passed_at) if backed_out else 0
@@ -289,6 +292,12 @@ def _rehearsed(cmdb: Cmdb, scene: Scene, passed_at: Iterable[float]) -> outcome.
     if scene.role:
         role = outcome.RoleRehearsal(*(_done_by_role(events, event, hosts) for event in (HostState.ACTIVE, HostState.BACKED_OUT)))
     return outcome.Rehearsal(deployment.digest, deployed, backed_out, after, tuple(sorted(replaced)), fault, role)
+
+
+def _by_word(events: Iterable[Any], no_return: bool) -> str:
+    """What was said of data in place of a step that ended well; of those that nothing brings back it may be said that they are kept."""
+    said = (str(one.data["said"]) for one in events if one.host is None and one.event in DATA_EVENTS and "said" in one.data)
+    return next((what for what in said if not (no_return and what == DataState.KEPT)), "")
 
 
 def _done_by_role(events: Iterable[Any], event: str, hosts: Collection[str]) -> tuple[str, ...]:
