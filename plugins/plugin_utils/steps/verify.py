@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from ...module_utils.redaction import Redactor
 from ..clearance.policy import load_policy
 from ..cmdb.hosts import is_host
+from ..cmdb.query import QueryError, search
 from ..cmdb.schema import schema
 from ..cmdb.store import Cmdb
 from ..dsl.descriptors import Descriptor
@@ -37,6 +38,7 @@ from ..verification.model import Model, model
 from ..verification.play import Played, began, play, redact_records
 from ..verification.scene import RFC, Given, LabHosts, Scene, build
 from .attest import attest, find_release
+from .sources import data_host_of
 
 if TYPE_CHECKING:
     from securesystemslib.signer import Signer
@@ -110,10 +112,23 @@ def prepare(asked: Asked, dsl: str, cmdb_url: str, policy_path: str | None, limi
             "give an RFC whose scope selects others"
         )
     if manifest.ansible is not None:
-        plan = with_untouched(miniature(live, limit), name, lambda host: _needed(library, manifest, host.releases))
+        by_data = _migrated_on(manifest, cis)
+        plan = with_untouched(miniature(live, limit, by_data), name, lambda host: _needed(library, manifest, host.releases), unlike=by_data)
     else:
         plan = miniature(live, limit)
     return Subject(release, plan, model(plan, {str(ci["name"]): ci for ci in cis}, all_cis, relations), policy)
+
+
+def _migrated_on(manifest: Manifest, cis: Iterable[Mapping[str, Any]]) -> set[str]:
+    """The names of the CIs on which a release would migrate data; what is wrong with its query the lab's own says."""
+    if manifest.ansible is None or not manifest.ansible.migrate_on:
+        return set()
+    try:
+        found = search(manifest.ansible.migrate_on, [dict(ci) for ci in cis])
+    except QueryError:
+        return set()
+    listed = found if isinstance(found, list) else [found]
+    return {str(one.get("name") if isinstance(one, Mapping) else one) for one in listed}
 
 
 def _needed(library: Library | None, manifest: Manifest, there: Combination) -> Combination:
@@ -199,6 +214,8 @@ def verify(
     release = subject.release
     package = load_package(library.repository(release.name), release.digest)
     scene = build(place.path, subject.plan, subject.like, library, release, package, place.lab, place.given, now)
+    if why := unplayable(scene, package.manifest, place.given):
+        raise TidegateError(f"{release.name} {release.version} was not verified, and nothing is signed: {why}")
     scenario = scene.fingerprint()
     try:
         played = play(scene, place.dsl, place.collections, place.lab.mode == "isolated", place.timeout, redactor)
@@ -227,6 +244,25 @@ def verify(
 def sign_result(dsl: str, release: PackageName, said: Mapping[str, Any], signer: Signer, now: datetime) -> bool:
     """Sign a test result, whatever it says: that a verification failed has to be on record too."""
     return attest(open_library(dsl).repository(release.name), release, "test-result", said, signer, now, write=True)
+
+
+def unplayable(scene: Scene, manifest: Manifest, given: Given) -> str:
+    """Why a lab can't play what a release does to data, or must not; empty when it may. That says nothing of the release."""
+    own = manifest.ansible
+    if own is None or not own.migrate_on:
+        return ""
+    if own.no_return:
+        return "it says reverse: none, and in a lab nobody approves a point of no return, and nothing goes back from behind it"
+    if given.vars_file is None:
+        return (
+            "it changes data, and variables that the CMDB and its inventory give to the lab's hosts may lead to the data of live; give a "
+            "file with variables of the lab (verify_vars_file), which says where its data are, or is empty when its hosts have them"
+        )
+    rfc = load_rfc(str(scene.path / f"{RFC}.yml"))
+    with Cmdb.open(str(scene.cmdb)) as cmdb:
+        problem = data_host_of(cmdb, rfc, manifest.to_config(), cmdb.query(rfc.scope)).problem
+    double = "a double has its host's site, class and attributes, and its name as far as a lab host can have it"
+    return f"in the lab {problem}; {double}, so have migrate_on find one by these" if problem else ""
 
 
 def unbuilt(scene: Scene, played: Played) -> str:
