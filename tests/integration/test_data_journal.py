@@ -21,7 +21,7 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.gate impo
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.holder import Holder
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.options import Rollout, Share
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.states import DataState, DeploymentState, HostState
-from ansible_collections.tidegate.release.plugins.plugin_utils.steps import gate
+from ansible_collections.tidegate.release.plugins.plugin_utils.steps import conclude, gate
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps.clear import WaveStart
 
 if TYPE_CHECKING:
@@ -343,6 +343,19 @@ def test_data_of_a_host_that_will_not_come_back_are_for_a_person_to_say(journal:
         journal.write_off(connection, "db1", "it burnt", ANN, NOW, True)
     with pytest.raises(StateError, match=r"db1 is written off; back out with -e tidegate_data=as_before:\d+, or -e tidegate_data=kept:\d+"):
         journal.begin_reverse(run, NOW)
+
+
+def test_what_keeps_data_from_being_reversed_now_is_said_before_what_did_once(journal: DataJournal, begin: Begin) -> None:
+    run = begin()
+    migrate(journal, run)
+    journal.order_backout(run, "because", NOW)
+    journal.begin_reverse(run, NOW)
+    journal.end_data(run, "it was not reached", False, NOW)
+    assert conclude._data_left(journal, journal.deployment(run.deployment)) == "its data are still migrated: it was not reached"
+    with journal.cmdb.begin() as connection:
+        journal.write_off(connection, "db1", "it burnt", ANN, NOW, True)
+    left = conclude._data_left(journal, journal.deployment(run.deployment))
+    assert left.startswith("its data are still migrated: db1 is written off; back out with -e tidegate_data=as_before:")
 
 
 def test_a_report_says_what_was_done_to_data_who_said_how_they_are_and_what_is_left(journal: DataJournal, begin: Begin) -> None:
