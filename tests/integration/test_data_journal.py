@@ -345,6 +345,16 @@ def test_data_of_a_host_that_will_not_come_back_are_for_a_person_to_say(journal:
         journal.begin_reverse(run, NOW)
 
 
+@pytest.mark.parametrize("what", ["as_before", "kept"])
+def test_who_was_killed_before_hosts_were_sent_back_is_told_to_send_them(journal: DataJournal, begin: Begin, what: str) -> None:
+    run = begin()
+    migrate(journal, run)
+    run = say(journal, run, what, backout=True)
+    with pytest.raises(StateError, match="so it only goes back; run backout again"):
+        journal.begin_wave(run, ["db1"], False, NOW)
+    assert journal.order_backout(run, "because", NOW) in (DeploymentState.BACKING_OUT, DeploymentState.CANCELLED)
+
+
 def test_what_keeps_data_from_being_reversed_now_is_said_before_what_did_once(journal: DataJournal, begin: Begin) -> None:
     run = begin()
     migrate(journal, run)
