@@ -214,7 +214,7 @@ def verify(
     release = subject.release
     package = load_package(library.repository(release.name), release.digest)
     scene = build(place.path, subject.plan, subject.like, library, release, package, place.lab, place.given, now)
-    if why := unplayable(scene, package.manifest, place.given):
+    if why := unplayable(scene, library, place.given):
         raise TidegateError(f"{release.name} {release.version} was not verified, and nothing is signed: {why}")
     scenario = scene.fingerprint()
     try:
@@ -246,21 +246,26 @@ def sign_result(dsl: str, release: PackageName, said: Mapping[str, Any], signer:
     return attest(open_library(dsl).repository(release.name), release, "test-result", said, signer, now, write=True)
 
 
-def unplayable(scene: Scene, manifest: Manifest, given: Given) -> str:
-    """Why a lab can't play what a release does to data, or must not; empty when it may. That says nothing of the release."""
-    own = manifest.ansible
-    if own is None or not own.migrate_on:
-        return ""
-    if own.no_return:
-        return "it says reverse: none, and in a lab nobody approves a point of no return, and nothing goes back from behind it"
-    if given.vars_file is None:
+def unplayable(scene: Scene, library: Library, given: Given) -> str:
+    """Why a lab can't play what releases do to data, or must not; empty when it may. That says nothing of the release.
+
+    How those that live has already are installed is for the scenario to say, and for :func:`unbuilt`.
+    """
+    rfcs = [load_rfc(str(scene.path / f"{number}.yml")) for number in (*scene.replaced, RFC)]
+    manifests = [load_package_manifest(library.repository(rfc.release), rfc.digest) for rfc in rfcs]
+    migrating = [one for one in manifests if one.ansible is not None and one.ansible.migrate_on]
+    if migrating and given.vars_file is None:
         return (
-            "it changes data, and variables that the CMDB and its inventory give to the lab's hosts may lead to the data of live; give a "
-            "file with variables of the lab (verify_vars_file), which says where its data are, or is empty when its hosts have them"
+            f"{migrating[-1].name} {migrating[-1].version} changes data, and variables that the CMDB and its inventory give to the lab's "
+            "hosts may lead to the data of live; give a file with variables of the lab (verify_vars_file), which says where its data are, "
+            "or is empty when its hosts have them"
         )
-    rfc = load_rfc(str(scene.path / f"{RFC}.yml"))
+    if manifests[-1] not in migrating:
+        return ""
+    if manifests[-1].ansible is not None and manifests[-1].ansible.no_return:
+        return "it says reverse: none, and in a lab nobody approves a point of no return, and nothing goes back from behind it"
     with Cmdb.open(str(scene.cmdb)) as cmdb:
-        problem = data_host_of(cmdb, rfc, manifest.to_config(), cmdb.query(rfc.scope)).problem
+        problem = data_host_of(cmdb, rfcs[-1], manifests[-1].to_config(), cmdb.query(rfcs[-1].scope)).problem
     double = "a double has its host's site, class and attributes, and its name as far as a lab host can have it"
     return f"in the lab {problem}; {double}, so have migrate_on find one by these" if problem else ""
 

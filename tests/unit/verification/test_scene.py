@@ -237,22 +237,34 @@ def test_the_rfcs_of_the_lab_are_cleared_there_by_a_policy_that_asks_what_a_lab_
     ("data", "variables", "why"),
     [
         ({"migrate_on": "[?attributes.primary]"}, "lab.yml", ""),
-        ({"migrate_on": "[?attributes.primary]"}, None, "may lead to the data of live"),
+        ({"migrate_on": "[?attributes.primary]"}, None, "hello 1.1 changes data, and variables that"),
         (
             {"migrate_on": "[?name=='web1.example']"},
             "lab.yml",
             "has to give one CI of the plan and gives none; a double has its host's site",
         ),
         ({"migrate_on": "[?attributes.primary]", "no_return": True}, "lab.yml", "in a lab nobody approves a point of no return"),
+        # What live has is deployed in the lab before, with all that it does.
+        ({"migrate_on": "[?attributes.primary]", "live": True}, None, "hello 1.0 changes data, and variables that"),
+        ({"migrate_on": "[?attributes.primary]", "live": True, "no_return": True}, "lab.yml", ""),
     ],
 )
-def test_a_release_whose_data_a_lab_can_not_play_is_not_played(bed: Bed, data: dict[str, Any], variables: str | None, why: str) -> None:
+def test_a_release_whose_data_a_lab_can_not_play_is_not_played(
+    bed: Bed, data: dict[str, Any], variables: str | None, why: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Or it would be signed that it failed, or the data of live be changed."""
     bed.attributes = {"primary": True}
     scene = bed.build()
-    manifest = load_package(bed.library.repository("hello"), bed.digest).manifest
-    assert unplayable(scene, manifest, Given()) == ""
-    found = unplayable(scene, replace(manifest, ansible=OwnAnsible("ansible/app", ("migrate",), **data)), Given(vars_file=variables))
+    assert unplayable(scene, bed.library, Given()) == ""
+    load = verify.load_package_manifest
+    changing = bed.former if data.pop("live", False) else bed.digest
+    own = OwnAnsible("ansible/app", ("migrate",), **data)
+    monkeypatch.setattr(
+        verify,
+        "load_package_manifest",
+        lambda home, digest: replace(load(home, digest), ansible=own if digest == changing else None),
+    )
+    found = unplayable(scene, bed.library, Given(vars_file=variables))
     assert (why in found) if why else found == ""
 
 
@@ -478,7 +490,9 @@ class TestSubject:
         subject = prepare(Asked(rfc=str(bed.path / "rfc.yml")), str(bed.path / "dsl"), cmdb, None, 1, NOW)
         assert {host.name for host in subject.plan.hosts.values()} == {"web2"}
         monkeypatch.setattr(verify, "play", lambda *_: pytest.fail("it was played"))
-        place = verify.Place(bed.path / "work", str(bed.path / "dsl"), LabHosts("isolated"), Given(), "", 1)
+        (bed.path / "lab.yml").write_text("{}")
+        given = Given(vars_file=str(bed.path / "lab.yml"))
+        place = verify.Place(bed.path / "work", str(bed.path / "dsl"), LabHosts("isolated"), given, "", 1)
         with pytest.raises(TidegateError, match=r"hello 2\.0 was not verified, and nothing is signed: it says reverse: none"):
             verify.verify(subject, place, {}, NOW, Redactor({}))
 
