@@ -58,17 +58,17 @@ class ActionModule(TidegateAction):
 
     def _change_data(self, options: dict[str, Any], journal: DataJournal, deployment: Deployment, work: Path) -> dict[str, Any]:
         """Migrate or reverse; the journal has what became of it, and holds when that is not known."""
-        step, host = options["step"], deployment.rollout.data_host
+        step, host, policy = options["step"], deployment.rollout.data_host, optional_setting(options, "policy")
+        tell = make_notifier(lambda: load_policy(policy))
         try:
             data = RoleData(self, options, journal, deployment, work)
             problem = data.migrate() if step == "migrate" else data.reverse()
         except TidegateError as error:
-            if step == "migrate":  # it was not begun
-                journal.hold(deployment.run, f"no data were migrated: {error}", utc_now())
+            why = f"no data were migrated: {error}"  # it was not begun
+            if step == "migrate" and journal.hold(deployment.run, why, utc_now()):
+                tell(journal, deployment.run, "hold", why, utc_now())
             raise
         if problem:
-            policy = optional_setting(options, "policy")
-            tell = make_notifier(lambda: load_policy(policy))
             problems = tell(journal, deployment.run, "hold", f"{step} on {host}: {problem}", utc_now())
             return {**warned(problems), "changed": True, "failed": True, "msg": f"{step} on {host}: {problem}"}
         sentence = f"data migrated on {host}" if step == "migrate" else f"data are as before again, by {host}"

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING, cast
 
 import pytest
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import Cmdb
@@ -18,8 +19,13 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.data_jour
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.deployments import Run
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.gate import GateDecision
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.holder import Holder
-from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.options import Rollout
+from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.options import Rollout, Share
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.states import DataState, DeploymentState, HostState
+from ansible_collections.tidegate.release.plugins.plugin_utils.steps import conclude, gate
+from ansible_collections.tidegate.release.plugins.plugin_utils.steps.clear import WaveStart
+
+if TYPE_CHECKING:
+    from ansible_collections.tidegate.release.plugins.plugin_utils.rfc.source import Change
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 NEW, NEWER = "sha256:" + "b" * 64, "sha256:" + "c" * 64
@@ -128,6 +134,24 @@ def test_data_are_migrated_on_a_host_that_has_the_release(journal: DataJournal, 
     with pytest.raises(StateError, match=why):
         journal.begin_migrate(run, NOW)
     assert events(journal, run) == []
+
+
+def test_staging_goes_on_until_the_host_to_migrate_on_has_the_release(journal: DataJournal, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever else may fail: behind that gate nothing is staged any more, so data could never be migrated."""
+    for name, found in (("_check_start", WaveStart("")), ("move_to_implement", ""), ("sync_change_record", [])):
+        monkeypatch.setattr(gate, name, lambda *_, found=found: found)
+    rollout = Rollout(role="app", data_host="db1", wave_budget=Share(1), total_budget=Share(1))
+    run = journal.begin("CHG0001", {"name": "shop", "version": "2.0", "digest": NEW}, [HOSTS], rollout, ANN, NOW)
+    journal.stage_failed(run, "db1", "no room", NOW)
+    journal.staged(run, "web1", None, NOW)
+    change = cast("Change", None)  # nothing asks it, for the plan is as it was cleared
+    held = gate.decide_staging_gate(journal, run, change, lambda *_: WaveStart(""), lambda *_: [], NOW)
+    assert held["reason"] == "db1, on which data are to be migrated, is stage failed (db1: no room)"
+    run = journal.take_over(run.deployment, BOB, NOW, ordered=True)
+    assert journal.batches("CHG0001", "stage") == [["db1"]]
+    journal.staged(run, "db1", None, NOW)
+    assert gate.decide_staging_gate(journal, run, change, lambda *_: WaveStart(""), lambda *_: [], NOW)["decision"] == "proceed"
+    migrate(journal, run)
 
 
 def test_a_run_that_was_superseded_writes_nothing_about_data(journal: DataJournal, begin: Begin) -> None:
@@ -319,6 +343,29 @@ def test_data_of_a_host_that_will_not_come_back_are_for_a_person_to_say(journal:
         journal.write_off(connection, "db1", "it burnt", ANN, NOW, True)
     with pytest.raises(StateError, match=r"db1 is written off; back out with -e tidegate_data=as_before:\d+, or -e tidegate_data=kept:\d+"):
         journal.begin_reverse(run, NOW)
+
+
+@pytest.mark.parametrize("what", ["as_before", "kept"])
+def test_who_was_killed_before_hosts_were_sent_back_is_told_to_send_them(journal: DataJournal, begin: Begin, what: str) -> None:
+    run = begin()
+    migrate(journal, run)
+    run = say(journal, run, what, backout=True)
+    with pytest.raises(StateError, match="so it only goes back; run backout again"):
+        journal.begin_wave(run, ["db1"], False, NOW)
+    assert journal.order_backout(run, "because", NOW) in (DeploymentState.BACKING_OUT, DeploymentState.CANCELLED)
+
+
+def test_what_keeps_data_from_being_reversed_now_is_said_before_what_did_once(journal: DataJournal, begin: Begin) -> None:
+    run = begin()
+    migrate(journal, run)
+    journal.order_backout(run, "because", NOW)
+    journal.begin_reverse(run, NOW)
+    journal.end_data(run, "it was not reached", False, NOW)
+    assert conclude._data_left(journal, journal.deployment(run.deployment)) == "its data are still migrated: it was not reached"
+    with journal.cmdb.begin() as connection:
+        journal.write_off(connection, "db1", "it burnt", ANN, NOW, True)
+    left = conclude._data_left(journal, journal.deployment(run.deployment))
+    assert left.startswith("its data are still migrated: db1 is written off; back out with -e tidegate_data=as_before:")
 
 
 def test_a_report_says_what_was_done_to_data_who_said_how_they_are_and_what_is_left(journal: DataJournal, begin: Begin) -> None:

@@ -32,6 +32,7 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.report.model impo
 from ansible_collections.tidegate.release.plugins.plugin_utils.rfc.register import forward_schedule
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout import archive_file
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.archive_file import deployment_document, documents_in, read_archive
+from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.data_journal import DataJournal
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.history import PastOf, journal_lines
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.journal import Journal
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps import journal_archive
@@ -187,6 +188,20 @@ def test_what_stays_for_another_has_others_stay_for_it_and_what_was_before_goes(
         history(connection, 7, release="db", names=["web1"])
         history(connection, 8, "held", "planned", release="db", names=["web2"], changes=())
     assert archive(cmdb, tmp_path) == ["CHG0000001#1", "CHG0000002#2", "CHG0000004#4"]
+
+
+def test_what_changed_data_that_one_which_stays_would_bring_back_stays_with_it(cmdb: Cmdb, tmp_path: Path) -> None:
+    with cmdb.begin() as connection:
+        history(connection, 4, release="db", data_state="migrated")
+        install(cmdb, connection, 4, release="db")
+        for number, state in ((5, "kept"), (6, "kept"), (7, "not_migrated")):
+            history(connection, number, "backed_out", "backed_out", release="db", names=HOSTS[:1], data_state=state)
+        history(connection, 8, release="db", names=["web9"], data_state="migrated")
+    data = DataJournal(cmdb)
+    before = data.later_change(data.deployment(4))
+    assert before.startswith("CHG0000006#6 has changed the data since")
+    assert archive(cmdb, tmp_path) == ["CHG0000001#1", "CHG0000002#2", "CHG0000005#5", "CHG0000008#8"]
+    assert data.later_change(data.deployment(4)) == before
 
 
 _MADE = st.fixed_dictionaries(

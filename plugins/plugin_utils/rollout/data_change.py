@@ -10,15 +10,15 @@ again before one has said so, of this very attempt.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from ..errors import StateError
-from .states import DATA_FAILED, IN_DOUBT, DataState, DeploymentState
+from .states import DATA_FAILED, IN_DOUBT, DataState, DeploymentState, HostState
 
 if TYPE_CHECKING:
-    from .deployments import Deployment, JournalEntry
+    from .deployments import Deployment, JournalEntry, Target
 
 VARIABLE = "tidegate_data"
 """The extra variable by which a person says how the data are."""
@@ -131,6 +131,15 @@ def statements(deployment: Deployment, log: Sequence[JournalEntry]) -> dict[str,
         return {}
     number = last_attempt(log)
     return {"If the data are migrated": f"migrated:{number}", "If they are as before": f"as_before:{number}"}
+
+
+def not_to_migrate(deployment: Deployment, targets: Iterable[Target]) -> str:
+    """Why data that are to be migrated can't be, by how its host was staged; empty when they can, or need not."""
+    if deployment.data is not DataState.NOT_MIGRATED:
+        return ""
+    host = deployment.rollout.data_host
+    state = next((target.state for target in targets if target.host == host), HostState.PLANNED)
+    return "" if state is HostState.STAGED else f"{host}, on which data are to be migrated, is {state.replace('_', ' ')}"
 
 
 def no_way_back(deployment: Deployment, log: Sequence[JournalEntry]) -> str:

@@ -10,7 +10,7 @@ from datetime import datetime
 
 from ..errors import StateError
 from . import states
-from .data_change import in_doubt, last_attempt
+from .data_change import in_doubt, last_attempt, not_to_migrate
 from .deployments import Deployment, Run, Target, deployment_of
 from .states import DATA_FAILED, DataState, DeploymentState, HostState
 from .wave_journal import WaveJournal
@@ -35,11 +35,9 @@ class DataJournal(WaveJournal):
             if deployment.state is not _D.ACTIVATING:
                 raise StateError(f"{deployment.label} is {deployment.state}, not activating, so no data are migrated; run deploy again")
             target = self._target(connection, deployment.id, deployment.rollout.data_host)
-            if target.state is not _H.STAGED:
-                raise StateError(
-                    f"{target.host}, on which data are to be migrated, is {target.state.replace('_', ' ')}; "
-                    "bring it back and run deploy again, or back out and raise a new RFC"
-                )
+            why = not_to_migrate(deployment, [target])
+            if why:
+                raise StateError(f"{why}; back out and raise a new RFC")
             self._begin(connection, deployment, DataState.MIGRATING, now)
         return target
 

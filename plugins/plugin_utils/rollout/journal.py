@@ -530,7 +530,9 @@ class Journal(Locks):
     def _require_data(self, deployment: Deployment) -> None:
         """Raise :class:`StateError` unless the data are as the release needs them."""
         if deployment.data not in states.READY:
-            raise StateError(f"the data of {deployment.label} are {words(deployment.data)}, so no host may change yet; run deploy again")
+            given_up = deployment.data in (DataState.REVERSED, DataState.KEPT)  # by a person who wants the hosts back
+            then = "so it only goes back; run backout again" if given_up else "so no host may change yet; run deploy again"
+            raise StateError(f"the data of {deployment.label} are {words(deployment.data)}, {then}")
 
     def _finish(self, connection: sa.Connection, deployment: Deployment, new: DeploymentState, now: datetime, reason: str = "") -> None:
         done = {x.host for x in self._targets(connection, deployment.id) if x.state in states.TOUCHED}

@@ -93,9 +93,9 @@ def _refuse_by_hand(journal: Journal, current: Deployment, hosts: Collection[str
     if not hosts:
         return []
     targets = {target.host: target for target in journal.targets(current.id)}
-    strangers = sorted(set(hosts) - targets.keys())
-    if strangers:
-        raise NotFoundError(f"{', '.join(strangers)} is not part of {current.label}, so it owes nothing there; check the names")
+    others = sorted(set(hosts) - targets.keys())
+    if others:
+        raise NotFoundError(f"{', '.join(others)} is not part of {current.label}, so it owes nothing there; check the names")
     wanted = [targets[host] for host in sorted(set(hosts)) if targets[host].state is not states.HostState.BACKED_OUT]
     for target in wanted:
         if target.state not in states.BY_HAND or current.state not in states.OPEN:

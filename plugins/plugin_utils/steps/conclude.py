@@ -148,7 +148,7 @@ def _data_left(journal: Journal, deployment: Deployment) -> str:
     """What keeps the data of a deployment that is backing out from being as before; empty when nothing does."""
     log = journal.data_log(deployment.id)
     if deployment.data is DataState.MIGRATED:
-        why = log[-1].data.get("detail") or DataJournal(journal.cmdb).reverse_barrier(deployment)
+        why = DataJournal(journal.cmdb).reverse_barrier(deployment) or log[-1].data.get("detail")  # of an attempt before that
         return f"its data are still migrated{f': {why}' if why else ''}"
     return in_doubt(deployment, log)
 

@@ -18,7 +18,7 @@ from ..rfc.model import IMPLEMENT, SCHEDULED, STATES, Rfc
 from ..rfc.register import cleared_fingerprint
 from ..rfc.source import Change
 from ..rollout import states
-from ..rollout.data_change import is_past_return
+from ..rollout.data_change import is_past_return, not_to_migrate
 from ..rollout.deployments import Deployment, Run, Target
 from ..rollout.failures import Reason, first_failure, no_reason
 from ..rollout.gate import GateDecision, GateInputs, StageCounts, WaveCounts, decide, decide_staging, unless_interrupted, unless_past_return
@@ -55,7 +55,8 @@ def decide_staging_gate(
         failed = sum(states_[state] for state in states.LEFT_OUT)
         counts.append(StageCounts(size=states_.total(), staged=states_[HostState.STAGED], failed=failed))
     start = _check_start(journal, change, deployment, opens, _wave(targets, 1))
-    decision = unless_interrupted(decide_staging(counts, deployment.rollout, start.stop), interrupted)
+    stop = start.stop or not_to_migrate(deployment, targets)  # behind this gate nothing is staged any more
+    decision = unless_interrupted(decide_staging(counts, deployment.rollout, stop), interrupted)
     if decision.decision == "proceed":
         problem = move_to_implement(journal, run, change, now)
         decision = GateDecision("hold", problem) if problem else decision

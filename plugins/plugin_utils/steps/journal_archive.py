@@ -28,7 +28,7 @@ from ..files import make_folder
 from ..policy.model import Policy
 from ..report.attention import waiting_deployments
 from ..rollout.archive_file import body_of, deployment_document, digest_of, read_archive, write_archive
-from ..rollout.states import OPEN, HostState
+from ..rollout.states import CHANGED, OPEN, DataState, HostState
 from .person import responsible_person
 
 with suppress(ImportError):
@@ -177,12 +177,13 @@ def _sort(connection: sa.Connection, before: datetime) -> _Sorted:
     """Find out what may be archived.
 
     What is open, younger than ``before``, installed or locked somewhere, owed or waiting for a person stays. So does what changed a host
-    last since a deployment of the same release was planned that stays: whether that one was superseded there has to be found out.
+    last since a deployment of the same release was planned that stays: whether that one was superseded there has to be found out. And so
+    does the last that changed data which one that stays may have to bring back.
     """
     t = schema()
     d = t.deployment.c
     rows = connection.execute(
-        sa.select(d.id, d.rfc, d.release, d.state, sa.func.coalesce(d.finished, d.created).label("over"))
+        sa.select(d.id, d.rfc, d.release, d.state, d.data_state, sa.func.coalesce(d.finished, d.created).label("over"))
         .where(d.id.not_in(sa.select(t.journal_archive.c.deployment_id)))
         .order_by(d.id)
     ).all()
@@ -205,6 +206,7 @@ def _sort(connection: sa.Connection, before: datetime) -> _Sorted:
     for number, host in connection.execute(sa.select(h.deployment_id, h.host)):
         hosts[number].append(host)
     planned, last = _planned(connection), _last_changes(connection)
+    of_data = [row for row in reversed(rows) if row.data_state in (*CHANGED, DataState.KEPT)]
     asking = [row for row in rows if row.rfc in why]
     while asking:
         row = asking.pop()
@@ -213,6 +215,13 @@ def _sort(connection: sa.Connection, before: datetime) -> _Sorted:
             if seq > planned.get(row.id, 0) and rfc not in why:
                 why[rfc] = "they changed a host last after another of the same release that stays"
                 asking += of_rfc[rfc]
+        if row.data_state == DataState.MIGRATED:
+            mine = set(hosts[row.id])
+            later = (one for one in of_data if one.id > row.id and one.release == row.release)
+            newest = next((one for one in later if not mine.isdisjoint(hosts[one.id])), row)
+            if newest.rfc not in why:
+                why[newest.rfc] = "they changed data after another of the same release that stays"
+                asking += of_rfc[newest.rfc]
     over = sorted((item for item in of_rfc.items() if item[0] not in why), key=lambda item: item[1][-1].id)
     kept = Counter(why[row.rfc] for row in rows if row.rfc in why and row.state not in OPEN and row.over < before)
     return _Sorted({rfc: {row.id: len(hosts[row.id]) for row in found} for rfc, found in over}, dict(kept))

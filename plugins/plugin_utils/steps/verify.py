@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from ...module_utils.redaction import Redactor
 from ..clearance.policy import load_policy
 from ..cmdb.hosts import is_host
+from ..cmdb.query import QueryError, search
 from ..cmdb.schema import schema
 from ..cmdb.store import Cmdb
 from ..dsl.descriptors import Descriptor
@@ -29,7 +30,7 @@ from ..files import make_folder
 from ..policy.model import Policy
 from ..rfc.source import load_rfc
 from ..rollout.journal import DONE_BY_HAND, Journal
-from ..rollout.states import DeploymentState, HostState
+from ..rollout.states import DATA_EVENTS, DataState, DeploymentState, HostState
 from ..rollout.wave_journal import ROLE_DID
 from ..verification import outcome, parity
 from ..verification.miniature import Combination, LiveHost, Miniature, live_host, miniature, with_untouched
@@ -37,6 +38,7 @@ from ..verification.model import Model, model
 from ..verification.play import Played, began, play, redact_records
 from ..verification.scene import RFC, Given, LabHosts, Scene, build
 from .attest import attest, find_release
+from .sources import data_host_of
 
 if TYPE_CHECKING:
     from securesystemslib.signer import Signer
@@ -110,10 +112,23 @@ def prepare(asked: Asked, dsl: str, cmdb_url: str, policy_path: str | None, limi
             "give an RFC whose scope selects others"
         )
     if manifest.ansible is not None:
-        plan = with_untouched(miniature(live, limit), name, lambda host: _needed(library, manifest, host.releases))
+        by_data = _migrated_on(manifest, cis)
+        plan = with_untouched(miniature(live, limit, by_data), name, lambda host: _needed(library, manifest, host.releases), unlike=by_data)
     else:
         plan = miniature(live, limit)
     return Subject(release, plan, model(plan, {str(ci["name"]): ci for ci in cis}, all_cis, relations), policy)
+
+
+def _migrated_on(manifest: Manifest, cis: Iterable[Mapping[str, Any]]) -> set[str]:
+    """The names of the CIs on which a release would migrate data; what is wrong with its query the lab's own says."""
+    if manifest.ansible is None or not manifest.ansible.migrate_on:
+        return set()
+    try:
+        found = search(manifest.ansible.migrate_on, [dict(ci) for ci in cis])
+    except QueryError:
+        return set()
+    listed = found if isinstance(found, list) else [found]
+    return {str(one.get("name") if isinstance(one, Mapping) else one) for one in listed}
 
 
 def _needed(library: Library | None, manifest: Manifest, there: Combination) -> Combination:
@@ -199,6 +214,8 @@ def verify(
     release = subject.release
     package = load_package(library.repository(release.name), release.digest)
     scene = build(place.path, subject.plan, subject.like, library, release, package, place.lab, place.given, now)
+    if why := unplayable(scene, library, place.given):
+        raise TidegateError(f"{release.name} {release.version} was not verified, and nothing is signed: {why}")
     scenario = scene.fingerprint()
     try:
         played = play(scene, place.dsl, place.collections, place.lab.mode == "isolated", place.timeout, redactor)
@@ -227,6 +244,30 @@ def verify(
 def sign_result(dsl: str, release: PackageName, said: Mapping[str, Any], signer: Signer, now: datetime) -> bool:
     """Sign a test result, whatever it says: that a verification failed has to be on record too."""
     return attest(open_library(dsl).repository(release.name), release, "test-result", said, signer, now, write=True)
+
+
+def unplayable(scene: Scene, library: Library, given: Given) -> str:
+    """Why a lab can't play what releases do to data, or must not; empty when it may. That says nothing of the release.
+
+    How those that live has already are installed is for the scenario to say, and for :func:`unbuilt`.
+    """
+    rfcs = [load_rfc(str(scene.path / f"{number}.yml")) for number in (*scene.replaced, RFC)]
+    manifests = [load_package_manifest(library.repository(rfc.release), rfc.digest) for rfc in rfcs]
+    migrating = [one for one in manifests if one.ansible is not None and one.ansible.migrate_on]
+    if migrating and given.vars_file is None:
+        return (
+            f"{migrating[-1].name} {migrating[-1].version} changes data, and variables that the CMDB and its inventory give to the lab's "
+            "hosts may lead to the data of live; give a file with variables of the lab (verify_vars_file), which says where its data are, "
+            "or is empty when its hosts have them"
+        )
+    if manifests[-1] not in migrating:
+        return ""
+    if manifests[-1].ansible is not None and manifests[-1].ansible.no_return:
+        return "it says reverse: none, and in a lab nobody approves a point of no return, and nothing goes back from behind it"
+    with Cmdb.open(str(scene.cmdb)) as cmdb:
+        problem = data_host_of(cmdb, rfcs[-1], manifests[-1].to_config(), cmdb.query(rfcs[-1].scope)).problem
+    double = "a double has its host's site, class and attributes, and its name as far as a lab host can have it"
+    return f"in the lab {problem}; {double}, so have migrate_on find one by these" if problem else ""
 
 
 def unbuilt(scene: Scene, played: Played) -> str:
@@ -277,10 +318,13 @@ def _rehearsed(cmdb: Cmdb, scene: Scene, passed_at: Iterable[float]) -> outcome.
         installed[row["ci"]].add((row["release"], row["version"], row["digest"]))
     strays = sorted(double for double, releases in scene.before.items() if installed[double] != releases)
     by_hand = sorted(event.host for event in events if event.event == DONE_BY_HAND)
-    backed_out = deployed and deployment.state is DeploymentState.BACKED_OUT and not strays and not by_hand
+    by_word = _by_word(events, deployment.rollout.no_return)
+    backed_out = deployed and deployment.state is DeploymentState.BACKED_OUT and not strays and not by_hand and not by_word
     left = "; ".join([f"{one.host}: {one.summary}" for one in targets if one.state is HostState.OWED][:_NAMED])
     if by_hand:
         left = f"{', '.join(by_hand[:_NAMED])} was brought back by hand"
+    elif by_word:
+        left = f"that its data are {by_word.replace('_', ' ')} was said, and no step of its role came to that"
     fault = left or deployment.reason or (f"{', '.join(strays[:_NAMED])} has not what it had before" if deployed and strays else "")
     since = ends["backed_out"].timestamp() if backed_out else 0.0
     after = sum(at > since for at in passed_at) if backed_out else 0
@@ -289,6 +333,12 @@ def _rehearsed(cmdb: Cmdb, scene: Scene, passed_at: Iterable[float]) -> outcome.
     if scene.role:
         role = outcome.RoleRehearsal(*(_done_by_role(events, event, hosts) for event in (HostState.ACTIVE, HostState.BACKED_OUT)))
     return outcome.Rehearsal(deployment.digest, deployed, backed_out, after, tuple(sorted(replaced)), fault, role)
+
+
+def _by_word(events: Iterable[Any], no_return: bool) -> str:
+    """What was said of data in place of a step that ended well; of those that nothing brings back it may be said that they are kept."""
+    said = (str(one.data["said"]) for one in events if one.host is None and one.event in DATA_EVENTS and "said" in one.data)
+    return next((what for what in said if not (no_return and what == DataState.KEPT)), "")
 
 
 def _done_by_role(events: Iterable[Any], event: str, hosts: Collection[str]) -> tuple[str, ...]:

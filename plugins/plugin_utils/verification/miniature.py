@@ -57,12 +57,12 @@ def live_host(ci: Mapping[str, Any]) -> LiveHost:
     return LiveHost(str(ci["name"]), ci["class"] or "", ci["site"] or "", frozenset(installed))
 
 
-def miniature(live: Iterable[LiveHost], limit: int) -> Miniature:
+def miniature(live: Iterable[LiveHost], limit: int, needed: Collection[str] = ()) -> Miniature:
     """Choose doubles for at most ``limit`` hosts, what matters most first.
 
-    First come hosts that together run, in each class, every combination of releases that is installed there; then one of each site and
-    class; then a second one wherever live has more than one. More than two of a site and class are chosen only for combinations that
-    are nowhere else.
+    First come those whose names are ``needed``, then hosts that together run, in each class, every combination of releases that is
+    installed there; then one of each site and class; then a second one wherever live has more than one. More than two of a site and class
+    are chosen only for combinations that are nowhere else.
     """
     hosts = sorted(live, key=lambda host: host.name)
     chosen: list[LiveHost] = []
@@ -72,10 +72,14 @@ def miniature(live: Iterable[LiveHost], limit: int) -> Miniature:
         chosen.append(host)
         taken[host.group] += 1
 
+    for host in hosts:
+        if host.name in needed:
+            take(host)
+    there = {host.kind for host in chosen}
     kinds: dict[tuple[str, Combination], list[LiveHost]] = {}
     for host in hosts:
         kinds.setdefault(host.kind, []).append(host)
-    for kind in sorted(kinds, key=lambda one: (-len(kinds[one]), one[0], sorted(one[1]))):
+    for kind in sorted(kinds.keys() - there, key=lambda one: (-len(kinds[one]), one[0], sorted(one[1]))):
         # In a group with room for it, so that no group gets more than it has to.
         take(min(kinds[kind], key=lambda host: (min(taken[host.group], PER_GROUP), host.name)))
     for wanted in range(1, PER_GROUP + 1):
@@ -87,13 +91,13 @@ def miniature(live: Iterable[LiveHost], limit: int) -> Miniature:
     return Miniature({name: kept[ci] for name, ci in named(sorted(kept)).items()}, tuple(_lacking(hosts, kept.values())))
 
 
-def with_untouched(plan: Miniature, release: str, needs: Callable[[LiveHost], Combination]) -> Miniature:
+def with_untouched(plan: Miniature, release: str, needs: Callable[[LiveHost], Combination], unlike: Collection[str] = ()) -> Miniature:
     """``plan`` with a double more that has nothing of ``release``, if all of its doubles have some: going back to having none is rehearsed
-    too. ``needs`` says what else has to be on a host for the release to be.
+    too. ``needs`` says what else has to be on a host for the release to be; ``unlike`` of which hosts it is no double if there are others.
     """
     if not plan.hosts or any(release not in {name for name, _version, _digest in host.releases} for host in plan.hosts.values()):
         return plan
-    _double, host = min(plan.hosts.items())
+    _double, host = min(plan.hosts.items(), key=lambda item: (item[1].name in unlike, item[0]))
     (name,) = named([f"{host.name}-untouched"], plan.hosts)
     return replace(plan, hosts={**plan.hosts, name: replace(host, releases=needs(host))})
 

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import Cmdb
+from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.data_change import DataStatement, last_attempt
+from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.data_journal import DataJournal
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.deployments import Run
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.gate import GateDecision
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.holder import Holder
@@ -109,6 +111,37 @@ def test_what_a_role_did_is_what_its_waves_have_in_the_journal(stage: Stage, don
     assert seen.role is not None
     assert seen.role.forward == (() if done == "one host by something else" else ("activate", "check"))
     assert seen.role.back == (() if done == "one host by hand" else ("back_out", "activate", "check"))
+
+
+@pytest.mark.parametrize(
+    ("said", "no_return", "counts"), [("", False, True), ("as_before", False, False), ("kept", False, False), ("kept", True, True)]
+)
+def test_data_that_somebody_only_said_to_be_back_were_not_reversed(stage: Stage, said: str, no_return: bool, counts: bool) -> None:
+    journal, hosts = DataJournal(stage.cmdb), ["web1", "web2"]
+    rollout = Rollout(wave_budget=Share(9), total_budget=Share(9), role="app", tree=False, data_host="web1", no_return=no_return)
+    run = journal.begin(RFC, {"name": "hello", "version": "2.0", "digest": NEW}, [hosts], rollout, Holder.this_run(), NOW)
+    journal.stage_all(run, NOW)
+    journal.decide_staging(run, PROCEED, NOW)
+    journal.begin_migrate(run, NOW)
+    journal.end_data(run, "", True, NOW)
+    journal.begin_wave(run, hosts, False, NOW)
+    journal.end_wave(run, dict.fromkeys(hosts, (HostState.ACTIVE, "")), [], {}, NOW)
+    journal.decide_wave(run, 1, PROCEED, NOW)
+    journal.conclude(run, NOW)
+    if said:
+        attempt = last_attempt(journal.data_log(run.deployment))
+        statement = DataStatement.parse(f"{said}:{attempt}", "it is a lab", backout=True)
+        run = journal.take_over(run.deployment, Holder.this_run(), NOW, said=statement)
+    journal.order_backout(run, "rehearsal", NOW)
+    journal.begin_back_out(run, hosts, False, NOW)
+    journal.end_wave(run, dict.fromkeys(hosts, (HostState.BACKED_OUT, "")), [], {}, NOW)
+    if not said:
+        journal.begin_reverse(run, NOW)
+        journal.end_data(run, "", True, NOW)
+    journal.conclude(run, NOW)
+    seen = stage.seen(LATER)
+    assert (seen.deployed, seen.backed_out) == (True, counts)
+    assert ("was said, and no step of its role came to that" in seen.fault) is not counts
 
 
 def test_without_a_deployment_nothing_was_rehearsed(stage: Stage, tmp_path: Path) -> None:

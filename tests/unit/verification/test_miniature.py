@@ -111,6 +111,17 @@ def test_a_ci_is_read_as_the_cmdb_gives_it() -> None:
     assert live_host(ci) == LiveHost("web1", "web", "ams", frozenset([HELLO_1]))
 
 
+@given(hosts=HOSTS, data=st.data())
+def test_a_host_that_is_needed_has_a_double_and_no_other_that_is_like_it(hosts: list[LiveHost], data: st.DataObject) -> None:
+    name = data.draw(st.sampled_from([host.name for host in hosts]))
+    assert [host.name for host in miniature(hosts, 1, {name}).hosts.values()] == [name]
+    plan = miniature(hosts, len(hosts), {name})
+    assert plan.lacking == ()
+    more = with_untouched(plan, "hello", lambda _host: frozenset(), unlike={name})
+    doubles = [host.name for host in more.hosts.values()]
+    assert doubles.count(name) == 1 or {*doubles} == {name}
+
+
 @given(hosts=HOSTS)
 def test_going_back_to_having_none_of_a_release_has_a_host_to_be_rehearsed_on(hosts: list[LiveHost]) -> None:
     plan = miniature(hosts, len(hosts))

@@ -21,13 +21,15 @@ from ansible_collections.tidegate.release.plugins.module_utils.redaction import 
 from ansible_collections.tidegate.release.plugins.plugin_utils.clearance.clearance import Clearance
 from ansible_collections.tidegate.release.plugins.plugin_utils.clearance.policy import load_policy
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import Cmdb
+from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.manifest import OwnAnsible
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.package import archive, load_package, read_release
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.repository import Library, create_library
 from ansible_collections.tidegate.release.plugins.plugin_utils.errors import ConflictError, DocumentError, NotFoundError, TidegateError
 from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.package import PackageName
+from ansible_collections.tidegate.release.plugins.plugin_utils.steps import verify
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps.clear import Clearing, clear
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps.sources import Sources
-from ansible_collections.tidegate.release.plugins.plugin_utils.steps.verify import Asked, claim, prepare
+from ansible_collections.tidegate.release.plugins.plugin_utils.steps.verify import Asked, claim, prepare, unplayable
 from ansible_collections.tidegate.release.plugins.plugin_utils.verification import play
 from ansible_collections.tidegate.release.plugins.plugin_utils.verification import scene as scene_module
 from ansible_collections.tidegate.release.plugins.plugin_utils.verification.miniature import LiveHost, Miniature
@@ -229,6 +231,41 @@ def test_the_rfcs_of_the_lab_are_cleared_there_by_a_policy_that_asks_what_a_lab_
         assert [ci["name"] for ci in clearing.cis] == ["web1-example"]
     assert load_policy(scene.path / "policy.yml").rollout.canary.value == 2
     assert bed.written("scene.json")["former"] == ["CHG0000002"]
+
+
+@pytest.mark.parametrize(
+    ("data", "variables", "why"),
+    [
+        ({"migrate_on": "[?attributes.primary]"}, "lab.yml", ""),
+        ({"migrate_on": "[?attributes.primary]"}, None, "hello 1.1 changes data, and variables that"),
+        (
+            {"migrate_on": "[?name=='web1.example']"},
+            "lab.yml",
+            "has to give one CI of the plan and gives none; a double has its host's site",
+        ),
+        ({"migrate_on": "[?attributes.primary]", "no_return": True}, "lab.yml", "in a lab nobody approves a point of no return"),
+        # What live has is deployed in the lab before, with all that it does.
+        ({"migrate_on": "[?attributes.primary]", "live": True}, None, "hello 1.0 changes data, and variables that"),
+        ({"migrate_on": "[?attributes.primary]", "live": True, "no_return": True}, "lab.yml", ""),
+    ],
+)
+def test_a_release_whose_data_a_lab_can_not_play_is_not_played(
+    bed: Bed, data: dict[str, Any], variables: str | None, why: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or it would be signed that it failed, or the data of live be changed."""
+    bed.attributes = {"primary": True}
+    scene = bed.build()
+    assert unplayable(scene, bed.library, Given()) == ""
+    load = verify.load_package_manifest
+    changing = bed.former if data.pop("live", False) else bed.digest
+    own = OwnAnsible("ansible/app", ("migrate",), **data)
+    monkeypatch.setattr(
+        verify,
+        "load_package_manifest",
+        lambda home, digest: replace(load(home, digest), ansible=own if digest == changing else None),
+    )
+    found = unplayable(scene, bed.library, Given(vars_file=variables))
+    assert (why in found) if why else found == ""
 
 
 @pytest.mark.parametrize("rule", STRICT)
@@ -436,6 +473,28 @@ class TestSubject:
         path.write_text(yaml.safe_dump(rfc))
         with pytest.raises(ConflictError, match=r"names hello 1\.0, but its digest is that of 1\.1"):
             self.prepare(bed, cmdb, Asked(rfc=str(path)))
+
+    def test_where_data_are_migrated_has_a_double_and_what_no_lab_can_play_is_not_signed(
+        self, bed: Bed, cmdb: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        own = {"role": "ansible/app", "steps": ["migrate", "activate"], "migrate_on": "[?name=='web2']", "reverse": "none"}
+        folder = bed.folder("2.0", ansible={**own, "on_first": "back_out", "atomic": False})
+        for step in ("migrate", "activate", "back_out"):
+            (folder / "ansible" / "app" / "tasks").mkdir(parents=True, exist_ok=True)
+            (folder / "ansible" / "app" / "tasks" / f"{step}.yml").write_text("- {name: Nothing, ansible.builtin.debug: {msg: nothing}}\n")
+        archive(folder, bed.library.repository("hello"))
+        rfc = yaml.safe_load((HELLO.parent / "rfc.yml").read_text())
+        digest = bed.library.repository("hello").resolve("hello", "2.0")
+        rfc |= {"release": {"name": "hello", "version": "2.0", "digest": digest}, "scope": "[*]"}
+        (bed.path / "rfc.yml").write_text(yaml.safe_dump(rfc))
+        subject = prepare(Asked(rfc=str(bed.path / "rfc.yml")), str(bed.path / "dsl"), cmdb, None, 1, NOW)
+        assert {host.name for host in subject.plan.hosts.values()} == {"web2"}
+        monkeypatch.setattr(verify, "play", lambda *_: pytest.fail("it was played"))
+        (bed.path / "lab.yml").write_text("{}")
+        given = Given(vars_file=str(bed.path / "lab.yml"))
+        place = verify.Place(bed.path / "work", str(bed.path / "dsl"), LabHosts("isolated"), given, "", 1)
+        with pytest.raises(TidegateError, match=r"hello 2\.0 was not verified, and nothing is signed: it says reverse: none"):
+            verify.verify(subject, place, {}, NOW, Redactor({}))
 
     @pytest.mark.parametrize("asked", [Asked(), Asked(rfc="rfc.yml", name="hello")])
     def test_what_is_not_clear_is_refused(self, bed: Bed, cmdb: str, asked: Asked) -> None:
