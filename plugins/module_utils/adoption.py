@@ -87,6 +87,11 @@ def _adopt(
     place = Path(_root(path))
     there = Release(release_id, home.name, version, digest, package.config, package.files, place)
     problem = _difference(there, leave)
+    if not problem and there.has_packages:
+        from .system_packages import differences, refuse_owned  # noqa: PLC0415 - few releases bring packages
+
+        refuse_owned(home, there)
+        problem = "; ".join(differences(there))
     if not problem:
         check_account(package.config, package.files, place)
         values_for(home, there, order)

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.tidegate.release.plugins.module_utils import adoption
+from ansible_collections.tidegate.release.plugins.module_utils import adoption, system_packages
+from ansible_collections.tidegate.release.plugins.module_utils.package_manager import PackageEntry
 from ansible_collections.tidegate.release.plugins.module_utils.release_home import HostError, Texts
 from ansible_collections.tidegate.release.plugins.module_utils.release_hooks import Order
 from bed import Host, Package, killed_everywhere, link, package
@@ -93,6 +94,27 @@ def test_a_tree_that_differs_is_named_and_not_adopted(host: Host, place: Path, c
 def test_a_release_that_is_not_well_is_not_adopted(host: Host, place: Path) -> None:
     (host.home.state / "running").unlink()
     assert "health check 'runs' failed" in adopt(host, place)["detail"]
+    assert host.home.live() is None
+
+
+class _OlderPackage:
+    """A package manager of a host that has the packages of a release in an older version."""
+
+    def installed(self, names: list[str]) -> dict[str, PackageEntry]:
+        return {name: PackageEntry(name, "all", "0.9", True, True) for name in names}
+
+    def changed(self, _names: list[str]) -> dict[str, list[str]]:
+        return {}
+
+
+def test_packages_of_a_release_are_compared_too(host: Host, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(system_packages, "_manager", lambda _said: _OlderPackage())
+    options = {"format": "deb", "files": "lib/b", "hold": True, "config": "keep", "on_first": "refuse", "timeout": 60}
+    contents = [{"path": "lib/b", "name": "bb", "version": "1.0", "architecture": "all"}]
+    files = {"lib/a": b"a" * 5000, "lib/b": b"b", "to-lib": link("lib")}
+    answer = adopt(host, place, package("1.0", files, packages={**options, "contents": contents}))
+    assert (answer["state"], answer["changed"]) == ("differs", False)
+    assert answer["detail"] == "bb is installed as 0.9 all, and its release has 1.0 all"
     assert host.home.live() is None
 
 
