@@ -20,12 +20,15 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..cmdb.store import Cmdb
 from ..dsl.manifest import Manifest, load_manifest
 from ..errors import ConflictError, TidegateError
 from ..report.progress import share
+
+if TYPE_CHECKING:
+    import sqlalchemy as sa
 
 Part = tuple[str, int, int]
 """Bytes of a file in a tree: its path, where they begin, and how many there are."""
@@ -70,13 +73,17 @@ def refuse_changing(cmdb: Cmdb, manifest: Manifest, hosts: Collection[str]) -> N
     if not hosts:
         raise TidegateError("there is no host to adopt a release on; check tidegate_hosts and the inventory")
     with cmdb.read() as connection:
-        missing = sorted(set(hosts) - {ci["name"] for ci in cmdb.cis(hosts, connection)})
-        others = [
-            f"{row['ci']} has {row['release']} {row['version']}"
-            for row in cmdb.installations(hosts, connection)
-            if row["release"] == manifest.name and row["version"] != manifest.version
-        ]
-        held = cmdb.locks(hosts, connection)
+        _refuse_changing(cmdb, manifest, hosts, connection)
+
+
+def _refuse_changing(cmdb: Cmdb, manifest: Manifest, hosts: Collection[str], connection: sa.Connection) -> None:
+    missing = sorted(set(hosts) - {ci["name"] for ci in cmdb.cis(hosts, connection)})
+    others = [
+        f"{row['ci']} has {row['release']} {row['version']}"
+        for row in cmdb.installations(hosts, connection)
+        if row["release"] == manifest.name and row["version"] != manifest.version
+    ]
+    held = cmdb.locks(hosts, connection)
     if missing:
         raise TidegateError(f"the CMDB has no {', '.join(missing)}; enter them with tidegate.release.import first")
     if others:
@@ -88,10 +95,14 @@ def refuse_changing(cmdb: Cmdb, manifest: Manifest, hosts: Collection[str]) -> N
 def record(
     cmdb: Cmdb, manifest: Manifest, digest: str, outcomes: Mapping[str, HostAdoption], actor: str, now: datetime, write: bool
 ) -> Recorded:
-    """Note in the CMDB, in one transaction, that the hosts which adopted the release have it."""
+    """Note in the CMDB, in one transaction, that the hosts which adopted the release have it.
+
+    Raises what :func:`refuse_changing` raises, for hosts were compared, which takes long, since that was asked.
+    """
     adopted = sorted(host for host, outcome in outcomes.items() if outcome.adopted)
     missing = {host: outcome.detail for host, outcome in sorted(outcomes.items()) if not outcome.adopted}
     with cmdb.begin() if write else cmdb.read() as connection:
+        _refuse_changing(cmdb, manifest, outcomes, connection)
         known = {
             row["ci"]
             for row in cmdb.installations(adopted, connection)

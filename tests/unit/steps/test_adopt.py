@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from ansible_collections.tidegate.release.plugins.module_utils import adoption
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import Cmdb
-from ansible_collections.tidegate.release.plugins.plugin_utils.errors import TidegateError
+from ansible_collections.tidegate.release.plugins.plugin_utils.errors import ConflictError, TidegateError
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps import adopt
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps.adopt import HostAdoption, Part
 from documents import simple_manifest, write_document
@@ -121,6 +121,20 @@ def test_nothing_begins_for_a_host_that_has_another_release_is_locked_or_unknown
         cmdb.record_installations(connection, rows, "test", NOW)
     with pytest.raises(TidegateError, match=r"web1 has \w+ 9\.9"):
         adopt.refuse_changing(cmdb, release, ["web1"])
+
+
+def test_what_was_deployed_while_hosts_were_compared_stays_on_record(cmdb: Cmdb, release: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    outcomes = {"web1": HostAdoption(True), "web2": HostAdoption(True)}
+    with monkeypatch.context() as patch:
+        patch.setattr(Cmdb, "locks", lambda *_given: {"web2": "CHG0000001#1"})
+        with pytest.raises(ConflictError, match="deployments hold web2; wait until they end"):
+            adopt.record(cmdb, release, DIGEST, outcomes, "test", NOW, write=True)
+    rows = [{"ci": "web1", "release": release.name, "version": "9.9", "digest": DIGEST}]
+    with cmdb.begin() as connection:
+        cmdb.record_installations(connection, rows, "test", NOW)
+    with pytest.raises(TidegateError, match=r"web1 has \w+ 9\.9"):
+        adopt.record(cmdb, release, DIGEST, outcomes, "test", NOW, write=True)
+    assert [(row["ci"], row["version"]) for row in cmdb.installations()] == [("web1", "9.9")]
 
 
 def test_where_a_tree_is_has_to_be_said(tmp_path: Path) -> None:
