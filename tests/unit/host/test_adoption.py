@@ -166,3 +166,17 @@ def test_a_tree_is_read_as_it_is(place: Path) -> None:
         adoption.survey(str(place), [])
     with pytest.raises(HostError, match="is no directory here"):
         adoption.survey("old", [])
+
+
+def test_whoever_writes_in_the_tree_leads_nobody_out_of_it(place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "closed").mkdir()
+    (tmp_path / "closed" / "a").write_text("of root alone")
+    entries = adoption._entries(str(place), [])
+    while next(entries)["path"] != "lib":  # it was seen that this is a directory, and then it is none any more
+        pass
+    (place / "lib").rename(place / "before")
+    (place / "lib").symlink_to(tmp_path / "closed")
+    with pytest.raises(NotADirectoryError):
+        next(entries)
+    with pytest.raises(HostError, match="lib/a is no file any more"):
+        adoption.contents(str(place), [("lib/a", 0, 4)])
