@@ -42,6 +42,14 @@ def test_a_host_becomes_a_ci_with_its_variables_and_groups() -> None:
         ("db", {"user": "me", "password": "x"}, "looks like a secret"),
         ("db_url", "postgresql://me:word@db/x", "looks like a secret"),
         ("pem", ["-----BEGIN PRIVATE KEY-----\n"], "looks like a secret"),
+        ("db_pwd", "x", "looks like a secret"),
+        ("snmp_community", "x", "looks like a secret"),
+        ("repository", "https://ghp_0123@example.org/x.git", "looks like a secret"),
+        ("db_url", "postgresql://me:a/word@db/x", "looks like a secret"),
+        ("armour", "-----BEGIN PGP PRIVATE KEY BLOCK-----\n", "looks like a secret"),
+        ("environment_of_app", ["LANG=C", "DB_PASSWORD=word"], "looks like a secret"),
+        ("connection_of_app", "host=db password = word", "looks like a secret"),
+        ("env", [{"name": "DB_PASSWORD", "value": "word"}], "looks like a secret"),
         ("greeting", "hello {{ name }}", "is a template"),
         ("since", object(), "can't hold"),
         ("tidegate_ci", {}, "can't be an attribute"),
@@ -58,6 +66,7 @@ def test_what_is_not_taken_is_named_with_the_reason_and_without_the_value(name: 
 
 def test_where_a_secret_is_is_none() -> None:
     variables = {"ansible_ssh_private_key_file": "/home/me/.ssh/id", "proxy": "http://proxy:3128", "mail": "me@example.org"}
+    variables |= {"repository": "ssh://git@example.org/x.git", "env": [{"name": "LANG", "value": "C"}]}
     assert plan_import([InventoryHost("web1", (), variables)], [], {}).not_taken == {}
 
 
