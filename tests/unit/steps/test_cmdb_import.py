@@ -5,10 +5,14 @@
 
 from __future__ import annotations
 
+import threading
+from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible_collections.tidegate.release.plugins.action import cmdb_import
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.ci_changes import checked, plan
+from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import Cmdb
 from ansible_collections.tidegate.release.plugins.plugin_utils.errors import DocumentError
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps.cmdb_import import (
     GROUPS,
@@ -91,3 +95,21 @@ def test_a_group_that_nobody_is_in_and_a_host_with_two_sites_are_faults() -> Non
         plan_import([WEB], [], {"site": ["ams", "server"], "class": ["nobody"]})
     assert "the group nobody: no host is in it" in str(caught.value)
     assert "web1: it is in ams and server, and has one site" in str(caught.value)
+
+
+def test_what_somebody_enters_while_it_is_imported_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cmdb = Cmdb.open(str(tmp_path / "cmdb.sqlite"), create=True)
+    cmdb.put_cis([{"name": "web1", "attributes": {"rack": "r12"}}], "test")
+    person = threading.Thread(target=lambda: cmdb.put_cis([{"name": "web1", "attributes": {"rack": "r13"}}], "ann"))
+
+    def slowly(*given: Any) -> Import:
+        found = plan_import(*given)
+        person.start()
+        person.join(0.5)  # their turn comes when the import has ended
+        return found
+
+    monkeypatch.setattr(cmdb_import, "plan_import", slowly)
+    found, put = cmdb_import._put(cmdb, [WEB], {}, False)
+    person.join()
+    assert (len(found.rows), put.updated) == (1, ["web1"])
+    assert cmdb.cis(["web1"])[0]["attributes"]["rack"] == "r13"
