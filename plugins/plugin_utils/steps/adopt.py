@@ -26,6 +26,7 @@ from ..cmdb.store import Cmdb
 from ..dsl.manifest import Manifest, load_manifest
 from ..errors import ConflictError, TidegateError
 from ..report.progress import share
+from ..rollout.host_answer import printable
 
 if TYPE_CHECKING:
     import sqlalchemy as sa
@@ -147,9 +148,14 @@ def _is_entry(entry: object) -> bool:
     if not isinstance(entry, Mapping) or entry.get("type") not in _KEYS or entry.keys() != _KEYS[str(entry["type"])]:
         return False
     path, mode, size = entry["path"], entry.get("mode", 0), entry.get("size", 0)
-    texts = all(isinstance(entry.get(key, ""), str) and "\0" not in entry.get(key, "") for key in ("path", "sha256", "target"))
+    texts = all(_is_text(entry.get(key, "")) for key in ("path", "sha256", "target"))
     numbers = _is_below(mode, 0o10000) and _is_below(size, _LARGEST)
     return texts and numbers and all(part not in ("", ".", "..") for part in path.split("/"))
+
+
+def _is_text(text: object) -> bool:
+    """Whether a file or a link can have this as its name or target."""
+    return isinstance(text, str) and "\0" not in text and not any("\ud800" <= sign <= "\udfff" for sign in text)
 
 
 def _is_below(number: object, limit: int) -> bool:
@@ -182,6 +188,9 @@ def write_tree(folder: Path, files: Sequence[_Entry], read: Callable[[list[Part]
     shutil.rmtree(work, ignore_errors=True)
     work.mkdir(mode=0o755, parents=True)
     try:
+        size, free = sum(entry.get("size", 0) for entry in files), shutil.disk_usage(work).free
+        if size > free:
+            raise TidegateError(f"the tree has {size} bytes, and in {folder.parent} there is room for {free}; make room, or leave more out")
         for entry in files:
             if entry["type"] == "directory":
                 (work / entry["path"]).mkdir(mode=0o700)
@@ -215,7 +224,7 @@ def _finish(path: Path, entry: _Entry) -> None:
     if entry["type"] == "file":
         with path.open("rb") as stream:
             if hashlib.file_digest(stream, "sha256").hexdigest() != entry["sha256"]:
-                raise TidegateError(f"{entry['path']} changed while it was fetched; run this again when nothing writes there")
+                raise TidegateError(f"{printable(entry['path'])} changed while it was fetched; run this again when nothing writes there")
     path.chmod(entry["mode"] & _MODE)
 
 

@@ -10,6 +10,7 @@ import hashlib
 import zlib
 from datetime import UTC, datetime
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -52,8 +53,15 @@ def test_a_tree_is_fetched_as_it_is_in_few_requests(tmp_path: Path, monkeypatch:
 
 
 def test_what_changes_meanwhile_is_not_kept(tmp_path: Path) -> None:
-    with pytest.raises(TidegateError, match="a changed while it was fetched"):
-        adopt.write_tree(tmp_path / "here", [FILE], lambda _parts: b"b")
+    with pytest.raises(TidegateError, match=r"a\?\[2J changed while it was fetched"):
+        adopt.write_tree(tmp_path / "here", [{**FILE, "path": "a\x1b[2J"}], lambda _parts: b"b")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_no_more_is_asked_for_than_there_is_room_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(adopt.shutil, "disk_usage", lambda _path: SimpleNamespace(free=0))
+    with pytest.raises(TidegateError, match=r"the tree has 1 bytes, and in .* there is room for 0; make room, or leave more out"):
+        adopt.write_tree(tmp_path / "here", [FILE], lambda _parts: pytest.fail("it was asked for"))
     assert list(tmp_path.iterdir()) == []
 
 
@@ -66,6 +74,7 @@ def test_what_changes_meanwhile_is_not_kept(tmp_path: Path) -> None:
         [{**FILE, "path": "/a"}],
         [{**FILE, "path": "b/a"}],
         [{**FILE, "path": "a\0"}],
+        [{**FILE, "path": "a\udcff"}],
         [{**FILE, "size": -1}],
         [{**FILE, "size": True}],
         [{**FILE, "mode": "0644"}],
