@@ -183,12 +183,20 @@ def _changes(manager: Manager, wanted: dict[str, Brought], present: dict[str, Pa
     return {name: f"{_some(paths)} of {name} {'were' if len(paths) > 1 else 'was'} changed or removed" for name, paths in changed.items()}
 
 
-def refuse_owned(home: ReleaseHome, target: Release) -> None:
-    """Raise :class:`HostError` when another release that is live here brings one of the packages of ``target``."""
+def refuse_owned(home: ReleaseHome, target: Release, *, going_back: bool = False) -> None:
+    """Raise :class:`HostError` when another release that is live here brings one of the packages of ``target``.
+
+    ``going_back``: what can't be read of another one keeps nobody from the way back.
+    """
     wanted = brought(target)
     for name in sorted(os.listdir(home.path.parent)):
         if name != home.name and NAME.fullmatch(name) and (home.path.parent / name).is_dir():
-            other = ReleaseHome(str(home.path.parent), name).live()
+            try:
+                other = ReleaseHome(str(home.path.parent), name).live()
+            except HostError:
+                if not going_back:
+                    raise
+                continue
             both = sorted(wanted.keys() & brought(other).keys())
             if both:
                 raise HostError(f"the package {both[0]} belongs to {name} {other.version if other else ''} here; have one release bring it")
