@@ -38,7 +38,8 @@ class ActionModule(TidegateAction):
             found = plan_import(hosts, (), words)
             put = ci_changes.plan({}, ci_changes.checked(found.rows))  # there is no CMDB yet, so every CI would be new
         else:
-            found, put = self._put(cmdb, hosts, words, dry_run)
+            with cmdb:
+                found, put = _put(cmdb, hosts, words, dry_run)
         return {
             "changed": bool(put.diffs),
             "msg": describe_import(found, put, dry_run),
@@ -49,9 +50,9 @@ class ActionModule(TidegateAction):
             "diff": [{"header": name, "before": before or {}, "after": after} for name, (before, after) in put.diffs.items()],
         }
 
-    def _put(
-        self, cmdb: Cmdb, hosts: list[InventoryHost], words: dict[str, list[str]], dry_run: bool
-    ) -> tuple[Import, ci_changes.PutResult]:
-        with cmdb:
-            found = plan_import(hosts, cmdb.cis(), words)
-            return found, cmdb.put_cis(found.rows, this_user(), dry_run=dry_run)
+
+def _put(cmdb: Cmdb, hosts: list[InventoryHost], words: dict[str, list[str]], dry_run: bool) -> tuple[Import, ci_changes.PutResult]:
+    """In one transaction: what anybody else enters for the hosts meanwhile stays."""
+    with cmdb.read() if dry_run else cmdb.begin() as connection:
+        found = plan_import(hosts, cmdb.cis(connection=connection), words)
+        return found, cmdb.put_cis(found.rows, this_user(), dry_run=dry_run, connection=connection)

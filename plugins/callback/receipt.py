@@ -54,6 +54,10 @@ def _or_end(write: Callable[..., None]) -> Callable[..., None]:
     return wrapped
 
 
+def _part(task: Any) -> str:
+    return str(task.get_vars().get(STEP, ""))
+
+
 class CallbackModule(CallbackBase):
     """Write receipts, and end the run when it is not its turn any more."""
 
@@ -126,11 +130,11 @@ class CallbackModule(CallbackBase):
     def _begin(self, task: Any) -> None:
         if self._run is not None and not self._journal.is_held_by(self._run):
             self.end("another controller has taken the deployment over")
-        self._write("task", step=str(task.get_vars().get(STEP, "")))
+        self._write("task", step=_part(task))
 
     def _of(self, event: str, result: Any, message: str = "") -> None:
-        task = result.task
-        self._write(event, host=result.host.get_name(), task=task.name or task.action, module=str(task.action), message=message)
+        task, host = result.task, result.host.get_name()
+        self._write(event, host=host, task=task.name or task.action, module=str(task.action), message=message, part=_part(task))
 
     def _write(self, event: str, **data: Any) -> None:
         self._stream.write(json.dumps({"event": event, **data}) + "\n")

@@ -159,6 +159,10 @@ def back_out(home: ReleaseHome, digest: str, previous: Optional[str], order: Ord
     at_rest = home.at_rest(before) and (live.id if live else None) == (before.id if before else None)
     if before is not None:
         _refuse_unusable(home, before, order)
+        if before.has_packages and not at_rest:
+            from .system_packages import refuse_owned  # noqa: PLC0415 - few releases bring packages, and every host imports this
+
+            refuse_owned(home, before, going_back=True)
     repaired = put_right(home, before, order.supplies, **order.entry()) if before else []
     changed = _changed_packages(before) if at_rest and before is not None else ""
     if at_rest and not repaired and not changed and (before is None or not order.checked or is_healthy(home, before, order)):

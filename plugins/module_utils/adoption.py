@@ -27,6 +27,7 @@ from .release_hooks import Order, trouble, values_for
 
 _CACHE = "__pycache__"  # Python makes it anew, so it is no part of any release
 _COMPARED = 0o7755  # of a mode; whether the group may write is what a umask made of it
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
 _NAMED = 10  # paths that a message names
 
 
@@ -46,16 +47,16 @@ def contents(path: str, wanted: Sequence[Sequence[Any]]) -> dict[str, Any]:
     ``wanted``: of each part the path in the tree, where it begins and how many bytes it has. Raises :class:`HostError` where there
     is none.
     """
-    root = os.fsencode(_root(path))
+    root = _root(path)
     parts = []
     for name, offset, size in wanted:
-        found = open_regular(root + b"/" + name.encode())
-        if found is None:
+        descriptor = _open_below(root, name)
+        if descriptor is None:
             raise HostError(f"{path}/{name} is no file any more; run this again when nothing writes there")
         try:
-            parts.append(os.pread(found[0], size, offset))
+            parts.append(os.pread(descriptor, size, offset))
         finally:
-            os.close(found[0])
+            os.close(descriptor)
     return {"state": "read", "data": b64encode(zlib.compress(b"".join(parts), 1)).decode("ascii")}
 
 
@@ -87,6 +88,11 @@ def _adopt(
     place = Path(_root(path))
     there = Release(release_id, home.name, version, digest, package.config, package.files, place)
     problem = _difference(there, leave)
+    if not problem and there.has_packages:
+        from .system_packages import differences, refuse_owned  # noqa: PLC0415 - few releases bring packages
+
+        refuse_owned(home, there)
+        problem = "; ".join(differences(there))
     if not problem:
         check_account(package.config, package.files, place)
         values_for(home, there, order)
@@ -151,37 +157,61 @@ def _root(path: str) -> str:
 
 def _entries(root: str, leave: Sequence[str]) -> Iterator[dict[str, Any]]:
     """Everything in a tree but what is left; a directory before what is in it."""
-    return _walk(os.fsencode(root), "", leave)
+    folder = os.open(root, _DIRECTORY)
+    try:
+        yield from _walk(folder, root, "", leave)
+    finally:
+        os.close(folder)
 
 
-def _walk(folder: bytes, prefix: str, leave: Sequence[str]) -> Iterator[dict[str, Any]]:
-    with os.scandir(folder) as found:
-        children = sorted(found, key=lambda child: child.name)
-    for child in children:
+def _walk(folder: int, root: str, prefix: str, leave: Sequence[str]) -> Iterator[dict[str, Any]]:
+    """What is in an open directory: by its handle, for whoever writes in the tree could make the name a link to elsewhere."""
+    for raw in sorted(map(os.fsencode, os.listdir(folder))):
         try:
-            name = child.name.decode()
+            name = raw.decode()
         except UnicodeDecodeError:
-            raise HostError(f"{os.fsdecode(folder)} has a name in it that is no UTF-8; rename it, or leave that directory out") from None
+            raise HostError(f"{root}/{prefix} has a name in it that is no UTF-8; rename it, or leave that directory out") from None
         path = prefix + name
         if name == _CACHE or any(fnmatchcase(name, one) or fnmatchcase(path, one) for one in leave):
             continue
-        info = child.stat(follow_symlinks=False)
+        info = os.stat(raw, dir_fd=folder, follow_symlinks=False)
         entry: dict[str, Any] = {"path": path, "mode": stat.S_IMODE(info.st_mode)}
         if stat.S_ISDIR(info.st_mode):
             yield {**entry, "type": "directory"}
-            yield from _walk(child.path, f"{path}/", leave)
+            inner = os.open(raw, _DIRECTORY, dir_fd=folder)
+            try:
+                yield from _walk(inner, root, f"{path}/", leave)
+            finally:
+                os.close(inner)
         elif stat.S_ISLNK(info.st_mode):
-            yield {"path": path, "type": "link", "target": os.readlink(child.path).decode(errors="backslashreplace")}
+            yield {"path": path, "type": "link", "target": os.readlink(raw, dir_fd=folder).decode(errors="backslashreplace")}
         else:
-            yield {**entry, **_file(child.path)}
+            yield {**entry, **_file(folder, raw, f"{root}/{path}")}
 
 
-def _file(path: bytes) -> dict[str, Any]:
-    found = open_regular(path)
+def _file(folder: int, name: bytes, path: str) -> dict[str, Any]:
+    found = open_regular(name, folder)
     if found is None:
-        raise HostError(f"{os.fsdecode(path)} is no file, directory or link, or can't be read; leave it out")
+        raise HostError(f"{path} is no file, directory or link, or can't be read; leave it out")
     descriptor, info = found
     try:
         return {"type": "file", "size": info.st_size, "sha256": range_digest(descriptor, 0, info.st_size)}
     finally:
         os.close(descriptor)
+
+
+def _open_below(root: str, path: str) -> Optional[int]:
+    """The file ``path`` in a tree, open to be read, nothing when there is none; no link in it is followed."""
+    *above, name = path.split("/")
+    folder = os.open(root, _DIRECTORY)
+    try:
+        for part in above:
+            inner = os.open(part.encode(), _DIRECTORY, dir_fd=folder)
+            os.close(folder)
+            folder = inner
+        found = open_regular(name.encode(), folder)
+    except OSError:
+        return None
+    finally:
+        os.close(folder)
+    return found[0] if found else None

@@ -42,11 +42,14 @@ def intact(path: bytes, entry: Mapping[str, Any], seen: Optional[Seen] = None) -
         os.close(descriptor)
 
 
-def open_regular(path: bytes) -> Optional[tuple[int, os.stat_result]]:
-    """The regular file at ``path``, open to be read, and what ``fstat`` says of it; nothing when there is none. Follows no link."""
+def open_regular(path: bytes, folder: Optional[int] = None) -> Optional[tuple[int, os.stat_result]]:
+    """The regular file at ``path``, open to be read, and what ``fstat`` says of it; nothing when there is none. Follows no link.
+
+    ``folder``: the open directory that the path is in.
+    """
     try:
         # Not blocking: opening a pipe that somebody put there would wait for ever.
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=folder)
     except OSError:
         return None
     info = os.fstat(descriptor)

@@ -70,7 +70,7 @@ def refuse(home: ReleaseHome, target: Release, before: Optional[Release], *, unt
             raise HostError(f"{one.path} is {' '.join(found)}, and its release says {one.name} {one.version}; archive the release again")
         if not manager.takes(one.architecture):
             raise HostError(f"{one.name} is for {one.architecture}, which this host is not; deploy it elsewhere")
-    _refuse_owned(home, wanted)
+    refuse_owned(home, target)
     present = manager.installed([*wanted, *leaving])
     foreign = [present[name] for name in wanted if name not in leaving and name in present]
     if untouched and foreign and target.config["packages"]["on_first"] == "refuse":
@@ -183,11 +183,20 @@ def _changes(manager: Manager, wanted: dict[str, Brought], present: dict[str, Pa
     return {name: f"{_some(paths)} of {name} {'were' if len(paths) > 1 else 'was'} changed or removed" for name, paths in changed.items()}
 
 
-def _refuse_owned(home: ReleaseHome, wanted: dict[str, Brought]) -> None:
-    """Raise :class:`HostError` when another release that is live here brings one of the packages."""
+def refuse_owned(home: ReleaseHome, target: Release, *, going_back: bool = False) -> None:
+    """Raise :class:`HostError` when another release that is live here brings one of the packages of ``target``.
+
+    ``going_back``: what can't be read of another one keeps nobody from the way back.
+    """
+    wanted = brought(target)
     for name in sorted(os.listdir(home.path.parent)):
         if name != home.name and NAME.fullmatch(name) and (home.path.parent / name).is_dir():
-            other = ReleaseHome(str(home.path.parent), name).live()
+            try:
+                other = ReleaseHome(str(home.path.parent), name).live()
+            except HostError:
+                if not going_back:
+                    raise
+                continue
             both = sorted(wanted.keys() & brought(other).keys())
             if both:
                 raise HostError(f"the package {both[0]} belongs to {name} {other.version if other else ''} here; have one release bring it")

@@ -114,6 +114,12 @@ def test_only_hosts_are_good_that_all_of_it_was_done_to(bed: Bed, tasks: Any, go
     assert bed.good(tasks) == good
 
 
+def test_it_is_seen_in_which_part_a_host_failed(bed: Bed) -> None:
+    seen = bed.do([{"block": [{**FAILS, "when": ONE}], "always": [WORKS]}])
+    assert [(one.host, one.part) for one in seen.receipts if one.event == "failed"] == [("sh1", "activate of hello 2.0")]
+    assert seen.failures == {"sh1": 1, "sh2": 0}
+
+
 @pytest.mark.parametrize("fault", ["tasks", "inventory", "callback"])
 def test_what_can_not_begin_is_said_and_no_host_is_taken_for_changed(bed: Bed, fault: str) -> None:
     if fault == "inventory":

@@ -166,6 +166,23 @@ def test_a_package_from_elsewhere_or_of_another_release_is_refused(host: Host) -
 
 
 @on_a_host
+def test_nobody_goes_back_to_a_package_that_another_release_has_by_now(host: Host) -> None:
+    host.deploy(ONE)
+    shutil.copytree(host.root / "hello", "/srv/other", symlinks=True)
+    two = release("2.0", NEW2)
+    assert host.deploy(two, ONE)["state"] == "active"
+    shutil.move("/srv/other", host.root / "other")
+    calls = host.calls
+    with pytest.raises(HostError, match=r"the package tg-app belongs to other 1\.0 here; have one release bring it"):
+        host.back_out(two, ONE)
+    assert (host.live, installed(), host.calls) == ("2.0", {"tg-new": "hi 2.0"}, calls)
+    # One that can't be read keeps nobody from the way back.
+    (host.root / "other" / "current").unlink()
+    (host.root / "other" / "current").touch()
+    assert host.back_out(two, ONE)["state"] == "backed_out"
+
+
+@on_a_host
 def test_a_maintainers_script_that_fails_brings_the_host_back(host: Host) -> None:
     host.deploy(ONE)
     bad = release("2.0", LIB2, build_deb("tg-app", "2.0", postinst="echo it is the disk >&2; exit 1"), NEW2)

@@ -184,7 +184,7 @@ def _events(stream: Any) -> Iterator[dict[str, Any]]:
 def _take(event: Mapping[str, Any], seen: Seen) -> None:
     kind = event.get("event")
     if kind in ("reached", "failed", "unreachable"):
-        seen.receipts.append(Receipt(kind, *(str(event.get(key, "")) for key in ("host", "task", "module", "message"))))
+        seen.receipts.append(Receipt(kind, *(str(event.get(key, "")) for key in ("host", "task", "module", "message", "part"))))
     elif kind == "stats":
         seen.failures[str(event["host"])] = int(event["failures"])
     elif kind == "ended":

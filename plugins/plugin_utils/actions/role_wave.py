@@ -8,6 +8,7 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Callable, Collection, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from ..dsl.role import check_packaged_role, unpack_role
 from ..errors import TidegateError
 from ..evidence.package import PackageName
 from ..rollout.deployments import Deployment, Run, Target
-from ..rollout.role_play import HostVerdict, PlayPart, Role, back, forward, play, verdicts
+from ..rollout.role_play import HostVerdict, PlayPart, Role, back, failed_to_drain, forward, play, serve_again, verdicts
 from ..rollout.states import HostState
 from ..rollout.wave_journal import Begun, WaveJournal
 from ..settings import optional_setting, required_setting
@@ -41,6 +42,9 @@ _PATIENCE = 300  # seconds that a task of an interrupted run which was delegated
 _DRAINED = "; it stays drained"
 # Hosts on which an earlier run may have left something running, and handlers that were never run.
 _INTERRUPTED = frozenset({HostState.ACTIVATING, HostState.BACKING_OUT, HostState.FAILED, HostState.STUCK, HostState.LOST, HostState.OWED})
+
+# Hosts that have the release before, whole: nothing of this one was begun, or all of it was undone.
+_AS_BEFORE = frozenset({HostState.STAGED, HostState.FAILED})
 
 
 def local_tmp() -> Path:
@@ -94,7 +98,9 @@ class RoleWave:
         outcomes: Outcomes = {host: (HostState.ACTIVE, "") for host in found if host not in bad}
         restored = set(outcomes)
         self._resumed = list(bad)  # a task that was given up may still be at work there
-        for host, verdict in self._go_back({host: before[host] for host in bad}, ways).items():
+        way = self._serve_again(bad)
+        way |= self._go_back({host: before[host] for host in bad if host not in way}, ways)
+        for host, verdict in way.items():
             outcomes[host] = self._fallen_back(bad[host], verdict)
             if not verdict.problem:
                 restored.add(host)
@@ -109,6 +115,7 @@ class RoleWave:
             return {}
         self._resumed = [host for host, target in before.items() if target.state in _INTERRUPTED]
         found = self._go_back(before, ways)
+        found |= self._serve_again(found)
         drained = _DRAINED if self._drains else ""
         outcomes: Outcomes = {
             host: (HostState.OWED, f"{verdict.problem}{drained}") if verdict.problem else (HostState.BACKED_OUT, "")
@@ -170,6 +177,14 @@ class RoleWave:
             ways[digest] = (before, own, called)
         return ways
 
+    def _serve_again(self, found: Mapping[str, HostVerdict]) -> dict[str, HostVerdict]:
+        """Have those hosts serve again that still have the release before and could not be taken out of service; what came of it.
+
+        To try that again would keep them out of it, with nothing to go back from.
+        """
+        hosts = [host for host, one in found.items() if failed_to_drain(one, self._what) and self._before[host].state in _AS_BEFORE]
+        return self._do("restore", hosts, serve_again(self._role, self._what, self._resumed), self._role, {}) if hosts else {}
+
     def _go_back(self, targets: Mapping[str, Target], ways: _Ways) -> dict[str, HostVerdict]:
         found: dict[str, HostVerdict] = {}
         for digest, (before, own, called) in ways.items():
@@ -208,7 +223,7 @@ class RoleWave:
         found = verdicts(hosts, seen.receipts, seen.failures, seen.ended)
         for host in (host for host, verdict in found.items() if not verdict.problem):
             self._did.setdefault(host, []).extend(part.step for part in parts if part.step)
-        return {host: HostVerdict(one.problem and f"{one.problem}, see {log}", one.unreachable) for host, one in found.items()}
+        return {host: replace(one, problem=f"{one.problem}, see {log}") if one.problem else one for host, one in found.items()}
 
     def _log(self) -> Path:
         return log_of(self._deployment.label, min(target.wave for target in self._before.values()))

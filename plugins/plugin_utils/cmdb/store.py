@@ -161,19 +161,23 @@ class Cmdb:
             )
         return [everything[name] for name in everything if name in picked]
 
-    def put_cis(self, rows: Sequence[Mapping[str, Any]], actor: str, *, dry_run: bool = False) -> PutResult:
-        """Write CIs, new or known, in one transaction. Keys of a row: name and, where they shall change, class, site,
-        environment, attributes (all of them) and relations (all that start here: a list of kind and target).
+    def put_cis(
+        self, rows: Sequence[Mapping[str, Any]], actor: str, *, dry_run: bool = False, connection: sa.Connection | None = None
+    ) -> PutResult:
+        """Write CIs, new or known, in one transaction, the caller's if there is one.
+
+        Keys of a row: name and, where they shall change, class, site, environment, attributes (all of them) and relations (all that start
+        here: a list of kind and target).
 
         Raises :class:`DocumentError` with every fault of every row, :class:`NotFoundError` when a relation's target doesn't exist.
         """
         wanted = ci_changes.checked(rows)
-        with self.read() if dry_run else self.begin() as connection:
-            result = ci_changes.plan(self._current(connection, wanted), wanted)
+        with self._reading(connection) if dry_run or connection is not None else self.begin() as writer:
+            result = ci_changes.plan(self._current(writer, wanted), wanted)
             targets = {entry["target"] for row in wanted for entry in row.get("relations", ())}
-            self._ids(connection, targets - {row["name"] for row in wanted})
+            self._ids(writer, targets - {row["name"] for row in wanted})
             if not dry_run:
-                self._write(connection, result, actor)
+                self._write(writer, result, actor)
         return result
 
     def remove_cis(self, names: Iterable[str], actor: str, *, dry_run: bool = False) -> list[str]:

@@ -62,7 +62,7 @@ class PlayPart:
 class Receipt:
     """What was seen of a task on a host: ``event`` is ``reached`` (the last one), ``failed`` or ``unreachable``.
 
-    ``message`` is empty for tasks that are not ours: what they say may have secrets in it.
+    ``message`` is empty for tasks that are not ours: what they say may have secrets in it. ``part``: of which part of the play it is.
     """
 
     event: str
@@ -70,14 +70,19 @@ class Receipt:
     task: str
     module: str
     message: str = ""
+    part: str = ""
 
 
 @dataclass(frozen=True)
 class HostVerdict:
-    """What became of a host: ``problem`` is empty when it is good, and ``unreachable`` whether it could not be reached."""
+    """What became of a host: ``problem`` is empty when it is good, and ``unreachable`` whether it could not be reached.
+
+    ``part``: the part of the play in which it failed, and behind which nothing was done there; empty where that is not certain.
+    """
 
     problem: str = ""
     unreachable: bool = False
+    part: str = ""
 
 
 def forward(role: Role, what: str, tree: bool, stable: float, resumed: Collection[str]) -> list[PlayPart]:
@@ -104,12 +109,22 @@ def back(
     """
     leave = [*_wait(resumed), _step(role, "drain", what), *_ours(tree, "leave", f"the tree of {to}")]
     if own:
-        leave.append(_tasks(role.path, "back_out", f"back_out of {what}"))
+        leave.append(_tasks(role.path, "back_out", _title("back_out", what)))
     health, restore = _ours(tree, "backout", f"the health of {to}"), _step(role, "restore", what)
     if before is None or (own and "check" not in before.steps):
         return [(role, [*leave, *health, restore])]
     activate = [] if own else [_step(before, "activate", to, resumed)]
     return [(role, leave), (before, [*activate, *health, _step(before, "check", to)]), (role, [restore])]
+
+
+def serve_again(role: Role, what: str, resumed: Collection[str]) -> list[PlayPart]:
+    """What is done to hosts that could not be taken out of service, and that nothing else was done to."""
+    return [*_wait(resumed), _step(role, "restore", what)]
+
+
+def failed_to_drain(verdict: HostVerdict, what: str) -> bool:
+    """Whether a host failed in ``drain`` of the release ``what``, so that nothing behind that was begun there."""
+    return bool(verdict.part) and verdict.part == _title("drain", what)
 
 
 def on_data(role: Role, step: str, what: str, host: str) -> list[PlayPart]:
@@ -118,7 +133,7 @@ def on_data(role: Role, step: str, what: str, host: str) -> list[PlayPart]:
     Before the last part it is reached, and nothing of an earlier attempt runs there. That part begins with a task of ours, so as long as it
     was not seen, none of the role was begun.
     """
-    part = _tasks(role.path, step, f"{step} of {what}")
+    part = _tasks(role.path, step, _title(step, what))
     return [*_wait([host]), replace(part, tasks=({"ansible.builtin.debug": {"msg": "begun"}}, *part.tasks))]
 
 
@@ -172,8 +187,14 @@ def _verdict(host: str, receipts: Collection[Receipt], failures: Mapping[str, in
     if host in failures and not failures[host] and any(one.event == "reached" for one in receipts):
         return HostVerdict()
     if failed:
-        return HostVerdict(f"the task {_called(failed[-1])} failed{f': {failed[-1].message}' if failed[-1].message else ''}")
+        # One that failed for good gets no further task; what it ignored, or was rescued from, is not among its failures.
+        part = failed[-1].part if failures.get(host) else ""
+        return HostVerdict(f"the task {_called(failed[-1])} failed{f': {failed[-1].message}' if failed[-1].message else ''}", part=part)
     return HostVerdict(f"its tasks ended before the last one ({ended})")
+
+
+def _title(step: str, what: str) -> str:
+    return f"{step} of {what}"
 
 
 def _called(receipt: Receipt) -> str:
@@ -189,7 +210,7 @@ def _wait(resumed: Collection[str]) -> list[PlayPart]:
 def _step(role: Role, step: str, what: str, resumed: Collection[str] = ()) -> PlayPart:
     if step not in role.steps:
         return PlayPart(step, ())
-    part = _tasks(role.path, step, f"{step} of {what}")
+    part = _tasks(role.path, step, _title(step, what))
     if not (resumed and role.handlers):
         return part
     owed = {

@@ -20,12 +20,16 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..cmdb.store import Cmdb
 from ..dsl.manifest import Manifest, load_manifest
 from ..errors import ConflictError, TidegateError
 from ..report.progress import share
+from ..rollout.host_answer import printable
+
+if TYPE_CHECKING:
+    import sqlalchemy as sa
 
 Part = tuple[str, int, int]
 """Bytes of a file in a tree: its path, where they begin, and how many there are."""
@@ -70,13 +74,17 @@ def refuse_changing(cmdb: Cmdb, manifest: Manifest, hosts: Collection[str]) -> N
     if not hosts:
         raise TidegateError("there is no host to adopt a release on; check tidegate_hosts and the inventory")
     with cmdb.read() as connection:
-        missing = sorted(set(hosts) - {ci["name"] for ci in cmdb.cis(hosts, connection)})
-        others = [
-            f"{row['ci']} has {row['release']} {row['version']}"
-            for row in cmdb.installations(hosts, connection)
-            if row["release"] == manifest.name and row["version"] != manifest.version
-        ]
-        held = cmdb.locks(hosts, connection)
+        _refuse_changing(cmdb, manifest, hosts, connection)
+
+
+def _refuse_changing(cmdb: Cmdb, manifest: Manifest, hosts: Collection[str], connection: sa.Connection) -> None:
+    missing = sorted(set(hosts) - {ci["name"] for ci in cmdb.cis(hosts, connection)})
+    others = [
+        f"{row['ci']} has {row['release']} {row['version']}"
+        for row in cmdb.installations(hosts, connection)
+        if row["release"] == manifest.name and row["version"] != manifest.version
+    ]
+    held = cmdb.locks(hosts, connection)
     if missing:
         raise TidegateError(f"the CMDB has no {', '.join(missing)}; enter them with tidegate.release.import first")
     if others:
@@ -88,10 +96,14 @@ def refuse_changing(cmdb: Cmdb, manifest: Manifest, hosts: Collection[str]) -> N
 def record(
     cmdb: Cmdb, manifest: Manifest, digest: str, outcomes: Mapping[str, HostAdoption], actor: str, now: datetime, write: bool
 ) -> Recorded:
-    """Note in the CMDB, in one transaction, that the hosts which adopted the release have it."""
+    """Note in the CMDB, in one transaction, that the hosts which adopted the release have it.
+
+    Raises what :func:`refuse_changing` raises, for hosts were compared, which takes long, since that was asked.
+    """
     adopted = sorted(host for host, outcome in outcomes.items() if outcome.adopted)
     missing = {host: outcome.detail for host, outcome in sorted(outcomes.items()) if not outcome.adopted}
     with cmdb.begin() if write else cmdb.read() as connection:
+        _refuse_changing(cmdb, manifest, outcomes, connection)
         known = {
             row["ci"]
             for row in cmdb.installations(adopted, connection)
@@ -136,9 +148,14 @@ def _is_entry(entry: object) -> bool:
     if not isinstance(entry, Mapping) or entry.get("type") not in _KEYS or entry.keys() != _KEYS[str(entry["type"])]:
         return False
     path, mode, size = entry["path"], entry.get("mode", 0), entry.get("size", 0)
-    texts = all(isinstance(entry.get(key, ""), str) and "\0" not in entry.get(key, "") for key in ("path", "sha256", "target"))
+    texts = all(_is_text(entry.get(key, "")) for key in ("path", "sha256", "target"))
     numbers = _is_below(mode, 0o10000) and _is_below(size, _LARGEST)
     return texts and numbers and all(part not in ("", ".", "..") for part in path.split("/"))
+
+
+def _is_text(text: object) -> bool:
+    """Whether a file or a link can have this as its name or target."""
+    return isinstance(text, str) and "\0" not in text and not any("\ud800" <= sign <= "\udfff" for sign in text)
 
 
 def _is_below(number: object, limit: int) -> bool:
@@ -171,6 +188,9 @@ def write_tree(folder: Path, files: Sequence[_Entry], read: Callable[[list[Part]
     shutil.rmtree(work, ignore_errors=True)
     work.mkdir(mode=0o755, parents=True)
     try:
+        size, free = sum(entry.get("size", 0) for entry in files), shutil.disk_usage(work).free
+        if size > free:
+            raise TidegateError(f"the tree has {size} bytes, and in {folder.parent} there is room for {free}; make room, or leave more out")
         for entry in files:
             if entry["type"] == "directory":
                 (work / entry["path"]).mkdir(mode=0o700)
@@ -204,7 +224,7 @@ def _finish(path: Path, entry: _Entry) -> None:
     if entry["type"] == "file":
         with path.open("rb") as stream:
             if hashlib.file_digest(stream, "sha256").hexdigest() != entry["sha256"]:
-                raise TidegateError(f"{entry['path']} changed while it was fetched; run this again when nothing writes there")
+                raise TidegateError(f"{printable(entry['path'])} changed while it was fetched; run this again when nothing writes there")
     path.chmod(entry["mode"] & _MODE)
 
 

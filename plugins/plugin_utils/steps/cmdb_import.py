@@ -18,10 +18,12 @@ from ..errors import DocumentError, Problem
 GROUPS = "inventory_groups"
 """The attribute with the names of a host's groups; that a CI has it says that it was imported."""
 
-_SECRET = re.compile("pass|secret|token|key|credential|auth", re.IGNORECASE)  # in the name of a variable
+# In the name of a variable; a community is what SNMP has for a password, and whoever has a webhook's address may use it.
+_SECRET = re.compile("pass|pwd|psk|secret|token|key|cred|auth|cookie|jwt|dsn|community|webhook|pin$", re.IGNORECASE)
 _PATH = re.compile("_(file|path|dir|directory)$")  # of a variable that says where a secret is, and not what
-_PRIVATE_KEY = re.compile("-----BEGIN [A-Z ]*PRIVATE KEY-----")
-_LOGIN = re.compile(r"://[^/@\s:]*:[^/@\s]+@")  # in an address, who logs in there and how
+_PRIVATE_KEY = re.compile("-----BEGIN [A-Z ]*PRIVATE KEY(?: BLOCK)?-----")
+_LOGIN = re.compile(r"://[^/@\s:]*:[^@\s]+@|https?://[^/@\s]+@")  # in an address, who logs in there and how; alone it is a token
+_GIVEN = re.compile(r"(?:pass|passwd|password|pwd|secret|token)[\"']?\s*[=:]\s*\S", re.IGNORECASE)  # in a text, as of options
 _TEMPLATE = re.compile(r"\{\{|\{%")
 _NAMED = 10  # hosts that a line names
 
@@ -136,7 +138,8 @@ def _names_secret(name: str) -> bool:
 
 def _has_secret(value: object) -> bool:
     if isinstance(value, Mapping):
-        return any(_names_secret(str(key)) or _has_secret(part) for key, part in value.items())
+        named = _names_secret(str(value.get("name")))  # with its value beside it, as variables of an environment are listed
+        return named or any(_names_secret(str(key)) or _has_secret(part) for key, part in value.items())
     if isinstance(value, list | tuple):
         return any(_has_secret(part) for part in value)
-    return isinstance(value, str) and bool(_LOGIN.search(value) or _PRIVATE_KEY.search(value))
+    return isinstance(value, str) and any(pattern.search(value) for pattern in (_LOGIN, _PRIVATE_KEY, _GIVEN))

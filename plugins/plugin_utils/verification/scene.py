@@ -131,6 +131,9 @@ def build(
     lacking = [f"{name} {version}, which is live, is not in the DSL" for (name, version, _digest), is_in in there.items() if not is_in]
     before = {double: frozenset(one for one in host.releases if there[one]) for double, host in plan.hosts.items()}
     manifests = {one: load_package_manifest(library.repository(one[0]), one[2]) for one in plan.releases if there[one]}
+    own = own_scenario(library, release.name, package)
+    if lab.mode != "isolated" and "create.yml" not in own:  # what makes the hosts
+        _refuse_packages(lab, [package.manifest, *manifests.values()])
     replaced = {f"CHG{number:07}": one for number, one in enumerate(_in_order(manifests), start=2)}
     labels = {number: f"{one[0]} {one[1]}" for number, one in replaced.items()}
     scene = Scene(path, before, (*lacking, *like.lacking), labels, package.manifest.ansible is not None)
@@ -163,11 +166,21 @@ def build(
     _write(path / "scene.json", variables)
     for source in sorted(one for one in _SHIPPED.rglob("*") if one.is_file() and "__pycache__" not in one.parts):
         _put(scene.scenario / source.relative_to(_SHIPPED), source.read_bytes())
-    for name, content in own_scenario(library, release.name, package).items():
+    for name, content in own.items():
         _put(scene.scenario / name, content)
     _put(path / "python" / "tidegate_test_results.py", _PLUGIN.read_bytes())
     (path / "facts").mkdir()
     return scene
+
+
+def _refuse_packages(lab: LabHosts, manifests: Iterable[Manifest]) -> None:
+    """Raise :class:`TidegateError` when packages of the operating system would be installed on this machine itself."""
+    for manifest in manifests:
+        if manifest.packages is not None:
+            raise TidegateError(
+                f"{manifest.name} {manifest.version} brings packages of the operating system, and hosts of a lab of mode {lab.mode} have "
+                "those of this machine, which would get them; run verify as root where hosts can be isolated"
+            )
 
 
 def own_scenario(library: Library, name: str, package: Package) -> dict[str, bytes]:

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.tidegate.release.plugins.module_utils import adoption
+from ansible_collections.tidegate.release.plugins.module_utils import adoption, system_packages
+from ansible_collections.tidegate.release.plugins.module_utils.package_manager import PackageEntry
 from ansible_collections.tidegate.release.plugins.module_utils.release_home import HostError, Texts
 from ansible_collections.tidegate.release.plugins.module_utils.release_hooks import Order
 from bed import Host, Package, killed_everywhere, link, package
@@ -96,6 +97,27 @@ def test_a_release_that_is_not_well_is_not_adopted(host: Host, place: Path) -> N
     assert host.home.live() is None
 
 
+class _OlderPackage:
+    """A package manager of a host that has the packages of a release in an older version."""
+
+    def installed(self, names: list[str]) -> dict[str, PackageEntry]:
+        return {name: PackageEntry(name, "all", "0.9", True, True) for name in names}
+
+    def changed(self, _names: list[str]) -> dict[str, list[str]]:
+        return {}
+
+
+def test_packages_of_a_release_are_compared_too(host: Host, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(system_packages, "_manager", lambda _said: _OlderPackage())
+    options = {"format": "deb", "files": "lib/b", "hold": True, "config": "keep", "on_first": "refuse", "timeout": 60}
+    contents = [{"path": "lib/b", "name": "bb", "version": "1.0", "architecture": "all"}]
+    files = {"lib/a": b"a" * 5000, "lib/b": b"b", "to-lib": link("lib")}
+    answer = adopt(host, place, package("1.0", files, packages={**options, "contents": contents}))
+    assert (answer["state"], answer["changed"]) == ("differs", False)
+    assert answer["detail"] == "bb is installed as 0.9 all, and its release has 1.0 all"
+    assert host.home.live() is None
+
+
 def test_what_is_none_of_the_release_is_left_out(host: Host, place: Path) -> None:
     for name in ("access.log", "var/data", "lib/__pycache__/a.pyc"):
         (place / name).parent.mkdir(exist_ok=True)
@@ -144,3 +166,17 @@ def test_a_tree_is_read_as_it_is(place: Path) -> None:
         adoption.survey(str(place), [])
     with pytest.raises(HostError, match="is no directory here"):
         adoption.survey("old", [])
+
+
+def test_whoever_writes_in_the_tree_leads_nobody_out_of_it(place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "closed").mkdir()
+    (tmp_path / "closed" / "a").write_text("of root alone")
+    entries = adoption._entries(str(place), [])
+    while next(entries)["path"] != "lib":  # it was seen that this is a directory, and then it is none any more
+        pass
+    (place / "lib").rename(place / "before")
+    (place / "lib").symlink_to(tmp_path / "closed")
+    with pytest.raises(NotADirectoryError):
+        next(entries)
+    with pytest.raises(HostError, match="lib/a is no file any more"):
+        adoption.contents(str(place), [("lib/a", 0, 4)])

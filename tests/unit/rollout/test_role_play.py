@@ -16,9 +16,11 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.role_play
     Receipt,
     Role,
     back,
+    failed_to_drain,
     forward,
     on_data,
     play,
+    serve_again,
     verdicts,
 )
 from hypothesis import given
@@ -122,6 +124,27 @@ def _around_a_tree(given: dict[str, str]) -> list[dict[str, Any]]:
 )
 def test_a_host_is_good_only_when_all_of_it_was_seen(receipts: list[Receipt], failures: dict[str, int], problem: str) -> None:
     assert verdicts(["web1"], receipts, failures, "killed")["web1"].problem == problem
+
+
+@pytest.mark.parametrize(
+    ("receipts", "failures", "drain"),
+    [
+        ([("failed", "drain of app 2")], {"web1": 1}, True),
+        ([("failed", "activate of app 2")], {"web1": 1}, False),
+        # What it ignored, or was rescued from, kept it from nothing.
+        ([("failed", "drain of app 2"), ("failed", "activate of app 2")], {"web1": 1}, False),
+        ([("failed", "drain of app 2")], {"web1": 0}, False),
+        ([("failed", "drain of app 2")], {}, False),  # it was killed, and maybe later
+        ([("failed", "drain of app 2"), ("unreachable", "activate of app 2")], {"web1": 1}, False),
+        ([], {"web1": 1}, False),
+    ],
+)
+def test_a_host_failed_to_drain_when_nothing_behind_that_can_have_begun(
+    receipts: list[tuple[str, str]], failures: dict[str, int], drain: bool
+) -> None:
+    seen = [Receipt(event, "web1", "a task", "command", part=part) for event, part in receipts]
+    assert failed_to_drain(verdicts(["web1"], seen, failures, "killed")["web1"], "app 2") is drain
+    assert _did(serve_again(ROLE, "app 2", ["web1"])) == ["wait", "restore"]
 
 
 @given(st.lists(EVENTS), st.dictionaries(st.sampled_from(["web1", "web2"]), st.integers(0, 2)))

@@ -10,12 +10,13 @@ import hashlib
 import zlib
 from datetime import UTC, datetime
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from ansible_collections.tidegate.release.plugins.module_utils import adoption
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import Cmdb
-from ansible_collections.tidegate.release.plugins.plugin_utils.errors import TidegateError
+from ansible_collections.tidegate.release.plugins.plugin_utils.errors import ConflictError, TidegateError
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps import adopt
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps.adopt import HostAdoption, Part
 from documents import simple_manifest, write_document
@@ -52,8 +53,15 @@ def test_a_tree_is_fetched_as_it_is_in_few_requests(tmp_path: Path, monkeypatch:
 
 
 def test_what_changes_meanwhile_is_not_kept(tmp_path: Path) -> None:
-    with pytest.raises(TidegateError, match="a changed while it was fetched"):
-        adopt.write_tree(tmp_path / "here", [FILE], lambda _parts: b"b")
+    with pytest.raises(TidegateError, match=r"a\?\[2J changed while it was fetched"):
+        adopt.write_tree(tmp_path / "here", [{**FILE, "path": "a\x1b[2J"}], lambda _parts: b"b")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_no_more_is_asked_for_than_there_is_room_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(adopt.shutil, "disk_usage", lambda _path: SimpleNamespace(free=0))
+    with pytest.raises(TidegateError, match=r"the tree has 1 bytes, and in .* there is room for 0; make room, or leave more out"):
+        adopt.write_tree(tmp_path / "here", [FILE], lambda _parts: pytest.fail("it was asked for"))
     assert list(tmp_path.iterdir()) == []
 
 
@@ -66,6 +74,7 @@ def test_what_changes_meanwhile_is_not_kept(tmp_path: Path) -> None:
         [{**FILE, "path": "/a"}],
         [{**FILE, "path": "b/a"}],
         [{**FILE, "path": "a\0"}],
+        [{**FILE, "path": "a\udcff"}],
         [{**FILE, "size": -1}],
         [{**FILE, "size": True}],
         [{**FILE, "mode": "0644"}],
@@ -121,6 +130,20 @@ def test_nothing_begins_for_a_host_that_has_another_release_is_locked_or_unknown
         cmdb.record_installations(connection, rows, "test", NOW)
     with pytest.raises(TidegateError, match=r"web1 has \w+ 9\.9"):
         adopt.refuse_changing(cmdb, release, ["web1"])
+
+
+def test_what_was_deployed_while_hosts_were_compared_stays_on_record(cmdb: Cmdb, release: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    outcomes = {"web1": HostAdoption(True), "web2": HostAdoption(True)}
+    with monkeypatch.context() as patch:
+        patch.setattr(Cmdb, "locks", lambda *_given: {"web2": "CHG0000001#1"})
+        with pytest.raises(ConflictError, match="deployments hold web2; wait until they end"):
+            adopt.record(cmdb, release, DIGEST, outcomes, "test", NOW, write=True)
+    rows = [{"ci": "web1", "release": release.name, "version": "9.9", "digest": DIGEST}]
+    with cmdb.begin() as connection:
+        cmdb.record_installations(connection, rows, "test", NOW)
+    with pytest.raises(TidegateError, match=r"web1 has \w+ 9\.9"):
+        adopt.record(cmdb, release, DIGEST, outcomes, "test", NOW, write=True)
+    assert [(row["ci"], row["version"]) for row in cmdb.installations()] == [("web1", "9.9")]
 
 
 def test_where_a_tree_is_has_to_be_said(tmp_path: Path) -> None:

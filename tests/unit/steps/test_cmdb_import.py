@@ -5,10 +5,14 @@
 
 from __future__ import annotations
 
+import threading
+from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible_collections.tidegate.release.plugins.action import cmdb_import
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.ci_changes import checked, plan
+from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import Cmdb
 from ansible_collections.tidegate.release.plugins.plugin_utils.errors import DocumentError
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps.cmdb_import import (
     GROUPS,
@@ -42,6 +46,14 @@ def test_a_host_becomes_a_ci_with_its_variables_and_groups() -> None:
         ("db", {"user": "me", "password": "x"}, "looks like a secret"),
         ("db_url", "postgresql://me:word@db/x", "looks like a secret"),
         ("pem", ["-----BEGIN PRIVATE KEY-----\n"], "looks like a secret"),
+        ("db_pwd", "x", "looks like a secret"),
+        ("snmp_community", "x", "looks like a secret"),
+        ("repository", "https://ghp_0123@example.org/x.git", "looks like a secret"),
+        ("db_url", "postgresql://me:a/word@db/x", "looks like a secret"),
+        ("armour", "-----BEGIN PGP PRIVATE KEY BLOCK-----\n", "looks like a secret"),
+        ("environment_of_app", ["LANG=C", "DB_PASSWORD=word"], "looks like a secret"),
+        ("connection_of_app", "host=db password = word", "looks like a secret"),
+        ("env", [{"name": "DB_PASSWORD", "value": "word"}], "looks like a secret"),
         ("greeting", "hello {{ name }}", "is a template"),
         ("since", object(), "can't hold"),
         ("tidegate_ci", {}, "can't be an attribute"),
@@ -58,6 +70,7 @@ def test_what_is_not_taken_is_named_with_the_reason_and_without_the_value(name: 
 
 def test_where_a_secret_is_is_none() -> None:
     variables = {"ansible_ssh_private_key_file": "/home/me/.ssh/id", "proxy": "http://proxy:3128", "mail": "me@example.org"}
+    variables |= {"repository": "ssh://git@example.org/x.git", "env": [{"name": "LANG", "value": "C"}]}
     assert plan_import([InventoryHost("web1", (), variables)], [], {}).not_taken == {}
 
 
@@ -82,3 +95,21 @@ def test_a_group_that_nobody_is_in_and_a_host_with_two_sites_are_faults() -> Non
         plan_import([WEB], [], {"site": ["ams", "server"], "class": ["nobody"]})
     assert "the group nobody: no host is in it" in str(caught.value)
     assert "web1: it is in ams and server, and has one site" in str(caught.value)
+
+
+def test_what_somebody_enters_while_it_is_imported_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cmdb = Cmdb.open(str(tmp_path / "cmdb.sqlite"), create=True)
+    cmdb.put_cis([{"name": "web1", "attributes": {"rack": "r12"}}], "test")
+    person = threading.Thread(target=lambda: cmdb.put_cis([{"name": "web1", "attributes": {"rack": "r13"}}], "ann"))
+
+    def slowly(*given: Any) -> Import:
+        found = plan_import(*given)
+        person.start()
+        person.join(0.5)  # their turn comes when the import has ended
+        return found
+
+    monkeypatch.setattr(cmdb_import, "plan_import", slowly)
+    found, put = cmdb_import._put(cmdb, [WEB], {}, False)
+    person.join()
+    assert (len(found.rows), put.updated) == (1, ["web1"])
+    assert cmdb.cis(["web1"])[0]["attributes"]["rack"] == "r13"

@@ -21,9 +21,10 @@ from ansible_collections.tidegate.release.plugins.module_utils.redaction import 
 from ansible_collections.tidegate.release.plugins.plugin_utils.clearance.clearance import Clearance
 from ansible_collections.tidegate.release.plugins.plugin_utils.clearance.policy import load_policy
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import Cmdb
-from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.manifest import OwnAnsible
-from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.package import archive, load_package, read_release
+from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.manifest import Manifest, OwnAnsible
+from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.package import archive, load_package, load_package_manifest, read_release
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.repository import Library, create_library
+from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.system_packages import SystemPackages
 from ansible_collections.tidegate.release.plugins.plugin_utils.errors import ConflictError, DocumentError, NotFoundError, TidegateError
 from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.package import PackageName
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps import verify
@@ -68,6 +69,7 @@ class Bed:
         self.live = LiveHost("web1.example", "server", "ams", frozenset([("hello", "1.0", self.former)]))
         self.attributes: dict[str, Any] = {}
         self.given = Given()
+        self.mode = "isolated"
 
     def archive(self, version: str, name: str = "hello", **changes: Any) -> str:
         return archive(self.folder(version, name=name, **changes), self.library.repository(name)).digest
@@ -85,7 +87,7 @@ class Bed:
         like = model(plan, cis, {one["name"]: one for one in around}, relations)
         package = load_package(self.library.repository("hello"), self.digest)
         release = PackageName("hello", "1.1", self.digest)
-        return build(self.path / "work", plan, like, self.library, release, package, LabHosts("isolated"), self.given, NOW)
+        return build(self.path / "work", plan, like, self.library, release, package, LabHosts(self.mode), self.given, NOW)
 
     def cleared(self, scene: Scene, version: str) -> Clearance:
         """What a deployment of the release in the lab comes to."""
@@ -323,6 +325,23 @@ def test_the_files_of_a_releases_own_scenario_take_the_place_of_the_shipped_ones
     assert (scene.scenario / "tests" / "both" / "test_live.py").is_file()
     assert not list(scene.scenario.rglob("*.pyc"))
     assert scene.fingerprint() != plain
+
+
+def test_no_package_of_the_operating_system_comes_onto_this_machine(bed: Bed, monkeypatch: pytest.MonkeyPatch) -> None:
+    def with_packages(library: Any, digest: str) -> Manifest:
+        return replace(load_package_manifest(library, digest), packages=SystemPackages("deb", "debs/*.deb"))
+
+    monkeypatch.setattr(scene_module, "load_package_manifest", with_packages)  # of what the lab has before
+    bed.build()
+    shutil.rmtree(bed.path / "work")
+    for bed.mode in ("user", "local"):
+        with pytest.raises(TidegateError, match=r"hello 1\.0 brings packages .* of mode \w+ have those of this machine"):
+            bed.build()
+        assert not (bed.path / "work").exists()
+    folder = bed.folder("1.2")
+    (folder / "verification" / "create.yml").write_text("hosts of its own")
+    bed.digest = archive(folder, bed.library.repository("hello")).digest
+    bed.build()
 
 
 def test_the_files_of_a_scenario_are_in_the_library_and_never_in_the_payload(bed: Bed) -> None:
