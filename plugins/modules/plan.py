@@ -42,8 +42,8 @@ options:
     default: ''
   reason:
     description:
-      - Why it is backed out, for O(backout=true), or how it is known what O(data) says. Mandatory with that, and with O(done_by_hand),
-        where it says what was done.
+      - Why it is backed out, for O(backout=true), or how it is known what O(data) says.
+      - Mandatory with O(data), and with O(done_by_hand), where it says what was done.
       - Taken from the variable C(tidegate_reason), when it is not given.
     type: str
     default: ''
