@@ -31,7 +31,7 @@ NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 NEW, NEWER = "sha256:" + "b" * 64, "sha256:" + "c" * 64
 ANN, BOB = Holder("ann", "other-machine", 4711, 99, "feedbeef"), Holder("bob", "other-machine", 4712, 99, "feedbeef")
 PROCEED, BACK_OUT = GateDecision("proceed", "because"), GateDecision("back_out", "it is bad")
-HOSTS = ["db1", "web1"]
+HOSTS = ("db1", "web1")
 Begin = Callable[..., Run]
 
 
@@ -44,7 +44,9 @@ def journal(cmdb_url: str) -> Iterator[DataJournal]:
 
 @pytest.fixture
 def begin(journal: DataJournal) -> Begin:
-    def begin(number: str = "CHG0001", digest: str = NEW, hosts: list[str] = HOSTS, *, staged: bool = True, **rollout: bool | str) -> Run:
+    def begin(
+        number: str = "CHG0001", digest: str = NEW, hosts: tuple[str, ...] = HOSTS, *, staged: bool = True, **rollout: bool | str
+    ) -> Run:
         options = Rollout(**{"role": "app", "tree": False, "data_host": "db1", **rollout})  # type: ignore[arg-type]
         waves = [[host] for host in hosts]
         run = journal.begin(number, {"name": "shop", "version": "2.0", "digest": digest}, waves, options, ANN, NOW)
@@ -141,7 +143,7 @@ def test_staging_goes_on_until_the_host_to_migrate_on_has_the_release(journal: D
     for name, found in (("_check_start", WaveStart("")), ("move_to_implement", ""), ("sync_change_record", [])):
         monkeypatch.setattr(gate, name, lambda *_, found=found: found)
     rollout = Rollout(role="app", data_host="db1", wave_budget=Share(1), total_budget=Share(1))
-    run = journal.begin("CHG0001", {"name": "shop", "version": "2.0", "digest": NEW}, [HOSTS], rollout, ANN, NOW)
+    run = journal.begin("CHG0001", {"name": "shop", "version": "2.0", "digest": NEW}, [list(HOSTS)], rollout, ANN, NOW)
     journal.stage_failed(run, "db1", "no room", NOW)
     journal.staged(run, "web1", None, NOW)
     change = cast("Change", None)  # nothing asks it, for the plan is as it was cleared
@@ -220,11 +222,11 @@ def test_data_are_reversed_after_the_last_host_is_back_and_until_then_all_is_loc
     with pytest.raises(StateError, match="db1 still have to go back before its data"):
         journal.begin_reverse(run, NOW)
     journal.conclude(run, NOW)
-    assert locked(journal, run) == HOSTS
+    assert locked(journal, run) == list(HOSTS)
     bring_back(journal, run, "db1")
     assert journal.batches("CHG0001", "reverse") == [["db1"]]
     assert journal.conclude(run, NOW).state is DeploymentState.BACKING_OUT
-    assert locked(journal, run) == HOSTS
+    assert locked(journal, run) == list(HOSTS)
     journal.begin_reverse(run, NOW)
     assert journal.batches("CHG0001", "reverse") == []
     assert journal.conclude(run, NOW).state is DeploymentState.BACKING_OUT
@@ -290,7 +292,7 @@ def test_before_the_point_of_no_return_a_release_is_cancelled_like_any_other(jou
 
 
 def test_data_that_a_later_release_may_need_are_not_reversed(journal: DataJournal, begin: Begin) -> None:
-    run = begin(hosts=["db1", "web1", "web2"])
+    run = begin(hosts=("db1", "web1", "web2"))
     migrate(journal, run)
     activate(journal, run, 1, "db1")
     journal.hold(run, "because", NOW)  # so what it has not touched is free

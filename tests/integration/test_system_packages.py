@@ -42,7 +42,9 @@ def on_a_host(test: Callable[[Host], None]) -> Callable[[Path], None]:
     return run
 
 
-def release(version: str, *debs: bytes, files: Mapping[str, bytes] | None = None, hooks: Mapping[str, Any] = HOOKS, **said: Any) -> Package:
+def release(
+    version: str, *debs: bytes, files: Mapping[str, bytes] | None = None, hooks: Mapping[str, Any] | None = None, **said: Any
+) -> Package:
     """A release with these packages, and more files and hooks; the rest is said of its packages."""
     files, contents = dict(files or {}), []
     for deb in debs:
@@ -56,7 +58,9 @@ def release(version: str, *debs: bytes, files: Mapping[str, bytes] | None = None
         files[f"debs/{name}.deb"] = deb
         contents.append({"path": f"debs/{name}.deb", "name": name, "version": number, "architecture": architecture})
     options = {"format": "deb", "files": "debs/*.deb", "hold": True, "config": "keep", "on_first": "refuse", "timeout": 60}
-    return package(version, files, health=HEALTH, hooks=hooks, packages={**options, "contents": contents, **said})
+    return package(
+        version, files, health=HEALTH, hooks=HOOKS if hooks is None else hooks, packages={**options, "contents": contents, **said}
+    )
 
 
 LIB1, LIB2 = build_deb("tg-lib", "1.0"), build_deb("tg-lib", "2.0")

@@ -98,7 +98,7 @@ def with_untouched(plan: Miniature, release: str, needs: Callable[[LiveHost], Co
     if not plan.hosts or any(release not in {name for name, _version, _digest in host.releases} for host in plan.hosts.values()):
         return plan
     _double, host = min(plan.hosts.items(), key=lambda item: (item[1].name in unlike, item[0]))
-    (name,) = named([f"{host.name}-untouched"], plan.hosts)
+    name = next(iter(named([f"{host.name}-untouched"], plan.hosts)))
     return replace(plan, hosts={**plan.hosts, name: replace(host, releases=needs(host))})
 
 
