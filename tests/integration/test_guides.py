@@ -339,6 +339,12 @@ def test_there_are_pages() -> None:
     }
 
 
+def test_each_page_has_releases_of_its_own() -> None:
+    """The pages are followed with one library and one CMDB, as a reader may."""
+    named = [name for path in GUIDES.glob("*.md") for name in set(re.findall(r"(?m)^name: (\S+)$", path.read_text()))]
+    assert sorted(named) == sorted(set(named))
+
+
 @pytest.mark.parametrize("page", sorted(path.stem for path in GUIDES.glob("*.md")))
 def test_a_page_does_what_it_says(page: str, fleet: Fleet, tmp_path: Path) -> None:
     reader = Reader(fleet, tmp_path, f"CHG{sum(page.encode()):06d}")
