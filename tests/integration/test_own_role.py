@@ -168,6 +168,9 @@ def test_a_role_around_a_tree_has_the_old_version_back_everywhere_when_the_last_
     assert fleet.state("CHG0100012") == "backed_out"
     assert set(fleet.installed().values()) == {"1.1"}
     assert "the task 'Fail on the last one' (ansible.builtin.command) failed, see " in done.stdout
+    # Nor does anything of the first one stay; those below find hosts that have none.
+    assert backout(fleet, "CHG0100011").returncode == 0
+    assert versions(fleet) == ["none"] * 3
 
 
 def _slow(step: str, version: str) -> list[dict[str, Any]]:

@@ -362,7 +362,9 @@ def rpm_release(version: str, rpms: Mapping[str, bytes]) -> Package:
 
 
 def installed_rpms() -> list[str]:
-    return sorted(subprocess.run(["rpm", "-qa", "tg-*"], check=True, capture_output=True, text=True).stdout.split())
+    # Debian's rpm has its database in root's home.
+    environment = {**os.environ, "HOME": "/root"}
+    return sorted(subprocess.run(["rpm", "-qa", "tg-*"], env=environment, check=True, capture_output=True, text=True).stdout.split())
 
 
 @pytest.mark.skipif(not shutil.which("rpmbuild"), reason="needs rpmbuild")
