@@ -32,6 +32,7 @@ ENVIRONMENT = frozenset(f"TIDEGATE_{name}" for name in ("DSL", "CMDB", "POLICY",
 _OF_HOOKS = frozenset(f"TIDEGATE_{name}" for name in ("RELEASE", "VERSION", "DIGEST", "TREE", "STATE", "PREVIOUS", "NEXT", "HOOK"))
 # What a release's own role gets to know, as extra variables of the run that is for it.
 OF_ROLES = frozenset(f"tidegate_{name}" for name in ("release", "version", "digest", "tree", "before", "receipts"))
+_REGISTERED = re.compile(r"(?m)^ *register: *(\w+)$")
 _SHOWN = 80  # characters of a name
 _CLOSE = 0.7  # of difflib; what a suggestion has to be like
 
@@ -43,15 +44,26 @@ def known_variables() -> frozenset[str]:
     return frozenset(name for file in files for name in _NAME.findall(file.read_text(encoding="utf-8"))) | OF_ROLES
 
 
+@functools.cache
+def registered_variables() -> frozenset[str]:
+    """Every variable in which a play of the collection keeps what a task found out."""
+    files = (*_COLLECTION.glob("roles/*/tasks/*.yml"), *_COLLECTION.glob("playbooks/*.yml"))
+    return frozenset(name for file in files for name in _REGISTERED.findall(file.read_text(encoding="utf-8")))
+
+
 def refuse_mistyped(loader: DataLoader, variables: Mapping[str, object]) -> None:
     """Raise :class:`TidegateError` for a variable that was meant to be one of the verbs'.
 
     Among the extra variables whatever begins with ``tidegate_`` has to be one, and nothing may nearly be one. ``variables``, which a
-    team's inventory and plays set, and the environment may have such names of their own, but for those that are nearly ours.
+    team's inventory and plays set, and the environment may have such names of their own, but for those that are nearly ours. What a task
+    of ours finds out is refused as an extra variable, which would stand in its place.
     """
     known, extra = known_variables(), load_extra_vars(loader)
     strange = sorted(extra.keys() - known)
-    faults = [_fault(name, known) for name in strange if name.startswith(PREFIX) or _is_alike(name, known)]
+    faults = [
+        f"{name} is what a task finds out, and can't be given; leave it out" for name in sorted(extra) if name in registered_variables()
+    ]
+    faults += [_fault(name, known) for name in strange if name.startswith(PREFIX) or _is_alike(name, known)]
     own = (name for name in variables.keys() - known - extra.keys() if name.startswith(PREFIX))
     faults += [_fault(name, known) for name in sorted(own) if _is_alike(name, known)]
     named = (name for name in os.environ.keys() - ENVIRONMENT - _OF_HOOKS if name.startswith("TIDEGATE_"))

@@ -53,6 +53,12 @@ def test_a_mistyped_extra_variable_is_refused_with_what_was_meant(extra: object,
         refuse_mistyped(extra(f"{given}=x"), {})  # type: ignore[operator]
 
 
+@pytest.mark.parametrize("name", ["adopt_result", "audit_facts", "__stage_result"])
+def test_what_a_task_of_ours_finds_out_is_not_given_in_its_place(extra: object, name: str) -> None:
+    with pytest.raises(TidegateError, match=f"{name} is what a task finds out, and can't be given; leave it out"):
+        refuse_mistyped(extra(f"{name}=x"), {})  # type: ignore[operator]
+
+
 def test_a_variable_of_the_inventory_is_refused_only_when_it_is_nearly_one(extra: object) -> None:
     loader = extra("team=web release=x rfc_number=3")  # type: ignore[operator]
     refuse_mistyped(loader, {"tidegate_ci": {}, "tidegate_datacenter": "x", "tidegate_lab": 1, "tidegate_team": 1, "setings": 1})
