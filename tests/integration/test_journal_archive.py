@@ -116,9 +116,12 @@ def test_the_past_of_a_host_and_of_an_rfc_has_what_is_archived(cmdb: Cmdb, tmp_p
         with cmdb.read() as connection:
             return journal_lines(connection, PastOf(**of), archived)
 
+    on_web1 = {"deployment_id": 1, "at": START, "event": "migrated", "data": {"host": "web1"}}
+    with cmdb.begin() as connection:
+        connection.execute(sa.insert(schema().journal), [on_web1, on_web1 | {"data": {"host": "web2"}}])
     asked: list[dict[str, Any]] = [{"names": ["web1"]}, {"rfc": "CHG0000001"}, {"names": ["web1"], "rfc": "CHG0000002"}]
     before = [past(**of) for of in asked]
-    assert list(map(len, before)) == [9, 22, 3]
+    assert list(map(len, before)) == [10, 24, 3]
     archive(cmdb, tmp_path)
     after = [past(**of) for of in asked]
     assert [[{**line, "file": None} for line in lines] for lines in after] == before

@@ -14,6 +14,7 @@ from typing import Any
 
 from ..cmdb.schema import schema
 from .archive_file import documents_in, read_archive
+from .states import DATA_EVENTS
 
 with suppress(ImportError):
     import sqlalchemy as sa
@@ -31,6 +32,11 @@ class PastOf:
     def has(self, at: datetime) -> bool:
         """Whether a moment is in the time that is asked for, its ends included."""
         return (self.since is None or at >= self.since) and (self.until is None or at <= self.until)
+
+    def is_about(self, row: Mapping[str, Any]) -> bool:
+        """Whether a line of the journal is about one of the CIs, as far as these are asked for; data change on a host, too."""
+        host = row["host"] if row["event"] not in DATA_EVENTS else row["data"].get("host")
+        return not self.names or host in self.names
 
 
 def history_lines(connection: sa.Connection, asked: PastOf) -> list[dict[str, Any]]:
@@ -64,10 +70,10 @@ def _in_cmdb(connection: sa.Connection, asked: PastOf) -> Iterator[dict[str, Any
     if asked.rfc:
         select = select.where(d.rfc == asked.rfc)
     if asked.names:
-        select = select.where(j.host.in_(asked.names))
-    for row in connection.execute(select).mappings():
-        if asked.has(row["at"]):
-            yield _line(dict(row), dict(row), None)
+        select = select.where(j.host.in_(asked.names) | j.event.in_(sorted(DATA_EVENTS)))
+    for row in map(dict, connection.execute(select).mappings()):
+        if asked.has(row["at"]) and asked.is_about(row):
+            yield _line(row, row, None)
 
 
 def _in_files(connection: sa.Connection, asked: PastOf) -> Iterator[dict[str, Any]]:
@@ -84,7 +90,7 @@ def _in_files(connection: sa.Connection, asked: PastOf) -> Iterator[dict[str, An
                 continue
             for row in document["journal"]:
                 line = {**row, "at": datetime.fromisoformat(row["at"])}
-                if asked.has(line["at"]) and (not asked.names or row["host"] in asked.names):
+                if asked.has(line["at"]) and asked.is_about(row):
                     yield _line(line, document["deployment"], file)
 
 
