@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from ansible_collections.tidegate.release.plugins.plugin_utils.actions.base import TidegateAction
-from ansible_collections.tidegate.release.plugins.plugin_utils.actions.options import argument_spec
 from ansible_collections.tidegate.release.plugins.plugin_utils.actions.role_check import check_by_role
 from ansible_collections.tidegate.release.plugins.plugin_utils.actions.role_wave import local_tmp
 from ansible_collections.tidegate.release.plugins.plugin_utils.clock import utc_now
@@ -65,7 +64,7 @@ class ActionModule(TidegateAction):
             untrusted = distrust(required_setting(options, "dsl"), optional_setting(options, "policy"), release, utc_now())
             if untrusted:
                 raise TidegateError(untrusted)
-            outcomes = self._checked(manifest, home, digest, required_setting(options, "cmdb"), outcomes)
+            outcomes = self._checked(home, digest, required_setting(options, "cmdb"), outcomes)
         recorded = record(cmdb, manifest, digest, outcomes, this_user(), utc_now(), write)
         return {
             "changed": bool(recorded.new),
@@ -76,16 +75,12 @@ class ActionModule(TidegateAction):
             "not_adopted": recorded.missing,
         }
 
-    def _checked(
-        self, manifest: Manifest, home: Repository, digest: str, cmdb: str, outcomes: Mapping[str, HostAdoption]
-    ) -> dict[str, HostAdoption]:
+    def _checked(self, home: Repository, digest: str, cmdb: str, outcomes: Mapping[str, HostAdoption]) -> dict[str, HostAdoption]:
         """The outcomes after the release's role, if it has one, has looked at the hosts that adopted it."""
         hosts = [host for host, outcome in outcomes.items() if outcome.adopted]
-        root = argument_spec("adopt")["root"]["default"]
-        tree = f"{{{{ tidegate_root | default('{root}') }}}}/{manifest.name}/current" if manifest.payload else ""
         with tempfile.TemporaryDirectory(prefix="tidegate-role-", dir=local_tmp()) as work:
             mark(local_tmp())  # when this run is killed, the next one removes what it has left there
-            found = check_by_role(self, home, digest, hosts, tree, cmdb, Path(work))
+            found = check_by_role(self, home, digest, hosts, cmdb, Path(work))
         bad = {host: HostAdoption(False, verdict.problem) for host, verdict in found.items() if verdict.problem}
         return {**outcomes, **bad}
 

@@ -16,10 +16,9 @@ from ansible import constants
 
 from ...module_utils.unfinished import wait_for_unfinished
 from ..clock import utc_now
-from ..dsl.manifest import OwnAnsible, missing_collections
+from ..dsl.manifest import OwnAnsible
 from ..dsl.package import load_package
 from ..dsl.repository import open_library
-from ..dsl.role import check_packaged_role, unpack_role
 from ..errors import TidegateError
 from ..evidence.package import PackageName
 from ..rollout.deployments import Deployment, Run, Target
@@ -28,14 +27,13 @@ from ..rollout.states import HostState
 from ..rollout.wave_journal import Begun, WaveJournal
 from ..settings import optional_setting, required_setting
 from ..steps.stage import distrust_once
-from .options import argument_spec
-from .role_run import RolePlay, handler_names, installed_version, log_of, prepare_log, run_play
+from .own_role import role_variables, roles_within, unpacked_role
+from .role_run import RolePlay, log_of, prepare_log, run_play
 
 Outcomes = dict[str, tuple[HostState, str]]
 """By host, its state in the end, and why it is in that."""
 
 _Ways = Mapping[str | None, tuple[Role | None, bool, str]]
-_ROOT = argument_spec("tree")["root"]["default"]
 _RENEWAL = 60.0  # seconds after which the lease is renewed, which is for ten minutes
 _LOOK = 2.0  # seconds after which it is looked up whether another controller has taken over
 _PATIENCE = 300  # seconds that a task of an interrupted run which was delegated to this machine gets to end
@@ -146,17 +144,10 @@ class RoleWave:
     def _unpacked(self, digest: str) -> tuple[Role, OwnAnsible] | None:
         """The role of a package, where it can run; nothing when it brings none."""
         package = load_package(self._home, digest)
-        own = package.manifest.ansible
         if package.manifest.payload is None:
             self._treeless.add(digest)
-        if own is None:
-            return None
-        missing = missing_collections(own, installed_version)
-        if missing:
-            raise TidegateError("; ".join(missing))
-        check_packaged_role(self._home, package)
-        path = unpack_role(self._home, package, self._work / digest.removeprefix("sha256:")[:16])
-        return Role(str(path), own.steps, tuple(handler_names(path))), own
+        own = package.manifest.ansible
+        return (unpacked_role(self._home, package, own, self._work / digest.removeprefix("sha256:")[:16]), own) if own else None
 
     def _ways(self, hosts: Collection[str]) -> _Ways:
         """By the package that hosts ran before: its role, if it has one, whether this one's own ``back_out`` is what brings it back, and
@@ -209,9 +200,8 @@ class RoleWave:
         tree = {**given, "treeless": sorted(self._treeless)}
         document = play(name, hosts, parts, mark, end, facts=self._own.gather_facts, tree=tree)
         log = self._log()
-        nested = Path(role.path) / "roles"
         limits = {part.called: self._own.timeout for part in parts if part.step} | {"": self._own.timeout}
-        wanted = RolePlay(document, end, limits, self._variables() | dict(about), [str(nested)] if nested.is_dir() else [], log)
+        wanted = RolePlay(document, end, limits, self._variables() | dict(about), roles_within(role), log)
         self._journal.renew(self._run, utc_now())
         left = wait_for_unfinished(mark, _PATIENCE) if self._resumed else []
         if left:
@@ -229,18 +219,9 @@ class RoleWave:
         return log_of(self._deployment.label, min(target.wave for target in self._before.values()))
 
     def _variables(self) -> dict[str, Any]:
-        """What the role gets to know, as extra variables: nothing shadows them."""
-        deployment = self._deployment
-        return {
-            "tidegate_release": deployment.release,
-            "tidegate_version": deployment.version,
-            "tidegate_digest": deployment.digest,
-            "tidegate_tree": f"{{{{ tidegate_root | default('{_ROOT}') }}}}/{deployment.release}/current" if self._tree else "",
-            "tidegate_before": {
-                host: {"version": target.previous_version or "", "digest": target.previous_digest or ""}
-                for host, target in self._before.items()
-            },
-        }
+        deployment, before = self._deployment, self._before.items()
+        had = {host: (target.previous_version, target.previous_digest) for host, target in before}
+        return role_variables(deployment.release, deployment.version, deployment.digest, had, self._tree)
 
 
 def renewing(journal: WaveJournal, run: Run) -> Callable[[], None]:
