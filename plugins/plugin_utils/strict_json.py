@@ -23,6 +23,7 @@ DEEPEST = 100
 _SHORT = 18  # signs of a whole number that 64 bits hold, whatever it is
 _LONGEST = 20  # signs of a whole number; more than that 64 bits can't hold
 _SPACES = (b" ", b"\t", b"\r", b"\n")  # that may stand before a colon
+_CONTAINERS = frozenset({dict, list})  # what JSON has of these is no subclass
 _HALF = re.compile(rb"\\u[dD][89a-fA-F]")  # half a character, or one of two halves
 
 
@@ -63,7 +64,7 @@ def read_json(content: bytes | str, what: str) -> Any:
         # of which lists of evidence have thousands. More of them may also stand in a text.
         if any(space in raw and space + b":" in raw for space in _SPACES) or raw.count(b'":') != _keys(document, what):
             json.loads(text, object_pairs_hook=unique)
-        if _HALF.search(raw):
+        if b"\\u" in raw and _HALF.search(raw):
             json.dumps(document, ensure_ascii=False).encode()
     except RecursionError as error:
         raise _too_deep(what) from error
@@ -89,13 +90,15 @@ def _twice(pairs: Iterable[tuple[str, Any]]) -> str:
 def _keys(document: Any, what: str) -> int:
     """How many keys a value has in all its objects; raises :class:`IntegrityError` for more than :data:`DEEPEST` levels."""
     count = 0
-    level: list[Any] = [[document]]
+    level = [document]
     for _depth in range(DEEPEST + 1):
-        count += sum([len(part) for part in level if isinstance(part, dict)])
-        inside = chain.from_iterable([part.values() if isinstance(part, dict) else part for part in level])
-        level = [part for part in inside if isinstance(part, (dict, list))]
-        if not level:
+        objects = [part for part in level if part.__class__ is dict]
+        lists = [part for part in level if part.__class__ is list]
+        if not objects and not lists:
             return count
+        count += sum(map(len, objects))
+        inside = chain(chain.from_iterable(map(dict.values, objects)), chain.from_iterable(lists))
+        level = [part for part in inside if part.__class__ in _CONTAINERS]
     raise _too_deep(what)
 
 

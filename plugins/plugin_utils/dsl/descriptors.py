@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 from ..errors import ConflictError, IntegrityError
 from ..files import copy_hashing
@@ -27,16 +27,16 @@ INDEX_LIMIT = 64 << 20
 """Bytes of an image index: some 200,000 entries."""
 _TEXTS = frozenset({str})
 DIGEST = re.compile(r"sha256:([0-9a-f]{64})")
+_NONE: Mapping[str, str] = MappingProxyType({})
 
 
-@dataclass(frozen=True)
-class Descriptor:
-    """What an OCI document says of a blob; ``size`` in bytes."""
+class Descriptor(NamedTuple):
+    """What an OCI document says of a blob; ``size`` in bytes. A tuple, for lists of evidence have thousands."""
 
     media_type: str
     digest: str
     size: int
-    annotations: dict[str, str] = field(default_factory=dict)
+    annotations: Mapping[str, str] = _NONE
     artifact_type: str = ""
 
     def to_json(self) -> dict[str, Any]:
@@ -52,29 +52,19 @@ class Descriptor:
     def from_json(cls, document: object, where: str) -> Descriptor:
         """Read a descriptor out of the JSON found at ``where``; raises :class:`IntegrityError` when it is not one."""
         if isinstance(document, dict):
-            get = document.get
-            media_type, digest, size, annotations, artifact_type = (
-                get("mediaType"),
-                get("digest"),
-                get("size"),
-                get("annotations", {}),
-                get("artifactType", ""),
-            )
-            # Of JSON, so there are no other types than these; lists have thousands of them.
+            get: Callable[..., Any] = document.get
+            found = cls(get("mediaType"), get("digest"), get("size"), get("annotations", _NONE), get("artifactType", ""))
+            media_type, digest, size, annotations, artifact_type = found
+            # Of JSON, so there are no other types than these, and true is none of them.
             if (
-                isinstance(media_type, str)
-                and isinstance(digest, str)
-                and isinstance(artifact_type, str)
+                media_type.__class__ is str
+                and digest.__class__ is str
+                and artifact_type.__class__ is str
                 and DIGEST.fullmatch(digest)
-                and isinstance(size, int)
-                and not isinstance(size, bool)
+                and size.__class__ is int
                 and size >= 0
-                and isinstance(annotations, dict)
-                and _TEXTS.issuperset(map(type, annotations.values()))
+                and (annotations is _NONE or (annotations.__class__ is dict and _TEXTS.issuperset(map(type, annotations.values()))))
             ):
-                found = cls.__new__(cls)
-                # At once, for the constructor of what can't be changed sets each by a call of its own.
-                found.__dict__.update(media_type=media_type, digest=digest, size=size, annotations=annotations, artifact_type=artifact_type)
                 return found
         raise IntegrityError(f"{where} has a malformed entry for a blob; restore it from a copy of the DSL")
 

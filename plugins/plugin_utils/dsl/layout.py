@@ -16,7 +16,7 @@ import fcntl
 import re
 import secrets
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -277,7 +277,7 @@ class OciLayout(BlobFolder):
         small it is written at once, else when enough has come together. A manifest that is listed already stays listed once.
         """
         artifact = artifact_of(content, subject)
-        descriptor = replace(self.put_manifest(content), artifact_type=artifact, annotations=dict(annotations or {}))
+        descriptor = self.put_manifest(content)._replace(artifact_type=artifact, annotations=dict(annotations or {}))
         with self._locked():
             if self._is_due(subject, self._recent.add(subject, descriptor)):
                 self._enter({})
@@ -349,7 +349,7 @@ class OciLayout(BlobFolder):
         """Give what is listed for ``subject`` these annotations, by digest; what came into the list or went meanwhile is not touched."""
         with self._locked():
             listed = self.referrers(subject)
-            self._enter({}, {subject: [replace(one, annotations=dict(annotations.get(one.digest, one.annotations))) for one in listed]})
+            self._enter({}, {subject: [one._replace(annotations=dict(annotations.get(one.digest, one.annotations))) for one in listed]})
 
     def resolve(self, name: str, version: str) -> str | None:
         """The digest of the package of a release, or ``None`` when it was never archived here."""
@@ -560,7 +560,7 @@ class OciLayout(BlobFolder):
             replaced = {entry["digest"] for entry in index["manifests"] if _tag(entry) in entered}
             index["manifests"] = [entry for entry in index["manifests"] if _tag(entry) not in entered]
             index["manifests"] += [
-                replace(found, annotations={**found.annotations, REF_NAME: tag}).to_json() for tag, found in entered.items()
+                found._replace(annotations={**found.annotations, REF_NAME: tag}).to_json() for tag, found in entered.items()
             ]
             self._write_index(index)
             self._recent.forget(lists)

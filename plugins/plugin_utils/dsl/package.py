@@ -392,7 +392,7 @@ def _read_manifest(home: Repository, digest: str) -> tuple[bytes, dict[str, list
 
 
 def _titled(part: Descriptor, title: str) -> dict[str, Any]:
-    return replace(part, annotations={TITLE: title}).to_json()
+    return part._replace(annotations={TITLE: title}).to_json()
 
 
 def _read(home: Repository, descriptor: Descriptor, limit: int) -> bytes:

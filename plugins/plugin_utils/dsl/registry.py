@@ -310,7 +310,7 @@ class RegistryRepository:
         artifact = artifact_of(content, subject)
         digest = f"sha256:{hashlib.sha256(content).hexdigest()}"
         descriptor, seen = self.put_as(digest, content, MANIFEST)
-        added = replace(descriptor, artifact_type=artifact, annotations=dict(annotations or {}))
+        added = descriptor._replace(artifact_type=artifact, annotations=dict(annotations or {}))
         if seen != subject:
             self.put_as(_own_tag(subject, digest), content, MANIFEST)
             if self.library._batches:
@@ -368,7 +368,7 @@ class RegistryRepository:
                 if found is None and not _is_index(page, where):
                     return None
                 # Their annotations are the word of who pushed a manifest, whatever is in it.
-                new = {entry.digest: replace(entry, annotations={}) for entry in parse_index(page, where)}
+                new = {entry.digest: entry._replace(annotations={}) for entry in parse_index(page, where)}
                 found = (found or {}) | new
         except AnswerError as error:
             if found or error.status not in _NO_REFERRERS:
@@ -407,7 +407,7 @@ class RegistryRepository:
         """Give what is listed for ``subject`` these annotations, by digest. A piece that comes meanwhile is found by its own tag."""
         self._forget()
         listed = self.referrers(subject)
-        self.relist(subject, [replace(one, annotations=dict(annotations.get(one.digest, one.annotations))) for one in listed])
+        self.relist(subject, [one._replace(annotations=dict(annotations.get(one.digest, one.annotations))) for one in listed])
 
     def withdraw(self, subject: str, digests: Collection[str], write: bool) -> int:
         """Take manifests that refer to ``subject`` away. The bytes are freed by the registry's garbage collector."""

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from ..errors import IntegrityError
@@ -96,7 +96,7 @@ def _visit(
             if blob.digest not in seen:
                 seen.add(blob.digest)
                 yield Part(blob)
-        yield Part(replace(descriptor, media_type=MANIFEST, size=len(content)), content, subject)
+        yield Part(descriptor._replace(media_type=MANIFEST, size=len(content)), content, subject)
     if depth == _DEPTH:
         return
     try:
