@@ -364,7 +364,7 @@ def test_a_package_whose_scenario_names_a_path_outside_is_refused(bed: Bed) -> N
     package = load_package(bed.library.repository("hello"), bed.digest)
     for folder, name in (("../verification", "../verification/x"), ("verification", "verification/../../x")):
         manifest = replace(package.manifest, scenario=folder, documentation=(name,))
-        parts = tuple(replace(part, annotations={"org.opencontainers.image.title": name}) for part in package.documentation[:1])
+        parts = tuple(part._replace(annotations={"org.opencontainers.image.title": name}) for part in package.documentation[:1])
         with pytest.raises(DocumentError):
             own_scenario(bed.library, "hello", replace(package, manifest=manifest, documentation=parts))
 
