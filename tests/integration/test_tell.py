@@ -6,12 +6,8 @@
 from __future__ import annotations
 
 import contextlib
-import json
-import threading
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, cast
 
@@ -21,66 +17,15 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.policy.communicat
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.deployments import Run
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps import tell as tell_step
 from fleet import Fleet
+from receiver import SECRET, Receiver, receive
 
-SECRET = "s3cr3t-t0ken"  # noqa: S105 - a test's own
 BROKEN = {"hooks": {"stop": {"command": ["bin/stop"], "timeout": 10}, "start": {"command": ["/bin/nothing"], "timeout": 10}}}
-
-
-@dataclass
-class Receiver:
-    """What takes messages, and how it behaves: ``take``, ``hang`` or ``refuse``."""
-
-    port: int = 0
-    behaviour: str = "take"
-    messages: list[dict[str, Any]] = field(default_factory=list)
-    over: threading.Event = field(default_factory=threading.Event)
-
-    @property
-    def url(self) -> str:
-        return f"json://tidegate:{SECRET}@127.0.0.1:{self.port}/hook"
-
-    @property
-    def titles(self) -> list[str]:
-        return [message["title"] for message in self.messages]
 
 
 @pytest.fixture
 def receivers() -> Iterator[list[Receiver]]:
     with contextlib.ExitStack() as stack:
-        yield [stack.enter_context(_serve()) for _number in range(3)]
-
-
-@contextlib.contextmanager
-def _serve() -> Iterator[Receiver]:
-    receiver = Receiver()
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            content = self.rfile.read(int(self.headers["Content-Length"]))
-            if receiver.behaviour == "hang":
-                receiver.over.wait(60)
-                return
-            if receiver.behaviour == "take":
-                receiver.messages.append(json.loads(content))
-            self.send_response(200 if receiver.behaviour == "take" else 403)
-            self.send_header("Content-Length", "0")
-            self.end_headers()
-
-        def log_message(self, format: str, *args: object) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
-    receiver.port = server.server_address[1]
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    try:
-        yield receiver
-    finally:
-        receiver.over.set()
-        server.shutdown()
-        server.server_close()
-        thread.join(10)
+        yield [stack.enter_context(receive()) for _number in range(3)]
 
 
 def test_a_hanging_and_a_refusing_channel_neither_stop_the_others_nor_are_waited_for(

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 PREFIX = "tidegate_"
 _COLLECTION = Path(__file__).parents[3]
-_NAME = re.compile(r"\b(?:tidegate|verify|lab|audit|report|write_off)_\w+")
+_NAME = re.compile(r"\b(?:tidegate|verify|lab|audit|report|stock|write_off)_\w+")
 ENVIRONMENT = frozenset(f"TIDEGATE_{name}" for name in ("DSL", "CMDB", "POLICY", "RFC", "KEY", "KEY_PASSPHRASE"))
 # What hooks get, who may run Ansible themselves.
 _OF_HOOKS = frozenset(f"TIDEGATE_{name}" for name in ("RELEASE", "VERSION", "DIGEST", "TREE", "STATE", "PREVIOUS", "NEXT", "HOOK"))

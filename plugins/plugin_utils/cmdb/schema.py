@@ -22,6 +22,13 @@ with contextlib.suppress(ImportError):
 if TYPE_CHECKING:
     from sqlalchemy.types import TypeEngine
 
+# What is so of each physical thing: where it is, and for whom.
+ASSET_CHECKS = {
+    "in_stock": "state <> 'in_stock' OR (stockroom <> '' AND ci_id IS NULL)",
+    "in_use": "(state = 'in_use') = (ci_id IS NOT NULL) AND (state <> 'in_use' OR stockroom = '')",
+    "reserved": "(substate = 'reserved') = (deployment_id IS NOT NULL) AND (substate <> 'reserved' OR state = 'in_stock')",
+}
+
 # What the constraints and indexes are called, so that a later migration can name them.
 NAMING = {
     "pk": "pk_%(table_name)s",
@@ -55,6 +62,8 @@ class Schema:
     write_off: sa.Table
     done_by_hand: sa.Table
     journal_archive: sa.Table
+    asset: sa.Table
+    stock_rule: sa.Table
 
 
 def may_need_a_person(prefix: str = "") -> str:
@@ -165,7 +174,9 @@ def schema() -> Schema:
             text("ci", nullable=True, index=True),
             text("event"),
             document("data"),
+            text("asset", nullable=True),
             some("ix_history_fleet", "ci IS NULL", "event", "seq"),
+            some("ix_history_asset", "asset IS NOT NULL", "asset", "seq"),
         ),
         deployment=sa.Table(
             "deployment",
@@ -349,5 +360,38 @@ def schema() -> Schema:
             at("at"),
             text("actor"),
             text("reason"),
+        ),
+        asset=sa.Table(
+            "asset",
+            metadata,
+            number("id", primary_key=True),
+            text("tag", unique=True),
+            text("identity", unique=True),
+            text("manufacturer"),
+            text("serial"),
+            text("model"),
+            text("state"),
+            text("substate"),
+            text("stockroom", default=""),
+            reference("ci_id", "ci.id", nullable=True),
+            text("slot", default=""),
+            reference("deployment_id", "deployment.id", nullable=True, index=True),
+            at("updated"),
+            sa.UniqueConstraint("ci_id", "slot"),
+            sa.Index(None, "model", "stockroom"),
+            *(sa.CheckConstraint(condition, name=f"ck_asset_{name}") for name, condition in ASSET_CHECKS.items()),
+        ),
+        stock_rule=sa.Table(
+            "stock_rule",
+            metadata,
+            text("model", primary_key=True),
+            text("stockroom", primary_key=True),
+            number("threshold"),
+            number("target"),
+            number("order_size"),
+            text("source", default=""),
+            document("substitutes"),
+            at("low_since", nullable=True),
+            at("told", nullable=True),
         ),
     )

@@ -183,8 +183,8 @@ class Cmdb:
     def remove_cis(self, names: Iterable[str], actor: str, *, dry_run: bool = False) -> list[str]:
         """Remove CIs and their relations in one transaction; returns the names that were there.
 
-        Raises :class:`ConflictError`, removing none, when a deployment holds one of them or releases are installed on it. What is
-        installed on a host that was written off is removed with it.
+        Raises :class:`ConflictError`, removing none, when a deployment holds one of them, a unit of hardware is in use by it, or releases
+        are installed on it. What is installed on a host that was written off is removed with it.
         """
         names = sorted(set(names))
         ci_changes.check_names(names)
@@ -196,10 +196,12 @@ class Cmdb:
             reasons = [f"{ci} is held by deployment {deployment}" for ci, deployment in holds.items()]
             installed = self.installations(names, connection)
             reasons += [f"{row['ci']} has {row['release']} {row['version']} installed" for row in installed if row["ci"] not in gone]
+            units = _by_name(connection, sa.select(tables.ci.c.name, tables.asset.c.tag).join_from(tables.asset, tables.ci), names)
+            reasons += [f"{row['name']} has the unit {row['tag']}" for row in units]
             if reasons:
                 raise ConflictError(
-                    "no CI was removed: " + "; ".join(sorted(reasons)) + "; finish or back out what uses them first, or write off, with "
-                    "tidegate.release.write_off, a host that will not come back"
+                    "no CI was removed: " + "; ".join(sorted(reasons)) + "; finish or back out what uses them first, take units out with "
+                    "tidegate.release.dhs_asset, or write off, with tidegate.release.write_off, a host that will not come back"
                 )
             if found and not dry_run:
                 relations = self.relations(found, connection)

@@ -14,6 +14,8 @@ from typing import Any, Literal
 from ..documents import Document
 
 Event = Literal["cleared", "start", "hold", "back_out", "done"]
+STOCK_LOW = "stock_low"
+"""What channels are told of besides how changes go: that spares came down to the threshold of a stock rule."""
 _WORDS = ("rfc", "release", "version", "title", "sentence", "event", "state")
 _USUAL = "$title: $sentence"
 _LONGEST = 4000  # characters of a message

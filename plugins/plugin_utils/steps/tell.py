@@ -12,7 +12,7 @@ import signal
 import stat
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -86,12 +86,8 @@ def _tell(communication: Communication, journal: Journal, run: Run, event: Event
     if event == "cleared":
         without_channel = [name for name in about["stakeholders"] if name not in communication.channels]
         problems += [f"the stakeholder {plain(name)} has no channel in the policy, so nobody is told there" for name in without_channel]
-    addresses = {}
-    for name in communication.listeners(event, about["stakeholders"]):
-        try:
-            addresses[name] = _addresses(communication.channels[name])
-        except TidegateError as error:
-            problems.append(f"the channel {name} was not told of {event}: {error}")
+    addresses, without = _usable(communication, communication.listeners(event, about["stakeholders"]), event)
+    problems += without
     if addresses:
         values = {"rfc": deployment.rfc, "release": deployment.release, "version": deployment.version, "title": about["title"]}
         body = communication.message(event, {**values, "sentence": sentence, "event": event, "state": str(deployment.state)})
@@ -100,6 +96,25 @@ def _tell(communication: Communication, journal: Journal, run: Run, event: Event
     if addresses or problems:
         journal.note(run, TOLD, {"event": event, "state": deployment.state, "channels": sorted(addresses), "problems": problems}, now)
     return problems
+
+
+def tell_channels(communication: Communication, listeners: Iterable[str], event: str, title: str, body: str) -> list[str]:
+    """Tell channels of something that no deployment did; return what went wrong."""
+    addresses, problems = _usable(communication, listeners, event)
+    if addresses:
+        problems += [f"the channel {name} was not told of {event}: {why}" for name, why in _send(addresses, title, body).items()]
+    return problems
+
+
+def _usable(communication: Communication, listeners: Iterable[str], event: str) -> tuple[dict[str, list[str]], list[str]]:
+    """The addresses of each channel that has any, and a sentence for each that has none."""
+    addresses, problems = {}, []
+    for name in listeners:
+        try:
+            addresses[name] = _addresses(communication.channels[name])
+        except TidegateError as error:
+            problems.append(f"the channel {name} was not told of {event}: {error}")
+    return addresses, problems
 
 
 def _addresses(channel: Channel) -> list[str]:

@@ -1,0 +1,57 @@
+# Copyright (c) Tidegate maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Controller side of tidegate.release.dhs_rule."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+from ansible_collections.tidegate.release.plugins.plugin_utils.actions.base import TidegateAction
+from ansible_collections.tidegate.release.plugins.plugin_utils.clock import utc_now
+from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import Cmdb
+from ansible_collections.tidegate.release.plugins.plugin_utils.dhs.assets import remove_rules, save_rules
+from ansible_collections.tidegate.release.plugins.plugin_utils.dhs.stock import StockRule
+from ansible_collections.tidegate.release.plugins.plugin_utils.errors import TidegateError
+from ansible_collections.tidegate.release.plugins.plugin_utils.settings import required_setting
+from ansible_collections.tidegate.release.plugins.plugin_utils.steps.person import this_user
+
+
+class ActionModule(TidegateAction):
+    """Enter or remove stock rules in one transaction."""
+
+    module = "dhs_rule"
+    homes = ("cmdb",)
+    libraries = ("SQLAlchemy",)
+
+    def execute(self, options: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
+        write, now, rules = not self._task.check_mode, utc_now(), options["rules"]
+        changes: list[tuple[StockRule | None, StockRule | None]]
+        with Cmdb.open(required_setting(options, "cmdb")) as cmdb, cmdb.begin() if write else cmdb.read() as connection:
+            if options["state"] == "absent":
+                names = {(rule["model"], rule["stockroom"]) for rule in rules}
+                changes = [(rule, None) for rule in remove_rules(connection, names, this_user(), now, write)]
+            else:
+                changes = [*save_rules(connection, [_rule(rule) for rule in rules], this_user(), now, write)]
+        changed = [after or before for before, after in changes]
+        diff = [
+            {"header": f"{rule.model} in {rule.stockroom}", "before": _shown(old), "after": _shown(new)}
+            for rule, (old, new) in _named(changes)
+        ]
+        return {"changed": bool(changes), "rules": [_shown(rule) for rule in changed], "diff": diff}
+
+
+def _named(changes: list[tuple[StockRule | None, StockRule | None]]) -> list[tuple[StockRule, tuple[StockRule | None, StockRule | None]]]:
+    return [(rule, (before, after)) for before, after in changes if (rule := after or before)]
+
+
+def _rule(described: dict[str, Any]) -> StockRule:
+    lacking = [name for name in ("threshold", "target") if described[name] is None]
+    if lacking:
+        raise TidegateError(f"the rule for {described['model']} in {described['stockroom']} lacks {' and '.join(lacking)}; add that")
+    return StockRule(**{**described, "substitutes": tuple(described["substitutes"])})
+
+
+def _shown(rule: StockRule | None) -> dict[str, Any]:
+    return asdict(rule) | {"substitutes": list(rule.substitutes)} if rule else {}

@@ -1,0 +1,226 @@
+# Copyright (c) Tidegate maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The units of the definitive hardware storage and its stock rules, in the CMDB's database.
+
+Writers of a CMDB take turns, so what a transaction has read is still true when it writes. Every move is a line of the history.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import asdict
+from datetime import datetime
+from typing import Any
+
+from ..cmdb.schema import schema
+from .stock import RuleStock, StockRule, count_stock
+from .units import INSTALL_STATUS, WITH_STOCKROOM, Moved, MoveOrder, Unit, UnitState, plan_moves
+
+with contextlib.suppress(ImportError):
+    import sqlalchemy as sa
+
+_CHUNK = 500  # names in one IN list
+LOW, ENOUGH = "stock low", "stock enough"
+"""What the history calls it when a rule's usable units come down to its threshold, and when they are above it again."""
+
+
+# -- units -----------------------------------------------------------------
+
+
+def list_units(
+    connection: sa.Connection,
+    *,
+    tags: Collection[str] | None = None,
+    models: Collection[str] | None = None,
+    stockrooms: Collection[str] | None = None,
+    cis: Collection[str] | None = None,
+    states: Collection[str] | None = None,
+) -> list[Unit]:
+    """The units that are among all of what is given, by tag."""
+    t = schema()
+    asked = (
+        (t.asset.c.tag, tags),
+        (t.asset.c.model, models),
+        (t.asset.c.stockroom, stockrooms),
+        (t.ci.c.name, cis),
+        (t.asset.c.state, states),
+    )
+    conditions = [column.in_(list(wanted)) for column, wanted in asked if wanted is not None]
+    return sorted(_units(connection, *conditions), key=lambda unit: unit.tag)
+
+
+def move_units(
+    connection: sa.Connection, orders: Sequence[MoveOrder], actor: str, now: datetime, write: bool, reason: str = ""
+) -> list[Moved]:
+    """Do with units what ``orders`` say, one after the other, all or none; without ``write`` only say what would change.
+
+    Raises :class:`FindingsError` with every fault.
+    """
+    t = schema()
+    named = sa.select(t.ci.c.name, t.ci.c.id)
+    cis = {row.name: int(row.id) for row in _among(connection, named, t.ci.c.name, {one.ci for one in orders} - {""})}
+    asked: tuple[tuple[Any, set[Any]], ...] = (
+        (t.asset.c.tag, {one.tag for one in orders} - {""}),
+        (t.asset.c.identity, {one.identity for one in orders} - {""}),
+        (t.asset.c.ci_id, set(cis.values())),
+    )
+    found = (unit for column, wanted in asked for chunk in _chunks(wanted) for unit in _units(connection, column.in_(chunk)))
+    known = {unit.tag: unit for unit in found}
+    changes = plan_moves(known.values(), orders, cis)
+    if write and changes:
+        _write(connection, known, changes, cis, now)
+        about = {"actor": actor, "at": now}
+        connection.execute(sa.insert(t.history), [_line(one, reason) | about for one in changes])
+        _note_stock(connection, {unit.model for one in changes for unit in (one.before, one.after) if unit}, actor, now)
+    return changes
+
+
+def _write(connection: sa.Connection, known: dict[str, Unit], changes: Sequence[Moved], cis: dict[str, int], now: datetime) -> None:
+    table = schema().asset
+    rows = [_row(unit, cis) | {"updated": now, "of_tag": unit.tag} for unit in {one.after.tag: one.after for one in changes}.values()]
+    this = table.c.tag == sa.bindparam("of_tag")
+    old = [row for row in rows if row["tag"] in known]
+    # Out of the slots where they were before any comes into one: as a slot of nobody's, for names have no line break.
+    if leaving := [{"of_tag": row["tag"], "away": f"\n{row['tag']}"} for row in old if known[row["tag"]].ci]:
+        connection.execute(sa.update(table).where(this).values(slot=sa.bindparam("away")), leaving)
+    if old:
+        connection.execute(sa.update(table).where(this), old)
+    if new := [{key: value for key, value in row.items() if key != "of_tag"} for row in rows if row["tag"] not in known]:
+        connection.execute(sa.insert(table), new)
+
+
+def _line(change: Moved, reason: str) -> dict[str, Any]:
+    """What the history has of a move: with the CI that it is about, if any."""
+    before, after = change.before, change.after
+    data = {"before": shown(before) if before else None, "after": shown(after)} | ({"reason": reason} if reason else {})
+    return {"ci": after.ci or (before.ci if before else "") or None, "event": f"asset {change.move}", "asset": after.tag, "data": data}
+
+
+def history_of(connection: sa.Connection, tags: Collection[str]) -> list[dict[str, Any]]:
+    """What the history says of units, oldest first: ``asset``, ``at``, ``actor``, ``event``, ``data``."""
+    line = schema().history.c
+    select = sa.select(line.seq, line.asset, line.at, line.actor, line.event, line.data)
+    rows = sorted(_among(connection, select.where(line.asset.is_not(None)), line.asset, set(tags)), key=lambda row: int(row.seq))
+    return [{"asset": row.asset, "at": row.at.isoformat(), "actor": row.actor, "event": row.event, "data": row.data} for row in rows]
+
+
+def shown(unit: Unit) -> dict[str, Any]:
+    """A unit as results and the history have it."""
+    return {**asdict(unit), "state": str(unit.state), "install_status": INSTALL_STATUS[unit.state]}
+
+
+def _units(connection: sa.Connection, *conditions: Any) -> Iterator[Unit]:
+    t = schema()
+    of = t.asset.c
+    columns = (of.tag, of.manufacturer, of.serial, of.model, of.state, of.substate, of.stockroom, t.ci.c.name, of.slot, of.deployment_id)
+    select = sa.select(*columns).select_from(t.asset.outerjoin(t.ci, t.ci.c.id == of.ci_id)).where(*conditions)
+    for tag, manufacturer, serial, model, state, substate, stockroom, ci, slot, deployment in connection.execute(select):
+        yield Unit(tag, manufacturer, serial, model, UnitState(state), substate, stockroom, ci or "", slot, deployment)
+
+
+def _row(unit: Unit, cis: dict[str, int]) -> dict[str, Any]:
+    row = asdict(unit) | {"state": str(unit.state), "identity": unit.identity, "deployment_id": unit.deployment}
+    row["ci_id"] = cis[unit.ci] if unit.ci else None
+    return {key: value for key, value in row.items() if key not in ("ci", "deployment")}
+
+
+# -- stock rules -----------------------------------------------------------
+
+
+def list_rules(connection: sa.Connection, stockrooms: Collection[str] | None = None) -> list[StockRule]:
+    """The rules, all or those of some stockrooms, by stockroom and model."""
+    table = schema().stock_rule
+    select = sa.select(table) if stockrooms is None else sa.select(table).where(table.c.stockroom.in_(list(stockrooms)))
+    rules = (
+        StockRule(row.model, row.stockroom, row.threshold, row.target, row.order_size, row.source, tuple(row.substitutes))
+        for row in connection.execute(select)
+    )
+    return sorted(rules, key=lambda rule: (rule.stockroom, rule.model))
+
+
+def save_rules(
+    connection: sa.Connection, wanted: Sequence[StockRule], actor: str, now: datetime, write: bool
+) -> list[tuple[StockRule | None, StockRule]]:
+    """Enter rules or change them; return those that are new or other than they were, each with what it was.
+
+    Raises :class:`TidegateError` for one whose figures make no sense.
+    """
+    for rule in wanted:
+        rule.check()
+    table = schema().stock_rule
+    known = {(rule.model, rule.stockroom): rule for rule in list_rules(connection)}
+    changes = [(known.get((rule.model, rule.stockroom)), rule) for rule in wanted if known.get((rule.model, rule.stockroom)) != rule]
+    if write and changes:
+        for before, rule in changes:
+            values = asdict(rule) | {"substitutes": list(rule.substitutes)}
+            where = (table.c.model == rule.model, table.c.stockroom == rule.stockroom)
+            connection.execute(sa.insert(table), values) if before is None else connection.execute(
+                sa.update(table).where(*where).values(values)
+            )
+        _remember(
+            connection, "stock rule", [{"before": asdict(old) if old else None, "after": asdict(new)} for old, new in changes], actor, now
+        )
+        _note_stock(connection, {model for _old, new in changes for model in (new.model, *new.substitutes)}, actor, now)
+    return changes
+
+
+def remove_rules(connection: sa.Connection, of: Collection[tuple[str, str]], actor: str, now: datetime, write: bool) -> list[StockRule]:
+    """Remove the rules of these models and stockrooms; return those that were there."""
+    table = schema().stock_rule
+    gone = [rule for rule in list_rules(connection) if (rule.model, rule.stockroom) in of]
+    if write and gone:
+        for rule in gone:
+            connection.execute(sa.delete(table).where(table.c.model == rule.model, table.c.stockroom == rule.stockroom))
+        _remember(connection, "stock rule", [{"before": asdict(rule), "after": None} for rule in gone], actor, now)
+    return gone
+
+
+def stock(connection: sa.Connection, rules: Iterable[StockRule]) -> list[RuleStock]:
+    """How it stands for each rule."""
+    of, listed = schema().asset.c, list(rules)
+    counts = sa.select(of.stockroom, of.model, of.state, of.substate, sa.func.count()).where(
+        of.state.in_([str(one) for one in WITH_STOCKROOM])
+    )
+    if len(listed) <= _CHUNK:
+        counts = counts.where(of.stockroom.in_({rule.stockroom for rule in listed}))
+    grouped = counts.group_by(of.stockroom, of.model, of.state, of.substate)
+    return count_stock(listed, ((row[0], row[1], row[2], row[3], int(row[4])) for row in connection.execute(grouped)))
+
+
+def _note_stock(connection: sa.Connection, models: set[str], actor: str, now: datetime) -> None:
+    """Note where stock came down to a threshold, or is above it again: once each time."""
+    table = schema().stock_rule
+    touched = [rule for rule in list_rules(connection) if not models.isdisjoint((rule.model, *rule.substitutes))]
+    low = {(row.model, row.stockroom) for row in connection.execute(sa.select(table).where(table.c.low_since.is_not(None)))}
+    turned = [one for one in stock(connection, touched) if one.is_short != ((one.rule.model, one.rule.stockroom) in low)]
+    for one in turned:
+        where = (table.c.model == one.rule.model, table.c.stockroom == one.rule.stockroom)
+        connection.execute(sa.update(table).where(*where).values(low_since=now if one.is_short else None, told=None))
+        figures = {"model": one.rule.model, "stockroom": one.rule.stockroom, "usable": one.usable, "to_order": one.to_order}
+        _remember(connection, LOW if one.is_short else ENOUGH, [figures], actor, now)
+
+
+def take_untold(connection: sa.Connection, now: datetime) -> list[RuleStock]:
+    """The rules that came down to their threshold and of which nobody was told; from now on somebody is."""
+    table = schema().stock_rule
+    untold = (table.c.low_since.is_not(None), table.c.told.is_(None))
+    names = {(row.model, row.stockroom) for row in connection.execute(sa.select(table).where(*untold))}
+    if names:
+        connection.execute(sa.update(table).where(*untold).values(told=now))
+    return stock(connection, [rule for rule in list_rules(connection) if (rule.model, rule.stockroom) in names])
+
+
+def _remember(connection: sa.Connection, event: str, lines: Iterable[dict[str, Any]], actor: str, now: datetime) -> None:
+    rows = [{"at": now, "actor": actor, "event": event, "data": data} for data in lines]
+    connection.execute(sa.insert(schema().history), rows)
+
+
+def _among(connection: sa.Connection, select: Any, column: Any, wanted: Collection[Any]) -> Iterator[Any]:
+    return (row for chunk in _chunks(wanted) for row in connection.execute(select.where(column.in_(chunk))))
+
+
+def _chunks(wanted: Collection[Any]) -> Iterator[list[Any]]:
+    listed = sorted(wanted)
+    return (listed[start : start + _CHUNK] for start in range(0, len(listed), _CHUNK))

@@ -1,0 +1,214 @@
+# Copyright (c) Tidegate maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The hardware storage in a database: what its constraints hold, one line of history a move, one notice a shortage."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.schema import schema
+from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import Cmdb
+from ansible_collections.tidegate.release.plugins.plugin_utils.dhs.assets import (
+    history_of,
+    list_rules,
+    list_units,
+    move_units,
+    remove_rules,
+    save_rules,
+    stock,
+    take_untold,
+)
+from ansible_collections.tidegate.release.plugins.plugin_utils.dhs.stock import StockRule
+from ansible_collections.tidegate.release.plugins.plugin_utils.dhs.units import Moved, MoveOrder
+from ansible_collections.tidegate.release.plugins.plugin_utils.errors import ConflictError, TidegateError
+from documents import example_policy, write_document
+from office import run_playbook
+from receiver import Receiver, receive
+
+NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
+RULE = StockRule("PSU", "ams", 1, 4, 2)
+
+
+@pytest.fixture
+def cmdb(cmdb_url: str) -> Iterator[Cmdb]:
+    with Cmdb.open(cmdb_url, create=True) as opened:
+        opened.put_cis([{"name": name} for name in ("web1", "web2")], actor="test")
+        yield opened
+
+
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    with receive() as taking:
+        yield taking
+
+
+def new(number: int, **more: Any) -> MoveOrder:
+    return MoveOrder("receive", f"A{number}", "Contoso", f"S{number}", **{"model": "PSU", "stockroom": "ams", **more})
+
+
+def move(cmdb: Cmdb, *orders: MoveOrder, write: bool = True, now: datetime = NOW, reason: str = "") -> list[Moved]:
+    with cmdb.begin() as connection:
+        return move_units(connection, orders, "ann", now, write, reason)
+
+
+def places(cmdb: Cmdb, **asked: Any) -> dict[str, str]:
+    with cmdb.read() as connection:
+        return {unit.tag: str(unit) for unit in list_units(connection, **asked)}
+
+
+def test_units_move_in_bulk_and_each_move_is_a_line_of_the_history(cmdb: Cmdb) -> None:
+    assert len(move(cmdb, *(new(number) for number in range(1200)))) == 1200
+    assert move(cmdb, *(new(number) for number in range(1200))) == []
+    assert len(move(cmdb, MoveOrder("install", "A1", ci="web1", slot="1"), write=False)) == 1
+    move(cmdb, MoveOrder("install", "A1", ci="web1", slot="1"), MoveOrder("install", "A2", ci="web1", slot="2"), reason="CHG1")
+    assert places(cmdb, cis=["web1"]) == {"A1": "in use by web1 (1)", "A2": "in use by web1 (2)"}
+    # Two units change places, in one transaction, and a third comes in where one was.
+    move(
+        cmdb,
+        *(MoveOrder("remove", tag, stockroom="ams", substate="available") for tag in ("A1", "A2")),
+        MoveOrder("install", "A1", ci="web1", slot="2"),
+        MoveOrder("install", "A2", ci="web2", slot="1"),
+        MoveOrder("install", "A3", ci="web1", slot="1"),
+    )
+    assert places(cmdb, cis=["web1", "web2"], states=["in_use"]) == {
+        "A1": "in use by web1 (2)",
+        "A2": "in use by web2 (1)",
+        "A3": "in use by web1 (1)",
+    }
+    assert len(places(cmdb, stockrooms=["ams"], models=["PSU"])) == 1197
+    with cmdb.read() as connection:
+        past = history_of(connection, ["A1"])
+        web1 = connection.scalars(sa.select(schema().history.c.event).where(schema().history.c.ci == "web1")).all()
+    assert [line["event"] for line in past] == ["asset receive", "asset install", "asset remove", "asset install"]
+    assert past[1]["data"]["reason"] == "CHG1"
+    assert past[1]["data"]["before"]["stockroom"] == "ams"
+    assert web1.count("asset install") == 4
+    with pytest.raises(ConflictError, match="web1 has the unit A1"):
+        cmdb.remove_cis(["web1"], "ann")
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"state": "in_use", "stockroom": ""},
+        {"ci_id": 1},
+        {"stockroom": ""},
+        {"substate": "reserved"},
+        {"state": "in_use", "ci_id": 1},
+        {"tag": "A2"},
+        {"identity": "contoso\ns2"},
+    ],
+)
+def test_the_database_itself_refuses_a_unit_that_is_in_two_places_or_there_twice(cmdb: Cmdb, values: dict[str, Any]) -> None:
+    move(cmdb, new(1), new(2))
+    with pytest.raises(sa.exc.IntegrityError), cmdb.begin() as connection:
+        connection.execute(sa.update(schema().asset).where(schema().asset.c.tag == "A1").values(**values))
+
+
+def test_one_fault_and_nothing_is_moved(cmdb: Cmdb) -> None:
+    with pytest.raises(TidegateError, match="A9: it is not in the storage"):
+        move(cmdb, new(1), MoveOrder("arrive", "A9"))
+    assert places(cmdb) == {}
+    move(cmdb, new(1))
+    with pytest.raises(TidegateError, match="Contoso S1 has the tag A1; one unit is there once"):
+        move(cmdb, replace(new(2), serial="s1", manufacturer="CONTOSO"))
+
+
+def test_of_eight_who_take_the_last_one_one_gets_it(cmdb: Cmdb, cmdb_url: str) -> None:
+    move(cmdb, new(1))
+    cmdb.put_cis([{"name": f"db{number}"} for number in range(8)], actor="test")
+
+    def take(number: int) -> bool:
+        with Cmdb.open(cmdb_url) as mine:
+            try:
+                return bool(move(mine, MoveOrder("install", "A1", ci=f"db{number}")))
+            except TidegateError:
+                return False
+
+    with ThreadPoolExecutor(8) as pool:
+        assert sum(pool.map(take, range(8))) == 1
+    assert len(places(cmdb, states=["in_use"])) == 1
+
+
+def events(cmdb: Cmdb) -> list[str]:
+    history = schema().history
+    with cmdb.read() as connection:
+        return list(connection.scalars(sa.select(history.c.event).where(history.c.event.like("stock %")).order_by(history.c.seq)))
+
+
+def test_a_shortage_is_one_event_and_one_notice_until_there_is_enough_again(cmdb: Cmdb) -> None:
+    def untold() -> list[str]:
+        with cmdb.begin() as connection:
+            return [one.rule.model for one in take_untold(connection, NOW)]
+
+    move(cmdb, *(new(number) for number in range(3)))
+    with cmdb.begin() as connection:
+        assert save_rules(connection, [RULE], "ann", NOW, True) == [(None, RULE)]
+        assert save_rules(connection, [RULE], "ann", NOW, True) == []
+    assert (events(cmdb), untold()) == (["stock rule"], [])
+    move(cmdb, MoveOrder("install", "A0", ci="web1", slot="1"))
+    assert untold() == []
+    move(cmdb, MoveOrder("install", "A1", ci="web1", slot="2"), now=NOW + timedelta(hours=1))
+    assert (untold(), untold()) == (["PSU"], [])
+    move(cmdb, MoveOrder("inspect", "A2", substate="defective"))
+    assert (events(cmdb), untold()) == (["stock rule", "stock low"], [])
+    with cmdb.read() as connection:
+        assert [(one.usable, one.to_order) for one in stock(connection, list_rules(connection))] == [(0, 4)]
+    move(cmdb, new(7), new(8))
+    move(cmdb, MoveOrder("transfer", "A7", stockroom="fra"))
+    assert (events(cmdb)[1:], untold()) == (["stock low", "stock enough", "stock low"], ["PSU"])
+    with cmdb.begin() as connection:
+        assert save_rules(connection, [replace(RULE, threshold=0)], "ann", NOW, True) == [(RULE, replace(RULE, threshold=0))]
+    assert events(cmdb)[-1] == "stock enough"
+    with cmdb.begin() as connection:
+        assert remove_rules(connection, {("PSU", "ams"), ("DISK", "ams")}, "ann", NOW, True) == [replace(RULE, threshold=0)]
+        assert list_rules(connection) == []
+
+
+def test_the_storage_as_its_users_see_it(tmp_path: Path, receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CHAT_URL", receiver.url)
+    told = {"channels": {"chat": {"environment": "CHAT_URL"}}, "tell": {"stock_low": ["chat"]}}
+    policy = write_document(tmp_path / "policy.yml", example_policy(communication=told))
+    units = [{"tag": f"A{number}", "manufacturer": "Contoso", "serial": f"S{number}", "model": "PSU"} for number in range(2)]
+    receive = {"tidegate.release.dhs_asset": {"move": "receive", "stockroom": "ams", "units": units}}
+    rules = {"tidegate.release.dhs_rule": {"rules": [{"model": "PSU", "stockroom": "ams", "threshold": 1, "target": 4}]}}
+    install = {
+        "tidegate.release.dhs_asset": {"move": "install", "units": [{"tag": "A0", "ci": "web1", "slot": "1"}], "policy": str(policy)}
+    }
+    info = {"tidegate.release.dhs_asset_info": {"cis": ["web1"], "history": True}, "register": "found"}
+    that = ["found.units | map(attribute='tag') | list == ['A0']", "found.units[0].install_status == 1", "found.history | length == 2"]
+
+    def run(*tasks: dict[str, Any], options: tuple[str, ...] = ()) -> str:
+        play = tmp_path / "play.yml"
+        play.write_text(json.dumps([{"hosts": "localhost", "gather_facts": False, "tasks": list(tasks)}]))
+        return run_playbook(tmp_path, str(play), *options)
+
+    assert "changed=1" in run({"tidegate.release.cmdb_ci": {"name": "web1"}})
+    assert "changed=2" in run(receive, rules, options=("--check",))
+    assert run({"tidegate.release.dhs_asset_info": {}, "register": "found"}, {"assert": {"that": "found.units == []"}}).startswith("0 ")
+    assert "changed=2" in run(receive, rules, options=("--diff",))
+    assert "changed=0" in run(receive, rules)
+    assert run_playbook(tmp_path, "tidegate.release.stock", "-e", f"tidegate_policy={policy}").startswith("0 ")
+    said = run(install, info, {"assert": {"that": that}})
+    assert said.startswith("0 ")
+    assert "changed=1" in said
+    assert [message["title"] for message in receiver.messages] == ["stock is low: PSU"]
+    short = run_playbook(tmp_path, "tidegate.release.stock", "-e", f"tidegate_policy={policy}")
+    assert short.startswith("2 ")
+    assert "stock is short for 1 of 1 rule" in short
+    assert "PSU in ams: 1 usable, 0 reserved, 0 on the way; short, for 1 is the threshold: order 3" in short
+    assert len(receiver.messages) == 1
+    refused = run(install | {"tidegate.release.dhs_asset": {"move": "retire", "units": [{"tag": "A0"}, {"tag": "A7"}]}})
+    assert refused.startswith("2 ")
+    assert "A0: it is in use by web1 (1), and retire is not possible from there" in refused
+    assert "A7: it is not in the storage" in refused
+    assert "Traceback" not in refused
