@@ -22,19 +22,26 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.dhs.assets import
     list_rules,
     list_units,
     move_units,
+    release_spares,
     remove_rules,
+    reserve_spares,
     save_rules,
     stock,
     take_untold,
 )
+from ansible_collections.tidegate.release.plugins.plugin_utils.dhs.spares import Exposed, SpareRules
 from ansible_collections.tidegate.release.plugins.plugin_utils.dhs.stock import StockRule
 from ansible_collections.tidegate.release.plugins.plugin_utils.dhs.units import Moved, MoveOrder
 from ansible_collections.tidegate.release.plugins.plugin_utils.errors import ConflictError, TidegateError
+from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.holder import Holder
+from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.journal import Journal
+from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.options import Rollout
 from documents import example_policy, write_document
 from office import run_playbook
 from receiver import Receiver, receive
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
+ME = Holder("ann", "machine", 4711, 99, "feedbeef")
 RULE = StockRule("PSU", "ams", 1, 4, 2)
 
 
@@ -212,3 +219,30 @@ def test_the_storage_as_its_users_see_it(tmp_path: Path, receiver: Receiver, mon
     assert "A0: it is in use by web1 (1), and retire is not possible from there" in refused
     assert "A7: it is not in the storage" in refused
     assert "Traceback" not in refused
+
+
+def test_eight_controllers_take_exactly_what_there_is_and_nothing_below_the_threshold(cmdb: Cmdb, cmdb_url: str) -> None:
+    move(cmdb, *(new(number) for number in range(20)))
+    with cmdb.begin() as connection:
+        save_rules(connection, [replace(RULE, threshold=5, target=9)], "ann", NOW, True)
+    run = Journal(cmdb).begin("CHG1", {"name": "fw", "version": "1", "digest": "sha256:1"}, [["web1"]], Rollout(), ME, NOW).deployment
+
+    def take(_number: int) -> int:
+        taken = 0
+        with Cmdb.open(cmdb_url) as mine:
+            for _attempt in range(4):
+                try:
+                    with mine.begin() as connection:
+                        taken += len(reserve_spares(connection, run, [Exposed("web1", "PSU")], SpareRules(), "normal", "ann", NOW))
+                except ConflictError:
+                    continue
+        return taken
+
+    with ThreadPoolExecutor(8) as pool:
+        assert sum(pool.map(take, range(8))) == 15
+    with cmdb.begin() as connection:
+        assert [(one.usable, one.reserved) for one in stock(connection, list_rules(connection))] == [(5, 15)]
+        release_spares(connection, run, "ann", NOW)
+        assert [(one.usable, one.reserved) for one in stock(connection, list_rules(connection))] == [(20, 0)]
+    with pytest.raises(ConflictError, match="spares: 16 of PSU are needed and 15 are usable"), cmdb.begin() as connection:
+        reserve_spares(connection, run, [Exposed("web1", "PSU")] * 16, SpareRules(), "normal", "ann", NOW)

@@ -10,13 +10,15 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import datetime
 from typing import Any
 
 from ..cmdb.schema import schema
+from ..errors import ConflictError
+from .spares import Exposed, SpareAllotment, SpareRules, allot_spares
 from .stock import RuleStock, StockRule, count_stock
-from .units import INSTALL_STATUS, WITH_STOCKROOM, Moved, MoveOrder, Unit, UnitState, plan_moves
+from .units import AVAILABLE, INSTALL_STATUS, RESERVED, WITH_STOCKROOM, Moved, MoveOrder, Unit, UnitState, plan_moves
 
 with contextlib.suppress(ImportError):
     import sqlalchemy as sa
@@ -124,6 +126,51 @@ def _row(unit: Unit, cis: dict[str, int]) -> dict[str, Any]:
     row = asdict(unit) | {"state": str(unit.state), "identity": unit.identity, "deployment_id": unit.deployment}
     row["ci_id"] = cis[unit.ci] if unit.ci else None
     return {key: value for key, value in row.items() if key not in ("ci", "deployment")}
+
+
+# -- spares, in the transactions of a deployment ---------------------------
+
+
+def would_reserve_spares(connection: sa.Connection, exposed: Sequence[Exposed], rules: SpareRules, change: str) -> SpareAllotment:
+    """What :func:`reserve_spares` would do; ``change`` is the type of the RFC."""
+    models = {one.model for one in exposed}
+    units = list_units(connection, models=models, states=[str(state) for state in UnitState if state is not UnitState.RETIRED])
+    kept = stock(connection, [rule for rule in list_rules(connection) if rule.model in models])
+    return allot_spares(exposed, units, kept, rules, change)
+
+
+def reserve_spares(
+    connection: sa.Connection, deployment_id: int, exposed: Sequence[Exposed], rules: SpareRules, change: str, actor: str, now: datetime
+) -> tuple[str, ...]:
+    """Reserve spares for a deployment, all or none; return their tags. Raises :class:`ConflictError` when there are too few."""
+    allotment = would_reserve_spares(connection, exposed, rules, change)
+    if not allotment.suffices:
+        raise ConflictError(f"spares: {allotment.sentence()}; get more into stock, or choose fewer CIs")
+    _set_reserved(connection, list_units(connection, tags=allotment.taken), deployment_id, "asset reserve", actor, now)
+    return allotment.taken
+
+
+def release_spares(connection: sa.Connection, deployment_id: int, actor: str, now: datetime) -> None:
+    """The deployment has ended: what it reserved and did not use is available again."""
+    mine = list(_units(connection, schema().asset.c.deployment_id == deployment_id))
+    _set_reserved(connection, mine, None, "asset give back", actor, now)
+
+
+def _set_reserved(
+    connection: sa.Connection, units: Sequence[Unit], deployment_id: int | None, event: str, actor: str, now: datetime
+) -> None:
+    if not units:
+        return
+    t = schema()
+    substate = AVAILABLE if deployment_id is None else RESERVED
+    for chunk in _chunks({unit.tag for unit in units}):
+        values = {"substate": substate, "deployment_id": deployment_id, "updated": now}
+        connection.execute(sa.update(t.asset).where(t.asset.c.tag.in_(chunk)).values(values))
+    changed = [(unit, replace(unit, substate=substate, deployment=deployment_id)) for unit in units]
+    about = {"at": now, "actor": actor, "event": event, "ci": None}
+    lines = [{**about, "asset": old.tag, "data": {"before": shown(old), "after": shown(new)}} for old, new in changed]
+    connection.execute(sa.insert(t.history), lines)
+    _note_stock(connection, {unit.model for unit in units}, actor, now)
 
 
 # -- stock rules -----------------------------------------------------------

@@ -1,0 +1,127 @@
+# Copyright (c) Tidegate maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Which spares a deployment has to reserve, and whether there are enough. Pure.
+
+A unit that gets firmware without a way back, and does not come up with it, can only be replaced. So as many spares are reserved as can fail
+before a gate looks.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from .stock import RuleStock
+from .units import AVAILABLE, Unit, UnitState
+
+CANARY, LARGEST_WAVE = "canary", "largest_wave"
+_S = UnitState
+
+
+@dataclass(frozen=True)
+class SpareRules:
+    """What a policy says of spares.
+
+    ``cover``: for which wave they have to suffice, the first or the largest one. ``undercut``: the types of RFC that may take stock below
+    the threshold of its rule. ``near``: by site, the stockrooms from which its spares come, the nearest one first; others come after them.
+    """
+
+    cover: str = CANARY
+    undercut: frozenset[str] = frozenset()
+    near: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Exposed:
+    """A CI whose unit of a model can't be brought back by firmware alone."""
+
+    ci: str
+    model: str
+    site: str = ""
+
+
+@dataclass(frozen=True)
+class SpareAllotment:
+    """What a deployment reserves.
+
+    ``needed``: how many of each model; ``taken``: the tags of the units, empty when there are too few of any; ``usable``: how many could be
+    taken of each model; ``unusable``: why each other unit of these models does not count.
+    """
+
+    needed: Mapping[str, int]
+    taken: tuple[str, ...] = ()
+    usable: Mapping[str, int] = field(default_factory=dict)
+    unusable: tuple[str, ...] = ()
+
+    @property
+    def lacking(self) -> dict[str, int]:
+        """How many are too few of each model."""
+        return {model: count - self.usable.get(model, 0) for model, count in self.needed.items() if count > self.usable.get(model, 0)}
+
+    @property
+    def suffices(self) -> bool:
+        """Whether there is a spare for each that can fail before a gate looks."""
+        return not self.lacking
+
+    def sentence(self) -> str:
+        """How many are needed and how many there are, for a person."""
+        parts = [
+            f"{count} of {model} are needed and {self.usable.get(model, 0)} are usable" for model, count in sorted(self.needed.items())
+        ]
+        return "; ".join(parts)
+
+
+def exposed_at_once(waves: Sequence[Collection[str]], exposed: Iterable[Exposed], cover: str) -> list[Exposed]:
+    """Those that can fail before a gate looks: of the first wave that has any, or by model of the wave that has most."""
+    by_ci = {one.ci: one for one in exposed}
+    listed = [[by_ci[ci] for ci in wave if ci in by_ci] for wave in waves]
+    if cover == CANARY:
+        return next((wave for wave in listed if wave), [])
+    largest: dict[str, list[Exposed]] = {}
+    for wave in listed:
+        for model in {one.model for one in wave}:
+            mine = [one for one in wave if one.model == model]
+            if len(mine) > len(largest.get(model, ())):
+                largest[model] = mine
+    return [one for model in sorted(largest) for one in largest[model]]
+
+
+def allot_spares(
+    exposed: Sequence[Exposed], units: Iterable[Unit], stock: Iterable[RuleStock], rules: SpareRules, change: str
+) -> SpareAllotment:
+    """Find a spare for each of ``exposed``, the nearest stockroom first, or say how many are too few.
+
+    ``units``: those of their models that are not retired; ``stock``: how it stands for each stock rule of these models; ``change``: the
+    type of the RFC.
+    """
+    needed = Counter(one.model for one in exposed)
+    free: dict[str, list[Unit]] = {}
+    unusable = []
+    spare = {(one.rule.model, one.rule.stockroom): one.usable - one.rule.threshold for one in stock}
+    for unit in sorted(units, key=lambda unit: unit.tag):
+        if unit.model not in needed or unit.state is _S.IN_USE:
+            continue
+        if (unit.state, unit.substate) != (_S.IN_STOCK, AVAILABLE):
+            unusable.append(f"{unit.tag} is {unit}")
+            continue
+        place = (unit.model, unit.stockroom)
+        if change not in rules.undercut and place in spare:
+            if spare[place] <= 0:
+                unusable.append(f"{unit.tag} is one of those that {unit.stockroom} has to keep")
+                continue
+            spare[place] -= 1
+        free.setdefault(unit.model, []).append(unit)
+    usable = {model: len(found) for model, found in free.items()}
+    allotment = SpareAllotment(dict(needed), (), usable, tuple(unusable))
+    if not allotment.suffices:
+        return allotment
+    taken = []
+    for one in exposed:
+        near = rules.near.get(one.site, ())
+        places = {stockroom: place for place, stockroom in enumerate(near)}
+        unit = min(free[one.model], key=lambda unit: (places.get(unit.stockroom, len(places)), unit.stockroom, unit.tag))
+        free[one.model].remove(unit)
+        taken.append(unit.tag)
+    return SpareAllotment(dict(needed), tuple(taken), usable, tuple(unusable))
