@@ -29,7 +29,8 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.dhs.assets import
     stock,
     take_untold,
 )
-from ansible_collections.tidegate.release.plugins.plugin_utils.dhs.spares import Exposed, SpareRules
+from ansible_collections.tidegate.release.plugins.plugin_utils.dhs.spare_rules import SpareRules
+from ansible_collections.tidegate.release.plugins.plugin_utils.dhs.spares import Exposed
 from ansible_collections.tidegate.release.plugins.plugin_utils.dhs.stock import StockRule
 from ansible_collections.tidegate.release.plugins.plugin_utils.dhs.units import Moved, MoveOrder
 from ansible_collections.tidegate.release.plugins.plugin_utils.errors import ConflictError, TidegateError

@@ -16,7 +16,8 @@ from typing import Any
 
 from ..cmdb.schema import schema
 from ..errors import ConflictError
-from .spares import Exposed, SpareAllotment, SpareRules, allot_spares
+from .spare_rules import SpareRules
+from .spares import Exposed, SpareAllotment, allot_spares
 from .stock import RuleStock, StockRule, count_stock
 from .units import AVAILABLE, INSTALL_STATUS, RESERVED, WITH_STOCKROOM, Moved, MoveOrder, Unit, UnitState, plan_moves
 

@@ -13,24 +13,11 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from .spare_rules import CANARY, SpareRules
 from .stock import RuleStock
 from .units import AVAILABLE, Unit, UnitState
 
-CANARY, LARGEST_WAVE = "canary", "largest_wave"
 _S = UnitState
-
-
-@dataclass(frozen=True)
-class SpareRules:
-    """What a policy says of spares.
-
-    ``cover``: for which wave they have to suffice, the first or the largest one. ``undercut``: the types of RFC that may take stock below
-    the threshold of its rule. ``near``: by site, the stockrooms from which its spares come, the nearest one first; others come after them.
-    """
-
-    cover: str = CANARY
-    undercut: frozenset[str] = frozenset()
-    near: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

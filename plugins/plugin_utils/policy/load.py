@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ..calendar.model import CalendarFiles
+from ..dhs.spare_rules import SpareRules
 from ..documents import Document, load_document, parse_time
 from ..rollout.options import Rollout, Share
 from .checks import check_controls, check_responsibilities, check_roles, check_steps
@@ -77,6 +78,7 @@ def read_policy(path: str | Path | None, controls: Mapping[str, Waivable]) -> Po
         controls=tuple(_own_control(described) for described in own.get("controls", ())),
         host_classes=tuple(own.get("host_classes", base["host_classes"])),
         no_return=own.get("no_return", base["no_return"]),
+        spares=_spares({**base["spares"], **own.get("spares", {})}),
         journal_days={**base["journal"], **own.get("journal", {})}["days"],
         objective_commands={**base["objectives"], **own.get("objectives", {})}["commands"],
         identity=Identity(**own.get("identity", {})),
@@ -164,6 +166,11 @@ def _calendars(described: Mapping[str, Any], folder: Path) -> CalendarFiles:
 
 def _trust(described: Mapping[str, Any]) -> dict[str, Trust]:
     return {what: Trust(**wanted) for what, wanted in described.items()}
+
+
+def _spares(described: Mapping[str, Any]) -> SpareRules:
+    near = {site: tuple(stockrooms) for site, stockrooms in described["near"].items()}
+    return SpareRules(described["cover"], frozenset(described["undercut"]), near)
 
 
 def _opinions(described: Mapping[str, Any]) -> dict[str, Quorum]:

@@ -12,6 +12,7 @@ from datetime import datetime
 from enum import Enum
 
 from ..calendar.model import CalendarFiles
+from ..dhs.spare_rules import SpareRules
 from ..rollout.options import Rollout
 from .communication import Communication
 
@@ -156,6 +157,8 @@ class Policy:
     """The classes of CIs that are hosts; empty for the usual ones, see :mod:`..cmdb.hosts`."""
     journal_days: int = 730
     """For how many days the journal of a deployment that is over is in the CMDB before it may be archived."""
+    spares: SpareRules = field(default_factory=SpareRules)
+    """Which spares firmware releases have to reserve."""
     objective_commands: bool = False
     """Whether the objectives of an RFC may be commands."""
     identity: Identity = Identity()

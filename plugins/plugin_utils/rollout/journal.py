@@ -544,6 +544,9 @@ class Journal(Locks):
         connection.execute(self._t.lock.delete().where(self._t.lock.c.deployment_id == deployment.id))
         active = [x.host for x in self._targets(connection, deployment.id) if new is _D.COMPLETED and x.state is _H.ACTIVE]
         licences.close_reservations(connection, deployment.id, active)
+        from ..dhs.assets import release_spares  # noqa: PLC0415 - each fork loads this module, and a deployment ends once
+
+        release_spares(connection, deployment.id, deployment.holder, now)
 
     def _move_host(
         self,

@@ -7,13 +7,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from ansible_collections.tidegate.release.plugins.plugin_utils.dhs.spares import (
-    LARGEST_WAVE,
-    Exposed,
-    SpareRules,
-    allot_spares,
-    exposed_at_once,
-)
+from ansible_collections.tidegate.release.plugins.plugin_utils.dhs.spare_rules import LARGEST_WAVE, SpareRules
+from ansible_collections.tidegate.release.plugins.plugin_utils.dhs.spares import Exposed, allot_spares, exposed_at_once
 from ansible_collections.tidegate.release.plugins.plugin_utils.dhs.stock import RuleStock, StockRule
 from ansible_collections.tidegate.release.plugins.plugin_utils.dhs.units import Unit, UnitState
 from hypothesis import given
