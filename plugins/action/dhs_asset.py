@@ -28,12 +28,12 @@ class ActionModule(TidegateAction):
 
     def execute(self, options: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
         write, now = not self._task.check_mode, utc_now()
-        communication = load_policy(optional_setting(options, "policy")).communication
+        policy = load_policy(optional_setting(options, "policy"))
         orders = [_order(options, unit) for unit in options["units"]]
         with Cmdb.open(required_setting(options, "cmdb")) as cmdb:
             with cmdb.begin() if write else cmdb.read() as connection:
                 changes = move_units(connection, orders, this_user(), now, write, options["reason"])
-            problems = tell_low(cmdb, communication, now) if write else []
+            problems = tell_low(cmdb, policy, this_user(), now) if write else []
         after = {one.after.tag: one.after for one in changes}
         before = {one.after.tag: one.before for one in reversed(changes)}
         diff = [{"header": tag, "before": shown(old) if (old := before[tag]) else {}, "after": shown(unit)} for tag, unit in after.items()]

@@ -13,6 +13,7 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.clock import utc_
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import Cmdb
 from ansible_collections.tidegate.release.plugins.plugin_utils.report.progress import counted
 from ansible_collections.tidegate.release.plugins.plugin_utils.settings import optional_setting, required_setting
+from ansible_collections.tidegate.release.plugins.plugin_utils.steps.person import this_user
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps.stock import count_spares, shown_stock, tell_low
 
 
@@ -24,10 +25,10 @@ class ActionModule(TidegateAction):
     libraries = ("SQLAlchemy", "jsonschema")
 
     def execute(self, options: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
-        communication = load_policy(optional_setting(options, "policy")).communication
+        policy, now = load_policy(optional_setting(options, "policy")), utc_now()
         with Cmdb.open(required_setting(options, "cmdb")) as cmdb:
-            found = count_spares(cmdb, options["stockrooms"])
-            problems = [] if self._task.check_mode else tell_low(cmdb, communication, utc_now())
+            found = count_spares(cmdb, policy, now, options["stockrooms"])
+            problems = [] if self._task.check_mode else tell_low(cmdb, policy, this_user(), now)
         short = sum(one.is_short for one in found)
         if not found:
             sentence = "there is no stock rule, so nothing was counted; enter one with tidegate.release.dhs_rule"

@@ -14,7 +14,8 @@ description:
   - Keeps stock rules of the definitive hardware storage as described, many in one transaction. Every change leaves a line in the CMDB's
     history.
   - A rule says with how many usable units of a model a stockroom is short, and how many are to be there after an order. Usable is what is
-    in stock there and available.
+    in stock there and available, and was read lately to have the firmware that live units of its model have, where a firmware release has
+    completed on any.
   - M(tidegate.release.stock) says how it stands for each.
 author:
   - Tidegate maintainers (@tidegate)

@@ -22,13 +22,18 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.dhs.assets import
     list_rules,
     list_units,
     move_units,
+    note_stock,
+    record_versions,
     release_spares,
     remove_rules,
     reserve_spares,
     save_rules,
+    set_levels,
     stock,
     take_untold,
+    would_reserve_spares,
 )
+from ansible_collections.tidegate.release.plugins.plugin_utils.dhs.level import FirmwareLevel
 from ansible_collections.tidegate.release.plugins.plugin_utils.dhs.spare_rules import SpareRules
 from ansible_collections.tidegate.release.plugins.plugin_utils.dhs.spares import Exposed
 from ansible_collections.tidegate.release.plugins.plugin_utils.dhs.stock import StockRule
@@ -65,7 +70,9 @@ def new(number: int, **more: Any) -> MoveOrder:
 
 def move(cmdb: Cmdb, *orders: MoveOrder, write: bool = True, now: datetime = NOW, reason: str = "") -> list[Moved]:
     with cmdb.begin() as connection:
-        return move_units(connection, orders, "ann", now, write, reason)
+        changes = move_units(connection, orders, "ann", now, write, reason)
+        note_stock(connection, 90, "ann", now)
+        return changes
 
 
 def places(cmdb: Cmdb, **asked: Any) -> dict[str, str]:
@@ -156,7 +163,7 @@ def events(cmdb: Cmdb) -> list[str]:
 def test_a_shortage_is_one_event_and_one_notice_until_there_is_enough_again(cmdb: Cmdb) -> None:
     def untold() -> list[str]:
         with cmdb.begin() as connection:
-            return [one.rule.model for one in take_untold(connection, NOW)]
+            return [one.rule.model for one in take_untold(connection, 90, NOW)]
 
     move(cmdb, *(new(number) for number in range(3)))
     with cmdb.begin() as connection:
@@ -170,12 +177,13 @@ def test_a_shortage_is_one_event_and_one_notice_until_there_is_enough_again(cmdb
     move(cmdb, MoveOrder("inspect", "A2", substate="defective"))
     assert (events(cmdb), untold()) == (["stock rule", "stock low"], [])
     with cmdb.read() as connection:
-        assert [(one.usable, one.to_order) for one in stock(connection, list_rules(connection))] == [(0, 4)]
+        assert [(one.usable, one.to_order) for one in stock(connection, list_rules(connection), 90, NOW)] == [(0, 4)]
     move(cmdb, new(7), new(8))
     move(cmdb, MoveOrder("transfer", "A7", stockroom="fra"))
     assert (events(cmdb)[1:], untold()) == (["stock low", "stock enough", "stock low"], ["PSU"])
     with cmdb.begin() as connection:
         assert save_rules(connection, [replace(RULE, threshold=0)], "ann", NOW, True) == [(RULE, replace(RULE, threshold=0))]
+        note_stock(connection, 90, "ann", NOW)
     assert events(cmdb)[-1] == "stock enough"
     with cmdb.begin() as connection:
         assert remove_rules(connection, {("PSU", "ams"), ("DISK", "ams")}, "ann", NOW, True) == [replace(RULE, threshold=0)]
@@ -242,8 +250,42 @@ def test_eight_controllers_take_exactly_what_there_is_and_nothing_below_the_thre
     with ThreadPoolExecutor(8) as pool:
         assert sum(pool.map(take, range(8))) == 15
     with cmdb.begin() as connection:
-        assert [(one.usable, one.reserved) for one in stock(connection, list_rules(connection))] == [(5, 15)]
+        assert [(one.usable, one.reserved) for one in stock(connection, list_rules(connection), 90, NOW)] == [(5, 15)]
         release_spares(connection, run, "ann", NOW)
-        assert [(one.usable, one.reserved) for one in stock(connection, list_rules(connection))] == [(20, 0)]
+        assert [(one.usable, one.reserved) for one in stock(connection, list_rules(connection), 90, NOW)] == [(20, 0)]
     with pytest.raises(ConflictError, match="spares: 16 of PSU are needed and 15 are usable"), cmdb.begin() as connection:
         reserve_spares(connection, run, [Exposed("web1", "PSU")] * 16, SpareRules(), "normal", "ann", NOW)
+
+
+def test_a_unit_counts_when_it_was_read_lately_to_be_at_its_models_level(cmdb: Cmdb) -> None:
+    move(cmdb, *(new(number) for number in range(4)))
+    run = Journal(cmdb).begin("CHG1", {"name": "fw", "version": "1", "digest": "sha256:1"}, [["web1"]], Rollout(), ME, NOW).deployment
+
+    def usable(now: datetime = NOW) -> tuple[int, dict[str, int], tuple[str, ...]]:
+        with cmdb.begin() as connection:
+            (one,) = stock(connection, list_rules(connection), 90, now)
+            spares = would_reserve_spares(connection, [Exposed("web1", "PSU")], SpareRules(), "normal", now)
+            return one.usable, dict(one.unfit), spares.unusable
+
+    with cmdb.begin() as connection:
+        save_rules(connection, [RULE], "ann", NOW, True)
+    assert usable() == (4, {}, ("A3 is one of those that ams has to keep",))
+    for number, version in ((0, "2"), (1, "2"), (2, "1")):
+        move(cmdb, MoveOrder("install", f"A{number}", ci="web2"))
+        with cmdb.begin() as connection:
+            record_versions(connection, "web2", f"S{number}", {"BIOS": "0"}, NOW)
+            record_versions(connection, "web2", f"S{number}", {"BIOS": version}, NOW)
+            record_versions(connection, "web2", "S3", {"BIOS": "2"}, NOW)
+        move(cmdb, MoveOrder("remove", f"A{number}", stockroom="ams", substate="available"))
+    with cmdb.begin() as connection:
+        set_levels(connection, run, "fw", [FirmwareLevel("PSU", "BIOS", "2")], NOW)
+    assert usable() == (
+        2,
+        {"not at level": 2},
+        (
+            "A1 is one of those that ams has to keep",
+            "A2 has BIOS 1, from which no archived release leads to 2",
+            "A3 was not read lately, and is to have BIOS 2",
+        ),
+    )
+    assert usable(NOW + timedelta(days=91))[:2] == (0, {"not at level": 4})

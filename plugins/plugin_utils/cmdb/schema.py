@@ -64,6 +64,8 @@ class Schema:
     journal_archive: sa.Table
     asset: sa.Table
     stock_rule: sa.Table
+    asset_firmware: sa.Table
+    firmware_level: sa.Table
 
 
 def may_need_a_person(prefix: str = "") -> str:
@@ -393,5 +395,23 @@ def schema() -> Schema:
             document("substitutes"),
             at("low_since", nullable=True),
             at("told", nullable=True),
+        ),
+        asset_firmware=sa.Table(
+            "asset_firmware",
+            metadata,
+            reference("asset_id", "asset.id", primary_key=True, autoincrement=False),
+            text("component", primary_key=True),
+            text("version"),
+            at("at"),
+        ),
+        firmware_level=sa.Table(
+            "firmware_level",
+            metadata,
+            text("model", primary_key=True),
+            text("component", primary_key=True),
+            text("version"),
+            text("release"),
+            reference("deployment_id", "deployment.id"),
+            at("at"),
         ),
     )

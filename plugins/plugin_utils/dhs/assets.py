@@ -9,13 +9,14 @@ Writers of a CMDB take turns, so what a transaction has read is still true when 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from ..cmdb.schema import schema
 from ..errors import ConflictError
+from .level import FirmwareLevel, FirmwareReading, LevelState, compare_to_levels
 from .spare_rules import SpareRules
 from .spares import Exposed, SpareAllotment, allot_spares
 from .stock import RuleStock, StockRule, count_stock
@@ -25,6 +26,8 @@ with contextlib.suppress(ImportError):
     import sqlalchemy as sa
 
 _CHUNK = 500  # names in one IN list
+NOT_AT_LEVEL = "not at level"
+"""As what units in stock count that are available, and were not read lately to have the firmware of their model's level."""
 LOW, ENOUGH = "stock low", "stock enough"
 """What the history calls it when a rule's usable units come down to its threshold, and when they are above it again."""
 
@@ -76,7 +79,6 @@ def move_units(
         _write(connection, known, changes, cis, now)
         about = {"actor": actor, "at": now}
         connection.execute(sa.insert(t.history), [_line(one, reason) | about for one in changes])
-        _note_stock(connection, {unit.model for one in changes for unit in (one.before, one.after) if unit}, actor, now)
     return changes
 
 
@@ -132,19 +134,21 @@ def _row(unit: Unit, cis: dict[str, int]) -> dict[str, Any]:
 # -- spares, in the transactions of a deployment ---------------------------
 
 
-def would_reserve_spares(connection: sa.Connection, exposed: Sequence[Exposed], rules: SpareRules, change: str) -> SpareAllotment:
+def would_reserve_spares(
+    connection: sa.Connection, exposed: Sequence[Exposed], rules: SpareRules, change: str, now: datetime
+) -> SpareAllotment:
     """What :func:`reserve_spares` would do; ``change`` is the type of the RFC."""
     models = {one.model for one in exposed}
     units = list_units(connection, models=models, states=[str(state) for state in UnitState if state is not UnitState.RETIRED])
-    kept = stock(connection, [rule for rule in list_rules(connection) if rule.model in models])
-    return allot_spares(exposed, units, kept, rules, change)
+    kept = stock(connection, [rule for rule in list_rules(connection) if rule.model in models], rules.read_days, now)
+    return allot_spares(exposed, units, below_level(connection, units, rules.read_days, now), kept, rules, change)
 
 
 def reserve_spares(
     connection: sa.Connection, deployment_id: int, exposed: Sequence[Exposed], rules: SpareRules, change: str, actor: str, now: datetime
 ) -> tuple[str, ...]:
     """Reserve spares for a deployment, all or none; return their tags. Raises :class:`ConflictError` when there are too few."""
-    allotment = would_reserve_spares(connection, exposed, rules, change)
+    allotment = would_reserve_spares(connection, exposed, rules, change, now)
     if not allotment.suffices:
         raise ConflictError(f"spares: {allotment.sentence()}; get more into stock, or choose fewer CIs")
     _set_reserved(connection, list_units(connection, tags=allotment.taken), deployment_id, "asset reserve", actor, now)
@@ -171,7 +175,60 @@ def _set_reserved(
     about = {"at": now, "actor": actor, "event": event, "ci": None}
     lines = [{**about, "asset": old.tag, "data": {"before": shown(old), "after": shown(new)}} for old, new in changed]
     connection.execute(sa.insert(t.history), lines)
-    _note_stock(connection, {unit.model for unit in units}, actor, now)
+
+
+# -- firmware ---------------------------------------------------------------
+
+
+def record_versions(connection: sa.Connection, ci: str, serial: str, versions: Mapping[str, str], now: datetime) -> None:
+    """Keep what the unit with that serial number, in use by a CI, said of its firmware; nothing where the storage has none such."""
+    t = schema()
+    of = t.asset.c
+    found = sa.select(of.id).join_from(t.asset, t.ci).where(t.ci.c.name == ci, of.serial == serial)
+    asset_id = connection.scalar(found)
+    if asset_id is None or not versions:
+        return
+    read = t.asset_firmware
+    connection.execute(sa.delete(read).where(read.c.asset_id == asset_id, read.c.component.in_(sorted(versions))))
+    rows = [{"asset_id": asset_id, "component": component, "version": version, "at": now} for component, version in versions.items()]
+    connection.execute(sa.insert(read), rows)
+
+
+def readings_of(connection: sa.Connection, tags: Collection[str]) -> dict[str, list[FirmwareReading]]:
+    """What units said of their firmware, by tag."""
+    t = schema()
+    read = t.asset_firmware.c
+    select = sa.select(t.asset.c.tag, read.component, read.version, read.at).join_from(t.asset_firmware, t.asset)
+    found: dict[str, list[FirmwareReading]] = {}
+    for tag, component, version, at in _among(connection, select, t.asset.c.tag, set(tags)):
+        found.setdefault(tag, []).append(FirmwareReading(component, version, at))
+    return found
+
+
+def list_levels(connection: sa.Connection) -> list[FirmwareLevel]:
+    """The firmware that units have to have, by model and component."""
+    level = schema().firmware_level.c
+    rows = connection.execute(sa.select(level.model, level.component, level.version))
+    return sorted((FirmwareLevel(*row) for row in rows), key=lambda one: (one.model, one.component))
+
+
+def set_levels(connection: sa.Connection, deployment_id: int, release: str, levels: Iterable[FirmwareLevel], now: datetime) -> None:
+    """A release has completed on live units: what it brought them is what units of their models have to have."""
+    table = schema().firmware_level
+    for one in levels:
+        connection.execute(sa.delete(table).where(table.c.model == one.model, table.c.component == one.component))
+        connection.execute(sa.insert(table), asdict(one) | {"release": release, "deployment_id": deployment_id, "at": now})
+
+
+def below_level(connection: sa.Connection, units: Collection[Unit], read_days: int, now: datetime) -> dict[str, str]:
+    """By tag, why units in stock can't be used: they were not read lately to be at the level of their model."""
+    levels = list_levels(connection)
+    models = {level.model for level in levels}
+    asked = [unit for unit in units if unit.model in models and unit.state is UnitState.IN_STOCK]
+    readings = readings_of(connection, [unit.tag for unit in asked])
+    found = {unit.tag: compare_to_levels(unit.model, readings.get(unit.tag, ()), levels, (), now, read_days) for unit in asked}
+    bad = {tag: [one for one in compared if one.state is not LevelState.AT_LEVEL] for tag, compared in found.items()}
+    return {tag: "; ".join(one.sentence() for one in listed) for tag, listed in bad.items() if listed}
 
 
 # -- stock rules -----------------------------------------------------------
@@ -210,7 +267,6 @@ def save_rules(
         _remember(
             connection, "stock rule", [{"before": asdict(old) if old else None, "after": asdict(new)} for old, new in changes], actor, now
         )
-        _note_stock(connection, {model for _old, new in changes for model in (new.model, *new.substitutes)}, actor, now)
     return changes
 
 
@@ -225,39 +281,44 @@ def remove_rules(connection: sa.Connection, of: Collection[tuple[str, str]], act
     return gone
 
 
-def stock(connection: sa.Connection, rules: Iterable[StockRule]) -> list[RuleStock]:
-    """How it stands for each rule."""
-    of, listed = schema().asset.c, list(rules)
-    counts = sa.select(of.stockroom, of.model, of.state, of.substate, sa.func.count()).where(
-        of.state.in_([str(one) for one in WITH_STOCKROOM])
-    )
+def stock(connection: sa.Connection, rules: Iterable[StockRule], read_days: int, now: datetime) -> list[RuleStock]:
+    """How it stands for each rule. A unit whose model has a level is usable when it was read to have that within ``read_days``."""
+    t = schema()
+    of, level, read, listed = t.asset.c, t.firmware_level.c, t.asset_firmware.c, list(rules)
+    lately = (read.component == level.component, read.version == level.version, read.at >= now - timedelta(read_days))
+    met = sa.exists().where(read.asset_id == of.id, *lately).correlate(t.asset, t.firmware_level)
+    unmet = sa.exists().where(level.model == of.model, ~met).correlate(t.asset)
+    unfit = sa.and_(of.state == str(UnitState.IN_STOCK), of.substate == AVAILABLE, unmet)
+    substate = sa.case((unfit, NOT_AT_LEVEL), else_=of.substate).label("counts_as")
+    counts = sa.select(of.stockroom, of.model, of.state, substate, sa.func.count())
+    counts = counts.where(of.state.in_([str(one) for one in WITH_STOCKROOM]))
     if len(listed) <= _CHUNK:
         counts = counts.where(of.stockroom.in_({rule.stockroom for rule in listed}))
-    grouped = counts.group_by(of.stockroom, of.model, of.state, of.substate)
+    grouped = counts.group_by(of.stockroom, of.model, of.state, substate)
     return count_stock(listed, ((row[0], row[1], row[2], row[3], int(row[4])) for row in connection.execute(grouped)))
 
 
-def _note_stock(connection: sa.Connection, models: set[str], actor: str, now: datetime) -> None:
-    """Note where stock came down to a threshold, or is above it again: once each time."""
+def note_stock(connection: sa.Connection, read_days: int, actor: str, now: datetime) -> None:
+    """Note where stock has come down to a threshold, or is above it again: once each time."""
     table = schema().stock_rule
-    touched = [rule for rule in list_rules(connection) if not models.isdisjoint((rule.model, *rule.substitutes))]
     low = {(row.model, row.stockroom) for row in connection.execute(sa.select(table).where(table.c.low_since.is_not(None)))}
-    turned = [one for one in stock(connection, touched) if one.is_short != ((one.rule.model, one.rule.stockroom) in low)]
-    for one in turned:
-        where = (table.c.model == one.rule.model, table.c.stockroom == one.rule.stockroom)
-        connection.execute(sa.update(table).where(*where).values(low_since=now if one.is_short else None, told=None))
-        figures = {"model": one.rule.model, "stockroom": one.rule.stockroom, "usable": one.usable, "to_order": one.to_order}
-        _remember(connection, LOW if one.is_short else ENOUGH, [figures], actor, now)
+    found = stock(connection, list_rules(connection), read_days, now)
+    for one in found:
+        if one.is_short != ((one.rule.model, one.rule.stockroom) in low):
+            where = (table.c.model == one.rule.model, table.c.stockroom == one.rule.stockroom)
+            connection.execute(sa.update(table).where(*where).values(low_since=now if one.is_short else None, told=None))
+            figures = {"model": one.rule.model, "stockroom": one.rule.stockroom, "usable": one.usable, "to_order": one.to_order}
+            _remember(connection, LOW if one.is_short else ENOUGH, [figures], actor, now)
 
 
-def take_untold(connection: sa.Connection, now: datetime) -> list[RuleStock]:
+def take_untold(connection: sa.Connection, read_days: int, now: datetime) -> list[RuleStock]:
     """The rules that came down to their threshold and of which nobody was told; from now on somebody is."""
     table = schema().stock_rule
     untold = (table.c.low_since.is_not(None), table.c.told.is_(None))
     names = {(row.model, row.stockroom) for row in connection.execute(sa.select(table).where(*untold))}
     if names:
         connection.execute(sa.update(table).where(*untold).values(told=now))
-    return stock(connection, [rule for rule in list_rules(connection) if (rule.model, rule.stockroom) in names])
+    return stock(connection, [rule for rule in list_rules(connection) if (rule.model, rule.stockroom) in names], read_days, now)
 
 
 def _remember(connection: sa.Connection, event: str, lines: Iterable[dict[str, Any]], actor: str, now: datetime) -> None:

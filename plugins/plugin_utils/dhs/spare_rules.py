@@ -17,8 +17,10 @@ class SpareRules:
 
     ``cover``: for which wave they have to suffice, the first or the largest one. ``undercut``: the types of RFC that may take stock below
     the threshold of its rule. ``near``: by site, the stockrooms from which its spares come, the nearest one first; others come after them.
+    ``read_days``: for how many days it is believed what a unit said of its firmware.
     """
 
     cover: str = CANARY
     undercut: frozenset[str] = frozenset()
     near: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    read_days: int = 90

@@ -76,12 +76,17 @@ def exposed_at_once(waves: Sequence[Collection[str]], exposed: Iterable[Exposed]
 
 
 def allot_spares(
-    exposed: Sequence[Exposed], units: Iterable[Unit], stock: Iterable[RuleStock], rules: SpareRules, change: str
+    exposed: Sequence[Exposed],
+    units: Iterable[Unit],
+    behind: Mapping[str, str],
+    stock: Iterable[RuleStock],
+    rules: SpareRules,
+    change: str,
 ) -> SpareAllotment:
     """Find a spare for each of ``exposed``, the nearest stockroom first, or say how many are too few.
 
-    ``units``: those of their models that are not retired; ``stock``: how it stands for each stock rule of these models; ``change``: the
-    type of the RFC.
+    ``units``: those of their models that are not retired; ``behind``: by tag, why their firmware is in the way; ``stock``: how it stands
+    for each stock rule of these models; ``change``: the type of the RFC.
     """
     needed = Counter(one.model for one in exposed)
     free: dict[str, list[Unit]] = {}
@@ -92,6 +97,9 @@ def allot_spares(
             continue
         if (unit.state, unit.substate) != (_S.IN_STOCK, AVAILABLE):
             unusable.append(f"{unit.tag} is {unit}")
+            continue
+        if unit.tag in behind:
+            unusable.append(f"{unit.tag} {behind[unit.tag]}")
             continue
         place = (unit.model, unit.stockroom)
         if change not in rules.undercut and place in spare:

@@ -11,28 +11,29 @@ from datetime import datetime
 from typing import Any
 
 from ..cmdb.store import Cmdb
-from ..dhs.assets import list_rules, stock, take_untold
+from ..dhs.assets import list_rules, note_stock, stock, take_untold
 from ..dhs.stock import RuleStock
-from ..policy.communication import STOCK_LOW, Communication
+from ..policy.communication import STOCK_LOW
+from ..policy.model import Policy
 from .tell import tell_channels
 
 
-def count_spares(cmdb: Cmdb, stockrooms: Collection[str] | None = None) -> list[RuleStock]:
+def count_spares(cmdb: Cmdb, policy: Policy, now: datetime, stockrooms: Collection[str] | None = None) -> list[RuleStock]:
     """How it stands for each stock rule, of all stockrooms or of some, by stockroom and model."""
     with cmdb.read() as connection:
-        return stock(connection, list_rules(connection, stockrooms))
+        return stock(connection, list_rules(connection, stockrooms), policy.spares.read_days, now)
 
 
-def tell_low(cmdb: Cmdb, communication: Communication, now: datetime) -> list[str]:
-    """Tell the policy's channels of what has come down to its threshold since they were told last; return what went wrong.
+def tell_low(cmdb: Cmdb, policy: Policy, actor: str, now: datetime) -> list[str]:
+    """Note where stock has come down to its threshold, and tell the policy's channels of what they were not told; return what went wrong.
 
     That it is told is noted before, so it is told at most once, until there is enough again.
     """
+    communication = policy.communication
     listeners = communication.listeners(STOCK_LOW, ())
-    if not listeners:
-        return []
     with cmdb.begin() as connection:
-        low = take_untold(connection, now)
+        note_stock(connection, policy.spares.read_days, actor, now)
+        low = take_untold(connection, policy.spares.read_days, now) if listeners else []
     if not low:
         return []
     title = f"stock is low: {', '.join(dict.fromkeys(one.rule.model for one in low))}"

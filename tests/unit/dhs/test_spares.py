@@ -27,9 +27,9 @@ WEB = Exposed("web1", "R750", "ams")
 
 def test_the_nearest_stockroom_comes_first_and_all_or_none_are_taken() -> None:
     units = [spare("A", "zzz"), spare("B", "ams-1"), spare("C", "ams-2"), spare("D", "fra-1")]
-    assert allot_spares([WEB], units, [], NEAR, "normal").taken == ("C",)
-    assert allot_spares([WEB, replace(WEB, site="fra"), WEB], units, [], NEAR, "normal").taken == ("C", "D", "B")
-    five = allot_spares([WEB] * 5, units, [], NEAR, "normal")
+    assert allot_spares([WEB], units, {}, [], NEAR, "normal").taken == ("C",)
+    assert allot_spares([WEB, replace(WEB, site="fra"), WEB], units, {}, [], NEAR, "normal").taken == ("C", "D", "B")
+    five = allot_spares([WEB] * 5, units, {}, [], NEAR, "normal")
     assert (five.taken, five.lacking, five.suffices) == ((), {"R750": 1}, False)
     assert five.sentence() == "5 of R750 are needed and 4 are usable"
 
@@ -43,7 +43,7 @@ def test_only_what_is_in_stock_available_and_of_the_model_counts_and_why_is_said
         replace(spare("E"), state=S.IN_TRANSIT),
         Unit("F", "Contoso", "F", "R750", S.IN_USE, ci="web1"),
     ]
-    found = allot_spares([WEB], units, [], NEAR, "normal")
+    found = allot_spares([WEB], units, {}, [], NEAR, "normal")
     assert not found.suffices
     assert found.unusable == (
         "A is in stock ams-1, reserved",
@@ -56,10 +56,10 @@ def test_only_what_is_in_stock_available_and_of_the_model_counts_and_why_is_said
 def test_what_a_stockroom_has_to_keep_is_left_unless_the_policy_lets_it_be_taken() -> None:
     units = [spare("A"), spare("B")]
     stock = [RuleStock(StockRule("R750", "ams-1", 1, 4), usable=2)]
-    assert allot_spares([WEB], units, stock, NEAR, "normal").taken == ("A",)
-    short = allot_spares([WEB, WEB], units, stock, NEAR, "normal")
+    assert allot_spares([WEB], units, {}, stock, NEAR, "normal").taken == ("A",)
+    short = allot_spares([WEB, WEB], units, {}, stock, NEAR, "normal")
     assert (short.taken, short.unusable) == ((), ("B is one of those that ams-1 has to keep",))
-    assert allot_spares([WEB, WEB], units, stock, replace(NEAR, undercut=frozenset({"emergency"})), "emergency").taken == ("A", "B")
+    assert allot_spares([WEB, WEB], units, {}, stock, replace(NEAR, undercut=frozenset({"emergency"})), "emergency").taken == ("A", "B")
 
 
 def test_the_first_wave_with_any_is_covered_or_the_largest_of_each_model() -> None:
@@ -92,7 +92,7 @@ def test_no_stockroom_goes_below_its_threshold_and_no_unit_is_taken_twice(
 
     stock = [RuleStock(StockRule(model, place, low, low + 1), usable(model, place)) for (model, place), low in thresholds.items()]
     rules = replace(NEAR, undercut=frozenset({"normal"} if leave else ()))
-    found = allot_spares(exposed, units, stock, rules, "normal")
+    found = allot_spares(exposed, units, {}, stock, rules, "normal")
     by_tag = {unit.tag: unit for unit in units}
     assert len(set(found.taken)) == len(found.taken)
     assert all(by_tag[tag].substate == "available" for tag in found.taken)
