@@ -31,6 +31,7 @@ ALONE: dict[str, Callable[[], Finding]] = {
     "clearance_10k": planning.clearance_10k,
     "plan_100k": planning.plan_100k,
     "journal_10k": planning.journal_10k,
+    "stock": planning.stock,
 }
 ON_HOSTS: dict[str, Callable[[Field], Finding]] = {
     "stage_install": deployments.stage_install,

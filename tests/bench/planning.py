@@ -1,7 +1,8 @@
 # Copyright (c) Tidegate maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Big numbers: an inventory of 30,000 hosts, a clearance over 10,000, a plan over 100,000, a journal of 10,000 steps."""
+"""Big numbers: an inventory of 30,000 hosts, a clearance over 10,000, a plan over 100,000, a journal of 10,000 steps, a stock of
+20,000 units."""
 
 from __future__ import annotations
 
@@ -17,6 +18,7 @@ import yaml
 from measure import Costs, Finding, best
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
+_UNITS = 20_000
 
 _FROM_MEMORY = r"""
 from ansible.plugins.inventory import BaseInventoryPlugin
@@ -161,5 +163,49 @@ def journal_10k() -> Finding:
         costs.take("bare commits", committed)
         costs.take("ours", journalled)
         return costs.finding("bare commits")
+    finally:
+        shutil.rmtree(folder)
+
+
+def stock() -> Finding:
+    """Count the stock of 500 rules among 20,000 units whose firmware was read, against reading the units once."""
+    from ansible_collections.tidegate.release.plugins.plugin_utils.clearance.policy import load_policy
+    from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.schema import schema
+    from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import Cmdb
+    from ansible_collections.tidegate.release.plugins.plugin_utils.dhs.assets import list_units, move_units, save_rules
+    from ansible_collections.tidegate.release.plugins.plugin_utils.dhs.stock import StockRule
+    from ansible_collections.tidegate.release.plugins.plugin_utils.dhs.units import MoveOrder
+    from ansible_collections.tidegate.release.plugins.plugin_utils.steps.stock import count_spares
+
+    folder, now, policy = Path(tempfile.mkdtemp(prefix="tidegate-bench-")), datetime.now(UTC), load_policy(None)
+    try:
+        with Cmdb.open(str(folder / "cmdb.sqlite"), create=True) as cmdb:
+            orders = [MoveOrder("receive", f"A{n}", "Contoso", f"S{n}", f"M{n % 50}", stockroom=f"room{n % 10}") for n in range(_UNITS)]
+            rules = [StockRule(f"M{model}", f"room{room}", 10, 50, 5) for model in range(50) for room in range(10)]
+            with cmdb.begin() as connection:
+                move_units(connection, orders, "bench", now, True)
+                save_rules(connection, rules, "bench", now, True)
+                read, level, t = schema().asset_firmware, schema().firmware_level, schema().deployment
+                run = {
+                    "rfc": "C",
+                    "release": "r",
+                    "version": "1",
+                    "digest": "d",
+                    "state": "completed",
+                    "options": {},
+                    "holder": "",
+                    "token": 1,
+                }
+                connection.execute(t.insert(), run | {"reason": "", "created": now})
+                reading = {"component": "BIOS", "version": "2", "at": now}
+                connection.execute(read.insert(), [{"asset_id": n + 1, **reading} for n in range(_UNITS)])
+                wanted = {"component": "BIOS", "version": "2", "release": "r", "deployment_id": 1, "at": now}
+                connection.execute(level.insert(), [{"model": f"M{model}", **wanted} for model in range(25)])
+
+            def listed() -> None:
+                with cmdb.read() as connection:
+                    list_units(connection)
+
+            return Finding(best(lambda: count_spares(cmdb, policy, now)), ("reading the units", best(listed)))
     finally:
         shutil.rmtree(folder)
