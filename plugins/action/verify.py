@@ -94,7 +94,7 @@ class ActionModule(TidegateAction):
         if source:
             with temporary_directory("tidegate-tried-") as folder:
                 library, tried = find_library(dsl), str(folder / "dsl")
-                if not lay_out(source, library, plan, Path(tried)):
+                if not lay_out(source, library, subject, Path(tried)):
                     signer = None  # evidence is of what is archived
                 said, output, path = self._verify(options, subject, task_vars, tried, policy, archived=False)
         else:
@@ -110,7 +110,7 @@ class ActionModule(TidegateAction):
         head = (
             f"{release.name} {release.version}: {said['result']}, {counted(tests, 'test')} passed, {len(said['failedTests'])} failed, "
             f"the lab is like live by {parity['score']} of 100, "
-            f"the back-out was {'' if more['rehearsal']['backedOut'] else 'not '}rehearsed"
+            f"{_went(more['rehearsal'])}"
             f"{f', signed by {person}' if signed else ', signed by nobody'}{', for it is not archived' if source and not signed else ''}"
         )
         lines = [head, *(f"  {reason}" for reason in more["reasons"][:_SHOWN])]
@@ -185,6 +185,13 @@ class ActionModule(TidegateAction):
                 with contextlib.suppress(AnsibleError):
                     found[name] = templar.template(value)
         return found
+
+
+def _went(rehearsal: Mapping[str, Any]) -> str:
+    """What came of the back-out, for a person."""
+    if rehearsal.get("reverse") == "none":
+        return "nothing was backed out, for it says reverse: none"
+    return f"the back-out was {'' if rehearsal['backedOut'] else 'not '}rehearsed"
 
 
 def _of_form(live: dict[str, Any] | None) -> dict[str, Any]:

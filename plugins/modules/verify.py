@@ -31,6 +31,8 @@ description:
     skipped, or V(FAILED). Without a test that passed it is V(FAILED). What was rehearsed is read from the journal of the lab.
   - A release's own role is run there as it will be on live hosts, forward and back, to the release before and to having none. A step of it
     that fails, or a release before that is not well after it, is a back-out that was not rehearsed.
+  - A release that changes data and says C(reverse) V(none) is deployed and tested, and not backed out; the result says so. Nobody has to
+    approve that in the lab.
   - What M(tidegate.release.clear) asks of test results is said in the policy under C(trust) and C(verification).
 author:
   - Tidegate maintainers (@tidegate)

@@ -54,6 +54,17 @@ def load_signer(path: str, passphrase: str | None = None) -> Signer:
     return CryptoSigner(key)
 
 
+def make_signer() -> tuple[Signer, str]:
+    """A private key that is in no file, and its public half in PEM."""
+    require(*LIBRARIES)
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+    from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+    from securesystemslib.signer import CryptoSigner
+
+    key = Ed25519PrivateKey.generate()
+    return CryptoSigner(key), key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
+
+
 @functools.lru_cache(1024)
 def load_public(pem: str) -> Key:
     """A public key out of its PEM text; raises :class:`ValueError` with what is wrong with it. The same key has the same ``keyid``."""

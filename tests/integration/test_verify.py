@@ -11,6 +11,7 @@ import shutil
 import subprocess
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pytest
@@ -28,16 +29,23 @@ from fleet import FIRST, Fleet
 from releases import HELLO
 
 LAB = {"first": FIRST + 100}
+MIGRATE = [{"name": "Migrate", "ansible.builtin.shell": "echo migrated >>/srv/data"}]
+NO_RETURN = {"steps": ["migrate", "drain", "activate", "check", "restore"], "migrate_on": "[?name=='web1']", "reverse": "none"}
+
+
+def new_key(fleet: Fleet, name: str) -> str:
+    """Make a key for somebody; return the public half."""
+    key = fleet.path / f"{name}.pem"
+    subprocess.run(["openssl", "genpkey", "-algorithm", "ed25519", "-out", str(key)], check=True, capture_output=True)
+    key.chmod(0o600)
+    return subprocess.run(["openssl", "pkey", "-in", str(key), "-pubout"], check=True, capture_output=True, text=True).stdout
 
 
 @pytest.fixture
 def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
     """Two hosts, and a tester with a key."""
     fleet = Fleet(tmp_path_factory.mktemp("fleet"), count=2)
-    key = fleet.path / "tess.pem"
-    subprocess.run(["openssl", "genpkey", "-algorithm", "ed25519", "-out", str(key)], check=True, capture_output=True)
-    key.chmod(0o600)
-    public = subprocess.run(["openssl", "pkey", "-in", str(key), "-pubout"], check=True, capture_output=True, text=True).stdout
+    public = new_key(fleet, "tess")
     fleet.policy = {
         **fleet.policy,
         "people": {"tess": {"roles": ["tester"], "keys": [{"public": public}]}},
@@ -226,8 +234,9 @@ def test_what_would_count_for_nothing_is_not_run(live: Fleet) -> None:
     assert os.listdir(live.path / "tmp") == []
 
 
-def with_role(fleet: Fleet, version: str, **changed: list[dict[str, Any]]) -> str:
-    """Archive a release that is a role alone, which writes its version to a file; ``changed`` replaces tasks of it."""
+def with_role(fleet: Fleet, version: str, own: Mapping[str, Any] = MappingProxyType({}), **changed: list[dict[str, Any]]) -> str:
+    """Archive a release that is a role alone, which writes its version to a file; ``own`` replaces what its manifest says of the role,
+    ``changed`` tasks of it."""
     version_file, shell = "/srv/version", "ansible.builtin.shell"
     steps = {
         "drain": [{"name": "Drain", shell: "touch /srv/drained"}],
@@ -248,7 +257,9 @@ def with_role(fleet: Fleet, version: str, **changed: list[dict[str, Any]]) -> st
         "on_first": "back_out",
         "atomic": False,
         "gather_facts": False,
+        **own,
     }
+    ansible = {key: value for key, value in ansible.items() if value is not ...}
     manifest = simple_manifest(version=version, payload=..., health=..., ansible=ansible)
     (folder / "README.md").write_text("# hello\n")
     write_document(folder / "release.yml", manifest)
@@ -258,7 +269,12 @@ def with_role(fleet: Fleet, version: str, **changed: list[dict[str, Any]]) -> st
 def test_what_a_role_does_is_rehearsed_back_to_the_release_before_and_to_having_none(live: Fleet) -> None:
     live.write_policy(**{**live.policy, "verification": {"rehearsal": True}})
     (live.path / "cmdb.yml").write_text(json.dumps({"plugin": "tidegate.release.cmdb"}))
-    old, good = with_role(live, "1.0"), with_role(live, "1.1")
+    (live.path / "lab.yml").write_text("{}")
+    # What is live is past its point of no return, also in the lab, which nobody had to approve there.
+    old = with_role(live, "1.0", NO_RETURN, migrate=MIGRATE)
+    reverse = [{"name": "Reverse", "ansible.builtin.shell": "grep -c . /srv/data | grep -qx 2 && sed -i '$d' /srv/data"}]
+    to_data = {**NO_RETURN, "steps": [*NO_RETURN["steps"], "reverse"], "reverse": ...}
+    good = with_role(live, "1.1", to_data, migrate=MIGRATE, reverse=reverse)
     # Two faults: it leaves what the check of the one before does not bear, and what undoes it where there was none fails.
     rubbish = [{"name": "Write", "ansible.builtin.shell": "echo 1.2 >/srv/version; touch /srv/rubbish"}]
     fine = [{"name": "Pretend", "ansible.builtin.command": "true", "changed_when": False}]
@@ -268,7 +284,7 @@ def test_what_a_role_does_is_rehearsed_back_to_the_release_before_and_to_having_
         cmdb.put_cis([{"name": "web1", "class": "server", "attributes": {"ansible_host": "192.0.2.1"}}], "test")
         with cmdb.begin() as connection:
             cmdb.record_installations(connection, [{"ci": "web1", "release": "hello", "version": "1.0", "digest": old}], "test", utc_now())
-    quickly = {"ansible_ssh_common_args": "-o ConnectTimeout=1"}
+    quickly = {"ansible_ssh_common_args": "-o ConnectTimeout=1", "verify_vars_file": str(live.path / "lab.yml")}
     rfc = live.rfc("CHG0002", "1.1", good)
     status, output = verify(live, rfc, **quickly)
     assert status == 0, output
@@ -277,8 +293,8 @@ def test_what_a_role_does_is_rehearsed_back_to_the_release_before_and_to_having_
     assert said[VERIFICATION]["hosts"] == {"web1": "web1", "web1-untouched": "web1"}
     rehearsal = said[VERIFICATION]["rehearsal"]
     assert rehearsal["from"] == ["", old]
-    assert rehearsal["role"]["forward"] == ["drain", "activate", "check", "restore"]
-    assert {*rehearsal["role"]["back"]} == {"drain", "activate", "check", "back_out", "restore"}
+    assert rehearsal["role"]["forward"] == ["migrate", "drain", "activate", "check", "restore"]
+    assert {*rehearsal["role"]["back"]} == {"drain", "activate", "check", "back_out", "restore", "reverse"}
     assert "1 of 1 rehearsed its back-out (tess)" in live.play("tidegate.release.clear", {"tidegate_rfc": str(rfc)}, "-v").stdout
 
     rfc = live.rfc("CHG0003", "1.2", bad)
@@ -294,3 +310,39 @@ def test_what_a_role_does_is_rehearsed_back_to_the_release_before_and_to_having_
     assert cleared.returncode != 0
     assert "tess signed that it failed" in cleared.stdout
     assert lab_processes(live) == []
+
+
+def test_a_point_of_no_return_is_played_forward_and_cleared_by_who_approves_it(live: Fleet) -> None:
+    """The lab asks nobody, live does."""
+    live.policy["people"]["dana"] = {"roles": ["dba"], "keys": [{"public": new_key(live, "dana")}]}
+    live.write_policy(**{**live.policy, "verification": {"rehearsal": True}, "no_return": {"dba": 1}})
+    (live.path / "cmdb.yml").write_text(json.dumps({"plugin": "tidegate.release.cmdb"}))
+    (live.path / "lab.yml").write_text("{}")
+    with Cmdb.open(str(live.path / "cmdb.sqlite"), create=True) as cmdb:
+        cmdb.put_cis([{"name": "web1", "class": "server", "attributes": {"ansible_host": "192.0.2.1"}}], "test")
+    digest = with_role(live, "1.0", NO_RETURN, migrate=MIGRATE)
+    rfc = {"tidegate_rfc": str(live.rfc("CHG0001", "1.0", digest))}
+    lab = {"verify_vars_file": str(live.path / "lab.yml"), "ansible_ssh_common_args": "-o ConnectTimeout=1"}
+    status, output = verify(live, Path(rfc["tidegate_rfc"]), **lab)
+    assert status == 0, output
+    assert "nothing was backed out, for it says reverse: none, signed by tess" in output
+    (said,) = signed(live, digest)  # and nobody has approved anything
+    rehearsal = said[VERIFICATION]["rehearsal"]
+    assert rehearsal.pop("tests") >= 1
+    assert rehearsal == {
+        "digest": digest,
+        "deployed": True,
+        "backedOut": False,
+        "from": [""],
+        "reverse": "none",
+        "role": {"forward": NO_RETURN["steps"], "back": []},
+    }
+    cleared = live.play("tidegate.release.clear", rfc, "-v")
+    assert cleared.returncode != 0
+    assert "1 of 1 rehearsed all of it but a way back, for it has none (reverse: none) (tess)" in cleared.stdout
+    assert "0 of 1 approvals by the dba" in cleared.stdout
+    approved = live.play("tidegate.release.approve", {**rfc, "tidegate_key": str(live.path / "dana.pem")})
+    assert approved.returncode == 0, approved.stdout
+    cleared = live.play("tidegate.release.clear", rfc)
+    assert cleared.returncode == 0, cleared.stdout
+    assert (list((live.path / "tmp").glob("tidegate-verify-*")), lab_processes(live)) == ([], [])

@@ -140,6 +140,11 @@ class Manifest:
     ansible: OwnAnsible | None = None
     packages: SystemPackages | None = None
 
+    @property
+    def no_return(self) -> bool:
+        """Whether it migrates data, and nothing brings them back."""
+        return self.ansible is not None and self.ansible.no_return
+
     def to_config(self) -> dict[str, Any]:
         """The manifest normalised, as a package's config has it: the same release gives the same bytes."""
         config: dict[str, Any] = {

@@ -89,7 +89,7 @@ def load_decision_request(rfc_path: str, dsl: str, cmdb_url: str, policy_path: s
         cis = select(moment, rfc)
     if not cis:
         raise NotFoundError(f"the scope of {rfc.number} selects no CI; correct it, or enter the CIs in the CMDB")
-    return DecisionRequest(rfc, policy, matter_of(rfc, cis), home, manifest.ansible is not None and manifest.ansible.no_return)
+    return DecisionRequest(rfc, policy, matter_of(rfc, cis), home, manifest.no_return)
 
 
 @dataclass(frozen=True)

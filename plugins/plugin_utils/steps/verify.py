@@ -5,7 +5,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+import contextlib
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -17,13 +18,13 @@ from ..cmdb.hosts import is_host
 from ..cmdb.query import QueryError, search
 from ..cmdb.schema import schema
 from ..cmdb.store import Cmdb
-from ..dsl.descriptors import Descriptor
 from ..dsl.layout import OciLayout
 from ..dsl.manifest import Manifest
 from ..dsl.package import Source, load_package, load_package_manifest
 from ..dsl.replica import replicate
 from ..dsl.repository import Library, find_library, open_library
-from ..errors import ConflictError, NotFoundError, TidegateError
+from ..errors import ConflictError, IntegrityError, NotFoundError, TidegateError
+from ..evidence.approval import APPROVED
 from ..evidence.package import PackageName, judge_package
 from ..evidence.trust import signer_name
 from ..files import make_folder
@@ -37,6 +38,7 @@ from ..verification.miniature import Combination, LiveHost, Miniature, live_host
 from ..verification.model import Model, model
 from ..verification.play import Played, began, play, redact_records
 from ..verification.scene import RFC, Given, LabHosts, Scene, build
+from .approve import Decision, decide, load_decision_request
 from .attest import attest, find_release
 from .sources import data_host_of
 
@@ -54,6 +56,12 @@ class Subject:
     plan: Miniature
     like: Model
     policy: Policy
+
+    @property
+    def around(self) -> list[tuple[str, str, str]]:
+        """The releases that doubles have already, and those of CIs that are related to them: name, version and digest of each."""
+        near = {(str(row["release"]), str(row["version"]), str(row["digest"])) for row in self.like.installed}
+        return sorted({*self.plan.releases, *near})
 
 
 @dataclass(frozen=True)
@@ -111,11 +119,10 @@ def prepare(asked: Asked, dsl: str, cmdb_url: str, policy_path: str | None, limi
             f"there is no host to upgrade to {name} {release.version}: {len(cis)} were found, and all of them have it; "
             "give an RFC whose scope selects others"
         )
-    if manifest.ansible is not None:
-        by_data = _migrated_on(manifest, cis)
-        plan = with_untouched(miniature(live, limit, by_data), name, lambda host: _needed(library, manifest, host.releases), unlike=by_data)
-    else:
-        plan = miniature(live, limit)
+    by_data = _migrated_on(manifest, cis).union(*(_migrated_on(one, there) for one, there in _installed(library, live, cis)))
+    plan = miniature(live, limit, by_data)
+    if manifest.ansible is not None and not manifest.no_return:  # from where there is no way back, none is rehearsed to having nothing
+        plan = with_untouched(plan, name, lambda host: _needed(library, manifest, host.releases), unlike=by_data)
     return Subject(release, plan, model(plan, {str(ci["name"]): ci for ci in cis}, all_cis, relations), policy)
 
 
@@ -131,6 +138,17 @@ def _migrated_on(manifest: Manifest, cis: Iterable[Mapping[str, Any]]) -> set[st
     return {str(one.get("name") if isinstance(one, Mapping) else one) for one in listed}
 
 
+def _installed(
+    library: Library | None, live: Iterable[LiveHost], cis: Collection[Mapping[str, Any]]
+) -> Iterator[tuple[Manifest, list[Mapping[str, Any]]]]:
+    """The manifest of each release that live hosts have, with the CIs that have it; but for what the library does not have."""
+    for name, version, digest in sorted({one for host in live for one in host.releases}):
+        with contextlib.suppress(IntegrityError):  # what it is to be built from the lab says itself
+            if library is not None and library.repository(name).resolve(name, version) == digest:
+                there = [ci for ci in cis if ci["installations"].get(name, {}).get("digest") == digest]
+                yield load_package_manifest(library.repository(name), digest), there
+
+
 def _needed(library: Library | None, manifest: Manifest, there: Combination) -> Combination:
     """What of ``there``, the releases of a host, one with this manifest requires, and what that requires in turn."""
     found: dict[str, tuple[str, str, str]] = {}
@@ -144,7 +162,7 @@ def _needed(library: Library | None, manifest: Manifest, there: Combination) -> 
     return frozenset(found.values())
 
 
-def lay_out(source: Source, library: Library | None, plan: Miniature, path: Path) -> bool:
+def lay_out(source: Source, library: Library | None, subject: Subject, path: Path) -> bool:
     """Make a library in ``path`` for the time of a verification, with a release that is not archived and what live has.
 
     Returns whether ``library`` has just that package too. Raises :class:`TidegateError` when the version is archived with another content.
@@ -154,15 +172,31 @@ def lay_out(source: Source, library: Library | None, plan: Miniature, path: Path
     if library is None:
         return False
     there = library.repository(archived.name).resolve(archived.name, archived.version)
-    releases = library.releases()
-    wanted = {(name, version): releases[name, version] for name, version, digest in plan.releases if _has(releases, name, version, digest)}
-    if problems := replicate(library, target, wanted, lambda *_release: "", write=True).problems:
-        raise TidegateError(problems[0])
+    _copy(library, target, subject.around)
     return there == archived.digest
 
 
-def _has(releases: Mapping[tuple[str, str], Descriptor], name: str, version: str, digest: str) -> bool:
-    return (name, version) in releases and releases[name, version].digest == digest
+def _copy(library: Library, target: Library, wanted: Collection[tuple[str, str, str]]) -> None:
+    """Bring the releases ``wanted``, name, version and digest, to another library, as far as this one has them."""
+    found = {key: package for key, package in library.releases().items() if (*key, package.digest) in wanted}
+    if problems := replicate(library, target, found, lambda *_release: "", write=True).problems:
+        raise TidegateError(problems[0])
+
+
+def _with_approvals(scene: Scene, approver: Signer, subject: Subject, place: Place, library: Library, now: datetime) -> str:
+    """The address of a library with what the lab gets, where the lab's ``approver`` has approved each point of no return.
+
+    It is the lab's own, for in that of live nothing is approved.
+    """
+    dsl = place.dsl
+    if place.given.archived:  # else it is one that was made for this alone
+        dsl = str(scene.path / "dsl")
+        release = subject.release
+        _copy(library, OciLayout.create(Path(dsl)), [(release.name, release.version, release.digest), *subject.around])
+    for number in scene.no_return:
+        question = load_decision_request(str(scene.path / f"{number}.yml"), dsl, str(scene.cmdb), str(scene.policy_of(number)))
+        decide(question, approver, Decision(APPROVED, None, "in a lab"), now, write=True)
+    return dsl
 
 
 def check_signer(policy: Policy, signer: Signer, now: datetime) -> str:
@@ -217,8 +251,9 @@ def verify(
     if why := unplayable(scene, library, place.given):
         raise TidegateError(f"{release.name} {release.version} was not verified, and nothing is signed: {why}")
     scenario = scene.fingerprint()
+    dsl = _with_approvals(scene, scene.approver, subject, place, library, now) if scene.approver else place.dsl
     try:
-        played = play(scene, place.dsl, place.collections, place.lab.mode == "isolated", place.timeout, redactor)
+        played = play(scene, dsl, place.collections, place.lab.mode == "isolated", place.timeout, redactor)
         tests = outcome.read_tests(_read(scene.results), redactor)
     finally:
         redact_records(scene, redactor)
@@ -262,8 +297,6 @@ def unplayable(scene: Scene, library: Library, given: Given) -> str:
         )
     if manifests[-1] not in migrating:
         return ""
-    if manifests[-1].ansible is not None and manifests[-1].ansible.no_return:
-        return "it says reverse: none, and in a lab nobody approves a point of no return, and nothing goes back from behind it"
     with Cmdb.open(str(scene.cmdb)) as cmdb:
         problem = data_host_of(cmdb, rfcs[-1], manifests[-1].to_config(), cmdb.query(rfcs[-1].scope)).problem
     double = "a double has its host's site, class and attributes, and its name as far as a lab host can have it"
@@ -320,25 +353,33 @@ def _rehearsed(cmdb: Cmdb, scene: Scene, passed_at: Iterable[float]) -> outcome.
     by_hand = sorted(event.host for event in events if event.event == DONE_BY_HAND)
     by_word = _by_word(events, deployment.rollout.no_return)
     backed_out = deployed and deployment.state is DeploymentState.BACKED_OUT and not strays and not by_hand and not by_word
+    to_its_end = deployed and deployment.rollout.no_return and deployment.state is DeploymentState.COMPLETED and not by_word
     left = "; ".join([f"{one.host}: {one.summary}" for one in targets if one.state is HostState.OWED][:_NAMED])
     if by_hand:
         left = f"{', '.join(by_hand[:_NAMED])} was brought back by hand"
     elif by_word:
         left = f"that its data are {by_word.replace('_', ' ')} was said, and no step of its role came to that"
     fault = left or deployment.reason or (f"{', '.join(strays[:_NAMED])} has not what it had before" if deployed and strays else "")
-    since = ends["backed_out"].timestamp() if backed_out else 0.0
-    after = sum(at > since for at in passed_at) if backed_out else 0
+    last = ends["backed_out"] if backed_out else ends["completed"] if to_its_end else None
+    after = sum(at > last.timestamp() for at in passed_at) if last is not None else 0
     replaced = {next((one[2] for one in releases if one[0] == deployment.release), "") for releases in scene.before.values()}
     role = None
-    if scene.role:
-        role = outcome.RoleRehearsal(*(_done_by_role(events, event, hosts) for event in (HostState.ACTIVE, HostState.BACKED_OUT)))
-    return outcome.Rehearsal(deployment.digest, deployed, backed_out, after, tuple(sorted(replaced)), fault, role)
+    if scene.steps is not None:
+        forward, back = (_done_by_role(events, event, hosts) for event in (HostState.ACTIVE, HostState.BACKED_OUT))
+        forward = (*_done_to_data(events, DataState.MIGRATED, "migrate"), *forward)
+        role = outcome.RoleRehearsal(scene.steps, forward, (*back, *_done_to_data(events, DataState.REVERSED, "reverse")))
+    return outcome.Rehearsal(deployment.digest, deployed, backed_out, after, tuple(sorted(replaced)), fault, role, to_its_end)
 
 
 def _by_word(events: Iterable[Any], no_return: bool) -> str:
     """What was said of data in place of a step that ended well; of those that nothing brings back it may be said that they are kept."""
     said = (str(one.data["said"]) for one in events if one.host is None and one.event in DATA_EVENTS and "said" in one.data)
     return next((what for what in said if not (no_return and what == DataState.KEPT)), "")
+
+
+def _done_to_data(events: Iterable[Any], state: DataState, step: str) -> tuple[str, ...]:
+    """``step``, if it came to that ``state`` of the data, and nobody just said so."""
+    return (step,) if any(one.host is None and one.event == state and "said" not in one.data for one in events) else ()
 
 
 def _done_by_role(events: Iterable[Any], event: str, hosts: Collection[str]) -> tuple[str, ...]:

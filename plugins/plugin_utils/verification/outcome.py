@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ...module_utils.redaction import NOTHING, Redactor
+from ..clearance.controls.verified import missing_step
 from ..errors import IntegrityError
 from ..evidence.statement import VERIFICATION
 from ..strict_json import read_object
@@ -40,12 +41,13 @@ class Results:
 
 @dataclass(frozen=True)
 class RoleRehearsal:
-    """Which steps of its own role were done on every host of the lab, when the release came and when it went.
+    """Which of the ``steps`` of its own role were done in the lab, when the release came and when it went.
 
-    What brings a host back is ``back_out`` of this one, or ``activate`` of the release before; ``back`` has them all, and is empty when
-    some host has seen neither.
+    What brings a host back is ``back_out`` of this one, or ``activate`` of the release before; ``back`` has them all. Neither has any for
+    hosts when the role did nothing on one of them that it has steps for.
     """
 
+    steps: tuple[str, ...]
     forward: tuple[str, ...] = ()
     back: tuple[str, ...] = ()
 
@@ -54,7 +56,9 @@ class RoleRehearsal:
 class Rehearsal:
     """What was done with which package in the lab. ``replaced``: the digests of what it took the place of, ``""`` for nothing.
 
-    ``tests``: how many passed after the back-out. ``fault``: what went wrong, in words. ``role``: what its own role did, if it has one.
+    ``tests``: how many passed after the back-out, or after the deployment when that is all there is: ``no_return`` says that nothing was
+    backed out, for nothing brings back what the release does to data. ``fault``: what went wrong, in words. ``role``: what its own role
+    did, if it has one.
     """
 
     digest: str
@@ -64,6 +68,7 @@ class Rehearsal:
     replaced: tuple[str, ...] = ()
     fault: str = ""
     role: RoleRehearsal | None = None
+    no_return: bool = False
 
 
 def read_tests(text: str, redactor: Redactor = NOTHING) -> Results:
@@ -122,13 +127,14 @@ def reasons(tests: Results, rehearsal: Rehearsal, ended: str, digest: str) -> li
         found.append("no test was run that passed, and what nobody tested is not verified")
     if rehearsal.digest != digest:
         found.append(f"the back-out was rehearsed with {rehearsal.digest or 'nothing'}, not with {digest}")
-    if not rehearsal.deployed or not rehearsal.backed_out:
+    role, no_return = rehearsal.role, rehearsal.no_return
+    if not rehearsal.deployed or not (rehearsal.backed_out or no_return):
         what = "backed out" if rehearsal.deployed else "deployed"
         found.append(f"the release was not {what} everywhere in the lab" + (f": {rehearsal.fault}" if rehearsal.fault else ""))
-    elif rehearsal.role is not None and not (rehearsal.role.forward and rehearsal.role.back):
-        found.append("the release's role was not run on every host of the lab, forward and back")
+    elif role is not None and (step := missing_step(role.steps, role.forward, role.back, no_return=no_return)):
+        found.append(f"{step} of the release's role was not run everywhere in the lab")
     elif not rehearsal.tests:
-        found.append("nothing was tested after the back-out")
+        found.append(f"nothing was tested after the {'deployment' if no_return else 'back-out'}")
     return found
 
 
@@ -163,6 +169,7 @@ def predicate(
                 "backedOut": rehearsal.backed_out,
                 "tests": rehearsal.tests,
                 "from": list(rehearsal.replaced),
+                **({"reverse": "none"} if rehearsal.no_return else {}),
                 **({"role": {"forward": [*role.forward], "back": [*role.back]}} if role is not None else {}),
             },
             "parity": parity.to_dict(),

@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
@@ -26,6 +27,7 @@ from ..dsl.package import Package, load_package_manifest
 from ..dsl.repository import Library
 from ..errors import IntegrityError, TidegateError
 from ..evidence.package import PackageName
+from ..keys import make_signer
 from ..licence.entitlements import save
 from ..licence.seats import Entitlement
 from ..policy.load import DEFAULT
@@ -33,14 +35,20 @@ from ..strict_json import read_object
 from .miniature import Miniature
 from .model import CONNECTION, Model
 
+if TYPE_CHECKING:
+    from securesystemslib.signer import Signer
+
 RFC = "CHG0000001"  # the number of the release's own RFC in the lab
+POLICY = "policy.yml"
 LIVE_POLICY = "policy-of-live.yml"  # for the releases that live has already: they may be older than what the policy asks of new ones
 INVENTORY = "tidegate.release.cmdb"
 ACTOR = "verify"
+APPROVER = "tidegate.release.verify"  # who approves points of no return in the lab, and their role
 
 _SHIPPED = Path(__file__).parents[3] / "roles" / "verify" / "files" / "scenario"
 _PLUGIN = Path(__file__).with_name("pytest_results.py")
 _DOCUMENT = 4 << 20  # bytes of a file of a scenario
+_BACK_OUT = re.compile(r"^ +- side_effect .*?(?=^ +- destroy$)", re.MULTILINE | re.DOTALL)  # what of the scenario goes back
 _INVENTORY_KEYS = ("compose", "groups", "keyed_groups", "strict")
 
 
@@ -69,15 +77,20 @@ class Given:
 @dataclass(frozen=True)
 class Scene:
     """A verification's directory. ``before``: what is installed on each double before the release comes; ``lacking``: what can't be.
-    ``replaced``: the releases that are deployed for that, by the numbers of their RFCs in the lab, in order. ``role``: whether the release
-    brings a role.
+    ``replaced``: the releases that are deployed for that, by the numbers of their RFCs in the lab, in order. ``steps``: those of the role
+    that the release brings, ``None`` without one.
+
+    ``no_return``: the numbers of the RFCs behind which data don't come back. ``approver``: approves these in place of everybody. Its key
+    is in no file, and only this lab's policies know it, so what it signs counts nowhere else. ``None`` when there is nothing to approve.
     """
 
     path: Path
     before: Mapping[str, frozenset[tuple[str, str, str]]]
     lacking: tuple[str, ...]
     replaced: Mapping[str, str] = field(default_factory=dict)
-    role: bool = False
+    steps: tuple[str, ...] | None = None
+    no_return: tuple[str, ...] = ()
+    approver: Signer | None = None
 
     @property
     def cmdb(self) -> Path:
@@ -93,6 +106,10 @@ class Scene:
     def scenario(self) -> Path:
         """What molecule plays."""
         return self.path / "molecule" / "verify"
+
+    def policy_of(self, number: str) -> Path:
+        """The policy by which an RFC is cleared in the lab."""
+        return self.path / (POLICY if number == RFC else LIVE_POLICY)
 
     def fingerprint(self) -> str:
         """The sha256 of what is played: of each file its name and content."""
@@ -136,12 +153,16 @@ def build(
         _refuse_packages(lab, [package.manifest, *manifests.values()])
     replaced = {f"CHG{number:07}": one for number, one in enumerate(_in_order(manifests), start=2)}
     labels = {number: f"{one[0]} {one[1]}" for number, one in replaced.items()}
-    scene = Scene(path, before, (*lacking, *like.lacking), labels, package.manifest.ansible is not None)
+    no_return = [number for number, one in replaced.items() if manifests[one].no_return] + [RFC] * package.manifest.no_return
+    approver, public = make_signer() if no_return else (None, "")
+    steps = None if package.manifest.ansible is None else package.manifest.ansible.steps
+    scene = Scene(path, before, (*lacking, *like.lacking), labels, steps, tuple(no_return), approver)
     policy = _policy(given.policy)
     if not given.archived:
         policy.pop("trust", None)
-    _write(path / "policy.yml", policy)
-    _write(path / LIVE_POLICY, {key: value for key, value in policy.items() if key not in ("people", "trust")})
+    asks_nothing = {key: value for key, value in policy.items() if key not in ("people", "trust")}
+    for name, rules in ((POLICY, policy), (LIVE_POLICY, asks_nothing)):
+        _write(path / name, _with_approver(rules, public) if approver else rules)
     _write(path / "inventory" / "cmdb.yml", _inventory(given.inventory, scene.cmdb, sorted(plan.hosts)))
     if given.vars_file is not None:
         for double in plan.hosts:
@@ -166,6 +187,9 @@ def build(
     _write(path / "scene.json", variables)
     for source in sorted(one for one in _SHIPPED.rglob("*") if one.is_file() and "__pycache__" not in one.parts):
         _put(scene.scenario / source.relative_to(_SHIPPED), source.read_bytes())
+    if package.manifest.no_return:
+        shipped = scene.scenario / "molecule.yml"
+        shipped.write_text(_BACK_OUT.sub("", shipped.read_text(encoding="utf-8")), encoding="utf-8")
     for name, content in own.items():
         _put(scene.scenario / name, content)
     _put(path / "python" / "tidegate_test_results.py", _PLUGIN.read_bytes())
@@ -210,6 +234,12 @@ def _policy(path: str | None) -> dict[str, Any]:
     if "package" in (given.get("trust") or {}):
         policy["trust"] = {"package": given["trust"]["package"]}
     return policy
+
+
+def _with_approver(policy: Mapping[str, Any], public: str) -> dict[str, Any]:
+    """A policy of the lab by which nobody but the holder of one key has to approve a point of no return."""
+    people = {**policy.get("people", {}), APPROVER: {"roles": [APPROVER], "keys": [{"public": public}]}}
+    return {**policy, "people": people, "no_return": {APPROVER: 1}}
 
 
 def _fill(path: Path, like: Model, products: Collection[str | None], now: datetime) -> None:

@@ -85,7 +85,7 @@ def test_a_rehearsal_that_went_there_and_back_counts_the_tests_after_it(stage: S
 @pytest.mark.parametrize("done", ["all", "one host by something else", "one host by hand"])
 def test_what_a_role_did_is_what_its_waves_have_in_the_journal(stage: Stage, done: str) -> None:
     """The role of the release brings the first host back, that of the one before the second."""
-    stage.scene = replace(stage.scene, role=True)
+    stage.scene = replace(stage.scene, steps=("activate", "check"))
     journal = WaveJournal(stage.cmdb)
     package = {"name": "hello", "version": "2.0", "digest": NEW}
     run = journal.begin(RFC, package, [["web1", "web2"]], Rollout(role="app", tree=False), Holder.this_run(), NOW)
@@ -117,6 +117,7 @@ def test_what_a_role_did_is_what_its_waves_have_in_the_journal(stage: Stage, don
     ("said", "no_return", "counts"), [("", False, True), ("as_before", False, False), ("kept", False, False), ("kept", True, True)]
 )
 def test_data_that_somebody_only_said_to_be_back_were_not_reversed(stage: Stage, said: str, no_return: bool, counts: bool) -> None:
+    stage.scene = replace(stage.scene, steps=("migrate", "reverse"))
     journal, hosts = DataJournal(stage.cmdb), ["web1", "web2"]
     rollout = Rollout(wave_budget=Share(9), total_budget=Share(9), role="app", tree=False, data_host="web1", no_return=no_return)
     run = journal.begin(RFC, {"name": "hello", "version": "2.0", "digest": NEW}, [hosts], rollout, Holder.this_run(), NOW)
@@ -140,8 +141,48 @@ def test_data_that_somebody_only_said_to_be_back_were_not_reversed(stage: Stage,
         journal.end_data(run, "", True, NOW)
     journal.conclude(run, NOW)
     seen = stage.seen(LATER)
-    assert (seen.deployed, seen.backed_out) == (True, counts)
+    assert (seen.deployed, seen.backed_out, seen.no_return) == (True, counts, False)
     assert ("was said, and no step of its role came to that" in seen.fault) is not counts
+    assert seen.role is not None
+    assert (seen.role.forward, seen.role.back) == (("migrate",), () if said else ("reverse",))
+
+
+@pytest.mark.parametrize("end", ["deployed", "has a way back", "one host failed", "said", "going back", "tests before"])
+def test_from_where_there_is_no_way_back_the_deployment_is_the_end(stage: Stage, end: str) -> None:
+    stage.scene = replace(stage.scene, steps=("migrate",))
+    journal, hosts = DataJournal(stage.cmdb), ["web1", "web2"]
+    rollout = Rollout(
+        wave_budget=Share(9), total_budget=Share(9), role="app", tree=True, data_host="web1", no_return=end != "has a way back"
+    )
+    run = journal.begin(RFC, {"name": "hello", "version": "2.0", "digest": NEW}, [hosts], rollout, Holder.this_run(), NOW)
+    journal.stage_all(run, NOW)
+    journal.decide_staging(run, PROCEED, NOW)
+    journal.begin_migrate(run, NOW)
+    journal.end_data(run, "it failed" if end == "said" else "", True, NOW)
+    if end == "said":
+        attempt = last_attempt(journal.data_log(run.deployment))
+        run = journal.take_over(
+            run.deployment, Holder.this_run(), NOW, said=DataStatement.parse(f"migrated:{attempt}", "it is a lab", backout=False)
+        )
+    journal.begin_wave(run, hosts, False, NOW)
+    failed = (HostState.FAILED, "it failed")
+    journal.end_wave(
+        run, {"web1": (HostState.ACTIVE, ""), "web2": failed if end == "one host failed" else (HostState.ACTIVE, "")}, [], {}, NOW
+    )
+    journal.decide_wave(run, 1, PROCEED, NOW)
+    journal.conclude(run, NOW)
+    if end == "going back":
+        attempt = last_attempt(journal.data_log(run.deployment))
+        run = journal.take_over(
+            run.deployment, Holder.this_run(), NOW, said=DataStatement.parse(f"kept:{attempt}", "it is a lab", backout=True)
+        )
+        journal.order_backout(run, "rehearsal", NOW)
+    seen = stage.seen(NOW.timestamp() - 1 if end == "tests before" else LATER)
+    assert (seen.deployed, seen.backed_out) == (end != "one host failed", False)
+    assert seen.no_return == (end in ("deployed", "tests before"))
+    assert seen.tests == (1 if end == "deployed" else 0)
+    assert seen.role is not None
+    assert seen.role.forward == (() if end == "said" else ("migrate",))
 
 
 def test_without_a_deployment_nothing_was_rehearsed(stage: Stage, tmp_path: Path) -> None:

@@ -28,6 +28,7 @@ from hypothesis import strategies as st
 DIGEST, OTHER = "sha256:" + "a" * 64, "sha256:" + "b" * 64
 TESTS = Results(passed=("one",), passed_at=(2.0,))
 REHEARSAL = Rehearsal(DIGEST, deployed=True, backed_out=True, tests=1, replaced=("",))
+NO_RETURN = replace(REHEARSAL, backed_out=False, role=RoleRehearsal(("migrate",), ("migrate",)), no_return=True)
 
 
 def said(tests: Results = TESTS, rehearsal: Rehearsal = REHEARSAL, ended: str = "") -> dict[str, Any]:
@@ -72,11 +73,25 @@ def test_what_passed_is_told_in_the_words_of_in_toto() -> None:
 
 
 def test_what_its_own_role_did_is_told_of_a_release_that_brings_one() -> None:
-    found = said(rehearsal=replace(REHEARSAL, role=RoleRehearsal(("activate", "check"), ("back_out",))))
+    found = said(rehearsal=replace(REHEARSAL, role=RoleRehearsal(("activate", "check"), ("activate", "check"), ("back_out",))))
     assert found["result"] == "PASSED"
     assert found["https://tidegate.example/verification/v1"]["rehearsal"]["role"] == {
         "forward": ["activate", "check"],
         "back": ["back_out"],
+    }
+
+
+def test_of_a_release_that_has_no_way_back_it_is_told_that_nothing_was_backed_out() -> None:
+    found = said(rehearsal=NO_RETURN)
+    assert found["result"] == "PASSED"
+    assert found["https://tidegate.example/verification/v1"]["rehearsal"] == {
+        "digest": DIGEST,
+        "deployed": True,
+        "backedOut": False,
+        "tests": 1,
+        "from": [""],
+        "reverse": "none",
+        "role": {"forward": ["migrate"], "back": []},
     }
 
 
@@ -88,8 +103,8 @@ def test_what_its_own_role_did_is_told_of_a_release_that_brings_one() -> None:
         ({"tests": replace(TESTS, failed=("two",), details={"two": "it is down"})}, "the test two failed: it is down"),
         ({"tests": replace(TESTS, cut_short=True)}, "a run of the tests was cut short"),
         (
-            {"rehearsal": replace(REHEARSAL, role=RoleRehearsal(("activate",)))},
-            "the release's role was not run on every host of the lab, forward and back",
+            {"rehearsal": replace(REHEARSAL, role=RoleRehearsal(("activate",), ("activate",)))},
+            "back_out of the release's role was not run everywhere in the lab",
         ),
         ({"ended": "the scenario ended with status 1"}, "the scenario ended with status 1"),
         ({"rehearsal": replace(REHEARSAL, digest=OTHER)}, f"the back-out was rehearsed with {OTHER}, not with {DIGEST}"),
@@ -100,6 +115,12 @@ def test_what_its_own_role_did_is_told_of_a_release_that_brings_one() -> None:
             "not backed out everywhere in the lab: web1",
         ),
         ({"rehearsal": replace(REHEARSAL, tests=0)}, "nothing was tested after the back-out"),
+        ({"rehearsal": replace(NO_RETURN, tests=0)}, "nothing was tested after the deployment"),
+        ({"rehearsal": replace(NO_RETURN, deployed=False)}, "the release was not deployed everywhere in the lab"),
+        (
+            {"rehearsal": replace(NO_RETURN, role=RoleRehearsal(("migrate",)))},
+            "migrate of the release's role was not run everywhere in the lab",
+        ),
     ],
 )
 def test_what_has_not_passed_says_why(changes: dict[str, Any], reason: str) -> None:

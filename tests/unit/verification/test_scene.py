@@ -27,6 +27,7 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.repository im
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.system_packages import SystemPackages
 from ansible_collections.tidegate.release.plugins.plugin_utils.errors import ConflictError, DocumentError, NotFoundError, TidegateError
 from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.package import PackageName
+from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.store import collect
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps import verify
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps.clear import Clearing, clear
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps.sources import Sources
@@ -73,6 +74,15 @@ class Bed:
 
     def archive(self, version: str, name: str = "hello", **changes: Any) -> str:
         return archive(self.folder(version, name=name, **changes), self.library.repository(name)).digest
+
+    def with_role(self, version: str, **own: Any) -> str:
+        """Archive a release with a role that changes data; ``own`` replaces what its manifest says of that."""
+        described = {"role": "ansible/app", "steps": ["migrate", "activate"], "on_first": "back_out", "atomic": False, **own}
+        folder = self.folder(version, ansible=described)
+        (folder / "ansible" / "app" / "tasks").mkdir(parents=True, exist_ok=True)
+        for step in (*described["steps"], "back_out"):
+            (folder / "ansible" / "app" / "tasks" / f"{step}.yml").write_text("- {name: Nothing, ansible.builtin.debug: {msg: nothing}}\n")
+        return archive(folder, self.library.repository("hello")).digest
 
     def folder(self, version: str, **changes: Any) -> Path:
         folder = self.path / "releases" / f"{changes.get('name', 'hello')}-{version}"
@@ -245,7 +255,7 @@ def test_the_rfcs_of_the_lab_are_cleared_there_by_a_policy_that_asks_what_a_lab_
             "lab.yml",
             "has to give one CI of the plan and gives none; a double has its host's site",
         ),
-        ({"migrate_on": "[?attributes.primary]", "no_return": True}, "lab.yml", "in a lab nobody approves a point of no return"),
+        ({"migrate_on": "[?attributes.primary]", "no_return": True}, "lab.yml", ""),
         # What live has is deployed in the lab before, with all that it does.
         ({"migrate_on": "[?attributes.primary]", "live": True}, None, "hello 1.0 changes data, and variables that"),
         ({"migrate_on": "[?attributes.primary]", "live": True, "no_return": True}, "lab.yml", ""),
@@ -325,6 +335,19 @@ def test_the_files_of_a_releases_own_scenario_take_the_place_of_the_shipped_ones
     assert (scene.scenario / "tests" / "both" / "test_live.py").is_file()
     assert not list(scene.scenario.rglob("*.pyc"))
     assert scene.fingerprint() != plain
+
+
+def test_a_scenario_without_a_way_back_ends_when_the_release_was_tested(bed: Bed) -> None:
+    def sequence() -> list[str]:
+        scenario = yaml.safe_load((bed.build().scenario / "molecule.yml").read_text())
+        shutil.rmtree(bed.path / "work")
+        return list(scenario["scenario"]["test_sequence"])
+
+    whole = sequence()
+    bed.digest = bed.with_role("2.0", migrate_on="web1", reverse="none")
+    there = ["create", "prepare", "converge", "verify tests/both tests/deployed"]
+    assert sequence() == [*there, "destroy"]
+    assert whole == [*there, "side_effect back_out.yml", "verify tests/both tests/backed_out", "destroy"]
 
 
 def test_no_package_of_the_operating_system_comes_onto_this_machine(bed: Bed, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -493,27 +516,88 @@ class TestSubject:
         with pytest.raises(ConflictError, match=r"names hello 1\.0, but its digest is that of 1\.1"):
             self.prepare(bed, cmdb, Asked(rfc=str(path)))
 
-    def test_where_data_are_migrated_has_a_double_and_what_no_lab_can_play_is_not_signed(
+    def subject(self, bed: Bed, cmdb: str, version: str, hosts: int) -> verify.Subject:
+        """A version of hello that is for all CIs."""
+        digest = bed.library.repository("hello").resolve("hello", version)
+        rfc = yaml.safe_load((HELLO.parent / "rfc.yml").read_text())
+        rfc |= {"release": {"name": "hello", "version": version, "digest": digest}, "scope": "[*]"}
+        (bed.path / "rfc.yml").write_text(yaml.safe_dump(rfc))
+        return prepare(Asked(rfc=str(bed.path / "rfc.yml")), str(bed.path / "dsl"), cmdb, None, hosts, NOW)
+
+    def record(self, cmdb: str, version: str, digest: str, *cis: str) -> None:
+        with Cmdb.open(cmdb) as opened, opened.begin() as connection:
+            rows = [{"ci": ci, "release": "hello", "version": version, "digest": digest} for ci in cis]
+            opened.record_installations(connection, rows, "test", NOW)
+
+    @pytest.mark.parametrize("migrates", ["2.0", "1.5"])
+    def test_where_data_are_migrated_has_a_double_also_of_a_release_that_is_live(self, bed: Bed, cmdb: str, migrates: str) -> None:
+        bed.with_role("2.0", **({"migrate_on": "[?name=='web3']", "reverse": "none"} if migrates == "2.0" else {"steps": ["activate"]}))
+        live = bed.with_role("1.5", migrate_on="[?name=='web3']", reverse="none")
+        self.record(cmdb, "1.5", live, "web1", "web3")
+        subject = self.subject(bed, cmdb, "2.0", 1)
+        assert {host.name for host in subject.plan.hosts.values()} == {"web3"}
+        # From where there is no way back none is rehearsed to having nothing.
+        assert [double for double in subject.plan.hosts if "untouched" in double] == ([] if migrates == "2.0" else ["web3-untouched"])
+
+    def test_in_the_lab_and_nowhere_else_a_point_of_no_return_needs_nobodys_approval(
         self, bed: Bed, cmdb: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        own = {"role": "ansible/app", "steps": ["migrate", "activate"], "migrate_on": "[?name=='web2']", "reverse": "none"}
-        folder = bed.folder("2.0", ansible={**own, "on_first": "back_out", "atomic": False})
-        for step in ("migrate", "activate", "back_out"):
-            (folder / "ansible" / "app" / "tasks").mkdir(parents=True, exist_ok=True)
-            (folder / "ansible" / "app" / "tasks" / f"{step}.yml").write_text("- {name: Nothing, ansible.builtin.debug: {msg: nothing}}\n")
-        archive(folder, bed.library.repository("hello"))
-        rfc = yaml.safe_load((HELLO.parent / "rfc.yml").read_text())
-        digest = bed.library.repository("hello").resolve("hello", "2.0")
-        rfc |= {"release": {"name": "hello", "version": "2.0", "digest": digest}, "scope": "[*]"}
-        (bed.path / "rfc.yml").write_text(yaml.safe_dump(rfc))
-        subject = prepare(Asked(rfc=str(bed.path / "rfc.yml")), str(bed.path / "dsl"), cmdb, None, 1, NOW)
-        assert {host.name for host in subject.plan.hosts.values()} == {"web2"}
-        monkeypatch.setattr(verify, "play", lambda *_: pytest.fail("it was played"))
+        """The releases that are live have some, too, and what is beside the lab's hosts is in the library of the lab."""
+        digests = {version: bed.with_role(version, migrate_on="[?name=='web1']", reverse="none") for version in ("1.5", "2.0")}
+        self.record(cmdb, "1.5", digests["1.5"], "web1", "web2", "web3")
+        subject = self.subject(bed, cmdb, "2.0", 3)
+        near = {"ci": "db1", "release": "hello", "version": "1.0", "digest": bed.former}
+        subject = replace(subject, like=replace(subject.like, neighbours=({"name": "db1"},), installed=(near,)))
         (bed.path / "lab.yml").write_text("{}")
-        given = Given(vars_file=str(bed.path / "lab.yml"))
+        played: list[tuple[Scene, str]] = []
+        monkeypatch.setattr(verify, "play", lambda scene, dsl, *_: played.append((scene, dsl)) or play.Played("it is a test", (), ""))
+        for number in (1, 2):
+            given = Given(vars_file=str(bed.path / "lab.yml"))
+            place = verify.Place(bed.path / f"work{number}", str(bed.path / "dsl"), LabHosts("isolated"), given, "", 1)
+            with pytest.raises(TidegateError, match="was not verified, and nothing is signed"):
+                verify.verify(subject, place, {}, NOW, Redactor({}))
+
+        (scene, dsl), (other, _dsl) = played
+        assert create_library(dsl).releases().keys() == {("hello", "1.0"), ("hello", "1.5"), ("hello", "2.0")}
+        for number in (RFC, "CHG0000002"):
+
+            def cleared(policy: Path | None, library: str = dsl, number: str = number) -> Clearance:
+                with Sources(library, str(scene.cmdb), str(policy) if policy else None, NOW) as sources:
+                    return clear(sources, str(scene.path / f"{number}.yml")).clearance
+
+            granted = cleared(scene.policy_of(number))
+            assert granted.granted, granted.text()
+            for policy, library in ((other.policy_of(number), dsl), (None, dsl), (scene.policy_of(number), str(bed.path / "dsl"))):
+                why = [control.name for control in cleared(policy, library).controls if control.blocks]
+                assert why == ["no_return"]
+        for digest in digests.values():
+            assert len(collect(bed.library.repository("hello"), digest)) == 0, "nothing is approved in the library of live"
+        secret = [path for path in (bed.path / "work1").rglob("*") if path.is_file() and b"PRIVATE KEY" in path.read_bytes()]
+        assert secret == []
+
+    def test_what_is_not_archived_is_approved_in_the_library_that_was_made_for_it(
+        self, bed: Bed, cmdb: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        bed.with_role("2.0", migrate_on="[?name=='web1']", reverse="none")
+        subject = self.subject(bed, cmdb, "2.0", 3)
+        (bed.path / "lab.yml").write_text("{}")
+        played: list[str] = []
+        monkeypatch.setattr(verify, "play", lambda _scene, dsl, *_: played.append(dsl) or play.Played("it is a test", (), ""))
+        given = Given(vars_file=str(bed.path / "lab.yml"), archived=False)
         place = verify.Place(bed.path / "work", str(bed.path / "dsl"), LabHosts("isolated"), given, "", 1)
-        with pytest.raises(TidegateError, match=r"hello 2\.0 was not verified, and nothing is signed: it says reverse: none"):
+        with pytest.raises(TidegateError, match="was not verified"):
             verify.verify(subject, place, {}, NOW, Redactor({}))
+        assert played == [str(bed.path / "dsl")]
+        assert len(collect(bed.library.repository("hello"), subject.release.digest)) == 1
+
+    def test_a_directory_is_tried_with_what_is_beside_its_hosts(self, bed: Bed, cmdb: str, tmp_path: Path) -> None:
+        database = bed.archive("3.1", "database")
+        subject = self.subject(bed, cmdb, "1.1", 3)
+        near = {"ci": "db1", "release": "database", "version": "3.1", "digest": database}
+        subject = replace(subject, like=replace(subject.like, installed=(near,)))
+        source = read_release(bed.path / "releases" / "hello-1.1")
+        assert verify.lay_out(source, bed.library, subject, tmp_path / "tried")
+        assert create_library(str(tmp_path / "tried")).releases().keys() == {("hello", "1.0"), ("hello", "1.1"), ("database", "3.1")}
 
     @pytest.mark.parametrize("asked", [Asked(), Asked(rfc="rfc.yml", name="hello")])
     def test_what_is_not_clear_is_refused(self, bed: Bed, cmdb: str, asked: Asked) -> None:

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from ...evidence.statement import VERIFICATION
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from ...evidence.trust import Judgement
 
 _REMEDY = "have it verified with tidegate.release.verify by somebody who has the role"
-_FORWARD = ("drain", "activate", "check", "restore")  # the steps of a role that every host goes through
 _LISTED = 5  # tests, or differences, that a finding names
 
 
@@ -48,7 +47,9 @@ def verification(facts: Facts, rfc: Rfc) -> Finding:
 
 
 def rehearsal(facts: Facts, rfc: Rfc) -> Finding:
-    """Whether the back-out of this very package, and each step of its role, was rehearsed, to each package of the release that is live."""
+    """Whether the back-out of this very package, and each step of its role, was rehearsed, to each package of the release that is live, or
+    the way forward of one that says reverse: none.
+    """
     policy = facts.known(facts.policy, "policy")
     if policy.verification is None or not policy.verification.rehearsal or "test-result" not in policy.trust:
         return not_applicable("the policy asks for no rehearsal of the back-out")
@@ -56,10 +57,9 @@ def rehearsal(facts: Facts, rfc: Rfc) -> Finding:
     if isinstance(judged, Finding):
         return judged
     replaced = facts.known(facts.replaced, "scope")
-    steps = (facts.known(facts.package, "package").manifest.get("ansible") or {}).get("steps")
-    return _counted(
-        judged, _last(judged), lambda said: _rehearsal_fault(said.predicate, said.digest, replaced, steps), "rehearsed its back-out"
-    )
+    own = facts.known(facts.package, "package").manifest.get("ansible") or {}
+    what = "rehearsed all of it but a way back, for it has none (reverse: none)" if "reverse" in own else "rehearsed its back-out"
+    return _counted(judged, _last(judged), lambda said: _rehearsal_fault(said.predicate, said.digest, replaced, own), what)
 
 
 def _judged(facts: Facts, rfc: Rfc) -> Judgement | Finding:
@@ -105,29 +105,38 @@ def _verification_fault(said: Mapping[str, Any], wanted: Verification) -> str:
     return ""
 
 
-def _rehearsal_fault(said: Mapping[str, Any], digest: str, replaced: frozenset[str], steps: Collection[str] | None) -> str:
-    """Why it does not count. ``steps``: those of the release's own role, ``None`` when it has none."""
+def _rehearsal_fault(said: Mapping[str, Any], digest: str, replaced: frozenset[str], own: Mapping[str, Any]) -> str:
+    """Why it does not count. ``own``: what the package, and nobody else, says of the release's own role; empty when it has none.
+
+    To go forward is enough where the package says that nothing brings its data back: whether that may be is for :func:`.people.no_return`.
+    """
     rehearsed = _more(said).get("rehearsal")
     if not isinstance(rehearsed, Mapping):
         return "no back-out was rehearsed"
     if rehearsed.get("digest") != digest:
         return f"the back-out was rehearsed with {rehearsed.get('digest')!a:.80}, not with {digest}"
-    if rehearsed.get("deployed") is not True or rehearsed.get("backedOut") is not True:
+    no_return = "reverse" in own and rehearsed.get("reverse") == "none"
+    if rehearsed.get("deployed") is not True or not (rehearsed.get("backedOut") is True or no_return):
         return "the release was not deployed and backed out again"
     if (_whole(rehearsed.get("tests")) or 0) < 1:
-        return "nothing was tested after the back-out"
-    if steps is not None and (missing := _missing_steps(rehearsed.get("role"), steps)):
-        return f"{missing} of the release's role was not rehearsed"
-    others = sorted(replaced - set(_names(rehearsed.get("from"))))
-    return f"the back-out was not rehearsed to {others[0] or 'having no release'}, which is live now" if others else ""
-
-
-def _missing_steps(role: object, steps: Collection[str]) -> str:
-    """A step of the role that no host was seen to do on its way forward or back; empty when all were."""
+        return f"nothing was tested after the {'deployment' if no_return else 'back-out'}"
+    role = rehearsed.get("role")
     did = role if isinstance(role, Mapping) else {}
-    forward = {*_names(did.get("forward"))}
-    missing = next((step for step in steps if step in _FORWARD and step not in forward), "")
-    return missing or ("" if {"back_out", "activate"} & {*_names(did.get("back"))} else "back_out")
+    if own and (step := missing_step(own["steps"], _names(did.get("forward")), _names(did.get("back")), no_return=no_return)):
+        return f"{step} of the release's role was not rehearsed"
+    others = sorted(replaced - set(_names(rehearsed.get("from"))))
+    way = "the way forward was not rehearsed from" if no_return else "the back-out was not rehearsed to"
+    return f"{way} {others[0] or 'having no release'}, which is live now" if others else ""
+
+
+def missing_step(steps: Iterable[str], forward: Collection[str], back: Collection[str], *, no_return: bool) -> str:
+    """One of a role's ``steps`` that was not seen to be done on the way ``forward`` or ``back``, or what brings hosts back; empty when all
+    was. With ``no_return`` nothing went back."""
+    missing = [step for step in steps if step != "reverse" and step not in forward]
+    if not no_return:
+        missing += [] if {"back_out", "activate"} & {*back} else ["back_out"]
+        missing += [step for step in steps if step == "reverse" and step not in back]
+    return next(iter(missing), "")
 
 
 def _more(said: Mapping[str, Any]) -> Mapping[str, Any]:

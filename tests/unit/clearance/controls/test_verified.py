@@ -159,6 +159,55 @@ def test_a_role_has_to_have_gone_forward_and_back(role: Any, missing: str) -> No
         assert finding("rehearsal", verified(rehearsal={**REHEARSAL, "role": done}), own=own).result is Result.PASS
 
 
+@pytest.mark.parametrize(
+    ("forward", "back", "missing"),
+    [
+        (["activate"], ["back_out", "reverse"], "migrate"),
+        (["migrate"], ["back_out", "reverse"], "activate"),
+        (["migrate", "activate"], ["back_out"], "reverse"),
+        (["migrate", "activate"], ["reverse"], "back_out"),
+        (["migrate", "activate"], ["back_out", "reverse"], ""),
+    ],
+)
+def test_what_a_role_does_to_data_has_to_have_been_done_and_undone(forward: list[str], back: list[str], missing: str) -> None:
+    own = {"role": "ansible/app", "steps": ["migrate", "activate", "reverse"]}
+    found = finding("rehearsal", verified(rehearsal={**REHEARSAL, "role": {"forward": forward, "back": back}}), own=own)
+    assert (found.result is Result.PASS) == (not missing)
+    assert (f"{missing} of the release's role was not rehearsed" in found.reason) == bool(missing)
+
+
+FORWARD = {"deployed": True, "backedOut": False, "reverse": "none", "role": {"forward": ["migrate", "activate"], "back": []}}
+
+
+@pytest.mark.parametrize(
+    ("changes", "own", "reason"),
+    [
+        ({}, {"reverse": "none"}, ""),
+        # The package has a way back, whatever a test result says; or it has none, and the lab went another way all the same.
+        ({}, {}, "the release was not deployed and backed out again"),
+        ({"reverse": ...}, {"reverse": "none"}, "the release was not deployed and backed out again"),
+        ({"reverse": "all"}, {"reverse": "none"}, "the release was not deployed and backed out again"),
+        ({"deployed": False}, {"reverse": "none"}, "the release was not deployed and backed out again"),
+        ({"tests": 0}, {"reverse": "none"}, "nothing was tested after the deployment"),
+        ({"role": {"forward": ["activate"], "back": []}}, {"reverse": "none"}, "migrate of the release's role was not rehearsed"),
+        ({"from": []}, {"reverse": "none"}, f"the way forward was not rehearsed from {FORMER}"),
+        ({"digest": OTHER}, {"reverse": "none"}, f"the back-out was rehearsed with '{OTHER}'"),
+    ],
+)
+def test_only_a_package_that_says_so_itself_needs_no_way_back(changes: dict[str, Any], own: dict[str, str], reason: str) -> None:
+    said = {key: value for key, value in {**REHEARSAL, **FORWARD, **changes}.items() if value is not ...}
+    found = finding("rehearsal", verified(rehearsal=said), own={"role": "ansible/app", "steps": ["migrate", "activate"], **own})
+    assert (found.result is Result.PASS) == (not reason)
+    assert (reason or "1 of 1 rehearsed all of it but a way back, for it has none (reverse: none) (carl)") in found.reason
+
+
+def test_one_that_has_no_way_back_may_have_been_backed_out_in_the_lab_all_the_same() -> None:
+    own = {"role": "ansible/app", "steps": ["migrate", "activate"], "reverse": "none"}
+    role = {"forward": ["migrate", "activate"], "back": ["back_out"]}
+    assert finding("rehearsal", verified(rehearsal={**REHEARSAL, "role": role}), own=own).result is Result.PASS
+    assert "back_out" in finding("rehearsal", verified(rehearsal={**REHEARSAL, "role": {**role, "back": []}}), own=own).reason
+
+
 def test_every_release_that_live_goes_back_to_was_rehearsed() -> None:
     both = frozenset([FORMER, ""])
     assert "rehearsed to having no release" in finding("rehearsal", verified(), replaced=both).reason
