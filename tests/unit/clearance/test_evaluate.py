@@ -92,7 +92,14 @@ def debt(due: datetime = END + TICK, settled: datetime | None = None) -> Debt:
 
 
 SIGNED = {"signatures", "malware", "evidence", "verification", "rehearsal", "opinions"}  # controls of what people signed
-REHEARSAL = {"digest": DIGEST, "deployed": True, "backedOut": True, "tests": 1, "from": [""], "role": {"forward": [], "back": ["back_out"]}}
+REHEARSAL = {
+    "digest": DIGEST,
+    "deployed": True,
+    "backedOut": True,
+    "tests": 1,
+    "from": [""],
+    "role": {"forward": ["migrate"], "back": ["back_out"]},
+}
 EVIDENCE = {
     "package": said("package", ("rita", {})),
     "scan": said("scan", ("rita", {"result": "clean"})),
