@@ -26,7 +26,7 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.libs import requi
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.data_change import DataStatement
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.leftovers import sweep_run_directories
 from ansible_collections.tidegate.release.plugins.plugin_utils.settings import optional_setting, required_setting, secret_setting
-from ansible_collections.tidegate.release.plugins.plugin_utils.steps.backout import DoneByHand, order_backout
+from ansible_collections.tidegate.release.plugins.plugin_utils.steps.backout import order_backout
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps.plan import Reach, RunRequest, plan
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps.sources import Sources
 
@@ -35,9 +35,10 @@ def _said(options: Mapping[str, Any]) -> DataStatement | None:
     """What a person says of the data; raises :class:`TidegateError` when they give no reason, or say it in another form."""
     if not options["data"]:
         return None
-    if not options["reason"]:
+    reason = " ".join(options["reason"].split())
+    if not reason:
         raise TidegateError("tidegate_data says how data are, and nobody can ask why later; give the reason as tidegate_reason")
-    return DataStatement.parse(options["data"], options["reason"], options["backout"])
+    return DataStatement.parse(options["data"], reason, options["backout"])
 
 
 class ActionModule(TidegateAction):
@@ -60,13 +61,13 @@ class ActionModule(TidegateAction):
         by_hand = tuple(filter(None, (host.strip() for host in options["done_by_hand"])))
         if by_hand and not options["backout"]:
             raise TidegateError("tidegate_done_by_hand is about hosts that go back; run backout with it")
-        key = optional_setting(options, "key") if by_hand or not options["backout"] else None
+        key = optional_setting(options, "key") if by_hand or request.said or not options["backout"] else None
         if key is not None:
             require(*LIBRARIES)
         signer = load_signer(key, secret_setting(options, "key_passphrase")) if key is not None else None
         if options["backout"]:
-            said = DoneByHand(by_hand, signer)
-            ordered = order_backout(request, cmdb_url=cmdb, policy_path=policy, reason=options["reason"], now=utc_now(), by_hand=said)
+            told = {"reason": options["reason"], "by_hand": by_hand, "signer": signer}
+            ordered = order_backout(request, cmdb_url=cmdb, policy_path=policy, now=utc_now(), **told)
             announce(ordered["msg"])
             return ordered
         with Sources(required_setting(options, "dsl"), cmdb, policy, utc_now(), kept_in_run()) as sources:

@@ -36,7 +36,7 @@ options:
         deployment is held; its message says of which attempt, by a number.
       - V(migrated:417) when after attempt 417 they are migrated, V(as_before:417) when they are as they were before. With
         O(backout=true) also V(kept:417), when they shall stay as they are and the release before gets on with that.
-      - It needs O(reason), and the journal has both.
+      - It needs O(reason), and the journal has both. Where the policy names people, one of them has to sign it with O(key).
       - Taken from the variable C(tidegate_data), when it is not given.
     type: str
     default: ''

@@ -6,12 +6,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 import pytest
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import Cmdb
-from ansible_collections.tidegate.release.plugins.plugin_utils.errors import ConflictError, StateError
+from ansible_collections.tidegate.release.plugins.plugin_utils.errors import ConflictError, StateError, TidegateError
+from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.envelope import open_envelope
+from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.statement import DATA
 from ansible_collections.tidegate.release.plugins.plugin_utils.report.html import render_deployment
 from ansible_collections.tidegate.release.plugins.plugin_utils.report.model import build_report
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.data_change import DataStatement, last_attempt
@@ -22,7 +26,12 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.holder im
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.options import Rollout, Share
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.states import DataState, DeploymentState, HostState
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps import conclude, gate
+from ansible_collections.tidegate.release.plugins.plugin_utils.steps.backout import order_backout
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps.clear import WaveStart
+from ansible_collections.tidegate.release.plugins.plugin_utils.steps.plan import Reach, RunRequest, plan
+from ansible_collections.tidegate.release.plugins.plugin_utils.steps.sources import Sources
+from documents import write_document
+from seals import KEYS, pem
 
 if TYPE_CHECKING:
     from ansible_collections.tidegate.release.plugins.plugin_utils.rfc.source import Change
@@ -93,7 +102,7 @@ def number(journal: DataJournal, run: Run) -> int:
 
 def say(journal: DataJournal, run: Run, what: str, *, holder: Holder = BOB, backout: bool = False, later: int = 0) -> Run:
     """Take the deployment over and say how the data are after the last attempt; ``later``: of an attempt by so many numbers off."""
-    said = DataStatement.parse(f"{what}:{number(journal, run) + later}", "I looked", backout)
+    said = replace(DataStatement.parse(f"{what}:{number(journal, run) + later}", "I looked", backout), by="carl")
     return journal.take_over(run.deployment, holder, NOW, ordered=True, said=said)
 
 
@@ -184,7 +193,7 @@ def test_who_finds_data_that_were_about_to_be_migrated_holds_until_a_person_has_
     run = say(journal, run, "as_before")
     assert (state(journal, run), data(journal, run)) == (DeploymentState.ACTIVATING, DataState.NOT_MIGRATED)
     last = journal.data_log(run.deployment)[-1]
-    assert (last.event, last.data["reason"], last.data["by"]) == ("not_migrated", "I looked", str(BOB))
+    assert (last.event, last.data["reason"], last.data["by"]) == ("not_migrated", "I looked", "carl")
     # It runs once more, and what was said then is not taken for what is now.
     journal.begin_migrate(run, NOW)
     with pytest.raises(StateError, match=f"about attempt {first}, but the last one .* was number {number(journal, run)}"):
@@ -388,5 +397,50 @@ def test_a_report_says_what_was_done_to_data_who_said_how_they_are_and_what_is_l
     left = "its data could not be reversed, and it is not known how they are (on db1: the task 'x' failed)."
     assert f"CHG0001, shop 2.0: {left}" in report.overview["attention"]
     shown = render_deployment(page)
-    assert f"migrated on db1, as said by {BOB}: I looked" in shown
+    assert "migrated on db1, as said by carl: I looked" in shown
     assert "reverse failed on db1: the task &#39;x&#39; failed" in shown
+
+
+@pytest.mark.parametrize(
+    ("key", "why"),
+    [
+        (None, "the policy names people, so that the data of CHG0001#1 are as before is said with a signature"),
+        ("mallory", "the policy gives this key to nobody"),
+        ("carl", ""),
+    ],
+)
+@pytest.mark.parametrize("verb", ["deploy", "backout"])
+def test_how_data_are_is_said_by_a_person_whom_the_policy_names(
+    journal: DataJournal, begin: Begin, cmdb_url: str, tmp_path: Path, verb: str, key: str | None, why: str
+) -> None:
+    rfc, policy = tmp_path / "rfc.yml", tmp_path / "policy.yml"
+    rfc.write_text("schema: 1\nnumber: CHG0001\n")
+    people = {"carl": {"roles": ["release-manager"], "keys": [{"public": pem(KEYS["carl"])}]}}
+    write_document(policy, {"schema": 1, "people": people})
+    run = begin()
+    migrate(journal, run)
+    journal.order_backout(run, "because", NOW)
+    journal.begin_reverse(run, NOW)
+    said = DataStatement.parse(f"as_before:{number(journal, run)}", "I looked", verb == "backout")
+    request = RunRequest(str(rfc), Reach(HOSTS), True, lambda: "", take_over=True, said=said)
+    signer = KEYS[key] if key else None
+
+    def do() -> None:
+        if verb == "backout":
+            order_backout(request, cmdb_url=cmdb_url, policy_path=str(policy), reason="x", now=NOW, signer=signer)
+        else:
+            with Sources(str(tmp_path / "dsl"), cmdb_url, str(policy), NOW) as sources:
+                plan(sources, request, signer)
+
+    if why:
+        with pytest.raises(TidegateError, match=why):
+            do()
+        assert data(journal, run) is DataState.REVERSING
+        return
+    do()
+    last = journal.data_log(run.deployment)[-1]
+    assert (last.event, last.data["by"]) == ("reversed", "carl")
+    sealed = open_envelope(last.data["envelope"].encode())
+    assert sealed.signed_by(KEYS["carl"].public_key)
+    assert (sealed.statement.type, sealed.statement.predicate["host"]) == (DATA, "db1")
+    assert {sealed.statement.predicate[one] for one in ("deployment", "said", "reason")} == {"CHG0001#1", "as_before", "I looked"}

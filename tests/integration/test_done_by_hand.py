@@ -25,7 +25,7 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.holder im
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.options import Rollout
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.states import DeploymentState, HostState
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.wave_journal import WaveJournal
-from ansible_collections.tidegate.release.plugins.plugin_utils.steps.backout import DoneByHand, order_backout
+from ansible_collections.tidegate.release.plugins.plugin_utils.steps.backout import order_backout
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps.plan import Reach, RunRequest
 from documents import write_document
 from seals import KEYS, pem
@@ -60,7 +60,8 @@ class Bed:
             policy_path=str(self.path / "policy.yml"),
             reason=reason,
             now=NOW,
-            by_hand=DoneByHand(hosts, signer),
+            by_hand=hosts,
+            signer=signer,
         )
 
     @property

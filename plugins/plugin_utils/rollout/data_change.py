@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from ..errors import StateError
@@ -50,12 +50,15 @@ class DataStatement:
     """What a person says of the data: ``migrated``, ``as_before``, or ``kept`` for hosts that go back without them.
 
     ``attempt``: the number of the attempt to migrate or reverse, after which they looked. ``backout``: whether they want the hosts back.
+    ``by``: who that is; ``signed``: what the journal has of their signature.
     """
 
     what: str
     attempt: int
     reason: str
     backout: bool = False
+    by: str = ""
+    signed: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def parse(cls, text: str, reason: str, backout: bool) -> DataStatement:

@@ -141,7 +141,7 @@ class Journal(Locks):
                 connection, deployment_id, now, "taken_over", data={"holder": str(holder), "from": deployment.holder, "ordered": ordered}
             )
             if said is not None:
-                self._take_statement(connection, deployment, said, holder, now)
+                self._take_statement(connection, deployment, said, now)
                 deployment = self._load(connection, deployment_id)
             doubt = in_doubt(deployment, self._data_log(connection, deployment_id))
             if doubt and deployment.state is _D.ACTIVATING:
@@ -518,13 +518,11 @@ class Journal(Locks):
             raise ConflictError(f"the data of {deployment.label} have changed meanwhile; run this again")
         self._append(connection, deployment.id, now, new, data={"host": deployment.rollout.data_host, **(data or {})})
 
-    def _take_statement(
-        self, connection: sa.Connection, deployment: Deployment, said: DataStatement, holder: Holder, now: datetime
-    ) -> None:
+    def _take_statement(self, connection: sa.Connection, deployment: Deployment, said: DataStatement, now: datetime) -> None:
         """Write down what a person says of the data, unless that is on record already."""
         new = after_statement(deployment, self._data_log(connection, deployment.id), said)
         if new is not deployment.data:
-            about = {"said": said.what, "attempt": said.attempt, "reason": said.reason, "by": str(holder)}
+            about = {"said": said.what, "attempt": said.attempt, "reason": said.reason, "by": said.by, **said.signed}
             self._move_data(connection, deployment, new, now, about)
 
     def _require_data(self, deployment: Deployment) -> None:

@@ -9,7 +9,7 @@ A host that no step of ours can bring back is brought back by a person, who says
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +26,7 @@ from ..rollout.deployments import Deployment, Run, Target
 from ..rollout.holder import Holder
 from ..rollout.journal import Journal, not_by_hand
 from ..rollout.states import DataState, DeploymentState
-from .person import responsible_person, signed_about_host
+from .person import responsible_person, signed_about_host, vouched_data
 from .plan import RunRequest, backing_out, result
 from .tell import make_notifier, warned
 
@@ -36,22 +36,22 @@ if TYPE_CHECKING:
 _ORDERED = "ordered by a person"
 
 
-@dataclass(frozen=True)
-class DoneByHand:
-    """The hosts that a person says to have brought back by hand, and the key that it is signed with, if any."""
-
-    hosts: tuple[str, ...] = ()
-    signer: Signer | None = None
-
-
 def order_backout(
-    request: RunRequest, *, cmdb_url: str, policy_path: str | None, reason: str, now: datetime, by_hand: DoneByHand = DoneByHand()
+    request: RunRequest,
+    *,
+    cmdb_url: str,
+    policy_path: str | None,
+    reason: str,
+    now: datetime,
+    by_hand: Collection[str] = (),
+    signer: Signer | None = None,
 ) -> dict[str, Any]:
     """A person wants the deployment of this RFC undone; take it over and say so in the journal. Return the task's result.
 
     The hosts ``by_hand`` are recorded as being back, and not visited any more. Raises :class:`TidegateError` when there is no deployment,
     another controller drives it, a later one has replaced it, or a host that has to go back is not in the inventory or left out; and when
-    one of ``by_hand`` can't have been brought back so, no reason is given for that, or nobody signs it whom the policy names.
+    one of ``by_hand`` can't have been brought back so, or no reason is given for that. What is said of these hosts, or of data, has to be
+    signed with ``signer`` by somebody whom the policy names, when it names people.
     """
     reason = " ".join(reason.split())
     with Cmdb.open(cmdb_url) as cmdb:
@@ -60,10 +60,12 @@ def order_backout(
         current = journal.latest(number)
         if current is None:
             raise TidegateError(f"{number} was never deployed, so there is nothing to back out; check the RFC")
-        done = _refuse_by_hand(journal, current, by_hand.hosts)
+        done = _refuse_by_hand(journal, current, by_hand)
         if current.state in (DeploymentState.BACKED_OUT, DeploymentState.CANCELLED):
             return result(f"{current.label} is already {words(current.state)}", changed=False)
-        person = _person(policy_path, by_hand, reason, done, now) if done else ""
+        person = _person(policy_path, signer, reason, done, now) if done else ""
+        if request.said is not None:
+            request = replace(request, said=vouched_data(request.said, current, load_policy(policy_path), signer, now))
         journal.refuse_backout(current)
         data = after_ordered(current, journal.data_log(current.id), request.said)
         later = DataJournal(cmdb).later_change(current) if data is DataState.MIGRATED else ""
@@ -82,7 +84,7 @@ def order_backout(
         run = journal.take_over(current.id, Holder.this_run(), now, ordered=request.take_over, said=request.said)
         state = journal.order_backout(run, reason or _ORDERED, now)
         if done:
-            _record(journal, run, current, done, drained, person, reason, by_hand.signer, now)
+            _record(journal, run, current, done, drained, person, reason, signer, now)
         begins = state is DeploymentState.BACKING_OUT and current.state is not state
         problems = make_notifier(lambda: load_policy(policy_path))(journal, run, "back_out", reason or _ORDERED, now) if begins else []
         return {**result(_sentence(current, hosts, done, drained, "is", data), changed=True), **warned(problems)}
@@ -103,14 +105,14 @@ def _refuse_by_hand(journal: Journal, current: Deployment, hosts: Collection[str
     return wanted
 
 
-def _person(policy_path: str | None, by_hand: DoneByHand, reason: str, done: Sequence[Target], now: datetime) -> str:
+def _person(policy_path: str | None, signer: Signer | None, reason: str, done: Sequence[Target], now: datetime) -> str:
     hosts = ", ".join(target.host for target in done)
     if not reason:
         raise TidegateError(
             f"no reason is given why {hosts} could only be brought back by hand; say in tidegate_reason what was done, for those who ask"
         )
     what = f"that {hosts} was brought back by hand is said"
-    return responsible_person(load_policy(policy_path), by_hand.signer, now, what)
+    return responsible_person(load_policy(policy_path), signer, now, what)
 
 
 def _record(

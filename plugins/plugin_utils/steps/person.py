@@ -9,14 +9,17 @@ import getpass
 import hashlib
 import socket
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from ..errors import TidegateError
 from ..evidence.envelope import sign
-from ..evidence.statement import Statement
+from ..evidence.statement import DATA, Statement
 from ..evidence.trust import signer_name
 from ..policy.model import Policy
+from ..rollout.data_change import DataStatement
+from ..rollout.deployments import Deployment
 
 if TYPE_CHECKING:
     from securesystemslib.signer import Signer
@@ -46,3 +49,19 @@ def signed_about_host(host: str, kind: str, said: Mapping[str, Any], signer: Sig
         return {}
     digest = f"sha256:{hashlib.sha256(host.encode()).hexdigest()}"
     return {"envelope": sign(Statement(host, digest, kind, {"host": host, **said}), signer, now).decode()}
+
+
+def vouched_data(said: DataStatement, deployment: Deployment, policy: Policy, signer: Signer | None, now: datetime) -> DataStatement:
+    """What is said of the data of ``deployment``, with who says it and, with a key, the signed statement of that, which the journal keeps.
+
+    Raises :class:`TidegateError` as :func:`responsible_person` does.
+    """
+    person = responsible_person(policy, signer, now, f"that the data of {deployment.label} are {said.what.replace('_', ' ')} is said")
+    about = {
+        "deployment": deployment.label,
+        "release": {"name": deployment.release, "version": deployment.version, "digest": deployment.digest},
+        "said": said.what,
+        "attempt": said.attempt,
+        "reason": said.reason,
+    }
+    return replace(said, by=person, signed=signed_about_host(deployment.rollout.data_host, DATA, about, signer, now))

@@ -36,6 +36,7 @@ from ..rollout.options import Rollout
 from ..rollout.states import DataState, DeploymentState, HostState, WaveState
 from .clear import Clearing, clear, refusal, without
 from .conclude import catch_up
+from .person import vouched_data
 from .sources import Sources
 from .tell import make_notifier, save_stakeholders, warned
 
@@ -94,12 +95,15 @@ def plan(sources: Sources, request: RunRequest, signer: Signer | None = None) ->
     """Clear the RFC and begin its deployment, or take over the one that is open; return the task's result.
 
     A deployment that is backing out goes on without clearance: its window may be over, and hosts must not stay in between.
-    With a ``signer`` the clearance of a new deployment is kept beside the package, signed.
+    With a ``signer`` the clearance of a new deployment is kept beside the package, signed, and what is said of data is.
     Raises :class:`TidegateError` when the RFC is not cleared, its CIs are locked, not in the inventory or left out of this run, its
-    scope has left hosts of the plan, or the deployment of this RFC has already failed or was replaced by a later one.
+    scope has left hosts of the plan, or the deployment of this RFC has already failed or was replaced by a later one; and when something
+    is said of data, and nobody signs it whom the policy names.
     """
     journal = Journal(sources.cmdb())
     current = journal.latest(rfc_number(request.rfc_path))
+    if current is not None and request.said is not None and current.state in states.OPEN:
+        request = replace(request, said=vouched_data(request.said, current, sources.policy(), signer, sources.now))
     if current is not None and _needs_no_clearance(current, request):
         return _resume(journal, current, request, sources.now)
     if current is not None and current.state is DeploymentState.BACKED_OUT:
