@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -354,6 +354,33 @@ def test_data_of_a_host_that_will_not_come_back_are_for_a_person_to_say(journal:
         journal.write_off(connection, "db1", "it burnt", ANN, NOW, True)
     with pytest.raises(StateError, match=r"db1 is written off; back out with -e tidegate_data=as_before:\d+, or -e tidegate_data=kept:\d+"):
         journal.begin_reverse(run, NOW)
+
+
+def test_nobody_goes_for_data_to_a_host_that_a_person_has_brought_back(
+    journal: DataJournal, begin: Begin, cmdb_url: str, tmp_path: Path
+) -> None:
+    (tmp_path / "rfc.yml").write_text("schema: 1\nnumber: CHG0001\n")
+    run = begin()
+    migrate(journal, run)
+    activate(journal, run, 1, "db1", HostState.STUCK)
+
+    def order(*by_hand: str, said: str = "", inventory: Iterable[str] = ()) -> str:
+        about = DataStatement.parse(f"{said}:{number(journal, run)}", "I looked", True) if said else None
+        request = RunRequest(str(tmp_path / "rfc.yml"), Reach(inventory), True, lambda: "", take_over=True, said=about)
+        return str(order_backout(request, cmdb_url=cmdb_url, policy_path=None, reason="why", now=NOW, by_hand=by_hand)["msg"])
+
+    said = order("db1")
+    assert said.endswith("; CHG0001: shop 2.0 is being backed out: then its data are to be brought back by hand, as db1 was")
+    run = journal.deployment(run.deployment).run
+    with pytest.raises(StateError, match=r"db1 was brought back by hand, so no step goes there .* with -e tidegate_data=as_before:"):
+        journal.begin_reverse(run, NOW)
+    assert journal.conclude(run, NOW).state is DeploymentState.BACKING_OUT
+    left = conclude._data_left(journal, journal.deployment(run.deployment))
+    assert left.startswith("its data are still migrated: db1 was brought back by hand")
+    with Sources(str(tmp_path / "dsl"), cmdb_url, None, NOW) as sources:
+        plan(sources, RunRequest(str(tmp_path / "rfc.yml"), Reach(()), True, lambda: "", take_over=True))  # it needs no host any more
+    assert order(said="as_before") == "CHG0001: shop 2.0 is being backed out: its data are as before"
+    assert journal.conclude(journal.deployment(run.deployment).run, NOW).state is DeploymentState.BACKED_OUT
 
 
 @pytest.mark.parametrize("what", ["as_before", "kept"])

@@ -129,6 +129,11 @@ class DataJournal(WaveJournal):
         mine = self._locked(connection, deployment.id)
         if any(target.host == deployment.rollout.data_host and target.state is _H.WRITTEN_OFF for target in targets):
             return f"{deployment.rollout.data_host} is written off; back out with {self._ways(connection, deployment)}"
+        if deployment.rollout.data_host in self._by_hand(connection, deployment.id):
+            return (
+                f"{deployment.rollout.data_host} was brought back by hand, so no step goes there any more; bring its data back by hand, "
+                f"too, and back out with {self._ways(connection, deployment)}"
+            )
         # A host that others have taken, or changed, since may have a version by now that needs the data as they are.
         others = {target.host for target in targets if target.state is not _H.WRITTEN_OFF} - mine
         later = self._superseded(connection, deployment, others)

@@ -215,6 +215,11 @@ class Journal(Locks):
                 }
                 self._cmdb.note_done_by_hand(connection, row, now, {"deployment": deployment.label, **more})
 
+    def by_hand(self, deployment_id: int) -> set[str]:
+        """The hosts that a person said to have brought back by hand, so that no step goes there any more."""
+        with self._cmdb.read() as connection:
+            return self._by_hand(connection, deployment_id)
+
     def out_of_service(self, deployment_id: int, hosts: Collection[str]) -> list[str]:
         """Which of ``hosts`` a release's role has taken out of service, and not brought back."""
         j = self._t.journal.c
@@ -524,6 +529,10 @@ class Journal(Locks):
         if new is not deployment.data:
             about = {"said": said.what, "attempt": said.attempt, "reason": said.reason, "by": said.by, **said.signed}
             self._move_data(connection, deployment, new, now, about)
+
+    def _by_hand(self, connection: sa.Connection, deployment_id: int) -> set[str]:
+        j = self._t.journal.c
+        return set(connection.scalars(sa.select(j.host).where(j.deployment_id == deployment_id, j.event == DONE_BY_HAND)))
 
     def _require_data(self, deployment: Deployment) -> None:
         """Raise :class:`StateError` unless the data are as the release needs them."""

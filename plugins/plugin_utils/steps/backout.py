@@ -13,11 +13,12 @@ from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from ..activity import listed
 from ..clearance.policy import load_policy
 from ..cmdb.store import Cmdb
 from ..errors import NotFoundError, StateError, TidegateError
 from ..evidence.statement import DONE_BY_HAND
-from ..report.progress import words
+from ..report.progress import counted, words
 from ..rfc.source import rfc_number
 from ..rollout import states
 from ..rollout.data_change import after_ordered
@@ -27,7 +28,7 @@ from ..rollout.holder import Holder
 from ..rollout.journal import Journal, not_by_hand
 from ..rollout.states import DataState, DeploymentState
 from .person import responsible_person, signed_about_host, vouched_data
-from .plan import RunRequest, backing_out, result
+from .plan import RunRequest, result
 from .tell import make_notifier, warned
 
 if TYPE_CHECKING:
@@ -73,13 +74,14 @@ def order_backout(
             raise StateError(f"the data of {current.label} can't be reversed, so no host goes back: {later}")
         names = [target.host for target in done]
         hosts = [host for host in journal.to_visit(current, backout=True) if host not in names]
-        reversing = [current.rollout.data_host] if data is DataState.MIGRATED else []
+        by_step = current.rollout.data_host not in {*names, *journal.by_hand(current.id)}
+        reversing = [current.rollout.data_host] if data is DataState.MIGRATED and by_step else []
         request.reach.check(dict.fromkeys([*hosts, *reversing]), "host", f"that {current.label} has to be backed out of")
         if not request.take_over:
             journal.refuse_driven(current.id, Holder.this_run(), now)
         drained = journal.out_of_service(current.id, names)
         if not request.write:
-            return result(_sentence(current, hosts, done, drained, "would be", data), changed=True)
+            return result(_sentence(current, hosts, done, drained, "would be", data, by_step), changed=True)
         request.refuse_interrupted()
         run = journal.take_over(current.id, Holder.this_run(), now, ordered=request.take_over, said=request.said)
         state = journal.order_backout(run, reason or _ORDERED, now)
@@ -87,7 +89,7 @@ def order_backout(
             _record(journal, run, current, done, drained, person, reason, signer, now)
         begins = state is DeploymentState.BACKING_OUT and current.state is not state
         problems = make_notifier(lambda: load_policy(policy_path))(journal, run, "back_out", reason or _ORDERED, now) if begins else []
-        return {**result(_sentence(current, hosts, done, drained, "is", data), changed=True), **warned(problems)}
+        return {**result(_sentence(current, hosts, done, drained, "is", data, by_step), changed=True), **warned(problems)}
 
 
 def _refuse_by_hand(journal: Journal, current: Deployment, hosts: Collection[str]) -> list[Target]:
@@ -141,14 +143,34 @@ def _record(
     journal.done_by_hand(run, said, person, reason, now)
 
 
-def _sentence(current: Deployment, hosts: Sequence[str], done: Sequence[Target], drained: Sequence[str], is_: str, data: DataState) -> str:
-    """What an ordered back-out comes to, for a person."""
+def _sentence(
+    current: Deployment, hosts: Sequence[str], done: Sequence[Target], drained: Sequence[str], is_: str, data: DataState, by_step: bool
+) -> str:
+    """What an ordered back-out comes to, for a person; see :func:`_going_back`."""
     if not done:
-        return backing_out(current, hosts, is_, data)
+        return _going_back(current, hosts, is_, data, by_step)
     what = f"{current.rfc}: {current.release} {current.version}"
     parts = [f"{what} {is_} recorded as undone by hand on {', '.join(target.host for target in done)}"]
-    if hosts:
-        parts.append(backing_out(current, hosts, is_, data))
+    if hosts or data is DataState.MIGRATED:
+        parts.append(_going_back(current, hosts, is_, data, by_step))
     if drained:
         parts.append(f"the role does not go there any more, so bring into service by hand what it took out of that: {', '.join(drained)}")
     return "; ".join(parts)
+
+
+def _going_back(current: Deployment, hosts: Sequence[str], is_: str, data: DataState, by_step: bool) -> str:
+    """What becomes of ``hosts``, the last wave's first, and of the data, which are now as ``data`` says.
+
+    ``by_step``: whether the role reverses them; else that is a person's to do, who has brought back their host, too.
+    """
+    what, data_host = f"{current.rfc}: {current.release} {current.version}", current.rollout.data_host
+    in_the_end = f"reversed on {data_host}" if by_step else f"to be brought back by hand, as {data_host} was"
+    then = {
+        DataState.MIGRATED: f"then its data are {in_the_end}",
+        DataState.REVERSED: "its data are as before",
+        DataState.KEPT: "its data stay as they are",
+    }.get(data)
+    if not hosts:
+        return f"{what} {is_} {f'being backed out: {then}' if then else 'cancelled, for no host has it'}"
+    named = f"{counted(len(hosts), 'host')}: {listed(list(reversed(hosts)))}"
+    return f"{what} {is_} {'being backed' if is_ == 'is' else 'backed'} out of {named}{f'; {then}' if then else ''}"

@@ -6,12 +6,11 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from ..activity import listed
 from ..dsl.package import Package, load_package
 from ..dsl.repository import Repository
 from ..dsl.seen import Sight
@@ -33,7 +32,7 @@ from ..rollout.forecast import Step, Transfer, plan_lines, role_lines, transfer,
 from ..rollout.holder import Holder
 from ..rollout.journal import Journal
 from ..rollout.options import Rollout
-from ..rollout.states import DataState, DeploymentState, HostState, WaveState
+from ..rollout.states import DeploymentState, HostState, WaveState
 from .clear import Clearing, clear, refusal, without
 from .conclude import catch_up
 from .person import vouched_data
@@ -281,20 +280,6 @@ def _attach_clearance(sources: Sources, clearing: Clearing, rfc: Rfc, signer: Si
     remember_sight(sources.cmdb, Sight(rfc.release, rfc.version, rfc.digest, {attached: "clearance"}), sources.now, signer)
 
 
-def backing_out(deployment: Deployment, hosts: Sequence[str], is_: str, data: DataState) -> str:
-    """What an ordered back-out comes to, for a person; ``hosts`` are those that go back, the last wave's first, ``data`` how they are."""
-    what = f"{deployment.rfc}: {deployment.release} {deployment.version}"
-    being = "being backed" if is_ == "is" else "backed"
-    then = {
-        DataState.MIGRATED: f"; then its data are reversed on {deployment.rollout.data_host}",
-        DataState.KEPT: "; its data stay as they are",
-    }.get(data, "")
-    if not hosts and not then:
-        return f"{what} {is_} cancelled, for no host has it"
-    named = f": {listed(list(reversed(hosts)))}" if hosts else ""
-    return f"{what} {is_} {being} out of {counted(len(hosts), 'host')}{named}{then}"
-
-
 def _some(hosts: list[str], noun: str, which: str) -> str:
     return f"1 {noun} {which} is" if len(hosts) == 1 else f"{len(hosts)} {noun}s {which} are"
 
@@ -318,7 +303,8 @@ def _resume(journal: Journal, current: Deployment, request: RunRequest, now: dat
     journal.refuse_resume(current)
     doubt = in_doubt(replace(current, data=data), log)
     sentence = f"{current.label} goes on where it stands: {words(current.state)}{f', for {doubt}' if doubt else ''}"
-    data_host = [current.rollout.data_host] if current.state is DeploymentState.BACKING_OUT and current.data in states.CHANGED else []
+    changed = current.state is DeploymentState.BACKING_OUT and current.data in states.CHANGED
+    data_host = {current.rollout.data_host} - journal.by_hand(current.id) if changed else ()
     request.reach.check(dict.fromkeys([*journal.to_visit(current), *data_host]), "host", f"that {current.label} has still to visit")
     if not request.take_over:
         journal.refuse_driven(current.id, Holder.this_run(), now)
