@@ -11,7 +11,7 @@ that was given up for dead can't write when it wakes.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import asdict
 from datetime import datetime, timedelta
 from types import MappingProxyType
@@ -119,14 +119,16 @@ class Journal(Locks):
         *,
         ordered: bool = False,
         said: DataStatement | None = None,
+        within: sa.Connection | None = None,
     ) -> Run:
         """Continue an open deployment whose controller has ended, or that waits for a person. ``until``: see :meth:`decide_wave`.
 
         ``ordered``: a person says that the other controller is gone; ``said``: what they say of the data that it has changed. It is held as
-        long as nobody knows how these are. Raises :class:`ConflictError` while the other controller drives the deployment.
+        long as nobody knows how these are. ``within``: the caller's transaction, if there is one. Raises :class:`ConflictError` while the
+        other controller drives the deployment.
         """
         t = self._t
-        with self._cmdb.begin() as connection:
+        with self._begin_or(within) as connection:
             deployment = self._load(connection, deployment_id)
             driven = self._driven(connection, deployment, holder, now)
             if driven and not ordered:
@@ -186,13 +188,21 @@ class Journal(Locks):
                     self._relock(connection, row.id)
         return left
 
-    def done_by_hand(self, run: Run, hosts: Mapping[str, Mapping[str, Any]], person: str, reason: str, now: datetime) -> None:
+    def done_by_hand(
+        self,
+        run: Run,
+        hosts: Mapping[str, Mapping[str, Any]],
+        person: str,
+        reason: str,
+        now: datetime,
+        within: sa.Connection | None = None,
+    ) -> None:
         """A person says to have brought ``hosts`` back by hand: each is where it was before, in journal and CMDB, by that person's word.
 
         The value of each is what the history has besides. Raises :class:`StateError` for a host that is not stuck, lost or still to be
-        backed out by this deployment, which has to be backing out, or that another one has locked.
+        backed out by this deployment, which has to be backing out, or that another one has locked. ``within``: see :meth:`take_over`.
         """
-        with self._writing(run, now) as (connection, deployment):
+        with self._writing(run, now, within=within) as (connection, deployment):
             if deployment.state is not _D.BACKING_OUT:
                 raise StateError(f"{deployment.label} is {deployment.state}, not backing out; run backout first")
             for host, more in hosts.items():
@@ -386,12 +396,12 @@ class Journal(Locks):
         else:
             self._move(connection, deployment, _D.BACKING_OUT if decision.decision == "back_out" else _D.HELD, now, decision.reason)
 
-    def order_backout(self, run: Run, reason: str, now: datetime) -> DeploymentState:
+    def order_backout(self, run: Run, reason: str, now: datetime, within: sa.Connection | None = None) -> DeploymentState:
         """A person wants the deployment undone: it is now backing out, or cancelled when it had not touched any host.
 
-        A completed deployment can be backed out while it is still the last one on its CIs.
+        A completed deployment can be backed out while it is still the last one on its CIs. ``within``: see :meth:`take_over`.
         """
-        with self._writing(run, now) as (connection, deployment):
+        with self._writing(run, now, within=within) as (connection, deployment):
             if deployment.state is _D.BACKING_OUT:
                 return deployment.state
             targets = self._targets(connection, run.deployment)
@@ -444,14 +454,19 @@ class Journal(Locks):
 
     # -- inside a transaction ----------------------------------------------
 
+    def _begin_or(self, within: sa.Connection | None) -> AbstractContextManager[sa.Connection]:
+        return self._cmdb.begin() if within is None else nullcontext(within)
+
     @contextmanager
-    def _writing(self, run: Run, now: datetime, start: bool = False) -> Iterator[tuple[sa.Connection, Deployment]]:
-        """A write transaction of the run that holds the deployment; renews its lease.
+    def _writing(
+        self, run: Run, now: datetime, start: bool = False, within: sa.Connection | None = None
+    ) -> Iterator[tuple[sa.Connection, Deployment]]:
+        """A write transaction of the run that holds the deployment, the caller's if there is one; renews its lease.
 
         With ``start`` it raises :class:`StateError` when it is too late to start anything.
         """
         table = self._t.deployment
-        with self._cmdb.begin() as connection:
+        with self._begin_or(within) as connection:
             row = self._row(connection, run.deployment)
             renewed = connection.execute(
                 table.update().where(table.c.id == run.deployment, table.c.token == run.token).values(lease_until=now + LEASE)

@@ -23,7 +23,7 @@ from ..rfc.source import rfc_number
 from ..rollout import states
 from ..rollout.data_change import after_ordered
 from ..rollout.data_journal import DataJournal
-from ..rollout.deployments import Deployment, Run, Target
+from ..rollout.deployments import Deployment, Target
 from ..rollout.holder import Holder
 from ..rollout.journal import Journal, not_by_hand
 from ..rollout.states import DataState, DeploymentState
@@ -83,10 +83,12 @@ def order_backout(
         if not request.write:
             return result(_sentence(current, hosts, done, drained, "would be", data, by_step), changed=True)
         request.refuse_interrupted()
-        run = journal.take_over(current.id, Holder.this_run(), now, ordered=request.take_over, said=request.said)
-        state = journal.order_backout(run, reason or _ORDERED, now)
-        if done:
-            _record(journal, run, current, done, drained, person, reason, signer, now)
+        by_word = _by_word(current, done, drained, reason, signer, now)
+        with cmdb.begin() as connection:  # or who is killed in between would have said how the data are, and not that the hosts go back
+            run = journal.take_over(current.id, Holder.this_run(), now, ordered=request.take_over, said=request.said, within=connection)
+            state = journal.order_backout(run, reason or _ORDERED, now, connection)
+            if done:
+                journal.done_by_hand(run, by_word, person, reason, now, connection)
         begins = state is DeploymentState.BACKING_OUT and current.state is not state
         problems = make_notifier(lambda: load_policy(policy_path))(journal, run, "back_out", reason or _ORDERED, now) if begins else []
         return {**result(_sentence(current, hosts, done, drained, "is", data, by_step), changed=True), **warned(problems)}
@@ -117,18 +119,10 @@ def _person(policy_path: str | None, signer: Signer | None, reason: str, done: S
     return responsible_person(load_policy(policy_path), signer, now, what)
 
 
-def _record(
-    journal: Journal,
-    run: Run,
-    current: Deployment,
-    done: Sequence[Target],
-    drained: Collection[str],
-    person: str,
-    reason: str,
-    signer: Signer | None,
-    now: datetime,
-) -> None:
-    """Write by whose word the hosts are back, each with the signed statement of that."""
+def _by_word(
+    current: Deployment, done: Sequence[Target], drained: Collection[str], reason: str, signer: Signer | None, now: datetime
+) -> dict[str, dict[str, Any]]:
+    """What the history has of hosts that are back by a person's word: the signed statement of that, and whether the host is drained."""
     said = {}
     for target in done:
         to = {"version": target.previous_version, "digest": target.previous_digest} if target.previous_digest else None
@@ -140,7 +134,7 @@ def _record(
         }
         left: dict[str, Any] = {"drained": True} if target.host in drained else {}
         said[target.host] = {**left, **signed_about_host(target.host, DONE_BY_HAND, about, signer, now)}
-    journal.done_by_hand(run, said, person, reason, now)
+    return said
 
 
 def _sentence(
