@@ -47,7 +47,7 @@ class Deployed:
     version: str
     digest: str
     needs: Needs = Needs()
-    migrates: bool = False  # data that all its CIs share, so that those which have the version before meet what it makes of them
+    migrates: bool = False  # data that all related CIs share, so that those which have the version before meet what it makes of them
 
     def __str__(self) -> str:
         return f"{self.name} {self.version}"
@@ -126,8 +126,8 @@ def judge(deployed: Deployed, surroundings: Surroundings) -> Compatibility:
             see(ci, checker.required(ci, condition))
         for condition in deployed.needs.conflicts:
             see(ci, checker.conflicting(ci, condition))
-        see(ci, checker.sharing(ci))
     for ci, releases in surroundings.installed.items():
+        see(ci, checker.sharing(ci))
         for release, installed in releases.items():
             if release != deployed.name or ci not in surroundings.scope:
                 see(ci, checker.others(ci, release, installed))

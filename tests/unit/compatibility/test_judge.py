@@ -310,9 +310,15 @@ def test_two_releases_do_not_bring_one_package_to_a_ci() -> None:
     ("has_version", "migrates", "fault"),
     [("1.0", True, "web1: hello 3.0 migrates data and requires release hello >=2.0, it has 1.0"), ("2.0", True, ""), ("1.0", False, "")],
 )
-def test_what_shares_migrated_data_has_to_be_a_version_that_the_release_gets_on_with(has_version: str, migrates: bool, fault: str) -> None:
+@pytest.mark.parametrize("in_scope", [True, False])
+def test_what_shares_migrated_data_has_to_be_a_version_that_the_release_gets_on_with(
+    has_version: str, migrates: bool, fault: str, in_scope: bool
+) -> None:
     deployed = Deployed("hello", "3.0", "hello:3.0", Needs((on("hello", ">=2.0"),)), migrates)
-    found = judge(deployed, Surroundings({"web1": CI, "web2": CI}, {"web1": has(hello=has_version), "web2": has(hello="3.0")}))
+    scope = {"web1": CI, "web2": CI} if in_scope else {"web2": CI}
+    installed = {"web1": has(hello=has_version), "web2": has(hello="3.0")}
+    needs = {"hello:1.0": Needs(), "hello:2.0": Needs()}
+    found = judge(deployed, Surroundings(scope, installed, (("web1", "web2"),), needs))
     assert found.faults == ((fault,) if fault else ())
 
 
