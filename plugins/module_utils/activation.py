@@ -73,19 +73,20 @@ def activate(home: ReleaseHome, digest: str, previous: Optional[str], order: Ord
         if release is not None:
             _refuse_unusable(home, release, order)
     untouched = home.at_rest(before) and (live.id if live else None) == (before.id if before else None)
+    settled = live is not None and live.id == target.id and home.at_rest(target)
     try:
         repaired = put_right(home, target, order.supplies, **order.entry())
         if target.has_packages or (before is not None and before.has_packages):
             from .system_packages import refuse  # noqa: PLC0415 - few releases bring packages, and every host imports this
 
-            refuse(home, target, before, untouched=untouched, waits=True)
+            refuse(home, target, target if settled else before, untouched=untouched, waits=True)
             order.packages_of = before if untouched else None
     except (HostError, OSError) as error:
         if untouched:
             raise
         return _fall_back(home, target, before, order, str(error))
-    changed = _changed_packages(target) if live is not None and live.id == target.id and home.at_rest(target) else ""
-    if live is not None and live.id == target.id and not repaired and not changed and home.at_rest(target):
+    changed = _changed_packages(target) if settled else ""
+    if settled and not repaired and not changed:
         seen = watched.failed if watched and watched.about == _about(target, order) else ""
         if seen or not order.checked or is_healthy(home, target, order):
             return _fall_back(home, target, before, order, seen) if seen else _started(home, target, order, changed=False)

@@ -12,7 +12,7 @@ from __future__ import annotations
 import contextlib
 import fnmatch
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Callable
 
@@ -31,9 +31,9 @@ _APT = (
     *("-o", "Dpkg::Use-Pty=false", "-o", "Dir::Log::Terminal="),  # there need not be a terminal, and the output is kept elsewhere
 )
 _CONFFILES = {"keep": ("--force-confdef", "--force-confold"), "replace": ("--force-confnew",)}
-_FORMAT = "${Package}\\t${Architecture}\\t${Version}\\t${db:Status-Want}\\t${db:Status-Status}\\t${db:Status-Eflag}\\n"
+_FORMAT = "${Package}\\t${Architecture}\\t${Version}\\t${db:Status-Want}\\t${db:Status-Status}\\t${db:Status-Eflag}\\t${Multi-Arch}\\n"
 _ABSENT = ("not-installed", "config-files")
-_STEP = re.compile(r"(Inst|Remv|Purg) ([^\s:]+)")
+_STEP = re.compile(r"(Inst|Remv|Purg) (([^\s:]+)\S*)")
 # The conffiles (c) are for whoever runs the host to change.
 _CHANGED = re.compile(r"(?:missing  |[?.5]{9}) (?P<conffile>[ c]) (?P<path>/.*)")
 
@@ -44,25 +44,29 @@ class Dpkg:
     def __init__(self) -> None:
         check_tools("Debian", "dpkg", "dpkg-deb", "dpkg-query", "apt-get")
 
-    def installed(self, names: Collection[str]) -> dict[str, PackageEntry]:
-        """Those of the packages ``names`` that are on this host, in whatever state."""
-        rows = ask(["dpkg-query", "-W", "-f", _FORMAT, *names])[0] if names else ""
-        found = {}
+    def installed(self, sought: Mapping[str, Sequence[str]]) -> dict[str, PackageEntry]:
+        """Those of the packages ``sought`` that are on this host, in whatever state, by name; each with its architectures, the best first.
+
+        A package that may be there for several architectures at once is another one for each.
+        """
+        rows = ask(["dpkg-query", "-W", "-f", _FORMAT, *sought])[0] if sought else ""
+        found: dict[str, PackageEntry] = {}
         for row in rows.splitlines():
-            name, architecture, version, want, status, fault = row.split("\t")
-            if status not in _ABSENT:
+            name, architecture, version, want, status, fault, several = row.split("\t")
+            another = several == "same" and architecture not in sought[name]
+            if status not in _ABSENT and not another and (name not in found or architecture == sought[name][0]):
                 found[name] = PackageEntry(name, architecture, version, (status, fault) == ("installed", "ok"), want == "hold")
         return found
 
-    def changed(self, names: Collection[str]) -> dict[str, list[str]]:
-        """By package of ``names``, all of which are installed: its files that are missing or not what was installed."""
+    def changed(self, packages: Iterable[PackageEntry]) -> dict[str, list[str]]:
+        """By name of ``packages``, which are installed: the files that are missing or not what was installed."""
         excluded = _exclusions()
         found = {}
-        for name in names:
-            matches = (_CHANGED.fullmatch(line) for line in ask(["dpkg", "--verify", name])[0].splitlines())
+        for one in packages:
+            matches = (_CHANGED.fullmatch(line) for line in ask(["dpkg", "--verify", _address(one)])[0].splitlines())
             paths = [match["path"] for match in matches if match and match["conffile"] == " " and not excluded(match["path"])]
             if paths:
-                found[name] = paths
+                found[one.name] = paths
         return found
 
     def takes(self, architecture: str) -> bool:
@@ -77,15 +81,16 @@ class Dpkg:
             raise HostError(f"{path} is no package that dpkg can read; archive the release again")
         return said.split("\t")
 
-    def problem(self, files: Mapping[str, str], gone: Collection[str]) -> str:
+    def problem(self, files: Mapping[str, str], gone: Collection[PackageEntry]) -> str:
         """Why ``files``, by package, can't be installed and ``gone`` removed, or not without others; nothing when that can be done."""
-        said, why, status = ask([*_APT, "--simulate", "--reinstall", "install", *files.values(), *(f"{name}-" for name in gone)])
+        said, why, status = ask([*_APT, "--simulate", "--reinstall", "install", *files.values(), *_removals(gone)])
         if status:
             needs = [" ".join(line.split()) for line in said.splitlines() if line.startswith(" ")]
             return "; ".join(needs) or " ".join(why.split())
         steps = [match for match in map(_STEP.match, said.splitlines()) if match]
-        arriving = {one[2] for one in steps if one[1] == "Inst"}
-        others = [*sorted(arriving - files.keys()), *sorted({one[2] for one in steps if one[1] != "Inst"} - set(gone))]
+        arriving = {one[3] for one in steps if one[1] == "Inst"}
+        leaving = {one[2] for one in steps if one[1] != "Inst"} - {said for one in gone for said in (one.name, _address(one))}
+        others = [*sorted(arriving - files.keys()), *sorted(leaving)]
         if others:
             return f"{', '.join(others)} would have to change with them, which no file of the release is for"
         lacking = sorted(files.keys() - arriving)
@@ -103,22 +108,31 @@ class Dpkg:
         run(["dpkg", "--force-confdef", "--force-confold", "--configure", "--pending"])
 
     @staticmethod
-    def change(run: Run, files: Collection[str], gone: Collection[str], config: str) -> None:
+    def change(run: Run, files: Collection[str], gone: Collection[PackageEntry], config: str) -> None:
         """Install ``files`` anew and remove the packages ``gone``; the lock has to be held."""
         options = [part for option in _CONFFILES[config] for part in ("-o", f"Dpkg::Options::={option}")]
-        run([*_APT, *options, "--reinstall", "install", *files, *(f"{name}-" for name in gone)])
+        run([*_APT, *options, "--reinstall", "install", *files, *_removals(gone)])
 
     @staticmethod
-    def remove_broken(run: Run, names: Collection[str]) -> None:
+    def remove_broken(run: Run, gone: Collection[PackageEntry]) -> None:
         """Remove packages of which apt would want a file first, to make them whole; the lock has to be held."""
-        run(["dpkg", "--force-remove-reinstreq", "--remove", *names])
+        run(["dpkg", "--force-remove-reinstreq", "--remove", *map(_address, gone)])
 
-    def hold(self, names: Iterable[str], hold: bool) -> None:
+    def hold(self, packages: Iterable[PackageEntry], hold: bool) -> None:
         """Have upgrades leave packages alone, or not any more; the lock has to be held."""
-        selections = "".join(f"{name} {'hold' if hold else 'install'}\n" for name in names)
+        selections = "".join(f"{_address(one)} {'hold' if hold else 'install'}\n" for one in packages)
         _said, why, status = ask(["dpkg", "--set-selections"], selections)
         if status:
             raise HostError(f"dpkg can't hold packages: {' '.join(why.split())}")
+
+
+def _address(package: PackageEntry) -> str:
+    """Which package dpkg and apt are meant to look at, of those with one name."""
+    return f"{package.name}:{package.architecture}"
+
+
+def _removals(packages: Iterable[PackageEntry]) -> list[str]:
+    return [f"{_address(one)}-" for one in packages]
 
 
 def _exclusions() -> Callable[[str], bool]:

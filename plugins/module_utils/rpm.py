@@ -11,12 +11,13 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 from .package_manager import PackageEntry, Run, ask, check_tools, lock
 from .release_record import HostError
 
 _FORMAT = "%{NAME}\\t%|EPOCH?{%{EPOCH}:}:{}|%{VERSION}-%{RELEASE}\\t%{ARCH}\\n"
+_ANY = "noarch"
 _UPGRADE = ("rpm", "--upgrade", "--oldpackage", "--replacepkgs")
 # Type, content, link or owner; the configuration (c) is for whoever runs the host to change, and when it was written says nothing.
 _CHANGED = re.compile(r"(?:missing|(?=[^ ]*[SM5LUG])[SM5DLUGTPC.?]{8,9}) +(?:(?P<kind>[a-z]) +)?(?P<path>/.*?)(?: \([^)]*\))?")
@@ -28,24 +29,28 @@ class Rpm:
     def __init__(self) -> None:
         check_tools("rpm", "rpm")
 
-    def installed(self, names: Collection[str]) -> dict[str, PackageEntry]:
-        """Those of the packages ``names`` that are on this host, in whatever state."""
+    def installed(self, sought: Mapping[str, Sequence[str]]) -> dict[str, PackageEntry]:
+        """Those of the packages ``sought``, each with its architectures, that are on this host, in whatever state, by name.
+
+        A package for another architecture is another one, which may be there too; but not where one of the two is for any.
+        """
         found: dict[str, PackageEntry] = {}
-        for row in ask(["rpm", "--query", "--queryformat", _FORMAT, *names])[0].splitlines() if names else ():
+        for row in ask(["rpm", "--query", "--queryformat", _FORMAT, *sought])[0].splitlines() if sought else ():
             if row.count("\t") == 2:
                 name, version, architecture = row.split("\t")
-                # What was interrupted leaves the old package beside the new one.
-                found[name] = PackageEntry(name, architecture, version, name not in found, False)
+                if architecture in sought[name] or _ANY in (architecture, *sought[name]):
+                    # What was interrupted leaves the old package beside the new one.
+                    found[name] = PackageEntry(name, architecture, version, name not in found, False)
         return found
 
-    def changed(self, names: Collection[str]) -> dict[str, list[str]]:
-        """By package of ``names``, all of which are installed: its files that are missing or not what was installed."""
+    def changed(self, packages: Iterable[PackageEntry]) -> dict[str, list[str]]:
+        """By name of ``packages``, which are installed: the files that are missing or not what was installed."""
         found = {}
-        for name in names:
-            matches = map(_CHANGED.fullmatch, ask(["rpm", "--verify", "--nodeps", "--noscripts", name])[0].splitlines())
+        for one in packages:
+            matches = map(_CHANGED.fullmatch, ask(["rpm", "--verify", "--nodeps", "--noscripts", _address(one)])[0].splitlines())
             paths = [match["path"] for match in matches if match and match["kind"] != "c"]
             if paths:
-                found[name] = paths
+                found[one.name] = paths
         return found
 
     def takes(self, architecture: str) -> bool:
@@ -59,11 +64,11 @@ class Rpm:
             raise HostError(f"{path} is no package that rpm can read; archive the release again")
         return said.rstrip("\n").split("\t")
 
-    def problem(self, files: Mapping[str, str], gone: Collection[str]) -> str:
+    def problem(self, files: Mapping[str, str], gone: Collection[PackageEntry]) -> str:
         """Why ``files``, by package, can't be installed; nothing when they can. Whether ``gone`` can go shows when these are there."""
         why, status = ask([*_UPGRADE, "--test", *files.values()])[1:] if files else ("", 0)
         if not files and gone:
-            why, status = ask(["rpm", "--erase", "--test", "--allmatches", *gone])[1:]
+            why, status = ask(["rpm", "--erase", "--test", "--allmatches", *map(_address, gone)])[1:]
         return "; ".join(" ".join(line.split()) for line in why.splitlines()) or "rpm does not say why" if status else ""
 
     @contextlib.contextmanager
@@ -78,17 +83,22 @@ class Rpm:
         """Nothing: the database is whole at every moment, and what it has twice goes with the next change."""
 
     @staticmethod
-    def change(run: Run, files: Collection[str], gone: Collection[str], _config: str) -> None:
+    def change(run: Run, files: Collection[str], gone: Collection[PackageEntry], _config: str) -> None:
         """Install ``files`` anew and remove the packages ``gone``; what becomes of configuration is said by each package."""
         if files:
             run([*_UPGRADE, *files])
         if gone:
-            run(["rpm", "--erase", "--allmatches", *gone])
+            run(["rpm", "--erase", "--allmatches", *map(_address, gone)])
 
     @staticmethod
-    def remove_broken(run: Run, names: Collection[str]) -> None:
+    def remove_broken(run: Run, gone: Collection[PackageEntry]) -> None:
         """Remove packages that are there twice."""
-        run(["rpm", "--erase", "--allmatches", *names])
+        run(["rpm", "--erase", "--allmatches", *map(_address, gone)])
 
-    def hold(self, names: Iterable[str], _hold: bool) -> None:
+    def hold(self, packages: Iterable[PackageEntry], _hold: bool) -> None:
         """Nothing: rpm knows no holds, and no release asks for any."""
+
+
+def _address(package: PackageEntry) -> str:
+    """Which package rpm is meant to look at, of those with one name."""
+    return f"{package.name}.{package.architecture}"

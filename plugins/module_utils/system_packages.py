@@ -71,15 +71,17 @@ def refuse(home: ReleaseHome, target: Release, before: Optional[Release], *, unt
         if not manager.takes(one.architecture):
             raise HostError(f"{one.name} is for {one.architecture}, which this host is not; deploy it elsewhere")
     refuse_owned(home, target)
-    present = manager.installed([*wanted, *leaving])
+    present = manager.installed(_sought(wanted, leaving))
     foreign = [present[name] for name in wanted if name not in leaving and name in present]
     if untouched and foreign and target.config["packages"]["on_first"] == "refuse":
         raise HostError(
             f"{_listed(foreign)} {'are' if len(foreign) > 1 else 'is'} here already and no release brought that, so nothing could "
             "bring it back; remove it, or have the packages of the release say on_first: remove"
         )
-    files = {name: one.path for name, one in wanted.items()}
-    problem = manager.problem(files, [name for name in leaving if name not in wanted and name in present])
+    # What is there from the same file stays, and apt could not bring it anew where another architecture has it too.
+    stays = _unchanged(wanted, leaving) - _faults(wanted, present, hold=False).keys()
+    files = {name: one.path for name, one in wanted.items() if name not in stays}
+    problem = manager.problem(files, [present[name] for name in leaving if name not in wanted and name in present])
     if problem:
         raise HostError(f"the packages of {target.name} {target.version} can't be installed: {problem}")
     if waits:
@@ -94,13 +96,13 @@ def bring(home: ReleaseHome, target: Optional[Release], order: Order) -> None:
     """
     said = _said(target, order.leaving)
     manager, wanted, leaving = _manager(said), brought(target), brought(order.leaving)
-    present = manager.installed([*wanted, *leaving])
+    present = manager.installed(_sought(wanted, leaving))
     spoilt = {*_faults(wanted, present, hold=False), *_changes(manager, wanted, present)}
-    same = {name for name in wanted if name in leaving and leaving[name].sha256 == wanted[name].sha256}
+    same = _unchanged(wanted, leaving)
     if target is not None and order.packages_of is not None and order.packages_of.id == target.id:
         same = set(wanted)
     files = {name: one.path for name, one in wanted.items() if name in spoilt or name not in same}
-    gone = [name for name in leaving if name not in wanted and name in present]
+    gone = [present[name] for name in leaving if name not in wanted and name in present]
 
     def run(command: Sequence[str]) -> None:
         with home.running_hook(_HOOK) as mark:
@@ -114,7 +116,7 @@ def bring(home: ReleaseHome, target: Optional[Release], order: Order) -> None:
             if files or gone:
                 with contextlib.suppress(CheckError):  # what can't be configured may be what is about to be replaced
                     manager.heal(run)
-                if any(not present[name].whole for name in gone):
+                if any(not one.whole for one in gone):
                     manager.remove_broken(run, gone)
                     gone = []
             if files or gone:
@@ -124,8 +126,8 @@ def bring(home: ReleaseHome, target: Optional[Release], order: Order) -> None:
                 manager.change(run, files.values(), gone, said["config"])
             manager.hold(_unlike(manager, wanted, said["hold"]), said["hold"])
     # Not the files: what a package's own script changes of them is for audit to say.
-    wrong = list(_faults(wanted, manager.installed(list(wanted)), said["hold"]).values())
-    left = manager.installed([name for name in leaving if name not in wanted])
+    wrong = list(_faults(wanted, manager.installed(_sought(wanted)), said["hold"]).values())
+    left = manager.installed(_sought({name: one for name, one in leaving.items() if name not in wanted}))
     wrong += (f"{one.name} {one.version} is still here" for one in left.values())
     if wrong:
         raise CheckError(f"after the installation {'; '.join(wrong)}")
@@ -134,7 +136,7 @@ def bring(home: ReleaseHome, target: Optional[Release], order: Order) -> None:
 def differences(release: Release) -> list[str]:
     """What of the packages of ``release``, the live one, is not as it was installed, a sentence for each."""
     manager, wanted = _manager(release.config["packages"]), brought(release)
-    present = manager.installed(list(wanted))
+    present = manager.installed(_sought(wanted))
     faults = [*_faults(wanted, present, release.config["packages"]["hold"]).items(), *_changes(manager, wanted, present).items()]
     return [sentence for _name, sentence in sorted(faults)]
 
@@ -155,9 +157,19 @@ def _manager(said: dict[str, Any]) -> Manager:
     return Dpkg()
 
 
-def _unlike(manager: Manager, wanted: dict[str, Brought], hold: bool) -> list[str]:
+def _unchanged(wanted: dict[str, Brought], leaving: dict[str, Brought]) -> set[str]:
+    """The names of the packages that both releases bring in the same file."""
+    return {name for name in wanted if name in leaving and leaving[name].sha256 == wanted[name].sha256}
+
+
+def _sought(*releases: dict[str, Brought]) -> dict[str, list[str]]:
+    """By name of a package that one of the releases brings, for which architectures they bring it."""
+    return {name: [each[name].architecture for each in releases if name in each] for each in releases for name in each}
+
+
+def _unlike(manager: Manager, wanted: dict[str, Brought], hold: bool) -> list[PackageEntry]:
     """Those of the packages that are installed and held when they should not be, or the other way round."""
-    return [name for name, one in manager.installed(list(wanted)).items() if one.held != hold]
+    return [one for one in manager.installed(_sought(wanted)).values() if one.held != hold]
 
 
 def _faults(wanted: dict[str, Brought], present: dict[str, PackageEntry], hold: bool) -> dict[str, str]:
@@ -179,7 +191,7 @@ def _faults(wanted: dict[str, Brought], present: dict[str, PackageEntry], hold: 
 
 def _changes(manager: Manager, wanted: dict[str, Brought], present: dict[str, PackageEntry]) -> dict[str, str]:
     """By package that is there with other files than were installed: which those are."""
-    changed = manager.changed([name for name in wanted if name in present])
+    changed = manager.changed([present[name] for name in wanted if name in present])
     return {name: f"{_some(paths)} of {name} {'were' if len(paths) > 1 else 'was'} changed or removed" for name, paths in changed.items()}
 
 

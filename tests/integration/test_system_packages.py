@@ -128,6 +128,32 @@ def test_what_did_not_change_is_left_alone_and_what_did_is_put_right(host: Host)
 
 
 @on_a_host
+def test_a_package_is_not_taken_for_the_same_one_of_another_architecture(host: Host) -> None:
+    own = subprocess.run(["dpkg", "--print-architecture"], check=True, capture_output=True, text=True).stdout.strip()
+    other = "i386" if own != "i386" else "amd64"
+    mine, theirs = (build_deb("tg-lib", "1.0", "Multi-Arch: same\n", architecture=one) for one in (own, other))
+    dpkg("--add-architecture", other)
+    dpkg("-i", deb=theirs)
+    one = release("1.0", mine)
+    assert host.deploy(one)["state"] == "active"
+
+    def there() -> list[str]:
+        shown = ["dpkg-query", "-W", "-f", "${Package}:${Architecture} ${db:Status-Abbrev}\n", "tg-*"]
+        return sorted(subprocess.run(shown, check=True, capture_output=True, text=True).stdout.splitlines())
+
+    assert there() == sorted([f"tg-lib:{own} hi ", f"tg-lib:{other} ii "])
+    assert host.activate(one)["changed"] is False
+    Path("/usr/share/tg-lib/version").unlink()
+    assert release_facts(str(host.root))[0]["packages"] == ["/usr/share/tg-lib/version of tg-lib was changed or removed"]
+    # That one can't go to another version without the other, which is nobody's here.
+    newer = release("2.0", build_deb("tg-lib", "2.0", "Multi-Arch: same\n", architecture=own))
+    with pytest.raises(HostError, match=f"tg-lib:{other} would have to change with them"):
+        host.stage(newer)
+    assert host.back_out(one)["state"] == "backed_out"
+    assert there() == sorted([f"tg-lib:{own} rc ", f"tg-lib:{other} ii "])
+
+
+@on_a_host
 def test_a_dependency_that_is_nowhere_refuses_before_anything_changes(host: Host) -> None:
     host.deploy(ONE)
     calls = host.calls

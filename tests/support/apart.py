@@ -59,8 +59,10 @@ def apart(action: Callable[[], object], folder: Path) -> None:
 
 
 @functools.cache
-def build_deb(name: str, version: str, control: str = "", files: tuple[tuple[str, str], ...] = (), **scripts: str) -> bytes:
-    """A package for every architecture with ``/usr/share/<name>/version`` and the conffile ``/etc/<name>.conf``.
+def build_deb(
+    name: str, version: str, control: str = "", files: tuple[tuple[str, str], ...] = (), architecture: str = "all", **scripts: str
+) -> bytes:
+    """A package with ``/usr/share/<name>/version`` and the conffile ``/etc/<name>.conf``.
 
     ``control``: more lines of its control file. ``scripts``: bodies of its maintainer scripts.
     """
@@ -71,7 +73,8 @@ def build_deb(name: str, version: str, control: str = "", files: tuple[tuple[str
             f"etc/{name}.conf": f"of {version}\n",
             "DEBIAN/conffiles": f"/etc/{name}.conf\n",
             "DEBIAN/control": (
-                f"Package: {name}\nVersion: {version}\nArchitecture: all\nMaintainer: A <a@example.org>\nDescription: test\n{control}"
+                f"Package: {name}\nVersion: {version}\nArchitecture: {architecture}\n"
+                f"Maintainer: A <a@example.org>\nDescription: test\n{control}"
             ),
             **dict(files),
             **{f"DEBIAN/{script}": f"#!/bin/sh\n{body}\n" for script, body in scripts.items()},

@@ -100,8 +100,8 @@ def test_a_release_that_is_not_well_is_not_adopted(host: Host, place: Path) -> N
 class _OlderPackage:
     """A package manager of a host that has the packages of a release in an older version."""
 
-    def installed(self, names: list[str]) -> dict[str, PackageEntry]:
-        return {name: PackageEntry(name, "all", "0.9", True, True) for name in names}
+    def installed(self, sought: dict[str, list[str]]) -> dict[str, PackageEntry]:
+        return {name: PackageEntry(name, "all", "0.9", True, True) for name in sought}
 
     def changed(self, _names: list[str]) -> dict[str, list[str]]:
         return {}
