@@ -150,7 +150,7 @@ def build(
     manifests = {one: load_package_manifest(library.repository(one[0]), one[2]) for one in plan.releases if there[one]}
     own = own_scenario(library, release.name, package)
     if lab.mode != "isolated" and "create.yml" not in own:  # what makes the hosts
-        _refuse_packages(lab, [package.manifest, *manifests.values()])
+        _refuse_here(lab, [package.manifest, *manifests.values()])
     replaced = {f"CHG{number:07}": one for number, one in enumerate(_in_order(manifests), start=2)}
     labels = {number: f"{one[0]} {one[1]}" for number, one in replaced.items()}
     no_return = [number for number, one in replaced.items() if manifests[one].no_return] + [RFC] * package.manifest.no_return
@@ -197,13 +197,14 @@ def build(
     return scene
 
 
-def _refuse_packages(lab: LabHosts, manifests: Iterable[Manifest]) -> None:
-    """Raise :class:`TidegateError` when packages of the operating system would be installed on this machine itself."""
+def _refuse_here(lab: LabHosts, manifests: Iterable[Manifest]) -> None:
+    """Raise :class:`TidegateError` when this machine itself would get packages of the operating system, or what a role does to hosts."""
     for manifest in manifests:
-        if manifest.packages is not None:
+        brings = "packages of the operating system" if manifest.packages is not None else "a role" if manifest.ansible is not None else ""
+        if brings:
             raise TidegateError(
-                f"{manifest.name} {manifest.version} brings packages of the operating system, and hosts of a lab of mode {lab.mode} have "
-                "those of this machine, which would get them; run verify as root where hosts can be isolated"
+                f"{manifest.name} {manifest.version} brings {brings}, and the hosts of a lab of mode {lab.mode} are this machine, which "
+                "would be changed; run verify as root where hosts can be isolated, or let the release's own scenario make hosts"
             )
 
 

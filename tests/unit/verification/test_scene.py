@@ -350,15 +350,24 @@ def test_a_scenario_without_a_way_back_ends_when_the_release_was_tested(bed: Bed
     assert whole == [*there, "side_effect back_out.yml", "verify tests/both tests/backed_out", "destroy"]
 
 
-def test_no_package_of_the_operating_system_comes_onto_this_machine(bed: Bed, monkeypatch: pytest.MonkeyPatch) -> None:
-    def with_packages(library: Any, digest: str) -> Manifest:
-        return replace(load_package_manifest(library, digest), packages=SystemPackages("deb", "debs/*.deb"))
+@pytest.mark.parametrize(
+    ("brought", "what"),
+    [
+        ({"packages": SystemPackages("deb", "debs/*.deb")}, "packages of the operating system"),
+        ({"ansible": OwnAnsible.of({"role": "ansible/hello", "steps": ["activate"], "on_first": "back_out", "atomic": False})}, "a role"),
+    ],
+)
+def test_no_package_of_the_operating_system_and_no_role_comes_onto_this_machine(
+    bed: Bed, monkeypatch: pytest.MonkeyPatch, brought: dict[str, Any], what: str
+) -> None:
+    def bringing(library: Any, digest: str) -> Manifest:
+        return replace(load_package_manifest(library, digest), **brought)
 
-    monkeypatch.setattr(scene_module, "load_package_manifest", with_packages)  # of what the lab has before
+    monkeypatch.setattr(scene_module, "load_package_manifest", bringing)  # of what the lab has before
     bed.build()
     shutil.rmtree(bed.path / "work")
     for bed.mode in ("user", "local"):
-        with pytest.raises(TidegateError, match=r"hello 1\.0 brings packages .* of mode \w+ have those of this machine"):
+        with pytest.raises(TidegateError, match=rf"hello 1\.0 brings {what}, and the hosts of a lab of mode \w+ are this machine"):
             bed.build()
         assert not (bed.path / "work").exists()
     folder = bed.folder("1.2")
