@@ -47,6 +47,7 @@ class ActionModule(TidegateAction):
             "updated": put.updated,
             "gone": found.gone,
             "not_taken": found.not_taken,
+            "dropped": found.dropped,
             "diff": [{"header": name, "before": before or {}, "after": after} for name, (before, after) in put.diffs.items()],
         }
 

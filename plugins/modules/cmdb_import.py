@@ -18,7 +18,9 @@ description:
   - Its groups are the attribute C(inventory_groups), from which P(tidegate.release.cmdb#inventory) makes the same groups, see the example.
   - Not taken, and named, are variables that are in a vault, look like a secret by their name or value, are templates, which the CMDB never
     evaluates, or can't be attributes. Keep those in C(group_vars) or C(host_vars).
-  - Attributes that a CI has otherwise stay, and so does one that the inventory does not have any more.
+  - What came from the inventory before and is not in it any more, or is not taken now, is taken away. What somebody has set in the CMDB
+    stays, and is named where the inventory has another value. The attribute C(inventory_variables) has which attributes came from the
+    inventory, each with a mark by which it is known whether it was changed since. The history of a CI has what it had before.
   - A host that was entered in this way and that the inventory does not have any more is named, and stays until M(tidegate.release.cmdb_ci)
     removes it.
 author:
@@ -97,4 +99,9 @@ not_taken:
   type: dict
   returned: success
   sample: {web1: {db_password: it looks like a secret}}
+dropped:
+  description: By host, the attributes that came from the inventory before and were taken away.
+  type: dict
+  returned: success
+  sample: {web1: [http_port]}
 """

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import keyword
 import re
@@ -17,6 +18,8 @@ from ..errors import DocumentError, Problem
 
 GROUPS = "inventory_groups"
 """The attribute with the names of a host's groups; that a CI has it says that it was imported."""
+BROUGHT = "inventory_variables"
+"""The attribute with the names of the attributes that an import brought, each with a mark of its value: what people set is not touched."""
 
 # In the name of a variable; a community is what SNMP has for a password, and whoever has a webhook's address may use it.
 _SECRET = re.compile("pass|pwd|psk|secret|token|key|cred|auth|cookie|jwt|dsn|community|webhook|pin$", re.IGNORECASE)
@@ -26,6 +29,9 @@ _LOGIN = re.compile(r"://[^/@\s:]*:[^@\s]+@|https?://[^/@\s]+@")  # in an addres
 _GIVEN = re.compile(r"(?:pass|passwd|password|pwd|secret|token)[\"']?\s*[=:]\s*\S", re.IGNORECASE)  # in a text, as of options
 _TEMPLATE = re.compile(r"\{\{|\{%")
 _NAMED = 10  # hosts that a line names
+_SET = "somebody has set another value in the CMDB"
+_REMEDIES = {_SET: "take that away with tidegate.release.cmdb_ci to have the inventory's"}
+_REMEDY = "keep it in group_vars or host_vars"
 
 
 @dataclass(frozen=True)
@@ -40,10 +46,12 @@ class InventoryHost:
 
 @dataclass
 class Import:
-    """Rows for the CMDB, by host the variables that are not taken, each with the reason, and the CIs that are gone."""
+    """Rows for the CMDB, by host the variables that are not taken, each with the reason, by host the attributes that are taken away, as the
+    inventory does not have them any more, and the CIs that are gone."""
 
     rows: list[dict[str, Any]] = field(default_factory=list)
     not_taken: dict[str, dict[str, str]] = field(default_factory=dict)
+    dropped: dict[str, list[str]] = field(default_factory=dict)
     gone: list[str] = field(default_factory=list)
 
 
@@ -64,9 +72,12 @@ def plan_import(hosts: Sequence[InventoryHost], known: Sequence[Mapping[str, Any
     ]
     for host in hosts:
         taken, left = _attributes(host)
+        merged, dropped = _merged(attributes.get(host.name, {}), taken, left)
         if left:
-            found.not_taken[host.name] = left
-        row = {"name": host.name, "attributes": {**attributes.get(host.name, {}), **taken, GROUPS: list(host.groups)}}
+            found.not_taken[host.name] = dict(sorted(left.items()))
+        if dropped:
+            found.dropped[host.name] = dropped
+        row = {"name": host.name, "attributes": {**merged, GROUPS: list(host.groups)}}
         for word in WORDS:
             named = [group for group in words.get(word, ()) if group in host.groups]
             if len(named) > 1:
@@ -95,8 +106,16 @@ def describe_import(found: Import, put: PutResult, dry_run: bool) -> str:
         for name, why in left.items():
             reasons.setdefault((name, why), []).append(host)
     lines += [
-        f"{name} was not taken, for {why}: {_listed(hosts)}; keep it in group_vars or host_vars"
+        f"{name} was not taken, for {why}: {_listed(hosts)}; {_REMEDIES.get(why, _REMEDY)}"
         for (name, why), hosts in sorted(reasons.items())
+    ]
+    away: dict[str, list[str]] = {}
+    for host, names in found.dropped.items():
+        for name in names:
+            away.setdefault(name, []).append(host)
+    lines += [
+        f"{name} {would or 'was '}taken away, for it is not to come from the inventory any more: {_listed(away[name])}"
+        for name in sorted(away)
     ]
     if found.gone:
         lines.append(f"not in the inventory any more: {_listed(found.gone)}; remove what is really gone with tidegate.release.cmdb_ci")
@@ -117,11 +136,36 @@ def _attributes(host: InventoryHost) -> tuple[dict[str, Any], dict[str, str]]:
             left[name] = reason
         else:
             taken[name] = value
-    return taken, dict(sorted(left.items()))
+    return taken, left
+
+
+def _merged(had: Mapping[str, Any], taken: Mapping[str, Any], left: dict[str, str]) -> tuple[dict[str, Any], list[str]]:
+    """The attributes of a CI that ``had`` others, with those that are ``taken``; and the names of those that go.
+
+    What somebody else has set stays; ``left`` gets its name when the inventory has another value.
+    """
+    before = had.get(BROUGHT)
+    marks = before if isinstance(before, Mapping) else {}
+    own = {name for name, mark in marks.items() if name in had and _mark(had[name]) == mark}
+    dropped = sorted(own - taken.keys())
+    merged = {name: value for name, value in had.items() if name not in dropped}
+    brought = {}
+    for name, value in taken.items():
+        if name not in had or name in own:
+            merged[name], brought[name] = value, _mark(value)
+        elif _mark(had[name]) != _mark(value):
+            left[name] = _SET
+    return {**merged, BROUGHT: brought}, dropped
+
+
+def _mark(value: object) -> str:
+    """What a value that JSON can hold is known by."""
+    plain = json.loads(json.dumps(value))
+    return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def _refusal(name: str, value: object) -> str:
-    if name in ("tidegate_ci", GROUPS) or not name.isascii() or not name.isidentifier() or keyword.iskeyword(name):
+    if name in ("tidegate_ci", GROUPS, BROUGHT) or not name.isascii() or not name.isidentifier() or keyword.iskeyword(name):
         return "it can't be an attribute of a CI"
     if _names_secret(name) or _has_secret(value):
         return "it looks like a secret"

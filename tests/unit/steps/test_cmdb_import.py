@@ -15,6 +15,7 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.ci_changes i
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import Cmdb
 from ansible_collections.tidegate.release.plugins.plugin_utils.errors import DocumentError
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps.cmdb_import import (
+    BROUGHT,
     GROUPS,
     Import,
     InventoryHost,
@@ -33,6 +34,7 @@ def known(found: Import) -> list[dict[str, Any]]:
 def test_a_host_becomes_a_ci_with_its_variables_and_groups() -> None:
     found = plan_import([WEB], [], {"class": ["server"], "site": ["ams"]})
     attributes = {"ansible_host": "192.0.2.1", "http_port": 80, GROUPS: ["ams", "server"]}
+    assert found.rows[0]["attributes"].pop(BROUGHT).keys() == {"ansible_host", "http_port"}
     assert found.rows == [{"name": "web1", "attributes": attributes, "class": "server", "site": "ams"}]
     assert found.not_taken == {"web1": {"vaulted": "it is in a vault"}}
 
@@ -62,7 +64,7 @@ def test_a_host_becomes_a_ci_with_its_variables_and_groups() -> None:
 )
 def test_what_is_not_taken_is_named_with_the_reason_and_without_the_value(name: str, value: object, why: str) -> None:
     found = plan_import([InventoryHost("web1", (), {name: value})], [], {})
-    assert found.rows == [{"name": "web1", "attributes": {GROUPS: []}}]
+    assert found.rows == [{"name": "web1", "attributes": {GROUPS: [], BROUGHT: {}}}]
     said = describe_import(found, plan({}, checked(found.rows)), dry_run=False)
     assert f"{name} was not taken, for it {why}" in said.replace("the CMDB can't hold its value", "it can't hold")
     assert "word" not in said.replace("password", "")
@@ -81,6 +83,35 @@ def test_a_second_time_nothing_changes_and_what_others_entered_stays() -> None:
     again = plan_import([WEB], cis, {})
     put = plan({ci["name"]: ci for ci in cis}, checked(again.rows))
     assert (put.created, put.updated, put.unchanged) == ([], [], ["web1"])
+
+
+def test_what_the_inventory_has_no_more_goes_and_what_somebody_else_set_stays() -> None:
+    def web(**variables: Any) -> InventoryHost:
+        return InventoryHost("web1", (), variables)
+
+    ci: dict[str, Any] = {"name": "web1", "attributes": {"rack": "r12", "tier": 1, "zone": "a"}}  # somebody's
+
+    def imported(host: InventoryHost) -> Import:
+        found = plan_import([host], [ci], {})
+        ci["attributes"] = checked(found.rows)[0]["attributes"]
+        return found
+
+    found = imported(web(rack="r99", zone="a", port=80, users=["ann"], motd={1: "x"}))
+    assert found.not_taken == {"web1": {"rack": "somebody has set another value in the CMDB"}}
+    assert "rack was not taken, for somebody has set another value in the CMDB: web1; take that away with tidegate.release.cmdb_ci" in (
+        describe_import(found, plan({}, checked(found.rows)), dry_run=False)
+    )
+    had = ci["attributes"]
+    assert {name: had[name] for name in ("rack", "tier", "zone", "port")} == {"rack": "r12", "tier": 1, "zone": "a", "port": 80}
+    had["users"] = ["bob"]  # by somebody, after the import
+    found = imported(web(port=81, users=["ann"]))
+    assert (found.not_taken["web1"].keys(), found.dropped) == ({"users"}, {"web1": ["motd"]})
+    said = describe_import(found, plan({}, checked(found.rows)), dry_run=False)
+    assert "motd was taken away, for it is not to come from the inventory any more: web1" in said
+    found = imported(web(port="{{ of_web }}"))  # nor what is not taken any more
+    assert found.dropped == {"web1": ["port"]}
+    attributes = ci["attributes"]
+    assert attributes == {"rack": "r12", "tier": 1, "zone": "a", "users": ["bob"], GROUPS: [], BROUGHT: {}}
 
 
 def test_hosts_that_are_gone_are_named_and_those_that_never_came_from_an_inventory_are_not() -> None:
