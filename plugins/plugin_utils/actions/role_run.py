@@ -160,7 +160,8 @@ def _follow(process: subprocess.Popen[bytes], receipts: Path, steps: Mapping[str
             limit = steps.get(seen.step)
             if limit is not None and time.monotonic() > began + limit:
                 seen.ended = f"{seen.step} took longer than {limit:g} s"
-                return
+                _end(process)
+                continue  # what it wrote until then says how far it came
             if os.getppid() != parent:
                 raise TidegateError("the run of Ansible that this is a part of has ended")
             watch()

@@ -210,7 +210,7 @@ class RoleWave:
         self._reached = ""
         seen = run_play(self._action, wanted, order, self._work, renewing(self._journal, self._run))
         self._reached = seen.step
-        found = verdicts(hosts, seen.receipts, seen.failures, seen.ended)
+        found = verdicts(hosts, seen.receipts, seen.failures, seen.ended, seen.step)
         for host in (host for host, verdict in found.items() if not verdict.problem):
             self._did.setdefault(host, []).extend(part.step for part in parts if part.step)
         return {host: replace(one, problem=f"{one.problem}, see {log}") if one.problem else one for host, one in found.items()}

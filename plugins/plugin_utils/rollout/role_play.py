@@ -171,12 +171,16 @@ def play(
     }
 
 
-def verdicts(hosts: Iterable[str], receipts: Collection[Receipt], failures: Mapping[str, int], ended: str) -> dict[str, HostVerdict]:
+def verdicts(
+    hosts: Iterable[str], receipts: Collection[Receipt], failures: Mapping[str, int], ended: str, last: str = ""
+) -> dict[str, HostVerdict]:
     """What became of each host; ``failures`` counts its failed tasks, ``ended`` says how the run ended where nothing else is known.
 
-    A failure that a role's ``rescue`` took care of, or that it ignored, is none.
+    ``last``: the part that was begun last, behind which nothing was done on any host. A failure that a role's ``rescue`` took care of, or
+    that it ignored, is none.
     """
-    return {host: _verdict(host, [one for one in receipts if one.host == host], failures, ended) for host in hosts}
+    found = {host: _verdict(host, [one for one in receipts if one.host == host], failures, ended) for host in hosts}
+    return {host: replace(one, part=one.part or last) if one.problem else one for host, one in found.items()}
 
 
 def _verdict(host: str, receipts: Collection[Receipt], failures: Mapping[str, int], ended: str) -> HostVerdict:

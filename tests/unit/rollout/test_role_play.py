@@ -147,6 +147,20 @@ def test_a_host_failed_to_drain_when_nothing_behind_that_can_have_begun(
     assert _did(serve_again(ROLE, "app 2", ["web1"])) == ["wait", "restore"]
 
 
+@pytest.mark.parametrize(
+    ("receipts", "last", "failed"),
+    [
+        ([], "drain of app 2", True),  # it took too long
+        ([Receipt("unreachable", "web1", "Ask lb1", "raw", part="drain of app 2")], "drain of app 2", True),
+        ([Receipt("unreachable", "web1", "Ask lb1", "raw", part="drain of app 2")], "the tree of app 2", False),
+        ([], "the tree of app 2", False),
+        ([], "", False),
+    ],
+)
+def test_where_no_host_came_further_than_drain_none_has_more_to_go_back_from(receipts: list[Receipt], last: str, failed: bool) -> None:
+    assert failed_to_drain(verdicts(["web1"], receipts, {"web1": 0}, "it took too long", last)["web1"], "app 2") is failed
+
+
 @given(st.lists(EVENTS), st.dictionaries(st.sampled_from(["web1", "web2"]), st.integers(0, 2)))
 def test_no_receipts_make_a_host_good_that_did_not_reach_the_end(receipts: list[Receipt], failures: dict[str, int]) -> None:
     found = verdicts(["web1", "web2", "web3"], receipts, failures, "killed")
