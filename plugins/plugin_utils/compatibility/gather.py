@@ -37,12 +37,12 @@ def compatibility(cmdb: Cmdb, library: Library, rfc: Rfc, manifest: Mapping[str,
         installed.setdefault(str(row["ci"]), {})[str(row["release"])] = Installed(str(row["version"]), str(row["digest"]))
     migrates = "migrate" in manifest.get("ansible", {}).get("steps", ())
     deployed = Deployed(rfc.release, rfc.version, rfc.digest, _needs(manifest), migrates)
-    # What the release itself said before matters only where it may meet itself.
+    # What the release itself said before matters only where it may meet itself, or leave a tree behind.
     wanted = {
         (release, one.digest)
         for releases in installed.values()
         for release, one in releases.items()
-        if one.digest != rfc.digest and (release != rfc.release or related)
+        if one.digest != rfc.digest and (release != rfc.release or related or not deployed.needs.tree)
     }
     return judge(
         deployed, Surroundings(scope, installed, tuple(related), {digest: _read(library, *of) for of in wanted for digest in of[1:]})
@@ -59,4 +59,5 @@ def _read(library: Library, release: str, digest: str) -> Needs | Exception:
 
 def _needs(manifest: Mapping[str, Any]) -> Needs:
     brought = manifest.get("packages", {}).get("contents", ())
-    return Needs(tuple(manifest.get("requires", ())), tuple(manifest.get("conflicts", ())), frozenset(one["name"] for one in brought))
+    names = frozenset(one["name"] for one in brought)
+    return Needs(tuple(manifest.get("requires", ())), tuple(manifest.get("conflicts", ())), names, "payload" in manifest)

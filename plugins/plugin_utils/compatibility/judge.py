@@ -30,6 +30,8 @@ class Needs:
     conflicts: tuple[Condition, ...] = ()
     packages: frozenset[str] = frozenset()
     """The names of the operating system's packages that it brings."""
+    tree: bool = False
+    """Whether it has a payload, which is a tree on each of its CIs."""
 
     def about(self, release: str) -> Needs:
         """The part of it that is about another release."""
@@ -126,6 +128,7 @@ def judge(deployed: Deployed, surroundings: Surroundings) -> Compatibility:
             see(ci, checker.required(ci, condition))
         for condition in deployed.needs.conflicts:
             see(ci, checker.conflicting(ci, condition))
+        see(ci, checker.left_live(ci))
     for ci, releases in surroundings.installed.items():
         see(ci, checker.sharing(ci))
         for release, installed in releases.items():
@@ -213,6 +216,12 @@ class _Checker:
         for condition in own.conflicts:
             if _fits(has.version, condition):
                 yield f"{new} migrates data and conflicts with {_words(condition)}, it has {has.version}"
+
+    def left_live(self, ci: str) -> Iterator[str]:
+        """Why a tree of the release would stay live on a CI in scope: the version to be deployed has none to take its place."""
+        new, has = self._deployed, self._surroundings.installed.get(ci, {}).get(self._deployed.name)
+        if not new.needs.tree and has is not None and has.digest != new.digest and self._needs(new.name, has).tree:
+            yield f"{new} has no payload, so the tree of {has.version} would stay live on it, and what runs from that; give {new} a payload"
 
     def others(self, ci: str, release: str, installed: Installed) -> Iterator[str]:
         """Why another release on a CI in scope, or related to one, does not get on with the release."""

@@ -326,3 +326,11 @@ def test_what_shares_migrated_data_must_not_be_a_version_that_the_release_confli
     deployed = Deployed("hello", "3.0", "hello:3.0", Needs((), (on("hello", "<2.0"),)), True)
     found = judge(deployed, Surroundings({"web1": CI}, {"web1": has(hello="1.9")}))
     assert found.faults == ("web1: hello 3.0 migrates data and conflicts with release hello <2.0, it has 1.9",)
+
+
+@pytest.mark.parametrize(("old", "new", "refused"), [(True, False, True), (True, True, False), (False, False, False), (False, True, False)])
+def test_a_release_without_a_payload_does_not_leave_the_tree_of_the_one_before_live(old: bool, new: bool, refused: bool) -> None:
+    deployed = Deployed("hello", "2.0", "hello:2.0", Needs(tree=new))
+    faults, unknown = told(deployed, installed={"web1": has(hello="1.0")}, needs={"hello:1.0": Needs(tree=old)})
+    said = "web1: hello 2.0 has no payload, so the tree of 1.0 would stay live on it, and what runs from that; give hello 2.0 a payload"
+    assert (faults, unknown) == ((said,) if refused else (), ())

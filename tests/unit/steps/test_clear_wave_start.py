@@ -50,7 +50,7 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.steps.plan import
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps.retire import Retirement, restore, retire
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps.sources import Sources, matter_of, retirement_of
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps.tell import make_notifier
-from documents import STRICT, policy_of, write_document
+from documents import STRICT, policy_of, simple_manifest, write_document
 from homes import HELLO, NOW, Homes
 from releases import replace_list
 from seals import KEYS, pem
@@ -304,6 +304,21 @@ def test_an_old_consumer_does_not_meet_a_new_provider_because_a_host_failed(roll
     assert rollout.stopped("web2") == ""  # which depends on nothing
     assert "web1: hello 2.0 requires release hello >=2, db1 has 1.0" in rollout.stopped("web1")
     assert "web1: it gets the release with or before db1 by the plan" in rollout.stopped("web1", "db1")
+
+
+def test_a_release_that_is_a_role_alone_leaves_no_tree_of_the_one_before(rollout: Rollout) -> None:
+    folder = rollout.homes.path / "alone"
+    (folder / "ansible" / "app" / "tasks").mkdir(parents=True)
+    for name in ("activate", "check", "back_out"):
+        write_document(folder / "ansible" / "app" / "tasks" / f"{name}.yml", [{"ansible.builtin.debug": {"msg": name}}])
+    (folder / "README.md").write_text("# hello\n")
+    ansible = {"role": "ansible/app", "steps": ["activate", "check"], "on_first": "back_out", "atomic": False}
+    write_document(folder / "release.yml", simple_manifest(version="2.0", payload=..., health=..., ansible=ansible))
+    digest = archive(folder, OciLayout.open(rollout.homes.dsl)).digest
+    rollout.write(release={"name": "hello", "version": "2.0", "digest": digest})
+    assert rollout.stopped("web1") == ""
+    rollout.install("1.0", rollout.homes.digest, "web1")
+    assert "web1: hello 2.0 has no payload, so the tree of 1.0 would stay live on it" in rollout.stopped("web1")
 
 
 def test_a_release_that_is_retired_meanwhile_stops_the_next_wave(rollout: Rollout) -> None:
