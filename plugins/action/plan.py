@@ -6,6 +6,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +26,7 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.errors import Tid
 from ansible_collections.tidegate.release.plugins.plugin_utils.keys import LIBRARIES, load_signer
 from ansible_collections.tidegate.release.plugins.plugin_utils.libs import require
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.data_change import DataStatement
-from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.leftovers import sweep_run_directories
+from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.leftovers import sweep_logs, sweep_run_directories
 from ansible_collections.tidegate.release.plugins.plugin_utils.settings import optional_setting, required_setting, secret_setting
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps.backout import order_backout
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps.plan import Reach, RunRequest, plan
@@ -72,6 +74,9 @@ class ActionModule(TidegateAction):
             return ordered
         with Sources(required_setting(options, "dsl"), cmdb, policy, utc_now(), kept_in_run()) as sources:
             planned = plan(sources, request, signer)
+            if request.write:
+                with suppress(TidegateError):  # who goes back may have no policy that can be read
+                    sweep_logs(sources.now - timedelta(days=sources.policy().journal_days))
         for line in planned.pop("lines", ()):
             self._display.display(line)
         announce(planned["msg"])

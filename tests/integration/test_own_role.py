@@ -19,6 +19,7 @@ import yaml
 from ansible_collections.tidegate.release.plugins.module_utils.processes import below
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.package import read_release
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.repository import create_library
+from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.leftovers import log_of
 from documents import simple_manifest, write_document
 from fleet import Fleet
 from waiting import wait_until
@@ -113,8 +114,13 @@ def notes(fleet: Fleet, host: str) -> list[str]:
 
 
 def test_a_role_alone_is_deployed_upgraded_and_backed_out(fleet: Fleet) -> None:
+    log = log_of(f"of long ago {fleet.path}", None)
+    log.parent.mkdir(parents=True, exist_ok=True)
+    log.touch(0o600)
+    os.utime(log, times=(0, 0))
     done = deploy(fleet, "CHG0100001", "1.0")
     assert done.returncode == 0, done.stdout
+    assert not log.exists()
     assert versions(fleet) == ["1.0"] * 3
     assert notes(fleet, "web1") == ["drain 1.0", "activate 1.0", "handler 1.0", "check 1.0", "restore 1.0"]
     assert fleet.run_on("web1", "ls /opt/tidegate 2>/dev/null | wc -l").strip() == "0"  # staging has touched no host

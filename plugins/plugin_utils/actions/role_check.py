@@ -13,9 +13,10 @@ from typing import Any
 
 from ..dsl.package import load_package
 from ..dsl.repository import Repository
+from ..rollout.leftovers import log_of
 from ..rollout.role_play import HostVerdict, check_alone, play, verdicts
 from .own_role import role_variables, roles_within, unpacked_role
-from .role_run import RolePlay, log_of, prepare_log, run_play
+from .role_run import RolePlay, prepare_log, run_play
 
 
 def check_by_role(action: Any, home: Repository, digest: str, hosts: Sequence[str], cmdb: str, work: Path) -> dict[str, HostVerdict]:

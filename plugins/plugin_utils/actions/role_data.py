@@ -11,8 +11,9 @@ from ..clock import utc_now
 from ..errors import TidegateError
 from ..rollout.data_journal import DataJournal
 from ..rollout.deployments import Target
+from ..rollout.leftovers import log_of
 from ..rollout.role_play import on_data
-from .role_run import NotBegunError, log_of
+from .role_run import NotBegunError
 from .role_wave import RoleWave
 
 

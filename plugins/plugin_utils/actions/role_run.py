@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import secrets
 import signal
 import stat
@@ -347,12 +346,6 @@ def handler_names(role: Path) -> list[str]:
                 if key in ("name", "listen"):
                     names += [text for text, _value in texts_of(value, budget)]
     return list(dict.fromkeys(names))
-
-
-def log_of(label: str, wave: int | None) -> Path:
-    """Where what the tasks of a deployment print is kept."""
-    home = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state")
-    return home / "tidegate" / f"{re.sub('[^A-Za-z0-9]+', '-', label)}{f'-wave-{wave}' if wave else ''}.log"
 
 
 def die_with(parent: int) -> None:

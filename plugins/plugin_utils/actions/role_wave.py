@@ -22,13 +22,14 @@ from ..dsl.repository import open_library
 from ..errors import TidegateError
 from ..evidence.package import PackageName
 from ..rollout.deployments import Deployment, Run, Target
+from ..rollout.leftovers import log_of
 from ..rollout.role_play import HostVerdict, PlayPart, Role, back, failed_to_drain, forward, play, serve_again, verdicts
 from ..rollout.states import HostState
 from ..rollout.wave_journal import Begun, WaveJournal
 from ..settings import optional_setting, required_setting
 from ..steps.stage import distrust_once
 from .own_role import role_variables, roles_within, unpacked_role
-from .role_run import RolePlay, log_of, prepare_log, run_play
+from .role_run import RolePlay, prepare_log, run_play
 
 Outcomes = dict[str, tuple[HostState, str]]
 """By host, its state in the end, and why it is in that."""

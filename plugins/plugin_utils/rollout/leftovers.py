@@ -1,19 +1,22 @@
 # Copyright (c) Tidegate maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Directories that runs leave on the controller when they are killed: each says whose it is, and the next run of its kind removes it.
+"""What runs leave on the controller: directories, when they are killed, and logs.
 
-What is not this user's own, says nothing of its owner, or whose owner is not known to have ended, stays.
+Each directory says whose it is, and the next run of its kind removes it. What is not this user's own, says nothing of its owner, or whose
+owner is not known to have ended, stays. Logs go when the journal of their deployments may be archived.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shutil
 import stat
 import tempfile
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 
 from .holder import Holder
@@ -137,3 +140,23 @@ def _sweep(folder: Path) -> None:
     if os.listdir(folder) == [OWNER]:  # the mark last: whoever is killed before can be made up for
         (folder / OWNER).unlink()
         folder.rmdir()
+
+
+def log_of(label: str, wave: int | None) -> Path:
+    """Where what a role's tasks print in a deployment is kept."""
+    return _logs() / f"{re.sub('[^A-Za-z0-9]+', '-', label)}{f'-wave-{wave}' if wave else ''}.log"
+
+
+def sweep_logs(before: datetime) -> None:
+    """Remove this user's logs of roles to which nothing was written since ``before``; none stops a deployment that can't be removed."""
+    with contextlib.suppress(OSError), os.scandir(_logs()) as entries:
+        for entry in entries:
+            with contextlib.suppress(OSError):
+                info = entry.stat(follow_symlinks=False)
+                own = stat.S_ISREG(info.st_mode) and _is_own(info)
+                if own and entry.name.endswith(".log") and info.st_mtime < before.timestamp():
+                    os.unlink(entry.path)
+
+
+def _logs() -> Path:
+    return Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state") / "tidegate"

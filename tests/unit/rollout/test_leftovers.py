@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -19,8 +20,10 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.holder im
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.leftovers import (
     OWNER,
     left_behind,
+    log_of,
     mark,
     remove,
+    sweep_logs,
     sweep_run_directories,
     temporary_directory,
 )
@@ -180,3 +183,21 @@ def test_what_another_run_removes_meanwhile_stops_nothing(tmp_path: Path, monkey
     monkeypatch.setattr(leftovers, "left_behind", overtaken)
     sweep_run_directories(own)
     assert list(tmp_path.iterdir()) == [own]
+
+
+def test_logs_go_to_which_nothing_was_written_for_long_and_nothing_else_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    limit = datetime(2026, 3, 1, tzinfo=UTC)
+    sweep_logs(limit)  # where there are none
+    old, new, shared = log_of("CHG0001#1", 1), log_of("CHG0001#1", 2), log_of("CHG0002#2", None)
+    old.parent.mkdir()
+    other, link = old.parent / "notes.txt", old.parent / "link.log"
+    for path in (old, new, shared, other):
+        path.touch(0o600)
+    shared.chmod(0o620)
+    link.symlink_to(other)
+    for path in (old, shared, other, link):
+        os.utime(path, times=(0, limit.timestamp() - 1), follow_symlinks=False)
+    os.utime(new, times=(0, limit.timestamp()))
+    sweep_logs(limit)
+    assert sorted(old.parent.iterdir()) == sorted([new, shared, other, link])
