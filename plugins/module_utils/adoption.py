@@ -35,7 +35,8 @@ def survey(path: str, leave: Sequence[str]) -> dict[str, Any]:
     """What is in the tree at ``path``: ``path`` without links in it, and ``files``, entries as in a file index, parents first.
 
     ``leave``: patterns of what does not belong to the release, for a name or a whole path in the tree; a directory goes with all in it.
-    Raises :class:`HostError` for what is no directory and for what can't be in a release, and :class:`OSError` for what can't be read.
+    Raises :class:`HostError` for what is no directory, for what can't be in a release and for another file system in the tree, and
+    :class:`OSError` for what can't be read.
     """
     root = _root(path)
     return {"state": "surveyed", "path": root, "files": list(_entries(root, leave))}
@@ -159,12 +160,12 @@ def _entries(root: str, leave: Sequence[str]) -> Iterator[dict[str, Any]]:
     """Everything in a tree but what is left; a directory before what is in it."""
     folder = os.open(root, _DIRECTORY)
     try:
-        yield from _walk(folder, root, "", leave)
+        yield from _walk(folder, os.fstat(folder).st_dev, root, "", leave)
     finally:
         os.close(folder)
 
 
-def _walk(folder: int, root: str, prefix: str, leave: Sequence[str]) -> Iterator[dict[str, Any]]:
+def _walk(folder: int, device: int, root: str, prefix: str, leave: Sequence[str]) -> Iterator[dict[str, Any]]:
     """What is in an open directory: by its handle, for whoever writes in the tree could make the name a link to elsewhere."""
     for raw in sorted(map(os.fsencode, os.listdir(folder))):
         try:
@@ -177,10 +178,14 @@ def _walk(folder: int, root: str, prefix: str, leave: Sequence[str]) -> Iterator
         info = os.stat(raw, dir_fd=folder, follow_symlinks=False)
         entry: dict[str, Any] = {"path": path, "mode": stat.S_IMODE(info.st_mode)}
         if stat.S_ISDIR(info.st_mode):
+            if info.st_dev != device:
+                raise HostError(
+                    f"another file system is mounted at {root}/{path}, and whose it is nobody knows here; leave it out, or unmount it first"
+                )
             yield {**entry, "type": "directory"}
             inner = os.open(raw, _DIRECTORY, dir_fd=folder)
             try:
-                yield from _walk(inner, root, f"{path}/", leave)
+                yield from _walk(inner, device, root, f"{path}/", leave)
             finally:
                 os.close(inner)
         elif stat.S_ISLNK(info.st_mode):

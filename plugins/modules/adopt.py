@@ -48,6 +48,7 @@ options:
     description:
       - Patterns of what in that directory is none of the release, such as V(*.log) or V(var). Each is compared with names, and with paths
         from the directory on. Of a directory all that is in it is left out, too. What Python keeps in C(__pycache__) always is.
+      - A tree with another file system mounted in it is refused until that is left out.
       - Taken from the variable C(tidegate_leave), when it is not given.
     type: list
     elements: str

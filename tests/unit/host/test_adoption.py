@@ -180,3 +180,20 @@ def test_whoever_writes_in_the_tree_leads_nobody_out_of_it(place: Path, tmp_path
         next(entries)
     with pytest.raises(HostError, match="lib/a is no file any more"):
         adoption.contents(str(place), [("lib/a", 0, 4)])
+
+
+def test_another_file_system_in_the_tree_is_not_read_but_said(host: Host, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (place / "lib" / "data").mkdir()
+    look = os.stat
+
+    def mounted(path: Any, **how: Any) -> os.stat_result:
+        found = list(look(path, **how))
+        return os.stat_result([*found[:2], found[2] + (path == b"data"), *found[3:]])
+
+    monkeypatch.setattr(adoption.os, "stat", mounted)
+    said = f"another file system is mounted at {place}/lib/data"
+    with pytest.raises(HostError, match=said):
+        adopt(host, place)
+    with pytest.raises(HostError, match=said):
+        adoption.survey(str(place), ())
+    assert adopt(host, place, leave=("lib/data",))["state"] == "adopted"
