@@ -16,7 +16,7 @@ description:
     of the release, and no deployment holds one of them.
   - With O(step=record) hosts whose task ended with C(adopted), which the variable C(adopt_result) has, get the release as installed in the
     CMDB, in one transaction. It fails when there are others, and names each with the reason. Running it all again, when those have been
-    mended, leaves what was adopted as it is.
+    mended, leaves what was adopted as it is. Seats of a licensed product are taken by deployments alone, so hosts that have none are named.
   - When the release brings a role with the step C(check), that runs on those hosts before, in one ansible-playbook of its own, and a host
     has to pass it. No other step of the role runs.
 author:

@@ -25,6 +25,8 @@ from typing import TYPE_CHECKING, Any
 from ..cmdb.store import Cmdb
 from ..dsl.manifest import Manifest, load_manifest
 from ..errors import ConflictError, TidegateError
+from ..licence.entitlements import entitlements, taken_seats
+from ..licence.seats import unlicensed
 from ..report.progress import share
 from ..rollout.host_answer import printable
 
@@ -51,11 +53,13 @@ class HostAdoption:
 
 @dataclass(frozen=True)
 class Recorded:
-    """How it ended: the names of the hosts that have the release, those that the CMDB learned of, and by host why others have not."""
+    """How it ended: the names of the hosts that have the release, those that the CMDB learned of, by host why others have not, and those
+    that have no seat of the product that it uses."""
 
     adopted: list[str]
     new: list[str]
     missing: dict[str, str]
+    unlicensed: list[str]
 
 
 def release_to_adopt(directory: Path, path: str | None) -> Manifest:
@@ -113,7 +117,16 @@ def record(
         if write:
             rows = [{"ci": host, "release": manifest.name, "version": manifest.version, "digest": digest} for host in new]
             cmdb.record_installations(connection, rows, actor, now)
-    return Recorded(adopted, new, missing)
+        return Recorded(adopted, new, missing, _without_seat(connection, manifest, digest, adopted, now))
+
+
+def _without_seat(connection: sa.Connection, manifest: Manifest, digest: str, hosts: Sequence[str], now: datetime) -> list[str]:
+    product = manifest.licensed_product
+    if product is None:
+        return []
+    rows = [{"ci": host, "release": manifest.name, "version": manifest.version, "digest": digest} for host in hosts]
+    seats = (one.seat for one in taken_seats(connection, product))
+    return [one.ci for one in unlicensed(rows, {digest: product}, seats, entitlements(connection, product), now)]
 
 
 def describe(manifest: Manifest, recorded: Recorded, dry_run: bool) -> str:
@@ -123,7 +136,13 @@ def describe(manifest: Manifest, recorded: Recorded, dry_run: bool) -> str:
     said = f"{manifest.name} {manifest.version} {would} on {share(len(recorded.adopted), number)}"
     if not recorded.missing and not recorded.new:
         said += ", as before"
-    return "\n".join((said, *(f"  {host}: {detail}" for host, detail in recorded.missing.items())))
+    lines = [f"  {host}: {detail}" for host, detail in recorded.missing.items()]
+    if recorded.unlicensed:
+        lines.append(
+            f"  {', '.join(recorded.unlicensed)}: no seat of {manifest.licensed_product}; a deployment takes seats and adopting none, so "
+            "leave as many free until the next one"
+        )
+    return "\n".join((said, *lines))
 
 
 # --- a tree from a host ------------------------------------------------------------------------------------------------------------------

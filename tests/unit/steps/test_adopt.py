@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import zlib
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
@@ -117,6 +118,17 @@ def test_hosts_that_adopted_it_have_it_and_the_others_are_named(cmdb: Cmdb, rele
         assert (recorded.adopted, recorded.new, recorded.missing) == (["web1", "web3"], new, {"web2": "it differs"})
     assert [row["ci"] for row in cmdb.installations()] == ["web1", "web3"]
     assert "on 2 of 3 hosts\n  web2: it differs" in adopt.describe(release, recorded, dry_run=False)
+
+
+def test_hosts_without_a_seat_of_what_the_release_uses_are_named(cmdb: Cmdb, release: Any) -> None:
+    licensed = replace(release, licensed_product="acme-db")
+    outcomes = {"web1": HostAdoption(True), "web3": HostAdoption(True)}
+    for write in (False, True):
+        recorded = adopt.record(cmdb, licensed, DIGEST, outcomes, "test", NOW, write)
+        assert "\n  web1, web3: no seat of acme-db; a deployment takes seats and adopting none" in (
+            adopt.describe(licensed, recorded, dry_run=not write)
+        )
+    assert "seat" not in adopt.describe(release, adopt.record(cmdb, release, DIGEST, outcomes, "test", NOW, True), dry_run=False)
 
 
 def test_nothing_begins_for_a_host_that_has_another_release_is_locked_or_unknown(cmdb: Cmdb, release: Any) -> None:
