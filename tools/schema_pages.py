@@ -71,10 +71,10 @@ def _section(schema: Mapping[str, Any], place: tuple[str, ...], part: Mapping[st
     head = ["key", "required", "value", *(["default"] if shows_default else []), "meaning"]
     lines += [_row(head), _row(["---"] * len(head))]
     usual, *others = [choice["required"] for choice in part.get("anyOf", []) if "required" in choice and "type" not in choice] or [[]]
-    otherwise = f"unless there is `{others[0][0]}`" if others else ""
     for key, written in part["properties"].items():
         value = {**_resolved(schema, written), **written}
-        required = "yes" if key in part.get("required", []) else otherwise if key in usual else ""
+        instead = [f"`{keys[0]}`" for keys in others if key not in keys] if key in usual else []
+        required = "yes" if key in part.get("required", []) else f"unless there is {' or '.join(instead)}" if instead else ""
         row = [f"`{key}`", required, _value(schema, value), *([given[key]] if shows_default else []), value.get("description", "")]
         lines.append(_row(row))
     return [*lines, ""]

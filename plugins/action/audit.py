@@ -12,7 +12,7 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.clearance.policy 
 from ansible_collections.tidegate.release.plugins.plugin_utils.clock import utc_now
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.audits import save_audit
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import Cmdb
-from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.package import without_payload
+from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.package import without_tree
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.recover import recover
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.repository import open_library
 from ansible_collections.tidegate.release.plugins.plugin_utils.errors import TidegateError
@@ -70,7 +70,7 @@ class ActionModule(TidegateAction):
             # One that the DSL does not hold is named for that.
             products = installed_products(library, [row for row in recorded if row["digest"] in archived])
             unlicensed = without_seat(cmdb, recorded, products, utc_now())
-            treeless = without_payload(
+            treeless = without_tree(
                 library, ((str(row["release"]), str(row["digest"])) for row in recorded if row["digest"] in archived)
             )
             compared = sorted(host for host, found in audited.found.items() if not isinstance(found, NotSeen))

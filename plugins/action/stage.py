@@ -44,6 +44,8 @@ class ActionModule(HostAction):
         if distrust:
             journal.stage_failed(self._run, self._host, distrust, utc_now())
             return self.outcome({}, "stage_failed", distrust)
+        if deployment.rollout.firmware:
+            return self._stage_firmware(deployment)
         mirror = self._mirror()
         shipment = self.shipment(deployment, deployment.digest)
         stands = standing(self._cmdb, self._host, deployment.release)
@@ -85,6 +87,18 @@ class ActionModule(HostAction):
         if warnings:
             result["warnings"] = warnings
         return result
+
+    def _stage_firmware(self, deployment: Deployment) -> dict[str, Any]:
+        """Look whether the device can get the release; nothing is sent before its wave."""
+        from ansible_collections.tidegate.release.plugins.plugin_utils.firmware.device import DeviceError  # noqa: PLC0415 - few need it
+
+        journal, state, detail = self.firmware_journal(), "staged", ""
+        try:
+            journal.staged(self._run, self._host, self.firmware(journal, deployment).stage(), utc_now())
+        except DeviceError as error:
+            state, detail = "stage_failed", str(error)
+            journal.stage_failed(self._run, self._host, detail, utc_now())
+        return self.outcome({}, state, detail)
 
     def lost(self, journal: Journal, detail: str) -> str:
         journal.stage_failed(self._run, self._host, detail, utc_now())

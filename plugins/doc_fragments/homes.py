@@ -108,6 +108,23 @@ options:
     type: dict
 """
 
+    REDFISH = r"""
+options:
+  redfish_user:
+    description:
+      - For releases of firmware, as whom the BMC of the host is asked, at the address C(https://host[:port]) that the CI's attribute
+        C(redfish) has.
+      - E(REQUESTS_CA_BUNDLE) names the file with the certificate authorities, if that of the BMC is not one that everybody trusts. One that
+        nobody has signed is known by its SHA-256 in the CI's attribute C(redfish_fingerprint).
+      - Taken from the variable C(tidegate_redfish_user), when it is not given.
+    type: str
+  redfish_password:
+    description:
+      - The password of O(redfish_user), which belongs into a vault. It is never shown.
+      - Taken from the variable C(tidegate_redfish_password), when it is not given.
+    type: str
+"""
+
     ROOT = r"""
 options:
   root:

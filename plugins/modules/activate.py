@@ -23,6 +23,7 @@ extends_documentation_fragment:
   - tidegate.release.homes.rfc
   - tidegate.release.homes.dsl
   - tidegate.release.homes.cmdb
+  - tidegate.release.homes.redfish
   - tidegate.release.homes.root
   - tidegate.release.homes.host
   - tidegate.release.homes.settings

@@ -37,6 +37,7 @@ extends_documentation_fragment:
   - tidegate.release.homes.dsl
   - tidegate.release.homes.cmdb
   - tidegate.release.homes.policy
+  - tidegate.release.homes.redfish
   - tidegate.release.homes.root
   - tidegate.release.homes.host
 seealso:

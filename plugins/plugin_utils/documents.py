@@ -321,10 +321,16 @@ def _explain(document: Document, error: Any, title: str) -> None:
 
 
 def _broken_rule(error: Any) -> tuple[str, Any]:
-    """The keyword that is not met, and what it wants. Of several sets of keys, one of which has to be there, that is the usual one."""
+    """The keyword that is not met, and what it wants. Of several sets of keys, one of which has to be there, that is the one for what the
+    document says that it is, or else the usual one."""
     rule, wanted = error.validator, error.validator_value
     if rule == "anyOf" and all("required" in part for part in wanted):
-        return "required", wanted[0]["required"]
+        constants = [
+            {key: value["const"] for key, value in part.get("properties", {}).items() if isinstance(value, Mapping) and "const" in value}
+            for part in wanted
+        ]
+        said = [part for part, own in zip(wanted, constants, strict=True) if own and own.items() <= error.instance.items()]
+        return "required", (said or wanted)[0]["required"]
     return rule, wanted
 
 

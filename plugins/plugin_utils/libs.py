@@ -32,6 +32,7 @@ MINIMUM = {
     "pysnc": 1,
     "pytest-testinfra": 10,
     "recurring-ical-events": 3,
+    "redfish": 3,
     "requests": 2,
     "rich": 13,
     "securesystemslib": 1,

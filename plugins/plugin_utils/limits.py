@@ -1,9 +1,10 @@
 # Copyright (c) Tidegate maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Work that nobody could interrupt, with a limit that holds: in a child that the kernel ends.
+"""Work that nobody could interrupt, with a limit that holds: in a child that the kernel ends, or in a thread that is left behind.
 
 A regular expression can take longer than the universe lasts, a number more memory than there is, and no code of Python's runs meanwhile.
+Who waits for others has nothing of its own to end.
 """
 
 from __future__ import annotations
@@ -12,11 +13,12 @@ import json
 import os
 import resource
 import signal
+import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from .errors import TidegateError
 
@@ -25,10 +27,35 @@ CPU = 5
 MEMORY = 512 << 20
 """Bytes for one job, beyond what this process has already."""
 _ELAPSED = 60.0  # seconds for one job that waits for something instead
+_T = TypeVar("_T")
 
 
 class LimitError(TidegateError):
     """A job took more than it may; the message says what, and the caller which job."""
+
+
+def run_within(seconds: float, ask: Callable[[], _T]) -> _T:
+    """What ``ask`` returns, or what it raises; :class:`TimeoutError` when that takes longer.
+
+    It is in a thread that can be left behind: nothing else bounds a resolver, or a server that sends a byte now and then.
+    """
+    answers: list[_T] = []
+    errors: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            answers.append(ask())
+        except BaseException as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    thread.join(seconds)
+    if answers:
+        return answers[0]
+    if errors:
+        raise errors[0]
+    raise TimeoutError
 
 
 def run_limited(jobs: Sequence[Callable[[], Any]]) -> list[Any]:

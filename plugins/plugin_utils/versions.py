@@ -23,6 +23,8 @@ with contextlib.suppress(ImportError):
     from packaging.version import InvalidVersion, Version
 
 PEP440, SEMVER, DEB, RPM = "pep440", "semver", "deb", "rpm"
+TEXT = "text"
+"""Nothing orders the versions: a range lists those that are in it, with commas between them."""
 
 # What each scheme takes for a version. The library would make something of anything.
 _SHAPES: Mapping[str, re.Pattern[str]] = {
@@ -57,6 +59,8 @@ def fits(version: str, versions: str, scheme: str) -> bool:
     """
     if not versions:
         return True
+    if scheme == TEXT:
+        return version in _texts(versions)
     if scheme == PEP440:
         try:
             return Version(_short(version, scheme)) in _specifiers(versions)
@@ -70,10 +74,19 @@ def fits(version: str, versions: str, scheme: str) -> bool:
 
 def check_range(versions: str, scheme: str) -> None:
     """Raise :class:`UnorderedError` unless ``versions`` is a range of the scheme."""
-    if scheme == PEP440:
+    if scheme == TEXT:
+        _texts(versions)
+    elif scheme == PEP440:
         _specifiers(versions)
     else:
         _clauses(versions, scheme)
+
+
+def _texts(versions: str) -> frozenset[str]:
+    texts = frozenset(part.strip() for part in versions.split(","))
+    if odd := sorted(text for text in texts if not text or text[0] in "<>=!"):
+        raise UnorderedError(f"{odd[0]!a:.60} is no version, and the scheme {TEXT} has no order")
+    return texts
 
 
 @functools.lru_cache(maxsize=1000)

@@ -36,6 +36,8 @@ from .keepalive import keep_alive, prefer_fast
 
 if TYPE_CHECKING:
     from ..dsl.shipment import Shipment
+    from ..rollout.firmware_journal import FirmwareJournal
+    from .firmware import FirmwareHost
 
 # The host may find that something it had a moment ago is not there any more, and may lack of two releases documents and pieces.
 _ROUNDS = 6
@@ -174,6 +176,20 @@ class HostAction(TidegateAction):
         own = Path(constants.DEFAULT_LOCAL_TMP)
         mark(own)  # a run that is killed leaves its packs
         return Shipment(lambda: open_library(dsl).repository(deployment.release), digest, own / "tidegate-packs")
+
+    def firmware_journal(self) -> FirmwareJournal:
+        """The journal of what is done to devices."""
+        from ..rollout.firmware_journal import FirmwareJournal
+
+        return FirmwareJournal(self._cmdb)
+
+    def firmware(self, journal: FirmwareJournal, deployment: Deployment) -> FirmwareHost:
+        """The host's device, by the CMDB; raises :class:`DeviceError` when that does not know it."""
+        from .firmware import FirmwareHost
+
+        constants: Any = C
+        ci = self._cmdb.cis([self._host])[0]
+        return FirmwareHost(self.options, journal, deployment, ci, Path(constants.DEFAULT_LOCAL_TMP))
 
     def deliver(self, deployment: Deployment, answer: Answer, **arguments: Any) -> Answer:
         """Bring the host what its ``answer`` says it lacks, with the order again, until it says something else or keeps lacking."""

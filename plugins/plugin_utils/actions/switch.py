@@ -43,6 +43,10 @@ class SwitchAction(HostAction):
         target = step.begin(journal)(self._run, self._host, utc_now())
         if target is None:
             return {"changed": False, "skipped": True}
+        if deployment.rollout.firmware:
+            state, detail = self._with_device(deployment, target)
+            step.end(journal)(self._run, self._host, state, detail, utc_now())
+            return self.outcome({"changed": self.step != "confirm"}, state, detail, target.wave)
         answer = (self.switch if self.step == "backout" else self.advance)(deployment, target.previous_digest)
         state = self._refused(target) if answer["state"] == REFUSED else HostState(answer["state"])
         # What is to be known of a release that came up is to be known of one that lasted.
@@ -50,6 +54,18 @@ class SwitchAction(HostAction):
         noted = as_remark(detail) if state is HostState.BACKED_OUT else detail
         step.end(journal)(self._run, self._host, state, noted, utc_now())
         return {**self.outcome(answer, state, detail, target.wave), **warned}
+
+    def _with_device(self, deployment: Deployment, target: Target) -> tuple[HostState, str]:
+        """Do the step with the host's device, in place of its tree."""
+        from ..firmware.device import DeviceError  # noqa: PLC0415 - as for the library in ``host``
+
+        try:
+            device = self.firmware(self.firmware_journal(), deployment)
+            if self.step == "activate":
+                return device.activate(target)
+            return device.confirm() if self.step == "confirm" else device.back_out()
+        except DeviceError as error:  # it is not known which device that is, so nothing was done to any
+            return self._refused(target), str(error)
 
     def lost(self, journal: Journal, detail: str) -> str:
         """See :class:`HostAction`."""

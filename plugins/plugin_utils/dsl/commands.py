@@ -36,7 +36,7 @@ def check_commands(manifest: Document, entries: Mapping[str, FileEntry], root: P
 def _programs(manifest: Mapping[str, Any]) -> Iterator[tuple[tuple[str | int, ...], str, str]]:
     for name, hook in manifest.get("hooks", {}).items():
         yield ("hooks", name, "command"), f"the hook {name}", hook["command"][0]
-    for index, check in enumerate(manifest["health"]):
+    for index, check in enumerate(manifest.get("health", ())):
         if "command" in check:
             yield ("health", index, "command"), f"the health check {check['name']!a}", check["command"][0]
 

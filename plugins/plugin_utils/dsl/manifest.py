@@ -15,6 +15,8 @@ from ...module_utils.endpoint import OWN, PLACEHOLDER
 from ..documents import Document, check_endpoint, check_placeholders, load_document
 from ..libs import require
 from ..versions import DEB, PEP440, RPM, UnorderedError, check_range, fits
+from .firmware import KIND as FIRMWARE
+from .firmware import FirmwareImage, contradictions
 from .licence_expression import normalise
 from .system_packages import SystemPackages
 
@@ -33,6 +35,8 @@ _HOOK_TIMEOUT = 60  # seconds, unless the manifest says
 _ROLE_TIMEOUT = 1800
 # What a release without a payload has no use for.
 _OF_THE_TREE = ("health", "hooks", "logs", "packages", "portable_names", "stable", "user")
+# What a release of firmware has no use for, of which nothing runs on a host.
+_OF_SOFTWARE = ("ansible", "health", "hooks", "logs", "packages", "portable_names", "settings", "user", "verification")
 
 
 @dataclass(frozen=True)
@@ -116,7 +120,8 @@ class Manifest:
     documentation. ``portable_names``: the payload's names suit file systems that fold case or are those of other systems.
     ``licensed_product``: the product of which each CI needs a seat. ``requires`` and ``conflicts`` have the shape of the schema with the
     schemes of versions filled in. ``payload`` is ``None`` for a release that is its ``ansible`` alone; it has an empty tree.
-    ``packages``: those of the operating system that the payload has.
+    ``packages``: those of the operating system that the payload has. ``firmware``: the images that the payload is, of a release of firmware,
+    which has neither hooks nor health; what the devices say of themselves is looked at instead.
     """
 
     name: str
@@ -139,6 +144,12 @@ class Manifest:
     portable_names: bool = False
     ansible: OwnAnsible | None = None
     packages: SystemPackages | None = None
+    firmware: tuple[FirmwareImage, ...] = ()
+
+    @property
+    def has_tree(self) -> bool:
+        """Whether it is a tree on each host, and so can be looked at there."""
+        return self.payload is not None and not self.firmware
 
     @property
     def no_return(self) -> bool:
@@ -159,11 +170,15 @@ class Manifest:
         }
         if self.payload is not None:
             config["payload"] = self.payload
+        if self.has_tree:
             config["health"] = [dict(check) for check in self.health]
         if self.ansible is not None:
             config["ansible"] = self.ansible.to_config()
         if self.packages is not None:
             config["packages"] = self.packages.to_config()
+        if self.firmware:
+            config["kind"] = FIRMWARE
+            config["firmware"] = [image.to_config() for image in self.firmware]
         if self.portable_names:
             config["portable_names"] = True
         if self.stable is not None:
@@ -196,7 +211,7 @@ class Manifest:
             conflicts=tuple(dict(condition) for condition in config.get("conflicts", ())),
             settings=dict(config["settings"]),
             hooks={name: dict(hook) for name, hook in dict(config["hooks"]).items()},
-            health=tuple(dict(check) for check in (config["health"] if "payload" in config else ())),
+            health=tuple(dict(check) for check in (config["health"] if "payload" in config and "firmware" not in config else ())),
             stable=config.get("stable"),
             logs=tuple(config.get("logs", ())),
             user=config.get("user"),
@@ -204,6 +219,7 @@ class Manifest:
             portable_names=config.get("portable_names", False),
             ansible=OwnAnsible.of(config["ansible"]) if "ansible" in config else None,
             packages=SystemPackages.of(config["packages"]) if "packages" in config else None,
+            firmware=tuple(FirmwareImage.of(image) for image in config.get("firmware", ())),
         )
 
     def check(self) -> None:
@@ -214,6 +230,7 @@ class Manifest:
         _check_conditions(document)
         _check_titles(document)
         _check_ansible(document)
+        _check_firmware(document)
         document.finish()
 
 
@@ -224,6 +241,7 @@ def load_manifest(path: str | Path) -> Manifest:
     _check_conditions(document)
     _check_titles(document)
     _check_ansible(document)
+    _check_firmware(document)
     packages = document.data.get("packages")
     if isinstance(packages, dict) and packages.get("format") == RPM:
         if packages.get("hold") is not False:
@@ -258,6 +276,7 @@ def load_manifest(path: str | Path) -> Manifest:
         portable_names=data.get("portable_names", False),
         ansible=OwnAnsible.of(data["ansible"]) if "ansible" in data else None,
         packages=SystemPackages.of(data["packages"]) if "packages" in data else None,
+        firmware=tuple(FirmwareImage.of(image) for image in data.get("firmware", ())),
     )
 
 
@@ -271,7 +290,8 @@ def _with_scheme(condition: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _scheme(condition: Mapping[str, Any]) -> str:
-    return str(condition.get("scheme", DEB if "package" in condition else PEP440))
+    """By which rules the versions of a condition are ordered; empty where nobody said, and there is no usual one."""
+    return str(condition.get("scheme", "" if "firmware" in condition else DEB if "package" in condition else PEP440))
 
 
 def _check_conditions(document: Document) -> None:
@@ -284,6 +304,10 @@ def _check_conditions(document: Document) -> None:
                 continue
             if "ci_class" in condition or "hardware" in condition:
                 document.problem(place, f"{kind}.{index} has versions, but names nothing that has any", "leave versions out")
+                continue
+            if not _scheme(condition):
+                remedy = "add a scheme: text when versions lists those that fit, or the rules by which they are ordered"
+                document.problem(place, f"{kind}.{index} has versions of firmware, which no rules order unless one says which", remedy)
                 continue
             try:
                 check_range(condition["versions"], _scheme(condition))
@@ -312,6 +336,26 @@ def _check_ansible(document: Document) -> None:
                 document.problem(("ansible", "steps"), f"there is {step} without {other}", f"list {other} too, or leave {step} out")
         _check_data(document, own, steps)
     _check_collections(document, own)
+
+
+def _check_firmware(document: Document) -> None:
+    """What is only for firmware stands in a release of firmware, what is only for software in others, and the images go together."""
+    data = document.data
+    if data.get("kind") != FIRMWARE:
+        if "firmware" in data:
+            document.problem(("firmware",), "firmware is about images, and the release is software", "add kind: firmware, or leave it out")
+        return
+    for key in (key for key in _OF_SOFTWARE if data.get(key)):
+        remedy = "leave it out; what the device says of itself is looked at instead"
+        document.problem((key,), f"{key} is about software on a host, and the release is firmware", remedy)
+    images, places = [], []
+    entries = data.get("firmware")
+    for index, entry in enumerate(entries if isinstance(entries, list) else []):
+        if document.is_good(("firmware", index)):
+            images.append(FirmwareImage.of(entry))
+            places.append(index)
+    for number, key, what, remedy in contradictions(images, places):
+        document.problem(("firmware", number, key), what, remedy)
 
 
 def _check_data(document: Document, own: Mapping[str, Any], steps: Collection[str]) -> None:

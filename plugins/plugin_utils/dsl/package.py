@@ -19,6 +19,7 @@ from ..documents import load_document
 from ..errors import DocumentError, IntegrityError, Problem, TidegateError
 from .commands import check_commands
 from .descriptors import MANIFEST, PACKAGE, TITLE, VERSION, Descriptor, canonical, describe_blob, moved, parse_json
+from .firmware import faults_in_payload
 from .manifest import INDEX_TITLE, PAYLOAD_TITLE, ROLE_INDEX_TITLE, ROLE_TITLE, Manifest, OwnAnsible, load_manifest
 from .payload import FileEntry, PayloadTar, index_json, matching, opened, parse_index, scan, visible
 from .repository import Library, Repository
@@ -181,6 +182,9 @@ def read_release(directory: Path) -> Source:
                 contents, more = read_contents(manifest.packages, root, manifest.payload, entries)
                 manifest = replace(manifest, packages=replace(manifest.packages, contents=tuple(contents)))
                 problems += more
+            if manifest.firmware:
+                faults = faults_in_payload(manifest.firmware, entries)
+                problems += (Problem(f"{manifest.payload}/{visible(path)}", what, remedy) for path, what, remedy in faults)
     role: list[FileEntry] = []
     if manifest.ansible is not None and _is_folder(directory, manifest.ansible.role, "role", problems):
         role, more = _role(directory, manifest.ansible, manifest.payload)
@@ -261,6 +265,8 @@ def load_package(home: Repository, digest: str) -> Package:
         raise IntegrityError(f"the package {digest} has files for hosts, and its config names no payload; find out who made that package")
     if manifest.packages is not None and (wrong := check_contents(manifest.packages, files)):
         raise IntegrityError(f"the package {digest} {wrong}; find out who made that package")
+    if manifest.firmware and (odd := next(faults_in_payload(manifest.firmware, files), None)):
+        raise IntegrityError(f"the package {digest} has {odd[0]} in its payload, and {odd[1]}; find out who made that package")
     role_archive = parts[ROLE][0] if parts[ROLE] else None
     if (role_archive is None) != (manifest.ansible is None):
         has, says = ("no role", "names one") if role_archive is None else ("a role", "names none")
@@ -301,12 +307,12 @@ def load_package_manifest(home: Repository, digest: str) -> Manifest:
     return manifest
 
 
-def without_payload(library: Library, packages: Iterable[tuple[str, str]]) -> set[str]:
-    """Of ``packages``, by release and digest, the digests of those that have no payload; what can't be read counts as having one."""
+def without_tree(library: Library, packages: Iterable[tuple[str, str]]) -> set[str]:
+    """Of ``packages``, by release and digest, the digests of those of which hosts have no tree; what can't be read counts as having one."""
     found = set()
     for name, digest in sorted(set(packages)):
         with contextlib.suppress(TidegateError):
-            if load_package_manifest(library.repository(name), digest).payload is None:
+            if not load_package_manifest(library.repository(name), digest).has_tree:
                 found.add(digest)
     return found
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from urllib.parse import urlsplit
 from ...module_utils.redaction import Redactor
 from ..errors import IntegrityError, TidegateError
 from ..libs import require
+from ..limits import run_within
 from ..strict_json import read_object
 
 with contextlib.suppress(ImportError):
@@ -86,38 +86,28 @@ class Instance:
         self._within(ask)
 
     def _within(self, ask: Callable[[], _T]) -> _T:
-        """Do it in a thread that can be left behind: nothing else bounds a resolver, or a server that sends a byte now and then."""
-        answers: list[_T] = []
-        errors: list[BaseException] = []
-
-        def run() -> None:
-            try:
-                answers.append(ask())
-            except BaseException as error:
-                errors.append(error)
-
-        thread = threading.Thread(target=run, daemon=True)
-        thread.start()
-        thread.join(_LIMIT)
-        if answers:
-            return answers[0]
-        if not errors:
-            raise _slow(self._host)
-        error = errors[0]
-        if isinstance(error, TidegateError):
-            raise error
-        if isinstance(error, requests.exceptions.SSLError):
+        """Do it in bounded time; what goes wrong is said in one sentence."""
+        try:
+            return run_within(_LIMIT, ask)
+        except TidegateError:
+            raise
+        except TimeoutError:
+            raise _slow(self._host) from None
+        except requests.exceptions.SSLError:
             raise TidegateError(
                 f"{self._host} has a certificate that is not trusted here; name the file of its authority in the environment variable "
                 "REQUESTS_CA_BUNDLE"
             ) from None
-        if isinstance(error, requests.exceptions.ReadTimeout):
+        except requests.exceptions.ReadTimeout:
             raise TidegateError(f"{self._host} sent nothing for {_PATIENCE[1]:g} s; {_BUSY_WITH}") from None
-        if isinstance(error, requests.exceptions.RequestException):
+        except requests.exceptions.RequestException as error:
             raise TidegateError(
                 f"{self._host} can't be reached ({type(error).__name__}); check the address of the RFC and the network"
             ) from None
-        raise TidegateError(f"what {self._host} answers can't be understood ({type(error).__name__}); look at what answers there") from None
+        except BaseException as error:
+            raise TidegateError(
+                f"what {self._host} answers can't be understood ({type(error).__name__}); look at what answers there"
+            ) from None
 
 
 def _slow(host: str) -> TidegateError:

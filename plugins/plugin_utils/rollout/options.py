@@ -55,7 +55,9 @@ class Rollout:
     role: str = ""
     """The release's own role, by name, which does each wave; empty when it has none."""
     tree: bool = True
-    """Whether the release has a payload, and so a tree on each host."""
+    """Whether the release has a payload, so each host is staged."""
+    firmware: bool = False
+    """Whether it is firmware, which the controller brings to each host's device."""
     data_host: str = ""
     """The host on which the role migrates data, once; empty when it has none to migrate."""
     no_return: bool = False

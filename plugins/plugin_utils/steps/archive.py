@@ -51,7 +51,12 @@ def describe(archived: Archived, manifest: Manifest, before: Package | None, fou
     closed = [visible(entry.path) for entry in archived.entries if entry.mode is not None and not entry.mode & 0o004]
     if closed:
         lines.append(f"not for everybody on the hosts: {_listed(closed)}")
-    if manifest.payload is not None:
+    lines += [
+        f"{image.component} {image.version} for {_listed(image.models)}, from {_listed(image.from_versions)}, "
+        f"{f'and back to {_listed(image.back_to)}' if image.back_to else 'a point of no return'}: {image.image}"
+        for image in manifest.firmware
+    ]
+    if manifest.has_tree:
         hooks = [f"{name} ({' '.join(hook['command'])})" for name, hook in manifest.hooks.items()]
         lines.append(f"hooks: {_listed(hooks) if hooks else 'none'}; checks: {_listed([_check(check) for check in manifest.health])}")
     if found is not None:

@@ -74,6 +74,8 @@ class OwnRollout:
     """The name of its own role, which does each wave; empty when it has none."""
     tree: bool
     """Whether it has a payload."""
+    firmware: bool
+    """Whether that is firmware."""
     data_host: str
     """The CI on which it migrates data; empty when it has none to migrate."""
     no_return: bool
@@ -83,7 +85,8 @@ class OwnRollout:
     def of(cls, config: Mapping[str, Any], data_host: str) -> OwnRollout:
         """Read the config of a package."""
         own = config.get("ansible", {})
-        return cls(config.get("stable"), str(own.get("role", "")).rpartition("/")[2], "payload" in config, data_host, "reverse" in own)
+        role = str(own.get("role", "")).rpartition("/")[2]
+        return cls(config.get("stable"), role, "payload" in config, "firmware" in config, data_host, "reverse" in own)
 
 
 @dataclass(frozen=True)

@@ -178,7 +178,7 @@ def build(
     variables = {
         "hosts_of_the_lab": hosts,
         "users_of_the_lab": users,
-        "treeless": sorted(digest for digest, manifest in digests.items() if manifest.payload is None),
+        "treeless": sorted(digest for digest, manifest in digests.items() if not manifest.has_tree),
         "former": list(replaced),
         "release": RFC,
         "lab": vars(lab),

@@ -1,0 +1,201 @@
+# Copyright (c) Tidegate maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What stage, activate, confirm and backout do when the release is firmware: they talk to the device's BMC, and nobody logs in to its host."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from ..clock import utc_now
+from ..dsl.firmware import FirmwareImage, images_for
+from ..dsl.package import load_package_manifest
+from ..dsl.repository import Repository, open_library
+from ..errors import TidegateError
+from ..firmware.device import DeviceError, Goal, Identity, Noted, Outcome, Step, Verdict, differences, listed, text
+from ..firmware.images import image_file, image_of, release_that_runs
+from ..firmware.redfish import Access, Bmc
+from ..firmware.update import RefusedError, Update, look
+from ..rollout.deployments import Deployment, Target
+from ..rollout.firmware_journal import FirmwareJournal
+from ..rollout.states import HostState
+from ..settings import required_setting
+
+_RENEWAL = 60.0  # seconds after which the lease is renewed, which is for ten minutes
+_H = HostState
+Found = tuple[HostState, str]
+"""The state of a host, and why it is in that."""
+
+
+class FirmwareHost:
+    """The device of one host of a deployment. ``ci``: as the CMDB has it; ``work``: the run's own directory."""
+
+    def __init__(
+        self, options: Mapping[str, Any], journal: FirmwareJournal, deployment: Deployment, ci: Mapping[str, Any], work: Path
+    ) -> None:
+        self._options, self._journal, self._deployment, self._work = options, journal, deployment, work
+        self._host, self._run = str(ci["name"]), deployment.run
+        said = {key: text(ci["attributes"].get(key)) for key in ("redfish", "redfish_fingerprint", "serial", "model", "asset_tag")}
+        lacking = [key for key in ("redfish", "serial", "model") if not said[key]]
+        if lacking:
+            what = f"the CI {self._host} has no attribute {', nor '.join(lacking)}, by which its device is reached and known"
+            raise DeviceError(f"{what}; enter it in the CMDB")
+        self._said = said
+        self._unit = Identity(said["serial"], said["model"], said["asset_tag"])
+        self._renewed = time.monotonic()
+
+    # -- steps -------------------------------------------------------------
+
+    def stage(self) -> Mapping[str, str] | None:
+        """Look whether the device can get the release; return the archived release that it has, ``None`` where it need not go back to one.
+
+        Nothing is changed there. Raises :class:`DeviceError` when it can't get it, or could not be brought back.
+        """
+        with self._device() as device:
+            wrong = differences(device.identity(self._unit.serial), self._unit)
+            if wrong:
+                raise DeviceError(f"it is not the recorded device: {'; '.join(wrong)}")
+            changes: dict[str, str] = {}
+            can_return = False
+            for image in self._images:
+                found = device.versions(image.component)
+                if found == (image.version,):
+                    continue
+                if len(found) != 1 or found[0] not in image.from_versions:
+                    raise DeviceError(
+                        f"it runs {image.component} {listed(found)}, and {image.version} is only for {listed(image.from_versions)}; "
+                        "bring it there by another release first"
+                    )
+                changes[image.component] = found[0]
+                can_return = can_return or found[0] in image.back_to
+        if not changes:
+            return {"version": self._deployment.version, "digest": self._deployment.digest}
+        before = release_that_runs(self._home, self._deployment.release, self._unit.model, changes)
+        if before is None and can_return:
+            has = ", ".join(f"{component} {version}" for component, version in changes.items())
+            raise DeviceError(
+                f"it runs {has}, and no archived version of {self._deployment.release} has that for the {self._unit.model}, so nobody "
+                "could bring it back; archive one that has, with its images"
+            )
+        return before
+
+    def activate(self, target: Target) -> Found:
+        """Give the device what it has not got yet, one component after the other, until one does not get there."""
+        known = target.state in (_H.STAGED, _H.FAILED)  # what it runs, before anything is done
+        changed = False
+        try:
+            with self._device() as device:
+                for image in self._images:
+                    goal = _goal(image, image.version, image.from_versions)
+                    outcome = self._update(device, goal, self._deployment.digest, image)
+                    changed = changed or outcome.begun
+                    if not outcome.good:
+                        as_before = outcome.verdict is Verdict.OLD and outcome.settled and not self._got_any(image)
+                        return (_H.FAILED if as_before else _bad(outcome)), outcome.detail
+        except DeviceError as error:
+            if known and not changed and not self._got_any():
+                return _H.FAILED, str(error)
+            return (_H.STUCK if isinstance(error, RefusedError) else _H.LOST), str(error)
+        return _H.STARTED, ""
+
+    def confirm(self) -> Found:
+        """Look at it again."""
+        try:
+            with self._device() as device:
+                for image in self._images:
+                    outcome = look(device, self._unit, _goal(image, image.version, image.from_versions))
+                    if not outcome.good:
+                        return _bad(outcome), outcome.detail
+        except DeviceError as error:
+            return _H.LOST, str(error)
+        return _H.ACTIVE, ""
+
+    def back_out(self) -> Found:
+        """Bring the device down to what it ran before, as far as it was given something, the last component first."""
+        given = self._given()
+        try:
+            with self._device() as device:
+                for image in reversed([image for image in self._images if image.component in given]):
+                    outcome = self._go_back(device, image, given[image.component])
+                    if not outcome.good:
+                        return _H.OWED, outcome.detail
+        except DeviceError as error:
+            return _H.OWED, str(error)
+        return _H.BACKED_OUT, ""
+
+    def _go_back(self, device: Bmc, image: FirmwareImage, version: str) -> Outcome:
+        before = image_of(self._home, self._deployment.release, self._unit.model, image.component, version)
+        way = before is not None and version in image.back_to
+        digest, old = before if before is not None else ("", image)
+        goal = _goal(old, version, (image.version,) if way else ())
+        try:
+            return self._update(device, goal, digest, old)
+        except RefusedError as error:
+            if way:
+                raise
+            why = "its package is not in the library" if version in image.back_to else f"back_to of {image.component} {image.version} has not"
+            raise DeviceError(f"{error} (there is no way down to {version}: {why})") from None
+
+    # -- what they share ---------------------------------------------------
+
+    @cached_property
+    def _home(self) -> Repository:
+        return open_library(required_setting(self._options, "dsl")).repository(self._deployment.release)
+
+    @cached_property
+    def _images(self) -> tuple[FirmwareImage, ...]:
+        images = images_for(self._unit.model, load_package_manifest(self._home, self._deployment.digest).firmware)
+        if not images:
+            raise DeviceError(f"the release has no image for the {self._unit.model}; take the CI out of the scope of the RFC")
+        return images
+
+    def _device(self) -> AbstractContextManager[Bmc]:
+        user, password = (str(self._options.get(f"redfish_{name}") or "") for name in ("user", "password"))
+        return Bmc(Access(self._said["redfish"], user, password, self._said["redfish_fingerprint"]))
+
+    def _update(self, device: Bmc, goal: Goal, digest: str, image: FirmwareImage) -> Outcome:
+        def file() -> Path:
+            try:
+                return image_file(self._home, digest, image, self._work / "tidegate-images")
+            except TidegateError as error:
+                raise RefusedError(f"its image can't be had: {error}") from error
+
+        return Update(device, self._unit, goal, file, self._past(), self._note, time, self._alive).run()
+
+    def _past(self) -> list[Noted]:
+        return [Noted(step, about) for step, about in self._journal.steps(self._run, self._host)]
+
+    def _given(self) -> dict[str, str]:
+        """The components that this deployment may have given something, each with what it ran before the first time."""
+        given: dict[str, str] = {}
+        for one in self._past():
+            if one.step == Step.STAGE:
+                given.setdefault(str(one.about.get("component")), str(one.about.get("before")))
+        return given
+
+    def _got_any(self, but: FirmwareImage | None = None) -> bool:
+        """Whether this deployment may have given the device another component's image than that of ``but``."""
+        return bool(self._given().keys() - ({but.component} if but else set()))
+
+    def _note(self, step: Step, about: Mapping[str, Any]) -> None:
+        self._renewed = time.monotonic()
+        self._journal.note_step(self._run, self._host, step, about, utc_now())
+
+    def _alive(self) -> None:
+        if time.monotonic() - self._renewed >= _RENEWAL:
+            self._renewed = time.monotonic()
+            self._journal.renew(self._run, utc_now())
+
+
+def _goal(image: FirmwareImage, version: str, before: tuple[str, ...]) -> Goal:
+    return Goal(image.component, version, before, image.takes_effect, image.minutes)
+
+
+def _bad(outcome: Outcome) -> HostState:
+    """The state of a host whose device does not run what it was to, or not well."""
+    return _H.LOST if outcome.verdict is Verdict.UNKNOWN else _H.STUCK

@@ -1,0 +1,203 @@
+# Copyright (c) Tidegate maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a device says of itself, what an update wants of it, and how it is judged. Pure.
+
+Only versions decide: a device runs what it says that it runs when it is asked afterwards, whatever became of a task.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from ..dsl.firmware import Minutes
+from ..errors import TidegateError
+
+GONE = "Gone"
+"""The state of a task of which the device knows nothing any more."""
+NOT_RUNNING = ("Previous-", "Available-")
+"""How the names of entries of an inventory begin that say what a device does not run."""
+_FAILED = frozenset({"Killed", "Exception", "Cancelled"})
+_OVER = _FAILED | {"Completed", GONE}
+_LONGEST = 200  # characters of what a device says, as far as anything is made of it
+
+
+class DeviceError(TidegateError):
+    """A device did not do, or say, what it was asked for."""
+
+
+class SilentError(DeviceError):
+    """A device can't be reached, or says that it is busy: it may be about to begin anew, and is worth another try."""
+
+
+class Step(StrEnum):
+    """The steps of an update, in order. Each is written to the journal before it is done.
+
+    ``over``: it is known what the device runs, and nothing is under way there any more, so whoever goes on begins anew.
+    """
+
+    IDENTIFY = "identify"
+    PRECHECK = "precheck"
+    STAGE = "stage"
+    ACTIVATE = "activate"
+    RESTART = "restart"
+    RETURN = "return"
+    READ = "read"
+    HEALTH = "health"
+    OVER = "over"
+
+
+# With these the device has been given something, or may have been.
+BEGUN = (Step.STAGE, Step.ACTIVATE, Step.RESTART, Step.RETURN, Step.READ, Step.HEALTH)
+
+
+class Verdict(StrEnum):
+    """What a device runs, as it was read: the version that it was to get, the one from before, another, or nobody knows."""
+
+    NEW = "new"
+    OLD = "old"
+    OTHER = "other"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True)
+class Identity:
+    """Which device it is. An empty text is not known."""
+
+    serial: str
+    model: str
+    tag: str = ""
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a device is at. ``address``: where it tells of it, empty when nowhere. ``words``: what it says of it."""
+
+    address: str
+    state: str = ""
+    words: str = ""
+    critical: bool = False
+
+    @property
+    def runs(self) -> bool:
+        """Whether it is not over: what is not known to be over is not."""
+        return self.state not in _OVER
+
+    @property
+    def failed(self) -> bool:
+        """Whether the device says that it came to nothing, so nothing is to be expected of it; that it did not is no proof of anything."""
+        return self.state in _FAILED or (self.critical and not self.runs)
+
+    @property
+    def waits(self) -> bool:
+        """Whether it waits for the device, or its host, to begin anew."""
+        return self.state == "Pending"
+
+
+@dataclass(frozen=True)
+class Condition:
+    """How a device is: whether it and its host are up, and what is wrong."""
+
+    up: bool
+    problem: str = ""
+
+
+@dataclass(frozen=True)
+class Goal:
+    """What a component of a device is to become. ``before``: from which versions; without any it only may have it already."""
+
+    component: str
+    version: str
+    before: tuple[str, ...]
+    takes_effect: str
+    minutes: Minutes
+
+
+@dataclass(frozen=True)
+class Noted:
+    """A step that was written to the journal before it was done, and what was known then."""
+
+    step: str
+    about: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How an update ended. ``read``: what the device said of the component; ``detail``: what is wrong, empty for nothing.
+
+    ``begun``: whether the device was given something, now or by an earlier run. ``settled``: whether nothing is under way there any more.
+    """
+
+    verdict: Verdict
+    read: tuple[str, ...]
+    detail: str = ""
+    begun: bool = False
+    settled: bool = True
+
+    @property
+    def good(self) -> bool:
+        """Whether it runs what it was to get, and nothing is wrong."""
+        return self.verdict is Verdict.NEW and not self.detail
+
+
+def judge(read: Collection[str], goal: Goal, before: str) -> Verdict:
+    """What versions that were read come to; ``before`` is the one that was there when the update began."""
+    if not read:
+        return Verdict.UNKNOWN
+    if set(read) == {goal.version}:
+        return Verdict.NEW
+    return Verdict.OLD if set(read) == {before} else Verdict.OTHER
+
+
+def listed(read: Collection[str]) -> str:
+    """Versions for a sentence."""
+    return " and ".join(sorted(read)) or "no version"
+
+
+def differences(found: Identity, recorded: Identity) -> list[str]:
+    """In what a device is another one than the recorded one, a sentence for each; what is not recorded is not compared but for the serial."""
+    return [
+        f"its {what} is {said or 'not said'}, and the recorded one is {wanted or 'not known'}"
+        for what, said, wanted in (
+            ("serial number", found.serial, recorded.serial),
+            ("model", found.model, recorded.model),
+            ("asset tag", found.tag, recorded.tag),
+        )
+        if (wanted or what == "serial number") and (said != wanted or not said)
+    ]
+
+
+def last_begun(noted: Iterable[Noted], component: str) -> Noted | None:
+    """The last step of an update that was begun and is not over; ``None`` when there is none."""
+    last = None
+    for one in noted:
+        if one.about.get("component") == component and (one.step in BEGUN or one.step == Step.OVER):
+            last = None if one.step == Step.OVER else one
+    return last
+
+
+def text(value: object) -> str:
+    """What a device says, when it is a text that can be shown; else it says nothing."""
+    if not isinstance(value, str) or len(value) > _LONGEST:
+        return ""
+    stripped = value.strip()
+    return stripped if stripped.isascii() and stripped.isprintable() else ""
+
+
+def versions_of(component: str, entries: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:
+    """What a component runs by the entries of an inventory; several where they disagree, none where one does not say.
+
+    An inventory may list what runs as ``Current-`` or ``Installed-``, and beside it what ran before as ``Previous-``, or what it could
+    install as ``Available-``.
+    """
+    found = {text(entry.get("Version")) for entry in entries if is_of(component, entry)}
+    return () if "" in found else tuple(sorted(found))
+
+
+def is_of(component: str, entry: Mapping[str, Any]) -> bool:
+    """Whether an entry of an inventory says what a component runs."""
+    ident = entry.get("Id")
+    return component in (ident, entry.get("SoftwareId")) and not str(ident).startswith(NOT_RUNNING)

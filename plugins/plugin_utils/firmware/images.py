@@ -1,0 +1,76 @@
+# Copyright (c) Tidegate maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Images in the library: which archived release a device has, and the file to give it."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from ..dsl.firmware import FirmwareImage, images_for
+from ..dsl.package import load_package, load_package_manifest
+from ..dsl.repository import Repository
+from ..errors import IntegrityError, TidegateError
+from ..files import locked
+
+_BLOCK = 1 << 20
+
+
+def archived(home: Repository, name: str, model: str) -> Iterator[tuple[str, str, tuple[FirmwareImage, ...]]]:
+    """Each archived version of a release with its digest and its images for a model; what can't be read is left out."""
+    for version in sorted(home.versions(name), reverse=True):
+        with contextlib.suppress(TidegateError):
+            digest = home.resolve(name, version)
+            if digest is not None:
+                yield version, digest, images_for(model, load_package_manifest(home, digest).firmware)
+
+
+def release_that_runs(home: Repository, name: str, model: str, read: Mapping[str, str]) -> dict[str, str] | None:
+    """Version and digest of the archived release of which a device has all that was ``read``, by component; ``None`` for none."""
+    for version, digest, images in archived(home, name, model):
+        has = {image.component: image.version for image in images}
+        if read and all(has.get(component) == said for component, said in read.items()):
+            return {"version": version, "digest": digest}
+    return None
+
+
+def image_of(home: Repository, name: str, model: str, component: str, version: str) -> tuple[str, FirmwareImage] | None:
+    """The archived image with which a component has a version, and the digest of its package; ``None`` when there is none."""
+    for _version, digest, images in archived(home, name, model):
+        for image in images:
+            if (image.component, image.version) == (component, version):
+                return digest, image
+    return None
+
+
+def image_file(home: Repository, digest: str, image: FirmwareImage, folder: Path) -> Path:
+    """The file with an image of the package ``digest``, made in ``folder``, which is the run's own, by the first who asks.
+
+    Its name is what the package calls it, for some devices look at that. Raises :class:`IntegrityError` when its content is not as archived.
+    """
+    package = load_package(home, digest)
+    entry = next((one for one in package.files if one.path == image.image), None)
+    if entry is None or entry.sha256 is None or entry.size is None:
+        raise IntegrityError(f"the package {digest} has no image {image.image}; verify the DSL")
+    path = folder / entry.sha256 / Path(image.image).name
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with locked(path.parent / "lock"):
+            if not path.exists():
+                unfinished, seen = path.with_suffix(".unfinished"), hashlib.sha256()
+                with unfinished.open("wb") as target, home.open_blob(package.payload.digest, package.payload.size) as source:
+                    source.seek(entry.offset or 0)
+                    left = entry.size
+                    while left and (block := source.read(min(left, _BLOCK))):
+                        left -= len(block)
+                        seen.update(block)
+                        target.write(block)
+                if seen.hexdigest() != entry.sha256:
+                    raise IntegrityError(f"the payload of {digest} has another {image.image} than its file index says; verify the DSL")
+                unfinished.rename(path)
+    except OSError as error:
+        raise TidegateError(f"can't write in {folder} ({error.strerror or error}); make room and run this again") from error
+    return path

@@ -1,0 +1,326 @@
+# Copyright (c) Tidegate maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""One component of one device gets another version, step by step; what it runs in the end is read, and nothing else is believed.
+
+Each step is noted before it is done. Who goes on after a run that was killed asks the device first: while a task of ours is under way it
+is waited for, and what has the version already gets no image.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+from ..activity import note as say
+from .device import (
+    Condition,
+    DeviceError,
+    Goal,
+    Identity,
+    Noted,
+    Outcome,
+    SilentError,
+    Step,
+    Task,
+    Verdict,
+    differences,
+    judge,
+    last_begun,
+    listed,
+)
+from .redfish import AnswerError, Bmc
+
+_LOOK = 0.5  # seconds between two looks at first; a device is not asked more often than that
+_SLOWEST = 5.0
+_SLOWER = 1.25  # by which each look is later than the one before
+_MINUTE = 60.0
+
+Note = Callable[[Step, Mapping[str, Any]], None]
+
+
+class Clock(Protocol):
+    """What waits: the module :mod:`time`, or a test's."""
+
+    def monotonic(self) -> float:
+        """Seconds since some moment."""
+
+    def sleep(self, seconds: float, /) -> None:
+        """Wait."""
+
+
+class RefusedError(DeviceError):
+    """An update that must not be done; this run has given the device nothing."""
+
+
+class Update:
+    """One component of one device on its way to a version.
+
+    ``unit``: the device as it is recorded. ``image``: the file with the version. ``past``: what this deployment has noted of the device
+    so far. ``note``: writes a step to the journal; ``alive``: is called while it waits, to say that somebody is still at work.
+    """
+
+    def __init__(
+        self,
+        device: Bmc,
+        unit: Identity,
+        goal: Goal,
+        image: Callable[[], Path],
+        past: Sequence[Noted],
+        note: Note,
+        clock: Clock,
+        alive: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._device, self._unit, self._goal, self._image = device, unit, goal, image
+        self._tell, self._clock, self._alive = note, clock, alive
+        self._last = last_begun(past, goal.component)
+        self._about: dict[str, Any] = {"component": goal.component, "version": goal.version}
+        if self._last is not None and self._last.about.get("version") == goal.version:
+            self._about |= self._last.about
+        self._begun = self._last is not None
+
+    def run(self) -> Outcome:
+        """Do what is still to be done. Raises :class:`RefusedError`, or :class:`DeviceError` when the device was given nothing and can't be
+        asked."""
+        try:
+            outcome = self._run()
+        except RefusedError:
+            raise
+        except DeviceError as error:
+            if not self._begun:
+                raise
+            return Outcome(Verdict.UNKNOWN, (), str(error), begun=True, settled=False)
+        if outcome.settled and self._begun:
+            self._note(Step.OVER)
+        return outcome
+
+    # -- the steps ---------------------------------------------------------
+
+    def _run(self) -> Outcome:
+        self._note(Step.IDENTIFY)
+        if self._begun:
+            self._until(self._goal.minutes.silence, lambda: bool(self._device.identity(self._unit.serial)))
+        self._identify()
+        self._note(Step.PRECHECK)
+        last = self._last
+        if last is not None and last.about.get("version") == self._goal.version:
+            return self._resume(last.step)
+        if last is not None:
+            self._calm_down(last)
+        running = [task for task in self._device.tasks() if task.runs]
+        found = self._device.versions(self._goal.component)
+        if set(found) == {self._goal.version} and not running:
+            return self._finish()
+        if running:
+            what = f"it is at something already, {running[0].address} is {running[0].state}"
+            raise RefusedError(f"{what}{_in_brackets(running[0].words)}; wait for that, or end it there")
+        self._refuse_version(found)
+        return self._stage(found[0])
+
+    def _resume(self, step: str) -> Outcome:
+        """Go on behind the last step that a run before noted."""
+        if step == Step.STAGE:
+            given = self._mine()
+            if given is not None:
+                return self._activate(given)
+            found = self._device.versions(self._goal.component)
+            if set(found) != {str(self._about.get("before"))}:
+                return self._finish()
+            return self._stage(found[0])
+        if step == Step.ACTIVATE:
+            return self._activate(Task(str(self._about.get("task", "")), "New"))
+        if step == Step.RESTART:
+            # Nobody knows whether it was told to. When nothing comes of it, it was not, or is at rest again.
+            return self._return() or self._restart()
+        return self._return() or self._finish()
+
+    def _calm_down(self, last: Noted) -> None:
+        """Let end what this deployment has begun with another version, so that it is known from what the device goes on."""
+        minutes = self._goal.minutes
+        self._until(minutes.transfer + minutes.silence, lambda: not any(task.runs and not task.waits for task in self._device.tasks()))
+        if self._goal.before and any(task.waits for task in self._device.tasks()):  # it would take effect at any time later
+            self._tell(Step.RESTART, last.about)
+            self._reset()
+            self._until(minutes.silence + minutes.restart, lambda: not any(task.runs for task in self._device.tasks()))
+        self._until(minutes.silence + minutes.restart, lambda: self._device.condition(self._unit.serial).up)
+
+    def _stage(self, before: str) -> Outcome:
+        image = self._image()
+        tasks = [task.address for task in self._device.tasks()]
+        self._about |= {"before": before, "tasks": tasks}
+        self._note(Step.STAGE)
+        self._begun = True
+        minutes = self._goal.minutes
+        deferred = self._goal.takes_effect in ("host_reset", "power_cycle")
+        end = self._clock.monotonic() + minutes.transfer * _MINUTE
+        pauses = self._pauses()
+        while True:
+            try:
+                given = Task(self._device.push(image, deferred, minutes.transfer * _MINUTE), "New")
+                break
+            except AnswerError as error:
+                return self._finish(f"it refuses the image: {error}")
+            except SilentError as error:
+                # It may have taken it all the same.
+                self._until(minutes.silence, lambda: bool(self._device.tasks() or True))
+                mine = self._mine()
+                if mine is not None:
+                    given = mine
+                    break
+                if self._clock.monotonic() >= end or set(self._device.versions(self._goal.component)) != {before}:
+                    return self._finish(f"it did not take the image: {error}")
+                next(pauses)
+        return self._activate(given)
+
+    def _activate(self, task: Task) -> Outcome:
+        """Wait until the device has written the image."""
+        self._about["task"] = task.address
+        self._note(Step.ACTIVATE)
+        minutes = self._goal.minutes
+        last = task
+
+        def over() -> bool:
+            nonlocal last
+            last = self._device.task(task.address) if task.address else self._mine() or Task("", "Completed")
+            return not last.runs or last.waits
+
+        if not self._until(minutes.transfer + minutes.silence, over):
+            return self._finish(f"its task is still {last.state} after all the minutes that it has{_in_brackets(last.words)}", settled=False)
+        if last.failed:
+            return self._finish(f"it says that its task came to nothing{_in_brackets(last.words) or f' ({last.state})'}")
+        if self._goal.takes_effect == "immediate":
+            return self._return() or self._finish()
+        return self._restart()
+
+    def _restart(self) -> Outcome:
+        """Have the device, or its host, begin anew, unless it has done so by itself."""
+        minutes = self._goal.minutes
+        self._until(minutes.silence + minutes.restart, lambda: self._device.condition(self._unit.serial).up)
+        if self._has_it():
+            return self._finish()
+        self._note(Step.RESTART)
+        try:
+            self._reset()
+        except SilentError:
+            pass  # it may be why it is silent
+        except DeviceError as error:
+            return self._finish(f"it can't be restarted: {error}")
+        return self._return() or self._finish()
+
+    def _return(self) -> Outcome | None:
+        """Wait until the device and its host are there again with the version; nothing when they are not, by the time that they have."""
+        self._note(Step.RETURN)
+        minutes = self._goal.minutes
+        came = self._until(
+            minutes.silence + minutes.restart, lambda: self._has_it() and self._device.condition(self._unit.serial).up
+        )
+        return self._finish() if came else None
+
+    def _finish(self, detail: str = "", settled: bool = True) -> Outcome:
+        """Read what it runs and how it is; that is the verdict."""
+        self._note(Step.READ)
+        found: tuple[str, ...] = ()
+
+        def read() -> bool:
+            nonlocal found
+            self._identify()
+            found = self._device.versions(self._goal.component)
+            return bool(found)
+
+        if not self._until(self._goal.minutes.silence, read):
+            what = "it does not say which version it runs" if self._silence is None else str(self._silence)
+            return Outcome(Verdict.UNKNOWN, (), "; ".join(filter(None, (detail, what))), self._begun, settled=False)
+        verdict = judge(found, self._goal, str(self._about.get("before", "")))
+        waiting = [task for task in self._device.tasks() if task.runs] if self._begun else []
+        said = [detail] if verdict is not Verdict.NEW else []
+        if verdict is not Verdict.NEW:
+            said.append(f"it runs {self._goal.component} {listed(found)}, not {self._goal.version}")
+        if waiting:
+            said.append(f"{waiting[0].address} is {waiting[0].state}, so that may change yet")
+        if verdict is Verdict.NEW:
+            self._note(Step.HEALTH)
+            condition = Condition(up=False)
+
+            def well() -> bool:
+                nonlocal condition
+                condition = self._device.condition(self._unit.serial)
+                return not condition.problem
+
+            if not self._until(self._goal.minutes.restart, well):
+                said.append(f"it runs {self._goal.component} {listed(found)}, and {condition.problem or self._silence}")
+        return Outcome(verdict, found, "; ".join(filter(None, said)), self._begun, settled and not waiting)
+
+    # -- parts of steps ----------------------------------------------------
+
+    def _note(self, step: Step) -> None:
+        say(f"{self._goal.component} {self._goal.version}: {step}")
+        self._tell(step, dict(self._about))
+
+    def _identify(self) -> None:
+        wrong = differences(self._device.identity(self._unit.serial), self._unit)
+        if wrong:
+            what = f"it is not the recorded device: {'; '.join(wrong)}"
+            raise RefusedError(what) if not self._begun else DeviceError(what)
+
+    def _refuse_version(self, found: Collection[str]) -> None:
+        before = self._goal.before
+        if len(found) != 1 or not set(found) <= set(before):
+            only = f"{self._goal.version} is only for {listed(before)}" if before else f"nothing brings it to {self._goal.version}"
+            raise RefusedError(f"it runs {self._goal.component} {listed(found)}, and {only}; bring it there by another release first")
+
+    def _mine(self) -> Task | None:
+        """The newest task that the device has begun since the image was given to it."""
+        before = self._about.get("tasks")
+        known = before if isinstance(before, list) else []
+        mine = [task for task in self._device.tasks() if task.address not in known]
+        return mine[-1] if mine else None
+
+    def _has_it(self) -> bool:
+        try:
+            return set(self._device.versions(self._goal.component)) == {self._goal.version}
+        except SilentError:
+            return False
+
+    def _reset(self) -> None:
+        self._device.restart(self._goal.takes_effect, self._unit.serial)
+
+    def _pauses(self) -> Any:
+        pause = _LOOK
+        while True:
+            self._clock.sleep(pause)
+            self._alive()
+            yield pause
+            pause = min(pause * _SLOWER, _SLOWEST)
+
+    def _until(self, minutes: float, reached: Callable[[], bool]) -> bool:
+        """Look until something is so, or the time is over; a device that is silent meanwhile is asked again."""
+        end = self._clock.monotonic() + minutes * _MINUTE
+        pauses = self._pauses()
+        while True:
+            self._silence: SilentError | None = None
+            try:
+                if reached():
+                    return True
+            except SilentError as error:
+                self._silence = error
+            if self._clock.monotonic() >= end:
+                return False
+            next(pauses)
+
+
+def look(device: Bmc, unit: Identity, goal: Goal) -> Outcome:
+    """What a device that has got a version runs now, and how it is; nothing is changed there."""
+    wrong = differences(device.identity(unit.serial), unit)
+    if wrong:
+        return Outcome(Verdict.UNKNOWN, (), f"it is not the recorded device: {'; '.join(wrong)}")
+    found = device.versions(goal.component)
+    verdict = judge(found, goal, "")
+    if verdict is not Verdict.NEW:
+        return Outcome(verdict, found, f"it runs {goal.component} {listed(found)}, not {goal.version}")
+    problem = device.condition(unit.serial).problem
+    return Outcome(verdict, found, f"it runs {goal.component} {listed(found)}, and {problem}" if problem else "")
+
+
+def _in_brackets(words: str) -> str:
+    return f" ({words})" if words else ""

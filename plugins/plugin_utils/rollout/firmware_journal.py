@@ -1,0 +1,38 @@
+# Copyright (c) Tidegate maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The journal of releases of firmware: each step with a device is written before it is done, for whoever goes on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import suppress
+from datetime import datetime
+from typing import Any
+
+from .deployments import Run
+from .journal import Journal
+
+with suppress(ImportError):
+    import sqlalchemy as sa
+
+STEP = "firmware_step"
+"""What the journal says of a step; its data has which, of which component, and to which version."""
+
+
+class FirmwareJournal(Journal):
+    """The deployments of one CMDB, and what they do to devices."""
+
+    def note_step(self, run: Run, host: str, step: str, about: Mapping[str, Any], now: datetime) -> None:
+        """Write ahead that the device of ``host`` is about to go through a step."""
+        with self._writing(run, now) as (connection, deployment):
+            target = self._target(connection, deployment.id, host)
+            self._append(connection, deployment.id, now, STEP, host, target.wave, {"step": step, **about})
+
+    def steps(self, run: Run, host: str) -> list[tuple[str, Mapping[str, Any]]]:
+        """The steps that this deployment has noted of a host's device, in order, each with what was known then."""
+        j = self._t.journal.c
+        mine = (j.deployment_id == run.deployment, j.host == host, j.event == STEP)
+        with self._cmdb.read() as connection:
+            rows = connection.execute(sa.select(j.data).where(*mine).order_by(j.seq))
+            return [(str(row.data["step"]), row.data) for row in rows]

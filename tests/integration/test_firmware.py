@@ -1,0 +1,243 @@
+# Copyright (c) Tidegate maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Releases of firmware through the same verbs, waves and gates, to machines whose hosts nobody can log in to."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import sqlite3
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import Cmdb
+from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.package import read_release
+from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.repository import create_library
+from bmc import PASSWORD, USER, Bmc, Component, image, serve
+from documents import open_rfc, policy_of, simple_manifest, write_document
+from registry import make_certificate
+from waiting import wait_until
+
+HOSTS = ("srv1", "srv2", "srv3")
+MINUTES = {"transfer": 2, "silence": 0.05, "restart": 0.05}
+
+
+class Rack:
+    """Machines with a BMC each, a library and a CMDB."""
+
+    def __init__(self, path: Path, machines: dict[str, Bmc], authority: Path) -> None:
+        self.path, self.machines, self._authority = path, machines, authority
+        self.said = ""
+        (path / "cmdb.yml").write_text(yaml.safe_dump({"plugin": "tidegate.release.cmdb"}))
+        rollout = {"stable": 0, "canary": 1, "steps": [100], "budget": {"wave": 0, "total": 0}}
+        write_document(path / "policy.yml", policy_of(rollout=rollout))
+        with Cmdb.open(str(path / "cmdb.sqlite"), create=True) as cmdb:
+            cmdb.put_cis([self._ci(name) for name in machines], "test")
+        (path / "vault.yml").write_text(yaml.safe_dump({"tidegate_redfish_user": USER, "tidegate_redfish_password": PASSWORD}))
+        self.archive("2.4.0", ["2.3.0"])
+
+    def _ci(self, name: str, url: str = "") -> dict[str, Any]:
+        machine = self.machines[name]
+        attributes = {"redfish": url or machine.url, "serial": machine.serial, "model": machine.model, "asset_tag": machine.tag}
+        return {"name": name, "class": "server", "attributes": {**attributes, "ansible_host": "192.0.2.1"}}
+
+    def point(self, name: str, url: str = "") -> None:
+        """Have the CMDB give the address for a machine, its own unless one is given."""
+        with Cmdb.open(str(self.path / "cmdb.sqlite")) as cmdb:
+            cmdb.put_cis([self._ci(name, url)], "test")
+
+    def fresh(self) -> None:
+        """As new, with BIOS 2.4.0."""
+        for machine in self.machines.values():
+            machine.components = {"BIOS": Component("2.4.0")}
+            machine.faults, machine.seconds = set(), 0.1
+            for past in (machine.tasks, machine.resets, machine.flashed, machine.requests):
+                past.clear()
+            machine.reset("host")
+            machine.resets.clear()
+
+    def archive(self, version: str, before: list[str], back_to: list[str] | None = None) -> str:
+        folder = self.path / "releases" / version
+        (folder / "images").mkdir(parents=True)
+        (folder / "images" / "bios.bin").write_bytes(image("BIOS", version))
+        (folder / "README.md").write_text("# bios\n")
+        entry = {"component": "BIOS", "models": ["R750"], "image": "bios.bin", "version": version, "from": before}
+        entry |= {"back_to": before if back_to is None else back_to, "takes_effect": "host_reset", "minutes": MINUTES}
+        said = {"name": "bios", "version": version, "summary": "BIOS", "payload": "images", "health": ..., "kind": "firmware"}
+        write_document(folder / "release.yml", simple_manifest(**said, firmware=[entry]))
+        return read_release(folder).archive(create_library(str(self.path / "dsl")).repository("bios")).digest
+
+    def rfc(self, number: str, version: str, digest: str) -> str:
+        release = {"name": "bios", "version": version, "digest": digest}
+        return str(write_document(self.path / f"{number}.yml", open_rfc(number, version, digest, release=release)))
+
+    @property
+    def _environment(self) -> dict[str, str]:
+        own = {"DSL": "dsl", "CMDB": "cmdb.sqlite", "POLICY": "policy.yml"}
+        return {
+            **os.environ,
+            **{f"TIDEGATE_{name}": str(self.path / file) for name, file in own.items()},
+            "REQUESTS_CA_BUNDLE": str(self._authority),
+            "ANSIBLE_LOG_PATH": str(self.path / "ansible.log"),
+            "ANSIBLE_NOCOLOR": "1",
+        }
+
+    def start(self, verb: str, rfc: str, *options: str) -> subprocess.Popen[str]:
+        what = {"tidegate_rfc": rfc, **({"tidegate_reason": "a test"} if verb == "backout" else {})}
+        command = ["ansible-playbook", f"tidegate.release.{verb}", "-i", str(self.path / "cmdb.yml"), "-e", f"@{self.path}/vault.yml"]
+        return subprocess.Popen(
+            [*command, "-e", json.dumps(what), *options],
+            env=self._environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+
+    def play(self, verb: str, rfc: str, *options: str) -> tuple[int, str]:
+        with self.start(verb, rfc, *options) as process:
+            said = process.communicate(timeout=180)[0]
+        self.said += said
+        return process.returncode, said
+
+    @property
+    def versions(self) -> list[str]:
+        return [machine.components["BIOS"].version for machine in self.machines.values()]
+
+    @property
+    def flashed(self) -> list[list[str]]:
+        return [machine.flashed for machine in self.machines.values()]
+
+    def rows(self, query: str, *values: str) -> list[Any]:
+        with contextlib.closing(sqlite3.connect(self.path / "cmdb.sqlite", timeout=30)) as connection:
+            return connection.execute(query, values).fetchall()
+
+    @property
+    def installed(self) -> dict[str, str]:
+        return dict(self.rows("select ci.name, i.version from installation i join ci on ci.id = i.ci_id"))
+
+    def states(self, number: str) -> dict[str, str]:
+        query = "select h.host, h.state from deployment_host h join deployment d on d.id = h.deployment_id where d.rfc = ?"
+        return dict(self.rows(query, number))
+
+    def deployment(self, number: str) -> str:
+        return str(self.rows("select state from deployment where rfc = ? order by id desc limit 1", number)[0][0])
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rack]:
+    path = tmp_path_factory.mktemp("rack")
+    key, certificate = make_certificate(path)
+    machines = {name: Bmc(serial=f"SN-{name}", tag=f"A-{name}") for name in HOSTS}
+    with contextlib.ExitStack() as stack:
+        for machine in machines.values():
+            stack.enter_context(serve(machine, key, certificate))
+        yield Rack(path, machines, certificate)
+
+
+@pytest.fixture
+def rack(built: Rack) -> Rack:
+    built.fresh()
+    return built
+
+
+def test_firmware_is_deployed_in_waves_and_backed_out(rack: Rack) -> None:
+    rfc = rack.rfc("CHG0200001", "2.5.0", rack.archive("2.5.0", ["2.4.0"]))
+    status, said = rack.play("deploy", rfc, "-vvv")
+    assert status == 0, said
+    assert rack.versions == ["2.5.0"] * 3
+    assert rack.flashed == [["2.5.0"]] * 3
+    assert set(rack.installed.values()) == {"2.5.0"}
+    before = rack.rows("select distinct previous_version from deployment_host")
+    assert before == [("2.4.0",)]  # which nobody had told the CMDB: it was read, and that release is archived
+    steps = rack.rows("select data from journal where event = 'firmware_step' and host = 'srv1' order by seq")
+    names = [json.loads(data)["step"] for (data,) in steps]
+    assert names == ["identify", "precheck", "stage", "activate", "restart", "return", "read", "health", "over"]
+    status, said = rack.play("deploy", rfc)
+    assert status == 0, said
+    assert rack.flashed == [["2.5.0"]] * 3
+    status, said = rack.play("backout", rfc)
+    assert status == 0, said
+    assert rack.versions == ["2.4.0"] * 3
+    assert set(rack.installed.values()) == {"2.4.0"}
+    assert rack.deployment("CHG0200001") == "backed_out"
+    # Nowhere but in the vault.
+    secret = PASSWORD.encode()
+    assert PASSWORD not in rack.said
+    own = rack.path / "vault.yml"
+    assert [path for path in rack.path.rglob("*") if path.is_file() and path != own and secret in path.read_bytes()] == []
+    assert all(machine.sessions == {} for machine in rack.machines.values())
+
+
+def test_one_that_lies_brings_all_back_that_got_it(rack: Rack) -> None:
+    rack.machines["srv3"].faults = {"lies"}
+    rfc = rack.rfc("CHG0200002", "2.6.0", rack.archive("2.6.0", ["2.4.0"]))
+    status, said = rack.play("deploy", rfc)
+    assert status != 0
+    assert "it runs BIOS 2.4.0, not 2.6.0" in said
+    assert rack.versions == ["2.4.0"] * 3
+    assert rack.deployment("CHG0200002") == "backed_out"
+    assert rack.flashed == [["2.6.0", "2.4.0"]] * 2 + [[]]
+    assert "2.6.0" not in rack.installed.values()
+
+
+def test_one_that_can_not_go_back_is_owed_with_what_it_runs(rack: Rack) -> None:
+    rack.machines["srv2"].faults = {"other_version"}
+    rfc = rack.rfc("CHG0200003", "2.7.0", rack.archive("2.7.0", ["2.4.0"], back_to=[]))
+    status, said = rack.play("deploy", rfc)
+    assert status != 0
+    assert rack.versions == ["2.7.0", "2.7.0-beta", "2.7.0"]
+    assert rack.states("CHG0200003") == dict.fromkeys(HOSTS, "owed")
+    details = dict(rack.rows("select host, detail from deployment_host where state = 'owed'"))
+    assert "it runs BIOS 2.7.0," in details["srv1"]
+    assert "there is no way down to 2.4.0: back_to of BIOS 2.7.0 has not" in details["srv1"]
+    assert "it runs BIOS 2.7.0-beta" in details["srv2"]
+    assert rack.installed.get("srv2") != "2.7.0"
+    # Whoever mended that by hand says so.
+    for machine in rack.machines.values():
+        machine.components = {"BIOS": Component("2.4.0")}
+    status, said = rack.play("backout", rfc, "-e", json.dumps({"tidegate_done_by_hand": list(HOSTS)}))
+    assert status == 0, said
+
+
+def test_what_the_cmdb_has_under_a_wrong_address_or_can_not_go_back_gets_nothing(rack: Rack) -> None:
+    rack.point("srv2", rack.machines["srv3"].url)
+    rack.point("srv3", rack.machines["srv2"].url)
+    rack.machines["srv1"].components = {"BIOS": Component("2.3.0")}
+    rfc = rack.rfc("CHG0200004", "2.8.0", rack.archive("2.8.0", ["2.4.0", "2.3.0"]))
+    status, said = rack.play("deploy", rfc)
+    assert status != 0
+    assert "its serial number is SN-srv3, and the recorded one is SN-srv2" in said
+    assert "no archived version of bios has that for the R750" in said
+    assert rack.flashed == [[], [], []]
+    assert {path for machine in rack.machines.values() for method, path in machine.requests if method == "POST"} == {
+        "/redfish/v1/SessionService/Sessions"
+    }
+    for name in HOSTS:
+        rack.point(name)
+    status, said = rack.play("backout", rfc)
+    assert status == 0, said
+
+
+def test_a_killed_run_is_gone_on_with_and_no_device_is_flashed_twice(rack: Rack) -> None:
+    for machine in rack.machines.values():
+        machine.seconds = 2
+    rfc = rack.rfc("CHG0200005", "2.9.0", rack.archive("2.9.0", ["2.4.0"]))
+    with rack.start("deploy", rfc) as process:
+        wait_until(lambda: bool(rack.machines["srv1"].tasks) or process.poll() is not None, 90)
+        os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+    assert rack.states("CHG0200005")["srv1"] == "activating"
+    status, said = rack.play("deploy", rfc)
+    assert status == 0, said
+    assert rack.flashed == [["2.9.0"]] * 3
+    assert rack.versions == ["2.9.0"] * 3
+    status, said = rack.play("backout", rfc)
+    assert status == 0, said
