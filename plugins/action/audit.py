@@ -70,9 +70,7 @@ class ActionModule(TidegateAction):
             # One that the DSL does not hold is named for that.
             products = installed_products(library, [row for row in recorded if row["digest"] in archived])
             unlicensed = without_seat(cmdb, recorded, products, utc_now())
-            treeless = without_tree(
-                library, ((str(row["release"]), str(row["digest"])) for row in recorded if row["digest"] in archived)
-            )
+            treeless = without_tree(library, ((str(row["release"]), str(row["digest"])) for row in recorded if row["digest"] in archived))
             compared = sorted(host for host, found in audited.found.items() if not isinstance(found, NotSeen))
             returned = end_write_offs(cmdb, compared, "it answered an audit", this_user(), utc_now(), not self._task.check_mode)
             gone = cmdb.write_offs(audited.found.keys() - compared)

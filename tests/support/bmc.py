@@ -1,8 +1,8 @@
 # Copyright (c) Tidegate maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A stand-in for BMCs with an update service, from DMTF's schemas UpdateService, SoftwareInventory and Task. Strict: it refuses what it does
-not know. What real ones do wrong it does when ``Bmc.faults`` says so, each with the public issue where that was seen:
+"""A stand-in for BMCs with an update service, from DMTF's schemas UpdateService, SoftwareInventory and Task. It refuses what it does not
+know. What real ones do wrong it does when ``Bmc.faults`` says so, each with the public issue where that was seen:
 
 ``stuck``          the task stays Running for good                                    dell/iDRAC-Redfish-Scripting#231, fwupd#7593
 ``critical``       TaskState Completed, TaskStatus Critical, nothing installed        ironcore-dev/metal-operator#453
@@ -129,7 +129,7 @@ class Bmc:
     def _work(self, task: dict[str, Any], data: bytes, when: str) -> None:
         time.sleep(self.seconds)
         if "stuck" in self.faults:
-            return
+            return None
         with self._lock:
             try:
                 name = self._take(data)

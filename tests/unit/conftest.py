@@ -43,7 +43,7 @@ def valid(request: pytest.FixtureRequest) -> tuple[str, dict[str, Any]]:
 @pytest.fixture
 def write(tmp_path: Path) -> WriteDocument:
     """Write a valid release, rfc or policy with these keys replaced, or left out where they are ``...``; returns its path."""
-    return lambda kind, **changes: write_document(tmp_path / f"{kind}.yml", DOCUMENTS[kind](**changes))
+    return lambda kind, /, **changes: write_document(tmp_path / f"{kind}.yml", DOCUMENTS[kind](**changes))
 
 
 @pytest.fixture

@@ -1,7 +1,7 @@
 # Copyright (c) Tidegate maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What stage, activate, confirm and backout do when the release is firmware: they talk to the device's BMC, and nobody logs in to its host."""
+"""What stage, activate, confirm and backout do when the release is firmware: the device's BMC is asked, and nobody logs in to its host."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ..dsl.firmware import FirmwareImage, images_for
 from ..dsl.package import load_package_manifest
 from ..dsl.repository import Repository, open_library
 from ..errors import TidegateError
-from ..firmware.device import DeviceError, Goal, Identity, Noted, Outcome, Step, Verdict, differences, listed, text
+from ..firmware.device import DeviceError, DeviceIdentity, Goal, Noted, UpdateOutcome, UpdateStep, Verdict, differences, listed, text
 from ..firmware.images import image_file, image_of, release_that_runs
 from ..firmware.redfish import Access, Bmc
 from ..firmware.update import RefusedError, Update, look
@@ -46,7 +46,7 @@ class FirmwareHost:
             what = f"the CI {self._host} has no attribute {', nor '.join(lacking)}, by which its device is reached and known"
             raise DeviceError(f"{what}; enter it in the CMDB")
         self._said = said
-        self._unit = Identity(said["serial"], said["model"], said["asset_tag"])
+        self._unit = DeviceIdentity(said["serial"], said["model"], said["asset_tag"])
         self._renewed = time.monotonic()
 
     # -- steps -------------------------------------------------------------
@@ -128,7 +128,7 @@ class FirmwareHost:
             return _H.OWED, str(error)
         return _H.BACKED_OUT, ""
 
-    def _go_back(self, device: Bmc, image: FirmwareImage, version: str) -> Outcome:
+    def _go_back(self, device: Bmc, image: FirmwareImage, version: str) -> UpdateOutcome:
         before = image_of(self._home, self._deployment.release, self._unit.model, image.component, version)
         way = before is not None and version in image.back_to
         digest, old = before if before is not None else ("", image)
@@ -138,7 +138,9 @@ class FirmwareHost:
         except RefusedError as error:
             if way:
                 raise
-            why = "its package is not in the library" if version in image.back_to else f"back_to of {image.component} {image.version} has not"
+            why = (
+                "its package is not in the library" if version in image.back_to else f"back_to of {image.component} {image.version} has not"
+            )
             raise DeviceError(f"{error} (there is no way down to {version}: {why})") from None
 
     # -- what they share ---------------------------------------------------
@@ -158,7 +160,7 @@ class FirmwareHost:
         user, password = (str(self._options.get(f"redfish_{name}") or "") for name in ("user", "password"))
         return Bmc(Access(self._said["redfish"], user, password, self._said["redfish_fingerprint"]))
 
-    def _update(self, device: Bmc, goal: Goal, digest: str, image: FirmwareImage) -> Outcome:
+    def _update(self, device: Bmc, goal: Goal, digest: str, image: FirmwareImage) -> UpdateOutcome:
         def file() -> Path:
             try:
                 return image_file(self._home, digest, image, self._work / "tidegate-images")
@@ -174,7 +176,7 @@ class FirmwareHost:
         """The components that this deployment may have given something, each with what it ran before the first time."""
         given: dict[str, str] = {}
         for one in self._past():
-            if one.step == Step.STAGE:
+            if one.step == UpdateStep.STAGE:
                 given.setdefault(str(one.about.get("component")), str(one.about.get("before")))
         return given
 
@@ -182,7 +184,7 @@ class FirmwareHost:
         """Whether this deployment may have given the device another component's image than that of ``but``."""
         return bool(self._given().keys() - ({but.component} if but else set()))
 
-    def _note(self, step: Step, about: Mapping[str, Any]) -> None:
+    def _note(self, step: UpdateStep, about: Mapping[str, Any]) -> None:
         self._renewed = time.monotonic()
         self._journal.note_step(self._run, self._host, step, about, utc_now())
 
@@ -196,6 +198,6 @@ def _goal(image: FirmwareImage, version: str, before: tuple[str, ...]) -> Goal:
     return Goal(image.component, version, before, image.takes_effect, image.minutes)
 
 
-def _bad(outcome: Outcome) -> HostState:
+def _bad(outcome: UpdateOutcome) -> HostState:
     """The state of a host whose device does not run what it was to, or not well."""
     return _H.LOST if outcome.verdict is Verdict.UNKNOWN else _H.STUCK

@@ -120,8 +120,8 @@ class Manifest:
     documentation. ``portable_names``: the payload's names suit file systems that fold case or are those of other systems.
     ``licensed_product``: the product of which each CI needs a seat. ``requires`` and ``conflicts`` have the shape of the schema with the
     schemes of versions filled in. ``payload`` is ``None`` for a release that is its ``ansible`` alone; it has an empty tree.
-    ``packages``: those of the operating system that the payload has. ``firmware``: the images that the payload is, of a release of firmware,
-    which has neither hooks nor health; what the devices say of themselves is looked at instead.
+    ``packages``: those of the operating system that the payload has. ``firmware``: the images that the payload is, of a release of
+    firmware, which has neither hooks nor health; what the devices say of themselves is looked at instead.
     """
 
     name: str
@@ -181,18 +181,12 @@ class Manifest:
             config["firmware"] = [image.to_config() for image in self.firmware]
         if self.portable_names:
             config["portable_names"] = True
-        if self.stable is not None:
-            config["stable"] = self.stable
         if self.logs:
             config["logs"] = [log if isinstance(log, str) else dict(log) for log in self.logs]
-        if self.user is not None:
-            config["user"] = self.user
-        if self.licence is not None:
-            config["licence"] = self.licence
         if self.scenario is not None:
             config["verification"] = {"scenario": self.scenario}
-        if self.licensed_product is not None:
-            config["licensed_product"] = self.licensed_product
+        plain = {key: getattr(self, key) for key in ("stable", "user", "licence", "licensed_product")}
+        config |= {key: value for key, value in plain.items() if value is not None}
         for name, conditions in (("requires", self.requires), ("conflicts", self.conflicts)):
             if conditions:
                 config[name] = [dict(condition) for condition in conditions]

@@ -33,7 +33,7 @@ class SilentError(DeviceError):
     """A device can't be reached, or says that it is busy: it may be about to begin anew, and is worth another try."""
 
 
-class Step(StrEnum):
+class UpdateStep(StrEnum):
     """The steps of an update, in order. Each is written to the journal before it is done.
 
     ``over``: it is known what the device runs, and nothing is under way there any more, so whoever goes on begins anew.
@@ -51,7 +51,7 @@ class Step(StrEnum):
 
 
 # With these the device has been given something, or may have been.
-BEGUN = (Step.STAGE, Step.ACTIVATE, Step.RESTART, Step.RETURN, Step.READ, Step.HEALTH)
+BEGUN = (UpdateStep.STAGE, UpdateStep.ACTIVATE, UpdateStep.RESTART, UpdateStep.RETURN, UpdateStep.READ, UpdateStep.HEALTH)
 
 
 class Verdict(StrEnum):
@@ -64,7 +64,7 @@ class Verdict(StrEnum):
 
 
 @dataclass(frozen=True)
-class Identity:
+class DeviceIdentity:
     """Which device it is. An empty text is not known."""
 
     serial: str
@@ -125,7 +125,7 @@ class Noted:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class UpdateOutcome:
     """How an update ended. ``read``: what the device said of the component; ``detail``: what is wrong, empty for nothing.
 
     ``begun``: whether the device was given something, now or by an earlier run. ``settled``: whether nothing is under way there any more.
@@ -157,8 +157,8 @@ def listed(read: Collection[str]) -> str:
     return " and ".join(sorted(read)) or "no version"
 
 
-def differences(found: Identity, recorded: Identity) -> list[str]:
-    """In what a device is another one than the recorded one, a sentence for each; what is not recorded is not compared but for the serial."""
+def differences(found: DeviceIdentity, recorded: DeviceIdentity) -> list[str]:
+    """In what a device is not the recorded one, a sentence for each; what is not recorded is not compared, but for the serial number."""
     return [
         f"its {what} is {said or 'not said'}, and the recorded one is {wanted or 'not known'}"
         for what, said, wanted in (
@@ -174,8 +174,8 @@ def last_begun(noted: Iterable[Noted], component: str) -> Noted | None:
     """The last step of an update that was begun and is not over; ``None`` when there is none."""
     last = None
     for one in noted:
-        if one.about.get("component") == component and (one.step in BEGUN or one.step == Step.OVER):
-            last = None if one.step == Step.OVER else one
+        if one.about.get("component") == component and (one.step in BEGUN or one.step == UpdateStep.OVER):
+            last = None if one.step == UpdateStep.OVER else one
     return last
 
 

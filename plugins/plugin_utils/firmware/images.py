@@ -49,7 +49,7 @@ def image_of(home: Repository, name: str, model: str, component: str, version: s
 def image_file(home: Repository, digest: str, image: FirmwareImage, folder: Path) -> Path:
     """The file with an image of the package ``digest``, made in ``folder``, which is the run's own, by the first who asks.
 
-    Its name is what the package calls it, for some devices look at that. Raises :class:`IntegrityError` when its content is not as archived.
+    Its name is what the package calls it, for some devices look at that. Raises :class:`IntegrityError` when it is not as archived.
     """
     package = load_package(home, digest)
     entry = next((one for one in package.files if one.path == image.image), None)

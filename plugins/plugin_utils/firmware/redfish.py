@@ -28,7 +28,7 @@ from ..errors import IntegrityError
 from ..libs import require
 from ..limits import run_within
 from ..strict_json import read_object
-from .device import GONE, Condition, DeviceError, Identity, SilentError, Task, is_of, text, versions_of
+from .device import GONE, Condition, DeviceError, DeviceIdentity, SilentError, Task, is_of, text, versions_of
 
 with contextlib.suppress(ImportError):
     import requests
@@ -51,7 +51,7 @@ _RESETS = {
 }
 
 
-class AnswerError(DeviceError):
+class BmcError(DeviceError):
     """A device answered, but not as it should; ``status`` is that of HTTP."""
 
     def __init__(self, message: str, status: int) -> None:
@@ -120,10 +120,10 @@ class Bmc:
 
     # -- what the device says ----------------------------------------------
 
-    def identity(self, serial: str = "") -> Identity:
+    def identity(self, serial: str = "") -> DeviceIdentity:
         """Which device it is; of several that a BMC has, the one with this serial number."""
         page = self._system(serial)
-        return Identity(text(page.get("SerialNumber")), text(page.get("Model")), text(page.get("AssetTag")))
+        return DeviceIdentity(text(page.get("SerialNumber")), text(page.get("Model")), text(page.get("AssetTag")))
 
     def condition(self, serial: str = "") -> Condition:
         """How the device and its host are."""
@@ -148,11 +148,6 @@ class Bmc:
                 entries.append(entry)
         return versions_of(component, entries)
 
-    def inventory(self) -> dict[str, str]:
-        """What the device says that it runs: versions by the name of their entry."""
-        entries = (self._get(address) for address in self._members(_link(self._update_service(), "FirmwareInventory")))
-        return {text(entry.get("Id")): text(entry.get("Version")) for entry in entries}
-
     def tasks(self) -> tuple[Task, ...]:
         """What it is at, and was."""
         service = self._place("task service", lambda: _link(self._root(), "Tasks"))
@@ -163,7 +158,7 @@ class Bmc:
         """One task, at the address that the device gave."""
         try:
             status, page = self._ask("GET", address)
-        except AnswerError as error:
+        except BmcError as error:
             if error.status in (404, 410):
                 return Task(address, GONE)
             raise
@@ -188,17 +183,18 @@ class Bmc:
         if not multipart and not plain:
             raise DeviceError(f"{self._access.host} takes no images that are sent to it; install it as its vendor says")
         with image.open("rb") as stream:
+            body: Any = stream
+            kind = "application/octet-stream"
             if multipart:
-                encoder = MultipartEncoder(
+                encoder: Any = MultipartEncoder
+                body = encoder(
                     [
                         ("UpdateParameters", ("parameters.json", json.dumps(parameters), "application/json")),
-                        ("UpdateFile", (image.name, stream, "application/octet-stream")),
+                        ("UpdateFile", (image.name, stream, kind)),
                     ]
                 )
-                address, body, kind = multipart, encoder, encoder.content_type
-            else:
-                address, body, kind = plain, stream, "application/octet-stream"
-            _status, page = self._ask("POST", address, body=body, kind=kind, seconds=seconds)
+                kind = body.content_type
+            _status, page = self._ask("POST", multipart or plain, body=body, kind=kind, seconds=seconds)
         own = _address(page.get("@odata.id")) if "Task" in text(page.get("@odata.type")) else ""
         return own or _address(page.get("Location:"))
 
@@ -239,7 +235,7 @@ class Bmc:
         pages = {address: self._get(address) for address in self._members(_link(self._root(), "Systems"))[:_MANY]}
         mine = [one for one, page in pages.items() if len(pages) == 1 or text(page.get("SerialNumber")) == serial]
         if len(mine) != 1:
-            raise DeviceError(f"{self._access.host} has {len(pages)} systems, and {len(mine)} with the recorded serial number {serial or '-'}")
+            raise DeviceError(f"{self._access.host} has {len(pages)} systems, {len(mine)} of them with the serial number {serial or '-'}")
         self._places[serial] = mine[0]
         return pages[mine[0]]
 
@@ -250,7 +246,7 @@ class Bmc:
         return place
 
     def _members(self, address: str) -> list[str]:
-        found = []
+        found: list[str] = []
         while address and len(found) < _MOST:
             page = self._get(address)
             members = page.get("Members")
@@ -271,7 +267,7 @@ class Bmc:
         if not address:
             raise DeviceError(f"{self._access.host} does not say where something is that each such service has; look at what answers there")
         for again in (method != "GET", True):
-            status, content, location = self._within(seconds, lambda: self._send(method, address, body, kind))
+            status, content, location = self._within(seconds, lambda: self._send(method, address, body, kind, seconds))
             if status == 401 and not again:
                 self._client = None
                 continue
@@ -279,22 +275,22 @@ class Bmc:
         if status in _BUSY:
             raise SilentError(f"{self._access.host} answers {status}{self._said(content)}")
         if status in (401, 403):
-            raise AnswerError(f"{self._access.host} does not let this user do it ({status}); look at tidegate_redfish_user", status)
+            raise BmcError(f"{self._access.host} does not let this user do it ({status}); look at tidegate_redfish_user", status)
         if not 200 <= status < 300:
-            raise AnswerError(f"{self._access.host} answers {status} to {method} {address}{self._said(content)}", status)
+            raise BmcError(f"{self._access.host} answers {status} to {method} {address}{self._said(content)}", status)
         try:
             page = read_object(content, "the answer") if content.strip() else {}
         except IntegrityError as error:
-            raise AnswerError(f"{self._access.host} answers {address} with what is no page of Redfish ({error})", status) from None
+            raise BmcError(f"{self._access.host} answers {address} with what is no page of Redfish ({error})", status) from None
         return status, {**page, **({"Location:": location} if location else {})}
 
-    def _send(self, method: str, address: str, body: Any, kind: str) -> tuple[int, bytes, str]:
+    def _send(self, method: str, address: str, body: Any, kind: str, seconds: float) -> tuple[int, bytes, str]:
         if self._client is None:
             self._client = self._log_in()
         client = self._client
         if kind:  # the library would hold all of an image in memory, twice
             with requests.Session() as session:
-                session.mount("https://", _adapter(self._access))
+                session.mount("https://", _adapter(self._access, seconds))
                 headers = {"X-Auth-Token": client.get_session_key(), "Content-Type": kind, "OData-Version": "4.0"}
                 response = session.post(f"{self._access.url.rstrip('/')}{address}", data=body, headers=headers)
                 return response.status_code, response.content, _path_of(response.headers.get("Location", ""))
@@ -327,7 +323,7 @@ class Bmc:
             self._client = None  # what was left behind may still use it
             raise SilentError(f"{host} did not answer within {seconds:g} s") from None
         except InvalidCredentialsError:
-            raise AnswerError(f"{host} does not know this user; look at tidegate_redfish_user and tidegate_redfish_password", 401) from None
+            raise BmcError(f"{host} does not know this user; look at tidegate_redfish_user and tidegate_redfish_password", 401) from None
         except ServerDownOrUnreachableError as error:
             raise SilentError(f"{host} is busy ({self._shown(str(error))})") from None
         except Exception as error:
@@ -342,7 +338,7 @@ class Bmc:
                 ) from None
             if any(isinstance(cause, requests.exceptions.RequestException | OSError) for cause in causes):
                 raise SilentError(f"{host} can't be reached ({type(causes[-1]).__name__})") from None
-            raise AnswerError(f"what {host} answers can't be understood ({type(error).__name__}); look at what answers there", 0) from None
+            raise BmcError(f"what {host} answers can't be understood ({type(error).__name__}); look at what answers there", 0) from None
 
     def _said(self, content: bytes) -> str:
         """What it says of its refusal, as far as it is a plain sentence."""
@@ -363,28 +359,33 @@ def listed(offered: object) -> str:
     return ", ".join(filter(None, map(text, offered))) if isinstance(offered, list) and offered else "nothing"
 
 
-def _adapter(access: Access) -> Any:
-    """What carries each request: to this BMC alone, with its certificate looked at, and an answer of bounded size that points nowhere else."""
+def _adapter(access: Access, patience: float = _PATIENCE[1]) -> Any:
+    """What carries each request: to this BMC alone, its certificate looked at, for an answer of bounded size that points nowhere else.
+
+    ``patience``: seconds without a byte, as while it looks at an image that it has got.
+    """
     wanted = urlsplit(access.url)
     fingerprint = access.fingerprint.replace(":", "").lower()
 
-    class Adapter(requests.adapters.HTTPAdapter):
-        def init_poolmanager(self, *args: Any, **settings: Any) -> Any:
-            own = {"assert_fingerprint": fingerprint} if fingerprint else {}
-            return super().init_poolmanager(*args, **settings, **own)
+    base: Any = requests.adapters.HTTPAdapter  # which sends as this wants it, whatever the library asks for
 
-        def send(self, request: Any, **settings: Any) -> Any:
+    class Adapter(base):  # type: ignore[misc]  # as said
+        def init_poolmanager(self, *args: Any, **settings: Any) -> None:
+            super().init_poolmanager(*args, **settings, **({"assert_fingerprint": fingerprint} if fingerprint else {}))
+
+        def send(self, request: Any, *_given: Any, **_settings: Any) -> Any:
             if urlsplit(request.url)[:2] != (wanted.scheme, wanted.netloc):
                 raise DeviceError(f"{access.host} names an address that is not its own; look at what answers there")
             request.headers.pop("Authorization", None)  # the library knows our session; from a .netrc comes what is not for this
             # With its fingerprint it is known better than by any authority.
             verify = False if fingerprint else os.environ.get("REQUESTS_CA_BUNDLE") or True
-            settings |= {"stream": True, "timeout": _PATIENCE, "verify": verify, "cert": None, "proxies": {}}
-            response = super().send(request, **settings)
+            response = super().send(request, stream=True, timeout=(_PATIENCE[0], patience), verify=verify)
             with response:
                 _take(response, access.host)
             if 300 <= response.status_code < 400:
-                raise DeviceError(f"{access.host} answers {response.status_code} and points elsewhere; write the address that it has itself")
+                raise DeviceError(
+                    f"{access.host} answers {response.status_code} and points elsewhere; write the address that it has itself"
+                )
             return response
 
     return Adapter()

@@ -17,27 +17,27 @@ from ..activity import note as say
 from .device import (
     Condition,
     DeviceError,
+    DeviceIdentity,
     Goal,
-    Identity,
     Noted,
-    Outcome,
     SilentError,
-    Step,
     Task,
+    UpdateOutcome,
+    UpdateStep,
     Verdict,
     differences,
     judge,
     last_begun,
     listed,
 )
-from .redfish import AnswerError, Bmc
+from .redfish import Bmc
 
 _LOOK = 0.5  # seconds between two looks at first; a device is not asked more often than that
 _SLOWEST = 5.0
 _SLOWER = 1.25  # by which each look is later than the one before
 _MINUTE = 60.0
 
-Note = Callable[[Step, Mapping[str, Any]], None]
+Note = Callable[[UpdateStep, Mapping[str, Any]], None]
 
 
 class Clock(Protocol):
@@ -64,7 +64,7 @@ class Update:
     def __init__(
         self,
         device: Bmc,
-        unit: Identity,
+        unit: DeviceIdentity,
         goal: Goal,
         image: Callable[[], Path],
         past: Sequence[Noted],
@@ -80,7 +80,7 @@ class Update:
             self._about |= self._last.about
         self._begun = self._last is not None
 
-    def run(self) -> Outcome:
+    def run(self) -> UpdateOutcome:
         """Do what is still to be done. Raises :class:`RefusedError`, or :class:`DeviceError` when the device was given nothing and can't be
         asked."""
         try:
@@ -90,19 +90,19 @@ class Update:
         except DeviceError as error:
             if not self._begun:
                 raise
-            return Outcome(Verdict.UNKNOWN, (), str(error), begun=True, settled=False)
+            return UpdateOutcome(Verdict.UNKNOWN, (), str(error), begun=True, settled=False)
         if outcome.settled and self._begun:
-            self._note(Step.OVER)
+            self._note(UpdateStep.OVER)
         return outcome
 
     # -- the steps ---------------------------------------------------------
 
-    def _run(self) -> Outcome:
-        self._note(Step.IDENTIFY)
+    def _run(self) -> UpdateOutcome:
+        self._note(UpdateStep.IDENTIFY)
         if self._begun:
             self._until(self._goal.minutes.silence, lambda: bool(self._device.identity(self._unit.serial)))
         self._identify()
-        self._note(Step.PRECHECK)
+        self._note(UpdateStep.PRECHECK)
         last = self._last
         if last is not None and last.about.get("version") == self._goal.version:
             return self._resume(last.step)
@@ -118,9 +118,9 @@ class Update:
         self._refuse_version(found)
         return self._stage(found[0])
 
-    def _resume(self, step: str) -> Outcome:
+    def _resume(self, step: str) -> UpdateOutcome:
         """Go on behind the last step that a run before noted."""
-        if step == Step.STAGE:
+        if step == UpdateStep.STAGE:
             given = self._mine()
             if given is not None:
                 return self._activate(given)
@@ -128,9 +128,9 @@ class Update:
             if set(found) != {str(self._about.get("before"))}:
                 return self._finish()
             return self._stage(found[0])
-        if step == Step.ACTIVATE:
+        if step == UpdateStep.ACTIVATE:
             return self._activate(Task(str(self._about.get("task", "")), "New"))
-        if step == Step.RESTART:
+        if step == UpdateStep.RESTART:
             # Nobody knows whether it was told to. When nothing comes of it, it was not, or is at rest again.
             return self._return() or self._restart()
         return self._return() or self._finish()
@@ -140,16 +140,16 @@ class Update:
         minutes = self._goal.minutes
         self._until(minutes.transfer + minutes.silence, lambda: not any(task.runs and not task.waits for task in self._device.tasks()))
         if self._goal.before and any(task.waits for task in self._device.tasks()):  # it would take effect at any time later
-            self._tell(Step.RESTART, last.about)
+            self._tell(UpdateStep.RESTART, last.about)
             self._reset()
             self._until(minutes.silence + minutes.restart, lambda: not any(task.runs for task in self._device.tasks()))
         self._until(minutes.silence + minutes.restart, lambda: self._device.condition(self._unit.serial).up)
 
-    def _stage(self, before: str) -> Outcome:
+    def _stage(self, before: str) -> UpdateOutcome:
         image = self._image()
         tasks = [task.address for task in self._device.tasks()]
         self._about |= {"before": before, "tasks": tasks}
-        self._note(Step.STAGE)
+        self._note(UpdateStep.STAGE)
         self._begun = True
         minutes = self._goal.minutes
         deferred = self._goal.takes_effect in ("host_reset", "power_cycle")
@@ -159,8 +159,6 @@ class Update:
             try:
                 given = Task(self._device.push(image, deferred, minutes.transfer * _MINUTE), "New")
                 break
-            except AnswerError as error:
-                return self._finish(f"it refuses the image: {error}")
             except SilentError as error:
                 # It may have taken it all the same.
                 self._until(minutes.silence, lambda: bool(self._device.tasks() or True))
@@ -171,12 +169,14 @@ class Update:
                 if self._clock.monotonic() >= end or set(self._device.versions(self._goal.component)) != {before}:
                     return self._finish(f"it did not take the image: {error}")
                 next(pauses)
+            except DeviceError as error:
+                return self._finish(f"it refuses the image: {error}")
         return self._activate(given)
 
-    def _activate(self, task: Task) -> Outcome:
+    def _activate(self, task: Task) -> UpdateOutcome:
         """Wait until the device has written the image."""
         self._about["task"] = task.address
-        self._note(Step.ACTIVATE)
+        self._note(UpdateStep.ACTIVATE)
         minutes = self._goal.minutes
         last = task
 
@@ -186,20 +186,20 @@ class Update:
             return not last.runs or last.waits
 
         if not self._until(minutes.transfer + minutes.silence, over):
-            return self._finish(f"its task is still {last.state} after all the minutes that it has{_in_brackets(last.words)}", settled=False)
+            return self._finish(f"its task is still {last.state} after all its minutes{_in_brackets(last.words)}", settled=False)
         if last.failed:
             return self._finish(f"it says that its task came to nothing{_in_brackets(last.words) or f' ({last.state})'}")
         if self._goal.takes_effect == "immediate":
             return self._return() or self._finish()
         return self._restart()
 
-    def _restart(self) -> Outcome:
+    def _restart(self) -> UpdateOutcome:
         """Have the device, or its host, begin anew, unless it has done so by itself."""
         minutes = self._goal.minutes
         self._until(minutes.silence + minutes.restart, lambda: self._device.condition(self._unit.serial).up)
         if self._has_it():
             return self._finish()
-        self._note(Step.RESTART)
+        self._note(UpdateStep.RESTART)
         try:
             self._reset()
         except SilentError:
@@ -208,18 +208,16 @@ class Update:
             return self._finish(f"it can't be restarted: {error}")
         return self._return() or self._finish()
 
-    def _return(self) -> Outcome | None:
+    def _return(self) -> UpdateOutcome | None:
         """Wait until the device and its host are there again with the version; nothing when they are not, by the time that they have."""
-        self._note(Step.RETURN)
+        self._note(UpdateStep.RETURN)
         minutes = self._goal.minutes
-        came = self._until(
-            minutes.silence + minutes.restart, lambda: self._has_it() and self._device.condition(self._unit.serial).up
-        )
+        came = self._until(minutes.silence + minutes.restart, lambda: self._has_it() and self._device.condition(self._unit.serial).up)
         return self._finish() if came else None
 
-    def _finish(self, detail: str = "", settled: bool = True) -> Outcome:
+    def _finish(self, detail: str = "", settled: bool = True) -> UpdateOutcome:
         """Read what it runs and how it is; that is the verdict."""
-        self._note(Step.READ)
+        self._note(UpdateStep.READ)
         found: tuple[str, ...] = ()
 
         def read() -> bool:
@@ -230,7 +228,7 @@ class Update:
 
         if not self._until(self._goal.minutes.silence, read):
             what = "it does not say which version it runs" if self._silence is None else str(self._silence)
-            return Outcome(Verdict.UNKNOWN, (), "; ".join(filter(None, (detail, what))), self._begun, settled=False)
+            return UpdateOutcome(Verdict.UNKNOWN, (), "; ".join(filter(None, (detail, what))), self._begun, settled=False)
         verdict = judge(found, self._goal, str(self._about.get("before", "")))
         waiting = [task for task in self._device.tasks() if task.runs] if self._begun else []
         said = [detail] if verdict is not Verdict.NEW else []
@@ -239,7 +237,7 @@ class Update:
         if waiting:
             said.append(f"{waiting[0].address} is {waiting[0].state}, so that may change yet")
         if verdict is Verdict.NEW:
-            self._note(Step.HEALTH)
+            self._note(UpdateStep.HEALTH)
             condition = Condition(up=False)
 
             def well() -> bool:
@@ -249,11 +247,11 @@ class Update:
 
             if not self._until(self._goal.minutes.restart, well):
                 said.append(f"it runs {self._goal.component} {listed(found)}, and {condition.problem or self._silence}")
-        return Outcome(verdict, found, "; ".join(filter(None, said)), self._begun, settled and not waiting)
+        return UpdateOutcome(verdict, found, "; ".join(filter(None, said)), self._begun, settled and not waiting)
 
     # -- parts of steps ----------------------------------------------------
 
-    def _note(self, step: Step) -> None:
+    def _note(self, step: UpdateStep) -> None:
         say(f"{self._goal.component} {self._goal.version}: {step}")
         self._tell(step, dict(self._about))
 
@@ -309,17 +307,17 @@ class Update:
             next(pauses)
 
 
-def look(device: Bmc, unit: Identity, goal: Goal) -> Outcome:
+def look(device: Bmc, unit: DeviceIdentity, goal: Goal) -> UpdateOutcome:
     """What a device that has got a version runs now, and how it is; nothing is changed there."""
     wrong = differences(device.identity(unit.serial), unit)
     if wrong:
-        return Outcome(Verdict.UNKNOWN, (), f"it is not the recorded device: {'; '.join(wrong)}")
+        return UpdateOutcome(Verdict.UNKNOWN, (), f"it is not the recorded device: {'; '.join(wrong)}")
     found = device.versions(goal.component)
     verdict = judge(found, goal, "")
     if verdict is not Verdict.NEW:
-        return Outcome(verdict, found, f"it runs {goal.component} {listed(found)}, not {goal.version}")
+        return UpdateOutcome(verdict, found, f"it runs {goal.component} {listed(found)}, not {goal.version}")
     problem = device.condition(unit.serial).problem
-    return Outcome(verdict, found, f"it runs {goal.component} {listed(found)}, and {problem}" if problem else "")
+    return UpdateOutcome(verdict, found, f"it runs {goal.component} {listed(found)}, and {problem}" if problem else "")
 
 
 def _in_brackets(words: str) -> str:

@@ -33,7 +33,7 @@ def test_a_manifest_is_the_same_after_a_stay_in_the_library(write: Write) -> Non
     needs = {
         "licensed_product": "acme",
         "requires": [{"release": "db", "versions": ">=2,<3"}, {"package": "openssl", "versions": ">=3"}, {"hardware": ["R750"]}],
-        "conflicts": [{"firmware": "bios", "versions": "<2"}, {"ci_class": ["test"]}],
+        "conflicts": [{"firmware": "bios", "versions": "3.5, 3.5a", "scheme": "text"}, {"ci_class": ["test"]}],
     }
     lasting = {"stable": 2.5, "logs": ["log", "/var/log/${port}/x", {"unit": "hello@1.service"}]}
     least = {"licence": ..., "settings": ..., "hooks": ..., "health": [{"name": "a", "command": ["a"], "timeout": 5}]}

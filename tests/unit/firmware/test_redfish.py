@@ -1,0 +1,193 @@
+# Copyright (c) Tidegate maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A BMC is known by its certificate, asked within bounds, and whatever it answers is a sentence and no traceback."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import logging
+import ssl
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.firmware import Minutes
+from ansible_collections.tidegate.release.plugins.plugin_utils.firmware import redfish
+from ansible_collections.tidegate.release.plugins.plugin_utils.firmware.device import (
+    DeviceError,
+    DeviceIdentity,
+    Goal,
+    SilentError,
+    Verdict,
+)
+from ansible_collections.tidegate.release.plugins.plugin_utils.firmware.redfish import Access, Bmc
+from ansible_collections.tidegate.release.plugins.plugin_utils.firmware.update import look
+from bmc import PASSWORD, ROOT, serve
+from bmc import Bmc as Machine
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from registry import make_certificate
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    return make_certificate(tmp_path_factory.mktemp("tls"))
+
+
+@pytest.fixture(scope="module")
+def shared(certificate: tuple[Path, Path]) -> Iterator[Machine]:
+    with serve(Machine(), *certificate) as machine:
+        yield machine
+
+
+@pytest.fixture
+def machine(shared: Machine) -> Iterator[Machine]:
+    yield shared
+    shared.faults = set()
+    shared.answer_with = lambda _path: None
+    shared.requests.clear()
+
+
+@pytest.fixture
+def fingerprint(certificate: tuple[Path, Path]) -> str:
+    return hashlib.sha256(ssl.PEM_cert_to_DER_cert(certificate[1].read_text())).hexdigest()
+
+
+def said(ask: Callable[[], Any], kind: type[DeviceError] = DeviceError) -> str:
+    with pytest.raises(kind) as error:
+        ask()
+    assert PASSWORD not in str(error.value)
+    assert PASSWORD not in repr(error.value.__cause__)
+    return str(error.value)
+
+
+def test_a_certificate_that_nobody_signed_is_refused_before_anything_is_said(machine: Machine) -> None:
+    assert "has a certificate that is not trusted here" in said(Bmc(machine.access()).identity)
+    assert machine.requests == []
+
+
+def test_one_whose_fingerprint_is_another_is_refused(machine: Machine, fingerprint: str) -> None:
+    other = f"{'0' * 62}{fingerprint[-2:]}"
+    assert "has a certificate that is not trusted here" in said(Bmc(machine.access(other)).identity)
+    assert machine.requests == []
+    written = ":".join(fingerprint[place : place + 2] for place in range(0, 64, 2)).upper()
+    for form in (fingerprint, written):
+        with Bmc(machine.access(form)) as device:
+            assert device.identity() == DeviceIdentity("SN0001", "R750", "A-0001")
+    assert machine.sessions == {}
+
+
+@pytest.mark.parametrize(
+    "address", ["http://127.0.0.1", "https://", "https://u:p@h", "https://h/redfish", "https://h?x", "h", "https://h:x"]
+)
+def test_an_address_that_is_none_is_refused(address: str) -> None:
+    assert "the address of the BMC" in said(lambda: Access(address, "root", PASSWORD))
+
+
+def test_who_we_are_has_to_be_said_and_is_never_shown() -> None:
+    assert "set tidegate_redfish_user" in said(lambda: Access("https://bmc1", "", ""))
+    assert PASSWORD not in repr(Access("https://bmc1", "root", PASSWORD))
+    assert "no SHA-256" in said(lambda: Access("https://bmc1", "root", PASSWORD, "abc"))
+
+
+def test_a_wrong_password_is_not_repeated(machine: Machine, fingerprint: str) -> None:
+    wrong = "not-the-password-of-it"
+    access = replace(machine.access(fingerprint), password=wrong)
+    found = said(Bmc(access).identity)
+    assert "does not know this user" in found
+    assert wrong not in found
+
+
+def test_nobody_follows_to_another_host(machine: Machine, fingerprint: str) -> None:
+    machine.faults = {"redirects"}
+    assert "points elsewhere" in said(Bmc(machine.access(fingerprint)).identity)
+    machine.faults = set()
+    page = {"Members": [{"@odata.id": "https://127.0.0.9/x"}, {"@odata.id": "//127.0.0.9/x"}, {"@odata.id": "@127.0.0.9/x"}]}
+    machine.answer_with = lambda path: json.dumps(page).encode() if path == "Systems" else None
+    assert "has 0 systems" in said(Bmc(machine.access(fingerprint)).identity)
+
+
+def test_a_page_without_end_is_not_taken(machine: Machine, fingerprint: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(redfish, "_LARGEST", 1000)
+    machine.answer_with = lambda path: b" " * 1001 if path == "Systems" else None
+    assert "sends more than" in said(Bmc(machine.access(fingerprint)).identity)
+
+
+def test_one_that_says_nothing_is_not_waited_for_without_end(machine: Machine, fingerprint: str) -> None:
+    assert "did not answer within" in said(lambda: Bmc(machine.access(fingerprint))._within(0.01, lambda: time.sleep(5)), SilentError)
+
+
+def test_a_session_that_is_over_is_begun_anew(machine: Machine, fingerprint: str) -> None:
+    with Bmc(machine.access(fingerprint)) as device:
+        device.identity()
+        machine.sessions.clear()
+        assert device.identity().serial == "SN0001"
+    assert machine.sessions == {}
+
+
+def test_the_library_writes_nothing_to_a_log(machine: Machine, fingerprint: str, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.DEBUG), Bmc(machine.access(fingerprint)) as device:
+        device.identity()
+    assert [record for record in caplog.records if record.name.startswith("redfish")] == []
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-9, 9) | st.text(max_size=9),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["Members", "@odata.id", "Id", "Version"]), inner),
+    max_leaves=6,
+)
+GOAL = Goal("BIOS", "9.9", (), "host_reset", Minutes())
+
+
+class Talking(Bmc):
+    """A BMC whose pages are given, without a network."""
+
+    def __init__(self, pages: dict[str, Any]) -> None:
+        super().__init__(Access("https://bmc1", "root", PASSWORD))
+        self.pages = pages
+
+    def _send(self, _method: str, address: str, *_more: Any) -> tuple[int, bytes, str]:
+        path = address.removeprefix(ROOT).strip("/")
+        return (200, json.dumps(self.pages[path]).encode(), "") if path in self.pages else (404, b"", "")
+
+
+MACHINE = Machine()
+MACHINE.begin_task()
+ALL = MACHINE._pages()
+PLACES = sorted(ALL)
+KEYS = sorted({"", *(key for page in ALL.values() for key in page)})
+
+
+@settings(max_examples=300, deadline=None)
+@given(place=st.sampled_from(PLACES), key=st.sampled_from(KEYS), value=JSON)
+def test_whatever_it_answers_is_never_a_traceback_nor_new(place: str, key: str, value: Any) -> None:
+    pages = {**ALL, place: {**ALL[place], key: value} if key else value}
+    device = Talking(pages)
+    verdict = Verdict.UNKNOWN
+    for ask in (
+        lambda: look(device, DeviceIdentity("SN0001", "R750"), GOAL).verdict,
+        device.tasks,
+        lambda: device.restart("host_reset"),
+        lambda: device.restart("bmc_reset"),
+        lambda: device.push(Path(__file__), True, 1),
+    ):
+        with contextlib.suppress(DeviceError):
+            found = ask()
+            verdict = found if isinstance(found, Verdict) else verdict
+    assert verdict is not Verdict.NEW
+
+
+@pytest.mark.parametrize("nonsense", [b"", b"<html>", b"[]", b"{", b'{"a": 1, "a": 2}', b"\xff", b"[" * 10_000])
+def test_what_is_no_page_is_said_to_be_none(machine: Machine, fingerprint: str, nonsense: bytes) -> None:
+    machine.answer_with = lambda path: nonsense if path == "Systems/1" else None
+    with Bmc(machine.access(fingerprint)) as device:
+        if nonsense:
+            assert "answers /redfish/v1/Systems/1 with what is no page of Redfish" in said(device.identity)
+        else:
+            assert device.identity() == DeviceIdentity("", "")
