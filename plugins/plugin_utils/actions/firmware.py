@@ -20,8 +20,8 @@ from ..errors import TidegateError
 from ..firmware.device import DeviceError, DeviceIdentity, Goal, Noted, UpdateOutcome, UpdateStep, Verdict, differences, listed, text
 from ..firmware.images import image_file, image_of, release_that_runs
 from ..firmware.redfish import Access, Bmc
-from ..firmware.update import RefusedError, Update, look
-from ..rollout.deployments import Deployment, Target
+from ..firmware.update import RefusedError, Update, look, refuse_unwell
+from ..rollout.deployments import Deployment
 from ..rollout.firmware_journal import FirmwareJournal
 from ..rollout.states import HostState
 from ..settings import required_setting
@@ -33,14 +33,20 @@ Found = tuple[HostState, str]
 
 
 class FirmwareHost:
-    """The device of one host of a deployment. ``ci``: as the CMDB has it; ``work``: the run's own directory."""
+    """The device of one host of a deployment. ``attributes``: those of its CI; ``work``: the run's own directory."""
 
     def __init__(
-        self, options: Mapping[str, Any], journal: FirmwareJournal, deployment: Deployment, ci: Mapping[str, Any], work: Path
+        self,
+        options: Mapping[str, Any],
+        journal: FirmwareJournal,
+        deployment: Deployment,
+        host: str,
+        attributes: Mapping[str, Any],
+        work: Path,
     ) -> None:
         self._options, self._journal, self._deployment, self._work = options, journal, deployment, work
-        self._host, self._run = str(ci["name"]), deployment.run
-        said = {key: text(ci["attributes"].get(key)) for key in ("redfish", "redfish_fingerprint", "serial", "model", "asset_tag")}
+        self._host, self._run = host, deployment.run
+        said = {key: text(attributes.get(key)) for key in ("redfish", "redfish_fingerprint", "serial", "model", "asset_tag")}
         lacking = [key for key in ("redfish", "serial", "model") if not said[key]]
         if lacking:
             what = f"the CI {self._host} has no attribute {', nor '.join(lacking)}, by which its device is reached and known"
@@ -71,6 +77,7 @@ class FirmwareHost:
                         f"it runs {image.component} {listed(found)}, and {image.version} is only for {listed(image.from_versions)}; "
                         "bring it there by another release first"
                     )
+                refuse_unwell(device, self._unit)
                 changes[image.component] = found[0]
                 can_return = can_return or found[0] in image.back_to
         if not changes:
@@ -84,9 +91,8 @@ class FirmwareHost:
             )
         return before
 
-    def activate(self, target: Target) -> Found:
+    def activate(self) -> Found:
         """Give the device what it has not got yet, one component after the other, until one does not get there."""
-        known = target.state in (_H.STAGED, _H.FAILED)  # what it runs, before anything is done
         changed = False
         try:
             with self._device() as device:
@@ -98,7 +104,7 @@ class FirmwareHost:
                         as_before = outcome.verdict is Verdict.OLD and outcome.settled and not self._got_any(image)
                         return (_H.FAILED if as_before else _bad(outcome)), outcome.detail
         except DeviceError as error:
-            if known and not changed and not self._got_any():
+            if not changed and not self._got_any():  # which stands in the journal before it is given anything
                 return _H.FAILED, str(error)
             return (_H.STUCK if isinstance(error, RefusedError) else _H.LOST), str(error)
         return _H.STARTED, ""
@@ -108,7 +114,7 @@ class FirmwareHost:
         try:
             with self._device() as device:
                 for image in self._images:
-                    outcome = look(device, self._unit, _goal(image, image.version, image.from_versions))
+                    outcome = look(device, self._unit, _goal(image, image.version, image.from_versions), time)
                     if not outcome.good:
                         return _bad(outcome), outcome.detail
         except DeviceError as error:
@@ -134,7 +140,7 @@ class FirmwareHost:
         digest, old = before if before is not None else ("", image)
         goal = _goal(old, version, (image.version,) if way else ())
         try:
-            return self._update(device, goal, digest, old)
+            return self._update(device, goal, digest, old, back=True)
         except RefusedError as error:
             if way:
                 raise
@@ -160,14 +166,14 @@ class FirmwareHost:
         user, password = (str(self._options.get(f"redfish_{name}") or "") for name in ("user", "password"))
         return Bmc(Access(self._said["redfish"], user, password, self._said["redfish_fingerprint"]))
 
-    def _update(self, device: Bmc, goal: Goal, digest: str, image: FirmwareImage) -> UpdateOutcome:
+    def _update(self, device: Bmc, goal: Goal, digest: str, image: FirmwareImage, *, back: bool = False) -> UpdateOutcome:
         def file() -> Path:
             try:
                 return image_file(self._home, digest, image, self._work / "tidegate-images")
             except TidegateError as error:
                 raise RefusedError(f"its image can't be had: {error}") from error
 
-        return Update(device, self._unit, goal, file, self._past(), self._note, time, self._alive).run()
+        return Update(device, self._unit, goal, file, self._past(), self._note, time, self._alive, back=back).run()
 
     def _past(self) -> list[Noted]:
         return [Noted(step, about) for step, about in self._journal.steps(self._run, self._host)]

@@ -188,8 +188,8 @@ class HostAction(TidegateAction):
         from .firmware import FirmwareHost
 
         constants: Any = C
-        ci = self._cmdb.cis([self._host])[0]
-        return FirmwareHost(self.options, journal, deployment, ci, Path(constants.DEFAULT_LOCAL_TMP))
+        attributes: Mapping[str, Any] = next((ci["attributes"] for ci in self._cmdb.cis([self._host])), {})
+        return FirmwareHost(self.options, journal, deployment, self._host, attributes, Path(constants.DEFAULT_LOCAL_TMP))
 
     def deliver(self, deployment: Deployment, answer: Answer, **arguments: Any) -> Answer:
         """Bring the host what its ``answer`` says it lacks, with the order again, until it says something else or keeps lacking."""

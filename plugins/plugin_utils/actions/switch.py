@@ -62,7 +62,7 @@ class SwitchAction(HostAction):
         try:
             device = self.firmware(self.firmware_journal(), deployment)
             if self.step == "activate":
-                return device.activate(target)
+                return device.activate()
             return device.confirm() if self.step == "confirm" else device.back_out()
         except DeviceError as error:  # it is not known which device that is, so nothing was done to any
             return self._refused(target), str(error)

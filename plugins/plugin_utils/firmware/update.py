@@ -59,6 +59,7 @@ class Update:
 
     ``unit``: the device as it is recorded. ``image``: the file with the version. ``past``: what this deployment has noted of the device
     so far. ``note``: writes a step to the journal; ``alive``: is called while it waits, to say that somebody is still at work.
+    ``back``: it is on its way back, so it need not be well.
     """
 
     def __init__(
@@ -71,7 +72,10 @@ class Update:
         note: Note,
         clock: Clock,
         alive: Callable[[], None] = lambda: None,
+        *,
+        back: bool = False,
     ) -> None:
+        self._back = back
         self._device, self._unit, self._goal, self._image = device, unit, goal, image
         self._tell, self._clock, self._alive = note, clock, alive
         self._last = last_begun(past, goal.component)
@@ -116,6 +120,7 @@ class Update:
             what = f"it is at something already, {running[0].address} is {running[0].state}"
             raise RefusedError(f"{what}{_in_brackets(running[0].words)}; wait for that, or end it there")
         self._refuse_version(found)
+        refuse_unwell(self._device, self._unit, self._back)
         return self._stage(found[0])
 
     def _resume(self, step: str) -> UpdateOutcome:
@@ -307,8 +312,26 @@ class Update:
             next(pauses)
 
 
-def look(device: Bmc, unit: DeviceIdentity, goal: Goal) -> UpdateOutcome:
-    """What a device that has got a version runs now, and how it is; nothing is changed there."""
+def refuse_unwell(device: Bmc, unit: DeviceIdentity, back: bool = False) -> None:
+    """Raise :class:`RefusedError` for a device of which nobody could say afterwards whether it is the update that it is not well of."""
+    problem = "" if back else device.condition(unit.serial).problem
+    if problem:
+        raise RefusedError(f"before anything was done to it, {problem}; mend that first")
+
+
+def look(device: Bmc, unit: DeviceIdentity, goal: Goal, clock: Clock) -> UpdateOutcome:
+    """What a device that has got a version runs now, and how it is; nothing is changed there. One that is silent is asked again."""
+    end = clock.monotonic() + goal.minutes.silence * _MINUTE
+    while True:
+        try:
+            return _look(device, unit, goal)
+        except SilentError:
+            if clock.monotonic() >= end:
+                raise
+            clock.sleep(_SLOWEST)
+
+
+def _look(device: Bmc, unit: DeviceIdentity, goal: Goal) -> UpdateOutcome:
     wrong = differences(device.identity(unit.serial), unit)
     if wrong:
         return UpdateOutcome(Verdict.UNKNOWN, (), f"it is not the recorded device: {'; '.join(wrong)}")

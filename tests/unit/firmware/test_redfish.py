@@ -171,7 +171,7 @@ def test_whatever_it_answers_is_never_a_traceback_nor_new(place: str, key: str, 
     device = Talking(pages)
     verdict = Verdict.UNKNOWN
     for ask in (
-        lambda: look(device, DeviceIdentity("SN0001", "R750"), GOAL).verdict,
+        lambda: look(device, DeviceIdentity("SN0001", "R750"), GOAL, time).verdict,
         device.tasks,
         lambda: device.restart("host_reset"),
         lambda: device.restart("bmc_reset"),

@@ -234,6 +234,18 @@ def test_a_device_at_which_somebody_else_is_at_work_gets_nothing(machine: Machin
     assert len(machine.tasks) == 1
 
 
+def test_a_device_that_is_not_well_before_gets_nothing_but_the_way_back(machine: Machine, run: Run, tmp_path: Path) -> None:
+    machine.health = "Critical"
+    with pytest.raises(RefusedError, match="before anything was done to it, it says that its health is Critical"):
+        run()
+    assert machine.tasks == {}
+    file = tmp_path / "image.bin"
+    file.write_bytes(image("BIOS", "2.5.0"))
+    with Bmc(machine.access()) as device:
+        outcome = Update(device, UNIT, replace(BIOS, minutes=SHORT), lambda: file, [], Journal(), Fast(), back=True).run()
+    assert outcome.verdict is Verdict.NEW
+
+
 KILLS = [("BIOS", step, written) for step in UpdateStep if step is not UpdateStep.OVER for written in (True, False)]
 KILLS += [(name, step, True) for name in ("BMC", "NIC.1") for step in (UpdateStep.STAGE, UpdateStep.ACTIVATE, UpdateStep.READ)]
 
@@ -324,12 +336,15 @@ def test_nobody_is_asked_more_than_twice_a_second(machine: Machine, tmp_path: Pa
 
 def test_a_device_is_looked_at_without_a_change(machine: Machine) -> None:
     with Bmc(machine.access()) as device:
-        assert look(device, UNIT, replace(BIOS, version="2.4.0")).good
-        assert look(device, UNIT, BIOS).detail == "it runs BIOS 2.4.0, not 2.5.0"
-        assert look(device, replace(UNIT, serial="SN9"), BIOS).verdict is Verdict.UNKNOWN
+        assert look(device, UNIT, replace(BIOS, version="2.4.0"), Fast()).good
+        assert look(device, UNIT, BIOS, Fast()).detail == "it runs BIOS 2.4.0, not 2.5.0"
+        assert look(device, replace(UNIT, serial="SN9"), BIOS, Fast()).verdict is Verdict.UNKNOWN
         machine.health = "Critical"
-        assert not look(device, UNIT, replace(BIOS, version="2.4.0")).good
+        assert not look(device, UNIT, replace(BIOS, version="2.4.0"), Fast()).good
+        machine.health = "OK"
+        machine.reset("bmc")  # for a moment it says nothing
+        assert look(device, UNIT, replace(BIOS, version="2.4.0"), Fast()).good
     assert {method for method, _path in machine.requests} == {"GET", "POST", "DELETE"}
-    assert [path for method, path in machine.requests if method == "POST"] == ["/redfish/v1/SessionService/Sessions"]
+    assert {path for method, path in machine.requests if method == "POST"} == {"/redfish/v1/SessionService/Sessions"}
     with pytest.raises(DeviceError):
         Bmc(replace(machine.access(), url="https://127.0.0.1:1")).identity()
