@@ -15,6 +15,7 @@ know. What real ones do wrong it does when ``Bmc.faults`` says so, each with the
 ``ignores_time``   it restarts the host at once although OnReset was asked for        dell/iDRAC-Redfish-Scripting#136
 ``other_version``  what it runs in the end is another version than that of the image
 ``location_only``, ``body_only``, ``says_200``, ``says_204``  how it answers to an image: without a body, without Location, without either
+``plain_push``     it takes images at HttpPushUri alone
 ``redirects``      it points to another address
 """
 
@@ -41,6 +42,7 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.firmware.redfish 
 
 ROOT = "/redfish/v1"
 USER, PASSWORD = "root", "calvin-42-of-the-fleet"
+_FAST = 40
 _SESSIONS = "SessionService/Sessions"
 _RESETS = {
     "Systems": ["On", "ForceOff", "GracefulShutdown", "GracefulRestart", "ForceRestart", "PowerCycle"],
@@ -188,6 +190,11 @@ class Bmc:
                     self._apply(name)
 
     @property
+    def push_key(self) -> str:
+        """What its page calls the place where it takes images."""
+        return "HttpPushUri" if "plain_push" in self.faults else "MultipartHttpPushUri"
+
+    @property
     def silent(self) -> bool:
         """Whether it answers nobody."""
         return time.monotonic() < self._silent_until
@@ -218,7 +225,7 @@ class Bmc:
             | {"BootProgress": {"LastState": "SystemHardwareInitializationComplete" if booting else "OSRunning"}}
             | {"Actions": {"#ComputerSystem.Reset": reset["Systems"]}},
             "Managers/1": _page("Managers/1", Status=status, Actions={"#Manager.Reset": reset["Managers"]}),
-            "UpdateService": _page("UpdateService", MultipartHttpPushUri=f"{ROOT}/UpdateService/upload")
+            "UpdateService": _page("UpdateService", **{self.push_key: f"{ROOT}/UpdateService/upload"})
             | {"FirmwareInventory": _link("UpdateService/FirmwareInventory"), "@Redfish.OperationApplyTimeSupport": times},
             "UpdateService/FirmwareInventory": _list("UpdateService/FirmwareInventory", list(inventory)),
             "TaskService": _page("TaskService", Tasks=_link("TaskService/Tasks")),
@@ -239,6 +246,20 @@ class Bmc:
         return found
 
 
+class FastClock:
+    """A clock that runs faster, and remembers for how long anybody waited."""
+
+    def __init__(self) -> None:
+        self.waits: list[float] = []
+
+    def monotonic(self) -> float:
+        return time.monotonic() * _FAST
+
+    def sleep(self, seconds: float, /) -> None:
+        self.waits.append(seconds)
+        time.sleep(seconds / _FAST)
+
+
 def _link(tail: str) -> dict[str, str]:
     return {"@odata.id": f"{ROOT}/{tail}"}
 
@@ -254,6 +275,7 @@ def _list(tail: str, names: list[str]) -> dict[str, Any]:
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
     bmc: Bmc
 
     def log_message(self, format: str, *args: object) -> None:
@@ -323,6 +345,9 @@ class _Handler(BaseHTTPRequestHandler):
         return bmc.reset("bmc" if found[1] == "Managers" else "host")
 
     def _take_image(self, body: bytes) -> None:
+        if "plain_push" in self.bmc.faults:
+            task = self.bmc.start(body, "Immediate")
+            return self._answer(202, dict(task), Location=task["@odata.id"])
         head = b"Content-Type: " + self.headers.get("Content-Type", "").encode() + b"\r\n\r\n"
         parsed: Any = BytesParser().parsebytes(head + body).get_payload()
         parts = {part.get_param("name", header="content-disposition"): part.get_payload(decode=True) for part in parsed}

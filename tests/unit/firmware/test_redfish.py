@@ -151,8 +151,11 @@ class Talking(Bmc):
     def __init__(self, pages: dict[str, Any]) -> None:
         super().__init__(Access("https://bmc1", "root", PASSWORD))
         self.pages = pages
+        self.told: list[Any] = []
 
-    def _send(self, _method: str, address: str, *_more: Any) -> tuple[int, bytes, str]:
+    def _send(self, method: str, address: str, body: Any, *_more: Any) -> tuple[int, bytes, str]:
+        if method == "POST":
+            self.told.append(body)
         path = address.removeprefix(ROOT).strip("/")
         return (200, json.dumps(self.pages[path]).encode(), "") if path in self.pages else (404, b"", "")
 
@@ -181,6 +184,29 @@ def test_whatever_it_answers_is_never_a_traceback_nor_new(place: str, key: str, 
             found = ask()
             verdict = found if isinstance(found, Verdict) else verdict
     assert verdict is not Verdict.NEW
+
+
+def test_what_a_reset_may_be_is_looked_up_where_the_service_says_it() -> None:
+    action = {"target": f"{ROOT}/reset", "@Redfish.ActionInfo": f"{ROOT}/info"}
+    system = {**ALL["Systems/1"], "Actions": {"#ComputerSystem.Reset": action}}
+    pages = {**ALL, "Systems/1": system, "reset": {}}
+    info = {"Parameters": [{"Name": "ResetType", "AllowableValues": ["ForceRestart", "PowerCycle"]}]}
+    for how, kind in (("host_reset", "ForceRestart"), ("power_cycle", "PowerCycle")):
+        device = Talking({**pages, "info": info})
+        device.restart(how)
+        assert device.told == [{"ResetType": kind}]
+    assert "can't do a power cycle; it offers On" in said(
+        lambda: Talking({**pages, "info": {"Parameters": [{"Name": "ResetType", "AllowableValues": ["On"]}]}}).restart("power_cycle")
+    )
+    off = Talking(
+        {
+            **pages,
+            "Systems/1": {**system, "PowerState": "Off"},
+            "info": {"Parameters": [{**info["Parameters"][0], "AllowableValues": ["On"]}]},
+        }
+    )
+    off.restart("host_reset")
+    assert off.told == [{"ResetType": "On"}]
 
 
 @pytest.mark.parametrize("nonsense", [b"", b"<html>", b"[]", b"{", b'{"a": 1, "a": 2}', b"\xff", b"[" * 10_000])

@@ -25,30 +25,15 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.firmware.device i
 from ansible_collections.tidegate.release.plugins.plugin_utils.firmware.redfish import Bmc
 from ansible_collections.tidegate.release.plugins.plugin_utils.firmware.update import RefusedError, Update, look
 from bmc import Bmc as Machine
-from bmc import image, serve
+from bmc import FastClock, image, serve
 from registry import make_certificate
 
 UNIT = DeviceIdentity("SN0001", "R750", "A-0001")
 LONG = Minutes(30, 30, 30)  # which are never over in a test
 SHORT = Minutes(30, 0.3, 0.3)  # of which those that pass when something does not come are over soon
-FAST = 40
 BIOS = Goal("BIOS", "2.5.0", ("2.4.0", "2.3.0"), "host_reset", LONG)
 GOALS = {"BIOS": BIOS, "BMC": replace(BIOS, component="BMC", version="6.11.0", before=("6.10.0",), takes_effect="bmc_reset")}
 GOALS["NIC.1"] = replace(BIOS, component="NIC.1", version="22.1", before=("22.0.6",), takes_effect="immediate")
-
-
-class Fast:
-    """A clock that runs faster, and remembers for how long anybody waited."""
-
-    def __init__(self) -> None:
-        self.waits: list[float] = []
-
-    def monotonic(self) -> float:
-        return time.monotonic() * FAST
-
-    def sleep(self, seconds: float, /) -> None:
-        self.waits.append(seconds)
-        time.sleep(seconds / FAST)
 
 
 class KilledError(BaseException):
@@ -101,7 +86,7 @@ def run(machine: Machine, tmp_path: Path) -> Callable[..., UpdateOutcome]:
         file.write_bytes(image(goal.component, goal.version) if data is None else data)
         journal = journal or Journal()
         with Bmc(machine.access()) as device:
-            return Update(device, unit, goal, lambda: file, list(journal.noted), journal, Fast()).run()
+            return Update(device, unit, goal, lambda: file, list(journal.noted), journal, FastClock()).run()
 
     return run
 
@@ -133,6 +118,7 @@ def test_a_component_gets_the_version_and_each_step_is_noted_before_it(machine: 
     [
         *((fault, "BIOS") for fault in ("doubles", "busy", "ignores_time", "location_only", "body_only", "says_200", "says_204")),
         *(("says_204", name) for name in ("BMC", "NIC.1")),
+        ("plain_push", "NIC.1"),
     ],
 )
 def test_what_devices_do_in_their_own_way_is_no_failure(machine: Machine, run: Run, fault: str, name: str) -> None:
@@ -242,7 +228,7 @@ def test_a_device_that_is_not_well_before_gets_nothing_but_the_way_back(machine:
     file = tmp_path / "image.bin"
     file.write_bytes(image("BIOS", "2.5.0"))
     with Bmc(machine.access()) as device:
-        outcome = Update(device, UNIT, replace(BIOS, minutes=SHORT), lambda: file, [], Journal(), Fast(), back=True).run()
+        outcome = Update(device, UNIT, replace(BIOS, minutes=SHORT), lambda: file, [], Journal(), FastClock(), back=True).run()
     assert outcome.verdict is Verdict.NEW
 
 
@@ -288,6 +274,14 @@ def test_whoever_goes_on_looks_whether_it_is_the_device(machine: Machine, run: R
     assert machine.resets == []
 
 
+def test_what_is_read_in_the_end_is_read_from_the_same_device(machine: Machine, run: Run) -> None:
+    journal = Journal()
+    journal.before = lambda step: setattr(machine, "serial", "SN0002") if step == UpdateStep.READ else None
+    outcome = run(replace(BIOS, minutes=SHORT), journal)
+    assert outcome.verdict is Verdict.UNKNOWN
+    assert "it is not the recorded device" in outcome.detail
+
+
 def test_an_update_that_is_over_is_begun_anew(machine: Machine, run: Run) -> None:
     journal = Journal()
     machine.faults = {"critical"}
@@ -323,7 +317,7 @@ def test_the_way_down_begins_where_a_killed_update_ended(machine: Machine, run: 
 
 
 def test_nobody_is_asked_more_than_twice_a_second(machine: Machine, tmp_path: Path) -> None:
-    clock, file = Fast(), tmp_path / "image.bin"
+    clock, file = FastClock(), tmp_path / "image.bin"
     machine.seconds = 0.3
     file.write_bytes(image("BIOS", "2.5.0"))
     alive: list[float] = []
@@ -336,14 +330,14 @@ def test_nobody_is_asked_more_than_twice_a_second(machine: Machine, tmp_path: Pa
 
 def test_a_device_is_looked_at_without_a_change(machine: Machine) -> None:
     with Bmc(machine.access()) as device:
-        assert look(device, UNIT, replace(BIOS, version="2.4.0"), Fast()).good
-        assert look(device, UNIT, BIOS, Fast()).detail == "it runs BIOS 2.4.0, not 2.5.0"
-        assert look(device, replace(UNIT, serial="SN9"), BIOS, Fast()).verdict is Verdict.UNKNOWN
+        assert look(device, UNIT, replace(BIOS, version="2.4.0"), FastClock()).good
+        assert look(device, UNIT, BIOS, FastClock()).detail == "it runs BIOS 2.4.0, not 2.5.0"
+        assert look(device, replace(UNIT, serial="SN9"), BIOS, FastClock()).verdict is Verdict.UNKNOWN
         machine.health = "Critical"
-        assert not look(device, UNIT, replace(BIOS, version="2.4.0"), Fast()).good
+        assert not look(device, UNIT, replace(BIOS, version="2.4.0"), FastClock()).good
         machine.health = "OK"
         machine.reset("bmc")  # for a moment it says nothing
-        assert look(device, UNIT, replace(BIOS, version="2.4.0"), Fast()).good
+        assert look(device, UNIT, replace(BIOS, version="2.4.0"), FastClock()).good
     assert {method for method, _path in machine.requests} == {"GET", "POST", "DELETE"}
     assert {path for method, path in machine.requests if method == "POST"} == {"/redfish/v1/SessionService/Sessions"}
     with pytest.raises(DeviceError):

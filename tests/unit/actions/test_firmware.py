@@ -1,0 +1,190 @@
+# Copyright (c) Tidegate maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What becomes of a host by what its machine says, without Ansible: staging reads, and a state is what was read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from datetime import datetime
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from ansible_collections.tidegate.release.plugins.plugin_utils.actions import firmware
+from ansible_collections.tidegate.release.plugins.plugin_utils.actions.firmware import FirmwareHost
+from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.layout import OciLayout
+from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.package import archive
+from ansible_collections.tidegate.release.plugins.plugin_utils.firmware.device import DeviceError
+from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.states import HostState
+from bmc import PASSWORD, USER, Bmc, FastClock, image, serve
+from registry import make_certificate
+from releases import write_release
+
+CHANGES = {"BIOS": ("2.4.0", "2.5.0", "host_reset"), "NIC.1": ("22.0.6", "22.1", "immediate")}
+SOFTWARE = ("health", "hooks", "settings", "licence")
+SHORT = {"transfer": 30, "silence": 0.3, "restart": 0.3}
+
+
+class Journal:
+    """The steps that were noted."""
+
+    def __init__(self) -> None:
+        self.noted: list[tuple[str, Mapping[str, Any]]] = []
+
+    def note_step(self, _run: Any, _host: str, step: str, about: Mapping[str, Any], _now: datetime) -> None:
+        self.noted.append((step, about))
+
+    def steps(self, _run: Any, _host: str) -> list[tuple[str, Mapping[str, Any]]]:
+        return list(self.noted)
+
+    def renew(self, _run: Any, _now: datetime) -> None:
+        pass
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    return make_certificate(tmp_path_factory.mktemp("tls"))
+
+
+@pytest.fixture
+def machine(certificate: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> Iterator[Bmc]:
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(certificate[1]))
+    monkeypatch.setattr(firmware, "time", FastClock())
+    with serve(Bmc(seconds=0.03), *certificate) as machine:
+        yield machine
+
+
+def write(folder: Path, version: str, which: int, back: bool = True) -> Path:
+    """A release with the version before (0) or the new one (1) of each component."""
+    images, files = [], {}
+    for component, versions in CHANGES.items():
+        before, own = ("0.1", versions[0]) if which == 0 else (versions[0], versions[1])
+        files[f"{component}.bin"] = image(component, own)
+        entry = {"component": component, "models": ["R750"], "image": f"{component}.bin", "version": own, "from": [before]}
+        images.append({**entry, "back_to": [before] if back else [], "takes_effect": versions[2], "minutes": SHORT})
+    return write_release(folder, files, **{**dict.fromkeys(SOFTWARE, ...), "kind": "firmware", "firmware": images, "version": version})
+
+
+Make = Callable[..., FirmwareHost]
+
+
+@pytest.fixture
+def host(machine: Bmc, tmp_path: Path) -> Make:
+    library = OciLayout.create(tmp_path / "dsl")
+    journal = Journal()
+
+    def host(*, before: bool = True, back: bool = True, **changes: str | None) -> FirmwareHost:
+        repository = library.repository("hello")
+        if before and repository.resolve("hello", "1.0") is None:
+            archive(write(tmp_path / "old", "1.0", 0), repository)
+        digest = repository.resolve("hello", "2.0") or archive(write(tmp_path / "new", "2.0", 1, back), repository).digest
+        deployment: Any = SimpleNamespace(release="hello", version="2.0", digest=digest, run=None)
+        attributes = {"redfish": machine.url, "serial": machine.serial, "model": machine.model, "asset_tag": machine.tag} | changes
+        options = {"dsl": str(tmp_path / "dsl"), "redfish_user": USER, "redfish_password": PASSWORD}
+        kept: Any = journal
+        return FirmwareHost(options, kept, deployment, "srv1", attributes, tmp_path / "run")
+
+    return host
+
+
+def versions(machine: Bmc) -> dict[str, str]:
+    return {name: machine.components[name].version for name in CHANGES}
+
+
+OLD, NEW = ({name: pair[which] for name, pair in CHANGES.items()} for which in (0, 1))
+
+
+def test_all_components_get_there_and_back_and_the_last_one_goes_first(machine: Bmc, host: Make) -> None:
+    stage = host().stage()
+    assert stage
+    assert stage["version"] == "1.0"
+    assert machine.flashed == []
+    assert host().activate() == (HostState.STARTED, "")
+    assert versions(machine) == NEW
+    assert host().confirm() == (HostState.ACTIVE, "")
+    again = host().stage()
+    assert again
+    assert again["version"] == "2.0"  # it has it
+    assert host().back_out() == (HostState.BACKED_OUT, "")
+    assert versions(machine) == OLD
+    assert machine.flashed == ["2.5.0", "22.1", "22.0.6", "2.4.0"]
+    assert host().confirm()[0] is HostState.STUCK
+
+
+@pytest.mark.parametrize(
+    ("attributes", "words"),
+    [
+        ({"redfish": None, "model": None}, "has no attribute redfish, nor model"),
+        ({"serial": None}, "has no attribute serial"),
+        ({"serial": "SN9"}, "it is not the recorded device"),
+        ({"model": "R640"}, "it is not the recorded device"),
+        ({"redfish": "http://127.0.0.1"}, "the address of the BMC"),
+        ({"redfish_fingerprint": "0" * 64}, "has a certificate that is not trusted here"),
+    ],
+)
+def test_what_the_cmdb_has_wrong_is_refused_when_it_is_staged(machine: Bmc, host: Make, attributes: dict[str, str], words: str) -> None:
+    with pytest.raises(DeviceError, match=words):
+        host(**attributes).stage()
+    assert machine.tasks == {}
+
+
+def test_an_image_for_another_model_goes_to_no_machine(machine: Bmc, host: Make) -> None:
+    machine.model = "R640"
+    with pytest.raises(DeviceError, match="the release has no image for the R640"):
+        host().stage()
+    state, detail = host().activate()
+    assert state is HostState.FAILED
+    assert "the release has no image for the R640" in detail
+    assert machine.tasks == {}
+
+
+def test_a_machine_that_could_not_come_back_or_is_not_well_is_not_staged(machine: Bmc, host: Make) -> None:
+    with pytest.raises(DeviceError, match=r"no archived version of hello has that for the R750"):
+        host(before=False).stage()
+    machine.health = "Critical"
+    with pytest.raises(DeviceError, match="before anything was done to it"):
+        host().stage()
+    machine.health = "OK"
+    machine.components["BIOS"].version = "2.3.0"
+    with pytest.raises(DeviceError, match=r"it runs BIOS 2\.3\.0, and 2\.5\.0 is only for 2\.4\.0"):
+        host().stage()
+
+
+def test_a_point_of_no_return_needs_nothing_to_go_back_to_and_is_owed(machine: Bmc, host: Make) -> None:
+    assert host(before=False, back=False).stage() is None
+    assert host().activate() == (HostState.STARTED, "")
+    state, detail = host().back_out()
+    assert state is HostState.OWED
+    assert "it runs NIC.1 22.1" in detail
+    assert "there is no way down to 22.0.6: back_to of NIC.1 22.1 has not" in detail
+    assert versions(machine) == NEW
+
+
+def test_one_that_is_as_before_has_failed_and_needs_nothing_to_be_back(machine: Bmc, host: Make) -> None:
+    machine.faults = {"critical"}
+    state, detail = host().activate()
+    assert state is HostState.FAILED
+    assert "it runs BIOS 2.4.0, not 2.5.0" in detail
+    machine.faults = set()
+    assert host().back_out() == (HostState.BACKED_OUT, "")
+    assert machine.flashed == []
+
+
+def test_one_that_is_half_there_is_stuck(machine: Bmc, host: Make) -> None:
+    machine.components["NIC.1"].version = "1"
+    state, detail = host().activate()
+    assert state is HostState.STUCK
+    assert "it runs NIC.1 1, and 22.1 is only for 22.0.6" in detail
+    assert host().back_out() == (HostState.BACKED_OUT, "")
+    assert machine.flashed == ["2.5.0", "2.4.0"]
+
+
+def test_one_that_can_not_be_reached_is_as_before_or_lost(machine: Bmc, host: Make) -> None:
+    good = host()
+    machine.faults = {"mute"}
+    machine.reset("bmc")
+    assert good.activate()[0] is HostState.FAILED  # it was given nothing
+    assert host().confirm()[0] is HostState.LOST
+    assert host().back_out() == (HostState.BACKED_OUT, "")
