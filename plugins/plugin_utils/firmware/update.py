@@ -166,7 +166,7 @@ class Update:
                 break
             except SilentError as error:
                 # It may have taken it all the same.
-                self._until(minutes.silence, lambda: bool(self._device.tasks() or True))
+                self._until(minutes.silence, lambda: self._device.tasks() is not None)
                 mine = self._mine()
                 if mine is not None:
                     given = mine
