@@ -34,7 +34,7 @@ from .redfish import Bmc
 
 _LOOK = 0.5  # seconds between two looks at first; a device is not asked more often than that
 _SLOWEST = 5.0
-_SLOWER = 1.25  # by which each look is later than the one before
+_SLOWER = 1.1  # by which each look is later than the one before
 _MINUTE = 60.0
 
 Note = Callable[[UpdateStep, Mapping[str, Any]], None]
