@@ -13,7 +13,7 @@ from unittest.mock import MagicMock
 import pytest
 from ansible_collections.tidegate.release.plugins.action import stage
 
-ROLLOUT = SimpleNamespace(keep=3, share_files=False, clock_skew_seconds=60)
+ROLLOUT = SimpleNamespace(keep=3, firmware=False, share_files=False, clock_skew_seconds=60)
 
 
 def staged(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, *, fresh: bool, mirror: str = "", **answer: Any) -> tuple[list[bool], Any]:
