@@ -94,7 +94,10 @@ class ActionModule(HostAction):
 
         journal, state, detail = self.firmware_journal(), "staged", ""
         try:
-            journal.staged(self._run, self._host, self.firmware(journal, deployment).stage(), utc_now())
+            device = self.firmware(journal, deployment)
+            before = device.stage()
+            device.note_read()
+            journal.staged(self._run, self._host, before, utc_now())
         except DeviceError as error:
             state, detail = "stage_failed", str(error)
             journal.stage_failed(self._run, self._host, detail, utc_now())

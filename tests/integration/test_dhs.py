@@ -33,7 +33,6 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.dhs.assets import
     take_untold,
     would_reserve_spares,
 )
-from ansible_collections.tidegate.release.plugins.plugin_utils.dhs.level import FirmwareLevel
 from ansible_collections.tidegate.release.plugins.plugin_utils.dhs.spare_rules import SpareRules
 from ansible_collections.tidegate.release.plugins.plugin_utils.dhs.spares import Exposed
 from ansible_collections.tidegate.release.plugins.plugin_utils.dhs.stock import StockRule
@@ -278,7 +277,7 @@ def test_a_unit_counts_when_it_was_read_lately_to_be_at_its_models_level(cmdb: C
             record_versions(connection, "web2", "S3", {"BIOS": "2"}, NOW)
         move(cmdb, MoveOrder("remove", f"A{number}", stockroom="ams", substate="available"))
     with cmdb.begin() as connection:
-        set_levels(connection, run, "fw", [FirmwareLevel("PSU", "BIOS", "2")], NOW)
+        set_levels(connection, run, "fw", [("PSU", "BIOS", "2")], NOW)
     assert usable() == (
         2,
         {"not at level": 2},

@@ -12,12 +12,15 @@ import signal
 import sqlite3
 import subprocess
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import Cmdb
+from ansible_collections.tidegate.release.plugins.plugin_utils.dhs.assets import move_units
+from ansible_collections.tidegate.release.plugins.plugin_utils.dhs.units import MoveOrder
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.package import read_release
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.repository import create_library
 from bmc import PASSWORD, USER, Bmc, Component, image, serve
@@ -40,8 +43,15 @@ class Rack:
         write_document(path / "policy.yml", policy_of(rollout=rollout))
         with Cmdb.open(str(path / "cmdb.sqlite"), create=True) as cmdb:
             cmdb.put_cis([self._ci(name) for name in machines], "test")
+        ours = [MoveOrder("receive", one.tag, "Contoso", one.serial, one.model, stockroom="ams-1") for one in machines.values()]
+        self.move(*ours, *(MoveOrder("install", one.tag, ci=name) for name, one in machines.items()))
         (path / "vault.yml").write_text(yaml.safe_dump({"tidegate_redfish_user": USER, "tidegate_redfish_password": PASSWORD}))
         self.archive("2.4.0", ["2.3.0"])
+
+    def move(self, *orders: MoveOrder) -> None:
+        """Do something with units of the hardware storage."""
+        with Cmdb.open(str(self.path / "cmdb.sqlite")) as cmdb, cmdb.begin() as connection:
+            move_units(connection, orders, "test", datetime.now(UTC), True)
 
     def _ci(self, name: str, url: str = "") -> dict[str, Any]:
         machine = self.machines[name]
@@ -117,7 +127,9 @@ class Rack:
 
     def rows(self, query: str, *values: str) -> list[Any]:
         with contextlib.closing(sqlite3.connect(self.path / "cmdb.sqlite", timeout=30)) as connection:
-            return connection.execute(query, values).fetchall()
+            found = connection.execute(query, values).fetchall()
+            connection.commit()
+            return found
 
     @property
     def installed(self) -> dict[str, str]:
@@ -160,6 +172,11 @@ def test_firmware_is_deployed_in_waves_and_backed_out(rack: Rack) -> None:
     steps = rack.rows("select data from journal where event = 'firmware_step' and host = 'srv1' order by seq")
     names = [json.loads(data)["step"] for (data,) in steps]
     assert names == ["identify", "precheck", "stage", "activate", "restart", "return", "read", "health", "over"]
+    # What was read is on record: of the CI, of the unit that serves it, and as what units of the model have to have.
+    assert {json.loads(attributes)["firmware"]["BIOS"] for (attributes,) in rack.rows("select attributes from ci")} == {"2.5.0"}
+    read = "select a.tag, f.component, f.version from asset_firmware f join asset a on a.id = f.asset_id order by a.tag"
+    assert rack.rows(read) == [(f"A-{name}", "BIOS", "2.5.0") for name in HOSTS]
+    assert rack.rows("select model, component, version, release from firmware_level") == [("R750", "BIOS", "2.5.0", "bios")]
     status, said = rack.play("deploy", rfc)
     assert status == 0, said
     assert rack.flashed == [["2.5.0"]] * 3
@@ -168,6 +185,7 @@ def test_firmware_is_deployed_in_waves_and_backed_out(rack: Rack) -> None:
     assert rack.versions == ["2.4.0"] * 3
     assert set(rack.installed.values()) == {"2.4.0"}
     assert rack.deployment("CHG0200001") == "backed_out"
+    assert {version for _tag, _component, version in rack.rows(read)} == {"2.4.0"}
     # Nowhere but in the vault.
     secret = PASSWORD.encode()
     assert PASSWORD not in rack.said
@@ -193,7 +211,16 @@ def test_one_that_can_not_go_back_is_owed_with_what_it_runs(rack: Rack) -> None:
     rfc = rack.rfc("CHG0200003", "2.7.0", rack.archive("2.7.0", ["2.4.0"], back_to=[]))
     status, said = rack.play("deploy", rfc)
     assert status != 0
+    assert "spares for what can't go back: 1 of R750 are needed and 0 are usable" in said
+    rack.move(*(MoveOrder("receive", f"A-9{n}", "Contoso", f"SN-9{n}", "R750", stockroom="ams-1") for n in range(2)))
+    rack.rows("delete from firmware_level")
+    assert rack.flashed == [[], [], []]
+    status, said = rack.play("deploy", rfc)
+    assert status != 0
     assert rack.versions == ["2.7.0", "2.7.0-beta", "2.7.0"]
+    number = rack.rows("select id from deployment where rfc = 'CHG0200003'")
+    spares = "select tag, substate, deployment_id from asset where stockroom <> '' order by tag"
+    assert rack.rows(spares) == [("A-90", "reserved", number[0][0]), ("A-91", "available", None)]
     assert rack.states("CHG0200003") == dict.fromkeys(HOSTS, "owed")
     details = dict(rack.rows("select host, detail from deployment_host where state = 'owed'"))
     assert "it runs BIOS 2.7.0," in details["srv1"]
@@ -205,6 +232,7 @@ def test_one_that_can_not_go_back_is_owed_with_what_it_runs(rack: Rack) -> None:
         machine.components = {"BIOS": Component("2.4.0")}
     status, said = rack.play("backout", rfc, "-e", json.dumps({"tidegate_done_by_hand": list(HOSTS)}))
     assert status == 0, said
+    assert rack.rows(spares) == [("A-90", "available", None), ("A-91", "available", None)]
 
 
 def test_what_the_cmdb_has_under_a_wrong_address_or_can_not_go_back_gets_nothing(rack: Rack) -> None:

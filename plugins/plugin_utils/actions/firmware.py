@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from contextlib import AbstractContextManager
 from functools import cached_property
 from pathlib import Path
@@ -54,6 +54,7 @@ class FirmwareHost:
         self._said = said
         self._unit = DeviceIdentity(said["serial"], said["model"], said["asset_tag"])
         self._renewed = time.monotonic()
+        self._read: dict[str, str] = {}
 
     # -- steps -------------------------------------------------------------
 
@@ -70,6 +71,7 @@ class FirmwareHost:
             can_return = False
             for image in self._images:
                 found = device.versions(image.component)
+                self._keep(image, found)
                 if found == (image.version,):
                     continue
                 if len(found) != 1 or found[0] not in image.from_versions:
@@ -99,6 +101,7 @@ class FirmwareHost:
                 for image in self._images:
                     goal = _goal(image, image.version, image.from_versions)
                     outcome = self._update(device, goal, self._deployment.digest, image)
+                    self._keep(image, outcome.read)
                     changed = changed or outcome.begun
                     if not outcome.good:
                         as_before = outcome.verdict is Verdict.OLD and outcome.settled and not self._got_any(image)
@@ -115,6 +118,7 @@ class FirmwareHost:
             with self._device() as device:
                 for image in self._images:
                     outcome = look(device, self._unit, _goal(image, image.version, image.from_versions), time)
+                    self._keep(image, outcome.read)
                     if not outcome.good:
                         return _bad(outcome), outcome.detail
         except DeviceError as error:
@@ -128,6 +132,7 @@ class FirmwareHost:
             with self._device() as device:
                 for image in reversed([image for image in self._images if image.component in given]):
                     outcome = self._go_back(device, image, given[image.component])
+                    self._keep(image, outcome.read)
                     if not outcome.good:
                         return _H.OWED, outcome.detail
         except DeviceError as error:
@@ -149,7 +154,16 @@ class FirmwareHost:
             )
             raise DeviceError(f"{error} (there is no way down to {version}: {why})") from None
 
+    def note_read(self) -> None:
+        """Write what the device was read to run, whatever a step came to."""
+        if self._read:
+            self._journal.note_read(self._run, self._host, self._unit, self._read, utc_now())
+
     # -- what they share ---------------------------------------------------
+
+    def _keep(self, image: FirmwareImage, read: Collection[str]) -> None:
+        if len(read) == 1:
+            self._read[image.component] = next(iter(read))
 
     @cached_property
     def _home(self) -> Repository:

@@ -61,11 +61,12 @@ class SwitchAction(HostAction):
 
         try:
             device = self.firmware(self.firmware_journal(), deployment)
-            if self.step == "activate":
-                return device.activate()
-            return device.confirm() if self.step == "confirm" else device.back_out()
+            step = {"activate": device.activate, "confirm": device.confirm, "backout": device.back_out}[self.step]
+            found = step()
+            device.note_read()
         except DeviceError as error:  # it is not known which device that is, so nothing was done to any
             return self._refused(target), str(error)
+        return found
 
     def lost(self, journal: Journal, detail: str) -> str:
         """See :class:`HostAction`."""

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from ..policy.model import normalised_name
 from ..rfc.model import Rfc
 from .control_spec import ControlSpec
-from .controls import change, communication, compatibility, conflicts, data, opinions, package, people, signed, verified, window
+from .controls import change, communication, compatibility, conflicts, data, hardware, opinions, package, people, signed, verified, window
 from .facts import Facts, NotKnown
 from .findings import NO_RFC, REASONS, Control, Finding, Result, failed, unknown
 
@@ -30,6 +30,7 @@ _LISTED: tuple[ControlSpec, ...] = (
     *compatibility.CONTROLS,
     *conflicts.CONTROLS,
     *data.CONTROLS,
+    *hardware.CONTROLS,
     *opinions.CONTROLS,
     *package.CONTROLS,
     *people.CONTROLS,

@@ -17,6 +17,7 @@ from .findings import Finding
 if TYPE_CHECKING:
     from ..calendar.model import Calendars
     from ..compatibility.judge import Compatibility
+    from ..dhs.spares import SpareAllotment
     from ..dsl.seen import Sight, Snapshot
     from ..evidence.trust import Judgement
     from ..licence.seats import Allotment
@@ -76,6 +77,7 @@ _SOURCES = {
     "compatibility": ("what it has to get on with could not be found out", "make the CMDB and the DSL readable"),
     "data_host": ("the CI to migrate data on could not be selected", "correct migrate_on, and archive the release anew"),
     "seats": ("the seats of its product could not be counted", "make the CMDB readable"),
+    "spares": ("the spares that it would reserve could not be counted", "make the CMDB readable"),
     "debts": ("what earlier changes owe could not be read", "make the CMDB readable"),
     "evidence": ("the evidence could not be read", "make the DSL and the CMDB readable"),
     "seen": ("what was seen in the library before could not be read", "make the CMDB readable"),
@@ -112,6 +114,8 @@ class Facts:
     """What earlier emergency changes of the release owe, settled or not."""
     seats: Allotment | None = None
     """How the seats stand that the release would reserve of its licensed product; also ``None`` when it has no such product."""
+    spares: SpareAllotment | None = None
+    """The spares that a release of firmware would reserve; also ``None`` for software."""
     compatibility: Compatibility | None = None
     """How the release gets on with what is on the CIs and around them."""
     data_host: DataHost | None = None

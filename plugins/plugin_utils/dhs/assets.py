@@ -135,13 +135,13 @@ def _row(unit: Unit, cis: dict[str, int]) -> dict[str, Any]:
 
 
 def would_reserve_spares(
-    connection: sa.Connection, exposed: Sequence[Exposed], rules: SpareRules, change: str, now: datetime
+    connection: sa.Connection, exposed: Sequence[Exposed], rules: SpareRules, change: str, now: datetime, mine: int | None = None
 ) -> SpareAllotment:
-    """What :func:`reserve_spares` would do; ``change`` is the type of the RFC."""
+    """What :func:`reserve_spares` would do; ``change`` is the type of the RFC, ``mine`` the number of its deployment if it has begun."""
     models = {one.model for one in exposed}
     units = list_units(connection, models=models, states=[str(state) for state in UnitState if state is not UnitState.RETIRED])
     kept = stock(connection, [rule for rule in list_rules(connection) if rule.model in models], rules.read_days, now)
-    return allot_spares(exposed, units, below_level(connection, units, rules.read_days, now), kept, rules, change)
+    return allot_spares(exposed, units, below_level(connection, units, rules.read_days, now), kept, rules, change, mine)
 
 
 def reserve_spares(
@@ -212,12 +212,14 @@ def list_levels(connection: sa.Connection) -> list[FirmwareLevel]:
     return sorted((FirmwareLevel(*row) for row in rows), key=lambda one: (one.model, one.component))
 
 
-def set_levels(connection: sa.Connection, deployment_id: int, release: str, levels: Iterable[FirmwareLevel], now: datetime) -> None:
-    """A release has completed on live units: what it brought them is what units of their models have to have."""
+def set_levels(connection: sa.Connection, deployment_id: int, release: str, levels: Iterable[tuple[str, str, str]], now: datetime) -> None:
+    """A release has completed on live units: what it brought them is what units of their models have to have. ``levels``: model,
+    component and version."""
     table = schema().firmware_level
-    for one in levels:
-        connection.execute(sa.delete(table).where(table.c.model == one.model, table.c.component == one.component))
-        connection.execute(sa.insert(table), asdict(one) | {"release": release, "deployment_id": deployment_id, "at": now})
+    for model, component, version in levels:
+        row = {"version": version, "release": release, "deployment_id": deployment_id, "at": now}
+        connection.execute(sa.delete(table).where(table.c.model == model, table.c.component == component))
+        connection.execute(sa.insert(table), row | {"model": model, "component": component})
 
 
 def below_level(connection: sa.Connection, units: Collection[Unit], read_days: int, now: datetime) -> dict[str, str]:

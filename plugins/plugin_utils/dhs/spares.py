@@ -82,11 +82,13 @@ def allot_spares(
     stock: Iterable[RuleStock],
     rules: SpareRules,
     change: str,
+    mine: int | None = None,
 ) -> SpareAllotment:
     """Find a spare for each of ``exposed``, the nearest stockroom first, or say how many are too few.
 
     ``units``: those of their models that are not retired; ``behind``: by tag, why their firmware is in the way; ``stock``: how it stands
-    for each stock rule of these models; ``change``: the type of the RFC.
+    for each stock rule of these models; ``change``: the type of the RFC; ``mine``: the number of the deployment, once it has begun, whose
+    reserved units it counts.
     """
     needed = Counter(one.model for one in exposed)
     free: dict[str, list[Unit]] = {}
@@ -94,6 +96,9 @@ def allot_spares(
     spare = {(one.rule.model, one.rule.stockroom): one.usable - one.rule.threshold for one in stock}
     for unit in sorted(units, key=lambda unit: unit.tag):
         if unit.model not in needed or unit.state is _S.IN_USE:
+            continue
+        if mine is not None and unit.deployment == mine:
+            free.setdefault(unit.model, []).append(unit)
             continue
         if (unit.state, unit.substate) != (_S.IN_STOCK, AVAILABLE):
             unusable.append(f"{unit.tag} is {unit}")

@@ -75,6 +75,13 @@ def images_for(model: str, images: Iterable[FirmwareImage]) -> tuple[FirmwareIma
     return tuple(image for image in images if model in image.models)
 
 
+def is_without_way_back(image: FirmwareImage, version: object) -> bool:
+    """Whether a device that has a ``version`` can't be brought back to that once it has the image; of what is not known all are meant."""
+    if isinstance(version, str) and version:
+        return version != image.version and version not in image.back_to
+    return not set(image.from_versions) <= set(image.back_to)
+
+
 def contradictions(images: Iterable[FirmwareImage], numbers: Iterable[int]) -> Iterator[tuple[int, str, str, str]]:
     """What of images can't be so: the one of ``numbers`` by which messages call the image, key, sentence and remedy."""
     taken: dict[tuple[str, str], int] = {}

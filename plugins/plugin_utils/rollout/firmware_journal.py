@@ -10,8 +10,9 @@ from contextlib import suppress
 from datetime import datetime
 from typing import Any
 
+from ..firmware.device import DeviceIdentity
 from .deployments import Run
-from .journal import Journal
+from .journal import FIRMWARE_READ, Journal
 
 with suppress(ImportError):
     import sqlalchemy as sa
@@ -28,6 +29,22 @@ class FirmwareJournal(Journal):
         with self._writing(run, now) as (connection, deployment):
             target = self._target(connection, deployment.id, host)
             self._append(connection, deployment.id, now, STEP, host, target.wave, {"step": step, **about})
+
+    def note_read(self, run: Run, host: str, unit: DeviceIdentity, versions: Mapping[str, str], now: datetime) -> None:
+        """Write what the device of ``host`` said to run, by component: to the journal, its CI and its unit in the hardware storage."""
+        from ..dhs.assets import record_versions  # noqa: PLC0415 - as for the library in ``actions/host``
+
+        with self._writing(run, now) as (connection, deployment):
+            target = self._target(connection, deployment.id, host)
+            said = {"model": unit.model, "versions": dict(versions)}
+            self._append(connection, deployment.id, now, FIRMWARE_READ, host, target.wave, said)
+            (ci,) = self._cmdb.cis([host], connection)
+            recorded = ci["attributes"].get("firmware")
+            known = recorded if isinstance(recorded, dict) else {}
+            if known != {**known, **versions}:
+                row = {"name": host, "attributes": {**ci["attributes"], "firmware": {**known, **versions}}}
+                self._cmdb.put_cis([row], deployment.holder, connection=connection)
+            record_versions(connection, host, unit.serial, versions, now)
 
     def steps(self, run: Run, host: str) -> list[tuple[str, Mapping[str, Any]]]:
         """The steps that this deployment has noted of a host's device, in order, each with what was known then."""

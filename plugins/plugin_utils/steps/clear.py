@@ -26,6 +26,7 @@ from ..cmdb.hosts import described, is_host
 from ..cmdb.store import Cmdb
 from ..compatibility.gather import compatibility
 from ..compatibility.judge import with_plan_faults
+from ..dhs.spares import Exposed
 from ..dsl.repository import blob_uri
 from ..dsl.seen import Sight
 from ..errors import FindingsError, TidegateError
@@ -44,6 +45,7 @@ from .sources import (
     data_host_of,
     debts_of,
     entered_with,
+    exposed_to_firmware,
     inspect_package,
     judge_all,
     live_versions,
@@ -57,6 +59,7 @@ from .sources import (
     seats_for,
     seen_of,
     select,
+    spares_for,
 )
 from .tell import unusable
 
@@ -96,7 +99,8 @@ class Clearing:
     ``own``: what the release says of its rollout, ``None`` when its package can't be read.
 
     ``waves``: the hosts of each wave that is to be done, in order. ``until``: when it is too late to start a host of the first of them.
-    ``sight``: what the library was seen to have of the release, for the CMDB to remember. ``inputs`` and ``ignored`` as in
+    ``sight``: what the library was seen to have of the release, for the CMDB to remember. ``exposed``: for which units it has to reserve
+    a spare each. ``inputs`` and ``ignored`` as in
     :class:`.clearance.facts.Facts`.
     """
 
@@ -111,6 +115,7 @@ class Clearing:
     own: OwnRollout | None = None
     inputs: tuple[str, ...] = ()
     ignored: tuple[str, ...] = ()
+    exposed: tuple[Exposed, ...] = ()
 
     @property
     def left_out(self) -> list[str]:
@@ -209,12 +214,14 @@ class Question:
 @dataclass(frozen=True)
 class Gathered:
     """What was found out of an RFC. ``selected``: the CIs that people decided on, ``cis`` those of them that the release goes to, as the
-    CMDB gives them; ``waves``: the hosts of each wave that is to be done. ``None`` for what is not known, or was not asked."""
+    CMDB gives them; ``waves``: the hosts of each wave that is to be done; ``exposed``: the CIs that a spare has to be there for.
+    ``None`` for what is not known, or was not asked."""
 
     facts: Facts
     selected: tuple[dict[str, Any], ...] | None = None
     cis: tuple[dict[str, Any], ...] | None = None
     waves: tuple[tuple[str, ...], ...] | None = None
+    exposed: tuple[Exposed, ...] = ()
 
 
 def refusal(clearance: Clearance, more: Sequence[str] = ()) -> FindingsError:
@@ -246,6 +253,7 @@ def clear(sources: Sources, rfc_path: str) -> Clearing:
         OwnRollout.of(facts.package.manifest, facts.data_host.name if facts.data_host else "") if facts.package else None,
         facts.inputs,
         facts.ignored,
+        found.exposed,
     )
 
 
@@ -371,7 +379,12 @@ def _with_waves(asking: _Asking, found: Gathered) -> Gathered:
     if waves is not None:
         sites = {str(ci["name"]): ci["site"] for ci in cis}
         facts = replace(facts, waves=tuple(frozenset(sites.get(host) for host in one) for one in waves))
-    return replace(found, facts=facts, waves=waves)
+    found = replace(found, facts=facts, waves=waves)
+    if facts.policy is None or facts.package is None or "firmware" not in facts.package.manifest or not waves:
+        return found
+    exposed, spares = exposed_to_firmware(facts, cis, waves), facts.policy.spares
+    allotment = asking.ask("spares", lambda: spares_for(cmdb(), rfc, spares, exposed, facts.now))
+    return replace(found, facts=replace(facts, spares=allotment), exposed=exposed)
 
 
 def _waves(cmdb: Cmdb, rfc: Rfc, cis: Collection[Mapping[str, Any]], facts: Facts) -> tuple[tuple[str, ...], ...] | None:

@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from ..dhs.assets import reserve_spares
 from ..dsl.package import Package, load_package
 from ..dsl.repository import Repository
 from ..dsl.seen import Sight
@@ -197,15 +198,16 @@ def _begin(sources: Sources, journal: Journal, cleared: _Cleared, request: RunRe
 
 
 def _write_plan(journal: Journal, cleared: _Cleared, hosts: Collection[str], now: datetime) -> Run:
-    """Write the plan to the journal, and all that comes with it in the same transaction: the locks, the register, debts and seats."""
-    clearing, rfc = cleared.clearing, cleared.rfc
+    """Write the plan to the journal, and in the same transaction locks, register, debts, seats and spares."""
+    clearing, rfc, holder = cleared.clearing, cleared.rfc, Holder.this_run()
 
     def along(connection: sa.Connection, deployment_id: int) -> None:
         delete_debts(connection, rfc.number)
         cleared.register(connection, now)
         reserve(connection, deployment_id, clearing.product, rfc.release, hosts, (now, rfc.end_date))
+        reserve_spares(connection, deployment_id, clearing.exposed, cleared.policy.spares, rfc.type, str(holder), now)
 
-    run = journal.begin(rfc.number, cleared.package, clearing.waves, cleared.rollout, Holder.this_run(), now, along)
+    run = journal.begin(rfc.number, cleared.package, clearing.waves, cleared.rollout, holder, now, along)
     save_stakeholders(journal, run, rfc, now)
     return run
 

@@ -18,7 +18,11 @@ from ..clearance.facts import DataHost, Facts, PackageFacts
 from ..clearance.policy import load_policy
 from ..cmdb.query import QueryError, search
 from ..cmdb.store import Cmdb
+from ..dhs.assets import would_reserve_spares
+from ..dhs.spare_rules import SpareRules
+from ..dhs.spares import Exposed, SpareAllotment, exposed_at_once
 from ..dsl.descriptors import TITLE
+from ..dsl.firmware import FirmwareImage, is_without_way_back
 from ..dsl.package import load_package, load_package_manifest, verify_package
 from ..dsl.repository import Library, open_library
 from ..dsl.role import check_packaged_role
@@ -205,6 +209,28 @@ def seats_for(cmdb: Cmdb, rfc: Rfc, facts: Facts) -> Allotment | None:
         return None
     with cmdb.read() as connection:
         return would_reserve(connection, product, rfc.release, facts.scope, (max(facts.now, rfc.start_date), rfc.end_date))
+
+
+def exposed_to_firmware(facts: Facts, cis: Iterable[Mapping[str, Any]], waves: Sequence[Sequence[str]]) -> tuple[Exposed, ...]:
+    """The CIs that can fail before a gate looks, and whose firmware the release can't bring back to what they are recorded to have."""
+    images = [FirmwareImage.of(one) for one in facts.package.manifest.get("firmware", ())] if facts.package else []
+    if not images or facts.policy is None:
+        return ()
+    exposed = []
+    for ci in cis:
+        model, recorded = ci["attributes"].get("model"), ci["attributes"].get("firmware")
+        has = recorded if isinstance(recorded, Mapping) else {}
+        if any(model in image.models and is_without_way_back(image, has.get(image.component)) for image in images):
+            exposed.append(Exposed(str(ci["name"]), str(model), str(ci["site"] or "")))
+    return tuple(exposed_at_once(waves, exposed, facts.policy.spares.cover))
+
+
+def spares_for(cmdb: Cmdb, rfc: Rfc, rules: SpareRules, exposed: Sequence[Exposed], now: datetime) -> SpareAllotment:
+    """How the spares stand that the deployment would reserve, or has reserved."""
+    begun = Deployments(cmdb).latest(rfc.number)
+    mine = begun.id if begun is not None and begun.state in OPEN else None
+    with cmdb.read() as connection:
+        return would_reserve_spares(connection, exposed, rules, rfc.type, now, mine)
 
 
 def overlaps_of(cmdb: Cmdb, rfc: Rfc, cis: Iterable[Mapping[str, Any]]) -> tuple[Overlap, ...]:

@@ -21,6 +21,7 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.clearance.facts i
 from ansible_collections.tidegate.release.plugins.plugin_utils.clearance.findings import Control, Finding, Result
 from ansible_collections.tidegate.release.plugins.plugin_utils.clearance.policy import load_policy
 from ansible_collections.tidegate.release.plugins.plugin_utils.compatibility.judge import Compatibility
+from ansible_collections.tidegate.release.plugins.plugin_utils.dhs.spares import SpareAllotment
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.seen import Piece, Sight, Snapshot
 from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.statement import KINDS, Statement
 from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.trust import Counted, Judgement
@@ -121,7 +122,7 @@ PACKAGE = PackageFacts(
     "",
     "minor",
     {"README.md": 9, "docs/operations.md": 1, "empty-operations": 0},
-    manifest={"licensed_product": "acme", "ansible": {"steps": ["migrate"], "migrate_on": "[0]", "reverse": "none"}},
+    manifest={"licensed_product": "acme", "firmware": [], "ansible": {"steps": ["migrate"], "migrate_on": "[0]", "reverse": "none"}},
 )
 REVERSIBLE = replace(PACKAGE, manifest={"ansible": {"steps": ["migrate", "reverse"], "migrate_on": "[0]"}})
 AGREED = said("approval", ("tom", {"decision": "approved"}))
@@ -152,6 +153,7 @@ FACTS = Facts(
     builders=frozenset({"rita"}),
     debts=(debt(),),
     seats=Allotment("acme", needed=2, free=2),
+    spares=SpareAllotment({"R750": 1}, ("A-1",), {"R750": 2}),
     compatibility=Compatibility(),
     data_host=DataHost("web1"),
     signed_approvals={"dba": AGREED},
@@ -232,6 +234,7 @@ def test_what_is_in_order_is_granted() -> None:
         ("scope", {"entered": ("web1",)}),
         ("scope", {"entered": ("web1", "web3")}),
         ("licences", {"seats": Allotment("acme", needed=2, free=1)}),
+        ("spares", {"spares": SpareAllotment({"R750": 2}, usable={"R750": 1}, unusable=("A-2 is in stock ams-1, reserved",))}),
         ("compatibility", {"compatibility": Compatibility(("web1: it is too old",), ("web2: its class is not known",))}),
         ("data_host", {"data_host": DataHost("", "migrate_on, '[0]', has to give one CI of the plan and gives none")}),
         ("no_return", {"policy": replace(POLICY, no_return={})}),
@@ -367,7 +370,7 @@ def test_an_rfc_may_be_scheduled_or_under_way(state: int) -> None:
             },
             {
                 *("digest", "payload_archived", "payload_intact", "library", "version", "documentation", "licences", "compatibility"),
-                *("data_host", "no_return"),
+                *("data_host", "no_return", "spares"),
                 *SIGNED,
             },
         ),
@@ -388,7 +391,7 @@ def test_an_rfc_may_be_scheduled_or_under_way(state: int) -> None:
         ({"replaced": None}, {"rehearsal"}),
         (
             {"scope": None, "errors": {"scope": "not a database"}},
-            {"scope", "licences", "compatibility", "conflicts", "data_host", "approvals", "no_return"},
+            {"scope", "licences", "spares", "compatibility", "conflicts", "data_host", "approvals", "no_return"},
         ),
         (
             {"policy": None, "errors": {"policy": "policy.yml:3: wrong"}},
@@ -416,6 +419,7 @@ def test_an_rfc_may_be_scheduled_or_under_way(state: int) -> None:
         ({"live": None}, {"version"}),
         ({"channels": None, "errors": {"channels": "it broke"}}, {"communication"}),
         ({"seats": None, "errors": {"seats": "it is locked"}}, {"licences"}),
+        ({"spares": None, "errors": {"spares": "it is locked"}}, {"spares"}),
         ({"compatibility": None, "errors": {"compatibility": "it is locked"}}, {"compatibility"}),
         ({"compatibility": Compatibility(unknown=("web1: its class is not known",))}, {"compatibility"}),
         ({"debts": None, "errors": {"debts": "it is locked"}}, {"debts"}),

@@ -1,0 +1,33 @@
+# Copyright (c) Tidegate maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The control of what a release of firmware needs of the hardware storage. Pure."""
+
+from __future__ import annotations
+
+from ...rfc.model import Rfc
+from ..control_spec import ControlSpec
+from ..facts import Facts
+from ..findings import Finding, failed, not_applicable, passed
+
+_LISTED = 5  # units that a finding names
+
+
+def spares(facts: Facts, _rfc: Rfc) -> Finding:
+    """Whether there is a spare for each unit that can fail before a gate looks, and that no firmware brings back."""
+    package = facts.known(facts.package, "package")
+    if "firmware" not in package.manifest:
+        return not_applicable("it is no firmware")
+    facts.known(facts.scope, "scope")
+    allotment = facts.known(facts.spares, "spares")
+    if not allotment.needed:
+        return passed("each unit can go back to the firmware that it has")
+    if not allotment.suffices:
+        others = "".join(f"; {reason}" for reason in allotment.unusable[:_LISTED])
+        more = f"; and {len(allotment.unusable) - _LISTED} more" if len(allotment.unusable) > _LISTED else ""
+        remedy = "get more into stock with tidegate.release.dhs_asset, or choose fewer CIs"
+        return failed(f"spares for what can't go back: {allotment.sentence()}{others}{more}", remedy)
+    return passed(f"spares for what can't go back: {allotment.sentence()}")
+
+
+CONTROLS = (ControlSpec("spares", spares, 196, sources=("spares",)),)
