@@ -8,6 +8,7 @@ Versions are texts that nothing orders: what is behind is known by the ways that
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -102,8 +103,9 @@ def _chain(start: str, end: str, ways: Iterable[Way]) -> tuple[str, ...] | None:
     """The fewest releases that lead from one version to another; ``None`` when none do."""
     steps: Mapping[str, list[Way]] = _by_start(ways)
     seen: dict[str, tuple[str, ...]] = {start: ()}
-    todo = [start]
-    for version in todo:
+    todo = deque([start])
+    while todo:
+        version = todo.popleft()
         for way in steps.get(version, ()):
             if way.version not in seen:
                 seen[way.version] = (*seen[version], way.release)

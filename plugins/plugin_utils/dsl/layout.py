@@ -303,7 +303,8 @@ class OciLayout(BlobFolder):
                 if self.tags().get(referrers_tag(subject)) == listing:
                     raise
                 continue  # it was replaced meanwhile
-            return list({entry.digest: entry for entry in [*listed, *recent]}.values()) if recent else listed
+            newer = {entry.digest: entry for entry in recent}
+            return [*[newer.pop(entry.digest, entry) for entry in listed], *newer.values()] if newer else listed
 
     def publish(self) -> None:
         """Enter in the index what was put beside packages since it was written, where other tools see it, too."""
