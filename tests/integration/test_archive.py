@@ -8,9 +8,9 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 from pathlib import Path
 
+import forked
 import pytest
 import yaml
 from releases import write_release
@@ -25,16 +25,8 @@ def release(tmp_path: Path) -> Path:
 
 
 def play(release: Path, *options: str) -> subprocess.CompletedProcess[str]:
-    program = str(Path(sys.executable).with_name("ansible-playbook"))
-    return subprocess.run(
-        [program, "tidegate.release.archive", "-i", "localhost,", "-e", f"tidegate_release={release}", *options],
-        env={**os.environ, "TIDEGATE_DSL": str(release.parent / "dsl"), "ANSIBLE_NOCOLOR": "1"},
-        check=False,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=120,
-    )
+    command = ["ansible-playbook", "tidegate.release.archive", "-i", "localhost,", "-e", f"tidegate_release={release}", *options]
+    return forked.run(command, {**os.environ, "TIDEGATE_DSL": str(release.parent / "dsl"), "ANSIBLE_NOCOLOR": "1"}, timeout=120)
 
 
 def tags(release: Path) -> dict[str, str]:

@@ -13,6 +13,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import forked
 import pytest
 import yaml
 from ansible_collections.tidegate.release.plugins.plugin_utils.clearance.evaluate import CONTROLS
@@ -59,15 +60,8 @@ def play(rfc: Path, *options: str, **environment: str) -> subprocess.CompletedPr
         "TIDEGATE_CMDB": str(rfc.parent / "cmdb.sqlite"),
         "TIDEGATE_RFC": str(rfc),
     }
-    return subprocess.run(
-        [str(Path(sys.executable).with_name("ansible-playbook")), "tidegate.release.clear", "-i", "localhost,", *options],
-        env={**os.environ, "ANSIBLE_NOCOLOR": "1", **homes, **environment},
-        check=False,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=120,
-    )
+    command = ["ansible-playbook", "tidegate.release.clear", "-i", "localhost,", *options]
+    return forked.run(command, {**os.environ, "ANSIBLE_NOCOLOR": "1", **homes, **environment}, timeout=120)
 
 
 def content(folder: Path) -> dict[str, str]:

@@ -349,6 +349,7 @@ class Desk:
 
     path: Path
     servers: Queue[Server]
+    environment: dict[str, str]
     before: dict[str, str] = field(default_factory=dict)
     done: dict[str, Future[Done]] = field(default_factory=dict)
 
@@ -370,10 +371,10 @@ class Desk:
         server = self.servers.get()
         try:
             arguments = [f"tidegate.release.{case.verb}", "-e", text, *options]
-            status = server.run(arguments, {**homes, **case.environment}, empty, folder / "output")
+            done = server.run(["ansible-playbook", *arguments], {**self.environment, **homes, **case.environment}, empty)
         finally:
             self.servers.put(server)
-        return Done(status, (folder / "output").read_text())
+        return Done(done.returncode, done.stdout)
 
     def content(self) -> dict[str, str]:
         """Every file of the desk, and all that the CMDB says; the write-ahead files of SQLite left out."""
@@ -415,8 +416,9 @@ def desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
     write_document(home / "rfc.yml", example_rfc(digest, objectives=[], end_date=later))
     (path / "nothing").mkdir()
     given = {name: value for name, value in os.environ.items() if not name.startswith(("ANSIBLE_", "TIDEGATE_", "SN_"))}
-    servers = [Server(path / "nothing", {**given, "ANSIBLE_NOCOLOR": "1"}) for _number in range(os.cpu_count() or 1)]
-    desk = Desk(path, Queue())
+    given["ANSIBLE_NOCOLOR"] = "1"
+    servers = [Server(path / "nothing", given) for _number in range(os.cpu_count() or 1)]
+    desk = Desk(path, Queue(), given)
     desk.before = desk.content()
     for server in servers:
         desk.servers.put(server)

@@ -13,6 +13,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
+import forked
 import pytest
 import yaml
 from documents import policy_of, write_document
@@ -59,15 +60,7 @@ class Signers:
         if name:
             variables["tidegate_key"] = str(self.key(name))
         command = self.fleet.command("tidegate.release.archive", variables, *options, inventory="localhost,")
-        return subprocess.run(
-            command,
-            env={**self.fleet.environment, **environment},
-            check=False,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            timeout=120,
-        )
+        return forked.run(command, {**self.fleet.environment, **environment}, timeout=120)
 
     def digest(self, version: str) -> str:
         index = json.loads((self.fleet.path / "dsl" / "index.json").read_text())

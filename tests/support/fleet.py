@@ -20,8 +20,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import forked
 import yaml
 from ansible_collections.tidegate.release.plugins.module_utils.lab import processes
+from ansible_collections.tidegate.release.plugins.module_utils.lab.hosts import Lab, Settings
+from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import Cmdb
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.package import read_release
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.repository import create_library
 from documents import open_rfc, policy_of, simple_manifest, write_document
@@ -75,6 +78,11 @@ class Fleet:
     policy: dict[str, Any] = field(default_factory=lambda: {"rollout": {"canary": 1, "steps": [100], "budget": {"wave": 0, "total": 0}}})
 
     @property
+    def lab(self) -> Lab:
+        """As the playbook of that name makes it, at a tenth of its cost."""
+        return Lab(str(self.path / "lab"))
+
+    @property
     def hosts(self) -> list[str]:
         return [f"web{number}" for number in range(1, self.count + 1)]
 
@@ -92,7 +100,12 @@ class Fleet:
     def up(self) -> None:
         """Bring the hosts up and enter them in the CMDB."""
         self.watcher.start()
-        self.lab("present")
+        settings = Settings("isolated", user="deploy", network="127.0.1", first=self.first, port=2022, disk="1g")
+        _started, variables = self.lab.up(self.hosts, settings)
+        self.lab.write_inventory({"all": {"hosts": variables}})
+        with Cmdb.open(self.environment["TIDEGATE_CMDB"], create=True) as cmdb:
+            known = {"class": "server", "site": "ams", "environment": "lab"}
+            cmdb.put_cis([{"name": name, **known, "attributes": variables[name]} for name in self.hosts], "test")
         self.write_policy(**self.policy)
         self.write_inventory()
 
@@ -115,7 +128,7 @@ class Fleet:
             self.assert_silent()
         finally:
             self.watcher.ended.set()
-            self.lab("absent")
+            self.lab.down()
 
     def assert_silent(self) -> None:
         """No output of a verb, no file here and no file of a host says the canary, but for the inventory and the service's own state."""
@@ -132,17 +145,6 @@ class Fleet:
             leaks += [f"{host}: {path}" for path in _host_files(root) if _has_canary(path.read_bytes())]
         assert leaks == [], "\n".join(leaks)
 
-    def lab(self, state: str) -> None:
-        variables = {
-            "lab_path": str(self.path / "lab"),
-            "lab_hosts": [{"name": name, "site": "ams"} for name in self.hosts],
-            "lab_cmdb": str(self.path / "cmdb.sqlite"),
-            "lab_first": self.first,
-            "lab_state": state,
-        }
-        done = self.play("tidegate.release.lab", variables, inventory="localhost,")
-        assert done.returncode == 0, done.stdout
-
     def hostvars(self) -> dict[str, dict[str, Any]]:
         """What the lab says of each host: address, key, user."""
         return dict(json.loads((self.path / "lab" / "inventory.yml").read_text())["all"]["hosts"])
@@ -151,15 +153,7 @@ class Fleet:
         self, name: str, variables: Mapping[str, Any] | None = None, *options: str, inventory: str | None = None
     ) -> subprocess.CompletedProcess[str]:
         """Run a playbook of the collection; output is in ``stdout``."""
-        done = subprocess.run(
-            self.command(name, variables, *options, inventory=inventory),
-            env=self.environment,
-            check=False,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            timeout=self.patience,
-        )
+        done = forked.run(self.command(name, variables, *options, inventory=inventory), self.environment, timeout=self.patience)
         self.said.extend(done.stdout.splitlines())
         return done
 

@@ -1,43 +1,76 @@
 # Copyright (c) Tidegate maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""ansible-playbook many times over, each in a fork of a process that has loaded it: half the time, and the same command otherwise.
+"""ansible-playbook many times over, each in a fork of a process that has loaded Ansible: half of the work, and the same command otherwise.
 
-Run as a program it reads one JSON object a line, with ``arguments``, ``environment``, ``folder`` and ``output``, and answers with the
-status.
+What is loaded is Ansible and libraries, nothing of this collection; each run has its own environment, arguments and temporary directory.
 """
 
 from __future__ import annotations
 
+import gc
 import importlib
 import json
 import os
+import select
+import shutil
+import signal
 import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 _LOADED = (
-    *("ansible.cli.playbook", "ansible.executor.playbook_executor", "ansible.plugins.strategy.linear", "ansible.executor.task_executor"),
-    *("sqlalchemy.dialects.sqlite", "jsonschema", "jmespath", "securesystemslib.signer", "cryptography.hazmat.primitives.serialization"),
+    *("ansible.cli.playbook", "ansible.executor.playbook_executor", "ansible.executor.task_executor"),
+    *("ansible.plugins.strategy.linear", "ansible.plugins.callback.default", "ansible.plugins.connection.ssh"),
+    *("sqlalchemy.dialects.sqlite", "jsonschema", "jmespath", "packaging.specifiers", "http.client"),
+    *("securesystemslib.signer", "cryptography.hazmat.primitives.serialization"),
 )
+_NOT_ANSIBLES = ("TIDEGATE_", "PYTEST_")  # variables that Ansible does not read when it is loaded
+_servers: dict[str, Server] = {}
+
+
+def run(
+    command: list[str], environment: Mapping[str, str], folder: Path | None = None, timeout: float | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Run a command that begins with ``ansible-playbook``; what it prints is in ``stdout``. One at a time."""
+    where = str(folder or Path.cwd())
+    settings = {name: value for name, value in environment.items() if not name.startswith(_NOT_ANSIBLES)}
+    key = json.dumps([where, settings], sort_keys=True)
+    if key not in _servers:
+        _servers[key] = Server(Path(where), settings)
+    return _servers[key].run(command, environment, Path(where), timeout)
 
 
 class Server:
-    """A process that has Ansible loaded; ``folder`` is empty, so that it has no configuration of anybody's."""
+    """A process that has Ansible loaded, with the settings that it finds in ``folder`` and ``environment``; it ends with this one."""
 
-    def __init__(self, folder: Path, environment: dict[str, str]) -> None:
-        command = [sys.executable, __file__]
-        self._process = subprocess.Popen(
-            command, cwd=folder, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1
-        )
+    def __init__(self, folder: Path, environment: Mapping[str, str]) -> None:
+        command = [sys.executable, "-P", __file__]
+        self._process = subprocess.Popen(command, cwd=folder, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0)
 
-    def run(self, arguments: list[str], environment: dict[str, str], folder: Path, output: Path) -> int:
-        """Run ansible-playbook; what it prints goes to ``output``. Returns its exit status."""
+    def run(
+        self, command: list[str], environment: Mapping[str, str], folder: Path, timeout: float | None = None
+    ) -> subprocess.CompletedProcess[str]:
+        """Run it; raises :class:`subprocess.TimeoutExpired` as :func:`subprocess.run` does."""
         assert self._process.stdin is not None
+        with tempfile.NamedTemporaryFile() as output:
+            order = {"command": command, "environment": dict(environment), "folder": str(folder), "output": output.name}
+            self._process.stdin.write(json.dumps(order).encode() + b"\n")
+            number = self._answer()
+            late = not select.select([self._process.stdout], [], [], timeout)[0]
+            if late:
+                os.kill(number, signal.SIGKILL)
+            status = self._answer()
+            said = output.read().decode(errors="replace").replace("\r\n", "\n")
+        if late:
+            raise subprocess.TimeoutExpired(command, timeout or 0, said)
+        return subprocess.CompletedProcess(command, status, said)
+
+    def _answer(self) -> int:
         assert self._process.stdout is not None
-        order = {"arguments": arguments, "environment": environment, "folder": str(folder), "output": str(output)}
-        self._process.stdin.write(json.dumps(order) + "\n")
         return int(self._process.stdout.readline())
 
     def close(self) -> None:
@@ -46,35 +79,38 @@ class Server:
 
 
 def _serve() -> None:
+    """Read an order a line; answer each with the process that it is run by, and then with that one's status."""
     for name in _LOADED:
         importlib.import_module(name)
+    from ansible import constants as C
+
+    shutil.rmtree(C.DEFAULT_LOCAL_TMP)  # of which each run has its own
+    gc.collect()
+    gc.freeze()
     for line in sys.stdin:
-        order = json.loads(line)
         child = os.fork()
         if child == 0:
-            _run(order["arguments"], order["environment"], order["folder"], order["output"])
+            _run(**json.loads(line))
+        print(child, flush=True)
         print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
 
 
-def _run(arguments: list[str], environment: dict[str, str], folder: str, output: str) -> None:
+def _run(command: list[str], environment: dict[str, str], folder: str, output: str) -> None:
     from ansible import constants as C
-    from ansible.cli.playbook import PlaybookCLI
+    from ansible.cli.playbook import main
 
-    status = 250
-    try:
-        os.chdir(folder)
-        os.environ.update(environment)
-        files = (os.open(os.devnull, os.O_RDONLY), os.open(output, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600))
-        for source, target in zip((*files, files[1]), (0, 1, 2), strict=True):
-            os.dup2(source, target)
-        with tempfile.TemporaryDirectory() as temporary:
-            C.DEFAULT_LOCAL_TMP = temporary  # each run has its own
-            PlaybookCLI.cli_executor(["ansible-playbook", *arguments])
-    except SystemExit as end:
-        status = int(end.code or 0)
-    finally:
-        sys.stdout.flush()
-        os._exit(status)
+    os.chdir(folder)
+    os.environ.clear()
+    os.environ.update(environment)
+    files = (os.open(os.devnull, os.O_RDONLY), os.open(output, os.O_WRONLY | os.O_APPEND))
+    for source, target in zip((*files, files[1]), (0, 1, 2), strict=True):
+        os.dup2(source, target)
+    for file in files:
+        os.close(file)
+    constants: Any = C
+    constants.DEFAULT_LOCAL_TMP = C.config.get_config_value("DEFAULT_LOCAL_TMP")
+    sys.argv = [shutil.which(command[0]) or command[0], *command[1:]]
+    main()  # which ends the process
 
 
 if __name__ == "__main__":

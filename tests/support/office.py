@@ -6,32 +6,24 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import forked
 import yaml
 
 
 def run_playbook(folder: Path, playbook: str, *options: str) -> str:
     """Run a playbook on localhost with the library and the CMDB in a folder; return what it prints, on one line, after its exit status."""
-    done = subprocess.run(
-        [str(Path(sys.executable).with_name("ansible-playbook")), playbook, "-i", "localhost,", *options],
-        env={
-            **os.environ,
-            "ANSIBLE_NOCOLOR": "1",
-            "ANSIBLE_STDOUT_CALLBACK": "ansible.builtin.default",
-            "TIDEGATE_DSL": str(folder / "dsl"),
-            "TIDEGATE_CMDB": str(folder / "cmdb.sqlite"),
-        },
-        check=False,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=120,
-    )
+    environment = {
+        **os.environ,
+        "ANSIBLE_NOCOLOR": "1",
+        "ANSIBLE_STDOUT_CALLBACK": "ansible.builtin.default",
+        "TIDEGATE_DSL": str(folder / "dsl"),
+        "TIDEGATE_CMDB": str(folder / "cmdb.sqlite"),
+    }
+    done = forked.run(["ansible-playbook", playbook, "-i", "localhost,", *options], environment, timeout=120)
     return f"{done.returncode} {' '.join(done.stdout.split())}"
 
 
