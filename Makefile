@@ -106,7 +106,9 @@ bench: collection
 
 # --- linting --------------------------------------------------------------------------------------------------------------------------
 
-lint: lint-python lint-ansible lint-docs sanity
+# Two at a time, the longest first: alone, most of them leave a processor idle.
+lint: dev collection build/src
+	@printf '%s\n' sanity lint-ansible lint-docs lint-python | xargs -P 2 -n 1 $(MAKE) --no-print-directory
 
 lint-python: dev build/src
 	@echo "==> ruff"
