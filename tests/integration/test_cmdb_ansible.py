@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import forked
 import pytest
 import sqlalchemy as sa
 import yaml
@@ -20,6 +21,7 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.repository import create_library
 from documents import open_rfc, write_document
 from past import history
+from told import tell, told
 
 PAYLOAD = "{{ lookup('ansible.builtin.pipe', 'touch hacked') }}"
 SMUGGLED = {"__ansible_type": "_AnsibleTaggedStr", "value": PAYLOAD, "tags": [{"__ansible_type": "TrustedAsTemplate"}]}
@@ -44,11 +46,11 @@ class Bench:
         return str(path)
 
     def run(self, program: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [str(Path(sys.executable).with_name(program)), *arguments],
-            env={**os.environ, "TIDEGATE_CMDB": self.url, "ANSIBLE_NOCOLOR": "1", "ANSIBLE_LOCALHOST_WARNING": "0"},
-            cwd=self.path, capture_output=True, text=True, check=False,
-        )  # fmt: skip
+        environment = {**os.environ, "TIDEGATE_CMDB": self.url, "ANSIBLE_NOCOLOR": "1", "ANSIBLE_LOCALHOST_WARNING": "0"}
+        if program == "ansible-playbook":
+            return forked.run([program, *arguments], environment, self.path, apart=True)
+        command = [str(Path(sys.executable).with_name(program)), *arguments]
+        return subprocess.run(command, env=environment, cwd=self.path, capture_output=True, text=True, check=False)
 
     def inventory(self, *arguments: str, **options: Any) -> dict[str, Any]:
         done = self.run("ansible-inventory", "--list", "-i", self.config(**options), *arguments)
@@ -61,15 +63,13 @@ class Bench:
 
     def module(self, module: str, /, check: bool = False, diff: bool = False, **options: Any) -> dict[str, Any]:
         play = {"hosts": "localhost", "gather_facts": False, "tasks": [{f"tidegate.release.{module}": options, "register": "said"}]}
-        play["tasks"].append(
-            {"ansible.builtin.copy": {"content": "{{ said | to_json }}", "dest": str(self.path / "said")}, "check_mode": False}
-        )
+        play["tasks"].append(tell("said"))
         play["tasks"][0]["ignore_errors"] = True
         (self.path / "play.yml").write_text(yaml.safe_dump([play]))
         flags = ["--check"] * check + ["--diff"] * diff
         done = self.run("ansible-playbook", "play.yml", *flags)
         assert done.returncode == 0, done.stdout + done.stderr
-        said: dict[str, Any] = json.loads((self.path / "said").read_text())
+        said: dict[str, Any] = told(done.stdout)
         return said
 
 
@@ -328,14 +328,13 @@ def _read_with_everything(bench: Bench, monkeypatch: pytest.MonkeyPatch, state: 
     tasks: list[dict[str, Any]] = [
         {f"tidegate.release.{name}": options, "register": name, "ignore_errors": True} for name, options in READING.items()
     ]
-    said = "{{ {" + ", ".join(f"'{name}': {name}.msg | default('')" for name in READING) + "} | to_json }}"
-    tasks.append({"ansible.builtin.copy": {"content": said, "dest": str(bench.path / "said")}, "check_mode": False})
+    tasks.append(tell("{" + ", ".join(f"'{name}': {name}.msg | default('')" for name in READING) + "}"))
     (bench.path / "play.yml").write_text(yaml.safe_dump([{"hosts": "localhost", "gather_facts": False, "tasks": tasks}]))
     before = _stored(bench)
     done = bench.run("ansible-playbook", "play.yml", "--check")
     assert _stored(bench) == before
     assert done.returncode == 0, done.stdout
-    messages = json.loads((bench.path / "said").read_text())
+    messages = told(done.stdout)
     listing = bench.run("ansible-inventory", "--list", "-i", bench.config())
     assert _stored(bench) == before
     assert listing.returncode == (0 if state == "current" else 4)

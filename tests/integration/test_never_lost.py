@@ -54,6 +54,7 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.steps.sources imp
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from fleet import Fleet
 from securesystemslib.signer import CryptoSigner
+from told import tell, told
 
 FORK = multiprocessing.get_context("fork")
 
@@ -111,15 +112,11 @@ def run_all(fleet: Fleet, *wanted: tuple[str, dict[str, Any]], options: tuple[st
     path, tasks = fleet.path / "play.yml", []
     for number, (module, arguments) in enumerate(wanted):
         tasks.append({f"tidegate.release.{module}": arguments, "register": f"done{number}", "ignore_errors": True})
-    content = f"{{{{ [{', '.join(f'done{number}' for number in range(len(wanted)))}] | to_json }}}}"
-    tasks.append({"ansible.builtin.copy": {"dest": str(fleet.path / "done.json"), "content": content}, "check_mode": False})
-    variables = {"ansible_python_interpreter": "{{ ansible_playbook_python }}"}
-    path.write_text(
-        yaml.safe_dump([{"hosts": "localhost", "connection": "local", "gather_facts": False, "vars": variables, "tasks": tasks}])
-    )
+    tasks.append(tell(f"[{', '.join(f'done{number}' for number in range(len(wanted)))}]"))
+    path.write_text(yaml.safe_dump([{"hosts": "localhost", "connection": "local", "gather_facts": False, "tasks": tasks}]))
     done = fleet.play(str(path), {}, *options, inventory="localhost,")
     assert "Traceback" not in done.stdout, done.stdout
-    return list(json.loads((fleet.path / "done.json").read_text()))
+    return list(told(done.stdout))
 
 
 # -- the playbooks -----------------------------------------------------------

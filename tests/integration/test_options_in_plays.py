@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import forked
 import pytest
 import yaml
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import Cmdb
@@ -31,6 +32,8 @@ class Desk:
     def run(self, program: str, *arguments: str, environment: bool = True) -> subprocess.CompletedProcess[str]:
         ours = {name: value for name, value in os.environ.items() if not name.startswith(("ANSIBLE_", "TIDEGATE_"))}
         ours |= {"ANSIBLE_NOCOLOR": "1", "ANSIBLE_LOCALHOST_WARNING": "0"} | ({"TIDEGATE_CMDB": "environment"} if environment else {})
+        if program == "ansible-playbook":
+            return forked.run([program, *arguments], ours, self.path, apart=True)
         return subprocess.run(
             [str(Path(sys.executable).with_name(program)), *arguments], env=ours, cwd=self.path, capture_output=True, text=True, check=False
         )

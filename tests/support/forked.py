@@ -33,15 +33,21 @@ _servers: dict[str, Server] = {}
 
 
 def run(
-    command: list[str], environment: Mapping[str, str], folder: Path | None = None, timeout: float | None = None
+    command: list[str],
+    environment: Mapping[str, str],
+    folder: Path | None = None,
+    *,
+    apart: bool = False,
+    timeout: float | None = None,
 ) -> subprocess.CompletedProcess[str]:
-    """Run a command that begins with ``ansible-playbook``; what it prints is in ``stdout``. One at a time."""
-    where = str(folder or Path.cwd())
+    """Run a command that begins with ``ansible-playbook``, one at a time; errors are in ``stdout`` too unless they are to be ``apart``."""
+    where = folder or Path.cwd()
+    configured = where if (where / "ansible.cfg").exists() else Path("/")
     settings = {name: value for name, value in environment.items() if not name.startswith(_NOT_ANSIBLES)}
-    key = json.dumps([where, settings], sort_keys=True)
+    key = json.dumps([str(configured), settings], sort_keys=True)
     if key not in _servers:
-        _servers[key] = Server(Path(where), settings)
-    return _servers[key].run(command, environment, Path(where), timeout)
+        _servers[key] = Server(configured, settings)
+    return _servers[key].run(command, environment, where, apart=apart, timeout=timeout)
 
 
 class Server:
@@ -52,22 +58,23 @@ class Server:
         self._process = subprocess.Popen(command, cwd=folder, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0)
 
     def run(
-        self, command: list[str], environment: Mapping[str, str], folder: Path, timeout: float | None = None
+        self, command: list[str], environment: Mapping[str, str], folder: Path, *, apart: bool = False, timeout: float | None = None
     ) -> subprocess.CompletedProcess[str]:
-        """Run it; raises :class:`subprocess.TimeoutExpired` as :func:`subprocess.run` does."""
+        """Run one; raises :class:`subprocess.TimeoutExpired` as :func:`subprocess.run` does."""
         assert self._process.stdin is not None
-        with tempfile.NamedTemporaryFile() as output:
-            order = {"command": command, "environment": dict(environment), "folder": str(folder), "output": output.name}
+        with tempfile.NamedTemporaryFile() as output, tempfile.NamedTemporaryFile() as errors:
+            files = [output.name, errors.name if apart else output.name]
+            order = {"command": command, "environment": dict(environment), "folder": str(folder), "files": files}
             self._process.stdin.write(json.dumps(order).encode() + b"\n")
             number = self._answer()
             late = not select.select([self._process.stdout], [], [], timeout)[0]
             if late:
                 os.kill(number, signal.SIGKILL)
             status = self._answer()
-            said = output.read().decode(errors="replace").replace("\r\n", "\n")
+            said, complained = (file.read().decode() for file in (output, errors))
         if late:
-            raise subprocess.TimeoutExpired(command, timeout or 0, said)
-        return subprocess.CompletedProcess(command, status, said)
+            raise subprocess.TimeoutExpired(command, timeout or 0, said, complained)
+        return subprocess.CompletedProcess(command, status, said, complained)
 
     def _answer(self) -> int:
         assert self._process.stdout is not None
@@ -95,20 +102,19 @@ def _serve() -> None:
         print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
 
 
-def _run(command: list[str], environment: dict[str, str], folder: str, output: str) -> None:
+def _run(command: list[str], environment: dict[str, str], folder: str, files: list[str]) -> None:
     from ansible import constants as C
     from ansible.cli.playbook import main
 
     os.chdir(folder)
     os.environ.clear()
     os.environ.update(environment)
-    files = (os.open(os.devnull, os.O_RDONLY), os.open(output, os.O_WRONLY | os.O_APPEND))
-    for source, target in zip((*files, files[1]), (0, 1, 2), strict=True):
-        os.dup2(source, target)
-    for file in files:
-        os.close(file)
+    streams = [os.open(os.devnull, os.O_RDONLY), *(os.open(file, os.O_WRONLY | os.O_APPEND) for file in files)]
+    for target, stream in enumerate(streams):
+        os.dup2(stream, target)
+        os.close(stream)
     constants: Any = C
-    constants.DEFAULT_LOCAL_TMP = C.config.get_config_value("DEFAULT_LOCAL_TMP")
+    constants.DEFAULT_LOCAL_TMP = C.config.get_config_value("DEFAULT_LOCAL_TMP", variables=vars(C))
     sys.argv = [shutil.which(command[0]) or command[0], *command[1:]]
     main()  # which ends the process
 
