@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import forked
 import pytest
 from ansible_collections.tidegate.release.plugins.module_utils.lab import hosts as hosts_module
 from ansible_collections.tidegate.release.plugins.module_utils.lab import machine, processes
@@ -98,8 +99,7 @@ def play(lab: Lab, hosts: list[dict[str, str]], mode: str, *options: str, **vari
     """Run the lab's playbook; return what it said."""
     extra = {"lab_path": str(lab.path), "lab_hosts": hosts, "lab_mode": mode, "lab_network": NETWORK, **variables}
     command = ["ansible-playbook", "tidegate.release.lab", "-i", "localhost,", "-e", json.dumps(extra), *options]
-    done = subprocess.run(command, check=False, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=120)
-    return done.stdout
+    return forked.run(command, os.environ, timeout=120).stdout
 
 
 def ping(lab: Lab, *options: str) -> str:

@@ -8,11 +8,11 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import forked
 import pytest
 import sqlalchemy as sa
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.schema import schema
@@ -165,21 +165,9 @@ def test_many_hosts_with_one_trouble_are_one_sentence(cmdb: Cmdb) -> None:
 def run(tmp_path: Path, *options: str, **variables: Any) -> subprocess.CompletedProcess[str]:
     given = {"tidegate_cmdb": str(tmp_path / "cmdb.sqlite"), "tidegate_report": str(tmp_path / "out"), **variables}
     kept = {name: os.environ[name] for name in ("PATH", "HOME", "ANSIBLE_COLLECTIONS_PATH", "PYTHONPATH") if name in os.environ}
-    return subprocess.run(
-        [
-            str(Path(sys.executable).with_name("ansible-playbook")),
-            "tidegate.release.report",
-            "-i",
-            "localhost,",
-            "-e",
-            json.dumps(given),
-            *options,
-        ],
-        env=kept | {"LANG": "C.UTF-8", "ANSIBLE_STDOUT_CALLBACK": "default"},  # whose recap says what changed
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    command = ["ansible-playbook", "tidegate.release.report", "-i", "localhost,", "-e", json.dumps(given), *options]
+    environment = kept | {"LANG": "C.UTF-8", "ANSIBLE_STDOUT_CALLBACK": "default"}  # whose recap says what changed
+    return forked.run(command, environment, apart=True)
 
 
 def test_the_playbook_writes_both_files_once(cmdb: Cmdb, tmp_path: Path) -> None:
