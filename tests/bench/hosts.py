@@ -111,6 +111,18 @@ class Field(Fleet):
         wire_bytes = int(loopback.split()[9])
         return Meters(ticks / os.sysconf("SC_CLK_TCK"), wire_bytes, sessions)
 
+    def execute(self, command: list[str]) -> subprocess.CompletedProcess[str]:
+        """Run it as a user does, who pays for loading Ansible too."""
+        return subprocess.run(
+            command,
+            env=self.environment,
+            check=False,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=self.patience,
+        )
+
     def _logs(self) -> list[Path]:
         return [self.path / "lab" / "hosts" / name / "log" for name in self.hosts]
 

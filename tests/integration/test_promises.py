@@ -338,7 +338,7 @@ def test_a_limit_without_the_controller_is_not_a_success(running: Fleet, tmp_pat
 
 def test_a_host_that_refuses_connections_holds_staging_and_does_not_stop_the_others(running: Fleet) -> None:
     attempt = Attempt(running)
-    lab = running.lab
+    lab = running.own_lab
     lab.cut("web2")
     attempt.fails("is held")
     assert running.host_states(attempt.number) == {"web1": "staged", "web2": "stage_failed", "web3": "staged"}
@@ -350,7 +350,7 @@ def test_a_host_that_is_lost_while_activating_is_owed_and_not_forgotten(running:
     before = running.served()
     attempt = Attempt(running)
     attempt.succeeds("stage")
-    lab = running.lab
+    lab = running.own_lab
     lab.cut("web2")
     attempt.fails("still owe it", "web2")
     assert running.state(attempt.number) == "backing_out"
@@ -365,7 +365,7 @@ def test_a_host_that_freezes_while_it_is_activated_does_not_hold_up_the_deployme
     before = running.served()
     slow = {"stop": {"command": ["bin/stop"], "timeout": 10}, "start": {"command": ["sh", "-c", "sleep 5; exec bin/start"], "timeout": 20}}
     attempt = Attempt(running, hooks=slow)
-    lab = running.lab
+    lab = running.own_lab
     command = running.command("tidegate.release.deploy", {"tidegate_rfc": str(attempt.rfc)})
     with subprocess.Popen(command, env=running.environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as deploy:
         try:
@@ -458,7 +458,7 @@ def test_one_odd_host_does_not_keep_an_audit_from_the_others(running: Fleet, tmp
     home = "/opt/tidegate"
     running.run_on("web1", f"touch {home}/hello/current/intruder")
     running.run_on("web3", f"mv {home} {home}.kept && touch {home}")
-    lab = running.lab
+    lab = running.own_lab
     lab.pause("web2")
     try:
         done = running.play("tidegate.release.audit", inventory=str(inventory))
@@ -483,7 +483,7 @@ def test_a_host_lost_within_the_budget_is_visited_again_before_the_deployment_co
     shared.write_policy(rollout={**STRICT, "budget": {"wave": 1, "total": 1}})
     attempt = Attempt(shared)
     attempt.succeeds("stage")
-    lab = shared.lab
+    lab = shared.own_lab
     lab.cut("web2")
     attempt.fails("is held", "not known what web2 run")
     assert shared.host_states(attempt.number) == {"web1": "active", "web2": "lost", "web3": "active"}
@@ -504,7 +504,7 @@ def write_off(fleet: Fleet, host: str, *options: str, **variables: str) -> str:
 def test_a_host_that_never_comes_back_locks_no_other_and_is_written_off_until_it_is_there_again(running: Fleet) -> None:
     attempt = Attempt(running)
     attempt.succeeds("stage")
-    lab = running.lab
+    lab = running.own_lab
     lab.cut("web1")
     attempt.fails("still owe it, 1 of them (web1)", "a host that will not come back is written off with tidegate.release.write_off")
 
@@ -562,7 +562,7 @@ def test_a_host_that_never_comes_back_locks_no_other_and_is_written_off_until_it
 def test_a_dead_host_holds_its_rollout_and_locks_none_of_the_others(shared: Fleet) -> None:
     shared.write_policy(rollout=STRICT)
     attempt = Attempt(shared)
-    lab = shared.lab
+    lab = shared.own_lab
     lab.cut("web2")
     try:
         attempt.fails("is held", "write_off")
@@ -583,7 +583,7 @@ def test_a_rollout_that_lost_a_host_is_complete_without_it_and_the_host_can_be_r
     shared.write_policy(rollout={**STRICT, "budget": {"wave": 1, "total": 1}})
     attempt = Attempt(shared)
     attempt.succeeds("stage")
-    lab = shared.lab
+    lab = shared.own_lab
     lab.cut("web2")
     attempt.fails("is held", "not known what web2 run", "write_off")
     assert shared.rows("select ci from lock") == [("web2",)]

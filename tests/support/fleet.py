@@ -78,7 +78,7 @@ class Fleet:
     policy: dict[str, Any] = field(default_factory=lambda: {"rollout": {"canary": 1, "steps": [100], "budget": {"wave": 0, "total": 0}}})
 
     @property
-    def lab(self) -> Lab:
+    def own_lab(self) -> Lab:
         """As the playbook of that name makes it, at a tenth of its cost."""
         return Lab(str(self.path / "lab"))
 
@@ -101,8 +101,8 @@ class Fleet:
         """Bring the hosts up and enter them in the CMDB."""
         self.watcher.start()
         settings = Settings("isolated", user="deploy", network="127.0.1", first=self.first, port=2022, disk="1g")
-        _started, variables = self.lab.up(self.hosts, settings)
-        self.lab.write_inventory({"all": {"hosts": variables}})
+        _started, variables = self.own_lab.up(self.hosts, settings)
+        self.own_lab.write_inventory({"all": {"hosts": variables}})
         with Cmdb.open(self.environment["TIDEGATE_CMDB"], create=True) as cmdb:
             known = {"class": "server", "site": "ams", "environment": "lab"}
             cmdb.put_cis([{"name": name, **known, "attributes": variables[name]} for name in self.hosts], "test")
@@ -128,7 +128,7 @@ class Fleet:
             self.assert_silent()
         finally:
             self.watcher.ended.set()
-            self.lab.down()
+            self.own_lab.down()
 
     def assert_silent(self) -> None:
         """No output of a verb, no file here and no file of a host says the canary, but for the inventory and the service's own state."""
@@ -153,9 +153,12 @@ class Fleet:
         self, name: str, variables: Mapping[str, Any] | None = None, *options: str, inventory: str | None = None
     ) -> subprocess.CompletedProcess[str]:
         """Run a playbook of the collection; output is in ``stdout``."""
-        done = forked.run(self.command(name, variables, *options, inventory=inventory), self.environment, timeout=self.patience)
+        done = self.execute(self.command(name, variables, *options, inventory=inventory))
         self.said.extend(done.stdout.splitlines())
         return done
+
+    def execute(self, command: list[str]) -> subprocess.CompletedProcess[str]:
+        return forked.run(command, self.environment, timeout=self.patience)
 
     def command(self, name: str, variables: Mapping[str, Any] | None = None, *options: str, inventory: str | None = None) -> list[str]:
         where = inventory or str(self.path / "cmdb.yml")
