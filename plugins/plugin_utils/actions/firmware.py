@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ..clock import utc_now
+from ..dhs.units import Unit
 from ..dsl.firmware import FirmwareImage, images_for
 from ..dsl.package import load_package_manifest
 from ..dsl.repository import Repository, open_library
@@ -32,8 +33,27 @@ Found = tuple[HostState, str]
 """The state of a host, and why it is in that."""
 
 
+def recorded_identity(host: str, attributes: Mapping[str, Any], unit: Unit | None) -> dict[str, str]:
+    """How the device of a host is reached, and which one it is: by the hardware storage where that has a ``unit`` for it, else by its CI.
+
+    Raises :class:`DeviceError` when that is not said, or the two say different things.
+    """
+    said = {key: text(attributes.get(key)) for key in ("redfish", "redfish_fingerprint", "serial", "model", "asset_tag")}
+    if unit is not None:
+        for key, recorded in (("serial", unit.serial), ("model", unit.model), ("asset_tag", unit.tag)):
+            if said[key] not in ("", recorded):
+                what = f"the CI {host} has the {key} {said[key]}, and the hardware storage has {recorded} in it"
+                raise DeviceError(f"{what}; find out which unit is there, and correct the other")
+            said[key] = recorded
+    lacking = [key for key in ("redfish", "serial", "model") if not said[key]]
+    if lacking:
+        what = f"the CI {host} has no attribute {', nor '.join(lacking)}, by which its device is reached and known"
+        raise DeviceError(f"{what}; enter it in the CMDB")
+    return said
+
+
 class FirmwareHost:
-    """The device of one host of a deployment. ``attributes``: those of its CI; ``work``: the run's own directory."""
+    """The device of one host of a deployment. ``said``: see :func:`recorded_identity`; ``work``: the run's own directory."""
 
     def __init__(
         self,
@@ -41,16 +61,11 @@ class FirmwareHost:
         journal: FirmwareJournal,
         deployment: Deployment,
         host: str,
-        attributes: Mapping[str, Any],
+        said: Mapping[str, str],
         work: Path,
     ) -> None:
         self._options, self._journal, self._deployment, self._work = options, journal, deployment, work
         self._host, self._run = host, deployment.run
-        said = {key: text(attributes.get(key)) for key in ("redfish", "redfish_fingerprint", "serial", "model", "asset_tag")}
-        lacking = [key for key in ("redfish", "serial", "model") if not said[key]]
-        if lacking:
-            what = f"the CI {self._host} has no attribute {', nor '.join(lacking)}, by which its device is reached and known"
-            raise DeviceError(f"{what}; enter it in the CMDB")
         self._said = said
         self._unit = DeviceIdentity(said["serial"], said["model"], said["asset_tag"])
         self._renewed = time.monotonic()

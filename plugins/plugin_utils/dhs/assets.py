@@ -57,6 +57,13 @@ def list_units(
     return sorted(_units(connection, *conditions), key=lambda unit: unit.tag)
 
 
+def machines(connection: sa.Connection, cis: Collection[str]) -> dict[str, Unit]:
+    """By CI, the unit that it is itself: the one that is in no slot of it."""
+    t = schema()
+    chosen = (unit for chunk in _chunks(set(cis)) for unit in _units(connection, t.ci.c.name.in_(chunk), t.asset.c.slot == ""))
+    return {unit.ci: unit for unit in chosen}
+
+
 def move_units(
     connection: sa.Connection, orders: Sequence[MoveOrder], actor: str, now: datetime, write: bool, reason: str = ""
 ) -> list[Moved]:

@@ -158,16 +158,15 @@ def listed(read: Collection[str]) -> str:
 
 
 def differences(found: DeviceIdentity, recorded: DeviceIdentity) -> list[str]:
-    """In what a device is not the recorded one, a sentence for each; what is not recorded is not compared, but for the serial number."""
-    return [
-        f"its {what} is {said or 'not said'}, and the recorded one is {wanted or 'not known'}"
-        for what, said, wanted in (
-            ("serial number", found.serial, recorded.serial),
-            ("model", found.model, recorded.model),
-            ("asset tag", found.tag, recorded.tag),
-        )
-        if (wanted or what == "serial number") and (said != wanted or not said)
-    ]
+    """In what a device is not the recorded one, a sentence for each.
+
+    Few devices are told the tag that people put on them, so only one that it says is compared; a model that is not recorded is not.
+    """
+    compared = (("serial number", found.serial, recorded.serial, True), ("model", found.model, recorded.model, bool(recorded.model)))
+    wrong = [(what, said, wanted) for what, said, wanted, needed in compared if needed and (said != wanted or not said)]
+    if found.tag and recorded.tag and found.tag != recorded.tag:
+        wrong.append(("asset tag", found.tag, recorded.tag))
+    return [f"its {what} is {said or 'not said'}, and the recorded one is {wanted or 'not known'}" for what, said, wanted in wrong]
 
 
 def last_begun(noted: Iterable[Noted], component: str) -> Noted | None:

@@ -45,7 +45,6 @@ from .sources import (
     data_host_of,
     debts_of,
     entered_with,
-    exposed_to_firmware,
     inspect_package,
     judge_all,
     live_versions,
@@ -382,9 +381,8 @@ def _with_waves(asking: _Asking, found: Gathered) -> Gathered:
     found = replace(found, facts=facts, waves=waves)
     if facts.policy is None or facts.package is None or "firmware" not in facts.package.manifest or not waves:
         return found
-    exposed, spares = exposed_to_firmware(facts, cis, waves), facts.policy.spares
-    allotment = asking.ask("spares", lambda: spares_for(cmdb(), rfc, spares, exposed, facts.now))
-    return replace(found, facts=replace(facts, spares=allotment), exposed=exposed)
+    exposed, spares = asking.ask("spares", lambda: spares_for(cmdb(), rfc, facts, cis, waves)) or ((), None)
+    return replace(found, facts=replace(facts, spares=spares), exposed=exposed)
 
 
 def _waves(cmdb: Cmdb, rfc: Rfc, cis: Collection[Mapping[str, Any]], facts: Facts) -> tuple[tuple[str, ...], ...] | None:

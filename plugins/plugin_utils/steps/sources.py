@@ -18,7 +18,7 @@ from ..clearance.facts import DataHost, Facts, PackageFacts
 from ..clearance.policy import load_policy
 from ..cmdb.query import QueryError, search
 from ..cmdb.store import Cmdb
-from ..dhs.assets import would_reserve_spares
+from ..dhs.assets import machines, would_reserve_spares
 from ..dhs.spare_rules import SpareRules
 from ..dhs.spares import Exposed, SpareAllotment, exposed_at_once
 from ..dsl.descriptors import TITLE
@@ -211,26 +211,26 @@ def seats_for(cmdb: Cmdb, rfc: Rfc, facts: Facts) -> Allotment | None:
         return would_reserve(connection, product, rfc.release, facts.scope, (max(facts.now, rfc.start_date), rfc.end_date))
 
 
-def exposed_to_firmware(facts: Facts, cis: Iterable[Mapping[str, Any]], waves: Sequence[Sequence[str]]) -> tuple[Exposed, ...]:
-    """The CIs that can fail before a gate looks, and whose firmware the release can't bring back to what they are recorded to have."""
-    images = [FirmwareImage.of(one) for one in facts.package.manifest.get("firmware", ())] if facts.package else []
-    if not images or facts.policy is None:
-        return ()
-    exposed = []
-    for ci in cis:
-        model, recorded = ci["attributes"].get("model"), ci["attributes"].get("firmware")
-        has = recorded if isinstance(recorded, Mapping) else {}
-        if any(model in image.models and is_without_way_back(image, has.get(image.component)) for image in images):
-            exposed.append(Exposed(str(ci["name"]), str(model), str(ci["site"] or "")))
-    return tuple(exposed_at_once(waves, exposed, facts.policy.spares.cover))
-
-
-def spares_for(cmdb: Cmdb, rfc: Rfc, rules: SpareRules, exposed: Sequence[Exposed], now: datetime) -> SpareAllotment:
-    """How the spares stand that the deployment would reserve, or has reserved."""
+def spares_for(
+    cmdb: Cmdb, rfc: Rfc, facts: Facts, cis: Sequence[Mapping[str, Any]], waves: Sequence[Sequence[str]]
+) -> tuple[tuple[Exposed, ...], SpareAllotment]:
+    """The CIs that can fail before a gate looks, and whose firmware the release can't bring back to what they are recorded to have; and how
+    the spares stand that the deployment would reserve for them, or has reserved."""
+    images = [FirmwareImage.of(one) for one in facts.package.manifest["firmware"]] if facts.package else []
+    rules = facts.policy.spares if facts.policy else SpareRules()
     begun = Deployments(cmdb).latest(rfc.number)
     mine = begun.id if begun is not None and begun.state in OPEN else None
     with cmdb.read() as connection:
-        return would_reserve_spares(connection, exposed, rules, rfc.type, now, mine)
+        units = machines(connection, [str(ci["name"]) for ci in cis])
+        exposed = []
+        for ci in cis:
+            name, recorded = str(ci["name"]), ci["attributes"].get("firmware")
+            model = units[name].model if name in units else ci["attributes"].get("model")
+            has = recorded if isinstance(recorded, Mapping) else {}
+            if any(model in image.models and is_without_way_back(image, has.get(image.component)) for image in images):
+                exposed.append(Exposed(name, str(model), str(ci["site"] or "")))
+        at_once = tuple(exposed_at_once(waves, exposed, rules.cover))
+        return at_once, would_reserve_spares(connection, at_once, rules, rfc.type, facts.now, mine)
 
 
 def overlaps_of(cmdb: Cmdb, rfc: Rfc, cis: Iterable[Mapping[str, Any]]) -> tuple[Overlap, ...]:

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,7 +14,8 @@ from typing import Any
 
 import pytest
 from ansible_collections.tidegate.release.plugins.plugin_utils.actions import firmware
-from ansible_collections.tidegate.release.plugins.plugin_utils.actions.firmware import FirmwareHost
+from ansible_collections.tidegate.release.plugins.plugin_utils.actions.firmware import FirmwareHost, recorded_identity
+from ansible_collections.tidegate.release.plugins.plugin_utils.dhs.units import Unit, UnitState
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.layout import OciLayout
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.package import archive
 from ansible_collections.tidegate.release.plugins.plugin_utils.firmware.device import DeviceError
@@ -75,7 +77,7 @@ def host(machine: Bmc, tmp_path: Path) -> Make:
     library = OciLayout.create(tmp_path / "dsl")
     journal = Journal()
 
-    def host(*, before: bool = True, back: bool = True, **changes: str | None) -> FirmwareHost:
+    def host(*, before: bool = True, back: bool = True, unit: Unit | None = None, **changes: str | None) -> FirmwareHost:
         repository = library.repository("hello")
         if before and repository.resolve("hello", "1.0") is None:
             archive(write(tmp_path / "old", "1.0", 0), repository)
@@ -84,7 +86,7 @@ def host(machine: Bmc, tmp_path: Path) -> Make:
         attributes = {"redfish": machine.url, "serial": machine.serial, "model": machine.model, "asset_tag": machine.tag} | changes
         options = {"dsl": str(tmp_path / "dsl"), "redfish_user": USER, "redfish_password": PASSWORD}
         kept: Any = journal
-        return FirmwareHost(options, kept, deployment, "srv1", attributes, tmp_path / "run")
+        return FirmwareHost(options, kept, deployment, "srv1", recorded_identity("srv1", attributes, unit), tmp_path / "run")
 
     return host
 
@@ -111,6 +113,20 @@ def test_all_components_get_there_and_back_and_the_last_one_goes_first(machine: 
     assert versions(machine) == OLD
     assert machine.flashed == ["2.5.0", "22.1", "22.0.6", "2.4.0"]
     assert host().confirm()[0] is HostState.STUCK
+
+
+def test_the_hardware_storage_says_which_machine_it_is_where_it_has_it(machine: Bmc, host: Make) -> None:
+    unit = Unit(machine.tag, "Contoso", machine.serial, machine.model, UnitState.IN_USE, ci="srv1")
+    assert host(unit=unit, serial=None, model=None, asset_tag=None).stage()
+    other = replace(unit, serial="SN9")
+    with pytest.raises(DeviceError, match="it is not the recorded device: its serial number"):
+        host(unit=other, serial=None, model=None).stage()
+    with pytest.raises(DeviceError, match="the hardware storage has SN9 in it; find out which unit is there"):
+        host(unit=other)
+    with pytest.raises(DeviceError, match="its asset tag is A-0001, and the recorded one is T1"):
+        host(unit=replace(unit, tag="T1"), asset_tag=None).stage()
+    machine.tag = ""  # few machines are told what people call them
+    assert host(unit=replace(unit, tag="T1"), asset_tag=None).stage()
 
 
 @pytest.mark.parametrize(
