@@ -58,9 +58,10 @@ def image_file(home: Repository, digest: str, image: FirmwareImage, folder: Path
     path = folder / entry.sha256 / Path(image.image).name
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with locked(path.parent / "lock"):
+        # Not beside the image, which may be called anything.
+        with locked(folder / f"{entry.sha256}.lock"):
             if not path.exists():
-                unfinished, seen = path.with_suffix(".unfinished"), hashlib.sha256()
+                unfinished, seen = folder / f"{entry.sha256}.unfinished", hashlib.sha256()
                 with unfinished.open("wb") as target, home.open_blob(package.payload.digest, package.payload.size) as source:
                     source.seek(entry.offset or 0)
                     left = entry.size

@@ -57,3 +57,15 @@ def test_an_image_is_a_file_with_its_own_name_and_content(home: OciLayout, tmp_p
     with pytest.raises(IntegrityError, match=r"has another a/bios\.bin than its file index says"):
         image_file(repository, *found, tmp_path / "later")
     assert list((tmp_path / "later").rglob("bios.bin")) == []
+
+
+@pytest.mark.parametrize("name", ["lock", "bios.unfinished"])
+def test_an_image_may_be_called_what_we_call_files_of_our_own(tmp_path: Path, name: str) -> None:
+    repository: Repository = OciLayout.create(tmp_path / "dsl").repository("hello")
+    entry = {"component": "BIOS", "models": ["R750"], "image": name, "version": "1", "from": ["0"], "back_to": []}
+    said = {**dict.fromkeys(SOFTWARE, ...), "kind": "firmware", "firmware": [{**entry, "takes_effect": "immediate"}]}
+    archive(write_release(tmp_path / "release", {name: b"BIOS 1"}, **said), repository)
+    found = image_of(repository, "hello", "R750", "BIOS", "1")
+    assert found
+    assert image_file(repository, *found, tmp_path / "run").read_bytes() == b"BIOS 1"
+    assert [path.name for path in (tmp_path / "run").rglob("*.unfinished")] == ([name] if name != "lock" else [])
