@@ -95,7 +95,7 @@ class ActionModule(HostAction):
         journal, state, detail = self.firmware_journal(), "staged", ""
         try:
             device = self.firmware(journal, deployment)
-            before = device.stage()
+            before = device.stage(standing(self._cmdb, self._host, deployment.release).installed)
             device.note_read()
             journal.staged(self._run, self._host, before, utc_now())
         except DeviceError as error:

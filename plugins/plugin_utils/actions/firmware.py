@@ -18,6 +18,7 @@ from ..dsl.firmware import FirmwareImage, images_for
 from ..dsl.package import load_package_manifest
 from ..dsl.repository import Repository, open_library
 from ..errors import TidegateError
+from ..evidence.package import PackageName
 from ..firmware.device import DeviceError, DeviceIdentity, Goal, Noted, UpdateOutcome, UpdateStep, Verdict, differences, listed, text
 from ..firmware.images import image_file, image_of, release_that_runs
 from ..firmware.redfish import Access, Bmc
@@ -25,7 +26,8 @@ from ..firmware.update import RefusedError, Update, look, refuse_unwell
 from ..rollout.deployments import Deployment
 from ..rollout.firmware_journal import FirmwareJournal
 from ..rollout.states import HostState
-from ..settings import required_setting
+from ..settings import optional_setting, required_setting
+from ..steps.stage import distrust_once
 
 _RENEWAL = 60.0  # seconds after which the lease is renewed, which is for ten minutes
 _H = HostState
@@ -73,10 +75,11 @@ class FirmwareHost:
 
     # -- steps -------------------------------------------------------------
 
-    def stage(self) -> Mapping[str, str] | None:
+    def stage(self, installed: str | None) -> Mapping[str, str] | None:
         """Look whether the device can get the release; return the archived release that it has, ``None`` where it need not go back to one.
 
-        Nothing is changed there. Raises :class:`DeviceError` when it can't get it, or could not be brought back.
+        ``installed``: the package that is on record for it. Nothing is changed there. Raises :class:`DeviceError` when it can't get the
+        release, or could not be brought back.
         """
         with self._device() as device:
             wrong = differences(device.identity(self._unit.serial), self._unit)
@@ -99,7 +102,12 @@ class FirmwareHost:
                 can_return = can_return or found[0] in image.back_to
         if not changes:
             return {"version": self._deployment.version, "digest": self._deployment.digest}
-        before = release_that_runs(self._home, self._deployment.release, self._unit.model, changes)
+        try:
+            before = release_that_runs(self._home, self._deployment.release, self._unit.model, changes, installed, self._distrust)
+        except DeviceError:
+            if can_return:
+                raise
+            return None
         if before is None and can_return:
             has = ", ".join(f"{component} {version}" for component, version in changes.items())
             raise DeviceError(
@@ -140,13 +148,16 @@ class FirmwareHost:
             return _H.LOST, str(error)
         return _H.ACTIVE, ""
 
-    def back_out(self) -> Found:
-        """Bring the device down to what it ran before, as far as it was given something, the last component first."""
+    def back_out(self, previous: str | None) -> Found:
+        """Bring the device down to what it ran before, as far as it was given something, the last component first.
+
+        ``previous``: the package that staging found for that.
+        """
         given = self._given()
         try:
             with self._device() as device:
                 for image in reversed([image for image in self._images if image.component in given]):
-                    outcome = self._go_back(device, image, given[image.component])
+                    outcome = self._go_back(device, image, given[image.component], previous)
                     self._keep(image, outcome.read)
                     if not outcome.good:
                         return _H.OWED, outcome.detail
@@ -154,19 +165,19 @@ class FirmwareHost:
             return _H.OWED, str(error)
         return _H.BACKED_OUT, ""
 
-    def _go_back(self, device: Bmc, image: FirmwareImage, version: str) -> UpdateOutcome:
-        before = image_of(self._home, self._deployment.release, self._unit.model, image.component, version)
+    def _go_back(self, device: Bmc, image: FirmwareImage, version: str, previous: str | None) -> UpdateOutcome:
+        digest = previous or ""
+        before = image_of(self._home, digest, self._unit.model, image.component, version) if digest else None
         way = before is not None and version in image.back_to
-        digest, old = before if before is not None else ("", image)
+        old = before or image
         goal = _goal(old, version, (image.version,) if way else ())
         try:
             return self._update(device, goal, digest, old, back=True)
         except RefusedError as error:
             if way:
                 raise
-            why = (
-                "its package is not in the library" if version in image.back_to else f"back_to of {image.component} {image.version} has not"
-            )
+            lacking = "no package from before has it" if digest else "staging found no package for it"
+            why = lacking if version in image.back_to else f"back_to of {image.component} {image.version} has not"
             raise DeviceError(f"{error} (there is no way down to {version}: {why})") from None
 
     def note_read(self) -> None:
@@ -179,6 +190,12 @@ class FirmwareHost:
     def _keep(self, image: FirmwareImage, read: Collection[str]) -> None:
         if len(read) == 1:
             self._read[image.component] = next(iter(read))
+
+    def _distrust(self, version: str, digest: str) -> str:
+        """Why a package must not be the way down, when no deployment has brought it here: as for one that is staged."""
+        package = PackageName(self._deployment.release, version, digest)
+        dsl, policy = required_setting(self._options, "dsl"), optional_setting(self._options, "policy")
+        return distrust_once(self._work / "tidegate-trust", dsl, policy, package, utc_now(), self._work / "tidegate-library")
 
     @cached_property
     def _home(self) -> Repository:

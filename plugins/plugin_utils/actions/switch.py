@@ -61,8 +61,10 @@ class SwitchAction(HostAction):
 
         try:
             device = self.firmware(self.firmware_journal(), deployment)
-            step = {"activate": device.activate, "confirm": device.confirm, "backout": device.back_out}[self.step]
-            found = step()
+            if self.step == "backout":
+                found = device.back_out(target.previous_digest)
+            else:
+                found = device.activate() if self.step == "activate" else device.confirm()
             device.note_read()
         except DeviceError as error:  # it is not known which device that is, so nothing was done to any
             return self._refused(target), str(error)

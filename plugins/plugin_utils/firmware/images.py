@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
 from ..dsl.firmware import FirmwareImage, images_for
@@ -15,6 +15,7 @@ from ..dsl.package import load_package, load_package_manifest
 from ..dsl.repository import Repository
 from ..errors import IntegrityError, TidegateError
 from ..files import locked
+from .device import DeviceError
 
 _BLOCK = 1 << 20
 
@@ -28,21 +29,54 @@ def archived(home: Repository, name: str, model: str) -> Iterator[tuple[str, str
                 yield version, digest, images_for(model, load_package_manifest(home, digest).firmware)
 
 
-def release_that_runs(home: Repository, name: str, model: str, read: Mapping[str, str]) -> dict[str, str] | None:
-    """Version and digest of the archived release of which a device has all that was ``read``, by component; ``None`` for none."""
-    for version, digest, images in archived(home, name, model):
-        has = {image.component: image.version for image in images}
-        if read and all(has.get(component) == said for component, said in read.items()):
-            return {"version": version, "digest": digest}
-    return None
+def release_that_runs(
+    home: Repository,
+    name: str,
+    model: str,
+    read: Mapping[str, str],
+    installed: str | None = None,
+    distrust: Callable[[str, str], str] = lambda _version, _digest: "",
+) -> dict[str, str] | None:
+    """Version and digest of the archived release of which a device has all that was ``read``, by component; ``None`` for none.
+
+    Of several it is the one that is on record as ``installed`` there, the digest of a package. Else it is one against which ``distrust``,
+    asked with version and digest, has nothing to say. Raises :class:`DeviceError` when it has against all of them, or when those that are
+    left are not of the same bytes, for a device says a version and not what it has.
+    """
+    found = [
+        (version, digest, [image for image in images if image.component in read])
+        for version, digest, images in archived(home, name, model)
+        if read and read.items() <= {image.component: image.version for image in images}.items()
+    ]
+    on_record = [one for one in found if one[1] == installed]
+    against = {} if on_record else {digest: distrust(version, digest) for version, digest, _images in found}
+    left = on_record or [one for one in found if not against[one[1]]]
+    if found and not left:
+        raise DeviceError(f"nobody could bring it back: {'; '.join(against.values())}")
+    if len(left) > 1:
+        by_bytes: dict[frozenset[tuple[str, str | None]], str] = {}
+        for version, digest, images in left:
+            by_bytes.setdefault(_bytes_of(home, digest, images), version)
+        if len(by_bytes) > 1:
+            both = " and ".join(f"{name} {version}" for version in by_bytes.values())
+            has = ", ".join(f"{component} {version}" for component, version in read.items())
+            raise DeviceError(
+                f"{both} have {has} for the {model} as different images, and it is not known which it has; purge the wrong one"
+            )
+    return {"version": left[0][0], "digest": left[0][1]} if left else None
 
 
-def image_of(home: Repository, name: str, model: str, component: str, version: str) -> tuple[str, FirmwareImage] | None:
-    """The archived image with which a component has a version, and the digest of its package; ``None`` when there is none."""
-    for _version, digest, images in archived(home, name, model):
-        for image in images:
-            if (image.component, image.version) == (component, version):
-                return digest, image
+def _bytes_of(home: Repository, digest: str, images: Iterable[FirmwareImage]) -> frozenset[tuple[str, str | None]]:
+    """Each component's image by its content."""
+    content = {entry.path: entry.sha256 for entry in load_package(home, digest).files}
+    return frozenset((image.component, content.get(image.image)) for image in images)
+
+
+def image_of(home: Repository, digest: str, model: str, component: str, version: str) -> FirmwareImage | None:
+    """The image of a package with which a component has a version; ``None`` when it has none, or is not archived any more."""
+    with contextlib.suppress(TidegateError):
+        images = images_for(model, load_package_manifest(home, digest).firmware)
+        return next((image for image in images if (image.component, image.version) == (component, version)), None)
     return None
 
 

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -69,26 +69,33 @@ def write(folder: Path, version: str, which: int, back: bool = True) -> Path:
     return write_release(folder, files, **{**dict.fromkeys(SOFTWARE, ...), "kind": "firmware", "firmware": images, "version": version})
 
 
-Make = Callable[..., FirmwareHost]
+class Make:
+    """Makes the device of a host as each run does, with a library and a journal that stay. ``before``: the package that it had."""
+
+    def __init__(self, machine: Bmc, path: Path) -> None:
+        self.machine, self.path, self.journal = machine, path, Journal()
+        self.repository = OciLayout.create(path / "dsl").repository("hello")
+
+    @property
+    def before(self) -> str | None:
+        return self.repository.resolve("hello", "1.0")
+
+    def __call__(self, *, before: bool = True, back: bool = True, unit: Unit | None = None, **changes: str | None) -> FirmwareHost:
+        machine, path = self.machine, self.path
+        if before and self.before is None:
+            archive(write(path / "old", "1.0", 0), self.repository)
+        digest = self.repository.resolve("hello", "2.0") or archive(write(path / "new", "2.0", 1, back), self.repository).digest
+        deployment: Any = SimpleNamespace(release="hello", version="2.0", digest=digest, run=None)
+        attributes = {"redfish": machine.url, "serial": machine.serial, "model": machine.model, "asset_tag": machine.tag} | changes
+        options = {"dsl": str(path / "dsl"), "redfish_user": USER, "redfish_password": PASSWORD}
+        kept: Any = self.journal
+        (path / "run").mkdir(exist_ok=True)
+        return FirmwareHost(options, kept, deployment, "srv1", recorded_identity("srv1", attributes, unit), path / "run")
 
 
 @pytest.fixture
 def host(machine: Bmc, tmp_path: Path) -> Make:
-    library = OciLayout.create(tmp_path / "dsl")
-    journal = Journal()
-
-    def host(*, before: bool = True, back: bool = True, unit: Unit | None = None, **changes: str | None) -> FirmwareHost:
-        repository = library.repository("hello")
-        if before and repository.resolve("hello", "1.0") is None:
-            archive(write(tmp_path / "old", "1.0", 0), repository)
-        digest = repository.resolve("hello", "2.0") or archive(write(tmp_path / "new", "2.0", 1, back), repository).digest
-        deployment: Any = SimpleNamespace(release="hello", version="2.0", digest=digest, run=None)
-        attributes = {"redfish": machine.url, "serial": machine.serial, "model": machine.model, "asset_tag": machine.tag} | changes
-        options = {"dsl": str(tmp_path / "dsl"), "redfish_user": USER, "redfish_password": PASSWORD}
-        kept: Any = journal
-        return FirmwareHost(options, kept, deployment, "srv1", recorded_identity("srv1", attributes, unit), tmp_path / "run")
-
-    return host
+    return Make(machine, tmp_path)
 
 
 def versions(machine: Bmc) -> dict[str, str]:
@@ -99,17 +106,17 @@ OLD, NEW = ({name: pair[which] for name, pair in CHANGES.items()} for which in (
 
 
 def test_all_components_get_there_and_back_and_the_last_one_goes_first(machine: Bmc, host: Make) -> None:
-    stage = host().stage()
+    stage = host().stage(None)
     assert stage
     assert stage["version"] == "1.0"
     assert machine.flashed == []
     assert host().activate() == (HostState.STARTED, "")
     assert versions(machine) == NEW
     assert host().confirm() == (HostState.ACTIVE, "")
-    again = host().stage()
+    again = host().stage(None)
     assert again
     assert again["version"] == "2.0"  # it has it
-    assert host().back_out() == (HostState.BACKED_OUT, "")
+    assert host().back_out(host.before) == (HostState.BACKED_OUT, "")
     assert versions(machine) == OLD
     assert machine.flashed == ["2.5.0", "22.1", "22.0.6", "2.4.0"]
     assert host().confirm()[0] is HostState.STUCK
@@ -117,16 +124,16 @@ def test_all_components_get_there_and_back_and_the_last_one_goes_first(machine: 
 
 def test_the_hardware_storage_says_which_machine_it_is_where_it_has_it(machine: Bmc, host: Make) -> None:
     unit = Unit(machine.tag, "Contoso", machine.serial, machine.model, UnitState.IN_USE, ci="srv1")
-    assert host(unit=unit, serial=None, model=None, asset_tag=None).stage()
+    assert host(unit=unit, serial=None, model=None, asset_tag=None).stage(None)
     other = replace(unit, serial="SN9")
     with pytest.raises(DeviceError, match="it is not the recorded device: its serial number"):
-        host(unit=other, serial=None, model=None).stage()
+        host(unit=other, serial=None, model=None).stage(None)
     with pytest.raises(DeviceError, match="the hardware storage has SN9 in it; find out which unit is there"):
         host(unit=other)
     with pytest.raises(DeviceError, match="its asset tag is A-0001, and the recorded one is T1"):
-        host(unit=replace(unit, tag="T1"), asset_tag=None).stage()
+        host(unit=replace(unit, tag="T1"), asset_tag=None).stage(None)
     machine.tag = ""  # few machines are told what people call them
-    assert host(unit=replace(unit, tag="T1"), asset_tag=None).stage()
+    assert host(unit=replace(unit, tag="T1"), asset_tag=None).stage(None)
 
 
 @pytest.mark.parametrize(
@@ -142,14 +149,14 @@ def test_the_hardware_storage_says_which_machine_it_is_where_it_has_it(machine: 
 )
 def test_what_the_cmdb_has_wrong_is_refused_when_it_is_staged(machine: Bmc, host: Make, attributes: dict[str, str], words: str) -> None:
     with pytest.raises(DeviceError, match=words):
-        host(**attributes).stage()
+        host(**attributes).stage(None)
     assert machine.tasks == {}
 
 
 def test_an_image_for_another_model_goes_to_no_machine(machine: Bmc, host: Make) -> None:
     machine.model = "R640"
     with pytest.raises(DeviceError, match="the release has no image for the R640"):
-        host().stage()
+        host().stage(None)
     state, detail = host().activate()
     assert state is HostState.FAILED
     assert "the release has no image for the R640" in detail
@@ -158,20 +165,20 @@ def test_an_image_for_another_model_goes_to_no_machine(machine: Bmc, host: Make)
 
 def test_a_machine_that_could_not_come_back_or_is_not_well_is_not_staged(machine: Bmc, host: Make) -> None:
     with pytest.raises(DeviceError, match=r"no archived version of hello has that for the R750"):
-        host(before=False).stage()
+        host(before=False).stage(None)
     machine.health = "Critical"
     with pytest.raises(DeviceError, match="before anything was done to it"):
-        host().stage()
+        host().stage(None)
     machine.health = "OK"
     machine.components["BIOS"].version = "2.3.0"
     with pytest.raises(DeviceError, match=r"it runs BIOS 2\.3\.0, and 2\.5\.0 is only for 2\.4\.0"):
-        host().stage()
+        host().stage(None)
 
 
 def test_a_point_of_no_return_needs_nothing_to_go_back_to_and_is_owed(machine: Bmc, host: Make) -> None:
-    assert host(before=False, back=False).stage() is None
+    assert host(before=False, back=False).stage(None) is None
     assert host().activate() == (HostState.STARTED, "")
-    state, detail = host().back_out()
+    state, detail = host().back_out(host.before)
     assert state is HostState.OWED
     assert "it runs NIC.1 22.1" in detail
     assert "there is no way down to 22.0.6: back_to of NIC.1 22.1 has not" in detail
@@ -184,7 +191,7 @@ def test_one_that_is_as_before_has_failed_and_needs_nothing_to_be_back(machine: 
     assert state is HostState.FAILED
     assert "it runs BIOS 2.4.0, not 2.5.0" in detail
     machine.faults = set()
-    assert host().back_out() == (HostState.BACKED_OUT, "")
+    assert host().back_out(host.before) == (HostState.BACKED_OUT, "")
     assert machine.flashed == []
 
 
@@ -193,7 +200,7 @@ def test_one_that_is_half_there_is_stuck(machine: Bmc, host: Make) -> None:
     state, detail = host().activate()
     assert state is HostState.STUCK
     assert "it runs NIC.1 1, and 22.1 is only for 22.0.6" in detail
-    assert host().back_out() == (HostState.BACKED_OUT, "")
+    assert host().back_out(host.before) == (HostState.BACKED_OUT, "")
     assert machine.flashed == ["2.5.0", "2.4.0"]
 
 
@@ -203,4 +210,33 @@ def test_one_that_can_not_be_reached_is_as_before_or_lost(machine: Bmc, host: Ma
     machine.reset("bmc")
     assert good.activate()[0] is HostState.FAILED  # it was given nothing
     assert host().confirm()[0] is HostState.LOST
-    assert host().back_out() == (HostState.BACKED_OUT, "")
+    assert host().back_out(host.before) == (HostState.BACKED_OUT, "")
+
+
+def test_it_goes_back_with_the_package_that_staging_found_and_with_no_other(machine: Bmc, host: Make) -> None:
+    """The library may have another release that says of other bytes that they are the version from before."""
+    assert host().activate() == (HostState.STARTED, "")
+    folder = write(host.path / "test", "9.9-test", 0)
+    (folder / "payload" / "BIOS.bin").write_bytes(image("BIOS", "evil"))
+    other = archive(folder, host.repository).digest
+    state, detail = host().back_out(None)
+    assert state is HostState.OWED
+    assert "no way down to 22.0.6: staging found no package for it" in detail
+    assert host().back_out(host.before) == (HostState.BACKED_OUT, "")
+    assert versions(machine) == OLD
+    with pytest.raises(DeviceError, match=r"hello 9\.9-test and hello 1\.0 have BIOS 2\.4\.0, NIC\.1 22\.0\.6 for the R750 as different"):
+        host().stage(None)
+    for installed, version in ((host.before, "1.0"), (other, "9.9-test")):
+        assert host().stage(installed) == {"version": version, "digest": installed}
+
+
+def test_a_package_that_nobody_signed_is_no_way_down_unless_it_was_deployed(
+    machine: Bmc, host: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(firmware, "distrust_once", lambda *arguments: f"{arguments[3].version} is not trusted")
+    with pytest.raises(DeviceError, match=r"nobody could bring it back: 1\.0 is not trusted"):
+        host().stage(None)
+    found = host().stage(host.before)
+    assert found
+    assert found["version"] == "1.0"
+    assert machine.tasks == {}

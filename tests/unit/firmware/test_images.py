@@ -12,6 +12,7 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.layout import
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.package import archive, load_package
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.repository import Repository
 from ansible_collections.tidegate.release.plugins.plugin_utils.errors import IntegrityError
+from ansible_collections.tidegate.release.plugins.plugin_utils.firmware.device import DeviceError
 from ansible_collections.tidegate.release.plugins.plugin_utils.firmware.images import image_file, image_of, release_that_runs
 from releases import spoil, write_release
 
@@ -45,17 +46,47 @@ def test_a_machine_has_the_release_of_which_it_says_every_version(home: OciLayou
     assert release_that_runs(repository, "hello", "R750", {}) is None
 
 
+def twin(tmp_path: Path, home: OciLayout, version: str, content: bytes) -> str:
+    """A release with what 1.0 calls BIOS-1.0."""
+    entry = {"component": "BIOS", "models": ["R750"], "image": "bios.bin", "version": "BIOS-1.0", "from": ["0"], "back_to": []}
+    said = {**dict.fromkeys(SOFTWARE, ...), "kind": "firmware", "firmware": [{**entry, "takes_effect": "immediate"}], "version": version}
+    return archive(write_release(tmp_path / version, {"bios.bin": content}, **said), home.repository("hello")).digest
+
+
+def test_of_two_packages_that_say_one_version_it_is_the_installed_one(home: OciLayout, tmp_path: Path) -> None:
+    repository: Repository = home.repository("hello")
+    own, read = repository.resolve("hello", "1.0"), {"BIOS": "BIOS-1.0"}
+    same = twin(tmp_path, home, "2.0", b"BIOS 1.0")
+    assert release_that_runs(repository, "hello", "R750", read) == {"version": "2.0", "digest": same}  # its image is the same
+    other = twin(tmp_path, home, "9.9-test", b"something else")
+    for version, digest in (("1.0", own), ("2.0", same), ("9.9-test", other)):
+        assert release_that_runs(repository, "hello", "R750", read, digest) == {"version": version, "digest": digest}
+    for installed in (None, repository.resolve("hello", "1.1")):
+        with pytest.raises(DeviceError, match=r"hello 9\.9-test and hello 2\.0 have BIOS BIOS-1\.0 for the R750 as different images"):
+            release_that_runs(repository, "hello", "R750", read, installed)
+    doubt = {"9.9-test": "9.9-test is not trusted", "2.0": "2.0 is not trusted"}
+    found = release_that_runs(repository, "hello", "R750", read, None, lambda version, _digest: doubt.get(version, ""))
+    assert found == {"version": "1.0", "digest": own}
+    with pytest.raises(DeviceError, match="nobody could bring it back: not trusted"):
+        release_that_runs(repository, "hello", "R750", read, None, lambda _version, _digest: "not trusted")
+    assert release_that_runs(repository, "hello", "R750", read, own, lambda _version, _digest: "not trusted")  # back-out asks nobody
+
+
 def test_an_image_is_a_file_with_its_own_name_and_content(home: OciLayout, tmp_path: Path) -> None:
     repository: Repository = home.repository("hello")
-    found = image_of(repository, "hello", "R750", "BIOS", "BIOS-1.1")
-    assert found
-    path = image_file(repository, *found, tmp_path / "run")
+    digest = repository.resolve("hello", "1.1")
+    assert digest
+    image = image_of(repository, digest, "R750", "BIOS", "BIOS-1.1")
+    assert image
+    path = image_file(repository, digest, image, tmp_path / "run")
     assert (path.name, path.read_bytes()) == ("bios.bin", b"BIOS 1.1")
-    assert image_file(repository, *found, tmp_path / "run") == path
-    assert image_of(repository, "hello", "R650", "BIOS", "BIOS-1.0") is None
-    spoil(repository, load_package(repository, found[0]).payload.digest)  # type: ignore[arg-type]  # it is one in a directory
+    assert image_file(repository, digest, image, tmp_path / "run") == path
+    assert image_of(repository, digest, "R750", "BIOS", "BIOS-1.0") is None
+    assert image_of(repository, digest, "R640", "BIOS", "BIOS-1.1") is None
+    assert image_of(repository, f"sha256:{'0' * 64}", "R750", "BIOS", "BIOS-1.1") is None
+    spoil(repository, load_package(repository, digest).payload.digest)  # type: ignore[arg-type]  # it is one in a directory
     with pytest.raises(IntegrityError, match=r"has another a/bios\.bin than its file index says"):
-        image_file(repository, *found, tmp_path / "later")
+        image_file(repository, digest, image, tmp_path / "later")
     assert list((tmp_path / "later").rglob("bios.bin")) == []
 
 
@@ -64,8 +95,8 @@ def test_an_image_may_be_called_what_we_call_files_of_our_own(tmp_path: Path, na
     repository: Repository = OciLayout.create(tmp_path / "dsl").repository("hello")
     entry = {"component": "BIOS", "models": ["R750"], "image": name, "version": "1", "from": ["0"], "back_to": []}
     said = {**dict.fromkeys(SOFTWARE, ...), "kind": "firmware", "firmware": [{**entry, "takes_effect": "immediate"}]}
-    archive(write_release(tmp_path / "release", {name: b"BIOS 1"}, **said), repository)
-    found = image_of(repository, "hello", "R750", "BIOS", "1")
-    assert found
-    assert image_file(repository, *found, tmp_path / "run").read_bytes() == b"BIOS 1"
+    digest = archive(write_release(tmp_path / "release", {name: b"BIOS 1"}, **said), repository).digest
+    image = image_of(repository, digest, "R750", "BIOS", "1")
+    assert image
+    assert image_file(repository, digest, image, tmp_path / "run").read_bytes() == b"BIOS 1"
     assert [path.name for path in (tmp_path / "run").rglob("*.unfinished")] == ([name] if name != "lock" else [])
