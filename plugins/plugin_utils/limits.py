@@ -34,10 +34,11 @@ class LimitError(TidegateError):
     """A job took more than it may; the message says what, and the caller which job."""
 
 
-def run_within(seconds: float, ask: Callable[[], _T]) -> _T:
+def run_within(seconds: float, ask: Callable[[], _T], alive: Callable[[], None] | None = None, every: float = 30.0) -> _T:
     """What ``ask`` returns, or what it raises; :class:`TimeoutError` when that takes longer.
 
-    It is in a thread that can be left behind: nothing else bounds a resolver, or a server that sends a byte now and then.
+    ``alive`` is called each time that ``every`` seconds have gone by, to say that somebody is still at work; what it raises ends the wait.
+    ``ask`` runs in a thread that can be left behind: nothing else bounds a resolver, or a server that sends a byte now and then.
     """
     answers: list[_T] = []
     errors: list[BaseException] = []
@@ -50,7 +51,13 @@ def run_within(seconds: float, ask: Callable[[], _T]) -> _T:
 
     thread = threading.Thread(target=run, daemon=True)
     thread.start()
-    thread.join(seconds)
+    end = time.monotonic() + seconds
+    while alive is not None and end - time.monotonic() > every:
+        thread.join(every)
+        if not thread.is_alive():
+            break
+        alive()
+    thread.join(max(0.0, end - time.monotonic()))
     if answers:
         return answers[0]
     if errors:

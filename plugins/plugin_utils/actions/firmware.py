@@ -140,7 +140,7 @@ class FirmwareHost:
         try:
             with self._device() as device:
                 for image in self._images:
-                    outcome = look(device, self._unit, _goal(image, image.version, image.from_versions), time)
+                    outcome = look(device, self._unit, _goal(image, image.version, image.from_versions), time, self._alive)
                     self._keep(image, outcome.read)
                     if not outcome.good:
                         return _bad(outcome), outcome.detail

@@ -24,7 +24,7 @@ from urllib.parse import urlsplit
 
 from ...module_utils.endpoint import EndpointError, read_url
 from ...module_utils.redaction import Redactor
-from ..errors import IntegrityError
+from ..errors import IntegrityError, TidegateError
 from ..libs import require
 from ..limits import run_within
 from ..strict_json import read_object
@@ -37,6 +37,7 @@ with contextlib.suppress(ImportError):
 
 _PATIENCE = (5.0, 15.0)  # seconds to connect, and without a byte
 _LIMIT = 60.0  # seconds for one request with its answer
+_ALIVE = 30.0  # seconds of a request after which it is said that somebody is still at work
 _LARGEST = 4 << 20  # bytes of an answer
 _MOST = 500  # members of a list
 _MANY = 64  # tasks of which it is looked up what they are; the newest, for lists of what is long over can be long
@@ -171,10 +172,11 @@ class Bmc:
 
     # -- what it is told ---------------------------------------------------
 
-    def push(self, image: Path, deferred: bool, seconds: float) -> str:
+    def push(self, image: Path, deferred: bool, seconds: float, alive: Callable[[], None] | None = None) -> str:
         """Give it an image, and return the address at which it tells what becomes of it; empty when it gives none.
 
-        ``deferred``: it shall not begin anew by itself, as far as it can be told so. ``seconds``: how long that may take.
+        ``deferred``: it shall not begin anew by itself, as far as it can be told so. ``seconds``: how long that may take;
+        ``alive``: is called now and then meanwhile, to say that somebody is still at work.
         """
         service = self._update_service()
         when = "OnReset" if deferred else "Immediate"
@@ -194,7 +196,7 @@ class Bmc:
                     ]
                 )
                 kind = body.content_type
-            _status, page = self._ask("POST", multipart or plain, body=body, kind=kind, seconds=seconds)
+            _status, page = self._ask("POST", multipart or plain, body=body, kind=kind, seconds=seconds, alive=alive)
         own = _address(page.get("@odata.id")) if "Task" in text(page.get("@odata.type")) else ""
         return own or _address(page.get("Location:"))
 
@@ -259,7 +261,16 @@ class Bmc:
 
     # -- requests ----------------------------------------------------------
 
-    def _ask(self, method: str, address: str, *, body: Any = None, kind: str = "", seconds: float = _LIMIT) -> tuple[int, dict[str, Any]]:
+    def _ask(
+        self,
+        method: str,
+        address: str,
+        *,
+        body: Any = None,
+        kind: str = "",
+        seconds: float = _LIMIT,
+        alive: Callable[[], None] | None = None,
+    ) -> tuple[int, dict[str, Any]]:
         """Status and content of the answer, with the header ``Location`` as the key ``Location:``.
 
         A session that is over, as after the device began anew, is begun again once for what only reads.
@@ -267,7 +278,7 @@ class Bmc:
         if not address:
             raise DeviceError(f"{self._access.host} does not say where something is that each such service has; look at what answers there")
         for again in (method != "GET", True):
-            status, content, location = self._within(seconds, lambda: self._send(method, address, body, kind, seconds))
+            status, content, location = self._within(seconds, lambda: self._send(method, address, body, kind, seconds), alive)
             if status == 401 and not again:
                 self._client = None
                 continue
@@ -312,12 +323,12 @@ class Bmc:
             client.login(auth="session")
         return client
 
-    def _within(self, seconds: float, ask: Callable[[], Any]) -> Any:
+    def _within(self, seconds: float, ask: Callable[[], Any], alive: Callable[[], None] | None = None) -> Any:
         """Do it in bounded time; what goes wrong is said in one sentence, without the password."""
         host = self._access.host
         try:
-            return run_within(seconds, ask)
-        except DeviceError:
+            return run_within(seconds, ask, alive, _ALIVE)
+        except TidegateError:  # ours, or of whoever is told that we are alive
             raise
         except TimeoutError:
             self._client = None  # what was left behind may still use it

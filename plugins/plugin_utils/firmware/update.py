@@ -162,7 +162,7 @@ class Update:
         pauses = self._pauses()
         while True:
             try:
-                given = Task(self._device.push(image, deferred, minutes.transfer * _MINUTE), "New")
+                given = Task(self._device.push(image, deferred, minutes.transfer * _MINUTE, self._alive), "New")
                 break
             except SilentError as error:
                 # It may have taken it all the same.
@@ -319,8 +319,11 @@ def refuse_unwell(device: Bmc, unit: DeviceIdentity, back: bool = False) -> None
         raise RefusedError(f"before anything was done to it, {problem}; mend that first")
 
 
-def look(device: Bmc, unit: DeviceIdentity, goal: Goal, clock: Clock) -> UpdateOutcome:
-    """What a device that has got a version runs now, and how it is; nothing is changed there. One that is silent is asked again."""
+def look(device: Bmc, unit: DeviceIdentity, goal: Goal, clock: Clock, alive: Callable[[], None] = lambda: None) -> UpdateOutcome:
+    """What a device that has got a version runs now, and how it is; nothing is changed there. One that is silent is asked again.
+
+    ``alive`` as for :class:`Update`.
+    """
     end = clock.monotonic() + goal.minutes.silence * _MINUTE
     while True:
         try:
@@ -329,6 +332,7 @@ def look(device: Bmc, unit: DeviceIdentity, goal: Goal, clock: Clock) -> UpdateO
             if clock.monotonic() >= end:
                 raise
             clock.sleep(_SLOWEST)
+            alive()
 
 
 def _look(device: Bmc, unit: DeviceIdentity, goal: Goal) -> UpdateOutcome:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
@@ -13,11 +14,14 @@ from typing import Any
 
 import pytest
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.firmware import Minutes
+from ansible_collections.tidegate.release.plugins.plugin_utils.errors import ConflictError
+from ansible_collections.tidegate.release.plugins.plugin_utils.firmware import redfish
 from ansible_collections.tidegate.release.plugins.plugin_utils.firmware.device import (
     DeviceError,
     DeviceIdentity,
     Goal,
     Noted,
+    SilentError,
     UpdateOutcome,
     UpdateStep,
     Verdict,
@@ -326,6 +330,39 @@ def test_nobody_is_asked_more_than_twice_a_second(machine: Machine, tmp_path: Pa
     assert clock.waits
     assert min(clock.waits) >= 0.5
     assert len(alive) == len(clock.waits)
+
+
+def test_somebody_is_at_work_while_an_image_is_sent(machine: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may take longer than the lease of a controller."""
+    monkeypatch.setattr(redfish, "_ALIVE", 0.01)
+    file, told = tmp_path / "image.bin", threading.Event()
+    file.write_bytes(image("BIOS", "2.5.0"))
+
+    class Slow(Bmc):
+        def _send(self, method: str, address: str, body: Any, kind: str, seconds: float) -> tuple[int, bytes, str]:
+            if kind and not told.wait(5):
+                raise DeviceError("nobody said anything")
+            return super()._send(method, address, body, kind, seconds)
+
+    with Slow(machine.access()) as device:
+        assert Update(device, UNIT, BIOS, lambda: file, [], Journal(), FastClock(), told.set).run().good
+
+    def taken_over() -> None:
+        raise ConflictError("another controller has taken it over")
+
+    told.clear()
+    machine.components["BIOS"].version = "2.4.0"
+    with Slow(machine.access()) as device, pytest.raises(ConflictError):
+        Update(device, UNIT, BIOS, lambda: file, [], Journal(), FastClock(), taken_over).run()
+
+
+def test_somebody_is_at_work_while_a_silent_device_is_waited_for(machine: Machine) -> None:
+    told: list[str] = []
+    machine.faults = {"mute"}
+    machine.reset("bmc")
+    with Bmc(machine.access()) as device, pytest.raises(SilentError):
+        look(device, UNIT, replace(BIOS, minutes=Minutes(0.3, 0.3, 0.3)), FastClock(), lambda: told.append("alive"))
+    assert told
 
 
 def test_a_device_is_looked_at_without_a_change(machine: Machine) -> None:
