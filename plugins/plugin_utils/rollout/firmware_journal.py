@@ -12,13 +12,11 @@ from typing import Any
 
 from ..firmware.device import DeviceIdentity
 from .deployments import Run
-from .journal import FIRMWARE_READ, Journal
+from .firmware_levels import FIRMWARE_READ, FIRMWARE_STEP
+from .journal import Journal
 
 with suppress(ImportError):
     import sqlalchemy as sa
-
-STEP = "firmware_step"
-"""What the journal says of a step; its data has which, of which component, and to which version."""
 
 
 class FirmwareJournal(Journal):
@@ -28,7 +26,7 @@ class FirmwareJournal(Journal):
         """Write ahead that the device of ``host`` is about to go through a step."""
         with self._writing(run, now) as (connection, deployment):
             target = self._target(connection, deployment.id, host)
-            self._append(connection, deployment.id, now, STEP, host, target.wave, {"step": step, **about})
+            self._append(connection, deployment.id, now, FIRMWARE_STEP, host, target.wave, {"step": step, **about})
 
     def note_read(self, run: Run, host: str, unit: DeviceIdentity, versions: Mapping[str, str], now: datetime) -> None:
         """Write what the device of ``host`` said to run, by component: to the journal, its CI and its unit in the hardware storage."""
@@ -49,7 +47,7 @@ class FirmwareJournal(Journal):
     def steps(self, run: Run, host: str) -> list[tuple[str, Mapping[str, Any]]]:
         """The steps that this deployment has noted of a host's device, in order, each with what was known then."""
         j = self._t.journal.c
-        mine = (j.deployment_id == run.deployment, j.host == host, j.event == STEP)
+        mine = (j.deployment_id == run.deployment, j.host == host, j.event == FIRMWARE_STEP)
         with self._cmdb.read() as connection:
             rows = connection.execute(sa.select(j.data).where(*mine).order_by(j.seq))
             return [(str(row.data["step"]), row.data) for row in rows]

@@ -44,10 +44,6 @@ def not_by_hand(deployment: Deployment, target: Target) -> str:
     )
 
 
-FIRMWARE_READ = "firmware_read"
-"""What the journal says of what a device was read to run; its data has its model, and versions by component."""
-
-
 class Journal(Locks):
     """The deployments of one CMDB, to be written."""
 
@@ -570,21 +566,23 @@ class Journal(Locks):
         connection.execute(self._t.lock.delete().where(self._t.lock.c.deployment_id == deployment.id))
         active = [x.host for x in self._targets(connection, deployment.id) if new is _D.COMPLETED and x.state is _H.ACTIVE]
         licences.close_reservations(connection, deployment.id, active)
-        from ..dhs.assets import release_spares, set_levels  # noqa: PLC0415 - each fork loads this module, and a deployment ends once
+        from ..dhs.assets import release_spares  # noqa: PLC0415 - each fork loads this module, and a deployment ends once
 
         release_spares(connection, deployment.id, deployment.holder, now)
-        if deployment.rollout.firmware and new is _D.COMPLETED:
-            set_levels(connection, deployment.id, deployment.release, self._read_on(connection, deployment.id, active), now)
+        if deployment.rollout.firmware:
+            self._set_levels(connection, deployment, new, active, now)
 
-    def _read_on(self, connection: sa.Connection, deployment_id: int, hosts: Collection[str]) -> list[tuple[str, str, str]]:
-        """Model, component and version of what the devices of ``hosts`` were read to run last."""
-        j = self._t.journal.c
-        mine = (j.deployment_id == deployment_id, j.event == FIRMWARE_READ)
-        among, found = set(hosts), {}
-        for row in connection.execute(sa.select(j.host, j.data).where(*mine).order_by(j.seq)):
-            if row.host in among:
-                found.update({(row.data["model"], component): version for component, version in row.data["versions"].items()})
-        return sorted((model, component, version) for (model, component), version in found.items())
+    def _set_levels(
+        self, connection: sa.Connection, deployment: Deployment, new: DeploymentState, active: Collection[str], now: datetime
+    ) -> None:
+        """What a deployment of firmware that has ended makes of the firmware that spares have to have."""
+        from .firmware_levels import lower_levels, raise_levels  # noqa: PLC0415 - as above
+
+        if new is _D.COMPLETED:
+            raise_levels(connection, deployment, active, now)
+        elif new is _D.BACKED_OUT:
+            back = [x.host for x in self._targets(connection, deployment.id) if x.state is _H.BACKED_OUT]
+            lower_levels(connection, deployment, back, self._by_hand(connection, deployment.id), now)
 
     def _move_host(
         self,
