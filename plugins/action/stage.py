@@ -92,15 +92,18 @@ class ActionModule(HostAction):
         """Look whether the device can get the release; nothing is sent before its wave."""
         from ansible_collections.tidegate.release.plugins.plugin_utils.firmware.device import DeviceError  # noqa: PLC0415 - few need it
 
-        journal, state, detail = self.firmware_journal(), "staged", ""
+        journal, state, detail, device = self.firmware_journal(), "staged", "", None
         try:
             device = self.firmware(journal, deployment)
-            before = device.stage(standing(self._cmdb, self._host, deployment.release).installed)
-            device.note_read()
-            journal.staged(self._run, self._host, before, utc_now())
+            before = device.stage(standing(self._cmdb, self._host, deployment.release).installed, self.recorded_firmware())
         except DeviceError as error:
-            state, detail = "stage_failed", str(error)
+            before, state, detail = None, "stage_failed", str(error)
+        if device is not None:
+            device.note_read()  # also of one that is refused: what the next clearance takes it to have
+        if detail:
             journal.stage_failed(self._run, self._host, detail, utc_now())
+        else:
+            journal.staged(self._run, self._host, before, utc_now())
         return self.outcome({}, state, detail)
 
     def lost(self, journal: Journal, detail: str) -> str:

@@ -14,7 +14,7 @@ from typing import Any
 
 from ..clock import utc_now
 from ..dhs.units import Unit
-from ..dsl.firmware import FirmwareImage, images_for
+from ..dsl.firmware import FirmwareImage, images_for, is_without_way_back
 from ..dsl.package import load_package_manifest
 from ..dsl.repository import Repository, open_library
 from ..errors import TidegateError
@@ -75,10 +75,11 @@ class FirmwareHost:
 
     # -- steps -------------------------------------------------------------
 
-    def stage(self, installed: str | None) -> Mapping[str, str] | None:
+    def stage(self, installed: str | None, recorded: Mapping[str, Any]) -> Mapping[str, str] | None:
         """Look whether the device can get the release; return the archived release that it has, ``None`` where it need not go back to one.
 
-        ``installed``: the package that is on record for it. Nothing is changed there. Raises :class:`DeviceError` when it can't get the
+        ``installed``: the package that is on record for it; ``recorded``: the versions by component that the clearance took it to have,
+        by which it counted the spares. Nothing is changed there. Raises :class:`DeviceError` when it can't get the
         release, or could not be brought back.
         """
         with self._device() as device:
@@ -100,6 +101,7 @@ class FirmwareHost:
                 refuse_unwell(device, self._unit)
                 changes[image.component] = found[0]
                 can_return = can_return or found[0] in image.back_to
+        self._refuse_uncovered(changes, recorded)
         if not changes:
             return {"version": self._deployment.version, "digest": self._deployment.digest}
         try:
@@ -115,6 +117,17 @@ class FirmwareHost:
                 "could bring it back; archive one that has, with its images"
             )
         return before
+
+    def _refuse_uncovered(self, changes: Mapping[str, str], recorded: Mapping[str, Any]) -> None:
+        """Raise :class:`DeviceError` for a device that has no way back from here, and was taken for one that has, so it has no spare."""
+        without = [image.component for image in self._images if is_without_way_back(image, changes.get(image.component, image.version))]
+        if without and not any(is_without_way_back(image, recorded.get(image.component)) for image in self._images):
+            has = " and ".join(f"{component} {changes[component]}" for component in without)
+            said = " and ".join(f"{component} {recorded.get(component) or 'unknown'}" for component in without)
+            raise DeviceError(
+                f"it runs {has}, and the CMDB has {said}: from what it runs there is no way back, so a spare has to be there for it; "
+                "run the same command again, which counts the spares anew"
+            )
 
     def activate(self) -> Found:
         """Give the device what it has not got yet, one component after the other, until one does not get there."""

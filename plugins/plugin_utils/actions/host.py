@@ -183,6 +183,12 @@ class HostAction(TidegateAction):
 
         return FirmwareJournal(self._cmdb)
 
+    def recorded_firmware(self) -> Mapping[str, Any]:
+        """What the CMDB has the host's device to run, by component."""
+        with self._cmdb.read() as connection:
+            recorded = next((ci["attributes"].get("firmware") for ci in self._cmdb.cis([self._host], connection)), None)
+        return recorded if isinstance(recorded, Mapping) else {}
+
     def firmware(self, journal: FirmwareJournal, deployment: Deployment) -> FirmwareHost:
         """The host's device, by the CMDB; raises :class:`DeviceError` when that does not know it."""
         from ..dhs.assets import machines

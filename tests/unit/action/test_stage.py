@@ -12,6 +12,7 @@ from unittest.mock import MagicMock
 
 import pytest
 from ansible_collections.tidegate.release.plugins.action import stage
+from ansible_collections.tidegate.release.plugins.plugin_utils.firmware.device import DeviceError
 
 ROLLOUT = SimpleNamespace(keep=3, firmware=False, share_files=False, clock_skew_seconds=60)
 
@@ -50,3 +51,24 @@ def test_a_host_that_can_not_keep_the_program_is_warned_of(monkeypatch: pytest.M
     assert result["warnings"] == [
         "web1 can't keep the program for its steps, so each takes longer: /opt/tidegate/.program: Read-only file system"
     ]
+
+
+@pytest.mark.parametrize("refused", [False, True])
+def test_what_a_machine_was_read_to_run_is_noted_also_when_it_is_refused(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, refused: bool
+) -> None:
+    """The next clearance counts spares by it."""
+    done, machine = MagicMock(), MagicMock()
+    machine.stage.side_effect = DeviceError("it runs another version") if refused else None
+    monkeypatch.setattr(stage, "distrust_once", lambda *_: "")
+    monkeypatch.setattr(stage, "standing", lambda *_: SimpleNamespace(installed="sha256:1"))
+    action: Any = stage.ActionModule.__new__(stage.ActionModule)
+    action._run, action._host, action._cmdb, action.options = None, "web1", None, {"dsl": "dsl"}
+    action.firmware_journal, action.firmware = lambda: done, lambda *_: machine
+    action.recorded_firmware = lambda: {"BIOS": "1"}
+    rollout = SimpleNamespace(firmware=True)
+    result = action.visit(done, SimpleNamespace(release="hello", version="1.0", digest="sha256:0", rollout=rollout))
+    assert result["state"] == ("stage_failed" if refused else "staged")
+    machine.stage.assert_called_once_with("sha256:1", {"BIOS": "1"})
+    machine.note_read.assert_called_once_with()
+    assert (done.stage_failed.called, done.staged.called) == (refused, not refused)

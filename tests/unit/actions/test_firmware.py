@@ -106,14 +106,14 @@ OLD, NEW = ({name: pair[which] for name, pair in CHANGES.items()} for which in (
 
 
 def test_all_components_get_there_and_back_and_the_last_one_goes_first(machine: Bmc, host: Make) -> None:
-    stage = host().stage(None)
+    stage = host().stage(None, OLD)
     assert stage
     assert stage["version"] == "1.0"
     assert machine.flashed == []
     assert host().activate() == (HostState.STARTED, "")
     assert versions(machine) == NEW
     assert host().confirm() == (HostState.ACTIVE, "")
-    again = host().stage(None)
+    again = host().stage(None, OLD)
     assert again
     assert again["version"] == "2.0"  # it has it
     assert host().back_out(host.before) == (HostState.BACKED_OUT, "")
@@ -124,16 +124,16 @@ def test_all_components_get_there_and_back_and_the_last_one_goes_first(machine: 
 
 def test_the_hardware_storage_says_which_machine_it_is_where_it_has_it(machine: Bmc, host: Make) -> None:
     unit = Unit(machine.tag, "Contoso", machine.serial, machine.model, UnitState.IN_USE, ci="srv1")
-    assert host(unit=unit, serial=None, model=None, asset_tag=None).stage(None)
+    assert host(unit=unit, serial=None, model=None, asset_tag=None).stage(None, OLD)
     other = replace(unit, serial="SN9")
     with pytest.raises(DeviceError, match="it is not the recorded device: its serial number"):
-        host(unit=other, serial=None, model=None).stage(None)
+        host(unit=other, serial=None, model=None).stage(None, OLD)
     with pytest.raises(DeviceError, match="the hardware storage has SN9 in it; find out which unit is there"):
         host(unit=other)
     with pytest.raises(DeviceError, match="its asset tag is A-0001, and the recorded one is T1"):
-        host(unit=replace(unit, tag="T1"), asset_tag=None).stage(None)
+        host(unit=replace(unit, tag="T1"), asset_tag=None).stage(None, OLD)
     machine.tag = ""  # few machines are told what people call them
-    assert host(unit=replace(unit, tag="T1"), asset_tag=None).stage(None)
+    assert host(unit=replace(unit, tag="T1"), asset_tag=None).stage(None, OLD)
 
 
 @pytest.mark.parametrize(
@@ -149,14 +149,14 @@ def test_the_hardware_storage_says_which_machine_it_is_where_it_has_it(machine: 
 )
 def test_what_the_cmdb_has_wrong_is_refused_when_it_is_staged(machine: Bmc, host: Make, attributes: dict[str, str], words: str) -> None:
     with pytest.raises(DeviceError, match=words):
-        host(**attributes).stage(None)
+        host(**attributes).stage(None, OLD)
     assert machine.tasks == {}
 
 
 def test_an_image_for_another_model_goes_to_no_machine(machine: Bmc, host: Make) -> None:
     machine.model = "R640"
     with pytest.raises(DeviceError, match="the release has no image for the R640"):
-        host().stage(None)
+        host().stage(None, OLD)
     state, detail = host().activate()
     assert state is HostState.FAILED
     assert "the release has no image for the R640" in detail
@@ -165,18 +165,18 @@ def test_an_image_for_another_model_goes_to_no_machine(machine: Bmc, host: Make)
 
 def test_a_machine_that_could_not_come_back_or_is_not_well_is_not_staged(machine: Bmc, host: Make) -> None:
     with pytest.raises(DeviceError, match=r"no archived version of hello has that for the R750"):
-        host(before=False).stage(None)
+        host(before=False).stage(None, OLD)
     machine.health = "Critical"
     with pytest.raises(DeviceError, match="before anything was done to it"):
-        host().stage(None)
+        host().stage(None, OLD)
     machine.health = "OK"
     machine.components["BIOS"].version = "2.3.0"
     with pytest.raises(DeviceError, match=r"it runs BIOS 2\.3\.0, and 2\.5\.0 is only for 2\.4\.0"):
-        host().stage(None)
+        host().stage(None, OLD)
 
 
 def test_a_point_of_no_return_needs_nothing_to_go_back_to_and_is_owed(machine: Bmc, host: Make) -> None:
-    assert host(before=False, back=False).stage(None) is None
+    assert host(before=False, back=False).stage(None, OLD) is None
     assert host().activate() == (HostState.STARTED, "")
     state, detail = host().back_out(host.before)
     assert state is HostState.OWED
@@ -225,9 +225,9 @@ def test_it_goes_back_with_the_package_that_staging_found_and_with_no_other(mach
     assert host().back_out(host.before) == (HostState.BACKED_OUT, "")
     assert versions(machine) == OLD
     with pytest.raises(DeviceError, match=r"hello 9\.9-test and hello 1\.0 have BIOS 2\.4\.0, NIC\.1 22\.0\.6 for the R750 as different"):
-        host().stage(None)
+        host().stage(None, OLD)
     for installed, version in ((host.before, "1.0"), (other, "9.9-test")):
-        assert host().stage(installed) == {"version": version, "digest": installed}
+        assert host().stage(installed, OLD) == {"version": version, "digest": installed}
 
 
 def test_a_package_that_nobody_signed_is_no_way_down_unless_it_was_deployed(
@@ -235,8 +235,32 @@ def test_a_package_that_nobody_signed_is_no_way_down_unless_it_was_deployed(
 ) -> None:
     monkeypatch.setattr(firmware, "distrust_once", lambda *arguments: f"{arguments[3].version} is not trusted")
     with pytest.raises(DeviceError, match=r"nobody could bring it back: 1\.0 is not trusted"):
-        host().stage(None)
-    found = host().stage(host.before)
+        host().stage(None, OLD)
+    found = host().stage(host.before, OLD)
     assert found
     assert found["version"] == "1.0"
     assert machine.tasks == {}
+
+
+@pytest.mark.parametrize(
+    ("recorded", "words"),
+    [
+        ({}, ""),  # nothing is known of it, so the clearance has counted a spare
+        ({"BIOS": "2.2.0", "NIC.1": "22.1"}, ""),
+        ({"BIOS": "2.4.0", "NIC.1": "22.1"}, "it runs BIOS 2.3.0, and the CMDB has BIOS 2.4.0"),
+        ({"BIOS": "2.5.0", "NIC.1": "22.1"}, "it runs BIOS 2.3.0, and the CMDB has BIOS 2.5.0"),
+    ],
+)
+def test_one_for_which_no_spare_was_counted_is_not_staged(machine: Bmc, host: Make, recorded: dict[str, str], words: str) -> None:
+    """What the CMDB has, by which spares are counted, anybody may have entered; what counts is read."""
+    entry = {"component": "BIOS", "models": ["R750"], "image": "BIOS.bin", "version": "2.5.0", "from": ["2.4.0", "2.3.0"]}
+    said = {"firmware": [{**entry, "back_to": ["2.4.0"], "takes_effect": "host_reset", "minutes": SHORT}], "kind": "firmware"}
+    files = {"BIOS.bin": image("BIOS", "2.5.0")}
+    archive(write_release(host.path / "new", files, **{**dict.fromkeys(SOFTWARE, ...), **said, "version": "2.0"}), host.repository)
+    machine.components["BIOS"].version = "2.3.0"
+    device = host(before=False)
+    if not words:
+        assert device.stage(None, recorded) is None
+        return
+    with pytest.raises(DeviceError, match=f"{words}: .* run the same command again"):
+        device.stage(None, recorded)
