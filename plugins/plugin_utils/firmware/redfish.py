@@ -40,7 +40,9 @@ _LIMIT = 60.0  # seconds for one request with its answer
 _ALIVE = 30.0  # seconds of a request after which it is said that somebody is still at work
 _LARGEST = 4 << 20  # bytes of an answer
 _MOST = 500  # members of a list
-_MANY = 64  # tasks of which it is looked up what they are; the newest, for lists of what is long over can be long
+_MOST_TASKS = 5000  # members of the list of tasks, of which some devices forget none
+_MANY = 64  # systems of which it is looked up what they are
+_TASKS = 256  # tasks of which it is looked up what they are; of more those at both ends, for no list says at which the newest are
 _BUSY = (429, 500, 502, 503, 504)
 _FINGERPRINT = re.compile(r"(?:[0-9a-fA-F]{2}:?){32}")
 _UP = ("", "None", "OSBootStarted", "OSRunning")  # how far a host got that is up; not every device says that
@@ -141,8 +143,17 @@ class Bmc:
         """What a component runs: one version, several where the device's own entries disagree, none when it does not say."""
         if component != self._component:
             self._component, self._seen = component, {}
+        place = self._place("inventory", lambda: _link(self._update_service(), "FirmwareInventory"))
+        addresses = self._members(place)
+        found = self._versions_at(component, addresses)
+        if not found and any(address in self._seen and not self._seen[address] for address in addresses):
+            self._seen.clear()  # entries may have other addresses since something was installed
+            found = self._versions_at(component, addresses)
+        return found
+
+    def _versions_at(self, component: str, addresses: list[str]) -> tuple[str, ...]:
         entries = []
-        for address in self._members(self._place("inventory", lambda: _link(self._update_service(), "FirmwareInventory"))):
+        for address in addresses:
             if self._seen.get(address, True):
                 entry = self._get(address)
                 self._seen[address] = is_of(component, entry)
@@ -153,7 +164,10 @@ class Bmc:
         """What it is at, and was."""
         service = self._place("task service", lambda: _link(self._root(), "Tasks"))
         found = self._place("tasks", lambda: _link(self._get(service), "Tasks")) if service else ""
-        return tuple(self.task(address) for address in self._members(found)[-_MANY:]) if found else ()
+        addresses = self._members(found, _MOST_TASKS) if found else []
+        if len(addresses) > _TASKS:
+            addresses = addresses[: _TASKS // 2] + addresses[-_TASKS // 2 :]
+        return tuple(self.task(address) for address in addresses)
 
     def task(self, address: str) -> Task:
         """One task, at the address that the device gave."""
@@ -165,7 +179,8 @@ class Bmc:
             raise
         state = text(page.get("TaskState"))
         said = page.get("Messages")
-        words = [text(_object(one).get("Message")) for one in said] if isinstance(said, list) else []
+        messages = [_object(one).get("Message") for one in said] if isinstance(said, list) else []
+        words = [self._shown(message) for message in messages if isinstance(message, str)]
         # What stands in for a task that is over need not be one.
         state = state or ("Running" if status == 202 else "Completed")
         return Task(address, state, "; ".join(filter(None, words))[:500], text(page.get("TaskStatus")) == "Critical")
@@ -202,6 +217,7 @@ class Bmc:
 
     def restart(self, how: str, serial: str = "") -> None:
         """Begin anew, as ``takes_effect`` of an image says: the host, the device itself, or both without power."""
+        self._seen.clear()  # an entry of the inventory that is numbered may have another number afterwards
         page = self._system(serial)
         if how == "bmc_reset":
             managers = _object(page.get("Links")).get("ManagedBy")
@@ -247,14 +263,16 @@ class Bmc:
         self._places[f"/{name}"] = place
         return place
 
-    def _members(self, address: str) -> list[str]:
+    def _members(self, address: str, most: int = _MOST) -> list[str]:
         found: list[str] = []
-        while address and len(found) < _MOST:
+        pages: set[str] = set()
+        while address and address not in pages and len(found) < most:
+            pages.add(address)
             page = self._get(address)
             members = page.get("Members")
             found += [_address(_object(one).get("@odata.id")) for one in members] if isinstance(members, list) else []
             address = _address(page.get("Members@odata.nextLink"))
-        return list(dict.fromkeys(filter(None, found)))[:_MOST]
+        return list(dict.fromkeys(filter(None, found)))[:most]
 
     def _get(self, address: str) -> Mapping[str, Any]:
         return self._ask("GET", address)[1]

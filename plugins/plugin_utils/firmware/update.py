@@ -273,11 +273,12 @@ class Update:
             raise RefusedError(f"it runs {self._goal.component} {listed(found)}, and {only}; bring it there by another release first")
 
     def _mine(self) -> Task | None:
-        """The newest task that the device has begun since the image was given to it."""
+        """The task that the device has begun since the image was given to it; of several one that runs."""
         before = self._about.get("tasks")
         known = before if isinstance(before, list) else []
         mine = [task for task in self._device.tasks() if task.address not in known]
-        return mine[-1] if mine else None
+        running = [task for task in mine if task.runs]
+        return next(reversed(running or mine), None)
 
     def _has_it(self) -> bool:
         try:

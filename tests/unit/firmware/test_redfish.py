@@ -186,6 +186,52 @@ def test_whatever_it_answers_is_never_a_traceback_nor_new(place: str, key: str, 
     assert verdict is not Verdict.NEW
 
 
+def with_tasks(count: int, running: int) -> dict[str, Any]:
+    """The pages of a device with so many tasks that are over, but for one."""
+    names = [str(number) for number in range(count)]
+    task = {"@odata.type": "#Task.v1_4_3.Task", "TaskState": "Completed", "Messages": []}
+    listed = {"Members": [{"@odata.id": f"{ROOT}/TaskService/Tasks/{name}"} for name in names]}
+    pages = {**ALL, "TaskService/Tasks": listed, **{f"TaskService/Tasks/{name}": task for name in names}}
+    return {**pages, f"TaskService/Tasks/{running}": {**task, "TaskState": "Running"}}
+
+
+@pytest.mark.parametrize(("count", "running"), [(200, 0), (200, 100), (200, 199), (900, 0), (900, 899)])
+def test_a_task_that_runs_is_found_wherever_a_device_lists_it(count: int, running: int) -> None:
+    device = Talking(with_tasks(count, running))
+    assert [task.address for task in device.tasks() if task.runs] == [f"{ROOT}/TaskService/Tasks/{running}"]
+    assert len(device.tasks()) <= 256
+
+
+def test_what_a_task_says_is_shown_without_the_password() -> None:
+    pages = with_tasks(1, 0)
+    pages["TaskService/Tasks/0"]["Messages"] = [{"Message": f"https://root:{PASSWORD}@10.0.0.1/x can't be read"}, {"Message": 5}, 7]
+    (task,) = Talking(pages).tasks()
+    assert "can't be read" in task.words
+    assert PASSWORD not in task.words
+
+
+@pytest.mark.parametrize("reset", [True, False])
+def test_a_version_is_found_when_the_entries_have_moved(reset: bool) -> None:
+    """Numbered entries have other numbers after an update; it may be that a device has begun anew by itself."""
+    place = "UpdateService/FirmwareInventory"
+    names = ("BMC", "BIOS")
+    pages = {**ALL, place: {"Members": [{"@odata.id": f"{ROOT}/{place}/{number}"} for number in range(2)]}}
+    pages |= {f"{place}/{number}": {"Id": name, "Version": f"{name} 1"} for number, name in enumerate(names)}
+    device = Talking(pages)
+    assert device.versions("BIOS") == ("BIOS 1",)
+    if reset:
+        device.pages["Systems/1/Actions/ComputerSystem.Reset"] = {}
+        device.restart("host_reset")
+        assert device._seen == {}
+    device.pages |= {f"{place}/{number}": {"Id": name, "Version": f"{name} 2"} for number, name in enumerate(reversed(names))}
+    assert device.versions("BIOS") == ("BIOS 2",)
+
+
+def test_a_list_whose_next_page_is_itself_has_an_end() -> None:
+    again = {"Members": [], "Members@odata.nextLink": f"{ROOT}/Systems"}
+    assert "has 0 systems" in said(Talking({**ALL, "Systems": again}).identity)
+
+
 def test_what_a_reset_may_be_is_looked_up_where_the_service_says_it() -> None:
     action = {"target": f"{ROOT}/reset", "@Redfish.ActionInfo": f"{ROOT}/info"}
     system = {**ALL["Systems/1"], "Actions": {"#ComputerSystem.Reset": action}}
