@@ -235,7 +235,9 @@ class FirmwareHost:
         return Update(device, self._unit, goal, file, self._past(), self._note, time, self._alive, back=back).run()
 
     def _past(self) -> list[Noted]:
-        return [Noted(step, about) for step, about in self._journal.steps(self._run, self._host)]
+        """What this deployment has noted of this very device; another one may have served the host before it."""
+        noted = self._journal.steps(self._run, self._host)
+        return [Noted(step, about) for step, about in noted if about.get("serial") == self._unit.serial]
 
     def _given(self) -> dict[str, str]:
         """The components that this deployment may have given something, each with what it ran before the first time."""
@@ -251,7 +253,7 @@ class FirmwareHost:
 
     def _note(self, step: UpdateStep, about: Mapping[str, Any]) -> None:
         self._renewed = time.monotonic()
-        self._journal.note_step(self._run, self._host, step, about, utc_now())
+        self._journal.note_step(self._run, self._host, step, {**about, "serial": self._unit.serial}, utc_now())
 
     def _alive(self) -> None:
         if time.monotonic() - self._renewed >= _RENEWAL:
