@@ -32,7 +32,7 @@ from .device import (
 )
 from .redfish import Bmc
 
-_LOOK = 0.5  # seconds between two looks at first; a device is not asked more often than that
+_LOOK = 0.5  # seconds between two looks at first, each of several requests
 _SLOWEST = 5.0
 _SLOWER = 1.1  # by which each look is later than the one before
 _MINUTE = 60.0

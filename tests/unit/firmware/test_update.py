@@ -320,7 +320,7 @@ def test_the_way_down_begins_where_a_killed_update_ended(machine: Machine, run: 
     assert machine.components["BIOS"].version == "2.4.0"
 
 
-def test_nobody_is_asked_more_than_twice_a_second(machine: Machine, tmp_path: Path) -> None:
+def test_between_two_looks_is_half_a_second(machine: Machine, tmp_path: Path) -> None:
     clock, file = FastClock(), tmp_path / "image.bin"
     machine.seconds = 0.3
     file.write_bytes(image("BIOS", "2.5.0"))
