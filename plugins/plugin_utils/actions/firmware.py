@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from contextlib import AbstractContextManager
 from functools import cached_property
 from pathlib import Path
@@ -164,9 +164,10 @@ class FirmwareHost:
     def back_out(self, previous: str | None) -> Found:
         """Bring the device down to what it ran before, as far as it was given something, the last component first.
 
-        ``previous``: the package that staging found for that.
+        ``previous``: the package that staging found for that. A unit that came in exchange for one that was given something has to run
+        what that ran.
         """
-        given = self._given()
+        given = self._given(self._noted())
         try:
             with self._device() as device:
                 for image in reversed([image for image in self._images if image.component in given]):
@@ -236,20 +237,23 @@ class FirmwareHost:
 
     def _past(self) -> list[Noted]:
         """What this deployment has noted of this very device; another one may have served the host before it."""
-        noted = self._journal.steps(self._run, self._host)
-        return [Noted(step, about) for step, about in noted if about.get("serial") == self._unit.serial]
+        return [one for one in self._noted() if one.about.get("serial") == self._unit.serial]
 
-    def _given(self) -> dict[str, str]:
+    def _noted(self) -> list[Noted]:
+        return [Noted(step, about) for step, about in self._journal.steps(self._run, self._host)]
+
+    @staticmethod
+    def _given(noted: Iterable[Noted]) -> dict[str, str]:
         """The components that this deployment may have given something, each with what it ran before the first time."""
         given: dict[str, str] = {}
-        for one in self._past():
+        for one in noted:
             if one.step == UpdateStep.STAGE:
                 given.setdefault(str(one.about.get("component")), str(one.about.get("before")))
         return given
 
     def _got_any(self, but: FirmwareImage | None = None) -> bool:
         """Whether this deployment may have given the device another component's image than that of ``but``."""
-        return bool(self._given().keys() - ({but.component} if but else set()))
+        return bool(self._given(self._past()).keys() - ({but.component} if but else set()))
 
     def _note(self, step: UpdateStep, about: Mapping[str, Any]) -> None:
         self._renewed = time.monotonic()

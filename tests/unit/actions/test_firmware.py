@@ -269,6 +269,13 @@ def test_one_for_which_no_spare_was_counted_is_not_staged(machine: Bmc, host: Ma
 def test_what_was_done_to_the_unit_before_an_exchange_is_not_taken_for_done_to_the_new_one(machine: Bmc, host: Make) -> None:
     about = {"component": "BIOS", "version": "2.5.0", "before": "2.4.0", "tasks": [], "serial": "SN0000"}
     host.journal.noted = [("stage", about), ("activate", about | {"task": "/redfish/v1/TaskService/Tasks/1"})]
+    machine.components["BIOS"].version = "2.6.0"
+    state, detail = host().back_out(host.before)  # it got nothing, and does not run what the one before it ran
+    assert state is HostState.OWED
+    assert "it runs BIOS 2.6.0" in detail
+    machine.components["BIOS"].version = "2.4.0"
+    assert host().back_out(host.before) == (HostState.BACKED_OUT, "")
+    assert machine.tasks == {}
     assert host().activate() == (HostState.STARTED, "")
     assert machine.flashed == ["2.5.0", "22.1"]
     assert {about["serial"] for _step, about in host.journal.noted} == {"SN0000", "SN0001"}
