@@ -31,7 +31,8 @@ class ActionModule(TidegateAction):
             problems = [] if self._task.check_mode else tell_low(cmdb, policy, this_user(), now)
         short = sum(one.is_short for one in found)
         if not found:
-            sentence = "there is no stock rule, so nothing was counted; enter one with tidegate.release.dhs_rule"
+            where = f" for {', '.join(options['stockrooms'])}" if options["stockrooms"] else ""
+            sentence = f"there is no stock rule{where}, so nothing was counted; enter one with tidegate.release.dhs_rule"
         elif short:
             sentence = f"stock is short for {short} of {counted(len(found), 'rule')}"
         else:

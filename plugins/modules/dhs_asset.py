@@ -18,7 +18,8 @@ description:
   - A unit is in one place. One that is in use has a CI, one that is in stock, ordered or in transit has a stockroom.
   - What is reserved for a deployment is given back when that ends, and by nobody else.
   - When stock comes down to the threshold of a rule, see M(tidegate.release.dhs_rule), the history has a line of it, and the channels
-    that the policy names under C(communication.tell.stock_low) are told once, until there is enough again.
+    that the policy names under C(communication.tell.stock_low) are told once, until there is enough again. Without a policy that is
+    left to M(tidegate.release.stock).
 author:
   - Tidegate maintainers (@tidegate)
 extends_documentation_fragment:
@@ -33,6 +34,7 @@ options:
       - V(inspect) says anew what a unit in stock is good for, by O(substate).
       - V(transfer) sends units on their way to another stockroom, V(arrive) says that they came.
       - V(install) puts a unit that is available into a CI, V(remove) takes it out, into V(quarantine) unless O(substate) says otherwise.
+      - What comes back from repair or was missing is in V(quarantine) unless O(substate) says otherwise, and has to be read anew.
       - V(repair) gives units away for repair, V(retire) for good. V(report_missing) says that they are not where they should be.
       - A unit that is so already is left as it is.
     type: str

@@ -73,7 +73,7 @@ stock:
       type: list
       elements: str
     usable:
-      description: How many units are in stock there and available.
+      description: How many units are in stock there and available, and at the level of their model if that has one.
       type: int
       sample: 2
     reserved:

@@ -10,11 +10,14 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from ansible_collections.tidegate.release.plugins.plugin_utils.clearance.policy import load_policy
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.schema import schema
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import Cmdb
 from ansible_collections.tidegate.release.plugins.plugin_utils.dhs.assets import (
@@ -34,13 +37,15 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.dhs.assets import
     would_reserve_spares,
 )
 from ansible_collections.tidegate.release.plugins.plugin_utils.dhs.spare_rules import SpareRules
-from ansible_collections.tidegate.release.plugins.plugin_utils.dhs.spares import Exposed
+from ansible_collections.tidegate.release.plugins.plugin_utils.dhs.spares import Exposed, SpareAllotment
 from ansible_collections.tidegate.release.plugins.plugin_utils.dhs.stock import StockRule
 from ansible_collections.tidegate.release.plugins.plugin_utils.dhs.units import Moved, MoveOrder
+from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.repository import create_library
 from ansible_collections.tidegate.release.plugins.plugin_utils.errors import ConflictError, TidegateError
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.holder import Holder
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.journal import Journal
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.options import Rollout
+from ansible_collections.tidegate.release.plugins.plugin_utils.steps.sources import spares_for
 from documents import example_policy, write_document
 from office import run_playbook
 from receiver import Receiver, receive
@@ -119,6 +124,8 @@ def test_units_move_in_bulk_and_each_move_is_a_line_of_the_history(cmdb: Cmdb) -
         {"substate": "reserved"},
         {"state": "in_use", "ci_id": 1},
         {"tag": "A2"},
+        {"state": "on_order", "stockroom": ""},
+        {"state": "foo"},
         {"identity": "contoso\ns2"},
     ],
 )
@@ -126,6 +133,13 @@ def test_the_database_itself_refuses_a_unit_that_is_in_two_places_or_there_twice
     move(cmdb, new(1), new(2))
     with pytest.raises(sa.exc.IntegrityError), cmdb.begin() as connection:
         connection.execute(sa.update(schema().asset).where(schema().asset.c.tag == "A1").values(**values))
+
+
+def test_a_name_that_no_database_takes_is_a_fault_like_others(cmdb: Cmdb) -> None:
+    for tag in ("A\ud800", "A\0"):
+        with pytest.raises(TidegateError, match="signs that can be seen"):
+            move(cmdb, MoveOrder("arrive", tag))
+        assert places(cmdb, tags=[tag, "A1"], models=[tag]) == {}
 
 
 def test_one_fault_and_nothing_is_moved(cmdb: Cmdb) -> None:
@@ -184,6 +198,8 @@ def test_a_shortage_is_one_event_and_one_notice_until_there_is_enough_again(cmdb
         assert save_rules(connection, [replace(RULE, threshold=0)], "ann", NOW, True) == [(RULE, replace(RULE, threshold=0))]
         note_stock(connection, 90, "ann", NOW)
     assert events(cmdb)[-1] == "stock enough"
+    with pytest.raises(TidegateError, match="the rule for PSU in ams is given twice"), cmdb.begin() as connection:
+        save_rules(connection, [RULE, RULE], "ann", NOW, True)
     with cmdb.begin() as connection:
         assert remove_rules(connection, {("PSU", "ams"), ("DISK", "ams")}, "ann", NOW, True) == [replace(RULE, threshold=0)]
         assert list_rules(connection) == []
@@ -276,6 +292,11 @@ def test_a_unit_counts_when_it_was_read_lately_to_be_at_its_models_level(cmdb: C
             record_versions(connection, "web2", f"S{number}", {"BIOS": version}, NOW)
             record_versions(connection, "web2", "S3", {"BIOS": "2"}, NOW)
         move(cmdb, MoveOrder("remove", f"A{number}", stockroom="ams", substate="available"))
+    move(cmdb, MoveOrder("install", "A3", ci="web2"))
+    with cmdb.begin() as connection:
+        record_versions(connection, "web2", "s3", {"BIOS": "2"}, NOW)
+    move(cmdb, MoveOrder("remove", "A3", stockroom="ams"), MoveOrder("repair", "A3"), MoveOrder("receive", "A3", stockroom="ams"))
+    move(cmdb, MoveOrder("inspect", "A3", substate="available"))  # it was read, and then out of sight
     with cmdb.begin() as connection:
         set_levels(connection, run, "fw", [("PSU", "BIOS", "2")], NOW)
     assert usable() == (
@@ -288,3 +309,37 @@ def test_a_unit_counts_when_it_was_read_lately_to_be_at_its_models_level(cmdb: C
         ),
     )
     assert usable(NOW + timedelta(days=91))[:2] == (0, {"not at level": 4})
+
+
+def test_a_deployment_that_has_begun_needs_what_it_has_reserved_and_no_more(cmdb: Cmdb, tmp_path: Path) -> None:
+    image = {
+        "component": "BIOS",
+        "models": ["R750"],
+        "image": "b",
+        "version": "2",
+        "from": ["1"],
+        "back_to": [],
+        "takes_effect": "immediate",
+    }
+    package = {"name": "bios", "version": "2", "digest": "sha256:2"}
+    cis = [{"name": f"h{number}", "class": "server", "attributes": {"model": "R750"}} for number in range(4)]
+    cmdb.put_cis(cis, "test")
+    move(cmdb, new(1, model="R750"), new(2, model="R750"))
+    facts: Any = SimpleNamespace(package=SimpleNamespace(manifest={"firmware": [image]}), policy=load_policy(None), now=NOW)
+    rfc: Any = SimpleNamespace(number="CHG1", type="normal", release="bios")
+    library: Any = create_library(str(tmp_path / "dsl"))
+
+    def asked(*waves: list[str]) -> tuple[int, SpareAllotment]:
+        exposed, allotment = spares_for(library, cmdb, rfc, facts, [{**ci, "site": None} for ci in cis], waves)
+        return len(exposed), allotment
+
+    everybody = ["h1", "h2", "h3"]
+    exposed, allotment = asked(["h0"], everybody)
+    assert (exposed, dict(allotment.needed), allotment.suffices) == (1, {"R750": 1}, True)
+    assert not asked(everybody)[1].suffices
+    along = partial(reserve_spares, exposed=[Exposed("h0", "R750")], rules=SpareRules(), change="normal", actor="ann", now=NOW)
+    Journal(cmdb).begin("CHG1", package, [["h0"], everybody], Rollout(), ME, NOW, along)
+    # The canary is decided, or all are and one is lost: nothing more is asked for, whatever is in stock.
+    for waves in ((everybody,), ()):
+        exposed, allotment = asked(*waves)
+        assert (exposed, allotment.taken, dict(allotment.needed), allotment.suffices) == (0, ("A1",), {"R750": 1}, True)

@@ -99,10 +99,16 @@ def _faults_within(called: str, option: Mapping[str, Any], value: Any) -> Iterat
         yield from (f"{called}.{name} is unknown; {_instead(name, option['options'])}" for name in value.keys() - option["options"])
         for name, part in option["options"].items():
             if value.get(name) is not None:
-                fault = _fault(name, part, value[name])
+                is_no_text = part.get("type", "str") == "str" and not isinstance(value[name], str)
+                fault = _no_text(value[name]) if is_no_text else _fault(name, part, value[name])
                 yield from [f"{called}.{name} {fault}"] if fault else _faults_within(f"{called}.{name}", part, value[name])
             elif part.get("required"):
                 yield f"{called}.{name} is missing"
+
+
+def _no_text(value: object) -> str:
+    """A version 1.10 would become 1.1, a serial number 0012 ten, a no False."""
+    return f"is no text but {_shown(value)}, as YAML reads it; write it in quotes"
 
 
 def _instead(name: object, known: Collection[str]) -> str:
@@ -283,9 +289,8 @@ class TidegateAction(ActionBase):
         for name, option in spec.items():
             called = variables.get(name) or f"{name} of tidegate.release.{self.module}"
             value = given.get(name)
-            # A version 1.10 would become 1.1, a date or a yes something else.
             if value is not None and not isinstance(value, str) and option.get("type") in ("str", "path"):
-                faults.append(f"{called} is no text but {_shown(value)}, as YAML reads it; write it in quotes")
+                faults.append(f"{called} {_no_text(value)}")
             elif value in (None, "") and option.get("required"):
                 remedy = f"; add -e {called}=..., {meaning(self.module, name)}" if name in variables else ""
                 faults.append(f"{called} is missing{remedy}")

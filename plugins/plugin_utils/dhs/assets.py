@@ -9,18 +9,32 @@ Writers of a CMDB take turns, so what a transaction has read is still true when 
 from __future__ import annotations
 
 import contextlib
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from datetime import datetime, timedelta
 from typing import Any
 
 from ..cmdb.schema import schema
-from ..errors import ConflictError
-from .level import FirmwareLevel, FirmwareReading, LevelState, compare_to_levels
+from ..errors import ConflictError, TidegateError
+from .level import FirmwareLevel, FirmwareReading, LevelState, Way, compare_to_levels
 from .spare_rules import SpareRules
 from .spares import Exposed, SpareAllotment, allot_spares
 from .stock import RuleStock, StockRule, count_stock
-from .units import AVAILABLE, INSTALL_STATUS, RESERVED, WITH_STOCKROOM, Moved, MoveOrder, Unit, UnitState, plan_moves
+from .units import (
+    AVAILABLE,
+    AWAY,
+    INSTALL_STATUS,
+    RESERVED,
+    WITH_STOCKROOM,
+    Moved,
+    MoveOrder,
+    Unit,
+    UnitState,
+    check_orders,
+    folded,
+    plan_moves,
+)
 
 with contextlib.suppress(ImportError):
     import sqlalchemy as sa
@@ -53,7 +67,8 @@ def list_units(
         (t.ci.c.name, cis),
         (t.asset.c.state, states),
     )
-    conditions = [column.in_(list(wanted)) for column, wanted in asked if wanted is not None]
+    # What can't be seen is the name of nothing, and a database may not even take it.
+    conditions = [column.in_([one for one in wanted if one.isprintable()]) for column, wanted in asked if wanted is not None]
     return sorted(_units(connection, *conditions), key=lambda unit: unit.tag)
 
 
@@ -71,6 +86,7 @@ def move_units(
 
     Raises :class:`FindingsError` with every fault.
     """
+    check_orders(orders)
     t = schema()
     named = sa.select(t.ci.c.name, t.ci.c.id)
     cis = {row.name: int(row.id) for row in _among(connection, named, t.ci.c.name, {one.ci for one in orders} - {""})}
@@ -84,6 +100,7 @@ def move_units(
     changes = plan_moves(known.values(), orders, cis)
     if write and changes:
         _write(connection, known, changes, cis, now)
+        _forget_readings(connection, [one.after.tag for one in changes if one.before is not None and one.before.state in AWAY])
         about = {"actor": actor, "at": now}
         connection.execute(sa.insert(t.history), [_line(one, reason) | about for one in changes])
     return changes
@@ -101,6 +118,14 @@ def _write(connection: sa.Connection, known: dict[str, Unit], changes: Sequence[
         connection.execute(sa.update(table).where(this), old)
     if new := [{key: value for key, value in row.items() if key != "of_tag"} for row in rows if row["tag"] not in known]:
         connection.execute(sa.insert(table), new)
+
+
+def _forget_readings(connection: sa.Connection, tags: Collection[str]) -> None:
+    """What units said of their firmware counts for nothing once they were out of sight."""
+    t = schema()
+    for chunk in _chunks(set(tags)):
+        these = sa.select(t.asset.c.id).where(t.asset.c.tag.in_(chunk))
+        connection.execute(sa.delete(t.asset_firmware).where(t.asset_firmware.c.asset_id.in_(these)))
 
 
 def _line(change: Moved, reason: str) -> dict[str, Any]:
@@ -142,13 +167,22 @@ def _row(unit: Unit, cis: dict[str, int]) -> dict[str, Any]:
 
 
 def would_reserve_spares(
-    connection: sa.Connection, exposed: Sequence[Exposed], rules: SpareRules, change: str, now: datetime, mine: int | None = None
+    connection: sa.Connection, exposed: Sequence[Exposed], rules: SpareRules, change: str, now: datetime, ways: Iterable[Way] = ()
 ) -> SpareAllotment:
-    """What :func:`reserve_spares` would do; ``change`` is the type of the RFC, ``mine`` the number of its deployment if it has begun."""
+    """What :func:`reserve_spares` would do. ``change``: the type of the RFC; ``ways``: for what is said of a unit that does not count."""
     models = {one.model for one in exposed}
-    units = list_units(connection, models=models, states=[str(state) for state in UnitState if state is not UnitState.RETIRED])
-    kept = stock(connection, [rule for rule in list_rules(connection) if rule.model in models], rules.read_days, now)
-    return allot_spares(exposed, units, below_level(connection, units, rules.read_days, now), kept, rules, change, mine)
+    gone = (UnitState.RETIRED, UnitState.IN_USE)
+    units = list_units(connection, models=models, states=[str(state) for state in UnitState if state not in gone])
+    counting = [rule for rule in list_rules(connection) if not models.isdisjoint((rule.model, *rule.substitutes))]
+    kept = stock(connection, counting, rules.read_days, now)
+    return allot_spares(exposed, units, below_level(connection, units, rules.read_days, now, ways), kept, rules, change)
+
+
+def reserved_spares(connection: sa.Connection, deployment_id: int) -> SpareAllotment:
+    """What a deployment that has begun has reserved: it needs no more."""
+    mine = sorted(_units(connection, schema().asset.c.deployment_id == deployment_id), key=lambda unit: unit.tag)
+    count = Counter(unit.model for unit in mine)
+    return SpareAllotment(count, tuple(unit.tag for unit in mine), count)
 
 
 def reserve_spares(
@@ -190,9 +224,8 @@ def _set_reserved(
 def record_versions(connection: sa.Connection, ci: str, serial: str, versions: Mapping[str, str], now: datetime) -> None:
     """Keep what the unit with that serial number, in use by a CI, said of its firmware; nothing where the storage has none such."""
     t = schema()
-    of = t.asset.c
-    found = sa.select(of.id).join_from(t.asset, t.ci).where(t.ci.c.name == ci, of.serial == serial)
-    asset_id = connection.scalar(found)
+    there = connection.execute(sa.select(t.asset.c.id, t.asset.c.serial).join_from(t.asset, t.ci).where(t.ci.c.name == ci))
+    asset_id = next((row.id for row in there if folded(row.serial) == folded(serial)), None)
     if asset_id is None or not versions:
         return
     read = t.asset_firmware
@@ -229,13 +262,15 @@ def set_levels(connection: sa.Connection, deployment_id: int, release: str, leve
         connection.execute(sa.insert(table), row | {"model": model, "component": component})
 
 
-def below_level(connection: sa.Connection, units: Collection[Unit], read_days: int, now: datetime) -> dict[str, str]:
+def below_level(
+    connection: sa.Connection, units: Collection[Unit], read_days: int, now: datetime, ways: Iterable[Way] = ()
+) -> dict[str, str]:
     """By tag, why units in stock can't be used: they were not read lately to be at the level of their model."""
-    levels = list_levels(connection)
+    levels, listed_ways = list_levels(connection), list(ways)
     models = {level.model for level in levels}
     asked = [unit for unit in units if unit.model in models and unit.state is UnitState.IN_STOCK]
     readings = readings_of(connection, [unit.tag for unit in asked])
-    found = {unit.tag: compare_to_levels(unit.model, readings.get(unit.tag, ()), levels, (), now, read_days) for unit in asked}
+    found = {unit.tag: compare_to_levels(unit.model, readings.get(unit.tag, ()), levels, listed_ways, now, read_days) for unit in asked}
     bad = {tag: [one for one in compared if one.state is not LevelState.AT_LEVEL] for tag, compared in found.items()}
     return {tag: "; ".join(one.sentence() for one in listed) for tag, listed in bad.items() if listed}
 
@@ -263,6 +298,9 @@ def save_rules(
     """
     for rule in wanted:
         rule.check()
+    names = Counter((rule.model, rule.stockroom) for rule in wanted)
+    if twice := [f"{model} in {stockroom}" for (model, stockroom), count in names.items() if count > 1]:
+        raise TidegateError(f"the rule for {twice[0]} is given twice; give each once")
     table = schema().stock_rule
     known = {(rule.model, rule.stockroom): rule for rule in list_rules(connection)}
     changes = [(known.get((rule.model, rule.stockroom)), rule) for rule in wanted if known.get((rule.model, rule.stockroom)) != rule]

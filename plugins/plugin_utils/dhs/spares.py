@@ -82,23 +82,23 @@ def allot_spares(
     stock: Iterable[RuleStock],
     rules: SpareRules,
     change: str,
-    mine: int | None = None,
 ) -> SpareAllotment:
     """Find a spare for each of ``exposed``, the nearest stockroom first, or say how many are too few.
 
     ``units``: those of their models that are not retired; ``behind``: by tag, why their firmware is in the way; ``stock``: how it stands
-    for each stock rule of these models; ``change``: the type of the RFC; ``mine``: the number of the deployment, once it has begun, whose
-    reserved units it counts.
+    for each stock rule that counts these models; ``change``: the type of the RFC.
     """
     needed = Counter(one.model for one in exposed)
     free: dict[str, list[Unit]] = {}
     unusable = []
-    spare = {(one.rule.model, one.rule.stockroom): one.usable - one.rule.threshold for one in stock}
+    kept = list(stock)
+    spare = [held.usable - held.rule.threshold for held in kept]
+    counting: dict[tuple[str, str], list[int]] = {}
+    for number, rule in enumerate(held.rule for held in kept):
+        for model in (rule.model, *rule.substitutes):
+            counting.setdefault((model, rule.stockroom), []).append(number)
     for unit in sorted(units, key=lambda unit: unit.tag):
         if unit.model not in needed or unit.state is _S.IN_USE:
-            continue
-        if mine is not None and unit.deployment == mine:
-            free.setdefault(unit.model, []).append(unit)
             continue
         if (unit.state, unit.substate) != (_S.IN_STOCK, AVAILABLE):
             unusable.append(f"{unit.tag} is {unit}")
@@ -106,12 +106,13 @@ def allot_spares(
         if unit.tag in behind:
             unusable.append(f"{unit.tag} {behind[unit.tag]}")
             continue
-        place = (unit.model, unit.stockroom)
-        if change not in rules.undercut and place in spare:
-            if spare[place] <= 0:
+        if change not in rules.undercut:
+            numbers = counting.get((unit.model, unit.stockroom), [])
+            if any(spare[number] <= 0 for number in numbers):
                 unusable.append(f"{unit.tag} is one of those that {unit.stockroom} has to keep")
                 continue
-            spare[place] -= 1
+            for number in numbers:
+                spare[number] -= 1
         free.setdefault(unit.model, []).append(unit)
     usable = {model: len(found) for model, found in free.items()}
     allotment = SpareAllotment(dict(needed), (), usable, tuple(unusable))

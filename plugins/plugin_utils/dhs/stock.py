@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from ..errors import TidegateError
-from .units import AVAILABLE, RESERVED, UnitState
+from .units import AVAILABLE, RESERVED, UnitState, check_texts
 
 _MOST = 1_000_000  # units of a rule
 _S = UnitState
@@ -30,6 +30,9 @@ class StockRule:
 
     def check(self) -> None:
         """Raise :class:`TidegateError` unless the figures make sense."""
+        check_texts(self, ("model", "stockroom", "source"))
+        if not (self.model and self.stockroom):
+            raise TidegateError("a rule is for a model in a stockroom; name both")
         name = f"the rule for {self.model} in {self.stockroom}"
         if not 0 <= self.threshold < self.target <= _MOST:
             raise TidegateError(
@@ -90,7 +93,7 @@ def _count(rule: StockRule, found: Iterable[Mapping[tuple[str, str], int]]) -> R
     unfit: dict[str, int] = {}
     for counts in found:
         for (state, substate), count in counts.items():
-            if state in (_S.ON_ORDER, _S.IN_TRANSIT):
+            if state == _S.ON_ORDER or (state == _S.IN_TRANSIT and substate == AVAILABLE):
                 on_the_way += count
             elif substate == AVAILABLE:
                 usable += count

@@ -9,6 +9,7 @@ States and substates are those of a hardware asset in ServiceNow (table ``alm_ha
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
@@ -68,9 +69,18 @@ WITH_STOCKROOM = frozenset({_S.ON_ORDER, _S.IN_STOCK, _S.IN_TRANSIT})
 """The states in which a unit has a stockroom: it is there, or on its way there."""
 
 
+AWAY = frozenset({_S.IN_MAINTENANCE, _S.MISSING})
+"""The states in which a unit is out of sight: what it said before counts for nothing, and it comes back into quarantine."""
+
+
+def folded(text: str) -> str:
+    """A text as it is compared: the same for a person who reads it, in whatever case and width of letters."""
+    return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
+
+
 def identity(manufacturer: str, serial: str) -> str:
     """A maker and a serial number as they are compared; neither has a line break in it."""
-    return f"{manufacturer}\n{serial}".casefold()
+    return f"{folded(manufacturer)}\n{folded(serial)}"
 
 
 @dataclass(frozen=True)
@@ -181,10 +191,38 @@ class _Storage:
     def put(self, unit: Unit) -> None:
         before = self.by_tag.get(unit.tag)
         if before is not None and before.ci:
-            self.by_slot.pop((before.ci, before.slot), None)
+            self.by_slot.pop((before.ci, folded(before.slot)), None)
         self.by_tag[unit.tag] = self.by_identity[unit.identity] = unit
         if unit.ci:
-            self.by_slot[(unit.ci, unit.slot)] = unit
+            self.by_slot[(unit.ci, folded(unit.slot))] = unit
+
+
+_TEXTS = ("tag", "manufacturer", "serial", "model", "stockroom", "slot")
+
+
+def check_texts(what: object, names: Iterable[str]) -> None:
+    """Raise :class:`TidegateError` for a text that is no name of anything; empty ones are not said."""
+    for name in names:
+        text = getattr(what, name)
+        if text and not (_TEXT.fullmatch(text) and text.isprintable() and text == text.strip()):
+            raise TidegateError(f"{name} is {text!a:.60}; use at most 100 signs that can be seen, the first a letter or digit")
+
+
+def check_orders(orders: Iterable[MoveOrder]) -> None:
+    """Raise :class:`FindingsError` for orders with texts that no unit can have: a database may not even take them."""
+    faults = []
+    for order in orders:
+        try:
+            check_texts(order, _TEXTS)
+        except TidegateError as error:
+            faults.append(str(error))
+    if faults:
+        raise _refusal(faults)
+
+
+def _refusal(faults: Sequence[str]) -> FindingsError:
+    more = [f"and {len(faults) - _SHOWN} more, which -v lists"] if len(faults) > _SHOWN else []
+    return FindingsError("no unit was changed in the definitive hardware storage", [*faults[:_SHOWN], *more], faults)
 
 
 def plan_moves(known: Iterable[Unit], orders: Sequence[MoveOrder], cis: Collection[str]) -> list[Moved]:
@@ -209,8 +247,7 @@ def plan_moves(known: Iterable[Unit], orders: Sequence[MoveOrder], cis: Collecti
             storage.put(after)
             changes.append(Moved(order.move, before, after))
     if faults:
-        more = [f"and {len(faults) - _SHOWN} more, which -v lists"] if len(faults) > _SHOWN else []
-        raise FindingsError("no unit was changed in the definitive hardware storage", [*faults[:_SHOWN], *more], faults)
+        raise _refusal(faults)
     return changes
 
 
@@ -220,10 +257,7 @@ def _find(storage: _Storage, order: MoveOrder) -> Unit | None:
         raise TidegateError("a serial number counts with its manufacturer alone; give both, or the tag")
     if not order.tag and not order.serial:
         raise TidegateError("nothing says which unit it is; give its tag, or manufacturer and serial")
-    for name in ("tag", "manufacturer", "serial", "model", "stockroom", "slot"):
-        text = getattr(order, name)
-        if text and not _TEXT.fullmatch(text):
-            raise TidegateError(f"{name} is {text!a:.60}; use one line of at most 100 characters that begins with a letter or digit")
+    check_texts(order, _TEXTS)
     tagged = storage.by_tag.get(order.tag) if order.tag else None
     same = storage.by_identity.get(order.identity) if order.serial else None
     if tagged is not None and order.serial and tagged.identity != order.identity:
@@ -281,11 +315,15 @@ def _moved(unit: Unit, order: MoveOrder) -> Unit:
     if order.move == "transfer" and order.stockroom == unit.stockroom:
         raise TidegateError(f"it is in {unit.stockroom} already")
     keeps = unit.substate in move.substates and order.move in ("transfer", "arrive")
+    if order.move == "transfer" and not (order.substate or keeps or unit.substate == "pending_transfer"):
+        raise TidegateError(f"it is {unit}; say in substate what it is good for where it goes")
+    # Nobody knows what was done with it meanwhile.
+    first = QUARANTINE if unit.state in AWAY and move.target is _S.IN_STOCK else move.substates[0]
     stockroom = order.stockroom or unit.stockroom if move.target in WITH_STOCKROOM else ""
     return replace(
         unit,
         state=move.target,
-        substate=order.substate or (unit.substate if keeps else move.substates[0]),
+        substate=order.substate or (unit.substate if keeps else first),
         stockroom=stockroom,
         ci=order.ci,
         slot=order.slot,
@@ -307,7 +345,7 @@ def _check_place(storage: _Storage, before: Unit | None, after: Unit, cis: Colle
     if after.ci and after != before:
         if after.ci not in cis:
             raise TidegateError(f"the CMDB has no CI {after.ci!a:.80}; enter it with tidegate.release.cmdb_ci")
-        there = storage.by_slot.get((after.ci, after.slot))
+        there = storage.by_slot.get((after.ci, folded(after.slot)))
         if there is not None and there.tag != after.tag:
             slot = f"the slot {after.slot} of {after.ci}" if after.slot else after.ci
             raise TidegateError(f"{slot} has {there.tag}; remove that first, or name another slot")

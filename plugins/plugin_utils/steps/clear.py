@@ -379,9 +379,9 @@ def _with_waves(asking: _Asking, found: Gathered) -> Gathered:
         sites = {str(ci["name"]): ci["site"] for ci in cis}
         facts = replace(facts, waves=tuple(frozenset(sites.get(host) for host in one) for one in waves))
     found = replace(found, facts=facts, waves=waves)
-    if facts.policy is None or facts.package is None or "firmware" not in facts.package.manifest or not waves:
+    if facts.policy is None or facts.package is None or "firmware" not in facts.package.manifest or waves is None:
         return found
-    exposed, spares = asking.ask("spares", lambda: spares_for(cmdb(), rfc, facts, cis, waves)) or ((), None)
+    exposed, spares = asking.ask("spares", lambda: spares_for(asking.sources.library(), cmdb(), rfc, facts, cis, waves)) or ((), None)
     return replace(found, facts=replace(facts, spares=spares), exposed=exposed)
 
 

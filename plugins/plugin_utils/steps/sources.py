@@ -18,7 +18,8 @@ from ..clearance.facts import DataHost, Facts, PackageFacts
 from ..clearance.policy import load_policy
 from ..cmdb.query import QueryError, search
 from ..cmdb.store import Cmdb
-from ..dhs.assets import machines, would_reserve_spares
+from ..dhs.assets import machines, reserved_spares, would_reserve_spares
+from ..dhs.level import Way
 from ..dhs.spare_rules import SpareRules
 from ..dhs.spares import Exposed, SpareAllotment, exposed_at_once
 from ..dsl.descriptors import TITLE
@@ -212,15 +213,16 @@ def seats_for(cmdb: Cmdb, rfc: Rfc, facts: Facts) -> Allotment | None:
 
 
 def spares_for(
-    cmdb: Cmdb, rfc: Rfc, facts: Facts, cis: Sequence[Mapping[str, Any]], waves: Sequence[Sequence[str]]
+    library: Library, cmdb: Cmdb, rfc: Rfc, facts: Facts, cis: Sequence[Mapping[str, Any]], waves: Sequence[Sequence[str]]
 ) -> tuple[tuple[Exposed, ...], SpareAllotment]:
     """The CIs that can fail before a gate looks, and whose firmware the release can't bring back to what they are recorded to have; and how
     the spares stand that the deployment would reserve for them, or has reserved."""
     images = [FirmwareImage.of(one) for one in facts.package.manifest["firmware"]] if facts.package else []
     rules = facts.policy.spares if facts.policy else SpareRules()
     begun = Deployments(cmdb).latest(rfc.number)
-    mine = begun.id if begun is not None and begun.state in OPEN else None
     with cmdb.read() as connection:
+        if begun is not None and begun.state in OPEN:
+            return (), reserved_spares(connection, begun.id)
         units = machines(connection, [str(ci["name"]) for ci in cis])
         exposed = []
         for ci in cis:
@@ -230,7 +232,19 @@ def spares_for(
             if any(model in image.models and is_without_way_back(image, has.get(image.component)) for image in images):
                 exposed.append(Exposed(name, str(model), str(ci["site"] or "")))
         at_once = tuple(exposed_at_once(waves, exposed, rules.cover))
-        return at_once, would_reserve_spares(connection, at_once, rules, rfc.type, facts.now, mine)
+        ways = ways_of(library, rfc.release) if at_once else []
+        return at_once, would_reserve_spares(connection, at_once, rules, rfc.type, facts.now, ways)
+
+
+def ways_of(library: Library, name: str) -> list[Way]:
+    """From which versions of firmware to which the archived versions of a release lead."""
+    home, found = library.repository(name), []
+    for version in sorted(home.versions(name)):
+        digest = home.resolve(name, version)
+        with contextlib.suppress(TidegateError):  # what can't be read leads nowhere
+            for image in load_package_manifest(home, str(digest)).firmware:
+                found += [Way(f"{name} {version}", model, image.component, image.from_versions, image.version) for model in image.models]
+    return found
 
 
 def overlaps_of(cmdb: Cmdb, rfc: Rfc, cis: Iterable[Mapping[str, Any]]) -> tuple[Overlap, ...]:

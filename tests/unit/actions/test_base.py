@@ -94,6 +94,14 @@ def test_what_yaml_does_not_take_for_a_text_is_no_text(value: Any) -> None:
     assert not run({"path": "/right", "key_passphrase": None}).get("failed")
 
 
+def test_what_is_no_text_within_a_list_is_none_either() -> None:
+    spec = {"type": "list", "elements": "dict", "options": {"serial": {"type": "str"}, "count": {"type": "int"}}}
+    for value in (12, 1.10, False):
+        assert list(_faults_within("units", spec, [{"serial": "0012"}, {"serial": value, "count": 3}])) == [
+            f"units[1].serial is no text but {str(value)!r}, as YAML reads it; write it in quotes"
+        ]
+
+
 @pytest.mark.parametrize(("kind", "left"), [(Everywhere, 1), (Chatty, 0)])
 def test_only_a_step_of_many_hosts_leaves_to_others_to_close_the_cmdb(
     monkeypatch: pytest.MonkeyPatch, kind: type[TidegateAction], left: int

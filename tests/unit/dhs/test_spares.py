@@ -62,6 +62,15 @@ def test_what_a_stockroom_has_to_keep_is_left_unless_the_policy_lets_it_be_taken
     assert allot_spares([WEB, WEB], units, {}, stock, replace(NEAR, undercut=frozenset({"emergency"})), "emergency").taken == ("A", "B")
 
 
+def test_what_a_rule_counts_as_a_substitute_is_kept_for_it_too() -> None:
+    units = [spare("A", model="R650"), spare("B", model="R650"), spare("C", model="R650")]
+    stock = [RuleStock(StockRule("R750", "ams-1", 2, 4, substitutes=("R650",)), usable=3)]
+    exposed = [Exposed("web1", "R650"), Exposed("web2", "R650")]
+    assert allot_spares(exposed[:1], units, {}, stock, NEAR, "normal").taken == ("A",)
+    short = allot_spares(exposed, units, {}, stock, NEAR, "normal")
+    assert (short.taken, short.lacking) == ((), {"R650": 1})
+
+
 def test_the_first_wave_with_any_is_covered_or_the_largest_of_each_model() -> None:
     exposed = [Exposed(f"h{number}", "R750" if number < 5 else "R650") for number in range(8)]
     waves = [["x"], ["h0", "h5"], ["h1", "h2", "h3"], ["h4", "h6", "h7"]]

@@ -36,14 +36,15 @@ def test_only_what_is_there_and_available_is_usable_and_substitutes_count() -> N
         ("ams", "PSU", "in_stock", "reserved", 3),
         ("ams", "PSU", "in_stock", "quarantine", 2),
         ("ams", "PSU", "in_transit", "available", 1),
+        ("ams", "PSU", "in_transit", "defective", 4),
         ("ams", "PSU", "on_order", "", 2),
         ("fra", "PSU", "in_stock", "available", 9),
         ("ams", "DISK", "in_stock", "available", 9),
     ]
     (found,) = count_stock([RULE], counts)
-    assert found == RuleStock(RULE, 2, 3, 3, {"quarantine": 2})
+    assert found == RuleStock(RULE, 2, 3, 3, {"quarantine": 2, "defective": 4})
     assert found.sentence() == (
-        "PSU in ams: 2 usable, 3 reserved, 3 on the way, 2 quarantine; short, for 2 is the threshold: order 4 from Contoso"
+        "PSU in ams: 2 usable, 3 reserved, 3 on the way, 4 defective, 2 quarantine; short, for 2 is the threshold: order 4 from Contoso"
     )
     assert count_stock([RULE], [("ams", "PSU", "in_stock", "available", 3)])[0].sentence() == (
         "PSU in ams: 3 usable, 0 reserved, 0 on the way"
@@ -58,6 +59,9 @@ def test_only_what_is_there_and_available_is_usable_and_substitutes_count() -> N
         (StockRule("PSU", "ams", -1, 2), "the threshold -1"),
         (StockRule("PSU", "ams", 1, 2_000_000), "at most 1000000"),
         (StockRule("PSU", "ams", 1, 2, 0), "the order size 0"),
+        (StockRule("", "ams", 1, 2), "name both"),
+        (StockRule("PSU", "ams\0", 1, 2), "signs that can be seen"),
+        (StockRule("PSU", "ams", 1, 2, source="Contoso\nstock is enough"), "signs that can be seen"),
         (StockRule("PSU", "ams", 1, 2, substitutes=("PSU",)), "counts a model twice"),
         (StockRule("PSU", "ams", 1, 2, substitutes=("b", "b")), "counts a model twice"),
     ],

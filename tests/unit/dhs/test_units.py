@@ -92,7 +92,7 @@ def test_a_unit_goes_its_way() -> None:
         "in use by web1 (PSU.2)",
         "in stock fra, quarantine",
         "in maintenance, rma",
-        "in stock fra, available",
+        "in stock fra, quarantine",
         "missing, lost",
         "retired, disposed",
     ]
@@ -104,6 +104,24 @@ def test_what_is_defective_is_so_after_a_journey_too() -> None:
         "defective",
         "defective",
     ]
+
+
+def test_what_waits_for_repair_or_disposal_is_no_spare_because_it_was_moved() -> None:
+    for substate in ("pending_disposal", "pending_repair", "pending_install"):
+        waiting = replace(PSU, substate=substate)
+        assert "say in substate what it is good for" in refused(MoveOrder("transfer", "A-1", stockroom="fra"), known=(waiting,))
+        told = plan(MoveOrder("transfer", "A-1", stockroom="fra", substate="defective"), MoveOrder("arrive", "A-1"), known=(waiting,))
+        assert [unit.substate for unit in told] == ["defective", "defective"]
+    assert (
+        plan(MoveOrder("transfer", "A-1", stockroom="fra"), known=(replace(PSU, substate="pending_transfer"),))[0].substate == "available"
+    )
+
+
+def test_what_was_out_of_sight_comes_back_into_quarantine() -> None:
+    for state, substate in ((S.IN_MAINTENANCE, "rma"), (S.MISSING, "stolen")):
+        away = replace(PSU, state=state, substate=substate, stockroom="")
+        assert plan(MoveOrder("receive", "A-1", stockroom="ams"), known=(away,))[0].substate == "quarantine"
+        assert plan(MoveOrder("receive", "A-1", stockroom="ams", substate="available"), known=(away,))[0].substate == "available"
 
 
 def test_what_is_so_already_is_left_as_it_is() -> None:
@@ -124,8 +142,13 @@ def test_what_is_so_already_is_left_as_it_is() -> None:
         (MoveOrder("receive", "A-7", stockroom="ams"), "it is new, so it needs manufacturer and serial and model"),
         (MoveOrder("receive", "A-7", "Contoso", "ps1", "PSU-800", stockroom="ams"), "Contoso PS1 has the tag A-1; one unit is there once"),
         (MoveOrder("receive", "A-1", "Contoso", "PS7", "PSU-800", stockroom="ams"), "the tag A-1 is on Contoso PS1"),
-        (replace(NEW, tag="A-1\n- name: x"), "use one line"),
-        (replace(NEW, tag="{{ 1 }}"), "begins with a letter or digit"),
+        (replace(NEW, tag="A-1\n- name: x"), "signs that can be seen"),
+        (replace(NEW, serial="PS2 "), "signs that can be seen"),
+        (replace(NEW, serial="PS2\u200b"), "signs that can be seen"),
+        (replace(NEW, tag="A-\ud800"), "signs that can be seen"),
+        (replace(NEW, serial="\uff30S1"), "Contoso PS1 has the tag A-1"),
+        (MoveOrder("install", "A-1", ci="web2", slot="psu.1"), "the slot psu.1 of web2 has A-8"),
+        (replace(NEW, tag="{{ 1 }}"), "the first a letter or digit"),
         (MoveOrder("inspect", "A-1", model="PSU-900", substate="defective"), "it is a PSU-800, not a PSU-900"),
         (MoveOrder("inspect", "A-1", substate="reserved"), "inspect makes no unit 'reserved'"),
         (MoveOrder("transfer", "A-1", stockroom="ams"), "it is in ams already"),
@@ -134,7 +157,8 @@ def test_what_is_so_already_is_left_as_it_is() -> None:
     ],
 )
 def test_what_can_not_be_is_refused(order: MoveOrder, why: str) -> None:
-    assert why in refused(order)
+    other = Unit("A-8", "Contoso", "PS8", "PSU-800", S.IN_USE, ci="web2", slot="PSU.1")
+    assert why in refused(order, known=(PSU, other))
 
 
 def test_a_slot_has_one_unit_and_what_is_in_use_is_not_retired() -> None:

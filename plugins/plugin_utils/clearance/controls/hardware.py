@@ -21,7 +21,7 @@ def spares(facts: Facts, _rfc: Rfc) -> Finding:
     facts.known(facts.scope, "scope")
     allotment = facts.known(facts.spares, "spares")
     if not allotment.needed:
-        return passed("each unit can go back to the firmware that it has")
+        return passed("no spare has to be reserved")
     if not allotment.suffices:
         others = "".join(f"; {reason}" for reason in allotment.unusable[:_LISTED])
         more = f"; and {len(allotment.unusable) - _LISTED} more" if len(allotment.unusable) > _LISTED else ""

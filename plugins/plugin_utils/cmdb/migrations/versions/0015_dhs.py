@@ -18,6 +18,8 @@ _CHECKS = {
     "in_stock": "state <> 'in_stock' OR (stockroom <> '' AND ci_id IS NULL)",
     "in_use": "(state = 'in_use') = (ci_id IS NOT NULL) AND (state <> 'in_use' OR stockroom = '')",
     "reserved": "(substate = 'reserved') = (deployment_id IS NOT NULL) AND (substate <> 'reserved' OR state = 'in_stock')",
+    "placed": "state NOT IN ('on_order', 'in_transit') OR (stockroom <> '' AND ci_id IS NULL)",
+    "state": "state IN ('on_order', 'in_stock', 'in_transit', 'in_use', 'in_maintenance', 'retired', 'missing')",
 }
 
 
