@@ -279,7 +279,7 @@ def test_a_unit_counts_when_it_was_read_lately_to_be_at_its_models_level(cmdb: C
     def usable(now: datetime = NOW) -> tuple[int, dict[str, int], tuple[str, ...]]:
         with cmdb.begin() as connection:
             (one,) = stock(connection, list_rules(connection), 90, now)
-            spares = would_reserve_spares(connection, [Exposed("web1", "PSU")], SpareRules(), "normal", now)
+            spares = would_reserve_spares(connection, None, [Exposed("web1", "PSU")], SpareRules(), "normal", now)
             return one.usable, dict(one.unfit), spares.unusable
 
     with cmdb.begin() as connection:
@@ -339,6 +339,16 @@ def test_a_deployment_that_has_begun_needs_what_it_has_reserved_and_no_more(cmdb
     assert not asked(everybody)[1].suffices
     along = partial(reserve_spares, exposed=[Exposed("h0", "R750")], rules=SpareRules(), change="normal", actor="ann", now=NOW)
     Journal(cmdb).begin("CHG1", package, [["h0"], everybody], Rollout(), ME, NOW, along)
+    # Before its first wave it is counted again, for a device may have said that it runs something else; what it has counts.
+    assert asked(["h0"], everybody) == (1, SpareAllotment({"R750": 1}, ("A1",), {"R750": 2}))
+    assert asked(["h0", "h1"])[1].taken == ("A1", "A2")
+    with cmdb.begin() as connection:
+        again = partial(reserve_spares, connection, 1, rules=SpareRules(), change="normal", actor="ann", now=NOW)
+        assert again(exposed=[Exposed("h0", "R750")]) == ()
+        assert again(exposed=[Exposed("h0", "R750"), Exposed("h1", "R750")]) == ("A2",)
+        connection.rollback()
+    with cmdb.begin() as connection:
+        connection.execute(sa.update(schema().wave).where(schema().wave.c.number == 1).values(state="decided"))
     # The canary is decided, or all are and one is lost: nothing more is asked for, whatever is in stock.
     for waves in ((everybody,), ()):
         exposed, allotment = asked(*waves)

@@ -167,15 +167,25 @@ def _row(unit: Unit, cis: dict[str, int]) -> dict[str, Any]:
 
 
 def would_reserve_spares(
-    connection: sa.Connection, exposed: Sequence[Exposed], rules: SpareRules, change: str, now: datetime, ways: Iterable[Way] = ()
+    connection: sa.Connection,
+    deployment_id: int | None,
+    exposed: Sequence[Exposed],
+    rules: SpareRules,
+    change: str,
+    now: datetime,
+    ways: Iterable[Way] = (),
 ) -> SpareAllotment:
-    """What :func:`reserve_spares` would do. ``change``: the type of the RFC; ``ways``: for what is said of a unit that does not count."""
+    """What :func:`reserve_spares` would do; a deployment that is not begun has no number yet.
+
+    ``change``: the type of the RFC; ``ways``: for what is said of a unit that does not count.
+    """
     models = {one.model for one in exposed}
     gone = (UnitState.RETIRED, UnitState.IN_USE)
     units = list_units(connection, models=models, states=[str(state) for state in UnitState if state not in gone])
     counting = [rule for rule in list_rules(connection) if not models.isdisjoint((rule.model, *rule.substitutes))]
     kept = stock(connection, counting, rules.read_days, now)
-    return allot_spares(exposed, units, below_level(connection, units, rules.read_days, now, ways), kept, rules, change)
+    behind = below_level(connection, units, rules.read_days, now, ways)
+    return allot_spares(exposed, units, behind, kept, rules, change, deployment_id)
 
 
 def reserved_spares(connection: sa.Connection, deployment_id: int) -> SpareAllotment:
@@ -188,12 +198,16 @@ def reserved_spares(connection: sa.Connection, deployment_id: int) -> SpareAllot
 def reserve_spares(
     connection: sa.Connection, deployment_id: int, exposed: Sequence[Exposed], rules: SpareRules, change: str, actor: str, now: datetime
 ) -> tuple[str, ...]:
-    """Reserve spares for a deployment, all or none; return their tags. Raises :class:`ConflictError` when there are too few."""
-    allotment = would_reserve_spares(connection, exposed, rules, change, now)
+    """Reserve spares for a deployment, all or none; what it has reserved already counts. Return the tags of those that are new.
+
+    Raises :class:`ConflictError` when there are too few.
+    """
+    allotment = would_reserve_spares(connection, deployment_id, exposed, rules, change, now)
     if not allotment.suffices:
         raise ConflictError(f"spares: {allotment.sentence()}; get more into stock, or choose fewer CIs")
-    _set_reserved(connection, list_units(connection, tags=allotment.taken), deployment_id, "asset reserve", actor, now)
-    return allotment.taken
+    new = [unit for unit in list_units(connection, tags=allotment.taken) if unit.deployment is None]
+    _set_reserved(connection, new, deployment_id, "asset reserve", actor, now)
+    return tuple(unit.tag for unit in new)
 
 
 def release_spares(connection: sa.Connection, deployment_id: int, actor: str, now: datetime) -> None:

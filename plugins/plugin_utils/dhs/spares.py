@@ -82,11 +82,12 @@ def allot_spares(
     stock: Iterable[RuleStock],
     rules: SpareRules,
     change: str,
+    mine: int | None = None,
 ) -> SpareAllotment:
     """Find a spare for each of ``exposed``, the nearest stockroom first, or say how many are too few.
 
     ``units``: those of their models that are not retired; ``behind``: by tag, why their firmware is in the way; ``stock``: how it stands
-    for each stock rule that counts these models; ``change``: the type of the RFC.
+    for each stock rule that counts these models; ``change``: the type of the RFC; ``mine``: the deployment, if it has reserved some.
     """
     needed = Counter(one.model for one in exposed)
     free: dict[str, list[Unit]] = {}
@@ -99,6 +100,9 @@ def allot_spares(
             counting.setdefault((model, rule.stockroom), []).append(number)
     for unit in sorted(units, key=lambda unit: unit.tag):
         if unit.model not in needed or unit.state is _S.IN_USE:
+            continue
+        if mine is not None and unit.deployment == mine:
+            free.setdefault(unit.model, []).append(unit)
             continue
         if (unit.state, unit.substate) != (_S.IN_STOCK, AVAILABLE):
             unusable.append(f"{unit.tag} is {unit}")
@@ -122,7 +126,10 @@ def allot_spares(
     for one in exposed:
         near = rules.near.get(one.site, ())
         places = {stockroom: place for place, stockroom in enumerate(near)}
-        unit = min(free[one.model], key=lambda unit: (places.get(unit.stockroom, len(places)), unit.stockroom, unit.tag))
+        unit = min(
+            free[one.model],
+            key=lambda unit: (unit.deployment is None, places.get(unit.stockroom, len(places)), unit.stockroom, unit.tag),
+        )
         free[one.model].remove(unit)
         taken.append(unit.tag)
     return SpareAllotment(dict(needed), tuple(taken), usable, tuple(unusable))

@@ -164,6 +164,9 @@ def _resume_cleared(sources: Sources, journal: Journal, current: Deployment, cle
     if request.write and current.state in states.OPEN:
         with journal.cmdb.begin() as connection:
             cleared.register(connection, now)  # it may have become an emergency since it began
+            # A device may have said that it runs another version than was recorded.
+            spares = cleared.policy.spares
+            reserve_spares(connection, current.id, cleared.clearing.exposed, spares, rfc.type, current.holder, now)
     return resumed
 
 

@@ -40,7 +40,7 @@ from ..rfc.debts import Debt, debts
 from ..rfc.model import Rfc
 from ..rfc.register import Overlap, cleared_fingerprint, entered, overlapping
 from ..rollout.deployments import Deployments
-from ..rollout.states import OPEN, DataState
+from ..rollout.states import OPEN, DataState, WaveState
 from .retire import status
 
 _T = TypeVar("_T")
@@ -221,8 +221,9 @@ def spares_for(
     rules = facts.policy.spares if facts.policy else SpareRules()
     begun = Deployments(cmdb).latest(rfc.number)
     with cmdb.read() as connection:
-        if begun is not None and begun.state in OPEN:
-            return (), reserved_spares(connection, begun.id)
+        mine = begun.id if begun is not None and begun.state in OPEN else None
+        if mine is not None and any(state is not WaveState.CLOSED for _number, state, _decision in Deployments(cmdb).waves(mine)):
+            return (), reserved_spares(connection, mine)  # a unit that has failed since may be why there is one less in stock
         units = machines(connection, [str(ci["name"]) for ci in cis])
         exposed = []
         for ci in cis:
@@ -233,7 +234,7 @@ def spares_for(
                 exposed.append(Exposed(name, str(model), str(ci["site"] or "")))
         at_once = tuple(exposed_at_once(waves, exposed, rules.cover))
         ways = ways_of(library, rfc.release) if at_once else []
-        return at_once, would_reserve_spares(connection, at_once, rules, rfc.type, facts.now, ways)
+        return at_once, would_reserve_spares(connection, mine, at_once, rules, rfc.type, facts.now, ways)
 
 
 def ways_of(library: Library, name: str) -> list[Way]:
