@@ -364,7 +364,8 @@ _LIMITS = {
 def _explain_unknown(document: Document, place: Place, name: str, known: list[str], value: Mapping[str, Any]) -> None:
     for key in (str(key) for key in value if key not in known):
         close = _close(key, known)
-        remedy = f"did you mean {close[0]}?" if close else f"known are: {', '.join(known)}"
+        others = [one for one in known if one not in value]
+        remedy = f"did you mean {close[0]}?" if close else f"what it may have besides: {', '.join(others)}" if others else "leave it out"
         document.problem((*place, key), f"{_word(key)} is not a key of {name}", remedy)
 
 

@@ -11,7 +11,7 @@ import subprocess
 import tarfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -187,7 +187,7 @@ def test_a_blob_that_is_not_the_one_wanted_is_not_stored(place: Place) -> None:
     wrong = f"sha256:{hashlib.sha256(b'wrong').hexdigest()}"
     with pytest.raises(IntegrityError, match=f"{right.digest} is damaged"):
         home.put_blob(b"wrong", "text/plain", right.digest)
-    assert not home.has_blob(replace(right, digest=wrong))
+    assert not home.has_blob(right._replace(digest=wrong))
 
 
 def test_what_is_lost_is_named(place: Place, tmp_path: Path) -> None:
