@@ -29,13 +29,13 @@ class ActionModule(TidegateAction):
     def execute(self, options: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
         write, now = not self._task.check_mode, utc_now()
         given = optional_setting(options, "policy")
-        policy = load_policy(given)
+        policy = load_policy(given) if given else None
         orders = [_order(options, unit) for unit in options["units"]]
         with Cmdb.open(required_setting(options, "cmdb")) as cmdb:
             with cmdb.begin() if write else cmdb.read() as connection:
                 changes = move_units(connection, orders, this_user(), now, write, options["reason"])
             # Without one it is not known for how many days a reading counts, and who counts otherwise would have people told again.
-            problems = tell_low(cmdb, policy, this_user(), now) if write and given else []
+            problems = tell_low(cmdb, policy, this_user(), now) if write and policy else []
         after = {one.after.tag: one.after for one in changes}
         before = {one.after.tag: one.before for one in reversed(changes)}
         diff = [{"header": tag, "before": shown(old) if (old := before[tag]) else {}, "after": shown(unit)} for tag, unit in after.items()]

@@ -34,16 +34,12 @@ class ActionModule(TidegateAction):
                 changes = [(rule, None) for rule in remove_rules(connection, names, this_user(), now, write)]
             else:
                 changes = [*save_rules(connection, [_rule(rule) for rule in rules], this_user(), now, write)]
-        changed = [after or before for before, after in changes]
+        changed = [_shown(after or before) for before, after in changes]
         diff = [
-            {"header": f"{rule.model} in {rule.stockroom}", "before": _shown(old), "after": _shown(new)}
-            for rule, (old, new) in _named(changes)
+            {"header": f"{rule['model']} in {rule['stockroom']}", "before": _shown(before), "after": _shown(after)}
+            for rule, (before, after) in zip(changed, changes, strict=True)
         ]
-        return {"changed": bool(changes), "rules": [_shown(rule) for rule in changed], "diff": diff}
-
-
-def _named(changes: list[tuple[StockRule | None, StockRule | None]]) -> list[tuple[StockRule, tuple[StockRule | None, StockRule | None]]]:
-    return [(rule, (before, after)) for before, after in changes if (rule := after or before)]
+        return {"changed": bool(changes), "rules": changed, "diff": diff}
 
 
 def _rule(described: dict[str, Any]) -> StockRule:

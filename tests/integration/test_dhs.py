@@ -46,7 +46,7 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.errors import Con
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.holder import Holder
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.journal import Journal
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.options import Rollout
-from ansible_collections.tidegate.release.plugins.plugin_utils.steps.sources import spares_for
+from ansible_collections.tidegate.release.plugins.plugin_utils.steps.stock import spares_for
 from documents import example_policy, write_document
 from office import run_playbook
 from receiver import Receiver, receive
@@ -141,6 +141,12 @@ def test_a_name_that_no_database_takes_is_a_fault_like_others(cmdb: Cmdb) -> Non
         with pytest.raises(TidegateError, match="signs that can be seen"):
             move(cmdb, MoveOrder("arrive", tag))
         assert places(cmdb, tags=[tag, "A1"], models=[tag]) == {}
+        with cmdb.read() as connection:
+            assert list_rules(connection, [tag]) == []
+    move(cmdb, new(1))
+    for ci in ("web\ud800", "web\0"):
+        with pytest.raises(TidegateError, match="has no CI"):
+            move(cmdb, MoveOrder("install", "A1", ci=ci))
 
 
 def test_one_fault_and_nothing_is_moved(cmdb: Cmdb) -> None:

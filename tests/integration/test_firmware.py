@@ -265,6 +265,35 @@ def test_what_the_cmdb_has_under_a_wrong_address_or_can_not_go_back_gets_nothing
     assert status == 0, said
 
 
+def test_a_machine_with_another_version_than_recorded_gets_nothing_before_a_spare_is_there(rack: Rack) -> None:
+    rack.archive("2.3.0", ["2.2.0"])
+    rfc = rack.rfc("CHG0200006", "2.4.5", rack.archive("2.4.5", ["2.4.0", "2.3.0"], back_to=["2.4.0"]))
+    with Cmdb.open(str(rack.path / "cmdb.sqlite")) as cmdb:
+        cis = [{**ci, "attributes": {**ci["attributes"], "firmware": {"BIOS": "2.4.0"}}} for ci in cmdb.cis()]
+        cmdb.put_cis(cis, "test")
+    rack.machines["srv1"].components = {"BIOS": Component("2.3.0")}
+    stocked = [tag for (tag,) in rack.rows("select tag from asset where state = 'in_stock'")]
+    rack.move(*(MoveOrder("inspect", tag, substate="defective") for tag in stocked))
+    status, said = rack.play("deploy", rfc)
+    assert status != 0
+    assert "it runs BIOS 2.3.0, and the CMDB has BIOS 2.4.0" in said
+    status, said = rack.play("deploy", rfc)
+    assert status != 0
+    assert "spares for what can't go back: 1 of R750 are needed and 0 are usable" in said
+    assert rack.flashed == [[], [], []]
+    rack.rows("delete from firmware_level")  # what units of the model have to have is not the matter here
+    rack.move(MoveOrder("receive", "A-77", "Contoso", "SN-77", "R750", stockroom="ams-1"))
+    rack.machines["srv3"].faults = {"lies"}  # so that it does not end before one looks
+    status, said = rack.play("deploy", rfc)
+    assert rack.flashed[0] == ["2.4.5"], said
+    assert [(event,) for (event,) in rack.rows("select event from history where asset = 'A-77' order by seq")][1] == ("asset reserve",)
+    for machine in rack.machines.values():
+        machine.components = {"BIOS": Component("2.4.0")}
+    owed = [host for host, state in rack.states("CHG0200006").items() if state == "owed"]
+    rack.play("backout", rfc, "-e", json.dumps({"tidegate_done_by_hand": owed}))
+    assert rack.rows("select substate from asset where tag = 'A-77'") == [("available",)]
+
+
 def test_a_killed_run_is_gone_on_with_and_no_device_is_flashed_twice(rack: Rack) -> None:
     for machine in rack.machines.values():
         machine.seconds = 2

@@ -67,8 +67,7 @@ def list_units(
         (t.ci.c.name, cis),
         (t.asset.c.state, states),
     )
-    # What can't be seen is the name of nothing, and a database may not even take it.
-    conditions = [column.in_([one for one in wanted if one.isprintable()]) for column, wanted in asked if wanted is not None]
+    conditions = [column.in_(_names(wanted)) for column, wanted in asked if wanted is not None]
     return sorted(_units(connection, *conditions), key=lambda unit: unit.tag)
 
 
@@ -89,7 +88,7 @@ def move_units(
     check_orders(orders)
     t = schema()
     named = sa.select(t.ci.c.name, t.ci.c.id)
-    cis = {row.name: int(row.id) for row in _among(connection, named, t.ci.c.name, {one.ci for one in orders} - {""})}
+    cis = {row.name: int(row.id) for row in _among(connection, named, t.ci.c.name, _names({one.ci for one in orders}))}
     asked: tuple[tuple[Any, set[Any]], ...] = (
         (t.asset.c.tag, {one.tag for one in orders} - {""}),
         (t.asset.c.identity, {one.identity for one in orders} - {""}),
@@ -295,7 +294,7 @@ def below_level(
 def list_rules(connection: sa.Connection, stockrooms: Collection[str] | None = None) -> list[StockRule]:
     """The rules, all or those of some stockrooms, by stockroom and model."""
     table = schema().stock_rule
-    select = sa.select(table) if stockrooms is None else sa.select(table).where(table.c.stockroom.in_(list(stockrooms)))
+    select = sa.select(table) if stockrooms is None else sa.select(table).where(table.c.stockroom.in_(_names(stockrooms)))
     rules = (
         StockRule(row.model, row.stockroom, row.threshold, row.target, row.order_size, row.source, tuple(row.substitutes))
         for row in connection.execute(select)
@@ -322,12 +321,9 @@ def save_rules(
         for before, rule in changes:
             values = asdict(rule) | {"substitutes": list(rule.substitutes)}
             where = (table.c.model == rule.model, table.c.stockroom == rule.stockroom)
-            connection.execute(sa.insert(table), values) if before is None else connection.execute(
-                sa.update(table).where(*where).values(values)
-            )
-        _remember(
-            connection, "stock rule", [{"before": asdict(old) if old else None, "after": asdict(new)} for old, new in changes], actor, now
-        )
+            connection.execute(sa.insert(table).values(values) if before is None else sa.update(table).where(*where).values(values))
+        lines = [{"before": asdict(old) if old else None, "after": asdict(new)} for old, new in changes]
+        _remember(connection, "stock rule", lines, actor, now)
     return changes
 
 
@@ -389,6 +385,11 @@ def _remember(connection: sa.Connection, event: str, lines: Iterable[dict[str, A
 
 def _among(connection: sa.Connection, select: Any, column: Any, wanted: Collection[Any]) -> Iterator[Any]:
     return (row for chunk in _chunks(wanted) for row in connection.execute(select.where(column.in_(chunk))))
+
+
+def _names(wanted: Iterable[str]) -> list[str]:
+    """Those that can be names: what can't be seen is that of nothing, and a database may not even take it."""
+    return [one for one in wanted if one and one.isprintable()]
 
 
 def _chunks(wanted: Collection[Any]) -> Iterator[list[Any]]:

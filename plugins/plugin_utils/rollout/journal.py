@@ -566,18 +566,17 @@ class Journal(Locks):
         connection.execute(self._t.lock.delete().where(self._t.lock.c.deployment_id == deployment.id))
         active = [x.host for x in self._targets(connection, deployment.id) if new is _D.COMPLETED and x.state is _H.ACTIVE]
         licences.close_reservations(connection, deployment.id, active)
-        from ..dhs.assets import release_spares  # noqa: PLC0415 - each fork loads this module, and a deployment ends once
-
-        release_spares(connection, deployment.id, deployment.holder, now)
         if deployment.rollout.firmware:
-            self._set_levels(connection, deployment, new, active, now)
+            self._finish_firmware(connection, deployment, new, active, now)
 
-    def _set_levels(
+    def _finish_firmware(
         self, connection: sa.Connection, deployment: Deployment, new: DeploymentState, active: Collection[str], now: datetime
     ) -> None:
-        """What a deployment of firmware that has ended makes of the firmware that spares have to have."""
+        """Give back the spares of a deployment of firmware, and say which firmware spares have to have from now on."""
+        from ..dhs.assets import release_spares  # noqa: PLC0415 - each fork loads this module, and a deployment ends once
         from .firmware_levels import lower_levels, raise_levels  # noqa: PLC0415 - as above
 
+        release_spares(connection, deployment.id, deployment.holder, now)
         if new is _D.COMPLETED:
             raise_levels(connection, deployment, active, now)
         elif new is _D.BACKED_OUT:

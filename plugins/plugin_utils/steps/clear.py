@@ -13,7 +13,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..clearance.clearance import Clearance, evaluate
 from ..clearance.controls.window import closes
@@ -26,7 +26,6 @@ from ..cmdb.hosts import described, is_host
 from ..cmdb.store import Cmdb
 from ..compatibility.gather import compatibility
 from ..compatibility.judge import with_plan_faults
-from ..dhs.spares import Exposed
 from ..dsl.repository import blob_uri
 from ..dsl.seen import Sight
 from ..errors import FindingsError, TidegateError
@@ -58,9 +57,11 @@ from .sources import (
     seats_for,
     seen_of,
     select,
-    spares_for,
 )
 from .tell import unusable
+
+if TYPE_CHECKING:
+    from ..dhs.spares import Exposed
 
 _T = TypeVar("_T")
 _NAMED = 3  # things beside a package that a remark names
@@ -381,6 +382,8 @@ def _with_waves(asking: _Asking, found: Gathered) -> Gathered:
     found = replace(found, facts=facts, waves=waves)
     if facts.policy is None or facts.package is None or "firmware" not in facts.package.manifest or waves is None:
         return found
+    from .stock import spares_for  # noqa: PLC0415 - for releases of firmware alone
+
     exposed, spares = asking.ask("spares", lambda: spares_for(asking.sources.library(), cmdb(), rfc, facts, cis, waves)) or ((), None)
     return replace(found, facts=replace(facts, spares=spares), exposed=exposed)
 

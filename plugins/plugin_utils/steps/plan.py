@@ -11,7 +11,6 @@ from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from ..dhs.assets import reserve_spares
 from ..dsl.package import Package, load_package
 from ..dsl.repository import Repository
 from ..dsl.seen import Sight
@@ -143,6 +142,14 @@ class _Cleared:
         incur(connection, self.rfc, self.policy.emergency if self.rfc.type == "emergency" else {}, now)
         register_change(connection, self.rfc, (str(ci["name"]) for ci in self.clearing.cis), now)
 
+    def reserve_spares(self, connection: sa.Connection, deployment_id: int, now: datetime) -> None:
+        """Reserve a spare for each unit that has to have one, as far as the deployment has not done so."""
+        if self.clearing.exposed:
+            from ..dhs.assets import reserve_spares  # noqa: PLC0415 - for releases of firmware alone
+
+            holder = str(Holder.this_run())
+            reserve_spares(connection, deployment_id, self.clearing.exposed, self.policy.spares, self.rfc.type, holder, now)
+
 
 def _needs_no_clearance(current: Deployment, request: RunRequest) -> bool:
     """Whether a deployment goes on as it stands: back to where the hosts were, or nowhere, for it is complete with what the RFC names."""
@@ -165,8 +172,7 @@ def _resume_cleared(sources: Sources, journal: Journal, current: Deployment, cle
         with journal.cmdb.begin() as connection:
             cleared.register(connection, now)  # it may have become an emergency since it began
             # A device may have said that it runs another version than was recorded.
-            spares = cleared.policy.spares
-            reserve_spares(connection, current.id, cleared.clearing.exposed, spares, rfc.type, current.holder, now)
+            cleared.reserve_spares(connection, current.id, now)
     return resumed
 
 
@@ -202,15 +208,15 @@ def _begin(sources: Sources, journal: Journal, cleared: _Cleared, request: RunRe
 
 def _write_plan(journal: Journal, cleared: _Cleared, hosts: Collection[str], now: datetime) -> Run:
     """Write the plan to the journal, and in the same transaction locks, register, debts, seats and spares."""
-    clearing, rfc, holder = cleared.clearing, cleared.rfc, Holder.this_run()
+    clearing, rfc = cleared.clearing, cleared.rfc
 
     def along(connection: sa.Connection, deployment_id: int) -> None:
         delete_debts(connection, rfc.number)
         cleared.register(connection, now)
         reserve(connection, deployment_id, clearing.product, rfc.release, hosts, (now, rfc.end_date))
-        reserve_spares(connection, deployment_id, clearing.exposed, cleared.policy.spares, rfc.type, str(holder), now)
+        cleared.reserve_spares(connection, deployment_id, now)
 
-    run = journal.begin(rfc.number, cleared.package, clearing.waves, cleared.rollout, holder, now, along)
+    run = journal.begin(rfc.number, cleared.package, clearing.waves, cleared.rollout, Holder.this_run(), now, along)
     save_stakeholders(journal, run, rfc, now)
     return run
 

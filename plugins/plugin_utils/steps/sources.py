@@ -18,12 +18,7 @@ from ..clearance.facts import DataHost, Facts, PackageFacts
 from ..clearance.policy import load_policy
 from ..cmdb.query import QueryError, search
 from ..cmdb.store import Cmdb
-from ..dhs.assets import machines, reserved_spares, would_reserve_spares
-from ..dhs.level import Way
-from ..dhs.spare_rules import SpareRules
-from ..dhs.spares import Exposed, SpareAllotment, exposed_at_once
 from ..dsl.descriptors import TITLE
-from ..dsl.firmware import FirmwareImage, is_without_way_back
 from ..dsl.package import load_package, load_package_manifest, verify_package
 from ..dsl.repository import Library, open_library
 from ..dsl.role import check_packaged_role
@@ -40,7 +35,7 @@ from ..rfc.debts import Debt, debts
 from ..rfc.model import Rfc
 from ..rfc.register import Overlap, cleared_fingerprint, entered, overlapping
 from ..rollout.deployments import Deployments
-from ..rollout.states import OPEN, DataState, WaveState
+from ..rollout.states import OPEN, DataState
 from .retire import status
 
 _T = TypeVar("_T")
@@ -210,42 +205,6 @@ def seats_for(cmdb: Cmdb, rfc: Rfc, facts: Facts) -> Allotment | None:
         return None
     with cmdb.read() as connection:
         return would_reserve(connection, product, rfc.release, facts.scope, (max(facts.now, rfc.start_date), rfc.end_date))
-
-
-def spares_for(
-    library: Library, cmdb: Cmdb, rfc: Rfc, facts: Facts, cis: Sequence[Mapping[str, Any]], waves: Sequence[Sequence[str]]
-) -> tuple[tuple[Exposed, ...], SpareAllotment]:
-    """The CIs that can fail before a gate looks, and whose firmware the release can't bring back to what they are recorded to have; and how
-    the spares stand that the deployment would reserve for them, or has reserved."""
-    images = [FirmwareImage.of(one) for one in facts.package.manifest["firmware"]] if facts.package else []
-    rules = facts.policy.spares if facts.policy else SpareRules()
-    begun = Deployments(cmdb).latest(rfc.number)
-    with cmdb.read() as connection:
-        mine = begun.id if begun is not None and begun.state in OPEN else None
-        if mine is not None and any(state is not WaveState.CLOSED for _number, state, _decision in Deployments(cmdb).waves(mine)):
-            return (), reserved_spares(connection, mine)  # a unit that has failed since may be why there is one less in stock
-        units = machines(connection, [str(ci["name"]) for ci in cis])
-        exposed = []
-        for ci in cis:
-            name, recorded = str(ci["name"]), ci["attributes"].get("firmware")
-            model = units[name].model if name in units else ci["attributes"].get("model")
-            has = recorded if isinstance(recorded, Mapping) else {}
-            if any(model in image.models and is_without_way_back(image, has.get(image.component)) for image in images):
-                exposed.append(Exposed(name, str(model), str(ci["site"] or "")))
-        at_once = tuple(exposed_at_once(waves, exposed, rules.cover))
-        ways = ways_of(library, rfc.release) if at_once else []
-        return at_once, would_reserve_spares(connection, mine, at_once, rules, rfc.type, facts.now, ways)
-
-
-def ways_of(library: Library, name: str) -> list[Way]:
-    """From which versions of firmware to which the archived versions of a release lead."""
-    home, found = library.repository(name), []
-    for version in sorted(home.versions(name)):
-        digest = home.resolve(name, version)
-        with contextlib.suppress(TidegateError):  # what can't be read leads nowhere
-            for image in load_package_manifest(home, str(digest)).firmware:
-                found += [Way(f"{name} {version}", model, image.component, image.from_versions, image.version) for model in image.models]
-    return found
 
 
 def overlaps_of(cmdb: Cmdb, rfc: Rfc, cis: Iterable[Mapping[str, Any]]) -> tuple[Overlap, ...]:

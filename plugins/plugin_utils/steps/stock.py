@@ -1,20 +1,32 @@
 # Copyright (c) Tidegate maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Whether there are spares enough, and who is told when there are not."""
+"""Whether there are spares enough, for the stock rules and for a deployment, and who is told when there are not."""
 
 from __future__ import annotations
 
-from collections.abc import Collection
+import contextlib
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
+from ..clearance.facts import Facts
 from ..cmdb.store import Cmdb
-from ..dhs.assets import list_rules, note_stock, stock, take_untold
+from ..dhs.assets import list_rules, machines, note_stock, reserved_spares, stock, take_untold, would_reserve_spares
+from ..dhs.level import Way
+from ..dhs.spare_rules import SpareRules
+from ..dhs.spares import Exposed, SpareAllotment, exposed_at_once
 from ..dhs.stock import RuleStock
+from ..dsl.firmware import FirmwareImage, is_without_way_back
+from ..dsl.package import load_package_manifest
+from ..dsl.repository import Library
+from ..errors import TidegateError
 from ..policy.communication import STOCK_LOW
 from ..policy.model import Policy
+from ..rfc.model import Rfc
+from ..rollout.deployments import Deployments
+from ..rollout.states import OPEN, WaveState
 from .tell import tell_channels
 
 
@@ -44,3 +56,39 @@ def shown_stock(one: RuleStock) -> dict[str, Any]:
     """A rule and its figures as results have them."""
     figures = {"usable": one.usable, "reserved": one.reserved, "on_the_way": one.on_the_way, "unfit": dict(one.unfit)}
     return {**asdict(one.rule), "substitutes": list(one.rule.substitutes), **figures, "short": one.is_short, "to_order": one.to_order}
+
+
+def spares_for(
+    library: Library, cmdb: Cmdb, rfc: Rfc, facts: Facts, cis: Sequence[Mapping[str, Any]], waves: Sequence[Sequence[str]]
+) -> tuple[tuple[Exposed, ...], SpareAllotment]:
+    """The CIs that can fail before a gate looks, and whose firmware the release can't bring back to what they are recorded to have; and how
+    the spares stand that the deployment would reserve for them, or has reserved."""
+    images = [FirmwareImage.of(one) for one in facts.package.manifest["firmware"]] if facts.package else []
+    rules = facts.policy.spares if facts.policy else SpareRules()
+    begun = Deployments(cmdb).latest(rfc.number)
+    with cmdb.read() as connection:
+        mine = begun.id if begun is not None and begun.state in OPEN else None
+        if mine is not None and any(state is not WaveState.CLOSED for _number, state, _decision in Deployments(cmdb).waves(mine)):
+            return (), reserved_spares(connection, mine)  # a unit that has failed since may be why there is one less in stock
+        units = machines(connection, [str(ci["name"]) for ci in cis])
+        exposed = []
+        for ci in cis:
+            name, recorded = str(ci["name"]), ci["attributes"].get("firmware")
+            model = units[name].model if name in units else ci["attributes"].get("model")
+            has = recorded if isinstance(recorded, Mapping) else {}
+            if any(model in image.models and is_without_way_back(image, has.get(image.component)) for image in images):
+                exposed.append(Exposed(name, str(model), str(ci["site"] or "")))
+        at_once = tuple(exposed_at_once(waves, exposed, rules.cover))
+        ways = ways_of(library, rfc.release) if at_once else []
+        return at_once, would_reserve_spares(connection, mine, at_once, rules, rfc.type, facts.now, ways)
+
+
+def ways_of(library: Library, name: str) -> list[Way]:
+    """From which versions of firmware to which the archived versions of a release lead."""
+    home, found = library.repository(name), []
+    for version in sorted(home.versions(name)):
+        digest = home.resolve(name, version)
+        with contextlib.suppress(TidegateError):  # what can't be read leads nowhere
+            for image in load_package_manifest(home, str(digest)).firmware:
+                found += [Way(f"{name} {version}", model, image.component, image.from_versions, image.version) for model in image.models]
+    return found
