@@ -41,8 +41,7 @@ class Rack:
         self.path, self.machines, self._authority = path, machines, authority
         self.said = ""
         (path / "cmdb.yml").write_text(yaml.safe_dump({"plugin": "tidegate.release.cmdb"}))
-        rollout = {"stable": 0, "canary": 1, "steps": [100], "budget": {"wave": 0, "total": 0}}
-        write_document(path / "policy.yml", policy_of(rollout=rollout))
+        self.waves(1)
         with Cmdb.open(str(path / "cmdb.sqlite"), create=True) as cmdb:
             cmdb.put_cis([self._ci(name) for name in machines], "test")
         ours = [MoveOrder("receive", one.tag, "Contoso", one.serial, one.model, stockroom="ams-1") for one in machines.values()]
@@ -62,22 +61,27 @@ class Rack:
             for number in connection.scalars(sa.select(t.asset.c.id).where(t.asset.c.tag.in_(tags))).all():
                 connection.execute(sa.insert(t.asset_firmware), {"asset_id": number, "component": "BIOS", "version": version, "at": now})
 
-    def _ci(self, name: str, url: str = "") -> dict[str, Any]:
+    def _ci(self, name: str, url: str = "", **more: Any) -> dict[str, Any]:
         machine = self.machines[name]
-        attributes = {"redfish": url or machine.url, "serial": machine.serial, "model": machine.model, "asset_tag": machine.tag}
+        attributes = {"redfish": url or machine.url, "serial": machine.serial, "model": machine.model, "asset_tag": machine.tag, **more}
         return {"name": name, "class": "server", "attributes": {**attributes, "ansible_host": "192.0.2.1"}}
 
-    def point(self, name: str, url: str = "") -> None:
-        """Have the CMDB give the address for a machine, its own unless one is given."""
+    def point(self, name: str, url: str = "", **more: Any) -> None:
+        """Have the CMDB give the address for a machine, its own unless one is given, and ``more`` attributes."""
         with Cmdb.open(str(self.path / "cmdb.sqlite")) as cmdb:
-            cmdb.put_cis([self._ci(name, url)], "test")
+            cmdb.put_cis([self._ci(name, url, **more)], "test")
+
+    def waves(self, canary: int) -> None:
+        """The first wave is of so many."""
+        rollout = {"stable": 0, "canary": canary, "steps": [100], "budget": {"wave": 0, "total": 0}}
+        write_document(self.path / "policy.yml", policy_of(rollout=rollout))
 
     def fresh(self) -> None:
         """As new, with BIOS 2.4.0."""
         for machine in self.machines.values():
             machine.components = {"BIOS": Component("2.4.0")}
             machine.faults, machine.seconds = set(), 0.1
-            for past in (machine.tasks, machine.resets, machine.flashed, machine.requests):
+            for past in (machine.tasks, machine.resets, machine.flashed, machine.requests, machine.down):
                 past.clear()
             machine.reset("host")
             machine.resets.clear()
@@ -309,3 +313,80 @@ def test_a_killed_run_is_gone_on_with_and_no_device_is_flashed_twice(rack: Rack)
     assert rack.versions == ["2.9.0"] * 3
     status, said = rack.play("backout", rfc)
     assert status == 0, said
+
+
+def overlap(one: Bmc, other: Bmc) -> bool:
+    """Whether two machines were at an image at the same time, by what they say themselves."""
+    return any(begin < after and start < end for begin, end in one.down for start, after in other.down)
+
+
+@pytest.fixture
+def redundant(rack: Rack) -> Iterator[Rack]:
+    """The first two are redundant, as the second says, and all three go in one wave."""
+    rack.point("srv2", redundant_with=["srv1"])
+    rack.waves(3)
+    yield rack
+    rack.point("srv2")
+    rack.waves(1)
+
+
+def test_of_two_that_are_redundant_one_is_down_at_a_time_there_and_back_while_the_third_goes_on(redundant: Rack) -> None:
+    first, second, third = redundant.machines.values()
+    for machine in redundant.machines.values():
+        machine.seconds = 1
+    rfc = redundant.rfc("CHG0200010", "3.0.0", redundant.archive("3.0.0", ["2.4.0"]))
+    status, said = redundant.play("deploy", rfc)
+    assert status == 0, said
+    assert redundant.flashed == [["3.0.0"]] * 3
+    assert not overlap(first, second)
+    assert overlap(first, third) or overlap(second, third)
+    status, said = redundant.play("backout", rfc)
+    assert status == 0, said
+    assert redundant.flashed == [["3.0.0", "2.4.0"]] * 3
+    assert not overlap(first, second)
+
+
+def test_what_is_redundant_with_one_that_did_not_come_back_is_not_touched(redundant: Rack) -> None:
+    redundant.machines["srv1"].faults = {"other_version"}
+    redundant.machines["srv1"].seconds = 1
+    rfc = redundant.rfc("CHG0200011", "3.1.0", redundant.archive("3.1.0", ["2.4.0"]))
+    status, said = redundant.play("deploy", rfc, "--forks", "1")  # one worker, and so in their order
+    assert status != 0
+    assert "srv1, which is redundant with it, is stuck in CHG0200011#" in said
+    assert redundant.flashed[1] == []
+    assert redundant.machines["srv2"].components["BIOS"].version == "2.4.0"
+    assert redundant.flashed[2] == ["3.1.0", "2.4.0"]
+    assert redundant.states("CHG0200011")["srv1"] == "owed"
+    assert redundant.states("CHG0200011")["srv3"] == "backed_out"
+    redundant.machines["srv1"].components = {"BIOS": Component("2.4.0")}
+    redundant.machines["srv1"].faults = set()
+    status, said = redundant.play("backout", rfc)
+    assert status == 0, said
+    assert redundant.deployment("CHG0200011") == "backed_out"
+
+
+def test_a_killed_run_keeps_nobody_from_going_on_with_what_is_redundant(redundant: Rack) -> None:
+    for machine in redundant.machines.values():
+        machine.seconds = 2
+    rfc = redundant.rfc("CHG0200012", "3.2.0", redundant.archive("3.2.0", ["2.4.0"]))
+    with redundant.start("deploy", rfc) as process:
+        pair = [redundant.machines[name] for name in ("srv1", "srv2")]
+        wait_until(lambda: any(machine.tasks for machine in pair) or process.poll() is not None, 90)
+        os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+    status, said = redundant.play("deploy", rfc, "--forks", "1")  # so that who waited for another's worker would wait for good
+    assert status == 0, said
+    assert redundant.flashed == [["3.2.0"]] * 3
+    assert not overlap(redundant.machines["srv1"], redundant.machines["srv2"])
+    status, said = redundant.play("backout", rfc)
+    assert status == 0, said
+
+
+def test_who_names_none_that_there_is_gets_nothing(redundant: Rack) -> None:
+    redundant.point("srv2", redundant_with=["srv9"])
+    rfc = redundant.rfc("CHG0200013", "3.3.0", redundant.archive("3.3.0", ["2.4.0"]))
+    status, said = redundant.play("deploy", rfc)
+    assert status != 0
+    assert "redundant_with of the CI srv2 names 'srv9', which the CMDB does not have; correct it" in said
+    assert redundant.flashed == [[], [], []]
+    redundant.play("backout", rfc)

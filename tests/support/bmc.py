@@ -88,6 +88,8 @@ class Bmc:
     resets: list[str] = field(default_factory=list)
     requests: list[tuple[str, str]] = field(default_factory=list)
     flashed: list[str] = field(default_factory=list)
+    down: list[list[float]] = field(default_factory=list)
+    """From when to when it was at an image, by the monotonic clock: from when it got that until its host is up with it."""
     url: str = ""
     answer_with: Callable[[str], bytes | None] = lambda _path: None
     """What it answers to a path in place of the page, for tests of nonsense."""
@@ -107,6 +109,7 @@ class Bmc:
         if "busy" in self.faults and self._refused < 2:
             self._refused += 1
             raise Refused(503, "Base.1.8.ServiceTemporarilyUnavailable", "busy")
+        self.down.append([time.monotonic(), math.inf])
         return self.begin_task(lambda task: self._work(task, data, when))
 
     def begin_task(self, work: Callable[[dict[str, Any]], None] = lambda _task: None, state: str = "Running") -> dict[str, Any]:
@@ -178,6 +181,8 @@ class Bmc:
         with self._lock:
             self.resets.append(what)
             later = time.monotonic() + self.seconds
+            if self.down and any(part.pending and part.applies == what for part in self.components.values()):
+                self.down[-1][1] = later
             if what == "bmc":
                 self._silent_until = math.inf if "mute" in self.faults else later
                 self.sessions.clear()

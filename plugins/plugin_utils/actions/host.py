@@ -20,7 +20,7 @@ from ...module_utils.redaction import Redactor
 from ..cmdb.store import Cmdb
 from ..errors import TidegateError
 from ..rfc.source import rfc_number
-from ..rollout.deployments import Deployment
+from ..rollout.deployments import Deployment, Target
 from ..rollout.holder import Holder
 from ..rollout.host_answer import Answer, MalformedAnswerError, parse_answer, printable
 from ..rollout.journal import Journal
@@ -37,6 +37,7 @@ from .keepalive import keep_alive, prefer_fast
 if TYPE_CHECKING:
     from ..dsl.shipment import Shipment
     from ..rollout.firmware_journal import FirmwareJournal
+    from ..rollout.redundancy import Turn, Visit
     from .firmware import FirmwareHost
 
 # The host may find that something it had a moment ago is not there any more, and may lack of two releases documents and pieces.
@@ -72,8 +73,7 @@ class HostAction(TidegateAction):
     def execute(self, options: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
         stop = interrupted()
         if stop:
-            # Neither tried nor failed: the journal has the host as it was, and the gate holds.
-            return {"changed": False, "skipped": True, "skip_reason": stop, "msg": f"it was not begun: {stop}"}
+            return self.not_begun(stop)
         self._host = str(task_vars["inventory_hostname"])
         if self._task.check_mode:
             return {"skipped": True, "msg": "in check mode no host is visited"}
@@ -97,6 +97,10 @@ class HostAction(TidegateAction):
             except NoAnswer as error:
                 detail = self._redactor.text(str(error))
                 return self.outcome({}, self.lost(journal, detail), detail)
+
+    def not_begun(self, stop: str) -> dict[str, Any]:
+        """The task's result when a host was neither tried nor failed: the journal has it as it was, and the gate holds."""
+        return {"changed": False, "skipped": True, "skip_reason": stop, "msg": f"it was not begun: {stop}"}
 
     def visit(self, journal: Journal, deployment: Deployment) -> dict[str, Any]:
         """Do the step on this host and journal how it went."""
@@ -189,12 +193,36 @@ class HostAction(TidegateAction):
             recorded = next((ci["attributes"].get("firmware") for ci in self._cmdb.cis([self._host], connection)), None)
         return recorded if isinstance(recorded, Mapping) else {}
 
+    def await_turn(self, deployment: Deployment, *, back: bool) -> tuple[Target | None, Turn]:
+        """Have the turn of this host's device, see :func:`.turn.await_turn`."""
+        from ..dsl.repository import open_library
+        from .turn import await_turn, seconds_of
+
+        journal = self.firmware_journal()
+
+        def patience(other: Visit) -> float:
+            its = journal.deployment(other.deployment)
+            library = open_library(required_setting(self.options, "dsl"))
+            return seconds_of(library, its, self._model_of(other.host))
+
+        return await_turn(journal, deployment, self._host, patience, interrupted, back=back)
+
+    def _model_of(self, host: str) -> str:
+        """Of which model the device of a host is, by the hardware storage or its CI."""
+        from ..dhs.assets import machines
+
+        with self._cmdb.read() as connection:
+            unit = machines(connection, [host]).get(host)
+            said = next((ci["attributes"].get("model") for ci in self._cmdb.cis([host], connection)), None)
+        return unit.model if unit is not None else str(said)
+
     def firmware(self, journal: FirmwareJournal, deployment: Deployment) -> FirmwareHost:
-        """The host's device, by the CMDB; raises :class:`DeviceError` when that does not know it."""
+        """The host's device, by the CMDB; raises :class:`DeviceError` when that does not know it, or with which others it is redundant."""
         from ..dhs.assets import machines
         from .firmware import FirmwareHost, recorded_identity
 
         constants: Any = C
+        journal.refuse_misnamed(self._host)
         with self._cmdb.read() as connection:
             attributes: Mapping[str, Any] = next((ci["attributes"] for ci in self._cmdb.cis([self._host], connection)), {})
             recorded = recorded_identity(self._host, attributes, machines(connection, [self._host]).get(self._host))

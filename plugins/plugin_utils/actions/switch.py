@@ -16,6 +16,7 @@ from ..rollout.host_answer import REFUSED
 from ..rollout.journal import Journal
 from ..rollout.states import HostState
 from .host import HostAction
+from .interrupt import interrupted
 
 
 @dataclass(frozen=True)
@@ -40,13 +41,11 @@ class SwitchAction(HostAction):
     def visit(self, journal: Journal, deployment: Deployment) -> dict[str, Any]:
         """See :class:`HostAction`."""
         step = _STEPS[self.step]
+        if deployment.rollout.firmware:
+            return self._switch_device(journal, deployment)
         target = step.begin(journal)(self._run, self._host, utc_now())
         if target is None:
             return {"changed": False, "skipped": True}
-        if deployment.rollout.firmware:
-            state, detail = self._with_device(deployment, target)
-            step.end(journal)(self._run, self._host, state, detail, utc_now())
-            return self.outcome({"changed": self.step != "confirm"}, state, detail, target.wave)
         answer = (self.switch if self.step == "backout" else self.advance)(deployment, target.previous_digest)
         state = self._refused(target) if answer["state"] == REFUSED else HostState(answer["state"])
         # What is to be known of a release that came up is to be known of one that lasted.
@@ -54,6 +53,25 @@ class SwitchAction(HostAction):
         noted = as_remark(detail) if state is HostState.BACKED_OUT else detail
         step.end(journal)(self._run, self._host, state, noted, utc_now())
         return {**self.outcome(answer, state, detail, target.wave), **warned}
+
+    def _switch_device(self, journal: Journal, deployment: Deployment) -> dict[str, Any]:
+        """Do the step with the host's device, when no other that is redundant with it is at it."""
+        step = _STEPS[self.step]
+        if self.step == "confirm":
+            target = step.begin(journal)(self._run, self._host, utc_now())
+            if target is None:
+                return {"changed": False, "skipped": True}
+        else:
+            taken, turn = self.await_turn(deployment, back=self.step == "backout")
+            if taken is None:
+                return self.not_begun(f"{interrupted()}, while {turn.why}")
+            target = taken
+            if turn.decision == "refused":
+                state = HostState.OWED if self.step == "backout" else HostState.FAILED
+                return self.outcome({}, state, turn.why, target.wave)
+        state, detail = self._with_device(deployment, target)
+        step.end(journal)(self._run, self._host, state, detail, utc_now())
+        return self.outcome({"changed": self.step != "confirm"}, state, detail, target.wave)
 
     def _with_device(self, deployment: Deployment, target: Target) -> tuple[HostState, str]:
         """Do the step with the host's device, in place of its tree."""

@@ -28,6 +28,11 @@ class Minutes:
     silence: float = 15
     restart: float = 20
 
+    @property
+    def in_all(self) -> float:
+        """How long all that is waited for takes at most, one after the other, with what a run before has left."""
+        return 3 * self.transfer + 8 * self.silence + 5 * self.restart
+
 
 @dataclass(frozen=True)
 class FirmwareImage:

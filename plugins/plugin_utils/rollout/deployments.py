@@ -283,6 +283,8 @@ class Deployments:
                 if (target.wave in undecided and target.state not in (_H.PLANNED, *states.LEFT_OUT))
                 or (not undecided and target.state in states.UNKNOWN)
             ]
+            # Those that a killed run left first: others may have to wait for them.
+            due.sort(key=lambda target: target.state is not _H.ACTIVATING)
             return [[target.host for target in due if target.wave == number] for number in sorted({target.wave for target in due})]
         return self._to_back_out(current, targets) if step == "backout" and current.state is _D.BACKING_OUT else []
 
@@ -291,7 +293,13 @@ class Deployments:
         with self._cmdb.read() as connection:
             mine = self._locked(connection, current.id)
         due = [target for target in targets if target.state in states.TOUCHED and target.host in mine]
-        batches = [[target.host for target in due if target.wave == number] for number in numbers]
+        broken: list[Target] = []
+        if current.rollout.firmware:  # what may not work goes back first, so that what is redundant with it can follow
+            may_not_work = {_H.ACTIVATING, _H.BACKING_OUT, *states.BY_HAND}
+            broken = [target for target in due if target.state in may_not_work]
+            broken.sort(key=lambda target: target.state in states.BY_HAND)  # after those that a killed run left
+            due = [target for target in due if target.state not in may_not_work]
+        batches = [[target.host for target in broken]] + [[target.host for target in due if target.wave == number] for number in numbers]
         return [batch for batch in batches if batch]
 
     def _is_due(self, deployment: Deployment, step: str) -> bool:

@@ -1,7 +1,10 @@
 # Copyright (c) Tidegate maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The journal of releases of firmware: each step with a device is written before it is done, for whoever goes on."""
+"""The journal of releases of firmware: each step with a device is written before it is done, for whoever goes on.
+
+What is redundant has firmware one at a time: the transaction that writes ahead that a host is about to change looks at all the others.
+"""
 
 from __future__ import annotations
 
@@ -10,10 +13,15 @@ from contextlib import suppress
 from datetime import datetime
 from typing import Any
 
-from ..firmware.device import DeviceIdentity
-from .deployments import Run
+from ..cmdb.schema import may_need_a_person
+from ..firmware.device import DeviceError, DeviceIdentity
+from . import redundancy
+from .deployments import Run, Target, deployment_of
 from .firmware_levels import FIRMWARE_READ, FIRMWARE_STEP
+from .holder import Holder
 from .journal import Journal
+from .redundancy import Decision, Turn, Visit
+from .states import OPEN, TOUCHED, DeploymentState, HostState
 
 with suppress(ImportError):
     import sqlalchemy as sa
@@ -21,6 +29,95 @@ with suppress(ImportError):
 
 class FirmwareJournal(Journal):
     """The deployments of one CMDB, and what they do to devices."""
+
+    # -- turns of what is redundant ----------------------------------------
+
+    def look_at_turn(self, run: Run, host: str, now: datetime) -> Turn:
+        """Whether it is the turn of ``host``, as far as the CIs that are redundant with it are concerned."""
+        with self._cmdb.read() as connection:
+            return self._turn(connection, run, host, now)
+
+    def take_turn(self, run: Run, host: str, now: datetime, *, back: bool = False, given_up: bool = False) -> tuple[Target | None, Turn]:
+        """Write ahead that ``host`` is about to change, or to go ``back``, if it is its turn; the host is ``None`` when it has to wait.
+
+        One that must not be touched is ``failed`` by that, or ``owed``, and says why. ``given_up``: it has waited for long enough. Raises
+        what :meth:`activating` and :meth:`backing_out` do.
+        """
+        with self._cmdb.begin() as connection:
+            turn = self._turn(connection, run, host, now)
+            if turn.decision is Decision.WAIT:
+                if not given_up:
+                    return None, turn
+                turn = Turn(Decision.REFUSED, f"{turn.why}, which has taken longer than its minutes; look at that one first", turn.partner)
+            target = (self.backing_out if back else self.activating)(run, host, now, connection)
+            if turn.decision is Decision.REFUSED:
+                state = HostState.OWED if back else HostState.FAILED
+                self._move_host(connection, run.deployment, self._target(connection, run.deployment, host), state, now, turn.why)
+            return target, turn
+
+    def refuse_misnamed(self, host: str) -> None:
+        """Raise :class:`DeviceError` when nobody can know with which others a host is redundant."""
+        with self._cmdb.read() as connection:
+            fault = self._misnamed(connection, host)
+        if fault:
+            raise DeviceError(fault)
+
+    def _misnamed(self, connection: sa.Connection, host: str) -> str:
+        attributes: Mapping[str, Any] = next((ci["attributes"] for ci in self._cmdb.cis([host], connection)), {})
+        names = redundancy.named_in(attributes)
+        if names is None:
+            return f"redundant_with of the CI {host} is no list of names; correct it in the CMDB"
+        there = {str(one["name"]) for one in self._cmdb.cis(names, connection)}
+        lacking = [name for name in names if name not in there]
+        return f"redundant_with of the CI {host} names {lacking[0]!a:.80}, which the CMDB does not have; correct it" if lacking else ""
+
+    def _turn(self, connection: sa.Connection, run: Run, host: str, now: datetime) -> Turn:
+        mine = self._target(connection, run.deployment, host)
+        fault = self._misnamed(connection, host)
+        if fault:
+            return Turn(Decision.REFUSED, fault)
+        others = self._redundant(connection, run, mine, now)
+        well = not others or redundancy.is_well(self._events(connection, run.deployment, host))
+        return redundancy.decide_turn(Visit(host, run.deployment, "", mine.state, well), others)
+
+    def _redundant(self, connection: sa.Connection, run: Run, mine: Target, now: datetime) -> list[Visit]:
+        """Those of the CIs redundant with a host that have the turn, or may not be well."""
+        t = self._t
+        h, d = t.deployment_host.c, t.deployment.c
+        states = sorted(redundancy.UNDER_WAY | redundancy.TROUBLED)
+        may = sa.select(h.host).distinct().where(sa.text(may_need_a_person("deployment_host.")), h.state.in_(states), h.host != mine.host)
+        cis = {str(ci["name"]): ci["attributes"] for ci in self._cmdb.cis([mine.host, *connection.scalars(may)], connection)}
+        found = []
+        for name in sorted(cis):
+            if not redundancy.are_redundant(mine.host, cis.get(mine.host, {}), name, cis[name]):
+                continue
+            rows = (
+                sa.select(t.deployment, h.state.label("host_state"), h.wave)
+                .join_from(t.deployment, t.deployment_host)
+                .where(h.host == name)
+            )
+            touched = [
+                (deployment_of(row), HostState(row.host_state), row.wave)
+                for row in connection.execute(rows.order_by(d.id))
+                if row.host_state in TOUCHED | {HostState.BACKED_OUT} and row.state != DeploymentState.CANCELLED
+            ]
+            of_firmware = [one for one in touched if one[0].rollout.firmware]
+            busy = [one for one in of_firmware if one[1] in redundancy.UNDER_WAY and one[0].state in OPEN]
+            for deployment, state, wave in busy or of_firmware[-1:]:
+                driven = bool(self._driven(connection, deployment, Holder.this_run(), now))
+                if deployment.id == run.deployment:  # in another wave nobody goes there now
+                    driven = deployment.state is DeploymentState.BACKING_OUT or wave == mine.wave
+                well = redundancy.is_well(self._events(connection, deployment.id, name))
+                found.append(Visit(name, deployment.id, deployment.label, state, well, driven))
+        return found
+
+    def _events(self, connection: sa.Connection, deployment_id: int, host: str) -> list[tuple[str, Mapping[str, Any]]]:
+        """What the journal says of a host of a deployment, in order."""
+        j = self._t.journal.c
+        rows = connection.execute(sa.select(j.event, j.data).where(j.deployment_id == deployment_id, j.host == host).order_by(j.seq))
+        return [(row.event, row.data) for row in rows]
+
+    # -- steps -------------------------------------------------------------
 
     def note_step(self, run: Run, host: str, step: str, about: Mapping[str, Any], now: datetime) -> None:
         """Write ahead that the device of ``host`` is about to go through a step."""

@@ -274,13 +274,13 @@ class Journal(Locks):
         with self._writing(run, now) as (connection, _deployment):
             self._move_host(connection, run.deployment, self._target(connection, run.deployment, host), _H.STAGE_FAILED, now, detail)
 
-    def activating(self, run: Run, host: str, now: datetime) -> Target:
-        """Write ahead that ``host`` is about to change.
+    def activating(self, run: Run, host: str, now: datetime, within: sa.Connection | None = None) -> Target:
+        """Write ahead that ``host`` is about to change. ``within``: see :meth:`take_over`.
 
         Raises :class:`StateError` unless its wave is open, or the host got lost in a wave that is decided; and when what the gate found
         open has closed since, or the lease has ended, for then it is too long ago that the gate looked.
         """
-        with self._writing(run, now, start=True) as (connection, deployment):
+        with self._writing(run, now, start=True, within=within) as (connection, deployment):
             target = self._target(connection, run.deployment, host)
             state = connection.scalar(
                 sa.select(self._t.wave.c.state).where(self._t.wave.c.deployment_id == run.deployment, self._t.wave.c.number == target.wave)
@@ -321,9 +321,9 @@ class Journal(Locks):
         with self._writing(run, now):
             pass
 
-    def backing_out(self, run: Run, host: str, now: datetime) -> Target:
-        """Write ahead that ``host`` is about to go back."""
-        with self._writing(run, now) as (connection, deployment):
+    def backing_out(self, run: Run, host: str, now: datetime, within: sa.Connection | None = None) -> Target:
+        """Write ahead that ``host`` is about to go back. ``within``: see :meth:`take_over`."""
+        with self._writing(run, now, within=within) as (connection, deployment):
             if deployment.state is not _D.BACKING_OUT:
                 raise StateError(f"{deployment.label} is {deployment.state}, not backing out, so {host} stays as it is; run backout first")
             self._require_lock(connection, deployment, host)
