@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ansible_collections.tidegate.release.plugins.plugin_utils.actions.base import TidegateAction
@@ -12,13 +13,18 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.clearance.policy 
 from ansible_collections.tidegate.release.plugins.plugin_utils.clock import utc_now
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.audits import save_audit
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import Cmdb
-from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.package import without_tree
+from ansible_collections.tidegate.release.plugins.plugin_utils.dhs.assets import list_levels, list_units, readings_of, record_versions
+from ansible_collections.tidegate.release.plugins.plugin_utils.dhs.unit_check import DeviceReading, check_readings, units_by_serial
+from ansible_collections.tidegate.release.plugins.plugin_utils.dhs.units import folded
+from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.firmware import FirmwareImage
+from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.package import firmware_of, without_tree
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.recover import recover
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.repository import open_library
 from ansible_collections.tidegate.release.plugins.plugin_utils.errors import TidegateError
 from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.library import meant_by
 from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.package import judge_library, unmet_sentence
 from ansible_collections.tidegate.release.plugins.plugin_utils.licence.usage import installed_products, without_seat
+from ansible_collections.tidegate.release.plugins.plugin_utils.policy.model import Policy
 from ansible_collections.tidegate.release.plugins.plugin_utils.report.differences import difference_lines
 from ansible_collections.tidegate.release.plugins.plugin_utils.report.progress import counted, share
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.data_journal import DataJournal
@@ -28,8 +34,12 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.steps.audit impor
     account,
     by_word_alone,
     compare,
+    compare_devices,
     lost_from_library,
     not_compared,
+    read_device_answer,
+    recorded_devices,
+    unit_differences,
     unknown_data,
 )
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps.person import this_user
@@ -71,18 +81,24 @@ class ActionModule(TidegateAction):
             products = installed_products(library, [row for row in recorded if row["digest"] in archived])
             unlicensed = without_seat(cmdb, recorded, products, utc_now())
             treeless = without_tree(library, ((str(row["release"]), str(row["digest"])) for row in recorded if row["digest"] in archived))
+            images = firmware_of(library, ((str(row["release"]), str(row["digest"])) for row in recorded if row["digest"] in archived))
             compared = sorted(host for host, found in audited.found.items() if not isinstance(found, NotSeen))
             returned = end_write_offs(cmdb, compared, "it answered an audit", this_user(), utc_now(), not self._task.check_mode)
             gone = cmdb.write_offs(audited.found.keys() - compared)
             unknown = unknown_data(DataJournal(cmdb).unknown_data(utc_now()))
-        # Nobody asks what runs on a host that will not come back; but one that says anything is not gone, even if it can't be read.
-        found = {host: answer for host, answer in audited.found.items() if host not in gone or getattr(answer, "contact", False)}
+            # Nobody asks what runs on a host that will not come back; but one that says anything is not gone, even if it can't be read.
+            found = {host: answer for host, answer in audited.found.items() if host not in gone or getattr(answer, "contact", False)}
+            answers = {host: answer for host, result in results.items() if (answer := read_device_answer(result)) is not None}
+            # Of a host that nobody has seen that is said once.
+            seen = [ci for ci in cis if ci["name"] in found and (ci["name"] in answers or not isinstance(found[ci["name"]], NotSeen))]
+            of_units = self._compare_units(cmdb, policy, answers, seen, recorded, images)
         lost = lost_from_library(recover(library, None, meant, write=False).lost)
         differences = [
             *audited.differences,
             *lost,
             *unknown,
-            *compare(found, recorded, archived, judged.untrusted, unlicensed, treeless, by_hand),
+            *compare(found, recorded, archived, judged.untrusted, unlicensed, treeless | images.keys(), by_hand),
+            *of_units,
         ]
         differences.sort(key=lambda difference: difference["host"] or "")
         named = [*differences, *by_word_alone(by_hand), *not_compared(gone)]
@@ -101,6 +117,9 @@ class ActionModule(TidegateAction):
         }
         if not self._task.check_mode:
             with Cmdb.open(required_setting(options, "cmdb")) as cmdb:
+                with cmdb.begin() as connection:
+                    for host, answer in answers.items():
+                        record_versions(connection, host, answer.serial, answer.plain_versions, utc_now())
                 save_audit(cmdb, len(compared), len(audited.found), named, this_user(), utc_now())
         were = "was" if len(audited.found) == 1 else "were"
         seen = f"{share(len(compared), len(audited.found))} {were} compared with the CMDB and the DSL"
@@ -110,3 +129,22 @@ class ActionModule(TidegateAction):
             result["msg"] = f"{seen}: each runs what the CMDB says and the DSL holds"
         result["msg"] = "\n".join((result["msg"], *(f"  {line}" for line in difference_lines(named, seen=True))))
         return result
+
+    def _compare_units(
+        self,
+        cmdb: Cmdb,
+        policy: Policy,
+        answers: Mapping[str, DeviceReading],
+        cis: Sequence[Mapping[str, Any]],
+        recorded: Sequence[Mapping[str, Any]],
+        images: Mapping[str, Sequence[FirmwareImage]],
+    ) -> list[dict[str, Any]]:
+        """What of the devices of ``cis``, and of the hardware storage, is not as it is recorded."""
+        with cmdb.read() as connection:
+            units, levels = list_units(connection), list_levels(connection)
+            readings = readings_of(connection, [unit.tag for unit in units])
+        by_serial = units_by_serial(units)
+        read = {unit.tag for answer in answers.values() if answer.plain_versions for unit in by_serial.get(folded(answer.serial), ())}
+        models = {level.model for level in levels}
+        unread = check_readings(units, readings, models, read, policy.spares.read_days, utc_now())
+        return [*compare_devices(recorded_devices(cis, units, recorded, images), answers, units), *unit_differences(unread)]

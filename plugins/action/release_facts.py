@@ -8,11 +8,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
+from ansible.errors import AnsibleConnectionFailure
 from ansible_collections.tidegate.release.plugins.plugin_utils.actions.base import TidegateAction
 from ansible_collections.tidegate.release.plugins.plugin_utils.actions.host_program import NoAnswerError, run_on_host
 from ansible_collections.tidegate.release.plugins.plugin_utils.actions.keepalive import keep_alive, prefer_fast
 from ansible_collections.tidegate.release.plugins.plugin_utils.errors import TidegateError
+from ansible_collections.tidegate.release.plugins.plugin_utils.libs import require
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.host_answer import printable
+from ansible_collections.tidegate.release.plugins.plugin_utils.settings import optional_setting
 
 
 class ActionModule(TidegateAction):
@@ -25,6 +28,40 @@ class ActionModule(TidegateAction):
     along = False  # whether the host can't have the program
 
     def execute(self, options: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
+        asked = self._asked(options, task_vars)
+        if asked is None:
+            return self._look_at_host(options, task_vars)
+        from ansible_collections.tidegate.release.plugins.plugin_utils.actions.device_reading import read_device  # noqa: PLC0415 - few hosts
+
+        reading = read_device(options, asked)
+        device = {"device": reading.to_dict()}
+        core: Any = self._connection
+        try:
+            if core.transport != "local":  # else its host is nobody's to log in to
+                return {**self._look_at_host(options, task_vars), **device}
+        except AnsibleConnectionFailure as error:
+            if reading.silent:
+                raise AnsibleConnectionFailure(f"{error}; nor its BMC: {reading.problem}") from None
+            if asked.software or reading.problem:
+                return {"unreachable": True, "msg": printable(str(error)), **device}
+        except TidegateError as error:
+            return {"failed": True, "msg": str(error), **device}
+        if reading.silent:
+            raise AnsibleConnectionFailure(f"its BMC: {reading.problem}")
+        if reading.problem:
+            raise TidegateError(f"its BMC: {reading.problem}")
+        return {"changed": False, "releases": [], **device}
+
+    def _asked(self, options: dict[str, Any], task_vars: dict[str, Any]) -> Any:
+        """What the device of the host is to be asked; ``None`` for a host without one that can be."""
+        if self.module != "release_facts" or not task_vars.get("redfish") or optional_setting(options, "cmdb") is None:
+            return None
+        require("SQLAlchemy")
+        from ansible_collections.tidegate.release.plugins.plugin_utils.actions.device_reading import what_to_ask  # noqa: PLC0415 - few hosts
+
+        return what_to_ask(options, str(task_vars["inventory_hostname"]))
+
+    def _look_at_host(self, options: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
         keep_alive(self._connection)
         prefer_fast(self._connection, task_vars)
         order = {"operation": self.module, "root": options.get("root", "")}

@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from ansible_collections.tidegate.release.plugins.plugin_utils.actions.base import TidegateAction
+from ansible_collections.tidegate.release.plugins.plugin_utils.clearance.policy import load_policy
 from ansible_collections.tidegate.release.plugins.plugin_utils.clock import utc_now
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import Cmdb
 from ansible_collections.tidegate.release.plugins.plugin_utils.report.files import merge, write_report
 from ansible_collections.tidegate.release.plugins.plugin_utils.report.model import build_report
-from ansible_collections.tidegate.release.plugins.plugin_utils.settings import required_setting
+from ansible_collections.tidegate.release.plugins.plugin_utils.settings import optional_setting, required_setting
 
 
 class ActionModule(TidegateAction):
@@ -26,7 +27,8 @@ class ActionModule(TidegateAction):
 
     def execute(self, options: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
         with Cmdb.open(required_setting(options, "cmdb")) as cmdb:
-            report = build_report(cmdb, utc_now(), options["deployments"])
+            read_days = load_policy(optional_setting(options, "policy")).spares.read_days
+            report = build_report(cmdb, utc_now(), options["deployments"], read_days)
         report = replace(report, overview=merge(report.overview, options["extra"]))
         directory = Path(options["dest"])
         changed = write_report(report, directory, write=not self._task.check_mode)

@@ -14,7 +14,7 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import
 from ansible_collections.tidegate.release.plugins.plugin_utils.report.progress import counted
 from ansible_collections.tidegate.release.plugins.plugin_utils.settings import optional_setting, required_setting
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps.person import this_user
-from ansible_collections.tidegate.release.plugins.plugin_utils.steps.stock import count_spares, shown_stock, tell_low
+from ansible_collections.tidegate.release.plugins.plugin_utils.steps.stock import count_spares, tell_low
 
 
 class ActionModule(TidegateAction):
@@ -42,6 +42,6 @@ class ActionModule(TidegateAction):
             "changed": False,
             "failed": bool(short) or not found,
             "msg": "\n".join((sentence, *lines)),
-            "stock": [shown_stock(one) for one in found],
+            "stock": [one.to_dict() for one in found],
             **({"warnings": problems} if problems else {}),
         }

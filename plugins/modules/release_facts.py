@@ -16,7 +16,13 @@ description:
   - Releases share the files that did not change. One that was edited is reported for each of them; the next release staged does not get it.
 author:
   - Tidegate maintainers (@tidegate)
+  - Of a host whose CI has the attribute C(redfish) its device is asked too, by the BMC there, which unit it is and what firmware it runs.
+    Nobody logs in to the host of such a CI that has C(ansible_connection=local). Where one can't be reached, and the CMDB has no release
+    on it but firmware, it is as one that has none.
 extends_documentation_fragment:
+  - tidegate.release.homes.dsl
+  - tidegate.release.homes.cmdb
+  - tidegate.release.homes.redfish
   - tidegate.release.homes.root
 attributes:
   check_mode:
@@ -99,4 +105,27 @@ releases:
     error:
       description: Why the home could not be read.
       type: str
+device:
+  description: What the device of the host said, or why it did not.
+  type: dict
+  returned: when the CI has the attribute C(redfish), and the inventory and O(cmdb) say so
+  contains:
+    serial:
+      description: Its serial number; empty when it says none.
+      type: str
+    model:
+      description: Its model; empty when it says none.
+      type: str
+    asset_tag:
+      description: The tag that it was told; empty when it says none.
+      type: str
+    firmware:
+      description: The versions of each component that is recorded for it; several where it contradicts itself.
+      type: dict
+    problem:
+      description: Why it could not be read; empty when it was.
+      type: str
+    silent:
+      description: Whether it can't be reached.
+      type: bool
 """

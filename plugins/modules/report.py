@@ -13,6 +13,8 @@ version_added: 0.1.0
 description:
   - Writes C(index.html) from the CMDB, which says what waits for a person and leads to a page for each deployment, with its waves, gates
     and hosts, and to pages of hosts, with what each runs now. Beside each page is its data as JSON, beside the first one C(report.json).
+  - Where the hardware storage has stock rules, or firmware levels, they have a page too, with how many units there are for each. What
+    counts as usable depends on O(policy).
   - Deployments that are not over always have a page, of the others the newest 30, and those that are asked for. The others are counted;
     what an old one left for a person to do is said on the first page all the same.
   - The pages need no network and no script. Files that already say the same are left alone, and pages that a report has no more are
@@ -21,6 +23,7 @@ author:
   - Tidegate maintainers (@tidegate)
 extends_documentation_fragment:
   - tidegate.release.homes.cmdb
+  - tidegate.release.homes.policy
   - tidegate.release.homes.local
 options:
   dest:

@@ -390,3 +390,44 @@ def test_who_names_none_that_there_is_gets_nothing(redundant: Rack) -> None:
     assert "redundant_with of the CI srv2 names 'srv9', which the CMDB does not have; correct it" in said
     assert redundant.flashed == [[], [], []]
     redundant.play("backout", rfc)
+
+
+def test_an_audit_names_what_changed_behind_the_records_once_for_each_unit_and_kind(rack: Rack) -> None:
+    rfc = rack.rfc("CHG0200020", "3.5.0", rack.archive("3.5.0", ["2.4.0"]))
+    status, said = rack.play("deploy", rfc)
+    assert status == 0, said
+    rack.rows("update asset_firmware set at = '2020-01-01 00:00:00.000000'")
+    status, said = rack.play("audit", rfc, "--check")
+    assert status == 0, said
+    assert "3 of 3 hosts were compared with the CMDB and the DSL: each runs what the CMDB says" in said
+    old = "select count(*) from asset_firmware where at < '2021-01-01'"
+    assert rack.rows(old)[0][0] == len(HOSTS)
+    status, said = rack.play("audit", rfc)
+    assert status == 0, said
+    assert rack.rows(old) == [(0,)]  # what an audit reads is read
+    rack.move(*(MoveOrder("receive", f"A-{n}", "Contoso", f"SN-{n}", "R750", stockroom="ams-1") for n in (50, 51)))
+    first, second, third = rack.machines.values()
+    first.components = {"BIOS": Component("2.3.0")}
+    second.serial, second.tag = "SN-50", "A-50"
+    third.faults = {"mute"}
+    third.reset("bmc")
+    status, said = rack.play("audit", rfc)
+    found = json.loads(rack.rows("select data from history where event = 'audited' order by seq desc limit 1")[0][0])["differences"]
+    second.serial, second.tag = "SN-srv2", "A-srv2"
+    rack.rows("delete from asset where tag in ('A-50', 'A-51')")
+    assert status != 0
+    named = sorted((one["host"] or "", one["unit"] or "", one["kind"]) for one in found)
+    assert named == [
+        ("", "A-51", "not_read"),
+        ("srv1", "A-srv1", "other_firmware"),
+        ("srv2", "A-50", "misplaced_unit"),
+        ("srv3", "", "unreachable"),
+    ]
+    assert "it runs BIOS 2.3.0 where 3.5.0 is recorded; find out who changed it" in said
+    assert "it says that it is SN-50, which the hardware storage has as A-50, in stock ams-1, available" in said
+    assert PASSWORD not in said
+    third.faults = set()
+    third.reset("bmc")
+    first.components = {"BIOS": Component("3.5.0")}
+    status, said = rack.play("backout", rfc)
+    assert status == 0, said

@@ -17,7 +17,7 @@ from typing import Any
 
 from ..cmdb.schema import schema
 from ..errors import ConflictError, TidegateError
-from .level import FirmwareLevel, FirmwareReading, LevelState, Way, compare_to_levels
+from .level import FirmwareLevel, FirmwareReading, LevelCount, LevelState, Way, compare_to_levels
 from .spare_rules import SpareRules
 from .spares import Exposed, SpareAllotment, allot_spares
 from .stock import RuleStock, StockRule, count_stock
@@ -263,6 +263,26 @@ def list_levels(connection: sa.Connection) -> list[FirmwareLevel]:
     level = schema().firmware_level.c
     rows = connection.execute(sa.select(level.model, level.component, level.version))
     return sorted((FirmwareLevel(*row) for row in rows), key=lambda one: (one.model, one.component))
+
+
+def count_levels(connection: sa.Connection, read_days: int, now: datetime) -> list[LevelCount]:
+    """By model and component, the level, and how many units are at it: those that were read to have it within ``read_days``."""
+    t = schema()
+    of, level, read = t.asset.c, t.firmware_level.c, t.asset_firmware.c
+    lately = (read.component == level.component, read.version == level.version, read.at >= now - timedelta(read_days))
+    met = sa.exists().where(read.asset_id == of.id, *lately).correlate(t.asset, t.firmware_level)
+    counted = (of.model == level.model) & of.state.in_([str(UnitState.IN_USE), str(UnitState.IN_STOCK)])
+    columns = (level.model, level.component, level.version, level.release, level.at)
+    state, is_met = of.state.label("unit_state"), sa.case((met, 1), else_=0).label("is_met")
+    rows = sa.select(*columns, state, is_met, sa.func.count(of.id).label("units")).select_from(t.firmware_level.outerjoin(t.asset, counted))
+    found: dict[tuple[str, str], LevelCount] = {}
+    for row in connection.execute(rows.group_by(*columns, state, is_met)):
+        one = found.setdefault(
+            (row.model, row.component), LevelCount(FirmwareLevel(row.model, row.component, row.version), row.release, row.at)
+        )
+        if row.unit_state is not None:
+            one.add(UnitState(row.unit_state), bool(row.is_met), int(row.units))
+    return [found[of_] for of_ in sorted(found)]
 
 
 def set_levels(connection: sa.Connection, deployment_id: int, release: str, levels: Iterable[tuple[str, str, str]], now: datetime) -> None:

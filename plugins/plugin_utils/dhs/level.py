@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 
+from .units import UnitState
+
 
 class LevelState(StrEnum):
     """How a unit stands to the level: only the first can be used as a spare."""
@@ -31,6 +33,28 @@ class FirmwareLevel:
     model: str
     component: str
     version: str
+
+
+@dataclass
+class LevelCount:
+    """How many units have a level, and of how many: of those in use, and of those in stock. ``release`` brought it, ``at`` a moment."""
+
+    level: FirmwareLevel
+    release: str
+    at: datetime
+    in_use: int = 0
+    in_use_at_level: int = 0
+    in_stock: int = 0
+    in_stock_at_level: int = 0
+
+    def add(self, state: UnitState, is_met: bool, units: int) -> None:
+        """Count units that are in use or in stock."""
+        if state is UnitState.IN_USE:
+            self.in_use += units
+            self.in_use_at_level += units * is_met
+        else:
+            self.in_stock += units
+            self.in_stock_at_level += units * is_met
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from typing import Any
 
 from ..errors import TidegateError
 from .units import AVAILABLE, RESERVED, UnitState, check_texts
@@ -65,6 +66,12 @@ class RuleStock:
         """How many to order: nothing unless it is short, and what is on the way already comes off."""
         lacking = self.rule.target - self.usable - self.on_the_way
         return -(-lacking // self.rule.order_size) * self.rule.order_size if self.is_short and lacking > 0 else 0
+
+    def to_dict(self) -> dict[str, Any]:
+        """The rule and its figures, as results and reports have them."""
+        figures = {"usable": self.usable, "reserved": self.reserved, "on_the_way": self.on_the_way, "unfit": dict(self.unfit)}
+        rule = {**asdict(self.rule), "substitutes": list(self.rule.substitutes)}
+        return {**rule, **figures, "short": self.is_short, "to_order": self.to_order}
 
     def sentence(self) -> str:
         """How it stands, for a person."""

@@ -19,7 +19,7 @@ from ..documents import load_document
 from ..errors import DocumentError, IntegrityError, Problem, TidegateError
 from .commands import check_commands
 from .descriptors import MANIFEST, PACKAGE, TITLE, VERSION, Descriptor, canonical, describe_blob, moved, parse_json
-from .firmware import faults_in_payload
+from .firmware import FirmwareImage, faults_in_payload
 from .manifest import INDEX_TITLE, PAYLOAD_TITLE, ROLE_INDEX_TITLE, ROLE_TITLE, Manifest, OwnAnsible, load_manifest
 from .payload import FileEntry, PayloadTar, index_json, matching, opened, parse_index, scan, visible
 from .repository import Library, Repository
@@ -314,6 +314,16 @@ def without_tree(library: Library, packages: Iterable[tuple[str, str]]) -> set[s
         with contextlib.suppress(TidegateError):
             if not load_package_manifest(library.repository(name), digest).has_tree:
                 found.add(digest)
+    return found
+
+
+def firmware_of(library: Library, packages: Iterable[tuple[str, str]]) -> dict[str, tuple[FirmwareImage, ...]]:
+    """Of ``packages``, by release and digest, the images of those that are firmware, by digest; what can't be read is none."""
+    found = {}
+    for name, digest in sorted(set(packages)):
+        with contextlib.suppress(TidegateError):
+            if images := load_package_manifest(library.repository(name), digest).firmware:
+                found[digest] = images
     return found
 
 

@@ -20,7 +20,7 @@ def difference_lines(differences: Iterable[Mapping[str, Any]], *, seen: bool = F
     alike: dict[tuple[str, str], list[str]] = defaultdict(list)
     for one in differences:
         detail = one["detail"].partition(":")[0] if seen and one["kind"] == "unreachable" else one["detail"]
-        alike[detail, one["remedy"]].append(one["host"] or "DSL")
+        alike[detail, one["remedy"]].append(one["host"] or one.get("unit") or "DSL")
     lines = []
     for (detail, remedy), hosts in alike.items():
         names = ", ".join(hosts[:_NAMED]) + (f" and {len(hosts) - _NAMED} more" if len(hosts) > _NAMED else "")

@@ -14,10 +14,10 @@ from typing import Any
 
 from ..errors import TidegateError
 from ..files import make_folder, write_atomically
-from .html import generator, render_deployment, render_hosts, render_overview
+from .html import generator, render_deployment, render_hosts, render_overview, render_stock
 from .model import Report
 
-_FOLDERS = ("deployments", "hosts")
+_FOLDERS = ("deployments", "hosts", "stock")
 _PAGE = re.compile(r"[0-9]+\.(html|json)")
 _MARK = b'<meta name="generator" content="Tidegate '
 
@@ -35,14 +35,14 @@ def merge(report: Mapping[str, Any], extra: Mapping[str, Any]) -> dict[str, Any]
 
 
 def write_report(report: Report, directory: Path, *, write: bool) -> list[str]:
-    """Write ``index.html`` with ``report.json``, and a page with its data for each deployment and for the hosts, where they changed.
+    """Write ``index.html`` with ``report.json``, and a page with its data for each deployment, the hosts and the stock, where they changed.
 
     What an earlier report had a page for and this one has not goes. Returns the paths that change; with ``write`` false nothing does.
     Raises :class:`TidegateError` when it can't be written, or when the directory has another's ``index.html``.
     """
     _refuse_others_page(directory / "index.html")
     changed = []
-    for pages, render in ((report.deployments, render_deployment), (report.hosts, render_hosts)):
+    for pages, render in ((report.deployments, render_deployment), (report.hosts, render_hosts), (report.stock, render_stock)):
         for name, page in pages.items():
             folder, number = (directory / name).parent, (directory / name).name
             stale = not _is_current(folder / f"{number}.html")
@@ -51,7 +51,7 @@ def write_report(report: Report, directory: Path, *, write: bool) -> list[str]:
     index = {"index.html": lambda: render_overview(report.overview, report.deployments)}
     stale = not _is_current(directory / "index.html")
     changed += write_documents("report", report.overview, "generated", index, directory, write=write, stale=stale)
-    outdated = [path for folder in _FOLDERS for path in _outdated(directory / folder, {*report.deployments, *report.hosts})]
+    outdated = [path for folder in _FOLDERS for path in _outdated(directory / folder, {*report.deployments, *report.hosts, *report.stock})]
     try:
         for path in outdated if write else []:
             path.unlink(missing_ok=True)

@@ -150,6 +150,11 @@ def render_hosts(page: Mapping[str, Any]) -> str:
     return _template("hosts.html.j2").render(site=page["site"], hosts=page["hosts"])
 
 
+def render_stock(page: Mapping[str, Any]) -> str:
+    """A page of stock rules and firmware levels; everything in it is escaped."""
+    return _template("stock.html.j2").render(page=page)
+
+
 def render_clearance(clearance: Mapping[str, Any]) -> str:
     """The page of a clearance as :func:`..steps.clear.Clearing.document` makes it; everything in it is escaped."""
     order = list(RESULTS)

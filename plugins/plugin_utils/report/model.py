@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import groupby
 from pathlib import Path
@@ -20,12 +20,14 @@ from typing import Any
 from ..cmdb.audits import last_audit
 from ..cmdb.schema import schema
 from ..cmdb.store import Cmdb
+from ..dhs.spare_rules import SpareRules
 from ..errors import NotFoundError
 from ..rfc.debts import debts
 from ..rollout.archive_file import archived_deployment, archived_in
 from ..rollout.deployments import CHECKED
 from ..rollout.states import DATA_EVENTS, OPEN
 from . import attention
+from .stock import report_stock
 
 with contextlib.suppress(ImportError):
     import sqlalchemy as sa
@@ -45,17 +47,21 @@ class Report:
 
     overview: Mapping[str, Any]
     """``generated``, ``attention`` (sentences about what waits for a person), ``counts``, ``deployments`` (those that have a page, oldest
-    first, without their waves), ``debts`` (what emergency changes still owe), ``hosts`` (the pages with them) and ``audit`` (what the
-    newest one came to, ``null`` when there was none, see :func:`..cmdb.audits.last_audit`)."""
+    first, without their waves), ``debts`` (what emergency changes still owe), ``hosts`` and ``stock`` (the pages with them) and ``audit``
+    (what the newest one came to, ``null`` when there was none, see :func:`..cmdb.audits.last_audit`)."""
     deployments: Mapping[str, Mapping[str, Any]]
     """Deployments with their waves and what became of each host, as ``deployments/<number>.json`` has them."""
     hosts: Mapping[str, Mapping[str, Any]]
     """``site``, and ``hosts``: one entry for each host and release on it, by name. ``written_off`` of one is ``since``, ``by`` and
     ``reason``, or ``null``."""
+    stock: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """Stock rules with their figures and firmware levels, see :func:`.stock.report_stock`; no page without any."""
 
 
-def build_report(cmdb: Cmdb, now: datetime, asked: Iterable[str] = ()) -> Report:
+def build_report(cmdb: Cmdb, now: datetime, asked: Iterable[str] = (), read_days: int = SpareRules.read_days) -> Report:
     """The report of one moment of the database, with the deployments of the RFCs ``asked`` for.
+
+    ``read_days``: for how long it is believed what a unit said of its firmware, as the policy has it.
 
     Raises :class:`NotFoundError` for an RFC that has no deployment, or whose journal is archived in a file that is not there, and
     :class:`IntegrityError` for a file that is not what was written.
@@ -70,6 +76,7 @@ def build_report(cmdb: Cmdb, now: datetime, asked: Iterable[str] = ()) -> Report
         hosts = dict(_host_pages(_entries(connection, gone)))
         owed = debts(cmdb, connection, settled=False)
         audit = last_audit(connection)
+        stocked = report_stock(connection, read_days, now)
     at = _time(audit["at"]) if audit else None
     waiting = [sentence for one in deployments.values() for sentence in attention.open_deployment(one)]
     return Report(
@@ -80,15 +87,18 @@ def build_report(cmdb: Cmdb, now: datetime, asked: Iterable[str] = ()) -> Report
             + lacking
             + troubled
             + attention.audited(audit, at or "")
+            + list(stocked.attention)
             + attention.written_off(gone),
             "counts": {**counts, "hosts": sum(len({entry["name"] for entry in page["hosts"]}) for page in hosts.values())},
             "deployments": [_summary(name, one) for name, one in deployments.items()],
             "debts": [{"rfc": debt.rfc, "release": debt.release, "duty": debt.duty, "due": _time(debt.due)} for debt in owed],
             "hosts": [_page(name, page) for name, page in hosts.items()],
+            "stock": stocked.overview,
             "audit": audit and {**audit, "at": at},
         },
         deployments,
         hosts,
+        stocked.pages,
     )
 
 

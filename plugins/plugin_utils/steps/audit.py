@@ -8,13 +8,16 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from ..cmdb.hosts import REMEDY, described, is_host
+from ..dhs.unit_check import DeviceReading, RecordedDevice, UnitFinding, check_device, units_by_serial
+from ..dsl.firmware import FirmwareImage, images_for
 from ..report.progress import counted
 
 if TYPE_CHECKING:
+    from ..dhs.units import Unit
     from ..dsl.seen import Loss
     from ..licence.seats import Unlicensed
     from ..rollout.deployments import Deployment
@@ -28,6 +31,11 @@ _REMEDIES: Mapping[str, str] = {
     "changed_files": "deploy or back out there, which puts right what becomes live; what a service writes belongs in its state directory",
     "extra_files": "find out who put them there and remove them; what a service writes belongs in its state directory",
     "invalid_answer": "find out who answers there, and audit again",
+    "misplaced_unit": "find out who moved it, and record with tidegate.release.dhs_asset where it is",
+    "not_read": "audit or deploy where it is in use; bring a spare to a bench, as a CI of class spare",
+    "other_firmware": "find out who changed it, and bring it by an RFC to what is to run there",
+    "other_unit": "find out which unit is there, and record with tidegate.release.dhs_asset that it was exchanged, or correct the CI",
+    "unknown_unit": "find out who put it there, and receive and install it with tidegate.release.dhs_asset, or take it out",
     "lost": "bring it back with dsl_verify and tidegate_dsl_replica, or give it up with dsl_release, state accepted",
     "missing": "find out who removed it, and deploy it again by an RFC",
     "not_in_dsl": "heal the library with dsl_verify and tidegate_dsl_replica, or archive the same release again",
@@ -84,6 +92,72 @@ def read_answer(result: object) -> Found:
             return _invalid(f"releases[{index}]{fault}")
     names = [entry["name"] for entry in releases]
     return [dict(entry) for entry in releases] if len({*names}) == len(names) else _invalid("one release is there twice")
+
+
+def read_device_answer(result: object) -> DeviceReading | None:
+    """What the device of a host said to the same task; ``None`` when it was not asked."""
+    data = result.get("device") if isinstance(result, Mapping) else None
+    return None if data is None else DeviceReading.of(data) or DeviceReading(problem=f"its answer is {_shown(data)}")
+
+
+def recorded_devices(
+    cis: Iterable[Mapping[str, Any]],
+    units: Iterable[Unit],
+    recorded: Iterable[Mapping[str, Any]],
+    images: Mapping[str, Iterable[FirmwareImage]],
+) -> list[RecordedDevice]:
+    """The devices of ``cis`` that are to be asked: those whose address is known, or that have a release of firmware.
+
+    ``units``: all of the hardware storage; ``recorded``: installations; ``images``: those of the packages that are firmware, by digest.
+    What a release brought there is what the device has to run; else it is what was read before, the CI's attribute ``firmware``.
+    """
+    by_ci = {unit.ci: unit for unit in units if unit.ci and not unit.slot}
+    of: dict[str, list[FirmwareImage]] = defaultdict(list)
+    for row in recorded:
+        of[str(row["ci"])] += images.get(str(row["digest"]), ())
+    found = []
+    for ci in cis:
+        name, attributes = str(ci["name"]), ci["attributes"]
+        if attributes.get("redfish") or of[name]:
+            device = RecordedDevice(name, by_ci.get(name), attributes)
+            said = attributes.get("firmware")
+            read = {str(component): str(version) for component, version in said.items()} if isinstance(said, Mapping) else {}
+            brought = {image.component: image.version for image in images_for(device.model, of[name])}
+            found.append(replace(device, versions={**read, **brought}))
+    return found
+
+
+def compare_devices(
+    devices: Iterable[RecordedDevice],
+    answers: Mapping[str, DeviceReading],
+    units: Iterable[Unit],
+) -> list[dict[str, Any]]:
+    """A difference, as :func:`compare` has them, for each unit and kind of what is not as it is recorded.
+
+    ``devices``: those that are to be asked; ``answers``: by CI, what they said, as far as they were asked; ``units``: all of the
+    hardware storage.
+    """
+    by_serial = units_by_serial(units)
+    differences = []
+    for device in devices:
+        answer = answers.get(device.ci)
+        tag = device.unit.tag if device.unit else None
+        if answer is None:
+            why = "its CI has no attribute redfish" if not device.attributes.get("redfish") else "nobody asked its BMC"
+            detail = f"{why}, so nobody knows what firmware it runs; use this CMDB's inventory, which has that attribute"
+            differences.append(_difference(device.ci, None, "left_out", detail, tag))
+        elif answer.problem:
+            kind, what = ("unreachable", "can't be reached") if answer.silent else ("unreadable", "can't be read")
+            detail = f"its BMC {what}, so nobody knows which unit it is: {_shown(answer.problem)}"
+            differences.append(_difference(device.ci, None, kind, detail, tag))
+        else:
+            differences += unit_differences(check_device(device, answer, by_serial))
+    return differences
+
+
+def unit_differences(findings: Iterable[UnitFinding]) -> list[dict[str, Any]]:
+    """What is wrong with units, as :func:`compare` has differences."""
+    return [_difference(one.ci or None, None, one.kind, _shown(one.detail), one.unit or None) for one in findings]
 
 
 def account(
@@ -166,8 +240,8 @@ def compare(
     return differences
 
 
-def _difference(host: str | None, release: str | None, kind: str, detail: str) -> dict[str, Any]:
-    return {"host": host, "release": release, "kind": kind, "detail": detail, "remedy": _REMEDIES.get(kind, "")}
+def _difference(host: str | None, release: str | None, kind: str, detail: str, unit: str | None = None) -> dict[str, Any]:
+    return {"host": host, "unit": unit, "release": release, "kind": kind, "detail": detail, "remedy": _REMEDIES.get(kind, "")}
 
 
 def _compare_release(
@@ -198,6 +272,7 @@ def not_compared(written_off: Mapping[str, Mapping[str, str]]) -> list[dict[str,
     return [
         {
             "host": host,
+            "unit": None,
             "release": None,
             "kind": "written_off",
             "detail": f"it is written off since {one['since'][:10]}, by {one['by']}: {one['reason']}",

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
@@ -50,12 +49,6 @@ def tell_low(cmdb: Cmdb, policy: Policy, actor: str, now: datetime) -> list[str]
         return []
     title = f"stock is low: {', '.join(dict.fromkeys(one.rule.model for one in low))}"
     return tell_channels(communication, listeners, STOCK_LOW, title, "\n".join(one.sentence() for one in low))
-
-
-def shown_stock(one: RuleStock) -> dict[str, Any]:
-    """A rule and its figures as results have them."""
-    figures = {"usable": one.usable, "reserved": one.reserved, "on_the_way": one.on_the_way, "unfit": dict(one.unfit)}
-    return {**asdict(one.rule), "substitutes": list(one.rule.substitutes), **figures, "short": one.is_short, "to_order": one.to_order}
 
 
 def spares_for(

@@ -1,0 +1,76 @@
+# Copyright (c) Tidegate maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What an audit asks the device of a host, by its BMC: which unit it is, and what it runs. Nothing is changed there."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ..cmdb.store import Cmdb
+from ..dhs.assets import list_levels, machines, readings_of
+from ..dhs.unit_check import DeviceReading
+from ..dsl.firmware import FirmwareImage, images_for
+from ..dsl.package import load_package_manifest
+from ..dsl.repository import open_library
+from ..errors import TidegateError
+from ..firmware.device import DeviceError, SilentError, text
+from ..firmware.redfish import Access, Bmc
+from ..settings import optional_setting, required_setting
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What the device of a CI is asked: ``attributes`` say where it is, ``serial`` which one of several. ``software``: the CI has releases
+    besides that are no firmware, so somebody has to log in to its host."""
+
+    attributes: Mapping[str, Any]
+    serial: str
+    components: tuple[str, ...]
+    software: bool
+
+
+def what_to_ask(options: Mapping[str, Any], host: str) -> Asked | None:
+    """What the device of a host is to be asked; ``None`` when the CMDB does not say where it is, and so by nobody's word but its own."""
+    with Cmdb.open(required_setting(options, "cmdb")) as cmdb, cmdb.read() as connection:
+        attributes: Mapping[str, Any] = next((ci["attributes"] for ci in cmdb.cis([host], connection)), {})
+        if not text(attributes.get("redfish")):
+            return None
+        unit = machines(connection, [host]).get(host)
+        model = unit.model if unit else text(attributes.get("model"))
+        recorded = attributes.get("firmware")
+        components = set(recorded) if isinstance(recorded, Mapping) else set()
+        components |= {level.component for level in list_levels(connection) if level.model == model}
+        components |= {one.component for found in readings_of(connection, [unit.tag] if unit else []).values() for one in found}
+        installed = cmdb.installations([host], connection)
+    dsl, software = optional_setting(options, "dsl"), False
+    library = open_library(dsl) if dsl is not None and installed else None
+    for row in installed:
+        images: tuple[FirmwareImage, ...] = ()
+        with contextlib.suppress(TidegateError):  # what the library has not is named by the comparison
+            if library is not None:
+                images = load_package_manifest(library.repository(str(row["release"])), str(row["digest"])).firmware
+        software = software or not images
+        components |= {image.component for image in images_for(model, images)}
+    serial = unit.serial if unit else text(attributes.get("serial"))
+    return Asked(attributes, serial, tuple(sorted(filter(text, components))), software)
+
+
+def read_device(options: Mapping[str, Any], asked: Asked) -> DeviceReading:
+    """What a device says of itself; what keeps it from saying that is in the answer, too."""
+    user, password = (str(options.get(f"redfish_{name}") or "") for name in ("user", "password"))
+    try:
+        with Bmc(Access(text(asked.attributes["redfish"]), user, password, text(asked.attributes.get("redfish_fingerprint")))) as device:
+            found = device.identity(asked.serial)
+            return DeviceReading(found.serial, found.model, found.tag, _versions(device, asked.components))
+    except SilentError as error:
+        return DeviceReading(problem=str(error), silent=True)
+    except DeviceError as error:
+        return DeviceReading(problem=str(error))
+
+
+def _versions(device: Bmc, components: Iterable[str]) -> dict[str, tuple[str, ...]]:
+    return {component: device.versions(component) for component in components}
