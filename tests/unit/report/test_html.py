@@ -28,6 +28,7 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.report.html impor
     render_deployment,
     render_hosts,
     render_overview,
+    render_stock,
 )
 from ansible_collections.tidegate.release.plugins.plugin_utils.report.model import Report
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.states import HostState
@@ -72,6 +73,15 @@ def host(word: str = "web") -> dict[str, Any]:
     return about | {"since": None, "written_off": {"reason": word}}
 
 
+def stocked(word: str) -> dict[str, Any]:
+    """A page of stock, with a rule and a level."""
+    rule = {**dict.fromkeys(("model", "stockroom", "source"), word), "substitutes": [word], "unfit": {word: 2}, "order_size": 1}
+    figures = dict.fromkeys(("threshold", "target", "usable", "reserved", "on_the_way", "to_order"), 3)
+    units = {key: {"units": 3, "at_level": 1} for key in ("in_use", "in_stock")}
+    level = {**dict.fromkeys(("model", "component", "version", "release"), word), "since": "2026-03-01T10:00:00.000Z", **units}
+    return {"read_days": 90, "rules": [{**rule, **figures, "short": True}], "levels": [level]}
+
+
 def report(word: str = "web", waves: list[dict[str, Any]] | None = None, deployments: int = 1, **more: Any) -> Report:
     """A report as the CMDB's is made, with the same functions for what one page says of another."""
     pages = {f"deployments/{number}": deployment(word, waves, number) for number in range(1, deployments + 1)}
@@ -83,22 +93,23 @@ def report(word: str = "web", waves: list[dict[str, Any]] | None = None, deploym
         "deployments": [model._summary(name, page) for name, page in pages.items()],
         "debts": [],
         "hosts": [model._page(name, page) for name, page in hosts.items()],
+        "stock": {"rules": 1, "short": 1, "levels": 1, "pages": [{"page": "stock/1.html", "data": "stock/1.json"}]},
         "audit": None,
         **more,
     }
-    return Report(overview, pages, hosts)
+    return Report(overview, pages, hosts, {"stock/1": stocked(word)})
 
 
 def empty() -> Report:
     counts: dict[str, Any] = {"deployments": {}, "hosts": 0}
-    overview = {"generated": "2026-03-01T11:00:00.000Z", "attention": [], "counts": counts, "deployments": [], "hosts": [], "audit": None}
-    return Report(overview, {}, {})
+    nothing: dict[str, Any] = {"attention": [], "deployments": [], "hosts": [], "stock": {"pages": []}, "audit": None}
+    return Report({"generated": "2026-03-01T11:00:00.000Z", "counts": counts, **nothing}, {}, {})
 
 
 def pages(report: Report) -> list[str]:
     """All pages of a report, the first one first."""
     deployments, hosts = map(render_deployment, report.deployments.values()), map(render_hosts, report.hosts.values())
-    return [render_overview(report.overview, report.deployments), *deployments, *hosts]
+    return [render_overview(report.overview, report.deployments), *deployments, *hosts, *map(render_stock, report.stock.values())]
 
 
 class Page(HTMLParser):
@@ -125,8 +136,8 @@ def test_hostile_names_and_reasons_stay_text() -> None:
 
 def test_the_pages_need_nothing_but_each_other() -> None:
     first, *others = pages(report())
-    assert Page(first).addresses == ["deployments/1.html", "hosts/1.html"]
-    assert [Page(text).addresses for text in others] == [["../index.html"]] * 2
+    assert Page(first).addresses == ["deployments/1.html", "stock/1.html", "hosts/1.html"]
+    assert [Page(text).addresses for text in others] == [["../index.html"]] * 3
     for text in (first, *others):
         assert not {"script", "link", "iframe", "img", "object"} & set(Page(text).tags)
         assert "url(" not in text
@@ -218,7 +229,8 @@ def names_in(folder: Path) -> list[str]:
     return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
 
 
-ALL = ["deployments/1.html", "deployments/1.json", "hosts/1.html", "hosts/1.json", "index.html", "report.json"]
+ALL = [*(f"{folder}/1.{kind}" for folder in ("deployments", "hosts") for kind in ("html", "json")), "index.html", "report.json"]
+ALL += ["stock/1.html", "stock/1.json"]
 
 
 def test_the_same_news_is_not_written_again(tmp_path: Path) -> None:
