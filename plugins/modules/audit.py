@@ -19,6 +19,9 @@ description:
     signature, or whose signatures can't be read is a difference, on each host that runs it too. One that is only short of signatures
     that the policy asks for is named and is none, for it may be older than that rule; nor is what counts because it was signed before
     its key was revoked.
+  - Of a CI with the attribute C(redfish) its device was asked too, which unit it is and what firmware it runs. That is compared with the CMDB,
+    with the releases of firmware on it, and with the definitive hardware storage, and kept as what was read of the unit, unless in check
+    mode. Units in use, and in stock as spares, whose firmware nobody has read for C(spares.read_days) of the policy are named too.
   - An installation without the seat of a licensed product that it needs is a difference, see M(tidegate.release.licence).
   - Fails when there is a difference. A host that was written off, see M(tidegate.release.write_off), is named too, but does not make it
     fail, unless something of it is there and can't be read.
@@ -72,7 +75,10 @@ differences:
   returned: always
   contains:
     host:
-      description: On which host; null for what is wrong in the DSL itself.
+      description: On which host; null for what is wrong in the DSL itself, or with a unit in stock.
+      type: str
+    unit:
+      description: The tag of the unit of the hardware storage that it is about; null for none.
       type: str
     release:
       description: Of which release; null for a difference that is of the host.
@@ -84,6 +90,8 @@ differences:
         - V(unreadable), V(uncontrolled), V(missing), V(other_version), V(not_in_dsl), V(untrusted), V(lost), V(unlicensed),
           V(changed_files), V(extra_files) and V(unknown_data), which a deployment was about to change, are of a release,
           V(changed_packages) of the packages that it brought.
+        - V(other_unit), V(misplaced_unit), V(unknown_unit), V(other_firmware) and V(not_read) are of a unit, each once; V(unreachable),
+          V(unreadable) and V(left_out) too, when its device did not answer.
       type: str
     detail:
       description: What is different, in one sentence.

@@ -23,7 +23,7 @@ from ..settings import optional_setting, required_setting
 
 
 @dataclass(frozen=True)
-class Asked:
+class DeviceQuestion:
     """What the device of a CI is asked: ``attributes`` say where it is, ``serial`` which one of several. ``software``: the CI has releases
     besides that are no firmware, so somebody has to log in to its host."""
 
@@ -33,7 +33,7 @@ class Asked:
     software: bool
 
 
-def what_to_ask(options: Mapping[str, Any], host: str) -> Asked | None:
+def what_to_ask(options: Mapping[str, Any], host: str) -> DeviceQuestion | None:
     """What the device of a host is to be asked; ``None`` when the CMDB does not say where it is, and so by nobody's word but its own."""
     with Cmdb.open(required_setting(options, "cmdb")) as cmdb, cmdb.read() as connection:
         attributes: Mapping[str, Any] = next((ci["attributes"] for ci in cmdb.cis([host], connection)), {})
@@ -56,10 +56,10 @@ def what_to_ask(options: Mapping[str, Any], host: str) -> Asked | None:
         software = software or not images
         components |= {image.component for image in images_for(model, images)}
     serial = unit.serial if unit else text(attributes.get("serial"))
-    return Asked(attributes, serial, tuple(sorted(filter(text, components))), software)
+    return DeviceQuestion(attributes, serial, tuple(sorted(filter(text, components))), software)
 
 
-def read_device(options: Mapping[str, Any], asked: Asked) -> DeviceReading:
+def read_device(options: Mapping[str, Any], asked: DeviceQuestion) -> DeviceReading:
     """What a device says of itself; what keeps it from saying that is in the answer, too."""
     user, password = (str(options.get(f"redfish_{name}") or "") for name in ("user", "password"))
     try:

@@ -15,7 +15,7 @@ from ..dsl.package import load_package_manifest
 from ..dsl.repository import Library
 from ..rollout.deployments import Deployment, Target
 from ..rollout.firmware_journal import FirmwareJournal
-from ..rollout.redundancy import Decision, Turn, Visit
+from ..rollout.redundancy import Turn, TurnDecision, Visit
 
 _LOOK = 0.5  # seconds between two looks at first
 _SLOWEST = 5.0
@@ -50,7 +50,7 @@ def await_turn(
             journal.renew(deployment.run, utc_now())
         given_up = time.monotonic() - began >= limit
         turn = journal.look_at_turn(deployment.run, host, utc_now())
-        if given_up or turn.decision is not Decision.WAIT:
+        if given_up or turn.decision is not TurnDecision.WAIT:
             target, turn = journal.take_turn(deployment.run, host, utc_now(), back=back, given_up=given_up)
     return target, turn
 

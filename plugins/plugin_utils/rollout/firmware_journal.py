@@ -20,7 +20,7 @@ from .deployments import Run, Target, deployment_of
 from .firmware_levels import FIRMWARE_READ, FIRMWARE_STEP
 from .holder import Holder
 from .journal import Journal
-from .redundancy import Decision, Turn, Visit
+from .redundancy import Turn, TurnDecision, Visit
 from .states import OPEN, TOUCHED, DeploymentState, HostState
 
 with suppress(ImportError):
@@ -45,12 +45,14 @@ class FirmwareJournal(Journal):
         """
         with self._cmdb.begin() as connection:
             turn = self._turn(connection, run, host, now)
-            if turn.decision is Decision.WAIT:
+            if turn.decision is TurnDecision.WAIT:
                 if not given_up:
                     return None, turn
-                turn = Turn(Decision.REFUSED, f"{turn.why}, which has taken longer than its minutes; look at that one first", turn.partner)
+                turn = Turn(
+                    TurnDecision.REFUSED, f"{turn.why}, which has taken longer than its minutes; look at that one first", turn.partner
+                )
             target = (self.backing_out if back else self.activating)(run, host, now, connection)
-            if turn.decision is Decision.REFUSED:
+            if turn.decision is TurnDecision.REFUSED:
                 state = HostState.OWED if back else HostState.FAILED
                 self._move_host(connection, run.deployment, self._target(connection, run.deployment, host), state, now, turn.why)
             return target, turn
@@ -75,7 +77,7 @@ class FirmwareJournal(Journal):
         mine = self._target(connection, run.deployment, host)
         fault = self._misnamed(connection, host)
         if fault:
-            return Turn(Decision.REFUSED, fault)
+            return Turn(TurnDecision.REFUSED, fault)
         others = self._redundant(connection, run, mine, now)
         well = not others or redundancy.is_well(self._events(connection, run.deployment, host))
         return redundancy.decide_turn(Visit(host, run.deployment, "", mine.state, well), others)

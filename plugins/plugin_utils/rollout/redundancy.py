@@ -29,7 +29,7 @@ _WELL = frozenset({_H.STARTED, _H.ACTIVE, _H.FAILED, _H.BACKED_OUT})
 _CHANGING = (UpdateStep.STAGE, UpdateStep.ACTIVATE, UpdateStep.RESTART, UpdateStep.RETURN)
 
 
-class Decision(StrEnum):
+class TurnDecision(StrEnum):
     """Whether a host may get its firmware now."""
 
     GRANTED = "granted"
@@ -41,7 +41,7 @@ class Decision(StrEnum):
 class Turn:
     """The decision, and why in a sentence; ``partner`` is the visit that it comes of, to tell one wait from the next."""
 
-    decision: Decision
+    decision: TurnDecision
     why: str = ""
     partner: Visit | None = None
 
@@ -114,18 +114,20 @@ def decide_turn(own: Visit, others: Iterable[Visit]) -> Turn:
     well itself is brought to an end all the same.
     """
     if own.state in UNDER_WAY:  # the run before it was killed when it had the turn
-        return Turn(Decision.GRANTED)
+        return Turn(TurnDecision.GRANTED)
     bad = None
     for one in sorted(others, key=lambda one: (one.host, one.deployment)):
         busy = one.state in UNDER_WAY
         if busy and one.driven:
-            return Turn(Decision.WAIT, f"{_named(one)} by {one.label}", one)
+            return Turn(TurnDecision.WAIT, f"{_named(one)} by {one.label}", one)
         if busy or (one.state in TROUBLED and not one.well and own.well):
             bad = bad or one
     if bad is None:
-        return Turn(Decision.GRANTED)
+        return Turn(TurnDecision.GRANTED)
     unknown = "which nobody drives" if bad.state in UNDER_WAY else "and may not work"
-    return Turn(Decision.REFUSED, f"{_named(bad)} in {bad.label}, {unknown}; mend that first, for this may be the last one that works", bad)
+    return Turn(
+        TurnDecision.REFUSED, f"{_named(bad)} in {bad.label}, {unknown}; mend that first, for this may be the last one that works", bad
+    )
 
 
 def _named(one: Visit) -> str:

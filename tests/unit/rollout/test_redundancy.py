@@ -11,7 +11,7 @@ import pytest
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.redundancy import (
     TROUBLED,
     UNDER_WAY,
-    Decision,
+    TurnDecision,
     Visit,
     are_redundant,
     decide_turn,
@@ -93,25 +93,25 @@ def visit(state: HostState, host: str = "b", **more: Any) -> Visit:
 
 def test_the_second_waits_for_the_first_and_is_not_touched_when_that_did_not_come_back() -> None:
     own = visit(_H.STAGED, "a")
-    assert decide_turn(own, []).decision is Decision.GRANTED
+    assert decide_turn(own, []).decision is TurnDecision.GRANTED
     waits = decide_turn(own, [visit(_H.ACTIVATING, driven=True)])
-    assert (waits.decision, waits.why) == (Decision.WAIT, "b, which is redundant with it, is activating by CHG1#1")
-    assert decide_turn(own, [visit(_H.STARTED)]).decision is Decision.GRANTED
+    assert (waits.decision, waits.why) == (TurnDecision.WAIT, "b, which is redundant with it, is activating by CHG1#1")
+    assert decide_turn(own, [visit(_H.STARTED)]).decision is TurnDecision.GRANTED
     refused = decide_turn(own, [visit(_H.STUCK, well=False)])
-    assert refused.decision is Decision.REFUSED
+    assert refused.decision is TurnDecision.REFUSED
     assert refused.why == (
         "b, which is redundant with it, is stuck in CHG1#1, and may not work; mend that first, for this may be the last one that works"
     )
-    assert decide_turn(own, [visit(_H.LOST)]).decision is Decision.GRANTED  # it was given nothing
+    assert decide_turn(own, [visit(_H.LOST)]).decision is TurnDecision.GRANTED  # it was given nothing
     assert "is activating in CHG1#1, which nobody drives" in decide_turn(own, [visit(_H.ACTIVATING)]).why
     # The last one that works is not taken down to bring it back either.
-    assert decide_turn(visit(_H.ACTIVE, "a"), [visit(_H.OWED, well=False)]).decision is Decision.REFUSED
+    assert decide_turn(visit(_H.ACTIVE, "a"), [visit(_H.OWED, well=False)]).decision is TurnDecision.REFUSED
 
 
 def test_who_had_the_turn_when_its_run_was_killed_has_it_still_and_what_is_broken_goes_back_whatever_the_others_are() -> None:
-    assert decide_turn(visit(_H.ACTIVATING, "a"), [visit(_H.STUCK, well=False)]).decision is Decision.GRANTED
-    assert decide_turn(visit(_H.STUCK, "a", well=False), [visit(_H.OWED, well=False)]).decision is Decision.GRANTED
-    assert decide_turn(visit(_H.STUCK, "a", well=False), [visit(_H.BACKING_OUT, well=False, driven=True)]).decision is Decision.WAIT
+    assert decide_turn(visit(_H.ACTIVATING, "a"), [visit(_H.STUCK, well=False)]).decision is TurnDecision.GRANTED
+    assert decide_turn(visit(_H.STUCK, "a", well=False), [visit(_H.OWED, well=False)]).decision is TurnDecision.GRANTED
+    assert decide_turn(visit(_H.STUCK, "a", well=False), [visit(_H.BACKING_OUT, well=False, driven=True)]).decision is TurnDecision.WAIT
 
 
 NAMES = ("a", "b", "c", "d")
@@ -149,7 +149,7 @@ def test_in_whatever_order_hosts_of_two_deployments_are_visited_no_two_redundant
         elif move == ASK:
             target = _H.BACKING_OUT if states[name] in TOUCHED - {_H.ACTIVATING} or states[name] is _H.BACKING_OUT else _H.ACTIVATING
             partners = [other for other in NAMES if (min(name, other), max(name, other)) in pairs]
-            if target in HOST[states[name]] and decide_turn(seen(name), map(seen, partners)).decision is Decision.GRANTED:
+            if target in HOST[states[name]] and decide_turn(seen(name), map(seen, partners)).decision is TurnDecision.GRANTED:
                 states[name] = target
         elif states[name] in UNDER_WAY and end in HOST[states[name]]:
             states[name], well[name] = end, end not in TROUBLED
@@ -159,4 +159,4 @@ def test_in_whatever_order_hosts_of_two_deployments_are_visited_no_two_redundant
     for name in NAMES:
         if states[name] in UNDER_WAY:
             states[name] = _H.STARTED if states[name] is _H.ACTIVATING else _H.BACKED_OUT
-    assert all(decide_turn(seen(name), map(seen, NAMES)).decision is not Decision.WAIT for name in NAMES)
+    assert all(decide_turn(seen(name), map(seen, NAMES)).decision is not TurnDecision.WAIT for name in NAMES)

@@ -8,8 +8,21 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from ansible_collections.tidegate.release.plugins.plugin_utils.dhs.unit_check import UnitFinding
+from ansible_collections.tidegate.release.plugins.plugin_utils.dhs.units import Unit, UnitState
+from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.firmware import FirmwareImage, Minutes
 from ansible_collections.tidegate.release.plugins.plugin_utils.report.differences import difference_lines
-from ansible_collections.tidegate.release.plugins.plugin_utils.steps.audit import NotSeen, account, by_word_alone, compare, read_answer
+from ansible_collections.tidegate.release.plugins.plugin_utils.steps.audit import (
+    NotSeen,
+    account,
+    by_word_alone,
+    compare,
+    compare_devices,
+    read_answer,
+    read_device_answer,
+    recorded_devices,
+    unit_differences,
+)
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -227,3 +240,50 @@ def test_each_record_is_looked_at_a_few_times_however_many_hosts_there_are() -> 
         return _Counted.looks
 
     assert looks(400) == 10 * looks(40)
+
+
+UNIT = Unit("T1", "Contoso", "SN1", "R750", UnitState.IN_USE, ci="web1")
+BIOS = FirmwareImage("BIOS", ("R750",), "b.bin", "2.5.0", ("2.4.0",), (), "host_reset", Minutes())
+MACHINE = {"name": "web1", "attributes": {"redfish": "https://bmc1", "firmware": {"BIOS": "2.4.0", "NIC": "1.0"}}}
+SAID = {"serial": "SN1", "model": "R750", "asset_tag": "", "firmware": {"BIOS": ["2.5.0"], "NIC": ["1.0"]}, "problem": "", "silent": False}
+
+
+def of_devices(said: Any, ci: dict[str, Any] = MACHINE, unit: Unit = UNIT) -> list[tuple[Any, Any, str]]:
+    (device,) = recorded_devices([ci], [unit], [{"ci": "web1", "release": "bios", "digest": DIGEST}], {DIGEST: (BIOS,)})
+    answer = read_device_answer({"releases": [], "device": said})
+    found = compare_devices([device], {} if answer is None else {"web1": answer}, [unit])
+    assert all(one["remedy"] or "use this CMDB" in one["detail"] for one in found)
+    return [(one["host"], one["unit"], one["kind"]) for one in found]
+
+
+def test_a_release_of_firmware_is_compared_by_what_the_device_says_and_missed_nowhere() -> None:
+    assert compare({"web1": []}, [{**RECORDED[0], "release": "bios"}], {DIGEST}, {}, (), {DIGEST}) == []
+    assert of_devices(SAID) == []  # what the release brought counts, and else what was read before
+    assert of_devices({**SAID, "firmware": {"BIOS": ["2.4.0"], "NIC": ["1.0"]}}) == [("web1", "T1", "other_firmware")]
+    assert of_devices({**SAID, "firmware": {"BIOS": ["2.5.0"], "NIC": ["1.1"]}}) == [("web1", "T1", "other_firmware")]
+
+
+@pytest.mark.parametrize(
+    ("said", "kind"),
+    [
+        (None, "left_out"),
+        ({**SAID, "problem": "bmc1 can't be reached", "silent": True}, "unreachable"),
+        ({**SAID, "problem": "bmc1 does not know this user"}, "unreadable"),
+        ([SAID], "unreadable"),
+        ({**SAID, "firmware": {"BIOS": "2.5.0"}}, "unreadable"),
+        ({**SAID, "serial": 5}, "unreadable"),
+    ],
+)
+def test_nothing_is_believed_of_a_device_that_does_not_say_it(said: Any, kind: str) -> None:
+    assert of_devices(said) == [("web1", "T1", kind)]
+
+
+def test_a_ci_with_firmware_that_has_no_address_to_ask_is_named() -> None:
+    assert of_devices(None, {"name": "web1", "attributes": {}}) == [("web1", "T1", "left_out")]
+    assert recorded_devices([{"name": "web1", "attributes": {}}], [UNIT], [], {}) == []
+
+
+def test_a_unit_in_stock_is_named_by_its_tag() -> None:
+    (named,) = unit_differences([UnitFinding("", "T9", "not_read", "the firmware of T9 was not read yet")])
+    assert (named["host"], named["unit"]) == (None, "T9")
+    assert difference_lines([named])[0].startswith("T9: the firmware of T9")
