@@ -19,9 +19,9 @@ description:
     signature, or whose signatures can't be read is a difference, on each host that runs it too. One that is only short of signatures
     that the policy asks for is named and is none, for it may be older than that rule; nor is what counts because it was signed before
     its key was revoked.
-  - Of a CI with the attribute C(redfish) its device was asked too, which unit it is and what firmware it runs. That is compared with the CMDB,
-    with the releases of firmware on it, and with the definitive hardware storage, and kept as what was read of the unit, unless in check
-    mode. Units in use, and in stock as spares, whose firmware nobody has read for C(spares.read_days) of the policy are named too.
+  - Of a CI with the attribute C(redfish) its device was asked too, which unit it is and what firmware it runs. That is compared with the
+    CMDB, with the releases of firmware on it, and with the definitive hardware storage, and kept as what was read of the unit, unless in
+    check mode. Units in use, and in stock as spares, whose firmware nobody has read for C(spares.read_days) of the policy are named too.
   - An installation without the seat of a licensed product that it needs is a difference, see M(tidegate.release.licence).
   - Fails when there is a difference. A host that was written off, see M(tidegate.release.write_off), is named too, but does not make it
     fail, unless something of it is there and can't be read.
