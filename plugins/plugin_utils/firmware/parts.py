@@ -44,7 +44,7 @@ def part_in(slot: str, parts: Iterable[Mapping[str, Any]]) -> DeviceIdentity | N
 
     ``None`` where none has it, or that does not say its serial number, or several with different ones do: then nobody can read it.
     """
-    named = (part for part in parts if slot in _names(part))
+    named = (part for part in parts if slot and slot in _names(part))
     found = {DeviceIdentity(text(part.get("SerialNumber")), text(part.get("Model"))) for part in named}
     known = [one for one in found if one.serial]
     return known[0] if len(known) == 1 else None
@@ -52,17 +52,16 @@ def part_in(slot: str, parts: Iterable[Mapping[str, Any]]) -> DeviceIdentity | N
 
 def _names(part: Mapping[str, Any]) -> set[str]:
     place = _mapping(_mapping(_mapping(part.get("Location")).get("PartLocation")))
-    return {text(part.get(key)) for key in ("Id", "MemberId", "Name")} | {text(place.get("ServiceLabel"))} - {""}
+    return {text(part.get(key)) for key in ("Id", "MemberId", "Name")} | {text(place.get("ServiceLabel"))}
 
 
 def _collected(get: Get, members: Members, page: Mapping[str, Any], way: Iterable[str]) -> Iterator[Mapping[str, Any]]:
-    address = ""
-    for name in way:
+    *through, last = way
+    for name in through:
         address = _link(page, name)
-        if not address:
-            return
-        page = get(address)
-    yield from (get(one) for one in members(address)[:_MOST])
+        page = get(address) if address else {}
+    if address := _link(page, last):
+        yield from (get(one) for one in members(address)[:_MOST])
 
 
 def _link(page: Mapping[str, Any], name: str) -> str:
