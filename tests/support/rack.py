@@ -142,7 +142,7 @@ class Rack:
         return [machine.flashed for machine in self.machines.values()]
 
     def swap(self, rfc: str, host: str, old: str, new: str, slot: str = "", **more: str) -> tuple[int, str]:
-        """Say that a unit was exchanged for another."""
+        """Say with ``tidegate.release.swap`` that a unit was exchanged for another."""
         said = {"host": host, "slot": slot, "old_serial": old, "new_serial": new, **more}
         return self.play("swap", rfc, "-e", json.dumps({f"tidegate_{name}": value for name, value in said.items()}))
 
