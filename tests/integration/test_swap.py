@@ -121,6 +121,8 @@ def test_what_is_read_is_done_in_one_transaction(bed: Bed) -> None:
     (line,) = bed.history()
     assert line.data["read"] == "redfish"
     assert not bed.swap(found=DeviceIdentity("S-7", ""))["changed"]
+    with bed.cmdb.begin() as connection, pytest.raises(StateError, match="is done and can't become open"):
+        open_work_order(connection, list_work_orders(connection)[0], NOW)
 
 
 def test_nothing_is_recorded_of_what_is_not_so(bed: Bed) -> None:

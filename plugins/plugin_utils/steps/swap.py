@@ -132,7 +132,8 @@ def _work_order(journal: Journal, current: Deployment, said: Swap) -> tuple[Work
     if done:
         return done[-1], units
     place = f"the slot {said.slot} of {said.host}" if said.slot else said.host
-    if said.slot or not current.rollout.firmware or target.state not in states.TOUCHED or current.state not in states.OPEN:
+    open_ = current.state in (*states.OPEN, states.DeploymentState.COMPLETED)
+    if said.slot or not current.rollout.firmware or target.state not in states.TOUCHED or not open_:
         raise StateError(f"{current.label} is {current.state} and wants nothing exchanged in {place}; use tidegate.release.dhs_asset")
     if not there:
         raise StateError(f"the hardware storage has no unit in {place}; enter it with tidegate.release.dhs_asset")
