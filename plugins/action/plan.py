@@ -60,15 +60,16 @@ class ActionModule(TidegateAction):
             sweep_run_directories(Path(C.DEFAULT_LOCAL_TMP))
         reach = Reach(set(task_vars.get("groups", {}).get("all", [])), outside_limit(self._loader, task_vars))
         request = RunRequest(rfc, reach, not self._task.check_mode, interrupted, options["take_over"], _said(options))
-        by_hand = tuple(filter(None, (host.strip() for host in options["done_by_hand"])))
-        if by_hand and not options["backout"]:
-            raise TidegateError("tidegate_done_by_hand is about hosts that go back; run backout with it")
-        key = optional_setting(options, "key") if by_hand or request.said or not options["backout"] else None
+        by_hand, accepted = (tuple(filter(None, (host.strip() for host in options[name]))) for name in ("done_by_hand", "accept"))
+        for name, hosts in (("done_by_hand", by_hand), ("accept", accepted)):
+            if hosts and not options["backout"]:
+                raise TidegateError(f"tidegate_{name} is about hosts that go back; run backout with it")
+        key = optional_setting(options, "key") if by_hand or accepted or request.said or not options["backout"] else None
         if key is not None:
             require(*LIBRARIES)
         signer = load_signer(key, secret_setting(options, "key_passphrase")) if key is not None else None
         if options["backout"]:
-            told = {"reason": options["reason"], "by_hand": by_hand, "signer": signer}
+            told = {"reason": options["reason"], "by_hand": by_hand, "accepted": accepted, "signer": signer}
             ordered = order_backout(request, cmdb_url=cmdb, policy_path=policy, now=utc_now(), **told)
             announce(ordered["msg"])
             return ordered

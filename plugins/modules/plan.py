@@ -43,7 +43,7 @@ options:
   reason:
     description:
       - Why it is backed out, for O(backout=true), or how it is known what O(data) says.
-      - Mandatory with O(data), and with O(done_by_hand), where it says what was done.
+      - Mandatory with O(data), O(accept), and with O(done_by_hand), where it says what was done.
       - Taken from the variable C(tidegate_reason), when it is not given.
     type: str
     default: ''
@@ -55,6 +55,16 @@ options:
       - Each has to be stuck, lost or still to be backed out by the deployment, which has to be open. Where the policy names people, one of
         them has to sign it with O(key).
       - Taken from the variable C(tidegate_done_by_hand), when it is not given.
+    type: list
+    elements: str
+    default: []
+  accept:
+    description:
+      - Hosts that stay as they are, for no firmware brings their devices back to what they ran, or their parts stay; for O(backout=true).
+      - Each has to have been changed by the deployment, whose release is firmware or hardware. It is recorded with what it was read to run,
+        and not visited any more. Where the policy names people, one of them has to sign it with O(key).
+      - The other way out is to exchange the device for a spare, with M(tidegate.release.swap).
+      - Taken from the variable C(tidegate_accept), when it is not given.
     type: list
     elements: str
     default: []

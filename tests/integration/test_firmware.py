@@ -5,166 +5,23 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import signal
-import sqlite3
-import subprocess
 from collections.abc import Iterator
-from datetime import UTC, datetime
-from pathlib import Path
-from typing import Any
 
 import pytest
-import sqlalchemy as sa
-import yaml
-from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.schema import schema
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import Cmdb
-from ansible_collections.tidegate.release.plugins.plugin_utils.dhs.assets import move_units
 from ansible_collections.tidegate.release.plugins.plugin_utils.dhs.units import MoveOrder
-from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.package import read_release
-from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.repository import create_library
-from bmc import PASSWORD, USER, Bmc, Component, image, serve
-from documents import open_rfc, policy_of, simple_manifest, write_document
-from registry import make_certificate
+from bmc import PASSWORD, Bmc, Component
+from rack import HOSTS, Rack, build_rack
 from waiting import wait_until
-
-HOSTS = ("srv1", "srv2", "srv3")
-MINUTES = {"transfer": 2, "silence": 0.05, "restart": 0.05}
-
-
-class Rack:
-    """Machines with a BMC each, a library and a CMDB."""
-
-    def __init__(self, path: Path, machines: dict[str, Bmc], authority: Path) -> None:
-        self.path, self.machines, self._authority = path, machines, authority
-        self.said = ""
-        (path / "cmdb.yml").write_text(yaml.safe_dump({"plugin": "tidegate.release.cmdb"}))
-        self.waves(1)
-        with Cmdb.open(str(path / "cmdb.sqlite"), create=True) as cmdb:
-            cmdb.put_cis([self._ci(name) for name in machines], "test")
-        ours = [MoveOrder("receive", one.tag, "Contoso", one.serial, one.model, stockroom="ams-1") for one in machines.values()]
-        self.move(*ours, *(MoveOrder("install", one.tag, ci=name) for name, one in machines.items()))
-        (path / "vault.yml").write_text(yaml.safe_dump({"tidegate_redfish_user": USER, "tidegate_redfish_password": PASSWORD}))
-        self.archive("2.4.0", ["2.3.0"])
-
-    def move(self, *orders: MoveOrder) -> None:
-        """Do something with units of the hardware storage."""
-        with Cmdb.open(str(self.path / "cmdb.sqlite")) as cmdb, cmdb.begin() as connection:
-            move_units(connection, orders, "test", datetime.now(UTC), True)
-
-    def read_on_bench(self, *tags: str, version: str) -> None:
-        """Units in stock were read to be at the level at which the others are."""
-        t, now = schema(), datetime.now(UTC)
-        with Cmdb.open(str(self.path / "cmdb.sqlite")) as cmdb, cmdb.begin() as connection:
-            for number in connection.scalars(sa.select(t.asset.c.id).where(t.asset.c.tag.in_(tags))).all():
-                connection.execute(sa.insert(t.asset_firmware), {"asset_id": number, "component": "BIOS", "version": version, "at": now})
-
-    def _ci(self, name: str, url: str = "", **more: Any) -> dict[str, Any]:
-        machine = self.machines[name]
-        attributes = {"redfish": url or machine.url, "serial": machine.serial, "model": machine.model, "asset_tag": machine.tag, **more}
-        return {"name": name, "class": "server", "attributes": {**attributes, "ansible_host": "192.0.2.1"}}
-
-    def point(self, name: str, url: str = "", **more: Any) -> None:
-        """Have the CMDB give the address for a machine, its own unless one is given, and ``more`` attributes."""
-        with Cmdb.open(str(self.path / "cmdb.sqlite")) as cmdb:
-            cmdb.put_cis([self._ci(name, url, **more)], "test")
-
-    def waves(self, canary: int) -> None:
-        """The first wave is of so many."""
-        rollout = {"stable": 0, "canary": canary, "steps": [100], "budget": {"wave": 0, "total": 0}}
-        write_document(self.path / "policy.yml", policy_of(rollout=rollout))
-
-    def fresh(self) -> None:
-        """As new, with BIOS 2.4.0."""
-        for machine in self.machines.values():
-            machine.components = {"BIOS": Component("2.4.0")}
-            machine.faults, machine.seconds = set(), 0.1
-            for past in (machine.tasks, machine.resets, machine.flashed, machine.requests, machine.down):
-                past.clear()
-            machine.reset("host")
-            machine.resets.clear()
-
-    def archive(self, version: str, before: list[str], back_to: list[str] | None = None) -> str:
-        folder = self.path / "releases" / version
-        (folder / "images").mkdir(parents=True)
-        (folder / "images" / "bios.bin").write_bytes(image("BIOS", version))
-        (folder / "README.md").write_text("# bios\n")
-        entry = {"component": "BIOS", "models": ["R750"], "image": "bios.bin", "version": version, "from": before}
-        entry |= {"back_to": before if back_to is None else back_to, "takes_effect": "host_reset", "minutes": MINUTES}
-        said = {"name": "bios", "version": version, "summary": "BIOS", "payload": "images", "health": ..., "kind": "firmware"}
-        write_document(folder / "release.yml", simple_manifest(**said, firmware=[entry]))
-        return read_release(folder).archive(create_library(str(self.path / "dsl")).repository("bios")).digest
-
-    def rfc(self, number: str, version: str, digest: str) -> str:
-        release = {"name": "bios", "version": version, "digest": digest}
-        return str(write_document(self.path / f"{number}.yml", open_rfc(number, version, digest, release=release)))
-
-    @property
-    def _environment(self) -> dict[str, str]:
-        own = {"DSL": "dsl", "CMDB": "cmdb.sqlite", "POLICY": "policy.yml"}
-        return {
-            **os.environ,
-            **{f"TIDEGATE_{name}": str(self.path / file) for name, file in own.items()},
-            "REQUESTS_CA_BUNDLE": str(self._authority),
-            "ANSIBLE_LOG_PATH": str(self.path / "ansible.log"),
-            "ANSIBLE_NOCOLOR": "1",
-        }
-
-    def start(self, verb: str, rfc: str, *options: str) -> subprocess.Popen[str]:
-        what = {"tidegate_rfc": rfc, **({"tidegate_reason": "a test"} if verb == "backout" else {})}
-        command = ["ansible-playbook", f"tidegate.release.{verb}", "-i", str(self.path / "cmdb.yml"), "-e", f"@{self.path}/vault.yml"]
-        return subprocess.Popen(
-            [*command, "-e", json.dumps(what), *options],
-            env=self._environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            start_new_session=True,
-        )
-
-    def play(self, verb: str, rfc: str, *options: str) -> tuple[int, str]:
-        with self.start(verb, rfc, *options) as process:
-            said = process.communicate(timeout=180)[0]
-        self.said += said
-        return process.returncode, said
-
-    @property
-    def versions(self) -> list[str]:
-        return [machine.components["BIOS"].version for machine in self.machines.values()]
-
-    @property
-    def flashed(self) -> list[list[str]]:
-        return [machine.flashed for machine in self.machines.values()]
-
-    def rows(self, query: str, *values: str) -> list[Any]:
-        with contextlib.closing(sqlite3.connect(self.path / "cmdb.sqlite", timeout=30)) as connection:
-            found = connection.execute(query, values).fetchall()
-            connection.commit()
-            return found
-
-    @property
-    def installed(self) -> dict[str, str]:
-        return dict(self.rows("select ci.name, i.version from installation i join ci on ci.id = i.ci_id"))
-
-    def states(self, number: str) -> dict[str, str]:
-        query = "select h.host, h.state from deployment_host h join deployment d on d.id = h.deployment_id where d.rfc = ?"
-        return dict(self.rows(query, number))
-
-    def deployment(self, number: str) -> str:
-        return str(self.rows("select state from deployment where rfc = ? order by id desc limit 1", number)[0][0])
 
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rack]:
-    path = tmp_path_factory.mktemp("rack")
-    key, certificate = make_certificate(path)
-    machines = {name: Bmc(serial=f"SN-{name}", tag=f"A-{name}") for name in HOSTS}
-    with contextlib.ExitStack() as stack:
-        for machine in machines.values():
-            stack.enter_context(serve(machine, key, certificate))
-        yield Rack(path, machines, certificate)
+    with build_rack(tmp_path_factory.mktemp("rack")) as made:
+        yield made
 
 
 @pytest.fixture
@@ -221,7 +78,7 @@ def test_one_that_lies_brings_all_back_that_got_it(rack: Rack) -> None:
     assert "2.6.0" not in rack.installed.values()
 
 
-def test_one_that_can_not_go_back_is_owed_with_what_it_runs(rack: Rack) -> None:
+def test_what_can_not_go_back_holds_the_gate_until_it_is_exchanged_or_accepted(rack: Rack) -> None:
     rack.machines["srv2"].faults = {"other_version"}
     rfc = rack.rfc("CHG0200003", "2.7.0", rack.archive("2.7.0", ["2.4.0"], back_to=[]))
     status, said = rack.play("deploy", rfc)
@@ -236,18 +93,42 @@ def test_one_that_can_not_go_back_is_owed_with_what_it_runs(rack: Rack) -> None:
     number = rack.rows("select id from deployment where rfc = 'CHG0200003'")
     spares = "select tag, substate, deployment_id from asset where stockroom <> '' order by tag"
     assert rack.rows(spares) == [("A-90", "reserved", number[0][0]), ("A-91", "available", None)]
-    assert rack.states("CHG0200003") == dict.fromkeys(HOSTS, "owed")
-    details = dict(rack.rows("select host, detail from deployment_host where state = 'owed'"))
-    assert "it runs BIOS 2.7.0," in details["srv1"]
-    assert "there is no way down to 2.4.0: back_to of BIOS 2.7.0 has not" in details["srv1"]
-    assert "it runs BIOS 2.7.0-beta" in details["srv2"]
-    assert rack.installed.get("srv2") != "2.7.0"
-    # Whoever mended that by hand says so.
-    for machine in rack.machines.values():
-        machine.components = {"BIOS": Component("2.4.0")}
-    status, said = rack.play("backout", rfc, "-e", json.dumps({"tidegate_done_by_hand": list(HOSTS)}))
+    # Nothing is owed that can't be paid.
+    assert rack.deployment("CHG0200003") == "held"
+    assert rack.states("CHG0200003") == {"srv1": "active", "srv2": "stuck", "srv3": "active"}
+    assert "no firmware brings srv1 (serial number SN-srv1, no way down to BIOS 2.4.0), srv2" in said
+    status, said = rack.play("backout", rfc)
+    assert status != 0
+    assert "can't be backed out as it is: no firmware brings srv1" in said
+    assert rack.deployment("CHG0200003") == "held"
+    status, said = rack.swap(rfc, "srv2", "SN-srv2", "SN-90")
+    assert status != 0
+    assert "srv2 is not exchanged as it is said: its serial number is SN-srv2, and the recorded one is SN-90" in said
+    assert rack.rows(spares) == [("A-90", "reserved", number[0][0]), ("A-91", "available", None)]
+    machine = rack.machines["srv2"]
+    machine.serial, machine.tag, machine.components = "SN-90", "A-90", {"BIOS": Component("2.4.0")}
+    for old, new in (("SN-srv3", "SN-90"), ("SN-srv2", "SN-srv3")):
+        status, said = rack.swap(rfc, "srv2", old, new)
+        assert status != 0, said
+    status, said = rack.swap(rfc, "srv2", "SN-srv2", "SN-90")
     assert status == 0, said
-    assert rack.rows(spares) == [("A-90", "available", None), ("A-91", "available", None)]
+    assert "A-90 is in srv2, as it says itself; run deploy of CHG0200003 again" in said
+    assert rack.rows(spares) == [("A-91", "available", None), ("A-srv2", "quarantine", None)]
+    attributes = json.loads(rack.rows("select attributes from ci where name = 'srv2'")[0][0])
+    assert [attributes[key] for key in ("serial", "asset_tag")] == ["SN-90", "A-90"]
+    assert "firmware" not in attributes
+    status, said = rack.swap(rfc, "srv2", "SN-srv2", "SN-90")  # again, and nothing more is exchanged
+    assert status == 0, said
+    status, said = rack.play("backout", rfc)
+    assert status != 0
+    assert "no firmware brings srv1 (serial number SN-srv1, no way down to BIOS 2.4.0), srv3" in said
+    status, said = rack.play("backout", rfc, "-e", json.dumps({"tidegate_accept": ["srv1", "srv3"]}))
+    assert status == 0, said
+    assert rack.deployment("CHG0200003") == "backed_out"
+    assert rack.states("CHG0200003") == {"srv1": "accepted", "srv2": "backed_out", "srv3": "accepted"}
+    assert rack.versions == ["2.7.0", "2.4.0", "2.7.0"]
+    assert rack.flashed == [["2.7.0"], ["2.7.0-beta"], ["2.7.0"]]
+    assert {host: version for host, version in rack.installed.items() if host != "srv2"} == {"srv1": "2.7.0", "srv3": "2.7.0"}
 
 
 def test_what_the_cmdb_has_under_a_wrong_address_or_can_not_go_back_gets_nothing(rack: Rack) -> None:

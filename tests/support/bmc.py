@@ -88,6 +88,8 @@ class Bmc:
     resets: list[str] = field(default_factory=list)
     requests: list[tuple[str, str]] = field(default_factory=list)
     flashed: list[str] = field(default_factory=list)
+    parts: dict[str, str] = field(default_factory=dict)
+    """The serial numbers of its power supplies, by slot."""
     down: list[list[float]] = field(default_factory=list)
     """From when to when it was at an image, by the monotonic clock: from when it got that until its host is up with it."""
     url: str = ""
@@ -222,8 +224,13 @@ class Bmc:
         times = {"SupportedValues": ["Immediate", "OnReset"]}
         return {
             "": _page("", Systems=_link("Systems"), Managers=_link("Managers"), UpdateService=_link("UpdateService"))
+            | {"Chassis": _link("Chassis")}
             | {"Tasks": _link("TaskService"), "Links": {"Sessions": _link(_SESSIONS)}},
             "Systems": _list("Systems", ["1"]),
+            "Chassis": _list("Chassis", ["1"]),
+            "Chassis/1": _page("Chassis/1", PowerSubsystem=_link("Chassis/1/PowerSubsystem")),
+            "Chassis/1/PowerSubsystem": _page("Chassis/1/PowerSubsystem", PowerSupplies=_link("Chassis/1/PowerSubsystem/PowerSupplies")),
+            **self._supplies("Chassis/1/PowerSubsystem/PowerSupplies"),
             "Managers": _list("Managers", ["1"]),
             "Systems/1": _page("Systems/1", Manufacturer="Contoso", Model=self.model, SerialNumber=self.serial, AssetTag=self.tag)
             | {"PowerState": self.power, "Status": status, "Links": {"ManagedBy": [_link("Managers/1")]}}
@@ -238,6 +245,14 @@ class Bmc:
             **{f"UpdateService/FirmwareInventory/{name}": page for name, page in inventory.items()},
             **{f"TaskService/Tasks/{name}": {k: v for k, v in task.items() if k != "waits"} for name, task in self.tasks.items()},
         }
+
+    def _supplies(self, place: str) -> dict[str, dict[str, Any]]:
+        numbered = {f"{place}/{number}": part for number, part in enumerate(self.parts.items())}
+        pages = {
+            path: _page(path, SerialNumber=serial, Model="of its maker", Location={"PartLocation": {"ServiceLabel": slot}})
+            for path, (slot, serial) in numbered.items()
+        }
+        return {place: _list(place, [path.rpartition("/")[2] for path in pages]), **pages}
 
     def _inventory(self) -> dict[str, dict[str, Any]]:
         found = {}

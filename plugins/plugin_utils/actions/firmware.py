@@ -257,7 +257,13 @@ class FirmwareHost:
 
     def _note(self, step: UpdateStep, about: Mapping[str, Any]) -> None:
         self._renewed = time.monotonic()
-        self._journal.note_step(self._run, self._host, step, {**about, "serial": self._unit.serial}, utc_now())
+        said = {**about, "serial": self._unit.serial}
+        if step is UpdateStep.STAGE:  # for who asks later whether it can go back
+            said["way_back"] = not any(
+                one.component == said["component"] and one.version == said["version"] and said["before"] not in one.back_to
+                for one in self._images
+            )
+        self._journal.note_step(self._run, self._host, step, said, utc_now())
 
     def _alive(self) -> None:
         if time.monotonic() - self._renewed >= _RENEWAL:

@@ -46,6 +46,8 @@ class SwitchAction(HostAction):
         target = step.begin(journal)(self._run, self._host, utc_now())
         if target is None:
             return {"changed": False, "skipped": True}
+        if deployment.rollout.hardware:
+            return self._by_people(journal, deployment, target)
         answer = (self.switch if self.step == "backout" else self.advance)(deployment, target.previous_digest)
         state = self._refused(target) if answer["state"] == REFUSED else HostState(answer["state"])
         # What is to be known of a release that came up is to be known of one that lasted.
@@ -87,6 +89,20 @@ class SwitchAction(HostAction):
         except DeviceError as error:  # it is not known which device that is, so nothing was done to any
             return self._refused(target), str(error)
         return found
+
+    def _by_people(self, journal: Journal, deployment: Deployment, target: Target) -> dict[str, Any]:
+        """Do the step by work orders, for people."""
+        from .hardware import HardwareHost  # noqa: PLC0415 - as for the library in ``host``
+
+        parts = HardwareHost(self._cmdb, deployment, self._host)
+        found = {"activate": parts.activate, "confirm": parts.confirm, "backout": parts.back_out}[self.step]()
+        state, detail = found
+        if state is None:  # it stays as the journal has it, and the gate holds
+            journal.renew(self._run, utc_now())
+            waits = {"step": self.step, "wave": target.wave, "state": str(HostState.ACTIVATING), "detail": detail}
+            return {"changed": True, "state": str(HostState.ACTIVATING), "msg": f"{self._host}: {detail}", "progress": waits}
+        _STEPS[self.step].end(journal)(self._run, self._host, state, detail, utc_now())
+        return self.outcome({"changed": self.step != "confirm"}, state, detail, target.wave)
 
     def lost(self, journal: Journal, detail: str) -> str:
         """See :class:`HostAction`."""

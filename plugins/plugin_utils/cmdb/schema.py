@@ -68,6 +68,7 @@ class Schema:
     stock_rule: sa.Table
     asset_firmware: sa.Table
     firmware_level: sa.Table
+    work_order: sa.Table
 
 
 def may_need_a_person(prefix: str = "") -> str:
@@ -415,5 +416,24 @@ def schema() -> Schema:
             text("release"),
             reference("deployment_id", "deployment.id"),
             at("at"),
+        ),
+        work_order=sa.Table(
+            "work_order",
+            metadata,
+            number("id", primary_key=True),
+            reference("deployment_id", "deployment.id", index=True),
+            text("ci"),
+            text("slot"),
+            text("old"),
+            text("new"),
+            text("instructions"),
+            sa.Column("back", sa.Boolean, nullable=False),
+            text("state"),
+            text("claimed_by", server_default=""),
+            text("closed_by", server_default=""),
+            text("read", server_default=""),
+            at("opened", nullable=True),
+            at("closed", nullable=True),
+            some("ix_work_order_waiting", "state IN ('open', 'claimed')", "id"),
         ),
     )

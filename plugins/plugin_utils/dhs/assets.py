@@ -25,6 +25,7 @@ from .units import (
     AVAILABLE,
     AWAY,
     INSTALL_STATUS,
+    QUARANTINE,
     RESERVED,
     WITH_STOCKROOM,
     Moved,
@@ -35,6 +36,7 @@ from .units import (
     folded,
     plan_moves,
 )
+from .work_order import WorkOrder
 
 with contextlib.suppress(ImportError):
     import sqlalchemy as sa
@@ -213,6 +215,40 @@ def release_spares(connection: sa.Connection, deployment_id: int, actor: str, no
     """The deployment has ended: what it reserved and did not use is available again."""
     mine = list(_units(connection, schema().asset.c.deployment_id == deployment_id))
     _set_reserved(connection, mine, None, "asset give back", actor, now)
+
+
+def exchange(
+    connection: sa.Connection, old: Unit | None, new: Unit | None, order: WorkOrder, actor: str, now: datetime, reason: str
+) -> None:
+    """A new unit is in use in place of an old one, as a work order has it; the old one is in quarantine where the new one came from.
+
+    ``None`` where the slot was, or becomes, empty. Raises :class:`ConflictError` when one of them is somewhere else.
+    """
+    known = {unit.tag: unit for unit in (old, new) if unit is not None}
+    there = (UnitState.IN_USE, order.ci, folded(order.slot))
+    if set(known) != {tag for tag in (order.old, order.new) if tag} or (old and (old.state, old.ci, folded(old.slot)) != there):
+        raise ConflictError(f"{order.old or 'nothing'} is not in {order.place} by the hardware storage; find out which unit is there")
+    if new and (new.state is not UnitState.IN_STOCK or new.deployment not in (None, order.deployment)):
+        raise ConflictError(f"{new.tag} is {new}, so it can't have come into {order.place}; find out which unit is there")
+    moved = []
+    if old:
+        stockroom = new.stockroom if new else _stockroom_of(connection, old.tag)
+        away = replace(old, state=UnitState.IN_STOCK, substate=QUARANTINE, stockroom=stockroom, ci="", slot="")
+        moved.append(Moved("remove", old, away))
+    if new:
+        use = replace(new, state=UnitState.IN_USE, substate="", stockroom="", ci=order.ci, slot=order.slot, deployment=None)
+        moved.append(Moved("install", new, use))
+    ci = schema().ci
+    cis = {order.ci: int(connection.execute(sa.select(ci.c.id).where(ci.c.name == order.ci)).scalar_one())}
+    _write(connection, known, moved, cis, now)
+    about = {"actor": actor, "at": now}
+    connection.execute(sa.insert(schema().history), [_line(one, reason) | about for one in moved])
+
+
+def _stockroom_of(connection: sa.Connection, tag: str) -> str:
+    """The stockroom in which a unit was last before it came into use."""
+    lines = reversed(history_of(connection, [tag]))
+    return str(next(room for line in lines if (room := (line["data"].get("before") or {}).get("stockroom"))))
 
 
 def _set_reserved(

@@ -18,15 +18,23 @@ from .stock import RuleStock
 from .units import AVAILABLE, Unit, UnitState
 
 _S = UnitState
+_LISTED = 5  # CIs that a sentence has
 
 
 @dataclass(frozen=True)
 class Exposed:
-    """A CI whose unit of a model can't be brought back by firmware alone."""
+    """A CI that needs a unit of a model: its own one can't be brought back by firmware alone, or is to be exchanged.
+
+    ``slot``: where in the CI, empty for the machine itself; ``old``: the tag of the unit that is exchanged; ``instructions``: which file
+    says how.
+    """
 
     ci: str
     model: str
     site: str = ""
+    slot: str = ""
+    old: str = ""
+    instructions: str = ""
 
 
 @dataclass(frozen=True)
@@ -34,13 +42,15 @@ class SpareAllotment:
     """What a deployment reserves.
 
     ``needed``: how many of each model; ``taken``: the tags of the units, empty when there are too few of any; ``usable``: how many could be
-    taken of each model; ``unusable``: why each other unit of these models does not count.
+    taken of each model; ``unusable``: why each other unit of these models does not count. ``misplaced``: CIs that don't have what is to be
+    exchanged, a sentence for each.
     """
 
     needed: Mapping[str, int]
     taken: tuple[str, ...] = ()
     usable: Mapping[str, int] = field(default_factory=dict)
     unusable: tuple[str, ...] = ()
+    misplaced: tuple[str, ...] = ()
 
     @property
     def lacking(self) -> dict[str, int]:
@@ -49,15 +59,16 @@ class SpareAllotment:
 
     @property
     def suffices(self) -> bool:
-        """Whether there is a spare for each that can fail before a gate looks."""
-        return not self.lacking
+        """Whether there is a unit for each that needs one, and each has what is to be exchanged."""
+        return not self.lacking and not self.misplaced
 
     def sentence(self) -> str:
         """How many are needed and how many there are, for a person."""
         parts = [
             f"{count} of {model} are needed and {self.usable.get(model, 0)} are usable" for model, count in sorted(self.needed.items())
         ]
-        return "; ".join(parts)
+        more = [f"and {len(self.misplaced) - _LISTED} more"] if len(self.misplaced) > _LISTED else []
+        return "; ".join([*parts, *self.misplaced[:_LISTED], *more])
 
 
 def exposed_at_once(waves: Sequence[Collection[str]], exposed: Iterable[Exposed], cover: str) -> list[Exposed]:

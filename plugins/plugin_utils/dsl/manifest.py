@@ -16,7 +16,11 @@ from ..documents import Document, check_endpoint, check_placeholders, load_docum
 from ..libs import require
 from ..versions import DEB, PEP440, RPM, UnorderedError, check_range, fits
 from .firmware import KIND as FIRMWARE
-from .firmware import FirmwareImage, contradictions
+from .firmware import FirmwareImage
+from .firmware import contradictions as image_contradictions
+from .hardware import KIND as HARDWARE
+from .hardware import PartChange
+from .hardware import contradictions as part_contradictions
 from .licence_expression import normalise
 from .system_packages import SystemPackages
 
@@ -35,7 +39,7 @@ _HOOK_TIMEOUT = 60  # seconds, unless the manifest says
 _ROLE_TIMEOUT = 1800
 # What a release without a payload has no use for.
 _OF_THE_TREE = ("health", "hooks", "logs", "packages", "portable_names", "stable", "user")
-# What a release of firmware has no use for, of which nothing runs on a host.
+# What releases of firmware and of hardware have no use for, of which nothing runs on a host.
 _OF_SOFTWARE = ("ansible", "health", "hooks", "logs", "packages", "portable_names", "settings", "user", "verification")
 
 
@@ -121,7 +125,8 @@ class Manifest:
     ``licensed_product``: the product of which each CI needs a seat. ``requires`` and ``conflicts`` have the shape of the schema with the
     schemes of versions filled in. ``payload`` is ``None`` for a release that is its ``ansible`` alone; it has an empty tree.
     ``packages``: those of the operating system that the payload has. ``firmware``: the images that the payload is, of a release of
-    firmware, which has neither hooks nor health; what the devices say of themselves is looked at instead.
+    firmware, which has neither hooks nor health; what the devices say of themselves is looked at instead. ``hardware``: the parts that a
+    release of hardware exchanges, which has no payload either.
     """
 
     name: str
@@ -145,6 +150,7 @@ class Manifest:
     ansible: OwnAnsible | None = None
     packages: SystemPackages | None = None
     firmware: tuple[FirmwareImage, ...] = ()
+    hardware: tuple[PartChange, ...] = ()
 
     @property
     def has_tree(self) -> bool:
@@ -179,6 +185,9 @@ class Manifest:
         if self.firmware:
             config["kind"] = FIRMWARE
             config["firmware"] = [image.to_config() for image in self.firmware]
+        if self.hardware:
+            config["kind"] = HARDWARE
+            config["hardware"] = [part.to_config() for part in self.hardware]
         if self.portable_names:
             config["portable_names"] = True
         if self.logs:
@@ -197,7 +206,7 @@ class Manifest:
         """Read what :meth:`to_config` made; KeyError, TypeError or ValueError when it has another shape. :meth:`check` looks closer."""
         return cls(
             **{key: config[key] for key in ("name", "version", "type", "summary")},
-            payload=config["payload"] if "payload" in config or "ansible" not in config else None,
+            payload=config["payload"] if "payload" in config or not {"ansible", "hardware"} & config.keys() else None,
             documentation=tuple(sorted(config["documentation"])),
             licence=config.get("licence"),
             licensed_product=config.get("licensed_product"),
@@ -214,6 +223,7 @@ class Manifest:
             ansible=OwnAnsible.of(config["ansible"]) if "ansible" in config else None,
             packages=SystemPackages.of(config["packages"]) if "packages" in config else None,
             firmware=tuple(FirmwareImage.of(image) for image in config.get("firmware", ())),
+            hardware=tuple(PartChange.of(part) for part in config.get("hardware", ())),
         )
 
     def check(self) -> None:
@@ -224,7 +234,7 @@ class Manifest:
         _check_conditions(document)
         _check_titles(document)
         _check_ansible(document)
-        _check_firmware(document)
+        _check_kind(document)
         document.finish()
 
 
@@ -235,7 +245,7 @@ def load_manifest(path: str | Path) -> Manifest:
     _check_conditions(document)
     _check_titles(document)
     _check_ansible(document)
-    _check_firmware(document)
+    _check_kind(document)
     packages = document.data.get("packages")
     if isinstance(packages, dict) and packages.get("format") == RPM:
         if packages.get("hold") is not False:
@@ -271,6 +281,7 @@ def load_manifest(path: str | Path) -> Manifest:
         ansible=OwnAnsible.of(data["ansible"]) if "ansible" in data else None,
         packages=SystemPackages.of(data["packages"]) if "packages" in data else None,
         firmware=tuple(FirmwareImage.of(image) for image in data.get("firmware", ())),
+        hardware=tuple(PartChange.of(part) for part in data.get("hardware", ())),
     )
 
 
@@ -332,24 +343,32 @@ def _check_ansible(document: Document) -> None:
     _check_collections(document, own)
 
 
-def _check_firmware(document: Document) -> None:
-    """What is only for firmware stands in a release of firmware, what is only for software in others, and the images go together."""
+def _check_kind(document: Document) -> None:
+    """What is only for firmware or hardware stands in a release of that, what is only for software in others, and all goes together."""
     data = document.data
-    if data.get("kind") != FIRMWARE:
-        if "firmware" in data:
-            document.problem(("firmware",), "firmware is about images, and the release is software", "add kind: firmware, or leave it out")
+    kind = data.get("kind")
+    for key, what in ((FIRMWARE, "images"), (HARDWARE, "parts")):
+        if key in data and kind != key:
+            is_ = kind if kind in (FIRMWARE, HARDWARE) else "software"
+            document.problem((key,), f"{key} is about {what}, and the release is {is_}", f"say kind: {key}, or leave it out")
+    if kind not in (FIRMWARE, HARDWARE):
         return
-    for key in (key for key in _OF_SOFTWARE if data.get(key)):
-        remedy = "leave it out; what the device says of itself is looked at instead"
-        document.problem((key,), f"{key} is about software on a host, and the release is firmware", remedy)
-    images, places = [], []
-    entries = data.get("firmware")
-    for index, entry in enumerate(entries if isinstance(entries, list) else []):
-        if document.is_good(("firmware", index)):
-            images.append(FirmwareImage.of(entry))
-            places.append(index)
-    for number, key, what, remedy in contradictions(images, places):
-        document.problem(("firmware", number, key), what, remedy)
+    remedy = "leave it out; what is read of the device itself is looked at instead"
+    for key in (key for key in (*_OF_SOFTWARE, *(("payload", "stable") if kind == HARDWARE else ())) if data.get(key)):
+        what = "what goes on a host" if key == "payload" else "software on a host"
+        document.problem((key,), f"{key} is about {what}, and the release is {kind}", remedy)
+    entries = data.get(kind)
+    good = [
+        (number, entry) for number, entry in enumerate(entries if isinstance(entries, list) else []) if document.is_good((kind, number))
+    ]
+    numbers = [number for number, _entry in good]
+    if kind == FIRMWARE:
+        found = image_contradictions([FirmwareImage.of(entry) for _number, entry in good], numbers)
+    else:
+        documentation = data["documentation"] if document.is_good(("documentation",)) else ()
+        found = part_contradictions([PartChange.of(entry) for _number, entry in good], numbers, documentation)
+    for number, key, what, remedy in found:
+        document.problem((kind, number, key), what, remedy)
 
 
 def _check_data(document: Document, own: Mapping[str, Any], steps: Collection[str]) -> None:

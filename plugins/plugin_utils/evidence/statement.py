@@ -37,6 +37,8 @@ WAIVER = "https://tidegate.example/waiver/v1"
 SETTLEMENT = "https://tidegate.example/settlement/v1"
 WRITE_OFF = "https://tidegate.example/write-off/v1"
 DONE_BY_HAND = "https://tidegate.example/done-by-hand/v1"
+SWAP = "https://tidegate.example/swap/v1"  # that a unit was exchanged for another
+ACCEPTED = "https://tidegate.example/accepted/v1"  # that a host stays as it is, for nothing brings it back
 DATA = "https://tidegate.example/data/v1"  # how they are, after a step that was to change them
 CLEARANCE = "https://slsa.dev/verification_summary/v1"
 JOURNAL = "https://tidegate.example/journal/v1"  # the head of a file with what was archived of the journal
@@ -58,7 +60,7 @@ KINDS: Mapping[str, str] = {
 
 SHARED = frozenset({"scan", "sbom", "test-result"})
 """The kinds of evidence that count in the form of other tools too, for the digest binds them enough."""
-DECISIONS = frozenset({APPROVAL, OPINION, WAIVER, SETTLEMENT, WRITE_OFF, DONE_BY_HAND, DATA, JOURNAL, LIBRARY})
+DECISIONS = frozenset({APPROVAL, OPINION, WAIVER, SETTLEMENT, WRITE_OFF, DONE_BY_HAND, SWAP, ACCEPTED, DATA, JOURNAL, LIBRARY})
 """Types of what people decide, which is read in the one form that Tidegate writes: nobody may take a rejection for something else."""
 _SBOMS = re.compile(r"https://cyclonedx\.org/bom(?:/v?1\.[0-9]{1,2})?|https://spdx\.dev/Document(?:/v?[0-9]{1,2}(?:\.[0-9]{1,2}){0,2})?")
 

@@ -29,6 +29,7 @@ from ..libs import require
 from ..limits import run_within
 from ..strict_json import read_object
 from .device import GONE, Condition, DeviceError, DeviceIdentity, SilentError, Task, is_of, text, versions_of
+from .parts import part_in, parts_of
 
 with contextlib.suppress(ImportError):
     import requests
@@ -127,6 +128,11 @@ class Bmc:
         """Which device it is; of several that a BMC has, the one with this serial number."""
         page = self._system(serial)
         return DeviceIdentity(text(page.get("SerialNumber")), text(page.get("Model")), text(page.get("AssetTag")))
+
+    def part(self, slot: str) -> DeviceIdentity | None:
+        """What is in a slot; ``None`` where it does not say so."""
+        systems, chassis = (self._members(_link(self._root(), name))[:_MANY] for name in ("Systems", "Chassis"))
+        return part_in(slot, parts_of(self._get, self._members, systems, chassis))
 
     def condition(self, serial: str = "") -> Condition:
         """How the device and its host are."""

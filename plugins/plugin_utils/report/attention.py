@@ -11,9 +11,12 @@ from __future__ import annotations
 import contextlib
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 from ..cmdb.schema import may_need_a_person, schema
+from ..dhs.work_order import WAITING
+from ..dhs.work_orders import list_work_orders
 from ..rollout.deployments import NOT_RECORDED, RECORDED, remark_in
 from ..rollout.states import DATA_FAILED, DataState, DeploymentState, HostState
 
@@ -144,6 +147,25 @@ def open_deployment(deployment: Mapping[str, Any]) -> list[str]:
         left = [f"{_label(deployment)}: {why} (on {last['host']}{last['detail'] and ': ' + last['detail']})."] if why else []
         return [f"{_label(deployment)} is not backed out yet: {reason}.", *left]
     return []
+
+
+def work_orders(connection: sa.Connection, now: datetime) -> list[str]:
+    """The sentences about what people have to do with their hands; what the window of its change is over for is owed since."""
+    t = schema()
+    waiting = list_work_orders(connection, states=WAITING)
+    numbers = {one.deployment for one in waiting}
+    d, change = t.deployment.c, t.change.c
+    rows = sa.select(d.id, d.rfc, d.release, d.version, change.end_date).select_from(
+        t.deployment.outerjoin(t.change, change.number == d.rfc)
+    )
+    ends = {row.id: row for row in connection.execute(rows.where(d.id.in_(numbers)))}
+    sentences = []
+    for one in waiting:
+        row = ends[one.deployment]
+        since = f", owed since {row.end_date:%Y-%m-%d %H:%M} UTC" if row.end_date is not None and row.end_date <= now else ""
+        sentences.append(f"{one.sentence()} ({label(row)}{since}).")
+    more = [f"{len(sentences) - NAMED} more work orders wait."] if len(sentences) > NAMED else []
+    return [sentence[0].upper() + sentence[1:] for sentence in sentences[:NAMED]] + more
 
 
 def label(row: Any) -> str:

@@ -36,6 +36,7 @@ STATES: Mapping[str, tuple[str, str]] = {
     "backed_out": ("↩", "backed out"),
     "written_off": ("✝", "written off"),
     "superseded": ("↷", "changed by a later deployment"),
+    "accepted": ("=", "stays as it is, as a person accepts"),
     "backing_out": ("…", "backing out"),
     "activating": ("…", "activating"),
     "started": ("…", "came up, not looked at again yet"),
@@ -61,7 +62,7 @@ _CELL, _WAVE, _LOG = 1000, 2500, 4  # bytes of what names leave, for each cell a
 _OVERVIEW_CELLS, _OVERVIEW_WAVES = 300, 100
 _REASONS = 100  # that hosts of a deployment give, on its page
 # States of hosts that nobody has to do anything about.
-_CALM = frozenset({"active", "planned", "staged", "backed_out", "superseded"})
+_CALM = frozenset({"active", "planned", "staged", "backed_out", "superseded", "accepted"})
 _LEFT, _WIDTH = 120, 600  # where the cells start and how far they may go, in the drawing's own units
 _NAME_CELL, _SMALL_CELL, _GAP, _HEIGHT = 146, 20, 4, 22
 

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import contextlib
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from itertools import groupby
 from pathlib import Path
@@ -21,6 +21,7 @@ from ..cmdb.audits import last_audit
 from ..cmdb.schema import schema
 from ..cmdb.store import Cmdb
 from ..dhs.spare_rules import SpareRules
+from ..dhs.work_orders import list_work_orders
 from ..errors import NotFoundError
 from ..rfc.debts import debts
 from ..rollout.archive_file import archived_deployment, archived_in
@@ -75,6 +76,7 @@ def build_report(cmdb: Cmdb, now: datetime, asked: Iterable[str] = (), read_days
         gone = cmdb.write_offs(connection=connection)
         hosts = dict(_host_pages(_entries(connection, gone)))
         owed = debts(cmdb, connection, settled=False)
+        by_hand = attention.work_orders(connection, now)
         audit = last_audit(connection)
         stocked = report_stock(connection, read_days, now)
     at = _time(audit["at"]) if audit else None
@@ -84,6 +86,7 @@ def build_report(cmdb: Cmdb, now: datetime, asked: Iterable[str] = (), read_days
             "generated": _time(now),
             "attention": [f"{debt.sentence(now)}." for debt in owed]
             + waiting
+            + by_hand
             + lacking
             + troubled
             + attention.audited(audit, at or "")
@@ -124,6 +127,7 @@ def _deployments(connection: sa.Connection, asked: Iterable[str], unrecorded: Ma
     unique = {row["id"]: row for row in rows}
     closed = _closed(connection, unique.values())
     files = archived_in(connection, sorted(unique)) if asked else {}
+    orders = _work_orders(connection, unique)
     return [
         {
             **unique[number],
@@ -132,9 +136,20 @@ def _deployments(connection: sa.Connection, asked: Iterable[str], unrecorded: Ma
             "close_code": closed.get(number, ""),
             "unrecorded": unrecorded.get(number, ""),
             **(_from_archive(*files[number], number) if number in files else _from_journal(connection, number)),
+            "work_orders": orders.get(number, []),
         }
         for number in sorted(unique)
     ]
+
+
+def _work_orders(connection: sa.Connection, deployments: Collection[int]) -> dict[int, list[dict[str, Any]]]:
+    """What people have to do with their hands for deployments, or did, by the number of each."""
+    found: dict[int, list[dict[str, Any]]] = {}
+    for one in list_work_orders(connection, deployments=deployments):
+        said = {key: value for key, value in asdict(one).items() if key != "deployment"}
+        times = {"opened": _time(one.opened), "closed": _time(one.closed)}
+        found.setdefault(one.deployment, []).append({**said, "state": str(one.state), **times})
+    return found
 
 
 def _from_journal(connection: sa.Connection, deployment: int) -> dict[str, Any]:
@@ -232,7 +247,7 @@ def _summary(name: str, deployment: Mapping[str, Any]) -> dict[str, Any]:
     hosts = Counter(result["state"] for wave in waves for result in wave["results"].values())
     decided = sum(wave["gate"] is not None for wave in waves)
     counted = {"waves": len(waves), "decided": decided, "hosts": dict(sorted(hosts.items()))}
-    about = {key: value for key, value in deployment.items() if key != "data_changes"}
+    about = {key: value for key, value in deployment.items() if key not in ("data_changes", "work_orders")}
     return {**about, **counted, "page": f"{name}.html", "data": f"{name}.json"}
 
 

@@ -164,3 +164,8 @@ def no_way_back(deployment: Deployment, log: Sequence[JournalEntry]) -> str:
 def is_past_return(deployment: Deployment) -> bool:
     """Whether it has migrated data, and its release can't undo that."""
     return deployment.data is DataState.MIGRATED and deployment.rollout.no_return
+
+
+def past_return(deployment: Deployment) -> str:
+    """That its data can't be brought back, for the reason of a gate; empty where they can."""
+    return "it is past the point of no return, for nothing brings the migrated data back" if is_past_return(deployment) else ""

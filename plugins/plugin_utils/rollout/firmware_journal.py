@@ -27,6 +27,10 @@ with suppress(ImportError):
     import sqlalchemy as sa
 
 
+# States that say something of how a device is; the last two are by a person's word.
+_COUNTS = TOUCHED | {HostState.BACKED_OUT, HostState.ACCEPTED, HostState.WRITTEN_OFF}
+
+
 class FirmwareJournal(Journal):
     """The deployments of one CMDB, and what they do to devices."""
 
@@ -101,11 +105,11 @@ class FirmwareJournal(Journal):
             touched = [
                 (deployment_of(row), HostState(row.host_state), row.wave)
                 for row in connection.execute(rows.order_by(d.id))
-                if row.host_state in TOUCHED | {HostState.BACKED_OUT} and row.state != DeploymentState.CANCELLED
+                if row.host_state in _COUNTS and row.state != DeploymentState.CANCELLED
             ]
-            of_firmware = [one for one in touched if one[0].rollout.firmware]
-            busy = [one for one in of_firmware if one[1] in redundancy.UNDER_WAY and one[0].state in OPEN]
-            for deployment, state, wave in busy or of_firmware[-1:]:
+            of_devices = [one for one in touched if one[0].rollout.firmware or one[0].rollout.hardware]
+            busy = [one for one in of_devices if one[1] in redundancy.UNDER_WAY and one[0].state in OPEN]
+            for deployment, state, wave in busy or of_devices[-1:]:
                 driven = bool(self._driven(connection, deployment, Holder.this_run(), now))
                 if deployment.id == run.deployment:  # in another wave nobody goes there now
                     driven = deployment.state is DeploymentState.BACKING_OUT or wave == mine.wave

@@ -146,11 +146,12 @@ def decide_staging(waves: Sequence[StageCounts], rollout: Rollout, stop: str = "
     return GateDecision("proceed", f"{_share(total - failed, total)} staged{within}")
 
 
-def unless_past_return(decision: GateDecision, past: bool) -> GateDecision:
-    """``decision``, or a hold behind the point of no return: there nothing is backed out, for data can't be brought back."""
+def unless_past_return(decision: GateDecision, past: str) -> GateDecision:
+    """``decision``, or a hold behind a point of no return: there nothing is backed out. ``past``: what can't be brought back, as a
+    sentence; empty for nothing."""
     if not past or decision.decision != "back_out":
         return decision
-    return GateDecision("hold", f"{decision.reason}; it is past the point of no return, for nothing brings the migrated data back")
+    return GateDecision("hold", f"{decision.reason}; {past}")
 
 
 def unless_interrupted(decision: GateDecision, interrupted: str) -> GateDecision:

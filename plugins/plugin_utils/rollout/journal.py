@@ -225,6 +225,53 @@ class Journal(Locks):
                 }
                 self._cmdb.note_done_by_hand(connection, row, now, {"deployment": deployment.label, **more})
 
+    def accept(
+        self,
+        run: Run,
+        hosts: Mapping[str, Mapping[str, Any]],
+        person: str,
+        reason: str,
+        now: datetime,
+        within: sa.Connection,
+    ) -> None:
+        """A person accepts that ``hosts``, which nothing brings back, stay as they are; the CMDB has what they were read to run.
+
+        The value of each is what the journal has besides. Raises :class:`StateError` for one that the deployment has not touched, or is
+        done with.
+        """
+        with self._writing(run, now, within=within) as (connection, deployment):
+            for host, more in hosts.items():
+                self._require_lock(connection, deployment, host)
+                target = self._target(connection, deployment.id, host)
+                detail = as_remark(f"stays as it is, as {person} accepts: {reason}")
+                said = {"by": person, "reason": reason, "from": target.state, **more}
+                self._move_host(connection, deployment.id, target, _H.ACCEPTED, now, detail, more=said)
+
+    def ways_out(self, deployment: Deployment, but: Collection[str] = ()) -> str:
+        """What a person can do about hosts that no firmware brings back, other than ``but``; empty when there are none."""
+        with self._cmdb.read() as connection:
+            return self._ways_out(connection, deployment, but)
+
+    def waiting_for_people(self, deployment: Deployment) -> str:
+        """Which work orders of a deployment wait for somebody, as a sentence goes on with it; empty for none."""
+        if not deployment.rollout.hardware:
+            return ""
+        from ..dhs.work_order import WAITING  # noqa: PLC0415 - for releases of hardware alone
+        from ..dhs.work_orders import list_work_orders  # noqa: PLC0415 - as above
+
+        with self._cmdb.read() as connection:
+            orders = list_work_orders(connection, deployments=[deployment.id], states=WAITING)
+        others = f"; and {len(orders) - 1} more" if len(orders) > 1 else ""
+        return f"; people have to act: {orders[0].sentence()}{others}" if orders else ""
+
+    def _ways_out(self, connection: sa.Connection, deployment: Deployment, but: Collection[str] = ()) -> str:
+        if not deployment.rollout.firmware:
+            return ""
+        from .stranded import stranded, ways_out  # noqa: PLC0415 - each fork loads this module, and few deployments go back
+
+        found = stranded(connection, deployment.id, self._targets(connection, deployment.id))
+        return ways_out([one for one in found if one.host not in but], deployment.rfc)
+
     def by_hand(self, deployment_id: int) -> set[str]:
         """The hosts that a person said to have brought back by hand, so that no step goes there any more."""
         with self._cmdb.read() as connection:
@@ -237,6 +284,11 @@ class Journal(Locks):
         with self._cmdb.read() as connection:
             last = {row.host: row.event for row in connection.execute(events.order_by(j.seq))}
         return [host for host in hosts if last.get(host) == "drained"]
+
+    def swapped(self, connection: sa.Connection, deployment_id: int, host: str, about: Mapping[str, Any], now: datetime) -> None:
+        """A person said that a unit of a host was exchanged, in the transaction that notes it in the hardware storage."""
+        target = self._target(connection, deployment_id, host)
+        self._append(connection, deployment_id, now, "swapped", host, target.wave, about)
 
     def returned(self, connection: sa.Connection, hosts: Iterable[str], why: str, now: datetime) -> None:
         """Hosts that were written off are there again. The open deployments that left them out take them back when they go on."""
@@ -507,7 +559,9 @@ class Journal(Locks):
 
     def _move(self, connection: sa.Connection, deployment: Deployment, new: DeploymentState, now: datetime, reason: str = "") -> None:
         states.check(states.DEPLOYMENT, deployment.state, new, f"deployment {deployment.label}")
-        barrier = no_way_back(deployment, self._data_log(connection, deployment.id)) if new is _D.BACKING_OUT else ""
+        barrier = ""
+        if new is _D.BACKING_OUT:
+            barrier = no_way_back(deployment, self._data_log(connection, deployment.id)) or self._ways_out(connection, deployment)
         if barrier:
             raise StateError(barrier)
         table = self._t.deployment
@@ -566,17 +620,23 @@ class Journal(Locks):
         connection.execute(self._t.lock.delete().where(self._t.lock.c.deployment_id == deployment.id))
         active = [x.host for x in self._targets(connection, deployment.id) if new is _D.COMPLETED and x.state is _H.ACTIVE]
         licences.close_reservations(connection, deployment.id, active)
-        if deployment.rollout.firmware:
-            self._finish_firmware(connection, deployment, new, active, now)
+        if deployment.rollout.firmware or deployment.rollout.hardware:
+            self._finish_units(connection, deployment, new, active, now)
 
-    def _finish_firmware(
+    def _finish_units(
         self, connection: sa.Connection, deployment: Deployment, new: DeploymentState, active: Collection[str], now: datetime
     ) -> None:
-        """Give back the spares of a deployment of firmware, and say which firmware spares have to have from now on."""
+        """Give back the units that were reserved, cancel what nobody has begun, and say which firmware spares have to have from now on."""
         from ..dhs.assets import release_spares  # noqa: PLC0415 - each fork loads this module, and a deployment ends once
+        from ..dhs.work_order import WorkOrderState  # noqa: PLC0415 - as above
+        from ..dhs.work_orders import cancel_work_orders, list_work_orders  # noqa: PLC0415 - as above
         from .firmware_levels import lower_levels, raise_levels  # noqa: PLC0415 - as above
 
         release_spares(connection, deployment.id, deployment.holder, now)
+        begun_by_nobody = (WorkOrderState.PLANNED, WorkOrderState.OPEN)
+        cancel_work_orders(connection, list_work_orders(connection, deployments=[deployment.id], states=begun_by_nobody), now)
+        if deployment.rollout.hardware:
+            return
         if new is _D.COMPLETED:
             raise_levels(connection, deployment, active, now)
         elif new is _D.BACKED_OUT:

@@ -44,7 +44,8 @@ class HostState(StrEnum):
     ``stuck``: activation did not succeed and neither did going back. ``lost``: the connection broke
     while activating or looking again, its true state is unknown. ``owed``: it still has to be backed out.
     ``written_off``: a person said that the host will not come back. ``superseded``: a later deployment
-    changed the host, so that the back-out of this one left it as it is.
+    changed the host, so that the back-out of this one left it as it is. ``accepted``: nothing brings it back, and a
+    person accepts that it stays as it is.
     """
 
     PLANNED = "planned"
@@ -61,6 +62,7 @@ class HostState(StrEnum):
     OWED = "owed"
     WRITTEN_OFF = "written_off"
     SUPERSEDED = "superseded"
+    ACCEPTED = "accepted"
 
 
 class DataState(StrEnum):
@@ -116,6 +118,7 @@ _STEPS: Mapping[HostState, frozenset[HostState]] = {
     # When the host is there again: as one that was never staged, was lost, or still has to be backed out.
     _H.WRITTEN_OFF: frozenset({_H.STAGE_FAILED, _H.LOST, _H.OWED}),
     _H.SUPERSEDED: frozenset(),
+    _H.ACCEPTED: frozenset(),
 }
 
 _A = DataState
@@ -143,9 +146,9 @@ DATA_FAILED: Mapping[DataState, str] = {_A.MIGRATING: "migrate_failed", _A.REVER
 DATA_EVENTS = frozenset({*DataState, *DATA_FAILED.values()} - {_A.NONE})
 
 # A host can be written off at any time before the deployment is done with it.
-_OVER = frozenset({_H.BACKED_OUT, _H.WRITTEN_OFF, _H.SUPERSEDED})
+_OVER = frozenset({_H.BACKED_OUT, _H.WRITTEN_OFF, _H.SUPERSEDED, _H.ACCEPTED})
 HOST: Mapping[HostState, frozenset[HostState]] = {
-    old: new if old in _OVER else new | {_H.WRITTEN_OFF} | ({_H.SUPERSEDED} if _H.BACKING_OUT in new else set())
+    old: new if old in _OVER else new | {_H.WRITTEN_OFF} | ({_H.SUPERSEDED, _H.ACCEPTED} if _H.BACKING_OUT in new else set())
     for old, new in _STEPS.items()
 }
 
@@ -171,7 +174,7 @@ def locks(deployment: DeploymentState, wave: WaveState, host: HostState, begun: 
     ``begun``: its first wave has opened, so what could not be staged by then is left out. ``data``: it has changed data by this host, or
     has to bring back data that the host uses.
     """
-    if deployment not in OPEN or host in (_H.WRITTEN_OFF, _H.SUPERSEDED):
+    if deployment not in OPEN or host in (_H.WRITTEN_OFF, _H.SUPERSEDED, _H.ACCEPTED):
         return False
     if data:
         return True

@@ -68,8 +68,9 @@ def release_to_adopt(directory: Path, path: str | None) -> Manifest:
     Raises :class:`DocumentError`, and :class:`TidegateError` when it has a payload and no ``path`` on hosts where that is now.
     """
     manifest = load_manifest(directory / "release.yml")
-    if manifest.firmware:
-        raise TidegateError(f"{manifest.name} is firmware, which is in no directory of a host; deploy finds out what each device has")
+    if manifest.firmware or manifest.hardware:
+        kind = "firmware" if manifest.firmware else "hardware"
+        raise TidegateError(f"{manifest.name} is {kind}, which is in no directory of a host; deploy finds out what each device has")
     if manifest.has_tree and not path:
         raise TidegateError(f"where {manifest.name} is on hosts is not said; add -e tidegate_path=..., the directory that it runs from now")
     return manifest

@@ -17,7 +17,7 @@ from ..activity import listed
 from ..clearance.policy import load_policy
 from ..cmdb.store import Cmdb
 from ..errors import NotFoundError, StateError, TidegateError
-from ..evidence.statement import DONE_BY_HAND
+from ..evidence.statement import ACCEPTED, DONE_BY_HAND
 from ..report.progress import counted, words
 from ..rfc.source import rfc_number
 from ..rollout import states
@@ -27,6 +27,7 @@ from ..rollout.deployments import Deployment, Target
 from ..rollout.holder import Holder
 from ..rollout.journal import Journal, not_by_hand
 from ..rollout.states import DataState, DeploymentState
+from ..rollout.stranded import ACCEPT
 from .person import responsible_person, signed_about_host, vouched_data
 from .plan import RunRequest, result
 from .tell import make_notifier, warned
@@ -45,12 +46,15 @@ def order_backout(
     reason: str,
     now: datetime,
     by_hand: Collection[str] = (),
+    accepted: Collection[str] = (),
     signer: Signer | None = None,
 ) -> dict[str, Any]:
     """A person wants the deployment of this RFC undone; take it over and say so in the journal. Return the task's result.
 
-    The hosts ``by_hand`` are recorded as being back, and not visited any more. Raises :class:`TidegateError` when there is no deployment,
-    another controller drives it, a later one has replaced it, or a host that has to go back is not in the inventory or left out; and when
+    The hosts ``by_hand`` are recorded as being back, those ``accepted`` as staying as they are, and neither are visited any more. Raises
+    :class:`TidegateError` when there is no deployment,
+    another controller drives it, a later one has replaced it, or a host that has to go back is not in the inventory or left out, or can't
+    go back and is not accepted; and when
     one of ``by_hand`` can't have been brought back so, or no reason is given for that. What is said of these hosts, or of data, has to be
     signed with ``signer`` by somebody whom the policy names, when it names people.
     """
@@ -62,9 +66,13 @@ def order_backout(
         if current is None:
             raise TidegateError(f"{number} was never deployed, so there is nothing to back out; check the RFC")
         done = _refuse_by_hand(journal, current, by_hand)
+        staying = _refuse_accepted(journal, current, accepted)
         if current.state in (DeploymentState.BACKED_OUT, DeploymentState.CANCELLED):
             return result(f"{current.label} is already {words(current.state)}", changed=False)
-        person = _person(policy_path, signer, reason, done, now) if done else ""
+        persons = [
+            _person(policy_path, signer, reason, f"that {', '.join(target.host for target in targets)} {what}", now) if targets else ""
+            for targets, what in ((done, "was brought back by hand"), (staying, "stays as it is"))
+        ]
         if request.said is not None:
             request = replace(request, said=vouched_data(request.said, current, load_policy(policy_path), signer, now))
         journal.refuse_backout(current)
@@ -72,26 +80,34 @@ def order_backout(
         later = DataJournal(cmdb).later_change(current) if data is DataState.MIGRATED else ""
         if later and current.state is not DeploymentState.BACKING_OUT:
             raise StateError(f"the data of {current.label} can't be reversed, so no host goes back: {later}")
-        names = [target.host for target in done]
+        names = [target.host for target in (*done, *staying)]
+        if current.state is not DeploymentState.BACKING_OUT and (ways := journal.ways_out(current, names)):
+            raise StateError(f"{current.label} can't be backed out as it is: {ways}")
         hosts = [host for host in journal.to_visit(current, backout=True) if host not in names]
         by_step = current.rollout.data_host not in {*names, *journal.by_hand(current.id)}
         reversing = [current.rollout.data_host] if data is DataState.MIGRATED and by_step else []
         request.reach.check(dict.fromkeys([*hosts, *reversing]), "host", f"that {current.label} has to be backed out of")
         if not request.take_over:
             journal.refuse_driven(current.id, Holder.this_run(), now)
-        drained = journal.out_of_service(current.id, names)
+        drained = journal.out_of_service(current.id, [target.host for target in done])
+        left = f"; {', '.join(target.host for target in staying)} {{}} recorded as staying as it is" if staying else ""
         if not request.write:
-            return result(_sentence(current, hosts, done, drained, "would be", data, by_step), changed=True)
+            return result(_sentence(current, hosts, done, drained, "would be", data, by_step) + left.format("would be"), changed=True)
         request.refuse_interrupted()
         by_word = _by_word(current, done, drained, reason, signer, now)
+        about = {"deployment": current.label, "release": _release(current), "reason": reason}
+        stays = {target.host: signed_about_host(target.host, ACCEPTED, about, signer, now) for target in staying}
         with cmdb.begin() as connection:  # or who is killed in between would have said how the data are, and not that the hosts go back
             run = journal.take_over(current.id, Holder.this_run(), now, ordered=request.take_over, said=request.said, within=connection)
+            if stays:
+                journal.accept(run, stays, persons[1], reason, now, connection)
             state = journal.order_backout(run, reason or _ORDERED, now, connection)
             if done:
-                journal.done_by_hand(run, by_word, person, reason, now, connection)
+                journal.done_by_hand(run, by_word, persons[0], reason, now, connection)
         begins = state is DeploymentState.BACKING_OUT and current.state is not state
         problems = make_notifier(lambda: load_policy(policy_path))(journal, run, "back_out", reason or _ORDERED, now) if begins else []
-        return {**result(_sentence(current, hosts, done, drained, "is", data, by_step), changed=True), **warned(problems)}
+        sentence = _sentence(current, hosts, done, drained, "is", data, by_step) + left.format("is")
+        return {**result(sentence, changed=True), **warned(problems)}
 
 
 def _refuse_by_hand(journal: Journal, current: Deployment, hosts: Collection[str]) -> list[Target]:
@@ -109,14 +125,33 @@ def _refuse_by_hand(journal: Journal, current: Deployment, hosts: Collection[str
     return wanted
 
 
-def _person(policy_path: str | None, signer: Signer | None, reason: str, done: Sequence[Target], now: datetime) -> str:
-    hosts = ", ".join(target.host for target in done)
+def _refuse_accepted(journal: Journal, current: Deployment, hosts: Collection[str]) -> list[Target]:
+    """The hosts that are to be recorded as staying as they are; those that are so already are left out."""
+    if not hosts:
+        return []
+    if not (current.rollout.firmware or current.rollout.hardware):
+        raise StateError(f"{ACCEPT} is about firmware and parts that nobody brings back, and {current.release} is software; leave it out")
+    targets = {target.host: target for target in journal.targets(current.id)}
+    others = sorted(set(hosts) - targets.keys())
+    if others:
+        raise NotFoundError(f"{', '.join(others)} is not part of {current.label}, so it did nothing there; check the names")
+    wanted = [targets[host] for host in sorted(set(hosts)) if targets[host].state is not states.HostState.ACCEPTED]
+    for target in wanted:
+        if target.state not in states.TOUCHED:
+            raise StateError(f"{target.host} is {target.state} in {current.label}, so there is nothing to accept; leave it out")
+    return wanted
+
+
+def _person(policy_path: str | None, signer: Signer | None, reason: str, what: str, now: datetime) -> str:
+    """Who takes the responsibility for ``what`` is said of hosts."""
     if not reason:
-        raise TidegateError(
-            f"no reason is given why {hosts} could only be brought back by hand; say in tidegate_reason what was done, for those who ask"
-        )
-    what = f"that {hosts} was brought back by hand is said"
-    return responsible_person(load_policy(policy_path), signer, now, what)
+        raise TidegateError(f"no reason is given for what is said, {what}; give it in tidegate_reason, for those who ask later")
+    return responsible_person(load_policy(policy_path), signer, now, f"{what} is said")
+
+
+def _release(current: Deployment) -> dict[str, str]:
+    """What a signed statement says of a deployment's release."""
+    return {"name": current.release, "version": current.version, "digest": current.digest}
 
 
 def _by_word(
@@ -128,7 +163,7 @@ def _by_word(
         to = {"version": target.previous_version, "digest": target.previous_digest} if target.previous_digest else None
         about = {
             "deployment": current.label,
-            "release": {"name": current.release, "version": current.version, "digest": current.digest},
+            "release": _release(current),
             "to": to,
             "reason": reason,
         }

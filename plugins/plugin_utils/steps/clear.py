@@ -79,6 +79,8 @@ class OwnRollout:
     """Whether it has a payload."""
     firmware: bool
     """Whether that is firmware."""
+    hardware: bool
+    """Whether it is hardware."""
     data_host: str
     """The CI on which it migrates data; empty when it has none to migrate."""
     no_return: bool
@@ -89,7 +91,8 @@ class OwnRollout:
         """Read the config of a package."""
         own = config.get("ansible", {})
         role = str(own.get("role", "")).rpartition("/")[2]
-        return cls(config.get("stable"), role, "payload" in config, "firmware" in config, data_host, "reverse" in own)
+        kinds = ("firmware" in config, "hardware" in config)
+        return cls(config.get("stable"), role, "payload" in config, *kinds, data_host, "reverse" in own)
 
 
 @dataclass(frozen=True)
@@ -380,9 +383,9 @@ def _with_waves(asking: _Asking, found: Gathered) -> Gathered:
         sites = {str(ci["name"]): ci["site"] for ci in cis}
         facts = replace(facts, waves=tuple(frozenset(sites.get(host) for host in one) for one in waves))
     found = replace(found, facts=facts, waves=waves)
-    if facts.policy is None or facts.package is None or "firmware" not in facts.package.manifest or waves is None:
+    if facts.policy is None or facts.package is None or waves is None or not {"firmware", "hardware"} & facts.package.manifest.keys():
         return found
-    from .stock import spares_for  # noqa: PLC0415 - for releases of firmware alone
+    from .stock import spares_for  # noqa: PLC0415 - for releases of firmware and hardware alone
 
     exposed, spares = asking.ask("spares", lambda: spares_for(asking.sources.library(), cmdb(), rfc, facts, cis, waves)) or ((), None)
     return replace(found, facts=replace(facts, spares=spares), exposed=exposed)

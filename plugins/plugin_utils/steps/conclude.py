@@ -38,7 +38,7 @@ _TOO_LATE = {
 _WOULD = {"completed": "deployed", "staged": "staged", "backed_out": "backed out"}
 _DATA_IN_THE_END = {DataState.REVERSED: ", its data as before", DataState.KEPT: ", its data kept as they are"}
 # Of these the detail says in a few words what became of the host.
-_EXPLAINED = (HostState.WRITTEN_OFF, HostState.SUPERSEDED)
+_EXPLAINED = (HostState.WRITTEN_OFF, HostState.SUPERSEDED, HostState.ACCEPTED)
 
 
 def to_conclude(journal: Journal, number: str, holder: Holder, change: Change, wanted: str) -> Deployment:

@@ -18,7 +18,7 @@ from ..rfc.model import IMPLEMENT, SCHEDULED, STATES, Rfc
 from ..rfc.register import cleared_fingerprint
 from ..rfc.source import Change
 from ..rollout import states
-from ..rollout.data_change import is_past_return, not_to_migrate
+from ..rollout.data_change import not_to_migrate, past_return
 from ..rollout.deployments import Deployment, Run, Target
 from ..rollout.failures import Reason, first_failure, no_reason
 from ..rollout.gate import GateDecision, GateInputs, StageCounts, WaveCounts, decide, decide_staging, unless_interrupted, unless_past_return
@@ -101,7 +101,9 @@ def decide_wave_gate(
             stuck=sum(target.state is HostState.STUCK for target in targets),
         )
     )
-    decision = unless_past_return(decision, is_past_return(deployment))
+    decision = unless_past_return(decision, past_return(deployment) or journal.ways_out(deployment))
+    if decision.decision == "hold":
+        decision = replace(decision, reason=decision.reason + journal.waiting_for_people(deployment))
     # Of a host that came up, and of which there is nothing to be said, Ansible need not be asked: that takes long.
     remarkable = [target for target in wave if target.state is not HostState.ACTIVE or target.detail]
     decision = unless_interrupted(GateDecision(decision.decision, decision.reason + first_failure(remarkable, reason)), interrupted)

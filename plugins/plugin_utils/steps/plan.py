@@ -143,12 +143,17 @@ class _Cleared:
         register_change(connection, self.rfc, (str(ci["name"]) for ci in self.clearing.cis), now)
 
     def reserve_spares(self, connection: sa.Connection, deployment_id: int, now: datetime) -> None:
-        """Reserve a spare for each unit that has to have one, as far as the deployment has not done so."""
+        """Reserve a unit for each that has to have one, as far as the deployment has not done so, and plan what people do with them."""
         if self.clearing.exposed:
-            from ..dhs.assets import reserve_spares  # noqa: PLC0415 - for releases of firmware alone
+            from ..dhs.assets import reserve_spares  # noqa: PLC0415 - for releases of firmware and hardware alone
 
             holder = str(Holder.this_run())
-            reserve_spares(connection, deployment_id, self.clearing.exposed, self.policy.spares, self.rfc.type, holder, now)
+            about = (self.clearing.exposed, self.policy.spares, self.rfc.type)
+            reserve_spares(connection, deployment_id, *about, holder, now)
+            if self.rollout.hardware:
+                from ..dhs.work_orders import plan_work_orders  # noqa: PLC0415 - for releases of hardware alone
+
+                plan_work_orders(connection, deployment_id, *about, now)
 
 
 def _needs_no_clearance(current: Deployment, request: RunRequest) -> bool:

@@ -7,17 +7,20 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
 from ..clearance.facts import Facts
 from ..cmdb.store import Cmdb
-from ..dhs.assets import list_rules, machines, note_stock, reserved_spares, stock, take_untold, would_reserve_spares
+from ..dhs.assets import list_rules, list_units, machines, note_stock, reserved_spares, stock, take_untold, would_reserve_spares
 from ..dhs.level import Way
 from ..dhs.spare_rules import SpareRules
 from ..dhs.spares import Exposed, SpareAllotment, exposed_at_once
 from ..dhs.stock import RuleStock
+from ..dhs.units import folded
 from ..dsl.firmware import FirmwareImage, is_without_way_back
+from ..dsl.hardware import PartChange
 from ..dsl.package import load_package_manifest
 from ..dsl.repository import Library
 from ..errors import TidegateError
@@ -27,6 +30,9 @@ from ..rfc.model import Rfc
 from ..rollout.deployments import Deployments
 from ..rollout.states import OPEN, WaveState
 from .tell import tell_channels
+
+with contextlib.suppress(ImportError):
+    import sqlalchemy as sa
 
 
 def count_spares(cmdb: Cmdb, policy: Policy, now: datetime, stockrooms: Collection[str] | None = None) -> list[RuleStock]:
@@ -54,26 +60,60 @@ def tell_low(cmdb: Cmdb, policy: Policy, actor: str, now: datetime) -> list[str]
 def spares_for(
     library: Library, cmdb: Cmdb, rfc: Rfc, facts: Facts, cis: Sequence[Mapping[str, Any]], waves: Sequence[Sequence[str]]
 ) -> tuple[tuple[Exposed, ...], SpareAllotment]:
-    """The CIs that can fail before a gate looks, and whose firmware the release can't bring back to what they are recorded to have; and how
-    the spares stand that the deployment would reserve for them, or has reserved."""
-    images = [FirmwareImage.of(one) for one in facts.package.manifest["firmware"]] if facts.package else []
+    """The CIs that need a unit each, and how the units stand that the deployment would reserve for them, or has reserved.
+
+    With firmware they are those that can fail before a gate looks, and that can't be brought back to what they are recorded to have; with
+    hardware all that don't have the new part yet.
+    """
     rules = facts.policy.spares if facts.policy else SpareRules()
     begun = Deployments(cmdb).latest(rfc.number)
     with cmdb.read() as connection:
         mine = begun.id if begun is not None and begun.state in OPEN else None
         if mine is not None and any(state is not WaveState.CLOSED for _number, state, _decision in Deployments(cmdb).waves(mine)):
             return (), reserved_spares(connection, mine)  # a unit that has failed since may be why there is one less in stock
-        units = machines(connection, [str(ci["name"]) for ci in cis])
-        exposed = []
-        for ci in cis:
-            name, recorded = str(ci["name"]), ci["attributes"].get("firmware")
-            model = units[name].model if name in units else ci["attributes"].get("model")
-            has = recorded if isinstance(recorded, Mapping) else {}
-            if any(model in image.models and is_without_way_back(image, has.get(image.component)) for image in images):
-                exposed.append(Exposed(name, str(model), str(ci["site"] or "")))
-        at_once = tuple(exposed_at_once(waves, exposed, rules.cover))
+        manifest = facts.package.manifest if facts.package else {}
+        if "hardware" in manifest:
+            needing, misplaced = _parts_for(connection, [PartChange.of(one) for one in manifest["hardware"]], cis)
+            return needing, replace(would_reserve_spares(connection, mine, needing, rules, rfc.type, facts.now), misplaced=misplaced)
+        at_once = tuple(exposed_at_once(waves, _exposed(connection, manifest, cis), rules.cover))
         ways = ways_of(library, rfc.release) if at_once else []
         return at_once, would_reserve_spares(connection, mine, at_once, rules, rfc.type, facts.now, ways)
+
+
+def _exposed(connection: sa.Connection, manifest: Mapping[str, Any], cis: Sequence[Mapping[str, Any]]) -> list[Exposed]:
+    """The CIs that no image of a release of firmware could bring back."""
+    images = [FirmwareImage.of(one) for one in manifest.get("firmware", ())]
+    units = machines(connection, [str(ci["name"]) for ci in cis])
+    exposed = []
+    for ci in cis:
+        name, recorded = str(ci["name"]), ci["attributes"].get("firmware")
+        model = units[name].model if name in units else ci["attributes"].get("model")
+        has = recorded if isinstance(recorded, Mapping) else {}
+        if any(model in image.models and is_without_way_back(image, has.get(image.component)) for image in images):
+            exposed.append(Exposed(name, str(model), str(ci["site"] or "")))
+    return exposed
+
+
+def _parts_for(
+    connection: sa.Connection, parts: Sequence[PartChange], cis: Sequence[Mapping[str, Any]]
+) -> tuple[tuple[Exposed, ...], tuple[str, ...]]:
+    """The slots that get a part, and where another unit is than a release of hardware exchanges, a sentence for each."""
+    units = {(unit.ci, folded(unit.slot)): unit for unit in list_units(connection, cis=[str(ci["name"]) for ci in cis])}
+    needing, misplaced = [], []
+    for ci in cis:
+        for part in parts:
+            name = str(ci["name"])
+            unit = units.get((name, folded(part.slot)))
+            place = f"the slot {part.slot} of {name}" if part.slot else name
+            if unit is not None and unit.model == part.model:
+                continue
+            if (unit is None and part.models) or (unit is not None and unit.model not in part.models):
+                has = f"{unit.tag}, a {unit.model}" if unit else "nothing"
+                misplaced.append(f"{place} has {has} by the hardware storage, and not {' or '.join(part.models) or 'nothing'}")
+                continue
+            old = unit.tag if unit else ""
+            needing.append(Exposed(name, part.model, str(ci["site"] or ""), part.slot, old, part.instructions))
+    return tuple(needing), tuple(misplaced)
 
 
 def ways_of(library: Library, name: str) -> list[Way]:

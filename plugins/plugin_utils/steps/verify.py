@@ -106,9 +106,10 @@ def prepare(asked: Asked, dsl: str, cmdb_url: str, policy_path: str | None, limi
         if distrust := judge_package(home, policy, release, now).distrust:
             raise TidegateError(distrust)
         manifest = load_package_manifest(home, release.digest)
-    if manifest.firmware:
+    if manifest.firmware or manifest.hardware:
+        kind = "firmware" if manifest.firmware else "hardware"
         raise TidegateError(
-            f"{name} {release.version} is firmware, and hosts of the lab have no such device; try it on a bench and attest the result"
+            f"{name} {release.version} is {kind}, and hosts of the lab have no such device; try it on a bench and attest the result"
         )
     with Cmdb.open(cmdb_url) as cmdb, cmdb.read() as connection:
         all_cis = {str(ci["name"]): ci for ci in cmdb.query(connection=connection)}

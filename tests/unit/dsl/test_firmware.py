@@ -63,7 +63,7 @@ def test_software_is_as_it_was_and_may_say_so(write: Write) -> None:
     assert load_manifest(write("release", kind="software")) == load_manifest(write("release"))
     assert "kind" not in load_manifest(write("release")).to_config()
     said = problems(write("release", firmware=[BIOS]))
-    assert "firmware is about images, and the release is software; add kind: firmware" in said
+    assert "firmware is about images, and the release is software; say kind: firmware" in said
 
 
 def test_what_only_software_has_is_refused_all_at_once(write: Write) -> None:

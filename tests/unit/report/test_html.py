@@ -63,6 +63,7 @@ def deployment(word: str = "web", waves: list[dict[str, Any]] | None = None, num
         "close_code": "",
         "objectives": [],
         "data_changes": [],
+        "work_orders": [],
         "unrecorded": "",
         "waves": waves if waves is not None else [wave(1, [word], detail=word)],
     }

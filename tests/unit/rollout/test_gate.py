@@ -200,8 +200,8 @@ def test_an_interrupted_run_never_proceeds_and_still_backs_out(inputs: GateInput
 @pytest.mark.parametrize("decision", ["proceed", "hold", "back_out"])
 def test_behind_the_point_of_no_return_a_gate_holds_instead_of_backing_out(decision: Any) -> None:
     decided = GateDecision(decision, "because")
-    assert unless_past_return(decided, False) == decided
-    past = unless_past_return(decided, True)
+    assert unless_past_return(decided, "") == decided
+    past = unless_past_return(decided, "it is past the point of no return")
     assert past.decision == ("hold" if decision == "back_out" else decision)
     assert past.reason.startswith("because")
     assert ("past the point of no return" in past.reason) == (decision == "back_out")

@@ -36,7 +36,7 @@ TABLES = [(DEPLOYMENT, DeploymentState), (WAVE, WaveState), (HOST, HostState)]
 ENDS: dict[type[StrEnum], set[StrEnum]] = {
     DeploymentState: {DeploymentState.COMPLETED, DeploymentState.BACKED_OUT, DeploymentState.CANCELLED},
     WaveState: {WaveState.DECIDED},
-    HostState: {HostState.ACTIVE, HostState.BACKED_OUT, HostState.SUPERSEDED},
+    HostState: {HostState.ACTIVE, HostState.BACKED_OUT, HostState.SUPERSEDED, HostState.ACCEPTED},
 }
 
 
@@ -96,7 +96,7 @@ def test_a_completed_deployment_leaves_only_by_back_out() -> None:
 
 
 def test_a_host_can_be_written_off_until_the_deployment_is_done_with_it_and_comes_back_as_one_to_be_looked_at() -> None:
-    done = {HostState.BACKED_OUT, HostState.SUPERSEDED, HostState.WRITTEN_OFF}
+    done = {HostState.BACKED_OUT, HostState.SUPERSEDED, HostState.ACCEPTED, HostState.WRITTEN_OFF}
     assert {state for state in HostState if HostState.WRITTEN_OFF in HOST[state]} == set(HostState) - done
     assert HOST[HostState.WRITTEN_OFF] == {HostState.STAGE_FAILED, HostState.LOST, HostState.OWED}
 
@@ -107,7 +107,7 @@ CLOSED, OPENED, DECIDED = WaveState
 @pytest.mark.parametrize("host", HostState)
 def test_a_deployment_locks_what_it_may_still_change_without_being_told_to(host: HostState) -> None:
     """While it runs it may go back by itself; once it is held, somebody has to order that; going back, only what it touched is left."""
-    gone = {HostState.WRITTEN_OFF, HostState.SUPERSEDED}
+    gone = {HostState.WRITTEN_OFF, HostState.SUPERSEDED, HostState.ACCEPTED}
     for deployment in ENDS[DeploymentState]:
         assert not any(states.locks(deployment, wave, host, True) for wave in WaveState)
     for wave in WaveState:
@@ -167,7 +167,7 @@ class Host(RuleBasedStateMachine):
     @precondition(lambda self: self.flipped)
     @invariant()
     def a_host_that_may_run_the_release_is_touched_unless_it_is_gone_or_anothers(self) -> None:
-        assert self.state in TOUCHED | {HostState.WRITTEN_OFF, HostState.SUPERSEDED}
+        assert self.state in TOUCHED | {HostState.WRITTEN_OFF, HostState.SUPERSEDED, HostState.ACCEPTED}
 
     @precondition(lambda self: not self.flipped)
     @invariant()
