@@ -29,6 +29,7 @@ ALONE: dict[str, Callable[[], Finding]] = {
     "sync": library.sync,
     "inventory_30k": planning.inventory_30k,
     "clearance_10k": planning.clearance_10k,
+    "clearance_firmware": planning.clearance_firmware,
     "plan_100k": planning.plan_100k,
     "journal_10k": planning.journal_10k,
     "stock": planning.stock,

@@ -33,6 +33,7 @@ BARS = (
     Bar("backout_all", 0.5, "the upgrade"),
     Bar("deploy_nothing", 1.5, "ansible-playbook with one debug"),
     Bar("deploy_growth", 4.2, QUARTER),
+    Bar("clearance_firmware", 1.2, "software"),
 )
 _STEP = 0.08  # CPU seconds of the controller for each host and step
 

@@ -1,8 +1,8 @@
 # Copyright (c) Tidegate maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Big numbers: an inventory of 30,000 hosts, a clearance over 10,000, a plan over 100,000, a journal of 10,000 steps, a stock of
-20,000 units."""
+"""Big numbers: an inventory of 30,000 hosts, a clearance over 10,000 and one of firmware over 5,000, a plan over 100,000, a journal of
+10,000 steps, a stock of 20,000 units."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from measure import Costs, Finding, best
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 _UNITS = 20_000
+_MACHINES = 5_000
 
 _FROM_MEMORY = r"""
 from ansible.plugins.inventory import BaseInventoryPlugin
@@ -126,6 +127,62 @@ def clearance_10k() -> Finding:
                 raise RuntimeError(clearance.text())
 
         return Finding(best(cleared), ("reading the CIs", floor))
+    finally:
+        shutil.rmtree(folder)
+
+
+def clearance_firmware() -> Finding:
+    """Clear an RFC of firmware over 5,000 machines with their units, against one of software over the same."""
+    from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import Cmdb
+    from ansible_collections.tidegate.release.plugins.plugin_utils.dhs.assets import move_units
+    from ansible_collections.tidegate.release.plugins.plugin_utils.dhs.units import MoveOrder
+    from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.layout import OciLayout
+    from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.package import archive
+    from ansible_collections.tidegate.release.plugins.plugin_utils.steps.clear import clear
+    from ansible_collections.tidegate.release.plugins.plugin_utils.steps.sources import Sources
+
+    folder, now, costs = Path(tempfile.mkdtemp(prefix="tidegate-bench-")), datetime.now(UTC), Costs()
+    try:
+        library = OciLayout.create(folder / "dsl")
+        attributes = {"model": "R750", "firmware": {"BIOS": "2.4.0"}, "redfish": "https://bmc.example"}
+        cis = [{"name": f"h{n:04}", "class": "server", "site": f"s{n % 20}", "attributes": attributes} for n in range(_MACHINES)]
+        with Cmdb.open(str(folder / "cmdb.sqlite"), create=True) as cmdb, cmdb.begin() as connection:
+            cmdb.put_cis(cis, actor="bench", connection=connection)
+            new = [MoveOrder("receive", f"A{n}", "Contoso", f"S{n}", "R750", stockroom="ams") for n in range(_MACHINES + 100)]
+            ours = [MoveOrder("install", f"A{n}", ci=f"h{n:04}") for n in range(_MACHINES)]
+            move_units(connection, [*new, *ours], "bench", now, True)
+        image = {"component": "BIOS", "models": ["R750"], "image": "b.bin", "version": "2.5.0", "from": ["2.4.0"], "back_to": []}
+        (folder / "bios" / "images").mkdir(parents=True)
+        (folder / "bios" / "images" / "b.bin").write_bytes(b"image")
+        (folder / "bios" / "README.md").write_text("# bios\n")
+        manifest = yaml.safe_load((EXAMPLES / "hello" / "release.yml").read_text())
+        about = {"name": "bios", "kind": "firmware", "payload": "images", "documentation": ["README.md"], "firmware": [image]}
+        for what in ("hooks", "health", "settings", "logs", "verification"):
+            manifest.pop(what, None)
+        image["takes_effect"] = "host_reset"
+        (folder / "bios" / "release.yml").write_text(yaml.safe_dump({**manifest, **about}))
+        rfc = yaml.safe_load((EXAMPLES / "rfc.yml").read_text())
+        rfc["scope"] = "[?class=='server']"
+        rfc["start_date"], rfc["end_date"] = ((now + timedelta(hours=hours)).isoformat() for hours in (-1, 9))
+        rfc["approvals"][0]["decided_at"] = now.isoformat()
+        (folder / "policy.yml").write_text(yaml.safe_dump({"schema": 1}))
+        for name, path in (("software", EXAMPLES / "hello"), ("ours", folder / "bios")):
+            said = yaml.safe_load((path / "release.yml").read_text())
+            digest = archive(path, library.repository(said["name"])).digest
+            release = {"name": said["name"], "version": str(said["version"]), "digest": digest}
+            (folder / f"{name}.yml").write_text(yaml.safe_dump({**rfc, "release": release}))
+
+        def cleared(name: str) -> None:
+            dsl, cmdb_url, policy = (str(folder / part) for part in ("dsl", "cmdb.sqlite", "policy.yml"))
+            with Sources(dsl, cmdb_url, policy, now) as sources:
+                clearance = clear(sources, str(folder / f"{name}.yml")).clearance
+            spares = next(one for one in clearance.controls if one.name == "spares")
+            if (str(spares.result), name) not in (("pass", "ours"), ("not_applicable", "software")):
+                raise RuntimeError(clearance.text())
+
+        for name in ("software", "ours"):
+            costs.take(name, lambda name=name: [cleared(name) for _time in range(3)])
+        return costs.finding("software")
     finally:
         shutil.rmtree(folder)
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from ..clearance.facts import Facts
 from ..cmdb.store import Cmdb
-from ..dhs.assets import list_rules, list_units, machines, note_stock, reserved_spares, stock, take_untold, would_reserve_spares
+from ..dhs.assets import list_rules, list_units, models_of, note_stock, reserved_spares, stock, take_untold, would_reserve_spares
 from ..dhs.level import Way
 from ..dhs.spare_rules import SpareRules
 from ..dhs.spares import Exposed, SpareAllotment, exposed_at_once
@@ -24,6 +24,7 @@ from ..dsl.hardware import PartChange
 from ..dsl.package import load_package_manifest
 from ..dsl.repository import Library
 from ..errors import TidegateError
+from ..firmware.device import text
 from ..policy.communication import STOCK_LOW
 from ..policy.model import Policy
 from ..rfc.model import Rfc
@@ -83,14 +84,19 @@ def spares_for(
 def _exposed(connection: sa.Connection, manifest: Mapping[str, Any], cis: Sequence[Mapping[str, Any]]) -> list[Exposed]:
     """The CIs that no image of a release of firmware could bring back."""
     images = [FirmwareImage.of(one) for one in manifest.get("firmware", ())]
-    units = machines(connection, [str(ci["name"]) for ci in cis])
+    models = models_of(connection)
+    known: dict[tuple[str, ...], bool] = {}  # thousands of machines have few models and versions
     exposed = []
     for ci in cis:
         name, recorded = str(ci["name"]), ci["attributes"].get("firmware")
-        model = units[name].model if name in units else ci["attributes"].get("model")
+        model = models.get(name) or text(ci["attributes"].get("model"))
         has = recorded if isinstance(recorded, Mapping) else {}
-        if any(model in image.models and is_without_way_back(image, has.get(image.component)) for image in images):
-            exposed.append(Exposed(name, str(model), str(ci["site"] or "")))
+        key = (model, *(text(has.get(image.component)) for image in images))
+        if key not in known:
+            pairs = zip(images, key[1:], strict=True)
+            known[key] = any(model in image.models and is_without_way_back(image, version) for image, version in pairs)
+        if known[key]:
+            exposed.append(Exposed(name, model, str(ci["site"] or "")))
     return exposed
 
 
