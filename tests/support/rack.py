@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import forked
 import sqlalchemy as sa
 import yaml
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.schema import schema
@@ -50,6 +51,11 @@ class Rack:
         """Do something with units of the hardware storage."""
         with Cmdb.open(str(self.path / "cmdb.sqlite")) as cmdb, cmdb.begin() as connection:
             move_units(connection, orders, "test", datetime.now(UTC), True)
+
+    def spoil_stock(self) -> None:
+        """Nothing in stock is a spare any more."""
+        stocked = [tag for (tag,) in self.rows("select tag from asset where state = 'in_stock'")]
+        self.move(*(MoveOrder("inspect", tag, substate="defective") for tag in stocked))
 
     def read_on_bench(self, *tags: str, version: str) -> None:
         """Units in stock were read to be at the level at which the others are."""
@@ -119,11 +125,15 @@ class Rack:
             "ANSIBLE_NOCOLOR": "1",
         }
 
-    def start(self, verb: str, rfc: str, *options: str) -> subprocess.Popen[str]:
+    def _command(self, verb: str, rfc: str, *options: str) -> list[str]:
         what = {"tidegate_rfc": rfc, **({"tidegate_reason": "a test"} if verb == "backout" else {})}
         command = ["ansible-playbook", f"tidegate.release.{verb}", "-i", str(self.path / "cmdb.yml"), "-e", f"@{self.path}/vault.yml"]
+        return [*command, "-e", json.dumps(what), *options]
+
+    def start(self, verb: str, rfc: str, *options: str) -> subprocess.Popen[str]:
+        """Begin with a playbook in a process group of its own."""
         return subprocess.Popen(
-            [*command, "-e", json.dumps(what), *options],
+            self._command(verb, rfc, *options),
             env=self._environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -132,10 +142,10 @@ class Rack:
         )
 
     def play(self, verb: str, rfc: str, *options: str) -> tuple[int, str]:
-        with self.start(verb, rfc, *options) as process:
-            said = process.communicate(timeout=180)[0]
-        self.said += said
-        return process.returncode, said
+        """Run a playbook; its exit status, and what it says."""
+        done = forked.run(self._command(verb, rfc, *options), self._environment, timeout=180)
+        self.said += done.stdout
+        return done.returncode, done.stdout
 
     @property
     def versions(self) -> list[str]:
