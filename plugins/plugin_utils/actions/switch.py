@@ -69,8 +69,7 @@ class SwitchAction(HostAction):
                 return self.not_begun(f"{interrupted()}, while {turn.why}")
             target = taken
             if turn.decision == "refused":
-                state = HostState.OWED if self.step == "backout" else HostState.FAILED
-                return self.outcome({}, state, turn.why, target.wave)
+                return self.outcome({}, self._refused(target), turn.why, target.wave)
         state, detail = self._with_device(deployment, target)
         step.end(journal)(self._run, self._host, state, detail, utc_now())
         return self.outcome({"changed": self.step != "confirm"}, state, detail, target.wave)

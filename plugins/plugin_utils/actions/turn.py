@@ -49,7 +49,7 @@ def await_turn(
             renewed = time.monotonic()
             journal.renew(deployment.run, utc_now())
         given_up = time.monotonic() - began >= limit
-        turn = journal.look_at_turn(deployment.run, host, utc_now())
+        turn = journal.look_at_turn(deployment.run, host, utc_now(), back=back)
         if given_up or turn.decision is not TurnDecision.WAIT:
             target, turn = journal.take_turn(deployment.run, host, utc_now(), back=back, given_up=given_up)
     return target, turn

@@ -36,19 +36,19 @@ class FirmwareJournal(Journal):
 
     # -- turns of what is redundant ----------------------------------------
 
-    def look_at_turn(self, run: Run, host: str, now: datetime) -> Turn:
+    def look_at_turn(self, run: Run, host: str, now: datetime, *, back: bool = False) -> Turn:
         """Whether it is the turn of ``host``, as far as the CIs that are redundant with it are concerned."""
         with self._cmdb.read() as connection:
-            return self._turn(connection, run, host, now)
+            return self._turn(connection, run, host, now, back)
 
     def take_turn(self, run: Run, host: str, now: datetime, *, back: bool = False, given_up: bool = False) -> tuple[Target | None, Turn]:
         """Write ahead that ``host`` is about to change, or to go ``back``, if it is its turn; the host is ``None`` when it has to wait.
 
-        One that must not be touched is ``failed`` by that, or ``owed``, and says why. ``given_up``: it has waited for long enough. Raises
-        what :meth:`activating` and :meth:`backing_out` do.
+        One that must not be touched is ``failed`` by that, ``lost`` when it was touched before, or ``owed``, and says why. ``given_up``: it
+        has waited for long enough. Raises what :meth:`activating` and :meth:`backing_out` do.
         """
         with self._cmdb.begin() as connection:
-            turn = self._turn(connection, run, host, now)
+            turn = self._turn(connection, run, host, now, back)
             if turn.decision is TurnDecision.WAIT:
                 if not given_up:
                     return None, turn
@@ -57,7 +57,8 @@ class FirmwareJournal(Journal):
                 )
             target = (self.backing_out if back else self.activating)(run, host, now, connection)
             if turn.decision is TurnDecision.REFUSED:
-                state = HostState.OWED if back else HostState.FAILED
+                as_before = target.state in redundancy.UNTOUCHED
+                state = HostState.OWED if back else HostState.FAILED if as_before else HostState.LOST
                 self._move_host(connection, run.deployment, self._target(connection, run.deployment, host), state, now, turn.why)
             return target, turn
 
@@ -77,14 +78,14 @@ class FirmwareJournal(Journal):
         lacking = [name for name in names if name not in there]
         return f"redundant_with of the CI {host} names {lacking[0]!a:.80}, which the CMDB does not have; correct it" if lacking else ""
 
-    def _turn(self, connection: sa.Connection, run: Run, host: str, now: datetime) -> Turn:
+    def _turn(self, connection: sa.Connection, run: Run, host: str, now: datetime, back: bool) -> Turn:
         mine = self._target(connection, run.deployment, host)
         fault = self._misnamed(connection, host)
         if fault:
             return Turn(TurnDecision.REFUSED, fault)
         others = self._redundant(connection, run, mine, now)
         well = not others or redundancy.is_well(self._events(connection, run.deployment, host))
-        return redundancy.decide_turn(Visit(host, run.deployment, "", mine.state, well), others)
+        return redundancy.decide_turn(Visit(host, run.deployment, "", mine.state, well), others, back=back)
 
     def _redundant(self, connection: sa.Connection, run: Run, mine: Target, now: datetime) -> list[Visit]:
         """Those of the CIs redundant with a host that have the turn, or may not be well."""

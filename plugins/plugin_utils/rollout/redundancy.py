@@ -25,6 +25,8 @@ UNDER_WAY = frozenset({_H.ACTIVATING, _H.BACKING_OUT})
 """The states in which a host has the turn."""
 TROUBLED = frozenset({_H.STUCK, _H.LOST, _H.OWED})
 """The states in which a host may not be well."""
+UNTOUCHED = frozenset({_H.STAGED, _H.FAILED})
+"""The states in which a host runs what it ran before."""
 _WELL = frozenset({_H.STARTED, _H.ACTIVE, _H.FAILED, _H.BACKED_OUT})
 _CHANGING = (UpdateStep.STAGE, UpdateStep.ACTIVATE, UpdateStep.RESTART, UpdateStep.RETURN)
 
@@ -107,20 +109,20 @@ def is_well(events: Iterable[tuple[str, Mapping[str, Any]]]) -> bool:
     return well
 
 
-def decide_turn(own: Visit, others: Iterable[Visit]) -> Turn:
-    """Whether a host may get firmware, or go back, as far as ``others`` are concerned, which are redundant with it.
+def decide_turn(own: Visit, others: Iterable[Visit], *, back: bool = False) -> Turn:
+    """Whether a host may get firmware, or go ``back``, as far as ``others`` are concerned, which are redundant with it.
 
     While one of them has the turn it waits. When one of them is not well, nobody touches what may be the last one that is; what is not
-    well itself is brought to an end all the same.
+    well itself, or has its firmware and is only looked at again, is brought to an end all the same.
     """
     if own.state in UNDER_WAY:  # the run before it was killed when it had the turn
         return Turn(TurnDecision.GRANTED)
-    bad = None
+    bad, begun = None, not own.well or (not back and own.state not in UNTOUCHED)
     for one in sorted(others, key=lambda one: (one.host, one.deployment)):
         busy = one.state in UNDER_WAY
         if busy and one.driven:
             return Turn(TurnDecision.WAIT, f"{_named(one)} by {one.label}", one)
-        if busy or (one.state in TROUBLED and not one.well and own.well):
+        if busy or (one.state in TROUBLED and not one.well and not begun):
             bad = bad or one
     if bad is None:
         return Turn(TurnDecision.GRANTED)

@@ -36,7 +36,7 @@ class Journal:
     def __init__(self, clock: Clock, frees: float, second: float = 1e9) -> None:
         self.clock, self.frees, self.second, self.renewed = clock, frees, second, 0
 
-    def look_at_turn(self, _run: Any, _host: str, _now: Any) -> Turn:
+    def look_at_turn(self, _run: Any, _host: str, _now: Any, *, back: bool = False) -> Turn:
         if self.clock.now >= self.frees:
             return Turn(TurnDecision.GRANTED)
         other = "b" if self.clock.now < self.second else "c"

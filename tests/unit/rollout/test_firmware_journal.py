@@ -119,7 +119,7 @@ def test_another_deployment_counts_while_it_is_driven_and_when_it_was_left(journ
     journal.decide_wave(one, 1, PROCEED, NOW)  # as a budget lets it
     assert journal.deployment(one.deployment).state == "completed"
     assert journal.look_at_turn(other, "b", NOW).decision is TurnDecision.REFUSED  # it does not work any better since
-    third = begin(journal, "CHG3", ["a"])
+    third = begin(journal, "CHG3", ["a"])  # which is what a person does about it
     give(journal, third, "a")
     journal.activated(third, "a", _H.STARTED, "", NOW)
     give(journal, other, "b")
@@ -177,6 +177,18 @@ def test_one_that_is_owed_for_want_of_a_way_down_works_so_the_others_go_back(jou
     journal.note_step(run, "a", "read", {"component": "BIOS"}, NOW)
     journal.backed_out(run, "a", _H.OWED, "there is no way down", NOW)
     give(journal, run, "b", back=True)
+
+
+def test_what_was_touched_before_is_not_taken_for_as_it_was(journal: FirmwareJournal, cmdb: Cmdb) -> None:
+    run = begin(journal, "CHG1", ["a", "b"])
+    for host, end in (("b", _H.STARTED), ("a", _H.STUCK)):
+        give(journal, run, host)
+        journal.activated(run, host, end, "", NOW)
+    give(journal, run, "b")  # a run that goes on looks at it again, though the other one is stuck
+    journal.activated(run, "b", _H.STARTED, "", NOW)
+    cmdb.put_cis([{"name": "b", "attributes": {"redundant_with": ["x"]}}], "test")
+    journal.take_turn(run, "b", NOW)
+    assert state(journal, run, "b")[0] is _H.LOST
 
 
 def test_who_is_named_has_to_be_there(journal: FirmwareJournal, cmdb: Cmdb) -> None:
