@@ -14,7 +14,8 @@ from typing import Any
 
 import pytest
 from ansible_collections.tidegate.release.plugins.plugin_utils.actions import firmware
-from ansible_collections.tidegate.release.plugins.plugin_utils.actions.firmware import FirmwareHost, recorded_identity
+from ansible_collections.tidegate.release.plugins.plugin_utils.actions.device import open_device, recorded_identity
+from ansible_collections.tidegate.release.plugins.plugin_utils.actions.firmware import FirmwareHost
 from ansible_collections.tidegate.release.plugins.plugin_utils.dhs.units import Unit, UnitState
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.layout import OciLayout
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.package import archive
@@ -90,7 +91,8 @@ class Make:
         options = {"dsl": str(path / "dsl"), "redfish_user": USER, "redfish_password": PASSWORD}
         kept: Any = self.journal
         (path / "run").mkdir(exist_ok=True)
-        return FirmwareHost(options, kept, deployment, "srv1", recorded_identity("srv1", attributes, unit), path / "run")
+        said = recorded_identity("srv1", attributes, unit)
+        return FirmwareHost(options, kept, deployment, "srv1", said, lambda: open_device(said, options, None), path / "run")
 
 
 @pytest.fixture
@@ -139,7 +141,8 @@ def test_the_hardware_storage_says_which_machine_it_is_where_it_has_it(machine: 
 @pytest.mark.parametrize(
     ("attributes", "words"),
     [
-        ({"redfish": None, "model": None}, "has no attribute redfish, nor model"),
+        ({"serial": None, "model": None}, "has no attribute serial, nor model"),
+        ({"redfish": "http://\x07"}, "the attribute redfish of the CI srv1 is no address"),
         ({"serial": None}, "has no attribute serial"),
         ({"serial": "SN9"}, "it is not the recorded device"),
         ({"model": "R640"}, "it is not the recorded device"),
