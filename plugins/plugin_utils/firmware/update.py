@@ -240,7 +240,7 @@ class Update:
         if verdict is not Verdict.NEW:
             said.append(f"it runs {self._goal.component} {listed(found)}, not {self._goal.version}")
         if waiting:
-            said.append(f"{waiting[0].address} is {waiting[0].state}, so that may change yet")
+            said.append(f"{waiting[0].address} is {waiting[0].state}{_in_brackets(waiting[0].words)}, so that may change yet")
         if verdict is Verdict.NEW:
             self._note(UpdateStep.HEALTH)
             condition = Condition(up=False)
