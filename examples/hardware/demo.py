@@ -76,28 +76,17 @@ def lab(state: str) -> None:
     run("ansible-playbook", "tidegate.release.lab", "-i", "localhost,", "-e", f"@{BUILD}/lab.json", "-e", f"lab_state={state}")
 
 
-def serial(host: str) -> str:
-    return f"SN-{host}"
-
-
-def start_fwupd() -> None:
-    """Give each host a serial number and a model, and start its fwupd."""
-    settings = "{{ 'NeedsActivation=true' if inventory_hostname == '" + ODD + "' else '' }}"
-    script = f"{HERE}/start-fwupd SN-{{{{ inventory_hostname }}}} '{MODEL}' {settings}"
-    run("ansible", "all", "-i", str(BUILD / "cmdb.yml"), "--one-line", "--become", "-m", "ansible.builtin.script", "-a", script)
-
-
-def enter_units() -> None:
-    """Have the hardware storage know the machines: they came into the stockroom, and each went into its place."""
-    units = [{"tag": f"A-{name}", "manufacturer": "Contoso", "serial": serial(name), "model": MODEL} for name in HOSTS]
-    places = [{"tag": f"A-{name}", "ci": name} for name in HOSTS]
-    tasks = [
-        {"name": "They came", "tidegate.release.dhs_asset": {"move": "receive", "stockroom": "ams-1", "units": units}},
-        {"name": "Each went into its place", "tidegate.release.dhs_asset": {"move": "install", "units": places}},
-    ]
-    play = {"name": "Enter the machines", "hosts": "localhost", "gather_facts": False, "tasks": tasks}
-    (BUILD / "units.yml").write_text(yaml.safe_dump([play], sort_keys=False))
-    run("ansible-playbook", str(BUILD / "units.yml"), "-i", "localhost,")
+def prepare() -> None:
+    """Have each host run fwupd, the hardware storage know the machines, and the library what is to be released."""
+    variables = {
+        "model": MODEL,
+        "odd": ODD,
+        "units": [{"tag": f"A-{name}", "manufacturer": "Contoso", "serial": f"SN-{name}", "model": MODEL} for name in HOSTS],
+        "places": [{"tag": f"A-{name}", "ci": name} for name in HOSTS],
+        "releases": [str(make_release(version)) for version in BEFORE],
+    }
+    (BUILD / "prepare.json").write_text(json.dumps(variables))
+    run("ansible-playbook", str(HERE / "prepare.yml"), "-i", str(BUILD / "cmdb.yml"), "-e", f"@{BUILD}/prepare.json")
 
 
 def make_release(version: str) -> Path:
@@ -123,9 +112,7 @@ def make_release(version: str) -> Path:
     return folder
 
 
-def archive(version: str) -> str:
-    """Archive a version; return its digest."""
-    playbook("archive", "-e", f"tidegate_release={make_release(version)}")
+def archived_digest(version: str) -> str:
     index = json.loads((BUILD / "dsl" / "index.json").read_text())
     reference = "org.opencontainers.image.ref.name"
     return next(entry["digest"] for entry in index["manifests"] if entry["annotations"][reference] == f"webcam:{version}")
@@ -160,25 +147,24 @@ def read_versions() -> dict[str, str]:
     """The firmware of each webcam, as fwupd says it on its host, without any part of Tidegate."""
     script = f"fwupdmgr --json get-devices {WEBCAM} | grep -m 1 '\"Version\" :'"
     command = ("ansible", "all", "-i", str(BUILD / "cmdb.yml"), "--become", "-m", "ansible.builtin.raw", "-a", script)
-    said = subprocess.run(command, cwd=ROOT, env={**environment(), "ANSIBLE_NOCOLOR": "1"}, check=True, capture_output=True, text=True).stdout
+    said = subprocess.run(
+        command, cwd=ROOT, env={**environment(), "ANSIBLE_NOCOLOR": "1"}, check=True, capture_output=True, text=True
+    ).stdout
     return dict(re.findall(r'^(\S+) \| CHANGED \| rc=0 >>\n\s*"Version" : "([0-9.]+)"', said, re.MULTILINE))
 
 
 def demo() -> list[str]:
     """Run it all; return what was promised and not kept."""
-    say("Bringing up eight lab hosts, each with a real fwupd and its webcam, which has firmware 1.2.2")
+    say("Bringing up eight lab hosts, each a machine with a real fwupd and its webcam, which has firmware 1.2.2")
     lab("present")
     (BUILD / "cmdb.yml").write_text("plugin: tidegate.release.cmdb\n")
-    start_fwupd()
-    say("Entering the eight machines in the definitive hardware storage")
-    enter_units()
-    say("Archiving firmware 1.2.2, which is there, 1.2.3 and 1.2.6 in the definitive software library")
-    digests = {version: archive(version) for version in BEFORE}
+    say("Entering them in the definitive hardware storage, and firmware 1.2.2, 1.2.3 and 1.2.6 in the definitive software library")
+    prepare()
     say("Deploying firmware 1.2.3: a canary, then the rest")
-    playbook("deploy", "-e", f"tidegate_rfc={write_rfc(GOOD, digests[GOOD])}")
+    playbook("deploy", "-e", f"tidegate_rfc={write_rfc(GOOD, archived_digest(GOOD))}")
     reached = read_versions()
     say("Deploying firmware 1.2.6, which one webcam takes with success and does not run: the others have to go back to 1.2.3")
-    playbook("deploy", "-e", f"tidegate_rfc={write_rfc(BROKEN, digests[BROKEN])}", status=(2,))
+    playbook("deploy", "-e", f"tidegate_rfc={write_rfc(BROKEN, archived_digest(BROKEN))}", status=(2,))
     say("Writing the report")
     playbook("report", "-e", json.dumps({"tidegate_report": str(BUILD), "report_extra": {"reached": reached, "now": read_versions()}}))
     return judge(read_report(BUILD))
@@ -220,10 +206,10 @@ def main() -> None:
     lacks = [program for program in ("fwupdmgr", "fwupdtool", "dbus-daemon") if shutil.which(program) is None]
     if os.geteuid() != 0 or lacks:
         raise SystemExit(f"The demo of hardware needs root for its lab hosts{''.join(f', and {name}' for name in lacks)}.")
-    BUILD.mkdir(parents=True, exist_ok=True)
-    lab("absent")  # what an interrupted demo may have left
-    shutil.rmtree(BUILD)
-    BUILD.mkdir()
+    if BUILD.exists():
+        lab("absent")  # what an interrupted demo may have left
+        shutil.rmtree(BUILD)
+    BUILD.mkdir(parents=True)
     try:
         broken = demo()
     finally:

@@ -18,7 +18,6 @@ from ..dhs.units import Unit
 from ..errors import TidegateError
 from ..firmware.device import Device, DeviceError, SilentError, text
 from ..firmware.fwupd import Fwupd, Reply
-from ..firmware.redfish import Access, Bmc
 from ..limits import run_within
 from ..rollout.host_answer import printable
 
@@ -55,6 +54,9 @@ def open_device(said: Mapping[str, str], options: Mapping[str, Any], action: Any
     privileges that fwupd is asked with; see :class:`ansible.plugins.action.ActionBase`.
     """
     if said["redfish"]:
+        # What it is made of takes longer to load, in each fork, than fwupd to answer.
+        from ..firmware.redfish import Access, Bmc  # noqa: PLC0415
+
         user, password = (str(options.get(f"redfish_{name}") or "") for name in ("user", "password"))
         return Bmc(Access(said["redfish"], user, password, said["redfish_fingerprint"]))
     host = _Host(action, Redactor(options.get("settings") or {}))
