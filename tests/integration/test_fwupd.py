@@ -284,17 +284,20 @@ def test_nothing_is_given_to_another_machine_nor_in_a_way_that_can_not_be(host: 
 # -- playbooks on three hosts -----------------------------------------------
 
 
-def test_firmware_is_deployed_in_waves_and_back_and_a_swapped_webcam_gets_nothing(webcams: Webcams) -> None:
+def test_firmware_is_deployed_in_waves_with_a_reboot_and_back_and_a_swapped_webcam_gets_nothing(webcams: Webcams) -> None:
     fleet = webcams.fleet
-    first = webcams.rfc("CHG0210001", "1.2.4", webcams.archive("1.2.4", ["1.2.2"]))
+    webcams.hosts["web1"].start("NeedsReboot=true")  # the others have it at once
+    longer = {"transfer": 2, "silence": 0.5, "restart": 0.5}
+    first = webcams.rfc("CHG0210001", "1.2.4", webcams.archive("1.2.4", ["1.2.2"], takes_effect="host_reset", minutes=longer))
     status, said = webcams.play("deploy", first)
     assert status == 0, said
     assert webcams.versions == ["1.2.4"] * 3
+    assert [host.reboots for host in webcams.hosts.values()] == [1, 0, 0]
     assert set(fleet.installed().values()) == {"1.2.4"}
     assert fleet.rows("select distinct previous_version from deployment_host") == [("1.2.2",)]
     steps = fleet.rows("select data from journal where event = 'firmware_step' and host = 'web1' order by seq")
     names = [json.loads(data)["step"] for (data,) in steps]
-    assert names == ["identify", "precheck", "stage", "activate", "return", "read", "health", "over"]
+    assert names == [*UpdateStep]
     assert {json.loads(data)["firmware"][WEBCAM] for (data,) in fleet.rows("select attributes from ci")} == {"1.2.4"}
     # Another webcam in the second host, and another machine under the name of the third.
     webcams.hosts["web2"].start()

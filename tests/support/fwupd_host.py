@@ -40,13 +40,18 @@ _METAINFO = """<?xml version="1.0" encoding="UTF-8"?>
   </releases>
 </component>
 """
-# What a machine does that begins anew: fwupd's test device has no memory, so its image is given to it as a boot loader would.
+# What a machine does that begins anew: nobody can log in meanwhile, and time begins anew for fwupd. Its test device has no memory, so its
+# image is given to it as a boot loader would.
 _SHUTDOWN = """#!/bin/sh
 [ "$1" = -r ] || exit 1
 echo "$@" >>/var/log/reboots
 [ ! -e /etc/no-reboot ] || exit 0
 setsid sh -c '
   sleep 0.2
+  touch /run/cut
+  for process in /proc/[0-9]*; do
+    [ "$(cat "$process/comm")" != sshd ] || kill "${process#/proc/}"
+  done
   started=$(sed -n "s/^btime //p" /proc/stat)
   sed "s/^btime.*/btime $((started + 1000))/" /proc/stat >/run/stat.new
   cp /run/stat.new /run/stat
@@ -54,6 +59,8 @@ setsid sh -c '
   /root/start-fwupd {serial} "{model}"
   image=$(find /root /home /tmp /var/tmp -name image.cab 2>/dev/null | head -n 1)
   [ -e /etc/forgets ] || fwupdmgr --json --allow-older --no-history install "$image"
+  sleep 1
+  rm /run/cut
 ' </dev/null >/var/log/shutdown.log 2>&1 &
 """
 

@@ -19,6 +19,7 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.actions.firmware 
 from ansible_collections.tidegate.release.plugins.plugin_utils.dhs.units import Unit, UnitState
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.layout import OciLayout
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.package import archive
+from ansible_collections.tidegate.release.plugins.plugin_utils.firmware import redfish
 from ansible_collections.tidegate.release.plugins.plugin_utils.firmware.device import DeviceError
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.states import HostState
 from bmc import PASSWORD, USER, Bmc, FastClock, image, serve
@@ -163,6 +164,15 @@ def test_an_image_for_another_model_goes_to_no_machine(machine: Bmc, host: Make)
     state, detail = host().activate()
     assert state is HostState.FAILED
     assert "the release has no image for the R640" in detail
+    assert machine.tasks == {}
+
+
+def test_an_image_that_takes_effect_in_a_way_that_there_is_not_is_refused_when_it_is_staged(
+    machine: Bmc, host: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(redfish.Bmc, "effects", frozenset({"immediate"}))
+    with pytest.raises(DeviceError, match="takes effect by host_reset, which can't be done by Redfish; it can have immediate"):
+        host().stage(None, OLD)
     assert machine.tasks == {}
 
 
