@@ -134,10 +134,11 @@ def parse_survey(output: str) -> Survey:
 def _page(content: str, command: str) -> Mapping[str, Any]:
     if len(content) > _LARGEST:
         raise DeviceError(f"fwupd on the host says more than {_LARGEST >> 20} MiB; look at fwupdmgr --json {command} there")
-    if not content.strip():
+    document = _document(content)
+    if not document:
         return {}
     try:
-        return read_object(content, "it")
+        return read_object(document, "it")
     except IntegrityError as error:
         raise DeviceError(f"fwupd on the host says what can't be understood ({error}); look at fwupdmgr --json {command} there") from None
 
@@ -264,7 +265,8 @@ class Fwupd:
                 f"{component} is no GUID, by which fwupd on the host knows a part; give the CI the attribute redfish if it has a BMC, or "
                 "have a release with the GUID"
             )
-        return [part for part in self._look().parts if component.lower() in part.guids]
+        found = {part.number: part for part in self._look().parts if component.lower() in part.guids}
+        return list(found.values())
 
     def _look(self, again: bool = False) -> Survey:
         """What the host says now, or has said just now; after it was told something it is asked again."""
@@ -284,11 +286,16 @@ class Fwupd:
             raise DeviceError(f"the host answers {argv[0]} with status {reply.status}{said and f': {said}'}")
 
 
+def _document(content: str) -> str:
+    """The JSON object in what fwupd prints, without what it says before and behind it for people, such as ``Idle: 0%``."""
+    return content[content.find("{") :].rpartition("}")[0] + "}" if "{" in content else ""
+
+
 def _page_or_nothing(output: str) -> Mapping[str, Any]:
-    """The JSON that fwupd ends with, behind what it may print for people; nothing where there is none."""
+    """The object that fwupd prints; nothing where there is none."""
     try:
-        return read_object(output[output.index("{") :][:_LARGEST], "it")
-    except (IntegrityError, ValueError):
+        return read_object(_document(output[:_LARGEST]) or "{}", "it")
+    except IntegrityError:
         return {}
 
 
