@@ -81,7 +81,7 @@ Put = Callable[[Path, float, Callable[[], None] | None], str]
 
 
 @dataclass(frozen=True)
-class Part:
+class FirmwarePart:
     """What fwupd says of one part of a machine. ``number``: by which it knows it; ``waits``: for what, empty for nothing."""
 
     number: str
@@ -108,7 +108,7 @@ class Survey:
     model: str
     tag: str
     state: str
-    parts: tuple[Part, ...]
+    parts: tuple[FirmwarePart, ...]
 
 
 def parse_survey(output: str) -> Survey:
@@ -143,7 +143,7 @@ def _page(content: str, command: str) -> Mapping[str, Any]:
         raise DeviceError(f"fwupd on the host says what can't be understood ({error}); look at fwupdmgr --json {command} there") from None
 
 
-def _parts(entries: Iterable[object], pending: Mapping[str, str]) -> Iterable[Part]:
+def _parts(entries: Iterable[object], pending: Mapping[str, str]) -> Iterable[FirmwarePart]:
     for entry in map(_object, entries):
         number, flags = text(entry.get("DeviceId")), _texts(entry.get("Flags"))
         if not _NUMBER.fullmatch(number) or "emulated" in flags:  # which is none of this machine
@@ -154,7 +154,7 @@ def _parts(entries: Iterable[object], pending: Mapping[str, str]) -> Iterable[Pa
         waits += ["update pending"] if "update-pending" in problems else []
         waits += [pending[number]] if number in pending else []
         unsaid = any(one in flags or one in problems for one in _UNSAID)
-        yield Part(
+        yield FirmwarePart(
             number,
             frozenset(guid.lower() for guid in _texts(entry.get("Guid"))),
             "" if unsaid else text(entry.get("Version")),
@@ -259,7 +259,7 @@ class Fwupd:
 
     # -- the host ----------------------------------------------------------
 
-    def _parts(self, component: str) -> list[Part]:
+    def _parts(self, component: str) -> list[FirmwarePart]:
         if not _GUID.fullmatch(component):
             raise DeviceError(
                 f"{component} is no GUID, by which fwupd on the host knows a part; give the CI the attribute redfish if it has a BMC, or "

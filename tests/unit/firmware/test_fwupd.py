@@ -79,6 +79,12 @@ def test_a_host_says_which_machine_it_is_and_what_its_parts_run() -> None:
     assert two.versions(GUID) == ("1.2.2", "1.2.5")
 
 
+@pytest.mark.parametrize("component", ["BIOS", f"{GUID}x", "", f"--{GUID}"])
+def test_a_component_of_redfish_is_none_of_fwupd(component: str) -> None:
+    with pytest.raises(DeviceError, match="is no GUID, by which fwupd on the host knows a part"):
+        Host(printed(WEBCAM)).device.versions(component)
+
+
 @pytest.mark.parametrize("more", [{"Flags": ["unreachable"]}, {"Flags": ["wait-for-replug"]}, {"Problems": ["unreachable"]}])
 def test_a_part_that_is_not_there_says_no_version(more: dict[str, Any]) -> None:
     assert Host(printed({**WEBCAM, **more})).device.versions(GUID) == ()
