@@ -98,7 +98,7 @@ class FwupdHost:
         for left in ("/etc/no-reboot", "/etc/forgets", "/var/log/reboots", "/usr/local/bin/fwupdmgr"):
             (self._root / left[1:]).unlink(missing_ok=True)
         self.told.clear()
-        self.sh(f"rm -rf /var/lib/fwupd; /root/start-fwupd {self.serial} '{MODEL}' {' '.join(settings)}")
+        self.sh(f"rm -rf /var/lib/fwupd /root/image.cab; /root/start-fwupd {self.serial} '{MODEL}' {' '.join(settings)}")
 
     def file(self, path: str, text: str = "") -> None:
         """Write a program, or a mark."""
