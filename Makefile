@@ -1,7 +1,7 @@
 # `make` lists what there is. Nothing but Python >= 3.11, make and pip's registry is needed; all of it goes into .venv.
 
 PYTHON ?= python3 python3.13 python3.12 python3.11
-PROFILES ?= lab test molecule lint
+PROFILES ?= lab hardware test molecule lint
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -14,18 +14,19 @@ SOURCES := $(shell find galaxy.yml meta plugins roles playbooks inventories -not
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export PYTHONDONTWRITEBYTECODE := 1
 
-.PHONY: help venv dev collection system demo bench test test-unit test-integration molecule lint lint-python lint-ansible lint-docs sanity constraints clean
+.PHONY: help venv dev collection system demo demo-hardware bench test test-unit test-integration molecule lint lint-python lint-ansible lint-docs sanity constraints clean
 .NOTPARALLEL:
 
 help:
 	@echo "make demo              two releases and three broken ones on 8 lab hosts, in waves; report in build/demo"
+	@echo "make demo-hardware     firmware in waves on 8 lab hosts with fwupd, and back; report in build/demo-hardware"
 	@echo "make test              unit, integration and molecule tests"
 	@echo "make test-unit         one part of them; also test-integration, molecule"
 	@echo "make bench             benchmarks, into build/bench/results.json; ONLY=stage_upgrade,archive HOSTS=8"
 	@echo "make lint              every linter; parts: lint-python, lint-ansible, lint-docs, sanity"
 	@echo "make venv              .venv with requirements.txt; PYTHON=/path/to/python3 picks the Python"
 	@echo "make collection        this checkout, installed into .venv"
-	@echo "make system            missing system packages; PROFILES=\"lab test molecule lint\""
+	@echo "make system            missing system packages; PROFILES=\"lab hardware test molecule lint\""
 	@echo "make constraints       newest versions within requirements*.txt into constraints.txt"
 	@echo "make clean             removes .venv and build"
 
@@ -73,6 +74,10 @@ demo: collection
 	@tools/system-packages lab
 	@$(BIN)/python examples/demo/demo.py
 
+demo-hardware: collection
+	@tools/system-packages lab hardware
+	@$(BIN)/python examples/hardware/demo.py
+
 test: test-unit test-integration molecule
 	@$(BIN)/python tools/skipped.py build/test/*.xml
 
@@ -85,7 +90,7 @@ test-unit: dev collection
 	@$(PYTEST) --dist=worksteal --junit-xml=build/test/unit.xml --ignore=tests/unit/host tests/unit
 
 test-integration: dev collection
-	@tools/system-packages lab test
+	@tools/system-packages lab hardware test
 	@echo "==> integration tests"
 	@# Three at a time, for they wait for hosts and servers.
 	@$(PYTEST) --numprocesses=3 --dist=loadfile --no-loadscope-reorder --junit-xml=build/test/integration.xml tests/integration

@@ -113,7 +113,7 @@ options:
   redfish_user:
     description:
       - For releases of firmware, as whom the BMC of the host is asked, at the address C(https://host[:port]) that the CI's attribute
-        C(redfish) has.
+        C(redfish) has. The device of a CI without it is asked through fwupd on the host, which takes neither.
       - E(REQUESTS_CA_BUNDLE) names the file with the certificate authorities, if that of the BMC is not one that everybody trusts. One that
         nobody has signed is known by its SHA-256 in the CI's attribute C(redfish_fingerprint).
       - Taken from the variable C(tidegate_redfish_user), when it is not given.

@@ -16,7 +16,10 @@ from fleet import Fleet
 from office import Office
 
 # These take minutes. A file is one worker's, so whatever begins last should be short.
-LONG = ("promises", "never_lost", "verify", "readme", "demo", "licences", "guides", "molecule_example", "lab", "resume", "emergency")
+LONG = (
+    *("promises", "never_lost", "verify", "readme", "fwupd", "demo", "demo_hardware", "licences", "guides", "molecule_example"),
+    *("lab", "resume", "emergency"),
+)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -1,28 +1,26 @@
 # Copyright (c) Tidegate maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What stage, activate, confirm and backout do when the release is firmware: the device's BMC is asked, and nobody logs in to its host."""
+"""What stage, activate, confirm and backout do when the release is firmware: the device is asked, by whichever way leads to it."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import AbstractContextManager
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from ..clock import utc_now
-from ..dhs.units import Unit
 from ..dsl.firmware import FirmwareImage, images_for, is_without_way_back
 from ..dsl.package import load_package_manifest
 from ..dsl.repository import Repository, open_library
 from ..errors import TidegateError
 from ..evidence.package import PackageName
-from ..firmware.device import DeviceError, DeviceIdentity, Goal, Noted, UpdateOutcome, UpdateStep, Verdict, differences, listed, text
+from ..firmware.device import Device, DeviceError, DeviceIdentity, Goal, Noted, UpdateOutcome, UpdateStep, Verdict, differences, listed
 from ..firmware.images import image_file, image_of, release_that_runs
-from ..firmware.redfish import Access, Bmc
-from ..firmware.update import RefusedError, Update, look, refuse_unwell
+from ..firmware.update import RefusedError, Update, look, refuse_effect, refuse_unwell
 from ..rollout.deployments import Deployment
 from ..rollout.firmware_journal import FirmwareJournal
 from ..rollout.states import HostState
@@ -35,27 +33,11 @@ Found = tuple[HostState, str]
 """The state of a host, and why it is in that."""
 
 
-def recorded_identity(host: str, attributes: Mapping[str, Any], unit: Unit | None) -> dict[str, str]:
-    """How the device of a host is reached, and which one it is: by the hardware storage where that has a ``unit`` for it, else by its CI.
-
-    Raises :class:`DeviceError` when that is not said, or the two say different things.
-    """
-    said = {key: text(attributes.get(key)) for key in ("redfish", "redfish_fingerprint", "serial", "model", "asset_tag")}
-    if unit is not None:
-        for key, recorded in (("serial", unit.serial), ("model", unit.model), ("asset_tag", unit.tag)):
-            if said[key] not in ("", recorded):
-                what = f"the CI {host} has the {key} {said[key]}, and the hardware storage has {recorded} in it"
-                raise DeviceError(f"{what}; find out which unit is there, and correct the other")
-            said[key] = recorded
-    lacking = [key for key in ("redfish", "serial", "model") if not said[key]]
-    if lacking:
-        what = f"the CI {host} has no attribute {', nor '.join(lacking)}, by which its device is reached and known"
-        raise DeviceError(f"{what}; enter it in the CMDB")
-    return said
-
-
 class FirmwareHost:
-    """The device of one host of a deployment. ``said``: see :func:`recorded_identity`; ``work``: the run's own directory."""
+    """The device of one host of a deployment.
+
+    ``said``: which one it is, see :func:`..device.recorded_identity`; ``open_device``: the way to it; ``work``: the run's own directory.
+    """
 
     def __init__(
         self,
@@ -64,11 +46,12 @@ class FirmwareHost:
         deployment: Deployment,
         host: str,
         said: Mapping[str, str],
+        open_device: Callable[[], AbstractContextManager[Device]],
         work: Path,
     ) -> None:
         self._options, self._journal, self._deployment, self._work = options, journal, deployment, work
         self._host, self._run = host, deployment.run
-        self._said = said
+        self._device = open_device
         self._unit = DeviceIdentity(said["serial"], said["model"], said["asset_tag"])
         self._renewed = time.monotonic()
         self._read: dict[str, str] = {}
@@ -98,6 +81,7 @@ class FirmwareHost:
                         f"it runs {image.component} {listed(found)}, and {image.version} is only for {listed(image.from_versions)}; "
                         "bring it there by another release first"
                     )
+                refuse_effect(device, image.takes_effect)
                 refuse_unwell(device, self._unit)
                 changes[image.component] = found[0]
                 can_return = can_return or found[0] in image.back_to
@@ -179,7 +163,7 @@ class FirmwareHost:
             return _H.OWED, str(error)
         return _H.BACKED_OUT, ""
 
-    def _go_back(self, device: Bmc, image: FirmwareImage, version: str, previous: str | None) -> UpdateOutcome:
+    def _go_back(self, device: Device, image: FirmwareImage, version: str, previous: str | None) -> UpdateOutcome:
         digest = previous or ""
         before = image_of(self._home, digest, self._unit.model, image.component, version) if digest else None
         way = before is not None and version in image.back_to
@@ -222,11 +206,7 @@ class FirmwareHost:
             raise DeviceError(f"the release has no image for the {self._unit.model}; take the CI out of the scope of the RFC")
         return images
 
-    def _device(self) -> AbstractContextManager[Bmc]:
-        user, password = (str(self._options.get(f"redfish_{name}") or "") for name in ("user", "password"))
-        return Bmc(Access(self._said["redfish"], user, password, self._said["redfish_fingerprint"]))
-
-    def _update(self, device: Bmc, goal: Goal, digest: str, image: FirmwareImage, *, back: bool = False) -> UpdateOutcome:
+    def _update(self, device: Device, goal: Goal, digest: str, image: FirmwareImage, *, back: bool = False) -> UpdateOutcome:
         def file() -> Path:
             try:
                 return image_file(self._home, digest, image, self._work / "tidegate-images")

@@ -219,14 +219,16 @@ class HostAction(TidegateAction):
     def firmware(self, journal: FirmwareJournal, deployment: Deployment) -> FirmwareHost:
         """The host's device, by the CMDB; raises :class:`DeviceError` when that does not know it, or with which others it is redundant."""
         from ..dhs.assets import machines
-        from .firmware import FirmwareHost, recorded_identity
+        from .device import open_device, recorded_identity
+        from .firmware import FirmwareHost
 
         constants: Any = C
         journal.refuse_misnamed(self._host)
         with self._cmdb.read() as connection:
             attributes: Mapping[str, Any] = next((ci["attributes"] for ci in self._cmdb.cis([self._host], connection)), {})
             recorded = recorded_identity(self._host, attributes, machines(connection, [self._host]).get(self._host))
-        return FirmwareHost(self.options, journal, deployment, self._host, recorded, Path(constants.DEFAULT_LOCAL_TMP))
+        way = functools.partial(open_device, recorded, self.options, self)
+        return FirmwareHost(self.options, journal, deployment, self._host, recorded, way, Path(constants.DEFAULT_LOCAL_TMP))
 
     def deliver(self, deployment: Deployment, answer: Answer, **arguments: Any) -> Answer:
         """Bring the host what its ``answer`` says it lacks, with the order again, until it says something else or keeps lacking."""

@@ -40,8 +40,8 @@ class FirmwareImage:
 
     ``component``: what the device calls the part that it is for; ``models``: of what devices, as they say it. ``image``: the file in the
     payload. ``version``: what the device says when it has it, ``from_versions``: what it has to say before, and ``back_to``: to which
-    versions it can go down from this one, none for a point of no return. ``takes_effect``: ``immediate``, ``host_reset``, ``bmc_reset``
-    or ``power_cycle``.
+    versions it can go down from this one, none for a point of no return. ``takes_effect``: ``immediate``, ``host_reset``, ``bmc_reset``,
+    ``power_cycle`` or ``activation``.
     """
 
     component: str

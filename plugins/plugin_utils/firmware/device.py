@@ -8,13 +8,16 @@ Only versions decide: a device runs what it says that it runs when it is asked a
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from ..dsl.firmware import Minutes
 from ..errors import TidegateError
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 GONE = "Gone"
 """The state of a task of which the device knows nothing any more."""
@@ -114,6 +117,46 @@ class Goal:
     before: tuple[str, ...]
     takes_effect: str
     minutes: Minutes
+
+
+class Device(Protocol):
+    """A way to a device: over the network to its BMC, or through what runs on its host.
+
+    Every call raises :class:`SilentError` when nobody is there or busy, and :class:`DeviceError` for what should not be said.
+    """
+
+    @property
+    def way(self) -> str:
+        """What it is called in messages."""
+
+    @property
+    def effects(self) -> Collection[str]:
+        """By what an image may take effect that is given to it: values of ``takes_effect``."""
+
+    def identity(self, serial: str = "") -> DeviceIdentity:
+        """Which device it is; of several that are there, the one with this serial number."""
+
+    def condition(self, serial: str = "") -> Condition:
+        """How the device and its host are."""
+
+    def versions(self, component: str) -> tuple[str, ...]:
+        """What a component runs: one version, several where entries of it disagree, none when it does not say."""
+
+    def tasks(self) -> tuple[Task, ...]:
+        """What it is at, and was."""
+
+    def task(self, address: str) -> Task:
+        """One task, at the address that it has in :meth:`tasks` or that :meth:`push` gave."""
+
+    def push(self, image: Path, goal: Goal, back: bool, alive: Callable[[], None] | None = None, /) -> str:
+        """Give it an image, and return the address at which it tells what becomes of it; empty when it gives none.
+
+        The device shall not begin anew by itself, unless it has to for the ``goal``, as far as it can be told so. ``back``: the image is
+        the one from before; only then may it be older than what is there. ``alive``: is called now and then meanwhile.
+        """
+
+    def restart(self, how: str, serial: str = "") -> None:
+        """Have what it was given take effect, as ``takes_effect`` of the image says; one of :attr:`effects` but ``immediate``."""
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,7 @@ from ..errors import IntegrityError, TidegateError
 from ..libs import require
 from ..limits import run_within
 from ..strict_json import read_object
-from .device import GONE, Condition, DeviceError, DeviceIdentity, SilentError, Task, is_of, text, versions_of
+from .device import GONE, Condition, DeviceError, DeviceIdentity, Goal, SilentError, Task, is_of, text, versions_of
 from .parts import part_in, parts_of
 
 with contextlib.suppress(ImportError):
@@ -102,6 +102,9 @@ class Bmc:
 
     Every call raises :class:`SilentError` when it is not there or busy, and :class:`DeviceError` when it says something that it should not.
     """
+
+    way = "Redfish"
+    effects = frozenset({"immediate", *_RESETS})
 
     def __init__(self, access: Access) -> None:
         require("redfish", "requests")
@@ -193,14 +196,10 @@ class Bmc:
 
     # -- what it is told ---------------------------------------------------
 
-    def push(self, image: Path, deferred: bool, seconds: float, alive: Callable[[], None] | None = None) -> str:
-        """Give it an image, and return the address at which it tells what becomes of it; empty when it gives none.
-
-        ``deferred``: it shall not begin anew by itself, as far as it can be told so. ``seconds``: how long that may take;
-        ``alive``: is called now and then meanwhile, to say that somebody is still at work.
-        """
+    def push(self, image: Path, goal: Goal, _back: bool, alive: Callable[[], None] | None = None, /) -> str:
+        """See :class:`Device`. Which image is older than another one no BMC is asked."""
         service = self._update_service()
-        when = "OnReset" if deferred else "Immediate"
+        when = "OnReset" if goal.takes_effect in ("host_reset", "power_cycle") else "Immediate"
         parameters = {"@Redfish.OperationApplyTime": when} if when in _apply_times(service) else {}
         multipart, plain = _address(service.get("MultipartHttpPushUri")), _address(service.get("HttpPushUri"))
         if not multipart and not plain:
@@ -217,7 +216,7 @@ class Bmc:
                     ]
                 )
                 kind = body.content_type
-            _status, page = self._ask("POST", multipart or plain, body=body, kind=kind, seconds=seconds, alive=alive)
+            _status, page = self._ask("POST", multipart or plain, body=body, kind=kind, seconds=goal.minutes.transfer * 60, alive=alive)
         own = _address(page.get("@odata.id")) if "Task" in text(page.get("@odata.type")) else ""
         return own or _address(page.get("Location:"))
 

@@ -16,6 +16,7 @@ from typing import Any, Protocol
 from ..activity import note as say
 from .device import (
     Condition,
+    Device,
     DeviceError,
     DeviceIdentity,
     Goal,
@@ -30,7 +31,6 @@ from .device import (
     last_begun,
     listed,
 )
-from .redfish import Bmc
 
 _LOOK = 0.5  # seconds between two looks at first, each of several requests
 _SLOWEST = 5.0
@@ -64,7 +64,7 @@ class Update:
 
     def __init__(
         self,
-        device: Bmc,
+        device: Device,
         unit: DeviceIdentity,
         goal: Goal,
         image: Callable[[], Path],
@@ -120,6 +120,7 @@ class Update:
             what = f"it is at something already, {running[0].address} is {running[0].state}"
             raise RefusedError(f"{what}{_in_brackets(running[0].words)}; wait for that, or end it there")
         self._refuse_version(found)
+        refuse_effect(self._device, self._goal.takes_effect)
         refuse_unwell(self._device, self._unit, self._back)
         return self._stage(found[0])
 
@@ -157,12 +158,11 @@ class Update:
         self._note(UpdateStep.STAGE)
         self._begun = True
         minutes = self._goal.minutes
-        deferred = self._goal.takes_effect in ("host_reset", "power_cycle")
         end = self._clock.monotonic() + minutes.transfer * _MINUTE
         pauses = self._pauses()
         while True:
             try:
-                given = Task(self._device.push(image, deferred, minutes.transfer * _MINUTE, self._alive), "New")
+                given = Task(self._device.push(image, self._goal, self._back, self._alive), "New")
                 break
             except SilentError as error:
                 # It may have taken it all the same.
@@ -240,7 +240,7 @@ class Update:
         if verdict is not Verdict.NEW:
             said.append(f"it runs {self._goal.component} {listed(found)}, not {self._goal.version}")
         if waiting:
-            said.append(f"{waiting[0].address} is {waiting[0].state}, so that may change yet")
+            said.append(f"{waiting[0].address} is {waiting[0].state}{_in_brackets(waiting[0].words)}, so that may change yet")
         if verdict is Verdict.NEW:
             self._note(UpdateStep.HEALTH)
             condition = Condition(up=False)
@@ -287,6 +287,10 @@ class Update:
             return False
 
     def _reset(self) -> None:
+        if self._goal.takes_effect == "immediate":  # for which nobody has given leave to interrupt anything
+            raise DeviceError(
+                "something waits there for a restart, and the image that it is to get needs none; restart it, or see to it there"
+            )
         self._device.restart(self._goal.takes_effect, self._unit.serial)
 
     def _pauses(self) -> Any:
@@ -313,14 +317,21 @@ class Update:
             next(pauses)
 
 
-def refuse_unwell(device: Bmc, unit: DeviceIdentity, back: bool = False) -> None:
+def refuse_effect(device: Device, takes_effect: str) -> None:
+    """Raise :class:`RefusedError` for an image that takes effect by what can't be done this way."""
+    if takes_effect not in device.effects:
+        ways = ", ".join(sorted(device.effects))
+        raise RefusedError(f"its image takes effect by {takes_effect}, which can't be done by {device.way}; it can have {ways}")
+
+
+def refuse_unwell(device: Device, unit: DeviceIdentity, back: bool = False) -> None:
     """Raise :class:`RefusedError` for a device of which nobody could say afterwards whether it is the update that it is not well of."""
     problem = "" if back else device.condition(unit.serial).problem
     if problem:
         raise RefusedError(f"before anything was done to it, {problem}; mend that first")
 
 
-def look(device: Bmc, unit: DeviceIdentity, goal: Goal, clock: Clock, alive: Callable[[], None] = lambda: None) -> UpdateOutcome:
+def look(device: Device, unit: DeviceIdentity, goal: Goal, clock: Clock, alive: Callable[[], None] = lambda: None) -> UpdateOutcome:
     """What a device that has got a version runs now, and how it is; nothing is changed there. One that is silent is asked again.
 
     ``alive`` as for :class:`Update`.
@@ -336,7 +347,7 @@ def look(device: Bmc, unit: DeviceIdentity, goal: Goal, clock: Clock, alive: Cal
             alive()
 
 
-def _look(device: Bmc, unit: DeviceIdentity, goal: Goal) -> UpdateOutcome:
+def _look(device: Device, unit: DeviceIdentity, goal: Goal) -> UpdateOutcome:
     wrong = differences(device.identity(unit.serial), unit)
     if wrong:
         return UpdateOutcome(Verdict.UNKNOWN, (), f"it is not the recorded device: {'; '.join(wrong)}")

@@ -14,10 +14,12 @@ from typing import Any
 
 import pytest
 from ansible_collections.tidegate.release.plugins.plugin_utils.actions import firmware
-from ansible_collections.tidegate.release.plugins.plugin_utils.actions.firmware import FirmwareHost, recorded_identity
+from ansible_collections.tidegate.release.plugins.plugin_utils.actions.device import open_device, recorded_identity
+from ansible_collections.tidegate.release.plugins.plugin_utils.actions.firmware import FirmwareHost
 from ansible_collections.tidegate.release.plugins.plugin_utils.dhs.units import Unit, UnitState
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.layout import OciLayout
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.package import archive
+from ansible_collections.tidegate.release.plugins.plugin_utils.firmware import redfish
 from ansible_collections.tidegate.release.plugins.plugin_utils.firmware.device import DeviceError
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.states import HostState
 from bmc import PASSWORD, USER, Bmc, FastClock, image, serve
@@ -90,7 +92,8 @@ class Make:
         options = {"dsl": str(path / "dsl"), "redfish_user": USER, "redfish_password": PASSWORD}
         kept: Any = self.journal
         (path / "run").mkdir(exist_ok=True)
-        return FirmwareHost(options, kept, deployment, "srv1", recorded_identity("srv1", attributes, unit), path / "run")
+        said = recorded_identity("srv1", attributes, unit)
+        return FirmwareHost(options, kept, deployment, "srv1", said, lambda: open_device(said, options, None), path / "run")
 
 
 @pytest.fixture
@@ -139,7 +142,8 @@ def test_the_hardware_storage_says_which_machine_it_is_where_it_has_it(machine: 
 @pytest.mark.parametrize(
     ("attributes", "words"),
     [
-        ({"redfish": None, "model": None}, "has no attribute redfish, nor model"),
+        ({"serial": None, "model": None}, "has no attribute serial, nor model"),
+        ({"redfish": "http://\x07"}, "the attribute redfish of the CI srv1 is no address"),
         ({"serial": None}, "has no attribute serial"),
         ({"serial": "SN9"}, "it is not the recorded device"),
         ({"model": "R640"}, "it is not the recorded device"),
@@ -160,6 +164,15 @@ def test_an_image_for_another_model_goes_to_no_machine(machine: Bmc, host: Make)
     state, detail = host().activate()
     assert state is HostState.FAILED
     assert "the release has no image for the R640" in detail
+    assert machine.tasks == {}
+
+
+def test_an_image_that_takes_effect_in_a_way_that_there_is_not_is_refused_when_it_is_staged(
+    machine: Bmc, host: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(redfish.Bmc, "effects", frozenset({"immediate"}))
+    with pytest.raises(DeviceError, match="takes effect by host_reset, which can't be done by Redfish; it can have immediate"):
+        host().stage(None, OLD)
     assert machine.tasks == {}
 
 

@@ -178,7 +178,7 @@ def test_whatever_it_answers_is_never_a_traceback_nor_new(place: str, key: str, 
         device.tasks,
         lambda: device.restart("host_reset"),
         lambda: device.restart("bmc_reset"),
-        lambda: device.push(Path(__file__), True, 1),
+        lambda: device.push(Path(__file__), GOAL, False),
     ):
         with contextlib.suppress(DeviceError):
             found = ask()

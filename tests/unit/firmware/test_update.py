@@ -379,3 +379,20 @@ def test_a_device_is_looked_at_without_a_change(machine: Machine) -> None:
     assert {path for method, path in machine.requests if method == "POST"} == {"/redfish/v1/SessionService/Sessions"}
     with pytest.raises(DeviceError):
         Bmc(replace(machine.access(), url="https://127.0.0.1:1")).identity()
+
+
+def test_an_image_that_needs_no_restart_is_no_leave_to_restart_for_another(machine: Machine, run: Run) -> None:
+    journal = Journal(UpdateStep.RESTART)
+    with pytest.raises(KilledError):
+        run(BIOS, journal)
+    assert [task["TaskState"] for task in machine.tasks.values()] == ["Pending"]
+    old = replace(BIOS, version="2.4.0", before=("2.5.0",), takes_effect="immediate", minutes=SHORT)
+    outcome = run(old, journal)
+    assert (outcome.verdict, outcome.settled, machine.resets) == (Verdict.UNKNOWN, False, [])
+    assert "something waits there for a restart, and the image that it is to get needs none" in outcome.detail
+
+
+def test_an_image_that_takes_effect_in_a_way_that_a_bmc_has_not_is_not_sent(machine: Machine, run: Run) -> None:
+    with pytest.raises(RefusedError, match="takes effect by activation, which can't be done by Redfish"):
+        run(replace(BIOS, takes_effect="activation"))
+    assert machine.tasks == {}
