@@ -14,6 +14,8 @@ from typing import Any, NamedTuple
 VERSION = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
 DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 
+OUTSIDE = "outside"
+"""What a config says of the ``effect`` of a release when that is not its tree."""
 PACKAGE_FORMATS = ("deb", "rpm")
 PACKAGE_WORDS = {
     "name": re.compile(r"[A-Za-z0-9][A-Za-z0-9+._-]{0,199}"),
@@ -50,6 +52,16 @@ class Release(NamedTuple):
     def has_packages(self) -> bool:
         """Whether it brings packages of the operating system, besides its tree."""
         return "packages" in self.config
+
+    @property
+    def acts_outside(self) -> bool:
+        """Whether its effect is outside its tree, so that what its hook ``read`` prints says whether it is there."""
+        return self.config.get("effect") == OUTSIDE
+
+    @property
+    def reads(self) -> str:
+        """What has to be read where it is there."""
+        return str(self.config.get("reads", self.version))
 
 
 class Texts(NamedTuple):
@@ -141,6 +153,8 @@ def is_config(config: Any) -> bool:
     for hook in hooks.values():
         if not isinstance(hook, dict) or not _is_command(hook.get("command")) or not _is_number(hook.get("timeout"), 0):
             return False
+    if config.get("effect") == OUTSIDE and not ("read" in hooks and isinstance(config.get("reads"), str)):
+        return False
     for check in config["health"]:
         if not isinstance(check, dict) or not isinstance(check.get("name"), str) or not _is_number(check.get("timeout"), 0):
             return False

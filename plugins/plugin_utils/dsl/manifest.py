@@ -36,7 +36,9 @@ _ROLE_TIMEOUT = 1800
 # What a release without a payload has no use for.
 _OF_THE_TREE = ("health", "hooks", "logs", "packages", "portable_names", "stable", "user")
 # What a release of firmware has no use for, of which nothing runs on a host.
-_OF_SOFTWARE = ("ansible", "health", "hooks", "logs", "packages", "portable_names", "settings", "user", "verification")
+_OF_SOFTWARE = ("ansible", "effect", "health", "hooks", "logs", "packages", "portable_names", "reads", "settings", "user", "verification")
+OUTSIDE = "outside"
+"""What the manifest of software says of its ``effect`` when that is not the tree."""
 
 
 @dataclass(frozen=True)
@@ -113,7 +115,7 @@ def missing_collections(own: OwnAnsible, find_version: Callable[[str], str | Non
 class Manifest:
     """A release as its team describes it.
 
-    ``hooks`` (``prepare``, ``stop``, ``remove``, ``start``) and ``health`` have the shape of the schema with defaults filled in.
+    ``hooks`` (``prepare``, ``stop``, ``remove``, ``start``, ``read``) and ``health`` have the shape of the schema with defaults filled in.
     ``settings`` are defaults; ``None`` means that each host has to give a value. ``stable``: for how many seconds it has to stay healthy,
     ``None`` when the policy is to say. ``logs``: paths, and units of systemd in the shape of the schema. ``user``: as whom hooks and
     commands of checks run, ``None`` for root. ``scenario`` is the directory with the files of its own scenario, which are among the
@@ -121,7 +123,8 @@ class Manifest:
     ``licensed_product``: the product of which each CI needs a seat. ``requires`` and ``conflicts`` have the shape of the schema with the
     schemes of versions filled in. ``payload`` is ``None`` for a release that is its ``ansible`` alone; it has an empty tree.
     ``packages``: those of the operating system that the payload has. ``firmware``: the images that the payload is, of a release of
-    firmware, which has neither hooks nor health; what the devices say of themselves is looked at instead.
+    firmware, which has neither hooks nor health; what the devices say of themselves is looked at instead. ``reads``: of a release whose
+    effect is outside the tree, what its hook ``read`` has to say when it is there; ``None`` for any other.
     """
 
     name: str
@@ -145,6 +148,7 @@ class Manifest:
     ansible: OwnAnsible | None = None
     packages: SystemPackages | None = None
     firmware: tuple[FirmwareImage, ...] = ()
+    reads: str | None = None
 
     @property
     def has_tree(self) -> bool:
@@ -179,6 +183,8 @@ class Manifest:
         if self.firmware:
             config["kind"] = FIRMWARE
             config["firmware"] = [image.to_config() for image in self.firmware]
+        if self.reads is not None:
+            config |= {"effect": OUTSIDE, "reads": self.reads}
         if self.portable_names:
             config["portable_names"] = True
         if self.logs:
@@ -214,6 +220,7 @@ class Manifest:
             ansible=OwnAnsible.of(config["ansible"]) if "ansible" in config else None,
             packages=SystemPackages.of(config["packages"]) if "packages" in config else None,
             firmware=tuple(FirmwareImage.of(image) for image in config.get("firmware", ())),
+            reads=_reads(config),
         )
 
     def check(self) -> None:
@@ -225,6 +232,7 @@ class Manifest:
         _check_titles(document)
         _check_ansible(document)
         _check_firmware(document)
+        _check_effect(document)
         document.finish()
 
 
@@ -236,6 +244,7 @@ def load_manifest(path: str | Path) -> Manifest:
     _check_titles(document)
     _check_ansible(document)
     _check_firmware(document)
+    _check_effect(document)
     packages = document.data.get("packages")
     if isinstance(packages, dict) and packages.get("format") == RPM:
         if packages.get("hold") is not False:
@@ -271,6 +280,7 @@ def load_manifest(path: str | Path) -> Manifest:
         ansible=OwnAnsible.of(data["ansible"]) if "ansible" in data else None,
         packages=SystemPackages.of(data["packages"]) if "packages" in data else None,
         firmware=tuple(FirmwareImage.of(image) for image in data.get("firmware", ())),
+        reads=_reads(data),
     )
 
 
@@ -350,6 +360,30 @@ def _check_firmware(document: Document) -> None:
             places.append(index)
     for number, key, what, remedy in contradictions(images, places):
         document.problem(("firmware", number, key), what, remedy)
+
+
+def _check_effect(document: Document) -> None:
+    """A release whose effect is outside the tree says how that is read, and no other does."""
+    data, hooks = document.data, document.data.get("hooks")
+    if data.get("kind") == FIRMWARE:
+        return  # and that has nothing of it
+    has_read = isinstance(hooks, dict) and "read" in hooks
+    if data.get("effect") != OUTSIDE:
+        remedy = "add effect: outside, or leave it out"
+        for place in [("hooks", "read")] * has_read + [("reads",)] * ("reads" in data):
+            document.problem(place, f"{'.'.join(place)} is about an effect outside the tree, and the release has none", remedy)
+        return
+    if not has_read:
+        remedy = "add one under hooks, a command that prints what the device or the service runs"
+        document.problem(("effect",), "the effect is outside, and there is no hook read, so nobody could see it", remedy)
+    if "ansible" in data:
+        remedy = "bring it there by hooks, or leave effect out"
+        document.problem(("ansible",), "the effect is outside, which hooks bring and not a role", remedy)
+
+
+def _reads(data: Mapping[str, Any]) -> str | None:
+    """What a release has to be read as, ``None`` where nothing outside the tree is read."""
+    return str(data.get("reads", data["version"])) if data.get("effect") == OUTSIDE else None
 
 
 def _check_data(document: Document, own: Mapping[str, Any], steps: Collection[str]) -> None:
