@@ -18,14 +18,20 @@ from .release_hooks import Order, outside_fault, read_outside
 def read_now(home: ReleaseHome, digest: str, order: Order) -> dict[str, Any]:
     """What runs outside the trees, as the staged release ``digest`` reads it; nothing is changed.
 
-    Returns ``state`` ``read`` and ``read`` with the ``text``. Raises :class:`HostError` when it can't be read.
+    Returns ``state`` ``read`` and ``read`` with the ``text``, and a ``detail`` when a release is live that is read otherwise. Raises
+    :class:`HostError` when it can't be read.
     """
     home.fence(order.token)
     try:
         text = read_outside(home, _staged(home, digest), order)
     except CheckError as error:
         raise HostError(order.redactor.text(f"what it runs can't be read: {error}")) from None
-    return {"state": "read", "changed": False, "read": {"text": order.redactor.text(text), "digest": ""}}
+    live, detail = home.live(), ""
+    if live is not None and text != live.reads:
+        what = f"it says {text}, and with {home.name} {live.version}, which is live here, it has to say {live.reads}"
+        detail = f"{what}; find out who changed it, and bring it back to that, or back {live.version} out"
+    said = {"text": order.redactor.text(text), "digest": ""}
+    return {"state": "read", "changed": False, "read": said, "detail": order.redactor.text(detail)}
 
 
 def take_baseline(home: ReleaseHome, digest: str, order: Order) -> dict[str, Any]:

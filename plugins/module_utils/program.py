@@ -5,8 +5,9 @@
 
 An order is a JSON object. ``operation`` is ``stage``, ``activate``, ``confirm``, ``backout``, ``read``, ``baseline``, ``wait``,
 ``release_facts``, ``host_facts``, ``survey``, ``contents`` or ``adopt``, and ``root`` the directory that has every release's home. The
-others are for the first six; ``wait`` waits at most ``patience`` seconds for what an earlier run than ``mark`` has left running, and the last three are about a tree at ``path``,
-see ``adoption.py``. ``name`` and ``digest`` say which package,
+others are for the first six; ``wait`` waits at most ``patience`` seconds for what an earlier run than ``mark`` has left running, and the
+last three are about a tree at ``path``, see ``adoption.py``.
+``name`` and ``digest`` say which package,
 ``deployment`` and ``token`` who gives the order, and:
 
 - ``settings``: this host's values for the settings that the release declares.

@@ -147,14 +147,12 @@ def is_config(config: Any) -> bool:
     """Whether it has the form of a package's config, so that all that reads it may rely on that."""
     if not isinstance(config, dict) or not isinstance(config.get("health"), list):
         return False
-    hooks = config.get("hooks", {})
+    hooks, outside = config.get("hooks", {}), config.get("effect") == OUTSIDE
     if not isinstance(hooks, dict) or not isinstance(config.get("settings", {}), dict) or not isinstance(config.get("user", ""), str):
         return False
-    for hook in hooks.values():
+    for hook in (*hooks.values(), *([hooks.get("read")] if outside else ())):
         if not isinstance(hook, dict) or not _is_command(hook.get("command")) or not _is_number(hook.get("timeout"), 0):
             return False
-    if config.get("effect") == OUTSIDE and not ("read" in hooks and isinstance(config.get("reads"), str)):
-        return False
     for check in config["health"]:
         if not isinstance(check, dict) or not isinstance(check.get("name"), str) or not _is_number(check.get("timeout"), 0):
             return False
@@ -162,7 +160,7 @@ def is_config(config: Any) -> bool:
         good = _is_command(command) or (isinstance(web, dict) and isinstance(web.get("url"), str))
         if not good and not (isinstance(socket, dict) and {"host", "port"} <= socket.keys()):
             return False
-    return "packages" not in config or _are_packages(config["packages"])
+    return isinstance(config.get("reads", None if outside else ""), str) and ("packages" not in config or _are_packages(config["packages"]))
 
 
 def _are_packages(packages: Any) -> bool:

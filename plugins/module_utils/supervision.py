@@ -252,8 +252,8 @@ class _Supervisor:
         rights: dict[str, Any] = {}
         if account is not None and account.uid != os.geteuid():
             rights = {"user": account.uid, "group": account.gid, "extra_groups": account.groups}
-            for end in {output, self._stdout} - {None}:
-                os.fchown(end, account.uid, -1)  # else it could not open /dev/stderr
+            for stream in (output, *([] if self._stdout is None else [self._stdout])):
+                os.fchown(stream, account.uid, -1)  # else it could not open /dev/stderr
         environment = {**self._precautions.environment(), **self._environment}
         said = output if self._stdout is None else self._stdout
         return self._popen(command, tree, environment, subprocess.DEVNULL, output, stdout=said, umask=_UMASK, **rights)

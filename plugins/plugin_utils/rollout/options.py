@@ -58,6 +58,8 @@ class Rollout:
     """Whether the release has a payload, so each host is staged."""
     firmware: bool = False
     """Whether it is firmware, which the controller brings to each host's device."""
+    outside: bool = False
+    """Whether its effect is outside the trees, so that it is read there which release runs."""
     data_host: str = ""
     """The host on which the role migrates data, once; empty when it has none to migrate."""
     no_return: bool = False

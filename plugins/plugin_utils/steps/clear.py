@@ -26,6 +26,7 @@ from ..cmdb.hosts import described, is_host
 from ..cmdb.store import Cmdb
 from ..compatibility.gather import compatibility
 from ..compatibility.judge import with_plan_faults
+from ..dsl.manifest import OUTSIDE
 from ..dsl.repository import blob_uri
 from ..dsl.seen import Sight
 from ..errors import FindingsError, TidegateError
@@ -79,6 +80,8 @@ class OwnRollout:
     """Whether it has a payload."""
     firmware: bool
     """Whether that is firmware."""
+    outside: bool
+    """Whether its effect is outside the tree."""
     data_host: str
     """The CI on which it migrates data; empty when it has none to migrate."""
     no_return: bool
@@ -89,7 +92,8 @@ class OwnRollout:
         """Read the config of a package."""
         own = config.get("ansible", {})
         role = str(own.get("role", "")).rpartition("/")[2]
-        return cls(config.get("stable"), role, "payload" in config, "firmware" in config, data_host, "reverse" in own)
+        kind = "payload" in config, "firmware" in config, config.get("effect") == OUTSIDE
+        return cls(config.get("stable"), role, *kind, data_host, "reverse" in own)
 
 
 @dataclass(frozen=True)

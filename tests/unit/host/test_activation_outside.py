@@ -211,14 +211,12 @@ def test_what_it_says_on_standard_error_is_in_its_log(host: Host, device: Path) 
 
 
 def test_a_setting_that_is_read_is_not_shown(host: Host, device: Path) -> None:
-    host.settings["token"] = "horse-battery-9"
+    host.settings["secret"] = "horse-battery-9"  # noqa: S105 - an invented one
     install(host)
-    read = {"command": ["sh", "-c", 'grep -q 1.0 "$TIDEGATE_DEVICE" && exec cat "$TIDEGATE_DEVICE"; echo horse-battery-9'], "timeout": 5}
-    stubborn = release("1.0", start='[ -f "$TIDEGATE_DEVICE.2" ] || echo 1.0 >"$TIDEGATE_DEVICE"', read=read)
+    script = 'grep -q 1.0 "$TIDEGATE_DEVICE" && exec cat "$TIDEGATE_DEVICE"; echo horse-battery-9'
+    read = {"command": ["sh", "-c", script], "timeout": 5}
+    stubborn = release("1.1", start='[ -f "$TIDEGATE_DEVICE.2" ] || echo 1.0 >"$TIDEGATE_DEVICE"', reads="1.0", read=read)
     host.deploy(stubborn, ONE)
-    answer = host.deploy(release("2.0", start=TWO_START, read=read), stubborn)
+    answer = host.deploy(release("2.0", start='echo 2.0 >"$TIDEGATE_DEVICE"; touch "$TIDEGATE_DEVICE.2"', read=read), stubborn)
     assert answer["state"] == "stuck"
     assert "horse-battery-9" not in str(answer)
-
-
-TWO_START = 'echo 2.0 >"$TIDEGATE_DEVICE"; touch "$TIDEGATE_DEVICE.2"'

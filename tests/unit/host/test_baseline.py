@@ -15,11 +15,12 @@ from bed import Host, Package, package
 
 
 def release(version: str, **config: Any) -> Package:
-    hooks = {
-        "start": {"command": ["sh", "-c", f'echo start {version} >>"$TIDEGATE_STATE/calls"; echo {version} >"$TIDEGATE_DEVICE"'], "timeout": 5},
-        "stop": {"command": ["sh", "-c", f'echo stop {version} >>"$TIDEGATE_STATE/calls"'], "timeout": 5},
-        "read": {"command": ["sh", "-c", 'cat "$TIDEGATE_DEVICE"'], "timeout": 5},
+    scripts = {
+        "start": f'echo start {version} >>"$TIDEGATE_STATE/calls"; echo {version} >"$TIDEGATE_DEVICE"',
+        "stop": f'echo stop {version} >>"$TIDEGATE_STATE/calls"',
+        "read": 'cat "$TIDEGATE_DEVICE"',
     }
+    hooks = {name: {"command": ["sh", "-c", script], "timeout": 5} for name, script in scripts.items()}
     health = [{"name": "well", "command": ["true"], "timeout": 1}]
     said = {"effect": "outside", "reads": version, "settings": {"device": None}, "health": health}
     return package(version, hooks=hooks, **{**said, **config})
@@ -44,20 +45,29 @@ def take(host: Host, what: Package) -> dict[str, Any]:
         return take_baseline(home, what.digest, host.order)
 
 
-def read(host: Host, what: Package) -> str:
+def read(host: Host, what: Package) -> tuple[str, str]:
     home = host.home
     with home.locked(1):
-        return str(read_now(home, what.digest, host.order)["read"]["text"])
+        answer = read_now(home, what.digest, host.order)
+        return answer["read"]["text"], answer["detail"]
 
 
 def test_the_staged_release_reads_what_runs(host: Host, device: Path) -> None:
-    assert read(host, TWO) == "1.0"
+    assert read(host, TWO) == ("1.0", "")
     assert host.live is None
     device.unlink()
-    with pytest.raises(HostError, match="can't be read: hook read of hello 2.0"):
+    with pytest.raises(HostError, match=r"can't be read: hook read of hello 2\.0"):
         read(host, TWO)
     with pytest.raises(HostError, match="is not staged here"):
         read(host, release("9.0"))
+
+
+def test_what_is_not_that_of_the_live_release_is_said(host: Host, device: Path) -> None:
+    take(host, ONE)
+    assert read(host, TWO) == ("1.0", "")
+    device.write_text("3.0\n")
+    said = "it says 3.0, and with hello 1.0, which is live here, it has to say 1.0"
+    assert read(host, TWO)[1].startswith(said)
 
 
 def test_it_is_live_without_a_hook_and_what_goes_back_to_it_runs_its_hooks(host: Host, device: Path) -> None:
