@@ -383,6 +383,11 @@ def _with_waves(asking: _Asking, found: Gathered) -> Gathered:
     if waves is not None:
         sites = {str(ci["name"]): ci["site"] for ci in cis}
         facts = replace(facts, waves=tuple(frozenset(sites.get(host) for host in one) for one in waves))
+    if facts.package is not None and ("firmware" in facts.package.manifest or "reads" in facts.package.manifest):
+        from .baseline import unarchived  # noqa: PLC0415 - for releases whose effect is not their tree alone
+
+        config = facts.package.manifest
+        facts = replace(facts, unarchived=asking.ask("baseline", lambda: unarchived(asking.sources.library(), cmdb(), rfc, config, cis)))
     found = replace(found, facts=facts, waves=waves)
     if facts.policy is None or facts.package is None or "firmware" not in facts.package.manifest or waves is None:
         return found
