@@ -198,7 +198,7 @@ class FirmwareHost:
     def note_read(self) -> None:
         """Write what the device was read to run, whatever a step came to."""
         if self._read:
-            self._journal.note_read(self._run, self._host, self._unit, self._read, self._runs(), utc_now())
+            self._journal.note_read(self._run, self._host, self._unit, self._read, utc_now(), self._runs())
 
     def _runs(self) -> str:
         """Which release that is, by all of its images."""

@@ -118,7 +118,7 @@ class Facts:
     spares: SpareAllotment | None = None
     """The spares that a release of firmware would reserve; also ``None`` for software."""
     unarchived: tuple[str, ...] | None = None
-    """A sentence for what is there now and could not be brought back for want of a package; also ``None`` for a release that is its tree."""
+    """Sentences on what is there and could not be brought back for want of a package; also ``None`` for a release that is its tree."""
     compatibility: Compatibility | None = None
     """How the release gets on with what is on the CIs and around them."""
     data_host: DataHost | None = None

@@ -29,7 +29,7 @@ class FirmwareJournal(Journal):
             target = self._target(connection, deployment.id, host)
             self._append(connection, deployment.id, now, FIRMWARE_STEP, host, target.wave, {"step": step, **about})
 
-    def note_read(self, run: Run, host: str, unit: DeviceIdentity, versions: Mapping[str, str], runs: str, now: datetime) -> None:
+    def note_read(self, run: Run, host: str, unit: DeviceIdentity, versions: Mapping[str, str], now: datetime, runs: str = "") -> None:
         """Write what the device of ``host`` said to run, by component: to the journal, its CI and its unit in the hardware storage.
 
         ``runs``: which release that is, see :data:`.readings.RUNS`.
