@@ -21,7 +21,7 @@ Release = Mapping[str, str]
 
 
 @dataclass(frozen=True)
-class Archived:
+class ArchivedVersion:
     """An archived version of the release: what has to be read where it is there, ``None`` for one that is its tree."""
 
     version: str
@@ -34,14 +34,14 @@ class Archived:
         return {"version": self.version, "digest": self.digest}
 
 
-def archived_versions(home: Repository, name: str) -> list[Archived]:
+def archived_versions(home: Repository, name: str) -> list[ArchivedVersion]:
     """Every archived version of a release; what can't be read is left out."""
     found = []
     for version in sorted(home.versions(name), reverse=True):
         with contextlib.suppress(TidegateError):
             digest = home.resolve(name, version)
             if digest is not None:
-                found.append(Archived(version, digest, load_package_manifest(home, digest).reads))
+                found.append(ArchivedVersion(version, digest, load_package_manifest(home, digest).reads))
     return found
 
 
@@ -49,7 +49,7 @@ def find_baseline(
     name: str,
     text: str,
     wanted: str,
-    archived: Collection[Archived],
+    archived: Collection[ArchivedVersion],
     installed: str | None,
     distrust: Callable[[str, str], str],
 ) -> Release:

@@ -62,7 +62,7 @@ class Mirrored(TypedDict, total=False):
     problem: str
 
 
-class Reading(TypedDict):
+class OutsideReading(TypedDict):
     """What runs outside the trees: the ``text`` that was read, empty when that failed, and the ``digest`` of the release that it is."""
 
     text: str
@@ -95,7 +95,7 @@ class Answer(TypedDict, total=False):
     reused: int
     mirror: Mirrored
     unkept: str
-    read: Reading | None
+    read: OutsideReading | None
 
 
 def printable(text: str, at_most: int = _LONGEST) -> str:
@@ -256,7 +256,7 @@ def _live(value: object) -> Live:
     }
 
 
-def _reading(value: object) -> Reading:
+def _reading(value: object) -> OutsideReading:
     fields = _object(value, "what was read")
     digest = fields.get("digest", "")
     return {

@@ -10,17 +10,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.tidegate.release.plugins.plugin_utils.actions.baseline import Archived, archived_versions, find_baseline
+from ansible_collections.tidegate.release.plugins.plugin_utils.actions.baseline import ArchivedVersion, archived_versions, find_baseline
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.layout import OciLayout
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.package import archive
 from ansible_collections.tidegate.release.plugins.plugin_utils.errors import TidegateError
 from releases import spoil, write_release
 
 WANTED, ONE, OTHER, TREE = (
-    Archived("2.0", "sha256:2", "2.0"),
-    Archived("1.0", "sha256:1", "R1"),
-    Archived("1.1", "sha256:11", "R1"),
-    Archived("0.9", "sha256:9", None),
+    ArchivedVersion("2.0", "sha256:2", "2.0"),
+    ArchivedVersion("1.0", "sha256:1", "R1"),
+    ArchivedVersion("1.1", "sha256:11", "R1"),
+    ArchivedVersion("0.9", "sha256:9", None),
 )
 Doubt = Callable[[str, str], str]
 
@@ -29,7 +29,7 @@ def trusted(_version: str, _digest: str) -> str:
     return ""
 
 
-def find(text: str, *archived: Archived, installed: str | None = None, distrust: Doubt = trusted) -> Mapping[str, str]:
+def find(text: str, *archived: ArchivedVersion, installed: str | None = None, distrust: Doubt = trusted) -> Mapping[str, str]:
     return find_baseline("hello", text, WANTED.digest, [WANTED, TREE, *archived], installed, distrust)
 
 
