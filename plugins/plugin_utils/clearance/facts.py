@@ -112,7 +112,9 @@ class Facts:
     own: Mapping[str, Finding] = field(default_factory=dict)
     """What the policy's own controls come to, by name."""
     debts: tuple[Debt, ...] | None = None
-    """What earlier emergency changes of the release owe, settled or not."""
+    """What earlier changes of the release owe, settled or not."""
+    bench: bool = False
+    """Whether the scope has nothing but spares on a bench."""
     seats: Allotment | None = None
     """How the seats stand that the release would reserve of its licensed product; also ``None`` when it has no such product."""
     spares: SpareAllotment | None = None

@@ -26,6 +26,7 @@ from ..cmdb.hosts import described, is_host
 from ..cmdb.store import Cmdb
 from ..compatibility.gather import compatibility
 from ..compatibility.judge import with_plan_faults
+from ..dhs.spare_rules import SPARE
 from ..dsl.manifest import OUTSIDE
 from ..dsl.repository import blob_uri
 from ..dsl.seen import Sight
@@ -342,6 +343,7 @@ def _with_cis(asking: _Asking, found: Gathered) -> Gathered:
             scope=tuple(str(ci["name"]) for ci in cis),
             live=live_versions(cis, rfc.release),
             replaced=replaced_digests(rfc, cis),
+            bench=bool(cis) and all(ci["class"] == SPARE for ci in cis),
             no_hosts=tuple(described(ci) for ci in cis if classes is not None and not is_host(ci, classes)),
         )
     return replace(found, facts=facts, selected=selected, cis=cis)

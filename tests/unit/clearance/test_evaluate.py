@@ -594,6 +594,16 @@ def test_what_is_overdue_blocks_the_next_release_that_is_no_emergency(kind: str,
     assert ("CHG0029999 (hello 0.9) owes review" in found.reason) == (owed.settled is None)
 
 
+@pytest.mark.parametrize(("bench", "result_"), [(False, Result.FAIL), (True, Result.PASS)])
+def test_spares_that_are_overdue_block_all_but_what_brings_them_to_level(bench: bool, result_: Result) -> None:
+    owed = replace(debt(START), duty="spares")
+    found = result("debts", facts(debts=(owed,), bench=bench))
+    assert found.result is result_
+    if not bench:
+        assert "bring the spares to level on a bench" in found.remedy
+    assert result("debts", facts(debts=(owed, debt(START)), bench=bench)).result is Result.FAIL
+
+
 @pytest.mark.parametrize(
     ("waived", "until"),
     [((), END - 3 * MINUTE), (("window",), END - 3 * MINUTE), (("freeze",), END - 2 * MINUTE), (("window", "freeze"), None)],
