@@ -348,11 +348,9 @@ def a_bench(fleet: Fleet, reader: Reader) -> None:
     (folder / "images" / "BIOS_2.4.0.bin").write_bytes(image("BIOS", "2.4.0"))
     (folder / "README.md").write_text("# before\n")
     write_document(folder / "release.yml", {**page, "version": "2.4.0"})
-    library = create_library(reader.environment["TIDEGATE_DSL"])
-    read_release(folder).archive(library.repository("bios"))
-    reader.first["tidegate.release.stock"] = lambda: bring_machine_to_level(
-        reader, str(library.repository("bios").resolve("bios", "2.5.0"))
-    )
+    home = create_library(reader.environment["TIDEGATE_DSL"]).repository("bios")
+    read_release(folder).archive(home)
+    reader.first["tidegate.release.stock"] = lambda: bring_machine_to_level(reader, str(home.resolve("bios", "2.5.0")))
 
 
 def bring_machine_to_level(reader: Reader, digest: str) -> None:
