@@ -23,7 +23,7 @@ def release(version: str, **config: Any) -> Package:
     hooks = {name: {"command": ["sh", "-c", script], "timeout": 5} for name, script in scripts.items()}
     health = [{"name": "well", "command": ["true"], "timeout": 1}]
     said = {"effect": "outside", "reads": version, "settings": {"device": None}, "health": health}
-    return package(version, hooks=hooks, **{**said, **config})
+    return package(version, **{"hooks": hooks, **said, **config})
 
 
 ONE, TWO = release("1.0"), release("2.0")
@@ -117,3 +117,9 @@ def test_an_order_that_is_superseded_does_nothing(host: Host, device: Path) -> N
     for step in (take, read):
         with pytest.raises(HostError, match="another controller"):
             step(host, ONE)
+
+
+@pytest.mark.parametrize("change", [{"hooks": {}}, {"hooks": {"read": "cat"}}, {"reads": 1}, {"reads": None}])
+def test_a_package_that_nobody_could_read_is_none(host: Host, change: dict[str, Any]) -> None:
+    with pytest.raises(HostError, match="incomplete config"):
+        host.stage(release("3.0", **change))
