@@ -21,7 +21,7 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.steps.tell import
 
 
 class ActionModule(TidegateAction):
-    """Note that a duty of an emergency change was done."""
+    """Note that a duty of a change was done."""
 
     module = "settlement"
     homes = ("cmdb",)

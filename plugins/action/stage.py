@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.shipment impo
 from ansible_collections.tidegate.release.plugins.plugin_utils.errors import TidegateError
 from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.package import PackageName
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.deployments import Deployment
-from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.host_answer import REFUSED
+from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.host_answer import REFUSED, Live
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.journal import Journal
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.standing import Standing, standing
 from ansible_collections.tidegate.release.plugins.plugin_utils.settings import optional_setting, required_setting
@@ -46,6 +47,8 @@ class ActionModule(HostAction):
             return self.outcome({}, "stage_failed", distrust)
         if deployment.rollout.firmware:
             return self._stage_firmware(deployment)
+        if deployment.rollout.outside:
+            self.options = {**self.options, "settings": self._own_settings(self._task_vars.get("tidegate_settings"))}
         mirror = self._mirror()
         shipment = self.shipment(deployment, deployment.digest)
         stands = standing(self._cmdb, self._host, deployment.release)
@@ -67,10 +70,13 @@ class ActionModule(HostAction):
         if abs(skew) > limit and not detail:
             detail = f"its clock is {abs(skew):.0f} seconds {'ahead of' if skew > 0 else 'behind'} the controller's, more than {limit}"
             detail += "; set it, or rollout.clock_skew_seconds in the policy"
+        if answer["state"] == "staged" and not detail and deployment.rollout.outside:
+            detail = self._stage_outside(deployment, answer["live"], stands, {**arguments, **mirror})
         if answer["state"] != "staged" or detail:
             journal.stage_failed(self._run, self._host, detail, utc_now())
             return self.outcome(answer, "stage_failed", detail)
-        journal.staged(self._run, self._host, answer["live"] or self._done_by_role(deployment, stands), utc_now())
+        if not deployment.rollout.outside:
+            journal.staged(self._run, self._host, answer["live"] or self._done_by_role(deployment, stands), utc_now())
         result = {
             **self.outcome(answer, "staged", ""),
             "sent": answer.get("sent", 0),
@@ -105,6 +111,52 @@ class ActionModule(HostAction):
         else:
             journal.staged(self._run, self._host, before, utc_now())
         return self.outcome({}, state, detail)
+
+    def _stage_outside(self, deployment: Deployment, live: Live | None, stands: Standing, arguments: dict[str, Any]) -> str:
+        """Find out what is there outside the tree, and bring the host the release to go back to; return what is in the way of that."""
+        journal, settings, now = self.outside_journal(), self.options["settings"], utc_now()
+        answer = self.call(deployment, operation="read", settings=settings)
+        reading = answer.get("read")
+        if answer["state"] == REFUSED or reading is None:
+            return answer["detail"]
+        journal.note_read(self._run, self._host, reading["text"], "", now)
+        if answer["detail"]:
+            return answer["detail"]
+        before: Mapping[str, str] | Live | None = live
+        if before is None:
+            try:
+                before = self._find_baseline(deployment, reading["text"], stands.installed)
+            except TidegateError as error:
+                return str(error)
+            detail = self._bring_baseline(deployment, before["digest"], arguments)
+            if detail:
+                return detail
+        release = {"version": before["version"], "digest": before["digest"]}
+        journal.staged_outside(self._run, self._host, release, utc_now())
+        return ""
+
+    def _find_baseline(self, deployment: Deployment, text: str, installed: str | None) -> Mapping[str, str]:
+        from ansible_collections.tidegate.release.plugins.plugin_utils.actions import baseline  # noqa: PLC0415 - few need it
+
+        dsl, policy, folder = required_setting(self.options, "dsl"), optional_setting(self.options, "policy"), Path(C.DEFAULT_LOCAL_TMP)
+
+        def distrust(version: str, digest: str) -> str:
+            package = PackageName(deployment.release, version, digest)
+            return distrust_once(folder / "tidegate-trust", dsl, policy, package, utc_now(), kept_in_run())
+
+        archived = baseline.archived_versions(open_library(dsl).repository(deployment.release), deployment.release)
+        return baseline.find_baseline(deployment.release, text, deployment.digest, archived, installed, distrust)
+
+    def _bring_baseline(self, deployment: Deployment, digest: str, arguments: dict[str, Any]) -> str:
+        """Have the host take a release for the one that is live, without activating it; return why that does not work."""
+        if digest != deployment.digest:
+            protect = [*arguments["protect"], deployment.digest]
+            wanted = {**arguments, "digest": digest, "documents": self.shipment(deployment, digest).documents(), "protect": protect}
+            answer = self.deliver(deployment, self.call(deployment, **wanted), **wanted)
+            if answer["state"] != "staged":
+                return answer["detail"] or "what it has of the release before keeps changing; find out who writes there and run this again"
+        answer = self.call(deployment, operation="baseline", digest=digest, settings=self.options["settings"])
+        return answer["detail"]
 
     def lost(self, journal: Journal, detail: str) -> str:
         journal.stage_failed(self._run, self._host, detail, utc_now())

@@ -14,7 +14,7 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import
 from ansible_collections.tidegate.release.plugins.plugin_utils.report.progress import counted
 from ansible_collections.tidegate.release.plugins.plugin_utils.settings import optional_setting, required_setting
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps.person import this_user
-from ansible_collections.tidegate.release.plugins.plugin_utils.steps.stock import count_spares, tell_low
+from ansible_collections.tidegate.release.plugins.plugin_utils.steps.stock import count_spares, settle_levels, tell_low
 
 
 class ActionModule(TidegateAction):
@@ -29,6 +29,7 @@ class ActionModule(TidegateAction):
         with Cmdb.open(required_setting(options, "cmdb")) as cmdb:
             found = count_spares(cmdb, policy, now, options["stockrooms"])
             problems = [] if self._task.check_mode else tell_low(cmdb, policy, this_user(), now)
+            settled = [] if self._task.check_mode else settle_levels(cmdb, this_user(), now)
         short = sum(one.is_short for one in found)
         if not found:
             where = f" for {', '.join(options['stockrooms'])}" if options["stockrooms"] else ""
@@ -39,9 +40,9 @@ class ActionModule(TidegateAction):
             sentence = f"stock is enough for {'the one rule' if len(found) == 1 else f'all {len(found)} rules'}"
         lines = (f"  {one.sentence()}" for one in sorted(found, key=lambda one: not one.is_short))
         return {
-            "changed": False,
+            "changed": bool(settled),
             "failed": bool(short) or not found,
-            "msg": "\n".join((sentence, *lines)),
+            "msg": "\n".join((sentence, *lines, *settled)),
             "stock": [one.to_dict() for one in found],
             **({"warnings": problems} if problems else {}),
         }

@@ -20,7 +20,7 @@ from . import logs, watch
 from .account import check_account
 from .health import CheckError, filled, where
 from .release_home import HostError, Release, ReleaseHome
-from .release_hooks import Order, is_healthy, passes, run_hook, trouble, values_for
+from .release_hooks import Order, is_healthy, outside_fault, passes, run_hook, trouble, values_for
 from .repair import Damaged, Supplies, find_release, put_right
 from .switch import give_state, switch_to, take_away
 
@@ -43,6 +43,8 @@ def _redacted(step: _Step) -> _Step:
         except HostError as error:
             error.args = (order.redactor.text(str(error)),)
             raise
+        if order.reading is not None:
+            answer["read"] = {**order.reading, "text": order.redactor.text(order.reading["text"])}
         return {**answer, **{key: order.redactor.text(answer[key]) for key in ("detail", "reason") if key in answer}}
 
     return run
@@ -56,7 +58,7 @@ def activate(home: ReleaseHome, digest: str, previous: Optional[str], order: Ord
     on what it had; ``stuck`` when that did not come up either, with ``damaged`` if that was for files of the previous release which are
     not here. ``detail`` says why, or what is to be known of one that came up, such as that the release before did not stop.
     ``repaired`` are the paths that were put right. Raises :class:`HostError` before anything is touched, and :class:`Lacking` when the
-    order has to bring more.
+    order has to bring more. Of a release that acts outside its tree all this is said by what is read there afterwards, which is ``read``.
     """
     home.fence(order.token)
     watched = watch.end(home.watch)
@@ -88,7 +90,7 @@ def activate(home: ReleaseHome, digest: str, previous: Optional[str], order: Ord
     changed = _changed_packages(target) if settled else ""
     if settled and not repaired and not changed:
         seen = watched.failed if watched and watched.about == _about(target, order) else ""
-        if seen or not order.checked or is_healthy(home, target, order):
+        if seen or not order.checked or (is_healthy(home, target, order) and not outside_fault(home, target, order)):
             return _fall_back(home, target, before, order, seen) if seen else _started(home, target, order, changed=False)
     first = {}
     if live is None:
@@ -99,7 +101,8 @@ def activate(home: ReleaseHome, digest: str, previous: Optional[str], order: Ord
     try:
         run_hook(home, target, "prepare", order)
     except (CheckError, OSError) as error:
-        if not untouched:
+        order.switch(target, before)
+        if not untouched or outside_fault(home, before, order, back=True):
             return _fall_back(home, target, before, order, str(error))
         return {"state": "failed", "changed": False, "detail": str(error), "version": before.version if before else None}
     home.append("activating", target.id, **order.entry(before=before.id if before else None, **first))
@@ -126,9 +129,12 @@ def confirm(home: ReleaseHome, digest: str, previous: Optional[str], order: Orde
         raise HostError(f"{what} is live here and not {digest}, which came up; find out who changed it")
     before = _find_previous(home, previous, order)
     values_for(home, target, order)  # raises while nothing is touched
+    order.switch(before, target)
     watched = watch.end(home.watch)
     try:
         problem = _trouble_since(home, target, order, watched)
+        if not problem and (fault := outside_fault(home, target, order)):
+            problem = f"it came up and did not last: {fault}"
         if not problem:
             home.append("active", target.id, **order.entry())
             return {"state": "active", "changed": False, "version": target.version}
@@ -166,7 +172,8 @@ def back_out(home: ReleaseHome, digest: str, previous: Optional[str], order: Ord
             refuse_owned(home, before, going_back=True)
     repaired = put_right(home, before, order.supplies, **order.entry()) if before else []
     changed = _changed_packages(before) if at_rest and before is not None else ""
-    if at_rest and not repaired and not changed and (before is None or not order.checked or is_healthy(home, before, order)):
+    well = at_rest and not repaired and not changed and (before is None or not order.checked or is_healthy(home, before, order))
+    if well and not (order.checked and outside_fault(home, before, order, back=True)):
         return {"state": "backed_out", "changed": False, "version": version}
     if target is not None:
         home.append("backed_out", target.id, **order.entry())
@@ -225,7 +232,8 @@ def _fall_back(home: ReleaseHome, target: Release, before: Optional[Release], or
         repaired = put_right(home, before, order.supplies, **order.entry()) if before else []
     except (HostError, OSError) as error:  # no hook runs of what is not as it was archived
         damaged = {"reason": f"{reason}{said}", "damaged": isinstance(error, Damaged)}
-        return {**_outcome("stuck", before, f"{reason}; going back failed too: {error}{said}"), **damaged}
+        problem = _and_read(home, before, order, str(error))
+        return {**_outcome("stuck", before, f"{reason}; going back failed too: {problem}{said}"), **damaged}
     problem, remark = _restore(home, target, before, order)
     if problem:
         return _outcome("stuck", before, f"{reason}; going back failed too: {problem}{said}")
@@ -253,16 +261,26 @@ def _restore(home: ReleaseHome, failed: Optional[Release], before: Optional[Rele
         if before is not None:
             put_right(home, before, Supplies(), **order.entry())
 
+    order.reading = None
     try:
         remark = switch_to(home, before, order, check) if before else take_away(home, failed, order)
     except Exception as error:  # whatever it is, the answer has to say that this host needs somebody
         reason = str(error) or type(error).__name__
+        if order.reading is None:
+            reason = _and_read(home, before, order, reason)
         what = f"{home.name} {before.version}: {reason}{_logs(home, before, order, reason)}" if before else f"having no release: {reason}"
         return what, ""
     if before is not None or order.checked:  # else nobody has looked yet whether what was there is gone
         with contextlib.suppress(OSError):
             home.append("restored", before.id if before else None, **order.entry())
     return "", remark
+
+
+def _and_read(home: ReleaseHome, before: Optional[Release], order: Order, problem: str) -> str:
+    """``problem``, which kept the host from going back to ``before``, and what is read outside the trees after that."""
+    fault = outside_fault(home, before, order, back=True)
+    said = order.reading["text"] if order.reading else ""
+    return "; ".join(filter(None, (problem, fault or (f"it says {said}" if said else ""))))
 
 
 def _logs(home: ReleaseHome, release: Release, order: Order, reason: str) -> str:

@@ -23,7 +23,7 @@ from .build import build
 from .package_documents import Documents, read_package
 from .release_files import changed_files, open_regular, range_digest
 from .release_home import HostError, Release, ReleaseHome, Texts
-from .release_hooks import Order, trouble, values_for
+from .release_hooks import Order, outside_fault, trouble, values_for
 
 _CACHE = "__pycache__"  # Python makes it anew, so it is no part of any release
 _COMPARED = 0o7755  # of a mode; whether the group may write is what a umask made of it
@@ -97,7 +97,7 @@ def _adopt(
     if not problem:
         check_account(package.config, package.files, place)
         values_for(home, there, order)
-        problem = trouble(home, there, order)
+        problem = trouble(home, there, order) or outside_fault(home, there, order)
     if problem:
         return {"state": "differs", "changed": False, "version": version, "detail": order.redactor.text(problem)}
     if write:

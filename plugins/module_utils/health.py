@@ -55,14 +55,21 @@ def filled(check: Mapping[str, Any], settings: Mapping[str, Any], redactor: Reda
 
 
 def run_command(
-    command: list[str], timeout: float, tree: str, environment: Mapping[str, str], log: str = "", precautions: Precautions = NONE
+    command: list[str],
+    timeout: float,
+    tree: str,
+    environment: Mapping[str, str],
+    log: str = "",
+    precautions: Precautions = NONE,
+    stdout: Optional[int] = None,
 ) -> None:
     """Run ``command`` in ``tree``; raise :class:`CheckError` unless it ends with 0 within ``timeout`` seconds.
 
     The command is an argument list and no shell sees it. When it fails or time is up, everything that it started is ended with it. A
-    daemon that it leaves when it succeeds lives on and does not hold this call up; ``log`` is the file for the output of both.
+    daemon that it leaves when it succeeds lives on and does not hold this call up; ``log`` is the file for the output of both, and
+    ``stdout`` an open one for the command's standard output, if that is to go elsewhere.
     """
-    problem = supervise(command, timeout, tree, environment, log, precautions)
+    problem = supervise(command, timeout, tree, environment, log, precautions, stdout)
     if problem:
         raise CheckError(f"{precautions.redactor.text(command[0])} {problem}")
 

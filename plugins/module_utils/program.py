@@ -3,10 +3,11 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What the host program does: one order in, one answer out.
 
-An order is a JSON object. ``operation`` is ``stage``, ``activate``, ``confirm``, ``backout``, ``wait``, ``release_facts``, ``host_facts``,
-``survey``, ``contents`` or ``adopt``, and ``root`` the directory that has every release's home. The others are for the first four; ``wait``
-waits at most ``patience`` seconds for what an earlier run than ``mark`` has left running, and the last three are about a tree at ``path``,
-see ``adoption.py``. ``name`` and ``digest`` say which package,
+An order is a JSON object. ``operation`` is ``stage``, ``activate``, ``confirm``, ``backout``, ``read``, ``baseline``, ``wait``,
+``release_facts``, ``host_facts``, ``survey``, ``contents`` or ``adopt``, and ``root`` the directory that has every release's home. The
+others are for the first six; ``wait`` waits at most ``patience`` seconds for what an earlier run than ``mark`` has left running, and the
+last three are about a tree at ``path``, see ``adoption.py``.
+``name`` and ``digest`` say which package,
 ``deployment`` and ``token`` who gives the order, and:
 
 - ``settings``: this host's values for the settings that the release declares.
@@ -93,7 +94,8 @@ def carry_out(order: dict[str, Any], rest: BinaryIO) -> dict[str, Any]:
         return {**_adopt(order), "clock": time.time()}
     home = ReleaseHome(order["root"], order["name"])
     with home.locked(_PATIENCE):
-        answer = _stage(home, order, rest) if order["operation"] == "stage" else _switch(home, order, rest)
+        do = {"stage": _stage, "read": _read_outside, "baseline": _read_outside}.get(order["operation"], _switch)
+        answer = do(home, order, rest)
     return {**answer, "clock": time.time()}
 
 
@@ -127,6 +129,14 @@ def _stage(home: ReleaseHome, order: dict[str, Any], rest: BinaryIO) -> dict[str
         raise HostError("an order to stage needs the package's documents")
     who = order["token"], order["deployment"]
     return stage(home, order["digest"], documents, pack, order["keep"], order["protect"], *who, mirror, order.get("share", False))
+
+
+def _read_outside(home: ReleaseHome, order: dict[str, Any], _rest: BinaryIO) -> dict[str, Any]:
+    from .baseline import read_now, take_baseline
+    from .release_hooks import Order
+
+    do = read_now if order["operation"] == "read" else take_baseline
+    return do(home, order["digest"], Order(order["deployment"], order["token"], order.get("settings") or {}))
 
 
 def _switch(home: ReleaseHome, order: dict[str, Any], rest: BinaryIO) -> dict[str, Any]:

@@ -6,6 +6,8 @@
 from __future__ import annotations
 
 import functools
+import os
+import re
 from collections.abc import Mapping
 from typing import Any, Callable, Optional
 
@@ -19,6 +21,7 @@ from .repair import Supplies
 from .supervision import Precautions
 
 _GLANCE = 2.0  # seconds for one look at a health check that should not pass
+_READING = re.compile(rb"([!-~](?:[ -~]{0,198}[!-~])?)\n?")
 
 
 class Order:
@@ -27,7 +30,8 @@ class Order:
     ``stable``: for how many seconds a release that came up has to stay healthy. ``checked``: whether health is looked at; not while there
     is more to be done to the host, before the same order comes again. ``previous`` and ``next`` are the versions from which and to which
     the host switches, for the hooks; empty for none. ``leaving`` is the release from which it does, and ``packages_of`` the one whose
-    packages the host is known to have as that left them.
+    packages the host is known to have as that left them. ``reading``: what was read last outside the trees, for the answer, with the
+    digest of the release that it is, if it is one of these; ``None`` when nothing was to be read.
     """
 
     def __init__(
@@ -48,6 +52,7 @@ class Order:
         self.previous = self.next = ""
         self.leaving: Optional[Release] = None
         self.packages_of: Optional[Release] = None
+        self.reading: Optional[dict[str, str]] = None
 
     def switch(self, previous: Optional[Release], following: Optional[Release]) -> None:
         """From now on the host switches from the release ``previous`` to ``following``; nothing stands for having none."""
@@ -109,8 +114,8 @@ def _precautions(release: Release, order: Order) -> Precautions:
     return Precautions(order.redactor, find_account(release.config))
 
 
-def run_hook(home: ReleaseHome, release: Release, name: str, order: Order) -> str:
-    """Run a hook, if the release has it; return the mark that what it left running carries."""
+def run_hook(home: ReleaseHome, release: Release, name: str, order: Order, stdout: Optional[int] = None) -> str:
+    """Run a hook, if the release has it; return the mark that what it left running carries. ``stdout``: see :func:`run_command`."""
     hook = release.config.get("hooks", {}).get(name)
     mark = ""
     if hook:
@@ -125,10 +130,54 @@ def run_hook(home: ReleaseHome, release: Release, name: str, order: Order) -> st
                 values = {**_own(home, release), "previous": order.previous, "next": order.next}
                 command = [fill(part, values) for part in hook["command"]]
                 log, precautions = str(home.output_of(name)), _precautions(release, order)
-                run_command(command, hook["timeout"], str(release.tree), environment, log, precautions)
+                run_command(command, hook["timeout"], str(release.tree), environment, log, precautions, stdout)
         except (CheckError, EndpointError) as error:
             raise CheckError(f"hook {name} of {release.name} {release.version}: {error}") from error
     return mark
+
+
+def read_outside(home: ReleaseHome, release: Release, order: Order) -> str:
+    """What the hook ``read`` of a release prints, by which that is known which runs outside the trees.
+
+    Raises :class:`CheckError` and :class:`HostError` when it fails, or prints anything but one line that can be the name of a version.
+    """
+    reader, writer = os.pipe()
+    try:
+        run_hook(home, release, "read", order, writer)
+        os.set_blocking(reader, False)  # what it has left running may go on to write
+        try:
+            said = os.read(reader, 1024)
+        except BlockingIOError:
+            said = b""
+    finally:
+        os.close(reader)
+        os.close(writer)
+    found = _READING.fullmatch(said)
+    if found is None:
+        wrong = "something else than one line of at most 200 printable ASCII characters" if said else "nothing"
+        raise CheckError(f"hook read of {release.name} {release.version} printed {wrong}")
+    return found[1].decode("ascii")
+
+
+def outside_fault(home: ReleaseHome, wanted: Optional[Release], order: Order, *, back: bool = False) -> str:
+    """Why what is outside the trees does not run the release ``wanted``, in words; nothing when it does, or no release acts there.
+
+    Whatever hooks and checks said: it is asked itself. With ``back`` the host goes back to ``wanted``, so the release that is left is
+    asked where that knows nothing of it.
+    """
+    asked = wanted if wanted is not None and wanted.acts_outside else order.leaving if back else None
+    if asked is None or not asked.acts_outside:
+        return ""
+    order.reading = {"text": "", "digest": ""}
+    try:
+        said = read_outside(home, asked, order)
+    except (CheckError, HostError, OSError) as error:
+        return f"what it runs can't be read: {error}"
+    known = {release.reads: release.digest for release in (order.leaving, wanted) if release is not None}
+    order.reading = {"text": said, "digest": known.get(said, "")}
+    if wanted is None:
+        return f"it says {said}, and nothing is known of what it said before {asked.name}"
+    return "" if said == wanted.reads else f"it says {said}, and with {wanted.name} {wanted.version} it has to say {wanted.reads}"
 
 
 def end_of(mark: str) -> Callable[[], str]:

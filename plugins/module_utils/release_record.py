@@ -14,6 +14,8 @@ from typing import Any, NamedTuple
 VERSION = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
 DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 
+OUTSIDE = "outside"
+"""What a config says of the ``effect`` of a release when that is not its tree."""
 PACKAGE_FORMATS = ("deb", "rpm")
 PACKAGE_WORDS = {
     "name": re.compile(r"[A-Za-z0-9][A-Za-z0-9+._-]{0,199}"),
@@ -50,6 +52,16 @@ class Release(NamedTuple):
     def has_packages(self) -> bool:
         """Whether it brings packages of the operating system, besides its tree."""
         return "packages" in self.config
+
+    @property
+    def acts_outside(self) -> bool:
+        """Whether its effect is outside its tree, so that what its hook ``read`` prints says whether it is there."""
+        return self.config.get("effect") == OUTSIDE
+
+    @property
+    def reads(self) -> str:
+        """What has to be read where it is there."""
+        return str(self.config.get("reads", self.version))
 
 
 class Texts(NamedTuple):
@@ -135,10 +147,10 @@ def is_config(config: Any) -> bool:
     """Whether it has the form of a package's config, so that all that reads it may rely on that."""
     if not isinstance(config, dict) or not isinstance(config.get("health"), list):
         return False
-    hooks = config.get("hooks", {})
+    hooks, outside = config.get("hooks", {}), config.get("effect") == OUTSIDE
     if not isinstance(hooks, dict) or not isinstance(config.get("settings", {}), dict) or not isinstance(config.get("user", ""), str):
         return False
-    for hook in hooks.values():
+    for hook in (*hooks.values(), *([hooks.get("read")] if outside else ())):
         if not isinstance(hook, dict) or not _is_command(hook.get("command")) or not _is_number(hook.get("timeout"), 0):
             return False
     for check in config["health"]:
@@ -148,7 +160,7 @@ def is_config(config: Any) -> bool:
         good = _is_command(command) or (isinstance(web, dict) and isinstance(web.get("url"), str))
         if not good and not (isinstance(socket, dict) and {"host", "port"} <= socket.keys()):
             return False
-    return "packages" not in config or _are_packages(config["packages"])
+    return isinstance(config.get("reads", None if outside else ""), str) and ("packages" not in config or _are_packages(config["packages"]))
 
 
 def _are_packages(packages: Any) -> bool:

@@ -68,12 +68,13 @@ def supervise(
     environment: Mapping[str, str],
     log: str = "",
     precautions: Precautions = NONE,
+    stdout: Optional[int] = None,
 ) -> str:
     """Run ``command`` in ``tree``; return what was wrong about its end, nothing when it ended with 0 within ``timeout`` seconds.
 
     When something was wrong none of its descendants is left, or the answer names those that can't be ended. What it leaves when
     it ends well lives on and holds nothing up. ``log`` is the file for its output, and for that of what it leaves; empty for none.
-    Neither the answer nor the file has what ``precautions`` redact.
+    Neither the answer nor the file has what ``precautions`` redact. ``stdout``: where its standard output goes instead, an open file.
     """
     answer, writer = os.pipe()
     alive, lifeline = os.pipe()
@@ -83,7 +84,7 @@ def supervise(
     if child == 0:
         os.close(answer)
         os.close(lifeline)
-        _run_supervisor(_Supervisor(timeout, alive, environment, log, precautions), command, tree, writer)
+        _run_supervisor(_Supervisor(timeout, alive, environment, log, precautions, stdout), command, tree, writer)
     os.close(writer)
     os.close(alive)
     try:
@@ -122,8 +123,11 @@ def _clause(text: str) -> str:
 class _Supervisor:
     """The supervisor's side: it has nothing else to do, and no child but the command and those that it adopts."""
 
-    def __init__(self, timeout: float, alive: int, environment: Mapping[str, str], log: str, precautions: Precautions) -> None:
+    def __init__(
+        self, timeout: float, alive: int, environment: Mapping[str, str], log: str, precautions: Precautions, stdout: Optional[int]
+    ) -> None:
         self._precautions = precautions
+        self._stdout = stdout
         self._shown = Stream(precautions.redactor)
         self._timeout = timeout
         self._alive = alive
@@ -248,14 +252,15 @@ class _Supervisor:
         rights: dict[str, Any] = {}
         if account is not None and account.uid != os.geteuid():
             rights = {"user": account.uid, "group": account.gid, "extra_groups": account.groups}
-            os.fchown(output, account.uid, -1)  # else it could not open /dev/stderr
+            for stream in (output, *([] if self._stdout is None else [self._stdout])):
+                os.fchown(stream, account.uid, -1)  # else it could not open /dev/stderr
         environment = {**self._precautions.environment(), **self._environment}
-        return self._popen(command, tree, environment, subprocess.DEVNULL, output, umask=_UMASK, **rights)
+        said = output if self._stdout is None else self._stdout
+        return self._popen(command, tree, environment, subprocess.DEVNULL, output, stdout=said, umask=_UMASK, **rights)
 
-    def _popen(self, command: list[str], folder: str, environment: Mapping[str, str], stdin: int, output: int, **rights: Any) -> int:
-        process = subprocess.Popen(
-            command, cwd=folder, env=environment, stdin=stdin, stdout=output, stderr=output, start_new_session=True, **rights
-        )
+    def _popen(self, command: list[str], folder: str, environment: Mapping[str, str], stdin: int, output: int, **more: Any) -> int:
+        streams = {"stdin": stdin, "stdout": output, "stderr": output}
+        process = subprocess.Popen(command, cwd=folder, env=environment, start_new_session=True, **{**streams, **more})
         self._children.append(process)
         return process.pid
 

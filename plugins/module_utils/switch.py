@@ -13,7 +13,7 @@ from .account import find_account, give
 from .health import CheckError
 from .processes import end_release, of_release
 from .release_home import HostError, Release, ReleaseHome
-from .release_hooks import Order, check_health, end_of, passes, run_hook, serves
+from .release_hooks import Order, check_health, end_of, outside_fault, passes, run_hook, serves
 
 _GONE = 4.0  # seconds until what was stopped must not pass its health checks any more
 _INTERVAL = 0.2  # seconds between two looks at that
@@ -23,13 +23,13 @@ def switch_to(home: ReleaseHome, target: Release, order: Order, check: Optional[
     """Stop what is live, make ``target`` live, start it and wait for its health; return what a person should know all the same.
 
     On the way back ``check`` is called before ``target`` becomes live. A release that can't be stopped and still answers does not keep a
-    new one out. On the way back it does: nobody could say that it was left.
+    new one out. On the way back it does: nobody could say that it was left, unless what is outside the trees is read.
     """
     leaving = home.live()
     remark = _stop(home, leaving, order) if leaving else ""
     if leaving is None or leaving.id == target.id:
         remark = ""  # what answers is the release that should
-    elif remark and _still(lambda: serves(home, leaving, order)):
+    elif remark and not leaving.acts_outside and _still(lambda: serves(home, leaving, order)):
         remark += f", but {leaving.version} still passes its health checks"
         if check is not None:
             raise CheckError(f"{remark}; end it on the host and run this again")
@@ -47,6 +47,9 @@ def switch_to(home: ReleaseHome, target: Release, order: Order, check: Optional[
         units = [entry for entry in target.config.get("logs", []) if not isinstance(entry, str)]
         if order.checked:
             check_health(home, target, order, (lambda: logs.failed_unit(units)) if units else end_of(mark))
+            fault = outside_fault(home, target, order, back=check is not None)
+            if fault:
+                raise CheckError(fault)
     except (CheckError, HostError) as error:
         if not remark:
             raise
@@ -97,6 +100,9 @@ def take_away(home: ReleaseHome, leaving: Optional[Release], order: Order) -> st
     home.flip(None)
     if not order.checked:
         return remark
+    fault = outside_fault(home, None, order, back=True)
+    if fault:
+        raise CheckError(fault)
     before = home.passed_before(leaving.id) or []
     telling = [check for position, check in enumerate(leaving.config["health"]) if position not in before]
     passing: list[str] = []

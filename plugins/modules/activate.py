@@ -16,6 +16,7 @@ description:
   - Holds the release against its package and puts right what was changed, from the host's own good copies or from O(dsl).
   - Writes ahead to the journal, runs the hooks, flips the link, waits for the health checks, all in one round trip.
   - A host on which the release does not come up goes back to its previous release at once, which is put right first like that.
+  - A release with C(effect) V(outside) came up, or went back, when its hook C(read) prints what it has to, whatever other hooks say.
   - A release whose stop hook fails is ended and replaced. RV(msg) says so, and whether it still passes its health checks.
 author:
   - Tidegate maintainers (@tidegate)

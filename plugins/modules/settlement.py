@@ -2,17 +2,19 @@
 # Copyright (c) Tidegate maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Settle what an emergency change owes."""
+"""Settle what a change owes."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: settlement
-short_description: Say that a duty which an emergency change owed afterwards was done
+short_description: Say that a duty which a change owed afterwards was done
 version_added: 0.1.0
 description:
   - An emergency change goes live by a shorter path, and owes what the policy lists under C(emergency), each by a date. What is owed shows
     in the report and in every clearance of the same release; what is overdue stands in the way of its next change that is no emergency.
+  - A release of firmware that raises what units of a model have to have owes C(spares), within C(spares.level_days) of the policy. That is
+    settled by what spares were read to run, see M(tidegate.release.stock); as long as one is behind, this refuses.
   - This notes in the CMDB and its history that a duty was done, by whom, when and how. With a key that is signed, and kept in the DSL
     beside the package. When the policy names people it has to be the key of one of them. Before its first wave has started there is
     nothing to settle.
@@ -27,7 +29,7 @@ extends_documentation_fragment:
 options:
   number:
     description:
-      - The number of the emergency RFC.
+      - The number of the RFC.
       - Taken from the variable C(tidegate_number), when it is not given.
     type: str
     required: true
@@ -45,6 +47,7 @@ options:
     required: true
 seealso:
   - module: tidegate.release.clear
+  - module: tidegate.release.stock
   - module: tidegate.release.report
 """
 

@@ -20,6 +20,9 @@ description:
   - Old releases beyond what the policy keeps are removed first; never the live one, the last stable one, this one, or one that a
     deployment may still have to go back to.
   - What is known to be lacking and is small goes with the first call, so that a host takes one round trip.
+  - A release with C(effect) V(outside) is asked by its hook C(read) what is there, with the host's variable C(tidegate_settings). Where no
+    release is live, the archived version that is read so is recorded as installed, without being activated. What can't be brought back
+    is refused.
 author:
   - Tidegate maintainers (@tidegate)
 options:

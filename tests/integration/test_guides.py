@@ -21,15 +21,31 @@ import shutil
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
 import yaml
+from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import Cmdb
+from ansible_collections.tidegate.release.plugins.plugin_utils.dhs.assets import move_units, save_rules
+from ansible_collections.tidegate.release.plugins.plugin_utils.dhs.stock import StockRule
+from ansible_collections.tidegate.release.plugins.plugin_utils.dhs.units import MoveOrder
+from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.package import read_release
+from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.repository import create_library
+from ansible_collections.tidegate.release.plugins.plugin_utils.firmware.device import DeviceIdentity
+from ansible_collections.tidegate.release.plugins.plugin_utils.rfc.debts import debts
+from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.firmware_journal import FirmwareJournal
+from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.gate import GateDecision
+from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.holder import Holder
+from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.options import Rollout
+from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.states import HostState
+from bmc import PASSWORD, USER, Bmc, Component, image
+from bmc import serve as serve_bmc
 from documents import example_rfc, write_document
 from fleet import Fleet
-from registry import serve
+from registry import make_certificate, serve
 from systemd_host import boot, sweep
 
 GUIDES = Path(__file__).resolve().parents[2] / "docs" / "guides"
@@ -312,11 +328,56 @@ def one_differs(fleet: Fleet, reader: Reader) -> None:
     fleet.run_on("web2", "rm /srv/poster/more.html")
 
 
+def a_bench(fleet: Fleet, reader: Reader) -> None:
+    """A spare with a BMC in stock, and the image for it; before stock is counted, a machine of its model got the release."""
+    key, certificate = make_certificate(reader.folder)
+    spare = reader.until_the_end.enter_context(serve_bmc(Bmc(serial="SN1002", tag="A-1002", seconds=0.1), key, certificate))
+    spare.components = {"BIOS": Component("2.4.0")}
+    (reader.folder / "vault.yml").write_text(yaml.safe_dump({"tidegate_redfish_user": USER, "tidegate_redfish_password": PASSWORD}))
+    (reader.folder / "BIOS_2.5.0.bin").write_bytes(image("BIOS", "2.5.0"))
+    reader.environment |= {"BENCH": spare.url, "REQUESTS_CA_BUNDLE": str(certificate), "VENDOR": str(reader.folder)}
+    now = datetime.now(UTC)
+    with Cmdb.open(reader.environment["TIDEGATE_CMDB"]) as cmdb, cmdb.begin() as connection:
+        received = MoveOrder("receive", "A-1002", "Contoso", "SN1002", "R750", stockroom="ams-1", substate="available")
+        move_units(connection, [received], "test", now, True)
+        save_rules(connection, [StockRule("R750", "ams-1", 0, 1)], "test", now, True)
+    folder = reader.folder / "before"
+    page = yaml.safe_load(next(block["code"] for block in _BLOCK.finditer((GUIDES / "spares.md").read_text()) if "kind:" in block["code"]))
+    page["firmware"][0] |= {"version": "2.4.0", "from": ["2.3.0"], "back_to": ["2.3.0"], "image": "BIOS_2.4.0.bin"}
+    (folder / "images").mkdir(parents=True)
+    (folder / "images" / "BIOS_2.4.0.bin").write_bytes(image("BIOS", "2.4.0"))
+    (folder / "README.md").write_text("# before\n")
+    write_document(folder / "release.yml", {**page, "version": "2.4.0"})
+    home = create_library(reader.environment["TIDEGATE_DSL"]).repository("bios")
+    read_release(folder).archive(home)
+    reader.first["tidegate.release.stock"] = lambda: bring_machine_to_level(reader, str(home.resolve("bios", "2.5.0")))
+
+
+def bring_machine_to_level(reader: Reader, digest: str) -> None:
+    """A deployment to a machine of the same model, as its journal has it; its level is owed to the spare."""
+    package, now = {"name": "bios", "version": "2.5.0", "digest": digest}, datetime.now(UTC)
+    with Cmdb.open(reader.environment["TIDEGATE_CMDB"]) as cmdb:
+        cmdb.put_cis([{"name": "srv1", "class": "machine"}], "test")
+        journal, device = FirmwareJournal(cmdb), DeviceIdentity("SN1", "R750")
+        run = journal.begin("CHG0099001", package, [["srv1"]], Rollout(firmware=True), Holder.this_run(), now)
+        journal.note_read(run, "srv1", device, {"BIOS": "2.4.0"}, now)
+        journal.staged(run, "srv1", None, now)
+        journal.decide_staging(run, GateDecision("proceed", ""), now)
+        journal.activating(run, "srv1", now)
+        journal.activated(run, "srv1", HostState.STARTED, "", now)
+        journal.note_read(run, "srv1", device, {"BIOS": "2.5.0"}, now)
+        journal.activated(run, "srv1", HostState.ACTIVE, "", now)
+        journal.decide_wave(run, 1, GateDecision("proceed", ""), now)
+        journal.release_lease(run, now)
+        assert [debt.duty for debt in debts(cmdb, settled=False) if debt.rfc == "CHG0099001"] == ["spares"]
+
+
 BEFORE: dict[str, Callable[[Fleet, Reader], None]] = {
     "running-service": install_board,
     "data": start_database,
     "adopt": old_way,
     "containers": a_registry,
+    "spares": a_bench,
 }
 AFTER: dict[str, Callable[[Fleet, Path], None]] = {
     "secrets": token_is_nowhere,

@@ -91,7 +91,7 @@ STRICT: dict[str, dict[str, Any]] = {
     "identity": {"identity": {"policy": "https://team.example/policy.yml", "verifier": "https://team.example/changes"}},
     "no_return": {"no_return": {"signer": 1}},
     "journal": {"journal": {"days": 1000}},
-    "spares": {"spares": {"cover": "largest_wave", "near": {"ams": ["ams-1"]}}},
+    "spares": {"spares": {"cover": "largest_wave", "near": {"ams": ["ams-1"]}, "level_days": 7}},
     "waivers": {"waivers": {}},
     "rollout": {"rollout": {"budget": {"wave": 0, "total": 0}}},
 }

@@ -23,6 +23,7 @@ from ..firmware.images import image_file, image_of, release_that_runs
 from ..firmware.update import RefusedError, Update, look, refuse_effect, refuse_unwell
 from ..rollout.deployments import Deployment
 from ..rollout.firmware_journal import FirmwareJournal
+from ..rollout.readings import BEFORE, NEW
 from ..rollout.states import HostState
 from ..settings import optional_setting, required_setting
 from ..steps.stage import distrust_once
@@ -181,7 +182,15 @@ class FirmwareHost:
     def note_read(self) -> None:
         """Write what the device was read to run, whatever a step came to."""
         if self._read:
-            self._journal.note_read(self._run, self._host, self._unit, self._read, utc_now())
+            self._journal.note_read(self._run, self._host, self._unit, self._read, utc_now(), self._runs())
+
+    def _runs(self) -> str:
+        """Which release that is, by all of its images."""
+        if all(self._read.get(image.component) == image.version for image in self._images):
+            return NEW
+        given = self._given(self._noted())
+        as_before = all(self._read.get(component) == version for component, version in given.items())
+        return BEFORE if given and as_before else ""
 
     # -- what they share ---------------------------------------------------
 

@@ -37,6 +37,7 @@ from .keepalive import keep_alive, prefer_fast
 if TYPE_CHECKING:
     from ..dsl.shipment import Shipment
     from ..rollout.firmware_journal import FirmwareJournal
+    from ..rollout.outside_journal import OutsideJournal
     from ..rollout.redundancy import Turn, Visit
     from .firmware import FirmwareHost
 
@@ -187,6 +188,12 @@ class HostAction(TidegateAction):
 
         return FirmwareJournal(self._cmdb)
 
+    def outside_journal(self) -> OutsideJournal:
+        """The journal of what is read outside the trees."""
+        from ..rollout.outside_journal import OutsideJournal
+
+        return OutsideJournal(self._cmdb)
+
     def recorded_firmware(self) -> Mapping[str, Any]:
         """What the CMDB has the host's device to run, by component."""
         with self._cmdb.read() as connection:
@@ -237,8 +244,8 @@ class HostAction(TidegateAction):
                 break
             from ..dsl.shipment import UnknownPieceError
 
-            digest = answer.get("package", deployment.digest)
-            if digest not in (deployment.digest, arguments.get("previous")):
+            digest = answer.get("package", arguments.get("digest", deployment.digest))
+            if digest not in (deployment.digest, arguments.get("previous"), arguments.get("digest")):
                 raise NoAnswer(f"it asks for the package {digest}, which the order does not name; find out who answers there")
             shipment = self.shipment(deployment, digest)
             try:

@@ -14,6 +14,7 @@ from ..clock import utc_now
 from ..rollout.deployments import Deployment, Run, Target, as_remark
 from ..rollout.host_answer import REFUSED
 from ..rollout.journal import Journal
+from ..rollout.readings import BEFORE, NEW
 from ..rollout.states import HostState
 from .host import HostAction
 from .interrupt import interrupted
@@ -50,6 +51,9 @@ class SwitchAction(HostAction):
             return self._by_people(journal, deployment, target)
         answer = (self.switch if self.step == "backout" else self.advance)(deployment, target.previous_digest)
         state = self._refused(target) if answer["state"] == REFUSED else HostState(answer["state"])
+        if deployment.rollout.outside and (read := answer.get("read")) is not None:
+            known = {"": "", target.previous_digest: BEFORE, deployment.digest: NEW}
+            self.outside_journal().note_read(self._run, self._host, read["text"], known.get(read["digest"], ""), utc_now())
         # What is to be known of a release that came up is to be known of one that lasted.
         detail, warned = self.repaired(answer, answer["detail"] or (target.detail if state is HostState.ACTIVE else ""))
         noted = as_remark(detail) if state is HostState.BACKED_OUT else detail

@@ -17,7 +17,21 @@ from typing import TYPE_CHECKING
 from ..policy.model import normalised_name
 from ..rfc.model import Rfc
 from .control_spec import ControlSpec
-from .controls import change, communication, compatibility, conflicts, data, hardware, opinions, package, people, signed, verified, window
+from .controls import (
+    baseline,
+    change,
+    communication,
+    compatibility,
+    conflicts,
+    data,
+    hardware,
+    opinions,
+    package,
+    people,
+    signed,
+    verified,
+    window,
+)
 from .facts import Facts, NotKnown
 from .findings import NO_RFC, REASONS, Control, Finding, Result, failed, unknown
 
@@ -25,6 +39,7 @@ if TYPE_CHECKING:
     from ..evidence.trust import Judgement
 
 _LISTED: tuple[ControlSpec, ...] = (
+    *baseline.CONTROLS,
     *change.CONTROLS,
     *communication.CONTROLS,
     *compatibility.CONTROLS,

@@ -78,6 +78,7 @@ _SOURCES = {
     "data_host": ("the CI to migrate data on could not be selected", "correct migrate_on, and archive the release anew"),
     "seats": ("the seats of its product could not be counted", "make the CMDB readable"),
     "spares": ("the spares that it would reserve could not be counted", "make the CMDB readable"),
+    "baseline": ("what is archived of what is there could not be found out", "make the CMDB and the DSL readable"),
     "debts": ("what earlier changes owe could not be read", "make the CMDB readable"),
     "evidence": ("the evidence could not be read", "make the DSL and the CMDB readable"),
     "seen": ("what was seen in the library before could not be read", "make the CMDB readable"),
@@ -111,11 +112,15 @@ class Facts:
     own: Mapping[str, Finding] = field(default_factory=dict)
     """What the policy's own controls come to, by name."""
     debts: tuple[Debt, ...] | None = None
-    """What earlier emergency changes of the release owe, settled or not."""
+    """What earlier changes of the release owe, settled or not."""
+    bench: bool = False
+    """Whether the scope has nothing but spares on a bench."""
     seats: Allotment | None = None
     """How the seats stand that the release would reserve of its licensed product; also ``None`` when it has no such product."""
     spares: SpareAllotment | None = None
     """The spares that a release of firmware would reserve; also ``None`` for software."""
+    unarchived: tuple[str, ...] | None = None
+    """Sentences on what is there and could not be brought back for want of a package; also ``None`` for a release that is its tree."""
     compatibility: Compatibility | None = None
     """How the release gets on with what is on the CIs and around them."""
     data_host: DataHost | None = None

@@ -18,7 +18,7 @@ from typing import Any
 from ..cmdb.schema import schema
 from ..errors import ConflictError, TidegateError
 from .level import FirmwareLevel, FirmwareReading, LevelCount, LevelState, Way, compare_to_levels
-from .spare_rules import SpareRules
+from .spare_rules import SPARE, SpareRules
 from .spares import Exposed, SpareAllotment, allot_spares
 from .stock import RuleStock, StockRule, count_stock
 from .units import (
@@ -349,6 +349,25 @@ def below_level(
     found = {unit.tag: compare_to_levels(unit.model, readings.get(unit.tag, ()), levels, listed_ways, now, read_days) for unit in asked}
     bad = {tag: [one for one in compared if one.state is not LevelState.AT_LEVEL] for tag, compared in found.items()}
     return {tag: "; ".join(one.sentence() for one in listed) for tag, listed in bad.items() if listed}
+
+
+def units_behind(connection: sa.Connection, deployments: Collection[int]) -> list[str]:
+    """What spares lack of the levels that these deployments have set, a sentence for each: those in stock that can be used, or are
+    reserved, and those on a bench."""
+    t = schema()
+    of, level, read = t.asset.c, t.firmware_level.c, t.asset_firmware.c
+    in_stock = sa.and_(of.state == str(UnitState.IN_STOCK), of.substate.in_((AVAILABLE, RESERVED)))
+    on_bench = sa.and_(of.state == str(UnitState.IN_USE), t.ci.c.class_ == SPARE)
+    tables = (
+        t.asset.join(t.firmware_level, level.model == of.model)
+        .outerjoin(t.ci, t.ci.c.id == of.ci_id)
+        .outerjoin(t.asset_firmware, sa.and_(read.asset_id == of.id, read.component == level.component))
+    )
+    select = sa.select(of.tag, level.component, level.version, read.version.label("has")).select_from(tables)
+    behind = select.where(sa.or_(in_stock, on_bench), sa.or_(read.version.is_(None), read.version != level.version))
+    rows = _among(connection, behind, level.deployment_id, set(deployments))
+    lacking = sorted((row.tag, f"{row.component} {row.has or 'nobody read'}, not {row.version}") for row in rows)
+    return [f"{tag} has {what}" for tag, what in lacking]
 
 
 # -- stock rules -----------------------------------------------------------

@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 CANARY, LARGEST_WAVE = "canary", "largest_wave"
+SPARE = "spare"
+"""The class of CIs that are spares on a bench: what they run is no reason to want it of others."""
 
 
 @dataclass(frozen=True)
@@ -17,10 +19,12 @@ class SpareRules:
 
     ``cover``: for which wave they have to suffice, the first or the largest one. ``undercut``: the types of RFC that may take stock below
     the threshold of its rule. ``near``: by site, the stockrooms from which its spares come, the nearest one first; others come after them.
-    ``read_days``: for how many days it is believed what a unit said of its firmware.
+    ``read_days``: for how many days it is believed what a unit said of its firmware. ``level_days``: within how many days units in stock
+    have to have firmware that a release made their model's level.
     """
 
     cover: str = CANARY
     undercut: frozenset[str] = frozenset()
     near: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     read_days: int = 90
+    level_days: int = 30

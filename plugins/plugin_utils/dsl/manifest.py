@@ -40,7 +40,9 @@ _ROLE_TIMEOUT = 1800
 # What a release without a payload has no use for.
 _OF_THE_TREE = ("health", "hooks", "logs", "packages", "portable_names", "stable", "user")
 # What releases of firmware and of hardware have no use for, of which nothing runs on a host.
-_OF_SOFTWARE = ("ansible", "health", "hooks", "logs", "packages", "portable_names", "settings", "user", "verification")
+_OF_SOFTWARE = ("ansible", "effect", "health", "hooks", "logs", "packages", "portable_names", "reads", "settings", "user", "verification")
+OUTSIDE = "outside"
+"""What the manifest of software says of its ``effect`` when that is not the tree."""
 
 
 @dataclass(frozen=True)
@@ -117,7 +119,7 @@ def missing_collections(own: OwnAnsible, find_version: Callable[[str], str | Non
 class Manifest:
     """A release as its team describes it.
 
-    ``hooks`` (``prepare``, ``stop``, ``remove``, ``start``) and ``health`` have the shape of the schema with defaults filled in.
+    ``hooks`` (``prepare``, ``stop``, ``remove``, ``start``, ``read``) and ``health`` have the shape of the schema with defaults filled in.
     ``settings`` are defaults; ``None`` means that each host has to give a value. ``stable``: for how many seconds it has to stay healthy,
     ``None`` when the policy is to say. ``logs``: paths, and units of systemd in the shape of the schema. ``user``: as whom hooks and
     commands of checks run, ``None`` for root. ``scenario`` is the directory with the files of its own scenario, which are among the
@@ -126,7 +128,8 @@ class Manifest:
     schemes of versions filled in. ``payload`` is ``None`` for a release that is its ``ansible`` alone; it has an empty tree.
     ``packages``: those of the operating system that the payload has. ``firmware``: the images that the payload is, of a release of
     firmware, which has neither hooks nor health; what the devices say of themselves is looked at instead. ``hardware``: the parts that a
-    release of hardware exchanges, which has no payload either.
+    release of hardware exchanges, which has no payload either. ``reads``: of a release whose effect is outside
+    the tree, what its hook ``read`` has to say when it is there; ``None`` for any other.
     """
 
     name: str
@@ -151,6 +154,7 @@ class Manifest:
     packages: SystemPackages | None = None
     firmware: tuple[FirmwareImage, ...] = ()
     hardware: tuple[PartChange, ...] = ()
+    reads: str | None = None
 
     @property
     def has_tree(self) -> bool:
@@ -188,6 +192,8 @@ class Manifest:
         if self.hardware:
             config["kind"] = HARDWARE
             config["hardware"] = [part.to_config() for part in self.hardware]
+        if self.reads is not None:
+            config |= {"effect": OUTSIDE, "reads": self.reads}
         if self.portable_names:
             config["portable_names"] = True
         if self.logs:
@@ -224,6 +230,7 @@ class Manifest:
             packages=SystemPackages.of(config["packages"]) if "packages" in config else None,
             firmware=tuple(FirmwareImage.of(image) for image in config.get("firmware", ())),
             hardware=tuple(PartChange.of(part) for part in config.get("hardware", ())),
+            reads=_reads(config),
         )
 
     def check(self) -> None:
@@ -235,6 +242,7 @@ class Manifest:
         _check_titles(document)
         _check_ansible(document)
         _check_kind(document)
+        _check_effect(document)
         document.finish()
 
 
@@ -246,6 +254,7 @@ def load_manifest(path: str | Path) -> Manifest:
     _check_titles(document)
     _check_ansible(document)
     _check_kind(document)
+    _check_effect(document)
     packages = document.data.get("packages")
     if isinstance(packages, dict) and packages.get("format") == RPM:
         if packages.get("hold") is not False:
@@ -282,6 +291,7 @@ def load_manifest(path: str | Path) -> Manifest:
         packages=SystemPackages.of(data["packages"]) if "packages" in data else None,
         firmware=tuple(FirmwareImage.of(image) for image in data.get("firmware", ())),
         hardware=tuple(PartChange.of(part) for part in data.get("hardware", ())),
+        reads=_reads(data),
     )
 
 
@@ -369,6 +379,30 @@ def _check_kind(document: Document) -> None:
         found = part_contradictions([PartChange.of(entry) for _number, entry in good], numbers, documentation)
     for number, key, what, remedy in found:
         document.problem((kind, number, key), what, remedy)
+
+
+def _check_effect(document: Document) -> None:
+    """A release whose effect is outside the tree says how that is read, and no other does."""
+    data, hooks = document.data, document.data.get("hooks")
+    if data.get("kind") in (FIRMWARE, HARDWARE):
+        return  # and that has nothing of it
+    has_read = isinstance(hooks, dict) and "read" in hooks
+    if data.get("effect") != OUTSIDE:
+        remedy = "add effect: outside, or leave it out"
+        for place in [("hooks", "read")] * has_read + [("reads",)] * ("reads" in data):
+            document.problem(place, f"{'.'.join(place)} is about an effect outside the tree, and the release has none", remedy)
+        return
+    if not has_read:
+        remedy = "add one under hooks, a command that prints what the device or the service runs"
+        document.problem(("effect",), "the effect is outside, and there is no hook read, so nobody could see it", remedy)
+    if "ansible" in data:
+        remedy = "bring it there by hooks, or leave effect out"
+        document.problem(("ansible",), "the effect is outside, which hooks bring and not a role", remedy)
+
+
+def _reads(data: Mapping[str, Any]) -> str | None:
+    """What a release has to be read as, ``None`` where nothing outside the tree is read."""
+    return str(data.get("reads", data["version"])) if data.get("effect") == OUTSIDE else None
 
 
 def _check_data(document: Document, own: Mapping[str, Any], steps: Collection[str]) -> None:

@@ -170,7 +170,7 @@ def _trust(described: Mapping[str, Any]) -> dict[str, Trust]:
 
 def _spares(described: Mapping[str, Any]) -> SpareRules:
     near = {site: tuple(stockrooms) for site, stockrooms in described["near"].items()}
-    return SpareRules(described["cover"], frozenset(described["undercut"]), near, described["read_days"])
+    return SpareRules(described["cover"], frozenset(described["undercut"]), near, described["read_days"], described["level_days"])
 
 
 def _opinions(described: Mapping[str, Any]) -> dict[str, Quorum]:

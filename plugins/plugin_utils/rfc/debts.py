@@ -1,7 +1,8 @@
 # Copyright (c) Tidegate maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What emergency changes owe afterwards: duties with a due date, from the moment that their deployment begins."""
+"""What changes owe afterwards, duties with a due date: emergencies from the moment that their deployment begins, and those that raised the
+firmware of a model, from its end, that its spares get it (``rollout/firmware_levels.py``)."""
 
 from __future__ import annotations
 
@@ -13,14 +14,17 @@ from typing import TYPE_CHECKING
 
 from ..cmdb.schema import schema
 from ..cmdb.store import Cmdb
-from ..errors import NotFoundError
-from ..rollout.states import DeploymentState
+from ..errors import ConflictError, NotFoundError
+from ..rollout.states import SPARES, DeploymentState
 
 with suppress(ImportError):
     import sqlalchemy as sa
 
 if TYPE_CHECKING:
     from .model import Rfc
+
+
+_LISTED = 5  # units that a message names
 
 
 @dataclass(frozen=True)
@@ -89,10 +93,27 @@ def debts(
         return [Debt(**row) for row in reading.execute(select).mappings()]
 
 
+def refuse_behind(connection: sa.Connection, debt: Debt) -> None:
+    """Raise :class:`ConflictError` while spares that a change owes are behind, as read; of another duty people have the last word."""
+    if debt.duty != SPARES:
+        return
+    from ..dhs.assets import units_behind  # noqa: PLC0415 - few changes owe it, and each clearance loads this module
+
+    deployment = schema().deployment.c
+    mine = connection.scalars(sa.select(deployment.id).where(deployment.rfc == debt.rfc)).all()
+    behind = units_behind(connection, mine)
+    if behind:
+        more = f" and {len(behind) - _LISTED} more" if len(behind) > _LISTED else ""
+        owes = f"{debt.rfc} owes {debt.duty} until they are read to have it"
+        raise ConflictError(f"{owes}, and {'; '.join(behind[:_LISTED])}{more}; bring them to level on a bench")
+
+
 def settle(cmdb: Cmdb, debt: Debt, note: str, actor: str, now: datetime) -> None:
-    """Note that a duty was done, in the history too. Raises :class:`NotFoundError` when it is not owed any more."""
+    """Note that a duty was done, in the history too. Raises :class:`NotFoundError` when it is not owed any more, and
+    :class:`ConflictError` when what was read says that it is."""
     t = schema()
     with cmdb.begin() as connection:
+        refuse_behind(connection, debt)
         same = sa.and_(t.debt.c.rfc == debt.rfc, t.debt.c.duty == debt.duty, t.debt.c.settled.is_(None))
         done = connection.execute(t.debt.update().where(same).values(settled=now, actor=actor, note=note))
         if done.rowcount != 1:

@@ -20,6 +20,7 @@ from .deployments import Run, Target, deployment_of
 from .firmware_levels import FIRMWARE_READ, FIRMWARE_STEP
 from .holder import Holder
 from .journal import Journal
+from .readings import RUNS
 from .redundancy import Turn, TurnDecision, Visit
 from .states import OPEN, TOUCHED, DeploymentState, HostState
 
@@ -132,13 +133,16 @@ class FirmwareJournal(Journal):
             target = self._target(connection, deployment.id, host)
             self._append(connection, deployment.id, now, FIRMWARE_STEP, host, target.wave, {"step": step, **about})
 
-    def note_read(self, run: Run, host: str, unit: DeviceIdentity, versions: Mapping[str, str], now: datetime) -> None:
-        """Write what the device of ``host`` said to run, by component: to the journal, its CI and its unit in the hardware storage."""
+    def note_read(self, run: Run, host: str, unit: DeviceIdentity, versions: Mapping[str, str], now: datetime, runs: str = "") -> None:
+        """Write what the device of ``host`` said to run, by component: to the journal, its CI and its unit in the hardware storage.
+
+        ``runs``: which release that is, see :data:`.readings.RUNS`.
+        """
         from ..dhs.assets import record_versions  # noqa: PLC0415 - as for the library in ``actions/host``
 
         with self._writing(run, now) as (connection, deployment):
             target = self._target(connection, deployment.id, host)
-            said = {"model": unit.model, "versions": dict(versions)}
+            said = {"model": unit.model, "versions": dict(versions), RUNS: runs}
             self._append(connection, deployment.id, now, FIRMWARE_READ, host, target.wave, said)
             (ci,) = self._cmdb.cis([host], connection)
             recorded = ci["attributes"].get("firmware")

@@ -3,7 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What a deployment that ends makes of the firmware that spares have to have, by what its journal says that devices were read to run.
 
-In the transaction that ends it. Nothing orders versions, so what comes after what is known only from what devices had before.
+In the transaction that ends it; the change then owes that spares get it. Nothing orders versions, so what comes after what is known only
+from what devices had before.
 """
 
 from __future__ import annotations
@@ -12,11 +13,13 @@ from collections import Counter
 from collections.abc import Collection, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from ..cmdb.schema import schema
-from ..dhs.assets import list_levels, set_levels
+from ..dhs.assets import list_levels, set_levels, units_behind
+from ..dhs.spare_rules import SPARE
 from .deployments import Deployment
+from .states import SPARES
 
 with suppress(ImportError):
     import sqlalchemy as sa
@@ -25,8 +28,6 @@ FIRMWARE_READ = "firmware_read"
 """What the journal says of what a device was read to run; its data has its model, and versions by component."""
 FIRMWARE_STEP = "firmware_step"
 """What the journal says of a step with a device; its data has which, of which component, and to which version."""
-SPARE = "spare"
-"""The class of CIs that are spares on a bench: what they run is no reason to want it of others."""
 
 _Of = tuple[str, str]  # a model and a component of it
 
@@ -58,13 +59,27 @@ def raise_levels(connection: sa.Connection, deployment: Deployment, active: Coll
         of: version for of, version in reached.items() if present.get(of) != version and (of not in present or present[of] in from_[of])
     }
     set_levels(connection, deployment.id, deployment.release, [(*of, version) for of, version in sorted(raised.items())], now)
+    if raised and units_behind(connection, [deployment.id]):
+        _owe_spares(connection, deployment, now)
+
+
+def _owe_spares(connection: sa.Connection, deployment: Deployment, now: datetime) -> None:
+    debt = schema().debt
+    same = (debt.c.rfc == deployment.rfc, debt.c.duty == SPARES)
+    if connection.execute(sa.select(debt.c.rfc).where(*same)).first() is None:
+        package = {"release": deployment.release, "version": deployment.version, "digest": deployment.digest}
+        due = now + timedelta(days=deployment.rollout.level_days)
+        connection.execute(sa.insert(debt).values(rfc=deployment.rfc, duty=SPARES, incurred=now, due=due, **package))
 
 
 def lower_levels(connection: sa.Connection, deployment: Deployment, back: Collection[str], by_hand: Collection[str], now: datetime) -> None:
     """A deployment of firmware was backed out: where it had set the level, that is what the hosts that are ``back`` run now.
 
-    What those run that somebody brought back ``by_hand`` nobody has read; it is what they ran at first.
+    What those run that somebody brought back ``by_hand`` nobody has read; it is what they ran at first. That spares have to have what is
+    no level any more is not owed either.
     """
+    debt = schema().debt
+    connection.execute(sa.delete(debt).where(debt.c.rfc == deployment.rfc, debt.c.duty == SPARES, debt.c.settled.is_(None)))
     level = schema().firmware_level.c
     own = sa.select(level.model, level.component).where(level.deployment_id == deployment.id)
     mine = {(row.model, row.component) for row in connection.execute(own)}

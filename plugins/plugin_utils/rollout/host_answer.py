@@ -25,13 +25,16 @@ STATES: Mapping[str, frozenset[str]] = {
     "activate": frozenset({"lacking", "started", "failed", "stuck"}),
     "confirm": frozenset({"lacking", "active", "failed", "stuck"}),
     "backout": frozenset({"lacking", "backed_out", "owed"}),
+    "read": frozenset({"read"}),
+    "baseline": frozenset({"baseline"}),
     "wait": frozenset({"quiet", "busy"}),
     "adopt": frozenset({"adopted", "differs"}),
 }
 REFUSED = "refused"
-_SENTENCES = frozenset({"msg", "detail", "reason", "mirror", "unkept"})
+_SENTENCES = frozenset({"msg", "detail", "reason", "mirror", "unkept", "read"})
 
 _LONGEST = 4000  # characters of a text that a host sends; a hook's output is cut at less
+_LONGEST_READING = 200  # characters of what was read outside the trees
 _MOST = 1_000_000  # entries of a list; there are not that many pieces in a package
 _COUNT = 1 << 53  # no count or size on a host is larger, and JSON's numbers are exact up to here
 _LAST_MOMENT = 253402300800  # seconds since 1970: the end of the year 9999
@@ -59,13 +62,21 @@ class Mirrored(TypedDict, total=False):
     problem: str
 
 
+class OutsideReading(TypedDict):
+    """What runs outside the trees: the ``text`` that was read, empty when that failed, and the ``digest`` of the release that it is."""
+
+    text: str
+    digest: str
+
+
 class Answer(TypedDict, total=False):
     """The answer of the host's half of a step; which keys are there depends on ``state``.
 
     With the state ``refused`` the host was not touched, and ``detail`` says why. ``clock`` is in seconds since 1970; ``skew``, which the
     controller adds, is by how many seconds at least it is behind (negative) or ahead. ``need`` are sha256s, of the package of digest
     ``package``. ``repaired`` are paths that were put right. ``damaged``: the host could not go back for want of good copies, after it had
-    to for the ``reason``. ``unkept``: why the host program can't be kept there.
+    to for the ``reason``. ``unkept``: why the host program can't be kept there. ``read`` is ``None`` for a release that is its
+    tree.
     """
 
     state: str
@@ -84,6 +95,7 @@ class Answer(TypedDict, total=False):
     reused: int
     mirror: Mirrored
     unkept: str
+    read: OutsideReading | None
 
 
 def printable(text: str, at_most: int = _LONGEST) -> str:
@@ -144,6 +156,7 @@ def _read_answer(operation: str, answer: object) -> Answer:
         parsed["repaired"] = _texts(fields.get("repaired", []), "a list of files")
         parsed["damaged"] = _flag(fields.get("damaged", False))
         parsed["reason"] = _text(fields.get("reason", ""), "a reason")
+        parsed["read"] = _optional(_reading, fields.get("read"))
     return parsed
 
 
@@ -240,6 +253,15 @@ def _live(value: object) -> Live:
     return {
         "version": _matching(VERSION, fields.get("version"), "a version"),
         "digest": _matching(DIGEST, fields.get("digest"), "a digest"),
+    }
+
+
+def _reading(value: object) -> OutsideReading:
+    fields = _object(value, "what was read")
+    digest = fields.get("digest", "")
+    return {
+        "text": printable(_text(fields.get("text"), "what was read"), _LONGEST_READING),
+        "digest": _matching(DIGEST, digest, "a digest") if digest else "",
     }
 
 

@@ -26,6 +26,7 @@ from .gate import GateDecision
 from .holder import Holder
 from .locks import Locks
 from .options import Rollout
+from .readings import installed_by_reading
 from .states import DataState, DeploymentState, HostState, WaveState
 
 with suppress(ImportError):
@@ -240,9 +241,11 @@ class Journal(Locks):
         done with.
         """
         with self._writing(run, now, within=within) as (connection, deployment):
+            targets = {host: self._target(connection, deployment.id, host) for host in hosts}
+            self._install(connection, deployment, installed_by_reading(connection, deployment, targets.values()), now)
             for host, more in hosts.items():
                 self._require_lock(connection, deployment, host)
-                target = self._target(connection, deployment.id, host)
+                target = targets[host]
                 detail = as_remark(f"stays as it is, as {person} accepts: {reason}")
                 said = {"by": person, "reason": reason, "from": target.state, **more}
                 self._move_host(connection, deployment.id, target, _H.ACCEPTED, now, detail, more=said)
@@ -314,12 +317,8 @@ class Journal(Locks):
 
     def staged(self, run: Run, host: str, live: Mapping[str, str] | None, now: datetime) -> None:
         """The release is complete on ``host``; ``live`` (version, digest) is what a back-out returns to."""
-        previous: dict[str, Any] = {
-            "previous_digest": live["digest"] if live else None,
-            "previous_version": live["version"] if live else None,
-        }
         with self._writing(run, now) as (connection, _deployment):
-            self._move_host(connection, run.deployment, self._target(connection, run.deployment, host), _H.STAGED, now, "", **previous)
+            self._stage(connection, run.deployment, self._target(connection, run.deployment, host), live, now)
 
     def stage_failed(self, run: Run, host: str, detail: str, now: datetime) -> None:
         """``host`` could not be staged."""
@@ -438,10 +437,10 @@ class Journal(Locks):
         self._append(connection, run.deployment, now, "decided", wave=number, data=asdict(decision))
         # A host that was free while this deployment was held may have got something else since; what it runs is not for this one to say.
         mine = self._locked(connection, run.deployment)
-        active = [
-            x for x in self._targets(connection, run.deployment) if number in (None, x.wave) and x.state is _H.ACTIVE and x.host in mine
-        ]
-        self._install(connection, deployment, {x.host: (deployment.version, deployment.digest) for x in active}, now)
+        seen = [x for x in self._targets(connection, run.deployment) if number in (None, x.wave) and x.host in mine]
+        active = [x for x in seen if x.state is _H.ACTIVE]
+        stuck = installed_by_reading(connection, deployment, [x for x in seen if x.state is _H.STUCK])
+        self._install(connection, deployment, {**{x.host: (deployment.version, deployment.digest) for x in active}, **stuck}, now)
         licences.mark_used(connection, deployment.id, [x.host for x in active], now)
         if decision.decision == "proceed":
             self._open_next(connection, run, number, now)
@@ -491,7 +490,8 @@ class Journal(Locks):
                     for target in targets
                     if target.state is _H.BACKED_OUT and target.host in mine
                 }
-                self._install(connection, deployment, back, now)
+                owed = [target for target in targets if target.state in (_H.STUCK, _H.OWED) and target.host in mine]
+                self._install(connection, deployment, {**back, **installed_by_reading(connection, deployment, owed)}, now)
                 licences.release(connection, deployment.id, back)
                 left = {target.host for target in targets if target.state in states.TOUCHED}
                 later = self._superseded(connection, deployment, left - mine)
@@ -642,6 +642,13 @@ class Journal(Locks):
         elif new is _D.BACKED_OUT:
             back = [x.host for x in self._targets(connection, deployment.id) if x.state is _H.BACKED_OUT]
             lower_levels(connection, deployment, back, self._by_hand(connection, deployment.id), now)
+
+    def _stage(self, connection: sa.Connection, deployment_id: int, target: Target, live: Mapping[str, str] | None, now: datetime) -> None:
+        previous: dict[str, Any] = {
+            "previous_digest": live["digest"] if live else None,
+            "previous_version": live["version"] if live else None,
+        }
+        self._move_host(connection, deployment_id, target, _H.STAGED, now, "", **previous)
 
     def _move_host(
         self,

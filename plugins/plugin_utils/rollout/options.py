@@ -60,6 +60,10 @@ class Rollout:
     """Whether it is firmware, which the controller brings to each host's device."""
     hardware: bool = False
     """Whether it is hardware, which people exchange by work orders."""
+    outside: bool = False
+    """Whether its effect is outside the trees, so that it is read there which release runs."""
+    level_days: int = 30
+    """Within how many days units in stock have to have the firmware that it makes their model's level."""
     data_host: str = ""
     """The host on which the role migrates data, once; empty when it has none to migrate."""
     no_return: bool = False

@@ -14,6 +14,9 @@ from typing import TypeVar
 
 from ..errors import StateError
 
+SPARES = "spares"
+"""The duty of a change that has raised the firmware which a model has to have: to bring its spares there."""
+
 
 class DeploymentState(StrEnum):
     """Where a deployment stands. ``held`` waits for a person; the last three are final."""

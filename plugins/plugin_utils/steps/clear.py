@@ -26,6 +26,8 @@ from ..cmdb.hosts import described, is_host
 from ..cmdb.store import Cmdb
 from ..compatibility.gather import compatibility
 from ..compatibility.judge import with_plan_faults
+from ..dhs.spare_rules import SPARE
+from ..dsl.manifest import OUTSIDE
 from ..dsl.repository import blob_uri
 from ..dsl.seen import Sight
 from ..errors import FindingsError, TidegateError
@@ -81,6 +83,8 @@ class OwnRollout:
     """Whether that is firmware."""
     hardware: bool
     """Whether it is hardware."""
+    outside: bool
+    """Whether its effect is outside the tree."""
     data_host: str
     """The CI on which it migrates data; empty when it has none to migrate."""
     no_return: bool
@@ -91,7 +95,7 @@ class OwnRollout:
         """Read the config of a package."""
         own = config.get("ansible", {})
         role = str(own.get("role", "")).rpartition("/")[2]
-        kinds = ("firmware" in config, "hardware" in config)
+        kinds = ("firmware" in config, "hardware" in config, config.get("effect") == OUTSIDE)
         return cls(config.get("stable"), role, "payload" in config, *kinds, data_host, "reverse" in own)
 
 
@@ -341,6 +345,7 @@ def _with_cis(asking: _Asking, found: Gathered) -> Gathered:
             scope=tuple(str(ci["name"]) for ci in cis),
             live=live_versions(cis, rfc.release),
             replaced=replaced_digests(rfc, cis),
+            bench=bool(cis) and all(ci["class"] == SPARE for ci in cis),
             no_hosts=tuple(described(ci) for ci in cis if classes is not None and not is_host(ci, classes)),
         )
     return replace(found, facts=facts, selected=selected, cis=cis)
@@ -382,6 +387,11 @@ def _with_waves(asking: _Asking, found: Gathered) -> Gathered:
     if waves is not None:
         sites = {str(ci["name"]): ci["site"] for ci in cis}
         facts = replace(facts, waves=tuple(frozenset(sites.get(host) for host in one) for one in waves))
+    if facts.package is not None and ("firmware" in facts.package.manifest or "reads" in facts.package.manifest):
+        from .baseline import unarchived  # noqa: PLC0415 - for releases whose effect is not their tree alone
+
+        config = facts.package.manifest
+        facts = replace(facts, unarchived=asking.ask("baseline", lambda: unarchived(asking.sources.library(), cmdb(), rfc, config, cis)))
     found = replace(found, facts=facts, waves=waves)
     if facts.policy is None or facts.package is None or waves is None or not {"firmware", "hardware"} & facts.package.manifest.keys():
         return found

@@ -133,8 +133,9 @@ class _Cleared:
 
     @property
     def rollout(self) -> Rollout:
-        """The policy's rollout, with what the release says itself: how long it has to stay healthy, its role, whether it has a payload."""
-        own = asdict(self.clearing.own) if self.clearing.own else {}
+        """The policy's rollout, with what the release says itself: how long it has to stay healthy, its role, whether it has a payload;
+        and how long spares may be behind it."""
+        own = {"level_days": self.policy.spares.level_days, **(asdict(self.clearing.own) if self.clearing.own else {})}
         return replace(self.policy.rollout, **{name: value for name, value in own.items() if value is not None})
 
     def register(self, connection: sa.Connection, now: datetime) -> None:

@@ -1,7 +1,7 @@
 # Copyright (c) Tidegate maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Settle what an emergency change owes: by somebody the policy knows and with a signature, when the policy knows people."""
+"""Settle what a change owes: by somebody the policy knows and with a signature, when the policy knows people."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ..evidence.statement import SETTLEMENT, Statement, purl
 from ..evidence.store import ensure
 from ..evidence.trust import signer_name
 from ..policy.model import Policy
-from ..rfc.debts import Debt, debts, settle
+from ..rfc.debts import Debt, debts, refuse_behind, settle
 from ..rollout.deployments import Deployments
 
 if TYPE_CHECKING:
@@ -49,7 +49,8 @@ def settle_debt(
 ) -> tuple[Debt, str, bool]:
     """Settle a debt, unless that was done already; return it, who settled it, and whether that is new.
 
-    Raises :class:`TidegateError` when nothing is said, nobody whom the policy knows signs it, or the change has yet to begin on its hosts.
+    Raises :class:`TidegateError` when nothing is said, nobody whom the policy knows signs it, the change has yet to begin on its hosts, or
+    spares that it owes were read to be behind.
     """
     if not settlement.note.strip():
         raise TidegateError("nothing is said about what was done; say it in note, for those who ask later")
@@ -62,6 +63,8 @@ def settle_debt(
     if policy.people and signer is None:
         raise TidegateError(f"the policy names people, so {debt.duty} is settled with a signature; give the key of one of them")
     actor = signer_name(policy, signer, now) if signer is not None and policy.people else f"{getpass.getuser()}@{socket.gethostname()}"
+    with cmdb.read() as connection:
+        refuse_behind(connection, debt)
     if signer is not None:
         said = {"rfc": debt.rfc, "duty": debt.duty, "note": settlement.note}
         ensure(home, Statement(purl(debt.release, debt.version), debt.digest, SETTLEMENT, said), signer, now, write)

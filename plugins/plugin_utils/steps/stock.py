@@ -23,13 +23,14 @@ from ..dsl.firmware import FirmwareImage, is_without_way_back
 from ..dsl.hardware import PartChange
 from ..dsl.package import load_package_manifest
 from ..dsl.repository import Library
-from ..errors import TidegateError
+from ..errors import ConflictError, NotFoundError, TidegateError
 from ..firmware.device import text
 from ..policy.communication import STOCK_LOW
 from ..policy.model import Policy
+from ..rfc.debts import debts, settle
 from ..rfc.model import Rfc
 from ..rollout.deployments import Deployments
-from ..rollout.states import OPEN, WaveState
+from ..rollout.states import OPEN, SPARES, WaveState
 from .tell import tell_channels
 
 with contextlib.suppress(ImportError):
@@ -40,6 +41,16 @@ def count_spares(cmdb: Cmdb, policy: Policy, now: datetime, stockrooms: Collecti
     """How it stands for each stock rule, of all stockrooms or of some, by stockroom and model."""
     with cmdb.read() as connection:
         return stock(connection, list_rules(connection, stockrooms), policy.spares.read_days, now)
+
+
+def settle_levels(cmdb: Cmdb, actor: str, now: datetime) -> list[str]:
+    """Settle what changes owe whose level each spare was read to have meanwhile, and say so, a sentence for each."""
+    settled = []
+    for debt in (debt for debt in debts(cmdb, settled=False) if debt.duty == SPARES):
+        with contextlib.suppress(ConflictError, NotFoundError):  # one is behind, or somebody else was first
+            settle(cmdb, debt, "no spare was read to be behind a level that it has set", actor, now)
+            settled.append(f"{debt.rfc} ({debt.release} {debt.version}) owes no {SPARES} any more: none is behind a level that it set")
+    return settled
 
 
 def tell_low(cmdb: Cmdb, policy: Policy, actor: str, now: datetime) -> list[str]:

@@ -50,7 +50,9 @@ class Desk:
         self.host = host
         self.packages = {one.digest: one for one in packages}
         self.orders: list[str] = []
-        self.deployment: Any = SimpleNamespace(digest=TWO.digest, rollout=SimpleNamespace(stable=0, firmware=False, hardware=False))
+        self.deployment: Any = SimpleNamespace(
+            digest=TWO.digest, rollout=SimpleNamespace(stable=0, firmware=False, hardware=False, outside=False)
+        )
 
     def step(self, module: Any, journal: Journal) -> dict[str, Any]:
         action: Any = module.ActionModule.__new__(module.ActionModule)

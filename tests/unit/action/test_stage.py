@@ -14,7 +14,7 @@ import pytest
 from ansible_collections.tidegate.release.plugins.action import stage
 from ansible_collections.tidegate.release.plugins.plugin_utils.firmware.device import DeviceError
 
-ROLLOUT = SimpleNamespace(keep=3, firmware=False, share_files=False, clock_skew_seconds=60)
+ROLLOUT = SimpleNamespace(keep=3, firmware=False, outside=False, share_files=False, clock_skew_seconds=60)
 
 
 def staged(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, *, fresh: bool, mirror: str = "", **answer: Any) -> tuple[list[bool], Any]:

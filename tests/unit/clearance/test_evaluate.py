@@ -154,6 +154,7 @@ FACTS = Facts(
     debts=(debt(),),
     seats=Allotment("acme", needed=2, free=2),
     spares=SpareAllotment({"R750": 1}, ("A-1",), {"R750": 2}),
+    unarchived=(),
     compatibility=Compatibility(),
     data_host=DataHost("web1"),
     signed_approvals={"dba": AGREED},
@@ -235,6 +236,8 @@ def test_what_is_in_order_is_granted() -> None:
         ("scope", {"entered": ("web1", "web3")}),
         ("licences", {"seats": Allotment("acme", needed=2, free=1)}),
         ("spares", {"spares": SpareAllotment({"R750": 2}, usable={"R750": 1}, unusable=("A-2 is in stock ams-1, reserved",))}),
+        ("baseline", {"unarchived": ("web1 has BIOS 1, and no archived version of hello has that for the R750",)}),
+        ("baseline", {"package": replace(PACKAGE, manifest={"reads": "1.0"}), "unarchived": ("it is the first hello on web1",)}),
         ("compatibility", {"compatibility": Compatibility(("web1: it is too old",), ("web2: its class is not known",))}),
         ("data_host", {"data_host": DataHost("", "migrate_on, '[0]', has to give one CI of the plan and gives none")}),
         ("no_return", {"policy": replace(POLICY, no_return={})}),
@@ -370,7 +373,7 @@ def test_an_rfc_may_be_scheduled_or_under_way(state: int) -> None:
             },
             {
                 *("digest", "payload_archived", "payload_intact", "library", "version", "documentation", "licences", "compatibility"),
-                *("data_host", "no_return", "spares"),
+                *("baseline", "data_host", "no_return", "spares"),
                 *SIGNED,
             },
         ),
@@ -391,7 +394,7 @@ def test_an_rfc_may_be_scheduled_or_under_way(state: int) -> None:
         ({"replaced": None}, {"rehearsal"}),
         (
             {"scope": None, "errors": {"scope": "not a database"}},
-            {"scope", "licences", "spares", "compatibility", "conflicts", "data_host", "approvals", "no_return"},
+            {"scope", "licences", "spares", "baseline", "compatibility", "conflicts", "data_host", "approvals", "no_return"},
         ),
         (
             {"policy": None, "errors": {"policy": "policy.yml:3: wrong"}},
@@ -420,6 +423,7 @@ def test_an_rfc_may_be_scheduled_or_under_way(state: int) -> None:
         ({"channels": None, "errors": {"channels": "it broke"}}, {"communication"}),
         ({"seats": None, "errors": {"seats": "it is locked"}}, {"licences"}),
         ({"spares": None, "errors": {"spares": "it is locked"}}, {"spares"}),
+        ({"unarchived": None, "errors": {"baseline": "it is locked"}}, {"baseline"}),
         ({"compatibility": None, "errors": {"compatibility": "it is locked"}}, {"compatibility"}),
         ({"compatibility": Compatibility(unknown=("web1: its class is not known",))}, {"compatibility"}),
         ({"debts": None, "errors": {"debts": "it is locked"}}, {"debts"}),
@@ -588,6 +592,16 @@ def test_what_is_overdue_blocks_the_next_release_that_is_no_emergency(kind: str,
     found = result("debts", facts(type=kind, debts=(owed,)))
     assert found.result is result_
     assert ("CHG0029999 (hello 0.9) owes review" in found.reason) == (owed.settled is None)
+
+
+@pytest.mark.parametrize(("bench", "result_"), [(False, Result.FAIL), (True, Result.PASS)])
+def test_spares_that_are_overdue_block_all_but_what_brings_them_to_level(bench: bool, result_: Result) -> None:
+    owed = replace(debt(START), duty="spares")
+    found = result("debts", facts(debts=(owed,), bench=bench))
+    assert found.result is result_
+    if not bench:
+        assert "bring the spares to level on a bench" in found.remedy
+    assert result("debts", facts(debts=(owed, debt(START)), bench=bench)).result is Result.FAIL
 
 
 @pytest.mark.parametrize(

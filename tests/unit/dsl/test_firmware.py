@@ -68,7 +68,9 @@ def test_software_is_as_it_was_and_may_say_so(write: Write) -> None:
 
 def test_what_only_software_has_is_refused_all_at_once(write: Write) -> None:
     health = [{"name": "a", "command": ["a"], "timeout": 5}]
-    said = problems(write("release", **firmware(health=health, user="app", logs=["log"], portable_names=True, settings={"port": 1})))
+    said = problems(
+        write("release", **firmware(health=health, user="app", logs=["log"], portable_names=True, settings={"port": 1}, effect="outside"))
+    )
     for key in ("health", "user", "logs", "portable_names", "settings"):
         assert f"{key} is about software on a host, and the release is firmware" in said
 

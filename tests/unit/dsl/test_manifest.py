@@ -45,6 +45,45 @@ def test_a_manifest_is_the_same_after_a_stay_in_the_library(write: Write) -> Non
         manifest.check()
 
 
+READ = {"hooks": {"read": {"command": ["bin/read"]}}, "effect": "outside"}
+
+
+def test_what_is_outside_the_tree_is_read_as_the_version_unless_it_says_otherwise(write: Write) -> None:
+    for changes, reads in (({}, "1.0"), ({"reads": "R2 (build 7)"}, "R2 (build 7)")):
+        manifest = load_manifest(write("release", **READ, **changes))
+        assert manifest.reads == reads
+        config = json.loads(json.dumps(manifest.to_config()))
+        assert (config["effect"], config["reads"], config["hooks"]["read"]["timeout"]) == ("outside", reads, 60)
+        assert Manifest.from_config(config) == manifest
+        manifest.check()
+    # What was archived before there was such a thing has the same bytes as ever.
+    for changes in ({}, {"effect": "tree"}):
+        manifest = load_manifest(write("release", **changes))
+        assert manifest.reads is None
+        assert not manifest.to_config().keys() & {"effect", "reads"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "what"),
+    [
+        ({"effect": "outside"}, "the effect is outside, and there is no hook read, so nobody could see it; add one under hooks"),
+        ({**READ, "effect": "tree"}, "hooks.read is about an effect outside the tree, and the release has none; add effect: outside"),
+        ({**READ, "effect": ...}, "hooks.read is about an effect outside the tree"),
+        ({"reads": "1"}, "reads is about an effect outside the tree, and the release has none; add effect: outside, or leave it out"),
+        (
+            {**READ, "ansible": {"role": "a", "steps": ["check"], "on_first": "back_out", "atomic": False}},
+            "the effect is outside, which hooks bring and not a role; bring it there by hooks",
+        ),
+        ({**READ, "effect": "elsewhere"}, "effect is 'elsewhere'"),
+        *(({**READ, "reads": text}, "reads is ") for text in ("", " 1", "1 ", "1\n2", "x" * 201, "caf\u00e9", 1.0)),
+    ],
+)
+def test_an_effect_outside_the_tree_that_nobody_could_read_is_refused(write: Write, changes: dict[str, Any], what: str) -> None:
+    with pytest.raises(DocumentError) as error:
+        load_manifest(write("release", **changes))
+    assert what in str(error.value)
+
+
 OWN = {"role": "ansible/app", "steps": ["activate", "check"], "on_first": "back_out", "atomic": False}
 MIGRATES = {"steps": ["migrate", "reverse"], "migrate_on": "[?name=='db1']"}
 ALONE = {"payload": ..., "health": ..., "hooks": ...}

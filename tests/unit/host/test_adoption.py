@@ -197,3 +197,17 @@ def test_another_file_system_in_the_tree_is_not_read_but_said(host: Host, place:
     with pytest.raises(HostError, match=said):
         adoption.survey(str(place), ())
     assert adopt(host, place, leave=("lib/data",))["state"] == "adopted"
+
+
+def test_what_is_outside_the_tree_has_to_say_so_too(host: Host, tmp_path: Path) -> None:
+    device = tmp_path / "device"
+    device.write_text("0.9\n")
+    hooks = {"read": {"command": ["cat", str(device)], "timeout": 5}}
+    health = [{"name": "well", "command": ["true"], "timeout": 1}]
+    outside = package("1.0", hooks=hooks, health=health, effect="outside", reads="1.0")
+    place = put(outside, tmp_path / "old")
+    answer = adopt(host, place, outside)
+    assert (answer["state"], answer["detail"]) == ("differs", "it says 0.9, and with hello 1.0 it has to say 1.0")
+    assert host.live is None
+    device.write_text("1.0\n")
+    assert adopt(host, place, outside)["state"] == "adopted"

@@ -6,23 +6,29 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
+from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.schema import schema
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import Cmdb
-from ansible_collections.tidegate.release.plugins.plugin_utils.dhs.assets import list_levels
+from ansible_collections.tidegate.release.plugins.plugin_utils.dhs.assets import list_levels, move_units
+from ansible_collections.tidegate.release.plugins.plugin_utils.dhs.units import MoveOrder
+from ansible_collections.tidegate.release.plugins.plugin_utils.errors import ConflictError
 from ansible_collections.tidegate.release.plugins.plugin_utils.firmware.device import DeviceIdentity
+from ansible_collections.tidegate.release.plugins.plugin_utils.rfc.debts import debts, settle
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.deployments import Run
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.firmware_journal import FirmwareJournal
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.gate import GateDecision
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.holder import Holder
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.options import Rollout, Share
-from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.states import HostState
+from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.states import SPARES, HostState
+from ansible_collections.tidegate.release.plugins.plugin_utils.steps.stock import settle_levels
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 HOLDER = Holder("ann", "other-machine", 4711, 99, "feedbeef")
-ROLLOUT = Rollout(canary=Share(10, True), steps=(100,), order_by="site", firmware=True)
+ROLLOUT = Rollout(canary=Share(10, True), steps=(100,), order_by="site", firmware=True, level_days=7)
 PROCEED = GateDecision("proceed", "because")
 UNIT = DeviceIdentity("SN1", "R750")
 Deploy = Callable[..., Run]
@@ -114,3 +120,76 @@ def test_spares_on_a_bench_set_no_level(cmdb: Cmdb, deploy: Deploy) -> None:
     assert levels(cmdb) == {"BIOS": "2.4.1"}
     deploy("2.6.0", bench="2.4.1")
     assert levels(cmdb) == {"BIOS": "2.4.1"}
+
+
+def stocked(cmdb: Cmdb, *tags: str, substate: str = "available", ci: str = "") -> None:
+    """Units of the model, in stock or on the bench."""
+    orders = [MoveOrder("receive", tag, "Contoso", f"SN-{tag}", "R750", stockroom="ams-1", substate=substate) for tag in tags]
+    with cmdb.begin() as connection:
+        move_units(connection, [*orders, *(MoveOrder("install", tag, ci=ci) for tag in tags if ci)], "test", NOW, True)
+
+
+def read(cmdb: Cmdb, tag: str, version: str) -> None:
+    t = schema()
+    with cmdb.begin() as connection:
+        number = connection.scalar(sa.select(t.asset.c.id).where(t.asset.c.tag == tag))
+        connection.execute(sa.delete(t.asset_firmware).where(t.asset_firmware.c.asset_id == number))
+        connection.execute(sa.insert(t.asset_firmware).values(asset_id=number, component="BIOS", version=version, at=NOW))
+
+
+def owed(cmdb: Cmdb) -> dict[str, datetime]:
+    return {debt.rfc: debt.due for debt in debts(cmdb, settled=False) if debt.duty == SPARES}
+
+
+def test_units_that_a_deployment_leaves_behind_are_owed_until_they_were_read_to_be_at_level(
+    cmdb: Cmdb, journal: FirmwareJournal, deploy: Deploy
+) -> None:
+    stocked(cmdb, "A-1", "A-2")
+    stocked(cmdb, "A-3", substate="quarantine")
+    stocked(cmdb, "A-4", ci="bench")
+    read(cmdb, "A-1", "2.4.0")
+    read(cmdb, "A-4", "2.4.0")
+    deploy("2.5.0", srv1="2.4.0", srv2="2.4.0")
+    assert owed(cmdb) == {"CHG-2.5.0-srv1-srv2": NOW + timedelta(days=7)}
+    (debt,) = debts(cmdb)
+    assert (debt.release, debt.version, debt.digest) == ("bios", "2.5.0", f"sha256:{'0' * 64}")
+    for tag in ("A-1", "A-2", "A-4"):
+        with pytest.raises(ConflictError, match="until they are read to have it"):
+            settle(cmdb, debt, "done, believe me", "ann", NOW)
+        assert settle_levels(cmdb, "ann", NOW) == []
+        read(cmdb, tag, "2.5.0")
+    assert len(settle_levels(cmdb, "ann", NOW)) == 1
+    (debt,) = debts(cmdb)
+    assert (debt.actor, debt.note) == ("ann", "no spare was read to be behind a level that it has set")
+    assert settle_levels(cmdb, "ann", NOW) == []
+
+
+def test_the_sentence_names_the_units(cmdb: Cmdb, deploy: Deploy) -> None:
+    stocked(cmdb, *(f"A-{number}" for number in range(7)))
+    read(cmdb, "A-0", "2.4.0")
+    deploy("2.5.0", srv1="2.4.0")
+    with pytest.raises(ConflictError) as error:
+        settle(cmdb, debts(cmdb)[0], "done", "ann", NOW)
+    assert "A-0 has BIOS 2.4.0, not 2.5.0; A-1 has BIOS nobody read, not 2.5.0" in str(error.value)
+    assert "and 2 more; bring them to level on a bench" in str(error.value)
+
+
+def test_nothing_is_owed_where_no_unit_is_behind_or_the_level_is_not_raised(cmdb: Cmdb, deploy: Deploy) -> None:
+    stocked(cmdb, "A-1")
+    read(cmdb, "A-1", "2.5.0")
+    deploy("2.5.0", srv1="2.4.0")
+    stocked(cmdb, "A-2")
+    deploy("2.4.0", srv2="2.3.0")  # a straggler
+    deploy("2.6.0", bench="2.5.0")
+    assert owed(cmdb) == {}
+
+
+def test_a_later_level_takes_over_what_is_owed_and_a_back_out_ends_it(cmdb: Cmdb, journal: FirmwareJournal, deploy: Deploy) -> None:
+    stocked(cmdb, "A-1")
+    deploy("2.5.0", srv1="2.4.0")
+    later = deploy("2.6.0", srv1="2.5.0")
+    assert owed(cmdb).keys() == {"CHG-2.5.0-srv1", "CHG-2.6.0-srv1"}
+    settle_levels(cmdb, "ann", NOW)
+    assert owed(cmdb).keys() == {"CHG-2.6.0-srv1"}
+    back_out(journal, later, srv1="2.5.0")
+    assert owed(cmdb) == {}

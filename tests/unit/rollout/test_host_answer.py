@@ -39,8 +39,10 @@ SOUND = {
     "backout": [BACK, ASKING],
     "wait": [QUIET],
     "adopt": [ADOPTED],
+    "read": [{"state": "read", "clock": 5.0, "read": {"text": "1.0", "digest": ""}}],
+    "baseline": [{"state": "baseline", "changed": True, "clock": 5.0, "version": "1.0"}],
 }
-MORE = {"detail": "", "need": [], "repaired": [], "damaged": False, "reason": ""}
+MORE = {"detail": "", "need": [], "repaired": [], "damaged": False, "reason": "", "read": None}
 ODD = st.recursive(
     st.none() | st.booleans() | st.integers() | st.just(10**400) | st.floats() | st.text(),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=9), inner, max_size=3),
@@ -53,6 +55,25 @@ def test_a_list_without_end_is_no_answer(monkeypatch: pytest.MonkeyPatch) -> Non
     assert parse_answer("stage", {**LACKING, "need": ["b" * 64] * 2})["need"] == ["b" * 64] * 2
     with pytest.raises(MalformedAnswerError):
         parse_answer("stage", {**LACKING, "need": ["b" * 64] * 3})
+
+
+@pytest.mark.parametrize("operation", ["activate", "confirm", "backout", "read"])
+def test_what_was_read_is_short_and_printable_and_names_a_release_or_none(operation: str) -> None:
+    sound = SOUND[operation][0]
+    said = {"text": "1.0", "digest": DIGEST, "more": 1}
+    assert parse_answer(operation, {**sound, "read": said})["read"] == {"text": "1.0", "digest": DIGEST}
+    read = parse_answer(operation, {**sound, "read": {"text": "\x1b[2J" + "x" * 500}})["read"]
+    assert read is not None
+    assert (read["text"][:5], len(read["text"]), read["digest"]) == ("?[2Jx", 200, "")
+    for odd in ("1.0", {"text": 1}, {"text": None}, {"digest": DIGEST}, {"text": "1", "digest": "sha256:1"}, {"text": "1", "digest": 1}):
+        with pytest.raises(MalformedAnswerError):
+            parse_answer(operation, {**sound, "read": odd})
+
+
+def test_what_was_read_has_no_setting_in_it() -> None:
+    secret = Redactor({"token": "horse-battery-9"})
+    answer = parse_answer("backout", {**BACK, "read": {"text": "it is horse-battery-9", "digest": ""}}, secret)
+    assert "horse" not in str(answer)
 
 
 def test_a_sound_answer_is_read_as_it_is_and_what_nobody_expects_is_left_out() -> None:
@@ -71,7 +92,7 @@ def test_a_sound_answer_is_read_as_it_is_and_what_nobody_expects_is_left_out() -
     assert parse_answer("adopt", ADOPTED) == {**ADOPTED, **MORE}
     assert parse_answer("backout", ASKING) == {**ASKING, "detail": ""}
     damaged = {**STARTED, "state": "stuck", "detail": "gone", "damaged": True, "reason": "why", "repaired": ["a"]}
-    assert parse_answer("activate", damaged) == {**damaged, "need": []}
+    assert parse_answer("activate", damaged) == {**damaged, "need": [], "read": None}
 
 
 def test_a_host_that_refuses_has_touched_nothing_and_a_host_that_broke_off_is_not_known() -> None:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from ...cmdb.hosts import REMEDY
 from ...policy.model import Waivable
 from ...rfc.model import IMPLEMENT, SCHEDULED, STATES, Rfc
+from ...rollout.states import SPARES
 from ..control_spec import ControlSpec
 from ..facts import Facts
 from ..findings import REASONS, Finding, failed, passed
@@ -82,15 +83,19 @@ def objectives(facts: Facts, rfc: Rfc) -> Finding:
 
 
 def debts(facts: Facts, rfc: Rfc) -> Finding:
-    """Whether earlier emergency changes of the release have done afterwards what is due by now.
+    """Whether earlier changes of the release have done what is due by now: emergencies their duties, firmware the level of its spares.
 
-    An emergency change does not wait for that.
+    An emergency change does not wait for that, nor do spares on a bench for their own level.
     """
     owed = [debt for debt in facts.known(facts.debts, "debts") if debt.settled is None]
-    overdue = [debt.sentence(facts.now) for debt in owed if debt.overdue(facts.now)]
-    if overdue and rfc.type != "emergency":
+    late = [debt for debt in owed if debt.overdue(facts.now) and not (facts.bench and debt.duty == SPARES)]
+    if late and rfc.type != "emergency":
+        overdue = [debt.sentence(facts.now) for debt in late]
         more = (f"and {len(overdue) - REASONS} more",) if len(overdue) > REASONS else ()
-        return failed("\n".join((*overdue[:REASONS], *more)), "do it, and say so with tidegate.release.settle")
+        remedy = "do it, and say so with tidegate.release.settle"
+        if all(debt.duty == SPARES for debt in late):
+            remedy = "bring the spares to level on a bench, and have them counted with tidegate.release.stock"
+        return failed("\n".join((*overdue[:REASONS], *more)), remedy)
     if owed:
         return passed("; ".join(debt.sentence(facts.now) for debt in owed[:REASONS]))
     return passed(f"no earlier change of {rfc.release} owes anything")
