@@ -29,7 +29,7 @@ def blocking(clearing: Clearing) -> dict[str, str]:
 
 
 SIGNED = ("signatures", "malware", "evidence", "verification", "rehearsal", "opinions")
-PACKAGE = ("digest", "payload_archived", "payload_intact", "compatibility", "licences", "spares", "data_host", "no_return")
+PACKAGE = ("digest", "payload_archived", "payload_intact", "compatibility", "licences", "spares", "baseline", "data_host", "no_return")
 UNSEEN = {"compatibility": "inconclusive", "licences": "inconclusive"}  # without a package that can be looked at
 
 
