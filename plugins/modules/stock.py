@@ -14,8 +14,8 @@ description:
   - Counts, for each rule of the definitive hardware storage, the units that are usable, reserved and on the way, and says how many to
     order, the smallest multiple of the rule's order size with which the target is reached.
   - Fails when stock is short for any rule, so a schedule that runs it notices.
-  - Settles the duty C(spares) of each change that raised what units of a model have to have, once none in stock or on a bench was read to be
-    behind, and says so. See M(tidegate.release.settlement).
+  - Settles the duty C(spares) of each change that raised what units of a model have to have, once none in stock or on a bench was read
+    to be behind, and says so. See M(tidegate.release.settlement).
   - Tells the channels that the policy names under C(communication.tell.stock_low), when nobody was told of a shortage yet.
 author:
   - Tidegate maintainers (@tidegate)
