@@ -33,9 +33,12 @@ class ActionModule(TidegateAction):
             return self._look_at_host(options, task_vars)
         from ansible_collections.tidegate.release.plugins.plugin_utils.actions.device_reading import read_device  # noqa: PLC0415 - few hosts
 
-        reading = read_device(options, asked)
-        device = {"device": reading.to_dict()}
         core: Any = self._connection
+        if asked.by_host:  # which has to be reached for that
+            releases = self._look_at_host(options, task_vars)
+            return releases if core.transport == "local" else {**releases, "device": read_device(options, asked, self).to_dict()}
+        reading = read_device(options, asked, self)
+        device = {"device": reading.to_dict()}
         try:
             if core.transport != "local":  # else its host is nobody's to log in to
                 return {**self._look_at_host(options, task_vars), **device}
@@ -54,7 +57,8 @@ class ActionModule(TidegateAction):
 
     def _asked(self, options: dict[str, Any], task_vars: dict[str, Any]) -> Any:
         """What the device of the host is to be asked; ``None`` for a host without one that can be."""
-        if self.module != "release_facts" or not task_vars.get("redfish") or optional_setting(options, "cmdb") is None:
+        known = task_vars.get("redfish") or task_vars.get("firmware")
+        if self.module != "release_facts" or not known or optional_setting(options, "cmdb") is None:
             return None
         require("SQLAlchemy")
         from ansible_collections.tidegate.release.plugins.plugin_utils.actions.device_reading import what_to_ask  # noqa: PLC0415 - few hosts

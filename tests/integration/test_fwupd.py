@@ -302,6 +302,11 @@ def test_firmware_is_deployed_in_waves_with_a_reboot_and_back_and_a_swapped_webc
     # Another webcam in the second host, and another machine under the name of the third.
     webcams.hosts["web2"].start()
     webcams.hosts["web3"].file("/sys/class/dmi/id/product_serial", "SN-9\n")
+    status, said = webcams.play("audit", {})
+    assert status != 0
+    assert f"web2: it runs {WEBCAM} 1.2.2 where 1.2.4 is recorded" in said, said
+    assert "web3: it is not the recorded unit: its serial number is SN-9" in said
+    assert "2 differences" in said
     second = webcams.rfc("CHG0210002", "1.2.6", webcams.archive("1.2.6", ["1.2.4"]))
     status, said = webcams.play("deploy", second)
     assert status != 0

@@ -1,7 +1,7 @@
 # Copyright (c) Tidegate maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What an audit asks the device of a host, by its BMC: which unit it is, and what it runs. Nothing is changed there."""
+"""What an audit asks the device of a host, by its BMC or fwupd: which unit it is, and what it runs. Nothing is changed there."""
 
 from __future__ import annotations
 
@@ -17,28 +17,31 @@ from ..dsl.firmware import FirmwareImage, images_for
 from ..dsl.package import load_package_manifest
 from ..dsl.repository import open_library
 from ..errors import TidegateError
-from ..firmware.device import DeviceError, SilentError, text
-from ..firmware.redfish import Access, Bmc
+from ..firmware.device import Device, DeviceError, SilentError, text
+from ..firmware.fwupd import GUID
 from ..settings import optional_setting, required_setting
+from .device import open_device
 
 
 @dataclass(frozen=True)
 class DeviceQuestion:
     """What the device of a CI is asked: ``attributes`` say where it is, ``serial`` which one of several. ``software``: the CI has releases
-    besides that are no firmware, so somebody has to log in to its host."""
+    besides that are no firmware, so somebody has to log in to its host. ``by_host``: it is asked through fwupd there."""
 
     attributes: Mapping[str, Any]
     serial: str
     components: tuple[str, ...]
     software: bool
+    by_host: bool = False
 
 
 def what_to_ask(options: Mapping[str, Any], host: str) -> DeviceQuestion | None:
-    """What the device of a host is to be asked; ``None`` when the CMDB does not say where it is, and so by nobody's word but its own."""
+    """What the device of a host is to be asked.
+
+    ``None`` when the CMDB neither says where its BMC is, by nobody's word but its own, nor knows of a part that fwupd could be asked for.
+    """
     with Cmdb.open(required_setting(options, "cmdb")) as cmdb, cmdb.read() as connection:
         attributes: Mapping[str, Any] = next((ci["attributes"] for ci in cmdb.cis([host], connection)), {})
-        if not text(attributes.get("redfish")):
-            return None
         unit = machines(connection, [host]).get(host)
         model = unit.model if unit else text(attributes.get("model"))
         recorded = attributes.get("firmware")
@@ -55,15 +58,16 @@ def what_to_ask(options: Mapping[str, Any], host: str) -> DeviceQuestion | None:
                 images = load_package_manifest(library.repository(str(row["release"])), str(row["digest"])).firmware
         software = software or not images
         components |= {image.component for image in images_for(model, images)}
-    serial = unit.serial if unit else text(attributes.get("serial"))
-    return DeviceQuestion(attributes, serial, tuple(sorted(filter(text, components))), software)
+    serial, by_host = unit.serial if unit else text(attributes.get("serial")), not text(attributes.get("redfish"))
+    asked = tuple(sorted(one for one in components if text(one) and (GUID.fullmatch(one) or not by_host)))
+    return None if by_host and not asked else DeviceQuestion(attributes, serial, asked, software, by_host)
 
 
-def read_device(options: Mapping[str, Any], asked: DeviceQuestion) -> DeviceReading:
-    """What a device says of itself; what keeps it from saying that is in the answer, too."""
-    user, password = (str(options.get(f"redfish_{name}") or "") for name in ("user", "password"))
+def read_device(options: Mapping[str, Any], asked: DeviceQuestion, action: Any) -> DeviceReading:
+    """What a device says of itself; what keeps it from saying that is in the answer, too. ``action``: as for :func:`open_device`."""
+    said = {name: text(asked.attributes.get(name)) for name in ("redfish", "redfish_fingerprint")}
     try:
-        with Bmc(Access(text(asked.attributes["redfish"]), user, password, text(asked.attributes.get("redfish_fingerprint")))) as device:
+        with open_device(said, options, action) as device:
             found = device.identity(asked.serial)
             return DeviceReading(found.serial, found.model, found.tag, _versions(device, asked.components))
     except SilentError as error:
@@ -72,5 +76,5 @@ def read_device(options: Mapping[str, Any], asked: DeviceQuestion) -> DeviceRead
         return DeviceReading(problem=str(error))
 
 
-def _versions(device: Bmc, components: Iterable[str]) -> dict[str, tuple[str, ...]]:
+def _versions(device: Device, components: Iterable[str]) -> dict[str, tuple[str, ...]]:
     return {component: device.versions(component) for component in components}

@@ -26,7 +26,8 @@ _LIMIT = 60.0  # seconds in which the host says all that is read
 _RESTART = 60.0  # seconds in which it takes an order
 _FRESH = 0.25  # seconds for which what was read is what is so: several questions of one look
 _LARGEST = 4 << 20  # bytes of what fwupd says of all parts
-_GUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+GUID = re.compile(r"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+"""How fwupd names a kind of part."""
 _NUMBER = re.compile(r"[0-9a-f]{40}")
 _MARK = "--- devices ---"  # between two JSON documents, in which no line begins so
 _ABSENT = 127  # exit status of a host that has no fwupd
@@ -260,7 +261,7 @@ class Fwupd:
     # -- the host ----------------------------------------------------------
 
     def _parts(self, component: str) -> list[FirmwarePart]:
-        if not _GUID.fullmatch(component):
+        if not GUID.fullmatch(component):
             raise DeviceError(
                 f"{component} is no GUID, by which fwupd on the host knows a part; give the CI the attribute redfish if it has a BMC, or "
                 "have a release with the GUID"

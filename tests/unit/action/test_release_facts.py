@@ -25,7 +25,15 @@ LIVE = {"changed": False, "releases": ["one"]}
 GONE, BROKEN = AnsibleConnectionFailure("no route"), TidegateError("it did not answer")
 
 
-def looked(monkeypatch: pytest.MonkeyPatch, host: Any, reading: DeviceReading, *, software: bool = False, transport: str = "ssh") -> Any:
+def looked(
+    monkeypatch: pytest.MonkeyPatch,
+    host: Any,
+    reading: DeviceReading,
+    *,
+    software: bool = False,
+    transport: str = "ssh",
+    by_host: bool = False,
+) -> Any:
     action: Any = release_facts.ActionModule.__new__(release_facts.ActionModule)
     action._connection = SimpleNamespace(transport=transport)
 
@@ -35,7 +43,7 @@ def looked(monkeypatch: pytest.MonkeyPatch, host: Any, reading: DeviceReading, *
         return host
 
     action._look_at_host = look
-    action._asked = lambda *_: DeviceQuestion({}, "SN1", (), software)
+    action._asked = lambda *_: DeviceQuestion({}, "SN1", (), software, by_host)
     monkeypatch.setattr(device_reading, "read_device", lambda *_: reading)
     return action.execute({}, {})
 
@@ -53,6 +61,13 @@ def test_a_host_that_can_not_be_reached_is_seen_by_its_device_when_it_has_no_sof
     assert with_software == {"unreachable": True, "msg": "no route", "device": GOOD.to_dict()}
     assert looked(monkeypatch, GONE, ODD)["unreachable"]
     assert looked(monkeypatch, BROKEN, GOOD) == {"failed": True, "msg": "it did not answer", "device": GOOD.to_dict()}
+
+
+def test_fwupd_is_asked_on_a_host_that_can_be_reached_and_not_on_the_controller(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert looked(monkeypatch, LIVE, GOOD, by_host=True) == {**LIVE, "device": GOOD.to_dict()}
+    assert looked(monkeypatch, LIVE, GOOD, by_host=True, transport="local") == LIVE
+    with pytest.raises(AnsibleConnectionFailure, match="no route"):
+        looked(monkeypatch, GONE, GOOD, by_host=True)
 
 
 def test_where_neither_answers_that_is_said_once(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -32,7 +32,7 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bmc]:
 
 
 def read(machine: Bmc, who: dict[str, Any] = WHO, **changes: Any) -> DeviceReading:
-    return read_device(who, DeviceQuestion({"redfish": machine.url, **changes}, "SN0001", ("BIOS", "PSU"), software=False))
+    return read_device(who, DeviceQuestion({"redfish": machine.url, **changes}, "SN0001", ("BIOS", "PSU"), software=False), None)
 
 
 def test_a_device_says_which_it_is_and_what_it_runs_and_nothing_is_changed_there(machine: Bmc) -> None:
@@ -65,6 +65,12 @@ def test_what_is_asked_is_what_is_recorded_of_it(tmp_path: Path) -> None:
         assert what_to_ask(options, "web1") is None
         assert what_to_ask(options, "srv9") is None
         assert what_to_ask(options, "srv1") == DeviceQuestion(said, "SN0", ("BIOS",), software=False)
+        guid = "b585990a-003e-5270-89d5-3705a17f9a43"
+        for known, asked in (({"BIOS": "2.4.0"}, None), ({"BIOS": "2.4.0", guid: "1.2.2"}, (guid,))):
+            own = {"serial": "SN3", "firmware": known}
+            cmdb.put_cis([{"name": "srv3", "attributes": own}], "test")
+            wanted = None if asked is None else DeviceQuestion(own, "SN3", asked, software=False, by_host=True)
+            assert what_to_ask(options, "srv3") == wanted
         with cmdb.begin() as connection:
             new = MoveOrder("receive", "T1", "Contoso", "SN1", "R750", stockroom="ams-1")
             move_units(connection, [new, MoveOrder("install", "T1", ci="srv1")], "ann", utc_now(), True)
