@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import Cmdb
 from ansible_collections.tidegate.release.plugins.plugin_utils.dhs.units import MoveOrder
 from documents import policy_of, write_document
 from rack import HOSTS, Rack, build_rack
@@ -24,6 +25,9 @@ def rack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rack]:
         made.move(*old, *(MoveOrder("install", f"P-{host}", ci=host, slot="PSU 1") for host in HOSTS))
         for host, machine in made.machines.items():
             machine.parts = {"PSU 1": f"PS-{host}"}
+        with Cmdb.open(str(made.path / "cmdb.sqlite")) as cmdb:
+            (two,) = cmdb.cis(["srv2"])
+            cmdb.put_cis([{"name": "srv2", "attributes": {**two["attributes"], "redundant_with": ["srv3"]}}], "test")
         yield made
 
 
@@ -54,7 +58,9 @@ def test_a_part_is_exchanged_by_people_and_read_back(rack: Rack) -> None:
     assert ("N-1", "in_use", "", "") in rack.rows(PARTS)
     status, said = rack.play("deploy", rfc)
     assert status != 0
-    assert rack.states("CHG0300001") == {"srv1": "active", "srv2": "activating", "srv3": "activating"}
+    # Of two that are redundant people are at one.
+    assert rack.states("CHG0300001") == {"srv1": "active", "srv2": "activating", "srv3": "staged"}
+    assert [row[3] for row in rack.rows(ORDERS)] == ["done", "open", "planned"]
     # Where nothing can be read it takes two people, and the same one twice is one.
     del rack.machines["srv2"].parts["PSU 1"]
     people = {name: {"roles": ["change-manager"], "keys": [{"public": pem(KEYS[name])}]} for name in ("carl", "rita")}
@@ -78,15 +84,16 @@ def test_back_out_cancels_what_nobody_did_and_has_people_undo_the_rest(rack: Rac
     rfc = str(rack.path / "CHG0300001.yml")
     status, said = rack.play("backout", rfc)
     assert status != 0
-    assert rack.states("CHG0300001") == {"srv1": "owed", "srv2": "owed", "srv3": "backed_out"}
-    assert [(row[0], row[3]) for row in rack.rows(ORDERS)[:3]] == [("srv1", "done"), ("srv2", "done"), ("srv3", "cancelled")]
+    assert rack.states("CHG0300001") == {"srv1": "owed", "srv2": "owed", "srv3": "staged"}
+    assert [(row[0], row[3]) for row in rack.rows(ORDERS)[:3]] == [("srv1", "done"), ("srv2", "done"), ("srv3", "planned")]
     assert sorted(rack.rows(ORDERS)[3:]) == [("srv1", "N-1", "P-srv1", "open", ""), ("srv2", "N-2", "P-srv2", "open", "")]
     rack.machines["srv1"].parts["PSU 1"] = "PS-srv1"
     status, said = rack.swap(rfc, "srv1", "NS-1", "PS-srv1", "PSU 1")
     assert status == 0, said
     status, said = rack.play("backout", rfc, "-e", "tidegate_accept=srv2")
     assert status == 0, said
-    assert rack.states("CHG0300001") == {"srv1": "backed_out", "srv2": "accepted", "srv3": "backed_out"}
+    assert rack.states("CHG0300001") == {"srv1": "backed_out", "srv2": "accepted", "srv3": "staged"}
+    assert {row[3] for row in rack.rows(ORDERS)[2:]} == {"cancelled", "done"}
     assert rack.deployment("CHG0300001") == "backed_out"
     assert [row[1:3] for row in rack.rows(PARTS) if row[0] in ("N-1", "N-2", "N-3")] == [
         ("in_stock", "quarantine"),

@@ -12,16 +12,19 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from ansible_collections.tidegate.release.plugins.plugin_utils.actions.hardware import HardwareHost
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.schema import schema
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import Cmdb
 from ansible_collections.tidegate.release.plugins.plugin_utils.dhs.assets import list_units, move_units, reserve_spares
 from ansible_collections.tidegate.release.plugins.plugin_utils.dhs.spare_rules import SpareRules
 from ansible_collections.tidegate.release.plugins.plugin_utils.dhs.spares import Exposed
 from ansible_collections.tidegate.release.plugins.plugin_utils.dhs.units import MoveOrder, Unit
+from ansible_collections.tidegate.release.plugins.plugin_utils.dhs.work_order import WorkOrder
 from ansible_collections.tidegate.release.plugins.plugin_utils.dhs.work_orders import (
     fulfil,
     list_work_orders,
     open_work_order,
+    plan_work_order,
     plan_work_orders,
 )
 from ansible_collections.tidegate.release.plugins.plugin_utils.errors import ConflictError, NotFoundError, StateError, TidegateError
@@ -33,6 +36,7 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.deploymen
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.holder import Holder
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.journal import Journal
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.options import Rollout
+from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.states import HostState
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps.swap import Swap, confirm_swap
 from seals import KEYS
 from seals import policy as seals_policy
@@ -162,6 +166,48 @@ def test_where_nothing_can_be_read_two_people_say_so(bed: Bed) -> None:
     assert (first.statement.type, second.statement.predicate["new"]) == (SWAP, "S-7")
     assert first.signed_by(KEYS["carl"].public_key)
     assert second.signed_by(KEYS["rita"].public_key)
+
+
+def test_people_are_at_one_part_of_a_machine_at_a_time_there_and_back(bed: Bed) -> None:
+    move(
+        bed.cmdb,
+        MoveOrder("receive", "A-3", "Contoso", "S-3", "OLD", stockroom="ams"),
+        MoveOrder("install", "A-3", ci="web1", slot="PSU 2"),
+    )
+    number = bed.run.deployment
+    with bed.cmdb.begin() as connection:
+        plan_work_order(connection, WorkOrder(number, "web1", "PSU 2", "A-3", "A-9"))
+    parts = HardwareHost(bed.cmdb, bed.journal.deployment(number), "web1")
+    state, said = parts.activate()
+    assert (state, bed.orders) == (None, [("web1", "open"), ("web2", "planned"), ("web1", "planned")])
+    assert "work order 1, the slot PSU 1 of web1: take out A-1 and put in A-7, as how.md says; when it is done" in said
+    assert said.endswith(", and 1 more after that")
+    done = bed.swap(found=DeviceIdentity("S-7", ""))
+    assert "before that, work order 3, the slot PSU 2 of web1: take out A-3 and put in A-9" in done["msg"]
+    assert parts.activate()[0] is None
+    second = Swap("web1", "PSU 2", "S-3", "S-9", "")
+    bed.swap(second, found=DeviceIdentity("S-9", ""))
+    assert parts.activate() == (HostState.STARTED, "")
+    assert parts.confirm() == (HostState.ACTIVE, "")
+    # Back, the last one first; and while people are at what is redundant with it, at none.
+    with bed.cmdb.begin() as connection:
+        open_work_order(connection, list_work_orders(connection)[1], NOW)
+    bed.cmdb.put_cis([{"name": "web2", "attributes": {"redundant_with": ["web1"]}}], "test")
+    state, said = parts.back_out()
+    assert (state, said) == (
+        HostState.OWED,
+        "it waits for work order 2, the slot PSU 1 of web2: take out A-2 and put in A-8, as how.md says",
+    )
+    assert [one for one in bed.orders if one[1] == "open"] == [("web2", "open")]
+    bed.cmdb.put_cis([{"name": "web2", "attributes": {}}], "test")
+    assert parts.back_out()[0] is HostState.OWED
+    assert [one for one in bed.orders if one[0] == "web1"] == [("web1", "done"), ("web1", "done"), ("web1", "open"), ("web1", "planned")]
+    bed.swap(Swap("web1", "PSU 2", "S-9", "S-3", ""), found=DeviceIdentity("S-3", ""))
+    bed.swap(Swap("web1", "PSU 1", "S-7", "S-1", ""), found=DeviceIdentity("S-1", ""))
+    assert parts.back_out() == (HostState.BACKED_OUT, "")
+    assert bed.places["A-1"] == "in use by web1 (PSU 1)"
+    move(bed.cmdb, MoveOrder("remove", "A-1", stockroom="ams"))
+    assert parts.confirm()[0] is HostState.STUCK
 
 
 def test_a_deployment_that_somebody_drives_is_left_alone(bed: Bed) -> None:

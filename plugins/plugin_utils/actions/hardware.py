@@ -14,9 +14,10 @@ from ..clock import utc_now
 from ..cmdb.store import Cmdb
 from ..dhs.assets import list_units
 from ..dhs.units import folded
-from ..dhs.work_order import WAITING, WorkOrder, WorkOrderState, undoing
-from ..dhs.work_orders import cancel_work_orders, list_work_orders, open_work_order
+from ..dhs.work_order import UNDONE, WAITING, WorkOrder, WorkOrderState, undoing
+from ..dhs.work_orders import cancel_work_orders, list_work_orders, open_next, plan_work_order
 from ..rollout.deployments import Deployment
+from ..rollout.redundancy import are_redundant
 from ..rollout.states import HostState
 
 if TYPE_CHECKING:
@@ -32,12 +33,12 @@ class HardwareHost:
         self._cmdb, self._deployment, self._host = cmdb, deployment, host
 
     def activate(self) -> tuple[HostState | None, str]:
-        """Open the work orders of the host; it comes up when all of them are done."""
+        """Open a work order of the host, the next one when that is done; it comes up when all are."""
         with self._cmdb.begin() as connection:
-            forward = self._orders(connection, back=False)
-            opened = [open_work_order(connection, one, utc_now()) if one.state is _S.PLANNED else one for one in forward]
-        waiting = [one for one in opened if one.state in WAITING]
-        return (None, _sentence(waiting)) if waiting else (_H.STARTED, "")
+            orders = self._orders(connection, back=False)
+            open_next(connection, orders, utc_now())
+            left = [one for one in self._orders(connection, back=False) if one.state in UNDONE]
+        return (None, _sentence(left)) if left else (_H.STARTED, "")
 
     def confirm(self) -> tuple[HostState | None, str]:
         """Look again whether the new units are where the work orders brought them."""
@@ -50,22 +51,39 @@ class HardwareHost:
             return _H.STUCK, f"by the hardware storage {what}; find out which unit is there"
         return _H.ACTIVE, ""
 
-    def back_out(self) -> tuple[HostState | None, str]:
-        """Cancel what nobody has done, and have work orders for undoing what was; the host is back when these are done."""
+    def back_out(self) -> tuple[HostState, str]:
+        """Cancel what nobody has done, and have work orders for undoing what was, one after the other; the host is back after the last.
+
+        While people are at something that is redundant with it, none is opened.
+        """
         with self._cmdb.begin() as connection:
             now, forward = utc_now(), self._orders(connection, back=False)
             cancel_work_orders(connection, [one for one in forward if one.state in (_S.PLANNED, _S.OPEN)], now)
-            undone = {one.slot: one for one in self._orders(connection, back=True)}
-            for one in forward:
-                if one.state is _S.DONE and one.slot not in undone:
-                    undone[one.slot] = open_work_order(connection, undoing(one), now)
-        waiting = [one for one in (*forward, *undone.values()) if one.state is _S.CLAIMED or (one.back and one.state in WAITING)]
-        return (_H.OWED, _sentence(waiting)) if waiting else (_H.BACKED_OUT, "")
+            undone = {one.slot for one in self._orders(connection, back=True)}
+            for one in reversed([one for one in forward if one.state is _S.DONE and one.slot not in undone]):
+                plan_work_order(connection, undoing(one))
+            claimed = [one for one in forward if one.state is _S.CLAIMED]
+            others = self._at_redundant(connection)
+            if not others:
+                open_next(connection, self._orders(connection, back=True), now)
+            left = claimed + [one for one in self._orders(connection, back=True) if one.state in UNDONE]
+        if not left:
+            return _H.BACKED_OUT, ""
+        return _H.OWED, f"it waits for {others[0].sentence()}" if others else _sentence(left)
+
+    def _at_redundant(self, connection: sa.Connection) -> list[WorkOrder]:
+        """The work orders that people are at where something is redundant with this host."""
+        waiting = [one for one in list_work_orders(connection, states=WAITING) if one.ci != self._host]
+        cis = {str(ci["name"]): ci["attributes"] for ci in self._cmdb.cis([self._host, *{one.ci for one in waiting}], connection)}
+        mine = cis.get(self._host, {})
+        return [one for one in waiting if are_redundant(self._host, mine, one.ci, cis.get(one.ci, {}))]
 
     def _orders(self, connection: sa.Connection, back: bool) -> list[WorkOrder]:
         found = list_work_orders(connection, deployments=[self._deployment.id], cis=[self._host])
         return [one for one in found if one.back is back]
 
 
-def _sentence(waiting: list[WorkOrder]) -> str:
-    return f"{'; '.join(one.sentence() for one in waiting)}; when it is done, say so with the playbook swap"
+def _sentence(left: list[WorkOrder]) -> str:
+    more = f", and {len(left) - 1} more after that" if len(left) > 1 else ""
+    first = next((one for one in left if one.state in WAITING), left[0])
+    return f"{first.sentence()}; when it is done, say so with the playbook swap{more}"

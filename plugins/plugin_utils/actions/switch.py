@@ -44,11 +44,11 @@ class SwitchAction(HostAction):
         step = _STEPS[self.step]
         if deployment.rollout.firmware:
             return self._switch_device(journal, deployment)
+        if deployment.rollout.hardware:
+            return self._by_people(journal, deployment)
         target = step.begin(journal)(self._run, self._host, utc_now())
         if target is None:
             return {"changed": False, "skipped": True}
-        if deployment.rollout.hardware:
-            return self._by_people(journal, deployment, target)
         answer = (self.switch if self.step == "backout" else self.advance)(deployment, target.previous_digest)
         state = self._refused(target) if answer["state"] == REFUSED else HostState(answer["state"])
         if deployment.rollout.outside and (read := answer.get("read")) is not None:
@@ -93,18 +93,29 @@ class SwitchAction(HostAction):
             return self._refused(target), str(error)
         return found
 
-    def _by_people(self, journal: Journal, deployment: Deployment, target: Target) -> dict[str, Any]:
-        """Do the step by work orders, for people."""
+    def _by_people(self, journal: Journal, deployment: Deployment) -> dict[str, Any]:
+        """Do the step by work orders, for people, who don't exchange at the same time what is redundant."""
         from .hardware import HardwareHost  # noqa: PLC0415 - as for the library in ``host``
 
-        parts = HardwareHost(self._cmdb, deployment, self._host)
-        found = {"activate": parts.activate, "confirm": parts.confirm, "backout": parts.back_out}[self.step]()
+        step, parts = _STEPS[self.step], HardwareHost(self._cmdb, deployment, self._host)
+        if self.step == "activate":
+            taken, turn = self.firmware_journal().take_turn(self._run, self._host, utc_now())
+            if taken is None:
+                return self.not_begun(turn.why)
+            if turn.decision == "refused":
+                return self.outcome({}, self._refused(taken), turn.why, taken.wave)
+            target, found = taken, parts.activate()
+        else:
+            begun = step.begin(journal)(self._run, self._host, utc_now())
+            if begun is None:
+                return {"changed": False, "skipped": True}
+            target, found = begun, parts.confirm() if self.step == "confirm" else parts.back_out()
         state, detail = found
         if state is None:  # it stays as the journal has it, and the gate holds
             journal.renew(self._run, utc_now())
             waits = {"step": self.step, "wave": target.wave, "state": str(HostState.ACTIVATING), "detail": detail}
             return {"changed": True, "state": str(HostState.ACTIVATING), "msg": f"{self._host}: {detail}", "progress": waits}
-        _STEPS[self.step].end(journal)(self._run, self._host, state, detail, utc_now())
+        step.end(journal)(self._run, self._host, state, detail, utc_now())
         return self.outcome({"changed": self.step != "confirm"}, state, detail, target.wave)
 
     def lost(self, journal: Journal, detail: str) -> str:

@@ -39,6 +39,8 @@ WORK_ORDER: Mapping[WorkOrderState, frozenset[WorkOrderState]] = {
 
 WAITING = frozenset({_S.OPEN, _S.CLAIMED})
 """With these a person has to do something."""
+UNDONE = WAITING | {_S.PLANNED}
+"""With these it is still to be done."""
 
 
 @dataclass(frozen=True)

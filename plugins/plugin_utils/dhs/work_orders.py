@@ -17,7 +17,7 @@ from ..errors import ConflictError
 from .assets import exchange, list_units, would_reserve_spares
 from .spare_rules import SpareRules
 from .spares import Exposed
-from .work_order import WorkOrder, WorkOrderState, check_move
+from .work_order import WAITING, WorkOrder, WorkOrderState, check_move
 
 with contextlib.suppress(ImportError):
     import sqlalchemy as sa
@@ -74,7 +74,20 @@ def plan_work_orders(
             continue
         tag = next(tag for tag in (nearest, *taken) if tag not in used and models[tag] == one.model)
         used.add(tag)
-        _insert(connection, WorkOrder(deployment_id, one.ci, one.slot, one.old, tag, one.instructions))
+        plan_work_order(connection, WorkOrder(deployment_id, one.ci, one.slot, one.old, tag, one.instructions))
+
+
+def plan_work_order(connection: sa.Connection, order: WorkOrder) -> WorkOrder:
+    """Write a work order that nobody may do yet."""
+    return _insert(connection, order)
+
+
+def open_next(connection: sa.Connection, orders: Sequence[WorkOrder], now: datetime) -> WorkOrder | None:
+    """Open the first that is planned of a CI's work orders, unless people are at one: parts of a machine may stand in for one another."""
+    if any(one.state in WAITING for one in orders):
+        return None
+    following = next((one for one in orders if one.state is WorkOrderState.PLANNED), None)
+    return None if following is None else open_work_order(connection, following, now)
 
 
 def open_work_order(connection: sa.Connection, order: WorkOrder, now: datetime) -> WorkOrder:

@@ -16,7 +16,7 @@ from ..cmdb.store import Cmdb
 from ..dhs.assets import list_units
 from ..dhs.units import AVAILABLE, Unit, UnitState, folded
 from ..dhs.work_order import WAITING, WorkOrder, WorkOrderState
-from ..dhs.work_orders import fulfil, list_work_orders, move_work_order, open_work_order
+from ..dhs.work_orders import fulfil, list_work_orders, move_work_order, open_next, open_work_order
 from ..errors import NotFoundError, StateError, TidegateError
 from ..evidence.statement import SWAP
 from ..firmware.device import DeviceIdentity, differences
@@ -104,6 +104,9 @@ def confirm_swap(
             order = open_work_order(connection, order, now)
         if known:
             order = fulfil(cmdb, connection, order, person, how, said.reason, now, said.attributes)
+            mine = list_work_orders(connection, deployments=[current.id], cis=[said.host])
+            following = open_next(connection, [one for one in mine if one.back is order.back], now)
+            msg += f"; before that, {following.sentence()}" if following else ""
         else:
             order = move_work_order(connection, order, WorkOrderState.CLAIMED, claimed_by=person)
         data = {**about, "work_order": order.number, "by": person, "state": str(order.state), **signed}
