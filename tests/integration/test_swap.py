@@ -160,6 +160,10 @@ def test_where_nothing_can_be_read_two_people_say_so(bed: Bed) -> None:
         bed.swap(key="carl")
     with pytest.raises(TidegateError):
         bed.swap(key="mallory")
+    # Whoever wants it back has to know first what is there.
+    state, said = HardwareHost(bed.cmdb, bed.journal.deployment(bed.run.deployment), "web1").back_out()
+    assert state is HostState.OWED
+    assert "carl says that it was done, and a second person has to confirm that" in said
     assert bed.swap(key="rita")["state"] == "done"
     assert bed.places["A-7"] == "in use by web1 (PSU 1)"
     first, second = (open_envelope(line.data["envelope"].encode()) for line in bed.history())
