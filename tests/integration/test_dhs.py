@@ -338,7 +338,8 @@ def test_a_deployment_that_has_begun_needs_what_it_has_reserved_and_no_more(cmdb
     library: Any = create_library(str(tmp_path / "dsl"))
 
     def asked(*waves: list[str]) -> tuple[int, SpareAllotment]:
-        exposed, allotment = spares_for(library, cmdb, rfc, facts, [{**ci, "site": None} for ci in cis], waves)
+        machines = {("R750", ""): [{**ci, "site": None} for ci in cis]}
+        exposed, allotment = spares_for(library, cmdb, rfc, facts, cis, waves, lambda: machines)
         return len(exposed), allotment
 
     everybody = ["h1", "h2", "h3"]

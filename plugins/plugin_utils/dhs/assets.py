@@ -84,7 +84,7 @@ def models_of(connection: sa.Connection) -> dict[str, str]:
     """By CI, the model of the unit that it is itself: what of many :func:`machines` is known at once."""
     t = schema()
     select = sa.select(t.ci.c.name, t.asset.c.model).join_from(t.asset, t.ci).where(t.asset.c.slot == "")
-    return {row.name: row.model for row in connection.execute(select)}
+    return {str(name): str(model) for name, model in connection.execute(select)}
 
 
 def move_units(

@@ -12,6 +12,7 @@ import hashlib
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -387,17 +388,24 @@ def _with_waves(asking: _Asking, found: Gathered) -> Gathered:
     if waves is not None:
         sites = {str(ci["name"]): ci["site"] for ci in cis}
         facts = replace(facts, waves=tuple(frozenset(sites.get(host) for host in one) for one in waves))
-    if facts.package is not None and ("firmware" in facts.package.manifest or "reads" in facts.package.manifest):
-        from .baseline import unarchived  # noqa: PLC0415 - for releases whose effect is not their tree alone
-
-        config = facts.package.manifest
-        facts = replace(facts, unarchived=asking.ask("baseline", lambda: unarchived(asking.sources.library(), cmdb(), rfc, config, cis)))
     found = replace(found, facts=facts, waves=waves)
-    if facts.policy is None or facts.package is None or waves is None or not {"firmware", "hardware"} & facts.package.manifest.keys():
-        return found
-    from .stock import spares_for  # noqa: PLC0415 - for releases of firmware and hardware alone
+    config = facts.package.manifest if facts.package is not None else {}
+    return _with_units(asking, found, config, cis) if {"firmware", "hardware", "reads"} & config.keys() else found
 
-    exposed, spares = asking.ask("spares", lambda: spares_for(asking.sources.library(), cmdb(), rfc, facts, cis, waves)) or ((), None)
+
+def _with_units(asking: _Asking, found: Gathered, config: Mapping[str, Any], cis: Sequence[dict[str, Any]]) -> Gathered:
+    """Add whether what devices run is archived, and which units a release of firmware or hardware would reserve."""
+    from ..dsl.firmware import FirmwareImage  # noqa: PLC0415 - for releases whose effect is not their tree alone
+    from .baseline import machines_of, unarchived  # noqa: PLC0415 - as above
+    from .stock import spares_for  # noqa: PLC0415 - as above
+
+    facts, rfc, cmdb, library, waves = found.facts, asking.rfc, asking.cmdb, asking.sources.library, found.waves
+    machines = cache(lambda: machines_of(cmdb(), [FirmwareImage.of(one) for one in config.get("firmware", ())], cis))
+    if "hardware" not in config:
+        facts = replace(facts, unarchived=asking.ask("baseline", lambda: unarchived(library(), machines, rfc, config, cis)))
+    if facts.policy is None or waves is None or "reads" in config:
+        return replace(found, facts=facts)
+    exposed, spares = asking.ask("spares", lambda: spares_for(library(), cmdb(), rfc, facts, cis, waves, machines)) or ((), None)
     return replace(found, facts=replace(facts, spares=spares), exposed=exposed)
 
 

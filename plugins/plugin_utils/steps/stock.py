@@ -6,14 +6,14 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
 from ..clearance.facts import Facts
 from ..cmdb.store import Cmdb
-from ..dhs.assets import list_rules, list_units, models_of, note_stock, reserved_spares, stock, take_untold, would_reserve_spares
+from ..dhs.assets import list_rules, list_units, note_stock, reserved_spares, stock, take_untold, would_reserve_spares
 from ..dhs.level import Way
 from ..dhs.spare_rules import SpareRules
 from ..dhs.spares import Exposed, SpareAllotment, exposed_at_once
@@ -24,13 +24,13 @@ from ..dsl.hardware import PartChange
 from ..dsl.package import load_package_manifest
 from ..dsl.repository import Library
 from ..errors import ConflictError, NotFoundError, TidegateError
-from ..firmware.device import text
 from ..policy.communication import STOCK_LOW
 from ..policy.model import Policy
 from ..rfc.debts import debts, settle
 from ..rfc.model import Rfc
 from ..rollout.deployments import Deployments
 from ..rollout.states import OPEN, SPARES, WaveState
+from .baseline import Machines
 from .tell import tell_channels
 
 with contextlib.suppress(ImportError):
@@ -70,7 +70,13 @@ def tell_low(cmdb: Cmdb, policy: Policy, actor: str, now: datetime) -> list[str]
 
 
 def spares_for(
-    library: Library, cmdb: Cmdb, rfc: Rfc, facts: Facts, cis: Sequence[Mapping[str, Any]], waves: Sequence[Sequence[str]]
+    library: Library,
+    cmdb: Cmdb,
+    rfc: Rfc,
+    facts: Facts,
+    cis: Sequence[Mapping[str, Any]],
+    waves: Sequence[Sequence[str]],
+    machines: Callable[[], Machines],
 ) -> tuple[tuple[Exposed, ...], SpareAllotment]:
     """The CIs that need a unit each, and how the units stand that the deployment would reserve for them, or has reserved.
 
@@ -87,28 +93,17 @@ def spares_for(
         if "hardware" in manifest:
             needing, misplaced = _parts_for(connection, [PartChange.of(one) for one in manifest["hardware"]], cis)
             return needing, replace(would_reserve_spares(connection, mine, needing, rules, rfc.type, facts.now), misplaced=misplaced)
-        at_once = tuple(exposed_at_once(waves, _exposed(connection, manifest, cis), rules.cover))
+        images = [FirmwareImage.of(one) for one in manifest.get("firmware", ())]
+        at_once = tuple(exposed_at_once(waves, _exposed(machines(), images), rules.cover))
         ways = ways_of(library, rfc.release) if at_once else []
         return at_once, would_reserve_spares(connection, mine, at_once, rules, rfc.type, facts.now, ways)
 
 
-def _exposed(connection: sa.Connection, manifest: Mapping[str, Any], cis: Sequence[Mapping[str, Any]]) -> list[Exposed]:
+def _exposed(machines: Machines, images: Sequence[FirmwareImage]) -> Iterator[Exposed]:
     """The CIs that no image of a release of firmware could bring back."""
-    images = [FirmwareImage.of(one) for one in manifest.get("firmware", ())]
-    models = models_of(connection)
-    known: dict[tuple[str, ...], bool] = {}  # thousands of machines have few models and versions
-    exposed = []
-    for ci in cis:
-        name, recorded = str(ci["name"]), ci["attributes"].get("firmware")
-        model = models.get(name) or text(ci["attributes"].get("model"))
-        has = recorded if isinstance(recorded, Mapping) else {}
-        key = (model, *(text(has.get(image.component)) for image in images))
-        if key not in known:
-            pairs = zip(images, key[1:], strict=True)
-            known[key] = any(model in image.models and is_without_way_back(image, version) for image, version in pairs)
-        if known[key]:
-            exposed.append(Exposed(name, model, str(ci["site"] or "")))
-    return exposed
+    for (model, *versions), cis in machines.items():
+        if any(model in image.models and is_without_way_back(image, version) for image, version in zip(images, versions, strict=True)):
+            yield from (Exposed(str(ci["name"]), model, str(ci["site"] or "")) for ci in cis)
 
 
 def _parts_for(
