@@ -3,8 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What an interrupted run of a release's own role has left running on this host.
 
-The tasks of a role carry in their environment which deployment they are of, and a number that is higher in each run of it. A module of
-Ansible's goes on when the controller is gone, so whoever goes on with the deployment waits for it: no task runs twice at once.
+The tasks of a role carry in their environment which deployment they are of, and a number that is higher in each run of it. A module or
+script of Ansible's goes on when the controller is gone, so whoever goes on with the deployment waits for it: no task runs twice at once.
 """
 
 from __future__ import annotations
@@ -15,11 +15,12 @@ import time
 from .processes import line_of, with_variable
 
 MARK = "TIDEGATE_RUN"
+_PLACES = ("AnsiballZ_", "/ansible-tmp-")  # what Ansible calls a module that it has put on the host, and the directory for that and scripts
 _INTERVAL = 0.2  # seconds between two looks
 
 
 def wait_for_unfinished(mark: str, patience: float) -> list[int]:
-    """Wait until no module runs that an earlier run than ``mark`` had started; return those that still do after ``patience`` seconds.
+    """Wait until no module or script runs that an earlier run than ``mark`` had started; return those that do after ``patience`` seconds.
 
     Not waited for is what such a module has started to stay, as a service.
     """
@@ -40,8 +41,8 @@ def _is_earlier(one: str, other: str) -> bool:
 
 
 def _is_module(pid: int, arguments: list[str]) -> bool:
-    """Whether it is a module of Ansible's: a Python that reads it from a pipe, or a file that Ansible has put there."""
-    if any("AnsiballZ_" in argument for argument in arguments):
+    """Whether it is a module or script of Ansible's: a Python that reads it from a pipe, or a file that Ansible has put there."""
+    if any(place in argument for argument in arguments for place in _PLACES):
         return True
     if len(arguments) != 1 or not os.path.basename(arguments[0]).startswith("python"):
         return False

@@ -15,6 +15,7 @@ from typing import Any
 from ansible import constants
 
 from ...module_utils.unfinished import wait_for_unfinished
+from ..activity import waiting
 from ..clock import utc_now
 from ..dsl.manifest import OwnAnsible
 from ..dsl.package import load_package
@@ -204,7 +205,8 @@ class RoleWave:
         limits = {part.called: self._own.timeout for part in parts if part.step} | {"": self._own.timeout}
         wanted = RolePlay(document, end, limits, self._variables() | dict(about), roles_within(role), log)
         self._journal.renew(self._run, utc_now())
-        left = wait_for_unfinished(mark, _PATIENCE) if self._resumed else []
+        with waiting("what an interrupted run has left running here"):
+            left = wait_for_unfinished(mark, _PATIENCE) if self._resumed else []
         if left:
             return {host: HostVerdict(f"the processes {', '.join(map(str, left))} of an interrupted run still run here") for host in hosts}
         order = {"cmdb": given["cmdb"], "deployment": self._run.deployment, "token": self._run.token}

@@ -33,6 +33,7 @@ def _module(mark: str, command: list[str]) -> subprocess.Popen[bytes]:
     [
         pytest.param("CHG1#1:5", READS_STDIN, True, id="a module of an earlier run"),
         pytest.param("CHG1#1:5", [sys.executable, "-c", "import time; time.sleep(60)", "AnsiballZ_command.py"], True, id="by a file"),
+        pytest.param("CHG1#1:5", ["sh", "-c", "sleep 60; true", "/root/.ansible/tmp/ansible-tmp-1-2-3/mend.sh"], True, id="a script"),
         pytest.param("CHG1#1:7", READS_STDIN, False, id="this run's own"),
         pytest.param("CHG1#1:9", READS_STDIN, False, id="a later run's"),
         pytest.param("CHG1#2:5", READS_STDIN, False, id="of another deployment"),
