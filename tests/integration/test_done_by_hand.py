@@ -162,7 +162,7 @@ def test_the_word_stands_until_another_deployment_says_what_runs_there(bed: Bed)
         (["web1"], {}, StateError, "web1 is active in CHG0001#1; only a host that is stuck, lost or still to be backed out"),
         (["web4"], {}, StateError, "web4 is staged in CHG0001#1"),
         (["web2", "nobody"], {}, NotFoundError, "nobody is not part of CHG0001#1"),
-        (["web2"], {"reason": "  "}, TidegateError, "no reason is given why web2 could only be brought back by hand"),
+        (["web2"], {"reason": "  "}, TidegateError, "no reason is given for what is said, that web2 was brought back by hand"),
         (["web2"], {"key": None}, TidegateError, "the policy names people, so that web2 was brought back by hand is said with a signature"),
         (["web2"], {"key": "mallory"}, TidegateError, "the policy gives this key to nobody"),
     ],

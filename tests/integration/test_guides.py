@@ -352,6 +352,14 @@ def a_bench(fleet: Fleet, reader: Reader) -> None:
     read_release(folder).archive(home)
     reader.first["tidegate.release.stock"] = lambda: bring_machine_to_level(reader, str(home.resolve("bios", "2.5.0")))
 
+    def give_addresses() -> None:
+        """So that a page with an inventory that needs one of each CI is read after this one."""
+        with Cmdb.open(reader.environment["TIDEGATE_CMDB"]) as cmdb:
+            known = cmdb.cis(["srv1", "bench1"])
+            cmdb.put_cis([{**ci, "attributes": {**ci["attributes"], "ansible_host": "192.0.2.1"}} for ci in known], "test")
+
+    reader.until_the_end.callback(give_addresses)
+
 
 def bring_machine_to_level(reader: Reader, digest: str) -> None:
     """A deployment to a machine of the same model, as its journal has it; its level is owed to the spare."""

@@ -24,7 +24,7 @@ def upgrade() -> None:
         *(sa.Column(name, sa.String, nullable=False) for name in ("ci", "slot", "old", "new", "instructions")),
         sa.Column("back", sa.Boolean, nullable=False),
         sa.Column("state", sa.String, nullable=False),
-        *(sa.Column(name, sa.String, nullable=False, server_default="") for name in ("claimed_by", "closed_by", "read")),
+        *(sa.Column(name, sa.String, nullable=False) for name in ("claimed_by", "closed_by", "read")),
         *(sa.Column(name, sa.DateTime(timezone=True), nullable=True) for name in ("opened", "closed")),
         sa.PrimaryKeyConstraint("id", name="pk_work_order"),
         sa.ForeignKeyConstraint(["deployment_id"], ["deployment.id"], name="fk_work_order_deployment_id"),
