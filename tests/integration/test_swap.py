@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -27,6 +28,7 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.dhs.work_orders i
     plan_work_order,
     plan_work_orders,
 )
+from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.hardware import PartChange
 from ansible_collections.tidegate.release.plugins.plugin_utils.errors import ConflictError, NotFoundError, StateError, TidegateError
 from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.envelope import open_envelope
 from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.statement import SWAP
@@ -37,12 +39,15 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.holder im
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.journal import Journal
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.options import Rollout
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.states import HostState
+from ansible_collections.tidegate.release.plugins.plugin_utils.steps.backout import order_backout
+from ansible_collections.tidegate.release.plugins.plugin_utils.steps.plan import Reach, RunRequest
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps.swap import Swap, confirm_swap
 from seals import KEYS
 from seals import policy as seals_policy
 
 NOW = datetime(2027, 3, 1, 12, tzinfo=UTC)
 GONE = Holder("gone", "elsewhere", 1, 1, "1")
+CHANGES = [PartChange(slot, ("OLD",), "NEW", "how.md") for slot in ("PSU 1", "PSU 2")]
 SAID = Swap("web1", "PSU 1", "S-1", "S-7", "as ordered")
 
 
@@ -56,7 +61,7 @@ class Bed:
     policy: Policy = field(default_factory=lambda: replace(seals_policy(), people={}))
 
     def swap(
-        self, said: Swap = SAID, found: DeviceIdentity | Exception | None = None, key: str = "", number: str = "CHG1", write: bool = True
+        self, said: Swap = SAID, found: DeviceIdentity | Exception | None = None, key: str = "", number: str = "CHG0001", write: bool = True
     ) -> dict[str, Any]:
         def read(_attributes: Mapping[str, Any], slot: str, _unit: Unit | None) -> DeviceIdentity | None:
             assert slot == said.slot
@@ -103,7 +108,7 @@ def bed(cmdb_url: str) -> Iterator[Bed]:
                 args = ("ann", NOW) if what is reserve_spares else (NOW,)
                 what(connection, number, exposed, SpareRules(), "normal", *args)
 
-        run = journal.begin("CHG1", package, [["web1"], ["web2"]], Rollout(hardware=True, tree=False), GONE, NOW, along)
+        run = journal.begin("CHG0001", package, [["web1"], ["web2"]], Rollout(hardware=True, tree=False), GONE, NOW, along)
         with cmdb.begin() as connection:
             plan_work_orders(connection, run.deployment, exposed, SpareRules(), "normal", NOW)  # again, and there is one for each
             open_work_order(connection, list_work_orders(connection)[0], NOW)
@@ -140,8 +145,8 @@ def test_nothing_is_recorded_of_what_is_not_so(bed: Bed) -> None:
         (TidegateError, "the unit that comes out is A-1", {"said": replace(SAID, old="")}),
         (StateError, "wants nothing exchanged in the slot PSU 1 of web2", {"said": replace(SAID, host="web2", old="S-2", new="S-8")}),
         (StateError, "wants nothing exchanged in the slot PSU 2 of web1", {"said": replace(SAID, slot="PSU 2")}),
-        (NotFoundError, "web3 is not part of CHG1#1", {"said": replace(SAID, host="web3")}),
-        (NotFoundError, "CHG2 was never deployed", {"number": "CHG2"}),
+        (NotFoundError, "web3 is not part of CHG0001#1", {"said": replace(SAID, host="web3")}),
+        (NotFoundError, "CHG0002 was never deployed", {"number": "CHG0002"}),
     ]
     for kind, match, asked in refused:
         with pytest.raises(kind, match=match):
@@ -149,7 +154,7 @@ def test_nothing_is_recorded_of_what_is_not_so(bed: Bed) -> None:
     assert (bed.places, bed.history()) == (before, [])
 
 
-def test_where_nothing_can_be_read_two_people_say_so(bed: Bed) -> None:
+def test_where_nothing_can_be_read_two_people_say_so(bed: Bed, cmdb_url: str, tmp_path: Path) -> None:
     bed.policy = seals_policy()
     with pytest.raises(TidegateError, match="the policy names people"):
         bed.swap()
@@ -161,9 +166,13 @@ def test_where_nothing_can_be_read_two_people_say_so(bed: Bed) -> None:
     with pytest.raises(TidegateError):
         bed.swap(key="mallory")
     # Whoever wants it back has to know first what is there.
-    state, said = HardwareHost(bed.cmdb, bed.journal.deployment(bed.run.deployment), "web1").back_out()
+    state, said = HardwareHost(bed.cmdb, bed.journal.deployment(bed.run.deployment), "web1", lambda: CHANGES).back_out()
     assert state is HostState.OWED
     assert "carl says that it was done, and a second person has to confirm that" in said
+    (path := tmp_path / "rfc.yml").write_text("schema: 1\nnumber: CHG0001\n")
+    request = RunRequest(str(path), Reach(["web1", "web2"]), write=True, interrupted=str)
+    with pytest.raises(StateError, match="nobody knows yet what stays there: work order 1"):
+        order_backout(request, cmdb_url=cmdb_url, policy_path=None, reason="it stays", now=NOW, accepted=["web1"])
     assert bed.swap(key="rita")["state"] == "done"
     assert bed.places["A-7"] == "in use by web1 (PSU 1)"
     first, second = (open_envelope(line.data["envelope"].encode()) for line in bed.history())
@@ -181,7 +190,7 @@ def test_people_are_at_one_part_of_a_machine_at_a_time_there_and_back(bed: Bed) 
     number = bed.run.deployment
     with bed.cmdb.begin() as connection:
         plan_work_order(connection, WorkOrder(number, "web1", "PSU 2", "A-3", "A-9"))
-    parts = HardwareHost(bed.cmdb, bed.journal.deployment(number), "web1")
+    parts = HardwareHost(bed.cmdb, bed.journal.deployment(number), "web1", lambda: CHANGES)
     state, said = parts.activate()
     assert (state, bed.orders) == (None, [("web1", "open"), ("web2", "planned"), ("web1", "planned")])
     assert "work order 1, the slot PSU 1 of web1: take out A-1 and put in A-7, as how.md says; when it is done" in said
@@ -210,8 +219,10 @@ def test_people_are_at_one_part_of_a_machine_at_a_time_there_and_back(bed: Bed) 
     bed.swap(Swap("web1", "PSU 1", "S-7", "S-1", ""), found=DeviceIdentity("S-1", ""))
     assert parts.back_out() == (HostState.BACKED_OUT, "")
     assert bed.places["A-1"] == "in use by web1 (PSU 1)"
-    move(bed.cmdb, MoveOrder("remove", "A-1", stockroom="ams"))
-    assert parts.confirm()[0] is HostState.STUCK
+    lacks = [f"{tag}, a OLD, in the slot PSU {slot} of web1, and not a NEW" for slot, tag in ((1, "A-1"), (2, "A-3"))]
+    assert parts.confirm() == (HostState.STUCK, f"the hardware storage has {'; '.join(lacks)}; find out which unit is there")
+    # Nor does a host come up that has no work order, and does not have the part any more.
+    assert HardwareHost(bed.cmdb, bed.journal.deployment(number), "web3", lambda: CHANGES).activate()[0] is HostState.FAILED
 
 
 def test_a_deployment_that_somebody_drives_is_left_alone(bed: Bed) -> None:

@@ -8,6 +8,7 @@ A work order is done when it is confirmed (``steps/swap.py``), and nothing here 
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 from ..clock import utc_now
@@ -16,6 +17,7 @@ from ..dhs.assets import list_units
 from ..dhs.units import folded
 from ..dhs.work_order import UNDONE, WAITING, WorkOrder, WorkOrderState, undoing
 from ..dhs.work_orders import cancel_work_orders, list_work_orders, open_next, plan_work_order
+from ..dsl.hardware import PartChange
 from ..rollout.deployments import Deployment
 from ..rollout.redundancy import are_redundant
 from ..rollout.states import HostState
@@ -27,29 +29,32 @@ _H, _S = HostState, WorkOrderState
 
 
 class HardwareHost:
-    """The parts of one host of a deployment. Each step returns the state of the host and why; ``None`` while people have to act."""
+    """The parts of one host of a deployment. Each step returns the state of the host and why; ``None`` while people have to act.
 
-    def __init__(self, cmdb: Cmdb, deployment: Deployment, host: str) -> None:
-        self._cmdb, self._deployment, self._host = cmdb, deployment, host
+    ``changes``: reads which parts the release exchanges.
+    """
+
+    def __init__(self, cmdb: Cmdb, deployment: Deployment, host: str, changes: Callable[[], Iterable[PartChange]]) -> None:
+        self._cmdb, self._deployment, self._host, self._changes = cmdb, deployment, host, changes
 
     def activate(self) -> tuple[HostState | None, str]:
         """Open a work order of the host, the next one when that is done; it comes up when all are."""
         with self._cmdb.begin() as connection:
             orders = self._orders(connection, back=False)
             open_next(connection, orders, utc_now())
-            left = [one for one in self._orders(connection, back=False) if one.state in UNDONE]
-        return (None, _sentence(left)) if left else (_H.STARTED, "")
+            forward = self._orders(connection, back=False)
+            left, lacking = [one for one in forward if one.state in UNDONE], self._lacking(connection)
+        if left:
+            return None, _sentence(left)
+        if lacking:  # also where there is no work order, for the host had the part when it was planned
+            return (_H.STUCK if any(one.state is _S.DONE for one in forward) else _H.FAILED), lacking
+        return _H.STARTED, ""
 
     def confirm(self) -> tuple[HostState | None, str]:
-        """Look again whether the new units are where the work orders brought them."""
+        """Look again whether the new parts are there."""
         with self._cmdb.read() as connection:
-            done = [one for one in self._orders(connection, back=False) if one.state is _S.DONE]
-            there = {folded(unit.slot): unit.tag for unit in list_units(connection, cis=[self._host])}
-        gone = [one for one in done if one.new and there.get(folded(one.slot)) != one.new]
-        if gone:
-            what = ", ".join(f"{one.new} is not in {one.place} any more" for one in gone)
-            return _H.STUCK, f"by the hardware storage {what}; find out which unit is there"
-        return _H.ACTIVE, ""
+            lacking = self._lacking(connection)
+        return (_H.STUCK, lacking) if lacking else (_H.ACTIVE, "")
 
     def back_out(self) -> tuple[HostState, str]:
         """Cancel what nobody has done, and have work orders for undoing what was, one after the other; the host is back after the last.
@@ -70,6 +75,17 @@ class HardwareHost:
         if not left:
             return _H.BACKED_OUT, ""
         return _H.OWED, f"it waits for {others[0].sentence()}" if others else _sentence(left)
+
+    def _lacking(self, connection: sa.Connection) -> str:
+        """Where the hardware storage has another model than the release brings, in a sentence; empty for nowhere."""
+        there = {folded(unit.slot): unit for unit in list_units(connection, cis=[self._host])}
+        wrong = []
+        for part in self._changes():
+            unit = there.get(folded(part.slot))
+            if unit is None or unit.model != part.model:
+                has = f"{unit.tag}, a {unit.model}," if unit else "nothing"
+                wrong.append(f"{has} in {f'the slot {part.slot}' if part.slot else 'place'} of {self._host}, and not a {part.model}")
+        return f"the hardware storage has {'; '.join(wrong)}; find out which unit is there" if wrong else ""
 
     def _at_redundant(self, connection: sa.Connection) -> list[WorkOrder]:
         """The work orders that people are at where something is redundant with this host."""

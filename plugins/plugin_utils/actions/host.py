@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 import shlex
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,6 +35,7 @@ from .keepalive import keep_alive, prefer_fast
 # ruff: noqa: PLC0415
 
 if TYPE_CHECKING:
+    from ..dsl.hardware import PartChange
     from ..dsl.shipment import Shipment
     from ..rollout.firmware_journal import FirmwareJournal
     from ..rollout.outside_journal import OutsideJournal
@@ -193,6 +194,14 @@ class HostAction(TidegateAction):
         from ..rollout.outside_journal import OutsideJournal
 
         return OutsideJournal(self._cmdb)
+
+    def exchanged_parts(self, deployment: Deployment) -> Iterable[PartChange]:
+        """The parts that a release of hardware exchanges on each host."""
+        from ..dsl.package import load_package_manifest
+        from ..dsl.repository import open_library
+
+        home = open_library(required_setting(self.options, "dsl")).repository(deployment.release)
+        return load_package_manifest(home, deployment.digest).hardware
 
     def recorded_firmware(self) -> Mapping[str, Any]:
         """What the CMDB has the host's device to run, by component."""

@@ -97,7 +97,7 @@ class SwitchAction(HostAction):
         """Do the step by work orders, for people, who don't exchange at the same time what is redundant."""
         from .hardware import HardwareHost  # noqa: PLC0415 - as for the library in ``host``
 
-        step, parts = _STEPS[self.step], HardwareHost(self._cmdb, deployment, self._host)
+        step, parts = _STEPS[self.step], HardwareHost(self._cmdb, deployment, self._host, lambda: self.exchanged_parts(deployment))
         if self.step == "activate":
             taken, turn = self.firmware_journal().take_turn(self._run, self._host, utc_now())
             if taken is None:

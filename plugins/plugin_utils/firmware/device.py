@@ -136,6 +136,9 @@ class Device(Protocol):
     def identity(self, serial: str = "") -> DeviceIdentity:
         """Which device it is; of several that are there, the one with this serial number."""
 
+    def part(self, slot: str) -> DeviceIdentity | None:
+        """What is in a slot; ``None`` where it does not say so."""
+
     def condition(self, serial: str = "") -> Condition:
         """How the device and its host are."""
 

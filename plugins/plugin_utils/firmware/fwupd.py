@@ -214,6 +214,9 @@ class Fwupd:
         tag = "" if _PLACEHOLDERS.fullmatch(survey.tag) else survey.tag
         return DeviceIdentity(survey.serial, survey.model, tag)
 
+    def part(self, _slot: str) -> None:
+        """Fwupd says nothing of slots; see :class:`Device`."""
+
     def condition(self, _serial: str = "") -> Condition:
         """How the host is: it answers, with fwupd, and systemd has begun and does not end; see :class:`Device`."""
         state = self._look().state

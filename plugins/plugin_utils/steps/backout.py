@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any
 from ..activity import listed
 from ..clearance.policy import load_policy
 from ..cmdb.store import Cmdb
+from ..dhs.work_order import WorkOrderState
+from ..dhs.work_orders import list_work_orders
 from ..errors import NotFoundError, StateError, TidegateError
 from ..evidence.statement import ACCEPTED, DONE_BY_HAND
 from ..report.progress import counted, words
@@ -136,6 +138,10 @@ def _refuse_accepted(journal: Journal, current: Deployment, hosts: Collection[st
     if others:
         raise NotFoundError(f"{', '.join(others)} is not part of {current.label}, so it did nothing there; check the names")
     wanted = [targets[host] for host in sorted(set(hosts)) if targets[host].state is not states.HostState.ACCEPTED]
+    with journal.cmdb.read() as connection:
+        claimed = list_work_orders(connection, deployments=[current.id], cis=[x.host for x in wanted], states=[WorkOrderState.CLAIMED])
+    if claimed:
+        raise StateError(f"nobody knows yet what stays there: {claimed[0].sentence()}")
     for target in wanted:
         if target.state not in states.TOUCHED:
             raise StateError(f"{target.host} is {target.state} in {current.label}, so there is nothing to accept; leave it out")
