@@ -1,30 +1,26 @@
 # Copyright (c) Tidegate maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Releases whose own role changes data, on hosts of the lab; the data are a file on one of them, in which each run adds a line."""
+"""Releases whose own role changes data, on hosts of the lab; the data are a file on one of them, in which each run adds a line.
+
+Runs that are killed meanwhile are in ``test_role_kill_matrix.py``.
+"""
 
 from __future__ import annotations
 
-import contextlib
-import os
 import re
-import signal
-import subprocess
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 import yaml
-from ansible_collections.tidegate.release.plugins.module_utils.processes import below
 from documents import simple_manifest, write_document
 from fleet import Fleet
-from waiting import wait_until
 
-NUMBER, SLOW = "CHG0100051", "if [ ! -e /srv/slow ]; then touch /srv/slow; sleep 10; fi"
 LOOK = {"name": "Look", "ansible.builtin.command": "test -e /srv/live", "changed_when": False}
 TASKS: dict[str, list[dict[str, Any]]] = {
-    "migrate": [{"name": "Migrate", "ansible.builtin.shell": f"echo migrate >>/srv/data; {SLOW}"}],
-    "reverse": [{"name": "Reverse", "ansible.builtin.shell": f"echo reverse >>/srv/data; {SLOW}"}],
+    "migrate": [{"name": "Migrate", "ansible.builtin.shell": "echo migrate >>/srv/data"}],
+    "reverse": [{"name": "Reverse", "ansible.builtin.shell": "echo reverse >>/srv/data"}],
     "activate": [{"name": "Activate", "ansible.builtin.file": {"path": "/srv/live", "state": "touch", "mode": "0644"}}],
     "check": [LOOK],
     "back_out": [{"name": "Remove", "ansible.builtin.file": {"path": "/srv/live", "state": "absent"}}],
@@ -82,84 +78,26 @@ def said(output: str, what: str) -> str:
     return found[1]
 
 
-def killed_in_the_middle(fleet: Fleet, verb: str, variables: dict[str, str]) -> None:
-    """Run a verb, and kill it with all that it has started as soon as the data are being changed."""
-    fleet.run_on("web2", "rm -f /srv/slow")
-    with (fleet.path / "killed.log").open("wb") as log:
-        run = subprocess.Popen(
-            fleet.command(verb, variables), env=fleet.environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
-        )
-    try:
-        wait_until(lambda: fleet.run_on("web2", "test -e /srv/slow && echo yes; true").strip() == "yes")
-    finally:
-        for pid in [run.pid, *below([run.pid])]:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-        run.wait()
-
-
-def test_data_that_a_killed_run_was_changing_are_changed_again_only_when_a_person_has_looked(fleet: Fleet) -> None:
-    rfc = fleet.rfc(NUMBER, "2.0", release(fleet, "2.0"))
+def test_a_migrate_that_failed_is_held_before_any_host_has_the_release(fleet: Fleet) -> None:
+    broken = [*TASKS["migrate"], {"name": "Break", "ansible.builtin.command": "false"}]
+    rfc = fleet.rfc("CHG0100052", "2.1", release(fleet, "2.1", migrate=broken))
     variables = {"tidegate_rfc": str(rfc), "tidegate_reason": "a test looked"}
     done = fleet.play("tidegate.release.deploy", variables, "--check")
     assert done.returncode == 0, done.stdout
     assert "role, migrate (once, on web2, before the first wave): Migrate" in done.stdout
     assert "before the first wave data are migrated on web2" in done.stdout
     assert data(fleet) == []
-
-    killed_in_the_middle(fleet, "tidegate.release.deploy", variables)
-    done = fleet.play("tidegate.release.deploy", variables)
-    assert done.returncode != 0, done.stdout
-    assert (fleet.state(NUMBER), data(fleet)) == ("held", ["migrate"])
-    assert "migrate on web2 was interrupted, so it is not known what it has done to the data" in done.stdout
-    before = said(done.stdout, "as_before")
-    assert f" -e tidegate_data={before} -e tidegate_reason=" in done.stdout
-    assert set(fleet.host_states(NUMBER).values()) == {"staged"}
-    done = fleet.play("tidegate.release.backout", variables)
-    assert done.returncode != 0, done.stdout
-    assert "migrate on web2 was interrupted" in done.stdout
-    done = fleet.play("tidegate.release.audit")
-    assert "migrate on web2 was interrupted" in done.stdout
-
-    # A person has brought the data back. It waits for what still runs there.
-    done = fleet.play("tidegate.release.deploy", {**variables, "tidegate_data": before})
-    assert done.returncode == 0, done.stdout
-    assert (fleet.state(NUMBER), data(fleet)) == ("completed", ["migrate", "migrate"])
-    assert events(fleet, NUMBER) == ["migrating", "not_migrated", "migrating", "migrated"]
-
-    killed_in_the_middle(fleet, "tidegate.release.backout", variables)
-    assert set(fleet.host_states(NUMBER).values()) == {"backed_out"}, "every host is back before its data are"
-    for verb in ("tidegate.release.backout", "tidegate.release.deploy"):
-        done = fleet.play(verb, variables)
-        assert done.returncode != 0, done.stdout
-        assert (fleet.state(NUMBER), data(fleet)) == ("backing_out", ["migrate", "migrate", "reverse"])
-        assert "every host is back, but reverse on web2 was interrupted" in done.stdout
-        answer = said(done.stdout, "as_before")
-    # What was said of the first attempt is not true of this one.
-    done = fleet.play("tidegate.release.backout", {**variables, "tidegate_data": before})
-    assert done.returncode != 0, done.stdout
-    assert (fleet.state(NUMBER), data(fleet)) == ("backing_out", ["migrate", "migrate", "reverse"])
-    done = fleet.play("tidegate.release.backout", {**variables, "tidegate_data": answer})
-    assert done.returncode == 0, done.stdout
-    assert (fleet.state(NUMBER), data(fleet)) == ("backed_out", ["migrate", "migrate", "reverse"])
-    assert "its data as before" in done.stdout
-    assert events(fleet, NUMBER)[4:] == ["reversing", "reversed"]
-
-
-def test_a_migrate_that_failed_is_held_before_any_host_has_the_release(fleet: Fleet) -> None:
-    broken = [*TASKS["migrate"], {"name": "Break", "ansible.builtin.command": "false"}]
-    rfc = fleet.rfc("CHG0100052", "2.1", release(fleet, "2.1", migrate=broken))
-    variables = {"tidegate_rfc": str(rfc), "tidegate_reason": "a test looked"}
-    fleet.run_on("web2", "rm -f /srv/data")
     done = fleet.play("tidegate.release.deploy", {**variables, "ansible_port": 1})  # nobody is there
     assert done.returncode != 0, done.stdout
     assert "is held: no data were migrated: it was not reached in the task" in done.stdout
     assert (events(fleet, "CHG0100052"), data(fleet)) == (["migrating", "not_migrated"], [])
-    for _time in range(2):
-        done = fleet.play("tidegate.release.deploy", variables)
+    failed = "migrate on web2 failed (the task 'Break' (ansible.builtin.command) failed, see "
+    for verb in ("deploy", "deploy", "backout"):
+        done = fleet.play(f"tidegate.release.{verb}", variables)
         assert done.returncode != 0, done.stdout
         assert (fleet.state("CHG0100052"), data(fleet)) == ("held", ["migrate"])
-        assert "migrate on web2 failed (the task 'Break' (ansible.builtin.command) failed, see " in done.stdout
+        assert failed in done.stdout
+    assert failed in fleet.play("tidegate.release.audit").stdout
     assert set(fleet.host_states("CHG0100052").values()) == {"staged"}
     assert [fleet.run_on(host, "ls /srv/live 2>/dev/null; true") for host in fleet.hosts] == ["", ""]
     done = fleet.play("tidegate.release.backout", {**variables, "tidegate_data": said(done.stdout, "migrated")})

@@ -1,28 +1,23 @@
 # Copyright (c) Tidegate maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Releases whose own role does the waves, on hosts of the lab."""
+"""Releases whose own role does the waves, on hosts of the lab; ``test_role_kill_matrix.py`` kills their runs."""
 
 from __future__ import annotations
 
-import contextlib
 import os
 import shutil
-import signal
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
-from ansible_collections.tidegate.release.plugins.module_utils.processes import below
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.package import read_release
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.repository import create_library
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.leftovers import log_of
 from documents import simple_manifest, write_document
 from fleet import Fleet
-from waiting import wait_until
 
 # What the role does is written to a file on the host, in order; by what costs a tenth of a module.
 _NOTE = "ansible.builtin.raw"
@@ -62,7 +57,7 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
 @pytest.fixture(autouse=True)
 def _empty(fleet: Fleet) -> None:
     for host in fleet.hosts:
-        fleet.run_on(host, "rm -rf /srv/notes /srv/version /srv/went /srv/alone /srv/twice")
+        fleet.run_on(host, "rm -rf /srv/notes /srv/version")
     fleet.write_policy(rollout={"canary": 1, "steps": [100], "budget": {"wave": 0, "total": 0}})
 
 
@@ -159,76 +154,6 @@ def test_what_a_role_needs_is_looked_for_before_any_host_is_touched(fleet: Fleet
     assert on_hosts(fleet, "cat /srv/notes 2>/dev/null; true") == [""] * 3
     assert fleet.state("CHG0100004") == "held"
     backout(fleet, "CHG0100004")
-
-
-def test_a_role_around_a_tree_has_the_old_version_back_everywhere_when_the_last_wave_fails(fleet: Fleet) -> None:
-    done = deploy(fleet, "CHG0100011", "1.1", tree=True)
-    assert done.returncode == 0, done.stdout
-    assert list(fleet.served().values()) == ["1.1"] * 3
-    fails = [{"name": "Fail on the last one", "ansible.builtin.command": "false", "when": "inventory_hostname == 'web3'"}]
-    done = deploy(fleet, "CHG0100012", "1.2", tree=True, check=fails)
-    assert done.returncode != 0, done.stdout
-    assert list(fleet.served().values()) == ["1.1"] * 3
-    assert versions(fleet) == ["1.1"] * 3
-    assert fleet.host_states("CHG0100012") == {"web1": "backed_out", "web2": "backed_out", "web3": "backed_out"}
-    assert fleet.state("CHG0100012") == "backed_out"
-    assert set(fleet.installed().values()) == {"1.1"}
-    assert "the task 'Fail on the last one' (ansible.builtin.command) failed, see " in done.stdout
-    # Nor does anything of the first one stay; those below find hosts that have none.
-    assert backout(fleet, "CHG0100011").returncode == 0
-    assert versions(fleet) == ["none"] * 3
-
-
-def _slow(step: str, version: str) -> list[dict[str, Any]]:
-    """The tasks of a step, the first of which takes a while the first time, and says when it runs twice at once."""
-    alone = "mkdir /srv/alone 2>/dev/null || echo twice >>/srv/twice"
-    waits = f"{alone}; if [ ! -e /srv/went ]; then touch /srv/went; sleep 8; fi; rmdir /srv/alone"
-    return [{"name": "Take a while", "ansible.builtin.shell": waits, "changed_when": False}, *tasks(version)[step]]
-
-
-@pytest.mark.parametrize(
-    ("number", "step", "everybody"),
-    [(31, "drain", True), (32, "activate", False), (34, "restore", False), (35, "back_out", True)],
-)
-def test_a_killed_controller_is_made_up_for_and_no_task_runs_twice_at_once(fleet: Fleet, number: int, step: str, everybody: bool) -> None:
-    change, version = f"CHG01000{number}", f"{number}.0"
-    rfc = fleet.rfc(change, version, release(fleet, version, own={"back_out": "own"}, **{step: _slow(step, version)}))
-    variables = {"tidegate_rfc": str(rfc), "tidegate_reason": "a test"}
-    fleet.write_policy(rollout={"canary": 3, "steps": [100], "budget": {"wave": 0, "total": 0}})
-    verb = "tidegate.release.backout" if step == "back_out" else "tidegate.release.deploy"
-    if step == "back_out":
-        done = fleet.play("tidegate.release.deploy", variables)
-        assert done.returncode == 0, done.stdout
-    with (fleet.path / "killed.log").open("wb") as log:
-        killed = subprocess.Popen(
-            fleet.command(verb, variables), env=fleet.environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
-        )
-    try:
-        wait_until(lambda: "yes" in on_hosts(fleet, "test -e /srv/went && echo yes; true"))
-    finally:
-        whole = [killed.pid, *below([killed.pid])] if everybody else [killed.pid]
-        for pid in whole:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-        killed.wait()
-    done = fleet.play(verb, variables)
-    assert done.returncode == 0, done.stdout
-    assert on_hosts(fleet, "cat /srv/twice 2>/dev/null; true") == [""] * 3
-    assert versions(fleet) == (["none"] if step == "back_out" else [version]) * 3
-    assert [notes(fleet, host)[-1] for host in fleet.hosts] == [f"restore {version}"] * 3
-    assert fleet.state(change) == ("backed_out" if step == "back_out" else "completed")
-    assert _drained(fleet, change) == []
-    if step != "back_out":
-        assert backout(fleet, change).returncode == 0
-
-
-def _drained(fleet: Fleet, change: str) -> list[str]:
-    """The hosts that the journal has as being out of service."""
-    rows = fleet.rows(
-        "select j.host, j.event from journal j join deployment d on d.id = j.deployment_id "  # noqa: S608 - a test's own RFC number
-        f"where d.rfc = '{change}' and j.event in ('drained', 'restored') order by j.seq"
-    )
-    return [host for host, event in dict(rows).items() if event == "drained"]
 
 
 def test_a_host_that_can_not_go_back_either_stays_drained_until_a_person_brings_it_back(fleet: Fleet) -> None:
