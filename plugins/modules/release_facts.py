@@ -14,11 +14,11 @@ description:
   - Reads every release's home on the host in one pass, compares each file of each release there with the package's file index, its
     content, kind, mode and target, and finds files that no release brought.
   - Releases share the files that did not change. One that was edited is reported for each of them; the next release staged does not get it.
-author:
-  - Tidegate maintainers (@tidegate)
   - Of a host whose CI has the attribute C(redfish) its device is asked too, by the BMC there, which unit it is and what firmware it runs.
     Nobody logs in to the host of such a CI that has C(ansible_connection=local). Where one can't be reached, and the CMDB has no release
     on it but firmware, it is as one that has none.
+author:
+  - Tidegate maintainers (@tidegate)
 extends_documentation_fragment:
   - tidegate.release.homes.dsl
   - tidegate.release.homes.cmdb

@@ -117,7 +117,7 @@ def test_a_machine_with_another_version_than_recorded_gets_nothing_before_a_spar
     rack.machines["srv3"].faults = {"lies"}  # so that it does not end before one looks
     status, said = rack.play("deploy", rfc)
     assert rack.flashed[0] == ["2.4.5"], said
-    assert [(event,) for (event,) in rack.rows("select event from history where asset = 'A-77' order by seq")][1] == ("asset reserve",)
+    assert rack.rows("select event from history where asset = 'A-77' order by seq")[1] == ("asset reserve",)
     status, said = rack.play("backout", rfc, "-e", "tidegate_accept=srv1")
     assert status == 0, said
     assert rack.rows("select substate from asset where tag = 'A-77'") == [("available",)]

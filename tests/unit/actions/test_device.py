@@ -101,7 +101,7 @@ def test_what_ansible_can_not_do_is_a_sentence_without_secrets(error: Exception,
     for ask in (lambda: host._run(["true"], 10, None), lambda: host._put(Path("x"), 10, None)):
         with pytest.raises(kind, match=words) as raised:
             ask()
-        assert type(raised.value) is kind
+        assert raised.type is kind
         assert "hunter2" not in str(raised.value)
         assert "\x1b" not in str(raised.value)
 

@@ -5,8 +5,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pytest
@@ -31,7 +32,7 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bmc]:
         yield machine
 
 
-def read(machine: Bmc, who: dict[str, Any] = WHO, **changes: Any) -> DeviceReading:
+def read(machine: Bmc, who: Mapping[str, Any] = MappingProxyType(WHO), **changes: Any) -> DeviceReading:
     return read_device(who, DeviceQuestion({"redfish": machine.url, **changes}, "SN0001", ("BIOS", "PSU"), software=False), None)
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from types import MappingProxyType
 from typing import Any
 
 import pytest
@@ -26,7 +27,7 @@ NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 HERE = Unit("T1", "Contoso", "SN1", "R750", UnitState.IN_USE, ci="srv1")
 THERE = replace(HERE, tag="T2", serial="SN2", ci="srv2")
 SPARE = Unit("T3", "Contoso", "SN3", "R750", UnitState.IN_STOCK, "available", "ams-1")
-UNITS = units_by_serial([HERE, THERE, SPARE])
+UNITS = MappingProxyType(units_by_serial([HERE, THERE, SPARE]))
 RECORDED = RecordedDevice("srv1", HERE, {"redfish": "https://bmc1"}, {"BIOS": "2.5.0"})
 FOUND = DeviceReading("SN1", "R750", "T1", {"BIOS": ("2.5.0",)})
 

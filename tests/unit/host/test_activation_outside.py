@@ -5,13 +5,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pytest
 from bed import Host, Package, package
 
-READ = {"command": ["sh", "-c", 'cat "$TIDEGATE_DEVICE"'], "timeout": 2}
+READ = MappingProxyType({"command": ["sh", "-c", 'cat "$TIDEGATE_DEVICE"'], "timeout": 2})
 
 
 @pytest.fixture
@@ -23,14 +25,16 @@ def device(host: Host) -> Path:
     return path
 
 
-def release(version: str, start: str = "", more: str = "", reads: str | None = None, read: Any = READ, **hooks: str) -> Package:
+def release(
+    version: str, start: str = "", more: str = "", reads: str | None = None, read: Mapping[str, Any] = READ, **hooks: str
+) -> Package:
     """One that says ``reads``, its version unless given; ``start``: what its hook does in place of bringing that to the device."""
     text = reads or version
     commands = {"start": start or f'echo "{text}" >"$TIDEGATE_DEVICE"', "stop": "true", **hooks}
     config: dict[str, Any] = {name: {"command": ["sh", "-c", f"{what}\n{more}"], "timeout": 5} for name, what in commands.items()}
     health = [{"name": "well", "command": ["true"], "timeout": 1}]
     said = {"effect": "outside", "reads": text, "settings": {"device": None}, "health": health}
-    return package(version, hooks={**config, "read": read}, **said)
+    return package(version, hooks={**config, "read": dict(read)}, **said)
 
 
 ONE = release("1.0")

@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 import pytest
@@ -248,7 +250,7 @@ MACHINE = {"name": "web1", "attributes": {"redfish": "https://bmc1", "firmware":
 SAID = {"serial": "SN1", "model": "R750", "asset_tag": "", "firmware": {"BIOS": ["2.5.0"], "NIC": ["1.0"]}, "problem": "", "silent": False}
 
 
-def of_devices(said: Any, ci: dict[str, Any] = MACHINE, unit: Unit = UNIT) -> list[tuple[Any, Any, str]]:
+def of_devices(said: Any, ci: Mapping[str, Any] = MappingProxyType(MACHINE), unit: Unit = UNIT) -> list[tuple[Any, Any, str]]:
     (device,) = recorded_devices([ci], [unit], [{"ci": "web1", "release": "bios", "digest": DIGEST}], {DIGEST: (BIOS,)})
     answer = read_device_answer({"releases": [], "device": said})
     found = compare_devices([device], {} if answer is None else {"web1": answer}, [unit])
