@@ -14,7 +14,7 @@ SOURCES := $(shell find galaxy.yml meta plugins roles playbooks inventories -not
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export PYTHONDONTWRITEBYTECODE := 1
 
-.PHONY: help venv dev collection system demo demo-hardware bench test test-unit test-integration molecule lint lint-python lint-ansible lint-docs sanity constraints clean
+.PHONY: help venv dev collection system demo demo-hardware bench test test-unit test-integration molecule lint lint-python lint-ansible lint-docs lint-galaxy sanity constraints clean
 .NOTPARALLEL:
 
 help:
@@ -23,7 +23,7 @@ help:
 	@echo "make test              unit, integration and molecule tests"
 	@echo "make test-unit         one part of them; also test-integration, molecule"
 	@echo "make bench             benchmarks, into build/bench/results.json; ONLY=stage_upgrade,archive HOSTS=8"
-	@echo "make lint              every linter; parts: lint-python, lint-ansible, lint-docs, sanity"
+	@echo "make lint              every linter; parts: lint-python, lint-ansible, lint-docs, lint-galaxy, sanity"
 	@echo "make venv              .venv with requirements.txt; PYTHON=/path/to/python3 picks the Python"
 	@echo "make collection        this checkout, installed into .venv"
 	@echo "make system            missing system packages; PROFILES=\"lab hardware test molecule lint\""
@@ -113,7 +113,7 @@ bench: collection
 
 # Two at a time, the longest first: alone, most of them leave a processor idle.
 lint: dev collection build/src
-	@printf '%s\n' sanity lint-ansible lint-docs lint-python | xargs -P 2 -n 1 $(MAKE) --no-print-directory
+	@printf '%s\n' sanity lint-ansible lint-galaxy lint-docs lint-python | xargs -P 2 -n 1 $(MAKE) --no-print-directory
 
 lint-python: dev build/src
 	@echo "==> ruff"
@@ -133,6 +133,10 @@ lint-docs: dev collection
 	@$(BIN)/antsibull-docs lint-collection-docs --plugin-docs --validate-collection-refs=all .
 	@echo "==> antsibull-changelog"
 	@$(BIN)/antsibull-changelog lint
+
+lint-galaxy: dev
+	@echo "==> galaxy-importer"
+	@$(BIN)/python tools/galaxy.py
 
 sanity: dev
 	@tools/system-packages lint

@@ -19,6 +19,7 @@ import subprocess
 import sys
 import sysconfig
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -62,12 +63,18 @@ def install_collection(root: Path, target: Path) -> str:
     galaxy = (root / "galaxy.yml").read_text()
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder, "collection")
-        shutil.copytree(root, copy, symlinks=True, ignore=shutil.ignore_patterns(*_IGNORED.findall(galaxy.partition("build_ignore:")[2])))
+        shutil.copytree(root, copy, symlinks=True, ignore=_left_out(root, _IGNORED.findall(galaxy.partition("build_ignore:")[2])))
         (copy / "galaxy.yml").write_text(_VERSION.sub(f"version: {version}", galaxy, count=1))
         done = _ansible("galaxy", "collection", "install", "--force", "--offline", str(copy), "-p", str(target))
     if done.returncode != 0:
         raise SystemExit(f"ansible-galaxy could not install the collection:\n{done.stdout.strip()}\n{done.stderr.strip()}")
     return version
+
+
+def _left_out(root: Path, patterns: list[str]) -> Callable[[str, list[str]], set[str]]:
+    """What is not copied: of the top level what ``patterns`` name, which ansible-galaxy would leave out itself, and bytecode."""
+    at_top, anywhere = shutil.ignore_patterns(*patterns), shutil.ignore_patterns("__pycache__")
+    return lambda folder, names: (at_top if Path(folder) == root else anywhere)(folder, names)
 
 
 def found_first(target: Path) -> str:

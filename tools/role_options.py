@@ -1,7 +1,8 @@
 """Writes what Ansible has no fragments for, from the documentation of the modules: the options of each role, and the action groups.
 
 In ``roles/*/meta/argument_specs.yml`` the options are made, those of the modules that the role's tasks call; the rest is written by hand.
-``meta/runtime.yml`` gets a group for each option that many modules share. A test sees that both are current.
+``roles/*/README.md``, which Galaxy shows, says the same to people. ``meta/runtime.yml`` gets a group for each option that many modules
+share. A test sees that all of it is current.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ _NO_OPTIONS = ("__", "ansible_")  # at the beginning of a variable of the role's
 _REFERENCE = re.compile(r"\bO\((\w+)(=[^()]*)?\)")
 _NOTE = "# The options are made from the modules' documentation by tools/role_options.py; the rest is written by hand.\n"
 _RESULT = re.compile(r"\bRV\((\w+)\)")  # a module's, which a role has not
+_MARK = re.compile(r"\b([OVCEIBMPU]|RV)\(([^()]*(?:\([^()]*\)[^()]*)*)\)")
+_MADE = "<!-- Made from meta/argument_specs.yml by tools/role_options.py. -->\n"
 _WIDTH = 140
 
 
@@ -36,6 +39,11 @@ class _Dumper(yaml.SafeDumper):
 def specifications() -> dict[Path, str]:
     """The text of each role's file."""
     return {path: _specification(path) for path in sorted(ROOT.glob("roles/*/meta/argument_specs.yml"))}
+
+
+def readmes() -> dict[Path, str]:
+    """The text of each role's README.md, by what its ``argument_specs.yml`` says."""
+    return {path.parents[1] / "README.md": _readme(path.parents[1].name, text) for path, text in specifications().items()}
 
 
 def runtime() -> str:
@@ -124,7 +132,44 @@ def _referring(text: str, variables: Mapping[str, str]) -> str:
     return _RESULT.sub(r"C(\1)", _REFERENCE.sub(name, text))
 
 
+def _readme(role: str, specification: str) -> str:
+    entry_points: dict[str, Any] = yaml.safe_load(specification)["argument_specs"]
+    lines = [_MADE, f"# {_MODULE}{role}", ""]
+    for name, spec in entry_points.items():
+        lines += [f"## {name}", ""] if len(entry_points) > 1 else []
+        lines += [f"{_markdown(spec['short_description'])}.", ""]
+        lines += [line for text in spec["description"] for line in (_markdown(text), "")]
+        lines += ["```yaml", "- ansible.builtin.import_role:", f"    name: {_MODULE}{role}"]
+        lines += [*([] if name == "main" else [f"    tasks_from: {name}"]), "```", ""]
+        options = spec["options"]
+        lines += ["| variable | type | meaning |", "| --- | --- | --- |"] if options else ["It has no variables."]
+        lines += [f"| `{variable}` | {_kind(option)} | {_meaning(option)} |" for variable, option in options.items()]
+        lines += [""]
+    return "\n".join(lines)
+
+
+def _kind(option: Mapping[str, Any]) -> str:
+    kind = f"list of {option['elements']}" if "elements" in option else str(option["type"])
+    return f"{kind}, required" if option.get("required") else kind
+
+
+def _meaning(option: Mapping[str, Any]) -> str:
+    said = option["description"]
+    texts = [_markdown(text) for text in ([said] if isinstance(said, str) else said)]
+    texts += [f"One of {', '.join(f'`{choice}`' for choice in option['choices'])}."] if "choices" in option else []
+    default = option.get("default")
+    texts += [] if default is None else [f"Default: `{str(default).lower() if isinstance(default, bool) else default}`."]
+    return " ".join(texts).replace("|", "\\|")
+
+
+def _markdown(text: str) -> str:
+    """A text with Ansible's marks as Markdown."""
+    return _MARK.sub(lambda match: f"[{match[2]}]({match[2]})" if match[1] == "U" else f"`{match[2]}`", text)
+
+
 if __name__ == "__main__":
     for path, text in specifications().items():
+        path.write_text(text, encoding="utf-8")
+    for path, text in readmes().items():
         path.write_text(text, encoding="utf-8")
     RUNTIME.write_text(runtime(), encoding="utf-8")

@@ -3,7 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """Run ``ansible-test sanity`` on this checkout; arguments are passed on, such as ``--test validate-modules``.
 
-ansible-test wants to stand in ``ansible_collections/tidegate/release``, so what git knows or would add is copied there.
+ansible-test wants to stand in ``ansible_collections/tidegate/release``, so what git knows or would add is copied there, but for the
+tests: nobody installs them, and ruff has looked at them by the rules of pylint.
 It also downloads pip for the environments that its tests run in; here they get a copy of this environment's, so that
 pip's registry stays the only thing needed. Without arguments two run side by side, as each uses one processor.
 """
@@ -40,7 +41,8 @@ def copy_checkout(folder: Path) -> None:
         ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"], cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True
     ).stdout
     for name in filter(None, listed.split("\0")):
-        if (ROOT / name).is_file():  # a file that was removed but not yet committed is still listed
+        own_test = name.startswith("tests/") and name != "tests/config.yml"  # which says what ansible-test tests
+        if not own_test and (ROOT / name).is_file():  # a file that was removed but not yet committed is still listed
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(ROOT / name, folder / name)
     subprocess.run(["git", "init", "--quiet"], cwd=folder, check=True)  # or ansible-test asks this repository, which ignores build

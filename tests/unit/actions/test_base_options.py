@@ -109,7 +109,7 @@ def tool() -> ModuleType:
 
 
 def test_what_is_made_from_the_documentation_is_current(tool: ModuleType) -> None:
-    for path, text in tool.specifications().items():
+    for path, text in [*tool.specifications().items(), *tool.readmes().items()]:
         assert path.read_text() == text, f"run tools/role_options.py: {path}"
     assert tool.RUNTIME.read_text() == tool.runtime(), "run tools/role_options.py"
 
