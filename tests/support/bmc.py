@@ -393,8 +393,8 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 @contextlib.contextmanager
-def serve(bmc: Bmc, key: Path, certificate: Path) -> Iterator[Bmc]:
-    """Have a BMC answer on this machine."""
+def serve(bmc: Bmc, key: Path, certificate: Path, patience: float = 0.05) -> Iterator[Bmc]:
+    """Have a BMC answer on this machine. ``patience``: the seconds that its end may take."""
     handler = type("Handler", (_Handler,), {"bmc": bmc})
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -402,7 +402,7 @@ def serve(bmc: Bmc, key: Path, certificate: Path) -> Iterator[Bmc]:
     server.socket = context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
     server.handle_error = lambda *_: None  # type: ignore[method-assign]  # clients that do not trust it break off
     bmc.url = f"https://127.0.0.1:{server.server_address[1]}"
-    thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
+    thread = threading.Thread(target=server.serve_forever, args=(patience,), daemon=True)
     thread.start()
     try:
         yield bmc

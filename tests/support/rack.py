@@ -10,7 +10,7 @@ import json
 import os
 import sqlite3
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -35,9 +35,10 @@ MINUTES = {"transfer": 2, "silence": 0.05, "restart": 0.05}
 class Rack:
     """Machines with a BMC each, a library and a CMDB."""
 
-    def __init__(self, path: Path, machines: dict[str, Bmc], authority: Path) -> None:
-        self.path, self.machines, self._authority = path, machines, authority
+    def __init__(self, path: Path, machines: dict[str, Bmc], authority: Path, minutes: Mapping[str, float] = MINUTES) -> None:
+        self.path, self.machines, self._authority, self._minutes = path, machines, authority, dict(minutes)
         self.said = ""
+        self.settings: dict[str, str] = {}  # variables of the environment that Ansible gets
         (path / "cmdb.yml").write_text(yaml.safe_dump({"plugin": "tidegate.release.cmdb"}))
         self.waves(1)
         with Cmdb.open(str(path / "cmdb.sqlite"), create=True) as cmdb:
@@ -95,7 +96,7 @@ class Rack:
         (folder / "images" / "bios.bin").write_bytes(image("BIOS", version))
         (folder / "README.md").write_text("# bios\n")
         entry = {"component": "BIOS", "models": ["R750"], "image": "bios.bin", "version": version, "from": before}
-        entry |= {"back_to": before if back_to is None else back_to, "takes_effect": "host_reset", "minutes": MINUTES}
+        entry |= {"back_to": before if back_to is None else back_to, "takes_effect": "host_reset", "minutes": self._minutes}
         said = {"name": "bios", "version": version, "summary": "BIOS", "payload": "images", "health": ..., "kind": "firmware"}
         write_document(folder / "release.yml", simple_manifest(**said, firmware=[entry]))
         return read_release(folder).archive(create_library(str(self.path / "dsl")).repository("bios")).digest
@@ -123,6 +124,7 @@ class Rack:
             "REQUESTS_CA_BUNDLE": str(self._authority),
             "ANSIBLE_LOG_PATH": str(self.path / "ansible.log"),
             "ANSIBLE_NOCOLOR": "1",
+            **self.settings,
         }
 
     def _command(self, verb: str, rfc: str, *options: str) -> list[str]:
