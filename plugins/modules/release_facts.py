@@ -14,11 +14,13 @@ description:
   - Reads every release's home on the host in one pass, compares each file of each release there with the package's file index, its
     content, kind, mode and target, and finds files that no release brought.
   - Releases share the files that did not change. One that was edited is reported for each of them; the next release staged does not get it.
-author:
-  - Tidegate maintainers (@tidegate)
   - Of a host whose CI has the attribute C(redfish) its device is asked too, by the BMC there, which unit it is and what firmware it runs.
     Nobody logs in to the host of such a CI that has C(ansible_connection=local). Where one can't be reached, and the CMDB has no release
     on it but firmware, it is as one that has none.
+  - A live release that says C(effect=outside) has its hook C(read) run, for at most 20 s after an operation that is under way, in check mode
+    too, for it changes nothing. It gets the variable C(tidegate_settings) of the host, if its CI has the attribute C(reads).
+author:
+  - Tidegate maintainers (@tidegate)
 extends_documentation_fragment:
   - tidegate.release.homes.dsl
   - tidegate.release.homes.cmdb
@@ -102,6 +104,23 @@ releases:
       description: What of the packages that the live release brought is not as it was installed, a sentence for each.
       type: list
       elements: str
+    outside:
+      description: What runs outside the tree of the live release.
+      type: dict
+      returned: when the live release says C(effect=outside)
+      contains:
+        text:
+          description: What its hook C(read) printed; empty when that could not be read.
+          type: str
+        version:
+          description: Version of the release on the host that has to be read so; empty for none.
+          type: str
+        wanted:
+          description: What the live release has to be read as.
+          type: str
+        problem:
+          description: Why it could not be read; empty when it was.
+          type: str
     error:
       description: Why the home could not be read.
       type: str

@@ -18,6 +18,7 @@ import age
 import bars
 import deployments
 import firmware
+import kills
 import library
 import planning
 from hosts import Field, close_field, open_field
@@ -77,8 +78,9 @@ def main() -> None:
     parser.add_argument("--only", default="", help="names, with commas between them")
     parser.add_argument("--hosts", type=int, help="how many lab hosts, 50 unless given, or machines with a BMC, 200")
     options = parser.parse_args()
-    known = ["age", *ALONE, *SCALED, *ON_HOSTS]
-    wanted = [name for name in options.only.split(",") if name] or known
+    usual = ["age", *ALONE, *SCALED, *ON_HOSTS]
+    known = [*usual, kills.NAME]
+    wanted = [name for name in options.only.split(",") if name] or usual
     unknown = {name for name in wanted if name not in known and not name.startswith("age.")}
     if unknown:
         sys.exit(f"no benchmark {', '.join(sorted(unknown))}; there are {', '.join(known)}")
@@ -93,6 +95,9 @@ def main() -> None:
             run(name, ALONE[name], findings)
         elif name in SCALED:
             run(name, partial(SCALED[name], options.hosts), findings)
+        elif name == kills.NAME:
+            print(f"==> {name}", flush=True)
+            kills.run(options.hosts)
     with_hosts = [name for name in wanted if name in ON_HOSTS]
     if with_hosts and os.geteuid() != 0:
         print(f"{', '.join(with_hosts)}: need root, for lab hosts with a file system of their own")

@@ -181,11 +181,11 @@ class Rack:
 
 
 @contextlib.contextmanager
-def build_rack(path: Path) -> Iterator[Rack]:
+def build_rack(path: Path, minutes: Mapping[str, float] = MINUTES) -> Iterator[Rack]:
     """Three machines with BIOS 2.4.0, which is archived."""
     key, certificate = make_certificate(path)
     machines = {name: Bmc(serial=f"SN-{name}", tag=f"A-{name}") for name in HOSTS}
     with contextlib.ExitStack() as stack:
         for machine in machines.values():
             stack.enter_context(serve(machine, key, certificate))
-        yield Rack(path, machines, certificate)
+        yield Rack(path, machines, certificate, minutes)

@@ -34,6 +34,7 @@ _REMEDIES: Mapping[str, str] = {
     "misplaced_unit": "find out who moved it, and record with tidegate.release.dhs_asset where it is",
     "not_read": "audit or deploy where it is in use; bring a spare to a bench, as a CI of class spare",
     "other_firmware": "find out who changed it, and bring it by an RFC to what is to run there",
+    "other_reading": "find out who changed it, and bring it back by hand, or deploy or back out there, which reads it again",
     "other_unit": "find out which unit is there, and record with tidegate.release.dhs_asset that it was exchanged, or correct the CI",
     "unknown_unit": "find out who put it there, and receive and install it with tidegate.release.dhs_asset, or take it out",
     "lost": "bring it back with dsl_verify and tidegate_dsl_replica, or give it up with dsl_release, state accepted",
@@ -199,6 +200,7 @@ def compare(
     unlicensed: Iterable[Unlicensed] = (),
     treeless: Collection[str] = (),
     by_hand: Iterable[Mapping[str, Any]] = (),
+    outside: Collection[str] = (),
 ) -> list[dict[str, Any]]:
     """Compare what hosts run with what the CMDB records and the DSL holds.
 
@@ -206,8 +208,8 @@ def compare(
     ``ci``, ``release``, ``version`` and ``digest``. ``archived``: package digests in the DSL. ``untrusted``: of these, the release and
     why its signatures don't count. ``unlicensed``: installations without the seat that they need. ``treeless``: digests of packages
     without a payload, of which a host has nothing that could be compared. ``by_hand``: what persons say to have brought back by hand, as
-    the CMDB has it, which is named where it is not so. Returns
-    ``host``, ``release``, ``kind`` and ``detail`` of each difference, the DSL's own first with no host, then ordered by host.
+    the CMDB has it, which is named where it is not so. ``outside``: digests of packages whose effect is outside their tree, so hosts
+    have to say what runs there. Returns ``host``, ``release``, ``kind`` and ``detail`` of each difference, the DSL's own first with no host, then ordered by host.
     """
     wanted: dict[str, dict[str, Mapping[str, Any]]] = defaultdict(dict)
     for row in recorded:
@@ -232,6 +234,8 @@ def compare(
         here = wanted.get(host, {})
         for name, entry in sorted(live.items()):
             _compare_release(host, entry, here.get(name), archived, untrusted, differ)
+            if entry["digest"] is not None and (entry.get("outside") or entry["digest"] in outside):
+                _compare_outside(host, entry, differ)
         for name, row in sorted(here.items()):
             if row["digest"] not in treeless and (name not in live or (live[name]["digest"] is None and not live[name].get("error"))):
                 differ(host, name, "missing", f"the CMDB says {name} {row['version']}, but it is not live")
@@ -318,6 +322,19 @@ def _compare_live(host: str, entry: Mapping[str, Any], row: Mapping[str, Any] | 
     _compare_files(host, name, entry, differ)
 
 
+def _compare_outside(host: str, entry: Mapping[str, Any], differ: Any) -> None:
+    """What runs outside the tree of a live release, as far as its hook ``read`` said it."""
+    name, version = entry["name"], entry["version"]
+    said = entry.get("outside") or {"problem": "its host says nothing of it"}
+    if said["problem"]:
+        detail = f"{name} {version} is live, and what runs outside its tree can't be read: {_shown(said['problem'])}"
+        differ(host, name, "unreadable", detail)
+    elif said["version"] != version:
+        known = f" as with {name} {_shown(said['version'])}" if said["version"] else ""
+        detail = f"{name} {version} is live, but it says {_shown(said['text'])}{known}, and has to say {_shown(said['wanted'])}"
+        differ(host, name, "other_reading", detail)
+
+
 def _compare_files(host: str, name: str, entry: Mapping[str, Any], differ: Any) -> None:
     for kind, one, more in (
         ("changed", "was changed or is missing", "were changed or are missing"),
@@ -364,6 +381,11 @@ def _faults(entry: object) -> Iterator[str]:
     for key in ("strangers", "packages"):
         if not _are_texts(entry.get(key, [])):
             yield f".{key} is {_shown(entry[key])}"
+    outside = entry.get("outside")
+    if outside is not None and not (
+        isinstance(outside, Mapping) and all(isinstance(outside.get(key), str) for key in ("text", "version", "wanted", "problem"))
+    ):
+        yield f".outside is {_shown(outside)}"
     yield from _file_faults("", entry)
     others = entry.get("others", [])
     if not isinstance(others, list):

@@ -29,7 +29,7 @@ from hypothesis import strategies as st
 DIGEST, OTHER = "sha256:" + "a" * 64, "sha256:" + "b" * 64
 LIVE = {"name": "hello", "version": "1.0", "digest": DIGEST, "changed": [], "extra": []}
 KEYS = st.sampled_from(
-    ["name", "version", "digest", "changed", "extra", "others", "strangers", "packages", "error", "releases", "failed", "msg"]
+    ["name", "version", "digest", "changed", "extra", "others", "strangers", "packages", "error", "releases", "failed", "msg", "outside"]
 )
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5) | st.just(DIGEST),
@@ -65,6 +65,40 @@ def test_what_was_brought_back_by_hand_is_named_and_compared_all_the_same() -> N
         ("web2", "uncontrolled", "hello 2.0 is live, but the CMDB does not know of it, by the word of carl, who brought it back by hand"),
     ]
     assert compare({"web1": [LIVE]}, recorded, {DIGEST}, {}, by_hand=[word]) == []
+
+
+AS_IT_IS = {"text": "1.0", "version": "1.0", "wanted": "1.0", "problem": ""}
+
+
+@pytest.mark.parametrize(
+    ("said", "expected"),
+    [
+        (AS_IT_IS, []),
+        (
+            {**AS_IT_IS, "text": "R0", "version": "0.9"},
+            [("other_reading", "hello 1.0 is live, but it says R0 as with hello 0.9, and has to say 1.0")],
+        ),
+        ({**AS_IT_IS, "text": "x", "version": ""}, [("other_reading", "hello 1.0 is live, but it says x, and has to say 1.0")]),
+        (
+            {**AS_IT_IS, "version": "", "problem": "hook\x1b[2J failed"},
+            [("unreadable", "hello 1.0 is live, and what runs outside its tree can't be read: hook?[2J failed")],
+        ),
+        (None, [("unreadable", "hello 1.0 is live, and what runs outside its tree can't be read: its host says nothing of it")]),
+    ],
+)
+def test_what_is_read_outside_the_tree_of_a_live_release_is_compared(said: Any, expected: list[tuple[str, str]]) -> None:
+    entry = LIVE | ({} if said is None else {"outside": said})
+    found = compare({"web1": [entry]}, RECORDED[:1], {DIGEST}, {}, outside={DIGEST})
+    assert [(one["kind"], one["detail"]) for one in found] == expected
+    assert all(one["remedy"] for one in found)
+    assert compare({"web1": [LIVE]}, RECORDED[:1], {DIGEST}, {}) == [], "one that is its tree says nothing more"
+
+
+@pytest.mark.parametrize("said", ["1.0", [], {**AS_IT_IS, "text": 1}, {"text": "1.0", "version": "1.0", "wanted": "1.0"}])
+def test_what_is_no_reading_is_no_answer(said: Any) -> None:
+    answer = read_answer({"releases": [LIVE | {"outside": said}]})
+    assert isinstance(answer, NotSeen)
+    assert answer.kind == "invalid_answer"
 
 
 def test_what_is_trusted_makes_no_difference() -> None:
