@@ -17,7 +17,8 @@ _PATIENCE = 20.0  # seconds to wait for an operation that is under way on the ho
 def release_facts(root: str, settings: Optional[Mapping[str, Any]] = None) -> list[dict[str, Any]]:
     """One entry for each release's home below ``root``, as the module ``tidegate.release.release_facts`` returns them.
 
-    ``settings``: this host's values, with which a live release whose effect is outside its tree asks what runs there. Raises :class:`HostError` when ``root`` can't be read; a home that can't be read has its entry all the same.
+    ``settings``: this host's values, with which a live release whose effect is outside its tree asks what runs there. Raises
+    :class:`HostError` when ``root`` can't be read; a home that can't be read has its entry all the same.
     """
     try:
         names = sorted(os.listdir(root))

@@ -328,7 +328,7 @@ class Bmc:
         """``kind``: the type of a ``body`` that is sent as it is, as an image; another one is JSON."""
         if self._client is None:
             self._client = self._log_in()
-        # The library would hold all of an image in memory, twice; and it, or a session of requests, looks at the whole environment each time.
+        # The library would hold all of an image in memory, twice, and looks at the whole environment for each request.
         headers = {"X-Auth-Token": self._client.get_session_key(), "OData-Version": "4.0", "Accept": "application/json"}
         url = f"{self._access.url.rstrip('/')}{address}"
         if kind:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -209,7 +209,8 @@ def compare(
     why its signatures don't count. ``unlicensed``: installations without the seat that they need. ``treeless``: digests of packages
     without a payload, of which a host has nothing that could be compared. ``by_hand``: what persons say to have brought back by hand, as
     the CMDB has it, which is named where it is not so. ``outside``: digests of packages whose effect is outside their tree, so hosts
-    have to say what runs there. Returns ``host``, ``release``, ``kind`` and ``detail`` of each difference, the DSL's own first with no host, then ordered by host.
+    have to say what runs there. Returns ``host``, ``release``, ``kind`` and ``detail`` of each difference, the DSL's own first with no
+    host, then ordered by host.
     """
     wanted: dict[str, dict[str, Mapping[str, Any]]] = defaultdict(dict)
     for row in recorded:
@@ -376,16 +377,13 @@ def _faults(entry: object) -> Iterator[str]:
         yield " has a version without a digest, or a digest without a version"
     elif entry.get("digest") is not None and not _DIGEST.fullmatch(entry["digest"]):
         yield f".digest is {_shown(entry['digest'])}"
-    if not isinstance(entry.get("error", ""), str):
-        yield f".error is {_shown(entry['error'])}"
-    for key in ("strangers", "packages"):
-        if not _are_texts(entry.get(key, [])):
-            yield f".{key} is {_shown(entry[key])}"
-    outside = entry.get("outside")
-    if outside is not None and not (
-        isinstance(outside, Mapping) and all(isinstance(outside.get(key), str) for key in ("text", "version", "wanted", "problem"))
-    ):
-        yield f".outside is {_shown(outside)}"
+    forms: Mapping[str, Callable[[object], bool]] = {
+        "error": lambda value: isinstance(value, str),
+        "strangers": _are_texts,
+        "packages": _are_texts,
+        "outside": _is_reading,
+    }
+    yield from (f".{key} is {_shown(entry[key])}" for key, is_sound in forms.items() if key in entry and not is_sound(entry[key]))
     yield from _file_faults("", entry)
     others = entry.get("others", [])
     if not isinstance(others, list):
@@ -402,6 +400,10 @@ def _file_faults(place: str, part: Mapping[str, Any]) -> Iterator[str]:
     for key in ("changed", "extra"):
         if not _are_texts(part.get(key)):
             yield f"{place}.{key} is {_shown(part.get(key))}"
+
+
+def _is_reading(value: object) -> bool:
+    return isinstance(value, Mapping) and all(isinstance(value.get(key), str) for key in ("text", "version", "wanted", "problem"))
 
 
 def _is_word(value: object) -> bool:
