@@ -18,7 +18,8 @@ description:
     Nobody logs in to the host of such a CI that has C(ansible_connection=local). Where one can't be reached, and the CMDB has no release
     on it but firmware, it is as one that has none.
   - A live release that says C(effect=outside) has its hook C(read) run, in check mode too, for it changes nothing. An operation that is
-    under way is waited for, for at most 20 s. The hook gets the variable C(tidegate_settings) of the host, if its CI has the attribute C(reads).
+    under way is waited for, for at most 20 s. The hook gets the variable C(tidegate_settings) of the host, if its CI has the
+    attribute C(reads).
 author:
   - Tidegate maintainers (@tidegate)
 extends_documentation_fragment:

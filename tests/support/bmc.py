@@ -89,7 +89,7 @@ class Bmc:
     requests: list[tuple[str, str]] = field(default_factory=list)
     flashed: list[str] = field(default_factory=list)
     parts: dict[str, str] = field(default_factory=dict)
-    """The serial numbers of its power supplies, by slot."""
+    """The serial numbers of its power supplies, by slot; an empty one for an empty slot."""
     down: list[list[float]] = field(default_factory=list)
     """From when to when it was at an image, by the monotonic clock: from when it got that until its host is up with it."""
     url: str = ""
@@ -249,7 +249,8 @@ class Bmc:
     def _supplies(self, place: str) -> dict[str, dict[str, Any]]:
         numbered = {f"{place}/{number}": part for number, part in enumerate(self.parts.items())}
         pages = {
-            path: _page(path, SerialNumber=serial, Model="of its maker", Location={"PartLocation": {"ServiceLabel": slot}})
+            path: _page(path, Location={"PartLocation": {"ServiceLabel": slot}}, Status={"State": "Enabled" if serial else "Absent"})
+            | ({"SerialNumber": serial, "Model": "of its maker"} if serial else {})
             for path, (slot, serial) in numbered.items()
         }
         return {place: _list(place, [path.rpartition("/")[2] for path in pages]), **pages}

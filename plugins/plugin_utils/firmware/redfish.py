@@ -118,6 +118,7 @@ class Bmc:
         self._component = ""
         self._places: dict[str, str] = {}  # addresses that stay while this is open
         self._root: Mapping[str, Any] | None = None  # which stays, too
+        self._parts: list[Mapping[str, Any]] | None = None
 
     def __enter__(self) -> Bmc:
         return self
@@ -136,9 +137,11 @@ class Bmc:
         return DeviceIdentity(text(page.get("SerialNumber")), text(page.get("Model")), text(page.get("AssetTag")))
 
     def part(self, slot: str) -> DeviceIdentity | None:
-        """What is in a slot; ``None`` where it does not say so."""
-        systems, chassis = (self._members(self._at_root(name))[:_MANY] for name in ("Systems", "Chassis"))
-        return part_in(slot, parts_of(self._get, self._members, systems, chassis))
+        """What is in a slot; see :class:`Device`. Its parts are looked at once as long as this is open."""
+        if self._parts is None:
+            systems, chassis = (self._members(self._at_root(name))[:_MANY] for name in ("Systems", "Chassis"))
+            self._parts = list(parts_of(self._get, self._members, systems, chassis))
+        return part_in(slot, self._parts)
 
     def condition(self, serial: str = "") -> Condition:
         """How the device and its host are."""

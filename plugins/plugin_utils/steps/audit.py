@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from ..cmdb.hosts import REMEDY, described, is_host
-from ..dhs.unit_check import DeviceReading, RecordedDevice, UnitFinding, check_device, units_by_serial
+from ..dhs.unit_check import DeviceReading, RecordedDevice, UnitFinding, check_device, check_parts, parts_seen, units_by_serial
 from ..dsl.firmware import FirmwareImage, images_for
 from ..report.progress import counted
 
@@ -31,6 +31,7 @@ _REMEDIES: Mapping[str, str] = {
     "changed_files": "deploy or back out there, which puts right what becomes live; what a service writes belongs in its state directory",
     "extra_files": "find out who put them there and remove them; what a service writes belongs in its state directory",
     "invalid_answer": "find out who answers there, and audit again",
+    "empty_slot": "find out who took it out, and record with tidegate.release.dhs_asset where it is, or put it back",
     "misplaced_unit": "find out who moved it, and record with tidegate.release.dhs_asset where it is",
     "not_read": "audit or deploy where it is in use; bring a spare to a bench, as a CI of class spare",
     "other_firmware": "find out who changed it, and bring it by an RFC to what is to run there",
@@ -138,7 +139,12 @@ def compare_devices(
     ``devices``: those that are to be asked; ``answers``: by CI, what they said, as far as they were asked; ``units``: all of the
     hardware storage.
     """
-    by_serial = units_by_serial(units)
+    units = list(units)
+    by_serial, seen = units_by_serial(units), parts_seen(answers)
+    in_slots: dict[str, list[Unit]] = defaultdict(list)
+    for unit in units:
+        if unit.ci and unit.slot:
+            in_slots[unit.ci].append(unit)
     differences = []
     for device in devices:
         answer = answers.get(device.ci)
@@ -153,6 +159,7 @@ def compare_devices(
             differences.append(_difference(device.ci, None, kind, detail, tag))
         else:
             differences += unit_differences(check_device(device, answer, by_serial))
+            differences += unit_differences(check_parts(device.ci, in_slots[device.ci], answer.parts, seen))
     return differences
 
 

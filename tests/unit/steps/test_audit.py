@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -280,6 +281,16 @@ UNIT = Unit("T1", "Contoso", "SN1", "R750", UnitState.IN_USE, ci="web1")
 BIOS = FirmwareImage("BIOS", ("R750",), "b.bin", "2.5.0", ("2.4.0",), (), "host_reset", Minutes())
 MACHINE = {"name": "web1", "attributes": {"redfish": "https://bmc1", "firmware": {"BIOS": "2.4.0", "NIC": "1.0"}}}
 SAID = {"serial": "SN1", "model": "R750", "asset_tag": "", "firmware": {"BIOS": ["2.5.0"], "NIC": ["1.0"]}, "problem": "", "silent": False}
+
+
+def test_what_is_in_the_slots_of_a_machine_is_compared() -> None:
+    parts = [replace(UNIT, tag=f"P{n}", serial=f"PS{n}", model="PSU", slot=f"PSU {n}") for n in (1, 2, 3)]
+    (device,) = recorded_devices([MACHINE], [UNIT, *parts], [], {})
+    answer = read_device_answer({"device": {**SAID, "firmware": {"BIOS": ["2.4.0"], "NIC": ["1.0"]}, "parts": {"PSU 1": "X", "PSU 2": ""}}})
+    assert answer is not None
+    found = compare_devices([device], {"web1": answer}, iter([UNIT, *parts]))
+    assert [(one["host"], one["unit"], one["kind"]) for one in found] == [("web1", "P1", "other_unit"), ("web1", "P2", "empty_slot")]
+    assert all(one["remedy"] for one in found)
 
 
 def of_devices(said: Any, ci: dict[str, Any] = MACHINE, unit: Unit = UNIT) -> list[tuple[Any, Any, str]]:
