@@ -142,6 +142,10 @@ device:
     firmware:
       description: The versions of each component that is recorded for it; several where it contradicts itself.
       type: dict
+    parts:
+      description: By slot in which the hardware storage has a unit, the serial number of what is there; empty for nothing. Slots of
+        which it says nothing are not there.
+      type: dict
     problem:
       description: Why it could not be read; empty when it was.
       type: str

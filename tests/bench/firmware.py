@@ -10,6 +10,7 @@ import os
 import shutil
 import sqlite3
 import statistics
+import subprocess
 import sys
 import tempfile
 import time
@@ -35,14 +36,18 @@ _WAVES = 4
 _DEVICE_SECONDS = 3.0
 _OLD, _NEW = "2.4.0", "2.5.0"
 _MINUTES = {"transfer": 2, "silence": 2, "restart": 2}  # how long they may take is not the matter here
+_EMPTY = "three tasks that do nothing on each host"  # as many as a deployment has for each
+_NOTHING = {"hosts": "all", "gather_facts": False, "connection": "local", "tasks": [{"ansible.builtin.debug": {"msg": "x"}}] * 3}
 _OF_A_PROCESS = 50  # BMCs, whose work is not the controller's, so they are in processes of their own
 
 
 @dataclass
 class _Record:
-    """What a BMC has of a run. ``reads``: when it was asked for which page, by the monotonic clock; ``requests``: of any kind."""
+    """What a BMC has of a run. ``reads``: when it was asked for which page, by the monotonic clock; ``down``: from when to when it was at
+    work, by the same; ``requests``: of any kind."""
 
     reads: list[tuple[float, str]] = field(default_factory=list)
+    down: list[list[float]] = field(default_factory=list)
     requests: int = 0
     flashed: list[str] = field(default_factory=list)
     version: str = ""
@@ -86,7 +91,7 @@ def _answer(machines: dict[str, Bmc], key: Path, certificate: Path, connection: 
         connection.send({name: machine.url for name, machine in machines.items()})
         connection.recv()
         for name, machine in machines.items():
-            records[name].requests = len(machine.requests)
+            records[name].requests, records[name].down = len(machine.requests), machine.down
             records[name].flashed, records[name].version = machine.flashed, machine.components["BIOS"].version
         connection.send(records)
 
@@ -109,14 +114,10 @@ def firmware_waves(units: int | None) -> Finding:
         write_document(path / "policy.yml", policy_of(rollout=rollout))
         rfc = rack.rfc("CHG0200001", _NEW, rack.archive(_NEW, [_OLD]))
 
-        def deployed() -> None:
-            with rack.start("deploy", rfc) as process:
-                said, _none = process.communicate()
-            if process.returncode:
-                raise RuntimeError(said[-2000:])
-
         costs = Costs(lambda: Meters(cpu_seconds=sum(row.cpu_seconds() for row in rows)))
-        costs.take("ours", deployed)
+        write_document(path / "nothing.yml", [_NOTHING])
+        costs.take(_EMPTY, lambda: _ended(rack.run(["ansible-playbook", "-i", str(path / "cmdb.yml"), str(path / "nothing.yml")])))
+        costs.take("ours", lambda: _ended(rack.start("deploy", rfc)))
         records = {name: record for row in rows for name, record in row.close().items()}
         wrong = [name for name, one in records.items() if one.flashed != [_NEW] or one.version != _NEW or rack.installed.get(name) != _NEW]
         if wrong:
@@ -127,13 +128,21 @@ def firmware_waves(units: int | None) -> Finding:
             "units": count,
             "seconds_of_waves": [round(seconds, 2) for seconds in waves],
             CPU_OF_A_UNIT: round(costs["ours"].controller_cpu_seconds / count, 3),
-            POLLS: max(map(_most_in_a_second, records.values())),
+            "of_that_for_empty_tasks": round(costs[_EMPTY].controller_cpu_seconds / count, 3),
+            POLLS: round(max(map(_polls, records.values())), 2),
             "requests_of_a_unit": statistics.fmean(record.requests for record in records.values()),
         }
         print("".join(f"    {name}: {value}\n" for name, value in finding.details.items()), end="", flush=True)
         return finding
     finally:
         shutil.rmtree(path)
+
+
+def _ended(process: subprocess.Popen[str]) -> None:
+    with process:
+        said, _none = process.communicate()
+    if process.returncode:
+        raise RuntimeError(said[-2000:])
 
 
 def _seconds_of_waves(cmdb: Path) -> Iterator[float]:
@@ -143,12 +152,10 @@ def _seconds_of_waves(cmdb: Path) -> Iterator[float]:
             yield (datetime.fromisoformat(decided) - datetime.fromisoformat(opened)).total_seconds()
 
 
-def _most_in_a_second(record: _Record) -> int:
-    """How often within a second the page was asked for of those that say how an update goes on that was asked for most."""
-    pages: dict[str, list[float]] = {}
-    for at, path in record.reads:
-        pages.setdefault(path, []).append(at)
-    seconds = Counter(path for path in ())
-    for path, times in pages.items():
-        seconds[path] = max(sum(1 for other in times if at <= other < at + 1) for at in times)
-    return max(seconds.values(), default=0)
+def _polls(record: _Record) -> float:
+    """How often a second it was asked for the page that it was asked for most while it was at work, on average."""
+    polls = []
+    for begun, ended in record.down:
+        pages = Counter(path for at, path in record.reads if begun <= at < ended)
+        polls.append(max(pages.values(), default=0) / (ended - begun))
+    return max(polls, default=0.0)

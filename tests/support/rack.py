@@ -134,8 +134,12 @@ class Rack:
 
     def start(self, verb: str, rfc: str, *options: str) -> subprocess.Popen[str]:
         """Begin with a playbook in a process group of its own."""
+        return self.run(self._command(verb, rfc, *options))
+
+    def run(self, command: list[str]) -> subprocess.Popen[str]:
+        """Begin with a command in a process group of its own, and the variables that a playbook here gets."""
         return subprocess.Popen(
-            self._command(verb, rfc, *options),
+            command,
             env=self._environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
