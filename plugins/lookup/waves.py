@@ -71,6 +71,7 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.actions.interrupt
 from ansible_collections.tidegate.release.plugins.plugin_utils.actions.invocation import end_run, is_check, is_listing
 from ansible_collections.tidegate.release.plugins.plugin_utils.actions.options import VariableOptions, argument_spec
 from ansible_collections.tidegate.release.plugins.plugin_utils.actions.output import heartbeat, prepare_main
+from ansible_collections.tidegate.release.plugins.plugin_utils.actions.poll import poll_less
 from ansible_collections.tidegate.release.plugins.plugin_utils.clearance.policy import load_policy
 from ansible_collections.tidegate.release.plugins.plugin_utils.clock import utc_now
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import Cmdb
@@ -132,8 +133,10 @@ def _prepare(step: str, firmware: bool) -> None:
     for action in _ACTIONS.get(step, (step,)):
         import_module(f"ansible_collections.tidegate.release.plugins.action.{action}")
         argument_spec(action)
-    for module in _OF_FIRMWARE if firmware else ():
-        import_module(f"ansible_collections.tidegate.release.plugins.plugin_utils.{module}")
+    if firmware:
+        poll_less(devices=True)
+        for module in _OF_FIRMWARE:
+            import_module(f"ansible_collections.tidegate.release.plugins.plugin_utils.{module}")
     host_program().pack()
     if step.startswith("activate"):
         load_policy(None)  # which each wave's gate adds to the team's own
