@@ -12,6 +12,8 @@ from typing import Any
 
 import pytest
 from ansible_collections.tidegate.release.plugins.module_utils import release_facts as facts
+from ansible_collections.tidegate.release.plugins.module_utils import release_hooks
+from ansible_collections.tidegate.release.plugins.module_utils.health import CheckError
 from ansible_collections.tidegate.release.plugins.module_utils.release_facts import release_facts
 from bed import Host, package
 
@@ -65,6 +67,14 @@ def test_a_hook_that_fails_is_a_problem_and_says_no_secret(host: Host, device: P
     assert "hook read of hello 2.0" in answer["problem"]
     assert "hunter22" not in answer["problem"]
     assert "hello 2.0 needs device from this host" in outside(host, other="x")["problem"]
+
+
+def test_whatever_goes_wrong_is_said_without_a_setting(host: Host, device: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*_given: Any) -> str:
+        raise CheckError(f"{host.settings['device']} is on fire")
+
+    monkeypatch.setattr(release_hooks, "read_outside", fails)
+    assert outside(host)["problem"] == "${device} is on fire"
 
 
 def test_without_the_host_s_settings_nobody_is_asked(host: Host, device: Path) -> None:
