@@ -107,7 +107,7 @@ molecule: dev collection
 
 bench: collection
 	@tools/system-packages lab
-	@-$(BIN)/python tests/bench --only "$(ONLY)" --hosts "$(or $(HOSTS),50)"
+	@-$(BIN)/python tests/bench --only "$(ONLY)" $(if $(HOSTS),--hosts $(HOSTS))
 
 # --- linting --------------------------------------------------------------------------------------------------------------------------
 

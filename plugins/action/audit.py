@@ -17,7 +17,7 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.dhs.assets import
 from ansible_collections.tidegate.release.plugins.plugin_utils.dhs.unit_check import DeviceReading, check_readings, units_by_serial
 from ansible_collections.tidegate.release.plugins.plugin_utils.dhs.units import folded
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.firmware import FirmwareImage
-from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.package import firmware_of, without_tree
+from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.package import acting_outside, firmware_of, without_tree
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.recover import recover
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.repository import open_library
 from ansible_collections.tidegate.release.plugins.plugin_utils.errors import TidegateError
@@ -82,6 +82,7 @@ class ActionModule(TidegateAction):
             unlicensed = without_seat(cmdb, recorded, products, utc_now())
             treeless = without_tree(library, ((str(row["release"]), str(row["digest"])) for row in recorded if row["digest"] in archived))
             images = firmware_of(library, ((str(row["release"]), str(row["digest"])) for row in recorded if row["digest"] in archived))
+            outside = acting_outside(library, ((str(row["release"]), str(row["digest"])) for row in recorded if row["digest"] in archived))
             compared = sorted(host for host, found in audited.found.items() if not isinstance(found, NotSeen))
             returned = end_write_offs(cmdb, compared, "it answered an audit", this_user(), utc_now(), not self._task.check_mode)
             gone = cmdb.write_offs(audited.found.keys() - compared)
@@ -97,7 +98,7 @@ class ActionModule(TidegateAction):
             *audited.differences,
             *lost,
             *unknown,
-            *compare(found, recorded, archived, judged.untrusted, unlicensed, treeless | images.keys(), by_hand),
+            *compare(found, recorded, archived, judged.untrusted, unlicensed, treeless | images.keys(), by_hand, outside),
             *of_units,
         ]
         differences.sort(key=lambda difference: difference["host"] or "")

@@ -9,9 +9,11 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from ansible.errors import AnsibleConnectionFailure
+from ansible_collections.tidegate.release.plugins.module_utils.redaction import Redactor
 from ansible_collections.tidegate.release.plugins.plugin_utils.actions.base import TidegateAction
 from ansible_collections.tidegate.release.plugins.plugin_utils.actions.host_program import NoAnswerError, run_on_host
 from ansible_collections.tidegate.release.plugins.plugin_utils.actions.keepalive import keep_alive, prefer_fast
+from ansible_collections.tidegate.release.plugins.plugin_utils.actions.variables import host_settings
 from ansible_collections.tidegate.release.plugins.plugin_utils.errors import TidegateError
 from ansible_collections.tidegate.release.plugins.plugin_utils.libs import require
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.host_answer import printable
@@ -68,11 +70,15 @@ class ActionModule(TidegateAction):
     def _look_at_host(self, options: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
         keep_alive(self._connection)
         prefer_fast(self._connection, task_vars)
-        order = {"operation": self.module, "root": options.get("root", "")}
+        order: dict[str, Any] = {"operation": self.module, "root": options.get("root", "")}
+        settings: Mapping[str, Any] = {}
+        if self.module == "release_facts" and task_vars.get("reads"):  # by the CMDB a release here acts outside its tree, and is asked
+            settings = host_settings(self._templar, str(task_vars["inventory_hostname"]), task_vars.get("tidegate_settings"))
+            order["settings"] = settings
         try:
             answer = run_on_host(self, order, task_vars, keep=False, along=self.along)
         except NoAnswerError as error:
-            raise TidegateError(f"it did not answer: {error.last_words()} and run this again") from None
+            raise TidegateError(f"it did not answer: {error.last_words(Redactor(settings))} and run this again") from None
         if not isinstance(answer, Mapping):
             raise TidegateError("its answer is none; find out who answers there")
         if answer.get("failed"):

@@ -9,12 +9,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from ansible_collections.tidegate.release.plugins.plugin_utils.actions.base import TidegateAction
-from ansible_collections.tidegate.release.plugins.plugin_utils.actions.device import open_device
+from ansible_collections.tidegate.release.plugins.plugin_utils.actions.device import read_in_place
 from ansible_collections.tidegate.release.plugins.plugin_utils.clearance.policy import load_policy
 from ansible_collections.tidegate.release.plugins.plugin_utils.clock import utc_now
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import Cmdb
 from ansible_collections.tidegate.release.plugins.plugin_utils.dhs.units import Unit
-from ansible_collections.tidegate.release.plugins.plugin_utils.firmware.device import DeviceError, DeviceIdentity, text
+from ansible_collections.tidegate.release.plugins.plugin_utils.firmware.device import DeviceIdentity
 from ansible_collections.tidegate.release.plugins.plugin_utils.keys import LIBRARIES, load_signer
 from ansible_collections.tidegate.release.plugins.plugin_utils.libs import require
 from ansible_collections.tidegate.release.plugins.plugin_utils.rfc.source import rfc_number
@@ -39,13 +39,7 @@ class ActionModule(TidegateAction):
         said = Swap(*texts, attributes=own)
 
         def read(attributes: Mapping[str, Any], slot: str, unit: Unit | None) -> DeviceIdentity | None:
-            where = {name: text(attributes.get(name)) for name in ("redfish", "redfish_fingerprint")}
-            if not where["redfish"]:
-                if attributes.get("redfish"):  # or two people's word would do where something could be read
-                    raise DeviceError(f"the attribute redfish of the CI {said.host} is no address; write it like https://bmc1.example.org")
-                return None
-            with open_device(where, options, self) as device:
-                return device.part(slot) if slot else device.identity(unit.serial if unit else "")
+            return read_in_place(said.host, attributes, slot, unit.serial if unit else "", options, self)
 
         policy, number = load_policy(optional_setting(options, "policy")), rfc_number(required_setting(options, "rfc"))
         with Cmdb.open(required_setting(options, "cmdb")) as cmdb:

@@ -71,6 +71,7 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.actions.interrupt
 from ansible_collections.tidegate.release.plugins.plugin_utils.actions.invocation import end_run, is_check, is_listing
 from ansible_collections.tidegate.release.plugins.plugin_utils.actions.options import VariableOptions, argument_spec
 from ansible_collections.tidegate.release.plugins.plugin_utils.actions.output import heartbeat, prepare_main
+from ansible_collections.tidegate.release.plugins.plugin_utils.actions.poll import poll_less
 from ansible_collections.tidegate.release.plugins.plugin_utils.clearance.policy import load_policy
 from ansible_collections.tidegate.release.plugins.plugin_utils.clock import utc_now
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import Cmdb
@@ -88,6 +89,8 @@ _ACTIONS = {
     "migrate": ("apply",),
     "reverse": ("apply",),
 }
+# What actions import when they go to a device.
+_OF_FIRMWARE = ("actions.firmware", "actions.device", "actions.turn", "firmware.redfish", "rollout.firmware_journal", "dhs.assets")
 _STEPS = ("stage", "activate", "backout", "activate-by-role", "backout-by-role", "migrate", "reverse")
 
 
@@ -113,7 +116,7 @@ class LookupModule(VariableOptions, LookupBase):
                 batches = journal.batches(number, terms[0])
                 deployment = journal.latest(number) if batches else None
                 if deployment is not None:
-                    _prepare(terms[0])
+                    _prepare(terms[0], deployment.rollout.firmware)
                     if not deployment.rollout.role or terms[0] == "stage":
                         rehearse(cmdb, deployment, terms[0], batches[0][0], utc_now())
         except TidegateError as error:
@@ -122,11 +125,18 @@ class LookupModule(VariableOptions, LookupBase):
         return [[batch for batch in kept if batch]]
 
 
-def _prepare(step: str) -> None:
-    """Load what the step's actions need: this is the process that forks a worker for each host and wave, which need not do it again."""
+def _prepare(step: str, firmware: bool) -> None:
+    """Load what the step's actions need: this is the process that forks a worker for each host and wave, which need not do it again.
+
+    ``firmware``: they go to devices.
+    """
     for action in _ACTIONS.get(step, (step,)):
         import_module(f"ansible_collections.tidegate.release.plugins.action.{action}")
         argument_spec(action)
+    if firmware:
+        poll_less(devices=True)
+        for module in _OF_FIRMWARE:
+            import_module(f"ansible_collections.tidegate.release.plugins.plugin_utils.{module}")
     host_program().pack()
     if step.startswith("activate"):
         load_policy(None)  # which each wave's gate adds to the team's own

@@ -10,7 +10,7 @@ last three are about a tree at ``path``, see ``adoption.py``.
 ``name`` and ``digest`` say which package,
 ``deployment`` and ``token`` who gives the order, and:
 
-- ``settings``: this host's values for the settings that the release declares.
+- ``settings``: this host's values for the settings that the release declares; with ``release_facts``, that any does.
 - ``previous``: digest of the release to go back to; none when there was none.
 - ``stable``: for how many seconds a release that came up has to stay healthy. Unless it is 0, a process stays after ``activate`` that looks
   at the health checks twice a second until ``confirm``, or for a minute longer than this.
@@ -83,7 +83,7 @@ def carry_out(order: dict[str, Any], rest: BinaryIO) -> dict[str, Any]:
     if order["operation"] == "release_facts":
         from .release_facts import release_facts
 
-        return {"releases": release_facts(order["root"])}
+        return {"releases": release_facts(order["root"], order.get("settings"))}
     if order["operation"] == "wait":
         from .unfinished import wait_for_unfinished
 

@@ -6,15 +6,19 @@
 from __future__ import annotations
 
 import os
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Optional
 
-from .release_home import NAME, HostError, ReleaseHome, Seen, changed_files, extra_files
+from .release_home import NAME, HostError, Release, ReleaseHome, Seen, changed_files, extra_files
+
+_PATIENCE = 20.0  # seconds to wait for an operation that is under way on the host
 
 
-def release_facts(root: str) -> list[dict[str, Any]]:
+def release_facts(root: str, settings: Optional[Mapping[str, Any]] = None) -> list[dict[str, Any]]:
     """One entry for each release's home below ``root``, as the module ``tidegate.release.release_facts`` returns them.
 
-    Raises :class:`HostError` when ``root`` can't be read; a home that can't be read has its entry all the same.
+    ``settings``: this host's values, with which a live release whose effect is outside its tree asks what runs there. Raises
+    :class:`HostError` when ``root`` can't be read; a home that can't be read has its entry all the same.
     """
     try:
         names = sorted(os.listdir(root))
@@ -22,10 +26,10 @@ def release_facts(root: str) -> list[dict[str, Any]]:
         names = []
     except OSError as error:
         raise HostError(f"{root} can't be read ({error.strerror}); name the right directory, or run this with become") from None
-    return [_look(root, name) for name in names if NAME.fullmatch(name) and os.path.isdir(os.path.join(root, name))]
+    return [_look(root, name, settings) for name in names if NAME.fullmatch(name) and os.path.isdir(os.path.join(root, name))]
 
 
-def _look(root: str, name: str) -> dict[str, Any]:
+def _look(root: str, name: str, settings: Optional[Mapping[str, Any]]) -> dict[str, Any]:
     nothing: dict[str, Any] = {"version": None, "digest": None, "changed": [], "extra": []}
     found: dict[str, Any] = {"name": name, **nothing, "staged": [], "others": [], "strangers": [], "packages": []}
     seen: Seen = {}
@@ -43,8 +47,32 @@ def _look(root: str, name: str) -> dict[str, Any]:
                     from .system_packages import differences  # noqa: PLC0415 - few releases bring packages
 
                     found["packages"] = differences(release)
+                if release.acts_outside:
+                    found["outside"] = _look_outside(home, release, settings)
             elif changed or extra:
                 found["others"].append(state)
     except (HostError, OSError) as error:
         found["error"] = str(error)
     return found
+
+
+def _look_outside(home: ReleaseHome, live: Release, settings: Optional[Mapping[str, Any]]) -> dict[str, str]:
+    """What the hook ``read`` of the live release prints; nothing is changed.
+
+    ``text``: that; ``version``: of the release on this host that is read so, empty for none; ``wanted``: what the live one has to be read
+    as; ``problem``: why it could not be read.
+    """
+    answer = {"text": "", "version": "", "wanted": live.reads, "problem": ""}
+    if settings is None:
+        return {**answer, "problem": "nobody said which settings this host has"}
+    from .health import CheckError  # noqa: PLC0415 - few releases act outside their trees
+    from .release_hooks import Order, read_outside  # noqa: PLC0415 - as above
+
+    order = Order("audit", 0, settings)
+    try:
+        with home.locked(_PATIENCE):
+            text = read_outside(home, live, order)
+    except (CheckError, HostError, OSError) as error:
+        return {**answer, "problem": order.redactor.text(str(error))}
+    known = {other.reads: other.version for other in home.all() if other.acts_outside and other.version != live.version}
+    return {**answer, "text": order.redactor.text(text), "version": {**known, live.reads: live.version}.get(text, "")}

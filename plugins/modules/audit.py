@@ -19,9 +19,11 @@ description:
     signature, or whose signatures can't be read is a difference, on each host that runs it too. One that is only short of signatures
     that the policy asks for is named and is none, for it may be older than that rule; nor is what counts because it was signed before
     its key was revoked.
-  - Of a CI with the attribute C(redfish) its device was asked too, which unit it is and what firmware it runs. That is compared with the
+  - Of a CI with the attribute C(redfish) its device was asked too, which unit it is, what firmware it runs, and which parts are in its
+    slots. That is compared with the
     CMDB, with the releases of firmware on it, and with the definitive hardware storage, and kept as what was read of the unit, unless in
     check mode. Units in use, and in stock as spares, whose firmware nobody has read for C(spares.read_days) of the policy are named too.
+  - Where a release is live whose effect is outside its tree, what its hook C(read) printed is compared with what it has to be read as.
   - An installation without the seat of a licensed product that it needs is a difference, see M(tidegate.release.licence).
   - Fails when there is a difference. A host that was written off, see M(tidegate.release.write_off), is named too, but does not make it
     fail, unless something of it is there and can't be read.
@@ -89,9 +91,10 @@ differences:
           the host.
         - V(unreadable), V(uncontrolled), V(missing), V(other_version), V(not_in_dsl), V(untrusted), V(lost), V(unlicensed),
           V(changed_files), V(extra_files) and V(unknown_data), which a deployment was about to change, are of a release,
-          V(changed_packages) of the packages that it brought.
-        - V(other_unit), V(misplaced_unit), V(unknown_unit), V(other_firmware) and V(not_read) are of a unit, each once; V(unreachable),
-          V(unreadable) and V(left_out) too, when its device did not answer.
+          V(changed_packages) of the packages that it brought. V(other_reading) is of what runs outside its tree, and so is V(unreadable)
+          where that could not be read.
+        - V(other_unit), V(misplaced_unit), V(unknown_unit), V(empty_slot), V(other_firmware) and V(not_read) are of a unit, each once;
+          V(unreachable), V(unreadable) and V(left_out) too, when its device did not answer.
       type: str
     detail:
       description: What is different, in one sentence.

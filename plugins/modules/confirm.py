@@ -14,6 +14,7 @@ description:
   - Makes every health check of the release once more, at least C(stable) seconds after it came up, and asks the process that has looked at
     them on the host since. C(stable) is the release's, or the policy's C(rollout.stable).
   - A host on which the release is not well, or was not at any time in between, goes back to its previous release at once.
+  - For a release of firmware or hardware the device is asked again what it runs, or what is in its slots.
   - Does nothing on a host on which no release has just come up, and refuses when that is too short a time ago. The gate holds as long as a
     host of the wave was not looked at again.
 author:

@@ -17,6 +17,9 @@ description:
   - Of a host whose CI has the attribute C(redfish) its device is asked too, by the BMC there, which unit it is and what firmware it runs.
     Nobody logs in to the host of such a CI that has C(ansible_connection=local). Where one can't be reached, and the CMDB has no release
     on it but firmware, it is as one that has none.
+  - A live release that says C(effect=outside) has its hook C(read) run, in check mode too, for it changes nothing. An operation that is
+    under way is waited for, for at most 20 s. The hook gets the variable C(tidegate_settings) of the host, if its CI has the
+    attribute C(reads).
 author:
   - Tidegate maintainers (@tidegate)
 extends_documentation_fragment:
@@ -102,6 +105,23 @@ releases:
       description: What of the packages that the live release brought is not as it was installed, a sentence for each.
       type: list
       elements: str
+    outside:
+      description: What runs outside the tree of the live release.
+      type: dict
+      returned: when the live release says C(effect=outside)
+      contains:
+        text:
+          description: What its hook C(read) printed; empty when that could not be read.
+          type: str
+        version:
+          description: Version of the release on the host that has to be read so; empty for none.
+          type: str
+        wanted:
+          description: What the live release has to be read as.
+          type: str
+        problem:
+          description: Why it could not be read; empty when it was.
+          type: str
     error:
       description: Why the home could not be read.
       type: str
@@ -121,6 +141,10 @@ device:
       type: str
     firmware:
       description: The versions of each component that is recorded for it; several where it contradicts itself.
+      type: dict
+    parts:
+      description: By slot in which the hardware storage has a unit, the serial number of what is there; empty for nothing. Slots of
+        which it says nothing are not there.
       type: dict
     problem:
       description: Why it could not be read; empty when it was.

@@ -86,7 +86,8 @@ options:
     description:
       - File with variables of the lab's hosts, in YAML. They go before those that O(inventory) computes and before attributes.
       - Give it when live has more variables than its CMDB and O(inventory) say, such as those in C(group_vars), or when some must have
-        another value in the lab, such as the address of a database. Mandatory when a release that is deployed there changes data.
+        another value in the lab, such as the address of a database. Mandatory when a release that is deployed there changes data, or
+        has its effect outside its tree.
     type: path
   lab:
     description: Where lab hosts are, as M(tidegate.release.lab) has it.

@@ -17,6 +17,8 @@ from importlib import import_module
 import age
 import bars
 import deployments
+import firmware
+import kills
 import library
 import planning
 from hosts import Field, close_field, open_field
@@ -33,6 +35,9 @@ ALONE: dict[str, Callable[[], Finding]] = {
     "plan_100k": planning.plan_100k,
     "journal_10k": planning.journal_10k,
     "stock": planning.stock,
+}
+SCALED: dict[str, Callable[[int | None], Finding]] = {
+    "firmware_waves": firmware.firmware_waves,
 }
 ON_HOSTS: dict[str, Callable[[Field], Finding]] = {
     "stage_install": deployments.stage_install,
@@ -71,10 +76,11 @@ def on_hosts(name: str, field: Field) -> Finding:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--only", default="", help="names, with commas between them")
-    parser.add_argument("--hosts", type=int, default=50, help="how many lab hosts")
+    parser.add_argument("--hosts", type=int, help="how many lab hosts, 50 unless given, or machines with a BMC, 200")
     options = parser.parse_args()
-    known = ["age", *ALONE, *ON_HOSTS]
-    wanted = [name for name in options.only.split(",") if name] or known
+    usual = ["age", *ALONE, *SCALED, *ON_HOSTS]
+    known = [*usual, kills.NAME]
+    wanted = [name for name in options.only.split(",") if name] or usual
     unknown = {name for name in wanted if name not in known and not name.startswith("age.")}
     if unknown:
         sys.exit(f"no benchmark {', '.join(sorted(unknown))}; there are {', '.join(known)}")
@@ -87,12 +93,17 @@ def main() -> None:
             age.run(name.partition(".")[2])
         elif name in ALONE:
             run(name, ALONE[name], findings)
+        elif name in SCALED:
+            run(name, partial(SCALED[name], options.hosts), findings)
+        elif name == kills.NAME:
+            print(f"==> {name}", flush=True)
+            kills.run(options.hosts)
     with_hosts = [name for name in wanted if name in ON_HOSTS]
     if with_hosts and os.geteuid() != 0:
         print(f"{', '.join(with_hosts)}: need root, for lab hosts with a file system of their own")
     elif with_hosts:
         with contextlib.ExitStack() as stack:
-            field = open_field(options.hosts)
+            field = open_field(options.hosts or 50)
             stack.callback(close_field, field)
             for name in with_hosts:
                 run(name, partial(on_hosts, name, field), findings)

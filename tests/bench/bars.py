@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from deployments import CONTROLLER_STEP, PLAYBOOK, QUARTER, SHARED
+from firmware import CPU_OF_A_UNIT, POLLS
 from measure import Finding
 
 
@@ -61,6 +62,11 @@ def _rows(findings: Mapping[str, Finding]) -> Iterator[tuple[str, ...]]:
                 cpu=ours.cpu_seconds / against.cpu_seconds,
             )
     growth, wave = findings.get("deploy_growth"), findings.get("small_wave")
+    machines = findings.get("firmware_waves")
+    if machines:
+        yield _row("firmware_waves", f"waves / ({machines.floor[0]})", 1.3, time=machines.seconds / machines.floor[1])
+        yield _row("firmware_waves", "CPU seconds of the controller for each unit", 0.4, cpu=machines.details[CPU_OF_A_UNIT])
+        yield _row("firmware_waves", "polls a second of a unit that is at work", 2.0, time=machines.details[POLLS])
     if growth:
         yield _row(
             "deploy_growth", "CPU seconds of the controller for each further host and step", _STEP, cpu=growth.details[CONTROLLER_STEP]

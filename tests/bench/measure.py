@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any, TypeVar, cast
 
 RESULTS = Path("build/bench/results.json")
-_FORK = multiprocessing.get_context("fork")  # what is measured is a closure
+FORK = multiprocessing.get_context("fork")  # what is measured is a closure
 _PR_SET_CHILD_SUBREAPER = 36
 _T = TypeVar("_T")
 
@@ -106,8 +106,8 @@ def _cost(work: Callable[[], object], meters: Callable[[], Meters]) -> Cost:
 
 def forked(work: Callable[[], _T]) -> _T:
     """What ``work`` returns in a process of its own; :class:`RuntimeError` when it fails."""
-    receiving, sending = _FORK.Pipe(duplex=False)
-    process = _FORK.Process(target=_worker, args=(work, sending))
+    receiving, sending = FORK.Pipe(duplex=False)
+    process = FORK.Process(target=_worker, args=(work, sending))
     process.start()
     sending.close()
     try:

@@ -80,6 +80,22 @@ def test_a_part_is_exchanged_by_people_and_read_back(rack: Rack) -> None:
     (rack.path / "policy.yml").write_text(plain)
 
 
+def test_an_audit_asks_the_same_bmcs_again(rack: Rack) -> None:
+    """Of what one says nothing of, as in srv2, nothing is known."""
+    rfc = str(rack.path / "CHG0300001.yml")
+    status, said = rack.play("audit", rfc, "--check")
+    assert status == 0, said
+    first, third = (rack.machines[name].parts for name in ("srv1", "srv3"))
+    was = first["PSU 1"], third["PSU 1"]
+    first["PSU 1"], third["PSU 1"] = "", "PS-99"
+    status, said = rack.play("audit", rfc, "--check")
+    first["PSU 1"], third["PSU 1"] = was
+    assert status != 0
+    assert "3 of 3 hosts were compared with the CMDB and the DSL: 2 differences" in said
+    assert "srv1: nothing is in the slot PSU 1, and NS-1 is recorded; find out who took it out" in said
+    assert "srv3: in the slot PSU 1 is PS-99, and PS-srv3 is recorded; find out which unit is there" in said
+
+
 def test_back_out_cancels_what_nobody_did_and_has_people_undo_the_rest(rack: Rack) -> None:
     rfc = str(rack.path / "CHG0300001.yml")
     status, said = rack.play("backout", rfc)

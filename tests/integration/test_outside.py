@@ -73,7 +73,10 @@ class Shelf:
         rfc = self.path / f"{number}.yml"
         if not rfc.exists():
             write_document(rfc, open_rfc(number, version, digest))
-        what = {"tidegate_rfc": str(rfc), "tidegate_become": False, **({"tidegate_reason": "a test"} if verb == "backout" else {})}
+        return self.run(verb, tidegate_rfc=str(rfc), **({"tidegate_reason": "a test"} if verb == "backout" else {}))
+
+    def run(self, verb: str, **variables: str) -> tuple[int, str]:
+        what = {"tidegate_become": False, **variables}
         own = {"DSL": "dsl", "CMDB": "cmdb.sqlite", "POLICY": "policy.yml"}
         environment = {
             **os.environ,
@@ -115,9 +118,29 @@ def test_what_was_there_before_is_the_way_back(shelf: Shelf) -> None:
     assert shelf.read == dict.fromkeys(HOSTS, "2.0")
     events = shelf.rows("select event, data from history where event = 'installed' order by seq")
     assert [json.loads(data)["version"] for _event, data in events] == ["1.0"] * len(HOSTS) + ["2.0"] * len(HOSTS)
+    code, said = shelf.run("audit")
+    assert code == 0, said
+    assert "each runs what the CMDB says and the DSL holds" in said
     code, said = shelf.play("backout", "2.0", two)
     assert (shelf.states, shelf.devices) == (["backed_out"] * len(HOSTS), ["1.0"] * len(HOSTS)), said
     assert shelf.installed == dict.fromkeys(HOSTS, "1.0")
+
+
+def test_an_audit_asks_the_device_again(shelf: Shelf) -> None:
+    shelf.archive("1.0")
+    code, said = shelf.play("deploy", "2.0", shelf.archive("2.0"))
+    assert code == 0, said
+    shelf.device("dev1").write_text("1.0\n")
+    shelf.device("dev2").write_text("2.0-rescue\n")
+    shelf.device("dev3").unlink()
+    code, said = shelf.run("audit")
+    assert code != 0
+    assert "4 of 4 hosts were compared with the CMDB and the DSL: 3 differences" in said
+    assert "dev1: hello 2.0 is live, but it says 1.0 as with hello 1.0, and has to say 2.0; find out who changed it" in said
+    assert "dev2: hello 2.0 is live, but it says 2.0-rescue, and has to say 2.0" in said
+    assert "dev3: hello 2.0 is live, and what runs outside its tree can't be read: hook read of hello 2.0" in said
+    assert "dev4: " not in said
+    assert ".device" not in said, "where its device is, is a setting"
 
 
 def test_four_lies_in_one_wave(shelf: Shelf) -> None:

@@ -32,7 +32,7 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.hardware impo
 from ansible_collections.tidegate.release.plugins.plugin_utils.errors import ConflictError, NotFoundError, StateError, TidegateError
 from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.envelope import open_envelope
 from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.statement import SWAP
-from ansible_collections.tidegate.release.plugins.plugin_utils.firmware.device import DeviceError, DeviceIdentity
+from ansible_collections.tidegate.release.plugins.plugin_utils.firmware.device import DeviceError, DeviceIdentity, SilentError
 from ansible_collections.tidegate.release.plugins.plugin_utils.policy.model import Policy
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.deployments import Run
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.holder import Holder
@@ -49,6 +49,10 @@ NOW = datetime(2027, 3, 1, 12, tzinfo=UTC)
 GONE = Holder("gone", "elsewhere", 1, 1, "1")
 CHANGES = [PartChange(slot, ("OLD",), "NEW", "how.md") for slot in ("PSU 1", "PSU 2")]
 SAID = Swap("web1", "PSU 1", "S-1", "S-7", "as ordered")
+
+
+def nobody(_attributes: Mapping[str, Any], _slot: str, _serial: str) -> None:
+    """No BMC says what is in a slot."""
 
 
 @dataclass
@@ -166,7 +170,7 @@ def test_where_nothing_can_be_read_two_people_say_so(bed: Bed, cmdb_url: str, tm
     with pytest.raises(TidegateError):
         bed.swap(key="mallory")
     # Whoever wants it back has to know first what is there.
-    state, said = HardwareHost(bed.cmdb, bed.journal.deployment(bed.run.deployment), "web1", lambda: CHANGES).back_out()
+    state, said = HardwareHost(bed.cmdb, bed.journal.deployment(bed.run.deployment), "web1", lambda: CHANGES, nobody).back_out()
     assert state is HostState.OWED
     assert "carl says that it was done, and a second person has to confirm that" in said
     (path := tmp_path / "rfc.yml").write_text("schema: 1\nnumber: CHG0001\n")
@@ -190,7 +194,7 @@ def test_people_are_at_one_part_of_a_machine_at_a_time_there_and_back(bed: Bed) 
     number = bed.run.deployment
     with bed.cmdb.begin() as connection:
         plan_work_order(connection, WorkOrder(number, "web1", "PSU 2", "A-3", "A-9"))
-    parts = HardwareHost(bed.cmdb, bed.journal.deployment(number), "web1", lambda: CHANGES)
+    parts = HardwareHost(bed.cmdb, bed.journal.deployment(number), "web1", lambda: CHANGES, nobody)
     state, said = parts.activate()
     assert (state, bed.orders) == (None, [("web1", "open"), ("web2", "planned"), ("web1", "planned")])
     assert "work order 1, the slot PSU 1 of web1: take out A-1 and put in A-7, as how.md says; when it is done" in said
@@ -222,7 +226,34 @@ def test_people_are_at_one_part_of_a_machine_at_a_time_there_and_back(bed: Bed) 
     lacks = [f"{tag}, a OLD, in the slot PSU {slot} of web1, and not a NEW" for slot, tag in ((1, "A-1"), (2, "A-3"))]
     assert parts.confirm() == (HostState.STUCK, f"the hardware storage has {'; '.join(lacks)}; find out which unit is there")
     # Nor does a host come up that has no work order, and does not have the part any more.
-    assert HardwareHost(bed.cmdb, bed.journal.deployment(number), "web3", lambda: CHANGES).activate()[0] is HostState.FAILED
+    assert HardwareHost(bed.cmdb, bed.journal.deployment(number), "web3", lambda: CHANGES, nobody).activate()[0] is HostState.FAILED
+
+
+@pytest.mark.parametrize(
+    ("found", "state", "words"),
+    [
+        (DeviceIdentity("S-7", "whatever"), HostState.ACTIVE, ""),
+        (DeviceIdentity("S-1", ""), HostState.STUCK, "A-7 is not in the slot PSU 1 any more: its serial number is S-1, and the recorded"),
+        (DeviceIdentity("", ""), HostState.STUCK, "A-7 is not in the slot PSU 1 any more: its serial number is not said"),
+        (None, HostState.ACTIVE, "what is in the slot PSU 1 was not read again: its BMC does not say it"),
+        (SilentError("bmc1 can't be reached"), HostState.ACTIVE, "what is in the slot PSU 1 was not read again: bmc1 can't be reached"),
+    ],
+)
+def test_the_second_look_reads_again_what_is_in_the_slot(bed: Bed, found: Any, state: HostState, words: str) -> None:
+    asked = []
+
+    def read(attributes: Mapping[str, Any], slot: str, serial: str) -> DeviceIdentity | None:
+        asked.append((attributes["redfish"], slot, serial))
+        if isinstance(found, Exception):
+            raise found
+        return found  # type: ignore[no-any-return]  # of a parameter of the test
+
+    bed.swap(found=DeviceIdentity("S-7", ""))
+    bed.cmdb.put_cis([{"name": "web1", "attributes": {"redfish": "https://bmc1"}}], "test")
+    got, said = HardwareHost(bed.cmdb, bed.journal.deployment(bed.run.deployment), "web1", lambda: CHANGES[:1], read).confirm()
+    assert (got, asked) == (state, [("https://bmc1", "PSU 1", "S-7")])
+    assert said.startswith(words)
+    assert bool(said) is bool(words)
 
 
 def test_a_deployment_that_somebody_drives_is_left_alone(bed: Bed) -> None:

@@ -312,6 +312,43 @@ def test_what_a_role_does_is_rehearsed_back_to_the_release_before_and_to_having_
     assert lab_processes(live) == []
 
 
+def with_effect_outside(fleet: Fleet, version: str) -> str:
+    """Archive a release for a device, which is at 1.0 before anybody has told it anything."""
+    folder = fleet.path / "releases" / f"outside-{version}"
+    (folder / "payload").mkdir(parents=True)
+    (folder / "payload" / "file").write_text(f"{version}\n")
+    (folder / "README.md").write_text("# hello\n")
+    scripts = {"start": 'echo "$TIDEGATE_VERSION" >"$TIDEGATE_DEVICE"', "read": 'cat "$TIDEGATE_DEVICE" || echo 1.0'}
+    hooks = {name: {"command": ["sh", "-c", script], "timeout": 10} for name, script in scripts.items()}
+    health = [{"name": "ready", "command": ["true"], "timeout": 5}]
+    said = {"version": version, "health": health, "settings": {"device": None}, "hooks": hooks, "effect": "outside"}
+    write_document(folder / "release.yml", simple_manifest(**said))
+    return archive(folder, create_library(str(fleet.path / "dsl")).repository("hello")).digest
+
+
+def test_what_a_release_does_outside_its_tree_is_rehearsed_on_a_double_of_that(live: Fleet) -> None:
+    live.write_policy(**{**live.policy, "verification": {"rehearsal": True}})
+    (live.path / "cmdb.yml").write_text(json.dumps({"plugin": "tidegate.release.cmdb"}))
+    (live.path / "lab.yml").write_text("tidegate_settings: {device: /srv/device-of-the-lab}\n")
+    old, new = with_effect_outside(live, "1.0"), with_effect_outside(live, "1.1")
+    with Cmdb.open(str(live.path / "cmdb.sqlite"), create=True) as cmdb:
+        attributes = {"ansible_host": "192.0.2.1", "tidegate_settings": {"device": "/srv/device-of-live"}}
+        cmdb.put_cis([{"name": "web1", "class": "server", "attributes": attributes}], "test")
+        with cmdb.begin() as connection:
+            cmdb.record_installations(connection, [{"ci": "web1", "release": "hello", "version": "1.0", "digest": old}], "test", utc_now())
+    quickly = {"ansible_ssh_common_args": "-o ConnectTimeout=1"}
+    rfc = live.rfc("CHG0002", "1.1", new)
+    status, output = verify(live, rfc, **quickly)
+    assert status != 0
+    assert "hello 1.1 has its effect outside its tree" in output
+    assert signed(live, new) == []
+    status, output = verify(live, rfc, **quickly, verify_vars_file=str(live.path / "lab.yml"))
+    assert status == 0, output
+    assert "hello 1.1: PASSED" in output
+    (said,) = signed(live, new)
+    assert said[VERIFICATION]["rehearsal"]["from"] == [old]
+
+
 def test_a_point_of_no_return_is_played_forward_and_cleared_by_who_approves_it(live: Fleet) -> None:
     """The lab asks nobody, live does."""
     live.policy["people"]["dana"] = {"roles": ["dba"], "keys": [{"public": new_key(live, "dana")}]}

@@ -89,7 +89,7 @@ class Bmc:
     requests: list[tuple[str, str]] = field(default_factory=list)
     flashed: list[str] = field(default_factory=list)
     parts: dict[str, str] = field(default_factory=dict)
-    """The serial numbers of its power supplies, by slot."""
+    """The serial numbers of its power supplies, by slot; an empty one for an empty slot."""
     down: list[list[float]] = field(default_factory=list)
     """From when to when it was at an image, by the monotonic clock: from when it got that until its host is up with it."""
     url: str = ""
@@ -249,7 +249,8 @@ class Bmc:
     def _supplies(self, place: str) -> dict[str, dict[str, Any]]:
         numbered = {f"{place}/{number}": part for number, part in enumerate(self.parts.items())}
         pages = {
-            path: _page(path, SerialNumber=serial, Model="of its maker", Location={"PartLocation": {"ServiceLabel": slot}})
+            path: _page(path, Location={"PartLocation": {"ServiceLabel": slot}}, Status={"State": "Enabled" if serial else "Absent"})
+            | ({"SerialNumber": serial, "Model": "of its maker"} if serial else {})
             for path, (slot, serial) in numbered.items()
         }
         return {place: _list(place, [path.rpartition("/")[2] for path in pages]), **pages}
@@ -393,8 +394,8 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 @contextlib.contextmanager
-def serve(bmc: Bmc, key: Path, certificate: Path) -> Iterator[Bmc]:
-    """Have a BMC answer on this machine."""
+def serve(bmc: Bmc, key: Path, certificate: Path, patience: float = 0.05) -> Iterator[Bmc]:
+    """Have a BMC answer on this machine. ``patience``: the seconds that its end may take."""
     handler = type("Handler", (_Handler,), {"bmc": bmc})
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -402,7 +403,7 @@ def serve(bmc: Bmc, key: Path, certificate: Path) -> Iterator[Bmc]:
     server.socket = context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
     server.handle_error = lambda *_: None  # type: ignore[method-assign]  # clients that do not trust it break off
     bmc.url = f"https://127.0.0.1:{server.server_address[1]}"
-    thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
+    thread = threading.Thread(target=server.serve_forever, args=(patience,), daemon=True)
     thread.start()
     try:
         yield bmc

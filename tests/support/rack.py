@@ -10,7 +10,7 @@ import json
 import os
 import sqlite3
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -35,9 +35,10 @@ MINUTES = {"transfer": 2, "silence": 0.05, "restart": 0.05}
 class Rack:
     """Machines with a BMC each, a library and a CMDB."""
 
-    def __init__(self, path: Path, machines: dict[str, Bmc], authority: Path) -> None:
-        self.path, self.machines, self._authority = path, machines, authority
+    def __init__(self, path: Path, machines: dict[str, Bmc], authority: Path, minutes: Mapping[str, float] = MINUTES) -> None:
+        self.path, self.machines, self._authority, self._minutes = path, machines, authority, dict(minutes)
         self.said = ""
+        self.settings: dict[str, str] = {}  # variables of the environment that Ansible gets
         (path / "cmdb.yml").write_text(yaml.safe_dump({"plugin": "tidegate.release.cmdb"}))
         self.waves(1)
         with Cmdb.open(str(path / "cmdb.sqlite"), create=True) as cmdb:
@@ -95,7 +96,7 @@ class Rack:
         (folder / "images" / "bios.bin").write_bytes(image("BIOS", version))
         (folder / "README.md").write_text("# bios\n")
         entry = {"component": "BIOS", "models": ["R750"], "image": "bios.bin", "version": version, "from": before}
-        entry |= {"back_to": before if back_to is None else back_to, "takes_effect": "host_reset", "minutes": MINUTES}
+        entry |= {"back_to": before if back_to is None else back_to, "takes_effect": "host_reset", "minutes": self._minutes}
         said = {"name": "bios", "version": version, "summary": "BIOS", "payload": "images", "health": ..., "kind": "firmware"}
         write_document(folder / "release.yml", simple_manifest(**said, firmware=[entry]))
         return read_release(folder).archive(create_library(str(self.path / "dsl")).repository("bios")).digest
@@ -123,6 +124,7 @@ class Rack:
             "REQUESTS_CA_BUNDLE": str(self._authority),
             "ANSIBLE_LOG_PATH": str(self.path / "ansible.log"),
             "ANSIBLE_NOCOLOR": "1",
+            **self.settings,
         }
 
     def _command(self, verb: str, rfc: str, *options: str) -> list[str]:
@@ -132,8 +134,12 @@ class Rack:
 
     def start(self, verb: str, rfc: str, *options: str) -> subprocess.Popen[str]:
         """Begin with a playbook in a process group of its own."""
+        return self.run(self._command(verb, rfc, *options))
+
+    def run(self, command: list[str]) -> subprocess.Popen[str]:
+        """Begin with a command in a process group of its own, and the variables that a playbook here gets."""
         return subprocess.Popen(
-            self._command(verb, rfc, *options),
+            command,
             env=self._environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -179,11 +185,11 @@ class Rack:
 
 
 @contextlib.contextmanager
-def build_rack(path: Path) -> Iterator[Rack]:
+def build_rack(path: Path, minutes: Mapping[str, float] = MINUTES) -> Iterator[Rack]:
     """Three machines with BIOS 2.4.0, which is archived."""
     key, certificate = make_certificate(path)
     machines = {name: Bmc(serial=f"SN-{name}", tag=f"A-{name}") for name in HOSTS}
     with contextlib.ExitStack() as stack:
         for machine in machines.values():
             stack.enter_context(serve(machine, key, certificate))
-        yield Rack(path, machines, certificate)
+        yield Rack(path, machines, certificate, minutes)

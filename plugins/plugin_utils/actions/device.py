@@ -16,7 +16,7 @@ from ansible.errors import AnsibleConnectionFailure, AnsibleError
 from ...module_utils.redaction import Redactor
 from ..dhs.units import Unit
 from ..errors import TidegateError
-from ..firmware.device import Device, DeviceError, SilentError, text
+from ..firmware.device import Device, DeviceError, DeviceIdentity, SilentError, text
 from ..firmware.fwupd import Fwupd, Reply
 from ..limits import run_within
 from ..rollout.host_answer import printable
@@ -61,6 +61,22 @@ def open_device(said: Mapping[str, str], options: Mapping[str, Any], action: Any
         return Bmc(Access(said["redfish"], user, password, said["redfish_fingerprint"]))
     host = _Host(action, Redactor(options.get("settings") or {}))
     return Fwupd(host.run, host.put)
+
+
+def read_in_place(
+    host: str, attributes: Mapping[str, Any], slot: str, serial: str, options: Mapping[str, Any], action: Any
+) -> DeviceIdentity | None:
+    """What is in a slot of a CI by its BMC, the machine itself for an empty one; ``None`` where nobody can say that.
+
+    ``serial``: that of the machine that should be there. Raises :class:`DeviceError` where something could be read, and is not now.
+    """
+    where = {name: text(attributes.get(name)) for name in ("redfish", "redfish_fingerprint")}
+    if not where["redfish"]:
+        if attributes.get("redfish"):  # or people's word would do where something could be read
+            raise DeviceError(f"the attribute redfish of the CI {host} is no address; write it like https://bmc1.example.org")
+        return None
+    with open_device(where, options, action) as device:
+        return device.part(slot) if slot else device.identity(serial)
 
 
 class _Host:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..cmdb.store import Cmdb
-from ..dhs.assets import list_levels, machines, readings_of
+from ..dhs.assets import list_levels, list_units, machines, readings_of
 from ..dhs.unit_check import DeviceReading
 from ..dsl.firmware import FirmwareImage, images_for
 from ..dsl.package import load_package_manifest
@@ -26,19 +26,21 @@ from .device import open_device
 @dataclass(frozen=True)
 class DeviceQuestion:
     """What the device of a CI is asked: ``attributes`` say where it is, ``serial`` which one of several. ``software``: the CI has releases
-    besides that are no firmware, so somebody has to log in to its host. ``by_host``: it is asked through fwupd there."""
+    besides that are no firmware, so somebody has to log in to its host. ``by_host``: it is asked through fwupd there. ``slots``: in which
+    a unit is recorded."""
 
     attributes: Mapping[str, Any]
     serial: str
     components: tuple[str, ...]
     software: bool
     by_host: bool = False
+    slots: tuple[str, ...] = ()
 
 
 def what_to_ask(options: Mapping[str, Any], host: str) -> DeviceQuestion | None:
     """What the device of a host is to be asked.
 
-    ``None`` when the CMDB neither says where its BMC is, by nobody's word but its own, nor knows of a part that fwupd could be asked for.
+    ``None`` when the CMDB neither says where its BMC is, by nobody's word but its own, nor knows of anything that fwupd could be asked for.
     """
     with Cmdb.open(required_setting(options, "cmdb")) as cmdb, cmdb.read() as connection:
         attributes: Mapping[str, Any] = next((ci["attributes"] for ci in cmdb.cis([host], connection)), {})
@@ -49,6 +51,7 @@ def what_to_ask(options: Mapping[str, Any], host: str) -> DeviceQuestion | None:
         components |= {level.component for level in list_levels(connection) if level.model == model}
         components |= {one.component for found in readings_of(connection, [unit.tag] if unit else []).values() for one in found}
         installed = cmdb.installations([host], connection)
+        slots = tuple(sorted(one.slot for one in list_units(connection, cis=[host]) if one.slot))
     dsl, software = optional_setting(options, "dsl"), False
     library = open_library(dsl) if dsl is not None and installed else None
     for row in installed:
@@ -60,7 +63,7 @@ def what_to_ask(options: Mapping[str, Any], host: str) -> DeviceQuestion | None:
         components |= {image.component for image in images_for(model, images)}
     serial, by_host = unit.serial if unit else text(attributes.get("serial")), not text(attributes.get("redfish"))
     asked = tuple(sorted(one for one in components if text(one) and (GUID.fullmatch(one) or not by_host)))
-    return None if by_host and not asked else DeviceQuestion(attributes, serial, asked, software, by_host)
+    return None if by_host and not (asked or slots) else DeviceQuestion(attributes, serial, asked, software, by_host, slots)
 
 
 def read_device(options: Mapping[str, Any], asked: DeviceQuestion, action: Any) -> DeviceReading:
@@ -69,7 +72,8 @@ def read_device(options: Mapping[str, Any], asked: DeviceQuestion, action: Any) 
     try:
         with open_device(said, options, action) as device:
             found = device.identity(asked.serial)
-            return DeviceReading(found.serial, found.model, found.tag, _versions(device, asked.components))
+            versions, parts = _versions(device, asked.components), _parts(device, asked.slots)
+            return DeviceReading(found.serial, found.model, found.tag, versions, parts=parts)
     except SilentError as error:
         return DeviceReading(problem=str(error), silent=True)
     except DeviceError as error:
@@ -78,3 +82,9 @@ def read_device(options: Mapping[str, Any], asked: DeviceQuestion, action: Any) 
 
 def _versions(device: Device, components: Iterable[str]) -> dict[str, tuple[str, ...]]:
     return {component: device.versions(component) for component in components}
+
+
+def _parts(device: Device, slots: Iterable[str]) -> dict[str, str]:
+    """The serial number of what is in each slot of which it says so, empty for nothing."""
+    found = ((slot, device.part(slot)) for slot in slots)
+    return {slot: part.serial for slot, part in found if part is not None}

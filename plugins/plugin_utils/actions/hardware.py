@@ -8,16 +8,17 @@ A work order is done when it is confirmed (``steps/swap.py``), and nothing here 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any
 
 from ..clock import utc_now
 from ..cmdb.store import Cmdb
 from ..dhs.assets import list_units
-from ..dhs.units import folded
+from ..dhs.units import Unit, folded
 from ..dhs.work_order import UNDONE, WAITING, WorkOrder, WorkOrderState, undoing
 from ..dhs.work_orders import cancel_work_orders, list_work_orders, open_next, plan_work_order
 from ..dsl.hardware import PartChange
+from ..firmware.device import DeviceError, DeviceIdentity, differences
 from ..rollout.deployments import Deployment
 from ..rollout.redundancy import are_redundant
 from ..rollout.states import HostState
@@ -31,11 +32,20 @@ _H, _S = HostState, WorkOrderState
 class HardwareHost:
     """The parts of one host of a deployment. Each step returns the state of the host and why; ``None`` while people have to act.
 
-    ``changes``: reads which parts the release exchanges.
+    ``changes``: reads which parts the release exchanges. ``read``: reads what is in a slot, by the attributes of the CI, the slot and the
+    serial number that is recorded there; ``None`` where nobody can say that. It raises :class:`DeviceError` where somebody could, and does
+    not now.
     """
 
-    def __init__(self, cmdb: Cmdb, deployment: Deployment, host: str, changes: Callable[[], Iterable[PartChange]]) -> None:
-        self._cmdb, self._deployment, self._host, self._changes = cmdb, deployment, host, changes
+    def __init__(
+        self,
+        cmdb: Cmdb,
+        deployment: Deployment,
+        host: str,
+        changes: Callable[[], Iterable[PartChange]],
+        read: Callable[[Mapping[str, Any], str, str], DeviceIdentity | None],
+    ) -> None:
+        self._cmdb, self._deployment, self._host, self._changes, self._read = cmdb, deployment, host, changes, read
 
     def activate(self) -> tuple[HostState | None, str]:
         """Open a work order of the host, the next one when that is done; it comes up when all are."""
@@ -51,10 +61,30 @@ class HardwareHost:
         return _H.STARTED, ""
 
     def confirm(self) -> tuple[HostState | None, str]:
-        """Look again whether the new parts are there."""
+        """Look again whether the new parts are there: in the storage, and by the BMC where there is one.
+
+        One that does not answer says nothing against them; that it did not is in the detail.
+        """
         with self._cmdb.read() as connection:
-            lacking = self._lacking(connection)
-        return (_H.STUCK, lacking) if lacking else (_H.ACTIVE, "")
+            lacking, units = self._lacking(connection), self._there(connection)
+            (ci,) = self._cmdb.cis([self._host], connection)
+        if lacking:
+            return _H.STUCK, lacking
+        wrong, unread = [], []
+        for part in self._changes():
+            unit = units[folded(part.slot)]
+            place = f"the slot {part.slot}" if part.slot else "its place"
+            try:
+                found = self._read(ci["attributes"], part.slot, unit.serial)
+            except DeviceError as error:
+                unread.append(f"what is in {place} was not read again: {error}")
+                continue
+            if found is None and ci["attributes"].get("redfish"):
+                unread.append(f"what is in {place} was not read again: its BMC does not say it")
+            elif found is not None:
+                said = differences(found, DeviceIdentity(unit.serial, "" if part.slot else unit.model, "" if part.slot else unit.tag))
+                wrong += [f"{unit.tag} is not in {place} any more: {'; '.join(said)}"] if said else []
+        return (_H.STUCK, "; ".join(wrong)) if wrong else (_H.ACTIVE, "; ".join(unread))
 
     def back_out(self) -> tuple[HostState, str]:
         """Cancel what nobody has done, and have work orders for undoing what was, one after the other; the host is back after the last.
@@ -78,7 +108,7 @@ class HardwareHost:
 
     def _lacking(self, connection: sa.Connection) -> str:
         """Where the hardware storage has another model than the release brings, in a sentence; empty for nowhere."""
-        there = {folded(unit.slot): unit for unit in list_units(connection, cis=[self._host])}
+        there = self._there(connection)
         wrong = []
         for part in self._changes():
             unit = there.get(folded(part.slot))
@@ -86,6 +116,10 @@ class HardwareHost:
                 has = f"{unit.tag}, a {unit.model}," if unit else "nothing"
                 wrong.append(f"{has} in {f'the slot {part.slot}' if part.slot else 'place'} of {self._host}, and not a {part.model}")
         return f"the hardware storage has {'; '.join(wrong)}; find out which unit is there" if wrong else ""
+
+    def _there(self, connection: sa.Connection) -> dict[str, Unit]:
+        """The units of the host by slot, as it is compared."""
+        return {folded(unit.slot): unit for unit in list_units(connection, cis=[self._host])}
 
     def _at_redundant(self, connection: sa.Connection) -> list[WorkOrder]:
         """The work orders that people are at where something is redundant with this host."""

@@ -13,8 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ansible import constants as C
-from ansible.errors import AnsibleConnectionFailure, AnsibleError, AnsibleUndefinedVariable
-from ansible.parsing.vault import AnsibleVaultError
+from ansible.errors import AnsibleConnectionFailure, AnsibleError
 
 from ...module_utils.redaction import Redactor
 from ..cmdb.store import Cmdb
@@ -30,6 +29,7 @@ from .base import TidegateAction
 from .host_program import NoAnswerError, run_on_host
 from .interrupt import interrupted
 from .keepalive import keep_alive, prefer_fast
+from .variables import host_settings
 
 # What reads the library is imported when something is sent: activate and backout are imported anew for each host and seldom need it.
 # ruff: noqa: PLC0415
@@ -113,23 +113,7 @@ class HostAction(TidegateAction):
         raise NotImplementedError
 
     def _own_settings(self, value: Any) -> Mapping[str, Any]:
-        """The settings of this host, out of its variable as it is written; raises :class:`TidegateError` for one that can't be evaluated.
-
-        As an argument of the task Ansible would evaluate them, and show with its error the lines of the file that they stand in.
-        """
-        entries = value if isinstance(value, Mapping) else self._evaluated("tidegate_settings", value)
-        if not isinstance(entries, Mapping | None):
-            raise TidegateError("tidegate_settings is something else; it has to be a mapping")
-        return {name: self._evaluated(f"{name} of tidegate_settings", entry) for name, entry in (entries or {}).items()}
-
-    def _evaluated(self, what: str, value: Any) -> Any:
-        try:
-            return self._templar.template(value)
-        except AnsibleError as error:
-            # What others say can have the value in it that they were given.
-            why = f": {error.message}" if isinstance(error, AnsibleUndefinedVariable | AnsibleVaultError) else ""
-            advice = f"look at it with ansible {self._host} -m ansible.builtin.debug -a var=tidegate_settings, and correct it"
-            raise TidegateError(f"{what} can't be evaluated{why}; {advice}") from None
+        return host_settings(self._templar, self._host, value)
 
     @functools.cached_property
     def _redactor(self) -> Redactor:

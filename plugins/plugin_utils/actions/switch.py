@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
@@ -95,9 +96,11 @@ class SwitchAction(HostAction):
 
     def _by_people(self, journal: Journal, deployment: Deployment) -> dict[str, Any]:
         """Do the step by work orders, for people, who don't exchange at the same time what is redundant."""
-        from .hardware import HardwareHost  # noqa: PLC0415 - as for the library in ``host``
+        from .device import read_in_place  # noqa: PLC0415 - as for the library in ``host``
+        from .hardware import HardwareHost  # noqa: PLC0415 - as above
 
-        step, parts = _STEPS[self.step], HardwareHost(self._cmdb, deployment, self._host, lambda: self.exchanged_parts(deployment))
+        step, read = _STEPS[self.step], functools.partial(read_in_place, self._host, options=self.options, action=self)
+        parts = HardwareHost(self._cmdb, deployment, self._host, lambda: self.exchanged_parts(deployment), read)
         if self.step == "activate":
             taken, turn = self.firmware_journal().take_turn(self._run, self._host, utc_now())
             if taken is None:

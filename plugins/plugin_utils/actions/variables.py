@@ -14,9 +14,11 @@ import os
 import re
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from ansible.errors import AnsibleError, AnsibleUndefinedVariable
 from ansible.module_utils.parsing.convert_bool import boolean
+from ansible.parsing.vault import AnsibleVaultError
 from ansible.utils.vars import load_extra_vars
 
 from ..errors import TidegateError
@@ -125,3 +127,24 @@ def _fault(name: str, known: Collection[str]) -> str:
     close = difflib.get_close_matches(name, known, 1, _CLOSE)
     remedy = f"did you mean {close[0]}?" if close else "the README's table of verbs lists those that there are"
     return f"{name[:_SHOWN]} is no variable of tidegate.release; {remedy}"
+
+
+def host_settings(templar: Any, host: str, value: Any) -> Mapping[str, Any]:
+    """The settings of ``host``, out of its variable as it is written; raises :class:`TidegateError` for one that can't be evaluated.
+
+    As an argument of the task Ansible would evaluate them, and show with its error the lines of the file that they stand in.
+    """
+
+    def evaluated(what: str, entry: Any) -> Any:
+        try:
+            return templar.template(entry)
+        except AnsibleError as error:
+            # What others say can have the value in it that they were given.
+            why = f": {error.message}" if isinstance(error, AnsibleUndefinedVariable | AnsibleVaultError) else ""
+            advice = f"look at it with ansible {host} -m ansible.builtin.debug -a var=tidegate_settings, and correct it"
+            raise TidegateError(f"{what} can't be evaluated{why}; {advice}") from None
+
+    entries = value if isinstance(value, Mapping) else evaluated("tidegate_settings", value)
+    if not isinstance(entries, Mapping | None):
+        raise TidegateError("tidegate_settings is something else; it has to be a mapping")
+    return {name: evaluated(f"{name} of tidegate_settings", entry) for name, entry in (entries or {}).items()}

@@ -16,7 +16,7 @@ from .level import FirmwareReading
 from .units import AVAILABLE, RESERVED, Unit, UnitState, folded
 
 OTHER_UNIT, MISPLACED_UNIT, UNKNOWN_UNIT = "other_unit", "misplaced_unit", "unknown_unit"
-OTHER_FIRMWARE, NOT_READ = "other_firmware", "not_read"
+OTHER_FIRMWARE, NOT_READ, EMPTY_SLOT = "other_firmware", "not_read", "empty_slot"
 _MOST = 1000  # components of a device
 
 
@@ -24,7 +24,8 @@ _MOST = 1000  # components of a device
 class DeviceReading:
     """What the device of a CI said when it was asked, or the ``problem`` why it did not; ``silent``: it can't be reached.
 
-    ``versions``: by component, what it runs: several where it contradicts itself, none where it does not say.
+    ``versions``: by component, what it runs: several where it contradicts itself, none where it does not say. ``parts``: by slot, the
+    serial number of what is in it, empty for nothing; a slot of which it says nothing is not among them.
     """
 
     serial: str = ""
@@ -33,6 +34,7 @@ class DeviceReading:
     versions: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     problem: str = ""
     silent: bool = False
+    parts: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def plain_versions(self) -> dict[str, str]:
@@ -42,7 +44,8 @@ class DeviceReading:
     def to_dict(self) -> dict[str, Any]:
         """As the result of a task has it."""
         said = {"serial": self.serial, "model": self.model, "asset_tag": self.tag, "problem": self.problem, "silent": self.silent}
-        return {**said, "firmware": {component: list(versions) for component, versions in self.versions.items()}}
+        firmware = {component: list(versions) for component, versions in self.versions.items()}
+        return {**said, "firmware": firmware, "parts": dict(self.parts)}
 
     @classmethod
     def of(cls, data: object) -> DeviceReading | None:
@@ -55,9 +58,14 @@ class DeviceReading:
             return None
         if not all(text(version) for one in versions.values() for version in one):
             return None
+        parts = data.get("parts", {})
+        if not isinstance(parts, Mapping) or len(parts) > _MOST:
+            return None
+        if not all(isinstance(slot, str) and isinstance(one, str) and one == text(one) for slot, one in parts.items()):
+            return None
         serial, model, tag, problem = map(str, said)
         read = {str(component): tuple(value) for component, value in versions.items()}
-        return cls(serial, model, tag, read, problem, data.get("silent") is True)
+        return cls(serial, model, tag, read, problem, data.get("silent") is True, dict(parts))
 
 
 @dataclass(frozen=True)
@@ -115,6 +123,32 @@ def check_device(recorded: RecordedDevice, found: DeviceReading, by_serial: Mapp
     ]
     if changed:
         yield UnitFinding(ci, mine.tag if mine else tag, OTHER_FIRMWARE, f"it runs {', and '.join(changed)}")
+
+
+def check_parts(ci: str, units: Iterable[Unit], found: Mapping[str, str], seen: Mapping[str, str]) -> Iterator[UnitFinding]:
+    """What is in the slots of a CI otherwise than it is recorded, a finding for each unit at most.
+
+    ``units``: those that are recorded in slots of it; ``found``: see :attr:`DeviceReading.parts`; ``seen``: by serial number as it is
+    compared, where parts were read, of this CI and of others.
+    """
+    for unit in units:
+        serial = found.get(unit.slot)
+        if serial is None or folded(serial) == folded(unit.serial):
+            continue
+        elsewhere = seen.get(folded(unit.serial))
+        if serial:
+            what = f"in the slot {unit.slot} is {serial}, and {unit.serial} is recorded"
+            yield UnitFinding(ci, unit.tag, OTHER_UNIT, f"{what}{f', which is in {elsewhere}' if elsewhere else ''}")
+        elif elsewhere:
+            yield UnitFinding(ci, unit.tag, MISPLACED_UNIT, f"{unit.serial} is in {elsewhere}, and not in the slot {unit.slot}")
+        else:
+            yield UnitFinding(ci, unit.tag, EMPTY_SLOT, f"nothing is in the slot {unit.slot}, and {unit.serial} is recorded")
+
+
+def parts_seen(readings: Mapping[str, DeviceReading]) -> dict[str, str]:
+    """Where parts were read, by serial number as it is compared. ``readings`` are by CI."""
+    found = ((serial, slot, ci) for ci, reading in sorted(readings.items()) for slot, serial in reading.parts.items())
+    return {folded(serial): f"the slot {slot} of {ci}" for serial, slot, ci in found if serial}
 
 
 def _differing(recorded: RecordedDevice, found: DeviceReading) -> list[str]:

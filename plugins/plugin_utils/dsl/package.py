@@ -317,6 +317,16 @@ def without_tree(library: Library, packages: Iterable[tuple[str, str]]) -> set[s
     return found
 
 
+def acting_outside(library: Library, packages: Iterable[tuple[str, str]]) -> set[str]:
+    """Of ``packages``, by release and digest, the digests of those whose effect is outside their tree, as far as they can be read."""
+    found = set()
+    for name, digest in sorted(set(packages)):
+        with contextlib.suppress(TidegateError):
+            if load_package_manifest(library.repository(name), digest).reads is not None:
+                found.add(digest)
+    return found
+
+
 def firmware_of(library: Library, packages: Iterable[tuple[str, str]]) -> dict[str, tuple[FirmwareImage, ...]]:
     """Of ``packages``, by release and digest, the images of those that are firmware, by digest; what can't be read is none."""
     found = {}

@@ -137,7 +137,7 @@ class Device(Protocol):
         """Which device it is; of several that are there, the one with this serial number."""
 
     def part(self, slot: str) -> DeviceIdentity | None:
-        """What is in a slot; ``None`` where it does not say so."""
+        """What is in a slot, without a serial number where that is nothing; ``None`` where it does not say so."""
 
     def condition(self, serial: str = "") -> Condition:
         """How the device and its host are."""

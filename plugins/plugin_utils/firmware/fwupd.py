@@ -83,7 +83,8 @@ Put = Callable[[Path, float, Callable[[], None] | None], str]
 
 @dataclass(frozen=True)
 class FirmwarePart:
-    """What fwupd says of one part of a machine. ``number``: by which it knows it; ``waits``: for what, empty for nothing."""
+    """What fwupd says of one part of a machine. ``number``: by which it knows it; ``waits``: for what, empty for nothing; ``serial``: its
+    serial number, empty for none."""
 
     number: str
     guids: frozenset[str]
@@ -91,6 +92,7 @@ class FirmwarePart:
     name: str = ""
     waits: str = ""
     busy: bool = False
+    serial: str = ""
 
     @property
     def task(self) -> Task | None:
@@ -162,6 +164,7 @@ def _parts(entries: Iterable[object], pending: Mapping[str, str]) -> Iterable[Fi
             text(entry.get("Name")),
             ", ".join(dict.fromkeys(waits)),
             "update-in-progress" in problems,
+            "" if _PLACEHOLDERS.fullmatch(text(entry.get("Serial"))) else text(entry.get("Serial")),
         )
 
 
@@ -214,8 +217,11 @@ class Fwupd:
         tag = "" if _PLACEHOLDERS.fullmatch(survey.tag) else survey.tag
         return DeviceIdentity(survey.serial, survey.model, tag)
 
-    def part(self, _slot: str) -> None:
-        """Fwupd says nothing of slots; see :class:`Device`."""
+    def part(self, slot: str) -> DeviceIdentity | None:
+        """The part that has a slot as its GUID or its name, if fwupd has a serial number of it; see :class:`Device`."""
+        named = [part for part in self._look().parts if slot and (slot == part.name or slot.lower() in part.guids)]
+        found = {DeviceIdentity(part.serial, part.name) for part in named if part.serial}
+        return found.pop() if len(named) == len(found) == 1 else None
 
     def condition(self, _serial: str = "") -> Condition:
         """How the host is: it answers, with fwupd, and systemd has begun and does not end; see :class:`Device`."""

@@ -16,6 +16,7 @@ Members = Callable[[str], list[str]]
 _OF_SYSTEM: tuple[tuple[str, ...], ...] = (("Memory",), ("Processors",))
 _OF_CHASSIS: tuple[tuple[str, ...], ...] = (("PowerSubsystem", "PowerSupplies"), ("NetworkAdapters",), ("PCIeDevices",), ("Drives",))
 _MOST = 64  # pages of each kind
+_ABSENT = "Absent"  # the state of what a slot has a page for, and nothing in it
 
 
 def parts_of(get: Get, members: Members, systems: Iterable[str], chassis: Iterable[str]) -> Iterator[Mapping[str, Any]]:
@@ -42,11 +43,14 @@ def parts_of(get: Get, members: Members, systems: Iterable[str], chassis: Iterab
 def part_in(slot: str, parts: Iterable[Mapping[str, Any]]) -> DeviceIdentity | None:
     """What is in a slot: the part that has the slot as its id, its name or the label of its place.
 
-    ``None`` where none has it, or that does not say its serial number, or several with different ones do: then nobody can read it.
+    Without a serial number where each that has it says that nothing is there. ``None`` where none has it, or that does not say its serial
+    number, or several with different ones do: then nobody can read it.
     """
-    named = (part for part in parts if slot and slot in _names(part))
+    named = [part for part in parts if slot and slot in _names(part)]
     found = {DeviceIdentity(text(part.get("SerialNumber")), text(part.get("Model"))) for part in named}
     known = [one for one in found if one.serial]
+    if named and not known and all(_mapping(part.get("Status")).get("State") == _ABSENT for part in named):
+        return DeviceIdentity("", "")
     return known[0] if len(known) == 1 else None
 
 

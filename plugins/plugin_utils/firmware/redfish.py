@@ -3,7 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """A device's own controller, the BMC, over Redfish: what it says of the device, and how it is given an image.
 
-DMTF's library makes requests and sessions; how long we wait, how much we take, whom we trust and where we go is decided here.
+DMTF's library begins and ends sessions. How long we wait, how much we take, whom we trust and where we go is decided here, for its requests
+and ours.
 """
 
 from __future__ import annotations
@@ -111,10 +112,13 @@ class Bmc:
         logging.getLogger("redfish").setLevel(logging.CRITICAL)  # it would write to Ansible's log what the device says of our session
         self._access = access
         self._client: Any = None
+        self._adapter: Any = None
         self._redactor = Redactor({"password": access.password})
         self._seen: dict[str, bool] = {}  # entries of the inventory that were looked at, and whether they were of the component asked for
         self._component = ""
         self._places: dict[str, str] = {}  # addresses that stay while this is open
+        self._root: Mapping[str, Any] | None = None  # which stays, too
+        self._parts: list[Mapping[str, Any]] | None = None
 
     def __enter__(self) -> Bmc:
         return self
@@ -133,9 +137,11 @@ class Bmc:
         return DeviceIdentity(text(page.get("SerialNumber")), text(page.get("Model")), text(page.get("AssetTag")))
 
     def part(self, slot: str) -> DeviceIdentity | None:
-        """What is in a slot; ``None`` where it does not say so."""
-        systems, chassis = (self._members(_link(self._root(), name))[:_MANY] for name in ("Systems", "Chassis"))
-        return part_in(slot, parts_of(self._get, self._members, systems, chassis))
+        """What is in a slot; see :class:`Device`. Its parts are looked at once as long as this is open."""
+        if self._parts is None:
+            systems, chassis = (self._members(self._at_root(name))[:_MANY] for name in ("Systems", "Chassis"))
+            self._parts = list(parts_of(self._get, self._members, systems, chassis))
+        return part_in(slot, self._parts)
 
     def condition(self, serial: str = "") -> Condition:
         """How the device and its host are."""
@@ -171,7 +177,7 @@ class Bmc:
 
     def tasks(self) -> tuple[Task, ...]:
         """What it is at, and was."""
-        service = self._place("task service", lambda: _link(self._root(), "Tasks"))
+        service = self._place("task service", lambda: self._at_root("Tasks"))
         found = self._place("tasks", lambda: _link(self._get(service), "Tasks")) if service else ""
         addresses = self._members(found, _MOST_TASKS) if found else []
         if len(addresses) > _TASKS:
@@ -227,7 +233,7 @@ class Bmc:
         if how == "bmc_reset":
             managers = _object(page.get("Links")).get("ManagedBy")
             own = _address(_object(managers[0] if isinstance(managers, list) and managers else {}).get("@odata.id"))
-            page = self._get(own or next(iter(self._members(_link(self._root(), "Managers"))), ""))
+            page = self._get(own or next(iter(self._members(self._at_root("Managers"))), ""))
         action = next((_object(value) for key, value in _object(page.get("Actions")).items() if key.endswith(".Reset")), {})
         offered = action.get("ResetType@Redfish.AllowableValues")
         if not isinstance(offered, list):
@@ -243,11 +249,14 @@ class Bmc:
 
     # -- pages -------------------------------------------------------------
 
-    def _root(self) -> Mapping[str, Any]:
-        return self._get("/redfish/v1/")
+    def _at_root(self, name: str) -> str:
+        """The address of what the root of the service names."""
+        if self._root is None:
+            self._root = self._get("/redfish/v1/")
+        return _link(self._root, name)
 
     def _update_service(self) -> Mapping[str, Any]:
-        address = _link(self._root(), "UpdateService")
+        address = self._at_root("UpdateService")
         if not address:
             raise DeviceError(f"{self._access.host} has no update service; install it as its vendor says")
         return self._get(address)
@@ -255,7 +264,7 @@ class Bmc:
     def _system(self, serial: str) -> Mapping[str, Any]:
         if serial in self._places:
             return self._get(self._places[serial])
-        pages = {address: self._get(address) for address in self._members(_link(self._root(), "Systems"))[:_MANY]}
+        pages = {address: self._get(address) for address in self._members(self._at_root("Systems"))[:_MANY]}
         mine = [one for one, page in pages.items() if len(pages) == 1 or text(page.get("SerialNumber")) == serial]
         if len(mine) != 1:
             raise DeviceError(f"{self._access.host} has {len(pages)} systems, {len(mine)} of them with the serial number {serial or '-'}")
@@ -319,27 +328,29 @@ class Bmc:
         return status, {**page, **({"Location:": location} if location else {})}
 
     def _send(self, method: str, address: str, body: Any, kind: str, seconds: float) -> tuple[int, bytes, str]:
+        """``kind``: the type of a ``body`` that is sent as it is, as an image; another one is JSON."""
         if self._client is None:
             self._client = self._log_in()
-        client = self._client
-        if kind:  # the library would hold all of an image in memory, twice
-            with requests.Session() as session:
-                session.mount("https://", _adapter(self._access, seconds))
-                headers = {"X-Auth-Token": client.get_session_key(), "Content-Type": kind, "OData-Version": "4.0"}
-                response = session.post(f"{self._access.url.rstrip('/')}{address}", data=body, headers=headers)
-                return response.status_code, response.content, _path_of(response.headers.get("Location", ""))
-        answer = client.get(address) if method == "GET" else client.post(address, body=body)
-        return answer.status, answer.read, _path_of(answer.getheader("Location") or "")
+        # The library would hold all of an image in memory, twice, and looks at the whole environment for each request.
+        headers = {"X-Auth-Token": self._client.get_session_key(), "OData-Version": "4.0", "Accept": "application/json"}
+        url = f"{self._access.url.rstrip('/')}{address}"
+        if kind:
+            request = requests.Request(method, url, {**headers, "Content-Type": kind}, data=body)
+            with contextlib.closing(_adapter(self._access, seconds)) as adapter:
+                response = adapter.send(request.prepare())
+        else:
+            response = self._adapter.send(requests.Request(method, url, headers, json=body).prepare())
+        return response.status_code, response.content, _path_of(response.headers.get("Location", ""))
 
     def _log_in(self) -> Any:
-        access = self._access
+        access, self._adapter = self._access, _adapter(self._access)
         client = HttpClient(
             base_url=access.url,
             username=access.user,
             password=access.password,
             max_retry=0,
             check_connectivity=False,
-            https_adapter=_adapter(access),
+            https_adapter=self._adapter,
         )
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of what a service does wrong in its answer to a login

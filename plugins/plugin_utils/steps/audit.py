@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from ..cmdb.hosts import REMEDY, described, is_host
-from ..dhs.unit_check import DeviceReading, RecordedDevice, UnitFinding, check_device, units_by_serial
+from ..dhs.unit_check import DeviceReading, RecordedDevice, UnitFinding, check_device, check_parts, parts_seen, units_by_serial
 from ..dsl.firmware import FirmwareImage, images_for
 from ..report.progress import counted
 
@@ -31,9 +31,11 @@ _REMEDIES: Mapping[str, str] = {
     "changed_files": "deploy or back out there, which puts right what becomes live; what a service writes belongs in its state directory",
     "extra_files": "find out who put them there and remove them; what a service writes belongs in its state directory",
     "invalid_answer": "find out who answers there, and audit again",
+    "empty_slot": "find out who took it out, and record with tidegate.release.dhs_asset where it is, or put it back",
     "misplaced_unit": "find out who moved it, and record with tidegate.release.dhs_asset where it is",
     "not_read": "audit or deploy where it is in use; bring a spare to a bench, as a CI of class spare",
     "other_firmware": "find out who changed it, and bring it by an RFC to what is to run there",
+    "other_reading": "find out who changed it, and bring it back by hand, or deploy or back out there, which reads it again",
     "other_unit": "find out which unit is there, and record with tidegate.release.dhs_asset that it was exchanged, or correct the CI",
     "unknown_unit": "find out who put it there, and receive and install it with tidegate.release.dhs_asset, or take it out",
     "lost": "bring it back with dsl_verify and tidegate_dsl_replica, or give it up with dsl_release, state accepted",
@@ -137,7 +139,12 @@ def compare_devices(
     ``devices``: those that are to be asked; ``answers``: by CI, what they said, as far as they were asked; ``units``: all of the
     hardware storage.
     """
-    by_serial = units_by_serial(units)
+    units = list(units)
+    by_serial, seen = units_by_serial(units), parts_seen(answers)
+    in_slots: dict[str, list[Unit]] = defaultdict(list)
+    for unit in units:
+        if unit.ci and unit.slot:
+            in_slots[unit.ci].append(unit)
     differences = []
     for device in devices:
         answer = answers.get(device.ci)
@@ -152,6 +159,7 @@ def compare_devices(
             differences.append(_difference(device.ci, None, kind, detail, tag))
         else:
             differences += unit_differences(check_device(device, answer, by_serial))
+            differences += unit_differences(check_parts(device.ci, in_slots[device.ci], answer.parts, seen))
     return differences
 
 
@@ -199,6 +207,7 @@ def compare(
     unlicensed: Iterable[Unlicensed] = (),
     treeless: Collection[str] = (),
     by_hand: Iterable[Mapping[str, Any]] = (),
+    outside: Collection[str] = (),
 ) -> list[dict[str, Any]]:
     """Compare what hosts run with what the CMDB records and the DSL holds.
 
@@ -206,8 +215,9 @@ def compare(
     ``ci``, ``release``, ``version`` and ``digest``. ``archived``: package digests in the DSL. ``untrusted``: of these, the release and
     why its signatures don't count. ``unlicensed``: installations without the seat that they need. ``treeless``: digests of packages
     without a payload, of which a host has nothing that could be compared. ``by_hand``: what persons say to have brought back by hand, as
-    the CMDB has it, which is named where it is not so. Returns
-    ``host``, ``release``, ``kind`` and ``detail`` of each difference, the DSL's own first with no host, then ordered by host.
+    the CMDB has it, which is named where it is not so. ``outside``: digests of packages whose effect is outside their tree, so hosts
+    have to say what runs there. Returns ``host``, ``release``, ``kind`` and ``detail`` of each difference, the DSL's own first with no
+    host, then ordered by host.
     """
     wanted: dict[str, dict[str, Mapping[str, Any]]] = defaultdict(dict)
     for row in recorded:
@@ -232,6 +242,8 @@ def compare(
         here = wanted.get(host, {})
         for name, entry in sorted(live.items()):
             _compare_release(host, entry, here.get(name), archived, untrusted, differ)
+            if entry["digest"] is not None and (entry.get("outside") or entry["digest"] in outside):
+                _compare_outside(host, entry, differ)
         for name, row in sorted(here.items()):
             if row["digest"] not in treeless and (name not in live or (live[name]["digest"] is None and not live[name].get("error"))):
                 differ(host, name, "missing", f"the CMDB says {name} {row['version']}, but it is not live")
@@ -318,6 +330,19 @@ def _compare_live(host: str, entry: Mapping[str, Any], row: Mapping[str, Any] | 
     _compare_files(host, name, entry, differ)
 
 
+def _compare_outside(host: str, entry: Mapping[str, Any], differ: Any) -> None:
+    """What runs outside the tree of a live release, as far as its hook ``read`` said it."""
+    name, version = entry["name"], entry["version"]
+    said = entry.get("outside") or {"problem": "its host says nothing of it"}
+    if said["problem"]:
+        detail = f"{name} {version} is live, and what runs outside its tree can't be read: {_shown(said['problem'])}"
+        differ(host, name, "unreadable", detail)
+    elif said["version"] != version:
+        known = f" as with {name} {_shown(said['version'])}" if said["version"] else ""
+        detail = f"{name} {version} is live, but it says {_shown(said['text'])}{known}, and has to say {_shown(said['wanted'])}"
+        differ(host, name, "other_reading", detail)
+
+
 def _compare_files(host: str, name: str, entry: Mapping[str, Any], differ: Any) -> None:
     for kind, one, more in (
         ("changed", "was changed or is missing", "were changed or are missing"),
@@ -359,11 +384,13 @@ def _faults(entry: object) -> Iterator[str]:
         yield " has a version without a digest, or a digest without a version"
     elif entry.get("digest") is not None and not _DIGEST.fullmatch(entry["digest"]):
         yield f".digest is {_shown(entry['digest'])}"
-    if not isinstance(entry.get("error", ""), str):
-        yield f".error is {_shown(entry['error'])}"
-    for key in ("strangers", "packages"):
-        if not _are_texts(entry.get(key, [])):
-            yield f".{key} is {_shown(entry[key])}"
+    forms: Mapping[str, Callable[[object], bool]] = {
+        "error": lambda value: isinstance(value, str),
+        "strangers": _are_texts,
+        "packages": _are_texts,
+        "outside": _is_reading,
+    }
+    yield from (f".{key} is {_shown(entry[key])}" for key, is_sound in forms.items() if key in entry and not is_sound(entry[key]))
     yield from _file_faults("", entry)
     others = entry.get("others", [])
     if not isinstance(others, list):
@@ -380,6 +407,10 @@ def _file_faults(place: str, part: Mapping[str, Any]) -> Iterator[str]:
     for key in ("changed", "extra"):
         if not _are_texts(part.get(key)):
             yield f"{place}.{key} is {_shown(part.get(key))}"
+
+
+def _is_reading(value: object) -> bool:
+    return isinstance(value, Mapping) and all(isinstance(value.get(key), str) for key in ("text", "version", "wanted", "problem"))
 
 
 def _is_word(value: object) -> bool:

@@ -287,7 +287,9 @@ def sign_result(dsl: str, release: PackageName, said: Mapping[str, Any], signer:
 
 
 def unplayable(scene: Scene, library: Library, given: Given) -> str:
-    """Why a lab can't play what releases do to data, or must not; empty when it may. That says nothing of the release.
+    """Why a lab can't play what releases do to data or outside their trees, or must not; empty when it may.
+
+    That says nothing of the release.
 
     How those that live has already are installed is for the scenario to say, and for :func:`unbuilt`.
     """
@@ -299,6 +301,13 @@ def unplayable(scene: Scene, library: Library, given: Given) -> str:
             f"{migrating[-1].name} {migrating[-1].version} changes data, and variables that the CMDB and its inventory give to the lab's "
             "hosts may lead to the data of live; give a file with variables of the lab (verify_vars_file), which says where its data are, "
             "or is empty when its hosts have them"
+        )
+    outside = [one for one in manifests if one.reads is not None]
+    if outside and given.vars_file is None:
+        return (
+            f"{outside[-1].name} {outside[-1].version} has its effect outside its tree, and settings that the CMDB and its inventory give "
+            "to the lab's hosts may lead to what live has; give a file with variables of the lab (verify_vars_file), whose "
+            "tidegate_settings lead to a double of that, or which is empty when the lab's hosts have it"
         )
     if manifests[-1] not in migrating:
         return ""

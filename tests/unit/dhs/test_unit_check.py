@@ -16,7 +16,9 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.dhs.unit_check im
     DeviceReading,
     RecordedDevice,
     check_device,
+    check_parts,
     check_readings,
+    parts_seen,
     units_by_serial,
 )
 from ansible_collections.tidegate.release.plugins.plugin_utils.dhs.units import Unit, UnitState
@@ -78,6 +80,46 @@ def test_two_records_that_are_not_the_same_are_a_finding_when_the_device_is_one_
 def test_what_was_exchanged_with_other_firmware_is_two_findings_and_no_more() -> None:
     everything: dict[str, Any] = {"serial": "SN3", "model": "R640", "tag": "T3", "versions": {"BIOS": ("1.0",)}}
     assert [kind for kind, _detail in kinds(**everything)] == ["misplaced_unit", "other_firmware"]
+
+
+ONE = replace(HERE, tag="P1", serial="PS1", model="PSU", slot="PSU 1")
+TWO = replace(ONE, tag="P2", serial="PS2", slot="PSU 2")
+
+
+@pytest.mark.parametrize(
+    ("here", "there", "expected"),
+    [
+        ({"PSU 1": "PS1", "PSU 2": "ps2"}, {}, []),
+        ({}, {}, []),  # of which its BMC says nothing
+        ({"PSU 1": "PS9"}, {}, [("P1", "other_unit", "in the slot PSU 1 is PS9, and PS1 is recorded")]),
+        ({"PSU 1": ""}, {}, [("P1", "empty_slot", "nothing is in the slot PSU 1, and PS1 is recorded")]),
+        ({"PSU 1": ""}, {"Bay": "PS1"}, [("P1", "misplaced_unit", "PS1 is in the slot Bay of srv2, and not in the slot PSU 1")]),
+        (
+            {"PSU 1": "PS2", "PSU 2": "PS1"},
+            {},
+            [
+                ("P1", "other_unit", "in the slot PSU 1 is PS2, and PS1 is recorded, which is in the slot PSU 2 of srv1"),
+                ("P2", "other_unit", "in the slot PSU 2 is PS1, and PS2 is recorded, which is in the slot PSU 1 of srv1"),
+            ],
+        ),
+    ],
+)
+def test_what_is_in_a_slot_otherwise_than_recorded_is_one_finding(
+    here: dict[str, str], there: dict[str, str], expected: list[tuple[str, str, str]]
+) -> None:
+    seen = parts_seen({"srv1": replace(FOUND, parts=here), "srv2": replace(FOUND, parts=there)})
+    found = list(check_parts("srv1", [ONE, TWO], here, seen))
+    assert [(one.unit, one.kind, one.detail) for one in found] == expected
+    assert {one.ci for one in found} <= {"srv1"}
+
+
+@pytest.mark.parametrize("parts", [[], "x", {"PSU 1": None}, {"PSU 1": "a\x1b[2J"}, {1: "S"}, {"PSU 1": " S"}])
+def test_parts_that_are_none_are_no_answer(parts: Any) -> None:
+    said = {**FOUND.to_dict(), "parts": {"PSU 1": "PS1", "PSU 2": ""}}
+    answer = DeviceReading.of(said)
+    assert answer is not None
+    assert answer.parts == {"PSU 1": "PS1", "PSU 2": ""}
+    assert DeviceReading.of({**said, "parts": parts}) is None
 
 
 texts = st.sampled_from(["", "SN1", "SN2", "SN3", "sn1", "SN9", "R750", "T1"])

@@ -79,6 +79,25 @@ def test_a_host_says_which_machine_it_is_and_what_its_parts_run() -> None:
     assert two.versions(GUID) == ("1.2.2", "1.2.5")
 
 
+@pytest.mark.parametrize(
+    ("slot", "serial"),
+    [("Webcam", "W-1"), (GUID, "W-1"), (GUID.upper(), "W-1"), ("webcam", None), ("EPYC", None), ("", None), (NUMBER, None)],
+)
+def test_a_part_with_a_serial_number_is_in_the_slot_that_has_its_name_or_its_guid(slot: str, serial: str | None) -> None:
+    part = Host(printed(CPU, {**WEBCAM, "Serial": "W-1"})).device.part(slot)
+    assert (part.serial if part else None) == serial
+
+
+@pytest.mark.parametrize("said", ["", "0000", "Default string", None, 7, "a\x1b[2J"])
+def test_a_number_that_many_parts_have_is_none(said: Any) -> None:
+    assert Host(printed({**WEBCAM, "Serial": said})).device.part("Webcam") is None
+
+
+def test_of_two_parts_of_one_name_nobody_knows_which_is_meant() -> None:
+    for serial in ("W-1", "W-2", ""):
+        assert Host(printed({**WEBCAM, "Serial": "W-1"}, {**WEBCAM, "DeviceId": OTHER, "Serial": serial})).device.part("Webcam") is None
+
+
 @pytest.mark.parametrize("component", ["BIOS", f"{GUID}x", "", f"--{GUID}"])
 def test_a_component_of_redfish_is_none_of_fwupd(component: str) -> None:
     with pytest.raises(DeviceError, match="is no GUID, by which fwupd on the host knows a part"):

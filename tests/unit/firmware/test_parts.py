@@ -46,6 +46,22 @@ def test_a_slot_that_two_parts_name_or_that_says_no_serial_number_can_not_be_rea
     assert part_in("0", [{"Id": "0"}, one]) == DeviceIdentity("S1", "")
 
 
+@pytest.mark.parametrize(
+    ("parts", "expected"),
+    [
+        ([{"Id": "0", "Status": {"State": "Absent"}}], DeviceIdentity("", "")),
+        ([{"Id": "0", "Status": {"State": "Absent"}, "Model": "800W"}], DeviceIdentity("", "")),
+        ([{"Id": "0", "Status": {"State": "Absent"}}, {"Name": "0", "Status": {"State": "Enabled"}}], None),
+        ([{"Id": "0", "Status": {"State": "Absent"}}, {"Name": "0", "SerialNumber": "S1"}], DeviceIdentity("S1", "")),
+        ([{"Id": "0", "Status": "Absent"}], None),
+        ([{"Id": "1", "Status": {"State": "Absent"}}], None),
+        ([], None),
+    ],
+)
+def test_a_slot_is_empty_when_all_that_is_said_of_it_says_so(parts: list[dict[str, Any]], expected: DeviceIdentity | None) -> None:
+    assert part_in("0", parts) == expected
+
+
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(max_size=5),
     lambda inner: (

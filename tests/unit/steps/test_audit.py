@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
 
@@ -31,7 +32,7 @@ from hypothesis import strategies as st
 DIGEST, OTHER = "sha256:" + "a" * 64, "sha256:" + "b" * 64
 LIVE = {"name": "hello", "version": "1.0", "digest": DIGEST, "changed": [], "extra": []}
 KEYS = st.sampled_from(
-    ["name", "version", "digest", "changed", "extra", "others", "strangers", "packages", "error", "releases", "failed", "msg"]
+    ["name", "version", "digest", "changed", "extra", "others", "strangers", "packages", "error", "releases", "failed", "msg", "outside"]
 )
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5) | st.just(DIGEST),
@@ -67,6 +68,40 @@ def test_what_was_brought_back_by_hand_is_named_and_compared_all_the_same() -> N
         ("web2", "uncontrolled", "hello 2.0 is live, but the CMDB does not know of it, by the word of carl, who brought it back by hand"),
     ]
     assert compare({"web1": [LIVE]}, recorded, {DIGEST}, {}, by_hand=[word]) == []
+
+
+AS_IT_IS = {"text": "1.0", "version": "1.0", "wanted": "1.0", "problem": ""}
+
+
+@pytest.mark.parametrize(
+    ("said", "expected"),
+    [
+        (AS_IT_IS, []),
+        (
+            {**AS_IT_IS, "text": "R0", "version": "0.9"},
+            [("other_reading", "hello 1.0 is live, but it says R0 as with hello 0.9, and has to say 1.0")],
+        ),
+        ({**AS_IT_IS, "text": "x", "version": ""}, [("other_reading", "hello 1.0 is live, but it says x, and has to say 1.0")]),
+        (
+            {**AS_IT_IS, "version": "", "problem": "hook\x1b[2J failed"},
+            [("unreadable", "hello 1.0 is live, and what runs outside its tree can't be read: hook?[2J failed")],
+        ),
+        (None, [("unreadable", "hello 1.0 is live, and what runs outside its tree can't be read: its host says nothing of it")]),
+    ],
+)
+def test_what_is_read_outside_the_tree_of_a_live_release_is_compared(said: Any, expected: list[tuple[str, str]]) -> None:
+    entry = LIVE | ({} if said is None else {"outside": said})
+    found = compare({"web1": [entry]}, RECORDED[:1], {DIGEST}, {}, outside={DIGEST})
+    assert [(one["kind"], one["detail"]) for one in found] == expected
+    assert all(one["remedy"] for one in found)
+    assert compare({"web1": [LIVE]}, RECORDED[:1], {DIGEST}, {}) == [], "one that is its tree says nothing more"
+
+
+@pytest.mark.parametrize("said", ["1.0", [], {**AS_IT_IS, "text": 1}, {"text": "1.0", "version": "1.0", "wanted": "1.0"}])
+def test_what_is_no_reading_is_no_answer(said: Any) -> None:
+    answer = read_answer({"releases": [LIVE | {"outside": said}]})
+    assert isinstance(answer, NotSeen)
+    assert answer.kind == "invalid_answer"
 
 
 def test_what_is_trusted_makes_no_difference() -> None:
@@ -248,6 +283,16 @@ UNIT = Unit("T1", "Contoso", "SN1", "R750", UnitState.IN_USE, ci="web1")
 BIOS = FirmwareImage("BIOS", ("R750",), "b.bin", "2.5.0", ("2.4.0",), (), "host_reset", Minutes())
 MACHINE = {"name": "web1", "attributes": {"redfish": "https://bmc1", "firmware": {"BIOS": "2.4.0", "NIC": "1.0"}}}
 SAID = {"serial": "SN1", "model": "R750", "asset_tag": "", "firmware": {"BIOS": ["2.5.0"], "NIC": ["1.0"]}, "problem": "", "silent": False}
+
+
+def test_what_is_in_the_slots_of_a_machine_is_compared() -> None:
+    parts = [replace(UNIT, tag=f"P{n}", serial=f"PS{n}", model="PSU", slot=f"PSU {n}") for n in (1, 2, 3)]
+    (device,) = recorded_devices([MACHINE], [UNIT, *parts], [], {})
+    answer = read_device_answer({"device": {**SAID, "firmware": {"BIOS": ["2.4.0"], "NIC": ["1.0"]}, "parts": {"PSU 1": "X", "PSU 2": ""}}})
+    assert answer is not None
+    found = compare_devices([device], {"web1": answer}, iter([UNIT, *parts]))
+    assert [(one["host"], one["unit"], one["kind"]) for one in found] == [("web1", "P1", "other_unit"), ("web1", "P2", "empty_slot")]
+    assert all(one["remedy"] for one in found)
 
 
 def of_devices(said: Any, ci: Mapping[str, Any] = MappingProxyType(MACHINE), unit: Unit = UNIT) -> list[tuple[Any, Any, str]]:

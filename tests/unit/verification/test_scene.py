@@ -280,6 +280,21 @@ def test_a_release_whose_data_a_lab_can_not_play_is_not_played(
     assert (why in found) if why else found == ""
 
 
+@pytest.mark.parametrize("version", ["1.0", "1.1"])
+def test_what_acts_outside_its_tree_is_not_played_with_the_settings_of_live(
+    bed: Bed, version: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scene, load = bed.build(), verify.load_package_manifest
+    acting = {"1.0": bed.former, "1.1": bed.digest}[version]
+    monkeypatch.setattr(
+        verify,
+        "load_package_manifest",
+        lambda home, digest: replace(load(home, digest), reads="R1" if digest == acting else None),
+    )
+    assert f"hello {version} has its effect outside its tree, and settings" in unplayable(scene, bed.library, Given())
+    assert unplayable(scene, bed.library, Given(vars_file="lab.yml")) == ""
+
+
 @pytest.mark.parametrize("rule", STRICT)
 def test_what_is_live_is_installed_in_the_lab_though_it_is_older_than_a_rule(bed: Bed, rule: str) -> None:
     policy = bed.path / "policy.yml"
