@@ -15,7 +15,7 @@ from ..cmdb.schema import schema
 from ..errors import ConflictError, NotFoundError
 from . import states
 from .holder import Holder
-from .options import Rollout, Share
+from .options import Constraints, Rings, Rollout, Share, StayUp
 from .states import DATA_EVENTS, DataState, DeploymentState, HostState, WaveState
 
 with suppress(ImportError):
@@ -150,7 +150,28 @@ def rollout_to_dict(rollout: Rollout) -> dict[str, Any]:
 def rollout_from_dict(data: Mapping[str, Any]) -> Rollout:
     """What :func:`rollout_to_dict` made."""
     shares = {name: Share(**data[name]) for name in ("canary", "wave_budget", "total_budget")}
-    return Rollout(**{**data, **shares, "steps": tuple(data["steps"])})
+    constraints = _constraints(data["constraints"]) if "constraints" in data else Constraints()  # which older ones have not
+    return Rollout(**{**data, **shares, "steps": tuple(data["steps"]), "constraints": constraints})
+
+
+def _constraints(data: Mapping[str, Any]) -> Constraints:
+    rings, canary, stay_up = data["rings"], data["canary_hosts"], data["stay_up"]
+
+    def shares(of: Mapping[str, Any]) -> dict[str, Share]:
+        return {name: Share(**share) for name, share in of.items()}
+
+    return Constraints(
+        canary_hosts=canary if isinstance(canary, str) else tuple(canary),
+        shuffle=data["shuffle"],
+        rings=Rings(rings["by"], tuple(rings["order"])) if rings else None,
+        classes=shares(data["classes"]),
+        stay_up=StayUp(
+            redundant=Share(**stay_up["redundant"]) if stay_up["redundant"] else None,
+            groups=shares(stay_up["groups"]),
+            services=shares(stay_up["services"]),
+        ),
+        max_waves=data["max_waves"],
+    )
 
 
 class Deployments:
