@@ -14,7 +14,7 @@ from typing import Any
 from ..cmdb.query import QueryError, pick, search_each
 from ..errors import TidegateError
 from .options import Rollout, Share
-from .planner import Limit, Limits, PlanHost, some
+from .planner import Limit, Limits, PlanHost, shown, some
 from .redundancy import named_in, place_of
 
 Ci = Mapping[str, Any]
@@ -115,16 +115,16 @@ class _Gathered:
         for name, share in self._constraints.classes.items():
             hosts = tuple(str(ci["name"]) for ci in self._cis if ci["class"] == name)
             most = max(1, share.at_least(len(hosts)))
-            yield Limit(f"a wave has {most} of class {name} at most", hosts, most)
+            yield Limit(f"a wave has {most} of class {shown(name)} at most", hosts, most)
         stay_up = self._constraints.stay_up
         if stay_up.redundant is not None:
             for members in self._redundant():
                 yield from self._kept(f"redundant {some(members)}", members, stay_up.redundant, "redundant")
         for by, share in stay_up.groups.items():
             for value, names in self._grouped(lambda ci, by=by: _value(ci, by)).items():  # type: ignore[misc]
-                yield from self._kept(f"{by} {value}", names, share, f"groups.{by}")
+                yield from self._kept(f"{by} {shown(value)}", names, share, f"groups.{by}")
         for name, share in stay_up.services.items():
-            yield from self._kept(f"service {name}", self._serving(name), share, f"services.{name}")
+            yield from self._kept(f"service {shown(name)}", self._serving(name), share, f"services.{name}")
 
     def _kept(self, what: str, members: Sequence[str], share: Share, key: str) -> Iterator[Limit]:
         """The limit under which a share of ``members`` stays up; a fault when no member in scope could change then."""
@@ -168,7 +168,7 @@ class _Gathered:
         names = sorted(name for name in self._neighbours.services.get(service, ()) if name in self._all)
         if not names:
             self.faults.append(
-                f"the service {service} depends on no CI of the CMDB; relate it by depends_on, or correct rollout.stay_up.services"
+                f"the service {shown(service)} depends on no CI of the CMDB; relate it by depends_on, or correct rollout.stay_up.services"
             )
         return names
 

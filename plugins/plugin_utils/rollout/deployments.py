@@ -23,6 +23,7 @@ with suppress(ImportError):
 
 if TYPE_CHECKING:
     from ..cmdb.store import Cmdb
+    from .planner import Plan
 
 _D, _H, _W = DeploymentState, HostState, WaveState
 
@@ -271,6 +272,16 @@ class Deployments:
                 sa.select(table).where(table.c.deployment_id == deployment_id, table.c.host.is_(None)).order_by(table.c.seq)
             )
             return [JournalEntry(row.seq, row.at, row.event, row.wave, row.data) for row in rows]
+
+    def plan(self, deployment_id: int) -> Plan | None:
+        """The plan that a deployment was begun with; ``None`` for one of an older collection, which kept no reasons."""
+        from .planner import Plan  # noqa: PLC0415 - each fork loads this module, and few ask
+
+        table = self._t.journal
+        about = (table.c.deployment_id == deployment_id, table.c.host.is_(None), table.c.event == "planned")
+        with self._cmdb.read() as connection:
+            data = connection.scalar(sa.select(table.c.data).where(*about).order_by(table.c.seq).limit(1))
+        return Plan.from_dict(data["waves"], data["plan"]) if data and "plan" in data else None
 
     def data_log(self, deployment_id: int) -> list[JournalEntry]:
         """What the journal says of what a deployment has done to data, in order."""

@@ -23,6 +23,7 @@ from typing import Any
 from ..errors import TidegateError
 from .options import Rollout, Share
 
+_LONGEST = 64  # letters of a value that a sentence has
 _NAMED = 3  # hosts, or pairs of them, that a sentence names
 
 
@@ -136,6 +137,11 @@ def plan_waves(hosts: Sequence[PlanHost], rollout: Rollout, order: Iterable[tupl
     return Plan(waves, why, tuple(places), bound, tuple(_warnings(fleet, len(waves), bound)))
 
 
+def shown(value: str) -> str:
+    """What the CMDB says, for a sentence: on one line, and not too long."""
+    return value if len(value) <= _LONGEST and value.isprintable() else f"{value[:_LONGEST]!a}"
+
+
 def some(names: Sequence[str]) -> str:
     """Names for a sentence, the first few of them."""
     return f"{', '.join(names[:_NAMED])}{f' and {len(names) - _NAMED} more' if len(names) > _NAMED else ''}"
@@ -228,12 +234,12 @@ class _Fleet:
         """The ring of a host, for a sentence."""
         rings = self.rollout.constraints.rings
         name = rings.order[self.hosts[host].ring] if rings else None
-        return f"ring {name}" if name is not None else "no ring"
+        return f"ring {shown(name)}" if name is not None else "no ring"
 
     def group(self, host: int) -> str:
         """The group of a host, for a sentence."""
         group = self.hosts[host].group
-        return f"{self.rollout.order_by} {group}" if group is not None else f"no {self.rollout.order_by}"
+        return f"{self.rollout.order_by} {shown(group)}" if group is not None else f"no {self.rollout.order_by}"
 
     @property
     def canary_size(self) -> int:
@@ -300,7 +306,7 @@ def _fill(fleet: _Fleet) -> _Filled:
     """Fill the waves, block by block."""
     filled = _Filled(fleet)
     if fleet.canary:
-        filled.add(fleet.canary, ["it is the canary that the policy names"] * len(fleet.canary))
+        filled.add(fleet.canary, ["the canary, named by the policy"] * len(fleet.canary))
     blocks: dict[tuple[int, int, int], list[int]] = defaultdict(list)
     for host in range(fleet.total):
         if host not in fleet.canaries:
@@ -393,7 +399,7 @@ class _Block:
         """Why a host is in this wave, and not in the one before."""
         fleet = self._fleet
         if not number:
-            return "it is the canary, the first in order"
+            return "the canary, the first in order"
         if number == self._begun and self._last is not None:
             return self._reason_of_block(host, self._last)
         if host in self._freed:
@@ -506,7 +512,7 @@ def _of_blocks(fleet: _Fleet) -> tuple[int, str]:
 def _warnings(fleet: _Fleet, waves: int, bound: Bound) -> Iterator[str]:
     most = fleet.rollout.constraints.max_waves
     if waves > most:
-        fewer = f"it has to have {bound.at_least}" if bound.at_least > 1 else ""
-        yield f"the plan has {waves} waves, more than max_waves of the policy ({most}); {fewer}, for {bound.why}"
+        least = f"not fewer than {bound.at_least} are possible, for {bound.why}"
+        yield f"the plan has {waves} waves, more than max_waves of the policy ({most}); {least}"
     if waves == 1 and fleet.total > 1:
         yield f"the canary is all {fleet.total} hosts, so nothing is tried before the others"

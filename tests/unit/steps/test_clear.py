@@ -198,7 +198,7 @@ def test_a_cmdb_that_can_not_be_read_is_inconclusive(homes: Homes, content: byte
         homes.cmdb.write_bytes(content)
     clearing = homes.clear()
     assert blocking(clearing) == dict.fromkeys(
-        ("window", "conflicts", "payload_archived", "library", "scope", "debts", "compatibility"), "inconclusive"
+        ("window", "conflicts", "payload_archived", "library", "scope", "plan", "debts", "compatibility"), "inconclusive"
     )
     assert clearing.cis == ()
 
@@ -206,7 +206,7 @@ def test_a_cmdb_that_can_not_be_read_is_inconclusive(homes: Homes, content: byte
 @pytest.mark.parametrize("scope", ["[0]", "length(@)", "[*].site", "[*].nothing.x", "['nobody']", "sum(@)", "[0:0]", "`[1]`"])
 def test_a_scope_that_gives_no_cis_of_the_cmdb_is_not_cleared(homes: Homes, scope: str) -> None:
     found = blocking(homes.clear(scope=scope))
-    assert found.keys() - {"window", "conflicts", "compatibility"} == {"scope"}
+    assert found.keys() - {"window", "conflicts", "compatibility", "plan"} == {"scope"}
 
 
 def test_an_rfc_that_can_not_be_read_is_told_with_every_fault(homes: Homes) -> None:
@@ -218,7 +218,7 @@ def test_an_rfc_that_can_not_be_read_is_told_with_every_fault(homes: Homes) -> N
 
 
 def test_a_policy_that_can_not_be_read_is_inconclusive(homes: Homes) -> None:
-    about_the_change = {"approvals", "communication", "documentation", "duties", "freeze", "responsibilities", "version", "window"}
+    about_the_change = {"approvals", "communication", "documentation", "duties", "freeze", "responsibilities", "version", "window", "plan"}
     assert blocking(homes.clear(policy=homes.path / "none.yml")) == dict.fromkeys(
         about_the_change | {"library", "signatures", "malware", "evidence", "verification", "rehearsal", "opinions"}, "inconclusive"
     )
