@@ -68,13 +68,14 @@ def broken(case: Case, waves: Sequence[Sequence[str]]) -> set[str]:
     place = {host: number for number, wave in enumerate(waves) for host in wave}
     if sorted(host for wave in waves for host in wave) != sorted(case.site):
         return {"every host is in exactly one wave"}
+    if not all(waves):
+        return {"no wave is empty"}
     ends = set(accumulate(map(len, waves)))
     steps = {-(-len(case.site) * step // 100) for step in case.steps}
     canary_is_right = set(waves[0]) == case.canary if case.canary else len(waves[0]) <= max(1, case.size)
     rest = waves[1:] if case.canary else waves
     rings = [{case.ring[host] for host in wave} for wave in rest]
     kept = {
-        "no wave is empty": all(waves),
         "who provides comes before who depends on it": all(place[first] < place[later] for first, later in case.pairs),
         "the canary is alone, and no other than the policy says": canary_is_right,
         "no wave has more of a set than may change at once": all(
@@ -82,16 +83,22 @@ def broken(case: Case, waves: Sequence[Sequence[str]]) -> set[str]:
         ),
         "a ring is finished before the next one": all(len(one) == 1 for one in rings) and [*map(min, rings)] == sorted(map(min, rings)),
         "no wave mixes sites": all(len({case.site[host] for host in wave}) == 1 for wave in rest),
-        "a site is finished before the next one, where nobody waits for a later one": bool(case.pairs) or _are_blocks(case, rest),
+        "sites come in order, where nobody waits for one of a later site": _are_in_order(case, rest),
         "each step ends a wave": {end for end in steps if end > len(waves[0])} <= ends,
     }
     return {rule for rule, is_kept in kept.items() if not is_kept}
 
 
-def _are_blocks(case: Case, waves: Sequence[Sequence[str]]) -> bool:
-    """Whether the waves of one ring and site come right after one another."""
-    places = [(case.ring[wave[0]], case.site[wave[0]]) for wave in waves]
-    return len([place for number, place in enumerate(places) if number == 0 or places[number - 1] != place]) == len(set(places))
+def _are_in_order(case: Case, waves: Sequence[Sequence[str]]) -> bool:
+    """Whether sites come by name, none last, in each ring, or somebody has to wait for a host of a later one."""
+
+    def place(host: str) -> tuple[int, bool, str]:
+        return case.ring[host], case.site[host] is None, case.site[host] or ""
+
+    if any(place(first) > place(later) and case.canary.isdisjoint((first, later)) for first, later in case.pairs):
+        return True
+    places = [place(wave[0]) for wave in waves]
+    return places == sorted(places)
 
 
 def refusal(case: Case, hosts: Sequence[str] = ()) -> str:
