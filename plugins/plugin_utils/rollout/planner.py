@@ -176,6 +176,8 @@ class _Fleet:
         self.rounds, self.late_for = self._rounds()
         self.heights = self._heights()
         """By host, the length of the longest chain of hosts that wait for one another, which it is the first of."""
+        self.keys = [host - height * self.total for host, height in enumerate(self.heights)]
+        """By host, a number by which those come first for whose sake the longest chains wait; modulo the total it is the host."""
         self.step_ends = {Share(step, percent=True).at_least(self.total): step for step in reversed(rollout.steps)}
         """How many hosts are done at the end of each of the policy's steps, with its percentage."""
 
@@ -321,15 +323,16 @@ def _fill(fleet: _Fleet) -> _Filled:
 class _Block:
     """The hosts of one ring, round and group, and the waves that they fill. ``last``: a host of the block before, if there is one.
 
-    Heaps have a number for each host that puts those first for whose sake the longest chains wait.
+    Heaps have the key of each host.
     """
 
     def __init__(self, fleet: _Fleet, filled: _Filled, hosts: list[int], last: int | None) -> None:
         self._fleet, self._filled, self._last = fleet, filled, last
+        self._keys = fleet.keys
         self._left = len(hosts)
         self._begun = len(filled.waves)
         self._mine = frozenset(hosts)
-        self._ready = [self._key(host) for host in hosts if not filled.waits[host]]
+        self._ready = [self._keys[host] for host in hosts if not filled.waits[host]]
         heapify(self._ready)
         self._freed: frozenset[int] = frozenset()  # hosts that waited for one of the last wave
         self._queues: dict[int, list[int]] = {}  # by limit, the hosts for which there was no room under it
@@ -343,22 +346,18 @@ class _Block:
             number, done = len(self._filled.waves), self._filled.done
             self._release(number)
             wave = self._take(next(end for end in ends if end > done) - done) if number else self._take_canary()
-            reasons = [self._reason(host, number) for host in wave]
-            self._freed = self._mine.intersection(self._filled.add(wave, reasons))
+            self._freed = self._mine.intersection(self._filled.add(wave, self._reasons(wave, number)))
             for later in self._freed:
-                heappush(self._ready, self._key(later))
+                heappush(self._ready, self._keys[later])
             self._left -= len(wave)
-            for host in wave:
+            for host in self._from.keys() & set(wave):
                 self._forget_queue(host)
-
-    def _key(self, host: int) -> int:
-        return host - self._fleet.heights[host] * self._fleet.total
 
     def _take_canary(self) -> list[int]:
         """The first hosts in order, whoever waits for them."""
         self._ready = sorted(key % self._fleet.total for key in self._ready)  # these are a heap, too
         canary = self._take(self._fleet.canary_size)
-        self._ready = [self._key(host) for host in self._ready]
+        self._ready = [self._keys[host] for host in self._ready]
         heapify(self._ready)
         return canary
 
@@ -371,7 +370,7 @@ class _Block:
             for limit in limits:
                 if used.get(limit, 0) >= fleet.binding[limit].at_most:
                     self._forget_queue(host)
-                    heappush(self._queues.setdefault(limit, []), self._key(host))
+                    heappush(self._queues.setdefault(limit, []), self._keys[host])
                     break
             else:
                 wave.append(host)
@@ -395,21 +394,24 @@ class _Block:
             if not queue:
                 del self._queues[limit]
 
-    def _reason(self, host: int, number: int) -> str:
-        """Why a host is in this wave, and not in the one before."""
-        fleet = self._fleet
+    def _reasons(self, wave: Sequence[int], number: int) -> list[str]:
+        """Why each host is in this wave, and not in the one before."""
+        fleet, last = self._fleet, self._last
         if not number:
-            return "the canary, the first in order"
-        if number == self._begun and self._last is not None:
-            return self._reason_of_block(host, self._last)
-        if host in self._freed:
-            return f"after {fleet.hosts[self._filled.freed_by[host]].name}"
-        limit, released = self._from.get(host, (0, -1))
-        if released == number:
-            return fleet.binding[limit].why
-        if number == 1:
-            return "the canary comes first, alone"
-        return f"the step to {fleet.step_ends[self._filled.done]}% comes first"
+            return ["the canary, the first in order"] * len(wave)
+        if number == self._begun and last is not None:
+            return [self._reason_of_block(host, last) for host in wave]
+        step = fleet.step_ends.get(self._filled.done)  # of the wave before, if that is what it ended for
+        usual = "the canary comes first, alone" if number == 1 else f"the step to {step}% comes first"
+        freed_by, hosts = self._filled.freed_by, fleet.hosts
+        reasons = []
+        for host in wave:
+            limit, released = self._from.get(host, (0, -1))
+            if host in self._freed:
+                reasons.append(f"after {hosts[freed_by[host]].name}")
+            else:
+                reasons.append(fleet.binding[limit].why if released == number else usual)
+        return reasons
 
     def _reason_of_block(self, host: int, last: int) -> str:
         """Why a host comes after the block that ``last`` is of."""

@@ -117,6 +117,7 @@ def test_a_plan_keeps_every_rule_or_is_refused(case: Case) -> None:
     assert broken(case, plan.waves) == set()
     assert plan.bound.at_least <= len(plan.waves)
     assert all(plan.reason_of()[host] for host in case.site)
+    assert not any("None%" in reason for reason in plan.reasons)
     # What the journal keeps of it is read back.
     assert Plan.from_dict([list(wave) for wave in plan.waves], plan.to_dict()) == plan
 
