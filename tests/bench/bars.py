@@ -35,6 +35,7 @@ BARS = (
     Bar("deploy_nothing", 1.5, "ansible-playbook with one debug"),
     Bar("deploy_growth", 4.2, QUARTER),
     Bar("clearance_firmware", 1.2, "software"),
+    Bar("plan_100k", 1.5, "an order"),
 )
 _STEP = 0.08  # CPU seconds of the controller for each host and step
 

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import os
+import random
 import shutil
 import sqlite3
 import subprocess
@@ -80,13 +81,29 @@ def inventory_30k() -> Finding:
 
 
 def plan_100k() -> Finding:
-    """Cut 100,000 hosts of 200 sites in waves, against sorting their names."""
-    from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.options import Rollout
-    from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.planner import PlanHost, plan_waves
+    """Plan 100,000 hosts with 300,000 pairs of which one has to come first, 12,500 redundant sets and three rings, against putting the
+    same hosts in an order that keeps the pairs."""
+    from graphlib import TopologicalSorter
 
-    hosts = [PlanHost(f"h{number * 7919 % 100_000:06}", f"site{number % 200}") for number in range(100_000)]
-    floor = best(lambda: sorted(hosts, key=lambda host: (host.group, host.name)))
-    return Finding(best(lambda: plan_waves(hosts, Rollout())), ("sorting the hosts", floor))
+    from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.options import Constraints, Rings, Rollout
+    from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.planner import Limit, Limits, PlanHost, plan_waves
+
+    chance, names = random.Random(1), [f"h{number:06}" for number in range(100_000)]  # noqa: S311 - no secret
+    hosts = [PlanHost(name, None, number // 40_000) for number, name in enumerate(names)]
+    pairs = [(names[chance.randrange(20_000)], names[chance.randrange(20_000, 100_000)]) for _pair in range(300_000)]
+    limits = Limits(tuple(Limit(f"set{place} keeps 6 of 8 up", tuple(names[place : place + 8]), 2) for place in range(0, 100_000, 8)))
+    rollout = Rollout(steps=(10, 50, 100), constraints=Constraints(rings=Rings("ring", ("early", "broad", "rest"))))
+
+    def ordered() -> None:
+        sorter = TopologicalSorter(dict.fromkeys(sorted(names), ()))
+        for first, later in pairs:
+            sorter.add(later, first)
+        list(sorter.static_order())
+
+    costs = Costs()
+    costs.take("an order", ordered)
+    costs.take("ours", lambda: plan_waves(hosts, rollout, pairs, limits))
+    return costs.finding("an order", waves=len(plan_waves(hosts, rollout, pairs, limits).waves))
 
 
 def clearance_10k() -> Finding:

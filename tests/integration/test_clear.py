@@ -74,7 +74,7 @@ def test_an_rfc_in_order_is_cleared_and_nothing_is_changed(rfc: Path) -> None:
     before = content(rfc.parent)
     done = play(rfc)
     assert done.returncode == 0, done.stdout
-    assert "CHG0030001 is cleared: hello 1.0; 14 controls pass." in done.stdout
+    assert "CHG0030001 is cleared: hello 1.0; 15 controls pass." in done.stdout
     assert "changed=0" in done.stdout
     assert play(rfc, "--check").returncode == 0
     assert content(rfc.parent) == before

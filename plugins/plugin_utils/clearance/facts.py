@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from ..licence.seats import Allotment
     from ..rfc.debts import Debt
     from ..rfc.register import Overlap
+    from ..rollout.planner import Plan
 
 _T = TypeVar("_T")
 
@@ -70,6 +71,7 @@ _SOURCES = {
     "policy": ("the policy could not be read", "correct the policy"),
     "package": ("the DSL could not be read", "make it readable"),
     "scope": ("the CIs could not be selected", "correct the scope, or make the CMDB readable"),
+    "plan": ("the hosts could not be put in waves", "correct rollout in the policy, or choose other CIs"),
     "own": ("its conditions could not be evaluated", "correct them in the policy"),
     "calendars": ("the calendars could not be read", "correct them, or calendars in the policy"),
     "channels": ("the channels could not be looked at", "correct communication in the policy"),
@@ -127,6 +129,8 @@ class Facts:
     """Where the release migrates data; also ``None`` when it has none to migrate."""
     calendars: Calendars | None = None
     """The windows and freezes from now to the end of the RFC's window."""
+    plan: Plan | None = None
+    """The plan to be made, and why it is that one; also ``None`` when one is under way."""
     waves: tuple[frozenset[str | None], ...] | None = None
     """The sites of each wave that is still to be done, in order; a ``None`` among the sites is a CI without one."""
     channels: Mapping[str, str] | None = None

@@ -10,6 +10,7 @@ looks at and what it makes, and stops at a limit. A count is the same on every m
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from ..errors import TidegateError
@@ -38,9 +39,37 @@ def check_query(expression: str) -> None:
 
 def search(expression: str, documents: list[dict[str, Any]]) -> Any:
     """What ``expression`` makes of ``documents``; raises :class:`QueryError`, also when that takes more than :data:`STEPS`."""
-    parsed = _compile(expression)
+    return _evaluate(expression, [documents], len(documents))[0]
+
+
+def search_each(expression: str, documents: list[dict[str, Any]]) -> list[Any]:
+    """What ``expression`` makes of each of ``documents`` by itself; raises :class:`QueryError` as :func:`search` does."""
+    return _evaluate(expression, documents, len(documents))
+
+
+def pick(expression: str, documents: list[dict[str, Any]]) -> Iterator[str]:
+    """The names of CIs that an expression over ``documents`` gives; raises :class:`TidegateError` when it gives anything else."""
+    shape = "write one that gives CIs or their names, such as [?site=='fra']"
+    shown = f"the query {expression!r:.200}"
     try:
-        return _interpreter(STEPS[0] + STEPS[1] * len(documents), _repeats(parsed)).visit(parsed, documents)
+        found = search(expression, documents)
+    except QueryError as error:
+        raise TidegateError(f"{shown} can't be used: {error}; {shape}") from error
+    if not isinstance(found, list):
+        raise TidegateError(f"{shown} doesn't give a list; {shape}")
+    for entry in found:
+        name = entry.get("name") if isinstance(entry, dict) else entry
+        if not isinstance(name, str):
+            raise TidegateError(f"{shown} gives something that is not a CI; {shape}")
+        yield name
+
+
+def _evaluate(expression: str, values: Sequence[Any], count: int) -> list[Any]:
+    """What ``expression`` makes of each of ``values``, which are ``count`` CIs in all."""
+    parsed = _compile(expression)
+    interpreter = _interpreter(STEPS[0] + STEPS[1] * count, _repeats(parsed))
+    try:
+        return [interpreter.visit(parsed, value) for value in values]
     except QueryError:
         raise
     except RecursionError:

@@ -18,7 +18,7 @@ from ..errors import ConflictError, NotFoundError, StateError, TidegateError
 from . import ci_changes, sqlite, upgrade
 from . import engine as database
 from .ci_changes import PutResult
-from .query import QueryError, search
+from .query import pick
 from .schema import schema
 
 with contextlib.suppress(ImportError):
@@ -153,7 +153,7 @@ class Cmdb:
                 everything[row["ci"]]["installations"][row["release"]] = {"version": row["version"], "digest": row["digest"]}
         if expression is None:
             return list(everything.values())
-        picked = set(_picked(expression, list(everything.values())))
+        picked = set(pick(expression, list(everything.values())))
         if strangers := picked - everything.keys():
             raise TidegateError(
                 f"the query {expression!r:.200} gives {', '.join(sorted(strangers)):.300}, which the CMDB doesn't have; "
@@ -483,20 +483,3 @@ def _overtake(connection: sa.Connection, recorded: Mapping[tuple[int, str], int 
     for row in connection.execute(sa.select(table.c.ci_id, table.c.release, table.c.deployment_id)).all():
         if recorded.get((row.ci_id, row.release)) not in (None, row.deployment_id):
             connection.execute(sa.delete(table).where(table.c.ci_id == row.ci_id, table.c.release == row.release))
-
-
-def _picked(expression: str, documents: list[dict[str, Any]]) -> Iterator[str]:
-    """The names that a JMESPath expression over ``documents`` gives."""
-    shape = "write one that gives CIs or their names, such as [?site=='fra']"
-    shown = f"the query {expression!r:.200}"
-    try:
-        found = search(expression, documents)
-    except QueryError as error:
-        raise TidegateError(f"{shown} can't be used: {error}; {shape}") from error
-    if not isinstance(found, list):
-        raise TidegateError(f"{shown} doesn't give a list; {shape}")
-    for entry in found:
-        name = entry.get("name") if isinstance(entry, dict) else entry
-        if not isinstance(name, str):
-            raise TidegateError(f"{shown} gives something that is not a CI; {shape}")
-        yield name

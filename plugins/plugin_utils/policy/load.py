@@ -13,7 +13,7 @@ from typing import Any
 from ..calendar.model import CalendarFiles
 from ..dhs.spare_rules import SpareRules
 from ..documents import Document, load_document, parse_time
-from ..rollout.options import Rollout, Share
+from ..rollout.options import Constraints, Rings, Rollout, Share, StayUp
 from .checks import check_controls, check_responsibilities, check_roles, check_steps
 from .communication import check_communication, communication_of
 from .model import (
@@ -52,6 +52,7 @@ def read_policy(path: str | Path | None, controls: Mapping[str, Waivable]) -> Po
             canary=_share(rollout["canary"]),
             steps=tuple(rollout["steps"]),
             order_by=rollout["order_by"],
+            constraints=_constraints(rollout),
             wave_budget=_share(budget["wave"]),
             total_budget=_share(budget["total"]),
             on_failure=rollout["on_failure"],
@@ -157,6 +158,27 @@ def _people(document: Document) -> dict[str, Person]:
 
 def _share(value: int | str) -> Share:
     return Share(int(value[:-1]), percent=True) if isinstance(value, str) else Share(value)
+
+
+def _shares(described: Mapping[str, int | str]) -> dict[str, Share]:
+    return {name: _share(value) for name, value in described.items()}
+
+
+def _constraints(rollout: Mapping[str, Any]) -> Constraints:
+    canary, rings, stay_up = rollout["canary_hosts"], rollout["rings"], rollout["stay_up"]
+    redundant = stay_up.get("redundant")
+    return Constraints(
+        canary_hosts=canary if isinstance(canary, str) else tuple(canary),
+        shuffle=rollout["shuffle"],
+        rings=Rings(rings["by"], tuple(rings["order"])) if rings else None,
+        classes=_shares(rollout["classes"]),
+        stay_up=StayUp(
+            redundant=None if redundant is None else _share(redundant),
+            groups=_shares(stay_up.get("groups", {})),
+            services=_shares(stay_up.get("services", {})),
+        ),
+        max_waves=rollout["max_waves"],
+    )
 
 
 def _calendars(described: Mapping[str, Any], folder: Path) -> CalendarFiles:

@@ -14,7 +14,7 @@ from typing import Any
 
 from ..errors import TidegateError
 from ..files import make_folder, write_atomically
-from .html import generator, render_deployment, render_hosts, render_overview, render_stock
+from .html import generator, render_deployment, render_hosts, render_overview, render_plan, render_plan_drawing, render_stock
 from .model import Report
 
 _FOLDERS = ("deployments", "hosts", "stock")
@@ -118,6 +118,31 @@ def write_documents(
             f"the {name} can't be written to {directory}: {error.strerror}; give a directory that can be written"
         ) from error
     return [str(path) for path in paths]
+
+
+def write_plan(plan: Mapping[str, Any], path: Path, *, write: bool) -> list[str]:
+    """Write a plan as its file's suffix says, ``.html``, ``.svg`` or ``.json``, unless it is there already; return the path if it changes.
+
+    With ``write`` false nothing is written. Raises :class:`TidegateError` for another suffix, and when it can't be written.
+    """
+    kinds: dict[str, Callable[[], str]] = {
+        ".html": lambda: render_plan(plan),
+        ".svg": lambda: render_plan_drawing(plan),
+        ".json": lambda: json.dumps(plan, indent=2, ensure_ascii=False) + "\n",
+    }
+    if path.suffix not in kinds:
+        raise TidegateError(f"{path} is no name for a plan; let it end with {', '.join(kinds)}")
+    content = kinds[path.suffix]().encode("utf-8", "replace")
+    try:
+        if path.is_file() and path.read_bytes() == content:
+            return []
+        if write:
+            write_atomically(path, content)
+    except OSError as error:
+        raise TidegateError(
+            f"the plan can't be written to {path}: {error.strerror}; give a file in a directory that can be written"
+        ) from error
+    return [str(path)]
 
 
 def _same(data: Mapping[str, Any], path: Path, moment: str) -> bool:

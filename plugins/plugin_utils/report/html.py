@@ -60,6 +60,7 @@ _NAMED = 24
 _ROOM = 450_000
 _CELL, _WAVE, _LOG = 1000, 2500, 4  # bytes of what names leave, for each cell and wave of a drawing; its share for logs
 _OVERVIEW_CELLS, _OVERVIEW_WAVES = 300, 100
+_PLAN_WAVES, _PLAN_ROWS, _PLAN_NAMES = 200, 500, 100  # waves of a plan that are drawn, rows of its table, and hosts that a row names
 _REASONS = 100  # that hosts of a deployment give, on its page
 # States of hosts that nobody has to do anything about.
 _CALM = frozenset({"active", "planned", "staged", "backed_out", "superseded", "accepted"})
@@ -164,6 +165,43 @@ def render_clearance(clearance: Mapping[str, Any]) -> str:
     return _template("clearance.html.j2").render(
         clearance=clearance, controls=controls, counts=[(result, counts[result]) for result in order if counts[result]], results=RESULTS
     )
+
+
+def render_plan(plan: Mapping[str, Any]) -> str:
+    """The page of a plan as :func:`..steps.preview.preview` makes it; everything in it is escaped."""
+    return _template("plan.html.j2").render(plan=plan, lanes=plan_lanes(plan), rows=_plan_rows(plan), room=_PLAN_NAMES)
+
+
+def render_plan_drawing(plan: Mapping[str, Any]) -> str:
+    """The drawing of a plan's waves as an SVG that needs nothing else; everything in it is escaped."""
+    return _template("plan.svg.j2").render(plan=plan, lanes=plan_lanes(plan))
+
+
+def plan_lanes(plan: Mapping[str, Any]) -> list[Lane]:
+    """Where each wave of a plan and each of its hosts is drawn, as far as there is room; a cell's title says why the host is there."""
+    waves = [
+        {
+            **dict.fromkeys(("gate", "opened", "decided")),
+            "number": wave["number"],
+            "state": "closed",
+            "hosts": [entry["host"] for entry in wave["hosts"]],
+            "results": {entry["host"]: {"state": entry["state"] or "planned", "detail": entry["why"]} for entry in wave["hosts"]},
+            "reason": Counter(entry["why"] for entry in wave["hosts"]).most_common(1)[0][0],
+            "more_reasons": len({entry["why"] for entry in wave["hosts"]}) - 1,
+        }
+        for wave in plan["waves"]
+    ]
+    return lanes({"waves": waves}, 500, _PLAN_WAVES)
+
+
+def _plan_rows(plan: Mapping[str, Any]) -> list[tuple[Mapping[str, Any], str | None, str, list[str]]]:
+    """The rows of a plan's table: wave, version before, reason, hosts."""
+    rows: dict[tuple[int, str | None, str], list[str]] = {}
+    for wave in plan["waves"]:
+        for entry in wave["hosts"]:
+            rows.setdefault((wave["number"], entry["from"], entry["why"]), []).append(entry["host"])
+    waves = {wave["number"]: wave for wave in plan["waves"]}
+    return [(waves[number], before, why, hosts) for (number, before, why), hosts in list(rows.items())[:_PLAN_ROWS]]
 
 
 @functools.cache

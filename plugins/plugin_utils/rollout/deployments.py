@@ -15,7 +15,7 @@ from ..cmdb.schema import schema
 from ..errors import ConflictError, NotFoundError
 from . import states
 from .holder import Holder
-from .options import Rollout, Share
+from .options import Constraints, Rings, Rollout, Share, StayUp
 from .states import DATA_EVENTS, DataState, DeploymentState, HostState, WaveState
 
 with suppress(ImportError):
@@ -23,6 +23,7 @@ with suppress(ImportError):
 
 if TYPE_CHECKING:
     from ..cmdb.store import Cmdb
+    from .planner import Plan
 
 _D, _H, _W = DeploymentState, HostState, WaveState
 
@@ -150,7 +151,28 @@ def rollout_to_dict(rollout: Rollout) -> dict[str, Any]:
 def rollout_from_dict(data: Mapping[str, Any]) -> Rollout:
     """What :func:`rollout_to_dict` made."""
     shares = {name: Share(**data[name]) for name in ("canary", "wave_budget", "total_budget")}
-    return Rollout(**{**data, **shares, "steps": tuple(data["steps"])})
+    constraints = _constraints(data["constraints"]) if "constraints" in data else Constraints()  # which older ones have not
+    return Rollout(**{**data, **shares, "steps": tuple(data["steps"]), "constraints": constraints})
+
+
+def _constraints(data: Mapping[str, Any]) -> Constraints:
+    rings, canary, stay_up = data["rings"], data["canary_hosts"], data["stay_up"]
+
+    def shares(of: Mapping[str, Any]) -> dict[str, Share]:
+        return {name: Share(**share) for name, share in of.items()}
+
+    return Constraints(
+        canary_hosts=canary if isinstance(canary, str) else tuple(canary),
+        shuffle=data["shuffle"],
+        rings=Rings(rings["by"], tuple(rings["order"])) if rings else None,
+        classes=shares(data["classes"]),
+        stay_up=StayUp(
+            redundant=Share(**stay_up["redundant"]) if stay_up["redundant"] else None,
+            groups=shares(stay_up["groups"]),
+            services=shares(stay_up["services"]),
+        ),
+        max_waves=data["max_waves"],
+    )
 
 
 class Deployments:
@@ -250,6 +272,16 @@ class Deployments:
                 sa.select(table).where(table.c.deployment_id == deployment_id, table.c.host.is_(None)).order_by(table.c.seq)
             )
             return [JournalEntry(row.seq, row.at, row.event, row.wave, row.data) for row in rows]
+
+    def plan(self, deployment_id: int) -> Plan | None:
+        """The plan that a deployment was begun with; ``None`` for one of an older collection, which kept no reasons."""
+        from .planner import Plan  # noqa: PLC0415 - each fork loads this module, and few ask
+
+        table = self._t.journal
+        about = (table.c.deployment_id == deployment_id, table.c.host.is_(None), table.c.event == "planned")
+        with self._cmdb.read() as connection:
+            data = connection.scalar(sa.select(table.c.data).where(*about).order_by(table.c.seq).limit(1))
+        return Plan.from_dict(data["waves"], data["plan"]) if data and "plan" in data else None
 
     def data_log(self, deployment_id: int) -> list[JournalEntry]:
         """What the journal says of what a deployment has done to data, in order."""

@@ -59,10 +59,12 @@ class Journal(Locks):
         holder: Holder,
         now: datetime,
         also: Callable[[sa.Connection, int], None] = lambda _connection, _deployment_id: None,
+        why: Mapping[str, Any] | None = None,
     ) -> Run:
         """Write the plan of a new deployment and lock its CIs, all or nothing; ``also`` is done in the same transaction, with its id.
 
-        ``package`` has ``name``, ``version`` and ``digest``. Raises :class:`ConflictError` naming who holds a CI, or who drives this RFC:
+        ``package`` has ``name``, ``version`` and ``digest``; ``why`` is what the journal keeps of the plan besides its waves, see
+        :meth:`.planner.Plan.to_dict`. Raises :class:`ConflictError` naming who holds a CI, or who drives this RFC:
         of two that begin at once one is first.
         """
         t = self._t
@@ -106,7 +108,13 @@ class Journal(Locks):
                 ],
             )
             self._lock(connection, deployment_id, [host for host, _number in hosts])
-            self._append(connection, deployment_id, now, "planned", data={"waves": [list(wave) for wave in waves], "holder": str(holder)})
+            self._append(
+                connection,
+                deployment_id,
+                now,
+                "planned",
+                data={"waves": [list(wave) for wave in waves], "holder": str(holder), **({"plan": dict(why)} if why else {})},
+            )
             self._move(connection, self._load(connection, deployment_id), _D.STAGING, now)
             also(connection, deployment_id)
         return Run(deployment_id, token)

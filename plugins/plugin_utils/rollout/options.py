@@ -5,7 +5,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Literal
 
 
@@ -29,6 +30,46 @@ class Share:
 
 
 @dataclass(frozen=True)
+class Rings:
+    """Hosts in rings, of which each is finished before the next one is touched."""
+
+    by: str
+    """The field or attribute of a CI that says its ring, or a JMESPath expression over the CI."""
+    order: tuple[str | None, ...]
+    """The rings in their order; ``None`` for CIs that have none."""
+
+
+@dataclass(frozen=True)
+class StayUp:
+    """How many hosts that do the same stay up while a wave changes others of them."""
+
+    redundant: Share | None = None
+    """Of CIs that stand in for one another, see :mod:`.redundancy`; ``None`` for no such rule."""
+    groups: Mapping[str, Share] = field(default_factory=dict)
+    """By field or attribute, of CIs that have the same value of it."""
+    services: Mapping[str, Share] = field(default_factory=dict)
+    """By name of a CI, of the CIs that it depends on."""
+
+
+@dataclass(frozen=True)
+class Constraints:
+    """Which hosts may be in which wave, besides what steps and sites say."""
+
+    canary_hosts: tuple[str, ...] | str = ()
+    """Who the canary is: names of CIs, or a JMESPath query for them; empty for the first ones in order."""
+    shuffle: bool = False
+    """Whether hosts come in an order that is another one for each version of a release, and not by name."""
+    rings: Rings | None = None
+    """The rings; ``None`` for one ring."""
+    classes: Mapping[str, Share] = field(default_factory=dict)
+    """By class of CI, how many of its hosts a wave may have."""
+    stay_up: StayUp = StayUp()
+    """What has to stay up."""
+    max_waves: int = 50
+    """A plan of more waves comes with a warning."""
+
+
+@dataclass(frozen=True)
 class Rollout:
     """The rollout section of a policy."""
 
@@ -38,6 +79,8 @@ class Rollout:
     """After the canary, the cumulative percentages of all hosts that are done when each further wave ends: ascending, the last one 100."""
     order_by: str | None = None
     """The CI attribute, such as ``site``, whose values are taken one after the other; ``None`` for the order of names."""
+    constraints: Constraints = Constraints()
+    """What else the plan has to keep."""
     wave_budget: Share = Share(0)
     """Failed hosts that are tolerated in a wave."""
     total_budget: Share = Share(0)

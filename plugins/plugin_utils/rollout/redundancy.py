@@ -77,12 +77,12 @@ def are_redundant(name: str, attributes: Mapping[str, Any], other: str, others: 
         return False
     if other in (named_in(attributes) or ()) or name in (named_in(others) or ()):
         return True
-    place = _place(attributes)
-    return place is not None and place == _place(others)
+    place = place_of(attributes)
+    return place is not None and place == place_of(others)
 
 
-def _place(attributes: Mapping[str, Any]) -> tuple[str, str] | None:
-    """Chassis and role; a number is the same as its text."""
+def place_of(attributes: Mapping[str, Any]) -> tuple[str, str] | None:
+    """Chassis and role of a CI, ``None`` when it does not say both; a number is the same as its text."""
     chassis, role = attributes.get("chassis"), attributes.get("role")
     return None if chassis in (None, "") or role in (None, "") else (str(chassis), str(role))
 

@@ -25,7 +25,7 @@ from ..clearance.own_controls import evaluate_own, speaking_of
 from ..clearance.summary import JudgedBy, summary_statement
 from ..cmdb.hosts import described, is_host
 from ..cmdb.store import Cmdb
-from ..compatibility.gather import compatibility
+from ..compatibility.gather import DEPENDS_ON, compatibility
 from ..compatibility.judge import with_plan_faults
 from ..dhs.spare_rules import SPARE
 from ..dsl.manifest import OUTSIDE
@@ -38,8 +38,10 @@ from ..policy.load import DEFAULT
 from ..policy.model import Identity, OwnControl, Policy
 from ..rfc.model import Rfc
 from ..rfc.source import load_rfc
+from ..rollout.constraints import Neighbours, asks_for_others, plan_input
 from ..rollout.deployments import Deployments
-from ..rollout.planner import plan_hosts, plan_waves
+from ..rollout.options import Rollout
+from ..rollout.planner import Plan, plan_waves
 from .sources import (
     Once,
     Sources,
@@ -106,7 +108,8 @@ class Clearing:
 
     ``own``: what the release says of its rollout, ``None`` when its package can't be read.
 
-    ``waves``: the hosts of each wave that is to be done, in order. ``until``: when it is too late to start a host of the first of them.
+    ``waves``: the hosts of each wave that is to be done, in order, and ``plan``, unless it is under way, why. ``until``: when it is too
+    late to start a host of the first of them.
     ``sight``: what the library was seen to have of the release, for the CMDB to remember. ``exposed``: for which units it has to reserve
     a spare each. ``inputs`` and ``ignored`` as in
     :class:`.clearance.facts.Facts`.
@@ -124,6 +127,7 @@ class Clearing:
     inputs: tuple[str, ...] = ()
     ignored: tuple[str, ...] = ()
     exposed: tuple[Exposed, ...] = ()
+    plan: Plan | None = None
 
     @property
     def left_out(self) -> list[str]:
@@ -262,6 +266,7 @@ def clear(sources: Sources, rfc_path: str) -> Clearing:
         facts.inputs,
         facts.ignored,
         found.exposed,
+        facts.plan,
     )
 
 
@@ -382,12 +387,13 @@ def _with_waves(asking: _Asking, found: Gathered) -> Gathered:
         facts = replace(facts, compatibility=judged)
         if "migrate" in package.manifest.get("ansible", {}).get("steps", ()):
             facts = replace(facts, data_host=asking.ask("data_host", lambda: data_host_of(cmdb(), rfc, package.manifest, cis)))
-    waves = (wave.hosts,) if wave else asking.sources.ask("scope", lambda: _waves(cmdb(), rfc, cis, facts))
+    planned = (None, (wave.hosts,)) if wave else asking.sources.ask("plan", lambda: _planned(cmdb(), rfc, cis, facts))
+    plan, waves = planned or (None, None)
     if facts.compatibility is not None:
         facts = replace(facts, compatibility=with_plan_faults(facts.compatibility, waves or ()))
     if waves is not None:
         sites = {str(ci["name"]): ci["site"] for ci in cis}
-        facts = replace(facts, waves=tuple(frozenset(sites.get(host) for host in one) for one in waves))
+        facts = replace(facts, plan=plan, waves=tuple(frozenset(sites.get(host) for host in one) for one in waves))
     found = replace(found, facts=facts, waves=waves)
     config = facts.package.manifest if facts.package is not None else {}
     return _with_units(asking, found, config, cis) if {"firmware", "hardware", "reads"} & config.keys() else found
@@ -409,16 +415,34 @@ def _with_units(asking: _Asking, found: Gathered, config: Mapping[str, Any], cis
     return replace(found, facts=replace(facts, spares=spares), exposed=exposed)
 
 
-def _waves(cmdb: Cmdb, rfc: Rfc, cis: Collection[Mapping[str, Any]], facts: Facts) -> tuple[tuple[str, ...], ...] | None:
-    """The hosts of each wave that is to be done: those of the plan in the journal that are not decided, or those of the plan to be made."""
+def _planned(
+    cmdb: Cmdb, rfc: Rfc, cis: Sequence[Mapping[str, Any]], facts: Facts
+) -> tuple[Plan | None, tuple[tuple[str, ...], ...]] | None:
+    """The plan to be made and its waves; of a plan in the journal those that are not decided, and ``None`` for what is not to be made."""
     if facts.policy is None:
         return None
     begun = Deployments(cmdb).undecided(rfc.number)
     if begun is not None:
-        return tuple(tuple(wave) for wave in begun)
+        return None, tuple(tuple(wave) for wave in begun)
+    if not cis:
+        return None, ()
     # With a fault there is no deployment, and maybe no order either.
     order = facts.compatibility.order if facts.compatibility and not facts.compatibility.faults else ()
-    return plan_waves(plan_hosts(cis, facts.policy.rollout), facts.policy.rollout, order) if cis else ()
+    plan = plan_of(cmdb, rfc, cis, facts.policy.rollout, order)
+    return plan, plan.waves
+
+
+def plan_of(cmdb: Cmdb, rfc: Rfc, cis: Sequence[Mapping[str, Any]], rollout: Rollout, order: Iterable[tuple[str, str]]) -> Plan:
+    """The plan for the CIs under a policy's rollout; raises :class:`TidegateError` with everything that can't be kept."""
+    neighbours = Neighbours()
+    if asks_for_others(rollout):
+        scope = {ci["name"] for ci in cis}
+        services = list(rollout.constraints.stay_up.services)
+        related = [entry for entry in cmdb.relations(services) if entry["kind"] == DEPENDS_ON] if services else []
+        members = {name: [entry["target"] for entry in related if entry["source"] == name] for name in services}
+        neighbours = Neighbours([ci for ci in cmdb.query() if ci["name"] not in scope], members)
+    hosts, limits = plan_input(cis, rollout, neighbours, f"{rfc.release} {rfc.version}")
+    return plan_waves(hosts, rollout, order, limits)
 
 
 def _with_calendars(asking: _Asking, found: Gathered) -> Gathered:

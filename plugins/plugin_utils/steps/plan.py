@@ -222,7 +222,8 @@ def _write_plan(journal: Journal, cleared: _Cleared, hosts: Collection[str], now
         reserve(connection, deployment_id, clearing.product, rfc.release, hosts, (now, rfc.end_date))
         cleared.reserve_spares(connection, deployment_id, now)
 
-    run = journal.begin(rfc.number, cleared.package, clearing.waves, cleared.rollout, Holder.this_run(), now, along)
+    why = clearing.plan.to_dict() if clearing.plan else None
+    run = journal.begin(rfc.number, cleared.package, clearing.waves, cleared.rollout, Holder.this_run(), now, along, why)
     save_stakeholders(journal, run, rfc, now)
     return run
 

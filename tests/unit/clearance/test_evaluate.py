@@ -394,7 +394,7 @@ def test_an_rfc_may_be_scheduled_or_under_way(state: int) -> None:
         ({"replaced": None}, {"rehearsal"}),
         (
             {"scope": None, "errors": {"scope": "not a database"}},
-            {"scope", "licences", "spares", "baseline", "compatibility", "conflicts", "data_host", "approvals", "no_return"},
+            {"scope", "licences", "spares", "baseline", "compatibility", "conflicts", "data_host", "approvals", "no_return", "plan"},
         ),
         (
             {"policy": None, "errors": {"policy": "policy.yml:3: wrong"}},
@@ -408,6 +408,7 @@ def test_an_rfc_may_be_scheduled_or_under_way(state: int) -> None:
                 "version",
                 "window",
                 "no_return",
+                "plan",
                 *SIGNED,
             },
         ),
@@ -416,7 +417,7 @@ def test_an_rfc_may_be_scheduled_or_under_way(state: int) -> None:
         ({"signed_approvals": None}, {"approvals", "no_return"}),
         ({"signed_approvals": {}}, {"no_return"}),
         ({"calendars": None, "errors": {"calendars": "no such file"}}, {"window", "freeze"}),
-        ({"waves": None}, {"window", "freeze"}),
+        ({"waves": None}, {"window", "freeze", "plan"}),
         ({"overlaps": None, "errors": {"overlaps": "it is locked"}}, {"conflicts"}),
         ({"entered": None, "errors": {"overlaps": "it is locked"}}, {"scope"}),
         ({"live": None}, {"version"}),

@@ -210,7 +210,7 @@ def test_waves_keep_every_order_that_there_can_be_and_refuse_the_others(
     inside = [pair for pair in pairs if set(pair) <= names]
     possible = any(all(line.index(a) < line.index(b) for a, b in inside) for line in permutations(names))
     try:
-        waves = plan_waves(hosts, rollout, pairs)
+        waves = plan_waves(hosts, rollout, pairs).waves
     except TidegateError:
         assert not possible
         return
@@ -256,7 +256,7 @@ def test_at_no_moment_of_the_plan_does_one_meet_another_that_it_does_not_get_on_
         return False
 
     if not found.faults:
-        assert not clashes(plan_waves([PlanHost(name) for name in HOSTS], rollout, found.order))
+        assert not clashes(plan_waves([PlanHost(name) for name in HOSTS], rollout, found.order).waves)
     elif len(used := {name for pair in pairs for name in pair}) <= 5:
         assert all(clashes([name] for name in line) for line in permutations(used))
 
@@ -287,7 +287,7 @@ def _judged_and_planned(count: int) -> tuple[Compatibility, tuple[tuple[str, ...
         {"hardware": ["R750"]},
     )
     found = judge(wants, Surroundings(scope, installed, tuple(uses), needs))
-    return found, plan_waves([PlanHost(name) for name in names], MANY, found.order)
+    return found, plan_waves([PlanHost(name) for name in names], MANY, found.order).waves
 
 
 def test_a_ci_that_does_not_get_the_release_but_has_it_is_asked_too() -> None:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,8 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.clearance.evaluat
 from ansible_collections.tidegate.release.plugins.plugin_utils.clearance.policy import load_policy
 from ansible_collections.tidegate.release.plugins.plugin_utils.errors import DocumentError
 from ansible_collections.tidegate.release.plugins.plugin_utils.policy.model import OwnControl, Trust
-from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.options import Rollout, Share
+from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.deployments import rollout_from_dict, rollout_to_dict
+from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.options import Constraints, Rings, Rollout, Share, StayUp
 
 Write = Callable[..., Path]
 
@@ -33,6 +35,33 @@ def test_what_a_policy_leaves_out_has_the_shipped_value(write: Write) -> None:
     assert load_policy(write("policy", rollout={"order_by": None})).rollout.order_by is None
 
 
+def test_constraints_on_a_plan_are_read_and_come_back_out_of_a_journal(write: Write) -> None:
+    asked = {
+        "canary_hosts": ["web1"],
+        "shuffle": True,
+        "rings": {"by": "ring", "order": ["early", None]},
+        "classes": {"database": "10%"},
+        "stay_up": {"redundant": 1, "groups": {"cluster": "75%"}, "services": {"shop": 2}},
+        "max_waves": 7,
+    }
+    rollout = load_policy(write("policy", rollout=asked)).rollout
+    assert rollout.constraints == Constraints(
+        ("web1",),
+        True,
+        Rings("ring", ("early", None)),
+        {"database": Share(10, percent=True)},
+        StayUp(Share(1), {"cluster": Share(75, percent=True)}, {"shop": Share(2)}),
+        7,
+    )
+    query = load_policy(write("policy", rollout={"canary_hosts": "[?attributes.canary]"})).rollout
+    for one in (rollout, query, Rollout()):
+        kept = json.loads(json.dumps(rollout_to_dict(one)))
+        assert rollout_from_dict(kept) == one
+    # What a collection wrote that had no constraints is read as without.
+    old = {key: value for key, value in rollout_to_dict(Rollout(keep=5)).items() if key != "constraints"}
+    assert rollout_from_dict(old) == Rollout(keep=5)
+
+
 @pytest.mark.parametrize(
     ("rollout", "what"),
     [
@@ -45,6 +74,14 @@ def test_what_a_policy_leaves_out_has_the_shipped_value(write: Write) -> None:
         ({"stable": -1}, "rollout.stable is the number -1"),
         ({"stable": 3601}, "rollout.stable is the number 3601"),
         ({"order_by": ""}, "rollout.order_by is empty"),
+        ({"canary_hosts": 7}, "rollout.canary_hosts is the number 7"),
+        ({"canary_hosts": ["a", "a"]}, "rollout.canary_hosts lists something twice"),
+        ({"rings": {"by": "ring"}}, "order is missing from rollout.rings"),
+        ({"rings": {"by": "ring", "order": []}}, "rollout.rings.order is empty"),
+        ({"classes": {"database": "a few"}}, "rollout.classes.database is 'a few'"),
+        ({"stay_up": {"group": {}}}, "group is not a key of rollout.stay_up"),
+        ({"stay_up": {"groups": {"cluster": "101%"}}}, "rollout.stay_up.groups.cluster is '101%'"),
+        ({"max_waves": 0}, "rollout.max_waves is the number 0"),
         ({"steps": [100, 50]}, "the steps are [100, 50]"),
     ],
 )

@@ -44,23 +44,23 @@ def sizes(waves: tuple[tuple[str, ...], ...]) -> list[int]:
     ],
 )
 def test_canary_first_then_cumulative_percentages_to_the_last_host(hosts: int, rollout: Rollout, expected: list[int]) -> None:
-    assert sizes(plan_waves(fleet(hosts), rollout)) == expected
+    assert sizes(plan_waves(fleet(hosts), rollout).waves) == expected
 
 
 def test_groups_follow_one_another_and_no_wave_mixes_them() -> None:
     hosts = fleet(2, None, "n") + fleet(4, "west", "w") + fleet(4, "east", "e")
-    waves = plan_waves(hosts, Rollout(canary=Share(1), steps=(100,)))
+    waves = plan_waves(hosts, Rollout(canary=Share(1), steps=(100,))).waves
     assert waves == (("e000",), ("e001", "e002", "e003"), ("w000", "w001", "w002", "w003"), ("n000", "n001"))
 
 
 def test_canary_larger_than_the_first_group_ends_with_that_group() -> None:
     hosts = fleet(2, "east", "e") + fleet(8, "west", "w")
-    assert sizes(plan_waves(hosts, Rollout(canary=Share(5)))) == [2, 8]
+    assert sizes(plan_waves(hosts, Rollout(canary=Share(5))).waves) == [2, 8]
 
 
 @given(HOSTS, ROLLOUTS)
 def test_every_host_is_in_exactly_one_wave_and_no_wave_is_empty(hosts: list[PlanHost], rollout: Rollout) -> None:
-    waves = plan_waves(hosts, rollout)
+    waves = plan_waves(hosts, rollout).waves
     assert all(waves)
     assert sorted(name for wave in waves for name in wave) == sorted(host.name for host in hosts)
     assert len(waves[0]) <= max(1, rollout.canary.at_least(len(hosts)))
@@ -76,7 +76,7 @@ def test_order_of_the_input_does_not_matter(hosts: list[PlanHost], rollout: Roll
 @given(HOSTS, ROLLOUTS)
 def test_each_percentage_is_the_end_of_a_wave(hosts: list[PlanHost], rollout: Rollout) -> None:
     done, ends = 0, set()
-    waves = plan_waves(hosts, rollout)
+    waves = plan_waves(hosts, rollout).waves
     for wave in waves:
         done += len(wave)
         ends.add(done)
@@ -88,7 +88,7 @@ def test_each_percentage_is_the_end_of_a_wave(hosts: list[PlanHost], rollout: Ro
 def test_a_wave_holds_hosts_of_one_group_only_and_a_group_is_finished_before_the_next(hosts: list[PlanHost], rollout: Rollout) -> None:
     group = {host.name: host.group for host in hosts}
     seen: list[str | None] = []
-    for wave in plan_waves(hosts, rollout):
+    for wave in plan_waves(hosts, rollout).waves:
         (only,) = {group[name] for name in wave}
         if not seen or seen[-1] != only:
             assert only not in seen

@@ -198,7 +198,7 @@ def test_a_cmdb_that_can_not_be_read_is_inconclusive(homes: Homes, content: byte
         homes.cmdb.write_bytes(content)
     clearing = homes.clear()
     assert blocking(clearing) == dict.fromkeys(
-        ("window", "conflicts", "payload_archived", "library", "scope", "debts", "compatibility"), "inconclusive"
+        ("window", "conflicts", "payload_archived", "library", "scope", "plan", "debts", "compatibility"), "inconclusive"
     )
     assert clearing.cis == ()
 
@@ -206,7 +206,7 @@ def test_a_cmdb_that_can_not_be_read_is_inconclusive(homes: Homes, content: byte
 @pytest.mark.parametrize("scope", ["[0]", "length(@)", "[*].site", "[*].nothing.x", "['nobody']", "sum(@)", "[0:0]", "`[1]`"])
 def test_a_scope_that_gives_no_cis_of_the_cmdb_is_not_cleared(homes: Homes, scope: str) -> None:
     found = blocking(homes.clear(scope=scope))
-    assert found.keys() - {"window", "conflicts", "compatibility"} == {"scope"}
+    assert found.keys() - {"window", "conflicts", "compatibility", "plan"} == {"scope"}
 
 
 def test_an_rfc_that_can_not_be_read_is_told_with_every_fault(homes: Homes) -> None:
@@ -218,7 +218,7 @@ def test_an_rfc_that_can_not_be_read_is_told_with_every_fault(homes: Homes) -> N
 
 
 def test_a_policy_that_can_not_be_read_is_inconclusive(homes: Homes) -> None:
-    about_the_change = {"approvals", "communication", "documentation", "duties", "freeze", "responsibilities", "version", "window"}
+    about_the_change = {"approvals", "communication", "documentation", "duties", "freeze", "responsibilities", "version", "window", "plan"}
     assert blocking(homes.clear(policy=homes.path / "none.yml")) == dict.fromkeys(
         about_the_change | {"library", "signatures", "malware", "evidence", "verification", "rehearsal", "opinions"}, "inconclusive"
     )
@@ -283,3 +283,39 @@ def test_the_calendars_beside_the_policy_are_held_against_the_whole_plan(homes: 
     assert "frozen by 'sale' (freezes.ics) at ams from" in found.clearance.text()
     calendar.unlink()
     assert blocking(homes.clear(policy=policy)) == {"window": "inconclusive", "freeze": "inconclusive"}
+
+
+def test_more_waves_than_the_policy_likes_are_a_note_and_stand_in_nobodys_way(homes: Homes) -> None:
+    clearing = homes.clear(policy=homes.write("policy", approvals=..., rollout={"max_waves": 1}))
+    assert clearing.clearance.granted
+    assert any(
+        note.startswith("the plan has 2 waves, more than max_waves of the policy (1); not fewer than 2 are possible, for")
+        for note in clearing.clearance.notes
+    )
+    assert homes.clear().clearance.notes == ()
+
+
+def test_what_no_plan_can_keep_is_one_refusal_with_every_fault(homes: Homes) -> None:
+    stay_up = {"groups": {"name": "75%"}, "services": {"shop": 1}}
+    clearing = homes.clear(policy=homes.write("policy", approvals=..., rollout={"stay_up": stay_up, "canary_hosts": ["web9"]}))
+    assert blocking(clearing) == {"plan": "fail", "window": "inconclusive"}
+    said = "\n".join(clearing.clearance.details(complete=True))
+    for fault in (
+        "name db1 has 1 host, 25% of 1 is none, so db1 can't change",
+        "name web1 has 1 host, 25% of 1 is none, so web1 can't change",
+        "the service shop depends on no CI of the CMDB",
+        "the canary web9 is not among the hosts that get the release",
+    ):
+        assert said.count(fault) == 1
+    assert clearing.clearance.sentence() == "CHG0030001 is not cleared: plan stands in the way."
+
+
+def test_what_stays_up_is_found_in_the_cmdb_and_not_in_the_scope_alone(homes: Homes) -> None:
+    with Cmdb.open(str(homes.cmdb)) as cmdb:
+        cmdb.put_cis([{"name": "web2", "class": "spare-part", "site": "ams"}, {"name": "shop", "class": "business_service"}], "test")
+        cmdb.relate([("shop", "web1", "depends_on"), ("shop", "db1", "depends_on"), ("web2", "shop", "depends_on")], "test")
+    rollout = {"order_by": None, "canary": "100%", "stay_up": {"services": {"shop": "50%"}}}
+    clearing = homes.clear(policy=homes.write("policy", approvals=..., rollout=rollout))
+    assert clearing.waves == (("db1",), ("web1",))
+    assert clearing.plan is not None
+    assert clearing.plan.reason_of()["web1"] == "service shop keeps 1 of 2 up"

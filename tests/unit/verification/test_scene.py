@@ -28,6 +28,7 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.system_packag
 from ansible_collections.tidegate.release.plugins.plugin_utils.errors import ConflictError, DocumentError, NotFoundError, TidegateError
 from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.package import PackageName
 from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.store import collect
+from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.options import Constraints
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps import verify
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps.clear import Clearing, clear
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps.sources import Sources
@@ -228,7 +229,8 @@ def test_the_rfcs_of_the_lab_are_cleared_there_by_a_policy_that_asks_what_a_lab_
     rules = policy_of(
         approvals={"standard": 3},
         documentation={"minor": ["nothing*"]},
-        rollout={"canary": 2, "steps": [100]},
+        # The lab has no web9, and who is alone there.
+        rollout={"canary": 2, "steps": [100], "canary_hosts": ["web9"], "stay_up": {"groups": {"name": "50%"}}},
         people={"nobody": {"roles": ["cook"]}},
     )
     write_document(policy, rules)
@@ -241,7 +243,8 @@ def test_the_rfcs_of_the_lab_are_cleared_there_by_a_policy_that_asks_what_a_lab_
         assert clearing.clearance.granted, clearing.clearance.text()
         assert clearing.clearance.digest == digest
         assert [ci["name"] for ci in clearing.cis] == ["web1-example"]
-    assert load_policy(scene.path / "policy.yml").rollout.canary.value == 2
+    rollout = load_policy(scene.path / "policy.yml").rollout
+    assert (rollout.canary.value, rollout.constraints) == (2, Constraints())
     assert bed.written("scene.json")["former"] == ["CHG0000002"]
 
 

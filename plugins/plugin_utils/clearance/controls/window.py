@@ -47,7 +47,7 @@ def freeze(facts: Facts, rfc: Rfc) -> Finding:
     if freezes is None:
         return not_applicable("the policy has no calendar of freezes")
     plan = _timetable(facts, rfc)
-    waves = facts.known(facts.waves, "scope")
+    waves = _sites(facts)
     end = max(plan.end, facts.now + max(len(waves), 1) * _length(facts), rfc.end_date if plan.fault else plan.end)
     sites: Sites = frozenset().union(*waves)
     found = [
@@ -67,7 +67,7 @@ def closes(facts: Facts, rfc: Rfc, waived: Collection[str]) -> datetime | None:
     ``waived``: those of the controls window and freeze that are.
     """
     calendars = facts.known(facts.calendars, "calendars")
-    sites: Sites = next(iter(facts.known(facts.waves, "scope")), frozenset())
+    sites: Sites = next(iter(_sites(facts)), frozenset())
     ends = []
     if "window" not in waived:
         ends = [last for first, last in open_spans(sites, (facts.now, rfc.end_date), calendars, rfc.release) if first <= facts.now]
@@ -80,8 +80,15 @@ def closes(facts: Facts, rfc: Rfc, waived: Collection[str]) -> datetime | None:
 def _timetable(facts: Facts, rfc: Rfc) -> Timetable:
     facts.known(facts.policy, "policy")
     calendars = facts.known(facts.calendars, "calendars")
-    waves = facts.known(facts.waves, "scope")
+    waves = _sites(facts)
     return timetable((facts.now, rfc.end_date), waves, _length(facts), calendars, rfc.release)
+
+
+def _sites(facts: Facts) -> tuple[Sites, ...]:
+    """The sites of each wave that is to be done."""
+    if facts.waves is None:
+        facts.known(facts.scope, "scope")
+    return facts.known(facts.waves, "plan")
 
 
 def _length(facts: Facts) -> timedelta:

@@ -1,0 +1,106 @@
+#!/usr/bin/python
+# Copyright (c) Tidegate maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Show a plan."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: plan_info
+short_description: Show which host is in which wave, and why
+version_added: 0.1.0
+description:
+  - Shows the plan with which M(tidegate.release.plan) would begin the RFC's deployment now, or the one that its deployment was begun with.
+  - Says for each host the one constraint that puts it into its wave and not into the one before, and how many waves there have to be at
+    least, and for what.
+  - Changes nothing but the file in O(dest), if that is given. No approval is needed. Fails when there is no plan that keeps what the policy
+    asks for, with every fault.
+author:
+  - Tidegate maintainers (@tidegate)
+extends_documentation_fragment:
+  - tidegate.release.homes.rfc
+  - tidegate.release.homes.dsl
+  - tidegate.release.homes.cmdb
+  - tidegate.release.homes.policy
+  - tidegate.release.homes.local
+options:
+  host:
+    description:
+      - Say of this host alone in which wave it is, and why. Fails when it is in none.
+      - Taken from the variable C(tidegate_host), when it is not given.
+    type: str
+    default: ''
+  dest:
+    description:
+      - A file on the controller for the plan. With the suffix C(.html) it is a page that needs no network, with C(.svg) its drawing, with
+        C(.json) the same as data.
+      - Taken from the variable C(tidegate_plan_file), when it is not given.
+    type: path
+seealso:
+  - module: tidegate.release.plan
+  - module: tidegate.release.clear
+"""
+
+EXAMPLES = r"""
+- name: Show the plan, and write it as a page
+  tidegate.release.plan_info:
+    rfc: /srv/rfcs/CHG0030001.yml
+    dsl: /srv/dsl
+    cmdb: /srv/cmdb.sqlite
+    dest: /srv/plans/CHG0030001.html
+  delegate_to: localhost
+
+- name: Ask for one host
+  tidegate.release.plan_info:
+    rfc: /srv/rfcs/CHG0030001.yml
+    dsl: /srv/dsl
+    cmdb: /srv/cmdb.sqlite
+    host: web1
+  delegate_to: localhost
+"""
+
+RETURN = r"""
+plan:
+  description: The plan.
+  type: dict
+  returned: always
+  contains:
+    rfc:
+      description: The number of the RFC.
+      type: str
+    release:
+      description: The name of the release.
+      type: str
+    version:
+      description: Its version.
+      type: str
+    deployment:
+      description: The deployment whose plan it is; C(null) for a plan that is only shown.
+      type: str
+      sample: CHG0030001#7
+    state:
+      description: The state of that deployment, or C(null).
+      type: str
+    at_least:
+      description: How many waves there have to be at least; C(null) when the deployment is of a collection that kept no reasons.
+      type: int
+    at_least_why:
+      description: What causes that.
+      type: str
+    warnings:
+      description: What a person should know of it.
+      type: list
+      elements: str
+    waves:
+      description:
+        - Each wave with its C(number), C(not_before), when it can begin at the earliest by the windows of its sites, and C(hosts). Each of
+          these is a C(host) with the version C(from) which it goes, C(null) for none, C(why), and its C(state) in the deployment.
+      type: list
+      elements: dict
+files:
+  description: The files that were written.
+  type: list
+  elements: str
+  returned: always
+"""

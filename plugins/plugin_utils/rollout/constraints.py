@@ -1,0 +1,186 @@
+# Copyright (c) Tidegate maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the policy's constraints on a plan come to for the CIs of a scope: rings, canary, and how much has to stay up. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..cmdb.query import QueryError, pick, search_each
+from ..errors import TidegateError
+from .options import Rollout, Share
+from .planner import Limit, Limits, PlanHost, shown, some
+from .redundancy import named_in, place_of
+
+Ci = Mapping[str, Any]
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")  # of a field or an attribute; anything else is an expression
+
+
+@dataclass(frozen=True)
+class Neighbours:
+    """What the CMDB has besides the scope.
+
+    ``others``: CIs that the release does not go to, those of the scope among them that were written off. ``services``: by name of a CI,
+    those that it depends on.
+    """
+
+    others: Sequence[Ci] = ()
+    services: Mapping[str, Sequence[str]] = field(default_factory=dict)
+
+
+def asks_for_others(rollout: Rollout) -> bool:
+    """Whether a plan depends on CIs that the release does not go to."""
+    stay_up = rollout.constraints.stay_up
+    return stay_up.redundant is not None or bool(stay_up.groups or stay_up.services)
+
+
+def plan_input(cis: Sequence[Ci], rollout: Rollout, neighbours: Neighbours, release: str) -> tuple[list[PlanHost], Limits]:
+    """The CIs of a scope as the planner takes them, and what of the policy's constraints applies to them.
+
+    ``release``: its name and version, by which hosts are shuffled if they are. What can't be kept is among the faults of the limits.
+    """
+    gathered = _Gathered(cis, rollout, neighbours)
+    rings = gathered.rings()
+    groups = [_value(ci, rollout.order_by) if rollout.order_by is not None else None for ci in cis]
+    hosts = [PlanHost(str(ci["name"]), group, ring) for ci, group, ring in zip(cis, groups, rings, strict=True)]
+    limits = tuple(gathered.limits())
+    canary = frozenset(gathered.canary())
+    return hosts, Limits(limits, canary, release if rollout.constraints.shuffle else "", tuple(gathered.faults))
+
+
+class _Gathered:
+    """One scope and its policy; ``faults`` has what can't be kept."""
+
+    def __init__(self, cis: Sequence[Ci], rollout: Rollout, neighbours: Neighbours) -> None:
+        self._cis, self._constraints, self._neighbours = cis, rollout.constraints, neighbours
+        self._scope = {str(ci["name"]) for ci in cis}
+        self._all = {str(ci["name"]): ci for ci in (*neighbours.others, *cis)}
+        self.faults: list[str] = []
+
+    def rings(self) -> list[int]:
+        """By CI, the place of its ring."""
+        rings = self._constraints.rings
+        if rings is None:
+            return [0] * len(self._cis)
+        try:
+            values = [_text(value) for value in self._ring_values(rings.by)]
+        except QueryError as error:
+            self.faults.append(f"rollout.rings.by, {rings.by!r:.200}, can't be evaluated: {error}; correct it in the policy")
+            return [0] * len(self._cis)
+        places = {value: place for place, value in enumerate(rings.order)}
+        strange: dict[str | None, list[str]] = defaultdict(list)
+        for ci, value in zip(self._cis, values, strict=True):
+            if value not in places:
+                strange[value].append(str(ci["name"]))
+        for value, names in strange.items():
+            ring = "no ring" if value is None else f"the ring {value!a:.80}"
+            self.faults.append(f"{some(names)}: {ring}, which rollout.rings.order does not have; add it there, or correct the CMDB")
+        return [places.get(value, 0) for value in values]
+
+    def _ring_values(self, by: str) -> list[Any]:
+        if _NAME.fullmatch(by):
+            return [_field(ci, by) for ci in self._cis]
+        return search_each(by, [dict(ci) for ci in self._cis])
+
+    def canary(self) -> Iterable[str]:
+        """The hosts that the policy says are the canary."""
+        wanted = self._constraints.canary_hosts
+        if not wanted:
+            return ()
+        if isinstance(wanted, str):
+            try:
+                names = tuple(dict.fromkeys(pick(wanted, [dict(ci) for ci in self._cis])))
+            except TidegateError as error:
+                self.faults.append(f"rollout.canary_hosts: {error}")
+                return ()
+            if not names:
+                self.faults.append(
+                    f"rollout.canary_hosts, {wanted!r:.200}, picks none of the hosts; correct it in the policy, or the scope"
+                )
+        else:
+            names = wanted
+        if strangers := [name for name in names if name not in self._scope]:
+            self.faults.append(
+                f"the canary {some(strangers)} is not among the hosts that get the release; correct rollout.canary_hosts, or the scope"
+            )
+        return names
+
+    def limits(self) -> Iterator[Limit]:
+        """How many hosts of what does the same a wave may have."""
+        for name, share in self._constraints.classes.items():
+            hosts = tuple(str(ci["name"]) for ci in self._cis if ci["class"] == name)
+            most = max(1, share.at_least(len(hosts)))
+            yield Limit(f"a wave has {most} of class {shown(name)} at most", hosts, most)
+        stay_up = self._constraints.stay_up
+        if stay_up.redundant is not None:
+            for members in self._redundant():
+                yield from self._kept(f"redundant {some(members)}", members, stay_up.redundant, "redundant")
+        for by, share in stay_up.groups.items():
+            for value, names in self._grouped(lambda ci, by=by: _value(ci, by)).items():  # type: ignore[misc]
+                yield from self._kept(f"{by} {shown(value)}", names, share, f"groups.{by}")
+        for name, share in stay_up.services.items():
+            yield from self._kept(f"service {shown(name)}", self._serving(name), share, f"services.{name}")
+
+    def _kept(self, what: str, members: Sequence[str], share: Share, key: str) -> Iterator[Limit]:
+        """The limit under which a share of ``members`` stays up; a fault when no member in scope could change then."""
+        hosts = tuple(name for name in members if name in self._scope)
+        if not hosts:
+            return
+        total = len(members)
+        gone = sum(self._all[name].get("written_off") is not None for name in members)
+        keep = share.at_least(total)
+        if total - gone - keep >= 1:
+            yield Limit(f"{what} keeps {keep} of {total} up", hosts, total - gone - keep)
+            return
+        counted = f"{what} has {'1 host' if total == 1 else f'{total} hosts'}{f', {gone} of them written off' if gone else ''}"
+        free = f"{100 - share.value}% of {total} is none" if share.percent and total - keep < 1 else f"{keep} have to stay up"
+        self.faults.append(f"{counted}, {free}, so {some(hosts)} can't change; lower rollout.stay_up.{key}, or correct the CMDB")
+
+    def _redundant(self) -> list[tuple[str, ...]]:
+        """Each CI with those that stand in for it, once, and those of one place."""
+        partners: dict[str, set[str]] = defaultdict(set)
+        for name, ci in self._all.items():
+            named = named_in(ci["attributes"])
+            if named is None:
+                self.faults.append(f"{name}: its attribute redundant_with is no list of names; correct the CMDB")
+            for other in named or ():
+                if other in self._all and other != name:
+                    partners[name].add(other)
+                    partners[other].add(name)
+        found = {tuple(sorted({name, *others})) for name, others in partners.items()}
+        found.update(tuple(sorted(names)) for names in self._grouped(lambda ci: place_of(ci["attributes"])).values() if len(names) > 1)
+        return sorted(found)
+
+    def _grouped(self, key: Callable[[Ci], Any]) -> dict[Any, list[str]]:
+        found: dict[Any, list[str]] = defaultdict(list)
+        for name in sorted(self._all):
+            if (value := key(self._all[name])) is not None:
+                found[value].append(name)
+        return found
+
+    def _serving(self, service: str) -> list[str]:
+        """The CIs that a service depends on."""
+        names = sorted(name for name in self._neighbours.services.get(service, ()) if name in self._all)
+        if not names:
+            self.faults.append(
+                f"the service {shown(service)} depends on no CI of the CMDB; relate it by depends_on, or correct rollout.stay_up.services"
+            )
+        return names
+
+
+def _field(ci: Ci, by: str) -> Any:
+    return ci.get(by, ci["attributes"].get(by))
+
+
+def _value(ci: Ci, by: str) -> str | None:
+    return _text(_field(ci, by))
+
+
+def _text(value: object) -> str | None:
+    """A value as policies write it."""
+    return str(value).lower() if isinstance(value, bool) else None if value is None else str(value)
