@@ -40,6 +40,7 @@ from ..rfc.model import Rfc
 from ..rfc.source import load_rfc
 from ..rollout.deployments import Deployments
 from ..rollout.planner import plan_hosts, plan_waves
+from ..rollout.states import UNKNOWN
 from .sources import (
     Once,
     Sources,
@@ -49,6 +50,7 @@ from .sources import (
     entered_with,
     inspect_package,
     judge_all,
+    lacking,
     live_versions,
     manifest_of,
     matter_of,
@@ -336,9 +338,9 @@ def _with_cis(asking: _Asking, found: Gathered) -> Gathered:
     facts, rfc, cmdb, hosts = found.facts, asking.rfc, asking.cmdb, asking.question.hosts
     if hosts is not None:
         return replace(found, facts=replace(facts, scope=hosts), selected=tuple({"name": host} for host in hosts))
-    # What people decided on is all that the scope selects; the release goes to those of it that are there.
+    # What people decided on is all that the scope selects; the release goes to those of it that are there, late to those that lack it.
     selected = asking.sources.ask("scope", lambda: select(cmdb(), rfc))
-    cis = asking.sources.ask("scope", lambda: not_written_off(selected)) if selected is not None else None
+    cis = asking.sources.ask("scope", lambda: not_written_off(lacking(cmdb(), rfc, selected))) if selected is not None else None
     if cis is not None:
         classes = facts.policy.host_classes if facts.policy else None
         facts = replace(
@@ -413,12 +415,19 @@ def _waves(cmdb: Cmdb, rfc: Rfc, cis: Collection[Mapping[str, Any]], facts: Fact
     """The hosts of each wave that is to be done: those of the plan in the journal that are not decided, or those of the plan to be made."""
     if facts.policy is None:
         return None
-    begun = Deployments(cmdb).undecided(rfc.number)
-    if begun is not None:
+    deployments = Deployments(cmdb)
+    late = deployments.late_scope(rfc.number)
+    begun = deployments.undecided(rfc.number)
+    rollout = facts.policy.rollout
+    if late is not None and late.supporting:
+        # One that got lost is looked at where it is, and in no wave.
+        waiting = {target.host for target in deployments.targets(late.deployment.id) if target.state in UNKNOWN}
+        cis, rollout = [ci for ci in cis if ci["name"] not in waiting], late.deployment.rollout
+    elif begun is not None:
         return tuple(tuple(wave) for wave in begun)
     # With a fault there is no deployment, and maybe no order either.
     order = facts.compatibility.order if facts.compatibility and not facts.compatibility.faults else ()
-    return plan_waves(plan_hosts(cis, facts.policy.rollout), facts.policy.rollout, order) if cis else ()
+    return plan_waves(plan_hosts(cis, rollout), rollout, order) if cis else ()
 
 
 def _with_calendars(asking: _Asking, found: Gathered) -> Gathered:

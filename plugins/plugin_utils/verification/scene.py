@@ -232,6 +232,8 @@ def _policy(path: str | None) -> dict[str, Any]:
     given = yaml.safe_load(Path(path or DEFAULT).read_text(encoding="utf-8"))
     policy: dict[str, Any] = {"schema": 1, "approvals": {"standard": 0}}
     policy.update({key: given[key] for key in ("people", "host_classes", "rollout") if given.get(key)})
+    # A lab is gone when it was tried: what does not get the release then does not get it.
+    policy["rollout"] = {**policy.get("rollout", {}), "support": {"hours": 0, "late_days": 0}}
     if "package" in (given.get("trust") or {}):
         policy["trust"] = {"package": given["trust"]["package"]}
     return policy
