@@ -426,6 +426,12 @@ class Deployments:
         rounds = sa.select(j.wave).where(j.event == LATE_ROUND, j.deployment_id == deployment_id, j.host.is_(None))
         return int(connection.scalar(rounds.order_by(j.seq.desc()).limit(1)) or 1)
 
+    def _has_supported(self, connection: sa.Connection, deployment_id: int) -> bool:
+        """Whether a deployment is, or was, supporting: it is live, and what it still does concerns single hosts."""
+        j = self._t.journal.c
+        began = sa.select(j.seq).where(j.event == _D.SUPPORTING, j.deployment_id == deployment_id, j.host.is_(None))
+        return connection.execute(began.limit(1)).first() is not None
+
     def _to_decide(self, waves: Mapping[int, WaveState], targets: Iterable[Target]) -> set[int]:
         """The waves that still have to be decided: the one that is open, and closed ones with a host that may get the release."""
         closed = {target.wave for target in targets if waves[target.wave] is _W.CLOSED and target.state not in states.LEFT_OUT}

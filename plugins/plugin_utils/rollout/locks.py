@@ -86,7 +86,8 @@ class Locks(Deployments):
         waves |= {number: _W.DECIDED for number in waves if number < first}
         changed = deployment.data in states.CHANGED
         by_data = {x.host for x in targets if changed and (deployment.state is _D.BACKING_OUT or x.host == deployment.rollout.data_host)}
-        wanted = {x.host for x in targets if states.locks(deployment.state, waves[x.wave], x.state, begun, x.host in by_data, first > 1)}
+        live = self._has_supported(connection, deployment_id)
+        wanted = {x.host for x in targets if states.locks(deployment.state, waves[x.wave], x.state, begun, x.host in by_data, live)}
         mine = self._locked(connection, deployment_id)
         if not recorded:
             wanted |= {x.host for x in targets if x.state is _H.BACKED_OUT and x.host in mine}

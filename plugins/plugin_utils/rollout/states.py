@@ -182,12 +182,12 @@ LATE = frozenset({_H.STAGE_FAILED, _H.FAILED})
 OPEN = frozenset({_D.PLANNED, _D.STAGING, _D.ACTIVATING, _D.HELD, _D.BACKING_OUT, _D.SUPPORTING})
 
 
-def locks(deployment: DeploymentState, wave: WaveState, host: HostState, begun: bool, data: bool = False, late_round: bool = False) -> bool:
+def locks(deployment: DeploymentState, wave: WaveState, host: HostState, begun: bool, data: bool = False, live: bool = False) -> bool:
     """Whether a deployment locks one of its hosts: while it may still change the host without a person ordering that anew.
 
     ``begun``: its first wave has opened, so what could not be staged by then is left out. ``data``: it has changed data by this host, or
-    has to bring back data that the host uses. ``late_round``: it is about hosts that are late, so others have the finished ones to
-    themselves; both are of the waves of this round, and those before it are decided.
+    has to bring back data that the host uses. ``live``: it was supporting, so it is about single hosts, and others have the finished
+    ones to themselves.
     """
     if deployment not in OPEN or deployment is _D.SUPPORTING or host in (_H.WRITTEN_OFF, _H.SUPERSEDED, _H.ACCEPTED):
         return False
@@ -199,7 +199,7 @@ def locks(deployment: DeploymentState, wave: WaveState, host: HostState, begun: 
         return host in UNKNOWN or (wave is not _W.DECIDED and host in TOUCHED)
     if wave is not _W.DECIDED:
         return host is not _H.STAGE_FAILED or not begun
-    return host in (UNKNOWN if late_round else TOUCHED)
+    return host in (UNKNOWN if live else TOUCHED)
 
 
 def may_write_off(deployment: DeploymentState, wave: WaveState, host: HostState) -> bool:

@@ -232,7 +232,8 @@ def _left_out(joined: Collection[str], brought_in: Collection[str]) -> str:
     others = sorted(set(joined).difference(brought_in))
     if not others:
         return ""
-    return f"; {_names(others)} joined the scope since, which nobody has decided on: edit the RFC and have it approved anew, or raise another one"
+    undecided = f"; {_names(others)} joined the scope since, which nobody has decided on"
+    return f"{undecided}: edit the RFC and have it approved anew, or raise another one"
 
 
 def _begin(sources: Sources, journal: Journal, cleared: _Cleared, request: RunRequest, signer: Signer | None) -> dict[str, Any]:
@@ -366,7 +367,13 @@ def _names(hosts: list[str]) -> str:
 def _resume(journal: Journal, current: Deployment, request: RunRequest, now: datetime, until: datetime | None = None) -> dict[str, Any]:
     """Take over a deployment where it stands; ``until``: when it is too late to start another host of the open wave."""
     if current.state not in states.OPEN:
-        journal.refuse_superseded(current.id)  # or it would be said to be live
+        try:
+            journal.refuse_superseded(current.id)  # or it would be said to be live
+        except ConflictError as error:
+            # When that ended its support its change was not at hand.
+            catch = bool(current.reason) and request.write
+            missed = catch_up(journal, current, open_change(request.rfc_path), now) if catch else []
+            raise ConflictError("; ".join((str(error), *missed))) from error
         return {
             **result(f"{current.label} is already {current.state}; nothing to do", changed=False),
             "progress": {"step": "plan", "state": current.state, "detail": f"{current.label} is already {current.state}"},
