@@ -223,7 +223,7 @@ def test_who_is_down_again_stays_late_and_holds_nothing_until_nobody_is_brought_
     assert desk.plan()["msg"] == "CHG0001#1 is live; its support is over, and no host is to be changed"
     assert desk.conclude() == (
         "completed: CHG0001: hello 2.0 is live on 3 of 4 hosts; web4 is stage_failed; "
-        f"web4 is late ({DOWN}) for good, for hosts are brought in until {UNTIL}."
+        f"web4 is late ({DOWN}) for good, for late hosts were brought in until {UNTIL}."
     )
     assert desk.register() == (REVIEW, "successful_issues")
     assert desk.plan()["msg"] == "CHG0001#1 is already completed; nothing to do"

@@ -806,13 +806,11 @@ class Journal(Locks):
 
     def _complete(self, connection: sa.Connection, deployment: Deployment, now: datetime) -> None:
         """Every wave is decided: the deployment is complete, or supporting as long as something stands in the way of that."""
-        later = self._later_deployment(connection, deployment)
         support = self._support(connection, deployment, now)
-        barriers = [] if later else support.barriers(now)
-        if not barriers:
-            over = f"{late_sentence(support.late)} for good, for hosts are brought in until {moment(support.late_until)}"
-            left = over if support.late and deployment.rollout.late_days else ""
-            self._finish(connection, deployment, _D.COMPLETED, now, later or left)
+        barriers = support.barriers(now)
+        later = self._later_deployment(connection, deployment) if barriers else ""
+        if later or not barriers:
+            self._finish(connection, deployment, _D.COMPLETED, now, later or support.left_behind)
         elif deployment.state is _D.SUPPORTING:
             self._note_barriers(connection, deployment, now)
         else:

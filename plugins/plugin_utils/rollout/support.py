@@ -53,6 +53,13 @@ class Support:
         """Until when the release is looked after, counted from the last host that got it."""
         return self.decided + timedelta(hours=self.rollout.support_hours)
 
+    @property
+    def left_behind(self) -> str:
+        """Who does not get the release any more, although late hosts were let in, as a sentence; empty for nobody."""
+        if not self.late or not self.rollout.late_days:
+            return ""
+        return f"{late_sentence(self.late)} for good, for late hosts were brought in until {moment(self.late_until)}"
+
     def lets_in(self, now: datetime) -> bool:
         """Whether late hosts can still be brought in, if there are any."""
         return now < self.late_until
