@@ -28,7 +28,6 @@ from .locks import Locks
 from .options import Rollout
 from .readings import installed_by_reading
 from .states import DataState, DeploymentState, HostState, WaveState
-from .support import late_sentence, moment
 
 with suppress(ImportError):
     import sqlalchemy as sa

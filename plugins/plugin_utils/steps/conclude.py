@@ -69,6 +69,8 @@ def foresee(journal: Journal, number: str, wanted: str) -> dict[str, Any]:
     failed = current is not None and (current.state in _TOO_LATE[wanted] or (wanted == "staged" and _past_staging(journal, current)))
     if current is not None and failed:
         sentence = f"{current.label} is {current.state}, so it would not end {_WOULD[wanted]}. This was check mode: nothing has changed."
+    elif current is not None and current.state is DeploymentState.SUPPORTING and wanted == "completed":
+        sentence = f"{current.label} is live: {current.reason}. This was check mode: nothing has changed."
     elif current is not None and current.state in _WANTED[wanted] and current.state not in states.OPEN:
         sentence = f"{current.label} is already {current.state}, so nothing would be done."
     else:
@@ -116,7 +118,7 @@ def conclude(
     problems += sync_change_record(journal, run, change, sentence, now)
     if held:
         problems += tell(journal, run, "hold", interrupted, now)
-    if deployment.state in (DeploymentState.COMPLETED, DeploymentState.BACKED_OUT, DeploymentState.CANCELLED):
+    if deployment.state in (*_WANTED["completed"], *_WANTED["backed_out"]):
         problems += tell(journal, run, "done", sentence, now)
     journal.release_lease(run, now)
     return {

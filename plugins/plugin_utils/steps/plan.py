@@ -198,10 +198,12 @@ def _bring_in(sources: Sources, journal: Journal, current: Deployment, cleared: 
     """Begin a late round for the hosts that the clearance just found to lack the release, or say what it would do."""
     clearing, rfc, now = cleared.clearing, cleared.rfc, sources.now
     hosts = [host for wave in clearing.waves for host in wave]
-    request.reach.check(sorted(hosts), "host", f"that {current.label} brings in late")
+    targets = journal.targets(current.id)
+    # The others too, for a gate could send them back.
+    live = [target.host for target in targets if target.state in states.TOUCHED]
+    request.reach.check(dict.fromkeys([*sorted(hosts), *live]), "host", f"that {current.label} brings in late, or could have to take back")
     request.refuse_interrupted()
-    planned = {target.host for target in journal.targets(current.id)}
-    joined = sorted(set(hosts) - planned)
+    joined = sorted(set(hosts) - {target.host for target in targets})
     sentence = (
         f"{current.label} is live, and brings {rfc.release} {rfc.version} to {counted(len(hosts), 'host')} late, in "
         f"{counted(len(clearing.waves), 'wave')}: {_names(hosts)}"
