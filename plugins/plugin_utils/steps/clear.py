@@ -40,7 +40,7 @@ from ..rfc.model import Rfc
 from ..rfc.source import load_rfc
 from ..rollout.deployments import Deployments
 from ..rollout.planner import plan_hosts, plan_waves
-from ..rollout.states import UNKNOWN
+from ..rollout.states import LATE
 from .sources import (
     Once,
     Sources,
@@ -421,8 +421,8 @@ def _waves(cmdb: Cmdb, rfc: Rfc, cis: Collection[Mapping[str, Any]], facts: Fact
     rollout = facts.policy.rollout
     if late is not None and late.supporting:
         # One that got lost is looked at where it is, and in no wave.
-        waiting = {target.host for target in deployments.targets(late.deployment.id) if target.state in UNKNOWN}
-        cis, rollout = [ci for ci in cis if ci["name"] not in waiting], late.deployment.rollout
+        others = {target.host for target in deployments.targets(late.deployment.id) if target.state not in LATE}
+        cis, rollout = [ci for ci in cis if ci["name"] not in others], late.deployment.rollout
     elif begun is not None:
         return tuple(tuple(wave) for wave in begun)
     # With a fault there is no deployment, and maybe no order either.

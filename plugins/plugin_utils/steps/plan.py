@@ -23,7 +23,7 @@ from ..policy.model import Policy
 from ..report.progress import counted, words
 from ..rfc.debts import delete_debts, incur
 from ..rfc.model import Rfc
-from ..rfc.register import register_change
+from ..rfc.register import cleared_fingerprint, register_change
 from ..rfc.source import load_rfc, open_change, rfc_number
 from ..rollout import states
 from ..rollout.data_change import DataStatement, after_statement, in_doubt
@@ -104,7 +104,7 @@ def plan(sources: Sources, request: RunRequest, signer: Signer | None = None) ->
     current = journal.latest(rfc_number(request.rfc_path))
     if current is not None and request.said is not None and current.state in states.OPEN:
         request = replace(request, said=vouched_data(request.said, current, sources.policy(), signer, sources.now))
-    if current is not None and _needs_no_clearance(current, request, _brings_in(journal, current, sources.now)):
+    if current is not None and _needs_no_clearance(current, request, _brings_in(journal, current, request, sources.now)):
         return _resume(journal, current, request, sources.now)
     if current is not None and current.state is DeploymentState.BACKED_OUT:
         missed = catch_up(journal, current, open_change(request.rfc_path), sources.now) if request.write else []
@@ -174,7 +174,7 @@ def _resume_cleared(sources: Sources, journal: Journal, current: Deployment, cle
         )
     selected = {str(ci["name"]) for ci in journal.cmdb.query(rfc.scope)}
     _refuse_moved_scope(journal, current, selected)
-    if current.state is DeploymentState.SUPPORTING and cleared.clearing.waves:
+    if current.state is DeploymentState.SUPPORTING and cleared.clearing.waves and journal.support(current, now).lets_in(now):
         return _bring_in(sources, journal, current, cleared, request)
     resumed = _resume(journal, current, request, now, cleared.clearing.until)
     _remember(sources, cleared.clearing, request.write)
@@ -186,12 +186,14 @@ def _resume_cleared(sources: Sources, journal: Journal, current: Deployment, cle
     return resumed
 
 
-def _brings_in(journal: Journal, current: Deployment, now: datetime) -> bool:
-    """Whether a deployment that is supporting could bring its release to a host now."""
+def _brings_in(journal: Journal, current: Deployment, request: RunRequest, now: datetime) -> bool:
+    """Whether a deployment that is supporting could bring its release to a host now; an RFC that was edited may select others."""
     if current.state is not DeploymentState.SUPPORTING:
         return False
     support = journal.support(current, now)
-    return (bool(support.late) and support.lets_in(now)) or bool(journal.to_visit(current))
+    if support.lets_in(now) and (support.late or load_rfc(request.rfc_path).fingerprint != cleared_fingerprint(journal.cmdb, current.rfc)):
+        return True
+    return bool(journal.to_visit(current))
 
 
 def _bring_in(sources: Sources, journal: Journal, current: Deployment, cleared: _Cleared, request: RunRequest) -> dict[str, Any]:
