@@ -479,6 +479,33 @@ def test_an_open_late_wave_whose_host_is_written_off_is_passed_over(desk: Desk) 
     assert desk.conclude().startswith("completed: CHG0001: hello 2.0 is live on 3 of 4 hosts; web3 is written off")
 
 
+@pytest.mark.parametrize("opened", [True, False])
+def test_a_late_round_whose_only_host_is_written_off_comes_to_its_end(desk: Desk, opened: bool) -> None:
+    desk.deploy(down=["web4"])
+    desk.plan()
+    if opened:
+        desk.stage()
+        desk.gate("staging")
+    with Cmdb.open(desk.cmdb_url) as cmdb:
+        journal = Journal(cmdb)
+        journal.hold(desk.deployment(journal).run, "a person wants it", NOW)
+        journal.release_lease(desk.deployment(journal).run, NOW)
+        write_off_host(cmdb, load_policy(None), "web4", "its disk died", None, NOW, True)
+    said = desk.deploy()
+    assert said == "completed: CHG0001: hello 2.0 is live on 3 of 4 hosts; web4 is written off (its disk died)."
+
+
+def test_a_ci_that_joined_comes_in_although_nobody_else_is_late(desk: Desk) -> None:
+    desk.write_policy(support={"hours": 24})
+    desk.deploy()
+    with Cmdb.open(desk.cmdb_url) as cmdb:
+        cmdb.put_cis([{"name": "web5", "class": "server"}], "test")
+    assert "web5 joined the scope since, which nobody has decided on" in desk.plan()["msg"]
+    approved_anew(desk)
+    assert desk.plan()["waves"] == [["web5"]]
+    assert desk.deploy().startswith("supporting: CHG0001: hello 2.0 is live on 5 of 5 hosts; its early-life support is until")
+
+
 @pytest.mark.parametrize("when", ["planned", "staged", "opened", "activated"])
 def test_a_late_round_that_was_interrupted_goes_on_where_it_stood(desk: Desk, when: str) -> None:
     desk.deploy(down=["web4"])
