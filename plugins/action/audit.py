@@ -42,6 +42,7 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.steps.audit impor
     unit_differences,
     unknown_data,
 )
+from ansible_collections.tidegate.release.plugins.plugin_utils.steps.late import late_differences
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps.person import this_user
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps.write_off import end_write_offs
 
@@ -89,6 +90,7 @@ class ActionModule(TidegateAction):
             unknown = unknown_data(DataJournal(cmdb).unknown_data(utc_now()))
             # Nobody asks what runs on a host that will not come back; but one that says anything is not gone, even if it can't be read.
             found = {host: answer for host, answer in audited.found.items() if host not in gone or getattr(answer, "contact", False)}
+            late = late_differences(cmdb, found, utc_now())
             answers = {host: answer for host, result in results.items() if (answer := read_device_answer(result)) is not None}
             # Of a host that nobody has seen that is said once.
             seen = [ci for ci in cis if ci["name"] in found and (ci["name"] in answers or not isinstance(found[ci["name"]], NotSeen))]
@@ -102,7 +104,7 @@ class ActionModule(TidegateAction):
             *of_units,
         ]
         differences.sort(key=lambda difference: difference["host"] or "")
-        named = [*differences, *by_word_alone(by_hand), *not_compared(gone)]
+        named = [*differences, *late, *by_word_alone(by_hand), *not_compared(gone)]
         result: dict[str, Any] = {
             "changed": bool(returned),
             "differences": named,

@@ -59,7 +59,7 @@ class ActionModule(TidegateAction):
             ended = conclude(journal, deployment.run, change, options["wanted"], tell, make, utc_now(), interrupted(), reasons(task_vars))
             left = journal.deployment(deployment.id)
             wanted = statements(left, journal.data_log(left.id))
-        if left.state in states.OPEN:  # somebody has to go on, or go back
+        if left.state in states.OPEN and left.state is not states.DeploymentState.SUPPORTING:  # somebody has to go on, or go back
             undo = left.state is not states.DeploymentState.BACKING_OUT and not is_past_return(left)
             ended["progress"]["more"] = next_commands(undo, wanted)
         return _said(ended)

@@ -89,6 +89,8 @@ differences:
       description:
         - V(unreachable), V(unreadable), V(invalid_answer), V(left_out), V(not_in_inventory), V(not_in_cmdb) and V(written_off) are of
           the host.
+        - V(late), a host that lacks a release which is live on others and is brought in by deploying its RFC again, and V(written_off) and
+          V(by_hand), are named and fail no audit.
         - V(unreadable), V(uncontrolled), V(missing), V(other_version), V(not_in_dsl), V(untrusted), V(lost), V(unlicensed),
           V(changed_files), V(extra_files) and V(unknown_data), which a deployment was about to change, are of a release,
           V(changed_packages) of the packages that it brought. V(other_reading) is of what runs outside its tree, and so is V(unreadable)

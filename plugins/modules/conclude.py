@@ -29,7 +29,8 @@ extends_documentation_fragment:
   - tidegate.release.homes.local
 options:
   wanted:
-    description: The state that counts as success.
+    description: The state that counts as success. A deployment that is V(supporting), live on all hosts but those within the budget, is
+      as good as a V(completed) one.
     type: str
     choices: [completed, staged, backed_out]
     default: completed

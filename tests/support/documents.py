@@ -93,7 +93,7 @@ STRICT: dict[str, dict[str, Any]] = {
     "journal": {"journal": {"days": 1000}},
     "spares": {"spares": {"cover": "largest_wave", "near": {"ams": ["ams-1"]}, "level_days": 7}},
     "waivers": {"waivers": {}},
-    "rollout": {"rollout": {"budget": {"wave": 0, "total": 0}}},
+    "rollout": {"rollout": {"budget": {"wave": 0, "total": 0}, "support": {"hours": 24, "late_days": 0}}},
 }
 
 

@@ -46,6 +46,7 @@ def read_policy(path: str | Path | None, controls: Mapping[str, Waivable]) -> Po
     folder = Path(path or DEFAULT).absolute().parent
     rollout: dict[str, Any] = {**base["rollout"], **own.get("rollout", {})}
     budget: dict[str, Any] = {**base["rollout"]["budget"], **rollout["budget"]}
+    support: dict[str, Any] = {**base["rollout"]["support"], **rollout["support"]}
     return Policy(
         approvals={**base["approvals"], **own.get("approvals", {})},
         rollout=Rollout(
@@ -60,6 +61,8 @@ def read_policy(path: str | Path | None, controls: Mapping[str, Waivable]) -> Po
             stable=rollout["stable"],
             wave_minutes=rollout["wave_minutes"],
             clock_skew_seconds=rollout["clock_skew_seconds"],
+            support_hours=support["hours"],
+            late_days=support["late_days"],
             share_files=rollout["share_files"],
         ),
         people=people,

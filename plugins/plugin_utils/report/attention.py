@@ -140,6 +140,8 @@ def open_deployment(deployment: Mapping[str, Any]) -> list[str]:
     reason = deployment["reason"] or "no reason was recorded"
     if deployment["state"] == DeploymentState.HELD:
         return [f"{_label(deployment)} is held: {reason}."]
+    if deployment["state"] == DeploymentState.SUPPORTING:
+        return [f"{_label(deployment)} is live and supported: {reason}."]
     if deployment["state"] == DeploymentState.BACKING_OUT:
         changes = deployment["data_changes"]
         last = changes[-1] if changes else {"event": ""}
@@ -179,7 +181,7 @@ def _label(deployment: Mapping[str, Any]) -> str:
 
 def audited(audit: Mapping[str, Any] | None, at: str) -> list[str]:
     """The sentence about the newest audit, when it found what is wrong."""
-    real = [one for one in audit["differences"] if one["kind"] not in ("written_off", "by_hand")] if audit else []
+    real = [one for one in audit["differences"] if one["kind"] not in ("written_off", "by_hand", "late")] if audit else []
     if audit is None or not real:
         return []
     count = audit["count"] - (len(audit["differences"]) - len(real))

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from datetime import datetime
@@ -17,6 +17,7 @@ from . import states
 from .holder import Holder
 from .options import Constraints, Rings, Rollout, Share, StayUp
 from .states import DATA_EVENTS, DataState, DeploymentState, HostState, WaveState
+from .support import LateHost, Support
 
 with suppress(ImportError):
     import sqlalchemy as sa
@@ -29,6 +30,12 @@ _D, _H, _W = DeploymentState, HostState, WaveState
 
 # What the journal says of a deployment's change: its objectives were checked, its record was written, or could not be.
 CHECKED, RECORDED, NOT_RECORDED = "objectives", "change_recorded", "change_not_recorded"
+
+# What the journal says first of a deployment.
+PLANNED = "planned"
+
+# What the journal says when hosts that are late are planned anew, in waves behind those of the plan.
+LATE_ROUND = "late_round"
 
 _LONGEST = 500  # letters of a line in a summary
 
@@ -175,6 +182,21 @@ def _constraints(data: Mapping[str, Any]) -> Constraints:
     )
 
 
+@dataclass(frozen=True)
+class LateScope:
+    """What a deployment is about once it is live on others: the ``hosts`` that it has in all, and those that it is ``changing`` or that are
+    late."""
+
+    deployment: Deployment
+    hosts: frozenset[str]
+    changing: frozenset[str]
+
+    @property
+    def supporting(self) -> bool:
+        """Whether nothing is under way, so that CIs which have joined the scope could come in too."""
+        return self.deployment.state is _D.SUPPORTING
+
+
 class Deployments:
     """The deployments of one CMDB."""
 
@@ -224,12 +246,14 @@ class Deployments:
             return self._targets(connection, deployment_id)
 
     def past(self, release: str, limit: int = 5) -> list[Past]:
-        """How long the last deployments of a release took that were completed, from their plan to their end."""
+        """How long the last deployments of a release took that were completed, from their plan to their end or to their support."""
         d, j, w = self._t.deployment.c, self._t.journal.c, self._t.wave.c
         begun = sa.select(j.at).where(j.deployment_id == d.id).order_by(j.seq).limit(1).scalar_subquery()
+        supporting = (j.deployment_id == d.id, j.event == _D.SUPPORTING, j.host.is_(None))
+        live = sa.select(j.at).where(*supporting).order_by(j.seq).limit(1).scalar_subquery()
         waves = sa.select(sa.func.count(w.number)).where(w.deployment_id == d.id).scalar_subquery()
         rows = (
-            sa.select(begun, d.finished, waves)
+            sa.select(begun, sa.func.coalesce(live, d.finished), waves)
             .where(d.release == release, d.state == DeploymentState.COMPLETED, d.finished.is_not(None))
             .where(d.id.not_in(sa.select(self._t.journal_archive.c.deployment_id)))
             .order_by(d.id.desc())
@@ -255,14 +279,60 @@ class Deployments:
             return [(row.number, _W(row.state), row.decision) for row in rows]
 
     def undecided(self, rfc: str) -> list[list[str]] | None:
-        """The hosts of each wave of an RFC's open deployment that is not decided yet, in order; ``None`` when none is open."""
+        """The hosts of each wave of an RFC's open deployment that is not decided yet, in order; ``None`` when none is open.
+
+        There are none in support: the waves of a late round are still to be cut.
+        """
         deployment = self.latest(rfc)
         if deployment is None or deployment.state not in states.OPEN:
             return None
         open_ = [number for number, state, _decision in self.waves(deployment.id) if state is not WaveState.DECIDED]
         targets = self.targets(deployment.id)
         waiting = [target for target in targets if target.state is not _H.WRITTEN_OFF]
+        with self._cmdb.read() as connection:
+            first = self._round_start(connection, deployment.id)
+        if first > 1 or deployment.state is _D.SUPPORTING:  # what earlier waves left out is late, and no part of this
+            open_ = [number for number in open_ if number >= first and deployment.state is not _D.SUPPORTING]
         return [[target.host for target in waiting if target.wave == number] for number in open_]
+
+    def round_start(self, deployment_id: int) -> int:
+        """The number of the first wave of the round that is under way, or was last: 1, or more in a late round."""
+        with self._cmdb.read() as connection:
+            return self._round_start(connection, deployment_id)
+
+    def supporting(self, release: str | None = None, hosts: Collection[str] | None = None) -> list[Deployment]:
+        """The deployments that are supporting, all or those of a release that have one of ``hosts``."""
+        d, h = self._t.deployment.c, self._t.deployment_host.c
+        rows = sa.select(self._t.deployment).where(d.state == _D.SUPPORTING).order_by(d.id)
+        if release is not None:
+            rows = rows.where(d.release == release)
+        with self._cmdb.read() as connection:
+            found = [deployment_of(row) for row in connection.execute(rows)]
+            if hosts is None:
+                return found
+            of = {one.id: set(connection.scalars(sa.select(h.host).where(h.deployment_id == one.id))) for one in found}
+        return [one for one in found if not of[one.id].isdisjoint(hosts)]
+
+    def support(self, deployment: Deployment, now: datetime) -> Support:
+        """How the early-life support of a deployment stands."""
+        with self._cmdb.read() as connection:
+            return self._support(connection, deployment, now)
+
+    def late_scope(self, rfc: str) -> LateScope | None:
+        """What an RFC's open deployment is about once it is live on others; ``None`` before, and when it is not open or goes back."""
+        deployment = self.latest(rfc)
+        if deployment is None or deployment.state not in states.OPEN or deployment.state is _D.BACKING_OUT:
+            return None
+        supporting = deployment.state is _D.SUPPORTING
+        first = self.round_start(deployment.id)
+        if first == 1 and not supporting:
+            return None
+        targets = self.targets(deployment.id)
+        if supporting:
+            changing = {target.host for target in targets if target.state in states.LATE | states.UNKNOWN}
+        else:
+            changing = {target.host for target in targets if target.wave >= first or target.state in states.UNKNOWN}
+        return LateScope(deployment, frozenset(target.host for target in targets), frozenset(changing))
 
     def events(self, deployment_id: int) -> list[JournalEntry]:
         """What the journal says of a deployment but not of single hosts, in order."""
@@ -304,10 +374,11 @@ class Deployments:
             return []
         targets = self.targets(current.id)
         if step == "stage" and current.state is _D.STAGING and current.rollout.tree:
-            hosts = [target.host for target in targets if target.state in (_H.PLANNED, _H.STAGE_FAILED)]
+            first = self.round_start(current.id)
+            hosts = [target.host for target in targets if target.wave >= first and target.state in (_H.PLANNED, _H.STAGE_FAILED)]
             return [hosts] if hosts else []
         if step == "activate" and current.state is _D.ACTIVATING:
-            undecided = {number for number, state, _decision in self.waves(current.id) if state is not _W.DECIDED}
+            undecided = self._to_decide({number: state for number, state, _decision in self.waves(current.id)}, targets)
             # When every wave is decided, what remains are hosts that got lost in theirs.
             due = [
                 target
@@ -351,9 +422,17 @@ class Deployments:
             return [target.host for target in targets if target.state in states.TOUCHED]
         if deployment.state not in states.OPEN:
             return []
-        begun = any(state is not _W.CLOSED for _number, state, _decision in self.waves(deployment.id))
-        left_out = {_H.WRITTEN_OFF, _H.SUPERSEDED, *((_H.PLANNED, _H.STAGE_FAILED) if begun else ())}  # no step visits these any more
-        return [target.host for target in targets if target.state not in left_out]
+        if deployment.state is _D.SUPPORTING:
+            return [target.host for target in targets if target.state in states.UNKNOWN]
+        first = self.round_start(deployment.id)
+        begun = any(number >= first and state is not _W.CLOSED for number, state, _decision in self.waves(deployment.id))
+        left_out = {_H.WRITTEN_OFF, _H.SUPERSEDED}
+        unstaged = (_H.PLANNED, _H.STAGE_FAILED)  # no step visits these any more, once the first wave of their round has opened
+        return [
+            target.host
+            for target in targets
+            if target.state not in left_out and (target.state not in unstaged or (not begun and target.wave >= first))
+        ]
 
     def locked(self, deployment_id: int) -> set[str]:
         """The hosts that a deployment has locked against others."""
@@ -373,6 +452,34 @@ class Deployments:
         table = self._t.wave
         rows = connection.execute(sa.select(table.c.number, table.c.state).where(table.c.deployment_id == deployment_id))
         return {row.number: _W(row.state) for row in rows}
+
+    def _round_start(self, connection: sa.Connection, deployment_id: int) -> int:
+        j = self._t.journal.c
+        rounds = sa.select(j.wave).where(j.event == LATE_ROUND, j.deployment_id == deployment_id, j.host.is_(None))
+        return int(connection.scalar(rounds.order_by(j.seq.desc()).limit(1)) or 1)
+
+    def _has_supported(self, connection: sa.Connection, deployment_id: int) -> bool:
+        """Whether a deployment is, or was, supporting: it is live, and what it still does concerns single hosts."""
+        j = self._t.journal.c
+        began = sa.select(j.seq).where(j.event == _D.SUPPORTING, j.deployment_id == deployment_id, j.host.is_(None))
+        return connection.execute(began.limit(1)).first() is not None
+
+    def _to_decide(self, waves: Mapping[int, WaveState], targets: Iterable[Target]) -> set[int]:
+        """The waves that still have to be decided: the one that is open, and closed ones with a host that may get the release."""
+        closed = {target.wave for target in targets if waves[target.wave] is _W.CLOSED and target.state not in states.LEFT_OUT}
+        return closed | {number for number, state in waves.items() if state is _W.OPEN}
+
+    def _support(self, connection: sa.Connection, deployment: Deployment, now: datetime) -> Support:
+        j, w = self._t.journal.c, self._t.wave.c
+        began = (j.event == _D.SUPPORTING, j.deployment_id == deployment.id, j.host.is_(None))
+        since = connection.scalar(sa.select(j.at).where(*began).order_by(j.seq).limit(1))
+        decided = connection.scalar(sa.select(sa.func.max(w.decided)).where(w.deployment_id == deployment.id))
+        late = [target for target in self._targets(connection, deployment.id) if target.state in states.LATE]
+        if late:
+            names = [target.host for target in late]
+            there = {str(ci["name"]) for ci in self._cmdb.cis(names, connection)} - self._cmdb.write_offs(names, connection).keys()
+            late = [target for target in late if target.host in there]
+        return Support(deployment.rollout, since or now, decided or now, tuple(LateHost(one.host, one.summary) for one in late))
 
     def _load(self, connection: sa.Connection, deployment_id: int) -> Deployment:
         return deployment_of(self._row(connection, deployment_id))

@@ -10,7 +10,7 @@ by waiting; after that anything unknown holds; only what is left may proceed.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from .options import Rollout, Share
@@ -144,6 +144,38 @@ def decide_staging(waves: Sequence[StageCounts], rollout: Rollout, stop: str = "
         return GateDecision("hold", spent)
     within = f", {failed} failed within the budget of {rollout.total_budget}" if failed else ""
     return GateDecision("proceed", f"{_share(total - failed, total)} staged{within}")
+
+
+def decide_late(inputs: GateInputs) -> tuple[GateDecision, bool]:
+    """Decide the gate after a wave of late hosts, and whether it ends their round, so that nobody waits for it.
+
+    As :func:`decide`, with one difference. A wave that fails takes the release back where it is live only when the budget of the whole
+    deployment is spent; else it ends the round, and what is behind it stays late. For such a wave is small and its hosts had been in
+    trouble, so it says more of them than of the release, which has shown in earlier waves that it is good.
+    """
+    counts, rollout = inputs.counts, inputs.rollout
+    failed = decide(replace(inputs, rollout=replace(rollout, on_failure="back_out")))
+    spent = _over(max(inputs.bad_so_far, counts.bad), inputs.total, rollout.total_budget, "")
+    if failed.decision != "back_out" or spent:
+        return decide(inputs), False
+    return GateDecision("hold", f"{failed.reason}; where the release is live it stays, and what is left stays late"), not counts.undone
+
+
+def decide_late_staging(counts: StageCounts, stop: str = "") -> tuple[GateDecision, bool]:
+    """Decide whether the first wave of late hosts may open, and whether their round has come to nothing.
+
+    A host that could not be staged again stays late, which the budgets have counted already. ``stop``: as for :func:`decide_staging`.
+    """
+    if counts.size <= 0 or min(counts.staged, counts.failed, counts.undone) < 0:
+        return GateDecision("hold", "the counts of the late hosts don't add up, so it is not known where staging stands"), False
+    if counts.undone:
+        return GateDecision("hold", f"staging is not done on {_share(counts.undone, counts.size)}"), False
+    if not counts.staged:
+        return GateDecision("hold", f"none of {_hosts(counts.size)} that came late could be staged"), True
+    if stop:
+        return GateDecision("hold", stop), False
+    left = f", {counts.failed} stay late" if counts.failed else ""
+    return GateDecision("proceed", f"{_share(counts.staged, counts.size)} staged late{left}"), False
 
 
 def unless_past_return(decision: GateDecision, past: str) -> GateDecision:

@@ -21,7 +21,7 @@ from ..errors import ConflictError, NotFoundError, StateError
 from ..licence import entitlements as licences
 from . import states
 from .data_change import DataStatement, after_statement, in_doubt, no_way_back, words
-from .deployments import Deployment, Run, Target, as_remark, deployment_of, rollout_to_dict, target_of
+from .deployments import LATE_ROUND, PLANNED, Deployment, Run, Target, as_remark, deployment_of, rollout_to_dict, target_of
 from .gate import GateDecision
 from .holder import Holder
 from .locks import Locks
@@ -45,6 +45,11 @@ def not_by_hand(deployment: Deployment, target: Target) -> str:
     )
 
 
+def _superseded_by(label: str, version: str, hosts: Sequence[str]) -> str:
+    """Why support ended, when a later deployment has begun on some of its hosts."""
+    return f"{label} brings {version} to {hosts[0]}{f' and {len(hosts) - 1} more' if len(hosts) > 1 else ''}, which ends its support"
+
+
 class Journal(Locks):
     """The deployments of one CMDB, to be written."""
 
@@ -59,13 +64,16 @@ class Journal(Locks):
         holder: Holder,
         now: datetime,
         also: Callable[[sa.Connection, int], None] = lambda _connection, _deployment_id: None,
+        *,
         why: Mapping[str, Any] | None = None,
+        scope: str = "",
     ) -> Run:
         """Write the plan of a new deployment and lock its CIs, all or nothing; ``also`` is done in the same transaction, with its id.
 
         ``package`` has ``name``, ``version`` and ``digest``; ``why`` is what the journal keeps of the plan besides its waves, see
-        :meth:`.planner.Plan.to_dict`. Raises :class:`ConflictError` naming who holds a CI, or who drives this RFC:
-        of two that begin at once one is first.
+        :meth:`.planner.Plan.to_dict`; ``scope`` is the query that selected the hosts, so that those can be named which it selects later.
+        What supports the same release on one of the hosts is complete with this. Raises :class:`ConflictError` naming who holds a CI, or
+        who drives this RFC: of two that begin at once one is first.
         """
         t = self._t
         hosts = [(host, number) for number, wave in enumerate(waves, 1) for host in wave]
@@ -108,14 +116,73 @@ class Journal(Locks):
                 ],
             )
             self._lock(connection, deployment_id, [host for host, _number in hosts])
-            self._append(
-                connection,
-                deployment_id,
-                now,
-                "planned",
-                data={"waves": [list(wave) for wave in waves], "holder": str(holder), **({"plan": dict(why)} if why else {})},
-            )
+            about: dict[str, Any] = {"waves": [list(wave) for wave in waves], "holder": str(holder), "scope": scope}
+            self._append(connection, deployment_id, now, PLANNED, data=about | ({"plan": dict(why)} if why else {}))
             self._move(connection, self._load(connection, deployment_id), _D.STAGING, now)
+            self._end_support(connection, self._load(connection, deployment_id), {host for host, _number in hosts}, now)
+            also(connection, deployment_id)
+        return Run(deployment_id, token)
+
+    def begin_late(
+        self,
+        deployment_id: int,
+        waves: Sequence[Sequence[str]],
+        holder: Holder,
+        now: datetime,
+        *,
+        ordered: bool = False,
+        also: Callable[[sa.Connection, int], None] = lambda _connection, _deployment_id: None,
+    ) -> Run:
+        """Plan hosts that are late anew, in ``waves`` of their own behind those that there are, and lock them, all or nothing.
+
+        A host that the deployment does not have yet becomes one of it. ``ordered`` and ``also``: see :meth:`take_over` and :meth:`begin`.
+        Raises :class:`ConflictError` when the deployment is not supporting any more, another controller drives it, one of the hosts is not
+        late, or is locked by another deployment.
+        """
+        t = self._t
+        h = t.deployment_host.c
+        with self._cmdb.begin() as connection:
+            deployment = self._load(connection, deployment_id)
+            driven = self._driven(connection, deployment, holder, now)
+            if driven and not ordered:
+                raise ConflictError(driven)
+            if deployment.state is not _D.SUPPORTING:
+                raise ConflictError(f"{deployment.label} is {deployment.state} by now, so nobody is brought in late; run this again")
+            self._reconcile(connection, deployment_id, now)
+            there = {target.host: target for target in self._targets(connection, deployment_id)}
+            hosts = [host for wave in waves for host in wave]
+            others = [host for host in hosts if host in there and there[host].state not in states.LATE]
+            if others:
+                raise ConflictError(f"{others[0]} is {there[others[0]].state} in {deployment.label} by now, not late; run this again")
+            self._refuse_locked(connection, hosts, deployment_id)
+            token = self._next_token(connection, now)
+            connection.execute(
+                t.deployment.update()
+                .where(t.deployment.c.id == deployment_id)
+                .values(holder=str(holder), token=token, lease_until=now + LEASE, open_until=None)
+            )
+            about = {"holder": str(holder), "from": deployment.holder, "ordered": ordered}
+            self._append(connection, deployment_id, now, "taken_over", data=about)
+            first = max(self._wave_states(connection, deployment_id)) + 1
+            numbers = range(first, first + len(waves))
+            connection.execute(t.wave.insert(), [{"deployment_id": deployment_id, "number": n, "state": _W.CLOSED} for n in numbers])
+            about = {"waves": [list(wave) for wave in waves], "holder": str(holder)}
+            self._append(connection, deployment_id, now, LATE_ROUND, wave=first, data=about)
+            position = int(connection.scalar(sa.select(sa.func.max(h.position)).where(h.deployment_id == deployment_id)) or 0)
+            for number, wave in zip(numbers, waves, strict=True):
+                for host in wave:
+                    position += 1
+                    place: dict[str, Any] = {"wave": number, "position": position}
+                    if host in there:
+                        # The detail stays, and tells that it is not planned for the first time.
+                        why = there[host].detail or f"it was {there[host].state}"
+                        self._move_host(connection, deployment_id, there[host], _H.PLANNED, now, why, **place)
+                    else:
+                        of_host = {"deployment_id": deployment_id, "host": host, "state": _H.PLANNED, "updated": now}
+                        connection.execute(t.deployment_host.insert(), of_host | place)
+            self._lock(connection, deployment_id, hosts)
+            self._move(connection, self._load(connection, deployment_id), _D.STAGING, now)
+            self._relock(connection, deployment_id)
             also(connection, deployment_id)
         return Run(deployment_id, token)
 
@@ -160,11 +227,14 @@ class Journal(Locks):
             elif deployment.state is _D.PLANNED:
                 self._move(connection, deployment, _D.STAGING, now)
             elif deployment.state is _D.HELD and not doubt:
-                opened = connection.scalar(
-                    sa.select(sa.func.count()).where(t.wave.c.deployment_id == deployment_id, t.wave.c.state != _W.CLOSED)
-                )
+                first = self._round_start(connection, deployment_id)
+                waves = self._wave_states(connection, deployment_id)
+                opened = any(number >= first and state is not _W.CLOSED for number, state in waves.items())
                 self._move(connection, deployment, _D.ACTIVATING if opened else _D.STAGING, now)
             self._reconcile(connection, deployment_id, now)
+            if deployment.state is _D.SUPPORTING and any(x.state in states.UNKNOWN for x in self._targets(connection, deployment_id)):
+                self._move(connection, deployment, _D.ACTIVATING, now)  # one that had got lost is there again: it is looked at
+            self._pass_over_late_wave(connection, Run(deployment_id, token), now)
             self._relock(connection, deployment_id)
         return Run(deployment_id, token)
 
@@ -195,6 +265,8 @@ class Journal(Locks):
                 if write:
                     self._move_host(connection, row.id, self._target(connection, row.id, host), _H.WRITTEN_OFF, now, detail)
                     self._relock(connection, row.id)
+                    if deployment.state is _D.SUPPORTING:
+                        self._note_barriers(connection, deployment, now)
         return left
 
     def done_by_hand(
@@ -302,7 +374,10 @@ class Journal(Locks):
         self._append(connection, deployment_id, now, "swapped", host, target.wave, about)
 
     def returned(self, connection: sa.Connection, hosts: Iterable[str], why: str, now: datetime) -> None:
-        """Hosts that were written off are there again. The open deployments that left them out take them back when they go on."""
+        """Hosts that were written off are there again. The open deployments that left them out take them back when they go on.
+
+        Those that are supporting do so at once, for nobody drives them, and there the hosts are late.
+        """
         t = self._t
         h = t.deployment_host.c
         open_ = sa.select(t.deployment.c.id).where(t.deployment.c.state.in_(states.OPEN))
@@ -310,6 +385,10 @@ class Journal(Locks):
             left_out = sa.select(h.deployment_id, h.wave).where(h.host == host, h.state == _H.WRITTEN_OFF, h.deployment_id.in_(open_))
             for row in connection.execute(left_out.order_by(h.deployment_id)).all():
                 self._append(connection, row.deployment_id, now, "returned", host, row.wave, {"detail": why})
+                deployment = self._load(connection, row.deployment_id)
+                if deployment.state is _D.SUPPORTING:
+                    self._reconcile(connection, row.deployment_id, now)
+                    self._note_barriers(connection, deployment, now)
 
     def release_lease(self, run: Run, now: datetime) -> None:
         """Give up the lease: this controller has ended its work, for now or for good."""
@@ -398,28 +477,36 @@ class Journal(Locks):
 
     # -- decisions ---------------------------------------------------------
 
-    def decide_staging(self, run: Run, decision: GateDecision, now: datetime, until: datetime | None = None) -> None:
-        """Open the first wave, or hold. ``until``: see :meth:`decide_wave`."""
+    def decide_staging(
+        self, run: Run, decision: GateDecision, now: datetime, until: datetime | None = None, *, ends_round: bool = False
+    ) -> None:
+        """Open the first wave of the round, or hold. ``until`` and ``ends_round``: see :meth:`decide_wave`."""
         with self._writing(run, now) as (connection, deployment):
             self._append(connection, run.deployment, now, "staging_decided", data=asdict(decision))
             if decision.decision == "proceed":
+                first = self._round_start(connection, run.deployment)
                 self._move(connection, deployment, _D.ACTIVATING, now)
                 self._set_start_deadline(connection, run.deployment, until)
-                self._open_next(connection, run, 0, now)
+                self._open_next(connection, run, first - 1, now)
+            elif ends_round:
+                self._move(connection, deployment, _D.SUPPORTING, now, self._why_supporting(connection, deployment, now))
             else:
                 self._move(connection, deployment, _D.HELD, now, decision.reason)
 
-    def decide_wave(self, run: Run, number: int, decision: GateDecision, now: datetime, until: datetime | None = None) -> None:
+    def decide_wave(
+        self, run: Run, number: int, decision: GateDecision, now: datetime, until: datetime | None = None, *, ends_round: bool = False
+    ) -> None:
         """Write the gate's decision on an open wave and all that follows from it, in one transaction.
 
         The wave's installations go to the CMDB; on ``proceed`` the next wave opens or the deployment completes. A ``hold``
         leaves the wave open, so that its gate is asked again when a person has acted. ``until``: when it is too late to start another
-        host, ``None`` for never.
+        host, ``None`` for never. ``ends_round``: a hold that waits for nobody, as those hosts of a late round that are still to come stay
+        late.
         """
         t = self._t
         with self._writing(run, now) as (connection, deployment):
             values: dict[str, Any] = {"decision": decision.decision, "reason": decision.reason}
-            if decision.decision != "hold":
+            if decision.decision != "hold" or ends_round:
                 values.update(state=_W.DECIDED, decided=now)
             changed = connection.execute(
                 t.wave.update()
@@ -431,7 +518,7 @@ class Journal(Locks):
                     f"the gate of wave {number} of {deployment.label} was already decided; run deploy again to go on from there"
                 )
             self._set_start_deadline(connection, run.deployment, until)
-            self._follow(connection, deployment, run, number, decision, now)
+            self._follow(connection, deployment, run, number, decision, now, ends_round)
 
     def decide_lost(self, run: Run, decision: GateDecision, now: datetime) -> None:
         """Write the gate's decision on the hosts that had got lost, when every wave is decided."""
@@ -439,7 +526,14 @@ class Journal(Locks):
             self._follow(connection, deployment, run, None, decision, now)
 
     def _follow(
-        self, connection: sa.Connection, deployment: Deployment, run: Run, number: int | None, decision: GateDecision, now: datetime
+        self,
+        connection: sa.Connection,
+        deployment: Deployment,
+        run: Run,
+        number: int | None,
+        decision: GateDecision,
+        now: datetime,
+        ends_round: bool = False,
     ) -> None:
         """What follows from a decision about the wave ``number``, or about the hosts that had got lost in earlier ones."""
         self._append(connection, run.deployment, now, "decided", wave=number, data=asdict(decision))
@@ -452,6 +546,12 @@ class Journal(Locks):
         licences.mark_used(connection, deployment.id, [x.host for x in active], now)
         if decision.decision == "proceed":
             self._open_next(connection, run, number, now)
+        elif ends_round:
+            for target in self._targets(connection, run.deployment):
+                if number is not None and target.wave > number and target.state is _H.STAGED:
+                    why = f"it was not tried, for wave {number} before it failed"
+                    self._move_host(connection, run.deployment, target, _H.STAGE_FAILED, now, why)
+            self._open_next(connection, run, None, now)
         else:
             self._move(connection, deployment, _D.BACKING_OUT if decision.decision == "back_out" else _D.HELD, now, decision.reason)
 
@@ -464,13 +564,14 @@ class Journal(Locks):
             if deployment.state is _D.BACKING_OUT:
                 return deployment.state
             targets = self._targets(connection, run.deployment)
-            if deployment.state is _D.COMPLETED:
+            if deployment.state in (_D.COMPLETED, _D.SUPPORTING):
                 self._refuse_superseded(connection, deployment)
                 self._refuse_locked(connection, [target.host for target in targets if target.state in states.TOUCHED], deployment.id)
             touched = any(target.state in states.TOUCHED for target in targets) or deployment.data in (*states.CHANGED, DataState.KEPT)
-            if deployment.state is _D.STAGING and touched:
+            late_round = self._round_start(connection, run.deployment) > 1
+            if deployment.state is _D.STAGING and touched and not late_round:
                 raise StateError(f"{deployment.label} is staging but has touched hosts; this is a defect, please report it")
-            if deployment.state is _D.STAGING or (deployment.state is _D.HELD and not touched):
+            if (deployment.state is _D.STAGING and not late_round) or (deployment.state is _D.HELD and not touched):
                 self._finish(connection, deployment, _D.CANCELLED, now, reason)
                 return _D.CANCELLED
             self._move(connection, deployment, _D.BACKING_OUT, now, reason)
@@ -485,7 +586,7 @@ class Journal(Locks):
         return forward
 
     def conclude(self, run: Run, now: datetime) -> Deployment:
-        """Close a back-out that owes nothing, no data either, or a rollout whose last unknown hosts were written off.
+        """Close a back-out that owes nothing, no data either, a rollout whose last unknown hosts were written off, or support that is over.
 
         What the hosts that went back run now is written to the CMDB; the lease is given up, and the locks of hosts that need nothing more.
         """
@@ -507,8 +608,10 @@ class Journal(Locks):
                     self._finish(connection, deployment, _D.BACKED_OUT, now, deployment.reason)
                 else:
                     self._relock(connection, run.deployment, recorded=True)
-            elif deployment.state is _D.ACTIVATING and self._nothing_due(connection, run.deployment, targets):
-                self._finish(connection, deployment, _D.COMPLETED, now)
+            elif deployment.state is _D.SUPPORTING or (
+                deployment.state is _D.ACTIVATING and self._nothing_due(connection, run.deployment, targets)
+            ):
+                self._complete(connection, deployment, now)
             connection.execute(self._t.deployment.update().where(self._t.deployment.c.id == run.deployment).values(lease_until=None))
             return self._load(connection, run.deployment)
 
@@ -586,7 +689,7 @@ class Journal(Locks):
         self._append(connection, deployment.id, now, new, data={"from": deployment.state, "reason": reason})
         if new is _D.BACKING_OUT:
             self._reconcile(connection, deployment.id, now)
-        if new in (_D.HELD, _D.BACKING_OUT):
+        if new in (_D.HELD, _D.BACKING_OUT, _D.SUPPORTING):
             self._relock(connection, deployment.id)
 
     def _move_data(
@@ -682,7 +785,8 @@ class Journal(Locks):
     def _open_next(self, connection: sa.Connection, run: Run, after: int | None, now: datetime) -> None:
         """Open the first wave behind ``after`` that has a staged host.
 
-        When there is none, or ``after`` is ``None``, the deployment is complete; unless it is not known what some hosts run: it is held.
+        When there is none, or ``after`` is ``None``, the deployment is complete or supporting; unless it is not known what some hosts run:
+        it is held.
         """
         t = self._t
         targets = self._targets(connection, run.deployment)
@@ -700,15 +804,76 @@ class Journal(Locks):
             reason = f"it is not known what {', '.join(unknown[:5])}{' ...' if len(unknown) > 5 else ''} run, {len(unknown)} in all"
             self._move(connection, deployment, _D.HELD, now, reason)
         else:
-            self._finish(connection, deployment, _D.COMPLETED, now)
+            self._complete(connection, deployment, now)
+
+    def _complete(self, connection: sa.Connection, deployment: Deployment, now: datetime) -> None:
+        """Every wave is decided: the deployment is complete, or supporting as long as something stands in the way of that."""
+        support = self._support(connection, deployment, now)
+        barriers = support.barriers(now)
+        later = self._later_deployment(connection, deployment) if barriers else ""
+        if later or not barriers:
+            self._finish(connection, deployment, _D.COMPLETED, now, later or support.left_behind)
+        elif deployment.state is _D.SUPPORTING:
+            self._note_barriers(connection, deployment, now)
+        else:
+            self._move(connection, deployment, _D.SUPPORTING, now, "; ".join(barriers))
+
+    def _why_supporting(self, connection: sa.Connection, deployment: Deployment, now: datetime) -> str:
+        return "; ".join(self._support(connection, deployment, now).barriers(now))
+
+    def _note_barriers(self, connection: sa.Connection, deployment: Deployment, now: datetime) -> None:
+        """Say in its row why a deployment is supporting, which other hosts may have changed."""
+        table = self._t.deployment
+        why = self._why_supporting(connection, deployment, now)
+        connection.execute(table.update().where(table.c.id == deployment.id, table.c.reason != why).values(reason=why))
+
+    def _end_support(self, connection: sa.Connection, by: Deployment, hosts: Collection[str], now: datetime) -> None:
+        """What supports the same release as ``by``, which has just begun, on one of ``hosts`` is complete: these get a later one."""
+        d, h = self._t.deployment.c, self._t.deployment_host.c
+        supporting = sa.select(d.id).where(d.release == by.release, d.state == _D.SUPPORTING, d.id != by.id).order_by(d.id)
+        for number in connection.scalars(supporting).all():
+            shared = sorted(set(connection.scalars(sa.select(h.host).where(h.deployment_id == number))).intersection(hosts))
+            if shared:
+                self._finish(connection, self._load(connection, number), _D.COMPLETED, now, _superseded_by(by.label, by.version, shared))
+
+    def _later_deployment(self, connection: sa.Connection, deployment: Deployment) -> str:
+        """That a later deployment of the same release has one of the hosts, in a sentence; empty when none has."""
+        t = self._t
+        d, h = t.deployment.c, t.deployment_host.c
+        mine = sa.select(h.host).where(h.deployment_id == deployment.id)
+        rows = (
+            sa.select(d.id, d.rfc, d.version, h.host)
+            .join(t.deployment_host, h.deployment_id == d.id)
+            .where(d.release == deployment.release, d.id > deployment.id, d.state != _D.CANCELLED, h.host.in_(mine))
+            .order_by(d.id, h.position)
+        )
+        found = connection.execute(rows).all()
+        of_first = [row.host for row in found if row.id == found[0].id]
+        return _superseded_by(f"{found[0].rfc}#{found[0].id}", found[0].version, of_first) if found else ""
+
+    def _pass_over_late_wave(self, connection: sa.Connection, run: Run, now: datetime) -> None:
+        """Decide the open wave of a late round that has no host left: the release has shown on others that it is good, and no step visits
+        such a wave."""
+        deployment = self._load(connection, run.deployment)
+        if deployment.state is not _D.ACTIVATING or self._round_start(connection, run.deployment) == 1:
+            return
+        targets = self._targets(connection, run.deployment)
+        number = next((n for n, state in self._wave_states(connection, run.deployment).items() if state is _W.OPEN), None)
+        if number is None or any(target.wave == number and target.state not in states.LEFT_OUT for target in targets):
+            return
+        w = self._t.wave.c
+        decision = GateDecision("proceed", f"no host of wave {number} is left that could get the release")
+        values = {"state": _W.DECIDED, "decision": decision.decision, "reason": decision.reason, "decided": now}
+        connection.execute(self._t.wave.update().where(w.deployment_id == run.deployment, w.number == number).values(**values))
+        self._follow(connection, deployment, run, number, decision, now)
 
     def _set_start_deadline(self, connection: sa.Connection, deployment_id: int, until: datetime | None) -> None:
         connection.execute(self._t.deployment.update().where(self._t.deployment.c.id == deployment_id).values(open_until=until))
 
     def _nothing_due(self, connection: sa.Connection, deployment_id: int, targets: Sequence[Target]) -> bool:
         """Whether every wave of a rollout is decided and it is known how each host stands."""
-        waiting = sa.select(self._t.wave.c.number).where(self._t.wave.c.deployment_id == deployment_id, self._t.wave.c.state != _W.DECIDED)
-        return connection.execute(waiting).first() is None and not any(target.state in states.UNKNOWN for target in targets)
+        waiting = self._to_decide(self._wave_states(connection, deployment_id), targets)
+        return not waiting and not any(target.state in states.UNKNOWN for target in targets)
 
     def _reconcile(self, connection: sa.Connection, deployment_id: int, now: datetime) -> None:
         """Leave out hosts that have been written off or removed from the CMDB meanwhile, and take back those that are there again."""
@@ -726,9 +891,21 @@ class Journal(Locks):
             if why is not None and states.may_write_off(deployment.state, waves[target.wave], target.state):
                 self._move_host(connection, deployment_id, target, _H.WRITTEN_OFF, now, why)
             elif why is None and target.state is _H.WRITTEN_OFF:
-                back_out = deployment.state is _D.BACKING_OUT
-                new = _H.STAGE_FAILED if not self._was_touched(connection, deployment_id, target.host) else _H.OWED if back_out else _H.LOST
+                new = self._state_of_returned(connection, deployment, target.host)
                 self._move_host(connection, deployment_id, target, new, now, "it was written off, and is there again")
+
+    def _state_of_returned(self, connection: sa.Connection, deployment: Deployment, host: str) -> HostState:
+        """How a host stands that was written off and is there again."""
+        if deployment.state is _D.BACKING_OUT:
+            return _H.OWED if self._was_touched(connection, deployment.id, host) else _H.STAGE_FAILED
+        if deployment.state is _D.SUPPORTING:
+            # Nothing was under way there when it was written off, so it is as it was.
+            j = self._t.journal.c
+            about = (j.deployment_id == deployment.id, j.host == host, j.event.in_(sorted(set(HostState) - {_H.WRITTEN_OFF})))
+            last = connection.scalar(sa.select(j.event).where(*about).order_by(j.seq.desc()).limit(1))
+            if last in states.LATE:
+                return HostState(last)
+        return _H.LOST if self._was_touched(connection, deployment.id, host) else _H.STAGE_FAILED
 
     def _was_touched(self, connection: sa.Connection, deployment_id: int, host: str) -> bool:
         j = self._t.journal.c

@@ -64,8 +64,8 @@ class Locks(Deployments):
             )
 
     def refuse_backout(self, deployment: Deployment) -> None:
-        """Raise :class:`ConflictError` when a completed deployment is not the last one on its CIs, or another holds one of them."""
-        if deployment.state is _D.COMPLETED:
+        """Raise :class:`ConflictError` when a finished deployment is not the last one on its CIs, or another holds one of them."""
+        if deployment.state in (_D.COMPLETED, _D.SUPPORTING):
             with self._cmdb.read() as connection:
                 self._refuse_superseded(connection, deployment)
                 touched = [target.host for target in self._targets(connection, deployment.id) if target.state in states.TOUCHED]
@@ -80,10 +80,14 @@ class Locks(Deployments):
         t = self._t
         deployment, waves = self._load(connection, deployment_id), self._wave_states(connection, deployment_id)
         targets = self._targets(connection, deployment_id)
-        begun = any(state is not _W.CLOSED for state in waves.values())
+        first = self._round_start(connection, deployment_id)
+        begun = any(state is not _W.CLOSED for number, state in waves.items() if number >= first)
+        # What an earlier round did not come to is over with it.
+        waves |= {number: _W.DECIDED for number in waves if number < first}
         changed = deployment.data in states.CHANGED
         by_data = {x.host for x in targets if changed and (deployment.state is _D.BACKING_OUT or x.host == deployment.rollout.data_host)}
-        wanted = {x.host for x in targets if states.locks(deployment.state, waves[x.wave], x.state, begun, x.host in by_data)}
+        live = self._has_supported(connection, deployment_id)
+        wanted = {x.host for x in targets if states.locks(deployment.state, waves[x.wave], x.state, begun, x.host in by_data, live)}
         mine = self._locked(connection, deployment_id)
         if not recorded:
             wanted |= {x.host for x in targets if x.state is _H.BACKED_OUT and x.host in mine}

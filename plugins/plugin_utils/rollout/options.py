@@ -111,5 +111,9 @@ class Rollout:
     """The host on which the role migrates data, once; empty when it has none to migrate."""
     no_return: bool = False
     """Whether what it does to data can't be undone."""
+    support_hours: float = 0
+    """For how many hours after its last wave was decided a deployment stays in early-life support."""
+    late_days: float = 0
+    """Within how many days of its support's begin hosts are brought in that have not got the release; 0 for never."""
     share_files: bool = False
     """Whether releases on a host share files that are alike, so that what is written into one of them changes all."""

@@ -44,10 +44,11 @@ def standing(cmdb: Cmdb, host: str, release: str) -> Standing:
         installation = connection.execute(installation_on, {"on_host": host, "of_release": release}).one_or_none()
         last = installation.deployment_id if installation and installation.state == DeploymentState.COMPLETED else None
         ends = connection.execute(ends_of_needing, {"on_host": host, "of_release": release, "last": last}).all()
-        tried = list(connection.scalars(states_of_tried, {"on_host": host, "of_release": release}))
+        tried = [tuple(row) for row in connection.execute(states_of_tried, {"on_host": host, "of_release": release})]
     installed = installation.digest if installation else None
     needed = {installed, *(digest for row in ends for digest in row)}
-    fresh = installed is None and tried in ([], [HostState.PLANNED])
+    # One that is planned with a detail is late: it says what became of the first attempt.
+    fresh = installed is None and tried in ([], [(HostState.PLANNED, "")])
     return Standing(installed, tuple(sorted(digest for digest in needed if digest)), fresh)
 
 
@@ -70,5 +71,5 @@ def _questions() -> tuple[sa.Select[Any], ...]:
     ends = sa.select(d.digest, h.previous_digest).join(t.deployment_host, h.deployment_id == d.id)
     # A release may have gone to many more hosts, each by a deployment of its own, than this host has had deployments.
     of_release = sa.select(d.id).where(d.id == h.deployment_id, d.release == release).exists()
-    tried = sa.select(h.state).where(h.host == host, of_release).limit(2)
+    tried = sa.select(h.state, h.detail).where(h.host == host, of_release).limit(2)
     return installation, ends.where(h.host == host, h.deployment_id.in_(that_need)), tried

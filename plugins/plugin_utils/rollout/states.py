@@ -19,13 +19,18 @@ SPARES = "spares"
 
 
 class DeploymentState(StrEnum):
-    """Where a deployment stands. ``held`` waits for a person; the last three are final."""
+    """Where a deployment stands. ``held`` waits for a person; the last three are final.
+
+    ``supporting``: each wave is decided and nothing is under way, but hosts that have not got the release may still get it, or its
+    early-life support is not over.
+    """
 
     PLANNED = "planned"
     STAGING = "staging"
     ACTIVATING = "activating"
     HELD = "held"
     BACKING_OUT = "backing_out"
+    SUPPORTING = "supporting"
     COMPLETED = "completed"
     BACKED_OUT = "backed_out"
     CANCELLED = "cancelled"
@@ -88,8 +93,11 @@ class DataState(StrEnum):
 _D = DeploymentState
 DEPLOYMENT: Mapping[DeploymentState, frozenset[DeploymentState]] = {
     _D.PLANNED: frozenset({_D.STAGING, _D.CANCELLED}),
-    _D.STAGING: frozenset({_D.ACTIVATING, _D.HELD, _D.CANCELLED}),
-    _D.ACTIVATING: frozenset({_D.COMPLETED, _D.HELD, _D.BACKING_OUT}),
+    # A late round, which stages for a deployment that is live on others, can come to nothing or be backed out.
+    _D.STAGING: frozenset({_D.ACTIVATING, _D.HELD, _D.CANCELLED, _D.SUPPORTING, _D.BACKING_OUT}),
+    _D.ACTIVATING: frozenset({_D.SUPPORTING, _D.COMPLETED, _D.HELD, _D.BACKING_OUT}),
+    # To activating, when a host that had got lost and was written off is there again.
+    _D.SUPPORTING: frozenset({_D.STAGING, _D.ACTIVATING, _D.COMPLETED, _D.BACKING_OUT}),
     _D.HELD: frozenset({_D.STAGING, _D.ACTIVATING, _D.BACKING_OUT, _D.CANCELLED}),
     _D.BACKING_OUT: frozenset({_D.BACKED_OUT}),
     _D.COMPLETED: frozenset({_D.BACKING_OUT}),
@@ -107,19 +115,19 @@ WAVE: Mapping[WaveState, frozenset[WaveState]] = {
 _H = HostState
 _STEPS: Mapping[HostState, frozenset[HostState]] = {
     _H.PLANNED: frozenset({_H.STAGED, _H.STAGE_FAILED}),
-    _H.STAGE_FAILED: frozenset({_H.STAGED, _H.STAGE_FAILED}),
+    _H.STAGE_FAILED: frozenset({_H.STAGED, _H.STAGE_FAILED, _H.PLANNED}),  # planned anew in a late round, as below
     _H.STAGED: frozenset({_H.STAGED, _H.STAGE_FAILED, _H.ACTIVATING}),
     _H.ACTIVATING: frozenset({_H.ACTIVATING, _H.STARTED, _H.FAILED, _H.STUCK, _H.LOST, _H.BACKING_OUT}),
     _H.STARTED: frozenset({_H.ACTIVATING, _H.ACTIVE, _H.FAILED, _H.STUCK, _H.LOST, _H.BACKING_OUT}),
     _H.ACTIVE: frozenset({_H.ACTIVATING, _H.BACKING_OUT}),
-    _H.FAILED: frozenset({_H.ACTIVATING, _H.BACKING_OUT}),
+    _H.FAILED: frozenset({_H.ACTIVATING, _H.BACKING_OUT, _H.PLANNED}),
     _H.STUCK: frozenset({_H.ACTIVATING, _H.BACKING_OUT, _H.BACKED_OUT}),
     _H.LOST: frozenset({_H.ACTIVATING, _H.BACKING_OUT, _H.BACKED_OUT}),
     _H.BACKING_OUT: frozenset({_H.BACKING_OUT, _H.BACKED_OUT, _H.OWED}),
     _H.OWED: frozenset({_H.BACKING_OUT, _H.BACKED_OUT}),
     _H.BACKED_OUT: frozenset({_H.BACKING_OUT}),
-    # When the host is there again: as one that was never staged, was lost, or still has to be backed out.
-    _H.WRITTEN_OFF: frozenset({_H.STAGE_FAILED, _H.LOST, _H.OWED}),
+    # When the host is there again: as one that was never staged, had failed, was lost, or still has to be backed out.
+    _H.WRITTEN_OFF: frozenset({_H.STAGE_FAILED, _H.FAILED, _H.LOST, _H.OWED}),
     _H.SUPERSEDED: frozenset(),
     _H.ACCEPTED: frozenset(),
 }
@@ -167,17 +175,21 @@ BY_HAND = frozenset({_H.STUCK, _H.LOST, _H.OWED})
 # Hosts that will not get the release: their wave does not wait for them.
 LEFT_OUT = frozenset({_H.STAGE_FAILED, _H.WRITTEN_OFF})
 
+# Hosts that have not got the release, and run whole what they ran before: a late round can bring it to them.
+LATE = frozenset({_H.STAGE_FAILED, _H.FAILED})
+
 # Deployments that are not over. Which of their hosts they lock against others is for :func:`locks` to say.
-OPEN = frozenset({_D.PLANNED, _D.STAGING, _D.ACTIVATING, _D.HELD, _D.BACKING_OUT})
+OPEN = frozenset({_D.PLANNED, _D.STAGING, _D.ACTIVATING, _D.HELD, _D.BACKING_OUT, _D.SUPPORTING})
 
 
-def locks(deployment: DeploymentState, wave: WaveState, host: HostState, begun: bool, data: bool = False) -> bool:
+def locks(deployment: DeploymentState, wave: WaveState, host: HostState, begun: bool, data: bool = False, live: bool = False) -> bool:
     """Whether a deployment locks one of its hosts: while it may still change the host without a person ordering that anew.
 
     ``begun``: its first wave has opened, so what could not be staged by then is left out. ``data``: it has changed data by this host, or
-    has to bring back data that the host uses.
+    has to bring back data that the host uses. ``live``: it was supporting, so it is about single hosts, and others have the finished
+    ones to themselves.
     """
-    if deployment not in OPEN or host in (_H.WRITTEN_OFF, _H.SUPERSEDED, _H.ACCEPTED):
+    if deployment not in OPEN or deployment is _D.SUPPORTING or host in (_H.WRITTEN_OFF, _H.SUPERSEDED, _H.ACCEPTED):
         return False
     if data:
         return True
@@ -187,13 +199,15 @@ def locks(deployment: DeploymentState, wave: WaveState, host: HostState, begun: 
         return host in UNKNOWN or (wave is not _W.DECIDED and host in TOUCHED)
     if wave is not _W.DECIDED:
         return host is not _H.STAGE_FAILED or not begun
-    return host in TOUCHED
+    return host in (UNKNOWN if live else TOUCHED)
 
 
 def may_write_off(deployment: DeploymentState, wave: WaveState, host: HostState) -> bool:
     """Whether it matters to an open deployment that one of its hosts is written off: it is not done with the host."""
     if host in _OVER:
         return False
+    if deployment is _D.SUPPORTING:
+        return host is not _H.ACTIVE
     return deployment is _D.BACKING_OUT or wave is not _W.DECIDED or host not in (_H.ACTIVE, _H.FAILED, _H.STAGE_FAILED)
 
 

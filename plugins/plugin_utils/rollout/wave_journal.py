@@ -50,8 +50,9 @@ class WaveJournal(Journal):
                 )
             }
             nothing = {"previous_version": None, "previous_digest": None}
+            first = self._round_start(connection, deployment.id)
             for target in self._targets(connection, deployment.id):
-                if target.state in (_H.PLANNED, _H.STAGE_FAILED):
+                if target.wave >= first and target.state in (_H.PLANNED, _H.STAGE_FAILED):
                     self._move_host(connection, deployment.id, target, _H.STAGED, now, "", **installed.get(target.host, nothing))
 
     def begin_wave(self, run: Run, hosts: Collection[str], drains: bool, now: datetime) -> Begun:

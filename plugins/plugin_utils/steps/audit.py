@@ -294,6 +294,11 @@ def not_compared(written_off: Mapping[str, Mapping[str, str]]) -> list[dict[str,
     ]
 
 
+def late_difference(host: str, release: str, why: str, remedy: str) -> dict[str, Any]:
+    """A difference, as :func:`compare` has them, of a host that should have a release by now."""
+    return {**_difference(host, release, "late", f"it is late: {why}"), "remedy": remedy}
+
+
 def by_word_alone(by_hand: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """A difference, as :func:`compare` has them, for each release that was brought back by hand, and not by a deployment since."""
     return [

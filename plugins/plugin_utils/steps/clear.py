@@ -42,6 +42,7 @@ from ..rollout.constraints import Neighbours, asks_for_others, plan_input
 from ..rollout.deployments import Deployments
 from ..rollout.options import Rollout
 from ..rollout.planner import Plan, plan_waves
+from ..rollout.states import LATE
 from .sources import (
     Once,
     Sources,
@@ -51,6 +52,7 @@ from .sources import (
     entered_with,
     inspect_package,
     judge_all,
+    lacking,
     live_versions,
     manifest_of,
     matter_of,
@@ -341,9 +343,9 @@ def _with_cis(asking: _Asking, found: Gathered) -> Gathered:
     facts, rfc, cmdb, hosts = found.facts, asking.rfc, asking.cmdb, asking.question.hosts
     if hosts is not None:
         return replace(found, facts=replace(facts, scope=hosts), selected=tuple({"name": host} for host in hosts))
-    # What people decided on is all that the scope selects; the release goes to those of it that are there.
+    # What people decided on is all that the scope selects; the release goes to those of it that are there, late to those that lack it.
     selected = asking.sources.ask("scope", lambda: select(cmdb(), rfc))
-    cis = asking.sources.ask("scope", lambda: not_written_off(selected)) if selected is not None else None
+    cis = asking.sources.ask("scope", lambda: not_written_off(lacking(cmdb(), rfc, selected))) if selected is not None else None
     if cis is not None:
         classes = facts.policy.host_classes if facts.policy else None
         facts = replace(
@@ -421,14 +423,22 @@ def _planned(
     """The plan to be made and its waves; of a plan in the journal those that are not decided, and ``None`` for what is not to be made."""
     if facts.policy is None:
         return None
-    begun = Deployments(cmdb).undecided(rfc.number)
-    if begun is not None:
+    deployments = Deployments(cmdb)
+    late = deployments.late_scope(rfc.number)
+    begun = deployments.undecided(rfc.number)
+    rollout = facts.policy.rollout
+    if late is not None and late.supporting:
+        # One that got lost is looked at where it is, and in no wave; and who is late need not be who was to be the canary.
+        others = {target.host for target in deployments.targets(late.deployment.id) if target.state not in LATE}
+        cis, rollout = [ci for ci in cis if ci["name"] not in others], late.deployment.rollout
+        rollout = replace(rollout, constraints=replace(rollout.constraints, canary_hosts=()))
+    elif begun is not None:
         return None, tuple(tuple(wave) for wave in begun)
     if not cis:
         return None, ()
     # With a fault there is no deployment, and maybe no order either.
     order = facts.compatibility.order if facts.compatibility and not facts.compatibility.faults else ()
-    plan = plan_of(cmdb, rfc, cis, facts.policy.rollout, order)
+    plan = plan_of(cmdb, rfc, cis, rollout, order)
     return plan, plan.waves
 
 

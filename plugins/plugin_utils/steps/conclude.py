@@ -26,13 +26,19 @@ from .tell import Tell, warned
 
 # By what a run was to bring about: the states that it has come to then, those in which it no longer can, and how a person calls it.
 _WANTED = {
-    "completed": (DeploymentState.COMPLETED,),
+    "completed": (DeploymentState.COMPLETED, DeploymentState.SUPPORTING),
     "staged": (DeploymentState.STAGING,),
     "backed_out": (DeploymentState.BACKED_OUT, DeploymentState.CANCELLED),
 }
 _TOO_LATE = {
     "completed": (DeploymentState.BACKING_OUT, DeploymentState.BACKED_OUT),
-    "staged": (DeploymentState.ACTIVATING, DeploymentState.COMPLETED, DeploymentState.BACKING_OUT, DeploymentState.BACKED_OUT),
+    "staged": (
+        DeploymentState.ACTIVATING,
+        DeploymentState.SUPPORTING,
+        DeploymentState.COMPLETED,
+        DeploymentState.BACKING_OUT,
+        DeploymentState.BACKED_OUT,
+    ),
     "backed_out": (),
 }
 _WOULD = {"completed": "deployed", "staged": "staged", "backed_out": "backed out"}
@@ -63,6 +69,8 @@ def foresee(journal: Journal, number: str, wanted: str) -> dict[str, Any]:
     failed = current is not None and (current.state in _TOO_LATE[wanted] or (wanted == "staged" and _past_staging(journal, current)))
     if current is not None and failed:
         sentence = f"{current.label} is {current.state}, so it would not end {_WOULD[wanted]}. This was check mode: nothing has changed."
+    elif current is not None and current.state is DeploymentState.SUPPORTING and wanted == "completed":
+        sentence = f"{current.label} is live: {current.reason}. This was check mode: nothing has changed."
     elif current is not None and current.state in _WANTED[wanted] and current.state not in states.OPEN:
         sentence = f"{current.label} is already {current.state}, so nothing would be done."
     else:
@@ -96,7 +104,9 @@ def conclude(
     ``wanted`` is ``completed``, ``staged`` or ``backed_out``; a back-out that had nothing to undo is a cancelled deployment.
     When somebody interrupted the run (see :mod:`..actions.interrupt`), what is not done is held.
     """
-    all_staged = all(target.state in (HostState.STAGED, HostState.WRITTEN_OFF) for target in journal.targets(run.deployment))
+    first = journal.round_start(run.deployment)
+    in_round = [target for target in journal.targets(run.deployment) if target.wave >= first]
+    all_staged = all(target.state in (HostState.STAGED, HostState.WRITTEN_OFF) for target in in_round)
     held = bool(interrupted) and not (wanted == "staged" and all_staged) and journal.hold(run, interrupted, now)
     if wanted == "staged" and not held and _past_staging(journal, journal.deployment(run.deployment)):
         journal.hold(run, "it is past staging", now)  # as it was: this run does not go on with it
@@ -108,7 +118,7 @@ def conclude(
     problems += sync_change_record(journal, run, change, sentence, now)
     if held:
         problems += tell(journal, run, "hold", interrupted, now)
-    if deployment.state in (DeploymentState.COMPLETED, DeploymentState.BACKED_OUT, DeploymentState.CANCELLED):
+    if deployment.state in (*_WANTED["completed"], *_WANTED["backed_out"]):
         problems += tell(journal, run, "done", sentence, now)
     journal.release_lease(run, now)
     return {
@@ -125,11 +135,15 @@ def conclude(
 def _past_staging(journal: Journal, deployment: Deployment) -> bool:
     """Whether an open deployment has opened its first wave, so that nothing is staged any more."""
     forward = deployment.state in (DeploymentState.ACTIVATING, DeploymentState.HELD)
-    return forward and any(state is not WaveState.CLOSED for _number, state, _decision in journal.waves(deployment.id))
+    first = journal.round_start(deployment.id)
+    return forward and any(number >= first and state is not WaveState.CLOSED for number, state, _decision in journal.waves(deployment.id))
 
 
-def catch_up(journal: Journal, deployment: Deployment, change: Change, now: datetime) -> list[str]:
-    """Write what a change system missed of a deployment that is over; return what still could not be written."""
+def catch_up(journal: Journal, deployment: Deployment, change: Change | None, now: datetime) -> list[str]:
+    """Write what a change system missed of a deployment that is over; return what still could not be written.
+
+    Without a ``change`` only the CMDB's register is brought up to date.
+    """
     run = deployment.run
     problems = sync_change_record(journal, run, change, _verdict(deployment, journal.targets(deployment.id), set()), now)
     journal.release_lease(run, now)
@@ -163,10 +177,14 @@ def _verdict(
 ) -> str:
     """How the deployment stands, for a person. ``locked``: the hosts that it has locked. ``data_left``: see :func:`_data_left`."""
     what = f"{deployment.rfc}: {deployment.release} {deployment.version}"
-    if deployment.state is DeploymentState.COMPLETED:
+    if deployment.state in (DeploymentState.COMPLETED, DeploymentState.SUPPORTING):
         active = sum(target.state is HostState.ACTIVE for target in targets)
-        others = _listed(target for target in targets if target.state is not HostState.ACTIVE)
-        return f"{what} is live on {share(active, len(targets))}{others}.{_remark(targets, HostState.ACTIVE)}"
+        supporting = deployment.state is DeploymentState.SUPPORTING
+        # What is late is in the reason, with what becomes of it.
+        said = (HostState.ACTIVE, *(states.LATE if supporting else ()))
+        others = _listed(target for target in targets if target.state not in said)
+        why = f"; {deployment.reason}" if deployment.reason else ""
+        return f"{what} is live on {share(active, len(targets))}{others}{why}.{_remark(targets, HostState.ACTIVE)}"
     if deployment.state is DeploymentState.BACKED_OUT:
         back = sum(target.state is HostState.BACKED_OUT for target in targets)
         left = [target for target in targets if target.state in _EXPLAINED]

@@ -21,7 +21,18 @@ from ..rollout import states
 from ..rollout.data_change import not_to_migrate, past_return
 from ..rollout.deployments import Deployment, Run, Target
 from ..rollout.failures import Reason, first_failure, no_reason
-from ..rollout.gate import GateDecision, GateInputs, StageCounts, WaveCounts, decide, decide_staging, unless_interrupted, unless_past_return
+from ..rollout.gate import (
+    GateDecision,
+    GateInputs,
+    StageCounts,
+    WaveCounts,
+    decide,
+    decide_late,
+    decide_late_staging,
+    decide_staging,
+    unless_interrupted,
+    unless_past_return,
+)
 from ..rollout.holder import Holder
 from ..rollout.journal import Journal
 from ..rollout.states import DeploymentState, HostState, WaveState
@@ -47,6 +58,8 @@ def decide_staging_gate(
         return {"changed": False, "decision": "proceed", "reason": f"{deployment.label} is past staging: {deployment.state}"}
     targets = journal.targets(run.deployment)
     spared = journal.spared(run.deployment)
+    first = journal.round_start(run.deployment)
+    targets = [target for target in targets if target.wave >= first]
     counts = []
     for number in sorted({target.wave for target in targets}):
         wave = [target for target in targets if target.wave == number]
@@ -54,15 +67,22 @@ def decide_staging_gate(
         states_ = Counter(target.state for target in [target for target in wave if target.host not in spared] or wave)
         failed = sum(states_[state] for state in states.LEFT_OUT)
         counts.append(StageCounts(size=states_.total(), staged=states_[HostState.STAGED], failed=failed))
-    start = _check_start(journal, change, deployment, opens, _wave(targets, 1))
-    stop = start.stop or not_to_migrate(deployment, targets)  # behind this gate nothing is staged any more
-    decision = unless_interrupted(decide_staging(counts, deployment.rollout, stop), interrupted)
+    late = first > 1
+    opening = min((target.wave for target in targets if target.state is HostState.STAGED), default=first) if late else first
+    start = _check_start(journal, change, deployment, opens, _wave(journal.targets(run.deployment), opening))
+    ends_round = False
+    if late:
+        decision, ends_round = decide_late_staging(_summed(counts), start.stop)
+    else:
+        stop = start.stop or not_to_migrate(deployment, targets)  # behind this gate nothing is staged any more
+        decision = decide_staging(counts, deployment.rollout, stop)
+    decision = unless_interrupted(decision, interrupted)
     if decision.decision == "proceed":
         problem = move_to_implement(journal, run, change, now)
         decision = GateDecision("hold", problem) if problem else decision
     unstaged = [target for target in targets if target.state is not HostState.STAGED]
     decision = GateDecision(decision.decision, decision.reason + first_failure(unstaged, reason))
-    journal.decide_staging(run, decision, now, start.until)
+    journal.decide_staging(run, decision, now, start.until, ends_round=ends_round and not interrupted)
     return _result(decision, None, len(counts), targets, "stage") | _followed(
         journal, run, change, decision, tell, now, started=decision.decision == "proceed"
     )
@@ -89,18 +109,18 @@ def decide_wave_gate(
     counts = _count(wave)
     following = None if number in (None, len(waves)) else _wave(targets, (number or 0) + 1)
     start = _check_start(journal, change, deployment, opens, following) if following else WaveStart("")
-    decision = decide(
-        GateInputs(
-            wave=number or len(waves),
-            of=len(waves),
-            counts=counts,
-            bad_so_far=sum(target.state in (*_BAD, HostState.LOST) for target in planned),
-            total=len(planned),
-            rollout=deployment.rollout if number else replace(deployment.rollout, wave_budget=deployment.rollout.total_budget),
-            stop=start.stop,
-            stuck=sum(target.state is HostState.STUCK for target in targets),
-        )
+    inputs = GateInputs(
+        wave=number or len(waves),
+        of=len(waves),
+        counts=counts,
+        bad_so_far=sum(target.state in (*_BAD, HostState.LOST) for target in planned),
+        total=len(planned),
+        rollout=deployment.rollout if number else replace(deployment.rollout, wave_budget=deployment.rollout.total_budget),
+        stop=start.stop,
+        stuck=sum(target.state is HostState.STUCK for target in targets),
     )
+    late = number is not None and journal.round_start(run.deployment) > 1
+    decision, ends_round = decide_late(inputs) if late else (decide(inputs), False)
     decision = unless_past_return(decision, past_return(deployment) or journal.ways_out(deployment))
     if decision.decision == "hold":
         decision = replace(decision, reason=decision.reason + journal.waiting_for_people(deployment))
@@ -110,7 +130,7 @@ def decide_wave_gate(
     if number is None:
         journal.decide_lost(run, decision, now)
     else:
-        journal.decide_wave(run, number, decision, now, start.until)
+        journal.decide_wave(run, number, decision, now, start.until, ends_round=ends_round and not interrupted)
     return _result(decision, number, len(waves), wave) | _followed(journal, run, change, decision, tell, now)
 
 
@@ -132,6 +152,10 @@ def to_decide(journal: Journal, number: str, holder: Holder) -> Deployment:
     """
     current = journal.latest(number)
     return current if current is not None and current.state not in states.OPEN else journal.driven_by(number, holder)
+
+
+def _summed(waves: Collection[StageCounts]) -> StageCounts:
+    return StageCounts(*(sum(getattr(wave, name) for wave in waves) for name in ("size", "staged", "failed")))
 
 
 def _count(wave: list[Target]) -> WaveCounts:

@@ -23,7 +23,7 @@ from ..policy.model import Policy
 from ..report.progress import counted, words
 from ..rfc.debts import delete_debts, incur
 from ..rfc.model import Rfc
-from ..rfc.register import register_change
+from ..rfc.register import cleared_fingerprint, register_change
 from ..rfc.source import load_rfc, open_change, rfc_number
 from ..rollout import states
 from ..rollout.data_change import DataStatement, after_statement, in_doubt
@@ -35,6 +35,7 @@ from ..rollout.options import Rollout
 from ..rollout.states import DeploymentState, HostState, WaveState
 from .clear import Clearing, clear, refusal, without
 from .conclude import catch_up
+from .late import joined_since
 from .person import vouched_data
 from .sources import Sources
 from .tell import make_notifier, save_stakeholders, warned
@@ -103,7 +104,7 @@ def plan(sources: Sources, request: RunRequest, signer: Signer | None = None) ->
     current = journal.latest(rfc_number(request.rfc_path))
     if current is not None and request.said is not None and current.state in states.OPEN:
         request = replace(request, said=vouched_data(request.said, current, sources.policy(), signer, sources.now))
-    if current is not None and _needs_no_clearance(current, request):
+    if current is not None and _needs_no_clearance(current, request, _brings_in(journal, current, request, sources.now)):
         return _resume(journal, current, request, sources.now)
     if current is not None and current.state is DeploymentState.BACKED_OUT:
         missed = catch_up(journal, current, open_change(request.rfc_path), sources.now) if request.write else []
@@ -157,9 +158,9 @@ class _Cleared:
                 plan_work_orders(connection, deployment_id, *about, now)
 
 
-def _needs_no_clearance(current: Deployment, request: RunRequest) -> bool:
-    """Whether a deployment goes on as it stands: back to where the hosts were, or nowhere, for it is complete with what the RFC names."""
-    if current.state is DeploymentState.COMPLETED:
+def _needs_no_clearance(current: Deployment, request: RunRequest, brings_in: bool) -> bool:
+    """Whether a deployment goes on as it stands: back to where the hosts were, or nowhere, for no host is to get what the RFC names."""
+    if current.state is DeploymentState.COMPLETED or (current.state is DeploymentState.SUPPORTING and not brings_in):
         return load_rfc(request.rfc_path).digest == current.digest  # it may be closed by now, and nothing is done to any host
     return current.state is DeploymentState.BACKING_OUT
 
@@ -171,7 +172,10 @@ def _resume_cleared(sources: Sources, journal: Journal, current: Deployment, cle
         raise ConflictError(
             f"{current.rfc} now names {rfc.digest}, but {current.label} is {current.state} with {current.digest}; back that out first"
         )
-    _refuse_moved_scope(journal, current, {str(ci["name"]) for ci in journal.cmdb.query(rfc.scope)})
+    selected = {str(ci["name"]) for ci in journal.cmdb.query(rfc.scope)}
+    _refuse_moved_scope(journal, current, selected)
+    if current.state is DeploymentState.SUPPORTING and cleared.clearing.waves and journal.support(current, now).lets_in(now):
+        return _bring_in(sources, journal, current, cleared, request)
     resumed = _resume(journal, current, request, now, cleared.clearing.until)
     _remember(sources, cleared.clearing, request.write)
     if request.write and current.state in states.OPEN:
@@ -180,6 +184,60 @@ def _resume_cleared(sources: Sources, journal: Journal, current: Deployment, cle
             # A device may have said that it runs another version than was recorded.
             cleared.reserve_spares(connection, current.id, now)
     return resumed
+
+
+def _brings_in(journal: Journal, current: Deployment, request: RunRequest, now: datetime) -> bool:
+    """Whether a deployment that is supporting could bring its release to a host now; an RFC that was edited may select others."""
+    if current.state is not DeploymentState.SUPPORTING:
+        return False
+    support = journal.support(current, now)
+    if support.lets_in(now) and (support.late or load_rfc(request.rfc_path).fingerprint != cleared_fingerprint(journal.cmdb, current.rfc)):
+        return True
+    return bool(journal.to_visit(current))
+
+
+def _bring_in(sources: Sources, journal: Journal, current: Deployment, cleared: _Cleared, request: RunRequest) -> dict[str, Any]:
+    """Begin a late round for the hosts that the clearance just found to lack the release, or say what it would do."""
+    clearing, rfc, now = cleared.clearing, cleared.rfc, sources.now
+    hosts = [host for wave in clearing.waves for host in wave]
+    targets = journal.targets(current.id)
+    # The others too, for a gate could send them back.
+    live = [target.host for target in targets if target.state in states.TOUCHED]
+    request.reach.check(dict.fromkeys([*sorted(hosts), *live]), "host", f"that {current.label} brings in late, or could have to take back")
+    request.refuse_interrupted()
+    joined = sorted(set(hosts) - {target.host for target in targets})
+    sentence = (
+        f"{current.label} is live, and brings {rfc.release} {rfc.version} to {counted(len(hosts), 'host')} late, in "
+        f"{counted(len(clearing.waves), 'wave')}: {_names(hosts)}"
+        f"{f'; {_names(joined)} joined the scope since' if joined else ''}{_left_out(joined_since(journal.cmdb, current), joined)}"
+    )
+    if not request.take_over:
+        journal.refuse_driven(current.id, Holder.this_run(), now)
+    if request.write:
+        _remember(sources, clearing, request.write)
+
+        def along(connection: sa.Connection, deployment_id: int) -> None:
+            cleared.register(connection, now)
+            reserve(connection, deployment_id, clearing.product, rfc.release, hosts, (now, rfc.end_date))
+            cleared.reserve_spares(connection, deployment_id, now)
+
+        journal.begin_late(current.id, clearing.waves, Holder.this_run(), now, ordered=request.take_over, also=along)
+    return {
+        **result(sentence, changed=True),
+        **warned(list(clearing.clearance.notes)),
+        "waves": [list(wave) for wave in clearing.waves],
+        "controls": clearing.clearance.to_dict()["controls"],
+        "progress": {"step": "plan", "state": "planned", "detail": sentence, "hosts": len(hosts), "waves": len(clearing.waves)},
+    }
+
+
+def _left_out(joined: Collection[str], brought_in: Collection[str]) -> str:
+    """That CIs have joined the scope of a deployment which does not go there, for a person; empty when there are none."""
+    others = sorted(set(joined).difference(brought_in))
+    if not others:
+        return ""
+    undecided = f"; {_names(others)} joined the scope since, which nobody has decided on"
+    return f"{undecided}: edit the RFC and have it approved anew, or raise another one"
 
 
 def _begin(sources: Sources, journal: Journal, cleared: _Cleared, request: RunRequest, signer: Signer | None) -> dict[str, Any]:
@@ -200,8 +258,13 @@ def _begin(sources: Sources, journal: Journal, cleared: _Cleared, request: RunRe
         _remember(sources, clearing, request.write)
         if signer is not None:
             _attach_clearance(sources, clearing, rfc, signer)
+        supporting = journal.supporting(rfc.release, hosts)
         run = _write_plan(journal, cleared, hosts, now)
         problems = make_notifier(sources.policy)(journal, run, "cleared", sentence, now)
+        for before in supporting:  # complete with this, and here nobody knows where its RFC is
+            ended = journal.deployment(before.id)
+            if ended.state is DeploymentState.COMPLETED:
+                problems += catch_up(journal, ended, None, now)
         more = warned([*problems, *clearing.clearance.notes])
     return {
         **result(sentence, changed=True),
@@ -222,8 +285,8 @@ def _write_plan(journal: Journal, cleared: _Cleared, hosts: Collection[str], now
         reserve(connection, deployment_id, clearing.product, rfc.release, hosts, (now, rfc.end_date))
         cleared.reserve_spares(connection, deployment_id, now)
 
-    why = clearing.plan.to_dict() if clearing.plan else None
-    run = journal.begin(rfc.number, cleared.package, clearing.waves, cleared.rollout, Holder.this_run(), now, along, why)
+    told: dict[str, Any] = {"why": clearing.plan.to_dict() if clearing.plan else None, "scope": rfc.scope}
+    run = journal.begin(rfc.number, cleared.package, clearing.waves, cleared.rollout, Holder.this_run(), now, along, **told)
     save_stakeholders(journal, run, rfc, now)
     return run
 
@@ -309,7 +372,13 @@ def _names(hosts: list[str]) -> str:
 def _resume(journal: Journal, current: Deployment, request: RunRequest, now: datetime, until: datetime | None = None) -> dict[str, Any]:
     """Take over a deployment where it stands; ``until``: when it is too late to start another host of the open wave."""
     if current.state not in states.OPEN:
-        journal.refuse_superseded(current.id)  # or it would be said to be live
+        try:
+            journal.refuse_superseded(current.id)  # or it would be said to be live
+        except ConflictError as error:
+            # When that ended its support its change was not at hand.
+            catch = bool(current.reason) and request.write
+            missed = catch_up(journal, current, open_change(request.rfc_path), now) if catch else []
+            raise ConflictError("; ".join((str(error), *missed))) from error
         return {
             **result(f"{current.label} is already {current.state}; nothing to do", changed=False),
             "progress": {"step": "plan", "state": current.state, "detail": f"{current.label} is already {current.state}"},
@@ -321,6 +390,10 @@ def _resume(journal: Journal, current: Deployment, request: RunRequest, now: dat
     journal.refuse_resume(current)
     doubt = in_doubt(replace(current, data=data), log)
     sentence = f"{current.label} goes on where it stands: {words(current.state)}{f', for {doubt}' if doubt else ''}"
+    if current.state is DeploymentState.SUPPORTING and not journal.to_visit(current):
+        why = "; ".join(journal.support(current, now).barriers(now))
+        left_out = _left_out(joined_since(journal.cmdb, current), ())
+        sentence = f"{current.label} is live; {why or 'its support is over'}, and no host is to be changed{left_out}"
     changed = current.state is DeploymentState.BACKING_OUT and current.data in states.CHANGED
     data_host = {current.rollout.data_host} - journal.by_hand(current.id) if changed else ()
     request.reach.check(dict.fromkeys([*journal.to_visit(current), *data_host]), "host", f"that {current.label} has still to visit")
@@ -332,7 +405,12 @@ def _resume(journal: Journal, current: Deployment, request: RunRequest, now: dat
 
 
 def _refuse_empty_wave(journal: Journal, current: Deployment) -> None:
-    """A wave that is open and has no host left that gets the release says nothing about it, so no other may follow."""
+    """A wave that is open and has no host left that gets the release says nothing about it, so no other may follow.
+
+    A late one is passed over: the release has shown in the waves before what it is.
+    """
+    if journal.round_start(current.id) > 1:
+        return
     number = next((number for number, state, _decision in journal.waves(current.id) if state is WaveState.OPEN), None)
     wave = [target for target in journal.targets(current.id) if target.wave == number]
     if current.state is not DeploymentState.BACKING_OUT and wave and all(target.state in states.LEFT_OUT for target in wave):
@@ -346,8 +424,13 @@ def _refuse_moved_scope(journal: Journal, current: Deployment, selected: Collect
     """The hosts still to change have to be among those that the RFC, as just cleared, selects; finished ones may have left its query."""
     if current.state not in states.OPEN:
         return
-    waiting = (HostState.PLANNED, HostState.STAGED, HostState.STAGE_FAILED)
-    outside = [target.host for target in journal.targets(current.id) if target.state in waiting and target.host not in selected]
+    late = journal.late_scope(current.rfc)
+    waiting = {HostState.PLANNED, HostState.STAGED, HostState.STAGE_FAILED} | (states.LATE if late else frozenset())
+    outside = [
+        target.host
+        for target in journal.targets(current.id)
+        if target.state in waiting and target.host not in selected and (late is None or target.host in late.changing)
+    ]
     if outside:
         raise ConflictError(
             f"{current.rfc} no longer selects {len(outside)} of the hosts that {current.label} is still to change "

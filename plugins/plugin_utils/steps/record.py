@@ -19,7 +19,7 @@ from ..rfc.course import Course, Outcome, course_of
 from ..rfc.model import IMPLEMENT, Rfc
 from ..rfc.register import cleared_fingerprint, update_register
 from ..rfc.source import Change
-from ..rollout.deployments import CHECKED, NOT_RECORDED, RECORDED, Deployment, JournalEntry, Run
+from ..rollout.deployments import CHECKED, LATE_ROUND, NOT_RECORDED, PLANNED, RECORDED, Deployment, JournalEntry, Run
 from ..rollout.journal import Journal
 from ..rollout.states import DeploymentState
 
@@ -27,7 +27,7 @@ from ..rollout.states import DeploymentState
 CheckObjectives = Callable[[Rfc], list[Outcome]]
 
 # What is said of these in the change; the others are the journal's own business.
-_NOTED = ("planned", "staging_decided", "decided", "backing_out", "completed", "backed_out", "cancelled")
+_NOTED = (PLANNED, LATE_ROUND, "staging_decided", "decided", "backing_out", "supporting", "completed", "backed_out", "cancelled")
 
 
 def move_to_implement(journal: Journal, run: Run, change: Change, now: datetime) -> str:
@@ -66,10 +66,17 @@ def sync_change_record(journal: Journal, run: Run, change: Change | None, senten
 def check_objectives(
     journal: Journal, run: Run, change: Change | None, make: CheckObjectives, now: datetime
 ) -> tuple[list[Outcome], list[str]]:
-    """Check the objectives of a change whose deployment is complete, once; return them and what stood in the way."""
+    """Check the objectives of a change whose deployment is complete, once; return them and what stood in the way.
+
+    When it is supporting they are checked as well, for people want to know it then, and what they come to in the end counts.
+    """
     deployment = journal.deployment(run.deployment)
-    checked = outcomes(journal.events(run.deployment))
-    if deployment.state is not DeploymentState.COMPLETED or checked is not None or change is None:
+    events = journal.events(run.deployment)
+    checked = outcomes(events)
+    if deployment.state not in (DeploymentState.COMPLETED, DeploymentState.SUPPORTING) or change is None:
+        return checked or [], []
+    ended = max((event.seq for event in events if event.event == DeploymentState.COMPLETED), default=0)
+    if checked is not None and max(event.seq for event in events if event.event == CHECKED) > ended:
         return checked or [], []
     try:
         rfc = change.read()
@@ -103,9 +110,10 @@ def _note(deployment: Deployment, event: JournalEntry) -> str:
     if event.event in ("staging_decided", "decided"):
         after = "staging" if event.event == "staging_decided" else f"wave {event.wave}" if event.wave else "the last wave"
         what = f"gate after {after}: {event.data['decision'].replace('_', ' ')}: {event.data['reason']}"
-    elif event.event == "planned":
+    elif event.event in (PLANNED, LATE_ROUND):
         waves = event.data["waves"]
-        what = f"planned in {counted(len(waves), 'wave')} for {counted(sum(map(len, waves)), 'host')} by {event.data['holder']}"
+        which = "planned" if event.event == PLANNED else "late hosts planned"
+        what = f"{which} in {counted(len(waves), 'wave')} for {counted(sum(map(len, waves)), 'host')} by {event.data['holder']}"
     elif event.data.get("reason"):
         what = f"{what}: {event.data['reason']}"
     return f"{event.at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC {deployment.label} {deployment.release} {deployment.version}: {what}"

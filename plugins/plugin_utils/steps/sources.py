@@ -131,6 +131,19 @@ def select(cmdb: Cmdb, rfc: Rfc) -> tuple[dict[str, Any], ...]:
     return tuple(ci for ci in cmdb.query() if ci["name"] in planned)
 
 
+def lacking(cmdb: Cmdb, rfc: Rfc, cis: tuple[dict[str, Any], ...]) -> tuple[dict[str, Any], ...]:
+    """Those of the selected CIs that a deployment is still about: all of them, until it is live on others and only some are late.
+
+    While it is supporting, that are also CIs which an RFC that was edited and approved anew selects besides. When none is left to be
+    changed, as the last was written off, it is about what it was about before.
+    """
+    late = Deployments(cmdb).late_scope(rfc.number)
+    if late is None:
+        return cis
+    found = tuple(ci for ci in cis if ci["name"] in late.changing or (late.supporting and ci["name"] not in late.hosts))
+    return found if any(ci["written_off"] is None for ci in found) else cis
+
+
 def not_written_off(cis: tuple[dict[str, Any], ...]) -> tuple[dict[str, Any], ...]:
     """Those of the selected CIs that a deployment goes to; raises :class:`NotFoundError` when all are hosts that were written off."""
     there = tuple(ci for ci in cis if ci["written_off"] is None)

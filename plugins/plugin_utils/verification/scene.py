@@ -236,8 +236,9 @@ def _policy(path: str | None) -> dict[str, Any]:
     given = yaml.safe_load(Path(path or DEFAULT).read_text(encoding="utf-8"))
     policy: dict[str, Any] = {"schema": 1, "approvals": {"standard": 0}}
     policy.update({key: given[key] for key in ("people", "host_classes", "rollout") if given.get(key)})
-    if "rollout" in policy:  # the lab has other hosts, and fewer
-        policy["rollout"] = {key: value for key, value in policy["rollout"].items() if key not in _OF_LIVE}
+    # The lab has other hosts, and fewer; and it is gone when it was tried, so what does not get the release then does not get it.
+    rollout = {key: value for key, value in policy.get("rollout", {}).items() if key not in _OF_LIVE}
+    policy["rollout"] = {**rollout, "support": {"hours": 0, "late_days": 0}}
     if "package" in (given.get("trust") or {}):
         policy["trust"] = {"package": given["trust"]["package"]}
     return policy

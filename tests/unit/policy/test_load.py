@@ -24,13 +24,15 @@ Write = Callable[..., Path]
 def test_the_shipped_policy_asks_for_an_approval_and_tolerates_no_failure() -> None:
     policy = load_policy()
     assert policy.approvals == {"normal": 1, "standard": 0, "emergency": 1}
-    assert policy.rollout == Rollout(steps=(25, 50, 100), order_by="site")
+    assert policy.rollout == Rollout(steps=(25, 50, 100), order_by="site", late_days=7)
 
 
 def test_what_a_policy_leaves_out_has_the_shipped_value(write: Write) -> None:
     policy = load_policy(write("policy"))
     assert policy.approvals == {"normal": 2, "standard": 0, "emergency": 1}
-    assert policy.rollout == Rollout(canary=Share(10, percent=True), steps=(50, 100), order_by="site", wave_budget=Share(1))
+    assert policy.rollout == Rollout(canary=Share(10, percent=True), steps=(50, 100), order_by="site", wave_budget=Share(1), late_days=7)
+    support = load_policy(write("policy", rollout={"support": {"hours": 0.5}})).rollout
+    assert (support.support_hours, support.late_days) == (0.5, 7)
     assert load_policy(write("policy", approvals=..., rollout=...)) == load_policy()
     assert load_policy(write("policy", rollout={"order_by": None})).rollout.order_by is None
 
@@ -71,6 +73,10 @@ def test_constraints_on_a_plan_are_read_and_come_back_out_of_a_journal(write: Wr
         ({"budget": {"wave": "5 %"}}, "rollout.budget.wave is '5 %'"),
         ({"budget": {"all": 1}}, "all is not a key of rollout.budget"),
         ({"on_failure": "ignore"}, "rollout.on_failure is 'ignore'"),
+        ({"support": 1}, "rollout.support is the number 1"),
+        ({"support": {"hours": -1}}, "rollout.support.hours is"),
+        ({"support": {"late_days": 366}}, "rollout.support.late_days is"),
+        ({"support": {"late": 7}}, "late is not a key of rollout.support"),
         ({"stable": -1}, "rollout.stable is the number -1"),
         ({"stable": 3601}, "rollout.stable is the number 3601"),
         ({"order_by": ""}, "rollout.order_by is empty"),

@@ -15,6 +15,8 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.gate impo
     StageCounts,
     WaveCounts,
     decide,
+    decide_late,
+    decide_late_staging,
     decide_staging,
     unless_interrupted,
     unless_past_return,
@@ -205,3 +207,36 @@ def test_behind_the_point_of_no_return_a_gate_holds_instead_of_backing_out(decis
     assert past.decision == ("hold" if decision == "back_out" else decision)
     assert past.reason.startswith("because")
     assert ("past the point of no return" in past.reason) == (decision == "back_out")
+
+
+@given(INPUTS)
+def test_a_wave_of_late_hosts_takes_nothing_back_unless_the_budget_of_all_is_spent(inputs: GateInputs) -> None:
+    decision, ends_round = decide_late(inputs)
+    spent = max(inputs.bad_so_far, inputs.counts.bad) > inputs.rollout.total_budget.at_most(inputs.total)
+    everybodys = decide(inputs)
+    if spent or everybodys.decision == "proceed":
+        assert (decision, ends_round) == (everybodys, False)
+    else:
+        assert decision.decision == "hold"
+    if ends_round:  # what is over has an outcome for each of its hosts
+        assert inputs.counts.undone == 0
+        assert not spent
+
+
+@pytest.mark.parametrize("on_failure", ["back_out", "hold"])
+def test_a_late_wave_that_fails_within_the_budget_of_all_ends_its_round(on_failure: Any) -> None:
+    rollout = Rollout(wave_budget=Share(50, percent=True), total_budget=Share(3), on_failure=on_failure)
+    decision, ends_round = decide_late(gate(0, failed=1, bad_so_far=3, rollout=rollout))
+    over = "1 host in wave 2 of 3 failed or got lost, over the budget of 50%, which tolerates 0"
+    assert (decision.decision, ends_round) == ("hold", True)
+    assert decision.reason == f"{over}; where the release is live it stays, and what is left stays late"
+    assert decide_late(gate(0, failed=1, undone=1, bad_so_far=3, rollout=rollout))[1] is False
+    assert decide_late(gate(0, failed=1, bad_so_far=4, rollout=rollout))[0].decision == on_failure
+
+
+def test_late_hosts_that_can_not_be_staged_hold_nobody() -> None:
+    assert decide_late_staging(StageCounts(3, 2, 1)) == (GateDecision("proceed", "2 of 3 hosts staged late, 1 stay late"), False)
+    assert decide_late_staging(StageCounts(2, 0, 2)) == (GateDecision("hold", "none of 2 hosts that came late could be staged"), True)
+    assert decide_late_staging(StageCounts(2, 0, 1)) == (GateDecision("hold", "staging is not done on 1 of 2 hosts"), False)
+    assert decide_late_staging(StageCounts(2, 2), "it snows") == (GateDecision("hold", "it snows"), False)
+    assert decide_late_staging(StageCounts(0, 0))[0].decision == "hold"

@@ -98,7 +98,7 @@ def test_a_completed_deployment_leaves_only_by_back_out() -> None:
 def test_a_host_can_be_written_off_until_the_deployment_is_done_with_it_and_comes_back_as_one_to_be_looked_at() -> None:
     done = {HostState.BACKED_OUT, HostState.SUPERSEDED, HostState.ACCEPTED, HostState.WRITTEN_OFF}
     assert {state for state in HostState if HostState.WRITTEN_OFF in HOST[state]} == set(HostState) - done
-    assert HOST[HostState.WRITTEN_OFF] == {HostState.STAGE_FAILED, HostState.LOST, HostState.OWED}
+    assert HOST[HostState.WRITTEN_OFF] == {HostState.STAGE_FAILED, HostState.FAILED, HostState.LOST, HostState.OWED}
 
 
 CLOSED, OPENED, DECIDED = WaveState
@@ -120,6 +120,22 @@ def test_a_deployment_locks_what_it_may_still_change_without_being_told_to(host:
     assert states.locks(DeploymentState.HELD, DECIDED, host, True) == (host in states.UNKNOWN)
     for begun in (True, False):
         assert states.locks(DeploymentState.HELD, OPENED, host, begun) == (host in TOUCHED)
+
+
+@pytest.mark.parametrize("host", HostState)
+def test_a_deployment_that_supports_locks_nothing_and_a_late_round_nothing_that_is_finished(host: HostState) -> None:
+    gone = {HostState.WRITTEN_OFF, HostState.SUPERSEDED, HostState.ACCEPTED}
+    for wave in WaveState:
+        assert not any(states.locks(DeploymentState.SUPPORTING, wave, host, True, data) for data in (True, False))
+    for deployment in (DeploymentState.STAGING, DeploymentState.ACTIVATING):
+        assert states.locks(deployment, DECIDED, host, True, live=True) == (host in states.UNKNOWN)
+        assert states.locks(deployment, CLOSED, host, False, live=True) == (host not in gone)
+    assert states.locks(DeploymentState.BACKING_OUT, DECIDED, host, True, live=True) == (host in TOUCHED)
+
+
+def test_late_is_who_runs_whole_what_it_ran_before_and_can_be_planned_anew() -> None:
+    assert {state for state in HostState if HostState.PLANNED in HOST[state]} == states.LATE
+    assert states.LATE.isdisjoint(states.UNKNOWN | states.BY_HAND)
 
 
 @pytest.mark.parametrize("host", HostState)
@@ -161,8 +177,8 @@ class Host(RuleBasedStateMachine):
         self.state = new
         if new is HostState.ACTIVATING:
             self.flipped = True
-        elif new is HostState.BACKED_OUT:
-            self.flipped = False
+        elif new is HostState.BACKED_OUT or (old is HostState.FAILED and new is HostState.PLANNED):
+            self.flipped = False  # of one that failed it is known that it went back by itself
 
     @precondition(lambda self: self.flipped)
     @invariant()

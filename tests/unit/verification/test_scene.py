@@ -245,6 +245,7 @@ def test_the_rfcs_of_the_lab_are_cleared_there_by_a_policy_that_asks_what_a_lab_
         assert [ci["name"] for ci in clearing.cis] == ["web1-example"]
     rollout = load_policy(scene.path / "policy.yml").rollout
     assert (rollout.canary.value, rollout.constraints) == (2, Constraints())
+    assert (rollout.support_hours, rollout.late_days) == (0, 0)  # in a lab nobody is waited for
     assert bed.written("scene.json")["former"] == ["CHG0000002"]
 
 
