@@ -15,11 +15,11 @@ import pytest
 from ansible_collections.tidegate.release.plugins.module_utils.redaction import NOTHING
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import Cmdb
 from ansible_collections.tidegate.release.plugins.plugin_utils.errors import TidegateError
-from ansible_collections.tidegate.release.plugins.plugin_utils.rfc.course import Course
+from ansible_collections.tidegate.release.plugins.plugin_utils.rfc.course import Course, Outcome
 from ansible_collections.tidegate.release.plugins.plugin_utils.rfc.model import Rfc
 from ansible_collections.tidegate.release.plugins.plugin_utils.rfc.objectives import evaluate_objectives
 from ansible_collections.tidegate.release.plugins.plugin_utils.rfc.register import register_change
-from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.deployments import Run
+from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.deployments import CHECKED, Run
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.gate import GateDecision
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.holder import Holder
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.journal import Journal
@@ -74,11 +74,11 @@ def journal(cmdb_url: str) -> Iterator[Journal]:
         yield Journal(cmdb)
 
 
-def activated(journal: Journal) -> Run:
+def activated(journal: Journal, rollout: Rollout = Rollout()) -> Run:  # noqa: B008 - it never changes
     """A deployment whose only wave is active, its gate not yet asked."""
     package = {"name": "hello", "version": "2.0", "digest": DIGEST}
     run = journal.begin(
-        "CHG0001", package, [["web1", "web2"]], Rollout(), Holder.this_run(), NOW, lambda now, _id: register_change(now, RFC, ["web1"], NOW)
+        "CHG0001", package, [["web1", "web2"]], rollout, Holder.this_run(), NOW, lambda now, _id: register_change(now, RFC, ["web1"], NOW)
     )
     for target in journal.targets(run.deployment):
         journal.staged(run, target.host, None, NOW)
@@ -138,6 +138,25 @@ def test_the_objectives_of_an_edited_rfc_are_not_run(journal: Journal) -> None:
     assert "edited since it was cleared" in result["warnings"][0]
     assert outcomes(journal.events(run.deployment)) is None
     assert change.courses == [Course(-1, NOW)]  # and so it is not closed
+
+
+def test_in_support_the_change_stays_in_implement_and_its_objectives_are_checked_again_in_the_end(journal: Journal) -> None:
+    run, change, met = activated(journal, Rollout(support_hours=1)), Record(), [False]
+
+    def conclude_at(now: datetime) -> dict[str, Any]:
+        return conclude(journal, run, change, "completed", lambda *_: [], lambda _rfc: [Outcome("sings", met[0])], now)
+
+    journal.decide_wave(run, 1, GateDecision("proceed", "all active"), NOW)
+    assert conclude_at(NOW)["state"] == "supporting"
+    assert change.courses == [Course(-1, NOW)]
+    assert [one.met for one in outcomes(journal.events(run.deployment)) or ()] == [False]
+    met[0] = True
+    assert conclude_at(NOW)["state"] == "supporting"
+    assert [one.met for one in outcomes(journal.events(run.deployment)) or ()] == [False]  # once, as long as it lasts
+    assert conclude_at(NOW + timedelta(hours=1))["state"] == "completed"
+    assert (change.courses[-1].state, change.courses[-1].close_code) == (0, "successful")
+    assert conclude_at(NOW + timedelta(hours=1))["objectives"] == [{"name": "sings", "met": True, "detail": ""}]
+    assert len([event for event in journal.events(run.deployment) if event.event == CHECKED]) == 2
 
 
 def test_without_an_rfc_nothing_is_asked_and_the_change_stays_open(journal: Journal) -> None:
