@@ -9,6 +9,7 @@ import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from ..cmdb.query import QueryError, pick, search_each
@@ -121,7 +122,7 @@ class _Gathered:
             for members in self._redundant():
                 yield from self._kept(f"redundant {some(members)}", members, stay_up.redundant, "redundant")
         for by, share in stay_up.groups.items():
-            for value, names in self._grouped(lambda ci, by=by: _value(ci, by)).items():  # type: ignore[misc]
+            for value, names in self._grouped(partial(_value, by=by)).items():
                 yield from self._kept(f"{by} {shown(value)}", names, share, f"groups.{by}")
         for name, share in stay_up.services.items():
             yield from self._kept(f"service {shown(name)}", self._serving(name), share, f"services.{name}")

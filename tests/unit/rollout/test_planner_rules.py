@@ -187,6 +187,15 @@ def test_each_host_has_the_one_constraint_that_put_it_there() -> None:
     assert plan_waves([PlanHost("a"), PlanHost("b", None, 1)], ringed).reason_of()["b"] == "ring early comes first"
 
 
+@pytest.mark.parametrize("turn", [1, -1])
+def test_of_several_that_a_host_waits_for_the_first_in_order_is_named(turn: int) -> None:
+    later = [PlanHost("a1", "ams"), PlanHost("f1", "fra"), PlanHost("f2", "fra")]
+    rollout = Rollout(order_by="site", canary=Share(2))
+    assert plan_waves(later, rollout, [("f1", "a1"), ("f2", "a1")][::turn]).reason_of()["a1"] == "after f1 of site fra"
+    plain = plan_waves(hosts("a", "b", "z"), Rollout(canary=Share(2)), [("a", "z"), ("b", "z")][::turn])
+    assert plain.reason_of()["z"] == "after a"
+
+
 @pytest.mark.parametrize(
     ("planned", "more", "sentence"),
     [
