@@ -16,7 +16,7 @@ description:
   - Releases share the files that did not change. One that was edited is reported for each of them; the next release staged does not get it.
   - Of a host whose CI has the attribute C(redfish) its device is asked too, by the BMC there, which unit it is and what firmware it runs.
     Nobody logs in to the host of such a CI that has C(ansible_connection=local). Where one can't be reached, and the CMDB has no release
-    on it but firmware, it is as one that has none.
+    on it but firmware and hardware, it is as one that has none.
   - A live release that says C(effect=outside) has its hook C(read) run, in check mode too, for it changes nothing. An operation that is
     under way is waited for, for at most 20 s. The hook gets the variable C(tidegate_settings) of the host, if its CI has the
     attribute C(reads).

@@ -14,6 +14,7 @@ from ..cmdb.store import Cmdb
 from ..dhs.assets import list_levels, list_units, machines, readings_of
 from ..dhs.unit_check import DeviceReading
 from ..dsl.firmware import FirmwareImage, images_for
+from ..dsl.hardware import PartChange
 from ..dsl.package import load_package_manifest
 from ..dsl.repository import open_library
 from ..errors import TidegateError
@@ -26,8 +27,8 @@ from .device import open_device
 @dataclass(frozen=True)
 class DeviceQuestion:
     """What the device of a CI is asked: ``attributes`` say where it is, ``serial`` which one of several. ``software``: the CI has releases
-    besides that are no firmware, so somebody has to log in to its host. ``by_host``: it is asked through fwupd there. ``slots``: in which
-    a unit is recorded."""
+    besides that are neither firmware nor hardware, so somebody has to log in to its host. ``by_host``: it is asked through fwupd there.
+    ``slots``: in which a unit is recorded."""
 
     attributes: Mapping[str, Any]
     serial: str
@@ -56,10 +57,12 @@ def what_to_ask(options: Mapping[str, Any], host: str) -> DeviceQuestion | None:
     library = open_library(dsl) if dsl is not None and installed else None
     for row in installed:
         images: tuple[FirmwareImage, ...] = ()
+        parts: tuple[PartChange, ...] = ()
         with contextlib.suppress(TidegateError):  # what the library has not is named by the comparison
             if library is not None:
-                images = load_package_manifest(library.repository(str(row["release"])), str(row["digest"])).firmware
-        software = software or not images
+                manifest = load_package_manifest(library.repository(str(row["release"])), str(row["digest"]))
+                images, parts = manifest.firmware, manifest.hardware
+        software = software or not (images or parts)
         components |= {image.component for image in images_for(model, images)}
     serial, by_host = unit.serial if unit else text(attributes.get("serial")), not text(attributes.get("redfish"))
     asked = tuple(sorted(one for one in components if text(one) and (GUID.fullmatch(one) or not by_host)))

@@ -44,6 +44,16 @@ def test_a_device_says_which_it_is_and_what_it_runs_and_nothing_is_changed_there
     assert machine.sessions == {}
 
 
+def test_what_is_in_slots_is_read_as_far_as_it_is_said(machine: Bmc) -> None:
+    machine.parts = {"PSU 1": "PS1", "PSU 2": ""}
+    asked = DeviceQuestion({"redfish": machine.url}, "SN0001", (), software=False, slots=("PSU 1", "PSU 2", "PSU 3"))
+    found = read_device(WHO, asked, None)
+    assert found.parts == {"PSU 1": "PS1", "PSU 2": ""}
+    assert DeviceReading.of(found.to_dict()) == found
+    supplies = [path for _method, path in machine.requests if path.endswith("/PowerSupplies")]
+    assert len(supplies) == 1, "whatever many slots there are"
+
+
 def test_why_a_device_does_not_answer_is_said(machine: Bmc) -> None:
     machine.faults = {"mute"}
     machine.reset("bmc")
@@ -74,7 +84,9 @@ def test_what_is_asked_is_what_is_recorded_of_it(tmp_path: Path) -> None:
             assert what_to_ask(options, "srv3") == wanted
         with cmdb.begin() as connection:
             new = MoveOrder("receive", "T1", "Contoso", "SN1", "R750", stockroom="ams-1")
-            move_units(connection, [new, MoveOrder("install", "T1", ci="srv1")], "ann", utc_now(), True)
+            part = MoveOrder("receive", "P1", "Contoso", "PS1", "PSU", stockroom="ams-1")
+            there = [MoveOrder("install", "T1", ci="srv1"), MoveOrder("install", "P1", ci="srv1", slot="PSU 1")]
+            move_units(connection, [new, part, *there], "ann", utc_now(), True)
             row = {"ci": "srv1", "release": "hello", "version": "1.0", "digest": "sha256:" + "1" * 64}
             cmdb.record_installations(connection, [row], "ann", utc_now())
-        assert what_to_ask(options, "srv1") == DeviceQuestion(said, "SN1", ("BIOS",), software=True)
+        assert what_to_ask(options, "srv1") == DeviceQuestion(said, "SN1", ("BIOS",), software=True, slots=("PSU 1",))
