@@ -151,6 +151,8 @@ class Journal(Locks):
                 self._move(connection, deployment, _D.HELD, now, doubt)
             elif deployment.state is _D.PLANNED:
                 self._move(connection, deployment, _D.STAGING, now)
+            elif deployment.state is _D.BAKING:
+                self._move(connection, deployment, _D.ACTIVATING, now)  # its hosts are looked at again before it goes on
             elif deployment.state is _D.HELD and not doubt:
                 opened = connection.scalar(
                     sa.select(sa.func.count()).where(t.wave.c.deployment_id == deployment_id, t.wave.c.state != _W.CLOSED)
@@ -401,15 +403,24 @@ class Journal(Locks):
             else:
                 self._move(connection, deployment, _D.HELD, now, decision.reason)
 
-    def decide_wave(self, run: Run, number: int, decision: GateDecision, now: datetime, until: datetime | None = None) -> None:
+    def decide_wave(
+        self,
+        run: Run,
+        number: int,
+        decision: GateDecision,
+        now: datetime,
+        until: datetime | None = None,
+        basis: Mapping[str, Any] = MappingProxyType({}),
+    ) -> None:
         """Write the gate's decision on an open wave and all that follows from it, in one transaction.
 
         The wave's installations go to the CMDB; on ``proceed`` the next wave opens or the deployment completes. A ``hold``
         leaves the wave open, so that its gate is asked again when a person has acted. ``until``: when it is too late to start another
-        host, ``None`` for never.
+        host, ``None`` for never. ``basis``: what it was decided by, for whoever judges again.
         """
         t = self._t
-        with self._writing(run, now) as (connection, deployment):
+        with self._writing(run, now) as (connection, found):
+            deployment = self._after_bake(connection, found, now)
             values: dict[str, Any] = {"decision": decision.decision, "reason": decision.reason}
             if decision.decision != "hold":
                 values.update(state=_W.DECIDED, decided=now)
@@ -423,7 +434,14 @@ class Journal(Locks):
                     f"the gate of wave {number} of {deployment.label} was already decided; run deploy again to go on from there"
                 )
             self._set_start_deadline(connection, run.deployment, until)
-            self._follow(connection, deployment, run, number, decision, now)
+            self._follow(connection, deployment, run, number, decision, now, basis)
+
+    def _after_bake(self, connection: sa.Connection, deployment: Deployment, now: datetime) -> Deployment:
+        """The deployment, no longer baking if it was."""
+        if deployment.state is not _D.BAKING:
+            return deployment
+        self._move(connection, deployment, _D.ACTIVATING, now)
+        return self._load(connection, deployment.id)
 
     def decide_lost(self, run: Run, decision: GateDecision, now: datetime) -> None:
         """Write the gate's decision on the hosts that had got lost, when every wave is decided."""
@@ -431,10 +449,17 @@ class Journal(Locks):
             self._follow(connection, deployment, run, None, decision, now)
 
     def _follow(
-        self, connection: sa.Connection, deployment: Deployment, run: Run, number: int | None, decision: GateDecision, now: datetime
+        self,
+        connection: sa.Connection,
+        deployment: Deployment,
+        run: Run,
+        number: int | None,
+        decision: GateDecision,
+        now: datetime,
+        basis: Mapping[str, Any] = MappingProxyType({}),
     ) -> None:
         """What follows from a decision about the wave ``number``, or about the hosts that had got lost in earlier ones."""
-        self._append(connection, run.deployment, now, "decided", wave=number, data=asdict(decision))
+        self._append(connection, run.deployment, now, "decided", wave=number, data={**asdict(decision), **basis})
         # A host that was free while this deployment was held may have got something else since; what it runs is not for this one to say.
         mine = self._locked(connection, run.deployment)
         seen = [x for x in self._targets(connection, run.deployment) if number in (None, x.wave) and x.host in mine]
@@ -471,7 +496,7 @@ class Journal(Locks):
     def hold(self, run: Run, reason: str, now: datetime) -> bool:
         """Hold a deployment that goes forward, whatever its gates say; return whether there was something to hold."""
         with self._writing(run, now) as (connection, deployment):
-            forward = deployment.state in (_D.STAGING, _D.ACTIVATING)
+            forward = deployment.state in (_D.STAGING, _D.ACTIVATING, _D.BAKING)
             if forward:
                 self._move(connection, deployment, _D.HELD, now, reason)
         return forward

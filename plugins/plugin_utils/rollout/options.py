@@ -8,6 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from ..metrics.model import Bake
+
 
 @dataclass(frozen=True)
 class Share:
@@ -70,3 +72,16 @@ class Rollout:
     """Whether what it does to data can't be undone."""
     share_files: bool = False
     """Whether releases on a host share files that are alike, so that what is written into one of them changes all."""
+    bake: Bake | None = None
+    """What is measured of each wave before its gate; ``None`` for nothing."""
+    canary_bake: Bake | None = None
+    """The same for the first wave, where it has one of its own."""
+
+    def bake_of(self, wave: int) -> Bake | None:
+        """What is measured of a wave, by its number."""
+        return self.canary_bake or self.bake if wave == 1 else self.bake
+
+    def bake_minutes(self, wave: int) -> float:
+        """How many minutes that takes at least."""
+        bake = self.bake_of(wave)
+        return bake.seconds / 60 if bake else 0

@@ -19,11 +19,12 @@ SPARES = "spares"
 
 
 class DeploymentState(StrEnum):
-    """Where a deployment stands. ``held`` waits for a person; the last three are final."""
+    """Where a deployment stands. ``baking``: metrics of a wave are measured; ``held`` waits for a person; the last three are final."""
 
     PLANNED = "planned"
     STAGING = "staging"
     ACTIVATING = "activating"
+    BAKING = "baking"
     HELD = "held"
     BACKING_OUT = "backing_out"
     COMPLETED = "completed"
@@ -89,7 +90,8 @@ _D = DeploymentState
 DEPLOYMENT: Mapping[DeploymentState, frozenset[DeploymentState]] = {
     _D.PLANNED: frozenset({_D.STAGING, _D.CANCELLED}),
     _D.STAGING: frozenset({_D.ACTIVATING, _D.HELD, _D.CANCELLED}),
-    _D.ACTIVATING: frozenset({_D.COMPLETED, _D.HELD, _D.BACKING_OUT}),
+    _D.ACTIVATING: frozenset({_D.BAKING, _D.COMPLETED, _D.HELD, _D.BACKING_OUT}),
+    _D.BAKING: frozenset({_D.ACTIVATING, _D.HELD, _D.BACKING_OUT}),
     _D.HELD: frozenset({_D.STAGING, _D.ACTIVATING, _D.BACKING_OUT, _D.CANCELLED}),
     _D.BACKING_OUT: frozenset({_D.BACKED_OUT}),
     _D.COMPLETED: frozenset({_D.BACKING_OUT}),
@@ -168,7 +170,7 @@ BY_HAND = frozenset({_H.STUCK, _H.LOST, _H.OWED})
 LEFT_OUT = frozenset({_H.STAGE_FAILED, _H.WRITTEN_OFF})
 
 # Deployments that are not over. Which of their hosts they lock against others is for :func:`locks` to say.
-OPEN = frozenset({_D.PLANNED, _D.STAGING, _D.ACTIVATING, _D.HELD, _D.BACKING_OUT})
+OPEN = frozenset({_D.PLANNED, _D.STAGING, _D.ACTIVATING, _D.BAKING, _D.HELD, _D.BACKING_OUT})
 
 
 def locks(deployment: DeploymentState, wave: WaveState, host: HostState, begun: bool, data: bool = False) -> bool:

@@ -48,7 +48,7 @@ def freeze(facts: Facts, rfc: Rfc) -> Finding:
         return not_applicable("the policy has no calendar of freezes")
     plan = _timetable(facts, rfc)
     waves = facts.known(facts.waves, "scope")
-    end = max(plan.end, facts.now + max(len(waves), 1) * _length(facts), rfc.end_date if plan.fault else plan.end)
+    end = max(plan.end, facts.now + sum(_lengths(facts, max(len(waves), 1)), timedelta()), rfc.end_date if plan.fault else plan.end)
     sites: Sites = frozenset().union(*waves)
     found = [
         event for event in freezes if event.start < end and facts.now < event.end and any(event.stops(site, rfc.release) for site in sites)
@@ -81,11 +81,15 @@ def _timetable(facts: Facts, rfc: Rfc) -> Timetable:
     facts.known(facts.policy, "policy")
     calendars = facts.known(facts.calendars, "calendars")
     waves = facts.known(facts.waves, "scope")
-    return timetable((facts.now, rfc.end_date), waves, _length(facts), calendars, rfc.release)
+    return timetable((facts.now, rfc.end_date), waves, _lengths(facts, len(waves)), calendars, rfc.release)
 
 
-def _length(facts: Facts) -> timedelta:
-    return timedelta(minutes=facts.known(facts.policy, "policy").rollout.wave_minutes)
+def _lengths(facts: Facts, waves: int) -> list[timedelta]:
+    """How long each of so many waves may take, with its bake; of the first it is not known here whether it is the canary."""
+    rollout = facts.known(facts.policy, "policy").rollout
+    usual = rollout.wave_minutes + rollout.bake_minutes(2)
+    first = max(usual, rollout.wave_minutes + rollout.bake_minutes(1))
+    return [timedelta(minutes=first if number == 0 else usual) for number in range(waves)]
 
 
 def _said(facts: Facts) -> tuple[str, ...]:
@@ -95,8 +99,8 @@ def _said(facts: Facts) -> tuple[str, ...]:
 
 def _waits(facts: Facts, plan: Timetable) -> list[tuple[int, datetime]]:
     """The waves that can't follow at once, with when they can."""
-    length = _length(facts)
-    before = (facts.now, *(start + length for start in plan.starts))
+    lengths = _lengths(facts, len(plan.starts))
+    before = (facts.now, *(start + length for start, length in zip(plan.starts, lengths, strict=True)))
     return [(number, start) for number, (start, done) in enumerate(zip(plan.starts, before, strict=False), 1) if start > done]
 
 
