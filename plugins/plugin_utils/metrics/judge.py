@@ -18,7 +18,7 @@ from statistics import median
 from typing import Any, Literal
 
 from .answer import WHOLE, MetricAnswer
-from .model import Bake, Compared, Metric, BakeVerdict
+from .model import Bake, BakeVerdict, Compared, Metric
 from .statistics import fisher_p, least_p, least_size, mann_whitney_p, relative_risk, superiority
 
 Outcome = Literal["good", "bad", "inconclusive", "error"]
@@ -87,6 +87,10 @@ class BakeRecord:
 
 def judge(record: BakeRecord, now: datetime) -> BakeVerdict:
     """What a bake has come to by ``now``."""
+    return replace(_judge(record, now), at=now.isoformat())
+
+
+def _judge(record: BakeRecord, now: datetime) -> BakeVerdict:
     for metric in record.bake.metrics:
         if fault := hopeless(metric, len(record.hosts), len(record.others)):
             return BakeVerdict("inconclusive", f"{metric.name} can't be compared: {fault}")

@@ -174,6 +174,8 @@ class BakeVerdict:
 
     outcome: Literal["baking", "good", "bad", "inconclusive"]
     reason: str
+    at: str = ""
+    """At which time that was said, RFC 3339; empty where it does not depend on that."""
 
 
 def fill_query(query: str, release: str, version: str, hosts: Collection[str]) -> str:

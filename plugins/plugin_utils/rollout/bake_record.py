@@ -87,8 +87,8 @@ def judge_again(lines: Iterable[Line]) -> list[GateAgain]:
             continue  # one of a time in which the journal did not have what gates are decided by
         inputs = GateInputs.from_dict(line.data["inputs"])
         measured = [record for wave, record in bakes(seen) if wave == line.wave]
-        if inputs.metrics is not None and measured:
-            inputs = replace(inputs, metrics=judge(measured[-1], line.at))
+        if inputs.metrics is not None and inputs.metrics.at and measured:
+            inputs = replace(inputs, metrics=judge(measured[-1], datetime.fromisoformat(inputs.metrics.at)))
         decided = GateDecision(line.data["decision"], line.data["reason"])
         found.append(GateAgain(line.at, line.wave, decided, decide_in(inputs, Circumstances(**line.data["circumstances"]))))
     return found

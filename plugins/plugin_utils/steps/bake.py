@@ -16,7 +16,7 @@ from ..activity import note, waiting
 from ..errors import TidegateError
 from ..metrics.answer import MetricAnswer, read_answer
 from ..metrics.judge import BakeRecord, Measurement, judge, next_due
-from ..metrics.model import Bake, Metric, BakeVerdict, fill_query
+from ..metrics.model import Bake, BakeVerdict, Metric, fill_query
 from ..metrics.prometheus import PrometheusClient
 from ..policy.model import MetricsSource
 from ..rollout.bake_journal import BakeJournal
