@@ -78,7 +78,7 @@ def mann_whitney_p(values: Sequence[float], others: Sequence[float]) -> float:
     ties = sum(count**3 - count for count in times.values())
     deviation = sqrt(size * len(others) / 12 * (total + 1 - ties / (total * (total - 1))))
     above = found / 2 - size * (total + 1) / 2
-    return 1 - NormalDist().cdf((above - 0.5) / deviation) if deviation else 1.0
+    return NormalDist().cdf((0.5 - above) / deviation) if deviation else 1.0
 
 
 def superiority(values: Sequence[float], others: Sequence[float]) -> float:
