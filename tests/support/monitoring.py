@@ -5,13 +5,12 @@
 
 from __future__ import annotations
 
+import http.client
 import shutil
 import signal
 import socket
 import subprocess
 import threading
-import urllib.request
-from contextlib import suppress
 from dataclasses import dataclass, field
 from http.server import ThreadingHTTPServer
 from pathlib import Path
@@ -71,9 +70,14 @@ class Monitoring:
 
     def says(self, number: float) -> bool:
         """Whether Prometheus has this number for every host."""
-        with suppress(OSError), urllib.request.urlopen(f"{self.url}/api/v1/query?query=count(errors=={number})", timeout=5) as answer:
-            return f'"{len(self.numbers)}"' in answer.read().decode()
-        return False
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=5)
+        try:
+            connection.request("GET", f"/api/v1/query?query=count(errors=={number})")
+            return f'"{len(self.numbers)}"' in connection.getresponse().read().decode()
+        except (OSError, http.client.HTTPException):
+            return False
+        finally:
+            connection.close()
 
     def send(self, number: signal.Signals) -> None:
         """Send Prometheus a signal; behind SIGKILL it is gone."""

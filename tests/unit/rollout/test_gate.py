@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from ansible_collections.tidegate.release.plugins.plugin_utils.metrics.model import BakeVerdict
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.gate import (
     GateDecision,
     GateInputs,
@@ -205,3 +206,27 @@ def test_behind_the_point_of_no_return_a_gate_holds_instead_of_backing_out(decis
     assert past.decision == ("hold" if decision == "back_out" else decision)
     assert past.reason.startswith("because")
     assert ("past the point of no return" in past.reason) == (decision == "back_out")
+
+
+@pytest.mark.parametrize(("outcome", "decision"), [("good", "proceed"), ("bad", "back_out"), ("inconclusive", "hold"), ("baking", "hold")])
+def test_what_is_measured_decides_of_a_wave_that_would_proceed(outcome: Any, decision: str) -> None:
+    found = decide(gate(metrics=BakeVerdict(outcome, "errors are so")))
+    assert (found.decision, "errors are so" in found.reason) == (decision, True)
+
+
+@pytest.mark.parametrize("outcome", ["good", "bad", "inconclusive", "baking"])
+def test_what_is_measured_makes_nothing_better(outcome: Any) -> None:
+    metrics = BakeVerdict(outcome, "errors are so")
+    assert decide(gate(failed=1, metrics=metrics)).decision == "back_out"
+    assert decide(gate(undone=1, metrics=metrics)).decision == "hold"
+    assert decide(gate(stop="the RFC is on hold", metrics=metrics)).decision == ("back_out" if outcome == "bad" else "hold")
+
+
+def test_bad_metrics_hold_where_failures_do() -> None:
+    found = decide(gate(metrics=BakeVerdict("bad", "errors is bad"), rollout=Rollout(on_failure="hold")))
+    assert (found.decision, found.reason) == ("hold", "errors is bad; 4 of 4 hosts in wave 2 of 3 active")
+
+
+@given(INPUTS)
+def test_what_a_gate_goes_by_is_stored_and_read_again(inputs: GateInputs) -> None:
+    assert decide(GateInputs.from_dict(inputs.to_dict())) == decide(inputs)
