@@ -20,6 +20,8 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.metrics.judge imp
 from ansible_collections.tidegate.release.plugins.plugin_utils.metrics.model import Bake, BakeVerdict
 from ansible_collections.tidegate.release.plugins.plugin_utils.policy.communication import Channel
 from ansible_collections.tidegate.release.plugins.plugin_utils.policy.model import MetricsSource
+from ansible_collections.tidegate.release.plugins.plugin_utils.report.html import render_deployment
+from ansible_collections.tidegate.release.plugins.plugin_utils.report.model import build_report
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.deployments import rollout_from_dict, rollout_to_dict
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.history import gates_again
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.options import Rollout, Share
@@ -29,6 +31,7 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.steps.clear impor
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps.conclude import conclude
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps.gate import decide_wave_gate
 from baked import BAKE, COMPARING, ERRORS, GONE, HOLDER, HOSTS, NOW, Baked, answered
+from schemas import assert_schema
 
 BAD = answered(**dict.fromkeys(HOSTS, 7))
 
@@ -177,6 +180,21 @@ def test_one_whose_deployment_was_taken_over_measures_no_more(cmdb: Cmdb) -> Non
         baked.journal.measured(before.run, 1, measurement, "", NOW)
     with pytest.raises(StateError, match="does not bake, so what was measured counts for nothing"):
         baked.journal.measured(baked.deployment.run, 1, measurement, "", NOW)
+
+
+def test_a_report_says_until_when_a_wave_bakes_and_then_what_its_gate_went_by(cmdb: Cmdb) -> None:
+    baked = Baked(cmdb, answers=[BAD])
+    verdict = baked.measure(patience=0)
+    report = build_report(cmdb, baked.now)
+    assert_schema("report", report.overview)
+    page = report.deployments[f"deployments/{baked.deployment.id}"]
+    assert_schema("report_deployment", page)
+    assert (page["state"], page["reason"]) == ("baking", "baking until 2026-03-01T12:02:00+00:00: errors good 0 of 3")
+    assert page["reason"] in render_deployment(page)
+    verdict = baked.measure()
+    gate(baked, verdict)
+    page = build_report(cmdb, baked.now).deployments[f"deployments/{baked.deployment.id}"]
+    assert page["waves"][0]["reason"] == "errors is bad: 7 on web1, not < 1; 1 host in wave 1 of 3 active"
 
 
 def test_the_lease_is_kept_while_it_bakes(cmdb: Cmdb) -> None:

@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import Cmdb
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.history import gates_again
+from documents import write_document
 from fleet import Fleet
 from monitoring import PROGRAM, Monitoring
 from waiting import wait_until
@@ -96,6 +97,13 @@ def test_waves_that_are_good_proceed_and_the_one_whose_patience_is_over_goes_on(
     site.succeeds(command, version)
     assert (site.events(rfc, "bake"), site.events(rfc, "measured")) == (2, 6)
     site.assert_explained(rfc, ["proceed", "proceed"])
+    play = site.fleet.path / "explain.yml"
+    asked = {"number": rfc, "explain": True, "cmdb": site.fleet.environment["TIDEGATE_CMDB"]}
+    failed = "explained.gates | length != 2 or explained.gates | rejectattr('same') | list"
+    task = {"tidegate.release.cmdb_history_info": asked, "register": "explained", "failed_when": failed}
+    write_document(play, [{"hosts": "localhost", "connection": "local", "gather_facts": False, "tasks": [task]}])
+    done = site.fleet.execute(["ansible-playbook", "-i", "localhost,", str(play)])
+    assert done.returncode == 0, done.stdout
 
 
 def test_a_wave_that_is_bad_goes_back(site: Site) -> None:

@@ -126,8 +126,8 @@ def test_a_canary_that_can_say_nothing_is_known_beforehand() -> None:
     assert hopeless_comparisons(rollout, [hosts[:2], hosts[2:]], hosts) == []
     assert hopeless_comparisons(Rollout(), [hosts[:1], hosts[1:]], hosts) == []
     assert hopeless_comparisons(rollout, [hosts[:1], hosts[1:]], hosts) == [
-        "the gate of wave 1 will hold, for latency can't be compared: 1 against 19 hosts can't give p below 0.05 whatever is measured; 2 "
-        "of them could"
+        "the gate of wave 1 will hold, for latency can't be compared: 1 against 19 hosts can't give p below 0.05 whatever is "
+        "measured; 2 of them could"
     ]
     assert "no other host of the plan has the release before" in hopeless_comparisons(rollout, [hosts], hosts)[0]
     assert "no other host of the plan has the release before" in hopeless_comparisons(rollout, [hosts[:2], hosts[2:]], hosts[:2])[0]
