@@ -106,9 +106,11 @@ def _wanted(journal: BakeJournal, deployment: Deployment, wave: OpenWave, bake: 
 
 def _measure(journal: BakeJournal, deployment: Deployment, wave: int, record: BakeRecord, ask: Ask, wait: Wait) -> BakeVerdict:
     began = renewed = measured = wait.monotonic()
+    verdict = judge(record, wait.now())
     while True:
         now = wait.now()
-        verdict = judge(record, now)
+        if verdict.outcome == "baking" and now >= record.until > datetime.fromisoformat(verdict.at):
+            verdict = judge(record, now)  # which looks at all that was measured, so only when it can have become another
         impatient = wait.patience is not None and wait.monotonic() - began >= wait.patience
         if verdict.outcome != "baking" or impatient or wait.interrupted():
             return verdict
@@ -118,7 +120,8 @@ def _measure(journal: BakeJournal, deployment: Deployment, wave: int, record: Ba
         if at <= now or wait.monotonic() - measured >= max(metric.every, metric.delay):
             measurement = _measured(deployment, metric, record, ask, now)
             record = record.with_one(measurement)
-            journal.measured(deployment.run, wave, measurement, judge(record, now).reason, wait.now())
+            verdict = judge(record, wait.now())
+            journal.measured(deployment.run, wave, measurement, verdict.reason, wait.now())
             renewed = measured = wait.monotonic()
             continue
         if wait.monotonic() - renewed >= _RENEWAL:

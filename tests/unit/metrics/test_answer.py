@@ -45,6 +45,7 @@ def test_each_host_has_its_value_with_or_without_a_port() -> None:
         (of(web1="1", web2="NaN"), "no value of 1 of 2 hosts (web2 is 'NaN')"),
         (of(web1="1", web2="+Inf"), "web2 is '+Inf'"),
         (of(web1="1", web2="1_0"), "web2 is '1_0'"),
+        (of(web1="1", web2="1e999"), "web2 is '1e999'"),
         (of(web1="1", web2=1), "web2 is no number"),
         (of(web1="1", web2="1", web1_9100="1"), "web1 has several"),
         (of(web1="1", web2_99999999="1"), "no value of 1 of 2 hosts (web2)"),
