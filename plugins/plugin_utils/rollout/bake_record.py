@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -47,11 +47,6 @@ class GateAgain:
 def begun_data(record: BakeRecord) -> dict[str, Any]:
     """What the event of a bake that begins says."""
     return {"bake": record.bake.to_dict(), "hosts": list(record.hosts), "others": list(record.others)}
-
-
-def basis_of(inputs: GateInputs, circumstances: Circumstances) -> dict[str, Any]:
-    """What the event of a gate's decision says besides the decision, so that it can be judged again."""
-    return {"inputs": inputs.to_dict(), "circumstances": asdict(circumstances)}
 
 
 def bakes(lines: Iterable[Line]) -> Iterator[tuple[int, BakeRecord]]:

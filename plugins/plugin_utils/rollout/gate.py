@@ -176,6 +176,11 @@ def decide_in(inputs: GateInputs, circumstances: Circumstances) -> GateDecision:
     return unless_interrupted(said, circumstances.interrupted)
 
 
+def basis_of(inputs: GateInputs, circumstances: Circumstances) -> dict[str, Any]:
+    """What the event of a gate's decision says besides the decision, so that it can be judged again."""
+    return {"inputs": inputs.to_dict(), "circumstances": asdict(circumstances)}
+
+
 def decide_staging(waves: Sequence[StageCounts], rollout: Rollout, stop: str = "") -> GateDecision:
     """Decide whether the first wave may open: ``proceed`` or ``hold``, for nothing runs the release yet.
 

@@ -19,7 +19,6 @@ from ..rfc.model import IMPLEMENT, SCHEDULED, STATES, Rfc
 from ..rfc.register import cleared_fingerprint
 from ..rfc.source import Change
 from ..rollout import states
-from ..rollout.bake_record import basis_of
 from ..rollout.data_change import not_to_migrate, past_return
 from ..rollout.deployments import Deployment, Run, Target
 from ..rollout.failures import Reason, first_failure, no_reason
@@ -29,6 +28,7 @@ from ..rollout.gate import (
     GateInputs,
     StageCounts,
     WaveCounts,
+    basis_of,
     decide_in,
     decide_staging,
     unless_interrupted,

@@ -18,12 +18,17 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.bake_reco
     DECIDED,
     MEASURED,
     Line,
-    basis_of,
     begun_data,
     judge_again,
     unfinished,
 )
-from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.gate import Circumstances, GateInputs, WaveCounts, decide_in
+from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.gate import (
+    Circumstances,
+    GateInputs,
+    WaveCounts,
+    basis_of,
+    decide_in,
+)
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.options import Rollout, Share
 from hypothesis import given
 from hypothesis import strategies as st
