@@ -12,7 +12,7 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.actions.base impo
 from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import Cmdb
 from ansible_collections.tidegate.release.plugins.plugin_utils.documents import parse_time
 from ansible_collections.tidegate.release.plugins.plugin_utils.errors import TidegateError
-from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.history import PastOf, history_lines, journal_lines
+from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.history import PastOf, gates_again, history_lines, journal_lines
 from ansible_collections.tidegate.release.plugins.plugin_utils.settings import required_setting
 
 
@@ -27,9 +27,12 @@ class ActionModule(TidegateAction):
         asked = PastOf(options["names"], options["number"], _time(options, "since"), _time(options, "until"))
         if not (asked.names or asked.rfc):
             raise TidegateError("neither names nor number is given; say whose past is asked for")
+        if options["explain"] and not asked.rfc:
+            raise TidegateError("gates are explained of an RFC, and number is not given; say which one it is")
         with Cmdb.open(required_setting(options, "cmdb")) as cmdb, cmdb.read() as connection:
             journal = journal_lines(connection, asked, options["archived"])
-            return {"changed": False, "history": history_lines(connection, asked), "journal": journal}
+            gates = {"gates": gates_again(connection, asked.rfc, options["archived"])} if options["explain"] else {}
+            return {"changed": False, "history": history_lines(connection, asked), "journal": journal, **gates}
 
 
 def _time(options: dict[str, Any], name: str) -> datetime | None:

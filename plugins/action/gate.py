@@ -11,7 +11,9 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.actions.base impo
 from ansible_collections.tidegate.release.plugins.plugin_utils.actions.interrupt import interrupted
 from ansible_collections.tidegate.release.plugins.plugin_utils.actions.output import announce
 from ansible_collections.tidegate.release.plugins.plugin_utils.clock import utc_now
+from ansible_collections.tidegate.release.plugins.plugin_utils.metrics.model import BakeVerdict
 from ansible_collections.tidegate.release.plugins.plugin_utils.rfc.source import open_change, rfc_number
+from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.deployments import Deployment
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.holder import Holder
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.journal import Journal
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.states import DeploymentState
@@ -28,7 +30,7 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.steps.tell import
 
 
 class ActionModule(TidegateAction):
-    """Decide about the open wave, or about staging, by what the journal says."""
+    """Decide about the open wave, or about staging, by what the journal says and by what is measured."""
 
     module = "gate"
     homes = ("rfc", "dsl", "cmdb")
@@ -37,18 +39,49 @@ class ActionModule(TidegateAction):
     def execute(self, options: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
         if self._task.check_mode:
             return {"changed": False, "decision": "proceed", "reason": "in check mode nothing is decided"}
-        dsl, policy, cmdb_url = required_setting(options, "dsl"), optional_setting(options, "policy"), required_setting(options, "cmdb")
-        rfc_path = required_setting(options, "rfc")
-        change = open_change(rfc_path)
-        decide = decide_staging_gate if options["after"] == "staging" else decide_wave_gate
-        with Sources(dsl, cmdb_url, policy, utc_now(), kept_in_run()) as sources:
+        with self._sources(options) as sources:
             journal = Journal(sources.cmdb())
-            deployment = to_decide(journal, rfc_number(rfc_path), Holder.this_run())
-            run = deployment.run
-            if options["after"] == "staging" and deployment.state is DeploymentState.STAGING and not deployment.rollout.tree:
-                WaveJournal(sources.cmdb()).stage_all(run, sources.now)
-            check, tell = make_wave_check(sources), make_notifier(sources.policy)
-            decided = decide(journal, run, change, check, tell, sources.now, interrupted(), reasons(task_vars))
-        if "msg" in decided:
-            announce(decided["msg"])
-        return decided
+            deployment = to_decide(journal, rfc_number(required_setting(options, "rfc")), Holder.this_run())
+            if options["after"] == "staging":
+                return self._after_staging(options, task_vars, sources, deployment)
+            if deployment.rollout.bake is None and deployment.rollout.canary_bake is None:
+                return self._after_wave(options, task_vars, sources, None)
+            from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.bake_journal import BakeJournal  # noqa: PLC0415 - as below
+            from ansible_collections.tidegate.release.plugins.plugin_utils.steps import bake  # noqa: PLC0415 - for who measures anything
+
+            ask = bake.make_asker(lambda: sources.policy().prometheus)
+            wait = bake.Wait(utc_now, interrupted, options["patience"])
+            verdict, wave = bake.bake_wave(BakeJournal(sources.cmdb()), deployment, ask, wait)
+        if verdict is not None and verdict.outcome == "baking" and not interrupted():
+            result = bake.baking_result(verdict, wave)
+            announce(result["msg"])
+            return result
+        with self._sources(options) as sources:  # by what RFC, policy and library say now
+            return self._after_wave(options, task_vars, sources, verdict)
+
+    def _sources(self, options: dict[str, Any]) -> Sources:
+        dsl, policy, cmdb_url = required_setting(options, "dsl"), optional_setting(options, "policy"), required_setting(options, "cmdb")
+        return Sources(dsl, cmdb_url, policy, utc_now(), kept_in_run())
+
+    def _after_staging(
+        self, options: dict[str, Any], task_vars: dict[str, Any], sources: Sources, deployment: Deployment
+    ) -> dict[str, Any]:
+        if deployment.state is DeploymentState.STAGING and not deployment.rollout.tree:
+            WaveJournal(sources.cmdb()).stage_all(deployment.run, sources.now)
+        change, check, tell = open_change(required_setting(options, "rfc")), make_wave_check(sources), make_notifier(sources.policy)
+        journal, now = Journal(sources.cmdb()), sources.now
+        return _said(decide_staging_gate(journal, deployment.run, change, check, tell, now, interrupted(), reasons(task_vars)))
+
+    def _after_wave(
+        self, options: dict[str, Any], task_vars: dict[str, Any], sources: Sources, metrics: BakeVerdict | None
+    ) -> dict[str, Any]:
+        rfc, journal, now = required_setting(options, "rfc"), Journal(sources.cmdb()), sources.now
+        run = to_decide(journal, rfc_number(rfc), Holder.this_run()).run
+        change, check, tell = open_change(rfc), make_wave_check(sources), make_notifier(sources.policy)
+        return _said(decide_wave_gate(journal, run, change, check, tell, now, interrupted(), reasons(task_vars), metrics))
+
+
+def _said(decided: dict[str, Any]) -> dict[str, Any]:
+    if "msg" in decided:
+        announce(decided["msg"])
+    return decided

@@ -41,6 +41,12 @@ options:
     description: Whether archives are read. Without them the journal is that of what the CMDB still has.
     type: bool
     default: true
+  explain:
+    description:
+      - Whether the gates of O(number) are judged again, by what the journal says of them and of what was measured, and by nothing else.
+        That is done with all of its deployments, whatever O(names), O(since) and O(until) say.
+    type: bool
+    default: false
 requirements:
   - SQLAlchemy >= 2
   - psycopg >= 3 for a CMDB in PostgreSQL
@@ -57,6 +63,14 @@ EXAMPLES = r"""
     until: "2027-05-31T23:59:59+02:00"
     cmdb: /srv/cmdb.sqlite
   register: past
+
+- name: Judge the gates of an RFC again
+  tidegate.release.cmdb_history_info:
+    number: CHG0030001
+    explain: true
+    cmdb: /srv/cmdb.sqlite
+  register: explained
+  failed_when: explained.gates | rejectattr('same') | list
 
 - name: Show which releases were put on it
   ansible.builtin.debug:
@@ -129,4 +143,37 @@ journal:
     file:
       description: The archive that the line is in; null when it is in the CMDB.
       type: str
+gates:
+  description: Every gate after a wave of O(number), in the order in which they were decided.
+  type: list
+  elements: dict
+  returned: when O(explain)
+  contains:
+    deployment:
+      description: Which deployment.
+      type: str
+      sample: CHG0030001#12
+    wave:
+      description: Number of the wave.
+      type: int
+      sample: 1
+    at:
+      description: When it was decided, in UTC.
+      type: str
+      sample: "2027-05-03T20:11:04+00:00"
+    decision:
+      description: What was decided.
+      type: str
+      sample: proceed
+    reason:
+      description: Why, in one sentence.
+      type: str
+      sample: 1 of 1 host in wave 1 of 2 active; error_rate good 10 of 10
+    again:
+      description: The decision and the reason that its rules come to now.
+      type: dict
+    same:
+      description: Whether both are the same.
+      type: bool
+      sample: true
 """

@@ -22,6 +22,10 @@ description:
   - Before the first wave it brings the change to Implement, in ServiceNow when the RFC comes from there, and holds when that fails.
   - Says in the change what was decided, and tells the channels of the policy and the stakeholders of the RFC of the start, of a hold and of
     a back-out. When that fails it warns; the decision stands.
+  - When the policy has C(rollout.bake), it first measures metrics of the wave in Prometheus for as long as that says, and keeps the
+    deployment's lease while it does. Bad ones are a failure, what is not known holds, and that time is up lets nothing proceed. Each
+    measurement is in the journal, so a run that was killed goes on where it was. The address and the token of Prometheus are where the
+    policy says, in the environment of the controller or in a file.
   - In check mode it decides nothing and says V(proceed).
   - Writes the decision, the wave's installations and what follows, the next wave opened or the back-out ordered, in one
     transaction. What is not known holds.
@@ -39,6 +43,13 @@ options:
     type: str
     choices: [staging, wave]
     default: wave
+  patience:
+    description:
+      - For how many seconds at most the metrics of a wave are waited for. When that is over before they are known the task ends, decides
+        nothing and says V(baking); C(deploy) then ends with that as its state, not well, and goes on with the bake when it is run again.
+      - Without it the wait is as long as the policy's bake.
+      - Taken from the variable C(tidegate_patience), when it is not given.
+    type: float
 seealso:
   - module: tidegate.release.activate
 """
@@ -55,7 +66,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 decision:
-  description: V(proceed), V(hold) or V(back_out).
+  description: V(proceed), V(hold) or V(back_out); V(baking) when O(patience) was over before anything was known.
   type: str
   returned: always
   sample: proceed

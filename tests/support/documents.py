@@ -93,7 +93,16 @@ STRICT: dict[str, dict[str, Any]] = {
     "journal": {"journal": {"days": 1000}},
     "spares": {"spares": {"cover": "largest_wave", "near": {"ams": ["ams-1"]}, "level_days": 7}},
     "waivers": {"waivers": {}},
-    "rollout": {"rollout": {"budget": {"wave": 0, "total": 0}, "support": {"hours": 24, "late_days": 0}}},
+    "prometheus": {"prometheus": {"address": {"environment": "PROMETHEUS_URL"}, "token": {"file": "/nowhere/token"}}},
+    "rollout": {
+        "rollout": {
+            "budget": {"wave": 0, "total": 0},
+            "support": {"hours": 24, "late_days": 0},
+            "bake": {"minutes": 1, "metrics": [{"name": "errors", "query": "up", "bad": "> 0"}]},
+            "canary_bake": {"minutes": 1, "metrics": [{"name": "errors", "query": "up", "compare": {"kind": "values"}}]},
+        },
+        "prometheus": {"address": {"environment": "PROMETHEUS_URL"}},
+    },
 }
 
 

@@ -121,11 +121,12 @@ def common(left: Iterable[Span], right: Iterable[Span]) -> list[Span]:
     return merge((max(a, c), min(b, d)) for a, b in left for c, d in right)
 
 
-def timetable(whole: Span, waves: Sequence[Sites], length: timedelta, calendars: Calendars, release: str) -> Timetable:
-    """Put the waves one after the other into ``whole`` and the windows of their sites, each as early as it can be."""
+def timetable(whole: Span, waves: Sequence[Sites], lengths: Sequence[timedelta], calendars: Calendars, release: str) -> Timetable:
+    """Put the waves, each as long as its one of ``lengths``, one after the other into ``whole`` and the windows of their sites, each as
+    early as it can be."""
     at = whole[0]
     starts: list[datetime] = []
-    for number, sites in enumerate(waves, 1):
+    for number, (sites, length) in enumerate(zip(waves, lengths, strict=True), 1):
         name = f"wave {number} of {len(waves)} ({', '.join(sorted(site or 'no site' for site in sites))})"
         spans = open_spans(sites, whole, calendars, release)
         start = next((max(at, first) for first, last in spans if max(at, first) + length <= last), None)

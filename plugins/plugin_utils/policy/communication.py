@@ -23,7 +23,7 @@ _LONGEST = 4000  # characters of a message
 
 @dataclass(frozen=True)
 class Channel:
-    """Where the addresses of a channel are; they hold secrets, so they are never in a document. One of the two is set."""
+    """Where addresses or a token are; they are secrets or hold some, so they are never in a document. One of the two is set."""
 
     environment: str = ""
     file: str = ""
@@ -52,13 +52,14 @@ def communication_of(given: Mapping[str, Any], folder: Path) -> Communication:
     """The section ``communication`` of a policy that was checked; files are in ``folder`` where their paths are relative."""
     return Communication(
         given.get("required", False),
-        {name: _channel(folder, **where) for name, where in given.get("channels", {}).items()},
+        {name: channel_of(folder, **where) for name, where in given.get("channels", {}).items()},
         {event: tuple(names) for event, names in given.get("tell", {}).items()},
         given.get("templates", {}),
     )
 
 
-def _channel(folder: Path, environment: str = "", file: str = "") -> Channel:
+def channel_of(folder: Path, environment: str = "", file: str = "") -> Channel:
+    """Where something is that is never in a document; a file is in ``folder`` where its path is relative."""
     return Channel(environment, str(folder / file) if file and not file.startswith("~") else file)
 
 

@@ -13,11 +13,14 @@ from typing import Any
 from ..calendar.model import CalendarFiles
 from ..dhs.spare_rules import SpareRules
 from ..documents import Document, load_document, parse_time
+from ..metrics.model import Bake
 from ..rollout.options import Constraints, Rings, Rollout, Share, StayUp
 from .checks import check_controls, check_responsibilities, check_roles, check_steps
-from .communication import check_communication, communication_of
+from .communication import channel_of, check_communication, communication_of
+from .metric_checks import check_metrics
 from .model import (
     Identity,
+    MetricsSource,
     OwnControl,
     Person,
     Policy,
@@ -64,6 +67,8 @@ def read_policy(path: str | Path | None, controls: Mapping[str, Waivable]) -> Po
             support_hours=support["hours"],
             late_days=support["late_days"],
             share_files=rollout["share_files"],
+            bake=_bake(rollout.get("bake")),
+            canary_bake=_bake(rollout.get("canary_bake")),
         ),
         people=people,
         trust=_trust(own.get("trust", {})),
@@ -85,6 +90,7 @@ def read_policy(path: str | Path | None, controls: Mapping[str, Waivable]) -> Po
         spares=_spares({**base["spares"], **own.get("spares", {})}),
         journal_days={**base["journal"], **own.get("journal", {})}["days"],
         objective_commands={**base["objectives"], **own.get("objectives", {})}["commands"],
+        prometheus=_metrics_source(own.get("prometheus", {}), folder),
         identity=Identity(**own.get("identity", {})),
         sha256=sha256,
     )
@@ -111,6 +117,7 @@ def _load(path: str | Path, controls: Mapping[str, Waivable]) -> tuple[dict[str,
     check_steps(document)
     check_communication(document)
     check_controls(document, controls)
+    check_metrics(document)
     sound = document.is_good(("people",)) or "people" not in document.data
     people = _people(document)
     if sound:
@@ -196,6 +203,16 @@ def _trust(described: Mapping[str, Any]) -> dict[str, Trust]:
 def _spares(described: Mapping[str, Any]) -> SpareRules:
     near = {site: tuple(stockrooms) for site, stockrooms in described["near"].items()}
     return SpareRules(described["cover"], frozenset(described["undercut"]), near, described["read_days"], described["level_days"])
+
+
+def _bake(described: Mapping[str, Any] | None) -> Bake | None:
+    return Bake.from_dict(described) if described else None
+
+
+def _metrics_source(described: Mapping[str, Any], folder: Path) -> MetricsSource | None:
+    if not described:
+        return None
+    return MetricsSource(**{name: channel_of(folder, **where) for name, where in described.items()})
 
 
 def _opinions(described: Mapping[str, Any]) -> dict[str, Quorum]:

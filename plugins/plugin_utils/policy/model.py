@@ -14,7 +14,7 @@ from enum import Enum
 from ..calendar.model import CalendarFiles
 from ..dhs.spare_rules import SpareRules
 from ..rollout.options import Rollout
-from .communication import Communication
+from .communication import Channel, Communication
 
 
 class Waivable(Enum):
@@ -112,6 +112,14 @@ class Identity:
 
 
 @dataclass(frozen=True)
+class MetricsSource:
+    """Where the metrics of rollouts come from: the address of a Prometheus, and the token that it wants, ``None`` for none."""
+
+    address: Channel
+    token: Channel | None = None
+
+
+@dataclass(frozen=True)
 class Policy:
     """A release policy, as ``policy.yml`` and the shipped one together say it."""
 
@@ -161,6 +169,8 @@ class Policy:
     """Which spares firmware releases have to reserve."""
     objective_commands: bool = False
     """Whether the objectives of an RFC may be commands."""
+    prometheus: MetricsSource | None = None
+    """Where the metrics of rollouts come from; ``None`` when none are measured."""
     identity: Identity = Identity()
     """How signed clearances name the policy and who judged by it."""
     sha256: str = field(default="", compare=False)

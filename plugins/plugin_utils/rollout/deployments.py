@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..cmdb.schema import schema
 from ..errors import ConflictError, NotFoundError
+from ..metrics.model import Bake
 from . import states
 from .holder import Holder
 from .options import Constraints, Rings, Rollout, Share, StayUp
@@ -159,7 +160,8 @@ def rollout_from_dict(data: Mapping[str, Any]) -> Rollout:
     """What :func:`rollout_to_dict` made."""
     shares = {name: Share(**data[name]) for name in ("canary", "wave_budget", "total_budget")}
     constraints = _constraints(data["constraints"]) if "constraints" in data else Constraints()  # which older ones have not
-    return Rollout(**{**data, **shares, "steps": tuple(data["steps"]), "constraints": constraints})
+    bakes = {name: Bake.from_dict(data[name]) for name in ("bake", "canary_bake") if data.get(name)}
+    return Rollout(**{**data, **shares, "steps": tuple(data["steps"]), "constraints": constraints, **bakes})
 
 
 def _constraints(data: Mapping[str, Any]) -> Constraints:

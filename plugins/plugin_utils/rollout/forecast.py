@@ -12,7 +12,10 @@ from statistics import median
 
 from ..dsl.package import Package
 from ..dsl.shipment import lacking, pieces
+from ..metrics.judge import hopeless
+from ..metrics.model import Bake
 from .deployments import Past
+from .options import Rollout
 
 _KILO = 1000
 _UNITS = ("bytes", "kB", "MB", "GB")
@@ -73,6 +76,33 @@ def role_lines(tasks: Mapping[str, Sequence[str]], data_host: str, no_return: bo
     for step, names in tasks.items():
         when = said.get(step, "")
         yield f"  role, {step}{when}: {', '.join(names) or 'no task'}"
+
+
+def bake_lines(rollout: Rollout) -> Iterator[str]:
+    """A line for what is measured of waves before their gates; of the first, if that is another, one of its own."""
+    first, others = rollout.bake_of(1), rollout.bake_of(2)
+    if first is not None and first != others:
+        yield f"  bake of wave 1: {_measured(first)}"
+    if others is not None:
+        yield f"  bake of each {'later ' if first != others else ''}wave: {_measured(others)}"
+
+
+def _measured(bake: Bake) -> str:
+    what = (
+        f"{one.name} ({f'{one.compare.kind} against the release before' if one.compare else one.good or f'not {one.bad}'})"
+        for one in bake.metrics
+    )
+    return f"{in_time(bake.seconds)} at least, {', '.join(what)}"
+
+
+def hopeless_comparisons(rollout: Rollout, waves: Sequence[Collection[str]], having: Collection[str]) -> list[str]:
+    """Why the gate of the first wave will hold whatever is measured, a sentence for each metric. ``having``: who has a release before."""
+    bake = rollout.bake_of(1)
+    if bake is None or not waves:
+        return []
+    others = sum(host in having for wave in waves[1:] for host in wave)
+    faults = ((metric.name, hopeless(metric, len(waves[0]), others)) for metric in bake.metrics)
+    return [f"the gate of wave 1 will hold, for {name} can't be compared: {why}" for name, why in faults if why]
 
 
 def window_line(now: datetime, until: datetime, waves: int, past: Sequence[Past], release: str) -> str:

@@ -9,10 +9,11 @@ by waiting; after that anything unknown holds; only what is left may proceed.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import Literal
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Literal
 
+from ..metrics.model import BakeVerdict
 from .options import Rollout, Share
 
 Decision = Literal["proceed", "hold", "back_out"]
@@ -59,6 +60,40 @@ class GateInputs:
     """Why nothing more may start at this moment, as a sentence; empty when it may."""
     stuck: int = 0
     """How many of the failed hosts could not return to their previous release."""
+    metrics: BakeVerdict | None = None
+    """What was measured of the wave came to; ``None`` when nothing was to be measured."""
+    late: bool = False
+    """Whether the wave is of hosts that came late."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """As the journal has it, with what of the policy the gate goes by."""
+        rollout = {name: getattr(self.rollout, name) for name in _POLICY}
+        return {**asdict(replace(self, rollout=Rollout())), "rollout": {**rollout, **{name: asdict(rollout[name]) for name in _SHARES}}}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> GateInputs:
+        """What :meth:`to_dict` made."""
+        rollout = Rollout(**{**data["rollout"], **{name: Share(**data["rollout"][name]) for name in _SHARES}})
+        metrics = BakeVerdict(**data["metrics"]) if data["metrics"] else None
+        return cls(**{**data, "counts": WaveCounts(**data["counts"]), "rollout": rollout, "metrics": metrics})
+
+
+_SHARES = ("wave_budget", "total_budget")
+_POLICY = (*_SHARES, "on_failure")
+
+
+@dataclass(frozen=True)
+class Circumstances:
+    """What a gate's decision meets, each a sentence or a part of one, empty for nothing."""
+
+    past: str = ""
+    """What can't be brought back, so that nothing is backed out."""
+    waiting: str = ""
+    """What a wave that holds waits for people to do."""
+    failure: str = ""
+    """What the first host that failed has said."""
+    interrupted: str = ""
+    """Who interrupted the run."""
 
 
 @dataclass(frozen=True)
@@ -92,11 +127,11 @@ def decide(inputs: GateInputs) -> GateDecision:
     1. More bad hosts than the wave's or the deployment's budget: ``rollout.on_failure``.
     2. Hosts not done, or counts that don't add up: hold.
     3. No host of the wave is active: ``rollout.on_failure``, whatever the budget allows.
-    4. Something stops what would start next: hold, unless it was the last wave.
-    5. Otherwise proceed.
+    4. Metrics of the wave are bad: ``rollout.on_failure``. They are inconclusive, or still measured: hold.
+    5. Something stops what would start next: hold, unless it was the last wave.
+    6. Otherwise proceed.
     """
-    counts, rollout = inputs.counts, inputs.rollout
-    name = f"wave {inputs.wave} of {inputs.of}"
+    counts, rollout, name = inputs.counts, inputs.rollout, f"wave {inputs.wave} of {inputs.of}"
     # The larger one: a total that is behind the wave it includes must not hide the wave's failures.
     bad_so_far = max(inputs.bad_so_far, counts.bad)
     spent = _over(counts.bad, counts.size, rollout.wave_budget, f"in {name}") or _over(
@@ -105,19 +140,47 @@ def decide(inputs: GateInputs) -> GateDecision:
     if spent:
         return GateDecision(rollout.on_failure, f"{spent}{_needing_a_person(inputs.stuck)}")
 
-    numbers = (counts.active, counts.failed, counts.lost, counts.undone)
-    if counts.size <= 0 or min(numbers) < 0 or sum(numbers) != counts.size or inputs.total < counts.size:
-        return GateDecision("hold", f"the counts of {name} don't add up, so its outcome is not known")
-    if counts.undone:
-        return GateDecision("hold", f"{_share(counts.undone, counts.size)} in {name} not done, so its outcome is not known")
+    unclear = _unclear(inputs, name)
+    if unclear:
+        return GateDecision("hold", unclear)
     if not counts.active:
         return GateDecision(
             rollout.on_failure, f"none of {_hosts(counts.size)} in {name} runs the release{_needing_a_person(inputs.stuck)}"
         )
-    if inputs.wave < inputs.of and inputs.stop:
-        return GateDecision("hold", f"{inputs.stop}; {_active(counts, name)}")
+    measured = inputs.metrics
+    if measured is not None and measured.outcome == "bad":
+        return GateDecision(rollout.on_failure, f"{measured.reason}; {_active(counts, name)}{_needing_a_person(inputs.stuck)}")
+    unknown = measured.reason if measured is not None and measured.outcome != "good" else ""
+    stop = unknown or (inputs.stop if inputs.wave < inputs.of else "")
+    if stop:
+        return GateDecision("hold", f"{stop}; {_active(counts, name)}")
     within = f", {counts.bad} failed or lost within the budget of {rollout.wave_budget}" if counts.bad else ""
-    return GateDecision("proceed", f"{_active(counts, name)}{within}{_needing_a_person(inputs.stuck)}")
+    good = f"; {measured.reason}" if measured is not None else ""
+    return GateDecision("proceed", f"{_active(counts, name)}{within}{_needing_a_person(inputs.stuck)}{good}")
+
+
+def _unclear(inputs: GateInputs, name: str) -> str:
+    """Why the outcome of a wave is not known; empty when it is."""
+    counts = inputs.counts
+    numbers = (counts.active, counts.failed, counts.lost, counts.undone)
+    if counts.size <= 0 or min(numbers) < 0 or sum(numbers) != counts.size or inputs.total < counts.size:
+        return f"the counts of {name} don't add up, so its outcome is not known"
+    if counts.undone:
+        return f"{_share(counts.undone, counts.size)} in {name} not done, so its outcome is not known"
+    return ""
+
+
+def decide_in(inputs: GateInputs, circumstances: Circumstances) -> GateDecision:
+    """What :func:`decide`, or :func:`decide_late`, says, and what becomes of it in these circumstances."""
+    decision = unless_past_return(decide_late(inputs)[0] if inputs.late else decide(inputs), circumstances.past)
+    waiting = circumstances.waiting if decision.decision == "hold" else ""
+    said = replace(decision, reason=f"{decision.reason}{waiting}{circumstances.failure}")
+    return unless_interrupted(said, circumstances.interrupted)
+
+
+def basis_of(inputs: GateInputs, circumstances: Circumstances) -> dict[str, Any]:
+    """What the event of a gate's decision says besides the decision, so that it can be judged again."""
+    return {"inputs": inputs.to_dict(), "circumstances": asdict(circumstances)}
 
 
 def decide_staging(waves: Sequence[StageCounts], rollout: Rollout, stop: str = "") -> GateDecision:

@@ -14,6 +14,7 @@ from typing import Any
 
 from ..cmdb.schema import schema
 from .archive_file import documents_in, read_archive
+from .bake_record import BAKE_EVENTS, Line, judge_again
 from .states import DATA_EVENTS
 
 with suppress(ImportError):
@@ -56,6 +57,24 @@ def journal_lines(connection: sa.Connection, asked: PastOf, archived: bool) -> l
     """
     lines = [*_in_cmdb(connection, asked), *(_in_files(connection, asked) if archived else ())]
     return [{**line, "at": _text(line["at"])} for line in sorted(lines, key=lambda line: line["at"])]
+
+
+def gates_again(connection: sa.Connection, rfc: str, archived: bool) -> list[dict[str, Any]]:
+    """Every gate after a wave of an RFC's deployments, judged again by the journal's lines and nothing else.
+
+    Each with ``deployment``, ``wave``, ``at``, ``decision`` and ``reason``, what both are ``again``, and whether they are the ``same``.
+    ``archived`` and what is raised: as for :func:`journal_lines`.
+    """
+    asked = PastOf(rfc=rfc)
+    lines = [*_in_cmdb(connection, asked), *(_in_files(connection, asked) if archived else ())]  # in the order in which they were written
+    found = []
+    for label in dict.fromkeys(line["deployment"] for line in lines):
+        about = [line for line in lines if line["deployment"] == label and line["host"] is None and line["event"] in BAKE_EVENTS]
+        for gate in judge_again(Line(line["at"], line["event"], line["wave"], line["data"]) for line in about):
+            again = {"decision": gate.again.decision, "reason": gate.again.reason}
+            decided = {"decision": gate.decided.decision, "reason": gate.decided.reason}
+            found.append({"deployment": label, "wave": gate.wave, "at": _text(gate.at), **decided, "again": again, "same": gate.same})
+    return found
 
 
 def _text(at: datetime) -> str:

@@ -226,6 +226,8 @@ class Journal(Locks):
                 self._move(connection, deployment, _D.HELD, now, doubt)
             elif deployment.state is _D.PLANNED:
                 self._move(connection, deployment, _D.STAGING, now)
+            elif deployment.state is _D.BAKING:
+                self._move(connection, deployment, _D.ACTIVATING, now)  # its hosts are looked at again before it goes on
             elif deployment.state is _D.HELD and not doubt:
                 first = self._round_start(connection, deployment_id)
                 waves = self._wave_states(connection, deployment_id)
@@ -494,17 +496,26 @@ class Journal(Locks):
                 self._move(connection, deployment, _D.HELD, now, decision.reason)
 
     def decide_wave(
-        self, run: Run, number: int, decision: GateDecision, now: datetime, until: datetime | None = None, *, ends_round: bool = False
+        self,
+        run: Run,
+        number: int,
+        decision: GateDecision,
+        now: datetime,
+        until: datetime | None = None,
+        basis: Mapping[str, Any] = MappingProxyType({}),
+        *,
+        ends_round: bool = False,
     ) -> None:
         """Write the gate's decision on an open wave and all that follows from it, in one transaction.
 
         The wave's installations go to the CMDB; on ``proceed`` the next wave opens or the deployment completes. A ``hold``
         leaves the wave open, so that its gate is asked again when a person has acted. ``until``: when it is too late to start another
-        host, ``None`` for never. ``ends_round``: a hold that waits for nobody, as those hosts of a late round that are still to come stay
-        late.
+        host, ``None`` for never. ``basis``: what it was decided by, for whoever judges again. ``ends_round``: a hold that waits for nobody,
+        as those hosts of a late round that are still to come stay late.
         """
         t = self._t
-        with self._writing(run, now) as (connection, deployment):
+        with self._writing(run, now) as (connection, found):
+            deployment = self._after_bake(connection, found, now)
             values: dict[str, Any] = {"decision": decision.decision, "reason": decision.reason}
             if decision.decision != "hold" or ends_round:
                 values.update(state=_W.DECIDED, decided=now)
@@ -518,7 +529,14 @@ class Journal(Locks):
                     f"the gate of wave {number} of {deployment.label} was already decided; run deploy again to go on from there"
                 )
             self._set_start_deadline(connection, run.deployment, until)
-            self._follow(connection, deployment, run, number, decision, now, ends_round)
+            self._follow(connection, deployment, run, number, decision, now, basis, ends_round)
+
+    def _after_bake(self, connection: sa.Connection, deployment: Deployment, now: datetime) -> Deployment:
+        """The deployment, no longer baking if it was."""
+        if deployment.state is not _D.BAKING:
+            return deployment
+        self._move(connection, deployment, _D.ACTIVATING, now)
+        return self._load(connection, deployment.id)
 
     def decide_lost(self, run: Run, decision: GateDecision, now: datetime) -> None:
         """Write the gate's decision on the hosts that had got lost, when every wave is decided."""
@@ -533,10 +551,11 @@ class Journal(Locks):
         number: int | None,
         decision: GateDecision,
         now: datetime,
+        basis: Mapping[str, Any] = MappingProxyType({}),
         ends_round: bool = False,
     ) -> None:
         """What follows from a decision about the wave ``number``, or about the hosts that had got lost in earlier ones."""
-        self._append(connection, run.deployment, now, "decided", wave=number, data=asdict(decision))
+        self._append(connection, run.deployment, now, "decided", wave=number, data={**asdict(decision), **basis})
         # A host that was free while this deployment was held may have got something else since; what it runs is not for this one to say.
         mine = self._locked(connection, run.deployment)
         seen = [x for x in self._targets(connection, run.deployment) if number in (None, x.wave) and x.host in mine]
@@ -580,7 +599,7 @@ class Journal(Locks):
     def hold(self, run: Run, reason: str, now: datetime) -> bool:
         """Hold a deployment that goes forward, whatever its gates say; return whether there was something to hold."""
         with self._writing(run, now) as (connection, deployment):
-            forward = deployment.state in (_D.STAGING, _D.ACTIVATING)
+            forward = deployment.state in (_D.STAGING, _D.ACTIVATING, _D.BAKING)
             if forward:
                 self._move(connection, deployment, _D.HELD, now, reason)
         return forward

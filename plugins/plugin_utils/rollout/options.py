@@ -7,7 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Literal
+
+from ..metrics.model import Bake
 
 
 @dataclass(frozen=True)
@@ -117,3 +120,22 @@ class Rollout:
     """Within how many days of its support's begin hosts are brought in that have not got the release; 0 for never."""
     share_files: bool = False
     """Whether releases on a host share files that are alike, so that what is written into one of them changes all."""
+    bake: Bake | None = None
+    """What is measured of each wave before its gate; ``None`` for nothing."""
+    canary_bake: Bake | None = None
+    """The same for the first wave, where it has one of its own."""
+
+    def bake_of(self, wave: int) -> Bake | None:
+        """What is measured of a wave, by its number."""
+        return self.canary_bake or self.bake if wave == 1 else self.bake
+
+    def lengths(self, waves: int) -> list[timedelta]:
+        """How long each of so many waves may take, with its bake; of the first it is not known here whether it is the canary."""
+        usual = self.wave_minutes + self.bake_minutes(2)
+        first = max(usual, self.wave_minutes + self.bake_minutes(1))
+        return [timedelta(minutes=first if number == 0 else usual) for number in range(waves)]
+
+    def bake_minutes(self, wave: int) -> float:
+        """How many minutes that takes at least."""
+        bake = self.bake_of(wave)
+        return bake.seconds / 60 if bake else 0

@@ -21,13 +21,14 @@ SPARES = "spares"
 class DeploymentState(StrEnum):
     """Where a deployment stands. ``held`` waits for a person; the last three are final.
 
-    ``supporting``: each wave is decided and nothing is under way, but hosts that have not got the release may still get it, or its
-    early-life support is not over.
+    ``baking``: metrics of a wave are measured. ``supporting``: each wave is decided and nothing is under way, but hosts that have not got
+    the release may still get it, or its early-life support is not over.
     """
 
     PLANNED = "planned"
     STAGING = "staging"
     ACTIVATING = "activating"
+    BAKING = "baking"
     HELD = "held"
     BACKING_OUT = "backing_out"
     SUPPORTING = "supporting"
@@ -95,7 +96,8 @@ DEPLOYMENT: Mapping[DeploymentState, frozenset[DeploymentState]] = {
     _D.PLANNED: frozenset({_D.STAGING, _D.CANCELLED}),
     # A late round, which stages for a deployment that is live on others, can come to nothing or be backed out.
     _D.STAGING: frozenset({_D.ACTIVATING, _D.HELD, _D.CANCELLED, _D.SUPPORTING, _D.BACKING_OUT}),
-    _D.ACTIVATING: frozenset({_D.SUPPORTING, _D.COMPLETED, _D.HELD, _D.BACKING_OUT}),
+    _D.ACTIVATING: frozenset({_D.BAKING, _D.SUPPORTING, _D.COMPLETED, _D.HELD, _D.BACKING_OUT}),
+    _D.BAKING: frozenset({_D.ACTIVATING, _D.HELD, _D.BACKING_OUT}),
     # To activating, when a host that had got lost and was written off is there again.
     _D.SUPPORTING: frozenset({_D.STAGING, _D.ACTIVATING, _D.COMPLETED, _D.BACKING_OUT}),
     _D.HELD: frozenset({_D.STAGING, _D.ACTIVATING, _D.BACKING_OUT, _D.CANCELLED}),
@@ -179,7 +181,7 @@ LEFT_OUT = frozenset({_H.STAGE_FAILED, _H.WRITTEN_OFF})
 LATE = frozenset({_H.STAGE_FAILED, _H.FAILED})
 
 # Deployments that are not over. Which of their hosts they lock against others is for :func:`locks` to say.
-OPEN = frozenset({_D.PLANNED, _D.STAGING, _D.ACTIVATING, _D.HELD, _D.BACKING_OUT, _D.SUPPORTING})
+OPEN = frozenset({_D.PLANNED, _D.STAGING, _D.ACTIVATING, _D.BAKING, _D.HELD, _D.BACKING_OUT, _D.SUPPORTING})
 
 
 def locks(deployment: DeploymentState, wave: WaveState, host: HostState, begun: bool, data: bool = False, live: bool = False) -> bool:

@@ -34,6 +34,7 @@ _TOO_LATE = {
     "completed": (DeploymentState.BACKING_OUT, DeploymentState.BACKED_OUT),
     "staged": (
         DeploymentState.ACTIVATING,
+        DeploymentState.BAKING,
         DeploymentState.SUPPORTING,
         DeploymentState.COMPLETED,
         DeploymentState.BACKING_OUT,
@@ -134,7 +135,7 @@ def conclude(
 
 def _past_staging(journal: Journal, deployment: Deployment) -> bool:
     """Whether an open deployment has opened its first wave, so that nothing is staged any more."""
-    forward = deployment.state in (DeploymentState.ACTIVATING, DeploymentState.HELD)
+    forward = deployment.state in (DeploymentState.ACTIVATING, DeploymentState.BAKING, DeploymentState.HELD)
     first = journal.round_start(deployment.id)
     return forward and any(number >= first and state is not WaveState.CLOSED for number, state, _decision in journal.waves(deployment.id))
 
@@ -195,8 +196,9 @@ def _verdict(
         return f"{what} was cancelled before it touched a host: {deployment.reason}."
     if deployment.state is DeploymentState.BACKING_OUT:
         return _unfinished(deployment, targets, locked, interrupted, reason, data_left)
-    if deployment.state is DeploymentState.HELD:
-        return f"{what} is held: {deployment.reason}. {_next_of_held(deployment, targets)}"
+    if deployment.state in (DeploymentState.BAKING, DeploymentState.HELD):
+        held = "held: " if deployment.state is DeploymentState.HELD else ""  # the reason of the other begins with its state
+        return f"{what} is {held}{deployment.reason}. {_next_of_held(deployment, targets)}"
     staged = sum(target.state is HostState.STAGED for target in targets)
     why = first_failure([target for target in targets if target.state in (HostState.PLANNED, HostState.STAGE_FAILED)], reason)
     return f"{what} is {deployment.state}: staged on {share(staged, len(targets))}{why}. Run deploy to go on, or backout to undo it."

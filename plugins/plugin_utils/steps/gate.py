@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
 from ..errors import TidegateError
 from ..evidence.library import remember_sight
+from ..metrics.model import BakeVerdict
 from ..report.progress import Progress, gate_sentence
 from ..rfc.model import IMPLEMENT, SCHEDULED, STATES, Rfc
 from ..rfc.register import cleared_fingerprint
@@ -22,16 +23,17 @@ from ..rollout.data_change import not_to_migrate, past_return
 from ..rollout.deployments import Deployment, Run, Target
 from ..rollout.failures import Reason, first_failure, no_reason
 from ..rollout.gate import (
+    Circumstances,
     GateDecision,
     GateInputs,
     StageCounts,
     WaveCounts,
-    decide,
+    basis_of,
+    decide_in,
     decide_late,
     decide_late_staging,
     decide_staging,
     unless_interrupted,
-    unless_past_return,
 )
 from ..rollout.holder import Holder
 from ..rollout.journal import Journal
@@ -42,6 +44,7 @@ from .sources import Sources
 from .tell import Tell, warned
 
 Opens = Callable[[Rfc, Wave], WaveStart]  # whether the wave may start now, whatever the RFC itself says
+_UNMEASURED = BakeVerdict("inconclusive", "the policy asks for metrics, and none were measured")
 _BAD = (HostState.FAILED, HostState.STUCK, HostState.STAGE_FAILED, HostState.WRITTEN_OFF)
 
 
@@ -88,50 +91,81 @@ def decide_staging_gate(
     )
 
 
-def decide_wave_gate(
-    journal: Journal, run: Run, change: Change, opens: Opens, tell: Tell, now: datetime, interrupted: str = "", reason: Reason = no_reason
-) -> dict[str, Any]:
-    """Decide about the open wave; when all are decided, about the hosts that had got lost in them.
+@dataclass(frozen=True)
+class OpenWave:
+    """The wave that a gate is to decide about; that of ``number`` ``None`` is all hosts that had got lost in waves that are decided."""
 
-    ``interrupted``: why somebody's interruption holds the run, empty when there was none. Holds without writing when
-    the deployment is not activating, for then somebody else has decided.
-    """
-    deployment = journal.deployment(run.deployment)
-    waves = journal.waves(run.deployment)
+    number: int | None
+    of: int
+    hosts: tuple[Target, ...]
+    """Its hosts, but for those that never got the release."""
+    inputs: GateInputs
+    """What its gate decides by, as far as the journal has it."""
+
+
+def look_at_wave(journal: Journal, deployment: Deployment) -> OpenWave:
+    """The open wave of a deployment, as the journal has it."""
+    waves = journal.waves(deployment.id)
     number = next((number for number, state, _decision in waves if state is WaveState.OPEN), None)
-    if deployment.state is not DeploymentState.ACTIVATING:
-        return {"changed": False, "decision": "hold", "reason": f"{deployment.label} is {deployment.state} and has no open wave"}
-    targets = journal.targets(run.deployment)
-    spared = journal.spared(run.deployment)
+    targets = journal.targets(deployment.id)
+    spared = journal.spared(deployment.id)
     planned = [target for target in targets if target.host not in spared]
     # A host that could not be staged never gets to its wave; staging's own gate has counted it, and the total still does.
     wave = [target for target in planned if number in (None, target.wave) and target.state is not HostState.STAGE_FAILED]
-    counts = _count(wave)
-    following = None if number in (None, len(waves)) else _wave(targets, (number or 0) + 1)
-    start = _check_start(journal, change, deployment, opens, following) if following else WaveStart("")
     inputs = GateInputs(
         wave=number or len(waves),
         of=len(waves),
-        counts=counts,
+        counts=_count(wave),
         bad_so_far=sum(target.state in (*_BAD, HostState.LOST) for target in planned),
         total=len(planned),
         rollout=deployment.rollout if number else replace(deployment.rollout, wave_budget=deployment.rollout.total_budget),
-        stop=start.stop,
+        stop="",
         stuck=sum(target.state is HostState.STUCK for target in targets),
+        metrics=_UNMEASURED if number and deployment.rollout.bake_of(number) else None,
+        late=number is not None and journal.round_start(deployment.id) > 1,
     )
-    late = number is not None and journal.round_start(run.deployment) > 1
-    decision, ends_round = decide_late(inputs) if late else (decide(inputs), False)
-    decision = unless_past_return(decision, past_return(deployment) or journal.ways_out(deployment))
-    if decision.decision == "hold":
-        decision = replace(decision, reason=decision.reason + journal.waiting_for_people(deployment))
+    return OpenWave(number, len(waves), tuple(wave), inputs)
+
+
+def decide_wave_gate(
+    journal: Journal,
+    run: Run,
+    change: Change,
+    opens: Opens,
+    tell: Tell,
+    now: datetime,
+    interrupted: str = "",
+    reason: Reason = no_reason,
+    metrics: BakeVerdict | None = None,
+) -> dict[str, Any]:
+    """Decide about the open wave; when all are decided, about the hosts that had got lost in them.
+
+    ``interrupted``: why somebody's interruption holds the run, empty when there was none. ``metrics``: what was measured of the wave came
+    to. Holds without writing when the deployment is not activating, for then somebody else has decided.
+    """
+    deployment = journal.deployment(run.deployment)
+    wave = look_at_wave(journal, deployment)
+    number = wave.number
+    if deployment.state not in (DeploymentState.ACTIVATING, DeploymentState.BAKING):
+        return {"changed": False, "decision": "hold", "reason": f"{deployment.label} is {deployment.state} and has no open wave"}
+    following = None if number in (None, wave.of) else _wave(journal.targets(run.deployment), (number or 0) + 1)
+    start = _check_start(journal, change, deployment, opens, following) if following else WaveStart("")
+    inputs = replace(wave.inputs, stop=start.stop, metrics=metrics or wave.inputs.metrics)
     # Of a host that came up, and of which there is nothing to be said, Ansible need not be asked: that takes long.
-    remarkable = [target for target in wave if target.state is not HostState.ACTIVE or target.detail]
-    decision = unless_interrupted(GateDecision(decision.decision, decision.reason + first_failure(remarkable, reason)), interrupted)
+    remarkable = [target for target in wave.hosts if target.state is not HostState.ACTIVE or target.detail]
+    circumstances = Circumstances(
+        past_return(deployment) or journal.ways_out(deployment),
+        journal.waiting_for_people(deployment),
+        first_failure(remarkable, reason),
+        interrupted,
+    )
+    decision = decide_in(inputs, circumstances)
     if number is None:
         journal.decide_lost(run, decision, now)
     else:
-        journal.decide_wave(run, number, decision, now, start.until, ends_round=ends_round and not interrupted)
-    return _result(decision, number, len(waves), wave) | _followed(journal, run, change, decision, tell, now)
+        ends_round = inputs.late and decide_late(inputs)[1] and not interrupted
+        journal.decide_wave(run, number, decision, now, start.until, basis_of(inputs, circumstances), ends_round=ends_round)
+    return _result(decision, number, wave.of, wave.hosts) | _followed(journal, run, change, decision, tell, now)
 
 
 def make_wave_check(sources: Sources) -> Opens:

@@ -28,7 +28,7 @@ from ..rfc.source import load_rfc, open_change, rfc_number
 from ..rollout import states
 from ..rollout.data_change import DataStatement, after_statement, in_doubt
 from ..rollout.deployments import Deployment, Run
-from ..rollout.forecast import Step, Transfer, plan_lines, role_lines, transfer, window_line
+from ..rollout.forecast import Step, Transfer, bake_lines, hopeless_comparisons, plan_lines, role_lines, transfer, window_line
 from ..rollout.holder import Holder
 from ..rollout.journal import Journal
 from ..rollout.options import Rollout
@@ -252,8 +252,10 @@ def _begin(sources: Sources, journal: Journal, cleared: _Cleared, request: RunRe
         f"{rfc.number}: {rfc.release} {rfc.version} to {counted(len(hosts), 'host')} in {counted(len(clearing.waves), 'wave')} {sizes}"
         f"{without(clearing.left_out)}{_data_sentence(*_data_of(clearing))}"
     )
+    installed = {str(ci["name"]) for ci in clearing.cis if ci["installations"].get(rfc.release)}
+    foreseen = hopeless_comparisons(cleared.rollout, clearing.waves, installed)
     if not request.write:
-        more = _forecast(journal, clearing, sources)
+        more = {**_forecast(journal, clearing, sources), **warned(foreseen)}
     else:
         _remember(sources, clearing, request.write)
         if signer is not None:
@@ -265,7 +267,7 @@ def _begin(sources: Sources, journal: Journal, cleared: _Cleared, request: RunRe
             ended = journal.deployment(before.id)
             if ended.state is DeploymentState.COMPLETED:
                 problems += catch_up(journal, ended, None, now)
-        more = warned([*problems, *clearing.clearance.notes])
+        more = warned([*foreseen, *problems, *clearing.clearance.notes])
     return {
         **result(sentence, changed=True),
         **more,
@@ -318,9 +320,16 @@ def _forecast(journal: Journal, clearing: Clearing, sources: Sources) -> dict[st
         for host in wave
     ]
     window = window_line(sources.now, clearing.until or rfc.end_date, len(clearing.waves), journal.past(rfc.release), rfc.release)
+    baked = bake_lines(clearing.policy.rollout) if clearing.policy else ()
     cleared = [clearing.clearance.sentence(), *clearing.clearance.details()] if clearing.clearance.granted else []
     return {
-        "lines": [*cleared, *plan_lines(steps, rfc.version), *role_lines(_role_tasks(library, package), *_data_of(clearing)), window],
+        "lines": [
+            *cleared,
+            *plan_lines(steps, rfc.version),
+            *role_lines(_role_tasks(library, package), *_data_of(clearing)),
+            *baked,
+            window,
+        ],
         "steps": [
             {"wave": step.wave, "host": step.host, "from": step.installed, "to": rfc.version, **asdict(step.transfer)} for step in steps
         ],

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from datetime import timedelta
 from typing import Any
 
 from ..calendar.model import timetable
@@ -102,8 +101,8 @@ def _starts(facts: Facts, rfc: Rfc) -> tuple[dict[int, str], list[str]]:
     begin = max(facts.now, rfc.start_date)
     if begin >= rfc.end_date:
         return {}, [*remarks, f"its window was over at {rfc.end_date.isoformat()}"]
-    length = timedelta(minutes=facts.policy.rollout.wave_minutes)
-    times = timetable((begin, rfc.end_date), facts.waves, length, facts.calendars, rfc.release)
+    lengths = facts.policy.rollout.lengths(len(facts.waves))
+    times = timetable((begin, rfc.end_date), facts.waves, lengths, facts.calendars, rfc.release)
     starts = {number: start.isoformat(timespec="minutes") for number, start in enumerate(times.starts, 1)}
     return starts if facts.calendars.windows is not None else {}, [*remarks, *([times.fault] if times.fault else [])]
 

@@ -118,6 +118,18 @@ def _usable(communication: Communication, listeners: Iterable[str], event: str) 
 
 
 def _addresses(channel: Channel) -> list[str]:
+    where, words = read_channel(channel)
+    found = [word for word in words if "://" in word]
+    if not found:
+        raise TidegateError(f"{where} has no address")
+    return found
+
+
+def read_channel(channel: Channel) -> tuple[str, list[str]]:
+    """Where a channel has its secrets, in words that are none, and the words that are there.
+
+    Raises :class:`TidegateError` when they can't be read.
+    """
     if channel.environment:
         where, text = f"the environment variable {channel.environment}", os.environ.get(channel.environment, "")
     else:
@@ -130,10 +142,7 @@ def _addresses(channel: Channel) -> list[str]:
         except (OSError, ValueError) as error:
             raise TidegateError(f"{where} can't be read ({getattr(error, 'strerror', None) or 'it is no text'})") from None
     lines = (line for line in text.splitlines() if not line.lstrip().startswith("#"))
-    found = [word for line in lines for word in line.split() if "://" in word]
-    if not found:
-        raise TidegateError(f"{where} has no address")
-    return found
+    return where, [word for line in lines for word in line.split()]
 
 
 def _send(addresses: dict[str, list[str]], title: str, body: str) -> dict[str, str]:

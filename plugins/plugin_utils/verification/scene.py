@@ -227,8 +227,8 @@ def own_scenario(library: Library, name: str, package: Package) -> dict[str, byt
     return files
 
 
-# What a rollout says of the hosts that there are.
-_OF_LIVE = frozenset({"canary_hosts", "rings", "classes", "stay_up"})
+# What a rollout says of the hosts that there are, and what live's Prometheus knows of them.
+_OF_LIVE = frozenset({"canary_hosts", "rings", "classes", "stay_up", "bake", "canary_bake"})
 
 
 def _policy(path: str | None) -> dict[str, Any]:

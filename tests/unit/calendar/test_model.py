@@ -96,7 +96,7 @@ def test_merged_and_common_times_are_the_same_minute_by_minute(left: list[Span],
 def test_every_wave_is_in_windows_of_all_its_sites_and_after_the_one_before(
     windows: list[Event], plan: list[Sites], length: int, end: int
 ) -> None:
-    found = timetable((at(0), at(end)), plan, length * MINUTE, Calendars(windows=tuple(windows)), "hello")
+    found = timetable((at(0), at(end)), plan, [length * MINUTE] * len(plan), Calendars(windows=tuple(windows)), "hello")
     assert bool(found.fault) == (len(found.starts) < len(plan))
     done = at(0)
     for start, where in zip(found.starts, plan, strict=False):
@@ -134,7 +134,7 @@ def test_every_wave_is_in_windows_of_all_its_sites_and_after_the_one_before(
 
 @given(plan=waves, length=st.integers(0, 12), end=minutes)
 def test_without_a_calendar_waves_follow_at_once_as_long_as_there_is_time(plan: list[Sites], length: int, end: int) -> None:
-    found = timetable((at(0), at(end)), plan, length * MINUTE, Calendars(), "hello")
+    found = timetable((at(0), at(end)), plan, [length * MINUTE] * len(plan), Calendars(), "hello")
     fit = len(plan) if length == 0 else min(len(plan), end // length)
     assert found.starts == tuple(at(number * length) for number in range(fit))
     assert bool(found.fault) == (fit < len(plan))

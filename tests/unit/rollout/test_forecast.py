@@ -11,10 +11,13 @@ from pathlib import Path
 import pytest
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.layout import OciLayout
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.package import archive, load_package
+from ansible_collections.tidegate.release.plugins.plugin_utils.metrics.model import Bake, Compared, Metric
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.deployments import Past
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.forecast import (
     Step,
     Transfer,
+    bake_lines,
+    hopeless_comparisons,
     in_bytes,
     in_time,
     plan_lines,
@@ -22,6 +25,7 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.forecast 
     transfer,
     window_line,
 )
+from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.options import Rollout
 
 NOW = datetime(2027, 3, 1, 22, tzinfo=UTC)
 SMALL, LARGE = Transfer(1, 3), Transfer(120, 1_200_000)
@@ -103,3 +107,27 @@ def test_a_plan_says_where_data_are_changed_and_that_there_is_no_way_back() -> N
         "  role, reverse (once, on db1, when all hosts are back): Drop the column",
     ]
     assert next(role_lines(tasks, "db1", no_return=True)).startswith("  point of no return: data are migrated before the first wave")
+
+
+def test_what_is_measured_is_said_with_how_long_that_takes() -> None:
+    plain = Bake(10, (Metric("errors", "x", good="< 1"), Metric("load", "x", bad="> 9")))
+    comparing = Bake(30, (Metric("latency", "x", compare=Compared("values")),))
+    assert list(bake_lines(Rollout())) == []
+    assert list(bake_lines(Rollout(bake=plain))) == ["  bake of each wave: 10 min at least, errors (< 1), load (not > 9)"]
+    assert list(bake_lines(Rollout(bake=plain, canary_bake=comparing))) == [
+        "  bake of wave 1: 30 min at least, latency (values against the release before)",
+        "  bake of each later wave: 10 min at least, errors (< 1), load (not > 9)",
+    ]
+
+
+def test_a_canary_that_can_say_nothing_is_known_beforehand() -> None:
+    rollout = Rollout(canary_bake=Bake(1, (Metric("latency", "x", compare=Compared("values")), Metric("errors", "x", good="< 1"))))
+    hosts = [f"web{number}" for number in range(20)]
+    assert hopeless_comparisons(rollout, [hosts[:2], hosts[2:]], hosts) == []
+    assert hopeless_comparisons(Rollout(), [hosts[:1], hosts[1:]], hosts) == []
+    assert hopeless_comparisons(rollout, [hosts[:1], hosts[1:]], hosts) == [
+        "the gate of wave 1 will hold, for latency can't be compared: 1 against 19 hosts can't give p below 0.05 whatever is "
+        "measured; 2 of them could"
+    ]
+    assert "no other host of the plan has the release before" in hopeless_comparisons(rollout, [hosts], hosts)[0]
+    assert "no other host of the plan has the release before" in hopeless_comparisons(rollout, [hosts[:2], hosts[2:]], hosts[:2])[0]

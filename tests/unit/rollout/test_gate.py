@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from ansible_collections.tidegate.release.plugins.plugin_utils.metrics.model import BakeVerdict
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.gate import (
     GateDecision,
     GateInputs,
@@ -240,3 +241,27 @@ def test_late_hosts_that_can_not_be_staged_hold_nobody() -> None:
     assert decide_late_staging(StageCounts(2, 0, 1)) == (GateDecision("hold", "staging is not done on 1 of 2 hosts"), False)
     assert decide_late_staging(StageCounts(2, 2), "it snows") == (GateDecision("hold", "it snows"), False)
     assert decide_late_staging(StageCounts(0, 0))[0].decision == "hold"
+
+
+@pytest.mark.parametrize(("outcome", "decision"), [("good", "proceed"), ("bad", "back_out"), ("inconclusive", "hold"), ("baking", "hold")])
+def test_what_is_measured_decides_of_a_wave_that_would_proceed(outcome: Any, decision: str) -> None:
+    found = decide(gate(metrics=BakeVerdict(outcome, "errors are so")))
+    assert (found.decision, "errors are so" in found.reason) == (decision, True)
+
+
+@pytest.mark.parametrize("outcome", ["good", "bad", "inconclusive", "baking"])
+def test_what_is_measured_makes_nothing_better(outcome: Any) -> None:
+    metrics = BakeVerdict(outcome, "errors are so")
+    assert decide(gate(failed=1, metrics=metrics)).decision == "back_out"
+    assert decide(gate(undone=1, metrics=metrics)).decision == "hold"
+    assert decide(gate(stop="the RFC is on hold", metrics=metrics)).decision == ("back_out" if outcome == "bad" else "hold")
+
+
+def test_bad_metrics_hold_where_failures_do() -> None:
+    found = decide(gate(metrics=BakeVerdict("bad", "errors is bad"), rollout=Rollout(on_failure="hold")))
+    assert (found.decision, found.reason) == ("hold", "errors is bad; 4 of 4 hosts in wave 2 of 3 active")
+
+
+@given(INPUTS)
+def test_what_a_gate_goes_by_is_stored_and_read_again(inputs: GateInputs) -> None:
+    assert decide(GateInputs.from_dict(inputs.to_dict())) == decide(inputs)

@@ -181,6 +181,14 @@ def test_a_wave_has_to_end_before_the_window_of_the_rfc_does(rollout: Rollout) -
     assert " is over" in rollout.stopped(minutes=6)
 
 
+def test_a_wave_is_as_long_as_its_bake_too(rollout: Rollout) -> None:
+    bake = {"minutes": 10, "metrics": [{"name": "errors", "query": "x", "good": "< 1"}]}
+    rollout.permit(rollout={"bake": bake}, prometheus={"address": {"environment": "PROMETHEUS_URL"}})
+    rollout.write(end_date=(NOW + timedelta(minutes=20)).isoformat())
+    assert rollout.stopped(minutes=5) == ""
+    assert "it may take 15 minutes, and there is no more time" in rollout.stopped(minutes=6)
+
+
 def test_what_is_open_is_open_until_the_first_of_its_windows_closes_or_a_freeze_begins(rollout: Rollout) -> None:
     ends = {minutes: NOW + timedelta(minutes=minutes) for minutes in (30, 40, 50, 60)}
     rollout.write(end_date=ends[60].isoformat())

@@ -28,7 +28,7 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.system_packag
 from ansible_collections.tidegate.release.plugins.plugin_utils.errors import ConflictError, DocumentError, NotFoundError, TidegateError
 from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.package import PackageName
 from ansible_collections.tidegate.release.plugins.plugin_utils.evidence.store import collect
-from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.options import Constraints
+from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.options import Constraints, Share
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps import verify
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps.clear import Clearing, clear
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps.sources import Sources
@@ -315,6 +315,15 @@ def test_what_is_live_is_installed_in_the_lab_though_it_is_older_than_a_rule(bed
     assert load_policy(scene.path / LIVE_POLICY).rollout == load_policy(scene.path / "policy.yml").rollout
     prepare = (scene.scenario / "prepare.yml").read_text()
     assert f"tidegate_policy={{{{ work }}}}/{LIVE_POLICY}" in prepare
+
+
+def test_live_metrics_are_not_asked_for_in_the_lab(bed: Bed) -> None:
+    policy = bed.path / "policy.yml"
+    write_document(policy, policy_of(**STRICT["rollout"]))
+    assert load_policy(policy).rollout.bake is not None
+    bed.given = Given(str(policy))
+    rollout = load_policy(bed.build().path / "policy.yml").rollout
+    assert (rollout.bake, rollout.canary_bake, rollout.wave_budget) == (None, None, Share(0))
 
 
 def test_every_rule_of_a_policy_was_thought_of() -> None:

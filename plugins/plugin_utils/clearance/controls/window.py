@@ -14,6 +14,7 @@ from datetime import datetime, timedelta
 from ...calendar.model import Sites, Timetable, open_spans, timetable
 from ...policy.model import Waivable
 from ...rfc.model import Rfc
+from ...rollout.options import Rollout
 from ..control_spec import ControlSpec
 from ..facts import Facts
 from ..findings import REASONS, Finding, failed, not_applicable, passed
@@ -48,7 +49,7 @@ def freeze(facts: Facts, rfc: Rfc) -> Finding:
         return not_applicable("the policy has no calendar of freezes")
     plan = _timetable(facts, rfc)
     waves = _sites(facts)
-    end = max(plan.end, facts.now + max(len(waves), 1) * _length(facts), rfc.end_date if plan.fault else plan.end)
+    end = max(plan.end, facts.now + sum(_rollout(facts).lengths(max(len(waves), 1)), timedelta()), rfc.end_date if plan.fault else plan.end)
     sites: Sites = frozenset().union(*waves)
     found = [
         event for event in freezes if event.start < end and facts.now < event.end and any(event.stops(site, rfc.release) for site in sites)
@@ -81,7 +82,11 @@ def _timetable(facts: Facts, rfc: Rfc) -> Timetable:
     facts.known(facts.policy, "policy")
     calendars = facts.known(facts.calendars, "calendars")
     waves = _sites(facts)
-    return timetable((facts.now, rfc.end_date), waves, _length(facts), calendars, rfc.release)
+    return timetable((facts.now, rfc.end_date), waves, _rollout(facts).lengths(len(waves)), calendars, rfc.release)
+
+
+def _rollout(facts: Facts) -> Rollout:
+    return facts.known(facts.policy, "policy").rollout
 
 
 def _sites(facts: Facts) -> tuple[Sites, ...]:
@@ -91,10 +96,6 @@ def _sites(facts: Facts) -> tuple[Sites, ...]:
     return facts.known(facts.waves, "plan")
 
 
-def _length(facts: Facts) -> timedelta:
-    return timedelta(minutes=facts.known(facts.policy, "policy").rollout.wave_minutes)
-
-
 def _said(facts: Facts) -> tuple[str, ...]:
     """What a person has to know of the calendars to understand the result."""
     return facts.calendars.notes[:REASONS] if facts.calendars else ()
@@ -102,8 +103,8 @@ def _said(facts: Facts) -> tuple[str, ...]:
 
 def _waits(facts: Facts, plan: Timetable) -> list[tuple[int, datetime]]:
     """The waves that can't follow at once, with when they can."""
-    length = _length(facts)
-    before = (facts.now, *(start + length for start in plan.starts))
+    lengths = _rollout(facts).lengths(len(plan.starts))
+    before = (facts.now, *(start + length for start, length in zip(plan.starts, lengths, strict=True)))
     return [(number, start) for number, (start, done) in enumerate(zip(plan.starts, before, strict=False), 1) if start > done]
 
 
