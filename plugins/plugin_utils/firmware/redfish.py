@@ -332,7 +332,7 @@ class Bmc:
         if self._client is None:
             self._client = self._log_in()
         # The library would hold all of an image in memory, twice, and looks at the whole environment for each request.
-        headers = {"X-Auth-Token": self._client.get_session_key(), "OData-Version": "4.0", "Accept": "application/json"}
+        headers = {"X-Auth-Token": self._client.get_session_key() or "", "OData-Version": "4.0", "Accept": "application/json"}
         url = f"{self._access.url.rstrip('/')}{address}"
         if kind:
             request = requests.Request(method, url, {**headers, "Content-Type": kind}, data=body)

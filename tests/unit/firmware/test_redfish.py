@@ -104,6 +104,11 @@ def test_a_wrong_password_is_not_repeated(machine: Machine, fingerprint: str) ->
     assert wrong not in found
 
 
+def test_a_login_that_gives_no_session_lets_nobody_in(machine: Machine, fingerprint: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(redfish.HttpClient, "get_session_key", lambda _self: None)
+    assert "does not let this user do it (401)" in said(Bmc(machine.access(fingerprint)).identity)
+
+
 def test_nobody_follows_to_another_host(machine: Machine, fingerprint: str) -> None:
     machine.faults = {"redirects"}
     assert "points elsewhere" in said(Bmc(machine.access(fingerprint)).identity)
