@@ -8,8 +8,6 @@ What is loaded is Ansible and libraries, nothing of this collection; each run ha
 
 from __future__ import annotations
 
-import atexit
-import contextlib
 import gc
 import importlib
 import json
@@ -22,7 +20,7 @@ import sys
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 _LOADED = (
     *("ansible.cli.playbook", "ansible.executor.playbook_executor", "ansible.executor.task_executor"),
@@ -92,46 +90,22 @@ def _serve() -> None:
     for name in _LOADED:
         importlib.import_module(name)
     from ansible import constants as C
-    from ansible.plugins.loader import init_plugin_loader
 
-    init_plugin_loader()
     shutil.rmtree(C.DEFAULT_LOCAL_TMP)  # of which each run has its own
-    with tempfile.TemporaryFile("w+") as used:
-        for line in sys.stdin:
-            gc.collect()
-            gc.freeze()
-            child = os.fork()
-            if child == 0:
-                atexit.register(_note_modules, used)
-                _run(**json.loads(line))
-            print(child, flush=True)
-            print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
-            _load(used)
-
-
-def _note_modules(used: TextIO) -> None:
-    """Write down which modules the run has loaded."""
-    json.dump(list(sys.modules), used)
-    used.flush()
-
-
-def _load(used: TextIO) -> None:
-    """Load what the last run has loaded, for the next one to find."""
-    used.seek(0)
-    for name in json.loads(used.read() or "[]"):
-        if name not in sys.modules:
-            with contextlib.suppress(ImportError):  # Ansible gives some a name that only it knows
-                importlib.import_module(name)
-    used.seek(0)
-    used.truncate()
+    gc.collect()
+    gc.freeze()
+    for line in sys.stdin:
+        child = os.fork()
+        if child == 0:
+            _run(**json.loads(line))
+        print(child, flush=True)
+        print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
 
 
 def _run(command: list[str], environment: dict[str, str], folder: str, files: list[str]) -> None:
     from ansible import constants as C
     from ansible.cli.playbook import main
-    from ansible.utils.collection_loader._collection_finder import _AnsibleCollectionFinder
 
-    _AnsibleCollectionFinder._remove()  # the run installs its own
     os.chdir(folder)
     os.environ.clear()
     os.environ.update(environment)
