@@ -70,7 +70,7 @@ EXAMPLES = r"""
     explain: true
     cmdb: /srv/cmdb.sqlite
   register: explained
-  failed_when: explained.gates | rejectattr('same') | list
+  failed_when: explained.gates | rejectattr('same') | length > 0
 
 - name: Show which releases were put on it
   ansible.builtin.debug:

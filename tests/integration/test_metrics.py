@@ -99,7 +99,7 @@ def test_waves_that_are_good_proceed_and_the_one_whose_patience_is_over_goes_on(
     site.assert_explained(rfc, ["proceed", "proceed"])
     play = site.fleet.path / "explain.yml"
     asked = {"number": rfc, "explain": True, "cmdb": site.fleet.environment["TIDEGATE_CMDB"]}
-    failed = "explained.gates | length != 2 or explained.gates | rejectattr('same') | list"
+    failed = "explained.gates | length != 2 or explained.gates | rejectattr('same') | length > 0"
     task = {"tidegate.release.cmdb_history_info": asked, "register": "explained", "failed_when": failed}
     write_document(play, [{"hosts": "localhost", "connection": "local", "gather_facts": False, "tasks": [task]}])
     done = site.fleet.execute(["ansible-playbook", "-i", "localhost,", str(play)])
@@ -127,7 +127,7 @@ def test_a_prometheus_that_dies_or_freezes_in_the_middle_holds(site: Site, numbe
     rfc, version, command = site.new()
     with subprocess.Popen(command, env=site.fleet.environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as run:
         try:
-            wait_until(lambda: site.events(rfc, "measured"))
+            wait_until(lambda: site.events(rfc, "measured"), seconds=240)
             site.monitoring.send(number)
             output, _errors = run.communicate(timeout=120)
         finally:
