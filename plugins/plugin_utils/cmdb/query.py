@@ -54,7 +54,7 @@ def pick(expression: str, documents: list[dict[str, Any]]) -> Iterator[str]:
     try:
         found = search(expression, documents)
     except QueryError as error:
-        raise TidegateError(f"{shown} can't be used: {error}; {shape}") from error
+        raise TidegateError(f"{shown} can't be used: {error}; {shape}") from None
     if not isinstance(found, list):
         raise TidegateError(f"{shown} doesn't give a list; {shape}")
     for entry in found:

@@ -20,7 +20,7 @@ from heapq import heapify, heappop, heappush
 from itertools import groupby
 from typing import Any
 
-from ..errors import TidegateError
+from ..errors import StateError, TidegateError
 from .options import Rollout, Share
 
 _LONGEST = 64  # letters of a value that a sentence has
@@ -346,6 +346,8 @@ class _Block:
             number, done = len(self._filled.waves), self._filled.done
             self._release(number)
             wave = self._take(next(end for end in ends if end > done) - done) if number else self._take_canary()
+            if not wave:  # or this would go on without end
+                raise StateError("no host can be in the next wave of the plan, and some are left; this is a defect, please report it")
             self._freed = self._mine.intersection(self._filled.add(wave, self._reasons(wave, number)))
             for later in self._freed:
                 heappush(self._ready, self._keys[later])
