@@ -268,13 +268,13 @@ class Bmc:
 
 
 class FastClock:
-    """A clock that runs faster, and remembers for how long anybody waited."""
+    """A clock that goes on only while somebody waits, and faster, so that a busy machine uses up nobody's time; it remembers the waits."""
 
     def __init__(self) -> None:
         self.waits: list[float] = []
 
     def monotonic(self) -> float:
-        return time.monotonic() * _FAST
+        return sum(self.waits)
 
     def sleep(self, seconds: float, /) -> None:
         self.waits.append(seconds)
