@@ -44,7 +44,7 @@ class ActionModule(HostAction):
     def execute(self, options: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
         self._task_vars = task_vars
         if self._task.args.get("settings") is None:
-            options = {**options, "settings": self._own_settings(task_vars.get("tidegate_settings"))}
+            options = {**options, "settings": self._own_settings(task_vars)}
         self.options = options
         keep_alive(self._connection)
         prefer_fast(self._connection, task_vars)

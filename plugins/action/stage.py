@@ -48,7 +48,7 @@ class ActionModule(HostAction):
         if deployment.rollout.firmware:
             return self._stage_firmware(deployment)
         if deployment.rollout.outside:
-            self.options = {**self.options, "settings": self._own_settings(self._task_vars.get("tidegate_settings"))}
+            self.options = {**self.options, "settings": self._own_settings(self._task_vars)}
         mirror = self._mirror()
         shipment = self.shipment(deployment, deployment.digest)
         stands = standing(self._cmdb, self._host, deployment.release)

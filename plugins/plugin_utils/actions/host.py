@@ -81,7 +81,7 @@ class HostAction(TidegateAction):
             return {"skipped": True, "msg": "in check mode no host is visited"}
         self._task_vars = task_vars
         if "settings" in options and self._task.args.get("settings") is None:
-            options = {**options, "settings": self._own_settings(task_vars.get("tidegate_settings"))}
+            options = {**options, "settings": self._own_settings(task_vars)}
         self.options = options
         keep_alive(self._connection)
         prefer_fast(self._connection, task_vars)
@@ -112,8 +112,8 @@ class HostAction(TidegateAction):
         """Journal that it is unknown what the host did; return the state that the host has now."""
         raise NotImplementedError
 
-    def _own_settings(self, value: Any) -> Mapping[str, Any]:
-        return host_settings(self._templar, self._host, value)
+    def _own_settings(self, task_vars: Mapping[str, Any]) -> Mapping[str, Any]:
+        return host_settings(self._templar, str(task_vars["inventory_hostname"]), task_vars.get("tidegate_settings"))
 
     @functools.cached_property
     def _redactor(self) -> Redactor:
