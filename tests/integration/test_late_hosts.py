@@ -59,7 +59,7 @@ def test_a_host_that_was_away_gets_the_release_when_it_is_back_although_the_cont
     assert "web3: it is late: hello 7001.0 did not get there" in play(running, rfc, "audit")
 
     command = running.command("tidegate.release.deploy", {"tidegate_rfc": rfc})
-    for event, when in (("late_round", "0.01"), ("activating", "0.3")):
+    for event, when in (("late_round", "0.01"), ("activating", "0.01")):
         killed = subprocess.run(
             [sys.executable, str(KILLED), event, "web3" if event == "activating" else "", when, "group", *command],
             env=running.environment,
