@@ -193,7 +193,7 @@ CASES = [
     _clear(
         "a-window-that-is-over", "is over", _rfc(lambda it: it.update(start_date="2001-01-01T00:00:00Z", end_date="2001-01-02T00:00:00Z"))
     ),
-    _clear("a-scope-that-is-no-list", "4 controls that can't be evaluated", _rfc(lambda it: it.update(scope="name"))),
+    _clear("a-scope-that-is-no-list", "5 controls that can't be evaluated", _rfc(lambda it: it.update(scope="name"))),
     _clear("a-scope-by-another-function", "Unknown function", _rfc(lambda it: it.update(scope="foo(@)"))),
     _clear("an-endless-scope", "4096", _rfc(lambda it: it.update(scope="[*]" + "|[*]" * 5000))),
     _clear("an-undefined-variable", "'nope' is undefined", tidegate_rfc="{{ nope }}"),
