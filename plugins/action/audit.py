@@ -17,7 +17,7 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.dhs.assets import
 from ansible_collections.tidegate.release.plugins.plugin_utils.dhs.unit_check import DeviceReading, check_readings, units_by_serial
 from ansible_collections.tidegate.release.plugins.plugin_utils.dhs.units import folded
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.firmware import FirmwareImage
-from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.package import acting_outside, firmware_of, without_tree
+from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.package import manifests_of
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.recover import recover
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.repository import open_library
 from ansible_collections.tidegate.release.plugins.plugin_utils.errors import TidegateError
@@ -81,9 +81,10 @@ class ActionModule(TidegateAction):
             # One that the DSL does not hold is named for that.
             products = installed_products(library, [row for row in recorded if row["digest"] in archived])
             unlicensed = without_seat(cmdb, recorded, products, utc_now())
-            treeless = without_tree(library, ((str(row["release"]), str(row["digest"])) for row in recorded if row["digest"] in archived))
-            images = firmware_of(library, ((str(row["release"]), str(row["digest"])) for row in recorded if row["digest"] in archived))
-            outside = acting_outside(library, ((str(row["release"]), str(row["digest"])) for row in recorded if row["digest"] in archived))
+            of_hosts = manifests_of(library, ((str(row["release"]), str(row["digest"])) for row in recorded if row["digest"] in archived))
+            treeless = {digest for digest, manifest in of_hosts.items() if not manifest.has_tree}
+            images = {digest: manifest.firmware for digest, manifest in of_hosts.items() if manifest.firmware}
+            outside = {digest for digest, manifest in of_hosts.items() if manifest.reads is not None}
             compared = sorted(host for host, found in audited.found.items() if not isinstance(found, NotSeen))
             returned = end_write_offs(cmdb, compared, "it answered an audit", this_user(), utc_now(), not self._task.check_mode)
             gone = cmdb.write_offs(audited.found.keys() - compared)

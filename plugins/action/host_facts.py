@@ -13,4 +13,5 @@ class ActionModule(release_facts.ActionModule):
 
     module = "host_facts"
     found = ("os", "python", "packages")
+    outside = False
     along = True  # it has no root to look for the program in

@@ -28,6 +28,7 @@ class ActionModule(TidegateAction):
     whole = True  # the audit says of each host why it has no answer
     found: ClassVar[tuple[str, ...]] = ("releases",)  # what is taken from the answer
     along = False  # whether the host can't have the program
+    outside = True  # whether a release that acts outside its tree is asked what runs there
 
     def execute(self, options: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
         asked = self._asked(options, task_vars)
@@ -72,7 +73,7 @@ class ActionModule(TidegateAction):
         prefer_fast(self._connection, task_vars)
         order: dict[str, Any] = {"operation": self.module, "root": options.get("root", "")}
         settings: Mapping[str, Any] = {}
-        if self.module == "release_facts" and task_vars.get("reads"):  # by the CMDB a release here acts outside its tree, and is asked
+        if self.outside and task_vars.get("reads"):  # by the CMDB a release here acts outside its tree, and is asked
             settings = host_settings(self._templar, str(task_vars["inventory_hostname"]), task_vars.get("tidegate_settings"))
             order["settings"] = settings
         try:

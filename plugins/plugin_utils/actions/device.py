@@ -32,9 +32,7 @@ def recorded_identity(host: str, attributes: Mapping[str, Any], unit: Unit | Non
     ``redfish`` is empty for one that is reached through fwupd on its host. Raises :class:`DeviceError` when it is not said which device it
     is, or the two say different things.
     """
-    said = {key: text(attributes.get(key)) for key in ("redfish", "redfish_fingerprint", "serial", "model", "asset_tag")}
-    if attributes.get("redfish") and not said["redfish"]:  # or its host would be asked in its place
-        raise DeviceError(f"the attribute redfish of the CI {host} is no address; write it like https://bmc1.example.org")
+    said = {**_way_to_bmc(host, attributes), **{key: text(attributes.get(key)) for key in ("serial", "model", "asset_tag")}}
     if unit is not None:
         for key, recorded in (("serial", unit.serial), ("model", unit.model), ("asset_tag", unit.tag)):
             if said[key] not in ("", recorded):
@@ -70,13 +68,19 @@ def read_in_place(
 
     ``serial``: that of the machine that should be there. Raises :class:`DeviceError` where something could be read, and is not now.
     """
-    where = {name: text(attributes.get(name)) for name in ("redfish", "redfish_fingerprint")}
+    where = _way_to_bmc(host, attributes)
     if not where["redfish"]:
-        if attributes.get("redfish"):  # or people's word would do where something could be read
-            raise DeviceError(f"the attribute redfish of the CI {host} is no address; write it like https://bmc1.example.org")
         return None
     with open_device(where, options, action) as device:
         return device.part(slot) if slot else device.identity(serial)
+
+
+def _way_to_bmc(host: str, attributes: Mapping[str, Any]) -> dict[str, str]:
+    """Where the BMC of a CI is, empty for none, and how it is known; raises :class:`DeviceError` for what is no address."""
+    said = {name: text(attributes.get(name)) for name in ("redfish", "redfish_fingerprint")}
+    if attributes.get("redfish") and not said["redfish"]:  # or its host, or people's word, would do where it could be asked
+        raise DeviceError(f"the attribute redfish of the CI {host} is no address; write it like https://bmc1.example.org")
+    return said
 
 
 class _Host:

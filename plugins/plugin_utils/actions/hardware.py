@@ -8,6 +8,7 @@ A work order is done when it is confirmed (``steps/swap.py``), and nothing here 
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -45,7 +46,11 @@ class HardwareHost:
         changes: Callable[[], Iterable[PartChange]],
         read: Callable[[Mapping[str, Any], str, str], DeviceIdentity | None],
     ) -> None:
-        self._cmdb, self._deployment, self._host, self._changes, self._read = cmdb, deployment, host, changes, read
+        self._cmdb, self._deployment, self._host, self._ask_changes, self._read = cmdb, deployment, host, changes, read
+
+    @functools.cached_property
+    def _changes(self) -> tuple[PartChange, ...]:
+        return tuple(self._ask_changes())
 
     def activate(self) -> tuple[HostState | None, str]:
         """Open a work order of the host, the next one when that is done; it comes up when all are."""
@@ -71,7 +76,7 @@ class HardwareHost:
         if lacking:
             return _H.STUCK, lacking
         wrong, unread = [], []
-        for part in self._changes():
+        for part in self._changes:
             unit = units[folded(part.slot)]
             place = f"the slot {part.slot}" if part.slot else "its place"
             try:
@@ -110,7 +115,7 @@ class HardwareHost:
         """Where the hardware storage has another model than the release brings, in a sentence; empty for nowhere."""
         there = self._there(connection)
         wrong = []
-        for part in self._changes():
+        for part in self._changes:
             unit = there.get(folded(part.slot))
             if unit is None or unit.model != part.model:
                 has = f"{unit.tag}, a {unit.model}," if unit else "nothing"

@@ -19,7 +19,7 @@ from ..documents import load_document
 from ..errors import DocumentError, IntegrityError, Problem, TidegateError
 from .commands import check_commands
 from .descriptors import MANIFEST, PACKAGE, TITLE, VERSION, Descriptor, canonical, describe_blob, moved, parse_json
-from .firmware import FirmwareImage, faults_in_payload
+from .firmware import faults_in_payload
 from .manifest import INDEX_TITLE, PAYLOAD_TITLE, ROLE_INDEX_TITLE, ROLE_TITLE, Manifest, OwnAnsible, load_manifest
 from .payload import FileEntry, PayloadTar, index_json, matching, opened, parse_index, scan, visible
 from .repository import Library, Repository
@@ -307,33 +307,12 @@ def load_package_manifest(home: Repository, digest: str) -> Manifest:
     return manifest
 
 
-def without_tree(library: Library, packages: Iterable[tuple[str, str]]) -> set[str]:
-    """Of ``packages``, by release and digest, the digests of those of which hosts have no tree; what can't be read counts as having one."""
-    found = set()
-    for name, digest in sorted(set(packages)):
-        with contextlib.suppress(TidegateError):
-            if not load_package_manifest(library.repository(name), digest).has_tree:
-                found.add(digest)
-    return found
-
-
-def acting_outside(library: Library, packages: Iterable[tuple[str, str]]) -> set[str]:
-    """Of ``packages``, by release and digest, the digests of those whose effect is outside their tree, as far as they can be read."""
-    found = set()
-    for name, digest in sorted(set(packages)):
-        with contextlib.suppress(TidegateError):
-            if load_package_manifest(library.repository(name), digest).reads is not None:
-                found.add(digest)
-    return found
-
-
-def firmware_of(library: Library, packages: Iterable[tuple[str, str]]) -> dict[str, tuple[FirmwareImage, ...]]:
-    """Of ``packages``, by release and digest, the images of those that are firmware, by digest; what can't be read is none."""
+def manifests_of(library: Library, packages: Iterable[tuple[str, str]]) -> dict[str, Manifest]:
+    """Of ``packages``, by release and digest, what each says of itself, by digest; what can't be read is left out."""
     found = {}
     for name, digest in sorted(set(packages)):
         with contextlib.suppress(TidegateError):
-            if images := load_package_manifest(library.repository(name), digest).firmware:
-                found[digest] = images
+            found[digest] = load_package_manifest(library.repository(name), digest)
     return found
 
 

@@ -15,7 +15,7 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.dsl import packag
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.firmware import FirmwareImage, Minutes, images_for
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.layout import OciLayout
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.manifest import Manifest, load_manifest
-from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.package import archive, load_package, read_release, without_tree
+from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.package import archive, load_package, manifests_of, read_release
 from ansible_collections.tidegate.release.plugins.plugin_utils.errors import DocumentError, IntegrityError
 from releases import write_release
 
@@ -126,7 +126,8 @@ def test_a_package_that_says_otherwise_is_not_loaded(tmp_path: Path, monkeypatch
     home = library.repository("hello")
     good = archive(release(tmp_path / "a", {"bios.bin": b"image"}), home)
     assert load_package(home, good.digest).manifest.firmware[0].version == "3.5a"
-    assert without_tree(library, [("hello", good.digest)]) == {good.digest}
+    (manifest,) = manifests_of(library, [("hello", good.digest), ("hello", f"sha256:{'0' * 64}")]).values()  # what is not there is none
+    assert not manifest.has_tree
     with monkeypatch.context() as patch:
         patch.setattr(packages, "faults_in_payload", lambda *_: ())
         folder = release(tmp_path / "b", {"other.bin": b"image"})
