@@ -53,6 +53,17 @@ class Desk:
         command = ["ansible-playbook", "tidegate.release.plan", "-i", "localhost,", *options]
         return forked.run(command, {**os.environ, **environment}, timeout=120)
 
+    def task(self, **options: Any) -> dict[str, Any]:
+        """What a task of one's own registers of the module."""
+        called = {"name": "Ask", "tidegate.release.plan_info": options, "register": "asked"}
+        kept = {"name": "Keep it", "ansible.builtin.copy": {"content": "{{ asked | to_json }}", "dest": f"{self.path}/asked.json"}}
+        here = {"ansible_python_interpreter": "{{ ansible_playbook_python }}"}
+        play = {"name": "Ask", "hosts": "localhost", "connection": "local", "gather_facts": False, "vars": here, "tasks": [called, kept]}
+        command = ["ansible-playbook", str(write_document(self.path / "play.yml", [play])), "-i", "localhost,"]
+        done = forked.run(command, {**os.environ, **self.homes()}, timeout=120)
+        assert done.returncode == 0, done.stdout
+        return dict(json.loads((self.path / "asked.json").read_text()))
+
     def content(self) -> dict[str, str]:
         files = (path for path in sorted(self.path.rglob("*")) if path.is_file() and not path.name.endswith(("-wal", "-shm")))
         return {str(path): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
@@ -110,6 +121,13 @@ def test_it_is_written_as_page_drawing_and_data_and_once(desk: Desk) -> None:
     other = desk.play("-e", f"tidegate_plan_file={desk.path / 'plan.pdf'}")
     assert other.returncode == 2
     assert "plan.pdf is no name for a plan; let it end with .html, .svg, .json" in " ".join(other.stdout.split())
+
+
+def test_a_task_of_ones_own_has_the_plan_as_data(desk: Desk) -> None:
+    asked = desk.task(host="web1", dest=str(desk.path / "plan.json"))
+    assert (asked["changed"], asked["files"]) == (True, [str(desk.path / "plan.json")])
+    assert asked["plan"] == json.loads((desk.path / "plan.json").read_text())
+    assert asked["msg"].startswith("web1 is in wave 1 of 3")
 
 
 def test_all_that_can_not_be_kept_is_said_at_once(desk: Desk) -> None:
