@@ -11,6 +11,7 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.actions.base impo
 from ansible_collections.tidegate.release.plugins.plugin_utils.actions.interrupt import interrupted
 from ansible_collections.tidegate.release.plugins.plugin_utils.actions.output import announce
 from ansible_collections.tidegate.release.plugins.plugin_utils.clock import utc_now
+from ansible_collections.tidegate.release.plugins.plugin_utils.errors import TidegateError
 from ansible_collections.tidegate.release.plugins.plugin_utils.metrics.model import BakeVerdict
 from ansible_collections.tidegate.release.plugins.plugin_utils.rfc.source import open_change, rfc_number
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.deployments import Deployment
@@ -50,7 +51,10 @@ class ActionModule(TidegateAction):
             from ansible_collections.tidegate.release.plugins.plugin_utils.steps import bake  # noqa: PLC0415 - for who measures anything
 
             ask = bake.make_asker(lambda: sources.policy().prometheus)
-            wait = bake.Wait(utc_now, interrupted, options["patience"])
+            patience = options["patience"]
+            if patience is not None and not patience >= 0:
+                raise TidegateError(f"tidegate_patience is {patience:g}; give a number of seconds, 0 or more")
+            wait = bake.Wait(utc_now, interrupted, patience)
             verdict, wave = bake.bake_wave(BakeJournal(sources.cmdb()), deployment, ask, wait)
         if verdict is not None and verdict.outcome == "baking" and not interrupted():
             result = bake.baking_result(verdict, wave)

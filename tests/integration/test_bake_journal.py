@@ -143,6 +143,39 @@ def test_whose_patience_is_over_leaves_it_baking_and_the_next_run_goes_on_where_
     assert (len(baked.asked), events(baked).count("bake")) == (3, 1)
 
 
+def test_who_has_no_patience_and_comes_again_and_again_gets_to_the_end(cmdb: Cmdb) -> None:
+    baked = Baked(cmdb)
+    for number in (1, 2):
+        assert baked.measure(patience=0) is not None
+        assert baked.measure(patience=0) is not None
+        assert baked.deployment.reason == f"baking until 2026-03-01T12:02:00+00:00: errors good {number} of 3"
+        baked.slept += 60
+        resume(baked)
+    verdict = baked.measure(patience=0)
+    assert (verdict and verdict.reason, len(baked.asked)) == ("errors good 3 of 3", 3)
+
+
+def test_what_was_good_long_ago_lets_nothing_proceed_now(cmdb: Cmdb) -> None:
+    baked = Baked(cmdb)
+    verdict = baked.measure()
+    assert gate(baked, verdict, "somebody interrupted it")["decision"] == "hold"
+    resume(baked)
+    assert baked.measure() is not None
+    assert (len(baked.asked), events(baked).count("bake")) == (3, 1)  # a little later it counts
+    gate(baked, verdict, "somebody interrupted it")
+    baked.slept += 3 * 86400
+    resume(baked)
+    assert baked.measure() is not None
+    assert (len(baked.asked), events(baked).count("bake")) == (6, 2)
+
+
+def test_of_a_deployment_that_is_held_nothing_is_measured(cmdb: Cmdb) -> None:
+    baked = Baked(cmdb)
+    baked.journal.hold(baked.deployment.run, "because", baked.now)
+    assert (baked.measure(), baked.asked) == (None, [])
+    assert gate(baked, None)["reason"] == "CHG0001#1 is held and has no open wave"
+
+
 def test_a_bake_of_other_hosts_is_another_one(cmdb: Cmdb) -> None:
     budget = Rollout(bake=BAKE, stable=0, wave_budget=Share(1), total_budget=Share(1))
     baked = Baked(cmdb, waves=(("web1", "web2"), ("web3",)), rollout=budget)
@@ -173,7 +206,7 @@ def test_a_measurement_counts_by_the_journal_and_not_by_the_process(cmdb: Cmdb) 
 def test_one_whose_deployment_was_taken_over_measures_no_more(cmdb: Cmdb) -> None:
     baked = Baked(cmdb)
     before = baked.deployment
-    baked.measure(patience=0)
+    baked.measure(interrupted=lambda: "stopped")
     resume(baked)
     measurement = Measurement.from_dict(NOW, {"metric": "errors", "values": {}, "unclear": "", "error": ""})
     with pytest.raises(ConflictError, match="another controller has taken"):
@@ -184,7 +217,7 @@ def test_one_whose_deployment_was_taken_over_measures_no_more(cmdb: Cmdb) -> Non
 
 def test_a_report_says_until_when_a_wave_bakes_and_then_what_its_gate_went_by(cmdb: Cmdb) -> None:
     baked = Baked(cmdb, answers=[BAD])
-    verdict = baked.measure(patience=0)
+    verdict = baked.measure(interrupted=lambda: "stopped")
     report = build_report(cmdb, baked.now)
     assert_schema("report", report.overview)
     page = report.deployments[f"deployments/{baked.deployment.id}"]

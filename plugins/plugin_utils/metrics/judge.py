@@ -129,11 +129,10 @@ def _counted(record: BakeRecord) -> tuple[dict[str, Counter[Outcome]], BakeVerdi
 
 def next_due(record: BakeRecord) -> tuple[Metric, datetime]:
     """Which metric is to be measured next, and when."""
-    due = []
+    due, last = [], {one.metric: one.at for one in record.measurements}
     for number, metric in enumerate(record.bake.metrics):
-        measured = record.of(metric)
         first = record.begun + timedelta(seconds=metric.delay)
-        due.append((measured[-1].at + timedelta(seconds=metric.every) if measured else first, number))
+        due.append((last[metric.name] + timedelta(seconds=metric.every) if metric.name in last else first, number))
     at, number = min(due)
     return record.bake.metrics[number], at
 

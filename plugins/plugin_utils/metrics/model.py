@@ -32,6 +32,8 @@ EFFECTS = {"values": 0.71, "counts": 1.5}
 """By kind of comparison, how much worse hosts have to be to count as worse, unless the policy says: P(X > Y), and relative risk."""
 _REGEX = re.compile(r"[\\.+*?()|\[\]{}^$]")  # what means something in a regular expression of RE2
 
+_QUOTED = re.compile(r'"(?:[^"\\\n]|\\.)*"|\'(?:[^\'\\\n]|\\.)*\'|`[^`]*`')  # a string literal of PromQL
+
 
 @dataclass(frozen=True)
 class Comparison:
@@ -205,5 +207,7 @@ def query_fault(query: str) -> str:
     template = Template(query)
     if not template.is_valid():
         return "a $ that stands for nothing"
+    if any(Template(part).get_identifiers() for part in _QUOTED.findall(query)):
+        return "a placeholder within quotes, which it brings itself"
     unknown = [name for name in template.get_identifiers() if name not in WORDS]
     return f"${unknown[0]}, which stands for nothing" if unknown else ""

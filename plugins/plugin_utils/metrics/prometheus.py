@@ -47,6 +47,7 @@ class PrometheusClient:
             raise TidegateError(f"the address that {where} has goes on behind its path; write it like https://prometheus.example.org")
         if (token or "@" in parts.netloc) and not endpoint.secure and not _is_here(endpoint.host):
             raise TidegateError(f"credentials are not sent without TLS, and the address that {where} has begins with http; use https")
+        self._here = not endpoint.secure and _is_here(endpoint.host)
         self._url = f"{address.rstrip('/')}/api/v1/query"
         self._token = token
         self._redactor = Redactor({"address": address, "token": token, "password": parts.password or ""})
@@ -57,7 +58,7 @@ class PrometheusClient:
         Raises :class:`TidegateError` with one sentence, which has neither the address nor a secret, when there is none.
         """
         try:
-            return run_within(LIMIT, lambda: self._ask(text))
+            return self._without_secrets(run_within(LIMIT, lambda: self._ask(text)))
         except TidegateError as error:
             raise TidegateError(self._redactor.text(str(error))) from None
         except TimeoutError:
@@ -74,9 +75,19 @@ class PrometheusClient:
         except Exception as error:  # whatever a library breaks on, and it could say an address
             raise TidegateError(f"what Prometheus answers can't be understood ({type(error).__name__})") from None
 
+    def _without_secrets(self, document: object) -> object:
+        """An answer whose words for people say neither the address nor a secret."""
+        if not isinstance(document, Mapping):
+            return document
+        said = {key: document[key] for key in ("error", "warnings", "infos") if key in document}
+        texts = {key: self._redactor.text(value) if isinstance(value, str) else value for key, value in said.items()}
+        lists = {key: [self._redactor.text(str(one)) for one in value] for key, value in said.items() if isinstance(value, list)}
+        return {**document, **texts, **lists}
+
     def _ask(self, text: str) -> object:
         end = time.monotonic() + LIMIT
         with requests.Session() as session:
+            session.trust_env = not self._here  # no proxy gets what goes without TLS to this machine
             session.auth = self._sign  # or it would look for a login in files of the user's
             response = session.post(
                 self._url,

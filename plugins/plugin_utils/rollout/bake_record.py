@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Any
 
 from ..metrics.judge import BakeRecord, Measurement, judge
-from ..metrics.model import Bake
+from ..metrics.model import Bake, BakeVerdict
 from .gate import Circumstances, GateDecision, GateInputs, decide_in
 
 BAKE, MEASURED, DECIDED = "bake", "measured", "decided"
@@ -82,8 +82,10 @@ def judge_again(lines: Iterable[Line]) -> list[GateAgain]:
             continue  # one of a time in which the journal did not have what gates are decided by
         inputs = GateInputs.from_dict(line.data["inputs"])
         measured = [record for wave, record in bakes(seen) if wave == line.wave]
-        if inputs.metrics is not None and inputs.metrics.at and measured:
-            inputs = replace(inputs, metrics=judge(measured[-1], datetime.fromisoformat(inputs.metrics.at)))
+        if inputs.metrics is not None and inputs.metrics.at:
+            nothing = BakeVerdict("inconclusive", "the journal has nothing that was measured")
+            again = judge(measured[-1], datetime.fromisoformat(inputs.metrics.at)) if measured else nothing
+            inputs = replace(inputs, metrics=again)
         decided = GateDecision(line.data["decision"], line.data["reason"])
         found.append(GateAgain(line.at, line.wave, decided, decide_in(inputs, Circumstances(**line.data["circumstances"]))))
     return found

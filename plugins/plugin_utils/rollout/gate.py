@@ -214,13 +214,17 @@ def decide_late(inputs: GateInputs) -> tuple[GateDecision, bool]:
 
     As :func:`decide`, with one difference. A wave that fails takes the release back where it is live only when the budget of the whole
     deployment is spent; else it ends the round, and what is behind it stays late. For such a wave is small and its hosts had been in
-    trouble, so it says more of them than of the release, which has shown in earlier waves that it is good.
+    trouble, so it says more of them than of the release, which has shown in earlier waves that it is good. One whose hosts came up, and
+    whose metrics are bad, waits for a person, and so does one with a host that is stuck.
     """
     counts, rollout = inputs.counts, inputs.rollout
     failed = decide(replace(inputs, rollout=replace(rollout, on_failure="back_out")))
     spent = _over(max(inputs.bad_so_far, counts.bad), inputs.total, rollout.total_budget, "")
     if failed.decision != "back_out" or spent:
         return decide(inputs), False
+    does_badly = decide(replace(inputs, rollout=replace(rollout, on_failure="back_out"), metrics=None)).decision != "back_out"
+    if does_badly or inputs.stuck:  # which is no trouble that its hosts had before, or needs a person
+        return GateDecision("hold", f"{failed.reason}; where the release is live it stays until somebody has looked"), False
     return GateDecision("hold", f"{failed.reason}; where the release is live it stays, and what is left stays late"), not counts.undone
 
 

@@ -22,7 +22,7 @@ from ..policy.model import MetricsSource
 from ..rollout.bake_journal import BakeJournal
 from ..rollout.deployments import Deployment
 from ..rollout.gate import decide
-from ..rollout.states import HostState
+from ..rollout.states import DeploymentState, HostState
 from .gate import OpenWave, look_at_wave
 from .tell import read_channel
 
@@ -74,10 +74,11 @@ def bake_wave(journal: BakeJournal, deployment: Deployment, ask: Ask, wait: Wait
     """
     wave = look_at_wave(journal, deployment)
     bake = deployment.rollout.bake_of(wave.number) if wave.number else None
-    if bake is None or wave.number is None or decide(replace(wave.inputs, metrics=None)).decision != "proceed":
+    under_way = deployment.state in (DeploymentState.ACTIVATING, DeploymentState.BAKING)
+    if bake is None or wave.number is None or not under_way or decide(replace(wave.inputs, metrics=None)).decision != "proceed":
         return None, wave
     wanted = _wanted(journal, deployment, wave, bake, wait.now())
-    record = journal.begin_bake(deployment.run, wave.number, wanted, judge(wanted, wanted.begun).reason, wanted.begun)
+    record = journal.begin_bake(deployment.run, wave.number, wanted, wanted.begun)
     return _measure(journal, deployment, wave.number, record, ask, wait), wave
 
 
@@ -106,20 +107,23 @@ def _wanted(journal: BakeJournal, deployment: Deployment, wave: OpenWave, bake: 
 
 def _measure(journal: BakeJournal, deployment: Deployment, wave: int, record: BakeRecord, ask: Ask, wait: Wait) -> BakeVerdict:
     began = renewed = measured = wait.monotonic()
-    verdict = judge(record, wait.now())
+    verdict, asked = judge(record, wait.now()), False
+    metric, at = next_due(record)
     while True:
         now = wait.now()
         if verdict.outcome == "baking" and now >= record.until > datetime.fromisoformat(verdict.at):
             verdict = judge(record, now)  # which looks at all that was measured, so only when it can have become another
+        # The second is for a clock that was set back meanwhile.
+        due = at <= now or wait.monotonic() - measured >= max(metric.every, metric.delay)
         impatient = wait.patience is not None and wait.monotonic() - began >= wait.patience
-        if verdict.outcome != "baking" or impatient or wait.interrupted():
+        # Who has no patience at all, and comes again and again, gets to the end too.
+        if verdict.outcome != "baking" or wait.interrupted() or (impatient and (asked or not due)):
             return verdict
         note(f"wave {wave} {verdict.reason}")
-        metric, at = next_due(record)
-        # The second is for a clock that was set back meanwhile.
-        if at <= now or wait.monotonic() - measured >= max(metric.every, metric.delay):
+        if due:
             measurement = _measured(deployment, metric, record, ask, now)
-            record = record.with_one(measurement)
+            record, asked = record.with_one(measurement), True
+            metric, at = next_due(record)
             verdict = judge(record, wait.now())
             journal.measured(deployment.run, wave, measurement, verdict.reason, wait.now())
             renewed = measured = wait.monotonic()

@@ -130,6 +130,10 @@ def test_release_and_version_are_whole_literals_and_a_dollar_is_doubled() -> Non
         ('up{instance=~"web.*$$"}', ""),
         ('up{instance=~"web.*$"}', "a $ that stands for nothing"),
         ("up{instance=~$host}", "$host, which stands for nothing"),
+        ("rate(a{b=~'$hosts'}[1m])", "a placeholder within quotes, which it brings itself"),
+        ('a{b="x\\"$version"}', "a placeholder within quotes, which it brings itself"),
+        ("a{b=~`$hosts`}", "a placeholder within quotes, which it brings itself"),
+        ("a{b=\"$$5\", c=~$hosts, d='it'}", ""),
     ],
 )
 def test_a_placeholder_that_stands_for_nothing_is_found(query: str, fault: str) -> None:

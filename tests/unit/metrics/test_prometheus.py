@@ -106,6 +106,21 @@ def test_why_a_query_can_not_be_evaluated_is_in_a_document_too(served: Served) -
     assert PrometheusClient(served.url).query("up{") == document
 
 
+def test_what_an_answer_says_for_people_has_no_secret(served: Served) -> None:
+    document = {"status": "error", "error": f"bad token {TOKEN}", "warnings": [f"{TOKEN} again"], "infos": 5}
+    served.say = lambda handler: handler.say(400, json.dumps(document).encode())
+    said = json.dumps(PrometheusClient(served.url, TOKEN).query("up"))
+    assert "bad token" in said
+    assert TOKEN not in said
+
+
+def test_no_proxy_gets_what_goes_without_tls_to_this_machine(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("http_proxy", "all_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:1")
+    monkeypatch.delenv("no_proxy", raising=False)
+    assert PrometheusClient(served.url, TOKEN).query("up") == GOOD
+
+
 def test_one_that_sends_nothing_and_one_that_sends_byte_by_byte_are_not_waited_for(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
     ended = threading.Event()
     monkeypatch.setattr(prometheus, "_PATIENCE", (1.0, 0.3))

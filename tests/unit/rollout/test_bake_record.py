@@ -89,6 +89,12 @@ def test_a_number_that_was_changed_afterwards_shows() -> None:
     assert (found.same, found.again.decision) == (False, "proceed")
 
 
+def test_measurements_that_were_taken_away_show() -> None:
+    record = bake_of([MetricAnswer({"web1": 0}), MetricAnswer({"web1": 0})])
+    found = judge_again([decided(record, 1)])[0]
+    assert (found.same, found.again.reason.partition(";")[0]) == (False, "the journal has nothing that was measured")
+
+
 def test_a_gate_of_a_time_before_that_is_left_out() -> None:
     assert judge_again([Line(NOW, DECIDED, 1, {"decision": "proceed", "reason": "because"})]) == []
 

@@ -235,6 +235,16 @@ def test_a_late_wave_that_fails_within_the_budget_of_all_ends_its_round(on_failu
     assert decide_late(gate(0, failed=1, bad_so_far=4, rollout=rollout))[0].decision == on_failure
 
 
+@pytest.mark.parametrize("on_failure", ["back_out", "hold"])
+def test_a_late_wave_that_does_badly_waits_for_a_person(on_failure: Any) -> None:
+    rollout = Rollout(total_budget=Share(3), on_failure=on_failure)
+    decision, ends_round = decide_late(gate(metrics=BakeVerdict("bad", "errors are bad"), rollout=rollout))
+    assert (decision.decision, ends_round) == ("hold", False)
+    assert "errors are bad" in decision.reason
+    decision, ends_round = decide_late(gate(0, failed=1, stuck=1, rollout=rollout))
+    assert (decision.decision, ends_round) == ("hold", False)
+
+
 def test_late_hosts_that_can_not_be_staged_hold_nobody() -> None:
     assert decide_late_staging(StageCounts(3, 2, 1)) == (GateDecision("proceed", "2 of 3 hosts staged late, 1 stay late"), False)
     assert decide_late_staging(StageCounts(2, 0, 2)) == (GateDecision("hold", "none of 2 hosts that came late could be staged"), True)
