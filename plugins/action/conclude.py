@@ -42,7 +42,7 @@ class ActionModule(TidegateAction):
         with Cmdb.open(required_setting(options, "cmdb")) as cmdb:
             journal = Journal(cmdb)
             if self._task.check_mode:
-                return _said(foresee(journal, number, options["wanted"]))
+                return _said(foresee(journal, number, options["wanted"], utc_now()))
             change = open_change(rfc)
             deployment = to_conclude(journal, number, Holder.this_run(), change, options["wanted"])
             policy = optional_setting(options, "policy")

@@ -1016,7 +1016,7 @@ def test_staging_what_is_past_staging_changes_nothing_and_check_mode_says_so(jou
     activate(journal, run, "web1")
     journal.decide_wave(run, 1, HOLD, NOW)
     journal.conclude(run, NOW)
-    foreseen = foresee(journal, "CHG0001", "staged")
+    foreseen = foresee(journal, "CHG0001", "staged", NOW)
     assert (foreseen["failed"], "would not end staged" in foreseen["msg"]) == (True, True)
     again = journal.take_over(run.deployment, ELSEWHERE, NOW)
     ended = conclude(journal, again, open_change(str(path)), "staged", lambda *_: [], lambda _rfc: [], NOW)

@@ -29,6 +29,7 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.journal i
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.standing import standing
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.states import HostState
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps.backout import order_backout
+from ansible_collections.tidegate.release.plugins.plugin_utils.steps.clear import WaveStart
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps.conclude import conclude
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps.gate import decide_staging_gate, decide_wave_gate, make_wave_check
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps.late import joined_since, late_differences
@@ -50,6 +51,7 @@ class Desk:
 
     def __init__(self, path: Path, cmdb_url: str) -> None:
         self.path, self.cmdb_url, self.dsl, self.now = path, cmdb_url, str(path / "dsl"), NOW
+        self.hosts_there = [*HOSTS, "web5"]
         self.library = create_library(self.dsl)
         with Cmdb.open(cmdb_url, create=True) as cmdb:
             cmdb.put_cis([{"name": host, "class": "server"} for host in HOSTS], "test")
@@ -74,9 +76,9 @@ class Desk:
 
     # -- what the plays of deploy do -------------------------------------------
 
-    def plan(self, rfc: str = "", write: bool = True, hosts: Collection[str] = (*HOSTS, "web5")) -> dict[str, Any]:
+    def plan(self, rfc: str = "", write: bool = True, hosts: Collection[str] = ()) -> dict[str, Any]:
         with self.sources() as sources:
-            return plan(sources, RunRequest(rfc or self.written, Reach(hosts), write, lambda: ""))
+            return plan(sources, RunRequest(rfc or self.written, Reach(hosts or self.hosts_there), write, lambda: ""))
 
     def sources(self) -> Sources:
         return Sources(self.dsl, self.cmdb_url, str(self.policy), self.now)
@@ -519,6 +521,119 @@ def test_a_late_round_that_was_interrupted_goes_on_where_it_stood(desk: Desk, wh
         desk.activate()
     assert desk.plan()["msg"].startswith("CHG0001#1 goes on where it stands: ")
     assert desk.deploy() == "completed: CHG0001: hello 2.0 is live on 4 of 4 hosts."
+
+
+def hold(desk: Desk) -> None:
+    """A person interrupts the run, which ends."""
+    with Cmdb.open(desk.cmdb_url) as cmdb:
+        journal = Journal(cmdb)
+        run = desk.deployment(journal).run
+        journal.hold(run, "a person wants it", desk.now)
+        journal.release_lease(run, desk.now)
+
+
+def test_a_wave_is_asked_of_those_that_change_next_though_a_late_one_between_is_left_out(desk: Desk) -> None:
+    desk.write_policy(order_by="site", canary=2, budget={"wave": 3, "total": 3})
+    hosts = [f"web{number}" for number in range(1, 7)]
+    with Cmdb.open(desk.cmdb_url) as cmdb:
+        cmdb.put_cis([{"name": host, "class": "server", "site": "aabbcc"[number]} for number, host in enumerate(hosts)], "test")
+    desk.hosts_there = hosts
+    desk.deploy(down=["web2", "web4", "web6"])
+    assert [list(wave) for wave in desk.plan()["waves"]] == [["web2"], ["web4"], ["web6"]]
+    desk.stage(down=["web4"])
+    desk.gate("staging")
+    assert desk.activate() == ["web2"]
+    asked = []
+
+    def opens(_rfc: Any, wave: Any) -> WaveStart:
+        asked.append(wave.hosts)
+        return WaveStart("a freeze has begun")
+
+    with Cmdb.open(desk.cmdb_url) as cmdb:
+        journal = Journal(cmdb)
+        run, change = desk.deployment(journal).run, open_change(desk.written)
+        assert decide_wave_gate(journal, run, change, opens, lambda *_: [], desk.now)["decision"] == "hold"
+    assert (asked, desk.state()) == ([("web6",)], "held")
+
+
+@pytest.mark.parametrize("when", ["planned", "staged", "held", "activated"])
+def test_a_late_round_that_is_not_cleared_any_more_is_given_up_and_takes_nothing_back(desk: Desk, when: str) -> None:
+    desk.deploy(down=["web3", "web4"])
+    desk.plan()
+    if when != "planned":
+        desk.stage()
+    if when in ("held", "activated"):
+        desk.gate("staging")
+    if when == "activated":
+        desk.activate()
+    if when in ("held", "activated"):
+        hold(desk)
+    text = yaml.safe_load(Path(desk.written).read_text())
+    write_document(Path(desk.written), text | {"on_hold": True})
+    with pytest.raises(TidegateError, match=r"on hold") as refused:
+        desk.plan(write=False)
+    assert desk.state() != "supporting"
+    with pytest.raises(TidegateError, match=r"on hold") as refused:
+        desk.plan()
+    assert "brings in nobody any more for now, and is live where it was" in str(refused.value)
+    assert (desk.state(), desk.locked()) == ("supporting", set())
+    active = {"web1", "web2", *(["web3"] if when == "activated" else [])}
+    assert {host for host, state in desk.hosts().items() if state == "active"} == active == set(desk.installed())
+    write_document(Path(desk.written), text)
+    assert desk.deploy() == "completed: CHG0001: hello 2.0 is live on 4 of 4 hosts."
+
+
+def test_a_late_round_whose_host_may_be_changing_is_not_given_up(desk: Desk) -> None:
+    desk.deploy(down=["web4"])
+    desk.plan()
+    desk.stage()
+    desk.gate("staging")
+    with Cmdb.open(desk.cmdb_url) as cmdb:
+        journal = Journal(cmdb)
+        journal.activating(desk.deployment(journal).run, "web4", desk.now)
+    hold(desk)
+    with Cmdb.open(desk.cmdb_url) as cmdb:
+        assert not Journal(cmdb).give_up_round(1, Holder.this_run(), "because", desk.now)
+    assert (desk.state(), desk.locked()) == ("held", {"web4"})
+
+
+def test_a_late_round_that_another_controller_drives_is_neither_begun_nor_given_up(desk: Desk) -> None:
+    desk.deploy(down=["web4"])
+    desk.plan()
+    other = Holder("ann", "elsewhere", 1, 1, "feedbeef")
+    with Cmdb.open(desk.cmdb_url) as cmdb:
+        journal = Journal(cmdb)
+        assert not journal.give_up_round(1, other, "because", desk.now)
+        with pytest.raises(ConflictError, match="is being driven by"):
+            journal.begin_late(1, [["web4"]], other, desk.now)
+        with pytest.raises(ConflictError, match="is staging by now, so nobody is brought in late"):
+            journal.begin_late(1, [["web4"]], other, desk.now, ordered=True)
+    desk.deploy(down=["web4"])
+    with Cmdb.open(desk.cmdb_url) as cmdb, pytest.raises(ConflictError, match="web1 is active in CHG0001#1 by now, not late"):
+        Journal(cmdb).begin_late(1, [["web1"]], Holder.this_run(), desk.now)
+
+
+def test_a_late_round_goes_no_further_when_a_later_release_came_first(desk: Desk) -> None:
+    desk.deploy(down=["web3", "web4"])
+    desk.plan()
+    desk.stage()
+    desk.gate("staging")
+    hold(desk)
+    desk.plan(desk.write_rfc("CHG0002", "3.0", scope="[?name=='web1']"))
+    with pytest.raises(ConflictError, match=r"goes no further: CHG0002#2 brings 3\.0 to web1") as refused:
+        desk.plan()
+    assert "is live where it was" in str(refused.value)
+    assert desk.state() == "completed"
+
+
+def test_a_host_that_has_the_release_and_was_taken_down_since_stands_in_no_late_ones_way(desk: Desk) -> None:
+    desk.deploy(down=["web4"])
+    with Cmdb.open(desk.cmdb_url) as cmdb:
+        write_off_host(cmdb, load_policy(desk.policy), "web1", "its board is broken", None, desk.now, write=True)
+        cmdb.remove_cis(["web1"], "test")
+    there = ["web2", "web3", "web4"]
+    assert desk.plan(hosts=there)["msg"].endswith("1 host late, in 1 wave: web4")
+    assert "goes on where it stands" in desk.plan(hosts=there)["msg"]
 
 
 @pytest.mark.parametrize("when", ["supporting", "planned", "opened"])

@@ -350,10 +350,18 @@ class Deployments:
         from .planner import Plan  # noqa: PLC0415 - each fork loads this module, and few ask
 
         table = self._t.journal
-        about = (table.c.deployment_id == deployment_id, table.c.host.is_(None), table.c.event == "planned")
+        about = (table.c.deployment_id == deployment_id, table.c.host.is_(None), table.c.event == PLANNED)
         with self._cmdb.read() as connection:
             data = connection.scalar(sa.select(table.c.data).where(*about).order_by(table.c.seq).limit(1))
         return Plan.from_dict(data["waves"], data["plan"]) if data and "plan" in data else None
+
+    def planned_scope(self, deployment_id: int) -> str:
+        """The query by which a deployment's hosts were selected; empty for an older one, which does not have it on record."""
+        j = self._t.journal.c
+        about = (j.deployment_id == deployment_id, j.event == PLANNED, j.host.is_(None))
+        with self._cmdb.read() as connection:
+            planned = connection.scalar(sa.select(j.data).where(*about).order_by(j.seq).limit(1))
+        return str((planned or {}).get("scope") or "")
 
     def data_log(self, deployment_id: int) -> list[JournalEntry]:
         """What the journal says of what a deployment has done to data, in order."""
@@ -430,11 +438,14 @@ class Deployments:
         begun = any(number >= first and state is not _W.CLOSED for number, state, _decision in self.waves(deployment.id))
         left_out = {_H.WRITTEN_OFF, _H.SUPERSEDED}
         unstaged = (_H.PLANNED, _H.STAGE_FAILED)  # no step visits these any more, once the first wave of their round has opened
-        return [
+        due = [
             target.host
             for target in targets
             if target.state not in left_out and (target.state not in unstaged or (not begun and target.wave >= first))
         ]
+        # A host that has got the release may have gone since, and stands in no late one's way.
+        there = self.there(due) if first > 1 else set(due)
+        return [host for host in due if host in there]
 
     def locked(self, deployment_id: int) -> set[str]:
         """The hosts that a deployment has locked against others."""
@@ -476,12 +487,22 @@ class Deployments:
         began = (j.event == _D.SUPPORTING, j.deployment_id == deployment.id, j.host.is_(None))
         since = connection.scalar(sa.select(j.at).where(*began).order_by(j.seq).limit(1))
         decided = connection.scalar(sa.select(sa.func.max(w.decided)).where(w.deployment_id == deployment.id))
-        late = [target for target in self._targets(connection, deployment.id) if target.state in states.LATE]
-        if late:
-            names = [target.host for target in late]
-            there = {str(ci["name"]) for ci in self._cmdb.cis(names, connection)} - self._cmdb.write_offs(names, connection).keys()
-            late = [target for target in late if target.host in there]
-        return Support(deployment.rollout, since or now, decided or now, tuple(LateHost(one.host, one.summary) for one in late))
+        targets = self._targets(connection, deployment.id)
+        late = [target for target in targets if target.state in states.LATE]
+        unknown = tuple(target.host for target in targets if target.state in states.UNKNOWN)
+        there = self._there(connection, [target.host for target in late])
+        of_late = tuple(LateHost(one.host, one.summary) for one in late if one.host in there)
+        return Support(deployment.rollout, since or now, decided or now, of_late, unknown)
+
+    def there(self, hosts: Collection[str]) -> set[str]:
+        """Those of ``hosts`` that the CMDB has, and that nobody has written off."""
+        with self._cmdb.read() as connection:
+            return self._there(connection, hosts)
+
+    def _there(self, connection: sa.Connection, hosts: Collection[str]) -> set[str]:
+        if not hosts:
+            return set()
+        return {str(ci["name"]) for ci in self._cmdb.cis(hosts, connection)} - self._cmdb.write_offs(hosts, connection).keys()
 
     def _load(self, connection: sa.Connection, deployment_id: int) -> Deployment:
         return deployment_of(self._row(connection, deployment_id))

@@ -24,7 +24,7 @@ from .data_change import DataStatement, after_statement, in_doubt, no_way_back, 
 from .deployments import LATE_ROUND, PLANNED, Deployment, Run, Target, as_remark, deployment_of, rollout_to_dict, target_of
 from .gate import GateDecision
 from .holder import Holder
-from .locks import Locks
+from .locks import Locks, superseded_by
 from .options import Rollout
 from .readings import installed_by_reading
 from .states import DataState, DeploymentState, HostState, WaveState
@@ -43,11 +43,6 @@ def not_by_hand(deployment: Deployment, target: Target) -> str:
         f"{target.host} is {target.state} in {deployment.label}; only a host that is stuck, lost or still to be backed out can be brought "
         "back by hand, the others go back by backout"
     )
-
-
-def _superseded_by(label: str, version: str, hosts: Sequence[str]) -> str:
-    """Why support ended, when a later deployment has begun on some of its hosts."""
-    return f"{label} brings {version} to {hosts[0]}{f' and {len(hosts) - 1} more' if len(hosts) > 1 else ''}, which ends its support"
 
 
 class Journal(Locks):
@@ -185,6 +180,36 @@ class Journal(Locks):
             self._relock(connection, deployment_id)
             also(connection, deployment_id)
         return Run(deployment_id, token)
+
+    def give_up_round(self, deployment_id: int, holder: Holder, why: str, now: datetime) -> bool:
+        """End a late round that waits, or was left in staging, and can't go on; whoever it was to bring in stays late, and says ``why``.
+
+        Returns whether there was such a round; of one in which a host may be changing, or that another controller drives, nothing ends.
+        """
+        w = self._t.wave.c
+        with self._cmdb.begin() as connection:
+            deployment, first = self._load(connection, deployment_id), self._round_start(connection, deployment_id)
+            targets = self._targets(connection, deployment_id)
+            of_round = [target for target in targets if target.wave >= first]
+            waits = first > 1 and deployment.state in (_D.STAGING, _D.HELD)
+            if not waits or any(target.state in (*states.UNKNOWN, _H.STUCK) for target in of_round):
+                return False
+            if self._driven(connection, deployment, holder, now):
+                return False
+            table = self._t.deployment
+            values = {"holder": str(holder), "token": self._next_token(connection, now), "lease_until": None}
+            connection.execute(table.update().where(table.c.id == deployment_id).values(**values))
+            for target in of_round:
+                if target.state in (_H.PLANNED, _H.STAGED):
+                    self._move_host(connection, deployment_id, target, _H.STAGE_FAILED, now, why)
+            active = [target.host for target in of_round if target.state is _H.ACTIVE]
+            self._install(connection, deployment, dict.fromkeys(active, (deployment.version, deployment.digest)), now)
+            licences.mark_used(connection, deployment_id, active, now)
+            decided = {"state": _W.DECIDED, "decision": "hold", "reason": why, "decided": now}
+            connection.execute(self._t.wave.update().where(w.deployment_id == deployment_id, w.state == _W.OPEN).values(**decided))
+            self._append(connection, deployment_id, now, "late_round_ended", data={"reason": why})
+            self._complete(connection, self._load(connection, deployment_id), now)
+        return True
 
     def take_over(
         self,
@@ -853,22 +878,7 @@ class Journal(Locks):
         for number in connection.scalars(supporting).all():
             shared = sorted(set(connection.scalars(sa.select(h.host).where(h.deployment_id == number))).intersection(hosts))
             if shared:
-                self._finish(connection, self._load(connection, number), _D.COMPLETED, now, _superseded_by(by.label, by.version, shared))
-
-    def _later_deployment(self, connection: sa.Connection, deployment: Deployment) -> str:
-        """That a later deployment of the same release has one of the hosts, in a sentence; empty when none has."""
-        t = self._t
-        d, h = t.deployment.c, t.deployment_host.c
-        mine = sa.select(h.host).where(h.deployment_id == deployment.id)
-        rows = (
-            sa.select(d.id, d.rfc, d.version, h.host)
-            .join(t.deployment_host, h.deployment_id == d.id)
-            .where(d.release == deployment.release, d.id > deployment.id, d.state != _D.CANCELLED, h.host.in_(mine))
-            .order_by(d.id, h.position)
-        )
-        found = connection.execute(rows).all()
-        of_first = [row.host for row in found if row.id == found[0].id]
-        return _superseded_by(f"{found[0].rfc}#{found[0].id}", found[0].version, of_first) if found else ""
+                self._finish(connection, self._load(connection, number), _D.COMPLETED, now, superseded_by(by.label, by.version, shared))
 
     def _pass_over_late_wave(self, connection: sa.Connection, run: Run, now: datetime) -> None:
         """Decide the open wave of a late round that has no host left: the release has shown on others that it is good, and no step visits

@@ -26,6 +26,11 @@ with suppress(ImportError):
 _D, _H, _W = DeploymentState, HostState, WaveState
 
 
+def superseded_by(label: str, version: str, hosts: Sequence[str]) -> str:
+    """Why support ended, when a later deployment has begun on some of its hosts."""
+    return f"{label} brings {version} to {hosts[0]}{f' and {len(hosts) - 1} more' if len(hosts) > 1 else ''}, which ends its support"
+
+
 class Locks(Deployments):
     """The deployments of one CMDB with their locks. What begins with an underscore belongs into a transaction of the journal's."""
 
@@ -52,15 +57,20 @@ class Locks(Deployments):
         if deployment.state is not _D.HELD:
             return
         with self._cmdb.read() as connection:
+            late = self._round_start(connection, deployment.id) > 1
+            later = self._later_deployment(connection, deployment) if late else ""
+            if later:
+                raise ConflictError(f"the late round of {deployment.label} goes no further: {later}")
             waves = self._wave_states(connection, deployment.id)
             targets = self._targets(connection, deployment.id)
             given_up = {x.host for x in targets if x.state in (_H.PLANNED, _H.STAGED) and waves[x.wave] is not _W.DECIDED}
             self._refuse_locked(connection, sorted(given_up), deployment.id)
             changed = next((row for row in self._changed_since(connection, deployment) if row.host in given_up), None)
         if changed is not None:
+            then = "raise" if late else f"back {deployment.rfc} out, and raise"
             raise ConflictError(
                 f"{changed.rfc}#{changed.id} has changed {changed.host} since {deployment.label} was planned, which gave the host up when "
-                f"it was held; back {deployment.rfc} out, and raise a new RFC for what is left"
+                f"it was held; {then} a new RFC for what is left"
             )
 
     def refuse_backout(self, deployment: Deployment) -> None:
@@ -152,6 +162,21 @@ class Locks(Deployments):
             .order_by(j.seq)
         )
         return connection.execute(rows).all()
+
+    def _later_deployment(self, connection: sa.Connection, deployment: Deployment) -> str:
+        """That a later deployment of the same release has one of the hosts, in a sentence; empty when none has."""
+        t = self._t
+        d, h = t.deployment.c, t.deployment_host.c
+        mine = sa.select(h.host).where(h.deployment_id == deployment.id)
+        rows = (
+            sa.select(d.id, d.rfc, d.version, h.host)
+            .join(t.deployment_host, h.deployment_id == d.id)
+            .where(d.release == deployment.release, d.id > deployment.id, d.state != _D.CANCELLED, h.host.in_(mine))
+            .order_by(d.id, h.position)
+        )
+        found = connection.execute(rows).all()
+        of_first = [row.host for row in found if row.id == found[0].id]
+        return superseded_by(f"{found[0].rfc}#{found[0].id}", found[0].version, of_first) if found else ""
 
     def _lock(self, connection: sa.Connection, deployment_id: int, hosts: Sequence[str]) -> None:
         try:

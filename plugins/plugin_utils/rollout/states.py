@@ -94,13 +94,13 @@ class DataState(StrEnum):
 _D = DeploymentState
 DEPLOYMENT: Mapping[DeploymentState, frozenset[DeploymentState]] = {
     _D.PLANNED: frozenset({_D.STAGING, _D.CANCELLED}),
-    # A late round, which stages for a deployment that is live on others, can come to nothing or be backed out.
-    _D.STAGING: frozenset({_D.ACTIVATING, _D.HELD, _D.CANCELLED, _D.SUPPORTING, _D.BACKING_OUT}),
+    # A late round, which stages for a deployment that is live on others, can come to nothing or be backed out, also when it was held.
+    _D.STAGING: frozenset({_D.ACTIVATING, _D.HELD, _D.CANCELLED, _D.SUPPORTING, _D.COMPLETED, _D.BACKING_OUT}),
     _D.ACTIVATING: frozenset({_D.BAKING, _D.SUPPORTING, _D.COMPLETED, _D.HELD, _D.BACKING_OUT}),
     _D.BAKING: frozenset({_D.ACTIVATING, _D.HELD, _D.BACKING_OUT}),
     # To activating, when a host that had got lost and was written off is there again.
     _D.SUPPORTING: frozenset({_D.STAGING, _D.ACTIVATING, _D.COMPLETED, _D.BACKING_OUT}),
-    _D.HELD: frozenset({_D.STAGING, _D.ACTIVATING, _D.BACKING_OUT, _D.CANCELLED}),
+    _D.HELD: frozenset({_D.STAGING, _D.ACTIVATING, _D.SUPPORTING, _D.COMPLETED, _D.BACKING_OUT, _D.CANCELLED}),
     _D.BACKING_OUT: frozenset({_D.BACKED_OUT}),
     _D.COMPLETED: frozenset({_D.BACKING_OUT}),
     _D.BACKED_OUT: frozenset(),

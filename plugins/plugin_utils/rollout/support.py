@@ -42,11 +42,19 @@ class Support:
     """When the last wave was decided, one of late hosts too."""
     late: tuple[LateHost, ...]
     """The hosts that are late, in the order of the plan; those that were written off are not."""
+    unknown: tuple[str, ...] = ()
+    """The hosts of which it is not known what they run: lost, written off and there again."""
+
+    @property
+    def late_days(self) -> float:
+        """For how many days late hosts are brought in. With firmware and hardware nobody is: spares, levels and work orders are of one
+        round, and do not wait for a host that may never come."""
+        return 0 if self.rollout.firmware or self.rollout.hardware else self.rollout.late_days
 
     @property
     def late_until(self) -> datetime:
         """Until when late hosts are brought in; a host that joins much later is another change."""
-        return self.began + timedelta(days=self.rollout.late_days)
+        return self.began + timedelta(days=self.late_days)
 
     @property
     def until(self) -> datetime:
@@ -56,7 +64,7 @@ class Support:
     @property
     def left_behind(self) -> str:
         """Who does not get the release any more, although late hosts were let in, as a sentence; empty for nobody."""
-        if not self.late or not self.rollout.late_days:
+        if not self.late or not self.late_days:
             return ""
         return f"{late_sentence(self.late)} for good, for late hosts were brought in until {moment(self.late_until)}"
 
@@ -70,6 +78,9 @@ class Support:
         This is the one place that says so: what else a policy wants to be met before support ends belongs here.
         """
         reasons = []
+        if self.unknown:
+            more = f" and {len(self.unknown) - _NAMED} more" if len(self.unknown) > _NAMED else ""
+            reasons.append(f"it is not known what {', '.join(self.unknown[:_NAMED])}{more} run; deploy again looks")
         if self.late and self.lets_in(now):
             them = "it" if len(self.late) == 1 else "them"
             reasons.append(f"{late_sentence(self.late)}; deploy again brings {them} in until {moment(self.late_until)}")

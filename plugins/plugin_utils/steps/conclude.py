@@ -64,10 +64,13 @@ def to_conclude(journal: Journal, number: str, holder: Holder, change: Change, w
     return current
 
 
-def foresee(journal: Journal, number: str, wanted: str) -> dict[str, Any]:
+def foresee(journal: Journal, number: str, wanted: str, now: datetime) -> dict[str, Any]:
     """What :func:`conclude` would be about, were this not check mode. Nothing is written."""
     current = journal.latest(number)
     failed = current is not None and (current.state in _TOO_LATE[wanted] or (wanted == "staged" and _past_staging(journal, current)))
+    if failed and current is not None and wanted == "staged" and current.state is DeploymentState.SUPPORTING:
+        support = journal.support(current, now)
+        failed = not (support.late and support.lets_in(now))  # else late hosts would be staged
     if current is not None and failed:
         sentence = f"{current.label} is {current.state}, so it would not end {_WOULD[wanted]}. This was check mode: nothing has changed."
     elif current is not None and current.state is DeploymentState.SUPPORTING and wanted == "completed":
@@ -114,7 +117,7 @@ def conclude(
     deployment = journal.conclude(run, now)
     targets = journal.targets(run.deployment)
     success = deployment.state in _WANTED[wanted] and (wanted != "staged" or all_staged)
-    sentence = _verdict(deployment, targets, journal.locked(run.deployment), interrupted, reason, _data_left(journal, deployment))
+    sentence = _verdict(deployment, targets, journal.locked(run.deployment), interrupted, reason, _data_left(journal, deployment), first)
     objectives, problems = check_objectives(journal, run, change, make, now)
     problems += sync_change_record(journal, run, change, sentence, now)
     if held:
@@ -175,8 +178,11 @@ def _verdict(
     interrupted: str = "",
     reason: Reason = no_reason,
     data_left: str = "",
+    first: int = 1,
 ) -> str:
-    """How the deployment stands, for a person. ``locked``: the hosts that it has locked. ``data_left``: see :func:`_data_left`."""
+    """How the deployment stands, for a person. ``locked``: the hosts that it has locked. ``data_left``: see :func:`_data_left`.
+    ``first``: the first wave of the round that is under way, more than 1 in one of late hosts.
+    """
     what = f"{deployment.rfc}: {deployment.release} {deployment.version}"
     if deployment.state in (DeploymentState.COMPLETED, DeploymentState.SUPPORTING):
         active = sum(target.state is HostState.ACTIVE for target in targets)
@@ -198,10 +204,15 @@ def _verdict(
         return _unfinished(deployment, targets, locked, interrupted, reason, data_left)
     if deployment.state in (DeploymentState.BAKING, DeploymentState.HELD):
         held = "held: " if deployment.state is DeploymentState.HELD else ""  # the reason of the other begins with its state
-        return f"{what} is {held}{deployment.reason}. {_next_of_held(deployment, targets)}"
-    staged = sum(target.state is HostState.STAGED for target in targets)
-    why = first_failure([target for target in targets if target.state in (HostState.PLANNED, HostState.STAGE_FAILED)], reason)
-    return f"{what} is {deployment.state}: staged on {share(staged, len(targets))}{why}. Run deploy to go on, or backout to undo it."
+        return f"{what} is {held}{deployment.reason}. {_next_of_held(deployment, targets, first > 1)}"
+    of_round = [target for target in targets if target.wave >= first]
+    staged = sum(target.state is HostState.STAGED for target in of_round)
+    why = first_failure([target for target in of_round if target.state in (HostState.PLANNED, HostState.STAGE_FAILED)], reason)
+    return f"{what} is {deployment.state}: staged on {share(staged, len(of_round))}{why}. Run deploy to go on, {_to_undo(first > 1)}."
+
+
+def _to_undo(late: bool) -> str:
+    return "or backout to take it back from every host that has it" if late else "or backout to undo it"
 
 
 def _unfinished(
@@ -224,14 +235,14 @@ def _unfinished(
     return " ".join(said)
 
 
-def _next_of_held(deployment: Deployment, targets: list[Target]) -> str:
+def _next_of_held(deployment: Deployment, targets: list[Target], late: bool) -> str:
     """What a person can do about a deployment that is held."""
     if deployment.data in states.IN_DOUBT:
         return "To undo it, run backout with the same."
     if is_past_return(deployment):
         return "Run deploy again to go on; what it did to data can't be undone."
     gone = any(target.state in (HostState.LOST, HostState.STAGE_FAILED) for target in targets)
-    return f"Run deploy again to go on, or backout to undo it{f'; {_FOR_GOOD}' if gone else ''}."
+    return f"Run deploy again to go on, {_to_undo(late)}{f'; {_FOR_GOOD}' if gone else ''}."
 
 
 _FOR_GOOD = "a host that will not come back is written off with tidegate.release.write_off"

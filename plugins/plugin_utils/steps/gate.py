@@ -112,6 +112,7 @@ def look_at_wave(journal: Journal, deployment: Deployment) -> OpenWave:
     planned = [target for target in targets if target.host not in spared]
     # A host that could not be staged never gets to its wave; staging's own gate has counted it, and the total still does.
     wave = [target for target in planned if number in (None, target.wave) and target.state is not HostState.STAGE_FAILED]
+    late = number is not None and journal.round_start(deployment.id) > 1
     inputs = GateInputs(
         wave=number or len(waves),
         of=len(waves),
@@ -120,9 +121,9 @@ def look_at_wave(journal: Journal, deployment: Deployment) -> OpenWave:
         total=len(planned),
         rollout=deployment.rollout if number else replace(deployment.rollout, wave_budget=deployment.rollout.total_budget),
         stop="",
-        stuck=sum(target.state is HostState.STUCK for target in targets),
+        stuck=sum(target.state is HostState.STUCK for target in (wave if late else targets)),
         metrics=_UNMEASURED if number and deployment.rollout.bake_of(number) else None,
-        late=number is not None and journal.round_start(deployment.id) > 1,
+        late=late,
     )
     return OpenWave(number, len(waves), tuple(wave), inputs)
 
@@ -148,8 +149,10 @@ def decide_wave_gate(
     number = wave.number
     if deployment.state not in (DeploymentState.ACTIVATING, DeploymentState.BAKING):
         return {"changed": False, "decision": "hold", "reason": f"{deployment.label} is {deployment.state} and has no open wave"}
-    following = None if number in (None, wave.of) else _wave(journal.targets(run.deployment), (number or 0) + 1)
-    start = _check_start(journal, change, deployment, opens, following) if following else WaveStart("")
+    targets = journal.targets(run.deployment)
+    # Of late hosts a whole wave may be left out; it is asked of those that change next.
+    after = min((x.wave for x in targets if number is not None and x.wave > number and x.state not in states.LEFT_OUT), default=None)
+    start = WaveStart("") if after is None else _check_start(journal, change, deployment, opens, _wave(targets, after))
     inputs = replace(wave.inputs, stop=start.stop, metrics=metrics or wave.inputs.metrics)
     # Of a host that came up, and of which there is nothing to be said, Ansible need not be asked: that takes long.
     remarkable = [target for target in wave.hosts if target.state is not HostState.ACTIVE or target.detail]

@@ -6,29 +6,34 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
+from typing import Any
 
+from ..cmdb.query import pick
 from ..cmdb.store import Cmdb
 from ..errors import TidegateError
-from ..rollout.deployments import PLANNED, Deployment, Deployments
+from ..rollout.deployments import Deployment, Deployments
 from ..rollout.support import Support, moment
 from .audit import Found, NotSeen, late_difference
 
 
-def joined_since(cmdb: Cmdb, deployment: Deployment) -> list[str]:
-    """The CIs that the scope of a deployment's RFC selects by now, as it was cleared, and that are none of its hosts.
+def joined_since(cmdb: Cmdb, deployment: Deployment, cis: Sequence[dict[str, Any]] | None = None) -> list[str]:
+    """The CIs that the scope of a deployment's RFC selects by now, as it was cleared, that are none of its hosts, and lack its release.
 
-    Those that are written off are not meant. Empty when the scope is not on record, as of older deployments, or can't be evaluated.
+    Those that are written off are not meant. ``cis``: all CIs, see :meth:`.cmdb.store.Cmdb.query`, from whoever has them already. Empty
+    when the scope is not on record, as of older deployments, or can't be evaluated.
     """
     deployments = Deployments(cmdb)
-    planned = next((event for event in deployments.events(deployment.id) if event.event == PLANNED), None)
-    scope = planned.data.get("scope") if planned is not None else None
+    scope = deployments.planned_scope(deployment.id)
     if not scope:
         return []
+    everything = {str(ci["name"]): ci for ci in (cmdb.query() if cis is None else cis)}
+    hosts = {target.host for target in deployments.targets(deployment.id)}
     with contextlib.suppress(TidegateError):
-        hosts = {target.host for target in deployments.targets(deployment.id)}
-        return sorted(str(ci["name"]) for ci in cmdb.query(scope) if ci["written_off"] is None and ci["name"] not in hosts)
+        picked = [everything[name] for name in set(pick(scope, list(everything.values()))) - hosts if name in everything]
+        lacking = [ci for ci in picked if (ci["installations"].get(deployment.release) or {}).get("digest") != deployment.digest]
+        return sorted(str(ci["name"]) for ci in lacking if ci["written_off"] is None)
     return []
 
 
@@ -38,12 +43,14 @@ def late_differences(cmdb: Cmdb, found: Mapping[str, Found], now: datetime) -> l
     ``found``: host name to the list of ``release_facts``, or why there is none.
     """
     deployments = Deployments(cmdb)
+    supporting = deployments.supporting()
+    cis = cmdb.query() if supporting else []
     differences = []
-    for deployment in deployments.supporting():
+    for deployment in supporting:
         support = deployments.support(deployment, now)
         what = f"{deployment.release} {deployment.version}"
         late = {one.host: f"{what} did not get there{f' ({one.why})' if one.why else ''}" for one in support.late}
-        new = dict.fromkeys(joined_since(cmdb, deployment), f"the scope of {deployment.rfc} selects it since {what} was planned")
+        new = dict.fromkeys(joined_since(cmdb, deployment, cis), f"the scope of {deployment.rfc} selects it since {what} was planned")
         for host, why in sorted({**new, **late}.items()):
             if not _runs(found.get(host), deployment):
                 remedy = _remedy(deployment, support, now, joined=host in new and host not in late)

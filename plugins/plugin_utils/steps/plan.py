@@ -112,7 +112,9 @@ def plan(sources: Sources, request: RunRequest, signer: Signer | None = None) ->
     clearing = clear(sources, request.rfc_path)
     if not clearing.clearance.granted or clearing.rfc is None or clearing.policy is None:
         _remember(sources, clearing, request.write)  # a rejection that was read must not vanish
-        raise refusal(clearing.clearance, () if request.write else _forecast(journal, clearing, sources)["lines"])
+        why = f"{rfc_number(request.rfc_path)} is not cleared any more"
+        given_up = _give_up(journal, current, request, why, sources.now) if current is not None else ()
+        raise refusal(clearing.clearance, given_up if request.write else _forecast(journal, clearing, sources)["lines"])
     cleared = _Cleared(clearing, clearing.rfc, clearing.policy)
     if current is not None and current.state is not DeploymentState.CANCELLED:
         return _resume_cleared(sources, journal, current, cleared, request)
@@ -202,7 +204,9 @@ def _bring_in(sources: Sources, journal: Journal, current: Deployment, cleared: 
     hosts = [host for wave in clearing.waves for host in wave]
     targets = journal.targets(current.id)
     # The others too, for a gate could send them back.
-    live = [target.host for target in targets if target.state in states.TOUCHED]
+    touched = [target.host for target in targets if target.state in states.TOUCHED]
+    there = journal.there(touched)
+    live = [host for host in touched if host in there]
     request.reach.check(dict.fromkeys([*sorted(hosts), *live]), "host", f"that {current.label} brings in late, or could have to take back")
     request.refuse_interrupted()
     joined = sorted(set(hosts) - {target.host for target in targets})
@@ -396,7 +400,11 @@ def _resume(journal: Journal, current: Deployment, request: RunRequest, now: dat
     log = journal.data_log(current.id)
     data = current.data if request.said is None else after_statement(current, log, request.said)
     _refuse_empty_wave(journal, current)
-    journal.refuse_resume(current)
+    try:
+        journal.refuse_resume(current)
+    except ConflictError as error:
+        given_up = _give_up(journal, current, request, "another deployment came first", now)
+        raise ConflictError("; ".join((str(error), *given_up))) from error
     doubt = in_doubt(replace(current, data=data), log)
     sentence = f"{current.label} goes on where it stands: {words(current.state)}{f', for {doubt}' if doubt else ''}"
     if current.state is DeploymentState.SUPPORTING and not journal.to_visit(current):
@@ -411,6 +419,16 @@ def _resume(journal: Journal, current: Deployment, request: RunRequest, now: dat
     if request.write:
         journal.take_over(current.id, Holder.this_run(), now, until, ordered=request.take_over, said=request.said)
     return {**result(sentence, changed=True), "progress": {"step": "plan", "state": "resumed", "detail": sentence}}
+
+
+def _give_up(journal: Journal, current: Deployment, request: RunRequest, why: str, now: datetime) -> tuple[str, ...]:
+    """End a late round that can't go on, so that nothing is locked for it, nor the release taken back from where it is live.
+
+    Returns a sentence, if that was done; nothing is in check mode, nor while a host of it may be changing.
+    """
+    if not request.write or not journal.give_up_round(current.id, Holder.this_run(), why, now):
+        return ()
+    return (f"{current.label} brings in nobody any more for now, and is live where it was",)
 
 
 def _refuse_empty_wave(journal: Journal, current: Deployment) -> None:

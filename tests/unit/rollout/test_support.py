@@ -36,6 +36,17 @@ def test_a_policy_that_lets_nobody_in_waits_for_nobody_and_says_no_more_of_it() 
     assert (support(DOWN).barriers(BEGAN), support(DOWN).left_behind) == ([], "")
 
 
+@pytest.mark.parametrize("kind", ["firmware", "hardware"])
+def test_nobody_is_brought_in_late_with_devices(kind: str) -> None:
+    of_devices = Support(Rollout(late_days=7, **{kind: True}), BEGAN, BEGAN, (DOWN,))
+    assert (of_devices.barriers(BEGAN), of_devices.left_behind, of_devices.lets_in(BEGAN)) == ([], "", False)
+
+
+def test_what_is_not_known_of_hosts_keeps_support_from_its_end() -> None:
+    (barrier,) = Support(Rollout(), BEGAN, BEGAN, (), tuple(f"web{number}" for number in range(1, 8))).barriers(BEGAN + DAY)
+    assert barrier == "it is not known what web1, web2, web3, web4, web5 and 2 more run; deploy again looks"
+
+
 def test_hours_count_from_the_last_wave_and_days_from_the_begin() -> None:
     later = support(DOWN, hours=24, days=1, decided=BEGAN + 5 * HOUR)
     assert len(later.barriers(BEGAN + DAY - HOUR)) == 2
