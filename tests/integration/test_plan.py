@@ -143,7 +143,7 @@ def test_all_that_can_not_be_kept_is_said_at_once(desk: Desk) -> None:
         "web5, web6: the ring 'p2', which rollout.rings.order does not have; add it there, or correct the CMDB",
         "name web1 has 1 host, 25% of 1 is none, so web1 can't change; lower rollout.stay_up.groups.name, or correct the CMDB",
         "service shop has 2 hosts, 25% of 2 is none, so web1, web3 can't change; lower rollout.stay_up.services.shop, or correct the CMDB",
-        "the service till depends on no CI of the CMDB; relate it by depends_on, or correct rollout.stay_up.services",
+        "the service till depends on no host of the CMDB; relate it by depends_on, or correct rollout.stay_up.services",
         "the canary nobody is not among the hosts that get the release; correct rollout.canary_hosts, or the scope",
     ):
         assert fault in said, said

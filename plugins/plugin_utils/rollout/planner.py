@@ -54,13 +54,15 @@ class Limits:
     """What a plan has to keep besides its steps, groups and pairs.
 
     ``canary``: the hosts of the first wave; empty for the first ones in order. ``shuffled_by``: a text by which hosts are put in an order
-    that differs from text to text; empty for that of their names. ``faults``: what of this can't be kept by any plan.
+    that differs from text to text; empty for that of their names. ``faults``: what of this can't be kept by any plan. ``remarks``: what
+    people should know of the plan besides.
     """
 
     limits: tuple[Limit, ...] = ()
     canary: frozenset[str] = frozenset()
     shuffled_by: str = ""
     faults: tuple[str, ...] = ()
+    remarks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -134,7 +136,7 @@ def plan_waves(hosts: Sequence[PlanHost], rollout: Rollout, order: Iterable[tupl
     waves = tuple(tuple(fleet.hosts[host].name for host in sorted(wave)) for wave in filled.waves)
     why = tuple(tuple(places.setdefault(filled.reasons[host], len(places)) for host in sorted(wave)) for wave in filled.waves)
     bound = max(_bounds(fleet), key=lambda bound: bound.at_least)
-    return Plan(waves, why, tuple(places), bound, tuple(_warnings(fleet, len(waves), bound)))
+    return Plan(waves, why, tuple(places), bound, (*fleet.limits.remarks, *_warnings(fleet, len(waves), bound)))
 
 
 def shown(value: str) -> str:
@@ -335,25 +337,23 @@ class _Block:
         self._ready = [self._keys[host] for host in hosts if not filled.waits[host]]
         heapify(self._ready)
         self._freed: frozenset[int] = frozenset()  # hosts that waited for one of the last wave
+        self._full: frozenset[int] = frozenset()  # limits under which that had no room left
         self._queues: dict[int, list[int]] = {}  # by limit, the hosts for which there was no room under it
-        self._out: Counter[int] = Counter()  # by limit, how many hosts came out of its queue and are not in a wave yet
-        self._from: dict[int, tuple[int, int]] = {}  # by such a host, the limit, and the wave for which it came out
+        self._from: dict[int, int] = {}  # by host that is ready, the limit whose queue it is the first of
 
     def fill(self) -> None:
         """Put each host into a wave."""
         ends = sorted({*self._fleet.step_ends, self._fleet.total})
         while self._left:
             number, done = len(self._filled.waves), self._filled.done
-            self._release(number)
+            was_full = self._full
             wave = self._take(next(end for end in ends if end > done) - done) if number else self._take_canary()
             if not wave:  # or this would go on without end
                 raise StateError("no host can be in the next wave of the plan, and some are left; this is a defect, please report it")
-            self._freed = self._mine.intersection(self._filled.add(wave, self._reasons(wave, number)))
+            self._freed = self._mine.intersection(self._filled.add(wave, self._reasons(wave, number, was_full)))
             for later in self._freed:
                 heappush(self._ready, self._keys[later])
             self._left -= len(wave)
-            for host in self._from.keys() & set(wave):
-                self._forget_queue(host)
 
     def _take_canary(self) -> list[int]:
         """The first hosts in order, whoever waits for them."""
@@ -364,40 +364,36 @@ class _Block:
         return canary
 
     def _take(self, room: int) -> list[int]:
-        """The hosts for a wave of ``room``."""
-        fleet, ready, used, wave = self._fleet, self._ready, dict[int, int](), list[int]()
-        while ready and len(wave) < room:
-            host = heappop(ready) % fleet.total
+        """The hosts for a wave of ``room``: each that is ready, as long as there is room for it."""
+        fleet, used, wave = self._fleet, Counter[int](), list[int]()
+        for limit in self._queues.keys() - set(self._from.values()):
+            self._let_out(limit)
+        while self._ready and len(wave) < room:
+            host = heappop(self._ready) % fleet.total
             limits = fleet.subject.get(host, ())
-            for limit in limits:
-                if used.get(limit, 0) >= fleet.binding[limit].at_most:
-                    self._forget_queue(host)
-                    heappush(self._queues.setdefault(limit, []), self._keys[host])
-                    break
-            else:
+            full = next((limit for limit in limits if used[limit] >= fleet.binding[limit].at_most), None)
+            if full is None:
                 wave.append(host)
-                for limit in limits:
-                    used[limit] = used.get(limit, 0) + 1
+                used.update(limits)
+            else:
+                heappush(self._queues.setdefault(full, []), self._keys[host])
+            queue = self._from.pop(host, None)
+            if queue is not None and used[queue] < fleet.binding[queue].at_most:
+                self._let_out(queue)
+        self._full = frozenset(limit for limit, count in used.items() if count >= fleet.binding[limit].at_most)
         return wave
 
-    def _forget_queue(self, host: int) -> None:
-        """A host that came out of a queue is in a wave, or in another queue."""
-        if host in self._from:
-            self._out[self._from.pop(host)[0]] -= 1
-
-    def _release(self, number: int) -> None:
-        """Let come out of each queue as many hosts as the wave has room for under that limit."""
-        for limit, queue in list(self._queues.items()):
-            for _one in range(min(len(queue), self._fleet.binding[limit].at_most - self._out[limit])):
-                key = heappop(queue)
-                self._out[limit] += 1
-                self._from[key % self._fleet.total] = (limit, number)
-                heappush(self._ready, key)
+    def _let_out(self, limit: int) -> None:
+        """Make the first host ready that waits for room under a limit, if there is one."""
+        if queue := self._queues.get(limit):
+            key = heappop(queue)
+            self._from[key % self._fleet.total] = limit
+            heappush(self._ready, key)
             if not queue:
                 del self._queues[limit]
 
-    def _reasons(self, wave: Sequence[int], number: int) -> list[str]:
-        """Why each host is in this wave, and not in the one before."""
+    def _reasons(self, wave: Sequence[int], number: int, was_full: Collection[int]) -> list[str]:
+        """Why each host is in this wave, and not in the one before, which had no room left under the limits that ``was_full`` has."""
         fleet, last = self._fleet, self._last
         if not number:
             return ["the canary, the first in order"] * len(wave)
@@ -408,11 +404,11 @@ class _Block:
         freed_by, hosts = self._filled.freed_by, fleet.hosts
         reasons = []
         for host in wave:
-            limit, released = self._from.get(host, (0, -1))
+            full = next((limit for limit in fleet.subject.get(host, ()) if limit in was_full), None) if number > 1 else None
             if host in self._freed:
                 reasons.append(f"after {hosts[freed_by[host]].name}")
             else:
-                reasons.append(fleet.binding[limit].why if released == number else usual)
+                reasons.append(usual if full is None else fleet.binding[full].why)
         return reasons
 
     def _reason_of_block(self, host: int, last: int) -> str:

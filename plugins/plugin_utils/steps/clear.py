@@ -40,7 +40,6 @@ from ..rfc.model import Rfc
 from ..rfc.source import load_rfc
 from ..rollout.constraints import Neighbours, asks_for_others, plan_input
 from ..rollout.deployments import Deployments
-from ..rollout.options import Rollout
 from ..rollout.planner import Plan, plan_waves
 from ..rollout.states import LATE
 from .sources import (
@@ -430,29 +429,33 @@ def _planned(
     if late is not None and late.supporting:
         # One that got lost is looked at where it is, and in no wave; and who is late need not be who was to be the canary.
         others = {target.host for target in deployments.targets(late.deployment.id) if target.state not in LATE}
-        cis, rollout = [ci for ci in cis if ci["name"] not in others], late.deployment.rollout
-        rollout = replace(rollout, constraints=replace(rollout.constraints, canary_hosts=()))
+        cis = [ci for ci in cis if ci["name"] not in others]
+        rollout = replace(late.deployment.rollout, constraints=replace(rollout.constraints, canary_hosts=()))
     elif begun is not None:
         return None, tuple(tuple(wave) for wave in begun)
     if not cis:
         return None, ()
-    # With a fault there is no deployment, and maybe no order either.
-    order = facts.compatibility.order if facts.compatibility and not facts.compatibility.faults else ()
-    plan = plan_of(cmdb, rfc, cis, rollout, order)
+    plan = plan_of(cmdb, rfc, cis, replace(facts.policy, rollout=rollout), facts.compatibility.order if facts.compatibility else ())
     return plan, plan.waves
 
 
-def plan_of(cmdb: Cmdb, rfc: Rfc, cis: Sequence[Mapping[str, Any]], rollout: Rollout, order: Iterable[tuple[str, str]]) -> Plan:
+def plan_of(cmdb: Cmdb, rfc: Rfc, cis: Sequence[Mapping[str, Any]], policy: Policy, order: Iterable[tuple[str, str]]) -> Plan:
     """The plan for the CIs under a policy's rollout; raises :class:`TidegateError` with everything that can't be kept."""
-    neighbours = Neighbours()
+    rollout = policy.rollout
+    neighbours, named = Neighbours(), rollout.constraints.canary_hosts
+    if isinstance(named, tuple) and named:
+        neighbours = Neighbours(written_off=cmdb.write_offs(named).keys())
     if asks_for_others(rollout):
         scope = {ci["name"] for ci in cis}
-        services = list(rollout.constraints.stay_up.services)
-        related = [entry for entry in cmdb.relations(services) if entry["kind"] == DEPENDS_ON] if services else []
-        members = {name: [entry["target"] for entry in related if entry["source"] == name] for name in services}
-        neighbours = Neighbours([ci for ci in cmdb.query() if ci["name"] not in scope], members)
-    hosts, limits = plan_input(cis, rollout, neighbours, f"{rfc.release} {rfc.version}")
-    return plan_waves(hosts, rollout, order, limits)
+        members: dict[str, list[str]] = {name: [] for name in rollout.constraints.stay_up.services}
+        for entry in cmdb.relations(list(members)) if members else ():
+            if entry["kind"] == DEPENDS_ON and entry["source"] in members:
+                members[entry["source"]].append(entry["target"])
+        # What is no host changes with no wave, and a spare on a bench serves nobody: neither keeps anything up.
+        hosts = (ci for ci in cmdb.query() if is_host(ci, policy.host_classes) and ci["class"] != SPARE)
+        neighbours = replace(neighbours, others=[ci for ci in hosts if ci["name"] not in scope], services=members)
+    hosts_in_scope, limits = plan_input(cis, rollout, neighbours, f"{rfc.release} {rfc.version}")
+    return plan_waves(hosts_in_scope, rollout, order, limits)
 
 
 def _with_calendars(asking: _Asking, found: Gathered) -> Gathered:

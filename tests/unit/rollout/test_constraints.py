@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.constraints import Neighbours, asks_for_others, plan_input
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.options import Constraints, Rings, Rollout, Share, StayUp
-from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.planner import Limits, plan_waves
+from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.planner import Limits, PlanHost, plan_waves
 
 HALF = Share(50, percent=True)
 
@@ -59,6 +59,8 @@ def test_rings_are_by_attribute_by_field_or_by_expression() -> None:
         (Rings("ring", ("early",)), "b: the ring 'late', which rollout.rings.order does not have; add it there, or correct the CMDB"),
         (Rings("attributes.[", ("early",)), "rollout.rings.by, 'attributes.[', can't be evaluated: "),
         (Rings("none", ("early",)), "a, b: no ring, which rollout.rings.order does not have"),
+        (Rings("rings", ("early", None)), "no host of the CMDB has a ring by rings; correct rollout.rings.by, or the CMDB"),
+        (Rings("attributes.rings", (None,)), "no host of the CMDB has a ring by attributes.rings;"),
     ],
 )
 def test_who_is_in_no_ring_is_a_fault(rings: Rings, fault: str) -> None:
@@ -94,8 +96,11 @@ def test_a_canary_that_is_nobody_is_a_fault(canary: Any, fault: str) -> None:
 
 def test_a_class_has_a_share_in_a_wave_and_one_host_at_least() -> None:
     cis = [ci("a"), ci("b", "database"), ci("c", "database"), ci("d", "database")]
-    assert kept(limits(cis, classes={"database": HALF})) == [("a wave has 2 of class database at most", ("b", "c", "d"), 2)]
-    assert kept(limits(cis, classes={"database": Share(0)}))[0][2] == 1
+    assert kept(limits(cis, classes={"Database": HALF})) == [("a wave has 1 of class Database at most", ("b", "c", "d"), 1)]
+    assert kept(limits(cis, classes={"database": Share(10, percent=True)}))[0][2] == 1
+    assert kept(limits(cis[:1], cis[1:], classes={"database": HALF})) == []
+    unknown = limits(cis, classes={"databas": HALF})
+    assert unknown.faults == ("no host of the CMDB is of class databas; correct rollout.classes, or the CMDB",)
 
 
 def test_what_is_redundant_is_each_ci_with_those_that_stand_in_for_it() -> None:
@@ -109,6 +114,11 @@ def test_what_is_redundant_is_each_ci_with_those_that_stand_in_for_it() -> None:
     ]
     wrong = limits([ci("a", redundant_with=7)], stay_up=StayUp(redundant=HALF))
     assert wrong.faults == ("a: its attribute redundant_with is no list of names; correct the CMDB",)
+    alone = limits([ci("a", redundant_with=["b", "x"]), ci("b")], stay_up=StayUp(redundant=HALF))
+    assert alone.faults == ("a: it is redundant_with x, no host of the CMDB; correct that there",)
+    # What a host says that the release does not go to is not for this RFC to mend.
+    others = [ci("c", redundant_with=7), ci("d", redundant_with="x")]
+    assert limits([ci("a")], others, stay_up=StayUp(redundant=HALF)).faults == ()
 
 
 def test_groups_and_services_are_counted_over_the_whole_cmdb_and_who_was_written_off_is_down() -> None:
@@ -131,13 +141,44 @@ def test_groups_and_services_are_counted_over_the_whole_cmdb_and_who_was_written
             StayUp(groups={"set": Share(2)}),
             "set set12 has 3 hosts, 1 of them written off, 2 have to stay up, so a can't change;",
         ),
-        ([], StayUp(services={"shop": HALF}), "the service shop depends on no CI of the CMDB; relate it by depends_on,"),
+        ([], StayUp(services={"shop": HALF}), "the service shop depends on no host of the CMDB; relate it by depends_on,"),
+        ([], StayUp(groups={"sets": HALF}), "no host of the CMDB has sets; correct rollout.stay_up.groups, or the CMDB"),
+        ([ci("b", set="")], StayUp(groups={"site": HALF, "blank": HALF}), "no host of the CMDB has blank;"),
     ],
 )
 def test_what_can_not_stay_up_is_a_fault(others: list[dict[str, Any]], stay_up: StayUp, fault: str) -> None:
     found = limits([ci("a", set="set12")], others, stay_up=stay_up)
     assert len(found.faults) == 1
     assert found.faults[0].startswith(fault)
+
+
+def test_a_host_without_a_group_is_in_none() -> None:
+    cis = [ci("a", set=""), ci("b", set=""), ci("c"), ci("d", set="s"), ci("e", set="s")]
+    assert kept(limits(cis, stay_up=StayUp(groups={"set": HALF}))) == [("set s keeps 1 of 2 up", ("d", "e"), 1)]
+
+
+def test_of_many_sets_that_can_not_be_kept_the_first_are_said_and_how_many_more() -> None:
+    found = limits([ci(f"h{number:03}") for number in range(500)], stay_up=StayUp(groups={"name": Share(1)}))
+    assert len(found.faults) == 11
+    assert found.faults[-1] == "490 more that rollout.stay_up.groups.name is about can't change either"
+
+
+def test_a_ring_that_only_others_have_is_a_ring() -> None:
+    found = limits([ci("a")], [ci("b", ring="early")], rings=Rings("ring", ("early", None)))
+    assert found.faults == ()
+
+
+def test_a_canary_that_was_written_off_is_left_out_while_another_is_there() -> None:
+    constraints = Constraints(canary_hosts=("a", "x"))
+    cis = [ci("a"), ci("b")]
+    found = plan_input(cis, Rollout(constraints=constraints), Neighbours(written_off={"x"}), "hello 1.0")[1]
+    assert (found.canary, found.faults) == ({"a"}, ())
+    assert found.remarks == ("the canary is without x, written off; name others in rollout.canary_hosts",)
+    assert plan_waves([PlanHost("a"), PlanHost("b")], Rollout(), (), found).warnings == found.remarks
+    none = plan_input(cis, Rollout(constraints=constraints), Neighbours(written_off={"a", "x"}), "hello 1.0")[1]
+    assert none.canary == {"a"}  # it is among those that get the release, so it was written off in the meantime, and is there again
+    only = plan_input(cis[1:], Rollout(constraints=constraints), Neighbours(written_off={"a", "x"}), "hello 1.0")[1]
+    assert only.faults == ("the canary a, x was written off; name another in rollout.canary_hosts",)
 
 
 def test_a_group_that_the_release_does_not_go_to_is_no_fault() -> None:

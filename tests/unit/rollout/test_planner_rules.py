@@ -122,6 +122,42 @@ def test_a_plan_keeps_every_rule_or_is_refused(case: Case) -> None:
     assert Plan.from_dict([list(wave) for wave in plan.waves], plan.to_dict()) == plan
 
 
+@given(cases())
+def test_what_a_host_is_said_to_wait_for_held_it_back(case: Case) -> None:
+    """No wave ends before there is no room, and the wave before has what a reason says."""
+    assume(not refusal(case))
+    plan = case.plan()
+    for number, (before, wave, whys) in enumerate(zip(plan.waves, plan.waves[1:], plan.why[1:], strict=False), 2):
+        for host, reason in zip(wave, (plan.reasons[why] for why in whys), strict=True):
+            kind, _space, rest = reason.partition(" ")
+            if kind == "set":
+                members, most = case.sets[int(rest)]
+                assert host in members
+                assert len(set(members).intersection(before)) == most
+            elif kind == "after":
+                assert (rest.split(" ")[0], host) in case.pairs or (rest.split(" ")[0]) in case.site
+            elif reason.startswith("the step to "):
+                assert sum(map(len, plan.waves[: number - 1])) in {-(-len(case.site) * step // 100) for step in case.steps}
+
+
+def test_limits_that_overlap_leave_no_room_unused() -> None:
+    """The first of a set's queue has to wait for another set: the next one gets its place."""
+    one, other = Limit("one", ("b", "e", "f"), 1), Limit("other", ("c", "d", "e"), 1)
+    plan = plan_waves(hosts(*"abcdef"), Rollout(), (), Limits((one, other)))
+    assert plan.waves == (("a",), ("b", "c"), ("d", "f"), ("e",))
+    assert plan.reason_of()["e"] == "one"
+
+
+def test_limits_that_overlap_cost_no_more_for_each_of_many() -> None:
+    def planned(count: int) -> Plan:
+        chance = random.Random(1)  # noqa: S311 - no secret
+        names = [f"h{number:06}" for number in range(count)]
+        limits = tuple(Limit(f"set{place}", tuple(chance.sample(names, count // 3)), count // 40) for place in range(6))
+        return plan_waves(hosts(*names), Rollout(), (), Limits(limits))
+
+    assert growth(planned, 2_000) < 4  # quadratic work has 8
+
+
 @given(cases(), st.randoms(use_true_random=False))
 def test_the_order_in_which_hosts_and_pairs_come_does_not_matter(case: Case, chance: random.Random) -> None:
     names, pairs = list(case.site), list(case.pairs)

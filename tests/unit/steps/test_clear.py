@@ -303,7 +303,7 @@ def test_what_no_plan_can_keep_is_one_refusal_with_every_fault(homes: Homes) -> 
     for fault in (
         "name db1 has 1 host, 25% of 1 is none, so db1 can't change",
         "name web1 has 1 host, 25% of 1 is none, so web1 can't change",
-        "the service shop depends on no CI of the CMDB",
+        "the service shop depends on no host of the CMDB",
         "the canary web9 is not among the hosts that get the release",
     ):
         assert said.count(fault) == 1
