@@ -10,11 +10,12 @@ from typing import Any
 
 from ansible_collections.tidegate.release.plugins.plugin_utils.actions.base import TidegateAction, kept_in_run
 from ansible_collections.tidegate.release.plugins.plugin_utils.clock import utc_now
-from ansible_collections.tidegate.release.plugins.plugin_utils.report.files import write_plan
+from ansible_collections.tidegate.release.plugins.plugin_utils.report.files import check_plan_file, write_plan
 from ansible_collections.tidegate.release.plugins.plugin_utils.report.progress import one_line
 from ansible_collections.tidegate.release.plugins.plugin_utils.settings import optional_setting, required_setting
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps.preview import host_sentence, preview, preview_lines
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps.sources import Sources
+from ansible_collections.tidegate.release.plugins.plugin_utils.steps.tell import warned
 
 
 class ActionModule(TidegateAction):
@@ -26,16 +27,19 @@ class ActionModule(TidegateAction):
 
     def execute(self, options: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
         rfc, dsl, cmdb = (required_setting(options, name) for name in ("rfc", "dsl", "cmdb"))
+        dest = Path(options["dest"]) if options["dest"] else None
+        if dest:
+            check_plan_file(dest)
         with Sources(dsl, cmdb, optional_setting(options, "policy"), utc_now(), kept_in_run()) as sources:
             document = preview(sources, rfc)
         lines = [host_sentence(document, options["host"])] if options["host"] else list(preview_lines(document))
-        files = write_plan(document, Path(options["dest"]), write=not self._task.check_mode) if options["dest"] else []
+        files = write_plan(document, dest, write=not self._task.check_mode) if dest else []
         return {
             "changed": bool(files),
             "msg": "\n".join(map(_indented, lines)),
             "plan": document,
             "files": files,
-            **({"warnings": document["warnings"]} if document["warnings"] else {}),
+            **warned(document["warnings"]),
         }
 
 

@@ -2,13 +2,13 @@
 # Copyright (c) Tidegate maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Clear an RFC and write its plan."""
+"""Begin an RFC's deployment, or take it over."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: plan
-short_description: Clear an RFC, then plan its deployment or take it over
+short_description: Begin an RFC's deployment, by clearing it and writing the plan, or take it over
 version_added: 0.1.0
 description:
   - Evaluates every control of the policy for the RFC, see M(tidegate.release.clear), and refuses unless the clearance is granted.

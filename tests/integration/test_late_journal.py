@@ -34,6 +34,7 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.steps.conclude im
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps.gate import decide_staging_gate, decide_wave_gate, make_wave_check
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps.late import joined_since, late_differences
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps.plan import Reach, RunRequest, plan
+from ansible_collections.tidegate.release.plugins.plugin_utils.steps.preview import host_sentence, preview, preview_lines
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps.sources import Sources
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps.write_off import end_write_offs, write_off_host
 from documents import open_rfc, policy_of, simple_manifest, write_document
@@ -611,6 +612,18 @@ def test_a_late_round_that_another_controller_drives_is_neither_begun_nor_given_
     desk.deploy(down=["web4"])
     with Cmdb.open(desk.cmdb_url) as cmdb, pytest.raises(ConflictError, match="web1 is active in CHG0001#1 by now, not late"):
         Journal(cmdb).begin_late(1, [["web1"]], Holder.this_run(), desk.now)
+
+
+def test_a_plan_shows_who_came_in_late_and_why_there(desk: Desk) -> None:
+    desk.deploy(down=["web3", "web4"])
+    desk.plan()
+    with desk.sources() as sources:
+        shown = preview(sources, desk.written)
+    assert [[entry["host"] for entry in wave["hosts"]] for wave in shown["waves"]] == [["web1"], ["web2"], ["web3"], ["web4"]]
+    lines = list(preview_lines(shown))
+    assert lines[0] == "CHG0001#1 is staging: hello 2.0 to 4 hosts in 4 waves (1, 1, 1, 1)"
+    assert "  wave 3/4: web3: nothing -> 2.0; brought in late; the canary, the first in order" in lines
+    assert "web4 is in wave 4 of 4, alone: brought in late; the canary comes first, alone" in host_sentence(shown, "web4")
 
 
 def test_a_late_round_goes_no_further_when_a_later_release_came_first(desk: Desk) -> None:

@@ -81,11 +81,15 @@ class Calendars:
 
 @dataclass(frozen=True)
 class Timetable:
-    """When each wave starts at the earliest, as far as they fit; ``fault`` says why the next one does not, empty when all do."""
+    """When each wave starts at the earliest, as far as they fit; ``fault`` says why the next one does not, empty when all do.
+
+    ``opens``: when the first can begin, if that alone is the fault.
+    """
 
     starts: tuple[datetime, ...]
     end: datetime
     fault: str = ""
+    opens: datetime | None = None
 
 
 def _strange(names: Iterable[str], ours: Collection[str], exact: bool = False) -> list[str]:
@@ -135,7 +139,8 @@ def timetable(whole: Span, waves: Sequence[Sites], lengths: Sequence[timedelta],
             why = "no window of its sites is long enough" if calendars.windows is not None else "there is no more time"
             return Timetable(tuple(starts), at, f"{name} can't be done {between}: it may take {duration(length)}, and {why}")
         if number == 1 and start > at:
-            return Timetable((), at, f"no window of {name} is open; the next one that is long enough opens at {start.isoformat()}")
+            fault = f"no window of {name} is open; the next one that is long enough opens at {start.isoformat()}"
+            return Timetable((), at, fault, start)
         starts.append(start)
         at = start + length
     return Timetable(tuple(starts), at)

@@ -120,19 +120,34 @@ def write_documents(
     return [str(path) for path in paths]
 
 
+_PLANS: Mapping[str, tuple[tuple[bytes, ...], Callable[[Mapping[str, Any]], str]]] = {
+    ".html": ((_MARK, b"<title>Plan of "), render_plan),
+    ".svg": ((b'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 960 ', b'aria-label="Waves of '), render_plan_drawing),
+    ".json": ((b'{\n  "rfc": ', b'"release": '), lambda plan: json.dumps(plan, indent=2, ensure_ascii=False) + "\n"),
+}
+"""By suffix of a file that a plan is written to, what its beginning has, and what makes it."""
+
+
+def check_plan_file(path: Path) -> None:
+    """Raise :class:`TidegateError` when a plan can't be written to a file, by its name, by its directory, or as it is something else."""
+    if path.suffix not in _PLANS:
+        raise TidegateError(f"{path} is no name for a plan; let it end with {', '.join(_PLANS)}")
+    if not path.parent.is_dir():
+        raise TidegateError(f"{path.parent} is no directory, so no plan is written there; make it, or give another file")
+    if path.is_dir():
+        raise TidegateError(f"{path} is a directory; give a file for the plan")
+    beginning = _beginning(path)
+    if beginning and not all(mark in beginning for mark in _PLANS[path.suffix][0]):
+        raise TidegateError(f"{path} is no plan, and is not overwritten; give another file")
+
+
 def write_plan(plan: Mapping[str, Any], path: Path, *, write: bool) -> list[str]:
     """Write a plan as its file's suffix says, ``.html``, ``.svg`` or ``.json``, unless it is there already; return the path if it changes.
 
-    With ``write`` false nothing is written. Raises :class:`TidegateError` for another suffix, and when it can't be written.
+    With ``write`` false nothing is written. Raises :class:`TidegateError` as :func:`check_plan_file`, and when it can't be written.
     """
-    kinds: dict[str, Callable[[], str]] = {
-        ".html": lambda: render_plan(plan),
-        ".svg": lambda: render_plan_drawing(plan),
-        ".json": lambda: json.dumps(plan, indent=2, ensure_ascii=False) + "\n",
-    }
-    if path.suffix not in kinds:
-        raise TidegateError(f"{path} is no name for a plan; let it end with {', '.join(kinds)}")
-    content = kinds[path.suffix]().encode("utf-8", "replace")
+    check_plan_file(path)
+    content = _PLANS[path.suffix][1](plan).encode("utf-8", "replace")
     try:
         if path.is_file() and path.read_bytes() == content:
             return []

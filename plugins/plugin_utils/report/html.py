@@ -169,7 +169,9 @@ def render_clearance(clearance: Mapping[str, Any]) -> str:
 
 def render_plan(plan: Mapping[str, Any]) -> str:
     """The page of a plan as :func:`..steps.preview.preview` makes it; everything in it is escaped."""
-    return _template("plan.html.j2").render(plan=plan, lanes=plan_lanes(plan), rows=_plan_rows(plan), room=_PLAN_NAMES)
+    rows = _plan_rows(plan)
+    about = {"rows": rows[:_PLAN_ROWS], "more_rows": len(rows[_PLAN_ROWS:]), "room": _PLAN_NAMES}
+    return _template("plan.html.j2").render(plan=plan, lanes=plan_lanes(plan), **about)
 
 
 def render_plan_drawing(plan: Mapping[str, Any]) -> str:
@@ -201,7 +203,7 @@ def _plan_rows(plan: Mapping[str, Any]) -> list[tuple[Mapping[str, Any], str | N
         for entry in wave["hosts"]:
             rows.setdefault((wave["number"], entry["from"], entry["why"]), []).append(entry["host"])
     waves = {wave["number"]: wave for wave in plan["waves"]}
-    return [(waves[number], before, why, hosts) for (number, before, why), hosts in list(rows.items())[:_PLAN_ROWS]]
+    return [(waves[number], before, why, hosts) for (number, before, why), hosts in rows.items()]
 
 
 @functools.cache

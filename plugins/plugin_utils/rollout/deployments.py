@@ -355,6 +355,24 @@ class Deployments:
             data = connection.scalar(sa.select(table.c.data).where(*about).order_by(table.c.seq).limit(1))
         return Plan.from_dict(data["waves"], data["plan"]) if data and "plan" in data else None
 
+    def reasons(self, deployment_id: int) -> dict[str, str]:
+        """By host, why it is in its wave, of one that came in late in the round that brought it; without those of which it isn't known."""
+        from .planner import Plan  # noqa: PLC0415 - as above
+
+        j = self._t.journal.c
+        about = (j.deployment_id == deployment_id, j.host.is_(None), j.event.in_((PLANNED, LATE_ROUND)))
+        with self._cmdb.read() as connection:
+            planned = connection.execute(sa.select(j.event, j.data).where(*about).order_by(j.seq)).all()
+        found: dict[str, str] = {}
+        for event, data in planned:
+            late = event == LATE_ROUND
+            if "plan" in data:
+                why = Plan.from_dict(data["waves"], data["plan"]).reason_of()
+                found.update({host: f"brought in late; {reason}" if late else reason for host, reason in why.items()})
+            elif late:
+                found.update(dict.fromkeys((host for wave in data["waves"] for host in wave), "brought in late"))
+        return found
+
     def planned_scope(self, deployment_id: int) -> str:
         """The query by which a deployment's hosts were selected; empty for an older one, which does not have it on record."""
         j = self._t.journal.c

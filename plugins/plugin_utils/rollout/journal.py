@@ -126,11 +126,13 @@ class Journal(Locks):
         now: datetime,
         *,
         ordered: bool = False,
+        why: Mapping[str, Any] | None = None,
         also: Callable[[sa.Connection, int], None] = lambda _connection, _deployment_id: None,
     ) -> Run:
         """Plan hosts that are late anew, in ``waves`` of their own behind those that there are, and lock them, all or nothing.
 
-        A host that the deployment does not have yet becomes one of it. ``ordered`` and ``also``: see :meth:`take_over` and :meth:`begin`.
+        A host that the deployment does not have yet becomes one of it. ``ordered`` is as for :meth:`take_over`, and ``why`` and ``also``
+        are as for :meth:`begin`.
         Raises :class:`ConflictError` when the deployment is not supporting any more, another controller drives it, one of the hosts is not
         late, or is locked by another deployment.
         """
@@ -161,7 +163,7 @@ class Journal(Locks):
             first = max(self._wave_states(connection, deployment_id)) + 1
             numbers = range(first, first + len(waves))
             connection.execute(t.wave.insert(), [{"deployment_id": deployment_id, "number": n, "state": _W.CLOSED} for n in numbers])
-            about = {"waves": [list(wave) for wave in waves], "holder": str(holder)}
+            about = {"waves": [list(wave) for wave in waves], "holder": str(holder), **({"plan": dict(why)} if why else {})}
             self._append(connection, deployment_id, now, LATE_ROUND, wave=first, data=about)
             position = int(connection.scalar(sa.select(sa.func.max(h.position)).where(h.deployment_id == deployment_id)) or 0)
             for number, wave in zip(numbers, waves, strict=True):

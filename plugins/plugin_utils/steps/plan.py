@@ -225,7 +225,8 @@ def _bring_in(sources: Sources, journal: Journal, current: Deployment, cleared: 
             reserve(connection, deployment_id, clearing.product, rfc.release, hosts, (now, rfc.end_date))
             cleared.reserve_spares(connection, deployment_id, now)
 
-        journal.begin_late(current.id, clearing.waves, Holder.this_run(), now, ordered=request.take_over, also=along)
+        why = clearing.plan.to_dict() if clearing.plan else None
+        journal.begin_late(current.id, clearing.waves, Holder.this_run(), now, ordered=request.take_over, why=why, also=along)
     return {
         **result(sentence, changed=True),
         **warned(list(clearing.clearance.notes)),

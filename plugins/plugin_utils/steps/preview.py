@@ -41,14 +41,15 @@ def preview(sources: Sources, rfc_path: str) -> dict[str, Any]:
 def _of_deployment(deployments: Deployments, current: Deployment) -> dict[str, Any]:
     targets = deployments.targets(current.id)
     plan = deployments.plan(current.id)
-    reasons = plan.reason_of() if plan else {}
+    reasons = deployments.reasons(current.id)
     installed = deployments.cmdb.installations([target.host for target in targets])
     runs = {str(row["ci"]): row["version"] for row in installed if row["release"] == current.release}
-    waves: dict[int, list[dict[str, Any]]] = {}
+    # A host that came in late has left its wave, which may have no other.
+    waves: dict[int, list[dict[str, Any]]] = {number: [] for number in range(1, max(target.wave for target in targets) + 1)}
     for target in targets:
         before = runs.get(target.host) if target.state is HostState.PLANNED else target.previous_version
         entry = {"host": target.host, "from": before, "why": reasons.get(target.host, _UNKNOWN), "state": str(target.state)}
-        waves.setdefault(target.wave, []).append(entry)
+        waves[target.wave].append(entry)
     about = {"rfc": current.rfc, "release": current.release, "version": current.version, "deployment": current.label}
     return {
         **about,
@@ -72,6 +73,8 @@ def _to_be_made(sources: Sources, rfc_path: str) -> dict[str, Any]:
     reasons = plan.reason_of()
     runs = {str(ci["name"]): (ci["installations"].get(rfc.release) or {}).get("version") for ci in found.cis or ()}
     starts, remarks = _starts(found.facts, rfc)
+    if unreadable := sources.errors.get("calendars"):
+        remarks += [f"it is not known when a wave can begin: {line}" for line in unreadable.splitlines()]
     return {
         "rfc": rfc.number,
         "release": rfc.release,
@@ -103,6 +106,9 @@ def _starts(facts: Facts, rfc: Rfc) -> tuple[dict[int, str], list[str]]:
         return {}, [*remarks, f"its window was over at {rfc.end_date.isoformat()}"]
     lengths = facts.policy.rollout.lengths(len(facts.waves))
     times = timetable((begin, rfc.end_date), facts.waves, lengths, facts.calendars, rfc.release)
+    if times.opens is not None:
+        remarks.append(times.fault)
+        times = timetable((times.opens, rfc.end_date), facts.waves, lengths, facts.calendars, rfc.release)
     starts = {number: start.isoformat(timespec="minutes") for number, start in enumerate(times.starts, 1)}
     return starts if facts.calendars.windows is not None else {}, [*remarks, *([times.fault] if times.fault else [])]
 

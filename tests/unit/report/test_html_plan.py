@@ -5,9 +5,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
+import pytest
+from ansible_collections.tidegate.release.plugins.plugin_utils.errors import TidegateError
+from ansible_collections.tidegate.release.plugins.plugin_utils.report.files import check_plan_file, write_plan
 from ansible_collections.tidegate.release.plugins.plugin_utils.report.html import render_plan, render_plan_drawing
 
 HOSTILE = "<script>alert(1)</script>&\"'"
@@ -50,3 +54,26 @@ def test_a_hundred_thousand_hosts_of_which_each_has_a_reason_are_no_large_page()
     assert len(render_plan(fleet)) < 600_000
     assert len(render_plan_drawing(fleet)) < 400_000
     assert "800 more waves that are not drawn here" in render_plan(fleet)
+    assert "99500 more rows; the plan as .json has all of them." in render_plan(fleet)
+
+
+@pytest.mark.parametrize("suffix", ["html", "svg", "json"])
+def test_a_file_that_is_no_plan_is_left_alone(tmp_path: Path, suffix: str) -> None:
+    file = tmp_path / f"plan.{suffix}"
+    file.touch()  # as mktemp does
+    assert write_plan(plan([host("web1")]), file, write=True) == [str(file)]
+    assert write_plan(plan([host("web2")]), file, write=True) == [str(file)]
+    assert write_plan(plan([host("web2")]), file, write=True) == []
+    others = tmp_path / f"other.{suffix}"
+    others.write_text('{"our": "only copy"}')
+    with pytest.raises(TidegateError, match="is no plan, and is not overwritten; give another file"):
+        check_plan_file(others)
+    with pytest.raises(TidegateError, match="is a directory; give a file for the plan"):
+        check_plan_file(_folder(tmp_path / f"folder.{suffix}"))
+    with pytest.raises(TidegateError, match="nowhere is no directory, so no plan is written there"):
+        check_plan_file(tmp_path / "nowhere" / f"plan.{suffix}")
+
+
+def _folder(path: Path) -> Path:
+    path.mkdir()
+    return path

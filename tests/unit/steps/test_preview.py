@@ -1,0 +1,64 @@
+# Copyright (c) Tidegate maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The plan before anybody runs it: what it shows, and what it says when it can't know."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible_collections.tidegate.release.plugins.plugin_utils.cmdb.store import Cmdb
+from ansible_collections.tidegate.release.plugins.plugin_utils.errors import NotFoundError, TidegateError
+from ansible_collections.tidegate.release.plugins.plugin_utils.steps.preview import host_sentence, preview, preview_lines
+from ansible_collections.tidegate.release.plugins.plugin_utils.steps.sources import Sources
+from homes import NOW, Homes
+
+
+def shown(homes: Homes, policy: Path | None = None, **changes: Any) -> dict[str, Any]:
+    release = {"name": "hello", "version": "1.0", "digest": homes.digest}
+    rfc = homes.write("rfc", **{"release": release, "scope": "[?class=='server']", "approvals": [], **changes})
+    with Sources(str(homes.dsl), str(homes.cmdb), policy and str(policy), NOW) as sources:
+        return preview(sources, str(rfc))
+
+
+def test_it_needs_no_approval_and_says_of_each_host_why(homes: Homes) -> None:
+    document = shown(homes, homes.write("policy", rollout={"order_by": "site"}))
+    assert list(preview_lines(document)) == [
+        "CHG0030001: hello 1.0 to 2 hosts in 2 waves (1, 1)",
+        "  not fewer than 2 waves: the canary and each of the steps (25%, 50%, 100%) end a wave, and 2 values of site come one by one",
+        "  wave 1/2: web1: nothing -> 1.0; the canary, the first in order",
+        "  wave 2/2: db1: nothing -> 1.0; site ams comes first",
+    ]
+    assert host_sentence(document, "db1") == "db1 is in wave 2 of 2, alone: site ams comes first; nothing -> 1.0"
+    with pytest.raises(NotFoundError, match="web9 is not in the plan"):
+        host_sentence(document, "web9")
+
+
+def test_a_wave_waits_for_the_window_of_its_site(homes: Homes) -> None:
+    windows = homes.path / "windows.ics"
+    start = NOW + timedelta(minutes=30)
+    event = f"BEGIN:VEVENT\nUID:1\nSUMMARY:night\nDTSTART:{start:%Y%m%dT%H%M%SZ}\nDURATION:PT2H\nEND:VEVENT\n"
+    windows.write_text(f"BEGIN:VCALENDAR\nVERSION:2.0\nPRODID:x\n{event}END:VCALENDAR\n")
+    policy = homes.write("policy", rollout={"wave_minutes": 20}, calendars={"windows": ["windows.ics"]})
+    starts = [wave["not_before"] for wave in shown(homes, policy)["waves"]]
+    assert starts == [(start + timedelta(minutes=20 * number)).isoformat(timespec="minutes") for number in range(2)]
+    windows.write_text("BEGIN:VCALENDAR\n")
+    document = shown(homes, policy)
+    assert [wave["not_before"] for wave in document["waves"]] == [None, None]
+    assert any(line.startswith("it is not known when a wave can begin: ") and "windows.ics" in line for line in document["warnings"])
+
+
+def test_what_would_not_be_cleared_is_a_warning_and_what_no_plan_can_keep_an_error(homes: Homes) -> None:
+    with Cmdb.open(str(homes.cmdb)) as cmdb:
+        cmdb.relate([("web1", "db1", "depends_on"), ("db1", "web1", "depends_on")], "test")
+    with pytest.raises(TidegateError) as refused:
+        shown(homes, homes.write("policy", rollout={"stay_up": {"groups": {"clusters": 1}}, "canary_hosts": ["web9"]}))
+    assert str(refused.value).splitlines() == [
+        "no host of the CMDB has clusters; correct rollout.stay_up.groups, or the CMDB",
+        "the canary web9 is not among the hosts that get the release; correct rollout.canary_hosts, or the scope",
+    ]
+    with pytest.raises(NotFoundError, match="selects no CI, so there is nothing to plan"):
+        shown(homes, scope="[?class=='mainframe']")
