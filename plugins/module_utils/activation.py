@@ -16,9 +16,10 @@ import time
 from collections.abc import Sequence
 from typing import Any, Callable, Optional
 
-from . import logs, watch
+from . import guard, logs, watch
 from .account import check_account
 from .health import CheckError, filled, where
+from .release_files import remove
 from .release_home import HostError, Release, ReleaseHome
 from .release_hooks import Order, is_healthy, outside_fault, passes, run_hook, trouble, values_for
 from .repair import Damaged, Supplies, find_release, put_right
@@ -29,6 +30,7 @@ __all__ = ["Order", "activate", "back_out", "confirm"]
 _LOOKS = 3  # at a release over which nobody watched
 _LISTED = 5  # faults that a message names
 _PAUSE = 0.5  # seconds between them
+_PATIENCE = 1.0  # seconds for which a guard waits for the home before it looks again whether it is still wanted
 
 _Step = Callable[[ReleaseHome, str, Optional[str], Order], dict[str, Any]]
 
@@ -56,7 +58,8 @@ def activate(home: ReleaseHome, digest: str, previous: Optional[str], order: Ord
 
     Returns ``state``: ``started``, and a watch is kept until :func:`confirm`; ``failed`` when it did not come up and the host is back
     on what it had; ``stuck`` when that did not come up either, with ``damaged`` if that was for files of the previous release which are
-    not here. ``detail`` says why, or what is to be known of one that came up, such as that the release before did not stop.
+    not here. ``detail`` says why, or what is to be known of one that came up, such as that the release before did not stop. Where an
+    earlier attempt went back by itself, and the order says that this is not known, that is the answer, with ``unconfirmed``.
     ``repaired`` are the paths that were put right. Raises :class:`HostError` before anything is touched, and :class:`Lacking` when the
     order has to bring more. Of a release that acts outside its tree all this is said by what is read there afterwards, which is ``read``.
     """
@@ -65,6 +68,13 @@ def activate(home: ReleaseHome, digest: str, previous: Optional[str], order: Ord
     target = find_release(home, digest, order.supplies, "is not staged here; run the deployment again to stage it", **order.entry())
     before = _find_previous(home, previous, order)
     order.switch(before, target)
+    gone = _gone_back(home, before, order) if order.unknown else None
+    return _go_forward(home, target, before, order, watched) if gone is None else gone
+
+
+def _go_forward(
+    home: ReleaseHome, target: Release, before: Optional[Release], order: Order, watched: Optional[watch.Watched]
+) -> dict[str, Any]:
     live = home.live()
     _refuse_unknown(home, live, target, before)
     if live is None and before is not None:
@@ -91,7 +101,7 @@ def activate(home: ReleaseHome, digest: str, previous: Optional[str], order: Ord
     if settled and not repaired and not changed:
         seen = watched.failed if watched and watched.about == _about(target, order) else ""
         if seen or not order.checked or (is_healthy(home, target, order) and not outside_fault(home, target, order)):
-            return _fall_back(home, target, before, order, seen) if seen else _started(home, target, order, changed=False)
+            return _fall_back(home, target, before, order, seen) if seen else _still_started(home, target, before, order)
     first = {}
     if live is None:
         give_state(home, target, None)
@@ -105,6 +115,7 @@ def activate(home: ReleaseHome, digest: str, previous: Optional[str], order: Ord
         if not untouched or outside_fault(home, before, order, back=True):
             return _fall_back(home, target, before, order, str(error))
         return {"state": "failed", "changed": False, "detail": str(error), "version": before.version if before else None}
+    _set_guard(home, target, before, order)
     home.append("activating", target.id, **order.entry(before=before.id if before else None, **first))
     try:
         remark = switch_to(home, target, order)
@@ -125,6 +136,9 @@ def confirm(home: ReleaseHome, digest: str, previous: Optional[str], order: Orde
     home.fence(order.token)
     live, target = home.live(), home.find(digest)
     if target is None or live is None or live.id != target.id:
+        gone = _gone_back(home, home.find(previous) if previous else None, order)
+        if gone is not None:
+            return gone
         what = f"{home.name} {live.version}" if live else "nothing"
         raise HostError(f"{what} is live here and not {digest}, which came up; find out who changed it")
     before = _find_previous(home, previous, order)
@@ -136,6 +150,7 @@ def confirm(home: ReleaseHome, digest: str, previous: Optional[str], order: Orde
         if not problem and (fault := outside_fault(home, target, order)):
             problem = f"it came up and did not last: {fault}"
         if not problem:
+            guard.end(home.guard)
             home.append("active", target.id, **order.entry())
             return {"state": "active", "changed": False, "version": target.version}
     except Exception as error:  # whatever it is, it is not known that it lasts
@@ -173,7 +188,9 @@ def back_out(home: ReleaseHome, digest: str, previous: Optional[str], order: Ord
     repaired = put_right(home, before, order.supplies, **order.entry()) if before else []
     changed = _changed_packages(before) if at_rest and before is not None else ""
     well = at_rest and not repaired and not changed and (before is None or not order.checked or is_healthy(home, before, order))
-    if well and not (order.checked and outside_fault(home, before, order, back=True)):
+    well = well and not (order.checked and outside_fault(home, before, order, back=True))
+    guard.end(home.guard)
+    if well:
         return {"state": "backed_out", "changed": False, "version": version}
     if target is not None:
         home.append("backed_out", target.id, **order.entry())
@@ -194,12 +211,54 @@ def _changed_packages(live: Release) -> str:
     return f"packages were put right: {', '.join([*found[:_LISTED], *more])}" if found else ""
 
 
+def _still_started(home: ReleaseHome, target: Release, before: Optional[Release], order: Order) -> dict[str, Any]:
+    """``target`` has come up before, and is well; it has a guard and a watch of its own from now on."""
+    _set_guard(home, target, before, order)
+    return _started(home, target, order, changed=False)
+
+
 def _started(home: ReleaseHome, target: Release, order: Order, *, changed: bool) -> dict[str, Any]:
     """``target`` has come up; watch it until somebody looks again."""
     if order.stable > 0 and order.checked:
         with contextlib.suppress(OSError):  # then confirm has to look more than once
             watch.start(home.watch, _about(target, order), order.stable, lambda: trouble(home, target, order))
     return {"state": "started", "changed": changed, "version": target.version}
+
+
+def _set_guard(home: ReleaseHome, target: Release, before: Optional[Release], order: Order) -> None:
+    """See to it that the host goes back by itself if the order says so; raises :class:`HostError` when nobody would."""
+    guard.end(home.guard)
+    if order.confirm_within <= 0:
+        return
+    reason = f"nobody reached it anew and confirmed it within {order.confirm_within:g} seconds"
+
+    def go_back(wanted: Callable[[], bool]) -> bool:
+        try:
+            with home.locked(_PATIENCE):
+                if wanted():
+                    remove(home.guard)  # or it would be ended now
+                    order.supplies = Supplies()  # the controller's are gone
+                    watch.end(home.watch)
+                    _fall_back(home, target, before, order, reason, unconfirmed=True)
+                return True
+        except (HostError, OSError):  # somebody is at it, who may end this guard
+            return False
+
+    try:
+        guard.start(home.guard, order.confirm_within, go_back)
+    except OSError as error:
+        raise HostError(f"nothing would take this host back by itself ({error}); mend it, or set rollout.confirm_minutes to 0") from None
+
+
+def _gone_back(home: ReleaseHome, before: Optional[Release], order: Order) -> Optional[dict[str, Any]]:
+    """The answer of a host that has left the deployment's release by itself; nothing when it has not."""
+    at = home.unconfirmed(order.deployment)
+    if not at:
+        return None
+    live = home.live()
+    well = home.at_rest(before) and (live.id if live else None) == (before.id if before else None)
+    detail = f"it went back by itself at {at}, for nobody had reached it anew to confirm the release"
+    return {**_outcome("failed" if well else "stuck", live, detail), "unconfirmed": True}
 
 
 def _about(target: Release, order: Order) -> str:
@@ -221,11 +280,15 @@ def _trouble_since(home: ReleaseHome, target: Release, order: Order, watched: Op
     return ""
 
 
-def _fall_back(home: ReleaseHome, target: Release, before: Optional[Release], order: Order, reason: str) -> dict[str, Any]:
-    """``target`` did not come up, or did not last: ``failed`` when ``before`` serves again, ``stuck`` when it does not."""
+def _fall_back(home: ReleaseHome, target: Release, before: Optional[Release], order: Order, reason: str, **marks: bool) -> dict[str, Any]:
+    """``target`` did not come up, or did not last: ``failed`` when ``before`` serves again, ``stuck`` when it does not.
+
+    ``marks``: what else the log is to say of that.
+    """
+    guard.end(home.guard)
     said = _logs(home, target, order, reason)  # before another release writes there
     with contextlib.suppress(OSError):  # on a full disk the way back is still open; that it began stands in the log
-        home.append("failed", target.id, **order.entry(reason=order.redactor.text(reason)))
+        home.append("failed", target.id, **order.entry(reason=order.redactor.text(reason), **marks))
     order.switch(target, before)
     order.supplies.more = False  # it is too late to ask for any
     try:

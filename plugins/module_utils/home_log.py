@@ -61,6 +61,8 @@ class History:
         """The releases that were active here and have not failed, been backed out or removed since, the latest one last."""
         self.order: dict[Optional[str], None] = {}
         """Every release that the log speaks of and that was not removed since, the one of the latest event last."""
+        self.unconfirmed: Optional[list[str]] = None
+        """The deployment whose release the host has left by itself, as nobody confirmed it, and when; until there is another switch."""
 
     def add(self, event: Optional[dict[str, Any]]) -> None:
         """Take one more event; ``None`` for a line that can't be read."""
@@ -76,6 +78,9 @@ class History:
             self.good.pop(release_id, None)
         if kind in _GOOD:
             self.good[release_id] = None
+        if kind in _SWITCHES and kind != "restored":
+            told = kind == "failed" and event.get("unconfirmed") is True
+            self.unconfirmed = [str(event.get("deployment")), str(event.get("at"))] if told else None
         if kind == "restored" and release_id is None:
             self.passed = {}
         if release_id is None:
@@ -90,16 +95,18 @@ class History:
         """All of it as JSON can hold it."""
         passed = {release_id: checks for release_id, checks in self.passed.items() if checks is not None}
         ids = {key: list(getattr(self, key)) for key in _IDS}
-        return {"switched": self.switched, "last": list(self.last) if self.last else None, "passed": passed, **ids}
+        last = list(self.last) if self.last else None
+        return {"switched": self.switched, "last": last, "passed": passed, "unconfirmed": self.unconfirmed, **ids}
 
     @classmethod
     def of_summary(cls, summary: Any) -> Optional[History]:
         """What :meth:`summary` made; nothing when it is something else."""
         history = cls()
-        if not isinstance(summary, dict) or summary.keys() != vars(history).keys():
+        summary = {"unconfirmed": None, **summary} if isinstance(summary, dict) else {}  # which older ones have not
+        if summary.keys() != vars(history).keys():
             return None
-        last, passed = summary["last"], summary["passed"]
-        ids = [summary[key] for key in _IDS] + ([last[1:]] if isinstance(last, list) else [])
+        last, passed, unconfirmed = summary["last"], summary["passed"], summary["unconfirmed"]
+        ids = [summary[key] for key in _IDS] + ([last[1:]] if isinstance(last, list) else []) + [unconfirmed or []]
         if not all(isinstance(one, list) and all(each is None or isinstance(each, str) for each in one) for one in ids):
             return None
         if not isinstance(summary["switched"], bool) or not isinstance(passed, dict):
@@ -108,7 +115,9 @@ class History:
             if not isinstance(last, list) or len(last) != 2 or not isinstance(last[0], str):
                 return None
             history.last = last[0], last[1]
-        history.switched, history.passed = summary["switched"], passed
+        if unconfirmed is not None and (len(unconfirmed) != 2 or None in unconfirmed):
+            return None
+        history.switched, history.passed, history.unconfirmed = summary["switched"], passed, unconfirmed
         history.repaired, history.good, history.order = (dict.fromkeys(summary[key]) for key in _IDS)
         return history
 
@@ -220,6 +229,11 @@ class HomeLog:
         """Which health checks of a release passed before it became the first one here, by their position; nothing if the log is silent."""
         passed = self.history().passed.get(release_id)
         return passed if isinstance(passed, list) else None
+
+    def unconfirmed(self, deployment: str) -> str:
+        """When the host has left a deployment's release by itself, as nobody confirmed it; empty when it has not, or was switched since."""
+        found = self.history().unconfirmed
+        return found[1] if found is not None and found[0] == deployment else ""
 
     def good(self) -> list[Optional[str]]:
         """The ids of the releases that were active here and have not failed or been backed out since, the latest one last."""

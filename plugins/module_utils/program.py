@@ -14,6 +14,8 @@ last three are about a tree at ``path``, see ``adoption.py``.
 - ``previous``: digest of the release to go back to; none when there was none.
 - ``stable``: for how many seconds a release that came up has to stay healthy. Unless it is 0, a process stays after ``activate`` that looks
   at the health checks twice a second until ``confirm``, or for a minute longer than this.
+- ``confirm_within``: the host goes back by itself after so many seconds, unless a ``confirm`` comes before; 0 for never. ``unknown``: it
+  isn't known how an earlier ``activate`` of this deployment has ended here, so if the host went back by itself, it says that.
 - ``unchecked``: no health check is made, for the release's own role has more to do; the same order without it follows.
 - ``documents``: manifest, config and file index of the package, or of the one that the host named when it answered ``lacking``, each
   compressed with zlib and in base64. ``file``: where on the host a pack with pieces of it is; ``packed``: it follows the order.
@@ -145,7 +147,8 @@ def _switch(home: ReleaseHome, order: dict[str, Any], rest: BinaryIO) -> dict[st
 
     supplies = Supplies(_documents(order), _pack(home, order, rest), order.get("supply", False))
     checked = not order.get("unchecked", False)
-    given = Order(order["deployment"], order["token"], order.get("settings") or {}, supplies, order.get("stable", 0), checked)
+    own = {name: order[name] for name in ("stable", "confirm_within", "unknown") if name in order}
+    given = Order(order["deployment"], order["token"], order.get("settings") or {}, supplies, checked=checked, **own)
     do = {"activate": activate, "confirm": confirm, "backout": back_out}[order["operation"]]
     try:
         return do(home, order["digest"], order.get("previous"), given)

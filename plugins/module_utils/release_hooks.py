@@ -31,7 +31,9 @@ class Order:
     is more to be done to the host, before the same order comes again. ``previous`` and ``next`` are the versions from which and to which
     the host switches, for the hooks; empty for none. ``leaving`` is the release from which it does, and ``packages_of`` the one whose
     packages the host is known to have as that left them. ``reading``: what was read last outside the trees, for the answer, with the
-    digest of the release that it is, if it is one of these; ``None`` when nothing was to be read.
+    digest of the release that it is, if it is one of these; ``None`` when nothing was to be read. ``confirm_within``: after how many
+    seconds the host goes back by itself, unless it is reached anew; 0 for never. ``unknown``: whether it is not known how an earlier
+    attempt of this deployment has ended here.
     """
 
     def __init__(
@@ -42,6 +44,8 @@ class Order:
         supplies: Optional[Supplies] = None,
         stable: float = 0,
         checked: bool = True,
+        confirm_within: float = 0,
+        unknown: bool = False,
     ) -> None:
         self.deployment = deployment
         self.token = token
@@ -49,6 +53,8 @@ class Order:
         self.supplies = supplies or Supplies()
         self.stable = stable
         self.checked = checked
+        self.confirm_within = confirm_within
+        self.unknown = unknown
         self.previous = self.next = ""
         self.leaving: Optional[Release] = None
         self.packages_of: Optional[Release] = None

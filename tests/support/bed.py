@@ -150,6 +150,8 @@ class Host:
     settings: dict[str, Any] = field(default_factory=dict)
     share: bool = False
     stable: float = 0
+    confirm_within: float = 0
+    unknown: bool = False
 
     @property
     def home(self) -> ReleaseHome:
@@ -160,7 +162,8 @@ class Host:
         return self.order_with(Supplies())
 
     def order_with(self, supplies: Supplies) -> Order:
-        return Order("hello-1", self.token, self.settings, supplies, self.stable)
+        own = {"confirm_within": self.confirm_within, "unknown": self.unknown}
+        return Order("hello-1", self.token, self.settings, supplies, self.stable, **own)
 
     def ask(
         self, what: Package, pack: Path | None = None, keep: int = 3, protect: tuple[str, ...] = (), mirror: str | None = None

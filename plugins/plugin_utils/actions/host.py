@@ -313,9 +313,13 @@ class HostAction(TidegateAction):
                 answer["detail"] = f"{answer['detail']} ({problem})"
         return answer
 
-    def advance(self, deployment: Deployment, previous: str | None) -> Answer:
-        """Have the host go forward; see :meth:`switch`. One that could not go back for want of good copies gets them at once."""
-        answer = self.switch(deployment, previous, stable=deployment.rollout.stable)
+    def advance(self, deployment: Deployment, previous: str | None, *, unknown: bool) -> Answer:
+        """Have the host go forward; see :meth:`switch`. One that could not go back for want of good copies gets them at once.
+
+        ``unknown``: whether it is not known how an earlier attempt has ended there.
+        """
+        guarded = {"confirm_within": deployment.rollout.confirm_minutes * 60} if deployment.rollout.guarded else {}
+        answer = self.switch(deployment, previous, stable=deployment.rollout.stable, unknown=unknown, **guarded)
         if answer.get("damaged"):
             back = self.switch(deployment, previous, operation="backout")
             if back["state"] == "backed_out":

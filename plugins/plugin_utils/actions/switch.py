@@ -16,7 +16,7 @@ from ..rollout.deployments import Deployment, Run, Target, as_remark
 from ..rollout.host_answer import REFUSED
 from ..rollout.journal import Journal
 from ..rollout.readings import BEFORE, NEW
-from ..rollout.states import HostState
+from ..rollout.states import UNKNOWN, HostState
 from .host import HostAction
 from .interrupt import interrupted
 
@@ -40,6 +40,8 @@ _STEPS = {
 class SwitchAction(HostAction):
     """Base of activate, confirm and backout, which differ in their ``step``."""
 
+    _guarded = False  # whether the host goes back by itself when nobody confirms in time
+
     def visit(self, journal: Journal, deployment: Deployment) -> dict[str, Any]:
         """See :class:`HostAction`."""
         step = _STEPS[self.step]
@@ -50,11 +52,19 @@ class SwitchAction(HostAction):
         target = step.begin(journal)(self._run, self._host, utc_now())
         if target is None:
             return {"changed": False, "skipped": True}
-        answer = (self.switch if self.step == "backout" else self.advance)(deployment, target.previous_digest)
+        self._guarded = deployment.rollout.guarded
+        if self._guarded and self.step == "confirm":
+            self._connection.reset()  # one that was open before the release came shows nothing
+        if self.step == "backout":
+            answer = self.switch(deployment, target.previous_digest)
+        else:
+            answer = self.advance(deployment, target.previous_digest, unknown=target.state in UNKNOWN)
         state = self._refused(target) if answer["state"] == REFUSED else HostState(answer["state"])
         if deployment.rollout.outside and (read := answer.get("read")) is not None:
             known = {"": "", target.previous_digest: BEFORE, deployment.digest: NEW}
             self.outside_journal().note_read(self._run, self._host, read["text"], known.get(read["digest"], ""), utc_now())
+        if answer.get("unconfirmed"):
+            journal.went_back(self._run, self._host, answer["detail"], utc_now())
         # What is to be known of a release that came up is to be known of one that lasted.
         detail, warned = self.repaired(answer, answer["detail"] or (target.detail if state is HostState.ACTIVE else ""))
         noted = as_remark(detail) if state is HostState.BACKED_OUT else detail
@@ -124,6 +134,8 @@ class SwitchAction(HostAction):
     def lost(self, journal: Journal, detail: str) -> str:
         """See :class:`HostAction`."""
         step = _STEPS[self.step]
+        if self._guarded and self.step != "backout":
+            detail = f"{detail}; if it has the release, it goes back by itself unless somebody reaches it in time to confirm that"
         step.end(journal)(self._run, self._host, step.unknown, detail, utc_now())
         return step.unknown
 

@@ -62,6 +62,7 @@ def read_policy(path: str | Path | None, controls: Mapping[str, Waivable]) -> Po
             on_failure=rollout["on_failure"],
             keep=rollout["keep"],
             stable=rollout["stable"],
+            confirm_minutes=rollout["confirm_minutes"],
             wave_minutes=rollout["wave_minutes"],
             clock_skew_seconds=rollout["clock_skew_seconds"],
             support_hours=support["hours"],

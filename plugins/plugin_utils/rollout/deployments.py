@@ -37,6 +37,7 @@ PLANNED = "planned"
 
 # What the journal says when hosts that are late are planned anew, in waves behind those of the plan.
 LATE_ROUND = "late_round"
+WENT_BACK = "went_back"
 
 _LONGEST = 500  # letters of a line in a summary
 
@@ -372,6 +373,14 @@ class Deployments:
             elif late:
                 found.update(dict.fromkeys((host for wave in data["waves"] for host in wave), "brought in late"))
         return found
+
+    def gone_back(self, deployment_id: int) -> set[str]:
+        """The hosts that have left a deployment's release by themselves, and that were not tried again since."""
+        j = self._t.journal.c
+        about = (j.deployment_id == deployment_id, j.event.in_((WENT_BACK, _H.ACTIVATING)), j.host.is_not(None))
+        with self._cmdb.read() as connection:
+            last = {row.host: row.event for row in connection.execute(sa.select(j.host, j.event).where(*about).order_by(j.seq))}
+        return {host for host, event in last.items() if event == WENT_BACK}
 
     def planned_scope(self, deployment_id: int) -> str:
         """The query by which a deployment's hosts were selected; empty for an older one, which does not have it on record."""

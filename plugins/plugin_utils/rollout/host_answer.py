@@ -75,8 +75,8 @@ class Answer(TypedDict, total=False):
     With the state ``refused`` the host was not touched, and ``detail`` says why. ``clock`` is in seconds since 1970; ``skew``, which the
     controller adds, is by how many seconds at least it is behind (negative) or ahead. ``need`` are sha256s, of the package of digest
     ``package``. ``repaired`` are paths that were put right. ``damaged``: the host could not go back for want of good copies, after it had
-    to for the ``reason``. ``unkept``: why the host program can't be kept there. ``read`` is ``None`` for a release that is its
-    tree.
+    to for the ``reason``. ``unconfirmed``: it went back by itself, as nobody reached it anew in time. ``unkept``: why the host program
+    can't be kept there. ``read`` is ``None`` for a release that is its tree.
     """
 
     state: str
@@ -90,6 +90,7 @@ class Answer(TypedDict, total=False):
     package: str
     repaired: list[str]
     damaged: bool
+    unconfirmed: bool
     reason: str
     sent: int
     reused: int
@@ -155,6 +156,7 @@ def _read_answer(operation: str, answer: object) -> Answer:
         parsed["version"] = _optional(lambda one: _matching(VERSION, one, "a version"), fields.get("version"))
         parsed["repaired"] = _texts(fields.get("repaired", []), "a list of files")
         parsed["damaged"] = _flag(fields.get("damaged", False))
+        parsed["unconfirmed"] = _flag(fields.get("unconfirmed", False))
         parsed["reason"] = _text(fields.get("reason", ""), "a reason")
         parsed["read"] = _optional(_reading, fields.get("read"))
     return parsed

@@ -21,7 +21,7 @@ from ..errors import ConflictError, NotFoundError, StateError
 from ..licence import entitlements as licences
 from . import states
 from .data_change import DataStatement, after_statement, in_doubt, no_way_back, words
-from .deployments import LATE_ROUND, PLANNED, Deployment, Run, Target, as_remark, deployment_of, rollout_to_dict, target_of
+from .deployments import LATE_ROUND, PLANNED, WENT_BACK, Deployment, Run, Target, as_remark, deployment_of, rollout_to_dict, target_of
 from .gate import GateDecision
 from .holder import Holder
 from .locks import Locks, superseded_by
@@ -465,6 +465,12 @@ class Journal(Locks):
         with self._writing(run, now) as (connection, _deployment):
             self._move_host(connection, run.deployment, self._target(connection, run.deployment, host), state, now, detail)
 
+    def went_back(self, run: Run, host: str, detail: str, now: datetime) -> None:
+        """``host`` has left the release by itself, as nobody reached it anew in time; how it stands since is for :meth:`activated`."""
+        with self._writing(run, now) as (connection, deployment):
+            target = self._target(connection, deployment.id, host)
+            self._append(connection, deployment.id, now, WENT_BACK, host, target.wave, {"detail": detail})
+
     def confirming(self, run: Run, host: str, now: datetime) -> Target | None:
         """A host that is about to be looked at again; ``None`` when there is no reason to, for its release has not just come up there.
 
@@ -847,7 +853,8 @@ class Journal(Locks):
         deployment = self._load(connection, run.deployment)
         unknown = [target.host for target in targets if target.state in states.UNKNOWN]
         if unknown:
-            reason = f"it is not known what {', '.join(unknown[:5])}{' ...' if len(unknown) > 5 else ''} run, {len(unknown)} in all"
+            alone = ", which go back by themselves unless they are reached in time" if deployment.rollout.guarded else ""
+            reason = f"it is not known what {', '.join(unknown[:5])}{' ...' if len(unknown) > 5 else ''} run{alone}, {len(unknown)} in all"
             self._move(connection, deployment, _D.HELD, now, reason)
         else:
             self._complete(connection, deployment, now)

@@ -94,6 +94,8 @@ class Rollout:
     """How many releases are kept on a host."""
     stable: float = 10
     """For how many seconds a release that came up has to stay healthy, unless it says so itself."""
+    confirm_minutes: float = 0
+    """Within how many minutes of its activation a host has to be reached anew, or it goes back by itself; 0 for never."""
     wave_minutes: int = 5
     """How many minutes a wave may take."""
     clock_skew_seconds: int = 60
@@ -124,6 +126,11 @@ class Rollout:
     """What is measured of each wave before its gate; ``None`` for nothing."""
     canary_bake: Bake | None = None
     """The same for the first wave, where it has one of its own."""
+
+    @property
+    def guarded(self) -> bool:
+        """Whether hosts go back by themselves when nobody confirms in time: what brings more than a tree can't be left to a host alone."""
+        return self.confirm_minutes > 0 and self.tree and not (self.role or self.firmware or self.hardware)
 
     def bake_of(self, wave: int) -> Bake | None:
         """What is measured of a wave, by its number."""

@@ -40,6 +40,7 @@ from ..rfc.model import Rfc
 from ..rfc.source import load_rfc
 from ..rollout.constraints import Neighbours, asks_for_others, plan_input
 from ..rollout.deployments import Deployments
+from ..rollout.guard import confirm_fault, confirm_remark
 from ..rollout.planner import Plan, plan_waves
 from ..rollout.states import LATE
 from .sources import (
@@ -435,8 +436,13 @@ def _planned(
         return None, tuple(tuple(wave) for wave in begun)
     if not cis:
         return None, ()
+    config = facts.package.manifest if facts.package else {}
+    remark = confirm_remark(config, rollout)
+    fault = "" if remark else confirm_fault(config, rollout)
+    if fault:
+        raise TidegateError(fault)
     plan = plan_of(cmdb, rfc, cis, replace(facts.policy, rollout=rollout), facts.compatibility.order if facts.compatibility else ())
-    return plan, plan.waves
+    return replace(plan, warnings=(*plan.warnings, remark)) if remark else plan, plan.waves
 
 
 def plan_of(cmdb: Cmdb, rfc: Rfc, cis: Sequence[Mapping[str, Any]], policy: Policy, order: Iterable[tuple[str, str]]) -> Plan:

@@ -18,8 +18,10 @@ from ansible_collections.tidegate.release.plugins.module_utils.activation import
 from ansible_collections.tidegate.release.plugins.module_utils.release_home import HostError, Texts
 from ansible_collections.tidegate.release.plugins.module_utils.repair import Lacking, Supplies
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.host_answer import Answer, parse_answer
+from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.options import Rollout
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.states import HostState
 from bed import Host, Package, package
+from waiting import wait_until
 
 # The previous release has a file of its own, of which nothing else on the host is a copy.
 ONE, TWO = package("1.0", {"own": b"only in 1.0"}), package("2.0")
@@ -31,6 +33,10 @@ class Journal:
     def __init__(self, state: HostState) -> None:
         self.target = SimpleNamespace(state=state, previous_digest=ONE.digest, wave=1, detail="")
         self.state, self.detail = state, ""
+        self.alone = ""
+
+    def went_back(self, _run: Any, _host: str, detail: str, _now: Any) -> None:
+        self.alone = detail
 
     def activating(self, *_arguments: Any) -> Any:
         return self.target
@@ -46,17 +52,17 @@ class Journal:
 class Desk:
     """A controller with all packages, and a host."""
 
-    def __init__(self, host: Host, *packages: Package) -> None:
+    def __init__(self, host: Host, *packages: Package, confirm_minutes: float = 0) -> None:
         self.host = host
         self.packages = {one.digest: one for one in packages}
         self.orders: list[str] = []
-        self.deployment: Any = SimpleNamespace(
-            digest=TWO.digest, rollout=SimpleNamespace(stable=0, firmware=False, hardware=False, outside=False)
-        )
+        self.deployment: Any = SimpleNamespace(digest=TWO.digest, rollout=Rollout(stable=0, confirm_minutes=confirm_minutes))
+        self.resets: list[str] = []
 
     def step(self, module: Any, journal: Journal) -> dict[str, Any]:
         action: Any = module.ActionModule.__new__(module.ActionModule)
         action._run, action._host, action.options = None, "one", {"settings": {}}
+        action._connection = SimpleNamespace(reset=lambda: self.resets.append(action.step))
         action.call = lambda _deployment, pack=b"", **arguments: self.call(arguments.pop("operation", action.step), pack, **arguments)
         action.shipment = lambda _deployment, digest: SimpleNamespace(
             documents=lambda: self.packages[digest].documents, pack=lambda need: self.pack(digest, need)
@@ -68,8 +74,9 @@ class Desk:
         path.write_bytes(self.packages[digest].pack(need))
         return path
 
-    def call(self, operation: str, pack: bytes, previous: str, documents: Any = None, *, supply: bool = False, **_others: Any) -> Answer:
+    def call(self, operation: str, pack: bytes, previous: str, documents: Any = None, *, supply: bool = False, **others: Any) -> Answer:
         self.orders.append(operation)
+        self.host.confirm_within, self.host.unknown = others.get("confirm_within", 0), others.get("unknown", False)
         brought = io.BytesIO(pack) if pack else None
         order = self.host.order_with(Supplies(Texts(*documents) if documents else None, brought, supply))
         home = self.host.home
@@ -162,3 +169,34 @@ def test_a_host_that_refuses_another_step_is_lost_or_owed(desk: Desk, step: Any,
     with desk.host.home.locked(0):
         desk.step(step, journal)
     assert journal.state == after
+
+
+@pytest.mark.parametrize("state", [HostState.LOST, HostState.FAILED, HostState.STAGED])
+def test_a_host_that_went_back_by_itself_says_so_once_and_is_then_tried_anew(host: Host, state: HostState) -> None:
+    host.deploy(ONE)
+    host.stage(TWO)
+    soon = Desk(host, ONE, TWO, confirm_minutes=0.4 / 60)
+    soon.step(activate_action, Journal(HostState.STAGED))
+    wait_until(lambda: host.events[-2:] == ["failed", "restored"])
+    journal = Journal(state)
+    desk = Desk(host, ONE, TWO, confirm_minutes=1)
+    desk.step(activate_action, journal)
+    if state is HostState.LOST:
+        assert (journal.state, host.live) == (HostState.FAILED, "1.0")
+        assert journal.alone == journal.detail
+        assert journal.alone.startswith("it went back by itself at 20")
+    else:
+        assert (journal.state, journal.alone, host.live) == (HostState.STARTED, "", "2.0")
+        journal = Journal(HostState.STARTED)
+        desk.step(confirm_action, journal)
+        assert (journal.state, desk.resets) == (HostState.ACTIVE, ["confirm"])
+
+
+def test_what_is_not_guarded_is_looked_at_over_the_connection_that_there_is(host: Host) -> None:
+    host.deploy(ONE)
+    host.stage(TWO)
+    desk = Desk(host, ONE, TWO)
+    desk.step(activate_action, Journal(HostState.STAGED))
+    assert not host.home.guard.exists()
+    desk.step(confirm_action, Journal(HostState.STARTED))
+    assert desk.resets == []

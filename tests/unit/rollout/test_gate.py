@@ -90,6 +90,17 @@ def test_a_failure_within_budget_proceeds_and_names_stuck_hosts() -> None:
     assert "1 failed or lost within the budget of 100%; 1 host stuck" in decision.reason
 
 
+@pytest.mark.parametrize("on_failure", ["back_out", "hold"])
+def test_no_budget_is_meant_for_a_host_that_went_back_by_itself(on_failure: Any) -> None:
+    rollout = Rollout(wave_budget=Share(3), total_budget=Share(3), on_failure=on_failure)
+    decision = decide(gate(3, failed=1, rollout=rollout, went_back=1))
+    assert decision.decision == on_failure
+    assert "1 host in wave 2 of 3 went back without the controller, which could not reach and confirm it in time" in decision.reason
+    assert decide(gate(3, failed=1, rollout=rollout)).decision == "proceed"
+    late, ends_round = decide_late(gate(3, failed=1, rollout=rollout, went_back=1, late=True))
+    assert (late.decision, ends_round) == ("hold", False)
+
+
 def test_hosts_not_done_hold() -> None:
     decision = decide(gate(3, undone=1))
     assert (decision.decision, decision.reason) == ("hold", "1 of 4 hosts in wave 2 of 3 not done, so its outcome is not known")
