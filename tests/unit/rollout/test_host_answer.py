@@ -42,7 +42,7 @@ SOUND = {
     "read": [{"state": "read", "clock": 5.0, "read": {"text": "1.0", "digest": ""}}],
     "baseline": [{"state": "baseline", "changed": True, "clock": 5.0, "version": "1.0"}],
 }
-MORE = {"detail": "", "need": [], "repaired": [], "damaged": False, "reason": "", "read": None}
+MORE = {"detail": "", "need": [], "repaired": [], "damaged": False, "unconfirmed": False, "reason": "", "read": None}
 ODD = st.recursive(
     st.none() | st.booleans() | st.integers() | st.just(10**400) | st.floats() | st.text(),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=9), inner, max_size=3),
@@ -148,6 +148,7 @@ def test_a_host_that_refuses_has_touched_nothing_and_a_host_that_broke_off_is_no
         ("activate", {"state": "lacking"}, "nothing, which is not the digest of a package"),
         ("backout", {"repaired": "all"}, "'all', which is not a list of files"),
         ("backout", {"damaged": 1}, "1, which is not a yes or no"),
+        ("confirm", {"unconfirmed": 1}, "1, which is not a yes or no"),
         ("backout", {"reason": []}, "a list, which is not a reason"),
         ("activate", {"state": "backed_out"}, "no state after activate"),
         ("backout", {"state": "active"}, "no state after backout"),
