@@ -172,8 +172,8 @@ class Journal(Locks):
                     place: dict[str, Any] = {"wave": number, "position": position}
                     if host in there:
                         # The detail stays, and tells that it is not planned for the first time.
-                        why = there[host].detail or f"it was {there[host].state}"
-                        self._move_host(connection, deployment_id, there[host], _H.PLANNED, now, why, **place)
+                        since = there[host].detail or f"it was {there[host].state}"
+                        self._move_host(connection, deployment_id, there[host], _H.PLANNED, now, since, **place)
                     else:
                         of_host = {"deployment_id": deployment_id, "host": host, "state": _H.PLANNED, "updated": now}
                         connection.execute(t.deployment_host.insert(), of_host | place)
