@@ -14,7 +14,7 @@ import contextlib
 import functools
 import time
 from collections.abc import Sequence
-from typing import Any, Callable, Optional
+from typing import Any, Callable, NamedTuple, Optional, Union
 
 from . import guard, logs, watch
 from .account import check_account
@@ -35,7 +35,7 @@ _PATIENCE = 1.0  # seconds for which a guard waits for the home before it looks 
 _Step = Callable[[ReleaseHome, str, Optional[str], Order], dict[str, Any]]
 
 
-def _redacted(step: _Step) -> _Step:
+def redacted(step: _Step) -> _Step:
     """``step`` without a value of the host's settings in what it answers and raises: here all of it passes."""
 
     @functools.wraps(step)
@@ -52,7 +52,7 @@ def _redacted(step: _Step) -> _Step:
     return run
 
 
-@_redacted
+@redacted
 def activate(home: ReleaseHome, digest: str, previous: Optional[str], order: Order) -> dict[str, Any]:
     """Make the staged release ``digest`` live; ``previous`` is the digest that was live when it was staged.
 
@@ -66,15 +66,29 @@ def activate(home: ReleaseHome, digest: str, previous: Optional[str], order: Ord
     home.fence(order.token)
     watched = watch.end(home.watch)
     target = find_release(home, digest, order.supplies, "is not staged here; run the deployment again to stage it", **order.entry())
-    before = _find_previous(home, previous, order)
+    before = find_previous(home, previous, order)
     order.switch(before, target)
     gone = _gone_back(home, before, order) if order.unknown else None
-    return _go_forward(home, target, before, order, watched) if gone is None else gone
+    ready = make_ready(home, target, before, order, watched) if gone is None else gone
+    return ready if isinstance(ready, dict) else switch_forward(home, target, before, order, ready)
 
 
-def _go_forward(
+class Ready(NamedTuple):
+    """A host on which nothing is in the way of a switch. ``repaired``: paths that were put right; ``changed``: what is to be said of
+    packages that were not as they were; ``first``: for the log, what is to be known of a host that had no release."""
+
+    repaired: list[str]
+    changed: str
+    first: dict[str, Any]
+
+
+def make_ready(
     home: ReleaseHome, target: Release, before: Optional[Release], order: Order, watched: Optional[watch.Watched]
-) -> dict[str, Any]:
+) -> Union[dict[str, Any], Ready]:
+    """Do all that has to be done before the host is switched to ``target``, or give the answer of one that is not to be switched.
+
+    Raises what :func:`activate` raises.
+    """
     live = home.live()
     _refuse_unknown(home, live, target, before)
     if live is None and before is not None:
@@ -115,18 +129,23 @@ def _go_forward(
         if not untouched or outside_fault(home, before, order, back=True):
             return _fall_back(home, target, before, order, str(error))
         return {"state": "failed", "changed": False, "detail": str(error), "version": before.version if before else None}
+    return Ready(repaired, changed, first)
+
+
+def switch_forward(home: ReleaseHome, target: Release, before: Optional[Release], order: Order, ready: Ready) -> dict[str, Any]:
+    """Switch a host that is ``ready``; see :func:`activate`."""
     _set_guard(home, target, before, order)
-    home.append("activating", target.id, **order.entry(before=before.id if before else None, **first))
+    home.append("activating", target.id, **order.entry(before=before.id if before else None, **ready.first))
     try:
         remark = switch_to(home, target, order)
         home.append("started", target.id, **order.entry())
     except Exception as error:  # whatever it is, the host must not stay in between
         return _fall_back(home, target, before, order, str(error) or type(error).__name__)
-    remark = "; ".join(filter(None, (remark, changed)))
-    return {**_outcome("started", target, remark, repaired), **_started(home, target, order, changed=True)}
+    remark = "; ".join(filter(None, (remark, ready.changed)))
+    return {**_outcome("started", target, remark, ready.repaired), **_started(home, target, order, changed=True)}
 
 
-@_redacted
+@redacted
 def confirm(home: ReleaseHome, digest: str, previous: Optional[str], order: Order) -> dict[str, Any]:
     """Look again at the release ``digest``, which came up a while ago, and end the watch over it.
 
@@ -141,7 +160,7 @@ def confirm(home: ReleaseHome, digest: str, previous: Optional[str], order: Orde
             return gone
         what = f"{home.name} {live.version}" if live else "nothing"
         raise HostError(f"{what} is live here and not {digest}, which came up; find out who changed it")
-    before = _find_previous(home, previous, order)
+    before = find_previous(home, previous, order)
     values_for(home, target, order)  # raises while nothing is touched
     order.switch(before, target)
     watched = watch.end(home.watch)
@@ -158,7 +177,7 @@ def confirm(home: ReleaseHome, digest: str, previous: Optional[str], order: Orde
     return _fall_back(home, target, before, order, problem)
 
 
-@_redacted
+@redacted
 def back_out(home: ReleaseHome, digest: str, previous: Optional[str], order: Order) -> dict[str, Any]:
     """Leave the release ``digest`` and bring ``previous`` back (``None``: the host had no release before).
 
@@ -168,7 +187,7 @@ def back_out(home: ReleaseHome, digest: str, previous: Optional[str], order: Ord
     """
     home.fence(order.token)
     watch.end(home.watch)
-    before = _find_previous(home, previous, order)
+    before = find_previous(home, previous, order)
     if home.is_current(digest):
         find_release(
             home, digest, order.supplies, "is live here but damaged, so nobody knows how to stop it; mend it first", **order.entry()
@@ -373,7 +392,7 @@ def _refuse_unknown(home: ReleaseHome, live: Optional[Release], target: Optional
         )
 
 
-def _find_previous(home: ReleaseHome, digest: Optional[str], order: Order) -> Optional[Release]:
+def find_previous(home: ReleaseHome, digest: Optional[str], order: Order) -> Optional[Release]:
     if digest is None:
         return None
     advice = "was live before but is no longer on this host, so there is nothing to go back to; stage it again first"

@@ -95,6 +95,25 @@ def end(path: Path) -> tuple[dict[str, Any], bool]:
         remove(path)
 
 
+def alive(path: Path) -> bool:
+    """Whether there is such a process."""
+    try:
+        record = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError:
+        return False
+    try:
+        return not _free(record, 0)
+    finally:
+        os.close(record)
+
+
+def say(record: int, what: dict[str, Any]) -> None:
+    """Put into the file what the process has to say, besides its group."""
+    text = json.dumps({"group": os.getpgrp(), **what}).encode()
+    os.ftruncate(record, 0)
+    os.pwrite(record, text, 0)
+
+
 def wanted(record: int) -> bool:
     """Whether the file still has a name, so that somebody may ask."""
     return os.fstat(record).st_nlink > 0

@@ -95,6 +95,10 @@ def carry_out(order: dict[str, Any], rest: BinaryIO) -> dict[str, Any]:
     if order["operation"] in ("survey", "contents", "adopt"):
         return {**_adopt(order), "clock": time.time()}
     home = ReleaseHome(order["root"], order["name"])
+    if order["operation"] == "collect":
+        from .instant import await_switch
+
+        await_switch(home, _PATIENCE)
     with home.locked(_PATIENCE):
         do = {"stage": _stage, "read": _read_outside, "baseline": _read_outside}.get(order["operation"], _switch)
         answer = do(home, order, rest)
@@ -143,13 +147,19 @@ def _read_outside(home: ReleaseHome, order: dict[str, Any], _rest: BinaryIO) -> 
 
 def _switch(home: ReleaseHome, order: dict[str, Any], rest: BinaryIO) -> dict[str, Any]:
     from .activation import Order, activate, back_out, confirm
+    from .instant import arm, collect, tell
+    from .release_hooks import Terms
     from .repair import Lacking, Supplies
 
     supplies = Supplies(_documents(order), _pack(home, order, rest), order.get("supply", False))
     checked = not order.get("unchecked", False)
     own = {name: order[name] for name in ("stable", "confirm_within", "unknown") if name in order}
+    if "terms" in order:
+        own["terms"] = Terms(*order["terms"])
     given = Order(order["deployment"], order["token"], order.get("settings") or {}, supplies, checked=checked, **own)
-    do = {"activate": activate, "confirm": confirm, "backout": back_out}[order["operation"]]
+    if order["operation"] == "tell":
+        return tell(home, order["at"], given)
+    do = {"activate": activate, "confirm": confirm, "backout": back_out, "arm": arm, "collect": collect}[order["operation"]]
     try:
         return do(home, order["digest"], order.get("previous"), given)
     except Lacking as lacking:

@@ -47,6 +47,8 @@ class ReleaseHome(HomeLog):
         self.output = self.path / "output"
         self.watch = self.path / "watch"
         self.guard = self.path / "guard"
+        self.armed = self.path / "armed"
+        self.instant = self.path / "instant"
         self._hook = self.path / "hook"
         self._token = self.path / "token"
         self._read: dict[str, Release] = {}
@@ -178,8 +180,8 @@ class ReleaseHome(HomeLog):
     def strangers(self) -> list[str]:
         """What is in this home but was not made here, by its path in it. Raises :class:`OSError` for what can't be read."""
         places = (self.releases, self.staging, self.state, self.current, self.output, self._hook, self._log, self._token)
-        own = {path.name for path in (*places, self.watch, self.guard)}
-        own |= {"lock", ".current.new", ".token.new", ".log.new"}
+        own = {path.name for path in (*places, self.watch, self.guard, self.armed, self.instant)}
+        own |= {"lock", ".current.new", ".token.new", ".log.new", ".instant.new"}
         found = [name for name in os.listdir(self.path) if name not in own and not PART.fullmatch(name)]
         for name in os.listdir(self.releases) if self.releases.is_dir() else []:
             if self.get(name) is None:

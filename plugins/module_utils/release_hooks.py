@@ -9,7 +9,7 @@ import functools
 import os
 import re
 from collections.abc import Mapping
-from typing import Any, Callable, Optional
+from typing import Any, Callable, NamedTuple, Optional
 
 from .account import find_account
 from .endpoint import EndpointError, fill
@@ -24,6 +24,14 @@ _GLANCE = 2.0  # seconds for one look at a health check that should not pass
 _READING = re.compile(rb"([!-~](?:[ -~]{0,198}[!-~])?)\n?")
 
 
+class Terms(NamedTuple):
+    """``patience``: for how many seconds a host stays armed when nobody says the instant. ``skew``: by how many seconds its clock may be
+    stepped meanwhile."""
+
+    patience: float
+    skew: float
+
+
 class Order:
     """Who wants a change: the deployment, its fencing token, the host's values for the release's settings, and what came with the order.
 
@@ -33,7 +41,7 @@ class Order:
     packages the host is known to have as that left them. ``reading``: what was read last outside the trees, for the answer, with the
     digest of the release that it is, if it is one of these; ``None`` when nothing was to be read. ``confirm_within``: after how many
     seconds the host goes back by itself, unless it is reached anew; 0 for never. ``unknown``: whether it is not known how an earlier
-    attempt of this deployment has ended here.
+    attempt of this deployment has ended here. ``terms``: those of a host that is armed.
     """
 
     def __init__(
@@ -46,6 +54,7 @@ class Order:
         checked: bool = True,
         confirm_within: float = 0,
         unknown: bool = False,
+        terms: Optional[Terms] = None,
     ) -> None:
         self.deployment = deployment
         self.token = token
@@ -55,6 +64,7 @@ class Order:
         self.checked = checked
         self.confirm_within = confirm_within
         self.unknown = unknown
+        self.terms = terms or Terms(0, 0)
         self.previous = self.next = ""
         self.leaving: Optional[Release] = None
         self.packages_of: Optional[Release] = None

@@ -20,9 +20,11 @@ from pathlib import Path
 from typing import Any, cast
 
 from ansible_collections.tidegate.release.plugins.module_utils.activation import Order, activate, back_out, confirm
+from ansible_collections.tidegate.release.plugins.module_utils.instant import arm, await_switch, collect, tell
 from ansible_collections.tidegate.release.plugins.module_utils.mirror import Mirror
 from ansible_collections.tidegate.release.plugins.module_utils.payload_format import END, members, padding
 from ansible_collections.tidegate.release.plugins.module_utils.release_home import ReleaseHome, Texts, changed_files, extra_files
+from ansible_collections.tidegate.release.plugins.module_utils.release_hooks import Terms
 from ansible_collections.tidegate.release.plugins.module_utils.repair import Lacking, Supplies
 from ansible_collections.tidegate.release.plugins.module_utils.staging import stage
 from ansible_collections.tidegate.release.plugins.plugin_utils.dsl.chunks import LARGE, Chunker
@@ -152,6 +154,7 @@ class Host:
     stable: float = 0
     confirm_within: float = 0
     unknown: bool = False
+    terms: Terms = field(default_factory=lambda: Terms(60, 0.25))
 
     @property
     def home(self) -> ReleaseHome:
@@ -162,8 +165,16 @@ class Host:
         return self.order_with(Supplies())
 
     def order_with(self, supplies: Supplies) -> Order:
-        own = {"confirm_within": self.confirm_within, "unknown": self.unknown}
-        return Order("hello-1", self.token, self.settings, supplies, self.stable, **own)
+        return Order(
+            "hello-1",
+            self.token,
+            self.settings,
+            supplies,
+            self.stable,
+            confirm_within=self.confirm_within,
+            unknown=self.unknown,
+            terms=self.terms,
+        )
 
     def ask(
         self, what: Package, pack: Path | None = None, keep: int = 3, protect: tuple[str, ...] = (), mirror: str | None = None
@@ -199,6 +210,22 @@ class Host:
         home = self.home
         with home.locked(1):
             return activate(home, what.digest, previous.digest if previous else None, self.order)
+
+    def arm(self, what: Package, previous: Package | None = None) -> dict[str, Any]:
+        home = self.home
+        with home.locked(1):
+            return arm(home, what.digest, previous.digest if previous else None, self.order)
+
+    def tell(self, at: float) -> dict[str, Any]:
+        home = self.home
+        with home.locked(1):
+            return tell(home, at, self.order)
+
+    def collect(self, what: Package, previous: Package | None = None) -> dict[str, Any]:
+        home = self.home
+        await_switch(home, 30)
+        with home.locked(30):
+            return collect(home, what.digest, previous.digest if previous else None, self.order)
 
     def back_out(self, what: Package, previous: Package | None = None) -> dict[str, Any]:
         home = self.home

@@ -1,0 +1,215 @@
+# Copyright (c) Tidegate maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A switch at one instant, on many hosts: each is armed, is told the instant, and switches by its own clock.
+
+An armed host has done all that can be done before, and a process of its own holds the order, in memory alone. It changes nothing unless it
+is told the instant, in time and by whoever armed it: so a controller that dies leaves the release before. See docs/instant.md.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from typing import Any, Callable, Optional
+
+from . import beside, watch
+from .activation import Ready, activate, find_previous, make_ready, redacted, switch_forward
+from .release_files import read_file, remove, sync_folder
+from .release_home import HostError, Release, ReleaseHome
+from .release_hooks import Order, Terms
+from .repair import Lacking, find_release
+
+_INTERVAL = 0.1  # seconds between two looks at whether the instant is said
+_AHEAD = 2.0  # seconds before the instant by which a host has to be told, to compare the release once more
+_FINE = 0.02  # seconds before it from which on nothing is looked at any more
+_LATEST = 0.05  # seconds after it at which it is too late to begin
+_LARGEST = 4096  # bytes of what says the instant
+
+
+@redacted
+def arm(home: ReleaseHome, digest: str, previous: Optional[str], order: Order) -> dict[str, Any]:
+    """Make the host ready to switch to the release ``digest`` at an instant that it is told later; see :func:`.activation.activate`.
+
+    Returns ``state`` ``armed``, or that of a host that is not to be switched any more. Raises as that does, and :class:`HostError` when
+    there can be no process that waits.
+    """
+    home.fence(order.token)
+    watched = watch.end(home.watch)
+    _disarm(home)
+    target = find_release(home, digest, order.supplies, "is not staged here; run the deployment again to stage it", **order.entry())
+    before = find_previous(home, previous, order)
+    order.switch(before, target)
+    ready = make_ready(home, target, before, order, watched)
+    if isinstance(ready, dict):
+        return ready
+    terms, began = order.terms, _since_boot()
+    try:
+        beside.start(home.armed, lambda record: _wait(home, target, before, order, ready, terms, began, record))
+    except OSError as error:
+        raise HostError(f"nothing can wait here for the instant ({error}); mend the host") from None
+    return {"state": "armed", "changed": False, "version": target.version, **_clock()}
+
+
+def tell(home: ReleaseHome, at: float, order: Order) -> dict[str, Any]:
+    """Tell an armed host the instant ``at``, in seconds since 1970; ``state`` is ``told``, or ``failed`` when it is not armed any more."""
+    home.fence(order.token)
+    if not beside.alive(home.armed):
+        return _not_switched("it is not armed any more")
+    if at - time.time() <= _AHEAD:
+        _disarm(home)
+        return _not_switched(f"it was told the instant {time.time() - at:+.1f} seconds after it, and has to know {_AHEAD:g} seconds before")
+    temporary = home.path / ".instant.new"
+    remove(temporary)
+    with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="ascii") as stream:
+        json.dump({"at": at, "token": order.token, "deployment": order.deployment}, stream)
+        stream.flush()
+        os.fsync(stream.fileno())
+    temporary.replace(home.instant)
+    sync_folder(home.path)
+    return {"state": "told", "changed": True, "version": None}
+
+
+def await_switch(home: ReleaseHome, patience: float) -> None:
+    """Wait until a host that was told an instant has done what it does then, for ``patience`` seconds after it at most. It needs the home."""
+    word = _word(home)
+    latest = float(word["at"]) + patience if isinstance(word.get("at"), (int, float)) else 0
+    while time.time() < latest and beside.alive(home.armed):
+        time.sleep(_INTERVAL)
+
+
+@redacted
+def collect(home: ReleaseHome, digest: str, previous: Optional[str], order: Order) -> dict[str, Any]:
+    """Find out what an armed host has done: its answer as from :func:`.activation.activate`, ``failed`` for one that did not switch.
+
+    A switch that was interrupted is brought to its end.
+    """
+    home.fence(order.token)
+    seen, alive = beside.end(home.armed)
+    remove(home.instant)
+    answer = seen.get("answer")
+    if isinstance(answer, dict) and seen.get("deployment") == order.deployment:
+        return answer
+    live = home.live()
+    before = find_previous(home, previous, order)
+    if home.at_rest(before) and (live.id if live else None) == (before.id if before else None):
+        waiting = "it was still waiting for the instant" if alive else "what waited there for the instant is gone"
+        return _not_switched(str(seen.get("why") or waiting))
+    return activate(home, digest, previous, order)
+
+
+def _not_switched(why: str) -> dict[str, Any]:
+    return {"state": "failed", "changed": False, "version": None, "detail": f"it did not switch at the instant: {why}"}
+
+
+def _disarm(home: ReleaseHome) -> None:
+    beside.end(home.armed)
+    remove(home.instant)
+
+
+def _wait(
+    home: ReleaseHome,
+    target: Release,
+    before: Optional[Release],
+    order: Order,
+    ready: Ready,
+    terms: Terms,
+    began: float,
+    record: int,
+) -> None:
+    """What the process of an armed host does; its file gets the answer of the switch, or why there was none."""
+    offset = time.time() - _since_boot()
+
+    def stepped() -> str:
+        by = time.time() - _since_boot() - offset
+        return f"its clock was stepped by {by:+.3f} seconds while it waited" if abs(by) > terms.skew else ""
+
+    at, why = _await_word(home, order, lambda: stepped() or _over(began, terms), record)
+    if why:
+        _say(record, order, why=why)
+        return
+    try:
+        with home.locked(max(0.0, at - time.time())):
+            order.supplies = type(order.supplies)()  # the controller's are gone
+            again = make_ready(home, target, before, order, None)  # it may have been armed long ago
+            why = _sleep_until(at, stepped, record) or stepped()
+            late = time.time() - at
+            if not why and late > _LATEST:
+                why = f"it would have begun {late:.3f} seconds after the instant"
+            if why or isinstance(again, dict):
+                _say(record, order, **({"why": why} if why else {"answer": again}))
+                return
+            repaired = [*ready.repaired, *again.repaired]
+            _say(record, order, answer=switch_forward(home, target, before, order, again._replace(repaired=repaired)), begun=at + late)
+    except (HostError, Lacking, OSError) as error:
+        _say(record, order, why=str(error) or type(error).__name__)
+
+
+def _await_word(home: ReleaseHome, order: Order, stop: Callable[[], str], record: int) -> tuple[float, str]:
+    """The instant, once it was said by whoever armed the host; or why it is not waited for any more."""
+    while True:
+        why = stop() if beside.wanted(record) else "it was disarmed"
+        if why:
+            return 0.0, why
+        word = _word(home)
+        if word.get("token") == order.token and word.get("deployment") == order.deployment:
+            return float(word["at"]), ""
+        time.sleep(_INTERVAL)
+
+
+def _word(home: ReleaseHome) -> dict[str, Any]:
+    """What was said of the instant; nothing when that can't be read."""
+    try:
+        word = json.loads(read_file(home.instant, _LARGEST) or b"{}")
+    except (OSError, ValueError):
+        return {}
+    return word if isinstance(word, dict) else {}
+
+
+def _sleep_until(at: float, stop: Callable[[], str], record: int) -> str:
+    """Wait for a moment of the wall clock, in steps, so that a clock that is stepped is noticed; return why it is not waited for."""
+    while True:
+        left = at - time.time()
+        if left <= 0:
+            return ""
+        if left > _FINE:
+            why = stop() if beside.wanted(record) else "it was disarmed"
+            if why:
+                return why
+        time.sleep(min(_INTERVAL, left) if left <= _FINE else min(_INTERVAL, left - _FINE / 2))
+
+
+def _over(began: float, terms: Terms) -> str:
+    return f"nobody said the instant within {terms.patience:g} seconds" if _since_boot() - began > terms.patience else ""
+
+
+def _say(record: int, order: Order, **said: Any) -> None:
+    beside.say(record, {"deployment": order.deployment, **said})
+
+
+def _since_boot() -> float:
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
+def _clock() -> dict[str, Any]:
+    """What the kernel says of its clock: whether it is synchronised, and by how much it may be wrong, in seconds."""
+    import ctypes  # noqa: PLC0415 - only who is armed needs it
+
+    class Timex(ctypes.Structure):
+        """The beginning of struct timex, adjtimex(2), and room for the rest of it."""
+
+        _fields_ = [
+            ("modes", ctypes.c_uint),
+            ("offset", ctypes.c_long),
+            ("freq", ctypes.c_long),
+            ("maxerror", ctypes.c_long),
+            ("esterror", ctypes.c_long),
+            ("status", ctypes.c_int),
+            ("rest", ctypes.c_long * 40),
+        ]
+
+    state = Timex()  # modes 0: it is only read
+    done = ctypes.CDLL(None, use_errno=True).adjtimex(ctypes.byref(state))
+    synchronised = done not in (-1, 5) and not state.status & 0x40  # TIME_ERROR, STA_UNSYNC
+    return {"synchronised": synchronised, "error": state.maxerror / 1e6}

@@ -1,0 +1,163 @@
+# Copyright (c) Tidegate maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""An armed host switches at the instant that it is told, in time and by whoever armed it, and changes nothing without that."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+from typing import Any
+
+import pytest
+from ansible_collections.tidegate.release.plugins.module_utils import beside, instant
+from ansible_collections.tidegate.release.plugins.module_utils.release_home import HostError
+from ansible_collections.tidegate.release.plugins.module_utils.release_hooks import Terms
+from bed import Host, package
+from waiting import wait_until
+
+ONE, TWO = package("1.0"), package("2.0")
+AHEAD = 0.2
+
+
+@pytest.fixture
+def armed(host: Host, monkeypatch: pytest.MonkeyPatch) -> Host:
+    """1.0 is live, and the host is armed for 2.0."""
+    monkeypatch.setattr(instant, "_AHEAD", AHEAD)
+    monkeypatch.setattr(instant, "_LATEST", 30)  # a busy machine is no fault here
+    host.deploy(ONE)
+    host.stage(TWO)
+    assert host.arm(TWO, ONE)["state"] == "armed"
+    return host
+
+
+def unchanged(host: Host) -> bool:
+    return (host.live, host.running, host.events[-2:]) == ("1.0", "1.0", ["active", "staged"])
+
+
+def said(host: Host) -> dict[str, Any]:
+    try:
+        return dict(json.loads(host.home.armed.read_text()))
+    except (OSError, ValueError):
+        return {}
+
+
+def not_switched(host: Host, why: str) -> None:
+    answer = host.collect(TWO, ONE)
+    assert answer["state"] == "failed"
+    assert answer["detail"].startswith("it did not switch at the instant: ")
+    assert why in answer["detail"]
+    assert unchanged(host)
+    assert host.home.strangers() == []
+    assert not host.home.armed.exists()
+    assert not host.home.instant.exists()
+
+
+def test_it_switches_at_the_instant_by_its_own_clock(armed: Host) -> None:
+    at = time.time() + 2 * AHEAD
+    assert armed.tell(at)["state"] == "told"
+    assert armed.collect(TWO, ONE) == {"state": "started", "changed": True, "version": "2.0"}
+    assert armed.confirm(TWO, ONE)["state"] == "active"
+    assert (armed.live, armed.running) == ("2.0", "2.0")
+    assert armed.events[-3:] == ["activating", "started", "active"]
+    assert armed.home.strangers() == []
+
+
+def test_without_a_word_it_changes_nothing_and_disarms_itself(armed: Host) -> None:
+    not_switched(armed, "it was still waiting for the instant")
+    armed.terms = Terms(0.2, 0.25)
+    armed.arm(TWO, ONE)
+    wait_until(lambda: said(armed).get("why"))
+    not_switched(armed, "nobody said the instant within 0.2 seconds")
+
+
+def test_a_word_of_somebody_else_is_none(armed: Host) -> None:
+    for word in ({"token": 7}, {"deployment": "other-1"}, {"token": None}):
+        armed.home.instant.write_text(json.dumps({"at": time.time() + 1, "token": 1, "deployment": "hello-1", **word}))
+    armed.home.instant.write_text("{")
+    time.sleep(2 * instant._INTERVAL)
+    assert beside.alive(armed.home.armed)
+    not_switched(armed, "it was still waiting")
+
+
+def test_the_word_of_a_controller_that_was_superseded_is_refused(armed: Host) -> None:
+    armed.home.fence(2)
+    with pytest.raises(HostError, match="another controller has taken this deployment over"):
+        armed.tell(time.time() + 60)
+
+
+def test_a_host_is_told_in_time_or_not_at_all(armed: Host) -> None:
+    answer = armed.tell(time.time() - 1)
+    assert answer["state"] == "failed"
+    assert "has to know 0.2 seconds before" in answer["detail"]
+    assert armed.tell(time.time() + 60)["state"] == "failed"  # it was disarmed
+    not_switched(armed, "is gone")
+
+
+@pytest.mark.parametrize("told", [True, False])
+def test_what_waits_may_be_killed_and_nothing_has_changed(armed: Host, told: bool) -> None:
+    if told:
+        armed.tell(time.time() + 60)
+    os.kill(int(said(armed)["group"]), signal.SIGKILL)
+    wait_until(lambda: not beside.alive(armed.home.armed))
+    not_switched(armed, "what waited there for the instant is gone")
+
+
+def test_a_clock_that_is_stepped_disarms(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    host.deploy(ONE)
+    host.stage(TWO)
+    real, flag = time.time, host.root / "stepped"
+    monkeypatch.setattr(time, "time", lambda: real() - (3600 if flag.exists() else 0))
+    host.arm(TWO, ONE)
+    flag.touch()
+    wait_until(lambda: said(host).get("why"))
+    flag.unlink()
+    not_switched(host, "its clock was stepped by -3600")
+
+
+def test_one_that_wakes_too_late_does_not_begin(armed: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(instant, "_LATEST", -1)
+    armed.arm(TWO, ONE)
+    armed.tell(time.time() + 2 * AHEAD)
+    wait_until(lambda: said(armed).get("why"))
+    not_switched(armed, "after the instant")
+
+
+def test_a_release_that_does_not_come_up_has_failed_and_the_one_before_is_back(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(instant, "_AHEAD", AHEAD)
+    monkeypatch.setattr(instant, "_LATEST", 30)
+    sick = package("2.0", health=[{"name": "runs", "command": ["false"], "timeout": 0.01}])
+    host.deploy(ONE)
+    host.stage(sick)
+    host.arm(sick, ONE)
+    host.tell(time.time() + 2 * AHEAD)
+    answer = host.collect(sick, ONE)
+    assert (answer["state"], answer["version"], host.running) == ("failed", "1.0", "1.0"), answer
+    assert "health check 'runs'" in answer["detail"]
+
+
+def test_what_is_changed_while_it_waits_is_put_right_before_it_switches(armed: Host) -> None:
+    (armed.tree(TWO) / "version").write_text("somebody's own")
+    armed.tell(time.time() + 2 * AHEAD)
+    answer = armed.collect(TWO, ONE)
+    assert answer["state"] == "failed"  # it has no good copy, and nobody to ask
+    assert unchanged(armed)
+
+
+def test_an_armed_host_that_is_armed_again_waits_once(armed: Host) -> None:
+    first = int(said(armed)["group"])
+    armed.token = 2
+    armed.arm(TWO, ONE)
+    assert int(said(armed)["group"]) != first
+    armed.tell(time.time() + 2 * AHEAD)
+    assert armed.collect(TWO, ONE)["state"] == "started"
+
+
+def test_the_clock_is_what_the_kernel_says_of_it(host: Host) -> None:
+    host.stage(ONE)
+    answer = host.arm(ONE)
+    assert isinstance(answer["synchronised"], bool)
+    assert answer["error"] >= 0
+    host.collect(ONE)
