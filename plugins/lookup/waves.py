@@ -20,7 +20,8 @@ author:
   - Tidegate maintainers (@tidegate)
 options:
   _terms:
-    description: The step, one of V(stage), V(activate) and V(backout); for a release with a role of its own V(activate-by-role) and
+    description: The step, one of V(stage), V(activate) and V(backout); V(activate-together) where the hosts of a wave are
+      switched at one instant; for a release with a role of its own V(activate-by-role) and
       V(backout-by-role), and V(migrate) and V(reverse), which one host is visited for.
     type: list
     elements: str
@@ -84,6 +85,7 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.settings import r
 
 _ACTIONS = {
     "activate": ("activate", "soak", "confirm", "gate"),
+    "activate-together": ("arm", "instant", "fire", "collect", "soak", "confirm", "gate"),
     "activate-by-role": ("apply", "gate"),
     "backout-by-role": ("apply",),
     "migrate": ("apply",),
@@ -91,7 +93,7 @@ _ACTIONS = {
 }
 # What actions import when they go to a device.
 _OF_FIRMWARE = ("actions.firmware", "actions.device", "actions.turn", "firmware.redfish", "rollout.firmware_journal", "dhs.assets")
-_STEPS = ("stage", "activate", "backout", "activate-by-role", "backout-by-role", "migrate", "reverse")
+_STEPS = ("stage", "activate", "backout", "activate-together", "activate-by-role", "backout-by-role", "migrate", "reverse")
 
 
 class LookupModule(VariableOptions, LookupBase):
@@ -118,7 +120,7 @@ class LookupModule(VariableOptions, LookupBase):
                 if deployment is not None:
                     _prepare(terms[0], deployment.rollout.firmware)
                     if not deployment.rollout.role or terms[0] == "stage":
-                        rehearse(cmdb, deployment, terms[0], batches[0][0], utc_now())
+                        rehearse(cmdb, deployment, terms[0].removesuffix("-together"), batches[0][0], utc_now())
         except TidegateError as error:
             end_run(error)
         kept = ([host for host in batch if host in known] for batch in batches)

@@ -49,7 +49,7 @@ def arm(home: ReleaseHome, digest: str, previous: Optional[str], order: Order) -
         beside.start(home.armed, lambda record: _wait(home, target, before, order, ready, terms, began, record))
     except OSError as error:
         raise HostError(f"nothing can wait here for the instant ({error}); mend the host") from None
-    return {"state": "armed", "changed": False, "version": target.version, **_clock()}
+    return {"state": "armed", "changed": False, "version": target.version}
 
 
 def tell(home: ReleaseHome, at: float, order: Order) -> dict[str, Any]:
@@ -72,7 +72,9 @@ def tell(home: ReleaseHome, at: float, order: Order) -> dict[str, Any]:
 
 
 def await_switch(home: ReleaseHome, patience: float) -> None:
-    """Wait until a host that was told an instant has done what it does then, for ``patience`` seconds after it at most. It needs the home."""
+    """Wait until a host that was told an instant has done what it does then, for ``patience`` seconds after it at most.
+
+    It needs the home for that, so nobody may hold it."""
     word = _word(home)
     latest = float(word["at"]) + patience if isinstance(word.get("at"), (int, float)) else 0
     while time.time() < latest and beside.alive(home.armed):
@@ -192,7 +194,7 @@ def _since_boot() -> float:
     return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
-def _clock() -> dict[str, Any]:
+def clock() -> dict[str, Any]:
     """What the kernel says of its clock: whether it is synchronised, and by how much it may be wrong, in seconds."""
     import ctypes  # noqa: PLC0415 - only who is armed needs it
 

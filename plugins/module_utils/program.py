@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What the host program does: one order in, one answer out.
 
-An order is a JSON object. ``operation`` is ``stage``, ``activate``, ``confirm``, ``backout``, ``read``, ``baseline``, ``wait``,
+An order is a JSON object. ``operation`` is ``stage``, ``activate``, ``arm``, ``tell``, ``collect``, ``confirm``, ``backout``, ``read``, ``baseline``, ``wait``,
 ``release_facts``, ``host_facts``, ``survey``, ``contents`` or ``adopt``, and ``root`` the directory that has every release's home. The
 others are for the first six; ``wait`` waits at most ``patience`` seconds for what an earlier run than ``mark`` has left running, and the
 last three are about a tree at ``path``, see ``adoption.py``.
@@ -82,6 +82,10 @@ def carry_out(order: dict[str, Any], rest: BinaryIO) -> dict[str, Any]:
         from .host_facts import host_facts
 
         return host_facts()
+    if order["operation"] == "clock":
+        from .instant import clock
+
+        return {"state": "clock", **clock(), "clock": time.time()}
     if order["operation"] == "release_facts":
         from .release_facts import release_facts
 

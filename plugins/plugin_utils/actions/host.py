@@ -345,7 +345,7 @@ class HostAction(TidegateAction):
             "state": state,
             "progress": {"step": self.step, "wave": wave, "state": state, "detail": detail},
         }
-        if state not in ("staged", "started", "active", "backed_out"):
+        if state not in ("staged", "armed", "told", "started", "active", "backed_out"):
             result["failed"] = True
         if detail or result.get("failed"):
             # Ansible names the host of a failure itself.

@@ -14,7 +14,7 @@ from ..calendar.model import CalendarFiles
 from ..dhs.spare_rules import SpareRules
 from ..documents import Document, load_document, parse_time
 from ..metrics.model import Bake
-from ..rollout.options import Constraints, Rings, Rollout, Share, StayUp
+from ..rollout.options import Constraints, Rings, Rollout, Share, StayUp, Together
 from .checks import check_controls, check_responsibilities, check_roles, check_steps
 from .communication import channel_of, check_communication, communication_of
 from .metric_checks import check_metrics
@@ -62,6 +62,7 @@ def read_policy(path: str | Path | None, controls: Mapping[str, Waivable]) -> Po
             on_failure=rollout["on_failure"],
             keep=rollout["keep"],
             stable=rollout["stable"],
+            together=_together(rollout.get("together")),
             confirm_minutes=rollout["confirm_minutes"],
             wave_minutes=rollout["wave_minutes"],
             clock_skew_seconds=rollout["clock_skew_seconds"],
@@ -204,6 +205,17 @@ def _trust(described: Mapping[str, Any]) -> dict[str, Trust]:
 def _spares(described: Mapping[str, Any]) -> SpareRules:
     near = {site: tuple(stockrooms) for site, stockrooms in described["near"].items()}
     return SpareRules(described["cover"], frozenset(described["undercut"]), near, described["read_days"], described["level_days"])
+
+
+def _together(described: Mapping[str, Any] | None) -> Together | None:
+    if described is None:
+        return None
+    own: dict[str, Any] = {**described}
+    if "quorum" in own:
+        own["quorum"] = _share(own["quorum"])
+    if "releases" in own:
+        own["releases"] = tuple(own["releases"])
+    return Together(**own)
 
 
 def _bake(described: Mapping[str, Any] | None) -> Bake | None:

@@ -16,7 +16,7 @@ from ..errors import ConflictError, NotFoundError
 from ..metrics.model import Bake
 from . import states
 from .holder import Holder
-from .options import Constraints, Rings, Rollout, Share, StayUp
+from .options import Constraints, Rings, Rollout, Share, StayUp, Together
 from .states import DATA_EVENTS, DataState, DeploymentState, HostState, WaveState
 from .support import LateHost, Support
 
@@ -38,6 +38,7 @@ PLANNED = "planned"
 # What the journal says when hosts that are late are planned anew, in waves behind those of the plan.
 LATE_ROUND = "late_round"
 WENT_BACK = "went_back"
+ARMED, FIRE, WITHDRAWN = "armed", "fire", "withdrawn"
 
 _LONGEST = 500  # letters of a line in a summary
 
@@ -162,6 +163,10 @@ def rollout_from_dict(data: Mapping[str, Any]) -> Rollout:
     shares = {name: Share(**data[name]) for name in ("canary", "wave_budget", "total_budget")}
     constraints = _constraints(data["constraints"]) if "constraints" in data else Constraints()  # which older ones have not
     bakes = {name: Bake.from_dict(data[name]) for name in ("bake", "canary_bake") if data.get(name)}
+    if data.get("together"):
+        together = data["together"]
+        own = {**together, "releases": tuple(together["releases"]), "quorum": Share(**together["quorum"])}
+        bakes["together"] = Together(**own)
     return Rollout(**{**data, **shares, "steps": tuple(data["steps"]), "constraints": constraints, **bakes})
 
 
@@ -374,6 +379,18 @@ class Deployments:
                 found.update(dict.fromkeys((host for wave in data["waves"] for host in wave), "brought in late"))
         return found
 
+    def word(self, run: Run, wave: int) -> tuple[datetime | None, str]:
+        """The instant that this run tells the hosts of a wave, and why there is none: what was said of it last."""
+        j = self._t.journal.c
+        about = (j.deployment_id == run.deployment, j.wave == wave, j.event.in_((FIRE, WITHDRAWN)), j.host.is_(None))
+        with self._cmdb.read() as connection:
+            rows = connection.execute(sa.select(j.event, j.data).where(*about).order_by(j.seq)).all()
+        mine = [row for row in rows if row.data["token"] == run.token]
+        if not mine:
+            return None, ""
+        said = mine[-1].data
+        return (datetime.fromisoformat(said["at"]), "") if mine[-1].event == FIRE else (None, str(said["why"]))
+
     def gone_back(self, deployment_id: int) -> set[str]:
         """The hosts that have left a deployment's release by themselves, and that were not tried again since."""
         j = self._t.journal.c
@@ -398,7 +415,7 @@ class Deployments:
     def batches(self, rfc: str, step: str) -> list[list[str]]:
         """The hosts that ``step`` (``stage``, ``activate``, ``backout``) still has to visit, wave by wave in its order.
 
-        ``activate-by-role`` and ``backout-by-role`` are these steps of a release whose own role does them, ``migrate`` and ``reverse`` what
+        ``activate-together`` is the step of a deployment whose hosts are switched at one instant. ``activate-by-role`` and ``backout-by-role`` are these steps of a release whose own role does them, ``migrate`` and ``reverse`` what
         that does to data, by one host. Empty when the deployment is not at that step: the play that asks has nothing to do.
         """
         current = self.latest(rfc)
@@ -406,6 +423,10 @@ class Deployments:
             return []
         if step in ("migrate", "reverse"):
             return [[current.rollout.data_host]] if self._is_due(current, step) else []
+        if step == "activate-together" or (step == "activate" and current.rollout.together):
+            if not current.rollout.together or step == "activate":
+                return []
+            step = "activate"
         step, _by, role = step.partition("-by-")
         if step != "stage" and bool(role) != bool(current.rollout.role):
             return []

@@ -23,6 +23,10 @@ from ..errors import TidegateError
 STATES: Mapping[str, frozenset[str]] = {
     "stage": frozenset({"lacking", "staged"}),
     "activate": frozenset({"lacking", "started", "failed", "stuck"}),
+    "arm": frozenset({"lacking", "armed", "started", "failed", "stuck"}),
+    "tell": frozenset({"told", "failed"}),
+    "collect": frozenset({"lacking", "started", "failed", "stuck"}),
+    "clock": frozenset({"clock"}),
     "confirm": frozenset({"lacking", "active", "failed", "stuck"}),
     "backout": frozenset({"lacking", "backed_out", "owed"}),
     "read": frozenset({"read"}),
@@ -75,7 +79,8 @@ class Answer(TypedDict, total=False):
     With the state ``refused`` the host was not touched, and ``detail`` says why. ``clock`` is in seconds since 1970; ``skew``, which the
     controller adds, is by how many seconds at least it is behind (negative) or ahead. ``need`` are sha256s, of the package of digest
     ``package``. ``repaired`` are paths that were put right. ``damaged``: the host could not go back for want of good copies, after it had
-    to for the ``reason``. ``unconfirmed``: it went back by itself, as nobody reached it anew in time. ``unkept``: why the host program
+    to for the ``reason``. ``unconfirmed``: it went back by itself, as nobody reached it anew in time. ``synchronised`` and ``error``: whether
+    its kernel says that its clock is, and by how many seconds that may be wrong. ``unkept``: why the host program
     can't be kept there. ``read`` is ``None`` for a release that is its tree.
     """
 
@@ -91,6 +96,8 @@ class Answer(TypedDict, total=False):
     repaired: list[str]
     damaged: bool
     unconfirmed: bool
+    synchronised: bool
+    error: float
     reason: str
     sent: int
     reused: int
@@ -157,6 +164,8 @@ def _read_answer(operation: str, answer: object) -> Answer:
         parsed["repaired"] = _texts(fields.get("repaired", []), "a list of files")
         parsed["damaged"] = _flag(fields.get("damaged", False))
         parsed["unconfirmed"] = _flag(fields.get("unconfirmed", False))
+        parsed["synchronised"] = _flag(fields.get("synchronised", False))
+        parsed["error"] = _seconds(fields.get("error", 0))
         parsed["reason"] = _text(fields.get("reason", ""), "a reason")
         parsed["read"] = _optional(_reading, fields.get("read"))
     return parsed
@@ -233,6 +242,12 @@ def _moment(value: object) -> float:
         raise _wrong(value, "a clock's time, a number")
     if (isinstance(value, float) and not math.isfinite(value)) or not 0 <= value < _LAST_MOMENT:
         raise _wrong(value, "a clock's time")
+    return float(value)
+
+
+def _seconds(value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < _LAST_MOMENT:
+        raise _wrong(value, "a number of seconds")
     return float(value)
 
 

@@ -448,16 +448,21 @@ class Journal(Locks):
         open has closed since, or the lease has ended, for then it is too long ago that the gate looked.
         """
         with self._writing(run, now, start=True, within=within) as (connection, deployment):
-            target = self._target(connection, run.deployment, host)
-            state = connection.scalar(
-                sa.select(self._t.wave.c.state).where(self._t.wave.c.deployment_id == run.deployment, self._t.wave.c.number == target.wave)
-            )
-            due = state == _W.OPEN or (state == _W.DECIDED and target.state in states.UNKNOWN)
-            if deployment.state is not _D.ACTIVATING or not due:
-                raise StateError(f"wave {target.wave} of {deployment.label} is not open, so {host} must not change yet; run deploy again")
-            self._require_data(deployment)
-            self._require_lock(connection, deployment, host)
+            target = self._due(connection, deployment, host)
             self._move_host(connection, run.deployment, target, _H.ACTIVATING, now, "")
+        return target
+
+    def _due(self, connection: sa.Connection, deployment: Deployment, host: str) -> Target:
+        """A host that may change now; raises as :meth:`activating` does."""
+        target = self._target(connection, deployment.id, host)
+        state = connection.scalar(
+            sa.select(self._t.wave.c.state).where(self._t.wave.c.deployment_id == deployment.id, self._t.wave.c.number == target.wave)
+        )
+        due = state == _W.OPEN or (state == _W.DECIDED and target.state in states.UNKNOWN)
+        if deployment.state is not _D.ACTIVATING or not due:
+            raise StateError(f"wave {target.wave} of {deployment.label} is not open, so {host} must not change yet; run deploy again")
+        self._require_data(deployment)
+        self._require_lock(connection, deployment, host)
         return target
 
     def activated(self, run: Run, host: str, state: HostState, detail: str, now: datetime) -> None:

@@ -73,6 +73,20 @@ class Constraints:
 
 
 @dataclass(frozen=True)
+class Together:
+    """That the hosts of a wave are switched at one instant."""
+
+    releases: tuple[str, ...] = ("*",)
+    """Names of releases for which that holds, or patterns of them."""
+    quorum: Share = Share(100, percent=True)
+    """How many hosts of a wave have to be armed, or nobody of it is switched."""
+    skew_milliseconds: int = 250
+    """By how much a host's clock may differ from the controller's."""
+    lead_seconds: float = 10
+    """How long before the instant hosts are told, at least."""
+
+
+@dataclass(frozen=True)
 class Rollout:
     """The rollout section of a policy."""
 
@@ -94,6 +108,8 @@ class Rollout:
     """How many releases are kept on a host."""
     stable: float = 10
     """For how many seconds a release that came up has to stay healthy, unless it says so itself."""
+    together: Together | None = None
+    """How hosts of a wave are switched at one instant; ``None`` when each is on its own."""
     confirm_minutes: float = 0
     """Within how many minutes of its activation a host has to be reached anew, or it goes back by itself; 0 for never."""
     wave_minutes: int = 5

@@ -43,6 +43,7 @@ from ..rollout.deployments import Deployments
 from ..rollout.guard import confirm_fault, confirm_remark
 from ..rollout.planner import Plan, plan_waves
 from ..rollout.states import LATE
+from ..rollout.together import together_fault
 from .sources import (
     Once,
     Sources,
@@ -438,7 +439,7 @@ def _planned(
         return None, ()
     config = facts.package.manifest if facts.package else {}
     remark = confirm_remark(config, rollout)
-    fault = "" if remark else confirm_fault(config, rollout)
+    fault = together_fault(config, rollout) or ("" if remark else confirm_fault(config, rollout))
     if fault:
         raise TidegateError(fault)
     plan = plan_of(cmdb, rfc, cis, replace(facts.policy, rollout=rollout), facts.compatibility.order if facts.compatibility else ())

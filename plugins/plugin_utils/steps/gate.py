@@ -160,7 +160,7 @@ def decide_wave_gate(
     remarkable = [target for target in wave.hosts if target.state is not HostState.ACTIVE or target.detail]
     circumstances = Circumstances(
         past_return(deployment) or journal.ways_out(deployment),
-        journal.waiting_for_people(deployment),
+        journal.waiting_for_people(deployment) or _not_fired(journal, deployment, number),
         first_failure(remarkable, reason),
         interrupted,
     )
@@ -191,6 +191,12 @@ def to_decide(journal: Journal, number: str, holder: Holder) -> Deployment:
     """
     current = journal.latest(number)
     return current if current is not None and current.state not in states.OPEN else journal.driven_by(number, holder)
+
+
+def _not_fired(journal: Journal, deployment: Deployment, wave: int | None) -> str:
+    """Why the hosts of a wave were told no instant, as a sentence goes on; empty when they were, or need not be."""
+    why = journal.word(deployment.run, wave)[1] if deployment.rollout.together and wave is not None else ""
+    return f"; {why}" if why else ""
 
 
 def _summed(waves: Collection[StageCounts]) -> StageCounts:

@@ -33,6 +33,7 @@ from ..rollout.holder import Holder
 from ..rollout.journal import Journal
 from ..rollout.options import Rollout
 from ..rollout.states import DeploymentState, HostState, WaveState
+from ..rollout.together import for_release
 from .clear import Clearing, clear, refusal, without
 from .conclude import catch_up
 from .late import joined_since
@@ -139,7 +140,8 @@ class _Cleared:
         """The policy's rollout, with what the release says itself: how long it has to stay healthy, its role, whether it has a payload;
         and how long spares may be behind it."""
         own = {"level_days": self.policy.spares.level_days, **(asdict(self.clearing.own) if self.clearing.own else {})}
-        return replace(self.policy.rollout, **{name: value for name, value in own.items() if value is not None})
+        rollout = for_release(self.policy.rollout, self.rfc.release)
+        return replace(rollout, **{name: value for name, value in own.items() if value is not None})
 
     def register(self, connection: sa.Connection, now: datetime) -> None:
         """Enter the change, as it was cleared, in the register, and what it owes afterwards when it is an emergency."""

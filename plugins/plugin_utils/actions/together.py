@@ -1,0 +1,148 @@
+# Copyright (c) Tidegate maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What arm, fire and collect do: the hosts of a wave are switched at one instant, each by its own clock. See docs/instant.md."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from ...module_utils.instant import clock
+from ..clock import utc_now
+from ..rollout.deployments import Deployment, Target
+from ..rollout.host_answer import REFUSED, Answer
+from ..rollout.instant_journal import InstantJournal
+from ..rollout.journal import Journal
+from ..rollout.options import Together
+from ..rollout.states import UNKNOWN, HostState
+from ..rollout.together import clock_fault
+from .host import HostAction
+
+_LOOKS = 3  # at a host's clock
+_WITHIN = 60.0  # seconds in a minute, for which a wave is planned
+
+
+class TogetherAction(HostAction):
+    """Base of arm, fire and collect."""
+
+    def visit(self, journal: Journal, deployment: Deployment) -> dict[str, Any]:
+        """See :class:`HostAction`."""
+        together = deployment.rollout.together
+        if together is None:
+            return {"changed": False, "skipped": True}
+        self._journal = InstantJournal(self._cmdb)
+        self._deployment = deployment
+        return self.do(together)
+
+    def do(self, together: Together) -> dict[str, Any]:
+        """Do the step; its result."""
+        raise NotImplementedError
+
+    def target(self) -> Target:
+        """This host as the journal has it."""
+        return next(one for one in self._journal.targets(self._run.deployment) if one.host == self._host)
+
+    def ended(self, answer: Answer, wave: int) -> dict[str, Any]:
+        """Journal how a host stands after its switch, or that there was none; the result."""
+        state = HostState.LOST if answer["state"] == REFUSED else HostState(answer["state"])
+        detail, warned = self.repaired(answer, answer["detail"])
+        if answer.get("unconfirmed"):
+            self._journal.went_back(self._run, self._host, answer["detail"], utc_now())
+        self._journal.activated(self._run, self._host, state, detail, utc_now())
+        return {**self.outcome(answer, state, detail, wave), **warned}
+
+    def lost(self, journal: Journal, detail: str) -> str:
+        """See :class:`HostAction`."""
+        journal.activated(self._run, self._host, HostState.LOST, detail, utc_now())
+        return HostState.LOST
+
+    def ask(self, operation: str, target: Target, **more: Any) -> Answer:
+        """Have the host do an operation that can go forward."""
+        rollout = self._deployment.rollout
+        guarded = {"confirm_within": rollout.confirm_minutes * 60} if rollout.guarded else {}
+        about = {"stable": rollout.stable, **guarded, **more}
+        return self.switch(self._deployment, target.previous_digest, operation=operation, **about)
+
+
+class Arm(TogetherAction):
+    """Get a host ready; one of which it is not known what it runs is asked that instead."""
+
+    step = "arm"
+
+    def do(self, together: Together) -> dict[str, Any]:
+        target = self._journal.arming(self._run, self._host, utc_now())
+        if target.state in (*UNKNOWN, HostState.ACTIVE):
+            self._journal.activating(self._run, self._host, utc_now())
+            return self.ended(self.ask("collect", target, unknown=True), target.wave)
+        self._target = target
+        offset, bound = self._clock()
+        if fault := clock_fault(together, offset, bound):
+            return self._failed({"state": "failed", "changed": False, "detail": fault})
+        skew, patience = together.skew_milliseconds / 1000, max(self._deployment.rollout.wave_minutes, 1) * _WITHIN
+        answer = self.ask("arm", target, terms=[patience, skew])
+        if answer["state"] != "armed":
+            return self._failed(answer)
+        self._journal.armed(self._run, self._host, offset, bound, utc_now())
+        return self.outcome(answer, "armed", answer["detail"], target.wave)
+
+    def _clock(self) -> tuple[float, float]:
+        """How far the host's clock is from ours, in seconds, and by how much that may be wrong."""
+        found = []
+        for _look in range(_LOOKS):
+            asked = time.time()
+            answer = self.call(self._deployment, operation="clock")
+            received = time.time()
+            if answer["state"] == REFUSED:
+                continue
+            own = clock()
+            if answer["synchronised"] and own["synchronised"]:
+                apart = max(answer["clock"] - received, asked - answer["clock"], 0.0)
+                return apart, answer["error"] + own["error"]
+            found.append((answer["clock"] - (asked + received) / 2, (received - asked) / 2))
+        return min(found, key=lambda one: one[1], default=(0.0, float("inf")))
+
+    def _failed(self, answer: Answer) -> dict[str, Any]:
+        """A host that is not armed: nothing was changed there, unless its answer says so."""
+        self._journal.activating(self._run, self._host, utc_now())
+        known = answer if answer["state"] != REFUSED else {**answer, "state": "failed"}
+        return self.ended(known, self._target.wave)
+
+    def lost(self, journal: Journal, detail: str) -> str:
+        """See :class:`HostAction`: one that was armed, and that nobody tells an instant, stays as it is."""
+        if self.target().state in UNKNOWN:
+            return super().lost(journal, detail)
+        journal.activating(self._run, self._host, utc_now())
+        journal.activated(self._run, self._host, HostState.FAILED, f"it could not be armed: {detail}", utc_now())
+        return HostState.FAILED
+
+
+class Fire(TogetherAction):
+    """Tell an armed host the instant. From here on it may change."""
+
+    step = "fire"
+
+    def do(self, together: Together) -> dict[str, Any]:
+        target = self.target()
+        at, _why = self._journal.word(self._run, target.wave)
+        if at is None or self._host not in self._journal.armed_hosts(self._run, target.wave):
+            return {"changed": False, "skipped": True}
+        self._journal.activating(self._run, self._host, utc_now())
+        answer = self.call(self._deployment, operation="tell", at=at.timestamp(), settings=self.options["settings"])
+        if answer["state"] == "told":
+            return self.outcome(answer, "told", answer["detail"], target.wave)
+        return self.ended(answer, target.wave)
+
+
+class Collect(TogetherAction):
+    """Find out what a host has done at the instant."""
+
+    step = "collect"
+
+    def do(self, together: Together) -> dict[str, Any]:
+        target = self.target()
+        if target.state not in (HostState.ACTIVATING, HostState.LOST):
+            return {"changed": False, "skipped": True}
+        self._journal.activating(self._run, self._host, utc_now())
+        result = self.ended(self.ask("collect", target), target.wave)
+        return {**result, "progress": {**result["progress"], "step": "activate"}}

@@ -1,0 +1,67 @@
+# Copyright (c) Tidegate maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Which releases are switched at one instant, and whether a wave is. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
+from typing import Any
+
+from .options import Rollout, Together
+
+_BRINGS = {"ansible": "a role of its own", "firmware": "firmware", "hardware": "hardware"}
+_TOLD = 1.0  # seconds in which as many hosts are told the instant as are told at once, on a busy controller
+
+
+def for_release(rollout: Rollout, release: str) -> Rollout:
+    """The rollout of one release: those that the policy's ``together`` does not name are switched each on its own."""
+    together = rollout.together
+    named = together is not None and any(fnmatchcase(release, pattern) for pattern in together.releases)
+    return rollout if named or together is None else replace(rollout, together=None)
+
+
+def together_fault(config: Mapping[str, Any], rollout: Rollout) -> str:
+    """That a release can't be switched at one instant, as a sentence; empty when it can, or need not. ``config``: that of its package."""
+    found = [words for key, words in _BRINGS.items() if key in config]
+    if for_release(rollout, str(config.get("name", ""))).together is None or not found:
+        return ""
+    return (
+        f"{config['name']} {config['version']} brings {found[0]}, which takes as long as it takes, so its hosts can't be switched at one "
+        "instant; leave it out of rollout.together.releases"
+    )
+
+
+@dataclass(frozen=True)
+class Word:
+    """Whether the armed hosts of a wave are told an instant: in ``seconds`` from now, ``None`` for not at all, and then ``why``."""
+
+    seconds: float | None
+    why: str = ""
+
+
+def decide_instant(together: Together, size: int, armed: int, up: int, at_once: int) -> Word:
+    """Decide for a wave of ``size`` hosts, of which so many are ``armed`` and so many have the release ``up`` already.
+
+    ``at_once``: how many hosts the controller tells at once.
+    """
+    if not armed:
+        return Word(None, "" if up == size else f"no host of {size} could be armed")
+    wanted = min(together.quorum.at_least(size), size)
+    if armed + up < wanted:
+        return Word(
+            None, f"{armed + up} of {size} hosts could be armed, and the quorum is {together.quorum}, so nobody was told an instant"
+        )
+    return Word(max(together.lead_seconds, 3 + _TOLD * -(-armed // max(at_once, 1))))
+
+
+def clock_fault(together: Together, offset: float, bound: float) -> str:
+    """That a host's clock is not known well enough: it is ``offset`` seconds from the controller's, give or take ``bound``."""
+    if abs(offset) + bound <= together.skew_milliseconds / 1000:
+        return ""
+    return (
+        f"its clock is {offset * 1000:+.0f} ms from the controller's, give or take {bound * 1000:.0f} ms, and {together.skew_milliseconds} ms "
+        "are allowed; synchronise it, or correct rollout.together.skew_milliseconds"
+    )

@@ -1,0 +1,116 @@
+# Copyright (c) Tidegate maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Lab hosts that are switched at one instant; each test goes on from the last."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fleet import HEALTH, Fleet
+from waiting import wait_until
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="isolated lab hosts need root")
+
+KILLED = Path(__file__).parent / "kill" / "killed.py"
+TOGETHER: dict[str, Any] = {"skew_milliseconds": 2000, "lead_seconds": 5}  # the machine is busy, and its clock is everybody's
+ROLLOUT = {"canary": 3, "steps": [100], "budget": {"wave": 1, "total": 1}, "on_failure": "hold", "together": TOGETHER}
+QUICK = {
+    "hooks": {"stop": {"command": ["bin/stop"], "timeout": 10}, "start": {"command": ["bin/start"], "timeout": 10}},
+    "health": [{**HEALTH, "timeout": 10}],
+}
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
+    fleet = Fleet(tmp_path_factory.mktemp("together"), policy={"rollout": ROLLOUT})
+    try:
+        fleet.up()
+        first = fleet.deploy("CHG7600", "7600.0", **QUICK)
+        assert first.returncode == 0, first.stdout
+        yield fleet
+    finally:
+        fleet.down()
+
+
+def prepare(fleet: Fleet, number: int) -> str:
+    return str(fleet.rfc(f"CHG{number}", f"{number}.0", fleet.archive(f"{number}.0", **QUICK)))
+
+
+def play(fleet: Fleet, rfc: str, name: str = "deploy", succeeds: bool = True) -> str:
+    done = fleet.play(f"tidegate.release.{name}", {"tidegate_rfc": rfc})
+    assert (done.returncode == 0) is succeeds, done.stdout
+    assert "Traceback" not in done.stdout
+    return " ".join(done.stdout.split())
+
+
+def begun(fleet: Fleet, host: str) -> datetime:
+    """When a host began its last switch, by its own log."""
+    lines = fleet.run_on(host, "cat /opt/tidegate/hello/log.jsonl").splitlines()
+    return datetime.fromisoformat([event["at"] for event in map(json.loads, lines) if event["event"] == "activating"][-1])
+
+
+def instant(fleet: Fleet, number: int) -> datetime:
+    ((data,),) = fleet.rows(
+        f"select j.data from journal j join deployment d on d.id = j.deployment_id where d.rfc = 'CHG{number}' and j.event = 'fire'"  # noqa: S608 - a test's own number
+    )
+    return datetime.fromisoformat(json.loads(data)["at"])
+
+
+def test_all_hosts_of_a_wave_switch_at_one_instant(running: Fleet) -> None:
+    assert running.state("CHG7600") == "completed"
+    assert set(running.served().values()) == {"7600.0"}
+    said = " ".join(running.said)
+    assert "wave 1 of 1: 3 hosts switched at 20" in " ".join(said.split())
+    at = instant(running, 7600)
+    for host in running.hosts:
+        assert at <= begun(running, host)
+        assert "armed" not in running.run_on(host, "ls /opt/tidegate/hello").split()
+
+
+def test_below_the_quorum_nobody_changes_and_the_gate_holds(running: Fleet) -> None:
+    rfc = prepare(running, 7601)
+    play(running, rfc, "stage")
+    running.own_lab.cut("web2")
+    try:
+        said = play(running, rfc, succeeds=False)
+    finally:
+        running.own_lab.mend("web2")
+    assert "2 of 3 hosts could be armed, and the quorum is 100%, so nobody was told an instant" in said
+    assert set(running.served().values()) == {"7600.0"}
+    assert running.state("CHG7601") == "held"
+    states = running.host_states("CHG7601")
+    assert states == {"web1": "staged", "web2": "failed", "web3": "staged"}
+    play(running, rfc)
+    assert set(running.served().values()) == {"7601.0"}
+
+
+@pytest.mark.parametrize("event", ["armed", "fire"])
+def test_a_controller_that_dies_before_it_told_anybody_changes_nothing(running: Fleet, event: str) -> None:
+    number = {"armed": 7602, "fire": 7603}[event]
+    rfc, before = prepare(running, number), running.served()
+    deploy = running.command("tidegate.release.deploy", {"tidegate_rfc": rfc})
+    command = [sys.executable, str(KILLED), event, "web1" if event == "armed" else "", "0", "group"]
+    subprocess.run([*command, *deploy], env=running.environment, check=True, capture_output=True, timeout=120)
+    assert running.served() == before
+    play(running, rfc)
+    assert set(running.served().values()) == {f"{number}.0"}
+
+
+def test_hosts_that_were_told_switch_without_the_controller_and_the_same_command_goes_on(running: Fleet) -> None:
+    rfc = prepare(running, 7604)
+    deploy = running.command("tidegate.release.deploy", {"tidegate_rfc": rfc})
+    command = [sys.executable, str(KILLED), "activating", "web3", "1.5", "group"]
+    subprocess.run([*command, *deploy], env=running.environment, check=True, capture_output=True, timeout=120)
+    wait_until(lambda: set(running.served().values()) == {"7604.0"})
+    play(running, rfc)
+    assert running.state("CHG7604") == "completed"
+    assert len(running.rows("select 1 from journal where event = 'fire' and deployment_id = (select max(id) from deployment)")) == 1
