@@ -95,6 +95,8 @@ def _calls(role: Path, entry_point: str, sometimes: bool = False) -> Iterator[_C
         for key, value in reversed(task.items()):
             if key in ("block", "rescue", "always"):
                 stack += value[::-1]
+            elif key == "ansible.builtin.import_tasks":
+                yield from _calls(role, value.removesuffix(".yml"), sometimes or "when" in task)
             elif key == "ansible.builtin.include_role":
                 yield from _calls(role.parent / value["name"].removeprefix(_MODULE), "main", sometimes or "when" in task)
             elif key.startswith(_MODULE):

@@ -16,7 +16,7 @@ import time
 from collections.abc import Sequence
 from typing import Any, Callable, NamedTuple, Optional, Union
 
-from . import guard, logs, watch
+from . import beside, guard, logs, watch
 from .account import check_account
 from .health import CheckError, filled, where
 from .release_files import remove
@@ -64,6 +64,7 @@ def activate(home: ReleaseHome, digest: str, previous: Optional[str], order: Ord
     order has to bring more. Of a release that acts outside its tree all this is said by what is read there afterwards, which is ``read``.
     """
     home.fence(order.token)
+    disarm(home)
     watched = watch.end(home.watch)
     target = find_release(home, digest, order.supplies, "is not staged here; run the deployment again to stage it", **order.entry())
     before = find_previous(home, previous, order)
@@ -71,6 +72,12 @@ def activate(home: ReleaseHome, digest: str, previous: Optional[str], order: Ord
     gone = _gone_back(home, before, order) if order.unknown else None
     ready = make_ready(home, target, before, order, watched) if gone is None else gone
     return ready if isinstance(ready, dict) else switch_forward(home, target, before, order, ready)
+
+
+def disarm(home: ReleaseHome) -> None:
+    """Whoever waits here for an instant waits no more, see instant.py; the caller has the home's lock."""
+    beside.end(home.armed)
+    remove(home.instant)
 
 
 class Ready(NamedTuple):
@@ -186,6 +193,7 @@ def back_out(home: ReleaseHome, digest: str, previous: Optional[str], order: Ord
     right. Raises :class:`HostError` before anything is touched, and :class:`Lacking` when the order has to bring more.
     """
     home.fence(order.token)
+    disarm(home)
     watch.end(home.watch)
     before = find_previous(home, previous, order)
     if home.is_current(digest):

@@ -15,7 +15,7 @@ import time
 from typing import Any, Callable, Optional
 
 from . import beside, watch
-from .activation import Ready, activate, find_previous, make_ready, redacted, switch_forward
+from .activation import Ready, activate, disarm, find_previous, make_ready, redacted, switch_forward
 from .release_files import read_file, remove, sync_folder
 from .release_home import HostError, Release, ReleaseHome
 from .release_hooks import Order, Terms
@@ -37,7 +37,7 @@ def arm(home: ReleaseHome, digest: str, previous: Optional[str], order: Order) -
     """
     home.fence(order.token)
     watched = watch.end(home.watch)
-    _disarm(home)
+    disarm(home)
     target = find_release(home, digest, order.supplies, "is not staged here; run the deployment again to stage it", **order.entry())
     before = find_previous(home, previous, order)
     order.switch(before, target)
@@ -58,7 +58,7 @@ def tell(home: ReleaseHome, at: float, order: Order) -> dict[str, Any]:
     if not beside.alive(home.armed):
         return _not_switched("it is not armed any more")
     if at - time.time() <= _AHEAD:
-        _disarm(home)
+        disarm(home)
         return _not_switched(f"it was told the instant {time.time() - at:+.1f} seconds after it, and has to know {_AHEAD:g} seconds before")
     temporary = home.path / ".instant.new"
     remove(temporary)
@@ -103,11 +103,6 @@ def collect(home: ReleaseHome, digest: str, previous: Optional[str], order: Orde
 
 def _not_switched(why: str) -> dict[str, Any]:
     return {"state": "failed", "changed": False, "version": None, "detail": f"it did not switch at the instant: {why}"}
-
-
-def _disarm(home: ReleaseHome) -> None:
-    beside.end(home.armed)
-    remove(home.instant)
 
 
 def _wait(

@@ -3,7 +3,8 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """What the host program does: one order in, one answer out.
 
-An order is a JSON object. ``operation`` is ``stage``, ``activate``, ``arm``, ``tell``, ``collect``, ``confirm``, ``backout``, ``read``, ``baseline``, ``wait``,
+An order is a JSON object. ``operation`` is ``stage``, ``activate``, ``arm``, ``tell``, ``collect``, ``confirm``, ``backout``, ``read``,
+``baseline``, ``wait``, ``clock``,
 ``release_facts``, ``host_facts``, ``survey``, ``contents`` or ``adopt``, and ``root`` the directory that has every release's home. The
 others are for the first six; ``wait`` waits at most ``patience`` seconds for what an earlier run than ``mark`` has left running, and the
 last three are about a tree at ``path``, see ``adoption.py``.
@@ -158,9 +159,8 @@ def _switch(home: ReleaseHome, order: dict[str, Any], rest: BinaryIO) -> dict[st
     supplies = Supplies(_documents(order), _pack(home, order, rest), order.get("supply", False))
     checked = not order.get("unchecked", False)
     own = {name: order[name] for name in ("stable", "confirm_within", "unknown") if name in order}
-    if "terms" in order:
-        own["terms"] = Terms(*order["terms"])
-    given = Order(order["deployment"], order["token"], order.get("settings") or {}, supplies, checked=checked, **own)
+    terms = Terms(*order["terms"]) if "terms" in order else None
+    given = Order(order["deployment"], order["token"], order.get("settings") or {}, supplies, checked=checked, terms=terms, **own)
     if order["operation"] == "tell":
         return tell(home, order["at"], given)
     do = {"activate": activate, "confirm": confirm, "backout": back_out, "arm": arm, "collect": collect}[order["operation"]]

@@ -11,7 +11,8 @@ module: arm
 short_description: Get a host ready to switch to a staged release at an instant that it is told later
 version_added: 0.1.0
 description:
-  - Does all that M(tidegate.release.activate) does before the host changes, and leaves a process there that holds the order in memory and waits.
+  - Does all that M(tidegate.release.activate) does before the host changes, and leaves a process there that holds the order in memory and
+    waits.
   - Refuses a host whose clock is not known to be within C(rollout.together.skew_milliseconds) of the controller's.
   - Nothing changes on an armed host unless it is told the instant, in time and by the run that armed it.
 author:

@@ -163,11 +163,10 @@ def rollout_from_dict(data: Mapping[str, Any]) -> Rollout:
     shares = {name: Share(**data[name]) for name in ("canary", "wave_budget", "total_budget")}
     constraints = _constraints(data["constraints"]) if "constraints" in data else Constraints()  # which older ones have not
     bakes = {name: Bake.from_dict(data[name]) for name in ("bake", "canary_bake") if data.get(name)}
-    if data.get("together"):
-        together = data["together"]
-        own = {**together, "releases": tuple(together["releases"]), "quorum": Share(**together["quorum"])}
-        bakes["together"] = Together(**own)
-    return Rollout(**{**data, **shares, "steps": tuple(data["steps"]), "constraints": constraints, **bakes})
+    found = data.get("together")
+    together = Together(**{**found, "releases": tuple(found["releases"]), "quorum": Share(**found["quorum"])}) if found else None
+    own = {"steps": tuple(data["steps"]), "constraints": constraints, "together": together}
+    return Rollout(**{**data, **shares, **own, **bakes})
 
 
 def _constraints(data: Mapping[str, Any]) -> Constraints:
@@ -415,7 +414,9 @@ class Deployments:
     def batches(self, rfc: str, step: str) -> list[list[str]]:
         """The hosts that ``step`` (``stage``, ``activate``, ``backout``) still has to visit, wave by wave in its order.
 
-        ``activate-together`` is the step of a deployment whose hosts are switched at one instant. ``activate-by-role`` and ``backout-by-role`` are these steps of a release whose own role does them, ``migrate`` and ``reverse`` what
+        ``activate-together`` is the second of a deployment whose hosts are switched at one instant.
+
+        ``activate-by-role`` and ``backout-by-role`` are these steps of a release whose own role does them, ``migrate`` and ``reverse`` what
         that does to data, by one host. Empty when the deployment is not at that step: the play that asks has nothing to do.
         """
         current = self.latest(rfc)
@@ -423,12 +424,10 @@ class Deployments:
             return []
         if step in ("migrate", "reverse"):
             return [[current.rollout.data_host]] if self._is_due(current, step) else []
-        if step == "activate-together" or (step == "activate" and current.rollout.together):
-            if not current.rollout.together or step == "activate":
-                return []
-            step = "activate"
-        step, _by, role = step.partition("-by-")
-        if step != "stage" and bool(role) != bool(current.rollout.role):
+        together = step.endswith("-together")
+        step, _by, role = step.removesuffix("-together").partition("-by-")
+        is_other = step == "activate" and together != (current.rollout.together is not None)
+        if is_other or (step != "stage" and bool(role) != bool(current.rollout.role)):
             return []
         targets = self.targets(current.id)
         if step == "stage" and current.state is _D.STAGING and current.rollout.tree:

@@ -79,8 +79,8 @@ class Answer(TypedDict, total=False):
     With the state ``refused`` the host was not touched, and ``detail`` says why. ``clock`` is in seconds since 1970; ``skew``, which the
     controller adds, is by how many seconds at least it is behind (negative) or ahead. ``need`` are sha256s, of the package of digest
     ``package``. ``repaired`` are paths that were put right. ``damaged``: the host could not go back for want of good copies, after it had
-    to for the ``reason``. ``unconfirmed``: it went back by itself, as nobody reached it anew in time. ``synchronised`` and ``error``: whether
-    its kernel says that its clock is, and by how many seconds that may be wrong. ``unkept``: why the host program
+    to for the ``reason``. ``unconfirmed``: it went back by itself, as nobody reached it anew in time. ``synchronised`` and
+    ``error``: whether its kernel says that its clock is, and by how many seconds that may be wrong. ``unkept``: why the host program
     can't be kept there. ``read`` is ``None`` for a release that is its tree.
     """
 

@@ -51,9 +51,8 @@ def decide_instant(together: Together, size: int, armed: int, up: int, at_once: 
         return Word(None, "" if up == size else f"no host of {size} could be armed")
     wanted = min(together.quorum.at_least(size), size)
     if armed + up < wanted:
-        return Word(
-            None, f"{armed + up} of {size} hosts could be armed, and the quorum is {together.quorum}, so nobody was told an instant"
-        )
+        ready = f"{armed + up} of {size} hosts could be armed"
+        return Word(None, f"{ready}, and the quorum is {together.quorum}, so nobody was told an instant")
     return Word(max(together.lead_seconds, 3 + _TOLD * -(-armed // max(at_once, 1))))
 
 
@@ -61,7 +60,8 @@ def clock_fault(together: Together, offset: float, bound: float) -> str:
     """That a host's clock is not known well enough: it is ``offset`` seconds from the controller's, give or take ``bound``."""
     if abs(offset) + bound <= together.skew_milliseconds / 1000:
         return ""
+    apart, unsure, allowed = f"{offset * 1000:+.0f} ms", f"{bound * 1000:.0f} ms", f"{together.skew_milliseconds} ms"
     return (
-        f"its clock is {offset * 1000:+.0f} ms from the controller's, give or take {bound * 1000:.0f} ms, and {together.skew_milliseconds} ms "
-        "are allowed; synchronise it, or correct rollout.together.skew_milliseconds"
+        f"its clock is {apart} from the controller's, give or take {unsure}, and {allowed} are allowed; synchronise it, or correct "
+        "rollout.together.skew_milliseconds"
     )

@@ -228,7 +228,7 @@ def own_scenario(library: Library, name: str, package: Package) -> dict[str, byt
 
 
 # What a rollout says of the hosts that there are, and what live's Prometheus knows of them.
-_OF_LIVE = frozenset({"canary_hosts", "rings", "classes", "stay_up", "bake", "canary_bake"})
+_OF_LIVE = frozenset({"canary_hosts", "rings", "classes", "stay_up", "bake", "canary_bake", "together"})
 
 
 def _policy(path: str | None) -> dict[str, Any]:

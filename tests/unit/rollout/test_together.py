@@ -1,0 +1,78 @@
+# Copyright (c) Tidegate maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Whether a wave is told an instant, and for which releases and hosts that can be."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.deployments import rollout_from_dict, rollout_to_dict
+from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.options import Rollout, Share, Together
+from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.together import (
+    clock_fault,
+    decide_instant,
+    for_release,
+    together_fault,
+)
+from hypothesis import given
+from hypothesis import strategies as st
+
+COUNT = st.integers(0, 60)
+CONFIG: dict[str, Any] = {"name": "hello", "version": "1.0"}
+
+
+@given(st.builds(Share, st.integers(0, 100), st.booleans()), COUNT, COUNT, COUNT, st.integers(0, 50))
+def test_nobody_is_told_below_the_quorum_and_everybody_in_time(quorum: Share, armed: int, up: int, others: int, at_once: int) -> None:
+    size = armed + up + others
+    word = decide_instant(Together(quorum=quorum), size, armed, up, at_once)
+    if word.seconds is None:
+        assert word.why or (armed == 0 and up == size)
+    else:
+        assert armed
+        assert armed + up >= min(quorum.at_least(size), size)
+        assert word.seconds >= max(10, armed / max(at_once, 1))
+
+
+def test_the_quorum_is_all_unless_the_policy_says_less() -> None:
+    word = decide_instant(Together(), 3, 2, 0, 5)
+    assert word.seconds is None
+    assert word.why == "2 of 3 hosts could be armed, and the quorum is 100%, so nobody was told an instant"
+    assert decide_instant(Together(quorum=Share(60, percent=True)), 3, 2, 0, 5).seconds == 10
+    assert decide_instant(Together(), 3, 2, 1, 5).seconds == 10  # one has the release already
+    assert decide_instant(Together(), 3, 0, 2, 5).why == "no host of 3 could be armed"
+
+
+@pytest.mark.parametrize(
+    ("offset", "bound", "well"),
+    [(0.1, 0.1, True), (-0.1, 0.1, True), (0.2, 0.06, False), (-0.3, 0, False), (3600, 0, False), (0, float("inf"), False)],
+)
+def test_a_clock_that_may_be_further_off_is_refused(offset: float, bound: float, well: bool) -> None:
+    fault = clock_fault(Together(), offset, bound)
+    assert (fault == "") is well
+    assert well or "250 ms are allowed; synchronise it" in fault
+
+
+def test_it_holds_for_the_releases_that_are_named() -> None:
+    rollout = Rollout(together=Together(releases=("web-*", "hello")))
+    assert for_release(rollout, "hello") is rollout
+    assert for_release(rollout, "web-shop").together
+    assert for_release(rollout, "db").together is None
+    assert for_release(Rollout(), "db").together is None
+
+
+@pytest.mark.parametrize("kind", ["ansible", "firmware", "hardware"])
+def test_what_takes_as_long_as_it_takes_is_switched_at_no_instant(kind: str) -> None:
+    rollout = Rollout(together=Together())
+    assert "its hosts can't be switched at one instant; leave it out of rollout.together.releases" in together_fault(
+        {**CONFIG, kind: {}}, rollout
+    )
+    assert together_fault(CONFIG, rollout) == together_fault({**CONFIG, kind: {}}, Rollout()) == ""
+    assert together_fault({**CONFIG, kind: {}}, Rollout(together=Together(releases=("web",)))) == ""
+
+
+def test_the_journal_reads_what_it_was_given() -> None:
+    rollout = Rollout(together=Together(("web",), Share(2), 100, 20))
+    assert rollout_from_dict(rollout_to_dict(rollout)) == rollout
+    assert rollout_from_dict(rollout_to_dict(Rollout())) == Rollout()
