@@ -30,6 +30,7 @@ __all__ = ["Order", "activate", "back_out", "confirm"]
 _LOOKS = 3  # at a release over which nobody watched
 _LISTED = 5  # faults that a message names
 _PAUSE = 0.5  # seconds between them
+_TRIES = 9  # of a guard to go back, each twice as long after the one before: the last one more than eight minutes after the first
 _PATIENCE = 1.0  # seconds for which a guard waits for the home before it looks again whether it is still wanted
 
 _Step = Callable[[ReleaseHome, str, Optional[str], Order], dict[str, Any]]
@@ -69,7 +70,7 @@ def activate(home: ReleaseHome, digest: str, previous: Optional[str], order: Ord
     target = find_release(home, digest, order.supplies, "is not staged here; run the deployment again to stage it", **order.entry())
     before = find_previous(home, previous, order)
     order.switch(before, target)
-    gone = _gone_back(home, before, order) if order.unknown else None
+    gone = _gone_back(home, target, before, order) if order.unknown else None
     ready = make_ready(home, target, before, order, watched) if gone is None else gone
     return ready if isinstance(ready, dict) else switch_forward(home, target, before, order, ready)
 
@@ -82,11 +83,13 @@ def disarm(home: ReleaseHome) -> None:
 
 class Ready(NamedTuple):
     """A host on which nothing is in the way of a switch. ``repaired``: paths that were put right; ``changed``: what is to be said of
-    packages that were not as they were; ``first``: for the log, what is to be known of a host that had no release."""
+    packages that were not as they were; ``first``: for the log, what is to be known of a host that had no release; ``untouched``: it runs
+    whole what it ran before."""
 
     repaired: list[str]
     changed: str
     first: dict[str, Any]
+    untouched: bool
 
 
 def make_ready(
@@ -105,7 +108,7 @@ def make_ready(
     for release in (target, before):
         if release is not None:
             _refuse_unusable(home, release, order)
-    untouched = home.at_rest(before) and (live.id if live else None) == (before.id if before else None)
+    untouched = _is_back(home, before)
     settled = live is not None and live.id == target.id and home.at_rest(target)
     try:
         repaired = put_right(home, target, order.supplies, **order.entry())
@@ -132,16 +135,32 @@ def make_ready(
     try:
         run_hook(home, target, "prepare", order)
     except (CheckError, OSError) as error:
-        order.switch(target, before)
-        if not untouched or outside_fault(home, before, order, back=True):
-            return _fall_back(home, target, before, order, str(error))
-        return {"state": "failed", "changed": False, "detail": str(error), "version": before.version if before else None}
-    return Ready(repaired, changed, first)
+        return _not_begun(home, target, before, order, str(error), untouched=untouched)
+    return Ready(repaired, changed, first, untouched)
+
+
+def _not_begun(
+    home: ReleaseHome, target: Release, before: Optional[Release], order: Order, reason: str, *, untouched: bool
+) -> dict[str, Any]:
+    """The answer of a host that can't be switched after all."""
+    order.switch(target, before)
+    if not untouched or outside_fault(home, before, order, back=True):
+        return _fall_back(home, target, before, order, reason)
+    return {"state": "failed", "changed": False, "detail": reason, "version": before.version if before else None}
+
+
+def _is_back(home: ReleaseHome, before: Optional[Release]) -> bool:
+    """Whether the host runs whole what it ran before."""
+    live = home.live()
+    return home.at_rest(before) and (live.id if live else None) == (before.id if before else None)
 
 
 def switch_forward(home: ReleaseHome, target: Release, before: Optional[Release], order: Order, ready: Ready) -> dict[str, Any]:
     """Switch a host that is ``ready``; see :func:`activate`."""
-    _set_guard(home, target, before, order)
+    try:
+        _set_guard(home, target, before, order)
+    except HostError as error:
+        return _not_begun(home, target, before, order, str(error), untouched=ready.untouched)
     home.append("activating", target.id, **order.entry(before=before.id if before else None, **ready.first))
     try:
         remark = switch_to(home, target, order)
@@ -161,10 +180,10 @@ def confirm(home: ReleaseHome, digest: str, previous: Optional[str], order: Orde
     """
     home.fence(order.token)
     live, target = home.live(), home.find(digest)
+    gone = _gone_back(home, target, find_previous(home, previous, order), order) if target else None
+    if gone is not None:
+        return gone
     if target is None or live is None or live.id != target.id:
-        gone = _gone_back(home, home.find(previous) if previous else None, order)
-        if gone is not None:
-            return gone
         what = f"{home.name} {live.version}" if live else "nothing"
         raise HostError(f"{what} is live here and not {digest}, which came up; find out who changed it")
     before = find_previous(home, previous, order)
@@ -239,8 +258,12 @@ def _changed_packages(live: Release) -> str:
 
 
 def _still_started(home: ReleaseHome, target: Release, before: Optional[Release], order: Order) -> dict[str, Any]:
-    """``target`` has come up before, and is well; it has a guard and a watch of its own from now on."""
-    _set_guard(home, target, before, order)
+    """``target`` has come up before, and is well; it has a watch of its own from now on, and a guard, unless it was confirmed already."""
+    try:
+        if home.history().last != ("active", target.id):
+            _set_guard(home, target, before, order)
+    except HostError as error:
+        return _fall_back(home, target, before, order, str(error))
     return _started(home, target, order, changed=False)
 
 
@@ -254,22 +277,26 @@ def _started(home: ReleaseHome, target: Release, order: Order, *, changed: bool)
 
 def _set_guard(home: ReleaseHome, target: Release, before: Optional[Release], order: Order) -> None:
     """See to it that the host goes back by itself if the order says so; raises :class:`HostError` when nobody would."""
-    guard.end(home.guard)
     if order.confirm_within <= 0:
+        guard.end(home.guard)
         return
-    reason = f"nobody reached it anew and confirmed it within {order.confirm_within:g} seconds"
+    reason, tries = f"nobody reached it anew and confirmed it within {order.confirm_within:g} seconds", 0
 
-    def go_back(wanted: Callable[[], bool]) -> bool:
+    def go_back(wanted: Callable[[], bool]) -> Optional[float]:
+        nonlocal tries
+        order.is_guard, order.supplies, order.packages_of = True, Supplies(), None  # what the controller knew and brought is gone
         try:
             with home.locked(_PATIENCE):
-                if wanted():
-                    remove(home.guard)  # or it would be ended now
-                    order.supplies = Supplies()  # the controller's are gone
+                if wanted() and not _is_back(home, before):
                     watch.end(home.watch)
-                    _fall_back(home, target, before, order, reason, unconfirmed=True)
-                return True
+                    tries += 1
+                    stuck = _fall_back(home, target, before, order, reason, unconfirmed=True)["state"] == "stuck"
+                    if stuck and tries < _TRIES:
+                        return float(2**tries)
+                remove(home.guard)
+                return None
         except (HostError, OSError):  # somebody is at it, who may end this guard
-            return False
+            return _PAUSE
 
     try:
         guard.start(home.guard, order.confirm_within, go_back)
@@ -277,15 +304,20 @@ def _set_guard(home: ReleaseHome, target: Release, before: Optional[Release], or
         raise HostError(f"nothing would take this host back by itself ({error}); mend it, or set rollout.confirm_minutes to 0") from None
 
 
-def _gone_back(home: ReleaseHome, before: Optional[Release], order: Order) -> Optional[dict[str, Any]]:
-    """The answer of a host that has left the deployment's release by itself; nothing when it has not."""
+def _gone_back(home: ReleaseHome, target: Release, before: Optional[Release], order: Order) -> Optional[dict[str, Any]]:
+    """The answer of a host that has left the deployment's release by itself, or tried to; nothing when it has not.
+
+    What it could not bring to its end is tried once more, so that the answer says why.
+    """
     at = home.unconfirmed(order.deployment)
     if not at:
         return None
-    live = home.live()
-    well = home.at_rest(before) and (live.id if live else None) == (before.id if before else None)
+    guard.end(home.guard)
     detail = f"it went back by itself at {at}, for nobody had reached it anew to confirm the release"
-    return {**_outcome("failed" if well else "stuck", live, detail), "unconfirmed": True}
+    order.switch(target, before)
+    if _is_back(home, before) and not outside_fault(home, before, order, back=True):
+        return {**_outcome("failed", before, detail), "unconfirmed": True}
+    return {**_fall_back(home, target, before, order, detail, unconfirmed=True), "unconfirmed": True}
 
 
 def _about(target: Release, order: Order) -> str:
@@ -312,7 +344,8 @@ def _fall_back(home: ReleaseHome, target: Release, before: Optional[Release], or
 
     ``marks``: what else the log is to say of that.
     """
-    guard.end(home.guard)
+    if not order.is_guard:
+        guard.end(home.guard)
     said = _logs(home, target, order, reason)  # before another release writes there
     with contextlib.suppress(OSError):  # on a full disk the way back is still open; that it began stands in the log
         home.append("failed", target.id, **order.entry(reason=order.redactor.text(reason), **marks))

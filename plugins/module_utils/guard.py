@@ -13,6 +13,7 @@ import os
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Optional
 
 from . import beside
 
@@ -22,10 +23,11 @@ _LOGIN = ("org.freedesktop.login1", "/org/freedesktop/login1", "org.freedesktop.
 _SYSTEMD = ("org.freedesktop.systemd1", "/org/freedesktop/systemd1", "org.freedesktop.systemd1.Manager", "StartTransientUnit")
 
 
-def start(path: Path, seconds: float, go_back: Callable[[Callable[[], bool]], bool]) -> None:
-    """Have ``go_back`` called when ``seconds`` are over, again and again until it returns true, unless :func:`end` comes first.
+def start(path: Path, seconds: float, go_back: Callable[[Callable[[], bool]], Optional[float]]) -> None:
+    """Have ``go_back`` called when ``seconds`` are over, unless :func:`end` comes first.
 
-    It gets what says whether it is still to be done. Raises :class:`OSError` when there can be no such guard.
+    It gets what says whether it is still to be done, and returns after how many seconds it has to be called again; nothing when it is
+    done. Raises :class:`OSError` when there can be no such guard.
     """
     deadline = _now() + seconds
     beside.start(path, lambda record: _guard(record, deadline, go_back), leave_session)
@@ -36,11 +38,14 @@ def end(path: Path) -> None:
     beside.end(path)
 
 
-def _guard(record: int, deadline: float, go_back: Callable[[Callable[[], bool]], bool]) -> None:
+def _guard(record: int, due: float, go_back: Callable[[Callable[[], bool]], Optional[float]]) -> None:
     while beside.wanted(record):
-        if _now() >= deadline and go_back(lambda: beside.wanted(record)):
-            return
-        time.sleep(min(_INTERVAL, max(0.01, deadline - _now())))
+        if _now() >= due:
+            pause = go_back(lambda: beside.wanted(record))
+            if pause is None:
+                return
+            due = _now() + pause
+        time.sleep(min(_INTERVAL, max(0.01, due - _now())))
 
 
 def _now() -> float:
@@ -53,14 +58,14 @@ def leave_session() -> str:
     Returns why that is necessary and not possible, nothing when all is well. Source: org.freedesktop.login1(5) and
     org.freedesktop.systemd1(5).
     """
-    if not _in_session() or _ask("get-property", *_LOGIN).split() != ["b", "true"]:
+    if not _in_session() or _ask("get-property", *_LOGIN).split() == ["b", "false"]:
         return ""
     name = f"tidegate-guard-{os.getpid()}.scope"
     _ask("call", *_SYSTEMD, "ssa(sv)a(sa(sv))", name, "fail", "1", "PIDs", "au", "1", str(os.getpid()), "0")
     deadline = _now() + _LEAVING
     while _in_session():
         if _now() > deadline:
-            return "logind ends a session's processes (KillUserProcesses), and this one can't leave it for a scope of its own"
+            return "logind may end a session's processes (KillUserProcesses), and this one can't leave it for a scope of its own"
         time.sleep(0.05)
     return ""
 

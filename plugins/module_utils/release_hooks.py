@@ -42,6 +42,7 @@ class Order:
     digest of the release that it is, if it is one of these; ``None`` when nothing was to be read. ``confirm_within``: after how many
     seconds the host goes back by itself, unless it is reached anew; 0 for never. ``unknown``: whether it is not known how an earlier
     attempt of this deployment has ended here. ``terms``: those of a host that is armed.
+    ``is_guard``: whether nobody wants it any more but the guard that the order had set.
     """
 
     def __init__(
@@ -65,6 +66,7 @@ class Order:
         self.confirm_within = confirm_within
         self.unknown = unknown
         self.terms = terms or Terms(0, 0)
+        self.is_guard = False
         self.previous = self.next = ""
         self.leaving: Optional[Release] = None
         self.packages_of: Optional[Release] = None

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import hashlib
+import secrets
 from collections.abc import Mapping
 from typing import Any
 
@@ -25,6 +26,16 @@ def prefer_fast(connection: Any, variables: Mapping[str, Any]) -> None:
         connection.set_option("pipelining", True)
     if connection.transport == "ssh" and connection.get_option_and_origin("ssh_args", variables)[1] == "default":
         connection.set_option("ssh_args", _SSH_ARGS)
+
+
+def connect_anew(connection: Any) -> None:
+    """Let the next command go over a connection that is opened for it: one that was open before shows nothing.
+
+    What is shared by ssh is given another name too, for that the old one ends is not certain.
+    """
+    connection.reset()
+    if connection.transport == "ssh":
+        connection.set_option("control_path", f"%(directory)s/{secrets.token_hex(5)}")
 
 
 def keep_alive(connection: Any) -> None:

@@ -19,6 +19,7 @@ from ..rollout.readings import BEFORE, NEW
 from ..rollout.states import UNKNOWN, HostState
 from .host import HostAction
 from .interrupt import interrupted
+from .keepalive import connect_anew
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ class SwitchAction(HostAction):
             return {"changed": False, "skipped": True}
         self._guarded = deployment.rollout.guarded
         if self._guarded and self.step == "confirm":
-            self._connection.reset()  # one that was open before the release came shows nothing
+            connect_anew(self._connection)
         if self.step == "backout":
             answer = self.switch(deployment, target.previous_digest)
         else:

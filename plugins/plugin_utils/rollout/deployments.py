@@ -391,12 +391,13 @@ class Deployments:
         return (datetime.fromisoformat(said["at"]), "") if mine[-1].event == FIRE else (None, str(said["why"]))
 
     def gone_back(self, deployment_id: int) -> set[str]:
-        """The hosts that have left a deployment's release by themselves, and that were not tried again since."""
+        """The hosts that have left a deployment's release by themselves, were not tried again since, and are not written off."""
         j = self._t.journal.c
         about = (j.deployment_id == deployment_id, j.event.in_((WENT_BACK, _H.ACTIVATING)), j.host.is_not(None))
         with self._cmdb.read() as connection:
             last = {row.host: row.event for row in connection.execute(sa.select(j.host, j.event).where(*about).order_by(j.seq))}
-        return {host for host, event in last.items() if event == WENT_BACK}
+            bad = {target.host for target in self._targets(connection, deployment_id) if target.state in (_H.FAILED, _H.STUCK)}
+        return {host for host, event in last.items() if event == WENT_BACK} & bad
 
     def planned_scope(self, deployment_id: int) -> str:
         """The query by which a deployment's hosts were selected; empty for an older one, which does not have it on record."""

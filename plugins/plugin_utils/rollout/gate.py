@@ -61,7 +61,7 @@ class GateInputs:
     stuck: int = 0
     """How many of the failed hosts could not return to their previous release."""
     went_back: int = 0
-    """How many of the failed hosts have left the release by themselves, as nobody reached them anew in time."""
+    """How many of the failed and lost hosts could not be reached anew, to confirm the release, where that is asked for."""
     metrics: BakeVerdict | None = None
     """What was measured of the wave came to; ``None`` when nothing was to be measured."""
     late: bool = False
@@ -126,8 +126,8 @@ class StageCounts:
 def decide(inputs: GateInputs) -> GateDecision:
     """Decide the gate after a wave.
 
-    1. More bad hosts than the wave's or the deployment's budget, or one that went back by itself, which no budget is meant for, as it
-       could not be reached any more: ``rollout.on_failure``.
+    1. More bad hosts than the wave's or the deployment's budget, or one that could not be reached anew to confirm the release, which
+       no budget is meant for: ``rollout.on_failure``.
     2. Hosts not done, or counts that don't add up: hold.
     3. No host of the wave is active: ``rollout.on_failure``, whatever the budget allows.
     4. Metrics of the wave are bad: ``rollout.on_failure``. They are inconclusive, or still measured: hold.
@@ -141,7 +141,7 @@ def decide(inputs: GateInputs) -> GateDecision:
         bad_so_far, inputs.total, rollout.total_budget, "in the deployment so far"
     )
     if not spent and inputs.went_back:
-        spent = f"{_hosts(inputs.went_back)} in {name} went back without the controller, which could not reach and confirm it in time"
+        spent = f"{_hosts(inputs.went_back)} in {name} could not be reached anew to confirm the release, for which there is no budget"
     if spent:
         return GateDecision(rollout.on_failure, f"{spent}{_needing_a_person(inputs.stuck)}")
 
@@ -220,7 +220,7 @@ def decide_late(inputs: GateInputs) -> tuple[GateDecision, bool]:
     As :func:`decide`, with one difference. A wave that fails takes the release back where it is live only when the budget of the whole
     deployment is spent; else it ends the round, and what is behind it stays late. For such a wave is small and its hosts had been in
     trouble, so it says more of them than of the release, which has shown in earlier waves that it is good. One whose hosts came up, and
-    whose metrics are bad, waits for a person, and so does one with a host that is stuck, or went back by itself.
+    whose metrics are bad, waits for a person, and so does one with a host that is stuck, or could not be reached anew.
     """
     counts, rollout = inputs.counts, inputs.rollout
     failed = decide(replace(inputs, rollout=replace(rollout, on_failure="back_out")))

@@ -196,6 +196,8 @@ class Journal(Locks):
             waits = first > 1 and deployment.state in (_D.STAGING, _D.HELD)
             if not waits or any(target.state in (*states.UNKNOWN, _H.STUCK) for target in of_round):
                 return False
+            if self.gone_back(deployment_id).intersection(target.host for target in of_round):
+                return False
             if self._driven(connection, deployment, holder, now):
                 return False
             table = self._t.deployment
@@ -599,7 +601,10 @@ class Journal(Locks):
         seen = [x for x in self._targets(connection, run.deployment) if number in (None, x.wave) and x.host in mine]
         active = [x for x in seen if x.state is _H.ACTIVE]
         stuck = installed_by_reading(connection, deployment, [x for x in seen if x.state is _H.STUCK])
-        self._install(connection, deployment, {**{x.host: (deployment.version, deployment.digest) for x in active}, **stuck}, now)
+        # One that was recorded to have the release, at an earlier gate of this wave, may have left it since.
+        back = self._recorded(connection, deployment, [x for x in seen if x.state is _H.FAILED])
+        now_there = {x.host: (deployment.version, deployment.digest) for x in active}
+        self._install(connection, deployment, {**now_there, **back, **stuck}, now)
         licences.mark_used(connection, deployment.id, [x.host for x in active], now)
         if decision.decision == "proceed":
             self._open_next(connection, run, number, now)
@@ -611,6 +616,14 @@ class Journal(Locks):
             self._open_next(connection, run, None, now)
         else:
             self._move(connection, deployment, _D.BACKING_OUT if decision.decision == "back_out" else _D.HELD, now, decision.reason)
+
+    def _recorded(
+        self, connection: sa.Connection, deployment: Deployment, targets: Sequence[Target]
+    ) -> dict[str, tuple[str | None, str | None]]:
+        """Those of the hosts that the CMDB says have the deployment's release, with what they had before it."""
+        rows = self._cmdb.installations([target.host for target in targets], connection) if targets else []
+        mine = {row["ci"] for row in rows if row["release"] == deployment.release and row["digest"] == deployment.digest}
+        return {target.host: (target.previous_version, target.previous_digest) for target in targets if target.host in mine}
 
     def order_backout(self, run: Run, reason: str, now: datetime, within: sa.Connection | None = None) -> DeploymentState:
         """A person wants the deployment undone: it is now backing out, or cancelled when it had not touched any host.

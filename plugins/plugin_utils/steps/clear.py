@@ -439,7 +439,7 @@ def _planned(
         return None, ()
     config = facts.package.manifest if facts.package else {}
     remark = confirm_remark(config, rollout)
-    fault = together_fault(config, rollout) or ("" if remark else confirm_fault(config, rollout))
+    fault = together_fault(config, rollout) or confirm_fault(config, rollout)
     if fault:
         raise TidegateError(fault)
     plan = plan_of(cmdb, rfc, cis, replace(facts.policy, rollout=rollout), facts.compatibility.order if facts.compatibility else ())

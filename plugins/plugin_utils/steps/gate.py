@@ -113,7 +113,7 @@ def look_at_wave(journal: Journal, deployment: Deployment) -> OpenWave:
     # A host that could not be staged never gets to its wave; staging's own gate has counted it, and the total still does.
     wave = [target for target in planned if number in (None, target.wave) and target.state is not HostState.STAGE_FAILED]
     late = number is not None and journal.round_start(deployment.id) > 1
-    alone: set[str] = journal.gone_back(deployment.id) if deployment.rollout.guarded else set()
+    alone = journal.gone_back(deployment.id) if deployment.rollout.guarded else set()
     inputs = GateInputs(
         wave=number or len(waves),
         of=len(waves),
@@ -123,7 +123,7 @@ def look_at_wave(journal: Journal, deployment: Deployment) -> OpenWave:
         rollout=deployment.rollout if number else replace(deployment.rollout, wave_budget=deployment.rollout.total_budget),
         stop="",
         stuck=sum(target.state is HostState.STUCK for target in (wave if late else targets)),
-        went_back=len({target.host for target in wave if target.state in _BAD} & alone),
+        went_back=sum(target.state is HostState.LOST or target.host in alone for target in wave) if deployment.rollout.guarded else 0,
         metrics=_UNMEASURED if number and deployment.rollout.bake_of(number) else None,
         late=late,
     )

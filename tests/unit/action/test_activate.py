@@ -62,7 +62,7 @@ class Desk:
     def step(self, module: Any, journal: Journal) -> dict[str, Any]:
         action: Any = module.ActionModule.__new__(module.ActionModule)
         action._run, action._host, action.options = None, "one", {"settings": {}}
-        action._connection = SimpleNamespace(reset=lambda: self.resets.append(action.step))
+        action._connection = SimpleNamespace(reset=lambda: self.resets.append(action.step), transport="local")
         action.call = lambda _deployment, pack=b"", **arguments: self.call(arguments.pop("operation", action.step), pack, **arguments)
         action.shipment = lambda _deployment, digest: SimpleNamespace(
             documents=lambda: self.packages[digest].documents, pack=lambda need: self.pack(digest, need)
@@ -178,7 +178,8 @@ def test_a_host_that_went_back_by_itself_says_so_once_and_is_then_tried_anew(hos
     soon = Desk(host, ONE, TWO, confirm_minutes=0.4 / 60)
     soon.step(activate_action, Journal(HostState.STAGED))
     wait_until(lambda: host.events[-2:] == ["failed", "restored"])
-    journal = Journal(state)
+    with host.home.locked(30):  # which the guard has until then
+        journal = Journal(state)
     desk = Desk(host, ONE, TWO, confirm_minutes=1)
     desk.step(activate_action, journal)
     if state is HostState.LOST:

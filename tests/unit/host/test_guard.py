@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 from ansible_collections.tidegate.release.plugins.module_utils import guard, home_log
-from ansible_collections.tidegate.release.plugins.module_utils.release_home import HostError, ReleaseHome
+from ansible_collections.tidegate.release.plugins.module_utils.activation import activate, confirm
+from ansible_collections.tidegate.release.plugins.module_utils.release_home import ReleaseHome
 from bed import HOOKS, Host, package
 from waiting import wait_until
 
@@ -106,19 +107,78 @@ def test_one_that_can_not_go_back_says_that_it_is_stuck(host: Host) -> None:
     host.confirm_within = SOON
     host.start(TWO, frail)
     (host.home.state / "no").touch()
-    wait_until(lambda: host.events[-1] == "failed" and not host.home.guard.exists())
+    wait_until(lambda: host.events[-1] == "failed")
     host.token += 1
     host.unknown = True
-    answer = host.start(TWO, frail)  # waits for the guard, which has the home's lock
+    with host.home.locked(30):  # the guard has it while it tries
+        answer = activate(host.home, TWO.digest, frail.digest, host.order)
     assert (answer["state"], answer["unconfirmed"]) == ("stuck", True)
+    assert "it went back by itself at 20" in answer["detail"]
+    assert "going back failed too: hello 1.0: hook start" in answer["detail"]
+    assert not host.home.guard.exists()
+
+
+@pytest.mark.parametrize("looks", ["confirm", "activate"])
+def test_a_way_back_that_stopped_before_the_flip_is_no_failure_like_others(upgrading: Host, looks: str) -> None:
+    """The release is still the live one, and its own way back would look like that of any that did not last."""
+    (upgrading.tree(ONE) / "version").write_text("damaged")
+    upgrading.confirm_within = SOON
+    upgrading.start(TWO, ONE)
+    wait_until(lambda: upgrading.events[-1] == "failed")
+    assert upgrading.live == "2.0"
+    home = upgrading.home
+    upgrading.unknown = looks == "activate"
+    with home.locked(30):
+        answer = (activate if looks == "activate" else confirm)(home, TWO.digest, ONE.digest, upgrading.order)
+    assert (answer["state"], answer["unconfirmed"]) == ("stuck", True)
+
+
+def test_the_guard_tries_again_while_it_can_not_go_back(host: Host) -> None:
+    frail = package("1.0", {"bin/start": b'#!/bin/sh\n[ ! -e "$TIDEGATE_STATE/no" ] && echo 1.0 >"$TIDEGATE_STATE/running"\n'}, hooks=HOOKS)
+    host.deploy(frail)
+    host.stage(TWO)
+    host.confirm_within = SOON
+    host.start(TWO, frail)
+    (host.home.state / "no").touch()
+    wait_until(lambda: host.events.count("failed") == 2)
+    (host.home.state / "no").unlink()
+    went_back(host)
+    assert (host.live, host.running) == ("1.0", "1.0")
+
+
+def test_a_host_that_was_confirmed_has_no_guard_when_the_wave_is_done_again(upgrading: Host) -> None:
+    assert upgrading.activate(TWO, ONE)["state"] == "active"
+    assert upgrading.start(TWO, ONE) == {"state": "started", "changed": False, "version": "2.0"}
+    assert not upgrading.home.guard.exists()
+
+
+def test_what_never_began_is_not_taken_back(upgrading: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    upgrading.confirm_within = SOON
+    child = os.fork()
+    if child == 0:
+        append = ReleaseHome.append
+        program = os.getpid()
+
+        def killed(home: ReleaseHome, event: str, release_id: Any, **data: Any) -> None:
+            if event == "activating" and os.getpid() == program:
+                os.kill(program, signal.SIGKILL)
+            append(home, event, release_id, **data)
+
+        monkeypatch.setattr(ReleaseHome, "append", killed)
+        upgrading.start(TWO, ONE)
+        os._exit(1)
+    assert os.WTERMSIG(os.waitpid(child, 0)[1]) == signal.SIGKILL
+    calls = upgrading.calls
+    wait_until(lambda: not upgrading.home.guard.exists())
+    assert (upgrading.calls, upgrading.events[-1]) == (calls, "staged")
 
 
 def test_an_activation_that_is_resumed_has_a_guard_of_its_own(upgrading: Host) -> None:
     upgrading.start(TWO, ONE)
     first = guard_of(upgrading)
     assert upgrading.start(TWO, ONE) == {"state": "started", "changed": False, "version": "2.0"}
-    assert not runs(first)
-    assert runs(guard_of(upgrading))
+    assert guard_of(upgrading) != first
+    wait_until(lambda: not runs(first))
 
 
 def test_a_back_out_and_a_failure_end_it(upgrading: Host) -> None:
@@ -168,14 +228,16 @@ def test_what_is_interrupted_in_the_middle_is_taken_back_too(upgrading: Host, mo
 def test_a_host_on_which_there_can_be_none_is_not_touched(upgrading: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(guard, "leave_session", lambda: "logind ends a session's processes")
     before = upgrading.calls, upgrading.events
-    with pytest.raises(HostError, match=r"nothing would take this host back by itself \(logind ends.*set rollout.confirm_minutes to 0"):
-        upgrading.start(TWO, ONE)
+    answer = upgrading.start(TWO, ONE)
+    assert (answer["state"], answer["changed"]) == ("failed", False)
+    assert "nothing would take this host back by itself (logind ends a session's processes); mend it, or set" in answer["detail"]
     assert (upgrading.calls, upgrading.events, upgrading.live) == (*before, "1.0")
     assert not upgrading.home.guard.exists()
 
 
 @pytest.mark.parametrize(
-    ("kills", "leaves", "problem"), [("b false", False, ""), ("", False, ""), ("b true", True, ""), ("b true", False, "logind ends")]
+    ("kills", "leaves", "problem"),
+    [("b false", False, ""), ("", False, "logind may"), ("", True, ""), ("b true", True, ""), ("b true", False, "logind may")],
 )
 def test_it_leaves_a_login_session_that_ends_with_its_processes(
     kills: str, leaves: bool, problem: str, monkeypatch: pytest.MonkeyPatch
@@ -191,7 +253,7 @@ def test_it_leaves_a_login_session_that_ends_with_its_processes(
     monkeypatch.setattr(guard, "_ask", ask)
     monkeypatch.setattr(guard, "_in_session", lambda: not (leaves and len(asked) > 1))
     assert guard.leave_session().startswith(problem)
-    assert [one[0] for one in asked] == ["get-property", "call"] if kills == "b true" else ["get-property"]
+    assert [one[0] for one in asked] == (["get-property"] if kills == "b false" else ["get-property", "call"])
 
 
 def test_a_log_that_goes_on_in_a_new_file_still_says_so(upgrading: Host, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -95,7 +95,7 @@ def test_no_budget_is_meant_for_a_host_that_went_back_by_itself(on_failure: Any)
     rollout = Rollout(wave_budget=Share(3), total_budget=Share(3), on_failure=on_failure)
     decision = decide(gate(3, failed=1, rollout=rollout, went_back=1))
     assert decision.decision == on_failure
-    assert "1 host in wave 2 of 3 went back without the controller, which could not reach and confirm it in time" in decision.reason
+    assert "1 host in wave 2 of 3 could not be reached anew to confirm the release, for which there is no budget" in decision.reason
     assert decide(gate(3, failed=1, rollout=rollout)).decision == "proceed"
     late, ends_round = decide_late(gate(3, failed=1, rollout=rollout, went_back=1, late=True))
     assert (late.decision, ends_round) == ("hold", False)

@@ -19,7 +19,9 @@ CONFIG: dict[str, Any] = {
 }
 
 
-@pytest.mark.parametrize(("minutes", "stable", "own"), [(0, 0, {}), (0.7, 0, {}), (1, 10, {}), (1, 100, {"stable": 5})])
+@pytest.mark.parametrize(
+    ("minutes", "stable", "own"), [(0, 0, {}), (0.7, 0, {}), (1, 10, {}), (1, 100, {"stable": 5}), (0.1, 0, {"ansible": {}})]
+)
 def test_time_enough_is_no_fault(minutes: float, stable: float, own: dict[str, Any]) -> None:
     assert confirm_fault({**CONFIG, **own}, Rollout(confirm_minutes=minutes, stable=stable)) == ""
 
@@ -35,6 +37,9 @@ def test_less_than_the_release_may_take_is_one(minutes: float, stable: float, ow
 def test_what_no_host_undoes_alone_is_said_and_not_guarded(kind: str) -> None:
     assert "hosts don't go back by themselves" in confirm_remark({**CONFIG, kind: {}}, Rollout(confirm_minutes=5))
     assert confirm_remark({**CONFIG, kind: {}}, Rollout()) == confirm_remark(CONFIG, Rollout(confirm_minutes=5)) == ""
+    assert confirm_remark(CONFIG, Rollout(confirm_minutes=4)).startswith(
+        "hosts go back by themselves after 4 minutes, and a wave may take 5"
+    )
     own: dict[str, Any] = {"role": "app"} if kind == "ansible" else {kind: True}
     assert not Rollout(confirm_minutes=5, **own).guarded
     assert not Rollout(confirm_minutes=5, tree=False).guarded

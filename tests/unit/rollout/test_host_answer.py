@@ -38,11 +38,25 @@ SOUND = {
     "confirm": [ACTIVE, ASKING],
     "backout": [BACK, ASKING],
     "wait": [QUIET],
+    "arm": [{"state": "armed", "changed": False, "clock": 5.0, "version": "1.0"}],
+    "tell": [{"state": "told", "changed": True, "clock": 5.0, "version": None}],
+    "collect": [STARTED],
+    "clock": [{"state": "clock", "clock": 5.0, "synchronised": True, "error": 0.01}],
     "adopt": [ADOPTED],
     "read": [{"state": "read", "clock": 5.0, "read": {"text": "1.0", "digest": ""}}],
     "baseline": [{"state": "baseline", "changed": True, "clock": 5.0, "version": "1.0"}],
 }
-MORE = {"detail": "", "need": [], "repaired": [], "damaged": False, "unconfirmed": False, "reason": "", "read": None}
+MORE = {
+    "detail": "",
+    "need": [],
+    "repaired": [],
+    "damaged": False,
+    "unconfirmed": False,
+    "synchronised": False,
+    "error": 0.0,
+    "reason": "",
+    "read": None,
+}
 ODD = st.recursive(
     st.none() | st.booleans() | st.integers() | st.just(10**400) | st.floats() | st.text(),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=9), inner, max_size=3),
@@ -92,7 +106,14 @@ def test_a_sound_answer_is_read_as_it_is_and_what_nobody_expects_is_left_out() -
     assert parse_answer("adopt", ADOPTED) == {**ADOPTED, **MORE}
     assert parse_answer("backout", ASKING) == {**ASKING, "detail": ""}
     damaged = {**STARTED, "state": "stuck", "detail": "gone", "damaged": True, "reason": "why", "repaired": ["a"]}
-    assert parse_answer("activate", damaged) == {**damaged, "need": [], "unconfirmed": False, "read": None}
+    assert parse_answer("activate", damaged) == {
+        **damaged,
+        "need": [],
+        "unconfirmed": False,
+        "synchronised": False,
+        "error": 0.0,
+        "read": None,
+    }
 
 
 def test_a_host_that_refuses_has_touched_nothing_and_a_host_that_broke_off_is_not_known() -> None:
