@@ -50,6 +50,7 @@ ON_HOSTS: dict[str, Callable[[Field], Finding]] = {
     "deploy_growth": deployments.deploy_growth,
     "small_wave": deployments.small_wave,
     "own_role": deployments.own_role,
+    "activation_skew": deployments.activation_skew,
 }
 
 

@@ -8,9 +8,16 @@ Ours clears, plans, stages and activates in four waves with a gate after each, a
 
 from __future__ import annotations
 
+import contextlib
+import os
 import re
 import shlex
+import subprocess
+import sys
+import time
 from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import peers
@@ -27,6 +34,8 @@ CONTROLLER_STEP = "controller_cpu_seconds_of_a_step"
 _WAVES: dict[str, Any] = {"canary": 1, "steps": [25, 50, 100]}
 _TAR = "plain ssh + tar"
 _LINKS, _COPIES = "plain ssh + hard links", "plain ssh + copies"
+_PLAIN = "each host on its own"
+_KILLED = Path(__file__).parents[1] / "integration" / "kill" / "killed.py"
 _ALONE = 8  # waves of one host
 
 # Writes when it began and ended, and to which host it went.
@@ -178,6 +187,57 @@ def small_wave(field: Field) -> Finding:
     return Finding(wave, floor, costs=costs, details={"round_trips_seconds": round(travel, 3)})
 
 
+def activation_skew(field: Field) -> Finding:
+    """How far apart hosts are switched at one instant, and go back by themselves when the controller dies, while both cores are busy;
+    and what that costs the controller, against a wave of which each host is on its own."""
+    costs = Costs(field.meters)
+    policies: dict[str, dict[str, Any]] = {
+        _PLAIN: {},
+        "at one instant": {"together": {"skew_milliseconds": 5000}, "confirm_minutes": 10},
+    }
+    spreads = {}
+    for name, more in policies.items():
+        field.fresh()
+        field.run("tidegate.release.deploy", {"tidegate_rfc": _small(field, "1", field.count)})
+        rfc = _small(field, "2", field.count, **more)
+        field.run("tidegate.release.stage", {"tidegate_rfc": rfc})
+        with _busy():
+            costs.take(name, lambda rfc=rfc: field.run("tidegate.release.deploy", {"tidegate_rfc": rfc}))  # type: ignore[misc]
+        spreads[name] = _spread(field)
+    field.fresh()
+    field.run("tidegate.release.deploy", {"tidegate_rfc": _small(field, "1", field.count)})
+    rfc = _small(field, "2", field.count, together={"skew_milliseconds": 5000, "lead_seconds": 20}, confirm_minutes=0.25)
+    deploy = field.command("tidegate.release.deploy", {"tidegate_rfc": rfc})
+    killed = [sys.executable, str(_KILLED), "fire", "", "18", "group"]
+    with _busy():
+        subprocess.run([*killed, *deploy], env=field.environment, check=True, capture_output=True)
+        time.sleep(2 + 15 + 15)  # the instant, the time to confirm, and some more
+    states = set(field.everywhere_says("cat /opt/tidegate/hello/current/file"))
+    details = {"spread_of_the_flip": spreads, "spread_of_the_way_back": _spread(field), "hosts_run_then": sorted(states)}
+    ours, plain = costs["at one instant"].controller_cpu_seconds, costs[_PLAIN].controller_cpu_seconds
+    details["controller_cpu_against_a_plain_wave"] = round(ours / plain, 2)
+    print("".join(f"    {name}: {value}\n" for name, value in details.items()), end="", flush=True)
+    return Finding(spreads["at one instant"], ("100 ms", 0.1), costs=costs, details=details)
+
+
+def _spread(field: Field) -> float:
+    """Between the first and the last of the hosts' links, by when each was made, in seconds."""
+    made = list(map(float, field.everywhere_says("stat -c %.9Y /opt/tidegate/hello/current")))
+    return round(max(made) - min(made), 4)
+
+
+@contextlib.contextmanager
+def _busy() -> Iterator[None]:
+    """Both cores have something else to do."""
+    processes = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _core in range(os.cpu_count() or 1)]
+    try:
+        yield
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait()
+
+
 def own_role(field: Field) -> Finding:
     """What a role that does nothing adds to a wave of a small tree: in one wave of six hosts, and of all of them."""
     costs = Costs(field.meters)
@@ -196,7 +256,7 @@ def own_role(field: Field) -> Finding:
     return Finding(added[few][0], ("two seconds a wave", 2.0), costs=costs, details=details)
 
 
-def _small(field: Field, version: str, hosts: int, *, role: bool) -> str:
+def _small(field: Field, version: str, hosts: int, *, role: bool = False, **rollout: Any) -> str:
     """An RFC for a small release, in one wave of these hosts."""
     folder = field.path / "releases" / f"small-{version}"
     (folder / "payload").mkdir(parents=True, exist_ok=True)
@@ -212,7 +272,7 @@ def _small(field: Field, version: str, hosts: int, *, role: bool) -> str:
         said = {"role": "ansible/app", "steps": steps, "on_first": "back_out", "atomic": False, "gather_facts": False}
         own["ansible"] = said
     write_document(folder / "release.yml", simple_manifest(version=version, summary="Small", **own))
-    field.write_policy(rollout={"canary": hosts, "steps": [100], "stable": 0})
+    field.write_policy(rollout={"canary": hosts, "steps": [100], "stable": 0, **rollout})
     digest = field.archive_folder(folder)
     return str(field.rfc(f"CHG900000{version}", version, digest, scope=f"[?contains({field.hosts[:hosts]!r}, name)]"))
 

@@ -179,6 +179,15 @@ class Field(Fleet):
 
         self.parallel(one, [self.ssh(host) for host in self.hosts])
 
+    def everywhere_says(self, command: str) -> list[str]:
+        """What a shell command as root prints on each of the hosts."""
+
+        def one(ssh: list[str]) -> str:
+            return subprocess.run([*ssh, f"sudo sh -c {shlex.quote(command)}"], check=True, capture_output=True, text=True).stdout.strip()
+
+        with ThreadPoolExecutor(FORKS) as pool:
+            return list(pool.map(one, [self.ssh(host) for host in self.hosts]))
+
     @staticmethod
     def parallel(work: Any, items: Iterable[Any]) -> None:
         """Do work for each item, as many at a time as the others do."""

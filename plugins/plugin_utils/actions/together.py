@@ -76,7 +76,7 @@ class Arm(TogetherAction):
             self._journal.activating(self._run, self._host, utc_now())
             return self.ended(self.ask("collect", target, unknown=True), target.wave)
         self._target = target
-        offset, bound = self._clock()
+        offset, bound = self._clock(together)
         if fault := clock_fault(together, offset, bound):
             return self._failed({"state": "failed", "changed": False, "detail": fault})
         skew, patience = together.skew_milliseconds / 1000, max(self._deployment.rollout.wave_minutes, 1) * _WITHIN
@@ -86,8 +86,8 @@ class Arm(TogetherAction):
         self._journal.armed(self._run, self._host, offset, bound, utc_now())
         return self.outcome(answer, "armed", answer["detail"], target.wave)
 
-    def _clock(self) -> tuple[float, float]:
-        """How far the host's clock is from ours, in seconds, and by how much that may be wrong."""
+    def _clock(self, together: Together) -> tuple[float, float]:
+        """How far the host's clock is from ours, in seconds, and by how much that may be wrong: as soon as that is well enough known."""
         found = []
         for _look in range(_LOOKS):
             asked = time.time()
@@ -100,6 +100,8 @@ class Arm(TogetherAction):
                 apart = max(answer["clock"] - received, asked - answer["clock"], 0.0)
                 return apart, answer["error"] + own["error"]
             found.append((answer["clock"] - (asked + received) / 2, (received - asked) / 2))
+            if not clock_fault(together, *found[-1]):
+                break
         return min(found, key=lambda one: one[1], default=(0.0, float("inf")))
 
     def _failed(self, answer: Answer) -> dict[str, Any]:
