@@ -46,11 +46,16 @@ def redacted(step: _Step) -> _Step:
         except HostError as error:
             error.args = (order.redactor.text(str(error)),)
             raise
-        if order.reading is not None:
-            answer["read"] = {**order.reading, "text": order.redactor.text(order.reading["text"])}
-        return {**answer, **{key: order.redactor.text(answer[key]) for key in ("detail", "reason") if key in answer}}
+        return answered(answer, order)
 
     return run
+
+
+def answered(answer: dict[str, Any], order: Order) -> dict[str, Any]:
+    """An answer as it leaves the host: with what was read outside the trees, and without a value of the host's settings."""
+    if order.reading is not None:
+        answer = {**answer, "read": {**order.reading, "text": order.redactor.text(order.reading["text"])}}
+    return {**answer, **{key: order.redactor.text(answer[key]) for key in ("detail", "reason") if key in answer}}
 
 
 @redacted
@@ -93,11 +98,17 @@ class Ready(NamedTuple):
 
 
 def make_ready(
-    home: ReleaseHome, target: Release, before: Optional[Release], order: Order, watched: Optional[watch.Watched]
+    home: ReleaseHome,
+    target: Release,
+    before: Optional[Release],
+    order: Order,
+    watched: Optional[watch.Watched],
+    *,
+    prepare: bool = True,
 ) -> Union[dict[str, Any], Ready]:
     """Do all that has to be done before the host is switched to ``target``, or give the answer of one that is not to be switched.
 
-    Raises what :func:`activate` raises.
+    ``prepare``: whether its hook of that name runs, which is once for a switch. Raises what :func:`activate` raises.
     """
     live = home.live()
     _refuse_unknown(home, live, target, before)
@@ -120,12 +131,12 @@ def make_ready(
     except (HostError, OSError) as error:
         if untouched:
             raise
-        return _fall_back(home, target, before, order, str(error))
+        return fall_back(home, target, before, order, str(error))
     changed = _changed_packages(target) if settled else ""
     if settled and not repaired and not changed:
         seen = watched.failed if watched and watched.about == _about(target, order) else ""
         if seen or not order.checked or (is_healthy(home, target, order) and not outside_fault(home, target, order)):
-            return _fall_back(home, target, before, order, seen) if seen else _still_started(home, target, before, order)
+            return fall_back(home, target, before, order, seen) if seen else _still_started(home, target, before, order)
     first = {}
     if live is None:
         give_state(home, target, None)
@@ -133,7 +144,8 @@ def make_ready(
         checks = enumerate(target.config["health"])
         first["passed"] = [position for position, check in checks if passes(home, target, check, order)]
     try:
-        run_hook(home, target, "prepare", order)
+        if prepare:
+            run_hook(home, target, "prepare", order)
     except (CheckError, OSError) as error:
         return _not_begun(home, target, before, order, str(error), untouched=untouched)
     return Ready(repaired, changed, first, untouched)
@@ -145,7 +157,7 @@ def _not_begun(
     """The answer of a host that can't be switched after all."""
     order.switch(target, before)
     if not untouched or outside_fault(home, before, order, back=True):
-        return _fall_back(home, target, before, order, reason)
+        return fall_back(home, target, before, order, reason)
     return {"state": "failed", "changed": False, "detail": reason, "version": before.version if before else None}
 
 
@@ -166,7 +178,7 @@ def switch_forward(home: ReleaseHome, target: Release, before: Optional[Release]
         remark = switch_to(home, target, order)
         home.append("started", target.id, **order.entry())
     except Exception as error:  # whatever it is, the host must not stay in between
-        return _fall_back(home, target, before, order, str(error) or type(error).__name__)
+        return fall_back(home, target, before, order, str(error) or type(error).__name__)
     remark = "; ".join(filter(None, (remark, ready.changed)))
     return {**_outcome("started", target, remark, ready.repaired), **_started(home, target, order, changed=True)}
 
@@ -200,7 +212,7 @@ def confirm(home: ReleaseHome, digest: str, previous: Optional[str], order: Orde
             return {"state": "active", "changed": False, "version": target.version}
     except Exception as error:  # whatever it is, it is not known that it lasts
         problem = str(error) or type(error).__name__
-    return _fall_back(home, target, before, order, problem)
+    return fall_back(home, target, before, order, problem)
 
 
 @redacted
@@ -263,7 +275,7 @@ def _still_started(home: ReleaseHome, target: Release, before: Optional[Release]
         if home.history().last != ("active", target.id):
             _set_guard(home, target, before, order)
     except HostError as error:
-        return _fall_back(home, target, before, order, str(error))
+        return fall_back(home, target, before, order, str(error))
     return _started(home, target, order, changed=False)
 
 
@@ -290,7 +302,7 @@ def _set_guard(home: ReleaseHome, target: Release, before: Optional[Release], or
                 if wanted() and not _is_back(home, before):
                     watch.end(home.watch)
                     tries += 1
-                    stuck = _fall_back(home, target, before, order, reason, unconfirmed=True)["state"] == "stuck"
+                    stuck = fall_back(home, target, before, order, reason, unconfirmed=True)["state"] == "stuck"
                     if stuck and tries < _TRIES:
                         return float(2**tries)
                 remove(home.guard)
@@ -317,7 +329,7 @@ def _gone_back(home: ReleaseHome, target: Release, before: Optional[Release], or
     order.switch(target, before)
     if _is_back(home, before) and not outside_fault(home, before, order, back=True):
         return {**_outcome("failed", before, detail), "unconfirmed": True}
-    return {**_fall_back(home, target, before, order, detail, unconfirmed=True), "unconfirmed": True}
+    return {**fall_back(home, target, before, order, detail, unconfirmed=True), "unconfirmed": True}
 
 
 def _about(target: Release, order: Order) -> str:
@@ -339,7 +351,7 @@ def _trouble_since(home: ReleaseHome, target: Release, order: Order, watched: Op
     return ""
 
 
-def _fall_back(home: ReleaseHome, target: Release, before: Optional[Release], order: Order, reason: str, **marks: bool) -> dict[str, Any]:
+def fall_back(home: ReleaseHome, target: Release, before: Optional[Release], order: Order, reason: str, **marks: bool) -> dict[str, Any]:
     """``target`` did not come up, or did not last: ``failed`` when ``before`` serves again, ``stuck`` when it does not.
 
     ``marks``: what else the log is to say of that.

@@ -107,11 +107,24 @@ def alive(path: Path) -> bool:
         os.close(record)
 
 
+def peek(path: Path) -> dict[str, Any]:
+    """What the file of such a process says by now; nothing when that can't be told."""
+    try:
+        record = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError:
+        return {}
+    try:
+        return _read(record)
+    except (OSError, ValueError, TypeError):
+        return {}
+    finally:
+        os.close(record)
+
+
 def say(record: int, what: dict[str, Any]) -> None:
     """Put into the file what the process has to say, besides its group."""
     text = json.dumps({"group": os.getpgrp(), **what}).encode()
-    os.ftruncate(record, 0)
-    os.pwrite(record, text, 0)
+    os.pwrite(record, text.ljust(os.fstat(record).st_size), 0)  # never shorter than before, and so never empty
 
 
 def wanted(record: int) -> bool:

@@ -15,7 +15,8 @@ import time
 from typing import Any, Callable, Optional
 
 from . import beside, watch
-from .activation import Ready, activate, disarm, find_previous, make_ready, redacted, switch_forward
+from .activation import Ready, activate, answered, disarm, fall_back, find_previous, make_ready, redacted, switch_forward
+from .guard import leave_session
 from .release_files import read_file, remove, sync_folder
 from .release_home import HostError, Release, ReleaseHome
 from .release_hooks import Order, Terms
@@ -41,15 +42,16 @@ def arm(home: ReleaseHome, digest: str, previous: Optional[str], order: Order) -
     target = find_release(home, digest, order.supplies, "is not staged here; run the deployment again to stage it", **order.entry())
     before = find_previous(home, previous, order)
     order.switch(before, target)
+    asked = _since_boot()
     ready = make_ready(home, target, before, order, watched)
     if isinstance(ready, dict):
         return ready
     terms, began = order.terms, _since_boot()
     try:
-        beside.start(home.armed, lambda record: _wait(home, target, before, order, ready, terms, began, record))
+        beside.start(home.armed, lambda record: _wait(home, target, before, order, ready, terms, began, record), leave_session)
     except OSError as error:
         raise HostError(f"nothing can wait here for the instant ({error}); mend the host") from None
-    return {"state": "armed", "changed": False, "version": target.version}
+    return {"state": "armed", "changed": False, "version": target.version, "took": round(began - asked, 1)}
 
 
 def tell(home: ReleaseHome, at: float, order: Order) -> dict[str, Any]:
@@ -57,6 +59,9 @@ def tell(home: ReleaseHome, at: float, order: Order) -> dict[str, Any]:
     home.fence(order.token)
     if not beside.alive(home.armed):
         return _not_switched("it is not armed any more")
+    if at - time.time() > order.terms.patience:
+        disarm(home)
+        return _not_switched(f"the instant is {at - time.time():.0f} seconds away, more than it waits")
     if at - time.time() <= _AHEAD:
         disarm(home)
         return _not_switched(f"it was told the instant {time.time() - at:+.1f} seconds after it, and has to know {_AHEAD:g} seconds before")
@@ -77,7 +82,7 @@ def await_switch(home: ReleaseHome, patience: float) -> None:
     It needs the home for that, so nobody may hold it."""
     word = _word(home)
     latest = float(word["at"]) + patience if isinstance(word.get("at"), (int, float)) else 0
-    while time.time() < latest and beside.alive(home.armed):
+    while beside.alive(home.armed) and (time.time() < latest or "begun" in beside.peek(home.armed)):  # its hooks have limits of their own
         time.sleep(_INTERVAL)
 
 
@@ -85,7 +90,7 @@ def await_switch(home: ReleaseHome, patience: float) -> None:
 def collect(home: ReleaseHome, digest: str, previous: Optional[str], order: Order) -> dict[str, Any]:
     """Find out what an armed host has done: its answer as from :func:`.activation.activate`, ``failed`` for one that did not switch.
 
-    A switch that was interrupted is brought to its end.
+    One that was interrupted in its switch goes back.
     """
     home.fence(order.token)
     seen, alive = beside.end(home.armed)
@@ -98,7 +103,11 @@ def collect(home: ReleaseHome, digest: str, previous: Optional[str], order: Orde
     if home.at_rest(before) and (live.id if live else None) == (before.id if before else None):
         waiting = "it was still waiting for the instant" if alive else "what waited there for the instant is gone"
         return _not_switched(str(seen.get("why") or waiting))
-    return activate(home, digest, previous, order)
+    target = home.find(digest)
+    if target is None or (live is not None and live.id == target.id and home.at_rest(target)):
+        return activate(home, digest, previous, order)
+    order.switch(before, target)
+    return fall_back(home, target, before, order, "its switch at the instant was interrupted")
 
 
 def _not_switched(why: str) -> dict[str, Any]:
@@ -129,18 +138,22 @@ def _wait(
     try:
         with home.locked(max(0.0, at - time.time())):
             order.supplies = type(order.supplies)()  # the controller's are gone
-            again = make_ready(home, target, before, order, None)  # it may have been armed long ago
+            again = make_ready(home, target, before, order, None, prepare=False)  # it may have been armed long ago
             why = _sleep_until(at, stepped, record) or stepped()
             late = time.time() - at
             if not why and late > _LATEST:
                 why = f"it would have begun {late:.3f} seconds after the instant"
-            if why or isinstance(again, dict):
-                _say(record, order, **({"why": why} if why else {"answer": again}))
+            if isinstance(again, dict):
+                _say(record, order, answer=answered(again, order))
                 return
-            repaired = [*ready.repaired, *again.repaired]
-            _say(record, order, answer=switch_forward(home, target, before, order, again._replace(repaired=repaired)), begun=at + late)
+            if why:
+                _say(record, order, why=why)
+                return
+            _say(record, order, begun=at + late)
+            again = again._replace(repaired=[*ready.repaired, *again.repaired], first=ready.first)
+            _say(record, order, answer=answered(switch_forward(home, target, before, order, again), order))
     except (HostError, Lacking, OSError) as error:
-        _say(record, order, why=str(error) or type(error).__name__)
+        _say(record, order, why=order.redactor.text(str(error) or type(error).__name__))
 
 
 def _await_word(home: ReleaseHome, order: Order, stop: Callable[[], str], record: int) -> tuple[float, str]:

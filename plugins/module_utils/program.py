@@ -40,6 +40,7 @@ import zlib
 from base64 import b64decode
 from typing import TYPE_CHECKING, Any, BinaryIO, Optional
 
+from .release_files import remove
 from .release_home import HostError, ReleaseHome, Texts
 
 # A step imports what it needs: each costs time on each host.
@@ -104,6 +105,8 @@ def carry_out(order: dict[str, Any], rest: BinaryIO) -> dict[str, Any]:
         from .instant import await_switch
 
         await_switch(home, _PATIENCE)
+    if order["operation"] in ("activate", "arm", "backout") and not home.is_superseded(order["token"]):
+        remove(home.armed)  # who waits there for an instant has the home, and gives up both
     with home.locked(_PATIENCE):
         do = {"stage": _stage, "read": _read_outside, "baseline": _read_outside}.get(order["operation"], _switch)
         answer = do(home, order, rest)

@@ -255,11 +255,7 @@ class ReleaseHome(HomeLog):
         Tokens rise with every take-over of a deployment and from one deployment to the next. The highest is kept even when
         its controller finds nothing to do: what a lost controller started may still arrive after it.
         """
-        text = read_file(self._token, 1 << 10)
-        match = _TOKEN.fullmatch(b"0" if text is None else text)
-        if match is None:
-            raise HostError(f"{self._token} is damaged; remove it once no other controller works on this host")
-        highest = int(match.group(1))
+        highest = self._highest()
         if token < highest:
             raise HostError("another controller has taken this deployment over; this run must not touch the host any more")
         if token > highest:
@@ -271,6 +267,17 @@ class ReleaseHome(HomeLog):
                 os.fsync(stream.fileno())
             temporary.replace(self._token)
             sync_folder(self.path)
+
+    def _highest(self) -> int:
+        text = read_file(self._token, 1 << 10)
+        match = _TOKEN.fullmatch(b"0" if text is None else text)
+        if match is None:
+            raise HostError(f"{self._token} is damaged; remove it once no other controller works on this host")
+        return int(match.group(1))
+
+    def is_superseded(self, token: int) -> bool:
+        """Whether a controller with a higher token has been here since."""
+        return token < self._highest()
 
     def stable(self) -> Optional[str]:
         """Id of the last release that was active here and has not failed or been backed out since, or nothing."""

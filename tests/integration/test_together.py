@@ -69,7 +69,7 @@ def test_all_hosts_of_a_wave_switch_at_one_instant(running: Fleet) -> None:
     assert running.state("CHG7600") == "completed"
     assert set(running.served().values()) == {"7600.0"}
     said = " ".join(running.said)
-    assert "wave 1 of 1: 3 hosts switched at 20" in " ".join(said.split())
+    assert "wave 1 of 1: 3 hosts switch at 20" in " ".join(said.split())
     at = instant(running, 7600)
     for host in running.hosts:
         assert at <= begun(running, host)
@@ -103,6 +103,33 @@ def test_a_controller_that_dies_before_it_told_anybody_changes_nothing(running: 
     assert running.served() == before
     play(running, rfc)
     assert set(running.served().values()) == {f"{number}.0"}
+
+
+def test_a_controller_that_dies_while_it_tells_leaves_no_host_out(running: Fleet) -> None:
+    """web2 may have been told by all that the journal knows; it was not, so it gets another instant, like the one that was not tried."""
+    rfc, before = prepare(running, 7605), running.served()
+    deploy = running.command("tidegate.release.deploy", {"tidegate_rfc": rfc}, "--forks", "1")
+    command = [sys.executable, str(KILLED), "activating", "web2", "0", "group"]
+    subprocess.run([*command, *deploy], env=running.environment, check=True, capture_output=True, timeout=120)
+    wait_until(lambda: running.served() == {**before, "web1": "7605.0"})
+    play(running, rfc)
+    assert set(running.served().values()) == {"7605.0"}
+    assert running.state("CHG7605") == "completed"
+
+
+def test_a_back_out_between_the_word_and_the_instant_leaves_the_release_before(running: Fleet) -> None:
+    running.write_policy(rollout={**ROLLOUT, "together": {**TOGETHER, "lead_seconds": 60}})
+    rfc, before = prepare(running, 7606), running.served()
+    deploy = running.command("tidegate.release.deploy", {"tidegate_rfc": rfc})
+    command = [sys.executable, str(KILLED), "activating", "web3", "3", "group"]
+    subprocess.run([*command, *deploy], env=running.environment, check=True, capture_output=True, timeout=120)
+    at = instant(running, 7606)
+    play(running, rfc, "backout")
+    running.write_policy(rollout=ROLLOUT)
+    assert datetime.now(at.tzinfo) < at, "the back-out came too late to say anything"
+    assert set(running.host_states("CHG7606").values()) == {"backed_out"}
+    assert all("armed" not in running.run_on(host, "ls /opt/tidegate/hello").split() for host in running.hosts)
+    assert running.served() == before
 
 
 def test_hosts_that_were_told_switch_without_the_controller_and_the_same_command_goes_on(running: Fleet) -> None:

@@ -16,6 +16,7 @@ from ansible import constants as C
 from ansible.errors import AnsibleConnectionFailure, AnsibleError
 
 from ...module_utils.redaction import Redactor
+from ..clock import utc_now
 from ..cmdb.store import Cmdb
 from ..errors import TidegateError
 from ..rfc.source import rfc_number
@@ -24,6 +25,7 @@ from ..rollout.holder import Holder
 from ..rollout.host_answer import Answer, MalformedAnswerError, parse_answer, printable
 from ..rollout.journal import Journal
 from ..rollout.leftovers import mark
+from ..rollout.readings import BEFORE, NEW
 from ..settings import required_setting
 from .base import TidegateAction
 from .host_program import NoAnswerError, run_on_host
@@ -69,12 +71,13 @@ class HostAction(TidegateAction):
     libraries = ("SQLAlchemy", "jmespath", "jsonschema")
     per_host = True
     step: str
+    begins = True  # whether it is not begun once somebody has interrupted the run
     pushed = 0  # bytes of packs that were sent
     fresh = False  # whether nobody has been on the host, who would have left the program there
 
     def execute(self, options: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
         stop = interrupted()
-        if stop:
+        if stop and self.begins:
             return self.not_begun(stop)
         self._host = str(task_vars["inventory_hostname"])
         if self._task.check_mode:
@@ -314,12 +317,16 @@ class HostAction(TidegateAction):
         return answer
 
     def advance(self, deployment: Deployment, previous: str | None, *, unknown: bool) -> Answer:
-        """Have the host go forward; see :meth:`switch`. One that could not go back for want of good copies gets them at once.
+        """Have the host go forward; see :meth:`switch` and :meth:`healed`.
 
         ``unknown``: whether it is not known how an earlier attempt has ended there.
         """
         guarded = {"confirm_within": deployment.rollout.confirm_minutes * 60} if deployment.rollout.guarded else {}
         answer = self.switch(deployment, previous, stable=deployment.rollout.stable, unknown=unknown, **guarded)
+        return self.healed(deployment, previous, answer)
+
+    def healed(self, deployment: Deployment, previous: str | None, answer: Answer) -> Answer:
+        """The answer of a host that goes forward; one that could not go back for want of good copies gets them now."""
         if answer.get("damaged"):
             back = self.switch(deployment, previous, operation="backout")
             if back["state"] == "backed_out":
@@ -327,6 +334,12 @@ class HostAction(TidegateAction):
             else:  # what it said of files that it lacks need not be so any more
                 answer = {**answer, "detail": _also(answer["reason"], f"going back failed too: {back['detail']}")}
         return answer
+
+    def note_outside(self, deployment: Deployment, target: Target, answer: Answer) -> None:
+        """Journal what was read outside the trees, of a release whose effect is there."""
+        if deployment.rollout.outside and (read := answer.get("read")) is not None:
+            known = {"": "", target.previous_digest: BEFORE, deployment.digest: NEW}
+            self.outside_journal().note_read(self._run, self._host, read["text"], known.get(read["digest"], ""), utc_now())
 
     def repaired(self, answer: Answer, detail: str) -> tuple[str, dict[str, Any]]:
         """What to journal of files that were put right, in addition to ``detail``; and the warning for the task's result."""

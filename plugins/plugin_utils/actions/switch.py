@@ -15,7 +15,6 @@ from ..clock import utc_now
 from ..rollout.deployments import Deployment, Run, Target, as_remark
 from ..rollout.host_answer import REFUSED
 from ..rollout.journal import Journal
-from ..rollout.readings import BEFORE, NEW
 from ..rollout.states import UNKNOWN, HostState
 from .host import HostAction
 from .interrupt import interrupted
@@ -61,9 +60,7 @@ class SwitchAction(HostAction):
         else:
             answer = self.advance(deployment, target.previous_digest, unknown=target.state in UNKNOWN)
         state = self._refused(target) if answer["state"] == REFUSED else HostState(answer["state"])
-        if deployment.rollout.outside and (read := answer.get("read")) is not None:
-            known = {"": "", target.previous_digest: BEFORE, deployment.digest: NEW}
-            self.outside_journal().note_read(self._run, self._host, read["text"], known.get(read["digest"], ""), utc_now())
+        self.note_outside(deployment, target, answer)
         if answer.get("unconfirmed"):
             journal.went_back(self._run, self._host, answer["detail"], utc_now())
         # What is to be known of a release that came up is to be known of one that lasted.

@@ -12,7 +12,7 @@ from ...module_utils.instant import clock
 from ..clock import utc_now
 from ..rollout.deployments import Deployment, Target
 from ..rollout.host_answer import REFUSED, Answer
-from ..rollout.instant_journal import InstantJournal
+from ..rollout.instant_journal import SPARE, Armed, InstantJournal
 from ..rollout.journal import Journal
 from ..rollout.options import Together
 from ..rollout.states import UNKNOWN, HostState
@@ -20,7 +20,7 @@ from ..rollout.together import clock_fault
 from .host import HostAction
 
 _LOOKS = 3  # at a host's clock
-_WITHIN = 60.0  # seconds in a minute, for which a wave is planned
+_MINUTE = 60.0
 
 
 class TogetherAction(HostAction):
@@ -46,6 +46,7 @@ class TogetherAction(HostAction):
     def ended(self, answer: Answer, wave: int) -> dict[str, Any]:
         """Journal how a host stands after its switch, or that there was none; the result."""
         state = HostState.LOST if answer["state"] == REFUSED else HostState(answer["state"])
+        self.note_outside(self._deployment, self.target(), answer)
         detail, warned = self.repaired(answer, answer["detail"])
         if answer.get("unconfirmed"):
             self._journal.went_back(self._run, self._host, answer["detail"], utc_now())
@@ -62,7 +63,13 @@ class TogetherAction(HostAction):
         rollout = self._deployment.rollout
         guarded = {"confirm_within": rollout.confirm_minutes * 60} if rollout.guarded else {}
         about = {"stable": rollout.stable, **guarded, **more}
-        return self.switch(self._deployment, target.previous_digest, operation=operation, **about)
+        answer = self.switch(self._deployment, target.previous_digest, operation=operation, **about)
+        return self.healed(self._deployment, target.previous_digest, answer)
+
+    @property
+    def patience(self) -> float:
+        """For how many seconds an armed host waits to be told: the wave may take longer than it is planned for."""
+        return self._deployment.rollout.wave_minutes * _MINUTE + SPARE
 
 
 class Arm(TogetherAction):
@@ -74,16 +81,19 @@ class Arm(TogetherAction):
         target = self._journal.arming(self._run, self._host, utc_now())
         if target.state in (*UNKNOWN, HostState.ACTIVE):
             self._journal.activating(self._run, self._host, utc_now())
-            return self.ended(self.ask("collect", target, unknown=True), target.wave)
+            answer = self.ask("collect", target, unknown=True)
+            result = self.ended(answer, target.wave)
+            if answer["state"] != "failed" or answer["changed"] or answer.get("unconfirmed"):
+                return result
+            target = self.target()  # it has not switched, and is armed as the others are
         self._target = target
         offset, bound = self._clock(together)
         if fault := clock_fault(together, offset, bound):
             return self._failed({"state": "failed", "changed": False, "detail": fault})
-        skew, patience = together.skew_milliseconds / 1000, max(self._deployment.rollout.wave_minutes, 1) * _WITHIN
-        answer = self.ask("arm", target, terms=[patience, skew])
+        answer = self.ask("arm", target, terms=[self.patience, together.skew_milliseconds / 1000])
         if answer["state"] != "armed":
             return self._failed(answer)
-        self._journal.armed(self._run, self._host, offset, bound, utc_now())
+        self._journal.armed(self._run, self._host, Armed(offset, bound, answer["took"]), utc_now())
         return self.outcome(answer, "armed", answer["detail"], target.wave)
 
     def _clock(self, together: Together) -> tuple[float, float]:
@@ -107,30 +117,39 @@ class Arm(TogetherAction):
     def _failed(self, answer: Answer) -> dict[str, Any]:
         """A host that is not armed: nothing was changed there, unless its answer says so."""
         self._journal.activating(self._run, self._host, utc_now())
-        known = answer if answer["state"] != REFUSED else {**answer, "state": "failed"}
+        known = {**answer, "state": self._unarmed} if answer["state"] == REFUSED or not answer["changed"] else answer
         return self.ended(known, self._target.wave)
+
+    @property
+    def _unarmed(self) -> HostState:
+        """How a host stands that was not armed: as it stood before."""
+        return HostState.FAILED if self._target.state in (HostState.STAGED, HostState.FAILED) else HostState.STUCK
 
     def lost(self, journal: Journal, detail: str) -> str:
         """See :class:`HostAction`: one that was armed, and that nobody tells an instant, stays as it is."""
-        if self.target().state in UNKNOWN:
+        target = self.target()
+        if target.state in UNKNOWN:
             return super().lost(journal, detail)
+        self._target = target
         journal.activating(self._run, self._host, utc_now())
-        journal.activated(self._run, self._host, HostState.FAILED, f"it could not be armed: {detail}", utc_now())
-        return HostState.FAILED
+        journal.activated(self._run, self._host, self._unarmed, f"it could not be armed: {detail}", utc_now())
+        return self._unarmed
 
 
 class Fire(TogetherAction):
     """Tell an armed host the instant. From here on it may change."""
 
     step = "fire"
+    begins = False  # what was begun with the word is brought to its end
 
     def do(self, together: Together) -> dict[str, Any]:
         target = self.target()
-        at, _why = self._journal.word(self._run, target.wave)
-        if at is None or self._host not in self._journal.armed_hosts(self._run, target.wave):
+        word = self._journal.word(self._run, target.wave)
+        if word is None or word.at is None or self._host not in word.hosts or target.state in (*UNKNOWN, HostState.ACTIVE):
             return {"changed": False, "skipped": True}
         self._journal.activating(self._run, self._host, utc_now())
-        answer = self.call(self._deployment, operation="tell", at=at.timestamp(), settings=self.options["settings"])
+        terms = [self.patience, together.skew_milliseconds / 1000]
+        answer = self.call(self._deployment, operation="tell", at=word.at.timestamp(), terms=terms, settings=self.options["settings"])
         if answer["state"] == "told":
             return self.outcome(answer, "told", answer["detail"], target.wave)
         return self.ended(answer, target.wave)
@@ -140,6 +159,7 @@ class Collect(TogetherAction):
     """Find out what a host has done at the instant."""
 
     step = "collect"
+    begins = False  # as above
 
     def do(self, together: Together) -> dict[str, Any]:
         target = self.target()

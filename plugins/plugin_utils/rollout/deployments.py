@@ -190,6 +190,15 @@ def _constraints(data: Mapping[str, Any]) -> Constraints:
 
 
 @dataclass(frozen=True)
+class Said:
+    """What was said of the instant of a wave: when it is, ``at``, with the ``hosts`` to be told; or ``None``, and ``why`` there is none."""
+
+    at: datetime | None
+    hosts: frozenset[str] = frozenset()
+    why: str = ""
+
+
+@dataclass(frozen=True)
 class LateScope:
     """What a deployment is about once it is live on others: the ``hosts`` that it has in all, and those that it is ``changing`` or that are
     late."""
@@ -378,17 +387,19 @@ class Deployments:
                 found.update(dict.fromkeys((host for wave in data["waves"] for host in wave), "brought in late"))
         return found
 
-    def word(self, run: Run, wave: int) -> tuple[datetime | None, str]:
-        """The instant that this run tells the hosts of a wave, and why there is none: what was said of it last."""
+    def word(self, run: Run, wave: int) -> Said | None:
+        """What this run has said of a wave's instant; ``None`` as long as it has said nothing."""
+        with self._cmdb.read() as connection:
+            return self._said(connection, run, wave)
+
+    def _said(self, connection: sa.Connection, run: Run, wave: int) -> Said | None:
         j = self._t.journal.c
         about = (j.deployment_id == run.deployment, j.wave == wave, j.event.in_((FIRE, WITHDRAWN)), j.host.is_(None))
-        with self._cmdb.read() as connection:
-            rows = connection.execute(sa.select(j.event, j.data).where(*about).order_by(j.seq)).all()
-        mine = [row for row in rows if row.data["token"] == run.token]
-        if not mine:
-            return None, ""
-        said = mine[-1].data
-        return (datetime.fromisoformat(said["at"]), "") if mine[-1].event == FIRE else (None, str(said["why"]))
+        for data in connection.scalars(sa.select(j.data).where(*about).order_by(j.seq)):
+            if data["token"] == run.token:
+                at = datetime.fromisoformat(data["at"]) if "at" in data else None
+                return Said(at, frozenset(data.get("hosts", ())), str(data.get("why", "")))
+        return None
 
     def gone_back(self, deployment_id: int) -> set[str]:
         """The hosts that have left a deployment's release by themselves, were not tried again since, and are not written off."""

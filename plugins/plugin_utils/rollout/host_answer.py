@@ -80,7 +80,8 @@ class Answer(TypedDict, total=False):
     controller adds, is by how many seconds at least it is behind (negative) or ahead. ``need`` are sha256s, of the package of digest
     ``package``. ``repaired`` are paths that were put right. ``damaged``: the host could not go back for want of good copies, after it had
     to for the ``reason``. ``unconfirmed``: it went back by itself, as nobody reached it anew in time. ``synchronised`` and
-    ``error``: whether its kernel says that its clock is, and by how many seconds that may be wrong. ``unkept``: why the host program
+    ``error``: whether its kernel says that its clock is, and by how many seconds that may be wrong. ``took``: how many seconds
+    it took to get ready. ``unkept``: why the host program
     can't be kept there. ``read`` is ``None`` for a release that is its tree.
     """
 
@@ -98,6 +99,7 @@ class Answer(TypedDict, total=False):
     unconfirmed: bool
     synchronised: bool
     error: float
+    took: float
     reason: str
     sent: int
     reused: int
@@ -165,7 +167,7 @@ def _read_answer(operation: str, answer: object) -> Answer:
         parsed["damaged"] = _flag(fields.get("damaged", False))
         parsed["unconfirmed"] = _flag(fields.get("unconfirmed", False))
         parsed["synchronised"] = _flag(fields.get("synchronised", False))
-        parsed["error"] = _seconds(fields.get("error", 0))
+        parsed["error"], parsed["took"] = _seconds(fields.get("error", 0)), _seconds(fields.get("took", 0))
         parsed["reason"] = _text(fields.get("reason", ""), "a reason")
         parsed["read"] = _optional(_reading, fields.get("read"))
     return parsed

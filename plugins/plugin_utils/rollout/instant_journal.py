@@ -7,14 +7,32 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from contextlib import suppress
-from datetime import datetime
+from dataclasses import asdict, dataclass
+from datetime import datetime, timedelta
+from typing import Any
 
+from ..errors import StateError
 from .deployments import ARMED, FIRE, WITHDRAWN, Run, Target
 from .journal import Journal
 from .states import HostState
 
 with suppress(ImportError):
     import sqlalchemy as sa
+
+
+SPARE = 900
+"""For how many seconds longer than a wave is planned for an armed host waits to be told its instant."""
+_MARGIN = 300  # seconds that it has to wait still, for the wave to be told
+_ARMED = (HostState.STAGED, HostState.FAILED, HostState.STUCK)  # states of hosts that are not changing
+
+
+@dataclass(frozen=True)
+class Armed:
+    """How a host was armed: its clock is ``offset`` seconds from ours, give or take ``bound``, and it ``took`` so many to get ready."""
+
+    offset: float
+    bound: float
+    took: float
 
 
 class InstantJournal(Journal):
@@ -26,29 +44,39 @@ class InstantJournal(Journal):
         with self._writing(run, now, start=True) as (connection, deployment):
             return self._due(connection, deployment, host)
 
-    def armed(self, run: Run, host: str, offset: float, bound: float, now: datetime) -> None:
-        """``host`` is armed; its clock is ``offset`` seconds from ours, give or take ``bound``."""
+    def armed(self, run: Run, host: str, how: Armed, now: datetime) -> None:
+        """``host`` is armed."""
         with self._writing(run, now) as (connection, deployment):
             target = self._target(connection, deployment.id, host)
-            about = {"token": run.token, "offset": round(offset, 6), "bound": round(bound, 6)}
+            about = {"token": run.token, **{name: round(value, 6) for name, value in asdict(how).items()}}
             self._append(connection, deployment.id, now, ARMED, host, target.wave, about)
 
-    def armed_hosts(self, run: Run, wave: int) -> set[str]:
-        """The hosts of a wave that this run has armed and that have not changed since."""
+    def armed_hosts(self, run: Run, wave: int, now: datetime) -> dict[str, Armed]:
+        """The hosts of a wave that this run has armed, that have not changed since, and that wait long enough still."""
         j = self._t.journal.c
         about = (j.deployment_id == run.deployment, j.wave == wave, j.event == ARMED)
         with self._cmdb.read() as connection:
-            rows = connection.execute(sa.select(j.host, j.data).where(*about)).all()
-            still = {t.host for t in self._targets(connection, run.deployment) if t.state in (HostState.STAGED, HostState.FAILED)}
-        return {row.host for row in rows if row.data["token"] == run.token} & still
+            patience = self._load(connection, run.deployment).rollout.wave_minutes * 60 + SPARE - _MARGIN
+            rows = connection.execute(sa.select(j.host, j.at, j.data).where(*about).order_by(j.seq)).all()
+            still = {t.host for t in self._targets(connection, run.deployment) if t.state in _ARMED}
+        mine = [row for row in rows if row.data["token"] == run.token and row.host in still and row.at > now - timedelta(seconds=patience)]
+        return {row.host: Armed(**{name: value for name, value in row.data.items() if name != "token"}) for row in mine}
 
     def fire(self, run: Run, wave: int, at: datetime, hosts: Collection[str], now: datetime) -> None:
-        """The armed ``hosts`` of a wave are told the instant ``at`` from now on."""
-        with self._writing(run, now, start=True) as (connection, deployment):
+        """The armed ``hosts`` of a wave are told the instant ``at`` from now on. Raises :class:`StateError` when that can't be any more."""
+        with self._writing(run, now, start=True) as (connection, _deployment):
+            until = self._row(connection, run.deployment).open_until
+            if until is not None and at >= until:
+                raise StateError(f"the instant would be behind {until.isoformat()}, when what is open now closes")
             about = {"token": run.token, "at": at.isoformat(), "hosts": sorted(hosts)}
-            self._append(connection, deployment.id, now, FIRE, wave=wave, data=about)
+            self._say(connection, run, wave, FIRE, about, now)
 
     def withdrawn(self, run: Run, wave: int, why: str, now: datetime) -> None:
         """Nobody of a wave is told an instant, and ``why``: armed hosts disarm themselves."""
-        with self._writing(run, now) as (connection, deployment):
-            self._append(connection, deployment.id, now, WITHDRAWN, wave=wave, data={"token": run.token, "why": why})
+        with self._writing(run, now) as (connection, _deployment):
+            self._say(connection, run, wave, WITHDRAWN, {"token": run.token, "why": why}, now)
+
+    def _say(self, connection: sa.Connection, run: Run, wave: int, event: str, about: dict[str, Any], now: datetime) -> None:
+        if self._said(connection, run, wave) is not None:
+            raise StateError(f"the instant of wave {wave} is said already")
+        self._append(connection, run.deployment, now, event, wave=wave, data=about)

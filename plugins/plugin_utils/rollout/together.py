@@ -8,12 +8,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
-from typing import Any
+from typing import Any, Protocol
 
 from .options import Rollout, Together
 
 _BRINGS = {"ansible": "a role of its own", "firmware": "firmware", "hardware": "hardware"}
+_LEAST = 3.0  # seconds, of which a host has to know the instant two before
 _TOLD = 1.0  # seconds in which as many hosts are told the instant as are told at once, on a busy controller
+_TRIPS = 6  # of half a round trip, that telling takes at most
 
 
 def for_release(rollout: Rollout, release: str) -> Rollout:
@@ -34,6 +36,18 @@ def together_fault(config: Mapping[str, Any], rollout: Rollout) -> str:
     )
 
 
+class HowArmed(Protocol):
+    """How a host was armed; see :class:`.instant_journal.Armed`."""
+
+    @property
+    def bound(self) -> float:
+        """Seconds by which the difference of the clocks may be wrong: half a round trip."""
+
+    @property
+    def took(self) -> float:
+        """Seconds that it took to get ready."""
+
+
 @dataclass(frozen=True)
 class Word:
     """Whether the armed hosts of a wave are told an instant: in ``seconds`` from now, ``None`` for not at all, and then ``why``."""
@@ -42,18 +56,21 @@ class Word:
     why: str = ""
 
 
-def decide_instant(together: Together, size: int, armed: int, up: int, at_once: int) -> Word:
-    """Decide for a wave of ``size`` hosts, of which so many are ``armed`` and so many have the release ``up`` already.
+def decide_instant(together: Together, size: int, ready: tuple[int, int], at_once: int, slowest: HowArmed) -> Word:
+    """Decide for a wave of ``size`` hosts, of which so many are ``ready``: armed, or up with the release already.
 
-    ``at_once``: how many hosts the controller tells at once.
+    ``at_once``: how many hosts the controller tells at once. ``slowest``: the longest way to any of them, and the longest time to get
+    ready.
     """
+    armed, up = ready
     if not armed:
         return Word(None, "" if up == size else f"no host of {size} could be armed")
     wanted = min(together.quorum.at_least(size), size)
     if armed + up < wanted:
-        ready = f"{armed + up} of {size} hosts could be armed"
-        return Word(None, f"{ready}, and the quorum is {together.quorum}, so nobody was told an instant")
-    return Word(max(together.lead_seconds, 3 + _TOLD * -(-armed // max(at_once, 1))))
+        said = f"{armed + up} of {size} hosts could be armed"
+        return Word(None, f"{said}, and the quorum is {together.quorum}, so nobody was told an instant")
+    told = max(_TOLD, _TRIPS * slowest.bound) * -(-armed // max(at_once, 1))
+    return Word(max(together.lead_seconds, _LEAST + told + 1.5 * slowest.took))  # each compares the release once more
 
 
 def clock_fault(together: Together, offset: float, bound: float) -> str:

@@ -195,8 +195,8 @@ def to_decide(journal: Journal, number: str, holder: Holder) -> Deployment:
 
 def _not_fired(journal: Journal, deployment: Deployment, wave: int | None) -> str:
     """Why the hosts of a wave were told no instant, as a sentence goes on; empty when they were, or need not be."""
-    why = journal.word(deployment.run, wave)[1] if deployment.rollout.together and wave is not None else ""
-    return f"; {why}" if why else ""
+    said = journal.word(deployment.run, wave) if deployment.rollout.together and wave is not None else None
+    return f"; {said.why}" if said and said.why else ""
 
 
 def _summed(waves: Collection[StageCounts]) -> StageCounts:

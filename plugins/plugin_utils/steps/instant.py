@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
+from ..errors import StateError
 from ..report.progress import counted
 from ..rollout import states
-from ..rollout.deployments import Deployment
-from ..rollout.instant_journal import InstantJournal
+from ..rollout.deployments import Deployment, Said
+from ..rollout.instant_journal import Armed, InstantJournal
 from ..rollout.states import HostState
 from ..rollout.together import Word, decide_instant
-from .gate import look_at_wave
+from .gate import OpenWave, look_at_wave
 
 _UP = (HostState.STARTED, HostState.ACTIVE)
 
@@ -29,14 +30,33 @@ def set_instant(
     together, wave = deployment.rollout.together, look_at_wave(journal, deployment)
     if together is None or wave.number is None:  # hosts that had got lost are only asked what they run
         return None, "no wave is open whose hosts are switched at one instant"
+    about = f"wave {wave.number} of {wave.of}"
+    said = journal.word(deployment.run, wave.number)
+    if said is None:
+        said = _decide(journal, deployment, wave, (at_once, interrupted), now)
+    if said.at is None:
+        return None, f"{about}: {said.why or 'every host has the release'}"
+    return said.at, f"{about}: {counted(len(said.hosts), 'host')} switch at {said.at.isoformat(timespec='milliseconds')}"
+
+
+def _decide(journal: InstantJournal, deployment: Deployment, wave: OpenWave, circumstances: tuple[int, str], now: datetime) -> Said:
+    at_once, interrupted = circumstances
+    together, number = deployment.rollout.together, wave.number
+    if together is None or number is None:
+        return Said(None)
     hosts = [target for target in wave.hosts if target.state not in states.LEFT_OUT]
-    armed = journal.armed_hosts(deployment.run, wave.number)
+    armed = journal.armed_hosts(deployment.run, number, now)
     up = sum(target.state in _UP for target in hosts)
-    word = Word(None, interrupted) if interrupted else decide_instant(together, len(hosts), len(armed), up, at_once)
-    if word.seconds is None:
-        if word.why:
-            journal.withdrawn(deployment.run, wave.number, word.why, now)
-        return None, f"wave {wave.number} of {wave.of}: {word.why or 'every host has the release'}"
-    at = now + timedelta(seconds=word.seconds)
-    journal.fire(deployment.run, wave.number, at, armed, now)
-    return at, f"wave {wave.number} of {wave.of}: {counted(len(armed), 'host')} switched at {at.isoformat(timespec='milliseconds')}"
+    slowest = Armed(*(max((getattr(one, name) for one in armed.values()), default=0.0) for name in ("offset", "bound", "took")))
+    word = Word(None, interrupted) if interrupted else decide_instant(together, len(hosts), (len(armed), up), at_once, slowest)
+    why = word.why
+    if word.seconds is not None:
+        said = Said(now + timedelta(seconds=word.seconds), frozenset(armed))
+        try:
+            journal.fire(deployment.run, number, now + timedelta(seconds=word.seconds), armed, now)
+            return said
+        except StateError as error:
+            why = str(error)
+    if why:
+        journal.withdrawn(deployment.run, number, why, now)
+    return Said(None, why=why)

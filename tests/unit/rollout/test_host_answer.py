@@ -54,6 +54,7 @@ MORE = {
     "unconfirmed": False,
     "synchronised": False,
     "error": 0.0,
+    "took": 0.0,
     "reason": "",
     "read": None,
 }
@@ -106,14 +107,7 @@ def test_a_sound_answer_is_read_as_it_is_and_what_nobody_expects_is_left_out() -
     assert parse_answer("adopt", ADOPTED) == {**ADOPTED, **MORE}
     assert parse_answer("backout", ASKING) == {**ASKING, "detail": ""}
     damaged = {**STARTED, "state": "stuck", "detail": "gone", "damaged": True, "reason": "why", "repaired": ["a"]}
-    assert parse_answer("activate", damaged) == {
-        **damaged,
-        "need": [],
-        "unconfirmed": False,
-        "synchronised": False,
-        "error": 0.0,
-        "read": None,
-    }
+    assert parse_answer("activate", damaged) == {**MORE, **damaged}
 
 
 def test_a_host_that_refuses_has_touched_nothing_and_a_host_that_broke_off_is_not_known() -> None:
