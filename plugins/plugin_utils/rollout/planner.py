@@ -402,9 +402,10 @@ class _Block:
         step = fleet.step_ends.get(self._filled.done)  # of the wave before, if that is what it ended for
         usual = "the canary comes first, alone" if number == 1 else f"the step to {step}% comes first"
         freed_by, hosts = self._filled.freed_by, fleet.hosts
+        limited = number > 1 or self._filled.done < fleet.canary_size  # a whole canary would have been alone anyway
         reasons = []
         for host in wave:
-            full = next((limit for limit in fleet.subject.get(host, ()) if limit in was_full), None) if number > 1 else None
+            full = next((limit for limit in fleet.subject.get(host, ()) if limit in was_full), None) if limited else None
             if host in self._freed:
                 reasons.append(f"after {hosts[freed_by[host]].name}")
             else:
