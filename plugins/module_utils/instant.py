@@ -25,7 +25,6 @@ from .repair import Lacking, find_release
 _INTERVAL = 0.1  # seconds between two looks at whether the instant is said
 _AHEAD = 2.0  # seconds before the instant by which a host has to be told, to compare the release once more
 _FINE = 0.02  # seconds before it from which on nothing is looked at any more
-_LATEST = 0.05  # seconds after it at which it is too late to begin
 _LARGEST = 4096  # bytes of what says the instant
 
 
@@ -141,7 +140,7 @@ def _wait(
             again = make_ready(home, target, before, order, None, prepare=False)  # it may have been armed long ago
             why = _sleep_until(at, stepped, record) or stepped()
             late = time.time() - at
-            if not why and late > _LATEST:
+            if not why and late > terms.skew:
                 why = f"it would have begun {late:.3f} seconds after the instant"
             if isinstance(again, dict):
                 _say(record, order, answer=answered(again, order))

@@ -19,7 +19,7 @@ from waiting import wait_until
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="isolated lab hosts need root")
 
 KILLED = Path(__file__).parent / "kill" / "killed.py"
-SECONDS = 12
+SECONDS = 25  # a busy machine has to be quicker
 GUARDED = {
     "canary": 3,
     "steps": [100],
@@ -102,7 +102,7 @@ def test_a_release_that_cuts_its_host_off_comes_back_alone_and_never_ends_well(r
 
 def test_hosts_whose_controller_died_go_back_and_the_same_command_says_so(running: Fleet) -> None:
     rfc = prepare(running, 7502, {})
-    command = [sys.executable, str(KILLED), "started", "web1", "0.5", "group"]
+    command = [sys.executable, str(KILLED), "started", "web3", "0.5", "group"]  # of web1 it is rehearsed before
     deploy = running.command("tidegate.release.deploy", {"tidegate_rfc": rfc})
     subprocess.run([*command, *deploy], env=running.environment, check=True, capture_output=True, timeout=120)
     wait_until(lambda: set(running.served().values()) == {"7500.0"} and guards(running) == [])
@@ -119,5 +119,5 @@ def test_hosts_whose_controller_died_go_back_and_the_same_command_says_so(runnin
 
 def test_what_takes_longer_to_come_up_than_there_is_time_is_not_cleared(running: Fleet) -> None:
     said = play(running, prepare(running, 7503, {}, health=[{**HEALTH, "timeout": 30}]), succeeds=False)
-    assert "hosts would go back by themselves 12 seconds after they were switched, and hello 7503.0 may take 37 to show" in said
+    assert f"hosts would go back by themselves {SECONDS} seconds after they were switched, and hello 7503.0 may take 37 to show" in said
     assert running.state("CHG7503") is None

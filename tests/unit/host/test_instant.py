@@ -26,7 +26,7 @@ AHEAD = 0.2
 def armed(host: Host, monkeypatch: pytest.MonkeyPatch) -> Host:
     """1.0 is live, and the host is armed for 2.0."""
     monkeypatch.setattr(instant, "_AHEAD", AHEAD)
-    monkeypatch.setattr(instant, "_LATEST", 30)  # a busy machine is no fault here
+    host.terms = Terms(60, 30)  # a busy machine is no fault here
     host.deploy(ONE)
     host.stage(TWO)
     assert host.arm(TWO, ONE)["state"] == "armed"
@@ -122,7 +122,8 @@ def test_a_clock_that_is_stepped_disarms(host: Host, monkeypatch: pytest.MonkeyP
 
 
 def test_one_that_wakes_too_late_does_not_begin(armed: Host, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(instant, "_LATEST", -1)
+    monkeypatch.setattr(instant, "_sleep_until", lambda at, *_: time.sleep(max(0.0, at - time.time()) + 0.5) or "")
+    armed.terms = Terms(60, 0.25)
     armed.arm(TWO, ONE)
     tell(armed, 2 * AHEAD)
     wait_until(lambda: said(armed).get("why"))
@@ -131,7 +132,7 @@ def test_one_that_wakes_too_late_does_not_begin(armed: Host, monkeypatch: pytest
 
 def test_a_release_that_does_not_come_up_has_failed_and_the_one_before_is_back(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(instant, "_AHEAD", AHEAD)
-    monkeypatch.setattr(instant, "_LATEST", 30)
+    host.terms = Terms(60, 30)
     sick = package("2.0", health=[{"name": "runs", "command": ["false"], "timeout": 0.01}])
     host.deploy(ONE)
     host.stage(sick)
