@@ -16,7 +16,7 @@ import time
 from collections.abc import Sequence
 from typing import Any, Callable, NamedTuple, Optional, Union
 
-from . import beside, guard, logs, watch
+from . import beside, logs, watch
 from .account import check_account
 from .health import CheckError, filled, where
 from .release_files import remove
@@ -75,7 +75,7 @@ def activate(home: ReleaseHome, digest: str, previous: Optional[str], order: Ord
     target = find_release(home, digest, order.supplies, "is not staged here; run the deployment again to stage it", **order.entry())
     before = find_previous(home, previous, order)
     order.switch(before, target)
-    gone = _gone_back(home, target, before, order) if order.unknown else None
+    gone = _gone_back(home, target, before, order) if order.unknown and order.confirm_within > 0 else None
     ready = make_ready(home, target, before, order, watched) if gone is None else gone
     return ready if isinstance(ready, dict) else switch_forward(home, target, before, order, ready)
 
@@ -192,7 +192,7 @@ def confirm(home: ReleaseHome, digest: str, previous: Optional[str], order: Orde
     """
     home.fence(order.token)
     live, target = home.live(), home.find(digest)
-    gone = _gone_back(home, target, find_previous(home, previous, order), order) if target else None
+    gone = _gone_back(home, target, find_previous(home, previous, order), order) if target and order.confirm_within > 0 else None
     if gone is not None:
         return gone
     if target is None or live is None or live.id != target.id:
@@ -207,7 +207,7 @@ def confirm(home: ReleaseHome, digest: str, previous: Optional[str], order: Orde
         if not problem and (fault := outside_fault(home, target, order)):
             problem = f"it came up and did not last: {fault}"
         if not problem:
-            guard.end(home.guard)
+            beside.end(home.guard)
             home.append("active", target.id, **order.entry())
             return {"state": "active", "changed": False, "version": target.version}
     except Exception as error:  # whatever it is, it is not known that it lasts
@@ -247,7 +247,7 @@ def back_out(home: ReleaseHome, digest: str, previous: Optional[str], order: Ord
     changed = _changed_packages(before) if at_rest and before is not None else ""
     well = at_rest and not repaired and not changed and (before is None or not order.checked or is_healthy(home, before, order))
     well = well and not (order.checked and outside_fault(home, before, order, back=True))
-    guard.end(home.guard)
+    beside.end(home.guard)
     if well:
         return {"state": "backed_out", "changed": False, "version": version}
     if target is not None:
@@ -290,7 +290,7 @@ def _started(home: ReleaseHome, target: Release, order: Order, *, changed: bool)
 def _set_guard(home: ReleaseHome, target: Release, before: Optional[Release], order: Order) -> None:
     """See to it that the host goes back by itself if the order says so; raises :class:`HostError` when nobody would."""
     if order.confirm_within <= 0:
-        guard.end(home.guard)
+        beside.end(home.guard)
         return
     reason, tries = f"nobody reached it anew and confirmed it within {order.confirm_within:g} seconds", 0
 
@@ -310,8 +310,10 @@ def _set_guard(home: ReleaseHome, target: Release, before: Optional[Release], or
         except (HostError, OSError):  # somebody is at it, who may end this guard
             return _PAUSE
 
+    from .guard import start  # noqa: PLC0415 - few releases have one, and every host imports this
+
     try:
-        guard.start(home.guard, order.confirm_within, go_back)
+        start(home.guard, order.confirm_within, go_back)
     except OSError as error:
         raise HostError(f"nothing would take this host back by itself ({error}); mend it, or set rollout.confirm_minutes to 0") from None
 
@@ -324,7 +326,7 @@ def _gone_back(home: ReleaseHome, target: Release, before: Optional[Release], or
     at = home.unconfirmed(order.deployment)
     if not at:
         return None
-    guard.end(home.guard)
+    beside.end(home.guard)
     detail = f"it went back by itself at {at}, for nobody had reached it anew to confirm the release"
     order.switch(target, before)
     if _is_back(home, before) and not outside_fault(home, before, order, back=True):
@@ -357,7 +359,7 @@ def fall_back(home: ReleaseHome, target: Release, before: Optional[Release], ord
     ``marks``: what else the log is to say of that.
     """
     if not order.is_guard:
-        guard.end(home.guard)
+        beside.end(home.guard)
     said = _logs(home, target, order, reason)  # before another release writes there
     with contextlib.suppress(OSError):  # on a full disk the way back is still open; that it began stands in the log
         home.append("failed", target.id, **order.entry(reason=order.redactor.text(reason), **marks))

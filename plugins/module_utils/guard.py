@@ -24,18 +24,13 @@ _SYSTEMD = ("org.freedesktop.systemd1", "/org/freedesktop/systemd1", "org.freede
 
 
 def start(path: Path, seconds: float, go_back: Callable[[Callable[[], bool]], Optional[float]]) -> None:
-    """Have ``go_back`` called when ``seconds`` are over, unless :func:`end` comes first.
+    """Have ``go_back`` called when ``seconds`` are over, unless :func:`.beside.end` comes first, by somebody who has the home.
 
     It gets what says whether it is still to be done, and returns after how many seconds it has to be called again; nothing when it is
     done. Raises :class:`OSError` when there can be no such guard.
     """
     deadline = _now() + seconds
     beside.start(path, lambda record: _guard(record, deadline, go_back), leave_session)
-
-
-def end(path: Path) -> None:
-    """End the guard, if there is one: somebody else says from now on what becomes of the host. The caller has the home's lock."""
-    beside.end(path)
 
 
 def _guard(record: int, due: float, go_back: Callable[[Callable[[], bool]], Optional[float]]) -> None:

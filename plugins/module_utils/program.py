@@ -155,7 +155,6 @@ def _read_outside(home: ReleaseHome, order: dict[str, Any], _rest: BinaryIO) -> 
 
 def _switch(home: ReleaseHome, order: dict[str, Any], rest: BinaryIO) -> dict[str, Any]:
     from .activation import Order, activate, back_out, confirm
-    from .instant import arm, collect, tell
     from .release_hooks import Terms
     from .repair import Lacking, Supplies
 
@@ -164,11 +163,15 @@ def _switch(home: ReleaseHome, order: dict[str, Any], rest: BinaryIO) -> dict[st
     own = {name: order[name] for name in ("stable", "confirm_within", "unknown") if name in order}
     terms = Terms(*order["terms"]) if "terms" in order else None
     given = Order(order["deployment"], order["token"], order.get("settings") or {}, supplies, checked=checked, terms=terms, **own)
-    if order["operation"] == "tell":
-        return tell(home, order["at"], given)
-    do = {"activate": activate, "confirm": confirm, "backout": back_out, "arm": arm, "collect": collect}[order["operation"]]
+    steps = {"activate": activate, "confirm": confirm, "backout": back_out}
+    if order["operation"] not in steps:
+        from .instant import arm, collect, tell
+
+        if order["operation"] == "tell":
+            return tell(home, order["at"], given)
+        steps = {"arm": arm, "collect": collect}
     try:
-        return do(home, order["digest"], order.get("previous"), given)
+        return steps[order["operation"]](home, order["digest"], order.get("previous"), given)
     except Lacking as lacking:
         return lacking.answer
 

@@ -196,8 +196,6 @@ class Journal(Locks):
             waits = first > 1 and deployment.state in (_D.STAGING, _D.HELD)
             if not waits or any(target.state in (*states.UNKNOWN, _H.STUCK) for target in of_round):
                 return False
-            if self.gone_back(deployment_id).intersection(target.host for target in of_round):
-                return False
             if self._driven(connection, deployment, holder, now):
                 return False
             table = self._t.deployment

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.tidegate.release.plugins.module_utils import guard, home_log
+from ansible_collections.tidegate.release.plugins.module_utils import beside, guard, home_log
 from ansible_collections.tidegate.release.plugins.module_utils.activation import activate, confirm
 from ansible_collections.tidegate.release.plugins.module_utils.release_home import ReleaseHome
 from bed import HOOKS, Host, package
@@ -200,7 +200,7 @@ def test_it_waits_for_whoever_has_the_home_and_lets_them_decide(upgrading: Host)
     with home.locked(1):
         wait_until(lambda: "flock" in Path(f"/proc/{pid}/wchan").read_text() or len(os.listdir(f"/proc/{pid}/fd")) > 4)  # it tries
         assert upgrading.events[-1] == "started"
-        guard.end(home.guard)
+        beside.end(home.guard)
     assert not runs(pid)
     assert upgrading.events[-1] == "started"
 
