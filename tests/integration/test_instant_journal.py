@@ -62,6 +62,7 @@ class Bed:
             operation = arguments["operation"]
             action.asked.append(operation)
             clock = {"state": "clock", "clock": self.now.timestamp(), "synchronised": False}
+            usual["backout"] = {}
             return {"changed": False, "detail": "", **{**usual, "clock": clock}[operation], **answers.get(operation, {})}
 
         action.call = call
@@ -137,6 +138,31 @@ def test_a_stuck_host_that_is_armed_is_told(bed: Bed) -> None:
         bed.step(together.Arm, host)
     bed.word()
     assert bed.step(together.Fire, "web1")["state"] == "told"
+
+
+def test_one_that_can_not_go_back_for_want_of_good_copies_gets_them(bed: Bed) -> None:
+    for host in HOSTS:
+        bed.step(together.Arm, host)
+    bed.word()
+    bed.step(together.Fire, "web1")
+    lacks = {"state": "stuck", "damaged": True, "detail": "no good copy", "reason": "its check failed"}
+    healed = bed.step(together.Collect, "web1", collect=lacks, backout={"state": "backed_out", "repaired": ["own"]})
+    assert healed["asked"] == ["collect", "backout"]
+    assert bed.states()["web1"] == "failed"
+
+
+def test_a_host_that_left_the_release_after_an_earlier_gate_is_recorded_with_what_it_has(bed: Bed) -> None:
+    for host in HOSTS:
+        bed.journal.activating(bed.run, host, bed.now)
+        bed.journal.activated(bed.run, host, HostState.STARTED, "", bed.now)
+        bed.journal.activated(bed.run, host, HostState.ACTIVE, "", bed.now)
+    bed.journal.decide_wave(bed.run, 1, GateDecision("hold", "somebody has to look"), bed.now)
+    bed.take_over()
+    bed.journal.activating(bed.run, "web1", bed.now)
+    bed.journal.activated(bed.run, "web1", HostState.FAILED, "it went back by itself", bed.now)
+    bed.journal.decide_wave(bed.run, 1, GateDecision("hold", "again"), bed.now)
+    recorded = {row["ci"]: row["version"] for row in bed.cmdb.installations(HOSTS)}
+    assert recorded == {"web1": "1.0", "web2": "2.0", "web3": "2.0"}
 
 
 def test_below_the_quorum_nobody_is_told_and_the_gate_holds_and_says_why(bed: Bed) -> None:

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import pytest
-from ansible_collections.tidegate.release.plugins.plugin_utils.actions.keepalive import keep_alive, prefer_fast
+from ansible_collections.tidegate.release.plugins.plugin_utils.actions.keepalive import connect_anew, keep_alive, prefer_fast
 
 
 class _Connection:
@@ -12,6 +12,10 @@ class _Connection:
         self.transport, self.options = transport, options
 
     has_pipelining = True
+    resets = 0
+
+    def reset(self) -> None:
+        self.resets += 1
 
     def get_option(self, name: str) -> object:
         return self.options.get(name)
@@ -37,6 +41,19 @@ def test_no_connection_is_shared_with_a_run_that_would_not_notice() -> None:
     own = _Connection(control_path="%(directory)s/mine")
     keep_alive(own)
     assert own.options["control_path"] == "%(directory)s/mine"
+
+
+def test_a_connection_that_is_opened_anew_is_shared_with_none_that_was_open() -> None:
+    """What ends the old one only warns when that fails."""
+    one = _Connection(host="web1")
+    keep_alive(one)
+    before = one.options["control_path"]
+    connect_anew(one)
+    assert one.resets == 1
+    assert one.options["control_path"] != before
+    other = _Connection("local")
+    connect_anew(other)
+    assert (other.resets, other.options) == (1, {})
 
 
 @pytest.mark.parametrize("transport", ["local", "community.docker.docker"])

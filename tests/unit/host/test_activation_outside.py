@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from bed import Host, Package, package
+from waiting import wait_until
 
 READ = MappingProxyType({"command": ["sh", "-c", 'cat "$TIDEGATE_DEVICE"'], "timeout": 2})
 
@@ -224,3 +225,19 @@ def test_a_setting_that_is_read_is_not_shown(host: Host, device: Path) -> None:
     answer = host.deploy(release("2.0", start='echo 2.0 >"$TIDEGATE_DEVICE"; touch "$TIDEGATE_DEVICE.2"', read=read), stubborn)
     assert answer["state"] == "stuck"
     assert "horse-battery-9" not in str(answer)
+
+
+@pytest.mark.parametrize("later", ["1.0", "2.0"])
+def test_a_host_that_went_back_by_itself_is_read_before_it_says_so(host: Host, device: Path, later: str) -> None:
+    two = release("2.0")
+    install(host)
+    host.stage(two)
+    host.confirm_within = 0.4
+    host.start(two, ONE)
+    wait_until(lambda: host.events[-1] == "restored" and not host.home.guard.exists())
+    assert device.read_text().strip() == "1.0"
+    device.write_text(later)
+    answer = host.confirm(two, ONE)
+    assert (answer["state"], answer["unconfirmed"], answer["read"]["text"]) == ("failed", True, "1.0")
+    assert device.read_text().strip() == "1.0"
+    assert host.events.count("failed") == (1 if later == "1.0" else 2)  # which was brought back once more

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.tidegate.release.plugins.module_utils import beside, guard, home_log
+from ansible_collections.tidegate.release.plugins.module_utils import activation, beside, guard, home_log
 from ansible_collections.tidegate.release.plugins.module_utils.activation import activate, confirm
 from ansible_collections.tidegate.release.plugins.module_utils.release_home import ReleaseHome
 from bed import HOOKS, Host, package
@@ -270,3 +270,27 @@ def test_a_log_that_goes_on_in_a_new_file_still_says_so(upgrading: Host, monkeyp
     assert upgrading.home.unconfirmed("hello-1") == at
     older = {key: value for key, value in upgrading.home.history().summary().items() if key != "unconfirmed"}
     assert home_log.History.of_summary(older) is not None
+
+
+def test_its_way_back_believes_nothing_that_the_order_knew_of_packages(upgrading: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are another release's since, and those that look alike would stay."""
+    seen = upgrading.root.with_name("seen")
+
+    def fall_back(_home: Any, _target: Any, _before: Any, order: Any, *_more: Any, **_marks: Any) -> dict[str, Any]:
+        seen.write_text(repr(order.packages_of))
+        return {"state": "failed"}
+
+    monkeypatch.setattr(activation, "fall_back", fall_back)
+    real = activation.make_ready
+
+    def make_ready(home: Any, target: Any, before: Any, order: Any, watched: Any) -> Any:
+        ready = real(home, target, before, order, watched)
+        order.packages_of = before
+        return ready
+
+    monkeypatch.setattr(activation, "make_ready", make_ready)
+    upgrading.confirm_within = SOON
+    upgrading.start(TWO, ONE)
+    wait_until(seen.exists)
+    wait_until(lambda: not upgrading.home.guard.exists())
+    assert seen.read_text() == "None"

@@ -13,9 +13,10 @@ from typing import Any
 
 import pytest
 from ansible_collections.tidegate.release.plugins.module_utils import beside, instant
+from ansible_collections.tidegate.release.plugins.module_utils.instant import await_switch
 from ansible_collections.tidegate.release.plugins.module_utils.release_home import HostError
 from ansible_collections.tidegate.release.plugins.module_utils.release_hooks import Terms
-from bed import Host, package
+from bed import HOOKS, Host, package
 from waiting import wait_until
 
 ONE, TWO = package("1.0"), package("2.0")
@@ -164,3 +165,56 @@ def test_the_clock_is_what_the_kernel_says_of_it() -> None:
     answer = instant.clock()
     assert isinstance(answer["synchronised"], bool)
     assert answer["error"] >= 0
+
+
+def test_an_instant_that_is_further_away_than_it_waits_is_refused(armed: Host) -> None:
+    answer = tell(armed, 3600)
+    assert answer["state"] == "failed"
+    assert "seconds away, more than it waits" in answer["detail"]
+    not_switched(armed, "is gone")
+
+
+def test_a_switch_that_has_begun_is_waited_for_however_long_it_takes(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(instant, "_AHEAD", AHEAD)
+    host.terms = Terms(60, 30)
+    slow = package("2.0", {"bin/start": b'#!/bin/sh\nsleep 2\necho "$TIDEGATE_VERSION" >"$TIDEGATE_STATE/running"\n'})
+    host.deploy(ONE)
+    host.stage(slow)
+    host.arm(slow, ONE)
+    tell(host, 2 * AHEAD)
+    wait_until(lambda: "begun" in said(host))
+    await_switch(host.home, -60)
+    assert not beside.alive(host.home.armed)
+    assert host.collect(slow, ONE)["state"] == "started"
+
+
+def test_a_switch_that_was_interrupted_goes_back(armed: Host) -> None:
+    armed.home.append("activating", TWO.id)  # and then the machine lost its power
+    armed.home.flip(armed.home.find(TWO.digest))
+    os.kill(int(said(armed)["group"]), signal.SIGKILL)
+    wait_until(lambda: not beside.alive(armed.home.armed))
+    answer = armed.collect(TWO, ONE)
+    assert (answer["state"], armed.live, armed.running) == ("failed", "1.0", "1.0")
+    assert "its switch at the instant was interrupted" in answer["detail"]
+
+
+def test_who_waits_leaves_a_login_session_or_nobody_is_armed(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(instant, "leave_session", lambda: "logind ends a session's processes")
+    host.deploy(ONE)
+    host.stage(TWO)
+    with pytest.raises(HostError, match="nothing can wait here for the instant"):
+        host.arm(TWO, ONE)
+    assert unchanged(host)
+
+
+def test_the_hook_prepare_runs_once_for_a_switch(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(instant, "_AHEAD", AHEAD)
+    host.terms = Terms(60, 30)
+    hooks = {**HOOKS, "prepare": {"command": ["bin/prepare"], "timeout": 5}}
+    two = package("2.0", {"bin/prepare": b'#!/bin/sh\necho prepare >>"$TIDEGATE_STATE/calls"\n'}, hooks=hooks)
+    host.deploy(ONE)
+    host.stage(two)
+    host.arm(two, ONE)
+    tell(host, 2 * AHEAD)
+    assert host.collect(two, ONE)["state"] == "started"
+    assert host.calls == ["start 1.0", "prepare", "stop 1.0", "start 2.0"]
