@@ -16,9 +16,10 @@ from ansible_collections.tidegate.release.plugins.plugin_utils.errors import Sta
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.deployments import Run
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.gate import GateDecision, decide
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.holder import Holder
-from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.instant_journal import Armed, InstantJournal
+from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.instant_journal import InstantJournal
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.options import Rollout, Share, Together
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.states import HostState
+from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.together import Armed
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps.gate import look_at_wave
 from ansible_collections.tidegate.release.plugins.plugin_utils.steps.instant import set_instant
 
@@ -85,7 +86,7 @@ def test_a_wave_is_armed_told_and_collected(bed: Bed) -> None:
     assert set(bed.states().values()) == {"staged"}  # nothing has changed there
     at, said = bed.word()
     assert at is not None
-    assert said.startswith("wave 1 of 1: 3 hosts switch at 20")
+    assert said.startswith("wave 1 of 1: 3 hosts to switch at 20")
     for host in HOSTS:
         assert bed.step(together.Fire, host)["state"] == "told"
     assert set(bed.states().values()) == {"activating"}
@@ -108,7 +109,7 @@ def test_a_host_that_was_not_told_after_all_is_armed_with_the_others(bed: Bed) -
     at, said = bed.word()
     assert at is not None, said
     assert bed.journal.word(bed.run, 1) is not None
-    assert "2 hosts switch" in said
+    assert "2 hosts to switch" in said
 
 
 @pytest.mark.parametrize("how", ["refused", "clock", "lost"])
@@ -129,6 +130,14 @@ def test_one_that_can_not_be_armed_stands_as_it_stood(bed: Bed, how: str, before
     assert bed.states()["web1"] == after
     inputs = look_at_wave(bed.journal, bed.journal.deployment(bed.run.deployment)).inputs
     assert inputs.stuck == (after == "stuck")
+
+
+def test_one_that_has_the_release_already_is_up_and_waits_for_no_instant(bed: Bed) -> None:
+    assert bed.step(together.Arm, "web1", arm={"state": "started", "changed": False})["state"] == "started"
+    assert bed.states()["web1"] == "started"
+    for host in HOSTS[1:]:
+        bed.step(together.Arm, host)
+    assert "2 hosts to switch" in bed.word()[1]
 
 
 def test_a_stuck_host_that_is_armed_is_told(bed: Bed) -> None:

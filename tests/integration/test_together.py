@@ -69,7 +69,7 @@ def test_all_hosts_of_a_wave_switch_at_one_instant(running: Fleet) -> None:
     assert running.state("CHG7600") == "completed"
     assert set(running.served().values()) == {"7600.0"}
     said = " ".join(running.said)
-    assert "wave 1 of 1: 3 hosts switch at 20" in " ".join(said.split())
+    assert "wave 1 of 1: 3 hosts to switch at 20" in " ".join(said.split())
     at = instant(running, 7600)
     for host in running.hosts:
         assert at <= begun(running, host)

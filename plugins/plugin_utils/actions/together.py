@@ -12,11 +12,11 @@ from ...module_utils.instant import clock
 from ..clock import utc_now
 from ..rollout.deployments import Deployment, Target
 from ..rollout.host_answer import REFUSED, Answer
-from ..rollout.instant_journal import SPARE, Armed, InstantJournal
+from ..rollout.instant_journal import SPARE, InstantJournal
 from ..rollout.journal import Journal
 from ..rollout.options import Together
 from ..rollout.states import UNKNOWN, HostState
-from ..rollout.together import clock_fault
+from ..rollout.together import Armed, clock_fault
 from .host import HostAction
 
 _LOOKS = 3  # at a host's clock
@@ -41,17 +41,17 @@ class TogetherAction(HostAction):
 
     def target(self) -> Target:
         """This host as the journal has it."""
-        return next(one for one in self._journal.targets(self._run.deployment) if one.host == self._host)
+        return self._journal.target(self._run, self._host)
 
-    def ended(self, answer: Answer, wave: int) -> dict[str, Any]:
+    def ended(self, answer: Answer, target: Target) -> dict[str, Any]:
         """Journal how a host stands after its switch, or that there was none; the result."""
         state = HostState.LOST if answer["state"] == REFUSED else HostState(answer["state"])
-        self.note_outside(self._deployment, self.target(), answer)
+        self.note_outside(self._deployment, target, answer)
         detail, warned = self.repaired(answer, answer["detail"])
         if answer.get("unconfirmed"):
             self._journal.went_back(self._run, self._host, answer["detail"], utc_now())
         self._journal.activated(self._run, self._host, state, detail, utc_now())
-        return {**self.outcome(answer, state, detail, wave), **warned}
+        return {**self.outcome(answer, state, detail, target.wave), **warned}
 
     def lost(self, journal: Journal, detail: str) -> str:
         """See :class:`HostAction`."""
@@ -82,17 +82,17 @@ class Arm(TogetherAction):
         if target.state in (*UNKNOWN, HostState.ACTIVE):
             self._journal.activating(self._run, self._host, utc_now())
             answer = self.ask("collect", target, unknown=True)
-            result = self.ended(answer, target.wave)
+            result = self.ended(answer, target)
             if answer["state"] != "failed" or answer["changed"] or answer.get("unconfirmed"):
                 return result
             target = self.target()  # it has not switched, and is armed as the others are
         self._target = target
         offset, bound = self._clock(together)
         if fault := clock_fault(together, offset, bound):
-            return self._failed({"state": "failed", "changed": False, "detail": fault})
+            return self._not_armed({"state": "failed", "changed": False, "detail": fault})
         answer = self.ask("arm", target, terms=[self.patience, together.skew_milliseconds / 1000])
         if answer["state"] != "armed":
-            return self._failed(answer)
+            return self._not_armed(answer)
         self._journal.armed(self._run, self._host, Armed(offset, bound, answer["took"]), utc_now())
         return self.outcome(answer, "armed", answer["detail"], target.wave)
 
@@ -114,11 +114,11 @@ class Arm(TogetherAction):
                 break
         return min(found, key=lambda one: one[1], default=(0.0, float("inf")))
 
-    def _failed(self, answer: Answer) -> dict[str, Any]:
-        """A host that is not armed: nothing was changed there, unless its answer says so."""
+    def _not_armed(self, answer: Answer) -> dict[str, Any]:
+        """A host that is not armed: it can't be, or has the release already."""
         self._journal.activating(self._run, self._host, utc_now())
-        known = {**answer, "state": self._unarmed} if answer["state"] == REFUSED or not answer["changed"] else answer
-        return self.ended(known, self._target.wave)
+        untouched = answer["state"] == REFUSED or (answer["state"] == "failed" and not answer["changed"])
+        return self.ended({**answer, "state": self._unarmed} if untouched else answer, self._target)
 
     @property
     def _unarmed(self) -> HostState:
@@ -152,7 +152,7 @@ class Fire(TogetherAction):
         answer = self.call(self._deployment, operation="tell", at=word.at.timestamp(), terms=terms, settings=self.options["settings"])
         if answer["state"] == "told":
             return self.outcome(answer, "told", answer["detail"], target.wave)
-        return self.ended(answer, target.wave)
+        return self.ended(answer, target)
 
 
 class Collect(TogetherAction):
@@ -166,5 +166,5 @@ class Collect(TogetherAction):
         if target.state not in (HostState.ACTIVATING, HostState.LOST):
             return {"changed": False, "skipped": True}
         self._journal.activating(self._run, self._host, utc_now())
-        result = self.ended(self.ask("collect", target), target.wave)
+        result = self.ended(self.ask("collect", target), target)
         return {**result, "progress": {**result["progress"], "step": "activate"}}

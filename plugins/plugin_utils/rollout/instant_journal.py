@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -15,6 +15,7 @@ from ..errors import StateError
 from .deployments import ARMED, FIRE, WITHDRAWN, Run, Target
 from .journal import Journal
 from .states import HostState
+from .together import Armed
 
 with suppress(ImportError):
     import sqlalchemy as sa
@@ -26,15 +27,6 @@ _MARGIN = 300  # seconds that it has to wait still, for the wave to be told
 _ARMED = (HostState.STAGED, HostState.FAILED, HostState.STUCK)  # states of hosts that are not changing
 
 
-@dataclass(frozen=True)
-class Armed:
-    """How a host was armed: its clock is ``offset`` seconds from ours, give or take ``bound``, and it ``took`` so many to get ready."""
-
-    offset: float
-    bound: float
-    took: float
-
-
 class InstantJournal(Journal):
     """The deployments of one CMDB, and the instants of their waves. All is by the token of the run that armed the hosts: another run
     arms them anew."""
@@ -43,6 +35,11 @@ class InstantJournal(Journal):
         """A host that is about to be armed; raises as :meth:`activating` does. Nothing changes there by that."""
         with self._writing(run, now, start=True) as (connection, deployment):
             return self._due(connection, deployment, host)
+
+    def target(self, run: Run, host: str) -> Target:
+        """One host of a deployment as it stands."""
+        with self._cmdb.read() as connection:
+            return self._target(connection, run.deployment, host)
 
     def armed(self, run: Run, host: str, how: Armed, now: datetime) -> None:
         """``host`` is armed."""

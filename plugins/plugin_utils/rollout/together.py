@@ -5,10 +5,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
-from typing import Any, Protocol
+from typing import Any
 
 from .options import Rollout, Together
 
@@ -36,16 +36,14 @@ def together_fault(config: Mapping[str, Any], rollout: Rollout) -> str:
     )
 
 
-class HowArmed(Protocol):
-    """How a host was armed; see :class:`.instant_journal.Armed`."""
+@dataclass(frozen=True)
+class Armed:
+    """How a host was armed: its clock is ``offset`` seconds from ours, give or take ``bound``, which is half of a round trip, and it
+    ``took`` so many seconds to get ready."""
 
-    @property
-    def bound(self) -> float:
-        """Seconds by which the difference of the clocks may be wrong: half a round trip."""
-
-    @property
-    def took(self) -> float:
-        """Seconds that it took to get ready."""
+    offset: float
+    bound: float
+    took: float
 
 
 @dataclass(frozen=True)
@@ -56,21 +54,20 @@ class Word:
     why: str = ""
 
 
-def decide_instant(together: Together, size: int, ready: tuple[int, int], at_once: int, slowest: HowArmed) -> Word:
-    """Decide for a wave of ``size`` hosts, of which so many are ``ready``: armed, or up with the release already.
+def decide_instant(together: Together, size: int, armed: Collection[Armed], up: int, at_once: int) -> Word:
+    """Decide for a wave of ``size`` hosts, of which some are ``armed`` and so many are ``up`` with the release already.
 
-    ``at_once``: how many hosts the controller tells at once. ``slowest``: the longest way to any of them, and the longest time to get
-    ready.
+    ``at_once``: how many hosts the controller tells at once.
     """
-    armed, up = ready
     if not armed:
         return Word(None, "" if up == size else f"no host of {size} could be armed")
-    wanted = min(together.quorum.at_least(size), size)
-    if armed + up < wanted:
-        said = f"{armed + up} of {size} hosts could be armed"
+    ready, wanted = len(armed) + up, min(together.quorum.at_least(size), size)
+    if ready < wanted:
+        said = f"{ready} of {size} hosts could be armed"
         return Word(None, f"{said}, and the quorum is {together.quorum}, so nobody was told an instant")
-    told = max(_TOLD, _TRIPS * slowest.bound) * -(-armed // max(at_once, 1))
-    return Word(max(together.lead_seconds, _LEAST + told + 1.5 * slowest.took))  # each compares the release once more
+    told = max(_TOLD, _TRIPS * max(one.bound for one in armed)) * -(-len(armed) // max(at_once, 1))
+    compared = 1.5 * max(one.took for one in armed)  # each compares the release once more
+    return Word(max(together.lead_seconds, _LEAST + told + compared))
 
 
 def clock_fault(together: Together, offset: float, bound: float) -> str:

@@ -437,18 +437,13 @@ def _planned(
         return None, tuple(tuple(wave) for wave in begun)
     if not cis:
         return None, ()
-    config = facts.package.manifest if facts.package else {}
-    remark = confirm_remark(config, rollout)
-    fault = together_fault(config, rollout) or confirm_fault(config, rollout)
-    if fault:
-        raise TidegateError(fault)
-    plan = plan_of(cmdb, rfc, cis, replace(facts.policy, rollout=rollout), facts.compatibility.order if facts.compatibility else ())
-    return replace(plan, warnings=(*plan.warnings, remark)) if remark else plan, plan.waves
+    plan = _plan_of(cmdb, rfc, cis, replace(facts.policy, rollout=rollout), facts)
+    return plan, plan.waves
 
 
-def plan_of(cmdb: Cmdb, rfc: Rfc, cis: Sequence[Mapping[str, Any]], policy: Policy, order: Iterable[tuple[str, str]]) -> Plan:
+def _plan_of(cmdb: Cmdb, rfc: Rfc, cis: Sequence[Mapping[str, Any]], policy: Policy, facts: Facts) -> Plan:
     """The plan for the CIs under a policy's rollout; raises :class:`TidegateError` with everything that can't be kept."""
-    rollout = policy.rollout
+    rollout, config = policy.rollout, facts.package.manifest if facts.package else {}
     neighbours, named = Neighbours(), rollout.constraints.canary_hosts
     if isinstance(named, tuple) and named:
         neighbours = Neighbours(written_off=cmdb.write_offs(named).keys())
@@ -462,7 +457,10 @@ def plan_of(cmdb: Cmdb, rfc: Rfc, cis: Sequence[Mapping[str, Any]], policy: Poli
         hosts = (ci for ci in cmdb.query() if is_host(ci, policy.host_classes) and ci["class"] != SPARE)
         neighbours = replace(neighbours, others=[ci for ci in hosts if ci["name"] not in scope], services=members)
     hosts_in_scope, limits = plan_input(cis, rollout, neighbours, f"{rfc.release} {rfc.version}")
-    return plan_waves(hosts_in_scope, rollout, order, limits)
+    own = filter(None, (together_fault(config, rollout), confirm_fault(config, rollout)))
+    remarks = filter(None, (confirm_remark(config, rollout),))
+    limits = replace(limits, faults=(*own, *limits.faults), remarks=(*remarks, *limits.remarks))
+    return plan_waves(hosts_in_scope, rollout, facts.compatibility.order if facts.compatibility else (), limits)
 
 
 def _with_calendars(asking: _Asking, found: Gathered) -> Gathered:

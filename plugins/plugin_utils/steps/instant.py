@@ -11,7 +11,7 @@ from ..errors import StateError
 from ..report.progress import counted
 from ..rollout import states
 from ..rollout.deployments import Deployment, Said
-from ..rollout.instant_journal import Armed, InstantJournal
+from ..rollout.instant_journal import InstantJournal
 from ..rollout.states import HostState
 from ..rollout.together import Word, decide_instant
 from .gate import OpenWave, look_at_wave
@@ -36,7 +36,7 @@ def set_instant(
         said = _decide(journal, deployment, wave, (at_once, interrupted), now)
     if said.at is None:
         return None, f"{about}: {said.why or 'every host has the release'}"
-    return said.at, f"{about}: {counted(len(said.hosts), 'host')} switch at {said.at.isoformat(timespec='milliseconds')}"
+    return said.at, f"{about}: {counted(len(said.hosts), 'host')} to switch at {said.at.isoformat(timespec='milliseconds')}"
 
 
 def _decide(journal: InstantJournal, deployment: Deployment, wave: OpenWave, circumstances: tuple[int, str], now: datetime) -> Said:
@@ -47,14 +47,13 @@ def _decide(journal: InstantJournal, deployment: Deployment, wave: OpenWave, cir
     hosts = [target for target in wave.hosts if target.state not in states.LEFT_OUT]
     armed = journal.armed_hosts(deployment.run, number, now)
     up = sum(target.state in _UP for target in hosts)
-    slowest = Armed(*(max((getattr(one, name) for one in armed.values()), default=0.0) for name in ("offset", "bound", "took")))
-    word = Word(None, interrupted) if interrupted else decide_instant(together, len(hosts), (len(armed), up), at_once, slowest)
+    word = Word(None, interrupted) if interrupted else decide_instant(together, len(hosts), armed.values(), up, at_once)
     why = word.why
     if word.seconds is not None:
-        said = Said(now + timedelta(seconds=word.seconds), frozenset(armed))
+        at = now + timedelta(seconds=word.seconds)
         try:
-            journal.fire(deployment.run, number, now + timedelta(seconds=word.seconds), armed, now)
-            return said
+            journal.fire(deployment.run, number, at, armed, now)
+            return Said(at, frozenset(armed))
         except StateError as error:
             why = str(error)
     if why:

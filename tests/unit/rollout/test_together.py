@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.deployments import rollout_from_dict, rollout_to_dict
-from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.instant_journal import Armed
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.options import Rollout, Share, Together
 from ansible_collections.tidegate.release.plugins.plugin_utils.rollout.together import (
+    Armed,
     clock_fault,
     decide_instant,
     for_release,
@@ -28,7 +28,7 @@ CONFIG: dict[str, Any] = {"name": "hello", "version": "1.0"}
 @given(st.builds(Share, st.integers(0, 100), st.booleans()), COUNT, COUNT, COUNT, st.integers(0, 50))
 def test_nobody_is_told_below_the_quorum_and_everybody_in_time(quorum: Share, armed: int, up: int, others: int, at_once: int) -> None:
     size = armed + up + others
-    word = decide_instant(Together(quorum=quorum), size, (armed, up), at_once, QUICK)
+    word = decide_instant(Together(quorum=quorum), size, armed * [QUICK], up, at_once)
     if word.seconds is None:
         assert word.why or (armed == 0 and up == size)
     else:
@@ -38,17 +38,17 @@ def test_nobody_is_told_below_the_quorum_and_everybody_in_time(quorum: Share, ar
 
 
 def test_the_quorum_is_all_unless_the_policy_says_less() -> None:
-    word = decide_instant(Together(), 3, (2, 0), 5, QUICK)
+    word = decide_instant(Together(), 3, 2 * [QUICK], 0, 5)
     assert word.seconds is None
     assert word.why == "2 of 3 hosts could be armed, and the quorum is 100%, so nobody was told an instant"
-    assert decide_instant(Together(quorum=Share(60, percent=True)), 3, (2, 0), 5, QUICK).seconds == 10
-    assert decide_instant(Together(), 3, (2, 1), 5, QUICK).seconds == 10  # one has the release already
-    assert decide_instant(Together(), 3, (0, 2), 5, QUICK).why == "no host of 3 could be armed"
+    assert decide_instant(Together(quorum=Share(60, percent=True)), 3, 2 * [QUICK], 0, 5).seconds == 10
+    assert decide_instant(Together(), 3, 2 * [QUICK], 1, 5).seconds == 10  # one has the release already
+    assert decide_instant(Together(), 3, [], 2, 5).why == "no host of 3 could be armed"
 
 
 def test_what_takes_long_to_compare_or_to_tell_has_a_later_instant() -> None:
-    assert decide_instant(Together(), 3, (3, 0), 5, Armed(0.0, 0.05, 40.0)).seconds == 64
-    assert decide_instant(Together(), 50, (50, 0), 5, Armed(0.0, 0.5, 0.0)).seconds == 33
+    assert decide_instant(Together(), 3, [QUICK, QUICK, Armed(0.0, 0.05, 40.0)], 0, 5).seconds == 64
+    assert decide_instant(Together(), 50, [*49 * [QUICK], Armed(0.0, 0.5, 0.0)], 0, 5).seconds == pytest.approx(33.15)
 
 
 @pytest.mark.parametrize(

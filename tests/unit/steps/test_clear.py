@@ -310,6 +310,14 @@ def test_what_no_plan_can_keep_is_one_refusal_with_every_fault(homes: Homes) -> 
     assert clearing.clearance.sentence() == "CHG0030001 is not cleared: plan stands in the way."
 
 
+def test_what_the_release_itself_can_not_keep_is_said_with_the_rest(homes: Homes) -> None:
+    rollout = {"confirm_minutes": 0.01, "canary_hosts": ["web9"]}
+    clearing = homes.clear(policy=homes.write("policy", approvals=..., rollout=rollout))
+    said = "\n".join(clearing.clearance.details(complete=True))
+    assert "hosts would go back by themselves 0.6 seconds after they were switched, and hello 1.0 may take" in said
+    assert "the canary web9 is not among the hosts that get the release" in said
+
+
 def test_what_stays_up_is_found_in_the_cmdb_and_not_in_the_scope_alone(homes: Homes) -> None:
     with Cmdb.open(str(homes.cmdb)) as cmdb:
         cmdb.put_cis([{"name": "web2", "class": "spare-part", "site": "ams"}, {"name": "shop", "class": "business_service"}], "test")
